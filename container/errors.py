@@ -1,0 +1,29 @@
+"""The errors a person is meant to read: one line saying what was found and what was expected."""
+
+
+class BerthError(Exception):
+    """Something the user can put right; its message is a single line."""
+
+
+class DataError(BerthError):
+    """The channels or the image folder do not hold what training needs."""
+
+
+class BadImage(BerthError):
+    """One file or request body is not an image that can be decoded."""
+
+
+class ArtifactError(BerthError):
+    """A model directory does not hold a readable artifact."""
+
+
+class WeightsError(BerthError):
+    """Pretrained weights could not be found, or do not fit the architecture."""
+
+
+class CheckpointError(BerthError):
+    """A checkpoint is corrupt or belongs to another run."""
+
+
+class TrainingError(BerthError):
+    """Training cannot go on: a non-finite loss, a full disk, an impossible configuration."""
