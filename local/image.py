@@ -1,0 +1,262 @@
+"""Build the image and say what it weighs.
+
+    python -m local.image build --tag berth:latest --weights resnet18
+
+Drives the `docker` command, so whatever engine it is set up for (a context, DOCKER_HOST) is used.
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SITE_PACKAGES = "/opt/venv/lib/python3.11/site-packages"
+# What a registry may hand SageMaker: one image, in Docker's or OCI's words. An index (a list of
+# images, which BuildKit makes as soon as it attaches a provenance record) is refused at
+# CreateTrainingJob and CreateModel with "Unsupported manifest media type".
+ACCEPTED_MANIFESTS = {
+    "application/vnd.docker.distribution.manifest.v2+json",
+    "application/vnd.oci.image.manifest.v1+json",
+}
+
+
+class ImageError(Exception):
+    """Why an image could not be built or looked at, in one line a person can act on."""
+
+
+@dataclass(frozen=True)
+class Builder:
+    """A docker client that can run BuildKit: `command` is what precedes a build's options."""
+
+    docker: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A part of the image: what it is and its size in bytes."""
+
+    name: str
+    size: int
+
+
+def manifest_problem(manifest: Mapping[str, object]) -> str | None:
+    """Say why SageMaker would refuse an image with this manifest (or descriptor), or None.
+
+    `manifest` is the JSON a registry serves for the tag, or the descriptor an engine shows for the
+    image; only `mediaType` and, where that is absent, `manifests` are read.
+    """
+    media_type = manifest.get("mediaType")
+    if media_type is None and "manifests" in manifest:
+        media_type = "an index without a media type"
+    if media_type in ACCEPTED_MANIFESTS or (media_type is None and "layers" in manifest):
+        return None
+    return (
+        f"manifest: found {media_type or 'no media type'}, expected a single image "
+        f"({' or '.join(sorted(ACCEPTED_MANIFESTS))}); build with --provenance=false"
+    )
+
+
+def clients(path: str | None = None) -> list[str]:
+    """Return every `docker` on PATH, first found first."""
+    folders = (path if path is not None else os.environ.get("PATH", "")).split(os.pathsep)
+    found = (shutil.which("docker", path=folder) for folder in dict.fromkeys(folders) if folder)
+    return [client for client in found if client]
+
+
+def find_builder() -> Builder:
+    """Choose the first docker client that can drive BuildKit, and make sure an engine answers.
+
+    Raises ImageError when there is no client, no engine, or no client with BuildKit.
+    """
+    candidates = clients()
+    if not candidates:
+        raise ImageError("docker: no such command on PATH; install Docker (Debian: docker.io)")
+    _output([candidates[0], "version", "--format", "{{.Server.Version}}"], "docker engine")
+    for docker in candidates:
+        buildx = subprocess.run([docker, "buildx", "version"], capture_output=True, check=False)
+        if buildx.returncode == 0:
+            return Builder(
+                docker,
+                (docker, "buildx", "build", "--provenance=false", "--output", "type=docker"),
+                {},
+            )
+        # Clients before 23 carry BuildKit themselves; it makes one plain image, never an index.
+        version = _output([docker, "version", "--format", "{{.Client.Version}}"], docker)
+        if int(version.split(".")[0]) < 23:
+            return Builder(docker, (docker, "build"), {"DOCKER_BUILDKIT": "1"})
+    raise ImageError(
+        f"{candidates[0]}: no buildx; install Docker's buildx plugin, then build again"
+    )
+
+
+def build_command(
+    builder: Builder,
+    *,
+    tag: str,
+    base_image: str | None = None,
+    extra_ca: Path | None = None,
+    weights: Sequence[str] = (),
+    torch_index_url: str | None = None,
+    revision: str = "unknown",
+    no_cache: bool = False,
+) -> list[str]:
+    """Return the whole build command; pure, so that it can be printed and tested."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    arguments = {"WEIGHTS": " ".join(weights), "VERSION": project["version"], "REVISION": revision}
+    if base_image:
+        arguments["BASE_IMAGE"] = base_image
+    if torch_index_url:
+        arguments["TORCH_INDEX_URL"] = torch_index_url
+    command = [*builder.command, "--file", str(ROOT / "docker" / "Dockerfile"), "--tag", tag]
+    for name, value in arguments.items():
+        command += ["--build-arg", f"{name}={value}"]
+    for name in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL"):
+        if os.environ.get(name):
+            command += ["--build-arg", name]
+    if extra_ca:
+        if not extra_ca.is_file():
+            raise ImageError(f"--extra-ca {extra_ca}: no such file; expected a PEM file")
+        command += ["--secret", f"id=extra_ca,src={extra_ca}"]
+    if no_cache:
+        command.append("--no-cache")
+    return [*command, str(ROOT)]
+
+
+def layers(docker: str, image: str) -> list[Weight]:
+    """Return the image's layers, biggest first, each named by the command that made it."""
+    columns = "{{.Size}}\t{{.CreatedBy}}"
+    history = [docker, "history", "--no-trunc", "--human=false", "--format", columns, image]
+    lines = _output(history, image).splitlines()
+    pairs = (line.split("\t", 1) for line in lines)
+    return _biggest(Weight(_layer_name(command), int(size)) for size, command in pairs)
+
+
+def packages(docker: str, image: str) -> list[Weight]:
+    """Return what lies in the image's site-packages, biggest first."""
+    listing = _output(
+        [docker, "run", "--rm", "--network=none", image, "du", "-k", "-d1", SITE_PACKAGES], image
+    )
+    pairs = (line.split("\t", 1) for line in listing.splitlines())
+    return _biggest(
+        Weight(Path(path).name, int(size) * 1024) for size, path in pairs if path != SITE_PACKAGES
+    )
+
+
+def report(docker: str, image: str) -> str:
+    """Return the image's URI, id, size and what weighs most, as lines to print.
+
+    Raises ImageError when the image is not there or SageMaker would refuse its manifest.
+    """
+    facts = json.loads(_output([docker, "image", "inspect", image], image))[0]
+    # Only the containerd image store shows a descriptor; the classic store holds single images.
+    problem = manifest_problem(facts["Descriptor"]) if facts.get("Descriptor") else None
+    if problem:
+        raise ImageError(f"{image}: {problem}")
+    lines = [f"image     {image}", f"id        {facts['Id']}", f"size      {_size(facts['Size'])}"]
+    lines += [f"layer     {_size(part.size)}  {part.name}" for part in layers(docker, image)[:4]]
+    lines += [f"packages  {_size(part.size)}  {part.name}" for part in packages(docker, image)[:6]]
+    return "\n".join(lines)
+
+
+def build(builder: Builder, command: Sequence[str], tag: str) -> None:
+    """Run the build, its progress on this terminal, and drop the image that `tag` named before.
+
+    Raises ImageError when the build fails.
+    """
+    before = _image_id(builder.docker, tag)
+    done = subprocess.run(command, env={**os.environ, **builder.environment}, check=False)
+    if done.returncode:
+        raise ImageError(f"{tag}: docker build failed with status {done.returncode}, see above")
+    if before and before != _image_id(builder.docker, tag):
+        # Refused, and rightly, while a container or another tag still uses it.
+        subprocess.run([builder.docker, "rmi", before], capture_output=True, check=False)
+
+
+def _image_id(docker: str, image: str) -> str | None:
+    inspect = [docker, "image", "inspect", "--format", "{{.Id}}", image]
+    found = subprocess.run(inspect, capture_output=True, text=True, check=False)
+    return found.stdout.strip() if found.returncode == 0 else None
+
+
+def _revision() -> str:
+    described = subprocess.run(
+        ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return described.stdout.strip() or "unknown"
+
+
+def _layer_name(command: str) -> str:
+    command = re.sub(r"^(RUN )?(\|\d+ .*?)?/bin/sh -c (#\(nop\)\s+)?", "", command)
+    command = re.sub(r"\s*#\s*buildkit$|--mount=\S+", "", command)
+    return " ".join(command.split())[:90]
+
+
+def _biggest(weights: Iterable[Weight]) -> list[Weight]:
+    return sorted(weights, key=lambda weight: -weight.size)
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e6:8,.0f} MB"
+
+
+def _output(command: Sequence[str], subject: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        reason = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
+        raise ImageError(f"{subject}: {reason}")
+    return done.stdout.strip()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `python -m local.image`; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m local.image", description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    verb = verbs.add_parser("build", help="build the image and say what it weighs")
+    verb.add_argument("--tag", default="berth:latest", help="the image's name (%(default)s)")
+    verb.add_argument(
+        "--base-image", help="a Debian bookworm image (default: debian:bookworm-slim)"
+    )
+    verb.add_argument(
+        "--extra-ca", type=Path, help="PEM file of authorities to trust during the build only"
+    )
+    verb.add_argument(
+        "--weights", nargs="*", default=[], help="torchvision architectures to bake weights of"
+    )
+    verb.add_argument("--torch-index-url", help="package index with another torch build")
+    verb.add_argument("--no-cache", action="store_true", help="build every layer anew")
+    options = parser.parse_args(arguments)
+    try:
+        builder = find_builder()
+        command = build_command(
+            builder,
+            tag=options.tag,
+            base_image=options.base_image,
+            extra_ca=options.extra_ca,
+            weights=options.weights,
+            torch_index_url=options.torch_index_url,
+            revision=_revision(),
+            no_cache=options.no_cache,
+        )
+        build(builder, command, options.tag)
+        print(report(builder.docker, options.tag))
+    except ImageError as error:
+        print(f"berth: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
