@@ -1,0 +1,27 @@
+"""The `serve` command: what SageMaker runs in the image."""
+
+import sys
+
+from container.errors import BerthError
+
+
+def main() -> None:
+    """Bind the port, then serve until SIGTERM. Takes no arguments: the environment configures it.
+
+    gunicorn runs in this very process, so that as PID 1 it gets the signals itself.
+    """
+    if len(sys.argv) > 1:
+        sys.exit(f"serve: found argument {sys.argv[1]!r}, expected none; see serve/settings.py")
+    try:
+        import serve.gunicorn_conf  # noqa: F401  # settings that cannot be used end here, in a line
+    except BerthError as error:
+        sys.exit(f"serve: {error}")
+
+    from gunicorn.app.wsgiapp import WSGIApplication
+
+    sys.argv[1:] = ["--config", "python:serve.gunicorn_conf", "serve.app:application()"]
+    WSGIApplication("%(prog)s").run()
+
+
+if __name__ == "__main__":
+    main()

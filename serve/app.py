@@ -1,0 +1,146 @@
+"""The HTTP side of SageMaker's inference contract: /ping, /invocations, /execution-parameters.
+
+Every error is JSON, `{"error": one line saying what was found and what was expected}`.
+"""
+
+import json
+import logging
+from time import monotonic
+
+from flask import Flask, Response, request
+from werkzeug.exceptions import HTTPException
+
+from serve import codec
+from serve.batcher import EngineFailed, Overloaded
+from serve.body import Admission, Crowded, declared_length, read_body
+from serve.codec import BadRequest
+from serve.devices import gpus
+from serve.predictor import NotReady, Predictor, TimedOut
+from serve.settings import IN_FLIGHT, Settings
+
+LOG = logging.getLogger("gunicorn.error")
+
+ANSWER_WITHIN = 55.0
+"""Seconds an invocation may take here; SageMaker gives up at 60 and would not say why."""
+
+BODIES = 512 * 1024 * 1024
+"""Bytes of request bodies inside at once, or one body of the largest size if that is more."""
+
+ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
+
+
+def create_app(predictor: Predictor, settings: Settings) -> Flask:
+    """The WSGI application around a predictor that was, or will be, started."""
+    app = Flask("serve", static_folder=None)
+    admission = Admission(IN_FLIGHT, max(BODIES, settings.payload_bytes))
+
+    @app.get("/ping")
+    def ping() -> Response:
+        status = predictor.status()
+        return _json(status, 200 if status["status"] == "READY" else 503)
+
+    @app.get("/execution-parameters")
+    def execution_parameters() -> Response:
+        return _json(
+            {
+                "MaxConcurrentTransforms": settings.transforms,
+                "BatchStrategy": settings.strategy,
+                "MaxPayloadInMB": settings.advertised_mb,
+            }
+        )
+
+    @app.post("/invocations")
+    def invocations() -> Response:
+        deadline = monotonic() + ANSWER_WITHIN
+        limit = settings.payload_bytes
+        length = declared_length(request.environ)
+        with admission.admit(limit if length is None else min(length, limit)):
+            body = read_body(request.environ, limit, deadline)
+            artifact = predictor.artifact
+            attributes = codec.check_attributes(request.headers.get(ATTRIBUTES, ""))
+            top_k = codec.read_top_k(attributes)
+            accepted = _negotiate()
+            images = codec.read_images(request.mimetype, body, artifact)
+            request.environ["serve.instances"] = images.count
+            rows = predictor.predict(images.pixels, deadline)
+        text = codec.write_predictions(accepted, rows, artifact.classes, top_k)
+        return Response(text, content_type=f"{accepted}; charset=utf-8")
+
+    @app.after_request
+    def echo(response: Response) -> Response:
+        attributes = request.headers.get(ATTRIBUTES, "")
+        if attributes and codec.are_attributes(attributes):
+            response.headers[ATTRIBUTES] = attributes
+        return response
+
+    _answer_errors(app)
+    return app
+
+
+def application() -> Flask:
+    """The application gunicorn's worker calls for: configured by the environment, and loading."""
+    settings = Settings.from_environment()
+    predictor = Predictor(settings.model_dir, cpus=settings.cpus, gpu=bool(gpus()))
+    predictor.start()
+    return create_app(predictor, settings)
+
+
+def _negotiate() -> str:
+    """The response's media type by the Accept header; JSON without one, or with `*/*`."""
+    accept = request.headers.get("Accept", "").strip()
+    if not accept:
+        return codec.RESPONSE_TYPES[0]
+    best = request.accept_mimetypes.best_match(codec.RESPONSE_TYPES)
+    if best is None:
+        raise BadRequest(
+            f"Accept: found {accept[:200]}, expected {' or '.join(codec.RESPONSE_TYPES)}", 406
+        )
+    return best
+
+
+def _answer_errors(app: Flask) -> None:
+    @app.errorhandler(BadRequest)
+    def bad_request(error: BadRequest) -> Response:
+        return _error(str(error), error.status)
+
+    @app.errorhandler(NotReady)
+    @app.errorhandler(TimedOut)
+    def unavailable(error: Exception) -> Response:
+        return _error(str(error), 503)
+
+    @app.errorhandler(Overloaded)
+    @app.errorhandler(Crowded)
+    def overloaded(error: Exception) -> Response:
+        response = _error(f"overloaded: {error}, try again in a second", 503)
+        response.headers["Retry-After"] = "1"
+        return response
+
+    @app.errorhandler(EngineFailed)
+    def engine_failed(error: EngineFailed) -> Response:
+        return _error(f"the forward pass failed: {error}", 500)
+
+    @app.errorhandler(HTTPException)
+    def other(error: HTTPException) -> Response:
+        code = error.code or 500
+        asked = f"{request.method} {request.path[:100]}"
+        if code in (404, 405):
+            expected = "expected GET /ping, POST /invocations or GET /execution-parameters"
+            response = _error(f"found {asked}, {expected}", code)
+            if allow := error.get_response().headers.get("Allow"):
+                response.headers["Allow"] = allow
+            return response
+        return _error(f"{asked}: {error.description or error.name}", code)
+
+    @app.errorhandler(Exception)
+    def unexpected(error: Exception) -> Response:
+        LOG.exception("%s %r", request.method, request.path)
+        return _error(f"the server failed ({type(error).__name__}); its log has the traceback", 500)
+
+
+def _error(message: str, status: int) -> Response:
+    return _json({"error": message}, status)
+
+
+def _json(value: object, status: int = 200) -> Response:
+    text = json.dumps(value, allow_nan=False) + "\n"
+    return Response(text, status, content_type="application/json")

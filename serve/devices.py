@@ -1,0 +1,51 @@
+"""Which GPUs this container was given, found without importing torch or calling a driver.
+
+Asking torch would cost every CPU server a second to start and hundreds of megabytes.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+
+NONE = {"", "-1", "none", "void", "nodevfiles"}
+"""Values by which CUDA_VISIBLE_DEVICES and NVIDIA_VISIBLE_DEVICES hide every GPU."""
+
+
+def gpus(environ: Mapping[str, str] = os.environ, dev: Path = Path("/dev")) -> tuple[str, ...]:
+    """The GPUs as CUDA_VISIBLE_DEVICES would name them, one each; empty on a CPU host.
+
+    A hint, not a promise: the driver may still be too old, which the torch engine finds out.
+    """
+    if environ.get("NVIDIA_VISIBLE_DEVICES", "all").strip().lower() in NONE:
+        return ()
+    if dev.is_dir():
+        numbers = (re.fullmatch(r"nvidia(\d+)", entry.name) for entry in dev.iterdir())
+        present = sorted((match[1] for match in numbers if match), key=int)
+    else:
+        present = []
+    # Under WSL 2 the one paravirtual device stands for the GPU; other kinds of Windows GPU have it
+    # too, so the NVIDIA runtime's own variable must say that one was given.
+    if not present and (dev / "dxg").exists() and environ.get("NVIDIA_VISIBLE_DEVICES"):
+        present = ["0"]
+    if not present:
+        return ()
+    visible = environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        # CUDA renumbers what a container was given from 0, whatever the host calls it.
+        return tuple(str(index) for index in range(len(present)))
+    if visible.strip().lower() in NONE:
+        return ()
+    return tuple(name.strip() for name in visible.split(",") if name.strip())
+
+
+def first_free(names: Iterable[str], taken: Iterable[str | None]) -> str | None:
+    """The first GPU no worker has; None when there is none to give."""
+    used = set(taken)
+    return next((name for name in names if name not in used), None)
+
+
+def torch_installed() -> bool:
+    """Whether `import torch` would find something, without doing it."""
+    return find_spec("torch") is not None

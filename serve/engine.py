@@ -1,0 +1,185 @@
+"""What turns pixels into probabilities: OpenVINO on a CPU, PyTorch on a GPU.
+
+OpenVINO runs the export in the artifact, and torch is never imported: that is most of the start-up
+time and memory of a CPU server. PyTorch serves where there is a GPU, and artifacts without export.
+"""
+
+import logging
+import math
+from typing import Any, Protocol
+
+import numpy as np
+
+from container.artifact import Artifact
+from container.errors import ArtifactError, BerthError
+from serve.batcher import Pixels, Probabilities
+from serve.devices import torch_installed
+
+LOG = logging.getLogger("gunicorn.error")
+
+GPU_BATCH = 32
+"""Images in one pass on a GPU: past this the pass grows about as fast as the batch."""
+
+
+class EngineError(BerthError):
+    """The engine cannot start, or gives what is not a probability."""
+
+
+class Engine(Protocol):
+    """One loaded model on one device."""
+
+    name: str
+    max_batch: int
+
+    def predict(self, batch: Pixels) -> Probabilities:
+        """RGB pixels 0..255, (N, crop, crop, 3), to probabilities (N, classes)."""
+
+
+class OpenVinoEngine:
+    """The artifact's exported graph on the CPU.
+
+    One stream over all cores, because with one request at a time a second stream's cores idle, and
+    with several the stacked batch keeps one stream's cores as busy as two streams would be: the
+    measured throughput is the same and the latency half. The batch is dynamic: a graph compiled
+    for each fixed size is no faster and holds its own copy of the weights.
+
+    Two images per core in one pass: beyond that nothing is gained and activations grow.
+
+    float32, not what the processor may prefer: bfloat16 is about twice as fast where it exists,
+    but moves probabilities by more than the 1e-4 that evaluation and serving promise to agree to.
+    Cores are not pinned: containers that share a host would all pin themselves to the same ones.
+    """
+
+    def __init__(self, artifact: Artifact, cpus: int) -> None:
+        from openvino import Core
+
+        if artifact.openvino is None:
+            raise EngineError(f"{artifact.path}: holds no OpenVINO export")
+        try:
+            compiled = Core().compile_model(
+                str(artifact.openvino),
+                "CPU",
+                {
+                    "PERFORMANCE_HINT": "LATENCY",
+                    "NUM_STREAMS": "1",
+                    "INFERENCE_NUM_THREADS": cpus,
+                    "INFERENCE_PRECISION_HINT": "f32",
+                    "ENABLE_CPU_PINNING": False,
+                },
+            )
+        except RuntimeError as error:
+            raise ArtifactError(
+                f"{artifact.openvino}: OpenVINO cannot load it: {_one_line(error)}"
+            ) from error
+        self._dtype = np.dtype(compiled.input(0).get_element_type().to_dtype())
+        self._request = compiled.create_infer_request()
+        self.max_batch = max(4, 2 * cpus)
+        self.name = f"OpenVINO on {cpus} CPU core{'s' if cpus > 1 else ''}"
+
+    def predict(self, batch: Pixels) -> Probabilities:
+        """As `Engine.predict`."""
+        if batch.dtype != self._dtype:
+            rounds = self._dtype.kind in "iu" and batch.dtype.kind == "f"
+            batch = (np.rint(batch).clip(0, 255) if rounds else batch).astype(self._dtype)
+        self._request.infer([batch], share_inputs=True)
+        # A copy: the next pass overwrites the request's own output.
+        return np.array(self._request.get_output_tensor(0).data, dtype=np.float32)
+
+
+class TorchEngine:
+    """The artifact's weights in PyTorch.
+
+    On a GPU: half precision, channels last, and pixels copied from page-locked memory, as bytes
+    where they came as bytes. On a CPU: float32, for artifacts without an export.
+    """
+
+    def __init__(self, artifact: Artifact, cpus: int, *, gpu: bool) -> None:
+        import torch
+
+        from container.models import load_classifier
+
+        if gpu and not torch.cuda.is_available():
+            raise EngineError("PyTorch cannot use the GPU: no driver, or one too old for its CUDA")
+        self._torch = torch
+        self._device = torch.device("cuda" if gpu else "cpu")
+        if not gpu:
+            torch.set_num_threads(cpus)
+        # mypy reads `memory_format` as an overload that Module.to lacks together with a device.
+        module: Any = load_classifier(artifact, device=self._device.type)
+        self._module = module.to(memory_format=torch.channels_last)
+        self._pinned: dict[np.dtype[Any], Any] = {}
+        self.max_batch = GPU_BATCH if gpu else max(4, 2 * cpus)
+        self.name = (
+            f"PyTorch on {torch.cuda.get_device_name()}" if gpu else f"PyTorch on {cpus} CPU cores"
+        )
+
+    def predict(self, batch: Pixels) -> Probabilities:
+        """As `Engine.predict`."""
+        torch = self._torch
+        on_gpu = self._device.type == "cuda"
+        with (
+            torch.inference_mode(),
+            torch.autocast(self._device.type, dtype=torch.float16, enabled=on_gpu),
+        ):
+            pixels = self._page_locked(batch) if on_gpu else torch.from_numpy(batch)
+            pixels = pixels.to(self._device, non_blocking=True)
+            probabilities: Probabilities = self._module(pixels).float().cpu().numpy()
+        return probabilities
+
+    def _page_locked(self, batch: Pixels) -> Any:
+        """The batch in a buffer the GPU can fetch by itself, allocated once for each dtype."""
+        images = self._torch.from_numpy(batch)
+        if batch.dtype not in self._pinned:
+            self._pinned[batch.dtype] = self._torch.empty(
+                (self.max_batch, *images.shape[1:]), dtype=images.dtype, pin_memory=True
+            )
+        buffer = self._pinned[batch.dtype][: len(images)]
+        return buffer.copy_(images)
+
+
+def load_engine(artifact: Artifact, *, cpus: int, gpu: bool) -> Engine:
+    """The fastest engine this host has for the artifact; what is used instead is logged.
+
+    Raises:
+        BerthError: no engine can load it; the message names the file and the cause.
+    """
+    if gpu and torch_installed():
+        try:
+            return TorchEngine(artifact, cpus, gpu=True)
+        except EngineError as error:
+            LOG.warning("%s; serving on the CPU instead", error)
+    if artifact.openvino is not None:
+        return OpenVinoEngine(artifact, cpus)
+    if not torch_installed():
+        raise ArtifactError(
+            f"{artifact.path}: holds no OpenVINO export, and PyTorch, the other way to serve it, "
+            "is not installed"
+        )
+    LOG.warning(
+        "%s: holds no OpenVINO export; serving with PyTorch, slower to start and to answer",
+        artifact.path,
+    )
+    return TorchEngine(artifact, cpus, gpu=False)
+
+
+def check(engine: Engine, artifact: Artifact) -> None:
+    """Predict one grey image. Raises EngineError unless a probability per class comes back."""
+    crop = artifact.geometry.crop
+    grey = np.full((1, crop, crop, 3), 127, np.uint8)
+    probabilities = engine.predict(grey)
+    expected = (1, len(artifact.classes))
+    if probabilities.shape != expected:
+        raise EngineError(
+            f"{artifact.path}: the model gives {probabilities.shape} probabilities for one image, "
+            f"expected {expected} for the classes model.json lists"
+        )
+    total = float(probabilities.sum())
+    if not math.isclose(total, 1.0, abs_tol=1e-2):
+        raise EngineError(
+            f"{artifact.path}: the probabilities of one image sum to {total:.3g}, expected 1; "
+            "the weights may hold NaN or infinity"
+        )
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]

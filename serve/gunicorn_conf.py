@@ -1,0 +1,61 @@
+"""How gunicorn runs the server. Lower-case names are its settings, or hooks it calls.
+
+One worker process for each GPU, or one for all CPU cores: each loads the model once and has the
+one queue that batches. Threads only wait, decode and encode.
+"""
+
+import ctypes
+import os
+from typing import Any
+
+from serve.devices import first_free, gpus, torch_installed
+from serve.settings import IN_FLIGHT, Settings
+
+_GPUS = gpus() if torch_installed() else ()
+
+bind = f"0.0.0.0:{Settings.from_environment().port}"
+workers = max(1, len(_GPUS))
+worker_class = "serve.worker.Worker"
+# Sixteen more than requests let in, so that there is always one to answer /ping or to refuse.
+threads = IN_FLIGHT + 16
+worker_connections = 1000
+backlog = 1024
+keepalive = 75
+
+# SageMaker kills 30 s after SIGTERM.
+graceful_timeout = 25
+# A worker whose threads all sit in native code is not hung; one that is silent this long is.
+timeout = 120
+
+# Heartbeats on a disk can block; serverless endpoints have no /dev/shm, and /tmp may be all that
+# is writable.
+worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else "/tmp"  # noqa: S108
+control_socket_disable = True
+
+accesslog = "-"
+errorlog = "-"
+logger_class = "serve.access_log.AccessLog"
+proc_name = "serve"
+
+
+def pre_fork(server: Any, worker: Any) -> None:
+    """Give a new worker the GPU that none has."""
+    worker.gpu = first_free(_GPUS, (other.gpu for other in server.WORKERS.values()))
+
+
+def post_fork(_server: Any, worker: Any) -> None:
+    """In the worker, before anything is loaded."""
+    if worker.gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = worker.gpu
+    _limit_arenas()
+
+
+def _limit_arenas() -> None:
+    """At most two malloc arenas: by default glibc makes eight a core, and threads that come and
+    go leave decoded images' worth of free memory in each."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(_M_ARENA_MAX, 2)
+
+
+_M_ARENA_MAX = -8  # glibc's malloc.h

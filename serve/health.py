@@ -1,0 +1,47 @@
+"""The server's state by name, as `/ping` reports it."""
+
+import threading
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """Where a server is between its start and its end."""
+
+    STARTING = "STARTING"
+    LOADING = "LOADING"
+    WARMING = "WARMING"
+    READY = "READY"
+    FAILED = "FAILED"
+
+
+class Health:
+    """The current state and one line about it; any thread may read or move it.
+
+    FAILED is final: whatever still happens afterwards, the first cause stays readable.
+
+        health = Health()
+        health.move(State.LOADING, "reading the model")
+        health.status()   # {"status": "LOADING", "detail": "reading the model"}
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._state = State.STARTING
+        self._detail = "the server has started, loading begins"
+
+    @property
+    def ready(self) -> bool:
+        """Whether predictions are being made."""
+        return self._state is State.READY
+
+    def move(self, state: State, detail: str = "") -> None:
+        """Enter a state, unless the server has failed already."""
+        with self._lock:
+            if self._state is not State.FAILED:
+                self._state, self._detail = state, " ".join(detail.split())
+
+    def status(self) -> dict[str, str]:
+        """{"status": ..., "detail": ...}; detail only when there is something to say."""
+        with self._lock:
+            status = {"status": self._state.value}
+            return status | {"detail": self._detail} if self._detail else status

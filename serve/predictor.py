@@ -1,0 +1,152 @@
+"""The model behind the server: loaded in the background, then one engine and its queue.
+
+predictor = Predictor(model_dir, cpus=2, gpu=False)
+predictor.start()                       # returns at once; watch predictor.status()
+rows = predictor.predict(images.pixels, deadline=monotonic() + 55)
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from time import monotonic
+
+from container.artifact import Artifact
+from container.errors import BerthError
+from serve.batcher import Batcher, Pixels, Probabilities
+from serve.engine import Engine, check, load_engine
+from serve.health import Health, State
+
+LOG = logging.getLogger("gunicorn.error")
+
+CAPACITY = 512
+"""Images that may wait for the engine: two of the largest requests."""
+
+STUCK = 60.0
+"""Seconds after which a forward pass counts as hung: an invocation may not take longer."""
+
+
+class NotReady(Exception):
+    """No prediction can be made now; the message says in which state the server is."""
+
+
+class TimedOut(Exception):
+    """The deadline passed before the answer came."""
+
+
+class Predictor:
+    """Loads an artifact in a thread of its own, which then runs the forward passes.
+
+    Args:
+        model_dir: the artifact.
+        cpus: cores for the forward pass, and how many images are decoded at a time.
+        gpu: whether this process was given one.
+        load: makes the engine.
+    """
+
+    def __init__(
+        self,
+        model_dir: Path,
+        *,
+        cpus: int,
+        gpu: bool,
+        load: Callable[..., Engine] = load_engine,
+    ) -> None:
+        self._model_dir = model_dir
+        self._cpus = cpus
+        self._gpu = gpu
+        self._load = load
+        self._health = Health()
+        # More decoders than cores would only take turns, and keep /ping waiting for one.
+        self._decoders = threading.BoundedSemaphore(cpus)
+        self._artifact: Artifact | None = None
+        self._batcher: Batcher | None = None
+
+    def start(self) -> None:
+        """Begin loading."""
+        threading.Thread(target=self._live, name="engine", daemon=True).start()
+
+    def status(self) -> dict[str, str]:
+        """The state and its detail, see `Health`; FAILED also while the engine hangs."""
+        if self._batcher and (seconds := self._batcher.busy_for()) > STUCK:
+            detail = f"the engine has been busy with one forward pass for {seconds:.0f} s"
+            return {"status": State.FAILED, "detail": detail}
+        return self._health.status()
+
+    @property
+    def artifact(self) -> Artifact:
+        """The model being served. Raises NotReady before and after it is."""
+        if self._artifact is None or not self._health.ready:
+            status = self.status()
+            detail = f": {status['detail']}" if "detail" in status else ""
+            raise NotReady(f"the model is {status['status']}{detail}")
+        return self._artifact
+
+    def predict(self, pixels: Iterator[Pixels], deadline: float) -> list[Probabilities]:
+        """(classes,) probabilities for each image, decoding the next while earlier ones wait.
+
+        `deadline` is on the monotonic clock.
+
+        Raises:
+            NotReady: as `artifact`.
+            Overloaded, EngineFailed: as the batcher does; TimedOut; and what decoding raises.
+        """
+        batcher = self._batcher
+        if batcher is None:
+            raise NotReady("the model is not loaded")
+        answers: list[Future[Probabilities]] = []
+        try:
+            while (image := self._decode_next(pixels, deadline)) is not None:
+                answers.append(batcher.submit(image))
+            return [answer.result(max(0.0, deadline - monotonic())) for answer in answers]
+        except TimeoutError:
+            raise TimedOut("no answer within the time an invocation may take") from None
+        finally:
+            for answer in answers:
+                answer.cancel()
+
+    def _decode_next(self, pixels: Iterator[Pixels], deadline: float) -> Pixels | None:
+        if not self._decoders.acquire(timeout=max(0.0, deadline - monotonic())):
+            raise TimeoutError
+        try:
+            return next(pixels, None)
+        finally:
+            self._decoders.release()
+
+    def _live(self) -> None:
+        try:
+            batcher = self._prepare()
+            batcher.run()
+        except BerthError as error:
+            self._fail(str(error))
+        except Exception as error:
+            self._fail(f"{self._model_dir}: {type(error).__name__}: {error}")
+
+    def _prepare(self) -> Batcher:
+        started = monotonic()
+        self._health.move(State.LOADING, f"reading {self._model_dir}")
+        artifact = Artifact.read(self._model_dir)
+        engine = self._load(artifact, cpus=self._cpus, gpu=self._gpu)
+        self._health.move(State.WARMING, f"first prediction with {engine.name}")
+        check(engine, artifact)
+        batcher = Batcher(
+            engine.predict,
+            lambda: check(engine, artifact),
+            max_batch=engine.max_batch,
+            capacity=CAPACITY,
+        )
+        self._artifact, self._batcher = artifact, batcher
+        self._health.move(State.READY)
+        LOG.info(
+            "ready after %.2f s: %s, %d classes, %s",
+            monotonic() - started,
+            artifact.arch,
+            len(artifact.classes),
+            engine.name,
+        )
+        return batcher
+
+    def _fail(self, cause: str) -> None:
+        self._health.move(State.FAILED, cause)
+        LOG.error("cannot serve: %s", " ".join(cause.split()))

@@ -1,0 +1,101 @@
+"""What the environment says about how to serve: the variables SageMaker sets or a user may set."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from container.cpus import available_cpus
+from container.errors import BerthError
+
+REALTIME_PAYLOAD_MB = 25
+"""SageMaker's limit for a real-time invocation."""
+
+BATCH_PAYLOAD_MB = 100
+"""SageMaker's limit for one batch record, and for records in flight taken together."""
+
+UNLIMITED_PAYLOAD_MB = 1024
+"""What `0`, a batch transform's word for "any size", is bounded by: one body is held in memory."""
+
+IN_FLIGHT = 128
+"""Requests answered at once; the rest are told to come back."""
+
+STRATEGIES = ("SINGLE_RECORD", "MULTI_RECORD")
+
+
+class SettingsError(BerthError):
+    """An environment variable holds something that cannot be used."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How this server was asked to run.
+
+    `SAGEMAKER_SAFE_PORT_RANGE` is not read: it names the ports a container may open for itself,
+    and this one opens none beside `port`.
+
+    Attributes:
+        model_dir: where the artifact is; only ever read.
+        port: TCP port on all interfaces.
+        payload_mb: largest request body, in MB of 1024 * 1024 bytes.
+        transforms: requests a batch transform should keep in flight.
+        strategy: how a batch transform should group records.
+        advertised_mb: the body size a batch transform is told. SageMaker refuses a job whose
+            `transforms * advertised_mb` is above 100 MB, so it can be less than `payload_mb`.
+        cpus: processor cores this process may use.
+    """
+
+    model_dir: Path
+    port: int
+    payload_mb: int
+    transforms: int
+    strategy: str
+    advertised_mb: int
+    cpus: int
+
+    @property
+    def payload_bytes(self) -> int:
+        """Largest request body in bytes."""
+        return self.payload_mb * 1024 * 1024
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        """Read the variables. Raises SettingsError naming the first that cannot be used."""
+        batch = environ.get("SAGEMAKER_BATCH", "").strip().lower() == "true"
+        asked = _whole(environ, "SAGEMAKER_MAX_PAYLOAD_IN_MB", 0, UNLIMITED_PAYLOAD_MB)
+        payload = BATCH_PAYLOAD_MB if batch else REALTIME_PAYLOAD_MB
+        if asked is not None:
+            payload = asked or UNLIMITED_PAYLOAD_MB
+
+        cpus = available_cpus()
+        transforms = _whole(environ, "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS", 1, 1000)
+        if transforms is None:
+            # One more than cores, so that decoding the next image overlaps the forward pass.
+            transforms = cpus + 1 if asked is None else min(cpus + 1, BATCH_PAYLOAD_MB // payload)
+            transforms = max(1, transforms)
+        advertised = max(1, min(payload, BATCH_PAYLOAD_MB // transforms))
+
+        strategy = environ.get("SAGEMAKER_BATCH_STRATEGY") or STRATEGIES[0]
+        if strategy not in STRATEGIES:
+            raise SettingsError(
+                f"SAGEMAKER_BATCH_STRATEGY: found {strategy!r}, expected {' or '.join(STRATEGIES)}"
+            )
+        return cls(
+            model_dir=Path(environ.get("SAGEMAKER_BASE_DIR") or "/opt/ml") / "model",
+            port=_whole(environ, "SAGEMAKER_BIND_TO_PORT", 1, 65535) or 8080,
+            payload_mb=payload,
+            transforms=transforms,
+            strategy=strategy,
+            advertised_mb=advertised if asked is None else asked,
+            cpus=cpus,
+        )
+
+
+def _whole(environ: Mapping[str, str], name: str, low: int, high: int) -> int | None:
+    text = environ.get(name, "").strip()
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and low <= int(text[:9]) <= high):
+        raise SettingsError(f"{name}: found {text!r}, expected a whole number from {low} to {high}")
+    return int(text)
