@@ -16,7 +16,7 @@ trap 'rm -rf "$work"' EXIT
 # Documentation and translations are never read in a container.
 mmdebstrap \
     --variant=minbase \
-    --include=ca-certificates,python3,python3-venv,python3-dev \
+    --include=ca-certificates,python3,python3-venv \
     --dpkgopt='path-exclude=/usr/share/man/*' \
     --dpkgopt='path-exclude=/usr/share/locale/*' \
     --dpkgopt='path-exclude=/usr/share/doc/*' \

@@ -137,8 +137,8 @@ def layers(docker: str, image: str) -> list[Weight]:
     columns = "{{.Size}}\t{{.CreatedBy}}"
     history = [docker, "history", "--no-trunc", "--human=false", "--format", columns, image]
     lines = _output(history, image).splitlines()
-    pairs = (line.split("\t", 1) for line in lines)
-    return _biggest(Weight(_layer_name(command), int(size)) for size, command in pairs)
+    pairs = (line.partition("\t") for line in lines)
+    return _biggest(Weight(_layer_name(command), int(size)) for size, _, command in pairs)
 
 
 def packages(docker: str, image: str) -> list[Weight]:
@@ -146,9 +146,11 @@ def packages(docker: str, image: str) -> list[Weight]:
     listing = _output(
         [docker, "run", "--rm", "--network=none", image, "du", "-k", "-d1", SITE_PACKAGES], image
     )
-    pairs = (line.split("\t", 1) for line in listing.splitlines())
+    pairs = (line.partition("\t") for line in listing.splitlines())
     return _biggest(
-        Weight(Path(path).name, int(size) * 1024) for size, path in pairs if path != SITE_PACKAGES
+        Weight(Path(path).name, int(size) * 1024)
+        for size, _, path in pairs
+        if path != SITE_PACKAGES
     )
 
 
@@ -199,9 +201,9 @@ def _revision() -> str:
 
 
 def _layer_name(command: str) -> str:
-    command = re.sub(r"^(RUN )?(\|\d+ .*?)?/bin/sh -c (#\(nop\)\s+)?", "", command)
+    command = re.sub(r"^(RUN )?(\|\d+ .*?)?/bin/sh -c\s+(#\(nop\)\s+)?", "", command)
     command = re.sub(r"\s*#\s*buildkit$|--mount=\S+", "", command)
-    return " ".join(command.split())[:90]
+    return " ".join(command.split())[:90] or "the base image"
 
 
 def _biggest(weights: Iterable[Weight]) -> list[Weight]:
