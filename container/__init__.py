@@ -1,0 +1,1 @@
+"""What trains. Runs in the image."""

@@ -1,0 +1,146 @@
+"""Where a job finds its inputs and leaves its results: SageMaker's `/opt/ml` tree, as typed paths.
+
+The layout is SageMaker's training-container contract. `SAGEMAKER_BASE_DIR` moves the whole tree, so
+the same job runs without Docker and without root.
+"""
+
+import json
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from container.errors import DataError
+
+DEFAULT_BASE = "/opt/ml"
+
+
+@dataclass(frozen=True)
+class Environment:
+    """One host's view of a training job.
+
+    Attributes:
+        base: root of the tree, `/opt/ml` in a container.
+        hosts: every host of the job, sorted; rank 0 runs on the first.
+        current_host: this host's name among `hosts`.
+        network_interface: the interface that joins the hosts, as SageMaker names it.
+        job_name: `TRAINING_JOB_NAME`, or "local" outside SageMaker.
+    """
+
+    base: Path
+    hosts: tuple[str, ...]
+    current_host: str
+    network_interface: str
+    job_name: str
+
+    @classmethod
+    def read(cls) -> "Environment":
+        """Read the tree named by `SAGEMAKER_BASE_DIR`.
+
+        Raises:
+            DataError: `resourceconfig.json` is present but is not what SageMaker writes.
+        """
+        base = Path(os.environ.get("SAGEMAKER_BASE_DIR", DEFAULT_BASE))
+        path = base / "input" / "config" / "resourceconfig.json"
+        resources = _read_object(path) if path.exists() else {}
+        host = str(resources.get("current_host", "algo-1"))
+        hosts = tuple(sorted(map(str, resources.get("hosts", [host]))))
+        if host not in hosts:
+            raise DataError(
+                f"{path}: current_host is {host!r}, expected one of hosts {list(hosts)}"
+            )
+        return cls(
+            base=base,
+            hosts=hosts,
+            current_host=host,
+            network_interface=str(resources.get("network_interface_name", "eth0")),
+            job_name=os.environ.get("TRAINING_JOB_NAME") or "local",
+        )
+
+    @property
+    def hyperparameters(self) -> dict[str, Any]:
+        """`input/config/hyperparameters.json` as it stands: usually a map of strings."""
+        path = self.base / "input" / "config" / "hyperparameters.json"
+        return _read_object(path) if path.exists() else {}
+
+    @property
+    def channels(self) -> dict[str, Path]:
+        """The input channels by name, without `weights`, which holds no images."""
+        return {name: path for name, path in self._channels().items() if name != "weights"}
+
+    @property
+    def weights_channel(self) -> Path | None:
+        """The channel that brings pretrained weights, if the job has one."""
+        return self._channels().get("weights")
+
+    def _channels(self) -> dict[str, Path]:
+        data = self.base / "input" / "data"
+        path = self.base / "input" / "config" / "inputdataconfig.json"
+        if path.exists():
+            names = sorted(_read_object(path))
+        else:
+            names = sorted(p.name for p in data.iterdir() if p.is_dir()) if data.is_dir() else []
+        for name in names:
+            if not (data / name).is_dir():
+                raise DataError(f"channel {name!r} is declared but {data / name} does not exist")
+        return {name: data / name for name in names}
+
+    @property
+    def model_dir(self) -> Path:
+        """What becomes `model.tar.gz`."""
+        return self.base / "model"
+
+    @property
+    def output_data_dir(self) -> Path:
+        """What becomes `output.tar.gz`."""
+        return self.base / "output" / "data"
+
+    @property
+    def checkpoint_dir(self) -> Path:
+        """Kept in step with S3 while the job runs, and restored when it starts again."""
+        return self.base / "checkpoints"
+
+    @property
+    def host_rank(self) -> int:
+        """This host's place among `hosts`, from 0."""
+        return self.hosts.index(self.current_host)
+
+    def clear_failure(self) -> None:
+        """Forget the failure of an earlier run in the same tree."""
+        (self.base / "output" / "failure").unlink(missing_ok=True)
+
+    def failure(self) -> str:
+        """The first line of `output/failure`, empty when there is none."""
+        path = self.base / "output" / "failure"
+        return path.read_text(encoding="utf-8").partition("\n")[0] if path.exists() else ""
+
+    def write_failure(self, reason: str) -> None:
+        """Leave `reason` in `output/failure`, unless another rank was first.
+
+        SageMaker shows its first 1024 characters, so its first line is the one a person needs.
+        """
+        path = self.base / "output" / "failure"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with path.open("x", encoding="utf-8") as file:
+                file.write(reason)
+        except FileExistsError:
+            return
+
+    def join_network(self) -> None:
+        """Tell gloo and NCCL which interface joins the hosts, where that interface exists."""
+        present = {name for _, name in socket.if_nameindex()}
+        if self.network_interface in present:
+            for library in ("GLOO", "NCCL"):
+                os.environ.setdefault(f"{library}_SOCKET_IFNAME", self.network_interface)
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise DataError(f"{path}: expected a JSON object, found {error}") from None
+    if not isinstance(value, dict):
+        raise DataError(f"{path}: expected a JSON object, found {type(value).__name__}")
+    return value

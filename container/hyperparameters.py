@@ -1,0 +1,147 @@
+"""The hyperparameters: SageMaker's strings in, one typed, validated model out.
+
+Every value reaches a container as a string. SDK v2 and v3 JSON-encode (`"0.1"`, `"true"`,
+`"\\"adamw\\""`), boto3 users write plain text (`adamw`, `True`); one decoder reads them all. `-`
+and `_` are the same in a name, and an unknown name is an error: a typo costs nothing on AWS.
+"""
+
+import difflib
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from container.errors import BerthError
+
+ALIASES = {"lr": "learning_rate"}
+"""Other names people use for the same thing."""
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+NonNegative = Annotated[float, Field(ge=0)]
+
+
+class HyperparameterError(BerthError):
+    """A hyperparameter is unknown, given twice, or has a value outside its range."""
+
+
+class Hyperparameters(BaseModel):
+    """What a training job can be told. Defaults are PyTorch's own where PyTorch has one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    arch: str = Field("resnet18", description="any torchvision classifier, by name")
+    weights: str = Field(
+        "imagenet",
+        description="imagenet (weights channel, then the image, then torchvision's hub), none, "
+        "or a path to a .safetensors or .pth file or to an earlier job's model",
+    )
+    freeze: bool = Field(False, description="train the head only, on a frozen backbone")
+    stem: Literal["auto", "standard", "small", "full"] = Field(
+        "auto",
+        description="first layers of a ResNet: standard (7x7 stride 2, max-pool), small (3x3 "
+        "stride 1, max-pool), full (3x3 stride 1, no pool; 4 times the work of small); auto is "
+        "small for image_size <= 64 without pretrained weights, else standard",
+    )
+    head_hidden: tuple[Annotated[int, Field(ge=1, le=65536)], ...] = Field(
+        (), description="widths of hidden layers in the head, e.g. 512 or 512,256"
+    )
+    dropout: Fraction = Field(0.0, description="dropout before each linear layer of the head")
+    image_size: int = Field(224, ge=8, le=2048, description="side of the square network input")
+    epochs: int = Field(10, ge=1, le=100_000)
+    batch_size: int = Field(32, ge=2, le=65536, description="images per step and process")
+    optimizer: Literal["sgd", "adam", "adamw"] = "adamw"
+    learning_rate: float = Field(1e-3, gt=0, le=1000)
+    momentum: float = Field(0.9, ge=0, le=1, description="of SGD")
+    nesterov: bool = Field(False, description="Nesterov momentum of SGD")
+    weight_decay: NonNegative = Field(1e-2, description="not applied to biases and norm layers")
+    eps: float = Field(1e-8, gt=0, description="of Adam and AdamW")
+    schedule: Literal["cosine", "constant"] = "cosine"
+    warmup_epochs: NonNegative = Field(0.0, description="linear warm-up; fractions count")
+    label_smoothing: Fraction = 0.0
+    mixup: NonNegative = Field(0.0, description="alpha of mixup; 0 is off")
+    cutmix: NonNegative = Field(0.0, description="alpha of CutMix; 0 is off")
+    augment: Literal["none", "standard", "strong"] = "standard"
+    ema: Fraction = Field(0.0, description="decay of the weights' moving average; 0 is off")
+    early_stopping_patience: int = Field(
+        0, ge=0, description="epochs without a better validation accuracy; 0 is off"
+    )
+    gradient_clip: NonNegative = Field(0.0, description="largest gradient norm; 0 is off")
+    class_weights: Literal["none", "balanced"] = "none"
+    amp: Literal["auto", "off", "bf16", "fp16"] = Field(
+        "auto", description="mixed precision; auto is bf16 (else fp16) on a GPU, off on a CPU"
+    )
+    compile: bool = Field(False, description="torch.compile the network")
+    workers: int | None = Field(
+        None, ge=0, le=256, description="loader processes; by default one a core, at most 8"
+    )
+    seed: int = Field(0, ge=0, lt=2**31)
+    validation_split: float = Field(
+        0.2, gt=0, lt=1, description="share of train used when there is no validation channel"
+    )
+    on_bad_image: Literal["skip", "fail"] = "skip"
+    checkpoint_minutes: float = Field(
+        10.0, gt=0, description="checkpoint at least this often within an epoch"
+    )
+
+    @field_validator("head_hidden", mode="before")
+    @classmethod
+    def _widths(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part for part in value.replace(" ", "").split(",") if part)
+        if isinstance(value, bool):
+            raise ValueError("expected widths such as 512 or 512,256")
+        return (value,) if isinstance(value, int) else value
+
+    @classmethod
+    def parse(cls, given: Mapping[str, Any]) -> "Hyperparameters":
+        """Read SageMaker's map of strings.
+
+        The toolkit's and the tuner's own entries (`sagemaker_*`, `_tuning_*`) are left out.
+
+        Raises:
+            HyperparameterError: one line naming each offending hyperparameter, the value found and
+                what was expected.
+        """
+        values: dict[str, Any] = {}
+        for key, raw in given.items():
+            if key.startswith(("sagemaker_", "_tuning_")):
+                continue
+            name = key.strip().lower().replace("-", "_")
+            name = ALIASES.get(name, name)
+            if name not in cls.model_fields:
+                raise HyperparameterError(_unknown(key, name))
+            if name in values:
+                raise HyperparameterError(f"hyperparameter {name!r} is given twice (as {key!r})")
+            values[name] = _decode(raw, text=cls.model_fields[name].annotation is str)
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise HyperparameterError("; ".join(map(_sentence, error.errors()))) from None
+
+
+def _decode(raw: Any, *, text: bool) -> Any:
+    """A JSON-encoded or plain string as a value; `text` keeps `123` a string."""
+    if not isinstance(raw, str):
+        return str(raw) if text else raw
+    try:
+        value = json.loads(raw)
+    except ValueError:
+        return raw.strip()
+    if isinstance(value, str):
+        return value.strip()
+    return raw.strip() if text else value
+
+
+def _unknown(key: str, name: str) -> str:
+    known = [*Hyperparameters.model_fields, *ALIASES]
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
+    return f"unknown hyperparameter {key!r}: {hint}"
+
+
+def _sentence(problem: Any) -> str:
+    name = problem["loc"][0]
+    found = problem["input"]
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    return f"hyperparameter {name!r}: {message[:1].lower()}{message[1:]}, found {found!r}"

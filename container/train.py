@@ -1,0 +1,301 @@
+"""A training job, read from top to bottom.
+
+SageMaker runs the toolkit's `train` command, which calls `main` in process
+(`SAGEMAKER_TRAINING_MODULE=container.train:main`); with several GPUs or hosts, torchrun runs this
+module once a rank.
+"""
+
+import hashlib
+import os
+import platform
+import sys
+import traceback
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+import torch
+
+from container.artifact import Artifact
+from container.checkpoint import CheckpointFolder, Interrupted, StopSignal
+from container.cpus import available_cpus
+from container.data.geometry import Geometry
+from container.data.index import Index
+from container.data.lint import lint
+from container.data.loader import EpochLoader
+from container.data.splits import Splits, find_splits
+from container.distributed import World, join_world, launch, needs_launch
+from container.environment import Environment
+from container.errors import BerthError
+from container.evaluation import evaluate, print_table, write_report
+from container.export import write_artifact
+from container.hyperparameters import Hyperparameters
+from container.metrics import Metrics, say
+from container.models import IMAGENET_MEAN, IMAGENET_STD, Classifier, build_network, has_small_stem
+from container.trainer import Progress, Trainer
+from container.weights import Weights, find_weights, fit_weights
+
+EXPORT_CHECKS = 16
+"""Held-out images an export is compared with PyTorch on."""
+INTERRUPTED = 143
+"""128 + SIGTERM, as a shell reports it."""
+
+
+class JobEnded(Exception):
+    """Ends the toolkit's process; `errno` becomes its exit status."""
+
+    def __init__(self, line: str, errno: int = 1) -> None:
+        super().__init__(line)
+        self.errno = errno
+
+
+def main() -> None:
+    """Run the job SageMaker's tree describes.
+
+    Raises:
+        JobEnded: it failed (status 1) or was told to stop (143); `output/failure` says why.
+    """
+    environment = Environment.read()
+    try:
+        if needs_launch(environment):
+            environment.clear_failure()
+            Hyperparameters.parse(environment.hyperparameters)
+            launch(environment, "container.train")
+        else:
+            run(environment)
+    except Interrupted as reason:
+        environment.write_failure(f"{reason}\n")
+        raise JobEnded(str(reason), INTERRUPTED) from None
+    except BerthError as error:
+        environment.write_failure(f"{error}\n")
+        raise JobEnded(environment.failure()) from None
+    except Exception as error:
+        line = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        environment.write_failure(f"{line}\n\n{traceback.format_exc()}")
+        raise JobEnded(line) from error
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every stage of a job needs to know."""
+
+    environment: Environment
+    hp: Hyperparameters
+    world: World
+    device: torch.device
+    geometry: Geometry
+    splits: Splits
+
+
+def run(environment: Environment) -> None:
+    """One rank's job: data, network, training, artifact, evaluation."""
+    stop = StopSignal()
+    world = join_world(environment)
+    if world.size == 1:
+        environment.clear_failure()
+    hp = Hyperparameters.parse(environment.hyperparameters)
+    tell = say if world.is_main else _silent
+    job = Job(
+        environment=environment,
+        hp=hp,
+        world=world,
+        device=_device(world),
+        geometry=Geometry.for_size(hp.image_size),
+        splits=world.share(lambda: _read_data(environment, hp)),
+    )
+    environment.output_data_dir.mkdir(parents=True, exist_ok=True)
+    classifier, head, stem, weights = _build(job)
+    trainer = Trainer(
+        hp,
+        classifier,
+        head,
+        _loader(job, "train", train=True),
+        _loader(job, "validation"),
+        device=job.device,
+        world=world,
+        checkpoints=CheckpointFolder(environment.checkpoint_dir, _identity(job), tell),
+        stop=stop,
+        metrics=Metrics(environment.output_data_dir, active=world.is_main),
+        say=tell,
+    )
+    try:
+        progress = trainer.fit()
+    except Interrupted:
+        if world.is_main and trainer.progress.best_epoch:
+            trainer.restore_best()
+            write_artifact(_describe(job, stem, weights, trainer.progress), classifier, None, tell)
+        raise
+    world.leave()
+    if world.is_main:
+        _finish(job, classifier, _describe(job, stem, weights, progress), progress)
+
+
+def _read_data(environment: Environment, hp: Hyperparameters) -> Splits:
+    splits = find_splits(environment.channels, hp.validation_split, hp.seed)
+    splits = lint(splits, on_bad_image=hp.on_bad_image, report=say)
+    counts = ", ".join(
+        f"{len(index.paths)} {name}"
+        for name, index in (
+            ("train", splits.train),
+            ("validation", splits.validation),
+            ("test", splits.test),
+        )
+        if index is not None
+    )
+    say(f"data: {len(splits.train.classes)} classes; images: {counts}")
+    return splits
+
+
+def _device(world: World) -> torch.device:
+    """This rank's GPU, or the processor with as many threads as the container may use."""
+    if torch.cuda.is_available():
+        torch.backends.cudnn.benchmark = True
+        torch.set_float32_matmul_precision("high")
+        return torch.device("cuda", world.local_rank)
+    torch.set_num_threads(max(1, available_cpus() // world.local_size))
+    return torch.device("cpu")
+
+
+def _build(job: Job) -> tuple[Classifier, str, str, Weights | None]:
+    """The classifier on its device, its head's name, its stem, and the weights it started from."""
+    hp = job.hp
+    stem = hp.stem
+    if stem == "auto":
+        small = hp.image_size <= 64 and hp.weights.lower() == "none" and has_small_stem(hp.arch)
+        stem = "small" if small else "standard"
+    torch.manual_seed(hp.seed)
+    network, head = build_network(
+        hp.arch,
+        len(job.splits.train.classes),
+        image_size=hp.image_size,
+        stem=stem,
+        head_hidden=hp.head_hidden,
+        dropout=hp.dropout,
+    )
+    weights = None
+    if job.world.is_main:  # DDP hands them to the other ranks
+        weights = find_weights(hp.weights, hp.arch, job.environment.weights_channel)
+        source = "none: random initialisation"
+        if weights is not None:
+            with_head = fit_weights(network, weights, head)
+            source = f"{weights.source} ({'with' if with_head else 'without'} its head)"
+        count = sum(parameter.numel() for parameter in network.parameters())
+        say(f"network: {hp.arch}, {stem} stem, {count / 1e6:.1f} million parameters")
+        say(f"weights: {source}")
+        say(f"device: {_device_name(job)}")
+    return Classifier(network).to(job.device), head, stem, weights
+
+
+def _device_name(job: Job) -> str:
+    ranks = f", {job.world.size} processes" if job.world.size > 1 else ""
+    if job.device.type == "cuda":
+        return f"{torch.cuda.get_device_name(job.device)}{ranks}"
+    return f"cpu with {torch.get_num_threads()} threads{ranks}"
+
+
+def _loader(job: Job, split: str, *, train: bool = False, alone: bool = False) -> EpochLoader:
+    """A split's loader: this rank's share of it, or all of it when `alone`."""
+    workers = job.hp.workers
+    if workers is None:
+        workers = min(8, max(1, available_cpus() // job.world.local_size))
+    return EpochLoader(
+        getattr(job.splits, split),
+        job.geometry,
+        image_size=job.hp.image_size,
+        batch_size=job.hp.batch_size,
+        seed=job.hp.seed,
+        train=train,
+        workers=workers,
+        rank=0 if alone else job.world.rank,
+        world=1 if alone else job.world.size,
+    )
+
+
+def _identity(job: Job) -> dict[str, Any]:
+    """What a run must share with the one whose checkpoint it goes on from."""
+    may_change = {
+        "epochs",
+        "workers",
+        "early_stopping_patience",
+        "checkpoint_minutes",
+        "on_bad_image",
+        "compile",
+    }
+    train = job.splits.train
+    return job.hp.model_dump(mode="json", exclude=may_change) | {
+        "classes": list(train.classes),
+        "train images": len(train.paths),
+        "train digest": _digest(train),
+        "processes": job.world.size,
+    }
+
+
+def _digest(index: Index) -> str:
+    """SHA-256 of an index's paths in order: the labels are in them."""
+    return hashlib.sha256("\0".join(index.paths).encode()).hexdigest()
+
+
+def _describe(job: Job, stem: str, weights: Weights | None, progress: Progress) -> Artifact:
+    hp = job.hp
+    return Artifact(
+        path=job.environment.model_dir,
+        arch=hp.arch,
+        stem=stem,
+        head_hidden=hp.head_hidden,
+        dropout=hp.dropout,
+        image_size=hp.image_size,
+        classes=job.splits.train.classes,
+        geometry=job.geometry,
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+        export=None,
+        provenance={
+            "job": job.environment.job_name,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "hyperparameters": hp.model_dump(mode="json"),
+            "weights": {"source": weights.source, "sha256": weights.sha256} if weights else None,
+            "epoch": progress.best_epoch,
+            "validation_accuracy": progress.best,
+            "train_images": len(job.splits.train.paths),
+            "train_digest": _digest(job.splits.train),
+            "device": _device_name(job),
+            "versions": {
+                "python": platform.python_version(),
+                **{name: metadata.version(name) for name in ("berth", "torch", "torchvision")},
+            },
+        },
+    )
+
+
+def _finish(job: Job, classifier: Classifier, artifact: Artifact, progress: Progress) -> None:
+    """Rank 0 alone: the artifact first, as it is what the job is for, then how good it is."""
+    split = "validation" if job.splits.test is None else "test"
+    held_out = job.splits.test or job.splits.validation
+    paths = held_out.paths[:: max(1, len(held_out.paths) // EXPORT_CHECKS)][:EXPORT_CHECKS]
+    pixels = [job.geometry.load((held_out.root / p).read_bytes(), name=p) for p in paths]
+    write_artifact(artifact, classifier, np.stack(pixels), say)
+    evaluation = evaluate(classifier, _loader(job, split, alone=True), job.device)
+    print_table(evaluation, split, say)
+    folder = job.environment.output_data_dir
+    report = write_report(
+        evaluation, folder, split=split, history=progress.history, best_epoch=progress.best_epoch
+    )
+    if split == "test":
+        Metrics(folder, active=True).line(
+            {"test:accuracy": report["accuracy"], "test:top5": report["top5"]}
+        )
+    say(f"model: {job.environment.model_dir}; report and pictures: {folder}")
+
+
+def _silent(_message: str) -> None:
+    """What ranks other than 0 say."""
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except JobEnded as ended:
+        print(f"rank {os.environ.get('RANK', 0)}: {ended}", file=sys.stderr, flush=True)
+        sys.exit(ended.errno)

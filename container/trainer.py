@@ -1,0 +1,367 @@
+"""The training loop: epochs, precision, moving average, early stopping, checkpoints.
+
+Every source of randomness in a step is seeded by (seed, epoch, step, rank), so nothing random is
+stored: a run that was interrupted anywhere and resumed ends with the same weights, bit for bit on a
+CPU with the same number of threads.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, field
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from container.checkpoint import (
+    CheckpointFolder,
+    Interrupted,
+    StopSignal,
+    flatten_optimizer,
+    unflatten_optimizer,
+)
+from container.data.augment import make_augment
+from container.data.loader import EpochLoader
+from container.distributed import World
+from container.errors import TrainingError
+from container.hyperparameters import Hyperparameters
+from container.metrics import Metrics, StepProgress
+from container.models import Classifier
+from container.optimization import (
+    balanced_class_weights,
+    clip_gradients,
+    learning_rate_at,
+    make_optimizer,
+)
+
+STOP_CHECK_STEPS = 8
+"""Ranks agree on stopping this often: asking costs a round trip between hosts."""
+
+
+@dataclass
+class Progress:
+    """Where a run stands; everything a checkpoint needs besides tensors.
+
+    Attributes:
+        epoch: the epoch under way, from 0.
+        batch: batches of it already trained on.
+        step: optimiser steps since the start.
+        sums: this epoch's loss, hits and images so far (summed over this rank's batches).
+        best: best validation accuracy, -1 before the first.
+        best_epoch: the epoch (from 1) that reached it, 0 before the first.
+        history: one record of metrics an epoch.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
+    best: float = -1.0
+    best_epoch: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+class Trainer:
+    """Trains one classifier.
+
+    Args:
+        classifier: on the device, head replaced, weights loaded.
+        head: name of the head within `classifier.network`, which `freeze` leaves trainable.
+        train, validation: this rank's loaders.
+        device: where the classifier is.
+        world: this rank's place.
+        checkpoints: where state is kept.
+        stop: tells when to leave.
+        metrics: where metric lines go.
+        say: where messages go.
+    """
+
+    def __init__(
+        self,
+        hp: Hyperparameters,
+        classifier: Classifier,
+        head: str,
+        train: EpochLoader,
+        validation: EpochLoader,
+        *,
+        device: torch.device,
+        world: World,
+        checkpoints: CheckpointFolder,
+        stop: StopSignal,
+        metrics: Metrics,
+        say: Callable[[str], None],
+    ) -> None:
+        self.hp, self.device, self.world, self.say = hp, device, world, say
+        self.classifier, self.train_loader, self.validation_loader = classifier, train, validation
+        self.checkpoints, self.stop, self.metrics = checkpoints, stop, metrics
+        self.progress = Progress()
+        self._head = classifier.network.get_submodule(head)
+        if hp.freeze:
+            classifier.network.requires_grad_(False)
+            self._head.requires_grad_(True)
+        classifier.to(memory_format=torch.channels_last)
+        self.optimizer = make_optimizer(classifier.network, hp)
+        classes = len(train.index.classes)
+        self._augment = make_augment(
+            hp.augment,
+            image_size=hp.image_size,
+            mixup=hp.mixup,
+            cutmix=hp.cutmix,
+            num_classes=classes,
+        )
+        self._class_weights = (
+            balanced_class_weights(train.index.labels, classes).to(device)
+            if hp.class_weights == "balanced"
+            else None
+        )
+        self._precision = _precision(hp.amp, device)
+        self._scaler = torch.amp.GradScaler(
+            device.type, enabled=self._precision == torch.float16, init_scale=2.0**12
+        )
+        self._forward: nn.Module = classifier.network
+        if world.size > 1:
+            self._forward = DistributedDataParallel(
+                classifier.network, device_ids=[device.index] if device.type == "cuda" else None
+            )
+        # After DDP, which gives every rank the weights of rank 0.
+        self.ema = (
+            AveragedModel(
+                classifier.network,
+                multi_avg_fn=get_ema_multi_avg_fn(hp.ema),  # type: ignore[no-untyped-call]
+                use_buffers=True,
+            )
+            if hp.ema
+            else None
+        )
+        if hp.compile:
+            self._forward = cast(nn.Module, torch.compile(self._forward))
+        self._saved_at = time.monotonic()
+
+    def fit(self) -> Progress:
+        """Train to the last epoch, from the newest checkpoint if there is one.
+
+        Afterwards the classifier holds the best epoch's weights (the moving average's with `ema`).
+
+        Raises:
+            Interrupted: SIGTERM arrived; a checkpoint of this very step is written.
+            TrainingError: the loss is not finite, or the disk is full.
+        """
+        self._resume()
+        while self.progress.epoch < self.hp.epochs and not self._out_of_patience():
+            self._train_epoch()
+            self._end_epoch()
+        self.restore_best()
+        return self.progress
+
+    def _train_epoch(self) -> None:
+        progress, size = self.progress, len(self.train_loader)
+        self._train_mode()
+        bar = StepProgress(self.say, progress.epoch + 1, self.hp.epochs, size, progress.batch)
+        sums = torch.tensor(progress.sums, dtype=torch.float64, device=self.device)
+        for images, labels in self.train_loader.batches(progress.epoch, start=progress.batch):
+            loss, hits = self._train_step(images, labels)
+            progress.batch += 1
+            progress.step += 1
+            sums += torch.stack([loss * len(labels), hits, hits.new_tensor(len(labels))]).to(sums)
+            self._watch(sums, loss)
+            bar.advance(len(labels) * self.world.size, loss)
+            self._leave_or_save(sums)
+        progress.sums = sums.tolist()
+        bar.close()
+
+    def _train_step(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """One optimiser step; returns the mean loss and the number of hits, on the device."""
+        progress, hp = self.progress, self.hp
+        torch.manual_seed(_step_seed(hp.seed, progress.epoch, progress.batch, self.world.rank))
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate_at(progress.step, hp, len(self.train_loader))
+        images = images.to(self.device, non_blocking=True)
+        labels = labels.to(self.device, non_blocking=True)
+        with torch.no_grad():
+            images, targets = self._augment(images, labels)
+            inputs = self.classifier.normalize(images)
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        with self._autocast():
+            logits = self._forward(inputs)
+        loss = F.cross_entropy(
+            logits.float(), targets, self._class_weights, label_smoothing=hp.label_smoothing
+        )
+        self.optimizer.zero_grad(set_to_none=True)
+        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self._scaler.unscale_(self.optimizer)
+        clip_gradients(self.classifier.network.parameters(), hp.gradient_clip)
+        self._scaler.step(self.optimizer)
+        self._scaler.update()
+        if self.ema is not None:
+            self.ema.update_parameters(self.classifier.network)
+        return loss.detach(), (logits.detach().argmax(1) == labels).sum().float()
+
+    def _watch(self, sums: Tensor, loss: Tensor) -> None:
+        """A non-finite loss ends the job; on a GPU it is asked for rarely, as asking waits."""
+        every = 1 if self.device.type == "cpu" else 50
+        if self.progress.batch % every and self.progress.batch < len(self.train_loader):
+            return
+        if not math.isfinite(float(sums[0])):
+            raise TrainingError(
+                f"loss is {float(loss)} at step {self.progress.step} (epoch "
+                f"{self.progress.epoch + 1}) with learning rate "
+                f"{self.optimizer.param_groups[0]['lr']:.3g}; try a lower learning_rate, "
+                "warmup_epochs=1 or gradient_clip=1"
+            )
+
+    def _leave_or_save(self, sums: Tensor) -> None:
+        several = self.world.size > 1
+        if several and self.progress.batch % STOP_CHECK_STEPS:
+            return
+        due = time.monotonic() - self._saved_at > 60 * self.hp.checkpoint_minutes
+        stopping = self.world.any(bool(self.stop.received), self.device)
+        if stopping or (self.world.any(due, self.device) if several else due):
+            self.progress.sums = self._total(sums.tolist())
+            self._save()
+        if stopping:
+            self._leave()
+
+    def _leave(self) -> None:
+        raise Interrupted(
+            f"stopped by {self.stop.received or 'another rank'} at epoch "
+            f"{self.progress.epoch + 1}, step {self.progress.step}; "
+            "the checkpoint holds everything to go on"
+        )
+
+    def _end_epoch(self) -> None:
+        progress = self.progress
+        loss, hits, images = self._total(progress.sums)
+        network = self._network_to_keep()
+        validation_loss, accuracy = self._validate(network)
+        progress.epoch, progress.batch, progress.sums = progress.epoch + 1, 0, [0.0, 0.0, 0.0]
+        record = {
+            "epoch": progress.epoch,
+            "train:loss": loss / images,
+            "train:accuracy": hits / images,
+            "validation:loss": validation_loss,
+            "validation:accuracy": accuracy,
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+        }
+        progress.history.append(record)
+        if accuracy > progress.best:
+            progress.best, progress.best_epoch = accuracy, progress.epoch
+            if self.world.is_main:
+                self.checkpoints.save_best(network.state_dict(), {"epoch": progress.epoch})
+        self.metrics.epoch(record)
+        self._save()
+        if (
+            self.world.any(bool(self.stop.received), self.device)
+            and progress.epoch < self.hp.epochs
+        ):
+            self._leave()
+
+    def _validate(self, network: nn.Module) -> tuple[float, float]:
+        """Mean cross-entropy and accuracy over every rank's share of the validation images."""
+        sums = torch.zeros(3, dtype=torch.float64, device=self.device)
+        network.eval()
+        with torch.inference_mode(), self._autocast():
+            for images, labels in self.validation_loader.batches(0):
+                if self.stop.received and self.world.size == 1:
+                    self._save()
+                    self._leave()
+                labels = labels.to(self.device)
+                logits = network(self.classifier.normalize(images.to(self.device))).float()
+                loss = F.cross_entropy(logits, labels, reduction="sum")
+                hits = (logits.argmax(1) == labels).sum()
+                sums += torch.stack([loss, hits, hits.new_tensor(len(labels))]).to(sums)
+        loss_sum, hits_sum, count = self._total(sums.tolist())
+        return loss_sum / count, hits_sum / count
+
+    def _total(self, sums: list[float]) -> list[float]:
+        tensor = torch.tensor(sums, dtype=torch.float64, device=self.device)
+        return cast(list[float], self.world.sum(tensor).tolist())
+
+    def _train_mode(self) -> None:
+        """A frozen backbone stays in eval mode: its batch statistics must not drift."""
+        self._forward.train(not self.hp.freeze)
+        self._head.train()
+
+    def _network_to_keep(self) -> nn.Module:
+        return self.classifier.network if self.ema is None else self.ema.module
+
+    def _out_of_patience(self) -> bool:
+        patience = self.hp.early_stopping_patience
+        waited = self.progress.epoch - self.progress.best_epoch
+        if patience and self.progress.best_epoch and waited >= patience:
+            self.say(f"early stopping: no better validation accuracy for {patience} epochs")
+            return True
+        return False
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self._precision is None:
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=self._precision)
+
+    def _save(self) -> None:
+        self._saved_at = time.monotonic()
+        if not self.world.is_main:
+            return
+        tensors, values = flatten_optimizer(self.optimizer.state_dict())
+        tensors |= {f"model/{k}": v for k, v in self.classifier.network.state_dict().items()}
+        if self.ema is not None:
+            tensors |= {f"ema/{k}": v for k, v in self.ema.state_dict().items()}
+        counters = {
+            "progress": asdict(self.progress),
+            "optimizer": values,
+            "scaler": self._scaler.state_dict(),
+        }
+        self.checkpoints.save(self.progress.step, tensors, counters)
+
+    def _resume(self) -> None:
+        checkpoint = self.world.share(lambda: self.checkpoints.load_last())
+        if checkpoint is None:
+            return
+        tensors, counters = checkpoint.tensors, checkpoint.counters
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
+
+        self.classifier.network.load_state_dict(part("model/"))
+        if self.ema is not None:
+            self.ema.load_state_dict(part("ema/"))
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict(unflatten_optimizer(tensors, counters["optimizer"], groups))
+        self._scaler.load_state_dict(counters["scaler"])
+        self.progress = Progress(**counters["progress"])
+        if not self.world.is_main:
+            # The sums in a checkpoint are every rank's; only one may go on from them.
+            self.progress.sums = [0.0, 0.0, 0.0]
+        self.metrics.restore(self.progress.history)
+        self.say(
+            f"resuming from the checkpoint at epoch {self.progress.epoch + 1}, "
+            f"step {self.progress.step}"
+        )
+
+    def restore_best(self) -> None:
+        """Put the best epoch's weights into the classifier; the last epoch's if they are lost."""
+        best = self.checkpoints.load_best()
+        if best is not None and best.counters["epoch"] == self.progress.best_epoch:
+            self.classifier.network.load_state_dict(best.tensors)
+            return
+        self.say("the best epoch's weights are not in the checkpoints: keeping the last epoch's")
+        self.classifier.network.load_state_dict(self._network_to_keep().state_dict())
+
+
+def _step_seed(seed: int, epoch: int, batch: int, rank: int) -> int:
+    return int(np.random.SeedSequence([seed, epoch, batch, rank]).generate_state(1, np.uint64)[0])
+
+
+def _precision(amp: str, device: torch.device) -> torch.dtype | None:
+    if amp == "off" or (amp == "auto" and device.type == "cpu"):
+        return None
+    if amp == "fp16":
+        return torch.float16
+    if amp == "auto" and not torch.cuda.is_bf16_supported():
+        return torch.float16
+    return torch.bfloat16

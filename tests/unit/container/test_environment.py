@@ -1,0 +1,108 @@
+import json
+import os
+
+import pytest
+
+from container.environment import Environment
+from container.errors import DataError
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(tmp_path))
+    monkeypatch.delenv("TRAINING_JOB_NAME", raising=False)
+    (tmp_path / "input" / "config").mkdir(parents=True)
+    return tmp_path
+
+
+def write(tree, name, value):
+    text = value if isinstance(value, str) else json.dumps(value)
+    (tree / "input" / "config" / name).write_text(text)
+
+
+def test_a_bare_tree_is_one_host(tree):
+    environment = Environment.read()
+    assert environment.hosts == ("algo-1",)
+    assert environment.host_rank == 0
+    assert environment.job_name == "local"
+    assert environment.hyperparameters == {}
+    assert environment.channels == {}
+    assert environment.weights_channel is None
+
+
+def test_default_base_is_sagemakers(monkeypatch):
+    monkeypatch.delenv("SAGEMAKER_BASE_DIR", raising=False)
+    assert str(Environment.read().model_dir) == "/opt/ml/model"
+
+
+def test_hosts_are_sorted_and_ranked(tree, monkeypatch):
+    monkeypatch.setenv("TRAINING_JOB_NAME", "job-7")
+    write(tree, "resourceconfig.json", {
+        "current_host": "algo-2", "hosts": ["algo-2", "algo-1"], "network_interface_name": "ethwe",
+    })  # fmt: skip
+    environment = Environment.read()
+    assert environment.hosts == ("algo-1", "algo-2")
+    assert environment.host_rank == 1
+    assert environment.network_interface == "ethwe"
+    assert environment.job_name == "job-7"
+
+
+def test_channels_are_those_declared(tree):
+    write(tree, "inputdataconfig.json", {"train": {}, "weights": {}})
+    for name in ("train", "weights", "stray"):
+        (tree / "input" / "data" / name).mkdir(parents=True)
+    environment = Environment.read()
+    assert environment.channels == {"train": tree / "input" / "data" / "train"}
+    assert environment.weights_channel == tree / "input" / "data" / "weights"
+
+
+def test_without_a_declaration_the_folders_are_the_channels(tree):
+    (tree / "input" / "data" / "train").mkdir(parents=True)
+    (tree / "input" / "data" / "file").write_text("")
+    assert list(Environment.read().channels) == ["train"]
+
+
+def test_a_declared_channel_that_is_missing(tree):
+    write(tree, "inputdataconfig.json", {"train": {}})
+    with pytest.raises(DataError, match="channel 'train' is declared but"):
+        Environment.read().channels  # noqa: B018 - reading is the test
+
+
+@pytest.mark.parametrize(("text", "found"), [("{", "Expecting"), ("[]", "found list")])
+def test_config_that_is_not_an_object(tree, text, found):
+    write(tree, "resourceconfig.json", text)
+    with pytest.raises(DataError, match=f"resourceconfig.json: expected a JSON object.*{found}"):
+        Environment.read()
+
+
+def test_a_host_that_is_not_among_the_hosts(tree):
+    write(tree, "resourceconfig.json", {"current_host": "algo-9", "hosts": ["algo-1"]})
+    with pytest.raises(DataError, match="current_host is 'algo-9'"):
+        Environment.read()
+
+
+def test_the_first_failure_stays(tree):
+    environment = Environment.read()
+    environment.write_failure("first\nmore")
+    environment.write_failure("second")
+    assert environment.failure() == "first"
+    environment.clear_failure()
+    assert environment.failure() == ""
+
+
+def test_an_interface_that_exists_is_used_and_another_is_not(tree, monkeypatch):
+    for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
+        monkeypatch.delenv(name, raising=False)
+    write(tree, "resourceconfig.json", {
+        "current_host": "a", "hosts": ["a"], "network_interface_name": "nonesuch9",
+    })  # fmt: skip
+    Environment.read().join_network()
+    assert "GLOO_SOCKET_IFNAME" not in os.environ
+    write(tree, "resourceconfig.json", {
+        "current_host": "a", "hosts": ["a"], "network_interface_name": "lo",
+    })  # fmt: skip
+    monkeypatch.setitem(os.environ, "GLOO_SOCKET_IFNAME", "")
+    del os.environ["GLOO_SOCKET_IFNAME"]
+    Environment.read().join_network()
+    assert os.environ.pop("GLOO_SOCKET_IFNAME") == "lo"
+    os.environ.pop("NCCL_SOCKET_IFNAME", None)

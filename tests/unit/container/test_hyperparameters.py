@@ -1,0 +1,95 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from container.hyperparameters import HyperparameterError, Hyperparameters
+
+GIVEN = {
+    "arch": "resnet50",
+    "freeze": True,
+    "learning_rate": 0.1,
+    "head_hidden": [512, 256],
+    "epochs": 3,
+    "optimizer": "sgd",
+}
+
+
+def sdk(values):
+    """SDK v2 and v3 JSON-encode every value."""
+    return {key: json.dumps(value) for key, value in values.items()}
+
+
+def boto3(values):
+    """People who call boto3 write str(value)."""
+    return {key: str(value) for key, value in values.items()} | {"head_hidden": "512,256"}
+
+
+@pytest.mark.parametrize("encode", [sdk, boto3, dict])
+def test_every_encoding_gives_the_same_values(encode):
+    hp = Hyperparameters.parse(encode(GIVEN))
+    assert hp == Hyperparameters(**GIVEN)
+    assert hp.head_hidden == (512, 256)
+    assert hp.freeze is True
+
+
+def test_defaults_are_pytorchs():
+    hp = Hyperparameters.parse({})
+    assert (hp.optimizer, hp.learning_rate, hp.eps, hp.weight_decay) == ("adamw", 1e-3, 1e-8, 1e-2)
+
+
+@pytest.mark.parametrize("name", ["lr", "learning-rate", "learning_rate", "Learning_Rate"])
+def test_spellings_of_a_name(name):
+    assert Hyperparameters.parse({name: "0.5"}).learning_rate == 0.5
+
+
+@pytest.mark.parametrize(
+    ("text", "widths"), [("512", (512,)), ("[512, 256]", (512, 256)), ("512, 256", (512, 256)),
+                         ("[]", ()), ("", ())],
+)  # fmt: skip
+def test_head_hidden_in_every_form(text, widths):
+    assert Hyperparameters.parse({"head_hidden": text}).head_hidden == widths
+
+
+def test_a_numeric_path_stays_text():
+    assert Hyperparameters.parse({"weights": "123"}).weights == "123"
+
+
+def test_the_toolkits_and_the_tuners_entries_are_left_out():
+    given = {"_tuning_objective_metric": "validation:accuracy", "sagemaker_region": '"x"'}
+    assert Hyperparameters.parse(given) == Hyperparameters()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"learning_rat": "1"}, "unknown hyperparameter 'learning_rat': did you mean"),
+        ({"zzzz": "1"}, "unknown hyperparameter 'zzzz': known are"),
+        ({"epochs": "0"}, "'epochs': input should be greater than or equal to 1, found 0"),
+        ({"optimizer": "sgdd"}, "'optimizer': input should be 'sgd', 'adam' or 'adamw'"),
+        ({"learning_rate": "fast"}, "'learning_rate': input should be a valid number"),
+        ({"workers": "2.5"}, "'workers': input should be a valid integer"),
+        ({"eps": "nan"}, "'eps': input should be a finite number"),
+        ({"dropout": "1"}, "'dropout': input should be less than 1, found 1"),
+        ({"head_hidden": "true"}, "'head_hidden': expected widths"),
+        ({"lr": "1", "learning_rate": "2"}, "'learning_rate' is given twice"),
+        ({"freeze": "maybe"}, "'freeze': input should be a valid boolean"),
+    ],
+)
+def test_bad_values_are_one_line_that_names_them(given, said):
+    with pytest.raises(HyperparameterError) as caught:
+        Hyperparameters.parse(given)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_all_bad_values_are_named_at_once():
+    with pytest.raises(HyperparameterError, match=r"epochs.*; .*batch_size"):
+        Hyperparameters.parse({"epochs": "0", "batch_size": "x"})
+
+
+@given(st.floats(min_value=1e-9, max_value=999))
+def test_a_tuned_learning_rate_survives_its_string(value):
+    assert Hyperparameters.parse({"lr": str(value)}).learning_rate == value
+    assert Hyperparameters.parse({"lr": json.dumps(str(value))}).learning_rate == value
