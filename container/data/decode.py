@@ -64,7 +64,8 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_SIDEWAYS = frozenset({5, 6, 7, 8})
+SIDEWAYS = frozenset({5, 6, 7, 8})
+"""EXIF orientations whose upright picture has height and width exchanged."""
 
 
 def decode(
@@ -86,20 +87,20 @@ def decode(
     """
     kind = sniff(data)
     if kind is None:
-        raise BadImage(f"{_line(name)}: {_not_an_image(data)}")
+        raise BadImage(f"{printable(name)}: {_not_an_image(data)}")
     try:
         if kind == "JPEG":
             return _decode_jpeg(data, max_pixels, at_least)
         return _decode_other(data, kind, max_pixels)
     except _TooLarge as error:
-        raise BadImage(f"{_line(name)}: {error}") from None
+        raise BadImage(f"{printable(name)}: {error}") from None
     # Pillow's readers raise whatever the malformed bytes make them trip over.
     except Exception as error:
         if isinstance(error, MemoryError):
             raise
         what = "cut short or damaged" if len(data) > 64 else f"cut short ({len(data)} bytes)"
-        detail = _line(str(error)) or type(error).__name__
-        raise BadImage(f"{_line(name)}: {what} {kind}: {detail}") from error
+        detail = printable(str(error)) or type(error).__name__
+        raise BadImage(f"{printable(name)}: {what} {kind}: {detail}") from error
 
 
 def sniff(data: bytes) -> str | None:
@@ -123,7 +124,8 @@ def _not_an_image(data: bytes) -> str:
     return f"not an accepted image: found {found}, expected {ACCEPTED}"
 
 
-def _line(text: str) -> str:
+def printable(text: str) -> str:
+    """`text` on one line: control characters and undecodable file-name bytes become spaces."""
     return "".join(c if c.isprintable() else " " for c in text).strip()
 
 
@@ -142,7 +144,7 @@ def _decode_jpeg(data: bytes, max_pixels: int, at_least: tuple[int, int] | None)
     # Entropy-coded 0xFF bytes are stuffed, so the marker's bytes occur only as the marker.
     if data.count(b"\xff\xda") > jpeg.MAX_SCANS:
         raise _TooLarge(f"found more than {jpeg.MAX_SCANS} JPEG scans, expected an ordinary JPEG")
-    if at_least and header.orientation in _SIDEWAYS:
+    if at_least and header.orientation in SIDEWAYS:
         at_least = (at_least[1], at_least[0])
 
     pixels = None

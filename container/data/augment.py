@@ -1,0 +1,124 @@
+"""Random changes to a batch of training images, on the device the batch is on.
+
+augment = make_augment("standard", image_size=32, mixup=0.0, cutmix=0.0, num_classes=10)
+images, targets = augment(images, labels)
+"""
+
+from collections.abc import Callable
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torchvision.transforms import v2
+
+from container.data.geometry import SMALL
+from container.errors import DataError
+
+Name = Literal["none", "standard", "strong"]
+
+# What RandomErasing paints: ImageNet's mean colour, which normalisation brings close to zero.
+_ERASED = (124.0, 116.0, 104.0)
+_ERASING_PROBABILITY = 0.25
+
+
+class Augment:
+    """Steps applied in order; built by `make_augment`.
+
+    Call with images uint8 (N, 3, H, W) and labels int64 (N,). Returns images of the same shape
+    and labels; after MixUp or CutMix images are float32 0..255 and targets float32 (N, classes).
+    Randomness comes from torch's global CPU generator, which the caller seeds, on every device:
+    a batch changes in the same way wherever it is, and a GPU is never waited for.
+    """
+
+    def __init__(
+        self,
+        steps: tuple[Callable[[Tensor], Tensor], ...],
+        mix: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None,
+    ) -> None:
+        self._steps = steps
+        self._mix = mix
+
+    def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Augment one batch; the tensors passed in are left as they are."""
+        for step in self._steps:
+            images = step(images)
+        if self._mix is None:
+            return images, labels
+        return self._mix(images.float(), labels)
+
+
+def make_augment(
+    name: str, image_size: int, mixup: float, cutmix: float, num_classes: int
+) -> Augment:
+    """The augmentation called `name`, with MixUp and CutMix where their alpha is above 0.
+
+    "none" changes nothing. "standard" flips each image with probability one half and, up to 64
+    pixels, shifts it by up to an eighth of its side (larger images come randomly cropped from
+    the loader). "strong" adds TrivialAugmentWide and RandomErasing, drawn for each image.
+    With both MixUp and CutMix each batch gets one of them. Raises DataError for another name.
+    """
+    if name not in get_args(Name):
+        raise DataError(f"augment: found {name!r}, expected one of {', '.join(get_args(Name))}")
+    steps: list[Callable[[Tensor], Tensor]] = []
+    if name != "none":
+        if image_size <= SMALL:
+            steps.append(RandomShift(max(1, image_size // 8)))
+        steps.append(random_flip)
+    if name == "strong":
+        steps.append(
+            PerImage(
+                v2.TrivialAugmentWide(interpolation=v2.InterpolationMode.BILINEAR),
+                v2.RandomErasing(p=_ERASING_PROBABILITY, value=_ERASED),
+            )
+        )
+    mixes: list[v2.Transform] = []
+    if mixup > 0:
+        mixes.append(v2.MixUp(alpha=mixup, num_classes=num_classes))
+    if cutmix > 0:
+        mixes.append(v2.CutMix(alpha=cutmix, num_classes=num_classes))
+    mix = v2.RandomChoice(mixes) if len(mixes) > 1 else next(iter(mixes), None)
+    return Augment(tuple(steps), mix)
+
+
+def random_flip(images: Tensor) -> Tensor:
+    """Mirror each image left to right with probability one half."""
+    chosen = (torch.rand(len(images)) < 0.5).nonzero()[:, 0].to(images.device)
+    return images.index_copy(0, chosen, images.index_select(0, chosen).flip(-1))
+
+
+class RandomShift:
+    """Move each image by up to `reach` pixels either way, the border mirrored.
+
+    The same as padding by `reach` and cropping back at random, image by image, but in one
+    indexed copy of the batch.
+    """
+
+    def __init__(self, reach: int) -> None:
+        self._reach = reach
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) to the same shape and dtype."""
+        count, _, height, width = images.shape
+        reach = min(self._reach, height - 1, width - 1)
+        padded = F.pad(images, (reach,) * 4, mode="reflect")
+        # (N, C, 2 reach + 1, 2 reach + 1, H, W): every crop there is, as a view.
+        windows = padded.unfold(2, height, 1).unfold(3, width, 1)
+        down, across = torch.randint(2 * reach + 1, (2, count)).to(images.device)
+        return windows[torch.arange(count, device=images.device), :, down, across]
+
+
+class PerImage:
+    """Run transforms that draw once a call on each image by itself."""
+
+    def __init__(self, *transforms: Callable[[Tensor], Tensor]) -> None:
+        self._transforms = transforms
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) to the same shape and dtype."""
+        return torch.stack([self._one(image) for image in images])
+
+    def _one(self, image: Tensor) -> Tensor:
+        for transform in self._transforms:
+            image = transform(image)
+        return image

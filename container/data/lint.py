@@ -1,0 +1,258 @@
+"""Looks at every image before money is spent on training.
+
+    python -m container.data.lint FOLDER
+
+FOLDER holds train/, validation/ and test/, or class folders. The exit code is 1 when something
+was found. Nothing in the folder is ever changed or deleted.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from container.data.decode import decode, printable
+from container.data.index import Index
+from container.data.progress import Progress
+from container.data.splits import Splits, split_folders
+from container.errors import BadImage, BerthError, DataError
+
+IMBALANCE = 10
+"""Largest class over smallest from which a warning is given, as the ClassImbalance rule has it."""
+
+_SHOWN = 5
+_CHUNK = 64
+
+
+@dataclass(frozen=True)
+class BadFile:
+    """A file that is not an image or cannot be decoded, and why in one line."""
+
+    split: str
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Twin:
+    """Two files with the same bytes."""
+
+    split: str
+    path: str
+    other_split: str
+    other_path: str
+
+
+@dataclass(frozen=True)
+class LintReport:
+    """What was found.
+
+    `leaks` are one picture in two splits and `conflicts` one under two classes; `empty` and
+    `misplaced` map a split to its classes without images and its files outside class folders;
+    `imbalance` is the largest class over the smallest where that is worth a warning.
+    """
+
+    images: dict[str, int]
+    bad: tuple[BadFile, ...]
+    leaks: tuple[Twin, ...]
+    conflicts: tuple[Twin, ...]
+    empty: dict[str, tuple[str, ...]]
+    misplaced: dict[str, tuple[str, ...]]
+    imbalance: float | None
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing was found; an imbalance alone is no fault."""
+        return not (self.bad or self.leaks or self.conflicts or self.empty or self.misplaced)
+
+    def to_json(self) -> dict[str, object]:
+        """Everything, as plain lists and dictionaries."""
+        return asdict(self)
+
+    def lines(self) -> Iterator[str]:
+        """One line a finding, for people; every bad file by name."""
+        for bad in self.bad:
+            yield f"bad image in {bad.split}: {bad.reason}"
+        if self.bad:
+            yield f"{len(self.bad)} of {sum(self.images.values())} files are not usable images"
+        for what, twins in (
+            ("the same picture is in two splits", self.leaks),
+            ("the same picture has two classes", self.conflicts),
+        ):
+            for twin in twins[:_SHOWN]:
+                one, other = printable(twin.path), printable(twin.other_path)
+                yield f"{what}: {twin.split}/{one} and {twin.other_split}/{other}"
+            if len(twins) > _SHOWN:
+                yield f"{what}: {len(twins)} times in all"
+        for split, names in self.empty.items():
+            yield f"{split}: no images of {_some(names)}"
+        for split, names in self.misplaced.items():
+            yield f"{split}: not used because not <class>/<image>: {_some(names)}"
+        if self.imbalance is not None:
+            yield f"train: the largest class has {self.imbalance:.0f} times the smallest's images"
+
+
+def inspect(splits: Mapping[str, Index]) -> LintReport:
+    """Read, hash and decode every file of the named splits, in threads, and compare them."""
+    verdicts = {split: _examine(split, index) for split, index in splits.items()}
+    leaks, conflicts = _twins(splits, verdicts)
+    return LintReport(
+        images={split: len(index) for split, index in splits.items()},
+        bad=tuple(
+            BadFile(split, index.paths[position], verdict.reason)
+            for split, index in splits.items()
+            for position, verdict in enumerate(verdicts[split])
+            if verdict.reason
+        ),
+        leaks=leaks,
+        conflicts=conflicts,
+        empty=_empty(splits, verdicts),
+        misplaced={split: index.misplaced for split, index in splits.items() if index.misplaced},
+        imbalance=_imbalance(next(iter(splits.values()))),
+    )
+
+
+def lint(
+    splits: Splits,
+    *,
+    on_bad_image: Literal["skip", "fail"],
+    report: Callable[[str], object] = print,
+) -> Splits:
+    """Report what `inspect` finds, a line each, and return the splits without bad files.
+
+    With "fail" a bad file raises DataError, naming the first and the count; so does a split
+    that has no image left.
+    """
+    named = dict(splits.items())
+    findings = inspect(named)
+    for line in findings.lines():
+        report(line)
+    if findings.bad and on_bad_image == "fail":
+        more = f" ({len(findings.bad)} such files)" if len(findings.bad) > 1 else ""
+        raise DataError(f"{findings.bad[0].split}: {findings.bad[0].reason}{more}")
+    bad = {(file.split, file.path) for file in findings.bad}
+    kept = {split: _without(split, index, bad) for split, index in named.items()}
+    return Splits(kept["train"], kept["validation"], kept.get("test"))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Lint one folder from the command line; 0 when clean, 1 otherwise."""
+    parser = argparse.ArgumentParser(
+        prog="python -m container.data.lint", description="Check an image folder."
+    )
+    parser.add_argument("folder", type=Path, help="train/ validation/ test/, or class folders")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    options = parser.parse_args(arguments)
+    try:
+        folders = split_folders({"folder": options.folder})
+        train = Index.from_folder(folders["train"])
+        splits = {split: Index.from_folder(path, train.classes) for split, path in folders.items()}
+        findings = inspect(splits)
+    except BerthError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if options.json:
+        print(json.dumps(findings.to_json(), indent=2))
+    else:
+        for line in findings.lines():
+            print(line)
+        counts = ", ".join(f"{split} {count:,}" for split, count in findings.images.items())
+        print(f"{len(train.classes)} classes; files: {counts}")
+    return 0 if findings.clean else 1
+
+
+@dataclass(frozen=True)
+class _Verdict:
+    digest: bytes
+    reason: str
+
+
+def _examine(split: str, index: Index) -> list[_Verdict]:
+    starts = range(0, len(index), _CHUNK)
+    verdicts: list[_Verdict] = []
+    with (
+        ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads,
+        Progress(f"checking {split} images", len(index)) as progress,
+    ):
+        for chunk in threads.map(lambda start: _examine_chunk(index, start), starts):
+            verdicts += chunk
+            progress.advance(len(chunk))
+    return verdicts
+
+
+def _examine_chunk(index: Index, start: int) -> list[_Verdict]:
+    return [_verdict(index, at) for at in range(start, min(start + _CHUNK, len(index)))]
+
+
+def _verdict(index: Index, position: int) -> _Verdict:
+    name = index.paths[position]
+    try:
+        data = index.read(position)
+        # The whole file is decompressed at any scale, so damage shows at the smallest too.
+        decode(data, name=name, at_least=(1, 1))
+    except (BadImage, DataError) as error:
+        return _Verdict(b"", str(error))
+    return _Verdict(hashlib.blake2b(data, digest_size=16).digest(), "")
+
+
+def _twins(
+    splits: Mapping[str, Index], verdicts: Mapping[str, list[_Verdict]]
+) -> tuple[tuple[Twin, ...], tuple[Twin, ...]]:
+    first: dict[bytes, tuple[str, str, int]] = {}
+    leaks: list[Twin] = []
+    conflicts: list[Twin] = []
+    for split, index in splits.items():
+        for position, verdict in enumerate(verdicts[split]):
+            if verdict.reason:
+                continue
+            path, label = index.paths[position], int(index.labels[position])
+            seen = first.setdefault(verdict.digest, (split, path, label))
+            if seen[0] != split:
+                leaks.append(Twin(seen[0], seen[1], split, path))
+            if seen[2] != label:
+                conflicts.append(Twin(seen[0], seen[1], split, path))
+    return tuple(leaks), tuple(conflicts)
+
+
+def _empty(
+    splits: Mapping[str, Index], verdicts: Mapping[str, list[_Verdict]]
+) -> dict[str, tuple[str, ...]]:
+    empty: dict[str, tuple[str, ...]] = {}
+    for split, index in splits.items():
+        good = np.array([not verdict.reason for verdict in verdicts[split]], dtype=bool)
+        counts = np.bincount(index.labels[good], minlength=len(index.classes))
+        names = tuple(np.array(index.classes)[counts == 0].tolist())
+        if names:
+            empty[split] = names
+    return empty
+
+
+def _imbalance(train: Index) -> float | None:
+    counts = train.counts()
+    counts = counts[counts > 0]
+    ratio = float(counts.max() / counts.min()) if len(counts) else 1.0
+    return ratio if ratio >= IMBALANCE else None
+
+
+def _without(split: str, index: Index, bad: set[tuple[str, str]]) -> Index:
+    kept = [at for at, path in enumerate(index.paths) if (split, path) not in bad]
+    if not kept:
+        raise DataError(f"{split}: no usable image is left in {index.root}")
+    return index.take(kept)
+
+
+def _some(names: tuple[str, ...]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(printable(name) for name in names[:_SHOWN]) + more
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,206 @@
+"""Batches of decoded pictures, the same whatever the number of workers and wherever one starts.
+
+    loader = EpochLoader(index, geometry, batch_size=64, seed=0, train=True, workers=2,
+                         image_size=224)
+    for images, labels in loader.batches(epoch=3, start=17):
+        ...                                # uint8 (N, 3, 224, 224), int64 (N,)
+
+Small sets of small images are decoded once and kept; everything else is decoded by worker
+processes as training goes, a whole batch by each.
+"""
+
+import signal
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from container.data.crop import RandomCrop
+from container.data.decode import printable
+from container.data.decoded import decode_all
+from container.data.geometry import SMALL, Geometry
+from container.data.index import Index
+from container.data.shared_memory import affordable_workers
+from container.errors import BerthError, DataError
+
+CACHE_BYTES = 1 << 30
+"""Decoded sets up to this size, of images up to 64 pixels, stay in memory."""
+
+PREFETCH = 2
+"""Batches that each worker keeps ready."""
+
+Batch = tuple[Tensor, Tensor]
+_Request = tuple[int, npt.NDArray[np.int64]]
+
+
+class EpochLoader:
+    """The batches of one split, for one of `world` processes.
+
+    `train=True` shuffles by (seed, epoch), shares the images out equally (the first few of an
+    epoch come twice when they do not divide), leaves out a last batch of a single image, which
+    batch normalisation cannot use, and above 64 pixels crops at random, each crop drawn from
+    (seed, epoch, image); `random_crop=False` takes the evaluation geometry there instead.
+    `train=False` gives every image once, in index order, through `geometry`.
+    """
+
+    def __init__(
+        self,
+        index: Index,
+        geometry: Geometry,
+        *,
+        batch_size: int,
+        seed: int,
+        train: bool,
+        workers: int,
+        image_size: int,
+        rank: int = 0,
+        world: int = 1,
+        random_crop: bool = True,
+        report: Callable[[str], object] = print,
+    ) -> None:
+        self._index, self._geometry = index, geometry
+        self._batch_size, self._seed, self._train = batch_size, seed, train
+        self._rank, self._world = rank, world
+        self._workers, self._report = workers, report
+        self._crop = (
+            RandomCrop(image_size) if train and random_crop and image_size > SMALL else None
+        )
+        side = geometry.crop
+        self._small = side <= SMALL and len(index) * side * side * 3 <= CACHE_BYTES
+        self._decoded: Tensor | None = None
+        self._labels = torch.from_numpy(index.labels)
+        self._plan = _Plan()
+        self._processes: DataLoader[Batch | BerthError] | None = None
+
+    def __len__(self) -> int:
+        """Batches an epoch has for this process."""
+        return len(self._slices(self._share()))
+
+    def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of `epoch` from number `start` on; earlier ones are not decoded.
+
+        Yields images uint8 (N, 3, crop, crop) and labels int64 (N,). Raises BadImage or DataError,
+        one line, for a file that can no longer be read, and DataError when a worker dies.
+        """
+        order = self._order(epoch)
+        requests = [(epoch, order[part]) for part in self._slices(len(order))[start:]]
+        if not requests:
+            return iter(())
+        return self._from_memory(requests) if self._small else self._from_files(requests)
+
+    def _share(self) -> int:
+        count = len(self._index)
+        if self._train:
+            return -(-count // self._world)
+        return len(range(self._rank, count, self._world))
+
+    def _order(self, epoch: int) -> npt.NDArray[np.int64]:
+        """Positions in the index that this process sees in `epoch`, in order."""
+        count = len(self._index)
+        order: npt.NDArray[np.int64] = np.arange(count)
+        if self._train:
+            order = np.random.default_rng((self._seed, epoch)).permutation(count)
+            order = np.resize(order, self._share() * self._world)
+        return order[self._rank :: self._world]
+
+    def _slices(self, count: int) -> list[slice]:
+        starts = list(range(0, count, self._batch_size))
+        lone = count > 1 and self._batch_size > 1 and count % self._batch_size == 1
+        if self._train and lone:
+            starts.pop()
+        return [slice(start, start + self._batch_size) for start in starts]
+
+    def _from_memory(self, requests: list[_Request]) -> Iterator[Batch]:
+        if self._decoded is None:
+            self._decoded = torch.from_numpy(decode_all(self._index, self._geometry))
+        for _, positions in requests:
+            at = torch.from_numpy(positions)
+            yield self._decoded.index_select(0, at), self._labels.index_select(0, at)
+
+    def _from_files(self, requests: list[_Request]) -> Iterator[Batch]:
+        if self._processes is None:
+            self._processes = self._start()
+        self._plan.requests = requests
+        try:
+            for batch in self._processes:
+                if isinstance(batch, BerthError):
+                    raise batch
+                yield batch
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise DataError(
+                f"a data-loading worker died ({printable(str(error))}); "
+                "set fewer workers, or give the container more memory and --shm-size"
+            ) from error
+
+    def _start(self) -> "DataLoader[Batch | BerthError]":
+        side = self._geometry.crop
+        workers = affordable_workers(
+            self._workers, PREFETCH, self._batch_size * 3 * side * side, report=self._report
+        )
+        return DataLoader(
+            _Files(self._index, self._geometry, self._crop, self._seed),
+            batch_size=None,
+            sampler=self._plan,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            prefetch_factor=PREFETCH if workers else None,
+            worker_init_fn=_ignore_interrupts if workers else None,
+            pin_memory=torch.cuda.is_available(),
+            # Without one of its own the loader draws from, and so moves, the caller's generator.
+            generator=torch.Generator().manual_seed(self._seed),
+        )
+
+
+class _Plan(Sampler[_Request]):
+    """What the workers are asked for, batch by batch; set anew for each epoch."""
+
+    def __init__(self) -> None:
+        self.requests: list[_Request] = []
+
+    def __iter__(self) -> Iterator[_Request]:
+        return iter(self.requests)
+
+    def __len__(self) -> int:
+        return len(self.requests)
+
+
+class _Files(Dataset[Batch | BerthError]):
+    """Decodes one whole batch for one request, in a worker process or without any."""
+
+    def __init__(
+        self, index: Index, geometry: Geometry, crop: RandomCrop | None, seed: int
+    ) -> None:
+        self._index, self._geometry, self._crop, self._seed = index, geometry, crop, seed
+
+    def __getitem__(self, request: _Request) -> Batch | BerthError:
+        epoch, positions = request
+        side = self._geometry.crop
+        images = torch.empty((len(positions), 3, side, side), dtype=torch.uint8)
+        pixels = images.numpy()
+        try:
+            for row, position in enumerate(positions.tolist()):
+                pixels[row] = self._load(epoch, position).transpose(2, 0, 1)
+        except BerthError as error:
+            # Sent as a value: raised here it would arrive wrapped in the worker's traceback.
+            return error
+        return images, torch.from_numpy(self._index.labels[positions])
+
+    def _load(self, epoch: int, position: int) -> npt.NDArray[np.uint8]:
+        name = self._index.paths[position]
+        data = self._index.read(position)
+        if self._crop is None:
+            return self._geometry.load(data, name)
+        return self._crop.load(data, name, np.random.default_rng((self._seed, epoch, position)))
+
+
+def _ignore_interrupts(worker: int) -> None:  # noqa: ARG001
+    """Ctrl-C reaches the whole process group; the trainer answers it, without a trace from each.
+
+    SIGTERM needs nothing here: torch installs its own handler in a worker.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
