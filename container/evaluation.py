@@ -103,15 +103,17 @@ class Evaluation:
         return [{"label": self.index.classes[i], "probability": float(row[i])} for i in order]
 
 
-def evaluate(classifier: Classifier, loader: EpochLoader, device: torch.device) -> Evaluation:
-    """Predict every image of a loader with `train=False`."""
+def evaluate(
+    classifier: Classifier, index: Index, loader: EpochLoader, device: torch.device
+) -> Evaluation:
+    """Predict every image of an index, which `loader` goes through in order."""
     classifier.eval()
     rows = []
     with torch.inference_mode():
         for images, _ in loader.batches(0):
             pixels = images.to(device).permute(0, 2, 3, 1)
             rows.append(classifier(pixels).cpu().numpy())
-    return Evaluation(loader.index, np.concatenate(rows))
+    return Evaluation(index, np.concatenate(rows))
 
 
 def write_report(

@@ -111,8 +111,9 @@ def run(environment: Environment) -> None:
         hp,
         classifier,
         head,
-        _loader(job, "train", train=True),
-        _loader(job, "validation"),
+        job.splits.train,
+        _loader(job, job.splits.train, train=True),
+        _loader(job, job.splits.validation),
         device=job.device,
         world=world,
         checkpoints=CheckpointFolder(environment.checkpoint_dir, _identity(job), tell),
@@ -195,18 +196,19 @@ def _device_name(job: Job) -> str:
     return f"cpu with {torch.get_num_threads()} threads{ranks}"
 
 
-def _loader(job: Job, split: str, *, train: bool = False, alone: bool = False) -> EpochLoader:
-    """A split's loader: this rank's share of it, or all of it when `alone`."""
+def _loader(job: Job, index: Index, *, train: bool = False, alone: bool = False) -> EpochLoader:
+    """The loader of one split: this rank's share of it, or all of it when `alone`."""
     workers = job.hp.workers
     if workers is None:
         workers = min(8, max(1, available_cpus() // job.world.local_size))
     return EpochLoader(
-        getattr(job.splits, split),
+        index,
         job.geometry,
         image_size=job.hp.image_size,
         batch_size=job.hp.batch_size,
         seed=job.hp.seed,
         train=train,
+        random_crop=job.hp.augment != "none",
         workers=workers,
         rank=0 if alone else job.world.rank,
         world=1 if alone else job.world.size,
@@ -276,7 +278,7 @@ def _finish(job: Job, classifier: Classifier, artifact: Artifact, progress: Prog
     paths = held_out.paths[:: max(1, len(held_out.paths) // EXPORT_CHECKS)][:EXPORT_CHECKS]
     pixels = [job.geometry.load((held_out.root / p).read_bytes(), name=p) for p in paths]
     write_artifact(artifact, classifier, np.stack(pixels), say)
-    evaluation = evaluate(classifier, _loader(job, split, alone=True), job.device)
+    evaluation = evaluate(classifier, held_out, _loader(job, held_out, alone=True), job.device)
     print_table(evaluation, split, say)
     folder = job.environment.output_data_dir
     report = write_report(

@@ -27,6 +27,7 @@ from container.checkpoint import (
     unflatten_optimizer,
 )
 from container.data.augment import make_augment
+from container.data.index import Index
 from container.data.loader import EpochLoader
 from container.distributed import World
 from container.errors import TrainingError
@@ -73,6 +74,7 @@ class Trainer:
     Args:
         classifier: on the device, head replaced, weights loaded.
         head: name of the head within `classifier.network`, which `freeze` leaves trainable.
+        index: the training images.
         train, validation: this rank's loaders.
         device: where the classifier is.
         world: this rank's place.
@@ -87,6 +89,7 @@ class Trainer:
         hp: Hyperparameters,
         classifier: Classifier,
         head: str,
+        index: Index,
         train: EpochLoader,
         validation: EpochLoader,
         *,
@@ -107,7 +110,7 @@ class Trainer:
             self._head.requires_grad_(True)
         classifier.to(memory_format=torch.channels_last)
         self.optimizer = make_optimizer(classifier.network, hp)
-        classes = len(train.index.classes)
+        classes = len(index.classes)
         self._augment = make_augment(
             hp.augment,
             image_size=hp.image_size,
@@ -116,7 +119,7 @@ class Trainer:
             num_classes=classes,
         )
         self._class_weights = (
-            balanced_class_weights(train.index.labels, classes).to(device)
+            balanced_class_weights(index.labels, classes).to(device)
             if hp.class_weights == "balanced"
             else None
         )
