@@ -55,6 +55,11 @@ def find_splits(channels: Mapping[str, Path], validation_split: float, seed: int
         if not len(validation):
             raise DataError(f"{validation.root}: no images, expected <class>/<image>")
         return Splits(train, validation, test)
+    if validation_split == 0:
+        raise DataError(
+            "validation_split: found 0 and no validation channel, expected a share of the training "
+            "images to keep for validation"
+        )
     kept, held_out = stratified(train.labels, validation_split, seed)
     validation = replace(train.take(held_out), misplaced=())
     return Splits(train.take(kept), validation, test)
@@ -83,10 +88,7 @@ def stratified(
     Raises DataError unless 0 < share < 1, or when nothing could be held out.
     """
     if not 0 < share < 1:
-        raise DataError(
-            f"validation_split: found {share:g} and no validation channel, "
-            "expected a share between 0 and 1"
-        )
+        raise DataError(f"share of images to hold out: found {share:g}, expected between 0 and 1")
     order = np.random.default_rng(seed).permutation(len(labels))
     held: list[npt.NDArray[np.int64]] = []
     for label in np.unique(labels):
@@ -95,10 +97,7 @@ def stratified(
         held.append(members[:count])
     held_out = np.sort(np.concatenate(held))
     if not len(held_out):
-        raise DataError(
-            "validation_split: every class has a single image, expected a validation channel "
-            "or more images"
-        )
+        raise DataError("every class has a single image, expected two or more to hold one out")
     return np.setdiff1d(np.arange(len(labels)), held_out), held_out
 
 

@@ -1,0 +1,37 @@
+"""python -m container.data.sources NAME DEST [options]: write a data set as an image folder."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from container.data.index import Index, visible_folders
+from container.data.sources import SOURCES
+from container.errors import BerthError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write one source; 0, or 1 after one line saying what is wrong."""
+    parser = argparse.ArgumentParser(
+        prog="python -m container.data.sources", description="Write a data set as an image folder."
+    )
+    names = parser.add_subparsers(dest="name", required=True, metavar="NAME")
+    for name, source in SOURCES.items():
+        summary = (sys.modules[source.__module__].__doc__ or "").strip()
+        command = names.add_parser(name, help=summary, description=summary)
+        command.add_argument("dest", type=Path, metavar="DEST", help="the folder to make")
+        source.add_options(command)
+    options = vars(parser.parse_args(arguments))
+    name, dest = options.pop("name"), options.pop("dest")
+    try:
+        SOURCES[name].from_options(options).write(dest)
+    except (BerthError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    for split in visible_folders(dest):
+        index = Index.from_folder(dest / split)
+        print(f"{dest / split}: {len(index):,} images, {len(index.classes)} classes")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

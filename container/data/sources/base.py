@@ -1,0 +1,48 @@
+"""What every source has in common: a destination that is complete or not there."""
+
+import argparse
+import shutil
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Self
+
+from container.errors import DataError
+
+
+class Source(ABC):
+    """One data set. A subclass declares its options, and fills an empty folder.
+
+    Digits(seed=1).write(Path("digits"))
+    """
+
+    @staticmethod
+    @abstractmethod
+    def add_options(parser: argparse.ArgumentParser) -> None:
+        """Declare the command-line options, named as the constructor's parameters."""
+
+    @classmethod
+    def from_options(cls, options: dict[str, object]) -> Self:
+        """Build from parsed options."""
+        return cls(**options)
+
+    @abstractmethod
+    def fill(self, folder: Path) -> None:
+        """Write <split>/<class>/<image> below the empty `folder`."""
+
+    def write(self, dest: Path) -> None:
+        """Make `dest`, whole: it takes its name only once everything is in it.
+
+        Raises DataError when `dest` is already there and not empty, or the data are not as
+        expected.
+        """
+        if dest.exists() and (not dest.is_dir() or any(dest.iterdir())):
+            raise DataError(f"{dest}: already there, expected a new or empty folder")
+        dest.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = dest.with_name(dest.name + ".unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir()
+        try:
+            self.fill(unfinished)
+            unfinished.replace(dest)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)

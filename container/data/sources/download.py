@@ -1,0 +1,98 @@
+"""Downloads one large file, and goes on where an interrupted download stopped."""
+
+import time
+from pathlib import Path
+
+import requests
+
+from container.data.progress import Progress
+from container.errors import DataError
+
+_BLOCK = 1 << 18
+_TIMEOUT = (10, 60)
+_PATIENCE = 5
+
+
+def download(url: str, target: Path, *, max_bytes: int, pause: float = 1.0) -> None:
+    """Fetch `url` into `target`, through `target`.part, which a later call continues.
+
+    A cut connection is taken up again at once, until five attempts in a row bring nothing;
+    `pause` seconds, doubled each time, lie between those. Raises DataError when the server
+    refuses, when the file is larger than `max_bytes`, or when the connection does not hold.
+    """
+    if target.exists():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(target.name + ".part")
+    fruitless = 0
+    while True:
+        before = _size(part)
+        try:
+            _fetch(url, part, max_bytes)
+            break
+        except requests.RequestException as error:
+            if isinstance(error, ValueError):
+                raise DataError(f"{url}: {error}, expected an http or https address") from error
+            fruitless = 0 if _size(part) > before else fruitless + 1
+            if fruitless == _PATIENCE:
+                raise DataError(
+                    f"{url}: the connection does not hold ({type(error).__name__}); "
+                    f"{_size(part):,} bytes are kept and the next run goes on from there"
+                ) from error
+            time.sleep(pause * 2**fruitless)
+    part.replace(target)
+    _tag(part).unlink(missing_ok=True)
+
+
+def _fetch(url: str, part: Path, max_bytes: int) -> None:
+    """One request for what is missing; returns when `part` is complete."""
+    tag = _tag(part).read_text() if _tag(part).exists() else ""
+    have = _size(part) if tag else 0
+    # The bytes are counted as sent, and continued only if the file is still the same one.
+    headers = {"Accept-Encoding": "identity"}
+    if have:
+        headers |= {"Range": f"bytes={have}-", "If-Range": tag}
+    with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as response:
+        if response.status_code == requests.codes.requested_range_not_satisfiable:
+            if response.headers.get("Content-Range") == f"bytes */{have}":
+                return
+            # The file has shrunk: the whole of it is asked for again.
+            _tag(part).unlink(missing_ok=True)
+            raise requests.ConnectionError("range refused")
+        if 500 <= response.status_code < 600:
+            raise requests.HTTPError(f"HTTP {response.status_code}")
+        if not response.ok:
+            raise DataError(f"{url}: found HTTP {response.status_code}, expected the file")
+        resumed = response.status_code == requests.codes.partial_content
+        if resumed and not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+            raise DataError(f"{url}: the server sent another range than asked for")
+        have = have if resumed else 0
+        length = int(response.headers.get("Content-Length", 0))
+        if have + length > max_bytes:
+            raise DataError(f"{url}: {have + length:,} bytes, expected at most {max_bytes:,}")
+        _tag(part).write_text(_validator(response))
+        with (
+            part.open("ab" if resumed else "wb") as file,
+            Progress(f"downloading {part.stem}", have + length, unit="B", done=have) as progress,
+        ):
+            for block in response.iter_content(_BLOCK):
+                have += len(block)
+                if have > max_bytes:
+                    raise DataError(f"{url}: more than {max_bytes:,} bytes")
+                file.write(block)
+                progress.advance(len(block))
+
+
+def _validator(response: requests.Response) -> str:
+    """What names this version of the file; without one nothing can be continued safely."""
+    etag = str(response.headers.get("ETag", ""))
+    # A weak tag may stay the same while the bytes change (RFC 9110, section 13.1.5).
+    return etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified", "")
+
+
+def _tag(part: Path) -> Path:
+    return part.with_name(part.name + ".version")
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
