@@ -3,6 +3,7 @@
 Every error is JSON, `{"error": one line saying what was found and what was expected}`.
 """
 
+import atexit
 import json
 import logging
 from time import monotonic
@@ -81,6 +82,7 @@ def application() -> Flask:
     """The application gunicorn's worker calls for: configured by the environment, and loading."""
     settings = Settings.from_environment()
     predictor = Predictor(settings.model_dir, cpus=settings.cpus, gpu=bool(gpus()))
+    atexit.register(predictor.stop)
     predictor.start()
     return create_app(predictor, settings)
 

@@ -95,7 +95,7 @@ class Batcher:
         while batch := self._take():
             self._busy_since = monotonic()
             try:
-                answers = self._predict(cast(Pixels, np.stack([job.image for job in batch])))
+                answers = self._answer(batch)
             except Exception as error:
                 self._fail(batch, error)
             else:
@@ -130,6 +130,12 @@ class Batcher:
                     if job.answer.set_running_or_notify_cancel():
                         batch.append(job)
             return batch
+
+    def _answer(self, batch: list[_Job]) -> Probabilities:
+        answers = self._predict(cast(Pixels, np.stack([job.image for job in batch])))
+        if len(answers) != len(batch):
+            raise ValueError(f"the engine gave {len(answers)} answers for {len(batch)} images")
+        return answers
 
     def _fail(self, batch: list[_Job], error: Exception) -> None:
         cause = f"{type(error).__name__}: {error}"

@@ -23,6 +23,9 @@ LOG = logging.getLogger("gunicorn.error")
 CAPACITY = 512
 """Images that may wait for the engine: two of the largest requests."""
 
+ANSWER_BEFORE_EXIT = 3.0
+"""Seconds a forward pass is waited for at the end, so that it does not run into the teardown."""
+
 STUCK = 60.0
 """Seconds after which a forward pass counts as hung: an invocation may not take longer."""
 
@@ -62,10 +65,18 @@ class Predictor:
         self._decoders = threading.BoundedSemaphore(cpus)
         self._artifact: Artifact | None = None
         self._batcher: Batcher | None = None
+        # A daemon, so that a load under way does not hold up the end of the process.
+        self._thread = threading.Thread(target=self._live, name="engine", daemon=True)
 
     def start(self) -> None:
         """Begin loading."""
-        threading.Thread(target=self._live, name="engine", daemon=True).start()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread after the forward pass under way; whoever still waits is refused."""
+        if self._batcher is not None:
+            self._batcher.close("the server is stopping")
+            self._thread.join(ANSWER_BEFORE_EXIT)
 
     def status(self) -> dict[str, str]:
         """The state and its detail, see `Health`; FAILED also while the engine hangs."""

@@ -1,0 +1,92 @@
+"""A tiny artifact whose probabilities are easy to foresee, and an engine that needs none."""
+
+import io
+import json
+from pathlib import Path
+from time import monotonic, sleep
+
+import numpy as np
+import openvino as ov
+import openvino.opset8 as ops
+from PIL import Image
+
+from serve.batcher import Pixels, Probabilities
+from serve.predictor import Predictor
+from serve.settings import Settings
+
+CROP = 8
+CLASSES = ("red", "green", 'blue, "deep"')
+
+
+def write_graph(path: Path, *, classes: int = 3, dtype: type = np.float32) -> None:
+    """The softmax of each channel's mean, a tenth of it so that no probability is 0 or 1."""
+    pixels = ops.parameter([-1, CROP, CROP, 3], dtype, name="pixels")
+    means = ops.reduce_mean(
+        ops.convert(pixels, "f32"), ops.constant(np.array([1, 2])), keep_dims=False
+    )
+    spread = ops.constant(np.eye(3, classes, dtype=np.float32) / 10)
+    output = ops.softmax(ops.matmul(means, spread, False, False), axis=1)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ov.save_model(ov.Model([output], [pixels]), path, compress_to_fp16=False)
+
+
+def write_artifact(model_dir: Path, *, export: bool = True) -> Path:
+    model_dir.mkdir(parents=True, exist_ok=True)
+    description = {
+        "format": 1,
+        "arch": "resnet18",
+        "stem": "small",
+        "head_hidden": [],
+        "dropout": 0.0,
+        "image_size": CROP,
+        "classes": list(CLASSES),
+        "geometry": {"resize": CROP, "crop": CROP},
+        "mean": [0.5, 0.4, 0.3],
+        "std": [0.2, 0.25, 0.5],
+        "export": {"openvino": "openvino/model.xml", "max_difference": 0.0, "images": 1}
+        if export
+        else None,
+        "provenance": {},
+    }
+    (model_dir / "model.json").write_text(json.dumps(description))
+    (model_dir / "model.safetensors").write_bytes(b"")
+    if export:
+        write_graph(model_dir / "openvino" / "model.xml")
+    return model_dir
+
+
+def picture(color: str = "red", size: tuple[int, int] = (20, 16), kind: str = "PNG") -> bytes:
+    data = io.BytesIO()
+    Image.new("RGB", size, color).save(data, kind)
+    return data.getvalue()
+
+
+def wait_for(predictor: Predictor, state: str) -> dict[str, str]:
+    until = monotonic() + 60
+    while (status := predictor.status())["status"] != state:
+        assert monotonic() < until, f"expected {state}, still {status}"
+        sleep(0.005)
+    return status
+
+
+class ChannelMeans:
+    """An engine without OpenVINO: each channel's share of the brightness."""
+
+    name = "channel means"
+    max_batch = 4
+
+    def predict(self, batch: Pixels) -> Probabilities:
+        means = batch.mean(axis=(1, 2), dtype=np.float32) + 1
+        return np.asarray(means / means.sum(axis=1, keepdims=True), np.float32)
+
+
+def settings_for(model_dir: Path, *, payload_mb: int = 1) -> Settings:
+    return Settings(
+        model_dir=model_dir,
+        port=8080,
+        payload_mb=payload_mb,
+        transforms=3,
+        strategy="SINGLE_RECORD",
+        advertised_mb=1,
+        cpus=2,
+    )

@@ -1,0 +1,290 @@
+import base64
+import io
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from serve import app as app_module
+from serve.app import ATTRIBUTES, create_app
+from serve.batcher import EngineFailed, Overloaded
+from serve.predictor import Predictor, TimedOut
+from tests.unit.serve.artifacts import CLASSES, CROP, ChannelMeans, picture, settings_for, wait_for
+
+
+def invoke(
+    client: FlaskClient, body: bytes | None = None, content_type: str = "image/png", **headers: str
+) -> TestResponse:
+    given = {name.replace("_", "-"): value for name, value in headers.items()}
+    body = picture() if body is None else body
+    return client.post("/invocations", data=body, content_type=content_type, headers=given)
+
+
+def error_of(response: TestResponse) -> str:
+    assert response.mimetype == "application/json"
+    message = response.get_json()["error"]
+    assert isinstance(message, str)
+    assert "\n" not in message
+    return message
+
+
+def test_an_image_is_classified(client: FlaskClient) -> None:
+    response = invoke(client)
+    assert response.status_code == 200
+    assert response.content_type == "application/json; charset=utf-8"
+    (prediction,) = response.get_json()["predictions"]
+    assert prediction["label"] == "red"
+    assert prediction["top"][0] == {"label": "red", "probability": prediction["probability"]}
+    assert [top["label"] for top in prediction["top"]] == list(CLASSES)
+    assert sum(top["probability"] for top in prediction["top"]) == pytest.approx(1, abs=1e-6)
+
+
+def test_json_and_npy_give_what_the_image_itself_gives(
+    client: FlaskClient, predictor: Predictor
+) -> None:
+    alone = invoke(client).get_json()["predictions"]
+    instances = [{"b64": base64.b64encode(picture()).decode()}] * 2
+    as_json = invoke(client, json.dumps({"instances": instances}).encode(), "application/json")
+    assert as_json.get_json()["predictions"] == alone * 2
+    data = io.BytesIO()
+    np.save(data, predictor.artifact.geometry.load(picture()))
+    as_npy = invoke(client, data.getvalue(), "application/x-npy")
+    assert as_npy.get_json()["predictions"] == alone
+
+
+@pytest.mark.parametrize("content_type", ["IMAGE/PNG", "application/octet-stream; x=1"])
+def test_content_type_is_read_as_http_says(client: FlaskClient, content_type: str) -> None:
+    assert invoke(client, content_type=content_type).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("accept", "got"),
+    [
+        ("", "application/json"),
+        ("*/*", "application/json"),
+        ("application/*", "application/json"),
+        ("application/json", "application/json"),
+        ("text/csv", "text/csv"),
+        ("text/*;q=0.5, image/png", "text/csv"),
+        ("application/jsonlines", "application/jsonlines"),
+        ("text/csv;q=0.4, application/jsonlines;q=0.9, */*;q=0.1", "application/jsonlines"),
+        ("application/json;q=0, text/csv;q=0.1", "text/csv"),
+    ],
+)
+def test_accept_is_negotiated(client: FlaskClient, accept: str, got: str) -> None:
+    response = invoke(client, Accept=accept)
+    assert (response.status_code, response.mimetype) == (200, got)
+
+
+@pytest.mark.parametrize("accept", ["image/png", "application/json;q=0", "nonsense"])
+def test_another_accept_is_not_acceptable(client: FlaskClient, accept: str) -> None:
+    response = invoke(client, Accept=accept)
+    assert response.status_code == 406
+    assert "text/csv" in error_of(response)
+
+
+def test_custom_attributes_come_back_and_choose_top_k(client: FlaskClient) -> None:
+    response = invoke(client, **{ATTRIBUTES: "trace=1a; top_k=2"})
+    assert response.headers[ATTRIBUTES] == "trace=1a; top_k=2"
+    assert len(response.get_json()["predictions"][0]["top"]) == 2
+
+
+def test_custom_attributes_come_back_with_an_error_too(client: FlaskClient) -> None:
+    response = invoke(client, b"junk", **{ATTRIBUTES: "trace=1a"})
+    assert response.status_code == 400
+    assert response.headers[ATTRIBUTES] == "trace=1a"
+
+
+@pytest.mark.parametrize("attributes", ["top_k=none", "a" * 1025, "caf\xe9"])
+def test_custom_attributes_that_cannot_be_used_are_refused(
+    client: FlaskClient, attributes: str
+) -> None:
+    response = invoke(client, **{ATTRIBUTES: attributes})
+    assert response.status_code == 400
+    assert ATTRIBUTES in error_of(response)
+    assert response.headers.get(ATTRIBUTES, "") in ("", "top_k=none")
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "status"),
+    [
+        (b"", "image/png", 400),
+        (b"not an image", "image/png", 400),
+        (picture()[:50], "image/png", 400),
+        (picture(), "text/plain", 415),
+        (picture(), "", 415),
+        (b"{", "application/json", 400),
+        (b'{"instances": [' + b"{}," * 9_999 + b"{}]}", "application/json", 413),
+        (b"\x80\x04junk", "application/x-npy", 400),
+        (bytes(1024 * 1024 + 1), "image/png", 413),
+    ],
+)
+def test_the_server_refuses_and_keeps_serving(
+    client: FlaskClient, body: bytes, content_type: str, status: int
+) -> None:
+    response = invoke(client, body, content_type)
+    assert response.status_code == status
+    assert "expected" in error_of(response) or "cut short" in error_of(response)
+    assert invoke(client).status_code == 200
+
+
+def test_a_chunked_body_is_bounded_as_well(client: FlaskClient) -> None:
+    def send(size: int) -> TestResponse:
+        return client.open(
+            "/invocations",
+            method="POST",
+            content_type="image/png",
+            input_stream=io.BytesIO(picture() + bytes(size)),
+            headers={"Transfer-Encoding": "chunked"},
+            environ_overrides={"wsgi.input_terminated": True},
+        )
+
+    assert send(0).status_code == 200
+    assert send(2 * 1024 * 1024).status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/", 404),
+        ("POST", "/models", 404),
+        ("GET", "/invocations", 405),
+        ("DELETE", "/ping", 405),
+    ],
+)
+def test_other_paths_and_methods_are_json_errors(
+    client: FlaskClient, method: str, path: str, status: int
+) -> None:
+    response = client.open(path, method=method)
+    assert response.status_code == status
+    assert error_of(response).startswith(f"found {method} {path}, expected GET /ping")
+    assert ("Allow" in response.headers) == (status == 405)
+
+
+def test_execution_parameters_are_the_settings(client: FlaskClient) -> None:
+    assert client.get("/execution-parameters").get_json() == {
+        "MaxConcurrentTransforms": 3,
+        "BatchStrategy": "SINGLE_RECORD",
+        "MaxPayloadInMB": 1,
+    }
+
+
+def test_ping_is_200_only_when_ready(model_dir: Path) -> None:
+    gate = threading.Event()
+
+    def load(*_: Any, **__: Any) -> ChannelMeans:
+        assert gate.wait(30)
+        return ChannelMeans()
+
+    predictor = Predictor(model_dir, cpus=1, gpu=False, load=load)
+    client = create_app(predictor, settings_for(model_dir)).test_client()
+    assert client.get("/ping").status_code == 503
+    assert client.get("/ping").get_json()["status"] == "STARTING"
+    predictor.start()
+    wait_for(predictor, "LOADING")
+    response = client.get("/ping")
+    assert (response.status_code, response.get_json()["status"]) == (503, "LOADING")
+    response = invoke(client)
+    assert response.status_code == 503
+    assert "the model is LOADING" in error_of(response)
+    gate.set()
+    wait_for(predictor, "READY")
+    response = client.get("/ping")
+    assert (response.status_code, response.get_json()) == (200, {"status": "READY"})
+    predictor.stop()
+
+
+def test_a_failed_model_says_why_everywhere(tmp_path: Path) -> None:
+    predictor = Predictor(tmp_path, cpus=1, gpu=False)
+    client = create_app(predictor, settings_for(tmp_path)).test_client()
+    predictor.start()
+    wait_for(predictor, "FAILED")
+    response = client.get("/ping")
+    assert response.status_code == 503
+    assert "no model.json" in response.get_json()["detail"]
+    response = invoke(client)
+    assert response.status_code == 503
+    assert "no model.json" in error_of(response)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (Overloaded("512 images are waiting already"), 503, "512 images"),
+        (TimedOut("no answer"), 503, "no answer"),
+        (EngineFailed("RuntimeError: hiccup"), 500, "hiccup"),
+        (KeyError("secret"), 500, "KeyError"),
+    ],
+)
+def test_trouble_behind_the_request_is_told(
+    client: FlaskClient,
+    predictor: Predictor,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    status: int,
+    said: str,
+) -> None:
+    def predict(*_: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(predictor, "predict", predict)
+    response = invoke(client)
+    assert response.status_code == status
+    assert said in error_of(response)
+    assert "secret" not in error_of(response)
+    assert ("Retry-After" in response.headers) == isinstance(error, Overloaded)
+    monkeypatch.undo()
+    assert invoke(client).status_code == 200
+
+
+def test_more_requests_than_fit_are_told_to_come_back(
+    predictor: Predictor, model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app_module, "IN_FLIGHT", 2)
+    app = create_app(predictor, settings_for(model_dir))
+    inside, leave = threading.Semaphore(0), threading.Event()
+
+    def wait_inside(*_: Any) -> list[Any]:
+        inside.release()
+        assert leave.wait(30)
+        return [np.array([0.2, 0.3, 0.5], np.float32)]
+
+    monkeypatch.setattr(predictor, "predict", wait_inside)
+    with ThreadPoolExecutor(2) as pool:
+        answered = [pool.submit(invoke, app.test_client()) for _ in range(2)]
+        for _ in answered:
+            assert inside.acquire(timeout=30)
+        refused = invoke(app.test_client())
+        assert app.test_client().get("/ping").status_code == 200
+        leave.set()
+        assert [answer.result(30).status_code for answer in answered] == [200, 200]
+    assert refused.status_code == 503
+    assert refused.headers["Retry-After"] == "1"
+    assert "overloaded" in error_of(refused)
+    assert invoke(app.test_client()).status_code == 200
+
+
+def test_concurrent_requests_each_get_their_own_answer(
+    predictor: Predictor, model_dir: Path
+) -> None:
+    app = create_app(predictor, settings_for(model_dir))
+
+    def shade(value: int) -> float:
+        image = np.full((CROP, CROP, 3), 50, np.uint8)
+        image[..., 0] = value
+        data = io.BytesIO()
+        np.save(data, image)
+        answer = invoke(app.test_client(), data.getvalue(), "application/x-npy").get_json()
+        tops = {top["label"]: top["probability"] for top in answer["predictions"][0]["top"]}
+        return float(tops["red"])
+
+    values = list(range(0, 256, 5))
+    with ThreadPoolExecutor(8) as pool:
+        shades = list(pool.map(shade, values))
+    assert shades == pytest.approx([(v + 1) / (v + 1 + 51 + 51) for v in values], abs=1e-5)

@@ -1,0 +1,132 @@
+import io
+from time import monotonic
+from typing import Any
+
+import pytest
+
+from serve.body import Admission, Crowded, declared_length, read_body
+from serve.codec import BadRequest
+
+SOON = 30.0
+
+
+class Drip:
+    """A client that never stops sending, and counts what was taken from it."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+
+    def read(self, size: int) -> bytes:
+        self.taken += size
+        return bytes(size)
+
+
+def environ(data: bytes = b"", length: str | None = None, **more: Any) -> dict[str, Any]:
+    length = str(len(data)) if length is None else length
+    return {"wsgi.input": io.BytesIO(data), "CONTENT_LENGTH": length, **more}
+
+
+def chunked(stream: Any) -> dict[str, Any]:
+    return {"wsgi.input": stream, "HTTP_TRANSFER_ENCODING": "chunked"}
+
+
+def read(given: dict[str, Any], limit: int = 100_000) -> bytes:
+    return read_body(given, limit, monotonic() + SOON)
+
+
+def test_a_body_within_the_limit_comes_whole() -> None:
+    data = bytes(range(256)) * 390
+    assert read(environ(data)) == data
+    assert read(chunked(io.BytesIO(data))) == data
+    assert read(environ()) == b""
+
+
+def test_a_body_of_exactly_the_limit_is_taken() -> None:
+    assert len(read(environ(bytes(1000)), limit=1000)) == 1000
+    assert len(read(chunked(io.BytesIO(bytes(1000))), limit=1000)) == 1000
+
+
+def test_nothing_is_read_beyond_the_declared_length() -> None:
+    given = environ(b"one request, and the next", length="11")
+    assert read(given) == b"one request"
+
+
+@pytest.mark.parametrize("given", [environ(bytes(1001)), chunked(io.BytesIO(bytes(1001)))])
+def test_a_body_above_the_limit_is_refused_and_read_away(given: dict[str, Any]) -> None:
+    with pytest.raises(BadRequest, match=r"expected at most 1,000 .*MAX_PAYLOAD_IN_MB") as refused:
+        read(given, limit=1000)
+    assert refused.value.status == 413
+    assert given["wsgi.input"].read() == b""
+
+
+def test_an_endless_body_is_given_up() -> None:
+    drip = Drip()
+    with pytest.raises(BadRequest) as refused:
+        read(chunked(drip), limit=1000)
+    assert refused.value.status == 413
+    assert drip.taken < 300 * 1024 * 1024
+
+
+def test_a_body_cut_short_is_named() -> None:
+    with pytest.raises(BadRequest, match="found 3 bytes, expected 10"):
+        read(environ(b"abc", length="10"))
+
+
+def test_a_body_too_slow_is_a_timeout() -> None:
+    with pytest.raises(BadRequest) as refused:
+        read_body(environ(b"abc"), 1000, monotonic() - 1)
+    assert refused.value.status == 408
+
+
+class Broken:
+    def __init__(self, error: OSError) -> None:
+        self.error = error
+
+    def read(self, size: int) -> bytes:
+        raise self.error
+
+
+def test_a_stalled_or_broken_connection_is_told_apart() -> None:
+    with pytest.raises(BadRequest) as stalled:
+        read(chunked(Broken(TimeoutError())))
+    assert stalled.value.status == 408
+    with pytest.raises(BadRequest, match="reset") as broken:
+        read(chunked(Broken(ConnectionResetError("reset"))))
+    assert broken.value.status == 400
+
+
+@pytest.mark.parametrize("length", ["ten", "-1", "1e3", "²"])
+def test_a_length_that_is_no_number_is_refused(length: str) -> None:
+    with pytest.raises(BadRequest, match="Content-Length"):
+        declared_length({"CONTENT_LENGTH": length})
+
+
+def test_a_chunked_body_has_no_declared_length() -> None:
+    assert declared_length({"HTTP_TRANSFER_ENCODING": "chunked"}) is None
+    assert declared_length({}) == 0
+
+
+def test_admission_bounds_requests_and_gives_places_back() -> None:
+    admission = Admission(requests=2, payload=100)
+    with admission.admit(10), admission.admit(10), pytest.raises(Crowded), admission.admit(10):
+        pass
+    with admission.admit(10):
+        pass
+
+
+def test_admission_bounds_the_bytes_of_all_bodies_together() -> None:
+    admission = Admission(requests=9, payload=100)
+    with admission.admit(60):
+        with admission.admit(40):
+            pass
+        with pytest.raises(Crowded), admission.admit(41):
+            pass
+    with admission.admit(100):
+        pass
+
+
+def test_admission_gives_the_place_back_after_an_error() -> None:
+    admission = Admission(requests=1, payload=1)
+    for _ in range(3):
+        with pytest.raises(ValueError, match="boom"), admission.admit(1):
+            raise ValueError("boom")

@@ -1,0 +1,134 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from container.artifact import Artifact
+from container.errors import ArtifactError
+from serve import engine
+from serve.engine import EngineError, OpenVinoEngine, TorchEngine, check, load_engine
+from tests.unit.serve.artifacts import CROP, ChannelMeans, write_artifact, write_graph
+
+
+def expected(batch: np.ndarray) -> np.ndarray:
+    logits = batch.mean(axis=(1, 2)) / 10
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+@pytest.fixture
+def batch() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (5, CROP, CROP, 3), np.uint8)
+
+
+@pytest.mark.parametrize("graph_dtype", [np.float32, np.uint8])
+def test_openvino_predicts_batches_of_any_size_and_either_dtype(
+    artifact: Artifact, batch: np.ndarray, graph_dtype: type
+) -> None:
+    assert artifact.openvino is not None
+    write_graph(artifact.openvino, dtype=graph_dtype)
+    loaded = OpenVinoEngine(artifact, cpus=1)
+    for size in (1, 5, 2):
+        for given in (batch[:size], batch[:size].astype(np.float32)):
+            answers = loaded.predict(given)
+            assert answers.dtype == np.float32
+            np.testing.assert_allclose(answers, expected(batch[:size]), atol=1e-6)
+
+
+def test_answers_are_not_overwritten_by_the_next_pass(
+    artifact: Artifact, batch: np.ndarray
+) -> None:
+    loaded = OpenVinoEngine(artifact, cpus=1)
+    first = loaded.predict(batch[:1])
+    kept = first.copy()
+    loaded.predict(batch[1:2])
+    np.testing.assert_array_equal(first, kept)
+
+
+def test_a_damaged_export_is_named_in_one_line(artifact: Artifact) -> None:
+    assert artifact.openvino is not None
+    artifact.openvino.write_text("<net>\n</net>")
+    with pytest.raises(ArtifactError, match=r"^\S*model.xml: OpenVINO cannot load it: .+$"):
+        OpenVinoEngine(artifact, cpus=1)
+
+
+def test_the_first_prediction_must_fit_the_classes(artifact: Artifact) -> None:
+    check(OpenVinoEngine(artifact, cpus=1), artifact)
+    assert artifact.openvino is not None
+    write_graph(artifact.openvino, classes=7)
+    with pytest.raises(EngineError, match=r"gives \(1, 7\) .* expected \(1, 3\)"):
+        check(OpenVinoEngine(artifact, cpus=1), artifact)
+
+
+def test_weights_that_are_not_finite_are_found(artifact: Artifact) -> None:
+    class Broken(ChannelMeans):
+        def predict(self, batch: np.ndarray) -> np.ndarray:
+            return np.full((len(batch), 3), np.nan, np.float32)
+
+    with pytest.raises(EngineError, match="sum to nan, expected 1"):
+        check(Broken(), artifact)
+
+
+def test_the_export_is_preferred_on_a_cpu(artifact: Artifact) -> None:
+    assert load_engine(artifact, cpus=2, gpu=False).name == "OpenVINO on 2 CPU cores"
+
+
+def test_without_export_or_torch_there_is_nothing_to_serve_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "torch_installed", lambda: False)
+    artifact = Artifact.read(write_artifact(tmp_path, export=False))
+    with pytest.raises(ArtifactError, match="no OpenVINO export, and PyTorch"):
+        load_engine(artifact, cpus=1, gpu=False)
+
+
+def test_an_unusable_gpu_is_said_and_the_cpu_serves(
+    artifact: Artifact, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert load_engine(artifact, cpus=1, gpu=True).name == "OpenVINO on 1 CPU core"
+    assert "PyTorch cannot use the GPU" in caplog.text
+    assert "serving on the CPU instead" in caplog.text
+
+
+def test_an_artifact_without_export_is_served_with_torch_and_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    from container.models import build_network, load_classifier
+
+    artifact = Artifact.read(write_artifact(tmp_path, export=False))
+    torch.manual_seed(0)
+    network, _ = build_network("resnet18", 3, image_size=CROP, stem="small")
+    save_file(network.state_dict(), artifact.weights)
+
+    loaded = load_engine(artifact, cpus=torch.get_num_threads(), gpu=False)
+
+    assert isinstance(loaded, TorchEngine)
+    assert "no OpenVINO export; serving with PyTorch" in caplog.text
+    check(loaded, artifact)
+    batch = np.random.default_rng(0).integers(0, 256, (3, CROP, CROP, 3), np.uint8)
+    with torch.inference_mode():
+        direct = load_classifier(artifact)(torch.from_numpy(batch)).numpy()
+    np.testing.assert_allclose(loaded.predict(batch), direct, atol=1e-5)
+    np.testing.assert_allclose(loaded.predict(batch.astype(np.float32)), direct, atol=1e-5)
+
+
+def test_the_openvino_engine_does_not_import_torch(model_dir: Path) -> None:
+    code = f"""
+import json, sys
+from pathlib import Path
+from container.artifact import Artifact
+from serve.app import application
+from serve.engine import check, load_engine
+artifact = Artifact.read(Path({str(model_dir)!r}))
+check(load_engine(artifact, cpus=1, gpu=False), artifact)
+print(json.dumps([name for name in sys.modules if name.split(".")[0] in {{"torch", "torchvision"}}]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert json.loads(done.stdout) == []

@@ -1,0 +1,245 @@
+"""The `serve` command as SageMaker runs it: a process, a port and signals."""
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic, sleep
+
+import pytest
+
+from tests.unit.serve.artifacts import picture, write_artifact
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port: int = taken.getsockname()[1]
+        return port
+
+
+class Server:
+    def __init__(self, base: Path, **environ: str) -> None:
+        self.port = free_port()
+        self.log = base / "log"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "serve"],
+                env={
+                    **os.environ,
+                    "SAGEMAKER_BASE_DIR": str(base),
+                    "SAGEMAKER_BIND_TO_PORT": str(self.port),
+                    "CUDA_VISIBLE_DEVICES": "",
+                    **environ,
+                },
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    @contextmanager
+    def connection(self) -> Iterator[http.client.HTTPConnection]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    def ask(self, method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, str]:
+        with self.connection() as connection:
+            connection.request(method, path, body, headers)
+            response = connection.getresponse()
+            return response.status, response.read().decode()
+
+    def invoke(self, body: bytes) -> tuple[int, str]:
+        return self.ask("POST", "/invocations", body, **{"Content-Type": "image/png"})
+
+    def wait_for(self, state: str) -> str:
+        until = monotonic() + 120
+        answer = ""
+        while f'"{state}"' not in answer:
+            assert monotonic() < until, f"{answer} {self.log.read_text()}"
+            assert self.process.poll() is None, self.log.read_text()
+            try:
+                _, answer = self.ask("GET", "/ping")
+            except OSError:
+                sleep(0.02)
+        return answer
+
+    def worker(self) -> int:
+        pid = self.process.pid
+        return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+
+    def end(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(30)
+
+
+@contextmanager
+def serving(base: Path, **environ: str) -> Iterator[Server]:
+    server = Server(base, **environ)
+    try:
+        yield server
+    finally:
+        if server.process.poll() is None:
+            server.process.terminate()
+            try:
+                server.process.wait(40)
+            finally:
+                server.process.kill()
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    base = tmp_path_factory.mktemp("ml")
+    write_artifact(base / "model")
+    return base
+
+
+def test_a_server_answers_survives_bad_requests_and_ends_on_sigterm(base: Path) -> None:
+    with serving(base) as server:
+        server.wait_for("READY")
+        status, text = server.invoke(picture())
+        assert (status, '"label": "red"' in text) == (200, True)
+
+        status, text = server.invoke(bytes(30 * 1024 * 1024))
+        assert (status, "at most 26,214,400" in text) == (413, True)
+        for body in (b"", b"junk", picture()[:50]):
+            assert server.invoke(body)[0] == 400
+        assert server.ask("GET", "/nowhere")[0] == 404
+        assert server.invoke(picture())[0] == 200
+
+        mapped = Path(f"/proc/{server.worker()}/maps").read_text()
+        assert "libopenvino" in mapped
+        assert "libtorch" not in mapped
+
+        assert server.end() == 0
+        log = server.log.read_text()
+    assert "POST /invocations status=200" in log
+    assert "instances=1" in log
+    assert "status=413" in log
+    assert "/ping" not in log
+    assert "Traceback" not in log
+
+
+def test_a_chunked_body_is_read_and_bounded_on_the_wire(base: Path) -> None:
+    with serving(base, SAGEMAKER_MAX_PAYLOAD_IN_MB="1") as server:
+        server.wait_for("READY")
+        for extra, expected in ((0, 200), (3 * 1024 * 1024, 413)):
+            with server.connection() as connection:
+                pieces = iter([picture(), *[bytes(1024)] * (extra // 1024)])
+                headers = {"Content-Type": "image/png"}
+                connection.request("POST", "/invocations", pieces, headers, encode_chunked=True)
+                assert connection.getresponse().status == expected
+        assert server.invoke(picture())[0] == 200
+
+
+def test_a_request_under_way_is_answered_before_the_end(base: Path) -> None:
+    with serving(base) as server, server.connection() as idle, server.connection() as busy:
+        server.wait_for("READY")
+        # An idle keep-alive connection must not hold up the end until the grace period is over.
+        idle.request("GET", "/ping")
+        idle.getresponse().read()
+
+        body = picture()
+        busy.putrequest("POST", "/invocations")
+        busy.putheader("Content-Type", "image/png")
+        busy.putheader("Content-Length", str(len(body)))
+        busy.endheaders(body[:10])
+        # A second answered request on another connection: the first one is inside by then.
+        assert server.invoke(body)[0] == 200
+        server.process.send_signal(signal.SIGTERM)
+        sleep(0.3)
+        assert server.process.poll() is None
+        busy.send(body[10:])
+        assert busy.getresponse().status == 200
+        assert server.process.wait(20) == 0
+
+
+def test_a_model_that_cannot_load_leaves_a_server_that_says_why(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        assert "no model.json" in server.wait_for("FAILED")
+        status, text = server.invoke(picture())
+        assert (status, "no model.json" in text) == (503, True)
+        assert server.end() == 0
+        assert server.log.read_text().count("cannot serve:") == 1
+
+
+def test_a_worker_that_is_killed_is_replaced(base: Path) -> None:
+    with serving(base) as server:
+        server.wait_for("READY")
+        first = server.worker()
+        os.kill(first, signal.SIGKILL)
+        until = monotonic() + 60
+        while Path(f"/proc/{first}").exists():
+            assert monotonic() < until
+            sleep(0.01)
+        server.wait_for("READY")
+        assert server.invoke(picture())[0] == 200
+
+
+def test_pings_are_answered_while_every_place_is_taken(base: Path) -> None:
+    with serving(base) as server:
+        server.wait_for("READY")
+        stalled = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(128)]
+        try:
+            for connection in stalled:
+                connection.sendall(
+                    b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
+                    b"Content-Length: 1000\r\n\r\nsome"
+                )
+            until = monotonic() + 60
+            while (answer := server.invoke(picture()))[0] != 503:
+                assert monotonic() < until
+            assert "overloaded" in answer[1]
+            assert server.ask("GET", "/ping")[0] == 200
+        finally:
+            for connection in stalled:
+                connection.close()
+        while server.invoke(picture())[0] != 200:
+            assert monotonic() < until
+
+
+def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "serve", *arguments],
+        env={**os.environ, **environ},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_what_cannot_be_used_ends_in_one_line() -> None:
+    done = run(SAGEMAKER_BIND_TO_PORT="http")
+    assert done.returncode == 1
+    assert done.stderr.startswith("serve: SAGEMAKER_BIND_TO_PORT: found 'http', expected")
+    assert done.stderr.count("\n") == 1
+    assert run("--port", "80").stderr.startswith("serve: found argument '--port', expected none")
+
+
+def test_concurrent_clients_are_all_answered(base: Path) -> None:
+    with serving(base) as server:
+        server.wait_for("READY")
+        statuses: list[int] = []
+
+        def client() -> None:
+            with server.connection() as connection:
+                for _ in range(10):
+                    headers = {"Content-Type": "image/png"}
+                    connection.request("POST", "/invocations", picture(), headers)
+                    response = connection.getresponse()
+                    response.read()
+                    statuses.append(response.status)
+
+        clients = [threading.Thread(target=client) for _ in range(6)]
+        for thread in clients:
+            thread.start()
+        for thread in clients:
+            thread.join()
+        assert statuses == [200] * 60

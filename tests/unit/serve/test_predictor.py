@@ -1,0 +1,227 @@
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import numpy as np
+import pytest
+
+from container.errors import ArtifactError
+from serve.batcher import EngineFailed, Pixels, Probabilities
+from serve.codec import BadRequest
+from serve.engine import EngineError
+from serve.predictor import STUCK, NotReady, Predictor, TimedOut
+from tests.unit.serve.artifacts import CROP, ChannelMeans, wait_for, write_artifact
+
+
+def images(*values: int) -> Iterator[Pixels]:
+    return iter([np.full((CROP, CROP, 3), value, np.uint8) for value in values])
+
+
+def soon() -> float:
+    return monotonic() + 30
+
+
+class Moody(ChannelMeans):
+    """Waits when told to, and raises whatever it was given."""
+
+    def __init__(self) -> None:
+        self.open = threading.Event()
+        self.open.set()
+        self.entered = threading.Semaphore(0)
+        self.error: Exception | None = None
+
+    def predict(self, batch: Pixels) -> Probabilities:
+        self.entered.release()
+        assert self.open.wait(30)
+        if self.error:
+            raise self.error
+        return super().predict(batch)
+
+
+@pytest.fixture
+def moody() -> Moody:
+    return Moody()
+
+
+@pytest.fixture
+def served(moody: Moody, model_dir: Path) -> Iterator[Predictor]:
+    predictor = Predictor(model_dir, cpus=2, gpu=False, load=lambda *_, **__: moody)
+    predictor.start()
+    wait_for(predictor, "READY")
+    assert moody.entered.acquire(timeout=30)  # The warm-up.
+    yield predictor
+    moody.open.set()
+    predictor.stop()
+
+
+def test_states_are_passed_in_order_and_ready_comes_after_a_prediction(model_dir: Path) -> None:
+    gate, moody = threading.Event(), Moody()
+    moody.open.clear()
+
+    def load(*_: Any, **options: Any) -> Moody:
+        assert options == {"cpus": 2, "gpu": False}
+        assert gate.wait(30)
+        return moody
+
+    predictor = Predictor(model_dir, cpus=2, gpu=False, load=load)
+    assert predictor.status()["status"] == "STARTING"
+    predictor.start()
+    assert str(model_dir) in wait_for(predictor, "LOADING")["detail"]
+    with pytest.raises(NotReady, match="the model is LOADING: reading"):
+        _ = predictor.artifact
+    with pytest.raises(NotReady):
+        predictor.predict(images(1), soon())
+    gate.set()
+    assert wait_for(predictor, "WARMING")["detail"] == "first prediction with channel means"
+    moody.open.set()
+    assert wait_for(predictor, "READY") == {"status": "READY"}
+    assert predictor.artifact.arch == "resnet18"
+    predictor.stop()
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ArtifactError("model.xml: damaged"), "model.xml: damaged"),
+        (RuntimeError("out of\nluck"), "RuntimeError: out of luck"),
+    ],
+)
+def test_a_model_that_cannot_load_is_failed_with_one_line(
+    model_dir: Path, caplog: pytest.LogCaptureFixture, error: Exception, said: str
+) -> None:
+    def load(*_: Any, **__: Any) -> Any:
+        raise error
+
+    predictor = Predictor(model_dir, cpus=1, gpu=False, load=load)
+    predictor.start()
+    assert said in wait_for(predictor, "FAILED")["detail"]
+    predictor.stop()
+    (record,) = caplog.records
+    assert record.levelname == "ERROR"
+    assert said in record.getMessage()
+    with pytest.raises(NotReady, match="the model is FAILED: .*"):
+        _ = predictor.artifact
+
+
+def test_a_missing_model_is_failed(tmp_path: Path) -> None:
+    predictor = Predictor(tmp_path / "model", cpus=1, gpu=False)
+    predictor.start()
+    assert "no model.json" in wait_for(predictor, "FAILED")["detail"]
+
+
+def test_the_real_engine_answers(tmp_path: Path) -> None:
+    predictor = Predictor(write_artifact(tmp_path), cpus=1, gpu=False)
+    predictor.start()
+    wait_for(predictor, "READY")
+    (row,) = predictor.predict(images(100), soon())
+    np.testing.assert_allclose(row, [1 / 3] * 3, atol=1e-6)
+    predictor.stop()
+
+
+def test_more_images_than_fit_a_batch_are_answered_in_order(predictor: Predictor) -> None:
+    reds = [np.zeros((CROP, CROP, 3), np.uint8) for _ in range(30)]
+    for value, image in enumerate(reds):
+        image[..., 0] = value * 8
+    rows = predictor.predict(iter(reds), soon())
+    shares = [float(row[0]) for row in rows]
+    assert len(shares) == 30
+    assert shares == sorted(shares)
+
+
+def test_a_bad_image_takes_its_earlier_neighbours_out_of_the_queue(
+    served: Predictor, moody: Moody
+) -> None:
+    def some() -> Iterator[Pixels]:
+        yield from images(1, 2, 3)
+        raise BadRequest("instances[3]: not an image")
+
+    moody.open.clear()
+    with ThreadPoolExecutor(1) as pool:
+        busy = pool.submit(served.predict, images(0), soon())
+        assert moody.entered.acquire(timeout=30)
+        with pytest.raises(BadRequest):
+            served.predict(some(), soon())
+        moody.open.set()
+        busy.result(30)
+    served.predict(images(9), soon())
+    assert moody.entered.acquire(timeout=30)
+    assert not moody.entered.acquire(blocking=False), "a pass was made for a refused request"
+
+
+def test_a_request_that_waits_too_long_is_told(served: Predictor, moody: Moody) -> None:
+    moody.open.clear()
+    with pytest.raises(TimedOut):
+        served.predict(images(1), monotonic() + 0.01)
+    moody.open.set()
+    assert len(served.predict(images(1), soon())) == 1
+
+
+def test_waiting_for_a_turn_to_decode_ends_with_the_deadline(served: Predictor) -> None:
+    entered, release = threading.Semaphore(0), threading.Event()
+
+    def slow() -> Iterator[Pixels]:
+        entered.release()
+        assert release.wait(30)
+        yield from images(1)
+
+    def never() -> Iterator[Pixels]:
+        pytest.fail("decoded without a turn")
+        yield
+
+    with ThreadPoolExecutor(2) as pool:
+        decoding = [pool.submit(served.predict, slow(), soon()) for _ in range(2)]
+        for _ in decoding:
+            assert entered.acquire(timeout=30)
+        with pytest.raises(TimedOut):
+            served.predict(never(), monotonic() + 0.01)
+        release.set()
+        for future in decoding:
+            assert len(future.result(30)) == 1
+
+
+def test_a_failed_pass_is_reported_and_a_living_engine_goes_on(
+    served: Predictor, moody: Moody
+) -> None:
+    calls = 0
+
+    def once(batch: Pixels) -> Probabilities:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise RuntimeError("hiccup")
+        return ChannelMeans().predict(batch)
+
+    served._batcher._predict = once  # type: ignore[union-attr]
+    with pytest.raises(EngineFailed, match="hiccup"):
+        served.predict(images(1), soon())
+    assert served.status() == {"status": "READY"}
+    assert len(served.predict(images(1), soon())) == 1
+
+
+def test_a_dead_engine_is_failed_and_stays_so(served: Predictor, moody: Moody) -> None:
+    moody.error = EngineError("the device is gone")
+    with pytest.raises(EngineFailed, match="the device is gone"):
+        served.predict(images(1), soon())
+    assert "the device is gone" in wait_for(served, "FAILED")["detail"]
+    moody.error = None
+    with pytest.raises(NotReady, match="FAILED"):
+        _ = served.artifact
+
+
+def test_a_pass_that_does_not_end_is_failed(
+    served: Predictor, moody: Moody, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(served._batcher, "busy_for", lambda: STUCK + 1)
+    assert served.status()["status"] == "FAILED"
+    assert "61 s" in served.status()["detail"]
+    monkeypatch.undo()
+    assert served.status() == {"status": "READY"}
+
+
+def test_stopping_refuses_what_comes_after(served: Predictor) -> None:
+    served.stop()
+    with pytest.raises(EngineFailed, match="stopping"):
+        served.predict(images(1), soon())
