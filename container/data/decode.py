@@ -146,16 +146,17 @@ def _decode_jpeg(data: bytes, max_pixels: int, at_least: tuple[int, int] | None)
         raise _TooLarge(f"found more than {jpeg.MAX_SCANS} JPEG scans, expected an ordinary JPEG")
     if at_least and header.orientation in SIDEWAYS:
         at_least = (at_least[1], at_least[0])
+    scale = jpeg.reduction(header, at_least)
 
     pixels = None
     if header.components in (1, 3):
-        pixels = jpeg.decode_ordinary(data, at_least)
+        pixels = jpeg.decode_ordinary(data, header, scale)
     if pixels is None:
         image = JpegImageFile(io.BytesIO(data))
         # A file with two frame headers announces two sizes; the reader believes the last.
         _check_pixels(*image.size, max_pixels)
-        if at_least:
-            image.draft(None, (at_least[1], at_least[0]))
+        # Asked for a size, Pillow takes the smallest scale that is not below it.
+        image.draft(None, (max(1, header.width // scale), max(1, header.height // scale)))
         plain_cmyk = image.mode == "CMYK" and not header.adobe
         pixels = _cmyk_as_stored(image) if plain_cmyk else _rgb(image)
     return _upright(pixels, header.orientation)

@@ -96,20 +96,32 @@ def exif_orientation(tiff: bytes) -> int:
     return 1
 
 
-def decode_ordinary(data: bytes, at_least: tuple[int, int] | None) -> npt.NDArray[np.uint8] | None:
+def reduction(header: JpegHeader, at_least: tuple[int, int] | None) -> int:
+    """8, 4, 2 or 1: the most the sides may be divided by and stay at least (height, width).
+
+    libjpeg-turbo knows other factors too, but has no fast inverse DCT for them.
+    """
+    if at_least is None:
+        return 1
+    height, width = at_least
+    fitting = (s for s in (8, 4, 2) if -(-header.height // s) >= height)
+    return next((s for s in fitting if -(-header.width // s) >= width), 1)
+
+
+def decode_ordinary(data: bytes, header: JpegHeader, scale: int) -> npt.NDArray[np.uint8] | None:
     """Decode a grey or three-component JPEG to uint8 (H, W, 3) RGB, as stored.
 
-    `at_least` is (height, width): the result may be a half, quarter or eighth of the size while
-    both its sides stay at least that. None when libjpeg-turbo's simple interface does not take
+    The sides come divided by `scale` (1, 2, 4 or 8), rounded up. None when libjpeg-turbo's simple interface does not take
     the file (rare subsampling, bytes between segments) and a fuller decoder should judge it.
     Raises JpegDamage when the compressed data is cut short or corrupt.
     """
-    height, width = at_least or (0, 0)
-    # Factors between 1 and 2 have no fast inverse DCT; only full size, 1/2, 1/4 and 1/8 do.
-    factor = 2.0 if at_least else 1.0
     try:
         pixels: npt.NDArray[np.uint8] = simplejpeg.decode_jpeg(
-            data, "RGB", min_height=height, min_width=width, min_factor=factor
+            data,
+            "RGB",
+            min_height=-(-header.height // scale),
+            min_width=-(-header.width // scale),
+            min_factor=scale,
         )
     except ValueError as error:
         message = str(error)
