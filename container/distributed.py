@@ -19,6 +19,7 @@ from torch import Tensor
 from torch import distributed as dist
 
 from container.checkpoint import Interrupted
+from container.cpus import available_cpus
 from container.environment import Environment
 from container.errors import TrainingError
 
@@ -117,8 +118,8 @@ def launch(environment: Environment, module: str) -> None:
         "--max-restarts=0",
         "-m", module,
     ]  # fmt: skip
-    # Each rank sets its own thread count; torchrun would otherwise warn and force one.
-    child = subprocess.Popen(command, env={"OMP_NUM_THREADS": "1"} | os.environ)
+    threads = max(1, available_cpus() // processes_per_host())
+    child = subprocess.Popen(command, env={"OMP_NUM_THREADS": str(threads)} | os.environ)
     handed_on: list[str] = []
 
     def hand_on(number: int, _frame: FrameType | None) -> None:

@@ -1,7 +1,8 @@
 """How good the model is: accuracy, top-5, a table and a confusion matrix by class.
 
 Predictions are made with the artifact's own `Classifier` and the geometry serving uses, so the
-numbers are those the endpoint will show.
+numbers are those the endpoint will show. scikit-learn and matplotlib are imported when the job has
+come this far: they would cost every job's start.
 """
 
 import json
@@ -14,9 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from container import pictures
 from container.data.index import Index
 from container.data.loader import EpochLoader
 from container.models import Classifier
@@ -58,6 +57,8 @@ class Evaluation:
     @property
     def confusion(self) -> npt.NDArray[np.int64]:
         """int64 (C, C): images of the row's class that were called the column's."""
+        from sklearn.metrics import confusion_matrix
+
         every = np.arange(len(self.index.classes))
         matrix: npt.NDArray[np.int64] = confusion_matrix(
             self.index.labels, self.predicted, labels=every
@@ -66,6 +67,8 @@ class Evaluation:
 
     def by_class(self) -> dict[str, dict[str, float]]:
         """Precision, recall, F1 (0 where undefined) and support (images) of every class."""
+        from sklearn.metrics import precision_recall_fscore_support
+
         every = np.arange(len(self.index.classes))
         columns = precision_recall_fscore_support(
             self.index.labels, self.predicted, labels=every, zero_division=0
@@ -132,6 +135,8 @@ def write_report(
     Returns:
         What `evaluation.json` holds.
     """
+    from container import pictures
+
     first = evaluation.index.file(0)
     golden = folder / f"golden{first.suffix.lower()}"
     shutil.copyfile(first, golden)

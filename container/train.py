@@ -150,12 +150,17 @@ def _read_data(environment: Environment, hp: Hyperparameters) -> Splits:
 
 
 def _device(world: World) -> torch.device:
-    """This rank's GPU, or the processor with as many threads as the container may use."""
+    """This rank's GPU, or the processor.
+
+    The processor is used with `OMP_NUM_THREADS` threads where that is set (the launcher sets it),
+    else with as many as the container may use cores.
+    """
     if torch.cuda.is_available():
         torch.backends.cudnn.benchmark = True
         torch.set_float32_matmul_precision("high")
         return torch.device("cuda", world.local_rank)
-    torch.set_num_threads(max(1, available_cpus() // world.local_size))
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(available_cpus())
     return torch.device("cpu")
 
 

@@ -1,0 +1,126 @@
+"""Training jobs as SageMaker starts them, as processes of this machine."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from local.processes import write_tree
+
+SMALL_NETWORK = {
+    "arch": "shufflenet_v2_x0_5",
+    "weights": "none",
+    "image_size": 32,
+    "batch_size": 8,
+    "workers": 1,
+}
+"""A third of a million parameters: a checkpoint after every step costs little."""
+
+
+@pytest.fixture(scope="session")
+def stripes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """{train,validation}/{across,down}/*.png: 48 and 8 noisy images of each direction."""
+    root = tmp_path_factory.mktemp("stripes")
+    random = np.random.default_rng(3)
+    wave = np.sin(np.arange(32) * 0.8)
+    for split, count in (("train", 48), ("validation", 8)):
+        for name, pattern in (("across", wave[None, :]), ("down", wave[:, None])):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                grey = 128 + 60 * pattern + random.normal(0, 25, (32, 32))
+                pixels = np.repeat(grey[..., None], 3, axis=2).clip(0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / f"{number:02}.png")
+    return root
+
+
+class Job:
+    """One training job's tree and the `train` process in it."""
+
+    def __init__(self, base: Path) -> None:
+        self.base = base
+        self.process: subprocess.Popen[str] | None = None
+
+    def start(self) -> "subprocess.Popen[str]":
+        self.process = subprocess.Popen(
+            [Path(sys.executable).parent / "train"],
+            env=os.environ
+            | {
+                "SAGEMAKER_BASE_DIR": str(self.base),
+                "SAGEMAKER_TRAINING_MODULE": "container.train:main",
+                "PYTHONUNBUFFERED": "1",
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        return self.process
+
+    def run(self) -> str:
+        """Train to the end and give the log; the job must succeed."""
+        process = self.start()
+        log, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, log
+        return log
+
+    def steps(self) -> list[int]:
+        """The steps there are whole checkpoints of."""
+        found = (self.base / "checkpoints").glob("checkpoint-*.json")
+        return sorted(int(path.stem.partition("-")[2]) for path in found)
+
+    def wait_for_step(self, step: int) -> None:
+        assert self.process is not None
+        deadline = time.monotonic() + 120
+        while not self.steps() or self.steps()[-1] < step:
+            assert self.process.poll() is None, self.process.communicate()[0]
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    def counters(self, step: int) -> dict[str, object]:
+        path = self.base / "checkpoints" / f"checkpoint-{step:08d}.json"
+        return json.loads(path.read_text())["counters"]["progress"]
+
+    @property
+    def weights(self) -> bytes:
+        return (self.base / "model" / "model.safetensors").read_bytes()
+
+    @property
+    def metrics(self) -> list[dict[str, float]]:
+        text = (self.base / "output" / "data" / "metrics.jsonl").read_text()
+        return [json.loads(line) for line in text.splitlines()]
+
+    @property
+    def failure(self) -> str:
+        return (self.base / "output" / "failure").read_text()
+
+
+@pytest.fixture
+def make_job(tmp_path: Path, stripes: Path) -> Iterator[Callable[[str, Mapping[str, object]], Job]]:
+    """A function of a name and hyperparameters; what it starts is stopped after the test."""
+    jobs: list[Job] = []
+
+    def make(name: str, hyperparameters: Mapping[str, object]) -> Job:
+        base = tmp_path / name
+        (base / "input" / "data").mkdir(parents=True)
+        for channel in ("train", "validation"):
+            (base / "input" / "data" / channel).symlink_to(stripes / channel)
+        write_tree(base, ["train", "validation"], SMALL_NETWORK | dict(hyperparameters))
+        jobs.append(Job(base))
+        return jobs[-1]
+
+    yield make
+    for job in jobs:
+        if job.process is not None:
+            if job.process.poll() is None:
+                job.process.kill()
+                job.process.wait()
+            if job.process.stdout is not None:
+                job.process.stdout.close()

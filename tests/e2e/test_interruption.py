@@ -1,0 +1,87 @@
+"""A job that is stopped or killed anywhere, and started again, ends as if nothing had happened."""
+
+import signal
+import time
+
+RANDOM = {
+    "epochs": 3,
+    "augment": "strong",
+    "mixup": 0.2,
+    "cutmix": 0.5,
+    "dropout": 0.3,
+    "ema": 0.9,
+    "learning_rate": 0.004,
+    "warmup_epochs": 0.5,
+    "gradient_clip": 1,
+    "checkpoint_minutes": 1e-6,
+}
+"""Everything that draws random numbers or keeps state; a checkpoint after every step."""
+STEPS_PER_EPOCH = 12
+MID_EPOCH = STEPS_PER_EPOCH + 5
+
+
+def test_sigterm_and_kill_change_nothing(make_job):
+    whole = make_job("whole", RANDOM)
+    whole.run()
+
+    stopped = make_job("stopped", RANDOM)
+    process = stopped.start()
+    stopped.wait_for_step(MID_EPOCH)
+    asked = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    log, _ = process.communicate(timeout=60)
+    assert process.returncode == 143, log
+    assert time.monotonic() - asked < 60, "SageMaker kills after 120 s"
+    assert stopped.failure.startswith("stopped by SIGTERM at epoch 2, step ")
+    step = stopped.steps()[-1]
+    assert 0 < stopped.counters(step)["batch"] < STEPS_PER_EPOCH, "not in the middle of an epoch"
+
+    killed = make_job("killed", RANDOM)
+    process = killed.start()
+    killed.wait_for_step(MID_EPOCH)
+    process.kill()
+    process.communicate()
+    assert killed.counters(killed.steps()[-1])["epoch"] == 1
+
+    for job in (stopped, killed):
+        assert "resuming from the checkpoint at epoch 2" in job.run()
+        assert job.weights == whole.weights
+        assert job.metrics == whole.metrics
+
+
+def test_a_stopped_job_leaves_the_model_so_far(make_job):
+    job = make_job("job", {"epochs": 500})
+    process = job.start()
+    job.wait_for_step(2 * STEPS_PER_EPOCH)
+    process.send_signal(signal.SIGTERM)
+    log, _ = process.communicate(timeout=60)
+    assert process.returncode == 143, log
+    assert len(job.weights) > 1_000_000
+    assert not (job.base / "model" / "openvino").exists()
+
+
+def test_a_corrupt_checkpoint_gives_way_to_the_one_before_it(make_job):
+    whole = make_job("whole", {"epochs": 2})
+    whole.run()
+    job = make_job("job", {"epochs": 2, "checkpoint_minutes": 1e-6})
+    process = job.start()
+    job.wait_for_step(STEPS_PER_EPOCH + 3)
+    process.kill()
+    process.communicate()
+    last = job.steps()[-1]
+    path = job.base / "checkpoints" / f"checkpoint-{last:08d}.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    log = job.run()
+    assert f"{path.name} is corrupt" in log
+    assert f"resuming from the checkpoint at epoch 2, step {last - 1}" in log
+    assert job.weights == whole.weights
+
+
+def test_a_finished_job_started_again_trains_no_more(make_job):
+    job = make_job("job", {"epochs": 1})
+    job.run()
+    before = job.weights
+    log = job.run()
+    assert f"step {STEPS_PER_EPOCH}" in log
+    assert "epoch=2" not in log
+    assert job.weights == before
