@@ -113,7 +113,8 @@ def decode_ordinary(data: bytes, header: JpegHeader, scale: int) -> npt.NDArray[
 
     The sides come divided by `scale` (1, 2, 4 or 8), rounded up. None when libjpeg-turbo's
     simple interface does not take the file (rare subsampling, bytes between segments) and a
-    fuller decoder should judge it. Raises JpegDamage when the compressed data is cut short or corrupt.
+    fuller decoder should judge it. Raises JpegDamage when the compressed data is cut short or
+    corrupt.
     """
     try:
         pixels: npt.NDArray[np.uint8] = simplejpeg.decode_jpeg(

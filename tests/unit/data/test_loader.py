@@ -1,3 +1,6 @@
+import os
+import signal
+
 import numpy as np
 import pytest
 import torch
@@ -130,11 +133,12 @@ class TestStart:
     def test_skipped_batches_are_not_decoded(self, index, monkeypatch):
         read: list[int] = []
         whole_read = Index.read
-        monkeypatch.setattr(
-            Index,
-            "read",
-            lambda self, position: read.append(position) or whole_read(self, position),
-        )
+
+        def noted(self, position):
+            read.append(position)
+            return whole_read(self, position)
+
+        monkeypatch.setattr(Index, "read", noted)
         assert len(list(make(index, LARGE, train=False).batches(0, start=2))) == 2
         assert read == [8, 9, 10, 11, 12]
 
@@ -166,9 +170,6 @@ class TestWorkers:
                 list(make(index, geometry).batches(0))
 
     def test_a_worker_that_dies_is_explained(self, index, monkeypatch):
-        import os
-        import signal
-
         here = os.getpid()
 
         def die(self, data, name, random):

@@ -13,7 +13,7 @@ MEGABYTE = 1 << 20
 def free(monkeypatch):
     def set_to(megabytes):
         room = SimpleNamespace(f_bavail=megabytes * 256, f_frsize=4096)
-        monkeypatch.setattr(os, "statvfs", lambda path: room)
+        monkeypatch.setattr(os, "statvfs", lambda _: room)
 
     return set_to
 
