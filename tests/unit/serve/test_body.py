@@ -82,7 +82,7 @@ class Broken:
     def __init__(self, error: OSError) -> None:
         self.error = error
 
-    def read(self, size: int) -> bytes:
+    def read(self, _size: int) -> bytes:
         raise self.error
 
 

@@ -1,0 +1,291 @@
+"""How fast and how small `serve` is beside the server most people write first.
+
+    python tests/benchmarks/serving.py [--rounds 3] [--arch resnet50] [--memory-requests 1000]
+
+All serve the same ResNet-50 with random weights from the same artifact, on the CPU, to the same
+client: `serve`; `plain`, a plain server with a worker a core, as SageMaker's examples start it; and
+`tuned`, the same told to use one thread a worker, better under load and worse without. In every
+round each server is started, timed until it predicts, asked one request at a time and four at a
+time, and stopped; rounds alternate, so that what else the machine does meets all.
+
+The table gives medians over rounds and, as what carries over to other machines, their ratios.
+"""
+
+import argparse
+import http.client
+import io
+import os
+import platform
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+CLASSES = 100
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One server: how to start it on a port."""
+
+    name: str
+    start: Callable[[int], "subprocess.Popen[bytes]"]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What one round measured.
+
+    Seconds until ready; requests a second of one client and of four; milliseconds of processor
+    time for a request, which a busy machine hardly changes; megabytes.
+    """
+
+    ready: float
+    one: float
+    four: float
+    work: float
+    memory: float | None
+
+
+def build_artifact(base: Path, arch: str) -> None:
+    import torch
+
+    from container.artifact import Artifact
+    from container.data.geometry import Geometry
+    from container.export import write_artifact
+    from container.models import IMAGENET_MEAN, IMAGENET_STD, Classifier, build_network
+
+    torch.manual_seed(0)
+    network, _ = build_network(arch, CLASSES, image_size=224)
+    artifact = Artifact(
+        path=base / "model",
+        arch=arch,
+        stem="standard",
+        head_hidden=(),
+        dropout=0.0,
+        image_size=224,
+        classes=tuple(f"class {index}" for index in range(CLASSES)),
+        geometry=Geometry.for_size(224),
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+        export=None,
+        provenance={},
+    )
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), np.uint8)
+    written = write_artifact(artifact, Classifier(network), pixels, print)
+    if written.openvino is None:
+        sys.exit("the artifact has no export, so there is nothing to compare")
+
+
+def picture() -> bytes:
+    """A 500 x 375 JPEG of about the size of a photograph's."""
+    rng = np.random.default_rng(0)
+    coarse = Image.fromarray(rng.integers(0, 256, (24, 32, 3), np.uint8)).resize((500, 375))
+    noisy = np.asarray(coarse, np.float32) + rng.normal(0, 6, (375, 500, 3))
+    data = io.BytesIO()
+    Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(data, "JPEG", quality=85)
+    return data.getvalue()
+
+
+def contenders(base: Path) -> list[Contender]:
+    """`serve`, and the plain server both ways: neither is the better one at every load."""
+    environ = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
+    cores = len(os.sched_getaffinity(0))
+
+    def ours(port: int) -> "subprocess.Popen[bytes]":
+        return subprocess.Popen(
+            [sys.executable, "-m", "serve"],
+            env={
+                **environ,
+                "SAGEMAKER_BASE_DIR": str(base),
+                "SAGEMAKER_BIND_TO_PORT": str(port),
+            },
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def plain(**more: str) -> Callable[[int], "subprocess.Popen[bytes]"]:
+        def start(port: int) -> "subprocess.Popen[bytes]":
+            command = [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}"]
+            command += ["--workers", str(cores), "--timeout", "120", "--no-control-socket"]
+            return subprocess.Popen(
+                [*command, "plain_server:app"],
+                cwd=Path(__file__).parent,
+                env={**environ, "MODEL_DIR": str(base / "model"), **more},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+
+        return start
+
+    return [
+        Contender("serve", ours),
+        Contender("plain", plain()),
+        Contender("tuned", plain(OMP_NUM_THREADS="1")),
+    ]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port: int = taken.getsockname()[1]
+        return port
+
+
+@contextmanager
+def running(contender: Contender) -> Iterator[tuple["subprocess.Popen[bytes]", int, float]]:
+    """The server's process, port, and seconds until its first 200 on /ping."""
+    port, started = free_port(), time.perf_counter()
+    process = contender.start(port)
+    try:
+        while not pinged(port):
+            if process.poll() is not None or time.perf_counter() - started > 120:
+                sys.exit(f"{contender.name}: did not become ready")
+            time.sleep(0.005)
+        yield process, port, time.perf_counter() - started
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+
+
+def pinged(port: int) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    try:
+        connection.request("GET", "/ping")
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+def rate(port: int, body: bytes, requests: int, clients: int) -> float:
+    """Requests a second of `clients` that each ask again as soon as they are answered."""
+    failures: list[int] = []
+
+    def client() -> None:
+        for _ in range(requests // clients):
+            # A connection each: gunicorn's plain worker, unlike ours, keeps none open.
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+            connection.request("POST", "/invocations", body, {"Content-Type": "image/jpeg"})
+            response = connection.getresponse()
+            response.read()
+            connection.close()
+            if response.status != 200:
+                failures.append(response.status)
+
+    threads = [threading.Thread(target=client) for _ in range(clients)]
+    started = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        sys.exit(f"{len(failures)} requests failed, the first with status {failures[0]}")
+    return requests // clients * clients / (time.perf_counter() - started)
+
+
+def family(process: "subprocess.Popen[bytes]") -> list[Path]:
+    """The process and all it started, as folders of /proc."""
+    folders, found = [Path(f"/proc/{process.pid}")], []
+    while folders:
+        found.append(folders.pop())
+        children = (found[-1] / "task" / found[-1].name / "children").read_text()
+        folders += [Path(f"/proc/{pid}") for pid in children.split()]
+    return found
+
+
+def memory(process: "subprocess.Popen[bytes]") -> float:
+    """Proportional set size of all its processes, in MB."""
+    texts = [(folder / "smaps_rollup").read_text() for folder in family(process)]
+    lines = (line for text in texts for line in text.splitlines() if line.startswith("Pss:"))
+    return sum(int(line.split()[1]) for line in lines) / 1024
+
+
+def cpu_seconds(process: "subprocess.Popen[bytes]") -> float:
+    """User and system time of all its processes (proc(5): fields 14 and 15 of stat)."""
+    stats = [(folder / "stat").read_text().rpartition(")")[2].split() for folder in family(process)]
+    return sum(int(fields[11]) + int(fields[12]) for fields in stats) / os.sysconf("SC_CLK_TCK")
+
+
+def measure(contender: Contender, body: bytes, requests: int, remembered: int) -> Figures:
+    with running(contender) as (process, port, ready):
+        rate(port, body, 16, 4)
+        one = rate(port, body, requests, 1)
+        before = cpu_seconds(process)
+        four = rate(port, body, requests, 4)
+        work = (cpu_seconds(process) - before) / (requests // 4 * 4)
+        used = None
+        if remembered:
+            rate(port, body, max(4, remembered - 16 - 2 * requests), 4)
+            used = memory(process)
+        return Figures(ready, one, four, 1000 * work, used)
+
+
+def show(measured: dict[str, list[Figures]]) -> None:
+    versions = [f"{name} {version(name)}" for name in ("openvino", "torch", "flask", "gunicorn")]
+    cores = len(os.sched_getaffinity(0))
+    print(
+        f"\n{time.strftime('%Y-%m-%d')}, {platform.machine()}, {cores} cores", *versions, sep=", "
+    )
+    rows: list[tuple[str, Callable[[Figures], float | None], str]] = [
+        ("seconds until ready", lambda figures: figures.ready, "{:.2f}"),
+        ("requests/s, 1 client", lambda figures: figures.one, "{:.1f}"),
+        ("requests/s, 4 clients", lambda figures: figures.four, "{:.1f}"),
+        ("core ms a request", lambda figures: figures.work, "{:.1f}"),
+        ("memory in use, MB (PSS)", lambda figures: figures.memory, "{:.0f}"),
+    ]
+    ratios = [f"serve/{name}" for name in measured if name != "serve"]
+    print(f"{'':24}", *(f"{title:>14}" for title in (*measured, *ratios)))
+    for title, pick, style in rows:
+        medians = [
+            statistics.median(known)
+            for figures in measured.values()
+            if (known := [value for each in figures if (value := pick(each)) is not None])
+        ]
+        if medians:
+            cells = [style.format(value) for value in medians]
+            cells += [f"{medians[0] / value:.2f}" for value in medians[1:]]
+            print(f"{title:24}", *(f"{cell:>14}" for cell in cells))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--requests", type=int, default=60, help="per concurrency and round")
+    parser.add_argument("--arch", default="resnet50")
+    parser.add_argument(
+        "--memory-requests", type=int, default=1000, help="before memory is read; 0: not read"
+    )
+    options = parser.parse_args()
+    body = picture()
+    with tempfile.TemporaryDirectory() as folder:
+        base = Path(folder)
+        build_artifact(base, options.arch)
+        measured: dict[str, list[Figures]] = {}
+        for number in range(options.rounds):
+            # Once is enough for memory, and it is most of the requests.
+            remembered = options.memory_requests if number == options.rounds - 1 else 0
+            for contender in contenders(base):
+                figures = measure(contender, body, options.requests, remembered)
+                measured.setdefault(contender.name, []).append(figures)
+                print(f"round {number + 1}, {contender.name}: {figures}", flush=True)
+        show(measured)
+
+
+if __name__ == "__main__":
+    main()
