@@ -1,0 +1,82 @@
+"""What every test may ask for: the Docker engine with the built image, and small image folders.
+
+Tests marked `docker` run where an engine answers and holds the image, and are skipped, saying why,
+where not. With CI=true or BERTH_REQUIRE_DOCKER=1 a missing engine or image fails them instead.
+"""
+
+import functools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+
+if TYPE_CHECKING:
+    import docker
+
+IMAGE = os.environ.get("BERTH_IMAGE", "berth:latest")
+CLASSES = {"blue": (40, 60, 200), "green": (60, 200, 40), "red": (200, 60, 60)}
+
+
+@functools.cache
+def docker_problem() -> str | None:
+    """Why tests cannot use Docker here, or None when they can."""
+    import docker
+
+    try:
+        client = docker.from_env()
+    except docker.errors.DockerException as error:
+        return f"no Docker engine answers: {error}"
+    try:
+        client.images.get(IMAGE)
+    except docker.errors.ImageNotFound:
+        return f"the engine has no image {IMAGE}; run `make build`"
+    finally:
+        client.close()
+    return None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("docker") is None:
+        return
+    problem = docker_problem()
+    if problem is None:
+        return
+    if os.environ.get("CI") == "true" or os.environ.get("BERTH_REQUIRE_DOCKER") == "1":
+        pytest.fail(problem, pytrace=False)
+    pytest.skip(problem)
+
+
+@pytest.fixture(scope="session")
+def image() -> str:
+    """The name of the image under test."""
+    return IMAGE
+
+
+@pytest.fixture(scope="session")
+def engine() -> "Iterator[docker.DockerClient]":
+    """A client of the Docker engine; only for tests marked `docker`."""
+    import docker
+
+    client = docker.from_env(timeout=180)
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """{train,validation}/{blue,green,red}/*.png: 12 and 4 noisy 32x32 images of each colour."""
+    root = tmp_path_factory.mktemp("images")
+    noise = np.random.default_rng(0)
+    for split, count in (("train", 12), ("validation", 4)):
+        for name, colour in CLASSES.items():
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                pixels = np.array(colour) + noise.integers(-40, 41, (32, 32, 3))
+                Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"{number}.png")
+    return root

@@ -1,0 +1,414 @@
+"""SageMaker's side of the container contract, played twice over.
+
+`process` runs the `train` and `serve` commands on this machine with SAGEMAKER_BASE_DIR; `docker`
+runs the built image with SageMaker's mounts. A test that takes `platform` holds for both.
+"""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+import requests
+
+QUICK = {
+    "arch": "shufflenet_v2_x0_5",
+    "weights": "none",
+    "image_size": "32",
+    "epochs": "1",
+    "batch_size": "8",
+    "workers": "0",
+}
+"""Hyperparameters of a training that takes seconds."""
+PING_LIMIT = 2
+"""Seconds within which SageMaker wants /ping answered."""
+
+
+@dataclass
+class Tree:
+    """A training job's /opt/ml on this machine."""
+
+    root: Path
+
+    @classmethod
+    def make(
+        cls,
+        root: Path,
+        hyperparameters: Mapping[str, str],
+        channels: Mapping[str, Path],
+        *,
+        mode: str = "File",
+    ) -> "Tree":
+        config = root / "input" / "config"
+        config.mkdir(parents=True)
+        for folder in ("model", "output/data", "checkpoints", "input/data"):
+            (root / folder).mkdir(parents=True)
+        for name, source in channels.items():
+            shutil.copytree(source, root / "input" / "data" / name)
+        declared = {
+            name: {
+                "TrainingInputMode": mode,
+                "S3DistributionType": "FullyReplicated",
+                "RecordWrapperType": "None",
+            }
+            for name in channels
+        }
+        resources = {
+            "current_host": "algo-1",
+            "hosts": ["algo-1"],
+            "network_interface_name": "eth0",
+            "current_instance_type": "ml.m5.large",
+            "instance_groups": [
+                {
+                    "instance_group_name": "homogeneousCluster",
+                    "instance_type": "ml.m5.large",
+                    "hosts": ["algo-1"],
+                }
+            ],
+        }
+        tree = cls(root)
+        tree.configure(hyperparameters)
+        (config / "inputdataconfig.json").write_text(json.dumps(declared))
+        (config / "resourceconfig.json").write_text(json.dumps(resources))
+        return tree
+
+    def configure(self, hyperparameters: Mapping[str, str]) -> None:
+        path = self.root / "input" / "config" / "hyperparameters.json"
+        path.write_text(json.dumps(dict(hyperparameters)))
+
+    @property
+    def failure(self) -> str | None:
+        path = self.root / "output" / "failure"
+        return path.read_text() if path.exists() else None
+
+    @property
+    def model(self) -> Path:
+        return self.root / "model"
+
+    @property
+    def output(self) -> Path:
+        return self.root / "output" / "data"
+
+    @property
+    def checkpoints(self) -> list[Path]:
+        return sorted((self.root / "checkpoints").glob("checkpoint-*.json"))
+
+    def description(self) -> dict[str, Any]:
+        return json.loads((self.model / "model.json").read_text())
+
+
+@dataclass
+class Result:
+    """How a command ended."""
+
+    code: int
+    logs: str
+    tree: Tree
+
+
+class Running(Protocol):
+    """A command under way."""
+
+    def logs(self) -> str: ...
+
+    def signal(self, number: signal.Signals) -> None: ...
+
+    def wait(self, timeout: float) -> int: ...
+
+    def kill(self) -> None: ...
+
+
+@dataclass
+class Endpoint:
+    """A server that was started; `url` answers once it listens."""
+
+    url: str
+    running: Running
+
+    def ping(self) -> requests.Response | None:
+        """None while nothing listens yet."""
+        try:
+            return requests.get(f"{self.url}/ping", timeout=PING_LIMIT)
+        except requests.ConnectionError:
+            return None
+
+    def until_ready(self, limit: float = 120) -> list[requests.Response]:
+        """Every answer up to and including the first 200."""
+        answers: list[requests.Response] = []
+        end = time.monotonic() + limit
+        while time.monotonic() < end:
+            answer = self.ping()
+            if answer is not None:
+                answers.append(answer)
+                if answer.status_code == 200:
+                    return answers
+            time.sleep(0.02)
+        raise AssertionError(f"{self.url} was never ready:\n{self.running.logs()}")
+
+    def invoke(self, body: bytes, content_type: str, **headers: str) -> requests.Response:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return requests.post(
+            f"{self.url}/invocations",
+            data=body,
+            headers={"Content-Type": content_type, **named},
+            timeout=60,
+        )
+
+
+class Process:
+    """The commands on this machine: no Docker, no root."""
+
+    name = "process"
+
+    def __init__(self, scratch: Path) -> None:
+        self._scratch = scratch
+
+    @contextmanager
+    def start(
+        self, tree: Tree, environment: Mapping[str, str] | None = None, **_: Any
+    ) -> Iterator[Running]:
+        variables = {
+            "SAGEMAKER_TRAINING_MODULE": "container.train:main",
+            "TRAINING_JOB_NAME": "contract",
+        }
+        running = self._run("train", tree.root, {**variables, **(environment or {})})
+        try:
+            yield running
+        finally:
+            running.kill()
+
+    def train(self, tree: Tree, environment: Mapping[str, str] | None = None) -> Result:
+        with self.start(tree, environment) as running:
+            return Result(running.wait(300), running.logs(), tree)
+
+    @contextmanager
+    def serve(
+        self, model: Path, environment: Mapping[str, str] | None = None
+    ) -> Iterator[Endpoint]:
+        base = self._scratch / f"serve-{time.monotonic_ns()}"
+        base.mkdir()
+        (base / "model").symlink_to(model)
+        variables = dict(environment or {})
+        port = variables.setdefault("SAGEMAKER_BIND_TO_PORT", str(_free_port()))
+        running = self._run("serve", base, variables)
+        try:
+            yield Endpoint(f"http://127.0.0.1:{port}", running)
+        finally:
+            running.kill()
+
+    def _run(self, command: str, base: Path, environment: Mapping[str, str]) -> "_LocalProcess":
+        binaries = Path(sys.executable).parent
+        log = base / f"{command}-{time.monotonic_ns()}.log"
+        variables = {
+            "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
+            "HOME": str(self._scratch),
+            "PYTHONUNBUFFERED": "1",
+            "SAGEMAKER_BASE_DIR": str(base),
+            **environment,
+        }
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [binaries / command],
+                env=variables,
+                cwd=self._scratch,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        return _LocalProcess(process, log)
+
+
+@dataclass
+class _LocalProcess:
+    process: "subprocess.Popen[bytes]"
+    log: Path
+
+    def logs(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def wait(self, timeout: float) -> int:
+        return self.process.wait(timeout)
+
+    def kill(self) -> None:
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait(30)
+
+
+class Docker:
+    """The built image, with the mounts and names SageMaker gives it."""
+
+    name = "docker"
+
+    def __init__(self, engine: Any, image: str) -> None:
+        self._engine = engine
+        self._image = image
+
+    @contextmanager
+    def start(
+        self,
+        tree: Tree,
+        environment: Mapping[str, str] | None = None,
+        *,
+        command: Sequence[str] | None = ("train",),
+        base: str = "/opt/ml",
+        **options: Any,
+    ) -> Iterator[Running]:
+        """Train with inputs mounted read-only, no network, and Docker's own 64 MB /dev/shm."""
+        running = self._run(
+            command=list(command) if command else None,
+            environment={"TRAINING_JOB_NAME": "contract", **(environment or {})},
+            volumes={
+                str(tree.root): {"bind": base, "mode": "rw"},
+                str(tree.root / "input"): {"bind": f"{base}/input", "mode": "ro"},
+            },
+            network_mode="none",
+            **options,
+        )
+        try:
+            yield running
+        finally:
+            running.kill()
+            self._hand_back(tree.root)
+
+    def train(
+        self, tree: Tree, environment: Mapping[str, str] | None = None, **options: Any
+    ) -> Result:
+        with self.start(tree, environment, **options) as running:
+            return Result(running.wait(300), running.logs(), tree)
+
+    @contextmanager
+    def serve(
+        self, model: Path, environment: Mapping[str, str] | None = None, **options: Any
+    ) -> Iterator[Endpoint]:
+        """Serve with the model mounted read-only."""
+        variables = dict(environment or {})
+        port = variables.get("SAGEMAKER_BIND_TO_PORT", "8080")
+        running = self._run(
+            command=["serve"],
+            environment=variables,
+            volumes={str(model): {"bind": "/opt/ml/model", "mode": "ro"}},
+            ports={f"{port}/tcp": ("127.0.0.1", None)},
+            **options,
+        )
+        try:
+            running.container.reload()
+            published = running.container.ports[f"{port}/tcp"][0]["HostPort"]
+            yield Endpoint(f"http://127.0.0.1:{published}", running)
+        finally:
+            running.kill()
+
+    def _run(self, **options: Any) -> "_Container":
+        return _Container(self._engine.containers.run(self._image, detach=True, **options))
+
+    def _hand_back(self, folder: Path) -> None:
+        """A container writes as root; the caller must be able to delete what it wrote."""
+        if os.getuid() != 0:
+            self._engine.containers.run(
+                self._image,
+                ["chown", "-R", f"{os.getuid()}:{os.getgid()}", "/handed"],
+                volumes={str(folder): {"bind": "/handed", "mode": "rw"}},
+                network_mode="none",
+                remove=True,
+            )
+
+
+@dataclass
+class _Container:
+    container: Any
+    _code: int | None = field(default=None)
+
+    def logs(self) -> str:
+        return self.container.logs().decode(errors="replace")
+
+    def signal(self, number: signal.Signals) -> None:
+        self.container.kill(signal=number.name)
+
+    def wait(self, timeout: float) -> int:
+        return int(self.container.wait(timeout=timeout)["StatusCode"])
+
+    def kill(self) -> None:
+        self.container.remove(force=True)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(
+    scope="session", params=["process", pytest.param("docker", marks=pytest.mark.docker)]
+)
+def platform(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Process | Docker:
+    if request.param == "docker":
+        return Docker(request.getfixturevalue("engine"), request.getfixturevalue("image"))
+    return Process(tmp_path_factory.mktemp("process"))
+
+
+@pytest.fixture(scope="session")
+def in_docker(engine: Any, image: str) -> Docker:
+    """For tests of the image alone; they are marked `docker`."""
+    return Docker(engine, image)
+
+
+@pytest.fixture(scope="session")
+def channels(image_folder: Path) -> dict[str, Path]:
+    return {name: image_folder / name for name in ("train", "validation")}
+
+
+@pytest.fixture(scope="session")
+def trained(
+    platform: Process | Docker,
+    channels: dict[str, Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Result:
+    """One training job that completed; its tree is only to be read."""
+    tree = Tree.make(tmp_path_factory.mktemp("job") / "ml", QUICK, channels)
+    result = platform.train(tree)
+    assert result.code == 0, result.logs
+    return result
+
+
+@pytest.fixture
+def make_tree(tmp_path: Path, channels: dict[str, Path]) -> Callable[..., Tree]:
+    """make_tree(hyperparameters, channels): a fresh tree; QUICK and both channels by default."""
+
+    def make(
+        hyperparameters: Mapping[str, str] | None = None,
+        sources: Mapping[str, Path] | None = None,
+        **options: str,
+    ) -> Tree:
+        values = QUICK | dict(hyperparameters or {})
+        sources = channels if sources is None else sources
+        return Tree.make(tmp_path / "ml", values, sources, **options)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def wait_for() -> Callable[..., None]:
+    """wait_for(condition, running): come back when the condition holds."""
+
+    def wait(condition: Callable[[], object], running: Running, limit: float = 120) -> None:
+        end = time.monotonic() + limit
+        while not condition():
+            assert time.monotonic() < end, f"waited {limit} s in vain:\n{running.logs()}"
+            time.sleep(0.05)
+
+    return wait

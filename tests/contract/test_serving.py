@@ -1,0 +1,297 @@
+"""The inference half of SageMaker's container contract, for the bare command and for the image."""
+
+import base64
+import contextlib
+import hashlib
+import io
+import json
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import requests
+from PIL import Image
+
+STOP_LIMIT = 30
+"""Seconds between SageMaker's SIGTERM and its SIGKILL."""
+STATES = {"STARTING", "LOADING", "WARMING", "READY", "FAILED"}
+ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
+
+
+def encoded(kind: str, size: int = 40) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (size, size), (200, 60, 60)).save(file, kind)
+    return file.getvalue()
+
+
+def array(value: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, value)
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def endpoint(platform: Any, trained: Any) -> Iterator[Any]:
+    """A ready endpoint of the trained model."""
+    with platform.serve(trained.tree.model) as endpoint:
+        endpoint.until_ready()
+        yield endpoint
+
+
+def assert_still_serving(endpoint: Any) -> None:
+    assert endpoint.invoke(encoded("PNG"), "image/png").status_code == 200
+    assert endpoint.ping().status_code == 200
+
+
+def test_ping_names_the_state_until_it_is_ready(platform: Any, trained: Any) -> None:
+    with platform.serve(trained.tree.model) as endpoint:
+        *before, last = endpoint.until_ready()
+    assert last.json()["status"] == "READY"
+    for answer in before:
+        assert answer.status_code == 503
+        assert answer.json()["status"] in STATES - {"READY", "FAILED"}
+
+
+def test_the_first_invocation_after_ready_is_answered(platform: Any, trained: Any) -> None:
+    """200 from /ping means that a prediction has been made."""
+    with platform.serve(trained.tree.model) as endpoint:
+        endpoint.until_ready()
+        assert endpoint.invoke(encoded("JPEG"), "image/jpeg").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("kind", "content_type"),
+    [
+        ("JPEG", "image/jpeg"),
+        ("PNG", "image/png"),
+        ("WEBP", "image/webp"),
+        ("BMP", "image/bmp"),
+        ("PNG", "application/octet-stream"),
+        ("JPEG", "IMAGE/JPEG; charset=binary"),
+    ],
+)
+def test_raw_images(endpoint: Any, kind: str, content_type: str) -> None:
+    answer = endpoint.invoke(encoded(kind), content_type)
+    assert answer.status_code == 200, answer.text
+    (prediction,) = answer.json()["predictions"]
+    assert prediction["label"] in {"blue", "green", "red"}
+    assert prediction["top"][0]["probability"] == prediction["probability"]
+    assert sum(entry["probability"] for entry in prediction["top"]) == pytest.approx(1, abs=1e-4)
+
+
+def test_instances_in_json(endpoint: Any) -> None:
+    images = [encoded("PNG"), encoded("JPEG"), encoded("PNG", 64)]
+    instances = [{"b64": base64.b64encode(image).decode()} for image in images]
+    answer = endpoint.invoke(json.dumps({"instances": instances}).encode(), "application/json")
+    assert answer.status_code == 200, answer.text
+    assert len(answer.json()["predictions"]) == len(images)
+
+
+def test_arrays(endpoint: Any, trained: Any) -> None:
+    crop = trained.tree.description()["geometry"]["crop"]
+    pixels = np.full((2, crop, crop, 3), 90, np.uint8)
+    answer = endpoint.invoke(array(pixels), "application/x-npy")
+    assert answer.status_code == 200, answer.text
+    assert len(answer.json()["predictions"]) == 2
+
+
+def test_a_batch_is_answered_like_its_images_one_by_one(endpoint: Any) -> None:
+    images = [encoded("PNG"), encoded("PNG", 64)]
+    alone = [endpoint.invoke(image, "image/png").json()["predictions"][0] for image in images]
+    instances = [{"b64": base64.b64encode(image).decode()} for image in images]
+    body = json.dumps({"instances": instances}).encode()
+    together = endpoint.invoke(body, "application/json").json()["predictions"]
+    for one, other in zip(alone, together, strict=True):
+        assert one["label"] == other["label"]
+        assert one["probability"] == pytest.approx(other["probability"], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        ("application/json", "application/json"),
+        ("*/*", "application/json"),
+        ("text/csv", "text/csv"),
+        ("application/jsonlines", "application/jsonlines"),
+    ],
+)
+def test_accept_chooses_the_form(endpoint: Any, accept: str, content_type: str) -> None:
+    answer = endpoint.invoke(encoded("PNG"), "image/png", Accept=accept)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["Content-Type"].partition(";")[0] == content_type
+
+
+@pytest.mark.parametrize("body", ["image", "garbage"])
+def test_custom_attributes_come_back(endpoint: Any, body: str) -> None:
+    sent = {"image": encoded("PNG"), "garbage": b"not an image"}[body]
+    answer = endpoint.invoke(sent, "image/png", **{ATTRIBUTES: "trace=17; user=me"})
+    assert answer.headers[ATTRIBUTES] == "trace=17; user=me"
+
+
+def test_sagemakers_other_headers_do_no_harm(endpoint: Any) -> None:
+    answer = endpoint.invoke(
+        encoded("PNG"),
+        "image/png",
+        X_Amzn_SageMaker_Inference_Id="a" * 64,
+        X_Amzn_SageMaker_Target_Variant="AllTraffic",
+        X_Amzn_SageMaker_Session_Id="NEW_SESSION",
+    )
+    assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "content_type", "accept", "named"),
+    [
+        (400, b"not an image", "image/png", "*/*", "image"),
+        (400, b"", "image/jpeg", "*/*", "body"),
+        (400, encoded("JPEG")[:100], "image/jpeg", "*/*", "image"),
+        (400, b"{", "application/json", "*/*", "JSON"),
+        (400, b'{"instances": []}', "application/json", "*/*", "instances"),
+        (400, b'{"instances": [{"b64": "%%%"}]}', "application/json", "*/*", "b64"),
+        (400, array(np.zeros((3, 3), np.uint8)), "application/x-npy", "*/*", "npy"),
+        (415, b"a,b", "text/csv", "*/*", "text/csv"),
+        (406, encoded("PNG"), "image/png", "application/xml", "application/xml"),
+        (413, bytes(26 * 1024 * 1024), "image/png", "*/*", "bytes"),
+    ],
+    ids=lambda value: None if isinstance(value, bytes) else str(value),
+)
+def test_a_wrong_request_is_told_why_and_harms_nobody(
+    endpoint: Any, status: int, body: bytes, content_type: str, accept: str, named: str
+) -> None:
+    answer = endpoint.invoke(body, content_type, Accept=accept)
+    assert answer.status_code == status, answer.text
+    assert answer.headers["Content-Type"].partition(";")[0] == "application/json"
+    message = answer.json()["error"]
+    assert named in message
+    assert "\n" not in message
+    assert_still_serving(endpoint)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/nowhere", 404), ("GET", "/invocations", 405), ("POST", "/ping", 405)],
+)
+def test_other_paths_are_answered_in_json(
+    endpoint: Any, method: str, path: str, status: int
+) -> None:
+    answer = requests.request(method, endpoint.url + path, timeout=10)
+    assert answer.status_code == status
+    assert answer.json()["error"]
+
+
+def test_ping_is_answered_while_invocations_are(endpoint: Any) -> None:
+    """Each ping here has the 2 s SageMaker gives it."""
+    instances = [{"b64": base64.b64encode(encoded("PNG", 400)).decode()}] * 64
+    body = json.dumps({"instances": instances}).encode()
+    answers: list[int] = []
+
+    def invoke() -> None:
+        answers.append(endpoint.invoke(body, "application/json").status_code)
+
+    clients = [threading.Thread(target=invoke) for _ in range(6)]
+    for client in clients:
+        client.start()
+    pings = []
+    while any(client.is_alive() for client in clients):
+        pings.append(endpoint.ping().status_code)
+    for client in clients:
+        client.join()
+    assert set(answers) == {200}
+    assert set(pings) == {200}
+
+
+def test_the_model_directory_stays_as_it_was(endpoint: Any, trained: Any) -> None:
+    """In Docker it is mounted read-only, as SageMaker mounts it."""
+
+    def digest() -> dict[Path, str]:
+        return {
+            path: hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in trained.tree.model.rglob("*")
+            if path.is_file()
+        }
+
+    before = digest()
+    assert_still_serving(endpoint)
+    assert digest() == before
+
+
+def test_batch_transform_is_told_how_to_send(platform: Any, trained: Any) -> None:
+    environment = {
+        "SAGEMAKER_BATCH": "true",
+        "SAGEMAKER_MAX_PAYLOAD_IN_MB": "30",
+        "SAGEMAKER_BATCH_STRATEGY": "SINGLE_RECORD",
+        "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS": "2",
+    }
+    with platform.serve(trained.tree.model, environment) as endpoint:
+        endpoint.until_ready()
+        told = requests.get(f"{endpoint.url}/execution-parameters", timeout=10).json()
+        large = endpoint.invoke(bytes(27 * 1024 * 1024), "image/png")
+    assert told == {
+        "MaxConcurrentTransforms": 2,
+        "BatchStrategy": "SINGLE_RECORD",
+        "MaxPayloadInMB": 30,
+    }
+    assert large.status_code == 400, "27 MB is too large for an image, not for the request"
+
+
+def test_execution_parameters_by_default(endpoint: Any) -> None:
+    told = requests.get(f"{endpoint.url}/execution-parameters", timeout=10).json()
+    assert told["BatchStrategy"] in {"SINGLE_RECORD", "MULTI_RECORD"}
+    assert told["MaxConcurrentTransforms"] >= 1
+    assert 1 <= told["MaxConcurrentTransforms"] * told["MaxPayloadInMB"] <= 100
+
+
+def test_another_port(platform: Any, trained: Any) -> None:
+    with contextlib.ExitStack() as stack:
+        environment = {"SAGEMAKER_BIND_TO_PORT": "9123", "SAGEMAKER_SAFE_PORT_RANGE": "9123-9199"}
+        endpoint = stack.enter_context(platform.serve(trained.tree.model, environment))
+        endpoint.until_ready()
+        assert_still_serving(endpoint)
+
+
+def test_sigterm_answers_what_was_asked_and_ends(
+    platform: Any, trained: Any, wait_for: Any
+) -> None:
+    with platform.serve(trained.tree.model) as endpoint, requests.Session() as idle:
+        endpoint.until_ready()
+        # A client that keeps its connection open must not hold up the end.
+        assert idle.get(f"{endpoint.url}/ping", timeout=10).status_code == 200
+        instances = [{"b64": base64.b64encode(encoded("PNG", 600)).decode()}] * 200
+        body = json.dumps({"instances": instances}).encode()
+        answers: list[int] = []
+        client = threading.Thread(
+            target=lambda: answers.append(endpoint.invoke(body, "application/json").status_code)
+        )
+        client.start()
+        # The listener is slow to read a large body only if it was accepted: one ping more.
+        assert endpoint.ping().status_code == 200
+        endpoint.running.signal(signal.SIGTERM)
+        code = endpoint.running.wait(STOP_LIMIT)
+        client.join(STOP_LIMIT)
+        logs = endpoint.running.logs()
+    assert code == 0, logs
+    assert answers == [200], logs
+
+
+def test_a_broken_model_says_so(platform: Any, trained: Any, tmp_path: Path, wait_for: Any) -> None:
+    """Not a crash loop: /ping stays 503 with the reason, which the log has too."""
+    broken = tmp_path / "model"
+    broken.mkdir()
+    (broken / "model.json").write_text("{}")
+    with platform.serve(broken) as endpoint:
+        wait_for(
+            lambda: (answer := endpoint.ping()) is not None and answer.json()["status"] == "FAILED",
+            endpoint.running,
+        )
+        answer = endpoint.ping()
+        refused = endpoint.invoke(encoded("PNG"), "image/png")
+        logs = endpoint.running.logs()
+    assert answer.status_code == 503
+    assert "model.json" in answer.json()["detail"]
+    assert "model.json" in logs
+    assert refused.status_code == 503
+    assert refused.json()["error"]
