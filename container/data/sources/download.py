@@ -8,7 +8,7 @@ import requests
 from container.data.progress import Progress
 from container.errors import DataError
 
-_BLOCK = 1 << 18
+_BLOCK = 1 << 14  # what a cut connection may lose
 _TIMEOUT = (10, 60)
 _PATIENCE = 5
 
@@ -33,7 +33,10 @@ def download(url: str, target: Path, *, max_bytes: int, pause: float = 1.0) -> N
         except requests.RequestException as error:
             if isinstance(error, ValueError):
                 raise DataError(f"{url}: {error}, expected an http or https address") from error
-            fruitless = 0 if _size(part) > before else fruitless + 1
+            if _size(part) > before:
+                fruitless = 0
+                continue
+            fruitless += 1
             if fruitless == _PATIENCE:
                 raise DataError(
                     f"{url}: the connection does not hold ({type(error).__name__}); "

@@ -1,0 +1,172 @@
+import io
+import stat
+import tarfile
+import zipfile
+from pathlib import PurePosixPath
+
+import pytest
+
+from container.data.sources.archive import Limits, place_in_splits, unpack_tar, unpack_zip
+from container.errors import DataError
+
+LIMITS = Limits(files=20, file_bytes=1_000, total_bytes=5_000)
+GOOD = {
+    "set/train/a/1.jpg": b"one",
+    "set/valid/a/2.PNG": b"two",
+    "set/test/b/3.jpeg": b"three",
+    "set/README.txt": b"not an image",
+    "__MACOSX/set/train/a/._1.jpg": b"junk",
+    "set/train/a/.hidden.jpg": b"junk",
+}
+
+
+def make_zip(path, members, **kinds):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as bundle:
+        for name, content in members.items():
+            bundle.writestr(name, content)
+        for name, mode in kinds.items():
+            info = zipfile.ZipInfo(name)
+            info.external_attr = mode << 16
+            bundle.writestr(info, "/etc/passwd")
+    return path
+
+
+def make_tar(path, members, special=()):
+    with tarfile.open(path, "w:gz") as bundle:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            bundle.addfile(info, io.BytesIO(content))
+        for info in special:
+            bundle.addfile(info)
+    return path
+
+
+def written(folder):
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+EITHER = pytest.mark.parametrize(
+    ("make", "unpack"), [(make_zip, unpack_zip), (make_tar, unpack_tar)], ids=["zip", "tar"]
+)
+
+
+@EITHER
+class TestEitherKind:
+    def test_images_go_to_their_splits_and_nothing_else_is_written(self, make, unpack, tmp_path):
+        archive = make(tmp_path / "x", GOOD)
+        assert unpack(archive, tmp_path / "out", place_in_splits, LIMITS) == 3
+        assert written(tmp_path / "out") == {
+            "train/a/1.jpg": b"one",
+            "validation/a/2.PNG": b"two",
+            "test/b/3.jpeg": b"three",
+        }
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "../train/a/1.jpg",
+            "train/../../x/train/a/1.jpg",
+            "train/a/..",
+            "/train/a/1.jpg",
+            "train/a\\..\\..\\1.jpg",
+        ],
+    )
+    def test_a_path_that_climbs_out_is_refused(self, name, make, unpack, tmp_path):
+        archive = make(tmp_path / "x", {"train/a/0.jpg": b"fine", name: b"evil"})
+        with pytest.raises(DataError, match="found an unsafe path"):
+            unpack(archive, tmp_path / "out", place_in_splits, LIMITS)
+        assert not any("1.jpg" in path.name for path in tmp_path.rglob("*"))
+
+    @pytest.mark.parametrize(
+        ("members", "message"),
+        [
+            ({f"train/a/{n}.jpg": b"x" for n in range(21)}, "more than 20 files"),
+            ({"train/a/1.jpg": bytes(1_001)}, "1,001 bytes, expected at most 1,000"),
+            (
+                {f"train/a/{n}.jpg": bytes(999) for n in range(6)},
+                "more than 5,000 bytes unpacked",
+            ),
+            ({f"junk{n}": bytes(999) for n in range(6)}, "more than 5,000 bytes unpacked"),
+        ],
+    )
+    def test_the_limits_hold(self, members, message, make, unpack, tmp_path):
+        archive = make(tmp_path / "x", members)
+        with pytest.raises(DataError, match=message):
+            unpack(archive, tmp_path / "out", place_in_splits, LIMITS)
+
+    def test_two_members_of_one_name_are_refused(self, make, unpack, tmp_path):
+        archive = make(tmp_path / "x", {"s/train/a/1.jpg": b"1", "t/train/a/1.jpg": b"2"})
+        with pytest.raises(DataError, match="the same file twice"):
+            unpack(archive, tmp_path / "out", place_in_splits, LIMITS)
+
+    @pytest.mark.parametrize("share", [0.0, 0.5])
+    def test_a_cut_archive_is_refused(self, share, make, unpack, tmp_path):
+        members = {f"train/a/{n}.jpg": bytes([n] * 900) for n in range(5)}
+        archive = make(tmp_path / "x", members)
+        data = archive.read_bytes()
+        archive.write_bytes(data[: int(len(data) * share)])
+        with pytest.raises(DataError, match="x: not a sound archive: "):
+            unpack(archive, tmp_path / "out", place_in_splits, LIMITS)
+
+    @pytest.mark.usefixtures("make")
+    def test_a_missing_archive(self, unpack, tmp_path):
+        with pytest.raises(DataError, match="not found, expected an archive"):
+            unpack(tmp_path / "x", tmp_path / "out", place_in_splits, LIMITS)
+
+
+class TestZip:
+    @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR])
+    def test_links_and_special_files_are_refused(self, kind, tmp_path):
+        archive = make_zip(tmp_path / "x", {}, **{"train/a/link.jpg": kind | 0o777})
+        with pytest.raises(DataError, match=r"train/a/link\.jpg: found a link or special file"):
+            unpack_zip(archive, tmp_path / "out", place_in_splits, LIMITS)
+        assert written(tmp_path / "out") == {}
+
+    def test_an_encrypted_member_is_refused(self, tmp_path):
+        data = bytearray(make_zip(tmp_path / "x", {"train/a/1.jpg": b"x"}).read_bytes())
+        data[data.index(b"PK\x01\x02") + 8] |= 1
+        (tmp_path / "x").write_bytes(data)
+        with pytest.raises(DataError, match="found an encrypted file"):
+            unpack_zip(tmp_path / "x", tmp_path / "out", place_in_splits, LIMITS)
+
+    def test_a_member_larger_than_it_says_is_refused(self, tmp_path):
+        data = bytearray(make_zip(tmp_path / "x", {"train/a/1.jpg": bytes(900)}).read_bytes())
+        at = data.index(b"PK\x01\x02") + 24
+        data[at : at + 4] = (10).to_bytes(4, "little")
+        (tmp_path / "x").write_bytes(data)
+        with pytest.raises(DataError):
+            unpack_zip(tmp_path / "x", tmp_path / "out", place_in_splits, LIMITS)
+        assert all(len(content) <= 10 for content in written(tmp_path / "out").values())
+
+
+class TestTar:
+    @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE])
+    def test_links_and_special_files_are_refused(self, kind, tmp_path):
+        info = tarfile.TarInfo("train/a/link.jpg")
+        info.type, info.linkname = kind, "../../../etc/passwd"
+        archive = make_tar(tmp_path / "x", {}, [info])
+        with pytest.raises(DataError, match=r"train/a/link\.jpg: found a link or special file"):
+            unpack_tar(archive, tmp_path / "out", place_in_splits, LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("path", "placed"),
+    [
+        ("train/a/1.jpg", "train/a/1.jpg"),
+        ("deep/er/val/a/1.webp", "validation/a/1.webp"),
+        ("training/a/1.tiff", "train/a/1.tiff"),
+        ("a/1.jpg", None),
+        ("other/a/1.jpg", None),
+        ("train/a/1.txt", None),
+        ("train/a/._1.jpg", None),
+        ("__MACOSX/train/a/1.jpg", None),
+    ],
+)
+def test_place_in_splits(path, placed):
+    found = place_in_splits(PurePosixPath(path))
+    assert found == (PurePosixPath(placed) if placed else None)

@@ -1,0 +1,127 @@
+import numpy as np
+import pytest
+
+from container.data.sources.download import download
+from container.errors import DataError
+
+BLOCK = 1 << 14
+CONTENT = np.random.default_rng(0).bytes(1_000_000)
+
+
+@pytest.fixture
+def target(tmp_path):
+    return tmp_path / "deep" / "file.zip"
+
+
+def fetch(server, target, max_bytes=2_000_000):
+    download(server.url, target, max_bytes=max_bytes, pause=0)
+
+
+def ranges(server):
+    return [request.get("Range") for request in server.requests]
+
+
+def only(target):
+    return [path.name for path in target.parent.iterdir()] == [target.name]
+
+
+def test_a_whole_file(server, target):
+    server.content = CONTENT
+    fetch(server, target)
+    assert target.read_bytes() == CONTENT
+    assert only(target)
+
+
+def test_what_is_there_is_not_fetched_again(server, target):
+    target.parent.mkdir()
+    target.write_bytes(b"here")
+    fetch(server, target)
+    assert target.read_bytes() == b"here"
+    assert server.requests == []
+
+
+def test_a_cut_connection_is_taken_up_where_it_stopped(server, target):
+    server.content, server.cuts = CONTENT, [20 * BLOCK, 10 * BLOCK]
+    fetch(server, target)
+    assert target.read_bytes() == CONTENT
+    assert ranges(server) == [None, f"bytes={20 * BLOCK}-", f"bytes={30 * BLOCK}-"]
+    assert only(target)
+
+
+def test_a_later_run_goes_on(server, target):
+    server.content, server.cuts = CONTENT, [25 * BLOCK, *[0] * 5]
+    with pytest.raises(DataError, match=r"409,600 bytes are kept and the next run goes on"):
+        fetch(server, target)
+    assert not target.exists()
+    server.requests.clear()
+    fetch(server, target)
+    assert target.read_bytes() == CONTENT
+    assert ranges(server) == ["bytes=409600-"]
+
+
+def test_a_server_without_ranges_sends_it_all_again(server, target):
+    server.content, server.cuts, server.ranges = CONTENT, [300_000], False
+    fetch(server, target)
+    assert target.read_bytes() == CONTENT
+
+
+def test_a_server_without_a_version_is_not_trusted_to_continue(server, target):
+    server.content, server.cuts, server.etag = CONTENT, [300_000], ""
+    fetch(server, target)
+    assert target.read_bytes() == CONTENT
+    assert ranges(server) == [None, None]
+
+
+def test_a_file_that_changed_meanwhile_is_fetched_anew(server, target):
+    server.content, server.cuts = CONTENT, [400_000, *[0] * 5]
+    with pytest.raises(DataError):
+        fetch(server, target)
+    server.content, server.etag = CONTENT[::-1], '"two"'
+    fetch(server, target)
+    assert target.read_bytes() == CONTENT[::-1]
+
+
+def test_all_of_it_was_here_before_the_last_run_ended(server, target):
+    server.content = CONTENT
+    target.parent.mkdir()
+    target.with_name("file.zip.part").write_bytes(CONTENT)
+    target.with_name("file.zip.part.version").write_text('"one"')
+    fetch(server, target)
+    assert target.read_bytes() == CONTENT
+    assert ranges(server) == ["bytes=1000000-"]
+
+
+def test_a_file_that_shrank_is_fetched_anew(server, target):
+    server.content = CONTENT[:1000]
+    target.parent.mkdir()
+    target.with_name("file.zip.part").write_bytes(CONTENT)
+    target.with_name("file.zip.part.version").write_text('"one"')
+    fetch(server, target)
+    assert target.read_bytes() == CONTENT[:1000]
+
+
+def test_a_file_that_is_too_large(server, target):
+    server.content = CONTENT
+    with pytest.raises(DataError, match="1,000,000 bytes, expected at most 999,999"):
+        fetch(server, target, max_bytes=999_999)
+    assert list(target.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_a_refusal_is_not_tried_again(status, server, target):
+    server.status = status
+    with pytest.raises(DataError, match=f"found HTTP {status}, expected the file"):
+        fetch(server, target)
+    assert len(server.requests) == 1
+
+
+def test_a_server_in_trouble_is_tried_again(server, target):
+    server.status = 503
+    with pytest.raises(DataError, match="the connection does not hold"):
+        fetch(server, target)
+    assert len(server.requests) == 5
+
+
+def test_an_address_that_is_none(tmp_path):
+    with pytest.raises(DataError, match="expected an http or https address"):
+        download("nowhere", tmp_path / "x", max_bytes=1, pause=0)
