@@ -1,6 +1,5 @@
 """A small split decoded once, in threads, and kept in memory."""
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -29,7 +28,7 @@ def decode_all(index: Index, geometry: Geometry) -> npt.NDArray[np.uint8]:
         return stop - start
 
     with (
-        ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads,
+        ThreadPoolExecutor() as threads,
         Progress("decoding images", len(index)) as progress,
     ):
         for count in threads.map(fill, range(0, len(index), _CHUNK)):

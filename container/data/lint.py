@@ -9,7 +9,6 @@ was found. Nothing in the folder is ever changed or deleted.
 import argparse
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -179,7 +178,7 @@ def _examine(split: str, index: Index) -> list[_Verdict]:
     starts = range(0, len(index), _CHUNK)
     verdicts: list[_Verdict] = []
     with (
-        ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads,
+        ThreadPoolExecutor() as threads,
         Progress(f"checking {split} images", len(index)) as progress,
     ):
         for chunk in threads.map(lambda start: _examine_chunk(index, start), starts):

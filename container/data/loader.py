@@ -43,7 +43,8 @@ class EpochLoader:
     epoch come twice when they do not divide), leaves out a last batch of a single image, which
     batch normalisation cannot use, and above 64 pixels crops at random, each crop drawn from
     (seed, epoch, image); `random_crop=False` takes the evaluation geometry there instead.
-    `train=False` gives every image once, in index order, through `geometry`.
+    `train=False` gives every image once, in index order, through `geometry`, whose crop is
+    `image_size`. `report` is told, in one line, when shared memory is too small for `workers`.
     """
 
     def __init__(
@@ -61,6 +62,8 @@ class EpochLoader:
         random_crop: bool = True,
         report: Callable[[str], object] = print,
     ) -> None:
+        if image_size != geometry.crop:
+            raise ValueError(f"image_size {image_size} is not the geometry's crop {geometry.crop}")
         self._index, self._geometry = index, geometry
         self._batch_size, self._seed, self._train = batch_size, seed, train
         self._rank, self._world = rank, world
@@ -127,7 +130,9 @@ class EpochLoader:
         try:
             for batch in self._processes:
                 if isinstance(batch, BerthError):
-                    raise batch
+                    # A new one: an exception that its own frame holds makes a cycle, and workers
+                    # that only the cyclic collector finds take seconds to stop.
+                    raise type(batch)(*batch.args)
                 yield batch
         except RuntimeError as error:
             if "DataLoader worker" not in str(error):

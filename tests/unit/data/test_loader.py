@@ -22,7 +22,8 @@ def index(make_folder):
 
 def make(index, geometry, **options):
     settings = {"batch_size": 4, "seed": 1, "train": True, "workers": 0}
-    return EpochLoader(index, geometry, image_size=geometry.crop, **(settings | options))
+    settings |= {"image_size": geometry.crop} | options
+    return EpochLoader(index, geometry, **settings)
 
 
 def same(one, other):
@@ -205,6 +206,11 @@ def test_the_callers_generators_are_left_alone(index):
         list(make(index, LARGE, workers=workers).batches(0))
     list(make(index, SMALL).batches(0))
     assert torch.equal(torch.rand(1), expected)
+
+
+def test_the_image_size_is_the_geometrys(index):
+    with pytest.raises(ValueError, match="image_size 32 is not the geometry's crop 16"):
+        make(index, SMALL, image_size=32)
 
 
 def test_a_set_too_large_to_keep_is_read_from_files(index, monkeypatch):
