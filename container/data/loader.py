@@ -130,12 +130,13 @@ class EpochLoader:
         try:
             for batch in self._processes:
                 if isinstance(batch, BerthError):
-                    # A new one: an exception that its own frame holds makes a cycle, and workers
-                    # that only the cyclic collector finds take seconds to stop.
-                    raise type(batch)(*batch.args)
+                    raise batch
                 yield batch
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
+        except Exception as error:
+            # Let go of the workers here: they stop at once, where those that a traceback keeps
+            # alive until the cyclic collector comes by take seconds.
+            self._processes = None
+            if not isinstance(error, RuntimeError) or "DataLoader worker" not in str(error):
                 raise
             raise DataError(
                 f"a data-loading worker died ({printable(str(error))}); "

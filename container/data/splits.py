@@ -68,7 +68,7 @@ def find_splits(channels: Mapping[str, Path], validation_split: float, seed: int
 def split_folders(channels: Mapping[str, Path]) -> dict[str, Path]:
     """The folders of "train" and, where there are any, "validation" and "test"."""
     folders = _named(channels)
-    if "train" not in folders and len(channels) == 1:
+    if not folders and len(channels) == 1:
         folders = {"train": next(iter(channels.values()))}
     if "train" not in folders:
         found = ", ".join(sorted(channels)) or "none"
