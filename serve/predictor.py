@@ -23,8 +23,9 @@ LOG = logging.getLogger("gunicorn.error")
 CAPACITY = 512
 """Images that may wait for the engine: two of the largest requests."""
 
-ANSWER_BEFORE_EXIT = 3.0
-"""Seconds a forward pass is waited for at the end, so that it does not run into the teardown."""
+JOIN = 10.0
+"""Seconds a load or a forward pass is waited for at the end: native code aborts the process when
+the interpreter goes away under it."""
 
 STUCK = 60.0
 """Seconds after which a forward pass counts as hung: an invocation may not take longer."""
@@ -65,7 +66,8 @@ class Predictor:
         self._decoders = threading.BoundedSemaphore(cpus)
         self._artifact: Artifact | None = None
         self._batcher: Batcher | None = None
-        # A daemon, so that a load under way does not hold up the end of the process.
+        self._stopping = threading.Event()
+        # A daemon, so that a load that hangs does not hold up the end of the process for ever.
         self._thread = threading.Thread(target=self._live, name="engine", daemon=True)
 
     def start(self) -> None:
@@ -73,10 +75,12 @@ class Predictor:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread after the forward pass under way; whoever still waits is refused."""
+        """End the thread after what it is at; whoever still waits is refused."""
+        self._stopping.set()
         if self._batcher is not None:
             self._batcher.close("the server is stopping")
-            self._thread.join(ANSWER_BEFORE_EXIT)
+        if self._thread.is_alive():
+            self._thread.join(JOIN)
 
     def status(self) -> dict[str, str]:
         """The state and its detail, see `Health`; FAILED also while the engine hangs."""
@@ -128,7 +132,8 @@ class Predictor:
     def _live(self) -> None:
         try:
             batcher = self._prepare()
-            batcher.run()
+            if not self._stopping.is_set():
+                batcher.run()
         except BerthError as error:
             self._fail(str(error))
         except Exception as error:

@@ -225,3 +225,29 @@ def test_stopping_refuses_what_comes_after(served: Predictor) -> None:
     served.stop()
     with pytest.raises(EngineFailed, match="stopping"):
         served.predict(images(1), soon())
+
+
+def test_stopping_while_loading_waits_for_the_load_and_serves_nothing(model_dir: Path) -> None:
+    gate, loading = threading.Event(), threading.Event()
+
+    def load(*_: Any, **__: Any) -> ChannelMeans:
+        loading.set()
+        assert gate.wait(30)
+        return ChannelMeans()
+
+    predictor = Predictor(model_dir, cpus=1, gpu=False, load=load)
+    predictor.start()
+    assert loading.wait(30)
+    with ThreadPoolExecutor(1) as pool:
+        stopping = pool.submit(predictor.stop)
+        while not predictor._stopping.is_set():
+            pass
+        gate.set()
+        stopping.result(30)
+    assert not predictor._thread.is_alive()
+
+
+def test_a_predictor_that_was_never_started_stops(model_dir: Path) -> None:
+    predictor = Predictor(model_dir, cpus=1, gpu=False)
+    predictor.stop()
+    assert predictor.status()["status"] == "STARTING"

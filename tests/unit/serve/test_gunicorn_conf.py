@@ -1,0 +1,38 @@
+import os
+from types import SimpleNamespace
+
+import pytest
+
+from serve import gunicorn_conf
+from serve.settings import IN_FLIGHT
+
+
+def test_each_worker_gets_a_gpu_of_its_own_and_a_successor_that_of_the_dead(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gunicorn_conf, "_GPUS", ("0", "1"))
+    server = SimpleNamespace(WORKERS={})
+
+    def fork(pid: int) -> str | None:
+        worker = SimpleNamespace(gpu=None)
+        gunicorn_conf.pre_fork(server, worker)
+        server.WORKERS[pid] = worker
+        return worker.gpu
+
+    assert [fork(10), fork(11)] == ["0", "1"]
+    del server.WORKERS[10]
+    assert fork(12) == "0"
+
+
+def test_a_worker_sees_only_the_gpu_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    gunicorn_conf.post_fork(None, SimpleNamespace(gpu=None))
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "0,1"
+    gunicorn_conf.post_fork(None, SimpleNamespace(gpu="1"))
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"
+
+
+def test_a_thread_is_left_for_pings_when_every_place_is_taken() -> None:
+    assert gunicorn_conf.threads > IN_FLIGHT
+    assert gunicorn_conf.worker_connections > gunicorn_conf.threads
+    assert gunicorn_conf.graceful_timeout < 30
