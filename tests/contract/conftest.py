@@ -311,6 +311,15 @@ class Docker:
         finally:
             running.kill()
 
+    @contextmanager
+    def command(self, words: Sequence[str], **options: Any) -> Iterator[Running]:
+        """Run something else in the image."""
+        running = self._run(command=list(words), **options)
+        try:
+            yield running
+        finally:
+            running.kill()
+
     def _run(self, **options: Any) -> "_Container":
         return _Container(self._engine.containers.run(self._image, detach=True, **options))
 
@@ -359,12 +368,6 @@ def platform(
     if request.param == "docker":
         return Docker(request.getfixturevalue("engine"), request.getfixturevalue("image"))
     return Process(tmp_path_factory.mktemp("process"))
-
-
-@pytest.fixture(scope="session")
-def in_docker(engine: Any, image: str) -> Docker:
-    """For tests of the image alone; they are marked `docker`."""
-    return Docker(engine, image)
 
 
 @pytest.fixture(scope="session")

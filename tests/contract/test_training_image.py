@@ -5,7 +5,10 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.docker
+pytestmark = [
+    pytest.mark.docker,
+    pytest.mark.parametrize("platform", ["docker"], indirect=True),
+]
 
 WRONG = {"epochs": "many"}
 """Ends a job as soon as it has read its configuration: proof enough that it was started."""
@@ -29,21 +32,21 @@ def assert_it_ran(result: Any) -> None:
     ],
 )
 def test_every_way_of_starting_a_job(
-    in_docker: Any, make_tree: Any, options: dict[str, Any]
+    platform: Any, make_tree: Any, options: dict[str, Any]
 ) -> None:
-    assert_it_ran(in_docker.train(make_tree(WRONG), **options))
+    assert_it_ran(platform.train(make_tree(WRONG), **options))
 
 
-def test_the_tree_may_be_elsewhere(in_docker: Any, make_tree: Any) -> None:
+def test_the_tree_may_be_elsewhere(platform: Any, make_tree: Any) -> None:
     environment = {"SAGEMAKER_BASE_DIR": "/data/job"}
-    assert_it_ran(in_docker.train(make_tree(WRONG), environment, base="/data/job"))
+    assert_it_ran(platform.train(make_tree(WRONG), environment, base="/data/job"))
 
 
 def test_no_shell_stands_between_sagemaker_and_the_job(
-    in_docker: Any, make_tree: Any, wait_for: Any
+    platform: Any, make_tree: Any, wait_for: Any
 ) -> None:
     """A shell as PID 1 would keep SIGTERM to itself."""
-    with in_docker.start(make_tree({"epochs": "5000"}), command=None) as running:
+    with platform.start(make_tree({"epochs": "5000"}), command=None) as running:
         wait_for(lambda: "epoch=1;" in running.logs(), running)
         read = running.container.exec_run(["cat", "/proc/1/cmdline"])
         first = read.output.decode().split("\0")
@@ -51,10 +54,10 @@ def test_no_shell_stands_between_sagemaker_and_the_job(
     assert Path(first[1]).name == "train", first
 
 
-def test_a_small_shared_memory_kills_no_job(in_docker: Any, make_tree: Any) -> None:
+def test_a_small_shared_memory_kills_no_job(platform: Any, make_tree: Any) -> None:
     """Workers hand batches over in /dev/shm, 64 MB under plain Docker; here 1 MB for 16 images."""
     tree = make_tree({"image_size": "96", "workers": "4", "batch_size": "16"})
-    result = in_docker.train(tree, shm_size="1m")
+    result = platform.train(tree, shm_size="1m")
     assert result.code == 0, result.logs
     assert "--shm-size" in result.logs
     assert result.tree.failure is None

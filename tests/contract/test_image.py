@@ -1,0 +1,71 @@
+"""What the image says about itself, and what it holds."""
+
+from typing import Any
+
+import pytest
+
+pytestmark = [
+    pytest.mark.docker,
+    pytest.mark.parametrize("platform", ["docker"], indirect=True),
+]
+
+
+@pytest.fixture(scope="module")
+def config(engine: Any, image: str) -> dict[str, Any]:
+    return dict(engine.images.get(image).attrs["Config"])
+
+
+@pytest.fixture
+def run(platform: Any) -> Any:
+    """run(words): exit status and output of a command in the image."""
+
+    def run(command: list[str]) -> tuple[int, str]:
+        with platform.command(command, network_mode="none") as running:
+            return running.wait(120), running.logs()
+
+    return run
+
+
+def test_it_trains_when_told_nothing(platform: Any, config: dict[str, Any]) -> None:
+    """SDK v3's ModelTrainer names no command; SageMaker's own `train` must not be an argument."""
+    assert config["Cmd"] == ["train"]
+    assert not config["Entrypoint"]
+
+
+def test_labels(platform: Any, config: dict[str, Any]) -> None:
+    labels = config["Labels"]
+    assert labels["com.amazonaws.sagemaker.capabilities.accept-bind-to-port"] == "true"
+    assert "com.amazonaws.sagemaker.capabilities.multi-models" not in labels
+    assert labels["org.opencontainers.image.licenses"] == "Apache-2.0"
+    assert labels["org.opencontainers.image.version"]
+    assert labels["org.opencontainers.image.revision"]
+
+
+def test_it_asks_for_gpus(platform: Any, config: dict[str, Any]) -> None:
+    """The NVIDIA runtime reads these two; without them a GPU host shows no GPU."""
+    assert "NVIDIA_VISIBLE_DEVICES=all" in config["Env"]
+    assert "NVIDIA_DRIVER_CAPABILITIES=compute,utility" in config["Env"]
+
+
+@pytest.mark.parametrize("compiler", ["cc", "gcc", "g++", "make"])
+def test_it_holds_no_compiler(platform: Any, run: Any, compiler: str) -> None:
+    code, output = run(["which", compiler])
+    assert code == 1, output
+
+
+def test_its_packages_fit_each_other(platform: Any, run: Any) -> None:
+    code, output = run(["pip", "check"])
+    assert code == 0, output
+
+
+def test_it_keeps_the_persons_own_tools_out(platform: Any, run: Any) -> None:
+    script = (
+        "import importlib.util as u; print([bool(u.find_spec(n)) for n in ('sagemaker', 'local')])"
+    )
+    assert run(["python", "-c", script]) == (0, "[False, False]\n")
+
+
+def test_the_build_secret_is_not_in_it(platform: Any, run: Any) -> None:
+    code, output = run(["find", "/run/secrets", "/tmp", "/root/.cache", "-type", "f"])
+    assert [line for line in output.splitlines() if "No such file" not in line] == []
+    assert code in {0, 1}

@@ -1,0 +1,72 @@
+"""What SageMaker may ask of the serving image that only Docker can show."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = [
+    pytest.mark.docker,
+    pytest.mark.parametrize("platform", ["docker"], indirect=True),
+]
+
+INVOKE = """
+import io, urllib.request
+from PIL import Image
+file = io.BytesIO()
+Image.new("RGB", (40, 40), (200, 60, 60)).save(file, "PNG")
+request = urllib.request.Request(
+    "http://127.0.0.1:8080/invocations", file.getvalue(), {"Content-Type": "image/png"}
+)
+with urllib.request.urlopen(request, timeout=30) as answer:
+    print(answer.read().decode())
+"""
+PING = """
+import urllib.request
+print(urllib.request.urlopen("http://127.0.0.1:8080/ping", timeout=2).status)
+"""
+
+
+def inside(running: Any, script: str) -> tuple[int, str]:
+    done = running.container.exec_run(["python", "-c", script])
+    return done.exit_code, done.output.decode()
+
+
+def test_no_shell_stands_between_sagemaker_and_the_server(platform: Any, trained: Any) -> None:
+    with platform.serve(trained.tree.model) as endpoint:
+        endpoint.until_ready()
+        read = endpoint.running.container.exec_run(["cat", "/proc/1/cmdline"])
+        first = read.output.decode().split("\0")
+    assert Path(first[0]).name.startswith("python"), first
+    assert Path(first[1]).name == "serve", first
+
+
+def test_a_server_needs_no_network(platform: Any, trained: Any, wait_for: Any) -> None:
+    """As with EnableNetworkIsolation, but stricter: there is nothing but the loopback."""
+    volumes = {str(trained.tree.model): {"bind": "/opt/ml/model", "mode": "ro"}}
+    with platform.command(["serve"], volumes=volumes, network_mode="none") as running:
+        wait_for(lambda: inside(running, PING) == (0, "200\n"), running)
+        code, answer = inside(running, INVOKE)
+    assert code == 0, answer
+    assert json.loads(answer)["predictions"][0]["label"] in {"blue", "green", "red"}
+
+
+def test_a_server_writes_nowhere_but_tmp(platform: Any, trained: Any) -> None:
+    """Serverless endpoints have a read-only file system, /tmp apart, and no /dev/shm."""
+    options = {"read_only": True, "tmpfs": {"/tmp": "size=64m"}, "ipc_mode": "none"}
+    with platform.serve(trained.tree.model, **options) as endpoint:
+        endpoint.until_ready()
+        code, answer = inside(endpoint.running, INVOKE)
+    assert code == 0, answer
+
+
+def test_a_killed_worker_comes_back(platform: Any, trained: Any, wait_for: Any) -> None:
+    kill = "kill -9 $(cat /proc/1/task/1/children)"
+    with platform.serve(trained.tree.model) as endpoint:
+        endpoint.until_ready()
+        done = endpoint.running.container.exec_run(["sh", "-c", kill])
+        assert done.exit_code == 0, done.output
+        endpoint.until_ready()
+        code, answer = inside(endpoint.running, INVOKE)
+    assert code == 0, answer
