@@ -114,6 +114,11 @@ class TestTraining:
             next(iter(plain.batches(0)))[0][0].numpy(), LARGE.load(one.read(0)).transpose(2, 0, 1)
         )
 
+    def test_each_image_has_a_crop_of_its_own(self, index):
+        index.file(1).write_bytes(index.read(0))
+        ((images, _),) = make(index.take([0, 1]), LARGE).batches(0)
+        assert not torch.equal(images[0], images[1])
+
     def test_small_images_are_decoded_once(self, index):
         loader = make(index, SMALL)
         first = list(loader.batches(0))
