@@ -1,8 +1,10 @@
 """The model behind the server: loaded in the background, then one engine and its queue.
 
-predictor = Predictor(model_dir, cpus=2, gpu=False)
-predictor.start()                       # returns at once; watch predictor.status()
-rows = predictor.predict(images.pixels, deadline=monotonic() + 55)
+Starting returns at once, and `status()` tells how far the load has come:
+
+    predictor = Predictor(model_dir, cpus=2, gpu=False)
+    predictor.start()
+    rows = predictor.predict(images.pixels, deadline=monotonic() + 55)
 """
 
 import logging

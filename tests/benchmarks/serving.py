@@ -1,6 +1,6 @@
 """How fast and how small `serve` is beside the server most people write first.
 
-    python tests/benchmarks/serving.py [--rounds 3] [--arch resnet50] [--memory-requests 1000]
+    python tests/benchmarks/serving.py [--rounds 3] [--seconds 5] [--memory-requests 1000]
 
 All serve the same ResNet-50 with random weights from the same artifact, on the CPU, to the same
 client: `serve`; `plain`, a plain server with a worker a core, as SageMaker's examples start it; and
@@ -22,9 +22,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -171,30 +171,33 @@ def pinged(port: int) -> bool:
         connection.close()
 
 
-def rate(port: int, body: bytes, requests: int, clients: int) -> float:
-    """Requests a second of `clients` that each ask again as soon as they are answered."""
-    failures: list[int] = []
+def ask(port: int, body: bytes) -> None:
+    # A connection each: gunicorn's plain worker, unlike ours, keeps none open.
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+    try:
+        connection.request("POST", "/invocations", body, {"Content-Type": "image/jpeg"})
+        response = connection.getresponse()
+        if response.status != 200:
+            raise RuntimeError(f"status {response.status}: {response.read(500)!r}")
+        response.read()
+    finally:
+        connection.close()
 
-    def client() -> None:
-        for _ in range(requests // clients):
-            # A connection each: gunicorn's plain worker, unlike ours, keeps none open.
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-            connection.request("POST", "/invocations", body, {"Content-Type": "image/jpeg"})
-            response = connection.getresponse()
-            response.read()
-            connection.close()
-            if response.status != 200:
-                failures.append(response.status)
 
-    threads = [threading.Thread(target=client) for _ in range(clients)]
+def load(port: int, body: bytes, clients: int, seconds: float) -> tuple[int, float]:
+    """Answered requests, and seconds, of clients that each ask again as soon as answered."""
     started = time.perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failures:
-        sys.exit(f"{len(failures)} requests failed, the first with status {failures[0]}")
-    return requests // clients * clients / (time.perf_counter() - started)
+
+    def client() -> int:
+        answered = 0
+        while time.perf_counter() - started < seconds:
+            ask(port, body)
+            answered += 1
+        return answered
+
+    with ThreadPoolExecutor(clients) as pool:
+        answered = sum(future.result() for future in [pool.submit(client) for _ in range(clients)])
+    return answered, time.perf_counter() - started
 
 
 def family(process: "subprocess.Popen[bytes]") -> list[Path]:
@@ -220,18 +223,18 @@ def cpu_seconds(process: "subprocess.Popen[bytes]") -> float:
     return sum(int(fields[11]) + int(fields[12]) for fields in stats) / os.sysconf("SC_CLK_TCK")
 
 
-def measure(contender: Contender, body: bytes, requests: int, remembered: int) -> Figures:
+def measure(contender: Contender, body: bytes, seconds: float, remembered: int) -> Figures:
     with running(contender) as (process, port, ready):
-        rate(port, body, 16, 4)
-        one = rate(port, body, requests, 1)
+        for clients in (1, 4):
+            load(port, body, clients, seconds / 4)
+        one, one_took = load(port, body, 1, seconds)
         before = cpu_seconds(process)
-        four = rate(port, body, requests, 4)
-        work = (cpu_seconds(process) - before) / (requests // 4 * 4)
-        used = None
-        if remembered:
-            rate(port, body, max(4, remembered - 16 - 2 * requests), 4)
-            used = memory(process)
-        return Figures(ready, one, four, 1000 * work, used)
+        four, four_took = load(port, body, 4, seconds)
+        work = (cpu_seconds(process) - before) / four
+        for _ in range(remembered):
+            ask(port, body)
+        used = memory(process) if remembered else None
+        return Figures(ready, one / one_took, four / four_took, 1000 * work, used)
 
 
 def show(measured: dict[str, list[Figures]]) -> None:
@@ -266,7 +269,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--requests", type=int, default=60, help="per concurrency and round")
+    parser.add_argument("--seconds", type=float, default=5, help="per concurrency and round")
     parser.add_argument("--arch", default="resnet50")
     parser.add_argument(
         "--memory-requests", type=int, default=1000, help="before memory is read; 0: not read"
@@ -281,7 +284,7 @@ def main() -> None:
             # Once is enough for memory, and it is most of the requests.
             remembered = options.memory_requests if number == options.rounds - 1 else 0
             for contender in contenders(base):
-                figures = measure(contender, body, options.requests, remembered)
+                figures = measure(contender, body, options.seconds, remembered)
                 measured.setdefault(contender.name, []).append(figures)
                 print(f"round {number + 1}, {contender.name}: {figures}", flush=True)
         show(measured)
