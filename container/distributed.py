@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from types import FrameType
@@ -56,6 +56,12 @@ class World:
         if self.size == 1:
             return flag
         return bool(self.sum(torch.tensor(float(flag), device=device)).item())
+
+    def align(self, buffers: Iterable[Tensor]) -> None:
+        """Give every rank rank 0's buffers: each keeps its own batch statistics while it trains."""
+        if self.size > 1:
+            for buffer in buffers:
+                dist.broadcast(buffer, src=0)
 
     def share(self, make: Callable[[], T]) -> T:
         """What `make` returns on rank 0, on every rank; it runs there only."""

@@ -241,6 +241,7 @@ class Trainer:
         progress = self.progress
         loss, hits, images = self._total(progress.sums)
         network = self._network_to_keep()
+        self.world.align(network.buffers())
         validation_loss, accuracy = self._validate(network)
         progress.epoch, progress.batch, progress.sums = progress.epoch + 1, 0, [0.0, 0.0, 0.0]
         record = {

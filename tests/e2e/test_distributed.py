@@ -1,0 +1,61 @@
+"""Two hosts, here two loopback addresses of one machine: torchrun and DDP as SageMaker runs them."""
+
+import json
+import signal
+
+HOSTS = ("127.0.0.1", "127.0.0.2")
+RUN = {"epochs": 3, "batch_size": 4, "ema": 0.5, "augment": "standard", "checkpoint_minutes": 1e-6}
+
+
+def start_both(make_job, name):
+    jobs = []
+    for host in HOSTS:
+        job = make_job(f"{name}-{host}", RUN)
+        config = {"current_host": host, "hosts": list(HOSTS), "network_interface_name": "lo"}
+        (job.base / "input" / "config" / "resourceconfig.json").write_text(json.dumps(config))
+        jobs.append(job)
+    return jobs
+
+
+def run_both(jobs):
+    processes = [job.start() for job in jobs]
+    logs = [process.communicate(timeout=300)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], logs
+    return logs
+
+
+def test_two_hosts_train_one_model_and_survive_a_stop(make_job):
+    whole = start_both(make_job, "whole")
+    logs = run_both(whole)
+    assert "2 processes" in logs[0]
+    assert "epoch=3; " in logs[0]
+    assert "epoch=3; " not in logs[1], "only rank 0 reports"
+    first, second = whole
+    assert not (second.base / "model").exists() or not list((second.base / "model").iterdir())
+    report = json.loads((first.base / "output" / "data" / "evaluation.json").read_text())
+    assert report["images"] == 16
+
+    stopped = start_both(make_job, "stopped")
+    processes = [job.start() for job in stopped]
+    stopped[0].wait_for_step(8)
+    for process in processes:
+        process.send_signal(signal.SIGTERM)
+    logs = [process.communicate(timeout=100)[0] for process in processes]
+    assert [process.returncode for process in processes] == [143, 143], logs
+    assert len(stopped[0].metrics) < 3, "it was stopped too late to show anything"
+    logs = run_both(stopped)
+    assert "resuming from the checkpoint" in logs[0]
+    assert stopped[0].weights == first.weights
+    assert stopped[0].metrics == first.metrics
+
+
+def test_a_failure_on_one_host_is_the_line_that_is_left(make_job):
+    jobs = start_both(make_job, "failing")
+    for job in jobs:
+        path = job.base / "input" / "config" / "hyperparameters.json"
+        given = json.loads(path.read_text()) | {"arch": "resnet19"}
+        path.write_text(json.dumps(given))
+    processes = [job.start() for job in jobs]
+    logs = [process.communicate(timeout=200)[0] for process in processes]
+    assert [process.returncode for process in processes] == [1, 1], logs
+    assert jobs[0].failure.startswith("hyperparameter 'arch': 'resnet19' is not")

@@ -1,0 +1,275 @@
+"""Whole jobs, run in this process: what they leave, and what they say when they cannot go on."""
+
+import errno
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from container import export, train
+from container.artifact import Artifact
+from container.models import build_network, load_classifier
+from container.train import JobEnded
+from local.processes import write_tree
+
+TINY = {
+    "arch": "shufflenet_v2_x0_5",
+    "weights": "none",
+    "image_size": 32,
+    "batch_size": 8,
+    "epochs": 1,
+    "learning_rate": 0.01,
+    "workers": 0,
+}
+
+
+@pytest.fixture(autouse=True)
+def _restore_signals():
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def job(tmp_path, monkeypatch, image_folder):
+    """A function that runs a job on the coloured images and gives its tree."""
+    base = tmp_path / "ml"
+    monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(base))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+    def run(channels=("train", "validation"), data=image_folder, **hyperparameters):
+        (base / "input" / "data").mkdir(parents=True, exist_ok=True)
+        for channel in channels:
+            link = base / "input" / "data" / channel
+            if not link.exists():
+                link.symlink_to(data / channel)
+        write_tree(base, list(channels), TINY | hyperparameters)
+        train.main()
+        return base
+
+    run.base = base
+    return run
+
+
+def failure(job):
+    return (job.base / "output" / "failure").read_text()
+
+
+def fails(job, said, **given):
+    with pytest.raises(JobEnded) as ended:
+        job(**given)
+    assert ended.value.errno == 1
+    first = failure(job).partition("\n")[0]
+    assert said in first, first
+    assert len(first) < 1024
+    model = job.base / "model"
+    assert not model.exists() or not list(model.iterdir())
+
+
+def test_what_a_job_leaves(job, capsys):
+    base = job(epochs=2)
+    artifact = Artifact.read(base / "model")
+    assert artifact.classes == ("blue", "green", "red")
+    assert (artifact.geometry.resize, artifact.geometry.crop) == (32, 32)
+    assert artifact.export["max_difference"] <= 1e-4
+    assert artifact.provenance["hyperparameters"]["learning_rate"] == 0.01
+    assert artifact.provenance["weights"] is None
+
+    output = base / "output" / "data"
+    records = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+    assert [record["epoch"] for record in records] == [1, 2]
+    evaluation = json.loads((output / "evaluation.json").read_text())
+    assert evaluation["split"] == "validation"
+    assert evaluation["images"] == 12
+    assert set(evaluation["classes"]) == {"blue", "green", "red"}
+    assert set(evaluation["classes"]["red"]) == {"precision", "recall", "f1", "support"}
+    assert np.array(evaluation["confusion"]).sum() == 12
+    for name in ("confusion.png", "curves.png", evaluation["golden"]["file"]):
+        with Image.open(output / name) as picture:
+            assert picture.size > (1, 1)
+    assert not (base / "output" / "failure").exists()
+
+    log = capsys.readouterr().out
+    accuracy = records[1]["validation:accuracy"]
+    assert f"validation:accuracy={accuracy:.6g};" in log
+    assert "weights: none" in log
+
+
+def test_the_golden_image_is_answered_by_the_artifact(job):
+    base = job()
+    artifact = Artifact.read(base / "model")
+    golden = json.loads((base / "output" / "data" / "evaluation.json").read_text())["golden"]
+    data = (base / "output" / "data" / golden["file"]).read_bytes()
+    pixels = torch.from_numpy(artifact.geometry.load(data, name="golden"))[None]
+    probabilities = load_classifier(artifact)(pixels)[0]
+    for prediction in golden["predictions"]:
+        place = artifact.classes.index(prediction["label"])
+        assert probabilities[place].item() == pytest.approx(prediction["probability"], abs=1e-5)
+
+
+def test_a_test_channel_is_what_is_evaluated(job, image_folder, tmp_path, capsys):
+    data = tmp_path / "data"
+    shutil.copytree(image_folder, data)
+    shutil.copytree(data / "validation", data / "test")
+    for path in sorted((data / "test").rglob("*.png")):
+        with Image.open(path) as picture:
+            moved = picture.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+        moved.save(path)
+    base = job(channels=("train", "validation", "test"), data=data)
+    evaluation = json.loads((base / "output" / "data" / "evaluation.json").read_text())
+    assert evaluation["split"] == "test"
+    assert f"test:accuracy={evaluation['accuracy']:.6g};" in capsys.readouterr().out
+
+
+def test_the_same_seed_gives_the_same_weights(job):
+    digests = []
+    for seed in (7, 7, 8):
+        shutil.rmtree(job.base, ignore_errors=True)
+        digests.append((job(seed=seed) / "model" / "model.safetensors").read_bytes())
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_frozen_backbone_keeps_every_weight_and_statistic(job, tmp_path):
+    torch.manual_seed(5)
+    network, head = build_network("shufflenet_v2_x0_5", 3, image_size=32)
+    save_file(network.state_dict(), tmp_path / "start.safetensors")
+    base = job(freeze=True, weights=str(tmp_path / "start.safetensors"), epochs=2)
+    before, after = (
+        load_file(tmp_path / "start.safetensors"),
+        load_file(base / "model" / "model.safetensors"),
+    )
+    changed = {key for key in before if not torch.equal(before[key], after[key])}
+    assert changed == {f"{head}.weight", f"{head}.bias"}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"optimizer": "sgd", "momentum": 0.5, "nesterov": True},
+        {"optimizer": "adam", "eps": 1e-6, "class_weights": "balanced"},
+        {"ema": 0.5, "label_smoothing": 0.1, "mixup": 0.2, "class_weights": "balanced"},
+        {"head_hidden": "16,8", "dropout": 0.2, "cutmix": 1, "augment": "strong"},
+        {"amp": "bf16", "gradient_clip": 0.1, "schedule": "constant"},
+    ],
+)
+def test_options_train(job, options):
+    assert Artifact.read(job(**options) / "model").export is not None
+
+
+def test_early_stopping(job, capsys):
+    job(epochs=50, early_stopping_patience=2, learning_rate=1e-9, schedule="constant")
+    assert "early stopping" in capsys.readouterr().out
+    lines = (job.base / "output" / "data" / "metrics.jsonl").read_text().splitlines()
+    assert len(lines) < 50
+
+
+def test_unknown_hyperparameter(job):
+    fails(job, "unknown hyperparameter 'learning_rat': did you mean 'learning_rate'?",
+          learning_rat=1)  # fmt: skip
+
+
+def test_unknown_architecture(job):
+    fails(job, "'resnet19' is not a torchvision classifier; the nearest are", arch="resnet19")
+
+
+def test_image_too_small_for_the_network(job):
+    fails(job, "'image_size': 16 does not fit alexnet", arch="alexnet", image_size=16)
+
+
+def test_weights_of_the_wrong_shape(job, tmp_path):
+    network, _ = build_network("shufflenet_v2_x1_0", 3, image_size=32)
+    save_file(network.state_dict(), tmp_path / "w.safetensors")
+    fails(job, "does not fit the network", weights=str(tmp_path / "w.safetensors"))
+
+
+def test_missing_channel(job, image_folder):
+    fails(job, "validation", channels=("validation",))
+
+
+def test_declared_channel_without_data(job):
+    fails(job, "channel 'train' is declared but", channels=("train",), data=Path("/nowhere"))
+
+
+def test_one_class_only(job, image_folder, tmp_path):
+    for split in ("train", "validation"):
+        shutil.copytree(image_folder / split / "red", tmp_path / split / "red")
+    fails(job, "class", data=tmp_path)
+
+
+def test_a_loss_that_is_not_finite_names_step_and_rate(job):
+    fails(job, "with learning rate", optimizer="sgd", learning_rate=1000, epochs=20,
+          schedule="constant", momentum=1)  # fmt: skip
+    assert failure(job).startswith("loss is ")
+    assert "at step " in failure(job)
+
+
+def test_a_full_disk_leaves_no_half_artifact(job, monkeypatch):
+    def full(_tensors, path, *_rest):
+        Path(path).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(export, "save_file", full)
+    fails(job, "disk full")
+    assert list((job.base / "model").iterdir()) == []
+
+
+def test_an_unexpected_error_leads_with_its_line_and_keeps_its_traceback(job, monkeypatch):
+    def broken(*_args, **_kwargs):
+        raise RuntimeError("surprise\nmore")
+
+    monkeypatch.setattr(train, "build_network", broken)
+    with pytest.raises(JobEnded):
+        job()
+    assert failure(job).startswith("RuntimeError: surprise\n\nTraceback")
+
+
+def test_another_runs_checkpoints_are_refused_but_more_epochs_are_not(job):
+    job(epochs=1)
+    job(epochs=2)
+    with pytest.raises(JobEnded):
+        job(epochs=2, learning_rate=0.02)
+    assert "learning_rate=0.01 where this one has 0.02" in failure(job)
+
+
+def test_an_export_that_cannot_be_made_is_said_and_the_artifact_still_comes(
+    job, monkeypatch, capsys
+):
+    def refuse(*_args):
+        raise RuntimeError("no such operation")
+
+    monkeypatch.setattr(export, "_convert", refuse)
+    artifact = Artifact.read(job() / "model")
+    assert artifact.openvino is None
+    assert "no OpenVINO export: no such operation" in capsys.readouterr().out
+
+
+def test_an_export_that_differs_is_not_kept(job, monkeypatch, capsys):
+    monkeypatch.setattr(export, "TOLERANCE", -1.0)
+    assert Artifact.read(job() / "model").openvino is None
+    assert "differ from PyTorch's" in capsys.readouterr().out
+
+
+def test_a_stop_before_the_first_epoch_leaves_a_checkpoint_and_no_model(job, monkeypatch):
+    from container import trainer
+
+    step = trainer.Trainer._train_step
+
+    def stopping(self, images, labels):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, images, labels)
+
+    monkeypatch.setattr(trainer.Trainer, "_train_step", stopping)
+    with pytest.raises(JobEnded) as ended:
+        job()
+    assert ended.value.errno == 143
+    assert failure(job).startswith("stopped by SIGTERM at epoch 1, step 1;")
+    assert list((job.base / "checkpoints").glob("checkpoint-00000001.*"))
+    assert not (job.base / "model").exists()
