@@ -376,6 +376,11 @@ def channels(image_folder: Path) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="session")
+def quick() -> dict[str, str]:
+    return dict(QUICK)
+
+
+@pytest.fixture(scope="session")
 def trained(
     platform: Process | Docker,
     channels: dict[str, Path],

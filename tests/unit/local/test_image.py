@@ -1,0 +1,150 @@
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from local import image as subject
+from local.image import Builder, ImageError, build_command, find_builder, manifest_problem
+
+INDEX = "application/vnd.oci.image.index.v1+json"
+LEGACY = Builder("docker", ("docker", "build"), {"DOCKER_BUILDKIT": "1"})
+
+
+def fake_docker(folder: Path, *, buildx: bool, version: str, engine: bool = True) -> str:
+    """A `docker` that answers what find_builder asks."""
+    folder.mkdir(parents=True)
+    command = folder / "docker"
+    command.write_text(
+        "#!/bin/sh\n"
+        'case "$*" in\n'
+        f'  "buildx version") exit {0 if buildx else 1} ;;\n'
+        f"  *Server.Version*) {'echo 20.10' if engine else 'echo no daemon >&2; exit 1'} ;;\n"
+        f"  *Client.Version*) echo {version} ;;\n"
+        "esac\n"
+    )
+    command.chmod(0o755)
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        {"mediaType": "application/vnd.docker.distribution.manifest.v2+json", "layers": []},
+        {"mediaType": "application/vnd.oci.image.manifest.v1+json", "layers": []},
+        {"schemaVersion": 2, "layers": []},
+    ],
+)
+def test_a_single_image_is_accepted(manifest: dict[str, object]) -> None:
+    assert manifest_problem(manifest) is None
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        {"mediaType": INDEX, "manifests": []},
+        {"mediaType": "application/vnd.docker.distribution.manifest.list.v2+json"},
+        {"mediaType": "application/vnd.docker.distribution.manifest.v1+prettyjws"},
+        {"schemaVersion": 2, "manifests": []},
+        {},
+    ],
+)
+def test_an_index_is_refused_before_sagemaker_does(manifest: dict[str, object]) -> None:
+    problem = manifest_problem(manifest)
+    assert problem is not None
+    assert "--provenance=false" in problem
+    assert str(manifest.get("mediaType", "")) in problem
+
+
+def test_the_whole_command(tmp_path: Path) -> None:
+    bundle = tmp_path / "ca.pem"
+    bundle.write_text("PEM")
+    command = build_command(
+        LEGACY,
+        tag="berth:mine",
+        base_image="base",
+        extra_ca=bundle,
+        weights=["resnet18", "vit_b_16"],
+        torch_index_url="https://index.example/cpu",
+        revision="abc",
+        no_cache=True,
+    )
+    assert command[:2] == ["docker", "build"]
+    assert command[-1] == str(subject.ROOT)
+    assert "WEIGHTS=resnet18 vit_b_16" in command
+    assert "BASE_IMAGE=base" in command
+    assert "TORCH_INDEX_URL=https://index.example/cpu" in command
+    assert "REVISION=abc" in command
+    assert f"id=extra_ca,src={bundle}" in command
+    assert "--no-cache" in command
+
+
+def test_nothing_is_passed_that_was_not_asked_for() -> None:
+    command = " ".join(build_command(LEGACY, tag="berth:latest"))
+    for word in ("BASE_IMAGE", "TORCH_INDEX_URL", "--secret", "--no-cache"):
+        assert word not in command
+
+
+def test_a_missing_bundle_is_named() -> None:
+    with pytest.raises(ImageError, match=r"--extra-ca /nowhere/ca\.pem: no such file"):
+        build_command(LEGACY, tag="berth:latest", extra_ca=Path("/nowhere/ca.pem"))
+
+
+def test_buildx_is_told_to_make_no_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", fake_docker(tmp_path / "a", buildx=True, version="28.1.0"))
+    command = " ".join(find_builder().command)
+    assert "--provenance=false" in command
+    assert "--output type=docker" in command
+
+
+def test_a_client_without_buildx_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newer = fake_docker(tmp_path / "newer", buildx=False, version="28.1.0")
+    older = fake_docker(tmp_path / "older", buildx=False, version="20.10.24+dfsg1")
+    monkeypatch.setenv("PATH", f"{newer}:{older}")
+    builder = find_builder()
+    assert builder.docker == f"{older}/docker"
+    assert builder.environment == {"DOCKER_BUILDKIT": "1"}
+
+
+@pytest.mark.parametrize(
+    ("docker", "message"),
+    [
+        (None, "no such command on PATH"),
+        ({"buildx": True, "version": "28.1.0", "engine": False}, "docker engine: no daemon"),
+        ({"buildx": False, "version": "28.1.0"}, "no buildx; install"),
+    ],
+)
+def test_what_is_missing_is_said_in_a_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    docker: dict[str, object] | None,
+    message: str,
+) -> None:
+    path = fake_docker(tmp_path / "a", **docker) if docker else str(tmp_path)  # type: ignore[arg-type]
+    monkeypatch.setenv("PATH", path)
+    monkeypatch.setattr(subject, "_revision", lambda: "unknown")
+    assert subject.main(["build"]) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_a_failed_build_is_an_error(tmp_path: Path) -> None:
+    docker = Path(fake_docker(tmp_path / "a", buildx=True, version="28")) / "docker"
+    builder = Builder(str(docker), (str(docker),), {})
+    with pytest.raises(ImageError, match="docker build failed with status 1"):
+        subject.build(builder, ["false"], "berth:latest")
+
+
+@pytest.mark.docker
+def test_the_report_names_the_image_and_what_weighs_most(image: str) -> None:
+    client = find_builder().docker
+    inspect = [client, "image", "inspect", "--format", "{{.Id}}", image]
+    identity = subprocess.run(inspect, capture_output=True, text=True, check=True).stdout.strip()
+    lines = subject.report(client, image).splitlines()
+    assert lines[0].split() == ["image", image]
+    assert lines[1].split() == ["id", identity]
+    heaviest = [line.split()[-1] for line in lines if line.startswith("packages")]
+    assert "torch" in heaviest
