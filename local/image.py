@@ -203,7 +203,9 @@ def _revision() -> str:
 def _layer_name(command: str) -> str:
     command = re.sub(r"^(RUN )?(\|\d+ .*?)?/bin/sh -c\s+(#\(nop\)\s+)?", "", command)
     command = re.sub(r"\s*#\s*buildkit$|--mount=\S+", "", command)
-    return " ".join(command.split())[:90] or "the base image"
+    clauses = [" ".join(clause.split()) for clause in re.split(r"&&|;", command)]
+    telling = next((clause for clause in clauses if " install " in clause), clauses[0])
+    return telling[:90] or "the base image"
 
 
 def _biggest(weights: Iterable[Weight]) -> list[Weight]:
