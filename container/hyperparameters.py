@@ -3,6 +3,8 @@
 Every value reaches a container as a string. SDK v2 and v3 JSON-encode (`"0.1"`, `"true"`,
 `"\\"adamw\\""`), boto3 users write plain text (`adamw`, `True`); one decoder reads them all. `-`
 and `_` are the same in a name, and an unknown name is an error: a typo costs nothing on AWS.
+
+    python -m container.hyperparameters      # every name, default and meaning, as a Markdown table
 """
 
 import difflib
@@ -48,38 +50,51 @@ class Hyperparameters(BaseModel):
     )
     dropout: Fraction = Field(0.0, description="dropout before each linear layer of the head")
     image_size: int = Field(224, ge=8, le=2048, description="side of the square network input")
-    epochs: int = Field(10, ge=1, le=100_000)
+    epochs: int = Field(10, ge=1, le=100_000, description="passes over the training images")
     batch_size: int = Field(32, ge=2, le=65536, description="images per step and process")
-    optimizer: Literal["sgd", "adam", "adamw"] = "adamw"
-    learning_rate: float = Field(1e-3, gt=0, le=1000)
+    optimizer: Literal["sgd", "adam", "adamw"] = Field("adamw", description="sgd, adam or adamw")
+    learning_rate: float = Field(1e-3, gt=0, le=1000, description="its highest value")
     momentum: float = Field(0.9, ge=0, le=1, description="of SGD")
     nesterov: bool = Field(False, description="Nesterov momentum of SGD")
     weight_decay: NonNegative = Field(1e-2, description="not applied to biases and norm layers")
     eps: float = Field(1e-8, gt=0, description="of Adam and AdamW")
-    schedule: Literal["cosine", "constant"] = "cosine"
+    schedule: Literal["cosine", "constant"] = Field(
+        "cosine", description="cosine (down to zero) or constant"
+    )
     warmup_epochs: NonNegative = Field(0.0, description="linear warm-up; fractions count")
-    label_smoothing: Fraction = 0.0
+    label_smoothing: Fraction = Field(
+        0.0, description="share of the target spread over all classes"
+    )
     mixup: NonNegative = Field(0.0, description="alpha of mixup; 0 is off")
     cutmix: NonNegative = Field(0.0, description="alpha of CutMix; 0 is off")
-    augment: Literal["none", "standard", "strong"] = "standard"
+    augment: Literal["none", "standard", "strong"] = Field(
+        "standard",
+        description="none, standard (random crop or shift, mirror) or strong (TrivialAugmentWide "
+        "and random erasing as well)",
+    )
     ema: Fraction = Field(0.0, description="decay of the weights' moving average; 0 is off")
     early_stopping_patience: int = Field(
         0, ge=0, description="epochs without a better validation accuracy; 0 is off"
     )
     gradient_clip: NonNegative = Field(0.0, description="largest gradient norm; 0 is off")
-    class_weights: Literal["none", "balanced"] = "none"
+    class_weights: Literal["none", "balanced"] = Field(
+        "none", description="none, or balanced: rare classes weigh more in the loss"
+    )
     amp: Literal["auto", "off", "bf16", "fp16"] = Field(
-        "auto", description="mixed precision; auto is bf16 (else fp16) on a GPU, off on a CPU"
+        "auto",
+        description="auto, off, bf16 or fp16; auto is bf16 or else fp16 on a GPU, off on a CPU",
     )
     compile: bool = Field(False, description="torch.compile the network")
     workers: int | None = Field(
         None, ge=0, le=256, description="loader processes; by default one a core, at most 8"
     )
-    seed: int = Field(0, ge=0, lt=2**31)
+    seed: int = Field(0, ge=0, lt=2**31, description="the same seed gives the same run")
     validation_split: float = Field(
         0.2, gt=0, lt=1, description="share of train used when there is no validation channel"
     )
-    on_bad_image: Literal["skip", "fail"] = "skip"
+    on_bad_image: Literal["skip", "fail"] = Field(
+        "skip", description="skip (and name) files that cannot be decoded, or fail"
+    )
     checkpoint_minutes: float = Field(
         10.0, gt=0, description="checkpoint at least this often within an epoch"
     )
@@ -145,3 +160,16 @@ def _sentence(problem: Any) -> str:
     found = problem["input"]
     message = str(problem["msg"]).removeprefix("Value error, ")
     return f"hyperparameter {name!r}: {message[:1].lower()}{message[1:]}, found {found!r}"
+
+
+def table() -> str:
+    """The hyperparameters as a Markdown table: name, default, meaning."""
+    rows = ["| name | default | meaning |", "|---|---|---|"]
+    for name, field in Hyperparameters.model_fields.items():
+        default = field.default if field.default not in (None, ()) else "–"
+        rows.append(f"| `{name}` | {str(default).lower()} | {field.description} |")
+    return "\n".join(rows)
+
+
+if __name__ == "__main__":
+    print(table())

@@ -1,4 +1,4 @@
-"""Two hosts, here two loopback addresses of one machine: torchrun and DDP as SageMaker runs them."""
+"""Two hosts, here two loopback addresses of one machine, trained as SageMaker would."""
 
 import json
 import signal

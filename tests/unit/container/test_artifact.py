@@ -1,0 +1,131 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from container.artifact import Artifact
+from container.data.geometry import Geometry
+from container.errors import ArtifactError, TrainingError
+from container.export import write_artifact
+from container.models import Classifier, build_network
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    torch.manual_seed(0)
+    network, _ = build_network("resnet18", 2, image_size=32, stem="small")
+    return Classifier(network)
+
+
+@pytest.fixture
+def blank(tmp_path):
+    return Artifact(
+        path=tmp_path / "model",
+        arch="resnet18",
+        stem="small",
+        head_hidden=(),
+        dropout=0.0,
+        image_size=32,
+        classes=("ant", "bée"),
+        geometry=Geometry.for_size(32),
+        mean=(0.485, 0.456, 0.406),
+        std=(0.229, 0.224, 0.225),
+        export=None,
+        provenance={"job": "local"},
+    )
+
+
+@pytest.fixture
+def stored(blank, classifier):
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    write_artifact(blank, classifier, pixels, print)
+    return blank.path
+
+
+def damage(folder, **changes):
+    path = folder / "model.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_what_is_written_is_read(stored, blank):
+    read = Artifact.read(stored)
+    assert replace(read, export=None) == blank
+    assert read.export["images"] == 3
+    assert {path.name for path in stored.iterdir()} == {
+        "model.json",
+        "model.safetensors",
+        "openvino",
+    }
+
+
+def test_export_answers_any_batch_like_pytorch(stored, classifier):
+    import openvino as ov
+
+    options = {"INFERENCE_PRECISION_HINT": "f32"}
+    graph = ov.Core().compile_model(Artifact.read(stored).openvino, "CPU", options)
+    for count in (1, 5):
+        pixels = np.random.default_rng(count).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+        with torch.inference_mode():
+            expected = classifier.eval()(torch.from_numpy(pixels)).numpy()
+        assert np.abs(graph(pixels.astype(np.float32))[0] - expected).max() < 1e-4
+    assert graph.input(0).names == {"pixels"}
+
+
+def test_writing_again_replaces_everything(stored, blank, classifier):
+    (stored / "openvino" / "stale").write_text("")
+    write_artifact(blank, classifier, None, print)
+    assert Artifact.read(stored).export is None
+
+
+def test_without_held_out_images_there_is_no_export(blank, classifier):
+    artifact = write_artifact(blank, classifier, None, print)
+    assert artifact.export is None
+    assert not (blank.path / "openvino").exists()
+
+
+def test_a_full_disk_keeps_the_artifact_that_was_there(stored, blank, classifier, monkeypatch):
+    before = {path: path.read_bytes() for path in stored.rglob("*") if path.is_file()}
+
+    def full(*_args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("container.export.save_file", full)
+    with pytest.raises(TrainingError, match="disk full"):
+        write_artifact(blank, classifier, None, print)
+    assert {path: path.read_bytes() for path in stored.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"format": 2}, "format 2, expected 1"),
+        ({"classes": ["only"]}, "1 classes, expected at least 2"),
+        ({"mean": [1]}, "not an artifact's description"),
+        ({"geometry": {}}, "not an artifact's description"),
+        ({"image_size": "big"}, "not an artifact's description"),
+    ],
+)
+def test_a_description_that_makes_no_sense(stored, changes, said):
+    damage(stored, **changes)
+    with pytest.raises(ArtifactError, match=said):
+        Artifact.read(stored)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "null", '"x"', "{"])
+def test_a_description_that_is_not_one(stored, text):
+    (stored / "model.json").write_text(text)
+    with pytest.raises(ArtifactError, match="model.json"):
+        Artifact.read(stored)
+
+
+def test_missing_files_are_named(stored, tmp_path):
+    with pytest.raises(ArtifactError, match="no model.json"):
+        Artifact.read(tmp_path / "nowhere")
+    (stored / "openvino" / "model.xml").unlink()
+    with pytest.raises(ArtifactError, match="names model.xml, not found"):
+        Artifact.read(stored)
+    (stored / "model.safetensors").unlink()
+    with pytest.raises(ArtifactError, match="names model.safetensors, not found"):
+        Artifact.read(stored)

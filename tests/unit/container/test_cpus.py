@@ -1,0 +1,32 @@
+import os
+
+import pytest
+
+from container.cpus import available_cpus
+
+
+@pytest.fixture(autouse=True)
+def _eight_cores(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(8)))
+
+
+@pytest.mark.parametrize(
+    ("text", "cores"),
+    [("max 100000", 8), ("200000 100000", 2), ("50000 100000", 1), ("250000 100000", 3),
+     ("9900000 100000", 8), ("nonsense", 8)],
+)  # fmt: skip
+def test_cgroup_v2(tmp_path, text, cores):
+    (tmp_path / "cpu.max").write_text(text + "\n")
+    assert available_cpus(tmp_path) == cores
+
+
+@pytest.mark.parametrize(("quota", "cores"), [("-1", 8), ("150000", 2)])
+def test_cgroup_v1(tmp_path, quota, cores):
+    (tmp_path / "cpu").mkdir()
+    (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text(quota)
+    (tmp_path / "cpu" / "cpu.cfs_period_us").write_text("100000")
+    assert available_cpus(tmp_path) == cores
+
+
+def test_no_cgroup_is_the_affinity_mask(tmp_path):
+    assert available_cpus(tmp_path) == 8
