@@ -16,6 +16,31 @@ from container.errors import DataError
 DEFAULT_BASE = "/opt/ml"
 
 
+def base_folder() -> Path:
+    """The root of the tree: `SAGEMAKER_BASE_DIR`, or `/opt/ml`."""
+    return Path(os.environ.get("SAGEMAKER_BASE_DIR", DEFAULT_BASE))
+
+
+def write_failure(base: Path, reason: str) -> None:
+    """Leave `reason` in `output/failure`, unless another rank was first.
+
+    SageMaker shows its first 1024 characters, so its first line is the one a person needs.
+    """
+    path = base / "output" / "failure"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(reason)
+    except FileExistsError:
+        return
+
+
+def first_failure(base: Path) -> str:
+    """The first line of `output/failure`, empty when there is none."""
+    path = base / "output" / "failure"
+    return path.read_text(encoding="utf-8").partition("\n")[0] if path.exists() else ""
+
+
 @dataclass(frozen=True)
 class Environment:
     """One host's view of a training job.
@@ -41,7 +66,7 @@ class Environment:
         Raises:
             DataError: `resourceconfig.json` is present but is not what SageMaker writes.
         """
-        base = Path(os.environ.get("SAGEMAKER_BASE_DIR", DEFAULT_BASE))
+        base = base_folder()
         path = base / "input" / "config" / "resourceconfig.json"
         resources = _read_object(path) if path.exists() else {}
         host = str(resources.get("current_host", "algo-1"))
@@ -77,11 +102,22 @@ class Environment:
     def _channels(self) -> dict[str, Path]:
         data = self.base / "input" / "data"
         path = self.base / "input" / "config" / "inputdataconfig.json"
-        if path.exists():
-            names = sorted(_read_object(path))
-        else:
+        declared = _read_object(path) if path.exists() else {}
+        modes = {name: options.get("TrainingInputMode") for name, options in declared.items()}
+        sharding = {name: options.get("S3DistributionType") for name, options in declared.items()}
+        names = sorted(declared)
+        if not path.exists():
             names = sorted(p.name for p in data.iterdir() if p.is_dir()) if data.is_dir() else []
         for name in names:
+            if modes.get(name) == "Pipe":
+                raise DataError(
+                    f"channel {name!r}: found input mode Pipe, expected File or FastFile"
+                )
+            if len(self.hosts) > 1 and sharding.get(name) == "ShardedByS3Key":
+                raise DataError(
+                    f"channel {name!r}: found distribution ShardedByS3Key, expected "
+                    "FullyReplicated: the ranks share the images out among themselves"
+                )
             if not (data / name).is_dir():
                 raise DataError(f"channel {name!r} is declared but {data / name} does not exist")
         return {name: data / name for name in names}
@@ -109,24 +145,6 @@ class Environment:
     def clear_failure(self) -> None:
         """Forget the failure of an earlier run in the same tree."""
         (self.base / "output" / "failure").unlink(missing_ok=True)
-
-    def failure(self) -> str:
-        """The first line of `output/failure`, empty when there is none."""
-        path = self.base / "output" / "failure"
-        return path.read_text(encoding="utf-8").partition("\n")[0] if path.exists() else ""
-
-    def write_failure(self, reason: str) -> None:
-        """Leave `reason` in `output/failure`, unless another rank was first.
-
-        SageMaker shows its first 1024 characters, so its first line is the one a person needs.
-        """
-        path = self.base / "output" / "failure"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with path.open("x", encoding="utf-8") as file:
-                file.write(reason)
-        except FileExistsError:
-            return
 
     def join_network(self) -> None:
         """Tell gloo and NCCL which interface joins the hosts, where that interface exists."""

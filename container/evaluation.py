@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from container.data.decode import printable
 from container.data.index import Index
 from container.data.loader import EpochLoader
 from container.models import Classifier
@@ -166,7 +167,7 @@ def write_report(
 
 def print_table(evaluation: Evaluation, split: str, say: Callable[[str], None]) -> None:
     """The per-class table, for the log."""
-    table = evaluation.by_class()
+    table = {printable(name): row for name, row in evaluation.by_class().items()}
     width = max(len("class"), *(len(name) for name in table))
     say(f"{'class':<{width}}  precision  recall      f1  images")
     for name, row in table.items():

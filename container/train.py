@@ -27,7 +27,7 @@ from container.data.lint import lint
 from container.data.loader import EpochLoader
 from container.data.splits import Splits, find_splits
 from container.distributed import World, join_world, launch, needs_launch
-from container.environment import Environment
+from container.environment import Environment, base_folder, first_failure, write_failure
 from container.errors import BerthError
 from container.evaluation import evaluate, print_table, write_report
 from container.export import write_artifact
@@ -57,8 +57,9 @@ def main() -> None:
     Raises:
         JobEnded: it failed (status 1) or was told to stop (143); `output/failure` says why.
     """
-    environment = Environment.read()
+    base = base_folder()
     try:
+        environment = Environment.read()
         if needs_launch(environment):
             environment.clear_failure()
             Hyperparameters.parse(environment.hyperparameters)
@@ -66,14 +67,14 @@ def main() -> None:
         else:
             run(environment)
     except Interrupted as reason:
-        environment.write_failure(f"{reason}\n")
+        write_failure(base, f"{reason}\n")
         raise JobEnded(str(reason), INTERRUPTED) from None
     except BerthError as error:
-        environment.write_failure(f"{error}\n")
-        raise JobEnded(environment.failure()) from None
+        write_failure(base, f"{error}\n")
+        raise JobEnded(first_failure(base)) from None
     except Exception as error:
         line = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-        environment.write_failure(f"{line}\n\n{traceback.format_exc()}")
+        write_failure(base, f"{line}\n\n{traceback.format_exc()}")
         raise JobEnded(line) from error
 
 

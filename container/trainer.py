@@ -6,6 +6,8 @@ CPU with the same number of threads.
 """
 
 import math
+import os
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -143,6 +145,11 @@ class Trainer:
             else None
         )
         if hp.compile:
+            if not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))):
+                raise TrainingError(
+                    "hyperparameter 'compile': torch.compile needs a C++ compiler and found none; "
+                    "install one in an image of your own, or leave compile off"
+                )
             self._forward = cast(nn.Module, torch.compile(self._forward))
         self._saved_at = time.monotonic()
 

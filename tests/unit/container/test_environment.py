@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from container.environment import Environment
+from container.environment import Environment, first_failure, write_failure
 from container.errors import DataError
 
 
@@ -82,12 +82,31 @@ def test_a_host_that_is_not_among_the_hosts(tree):
 
 
 def test_the_first_failure_stays(tree):
+    assert first_failure(tree) == ""
+    write_failure(tree, "first\nmore")
+    write_failure(tree, "second")
+    assert first_failure(tree) == "first"
+    Environment.read().clear_failure()
+    assert first_failure(tree) == ""
+
+
+def test_pipe_mode_is_refused(tree):
+    write(tree, "inputdataconfig.json", {"train": {"TrainingInputMode": "Pipe"}})
+    with pytest.raises(DataError, match="found input mode Pipe, expected File or FastFile"):
+        Environment.read().channels  # noqa: B018
+
+
+@pytest.mark.parametrize(("hosts", "refused"), [(["a"], False), (["a", "b"], True)])
+def test_sharded_data_is_refused_where_it_would_be_trained_on_twice(tree, hosts, refused):
+    write(tree, "resourceconfig.json", {"current_host": "a", "hosts": hosts})
+    write(tree, "inputdataconfig.json", {"train": {"S3DistributionType": "ShardedByS3Key"}})
+    (tree / "input" / "data" / "train").mkdir(parents=True)
     environment = Environment.read()
-    environment.write_failure("first\nmore")
-    environment.write_failure("second")
-    assert environment.failure() == "first"
-    environment.clear_failure()
-    assert environment.failure() == ""
+    if refused:
+        with pytest.raises(DataError, match="found distribution ShardedByS3Key"):
+            environment.channels  # noqa: B018
+    else:
+        assert list(environment.channels) == ["train"]
 
 
 def test_an_interface_that_exists_is_used_and_another_is_not(tree, monkeypatch):
