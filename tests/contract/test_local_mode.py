@@ -25,6 +25,7 @@ pytestmark = [
 ]
 
 COMPOSE_FOLDER = "com.docker.compose.project.working_dir"
+LABELS = {"blue", "green", "red"}
 ROLE = "arn:aws:iam::000000000000:role/nobody"
 
 
@@ -109,13 +110,13 @@ def unpack(uri: str, into: Path) -> Path:
     return into
 
 
-def test_train_deploy_invoke(
+def test_train_deploy_invoke_transform(
     session: Any,
     image: str,
+    image_folder: Path,
     channels: dict[str, Path],
     quick: dict[str, str],
     tmp_path: Path,
-    wait_for: Any,
 ) -> None:
     client = session.sagemaker_client
     client.create_training_job(**training_request(image, channels, tmp_path / "out", quick, 1))
@@ -154,9 +155,26 @@ def test_train_deploy_invoke(
         answer["Body"].release_conn()
     finally:
         client.delete_endpoint(EndpointName="endpoint")
-    assert body["predictions"][0]["label"] in {"blue", "green", "red"}
+    assert body["predictions"][0]["label"] in LABELS
     headers = {k.lower(): v for k, v in answer["ResponseMetadata"]["HTTPHeaders"].items()}
     assert headers["x-amzn-sagemaker-custom-attributes"] == "trace=1"
+
+    folder = image_folder / "validation" / "red"
+    client.create_transform_job(
+        TransformJobName="transform",
+        ModelName="model",
+        TransformInput={
+            "DataSource": {"S3DataSource": {"S3Uri": folder.as_uri()}},
+            "ContentType": "image/png",
+        },
+        TransformOutput={"S3OutputPath": (tmp_path / "transformed").as_uri()},
+        TransformResources={"InstanceType": "local", "InstanceCount": 1},
+        BatchStrategy="SingleRecord",
+    )
+    written = {path.name: path for path in (tmp_path / "transformed").rglob("*.out")}
+    assert set(written) == {f"{path.name}.out" for path in folder.iterdir()}
+    for path in written.values():
+        assert json.loads(path.read_text())["predictions"][0]["label"] in LABELS
 
 
 def test_two_hosts_train_one_model(

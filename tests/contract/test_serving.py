@@ -111,6 +111,20 @@ def test_a_batch_is_answered_like_its_images_one_by_one(endpoint: Any) -> None:
         assert one["probability"] == pytest.approx(other["probability"], abs=1e-5)
 
 
+def test_a_body_in_chunks(endpoint: Any) -> None:
+    """Its length is not known before it is read; the limit holds all the same."""
+
+    def post(size: int) -> requests.Response:
+        image = encoded("PNG")
+        pieces = (image if number == 0 else bytes(1 << 20) for number in range(size + 1))
+        kind = {"Content-Type": "image/png"}
+        return requests.post(f"{endpoint.url}/invocations", data=pieces, headers=kind, timeout=60)
+
+    assert post(0).status_code == 200
+    assert post(26).status_code == 413
+    assert_still_serving(endpoint)
+
+
 @pytest.mark.parametrize(
     ("accept", "content_type"),
     [

@@ -76,6 +76,7 @@ def test_both_sdks_encodings_and_both_input_modes_mean_the_same(
             "workers": '"0"',
             "freeze": "false",
             "sagemaker_job_name": '"contract"',
+            "_tuning_objective_metric": '"validation:accuracy"',
         }
     )
     result = platform.train(tree)
