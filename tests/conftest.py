@@ -5,7 +5,9 @@ where not. With CI=true or BERTH_REQUIRE_DOCKER=1 a missing engine or image fail
 """
 
 import functools
+import gc
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,16 +26,25 @@ CLASSES = {"blue": (40, 60, 200), "green": (60, 200, 40), "red": (200, 60, 60)}
 @functools.cache
 def docker_problem() -> str | None:
     """Why tests cannot use Docker here, or None when they can."""
+    with warnings.catch_warnings():
+        # Refused a connection, the SDK leaves its socket to the garbage collector.
+        warnings.simplefilter("ignore", ResourceWarning)
+        problem = _look_for_image()
+        gc.collect()
+    return problem
+
+
+def _look_for_image() -> str | None:
     import docker
 
     try:
         client = docker.from_env()
-    except docker.errors.DockerException as error:
-        return f"no Docker engine answers: {error}"
+    except docker.errors.DockerException:
+        return "no Docker engine answers; start one, or point DOCKER_HOST at one"
     try:
         client.images.get(IMAGE)
     except docker.errors.ImageNotFound:
-        return f"the engine has no image {IMAGE}; run `make build`"
+        return f"the Docker engine has no image {IMAGE}; run `make build`"
     finally:
         client.close()
     return None
