@@ -1,0 +1,1 @@
+"""What you run, on your machine."""

@@ -273,3 +273,20 @@ def test_a_stop_before_the_first_epoch_leaves_a_checkpoint_and_no_model(job, mon
     assert failure(job).startswith("stopped by SIGTERM at epoch 1, step 1;")
     assert list((job.base / "checkpoints").glob("checkpoint-00000001.*"))
     assert not (job.base / "model").exists()
+
+
+def test_compile_is_what_trains(job, monkeypatch):
+    compiled = []
+
+    def compile_nothing(module):
+        compiled.append(module)
+        return module
+
+    monkeypatch.setattr(torch, "compile", compile_nothing)
+    job(compile=True)
+    assert len(compiled) == 1
+
+
+def test_compile_without_a_compiler_is_refused_before_training(job, monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda _name: None)
+    fails(job, "torch.compile needs a C++ compiler", compile=True)
