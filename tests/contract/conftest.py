@@ -393,6 +393,12 @@ def trained(
     return result
 
 
+@pytest.fixture(scope="session")
+def new_tree() -> Callable[..., Tree]:
+    """new_tree(root, hyperparameters, channels): a tree at a place of the caller's choice."""
+    return Tree.make
+
+
 @pytest.fixture
 def make_tree(tmp_path: Path, channels: dict[str, Path]) -> Callable[..., Tree]:
     """make_tree(hyperparameters, channels): a fresh tree; QUICK and both channels by default."""

@@ -6,8 +6,8 @@ The SDK talks to Docker through compose. Here it is kept from every address but 
 import io
 import json
 import re
+import shutil
 import socket
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -105,8 +105,7 @@ def training_request(
 
 
 def unpack(uri: str, into: Path) -> Path:
-    with tarfile.open(uri.removeprefix("file://")) as archive:
-        archive.extractall(into, filter="data")
+    shutil.unpack_archive(uri.removeprefix("file://"), into, "gztar")
     return into
 
 
