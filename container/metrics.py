@@ -13,23 +13,8 @@ from pathlib import Path
 from torch import Tensor
 from tqdm import tqdm
 
-METRICS = (
-    "train:loss",
-    "train:accuracy",
-    "validation:loss",
-    "validation:accuracy",
-    "learning_rate",
-    "test:accuracy",
-    "test:top5",
-)
-"""The metrics a job reports; `regex` gives each one's expression."""
 LOG_SECONDS = 10.0
 """Without a terminal, one progress line at most this often."""
-
-
-def regex(name: str) -> str:
-    """The regular expression that finds a metric in the log, for a job's MetricDefinitions."""
-    return f"{name}=(.*?);"
 
 
 def say(message: str) -> None:

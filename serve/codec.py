@@ -5,7 +5,8 @@
 
 What is accepted:
 
-    image/*, application/octet-stream   one encoded image
+    image/*, application/x-image,
+    application/octet-stream            one encoded image
     application/json                    {"instances": [{"b64": "<base64 of an image>"}, ...]}
     application/x-npy                   uint8 (N, crop, crop, 3) or (crop, crop, 3) RGB pixels, or
                                         float32 (N, 3, crop, crop) normalised with the model's
@@ -40,7 +41,9 @@ DEFAULT_TOP_K = 5
 ATTRIBUTES_LIMIT = 1024
 """Longest X-Amzn-SageMaker-Custom-Attributes value, by SageMaker's API."""
 
-REQUEST_TYPES = "image/*, application/octet-stream, application/json or application/x-npy"
+REQUEST_TYPES = (
+    "image/*, application/x-image, application/octet-stream, application/json or application/x-npy"
+)
 RESPONSE_TYPES = ("application/json", "text/csv", "application/jsonlines")
 
 
@@ -67,6 +70,7 @@ def is_request_type(content_type: str) -> bool:
     """Whether a bare, lower-case content type is one that `read_images` takes."""
     return content_type.startswith("image/") or content_type in {
         "application/octet-stream",
+        "application/x-image",
         "application/json",
         "application/x-npy",
     }

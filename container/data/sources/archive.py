@@ -77,8 +77,6 @@ def unpack_tar(archive: Path, folder: Path, place: Place, limits: Limits) -> int
                 if not (member.isreg() or member.isdir()):
                     raise target.error(member.name, "a link or special file")
                 where = target.accept(member.name, member.size, member.isdir())
-                # Python's own opinion of the path beside ours.
-                tarfile.data_filter(member, str(folder))
                 if where is not None:
                     content = bundle.extractfile(member)
                     assert content is not None, "a regular file has content"  # noqa: S101

@@ -52,7 +52,10 @@ def instances(*images: bytes) -> bytes:
     return json.dumps({"instances": [{"b64": b64(image)} for image in images]}).encode()
 
 
-@pytest.mark.parametrize("content_type", ["image/jpeg", "image/x-x", "application/octet-stream"])
+@pytest.mark.parametrize(
+    "content_type",
+    ["image/jpeg", "image/x-x", "application/x-image", "application/octet-stream"],
+)
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "WEBP"])
 def test_an_encoded_image_is_what_the_geometry_loads(
     artifact: Artifact, content_type: str, kind: str
