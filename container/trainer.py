@@ -179,9 +179,10 @@ class Trainer:
             progress.batch += 1
             progress.step += 1
             sums += torch.stack([loss * len(labels), hits, hits.new_tensor(len(labels))]).to(sums)
-            self._watch(sums, loss)
+            if self._may_look():
+                self._require_finite(sums, loss)
             bar.advance(len(labels) * self.world.size, loss)
-            self._leave_or_save(sums)
+            self._leave_or_save(sums, loss)
         progress.sums = sums.tolist()
         bar.close()
 
@@ -212,11 +213,12 @@ class Trainer:
             self.ema.update_parameters(self.classifier.network)
         return loss.detach(), (logits.detach().argmax(1) == labels).sum().float()
 
-    def _watch(self, sums: Tensor, loss: Tensor) -> None:
-        """A non-finite loss ends the job; on a GPU it is asked for rarely, as asking waits."""
+    def _may_look(self) -> bool:
+        """Whether to read the loss now: on a GPU rarely, as reading waits for it."""
         every = 1 if self.device.type == "cpu" else 50
-        if self.progress.batch % every and self.progress.batch < len(self.train_loader):
-            return
+        return self.progress.batch % every == 0 or self.progress.batch == len(self.train_loader)
+
+    def _require_finite(self, sums: Tensor, loss: Tensor) -> None:
         if not math.isfinite(float(sums[0])):
             raise TrainingError(
                 f"loss is {float(loss)} at step {self.progress.step} (epoch "
@@ -225,13 +227,14 @@ class Trainer:
                 "warmup_epochs=1 or gradient_clip=1"
             )
 
-    def _leave_or_save(self, sums: Tensor) -> None:
+    def _leave_or_save(self, sums: Tensor, loss: Tensor) -> None:
         several = self.world.size > 1
         if several and self.progress.batch % STOP_CHECK_STEPS:
             return
         due = time.monotonic() - self._saved_at > 60 * self.hp.checkpoint_minutes
         stopping = self.world.any(bool(self.stop.received), self.device)
         if stopping or (self.world.any(due, self.device) if several else due):
+            self._require_finite(sums, loss)
             self.progress.sums = self._total(sums.tolist())
             self._save()
         if stopping:
