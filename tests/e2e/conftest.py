@@ -56,6 +56,8 @@ class Job:
                 "SAGEMAKER_BASE_DIR": str(self.base),
                 "SAGEMAKER_TRAINING_MODULE": "container.train:main",
                 "PYTHONUNBUFFERED": "1",
+                # These networks are too small for a second thread to be of any use.
+                "OMP_NUM_THREADS": "1",
             },
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -65,4 +65,3 @@ def test_a_terminal_gets_a_bar(monkeypatch, capsys):
     progress.close()
     assert lines == []
     assert "epoch 2/3" in capsys.readouterr().err
-
