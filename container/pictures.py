@@ -12,6 +12,7 @@ from container.data.decode import decode
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
+from matplotlib.ticker import MaxNLocator
 
 NUMBERED = 20
 """Up to this many classes a confusion matrix shows its numbers and every name."""
@@ -54,6 +55,8 @@ def draw_curves(history: Sequence[Mapping[str, float]], folder: Path) -> Path:
             axes.plot(epochs, values, marker=".", label=split)
         axes.set(xlabel="epoch", title=metric)
         axes.legend()
+    for axes in (losses, accuracies, rates):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     rates.plot(epochs, [record["learning_rate"] for record in history], marker=".")
     rates.set(xlabel="epoch", title="learning rate at the epoch's end")
     return _save(figure, folder / "curves.png")
