@@ -182,24 +182,34 @@ def test_a_worker_that_is_killed_is_replaced(base: Path) -> None:
         assert server.invoke(picture())[0] == 200
 
 
+def stall(server: Server) -> socket.socket:
+    """A request that takes a place and never sends the rest of its body."""
+    connection = socket.create_connection(("127.0.0.1", server.port))
+    connection.sendall(
+        b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
+        b"Content-Length: 1000\r\n\r\nsome"
+    )
+    return connection
+
+
 def test_pings_are_answered_while_every_place_is_taken(base: Path) -> None:
     with serving(base) as server:
         server.wait_for("READY")
-        stalled = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(128)]
+        stalled = [stall(server) for _ in range(128)]
         try:
-            for connection in stalled:
-                connection.sendall(
-                    b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
-                    b"Content-Length: 1000\r\n\r\nsome"
-                )
-            until = monotonic() + 60
+            until = monotonic() + 40
             while (answer := server.invoke(picture()))[0] != 503:
                 assert monotonic() < until
+                # A place was free: one of the stalled came while an invocation had the last one,
+                # and was sent away.
+                stalled.append(stall(server))
+                sleep(0.05)
             assert "overloaded" in answer[1]
             assert server.ask("GET", "/ping")[0] == 200
         finally:
             for connection in stalled:
                 connection.close()
+        until = monotonic() + 60
         while server.invoke(picture())[0] != 200:
             assert monotonic() < until
 
