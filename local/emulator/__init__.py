@@ -1,0 +1,1 @@
+"""A SageMaker on this machine: the same API, really running the image."""

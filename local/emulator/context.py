@@ -1,0 +1,98 @@
+"""What every part of the local SageMaker shares."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from local.emulator.executors import Executor
+from local.emulator.home import Home
+from local.emulator.store import Kind, Store
+
+if TYPE_CHECKING:
+    from local.emulator.endpoints import Endpoints
+    from local.emulator.training import TrainingJobs
+    from local.emulator.transform import TransformJobs
+    from local.emulator.tuning import TuningJobs
+
+ACCOUNT = "123456789012"
+"""The local account's number: moto's."""
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """An object in the local S3: its key, size in bytes, and ETag without quotes."""
+
+    key: str
+    size: int
+    etag: str
+
+
+class Objects(Protocol):
+    """The local S3, without HTTP: what jobs read from and write to it."""
+
+    def bucket_exists(self, bucket: str) -> bool:
+        """Whether the bucket is there."""
+
+    def list(self, bucket: str, prefix: str = "") -> list[StoredObject]:
+        """Every object whose key starts with `prefix`, by key; empty without the bucket."""
+
+    def link(self, bucket: str, key: str, path: Path) -> None:
+        """Put an object at `path` (parents are made): a hard link, read-only, else a copy."""
+
+    def put(self, bucket: str, key: str, path: Path) -> None:
+        """Keep a copy of a file as an object. A missing bucket is an OSError that names it."""
+
+    def read(self, bucket: str, key: str) -> bytes:
+        """An object's bytes. A missing one is a KeyError that names it."""
+
+    def delete(self, bucket: str, key: str) -> None:
+        """Forget an object; one that is not there is no error."""
+
+
+class LogStream(Protocol):
+    """One CloudWatch log stream being written."""
+
+    def write(self, line: str) -> None:
+        """Append a line now; readers see it within a second. From any thread."""
+
+    def close(self) -> None:
+        """Write what is left."""
+
+
+class Logs(Protocol):
+    """The local CloudWatch: log groups, streams and metrics."""
+
+    def open(self, group: str, stream: str) -> LogStream:
+        """Make (or go on with) a stream; its group is made when missing."""
+
+    def tail(self, group: str, stream_prefix: str, lines: int) -> list[str]:
+        """The last lines of the group's streams with that prefix, oldest first."""
+
+    def put_metrics(
+        self,
+        namespace: str,
+        dimensions: dict[str, str],
+        metrics: Iterable[tuple[str, float, float]],
+    ) -> None:
+        """Publish (name, value, UTC seconds) points to CloudWatch."""
+
+
+@dataclass
+class Context:
+    """The parts, made once by the server; the four runners are set after they are built."""
+
+    home: Home
+    region: str
+    store: Store
+    objects: Objects
+    logs: Logs
+    executor: Executor
+    training: "TrainingJobs" = None  # type: ignore[assignment]
+    tuning: "TuningJobs" = None  # type: ignore[assignment]
+    transform: "TransformJobs" = None  # type: ignore[assignment]
+    endpoints: "Endpoints" = None  # type: ignore[assignment]
+
+    def arn(self, kind: Kind, name: str) -> str:
+        """The ARN of a resource."""
+        return f"arn:aws:sagemaker:{self.region}:{ACCOUNT}:{kind}/{name}"

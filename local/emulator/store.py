@@ -1,0 +1,232 @@
+"""What the local SageMaker knows, in SQLite: it survives `berth down` and a killed server."""
+
+import json
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS resources (
+    kind TEXT NOT NULL, name TEXT NOT NULL, arn TEXT NOT NULL UNIQUE,
+    created REAL NOT NULL, modified REAL NOT NULL,
+    body TEXT NOT NULL, private TEXT NOT NULL,
+    PRIMARY KEY (kind, name));
+CREATE TABLE IF NOT EXISTS tags (
+    arn TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (arn, key));
+"""
+
+
+class Kind(StrEnum):
+    """The resources, each named as in its ARN."""
+
+    TRAINING_JOB = "training-job"
+    TUNING_JOB = "hyper-parameter-tuning-job"
+    TRANSFORM_JOB = "transform-job"
+    MODEL = "model"
+    ENDPOINT_CONFIG = "endpoint-config"
+    ENDPOINT = "endpoint"
+
+
+class Exists(Exception):
+    """A resource of this kind and name is there already."""
+
+
+class Missing(Exception):
+    """No resource of this kind and name."""
+
+
+@dataclass
+class Record:
+    """One resource.
+
+    Attributes:
+        kind: what it is.
+        name: its name, unique within its kind.
+        arn: its ARN.
+        created: when it was made, UTC.
+        modified: when it last changed, UTC; `Store.update` sets it.
+        body: what Describe answers, in the API's own shape (datetimes as datetimes).
+        private: what the emulator alone needs; plain JSON values.
+    """
+
+    kind: Kind
+    name: str
+    arn: str
+    created: datetime
+    modified: datetime
+    body: dict[str, Any]
+    private: dict[str, Any] = field(default_factory=dict)
+
+
+class Store:
+    """All resources and tags. Every method may be called from any thread.
+
+    `changed` is notified (notify_all) after every write, for those who wait for one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        self._database.execute("PRAGMA journal_mode=WAL")
+        self._database.executescript(SCHEMA)
+        self._lock = threading.RLock()
+        self.changed = threading.Condition()
+
+    def close(self) -> None:
+        """Close the file; nothing is lost without it."""
+        with self._lock:
+            self._database.close()
+
+    def add(
+        self,
+        kind: Kind,
+        name: str,
+        arn: str,
+        body: dict[str, Any],
+        private: dict[str, Any] | None = None,
+    ) -> Record:
+        """Keep a new resource.
+
+        Raises:
+            Exists: the name is taken.
+        """
+        now = datetime.now(UTC)
+        record = Record(kind, name, arn, now, now, body, private or {})
+        try:
+            with self._writing() as database:
+                database.execute(
+                    "INSERT INTO resources VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    (kind, name, arn, now.timestamp(), now.timestamp(), *_texts(record)),
+                )
+        except sqlite3.IntegrityError:
+            raise Exists(name) from None
+        return record
+
+    def get(self, kind: Kind, name: str) -> Record:
+        """One resource, a copy.
+
+        Raises:
+            Missing: it is not there.
+        """
+        with self._lock:
+            row = self._database.execute(
+                "SELECT * FROM resources WHERE kind = ? AND name = ?", (kind, name)
+            ).fetchone()
+        if row is None:
+            raise Missing(name)
+        return _record(row)
+
+    def find(self, arn: str) -> Record | None:
+        """The resource with this ARN."""
+        with self._lock:
+            row = self._database.execute("SELECT * FROM resources WHERE arn = ?", (arn,)).fetchone()
+        return None if row is None else _record(row)
+
+    def list(self, kind: Kind) -> list[Record]:
+        """Every resource of a kind, oldest first."""
+        with self._lock:
+            rows = self._database.execute(
+                "SELECT * FROM resources WHERE kind = ? ORDER BY created, name", (kind,)
+            ).fetchall()
+        return [_record(row) for row in rows]
+
+    def update(self, kind: Kind, name: str, change: Callable[[Record], None]) -> Record:
+        """Read, change and keep a resource in one transaction; gives the new state.
+
+        `change` edits `body` and `private` in place; if it raises, nothing is kept. It must not
+        wait for anything.
+
+        Raises:
+            Missing: it is not there.
+        """
+        with self._writing() as database:
+            record = self.get(kind, name)
+            change(record)
+            record.modified = datetime.now(UTC)
+            if "LastModifiedTime" in record.body:
+                record.body["LastModifiedTime"] = record.modified
+            database.execute(
+                "UPDATE resources SET modified = ?, body = ?, private = ? "
+                "WHERE kind = ? AND name = ?",
+                (record.modified.timestamp(), *_texts(record), kind, name),
+            )
+        return record
+
+    def delete(self, kind: Kind, name: str) -> None:
+        """Forget a resource and its tags.
+
+        Raises:
+            Missing: it is not there.
+        """
+        with self._writing() as database:
+            arn = self.get(kind, name).arn
+            database.execute("DELETE FROM tags WHERE arn = ?", (arn,))
+            database.execute("DELETE FROM resources WHERE kind = ? AND name = ?", (kind, name))
+
+    def tags(self, arn: str) -> dict[str, str]:
+        """A resource's tags, in the order of their keys."""
+        with self._lock:
+            rows = self._database.execute(
+                "SELECT key, value FROM tags WHERE arn = ? ORDER BY key", (arn,)
+            ).fetchall()
+        return dict(rows)
+
+    def tag(self, arn: str, tags: dict[str, str]) -> None:
+        """Add tags; a key that is there takes the new value."""
+        with self._writing() as database:
+            database.executemany(
+                "INSERT OR REPLACE INTO tags VALUES (?, ?, ?)",
+                [(arn, key, value) for key, value in tags.items()],
+            )
+
+    def untag(self, arn: str, keys: list[str]) -> None:
+        """Remove tags; a key that is not there is no error."""
+        with self._writing() as database:
+            database.executemany(
+                "DELETE FROM tags WHERE arn = ? AND key = ?", [(arn, key) for key in keys]
+            )
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._database
+            except BaseException:
+                self._database.execute("ROLLBACK")
+                raise
+            self._database.execute("COMMIT")
+        with self.changed:
+            self.changed.notify_all()
+
+
+def _texts(record: Record) -> tuple[str, str]:
+    return json.dumps(record.body, default=_encode), json.dumps(record.private)
+
+
+def _encode(value: object) -> dict[str, float]:
+    if isinstance(value, datetime):
+        return {"$time": value.timestamp()}
+    raise TypeError(f"{type(value).__name__} cannot be kept")
+
+
+def _decode(value: dict[str, Any]) -> Any:
+    return datetime.fromtimestamp(value["$time"], UTC) if value.keys() == {"$time"} else value
+
+
+def _record(row: tuple[str, str, str, float, float, str, str]) -> Record:
+    kind, name, arn, created, modified, body, private = row
+    return Record(
+        Kind(kind),
+        name,
+        arn,
+        datetime.fromtimestamp(created, UTC),
+        datetime.fromtimestamp(modified, UTC),
+        json.loads(body, object_hook=_decode),
+        json.loads(private),
+    )

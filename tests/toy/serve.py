@@ -1,0 +1,86 @@
+"""A serving container in a page: echoes what it is sent.
+
+`/invocations` answers with the request's body, type and custom attributes. A body that is one of
+these words does more: `status 418` answers with that status, `sleep 2.5` waits so many seconds,
+`die` ends the server, `who` answers with the model's JSON, `stream` answers in three chunks. A model
+folder that holds `broken` makes it end at once with a message; one that holds `slow` makes `/ping`
+answer 503 for two seconds.
+"""
+
+import os
+import signal
+import sys
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+model = Path(os.environ.get("SAGEMAKER_BASE_DIR", "/opt/ml")) / "model"
+started = time.monotonic()
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def answer(self, status: int, body: bytes, kind: str = "text/plain") -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        attributes = self.headers.get("X-Amzn-SageMaker-Custom-Attributes")
+        if attributes:
+            self.send_header("X-Amzn-SageMaker-Custom-Attributes", attributes)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_GET(self) -> None:
+        if self.path == "/ping":
+            slow = (model / "slow").exists() and time.monotonic() - started < 2
+            self.answer(503 if slow else 200, b"")
+        elif self.path == "/execution-parameters":
+            kind = "application/json"
+            self.answer(
+                200,
+                b'{"MaxConcurrentTransforms": 2, "BatchStrategy": "SINGLE_RECORD", '
+                b'"MaxPayloadInMB": 6}',
+                kind,
+            )
+        else:
+            self.answer(404, b"")
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        words = body[:100].decode(errors="replace").split()
+        match words:
+            case ["status", code]:
+                self.answer(int(code), b"toy: as asked")
+            case ["sleep", seconds]:
+                time.sleep(float(seconds))
+                self.answer(200, b"slept")
+            case ["die"]:
+                os._exit(7)
+            case ["who"]:
+                self.answer(200, (model / "model.json").read_bytes(), "application/json")
+            case ["stream"]:
+                self.send_response(200)
+                self.send_header("Content-Type", "text/plain")
+                self.send_header("Transfer-Encoding", "chunked")
+                self.end_headers()
+                for part in (b"one ", b"two ", b"three"):
+                    self.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
+                    self.wfile.flush()
+                    time.sleep(0.1)
+                self.wfile.write(b"0\r\n\r\n")
+            case _:
+                self.answer(200, body, self.headers.get("Content-Type", "text/plain"))
+
+    def log_message(self, format: str, *args: object) -> None:
+        print("toy:", format % args, flush=True)
+
+
+if (model / "broken").exists():
+    print("toy: the model cannot be loaded: it is broken", flush=True)
+    sys.exit(3)
+signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+print("toy: serving", sorted(path.name for path in model.iterdir()), flush=True)
+host = "127.0.0.1" if "SAGEMAKER_BASE_DIR" in os.environ else "0.0.0.0"
+port = int(os.environ.get("SAGEMAKER_BIND_TO_PORT", "8080"))
+ThreadingHTTPServer((host, port), Handler).serve_forever()
