@@ -1,7 +1,7 @@
 """What every part of the local SageMaker shares."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -34,7 +34,7 @@ class Objects(Protocol):
     def bucket_exists(self, bucket: str) -> bool:
         """Whether the bucket is there."""
 
-    def list(self, bucket: str, prefix: str = "") -> list[StoredObject]:
+    def keys(self, bucket: str, prefix: str = "") -> list[StoredObject]:
         """Every object whose key starts with `prefix`, by key; empty without the bucket."""
 
     def link(self, bucket: str, key: str, path: Path) -> None:
@@ -88,10 +88,10 @@ class Context:
     objects: Objects
     logs: Logs
     executor: Executor
-    training: "TrainingJobs" = None  # type: ignore[assignment]
-    tuning: "TuningJobs" = None  # type: ignore[assignment]
-    transform: "TransformJobs" = None  # type: ignore[assignment]
-    endpoints: "Endpoints" = None  # type: ignore[assignment]
+    training: "TrainingJobs" = field(init=False)
+    tuning: "TuningJobs" = field(init=False)
+    transform: "TransformJobs" = field(init=False)
+    endpoints: "Endpoints" = field(init=False)
 
     def arn(self, kind: Kind, name: str) -> str:
         """The ARN of a resource."""

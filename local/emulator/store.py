@@ -127,7 +127,7 @@ class Store:
             row = self._database.execute("SELECT * FROM resources WHERE arn = ?", (arn,)).fetchone()
         return None if row is None else _record(row)
 
-    def list(self, kind: Kind) -> list[Record]:
+    def every(self, kind: Kind) -> list[Record]:
         """Every resource of a kind, oldest first."""
         with self._lock:
             rows = self._database.execute(

@@ -2,9 +2,9 @@
 
 `/invocations` answers with the request's body, type and custom attributes. A body that is one of
 these words does more: `status 418` answers with that status, `sleep 2.5` waits so many seconds,
-`die` ends the server, `who` answers with the model's JSON, `stream` answers in three chunks. A model
-folder that holds `broken` makes it end at once with a message; one that holds `slow` makes `/ping`
-answer 503 for two seconds.
+`die` ends the server, `who` answers with the model's JSON, `stream` answers in three chunks. A
+model folder that holds `broken` makes it end at once with a message; one that holds `slow` makes
+`/ping` answer 503 for two seconds.
 """
 
 import os
@@ -72,7 +72,11 @@ class Handler(BaseHTTPRequestHandler):
             case _:
                 self.answer(200, body, self.headers.get("Content-Type", "text/plain"))
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(
+        self,
+        format: str,  # noqa: A002
+        *args: object,
+    ) -> None:
         print("toy:", format % args, flush=True)
 
 
