@@ -13,6 +13,7 @@ import traceback
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,7 @@ def main() -> None:
     base = base_folder()
     try:
         environment = Environment.read()
+        _export_variables(base)
         if needs_launch(environment):
             environment.clear_failure()
             Hyperparameters.parse(environment.hyperparameters)
@@ -76,6 +78,17 @@ def main() -> None:
         line = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
         write_failure(base, f"{line}\n\n{traceback.format_exc()}")
         raise JobEnded(line) from error
+
+
+def _export_variables(base: Path) -> None:
+    """Set the toolkit's `SM_*` variables, which it sets itself only for scripts it starts.
+
+    The toolkit settles on a tree when it is imported; for another one it has nothing to say.
+    """
+    from sagemaker_training import environment as toolkit
+
+    if "SM_CURRENT_HOST" not in os.environ and toolkit.base_dir == str(base):
+        os.environ.update(toolkit.Environment().to_env_vars())
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,41 @@ def test_the_job_name_reaches_the_model(trained: Any) -> None:
     assert trained.tree.description()["provenance"]["job"] == "contract"
 
 
+PROBE = """
+import json, os, pathlib
+from container import train
+
+def main():
+    train.main()
+    found = {name: value for name, value in os.environ.items() if name.startswith("SM_")}
+    path = pathlib.Path(os.environ["SM_OUTPUT_DATA_DIR"], "variables.json")
+    path.write_text(json.dumps(found))
+"""
+
+
+def test_the_toolkits_variables_are_set(platform: Any, make_tree: Any) -> None:
+    """What scripts written for the toolkit read; torchrun's ranks and any child inherit it."""
+    tree = make_tree()
+    code = tree.root / "code"
+    code.mkdir()
+    (code / "probe.py").write_text(PROBE)
+    result = platform.train(
+        tree,
+        {"SAGEMAKER_TRAINING_MODULE": "probe:main", "PYTHONPATH": f"/opt/ml/code:{code}"},
+    )
+    assert result.code == 0, result.logs
+    found = json.loads((tree.output / "variables.json").read_text())
+    base = Path(found["SM_MODEL_DIR"]).parent
+    assert base in (Path("/opt/ml"), tree.root)
+    assert found["SM_OUTPUT_DATA_DIR"] == str(base / "output" / "data")
+    assert json.loads(found["SM_CHANNELS"]) == ["train", "validation"]
+    assert found["SM_CHANNEL_TRAIN"] == str(base / "input" / "data" / "train")
+    assert json.loads(found["SM_HOSTS"]) == ["algo-1"]
+    assert found["SM_CURRENT_HOST"] == "algo-1"
+    assert int(found["SM_NUM_GPUS"]) >= 0
+    assert found["SM_HP_ARCH"] == json.loads(found["SM_HPS"])["arch"] == "shufflenet_v2_x0_5"
+
+
 def test_both_sdks_encodings_and_both_input_modes_mean_the_same(
     platform: Any, trained: Any, make_tree: Any
 ) -> None:
