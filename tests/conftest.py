@@ -1,4 +1,5 @@
-"""What every test may ask for: the Docker engine with the built image, and small image folders.
+"""What every test may ask for: the Docker engine with the built image, a toy image with executors
+that run it, and small image folders.
 
 Tests marked `docker` run where an engine answers and holds the image, and are skipped, saying why,
 where not. With CI=true or BERTH_REQUIRE_DOCKER=1 a missing engine or image fails them instead.
@@ -7,6 +8,7 @@ where not. With CI=true or BERTH_REQUIRE_DOCKER=1 a missing engine or image fail
 import functools
 import gc
 import os
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +21,12 @@ from PIL import Image
 if TYPE_CHECKING:
     import docker
 
+    from local.emulator.executors import Executor
+    from local.emulator.executors.process import Commands
+
 IMAGE = os.environ.get("BERTH_IMAGE", "berth:latest")
+BASE_IMAGE = os.environ.get("BERTH_BASE_IMAGE", "berth-base:bookworm")
+TOY = Path(__file__).parent / "toy"
 CLASSES = {"blue": (40, 60, 200), "green": (60, 200, 40), "red": (200, 60, 60)}
 
 
@@ -76,6 +83,53 @@ def engine() -> "Iterator[docker.DockerClient]":
     client = docker.from_env(timeout=180)
     yield client
     client.close()
+
+
+@pytest.fixture(scope="session")
+def toy_uri() -> str:
+    """The image of tests/toy, by the name under which both executors run it."""
+    return "toy:latest"
+
+
+@pytest.fixture(scope="session")
+def toy_commands() -> "Commands":
+    """What the process executor runs for `toy_uri`."""
+    return {
+        "toy": {verb: (sys.executable, str(TOY / f"{verb}.py")) for verb in ("train", "serve")},
+    }
+
+
+@pytest.fixture(scope="session")
+def toy_image(engine: "docker.DockerClient", toy_uri: str) -> str:
+    """`toy_uri`, built; only for tests marked `docker`."""
+    engine.images.build(path=str(TOY), tag=toy_uri, buildargs={"BASE_IMAGE": BASE_IMAGE}, rm=True)
+    return toy_uri
+
+
+@pytest.fixture(params=["process", pytest.param("docker", marks=pytest.mark.docker)])
+def toy_executor(
+    request: pytest.FixtureRequest, tmp_path: Path, toy_commands: "Commands"
+) -> "Iterator[Executor]":
+    """Either executor, able to run `toy_uri`, for a home in `tmp_path / "home"`; reaped at the end.
+
+    A test that needs one of them alone parametrises it:
+    `@pytest.mark.parametrize("toy_executor", ["process"], indirect=True)`.
+    """
+    from local.emulator.home import Home
+
+    home = Home.find(tmp_path / "home")
+    executor: Executor
+    if request.param == "docker":
+        from local.emulator.executors.docker import DockerExecutor
+
+        request.getfixturevalue("toy_image")
+        executor = DockerExecutor(home)
+    else:
+        from local.emulator.executors.process import ProcessExecutor
+
+        executor = ProcessExecutor(home, toy_commands)
+    yield executor
+    executor.reap()
 
 
 @pytest.fixture(scope="session")

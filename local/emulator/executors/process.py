@@ -1,0 +1,276 @@
+"""The image's commands as plain processes of this Python environment: no engine, no root."""
+
+import logging
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import psutil
+
+from local.emulator.executors import Container, ContainerSpec, ExecutorError, ImageMissing
+from local.emulator.executors.leftovers import Leftovers
+from local.emulator.executors.lines import Lines
+from local.emulator.home import Home
+
+IMAGE_ENVIRONMENT = {
+    "SAGEMAKER_TRAINING_MODULE": "container.train:main",
+    "PYTHONUNBUFFERED": "1",
+}
+"""What the image sets for its commands; a request may set it otherwise."""
+DRAIN_SECONDS = 5.0
+"""How long the output of a process that ended is waited for: someone who escaped may hold it."""
+
+Commands = Mapping[str, Mapping[str, Sequence[str]]]
+
+_SECRET = re.compile(
+    r"^(AWS|SAGEMAKER|SM|BERTH|TRAINING_JOB)_|SECRET|TOKEN|PASSW|CREDENTIAL|API_?KEY|ACCESS_?KEY"
+    r"|_KEY$|_PAT$|^SSH_|^DOCKER_",
+    re.IGNORECASE,
+)
+"""Variables of the server's that a job must not see: keys, and what means something to the job."""
+
+_log = logging.getLogger(__name__)
+
+
+def repository(image: str) -> str:
+    """The last part of an image's repository: `berth` of `host:5000/team/berth:tag@sha256:…`."""
+    return image.partition("@")[0].rpartition("/")[2].partition(":")[0]
+
+
+class ProcessExecutor:
+    """Runs `train` and `serve` as processes; see `Executor`.
+
+    What a plain process cannot be given is said in its log's first lines: it is not cut off from
+    the network. `read_only` is not enforced, nor is a limit on cores beyond `OMP_NUM_THREADS`.
+
+    Args:
+        home: whose processes they are.
+        commands: last part of the image's repository → verb → the words to run; by default this
+            project's image and this environment's own `train` and `serve`.
+    """
+
+    name = "process"
+    max_hosts = 1
+
+    def __init__(self, home: Home, commands: Commands | None = None) -> None:
+        self._commands = commands if commands is not None else _own_commands()
+        self._leftovers = Leftovers(home)
+        self._lock = threading.Lock()
+        self._running: dict[str, RunningProcess | None] = {}
+        self._ports: set[int] = set()
+
+    def check_image(self, image: str) -> None:
+        """Make sure the image is one whose commands are here; any registry, tag or digest.
+
+        Raises:
+            ImageMissing: it is another image, or the commands are not installed.
+        """
+        verbs = self._commands.get(repository(image))
+        if verbs is None:
+            ours = " and ".join(f"…/{name}:tag" for name in self._commands)
+            raise ImageMissing(
+                f"the process executor runs only this project's image ({ours}), found {image}; "
+                "start with --executor docker"
+            )
+        for verb, words in verbs.items():
+            if shutil.which(words[0]) is None:
+                raise ImageMissing(
+                    f"{words[0]} is not there, {verb!r} of {image} needs it; install what the "
+                    "image holds: pip install 'berth[image]'"
+                )
+
+    def create_network(self, name: str, *, isolated: bool) -> None:
+        """Nothing to make: a job of one host has no other to talk to."""
+
+    def remove_network(self, name: str) -> None:
+        """Nothing to remove."""
+
+    def start(self, spec: ContainerSpec, on_line: Callable[[str], None]) -> Container:
+        """Start a process; see `Executor.start`.
+
+        Raises:
+            ImageMissing, ExecutorError: it could not be started.
+        """
+        self.check_image(spec.image)
+        words = self._words(spec)
+        with self._lock:
+            if spec.name in self._running:
+                raise ExecutorError(f"{spec.name} is running already")
+            self._running[spec.name] = None
+        try:
+            port = None if spec.port is None else self._take_port()
+            environment = _environment(spec, port) | self._leftovers.mark(spec.name)
+            process = subprocess.Popen(
+                words,
+                cwd=spec.base,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                bufsize=0,
+            )
+        except OSError as error:
+            self._forget(spec.name, None)
+            raise ExecutorError(f"{words[0]} of {spec.image} did not start: {error}") from None
+        self._leftovers.keep(spec.name, process.pid)
+        running = RunningProcess(spec, process, port, on_line, self._leftovers, self._forget)
+        with self._lock:
+            self._running[spec.name] = running
+        return running
+
+    def reap(self) -> list[str]:
+        """Kill what an earlier server of this home left, wherever it went; the names."""
+        names = []
+        for leftover in self._leftovers.every():
+            self._leftovers.kill(leftover.name, leftover.process())
+            self._leftovers.forget(leftover.name)
+            names.append(leftover.name)
+        self._leftovers.kill()
+        return names
+
+    def _words(self, spec: ContainerSpec) -> list[str]:
+        """What to run: the verb's words and further arguments.
+
+        Raises:
+            ExecutorError: what the request names is not one of the image's verbs.
+        """
+        verb, *arguments = (*(spec.entrypoint or ()), *spec.command) or ("train",)
+        verbs = self._commands[repository(spec.image)]
+        if verb not in verbs:
+            raise ExecutorError(
+                f"{spec.image} has no {verb!r}: the process executor runs only "
+                f"{' and '.join(sorted(verbs))}; start with --executor docker"
+            )
+        return [*verbs[verb], *arguments]
+
+    def _take_port(self) -> int:
+        """A free port that none of the processes started here was given."""
+        with self._lock:
+            while True:
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", 0))
+                    port = int(probe.getsockname()[1])
+                if port not in self._ports:
+                    self._ports.add(port)
+                    return port
+
+    def _forget(self, name: str, port: int | None) -> None:
+        with self._lock:
+            self._running.pop(name, None)
+            self._ports.discard(port or 0)
+
+
+class RunningProcess:
+    """A process that was started, with all its children; see `Container`."""
+
+    def __init__(
+        self,
+        spec: ContainerSpec,
+        process: "subprocess.Popen[bytes]",
+        port: int | None,
+        on_line: Callable[[str], None],
+        leftovers: Leftovers,
+        forget: Callable[[str, int | None], None],
+    ) -> None:
+        self._spec, self._process, self._port = spec, process, port
+        self._leftovers, self._forget = leftovers, forget
+        self._first = psutil.Process(process.pid)
+        self._lines = Lines(on_line)
+        self._ended = threading.Event()
+        self._reader = threading.Thread(
+            target=self._read, name=f"output of {spec.name}", daemon=True
+        )
+        self._reader.start()
+        threading.Thread(target=self._watch, name=f"end of {spec.name}", daemon=True).start()
+
+    @property
+    def name(self) -> str:
+        """The spec's name."""
+        return self._spec.name
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Loopback and the port it was told to listen on.
+
+        Raises:
+            ExecutorError: its spec names no port.
+        """
+        if self._port is None:
+            raise ExecutorError(f"{self.name} listens on no port")
+        return "127.0.0.1", self._port
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        """Its exit status, 128 + the signal's number if one ended it; None after `timeout` s."""
+        if not self._ended.wait(timeout):
+            return None
+        status = self._process.wait()
+        return status if status >= 0 else 128 - status
+
+    def stop(self, grace: float) -> int:
+        """SIGTERM to the process itself, SIGKILL to all it started after `grace` seconds."""
+        self._process.send_signal(signal.SIGTERM)
+        if self.wait(grace) is None:
+            self._leftovers.kill(self.name, self._first)
+        status = self.wait()
+        assert status is not None  # noqa: S101  # without a timeout it waits
+        return status
+
+    def remove(self) -> None:
+        """Kill what still runs and forget it; its files are the caller's already."""
+        if not self._ended.is_set():
+            self._leftovers.kill(self.name, self._first)
+            self._ended.wait()
+        self._leftovers.forget(self.name)
+        self._forget(self.name, self._port)
+
+    def _read(self) -> None:
+        """The thread that delivers the lines."""
+        output = self._process.stdout
+        assert output is not None  # noqa: S101  # it is a pipe
+        if self._spec.isolated:
+            self._lines.say(
+                "berth: network isolation was asked for, but a plain process cannot be cut off "
+                "from the network; --executor docker does it"
+            )
+        while data := os.read(output.fileno(), 65536):
+            self._lines.feed(data)
+        self._lines.close()
+        output.close()
+
+    def _watch(self) -> None:
+        """The thread that waits for its end: as in a container, nothing outlives the first one."""
+        self._process.wait()
+        self._leftovers.kill(self.name)
+        self._reader.join(DRAIN_SECONDS)
+        if self._reader.is_alive():
+            _log.warning("%s: a process that it left keeps its output open", self.name)
+        self._ended.set()
+
+
+def _own_commands() -> Commands:
+    """This environment's console scripts."""
+    folder = Path(sys.executable).parent
+    return {"berth": {verb: [str(folder / verb)] for verb in ("train", "serve")}}
+
+
+def _environment(spec: ContainerSpec, port: int | None) -> dict[str, str]:
+    inherited = {name: value for name, value in os.environ.items() if not _SECRET.search(name)}
+    given = dict(IMAGE_ENVIRONMENT)
+    if spec.cpus is not None:
+        given |= {"OMP_NUM_THREADS": str(spec.cpus), "OMP_WAIT_POLICY": "PASSIVE"}
+    if not spec.gpus:
+        given["CUDA_VISIBLE_DEVICES"] = ""
+    path = os.pathsep.join([str(Path(sys.executable).parent), inherited.get("PATH", os.defpath)])
+    environment = inherited | {"PATH": path} | given | dict(spec.environment)
+    environment["SAGEMAKER_BASE_DIR"] = str(spec.base)
+    if port is not None:
+        environment["SAGEMAKER_BIND_TO_PORT"] = str(port)
+    return environment
