@@ -1,0 +1,20 @@
+"""Put on PYTHONPATH: no connection of this Python process leaves the machine.
+
+The engine's own networks are on this machine too; they are private ranges.
+"""
+
+import ipaddress
+import socket
+
+_connect = socket.socket.connect
+
+
+def _local_only(self, address):
+    if self.family != socket.AF_UNIX:
+        host = "127.0.0.1" if address[0] == "localhost" else address[0]
+        if not ipaddress.ip_address(host).is_loopback:
+            raise OSError(f"no connection may leave this machine: {address}")
+    return _connect(self, address)
+
+
+socket.socket.connect = _local_only
