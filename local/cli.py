@@ -1,0 +1,104 @@
+"""The `berth` command. A command's module is imported when it is called, so help is instant."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from local.errors import one_line, print_error
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a command lives (`module:attribute`, a function or a typer.Typer) and its help line."""
+
+    target: str
+    summary: str
+    panel: str
+
+
+DATA, JOBS, SERVING, MACHINE = "Data and image", "Jobs", "Serving", "The SageMaker of this machine"
+COMMANDS = {
+    "data": Entry("local.data:app", "Fetch, check and upload images: fetch, lint, upload.", DATA),
+    "push": Entry("local.push:push", "Push the image to ECR and print its URI by digest.", DATA),
+    "tune": Entry("local.tune:tune", "Search for the best hyperparameters.", JOBS),
+    "train": Entry("local.train:train", "Train a classifier and bring home what it left.", JOBS),
+    "jobs": Entry("local.jobs:jobs", "List jobs and endpoints.", JOBS),
+    "logs": Entry("local.logs:logs", "Show a job's or an endpoint's log.", JOBS),
+    "stop": Entry("local.stop:stop", "Stop a running job.", JOBS),
+    "report": Entry("local.report:report", "Look at what a job left.", JOBS),
+    "deploy": Entry("local.deploy:deploy", "Put a model behind an endpoint.", SERVING),
+    "invoke": Entry("local.invoke:invoke", "Send images to an endpoint.", SERVING),
+    "transform": Entry("local.transform:transform", "Predict a whole folder of images.", SERVING),
+    "delete": Entry(
+        "local.delete:delete", "Delete endpoints with all that belongs to them.", SERVING
+    ),
+    "up": Entry("local.switch:up", "Start it.", MACHINE),
+    "down": Entry("local.switch:down", "Stop it; what it knows is kept.", MACHINE),
+}
+
+
+class Commands(TyperGroup):
+    """The table of commands: names and summaries at once, the rest when one is called."""
+
+    def __init__(self, **settings: Any) -> None:
+        settings["commands"] = {
+            name: TyperCommand(name, help=entry.summary, rich_help_panel=entry.panel)
+            for name, entry in COMMANDS.items()
+        }
+        super().__init__(**settings)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command `args` names, loaded."""
+        name, _listed, rest = super().resolve_command(ctx, args)
+        return name, None if name is None else load(name), rest
+
+
+def load(name: str) -> Any:
+    """Import a command of the table."""
+    module, _, attribute = COMMANDS[name].target.partition(":")
+    found = getattr(import_module(module), attribute)
+    if isinstance(found, typer.Typer):
+        app = found
+    else:
+        app = typer.Typer(add_completion=False, rich_markup_mode="rich")
+        app.command(name)(found)
+    command = typer.main.get_command(app)
+    command.name = name
+    return command
+
+
+app = typer.Typer(cls=Commands, no_args_is_help=True, rich_markup_mode="rich")
+
+
+@app.callback()
+def berth() -> None:
+    """Train, tune and serve image classifiers, the same on this machine and on AWS."""
+
+
+def main(*words: str, arguments: Sequence[str] | None = None) -> int:
+    """Run `berth WORDS ARGUMENTS`; the exit status.
+
+    `words` make a module runnable alone: `python -m local.train` calls `main("train")`. An error a
+    user can put right is one red line on stderr and status 1; wrong usage is status 2; Ctrl-C 130.
+    """
+    given = [*words, *(sys.argv[1:] if arguments is None else arguments)]
+    try:
+        app(given, prog_name="berth")
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 1
+    except Exception as error:
+        line = one_line(error)
+        if line is None:
+            raise
+        print_error(f"berth: {line}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,304 @@
+"""Where requests go: the SageMaker on this machine, or AWS. Nobody else asks which."""
+
+import json
+import os
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from local.errors import UserError, code
+
+REPOSITORY = "berth"
+"""The ECR repository whose `latest` is used on AWS unless --image-uri says otherwise."""
+LOCAL_IMAGE = "berth:latest"
+LOCAL_REGION = "us-east-1"
+LOCAL_ACCOUNT = "123456789012"
+"""moto's account number."""
+LOCAL_KEY = "berth"
+"""Access key and secret of the local SageMaker, which checks neither."""
+LOCAL_ROLE = "berth"
+"""The IAM role made in the local IAM, so that requests carry a real ARN."""
+MADE_BY = {"berth:made-by": "berth"}
+"""The tag on everything this command makes, by which `berth delete --all` finds it."""
+ATTEMPTS = 10
+"""Tries of a request that was throttled or lost; SDK v3's own figure."""
+CONNECT_SECONDS = 10
+
+Where = Literal["local", "aws"]
+ExecutorName = Literal["auto", "docker", "process"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where requests go and in whose name.
+
+    Attributes:
+        where: `local` or `aws`.
+        url: the local SageMaker's URL; None on AWS, and when `plan` found none running.
+        region: AWS's name of the region.
+        account: the account's twelve digits.
+        role: ARN of the role jobs and endpoints assume; "" where `connect` was not asked for one.
+        bucket: name of the bucket data and results go to.
+        image_uri: the image.
+        tags: on everything made, `MADE_BY` among them.
+        plan: only show what would be sent.
+    """
+
+    where: Where
+    url: str | None
+    region: str
+    account: str
+    role: str
+    bucket: str
+    image_uri: str
+    tags: dict[str, str] = field(default_factory=dict)
+    plan: bool = False
+
+    def client(self, service: str) -> Any:
+        """A boto3 client of the service; the local one reads nothing of the user's AWS settings.
+
+        Raises:
+            UserError: `plan` found no local SageMaker to read from.
+        """
+        from botocore.config import Config
+
+        retries = {"mode": "standard", "total_max_attempts": ATTEMPTS}
+        if self.where == "aws":
+            config = Config(retries=retries, connect_timeout=CONNECT_SECONDS)
+            return self.session().client(service, config=config)
+        if self.url is None:
+            raise UserError("the local SageMaker is not running; start it with: berth up")
+        # A proxy meant for the internet must not come between this machine and itself.
+        config = Config(
+            retries=retries,
+            connect_timeout=CONNECT_SECONDS,
+            proxies={},
+            s3={"addressing_style": "path"},
+        )
+        return self.session().client(service, endpoint_url=self.url, config=config)
+
+    def session(self) -> Any:
+        """A boto3 session: the usual chain on AWS, dummy credentials and no files locally."""
+        import boto3
+
+        if self.where == "aws":
+            return boto3.Session(region_name=self.region)
+        return _local_session(self.region)
+
+    def tag_list(self) -> list[dict[str, str]]:
+        """The tags as requests carry them."""
+        return [{"Key": key, "Value": value} for key, value in self.tags.items()]
+
+    def environment(self) -> dict[str, str]:
+        """Variables that point any AWS SDK or the AWS CLI here; none on AWS."""
+        if self.url is None:
+            return {}
+        return {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ACCESS_KEY_ID": LOCAL_KEY,
+            "AWS_SECRET_ACCESS_KEY": LOCAL_KEY,
+            "AWS_DEFAULT_REGION": self.region,
+        }
+
+    def sdk(self) -> Any:
+        """SageMaker SDK v3's `sagemaker.core.resources`, set up to talk to this place.
+
+        The SDK takes its clients from the process's environment, so that is changed: for good, as
+        a command talks to one place. Its telemetry is off. Importing it takes some 2.5 s.
+        """
+        os.environ.update(self.environment())
+        if self.where == "local":
+            os.environ |= {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
+            os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
+            os.environ.pop("AWS_PROFILE", None)
+        os.environ.setdefault("AWS_DEFAULT_REGION", self.region)
+        os.environ.setdefault("SAGEMAKER_USER_CONFIG_OVERRIDE", _sdk_settings())
+        from sagemaker.core import resources
+
+        return resources
+
+    def ensure_bucket(self) -> None:
+        """Make the bucket, closed to the public, unless it is there; nothing when planning.
+
+        Raises:
+            UserError: the bucket belongs to somebody else.
+        """
+        from botocore.exceptions import ClientError
+
+        if self.plan:
+            return
+        s3 = self.client("s3")
+        try:
+            s3.head_bucket(Bucket=self.bucket)
+            return
+        except ClientError as error:
+            if code(error) in ("403", "AccessDenied"):
+                raise UserError(
+                    f"bucket {self.bucket}: this account may not use it; name another with --bucket"
+                ) from None
+            if code(error) not in ("404", "NoSuchBucket"):
+                raise
+        where = {"CreateBucketConfiguration": {"LocationConstraint": self.region}}
+        s3.create_bucket(Bucket=self.bucket, **({} if self.region == "us-east-1" else where))
+        s3.put_public_access_block(
+            Bucket=self.bucket,
+            PublicAccessBlockConfiguration={
+                "BlockPublicAcls": True,
+                "IgnorePublicAcls": True,
+                "BlockPublicPolicy": True,
+                "RestrictPublicBuckets": True,
+            },
+        )
+
+
+def connect(
+    *,
+    where: Where = "local",
+    image_uri: str | None = None,
+    role: str | None = None,
+    bucket: str | None = None,
+    region: str | None = None,
+    tags: dict[str, str] | None = None,
+    plan: bool = False,
+    executor: ExecutorName = "auto",
+    needs_role: bool = True,
+) -> Place:
+    """The place the options name; the local SageMaker is started when none runs.
+
+    With `plan` nothing is started and nothing is made.
+
+    Raises:
+        UserError: on AWS, no credentials, region or role; locally, another executor runs.
+    """
+    connector = _connect_local if where == "local" else _connect_aws
+    place = connector(region, plan, executor, role, needs_role)
+    return Place(
+        where=where,
+        url=place.url,
+        region=place.region,
+        account=place.account,
+        role=place.role,
+        bucket=bucket or f"berth-{place.region}-{place.account}",
+        image_uri=image_uri or place.image_uri,
+        tags=MADE_BY | (tags or {}),
+        plan=plan,
+    )
+
+
+def _connect_local(
+    region: str | None, plan: bool, executor: ExecutorName, role: str | None, needs_role: bool
+) -> Place:
+    region = region or LOCAL_REGION
+    url = _find_url(plan, executor)
+    arn = _role_arn(role or LOCAL_ROLE, "aws", LOCAL_ACCOUNT)
+    place = Place("local", url, region, LOCAL_ACCOUNT, arn, "", LOCAL_IMAGE)
+    if needs_role and not role and not plan:
+        _ensure_local_role(place)
+    return place
+
+
+def _find_url(plan: bool, executor: ExecutorName) -> str | None:
+    from local.emulator import daemon
+
+    address = daemon.running() if plan else daemon.up(executor=executor)
+    if address is None:
+        return None
+    if executor not in ("auto", address.executor):
+        raise UserError(
+            f"--executor {executor}: the local SageMaker runs with {address.executor}; "
+            "stop it first with: berth down"
+        )
+    return str(address.url)
+
+
+def _ensure_local_role(place: Place) -> None:
+    from botocore.exceptions import ClientError
+
+    trust = {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Principal": {"Service": "sagemaker.amazonaws.com"},
+                "Action": "sts:AssumeRole",
+            }
+        ],
+    }
+    try:
+        place.client("iam").create_role(
+            RoleName=LOCAL_ROLE, AssumeRolePolicyDocument=json.dumps(trust)
+        )
+    except ClientError as error:
+        if code(error) != "EntityAlreadyExists":
+            raise
+
+
+def _connect_aws(
+    region: str | None, plan: bool, _executor: ExecutorName, role: str | None, needs_role: bool
+) -> Place:
+    import boto3
+    from botocore.exceptions import NoCredentialsError, ProfileNotFound
+
+    try:
+        session = boto3.Session(region_name=region)
+    except ProfileNotFound as error:
+        raise UserError(f"AWS: {error}") from None
+    if session.region_name is None:
+        raise UserError("--region: none given, expected one such as eu-west-1 (or AWS_REGION)")
+    if needs_role and not role:
+        raise UserError(
+            "--role: none given, expected the ARN of an IAM role that SageMaker may assume "
+            "(or BERTH_ROLE)"
+        )
+    region = session.region_name
+    partition = session.get_partition_for_region(region)
+    if plan and role and role.startswith("arn:"):
+        account = role.split(":")[4]
+    else:
+        try:
+            account = session.client("sts").get_caller_identity()["Account"]
+        except NoCredentialsError:
+            raise UserError(
+                "AWS: no credentials found; sign in with `aws login` or `aws sso login`, "
+                "or set AWS_PROFILE"
+            ) from None
+    domain = "amazonaws.com.cn" if partition == "aws-cn" else "amazonaws.com"
+    image = f"{account}.dkr.ecr.{region}.{domain}/{REPOSITORY}:latest"
+    arn = _role_arn(role, partition, account) if role else ""
+    return Place("aws", None, region, account, arn, "", image)
+
+
+def _role_arn(role: str, partition: str, account: str) -> str:
+    return role if role.startswith("arn:") else f"arn:{partition}:iam::{account}:role/{role}"
+
+
+def _local_session(region: str) -> Any:
+    import boto3
+    import botocore.session
+
+    nothing = (None, None, os.devnull, None)
+    core = botocore.session.Session(
+        session_vars={
+            "profile": (None, None, None, None),
+            "config_file": nothing,
+            "credentials_file": nothing,
+        }
+    )
+    return boto3.Session(
+        aws_access_key_id=LOCAL_KEY,
+        aws_secret_access_key=LOCAL_KEY,
+        region_name=region,
+        botocore_session=core,
+    )
+
+
+def _sdk_settings() -> str:
+    """A settings file for the SDK that turns its telemetry off; its path."""
+    from local.emulator.home import Home
+
+    path = Home.find().path / "sagemaker-sdk.yaml"
+    settings = {
+        "SchemaVersion": "1.0",
+        "SageMaker": {"PythonSDK": {"Modules": {"TelemetryOptOut": True}}},
+    }
+    path.write_text(json.dumps(settings) + "\n", encoding="utf-8")
+    return str(path)
