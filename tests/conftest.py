@@ -12,7 +12,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 import pytest
@@ -20,7 +20,6 @@ from PIL import Image
 
 if TYPE_CHECKING:
     import docker
-
     from local.emulator.executors import Executor
     from local.emulator.executors.process import Commands
 
@@ -62,8 +61,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("docker") is None:
         return
     problem = docker_problem()
-    if problem is None:
-        return
+    if problem is not None:
+        _cannot(problem)
+
+
+def _cannot(problem: str) -> NoReturn:
+    """Skip a test that needs Docker; where Docker is required, fail it."""
     if os.environ.get("CI") == "true" or os.environ.get("BERTH_REQUIRE_DOCKER") == "1":
         pytest.fail(problem, pytrace=False)
     pytest.skip(problem)
@@ -102,6 +105,12 @@ def toy_commands() -> "Commands":
 @pytest.fixture(scope="session")
 def toy_image(engine: "docker.DockerClient", toy_uri: str) -> str:
     """`toy_uri`, built; only for tests marked `docker`."""
+    import docker
+
+    try:
+        engine.images.get(BASE_IMAGE)
+    except docker.errors.ImageNotFound:
+        _cannot(f"the Docker engine has no image {BASE_IMAGE}; run docker/base-image.sh")
     engine.images.build(path=str(TOY), tag=toy_uri, buildargs={"BASE_IMAGE": BASE_IMAGE}, rm=True)
     return toy_uri
 

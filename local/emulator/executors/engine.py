@@ -1,0 +1,94 @@
+"""The Docker engine: how it is reached, what its errors mean, which local image a URI names."""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import requests
+
+import docker
+from local.emulator.executors import ExecutorError, ImageMissing
+
+TIMEOUT = 120
+"""Seconds the engine has for one answer: a busy disk makes creating a container slow."""
+
+_ECR = re.compile(r"^\d{12}\.dkr\.ecr(-fips)?\.[a-z0-9-]+\.amazonaws\.com(\.cn)?/(?P<rest>.+)$")
+
+
+def connect(timeout: float = TIMEOUT) -> Any:
+    """A client of the engine that `docker` itself would use: `DOCKER_HOST`, else its context.
+
+    Args:
+        timeout: seconds for each answer.
+
+    Raises:
+        ExecutorError: none answers.
+    """
+    try:
+        if os.environ.get("DOCKER_HOST"):
+            return docker.from_env(timeout=timeout)
+        return docker.DockerClient.from_context(timeout=timeout)
+    except (docker.errors.DockerException, requests.RequestException, OSError) as error:
+        where = os.environ.get("DOCKER_HOST", "its usual socket")
+        raise ExecutorError(
+            f"no Docker engine answers at {where} ({_cause(error)}); start one, or use "
+            "--executor process"
+        ) from None
+
+
+@contextmanager
+def answers() -> Iterator[None]:
+    """Turn what the SDK raises into an ExecutorError of one line."""
+    try:
+        yield
+    except docker.errors.APIError as error:
+        raise ExecutorError(f"Docker refused: {explanation(error)}") from None
+    except (docker.errors.DockerException, requests.RequestException, OSError) as error:
+        raise ExecutorError(f"the Docker engine went away: {_cause(error)}") from None
+
+
+def explanation(error: Any) -> str:
+    """What the engine says of an APIError, in one line."""
+    return " ".join(str(error.explanation or error).split())
+
+
+def find_image(client: Any, image: str) -> str:
+    """What the engine calls the image of a URI; it is never pulled.
+
+    A URI of ECR whose image was not pulled from there or pushed to it means the local image of the
+    same repository and tag: the one that `berth push` would push. A digest may also be the id of a
+    local image.
+
+    Raises:
+        ImageMissing: it is not on this machine.
+        ExecutorError: the engine does not answer.
+    """
+    names = [image]
+    registry = _ECR.match(image)
+    if registry:
+        names.append(registry["rest"])
+    _, _, digest = image.partition("@")
+    if digest:
+        names.append(digest)
+    with answers():
+        for name in names:
+            try:
+                return str(client.images.get(name).id)
+            except docker.errors.NotFound:
+                continue
+            except docker.errors.APIError as error:
+                if error.status_code != 400:
+                    raise
+                raise ImageMissing(f"{image!r} is no image's name: {explanation(error)}") from None
+    raise ImageMissing(
+        f"image {image} is not on this machine; build it (make build) or docker pull it"
+    )
+
+
+def _cause(error: BaseException) -> str:
+    """The innermost reason, in one line: the SDK wraps it several times over."""
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__ or error
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,69 @@
+"""Files that a container wrote as root, given to the person whose folder they lie in."""
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import requests
+
+import docker
+
+_SCRIPT = """
+import os, sys
+owner, top = [int(part) for part in sys.argv[1].split(":")], sys.argv[2]
+for folder, folders, files in os.walk(top):
+    for name in [".", *folders, *files]:
+        os.chown(os.path.join(folder, name), *owner, follow_symlinks=False)
+"""
+"""`chown -hR` for an image that has Python but no chown."""
+
+_log = logging.getLogger(__name__)
+
+
+def hand_back(
+    client: Any, image: str, folder: Path, owner: tuple[int, int], labels: dict[str, str]
+) -> None:
+    """Make `owner` (uid, gid) own everything in `folder`; nothing happens where that is so already.
+
+    A short-lived container of the image, with these labels, does it as root, without a network. That it fails is
+    logged: whoever comes next says which file it could not touch.
+    """
+    if not _others_own(folder, owner[0]):
+        return
+    arguments = [f"{owner[0]}:{owner[1]}", "/handed"]
+    tried = []
+    for words in (["chown", "-hR"], ["python3", "-c", _SCRIPT], ["python", "-c", _SCRIPT]):
+        try:
+            client.containers.run(
+                image,
+                [*words[1:], *arguments],
+                entrypoint=words[:1],
+                mounts=[docker.types.Mount("/handed", str(folder), type="bind")],
+                user="0:0",
+                labels=labels,
+                network_mode="none",
+                remove=True,
+            )
+            return
+        except (docker.errors.DockerException, requests.RequestException, OSError) as error:
+            tried.append(f"{words[0]}: {error}")
+    _log.warning("files in %s belong to another user: %s", folder, "; ".join(tried))
+
+
+def _others_own(folder: Path, uid: int) -> bool:
+    """Whether anything in the folder, itself included, is not this user's or cannot be seen."""
+    try:
+        if folder.lstat().st_uid != uid:
+            return True
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.stat(follow_symlinks=False).st_uid != uid:
+                    return True
+                if entry.is_dir(follow_symlinks=False) and _others_own(Path(entry), uid):
+                    return True
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
