@@ -6,7 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import docker
+from docker.errors import APIError, NotFound
+from docker.types import DeviceRequest, Mount
+
 from local.emulator.executors import Container, ContainerSpec, ExecutorError
 from local.emulator.executors.engine import answers, connect, find_image
 from local.emulator.executors.leftovers import home_id
@@ -83,7 +85,7 @@ class DockerExecutor:
         try:
             for network in self._client.networks.list(names=[f"^{self._full(name)}$"]):
                 network.remove()
-        except docker.errors.NotFound:
+        except NotFound:
             pass
         except Exception as error:
             _log.warning("network %s was not removed: %s", name, error)
@@ -135,9 +137,9 @@ class DockerExecutor:
         """Remove a container, running or not, and hand its files back."""
         try:
             container.remove(force=True, v=True)
-        except docker.errors.NotFound:
+        except NotFound:
             pass
-        except docker.errors.APIError as error:
+        except APIError as error:
             if error.status_code != 409:  # somebody else is removing it already
                 raise
         hand_back(self._client, image, base, self._owner, self._labels("hand back", base))
@@ -175,7 +177,7 @@ class DockerExecutor:
         if not spec.gpus:
             environment.setdefault("NVIDIA_VISIBLE_DEVICES", "void")
         elif "nvidia" in self._engine.get("Runtimes", {}):
-            everything = docker.types.DeviceRequest(count=-1, capabilities=[["gpu"]])
+            everything = DeviceRequest(count=-1, capabilities=[["gpu"]])
             options["device_requests"] = [everything]
         return options | self._networking(spec)
 
@@ -335,13 +337,11 @@ def _needs_own_network(spec: ContainerSpec) -> bool:
 
 
 def _mounts(spec: ContainerSpec) -> list[Any]:
-    mounts = [docker.types.Mount("/opt/ml", str(spec.base), type="bind")]
+    mounts = [Mount("/opt/ml", str(spec.base), type="bind")]
     for part in spec.read_only:
         folder = spec.base / part
         folder.mkdir(parents=True, exist_ok=True)
-        mounts.append(
-            docker.types.Mount(f"/opt/ml/{part}", str(folder), type="bind", read_only=True)
-        )
+        mounts.append(Mount(f"/opt/ml/{part}", str(folder), type="bind", read_only=True))
     return mounts
 
 

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import requests
+from docker.client import DockerClient
+from docker.errors import APIError, DockerException, NotFound
 
-import docker
 from local.emulator.executors import ExecutorError, ImageMissing
 
 TIMEOUT = 120
@@ -28,9 +29,9 @@ def connect(timeout: float = TIMEOUT) -> Any:
     """
     try:
         if os.environ.get("DOCKER_HOST"):
-            return docker.from_env(timeout=timeout)
-        return docker.DockerClient.from_context(timeout=timeout)
-    except (docker.errors.DockerException, requests.RequestException, OSError) as error:
+            return DockerClient.from_env(timeout=timeout)
+        return DockerClient.from_context(timeout=timeout)
+    except (DockerException, requests.RequestException, OSError) as error:
         where = os.environ.get("DOCKER_HOST", "its usual socket")
         raise ExecutorError(
             f"no Docker engine answers at {where} ({_cause(error)}); start one, or use "
@@ -43,9 +44,9 @@ def answers() -> Iterator[None]:
     """Turn what the SDK raises into an ExecutorError of one line."""
     try:
         yield
-    except docker.errors.APIError as error:
+    except APIError as error:
         raise ExecutorError(f"Docker refused: {explanation(error)}") from None
-    except (docker.errors.DockerException, requests.RequestException, OSError) as error:
+    except (DockerException, requests.RequestException, OSError) as error:
         raise ExecutorError(f"the Docker engine went away: {_cause(error)}") from None
 
 
@@ -76,9 +77,9 @@ def find_image(client: Any, image: str) -> str:
         for name in names:
             try:
                 return str(client.images.get(name).id)
-            except docker.errors.NotFound:
+            except NotFound:
                 continue
-            except docker.errors.APIError as error:
+            except APIError as error:
                 if error.status_code != 400:
                     raise
                 raise ImageMissing(f"{image!r} is no image's name: {explanation(error)}") from None

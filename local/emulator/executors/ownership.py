@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import requests
-
-import docker
+from docker.errors import DockerException
+from docker.types import Mount
 
 _SCRIPT = """
 import os, sys
@@ -26,8 +26,8 @@ def hand_back(
 ) -> None:
     """Make `owner` (uid, gid) own everything in `folder`; nothing happens where that is so already.
 
-    A short-lived container of the image, with these labels, does it as root, without a network. That it fails is
-    logged: whoever comes next says which file it could not touch.
+    A short-lived container of the image, with these labels, does it as root, without a network.
+    That it fails is logged: whoever comes next says which file it could not touch.
     """
     if not _others_own(folder, owner[0]):
         return
@@ -39,14 +39,14 @@ def hand_back(
                 image,
                 [*words[1:], *arguments],
                 entrypoint=words[:1],
-                mounts=[docker.types.Mount("/handed", str(folder), type="bind")],
+                mounts=[Mount("/handed", str(folder), type="bind")],
                 user="0:0",
                 labels=labels,
                 network_mode="none",
                 remove=True,
             )
             return
-        except (docker.errors.DockerException, requests.RequestException, OSError) as error:
+        except (DockerException, requests.RequestException, OSError) as error:
             tried.append(f"{words[0]}: {error}")
     _log.warning("files in %s belong to another user: %s", folder, "; ".join(tried))
 
