@@ -53,8 +53,10 @@ class Place:
     tags: dict[str, str] = field(default_factory=dict)
     plan: bool = False
 
-    def client(self, service: str) -> Any:
+    def client(self, service: str, connections: int = 10) -> Any:
         """A boto3 client of the service; the local one reads nothing of the user's AWS settings.
+
+        `connections` are kept open at most: as many as threads share the client.
 
         Raises:
             UserError: `plan` found no local SageMaker to read from.
@@ -63,7 +65,11 @@ class Place:
 
         retries = {"mode": "standard", "total_max_attempts": ATTEMPTS}
         if self.where == "aws":
-            config = Config(retries=retries, connect_timeout=CONNECT_SECONDS)
+            config = Config(
+                retries=retries,
+                connect_timeout=CONNECT_SECONDS,
+                max_pool_connections=connections,
+            )
             return self.session().client(service, config=config)
         if self.url is None:
             raise UserError("the local SageMaker is not running; start it with: berth up")
@@ -71,6 +77,7 @@ class Place:
         config = Config(
             retries=retries,
             connect_timeout=CONNECT_SECONDS,
+            max_pool_connections=connections,
             proxies={},
             s3={"addressing_style": "path"},
         )
