@@ -1,0 +1,59 @@
+"""Batch transform jobs."""
+
+from local.emulator.context import Context
+from local.emulator.operations.answering import (
+    Answer,
+    Operation,
+    Request,
+    check_free,
+    find,
+    taken,
+)
+from local.emulator.operations.listing import Listing
+from local.emulator.rules import check_transform
+from local.emulator.store import Exists, Kind
+
+KIND = Kind.TRANSFORM_JOB
+
+
+def create(context: Context, request: Request) -> Answer:
+    """CreateTransformJob."""
+    name = request["TransformJobName"]
+    check_free(context, KIND, name)
+    check_transform(request, context)
+    try:
+        return {"TransformJobArn": context.transform.create(request).arn}
+    except Exists:
+        raise taken(context, KIND, name) from None
+
+
+def describe(context: Context, request: Request) -> Answer:
+    """DescribeTransformJob."""
+    return find(context, KIND, request["TransformJobName"]).body
+
+
+def stop(context: Context, request: Request) -> Answer:
+    """StopTransformJob."""
+    context.transform.stop(find(context, KIND, request["TransformJobName"]).name)
+    return None
+
+
+OPERATIONS: dict[str, Operation] = {
+    "CreateTransformJob": create,
+    "DescribeTransformJob": describe,
+    "StopTransformJob": stop,
+    "ListTransformJobs": Listing(
+        KIND,
+        "TransformJob",
+        "TransformJobSummaries",
+        (
+            "TransformJobName",
+            "TransformJobArn",
+            "CreationTime",
+            "TransformEndTime",
+            "LastModifiedTime",
+            "TransformJobStatus",
+            "FailureReason",
+        ),
+    ),
+}

@@ -1,0 +1,229 @@
+"""A request's JSON against SageMaker's own model: types, names, lengths, patterns, enums, ranges.
+
+botocore's client checks only types, names and presence; AWS checks the rest when a request
+arrives, and says what it found in the words used here.
+"""
+
+import json
+import math
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from functools import cache
+from typing import Any
+
+from local.emulator.errors import ServiceError, invalid
+
+SHOWN = 256
+"""Characters of a wrong value a message repeats."""
+
+LISTED = 20
+"""As many allowed values as a message names; of more it names the nearest."""
+
+INTEGERS = {"integer": 31, "long": 63}
+"""Bits of the whole numbers of the API."""
+
+SPACES = "\\u0020\\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000"
+"""Unicode's category Z, which `re` has no name for."""
+
+
+def parse(shape: Any, body: bytes) -> dict[str, Any]:
+    """The request in `body`: timestamps as datetimes, members that are null left out.
+
+    Raises:
+        ServiceError: `SerializationException` for what is no JSON object or has a wrong type,
+            `ValidationException` that names every member that breaks a constraint.
+    """
+    try:
+        value = json.loads(body or b"{}")
+    except ValueError as error:
+        raise _unreadable(f"The request's body is no JSON: {error}.") from None
+    if not isinstance(value, dict):
+        raise _unreadable(f"The request's body is a JSON {_kind(value)}; expected an object.")
+    if shape is None:
+        return {}
+    reader = _Reader()
+    request: dict[str, Any] = reader.read(shape, value, "")
+    if reader.problems:
+        count = len(reader.problems)
+        raise invalid(
+            f"{count} validation error{'s' * (count > 1)} detected: " + "; ".join(reader.problems)
+        )
+    return request
+
+
+class _Reader:
+    """Walks a value along its shape and collects every broken constraint."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+
+    def read(self, shape: Any, value: Any, path: str) -> Any:
+        reading: Callable[[Any, Any, str], Any] = getattr(self, f"_read_{shape.type_name}")
+        return reading(shape, value, path)
+
+    def _broken(self, path: str, value: object, constraint: str) -> None:
+        self.problems.append(
+            f"Value '{_shown(value)}' at '{path}' failed to satisfy constraint: {constraint}"
+        )
+
+    def _read_structure(self, shape: Any, value: Any, path: str) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise _wrong_type(path, value, "a structure")
+        result = {}
+        for name, item in value.items():
+            member = shape.members.get(name)
+            if member is None:
+                near = get_close_matches(name, shape.members, 1)
+                meant = f"; did you mean {near[0]}?" if near else ""
+                place = f"'{path}'" if path else "the request"
+                self.problems.append(f"Unknown member '{name}' in {place}{meant}")
+            elif item is not None:
+                result[name] = self.read(member, item, _join(path, name))
+        for name in shape.required_members:
+            if name not in result:
+                self.problems.append(
+                    f"Value null at '{_join(path, name)}' failed to satisfy constraint: "
+                    "Member must not be null"
+                )
+        return result
+
+    def _read_list(self, shape: Any, value: Any, path: str) -> list[Any]:
+        if not isinstance(value, list):
+            raise _wrong_type(path, value, "a list")
+        for constraint in _length(shape, len(value)):
+            self._broken(path, value, constraint)
+        return [
+            self.read(shape.member, item, f"{path}.{number}.member")
+            for number, item in enumerate(value, 1)
+        ]
+
+    def _read_map(self, shape: Any, value: Any, path: str) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise _wrong_type(path, value, "a map")
+        for constraint in _length(shape, len(value)):
+            self._broken(path, value, constraint)
+        for key, item in value.items():
+            if not isinstance(item, str) and shape.value.type_name == "string":
+                raise _wrong_type(f"{path}.{key}", item, "a string")
+            for part, what, text in (("key", shape.key, key), ("value", shape.value, item)):
+                if broken := list(_text_constraints(what, text)):
+                    self._broken(
+                        path,
+                        f"{{{key}={item}}}",
+                        f"Map {part} must satisfy constraint: [{', '.join(broken)}]",
+                    )
+        return dict(value)
+
+    def _read_string(self, shape: Any, value: Any, path: str) -> str:
+        if not isinstance(value, str):
+            raise _wrong_type(path, value, "a string")
+        for constraint in _text_constraints(shape, value):
+            self._broken(path, value, constraint)
+        return value
+
+    def _read_boolean(self, _shape: Any, value: Any, path: str) -> bool:
+        if not isinstance(value, bool):
+            raise _wrong_type(path, value, "a boolean")
+        return value
+
+    def _read_integer(self, shape: Any, value: Any, path: str) -> int:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise _wrong_type(path, value, "a whole number")
+        if not -(2 ** INTEGERS[shape.type_name]) <= value < 2 ** INTEGERS[shape.type_name]:
+            raise _wrong_type(path, value, f"a whole number of {INTEGERS[shape.type_name]} bits")
+        self._check_range(shape, value, path)
+        return value
+
+    _read_long = _read_integer
+
+    def _read_float(self, shape: Any, value: Any, path: str) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise _wrong_type(path, value, "a number")
+        if not math.isfinite(value):
+            raise _wrong_type(path, value, "a finite number")
+        self._check_range(shape, value, path)
+        return float(value)
+
+    _read_double = _read_float
+
+    def _read_timestamp(self, _shape: Any, value: Any, path: str) -> datetime:
+        try:
+            if isinstance(value, bool):
+                raise TypeError
+            if isinstance(value, int | float):
+                return datetime.fromtimestamp(value, UTC)
+            moment = datetime.fromisoformat(value)
+        except (TypeError, ValueError, OverflowError, OSError):
+            raise _wrong_type(path, value, "a time as seconds since 1970 or ISO 8601") from None
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+    def _check_range(self, shape: Any, value: float, path: str) -> None:
+        low, high = shape.metadata.get("min"), shape.metadata.get("max")
+        if high is not None and value > high:
+            self._broken(path, value, f"Member must have value less than or equal to {high}")
+        if low is not None and value < low:
+            self._broken(path, value, f"Member must have value greater than or equal to {low}")
+
+
+def _text_constraints(shape: Any, value: str) -> list[str]:
+    broken = _length(shape, len(value))
+    if allowed := shape.metadata.get("enum"):
+        if value not in allowed:
+            broken.append(f"Member must satisfy enum value set: [{_choices(value, allowed)}]")
+    elif pattern := shape.metadata.get("pattern"):
+        here = pattern.startswith("(https|s3)://") and value.startswith("file:///")
+        if not here and not _compiled(pattern).fullmatch(value):
+            broken.append(f"Member must satisfy regular expression pattern: {pattern}")
+    return broken
+
+
+def _length(shape: Any, length: int) -> list[str]:
+    low, high = shape.metadata.get("min"), shape.metadata.get("max")
+    broken = []
+    if high is not None and length > high:
+        broken.append(f"Member must have length less than or equal to {high}")
+    if low is not None and length < low:
+        broken.append(f"Member must have length greater than or equal to {low}")
+    return broken
+
+
+def _choices(value: str, allowed: list[str]) -> str:
+    if len(allowed) <= LISTED:
+        return ", ".join(allowed)
+    near = get_close_matches(value, allowed, 5, cutoff=0) or allowed[:5]
+    return f"{', '.join(near)}, and {len(allowed) - len(near)} more"
+
+
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """The model's pattern, which is Java's: a whole match, and Unicode's categories by name."""
+    for name, ours in ((r"\p{L}", r"\w"), (r"\p{N}", ""), (r"\p{Z}", SPACES)):
+        pattern = pattern.replace(name, ours)
+    return re.compile(pattern.replace(r"\p{Alnum}", "a-zA-Z0-9"))
+
+
+def _join(path: str, name: str) -> str:
+    name = name[:1].lower() + name[1:]
+    return f"{path}.{name}" if path else name
+
+
+def _shown(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    return text if len(text) <= SHOWN else text[:SHOWN] + "…"
+
+
+def _kind(value: object) -> str:
+    kinds = {str: "string", bool: "boolean", int: "number", float: "number", list: "list"}
+    return "null" if value is None else kinds.get(type(value), "object")
+
+
+def _unreadable(message: str) -> ServiceError:
+    return ServiceError("SerializationException", message)
+
+
+def _wrong_type(path: str, value: object, expected: str) -> ServiceError:
+    return _unreadable(
+        f"'{path}' is the {_kind(value)} '{_shown(value)}' in the request; expected {expected}."
+    )

@@ -1,0 +1,52 @@
+"""Looking into a request by the path of a field."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from local.emulator.errors import ServiceError, invalid
+
+ABSENT = object()
+
+
+def value_at(request: Mapping[str, Any], path: str) -> Any:
+    """The value at `A.B.C`; `ABSENT` when some part is not there."""
+    value: Any = request
+    for name in path.split("."):
+        if not isinstance(value, Mapping) or name not in value:
+            return ABSENT
+        value = value[name]
+    return value
+
+
+def refuse_present(request: Mapping[str, Any], paths: Mapping[str, str], where: str = "") -> None:
+    """Refuse what this local SageMaker does not do.
+
+    Args:
+        request: the request, or a part of it.
+        paths: a field's path → what to do instead.
+        where: what precedes the paths in the message.
+
+    Raises:
+        ServiceError: one of the fields is there (and not False or empty).
+    """
+    for path, instead in paths.items():
+        value = value_at(request, path)
+        if value is not ABSENT and value not in (False, [], {}):
+            raise unsupported(where + path, instead)
+
+
+def unsupported(field: str, instead: str) -> ServiceError:
+    """The error for what AWS offers and the local SageMaker does not."""
+    return invalid(f"{field} is not supported by the local SageMaker; {instead}.")
+
+
+def check_unique(field: str, names: Iterable[str]) -> None:
+    """Make sure no name comes twice.
+
+    Raises:
+        ServiceError: one does.
+    """
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise invalid(f"{field} holds '{twice[0]}' more than once; expected unique names.")

@@ -1,0 +1,30 @@
+"""SageMaker's own description of its API, as botocore carries it."""
+
+from functools import cache
+from typing import Any
+
+from local.emulator.errors import ServiceError
+
+
+@cache
+def service_model() -> Any:
+    """botocore's `ServiceModel` of SageMaker, read once (a tenth of a second)."""
+    import botocore.session
+
+    return botocore.session.get_session().get_service_model("sagemaker")
+
+
+def operation_model(name: str) -> Any:
+    """One operation's `OperationModel`.
+
+    Raises:
+        ServiceError: SageMaker has no such operation.
+    """
+    from botocore.model import OperationNotFoundError
+
+    try:
+        return service_model().operation_model(name)
+    except OperationNotFoundError:
+        raise ServiceError(
+            "UnknownOperationException", f"{name!r} is no operation of SageMaker's API."
+        ) from None
