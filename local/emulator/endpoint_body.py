@@ -1,0 +1,143 @@
+"""What DescribeEndpoint shows, and what an endpoint must keep to be started again."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from local.emulator.fleet import Fleet
+from local.emulator.variants import Variant
+
+REASON = 1024
+"""Characters a FailureReason may have."""
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """One endpoint configuration put to work, as it was read: later changes do not matter.
+
+    Attributes:
+        config: the endpoint configuration's name.
+        variants: what is run.
+        capture: its DataCaptureConfig.
+        asynchronous: its AsyncInferenceConfig.
+    """
+
+    config: str
+    variants: list[Variant]
+    capture: dict[str, Any] | None
+    asynchronous: dict[str, Any] | None
+
+    @classmethod
+    def of(cls, config: dict[str, Any], variants: list[Variant]) -> "Deployment":
+        """The deployment of an endpoint configuration."""
+        return cls(
+            config["EndpointConfigName"],
+            variants,
+            config.get("DataCaptureConfig"),
+            config.get("AsyncInferenceConfig"),
+        )
+
+    @classmethod
+    def load(cls, kept: dict[str, Any]) -> "Deployment":
+        """What `dump` gave."""
+        return cls(
+            kept["config"],
+            [Variant(**one) for one in kept["variants"]],
+            kept["capture"],
+            kept["asynchronous"],
+        )
+
+    def dump(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "config": self.config,
+            "variants": [vars(one) for one in self.variants],
+            "capture": self.capture,
+            "asynchronous": self.asynchronous,
+        }
+
+
+def variant_summaries(fleet: Fleet, since: datetime) -> list[dict[str, Any]]:
+    """`ProductionVariants` of an endpoint whose containers run.
+
+    Args:
+        fleet: the containers.
+        since: when the images were resolved.
+    """
+    summaries = []
+    for variant in fleet.variants:
+        summary = {
+            "VariantName": variant.name,
+            "DeployedImages": _images(variant, since),
+            "CurrentWeight": variant.weight,
+            "DesiredWeight": variant.weight,
+            "CurrentInstanceCount": fleet.serving(variant.name),
+            "DesiredInstanceCount": variant.count,
+        }
+        if variant.serverless:
+            summary |= {
+                "CurrentServerlessConfig": variant.serverless,
+                "DesiredServerlessConfig": variant.serverless,
+            }
+        summaries.append(summary)
+    return summaries
+
+
+def pending_summary(deployment: Deployment, since: datetime) -> dict[str, Any]:
+    """`PendingDeploymentSummary` while a new fleet comes up."""
+    variants = []
+    for variant in deployment.variants:
+        summary: dict[str, Any] = {
+            "VariantName": variant.name,
+            "DeployedImages": _images(variant, since),
+            "CurrentWeight": 0.0,
+            "DesiredWeight": variant.weight,
+            "CurrentInstanceCount": 0,
+            "DesiredInstanceCount": variant.count,
+            "VariantStatus": [{"Status": "Creating", "StartTime": since}],
+        }
+        if variant.instance_type:
+            summary["InstanceType"] = variant.instance_type
+        if variant.serverless:
+            summary["DesiredServerlessConfig"] = variant.serverless
+        variants.append(summary)
+    return {
+        "EndpointConfigName": deployment.config,
+        "ProductionVariants": variants,
+        "StartTime": since,
+    }
+
+
+def describe_config(body: dict[str, Any], deployment: Deployment) -> None:
+    """Show which configuration an endpoint runs."""
+    body["EndpointConfigName"] = deployment.config
+    for name in ("DataCaptureConfig", "AsyncInferenceConfig"):
+        body.pop(name, None)
+    if deployment.capture is not None:
+        enabled = deployment.capture.get("EnableCapture", True)
+        body["DataCaptureConfig"] = {
+            "EnableCapture": enabled,
+            "CaptureStatus": "Started" if enabled else "Stopped",
+            "CurrentSamplingPercentage": deployment.capture["InitialSamplingPercentage"],
+            "DestinationS3Uri": deployment.capture["DestinationS3Uri"],
+            "KmsKeyId": deployment.capture.get("KmsKeyId", ""),
+        }
+    if deployment.asynchronous is not None:
+        body["AsyncInferenceConfig"] = deployment.asynchronous
+
+
+def set_reason(body: dict[str, Any], reason: str | None) -> None:
+    """Set or clear the FailureReason."""
+    body.pop("FailureReason", None)
+    if reason is not None:
+        body["FailureReason"] = reason[:REASON]
+
+
+def _images(variant: Variant, since: datetime) -> list[dict[str, Any]]:
+    return [
+        {
+            "SpecifiedImage": variant.image,
+            "ResolvedImage": variant.image,
+            "ResolutionTime": since,
+        }
+    ]

@@ -1,0 +1,238 @@
+"""One serving container: started, asked /ping, watched, started again when it dies, stopped."""
+
+import contextlib
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import urllib3
+
+from local.emulator.context import LogStream
+from local.emulator.executors import Container, ContainerSpec, Executor, ExecutorError
+
+PORT = 8080
+"""Where a serving container listens."""
+WORDS = 12
+"""How many of a container's last lines are kept for messages."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long things may take, in seconds.
+
+    Attributes:
+        ping: an answer to /ping, from the container contract.
+        first_poll: between a new container's first two pings; it doubles up to `poll`.
+        poll: the longest between two pings of a container that starts.
+        watch: between two pings of one that serves; SageMaker's own interval.
+        misses: pings in a row that may fail before it counts as dead.
+        backoff: before the first restart; doubles up to `max_backoff`.
+        max_backoff: the longest wait before a restart.
+        grace: from SIGTERM to SIGKILL.
+        drain: how long requests in flight may go on before their container is stopped.
+    """
+
+    ping: float = 2
+    first_poll: float = 0.02
+    poll: float = 0.5
+    watch: float = 5
+    misses: int = 3
+    backoff: float = 0.5
+    max_backoff: float = 60
+    grace: float = 30
+    drain: float = 65
+
+
+class InstanceFailed(Exception):
+    """A container did not become ready; one line with its own last words."""
+
+
+class Instance:
+    """One serving container.
+
+    Attributes:
+        serving: whether it answers; requests go only to one that does.
+        in_flight: requests it works on now; changed by the fleet, under its lock.
+        pool: kept connections to it.
+    """
+
+    def __init__(
+        self,
+        executor: Executor,
+        spec: ContainerSpec,
+        log: LogStream,
+        *,
+        start_timeout: float,
+        timing: Timing,
+        on_change: Callable[[], None],
+    ) -> None:
+        """Nothing runs yet.
+
+        Args:
+            executor: what runs the container.
+            spec: the container; its port must be given.
+            log: where its lines go.
+            start_timeout: seconds until /ping must answer 200.
+            timing: every other interval.
+            on_change: called after `serving` changed while it is watched.
+        """
+        self.serving = False
+        self.in_flight = 0
+        self.pool = urllib3.HTTPConnectionPool("127.0.0.1", PORT)
+        self._executor, self._spec, self._log = executor, spec, log
+        self._start_timeout, self._timing, self._on_change = start_timeout, timing, on_change
+        self._lines: deque[str] = deque(maxlen=WORDS)
+        self._container: Container | None = None
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._watcher: threading.Thread | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether its container has not ended."""
+        container = self._container
+        if container is None:
+            return False
+        with contextlib.suppress(ExecutorError):
+            return container.wait(0) is None
+        return False
+
+    def last_words(self) -> str:
+        """Its last lines, in one."""
+        return " | ".join(line.strip() for line in self._lines if line.strip())
+
+    def start(self) -> None:
+        """Start the container, wait until it answers /ping, then watch over it.
+
+        Raises:
+            InstanceFailed: it ended, or did not answer in time, or was stopped meanwhile.
+        """
+        self._start_once()
+        self._watcher = threading.Thread(
+            target=self._watch, name=f"watch {self._spec.name}", daemon=True
+        )
+        self._watcher.start()
+
+    def abandon(self) -> None:
+        """End a wait in `start`; `stop` is still to be called. From any thread."""
+        self._stopping.set()
+
+    def stop(self) -> None:
+        """SIGTERM, SIGKILL after the grace, forget it. Returns when it is gone."""
+        self._stopping.set()
+        self.serving = False
+        with self._lock:
+            container, self._container = self._container, None
+        if container is not None:
+            with contextlib.suppress(ExecutorError):
+                container.stop(self._timing.grace)
+            with contextlib.suppress(ExecutorError):
+                container.remove()
+        if self._watcher is not None:
+            self._watcher.join()
+        self.pool.close()
+        self._log.close()
+
+    def _start_once(self) -> None:
+        with self._lock:
+            if self._stopping.is_set():
+                raise InstanceFailed("it was stopped")
+            try:
+                container = self._executor.start(self._spec, self._heard)
+            except ExecutorError as error:
+                raise InstanceFailed(str(error)) from None
+            self._container = container
+        host, port = container.address
+        self.pool.close()
+        self.pool = urllib3.HTTPConnectionPool(host, port, maxsize=64, retries=False)
+        self._wait_ready(container)
+        self.serving = True
+
+    def _wait_ready(self, container: Container) -> None:
+        deadline = time.monotonic() + self._start_timeout
+        pause = self._timing.first_poll
+        answer = "nothing answered"
+        while time.monotonic() < deadline:
+            status = self._status_of(container, pause)
+            if self._stopping.is_set():
+                raise InstanceFailed("it was stopped")
+            if status is not None:
+                raise InstanceFailed(f"it ended with {status} before it answered")
+            answer = self._ping()
+            if not answer:
+                return
+            pause = min(pause * 2, self._timing.poll)
+        raise InstanceFailed(f"{answer} within {self._start_timeout:g} seconds")
+
+    def _status_of(self, container: Container, timeout: float) -> str | None:
+        """What a person is told of an ended container; None while it runs."""
+        try:
+            status = container.wait(timeout)
+        except ExecutorError as error:
+            return str(error)
+        return None if status is None else f"status {status}"
+
+    def _ping(self) -> str:
+        """What is wrong with /ping's answer; empty when it is 200."""
+        try:
+            answer = self.pool.request("GET", "/ping", timeout=self._timing.ping, retries=False)
+        except urllib3.exceptions.TimeoutError:
+            return f"/ping did not answer in {self._timing.ping:g} seconds"
+        except urllib3.exceptions.HTTPError:
+            return "nothing answered /ping"
+        return "" if answer.status == 200 else f"/ping answered {answer.status}"
+
+    def _watch(self) -> None:
+        misses = 0
+        while not self._stopping.is_set():
+            container = self._container
+            if container is None:
+                return
+            status = self._status_of(container, self._timing.watch)
+            if self._stopping.is_set():
+                return
+            if status is None:
+                trouble = self._ping()
+                misses = misses + 1 if trouble else 0
+                if misses < self._timing.misses:
+                    continue
+                reason = f"{trouble}, {misses} times in a row"
+            else:
+                reason = f"the container ended with {status}"
+            misses = 0
+            self._revive(reason)
+
+    def _revive(self, reason: str) -> None:
+        """Start a dead container again, with longer and longer waits, until it serves."""
+        self.serving = False
+        self._note(f"{reason}; starting it again")
+        self._on_change()
+        pause = self._timing.backoff
+        while not self._stopping.wait(pause):
+            with self._lock:
+                container, self._container = self._container, None
+            if container is not None:
+                with contextlib.suppress(ExecutorError):
+                    container.remove()
+            try:
+                self._start_once()
+            except InstanceFailed as error:
+                pause = min(pause * 2, self._timing.max_backoff)
+                if not self._stopping.is_set():
+                    self._note(f"{error}; trying again in {pause:g} seconds")
+                continue
+            self._note("it serves again")
+            self._on_change()
+            return
+
+    def _heard(self, line: str) -> None:
+        self._lines.append(line)
+        self._log.write(line)
+
+    def _note(self, text: str) -> None:
+        """A line of our own in the log, marked as SageMaker marks its own."""
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
+        self._log.write(f"{now}:[sagemaker logs]: {text}")
