@@ -104,7 +104,7 @@ class Common:
         )
 
 
-def _options(
+def common_options(
     *,
     where: Where = "local",
     image_uri: ImageUri = None,
@@ -115,6 +115,7 @@ def _options(
     plan: Plan = False,
     executor: Executor = "auto",
 ) -> Common:
+    """The shared options, as one value."""
     return Common(
         where=where,
         image_uri=image_uri,
@@ -127,22 +128,39 @@ def _options(
     )
 
 
-def with_common(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the shared options, as a `Common` in its first argument."""
-    own = list(inspect.signature(command).parameters.values())[1:]
-    own = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
-    shared = list(inspect.signature(_options).parameters.values())
+def with_options(
+    *groups: Callable[..., Any],
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of some groups.
 
-    @functools.wraps(command)
-    def called(**values: Any) -> None:
-        common = _options(**{p.name: values.pop(p.name) for p in shared})
-        command(common, **values)
+    A group is a function whose keyword-only parameters are options; what it returns becomes the
+    command's argument: the first group's the first, and so on.
+    """
 
-    called.__signature__ = inspect.Signature(own + shared)
-    hints = get_type_hints(command, include_extras=True)
-    called.__annotations__ = {p.name: hints.get(p.name, p.annotation) for p in own + shared}
-    del called.__wrapped__
-    return called
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = list(inspect.signature(command).parameters.values())[len(groups) :]
+        own = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
+        shared = [list(inspect.signature(group).parameters.values()) for group in groups]
+
+        @functools.wraps(command)
+        def called(**values: Any) -> None:
+            made = [
+                group(**{parameter.name: values.pop(parameter.name) for parameter in parameters})
+                for group, parameters in zip(groups, shared, strict=True)
+            ]
+            command(*made, **values)
+
+        every = [*own, *(parameter for parameters in shared for parameter in parameters)]
+        hints = get_type_hints(command, include_extras=True)
+        called.__signature__ = inspect.Signature(every)  # type: ignore[attr-defined]
+        called.__annotations__ = {p.name: hints.get(p.name, p.annotation) for p in every}
+        del called.__wrapped__
+        return called
+
+    return decorate
+
+
+with_common = with_options(common_options)
 
 
 def pairs(given: "list[str] | tuple[str, ...]", option: str) -> dict[str, str]:

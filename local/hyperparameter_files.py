@@ -1,0 +1,94 @@
+"""Hyperparameters in JSON and YAML files: what `tune` leaves and `train` takes."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from local.errors import UserError
+from local.requests.tuning import Range
+
+
+@dataclass(frozen=True)
+class SearchFile:
+    """A search as a file: `ranges`, and optionally fixed `hyperparameters`."""
+
+    ranges: tuple[Range, ...]
+    hyperparameters: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_hyperparameters(path: Path) -> dict[str, str]:
+    """A map of names to values, or a file that holds one as `hyperparameters` (`best.json`).
+
+    Raises:
+        UserError: the file is not there or holds something else.
+    """
+    content = _read(path)
+    return _texts(content.get("hyperparameters", content), path)
+
+
+def read_search(path: Path) -> SearchFile:
+    """`ranges`: each name with `low:high:log` (as --range takes it) or a list of values.
+
+    Raises:
+        UserError: the file is not there or holds something else.
+    """
+    content = _read(path)
+    unknown = content.keys() - {"ranges", "hyperparameters"}
+    if unknown or not isinstance(content.get("ranges"), dict):
+        found = ", ".join(map(str, content)) or "nothing"
+        raise UserError(f"{path}: found {found}, expected ranges (and hyperparameters)")
+    ranges = []
+    for name, given in content["ranges"].items():
+        if isinstance(given, list):
+            if len(given) < 2:
+                raise UserError(f"{path}: {name}: found {given}, expected two values or more")
+            ranges.append(Range(str(name), "categorical", values=tuple(map(_text, given))))
+        else:
+            ranges.append(Range.parse(f"{name}={given}"))
+    return SearchFile(tuple(ranges), _texts(content.get("hyperparameters") or {}, path))
+
+
+def write_best(folder: Path, best: Mapping[str, Any]) -> tuple[Path, Path]:
+    """Write `best.json` and `best.yaml`; `best` holds `hyperparameters` and where they come from.
+
+    Returns:
+        Both paths.
+    """
+    import yaml
+
+    folder.mkdir(parents=True, exist_ok=True)
+    as_json, as_yaml = folder / "best.json", folder / "best.yaml"
+    as_json.write_text(json.dumps(best, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    as_yaml.write_text(
+        yaml.safe_dump(dict(best), sort_keys=False, allow_unicode=True), encoding="utf-8"
+    )
+    return as_json, as_yaml
+
+
+def _read(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))  # JSON is YAML
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        line = " ".join(str(error).split())
+        raise UserError(f"{path}: neither JSON nor YAML: {line}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: found {type(content).__name__}, expected names with values")
+    return content
+
+
+def _texts(content: Any, path: Path) -> dict[str, str]:
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: hyperparameters: expected names with values")
+    return {str(name): _text(value) for name, value in content.items()}
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
