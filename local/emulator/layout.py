@@ -1,0 +1,212 @@
+"""The `/opt/ml` tree a training container finds: folders and configuration files."""
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+MOUNT = PurePosixPath("/opt/ml")
+WRITABLE = ("model", "output", "output/data", "checkpoints")
+"""What the container writes; anyone may, as the image's user has a number of its own. The home
+around it is closed to others."""
+DEFAULT_PATHS = {
+    "CheckpointConfig": "/opt/ml/checkpoints",
+    "DebugHookConfig": "/opt/ml/output/tensors",
+    "TensorBoardOutputConfig": "/opt/ml/output/tensorboard",
+    "ProfilerConfig": "/opt/ml/output/profiler",
+}
+"""Where each configuration's files lie when its LocalPath does not say otherwise: AWS's folders,
+which smdebug looks in too."""
+GROUP = "homogeneousCluster"
+"""The instance group's name in a job that names none."""
+
+
+class BadPath(Exception):
+    """A LocalPath that is not below /opt/ml; one line that names the field."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """One host of a job: its name on the job's network, instance type and group."""
+
+    name: str
+    instance_type: str
+    group: str
+
+
+def hosts_of(request: dict[str, Any]) -> list[Host]:
+    """The hosts a CreateTrainingJob request asks for, `algo-1` first."""
+    resources = request.get("ResourceConfig", {})
+    groups = resources.get("InstanceGroups") or [
+        {
+            "InstanceGroupName": GROUP,
+            "InstanceType": resources.get("InstanceType", "ml.m5.large"),
+            "InstanceCount": resources.get("InstanceCount", 1),
+        }
+    ]
+    kinds = [
+        (group["InstanceType"], group["InstanceGroupName"])
+        for group in groups
+        for _ in range(group["InstanceCount"])
+    ]
+    return [Host(f"algo-{n}", kind, group) for n, (kind, group) in enumerate(kinds, start=1)]
+
+
+def local_path(request: dict[str, Any], field: str) -> PurePosixPath | None:
+    """Where below /opt/ml the files of `field` (a key of DEFAULT_PATHS) lie; None if not asked for.
+
+    Raises:
+        BadPath: it lies elsewhere: nothing else of the container is on this machine.
+    """
+    config = request.get(field)
+    if not config:
+        return None
+    if field == "ProfilerConfig":
+        asked = config.get("ProfilingParameters", {}).get("LocalPath")
+    else:
+        asked = config.get("LocalPath")
+    path = PurePosixPath(os.path.normpath(asked or DEFAULT_PATHS[field]))
+    if MOUNT not in path.parents:
+        raise BadPath(f"{field}.LocalPath: found {asked}, expected a folder below {MOUNT}")
+    relative = path.relative_to(MOUNT)
+    if relative.parts[0] in {"input", "model"} or str(relative) in {"output", "output/data"}:
+        raise BadPath(f"{field}.LocalPath: found {asked}, which has another meaning to SageMaker")
+    return relative
+
+
+@dataclass(frozen=True)
+class Tree:
+    """One host's `/opt/ml`, a folder of this machine.
+
+    Attributes:
+        base: the folder.
+        seen_as: what the container calls it: `/opt/ml`, or `base` itself for a plain process.
+        interface: the network interface its peers reach it by.
+    """
+
+    base: Path
+    seen_as: PurePosixPath = MOUNT
+    interface: str = "eth0"
+
+    @property
+    def data(self) -> Path:
+        """The channels' folders lie in it."""
+        return self.base / "input" / "data"
+
+    @property
+    def model(self) -> Path:
+        """What becomes `model.tar.gz`."""
+        return self.base / "model"
+
+    @property
+    def output(self) -> Path:
+        """`failure` and what becomes `output.tar.gz`."""
+        return self.base / "output"
+
+    def make(self, request: dict[str, Any], host: Host, hosts: list[Host]) -> None:
+        """Make the folders and write the configuration; what is there stays, but for the latter."""
+        config = self.base / "input" / "config"
+        for folder in (config, self.data):
+            folder.mkdir(parents=True, exist_ok=True)
+        for name in WRITABLE:
+            (self.base / name).mkdir(parents=True, exist_ok=True)
+            (self.base / name).chmod(0o777)
+        self.base.chmod(0o777)
+        for name, value in self._files(request, host, hosts).items():
+            (config / f"{name}.json").write_text(json.dumps(value, indent=2), encoding="utf-8")
+        for field in DEFAULT_PATHS:
+            path = local_path(request, field)
+            if path is not None:
+                (self.base / path).mkdir(parents=True, exist_ok=True)
+                (self.base / path).chmod(0o777)
+
+    def clear_outputs(self, kept: PurePosixPath | None) -> None:
+        """Empty what the container wrote, as a new instance would find it.
+
+        `kept` is a folder, relative to the base, that stays: the checkpoints.
+        """
+        for name in ("model", "output", "checkpoints"):
+            _remove(self.base / name, None if kept is None else self.base / kept)
+
+    def clear_input(self) -> None:
+        """Remove the channels' files: links, mostly, but as many as the data set has."""
+        _remove(self.data)
+
+    def clear(self) -> None:
+        """Remove everything but the configuration."""
+        for path in self.base.glob("*"):
+            if path.name == "input":
+                self.clear_input()
+            else:
+                _remove(path)
+
+    def failure(self, length: int) -> str:
+        """The first `length` characters of what the container says of its failure, if anything."""
+        path = self.output / "failure"
+        if self.output.is_symlink() or path.is_symlink() or not path.is_file():
+            return ""
+        with path.open(encoding="utf-8", errors="replace") as file:
+            return file.read(length)
+
+    def _files(self, request: dict[str, Any], host: Host, hosts: list[Host]) -> dict[str, Any]:
+        files: dict[str, Any] = {
+            "hyperparameters": request.get("HyperParameters", {}),
+            "inputdataconfig": {
+                channel["ChannelName"]: _channel(channel, request)
+                for channel in request.get("InputDataConfig", [])
+            },
+            "resourceconfig": self._resources(host, hosts),
+        }
+        for field in DEFAULT_PATHS:
+            path = local_path(request, field)
+            if path is None:
+                continue
+            files[field.lower()] = dict(request[field])
+            if field != "ProfilerConfig":  # its LocalPath, if any, is one of its parameters
+                files[field.lower()]["LocalPath"] = str(self.seen_as / path)
+        return files
+
+    def _resources(self, host: Host, hosts: list[Host]) -> dict[str, Any]:
+        groups = {peer.group: peer.instance_type for peer in hosts}
+        return {
+            "current_host": host.name,
+            "current_instance_type": host.instance_type,
+            "current_group_name": host.group,
+            "hosts": sorted(peer.name for peer in hosts),
+            "instance_groups": [
+                {
+                    "instance_group_name": group,
+                    "instance_type": kind,
+                    "hosts": sorted(peer.name for peer in hosts if peer.group == group),
+                }
+                for group, kind in groups.items()
+            ],
+            "network_interface_name": self.interface,
+        }
+
+
+def _channel(channel: dict[str, Any], request: dict[str, Any]) -> dict[str, str]:
+    source = channel["DataSource"].get("S3DataSource", {})
+    mode = channel.get("InputMode") or request["AlgorithmSpecification"]["TrainingInputMode"]
+    config = {
+        "TrainingInputMode": mode,
+        "S3DistributionType": source.get("S3DataDistributionType", "FullyReplicated"),
+        "RecordWrapperType": channel.get("RecordWrapperType", "None"),
+    }
+    for field in ("ContentType", "CompressionType"):
+        if field in channel:
+            config[field] = channel[field]
+    return config
+
+
+def _remove(path: Path, kept: Path | None = None) -> None:
+    """Remove a file or folder, never through a link; `kept` below it, and its parents, stay."""
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    elif kept is not None and path in kept.parents:
+        for child in path.iterdir():
+            _remove(child, kept)
+    elif path.exists() and path != kept:
+        shutil.rmtree(path)

@@ -1,0 +1,141 @@
+"""What a job's log lines measure, by the metric definitions of its request."""
+
+import json
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import regex
+
+LONGEST_LINE = 8192
+"""Characters of a line that are searched: a metric stands in a line a person could read."""
+PATIENCE = 0.25
+"""Seconds a regular expression may search one line. Those that are read from left to right need
+microseconds; one that needs longer backtracks without end, and is used no more in this job."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A measured value.
+
+    Attributes:
+        name: as the metric definition names it.
+        value: finite or not: what the container printed.
+        timestamp: when the line came, UTC seconds.
+    """
+
+    name: str
+    value: float
+    timestamp: float
+
+
+def read_metrics(path: Path) -> list[Metric]:
+    """Every metric kept in a file, in order; none without it, and none from a line cut short."""
+    if not path.exists():
+        return []
+    metrics = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            metrics.append(Metric(**json.loads(line)))
+        except (ValueError, TypeError):
+            _log.warning("%s: a line that is no metric: %.80r", path, line)
+    return metrics
+
+
+class MetricWatch:
+    """Searches lines and keeps what it finds, in memory and in `path`, a JSON object a line.
+
+    Args:
+        definitions: `MetricDefinitions` of the request.
+        path: the file; what it holds already comes first.
+        say: told, in one line, of a definition that cannot be used.
+    """
+
+    def __init__(
+        self, definitions: list[dict[str, str]], path: Path, say: Callable[[str], None]
+    ) -> None:
+        self._names = [definition["Name"] for definition in definitions]
+        self._say = say
+        self._lock = threading.Lock()
+        self._metrics = read_metrics(path)
+        self._published = len(self._metrics)
+        self._patterns: dict[str, regex.Pattern[str]] = {}
+        for definition in definitions:
+            try:
+                self._patterns[definition["Name"]] = regex.compile(definition["Regex"])
+            except regex.error as error:
+                say(f"metric {definition['Name']}: its regular expression is not used: {error}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("a", encoding="utf-8", buffering=1)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def read(self, line: str) -> None:
+        """Search a line, each definition in all of it; from any thread."""
+        now = time.time()
+        for name, pattern in list(self._patterns.items()):
+            for value in self._values(name, pattern, line[:LONGEST_LINE]):
+                self._keep(Metric(name, value, now))
+
+    def every(self) -> list[Metric]:
+        """What was found so far, in order."""
+        with self._lock:
+            return list(self._metrics)
+
+    def unpublished(self) -> list[Metric]:
+        """What was found since this was called last."""
+        with self._lock:
+            new = self._metrics[self._published :]
+            self._published = len(self._metrics)
+        return new
+
+    def final(self) -> list[dict[str, Any]]:
+        """`FinalMetricDataList`: each metric's last finite value, in the definitions' order."""
+        last = {metric.name: metric for metric in self.every() if math.isfinite(metric.value)}
+        return [
+            {
+                "MetricName": name,
+                "Value": last[name].value,
+                "Timestamp": datetime.fromtimestamp(last[name].timestamp, UTC),
+            }
+            for name in self._names
+            if name in last
+        ]
+
+    def _values(self, name: str, pattern: "regex.Pattern[str]", line: str) -> list[float]:
+        try:
+            # `concurrent` lets the server's other threads go on meanwhile.
+            found = list(pattern.finditer(line, timeout=PATIENCE, concurrent=True))
+        except TimeoutError:
+            self._patterns.pop(name, None)
+            self._say(
+                f"metric {name}: its regular expression took over {PATIENCE} s on one line and is "
+                "used no more; make it match without backtracking"
+            )
+            return []
+        values = []
+        for match in found:
+            text = match.group(1) if pattern.groups else match.group()
+            try:
+                values.append(float(text))
+            except (TypeError, ValueError):
+                continue
+        return values
+
+    def _keep(self, metric: Metric) -> None:
+        with self._lock:
+            self._metrics.append(metric)
+            try:
+                self._file.write(json.dumps(asdict(metric)) + "\n")
+            except (OSError, ValueError) as error:
+                _log.warning("%s: a metric was not kept: %s", self._file.name, error)

@@ -1,0 +1,163 @@
+"""What DescribeTrainingJob answers, from the request on to the last transition."""
+
+import math
+from datetime import UTC, datetime
+from typing import Any
+
+from local.emulator.location import Location
+
+DAY_SECONDS = 86_400
+"""MaxRuntimeInSeconds when the request names none (API reference, StoppingCondition)."""
+REASON_LENGTH = 1024
+"""Characters of a FailureReason (API reference)."""
+MESSAGES = {
+    "Starting": "Starting the training job",
+    "Pending": "Training job waiting for capacity",
+    "Downloading": "Downloading input data",
+    "Training": "Training image download completed. Training in progress.",
+    "Uploading": "Uploading generated training model",
+    "Stopping": "Stopping the training job",
+    "Completed": "Training job completed",
+    "Stopped": "Training job stopped",
+    "MaxRuntimeExceeded": "Training job runtime exceeded MaxRuntimeInSeconds provided",
+    "MaxWaitTimeExceeded": "Training job wait time exceeded MaxWaitTimeInSeconds provided",
+}
+"""AWS's words for each secondary status."""
+ENDED = {"Completed", "Failed", "Stopped"}
+"""The TrainingJobStatus values no job leaves."""
+_ECHOED = (
+    "HyperParameters",
+    "AlgorithmSpecification",
+    "RoleArn",
+    "InputDataConfig",
+    "OutputDataConfig",
+    "ResourceConfig",
+    "VpcConfig",
+    "StoppingCondition",
+    "CheckpointConfig",
+    "DebugHookConfig",
+    "ExperimentConfig",
+    "DebugRuleConfigurations",
+    "TensorBoardOutputConfig",
+    "ProfilerConfig",
+    "ProfilerRuleConfigurations",
+    "Environment",
+    "RetryStrategy",
+    "RemoteDebugConfig",
+    "InfraCheckConfig",
+)
+_NOT_WORKING = {"Starting", "Pending", "Interrupted"}
+
+Body = dict[str, Any]
+
+
+def new_body(request: dict[str, Any], arn: str, tuning_job_arn: str | None, now: datetime) -> Body:
+    """The answer right after CreateTrainingJob."""
+    body: Body = {
+        "TrainingJobName": request["TrainingJobName"],
+        "TrainingJobArn": arn,
+        "TrainingJobStatus": "InProgress",
+        "SecondaryStatus": "Starting",
+        "ModelArtifacts": {"S3ModelArtifacts": str(model_location(request))},
+        "CreationTime": now,
+        "LastModifiedTime": now,
+        "EnableNetworkIsolation": request.get("EnableNetworkIsolation", False),
+        "EnableInterContainerTrafficEncryption": request.get(
+            "EnableInterContainerTrafficEncryption", False
+        ),
+        "EnableManagedSpotTraining": request.get("EnableManagedSpotTraining", False),
+        "ProfilingStatus": _profiling(request),
+        "SecondaryStatusTransitions": [],
+    }
+    if tuning_job_arn is not None:
+        body["TuningJobArn"] = tuning_job_arn
+    body.update({field: request[field] for field in _ECHOED if field in request})
+    body["StoppingCondition"] = {
+        "MaxRuntimeInSeconds": DAY_SECONDS,
+        **request.get("StoppingCondition", {}),
+    }
+    enter(body, "Starting", now)
+    return body
+
+
+def output_location(request: dict[str, Any]) -> Location:
+    """`<S3OutputPath>/<job>/output`, where the archives go.
+
+    Raises:
+        BadLocation: the path is no S3 URI.
+    """
+    place = Location.parse(request["OutputDataConfig"]["S3OutputPath"])
+    return place / str(request["TrainingJobName"]) / "output"
+
+
+def model_location(request: dict[str, Any]) -> Location:
+    """`…/output/model.tar.gz`, or `…/output/model/` for a model that is not to be compressed.
+
+    Raises:
+        BadLocation: the output path is no S3 URI.
+    """
+    plain = request["OutputDataConfig"].get("CompressionType") == "NONE"
+    return output_location(request) / ("model/" if plain else "model.tar.gz")
+
+
+def enter(body: Body, status: str, now: datetime, message: str | None = None) -> None:
+    """The next secondary status; the one before ends. Entered again, it only changes its message.
+
+    `message` defaults to AWS's words.
+    """
+    said = message or MESSAGES.get(status, "")
+    transitions = body["SecondaryStatusTransitions"]
+    if transitions and transitions[-1]["Status"] == status:
+        transitions[-1]["StatusMessage"] = said
+    else:
+        if transitions:
+            transitions[-1].setdefault("EndTime", now)
+        transitions.append({"Status": status, "StartTime": now, "StatusMessage": said})
+    body["SecondaryStatus"] = status
+    if status == "Stopping":
+        body["TrainingJobStatus"] = "Stopping"
+    if status == "Downloading":
+        body.setdefault("TrainingStartTime", now)
+
+
+def end(body: Body, status: str, secondary: str, now: datetime, reason: str | None = None) -> None:
+    """The last transition: TrainingJobStatus and secondary status, times, FailureReason."""
+    enter(body, secondary, now, reason)
+    body["SecondaryStatusTransitions"][-1]["EndTime"] = now
+    body["TrainingJobStatus"] = status
+    if reason is not None:
+        body["FailureReason"] = reason[:REASON_LENGTH]
+    started = body.get("TrainingStartTime")
+    if started is not None:
+        body["TrainingEndTime"] = now
+        whole = (now - started).total_seconds()
+        body["TrainingTimeInSeconds"] = math.ceil(whole)
+        body["BillableTimeInSeconds"] = math.ceil(whole - _idle_seconds(body, started))
+
+
+def seconds_in(body: Body, status: str, now: datetime) -> float:
+    """How long the job has been in a secondary status, all its visits together."""
+    seconds = 0.0
+    for visit in body["SecondaryStatusTransitions"]:
+        if visit["Status"] == status:
+            seconds += (visit.get("EndTime", now) - visit["StartTime"]).total_seconds()
+    return seconds
+
+
+def utc_now() -> datetime:
+    """Now."""
+    return datetime.now(UTC)
+
+
+def _idle_seconds(body: Body, started: datetime) -> float:
+    """The time after the first start that the job held no machine: it is not billed."""
+    seconds = 0.0
+    for visit in body["SecondaryStatusTransitions"]:
+        if visit["Status"] in _NOT_WORKING and visit["StartTime"] > started:
+            seconds += (visit["EndTime"] - visit["StartTime"]).total_seconds()
+    return seconds
+
+
+def _profiling(request: dict[str, Any]) -> str:
+    config = request.get("ProfilerConfig")
+    return "Disabled" if not config or config.get("DisableProfiler", False) else "Enabled"
