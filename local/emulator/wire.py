@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from werkzeug import Request, Response
 
-from local.emulator.answers import serialise
+from local.emulator.answer_model import serialise
 from local.emulator.context import Context
 from local.emulator.errors import ServiceError
 from local.emulator.executors import ExecutorError, ImageMissing
 from local.emulator.operations import OPERATIONS
-from local.emulator.requests import parse
+from local.emulator.request_model import parse
 from local.emulator.service_model import operation_model
 
 if TYPE_CHECKING:

@@ -11,4 +11,4 @@ OPERATIONS: dict[str, Operation] = {
     **transform.OPERATIONS,
     **tags.OPERATIONS,
 }
-"""Each takes the context and the request as `requests.parse` gave it, and gives the answer."""
+"""Each takes the context and the request as `request_model.parse` gave it, and gives the answer."""
