@@ -1,0 +1,120 @@
+"""Images for training: fetched, checked, and brought to S3.
+
+berth data fetch digits photos
+berth data lint photos
+berth data upload photos
+"""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from local import plan
+from local.errors import UserError
+from local.options import Common, with_common
+from local.upload import WORKERS, look, send
+
+NEEDED = ("numpy", "PIL", "simplejpeg")
+"""What the container's data commands import, which comes with the extra `image`."""
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="Fetch, check and upload images."
+)
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    help="Write a data set as a folder of images: digits, cifar10, dogs, or a folder of yours.",
+)
+def fetch(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="digits, cifar10, dogs or folder")],
+    dest: Annotated[Path, typer.Argument(help="the folder to make")],
+) -> None:
+    """Write a data set; further options are its own: `--archive`, `--from`, `--seed`, …"""
+    raise typer.Exit(_container("container.data.sources", [name, str(dest), *context.args]))
+
+
+@app.command(help="Look at every image: damage, duplicates between splits, empty classes.")
+def lint(
+    folder: Annotated[Path, typer.Argument(help="train/ validation/ test/, or class folders")],
+    as_json: Annotated[bool, typer.Option("--json", help="print the findings as JSON")] = False,
+) -> None:
+    """Check a folder; exit status 1 when something was found."""
+    flags = ["--json"] if as_json else []
+    raise typer.Exit(_container("container.data.lint", [str(folder), *flags]))
+
+
+@app.command(help="Bring a folder to S3, what is there already left alone; prints its S3 URI.")
+@with_common
+def upload(
+    common: Common,
+    folder: Annotated[Path, typer.Argument(help="the folder")],
+    prefix: Annotated[
+        str | None, typer.Option(help="S3 prefix in the bucket [default: data/FOLDER'S NAME]")
+    ] = None,
+    delete: Annotated[
+        bool, typer.Option("--delete", help="remove objects below the prefix the folder lacks")
+    ] = False,
+    check: Annotated[
+        bool, typer.Option("--lint/--no-lint", help="check the images before sending them")
+    ] = True,
+    kms_key: Annotated[str | None, typer.Option(help="KMS key that encrypts the objects")] = None,
+    parallel: Annotated[int, typer.Option(min=1, max=256, help="uploads at once")] = WORKERS,
+) -> None:
+    """Send a folder's files; sent again, only what changed goes."""
+    console = Console()
+    files = look(folder)
+    place = common.connect(needs_role=False)
+    where = tidy(prefix) if prefix is not None else f"data/{folder.resolve().name}/"
+    uri = f"s3://{place.bucket}/{where}"
+    if place.plan:
+        plan.show(place, requests(place.bucket, where, delete=delete), console)
+        console.print(f"{len(files.paths):,} files, {files.size:,} bytes, to {uri}")
+        return
+    if check and _container("container.data.lint", [str(folder)]):
+        raise UserError(f"{folder}: see above; put it right, or upload it as it is with --no-lint")
+    place.ensure_bucket()
+    s3 = place.client("s3", connections=parallel)
+    done = send(s3, files, place.bucket, where, kms_key=kms_key, delete=delete, workers=parallel)
+    said = f"{done.sent:,} files sent ({done.bytes:,} bytes), {done.unchanged:,} there already"
+    if done.extra:
+        what = "removed" if delete else "not in the folder (--delete removes them)"
+        said += f", {len(done.extra):,} {what}"
+    Console(stderr=True).print(said, highlight=False)
+    console.print(uri, soft_wrap=True, highlight=False)
+
+
+def tidy(prefix: str) -> str:
+    """A prefix that ends with one slash and begins with none; "" for the bucket's root."""
+    bare = prefix.strip("/")
+    return f"{bare}/" if bare else ""
+
+
+def requests(bucket: str, prefix: str, *, delete: bool = False) -> list[tuple[str, dict[str, str]]]:
+    """What an upload sends, for `--plan`: one request stands for all files."""
+    every = {"Bucket": bucket, "Key": f"{prefix}*"}
+    sent = [("CreateBucket", {"Bucket": bucket}), ("PutObject", every)]
+    return [*sent, ("DeleteObject", every)] if delete else sent
+
+
+def _container(module: str, arguments: Sequence[str]) -> int:
+    """Run one of the container's own commands in this environment; its exit status."""
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        raise UserError(
+            f"{', '.join(missing)}: not installed, needed for this: pip install berth[image]"
+        )
+    return subprocess.run([sys.executable, "-m", module, *arguments], check=False).returncode
+
+
+if __name__ == "__main__":
+    from local.cli import main
+
+    sys.exit(main("data"))

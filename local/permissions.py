@@ -1,0 +1,329 @@
+"""The IAM permissions requests need: derived from the requests, as policies ready to paste.
+
+Two parties need permissions: whoever sends the requests, and the execution role that the job's or
+endpoint's instances have.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Request = tuple[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What sending one operation takes.
+
+    Attributes:
+        service: IAM's prefix.
+        resource: the resource's part of the ARN, with a member of the request in braces; `*` where
+            IAM knows no resource for it.
+        also: further actions on the same resource, which following and cleaning up need.
+        logs: the log group the follower reads.
+    """
+
+    service: str
+    resource: str
+    also: tuple[str, ...] = ()
+    logs: str | None = None
+
+
+OPERATIONS: Mapping[str, Operation] = {
+    "CreateTrainingJob": Operation(
+        "sagemaker",
+        "training-job/{TrainingJobName}",
+        ("DescribeTrainingJob", "StopTrainingJob"),
+        "/aws/sagemaker/TrainingJobs",
+    ),
+    "CreateHyperParameterTuningJob": Operation(
+        "sagemaker",
+        "hyper-parameter-tuning-job/{HyperParameterTuningJobName}",
+        (
+            "DescribeHyperParameterTuningJob",
+            "StopHyperParameterTuningJob",
+            "ListTrainingJobsForHyperParameterTuningJob",
+        ),
+        "/aws/sagemaker/TrainingJobs",
+    ),
+    "CreateTransformJob": Operation(
+        "sagemaker",
+        "transform-job/{TransformJobName}",
+        ("DescribeTransformJob", "StopTransformJob"),
+        "/aws/sagemaker/TransformJobs",
+    ),
+    "CreateModel": Operation("sagemaker", "model/{ModelName}", ("DescribeModel", "DeleteModel")),
+    "CreateEndpointConfig": Operation(
+        "sagemaker",
+        "endpoint-config/{EndpointConfigName}",
+        ("DescribeEndpointConfig", "DeleteEndpointConfig"),
+    ),
+    "CreateEndpoint": Operation(
+        "sagemaker",
+        "endpoint/{EndpointName}",
+        ("DescribeEndpoint", "DeleteEndpoint"),
+        "/aws/sagemaker/Endpoints/{EndpointName}",
+    ),
+    "UpdateEndpoint": Operation(
+        "sagemaker",
+        "endpoint/{EndpointName}",
+        ("DescribeEndpoint",),
+        "/aws/sagemaker/Endpoints/{EndpointName}",
+    ),
+    "InvokeEndpoint": Operation("sagemaker", "endpoint/{EndpointName}", ("DescribeEndpoint",)),
+    "RegisterScalableTarget": Operation("application-autoscaling", "*"),
+    "PutScalingPolicy": Operation("application-autoscaling", "*"),
+    "CreateSchedule": Operation(
+        "scheduler", "schedule/default/{Name}", ("UpdateSchedule", "DeleteSchedule")
+    ),
+    "CreateRepository": Operation(
+        "ecr",
+        "repository/{repositoryName}",
+        (
+            "DescribeRepositories",
+            "BatchCheckLayerAvailability",
+            "InitiateLayerUpload",
+            "UploadLayerPart",
+            "CompleteLayerUpload",
+            "PutImage",
+            "BatchGetImage",
+            "GetDownloadUrlForLayer",
+        ),
+    ),
+    "PutLifecyclePolicy": Operation("ecr", "repository/{repositoryName}"),
+    "AddTags": Operation("sagemaker", "*"),
+    "StopTrainingJob": Operation("sagemaker", "training-job/{TrainingJobName}"),
+    "StopHyperParameterTuningJob": Operation(
+        "sagemaker", "hyper-parameter-tuning-job/{HyperParameterTuningJobName}"
+    ),
+    "StopTransformJob": Operation("sagemaker", "transform-job/{TransformJobName}"),
+    "DeleteModel": Operation("sagemaker", "model/{ModelName}"),
+    "DeleteEndpointConfig": Operation("sagemaker", "endpoint-config/{EndpointConfigName}"),
+    "DeleteEndpoint": Operation("sagemaker", "endpoint/{EndpointName}", ("DescribeEndpoint",)),
+    "DeleteSchedule": Operation("scheduler", "schedule/default/{Name}"),
+}
+"""What the scripts send. `CreateBucket`, `PutObject` and `DeleteObject` are treated apart."""
+
+S3_OPERATIONS = ("CreateBucket", "PutObject", "DeleteObject")
+
+_ECR_IMAGE = re.compile(r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[^.]+)\.[^/]+/(?P<name>[^:@]+)")
+_S3 = re.compile(r"s3://(?P<bucket>[^/]+)/?(?P<key>.*)")
+
+
+class _Policy:
+    """Actions gathered so that each service and resource stands in one statement."""
+
+    def __init__(self) -> None:
+        self._statements: dict[tuple[str, tuple[str, ...], str], set[str]] = {}
+
+    def add(
+        self, actions: Iterable[str], *resources: str, condition: dict[str, Any] | None = None
+    ) -> None:
+        for action in actions:
+            key = (action.partition(":")[0], resources, json.dumps(condition))
+            self._statements.setdefault(key, set()).add(action)
+
+    def json(self) -> dict[str, Any]:
+        statements: list[dict[str, Any]] = []
+        for (_, resources, condition), actions in self._statements.items():
+            statement: dict[str, Any] = {
+                "Effect": "Allow",
+                "Action": sorted(actions),
+                "Resource": resources[0] if len(resources) == 1 else list(resources),
+            }
+            if json.loads(condition):
+                statement["Condition"] = json.loads(condition)
+            statements.append(statement)
+        return {"Version": "2012-10-17", "Statement": statements}
+
+
+def caller(requests: Sequence[Request], *, region: str, account: str) -> dict[str, Any]:
+    """The policy of whoever sends the requests, follows them and reads what they leave."""
+    policy = _Policy()
+    for operation, request in requests:
+        if operation in S3_OPERATIONS:
+            _s3_sending(policy, operation, request)
+            continue
+        facts = OPERATIONS[operation]
+        resource = _arn(facts, request, region, account)
+        actions = [operation, *facts.also]
+        if facts.service == "sagemaker" and request.get("Tags"):
+            actions += ["AddTags"]
+        policy.add((f"{facts.service}:{action}" for action in actions), resource)
+        _service_extras(policy, operation, request, region, account)
+        if facts.logs:
+            group = facts.logs.format_map(request)
+            policy.add(
+                ("logs:DescribeLogStreams", "logs:GetLogEvents", "logs:FilterLogEvents"),
+                f"arn:aws:logs:{region}:{account}:log-group:{group}:*",
+            )
+        _passing(policy, operation, request)
+        for uri in _outputs(request):
+            policy.add(("s3:GetObject",), f"{_bucket_arn(uri)}/{_key(uri)}*")
+            policy.add(("s3:ListBucket",), _bucket_arn(uri))
+    return policy.json()
+
+
+def role(requests: Sequence[Request], *, region: str, account: str) -> dict[str, Any]:
+    """The policy of the execution role: what instances read, write, pull and log."""
+    policy = _Policy()
+    for operation, request in requests:
+        if operation == "CreateSchedule":
+            name = json.loads(request["Target"]["Input"])["EndpointName"].lower()
+            policy.add(
+                ("sagemaker:DeleteEndpoint",),
+                f"arn:aws:sagemaker:{region}:{account}:endpoint/{name}",
+            )
+        if operation in S3_OPERATIONS or OPERATIONS[operation].service != "sagemaker":
+            continue
+        for image in _find(request, ("TrainingImage", "Image")):
+            _pulling(policy, image)
+        for uri in _inputs(request):
+            policy.add(("s3:GetObject",), f"{_bucket_arn(uri)}/{_key(uri)}*")
+            policy.add(("s3:ListBucket",), _bucket_arn(uri))
+        for uri in _outputs(request):
+            policy.add(("s3:GetObject", "s3:PutObject"), f"{_bucket_arn(uri)}/{_key(uri)}*")
+            policy.add(("s3:ListBucket",), _bucket_arn(uri))
+        if operation in ("CreateTrainingJob", "CreateHyperParameterTuningJob", "CreateModel"):
+            policy.add(
+                (
+                    "logs:CreateLogGroup",
+                    "logs:CreateLogStream",
+                    "logs:DescribeLogStreams",
+                    "logs:PutLogEvents",
+                ),
+                f"arn:aws:logs:{region}:{account}:log-group:/aws/sagemaker/*",
+            )
+            policy.add(
+                ("cloudwatch:PutMetricData",),
+                "*",
+                condition={"StringLike": {"cloudwatch:namespace": ["/aws/sagemaker/*"]}},
+            )
+        for key in _find(request, ("KmsKeyId", "VolumeKmsKeyId")):
+            policy.add(
+                ("kms:CreateGrant", "kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey*"),
+                _key_arn(key, region, account),
+            )
+        if any(_find(request, ("VpcConfig",))):
+            policy.add(
+                (
+                    "ec2:CreateNetworkInterface",
+                    "ec2:CreateNetworkInterfacePermission",
+                    "ec2:DeleteNetworkInterface",
+                    "ec2:DeleteNetworkInterfacePermission",
+                    "ec2:DescribeDhcpOptions",
+                    "ec2:DescribeNetworkInterfaces",
+                    "ec2:DescribeSecurityGroups",
+                    "ec2:DescribeSubnets",
+                    "ec2:DescribeVpcs",
+                ),
+                "*",
+            )
+    return policy.json()
+
+
+def _arn(facts: Operation, request: Mapping[str, Any], region: str, account: str) -> str:
+    if facts.resource == "*":
+        return "*"
+    # SageMaker compares the names in ARNs in lower case.
+    name = facts.resource.format_map(request)
+    if facts.service == "sagemaker":
+        name = name.lower()
+    return f"arn:aws:{facts.service}:{region}:{account}:{name}"
+
+
+def _service_extras(
+    policy: _Policy, operation: str, request: Mapping[str, Any], region: str, account: str
+) -> None:
+    if operation == "CreateRepository":
+        policy.add(("ecr:GetAuthorizationToken",), "*")
+        if request.get("tags"):
+            policy.add(("ecr:TagResource",), f"arn:aws:ecr:{region}:{account}:repository/*")
+    if operation == "RegisterScalableTarget":
+        policy.add(
+            (
+                "sagemaker:DescribeEndpoint",
+                "sagemaker:DescribeEndpointConfig",
+                "sagemaker:UpdateEndpointWeightsAndCapacities",
+            ),
+            f"arn:aws:sagemaker:{region}:{account}:endpoint/*",
+        )
+        policy.add(
+            ("cloudwatch:DeleteAlarms", "cloudwatch:DescribeAlarms", "cloudwatch:PutMetricAlarm"),
+            f"arn:aws:cloudwatch:{region}:{account}:alarm:TargetTracking-*",
+        )
+        policy.add(
+            ("iam:CreateServiceLinkedRole",),
+            "arn:aws:iam::*:role/aws-service-role/"
+            "sagemaker.application-autoscaling.amazonaws.com/*",
+        )
+
+
+def _passing(policy: _Policy, operation: str, request: Mapping[str, Any]) -> None:
+    service = "scheduler" if operation == "CreateSchedule" else "sagemaker"
+    condition = {"StringEquals": {"iam:PassedToService": f"{service}.amazonaws.com"}}
+    for arn in _find(request, ("RoleArn", "ExecutionRoleArn")):
+        policy.add(("iam:PassRole",), arn, condition=condition)
+
+
+def _s3_sending(policy: _Policy, operation: str, request: Mapping[str, Any]) -> None:
+    bucket = f"arn:aws:s3:::{request['Bucket']}"
+    if operation == "CreateBucket":
+        policy.add(("s3:CreateBucket", "s3:ListBucket"), bucket)
+        return
+    policy.add(("s3:ListBucket",), bucket)
+    policy.add(("s3:GetObject", f"s3:{operation}"), f"{bucket}/{request['Key']}")
+
+
+def _pulling(policy: _Policy, image: str) -> None:
+    found = _ECR_IMAGE.match(image)
+    if not found:
+        return
+    policy.add(("ecr:GetAuthorizationToken",), "*")
+    policy.add(
+        ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"),
+        f"arn:aws:ecr:{found['region']}:{found['account']}:repository/{found['name']}",
+    )
+
+
+def _inputs(request: Mapping[str, Any]) -> list[str]:
+    sources = _find(request, ("S3DataSource",))
+    uris = [source["S3Uri"] for source in sources]
+    return _s3_only([*_find(request, ("ModelDataUrl",)), *uris])
+
+
+def _outputs(request: Mapping[str, Any]) -> list[str]:
+    checkpoints = [config["S3Uri"] for config in _find(request, ("CheckpointConfig",))]
+    return _s3_only([*_find(request, ("S3OutputPath", "DestinationS3Uri")), *checkpoints])
+
+
+def _s3_only(uris: Iterable[str]) -> list[str]:
+    return [uri for uri in dict.fromkeys(uris) if _S3.match(uri)]
+
+
+def _find(value: Any, names: tuple[str, ...]) -> list[Any]:
+    """Every member with one of these names, at any depth, in order."""
+    if isinstance(value, Mapping):
+        found: list[Any] = []
+        for name, member in value.items():
+            found += [member] if name in names and member else _find(member, names)
+        return found
+    if isinstance(value, list | tuple):
+        return [hit for member in value for hit in _find(member, names)]
+    return []
+
+
+def _bucket_arn(uri: str) -> str:
+    found = _S3.match(uri)
+    return f"arn:aws:s3:::{found['bucket'] if found else ''}"
+
+
+def _key(uri: str) -> str:
+    found = _S3.match(uri)
+    return found["key"] if found else ""
+
+
+def _key_arn(key: str, region: str, account: str) -> str:
+    return key if key.startswith("arn:") else f"arn:aws:kms:{region}:{account}:key/{key}"

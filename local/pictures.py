@@ -1,0 +1,80 @@
+"""The image files a person names: files, and folders of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from local.errors import UserError
+
+CONTENT_TYPES = {
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".png": "image/png",
+    ".webp": "image/webp",
+    ".bmp": "image/bmp",
+    ".tif": "image/tiff",
+    ".tiff": "image/tiff",
+}
+"""By the file's ending; what the container decodes."""
+UNKNOWN_TYPE = "application/octet-stream"
+"""The container looks at the bytes."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One file to send.
+
+    Attributes:
+        path: where it is.
+        name: how it is shown: relative to the folder it was found in.
+        truth: its class, when it lies in a class folder of a folder that was named; else None.
+    """
+
+    path: Path
+    name: str
+    truth: str | None = None
+
+    @property
+    def content_type(self) -> str:
+        """Its media type."""
+        return CONTENT_TYPES.get(self.path.suffix.lower(), UNKNOWN_TYPE)
+
+
+def find_pictures(paths: Sequence[Path]) -> list[Picture]:
+    """The files named, and the images of the folders named, in order.
+
+    A file that is named is taken whatever its ending; in a folder only image files are.
+
+    Raises:
+        UserError: a path is not there, or a folder holds no image.
+    """
+    found: list[Picture] = []
+    for path in paths:
+        if path.is_dir():
+            found += _in_folder(path)
+        elif path.is_file():
+            found.append(Picture(path, str(path)))
+        else:
+            raise UserError(f"{path}: no such file or folder")
+    return found
+
+
+def _in_folder(folder: Path) -> list[Picture]:
+    files = [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() in CONTENT_TYPES
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
+    if not files:
+        endings = " ".join(CONTENT_TYPES)
+        raise UserError(f"{folder}: no image in it, expected files that end in {endings}")
+    return [
+        Picture(
+            path,
+            str(path.relative_to(folder)),
+            path.parent.name if path.parent != folder else None,
+        )
+        for path in files
+    ]

@@ -1,0 +1,140 @@
+"""What a registry holds for a tag, and whether SageMaker would take it."""
+
+import base64
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from local.errors import UserError, code
+from local.image import ACCEPTED_MANIFESTS, manifest_problem
+
+INDEXES = (
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+)
+UNTAGGED_DAYS = 14
+"""Days after which ECR forgets an image that no tag names any more."""
+
+
+@dataclass(frozen=True)
+class Login:
+    """A registry and who may push to it; the password is never shown.
+
+    Attributes:
+        host: the registry's host, and port if any.
+        auth: what the engine's API takes, `{"username", "password"}`; None for the engine's own.
+    """
+
+    host: str
+    auth: dict[str, str] | None = None
+
+    def __repr__(self) -> str:
+        """Without the password."""
+        return f"Login({self.host!r})"
+
+
+def create_requests(
+    repository: str, *, immutable: bool, tags: dict[str, str]
+) -> list[tuple[str, dict[str, Any]]]:
+    """CreateRepository and PutLifecyclePolicy."""
+    policy = {
+        "rules": [
+            {
+                "rulePriority": 1,
+                "description": "images that no tag names any more",
+                "selection": {
+                    "tagStatus": "untagged",
+                    "countType": "sinceImagePushed",
+                    "countUnit": "days",
+                    "countNumber": UNTAGGED_DAYS,
+                },
+                "action": {"type": "expire"},
+            }
+        ]
+    }
+    return [
+        (
+            "CreateRepository",
+            {
+                "repositoryName": repository,
+                "imageTagMutability": "IMMUTABLE" if immutable else "MUTABLE",
+                "imageScanningConfiguration": {"scanOnPush": True},
+                "tags": [{"Key": key, "Value": value} for key, value in tags.items()],
+            },
+        ),
+        (
+            "PutLifecyclePolicy",
+            {"repositoryName": repository, "lifecyclePolicyText": json.dumps(policy)},
+        ),
+    ]
+
+
+def ensure_repository(
+    ecr: Any, repository: str, *, immutable: bool, tags: dict[str, str]
+) -> tuple[str, bool]:
+    """The repository's URI, and whether it was made; one that is there stays as it is."""
+    try:
+        found = ecr.describe_repositories(repositoryNames=[repository])
+        return str(found["repositories"][0]["repositoryUri"]), False
+    except Exception as error:
+        if code(error) != "RepositoryNotFoundException":
+            raise
+    (_, create), (_, lifecycle) = create_requests(repository, immutable=immutable, tags=tags)
+    made = ecr.create_repository(**create)
+    ecr.put_lifecycle_policy(**lifecycle)
+    return str(made["repository"]["repositoryUri"]), True
+
+
+def log_in(ecr: Any) -> Login:
+    """A login of the account's registry, by a token that is good for twelve hours."""
+    data = ecr.get_authorization_token()["authorizationData"][0]
+    user, _, password = base64.b64decode(data["authorizationToken"]).decode().partition(":")
+    host = data["proxyEndpoint"].partition("://")[2] or data["proxyEndpoint"]
+    return Login(host.rstrip("/"), {"username": user, "password": password})
+
+
+def ecr_digest(ecr: Any, repository: str, tag: str) -> str:
+    """The digest ECR has for a tag.
+
+    Raises:
+        UserError: ECR has no such image, or SageMaker would refuse it.
+    """
+    answer = ecr.batch_get_image(
+        repositoryName=repository,
+        imageIds=[{"imageTag": tag}],
+        acceptedMediaTypes=[*sorted(ACCEPTED_MANIFESTS), *INDEXES],
+    )
+    if not answer["images"]:
+        raise UserError(f"{repository}:{tag}: ECR does not have the image after the push")
+    image = answer["images"][0]
+    manifest = json.loads(image["imageManifest"])
+    media_type = image.get("imageManifestMediaType") or manifest.get("mediaType")
+    check(f"{repository}:{tag}", manifest | ({"mediaType": media_type} if media_type else {}))
+    return str(image["imageId"]["imageDigest"])
+
+
+def registry_digest(engine: Any, name: str, auth: dict[str, str] | None = None) -> str:
+    """The digest a registry has for `host/repository:tag`, asked by the engine.
+
+    Raises:
+        UserError: the registry has no such image or does not answer, or SageMaker would refuse it.
+    """
+    from docker.errors import APIError
+
+    try:
+        descriptor = engine.images.get_registry_data(name, auth_config=auth).attrs["Descriptor"]
+    except APIError as error:
+        raise UserError(f"{name}: {error.explanation or error}") from None
+    check(name, descriptor)
+    return str(descriptor["digest"])
+
+
+def check(name: str, manifest: dict[str, Any]) -> None:
+    """Refuse a manifest, or a descriptor of one, that SageMaker would refuse.
+
+    Raises:
+        UserError: one line with what was found and what to do.
+    """
+    problem = manifest_problem(manifest)
+    if problem:
+        raise UserError(f"{name}: {problem}")

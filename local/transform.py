@@ -1,0 +1,261 @@
+"""A folder or an S3 prefix of images through a model, without an endpoint.
+
+berth transform photos/test --job berth-20260102-030405
+berth transform s3://bucket/photos/ --model flowers-20260102-030405 --where aws
+"""
+
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from local import plan
+from local.data import requests as upload_requests
+from local.deploy import Pace
+from local.errors import UserError, code
+from local.last_words import last_words
+from local.model_source import find_model
+from local.options import Common, with_common
+from local.pictures import CONTENT_TYPES, Picture
+from local.place import Place
+from local.predictions import Answer, read_predictions, show
+from local.progress import Progress
+from local.requests.hosting import Hosting
+from local.requests.transform import Transform
+from local.upload import Files, look, send
+
+LOG_GROUP = "/aws/sagemaker/TransformJobs"
+ENDED = ("Completed", "Failed", "Stopped")
+DOWNLOADS = 16
+
+
+@with_common
+def transform(
+    common: Common,
+    source: Annotated[str, typer.Argument(help="a folder of images, or an S3 prefix")],
+    job: Annotated[str | None, typer.Option(help="the training job whose model to use")] = None,
+    model_data: Annotated[
+        str | None, typer.Option(help="S3 URI of a model.tar.gz, instead of --job")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="a model that is there, instead of --job")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="the job's name [default: made up]")] = None,
+    output: Annotated[
+        str | None, typer.Option(metavar="S3-URI", help="where the answers go")
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option(help="folder for the answers [default: the job's name]")
+    ] = None,
+    instance_type: Annotated[str, typer.Option()] = "ml.m5.large",
+    instance_count: Annotated[int, typer.Option(min=1)] = 1,
+    kms_key: Annotated[str | None, typer.Option(help="KMS key of volumes and answers")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON Lines instead of a table")] = False,
+) -> None:
+    """Predict every image, and bring the answers home as `<image>.out`."""
+    if model and (job or model_data):
+        raise UserError("--model: found --job or --model-data as well, expected one of them")
+    folder = None if source.startswith("s3://") else images_only(look(Path(source)))
+    place = common.connect(needs_role=model is None)
+    stamp = f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    name = name or f"transform-{stamp}"
+    own_prefix = f"transform/{name}/input/"
+    hosting = None
+    if model is None:
+        found = find_model(place, job=job, model_data=model_data, image_uri=common.image_uri)
+        hosting = Hosting(
+            name=name,
+            image_uri=found.image_uri,
+            model_data=found.model_data,
+            role=place.role,
+            stamp=stamp,
+            tags=place.tags,
+        )
+    asked = Transform(
+        name=name,
+        model=model or (hosting.resource_name if hosting else ""),
+        source=f"s3://{place.bucket}/{own_prefix}" if folder else source,
+        destination=output or f"s3://{place.bucket}/transform/{name}/output",
+        instance_type=instance_type,
+        instance_count=instance_count,
+        kms_key=kms_key,
+        tags=place.tags,
+    )
+    if place.plan:
+        sent: list[tuple[str, dict[str, Any]]] = []
+        if folder:
+            sent += upload_requests(place.bucket, own_prefix)
+        if hosting:
+            sent.append(("CreateModel", hosting.model()))
+        plan.show(place, [*sent, ("CreateTransformJob", asked.request())])
+        return
+    notes = Console(stderr=True)
+    place.ensure_bucket()
+    if folder:
+        send(place.client("s3", connections=24), folder, place.bucket, own_prefix, kms_key=kms_key)
+    run(place, asked, hosting, notes)
+    answers = fetch(place, asked, to or Path(name), folder)
+    show(answers, as_json=as_json, out=Console(), notes=notes)
+    notes.print(f"answers: {to or Path(name)} and {asked.destination}", highlight=False)
+    if any(answer.error is not None for answer in answers):
+        raise typer.Exit(1)
+
+
+def images_only(files: Files) -> Files:
+    """Without the files that are no images, which would fail the whole job.
+
+    Raises:
+        UserError: there is no image among them.
+    """
+    paths = {key: path for key, path in files.paths.items() if path.suffix.lower() in CONTENT_TYPES}
+    if not paths:
+        endings = " ".join(CONTENT_TYPES)
+        raise UserError(f"{files.root}: no image in it, expected files that end in {endings}")
+    return Files(files.root, paths)
+
+
+def run(
+    place: Place,
+    asked: Transform,
+    hosting: Hosting | None,
+    notes: Console,
+    pace: Pace | None = None,
+) -> None:
+    """Send the requests and wait until the job has ended; a model made for it is deleted again.
+
+    Ctrl-C ends the waiting, not the job.
+
+    Raises:
+        UserError: it failed; the container's last words were printed.
+    """
+    pace = pace or Pace()
+    sagemaker = place.client("sagemaker")
+    if hosting:
+        sagemaker.create_model(**hosting.model())
+    try:
+        sagemaker.create_transform_job(**asked.request())
+    except Exception:
+        _delete_model(sagemaker, hosting)
+        raise
+    try:
+        described = _wait(sagemaker, asked.name, notes, pace)
+    except KeyboardInterrupt:
+        _say(notes, f"no longer waiting; transform job {asked.name} goes on")
+        raise
+    _delete_model(sagemaker, hosting)
+    status = described["TransformJobStatus"]
+    if status == "Completed":
+        return
+    words = last_words(place.client("logs"), LOG_GROUP, prefix=f"{asked.name}/", wait=pace.words)
+    if words:
+        _say(notes, "the container's last words:")
+        for line in words:
+            _say(notes, f"  {line}")
+    why = described.get("FailureReason", "no reason given")
+    raise UserError(f"transform job {asked.name}: {status}: {why}")
+
+
+def fetch(place: Place, asked: Transform, to: Path, folder: Files | None) -> list[Answer]:
+    """Download every answer to `to` under its image's name with `.out`, and read it.
+
+    Raises:
+        UserError: there are none.
+    """
+    s3 = place.client("s3", connections=DOWNLOADS)
+    bucket, prefix = split_uri(asked.destination)
+    base = prefix.rstrip("/") + "/"
+    keys = [
+        entry["Key"]
+        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=base)
+        for entry in page.get("Contents", ())
+        if entry["Key"].endswith(".out")
+    ]
+    if not keys:
+        raise UserError(f"{asked.destination}: no answer in it")
+
+    def one(key: str) -> Answer:
+        name = key.removeprefix(base)
+        target = to / safe(name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        body = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+        target.write_bytes(body)
+        return _answer(name.removesuffix(".out"), body, folder)
+
+    with (
+        ThreadPoolExecutor(DOWNLOADS) as threads,
+        Progress("fetching answers", len(keys)) as progress,
+    ):
+        answers = []
+        for answer in threads.map(one, keys):
+            answers.append(answer)
+            progress.advance()
+    return answers
+
+
+def split_uri(uri: str) -> tuple[str, str]:
+    """Bucket and key of an S3 URI."""
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return bucket, key
+
+
+def safe(name: str) -> PurePosixPath:
+    """An object's name as a relative path that stays in its folder.
+
+    Raises:
+        UserError: it would leave it.
+    """
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or not path.parts:
+        raise UserError(f"{name}: an object's name that leads out of the folder")
+    return path
+
+
+def _answer(name: str, body: bytes, folder: Files | None) -> Answer:
+    parts = PurePosixPath(name).parts
+    path = folder.paths.get(name, Path(name)) if folder else Path(name)
+    picture = Picture(path, name, parts[-2] if len(parts) > 1 else None)
+    try:
+        (row,) = read_predictions(body, 1)
+    except UserError as error:
+        return Answer(picture, error=str(error))
+    return Answer(picture, row)
+
+
+def _wait(sagemaker: Any, name: str, notes: Console, pace: Pace) -> dict[str, Any]:
+    started, told = time.monotonic(), ""
+    with notes.status(f"transform job {name}: asked for") as status:
+        while True:
+            described: dict[str, Any] = sagemaker.describe_transform_job(TransformJobName=name)
+            state = described["TransformJobStatus"]
+            status.update(f"transform job {name}: {state}, {time.monotonic() - started:.0f} s")
+            if state != told and not notes.is_terminal:
+                _say(notes, f"transform job {name}: {state}")
+                told = state
+            if state in ENDED:
+                return described
+            time.sleep(pace.poll)
+
+
+def _delete_model(sagemaker: Any, hosting: Hosting | None) -> None:
+    if hosting is None:
+        return
+    try:
+        sagemaker.delete_model(ModelName=hosting.resource_name)
+    except Exception as error:
+        if code(error) != "ValidationException":  # gone already
+            raise
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    from local.cli import main
+
+    sys.exit(main("transform"))
