@@ -156,17 +156,28 @@ def _manifest(objects: Objects, uri: str) -> Iterator[Entry]:
 
 def _files(uri: str) -> Iterator[Entry]:
     """Every file below a local folder, or the one file that is named."""
-    root = Path(unquote(urlparse(uri).path))
+    parsed = urlparse(uri)
+    root = Path(unquote(parsed.path))
+    if parsed.netloc not in {"", "localhost"} or not root.is_absolute():
+        raise BadChannel(f"S3Uri: found {uri!r}, expected file:///path/to/folder")
     if root.is_file():
         yield Entry(PurePosixPath(root.name), root.resolve())
         return
     if not root.is_dir():
         raise BadChannel(f"there is no file or folder {root}")
+    seen: set[Path] = set()
     empty = True
-    for folder, _, names in os.walk(root, followlinks=True):
+    for folder, folders, names in os.walk(root, followlinks=True):
+        real = Path(folder).resolve()
+        if real in seen:  # a link that leads back up
+            folders.clear()
+            continue
+        seen.add(real)
         for name in names:
             empty = False
             path = Path(folder, name)
+            if not path.is_file():
+                raise BadChannel(f"{path} is no file, but a device or a link to nothing")
             yield Entry(PurePosixPath(path.relative_to(root)), path.resolve())
     if empty:
         raise BadChannel(f"the folder {root} holds no files")

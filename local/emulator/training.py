@@ -85,8 +85,12 @@ class TrainingJobs:
                     f"Training job names must be unique within an AWS account and region, and a "
                     f"training job with this name already exists ({arn})"
                 ) from None
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
+            try:
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir(parents=True)
+            except OSError as error:
+                self._context.store.delete(Kind.TRAINING_JOB, name)
+                raise ServiceError("InternalFailure", f"no job can be kept: {error}", 500) from None
             tags = {tag["Key"]: tag["Value"] for tag in request.get("Tags", [])}
             self._context.store.tag(arn, tags)
             self._start(name)

@@ -1,6 +1,5 @@
 """One training job's life, from Pending to its last transition; a thread each."""
 
-import errno
 import logging
 import queue
 import time
@@ -13,6 +12,7 @@ from local.emulator.channels import BadChannel
 from local.emulator.cluster import HostEnded, HostLost
 from local.emulator.context import Context
 from local.emulator.executors import ExecutorError, ImageMissing
+from local.emulator.interruptions import INTERRUPT_TAG, Interruption, count
 from local.emulator.metrics import Metric
 from local.emulator.slots import Slots
 from local.emulator.store import Kind, Record
@@ -25,11 +25,9 @@ from local.emulator.training_body import (
     seconds_in,
     utc_now,
 )
+from local.emulator.training_endings import COMPLETED, STOPPED, Ending, failed, first_line
 
 Request = Literal["stop", "shutdown"]
-INTERRUPT_TAG = "berth:interrupt-after"
-"""The tag that asks for a rehearsal of a spot interruption, after so many seconds of training."""
-
 _log = logging.getLogger(__name__)
 
 
@@ -44,32 +42,6 @@ class Timing:
 
     grace: float = 120.0
     retry_pause: float = 2.0
-
-
-@dataclass(frozen=True)
-class Ending:
-    """How a job ends: its TrainingJobStatus, SecondaryStatus and FailureReason."""
-
-    status: str
-    secondary: str
-    reason: str | None = None
-
-
-@dataclass(frozen=True)
-class Interruption:
-    """Why an attempt ended that another one will follow, and when its hosts were told."""
-
-    cause: Literal["spot", "shutdown", "engine", "crash"]
-    line: str
-    time: datetime
-
-
-STOPPED = Ending("Stopped", "Stopped")
-
-
-def failed(reason: str) -> Ending:
-    """A failure for this reason, in AWS's form: `AlgorithmError: …`, `ClientError: …`."""
-    return Ending("Failed", "Failed", reason)
 
 
 class Run:
@@ -188,7 +160,7 @@ class Run:
             try:
                 attempt.lay_out()
             except (BadChannel, OSError) as error:
-                return failed(f"ClientError: Data download failed: {_line(error)}")
+                return failed(f"ClientError: Data download failed: {first_line(error)}")
             match self._next(time.monotonic()):
                 case "stop":
                     return STOPPED
@@ -245,10 +217,11 @@ class Run:
             if due == "spot":
                 attempt.stop(self._timing.grace)
                 return Interruption("spot", "The managed spot instance was interrupted", now)
-            self._enter("Stopping")
+            ending = Ending("Stopped", due)
+            self._decide(ending, "Stopping")
             attempt.stop(self._timing.grace)
-            return Ending("Stopped", due)
-        return Ending("Completed", "Completed")
+            return ending
+        return COMPLETED
 
     def _deadlines(self) -> dict[str, float]:
         """When the attempt that just began must end, by `time.monotonic`, and why."""
@@ -261,8 +234,7 @@ class Run:
         if waiting is not None:
             deadlines["MaxWaitTimeExceeded"] = waiting
         after = self._context.store.tags(record.arn).get(INTERRUPT_TAG)
-        spent = any(one["cause"] == "spot" for one in record.private.get("interruptions", []))
-        if after is not None and not spent and self._is_spot:
+        if after is not None and self._is_spot and not count(record, "spot"):
             deadlines["spot"] = time.monotonic() + float(after)
         return deadlines
 
@@ -278,49 +250,21 @@ class Run:
         return time.monotonic() + left
 
     def _note_interruption(self, interruption: Interruption) -> None:
-        """Put on record what it cost; drop checkpoints that a lost machine would take along."""
+        """Write down what it cost; leave the trees as the next attempt is to find them."""
         attempt = self._prepare()
-        record = self._record()
-        now = interruption.time
-        visits = [v for v in record.body["SecondaryStatusTransitions"] if v["Status"] == "Training"]
-        started = visits[-1]["StartTime"]
         saved = attempt.last_checkpoint()
-        kept = interruption.cause != "spot" or "CheckpointConfig" in self._request
-        if not kept:
-            lost = seconds_in(record.body, "Training", now)
-            told = "without a CheckpointConfig all of it is lost"
-        elif saved is None or saved < started:
-            lost = (now - started).total_seconds()
-            told = "no checkpoint was written since the start"
-        else:
-            lost = max(0.0, (now - saved).total_seconds())
-            told = f"the last checkpoint was written {lost:.1f} s before"
-        trained = (now - started).total_seconds()
-        message = (
-            f"{interruption.line} after {trained:.1f} s of training; {told}: "
-            f"{lost:.1f} s of work lost"
-        )
 
         def change(record: Record) -> None:
-            enter(record.body, "Interrupted", now, message)
-            record.private.setdefault("interruptions", []).append(
-                {
-                    "cause": interruption.cause,
-                    "time": now.timestamp(),
-                    "seconds_trained": trained,
-                    "seconds_lost": lost,
-                }
-            )
+            interruption.record(record, self._request, saved)
 
         self._context.store.update(Kind.TRAINING_JOB, self.name, change)
-        attempt.clear_outputs(keep_checkpoints=kept)
+        attempt.clear_outputs(keep_checkpoints=interruption.keeps_checkpoints(self._request))
 
     def _before_retry(self, interruption: Interruption) -> Ending | Literal["go"] | None:
         """Whether another attempt follows; after an internal error only as often as asked."""
         if interruption.cause != "engine":
             return "go"
-        interruptions = self._record().private["interruptions"]
-        used = sum(one["cause"] == "engine" for one in interruptions) - 1
+        used = count(self._record(), "engine") - 1
         if used >= self._request.get("RetryStrategy", {}).get("MaximumRetryAttempts", 0):
             return failed(f"InternalServerError: {interruption.line}")
         pause = time.monotonic() + self._timing.retry_pause * 2**used
@@ -336,16 +280,22 @@ class Run:
     def _finish(self, ending: Ending) -> None:
         """Upload what there is, then the last transition, then the disk space."""
         attempt = self._prepare()
-        if self._record().body.get("TrainingStartTime") is not None:
-            self._keep_ending(ending)
+        now = utc_now()
+        if seconds_in(self._record().body, "Training", now):
+            self._decide(ending, "Uploading")
             try:
                 self._upload(attempt, with_model=ending.status != "Failed")
             except OSError as error:
                 _log.warning("training job %s: %s", self.name, error)
                 if ending.status != "Failed":
-                    ending = failed(f"ClientError: Artifact upload failed: {_line(error)}")
+                    ending = failed(
+                        f"ClientError: Artifact upload failed: {first_line(error)}; what the job made "
+                        f"is still in {self._folder}"
+                    )
             else:
                 attempt.clear()
+        else:
+            attempt.clear()
         final = attempt.watch.final()
 
         def change(record: Record) -> None:
@@ -358,10 +308,12 @@ class Run:
 
         self._context.store.update(Kind.TRAINING_JOB, self.name, change)
 
-    def _keep_ending(self, ending: Ending) -> None:
+    def _decide(self, ending: Ending, status: str) -> None:
+        """Write down how the job will end: another server would finish it so."""
+
         def change(record: Record) -> None:
             record.private["ending"] = asdict(ending)
-            enter(record.body, "Uploading", utc_now())
+            enter(record.body, status, utc_now())
 
         self._context.store.update(Kind.TRAINING_JOB, self.name, change)
 
@@ -381,7 +333,7 @@ class Run:
 
     def _give_up(self, error: Exception) -> None:
         """The job fails for a reason of the server's own; its hosts were removed already."""
-        reason = f"InternalServerError: {_line(error)}; the server's log says more"
+        reason = f"InternalServerError: {first_line(error)}; the server's log says more"
 
         def change(record: Record) -> None:
             end(record.body, "Failed", "Failed", utc_now(), reason)
@@ -442,9 +394,3 @@ class Run:
     @property
     def _is_spot(self) -> bool:
         return bool(self._request.get("EnableManagedSpotTraining", False))
-
-
-def _line(error: Exception) -> str:
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "no space is left on this machine's disk; free some and start the job again"
-    return str(error).strip().partition("\n")[0] or type(error).__name__
