@@ -151,7 +151,7 @@ def job_options(
     max_wait: Annotated[
         int | None,
         typer.Option(
-            help="seconds in all, waiting for spot included [default: twice --max-run]",
+            help="seconds in all, waiting for spot included (default: twice --max-run)",
             rich_help_panel=RULES,
         ),
     ] = None,

@@ -31,7 +31,7 @@ Where = Annotated[
 ImageUri = Annotated[
     str | None,
     typer.Option(
-        help="the image [default: berth:latest, on AWS of the account's ECR]", rich_help_panel=PANEL
+        help="the image (default: berth:latest, on AWS of the account's ECR)", rich_help_panel=PANEL
     ),
 ]
 Role = Annotated[
@@ -46,7 +46,7 @@ Bucket = Annotated[
     str | None,
     typer.Option(
         envvar="BERTH_BUCKET",
-        help="S3 bucket of data and results [default: berth-REGION-ACCOUNT]",
+        help="S3 bucket of data and results (default: berth-REGION-ACCOUNT)",
         rich_help_panel=PANEL,
     ),
 ]
