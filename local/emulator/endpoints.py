@@ -17,6 +17,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from local.emulator.async_invocations import AsyncInvocations
 from local.emulator.context import Context
 from local.emulator.data_capture import DataCapture
 from local.emulator.endpoint_body import (
@@ -29,6 +30,7 @@ from local.emulator.endpoint_body import (
 from local.emulator.errors import ServiceError, in_use, invalid
 from local.emulator.fleet import DeploymentFailed, Fleet
 from local.emulator.instances import Timing
+from local.emulator.invocations import Limits
 from local.emulator.lifetimes import Lifetimes, read_lifetime
 from local.emulator.live import Live
 from local.emulator.store import Exists, Kind, Missing, Record
@@ -42,14 +44,23 @@ _RETRY_DELETE = 5.0
 class Endpoints:
     """The runner of all endpoints.
 
+    Attributes:
+        asynchronous: the queues of asynchronous invocations.
+
     Args:
         context: the parts.
         timing: intervals, for tests.
+        limits: of asynchronous invocations, for tests.
         seed: of the choice among variants and of sampling; None for chance.
     """
 
     def __init__(
-        self, context: Context, *, timing: Timing | None = None, seed: int | None = None
+        self,
+        context: Context,
+        *,
+        timing: Timing | None = None,
+        limits: Limits | None = None,
+        seed: int | None = None,
     ) -> None:
         self._context = context
         self._timing = timing or Timing()
@@ -57,6 +68,7 @@ class Endpoints:
         self._live: dict[str, Live] = {}
         self._starting: dict[str, Fleet] = {}
         self._threads: set[threading.Thread] = set()
+        self.asynchronous = AsyncInvocations(context, limits or Limits())
         self._lifetimes = Lifetimes(self._expire)
         self._lock = threading.RLock()
         self._closing = False
@@ -191,6 +203,7 @@ class Endpoints:
             self._live = {}
             threads = list(self._threads)
         self._lifetimes.close()
+        self.asynchronous.close()
         stops = [
             threading.Thread(target=functools.partial(fleet.stop, drain=False)) for fleet in fleets
         ]
@@ -198,6 +211,7 @@ class Endpoints:
             stop.start()
         for thread in [*stops, *threads]:
             thread.join()
+        self.asynchronous.join()
         for capture in captures:
             if capture is not None:
                 capture.flush()
@@ -214,6 +228,7 @@ class Endpoints:
             return
         if not self._install(name, fleet, deployment):
             return
+        self.asynchronous.resume(name, self._live[name])
         if record.private["pending"] is None:
             self._settle(name, None)
         else:  # an update that a restart of the server cut short
@@ -265,6 +280,7 @@ class Endpoints:
         with self._lock:
             live = self._live.pop(name, None)
         self._lifetimes.cancel(name)
+        self.asynchronous.forget(name)
         if live is not None:
             live.fleet.stop()
             if live.capture is not None:

@@ -94,6 +94,12 @@ class Fleet:
             return len(self._groups[variant].serving)
 
     @property
+    def in_flight(self) -> int:
+        """How many requests its containers work on."""
+        with self._idle:
+            return sum(group.in_flight for group in self._groups.values())
+
+    @property
     def answers(self) -> bool:
         """Whether any container answers."""
         with self._idle:

@@ -179,10 +179,12 @@ class Instance:
         """What is wrong with /ping's answer; empty when it is 200."""
         try:
             answer = self.pool.request("GET", "/ping", timeout=self._timing.ping, retries=False)
+        except urllib3.exceptions.NewConnectionError:
+            return "nothing answered /ping"
         except urllib3.exceptions.TimeoutError:
             return f"/ping did not answer in {self._timing.ping:g} seconds"
         except urllib3.exceptions.HTTPError:
-            return "nothing answered /ping"
+            return "/ping's answer broke off"
         return "" if answer.status == 200 else f"/ping answered {answer.status}"
 
     def _watch(self) -> None:

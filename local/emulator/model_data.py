@@ -66,7 +66,10 @@ def fetch(
     if parsed.scheme == "file":
         _fetch_file(uri, kind, Path(unquote(parsed.path)), folder, limit)
     elif parsed.scheme == "s3":
-        _fetch_s3(objects, uri, kind, folder, limit)
+        try:
+            _fetch_s3(objects, uri, kind, folder, limit)
+        except KeyError:  # deleted meanwhile
+            raise BadModelData(f"could not find model data at {uri}: it is gone") from None
     else:
         raise BadModelData(f"model data {uri}: expected s3://bucket/key")
 

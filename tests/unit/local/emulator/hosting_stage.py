@@ -1,0 +1,197 @@
+"""What hosting's tests share: models in an S3 of files, endpoints, boto3 against the runtime."""
+
+import io
+import json
+import tarfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import boto3
+import botocore.config
+from werkzeug.serving import make_server
+
+from local.emulator.context import Context
+from local.emulator.endpoints import Endpoints
+from local.emulator.executors import Executor
+from local.emulator.home import Home
+from local.emulator.instances import Timing
+from local.emulator.invocations import Limits
+from local.emulator.runtime import RuntimeApp
+from local.emulator.store import Kind, Store
+from tests.unit.local.emulator.parts import BUCKET, REGION, FileObjects, MemoryLogs
+
+QUICK = Timing(watch=0.1, backoff=0.05, max_backoff=0.2, grace=5, drain=10)
+IMAGE = "toy:latest"
+
+
+def archive(files: dict[str, bytes]) -> bytes:
+    """A model.tar.gz of these files."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as bundle:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            bundle.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+@dataclass
+class Stage:
+    """Endpoints with all they need."""
+
+    context: Context
+    objects: FileObjects
+    logs: MemoryLogs
+    endpoints: Endpoints
+    limits: Limits
+
+    def model(
+        self, name: str, files: dict[str, bytes] | None = None, **container: Any
+    ) -> dict[str, Any]:
+        """Keep a model whose archive holds `files`; the archive is `models/<name>.tar.gz`."""
+        key = f"models/{name}.tar.gz"
+        content = {"model.json": json.dumps({"name": name}).encode(), **(files or {})}
+        self.objects.add(key, archive(content))
+        definition = {"Image": IMAGE, "ModelDataUrl": f"s3://{BUCKET}/{key}", **container}
+        body = {
+            "ModelName": name,
+            "PrimaryContainer": {k: v for k, v in definition.items() if v is not None},
+        }
+        self.context.store.add(Kind.MODEL, name, self.context.arn(Kind.MODEL, name), body)
+        return body
+
+    def config(self, name: str, *variants: dict[str, Any], **rest: Any) -> None:
+        """Keep an endpoint configuration; a variant is called and weighs as given."""
+        body = {
+            "EndpointConfigName": name,
+            "ProductionVariants": [
+                {
+                    "VariantName": "AllTraffic",
+                    "InstanceType": "ml.m5.large",
+                    "InitialInstanceCount": 1,
+                    **variant,
+                }
+                for variant in variants
+            ],
+            "CreationTime": datetime.now(UTC),
+            **rest,
+        }
+        arn = self.context.arn(Kind.ENDPOINT_CONFIG, name)
+        self.context.store.add(Kind.ENDPOINT_CONFIG, name, arn, body)
+
+    def serve(self, name: str = "one", files: dict[str, bytes] | None = None, **rest: Any) -> None:
+        """A model, a configuration and an endpoint of the same name, in service."""
+        self.model(name, files)
+        self.config(name, {"ModelName": name}, **rest)
+        self.create(name)
+        self.wait(name, "InService")
+
+    def create(self, name: str, config: str | None = None, **rest: Any) -> None:
+        self.endpoints.create({"EndpointName": name, "EndpointConfigName": config or name, **rest})
+
+    def body(self, name: str = "one") -> dict[str, Any]:
+        return self.context.store.get(Kind.ENDPOINT, name).body
+
+    def wait(self, name: str, *statuses: str) -> dict[str, Any]:
+        """Its body, once its status is one of these."""
+        return self.until(lambda: self.body(name), lambda b: b["EndpointStatus"] in statuses)
+
+    def until(self, read: Callable[[], Any], good: Callable[[Any], bool]) -> Any:
+        deadline = time.monotonic() + 20
+        while not good(value := read()):
+            assert time.monotonic() < deadline, value
+            time.sleep(0.01)
+        return value
+
+    def gone(self, name: str) -> None:
+        self.until(
+            lambda: [one.name for one in self.context.store.every(Kind.ENDPOINT)],
+            lambda names: name not in names,
+        )
+
+    def object_at(self, location: str) -> bytes:
+        """The object at an s3:// location, once it is there."""
+        key = location.removeprefix(f"s3://{BUCKET}/")
+        self.until(lambda: self.objects.names(key), bool)
+        return self.objects.read(BUCKET, key)
+
+    def kill(self, name: str) -> None:
+        """End a container as a crash would."""
+        live = self.endpoints.live(name)
+        assert live is not None
+        with live.borrow() as (_, instance):
+            container = instance._container
+        assert container is not None
+        container.stop(0)
+
+    @contextmanager
+    def runtime(self) -> Iterator[Any]:
+        """A boto3 client of the runtime, on a server of its own."""
+        with serving(RuntimeApp(self.context, self.limits)) as url:
+            client = boto3.client(
+                "sagemaker-runtime",
+                endpoint_url=url,
+                region_name=REGION,
+                aws_access_key_id="x",
+                aws_secret_access_key="x",
+                config=botocore.config.Config(
+                    retries={"total_max_attempts": 1}, max_pool_connections=32
+                ),
+            )
+            try:
+                yield client
+            finally:
+                client.close()
+
+    def restart(self) -> "Stage":
+        """Another server on the same home, after this one's end."""
+        again = build(
+            self.context.home.path.parent,
+            self.context.executor,
+            self.objects,
+            self.logs,
+            limits=self.limits,
+        )
+        again.endpoints.recover()
+        return again
+
+
+@contextmanager
+def serving(app: Any) -> Iterator[str]:
+    """The URL of a WSGI app in a thread."""
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def build(
+    folder: Path,
+    executor: Executor,
+    objects: FileObjects | None = None,
+    logs: MemoryLogs | None = None,
+    *,
+    timing: Timing = QUICK,
+    limits: Limits | None = None,
+    seed: int | None = 0,
+) -> Stage:
+    """A stage whose home is `folder/home`."""
+    home = Home.find(folder / "home")
+    kept = objects or FileObjects(folder / "s3")
+    written = logs or MemoryLogs()
+    context = Context(home, REGION, Store(home.database), kept, written, executor)
+    allowed = limits or replace(Limits(), timeout=5)
+    endpoints = Endpoints(context, timing=timing, limits=allowed, seed=seed)
+    context.endpoints = endpoints
+    return Stage(context, kept, written, endpoints, allowed)
