@@ -13,7 +13,7 @@ from local.place import LOCAL_ACCOUNT, LOCAL_REGION, Place
 HomeFolder = Annotated[
     Path | None,
     typer.Option(
-        help="where it keeps everything [default: $BERTH_HOME, or the user's data directory]"
+        help="where it keeps everything (default: $BERTH_HOME, or the user's data directory)"
     ),
 ]
 

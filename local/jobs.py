@@ -1,0 +1,99 @@
+"""`berth jobs`: training, tuning and transform jobs and endpoints in one table."""
+
+import json
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+import typer
+
+from local.options import Common, with_common
+from local.resources import KINDS, Listed, newest
+from local.trials import duration
+
+COLOURS = {
+    "Completed": "green",
+    "InService": "green",
+    "Failed": "red",
+    "OutOfService": "red",
+    "Stopped": "yellow",
+}
+
+
+@with_common
+def jobs(
+    common: Common,
+    *,
+    kind: Annotated[
+        Literal["all", "training", "tuning", "transform", "endpoint"],
+        typer.Option(help="only these"),
+    ] = "all",
+    status: Annotated[
+        str | None,
+        typer.Option(help="only those of SageMaker's status, e.g. InProgress or InService"),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="the newest so many")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="as JSON, times in UTC")] = False,
+) -> None:
+    """List jobs and endpoints, the newest first.
+
+    Example: [bold]berth jobs --kind training --status Failed --json[/bold]
+    """
+    client = common.connect(needs_role=False).client("sagemaker")
+    found: list[Listed] = []
+    for each in KINDS:
+        if kind in ("all", each.name) and _may_have(client, each.status, status):
+            found += newest(client, each, limit, status)
+    found = sorted(found, key=lambda entry: entry.created, reverse=True)[:limit]
+    if as_json:
+        print(json.dumps([_plain(entry) for entry in found], indent=2))
+        return
+    _print(found)
+
+
+def _may_have(client: object, shape: str, status: str | None) -> bool:
+    """Whether a kind has such a status: the API refuses one it does not know."""
+    if status is None:
+        return True
+    model = client.meta.service_model.shape_for(shape)  # type: ignore[attr-defined]
+    return status in model.enum
+
+
+def _plain(entry: Listed) -> dict[str, str | None]:
+    return {
+        key: value.astimezone(UTC).isoformat(timespec="seconds")
+        if isinstance(value, datetime)
+        else value
+        for key, value in asdict(entry).items()
+    }
+
+
+def _print(found: list[Listed]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    if not found:
+        console.print("nothing yet")
+        return
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("kind", "name", "status", "created", "took"):
+        table.add_column(column, no_wrap=column != "name", overflow="fold")
+    for entry in found:
+        took = None if entry.ended is None else (entry.ended - entry.created).total_seconds()
+        table.add_row(
+            entry.kind,
+            Text(entry.name),
+            Text(entry.status, COLOURS.get(entry.status, "")),
+            entry.created.astimezone().strftime("%Y-%m-%d %H:%M"),
+            duration(took),
+        )
+    console.print(table)
+
+
+if __name__ == "__main__":
+    from local.cli import main
+
+    sys.exit(main("jobs"))

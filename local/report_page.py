@@ -1,0 +1,160 @@
+"""What a training job left, as one HTML file: nothing is loaded from anywhere, text is escaped."""
+
+import base64
+import json
+from collections.abc import Iterator, Mapping
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from local.errors import UserError
+from local.following import interruptions
+from local.outputs import OUTPUT, find_output
+from local.pages import document, rows
+from local.requests.tuning import plain
+from local.trials import duration
+
+PICTURES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
+CAPTIONS = {
+    "curves.png": "Loss, accuracy and learning rate",
+    "confusion.png": "Confusion",
+    "worst.png": "The surest mistakes",
+}
+LARGEST_PICTURE = 20_000_000
+"""Bytes of a picture that still goes into the page."""
+
+
+def write_report_page(job: Mapping[str, Any], folder: Path) -> Path:
+    """Write `index.html` into the job's folder; gives its path.
+
+    Args:
+        job: DescribeTrainingJob's answer.
+        folder: where its outputs were unpacked; without any, the page tells what SageMaker knows.
+    """
+    name = str(job["TrainingJobName"])
+    body = [
+        f"<h1>{escape(name)}</h1>",
+        *_facts(job),
+        *_evaluation(folder),
+        *_curves(folder),
+        *_pictures(folder),
+        *_metrics(job),
+        "<h2>Hyperparameters</h2>",
+        rows(
+            ["hyperparameter", "value"],
+            [[key, plain(value)] for key, value in sorted(job.get("HyperParameters", {}).items())],
+        ),
+        *_files(folder),
+    ]
+    folder.mkdir(parents=True, exist_ok=True)
+    page = folder / "index.html"
+    page.write_text(document(name, "\n".join(body)), encoding="utf-8")
+    return page
+
+
+def _facts(job: Mapping[str, Any]) -> Iterator[str]:
+    resources = job.get("ResourceConfig", {})
+    facts = [
+        f"{job['TrainingJobStatus']} ({job.get('SecondaryStatus', '')})",
+        f"{resources.get('InstanceCount', 1)} × {resources.get('InstanceType', '?')}",
+        job.get("AlgorithmSpecification", {}).get("TrainingImage", ""),
+    ]
+    if "TrainingTimeInSeconds" in job:
+        facts.append(f"trained {duration(job['TrainingTimeInSeconds'])}")
+    if "BillableTimeInSeconds" in job:
+        facts.append(f"billed {duration(job['BillableTimeInSeconds'])}")
+    yield f"<p class=note>{escape(' · '.join(facts))}</p>"
+    if job.get("FailureReason"):
+        yield f"<p class=failure>{escape(job['FailureReason'])}</p>"
+    lost = interruptions(dict(job))
+    if lost:
+        yield f"<h2>Interrupted {len(lost)} ×</h2>"
+        yield "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lost) + "</ul>"
+
+
+def _evaluation(folder: Path) -> Iterator[str]:
+    path = find_output(folder, "evaluation.json")
+    if path is None:
+        return
+    report = _read(path)
+    yield f"<h2>Evaluation on {escape(str(report['images']))} {escape(str(report['split']))} images"
+    yield "</h2>"
+    yield (
+        f"<p class=figures><b>{report['accuracy']:.2%}</b> accuracy, "
+        f"<b>{report['top5']:.2%}</b> top-5, best epoch {escape(str(report['best_epoch']))}</p>"
+    )
+    yield rows(
+        ["class", "precision", "recall", "F1", "images"],
+        [
+            [
+                str(name),
+                *(f"{row[key]:.3f}" for key in ("precision", "recall", "f1")),
+                str(row["support"]),
+            ]
+            for name, row in report["classes"].items()
+        ],
+    )
+
+
+def _curves(folder: Path) -> Iterator[str]:
+    """The metrics of every epoch, as a table; its picture comes with the others."""
+    path = find_output(folder, "metrics.jsonl")
+    if path is None:
+        return
+    records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+    if not records:
+        return
+    names = list(records[0])
+    yield "<h2>Epochs</h2>"
+    yield rows(names, [[_number(record.get(name)) for name in names] for record in records])
+
+
+def _pictures(folder: Path) -> Iterator[str]:
+    paths = [path for path in (folder / OUTPUT).rglob("*") if path.suffix.lower() in PICTURES]
+    known = list(CAPTIONS)
+    paths.sort(key=lambda p: (known.index(p.name) if p.name in known else len(known), p.name))
+    for path in paths:
+        if path.stat().st_size > LARGEST_PICTURE:
+            continue
+        caption = CAPTIONS.get(path.name, path.stem)
+        data = base64.b64encode(path.read_bytes()).decode()
+        kind = PICTURES[path.suffix.lower()]
+        yield f"<h2>{escape(caption)}</h2>"
+        yield f'<img alt="{escape(caption)}" src="data:{kind};base64,{data}">'
+
+
+def _metrics(job: Mapping[str, Any]) -> Iterator[str]:
+    metrics = job.get("FinalMetricDataList", [])
+    if metrics:
+        yield "<h2>Final metrics, as SageMaker read them</h2>"
+        yield rows(
+            ["metric", "value"], [[each["MetricName"], f"{each['Value']:.6g}"] for each in metrics]
+        )
+
+
+def _files(folder: Path) -> Iterator[str]:
+    root = folder / OUTPUT
+    paths = sorted(path for path in root.rglob("*") if path.is_file())
+    if not paths:
+        yield "<p class=note>The job left no output.</p>"
+        return
+    yield "<h2>Files</h2>"
+    yield rows(
+        ["file", "bytes"],
+        [[str(path.relative_to(folder)), f"{path.stat().st_size:,}"] for path in paths],
+    )
+
+
+def _number(value: object) -> str:
+    return f"{value:.5g}" if isinstance(value, int | float) else str(value or "–")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+        missing = {"images", "split", "accuracy", "top5", "best_epoch", "classes"} - report.keys()
+    except (ValueError, AttributeError) as error:
+        raise UserError(f"{path}: not what training writes: {error}") from None
+    if missing:
+        raise UserError(f"{path}: without {', '.join(sorted(missing))}")
+    return dict(report)

@@ -1,0 +1,39 @@
+"""`berth stop`: end a running job; what it has checkpointed and saved by then is kept."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from local.errors import UserError
+from local.options import Common, with_common
+from local.resources import TRAIN, TRANSFORMS, TUNE, find
+
+
+@with_common
+def stop(
+    common: Common,
+    names: Annotated[list[str], typer.Argument(help="of training, tuning or transform jobs")],
+) -> None:
+    """Stop running jobs: SIGTERM, two minutes to save the work, then SIGKILL.
+
+    Example: [bold]berth stop berth-flowers-20260102-030405[/bold]
+    """
+    client = common.connect(needs_role=False).client("sagemaker")
+    for name in names:
+        running = [
+            kind
+            for kind, answer in find(client, name, (TRAIN, TUNE, TRANSFORMS))
+            if answer[kind.status] == "InProgress"
+        ]
+        if not running:
+            raise UserError(f"{name}: it is not running")
+        for kind in running:
+            getattr(client, str(kind.stopping))(**{kind.argument: name})
+            print(f"{kind.name} job {name}: stopping")
+
+
+if __name__ == "__main__":
+    from local.cli import main
+
+    sys.exit(main("stop"))

@@ -1,0 +1,135 @@
+"""A tuning job's trials, read from SageMaker's own answers and shown."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from local.requests.tuning import plain
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+LIST_PAGE = 100
+"""Trials a page of ListTrainingJobsForHyperParameterTuningJob may hold."""
+NAME_WIDTH = 40
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training job of a tuning job.
+
+    Attributes:
+        name: the training job's.
+        status: TrainingJobStatus.
+        hyperparameters: what was chosen for it.
+        objective: the objective's final (or, while it runs, latest) value.
+        seconds: how long it has trained, None before it starts.
+        failure: FailureReason.
+    """
+
+    name: str
+    status: str
+    hyperparameters: dict[str, str]
+    objective: float | None
+    seconds: float | None
+    failure: str
+
+    @classmethod
+    def read(cls, answer: Mapping[str, Any], now: datetime | None = None) -> "Trial":
+        """One summary of ListTrainingJobsForHyperParameterTuningJob."""
+        metric = answer.get("FinalHyperParameterTuningJobObjectiveMetric")
+        start = answer.get("TrainingStartTime")
+        end = answer.get("TrainingEndTime") or now or datetime.now(UTC)
+        return cls(
+            name=answer["TrainingJobName"],
+            status=answer["TrainingJobStatus"],
+            hyperparameters={
+                name: plain(value) for name, value in answer["TunedHyperParameters"].items()
+            },
+            objective=None if metric is None else float(metric["Value"]),
+            seconds=None if start is None else (end - start).total_seconds(),
+            failure=" ".join(answer.get("FailureReason", "").split()),
+        )
+
+
+def list_trials(client: Any, tuning_job: str) -> list[Trial]:
+    """Every trial of a tuning job, oldest first."""
+    pages = client.get_paginator("list_training_jobs_for_hyper_parameter_tuning_job").paginate(
+        HyperParameterTuningJobName=tuning_job,
+        SortBy="CreationTime",
+        SortOrder="Ascending",
+        PaginationConfig={"PageSize": LIST_PAGE},
+    )
+    return [Trial.read(answer) for page in pages for answer in page["TrainingJobSummaries"]]
+
+
+def read_objective(tuning_job: Mapping[str, Any]) -> tuple[str, bool]:
+    """A tuning job's objective metric, and whether more is better."""
+    definition = tuning_job.get("TrainingJobDefinition") or {}
+    objective = tuning_job["HyperParameterTuningJobConfig"].get(
+        "HyperParameterTuningJobObjective"
+    ) or definition.get("TuningObjective", {"MetricName": "objective", "Type": "Maximize"})
+    return str(objective["MetricName"]), objective["Type"] == "Maximize"
+
+
+def best_of(trials: list[Trial], *, maximize: bool) -> Trial | None:
+    """The trial whose objective is best so far."""
+    valued = [trial for trial in trials if trial.objective is not None]
+    if not valued:
+        return None
+    return (max if maximize else min)(valued, key=lambda trial: trial.objective or 0.0)
+
+
+def table(trials: list[Trial], objective: str, *, maximize: bool) -> "Table":
+    """The trials as a table; the best so far stands out."""
+    from rich.table import Table
+    from rich.text import Text
+
+    searched = list(dict.fromkeys(name for trial in trials for name in trial.hyperparameters))
+    shown = Table(box=None, header_style="bold", pad_edge=False)
+    shown.add_column("trial", overflow="fold", max_width=NAME_WIDTH)
+    shown.add_column("status")
+    for name in searched:
+        shown.add_column(Text(name), justify="right")
+    shown.add_column(Text(objective), justify="right")
+    shown.add_column("time", justify="right")
+    best = best_of(trials, maximize=maximize)
+    for trial in trials:
+        style = "green" if trial is best else "red" if trial.status == "Failed" else ""
+        shown.add_row(
+            *(Text(cell) for cell in (trial.name, trial.status)),
+            *(Text(short(trial.hyperparameters.get(name, "–"))) for name in searched),
+            Text("–" if trial.objective is None else f"{trial.objective:.4f}"),
+            Text(duration(trial.seconds)),
+            style=style,
+        )
+    return shown
+
+
+def line(trial: Trial) -> str:
+    """A trial in one line, for logs."""
+    values = " ".join(f"{name}={short(value)}" for name, value in trial.hyperparameters.items())
+    objective = "" if trial.objective is None else f"  objective {trial.objective:.4f}"
+    failure = f"  {trial.failure}" if trial.failure else ""
+    return f"{trial.name}  {trial.status}  {values}{objective}  {duration(trial.seconds)}{failure}"
+
+
+def short(value: str) -> str:
+    """A number with four digits, anything else as it is."""
+    try:
+        return value if value.lstrip("+-").isdigit() else f"{float(value):.4g}"
+    except ValueError:
+        return value
+
+
+def duration(seconds: float | None) -> str:
+    """`3 s`, `2 min 5 s` or `1 h 10 min`."""
+    if seconds is None:
+        return "–"
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

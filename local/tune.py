@@ -1,0 +1,273 @@
+"""`berth tune`: a search for the best hyperparameters, watched to its end."""
+
+import shlex
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from local.errors import UserError
+from local.following import ENDED, Pace, patiently
+from local.hyperparameter_files import read_search, write_best
+from local.job_options import JobOptions, job_options
+from local.options import Common, common_options, with_options
+from local.place import Place
+from local.presets import PRESETS, find_preset
+from local.requests.names import TUNING_LIMIT, checked_name, job_name
+from local.requests.tuning import Range, Search, Strategy, best_hyperparameters
+from local.trials import Trial, line, list_trials, read_objective, table
+
+PANEL = "The search"
+
+
+@with_options(common_options, job_options)
+def tune(
+    common: Common,
+    options: JobOptions,
+    *,
+    data: Annotated[
+        str | None,
+        typer.Argument(help="s3://bucket/prefix (or, on this machine, a folder) of images"),
+    ] = None,
+    ranges: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--range",
+            "-r",
+            metavar="NAME=RANGE",
+            help="what to search, repeatable: learning_rate=0.001:0.1:log, batch_size=32,64,128, "
+            "epochs=2:4:int",
+            rich_help_panel=PANEL,
+        ),
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--ranges", help="YAML file of ranges and fixed values", rich_help_panel=PANEL
+        ),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(help=f"a ready search: {', '.join(PRESETS)}", rich_help_panel=PANEL),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="the job's (default: berth-DATA-TIME)")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="trials in all (default: 10)", rich_help_panel=PANEL)
+    ] = None,
+    parallel: Annotated[
+        int | None, typer.Option(min=1, help="at a time (default: 2)", rich_help_panel=PANEL)
+    ] = None,
+    strategy: Annotated[Strategy, typer.Option(rich_help_panel=PANEL)] = "Bayesian",
+    objective: Annotated[
+        str, typer.Option(help="the metric that decides", rich_help_panel=PANEL)
+    ] = "validation:accuracy",
+    goal: Annotated[
+        Literal["Maximize", "Minimize"], typer.Option(rich_help_panel=PANEL)
+    ] = "Maximize",
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="of the search", rich_help_panel=PANEL)
+    ] = None,
+    early_stopping: Annotated[
+        bool,
+        typer.Option("--early-stopping", help="end trials that cannot win", rich_help_panel=PANEL),
+    ] = False,
+    target: Annotated[
+        float | None, typer.Option(help="stop at this objective value", rich_help_panel=PANEL)
+    ] = None,
+    max_stagnation: Annotated[
+        int | None,
+        typer.Option(min=3, help="stop after so many without a better one", rich_help_panel=PANEL),
+    ] = None,
+    min_resource: Annotated[
+        int | None, typer.Option(min=1, help="Hyperband: fewest epochs", rich_help_panel=PANEL)
+    ] = None,
+    max_resource: Annotated[
+        int | None, typer.Option(min=1, help="Hyperband: most epochs", rich_help_panel=PANEL)
+    ] = None,
+    search_runtime: Annotated[
+        int | None,
+        typer.Option(min=120, help="seconds for the whole search", rich_help_panel=PANEL),
+    ] = None,
+    warm_start: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="a finished search to learn from, repeatable",
+            rich_help_panel=PANEL,
+        ),
+    ] = None,
+    identical: Annotated[
+        bool,
+        typer.Option("--identical", help="its data and image were the same", rich_help_panel=PANEL),
+    ] = False,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="watch the trials")] = True,
+    output_dir: Annotated[
+        Path | None,
+        typer.Option(help="where best.json and tuning.html go (default: a folder of its name)"),
+    ] = None,
+) -> None:
+    """Search for the best hyperparameters, and leave them as best.json, best.yaml and a page.
+
+    Ctrl-C only ends the watching: the search goes on, and `berth report NAME` has its results.
+
+    Example: [bold]berth tune s3://bucket/data/flowers/ --preset resnet50-frozen --jobs 12[/bold]
+    """
+    if data is None and not options.channels:
+        raise UserError("data: found none, expected s3://bucket/prefix or a folder (or --channel)")
+    chosen = None if preset is None else find_preset(preset)
+    read = None if file is None else read_search(file)
+    base: dict[str, str] = {}
+    every: dict[str, Range] = {}
+    if chosen:
+        base |= chosen.hyperparameters
+        every |= {each.name: each for each in chosen.parsed()}
+    if read:
+        base |= read.hyperparameters
+        every |= {each.name: each for each in read.ranges}
+    given = [Range.parse(text) for text in ranges or ()]
+    if len({each.name for each in given}) < len(given):
+        raise UserError("--range: a hyperparameter is given twice")
+    every |= {each.name: each for each in given}
+    for fixed in options.hyperparameters:  # what the command line fixes is not searched
+        every.pop(fixed, None)
+    count = jobs or (chosen.jobs if chosen else 10)
+    search = Search(
+        ranges=tuple(every.values()),
+        objective=objective,
+        goal=goal,
+        strategy=strategy,
+        max_jobs=count,
+        max_parallel=parallel or min(count, chosen.parallel if chosen else 2),
+        seed=seed,
+        early_stopping=early_stopping,
+        target=target,
+        max_stagnation=max_stagnation,
+        min_resource=min_resource,
+        max_resource=max_resource,
+        max_runtime=search_runtime,
+        parents=tuple(warm_start or ()),
+        identical=identical,
+    )
+    place = common.connect()
+    about = data or next(iter(options.channels.values()))
+    name = (
+        checked_name(name, TUNING_LIMIT)
+        if name
+        else job_name(about, datetime.now(UTC), TUNING_LIMIT)
+    )
+    for searched in every:
+        base.pop(searched, None)
+    job = options.job(place, name, data, base)
+    search.check(job)
+    request = search.request(name, job)
+    if place.plan:
+        from local import plan
+
+        plan.show(place, [("CreateHyperParameterTuningJob", request)])
+        return
+    place.ensure_bucket()
+    place.client("sagemaker").create_hyper_parameter_tuning_job(**request)
+    _tell(f"tuning job {name}")
+    for each in search.ranges:
+        _tell(f"  {each.name}: {each.words()}")
+    if wait:
+        ended = _watch(place, common, name)
+        finish(place, ended, output_dir or Path(name))
+    print(name)
+
+
+def _watch(place: Place, common: Common, name: str) -> dict[str, Any]:
+    try:
+        return follow_tuning(place, name)
+    except KeyboardInterrupt:
+        where = f" --where {common.where}" if common.where != "local" else ""
+        word = shlex.quote(name)
+        _tell(f"\nthe search goes on; its results: berth report {word}{where}")
+        _tell(f"stop it: berth stop {word}{where}")
+        raise typer.Exit(130) from None
+
+
+def follow_tuning(place: Place, name: str, pace: Pace | None = None) -> dict[str, Any]:
+    """Watch a tuning job to its end: a live table on a terminal, else a line for every change.
+
+    Returns:
+        The last DescribeHyperParameterTuningJob answer.
+    """
+    from rich.console import Console
+    from rich.live import Live
+
+    client, console, pace = place.client("sagemaker"), Console(stderr=True), pace or Pace()
+    seen: dict[str, tuple[str, float | None]] = {}
+    with Live(console=console, auto_refresh=False, vertical_overflow="ellipsis") as live:
+        while True:
+            job = patiently(
+                lambda: client.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
+            )
+            answer = patiently(lambda: {"trials": list_trials(client, name)})
+            happened = False
+            if answer is not None and job is not None:
+                trials: list[Trial] = answer["trials"]
+                state = {trial.name: (trial.status, trial.objective) for trial in trials}
+                happened = state != seen
+                if console.is_terminal:
+                    metric, maximize = read_objective(job)
+                    live.update(table(trials, metric, maximize=maximize), refresh=True)
+                else:
+                    for trial in trials:
+                        if state[trial.name] != seen.get(trial.name):
+                            _tell(line(trial))
+                seen = state
+                if job["HyperParameterTuningJobStatus"] in ENDED:
+                    return job
+            pace.wait(happened=happened)
+
+
+def finish(place: Place, job: Mapping[str, Any], folder: Path) -> Path:
+    """Leave `best.json`, `best.yaml` and `tuning.html` of a tuning job; gives the page's path.
+
+    Raises:
+        UserError: it failed, or no trial has an objective value: then there is the page alone.
+    """
+    from local.tuning_page import write_page
+
+    name = job["HyperParameterTuningJobName"]
+    trials = list_trials(place.client("sagemaker"), name)
+    page = folder / "tuning.html"
+    write_page(job, trials, page)
+    _tell(f"page       {page}")
+    status = job["HyperParameterTuningJobStatus"]
+    reason = " ".join(str(job.get("FailureReason", "")).split())
+    if status == "Failed":
+        failed = next((trial.failure for trial in trials if trial.failure), "")
+        raise UserError(f"{name}: Failed: {reason or failed or 'no reason given'}")
+    values = best_hyperparameters(job)
+    best = job["BestTrainingJob"]
+    metric = best["FinalHyperParameterTuningJobObjectiveMetric"]
+    written = write_best(
+        folder,
+        {
+            "tuning_job": name,
+            "training_job": best["TrainingJobName"],
+            "objective": {"name": metric["MetricName"], "value": float(metric["Value"])},
+            "hyperparameters": values,
+        },
+    )
+    said = " ".join(f"{key}={value}" for key, value in values.items())
+    _tell(f"best       {best['TrainingJobName']}: {metric['MetricName']} {metric['Value']:.4f}")
+    _tell(f"           {said}")
+    _tell(f"files      {written[0]}, {written[1].name}")
+    _tell(f"train it   berth train DATA --from-tuning {name}")
+    return page
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    from local.cli import main
+
+    sys.exit(main("tune"))
