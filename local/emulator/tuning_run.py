@@ -163,9 +163,7 @@ class Run:
                 if self._inherited and not plan.identical:
                     own = search.standardized(own)
                 known = [*self._inherited, *own]
-                return search.bayesian(
-                    plan.space, plan.direction, self._seed, number, known, plan.total
-                )
+                return search.bayesian(plan.space, plan.direction, self._seed, number, known)
 
     def _create(self, trial: Trial) -> Ending | None:
         """Make the trial's training job; how the tuning job ends when it is refused."""

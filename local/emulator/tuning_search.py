@@ -21,8 +21,17 @@ if TYPE_CHECKING:
 State = Literal["running", "complete", "pruned", "failed"]
 Direction = Literal["Minimize", "Maximize"]
 
-FRESH_ATTEMPTS = 20
-"""How often TPE is asked again when it proposes a point that was tried: it likes small spaces."""
+EXPLORING = 3
+"""How many trials, a warm start's included, are random before the estimator has its say.
+
+Tuning jobs are small. Over 60 seeds and two objectives of four hyperparameters, 3 beat Optuna's 10
+in jobs of 8, 20 and 40 trials, and ranges modelled one by one beat all together in jobs of 8 (mean
+best loss 0.53 against 0.81, 0.75 by chance) and were as good in jobs of 20.
+"""
+
+FRESH_ATTEMPTS = 50
+"""How many random points are tried when the estimator proposes one that was tried already, as it
+does in a small space: a run would be wasted."""
 
 
 @dataclass(frozen=True)
@@ -62,13 +71,11 @@ def bayesian(
     seed: int,
     number: int,
     known: Sequence[Known],
-    total: int,
 ) -> dict[str, Value]:
     """The point a tree-structured Parzen estimator gives this trial.
 
-    All ranges are modelled together, and a running trial counts as a bad one (Optuna's constant
-    liar), so that parallel trials do not crowd one place. A point that was tried before is only
-    given again when nothing else is found.
+    A running trial counts as a bad one (Optuna's constant liar), so that parallel trials do not crowd one place. Instead of a point that was tried before
+    a random one that was not is given, if there is one.
 
     Args:
         space: the ranges.
@@ -76,24 +83,24 @@ def bayesian(
         seed: the tuning job's.
         number: the trial's.
         known: earlier trials, a warm start's parents first.
-        total: how many trials the tuning job may have; a quarter of them (3 to 10) explore at
-            random before the estimator has enough to go on, parents' trials included.
     """
-    from optuna.samplers import TPESampler
+    from optuna.samplers import RandomSampler, TPESampler
 
+    sampler = TPESampler(
+        seed=_derived(seed, number, 0),
+        multivariate=False,
+        constant_liar=True,
+        n_startup_trials=EXPLORING,
+    )
+    point = _ask(space, direction, sampler, known)
     tried = [each.values for each in known if each.state != "failed"]
-    point: dict[str, Value] = {}
-    for attempt in range(FRESH_ATTEMPTS if space.combinations else 1):
-        sampler = TPESampler(
-            seed=_derived(seed, number, attempt),
-            multivariate=True,
-            constant_liar=True,
-            n_startup_trials=min(10, max(3, total // 4)),
-        )
-        point = _ask(space, direction, sampler, known)
-        if point not in tried:
-            break
-    return point
+    if space.combinations is None or point not in tried:
+        return point
+    others = (
+        _ask(space, direction, RandomSampler(seed=_derived(seed, number, attempt)), ())
+        for attempt in range(1, FRESH_ATTEMPTS)
+    )
+    return next((each for each in others if each not in tried), point)
 
 
 def standardized(trials: Iterable[Known]) -> list[Known]:

@@ -37,9 +37,11 @@ def below_median(
         ended: the values of the trials that ended, whether stopped early or not.
     """
     step = len(reports)
+    if step == 0:
+        return False
     averages = [statistics.fmean(each[:step]) for each in ended if len(each) >= step]
     averages = [average for average in averages if math.isfinite(average)]
-    if not reports or len(averages) < MEDIAN_TRIALS:
+    if len(averages) < MEDIAN_TRIALS:
         return False
     median = statistics.median(averages)
     return not (reports[-1] == median or better(direction, reports[-1], median))
