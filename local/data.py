@@ -57,7 +57,7 @@ def upload(
     common: Common,
     folder: Annotated[Path, typer.Argument(help="the folder")],
     prefix: Annotated[
-        str | None, typer.Option(help="S3 prefix in the bucket [default: data/FOLDER'S NAME]")
+        str | None, typer.Option(help="S3 prefix in the bucket (default: data/FOLDER'S NAME)")
     ] = None,
     delete: Annotated[
         bool, typer.Option("--delete", help="remove objects below the prefix the folder lacks")

@@ -130,7 +130,7 @@ def deploy(
     ttl: Annotated[str | None, typer.Option(help="delete it after this time: 90m, 2h, 1d")] = None,
     scheduler_role: Annotated[
         str | None,
-        typer.Option(help="on AWS, the role that deletes it after --ttl [default: --role]"),
+        typer.Option(help="on AWS, the role that deletes it after --ttl (default: --role)"),
     ] = None,
     env: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="environment variable")
@@ -159,7 +159,7 @@ def deploy(
     ] = 5,
     startup: Annotated[
         int | None,
-        typer.Option(help="seconds until it must answer [default: 480]", rich_help_panel=OPTIONS),
+        typer.Option(help="seconds until it must answer (default: 480)", rich_help_panel=OPTIONS),
     ] = None,
     capture: Annotated[
         str | None, typer.Option(metavar="S3-URI", help="keep requests and answers there")

@@ -169,7 +169,7 @@ def invoke(
     common: Common,
     endpoint: Annotated[str, typer.Argument(help="the endpoint's name")],
     images: Annotated[list[Path], typer.Argument(help="image files, and folders of them")],
-    top_k: Annotated[int | None, typer.Option(min=1, help="classes shown [default: 5]")] = None,
+    top_k: Annotated[int | None, typer.Option(min=1, help="classes shown (default: 5)")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON Lines instead of a table")] = False,
     shrink: Annotated[
         bool, typer.Option("--shrink", help="make images smaller that are too large to send")

@@ -44,9 +44,9 @@ def push(
         str, typer.Argument(help="the image, as the engine on this machine names it")
     ] = LOCAL_IMAGE,
     repository: Annotated[
-        str | None, typer.Option(help="repository [default: the image's name]")
+        str | None, typer.Option(help="repository (default: the image's name)")
     ] = None,
-    tag: Annotated[str | None, typer.Option(help="tag [default: the image's]")] = None,
+    tag: Annotated[str | None, typer.Option(help="tag (default: the image's)")] = None,
     immutable: Annotated[
         bool, typer.Option("--immutable", help="a new repository's tags never move")
     ] = False,

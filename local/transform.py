@@ -45,12 +45,12 @@ def transform(
     model: Annotated[
         str | None, typer.Option(help="a model that is there, instead of --job")
     ] = None,
-    name: Annotated[str | None, typer.Option(help="the job's name [default: made up]")] = None,
+    name: Annotated[str | None, typer.Option(help="the job's name (default: made up)")] = None,
     output: Annotated[
         str | None, typer.Option(metavar="S3-URI", help="where the answers go")
     ] = None,
     to: Annotated[
-        Path | None, typer.Option(help="folder for the answers [default: the job's name]")
+        Path | None, typer.Option(help="folder for the answers (default: the job's name)")
     ] = None,
     instance_type: Annotated[str, typer.Option()] = "ml.m5.large",
     instance_count: Annotated[int, typer.Option(min=1)] = 1,

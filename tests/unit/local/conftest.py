@@ -1,0 +1,46 @@
+from collections.abc import Iterator
+
+import pytest
+import requests
+
+from local.place import Place
+
+ROLE = "arn:aws:iam::123456789012:role/berth"
+
+
+@pytest.fixture(scope="session")
+def moto_url() -> Iterator[str]:
+    """moto's server, for the whole session."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def moto_place(moto_url: str) -> Place:
+    """A place that is moto alone, empty, with its bucket."""
+    requests.post(f"{moto_url}/moto-api/reset", timeout=10).raise_for_status()
+    place = Place(
+        "local", moto_url, "us-east-1", "123456789012", ROLE, "bucket", "berth:latest", {"a": "b"}
+    )
+    place.ensure_bucket()
+    return place
+
+
+@pytest.fixture
+def moto_aws(moto_url: str, moto_place: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """The same moto as what AWS's SDK takes for AWS."""
+    for name in ("AWS_PROFILE", "AWS_REGION", "BERTH_ROLE", "BERTH_WHERE", "BERTH_BUCKET"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", moto_url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+    image = "123456789012.dkr.ecr.us-east-1.amazonaws.com/berth:latest"
+    return Place("aws", None, "us-east-1", "123456789012", ROLE, "bucket", image)

@@ -1,0 +1,89 @@
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from local.cli import main
+from local.data import tidy
+from local.place import Place
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    for split in ("train", "validation"):
+        for number, name in enumerate(("ants", "bees")):
+            folder = tmp_path / "photos" / split / name
+            folder.mkdir(parents=True)
+            colour = (number * 90, 40, 200 if split == "train" else 10)
+            Image.new("RGB", (16, 16), colour).save(folder / "1.png")
+    return tmp_path / "photos"
+
+
+def test_fetch_writes_a_data_set_with_its_own_options(
+    tmp_path: Path, photos: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    dest = tmp_path / "copy"
+    arguments = ["fetch", "folder", str(dest), "--from", str(photos), "--seed", "3"]
+    assert main("data", arguments=arguments) == 0
+    assert (dest / "train" / "ants" / "1.png").is_file()
+    assert "2 images, 2 classes" in capfd.readouterr().out
+
+
+def test_fetch_says_what_is_wrong(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main("data", arguments=["fetch", "folder", str(tmp_path / "x"), "--from", "/no"]) == 1
+    assert capfd.readouterr().err.startswith("error: /no")
+
+
+def test_lint_tells_good_from_bad(photos: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main("data", arguments=["lint", str(photos)]) == 0
+    (photos / "train" / "ants" / "bad.png").write_bytes(b"not a picture")
+    capfd.readouterr()
+    assert main("data", arguments=["lint", str(photos), "--json"]) == 1
+    assert json.loads(capfd.readouterr().out)["bad"][0]["path"] == "ants/bad.png"
+
+
+def test_upload_checks_sends_and_prints_the_uri(
+    moto_aws: Place, photos: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["upload", str(photos), "--where", "aws", "--bucket", "bucket"]
+    assert main("data", arguments=arguments) == 0
+    shown = capfd.readouterr()
+    assert shown.out.splitlines()[-1] == "s3://bucket/data/photos/"
+    assert "4 files sent" in shown.err
+    assert main("data", arguments=[*arguments, "--no-lint"]) == 0
+    assert "0 files sent (0 bytes), 4 there already" in capfd.readouterr().err
+
+
+def test_upload_stops_at_what_lint_finds(
+    moto_aws: Place, photos: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "train" / "ants" / "bad.png").write_bytes(b"not a picture")
+    arguments = ["upload", str(photos), "--where", "aws", "--bucket", "bucket"]
+    assert main("data", arguments=arguments) == 1
+    shown = capfd.readouterr()
+    assert "bad.png" in shown.out
+    assert "--no-lint" in shown.err
+    s3 = moto_aws.client("s3")
+    assert "Contents" not in s3.list_objects_v2(Bucket="bucket")
+    assert main("data", arguments=[*arguments, "--no-lint", "--prefix", "/as/is"]) == 0
+    assert s3.list_objects_v2(Bucket="bucket", Prefix="as/is/")["KeyCount"] == 5
+
+
+def test_a_plan_sends_nothing(
+    photos: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # nobody answers there
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    role = "arn:aws:iam::123456789012:role/berth"
+    arguments = ["upload", str(photos), "--where", "aws", "--role", role, "--plan", "--delete"]
+    assert main("data", arguments=arguments) == 0
+    shown = capsys.readouterr().out
+    assert "s3:DeleteObject" in shown
+    assert "arn:aws:s3:::berth-us-east-1-123456789012/data/photos/*" in shown
+    assert "4 files" in shown
+    assert "nothing was sent" in shown
+
+
+def test_prefixes_end_with_one_slash() -> None:
+    assert [tidy(text) for text in ("a", "/a/b/", "", "/")] == ["a/", "a/b/", "", ""]
