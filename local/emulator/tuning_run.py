@@ -55,22 +55,33 @@ class Run:
 
     def __call__(self) -> None:
         """Go on until the tuning job has ended or the server closes."""
-        try:
-            while not self._closing.is_set() and not self._look():
-                with self._context.store.changed:
-                    if not self._closing.is_set():
-                        self._context.store.changed.wait(PAUSE)
-        except Exception as error:
-            if self._closing.is_set():
-                return
-            logger.exception("tuning job %s", self._name)
-            self._break(f"InternalServerError: {type(error).__name__}: {error}")
+        broken: Ending | None = None
+        while not self._closing.is_set():
+            try:
+                if self._look(broken):
+                    return
+            except Exception as error:
+                if self._closing.is_set():
+                    return
+                logger.exception("tuning job %s", self._name)
+                reason = f"InternalServerError: {type(error).__name__}: {error}"
+                if broken is not None:
+                    self._finish(trials_of.load(self._record().private["trials"]), broken)
+                    return
+                broken = Ending("Failed", reason)
+            with self._context.store.changed:
+                if not self._closing.is_set():
+                    self._context.store.changed.wait(PAUSE)
 
-    def _look(self) -> bool:
-        """Everything there is to do now; whether the tuning job has ended."""
+    def _look(self, broken: Ending | None) -> bool:
+        """Everything there is to do now; whether the tuning job has ended.
+
+        Args:
+            broken: how it ends after an error of our own.
+        """
         record = self._record()
         trials = trials_of.load(record.private["trials"])
-        ending = Ending(**record.private["ending"]) if record.private["ending"] else None
+        ending = Ending(**record.private["ending"]) if record.private["ending"] else broken
         refused = self._follow(trials, ending)
         ending = ending or refused or progress.verdict(self.plan, trials, self._seconds)
         running = [each for each in trials if each.status is None]
@@ -273,14 +284,6 @@ class Run:
                 record.body["FailureReason"] = reason[: progress.FAILURE_REASON]
 
         self._context.store.update(Kind.TUNING_JOB, self._name, change)
-
-    def _break(self, reason: str) -> None:
-        """End after an error of our own: what runs is stopped, and the job says what happened."""
-        trials = trials_of.load(self._record().private["trials"])
-        for trial in trials:
-            if trial.status is None:
-                self._stop(trial)
-        self._finish(trials, Ending("Failed", reason))
 
     def _failure_of(self, name: str) -> str:
         job = self._job(name)

@@ -74,8 +74,9 @@ def bayesian(
 ) -> dict[str, Value]:
     """The point a tree-structured Parzen estimator gives this trial.
 
-    A running trial counts as a bad one (Optuna's constant liar), so that parallel trials do not crowd one place. Instead of a point that was tried before
-    a random one that was not is given, if there is one.
+    A running trial counts as a bad one (Optuna's constant liar), so that parallel trials do not
+    crowd one place. Instead of a point that was tried before a random one that was not is given,
+    if there is one.
 
     Args:
         space: the ranges.

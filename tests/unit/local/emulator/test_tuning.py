@@ -50,8 +50,10 @@ def counters(body: dict[str, Any]) -> dict[str, int]:
 
 def valid(body: dict[str, Any]) -> None:
     """Describe's answer is one botocore knows."""
-    shape = get_session().get_service_model("sagemaker").shape_for(
-        "DescribeHyperParameterTuningJobResponse"
+    shape = (
+        get_session()
+        .get_service_model("sagemaker")
+        .shape_for("DescribeHyperParameterTuningJobResponse")
     )
     validate_parameters(body, shape)
     assert body.keys() <= shape.members.keys()
