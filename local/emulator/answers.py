@@ -1,55 +1,48 @@
-"""An answer as the JSON of SageMaker's model."""
+"""Errors in the shape each of AWS's protocols gives them."""
 
 import json
-from datetime import datetime
+import uuid
 from typing import Any
+from xml.sax.saxutils import escape
 
-SCALARS: dict[str, tuple[type, ...]] = {
-    "string": (str,),
-    "boolean": (bool,),
-    "integer": (int,),
-    "long": (int,),
-    "float": (int, float),
-    "double": (int, float),
-    "timestamp": (datetime,),
-}
+from werkzeug.wrappers import Response
+
+from local.emulator.errors import ServiceError
 
 
-class WrongAnswer(Exception):
-    """An answer that does not have the shape the API promises: a bug of ours."""
+def error(environ: dict[str, Any], service: str, problem: ServiceError) -> Response:
+    """The answer that is this error, as the service's clients read it."""
+    request_id = str(uuid.uuid4())
+    headers = {"x-amzn-RequestId": request_id, "x-amzn-ErrorType": problem.code}
+    if service == "s3":
+        headers["x-amz-request-id"] = request_id
+        body = "" if environ.get("REQUEST_METHOD") == "HEAD" else _element(problem)
+        text = f'<?xml version="1.0" encoding="UTF-8"?>\n<Error>{body}</Error>'
+        return Response(text, problem.status, headers, content_type="application/xml")
+    if environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
+        kind = "Sender" if problem.status < 500 else "Receiver"
+        text = (
+            f"<ErrorResponse><Error><Type>{kind}</Type>{_element(problem)}</Error>"
+            f"<RequestId>{request_id}</RequestId></ErrorResponse>"
+        )
+        return Response(text, problem.status, headers, content_type="text/xml")
+    content = {"__type": problem.code, "message": problem.message, **problem.extra}
+    if "HTTP_SMITHY_PROTOCOL" in environ:
+        headers["smithy-protocol"] = environ["HTTP_SMITHY_PROTOCOL"]
+        return Response(_cbor(content), problem.status, headers, content_type="application/cbor")
+    return Response(
+        json.dumps(content), problem.status, headers, content_type="application/x-amz-json-1.1"
+    )
 
 
-def serialise(shape: Any, value: dict[str, Any] | None) -> bytes:
-    """The answer's body; empty for an operation that answers nothing.
-
-    Times become seconds since 1970, to the millisecond as AWS gives them; members that are None
-    are left out.
-
-    Raises:
-        WrongAnswer: a member the shape does not have, or one of a wrong type.
-    """
-    if shape is None:
-        return b""
-    return json.dumps(_plain(shape, value or {}, shape.name)).encode()
+def _element(problem: ServiceError) -> str:
+    return f"<Code>{escape(problem.code)}</Code><Message>{escape(problem.message)}</Message>"
 
 
-def _plain(shape: Any, value: Any, path: str) -> Any:
-    match shape.type_name, value:
-        case "structure", dict():
-            if unknown := value.keys() - shape.members.keys():
-                raise WrongAnswer(f"{path} has no member {', '.join(sorted(unknown))}")
-            return {
-                name: _plain(shape.members[name], item, f"{path}.{name}")
-                for name, item in value.items()
-                if item is not None
-            }
-        case "list", list():
-            return [_plain(shape.member, item, f"{path}[{i}]") for i, item in enumerate(value)]
-        case "map", dict():
-            return {
-                _plain(shape.key, key, path): _plain(shape.value, item, f"{path}[{key}]")
-                for key, item in value.items()
-            }
-    if shape.type_name not in SCALARS or not isinstance(value, SCALARS[shape.type_name]):
-        raise WrongAnswer(f"{path} is a {shape.type_name}, not {value!r}")
-    return round(value.timestamp(), 3) if isinstance(value, datetime) else value
+def _cbor(texts: dict[str, Any]) -> bytes:
+    """A map of texts in CBOR (RFC 8949): all an error needs."""
+    encoded = bytes([0xA0 | len(texts)])
+    for text in (str(part) for pair in texts.items() for part in pair):
+        octets = text.encode()
+        encoded += b"\x79" + len(octets).to_bytes(2, "big") + octets
+    return encoded

@@ -1,0 +1,222 @@
+"""The bytes of S3's objects: one read-only file each, written once and never changed.
+
+A file is complete before it has its name, and an object that is replaced gets a new file, so a hard
+link that a running job holds never changes.
+"""
+
+import contextlib
+import errno
+import hashlib
+import mmap
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+BLOCK = 1024 * 1024
+"""Bytes moved at a time: enough that the system call costs nothing beside the copy."""
+READ_ONLY = 0o444
+
+
+@dataclass(frozen=True)
+class Content:
+    """One finished file.
+
+    Attributes:
+        path: where it lies.
+        size: its bytes.
+        md5: hex digest, None where nobody has computed it (several parts joined).
+    """
+
+    path: Path
+    size: int
+    md5: str | None
+
+    @property
+    def name(self) -> str:
+        """What finds it again: `Contents.find`."""
+        return self.path.name
+
+    def open(self) -> "Body":
+        """Its bytes; they stay readable when the object is replaced or deleted meanwhile.
+
+        Raises:
+            FileNotFoundError: it was deleted just now.
+        """
+        return Body(os.open(self.path, os.O_RDONLY | os.O_CLOEXEC), 0, self.size, self)
+
+    def digest(self) -> str:
+        """The MD5 of its bytes, in hex."""
+        if self.md5 is not None:
+            return self.md5
+        with self.path.open("rb") as file:
+            return hashlib.file_digest(file, _md5).hexdigest()
+
+
+class Body:
+    """An open file, or a slice of it, as an answer's body: it is read when it is sent."""
+
+    def __init__(self, descriptor: int, begin: int, end: int, content: Content) -> None:
+        self._descriptor = descriptor
+        self._begin, self._end = begin, end
+        self.content = content
+
+    def __len__(self) -> int:
+        """How many bytes."""
+        return self._end - self._begin
+
+    def __getitem__(self, part: slice) -> "Body":
+        """A range of the bytes."""
+        begin, end, _ = part.indices(len(self))
+        first = self._begin + begin
+        return Body(os.dup(self._descriptor), first, max(first, self._begin + end), self.content)
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The bytes, a block at a time."""
+        position = self._begin
+        while position < self._end:
+            block = os.pread(self._descriptor, min(BLOCK, self._end - position), position)
+            if not block:
+                raise OSError(f"{self.content.path}: ends before its {self.content.size} bytes")
+            position += len(block)
+            yield block
+
+    def __bytes__(self) -> bytes:
+        """All the bytes."""
+        return b"".join(self)
+
+    def decode(self, encoding: str = "utf-8") -> str:
+        """The bytes as text."""
+        return bytes(self).decode(encoding)
+
+    @contextlib.contextmanager
+    def mapped(self) -> Iterator[Any]:
+        """The bytes as a buffer that is read from the disk as it is looked at."""
+        if not self:
+            yield b""
+            return
+        with (
+            mmap.mmap(self._descriptor, self._end, access=mmap.ACCESS_READ) as whole,
+            memoryview(whole) as view,
+            view[self._begin : self._end] as part,
+        ):
+            yield part
+
+    def close(self) -> None:
+        """Let the file go."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __del__(self) -> None:
+        """Let the file go: nobody closes the body of an answer that was never sent."""
+        self.close()
+
+
+class Contents:
+    """The folder of files."""
+
+    def __init__(self, folder: Path) -> None:
+        self._files = folder / "content"
+        self._incoming = folder / "incoming"
+        for path in (self._files, self._incoming):
+            path.mkdir(parents=True, exist_ok=True)
+        for number in range(256):
+            (self._files / f"{number:02x}").mkdir(exist_ok=True)
+
+    def find(self, name: str, size: int, md5: str | None) -> Content:
+        """The file with this name."""
+        return Content(self._place(name), size, md5)
+
+    def write(self, blocks: Iterable[bytes]) -> Content:
+        """Keep bytes as they come.
+
+        Raises:
+            OSError: the disk is full, or whatever `blocks` raises; nothing is left behind.
+        """
+        digest, size = _md5(), 0
+        with self._new() as (path, file):
+            for block in blocks:
+                file.write(block)
+                digest.update(block)
+                size += len(block)
+        return self._finish(path, size, digest.hexdigest())
+
+    def copy(self, source: Path) -> Content:
+        """Keep a copy of a file as it is now."""
+        with source.open("rb") as file:
+            return self.write(iter(lambda: file.read(BLOCK), b""))
+
+    def share(self, content: Content) -> Content:
+        """The same bytes under a name of their own, at no cost where the disk has hard links."""
+        path = self._place(uuid.uuid4().hex)
+        place(content.path, path)
+        return Content(path, content.size, content.digest())
+
+    def join(self, parts: Iterable[Content], size: int) -> Content:
+        """One file of several, in order; its MD5 is not computed."""
+        with self._new() as (path, file):
+            for part in parts:
+                with part.path.open("rb") as source:
+                    shutil.copyfileobj(source, file, BLOCK)
+        return self._finish(path, size, None)
+
+    def remove(self, name: str) -> None:
+        """Delete a file; one that is gone is no error."""
+        self._place(name).unlink(missing_ok=True)
+
+    def sweep(self, keep: Callable[[str], bool]) -> int:
+        """Delete what a killed server left: every file nobody keeps. How many there were."""
+        removed = 0
+        for path in [*self._incoming.iterdir(), *self._files.glob("*/*")]:
+            if path.parent == self._incoming or not keep(path.name):
+                path.unlink(missing_ok=True)
+                removed += 1
+        return removed
+
+    @contextlib.contextmanager
+    def _new(self) -> Iterator[tuple[Path, IO[bytes]]]:
+        path = self._incoming / uuid.uuid4().hex
+        try:
+            with path.open("xb") as file:
+                yield path, file
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+
+    def _finish(self, path: Path, size: int, md5: str | None) -> Content:
+        path.chmod(READ_ONLY)
+        final = self._place(path.name)
+        path.rename(final)
+        return Content(final, size, md5)
+
+    def _place(self, name: str) -> Path:
+        return self._files / name[:2] / name
+
+
+def place(source: Path, path: Path) -> None:
+    """Put a file at `path`, read-only: a hard link, or a copy where the disk is another one.
+
+    What lay at `path` is replaced; its parents must be there.
+    """
+    path.unlink(missing_ok=True)
+    try:
+        os.link(source, path)
+    except OSError as error:
+        # Another disk, too many links, or a file system (or a rule of the kernel's) without them.
+        if error.errno not in (errno.EXDEV, errno.EMLINK, errno.EPERM, errno.ENOTSUP):
+            raise
+        try:
+            shutil.copyfile(source, path)
+            path.chmod(READ_ONLY)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+
+
+def _md5() -> "hashlib._Hash":
+    # An ETag, not a secret: allowed where policy forbids MD5 for security.
+    return hashlib.md5(usedforsecurity=False)

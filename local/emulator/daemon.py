@@ -1,0 +1,239 @@
+"""`berth up` and `berth down`: the local SageMaker as a process of its own.
+
+A lock file says whether a server lives, whatever became of the process that started it;
+`server.json` says where it answers.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any, Literal
+
+from local.emulator import lock
+from local.emulator.home import Home
+from local.errors import UserError
+
+DEFAULT_PORT = 4585
+START_SECONDS = 60.0
+"""How long a server may take to answer; it takes about a second."""
+STOP_SECONDS = 150.0
+"""How long a server may take to stop: jobs have 120 s to write a checkpoint, as on SageMaker."""
+HEALTH_SECONDS = 5.0
+KILL_SECONDS = 10.0
+LOG_SIZE = 10 * 1024 * 1024
+"""Bytes after which the server's log is put aside when a new server starts."""
+TAIL_LINES = 12
+
+ExecutorName = Literal["auto", "docker", "process"]
+
+
+class DaemonError(UserError):
+    """Why the local SageMaker is not up (or not down), in a line that says what to do."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """A server that answers.
+
+    Attributes:
+        url: the endpoint for AWS clients.
+        executor: `docker` or `process`.
+        pid: its process.
+        home: its folder.
+    """
+
+    url: str
+    executor: str
+    pid: int
+    home: Path
+
+
+def up(
+    home: Home | None = None, *, port: int | None = None, executor: ExecutorName = "auto"
+) -> Address:
+    """Start the local SageMaker unless it runs already, and wait until it answers.
+
+    `port` (or `$BERTH_PORT`) asks for a port, 0 for any; without it it is 4585, or a free one when
+    somebody else has that.
+
+    Raises:
+        DaemonError: it did not start, or runs with another executor or port than asked for.
+    """
+    home = home or Home.find()
+    wanted = port if port is not None else _port_of_environment()
+    with _switching(home):
+        address = running(home)
+        if address is None:
+            _wait_for_the_last(home)
+            address = _start(home, wanted, executor)
+        else:
+            _compare(address, wanted, executor)
+    return address
+
+
+def down(home: Home | None = None) -> bool:
+    """Stop the local SageMaker and wait until it and all it ran have ended; False: none ran.
+
+    Raises:
+        DaemonError: it could not even be killed.
+    """
+    home = home or Home.find()
+    with _switching(home):
+        pid = lock.holder(home.path / lock.SERVER)
+        if pid is not None:
+            _end(home, pid)
+        home.server_file.unlink(missing_ok=True)
+    return pid is not None
+
+
+def running(home: Home | None = None) -> Address | None:
+    """The server of this home, if there is one and it answers."""
+    home = home or Home.find()
+    pid = lock.holder(home.path / lock.SERVER)
+    try:
+        facts = json.loads(home.server_file.read_text(encoding="utf-8"))
+        url, told = str(facts["url"]), int(facts["pid"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if pid is None or pid != told:
+        return None
+    health = _health(url)
+    if health is None or health.get("home") != str(home.path) or health.get("pid") != pid:
+        return None
+    return Address(url, str(health["executor"]), pid, home.path)
+
+
+def _health(url: str) -> dict[str, Any] | None:
+    # No proxy of the user's environment is asked about this machine.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(f"{url}/_berth/health", timeout=HEALTH_SECONDS) as answer:
+            health = json.load(answer)
+    except (OSError, ValueError, HTTPException):
+        return None
+    return health if isinstance(health, dict) and health.get("status") == "ok" else None
+
+
+def _start(home: Home, port: int | None, executor: ExecutorName) -> Address:
+    home.server_file.unlink(missing_ok=True)
+    log = home.server_log
+    if log.exists() and log.stat().st_size > LOG_SIZE:
+        log.replace(log.with_suffix(".log.1"))
+    command = [sys.executable, "-m", "local.emulator.server", "--home", str(home.path)]
+    command += ["--executor", executor, "--port", str(DEFAULT_PORT if port is None else port)]
+    if port is None:
+        command.append("--any-port")
+    with log.open("ab") as output:
+        began = output.tell()
+        process = subprocess.Popen(
+            command,
+            cwd=Path(__file__).parents[2],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        address = _wait_until_it_answers(home, process, began)
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    # A process that goes on for long after this must not keep the server as a zombie.
+    threading.Thread(target=process.wait, name="server process", daemon=True).start()
+    if port is None and not address.url.endswith(f":{DEFAULT_PORT}"):
+        print(f"berth: port {DEFAULT_PORT} is taken; using {address.url}", file=sys.stderr)
+    return address
+
+
+def _wait_until_it_answers(home: Home, process: "subprocess.Popen[bytes]", began: int) -> Address:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if home.server_file.exists() and (address := running(home)):
+            return address
+        if process.poll() is not None:
+            raise DaemonError(_why(home, began))
+        time.sleep(lock.POLL_SECONDS)
+    raise DaemonError(
+        f"the local SageMaker did not answer within {START_SECONDS:.0f} s: {_why(home, began)}"
+    )
+
+
+def _why(home: Home, began: int) -> str:
+    """What a server that did not start said last; one line where it meant to say one."""
+    with home.server_log.open("rb") as log:
+        log.seek(began)
+        lines = log.read().decode(errors="replace").strip().splitlines()
+    if not lines:
+        return f"it said nothing, see {home.server_log}"
+    if any(line.startswith("Traceback") for line in lines):
+        return "\n".join([f"{lines[-1]} (from {home.server_log})", *lines[-TAIL_LINES:-1]])
+    return lines[-1]
+
+
+def _compare(address: Address, port: int | None, executor: ExecutorName) -> None:
+    if executor not in ("auto", address.executor):
+        raise DaemonError(
+            f"the local SageMaker runs with executor {address.executor}, asked for was {executor}; "
+            "first: berth down"
+        )
+    if port and not address.url.endswith(f":{port}"):
+        raise DaemonError(
+            f"the local SageMaker runs at {address.url}, asked for was port {port}; "
+            "first: berth down"
+        )
+
+
+def _wait_for_the_last(home: Home) -> None:
+    """Wait for a server that is still stopping."""
+    try:
+        with lock.held(home.path / lock.SERVER, STOP_SECONDS):
+            return
+    except lock.Taken:
+        pid = lock.holder(home.path / lock.SERVER)
+        raise DaemonError(
+            f"the local SageMaker's process {pid} runs but does not answer; first: berth down"
+        ) from None
+
+
+def _end(home: Home, pid: int) -> None:
+    for number, patience in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, KILL_SECONDS)):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+        deadline = time.monotonic() + patience
+        while time.monotonic() < deadline:
+            if lock.holder(home.path / lock.SERVER) != pid:
+                return
+            time.sleep(lock.POLL_SECONDS)
+    raise DaemonError(f"the local SageMaker's process {pid} does not end; see {home.server_log}")
+
+
+@contextlib.contextmanager
+def _switching(home: Home) -> Any:
+    """One process at a time starts or stops a server."""
+    try:
+        with lock.held(home.path / lock.SWITCH, START_SECONDS + STOP_SECONDS):
+            yield
+    except lock.Taken:
+        raise DaemonError(
+            f"{home.path}: another process has been starting or stopping the local SageMaker "
+            "for minutes; end it first"
+        ) from None
+
+
+def _port_of_environment() -> int | None:
+    text = os.environ.get("BERTH_PORT")
+    if not text:
+        return None
+    if not text.isdigit() or int(text) > 65535:
+        raise DaemonError(f"BERTH_PORT: found {text!r}, expected a port, 0 to 65535")
+    return int(text)

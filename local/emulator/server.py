@@ -1,0 +1,335 @@
+"""The local SageMaker's one process: every service on one port of this machine.
+
+    python -m local.emulator.server --home FOLDER --port 4585 --executor auto
+
+`berth up` starts it; see `daemon`.
+"""
+
+import argparse
+import contextlib
+import importlib.metadata
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from local.emulator import lock
+from local.emulator.context import Context
+from local.emulator.executors import Executor, ExecutorError
+from local.emulator.home import Home
+from local.emulator.store import Store
+
+if TYPE_CHECKING:
+    from werkzeug.wrappers import Response
+
+logger = logging.getLogger(__name__)
+
+ADDRESS = "127.0.0.1"
+DRAIN_SECONDS = 5.0
+"""How long requests in flight may take after the server was told to stop."""
+LOCK_SECONDS = 1.0
+"""Whoever looks whether a server lives holds its lock for an instant."""
+RUNNERS = ("training", "tuning", "transform", "endpoints")
+"""In the order they recover: a tuning job looks for its training jobs."""
+
+
+class PortTaken(Exception):
+    """Somebody else listens on the port; one line that names it and what to do."""
+
+
+class Server:
+    """The local SageMaker in this process; one at a time, for moto's state is the process's.
+
+    Attributes:
+        home: where it keeps everything.
+        context: its parts.
+    """
+
+    def __init__(
+        self, home: Home, *, port: int = 0, executor: Executor, region: str = "us-east-1"
+    ) -> None:
+        """Bind the port (0: a free one) and make the parts; nothing answers before `start`.
+
+        Raises:
+            PortTaken: somebody else listens there.
+        """
+        self.home = home
+        self._listener = listen(port)
+        try:
+            self._make_parts(home, executor, region)
+        except BaseException:
+            self._listener.close()
+            raise
+        self._thread: threading.Thread | None = None
+        self._stopping = threading.Event()
+        self._flight = threading.Condition()
+        self._in_flight = 0
+        self._web: Any = None
+
+    def _make_parts(self, home: Home, executor: Executor, region: str) -> None:
+        # Half a second of imports that a command which only looks for a server need not wait for.
+        from local.emulator.aws import Moto
+        from local.emulator.endpoints import Endpoints
+        from local.emulator.runtime import RuntimeApp
+        from local.emulator.training import TrainingJobs
+        from local.emulator.transform import TransformJobs
+        from local.emulator.tuning import TuningJobs
+        from local.emulator.wire import SageMakerApp
+
+        self._moto = Moto(home, region)
+        store = Store(home.database)
+        self.context = context = Context(
+            home, region, store, self._moto.objects, self._moto.logs, executor
+        )
+        context.training = TrainingJobs(context)
+        context.tuning = TuningJobs(context)
+        context.transform = TransformJobs(context)
+        context.endpoints = Endpoints(context)
+        self._sagemaker, self._runtime = SageMakerApp(context), RuntimeApp(context)
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return int(self._listener.getsockname()[1])
+
+    @property
+    def url(self) -> str:
+        """What an AWS client's endpoint is set to."""
+        return f"http://{ADDRESS}:{self.port}"
+
+    def start(self) -> None:
+        """Load what is kept, clean up after a killed server, go on with its jobs, and answer."""
+        from werkzeug.serving import make_server
+
+        from local.emulator.web import Handler
+
+        self._moto.load()
+        removed = self.context.executor.reap()
+        if removed:
+            logger.info("removed what an earlier server left: %s", ", ".join(removed))
+        self._web = make_server(
+            ADDRESS,
+            self.port,
+            self,
+            threaded=True,
+            request_handler=Handler,
+            fd=self._listener.fileno(),
+        )
+        self._thread = threading.Thread(
+            target=self._web.serve_forever, args=(0.05,), name="server", daemon=True
+        )
+        self._thread.start()
+        for name in RUNNERS:
+            try:
+                getattr(self.context, name).recover()
+            except Exception:
+                logger.exception("%s: what an earlier server left cannot be gone on with", name)
+
+    def stop(self) -> None:
+        """Answer nobody any more, interrupt what runs so that it can go on, and close the files.
+
+        Takes as long as jobs take to write a checkpoint, 120 seconds at most.
+        """
+        self._stopping.set()
+        if self._thread is not None:
+            self._web.shutdown()
+            self._thread.join()
+            self._web.server_close()
+            self._thread = None
+        self._listener.close()
+        with self._flight:
+            self._flight.wait_for(lambda: self._in_flight == 0, DRAIN_SECONDS)
+        for name in reversed(RUNNERS):
+            try:
+                getattr(self.context, name).shutdown()
+            except Exception:
+                logger.exception("%s: not everything was stopped", name)
+        self.context.store.close()
+        self._moto.close()
+
+    def wait(self) -> None:
+        """Return when somebody asked the server to stop (`POST /_berth/shutdown`)."""
+        self._stopping.wait()
+
+    def ask_to_stop(self) -> None:
+        """Make `wait` return."""
+        self._stopping.set()
+
+    def __enter__(self) -> Self:
+        """Start it."""
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """Stop it."""
+        self.stop()
+
+    def __call__(
+        self, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
+        """Answer one request, and write a line about it to the log."""
+        from local.emulator import web
+
+        service, operation, app = self._choose(environ)
+        status: list[str] = []
+        began = time.perf_counter()
+
+        def start(line: str, headers: list[tuple[str, str]], *error: Any) -> Any:
+            status[:] = [line]
+            return start_response(line, headers, *error)
+
+        with self._flight:
+            self._in_flight += 1
+
+        def end() -> None:
+            with self._flight:
+                self._in_flight -= 1
+                self._flight.notify_all()
+            took = (time.perf_counter() - began) * 1000
+            code = status[0].partition(" ")[0] if status else "-"
+            # Health is asked many times while a server starts.
+            level = logging.DEBUG if operation == "health" else logging.INFO
+            logger.log(level, "%s %s %s %.1f ms", service, operation, code, took)
+
+        return web.Watched(app, environ, start, end)
+
+    def _choose(self, environ: dict[str, Any]) -> tuple[str, str, Any]:
+        """The service's name, the operation's for the log, and the application that answers."""
+        from local.emulator import signature, web
+
+        path = str(environ.get("PATH_INFO", ""))
+        refusal = web.refusal(environ)
+        if refusal is not None:
+            return "-", "refused", refusal
+        if path.startswith("/_berth/"):
+            operation = path.removeprefix("/_berth/")
+            return "berth", operation, self._own(environ["REQUEST_METHOD"], operation)
+        if path.startswith("/endpoints/"):
+            return "runtime", path.removeprefix("/endpoints/"), self._runtime
+        scope = signature.scope(environ)
+        target = str(environ.get("HTTP_X_AMZ_TARGET", "")).rpartition(".")[2]
+        if scope is not None and scope.service == "sagemaker":
+            return "sagemaker", target or path, self._sagemaker
+        if scope is None or scope.service == "s3":
+            return "s3", signature.s3_operation(environ), self._moto
+        return scope.service, target or "-", self._moto
+
+    def _own(self, method: str, operation: str) -> "Response":
+        from werkzeug.wrappers import Response
+
+        if (method, operation) == ("GET", "health"):
+            facts = {
+                "status": "stopping" if self._stopping.is_set() else "ok",
+                "executor": self.context.executor.name,
+                "home": str(self.home.path),
+                "pid": os.getpid(),
+                "version": importlib.metadata.version("berth"),
+            }
+            return Response(json.dumps(facts), content_type="application/json")
+        if (method, operation) == ("POST", "shutdown"):
+            self.ask_to_stop()
+            return Response('{"status": "stopping"}', content_type="application/json")
+        return Response(f"{method} /_berth/{operation}: no such thing\n", 404)
+
+
+def listen(port: int) -> socket.socket:
+    """A socket that listens on a port of this machine alone.
+
+    Raises:
+        PortTaken: somebody else has it.
+    """
+    try:
+        return socket.create_server((ADDRESS, port), backlog=128)
+    except OSError as error:
+        raise PortTaken(
+            f"port {port}: {error.strerror or error}; choose another one with --port or BERTH_PORT"
+        ) from None
+
+
+def write_server_file(home: Home, server: Server) -> None:
+    """Tell other processes where the server is; complete at once, or not there."""
+    facts = {
+        "pid": os.getpid(),
+        "port": server.port,
+        "url": server.url,
+        "executor": server.context.executor.name,
+        "started": time.time(),
+    }
+    draft = home.server_file.with_suffix(".new")
+    draft.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    draft.replace(home.server_file)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the server until it is told to stop; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m local.emulator.server", description=__doc__)
+    parser.add_argument("--home", type=Path)
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--any-port", action="store_true", help="another port if it is taken")
+    parser.add_argument("--executor", choices=("auto", "docker", "process"), default="auto")
+    parser.add_argument("--region", default="us-east-1")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s: %(message)s"
+    )
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)
+    _forget_aws()
+    home = Home.find(options.home)
+    try:
+        with lock.held(home.path / lock.SERVER, LOCK_SECONDS):
+            return _run(home, options)
+    except lock.Taken:
+        print(f"{home.path}: another server runs in this folder", file=sys.stderr)
+    except (PortTaken, ExecutorError) as error:
+        print(error, file=sys.stderr)
+    return 1
+
+
+def _run(home: Home, options: argparse.Namespace) -> int:
+    from local.emulator.executors.choice import choose
+
+    executor = choose(home, options.executor)
+    try:
+        server = Server(home, port=options.port, executor=executor, region=options.region)
+    except PortTaken as taken:
+        if not options.any_port:
+            raise
+        logger.warning("%s", taken)
+        server = Server(home, port=0, executor=executor, region=options.region)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: server.ask_to_stop())
+    with contextlib.ExitStack() as cleanup:
+        cleanup.callback(home.server_file.unlink, missing_ok=True)
+        with server:
+            write_server_file(home, server)
+            logger.info("%s, executor %s, %s", server.url, executor.name, home.path)
+            server.wait()
+            logger.info("stopping")
+    logger.info("stopped")
+    return 0
+
+
+def _forget_aws() -> None:
+    """Make sure that nothing in this process finds the user's AWS account."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        del os.environ[name]
+    os.environ |= {
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
