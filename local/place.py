@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -94,6 +95,11 @@ class Place:
     def tag_list(self) -> list[dict[str, str]]:
         """The tags as requests carry them."""
         return [{"Key": key, "Value": value} for key, value in self.tags.items()]
+
+    def command(self, *words: str) -> str:
+        """A berth command to type, for this place."""
+        there = ["--where", "aws", "--region", self.region] if self.where == "aws" else []
+        return shlex.join(["berth", *words, *there])
 
     def environment(self) -> dict[str, str]:
         """Variables that point any AWS SDK or the AWS CLI here; none on AWS."""

@@ -45,7 +45,7 @@ def _training(place: Place, job: Mapping[str, Any], folder: Path) -> Path:
     if job["TrainingJobStatus"] == "InProgress":
         raise UserError(
             f"{job['TrainingJobName']}: still running; watch it: "
-            f"berth logs -f {job['TrainingJobName']}"
+            + place.command("logs", "-f", job["TrainingJobName"])
         )
     if not (folder / OUTPUT).is_dir():
         bring_home(place, job, folder, model=False)

@@ -1,7 +1,6 @@
 """`berth train`: one training job, followed to its end, its results brought home."""
 
 import json
-import shlex
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -85,7 +84,7 @@ def train(
     if not wait:
         print(name)
         return
-    ended = _follow(place, common, name, quiet=quiet)
+    ended = _follow(place, name, quiet=quiet)
     folder = output_dir or Path(name)
     found = bring_home(place, ended, folder) if download else []
     for line in summary(ended, folder, found):
@@ -105,14 +104,12 @@ def _best(place: Place, tuning_job: str) -> dict[str, str]:
     return best
 
 
-def _follow(place: Place, common: Common, name: str, *, quiet: bool) -> dict[str, Any]:
+def _follow(place: Place, name: str, *, quiet: bool) -> dict[str, Any]:
     try:
         ended = follow_training(place, name, log=None if quiet else _print)
     except KeyboardInterrupt:
-        where = f" --where {common.where}" if common.where != "local" else ""
-        word = shlex.quote(name)
-        _tell(f"\nthe job goes on; follow it: berth logs -f {word}{where}")
-        _tell(f"stop it: berth stop {word}{where}")
+        _tell(f"\nthe job goes on; follow it: {place.command('logs', '-f', name)}")
+        _tell(f"stop it: {place.command('stop', name)}")
         raise typer.Exit(130) from None
     if quiet and ended["TrainingJobStatus"] == "Failed":
         from local.log_streams import TRAINING, LogReader

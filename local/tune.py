@@ -1,108 +1,36 @@
 """`berth tune`: a search for the best hyperparameters, watched to its end."""
 
-import shlex
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
 from local.errors import UserError
 from local.following import ENDED, Pace, patiently
-from local.hyperparameter_files import read_search, write_best
+from local.hyperparameter_files import write_best
 from local.job_options import JobOptions, job_options
 from local.options import Common, common_options, with_options
 from local.place import Place
-from local.presets import PRESETS, find_preset
 from local.requests.names import TUNING_LIMIT, checked_name, job_name
-from local.requests.tuning import Range, Search, Strategy, best_hyperparameters
+from local.requests.tuning import best_hyperparameters
+from local.search_options import SearchOptions, search_options
 from local.trials import Trial, line, list_trials, read_objective, table
 
-PANEL = "The search"
 
-
-@with_options(common_options, job_options)
+@with_options(common_options, job_options, search_options)
 def tune(
     common: Common,
     options: JobOptions,
+    searching: SearchOptions,
     *,
     data: Annotated[
         str | None,
         typer.Argument(help="s3://bucket/prefix (or, on this machine, a folder) of images"),
     ] = None,
-    ranges: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--range",
-            "-r",
-            metavar="NAME=RANGE",
-            help="what to search, repeatable: learning_rate=0.001:0.1:log, batch_size=32,64,128, "
-            "epochs=2:4:int",
-            rich_help_panel=PANEL,
-        ),
-    ] = None,
-    file: Annotated[
-        Path | None,
-        typer.Option(
-            "--ranges", help="YAML file of ranges and fixed values", rich_help_panel=PANEL
-        ),
-    ] = None,
-    preset: Annotated[
-        str | None,
-        typer.Option(help=f"a ready search: {', '.join(PRESETS)}", rich_help_panel=PANEL),
-    ] = None,
     name: Annotated[str | None, typer.Option(help="the job's (default: berth-DATA-TIME)")] = None,
-    jobs: Annotated[
-        int | None, typer.Option(min=1, help="trials in all (default: 10)", rich_help_panel=PANEL)
-    ] = None,
-    parallel: Annotated[
-        int | None, typer.Option(min=1, help="at a time (default: 2)", rich_help_panel=PANEL)
-    ] = None,
-    strategy: Annotated[Strategy, typer.Option(rich_help_panel=PANEL)] = "Bayesian",
-    objective: Annotated[
-        str, typer.Option(help="the metric that decides", rich_help_panel=PANEL)
-    ] = "validation:accuracy",
-    goal: Annotated[
-        Literal["Maximize", "Minimize"], typer.Option(rich_help_panel=PANEL)
-    ] = "Maximize",
-    seed: Annotated[
-        int | None, typer.Option(min=0, help="of the search", rich_help_panel=PANEL)
-    ] = None,
-    early_stopping: Annotated[
-        bool,
-        typer.Option("--early-stopping", help="end trials that cannot win", rich_help_panel=PANEL),
-    ] = False,
-    target: Annotated[
-        float | None, typer.Option(help="stop at this objective value", rich_help_panel=PANEL)
-    ] = None,
-    max_stagnation: Annotated[
-        int | None,
-        typer.Option(min=3, help="stop after so many without a better one", rich_help_panel=PANEL),
-    ] = None,
-    min_resource: Annotated[
-        int | None, typer.Option(min=1, help="Hyperband: fewest epochs", rich_help_panel=PANEL)
-    ] = None,
-    max_resource: Annotated[
-        int | None, typer.Option(min=1, help="Hyperband: most epochs", rich_help_panel=PANEL)
-    ] = None,
-    search_runtime: Annotated[
-        int | None,
-        typer.Option(min=120, help="seconds for the whole search", rich_help_panel=PANEL),
-    ] = None,
-    warm_start: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="a finished search to learn from, repeatable",
-            rich_help_panel=PANEL,
-        ),
-    ] = None,
-    identical: Annotated[
-        bool,
-        typer.Option("--identical", help="its data and image were the same", rich_help_panel=PANEL),
-    ] = False,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="watch the trials")] = True,
     output_dir: Annotated[
         Path | None,
@@ -117,40 +45,6 @@ def tune(
     """
     if data is None and not options.channels:
         raise UserError("data: found none, expected s3://bucket/prefix or a folder (or --channel)")
-    chosen = None if preset is None else find_preset(preset)
-    read = None if file is None else read_search(file)
-    base: dict[str, str] = {}
-    every: dict[str, Range] = {}
-    if chosen:
-        base |= chosen.hyperparameters
-        every |= {each.name: each for each in chosen.parsed()}
-    if read:
-        base |= read.hyperparameters
-        every |= {each.name: each for each in read.ranges}
-    given = [Range.parse(text) for text in ranges or ()]
-    if len({each.name for each in given}) < len(given):
-        raise UserError("--range: a hyperparameter is given twice")
-    every |= {each.name: each for each in given}
-    for fixed in options.hyperparameters:  # what the command line fixes is not searched
-        every.pop(fixed, None)
-    count = jobs or (chosen.jobs if chosen else 10)
-    search = Search(
-        ranges=tuple(every.values()),
-        objective=objective,
-        goal=goal,
-        strategy=strategy,
-        max_jobs=count,
-        max_parallel=parallel or min(count, chosen.parallel if chosen else 2),
-        seed=seed,
-        early_stopping=early_stopping,
-        target=target,
-        max_stagnation=max_stagnation,
-        min_resource=min_resource,
-        max_resource=max_resource,
-        max_runtime=search_runtime,
-        parents=tuple(warm_start or ()),
-        identical=identical,
-    )
     place = common.connect()
     about = data or next(iter(options.channels.values()))
     name = (
@@ -158,9 +52,8 @@ def tune(
         if name
         else job_name(about, datetime.now(UTC), TUNING_LIMIT)
     )
-    for searched in every:
-        base.pop(searched, None)
-    job = options.job(place, name, data, base)
+    search = searching.without(options.hyperparameters)
+    job = options.job(place, name, data, searching.fixed)
     search.check(job)
     request = search.request(name, job)
     if place.plan:
@@ -174,19 +67,17 @@ def tune(
     for each in search.ranges:
         _tell(f"  {each.name}: {each.words()}")
     if wait:
-        ended = _watch(place, common, name)
+        ended = _watch(place, name)
         finish(place, ended, output_dir or Path(name))
     print(name)
 
 
-def _watch(place: Place, common: Common, name: str) -> dict[str, Any]:
+def _watch(place: Place, name: str) -> dict[str, Any]:
     try:
         return follow_tuning(place, name)
     except KeyboardInterrupt:
-        where = f" --where {common.where}" if common.where != "local" else ""
-        word = shlex.quote(name)
-        _tell(f"\nthe search goes on; its results: berth report {word}{where}")
-        _tell(f"stop it: berth stop {word}{where}")
+        _tell(f"\nthe search goes on; its results: {place.command('report', name)}")
+        _tell(f"stop it: {place.command('stop', name)}")
         raise typer.Exit(130) from None
 
 
@@ -259,7 +150,7 @@ def finish(place: Place, job: Mapping[str, Any], folder: Path) -> Path:
     _tell(f"best       {best['TrainingJobName']}: {metric['MetricName']} {metric['Value']:.4f}")
     _tell(f"           {said}")
     _tell(f"files      {written[0]}, {written[1].name}")
-    _tell(f"train it   berth train DATA --from-tuning {name}")
+    _tell(f"train it   {place.command('train', 'DATA', '--from-tuning', name)}")
     return page
 
 
