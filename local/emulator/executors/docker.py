@@ -2,12 +2,14 @@
 
 import logging
 import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from docker.errors import APIError, NotFound
 from docker.types import DeviceRequest, Mount
+from docker.utils.socket import STDERR, frames_iter
 
 from local.emulator.executors import Container, ContainerSpec, ExecutorError
 from local.emulator.executors.engine import answers, connect, find_image
@@ -53,6 +55,7 @@ class DockerExecutor:
         self._owner = owner or (status.st_uid, status.st_gid)
         self._id = home_id(home)
         self._client = client or connect()
+        weakref.finalize(self, self._client.close)
         with answers():
             self._engine: dict[str, Any] = self._client.info()
 
@@ -218,13 +221,11 @@ class RunningContainer:
 
     def follow(self, on_line: Callable[[str], None]) -> None:
         """Start it; its output is attached to before, so that none of it is missed."""
-        output = self._container.attach(
-            stdout=True, stderr=True, stream=True, logs=False, demux=True
-        )
+        output = self._container.attach_socket(params={"stdout": 1, "stderr": 1, "stream": 1})
         try:
             self._container.start()
         except BaseException:
-            output.close()
+            _close(output)
             raise
         self._thread = threading.Thread(
             target=self._read, args=(output, on_line), name=f"output of {self.name}", daemon=True
@@ -303,13 +304,12 @@ class RunningContainer:
         """The thread that delivers the lines, then learns how it ended."""
         out, err = Lines(on_line), Lines(on_line)
         try:
-            for stdout, stderr in output:
-                if stdout:
-                    out.feed(stdout)
-                if stderr:
-                    err.feed(stderr)
-        except Exception as error:
+            for stream, data in frames_iter(output, tty=False):
+                (err if stream == STDERR else out).feed(data)
+        except OSError as error:
             _log.debug("%s: the output broke off: %s", self.name, error)
+        finally:
+            _close(output)
         out.close()
         err.close()
         try:
@@ -319,7 +319,6 @@ class RunningContainer:
             if not self._removed:
                 self._error = error
         finally:
-            output.close()
             self._ended.set()
 
     def _end(self, log: Lines) -> int:
@@ -343,6 +342,14 @@ def _mounts(spec: ContainerSpec) -> list[Any]:
         folder.mkdir(parents=True, exist_ok=True)
         mounts.append(Mount(f"/opt/ml/{part}", str(folder), type="bind", read_only=True))
     return mounts
+
+
+def _close(output: Any) -> None:
+    """Close an attached stream and the socket below it, which the SDK leaves open."""
+    connection = getattr(output, "_sock", None)
+    output.close()
+    if connection is not None:
+        connection.close()
 
 
 def _base(container: Any) -> Path:

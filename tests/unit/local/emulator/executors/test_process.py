@@ -1,0 +1,218 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from local.emulator.executors import ContainerSpec, ImageMissing, process
+from local.emulator.executors.leftovers import MARK, Leftovers
+from local.emulator.executors.process import ProcessExecutor, repository
+from local.emulator.home import Home
+
+
+@pytest.fixture
+def home(tmp_path):
+    return Home.find(tmp_path / "home")
+
+
+@pytest.fixture
+def executor(home, toy_commands):
+    executor = ProcessExecutor(home, toy_commands)
+    yield executor
+    executor.reap()
+
+
+@pytest.mark.parametrize(
+    ("image", "name"),
+    [
+        ("berth", "berth"),
+        ("berth:latest", "berth"),
+        ("localhost:5000/team/berth", "berth"),
+        ("123456789012.dkr.ecr.us-east-1.amazonaws.com/berth:1.2", "berth"),
+        ("registry:5000/berth@sha256:" + "0" * 64, "berth"),
+        ("berth:v1@sha256:" + "0" * 64, "berth"),
+        ("other/berth-toy:berth", "berth-toy"),
+    ],
+)
+def test_the_repository_of_a_uri(image, name):
+    assert repository(image) == name
+
+
+def test_another_image_is_refused_with_what_would_run_it(executor):
+    with pytest.raises(ImageMissing, match=r"\(…/toy:tag\), found busybox:1; .*--executor docker"):
+        executor.check_image("busybox:1")
+    executor.check_image("host:5000/any/toy:1@sha256:" + "0" * 64)
+
+
+def test_commands_that_are_not_installed_are_named(home):
+    executor = ProcessExecutor(home, {"toy": {"train": ("/nowhere/train",)}})
+    with pytest.raises(ImageMissing, match=r"/nowhere/train .* pip install 'berth\[image\]'"):
+        executor.check_image("toy")
+
+
+def test_this_projects_image_is_this_environments_commands(home):
+    executor = ProcessExecutor(home)
+    executor.check_image("berth:latest")
+    commands = process._own_commands()["berth"]
+    assert list(commands) == ["train", "serve"]
+    assert all(os.access(words[0], os.X_OK) for words in commands.values())
+
+
+def test_the_request_may_set_what_the_image_sets(executor, start):
+    script = "import os; print(os.environ['SAGEMAKER_TRAINING_MODULE'])"
+    plain = start(executor, script, name="plain")
+    other = start(
+        executor, script, name="other", environment={"SAGEMAKER_TRAINING_MODULE": "mine:main"}
+    )
+    plain.container.wait()
+    other.container.wait()
+    assert (plain.lines, other.lines) == (["container.train:main"], ["mine:main"])
+
+
+def test_no_command_is_the_images_own(executor, tmp_path, toy_uri):
+    lines: list[str] = []
+    container = executor.start(ContainerSpec("job", toy_uri, (), tmp_path), lines.append)
+    assert container.wait(20) == 1
+    assert any("train.py" in line for line in lines), "the toy's train finds no configuration"
+    container.remove()
+
+
+def test_what_cannot_be_isolated_says_so(executor, start):
+    job = start(executor, "print('running')", isolated=True)
+    job.container.wait()
+    assert "--executor docker" in job.lines[0]
+    assert job.lines[1:] == ["running"]
+
+
+def test_gpus_are_hidden_unless_asked_for(executor, start, monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    script = "import os; print(repr(os.environ.get('CUDA_VISIBLE_DEVICES')))"
+    without = start(executor, script, name="without")
+    given = start(executor, script, name="given", gpus=True)
+    without.container.wait()
+    given.container.wait()
+    assert (without.lines, given.lines) == (["''"], ["None"])
+
+
+ESCAPE = (
+    "import os, subprocess, sys\n"
+    "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'],"
+    " env={}, start_new_session=True)\n"
+    "print(child.pid)"
+)
+"""Leaves a process that shares nothing with the job any more but its output."""
+
+
+def test_who_escaped_and_holds_the_output_does_not_keep_the_job(executor, start, monkeypatch):
+    monkeypatch.setattr(process, "DRAIN_SECONDS", 0.2)
+    job = start(executor, ESCAPE)
+    try:
+        assert job.container.wait(20) == 0
+    finally:
+        job.until(lambda: job.lines)
+        os.kill(int(job.lines[0]), signal.SIGKILL)
+
+
+def test_a_child_that_only_left_its_environment_is_killed_with_its_parent(executor, start):
+    job = start(executor, f"{ESCAPE}\nimport time; time.sleep(60)")
+    job.until(lambda: job.lines)
+    job.container.remove()
+    job.until(lambda: gone(int(job.lines[0])))
+
+
+def gone(pid):
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+SERVER = """
+import json, sys, time
+from pathlib import Path
+from local.emulator.executors import ContainerSpec
+from local.emulator.executors.process import ProcessExecutor
+from local.emulator.home import Home
+home, base, commands = sys.argv[1:]
+executor = ProcessExecutor(Home.find(Path(home)), json.loads(commands))
+script = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+spec = ContainerSpec("orphan", "toy", (script,), Path(base), entrypoint=("python3", "-c"))
+executor.start(spec, lambda line: print(line, flush=True))
+time.sleep(60)
+"""
+
+
+def test_reap_ends_what_a_killed_server_left(executor, tmp_path, toy_commands):
+    words = [sys.executable, "-c", SERVER, str(tmp_path / "home"), str(tmp_path)]
+    server = subprocess.Popen([*words, json.dumps(toy_commands)], stdout=subprocess.PIPE)
+    assert server.stdout is not None
+    orphan = int(server.stdout.readline())
+    server.kill()
+    server.wait()
+    server.stdout.close()
+    assert not gone(orphan)
+    assert executor.reap() == ["orphan"]
+    end = time.monotonic() + 20
+    while not gone(orphan):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    assert executor.reap() == []
+
+
+def test_reap_finds_what_was_started_but_not_yet_on_file(executor, start, home):
+    job = start(executor, "import time; print('ready'); time.sleep(60)")
+    job.until_says("ready")
+    Leftovers(home).forget("job")
+    executor.reap()
+    assert job.container.wait(20) == 137
+
+
+def test_reap_spares_who_has_a_dead_ones_number_by_now(executor, home):
+    innocent = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        Leftovers(home).keep("old", innocent.pid)
+        path = home.path / "processes" / "old.json"
+        record = json.loads(path.read_text())
+        path.write_text(json.dumps(record | {"started": record["started"] - 5}))
+        assert executor.reap() == ["old"]
+        assert innocent.poll() is None
+        assert not path.exists()
+    finally:
+        innocent.kill()
+        innocent.wait()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 1}'])
+def test_reap_takes_a_file_cut_short(executor, home, text):
+    (home.path / "processes" / "cut.json").write_text(text)
+    assert executor.reap() == ["cut"]
+    assert list((home.path / "processes").iterdir()) == []
+
+
+def test_reap_never_ends_itself(executor, home, monkeypatch):
+    code = (
+        "from pathlib import Path; import sys\n"
+        "from local.emulator.executors.process import ProcessExecutor\n"
+        "from local.emulator.home import Home\n"
+        "ProcessExecutor(Home.find(Path(sys.argv[1])), {}).reap(); print('alive')"
+    )
+    environment = os.environ | Leftovers(home).mark("outer")
+    ended = subprocess.run(
+        [sys.executable, "-c", code, str(home.path)],
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert MARK in environment
+    assert (ended.returncode, ended.stdout) == (0, "alive\n")
+
+
+def test_a_port_is_given_once(executor, start):
+    script = "import os; print(os.environ['SAGEMAKER_BIND_TO_PORT'])"
+    jobs = [start(executor, script, name=f"job{n}", port=8080) for n in range(5)]
+    for job in jobs:
+        job.container.wait()
+        assert job.lines == [str(job.container.address[1])]
+    assert len({job.container.address for job in jobs}) == 5
