@@ -7,7 +7,6 @@ from local.emulator.operations.answering import (
     Request,
     check_free,
     find,
-    taken,
 )
 from local.emulator.operations.listing import Listing
 from local.emulator.operations.models import forget, keep
@@ -17,7 +16,7 @@ from local.emulator.rules import (
     check_endpoint_update,
     check_weights,
 )
-from local.emulator.store import Exists, Kind
+from local.emulator.store import Kind
 
 CONFIG, ENDPOINT = Kind.ENDPOINT_CONFIG, Kind.ENDPOINT
 
@@ -56,10 +55,7 @@ def create(context: Context, request: Request) -> Answer:
     name = request["EndpointName"]
     check_free(context, ENDPOINT, name)
     check_endpoint(request, context)
-    try:
-        return {"EndpointArn": context.endpoints.create(request).arn}
-    except Exists:
-        raise taken(context, ENDPOINT, name) from None
+    return {"EndpointArn": context.endpoints.create(request).arn}
 
 
 def describe(context: Context, request: Request) -> Answer:

@@ -8,11 +8,10 @@ from local.emulator.operations.answering import (
     check_free,
     delete_job,
     find,
-    taken,
 )
 from local.emulator.operations.listing import Listing
 from local.emulator.rules import check_training
-from local.emulator.store import Exists, Kind
+from local.emulator.store import Kind
 
 KIND = Kind.TRAINING_JOB
 
@@ -22,10 +21,7 @@ def create(context: Context, request: Request) -> Answer:
     name = request["TrainingJobName"]
     check_free(context, KIND, name)
     check_training(request, context)
-    try:
-        return {"TrainingJobArn": context.training.create(request).arn}
-    except Exists:
-        raise taken(context, KIND, name) from None
+    return {"TrainingJobArn": context.training.create(request).arn}
 
 
 def describe(context: Context, request: Request) -> Answer:

@@ -7,11 +7,10 @@ from local.emulator.operations.answering import (
     Request,
     check_free,
     find,
-    taken,
 )
 from local.emulator.operations.listing import Listing
 from local.emulator.rules import check_transform
-from local.emulator.store import Exists, Kind
+from local.emulator.store import Kind
 
 KIND = Kind.TRANSFORM_JOB
 
@@ -21,10 +20,7 @@ def create(context: Context, request: Request) -> Answer:
     name = request["TransformJobName"]
     check_free(context, KIND, name)
     check_transform(request, context)
-    try:
-        return {"TransformJobArn": context.transform.create(request).arn}
-    except Exists:
-        raise taken(context, KIND, name) from None
+    return {"TransformJobArn": context.transform.create(request).arn}
 
 
 def describe(context: Context, request: Request) -> Answer:

@@ -10,12 +10,11 @@ from local.emulator.operations.answering import (
     check_free,
     delete_job,
     find,
-    taken,
 )
 from local.emulator.operations.listing import Listing
 from local.emulator.pagination import Key, page
 from local.emulator.rules import check_tuning
-from local.emulator.store import Exists, Kind, Missing, Record
+from local.emulator.store import Kind, Missing, Record
 from local.emulator.tuning_trials import summary
 
 KIND = Kind.TUNING_JOB
@@ -28,10 +27,7 @@ def create(context: Context, request: Request) -> Answer:
     name = request["HyperParameterTuningJobName"]
     check_free(context, KIND, name)
     check_tuning(request, context)
-    try:
-        return {"HyperParameterTuningJobArn": context.tuning.create(request).arn}
-    except Exists:
-        raise taken(context, KIND, name) from None
+    return {"HyperParameterTuningJobArn": context.tuning.create(request).arn}
 
 
 def describe(context: Context, request: Request) -> Answer:

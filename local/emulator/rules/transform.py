@@ -4,9 +4,10 @@ from typing import Any
 
 from local.emulator.context import Context
 from local.emulator.errors import invalid, limit_exceeded
-from local.emulator.rules.data import check_input, check_output
+from local.emulator.rules.data import bucket_and_key, check_input, check_output
 from local.emulator.rules.fields import refuse_present, unsupported
 from local.emulator.rules.tags import check_tags
+from local.emulator.rules.training import KINDS
 from local.emulator.store import Kind, Missing
 
 MOST_PAYLOAD = 100
@@ -15,6 +16,8 @@ documentation."""
 
 DEFAULT_PAYLOAD = 6
 """MB of a request when the job does not say, by the API's documentation."""
+
+INPUT = "TransformInput.DataSource.S3DataSource.S3Uri"
 
 NOT_HERE = {
     "ExperimentConfig": "leave it out: there are no experiments",
@@ -43,13 +46,14 @@ def check_transform(request: dict[str, Any], context: Context) -> None:
             f"has {most}."
         )
     source = request["TransformInput"]["DataSource"]["S3DataSource"]
-    if source["S3DataType"] != "S3Prefix":
+    if source["S3DataType"] not in KINDS:
         raise unsupported(
-            f"TransformInput: S3DataType '{source['S3DataType']}'", "expected S3Prefix"
+            f"TransformInput: S3DataType '{source['S3DataType']}'", f"expected {' or '.join(KINDS)}"
         )
+    bucket_and_key(source["S3Uri"], INPUT)
     check_input(
         source["S3Uri"],
-        "TransformInput.DataSource.S3DataSource.S3Uri",
+        INPUT,
         model.body.get("ExecutionRoleArn"),
         context,
     )

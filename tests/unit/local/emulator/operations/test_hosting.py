@@ -1,0 +1,272 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.emulator.context import Context
+from local.emulator.store import Kind
+
+Refused = Callable[..., str]
+ARN = "arn:aws:sagemaker:us-east-1:123456789012"
+VARIANT = "ProductionVariants.0"
+SERVERLESS = {
+    f"{VARIANT}.InstanceType": ...,
+    f"{VARIANT}.InitialInstanceCount": ...,
+    f"{VARIANT}.ServerlessConfig": {"MemorySizeInMB": 2048, "MaxConcurrency": 5},
+}
+
+
+def error(client: Any, method: str, **request: Any) -> dict[str, str]:
+    with pytest.raises(client.exceptions.ClientError) as caught:
+        getattr(client, method)(**request)
+    found: dict[str, str] = caught.value.response["Error"]
+    return found
+
+
+def test_a_models_life(client: Any, valid: Any) -> None:
+    request = valid("create_model", Tags=[{"Key": "a", "Value": "b"}])
+    arn = client.create_model(**request)["ModelArn"]
+    assert arn == f"{ARN}:model/model"
+    told = client.describe_model(ModelName="model")
+    assert told["PrimaryContainer"] == request["PrimaryContainer"]
+    assert told["EnableNetworkIsolation"] is False
+    assert client.list_tags(ResourceArn=arn)["Tags"] == [{"Key": "a", "Value": "b"}]
+    client.delete_model(ModelName="model")
+    for method in ("describe_model", "delete_model"):
+        assert error(client, method, ModelName="model") == {
+            "Code": "ValidationException",
+            "Message": f'Could not find model "{ARN}:model/model".',
+        }
+
+
+def test_an_endpoints_life(served: Any, context: Context, valid: Any) -> None:
+    told = served.describe_endpoint_config(EndpointConfigName="config")
+    assert told["ProductionVariants"][0]["InitialVariantWeight"] == 1
+    assert served.describe_endpoint(EndpointName="endpoint")["EndpointStatus"] == "InService"
+    served.create_endpoint_config(**valid("create_endpoint_config", EndpointConfigName="new"))
+    served.update_endpoint(EndpointName="endpoint", EndpointConfigName="new")
+    served.update_endpoint_weights_and_capacities(
+        EndpointName="endpoint",
+        DesiredWeightsAndCapacities=[{"VariantName": "all", "DesiredWeight": 2}],
+    )
+    runner: Any = context.endpoints
+    assert [request["EndpointName"] for request in runner.updated] == ["endpoint"] * 2
+    # What an endpoint uses may be deleted while it serves, as on AWS.
+    served.delete_model(ModelName="model")
+    served.delete_endpoint_config(EndpointConfigName="config")
+    served.delete_endpoint(EndpointName="endpoint")
+    config, endpoint = f"{ARN}:endpoint-config/config", f"{ARN}:endpoint/endpoint"
+    for method in ("describe_endpoint_config", "delete_endpoint_config"):
+        said = error(served, method, EndpointConfigName="config")
+        assert said["Message"] == f'Could not find endpoint configuration "{config}".'
+    for method in ("describe_endpoint", "delete_endpoint"):
+        said = error(served, method, EndpointName="endpoint")
+        assert said["Message"] == f'Could not find endpoint "{endpoint}".'
+        assert said["Code"] == "ValidationException"
+    for method, more in (
+        ("update_endpoint", {"EndpointConfigName": "new"}),
+        (
+            "update_endpoint_weights_and_capacities",
+            {"DesiredWeightsAndCapacities": [{"VariantName": "all"}]},
+        ),
+    ):
+        said = error(served, method, EndpointName="endpoint", **more)
+        assert said["Message"] == f'Could not find endpoint "{endpoint}".'
+
+
+@pytest.mark.parametrize(
+    ("method", "what", "arn"),
+    [
+        ("create_model", "model", "model/model"),
+        ("create_endpoint_config", "endpoint configuration", "endpoint-config/config"),
+        ("create_endpoint", "endpoint", "endpoint/endpoint"),
+    ],
+)
+def test_a_name_is_good_once(
+    served: Any, refused: Refused, method: str, what: str, arn: str
+) -> None:
+    assert refused(method) == f'Cannot create already existing {what} "{ARN}:{arn}".'
+
+
+CONTAINER = "PrimaryContainer"
+SOURCE = {
+    f"{CONTAINER}.ModelDataUrl": ...,
+    f"{CONTAINER}.ModelDataSource": {
+        "S3DataSource": {
+            "S3Uri": "s3://data/model/",
+            "S3DataType": "S3Prefix",
+            "CompressionType": "None",
+        }
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"ModelName": "a_b"}, "at 'modelName' failed to satisfy constraint"),
+        ({CONTAINER: ...}, "PrimaryContainer or Containers is expected; found neither"),
+        ({"Containers": [{"Image": "x"}]}, "found both"),
+        (
+            {CONTAINER: ..., "Containers": [{"Image": "x"}] * 2},
+            "with 2 containers is not supported",
+        ),
+        ({f"{CONTAINER}.Image": ...}, "PrimaryContainer.Image is missing"),
+        ({f"{CONTAINER}.Image": "no:where"}, "the image no:where is not on this machine"),
+        ({f"{CONTAINER}.Mode": "MultiModel"}, "Mode 'MultiModel' is not supported"),
+        ({f"{CONTAINER}.ModelPackageName": "p"}, "ModelPackageName is not supported"),
+        (
+            {f"{CONTAINER}.ImageConfig": {"RepositoryAccessMode": "Vpc"}},
+            "RepositoryAccessMode 'Vpc' is not supported",
+        ),
+        (
+            {f"{CONTAINER}.ModelDataUrl": "s3://data/model/none.tar.gz"},
+            "Could not access model data at s3://data/model/none.tar.gz. Please ensure that the "
+            'role "arn:aws:iam::123456789012:role/berth" exists',
+        ),
+        ({f"{CONTAINER}.ModelDataUrl": "s3://data/model/mod"}, "there is no such object"),
+        ({f"{CONTAINER}.ModelDataUrl": "s3://gone/x"}, "there is no such object"),
+        ({f"{CONTAINER}.ModelDataUrl": "file:///no/such.tar.gz"}, "no such file or folder"),
+        (
+            {f"{CONTAINER}.ModelDataSource": SOURCE[f"{CONTAINER}.ModelDataSource"]},
+            "has ModelDataUrl and ModelDataSource; expected one",
+        ),
+        (
+            {**SOURCE, f"{CONTAINER}.ModelDataSource.S3DataSource.S3Uri": "s3://data/none/"},
+            "Could not access model data at s3://data/none/",
+        ),
+        ({**SOURCE, f"{CONTAINER}.ModelDataSource": {}}, "S3DataSource is missing"),
+        ({"Tags": [{"Key": "aws:x", "Value": ""}]}, "without the prefix aws:"),
+    ],
+)
+def test_models_that_are_refused(
+    refused: Refused, context: Context, changes: dict[str, Any], says: str
+) -> None:
+    assert says in refused("create_model", changes)
+    assert context.store.every(Kind.MODEL) == []
+
+
+def test_where_a_models_data_may_lie(client: Any, valid: Any, tmp_path: Path) -> None:
+    archive = tmp_path / "model.tar.gz"
+    archive.touch()
+    changes: list[dict[str, Any]] = [
+        SOURCE,
+        {f"{CONTAINER}.ModelDataUrl": archive.as_uri()},
+        {f"{CONTAINER}.ModelDataUrl": ...},
+        {CONTAINER: ..., "Containers": [valid("create_model")[CONTAINER]]},
+    ]
+    for number, change in enumerate(changes):
+        client.create_model(**valid("create_model", change, ModelName=f"model-{number}"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({f"{VARIANT}.ModelName": "none"}, f'Could not find model "{ARN}:model/none".'),
+        ({f"{VARIANT}.ModelName": ...}, "ProductionVariants 'all': ModelName is missing"),
+        ({f"{VARIANT}.InstanceType": ...}, "InstanceType is missing"),
+        ({f"{VARIANT}.InitialInstanceCount": ...}, "InitialInstanceCount is missing"),
+        ({f"{VARIANT}.InitialVariantWeight": 0}, "every InitialVariantWeight is 0"),
+        ({f"{VARIANT}.InitialVariantWeight": -1}, "greater than or equal to 0"),
+        (
+            {**SERVERLESS, f"{VARIANT}.ServerlessConfig.MemorySizeInMB": 1500},
+            "MemorySizeInMB is 1500; expected one of 1024, 2048",
+        ),
+        (
+            {**SERVERLESS, f"{VARIANT}.ServerlessConfig.ProvisionedConcurrency": 6},
+            "ProvisionedConcurrency is 6; expected at most MaxConcurrency, 5",
+        ),
+        (
+            {**SERVERLESS, f"{VARIANT}.InstanceType": "ml.m5.large"},
+            "InstanceType was given with a ServerlessConfig",
+        ),
+        (
+            {
+                **SERVERLESS,
+                "AsyncInferenceConfig": {"OutputConfig": {"S3OutputPath": "s3://out/a"}},
+            },
+            "AsyncInferenceConfig was given for the serverless",
+        ),
+        (
+            {"AsyncInferenceConfig": {"OutputConfig": {"S3OutputPath": "s3://gone/a"}}},
+            "AsyncInferenceConfig.OutputConfig.S3OutputPath is 's3://gone/a'",
+        ),
+        (
+            {
+                "DataCaptureConfig": {
+                    "InitialSamplingPercentage": 100,
+                    "DestinationS3Uri": "s3://gone/a",
+                    "CaptureOptions": [{"CaptureMode": "Input"}],
+                }
+            },
+            "DataCaptureConfig.DestinationS3Uri is 's3://gone/a'",
+        ),
+        (
+            {
+                "ExplainerConfig": {
+                    "ClarifyExplainerConfig": {"ShapConfig": {"ShapBaselineConfig": {}}}
+                }
+            },
+            "ExplainerConfig is not supported",
+        ),
+        (
+            {f"{VARIANT}.InstancePools": [{"InstanceType": "ml.m5.large", "Priority": 1}]},
+            "InstancePools is not supported",
+        ),
+    ],
+)
+def test_configurations_that_are_refused(
+    client: Any, refused: Refused, valid: Any, changes: dict[str, Any], says: str
+) -> None:
+    client.create_model(**valid("create_model"))
+    assert says in refused("create_endpoint_config", changes)
+
+
+def test_several_variants(client: Any, refused: Refused, valid: Any) -> None:
+    client.create_model(**valid("create_model"))
+    variant = valid("create_endpoint_config")["ProductionVariants"][0]
+    both = [variant, {**variant, "VariantName": "other", "InitialVariantWeight": 0}]
+    said = refused("create_endpoint_config", ProductionVariants=[variant, variant])
+    assert said == "ProductionVariants holds 'all' more than once; expected unique names."
+    client.create_endpoint_config(**valid("create_endpoint_config", ProductionVariants=both))
+    serverless = valid("create_endpoint_config", SERVERLESS)["ProductionVariants"]
+    said = refused(
+        "create_endpoint_config",
+        ProductionVariants=[*serverless, both[1]],
+        EndpointConfigName="other",
+    )
+    assert "expected a single variant when it is serverless" in said
+    said = refused(
+        "create_endpoint_config", ShadowProductionVariants=[both[1]], EndpointConfigName="other"
+    )
+    assert "ShadowProductionVariants is not supported" in said
+    client.create_endpoint_config(
+        **valid("create_endpoint_config", {**SERVERLESS, "EndpointConfigName": "small"})
+    )
+
+
+def test_endpoints_that_are_refused(served: Any, refused: Refused) -> None:
+    more = {"EndpointName": "other"}
+    said = refused("create_endpoint", more, EndpointConfigName="none")
+    assert said == f'Could not find endpoint configuration "{ARN}:endpoint-config/none".'
+    said = error(served, "update_endpoint", EndpointName="endpoint", EndpointConfigName="none")
+    assert "endpoint-config/none" in said["Message"]
+    said = error(
+        served,
+        "update_endpoint",
+        EndpointName="endpoint",
+        EndpointConfigName="config",
+        ExcludeRetainedVariantProperties=[{"VariantPropertyType": "DesiredWeight"}],
+    )
+    assert "without RetainAllVariantProperties" in said["Message"]
+    change = {"VariantName": "all"}
+    said = error(
+        served,
+        "update_endpoint_weights_and_capacities",
+        EndpointName="endpoint",
+        DesiredWeightsAndCapacities=[change, change],
+    )
+    assert "'all' more than once" in said["Message"]
+    served.delete_model(ModelName="model")
+    assert refused("create_endpoint", more) == f'Could not find model "{ARN}:model/model".'

@@ -1,0 +1,66 @@
+from typing import Any
+
+import pytest
+
+
+def pairs(tags: list[dict[str, str]]) -> dict[str, str]:
+    return {tag["Key"]: tag["Value"] for tag in tags}
+
+
+@pytest.fixture
+def arn(client: Any, valid: Any) -> str:
+    request = valid("create_training_job", Tags=[{"Key": "team", "Value": "a"}])
+    found: str = client.create_training_job(**request)["TrainingJobArn"]
+    return found
+
+
+def test_tags_come_and_go(client: Any, arn: str) -> None:
+    added = client.add_tags(
+        ResourceArn=arn, Tags=[{"Key": "team", "Value": "b"}, {"Key": "äöü 1", "Value": ""}]
+    )
+    assert pairs(added["Tags"]) == {"team": "b", "äöü 1": ""}
+    client.delete_tags(ResourceArn=arn, TagKeys=["team", "never there"])
+    assert pairs(client.list_tags(ResourceArn=arn)["Tags"]) == {"äöü 1": ""}
+
+
+def test_a_resource_has_fifty(client: Any, arn: str) -> None:
+    many = [{"Key": f"k{n:02}", "Value": str(n)} for n in range(49)]
+    client.add_tags(ResourceArn=arn, Tags=many)
+    client.add_tags(ResourceArn=arn, Tags=many[:1])
+    with pytest.raises(client.exceptions.ClientError, match="51 tags; expected at most 50 in all"):
+        client.add_tags(ResourceArn=arn, Tags=[{"Key": "more", "Value": ""}])
+    tags = client.get_paginator("list_tags").paginate(ResourceArn=arn).build_full_result()["Tags"]
+    assert len(tags) == 50
+
+
+@pytest.mark.parametrize(
+    ("method", "more"),
+    [
+        ("list_tags", {}),
+        ("delete_tags", {"TagKeys": ["a"]}),
+        ("add_tags", {"Tags": [{"Key": "a", "Value": "b"}]}),
+    ],
+)
+def test_a_resource_that_is_not_there(client: Any, method: str, more: dict[str, Any]) -> None:
+    arn = "arn:aws:sagemaker:us-east-1:123456789012:model/none"
+    with pytest.raises(client.exceptions.ClientError) as caught:
+        getattr(client, method)(ResourceArn=arn, **more)
+    error = caught.value.response["Error"]
+    assert (error["Code"], arn in error["Message"]) == ("ValidationException", True)
+
+
+@pytest.mark.parametrize(
+    ("tags", "says"),
+    [
+        ([{"Key": "aws:x", "Value": ""}], "without the prefix aws:"),
+        ([{"Key": "a", "Value": "1"}, {"Key": "a", "Value": "2"}], "'a' more than once"),
+        ([{"Key": "a", "Value": "x" * 257}], "'tags.1.member.value' failed to satisfy constraint"),
+        ([{"Key": "", "Value": ""}], "tags.1.member.key"),
+    ],
+)
+def test_tags_that_are_refused(
+    unchecked: Any, arn: str, tags: list[dict[str, str]], says: str
+) -> None:
+    with pytest.raises(unchecked.exceptions.ClientError, match=says):
+        unchecked.add_tags(ResourceArn=arn, Tags=tags)
+    assert pairs(unchecked.list_tags(ResourceArn=arn)["Tags"]) == {"team": "a"}

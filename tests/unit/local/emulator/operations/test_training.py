@@ -1,0 +1,278 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.emulator.context import Context
+from local.emulator.store import Kind
+
+Refused = Callable[..., str]
+CHANNEL = "InputDataConfig.0"
+SOURCE = f"{CHANNEL}.DataSource.S3DataSource"
+SPOT = {
+    "EnableManagedSpotTraining": True,
+    "StoppingCondition": {"MaxRuntimeInSeconds": 60, "MaxWaitTimeInSeconds": 60},
+}
+
+
+def finish(
+    context: Context, status: str, kind: Kind = Kind.TRAINING_JOB, name: str = "job"
+) -> None:
+    prefix = "TrainingJob" if kind is Kind.TRAINING_JOB else "HyperParameterTuningJob"
+    context.store.update(
+        kind, name, lambda record: record.body.__setitem__(f"{prefix}Status", status)
+    )
+
+
+def test_from_create_to_delete(client: Any, context: Context, valid: Any) -> None:
+    arn = client.create_training_job(**valid("create_training_job"))["TrainingJobArn"]
+    assert arn == context.arn(Kind.TRAINING_JOB, "job")
+    told = client.describe_training_job(TrainingJobName="job")
+    assert told["TrainingJobStatus"] == "InProgress"
+    assert told["RoleArn"].endswith("role/berth")
+    client.stop_training_job(TrainingJobName="job")
+    assert client.describe_training_job(TrainingJobName="job")["TrainingJobStatus"] == "Stopping"
+    with pytest.raises(client.exceptions.ResourceInUse, match="is Stopping; only a job"):
+        client.delete_training_job(TrainingJobName="job")
+    finish(context, "Stopped")
+    tree = context.home.job(Kind.TRAINING_JOB, "job")
+    tree.mkdir(parents=True)
+    client.delete_training_job(TrainingJobName="job")
+    assert not tree.exists()
+    client.create_training_job(**valid("create_training_job"))
+
+
+def test_a_name_is_good_once(unchecked: Any, valid: Any) -> None:
+    unchecked.create_training_job(**valid("create_training_job"))
+    with pytest.raises(unchecked.exceptions.ResourceInUse) as caught:
+        unchecked.create_training_job(**valid("create_training_job"))
+    assert caught.value.response["Error"]["Message"] == (
+        "Training job names must be unique within an AWS account and region, and a training job "
+        "with this name already exists (arn:aws:sagemaker:us-east-1:123456789012:training-job/job)"
+    )
+
+
+@pytest.mark.parametrize(
+    "method", ["describe_training_job", "stop_training_job", "delete_training_job"]
+)
+def test_a_job_that_is_not_there(client: Any, method: str) -> None:
+    with pytest.raises(client.exceptions.ClientError) as caught:
+        getattr(client, method)(TrainingJobName="nowhere")
+    assert caught.value.response["Error"] == {
+        "Code": "ValidationException",
+        "Message": "Requested resource not found.",
+    }
+
+
+def test_stopping_what_has_ended(client: Any, context: Context, valid: Any) -> None:
+    client.create_training_job(**valid("create_training_job"))
+    finish(context, "Completed")
+    with pytest.raises(client.exceptions.ClientError, match="in status Completed"):
+        client.stop_training_job(TrainingJobName="job")
+
+
+ACCEPTED: list[dict[str, Any]] = [
+    {"HyperParameters": {f"h{n}": "x" * 2500 for n in range(100)}},
+    {"Environment": {"A": ""}, "HyperParameters": {}},
+    {"InputDataConfig": ...},
+    {f"{SOURCE}.S3Uri": "s3://data/tr"},
+    {f"{SOURCE}.S3DataDistributionType": "ShardedByS3Key"},
+    {f"{CHANNEL}.InputMode": "FastFile", f"{CHANNEL}.CompressionType": "None"},
+    {f"{SOURCE}.S3DataType": "ManifestFile", f"{SOURCE}.S3Uri": "s3://data/train/a.png"},
+    {"AlgorithmSpecification.MetricDefinitions": [{"Name": "a", "Regex": "a=([0-9]+)"}]},
+    SPOT,
+    {**SPOT, "Tags": [{"Key": "berth:interrupt-after", "Value": "0.5"}]},
+    {"StoppingCondition": ...},
+    {
+        "VpcConfig": {"SecurityGroupIds": ["sg-1"], "Subnets": ["subnet-1"]},
+        "OutputDataConfig.KmsKeyId": "key",
+        "ResourceConfig.VolumeKmsKeyId": "key",
+        "EnableNetworkIsolation": True,
+        "EnableInterContainerTrafficEncryption": True,
+        "DebugHookConfig": {"S3OutputPath": "s3://out/debug"},
+        "ProfilerConfig": {"S3OutputPath": "s3://out/profile"},
+        "TensorBoardOutputConfig": {"S3OutputPath": "s3://out/board"},
+        "CheckpointConfig": {"S3Uri": "s3://out/checkpoints"},
+        "RemoteDebugConfig": {"EnableRemoteDebug": False},
+        "ResourceConfig.KeepAlivePeriodInSeconds": 60,
+    },
+]
+
+
+@pytest.mark.parametrize("changes", ACCEPTED, ids=range(len(ACCEPTED)))
+def test_what_is_accepted(client: Any, valid: Any, changes: dict[str, Any]) -> None:
+    client.create_training_job(**valid("create_training_job", changes))
+    assert client.describe_training_job(TrainingJobName="job")["TrainingJobName"] == "job"
+
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    # The model's limits, which boto3 does not check.
+    ({"HyperParameters": {f"h{n}": "1" for n in range(101)}}, "less than or equal to 100"),
+    ({"HyperParameters": {"k" * 257: "1"}}, "Map key must satisfy constraint"),
+    ({"Environment": {"A": "x" * 513}}, "less than or equal to 512"),
+    ({"TrainingJobName": "j" * 64}, "less than or equal to 63"),
+    ({"RoleArn": "arn:aws:iam::1:role/x/y/z"}, "at 'roleArn' failed to satisfy constraint"),
+    ({"InputDataConfig": []}, "greater than or equal to 1"),
+    ({f"{CHANNEL}.ChannelName": "a b"}, "'inputDataConfig.1.member.channelName'"),
+    ({"ResourceConfig.InstanceType": "local"}, "at 'resourceConfig.instanceType'"),
+    # Metrics.
+    (
+        {"AlgorithmSpecification.MetricDefinitions": [{"Name": "a", "Regex": "a=("}]},
+        "the Regex 'a=(' of metric 'a' is no regular expression: missing ), unterminated",
+    ),
+    (
+        {"AlgorithmSpecification.MetricDefinitions": [{"Name": "a", "Regex": "x"}] * 2},
+        "MetricDefinitions holds 'a' more than once",
+    ),
+    (
+        {"AlgorithmSpecification.MetricDefinitions": [{"Name": "a", "Regex": "x"}] * 41},
+        "at 'algorithmSpecification.metricDefinitions' failed to satisfy constraint",
+    ),
+    # Spot and times.
+    ({**SPOT, "StoppingCondition.MaxWaitTimeInSeconds": ...}, "expected at least 60"),
+    (
+        {**SPOT, "StoppingCondition.MaxWaitTimeInSeconds": 59},
+        "Invalid MaxWaitTimeInSeconds. It must",
+    ),
+    (
+        {"EnableManagedSpotTraining": True, "StoppingCondition": {"MaxWaitTimeInSeconds": 9}},
+        "expected at least 86400",
+    ),
+    (
+        {"StoppingCondition.MaxWaitTimeInSeconds": 9999},
+        "Invalid MaxWaitTimeInSeconds. It is only supported when EnableManagedSpotTraining is set "
+        "to true",
+    ),
+    ({"StoppingCondition.MaxRuntimeInSeconds": 2419201}, "expected at most 2419200 (28 days)"),
+    # Tags.
+    (
+        {"Tags": [{"Key": "berth:interrupt-after", "Value": "5"}]},
+        "without EnableManagedSpotTraining",
+    ),
+    ({**SPOT, "Tags": [{"Key": "berth:interrupt-after", "Value": "0"}]}, "seconds above 0"),
+    ({**SPOT, "Tags": [{"Key": "berth:interrupt-after", "Value": "soon"}]}, "is 'soon'"),
+    ({**SPOT, "Tags": [{"Key": "berth:interrupt-after", "Value": "inf"}]}, "is 'inf'"),
+    ({"Tags": [{"Key": "a", "Value": "1"}, {"Key": "a", "Value": "2"}]}, "'a' more than once"),
+    ({"Tags": [{"Key": "AWS:a", "Value": "1"}]}, "without the prefix aws:"),
+    # The image.
+    ({"AlgorithmSpecification.TrainingImage": "no:where"}, "the image no:where is not on this"),
+    ({"AlgorithmSpecification.TrainingImage": ...}, "TrainingImage is missing"),
+    ({"AlgorithmSpecification": ...}, "AlgorithmSpecification is missing"),
+    ({"AlgorithmSpecification.AlgorithmName": "xgboost"}, "AlgorithmName is not supported"),
+    (
+        {"AlgorithmSpecification.TrainingImageConfig": {"TrainingRepositoryAccessMode": "Vpc"}},
+        "TrainingRepositoryAccessMode 'Vpc' is not supported",
+    ),
+    # Data.
+    (
+        {f"{SOURCE}.S3Uri": "s3://data/tests/"},
+        'No S3 objects found under S3 URL "s3://data/tests/" given in input data source. Please '
+        "ensure that the bucket exists in the selected region (us-east-1), that objects exist "
+        'under that S3 prefix, and that the role "arn:aws:iam::123456789012:role/berth" has '
+        '"s3:ListBucket" permissions on bucket "data". (InputDataConfig \'train\': S3Uri: the '
+        "local bucket data has no object under it.)",
+    ),
+    ({f"{SOURCE}.S3Uri": "s3://gone/train/"}, "the local bucket gone does not exist"),
+    ({f"{SOURCE}.S3Uri": "https://s3.amazonaws.com/data/train"}, "expected s3://bucket/prefix"),
+    ({f"{SOURCE}.S3Uri": "file:///no/such/folder"}, "there is no such file or folder"),
+    ({f"{SOURCE}.S3Uri": "file://elsewhere/tmp"}, "at 'inputDataConfig.1.member"),
+    ({f"{SOURCE}.S3DataType": "AugmentedManifestFile"}, "expected S3Prefix or ManifestFile"),
+    ({f"{SOURCE}.AttributeNames": ["a"]}, "only an AugmentedManifestFile"),
+    ({f"{CHANNEL}.InputMode": "Pipe"}, "InputMode 'Pipe' is not supported"),
+    ({"AlgorithmSpecification.TrainingInputMode": "Pipe"}, "expected File or FastFile"),
+    ({f"{CHANNEL}.CompressionType": "Gzip"}, "CompressionType is 'Gzip'; only Pipe"),
+    ({f"{CHANNEL}.RecordWrapperType": "RecordIO"}, "RecordWrapperType is 'RecordIO'"),
+    ({f"{CHANNEL}.ChannelName": ".."}, "the ChannelName '..'"),
+    ({SOURCE: ...}, "DataSource has no S3DataSource"),
+    (
+        {
+            f"{CHANNEL}.DataSource.FileSystemDataSource": {
+                "FileSystemId": "fs-12345678",
+                "FileSystemAccessMode": "ro",
+                "FileSystemType": "EFS",
+                "DirectoryPath": "/x",
+            }
+        },
+        "InputDataConfig 'train': DataSource.FileSystemDataSource is not supported",
+    ),
+    # Where the results go.
+    (
+        {"OutputDataConfig.S3OutputPath": "s3://gone/x"},
+        "OutputDataConfig.S3OutputPath is 's3://gone",
+    ),
+    ({"OutputDataConfig.S3OutputPath": "file:///tmp"}, "expected s3://bucket/prefix"),
+    ({"CheckpointConfig": {"S3Uri": "s3://gone/x"}}, "CheckpointConfig.S3Uri is 's3://gone/x'"),
+    ({"DebugHookConfig": {"S3OutputPath": "s3://gone"}}, "DebugHookConfig.S3OutputPath"),
+    (
+        {"CheckpointConfig": {"S3Uri": "s3://out/x", "LocalPath": "/home/me"}},
+        "CheckpointConfig.LocalPath: found /home/me",
+    ),
+    # The machines.
+    ({"ResourceConfig.InstanceCount": 0}, "InstanceCount is 0; expected an instance type"),
+    ({"ResourceConfig": ...}, "ResourceConfig.InstanceType is missing"),
+    (
+        {
+            "ResourceConfig.InstanceGroups": [
+                {"InstanceGroupName": "g", "InstanceType": "ml.m5.large", "InstanceCount": 1}
+            ]
+        },
+        "expected one or the other",
+    ),
+    # What is not here.
+    ({"ExperimentConfig": {"TrialName": "t"}}, "ExperimentConfig is not supported by the local"),
+    ({"RemoteDebugConfig": {"EnableRemoteDebug": True}}, "EnableRemoteDebug is not supported"),
+    (
+        {
+            "ServerlessJobConfig": {
+                "JobType": "FineTuning",
+                "BaseModelArn": "arn:aws:sagemaker:us-east-1:aws:hub-content/hub/Model/m",
+            }
+        },
+        "ServerlessJobConfig is not supported",
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "says"), REFUSED, ids=[says[:40] for _, says in REFUSED])
+def test_what_is_refused(
+    refused: Refused, context: Context, changes: dict[str, Any], says: str
+) -> None:
+    assert says in refused("create_training_job", changes)
+    assert context.store.every(Kind.TRAINING_JOB) == []
+
+
+def test_two_channels_of_one_name(refused: Refused, valid: Any) -> None:
+    channel = valid("create_training_job")["InputDataConfig"][0]
+    said = refused("create_training_job", {"InputDataConfig": [channel, channel]})
+    assert said == "InputDataConfig holds 'train' more than once; expected unique names."
+
+
+def test_more_hosts_than_there_are(
+    refused: Refused, executor: Any, client: Any, valid: Any
+) -> None:
+    changes = {"ResourceConfig.InstanceCount": 2}
+    assert refused("create_training_job", changes, "ResourceLimitExceeded") == (
+        "ResourceConfig.InstanceCount is 2; the executor process has 1 host: use --executor docker."
+    )
+    executor.name, executor.max_hosts = "docker", 3
+    client.create_training_job(**valid("create_training_job", changes))
+    groups = [
+        {"InstanceGroupName": name, "InstanceType": "ml.m5.large", "InstanceCount": 2}
+        for name in "ab"
+    ]
+    said = refused(
+        "create_training_job",
+        {"ResourceConfig": {"InstanceGroups": groups}, "TrainingJobName": "groups"},
+        "ResourceLimitExceeded",
+    )
+    assert "InstanceCount is 4; the executor docker has 3 hosts: ask for fewer" in said
+
+
+def test_files_of_this_machine(client: Any, refused: Refused, valid: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "my data"
+    folder.mkdir()
+    changes = {f"{SOURCE}.S3Uri": folder.as_uri()}
+    assert "the folder is empty" in refused("create_training_job", changes)
+    (folder / "a.png").touch()
+    client.create_training_job(**valid("create_training_job", changes))

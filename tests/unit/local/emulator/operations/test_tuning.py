@@ -1,0 +1,349 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from local.emulator.context import Context
+from local.emulator.store import Kind
+
+Refused = Callable[..., str]
+CREATE = "create_hyper_parameter_tuning_job"
+CONFIG = "HyperParameterTuningJobConfig"
+RANGES = f"{CONFIG}.ParameterRanges"
+LIMITS = f"{CONFIG}.ResourceLimits"
+DEFINITION = "TrainingJobDefinition"
+METRICS = f"{DEFINITION}.AlgorithmSpecification.MetricDefinitions"
+NAME = {"HyperParameterTuningJobName": "tune"}
+
+
+def number(low: str, high: str, scale: str = "Auto", name: str = "x") -> dict[str, str]:
+    return {"Name": name, "MinValue": low, "MaxValue": high, "ScalingType": scale}
+
+
+def whole(*ends: str) -> dict[str, Any]:
+    return {RANGES: {"IntegerParameterRanges": [number(*ends)]}}
+
+
+def real(*ends: str) -> dict[str, Any]:
+    return {RANGES: {"ContinuousParameterRanges": [number(*ends)]}}
+
+
+def choice(*values: str, name: str = "c") -> dict[str, Any]:
+    return {"Name": name, "Values": list(values)}
+
+
+def grid(*counts: int, most: int | None = None) -> dict[str, Any]:
+    found = [choice(*map(str, range(count)), name=f"c{n}") for n, count in enumerate(counts)]
+    limits = {"MaxParallelTrainingJobs": 2}
+    if most is not None:
+        limits["MaxNumberOfTrainingJobs"] = most
+    return {
+        f"{CONFIG}.Strategy": "Grid",
+        RANGES: {"CategoricalParameterRanges": found},
+        LIMITS: limits,
+    }
+
+
+HYPERBAND = {f"{CONFIG}.Strategy": "Hyperband"}
+RESOURCES = f"{CONFIG}.StrategyConfig.HyperbandStrategyConfig"
+
+
+def several(valid: Any, count: int = 1) -> dict[str, Any]:
+    definition = valid(CREATE)[DEFINITION]
+    return {DEFINITION: ..., "TrainingJobDefinitions": [definition] * count}
+
+
+def test_from_create_to_delete(client: Any, context: Context, valid: Any) -> None:
+    arn = client.create_hyper_parameter_tuning_job(**valid(CREATE))["HyperParameterTuningJobArn"]
+    assert arn == context.arn(Kind.TUNING_JOB, "tune")
+    told = client.describe_hyper_parameter_tuning_job(**NAME)
+    assert told["HyperParameterTuningJobConfig"]["Strategy"] == "Bayesian"
+    client.stop_hyper_parameter_tuning_job(**NAME)
+    with pytest.raises(client.exceptions.ResourceInUse, match="is Stopping"):
+        client.delete_hyper_parameter_tuning_job(**NAME)
+    end(context, "tune", "Stopped")
+    client.delete_hyper_parameter_tuning_job(**NAME)
+    client.delete_hyper_parameter_tuning_job(**NAME)
+
+
+def end(context: Context, name: str, status: str = "Completed") -> None:
+    context.store.update(
+        Kind.TUNING_JOB,
+        name,
+        lambda record: record.body.update({"HyperParameterTuningJobStatus": status}),
+    )
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "describe_hyper_parameter_tuning_job",
+        "stop_hyper_parameter_tuning_job",
+        "list_training_jobs_for_hyper_parameter_tuning_job",
+    ],
+)
+def test_a_job_that_is_not_there(client: Any, method: str) -> None:
+    with pytest.raises(client.exceptions.ResourceNotFound, match="Requested resource not found"):
+        getattr(client, method)(HyperParameterTuningJobName="nowhere")
+
+
+def test_a_name_is_good_once(client: Any, valid: Any) -> None:
+    client.create_hyper_parameter_tuning_job(**valid(CREATE))
+    with pytest.raises(client.exceptions.ResourceInUse, match="name tune already exists. Choose"):
+        client.create_hyper_parameter_tuning_job(**valid(CREATE))
+
+
+ACCEPTED: list[dict[str, Any]] = [
+    whole("-3", "9"),
+    whole("1", "512", "Logarithmic"),
+    real("0", "0.999", "ReverseLogarithmic"),
+    real("1e-9", "1", "Logarithmic"),
+    grid(2, 3),
+    grid(2, 3, most=6),
+    HYPERBAND,
+    {**HYPERBAND, f"{RESOURCES}.MinResource": 2, f"{RESOURCES}.MaxResource": 9},
+    {
+        f"{CONFIG}.Strategy": "Random",
+        f"{CONFIG}.RandomSeed": 1,
+        f"{LIMITS}.MaxNumberOfTrainingJobs": 10000,
+    },
+    {f"{CONFIG}.TrainingJobEarlyStoppingType": "Auto"},
+    {f"{LIMITS}.MaxNumberOfTrainingJobs": ...},
+    {f"{DEFINITION}.StaticHyperParameters._tuning_objective_metric": "accuracy"},
+    {
+        f"{DEFINITION}.EnableManagedSpotTraining": True,
+        f"{DEFINITION}.StoppingCondition.MaxWaitTimeInSeconds": 3600,
+        "Tags": [{"Key": "berth:interrupt-after", "Value": "3"}],
+    },
+    {
+        f"{DEFINITION}.ResourceConfig": ...,
+        f"{DEFINITION}.HyperParameterTuningResourceConfig": {
+            "InstanceConfigs": [
+                {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1}
+            ]
+        },
+    },
+]
+
+
+@pytest.mark.parametrize("changes", ACCEPTED, ids=range(len(ACCEPTED)))
+def test_what_is_accepted(client: Any, valid: Any, changes: dict[str, Any]) -> None:
+    client.create_hyper_parameter_tuning_job(**valid(CREATE, changes))
+
+
+def test_a_list_of_one_definition(client: Any, valid: Any) -> None:
+    request = valid(CREATE, several(valid))
+    config, definition = request[CONFIG], request["TrainingJobDefinitions"][0]
+    definition["HyperParameterRanges"] = config.pop("ParameterRanges")
+    definition["TuningObjective"] = config.pop("HyperParameterTuningJobObjective")
+    client.create_hyper_parameter_tuning_job(**request)
+
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"HyperParameterTuningJobName": "t" * 33}, "less than or equal to 32"),
+    # Ranges.
+    ({RANGES: ...}, "ParameterRanges holds 0 hyperparameters; expected 1 to 30"),
+    (
+        {
+            RANGES: {
+                "IntegerParameterRanges": [number("1", "2", name=f"i{n}") for n in range(15)],
+                "CategoricalParameterRanges": [choice("a", name=f"c{n}") for n in range(16)],
+            }
+        },
+        "holds 31 hyperparameters",
+    ),
+    (
+        {
+            RANGES: {
+                "IntegerParameterRanges": [number("1", "2")],
+                "CategoricalParameterRanges": [choice("a", name="x")],
+            }
+        },
+        "ParameterRanges holds 'x' more than once",
+    ),
+    (whole("1", "2.5"), "IntegerParameterRanges 'x': MaxValue is '2.5'; expected a whole number"),
+    (whole("one", "2"), "MinValue is 'one'"),
+    (real("0", "nan"), "ContinuousParameterRanges 'x': MaxValue is 'nan'; expected a number"),
+    (real("0", "inf"), "MaxValue is 'inf'"),
+    (real("1", "1"), "MinValue 1 is not below MaxValue 1"),
+    (whole("3", "2"), "MinValue 3 is not below MaxValue 2"),
+    (real("0", "1", "Logarithmic"), "Logarithmic with MinValue 0; expected above 0"),
+    (real("-0.1", "0.5", "ReverseLogarithmic"), "expected a range within 0 <= x < 1"),
+    (real("0", "1", "ReverseLogarithmic"), "expected a range within 0 <= x < 1"),
+    (whole("0", "9", "ReverseLogarithmic"), "expected Auto, Linear or Logarithmic"),
+    ({RANGES: {"CategoricalParameterRanges": [choice("a", "a")]}}, "'c' holds 'a' more than once"),
+    (
+        {f"{RANGES}.AutoParameters": [{"Name": "a", "ValueHint": "1"}]},
+        "AutoParameters is not supported",
+    ),
+    # Strategies.
+    ({f"{CONFIG}.Strategy": "Grid"}, "ContinuousParameterRanges was given with the Strategy Grid"),
+    (grid(2, 3, most=5), "MaxNumberOfTrainingJobs is 5; expected 6, the number of combinations"),
+    ({RESOURCES: {"MaxResource": 3}}, "was given with the Strategy Bayesian; expected Hyperband"),
+    ({**HYPERBAND, f"{DEFINITION}.StaticHyperParameters": {}}, "MaxResource is missing"),
+    (
+        {**HYPERBAND, f"{DEFINITION}.StaticHyperParameters": {"epochs": "many"}},
+        "MaxResource is missing",
+    ),
+    ({**HYPERBAND, RESOURCES: {"MinResource": 9}}, "MinResource is 9; expected less than"),
+    ({**HYPERBAND, RESOURCES: {"MaxResource": 20001}}, "expected at most 20000"),
+    (
+        {**HYPERBAND, f"{CONFIG}.TrainingJobEarlyStoppingType": "Auto"},
+        "Hyperband stops early by itself",
+    ),
+    # Limits.
+    ({f"{LIMITS}.MaxParallelTrainingJobs": 7}, "is 7; expected at most the 6 training jobs"),
+    ({f"{LIMITS}.MaxRuntimeInSeconds": 60}, "greater than or equal to 120"),
+    # The objective and the hyperparameters.
+    (
+        {f"{CONFIG}.HyperParameterTuningJobObjective.MetricName": "loss"},
+        "A metric is required for this hyperparameter tuning job objective. Provide a metric in "
+        "the metric definitions. (The objective is 'loss'; MetricDefinitions has accuracy.)",
+    ),
+    ({METRICS: ...}, "MetricDefinitions has none"),
+    (
+        {f"{CONFIG}.HyperParameterTuningJobObjective": ...},
+        "HyperParameterTuningJobObjective is mis",
+    ),
+    (
+        {f"{DEFINITION}.StaticHyperParameters.lr": "1"},
+        "'lr' is in StaticHyperParameters and in ParameterRanges",
+    ),
+    (
+        {f"{DEFINITION}.StaticHyperParameters": {f"h{n}": "1" for n in range(100)}},
+        "hold 101 hyperparameters; expected at most 100",
+    ),
+    # What training jobs are refused for too.
+    ({f"{METRICS}.0.Regex": "("}, f"{METRICS}: the Regex '('"),
+    ({f"{DEFINITION}.AlgorithmSpecification.TrainingImage": "no:where"}, "the image no:where"),
+    ({f"{DEFINITION}.AlgorithmSpecification.TrainingInputMode": "Pipe"}, "'Pipe' is not supported"),
+    (
+        {f"{DEFINITION}.StoppingCondition.MaxWaitTimeInSeconds": 9},
+        "TrainingJobDefinition.StoppingCondition has 9",
+    ),
+    ({f"{DEFINITION}.OutputDataConfig.S3OutputPath": "s3://gone"}, "bucket gone does not exist"),
+    ({f"{DEFINITION}.ResourceConfig": ...}, "TrainingJobDefinition.ResourceConfig.InstanceType is"),
+    (
+        {f"{DEFINITION}.InputDataConfig.0.DataSource.S3DataSource.S3Uri": "s3://data/x"},
+        'No S3 objects found under S3 URL "s3://data/x"',
+    ),
+    (
+        {"Tags": [{"Key": "berth:interrupt-after", "Value": "5"}]},
+        "without EnableManagedSpotTraining",
+    ),
+    (
+        {f"{DEFINITION}.HyperParameterTuningResourceConfig": {"InstanceType": "ml.m5.large"}},
+        "ResourceConfig were given; expected one",
+    ),
+    # What is not here.
+    ({"Autotune": {"Mode": "Enabled"}}, "Autotune is not supported"),
+    ({DEFINITION: ...}, "TrainingJobDefinition is missing"),
+]
+
+
+@pytest.mark.parametrize(("changes", "says"), REFUSED, ids=[says[:40] for _, says in REFUSED])
+def test_what_is_refused(
+    refused: Refused, context: Context, changes: dict[str, Any], says: str
+) -> None:
+    assert says in refused(CREATE, changes)
+    assert context.store.every(Kind.TUNING_JOB) == []
+
+
+def test_several_definitions(refused: Refused, valid: Any) -> None:
+    said = refused(CREATE, several(valid, 2))
+    assert said.startswith("TrainingJobDefinitions with 2 definitions is not supported")
+    both = {"TrainingJobDefinitions": [valid(CREATE)[DEFINITION]]}
+    assert "were given; expected one" in refused(CREATE, both)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({f"{LIMITS}.MaxNumberOfTrainingJobs": 751}, "expected at most 750 with the Strategy Bay"),
+        (grid(28, 28), "is 784; expected at most 750 with the Strategy Grid"),
+        (
+            {f"{LIMITS}.MaxNumberOfTrainingJobs": 200, f"{LIMITS}.MaxParallelTrainingJobs": 101},
+            "MaxParallelTrainingJobs is 101; expected at most 100",
+        ),
+        (
+            {f"{DEFINITION}.ResourceConfig.InstanceCount": 2},
+            "TrainingJobDefinition.ResourceConfig.",
+        ),
+    ],
+)
+def test_more_than_there_may_be(refused: Refused, changes: dict[str, Any], says: str) -> None:
+    assert says in refused(CREATE, changes, "ResourceLimitExceeded")
+
+
+@pytest.fixture
+def parent(client: Any, context: Context, valid: Any) -> str:
+    client.create_hyper_parameter_tuning_job(**valid(CREATE, HyperParameterTuningJobName="parent"))
+    end(context, "parent")
+    return "parent"
+
+
+def warm(*names: str, kind: str = "IdenticalDataAndAlgorithm") -> dict[str, Any]:
+    parents = [{"HyperParameterTuningJobName": name} for name in names]
+    return {"WarmStartConfig": {"ParentHyperParameterTuningJobs": parents, "WarmStartType": kind}}
+
+
+def test_a_warm_start(client: Any, context: Context, valid: Any, parent: str) -> None:
+    context.store.update(
+        Kind.TUNING_JOB,
+        parent,
+        lambda record: record.body[DEFINITION]["StaticHyperParameters"].update(
+            {"_tuning_objective_metric": "accuracy"}
+        ),
+    )
+    client.create_hyper_parameter_tuning_job(**valid(CREATE, warm(parent)))
+    changes = {
+        **warm(parent, kind="TransferLearning"),
+        f"{DEFINITION}.InputDataConfig": ...,
+        "HyperParameterTuningJobName": "other",
+    }
+    client.create_hyper_parameter_tuning_job(**valid(CREATE, changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (warm("nobody"), "there is no hyperparameter tuning job 'nobody'"),
+        (warm("parent", "parent"), "holds 'parent' more than once"),
+        (warm(), "greater than or equal to 1"),
+        (warm(*"abcdef"), "less than or equal to 5"),
+        (
+            {**warm("parent"), f"{CONFIG}.HyperParameterTuningJobObjective.Type": "Minimize"},
+            "'parent' has the objective Maximize accuracy; expected the same as this job's",
+        ),
+        (
+            {**warm("parent"), f"{DEFINITION}.StaticHyperParameters": {"epochs": "1", "a": "1"}},
+            "'parent' has 2 static and tuned hyperparameters and this job 3; expected as many "
+            "(different: a)",
+        ),
+        ({**warm("parent"), f"{DEFINITION}.InputDataConfig": ...}, "had another InputDataConfig"),
+    ],
+)
+def test_parents_that_cannot_be(
+    refused: Refused, parent: str, changes: dict[str, Any], says: str
+) -> None:
+    assert says in refused(CREATE, changes)
+
+
+def test_a_parent_that_still_runs(refused: Refused, context: Context, parent: str) -> None:
+    end(context, parent, "InProgress")
+    assert "'parent' is InProgress; expected a job that is Com" in refused(CREATE, warm(parent))
+
+
+def test_a_parent_of_another_image(
+    refused: Refused, context: Context, client: Any, valid: Any, parent: str
+) -> None:
+    context.store.update(
+        Kind.TUNING_JOB,
+        parent,
+        lambda record: record.body[DEFINITION]["AlgorithmSpecification"].update(
+            {"TrainingImage": "older"}
+        ),
+    )
+    assert "'parent' ran the image older; WarmStartType" in refused(CREATE, warm(parent))
+    changes = warm(parent, kind="TransferLearning")
+    client.create_hyper_parameter_tuning_job(**valid(CREATE, changes))
