@@ -114,7 +114,10 @@ def verdict(plan: Plan, trials: Sequence[Trial], seconds: float) -> Ending | Non
     top = best(plan.direction, trials)
     if top is None and len(ended) >= ATTEMPTS:
         return Ending("Failed")
-    if len(ended) == plan.total or (plan.seconds is not None and seconds >= plan.seconds):
+    points = {each.number for each in trials}
+    if len(points) == plan.total and len(ended) == len(trials):
+        return Ending("Completed")
+    if plan.seconds is not None and seconds >= plan.seconds:
         return Ending("Completed")
     if top is None or top.objective is None:
         return None

@@ -49,8 +49,10 @@ class Run:
         self._before: float = record.private["seconds"]
         self._inherited = parents.load(record.private["inherited"])
         self._started = self._kept = time.monotonic()
-        self._judged: dict[int, int] = {}
-        self._asked: set[int] = set()
+        stored = trials_of.load(record.private["trials"])
+        self._found = {each.name for each in stored if each.status is None}
+        self._judged: dict[str, int] = {}
+        self._asked: set[str] = set()
         self._stored: tuple[object, ...] = ()
 
     def __call__(self) -> None:
@@ -90,7 +92,7 @@ class Run:
                 each.stopped_by = each.stopped_by or "ending"
         ending = self._keep(trials, ending)
         for each in running:
-            if each.stopped_by and each.number not in self._asked:
+            if each.stopped_by and each.name not in self._asked:
                 self._stop(each)
         if ending is None:
             self._fill(trials)
@@ -122,6 +124,13 @@ class Run:
                 failure = job.body.get("FailureReason") or ""
                 trial.retryable = status == "Failed" and failure.startswith("InternalServerError")
                 self._mark(trial)
+                if trial.retryable and trial.name in self._found and not trial.again:
+                    logger.info("%s was lost: its hyperparameters run again", trial.name)
+                    another = trials_of.fresh(
+                        self.plan, len(trials), trial.number, dict(trial.values)
+                    )
+                    another.again = True
+                    trials.append(another)
             elif trial.stopped_by is None:
                 trial.stopped_by = self._judge(trial, trials, reports)
         return None
@@ -130,8 +139,8 @@ class Run:
         self, trial: Trial, trials: Sequence[Trial], reports: dict[int, list[float]]
     ) -> Reason | None:
         """Whether a running trial is out, looking at each of its reports once."""
-        seen, own = self._judged.get(trial.number, 0), reports[trial.number]
-        self._judged[trial.number] = max(seen, len(own))
+        seen, own = self._judged.get(trial.name, 0), reports[trial.number]
+        self._judged[trial.name] = max(seen, len(own))
         direction, bands = self.plan.direction, self.plan.hyperband
         others = {number: each for number, each in reports.items() if number != trial.number}
         ended = [each.reports for each in trials if each.status in ("Completed", "Stopped")]
@@ -148,12 +157,13 @@ class Run:
         """Start trials while there is room."""
         plan = self.plan
         while (
-            len(trials) < plan.total
+            len({each.number for each in trials}) < plan.total
             and sum(each.status is None for each in trials) < plan.parallel
             and not self._closing.is_set()
         ):
-            number = trials[-1].number + 1 if trials else 0
-            trials.append(trials_of.fresh(plan, number, self._propose(number, trials)))
+            number = max((each.number for each in trials), default=-1) + 1
+            values = self._propose(number, trials)
+            trials.append(trials_of.fresh(plan, len(trials), number, values))
             if self._keep(trials, None) is not None:
                 return  # stopped meanwhile: the next look takes the trial out again
             refused = self._create(trials[-1])
@@ -202,7 +212,7 @@ class Run:
         self._context.store.update(Kind.TRAINING_JOB, trial.name, change)
 
     def _stop(self, trial: Trial) -> None:
-        self._asked.add(trial.number)
+        self._asked.add(trial.name)
         try:
             self._context.training.stop(trial.name)
         except ServiceError:

@@ -46,7 +46,7 @@ class Trial:
     """One trial, as the tuning job keeps it.
 
     Attributes:
-        number: from 0.
+        number: of its point, from 0; a trial that was lost and the one in its stead share it.
         name: its training job's.
         values: its point of the space.
         status: the training job's once it ended, else None.
@@ -55,6 +55,7 @@ class Trial:
         reports: all values of the objective, once it ended.
         retryable: it failed by no fault of the algorithm.
         ended: when, UTC seconds.
+        again: it is in the stead of a lost one.
     """
 
     number: int
@@ -65,6 +66,7 @@ class Trial:
     reports: list[float] = field(default_factory=list)
     retryable: bool = False
     ended: float = 0.0
+    again: bool = False
 
     @property
     def objective(self) -> float | None:
@@ -97,9 +99,16 @@ class Trial:
         return asdict(self)
 
 
-def fresh(plan: Plan, number: int, values: dict[str, Value]) -> Trial:
-    """A trial that has not started, named as SageMaker names them."""
-    return Trial(number, f"{plan.name}-{number + 1:03d}-{secrets.token_hex(4)}", values)
+def fresh(plan: Plan, launched: int, number: int, values: dict[str, Value]) -> Trial:
+    """A trial that has not started, named as SageMaker names them.
+
+    Args:
+        plan: the tuning job.
+        launched: how many trials there are before it.
+        number: its point's.
+        values: its point.
+    """
+    return Trial(number, f"{plan.name}-{launched + 1:03d}-{secrets.token_hex(4)}", values)
 
 
 def training_request(plan: Plan, trial: Trial) -> dict[str, Any]:

@@ -109,6 +109,27 @@ def test_a_trial_that_was_planned_and_never_made_is_made(tmp_path: Path) -> None
     here.close()
 
 
+def test_a_trial_the_old_server_took_with_it_runs_again(tmp_path: Path) -> None:
+    """Its training job could not go on: another one gets its point, on top of the limit."""
+    expected = whole(tmp_path / "whole", jobs=4)
+    interrupted(tmp_path / "cut", 2, jobs=4)
+    here = Stage.build(tmp_path / "cut", learns)
+    here.training.script = lambda _: Act([], "Failed", "InternalServerError: its folder is gone")
+    here.training.gate.clear()
+    here.training.recover()
+    here.training.script = learns
+    here.tuning.recover()
+    here.training.gate.set()
+    body = here.ended()
+    counters = body["TrainingJobStatusCounters"]
+    assert (counters["Completed"], counters["RetryableError"]) == (4, 1)
+    tuned = here.tuned()
+    assert tuned[2] == tuned[3]
+    assert tuned[:3] + tuned[4:] == expected
+    assert [each.name[:7] for each in here.trials()] == [f"job-{n:03d}" for n in range(1, 6)]
+    here.close()
+
+
 def change_private(here: Stage, change: Callable[[dict[str, Any]], None]) -> None:
     def apply(record: Record) -> None:
         change(record.private)

@@ -94,7 +94,7 @@ def test_a_request_shares_nothing_with_the_next() -> None:
 def test_names_are_sagemakers() -> None:
     name = "a" * 32
     plan = read(tuning_request(name))
-    names = [fresh(plan, number, {}).name for number in (0, 41, 1041)]
+    names = [fresh(plan, number, number, {}).name for number in (0, 41, 1041)]
     assert [
         bool(re.fullmatch(f"{name}-{n}-[0-9a-f]{{8}}", each))
         for n, each in zip(("001", "042", "1042"), names, strict=True)
