@@ -165,14 +165,11 @@ def _files(uri: str) -> Iterator[Entry]:
         return
     if not root.is_dir():
         raise BadChannel(f"there is no file or folder {root}")
-    seen: set[Path] = set()
     empty = True
     for folder, folders, names in os.walk(root, followlinks=True):
-        real = Path(folder).resolve()
-        if real in seen:  # a link that leads back up
+        if _leads_back(Path(folder), root):
             folders.clear()
             continue
-        seen.add(real)
         for name in names:
             empty = False
             path = Path(folder, name)
@@ -181,6 +178,13 @@ def _files(uri: str) -> Iterator[Entry]:
             yield Entry(PurePosixPath(path.relative_to(root)), path.resolve())
     if empty:
         raise BadChannel(f"the folder {root} holds no files")
+
+
+def _leads_back(folder: Path, root: Path) -> bool:
+    """Whether a folder is a link to one that it lies in: following it would never end."""
+    real = folder.resolve()
+    above = [parent for parent in folder.parents if parent.is_relative_to(root)]
+    return any(parent.resolve() == real for parent in above)
 
 
 def _safe(name: str, key: str) -> PurePosixPath:

@@ -50,7 +50,7 @@ class Mirror:
                 continue
             if name.is_absolute() or ".." in name.parts or not name.parts:
                 raise OSError(
-                    f"the object {stored.key!r} cannot be a file: its key leads elsewhere"
+                    f"the checkpoint {stored.key!r} cannot be a file: it leads elsewhere"
                 )
             self._copy(stored.key, self._folder / name)
             count += 1

@@ -289,8 +289,8 @@ class Run:
                 _log.warning("training job %s: %s", self.name, error)
                 if ending.status != "Failed":
                     ending = failed(
-                        f"ClientError: Artifact upload failed: {first_line(error)}; what the job made "
-                        f"is still in {self._folder}"
+                        f"ClientError: Artifact upload failed: {first_line(error)}; what the job "
+                        f"made is still in {self._folder}"
                     )
             else:
                 attempt.clear()

@@ -1,0 +1,31 @@
+import pytest
+
+from local.emulator.location import BadLocation, Location
+
+
+@pytest.mark.parametrize(
+    ("uri", "bucket", "key"),
+    [
+        ("s3://b/a/c", "b", "a/c"),
+        ("s3://b", "b", ""),
+        ("s3://b/", "b", ""),
+        ("s3://b/a/", "b", "a/"),
+    ],
+)
+def test_a_uri_is_a_bucket_and_a_key(uri: str, bucket: str, key: str) -> None:
+    assert Location.parse(uri) == Location(bucket, key)
+
+
+@pytest.mark.parametrize("uri", ["", "b/a", "file:///a", "s3:///a", "https://b/a"])
+def test_anything_else_is_refused_by_name(uri: str) -> None:
+    with pytest.raises(BadLocation, match="expected s3://bucket/prefix"):
+        Location.parse(uri)
+
+
+@pytest.mark.parametrize("uri", ["s3://b/a", "s3://b/a/"])
+def test_a_place_below_has_one_slash_between(uri: str) -> None:
+    assert str(Location.parse(uri) / "c") == "s3://b/a/c"
+
+
+def test_a_place_below_a_bucket() -> None:
+    assert str(Location("b", "") / "c") == "s3://b/c"
