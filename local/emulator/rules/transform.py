@@ -4,7 +4,7 @@ from typing import Any
 
 from local.emulator.context import Context
 from local.emulator.errors import invalid, limit_exceeded
-from local.emulator.rules.data import bucket_and_key, check_input, check_output
+from local.emulator.rules.data import check_input, check_output
 from local.emulator.rules.fields import refuse_present, unsupported
 from local.emulator.rules.tags import check_tags
 from local.emulator.rules.training import KINDS
@@ -17,7 +17,11 @@ documentation."""
 DEFAULT_PAYLOAD = 6
 """MB of a request when the job does not say, by the API's documentation."""
 
-INPUT = "TransformInput.DataSource.S3DataSource.S3Uri"
+SPLITS = ("None", "Line")
+"""How an object may be cut into records here."""
+
+WHOLE = {"InputFilter": "$", "OutputFilter": "$", "JoinSource": "None"}
+"""The DataProcessing that changes nothing: all of the input, all of the output, not joined."""
 
 NOT_HERE = {
     "ExperimentConfig": "leave it out: there are no experiments",
@@ -50,10 +54,18 @@ def check_transform(request: dict[str, Any], context: Context) -> None:
         raise unsupported(
             f"TransformInput: S3DataType '{source['S3DataType']}'", f"expected {' or '.join(KINDS)}"
         )
-    bucket_and_key(source["S3Uri"], INPUT)
+    split = request["TransformInput"].get("SplitType", "None")
+    if split not in SPLITS:
+        raise unsupported(f"TransformInput.SplitType '{split}'", f"expected {' or '.join(SPLITS)}")
+    for member, default in WHOLE.items():
+        value = request.get("DataProcessing", {}).get(member, default)
+        if value != default:
+            raise unsupported(
+                f"DataProcessing.{member} '{value}'", f"expected {default}, or nothing"
+            )
     check_input(
         source["S3Uri"],
-        INPUT,
+        "TransformInput.DataSource.S3DataSource.S3Uri",
         model.body.get("ExecutionRoleArn"),
         context,
     )
