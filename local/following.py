@@ -11,7 +11,7 @@ from local.log_streams import BUSY, TRAINING, LogLine, LogReader
 from local.place import Place
 
 ENDED = ("Completed", "Failed", "Stopped")
-FIRST_PAUSE, LONGEST_PAUSE = 0.3, 3.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.3, 2.0
 """Seconds between two questions: short after something happened, then longer and longer."""
 QUIET_READS = 2
 """So many reads without a line after the end: CloudWatch hands the last ones out late."""
