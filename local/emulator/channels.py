@@ -5,7 +5,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
 
@@ -23,11 +23,11 @@ class Entry:
     """One file of a channel.
 
     Attributes:
-        name: where it lies in the channel's folder.
+        name: where it lies in the channel's folder; slashes between its parts.
         source: the object, or the file on this machine.
     """
 
-    name: PurePosixPath
+    name: str
     source: Location | Path
 
 
@@ -52,13 +52,14 @@ def lay_out(
         raise BadChannel(f"channel {name}: {error}") from None
     folder.mkdir(parents=True, exist_ok=True)
     mine = entries[_share(channel, host, hosts)]
-    parents = set()
+    made = set()
     for entry in mine:
         path = folder / entry.name
+        above = entry.name.rpartition("/")[0]
         try:
-            if path.parent not in parents:
+            if above not in made:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                parents.add(path.parent)
+                made.add(above)
             if isinstance(entry.source, Path):
                 link_file(entry.source, path)
             else:
@@ -161,7 +162,7 @@ def _files(uri: str) -> Iterator[Entry]:
     if parsed.netloc not in {"", "localhost"} or not root.is_absolute():
         raise BadChannel(f"S3Uri: found {uri!r}, expected file:///path/to/folder")
     if root.is_file():
-        yield Entry(PurePosixPath(root.name), root.resolve())
+        yield Entry(root.name, root.resolve())
         return
     if not root.is_dir():
         raise BadChannel(f"there is no file or folder {root}")
@@ -170,12 +171,15 @@ def _files(uri: str) -> Iterator[Entry]:
         if _leads_back(Path(folder), root):
             folders.clear()
             continue
+        above = Path(folder).relative_to(root).as_posix()
         for name in names:
             empty = False
             path = Path(folder, name)
             if not path.is_file():
                 raise BadChannel(f"{path} is no file, but a device or a link to nothing")
-            yield Entry(PurePosixPath(path.relative_to(root)), path.resolve())
+            # A hard link of a symbolic link would be one too.
+            source = path.resolve() if path.is_symlink() else path
+            yield Entry(name if above == "." else f"{above}/{name}", source)
     if empty:
         raise BadChannel(f"the folder {root} holds no files")
 
@@ -187,14 +191,14 @@ def _leads_back(folder: Path, root: Path) -> bool:
     return any(parent.resolve() == real for parent in above)
 
 
-def _safe(name: str, key: str) -> PurePosixPath:
+def _safe(name: str, key: str) -> str:
     """An object's place in its channel; never one outside of it."""
     parts = [part for part in name.split("/") if part]
-    if not parts or any(part in {".", ".."} or "\0" in part for part in parts):
+    if not parts or "." in parts or ".." in parts or "\0" in name:
         raise BadChannel(f"the object {key!r} cannot be a file: its key leads elsewhere")
-    if any(len(part.encode()) > 255 for part in parts):
+    if len(name) > 63 and any(len(part.encode()) > 255 for part in parts):  # 4 bytes each at most
         raise BadChannel(f"the object {key[:80]!r}… cannot be a file: a name has over 255 bytes")
-    return PurePosixPath(*parts)
+    return "/".join(parts)
 
 
 def _nothing_at(place: Location, objects: Objects) -> str:
