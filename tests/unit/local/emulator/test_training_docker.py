@@ -1,0 +1,64 @@
+"""Training jobs in real containers: a network of hosts, no network, files that are the caller's."""
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from local.emulator.executors import Executor
+from tests.unit.local.emulator.parts import BUCKET, Workshop, build, request
+
+pytestmark = [
+    pytest.mark.docker,
+    pytest.mark.parametrize("toy_executor", ["docker"], indirect=True),
+]
+
+
+@pytest.fixture
+def shop(toy_executor: Executor, tmp_path: Path) -> Iterator[Workshop]:
+    workshop = build(tmp_path, toy_executor)
+    yield workshop
+    workshop.jobs.shutdown()
+    workshop.context.store.close()
+
+
+def test_two_hosts_without_a_way_out_train_and_leave_nothing(shop: Workshop) -> None:
+    shop.objects.add("data/a", "1")
+    shop.objects.add("data/b", "22")
+    source = {
+        "S3DataType": "S3Prefix",
+        "S3Uri": "s3://bucket/data",
+        "S3DataDistributionType": "ShardedByS3Key",
+    }
+    body = shop.run(
+        InputDataConfig=[{"ChannelName": "train", "DataSource": {"S3DataSource": source}}],
+        ResourceConfig={"InstanceType": "ml.m5.large", "InstanceCount": 2},
+        EnableNetworkIsolation=True,
+        CheckpointConfig={"S3Uri": "s3://bucket/saved"},
+    )
+    assert body["TrainingJobStatus"] == "Completed", body.get("FailureReason")
+    lines = shop.logs.lines()
+    assert "toy: job job on algo-1" in lines
+    assert "toy: job job on algo-2" in lines
+    assert sorted(line for line in lines if "input" in line) == [
+        "toy: input train/a 1 bytes",
+        "toy: input train/b 2 bytes",
+    ]
+    assert shop.objects.read(BUCKET, "saved/epoch.txt") == b"2"
+    folder = shop.context.home.job("training-job", "job")
+    assert {path.stat().st_uid for path in folder.rglob("*")} == {os.getuid()}
+    assert shop.context.executor.reap() == []
+
+
+def test_an_interrupted_job_goes_on_in_another_container(shop: Workshop) -> None:
+    shop.jobs.create(request(hyperparameters={"epochs": "8", "seconds": "0.3"}))
+    while not shop.jobs.metrics("job"):
+        time.sleep(0.02)
+    shop.jobs.shutdown()
+    assert shop.body()["SecondaryStatus"] == "Interrupted"
+    again = shop.restart()
+    assert again.wait()["TrainingJobStatus"] == "Completed"
+    assert any(line.startswith("toy: resuming after epoch") for line in again.logs.lines())
+    again.context.store.close()
