@@ -56,6 +56,7 @@ class Fleet:
         timing: intervals.
         on_change: called when a container died or came back.
         stream_prefix: of the log streams; a variant's own name when None.
+        subject: what messages call that which runs; the variant when None.
         extra: further environment for every container.
     """
 
@@ -71,6 +72,7 @@ class Fleet:
         timing: Timing,
         on_change: Callable[[], None],
         stream_prefix: str | None = None,
+        subject: str | None = None,
         extra: dict[str, str] | None = None,
     ) -> None:
         self.folder = folder
@@ -78,6 +80,7 @@ class Fleet:
         self._context, self._owner, self._log_group = context, owner, log_group
         self._choices, self._timing = choices, timing
         self._stream_prefix, self._extra = stream_prefix, extra or {}
+        self._subject = subject
         self._groups = {one.name: _Group(one) for one in variants}
         self._idle = threading.Condition()
         self._stopped = False
@@ -209,8 +212,7 @@ class Fleet:
             self._context.executor.check_image(variant.image)
         except ExecutorError as error:
             raise DeploymentFailed(
-                f"The image {variant.image} of production variant {variant.name} cannot be run: "
-                f"{error}"
+                f"The image {variant.image} of {self._called(variant)} cannot be run: {error}"
             ) from None
         try:
             fetch(
@@ -221,7 +223,7 @@ class Fleet:
             )
         except (BadModelData, OSError) as error:
             raise DeploymentFailed(
-                f"Failed to get the model data of production variant {variant.name}: {error}"
+                f"Failed to get the model data of {self._called(variant)}: {error}"
             ) from None
 
     def _missing(self, group: _Group) -> range:
@@ -237,7 +239,7 @@ class Fleet:
             return
         new = [(group.variant, self._add(group, number)) for group, number in wanted]
         with ThreadPoolExecutor(len(new), thread_name_prefix="launch") as pool:
-            futures = [pool.submit(_start, *one) for one in new]
+            futures = [pool.submit(self._start_one, *one) for one in new]
             for future in as_completed(futures):
                 failure = future.exception()
                 if failure is None:
@@ -278,6 +280,20 @@ class Fleet:
             group.instances.append(instance)
         return instance
 
+    def _start_one(self, variant: Variant, instance: Instance) -> None:
+        try:
+            instance.start()
+        except InstanceFailed as error:
+            words = instance.last_words()
+            said = f"Its last words: {words}" if words else "It printed nothing."
+            raise DeploymentFailed(
+                f"The primary container for {self._called(variant)} did not pass the ping health "
+                f"check: {error}. {said}"
+            ) from None
+
+    def _called(self, variant: Variant) -> str:
+        return self._subject or f"production variant {variant.name}"
+
     def _environment(self) -> dict[str, str]:
         return {
             "AWS_REGION": self._context.region,
@@ -296,15 +312,3 @@ class Fleet:
                 )
         with ThreadPoolExecutor(len(going), thread_name_prefix="retire") as pool:
             list(pool.map(Instance.stop, going))
-
-
-def _start(variant: Variant, instance: Instance) -> None:
-    try:
-        instance.start()
-    except InstanceFailed as error:
-        words = instance.last_words()
-        said = f"Its last words: {words}" if words else "It printed nothing."
-        raise DeploymentFailed(
-            f"The primary container for production variant {variant.name} did not pass the ping "
-            f"health check: {error}. {said}"
-        ) from None
