@@ -47,9 +47,9 @@ OPERATIONS: dict[str, Operation] = {
             "TransformJobArn",
             "CreationTime",
             "TransformEndTime",
-            "LastModifiedTime",
             "TransformJobStatus",
             "FailureReason",
         ),
+        more=lambda record: {"LastModifiedTime": record.modified},
     ),
 }

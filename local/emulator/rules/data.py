@@ -9,6 +9,9 @@ from local.emulator.context import Context
 from local.emulator.errors import ServiceError, invalid
 from local.emulator.rules.fields import unsupported
 
+KINDS = ("S3Prefix", "ManifestFile")
+"""What an S3DataSource's S3Uri may name here."""
+
 
 def bucket_and_key(uri: str, field: str) -> tuple[str, str]:
     """The parts of `s3://bucket/key`.
@@ -37,19 +40,26 @@ def path_of(uri: str, field: str) -> Path:
     return path
 
 
-def check_input(uri: str, field: str, role: str | None, context: Context) -> None:
-    """There is something to read at an input's URI, `s3://` or `file://`.
+def check_input(source: dict[str, Any], field: str, role: str | None, context: Context) -> None:
+    """There is something to read where an S3DataSource says, `s3://` or `file://`.
 
     Raises:
         ServiceError: there is not; for S3 in AWS's words.
     """
-    if uri.startswith("file://"):
+    kind, uri = source["S3DataType"], source["S3Uri"]
+    if kind not in KINDS:
+        raise unsupported(f"{field}: S3DataType '{kind}'", f"expected {' or '.join(KINDS)}")
+    field = f"{field}: S3Uri"
+    if uri.startswith("file://") and kind == "S3Prefix":
         path = path_of(uri, field)
         if path.is_dir() and not any(path.iterdir()):
             raise invalid(f"{field} is '{uri}'; the folder is empty.")
         return
     bucket, prefix = bucket_and_key(uri, field)
-    if not context.objects.keys(bucket, prefix):
+    found = context.objects.keys(bucket, prefix)
+    if kind == "ManifestFile":
+        found = [stored for stored in found if stored.key == prefix]
+    if not found:
         raise _no_objects(uri, field, bucket, role, context)
 
 

@@ -10,9 +10,6 @@ from local.emulator.rules.data import check_input, check_outputs
 from local.emulator.rules.fields import check_unique, refuse_present, unsupported
 from local.emulator.rules.tags import check_rehearsal, check_tags
 
-KINDS = ("S3Prefix", "ManifestFile")
-"""What an S3Uri may name here."""
-
 LONGEST_RUN = 28 * 24 * 3600
 """Seconds a training job may run, by SageMaker's quotas."""
 
@@ -198,10 +195,6 @@ def _check_channel(channel: dict[str, Any], role: str, context: Context, where: 
     if source is None:
         raise invalid(f"{field}: DataSource has no S3DataSource; expected one.")
     _check_mode(f"{field}: InputMode", channel.get("InputMode", "File"))
-    if source["S3DataType"] not in KINDS:
-        raise unsupported(
-            f"{field}: S3DataType '{source['S3DataType']}'", f"expected {' or '.join(KINDS)}"
-        )
     for member in ("CompressionType", "RecordWrapperType"):
         if channel.get(member, "None") != "None":
             raise invalid(
@@ -210,4 +203,4 @@ def _check_channel(channel: dict[str, Any], role: str, context: Context, where: 
             )
     if source.get("AttributeNames"):
         raise invalid(f"{field}: AttributeNames was given; only an AugmentedManifestFile has them.")
-    check_input(source["S3Uri"], f"{field}: S3Uri", role, context)
+    check_input(source, field, role, context)

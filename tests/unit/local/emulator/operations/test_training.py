@@ -178,6 +178,14 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({f"{SOURCE}.S3Uri": "file:///no/such/folder"}, "there is no such file or folder"),
     ({f"{SOURCE}.S3Uri": "file://elsewhere/tmp"}, "at 'inputDataConfig.1.member"),
     ({f"{SOURCE}.S3DataType": "AugmentedManifestFile"}, "expected S3Prefix or ManifestFile"),
+    (
+        {f"{SOURCE}.S3DataType": "ManifestFile", f"{SOURCE}.S3Uri": "s3://data/train/a"},
+        'No S3 objects found under S3 URL "s3://data/train/a"',
+    ),
+    (
+        {f"{SOURCE}.S3DataType": "ManifestFile", f"{SOURCE}.S3Uri": "file:///etc/hosts"},
+        "S3Uri 'file:///etc/hosts' is not supported by the local SageMaker; expected s3://",
+    ),
     ({f"{SOURCE}.AttributeNames": ["a"]}, "only an AugmentedManifestFile"),
     ({f"{CHANNEL}.InputMode": "Pipe"}, "InputMode 'Pipe' is not supported"),
     ({"AlgorithmSpecification.TrainingInputMode": "Pipe"}, "expected File or FastFile"),
