@@ -1,0 +1,210 @@
+import os
+import threading
+import urllib.request
+
+import pytest
+
+from local.emulator.executors import SHM_SIZE, ContainerSpec, ExecutorError
+from local.emulator.executors.docker import DockerExecutor
+from local.emulator.home import Home
+
+pytestmark = pytest.mark.docker
+
+
+@pytest.fixture
+def executor(tmp_path, toy_image):
+    executor = DockerExecutor(Home.find(tmp_path / "home"))
+    yield executor
+    executor.reap()
+
+
+def test_what_is_read_only_cannot_be_written(executor, start):
+    script = (
+        "open('/opt/ml/free', 'w').write('x')\n"
+        "for part in ('input/data/file', 'model/file'):\n"
+        "    try: open('/opt/ml/' + part, 'w')\n"
+        "    except OSError as error: print(part, error.strerror)"
+    )
+    job = start(executor, script, read_only=("input/data", "model"))
+    assert job.container.wait() == 0
+    assert job.lines == [
+        "input/data/file Read-only file system",
+        "model/file Read-only file system",
+    ]
+    assert (job.base / "free").read_text() == "x"
+
+
+def test_shared_memory_is_large(executor, start):
+    script = "import os; s = os.statvfs('/dev/shm'); print(s.f_blocks * s.f_frsize)"
+    assert said(start(executor, script, name="one")) == [str(SHM_SIZE)]
+    assert said(start(executor, script, name="two", shm_size=2**20)) == [str(2**20)]
+
+
+def said(job):
+    job.container.wait()
+    return job.lines
+
+
+def test_cores_are_limited_and_more_than_there_are_is_all(executor, start, engine):
+    for name, cpus, expected in (("one", 1, 1), ("many", 1000, engine.info()["NCPU"])):
+        job = start(executor, "import time; time.sleep(60)", name=name, cpus=cpus)
+        (container,) = engine.containers.list(filters={"name": f"-{name}$"})
+        assert container.attrs["HostConfig"]["NanoCpus"] == expected * 10**9
+        job.container.remove()
+
+
+INTERFACES = "import os; print(sorted(os.listdir('/sys/class/net')))"
+
+
+def test_isolated_without_a_port_is_without_a_network(executor, start):
+    assert said(start(executor, INTERFACES, isolated=True)) == ["['lo']"]
+
+
+CONNECT = """
+import socket, sys
+try:
+    socket.create_connection(({host!r}, {port}), timeout=1).close()
+    print("connected")
+except OSError as error:
+    print("refused:", error)
+"""
+
+
+SERVE = "import runpy; runpy.run_path('/opt/serve.py', run_name='__main__')"
+
+
+@pytest.mark.parametrize(("isolated", "expected"), [(False, "connected"), (True, "refused")])
+def test_an_isolated_server_reaches_nothing_and_is_reached(
+    executor, start, engine, isolated, expected
+):
+    other = start(executor, SERVE, name="other", port=8080, read_only=("model",))
+    other.until_says("toy: serving []")
+    (container,) = engine.containers.list(filters={"name": "-other$"})
+    address = container.attrs["NetworkSettings"]["Networks"]["bridge"]["IPAddress"]
+
+    script = f"{CONNECT.format(host=address, port=8080)}\n{SERVE}"
+    job = start(executor, script, isolated=isolated, port=8080, read_only=("model",))
+    job.until_says("toy: serving []")
+    assert job.lines[0].startswith(expected), job.lines
+    host, port = job.container.address
+    assert (host == "127.0.0.1") is not isolated
+    with urllib.request.urlopen(f"http://{host}:{port}/ping", timeout=5) as answer:
+        assert answer.status == 200
+    job.container.remove()
+    assert engine.networks.list(names=[f"berth-{executor._id}"]) == []
+
+
+def test_hosts_of_a_job_see_each_other_by_name_and_nobody_else_does(executor, start):
+    listen = (
+        "import socket\n"
+        "with socket.create_server(('', 7000)) as server:\n"
+        "    print('listening'); client, _ = server.accept(); print(client.recv(9).decode())"
+    )
+    call = (
+        "import socket, sys\n"
+        "with socket.create_connection(('algo-1', 7000), timeout=5) as client:\n"
+        "    client.sendall(socket.gethostname().encode()); print('called')"
+    )
+    executor.create_network("pair", isolated=True)
+    with pytest.raises(ExecutorError, match="pair"):
+        executor.create_network("pair", isolated=True)
+    options = {"network": "pair", "isolated": True}
+    first = start(executor, listen, name="first", hostname="algo-1", **options)
+    first.until_says("listening")
+    stranger = start(executor, call, name="stranger", hostname="algo-3")
+    second = start(executor, call, name="second", hostname="algo-2", **options)
+    assert said(second) == ["called"]
+    assert said(first) == ["listening", "algo-2"]
+    assert stranger.container.wait() == 1
+    for job in (first, second):
+        job.container.remove()
+    executor.remove_network("pair")
+    executor.remove_network("pair")
+    executor.create_network("pair", isolated=False)
+    executor.remove_network("pair")
+
+
+WRITE = (
+    "import os\n"
+    "os.makedirs('/opt/ml/deep/er', mode=0o700)\n"
+    "open('/opt/ml/deep/er/file', 'w').write('x'); os.symlink('/etc/passwd', '/opt/ml/link')"
+)
+
+
+def owners(folder):
+    return {path.lstat().st_uid for path in folder.rglob("*")} | {folder.stat().st_uid}
+
+
+def test_files_are_handed_back_to_the_homes_owner(executor, start, tmp_path):
+    theirs = DockerExecutor(Home(tmp_path / "home"), owner=(12345, 12346))
+    job = start(theirs, WRITE)
+    job.container.wait()
+    assert owners(job.base) == {os.getuid()}
+    job.container.remove()
+    assert owners(job.base) == {12345}
+    assert (job.base / "link").lstat().st_gid == 12346
+    assert (job.base / "deep" / "er" / "file").stat().st_gid == 12346
+
+
+def test_files_of_what_a_dead_server_left_are_handed_back(executor, start, tmp_path):
+    job = start(executor, f"{WRITE}\nprint('written')\nimport time; time.sleep(60)")
+    job.until_says("written")
+    later = DockerExecutor(Home(tmp_path / "home"), owner=(12345, 12346))
+    assert later.reap() == ["job"]
+    assert owners(job.base) == {12345}
+
+
+def test_an_image_of_this_account_is_the_one_that_would_be_pushed(executor, start, engine):
+    registry = "123456789012.dkr.ecr.eu-west-1.amazonaws.com"
+    digest = engine.images.get("toy:latest").id
+    for number, uri in enumerate([f"{registry}/toy:latest", f"{registry}/toy", f"toy@{digest}"]):
+        executor.check_image(uri)
+        assert said(start(executor, "print('ran')", name=f"job{number}", image=uri)) == ["ran"]
+    for uri in (f"{registry}/toy:other", "host:5000/toy:latest", "Not A Name"):
+        with pytest.raises(ExecutorError, match=uri):
+            executor.check_image(uri)
+
+
+def test_the_images_own_command_runs_when_none_is_named(executor, tmp_path, toy_uri):
+    lines: list[str] = []
+    container = executor.start(ContainerSpec("job", toy_uri, (), tmp_path), lines.append)
+    assert container.wait() == 1
+    assert any("hyperparameters.json" in line for line in lines)
+    container.remove()
+
+
+def test_a_container_is_found_by_its_labels(executor, start, engine):
+    start(executor, "import time; time.sleep(60)")
+    label = f"berth.home={executor._id}"
+    (container,) = engine.containers.list(filters={"label": label})
+    assert container.name == f"berth-{executor._id}-job"
+    assert container.labels["berth.role"] == "python3"
+
+
+def test_silence_longer_than_the_engines_time_to_answer_ends_nothing(tmp_path, start, toy_image):
+    from docker.client import DockerClient
+
+    impatient = DockerExecutor(
+        Home.find(tmp_path / "home"), client=DockerClient.from_env(timeout=1)
+    )
+    job = start(impatient, "import time; print('one'); time.sleep(1.5); print('two')")
+    assert job.container.wait() == 0
+    assert job.lines == ["one", "two"]
+
+
+def test_an_engine_that_goes_away_in_mid_job_is_an_error_of_one_line(executor, start, monkeypatch):
+    job = start(executor, "import time; print('ready'); time.sleep(60)")
+    job.until_says("ready")
+    gone = threading.Event()
+
+    def refused(*_args, **_options):
+        gone.set()
+        raise ConnectionRefusedError(111, "Connection refused")
+
+    monkeypatch.setattr(job.container._container, "wait", refused)
+    executor._client.containers.get(f"berth-{executor._id}-job").kill()
+    gone.wait(20)
+    with pytest.raises(ExecutorError, match="the Docker engine went away: .*refused"):
+        job.container.wait(20)
+    with pytest.raises(ExecutorError, match="the Docker engine went away"):
+        job.container.stop(1)

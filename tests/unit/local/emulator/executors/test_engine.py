@@ -1,0 +1,134 @@
+"""The engine's errors, by a client that stands in for it."""
+
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+import requests
+from docker.errors import APIError, ImageNotFound
+
+from local.emulator.executors import ContainerSpec, ExecutorError, ImageMissing
+from local.emulator.executors.docker import DockerExecutor
+from local.emulator.executors.engine import answers, find_image
+from local.emulator.home import Home
+
+
+class Engine:
+    """A client with these images; `error` is what every call raises once it is set."""
+
+    def __init__(self, *images: str) -> None:
+        self.names = images
+        self.error: Exception | None = None
+        self.images = SimpleNamespace(get=self.get)
+        self.containers = SimpleNamespace(create=self.fail, list=self.fail)
+        self.networks = SimpleNamespace(list=self.fail, create=self.fail)
+        self.closed = False
+
+    def get(self, name: str) -> SimpleNamespace:
+        if self.error:
+            raise self.error
+        if name not in self.names:
+            raise ImageNotFound("no such image")
+        return SimpleNamespace(id=f"id of {name}")
+
+    def fail(self, *_args: object, **_options: object) -> None:
+        raise self.error or AssertionError("not expected")
+
+    def info(self) -> dict[str, object]:
+        if self.error:
+            raise self.error
+        return {"NCPU": 2}
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def broken() -> requests.ConnectionError:
+    """As the SDK raises it: wrapped, with the reason inside."""
+    error = requests.ConnectionError("('Connection aborted.', FileNotFoundError(2, 'No such'))")
+    error.__cause__ = FileNotFoundError(2, "No such file or directory")
+    return error
+
+
+ACCOUNT = "123456789012.dkr.ecr.us-east-1.amazonaws.com"
+
+
+@pytest.mark.parametrize(
+    ("uri", "local"),
+    [
+        ("berth:latest", "berth:latest"),
+        (f"{ACCOUNT}/berth:latest", f"{ACCOUNT}/berth:latest"),
+        (f"{ACCOUNT}/team/berth:1", "team/berth:1"),
+        ("123456789012.dkr.ecr-fips.us-gov-west-1.amazonaws.com/berth:1", "berth:1"),
+        ("123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn/berth:1", "berth:1"),
+        (f"{ACCOUNT}/berth@sha256:ab", "sha256:ab"),
+    ],
+)
+def test_the_local_image_of_a_uri(uri, local):
+    assert find_image(Engine(local), uri) == f"id of {local}"
+
+
+def test_what_was_pulled_from_the_registry_comes_first():
+    uri = f"{ACCOUNT}/berth:latest"
+    assert find_image(Engine("berth:latest", uri), uri) == f"id of {uri}"
+
+
+@pytest.mark.parametrize("uri", ["berth:1", f"{ACCOUNT}/berth:1", "host:5000/berth:latest"])
+def test_an_image_that_is_not_here_is_never_pulled(uri):
+    with pytest.raises(ImageMissing, match=f"image {uri} is not on this machine; build it"):
+        find_image(Engine("berth:latest"), uri)
+
+
+def test_what_the_engine_says_is_one_line():
+    response = SimpleNamespace(status_code=500, url="u", reason="r")
+    refusal = APIError("x", response=response, explanation="no space\n left on device\n")
+    with pytest.raises(ExecutorError) as caught, answers():
+        raise refusal
+    assert str(caught.value) == "Docker refused: no space left on device"
+    with pytest.raises(ExecutorError) as caught, answers():
+        raise broken()
+    assert str(caught.value).startswith("the Docker engine went away: [Errno 2] No such file")
+
+
+def test_an_engine_that_is_gone(tmp_path, toy_uri):
+    engine = Engine(toy_uri)
+    executor = DockerExecutor(Home.find(tmp_path), client=engine)
+    engine.error = broken()
+    gone = pytest.raises(ExecutorError, match="the Docker engine went away")
+    with gone:
+        executor.check_image(toy_uri)
+    with gone:
+        executor.start(ContainerSpec("job", toy_uri, ("train",), tmp_path), print)
+    with gone:
+        executor.create_network("job", isolated=False)
+    with gone:
+        executor.reap()
+    executor.remove_network("job")
+    with gone:
+        DockerExecutor(Home.find(tmp_path), client=engine)
+
+
+def test_the_client_is_closed_with_the_executor(tmp_path):
+    engine = Engine()
+    executor = DockerExecutor(Home.find(tmp_path), client=engine)
+    assert not engine.closed
+    del executor
+    assert engine.closed
+
+
+def test_no_engine_is_an_error_that_names_the_way_out(tmp_path):
+    """In a process of its own: the SDK leaves the socket that was refused to the collector."""
+    code = (
+        "from local.emulator.executors import ExecutorError\n"
+        "from local.emulator.executors.engine import connect\n"
+        "try: connect(timeout=2)\n"
+        "except ExecutorError as error: print(error)"
+    )
+    environment = os.environ | {"DOCKER_HOST": f"unix://{tmp_path}/none.sock"}
+    said = subprocess.check_output([sys.executable, "-c", code], env=environment, text=True)
+    (line,) = said.splitlines()
+    assert line.startswith(f"no Docker engine answers at unix://{tmp_path}/none.sock (")
+    assert "No such file or directory" in line
+    assert line.endswith("start one, or use --executor process")
