@@ -1,6 +1,7 @@
 """A model's files: from S3 or a local file into `/opt/ml/model`, trusting nothing in them."""
 
 import gzip
+import itertools
 import os
 import shutil
 import tarfile
@@ -17,6 +18,8 @@ VOLUME_GB = 30
 MAX_FILES = 100_000
 """Entries an archive may hold; more is an attack or a mistake."""
 _CHUNK = 1 << 20
+_PADDING = 64
+"""Chunks of padding that may follow an archive's end."""
 
 
 class BadModelData(Exception):
@@ -124,11 +127,16 @@ def unpack(archive: Path, folder: Path, *, name: str, limit: int) -> None:
     """
     left = min(limit, shutil.disk_usage(folder).free)
     try:
-        with tarfile.open(archive, "r|gz") as bundle:
+        with gzip.open(archive) as plain, tarfile.open(fileobj=plain, mode="r|") as bundle:
             for count, member in enumerate(bundle, 1):
                 if count > MAX_FILES:
                     raise BadModelData(f"model data {name}: more than {MAX_FILES} entries")
                 left -= _unpack_one(bundle, member, folder, name, left)
+            for count in itertools.count():  # gzip's checksum comes last
+                if not plain.read(_CHUNK):
+                    break
+                if count > _PADDING:
+                    raise BadModelData(f"model data {name}: it goes on after the archive's end")
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise BadModelData(
             f"model data {name} is not a whole gzip-compressed tar archive: {error}"
