@@ -1,6 +1,7 @@
 """The image's containers on a Docker engine."""
 
 import logging
+import re
 import threading
 import weakref
 from collections.abc import Callable
@@ -86,7 +87,7 @@ class DockerExecutor:
     def remove_network(self, name: str) -> None:
         """Remove it; one that is not there, or an engine that is gone, is no error."""
         try:
-            for network in self._client.networks.list(names=[f"^{self._full(name)}$"]):
+            for network in self._client.networks.list(names=[f"^{re.escape(self._full(name))}$"]):
                 network.remove()
         except NotFound:
             pass

@@ -98,11 +98,12 @@ class Leftovers:
             with contextlib.suppress(psutil.Error):
                 yield from [first, *first.children(recursive=True)]
         mark = f"{self._id}/{name or ''}"
-        for process in psutil.process_iter():
+        for pid in psutil.pids():  # process_iter remembers who had a number before
             with contextlib.suppress(psutil.Error):
+                process = psutil.Process(pid)
                 value = process.environ().get(MARK, "")
                 ours = value.startswith(mark) if name is None else value == mark
-                if ours and process.pid != os.getpid():
+                if ours and pid != os.getpid():
                     yield process
 
     def _path(self, name: str) -> Path:

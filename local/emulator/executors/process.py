@@ -104,13 +104,12 @@ class ProcessExecutor:
             if spec.name in self._running:
                 raise ExecutorError(f"{spec.name} is running already")
             self._running[spec.name] = None
+        port = None if spec.port is None else self._take_port()
         try:
-            port = None if spec.port is None else self._take_port()
-            environment = _environment(spec, port) | self._leftovers.mark(spec.name)
             process = subprocess.Popen(
                 words,
                 cwd=spec.base,
-                env=environment,
+                env=_environment(spec, port) | self._leftovers.mark(spec.name),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -118,12 +117,16 @@ class ProcessExecutor:
                 bufsize=0,
             )
         except OSError as error:
-            self._forget(spec.name, None)
+            self._forget(spec.name, port)
             raise ExecutorError(f"{words[0]} of {spec.image} did not start: {error}") from None
-        self._leftovers.keep(spec.name, process.pid)
         running = RunningProcess(spec, process, port, on_line, self._leftovers, self._forget)
         with self._lock:
             self._running[spec.name] = running
+        try:
+            self._leftovers.keep(spec.name, process.pid)
+        except OSError as error:
+            running.remove()
+            raise ExecutorError(f"{spec.name} cannot be kept on file: {error}") from None
         return running
 
     def reap(self) -> list[str]:
@@ -248,11 +251,13 @@ class RunningProcess:
     def _watch(self) -> None:
         """The thread that waits for its end: as in a container, nothing outlives the first one."""
         self._process.wait()
-        self._leftovers.kill(self.name)
-        self._reader.join(DRAIN_SECONDS)
-        if self._reader.is_alive():
-            _log.warning("%s: a process that it left keeps its output open", self.name)
-        self._ended.set()
+        try:
+            self._leftovers.kill(self.name)
+            self._reader.join(DRAIN_SECONDS)
+            if self._reader.is_alive():
+                _log.warning("%s: a process that it left keeps its output open", self.name)
+        finally:
+            self._ended.set()
 
 
 def _own_commands() -> Commands:

@@ -187,9 +187,14 @@ def test_silence_longer_than_the_engines_time_to_answer_ends_nothing(tmp_path, s
     impatient = DockerExecutor(
         Home.find(tmp_path / "home"), client=DockerClient.from_env(timeout=1)
     )
-    job = start(impatient, "import time; print('one'); time.sleep(1.5); print('two')")
-    assert job.container.wait() == 0
-    assert job.lines == ["one", "two"]
+    speaks = "import time; print('one'); time.sleep(1.5); print('two')"
+    hangs_up = "import os, time; os.close(1); os.close(2); time.sleep(1.5); os._exit(5)"
+    first, second = (
+        start(impatient, script, name=name)
+        for name, script in (("speaks", speaks), ("hangs-up", hangs_up))
+    )
+    assert (first.container.wait(), first.lines) == (0, ["one", "two"])
+    assert (second.container.wait(), second.lines) == (5, [])
 
 
 def test_an_engine_that_goes_away_in_mid_job_is_an_error_of_one_line(executor, start, monkeypatch):

@@ -25,11 +25,14 @@ def ticking(executor, base):
     return f"BASE = {where!r}\n{TICKING}"
 
 
-def still_ticks(base):
-    ticks = base / "ticks"
-    before = ticks.stat().st_size
+def size(base):
+    return (base / "ticks").stat().st_size
+
+
+def has_stopped(base):
+    before = size(base)
     time.sleep(0.2)
-    return ticks.stat().st_size > before
+    return size(base) == before
 
 
 def test_lines_come_in_order_and_all_of_them_before_the_exit_status(toy_executor, start):
@@ -96,7 +99,7 @@ def test_children_end_with_the_process_that_started_them(toy_executor, start, tm
     wait = "import os, time\nwhile not os.path.exists(BASE + '/ticks'): time.sleep(0.01)"
     job = start(toy_executor, f"{script}\n{wait}")
     assert job.container.wait(20) == 0
-    assert not still_ticks(job.base)
+    assert has_stopped(job.base)
 
 
 @pytest.mark.parametrize("how", ["stop", "remove"])
@@ -109,7 +112,7 @@ def test_children_end_when_told_to(toy_executor, start, tmp_path, how):
     else:
         job.container.remove()
         assert job.container.wait(0) == 137
-    assert not still_ticks(job.base)
+    assert has_stopped(job.base)
 
 
 def test_a_name_is_taken_until_it_is_removed(toy_executor, start):
@@ -235,10 +238,11 @@ def test_reap_ends_what_another_left_in_this_home_and_only_there(
         toy_executor.create_network("between", isolated=True)
 
     assert another(toy_executor, tmp_path / "other home", toy_commands).reap() == []
-    assert still_ticks(left.base)
+    before = size(left.base)
+    left.until(lambda: size(left.base) > before)
     found = another(toy_executor, tmp_path / "home", toy_commands).reap()
     assert sorted(found) == ["between", "ended", "left"][toy_executor.max_hosts == 1 :]
-    assert not still_ticks(left.base)
+    assert has_stopped(left.base)
     assert left.container.wait(20) == 137
     assert toy_executor.reap() == []
 

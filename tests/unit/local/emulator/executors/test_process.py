@@ -8,7 +8,7 @@ import time
 import psutil
 import pytest
 
-from local.emulator.executors import ContainerSpec, ImageMissing, process
+from local.emulator.executors import ContainerSpec, ExecutorError, ImageMissing, process
 from local.emulator.executors.leftovers import MARK, Leftovers
 from local.emulator.executors.process import ProcessExecutor, repository
 from local.emulator.home import Home
@@ -207,6 +207,28 @@ def test_reap_never_ends_itself(executor, home, monkeypatch):
     )  # fmt: skip
     assert MARK in environment
     assert (ended.returncode, ended.stdout) == (0, "alive\n")
+
+
+def test_what_cannot_be_kept_on_file_is_not_left_running(executor, start, monkeypatch, toy_uri):
+    kept = []
+
+    def full(_leftovers, name, pid):
+        kept.append(pid)
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Leftovers, "keep", full)
+        with pytest.raises(ExecutorError, match="job cannot be kept on file: .*No space left"):
+            start(executor, "import time; time.sleep(60)")
+    assert gone(kept[0])
+    assert start(executor, "pass").container.wait() == 0
+
+
+def test_a_folder_that_is_not_there_is_named_and_the_name_stays_free(executor, start, tmp_path):
+    spec = ContainerSpec("job", "toy", ("train",), tmp_path / "nowhere", port=8080)
+    with pytest.raises(ExecutorError, match="did not start: .*nowhere"):
+        executor.start(spec, print)
+    assert start(executor, "pass").container.wait() == 0
 
 
 def test_a_port_is_given_once(executor, start):
