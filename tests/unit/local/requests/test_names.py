@@ -1,0 +1,40 @@
+from datetime import UTC, datetime
+
+import pytest
+
+from local.errors import UserError
+from local.requests.names import LEGAL, TUNING_LIMIT, checked_name, job_name
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ("s3://bucket/data/flowers/", "berth-flowers-20260102-030405"),
+        ("file:///home/me/My Photos__1", "berth-My-Photos-1-20260102-030405"),
+        ("s3://bucket/-/", "berth-job-20260102-030405"),
+        ("x" * 99, f"berth-{'x' * 41}-20260102-030405"),
+    ],
+)
+def test_a_jobs_name_says_what_and_when(data: str, expected: str) -> None:
+    name = job_name(data, NOW)
+    assert name == expected
+    assert len(name) <= 63
+    assert LEGAL.fullmatch(name)
+
+
+def test_a_tuning_jobs_name_is_shorter() -> None:
+    name = job_name("s3://bucket/a-long-name-of-data/", NOW, TUNING_LIMIT)
+    assert name == "berth-a-long-nam-20260102-030405"
+    assert len(name) <= 32
+
+
+@pytest.mark.parametrize("name", ["", "-a", "a-", "a_b", "a b", "x" * 33])
+def test_names_sagemaker_would_refuse(name: str) -> None:
+    with pytest.raises(UserError, match="--name: found"):
+        checked_name(name, TUNING_LIMIT)
+
+
+def test_a_legal_name_is_taken_as_it_is() -> None:
+    assert checked_name("my-job-1") == "my-job-1"
