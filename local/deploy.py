@@ -84,6 +84,7 @@ class Made:
     """What was made so far, to be taken away again when the rest fails."""
 
     place: Place
+    sagemaker: Any
     endpoint: str
     operations: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
@@ -104,14 +105,14 @@ class Made:
         return problems
 
     def _delete(self, operation: str, request: dict[str, Any]) -> None:
-        sagemaker = self.place.client("sagemaker")
         match operation:
             case "CreateModel":
-                sagemaker.delete_model(ModelName=request["ModelName"])
+                self.sagemaker.delete_model(ModelName=request["ModelName"])
             case "CreateEndpointConfig":
-                sagemaker.delete_endpoint_config(EndpointConfigName=request["EndpointConfigName"])
+                name = request["EndpointConfigName"]
+                self.sagemaker.delete_endpoint_config(EndpointConfigName=name)
             case "CreateEndpoint":
-                sagemaker.delete_endpoint(EndpointName=self.endpoint)
+                self.sagemaker.delete_endpoint(EndpointName=self.endpoint)
             case "CreateSchedule":
                 cancel(self.place, self.endpoint)
 
@@ -250,7 +251,8 @@ def run(
     """
     pace = pace or Pace()
     name = deployment.hosting.name
-    before = _describe(place, name)
+    sagemaker = place.client("sagemaker")
+    before = _describe(sagemaker, name)
     if deployment.update and before is None:
         raise UserError(f"endpoint {name}: not there, so there is nothing to --update")
     if not deployment.update and before is not None:
@@ -258,13 +260,13 @@ def run(
             f"endpoint {name}: there already ({before['EndpointStatus']}); replace what it serves "
             f"with --update, or: berth delete {name}"
         )
-    made = Made(place, name)
+    made = Made(place, sagemaker, name)
     try:
         if not deployment.update and not deployment.ends:
             cancel(place, name)  # one left by an endpoint of the same name would end this one
-        scaling = _send(place, deployment, made)
+        scaling = _send(made, deployment)
         if wait or scaling:
-            _wait(place, deployment, console, pace)
+            _wait(made, deployment, console, pace)
         _scale(place, scaling)
     except KeyboardInterrupt:
         if made.operations:
@@ -279,22 +281,21 @@ def run(
     _tell(place, deployment, before, console, waited=wait or bool(scaling))
 
 
-def _send(place: Place, deployment: Deployment, made: Made) -> list[tuple[str, dict[str, Any]]]:
+def _send(made: Made, deployment: Deployment) -> list[tuple[str, dict[str, Any]]]:
     """Send all but the scaling, which needs the endpoint in service; gives that."""
-    sagemaker = place.client("sagemaker")
     later = []
     for operation, request in deployment.requests():
         match operation:
             case "CreateModel":
-                sagemaker.create_model(**request)
+                made.sagemaker.create_model(**request)
             case "CreateEndpointConfig":
-                sagemaker.create_endpoint_config(**request)
+                made.sagemaker.create_endpoint_config(**request)
             case "CreateSchedule":
-                arrange(place, request)
+                arrange(made.place, request)
             case "CreateEndpoint":
-                sagemaker.create_endpoint(**request)
+                made.sagemaker.create_endpoint(**request)
             case "UpdateEndpoint":
-                sagemaker.update_endpoint(**request)
+                made.sagemaker.update_endpoint(**request)
             case _:
                 later.append((operation, request))
                 continue
@@ -313,13 +314,13 @@ def _scale(place: Place, requests: list[tuple[str, dict[str, Any]]]) -> None:
             scaling.put_scaling_policy(**request)
 
 
-def _wait(place: Place, deployment: Deployment, console: Console, pace: Pace) -> None:
+def _wait(made: Made, deployment: Deployment, console: Console, pace: Pace) -> None:
     name, config = deployment.hosting.name, deployment.hosting.resource_name
     started = time.monotonic()
     told = ""
     with console.status(f"endpoint {name}: asked for") as status:
         while True:
-            described = _describe(place, name)
+            described = _describe(made.sagemaker, name)
             if described is None:
                 raise UserError(f"endpoint {name}: deleted while it was waited for")
             state = described["EndpointStatus"]
@@ -337,7 +338,7 @@ def _wait(place: Place, deployment: Deployment, console: Console, pace: Pace) ->
     # An update that failed is rolled back: in service, with the configuration it had.
     if state == "InService" and described["EndpointConfigName"] == config:
         return
-    _print_last_words(place, name, console, pace)
+    _print_last_words(made.place, name, console, pace)
     reason = described.get("FailureReason", "no reason given")
     verb = "update failed" if deployment.update else "failed"
     raise UserError(f"endpoint {name}: {verb}: {reason}")
@@ -377,9 +378,9 @@ def _tell(
     _say(console, f"try it: berth invoke {name} IMAGE…{place_option}")
 
 
-def _describe(place: Place, name: str) -> dict[str, Any] | None:
+def _describe(sagemaker: Any, name: str) -> dict[str, Any] | None:
     try:
-        described: dict[str, Any] = place.client("sagemaker").describe_endpoint(EndpointName=name)
+        described: dict[str, Any] = sagemaker.describe_endpoint(EndpointName=name)
     except Exception as error:
         if code(error) == "ValidationException" and "Could not find" in str(error):
             return None

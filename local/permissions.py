@@ -23,12 +23,14 @@ class Operation:
             IAM knows no resource for it.
         also: further actions on the same resource, which following and cleaning up need.
         logs: the log group the follower reads.
+        second: another resource the operation itself is allowed or refused by.
     """
 
     service: str
     resource: str
     also: tuple[str, ...] = ()
     logs: str | None = None
+    second: str | None = None
 
 
 OPERATIONS: Mapping[str, Operation] = {
@@ -45,8 +47,10 @@ OPERATIONS: Mapping[str, Operation] = {
             "DescribeHyperParameterTuningJob",
             "StopHyperParameterTuningJob",
             "ListTrainingJobsForHyperParameterTuningJob",
+            "DescribeTrainingJob",
         ),
         "/aws/sagemaker/TrainingJobs",
+        "training-job/{HyperParameterTuningJobName}-*",
     ),
     "CreateTransformJob": Operation(
         "sagemaker",
@@ -65,12 +69,14 @@ OPERATIONS: Mapping[str, Operation] = {
         "endpoint/{EndpointName}",
         ("DescribeEndpoint", "DeleteEndpoint"),
         "/aws/sagemaker/Endpoints/{EndpointName}",
+        "endpoint-config/{EndpointConfigName}",
     ),
     "UpdateEndpoint": Operation(
         "sagemaker",
         "endpoint/{EndpointName}",
         ("DescribeEndpoint",),
         "/aws/sagemaker/Endpoints/{EndpointName}",
+        "endpoint-config/{EndpointConfigName}",
     ),
     "InvokeEndpoint": Operation("sagemaker", "endpoint/{EndpointName}", ("DescribeEndpoint",)),
     "RegisterScalableTarget": Operation("application-autoscaling", "*"),
@@ -147,11 +153,15 @@ def caller(requests: Sequence[Request], *, region: str, account: str) -> dict[st
             _s3_sending(policy, operation, request)
             continue
         facts = OPERATIONS[operation]
-        resource = _arn(facts, request, region, account)
+        resources = [
+            _arn(facts.service, resource, request, region, account)
+            for resource in (facts.resource, facts.second)
+            if resource
+        ]
         actions = [operation, *facts.also]
         if facts.service == "sagemaker" and request.get("Tags"):
             actions += ["AddTags"]
-        policy.add((f"{facts.service}:{action}" for action in actions), resource)
+        policy.add((f"{facts.service}:{action}" for action in actions), *resources)
         _service_extras(policy, operation, request, region, account)
         if facts.logs:
             group = facts.logs.format_map(request)
@@ -224,14 +234,14 @@ def role(requests: Sequence[Request], *, region: str, account: str) -> dict[str,
     return policy.json()
 
 
-def _arn(facts: Operation, request: Mapping[str, Any], region: str, account: str) -> str:
-    if facts.resource == "*":
+def _arn(service: str, resource: str, request: Mapping[str, Any], region: str, account: str) -> str:
+    if resource == "*":
         return "*"
-    # SageMaker compares the names in ARNs in lower case.
-    name = facts.resource.format_map(request)
-    if facts.service == "sagemaker":
+    name = resource.format_map(request)
+    # SageMaker's ARNs have names in lower case.
+    if service == "sagemaker":
         name = name.lower()
-    return f"arn:aws:{facts.service}:{region}:{account}:{name}"
+    return f"arn:aws:{service}:{region}:{account}:{name}"
 
 
 def _service_extras(

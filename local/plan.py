@@ -46,7 +46,7 @@ def show(
     for _, request in (each for each in requests if each[0] == "CreateSchedule"):
         say(f"the role {request['Target']['RoleArn']} must also trust scheduler.amazonaws.com")
     say(f"\ncost at most{': nothing on this machine; on AWS' if local else ''}")
-    for line in prices.lines(prices.highest(requests)):
+    for line in prices.lines(prices.highest(requests), place.region):
         say(f"  {line}")
     say("\nnothing was sent, nothing was created")
 

@@ -91,8 +91,8 @@ def highest(requests: Iterable[tuple[str, Mapping[str, Any]]]) -> list[Cost]:
     return costs
 
 
-def lines(costs: Sequence[Cost]) -> list[str]:
-    """The costs as text, a line each, and where the figures are from."""
+def lines(costs: Sequence[Cost], region: str = REGION) -> list[str]:
+    """The costs as text, a line each, and where the figures are from; `region` is where to."""
     if not costs:
         return ["nothing: none of this is billed by the hour"]
     said = [
@@ -102,9 +102,11 @@ def lines(costs: Sequence[Cost]) -> list[str]:
     known = [cost.usd for cost in costs if cost.usd is not None]
     if len(costs) > 1 and len(known) == len(costs):
         said.append(f"in all: {sum(known):,.2f} USD")
+    elsewhere = "" if region == REGION else f" ({region} may differ)"
     return [
         *said,
-        f"instances on demand in {REGION}, {AS_OF}; storage and transfer are extra; {CHECK}",
+        f"instances on demand in {REGION}{elsewhere}, {AS_OF}; storage and transfer are extra; "
+        f"{CHECK}",
     ]
 
 
