@@ -13,11 +13,11 @@ from local.emulator.store import Kind, Missing
 MOST_JOBS = {"Bayesian": 750, "Random": 10_000, "Hyperband": 750, "Grid": 750}
 """Training jobs of a tuning job by strategy, by SageMaker's quotas."""
 
-DEFAULT_JOBS = 750
-"""Of a tuning job that names no limit: most strategies' quota."""
-
 MOST_PARALLEL = 100
 """Of them at a time, by SageMaker's quotas."""
+
+WARM = ("Bayesian", "Random")
+"""Strategies that learn from earlier jobs here."""
 
 MOST_HYPERPARAMETERS = 100
 """Of a training job, static and tuned ones together, by the API's model."""
@@ -34,6 +34,23 @@ OBJECTIVE = "_tuning_objective_metric"
 """A hyperparameter SageMaker adds to every training job of a tuning job."""
 
 
+NOT_HERE = {
+    "Autotune": "give ParameterRanges and ResourceLimits",
+    "TrainingJobDefinitions": "expected a single TrainingJobDefinition",
+    "TrainingJobDefinition.HyperParameterRanges": (
+        "expected HyperParameterTuningJobConfig.ParameterRanges"
+    ),
+    "TrainingJobDefinition.TuningObjective": (
+        "expected HyperParameterTuningJobConfig.HyperParameterTuningJobObjective"
+    ),
+    "TrainingJobDefinition.HyperParameterTuningResourceConfig": (
+        "expected TrainingJobDefinition.ResourceConfig"
+    ),
+}
+
+WHERE = "TrainingJobDefinition."
+
+
 def check_tuning(request: dict[str, Any], context: Context) -> None:
     """A CreateHyperParameterTuningJob request.
 
@@ -42,67 +59,22 @@ def check_tuning(request: dict[str, Any], context: Context) -> None:
         ExecutorError: the executor cannot run the image, or does not answer.
     """
     check_tags(request)
-    refuse_present(request, {"Autotune": "give ParameterRanges and ResourceLimits"})
-    definition, where = _definition(request)
-    config = search_of(request)
+    refuse_present(request, NOT_HERE)
+    config = request["HyperParameterTuningJobConfig"]
+    definition = request.get("TrainingJobDefinition")
+    if definition is None:
+        raise invalid("TrainingJobDefinition is missing; expected one.")
     check_ranges(config)
     _check_limits(config)
     _check_strategy(config, definition)
     _check_hyperparameters(config, definition)
     _check_objective(config, definition)
     check_rehearsal(request, spot=definition.get("EnableManagedSpotTraining", False))
-    _check_machines(definition, context, where)
-    check_definition(definition, context, where)
+    check_resources(definition.get("ResourceConfig", {}), context, f"{WHERE}ResourceConfig")
+    check_definition(definition, context, WHERE)
     if "WarmStartConfig" in request:
         _check_parents(request, context)
     context.executor.check_image(definition["AlgorithmSpecification"]["TrainingImage"])
-
-
-def search_of(request: dict[str, Any]) -> dict[str, Any]:
-    """The tuning job's config, with the ranges and the objective its definition may hold instead.
-
-    Args:
-        request: a CreateHyperParameterTuningJob request, or what Describe answers.
-    """
-    config: dict[str, Any] = dict(request["HyperParameterTuningJobConfig"])
-    definition, _ = _definition(request)
-    for member, instead in INSTEAD.items():
-        if member not in config and instead in definition:
-            config[member] = definition[instead]
-    return config
-
-
-INSTEAD = {
-    "ParameterRanges": "HyperParameterRanges",
-    "HyperParameterTuningJobObjective": "TuningObjective",
-}
-
-
-def _definition(request: dict[str, Any]) -> tuple[dict[str, Any], str]:
-    one, several = request.get("TrainingJobDefinition"), request.get("TrainingJobDefinitions", [])
-    if one is not None and several:
-        raise invalid("TrainingJobDefinition and TrainingJobDefinitions were given; expected one.")
-    if len(several) > 1:
-        raise unsupported(
-            f"TrainingJobDefinitions with {len(several)} definitions", "expected a single one"
-        )
-    if one is None and not several:
-        raise invalid("TrainingJobDefinition is missing; expected one.")
-    if one is not None:
-        return one, "TrainingJobDefinition."
-    return several[0], "TrainingJobDefinitions.1."
-
-
-def _check_machines(definition: dict[str, Any], context: Context, where: str) -> None:
-    flexible = definition.get("HyperParameterTuningResourceConfig")
-    if flexible is None:
-        check_resources(definition.get("ResourceConfig", {}), context, f"{where}ResourceConfig")
-        return
-    field = f"{where}HyperParameterTuningResourceConfig"
-    if "ResourceConfig" in definition:
-        raise invalid(f"{field} and {where}ResourceConfig were given; expected one.")
-    for choice in flexible.get("InstanceConfigs", [flexible]):
-        check_resources(choice, context, field)
 
 
 def _check_limits(config: dict[str, Any]) -> None:
@@ -118,7 +90,9 @@ def _check_limits(config: dict[str, Any]) -> None:
             )
         most = points
     if most is None:
-        most = DEFAULT_JOBS
+        raise invalid(
+            f"{field}.MaxNumberOfTrainingJobs is missing; the Strategy {strategy} needs it."
+        )
     if most > MOST_JOBS[strategy]:
         raise limit_exceeded(
             f"{field}.MaxNumberOfTrainingJobs is {most}; expected at most {MOST_JOBS[strategy]} "
@@ -208,6 +182,11 @@ def _check_objective(config: dict[str, Any], definition: dict[str, Any]) -> None
 
 def _check_parents(request: dict[str, Any], context: Context) -> None:
     warm = request["WarmStartConfig"]
+    strategy = request["HyperParameterTuningJobConfig"]["Strategy"]
+    if strategy not in WARM:
+        raise unsupported(
+            f"WarmStartConfig with the Strategy {strategy}", f"expected {' or '.join(WARM)}"
+        )
     names = [
         parent.get("HyperParameterTuningJobName")
         for parent in warm["ParentHyperParameterTuningJobs"]
@@ -231,8 +210,9 @@ def _check_parents(request: dict[str, Any], context: Context) -> None:
 
 def _check_alike(request: dict[str, Any], parent: dict[str, Any], kind: str, field: str) -> None:
     """What AWS wants a tuning job and the one it starts from to have in common."""
-    before, after = search_of(parent), search_of(request)
-    old, new = _definition(parent)[0], _definition(request)[0]
+    member = "HyperParameterTuningJobConfig"
+    before, after = parent[member], request[member]
+    old, new = parent["TrainingJobDefinition"], request["TrainingJobDefinition"]
     member = "HyperParameterTuningJobObjective"
     if before[member] != after[member]:
         raise invalid(

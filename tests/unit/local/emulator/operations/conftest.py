@@ -78,7 +78,7 @@ class Runner:
             del body["LastModifiedTime"]
         if tuning_job_arn is not None:
             body["TuningJobArn"] = tuning_job_arn
-        record = self.context.store.add(self.kind, name, arn, body)
+        record = self.context.store.add(self.kind, name, arn, body, {"request": request})
         self.context.store.tag(arn, {tag["Key"]: tag["Value"] for tag in request.get("Tags", [])})
         return record
 

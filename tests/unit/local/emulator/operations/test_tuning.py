@@ -48,11 +48,6 @@ HYPERBAND = {f"{CONFIG}.Strategy": "Hyperband"}
 RESOURCES = f"{CONFIG}.StrategyConfig.HyperbandStrategyConfig"
 
 
-def several(valid: Any, count: int = 1) -> dict[str, Any]:
-    definition = valid(CREATE)[DEFINITION]
-    return {DEFINITION: ..., "TrainingJobDefinitions": [definition] * count}
-
-
 def test_from_create_to_delete(client: Any, context: Context, valid: Any) -> None:
     arn = client.create_hyper_parameter_tuning_job(**valid(CREATE))["HyperParameterTuningJobArn"]
     assert arn == context.arn(Kind.TUNING_JOB, "tune")
@@ -108,20 +103,11 @@ ACCEPTED: list[dict[str, Any]] = [
         f"{LIMITS}.MaxNumberOfTrainingJobs": 10000,
     },
     {f"{CONFIG}.TrainingJobEarlyStoppingType": "Auto"},
-    {f"{LIMITS}.MaxNumberOfTrainingJobs": ...},
     {f"{DEFINITION}.StaticHyperParameters._tuning_objective_metric": "accuracy"},
     {
         f"{DEFINITION}.EnableManagedSpotTraining": True,
         f"{DEFINITION}.StoppingCondition.MaxWaitTimeInSeconds": 3600,
         "Tags": [{"Key": "berth:interrupt-after", "Value": "3"}],
-    },
-    {
-        f"{DEFINITION}.ResourceConfig": ...,
-        f"{DEFINITION}.HyperParameterTuningResourceConfig": {
-            "InstanceConfigs": [
-                {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1}
-            ]
-        },
     },
 ]
 
@@ -131,13 +117,12 @@ def test_what_is_accepted(client: Any, valid: Any, changes: dict[str, Any]) -> N
     client.create_hyper_parameter_tuning_job(**valid(CREATE, changes))
 
 
-def test_a_list_of_one_definition(client: Any, valid: Any) -> None:
-    request = valid(CREATE, several(valid))
-    config, definition = request[CONFIG], request["TrainingJobDefinitions"][0]
-    definition["HyperParameterRanges"] = config.pop("ParameterRanges")
-    definition["TuningObjective"] = config.pop("HyperParameterTuningJobObjective")
-    client.create_hyper_parameter_tuning_job(**request)
-
+VALID_DEFINITION = {
+    "AlgorithmSpecification": {"TrainingInputMode": "File"},
+    "RoleArn": "arn:aws:iam::123456789012:role/berth",
+    "OutputDataConfig": {"S3OutputPath": "s3://out"},
+    "StoppingCondition": {},
+}
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"HyperParameterTuningJobName": "t" * 33}, "less than or equal to 32"),
@@ -192,6 +177,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         "Hyperband stops early by itself",
     ),
     # Limits.
+    ({f"{LIMITS}.MaxNumberOfTrainingJobs": ...}, "is missing; the Strategy Bayesian needs it"),
     ({f"{LIMITS}.MaxParallelTrainingJobs": 7}, "is 7; expected at most the 6 training jobs"),
     ({f"{LIMITS}.MaxRuntimeInSeconds": 60}, "greater than or equal to 120"),
     # The objective and the hyperparameters.
@@ -231,13 +217,25 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         {"Tags": [{"Key": "berth:interrupt-after", "Value": "5"}]},
         "without EnableManagedSpotTraining",
     ),
-    (
-        {f"{DEFINITION}.HyperParameterTuningResourceConfig": {"InstanceType": "ml.m5.large"}},
-        "ResourceConfig were given; expected one",
-    ),
     # What is not here.
     ({"Autotune": {"Mode": "Enabled"}}, "Autotune is not supported"),
     ({DEFINITION: ...}, "TrainingJobDefinition is missing"),
+    (
+        {"TrainingJobDefinitions": [VALID_DEFINITION]},
+        "TrainingJobDefinitions is not supported by the local SageMaker; expected a single",
+    ),
+    (
+        {f"{DEFINITION}.HyperParameterTuningResourceConfig": {"InstanceType": "ml.m5.large"}},
+        "HyperParameterTuningResourceConfig is not supported",
+    ),
+    (
+        {f"{DEFINITION}.HyperParameterRanges": {"IntegerParameterRanges": [number("1", "2")]}},
+        "HyperParameterRanges is not supported",
+    ),
+    (
+        {f"{DEFINITION}.TuningObjective": {"Type": "Minimize", "MetricName": "a"}},
+        "TuningObjective is not supported",
+    ),
 ]
 
 
@@ -247,13 +245,6 @@ def test_what_is_refused(
 ) -> None:
     assert says in refused(CREATE, changes)
     assert context.store.every(Kind.TUNING_JOB) == []
-
-
-def test_several_definitions(refused: Refused, valid: Any) -> None:
-    said = refused(CREATE, several(valid, 2))
-    assert said.startswith("TrainingJobDefinitions with 2 definitions is not supported")
-    both = {"TrainingJobDefinitions": [valid(CREATE)[DEFINITION]]}
-    assert "were given; expected one" in refused(CREATE, both)
 
 
 @pytest.mark.parametrize(
@@ -320,6 +311,7 @@ def test_a_warm_start(client: Any, context: Context, valid: Any, parent: str) ->
             "'parent' has 2 static and tuned hyperparameters and this job 3; expected as many "
             "(different: a)",
         ),
+        ({**HYPERBAND, **warm("parent")}, "WarmStartConfig with the Strategy Hyperband is not sup"),
         ({**warm("parent"), f"{DEFINITION}.InputDataConfig": ...}, "had another InputDataConfig"),
     ],
 )
