@@ -78,6 +78,11 @@ def _check_artifact(container: dict[str, Any], request: dict[str, Any], context:
             f"{field}.",
         )
         url, prefix = source["S3Uri"], source["S3DataType"] == "S3Prefix"
+        if prefix and source["CompressionType"] == "Gzip":
+            raise invalid(
+                f"{field}: CompressionType is Gzip with S3DataType S3Prefix; expected S3Object, an "
+                "archive."
+            )
     if url is None:
         return
     if url.startswith("file://"):

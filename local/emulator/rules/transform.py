@@ -5,7 +5,7 @@ from typing import Any
 from local.emulator.context import Context
 from local.emulator.errors import invalid, limit_exceeded
 from local.emulator.rules.data import check_input, check_output
-from local.emulator.rules.fields import refuse_present
+from local.emulator.rules.fields import refuse_present, unsupported
 from local.emulator.rules.tags import check_tags
 from local.emulator.store import Kind, Missing
 
@@ -15,6 +15,12 @@ documentation."""
 
 DEFAULT_PAYLOAD = 6
 """MB of a request when the job does not say, by the API's documentation."""
+
+SPLITS = ("None", "Line")
+"""How an object may be cut into records here."""
+
+WHOLE = {"InputFilter": "$", "OutputFilter": "$", "JoinSource": "None"}
+"""The DataProcessing that changes nothing: all of the input, all of the output, not joined."""
 
 NOT_HERE = {
     "ExperimentConfig": "leave it out: there are no experiments",
@@ -43,6 +49,13 @@ def check_transform(request: dict[str, Any], context: Context) -> None:
             f"has {most}."
         )
     source = request["TransformInput"]["DataSource"]["S3DataSource"]
+    split = request["TransformInput"].get("SplitType", "None")
+    if split not in SPLITS:
+        raise unsupported(f"TransformInput.SplitType '{split}'", f"expected {' or '.join(SPLITS)}")
+    for member, default in WHOLE.items():
+        value = request.get("DataProcessing", {}).get(member, default)
+        if value != default:
+            raise unsupported(f"DataProcessing.{member} '{value}'", f"expected {default}")
     check_input(
         source,
         "TransformInput",

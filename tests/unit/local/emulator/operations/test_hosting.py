@@ -137,6 +137,10 @@ SOURCE = {
             "Could not access model data at s3://data/none/",
         ),
         ({**SOURCE, f"{CONTAINER}.ModelDataSource": {}}, "S3DataSource is missing"),
+        (
+            {**SOURCE, f"{CONTAINER}.ModelDataSource.S3DataSource.CompressionType": "Gzip"},
+            "CompressionType is Gzip with S3DataType S3Prefix; expected S3Object",
+        ),
         ({"Tags": [{"Key": "aws:x", "Value": ""}]}, "without the prefix aws:"),
     ],
 )
