@@ -14,31 +14,97 @@ from local.errors import one_line, print_error
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a command lives (`module:attribute`, a function or a typer.Typer) and its help line."""
+    """A command of the table.
+
+    Attributes:
+        target: `module:attribute`, a function or a typer.Typer.
+        summary: a line for `berth --help`.
+        example: a line its own help ends with.
+        panel: under which heading it is listed.
+    """
 
     target: str
     summary: str
+    example: str
     panel: str
 
 
 DATA, JOBS, SERVING, MACHINE = "Data and image", "Jobs", "Serving", "The SageMaker of this machine"
 COMMANDS = {
-    "data": Entry("local.data:app", "Fetch, check and upload images: fetch, lint, upload.", DATA),
-    "push": Entry("local.push:push", "Push the image to ECR and print its URI by digest.", DATA),
-    "tune": Entry("local.tune:tune", "Search for the best hyperparameters.", JOBS),
-    "train": Entry("local.train:train", "Train a classifier and bring home what it left.", JOBS),
-    "jobs": Entry("local.jobs:jobs", "List jobs and endpoints.", JOBS),
-    "logs": Entry("local.logs:logs", "Show a job's or an endpoint's log.", JOBS),
-    "stop": Entry("local.stop:stop", "Stop a running job.", JOBS),
-    "report": Entry("local.report:report", "Look at what a job left.", JOBS),
-    "deploy": Entry("local.deploy:deploy", "Put a model behind an endpoint.", SERVING),
-    "invoke": Entry("local.invoke:invoke", "Send images to an endpoint.", SERVING),
-    "transform": Entry("local.transform:transform", "Predict a whole folder of images.", SERVING),
-    "delete": Entry(
-        "local.delete:delete", "Delete endpoints with all that belongs to them.", SERVING
+    "data": Entry(
+        "local.data:app",
+        "Fetch, check and upload images: fetch, lint, upload.",
+        "berth data upload photos",
+        DATA,
     ),
-    "up": Entry("local.switch:up", "Start it.", MACHINE),
-    "down": Entry("local.switch:down", "Stop it; what it knows is kept.", MACHINE),
+    "push": Entry(
+        "local.push:push",
+        "Push the image to ECR and print its URI by digest.",
+        "berth push berth:latest --where aws",
+        DATA,
+    ),
+    "tune": Entry(
+        "local.tune:tune",
+        "Search for the best hyperparameters.",
+        "berth tune s3://bucket/data/flowers/ --preset resnet50-frozen --jobs 12",
+        JOBS,
+    ),
+    "train": Entry(
+        "local.train:train",
+        "Train a classifier and bring home what it left.",
+        "berth train s3://bucket/data/flowers/ -p epochs=5 -p learning_rate=0.003 --spot",
+        JOBS,
+    ),
+    "jobs": Entry(
+        "local.jobs:jobs",
+        "List jobs and endpoints.",
+        "berth jobs --kind training --status Failed --json",
+        JOBS,
+    ),
+    "logs": Entry(
+        "local.logs:logs",
+        "Show a job's or an endpoint's log.",
+        "berth logs -f berth-flowers-20260102-030405",
+        JOBS,
+    ),
+    "stop": Entry(
+        "local.stop:stop",
+        "Stop a running job.",
+        "berth stop berth-flowers-20260102-030405",
+        JOBS,
+    ),
+    "report": Entry(
+        "local.report:report",
+        "Look at what a job left.",
+        "berth report berth-flowers-20260102-030405",
+        JOBS,
+    ),
+    "deploy": Entry(
+        "local.deploy:deploy",
+        "Put a model behind an endpoint.",
+        "berth deploy flowers --job berth-flowers-20260102-030405",
+        SERVING,
+    ),
+    "invoke": Entry(
+        "local.invoke:invoke",
+        "Send images to an endpoint.",
+        "berth invoke flowers rose.jpg",
+        SERVING,
+    ),
+    "transform": Entry(
+        "local.transform:transform",
+        "Predict a whole folder of images.",
+        "berth transform photos --job berth-flowers-20260102-030405",
+        SERVING,
+    ),
+    "delete": Entry(
+        "local.delete:delete",
+        "Delete endpoints with all that belongs to them.",
+        "berth delete flowers",
+        SERVING,
+    ),
+    "up": Entry("local.switch:up", "Start it.", 'eval "$(berth up)"; aws s3 ls', MACHINE),
+    "down": Entry("local.switch:down", "Stop it; what it knows is kept.", "berth down", MACHINE),
 }
 
 
@@ -60,7 +126,8 @@ class Commands(TyperGroup):
 
 def load(name: str) -> Any:
     """Import a command of the table."""
-    module, _, attribute = COMMANDS[name].target.partition(":")
+    entry = COMMANDS[name]
+    module, _, attribute = entry.target.partition(":")
     found = getattr(import_module(module), attribute)
     if isinstance(found, typer.Typer):
         app = found
@@ -68,7 +135,7 @@ def load(name: str) -> Any:
         app = typer.Typer(add_completion=False, rich_markup_mode="rich")
         app.command(name)(found)
     command = typer.main.get_command(app)
-    command.name = name
+    command.name, command.epilog = name, f"Example: {entry.example}"
     return command
 
 

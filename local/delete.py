@@ -26,10 +26,7 @@ def delete(
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="do not ask")] = False,
 ) -> None:
-    """Delete endpoints, each with its configuration and models; what is in S3 stays.
-
-    Example: [bold]berth delete flowers[/bold]
-    """
+    """Delete endpoints, each with its configuration and models; what is in S3 stays."""
     if bool(names) == every:
         raise UserError("delete: expected names of endpoints, or --all")
     place = common.connect(needs_role=False)

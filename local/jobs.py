@@ -36,10 +36,7 @@ def jobs(
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="the newest so many")] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="as JSON, times in UTC")] = False,
 ) -> None:
-    """List jobs and endpoints, the newest first.
-
-    Example: [bold]berth jobs --kind training --status Failed --json[/bold]
-    """
+    """List jobs and endpoints, the newest first."""
     client = common.connect(needs_role=False).client("sagemaker")
     found: list[Listed] = []
     for each in KINDS:

@@ -27,10 +27,7 @@ def logs(
         int | None, typer.Option("--tail", "-n", min=1, max=10_000, help="only the last so many")
     ] = None,
 ) -> None:
-    """Show a job's or an endpoint's log; each line begins with its host where there are several.
-
-    Example: [bold]berth logs -f berth-flowers-20260102-030405[/bold]
-    """
+    """Show a job's or an endpoint's log; each line begins with its host where there are several."""
     place = common.connect(needs_role=False)
     client = place.client("sagemaker")
     if describe(client, TUNE, name) is not None and describe(client, TRAIN, name) is None:

@@ -116,18 +116,28 @@ class Place:
         """SageMaker SDK v3's `sagemaker.core.resources`, set up to talk to this place.
 
         The SDK takes its clients from the process's environment, so that is changed: for good, as
-        a command talks to one place. Its telemetry is off. Importing it takes some 2.5 s.
+        a command talks to one place. Importing it takes some 2.5 s.
         """
-        os.environ.update(self.environment())
         if self.where == "local":
-            os.environ |= {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
-            os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
             os.environ.pop("AWS_PROFILE", None)
-        os.environ.setdefault("AWS_DEFAULT_REGION", self.region)
-        os.environ.setdefault("SAGEMAKER_USER_CONFIG_OVERRIDE", _sdk_settings())
+        os.environ.update(self.sdk_environment())
         from sagemaker.core import resources
 
         return resources
+
+    def sdk_environment(self) -> dict[str, str]:
+        """Variables under which the SDK talks to this place, and tells its makers nothing."""
+        settings = self.environment()
+        if self.where == "local":
+            settings |= {
+                "AWS_CONFIG_FILE": os.devnull,
+                "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+                "AWS_EC2_METADATA_DISABLED": "true",
+            }
+        settings.setdefault("AWS_DEFAULT_REGION", self.region)
+        own = os.environ.get("SAGEMAKER_USER_CONFIG_OVERRIDE")
+        settings["SAGEMAKER_USER_CONFIG_OVERRIDE"] = own or _sdk_settings()
+        return settings
 
     def ensure_bucket(self) -> None:
         """Make the bucket, closed to the public, unless it is there; nothing when planning.

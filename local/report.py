@@ -26,10 +26,7 @@ def report(
     ] = None,
     show: Annotated[bool, typer.Option("--open/--no-open", help="in the browser")] = True,
 ) -> None:
-    """Look at what a job left: accuracy, confusion, curves, mistakes; or a search's trials.
-
-    Example: [bold]berth report berth-flowers-20260102-030405 --no-open[/bold]
-    """
+    """Look at what a job left: accuracy, confusion, curves, mistakes; or a search's trials."""
     place = common.connect(needs_role=False)
     kind, answer = find(place.client("sagemaker"), name, (TRAIN, TUNE))[0]
     folder = output_dir or Path(name)

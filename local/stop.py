@@ -15,10 +15,7 @@ def stop(
     common: Common,
     names: Annotated[list[str], typer.Argument(help="of training, tuning or transform jobs")],
 ) -> None:
-    """Stop running jobs: SIGTERM, two minutes to save the work, then SIGKILL.
-
-    Example: [bold]berth stop berth-flowers-20260102-030405[/bold]
-    """
+    """Stop running jobs: SIGTERM, two minutes to save the work, then SIGKILL."""
     client = common.connect(needs_role=False).client("sagemaker")
     for name in names:
         running = [

@@ -24,10 +24,7 @@ def up(
     executor: Executor = "auto",
     home: HomeFolder = None,
 ) -> None:
-    """Start the SageMaker of this machine, and print what points an AWS client at it.
-
-    Example: [bold]eval "$(berth up)"; aws sagemaker list-training-jobs[/bold]
-    """
+    """Start the SageMaker of this machine, and print what points an AWS client at it."""
     from local.emulator import daemon
 
     address = daemon.up(Home.find(home), port=port, executor=executor)
@@ -38,10 +35,7 @@ def up(
 
 
 def down(*, home: HomeFolder = None) -> None:
-    """Stop the SageMaker of this machine. Running jobs checkpoint and go on after the next up.
-
-    Example: [bold]berth down[/bold]
-    """
+    """Stop the SageMaker of this machine. Running jobs checkpoint and go on after the next up."""
     from local.emulator import daemon
 
     if daemon.down(Home.find(home)):

@@ -56,9 +56,6 @@ def train(
     """Train a classifier, follow its log, and bring home the model and what else it left.
 
     Ctrl-C only ends the following: the job goes on, and a line says how to get back to it.
-
-    Example: [bold]berth train s3://bucket/data/flowers/ -p epochs=5 -p learning_rate=0.003 --spot
-    [/bold]
     """
     if data is None and not options.channels:
         raise UserError("data: found none, expected s3://bucket/prefix or a folder (or --channel)")

@@ -40,8 +40,6 @@ def tune(
     """Search for the best hyperparameters, and leave them as best.json, best.yaml and a page.
 
     Ctrl-C only ends the watching: the search goes on, and `berth report NAME` has its results.
-
-    Example: [bold]berth tune s3://bucket/data/flowers/ --preset resnet50-frozen --jobs 12[/bold]
     """
     if data is None and not options.channels:
         raise UserError("data: found none, expected s3://bucket/prefix or a folder (or --channel)")

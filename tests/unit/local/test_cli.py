@@ -1,0 +1,100 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import local.cli
+from local.cli import COMMANDS, app, load, main
+from local.errors import UserError
+
+HEAVY = (
+    "boto3",
+    "botocore",
+    "sagemaker",
+    "optuna",
+    "plotly",
+    "docker",
+    "moto",
+    "pydantic",
+    "torch",
+)
+
+
+def test_help_lists_every_command_and_loads_nothing() -> None:
+    script = (
+        "import sys\n"
+        "from local.cli import main\n"
+        "status = main(arguments=['--help'])\n"
+        f"print(status, [name for name in {HEAVY} if name in sys.modules])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "0 []"
+    for name, entry in COMMANDS.items():
+        assert f" {name} " in done.stdout
+        assert entry.summary in done.stdout
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_with_an_example(name: str) -> None:
+    done = CliRunner().invoke(app, [name, "--help"], prog_name="berth")
+    assert done.exit_code == 0, done.output
+    assert f"Example: {COMMANDS[name].example}"[:60] in " ".join(done.output.split())
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_is_named_as_in_the_table(name: str) -> None:
+    assert load(name).name == name
+
+
+@pytest.mark.parametrize("module", ["train", "tune", "jobs", "logs", "stop", "delete", "report"])
+def test_each_module_runs_alone(module: str) -> None:
+    source = (Path(local.cli.__file__).parent / f"{module}.py").read_text()
+    assert source.endswith(
+        f'if __name__ == "__main__":\n    from local.cli import main\n\n'
+        f'    sys.exit(main("{module}"))\n'
+    )
+
+
+def test_a_module_alone() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "local.train", "--help"], capture_output=True, text=True, check=True
+    )
+    assert "berth train" in done.stdout
+
+
+def test_a_typo_is_met_with_the_nearest_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments=["trian"]) == 2
+    assert "Did you mean 'train'" in capsys.readouterr().err
+
+
+def raising(error: BaseException) -> object:
+    def call(*_arguments: object, **_settings: object) -> None:
+        raise error
+
+    return call
+
+
+def test_a_users_error_is_one_line_and_status_one(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("local.options.connect", raising(UserError("no region")))
+    assert main("jobs", arguments=[]) == 1
+    assert capsys.readouterr().err == "berth: no region\n"
+
+
+def test_ctrl_c_is_quiet(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("local.options.connect", raising(KeyboardInterrupt()))
+    assert main("jobs", arguments=[]) == 130
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_defect_shows_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("local.options.connect", raising(ZeroDivisionError("a defect")))
+    with pytest.raises(ZeroDivisionError, match="a defect"):
+        main("jobs", arguments=[])
