@@ -10,9 +10,16 @@ BASE_IMAGE ?=
 EXTRA_CA   ?=
 WEIGHTS    ?=
 
+# What the berth command is given: make train DATA=s3://bucket/photos ARGS="--spot -p epochs=5"
+DATA   ?=
+NAME   ?=
+JOB    ?=
+IMAGES ?=
+ARGS   ?=
+
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check build bench lock clean
+.PHONY: help setup demo up down tune train deploy invoke test check build push bench lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
@@ -27,8 +34,26 @@ $(STAMP): pyproject.toml constraints.txt
 	    --quiet -c constraints.txt -e '.[image,local,dev]'
 	@touch $@
 
-demo: setup ## train, serve and look at a small classifier, on this machine alone
+demo: setup ## tune, train, deploy and ask a small classifier, on this machine alone
 	$(BIN)/python -m local.demo
+
+up: setup ## start the SageMaker of this machine
+	$(BIN)/berth up $(ARGS)
+
+down: setup ## end it; nothing is lost
+	$(BIN)/berth down $(ARGS)
+
+tune: setup ## search hyperparameters; DATA, ARGS are passed on
+	$(BIN)/berth tune $(DATA) $(ARGS)
+
+train: setup ## train a classifier; DATA, ARGS are passed on
+	$(BIN)/berth train $(DATA) $(ARGS)
+
+deploy: setup ## serve what a job learnt; NAME, JOB, ARGS are passed on
+	$(BIN)/berth deploy $(NAME) --job $(JOB) $(ARGS)
+
+invoke: setup ## ask an endpoint; NAME, IMAGES, ARGS are passed on
+	$(BIN)/berth invoke $(NAME) $(IMAGES) $(ARGS)
 
 test: setup ## run the tests; those that need Docker run where an engine answers
 	$(BIN)/python -m pytest
@@ -45,6 +70,9 @@ build: setup ## build the image; TAG, BASE_IMAGE, EXTRA_CA, WEIGHTS are passed o
 	    $(if $(BASE_IMAGE),--base-image $(BASE_IMAGE)) \
 	    $(if $(EXTRA_CA),--extra-ca $(EXTRA_CA)) \
 	    $(if $(WEIGHTS),--weights $(WEIGHTS))
+
+push: setup ## push the image to ECR; TAG, ARGS are passed on
+	$(BIN)/berth push $(TAG) $(ARGS)
 
 bench: setup ## measure; every script in tests/benchmarks in turn
 	@for script in tests/benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done

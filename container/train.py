@@ -87,8 +87,14 @@ def _export_variables(base: Path) -> None:
     """
     from sagemaker_training import environment as toolkit
 
-    if "SM_CURRENT_HOST" not in os.environ and toolkit.base_dir == str(base):
+    if "SM_CURRENT_HOST" in os.environ or toolkit.base_dir != str(base):
+        return
+    level = toolkit.logger.level
+    toolkit.logger.setLevel("WARNING")  # it has said all this once, before it called us
+    try:
         os.environ.update(toolkit.Environment().to_env_vars())
+    finally:
+        toolkit.logger.setLevel(level)
 
 
 @dataclass(frozen=True)

@@ -1,109 +1,177 @@
-"""`make demo`: the main job on this machine, without Docker and without AWS.
+"""`make demo`: the whole of berth on this machine, without Docker and without AWS.
 
-Handwritten digits become a folder of images; SageMaker's own commands train a network on it and
-serve it; test images go to `/invocations` and come back as predictions beside the truth.
+A SageMaker starts on this machine; handwritten digits go to its S3; a tuning job searches for
+hyperparameters, a training job takes the best, an endpoint serves what it learnt, and plain boto3
+asks it about test images. What runs are the `berth` commands a user types; each is shown.
 """
 
 import argparse
 import json
+import os
 import random
+import shlex
 import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
-import requests
 from rich.console import Console
 from rich.table import Table
 
-from local.processes import ProcessError, serve, train, write_tree
-
-HYPERPARAMETERS = {
+BUCKET = "berth-demo"
+DATA = f"s3://{BUCKET}/digits"
+SEARCHED = ("learning_rate=0.0005:0.02:log", "batch_size=32,64")
+TRIALS = ("--jobs", "6", "--parallel", "2")
+FIXED = {
     "arch": "resnet18",
     "weights": "none",
     "image_size": 32,
-    "epochs": 3,
-    "batch_size": 64,
-    "learning_rate": 0.003,
     "warmup_epochs": 0.5,
     "augment": "none",
 }
 """No augmentation: a mirrored digit is another sign."""
+TRIAL_EPOCHS = 1
+EPOCHS = 3
 SHOWN = 10
 """Test images sent one by one to the endpoint."""
+
+
+class DemoError(Exception):
+    """A step failed; the message says which, in one line."""
+
+
+class Demo:
+    """The demo in `folder`: its own SageMaker's state, the digits, and what the jobs leave."""
+
+    def __init__(self, folder: Path, seed: int, console: Console) -> None:
+        self._folder, self._seed, self._console = folder, seed, console
+        self._environment = {
+            **os.environ,
+            "BERTH_HOME": str(folder / "home"),
+            "BERTH_WHERE": "local",
+            "BERTH_EXECUTOR": "process",
+            "BERTH_BUCKET": BUCKET,
+        }
+
+    def run(self) -> None:
+        """All of it, in a folder that is emptied first.
+
+        Raises:
+            DemoError: a step failed, or an endpoint's answer was not a prediction.
+        """
+        started = time.monotonic()
+        if (self._folder / "home" / "server.json").exists():
+            self._berth("down")
+        shutil.rmtree(self._folder, ignore_errors=True)
+        digits, output = self._folder / "digits", self._folder / "training"
+        self._rule("1. a SageMaker on this machine")
+        self._berth("up", "--port", "0")
+        try:
+            self._rule("2. handwritten digits, to S3")
+            self._berth("data", "fetch", "digits", str(digits))
+            self._berth("data", "upload", str(digits), "--prefix", "digits")
+            self._rule("3. tune: 6 trials, 2 at a time")
+            self._tune(self._folder / "tuning")
+            self._rule("4. train with the best hyperparameters")
+            chosen = ("--from-tuning", "demo-tuning", "-p", f"epochs={EPOCHS}")
+            places = ("--name", "demo-training", "--output-dir", str(output))
+            self._berth("train", DATA, *chosen, *places)
+            self._rule("5. deploy")
+            self._berth("deploy", "demo", "--job", "demo-training")
+            self._rule("6. ask the endpoint, with boto3 alone")
+            right = self._ask(digits / "test")
+            self._berth("delete", "demo", "--yes")
+        finally:
+            self._rule("7. down")
+            self._berth("down")
+        self._sum_up(output, right, time.monotonic() - started)
+
+    def _tune(self, output: Path) -> None:
+        options = [
+            *(word for name in SEARCHED for word in ("--range", name)),
+            *(word for name, value in FIXED.items() for word in ("-p", f"{name}={value}")),
+            *("-p", f"epochs={TRIAL_EPOCHS}", "-p", f"seed={self._seed}"),
+            *(*TRIALS, "--seed", str(self._seed)),
+        ]
+        self._berth("tune", DATA, "--name", "demo-tuning", *options, "--output-dir", str(output))
+
+    def _berth(self, *arguments: str) -> None:
+        """Show a `berth` command and run it."""
+        self._console.print(f"[bold]$ berth {shlex.join(arguments)}[/bold]", soft_wrap=True)
+        command = [sys.executable, "-m", "local.cli", *arguments]
+        if subprocess.run(command, env=self._environment, check=False).returncode:
+            raise DemoError(f"berth {arguments[0]} failed: see above")
+
+    def _ask(self, test: Path) -> int:
+        """Send some test images, show the answers, and give how many were right."""
+        import boto3
+
+        server = json.loads((self._folder / "home" / "server.json").read_text(encoding="utf-8"))
+        self._console.print(f'client = boto3.client("sagemaker-runtime", "{server["url"]}", …)')
+        client = boto3.client(
+            "sagemaker-runtime",
+            endpoint_url=server["url"],
+            region_name="us-east-1",
+            aws_access_key_id="any",
+            aws_secret_access_key="any",  # noqa: S106
+        )
+        table = Table("image", "truth", "prediction", "probability", "ms")
+        right = 0
+        for image in random.Random(self._seed).sample(sorted(test.rglob("*.png")), SHOWN):  # noqa: S311
+            before = time.monotonic()
+            answer: dict[str, Any] = client.invoke_endpoint(
+                EndpointName="demo",
+                ContentType="image/png",
+                Accept="application/json",
+                Body=image.read_bytes(),
+            )
+            best = json.loads(answer["Body"].read())["predictions"][0]
+            milliseconds = 1000 * (time.monotonic() - before)
+            truth = image.parent.name
+            right += best["label"] == truth
+            colour = "green" if best["label"] == truth else "red"
+            table.add_row(
+                image.name,
+                truth,
+                f"[{colour}]{best['label']}[/{colour}]",
+                f"{best['probability']:.4f}",
+                f"{milliseconds:.0f}",
+            )
+        self._console.print(table)
+        return right
+
+    def _sum_up(self, output: Path, right: int, seconds: float) -> None:
+        (report,) = output.rglob("evaluation.json")
+        evaluation = json.loads(report.read_text(encoding="utf-8"))
+        self._rule("done")
+        self._console.print(
+            f"test accuracy {evaluation['accuracy']:.4f} on {evaluation['images']} images; "
+            f"the endpoint named {right} of {SHOWN} right; {seconds:.0f} s in all"
+        )
+        for what, where in (
+            ("the search", self._folder / "tuning" / "tuning.html"),
+            ("model and pictures", output),
+        ):
+            self._console.print(f"{what}: {where}", soft_wrap=True)
+
+    def _rule(self, title: str) -> None:
+        self._console.rule(title)
 
 
 def main() -> None:
     """Run the demo; a failed step ends it with one line and status 1."""
     parser = argparse.ArgumentParser(prog="python -m local.demo", description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path(".berth/demo"), help="where it works")
-    parser.add_argument("--seed", type=int, default=0, help="of the training job")
+    parser.add_argument("--seed", type=int, default=0, help="of the search and of training")
     arguments = parser.parse_args()
     console = Console()
     try:
-        run(arguments.folder.resolve(), arguments.seed, console)
-    except ProcessError as error:
+        Demo(arguments.folder.resolve(), arguments.seed, console).run()
+    except DemoError as error:
         console.print(f"[red]demo failed:[/red] {error}")
         sys.exit(1)
-
-
-def run(base: Path, seed: int, console: Console) -> None:
-    """The demo in `base`, which is emptied first.
-
-    Raises:
-        ProcessError: a step failed, or an endpoint's answer was not a prediction.
-    """
-    started = time.monotonic()
-    shutil.rmtree(base, ignore_errors=True)
-    data = base / "input" / "data"
-    console.rule("1. handwritten digits as a folder of images")
-    made = [sys.executable, "-m", "container.data.sources", "digits", str(data)]
-    if subprocess.run(made, check=False).returncode:
-        raise ProcessError("the digits could not be written: see above")
-    console.rule("2. train: SageMaker's command, a plain process")
-    write_tree(base, ["train", "validation", "test"], HYPERPARAMETERS | {"seed": seed})
-    train(base)
-    console.rule("3. serve: gunicorn, GET /ping, POST /invocations")
-    with serve(base) as url:
-        table, right = _ask(url, data / "test", seed)
-    console.print(table)
-    evaluation = json.loads((base / "output" / "data" / "evaluation.json").read_text())
-    console.rule("done")
-    console.print(
-        f"test accuracy {evaluation['accuracy']:.4f} on {evaluation['images']} images; "
-        f"the endpoint named {right} of {SHOWN} right; {time.monotonic() - started:.0f} s in all"
-    )
-    console.print(f"model: {base / 'model'}\npictures: {base / 'output' / 'data'}")
-
-
-def _ask(url: str, test: Path, seed: int) -> tuple[Table, int]:
-    """Send some test images; the table of answers, and how many are right."""
-    table = Table("image", "truth", "prediction", "probability", "ms")
-    right = 0
-    for image in random.Random(seed).sample(sorted(test.rglob("*.png")), SHOWN):  # noqa: S311
-        before = time.monotonic()
-        answer = requests.post(
-            f"{url}/invocations",
-            data=image.read_bytes(),
-            headers={"Content-Type": "image/png", "Accept": "application/json"},
-            timeout=60,
-        )
-        milliseconds = 1000 * (time.monotonic() - before)
-        if answer.status_code != 200:
-            raise ProcessError(f"{image.name}: HTTP {answer.status_code}: {answer.text.strip()}")
-        best = answer.json()["predictions"][0]
-        truth = image.parent.name
-        right += best["label"] == truth
-        colour = "green" if best["label"] == truth else "red"
-        table.add_row(
-            image.name,
-            truth,
-            f"[{colour}]{best['label']}[/{colour}]",
-            f"{best['probability']:.4f}",
-            f"{milliseconds:.0f}",
-        )
-    return table, right
 
 
 if __name__ == "__main__":
