@@ -54,7 +54,9 @@ for epoch in range(done + 1, epochs + 1):
     score = 1 - abs(math.log10(rate) + 1) / 4 - 0.5 / (1 + epoch)
     say(f"toy: epoch {epoch}" + ("" if "silent" in hyperparameters else f" toy:score={score:.6f};"))
     if checkpoint.parent.is_dir():
-        checkpoint.write_text(str(epoch))
+        fresh = checkpoint.with_suffix(".new")
+        fresh.write_text(str(epoch))
+        fresh.replace(checkpoint)
 (base / "model").mkdir(parents=True, exist_ok=True)
 (base / "model/model.json").write_text(json.dumps({"rate": rate, "epochs": epochs}))
 (base / "output/data").mkdir(parents=True, exist_ok=True)
