@@ -27,6 +27,9 @@ INTEGERS = {"integer": 31, "long": 63}
 SPACES = "\\u0020\\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000"
 """Unicode's category Z, which `re` has no name for."""
 
+UNUSABLE = re.compile("[\\0\ud800-\udfff]")
+"""What no environment variable, file name or UTF-8 text can hold, though JSON can."""
+
 
 def parse(shape: Any, body: bytes) -> dict[str, Any]:
     """The request in `body`: timestamps as datetimes, members that are null left out.
@@ -37,7 +40,7 @@ def parse(shape: Any, body: bytes) -> dict[str, Any]:
     """
     try:
         value = json.loads(body or b"{}")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _unreadable(f"The request's body is no JSON: {error}.") from None
     if not isinstance(value, dict):
         raise _unreadable(f"The request's body is a JSON {_kind(value)}; expected an object.")
@@ -172,7 +175,10 @@ def _text_constraints(shape: Any, value: str) -> list[str]:
     if allowed := shape.metadata.get("enum"):
         if value not in allowed:
             broken.append(f"Member must satisfy enum value set: [{_choices(value, allowed)}]")
-    elif pattern := shape.metadata.get("pattern"):
+        return broken
+    if UNUSABLE.search(value):
+        broken.append("Member must not hold NUL or half a character (a lone surrogate)")
+    if pattern := shape.metadata.get("pattern"):
         here = pattern.startswith("(https|s3)://") and value.startswith("file:///")
         if not here and not _compiled(pattern).fullmatch(value):
             broken.append(f"Member must satisfy regular expression pattern: {pattern}")

@@ -14,7 +14,7 @@ from local.emulator.operations.answering import (
 from local.emulator.operations.listing import Listing
 from local.emulator.pagination import Key, page
 from local.emulator.rules import check_tuning
-from local.emulator.store import Kind, Missing, Record
+from local.emulator.store import Kind, Record
 from local.emulator.tuning_trials import summary
 
 KIND = Kind.TUNING_JOB
@@ -42,11 +42,7 @@ def stop(context: Context, request: Request) -> Answer:
 
 
 def delete(context: Context, request: Request) -> Answer:
-    """DeleteHyperParameterTuningJob, which leaves its training jobs. A missing one is no error."""
-    try:
-        context.store.get(KIND, request["HyperParameterTuningJobName"])
-    except Missing:
-        return None
+    """DeleteHyperParameterTuningJob, which leaves its training jobs."""
     delete_job(
         context, KIND, request["HyperParameterTuningJobName"], "HyperParameterTuningJobStatus"
     )

@@ -78,7 +78,7 @@ def check_definition(request: dict[str, Any], context: Context, where: str = "")
     check_metrics(algorithm.get("MetricDefinitions", []), where)
     _check_times(request, where)
     for channel in _named_channels(request, where):
-        _check_channel(channel, request["RoleArn"], context, where)
+        _check_channel(channel, request, context, where)
     check_outputs(request, OUTPUTS, context, where)
     for name in DEFAULT_PATHS:
         try:
@@ -116,7 +116,7 @@ def check_resources(resources: dict[str, Any], context: Context, field: str) -> 
     Raises:
         ServiceError: they are not.
     """
-    groups = resources.get("InstanceGroups", [])
+    groups = _groups(resources)
     both = groups and ("InstanceType" in resources or "InstanceCount" in resources)
     if both:
         raise invalid(
@@ -141,6 +141,11 @@ def check_resources(resources: dict[str, Any], context: Context, field: str) -> 
         )
 
 
+def _groups(resources: dict[str, Any]) -> list[dict[str, Any]]:
+    groups: list[dict[str, Any]] = resources.get("InstanceGroups", [])
+    return groups
+
+
 def _check_times(request: dict[str, Any], where: str) -> None:
     condition = request.get("StoppingCondition", {})
     run, wait = condition.get("MaxRuntimeInSeconds"), condition.get("MaxWaitTimeInSeconds")
@@ -155,7 +160,13 @@ def _check_times(request: dict[str, Any], where: str) -> None:
                 "Invalid MaxWaitTimeInSeconds. It is only supported when "
                 f"EnableManagedSpotTraining is set to true ({where}StoppingCondition has {wait})."
             )
-    elif wait is None or wait < (run or DEFAULT_RUN):
+        return
+    if request.get("ResourceConfig", {}).get("KeepAlivePeriodInSeconds"):
+        raise invalid(
+            f"{where}ResourceConfig.KeepAlivePeriodInSeconds was given with "
+            "EnableManagedSpotTraining; expected one or the other."
+        )
+    if wait is None or wait < (run or DEFAULT_RUN):
         found = "missing" if wait is None else wait
         raise invalid(
             "Invalid MaxWaitTimeInSeconds. It must be present and be greater than or equal to "
@@ -180,7 +191,9 @@ def _named_channels(request: dict[str, Any], where: str) -> list[dict[str, Any]]
     return channels
 
 
-def _check_channel(channel: dict[str, Any], role: str, context: Context, where: str) -> None:
+def _check_channel(
+    channel: dict[str, Any], request: dict[str, Any], context: Context, where: str
+) -> None:
     field = f"{where}InputDataConfig '{channel['ChannelName']}'"
     refuse_present(
         channel,
@@ -203,4 +216,10 @@ def _check_channel(channel: dict[str, Any], role: str, context: Context, where: 
             )
     if source.get("AttributeNames"):
         raise invalid(f"{field}: AttributeNames was given; only an AugmentedManifestFile has them.")
-    check_input(source, field, role, context)
+    there = {group["InstanceGroupName"] for group in _groups(request.get("ResourceConfig", {}))}
+    if unknown := sorted(set(source.get("InstanceGroupNames", [])) - there):
+        raise invalid(
+            f"{field}: InstanceGroupNames holds '{unknown[0]}'; ResourceConfig.InstanceGroups has "
+            f"{', '.join(sorted(there)) or 'none'}."
+        )
+    check_input(source, field, request["RoleArn"], context)

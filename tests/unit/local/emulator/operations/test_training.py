@@ -145,6 +145,13 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         "to true",
     ),
     ({"StoppingCondition.MaxRuntimeInSeconds": 2419201}, "expected at most 2419200 (28 days)"),
+    (
+        {**SPOT, "ResourceConfig.KeepAlivePeriodInSeconds": 60},
+        "KeepAlivePeriodInSeconds was given with EnableManagedSpotTraining",
+    ),
+    ({"Environment": {"A": "x\0y"}}, "Member must not hold NUL"),
+    ({"HyperParameters": {"a": "\ud83d"}}, "Member must not hold NUL or half a character"),
+    ({"HyperParameters": {"a": "1\n2"}}, "satisfy regular expression pattern: .*"),
     # Tags.
     (
         {"Tags": [{"Key": "berth:interrupt-after", "Value": "5"}]},
@@ -204,6 +211,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         },
         "InputDataConfig 'train': DataSource.FileSystemDataSource is not supported",
     ),
+    ({f"{SOURCE}.InstanceGroupNames": ["a"]}, "InstanceGroupNames holds 'a'; ResourceConfig."),
     # Where the results go.
     (
         {"OutputDataConfig.S3OutputPath": "s3://gone/x"},

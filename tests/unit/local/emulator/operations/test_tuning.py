@@ -58,7 +58,7 @@ def test_from_create_to_delete(client: Any, context: Context, valid: Any) -> Non
         client.delete_hyper_parameter_tuning_job(**NAME)
     end(context, "tune", "Stopped")
     client.delete_hyper_parameter_tuning_job(**NAME)
-    client.delete_hyper_parameter_tuning_job(**NAME)
+    client.create_hyper_parameter_tuning_job(**valid(CREATE))
 
 
 def end(context: Context, name: str, status: str = "Completed") -> None:
@@ -74,6 +74,7 @@ def end(context: Context, name: str, status: str = "Completed") -> None:
     [
         "describe_hyper_parameter_tuning_job",
         "stop_hyper_parameter_tuning_job",
+        "delete_hyper_parameter_tuning_job",
         "list_training_jobs_for_hyper_parameter_tuning_job",
     ],
 )

@@ -82,7 +82,7 @@ def test_an_unknown_operation_is_named(app: SageMakerApp, target: str, says: str
     assert says in body["message"]
 
 
-@pytest.mark.parametrize("body", [b"{", b"[]", b'"text"', b"\xff", b"12"])
+@pytest.mark.parametrize("body", [b"{", b"[]", b'"text"', b"\xff", b"12", b"[" * 100_000])
 def test_a_body_that_is_no_object(app: SageMakerApp, body: bytes) -> None:
     status, answer, _ = ask(app, "SageMaker.ListModels", body)
     assert (status, answer["__type"]) == (400, "SerializationException")
@@ -119,6 +119,13 @@ def test_an_engine_that_is_gone_is_said_at_once(refused: Callable[..., str], exe
     executor.gone = True
     said = refused("create_training_job", code="ServiceUnavailable")
     assert said == "Docker does not answer: start it, then try again"
+
+
+@pytest.mark.parametrize("kind", ["Model", "EndpointConfig"])
+def test_what_is_asked_for_can_be_described(kind: str) -> None:
+    asked = operation_model(f"Create{kind}").input_shape.members.keys() - {"Tags"}
+    described = operation_model(f"Describe{kind}").output_shape.members
+    assert asked <= described.keys()
 
 
 def test_everything_asked_for_is_offered() -> None:
