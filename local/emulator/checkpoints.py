@@ -49,9 +49,7 @@ class Mirror:
             if stored.key.endswith("/"):
                 continue
             if name.is_absolute() or ".." in name.parts or not name.parts:
-                raise OSError(
-                    f"the checkpoint {stored.key!r} cannot be a file: it leads elsewhere"
-                )
+                raise OSError(f"the checkpoint {stored.key!r} cannot be a file: it leads elsewhere")
             self._copy(stored.key, self._folder / name)
             count += 1
         return count

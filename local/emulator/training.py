@@ -1,6 +1,5 @@
 """Training jobs: created, stopped, taken over from an earlier server."""
 
-import logging
 import os
 import shutil
 import threading
@@ -9,8 +8,6 @@ from typing import Any
 from local.emulator.context import Context
 from local.emulator.errors import ServiceError, in_use, invalid, not_found
 from local.emulator.executors import ExecutorError, ImageMissing
-from local.emulator.layout import DEFAULT_PATHS, BadPath, hosts_of, local_path
-from local.emulator.location import BadLocation, Location
 from local.emulator.metrics import Metric, read_metrics
 from local.emulator.slots import Slots
 from local.emulator.store import Exists, Kind, Missing, Record
@@ -19,8 +16,6 @@ from local.emulator.training_body import ENDED, enter, new_body, utc_now
 from local.emulator.training_run import Run, Timing
 
 __all__ = ["Metric", "TrainingJobs"]
-
-_log = logging.getLogger(__name__)
 
 
 class TrainingJobs:
@@ -63,12 +58,11 @@ class TrainingJobs:
             cpus: how many cores each of its hosts may use; None for all.
 
         Raises:
-            ServiceError: the name is taken, the image cannot be run here, or the request asks for
-                what this machine cannot do.
+            ServiceError: the name is taken, or the image cannot be run here.
         """
         name = request["TrainingJobName"]
         arn = self._context.arn(Kind.TRAINING_JOB, name)
-        self._check(request)
+        self._check_image(request)
         private = {
             "request": {field: value for field, value in request.items() if field != "Tags"},
             "cpus": cpus,
@@ -143,7 +137,8 @@ class TrainingJobs:
         """Go on with what an earlier server left: its jobs start again in their own trees."""
         with self._lock:
             for record in self._context.store.every(Kind.TRAINING_JOB):
-                if record.body["TrainingJobStatus"] not in ENDED:
+                known = record.name in self._runs  # created since the server began to answer
+                if record.body["TrainingJobStatus"] not in ENDED and not known:
                     self._start(record.name)
 
     def shutdown(self) -> None:
@@ -172,45 +167,15 @@ class TrainingJobs:
                 self._runs.pop(run.name, None)
                 self._threads.pop(run.name, None)
 
-    def _check(self, request: dict[str, Any]) -> None:
-        """What only this machine can say about a request.
+    def _check_image(self, request: dict[str, Any]) -> None:
+        """Make sure that the image can be run here.
 
         Raises:
-            ServiceError: it cannot be run here.
+            ServiceError: it cannot, or the engine does not answer.
         """
-        executor = self._context.executor
-        count = len(hosts_of(request))
-        if count > executor.max_hosts:
-            raise invalid(
-                f"ResourceConfig.InstanceCount: found {count}, the {executor.name} executor runs "
-                f"{executor.max_hosts} at most; start with --executor docker"
-            )
+        image = request["AlgorithmSpecification"]["TrainingImage"]
         try:
-            for field in DEFAULT_PATHS:
-                local_path(request, field)
-        except BadPath as error:
-            raise invalid(str(error)) from None
-        for field, place in (
-            ("OutputDataConfig", "S3OutputPath"),
-            ("CheckpointConfig", "S3Uri"),
-            ("DebugHookConfig", "S3OutputPath"),
-            ("TensorBoardOutputConfig", "S3OutputPath"),
-            ("ProfilerConfig", "S3OutputPath"),
-        ):
-            uri = request.get(field, {}).get(place)
-            try:
-                if uri:
-                    Location.parse(uri)
-            except BadLocation as error:
-                raise invalid(f"{field}.{place}: {error}") from None
-        image = request["AlgorithmSpecification"].get("TrainingImage")
-        if image is None:
-            raise invalid(
-                "AlgorithmSpecification.TrainingImage: found none, expected an image's URI; "
-                "algorithms by name are AWS's own"
-            )
-        try:
-            executor.check_image(image)
+            self._context.executor.check_image(image)
         except ImageMissing as error:
             raise invalid(f"AlgorithmSpecification.TrainingImage: {error}") from None
         except ExecutorError as error:

@@ -364,7 +364,7 @@ def test_a_spot_job_that_waits_too_long_is_stopped(open_shop: Opener) -> None:
 
 def leave_behind(shop: Workshop, *statuses: str, private: dict[str, Any] | None = None) -> None:
     """A job in the state a killed server leaves: seconds apart, the last status a minute ago."""
-    wanted = request()
+    wanted = request(StoppingCondition={"MaxRuntimeInSeconds": 3600})
     arn = shop.context.arn(Kind.TRAINING_JOB, "job")
     then = datetime.now(UTC) - timedelta(seconds=60 + 10 * len(statuses))
     body = new_body(wanted, arn, None, then)
@@ -484,6 +484,15 @@ def test_ended_jobs_are_left_alone(open_shop: Opener) -> None:
     shop.jobs.recover()
     assert shop.body() == before
     assert not shop.jobs.running("job")
+
+
+def test_a_job_created_before_the_recovery_runs_once(open_shop: Opener) -> None:
+    shop = open_shop(until_told)
+    start(shop)
+    shop.jobs.recover()
+    shop.jobs.stop("job")
+    shop.wait()
+    assert len(engine(shop).specs) == 1
 
 
 def test_a_server_that_goes_down_twice_keeps_waiting_jobs(open_shop: Opener) -> None:
