@@ -30,11 +30,21 @@ OPTIONS = "Instances"
 
 @dataclass(frozen=True)
 class Pace:
-    """How a wait is paced: `poll` s between looks, `limit` s in all, `words` s for the log."""
+    """How a wait is paced, in seconds.
+
+    Attributes:
+        poll: between two looks at most; the first ones follow faster.
+        limit: in all.
+        words: for the log to arrive.
+    """
 
     poll: float = 5.0
     limit: float = 3600.0
     words: float = 15.0
+
+    def pause(self, passed: float) -> float:
+        """How long to wait before the next look, `passed` seconds after the start."""
+        return min(self.poll, 0.5 + passed / 10)
 
 
 @dataclass(frozen=True)
@@ -81,11 +91,20 @@ class Deployment:
 
 @dataclass
 class Made:
-    """What was made so far, to be taken away again when the rest fails."""
+    """What was made so far, to be taken away again when the rest fails.
+
+    Attributes:
+        place: where it was made.
+        sagemaker: boto3's client.
+        endpoint: the endpoint's name.
+        before: the endpoint's description before anything was sent; None when it was not there.
+        operations: (operation, request) of all that was sent.
+    """
 
     place: Place
     sagemaker: Any
     endpoint: str
+    before: dict[str, Any] | None
     operations: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
     def undo(self) -> list[str]:
@@ -260,7 +279,7 @@ def run(
             f"endpoint {name}: there already ({before['EndpointStatus']}); replace what it serves "
             f"with --update, or: berth delete {name}"
         )
-    made = Made(place, sagemaker, name)
+    made = Made(place, sagemaker, name, before)
     try:
         if not deployment.update and not deployment.ends:
             cancel(place, name)  # one left by an endpoint of the same name would end this one
@@ -334,18 +353,23 @@ def _wait(made: Made, deployment: Deployment, console: Console, pace: Pace) -> N
                 break
             if passed > pace.limit:
                 raise UserError(f"endpoint {name}: still {state} after {pace.limit:.0f} s")
-            time.sleep(pace.poll)
+            time.sleep(pace.pause(passed))
     # An update that failed is rolled back: in service, with the configuration it had.
     if state == "InService" and described["EndpointConfigName"] == config:
         return
-    _print_last_words(made.place, name, console, pace)
+    # Older streams are those of containers that served before: of an endpoint that had the name,
+    # or, in an update, of those that still do.
+    begun = made.before["LastModifiedTime"] if made.before else described["CreationTime"]
+    since = begun.timestamp()
+    _print_last_words(made.place, name, console, pace, since)
     reason = described.get("FailureReason", "no reason given")
     verb = "update failed" if deployment.update else "failed"
     raise UserError(f"endpoint {name}: {verb}: {reason}")
 
 
-def _print_last_words(place: Place, name: str, console: Console, pace: Pace) -> None:
-    words = last_words(place.client("logs"), LOG_GROUP.format(name), wait=pace.words)
+def _print_last_words(place: Place, name: str, console: Console, pace: Pace, since: float) -> None:
+    group = LOG_GROUP.format(name)
+    words = last_words(place.client("logs"), group, since=since, wait=pace.words)
     if not words:
         _say(console, "the container said nothing; was it started at all?")
         return

@@ -12,21 +12,28 @@ WAIT = 15.0
 
 
 def last_words(
-    logs: Any, group: str, *, prefix: str = "", lines: int = LINES, wait: float = WAIT
+    logs: Any,
+    group: str,
+    *,
+    prefix: str = "",
+    since: float = 0.0,
+    lines: int = LINES,
+    wait: float = WAIT,
 ) -> list[str]:
     """The last lines of the stream written to last; empty when there are none after `wait` s.
 
-    `logs` is boto3's client; `prefix` narrows the streams of the group.
+    `logs` is boto3's client; `prefix` narrows the streams of the group, and `since` (UTC seconds)
+    leaves out those that were there before: in an update, the containers that still serve.
     """
     end = time.monotonic() + wait
     while True:
-        found = _read(logs, group, prefix, lines)
+        found = _read(logs, group, prefix, since, lines)
         if found or time.monotonic() >= end:
             return found
         time.sleep(min(1.0, wait))
 
 
-def _read(logs: Any, group: str, prefix: str, lines: int) -> list[str]:
+def _read(logs: Any, group: str, prefix: str, since: float, lines: int) -> list[str]:
     try:
         streams = [
             stream
@@ -34,6 +41,7 @@ def _read(logs: Any, group: str, prefix: str, lines: int) -> list[str]:
                 logGroupName=group, **({"logStreamNamePrefix": prefix} if prefix else {})
             )
             for stream in page["logStreams"]
+            if stream.get("creationTime", 0) >= since * 1000
         ]
         if not streams:
             return []

@@ -101,7 +101,7 @@ def transform(
     run(place, asked, hosting, notes)
     answers = fetch(place, asked, to or Path(name), folder)
     show(answers, as_json=as_json, out=Console(), notes=notes)
-    notes.print(f"answers: {to or Path(name)} and {asked.destination}", highlight=False)
+    _say(notes, f"answers: {to or Path(name)} and {asked.destination}")
     if any(answer.error is not None for answer in answers):
         raise typer.Exit(1)
 
@@ -232,13 +232,14 @@ def _wait(sagemaker: Any, name: str, notes: Console, pace: Pace) -> dict[str, An
         while True:
             described: dict[str, Any] = sagemaker.describe_transform_job(TransformJobName=name)
             state = described["TransformJobStatus"]
-            status.update(f"transform job {name}: {state}, {time.monotonic() - started:.0f} s")
+            passed = time.monotonic() - started
+            status.update(f"transform job {name}: {state}, {passed:.0f} s")
             if state != told and not notes.is_terminal:
                 _say(notes, f"transform job {name}: {state}")
                 told = state
             if state in ENDED:
                 return described
-            time.sleep(pace.poll)
+            time.sleep(pace.pause(passed))
 
 
 def _delete_model(sagemaker: Any, hosting: Hosting | None) -> None:

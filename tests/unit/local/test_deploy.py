@@ -97,12 +97,16 @@ def created(stub: Stubber) -> None:
 
 
 def said(stub: Stubber, *lines: str) -> None:
+    """The last lines of the newest container; `i-0` serves since before the update, and talks."""
+    changed = datetime(2026, 1, 2, tzinfo=UTC).timestamp() * 1000
+    old, new = int(changed) - 1, int(changed) + 1
     stub.add_response(
         "describe_log_streams",
         {
             "logStreams": [
-                {"logStreamName": "AllTraffic/i-1", "lastEventTimestamp": 1},
-                {"logStreamName": "AllTraffic/i-2", "lastEventTimestamp": 2},
+                {"logStreamName": "AllTraffic/i-0", "creationTime": old, "lastEventTimestamp": new},
+                {"logStreamName": "AllTraffic/i-1", "creationTime": new, "lastEventTimestamp": 1},
+                {"logStreamName": "AllTraffic/i-2", "creationTime": new, "lastEventTimestamp": 2},
             ]
         },
         {"logGroupName": GROUP},
