@@ -108,10 +108,10 @@ class _Reader:
         for constraint in _length(shape, len(value)):
             self._broken(path, value, constraint)
         for key, item in value.items():
-            if not isinstance(item, str) and shape.value.type_name == "string":
+            if not isinstance(item, str):  # every map of these operations is of strings
                 raise _wrong_type(f"{path}.{key}", item, "a string")
             for part, what, text in (("key", shape.key, key), ("value", shape.value, item)):
-                if broken := list(_text_constraints(what, text)):
+                if broken := _text_constraints(what, text):
                     self._broken(
                         path,
                         f"{{{key}={item}}}",

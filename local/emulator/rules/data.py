@@ -7,6 +7,7 @@ from urllib.parse import unquote, urlsplit
 
 from local.emulator.context import Context
 from local.emulator.errors import ServiceError, invalid
+from local.emulator.location import BadLocation, Location
 from local.emulator.rules.fields import unsupported
 
 KINDS = ("S3Prefix", "ManifestFile")
@@ -19,24 +20,27 @@ def bucket_and_key(uri: str, field: str) -> tuple[str, str]:
     Raises:
         ServiceError: it is no such URI.
     """
-    parts = urlsplit(uri)
-    if parts.scheme != "s3" or not parts.netloc:
-        raise unsupported(f"{field} '{uri}'", "expected s3://bucket/prefix")
-    return parts.netloc, parts.path.lstrip("/")
+    try:
+        place = Location.parse(uri)
+    except BadLocation:
+        raise unsupported(f"{field} '{uri}'", "expected s3://bucket/prefix") from None
+    return place.bucket, place.key
 
 
 def path_of(uri: str, field: str) -> Path:
-    """The path of `file:///…`, which must be there.
+    """The path of `file:///…`, which must be there and, if it is a folder, hold something.
 
     Raises:
-        ServiceError: it is not.
+        ServiceError: it is not so.
     """
-    parts = urlsplit(uri)
-    path = Path(unquote(parts.path))
-    if parts.netloc not in ("", "localhost") or not path.is_absolute():
-        raise invalid(f"{field} is '{uri}'; expected file:// and an absolute path.")
-    if not path.exists():
-        raise invalid(f"{field} is '{uri}'; there is no such file or folder on this machine.")
+    path = Path(unquote(urlsplit(uri).path))
+    try:
+        if not path.exists():
+            raise invalid(f"{field} is '{uri}'; there is no such file or folder on this machine.")
+        if path.is_dir() and not any(path.iterdir()):
+            raise invalid(f"{field} is '{uri}'; the folder is empty.")
+    except OSError as error:
+        raise invalid(f"{field} is '{uri}', which cannot be read: {error.strerror}.") from None
     return path
 
 
@@ -51,9 +55,7 @@ def check_input(source: dict[str, Any], field: str, role: str | None, context: C
         raise unsupported(f"{field}: S3DataType '{kind}'", f"expected {' or '.join(KINDS)}")
     field = f"{field}: S3Uri"
     if uri.startswith("file://") and kind == "S3Prefix":
-        path = path_of(uri, field)
-        if path.is_dir() and not any(path.iterdir()):
-            raise invalid(f"{field} is '{uri}'; the folder is empty.")
+        path_of(uri, field)
         return
     bucket, prefix = bucket_and_key(uri, field)
     found = context.objects.keys(bucket, prefix)

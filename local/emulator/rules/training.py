@@ -98,7 +98,7 @@ def check_metrics(definitions: list[dict[str, str]], where: str) -> None:
     for definition in definitions:
         try:
             re.compile(definition["Regex"])
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             raise invalid(
                 f"{field}: the Regex '{definition['Regex']}' of metric '{definition['Name']}' is "
                 f"no regular expression: {error}."

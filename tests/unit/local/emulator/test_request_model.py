@@ -236,9 +236,9 @@ def test_a_tag_may_hold_any_letter_or_digit(letter: str) -> None:
     assert read("AddTags", request) == request
 
 
-def test_every_pattern_of_the_operations_can_be_read() -> None:
+def test_every_shape_of_the_operations_can_be_read() -> None:
     from local.emulator.operations import OPERATIONS
-    from local.emulator.request_model import _compiled
+    from local.emulator.request_model import _compiled, _Reader
 
     seen: dict[str, str] = {}
 
@@ -246,6 +246,9 @@ def test_every_pattern_of_the_operations_can_be_read() -> None:
         if shape.name in seen:
             return
         seen[shape.name] = shape.metadata.get("pattern", "")
+        assert hasattr(_Reader, f"_read_{shape.type_name}")
+        if shape.type_name == "map":
+            assert shape.key.type_name == shape.value.type_name == "string"
         parts = {"structure": lambda: shape.members.values(), "list": lambda: [shape.member]}
         parts["map"] = lambda: [shape.key, shape.value]
         for part in parts.get(shape.type_name, list)():

@@ -122,6 +122,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         "the Regex 'a=(' of metric 'a' is no regular expression: missing ), unterminated",
     ),
     (
+        {"AlgorithmSpecification.MetricDefinitions": [{"Name": "a", "Regex": "x{99999999999}"}]},
+        "is no regular expression: the repetition number is too large",
+    ),
+    (
         {"AlgorithmSpecification.MetricDefinitions": [{"Name": "a", "Regex": "x"}] * 2},
         "MetricDefinitions holds 'a' more than once",
     ),
@@ -182,6 +186,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ),
     ({f"{SOURCE}.S3Uri": "s3://gone/train/"}, "the local bucket gone does not exist"),
     ({f"{SOURCE}.S3Uri": "https://s3.amazonaws.com/data/train"}, "expected s3://bucket/prefix"),
+    ({f"{SOURCE}.S3Uri": "s3://data/train/#"}, 'S3 URL "s3://data/train/#"'),
+    ({f"{SOURCE}.S3Uri": "file:///" + "x" * 300}, "cannot be read: File name too long"),
     ({f"{SOURCE}.S3Uri": "file:///no/such/folder"}, "there is no such file or folder"),
     ({f"{SOURCE}.S3Uri": "file://elsewhere/tmp"}, "at 'inputDataConfig.1.member"),
     ({f"{SOURCE}.S3DataType": "AugmentedManifestFile"}, "expected S3Prefix or ManifestFile"),
