@@ -101,13 +101,17 @@ class DockerExecutor:
             ImageMissing, ExecutorError: it could not be started.
         """
         image = find_image(self._client, spec.image)
+        try:
+            options = self._options(spec)
+        except OSError as error:
+            raise ExecutorError(f"{spec.name} did not start: {error}") from None
         own_network = spec.name if _needs_own_network(spec) else None
         if own_network:
             self.create_network(own_network, isolated=True)
         running = None
         try:
             with answers():
-                container = self._client.containers.create(image, **self._options(spec))
+                container = self._client.containers.create(image, **options)
                 running = RunningContainer(self, spec, image, container)
                 running.follow(on_line)
         except ExecutorError as error:
@@ -283,6 +287,8 @@ class RunningContainer:
 
         An engine that is gone is logged only: `reap` finds what it has left.
         """
+        if self._removed:
+            return  # by now another may have its name
         self._removed = True
         try:
             self._executor.discard(self._container, self._image, self._spec.base)
@@ -339,9 +345,10 @@ def _needs_own_network(spec: ContainerSpec) -> bool:
 def _mounts(spec: ContainerSpec) -> list[Any]:
     mounts = [Mount("/opt/ml", str(spec.base), type="bind")]
     for part in spec.read_only:
-        folder = spec.base / part
-        folder.mkdir(parents=True, exist_ok=True)
-        mounts.append(Mount(f"/opt/ml/{part}", str(folder), type="bind", read_only=True))
+        source = spec.base / part
+        if not source.exists():
+            source.mkdir(parents=True)
+        mounts.append(Mount(f"/opt/ml/{part}", str(source), type="bind", read_only=True))
     return mounts
 
 

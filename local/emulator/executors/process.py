@@ -102,7 +102,7 @@ class ProcessExecutor:
         words = self._words(spec)
         with self._lock:
             if spec.name in self._running:
-                raise ExecutorError(f"{spec.name} is running already")
+                raise ExecutorError(f"{spec.name} is there already; it must be removed first")
             self._running[spec.name] = None
         port = None if spec.port is None else self._take_port()
         try:
@@ -186,6 +186,7 @@ class RunningProcess:
         self._spec, self._process, self._port = spec, process, port
         self._leftovers, self._forget = leftovers, forget
         self._first = psutil.Process(process.pid)
+        self._removed = False
         self._lines = Lines(on_line)
         self._ended = threading.Event()
         self._reader = threading.Thread(
@@ -228,6 +229,9 @@ class RunningProcess:
 
     def remove(self) -> None:
         """Kill what still runs and forget it; its files are the caller's already."""
+        if self._removed:
+            return  # by now another may have its name
+        self._removed = True
         if not self._ended.is_set():
             self._leftovers.kill(self.name, self._first)
             self._ended.wait()

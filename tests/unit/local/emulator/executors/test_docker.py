@@ -34,6 +34,17 @@ def test_what_is_read_only_cannot_be_written(executor, start):
     assert (job.base / "free").read_text() == "x"
 
 
+def test_a_file_alone_may_be_read_only(executor, start, tmp_path):
+    (tmp_path / "job").mkdir()
+    (tmp_path / "job" / "file").write_text("kept")
+    script = "print(open('/opt/ml/file').read()); open('/opt/ml/file', 'w')"
+    job = start(executor, script, read_only=("file",))
+    assert job.container.wait() == 1
+    assert job.lines[0] == "kept"
+    with pytest.raises(ExecutorError, match="job did not start: .*Not a directory"):
+        start(executor, script, read_only=("file/part",))
+
+
 def test_shared_memory_is_large(executor, start):
     script = "import os; s = os.statvfs('/dev/shm'); print(s.f_blocks * s.f_frsize)"
     assert said(start(executor, script, name="one")) == [str(SHM_SIZE)]

@@ -122,9 +122,12 @@ def test_a_name_is_taken_until_it_is_removed(toy_executor, start):
         start(toy_executor, "print('second')")
     first.container.remove()
     first.container.remove()
-    second = start(toy_executor, "print('second')")
-    assert second.container.wait() == 0
-    assert second.lines == ["second"]
+    second = start(toy_executor, "print('second'); import time; time.sleep(60)")
+    first.container.remove()
+    second.until_says("second")
+    assert second.container.wait(0) is None
+    with pytest.raises(ExecutorError, match="job"):
+        start(toy_executor, "print('third')")
 
 
 def test_a_server_is_reached_at_its_address(toy_executor, tmp_path, toy_uri):
