@@ -1,7 +1,6 @@
 """CloudWatch Logs, read as they grow: a job's streams, an endpoint's."""
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,7 +62,7 @@ class LogReader:
             for stream in self._streams():
                 if stream not in self._tokens:
                     self._tokens[stream] = None
-                lines += self._new(stream)
+                self._read(stream, lines)
         except ClientError as error:
             if code(error) not in BUSY:
                 raise
@@ -100,16 +99,16 @@ class LogReader:
             return names
         return [name for name in names if LogLine(name, "", 0).host == self.host]
 
-    def _new(self, stream: str) -> Iterator[LogLine]:
+    def _read(self, stream: str, lines: list[LogLine]) -> None:
+        """Append a stream's new lines; those read before an error are there, and read only once."""
         for _ in range(PAGES):
             token = self._tokens[stream]
             arguments = {} if token is None else {"nextToken": token}
             answer = self.client.get_log_events(
                 logGroupName=self.group, logStreamName=stream, startFromHead=True, **arguments
             )
-            # The token first: lines handed out are never read a second time.
+            lines += _lines(stream, answer)
             self._tokens[stream] = answer["nextForwardToken"]
-            yield from _lines(stream, answer)
             if answer["nextForwardToken"] == token:
                 return
 

@@ -1,0 +1,89 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from local.errors import UserError
+from local.inputs import find_channels
+from local.place import Place
+
+OFFLINE = Place("local", None, "us-east-1", "123456789012", "role", "bucket", "image")
+
+LAYOUTS = {
+    "three splits": (
+        ["train/cat/1", "validation/cat/1", "test/cat/1", "README"],
+        {"train": "train/", "validation": "validation/", "test": "test/"},
+    ),
+    "other names": (
+        ["training/cat/1", "val/cat/1"],
+        {"train": "training/", "validation": "val/"},
+    ),
+    "classes alone": (["cat/1", "dog/1"], {"train": ""}),
+    "a class called train": (["train/1.jpg", "test/1.jpg", "ship/1.jpg"], {"train": ""}),
+    "hidden folders": (["train/.thumbs/1", "train/1"], {"train": ""}),
+}
+
+
+def fill_bucket(place: Place, prefix: str, keys: list[str]) -> None:
+    s3 = place.client("s3")
+    for key in keys:
+        s3.put_object(Bucket=place.bucket, Key=f"{prefix}/{key}", Body=b"x")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_channels_below_a_prefix(moto_place: Place, layout: str) -> None:
+    keys, expected = LAYOUTS[layout]
+    fill_bucket(moto_place, "data/pets", keys)
+    fill_bucket(moto_place, "data/pets2", ["validation/cat/1"])
+    found = find_channels(moto_place, "s3://bucket/data/pets")
+    assert found == {
+        channel: f"s3://bucket/data/pets/{folder}" for channel, folder in expected.items()
+    }
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_channels_in_a_folder(tmp_path: Path, layout: str) -> None:
+    keys, expected = LAYOUTS[layout]
+    root = tmp_path / "my pets"
+    for key in keys:
+        (root / key).parent.mkdir(parents=True, exist_ok=True)
+        (root / key).write_text("x")
+    wanted = {channel: f"{root.as_uri()}/{folder}" for channel, folder in expected.items()}
+    assert find_channels(OFFLINE, str(root)) == wanted
+    assert find_channels(OFFLINE, root.as_uri()) == wanted
+
+
+def test_one_split_by_two_names(moto_place: Place) -> None:
+    fill_bucket(moto_place, "pets", ["train/cat/1", "val/cat/1", "valid/cat/1"])
+    with pytest.raises(UserError, match="found both valid and val at s3://bucket/pets/"):
+        find_channels(moto_place, "s3://bucket/pets/")
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ("s3://bucket/nothing", "nothing found at s3://bucket/nothing/"),
+        ("s3://nowhere/x", "there is no bucket nowhere"),
+        ("s3://", "expected s3://bucket/prefix"),
+        ("https://host/x", "expected s3://bucket/prefix or a folder"),
+        ("/no/such/folder", "/no/such/folder is no folder"),
+    ],
+)
+def test_data_that_is_not_there(moto_place: Place, data: str, words: str) -> None:
+    with pytest.raises(UserError) as refused:
+        find_channels(moto_place, data)
+    assert words in str(refused.value)
+
+
+def test_an_empty_folder(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nothing found at file:///"):
+        find_channels(OFFLINE, str(tmp_path))
+
+
+def test_a_folder_is_not_on_aws(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="berth data upload"):
+        find_channels(replace(OFFLINE, where="aws"), str(tmp_path))
+
+
+def test_a_plan_without_a_server_takes_the_prefix_as_one_channel() -> None:
+    assert find_channels(OFFLINE, "s3://bucket/pets") == {"train": "s3://bucket/pets/"}
