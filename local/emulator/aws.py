@@ -17,6 +17,7 @@ from moto.moto_server import werkzeug_app
 from werkzeug.exceptions import HTTPException
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 from werkzeug.wrappers import Response
+from werkzeug.wsgi import get_input_stream
 
 from local.emulator import answers, signature, simulation
 from local.emulator.chunked import CHECKSUM, Upload
@@ -69,6 +70,9 @@ SUBJECTS = {
 HEADERS = ("X_AMZ_TARGET", "X_AMZ_ACL", "X_AMZ_GRANT", "X_AMZ_BUCKET", "X_AMZ_OBJECT", "SMITHY")
 """How headers begin (as WSGI writes them) that a request told again needs."""
 
+OPERATION = "berth.operation"
+"""Where a request's environment tells the server what was asked, for its log."""
+
 Environ = dict[str, Any]
 
 
@@ -96,7 +100,7 @@ class Moto:
         """Make moto what it was: buckets, roles, repositories, objects, logs, metrics."""
         for request in self._journal.requests():
             environ = _environ(request)
-            with self._clock.at(request), self.objects.request():
+            with self._clock.telling(request), self.objects.request():
                 try:
                     status = _call(self._app(request.service), environ).status_code
                 except Exception:
@@ -118,6 +122,8 @@ class Moto:
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer a request."""
         scope = signature.scope(environ) or signature.Scope("s3", "us-east-1")
+        # Never past the request's end, where a reader would wait for the client for ever.
+        environ["wsgi.input"] = get_input_stream(environ)
         try:
             if scope.service == "s3":
                 response = self._answer_s3(environ, scope)
@@ -158,8 +164,8 @@ class Moto:
             return response
 
     def _answer(self, environ: Environ, scope: signature.Scope) -> Response:
-        body = _read(environ)
-        operation = operation_name(environ, body)
+        body = environ["wsgi.input"].read()
+        operation = environ[OPERATION] = operation_name(environ, body)
         if scope.service == "iam" and operation in simulation.ACTIONS:
             text = simulation.simulate(parse_qs(body.decode()))
             return Response(text, content_type="text/xml")
@@ -176,11 +182,11 @@ class Moto:
 
     def _tell(self, environ: Environ, scope: signature.Scope, subject: str | None) -> Response:
         """Tell moto to change something, and keep the request if it did."""
-        request = _request(environ, scope, _read(environ))
+        request = _request(environ, scope, environ["wsgi.input"].read())
         with self._telling:
             number = self._journal.add(request)
             try:
-                with self._clock.drawing(request), self.objects.request():
+                with self._clock.telling(request), self.objects.request():
                     environ["wsgi.input"] = io.BytesIO(request.body)
                     response = _call(self._app(scope.service), environ)
             except BaseException:
@@ -271,16 +277,6 @@ def _without_body(environ: Environ, upload: Upload) -> Environ:
         environ[f"HTTP_{CHECKSUM}{algorithm}".upper().replace("-", "_")] = value
         environ.setdefault("HTTP_X_AMZ_SDK_CHECKSUM_ALGORITHM", algorithm.upper())
     return environ
-
-
-def _read(environ: Environ) -> bytes:
-    length = int(environ.get("CONTENT_LENGTH") or 0)
-    body = environ["wsgi.input"].read() if _terminated(environ) else b""
-    return body or environ["wsgi.input"].read(length)
-
-
-def _terminated(environ: Environ) -> bool:
-    return bool(environ.get("wsgi.input_terminated"))
 
 
 def _members(environ: Environ, body: bytes) -> dict[str, Any]:

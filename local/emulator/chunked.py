@@ -93,12 +93,7 @@ class Upload:
         self._verify()
 
     def _plain_blocks(self) -> Iterator[bytes]:
-        remaining = self._length or 0
-        while remaining:
-            block = self._stream.read(min(BLOCK, remaining))
-            if not block:
-                return
-            remaining -= len(block)
+        while block := self._stream.read(BLOCK):
             yield block
 
     def _framed_blocks(self) -> Iterator[bytes]:

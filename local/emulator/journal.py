@@ -150,7 +150,7 @@ class Clock:
         from moto.ecr import models as ecr
         from moto.moto_api._internal import moto_random
 
-        self._now: datetime | None = None
+        self._told = threading.local()
         self._stack = contextlib.ExitStack()
         self._names = _names(moto_random)
         for service in CLOCKS:
@@ -159,24 +159,22 @@ class Clock:
         self._replace(ecr, "datetime", _datetime_of(self))
 
     def now(self) -> datetime:
-        """The time, UTC without a zone: now, or that of the request told again."""
-        return self._now or datetime.now(UTC).replace(tzinfo=None)
+        """The time, UTC without a zone: now, or that of the request this thread tells."""
+        told: datetime | None = getattr(self._told, "time", None)
+        return told or datetime.now(UTC).replace(tzinfo=None)
 
     @contextlib.contextmanager
-    def at(self, request: Request) -> Iterator[None]:
-        """While the block runs, time stands still at the request's."""
-        self._now = datetime.fromtimestamp(request.time, UTC).replace(tzinfo=None)
+    def telling(self, request: Request) -> Iterator[None]:
+        """While the block runs, this thread's time stands still at the request's.
+
+        moto's random names come from the request's seed.
+        """
+        self._told.time = datetime.fromtimestamp(request.time, UTC).replace(tzinfo=None)
         try:
-            with self.drawing(request):
+            with self._names.seeded(request.seed):
                 yield
         finally:
-            self._now = None
-
-    @contextlib.contextmanager
-    def drawing(self, request: Request) -> Iterator[None]:
-        """While the block runs, this thread draws moto's random names from the request's seed."""
-        with self._names.seeded(request.seed):
-            yield
+            del self._told.time
 
     def close(self) -> None:
         """Give moto its own back."""

@@ -200,7 +200,8 @@ class Server:
             code = status[0].partition(" ")[0] if status else "-"
             # Health is asked many times while a server starts.
             level = logging.DEBUG if operation == "health" else logging.INFO
-            logger.log(level, "%s %s %s %.1f ms", service, operation, code, took)
+            asked = environ.get("berth.operation", operation)
+            logger.log(level, "%s %s %s %.1f ms", service, asked, code, took)
 
         return web.Watched(app, environ, start, end)
 

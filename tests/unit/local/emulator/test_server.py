@@ -1,0 +1,121 @@
+import json
+import logging
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from local.emulator.home import Home
+from local.emulator.server import PortTaken, Server
+from tests.unit.local.emulator.server_stage import IdleExecutor, client, serve
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home.find(tmp_path / "home")
+
+
+@pytest.fixture
+def server(home: Home) -> Iterator[Server]:
+    with serve(home) as server:
+        yield server
+
+
+def test_health_says_who_answers(server: Server, home: Home) -> None:
+    health = requests.get(f"{server.url}/_berth/health", timeout=10).json()
+    assert (health["status"], health["executor"]) == ("ok", "process")
+    assert health["home"] == str(home.path)
+    assert requests.get(f"{server.url}/_berth/other", timeout=10).status_code == 404
+
+
+def test_asked_to_stop_it_lets_the_process_end(server: Server) -> None:
+    waiting = threading.Thread(target=server.wait)
+    waiting.start()
+    assert requests.get(f"{server.url}/_berth/shutdown", timeout=10).status_code == 404
+    assert waiting.is_alive()
+    assert requests.post(f"{server.url}/_berth/shutdown", timeout=10).status_code == 200
+    waiting.join(10)
+    assert not waiting.is_alive()
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "attacker.example"},
+        {"Host": "127.0.0.1.attacker.example"},
+        {"Origin": "https://attacker.example"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+    ],
+)
+def test_a_web_page_of_somebody_else_is_refused(server: Server, headers: dict[str, str]) -> None:
+    client(server.url, "s3").create_bucket(Bucket="bucket")
+    answer = requests.post(f"{server.url}/_berth/shutdown", headers=headers, timeout=10)
+    assert answer.status_code == 403
+    assert requests.put(f"{server.url}/other", headers=headers, timeout=10).status_code == 403
+    assert not server.context.objects.bucket_exists("other")
+    own = requests.get(
+        f"{server.url}/_berth/health", headers={"Host": f"localhost:{server.port}"}, timeout=10
+    )
+    assert own.status_code == 200
+    assert "Access-Control-Allow-Origin" not in requests.get(server.url, timeout=10).headers
+
+
+def test_each_service_by_its_signature(server: Server) -> None:
+    assert client(server.url, "sagemaker").list_training_jobs()["TrainingJobSummaries"] == []
+    assert client(server.url, "s3").list_buckets()["Buckets"] == []
+    runtime = client(server.url, "sagemaker-runtime")
+    with pytest.raises(runtime.exceptions.ClientError) as error:
+        runtime.invoke_endpoint(EndpointName="missing", Body=b"x")
+    assert error.value.response["Error"]["Code"] == "ValidationError"
+
+
+def test_every_request_is_a_line_in_the_log(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "local.emulator.server")
+    client(server.url, "s3").create_bucket(Bucket="bucket")
+    client(server.url, "ecr").describe_repositories()
+    client(server.url, "iam").list_roles()
+    client(server.url, "sagemaker").list_models()
+    requests.get(f"{server.url}/_berth/health", timeout=10)
+    lines = [record.getMessage().rpartition(" ")[0] for record in caplog.records]
+    told = [" ".join(line.split()[:3]) for line in lines]
+    assert told == [
+        "s3 CreateBucket 200",
+        "ecr DescribeRepositories 200",
+        "iam ListRoles 200",
+        "sagemaker ListModels 200",
+    ]
+
+
+def test_a_taken_port_is_named_and_nothing_is_left(home: Home) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(PortTaken, match=rf"port {port}: .*--port or BERTH_PORT"):
+            serve(home, port)
+    with serve(home, port) as server:
+        assert server.port == port
+
+
+def test_leftovers_are_removed_before_anything_starts(home: Home) -> None:
+    executor = IdleExecutor()
+    with Server(home, executor=executor):
+        assert executor.reaped == 1
+
+
+def test_a_stopped_server_has_closed_its_port(home: Home) -> None:
+    with serve(home) as server:
+        url = server.url
+    with pytest.raises(requests.ConnectionError):
+        requests.get(f"{url}/_berth/health", timeout=10)
+
+
+def test_an_error_of_the_sagemaker_service_has_its_shape(server: Server) -> None:
+    sagemaker = client(server.url, "sagemaker")
+    with pytest.raises(sagemaker.exceptions.ClientError) as error:
+        sagemaker.describe_training_job(TrainingJobName="missing")
+    assert "not found" in json.dumps(error.value.response["Error"]).lower()
