@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from local.errors import UserError, code
+from local.expiry import cancel
 from local.options import Common, with_common
 from local.place import MADE_BY
 from local.resources import ENDPOINT, KINDS, describe, find
@@ -48,6 +49,8 @@ def delete(
         raise typer.Exit(1)
     for what, name in doomed:
         _delete(client, what, name)
+        if what == "endpoint":
+            cancel(place, name)  # else it would end a later endpoint of the same name
     print(f"deleted {len(doomed)}")
 
 

@@ -19,13 +19,14 @@ TTL_TAG = "berth:ttl"
 """Tag of an endpoint: seconds after which the local SageMaker deletes it."""
 GPU_AMI = "al2023-ami-sagemaker-inference-gpu-4-1"
 """The hosts' system with NVIDIA's driver 580: PyPI's torch is a CUDA 13 build and needs it, while
-the default for g4dn and g5 is older (API reference of ProductionVariant)."""
+the default for g4dn and g5 is older (API reference of ProductionVariant). CUDA 13 knows no GPU from
+before those, so g2, g3, p2 and p3 are left as they are."""
 NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 """Names of endpoints, configurations and models (API reference)."""
 MEMORY_SIZES = (1024, 2048, 3072, 4096, 5120, 6144)
 """What a serverless endpoint may have, MB (API reference of ServerlessConfig)."""
 
-_GPU = re.compile(r"ml\.(g|p)\d")
+_GPU = re.compile(r"ml\.[gp][4-9]")
 _LOCAL_DISK = re.compile(r"ml\.([gp][5-9]|trn\d|[a-z]+\d+[a-z]*d)")
 
 

@@ -131,7 +131,8 @@ def test_serverless_has_no_instances() -> None:
     [
         ("ml.g4dn.xlarge", True),
         ("ml.g5.2xlarge", True),
-        ("ml.p3.2xlarge", True),
+        ("ml.p5.48xlarge", True),
+        ("ml.p3.2xlarge", False),
         ("ml.m5.large", False),
         ("ml.c5.xlarge", False),
         ("ml.inf2.xlarge", False),
