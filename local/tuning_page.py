@@ -3,7 +3,6 @@
 Built from SageMaker's answers alone, so a job on AWS gets the same page as a local one.
 """
 
-import warnings
 from collections.abc import Iterator, Mapping
 from html import escape
 from pathlib import Path
@@ -163,26 +162,29 @@ def _study(tuning_job: Mapping[str, Any], trials: list[Trial], *, maximize: bool
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize" if maximize else "minimize")
-    ranges = _ranges(tuning_job)
-    for trial in trials:
-        if trial.objective is None or trial.status not in ("Completed", "Stopped"):
-            continue
+    finished = [
+        trial
+        for trial in trials
+        if trial.objective is not None and trial.status in ("Completed", "Stopped")
+    ]
+    ranges = _ranges(tuning_job, finished)
+    for trial in finished:
         given = {n: v for n, v in trial.hyperparameters.items() if n in ranges}
-        distributions = {escape(name): ranges[name] for name in given}
-        values = {escape(name): _value(value, ranges[name]) for name, value in given.items()}
-        with warnings.catch_warnings():
-            # A warm start's parents may have searched wider than this job.
-            warnings.simplefilter("ignore", UserWarning)
-            study.add_trial(
-                optuna.trial.create_trial(
-                    params=values, distributions=distributions, value=trial.objective
-                )
+        study.add_trial(
+            optuna.trial.create_trial(
+                params={escape(name): _value(text, ranges[name]) for name, text in given.items()},
+                distributions={escape(name): ranges[name] for name in given},
+                value=trial.objective,
             )
+        )
     return study
 
 
-def _ranges(tuning_job: Mapping[str, Any]) -> dict[str, Any]:
-    """Optuna's distribution of each hyperparameter that is searched."""
+def _ranges(tuning_job: Mapping[str, Any], trials: list[Trial]) -> dict[str, Any]:
+    """Optuna's distribution of each hyperparameter that is searched.
+
+    It also holds what trials were given outside the range: rounding may leave it by a hair.
+    """
     from optuna.distributions import (
         CategoricalDistribution,
         FloatDistribution,
@@ -192,28 +194,29 @@ def _ranges(tuning_job: Mapping[str, Any]) -> dict[str, Any]:
     config = tuning_job["HyperParameterTuningJobConfig"]
     definition = tuning_job.get("TrainingJobDefinition") or {}
     given = config.get("ParameterRanges") or definition.get("HyperParameterRanges") or {}
+
+    def seen(name: str) -> list[str]:
+        return [t.hyperparameters[name] for t in trials if name in t.hyperparameters]
+
     found: dict[str, Any] = {}
     for each in given.get("ContinuousParameterRanges", ()):
-        low, high = float(each["MinValue"]), float(each["MaxValue"])
+        values = [float(v) for v in (each["MinValue"], each["MaxValue"], *seen(each["Name"]))]
         log = each.get("ScalingType") == "Logarithmic"
-        found[each["Name"]] = FloatDistribution(low, high, log=log)
+        found[each["Name"]] = FloatDistribution(min(values), max(values), log=log)
     for each in given.get("IntegerParameterRanges", ()):
-        first, last = int(each["MinValue"]), int(each["MaxValue"])
-        log = each.get("ScalingType") == "Logarithmic" and first >= 1
-        found[each["Name"]] = IntDistribution(first, last, log=log)
+        whole = [round(float(v)) for v in (each["MinValue"], each["MaxValue"], *seen(each["Name"]))]
+        log = each.get("ScalingType") == "Logarithmic"
+        found[each["Name"]] = IntDistribution(min(whole), max(whole), log=log)
     for each in given.get("CategoricalParameterRanges", ()):
-        values = dict.fromkeys(escape(plain(value)) for value in each["Values"])
-        found[each["Name"]] = CategoricalDistribution(list(values))
+        choices = [escape(plain(value)) for value in (*each["Values"], *seen(each["Name"]))]
+        found[each["Name"]] = CategoricalDistribution(list(dict.fromkeys(choices)))
     return found
 
 
 def _value(text: str, distribution: Any) -> Any:
-    """A hyperparameter's value as its distribution knows it; numbers are kept within the range."""
+    """A hyperparameter's value as its distribution knows it."""
     from optuna.distributions import CategoricalDistribution, IntDistribution
 
     if isinstance(distribution, CategoricalDistribution):
         return escape(text)
-    number = float(text)
-    if isinstance(distribution, IntDistribution):
-        return min(max(round(number), distribution.low), distribution.high)
-    return min(max(number, distribution.low), distribution.high)
+    return round(float(text)) if isinstance(distribution, IntDistribution) else float(text)
