@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from local.emulator.archive import model_files, output_files, upload, upload_plain
+from local.emulator.archive import MODEL_LEVEL, model_files, output_files, upload, upload_plain
 from local.emulator.channels import BadChannel
 from local.emulator.cluster import HostEnded, HostLost
 from local.emulator.context import Context
@@ -327,7 +327,7 @@ class Run:
             if place.key.endswith("/"):
                 upload_plain(objects, model, place)
             else:
-                upload(objects, model, place, self._folder)
+                upload(objects, model, place, self._folder, MODEL_LEVEL)
         output = output_files((host.name, tree.base) for host, tree in trees)
         upload(objects, output, output_location(self._request) / "output.tar.gz", self._folder)
 

@@ -47,7 +47,7 @@ def test_the_same_files_make_the_same_archive(tmp_path: Path) -> None:
         tree = write(tmp_path / name, "model/a", "model/b/c")
         for path in walk(tree / "model"):
             path.write_text("same")
-        pack(model_files([tree]), tmp_path / f"{name}.tar.gz")
+        pack(model_files([tree]), tmp_path / f"{name}.tar.gz", 6)
     assert (tmp_path / "x.tar.gz").read_bytes() == (tmp_path / "y.tar.gz").read_bytes()
     with tarfile.open(tmp_path / "x.tar.gz") as tar:
         assert tar.getnames() == ["a", "b/c"]
@@ -89,7 +89,7 @@ def test_links_are_kept_as_links_and_never_followed(tmp_path: Path) -> None:
     (tree / "model" / "folder").symlink_to(secret)
     (tree / "model" / "file").symlink_to(secret / "secret")
     (tree / "output").symlink_to(secret)
-    pack(model_files([tree]), tmp_path / "model.tar.gz")
+    pack(model_files([tree]), tmp_path / "model.tar.gz", 0)
     with tarfile.open(tmp_path / "model.tar.gz") as tar:
         assert [(entry.name, entry.issym()) for entry in tar] == [("file", True), ("folder", True)]
     assert output_files([("algo-1", tree)]) == {}
