@@ -139,6 +139,7 @@ class Attempt:
             self.sync()
         except OSError as error:
             _log.warning("training job %s: not all is in S3: %s", self._name, error)
+        self._clear(Tree.clear_input)
         self._publish()
         for stream in self._streams:
             try:
@@ -160,14 +161,13 @@ class Attempt:
         self.watch.close()
 
     def clear(self) -> None:
-        """Free the disk: only the configuration and the metrics stay."""
-        for _, tree in self.trees:
-            tree.clear()
+        """Free the disk: only the configuration and the metrics stay; never fails."""
+        self._clear(Tree.clear)
 
     def clear_outputs(self, *, keep_checkpoints: bool) -> None:
         """Leave the trees as a new instance would find them, with or without checkpoints."""
-        for _, tree in self.trees:
-            tree.clear_outputs(self._checkpoint_path if keep_checkpoints else None)
+        kept = self._checkpoint_path if keep_checkpoints else None
+        self._clear(lambda tree: tree.clear_outputs(kept))
 
     def last_checkpoint(self) -> datetime | None:
         """When a checkpoint was last written."""
@@ -192,6 +192,13 @@ class Attempt:
         if status == 137 and not tree.failure(1):
             code += " (killed: most often the machine ran out of memory)"
         return f"AlgorithmError: {text}"[: REASON_LENGTH - len(code)] + code
+
+    def _clear(self, remove: Callable[[Tree], None]) -> None:
+        for _, tree in self.trees:
+            try:
+                remove(tree)
+            except OSError as error:  # a container's files, and no engine to hand them back
+                _log.warning("training job %s: not all was removed: %s", self._name, error)
 
     def _newest(self, relative: str | PurePosixPath) -> datetime | None:
         times = [

@@ -262,6 +262,33 @@ def test_a_full_disk_at_the_upload_fails_the_job_and_keeps_the_model(open_shop: 
     assert nothing_left(shop)
 
 
+def test_what_cannot_be_removed_does_not_fail_the_job(
+    open_shop: Opener, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("local.emulator.layout.Tree.clear", refused)
+    assert open_shop(good).run()["TrainingJobStatus"] == "Completed"
+    assert "not all was removed: [Errno 13] Permission denied" in caplog.text
+
+
+def test_inputs_are_gone_even_if_the_upload_failed(open_shop: Opener) -> None:
+    shop = open_shop(good)
+    shop.objects.add("data/1")
+    channel = {
+        "ChannelName": "train",
+        "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://bucket/data"}},
+    }
+    body = shop.run(
+        InputDataConfig=[channel], OutputDataConfig={"S3OutputPath": "s3://nowhere/out"}
+    )
+    assert body["TrainingJobStatus"] == "Failed"
+    folder = shop.context.home.job("training-job", "job") / "algo-1"
+    assert (folder / "model").exists()
+    assert not (folder / "input" / "data").exists()
+
+
 def test_a_full_disk_at_the_download_fails_the_job(
     open_shop: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
