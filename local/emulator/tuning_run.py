@@ -124,13 +124,10 @@ class Run:
                 failure = job.body.get("FailureReason") or ""
                 trial.retryable = status == "Failed" and failure.startswith("InternalServerError")
                 self._mark(trial)
-                if trial.retryable and trial.name in self._found and not trial.again:
+                if trial.retryable and trial.name in self._found:
                     logger.info("%s was lost: its hyperparameters run again", trial.name)
-                    another = trials_of.fresh(
-                        self.plan, len(trials), trial.number, dict(trial.values)
-                    )
-                    another.again = True
-                    trials.append(another)
+                    values = dict(trial.values)
+                    trials.append(trials_of.fresh(self.plan, len(trials), trial.number, values))
             elif trial.stopped_by is None:
                 trial.stopped_by = self._judge(trial, trials, reports)
         return None

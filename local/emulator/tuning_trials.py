@@ -55,7 +55,6 @@ class Trial:
         reports: all values of the objective, once it ended.
         retryable: it failed by no fault of the algorithm.
         ended: when, UTC seconds.
-        again: it is in the stead of a lost one.
     """
 
     number: int
@@ -66,7 +65,6 @@ class Trial:
     reports: list[float] = field(default_factory=list)
     retryable: bool = False
     ended: float = 0.0
-    again: bool = False
 
     @property
     def objective(self) -> float | None:

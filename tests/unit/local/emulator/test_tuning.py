@@ -1,5 +1,6 @@
 import contextlib
 import math
+import statistics
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,11 @@ import pytest
 from botocore.session import get_session
 from botocore.validate import validate_parameters
 
+from local.emulator import tuning_search as search
 from local.emulator.errors import ServiceError, invalid
 from local.emulator.store import Kind
+from local.emulator.tuning_ranges import Space
+from local.emulator.tuning_search import Direction, Known
 from tests.unit.local.emulator.tuning_stage import METRIC, Act, Stage, tuning_request
 
 Build = Callable[[Callable[[dict[str, str]], Act]], Stage]
@@ -369,6 +373,12 @@ def test_warm_start_takes_over_what_fits(stage: Build, kind: str) -> None:
     fits = [each for each in here.tuned("parent") if 0.002 <= float(each["rate"]) <= 0.5]
     assert 0 < len(fits) < 6
     assert [each["values"]["rate"] for each in inherited] == [float(each["rate"]) for each in fits]
+    objectives = [each["objective"] for each in inherited]
+    if kind == "TransferLearning":
+        assert math.isclose(sum(objectives), 0, abs_tol=1e-9)
+        assert math.isclose(statistics.pstdev(objectives), 1)
+    else:
+        assert objectives == [score(each) for each in fits]
     assert here.tuned("cold") != here.tuned("warm")
     body = here.job("warm")
     assert ("OverallBestTrainingJob" in body) is (kind == "IdenticalDataAndAlgorithm")
@@ -378,6 +388,29 @@ def test_warm_start_takes_over_what_fits(stage: Build, kind: str) -> None:
         values = [each["FinalHyperParameterTuningJobObjectiveMetric"]["Value"] for each in both]
         assert overall["FinalHyperParameterTuningJobObjectiveMetric"]["Value"] == max(values)
         assert overall["TuningJobName"] == ("parent", "warm")[values.index(max(values))]
+
+
+def test_after_a_transfer_each_job_is_measured_by_itself(
+    stage: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[list[float | None]] = []
+    propose = search.bayesian
+
+    def watch(
+        space: Space, direction: Direction, seed: int, number: int, known: list[Known]
+    ) -> Any:
+        shown.append([each.objective for each in known])
+        return propose(space, direction, seed, number, known)
+
+    here = stage(learns)
+    parent_of(here)
+    monkeypatch.setattr(search, "bayesian", watch)
+    more = warm("TransferLearning", "parent")
+    here.tuning.create(tuning_request("warm", strategy="Bayesian", jobs=3, **more))
+    here.ended("warm")
+    assert [len(each) for each in shown] == [6, 7, 8]
+    assert shown[1][6] == 0
+    assert sorted(map(abs, filter(None, shown[2][6:]))) == pytest.approx([1, 1])
 
 
 def test_a_parents_static_hyperparameter_may_be_tuned_now(stage: Build) -> None:

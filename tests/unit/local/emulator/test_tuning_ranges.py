@@ -99,13 +99,17 @@ def test_auto_takes_logarithms_over_two_orders_of_magnitude(
 def test_scales_spread_values_where_they_should() -> None:
     """Half of all values lie below the scale's own middle."""
 
-    def share_below(middle: float, low: str, high: str, scale: str) -> float:
-        space = parse(one("Continuous", low, high, scale))
+    def share_below(
+        middle: float, low: str, high: str, scale: str, kind: str = "Continuous"
+    ) -> float:
+        space = parse(one(kind, low, high, scale))
         values = [float(space.texts(randomly(space, 5, n))["x"]) for n in range(300)]
         return sum(value < middle for value in values) / len(values)
 
     assert 0.4 < share_below(0.5, "0", "1", "Linear") < 0.6
     assert 0.4 < share_below(0.01, "0.0001", "1", "Logarithmic") < 0.6
+    assert 0.4 < share_below(500, "1", "1000", "Linear", "Integer") < 0.6
+    assert 0.4 < share_below(32, "1", "1000", "Logarithmic", "Integer") < 0.6
     middle = 1 - math.sqrt(0.5 * 0.0005)
     assert 0.4 < share_below(middle, "0.5", "0.9995", "ReverseLogarithmic") < 0.6
 

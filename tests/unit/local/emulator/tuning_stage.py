@@ -109,7 +109,7 @@ class ScriptedTraining:
 
     def _begin(self, name: str, hyperparameters: dict[str, str]) -> None:
         act = self.script(hyperparameters)
-        thread = threading.Thread(target=self._play, args=(name, act))
+        thread = threading.Thread(target=self._play, args=(name, act), daemon=True)
         thread.start()
         self._threads.append(thread)
 
