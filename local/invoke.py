@@ -56,34 +56,30 @@ class Caller:
     variant: str | None = None
 
     def ask(self, pictures: Sequence[Picture]) -> list[Answer]:
-        """The answers for pictures sent in one request; one that cannot be read fails alone."""
+        """The answers for pictures, sent in one request where they fit in it."""
         if len(pictures) == 1:
             return [self._ask_one(pictures[0])]
-        loaded: list[tuple[Picture, bytes, int | None]] = []
-        answers: dict[Picture, Answer] = {}
         # In base64 four bytes stand for three, and the JSON around them takes some.
         room = self.limit // 4 * 3 // len(pictures) - 64
-        for picture in pictures:
-            try:
-                loaded.append((picture, *self._load(picture, room)))
-            except UserError as error:
-                answers[picture] = Answer(picture, error=str(error))
-        if loaded:
-            body = json.dumps(
-                {"instances": [{"b64": base64.b64encode(data).decode()} for _, data, _ in loaded]}
-            )
-            try:
-                rows = self._send(body.encode(), "application/json", len(loaded))
-            except Exception as error:
-                if len(loaded) == 1:
-                    answers[loaded[0][0]] = Answer(loaded[0][0], error=reason(error))
-                else:
-                    # One bad image refuses the whole request: each is asked for by itself.
-                    answers |= {picture: self._ask_one(picture) for picture, _, _ in loaded}
-            else:
-                for (picture, _, shrunk), row in zip(loaded, rows, strict=True):
-                    answers[picture] = Answer(picture, row, shrunk=shrunk)
-        return [answers[picture] for picture in pictures]
+        together = [picture for picture in pictures if _size(picture) <= room]
+        answers = self._ask_together(together)
+        return [answers.get(picture) or self._ask_one(picture) for picture in pictures]
+
+    def _ask_together(self, pictures: Sequence[Picture]) -> dict[Picture, Answer]:
+        """The answers of one request; none if it was refused, as it is for one bad picture."""
+        if not pictures:
+            return {}
+        try:
+            instances = [
+                {"b64": base64.b64encode(self._load(picture, self.limit)[0]).decode()}
+                for picture in pictures
+            ]
+            body = json.dumps({"instances": instances}).encode()
+            rows = self._send(body, "application/json", len(pictures))
+        except Exception as error:
+            reason(error)
+            return {}
+        return {picture: Answer(picture, row) for picture, row in zip(pictures, rows, strict=True)}
 
     def _ask_one(self, picture: Picture) -> Answer:
         try:
@@ -231,6 +227,14 @@ def payload_limit(sagemaker: Any, endpoint: str) -> int:
     variants = described.get("ProductionVariants") or []
     serverless = any(variant.get("CurrentServerlessConfig") for variant in variants)
     return SERVERLESS_LIMIT if serverless else REAL_TIME_LIMIT
+
+
+def _size(picture: Picture) -> int:
+    """Bytes of the file; 0 when it cannot be read, which reading it will tell."""
+    try:
+        return picture.path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _groups(pictures: Sequence[Picture], size: int) -> Iterator[Sequence[Picture]]:

@@ -173,11 +173,29 @@ def test_shrink_makes_it_fit(
     caller = Caller(client, "flowers", limit=limit, shrink=True)
     answers = ask_all(caller, find_pictures([tmp_path]), batch=batch)
     assert all(answer.shrunk and answer.error is None for answer in answers)
-    assert len(runtime.seen) == 2 // batch
+    assert len(runtime.seen) == 2  # too large to share a request
     assert all(len(body) <= limit for *_, body in runtime.seen)
-    assert {kind for kind, *_ in runtime.seen} == {
-        "image/jpeg" if batch == 1 else "application/json"
-    }
+    assert {kind for kind, *_ in runtime.seen} == {"image/jpeg"}
+
+
+def test_a_large_image_leaves_the_batch(client: Any, runtime: type[Runtime], photos: Path) -> None:
+    (photos / "red" / "1.jpg").write_bytes(b"r" * 900)
+    answers = ask_all(Caller(client, "flowers", limit=1000), find_pictures([photos]), batch=4)
+    assert [answer.error for answer in answers] == [None] * 4
+    assert sorted(kind for kind, *_ in runtime.seen) == ["application/json", "image/jpeg"]
+
+
+def test_a_file_that_cannot_be_read_fails_alone(client: Any, photos: Path) -> None:
+    pictures = find_pictures([photos])
+    (photos / "red" / "1.jpg").unlink()
+    for batch in (1, 4):
+        answers = ask_all(Caller(client, "flowers"), pictures, batch=batch)
+        assert [answer.error for answer in answers] == [
+            None,
+            None,
+            "red/1.jpg: cannot be read: No such file or directory",
+            None,
+        ]
 
 
 def test_requests_run_side_by_side(photos: Path) -> None:
