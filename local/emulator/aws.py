@@ -56,6 +56,8 @@ READING = (
 """How operations begin that change nothing worth keeping."""
 KEPT_ELSEWHERE = {"PutLogEvents", "PutMetricData", "CreateLogStream", "DeleteLogStream"}
 """What changes the log files and the metrics' file, which are durable by themselves."""
+NOT_KEPT = {"InitiateLayerUpload", "UploadLayerPart", "CompleteLayerUpload"}
+"""Gigabytes that moto's ECR takes and never gives back."""
 SUBJECTS = {
     "PutLifecyclePolicy": ("repositoryName",),
     "SetRepositoryPolicy": ("repositoryName",),
@@ -74,6 +76,7 @@ OPERATION = "berth.operation"
 """Where a request's environment tells the server what was asked, for its log."""
 
 Environ = dict[str, Any]
+_alone = threading.Lock()
 
 
 class Moto:
@@ -85,6 +88,8 @@ class Moto:
     """
 
     def __init__(self, home: Home, region: str) -> None:
+        if not _alone.acquire(blocking=False):
+            raise RuntimeError("one local SageMaker at a time in a process: moto's state is shared")
         _forget(IN_MEMORY)
         self._clock = Clock()
         self._journal = Journal(home.path / "requests.sqlite")
@@ -118,6 +123,7 @@ class Moto:
         self._journal.close()
         self._clock.close()
         _forget(IN_MEMORY)
+        _alone.release()
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer a request."""
@@ -146,7 +152,9 @@ class Moto:
             return _call(self._app("s3"), environ)
         if not key:
             if "delete" not in asked and method != "POST":
-                subject = environ.get("RAW_URI") if method == "PUT" and asked else None
+                subject = (
+                    f"{bucket}?{environ['QUERY_STRING']}" if method == "PUT" and asked else None
+                )
                 return self._tell(environ, scope, subject)
             with self.objects.request():
                 return _call(self._app("s3"), environ)
@@ -171,7 +179,7 @@ class Moto:
             return Response(text, content_type="text/xml")
         environ["wsgi.input"] = io.BytesIO(body)
         reads = operation.startswith(READING) and operation != "BatchDeleteImage"
-        if scope.service == "sts" or reads or operation in KEPT_ELSEWHERE:
+        if scope.service == "sts" or reads or operation in KEPT_ELSEWHERE | NOT_KEPT:
             return _call(self._app(scope.service), environ)
         subject = None
         if operation in SUBJECTS:
@@ -225,7 +233,7 @@ def operation_name(environ: Environ, body: bytes) -> str:
 def _problem(environ: Environ, failure: Exception) -> ServiceError:
     if isinstance(failure, NotImplementedError):
         return ServiceError("NotImplemented", f"The local SageMaker: {failure}.", 501)
-    logger.error("%s", environ.get("RAW_URI"), exc_info=failure)
+    logger.error("%s failed", environ.get("PATH_INFO"), exc_info=failure)
     if isinstance(failure, OSError):
         return ServiceError("InternalError", f"Nothing was kept: {failure}.", 507)
     what = f"{type(failure).__name__}: {failure}"

@@ -23,7 +23,7 @@ from local.emulator.contents import Body, Content, Contents
 LAST_CHARACTER = "\U0010ffff"
 MINIMUM_PART = 5 * 1024 * 1024
 """Bytes every part but the last has at least: S3's limit."""
-_PRIVATE = models.get_canned_acl("private")
+PRIVATE_ACL = models.get_canned_acl("private")
 
 
 class StoredKey(models.FakeKey):
@@ -51,7 +51,7 @@ class StoredKey(models.FakeKey):
         self.partition = get_partition(region_name)
         self.bucket_name = bucket_name
         self.last_modified = state.pop("last_modified", None) or utcnow()
-        self.acl = _PRIVATE
+        self.acl = PRIVATE_ACL
         self.website_redirect_location: str | None = None
         self.checksum_algorithm: str | None = None
         self._storage_class = storage or "STANDARD"

@@ -171,10 +171,13 @@ class Contents:
     def sweep(self, keep: Callable[[str], bool]) -> int:
         """Delete what a killed server left: every file nobody keeps. How many there were."""
         removed = 0
-        for path in [*self._incoming.iterdir(), *self._files.glob("*/*")]:
-            if path.parent == self._incoming or not keep(path.name):
-                path.unlink(missing_ok=True)
-                removed += 1
+        for folder in [self._incoming, *self._files.iterdir()]:
+            with os.scandir(folder) as files:
+                names = [file.name for file in files]
+            for name in names:
+                if folder == self._incoming or not keep(name):
+                    (folder / name).unlink(missing_ok=True)
+                    removed += 1
         return removed
 
     @contextlib.contextmanager

@@ -15,13 +15,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
-from moto.moto_api import recorder  # noqa: F401 - moto's own modules import each other in a circle
 from moto.s3 import models, responses
 from moto.s3.exceptions import MissingBucket
 
 from local.emulator.buckets import (
-    _PRIVATE,
     OPTIONS,
+    PRIVATE_ACL,
     Changes,
     DurableS3,
     StoredKey,
@@ -275,7 +274,7 @@ class ObjectStore:
             "upload": version.multipart.id if version.multipart else None,
             **{option: getattr(version, option) for option in OPTIONS},
         }
-        if version.acl is not _PRIVATE and version.acl is not None:
+        if version.acl is not PRIVATE_ACL and version.acl is not None:
             state["acl"] = [
                 [[[who.id, who.uri, who.display_name] for who in grant.grantees], grant.permissions]
                 for grant in version.acl.grants

@@ -29,7 +29,7 @@ from local.emulator.store import Store
 if TYPE_CHECKING:
     from werkzeug.wrappers import Response
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("local.emulator.server")  # also when it is run as __main__
 
 ADDRESS = "127.0.0.1"
 DRAIN_SECONDS = 5.0
@@ -62,10 +62,12 @@ class Server:
         """
         self.home = home
         self._listener = listen(port)
+        self._files = contextlib.ExitStack()
+        self._files.callback(self._listener.close)
         try:
             self._make_parts(home, executor, region)
         except BaseException:
-            self._listener.close()
+            self._files.close()
             raise
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
@@ -83,8 +85,10 @@ class Server:
         from local.emulator.tuning import TuningJobs
         from local.emulator.wire import SageMakerApp
 
-        self._moto = Moto(home, region)
         store = Store(home.database)
+        self._files.callback(store.close)
+        self._moto = Moto(home, region)
+        self._files.callback(self._moto.close)
         self.context = context = Context(
             home, region, store, self._moto.objects, self._moto.logs, executor
         )
@@ -151,8 +155,7 @@ class Server:
                 getattr(self.context, name).shutdown()
             except Exception:
                 logger.exception("%s: not everything was stopped", name)
-        self.context.store.close()
-        self._moto.close()
+        self._files.close()
 
     def wait(self) -> None:
         """Return when somebody asked the server to stop (`POST /_berth/shutdown`)."""

@@ -26,13 +26,13 @@ class IdleExecutor:
         raise ImageMissing(f"{image}: not here")
 
     def create_network(self, name: str, *, isolated: bool) -> None:
-        raise AssertionError("nothing runs")
+        raise AssertionError(f"{name}, {isolated}: nothing runs")
 
     def remove_network(self, name: str) -> None:
-        raise AssertionError("nothing runs")
+        raise AssertionError(f"{name}: nothing runs")
 
     def start(self, spec: ContainerSpec, on_line: Callable[[str], None]) -> Container:
-        raise ImageMissing(f"{spec.image}: not here")
+        raise ImageMissing(f"{spec.image}: not here, nobody calls {on_line}")
 
     def reap(self) -> list[str]:
         self.reaped += 1

@@ -3,6 +3,7 @@ import logging
 import socket
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,37 @@ def test_leftovers_are_removed_before_anything_starts(home: Home) -> None:
     executor = IdleExecutor()
     with Server(home, executor=executor):
         assert executor.reaped == 1
+
+
+def test_jobs_recover_before_who_waits_for_them_and_stop_after(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    server = serve(home)
+    for name in ("training", "tuning", "transform", "endpoints"):
+        runner = getattr(server.context, name)
+        for verb in ("recover", "shutdown"):
+            call = partial(calls.append, f"{verb} {name}")
+            monkeypatch.setattr(runner, verb, call)
+    with server:
+        assert [call.split()[1] for call in calls] == [
+            "training",
+            "tuning",
+            "transform",
+            "endpoints",
+        ]
+    assert calls[4:] == [
+        "shutdown endpoints",
+        "shutdown transform",
+        "shutdown tuning",
+        "shutdown training",
+    ]
+
+
+def test_a_second_server_in_a_process_is_refused(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="one local SageMaker at a time"):
+        serve(Home.find(tmp_path / "other"))
+    assert client(server.url, "s3").list_buckets()["Buckets"] == []
 
 
 def test_a_stopped_server_has_closed_its_port(home: Home) -> None:
