@@ -1,60 +1,14 @@
-"""What DescribeEndpoint shows, and what an endpoint must keep to be started again."""
+"""What DescribeEndpoint shows."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from local.emulator.deployment import Deployment
 from local.emulator.fleet import Fleet
 from local.emulator.variants import Variant
 
 REASON = 1024
 """Characters a FailureReason may have."""
-
-
-@dataclass(frozen=True)
-class Deployment:
-    """One endpoint configuration put to work, as it was read: later changes do not matter.
-
-    Attributes:
-        config: the endpoint configuration's name.
-        variants: what is run.
-        capture: its DataCaptureConfig.
-        asynchronous: its AsyncInferenceConfig.
-    """
-
-    config: str
-    variants: list[Variant]
-    capture: dict[str, Any] | None
-    asynchronous: dict[str, Any] | None
-
-    @classmethod
-    def of(cls, config: dict[str, Any], variants: list[Variant]) -> "Deployment":
-        """The deployment of an endpoint configuration."""
-        return cls(
-            config["EndpointConfigName"],
-            variants,
-            config.get("DataCaptureConfig"),
-            config.get("AsyncInferenceConfig"),
-        )
-
-    @classmethod
-    def load(cls, kept: dict[str, Any]) -> "Deployment":
-        """What `dump` gave."""
-        return cls(
-            kept["config"],
-            [Variant(**one) for one in kept["variants"]],
-            kept["capture"],
-            kept["asynchronous"],
-        )
-
-    def dump(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {
-            "config": self.config,
-            "variants": [vars(one) for one in self.variants],
-            "capture": self.capture,
-            "asynchronous": self.asynchronous,
-        }
 
 
 def variant_summaries(fleet: Fleet, since: datetime) -> list[dict[str, Any]]:

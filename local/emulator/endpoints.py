@@ -20,8 +20,8 @@ from typing import Any
 from local.emulator.async_invocations import AsyncInvocations
 from local.emulator.context import Context
 from local.emulator.data_capture import DataCapture
+from local.emulator.deployment import Deployment
 from local.emulator.endpoint_body import (
-    Deployment,
     describe_config,
     pending_summary,
     set_reason,
@@ -34,7 +34,6 @@ from local.emulator.invocations import Limits
 from local.emulator.lifetimes import Lifetimes, read_lifetime
 from local.emulator.live import Live
 from local.emulator.store import Exists, Kind, Missing, Record
-from local.emulator.variants import read_variants
 
 LOG_GROUP = "/aws/sagemaker/Endpoints/"
 _BUSY = {"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"}
@@ -87,7 +86,7 @@ class Endpoints:
         name = request["EndpointName"]
         tags = {tag["Key"]: tag["Value"] for tag in request.get("Tags", [])}
         lifetime = read_lifetime(tags)
-        deployment = self._read(request["EndpointConfigName"])
+        deployment = Deployment.read(self._context, request["EndpointConfigName"])
         now = datetime.now(UTC)
         arn = self._context.arn(Kind.ENDPOINT, name)
         body: dict[str, Any] = {
@@ -120,12 +119,13 @@ class Endpoints:
             ServiceError: the endpoint or configuration is missing, or the endpoint is busy.
         """
         name = request["EndpointName"]
-        deployment = self._read(request["EndpointConfigName"])
+        deployment = Deployment.read(self._context, request["EndpointConfigName"])
         started = datetime.now(UTC)
 
         def begin(record: Record) -> None:
             self._refuse_busy(record)
-            wanted = self._retain(name, request, deployment)
+            live = self._live.get(name)
+            wanted = deployment.retaining(request, live.deployment) if live else deployment
             record.private["pending"] = wanted.dump()
             record.body["EndpointStatus"] = "Updating"
             record.body["PendingDeploymentSummary"] = pending_summary(wanted, started)
@@ -406,37 +406,6 @@ class Endpoints:
         self._change(name, show)
 
     # The rest
-
-    def _read(self, config: str) -> Deployment:
-        try:
-            body = self._context.store.get(Kind.ENDPOINT_CONFIG, config).body
-        except Missing:
-            arn = self._context.arn(Kind.ENDPOINT_CONFIG, config)
-            raise invalid(f'Could not find endpoint configuration "{arn}".') from None
-        return Deployment.of(body, read_variants(self._context, body))
-
-    def _retain(self, name: str, request: dict[str, Any], deployment: Deployment) -> Deployment:
-        """The deployment with what the request keeps of the one that runs."""
-        live = self._live.get(name)
-        if live is None or not request.get("RetainAllVariantProperties"):
-            return deployment
-        excluded = {
-            one["VariantPropertyType"]
-            for one in request.get("ExcludeRetainedVariantProperties", [])
-        }
-        running = {one.name: one for one in live.fleet.variants}
-        variants = []
-        for variant in deployment.variants:
-            old = running.get(variant.name)
-            if old is not None and "DesiredWeight" not in excluded:
-                variant = replace(variant, weight=old.weight)
-            if old is not None and "DesiredInstanceCount" not in excluded:
-                variant = replace(variant, count=old.count)
-            variants.append(variant)
-        capture = deployment.capture
-        if "DataCaptureConfig" not in excluded:
-            capture = live.deployment.capture
-        return replace(deployment, variants=variants, capture=capture)
 
     def _change(self, name: str, change: Callable[[Record], None]) -> Record:
         try:

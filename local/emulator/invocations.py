@@ -1,5 +1,7 @@
 """One request to a serving container, over a kept connection, and what may become of it."""
 
+import contextlib
+import socket
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ MB = 1024**2
 ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 _MESSAGE = 64 * 1024
 """Bytes of a container's error that reach the client."""
-_CHUNK = 64 * 1024
+_CHUNK = MB
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,7 @@ def failed(context: Context, endpoint: str, error: Exception) -> ServiceError:
 def _post(
     instance: Instance, body: bytes, headers: Mapping[str, str], timeout: float
 ) -> urllib3.BaseHTTPResponse:
-    return instance.pool.urlopen(
+    response = instance.pool.urlopen(
         "POST",
         "/invocations",
         body=body,
@@ -191,6 +193,20 @@ def _post(
         preload_content=False,
         decode_content=False,
     )
+    _acknowledge(response)
+    return response
+
+
+def _acknowledge(response: urllib3.BaseHTTPResponse) -> None:
+    """Acknowledge what came at once, where the system can.
+
+    A server that sends headers and body apart, as Python's own does, waits for that before it sends
+    the second, and the system would let it wait 40 milliseconds.
+    """
+    kept = getattr(getattr(response, "connection", None), "sock", None)
+    if kept is not None and hasattr(socket, "TCP_QUICKACK"):
+        with contextlib.suppress(OSError):
+            kept.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
 
 def _parts(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from local.emulator.data_capture import DataCapture
-from local.emulator.endpoint_body import Deployment
+from local.emulator.deployment import Deployment
 from local.emulator.fleet import Fleet, Unavailable
 from local.emulator.instances import Instance
 from local.emulator.variants import Variant

@@ -269,11 +269,28 @@ def _read(request: Request, limit: int) -> bytes:
         ServiceError: it is larger than `limit` bytes (413, as AWS answers).
     """
     length = request.content_length
-    body = b"" if length is not None and length > limit else request.stream.read(limit + 1)
-    if len(body) > limit or (length is not None and length > limit):
+    if length is None:  # it comes in chunks, or there is none
+        body = b"".join(_pieces(request, limit))
+    elif length <= limit:
+        body = request.environ["wsgi.input"].read(length)  # in one piece, not copied
+        if len(body) < length:
+            raise ServiceError(
+                "ValidationError", f"The body ended after {len(body)} of {length} bytes."
+            )
+    else:
+        body = b""
+    if max(length or 0, len(body)) > limit:
         _drain(request)
         raise ServiceError("413", f"HTTP content length exceeded {limit} bytes.", 413)
     return body
+
+
+def _pieces(request: Request, limit: int) -> Iterator[bytes]:
+    """A body of unknown length, until it is longer than allowed."""
+    total = 0
+    while total <= limit and (piece := request.stream.read(_DRAIN)):
+        total += len(piece)
+        yield piece
 
 
 def _drain(request: Request) -> None:
