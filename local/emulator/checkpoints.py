@@ -75,16 +75,6 @@ class Mirror:
                         raise
         return count
 
-    def newest(self) -> float | None:
-        """When a file in the folder was last written, UTC seconds; None without any."""
-        times = []
-        for path in walk(self._folder):
-            try:
-                times.append(path.lstat().st_mtime)
-            except FileNotFoundError:
-                continue
-        return max(times, default=None)
-
     def _offer(self, path: Path, *, settled: bool) -> bool:
         """Put one file to S3 if it is time; whether it was."""
         stamp = _stamp(path)
@@ -100,12 +90,13 @@ class Mirror:
         return True
 
     def _copy(self, key: str, path: Path) -> None:
-        link = path.with_name(f".{path.name}.restoring")
+        link = self._folder.with_name(f".{self._folder.name}.restoring")
         try:
             self._objects.link(self._place.bucket, key, link)
         except KeyError as error:
             raise OSError(str(error.args[0])) from None
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(link, path)
         finally:
             link.unlink()

@@ -24,7 +24,8 @@ from local.emulator.training_body import REASON_LENGTH
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 """SageMaker's log group for training jobs, and its CloudWatch namespace for their metrics."""
 SYNC_SECONDS = 1.0
-"""Between two looks at the folders that are kept in S3; metrics are published as often."""
+"""Between two looks at the folders that are kept in S3. Metrics are published as often, and a file
+is touched, by which another server knows how long this one looked after the hosts."""
 FAILURE_LENGTH = 1024
 """Characters of `output/failure` that reach FailureReason (developer guide)."""
 UNSAVED = PurePosixPath("checkpoints")
@@ -65,6 +66,7 @@ class Attempt:
         self._checkpoints = [mirror for _, tree in self.trees for mirror in self._saved(tree)]
         live = [mirror for _, tree in self.trees for mirror in self._live_output(tree)]
         self._mirrors = Mirrors([*self._checkpoints, *live])
+        self._pulse = self._folder / "pulse"
         self._streams: list[LogStream] = []
         self._cluster: Cluster | None = None
         self._ended = threading.Event()
@@ -78,8 +80,8 @@ class Attempt:
         """How many hosts there are."""
         return len(self.trees)
 
-    def lay_out(self) -> None:
-        """Write the trees: configuration, channels, checkpoints that S3 holds.
+    def lay_out(self, *, restore: bool) -> None:
+        """Write the trees: configuration, channels and, to `restore`, checkpoints that S3 holds.
 
         Raises:
             BadChannel: a channel's data is missing or cannot be laid out.
@@ -92,8 +94,8 @@ class Attempt:
             for channel in self._request.get("InputDataConfig", []):
                 folder = tree.data / channel["ChannelName"]
                 lay_out(self._context.objects, channel, host, hosts, folder)
-        for mirror in self._checkpoints:
-            if mirror.newest() is None:
+        if restore:
+            for mirror in self._checkpoints:
                 mirror.restore()
 
     def start(self, report: Callable[[HostEnded | HostLost], None]) -> None:
@@ -110,6 +112,7 @@ class Attempt:
         network = self._name if self.size > 1 else None
         specs = [self._spec(host.name, tree, network) for host, tree in self.trees]
         self._cluster = Cluster(self._context.executor, specs, network, self._read, report)
+        self._pulse.touch()
         self._ended = threading.Event()
         self._ticker = threading.Thread(
             target=self._tick, args=(self._ended,), name=f"{self._name} sync", daemon=True
@@ -135,17 +138,15 @@ class Attempt:
         if self._ticker is not None:
             self._ticker.join()
         self._ticker = None
-        try:
-            self.sync()
-        except OSError as error:
-            _log.warning("training job %s: not all is in S3: %s", self._name, error)
         self._clear(Tree.clear_input)
-        self._publish()
-        for stream in self._streams:
+        for finish in (self.sync, self._publish, *(stream.close for stream in self._streams)):
             try:
-                stream.close()
+                finish()
             except OSError as error:
-                _log.warning("training job %s: its log is cut short: %s", self._name, error)
+                _log.warning("training job %s: not all of it is kept: %s", self._name, error)
+            except Exception:
+                _log.exception("training job %s: not all of it is kept", self._name)
+        self._pulse.unlink(missing_ok=True)
         self._streams = []
 
     def sync(self) -> None:
@@ -173,13 +174,11 @@ class Attempt:
         """When a checkpoint was last written."""
         return self._newest(self._checkpoint_path)
 
-    def last_write(self) -> datetime | None:
-        """When the containers last wrote anything that is on file: a sign of life."""
-        times = [self._newest(name) for name in ("model", "output", self._checkpoint_path)]
-        metrics = self.watch.every()
-        if metrics:
-            times.append(datetime.fromtimestamp(metrics[-1].timestamp, UTC))
-        return max((one for one in times if one is not None), default=None)
+    def last_seen(self) -> datetime | None:
+        """When a server that was killed last looked after the hosts; None if it never did."""
+        if not self._pulse.exists():
+            return None
+        return datetime.fromtimestamp(self._pulse.stat().st_mtime, UTC)
 
     def failure(self, rank: int, status: int) -> str:
         """FailureReason for a host that ended with a status other than 0."""
@@ -268,15 +267,16 @@ class Attempt:
 
     def _tick(self, ended: threading.Event) -> None:
         while not ended.wait(SYNC_SECONDS):
-            self._mirrors.tick()
-            self._publish()
+            try:
+                self._pulse.touch()
+                self._mirrors.tick()
+                self._publish()
+            except Exception:
+                _log.exception("training job %s: what it writes is not kept up", self._name)
 
     def _publish(self) -> None:
         new = [metric for metric in self.watch.unpublished() if math.isfinite(metric.value)]
         if not new:
             return
         points = [(metric.name, metric.value, metric.timestamp) for metric in new]
-        try:
-            self._context.logs.put_metrics(LOG_GROUP, {"TrainingJobName": self._name}, points)
-        except Exception:
-            _log.exception("training job %s: metrics were not published", self._name)
+        self._context.logs.put_metrics(LOG_GROUP, {"TrainingJobName": self._name}, points)

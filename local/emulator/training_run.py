@@ -130,7 +130,7 @@ class Run:
             return STOPPED
         last = record.body["SecondaryStatusTransitions"][-1]
         if last["Status"] == "Training":
-            seen = self._prepare().last_write() or last["StartTime"]
+            seen = self._prepare().last_seen() or last["StartTime"]
             line = "The local SageMaker was killed"
             self._note_interruption(Interruption("crash", line, max(seen, last["StartTime"])))
         if last["Status"] != "Starting":
@@ -158,7 +158,8 @@ class Run:
         attempt = self._prepare()
         try:
             try:
-                attempt.lay_out()
+                # Later on what is here is newer than what is in S3.
+                attempt.lay_out(restore=not self._seconds_trained())
             except (BadChannel, OSError) as error:
                 return failed(f"ClientError: Data download failed: {first_line(error)}")
             match self._next(time.monotonic()):
@@ -226,10 +227,8 @@ class Run:
     def _deadlines(self) -> dict[str, float]:
         """When the attempt that just began must end, by `time.monotonic`, and why."""
         record = self._record()
-        now = utc_now()
-        trained = seconds_in(record.body, "Training", now)
         limit = record.body["StoppingCondition"]["MaxRuntimeInSeconds"]
-        deadlines = {"MaxRuntimeExceeded": time.monotonic() + limit - trained}
+        deadlines = {"MaxRuntimeExceeded": time.monotonic() + limit - self._seconds_trained()}
         waiting = self._wait_deadline()
         if waiting is not None:
             deadlines["MaxWaitTimeExceeded"] = waiting
@@ -280,8 +279,7 @@ class Run:
     def _finish(self, ending: Ending) -> None:
         """Upload what there is, then the last transition, then the disk space."""
         attempt = self._prepare()
-        now = utc_now()
-        if seconds_in(self._record().body, "Training", now):
+        if self._seconds_trained():
             self._decide(ending, "Uploading")
             try:
                 self._upload(attempt, with_model=ending.status != "Failed")
@@ -383,6 +381,9 @@ class Run:
             record.private["paused_seconds"] = record.private.get("paused_seconds", 0.0) + gone
 
         self._context.store.update(Kind.TRAINING_JOB, self.name, change)
+
+    def _seconds_trained(self) -> float:
+        return seconds_in(self._record().body, "Training", utc_now())
 
     def _record(self) -> Record:
         return self._context.store.get(Kind.TRAINING_JOB, self.name)

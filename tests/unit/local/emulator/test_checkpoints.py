@@ -107,11 +107,3 @@ def test_a_bucket_that_is_gone_is_named_at_the_end_only(
     assert len(caplog.records) == 1
     with pytest.raises(OSError, match="there is no bucket nowhere"):
         mirrors.finish()
-
-
-def test_the_newest_file_tells_when_a_checkpoint_was_written(mirror: Mirror, folder: Path) -> None:
-    assert mirror.newest() is None
-    for name, second in (("a", 10), ("b", 20), ("c", 15)):
-        (folder / name).touch()
-        os.utime(folder / name, (second, second))
-    assert mirror.newest() == 20.0

@@ -1,6 +1,7 @@
 """What can go wrong with a training job: hosts, engine, disk. Its containers are functions."""
 
 import errno
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -389,9 +390,11 @@ def test_a_spot_job_that_waits_too_long_is_stopped(open_shop: Opener) -> None:
     )
 
 
-def leave_behind(shop: Workshop, *statuses: str, private: dict[str, Any] | None = None) -> None:
+def leave_behind(
+    shop: Workshop, *statuses: str, private: dict[str, Any] | None = None, **changes: Any
+) -> None:
     """A job in the state a killed server leaves: seconds apart, the last status a minute ago."""
-    wanted = request(StoppingCondition={"MaxRuntimeInSeconds": 3600})
+    wanted = request(StoppingCondition={"MaxRuntimeInSeconds": 3600}, **changes)
     arn = shop.context.arn(Kind.TRAINING_JOB, "job")
     then = datetime.now(UTC) - timedelta(seconds=60 + 10 * len(statuses))
     body = new_body(wanted, arn, None, then)
@@ -400,10 +403,12 @@ def leave_behind(shop: Workshop, *statuses: str, private: dict[str, Any] | None 
     shop.context.store.add(
         Kind.TRAINING_JOB, "job", arn, body, {"request": wanted, "cpus": None, **(private or {})}
     )
-    folder = shop.context.home.job("training-job", "job") / "algo-1"
-    for name in ("checkpoints/epoch", "model/model.json"):
+    folder = shop.context.home.job("training-job", "job")
+    for name in ("algo-1/checkpoints/epoch", "algo-1/model/model.json", "pulse"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("1")
+        seconds = then.timestamp() + 10 * len(statuses) + (5 if name == "pulse" else 2)
+        os.utime(folder / name, (seconds, seconds))
 
 
 def test_a_job_of_a_killed_server_starts_again_with_its_checkpoints(open_shop: Opener) -> None:
@@ -435,9 +440,31 @@ def test_a_job_of_a_killed_server_starts_again_with_its_checkpoints(open_shop: O
     ]
     (interruption,) = shop.record().private["interruptions"]
     assert interruption["cause"] == "crash"
+    assert interruption["seconds_trained"] == pytest.approx(5.0, abs=0.01)
+    assert interruption["seconds_lost"] == pytest.approx(3.0, abs=0.01)
     assert body["SecondaryStatusTransitions"][4]["StatusMessage"].startswith(
         "The local SageMaker was killed after "
     )
+
+
+@pytest.mark.parametrize(
+    ("statuses", "epoch"), [(("Pending", "Downloading"), "7"), (("Downloading", "Training"), "1")]
+)
+def test_a_restore_that_was_cut_short_is_done_again_but_none_follows_the_training(
+    statuses: tuple[str, ...], epoch: str, open_shop: Opener
+) -> None:
+    seen: list[str] = []
+
+    def work(spec: ContainerSpec, _say: Say, _told: threading.Event) -> int:
+        seen.append((spec.base / "checkpoints" / "epoch").read_text())
+        return 0
+
+    shop = open_shop(work)
+    shop.objects.add("saved/epoch", "7")
+    leave_behind(shop, *statuses, CheckpointConfig={"S3Uri": "s3://bucket/saved"})
+    shop.jobs.recover()
+    shop.wait()
+    assert seen == [epoch]
 
 
 def test_time_without_a_machine_is_not_billed(open_shop: Opener) -> None:
