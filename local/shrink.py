@@ -13,6 +13,9 @@ QUALITY = 92
 SMALLEST = 32
 """Pixels of the shorter side below which nothing is made smaller."""
 
+# Large pictures are what this is for; Pillow's error at twice the size stays.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
 
 def shrink(data: bytes, limit: int, name: str) -> bytes:
     """The picture as a JPEG of at most `limit` bytes, upright and on white where transparent.
@@ -24,10 +27,8 @@ def shrink(data: bytes, limit: int, name: str) -> bytes:
         UserError: it is no picture, or cannot be made small enough.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data)) as opened:
-                picture = _flat(ImageOps.exif_transpose(opened))
+        with Image.open(io.BytesIO(data)) as opened:
+            picture = _flat(ImageOps.exif_transpose(opened))
     except (
         UnidentifiedImageError,
         OSError,

@@ -22,6 +22,8 @@ WORKERS = 24
 """Uploads at once. Small files wait for the network, not for the processor."""
 PART = 16 * 1024**2
 """Bytes from which a file goes up in parts of this size."""
+PARTS = 4
+"""Parts of one file at once."""
 MD5 = "berth-md5"
 """Metadata of every object sent: its ETag is no MD5 when it went up in parts or under a KMS key."""
 JUNK = frozenset({"thumbs.db", "desktop.ini", "__macosx", "lost+found", "icon\r"})
@@ -206,7 +208,9 @@ class _Sender:
             self._bucket,
             key,
             ExtraArgs={"Metadata": {MD5: digest}, **self._encryption},
-            Config=TransferConfig(multipart_threshold=PART, multipart_chunksize=PART),
+            Config=TransferConfig(
+                multipart_threshold=PART, multipart_chunksize=PART, max_concurrency=PARTS
+            ),
         )
         return size
 

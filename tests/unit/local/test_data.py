@@ -87,3 +87,11 @@ def test_a_plan_sends_nothing(
 
 def test_prefixes_end_with_one_slash() -> None:
     assert [tidy(text) for text in ("a", "/a/b/", "", "/")] == ["a/", "a/b/", "", ""]
+
+
+def test_what_is_not_installed_is_named(
+    photos: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("local.data.find_spec", lambda name: None if name == "simplejpeg" else name)
+    assert main("data", arguments=["lint", str(photos)]) == 1
+    assert "simplejpeg: not installed" in capsys.readouterr().err
