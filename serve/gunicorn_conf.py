@@ -13,7 +13,9 @@ from serve.settings import IN_FLIGHT, Settings
 
 _GPUS = gpus() if torch_installed() else ()
 
-bind = f"0.0.0.0:{Settings.from_environment().port}"
+_SETTINGS = Settings.from_environment()
+
+bind = f"{_SETTINGS.host}:{_SETTINGS.port}"
 workers = max(1, len(_GPUS))
 worker_class = "serve.worker.Worker"
 # Sixteen more than requests let in, so that there is always one to answer /ping or to refuse.

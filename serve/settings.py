@@ -37,7 +37,9 @@ class Settings:
 
     Attributes:
         model_dir: where the artifact is; only ever read.
-        port: TCP port on all interfaces.
+        host: address to listen on: `BERTH_BIND_HOST`, by default every interface, as a container
+            must; a plain process on a laptop wants 127.0.0.1.
+        port: TCP port.
         payload_mb: largest request body, in MB of 1024 * 1024 bytes.
         transforms: requests a batch transform should keep in flight.
         strategy: how a batch transform should group records.
@@ -47,6 +49,7 @@ class Settings:
     """
 
     model_dir: Path
+    host: str
     port: int
     payload_mb: int
     transforms: int
@@ -83,6 +86,7 @@ class Settings:
             )
         return cls(
             model_dir=Path(environ.get("SAGEMAKER_BASE_DIR") or "/opt/ml") / "model",
+            host=environ.get("BERTH_BIND_HOST") or "0.0.0.0",  # noqa: S104
             port=_whole(environ, "SAGEMAKER_BIND_TO_PORT", 1, 65535) or 8080,
             payload_mb=payload,
             transforms=transforms,

@@ -281,5 +281,5 @@ def _environment(spec: ContainerSpec, port: int | None) -> dict[str, str]:
     environment = inherited | {"PATH": path} | given | dict(spec.environment)
     environment["SAGEMAKER_BASE_DIR"] = str(spec.base)
     if port is not None:
-        environment["SAGEMAKER_BIND_TO_PORT"] = str(port)
+        environment |= {"SAGEMAKER_BIND_TO_PORT": str(port), "BERTH_BIND_HOST": "127.0.0.1"}
     return environment

@@ -83,6 +83,7 @@ class ChannelMeans:
 def settings_for(model_dir: Path, *, payload_mb: int = 1) -> Settings:
     return Settings(
         model_dir=model_dir,
+        host="127.0.0.1",
         port=8080,
         payload_mb=payload_mb,
         transforms=3,

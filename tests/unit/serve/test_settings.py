@@ -23,6 +23,11 @@ def test_sagemaker_names_the_port_and_the_base_directory() -> None:
     assert settings.model_dir == Path("/srv/ml/model")
 
 
+def test_a_container_listens_everywhere_and_a_process_where_it_is_told() -> None:
+    assert read().host == "0.0.0.0"
+    assert read(BERTH_BIND_HOST="127.0.0.1").host == "127.0.0.1"
+
+
 def test_a_batch_transform_takes_larger_records_within_what_sagemaker_adds_up() -> None:
     settings = read(SAGEMAKER_BATCH="true")
     assert settings.payload_mb == 100

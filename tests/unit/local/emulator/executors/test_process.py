@@ -232,9 +232,10 @@ def test_a_folder_that_is_not_there_is_named_and_the_name_stays_free(executor, s
 
 
 def test_a_port_is_given_once(executor, start):
-    script = "import os; print(os.environ['SAGEMAKER_BIND_TO_PORT'])"
+    script = "import os; print(os.environ['SAGEMAKER_BIND_TO_PORT'], os.environ['BERTH_BIND_HOST'])"
     jobs = [start(executor, script, name=f"job{n}", port=8080) for n in range(5)]
     for job in jobs:
         job.container.wait()
-        assert job.lines == [str(job.container.address[1])]
+        host, port = job.container.address
+        assert job.lines == [f"{port} {host}"]
     assert len({job.container.address for job in jobs}) == 5
