@@ -18,6 +18,9 @@ PORT = 8080
 WORDS = 12
 """How many of a container's last lines are kept for messages."""
 
+SAID = 700
+"""Characters of them, so that the end fits into a FailureReason."""
+
 
 @dataclass(frozen=True)
 class Timing:
@@ -37,7 +40,7 @@ class Timing:
 
     ping: float = 2
     first_poll: float = 0.02
-    poll: float = 0.5
+    poll: float = 0.2
     watch: float = 5
     misses: int = 3
     backoff: float = 0.5
@@ -101,8 +104,9 @@ class Instance:
         return False
 
     def last_words(self) -> str:
-        """Its last lines, in one."""
-        return " | ".join(line.strip() for line in self._lines if line.strip())
+        """Its last lines, in one; of many, the end."""
+        words = " | ".join(line.strip() for line in self._lines if line.strip())
+        return words if len(words) <= SAID else f"…{words[-SAID:]}"
 
     def start(self) -> None:
         """Start the container, wait until it answers /ping, then watch over it.
@@ -214,12 +218,8 @@ class Instance:
         self._on_change()
         pause = self._timing.backoff
         while not self._stopping.wait(pause):
-            with self._lock:
-                container, self._container = self._container, None
-            if container is not None:
-                with contextlib.suppress(ExecutorError):
-                    container.remove()
             try:
+                self._remove_dead()
                 self._start_once()
             except InstanceFailed as error:
                 pause = min(pause * 2, self._timing.max_backoff)
@@ -229,6 +229,16 @@ class Instance:
             self._note("it serves again")
             self._on_change()
             return
+
+    def _remove_dead(self) -> None:
+        with self._lock:
+            if self._container is None:
+                return
+            try:
+                self._container.remove()
+            except ExecutorError as error:  # the engine is gone: its container may not be
+                raise InstanceFailed(str(error)) from None
+            self._container = None
 
     def _heard(self, line: str) -> None:
         self._lines.append(line)
