@@ -38,6 +38,8 @@ LOCK_SECONDS = 1.0
 """Whoever looks whether a server lives holds its lock for an instant."""
 RUNNERS = ("training", "tuning", "transform", "endpoints")
 """In the order they recover: a tuning job looks for its training jobs."""
+WITHOUT_REGION = {"logs", "monitoring"}
+"""Jobs' logs and metrics are in one region; a client set to any other finds them all the same."""
 
 
 class PortTaken(Exception):
@@ -182,9 +184,11 @@ class Server:
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
         """Answer one request, and write a line about it to the log."""
-        from local.emulator import web
+        from local.emulator import signature, web
 
         service, operation, app = self._choose(environ)
+        if service in WITHOUT_REGION:
+            environ = signature.in_region(environ, self.context.region)
         status: list[str] = []
         began = time.perf_counter()
 

@@ -37,6 +37,16 @@ def scope(environ: dict[str, Any]) -> Scope | None:
     return Scope(found[2].lower(), found[1]) if found else None
 
 
+def in_region(environ: dict[str, Any], region: str) -> dict[str, Any]:
+    """The request as if it had been signed for another region; nobody checks the signature."""
+    header = environ.get("HTTP_AUTHORIZATION", "")
+    found = SCOPE.search(header)
+    if found is None:
+        return environ
+    moved = header[: found.start(1)] + region + header[found.end(1) :]
+    return {**environ, "HTTP_AUTHORIZATION": moved}
+
+
 def query(environ: dict[str, Any]) -> dict[str, list[str]]:
     """The URL's query."""
     return parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True)

@@ -1,7 +1,9 @@
+import contextlib
 import json
 import logging
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -72,6 +74,17 @@ def test_each_service_by_its_signature(server: Server) -> None:
     with pytest.raises(runtime.exceptions.ClientError) as error:
         runtime.invoke_endpoint(EndpointName="missing", Body=b"x")
     assert error.value.response["Error"]["Code"] == "ValidationError"
+
+
+def test_a_client_of_any_region_reads_the_jobs_logs_and_metrics(server: Server) -> None:
+    with contextlib.closing(server.context.logs.open("group", "stream")) as stream:
+        stream.write("hello")
+    server.context.logs.put_metrics("space", {"Job": "a"}, [("score", 0.5, time.time())])
+    logs = client(server.url, "logs", region="eu-west-1")
+    events = logs.get_log_events(logGroupName="group", logStreamName="stream")["events"]
+    assert [event["message"] for event in events] == ["hello"]
+    found = client(server.url, "cloudwatch", region="eu-west-1").list_metrics(Namespace="space")
+    assert [metric["MetricName"] for metric in found["Metrics"]] == ["score"]
 
 
 def test_every_request_is_a_line_in_the_log(
