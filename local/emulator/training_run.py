@@ -28,6 +28,8 @@ from local.emulator.training_body import (
 from local.emulator.training_endings import COMPLETED, STOPPED, Ending, failed, first_line
 
 Request = Literal["stop", "shutdown"]
+AGAIN = "Starting the training job again after its interruption"
+
 _log = logging.getLogger(__name__)
 
 
@@ -37,10 +39,12 @@ class Timing:
 
     Attributes:
         grace: between SIGTERM and SIGKILL (developer guide, StopTrainingJob: 120).
+        peer_grace: the same for hosts whose peer failed: they may hang in wait for it.
         retry_pause: before the first retry after an internal error; doubled for each further one.
     """
 
     grace: float = 120.0
+    peer_grace: float = 30.0
     retry_pause: float = 2.0
 
 
@@ -114,7 +118,7 @@ class Run:
             following = self._before_retry(result)
             if following != "go":
                 return following
-            self._enter("Starting", "Starting the training job again after its interruption")
+            self._enter("Starting", AGAIN)
 
     def _settle(self) -> Ending | None:
         """Take over what an earlier server left of the job; how it ends, if that is known."""
@@ -135,7 +139,7 @@ class Run:
             self._note_interruption(Interruption("crash", line, max(seen, last["StartTime"])))
         if last["Status"] != "Starting":
             self._add_pause()
-            self._enter("Starting", "Starting the training job again after its interruption")
+            self._enter("Starting", AGAIN if self._seconds_trained() else None)
         return None
 
     def _wait_for_slot(self) -> Ending | Literal["go"] | None:
@@ -204,7 +208,7 @@ class Run:
                     running -= 1
                     continue
                 case HostEnded():
-                    attempt.stop(self._timing.grace)
+                    attempt.stop(self._timing.peer_grace)
                     return event
                 case HostLost(_, line):
                     attempt.stop(self._timing.grace)

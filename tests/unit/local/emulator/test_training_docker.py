@@ -52,6 +52,24 @@ def test_two_hosts_without_a_way_out_train_and_leave_nothing(shop: Workshop) -> 
     assert shop.context.executor.reap() == []
 
 
+def test_two_hosts_that_fail_leave_nothing(shop: Workshop) -> None:
+    body = shop.run(
+        ResourceConfig={"InstanceType": "ml.m5.large", "InstanceCount": 2},
+        HyperParameters={"fail": "no such class: cat"},
+    )
+    assert body["FailureReason"] == "AlgorithmError: no such class: cat, exit code: 1"
+    assert shop.context.executor.reap() == []
+
+
+def test_a_command_the_image_lacks_fails_the_job(shop: Workshop) -> None:
+    algorithm = {**request()["AlgorithmSpecification"], "ContainerEntrypoint": ["no-such-command"]}
+    body = shop.run(AlgorithmSpecification=algorithm)
+    assert body["TrainingJobStatus"] == "Failed"
+    assert body["FailureReason"].startswith("ClientError: the container cannot be started: ")
+    assert "no-such-command" in body["FailureReason"]
+    assert shop.context.executor.reap() == []
+
+
 def test_an_interrupted_job_goes_on_in_another_container(shop: Workshop) -> None:
     shop.jobs.create(request(hyperparameters={"epochs": "8", "seconds": "0.3"}))
     while not shop.jobs.metrics("job"):
