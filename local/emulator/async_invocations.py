@@ -163,11 +163,11 @@ class AsyncInvocations:
         try:
             answer = self._ask(name, live, request)
         except ServiceError as error:
-            self._put(request.failure, _failure(error))
+            self._put(name, request.failure, _failure(error))
         else:
             if answer is None:
                 return
-            self._put(request.output, answer)
+            self._put(name, request.output, answer)
         (self._folder(name) / f"{request.identity}.json").unlink(missing_ok=True)
 
     def _ask(self, name: str, live: Live, request: AsyncRequest) -> bytes | None:
@@ -208,7 +208,7 @@ class AsyncInvocations:
             )
         return body
 
-    def _put(self, location: str | None, content: bytes) -> None:
+    def _put(self, name: str, location: str | None, content: bytes) -> None:
         if location is None:
             return
         bucket, key = _split(location)
@@ -218,7 +218,7 @@ class AsyncInvocations:
             try:
                 self._context.objects.put(bucket, key, Path(file.name))
             except OSError as error:
-                log = self._context.logs.open("/aws/sagemaker/Endpoints/async", "data-log")
+                log = self._context.logs.open(f"/aws/sagemaker/Endpoints/{name}", "data-log")
                 log.write(f"{location}: {error}")
                 log.close()
 

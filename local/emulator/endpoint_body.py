@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from local.emulator.deployment import Deployment
+from local.emulator.errors import invalid
 from local.emulator.fleet import Fleet
 from local.emulator.variants import Variant
 
@@ -78,6 +79,50 @@ def describe_config(body: dict[str, Any], deployment: Deployment) -> None:
         }
     if deployment.asynchronous is not None:
         body["AsyncInferenceConfig"] = deployment.asynchronous
+
+
+def want_weights(body: dict[str, Any], wanted: dict[str, dict[str, Any]]) -> None:
+    """Show the weights and counts an update asks for, by variant.
+
+    Raises:
+        ServiceError: it names a variant that is not there.
+    """
+    known = {one["VariantName"]: one for one in body["ProductionVariants"]}
+    for name, change in wanted.items():
+        if name not in known:
+            raise invalid(
+                f'Could not find variant "{name}" of endpoint "{body["EndpointArn"]}"; it has '
+                f"{', '.join(sorted(known))}."
+            )
+        for field in ("DesiredWeight", "DesiredInstanceCount"):
+            known[name][field] = change.get(field, known[name][field])
+    body["EndpointStatus"] = "Updating"
+    set_reason(body, None)
+
+
+def show_health(
+    body: dict[str, Any], summaries: list[dict[str, Any]], answers: bool, log: str
+) -> None:
+    """Show what a container's death or return changed; an operation that goes on shows its own.
+
+    Args:
+        body: what Describe shows.
+        summaries: `variant_summaries` of now.
+        answers: whether any container answers.
+        log: the endpoint's log group.
+    """
+    counts = {one["VariantName"]: one["CurrentInstanceCount"] for one in summaries}
+    for summary in body.get("ProductionVariants", []):
+        name = summary["VariantName"]
+        summary["CurrentInstanceCount"] = counts.get(name, summary["CurrentInstanceCount"])
+    if body["EndpointStatus"] == "InService" and not answers:
+        body["EndpointStatus"] = "OutOfService"
+        set_reason(
+            body, f"No container answers; each is being started again. Its log says why: {log}"
+        )
+    elif body["EndpointStatus"] == "OutOfService" and answers:
+        body["EndpointStatus"] = "InService"
+        set_reason(body, None)
 
 
 def set_reason(body: dict[str, Any], reason: str | None) -> None:

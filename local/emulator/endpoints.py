@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from local.emulator.async_invocations import AsyncInvocations
+from local.emulator.background import Background
 from local.emulator.context import Context
 from local.emulator.data_capture import DataCapture
 from local.emulator.deployment import Deployment
@@ -25,7 +26,9 @@ from local.emulator.endpoint_body import (
     describe_config,
     pending_summary,
     set_reason,
+    show_health,
     variant_summaries,
+    want_weights,
 )
 from local.emulator.errors import ServiceError, in_use, invalid
 from local.emulator.fleet import DeploymentFailed, Fleet
@@ -66,7 +69,7 @@ class Endpoints:
         self._choices = random.Random(seed)  # noqa: S311 - no secret depends on it
         self._live: dict[str, Live] = {}
         self._starting: dict[str, Fleet] = {}
-        self._threads: set[threading.Thread] = set()
+        self._background = Background()
         self.asynchronous = AsyncInvocations(context, limits or Limits())
         self._lifetimes = Lifetimes(self._expire)
         self._lock = threading.RLock()
@@ -150,18 +153,7 @@ class Endpoints:
 
         def begin(record: Record) -> None:
             self._refuse_busy(record)
-            known = {one["VariantName"] for one in record.body["ProductionVariants"]}
-            for missing in sorted(wanted.keys() - known):
-                raise invalid(
-                    f'Could not find variant "{missing}" of endpoint "{record.arn}"; it has '
-                    f"{', '.join(sorted(known))}."
-                )
-            record.body["EndpointStatus"] = "Updating"
-            set_reason(record.body, None)
-            for summary in record.body["ProductionVariants"]:
-                change = wanted.get(summary["VariantName"], {})
-                for field in ("DesiredWeight", "DesiredInstanceCount"):
-                    summary[field] = change.get(field, summary[field])
+            want_weights(record.body, wanted)
 
         record = self._change(name, begin)
         self._spawn(name, functools.partial(self._rescale, name, wanted))
@@ -201,7 +193,6 @@ class Endpoints:
             fleets = [*self._starting.values(), *(live.fleet for live in self._live.values())]
             captures = [live.capture for live in self._live.values()]
             self._live = {}
-            threads = list(self._threads)
         self._lifetimes.close()
         self.asynchronous.close()
         stops = [
@@ -209,8 +200,9 @@ class Endpoints:
         ]
         for stop in stops:
             stop.start()
-        for thread in [*stops, *threads]:
-            thread.join()
+        for stop in stops:
+            stop.join()
+        self._background.join()
         self.asynchronous.join()
         for capture in captures:
             if capture is not None:
@@ -374,21 +366,7 @@ class Endpoints:
             summaries = variant_summaries(live.fleet, live.since)
 
             def show(record: Record) -> None:
-                current = {one["VariantName"]: one for one in summaries}
-                for summary in record.body.get("ProductionVariants", []):
-                    now = current.get(summary["VariantName"])
-                    if now is not None:
-                        summary["CurrentInstanceCount"] = now["CurrentInstanceCount"]
-                if record.body["EndpointStatus"] == "InService" and not answers:
-                    record.body["EndpointStatus"] = "OutOfService"
-                    set_reason(
-                        record.body,
-                        "No container answers; each is being started again. Its log says why: "
-                        f"{LOG_GROUP}{name}",
-                    )
-                elif record.body["EndpointStatus"] == "OutOfService" and answers:
-                    record.body["EndpointStatus"] = "InService"
-                    set_reason(record.body, None)
+                show_health(record.body, summaries, answers, f"{LOG_GROUP}{name}")
 
             with contextlib.suppress(ServiceError):
                 self._change(name, show)
@@ -423,21 +401,9 @@ class Endpoints:
             )
 
     def _spawn(self, name: str, work: Callable[[], None]) -> None:
-        def run() -> None:
-            try:
-                work()
-            except Exception as error:
-                with contextlib.suppress(Exception):
-                    self._fail(name, f"InternalError: {type(error).__name__}: {error}")
-                raise
-            finally:
-                with self._lock:
-                    self._threads.discard(threading.current_thread())
-
-        thread = threading.Thread(target=run, name=f"endpoint {name}", daemon=True)
-        with self._lock:
-            self._threads.add(thread)
-        thread.start()
+        self._background.spawn(
+            f"endpoint {name}", work, lambda error: self._fail(name, f"InternalError: {error}")
+        )
 
     def _arm(self, name: str) -> None:
         """Set the clock of an endpoint with a time to live."""

@@ -1,6 +1,7 @@
 """Batch transform jobs: a model started for one job, which answers for every input object."""
 
 import functools
+import logging
 import random
 import secrets
 import shutil
@@ -17,6 +18,8 @@ from local.emulator.instances import Timing
 from local.emulator.store import Exists, Kind, Missing, Record
 from local.emulator.transform_run import STRATEGIES, Stopped, TransformFailed, TransformRun
 from local.emulator.variants import Variant, read_model
+
+_log = logging.getLogger(__name__)
 
 LOG_GROUP = "/aws/sagemaker/TransformJobs"
 _SHOWN = (
@@ -129,8 +132,8 @@ class TransformJobs:
         try:
             status, reason = self._outcome(name, request, running)
         except Exception as error:
+            _log.exception("transform job %s", name)
             self._end(name, "Failed", f"InternalError: {type(error).__name__}: {error}")
-            raise
         else:
             if status is not None:
                 self._end(name, status, reason)

@@ -246,6 +246,17 @@ class TestAsynchronous:
         missing = json.loads(stage.object_at(none["FailureLocation"]))
         assert "no object at InputLocation" in missing["Message"]
 
+    def test_an_output_that_cannot_be_written_is_in_the_log(self, stage: Stage) -> None:
+        stage.serve(
+            "one", AsyncInferenceConfig={"OutputConfig": {"S3OutputPath": "s3://nowhere/out"}}
+        )
+        with stage.runtime() as client:
+            sent = client.invoke_endpoint_async(EndpointName="one", Body=b"x")
+        key = "/aws/sagemaker/Endpoints/one data-log"
+        lines = stage.until(lambda: stage.logs.streams.get(key), bool)
+        assert lines[0].startswith(f"{sent['OutputLocation']}: ")
+        assert "FailureLocation" not in sent
+
     def test_each_kind_of_endpoint_takes_its_own_calls(self, stage: Stage) -> None:
         stage.serve("one")
         stage.serve("two", **ASYNC)

@@ -1,0 +1,50 @@
+"""Work that goes on after a request was answered: threads that are waited for at the end."""
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable
+
+_log = logging.getLogger(__name__)
+
+
+class Background:
+    """Threads of one owner."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._threads: set[threading.Thread] = set()
+
+    def spawn(self, name: str, work: Callable[[], None], failed: Callable[[str], None]) -> None:
+        """Do `work` in a thread.
+
+        Args:
+            name: of the thread.
+            work: what to do.
+            failed: told what was raised, should anything be: nobody expects it.
+        """
+
+        def run() -> None:
+            try:
+                work()
+            except Exception as error:
+                _log.exception("%s", name)
+                with contextlib.suppress(Exception):
+                    failed(f"{type(error).__name__}: {error}")
+            finally:
+                with self._lock:
+                    self._threads.discard(thread)
+
+        thread = threading.Thread(target=run, name=name, daemon=True)
+        with self._lock:
+            self._threads.add(thread)
+        thread.start()
+
+    def join(self) -> None:
+        """Wait until all work has ended."""
+        while True:
+            with self._lock:
+                thread = next(iter(self._threads), None)
+            if thread is None:
+                return
+            thread.join()
