@@ -21,7 +21,7 @@ LOCAL_ROLE = "berth"
 MADE_BY = {"berth:made-by": "berth"}
 """The tag on everything this command makes, by which `berth delete --all` finds it."""
 ATTEMPTS = 10
-"""Tries of a request that was throttled or lost; SDK v3's own figure."""
+"""Tries of a request that was throttled or lost; the SageMaker SDK's own figure."""
 CONNECT_SECONDS = 10
 
 Where = Literal["local", "aws"]
@@ -111,33 +111,6 @@ class Place:
             "AWS_SECRET_ACCESS_KEY": LOCAL_KEY,
             "AWS_DEFAULT_REGION": self.region,
         }
-
-    def sdk(self) -> Any:
-        """SageMaker SDK v3's `sagemaker.core.resources`, set up to talk to this place.
-
-        The SDK takes its clients from the process's environment, so that is changed: for good, as
-        a command talks to one place. Importing it takes some 2.5 s.
-        """
-        if self.where == "local":
-            os.environ.pop("AWS_PROFILE", None)
-        os.environ.update(self.sdk_environment())
-        from sagemaker.core import resources
-
-        return resources
-
-    def sdk_environment(self) -> dict[str, str]:
-        """Variables under which the SDK talks to this place, and tells its makers nothing."""
-        settings = self.environment()
-        if self.where == "local":
-            settings |= {
-                "AWS_CONFIG_FILE": os.devnull,
-                "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-                "AWS_EC2_METADATA_DISABLED": "true",
-            }
-        settings.setdefault("AWS_DEFAULT_REGION", self.region)
-        own = os.environ.get("SAGEMAKER_USER_CONFIG_OVERRIDE")
-        settings["SAGEMAKER_USER_CONFIG_OVERRIDE"] = own or _sdk_settings()
-        return settings
 
     def ensure_bucket(self) -> None:
         """Make the bucket, closed to the public, unless it is there; nothing when planning.
@@ -312,16 +285,3 @@ def _local_session(region: str) -> Any:
         region_name=region,
         botocore_session=core,
     )
-
-
-def _sdk_settings() -> str:
-    """A settings file for the SDK that turns its telemetry off; its path."""
-    from local.emulator.home import Home
-
-    path = Home.find().path / "sagemaker-sdk.yaml"
-    settings = {
-        "SchemaVersion": "1.0",
-        "SageMaker": {"PythonSDK": {"Modules": {"TelemetryOptOut": True}}},
-    }
-    path.write_text(json.dumps(settings) + "\n", encoding="utf-8")
-    return str(path)

@@ -1,7 +1,7 @@
 """A tuning job's trials, read from SageMaker's own answers and shown."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +62,24 @@ def list_trials(client: Any, tuning_job: str) -> list[Trial]:
         PaginationConfig={"PageSize": LIST_PAGE},
     )
     return [Trial.read(answer) for page in pages for answer in page["TrainingJobSummaries"]]
+
+
+def with_current(client: Any, trials: list[Trial], metric: str) -> list[Trial]:
+    """The trials, those that run with the objective's latest value so far."""
+    return [
+        replace(trial, objective=_current(client, trial.name, metric))
+        if trial.status == "InProgress" and trial.objective is None
+        else trial
+        for trial in trials
+    ]
+
+
+def _current(client: Any, name: str, metric: str) -> float | None:
+    answer = client.describe_training_job(TrainingJobName=name)
+    for each in answer.get("FinalMetricDataList", ()):
+        if each["MetricName"] == metric:
+            return float(each["Value"])
+    return None
 
 
 def read_objective(tuning_job: Mapping[str, Any]) -> tuple[str, bool]:

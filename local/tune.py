@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +18,7 @@ from local.place import Place
 from local.requests.names import TUNING_LIMIT, checked_name, job_name
 from local.requests.tuning import best_hyperparameters
 from local.search_options import SearchOptions, search_options
-from local.trials import Trial, line, list_trials, read_objective, table
+from local.trials import Trial, line, list_trials, read_objective, table, with_current
 
 
 @with_options(common_options, job_options, search_options)
@@ -95,7 +96,7 @@ def follow_tuning(place: Place, name: str, pace: Pace | None = None) -> dict[str
             job = patiently(
                 lambda: client.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
             )
-            answer = patiently(lambda: {"trials": list_trials(client, name)})
+            answer = None if job is None else patiently(partial(_trials, client, job))
             happened = False
             if answer is not None and job is not None:
                 trials: list[Trial] = answer["trials"]
@@ -112,6 +113,11 @@ def follow_tuning(place: Place, name: str, pace: Pace | None = None) -> dict[str
                 if job["HyperParameterTuningJobStatus"] in ENDED:
                     return job
             pace.wait(happened=happened)
+
+
+def _trials(client: Any, job: Mapping[str, Any]) -> dict[str, Any]:
+    trials = list_trials(client, job["HyperParameterTuningJobName"])
+    return {"trials": with_current(client, trials, read_objective(job)[0])}
 
 
 def finish(place: Place, job: Mapping[str, Any], folder: Path) -> Path:

@@ -70,6 +70,7 @@ class FakeTuning:
 
     def __init__(self, *states: tuple[dict[str, Any], list[dict[str, Any]]]) -> None:
         self._states = list(states)
+        self.current: dict[str, float] = {}
 
     def client(self, service: str) -> "FakeTuning":
         assert service == "sagemaker"
@@ -80,6 +81,13 @@ class FakeTuning:
         if len(self._states) > 1:
             self._states.pop(0)
         return self._states[0][0]
+
+    def describe_training_job(self, *, TrainingJobName: str) -> dict[str, Any]:  # noqa: N803
+        value = self.current.get(TrainingJobName)
+        metrics = [{"MetricName": "train:loss", "Value": 9.0}]
+        if value is not None:
+            metrics.append({"MetricName": METRIC, "Value": value})
+        return {"FinalMetricDataList": metrics}
 
     def get_paginator(self, operation: str) -> "FakeTuning":
         assert operation == "list_training_jobs_for_hyper_parameter_tuning_job"

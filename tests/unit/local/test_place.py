@@ -1,4 +1,3 @@
-import json
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -157,16 +156,3 @@ def test_somebody_elses_bucket(moto_aws: Place, monkeypatch: pytest.MonkeyPatch)
         stub.add_client_error("head_bucket", "403", "Forbidden", 403)
         with pytest.raises(UserError, match="this account may not use it"):
             moto_aws.ensure_bucket()
-
-
-def test_the_sdk_is_pointed_here_and_tells_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("SAGEMAKER_USER_CONFIG_OVERRIDE", raising=False)
-    here = Place("local", "http://127.0.0.1:1", "us-east-1", LOCAL_ACCOUNT, ROLE, "b", "i")
-    settings = here.sdk_environment()
-    assert settings["AWS_ENDPOINT_URL"] == "http://127.0.0.1:1"
-    assert settings["AWS_CONFIG_FILE"] == os.devnull
-    assert settings["AWS_EC2_METADATA_DISABLED"] == "true"
-    written = json.loads(Path(settings["SAGEMAKER_USER_CONFIG_OVERRIDE"]).read_text())
-    assert written["SageMaker"]["PythonSDK"]["Modules"]["TelemetryOptOut"] is True
-    assert AWS.sdk_environment()["AWS_DEFAULT_REGION"] == "eu-west-1"
-    assert "AWS_CONFIG_FILE" not in AWS.sdk_environment()

@@ -3,8 +3,8 @@ from datetime import timedelta
 import pytest
 from rich.console import Console
 
-from local.trials import Trial, best_of, duration, line, list_trials, short, table
-from tests.unit.local.fake_tuning import START, FakeTuning, trial, tuning_job
+from local.trials import Trial, best_of, duration, line, list_trials, short, table, with_current
+from tests.unit.local.fake_tuning import METRIC, START, FakeTuning, trial, tuning_job
 
 ENTRIES = [
     trial(1, "Completed", 0.7, learning_rate="0.0123456", batch_size='"64"'),
@@ -34,6 +34,15 @@ def test_a_running_trials_time_goes_on() -> None:
     waiting = dict(ENTRIES[2])
     del waiting["TrainingStartTime"]
     assert Trial.read(waiting).seconds is None
+
+
+def test_a_running_trials_objective_is_the_latest_value() -> None:
+    story = FakeTuning((tuning_job(), ENTRIES))
+    found = list_trials(story, "search")
+    assert with_current(story, found, METRIC) == found
+    story.current["search-003"] = 0.55
+    values = [each.objective for each in with_current(story, found, METRIC)]
+    assert values == [0.7, None, 0.55, 0.9]
 
 
 def test_the_best_trial() -> None:
