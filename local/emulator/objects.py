@@ -30,6 +30,7 @@ from local.emulator.buckets import (
 )
 from local.emulator.contents import Contents, place
 from local.emulator.context import ACCOUNT, StoredObject
+from local.emulator.listing import list_objects_v2
 
 logger = logging.getLogger(__name__)
 
@@ -374,10 +375,11 @@ def _instead_of_moto(backend: DurableS3) -> Iterator[None]:
 
 def _replace_classes(contents: Contents) -> contextlib.ExitStack:
     """Make moto's S3 use our classes until the stack is closed."""
-    replaced = (
+    replaced: tuple[tuple[Any, str, Any], ...] = (
         (models, "FakeKey", StoredKey),
         (models, "FakeMultipart", StoredMultipart),
         (responses, "compute_checksum", checksum),
+        (responses.S3Response, "list_objects_v2", list_objects_v2),
     )
     stack = contextlib.ExitStack()
     for module, name, ours in replaced:

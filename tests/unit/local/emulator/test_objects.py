@@ -262,6 +262,24 @@ def test_listing_gives_every_object_once_in_order_and_folders(
     assert [item["Key"] for page in below for item in page["Contents"]] == names[7:14]
 
 
+def test_names_of_any_kind_are_listed_as_they_are(s3: Any) -> None:
+    names = ["a&b/<c>", "a&b/d e+f%", "a&b/ü\t\n"]
+    for name in names:
+        s3.put_object(Bucket=BUCKET, Key=name, Body=b"bytes")
+    found = s3.list_objects_v2(Bucket=BUCKET, Prefix="a&b/", FetchOwner=True)
+    assert [item["Key"] for item in found["Contents"]] == sorted(names)
+    assert found["Prefix"] == "a&b/"
+    assert found["Contents"][0]["ETag"] == s3.head_object(Bucket=BUCKET, Key=names[0])["ETag"]
+    assert found["Contents"][0]["Owner"]["ID"]
+    after = s3.list_objects_v2(Bucket=BUCKET, StartAfter=names[0])
+    assert [item["Key"] for item in after["Contents"]] == sorted(names)[1:]
+    folders = s3.list_objects_v2(Bucket=BUCKET, Delimiter="&")["CommonPrefixes"]
+    assert folders == [{"Prefix": "a&"}]
+    with pytest.raises(ClientError) as error:
+        s3.list_objects_v2(Bucket="missing")
+    assert code(error) == "NoSuchBucket"
+
+
 def test_pages_go_on_after_a_restart(home: Home) -> None:
     with serve(home) as server:
         s3 = client(server.url, "s3")
