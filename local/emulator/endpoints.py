@@ -308,10 +308,8 @@ class Endpoints:
             self._starting[name] = fleet
         try:
             fleet.start()
-        except BaseException as error:
+        except BaseException:
             fleet.stop(drain=False)
-            if isinstance(error, OSError):
-                raise DeploymentFailed(f"The containers could not be prepared: {error}") from None
             raise
         finally:
             with self._lock:

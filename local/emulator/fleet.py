@@ -237,7 +237,10 @@ class Fleet:
         """
         if not wanted:
             return
-        new = [(group.variant, self._add(group, number)) for group, number in wanted]
+        try:
+            new = [(group.variant, self._add(group, number)) for group, number in wanted]
+        except OSError as error:
+            raise DeploymentFailed(f"A container could not be prepared: {error}") from None
         with ThreadPoolExecutor(len(new), thread_name_prefix="launch") as pool:
             futures = [pool.submit(self._start_one, *one) for one in new]
             for future in as_completed(futures):

@@ -1,4 +1,5 @@
 import json
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -195,7 +196,7 @@ class TestUpdates:
         with stage.runtime() as client:
 
             def ask() -> None:
-                answer = client.invoke_endpoint(EndpointName="one", Body=b"sleep 1.5")
+                answer = client.invoke_endpoint(EndpointName="one", Body=b"sleep 0.8")
                 answers.append(answer["Body"].read())
 
             thread = threading.Thread(target=ask)
@@ -240,6 +241,17 @@ class TestUpdates:
         )
         variant = stage.wait("one", "InService")["ProductionVariants"][0]
         assert (variant["CurrentInstanceCount"], variant["CurrentWeight"]) == (1, 5)
+
+    def test_more_containers_that_do_not_come_up(self, stage: Stage) -> None:
+        stage.serve("one")
+        shutil.rmtree(stage.context.home.job("endpoint", "one") / "fleets/1/AllTraffic/model")
+        self.change(stage, VariantName="AllTraffic", DesiredInstanceCount=3)
+        body = stage.wait("one", "InService")
+        assert body["FailureReason"].startswith("A container could not be prepared: ")
+        variant = body["ProductionVariants"][0]
+        assert (variant["CurrentInstanceCount"], variant["DesiredInstanceCount"]) == (1, 1)
+        with stage.runtime() as client:
+            assert who(client) == "one"
 
     def test_fewer_containers(self, stage: Stage) -> None:
         stage.model("one")

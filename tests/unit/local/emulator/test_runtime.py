@@ -23,7 +23,7 @@ def stage(tmp_path: Path, toy_executor: Executor) -> Iterator[Stage]:
     stage = build(
         tmp_path,
         toy_executor,
-        limits=replace(Limits(), timeout=1.0, payload=300_000, serverless=100_000),
+        limits=replace(Limits(), timeout=0.6, payload=300_000, serverless=100_000),
     )
     yield stage
     stage.endpoints.shutdown()
@@ -278,8 +278,10 @@ class TestAsynchronous:
             assert code == "ValidationError"
 
     def test_what_waits_survives_the_server(self, stage: Stage) -> None:
-        stage.serve("one", **ASYNC)
-        stage.objects.add("in/slow", b"sleep 0.8")
+        one_at_a_time = {"ClientConfig": {"MaxConcurrentInvocationsPerInstance": 1}}
+        output = ASYNC["AsyncInferenceConfig"]
+        stage.serve("one", AsyncInferenceConfig={**output, **one_at_a_time})
+        stage.objects.add("in/slow", b"sleep 0.3")
         with stage.runtime() as client:
             sent = [
                 client.invoke_endpoint_async(
@@ -288,7 +290,7 @@ class TestAsynchronous:
                 for _ in range(6)
             ]
         stage.endpoints.shutdown()
-        assert stage.objects.names("out") == []
+        assert len(stage.objects.names("out")) < 6
         again = stage.restart()
         try:
             for one in sent:

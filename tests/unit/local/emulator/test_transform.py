@@ -226,7 +226,7 @@ class TestFailures:
 class TestEnds:
     def test_stop(self, jobs: Jobs) -> None:
         for number in range(9):
-            jobs.stage.objects.add(f"in/{number}", b"sleep 0.5")
+            jobs.stage.objects.add(f"in/{number}", b"sleep 0.25")
         jobs.create()
         jobs.stage.until(jobs.outputs, bool)
         jobs.runner.stop("job")
@@ -242,7 +242,7 @@ class TestEnds:
 
     def test_it_begins_again_with_the_server(self, jobs: Jobs) -> None:
         for number in range(4):
-            jobs.stage.objects.add(f"in/{number}", b"sleep 0.5")
+            jobs.stage.objects.add(f"in/{number}", b"sleep 0.25")
         jobs.create()
         jobs.stage.until(jobs.outputs, bool)
         jobs.runner.shutdown()
