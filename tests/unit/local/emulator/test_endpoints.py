@@ -11,7 +11,7 @@ import pytest
 
 from local.emulator.errors import ServiceError
 from local.emulator.executors import Executor
-from local.emulator.store import Kind
+from local.emulator.store import Kind, Record
 from tests.unit.local.emulator.hosting_stage import QUICK, Stage, build
 from tests.unit.local.emulator.parts import BUCKET
 
@@ -375,6 +375,20 @@ def test_an_endpoint_with_a_time_to_live_deletes_itself(stage: Stage) -> None:
     stage.wait("one", "InService")
     stage.gone("one")
     assert stage.endpoints.live("one") is None
+
+
+def test_a_model_cut_off_from_the_network_answers_all_the_same(stage: Stage) -> None:
+    stage.model("one")
+
+    def isolate(record: Record) -> None:
+        record.body["EnableNetworkIsolation"] = True
+
+    stage.context.store.update(Kind.MODEL, "one", isolate)
+    stage.config("one", {"ModelName": "one"})
+    stage.create("one")
+    stage.wait("one", "InService")
+    with stage.runtime() as client:
+        assert who(client) == "one"
 
 
 class Statuses:
