@@ -1,6 +1,5 @@
 """Where requests go: the SageMaker on this machine, or AWS. Nobody else asks which."""
 
-import json
 import os
 import shlex
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ LOCAL_ACCOUNT = "123456789012"
 LOCAL_KEY = "berth"
 """Access key and secret of the local SageMaker, which checks neither."""
 LOCAL_ROLE = "berth"
-"""The IAM role made in the local IAM, so that requests carry a real ARN."""
+"""The role the local IAM has from the start."""
 MADE_BY = {"berth:made-by": "berth"}
 """The tag on everything this command makes, by which `berth delete --all` finds it."""
 ATTEMPTS = 10
@@ -181,15 +180,12 @@ def connect(
 
 
 def _connect_local(
-    region: str | None, plan: bool, executor: ExecutorName, role: str | None, needs_role: bool
+    region: str | None, plan: bool, executor: ExecutorName, role: str | None, _needs_role: bool
 ) -> Place:
     region = region or LOCAL_REGION
     url = _find_url(plan, executor)
     arn = _role_arn(role or LOCAL_ROLE, "aws", LOCAL_ACCOUNT)
-    place = Place("local", url, region, LOCAL_ACCOUNT, arn, "", LOCAL_IMAGE)
-    if needs_role and not role and not plan:
-        _ensure_local_role(place)
-    return place
+    return Place("local", url, region, LOCAL_ACCOUNT, arn, "", LOCAL_IMAGE)
 
 
 def _find_url(plan: bool, executor: ExecutorName) -> str | None:
@@ -204,28 +200,6 @@ def _find_url(plan: bool, executor: ExecutorName) -> str | None:
             "stop it first with: berth down"
         )
     return str(address.url)
-
-
-def _ensure_local_role(place: Place) -> None:
-    from botocore.exceptions import ClientError
-
-    trust = {
-        "Version": "2012-10-17",
-        "Statement": [
-            {
-                "Effect": "Allow",
-                "Principal": {"Service": "sagemaker.amazonaws.com"},
-                "Action": "sts:AssumeRole",
-            }
-        ],
-    }
-    try:
-        place.client("iam").create_role(
-            RoleName=LOCAL_ROLE, AssumeRolePolicyDocument=json.dumps(trust)
-        )
-    except ClientError as error:
-        if code(error) != "EntityAlreadyExists":
-            raise
 
 
 def _connect_aws(

@@ -27,6 +27,7 @@ from local.emulator.home import Home
 from local.emulator.journal import Clock, Journal, Request
 from local.emulator.logs import CloudWatch
 from local.emulator.objects import ObjectStore
+from local.emulator.role import creation
 
 logger = logging.getLogger(__name__)
 
@@ -91,6 +92,7 @@ class Moto:
         if not _alone.acquire(blocking=False):
             raise RuntimeError("one local SageMaker at a time in a process: moto's state is shared")
         _forget(IN_MEMORY)
+        self._region = region
         self._clock = Clock()
         self._journal = Journal(home.path / "requests.sqlite")
         self._telling = threading.Lock()
@@ -115,6 +117,9 @@ class Moto:
                 logger.warning("%s %s: %d now", request.method, request.target, status)
         self.objects.load()
         self.logs.load()
+        role = creation(self._region)
+        # Refused, and not kept, when it is there already.
+        self._tell(_environ(role), signature.Scope(role.service, role.region), None)
 
     def close(self) -> None:
         """Close all files and give moto its own back; nothing is lost without it."""

@@ -292,11 +292,13 @@ def test_boto3(sagemaker: str, quick: dict[str, str], image_folder: Path, tmp_pa
     )
     assert tuning()["HyperParameterTuningJobStatus"] == "Completed", tuning()
     assert tuning()["TrainingJobStatusCounters"]["Completed"] == 2
-    best = tuning()["BestTrainingJob"]["TrainingJobName"]
+    best = tuning()["BestTrainingJob"]
     trials = client.list_training_jobs_for_hyper_parameter_tuning_job(
         HyperParameterTuningJobName=name, SortBy="FinalObjectiveMetricValue", SortOrder="Descending"
     )["TrainingJobSummaries"]
-    assert trials[0]["TrainingJobName"] == best
+    objective = "FinalHyperParameterTuningJobObjectiveMetric"
+    assert trials[0][objective]["Value"] == best[objective]["Value"]
+    assert best["TrainingJobName"] in {trial["TrainingJobName"] for trial in trials}
     assert len({trial["TunedHyperParameters"]["learning_rate"] for trial in trials}) == 2
 
     for operation, request in hosting_requests(name, artifact).items():
@@ -344,7 +346,8 @@ def test_aws_cli(sagemaker: str, quick: dict[str, str], image_folder: Path, tmp_
     create("create_training_job", training_request(name, quick))
     training = status("describe-training-job", "--training-job-name", "TrainingJobStatus")
     assert wait(training, ended) == "Completed"
-    assert "validation:accuracy=" in aws("logs", "tail", "/aws/sagemaker/TrainingJobs")
+    group = ("--log-group-name", "/aws/sagemaker/TrainingJobs", "--log-stream-name-prefix", name)
+    assert "validation:accuracy=" in aws("logs", "filter-log-events", *group)
 
     create("create_hyper_parameter_tuning_job", tuning_request(name, quick))
     tuning = status(

@@ -75,7 +75,7 @@ def test_roles_keep_their_id_policies_and_date(home: Home) -> None:
         assert _roles(iam) == before
         keys = iam.list_access_keys(UserName="me")["AccessKeyMetadata"]
         assert [item["AccessKeyId"] for item in keys] == [key["AccessKey"]["AccessKeyId"]]
-        assert [role["RoleName"] for role in before[0]] == ["runner"]
+        assert {role["RoleName"] for role in before[0]} == {"berth", "runner"}
 
 
 def _policy(iam: Any, name: str) -> Any:
@@ -103,7 +103,7 @@ def test_repositories_keep_their_policy_and_images(home: Home) -> None:
     with serve(home) as server:
         assert _repository(client(server.url, "ecr")) == before
         journal = Journal(home.path / "requests.sqlite")
-        assert len(journal.requests()) == 3
+        assert [kept.service for kept in journal.requests()] == ["iam"] + ["ecr"] * 3
         journal.close()
 
 
@@ -141,7 +141,7 @@ def test_a_refused_request_is_not_told_again(home: Home) -> None:
         with pytest.raises(ClientError, match="RepositoryAlreadyExistsException"):
             ecr.create_repository(repositoryName="berth")
     journal = Journal(home.path / "requests.sqlite")
-    assert len(journal.requests()) == 1
+    assert [kept.service for kept in journal.requests()] == ["iam"] + ["ecr"] * 1
     journal.close()
 
 
@@ -241,3 +241,11 @@ def test_nothing_of_the_reset_page_of_moto_is_there(server: Server) -> None:
     client(server.url, "s3").create_bucket(Bucket="bucket")
     requests.post(f"{server.url}/moto-api/reset", timeout=10)
     assert server.context.objects.bucket_exists("bucket")
+
+
+def test_a_role_sagemaker_may_assume_is_there_from_the_start(home: Home) -> None:
+    for _ in range(2):
+        with serve(home) as server:
+            role = client(server.url, "iam").get_role(RoleName="berth")["Role"]
+            (statement,) = role["AssumeRolePolicyDocument"]["Statement"]
+            assert statement["Principal"] == {"Service": "sagemaker.amazonaws.com"}
