@@ -12,7 +12,7 @@ from local.hyperparameter_files import read_hyperparameters
 from local.inputs import find_channels
 from local.options import pairs
 from local.place import Place
-from local.requests.training import DAY, Job, is_ours, our_metrics
+from local.requests.training import DAY, Job, is_ours, merge, our_metrics
 
 INSTANCES, RULES, NETWORK = "Instances", "Spot and limits", "Network and keys"
 
@@ -100,7 +100,7 @@ class JobOptions:
             role=place.role,
             channels=channels,
             output=f"s3://{place.bucket}/jobs",
-            hyperparameters=dict(base) | read | dict(self.hyperparameters),
+            hyperparameters=merge(base, read, self.hyperparameters),
             metrics=(our_metrics() if is_ours(place.image_uri) else {}) | dict(self.metrics),
             input_mode=self.input_mode,
             instance_type=self.instance_type,

@@ -10,6 +10,7 @@ import typer
 from local.errors import UserError
 from local.hyperparameter_files import read_search
 from local.presets import PRESETS, find_preset
+from local.requests.training import canonical
 from local.requests.tuning import Range, Search, Strategy
 
 PANEL = "The search"
@@ -33,8 +34,12 @@ class SearchOptions:
 
     def without(self, names: Iterable[str]) -> Search:
         """The search without a preset's ranges of hyperparameters that are fixed by hand."""
-        dropped = set(names) - self.asked
-        kept = tuple(each for each in self.search.ranges if each.name not in dropped)
+        fixed = set(map(canonical, names))
+        kept = tuple(
+            each
+            for each in self.search.ranges
+            if each.name in self.asked or canonical(each.name) not in fixed
+        )
         return replace(self.search, ranges=kept)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from container.hyperparameters import HyperparameterError, Hyperparameters
+from container.hyperparameters import ALIASES, HyperparameterError, Hyperparameters
 from local.errors import UserError
 
 METRICS = (
@@ -47,6 +47,22 @@ def metric_definitions(metrics: Mapping[str, str]) -> list[dict[str, str]]:
 def our_metrics() -> dict[str, str]:
     """The regular expressions that read our image's metric lines."""
     return {name: f"{re.escape(name)}={NUMBER};" for name in METRICS}
+
+
+def canonical(name: str) -> str:
+    """A hyperparameter's own name: `lr` and `learning-rate` are `learning_rate`."""
+    name = name.strip().lower().replace("-", "_")
+    return ALIASES.get(name, name)
+
+
+def merge(*given: Mapping[str, str]) -> dict[str, str]:
+    """Hyperparameters of which later ones replace earlier ones, by whatever name of theirs."""
+    merged: dict[str, str] = {}
+    for values in given:
+        replaced = set(map(canonical, values))
+        kept = {name: value for name, value in merged.items() if canonical(name) not in replaced}
+        merged = kept | dict(values)
+    return merged
 
 
 def check_hyperparameters(given: Mapping[str, str], image_uri: str) -> None:

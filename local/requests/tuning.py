@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from container.hyperparameters import ALIASES, Hyperparameters
+from container.hyperparameters import Hyperparameters
 from local.errors import UserError
-from local.requests.training import Job, check_hyperparameters, is_ours
+from local.requests.training import Job, canonical, check_hyperparameters, is_ours
 
 Kind = Literal["continuous", "integer", "categorical"]
 Strategy = Literal["Bayesian", "Random", "Hyperband", "Grid"]
@@ -158,13 +158,13 @@ class Search:
             UserError: the line names the option, what was found and what was expected.
         """
         job.check()
-        names = [_canonical(each.name) for each in self.ranges]
+        names = [canonical(each.name) for each in self.ranges]
         if not names:
             raise UserError("--range: found none, expected one or more (or --preset)")
         for name in names:
             if names.count(name) > 1:
                 raise UserError(f"--range: {name} is given twice")
-            if name in map(_canonical, job.hyperparameters):
+            if name in map(canonical, job.hyperparameters):
                 raise UserError(f"{name}: found both a range and a fixed value, expected one")
         if self.objective not in job.metrics:
             known = ", ".join(job.metrics) or "none"
@@ -294,11 +294,6 @@ def plain(value: str) -> str:
     return value
 
 
-def _canonical(name: str) -> str:
-    name = name.strip().lower().replace("-", "_")
-    return ALIASES.get(name, name)
-
-
 def _is_whole(name: str) -> bool:
-    field = Hyperparameters.model_fields.get(_canonical(name))
+    field = Hyperparameters.model_fields.get(canonical(name))
     return field is not None and field.annotation is int

@@ -74,12 +74,12 @@ def test_what_is_fixed_by_hand_leaves_the_preset(berth: Commands) -> None:
     job = sent(
         berth,
         *("--preset", "resnet50-frozen", "-p", "epochs=1", "-p", "arch=resnet18"),
-        *("-r", "batch_size=8,16"),
+        *("-r", "batch_size=8,16", "-p", "lr=0.1"),
     )
-    assert set(ranges(job)) == {"learning_rate", "batch_size"}
+    assert set(ranges(job)) == {"batch_size"}
     assert ranges(job)["batch_size"]["Values"] == ["8", "16"]
     fixed = job["TrainingJobDefinition"]["StaticHyperParameters"]
-    assert fixed == {"arch": "resnet18", "freeze": "true", "epochs": "1"}
+    assert fixed == {"arch": "resnet18", "freeze": "true", "epochs": "1", "lr": "0.1"}
 
 
 def test_ranges_from_a_file(berth: Commands, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from local.requests.training import (
     Job,
     check_hyperparameters,
     is_ours,
+    merge,
     our_metrics,
 )
 
@@ -197,3 +198,12 @@ def test_our_metrics_are_read_from_the_lines_our_image_prints() -> None:
         "test:top5": [0.944238],
     }
     assert re.findall(our_metrics()["train:loss"], "train:loss=nan;") == []
+
+
+def test_later_values_replace_earlier_ones_by_any_name() -> None:
+    before = {"learning_rate": "0.1", "epochs": "3"}
+    assert merge(before, {"lr": "0.2"}, {"Epochs": "4"}) == {"lr": "0.2", "Epochs": "4"}
+    twice = {"lr": "1", "learning_rate": "2"}
+    assert merge(before, twice) == {"epochs": "3"} | twice  # which is refused, not resolved
+    with pytest.raises(UserError, match="given twice"):
+        check_hyperparameters(merge(twice), "berth:latest")
