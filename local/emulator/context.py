@@ -10,10 +10,10 @@ from local.emulator.home import Home
 from local.emulator.store import Kind, Store
 
 if TYPE_CHECKING:
-    from local.emulator.endpoints import Endpoints
-    from local.emulator.training import TrainingJobs
-    from local.emulator.transform import TransformJobs
-    from local.emulator.tuning import TuningJobs
+    from local.emulator.hosting.endpoints import Endpoints
+    from local.emulator.training.jobs import TrainingJobs
+    from local.emulator.transform.jobs import TransformJobs
+    from local.emulator.tuning.jobs import TuningJobs
 
 ACCOUNT = "123456789012"
 """The local account's number: moto's."""

@@ -79,13 +79,13 @@ class Server:
 
     def _make_parts(self, home: Home, executor: Executor, region: str) -> None:
         # Half a second of imports that a command which only looks for a server need not wait for.
-        from local.emulator.aws import Moto
-        from local.emulator.endpoints import Endpoints
-        from local.emulator.runtime import RuntimeApp
-        from local.emulator.training import TrainingJobs
-        from local.emulator.transform import TransformJobs
-        from local.emulator.tuning import TuningJobs
-        from local.emulator.wire import SageMakerApp
+        from local.emulator.api.wire import SageMakerApp
+        from local.emulator.aws.application import Moto
+        from local.emulator.hosting.endpoints import Endpoints
+        from local.emulator.hosting.runtime import RuntimeApp
+        from local.emulator.training.jobs import TrainingJobs
+        from local.emulator.transform.jobs import TransformJobs
+        from local.emulator.tuning.jobs import TuningJobs
 
         store = Store(home.database)
         self._files.callback(store.close)
@@ -184,7 +184,8 @@ class Server:
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
         """Answer one request, and write a line about it to the log."""
-        from local.emulator import signature, web
+        from local.emulator import web
+        from local.emulator.aws import signature
 
         service, operation, app = self._choose(environ)
         if service in WITHOUT_REGION:
@@ -214,7 +215,8 @@ class Server:
 
     def _choose(self, environ: dict[str, Any]) -> tuple[str, str, Any]:
         """The service's name, the operation's for the log, and the application that answers."""
-        from local.emulator import signature, web
+        from local.emulator import web
+        from local.emulator.aws import signature
 
         path = str(environ.get("PATH_INFO", ""))
         refusal = web.refusal(environ)

@@ -2,11 +2,11 @@
 
     python tests/benchmarks/trial.py [--rounds 5] [--images 5000]
 
-Every round runs, in turn: Python importing torch and torchvision, which any trial must; the image's
-bare `train` command in a folder prepared by hand; and the same job asked of the local SageMaker with
-CreateTrainingJob, its images in S3. A trial's start is the time from the request until the toolkit
-has imported the training code. What it costs beyond its training is its time from request to
-Completed less the bare command's.
+Every round runs, in turn: Python importing torch and torchvision, which any trial must; the
+image's bare `train` command in a folder prepared by hand; and the same job asked of the local
+SageMaker with CreateTrainingJob, its images in S3. A trial's start is the time from the request
+until the toolkit has imported the training code. What it costs beyond its training is its time from
+request to Completed less the bare command's.
 """
 
 import argparse

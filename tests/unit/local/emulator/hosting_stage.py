@@ -17,12 +17,12 @@ import botocore.config
 from werkzeug.serving import make_server
 
 from local.emulator.context import Context
-from local.emulator.endpoints import Endpoints
 from local.emulator.executors import Executor
 from local.emulator.home import Home
-from local.emulator.instances import Timing
-from local.emulator.invocations import Limits
-from local.emulator.runtime import RuntimeApp
+from local.emulator.hosting.endpoints import Endpoints
+from local.emulator.hosting.instances import Timing
+from local.emulator.hosting.invocations import Limits
+from local.emulator.hosting.runtime import RuntimeApp
 from local.emulator.store import Kind, Store
 from tests.unit.local.emulator.parts import BUCKET, REGION, FileObjects, MemoryLogs
 

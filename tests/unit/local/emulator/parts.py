@@ -12,9 +12,9 @@ from local.emulator.context import Context, StoredObject
 from local.emulator.executors import ContainerSpec, Executor, ExecutorError, ImageMissing
 from local.emulator.home import Home
 from local.emulator.store import Kind, Record, Store
-from local.emulator.training import TrainingJobs
-from local.emulator.training_body import ENDED
-from local.emulator.training_run import Timing
+from local.emulator.training.body import ENDED
+from local.emulator.training.jobs import TrainingJobs
+from local.emulator.training.run import Timing
 
 BUCKET = "bucket"
 REGION = "us-east-1"

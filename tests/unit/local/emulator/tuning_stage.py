@@ -12,9 +12,9 @@ from unittest.mock import Mock
 from local.emulator.context import Context
 from local.emulator.errors import ServiceError, invalid
 from local.emulator.home import Home
-from local.emulator.metrics import Metric
 from local.emulator.store import Kind, Record, Store
-from local.emulator.tuning import TuningJobs
+from local.emulator.training.metrics import Metric
+from local.emulator.tuning.jobs import TuningJobs
 
 METRIC = "toy:score"
 OVER = ("Completed", "Failed", "Stopped")

@@ -1,0 +1,1 @@
+"""SageMaker's API: the wire, its operations and its rules."""

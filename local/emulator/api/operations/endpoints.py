@@ -1,0 +1,109 @@
+"""Endpoint configurations and endpoints."""
+
+from local.emulator.api.operations.answering import (
+    Answer,
+    Operation,
+    Request,
+    check_free,
+    find,
+)
+from local.emulator.api.operations.listing import Listing
+from local.emulator.api.operations.models import forget, keep
+from local.emulator.api.rules import (
+    check_endpoint,
+    check_endpoint_config,
+    check_endpoint_update,
+    check_weights,
+)
+from local.emulator.context import Context
+from local.emulator.store import Kind
+
+CONFIG, ENDPOINT = Kind.ENDPOINT_CONFIG, Kind.ENDPOINT
+
+
+def create_config(context: Context, request: Request) -> Answer:
+    """CreateEndpointConfig."""
+    check_free(context, CONFIG, request["EndpointConfigName"])
+    check_endpoint_config(request, context)
+    variants = [
+        {"InitialVariantWeight": 1.0, **variant} for variant in request["ProductionVariants"]
+    ]
+    arn = keep(
+        context,
+        CONFIG,
+        request["EndpointConfigName"],
+        {**request, "ProductionVariants": variants},
+        {"EnableNetworkIsolation": False},
+        "EndpointConfigArn",
+    )
+    return {"EndpointConfigArn": arn}
+
+
+def describe_config(context: Context, request: Request) -> Answer:
+    """DescribeEndpointConfig."""
+    return find(context, CONFIG, request["EndpointConfigName"]).body
+
+
+def delete_config(context: Context, request: Request) -> Answer:
+    """DeleteEndpointConfig."""
+    forget(context, CONFIG, request["EndpointConfigName"])
+    return None
+
+
+def create(context: Context, request: Request) -> Answer:
+    """CreateEndpoint."""
+    name = request["EndpointName"]
+    check_free(context, ENDPOINT, name)
+    check_endpoint(request, context)
+    return {"EndpointArn": context.endpoints.create(request).arn}
+
+
+def describe(context: Context, request: Request) -> Answer:
+    """DescribeEndpoint."""
+    return find(context, ENDPOINT, request["EndpointName"]).body
+
+
+def update(context: Context, request: Request) -> Answer:
+    """UpdateEndpoint."""
+    endpoint = find(context, ENDPOINT, request["EndpointName"])
+    check_endpoint_update(request, context)
+    context.endpoints.update(request)
+    return {"EndpointArn": endpoint.arn}
+
+
+def update_weights(context: Context, request: Request) -> Answer:
+    """UpdateEndpointWeightsAndCapacities."""
+    endpoint = find(context, ENDPOINT, request["EndpointName"])
+    check_weights(request)
+    context.endpoints.update_weights(request)
+    return {"EndpointArn": endpoint.arn}
+
+
+def delete(context: Context, request: Request) -> Answer:
+    """DeleteEndpoint."""
+    context.endpoints.delete(find(context, ENDPOINT, request["EndpointName"]).name)
+    return None
+
+
+OPERATIONS: dict[str, Operation] = {
+    "CreateEndpointConfig": create_config,
+    "DescribeEndpointConfig": describe_config,
+    "DeleteEndpointConfig": delete_config,
+    "ListEndpointConfigs": Listing(
+        CONFIG,
+        "EndpointConfig",
+        "EndpointConfigs",
+        ("EndpointConfigName", "EndpointConfigArn", "CreationTime"),
+    ),
+    "CreateEndpoint": create,
+    "DescribeEndpoint": describe,
+    "UpdateEndpoint": update,
+    "UpdateEndpointWeightsAndCapacities": update_weights,
+    "DeleteEndpoint": delete,
+    "ListEndpoints": Listing(
+        ENDPOINT,
+        "Endpoint",
+        "Endpoints",
+        ("EndpointName", "EndpointArn", "CreationTime", "LastModifiedTime", "EndpointStatus"),
+    ),
+}

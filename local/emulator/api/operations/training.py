@@ -1,0 +1,73 @@
+"""Training jobs."""
+
+from local.emulator.api.operations.answering import (
+    Answer,
+    Operation,
+    Request,
+    check_free,
+    delete_job,
+    find,
+)
+from local.emulator.api.operations.listing import Listing
+from local.emulator.api.rules import check_training
+from local.emulator.context import Context
+from local.emulator.store import Kind
+
+KIND = Kind.TRAINING_JOB
+
+
+def create(context: Context, request: Request) -> Answer:
+    """CreateTrainingJob."""
+    name = request["TrainingJobName"]
+    check_free(context, KIND, name)
+    check_training(request, context)
+    return {"TrainingJobArn": context.training.create(request).arn}
+
+
+def describe(context: Context, request: Request) -> Answer:
+    """DescribeTrainingJob."""
+    return find(context, KIND, request["TrainingJobName"]).body
+
+
+def stop(context: Context, request: Request) -> Answer:
+    """StopTrainingJob."""
+    context.training.stop(find(context, KIND, request["TrainingJobName"]).name)
+    return None
+
+
+def delete(context: Context, request: Request) -> Answer:
+    """DeleteTrainingJob."""
+    delete_job(context, KIND, request["TrainingJobName"], "TrainingJobStatus")
+    return None
+
+
+class TrainingListing(Listing):
+    """ListTrainingJobs, which can be asked for warm pools and training plans: there are none."""
+
+    def __call__(self, context: Context, request: Request) -> Answer:
+        """Answer the operation."""
+        nothing = "WarmPoolStatusEquals" in request or "TrainingPlanArnEquals" in request
+        return self.answer(request, [] if nothing else context.store.every(KIND))
+
+
+OPERATIONS: dict[str, Operation] = {
+    "CreateTrainingJob": create,
+    "DescribeTrainingJob": describe,
+    "StopTrainingJob": stop,
+    "DeleteTrainingJob": delete,
+    "ListTrainingJobs": TrainingListing(
+        KIND,
+        "TrainingJob",
+        "TrainingJobSummaries",
+        (
+            "TrainingJobName",
+            "TrainingJobArn",
+            "CreationTime",
+            "TrainingEndTime",
+            "LastModifiedTime",
+            "TrainingJobStatus",
+            "SecondaryStatus",
+        ),
+        descending=False,
+    ),
+}

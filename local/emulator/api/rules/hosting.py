@@ -1,0 +1,216 @@
+"""Models, endpoint configurations and endpoints."""
+
+from typing import Any
+
+from local.emulator.api.rules.data import bucket_and_key, check_output, path_of
+from local.emulator.api.rules.fields import check_unique, refuse_present, unsupported
+from local.emulator.api.rules.tags import check_tags
+from local.emulator.context import Context
+from local.emulator.errors import invalid
+from local.emulator.store import Kind, Missing, Record
+
+SERVERLESS_MEMORY = (1024, 2048, 3072, 4096, 5120, 6144)
+"""MB a serverless variant may have, by the API's documentation."""
+
+NO_CONTAINER = {
+    "ModelPackageName": "give Image and ModelDataUrl",
+    "AdditionalModelDataSources": "put everything into the model's one archive",
+    "InferenceSpecificationName": "leave it out",
+}
+
+NO_CONFIG = {
+    "ShadowProductionVariants": "leave it out",
+    "ExplainerConfig": "leave it out",
+    "CrossRegionTrafficConfig": "leave it out",
+}
+
+NO_VARIANT = {
+    "InstancePools": "give InstanceType and InitialInstanceCount",
+    "CapacityReservationConfig": "leave it out",
+    "AcceleratorPartitionLayouts": "leave it out",
+    "CoreDumpConfig": "leave it out",
+}
+
+
+def check_model(request: dict[str, Any], context: Context) -> None:
+    """A CreateModel request.
+
+    Raises:
+        ServiceError: it is refused.
+        ExecutorError: the executor cannot run the image, or does not answer.
+    """
+    check_tags(request)
+    primary, containers = request.get("PrimaryContainer"), request.get("Containers", [])
+    if (primary is None) == (not containers):
+        found = "both" if primary else "neither"
+        raise invalid(f"PrimaryContainer or Containers is expected; found {found}.")
+    if len(containers) > 1:
+        raise unsupported(
+            f"Containers with {len(containers)} containers", "expected a single container"
+        )
+    container = primary or containers[0]
+    refuse_present(container, NO_CONTAINER, "PrimaryContainer.")
+    if container.get("Mode") == "MultiModel":
+        raise unsupported("PrimaryContainer.Mode 'MultiModel'", "expected SingleModel")
+    if "Image" not in container:
+        raise invalid("PrimaryContainer.Image is missing; expected an image's URI.")
+    if container.get("ImageConfig", {}).get("RepositoryAccessMode") == "Vpc":
+        raise unsupported(
+            "PrimaryContainer.ImageConfig.RepositoryAccessMode 'Vpc'", "expected Platform"
+        )
+    context.executor.check_image(container["Image"])
+    _check_artifact(container, request, context)
+
+
+def _check_artifact(container: dict[str, Any], request: dict[str, Any], context: Context) -> None:
+    url, source = container.get("ModelDataUrl"), container.get("ModelDataSource")
+    if url is not None and source is not None:
+        raise invalid("PrimaryContainer has ModelDataUrl and ModelDataSource; expected one.")
+    prefix, field = False, "PrimaryContainer.ModelDataUrl"
+    if source is not None:
+        field = "PrimaryContainer.ModelDataSource.S3DataSource"
+        if "S3DataSource" not in source:
+            raise invalid(f"{field} is missing; expected one.")
+        source = source["S3DataSource"]
+        refuse_present(
+            source,
+            {"HubAccessConfig": "leave it out", "ManifestS3Uri": "leave it out"},
+            f"{field}.",
+        )
+        url, prefix = source["S3Uri"], source["S3DataType"] == "S3Prefix"
+        if prefix and source["CompressionType"] == "Gzip":
+            raise invalid(
+                f"{field}: CompressionType is Gzip with S3DataType S3Prefix; expected S3Object, an "
+                "archive."
+            )
+    if url is None:
+        return
+    if url.startswith("file://"):
+        path_of(url, field)
+        return
+    bucket, key = bucket_and_key(url, field)
+    found = context.objects.keys(bucket, key)
+    if not found or not (prefix or any(thing.key == key for thing in found)):
+        role = request.get("ExecutionRoleArn", "of the model")
+        raise invalid(
+            f'Could not access model data at {url}. Please ensure that the role "{role}" exists '
+            'and has "s3:GetObject" permissions and that the object is located in '
+            f"{context.region}. ({field}: there is no such object in the local S3.)"
+        )
+
+
+def check_endpoint_config(request: dict[str, Any], context: Context) -> None:
+    """A CreateEndpointConfig request.
+
+    Raises:
+        ServiceError: it is refused.
+    """
+    check_tags(request)
+    refuse_present(request, NO_CONFIG)
+    variants = request["ProductionVariants"]
+    check_unique("ProductionVariants", (variant["VariantName"] for variant in variants))
+    for variant in variants:
+        _check_variant(variant, request, context)
+    if len(variants) > 1 and any("ServerlessConfig" in variant for variant in variants):
+        raise invalid(
+            f"ProductionVariants holds {len(variants)} variants and a ServerlessConfig; expected "
+            "a single variant when it is serverless."
+        )
+    if not sum(variant.get("InitialVariantWeight", 1) for variant in variants):
+        raise invalid(
+            "ProductionVariants: every InitialVariantWeight is 0; expected one above 0, or no "
+            "request would reach a variant."
+        )
+    capture = request.get("DataCaptureConfig")
+    if capture is not None:
+        check_output(capture["DestinationS3Uri"], "DataCaptureConfig.DestinationS3Uri", context)
+    output = request.get("AsyncInferenceConfig", {}).get("OutputConfig", {})
+    for member in ("S3OutputPath", "S3FailurePath"):
+        if member in output:
+            check_output(output[member], f"AsyncInferenceConfig.OutputConfig.{member}", context)
+
+
+def _check_variant(variant: dict[str, Any], request: dict[str, Any], context: Context) -> None:
+    field = f"ProductionVariants '{variant['VariantName']}'"
+    refuse_present(variant, NO_VARIANT, f"{field}: ")
+    if "ModelName" not in variant:
+        raise invalid(f"{field}: ModelName is missing; expected a model's name.")
+    _check_there(context, Kind.MODEL, variant["ModelName"], "model")
+    serverless = variant.get("ServerlessConfig")
+    if serverless is None:
+        for member in ("InstanceType", "InitialInstanceCount"):
+            if member not in variant:
+                raise invalid(f"{field}: {member} is missing; expected it, or a ServerlessConfig.")
+        return
+    for member in ("InstanceType", "InitialInstanceCount"):
+        if member in variant:
+            raise invalid(f"{field}: {member} was given with a ServerlessConfig; expected one.")
+    if serverless["MemorySizeInMB"] not in SERVERLESS_MEMORY:
+        raise invalid(
+            f"{field}: ServerlessConfig.MemorySizeInMB is {serverless['MemorySizeInMB']}; expected "
+            f"one of {', '.join(map(str, SERVERLESS_MEMORY))}."
+        )
+    if serverless.get("ProvisionedConcurrency", 0) > serverless["MaxConcurrency"]:
+        raise invalid(
+            f"{field}: ServerlessConfig.ProvisionedConcurrency is "
+            f"{serverless['ProvisionedConcurrency']}; expected at most MaxConcurrency, "
+            f"{serverless['MaxConcurrency']}."
+        )
+    for member in ("AsyncInferenceConfig", "DataCaptureConfig", "VpcConfig"):
+        if member in request:
+            raise invalid(f"{member} was given for the serverless {field}; serverless has none.")
+
+
+def check_endpoint(request: dict[str, Any], context: Context) -> None:
+    """A CreateEndpoint request.
+
+    Raises:
+        ServiceError: it is refused.
+    """
+    check_tags(request)
+    _check_config(request["EndpointConfigName"], context)
+
+
+def check_endpoint_update(request: dict[str, Any], context: Context) -> None:
+    """An UpdateEndpoint request.
+
+    Raises:
+        ServiceError: it is refused.
+    """
+    if request.get("ExcludeRetainedVariantProperties") and not request.get(
+        "RetainAllVariantProperties"
+    ):
+        raise invalid(
+            "ExcludeRetainedVariantProperties was given without RetainAllVariantProperties; "
+            "expected it to be true."
+        )
+    _check_config(request["EndpointConfigName"], context)
+
+
+def check_weights(request: dict[str, Any]) -> None:
+    """An UpdateEndpointWeightsAndCapacities request.
+
+    Raises:
+        ServiceError: it is refused.
+    """
+    changes = request["DesiredWeightsAndCapacities"]
+    check_unique("DesiredWeightsAndCapacities", (change["VariantName"] for change in changes))
+    for change in changes:
+        refuse_present(
+            change,
+            {"ServerlessUpdateConfig": "make another endpoint configuration"},
+            f"DesiredWeightsAndCapacities '{change['VariantName']}': ",
+        )
+
+
+def _check_config(name: str, context: Context) -> None:
+    config = _check_there(context, Kind.ENDPOINT_CONFIG, name, "endpoint configuration")
+    for variant in config.body["ProductionVariants"]:
+        _check_there(context, Kind.MODEL, variant["ModelName"], "model")
+
+
+def _check_there(context: Context, kind: Kind, name: str, what: str) -> Record:
+    try:
+        return context.store.get(kind, name)
+    except Missing:
+        raise invalid(f'Could not find {what} "{context.arn(kind, name)}".') from None

@@ -1,0 +1,93 @@
+"""The ranges a tuning job searches."""
+
+import math
+from typing import Any
+
+from local.emulator.api.rules.fields import check_unique, unsupported
+from local.emulator.errors import invalid
+
+MOST_RANGES = 30
+"""Hyperparameters a tuning job may search, over all kinds, by the API's documentation."""
+
+FIELD = "HyperParameterTuningJobConfig.ParameterRanges"
+
+NUMBERS = {"IntegerParameterRanges": int, "ContinuousParameterRanges": float}
+
+
+def tuned_names(config: dict[str, Any]) -> set[str]:
+    """The names of the hyperparameters a tuning job's config searches."""
+    return {entry["Name"] for entries in _kinds(config).values() for entry in entries}
+
+
+def combinations(config: dict[str, Any]) -> int:
+    """How many points a grid of the categorical ranges has."""
+    return math.prod(
+        len(set(entry["Values"])) for entry in _kinds(config)["CategoricalParameterRanges"]
+    )
+
+
+def check_ranges(config: dict[str, Any]) -> None:
+    """The ranges are there, can be read, and suit their scale and the strategy.
+
+    Raises:
+        ServiceError: they are not.
+    """
+    ranges, kinds = config.get("ParameterRanges", {}), _kinds(config)
+    if ranges.get("AutoParameters"):
+        raise unsupported(f"{FIELD}.AutoParameters", "give each hyperparameter its range")
+    entries = [entry["Name"] for found in kinds.values() for entry in found]
+    if not 1 <= len(entries) <= MOST_RANGES:
+        raise invalid(
+            f"{FIELD} holds {len(entries)} hyperparameters; expected 1 to {MOST_RANGES} over all "
+            "kinds of ranges."
+        )
+    check_unique(FIELD, entries)
+    for kind in NUMBERS:
+        for entry in kinds[kind]:
+            _check_numbers(kind, entry)
+    for entry in kinds["CategoricalParameterRanges"]:
+        check_unique(f"{FIELD}.CategoricalParameterRanges '{entry['Name']}'", entry["Values"])
+    if config["Strategy"] == "Grid" and (wrong := [kind for kind in NUMBERS if kinds[kind]]):
+        raise invalid(
+            f"{FIELD}.{wrong[0]} was given with the Strategy Grid; expected only "
+            "CategoricalParameterRanges."
+        )
+
+
+def _kinds(config: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    ranges = config.get("ParameterRanges", {})
+    return {kind: ranges.get(kind, []) for kind in (*NUMBERS, "CategoricalParameterRanges")}
+
+
+def _check_numbers(kind: str, entry: dict[str, str]) -> None:
+    field, number = f"{FIELD}.{kind} '{entry['Name']}'", NUMBERS[kind]
+    ends = []
+    for member in ("MinValue", "MaxValue"):
+        try:
+            value = number(entry[member])
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
+            what = "a whole number" if number is int else "a number"
+            raise invalid(f"{field}: {member} is '{entry[member]}'; expected {what}.")
+        ends.append(value)
+    low, high = ends
+    if low >= high:
+        raise invalid(
+            f"{field}: MinValue {entry['MinValue']} is not below MaxValue {entry['MaxValue']}."
+        )
+    scale = entry.get("ScalingType", "Auto")
+    if scale == "Logarithmic" and low <= 0:
+        raise invalid(
+            f"{field}: ScalingType Logarithmic with MinValue {entry['MinValue']}; expected above 0."
+        )
+    if scale == "ReverseLogarithmic" and number is int:
+        raise invalid(
+            f"{field}: ScalingType is ReverseLogarithmic; expected Auto, Linear or Logarithmic for "
+            "whole numbers."
+        )
+    if scale == "ReverseLogarithmic" and not (low >= 0 and high < 1):
+        raise invalid(
+            f"{field}: ScalingType ReverseLogarithmic with {entry['MinValue']} to "
+            f"{entry['MaxValue']}; expected a range within 0 <= x < 1."
+        )

@@ -1,0 +1,99 @@
+"""The service `sagemaker` over HTTP: JSON 1.1 in, JSON 1.1 out, `X-Amz-Target` says what."""
+
+import json
+import logging
+import uuid
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from werkzeug import Request, Response
+
+from local.emulator.api.answer_model import serialise
+from local.emulator.api.operations import OPERATIONS
+from local.emulator.api.request_model import parse
+from local.emulator.api.service_model import operation_model
+from local.emulator.context import Context
+from local.emulator.errors import ServiceError
+from local.emulator.executors import ExecutorError, ImageMissing
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+PREFIX = "SageMaker."
+"""What precedes the operation's name in the header `X-Amz-Target`."""
+
+CONTENT_TYPE = "application/x-amz-json-1.1"
+
+log = logging.getLogger(__name__)
+
+
+class SageMakerApp:
+    """A WSGI application that answers SageMaker's control plane.
+
+    Every answer is SageMaker's own, errors too; what goes wrong in here is `InternalFailure` for
+    the caller and a traceback in the server's log.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+
+    def __call__(
+        self, environ: "WSGIEnvironment", start_response: "StartResponse"
+    ) -> Iterable[bytes]:
+        """Answer one request."""
+        return self._respond(Request(environ))(environ, start_response)
+
+    def _respond(self, request: Request) -> Response:
+        target = request.headers.get("X-Amz-Target", "")
+        try:
+            body = self._answer(target, request.get_data())
+        except ServiceError as error:
+            return _error(error)
+        except Exception:
+            log.exception("%s failed", target or "a request without X-Amz-Target")
+            return _error(
+                ServiceError(
+                    "InternalFailure",
+                    f"{target.removeprefix(PREFIX) or 'The request'} met a bug of the local "
+                    "SageMaker; its server's log has the traceback.",
+                    500,
+                )
+            )
+        return _response(200, body)
+
+    def _answer(self, target: str, body: bytes) -> bytes:
+        name = target.removeprefix(PREFIX)
+        if not target.startswith(PREFIX):
+            raise ServiceError(
+                "UnknownOperationException",
+                f"The header X-Amz-Target is {target!r}; expected SageMaker.<Operation>.",
+            )
+        model = operation_model(name)
+        operation = OPERATIONS.get(name)
+        if operation is None:
+            raise ServiceError(
+                "UnknownOperationException",
+                f"The local SageMaker does not offer {name}; it offers "
+                f"{', '.join(sorted(OPERATIONS))}.",
+            )
+        request = parse(model.input_shape, body)
+        try:
+            answer = operation(self.context, request)
+        except ImageMissing as error:
+            raise ServiceError("ValidationException", str(error)) from error
+        except ExecutorError as error:
+            raise ServiceError("ServiceUnavailable", str(error), 503) from error
+        return serialise(model.output_shape, answer)
+
+
+def _response(status: int, body: bytes) -> Response:
+    response = Response(body, status, content_type=CONTENT_TYPE)
+    response.headers["x-amzn-RequestId"] = str(uuid.uuid4())
+    return response
+
+
+def _error(error: ServiceError) -> Response:
+    body: dict[str, Any] = {"__type": error.code, "message": error.message, **error.extra}
+    response = _response(error.status, json.dumps(body).encode())
+    response.headers["x-amzn-ErrorType"] = error.code
+    return response

@@ -1,0 +1,331 @@
+"""S3, ECR, IAM, STS, CloudWatch Logs and CloudWatch: moto's, made to forget nothing.
+
+moto answers from memory. Here its objects are files, its log events too, and whatever else a client
+changed is in a journal: all of it is there again after the process ends, however it ends.
+"""
+
+import io
+import json
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+from urllib.parse import parse_qs
+
+from moto.backends import get_backend
+from moto.moto_server import werkzeug_app
+from werkzeug.exceptions import HTTPException
+from werkzeug.test import EnvironBuilder, run_wsgi_app
+from werkzeug.wrappers import Response
+from werkzeug.wsgi import get_input_stream
+
+from local.emulator.aws import answers, signature, simulation
+from local.emulator.aws.chunked import CHECKSUM, Upload
+from local.emulator.aws.journal import Clock, Journal, Request
+from local.emulator.aws.logs import CloudWatch
+from local.emulator.aws.objects import ObjectStore
+from local.emulator.aws.role import creation
+from local.emulator.context import ACCOUNT
+from local.emulator.errors import ServiceError
+from local.emulator.home import Home
+
+logger = logging.getLogger(__name__)
+
+SERVICES = {
+    "s3": "s3",
+    "ecr": "ecr",
+    "iam": "iam",
+    "sts": "sts",
+    "logs": "logs",
+    "monitoring": "cloudwatch",
+}
+"""Signing name → moto's name."""
+IN_MEMORY = ("iam", "ecr", "sts")
+"""moto's services that the journal alone keeps."""
+READING = (
+    "Get",
+    "List",
+    "Describe",
+    "Head",
+    "Batch",
+    "Filter",
+    "Test",
+    "Start",
+    "Stop",
+    "Generate",
+)
+"""How operations begin that change nothing worth keeping."""
+KEPT_ELSEWHERE = {"PutLogEvents", "PutMetricData", "CreateLogStream", "DeleteLogStream"}
+"""What changes the log files and the metrics' file, which are durable by themselves."""
+NOT_KEPT = {"InitiateLayerUpload", "UploadLayerPart", "CompleteLayerUpload"}
+"""Gigabytes that moto's ECR takes and never gives back."""
+SUBJECTS = {
+    "PutLifecyclePolicy": ("repositoryName",),
+    "SetRepositoryPolicy": ("repositoryName",),
+    "PutImageScanningConfiguration": ("repositoryName",),
+    "PutImageTagMutability": ("repositoryName",),
+    "PutRolePolicy": ("RoleName", "PolicyName"),
+    "AttachRolePolicy": ("RoleName", "PolicyArn"),
+    "UpdateAssumeRolePolicy": ("RoleName",),
+    "PutRetentionPolicy": ("logGroupName",),
+}
+"""Operations that set something as a whole, and the members that name it."""
+HEADERS = ("X_AMZ_TARGET", "X_AMZ_ACL", "X_AMZ_GRANT", "X_AMZ_BUCKET", "X_AMZ_OBJECT", "SMITHY")
+"""How headers begin (as WSGI writes them) that a request told again needs."""
+
+OPERATION = "berth.operation"
+"""Where a request's environment tells the server what was asked, for its log."""
+
+Environ = dict[str, Any]
+_alone = threading.Lock()
+
+
+class Moto:
+    """A WSGI application for moto's services, and the parts that keep what it is told.
+
+    Attributes:
+        objects: S3's objects.
+        logs: CloudWatch's logs and metrics.
+    """
+
+    def __init__(self, home: Home, region: str) -> None:
+        if not _alone.acquire(blocking=False):
+            raise RuntimeError("one local SageMaker at a time in a process: moto's state is shared")
+        _forget(IN_MEMORY)
+        self._region = region
+        self._clock = Clock()
+        self._journal = Journal(home.path / "requests.sqlite")
+        self._telling = threading.Lock()
+        self._apps: dict[str, Any] = {}
+        self._making = threading.Lock()
+        self.objects = ObjectStore(home.objects, region)
+        self.logs = CloudWatch(home.logs, region)
+        # Any web page could read a user's buckets if every answer said that it may.
+        setattr(werkzeug_app, "DISABLE_GLOBAL_CORS", True)  # noqa: B010 - not exported
+
+    def load(self) -> None:
+        """Make moto what it was: buckets, roles, repositories, objects, logs, metrics."""
+        for request in self._journal.requests():
+            environ = _environ(request)
+            with self._clock.telling(request), self.objects.request():
+                try:
+                    status = _call(self._app(request.service), environ).status_code
+                except Exception:
+                    logger.exception("%s %s cannot be told again", request.method, request.target)
+                    continue
+            if status >= 400:
+                logger.warning("%s %s: %d now", request.method, request.target, status)
+        self.objects.load()
+        self.logs.load()
+        role = creation(self._region)
+        # Refused, and not kept, when it is there already.
+        self._tell(_environ(role), signature.Scope(role.service, role.region), None)
+
+    def close(self) -> None:
+        """Close all files and give moto its own back; nothing is lost without it."""
+        self.logs.close()
+        self.objects.close()
+        self._journal.close()
+        self._clock.close()
+        _forget(IN_MEMORY)
+        _alone.release()
+
+    def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Answer a request."""
+        scope = signature.scope(environ) or signature.Scope("s3", "us-east-1")
+        # Never past the request's end, where a reader would wait for the client for ever.
+        environ["wsgi.input"] = get_input_stream(environ)
+        try:
+            if scope.service == "s3":
+                response = self._answer_s3(environ, scope)
+            elif scope.service in SERVICES:
+                response = self._answer(environ, scope)
+            else:
+                raise _unknown_service(scope.service)
+        except ServiceError as problem:
+            response = answers.error(environ, scope.service, problem)
+        except HTTPException as refusal:
+            return refusal(environ, start_response)
+        except Exception as failure:
+            response = answers.error(environ, scope.service, _problem(environ, failure))
+        return response(environ, start_response)
+
+    def _answer_s3(self, environ: Environ, scope: signature.Scope) -> Response:
+        method, asked = environ["REQUEST_METHOD"], signature.query(environ)
+        bucket, key = signature.bucket_and_key(environ)
+        if method in ("GET", "HEAD", "OPTIONS"):
+            return _call(self._app("s3"), environ)
+        if not key:
+            if "delete" not in asked and method != "POST":
+                subject = (
+                    f"{bucket}?{environ['QUERY_STRING']}" if method == "PUT" and asked else None
+                )
+                return self._tell(environ, scope, subject)
+            with self.objects.request():
+                return _call(self._app("s3"), environ)
+        with self.objects.request() as changes:
+            if _carries_bytes(environ, asked):
+                headers = _headers(environ)
+                upload = Upload(environ["wsgi.input"], headers)
+                changes.incoming = self.objects.contents.write(upload)
+                environ = _without_body(environ, upload)
+            if "uploadId" not in asked:
+                changes.add(bucket, key)
+            response = _call(self._app("s3"), environ)
+            if changes.incoming is not None:  # refused: moto never asked for it
+                changes.contents.append(changes.incoming)
+            return response
+
+    def _answer(self, environ: Environ, scope: signature.Scope) -> Response:
+        body = environ["wsgi.input"].read()
+        operation = environ[OPERATION] = operation_name(environ, body)
+        if scope.service == "iam" and operation in simulation.ACTIONS:
+            text = simulation.simulate(parse_qs(body.decode()))
+            return Response(text, content_type="text/xml")
+        environ["wsgi.input"] = io.BytesIO(body)
+        reads = operation.startswith(READING) and operation != "BatchDeleteImage"
+        if scope.service == "sts" or reads or operation in KEPT_ELSEWHERE | NOT_KEPT:
+            return _call(self._app(scope.service), environ)
+        subject = None
+        if operation in SUBJECTS:
+            members = _members(environ, body)
+            named = [members.get(member) for member in SUBJECTS[operation]]
+            subject = json.dumps([scope.service, scope.region, operation, *named])
+        return self._tell(environ, scope, subject)
+
+    def _tell(self, environ: Environ, scope: signature.Scope, subject: str | None) -> Response:
+        """Tell moto to change something, and keep the request if it did."""
+        request = _request(environ, scope, environ["wsgi.input"].read())
+        with self._telling:
+            number = self._journal.add(request)
+            try:
+                with self._clock.telling(request), self.objects.request():
+                    environ["wsgi.input"] = io.BytesIO(request.body)
+                    response = _call(self._app(scope.service), environ)
+            except BaseException:
+                self._journal.remove(number)
+                raise
+            if response.status_code >= 400:
+                self._journal.remove(number)
+            elif subject is not None:
+                self._journal.settle(number, subject)
+        return response
+
+    def _app(self, service: str) -> Any:
+        with self._making:
+            if service not in self._apps:
+                self._apps[service] = werkzeug_app.create_backend_app(SERVICES[service])  # type: ignore[arg-type]
+            return self._apps[service]
+
+
+def _forget(services: Iterable[str]) -> None:
+    """Empty moto's memory of our account: it is the process's, whoever used it before."""
+    for service in services:
+        backends: Any = get_backend(service)  # type: ignore[call-overload]
+        backends[ACCOUNT].clear()
+
+
+def operation_name(environ: Environ, body: bytes) -> str:
+    """What a request asks for, in any of the protocols that have one URL."""
+    if target := environ.get("HTTP_X_AMZ_TARGET"):
+        return str(target).rpartition(".")[2]
+    if "/operation/" in environ.get("PATH_INFO", ""):
+        return str(environ["PATH_INFO"]).rpartition("/")[2]
+    form = parse_qs(body.decode(errors="replace")) or signature.query(environ)
+    return form.get("Action", ["unknown"])[0]
+
+
+def _problem(environ: Environ, failure: Exception) -> ServiceError:
+    if isinstance(failure, NotImplementedError):
+        return ServiceError("NotImplemented", f"The local SageMaker: {failure}.", 501)
+    logger.error("%s failed", environ.get("PATH_INFO"), exc_info=failure)
+    if isinstance(failure, OSError):
+        return ServiceError("InternalError", f"Nothing was kept: {failure}.", 507)
+    what = f"{type(failure).__name__}: {failure}"
+    return ServiceError("InternalError", f"moto failed on this request: {what}.", 500)
+
+
+def _unknown_service(service: str) -> ServiceError:
+    return ServiceError(
+        "UnknownService",
+        f"The local SageMaker has no service {service!r}; it has sagemaker, sagemaker-runtime, "
+        "s3, ecr, iam, sts, logs and cloudwatch.",
+        501,
+    )
+
+
+def _call(app: Any, environ: Environ) -> Response:
+    """A WSGI application's answer; its body is not read yet."""
+    body, status, headers = run_wsgi_app(app, environ)
+    return Response(body, status, headers)
+
+
+def _carries_bytes(environ: Environ, asked: dict[str, list[str]]) -> bool:
+    return (
+        environ["REQUEST_METHOD"] == "PUT"
+        and "HTTP_X_AMZ_COPY_SOURCE" not in environ
+        and not signature.SUBRESOURCES.keys() & asked.keys()
+    )
+
+
+def _headers(environ: Environ) -> dict[str, str]:
+    headers = {
+        name.removeprefix("HTTP_").replace("_", "-").lower(): str(value)
+        for name, value in environ.items()
+        if name.startswith("HTTP_")
+    }
+    if environ.get("CONTENT_LENGTH"):
+        headers["content-length"] = environ["CONTENT_LENGTH"]
+    return headers
+
+
+def _without_body(environ: Environ, upload: Upload) -> Environ:
+    """The request as moto shall see it: its body is in a file already, unframed and verified."""
+    environ = dict(environ)
+    environ["wsgi.input"] = io.BytesIO()
+    environ["CONTENT_LENGTH"] = "0"
+    environ["HTTP_X_AMZ_CONTENT_SHA256"] = "UNSIGNED-PAYLOAD"
+    environ.pop("HTTP_TRANSFER_ENCODING", None)
+    for algorithm, value in upload.checksums.items():
+        environ[f"HTTP_{CHECKSUM}{algorithm}".upper().replace("-", "_")] = value
+        environ.setdefault("HTTP_X_AMZ_SDK_CHECKSUM_ALGORITHM", algorithm.upper())
+    return environ
+
+
+def _members(environ: Environ, body: bytes) -> dict[str, Any]:
+    if environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
+        return {name: values[0] for name, values in parse_qs(body.decode()).items()}
+    try:
+        members = json.loads(body)
+    except ValueError:
+        return {}
+    return members if isinstance(members, dict) else {}
+
+
+def _request(environ: Environ, scope: signature.Scope, body: bytes) -> Request:
+    headers = {
+        name: str(value)
+        for name, value in environ.items()
+        if name.startswith("HTTP_") and name.removeprefix("HTTP_").startswith(HEADERS)
+    }
+    headers["HTTP_HOST"] = environ["HTTP_HOST"]
+    headers["CONTENT_TYPE"] = environ.get("CONTENT_TYPE", "")
+    target = environ.get("RAW_URI") or environ["PATH_INFO"]
+    return Request(scope.service, scope.region, environ["REQUEST_METHOD"], target, headers, body)
+
+
+def _environ(request: Request) -> Environ:
+    """A kept request as WSGI has it."""
+    path, _, asked = request.target.partition("?")
+    builder = EnvironBuilder(
+        path=path, query_string=asked, method=request.method, data=request.body
+    )
+    environ = builder.get_environ()
+    builder.close()
+    environ.update(request.headers)
+    environ["RAW_URI"] = environ["REQUEST_URI"] = request.target
+    environ["HTTP_AUTHORIZATION"] = (
+        "AWS4-HMAC-SHA256 Credential=local/20000101/"
+        f"{request.region}/{request.service}/aws4_request, SignedHeaders=host, Signature=0"
+    )
+    return environ

@@ -1,0 +1,143 @@
+"""The body of an S3 upload as it comes over HTTP: its framing taken off, its checksums verified."""
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import IO, Protocol
+
+from local.emulator.aws.contents import BLOCK
+from local.emulator.errors import ServiceError
+
+STREAMING = "STREAMING-"
+"""How `x-amz-content-sha256` begins when the body is framed (`aws-chunked`)."""
+CHECKSUM = "x-amz-checksum-"
+LONGEST_LINE = 16 * 1024
+
+
+class Hash(Protocol):
+    """What takes bytes and gives their checksum."""
+
+    def update(self, data: bytes, /) -> None:
+        """Take more bytes."""
+
+    def digest(self) -> bytes:
+        """The checksum of all."""
+
+
+class Crc32:
+    """CRC-32 as hashlib's hashes are used."""
+
+    def __init__(self) -> None:
+        self._value = 0
+
+    def update(self, data: bytes, /) -> None:
+        """Take more bytes."""
+        self._value = binascii.crc32(data, self._value)
+
+    def digest(self) -> bytes:
+        """Four bytes, most significant first."""
+        return self._value.to_bytes(4, "big")
+
+
+HASHES: dict[str, Callable[[], Hash]] = {
+    "crc32": Crc32,
+    "sha1": lambda: hashlib.sha1(usedforsecurity=False),
+    "sha256": hashlib.sha256,
+}
+"""What can be verified here; the others (CRC-32C, CRC-64) are kept as the client computed them."""
+
+
+class Upload:
+    """One body: iterate over it once, then ask what came after it.
+
+    Attributes:
+        checksums: algorithm → base64, as the client gave them in headers or after the body, and as
+            computed when it named an algorithm only.
+    """
+
+    def __init__(self, stream: IO[bytes], headers: Mapping[str, str]) -> None:
+        self._stream = stream
+        framed = headers.get("x-amz-content-sha256", "").startswith(STREAMING)
+        self._framed = framed or "aws-chunked" in headers.get("content-encoding", "")
+        length = headers.get("x-amz-decoded-content-length" if self._framed else "content-length")
+        self._length = int(length) if length else None
+        self._md5 = headers.get("content-md5")
+        self.checksums = {
+            name.lower().removeprefix(CHECKSUM): value
+            for name, value in headers.items()
+            if name.lower().startswith(CHECKSUM)
+            and name.lower() not in (f"{CHECKSUM}type", f"{CHECKSUM}algorithm", f"{CHECKSUM}mode")
+        }
+        trailer = headers.get("x-amz-trailer", "").lower().removeprefix(CHECKSUM)
+        named = headers.get("x-amz-sdk-checksum-algorithm", "").lower()
+        wanted = {trailer, named, *self.checksums} & HASHES.keys()
+        self._hashes = {algorithm: HASHES[algorithm]() for algorithm in wanted}
+        if self._md5:
+            self._hashes["md5"] = hashlib.md5(usedforsecurity=False)
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The bytes.
+
+        Raises:
+            ServiceError: IncompleteBody, or BadDigest: not the bytes the client sent.
+        """
+        size = 0
+        for block in self._framed_blocks() if self._framed else self._plain_blocks():
+            size += len(block)
+            for hashing in self._hashes.values():
+                hashing.update(block)
+            yield block
+        if self._length is not None and size != self._length:
+            raise incomplete(f"the body has {size} bytes, its headers promise {self._length}")
+        self._verify()
+
+    def _plain_blocks(self) -> Iterator[bytes]:
+        while block := self._stream.read(BLOCK):
+            yield block
+
+    def _framed_blocks(self) -> Iterator[bytes]:
+        """Chunks `<hex size>[;chunk-signature=…]\\r\\n<bytes>\\r\\n`, the last one empty."""
+        while True:
+            line = self._line()
+            try:
+                remaining = int(line.partition(b";")[0], 16)
+            except ValueError:
+                raise incomplete(f"expected a chunk's size, found {line[:40]!r}") from None
+            if remaining == 0:
+                self._read_trailers()
+                return
+            while remaining:
+                block = self._stream.read(min(BLOCK, remaining))
+                if not block:
+                    raise incomplete("the body ends inside a chunk")
+                remaining -= len(block)
+                yield block
+            self._line()
+
+    def _read_trailers(self) -> None:
+        while line := self._line():
+            name, _, value = line.decode("latin-1").partition(":")
+            if name.strip().lower().startswith(CHECKSUM):
+                self.checksums[name.strip().lower().removeprefix(CHECKSUM)] = value.strip()
+
+    def _line(self) -> bytes:
+        return self._stream.readline(LONGEST_LINE).rstrip(b"\r\n")
+
+    def _verify(self) -> None:
+        for algorithm, hashing in self._hashes.items():
+            found = base64.b64encode(hashing.digest()).decode()
+            if algorithm == "md5":
+                expected: str | None = self._md5
+            else:
+                expected = self.checksums.setdefault(algorithm, found)
+            if found != expected:
+                raise ServiceError(
+                    "BadDigest",
+                    f"The {algorithm} of the body is {found}, its headers say {expected}.",
+                )
+
+
+def incomplete(what: str) -> ServiceError:
+    """A body that ends too early or is no chunked one."""
+    return ServiceError("IncompleteBody", f"The request's body is not whole: {what}.")

@@ -1,0 +1,233 @@
+"""InvokeEndpointAsync: requests that wait in a folder, are answered in turn, and land in S3."""
+
+import base64
+import functools
+import json
+import os
+import tempfile
+import threading
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from local.emulator.context import Context
+from local.emulator.errors import ServiceError
+from local.emulator.hosting.fleet import NoSuchVariant, Unavailable
+from local.emulator.hosting.invocations import Limits, NoAnswer, TooSlow, failed, invoke, refused
+from local.emulator.hosting.live import Live
+
+CONCURRENCY = 4
+"""Invocations at once per container when the configuration does not say."""
+_WAIT = 0.2
+
+
+@dataclass(frozen=True)
+class AsyncRequest:
+    """One request, as kept on disk until it is answered.
+
+    Attributes:
+        identity: names its files.
+        headers: for the container.
+        location: `s3://…` of the input; None when `inline` holds it.
+        inline: the input in Base64.
+        output: `s3://…` of the answer.
+        failure: `s3://…` of an error; None to keep none.
+        timeout: seconds the container may take.
+        expires: when it is no longer worth an answer, UTC seconds.
+    """
+
+    identity: str
+    headers: dict[str, str]
+    location: str | None
+    inline: str | None
+    output: str
+    failure: str | None
+    timeout: float
+    expires: float
+
+
+class AsyncInvocations:
+    """The queues of all asynchronous endpoints.
+
+    SNS topics of a NotificationConfig get no message: there is no SNS here.
+    """
+
+    def __init__(self, context: Context, limits: Limits) -> None:
+        self._context, self._limits = context, limits
+        self._lock = threading.Lock()
+        self._pools: dict[str, ThreadPoolExecutor] = {}
+        self._ending: list[ThreadPoolExecutor] = []
+        self._closing = threading.Event()
+
+    def submit(
+        self,
+        name: str,
+        live: Live,
+        headers: dict[str, str],
+        *,
+        location: str | None,
+        inline: bytes | None,
+        timeout: float | None,
+        ttl: float,
+        extension: str,
+        filename: str | None,
+    ) -> AsyncRequest:
+        """Queue a request; it survives the server.
+
+        Raises:
+            ServiceError: the endpoint is not an asynchronous one, or has no output path.
+        """
+        config = live.deployment.asynchronous
+        if config is None:
+            raise ServiceError(
+                "ValidationError",
+                f"Endpoint {name} does not support this inference type: its configuration has no "
+                "AsyncInferenceConfig.",
+            )
+        output = config["OutputConfig"]
+        if not output.get("S3OutputPath"):
+            raise ServiceError(
+                "ValidationError",
+                f"AsyncInferenceConfig.OutputConfig of endpoint {name} has no S3OutputPath.",
+            )
+        identity = str(uuid.uuid4())
+        base = "/".join(part for part in (output["S3OutputPath"].rstrip("/"), extension) if part)
+        failure = output.get("S3FailurePath")
+        request = AsyncRequest(
+            identity=identity,
+            headers=headers,
+            location=location,
+            inline=None if inline is None else base64.b64encode(inline).decode(),
+            output=f"{base}/{filename or f'{identity}.out'}",
+            failure=f"{failure.rstrip('/')}/{identity}-error.out" if failure else None,
+            timeout=timeout or self._limits.asynchronous_timeout,
+            expires=time.time() + ttl,
+        )
+        folder = self._folder(name)
+        folder.mkdir(parents=True, exist_ok=True)
+        draft = folder / f"{identity}.draft"
+        draft.write_text(json.dumps(asdict(request)))
+        draft.replace(folder / f"{identity}.json")
+        self._queue(name, live, request)
+        return request
+
+    def resume(self, name: str, live: Live) -> None:
+        """Queue what an earlier server left of an endpoint's requests, oldest first."""
+        if live.deployment.asynchronous is None:
+            return
+        for path in sorted(self._folder(name).glob("*.json"), key=os.path.getmtime):
+            self._queue(name, live, AsyncRequest(**json.loads(path.read_text())))
+
+    def forget(self, name: str) -> None:
+        """Drop the queue of an endpoint that is deleted."""
+        with self._lock:
+            pool = self._pools.pop(name, None)
+        if pool is not None:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def close(self) -> None:
+        """Start no more; what waits stays for `resume`."""
+        self._closing.set()
+        with self._lock:
+            pools, self._pools = self._pools, {}
+            self._ending = list(pools.values())
+        for pool in self._ending:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def join(self) -> None:
+        """Wait, after `close` and the end of all containers, for the requests they cut off."""
+        for pool in self._ending:
+            pool.shutdown(wait=True)
+
+    def _folder(self, name: str) -> Path:
+        return self._context.home.job("endpoint", name) / "async"
+
+    def _queue(self, name: str, live: Live, request: AsyncRequest) -> None:
+        with self._lock:
+            if self._closing.is_set():
+                return
+            if name not in self._pools:
+                client = (live.deployment.asynchronous or {}).get("ClientConfig", {})
+                each = client.get("MaxConcurrentInvocationsPerInstance", CONCURRENCY)
+                count = sum(variant.count for variant in live.deployment.variants)
+                self._pools[name] = ThreadPoolExecutor(each * count, f"async {name}")
+            pool = self._pools[name]
+        pool.submit(functools.partial(self._answer, name, live, request))
+
+    def _answer(self, name: str, live: Live, request: AsyncRequest) -> None:
+        """Answer one request, or keep why not; nothing is kept of one cut off by the end."""
+        try:
+            answer = self._ask(name, live, request)
+        except ServiceError as error:
+            self._put(name, request.failure, _failure(error))
+        else:
+            if answer is None:
+                return
+            self._put(name, request.output, answer)
+        (self._folder(name) / f"{request.identity}.json").unlink(missing_ok=True)
+
+    def _ask(self, name: str, live: Live, request: AsyncRequest) -> bytes | None:
+        body = self._input(request)
+        while not self._closing.is_set() and self._context.endpoints.live(name) is live:
+            if time.time() > request.expires:
+                raise ServiceError("ValidationError", "The request expired before it was answered.")
+            try:
+                with live.borrow() as (_, instance):
+                    answer = invoke(instance, body, request.headers, request.timeout)
+            except (Unavailable, NoSuchVariant):
+                self._closing.wait(_WAIT)
+                continue
+            except (TooSlow, NoAnswer) as error:
+                if self._closing.is_set():
+                    return None
+                raise failed(self._context, name, error) from None
+            if not answer.good:
+                raise refused(self._context, name, answer.status, answer.body)
+            return answer.body
+        return None
+
+    def _input(self, request: AsyncRequest) -> bytes:
+        if request.location is None:
+            return base64.b64decode(request.inline or "")
+        bucket, key = _split(request.location)
+        try:
+            body = self._context.objects.read(bucket, key)
+        except KeyError:
+            raise ServiceError(
+                "ValidationError", f"There is no object at InputLocation {request.location}."
+            ) from None
+        if len(body) > self._limits.asynchronous:
+            raise ServiceError(
+                "ValidationError",
+                f"{request.location} holds {len(body)} bytes, more than the "
+                f"{self._limits.asynchronous} an asynchronous request may have.",
+            )
+        return body
+
+    def _put(self, name: str, location: str | None, content: bytes) -> None:
+        if location is None:
+            return
+        bucket, key = _split(location)
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(content)
+            file.flush()
+            try:
+                self._context.objects.put(bucket, key, Path(file.name))
+            except OSError as error:
+                log = self._context.logs.open(f"/aws/sagemaker/Endpoints/{name}", "data-log")
+                log.write(f"{location}: {error}")
+                log.close()
+
+
+def _split(location: str) -> tuple[str, str]:
+    bucket, _, key = location.removeprefix("s3://").partition("/")
+    return bucket, unquote(key) if location.startswith("https:") else key
+
+
+def _failure(error: ServiceError) -> bytes:
+    members: dict[str, Any] = {"ErrorCode": error.code, "Message": error.message, **error.extra}
+    return json.dumps(members).encode()

@@ -1,0 +1,142 @@
+"""What DescribeEndpoint shows."""
+
+from datetime import datetime
+from typing import Any
+
+from local.emulator.errors import invalid
+from local.emulator.hosting.deployment import Deployment
+from local.emulator.hosting.fleet import Fleet
+from local.emulator.hosting.variants import Variant
+
+REASON = 1024
+"""Characters a FailureReason may have."""
+
+
+def variant_summaries(fleet: Fleet, since: datetime) -> list[dict[str, Any]]:
+    """`ProductionVariants` of an endpoint whose containers run.
+
+    Args:
+        fleet: the containers.
+        since: when the images were resolved.
+    """
+    summaries = []
+    for variant in fleet.variants:
+        summary = {
+            "VariantName": variant.name,
+            "DeployedImages": _images(variant, since),
+            "CurrentWeight": variant.weight,
+            "DesiredWeight": variant.weight,
+            "CurrentInstanceCount": fleet.serving(variant.name),
+            "DesiredInstanceCount": variant.count,
+        }
+        if variant.serverless:
+            summary |= {
+                "CurrentServerlessConfig": variant.serverless,
+                "DesiredServerlessConfig": variant.serverless,
+            }
+        summaries.append(summary)
+    return summaries
+
+
+def pending_summary(deployment: Deployment, since: datetime) -> dict[str, Any]:
+    """`PendingDeploymentSummary` while a new fleet comes up."""
+    variants = []
+    for variant in deployment.variants:
+        summary: dict[str, Any] = {
+            "VariantName": variant.name,
+            "DeployedImages": _images(variant, since),
+            "CurrentWeight": 0.0,
+            "DesiredWeight": variant.weight,
+            "CurrentInstanceCount": 0,
+            "DesiredInstanceCount": variant.count,
+            "VariantStatus": [{"Status": "Creating", "StartTime": since}],
+        }
+        if variant.instance_type:
+            summary["InstanceType"] = variant.instance_type
+        if variant.serverless:
+            summary["DesiredServerlessConfig"] = variant.serverless
+        variants.append(summary)
+    return {
+        "EndpointConfigName": deployment.config,
+        "ProductionVariants": variants,
+        "StartTime": since,
+    }
+
+
+def describe_config(body: dict[str, Any], deployment: Deployment) -> None:
+    """Show which configuration an endpoint runs."""
+    body["EndpointConfigName"] = deployment.config
+    for name in ("DataCaptureConfig", "AsyncInferenceConfig"):
+        body.pop(name, None)
+    if deployment.capture is not None:
+        enabled = deployment.capture.get("EnableCapture", True)
+        body["DataCaptureConfig"] = {
+            "EnableCapture": enabled,
+            "CaptureStatus": "Started" if enabled else "Stopped",
+            "CurrentSamplingPercentage": deployment.capture["InitialSamplingPercentage"],
+            "DestinationS3Uri": deployment.capture["DestinationS3Uri"],
+            "KmsKeyId": deployment.capture.get("KmsKeyId", ""),
+        }
+    if deployment.asynchronous is not None:
+        body["AsyncInferenceConfig"] = deployment.asynchronous
+
+
+def want_weights(body: dict[str, Any], wanted: dict[str, dict[str, Any]]) -> None:
+    """Show the weights and counts an update asks for, by variant.
+
+    Raises:
+        ServiceError: it names a variant that is not there.
+    """
+    known = {one["VariantName"]: one for one in body["ProductionVariants"]}
+    for name, change in wanted.items():
+        if name not in known:
+            raise invalid(
+                f'Could not find variant "{name}" of endpoint "{body["EndpointArn"]}"; it has '
+                f"{', '.join(sorted(known))}."
+            )
+        for field in ("DesiredWeight", "DesiredInstanceCount"):
+            known[name][field] = change.get(field, known[name][field])
+    body["EndpointStatus"] = "Updating"
+    set_reason(body, None)
+
+
+def show_health(
+    body: dict[str, Any], summaries: list[dict[str, Any]], answers: bool, log: str
+) -> None:
+    """Show what a container's death or return changed; an operation that goes on shows its own.
+
+    Args:
+        body: what Describe shows.
+        summaries: `variant_summaries` of now.
+        answers: whether any container answers.
+        log: the endpoint's log group.
+    """
+    counts = {one["VariantName"]: one["CurrentInstanceCount"] for one in summaries}
+    for summary in body.get("ProductionVariants", []):
+        name = summary["VariantName"]
+        summary["CurrentInstanceCount"] = counts.get(name, summary["CurrentInstanceCount"])
+    if body["EndpointStatus"] == "InService" and not answers:
+        body["EndpointStatus"] = "OutOfService"
+        set_reason(
+            body, f"No container answers; each is being started again. Its log says why: {log}"
+        )
+    elif body["EndpointStatus"] == "OutOfService" and answers:
+        body["EndpointStatus"] = "InService"
+        set_reason(body, None)
+
+
+def set_reason(body: dict[str, Any], reason: str | None) -> None:
+    """Set or clear the FailureReason."""
+    body.pop("FailureReason", None)
+    if reason is not None:
+        body["FailureReason"] = reason[:REASON]
+
+
+def _images(variant: Variant, since: datetime) -> list[dict[str, Any]]:
+    return [
+        {
+            "SpecifiedImage": variant.image,
+            "ResolvedImage": variant.image,
+            "ResolutionTime": since,
+        }
+    ]

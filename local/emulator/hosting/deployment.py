@@ -1,0 +1,82 @@
+"""One endpoint configuration put to work: read, kept, and changed by what an update retains."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from local.emulator.context import Context
+from local.emulator.errors import invalid
+from local.emulator.hosting.variants import Variant, read_variants
+from local.emulator.store import Kind, Missing
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """One endpoint configuration put to work, as it was read: later changes do not matter.
+
+    Attributes:
+        config: the endpoint configuration's name.
+        variants: what is run.
+        capture: its DataCaptureConfig.
+        asynchronous: its AsyncInferenceConfig.
+    """
+
+    config: str
+    variants: list[Variant]
+    capture: dict[str, Any] | None
+    asynchronous: dict[str, Any] | None
+
+    @classmethod
+    def read(cls, context: Context, config: str) -> "Deployment":
+        """The deployment of an endpoint configuration.
+
+        Raises:
+            ServiceError: it or a model is missing, or asks for what cannot be run locally.
+        """
+        try:
+            body = context.store.get(Kind.ENDPOINT_CONFIG, config).body
+        except Missing:
+            arn = context.arn(Kind.ENDPOINT_CONFIG, config)
+            raise invalid(f'Could not find endpoint configuration "{arn}".') from None
+        return cls(
+            config,
+            read_variants(context, body),
+            body.get("DataCaptureConfig"),
+            body.get("AsyncInferenceConfig"),
+        )
+
+    @classmethod
+    def load(cls, kept: dict[str, Any]) -> "Deployment":
+        """What `dump` gave."""
+        return cls(
+            kept["config"],
+            [Variant(**one) for one in kept["variants"]],
+            kept["capture"],
+            kept["asynchronous"],
+        )
+
+    def dump(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "config": self.config,
+            "variants": [vars(one) for one in self.variants],
+            "capture": self.capture,
+            "asynchronous": self.asynchronous,
+        }
+
+    def retaining(self, request: dict[str, Any], running: "Deployment") -> "Deployment":
+        """This deployment with what an UpdateEndpoint request keeps of the one that runs."""
+        if not request.get("RetainAllVariantProperties"):
+            return self
+        excluded = {
+            one["VariantPropertyType"]
+            for one in request.get("ExcludeRetainedVariantProperties", [])
+        }
+        before = {one.name: one for one in running.variants}
+        variants = []
+        for variant in self.variants:
+            old = before.get(variant.name, variant)
+            weight = variant.weight if "DesiredWeight" in excluded else old.weight
+            count = variant.count if "DesiredInstanceCount" in excluded else old.count
+            variants.append(replace(variant, weight=weight, count=count))
+        capture = self.capture if "DataCaptureConfig" in excluded else running.capture
+        return replace(self, variants=variants, capture=capture)

@@ -1,0 +1,428 @@
+"""Endpoints: created, updated blue/green, watched, deleted, and started again with the server.
+
+Statuses are AWS's, with two readings of our own: `OutOfService` while none of an endpoint's
+containers answers (a dead one is started again; with the first that answers the endpoint is
+`InService` once more), and `SystemUpdating` while a restarted server starts its containers again.
+Traffic moves to a new fleet all at once, whatever the DeploymentConfig's steps and waits say.
+"""
+
+import contextlib
+import functools
+import random
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from local.emulator.background import Background
+from local.emulator.context import Context
+from local.emulator.errors import ServiceError, in_use, invalid
+from local.emulator.hosting.async_invocations import AsyncInvocations
+from local.emulator.hosting.body import (
+    describe_config,
+    pending_summary,
+    set_reason,
+    show_health,
+    variant_summaries,
+    want_weights,
+)
+from local.emulator.hosting.data_capture import DataCapture
+from local.emulator.hosting.deployment import Deployment
+from local.emulator.hosting.fleet import DeploymentFailed, Fleet
+from local.emulator.hosting.instances import Timing
+from local.emulator.hosting.invocations import Limits
+from local.emulator.hosting.lifetimes import Lifetimes, read_lifetime
+from local.emulator.hosting.live import Live
+from local.emulator.store import Exists, Kind, Missing, Record
+
+LOG_GROUP = "/aws/sagemaker/Endpoints/"
+_BUSY = {"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"}
+_RETRY_DELETE = 5.0
+
+
+class Endpoints:
+    """The runner of all endpoints.
+
+    Attributes:
+        asynchronous: the queues of asynchronous invocations.
+
+    Args:
+        context: the parts.
+        timing: intervals, for tests.
+        limits: of asynchronous invocations, for tests.
+        seed: of the choice among variants and of sampling; None for chance.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        timing: Timing | None = None,
+        limits: Limits | None = None,
+        seed: int | None = None,
+    ) -> None:
+        self._context = context
+        self._timing = timing or Timing()
+        self._choices = random.Random(seed)  # noqa: S311 - no secret depends on it
+        self._live: dict[str, Live] = {}
+        self._starting: dict[str, Fleet] = {}
+        self._background = Background()
+        self.asynchronous = AsyncInvocations(context, limits or Limits())
+        self._lifetimes = Lifetimes(self._expire)
+        self._lock = threading.RLock()
+        self._closing = False
+
+    def live(self, name: str) -> Live | None:
+        """The endpoint's containers, when there are any to ask."""
+        return self._live.get(name)
+
+    def create(self, request: dict[str, Any]) -> Record:
+        """Add an endpoint and start it in the background.
+
+        Raises:
+            ServiceError: the name is taken, the configuration or a model is missing, or asks for
+                what cannot be run locally.
+        """
+        name = request["EndpointName"]
+        tags = {tag["Key"]: tag["Value"] for tag in request.get("Tags", [])}
+        lifetime = read_lifetime(tags)
+        deployment = Deployment.read(self._context, request["EndpointConfigName"])
+        now = datetime.now(UTC)
+        arn = self._context.arn(Kind.ENDPOINT, name)
+        body: dict[str, Any] = {
+            "EndpointName": name,
+            "EndpointArn": arn,
+            "EndpointStatus": "Creating",
+            "CreationTime": now,
+            "LastModifiedTime": now,
+        }
+        describe_config(body, deployment)
+        private = {
+            "deployment": deployment.dump(),
+            "pending": None,
+            "generation": 0,
+            "lifetime": lifetime,
+            "expires": None,
+        }
+        try:
+            record = self._context.store.add(Kind.ENDPOINT, name, arn, body, private)
+        except Exists:
+            raise in_use(f'Cannot create already existing endpoint "{arn}".') from None
+        self._context.store.tag(arn, tags)
+        self._spawn(name, functools.partial(self._bring_up, name))
+        return record
+
+    def update(self, request: dict[str, Any]) -> Record:
+        """Put another configuration to work: a new fleet comes up, then traffic moves.
+
+        Raises:
+            ServiceError: the endpoint or configuration is missing, or the endpoint is busy.
+        """
+        name = request["EndpointName"]
+        deployment = Deployment.read(self._context, request["EndpointConfigName"])
+        started = datetime.now(UTC)
+
+        def begin(record: Record) -> None:
+            self._refuse_busy(record)
+            live = self._live.get(name)
+            wanted = deployment.retaining(request, live.deployment) if live else deployment
+            record.private["pending"] = wanted.dump()
+            record.body["EndpointStatus"] = "Updating"
+            record.body["PendingDeploymentSummary"] = pending_summary(wanted, started)
+            set_reason(record.body, None)
+            if "DeploymentConfig" in request:
+                record.body["LastDeploymentConfig"] = request["DeploymentConfig"]
+            elif not request.get("RetainDeploymentConfig"):
+                record.body.pop("LastDeploymentConfig", None)
+
+        record = self._change(name, begin)
+        self._spawn(name, functools.partial(self._replace, name))
+        return record
+
+    def update_weights(self, request: dict[str, Any]) -> Record:
+        """Change weights and counts of variants (UpdateEndpointWeightsAndCapacities).
+
+        Raises:
+            ServiceError: the endpoint or a variant is missing, or the endpoint is busy.
+        """
+        name = request["EndpointName"]
+        wanted = {one["VariantName"]: one for one in request["DesiredWeightsAndCapacities"]}
+
+        def begin(record: Record) -> None:
+            self._refuse_busy(record)
+            want_weights(record.body, wanted)
+
+        record = self._change(name, begin)
+        self._spawn(name, functools.partial(self._rescale, name, wanted))
+        return record
+
+    def delete(self, name: str) -> None:
+        """Stop an endpoint's containers and forget it, in the background.
+
+        Raises:
+            ServiceError: it is missing or busy.
+        """
+
+        def begin(record: Record) -> None:
+            self._refuse_busy(record)
+            record.body["EndpointStatus"] = "Deleting"
+
+        self._change(name, begin)
+        self._spawn(name, functools.partial(self._remove, name))
+
+    def recover(self) -> None:
+        """Start the endpoints an earlier server had; finish its deletions."""
+        for record in self._context.store.every(Kind.ENDPOINT):
+            name, status = record.name, record.body["EndpointStatus"]
+            expires = record.private["expires"]
+            if status == "Deleting" or (expires is not None and expires <= time.time()):
+                self._spawn(name, functools.partial(self._remove, name))
+            elif status != "Failed":
+                self._change(name, _show_restart)
+                fleets = self._context.home.job("endpoint", name) / "fleets"
+                shutil.rmtree(fleets, ignore_errors=True)
+                self._spawn(name, functools.partial(self._bring_up, name))
+
+    def shutdown(self) -> None:
+        """Stop all containers; their endpoints stay as they are, for `recover`."""
+        with self._lock:
+            self._closing = True
+            fleets = [*self._starting.values(), *(live.fleet for live in self._live.values())]
+            captures = [live.capture for live in self._live.values()]
+            self._live = {}
+        self._lifetimes.close()
+        self.asynchronous.close()
+        stops = [
+            threading.Thread(target=functools.partial(fleet.stop, drain=False)) for fleet in fleets
+        ]
+        for stop in stops:
+            stop.start()
+        for stop in stops:
+            stop.join()
+        self._background.join()
+        self.asynchronous.join()
+        for capture in captures:
+            if capture is not None:
+                capture.flush()
+
+    # What runs in the background: each step ends in a state a person can read.
+
+    def _bring_up(self, name: str) -> None:
+        record = self._context.store.get(Kind.ENDPOINT, name)
+        deployment = Deployment.load(record.private["deployment"])
+        try:
+            fleet = self._start_fleet(name, deployment)
+        except DeploymentFailed as failure:
+            self._fail(name, str(failure))
+            return
+        if not self._install(name, fleet, deployment):
+            return
+        self.asynchronous.resume(name, self._live[name])
+        if record.private["pending"] is None:
+            self._settle(name, None)
+        else:  # an update that a restart of the server cut short
+            self._replace(name)
+        self._arm(name)
+
+    def _replace(self, name: str) -> None:
+        record = self._context.store.get(Kind.ENDPOINT, name)
+        deployment = Deployment.load(record.private["pending"])
+        old = self._live.get(name)
+        if old is None:
+            return
+        old_fleet, old_capture = old.fleet, old.capture
+        try:
+            fleet = self._start_fleet(name, deployment)
+        except DeploymentFailed as failure:
+            if not self._closing:
+                self._settle(name, f"The update was rolled back: {failure}")
+            return
+        if not self._install(name, fleet, deployment):
+            return
+        self._settle(name, None)
+        old_fleet.stop()
+        if old_capture is not None:
+            old_capture.flush()
+
+    def _rescale(self, name: str, wanted: dict[str, dict[str, Any]]) -> None:
+        live = self._live[name]
+        reason = None
+        for variant, change in wanted.items():
+            if "DesiredInstanceCount" in change:
+                try:
+                    live.fleet.scale(variant, change["DesiredInstanceCount"])
+                except DeploymentFailed as failure:
+                    reason = str(failure)
+        if reason is None:
+            live.fleet.reweigh(
+                {
+                    variant: float(change["DesiredWeight"])
+                    for variant, change in wanted.items()
+                    if "DesiredWeight" in change
+                }
+            )
+        live.deployment = replace(live.deployment, variants=live.fleet.variants)
+        if not self._closing:
+            self._settle(name, reason)
+
+    def _remove(self, name: str) -> None:
+        with self._lock:
+            live = self._live.pop(name, None)
+        self._lifetimes.cancel(name)
+        self.asynchronous.forget(name)
+        if live is not None:
+            live.fleet.stop()
+            if live.capture is not None:
+                live.capture.flush()
+        shutil.rmtree(self._context.home.job("endpoint", name), ignore_errors=True)
+        with contextlib.suppress(Missing):
+            self._context.store.delete(Kind.ENDPOINT, name)
+
+    def _start_fleet(self, name: str, deployment: Deployment) -> Fleet:
+        """A fleet that answers.
+
+        Raises:
+            DeploymentFailed: it does not; nothing of it is left.
+        """
+
+        def count(record: Record) -> None:
+            record.private["generation"] += 1
+
+        generation = self._change(name, count).private["generation"]
+        fleet = Fleet(
+            self._context,
+            owner=f"endpoint-{name}-{generation}",
+            folder=self._context.home.job("endpoint", name) / "fleets" / str(generation),
+            log_group=f"{LOG_GROUP}{name}",
+            variants=deployment.variants,
+            choices=self._choices,
+            timing=self._timing,
+            on_change=functools.partial(self._refresh, name),
+        )
+        with self._lock:
+            if self._closing:
+                raise DeploymentFailed("the server stops")
+            self._starting[name] = fleet
+        try:
+            fleet.start()
+        except BaseException:
+            fleet.stop(drain=False)
+            raise
+        finally:
+            with self._lock:
+                self._starting.pop(name, None)
+        return fleet
+
+    def _install(self, name: str, fleet: Fleet, deployment: Deployment) -> bool:
+        """From now on requests go to this fleet. False, and it is stopped, when all ends."""
+        capture = None
+        if deployment.capture is not None:
+            capture = DataCapture(self._context.objects, name, deployment.capture, self._choices)
+        with self._lock:
+            if not self._closing:
+                live = self._live.get(name)
+                if live is None:
+                    self._live[name] = Live(fleet, deployment, capture, datetime.now(UTC))
+                else:
+                    live.deployment, live.capture = deployment, capture
+                    live.since, live.fleet = datetime.now(UTC), fleet
+                return True
+        fleet.stop(drain=False)
+        return False
+
+    def _settle(self, name: str, reason: str | None) -> None:
+        """Show what runs now, at the end of an operation."""
+        with self._lock:
+            live = self._live[name]
+            answers = live.fleet.answers
+            summaries = variant_summaries(live.fleet, live.since)
+
+            def show(record: Record) -> None:
+                describe_config(record.body, live.deployment)
+                record.body["ProductionVariants"] = summaries
+                record.body["EndpointStatus"] = "InService" if answers else "OutOfService"
+                record.body.pop("PendingDeploymentSummary", None)
+                set_reason(record.body, reason)
+                record.private["deployment"] = live.deployment.dump()
+                record.private["pending"] = None
+                lifetime = record.private["lifetime"]
+                if lifetime is not None and record.private["expires"] is None:
+                    record.private["expires"] = time.time() + lifetime
+
+            self._change(name, show)
+
+    def _refresh(self, name: str) -> None:
+        """A container died or came back: let the status tell, unless an operation goes on."""
+        with self._lock:
+            live = self._live.get(name)
+            if live is None:
+                return
+            answers = live.fleet.answers
+            summaries = variant_summaries(live.fleet, live.since)
+
+            def show(record: Record) -> None:
+                show_health(record.body, summaries, answers, f"{LOG_GROUP}{name}")
+
+            with contextlib.suppress(ServiceError):
+                self._change(name, show)
+
+    def _fail(self, name: str, reason: str) -> None:
+        if self._closing:
+            return
+
+        def show(record: Record) -> None:
+            record.body["EndpointStatus"] = "Failed"
+            record.body.pop("PendingDeploymentSummary", None)
+            record.private["pending"] = None
+            set_reason(record.body, reason)
+
+        self._change(name, show)
+
+    # The rest
+
+    def _change(self, name: str, change: Callable[[Record], None]) -> Record:
+        try:
+            return self._context.store.update(Kind.ENDPOINT, name, change)
+        except Missing:
+            arn = self._context.arn(Kind.ENDPOINT, name)
+            raise invalid(f'Could not find endpoint "{arn}".') from None
+
+    @staticmethod
+    def _refuse_busy(record: Record) -> None:
+        if record.body["EndpointStatus"] in _BUSY:
+            raise invalid(
+                f'Cannot update in-progress endpoint "{record.arn}": its status is '
+                f"{record.body['EndpointStatus']}."
+            )
+
+    def _spawn(self, name: str, work: Callable[[], None]) -> None:
+        self._background.spawn(
+            f"endpoint {name}", work, lambda error: self._fail(name, f"InternalError: {error}")
+        )
+
+    def _arm(self, name: str) -> None:
+        """Set the clock of an endpoint with a time to live."""
+        with contextlib.suppress(Missing):
+            expires = self._context.store.get(Kind.ENDPOINT, name).private["expires"]
+            if expires is not None:
+                self._lifetimes.set(name, expires - time.time())
+
+    def _expire(self, name: str) -> None:
+        try:
+            status = self._context.store.get(Kind.ENDPOINT, name).body["EndpointStatus"]
+        except Missing:
+            return
+        if status == "Deleting":
+            return
+        try:
+            self.delete(name)
+        except ServiceError:  # an update goes on
+            self._lifetimes.set(name, _RETRY_DELETE)
+
+
+def _show_restart(record: Record) -> None:
+    if record.body["EndpointStatus"] not in {"Creating", "Updating"}:
+        record.body["EndpointStatus"] = "SystemUpdating"

@@ -1,0 +1,364 @@
+"""The runtime's REST API: InvokeEndpoint, …WithResponseStream and …Async, passed to containers."""
+
+import contextlib
+import json
+import re
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import urllib3
+from werkzeug.wrappers import Request, Response
+
+from local.emulator.context import ACCOUNT, Context
+from local.emulator.errors import ServiceError
+from local.emulator.hosting.event_stream import CONTENT_TYPE, payload_part, stream_error
+from local.emulator.hosting.fleet import NoSuchVariant, Unavailable
+from local.emulator.hosting.instances import Instance
+from local.emulator.hosting.invocations import (
+    ATTRIBUTES,
+    Answer,
+    Limits,
+    NoAnswer,
+    TooSlow,
+    chunks,
+    failed,
+    invoke,
+    open_stream,
+    refused,
+)
+from local.emulator.hosting.live import Live
+from local.emulator.hosting.variants import Variant
+from local.emulator.store import Kind, Missing
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+_PATH = re.compile(
+    r"/endpoints/([^/]+)/(invocations|invocations-response-stream|async-invocations)"
+)
+_PREFIX = "X-Amzn-SageMaker-"
+_PASSED = ("Inference-Id", "Session-Id", "Target-Variant", "Target-Model", "Enable-Explanations")
+_REFUSED = {
+    "Target-Model": "multi-model endpoints",
+    "Target-Container-Hostname": "endpoints of several containers",
+    "Inference-Component": "inference components",
+}
+_RETURNED = ("New-Session-Id", "Closed-Session-Id")
+_ATTRIBUTES_LENGTH = 1024
+_DRAIN = 1 << 20
+_ASYNC_TTL = 21600
+
+
+class RuntimeApp:
+    """A WSGI app that answers as `runtime.sagemaker` does.
+
+    Args:
+        context: the parts; its `endpoints` are set before the first request.
+        limits: sizes and seconds, for tests.
+    """
+
+    def __init__(self, context: Context, limits: Limits | None = None) -> None:
+        self._context = context
+        self._limits = limits or Limits()
+
+    def __call__(
+        self, environ: "WSGIEnvironment", start_response: "StartResponse"
+    ) -> Iterable[bytes]:
+        """Answer one request."""
+        request = Request(environ)
+        try:
+            response = self._answer(request)
+        except ServiceError as error:
+            response = _error(error)
+        response.headers["x-amzn-RequestId"] = str(uuid.uuid4())
+        return response(environ, start_response)
+
+    def _answer(self, request: Request) -> Response:
+        found = _PATH.fullmatch(request.path)
+        if found is None or request.method != "POST":
+            raise ServiceError(
+                "UnknownOperationException",
+                f"{request.method} {request.path} is no operation of the SageMaker runtime",
+                404,
+            )
+        name, operation = found.groups()
+        for header, what in _REFUSED.items():
+            if _PREFIX + header in request.headers:
+                _drain(request)
+                raise ServiceError(
+                    "ValidationError", f"{_PREFIX}{header}: {what} cannot be run locally"
+                )
+        live = self._live(name, request)
+        if operation == "async-invocations":
+            return self._asynchronous(name, live, request)
+        if live.deployment.asynchronous is not None:
+            _drain(request)
+            raise ServiceError(
+                "ValidationError",
+                f"Endpoint {name} does not support this inference type: it is asynchronous; use "
+                "InvokeEndpointAsync.",
+            )
+        with ExitStack() as stack:
+            target = request.headers.get(_PREFIX + "Target-Variant")
+            body = self._body(request, live, target)
+            variant, instance = self._borrow(stack, name, live, target)
+            headers = _headers(request, streamed=operation != "invocations")
+            if operation == "invocations":
+                return self._invoke(name, live, variant, instance, body, headers)
+            return self._stream(stack, name, variant, instance, body, headers)
+
+    def _invoke(
+        self,
+        name: str,
+        live: Live,
+        variant: Variant,
+        instance: Instance,
+        body: bytes,
+        headers: dict[str, str],
+    ) -> Response:
+        try:
+            answer = invoke(instance, body, headers, self._limits.timeout)
+        except (TooSlow, NoAnswer) as error:
+            raise failed(self._context, name, error) from None
+        if not answer.good:
+            raise refused(self._context, name, answer.status, answer.body)
+        capture = live.capture
+        if capture is not None and capture.wanted():
+            _record(capture, variant, body, headers, answer)
+        response = Response([answer.body])
+        response.headers.clear()
+        response.headers["Content-Length"] = str(len(answer.body))
+        if "Content-Type" in answer.headers:
+            response.headers["Content-Type"] = answer.headers["Content-Type"]
+        _describe(response, variant, answer.headers)
+        return response
+
+    def _stream(
+        self,
+        stack: ExitStack,
+        name: str,
+        variant: Variant,
+        instance: Instance,
+        body: bytes,
+        headers: dict[str, str],
+    ) -> Response:
+        try:
+            answer = open_stream(instance, body, headers, self._limits.timeout)
+            if not 200 <= answer.status < 300:
+                raise refused(self._context, name, answer.status, b"".join(chunks(answer)))
+        except (TooSlow, NoAnswer) as error:
+            raise failed(self._context, name, error) from None
+        response = Response(_frames(answer), content_type=CONTENT_TYPE)
+        response.headers[_PREFIX + "Content-Type"] = answer.headers.get("Content-Type", "")
+        _describe(response, variant, answer.headers)
+        stack.callback(answer.release_conn)
+        response.call_on_close(stack.pop_all().close)
+        return response
+
+    def _asynchronous(self, name: str, live: Live, request: Request) -> Response:
+        body = _read(request, self._limits.inline)
+        location = request.headers.get(_PREFIX + "InputLocation")
+        if (location is None) == (not body):
+            raise ServiceError(
+                "ValidationError", "Give either InputLocation or Body, one of the two."
+            )
+        if location is not None and not location.startswith("s3://"):
+            raise ServiceError(
+                "ValidationError", f"InputLocation is {location}; expected s3://bucket/key"
+            )
+        headers = _headers(request, streamed=True)
+        headers["Content-Type"] = request.headers.get(
+            _PREFIX + "Content-Type", "application/octet-stream"
+        )
+        queued = self._context.endpoints.asynchronous.submit(
+            name,
+            live,
+            headers,
+            location=location,
+            inline=body or None,
+            timeout=_number(request, "InvocationTimeoutSeconds", 1, 3600),
+            ttl=_number(request, "RequestTTLSeconds", 60, 21600) or _ASYNC_TTL,
+            extension=request.headers.get(_PREFIX + "S3OutputPathExtension", "").strip("/"),
+            filename=request.headers.get(_PREFIX + "Filename"),
+        )
+        identity = request.headers.get(_PREFIX + "Inference-Id", queued.identity)
+        response = Response(
+            json.dumps({"InferenceId": identity}), 202, content_type="application/json"
+        )
+        response.headers[_PREFIX + "OutputLocation"] = queued.output
+        if queued.failure is not None:
+            response.headers[_PREFIX + "FailureLocation"] = queued.failure
+        return response
+
+    def _live(self, name: str, request: Request) -> Live:
+        live = self._context.endpoints.live(name)
+        if live is not None:
+            return live
+        _drain(request)
+        try:
+            status = self._context.store.get(Kind.ENDPOINT, name).body["EndpointStatus"]
+        except Missing:
+            raise ServiceError(
+                "ValidationError", f"Endpoint {name} of account {ACCOUNT} not found."
+            ) from None
+        raise ServiceError(
+            "ValidationError",
+            f"Endpoint {name} of account {ACCOUNT} is not in service: its status is {status}.",
+        )
+
+    def _body(self, request: Request, live: Live, target: str | None) -> bytes:
+        variants = live.fleet.variants
+        named = [one for one in variants if one.name == target] or variants
+        serverless = any(one.serverless for one in named)
+        return _read(request, self._limits.serverless if serverless else self._limits.payload)
+
+    def _borrow(
+        self, stack: ExitStack, name: str, live: Live, target: str | None
+    ) -> tuple[Variant, Instance]:
+        try:
+            return stack.enter_context(live.borrow(target))
+        except NoSuchVariant:
+            raise ServiceError(
+                "ValidationError",
+                f"Variant {target} of endpoint {name} of account {ACCOUNT} not found.",
+            ) from None
+        except Unavailable:
+            raise ServiceError(
+                "ServiceUnavailable",
+                f"No container of endpoint {name} answers now; each is being started again. "
+                f"The log group /aws/sagemaker/Endpoints/{name} says why.",
+                503,
+            ) from None
+
+
+def _headers(request: Request, *, streamed: bool) -> dict[str, str]:
+    """What the container gets of a request's headers.
+
+    Raises:
+        ServiceError: one is longer than AWS allows, or not ASCII.
+    """
+    attributes = request.headers.get(ATTRIBUTES)
+    if attributes is not None:
+        if len(attributes) > _ATTRIBUTES_LENGTH:
+            raise ServiceError(
+                "ValidationError",
+                "1 validation error detected: Value at 'customAttributes' failed to satisfy "
+                f"constraint: Member must have length less than or equal to {_ATTRIBUTES_LENGTH}",
+            )
+        if not attributes.isascii():
+            raise ServiceError(
+                "ValidationError",
+                "1 validation error detected: Value at 'customAttributes' failed to satisfy "
+                r"constraint: Member must satisfy regular expression pattern: \p{ASCII}*",
+            )
+    pairs = {
+        "Content-Type": request.headers.get("Content-Type"),
+        "Accept": request.headers.get(_PREFIX + "Accept" if streamed else "Accept"),
+        ATTRIBUTES: attributes,
+        **{_PREFIX + name: request.headers.get(_PREFIX + name) for name in _PASSED},
+    }
+    return {name: value for name, value in pairs.items() if value is not None}
+
+
+def _read(request: Request, limit: int) -> bytes:
+    """The request's body.
+
+    Raises:
+        ServiceError: it is larger than `limit` bytes (413, as AWS answers).
+    """
+    length = request.content_length
+    if length is None:  # it comes in chunks, or there is none
+        body = b"".join(_pieces(request, limit))
+    elif length <= limit:
+        body = request.environ["wsgi.input"].read(length)  # in one piece, not copied
+        if len(body) < length:
+            raise ServiceError(
+                "ValidationError", f"The body ended after {len(body)} of {length} bytes."
+            )
+    else:
+        body = b""
+    if max(length or 0, len(body)) > limit:
+        _drain(request)
+        raise ServiceError("413", f"HTTP content length exceeded {limit} bytes.", 413)
+    return body
+
+
+def _pieces(request: Request, limit: int) -> Iterator[bytes]:
+    """A body of unknown length, until it is longer than allowed."""
+    total = 0
+    while total <= limit and (piece := request.stream.read(_DRAIN)):
+        total += len(piece)
+        yield piece
+
+
+def _drain(request: Request) -> None:
+    """Read on to the end of a body nobody wants: a client that still sends reads no answer."""
+    with contextlib.suppress(OSError):
+        while request.stream.read(_DRAIN):
+            pass
+
+
+def _number(request: Request, name: str, low: int, high: int) -> float | None:
+    text = request.headers.get(_PREFIX + name)
+    if text is None:
+        return None
+    if not text.isdecimal() or not low <= int(text) <= high:
+        raise ServiceError(
+            "ValidationError", f"{name} is {text}; expected a whole number from {low} to {high}"
+        )
+    return float(text)
+
+
+def _describe(response: Response, variant: Variant, headers: Mapping[str, str]) -> None:
+    response.headers["x-Amzn-Invoked-Production-Variant"] = variant.name
+    for name in (ATTRIBUTES, *(_PREFIX + one for one in _RETURNED)):
+        if name in headers:
+            response.headers[name] = headers[name]
+
+
+def _record(
+    capture: Any, variant: Variant, body: bytes, headers: dict[str, str], answer: Answer
+) -> None:
+    capture.record(
+        variant.name,
+        (body, headers.get("Content-Type", "application/octet-stream")),
+        (answer.body, answer.headers.get("Content-Type", "application/octet-stream")),
+        inference_id=headers.get(_PREFIX + "Inference-Id"),
+        attributes=headers.get(ATTRIBUTES),
+    )
+
+
+def _frames(answer: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+    try:
+        for chunk in chunks(answer):
+            yield payload_part(chunk)
+    except TooSlow:
+        yield stream_error(
+            "ModelStreamError",
+            {
+                "Message": "The model's container did not send the next part in time.",
+                "ErrorCode": "ModelInvocationTimeExceeded",
+            },
+        )
+    except NoAnswer:
+        yield stream_error(
+            "ModelStreamError",
+            {
+                "Message": "The model's container broke off its answer.",
+                "ErrorCode": "StreamBroken",
+            },
+        )
+
+
+def _error(error: ServiceError) -> Response:
+    """AWS's REST-JSON error; a bare status, as its front door's 413, has no error type."""
+    if error.code.isdecimal():
+        body: dict[str, object] = {"message": error.message}
+    else:
+        body = {"Message": error.message, **error.extra}
+    response = Response(json.dumps(body), error.status, content_type="application/json")
+    if not error.code.isdecimal():
+        response.headers["x-amzn-ErrorType"] = error.code
+    return response

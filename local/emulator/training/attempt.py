@@ -1,0 +1,282 @@
+"""What a training job has on this machine: trees, containers, log streams, mirrors, metrics."""
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+from typing import Any
+
+from local.emulator.context import Context, LogStream
+from local.emulator.executors import ContainerSpec
+from local.emulator.location import Location
+from local.emulator.store import Kind
+from local.emulator.training.archive import walk
+from local.emulator.training.body import REASON_LENGTH
+from local.emulator.training.channels import lay_out
+from local.emulator.training.checkpoints import Mirror, Mirrors
+from local.emulator.training.cluster import Cluster, HostEnded, HostLost
+from local.emulator.training.layout import MOUNT, Tree, hosts_of, local_path
+from local.emulator.training.metrics import MetricWatch
+
+LOG_GROUP = "/aws/sagemaker/TrainingJobs"
+"""SageMaker's log group for training jobs, and its CloudWatch namespace for their metrics."""
+SYNC_SECONDS = 1.0
+"""Between two looks at the folders that are kept in S3. Metrics are published as often, and a file
+is touched, by which another server knows how long this one looked after the hosts."""
+FAILURE_LENGTH = 1024
+"""Characters of `output/failure` that reach FailureReason (developer guide)."""
+UNSAVED = PurePosixPath("checkpoints")
+"""Where a container may write checkpoints that no CheckpointConfig keeps in S3."""
+_LIVE_OUTPUT = {
+    "DebugHookConfig": "debug-output",
+    "TensorBoardOutputConfig": "tensorboard-output",
+    "ProfilerConfig": "profiler-output",
+}
+"""Where below `<S3OutputPath>/<job>/` AWS keeps what is written while a job runs."""
+
+_log = logging.getLogger(__name__)
+
+
+class Attempt:
+    """The hosts of a job; they may be started several times, in the same trees.
+
+    Args:
+        context: the parts.
+        request: the CreateTrainingJob request.
+        arn: the job's ARN.
+        cpus: how many cores each host may use; None for all.
+
+    Attributes:
+        trees: each host and its `/opt/ml`.
+        watch: what the log lines measure.
+    """
+
+    def __init__(
+        self, context: Context, request: dict[str, Any], arn: str, cpus: int | None
+    ) -> None:
+        self._context, self._request, self._arn, self._cpus = context, request, arn, cpus
+        self._name: str = request["TrainingJobName"]
+        self._algorithm: dict[str, Any] = request["AlgorithmSpecification"]
+        self._folder = context.home.job(Kind.TRAINING_JOB, self._name)
+        self.trees = [(host, self._tree(host.name)) for host in hosts_of(request)]
+        self._checkpoint_path = local_path(request, "CheckpointConfig") or UNSAVED
+        self._checkpoints = [mirror for _, tree in self.trees for mirror in self._saved(tree)]
+        live = [mirror for _, tree in self.trees for mirror in self._live_output(tree)]
+        self._mirrors = Mirrors([*self._checkpoints, *live])
+        self._pulse = self._folder / "pulse"
+        self._streams: list[LogStream] = []
+        self._cluster: Cluster | None = None
+        self._ended = threading.Event()
+        self._ticker: threading.Thread | None = None
+        self.watch = MetricWatch(
+            self._algorithm.get("MetricDefinitions", []), self._folder / "metrics.jsonl", self._note
+        )
+
+    @property
+    def size(self) -> int:
+        """How many hosts there are."""
+        return len(self.trees)
+
+    def lay_out(self, *, restore: bool) -> None:
+        """Write the trees: configuration, channels and, to `restore`, checkpoints that S3 holds.
+
+        Raises:
+            BadChannel: a channel's data is missing or cannot be laid out.
+            OSError: the disk is full, or a file cannot be read.
+        """
+        hosts = [host for host, _ in self.trees]
+        for host, tree in self.trees:
+            tree.clear_input()
+            tree.make(self._request, host, hosts)
+            for channel in self._request.get("InputDataConfig", []):
+                folder = tree.data / channel["ChannelName"]
+                lay_out(self._context.objects, channel, host, hosts, folder)
+        if restore:
+            for mirror in self._checkpoints:
+                mirror.restore()
+
+    def start(self, report: Callable[[HostEnded | HostLost], None]) -> None:
+        """Start the containers; `end` must follow, also after an error.
+
+        Raises:
+            ImageMissing, ExecutorError: one could not be started.
+        """
+        started = int(time.time())
+        self._streams = [
+            self._context.logs.open(LOG_GROUP, f"{self._name}/{host.name}-{started}")
+            for host, _ in self.trees
+        ]
+        network = self._name if self.size > 1 else None
+        specs = [self._spec(host.name, tree, network) for host, tree in self.trees]
+        self._cluster = Cluster(self._context.executor, specs, network, self._read, report)
+        self._pulse.touch()
+        self._ended = threading.Event()
+        self._ticker = threading.Thread(
+            target=self._tick, args=(self._ended,), name=f"{self._name} sync", daemon=True
+        )
+        self._ticker.start()
+        self._cluster.start()
+
+    def owns(self, event: HostEnded | HostLost) -> bool:
+        """Whether an event is about the containers started last."""
+        return event.cluster is self._cluster
+
+    def stop(self, grace: float) -> None:
+        """SIGTERM, SIGKILL after `grace` seconds."""
+        if self._cluster is not None:
+            self._cluster.stop(grace)
+
+    def end(self) -> None:
+        """Remove the containers, bring S3 and CloudWatch up to date; never fails."""
+        if self._cluster is not None:
+            self._cluster.remove()
+        self._cluster = None
+        self._ended.set()
+        if self._ticker is not None:
+            self._ticker.join()
+        self._ticker = None
+        self._clear(Tree.clear_input)
+        for finish in (self.sync, self._publish, *(stream.close for stream in self._streams)):
+            try:
+                finish()
+            except OSError as error:
+                _log.warning("training job %s: not all of it is kept: %s", self._name, error)
+            except Exception:
+                _log.exception("training job %s: not all of it is kept", self._name)
+        self._pulse.unlink(missing_ok=True)
+        self._streams = []
+
+    def sync(self) -> None:
+        """Put to S3 what changed, now that nobody writes any more.
+
+        Raises:
+            OSError: the bucket is not there, or the disk is full.
+        """
+        self._mirrors.finish()
+
+    def close(self) -> None:
+        """Close what is open."""
+        self.watch.close()
+
+    def clear(self) -> None:
+        """Free the disk: only the configuration and the metrics stay; never fails."""
+        self._clear(Tree.clear)
+
+    def clear_outputs(self, *, keep_checkpoints: bool) -> None:
+        """Leave the trees as a new instance would find them, with or without checkpoints."""
+        kept = self._checkpoint_path if keep_checkpoints else None
+        self._clear(lambda tree: tree.clear_outputs(kept))
+
+    def last_checkpoint(self) -> datetime | None:
+        """When a checkpoint was last written."""
+        return self._newest(self._checkpoint_path)
+
+    def last_seen(self) -> datetime | None:
+        """When a server that was killed last looked after the hosts; None if it never did."""
+        if not self._pulse.exists():
+            return None
+        return datetime.fromtimestamp(self._pulse.stat().st_mtime, UTC)
+
+    def failure(self, rank: int, status: int) -> str:
+        """FailureReason for a host that ended with a status other than 0."""
+        host, tree = self.trees[rank]
+        text = tree.failure(FAILURE_LENGTH).strip()
+        if not text:
+            said = self._context.logs.tail(LOG_GROUP, f"{self._name}/{host.name}-", 1)
+            text = f"no output/failure was written; the log ends with: {said[-1]}" if said else ""
+        code = f", exit code: {status}"
+        if status == 137 and not tree.failure(1):
+            code += " (killed: most often the machine ran out of memory)"
+        return f"AlgorithmError: {text}"[: REASON_LENGTH - len(code)] + code
+
+    def _clear(self, remove: Callable[[Tree], None]) -> None:
+        for _, tree in self.trees:
+            try:
+                remove(tree)
+            except OSError as error:  # a container's files, and no engine to hand them back
+                _log.warning("training job %s: not all was removed: %s", self._name, error)
+
+    def _newest(self, relative: str | PurePosixPath) -> datetime | None:
+        times = [
+            path.lstat().st_mtime for _, tree in self.trees for path in walk(tree.base / relative)
+        ]
+        return datetime.fromtimestamp(max(times), UTC) if times else None
+
+    def _tree(self, host: str) -> Tree:
+        base = self._folder / host
+        if self._context.executor.name == "process":
+            return Tree(base, seen_as=PurePosixPath(base), interface="lo")
+        return Tree(base, seen_as=MOUNT)
+
+    def _saved(self, tree: Tree) -> list[Mirror]:
+        if "CheckpointConfig" not in self._request:
+            return []
+        place = Location.parse(self._request["CheckpointConfig"]["S3Uri"])
+        return [Mirror(self._context.objects, tree.base / self._checkpoint_path, place)]
+
+    def _live_output(self, tree: Tree) -> list[Mirror]:
+        mirrors = []
+        for field, folder in _LIVE_OUTPUT.items():
+            path = local_path(self._request, field)
+            uri = self._request.get(field, {}).get("S3OutputPath")
+            if path is not None and uri:
+                place = Location.parse(uri) / self._name / folder
+                mirrors.append(Mirror(self._context.objects, tree.base / path, place))
+        return mirrors
+
+    def _spec(self, host: str, tree: Tree, network: str | None) -> ContainerSpec:
+        entrypoint = self._algorithm.get("ContainerEntrypoint")
+        region = self._context.region
+        return ContainerSpec(
+            name=f"{self._name}-{host}",
+            image=self._algorithm["TrainingImage"],
+            command=tuple(
+                self._algorithm.get("ContainerArguments", [] if entrypoint else ["train"])
+            ),
+            entrypoint=tuple(entrypoint) if entrypoint else None,
+            base=tree.base,
+            environment={
+                "AWS_REGION": region,
+                "AWS_DEFAULT_REGION": region,
+                **self._request.get("Environment", {}),
+                "TRAINING_JOB_NAME": self._name,
+                "TRAINING_JOB_ARN": self._arn,
+            },
+            read_only=("input/data",),
+            hostname=host,
+            network=network,
+            isolated=self._request.get("EnableNetworkIsolation", False),
+            cpus=self._cpus,
+            gpus=True,
+        )
+
+    def _read(self, rank: int, line: str) -> None:
+        try:
+            self._streams[rank].write(line)
+        finally:
+            self.watch.read(line)
+
+    def _note(self, line: str) -> None:
+        """Say something in the job's own log, as the person who wrote the request reads that."""
+        _log.warning("training job %s: %s", self._name, line)
+        if self._streams:
+            self._streams[0].write(f"berth: {line}")
+
+    def _tick(self, ended: threading.Event) -> None:
+        while not ended.wait(SYNC_SECONDS):
+            try:
+                self._pulse.touch()
+                self._mirrors.tick()
+                self._publish()
+            except Exception:
+                _log.exception("training job %s: what it writes is not kept up", self._name)
+
+    def _publish(self) -> None:
+        new = [metric for metric in self.watch.unpublished() if math.isfinite(metric.value)]
+        if not new:
+            return
+        points = [(metric.name, metric.value, metric.timestamp) for metric in new]
+        self._context.logs.put_metrics(LOG_GROUP, {"TrainingJobName": self._name}, points)

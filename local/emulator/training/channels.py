@@ -1,0 +1,207 @@
+"""What a channel holds: S3 objects or local files, and which host gets which."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlparse
+
+from local.emulator.context import Objects
+from local.emulator.location import BadLocation, Location
+from local.emulator.training.layout import Host
+
+
+class BadChannel(Exception):
+    """A channel's data is missing or cannot be laid out; one line that names the channel."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file of a channel.
+
+    Attributes:
+        name: where it lies in the channel's folder; slashes between its parts.
+        source: the object, or the file on this machine.
+    """
+
+    name: str
+    source: Location | Path
+
+
+def lay_out(
+    objects: Objects, channel: dict[str, Any], host: Host, hosts: list[Host], folder: Path
+) -> int:
+    """Put a host's share of a channel into `folder`; returns the number of files.
+
+    Files are hard links where the file system can: what the container may not write, but nothing
+    is copied.
+
+    Raises:
+        BadChannel: there is no data, or a key cannot be a file's name.
+        OSError: the disk is full, or something cannot be read.
+    """
+    name = channel["ChannelName"]
+    try:
+        entries = sorted(_entries(objects, channel), key=lambda entry: entry.name)
+    except BadLocation as error:
+        raise BadChannel(f"channel {name}: S3Uri: {error}") from None
+    except BadChannel as error:
+        raise BadChannel(f"channel {name}: {error}") from None
+    folder.mkdir(parents=True, exist_ok=True)
+    mine = entries[_share(channel, host, hosts)]
+    made = set()
+    for entry in mine:
+        path = folder / entry.name
+        above = entry.name.rpartition("/")[0]
+        try:
+            if above not in made:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                made.add(above)
+            if isinstance(entry.source, Path):
+                link_file(entry.source, path)
+            else:
+                objects.link(entry.source.bucket, entry.source.key, path)
+        except KeyError as error:
+            raise BadChannel(f"channel {name}: {error.args[0]}") from None
+        except (FileExistsError, NotADirectoryError, IsADirectoryError):
+            raise BadChannel(
+                f"channel {name}: {entry.name} is a file's name and a folder's at once, which no "
+                "volume can hold; rename one of the objects"
+            ) from None
+    return len(mine)
+
+
+def link_file(source: Path, path: Path) -> None:
+    """A hard link of a local file, or a copy where the file system cannot link."""
+    try:
+        path.hardlink_to(source)
+    except FileExistsError:
+        raise
+    except OSError:
+        shutil.copyfile(source, path)
+
+
+def _share(channel: dict[str, Any], host: Host, hosts: list[Host]) -> slice:
+    """Which of a channel's entries a host gets: all, none, or every n-th."""
+    source = channel["DataSource"].get("S3DataSource", {})
+    groups = source.get("InstanceGroupNames")
+    peers = [peer for peer in hosts if not groups or peer.group in groups]
+    if host not in peers:
+        return slice(0, 0)
+    if source.get("S3DataDistributionType") == "ShardedByS3Key":
+        return slice(peers.index(host), None, len(peers))
+    return slice(None)
+
+
+def _entries(objects: Objects, channel: dict[str, Any]) -> Iterator[Entry]:
+    source = channel["DataSource"].get("S3DataSource")
+    if source is None:
+        raise BadChannel(
+            "DataSource: expected S3DataSource; a file system or data set of AWS's is not here"
+        )
+    kind, uri = source["S3DataType"], source["S3Uri"]
+    if urlparse(uri).scheme == "file" and kind == "S3Prefix":
+        return _files(uri)
+    if kind == "S3Prefix":
+        return _objects(objects, Location.parse(uri))
+    if kind == "ManifestFile":
+        return _manifest(objects, uri)
+    raise BadChannel(
+        f"S3DataType: found {kind}, expected S3Prefix or ManifestFile; others cannot run locally"
+    )
+
+
+def _objects(objects: Objects, prefix: Location) -> Iterator[Entry]:
+    """Every object whose key starts with the prefix, folders' placeholders left out.
+
+    A file lies where it lies below the prefix, when that names a folder, with or without its last
+    slash; else below the prefix's last slash.
+    """
+    found = objects.keys(prefix.bucket, prefix.key)
+    if not found:
+        raise BadChannel(_nothing_at(prefix, objects))
+    folder = prefix.key if prefix.key.endswith("/") or not prefix.key else f"{prefix.key}/"
+    above = prefix.key[: prefix.key.rfind("/") + 1]
+    for stored in found:
+        if not stored.key.endswith("/"):
+            start = folder if stored.key.startswith(folder) else above
+            name = stored.key[len(start) :]
+            yield Entry(_safe(name, stored.key), Location(prefix.bucket, stored.key))
+
+
+def _manifest(objects: Objects, uri: str) -> Iterator[Entry]:
+    """What a manifest lists: `[{"prefix": "s3://bucket/some/"}, "a", "b", …]`."""
+    place = Location.parse(uri)
+    try:
+        listed = json.loads(objects.read(place.bucket, place.key))
+        prefix, *suffixes = listed
+        base = Location.parse(prefix["prefix"])
+    except KeyError:
+        raise BadChannel(_nothing_at(place, objects)) from None
+    except (ValueError, TypeError):
+        raise BadChannel(
+            f'{uri} is no manifest: expected JSON, [{{"prefix": "s3://bucket/some/"}}, "key", …]'
+        ) from None
+    there = {stored.key for stored in objects.keys(base.bucket, base.key)}
+    for suffix in suffixes:
+        if not isinstance(suffix, str):
+            raise BadChannel(f"{uri}: found {suffix!r}, expected a key's text")
+        key = base.key + suffix
+        if key not in there:
+            raise BadChannel(_nothing_at(Location(base.bucket, key), objects))
+        yield Entry(_safe(suffix, key), Location(base.bucket, key))
+
+
+def _files(uri: str) -> Iterator[Entry]:
+    """Every file below a local folder, or the one file that is named."""
+    parsed = urlparse(uri)
+    root = Path(unquote(parsed.path))
+    if parsed.netloc not in {"", "localhost"} or not root.is_absolute():
+        raise BadChannel(f"S3Uri: found {uri!r}, expected file:///path/to/folder")
+    if root.is_file():
+        yield Entry(root.name, root.resolve())
+        return
+    if not root.is_dir():
+        raise BadChannel(f"there is no file or folder {root}")
+    empty = True
+    for folder, folders, names in os.walk(root, followlinks=True):
+        if _leads_back(Path(folder), root):
+            folders.clear()
+            continue
+        above = Path(folder).relative_to(root).as_posix()
+        for name in names:
+            empty = False
+            path = Path(folder, name)
+            if not path.is_file():
+                raise BadChannel(f"{path} is no file, but a device or a link to nothing")
+            # A hard link of a symbolic link would be one too.
+            source = path.resolve() if path.is_symlink() else path
+            yield Entry(name if above == "." else f"{above}/{name}", source)
+    if empty:
+        raise BadChannel(f"the folder {root} holds no files")
+
+
+def _leads_back(folder: Path, root: Path) -> bool:
+    """Whether a folder is a link to one that it lies in: following it would never end."""
+    real = folder.resolve()
+    above = [parent for parent in folder.parents if parent.is_relative_to(root)]
+    return any(parent.resolve() == real for parent in above)
+
+
+def _safe(name: str, key: str) -> str:
+    """An object's place in its channel; never one outside of it."""
+    parts = [part for part in name.split("/") if part]
+    if not parts or "." in parts or ".." in parts or "\0" in name:
+        raise BadChannel(f"the object {key!r} cannot be a file: its key leads elsewhere")
+    if len(name) > 63 and any(len(part.encode()) > 255 for part in parts):  # 4 bytes each at most
+        raise BadChannel(f"the object {key[:80]!r}… cannot be a file: a name has over 255 bytes")
+    return "/".join(parts)
+
+
+def _nothing_at(place: Location, objects: Objects) -> str:
+    if not objects.bucket_exists(place.bucket):
+        return f"there is no bucket {place.bucket} ({place})"
+    return f"no S3 objects found under {place}"

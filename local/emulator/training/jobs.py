@@ -1,0 +1,182 @@
+"""Training jobs: created, stopped, taken over from an earlier server."""
+
+import os
+import shutil
+import threading
+from typing import Any
+
+from local.emulator.context import Context
+from local.emulator.errors import ServiceError, in_use, invalid, not_found
+from local.emulator.executors import ExecutorError, ImageMissing
+from local.emulator.store import Exists, Kind, Missing, Record
+from local.emulator.training.attempt import LOG_GROUP
+from local.emulator.training.body import ENDED, enter, new_body, utc_now
+from local.emulator.training.metrics import Metric, read_metrics
+from local.emulator.training.run import Run, Timing
+from local.emulator.training.slots import Slots
+
+__all__ = ["Metric", "TrainingJobs"]
+
+
+class TrainingJobs:
+    """Runs training jobs, each in threads of its own.
+
+    Args:
+        context: the parts.
+        max_parallel: how many run at once, further ones wait as Pending; by default as many as
+            there are cores, and at least 2.
+        timing: how long things take.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        max_parallel: int | None = None,
+        timing: Timing | None = None,
+    ) -> None:
+        self._context = context
+        self._slots = Slots(max_parallel or max(2, os.cpu_count() or 1))
+        self._timing = timing or Timing()
+        self._lock = threading.Lock()
+        self._runs: dict[str, Run] = {}
+        self._threads: dict[str, threading.Thread] = {}
+        self._closing = False
+
+    def create(
+        self,
+        request: dict[str, Any],
+        *,
+        tuning_job_arn: str | None = None,
+        cpus: int | None = None,
+    ) -> Record:
+        """Keep a job and start it; returns at once.
+
+        Args:
+            request: a validated CreateTrainingJob request.
+            tuning_job_arn: of the tuning job whose trial it is.
+            cpus: how many cores each of its hosts may use; None for all.
+
+        Raises:
+            ServiceError: the name is taken, or the image cannot be run here.
+        """
+        name = request["TrainingJobName"]
+        arn = self._context.arn(Kind.TRAINING_JOB, name)
+        self._check_image(request)
+        private = {
+            "request": {field: value for field, value in request.items() if field != "Tags"},
+            "cpus": cpus,
+        }
+        folder = self._context.home.job(Kind.TRAINING_JOB, name)
+        with self._lock:
+            if self._closing:
+                raise ServiceError("InternalFailure", "the local SageMaker is stopping", 500)
+            try:
+                body = new_body(request, arn, tuning_job_arn, utc_now())
+                record = self._context.store.add(Kind.TRAINING_JOB, name, arn, body, private)
+            except Exists:
+                raise in_use(
+                    f"Training job names must be unique within an AWS account and region, and a "
+                    f"training job with this name already exists ({arn})"
+                ) from None
+            try:
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir(parents=True)
+            except OSError as error:
+                self._context.store.delete(Kind.TRAINING_JOB, name)
+                raise ServiceError("InternalFailure", f"no job can be kept: {error}", 500) from None
+            tags = {tag["Key"]: tag["Value"] for tag in request.get("Tags", [])}
+            self._context.store.tag(arn, tags)
+            self._start(name)
+        return record
+
+    def stop(self, name: str) -> None:
+        """Stop a job: SIGTERM, SIGKILL 120 s later; what it made is uploaded.
+
+        Raises:
+            ServiceError: there is no such job, or it has ended.
+        """
+
+        def change(record: Record) -> None:
+            status = record.body["TrainingJobStatus"]
+            if status in ENDED:
+                raise invalid(
+                    f"The request was rejected because the training job is in status {status}."
+                )
+            if status != "Stopping":
+                enter(record.body, "Stopping", utc_now())
+
+        try:
+            self._context.store.update(Kind.TRAINING_JOB, name, change)
+        except Missing:
+            raise not_found("Requested resource not found.") from None
+        with self._lock:
+            run = self._runs.get(name)
+        if run is not None:
+            run.ask("stop")
+
+    def metrics(self, name: str) -> list[Metric]:
+        """Every metric point of a job so far, in order; none of a job that is not there."""
+        with self._lock:
+            run = self._runs.get(name)
+        live = None if run is None else run.metrics()
+        if live is not None:
+            return live
+        return read_metrics(self._context.home.job(Kind.TRAINING_JOB, name) / "metrics.jsonl")
+
+    def last_lines(self, name: str, lines: int) -> list[str]:
+        """The last lines of a job's log, of all its hosts, oldest first."""
+        return self._context.logs.tail(LOG_GROUP, f"{name}/algo-", lines)
+
+    def running(self, name: str) -> bool:
+        """Whether a thread still looks after a job."""
+        with self._lock:
+            return name in self._threads
+
+    def recover(self) -> None:
+        """Go on with what an earlier server left: its jobs start again in their own trees."""
+        with self._lock:
+            for record in self._context.store.every(Kind.TRAINING_JOB):
+                known = record.name in self._runs  # created since the server began to answer
+                if record.body["TrainingJobStatus"] not in ENDED and not known:
+                    self._start(record.name)
+
+    def shutdown(self) -> None:
+        """Interrupt what runs (SIGTERM: checkpoints get written); back when all have ended."""
+        with self._lock:
+            self._closing = True
+            runs, threads = list(self._runs.values()), list(self._threads.values())
+        for run in runs:
+            run.ask("shutdown")
+        for thread in threads:
+            thread.join()
+
+    def _start(self, name: str) -> None:
+        run = Run(self._context, name, self._slots, self._timing)
+        thread = threading.Thread(
+            target=self._live, args=(run,), name=f"training job {name}", daemon=True
+        )
+        self._runs[name], self._threads[name] = run, thread
+        thread.start()
+
+    def _live(self, run: Run) -> None:
+        try:
+            run.live()
+        finally:
+            with self._lock:
+                self._runs.pop(run.name, None)
+                self._threads.pop(run.name, None)
+
+    def _check_image(self, request: dict[str, Any]) -> None:
+        """Make sure that the image can be run here.
+
+        Raises:
+            ServiceError: it cannot, or the engine does not answer.
+        """
+        image = request["AlgorithmSpecification"]["TrainingImage"]
+        try:
+            self._context.executor.check_image(image)
+        except ImageMissing as error:
+            raise invalid(f"AlgorithmSpecification.TrainingImage: {error}") from None
+        except ExecutorError as error:
+            raise ServiceError("InternalFailure", str(error), 500) from None

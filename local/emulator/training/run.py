@@ -1,0 +1,407 @@
+"""One training job's life, from Pending to its last transition; a thread each."""
+
+import logging
+import queue
+import time
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from local.emulator.context import Context
+from local.emulator.executors import ExecutorError, ImageMissing
+from local.emulator.store import Kind, Record
+from local.emulator.training.archive import (
+    MODEL_LEVEL,
+    model_files,
+    output_files,
+    upload,
+    upload_plain,
+)
+from local.emulator.training.attempt import Attempt
+from local.emulator.training.body import (
+    end,
+    enter,
+    model_location,
+    output_location,
+    seconds_in,
+    utc_now,
+)
+from local.emulator.training.channels import BadChannel
+from local.emulator.training.cluster import HostEnded, HostLost
+from local.emulator.training.endings import COMPLETED, STOPPED, Ending, failed, first_line
+from local.emulator.training.interruptions import INTERRUPT_TAG, Interruption, count
+from local.emulator.training.metrics import Metric
+from local.emulator.training.slots import Slots
+
+Request = Literal["stop", "shutdown"]
+AGAIN = "Starting the training job again after its interruption"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long things take, in seconds.
+
+    Attributes:
+        grace: between SIGTERM and SIGKILL (developer guide, StopTrainingJob: 120).
+        peer_grace: the same for hosts whose peer failed: they may hang in wait for it.
+        retry_pause: before the first retry after an internal error; doubled for each further one.
+    """
+
+    grace: float = 120.0
+    peer_grace: float = 30.0
+    retry_pause: float = 2.0
+
+
+class Run:
+    """Runs a job that is in the store; `live` is its thread.
+
+    Args:
+        context: the parts.
+        name: the job's name.
+        slots: the places for running jobs.
+        timing: how long things take.
+    """
+
+    def __init__(self, context: Context, name: str, slots: Slots, timing: Timing) -> None:
+        self.name = name
+        self._context, self._slots, self._timing = context, slots, timing
+        self._events: queue.SimpleQueue[HostEnded | HostLost | Request | Literal["slot"]] = (
+            queue.SimpleQueue()
+        )
+        self._folder = context.home.job(Kind.TRAINING_JOB, name)
+        self._attempt: Attempt | None = None
+        record = context.store.get(Kind.TRAINING_JOB, name)
+        self._request: dict[str, Any] = record.private["request"]
+
+    def ask(self, what: Request) -> None:
+        """Stop the job, or interrupt it as the server goes down; from any thread, at once."""
+        self._events.put(what)
+
+    def metrics(self) -> list[Metric] | None:
+        """What was measured so far; None if the hosts were not started yet."""
+        return None if self._attempt is None else self._attempt.watch.every()
+
+    def live(self) -> None:
+        """The job's life; it never raises."""
+
+        def grant() -> None:
+            self._events.put("slot")
+
+        self._slots.request(grant)
+        try:
+            ending = self._work()
+            if ending is not None:
+                self._finish(ending)
+        except Exception as error:
+            _log.exception("training job %s", self.name)
+            self._give_up(error)
+        finally:
+            if self._attempt is not None:
+                self._attempt.close()
+            self._slots.give_back(grant)
+
+    def _work(self) -> Ending | None:
+        """Everything up to the upload; None if the server goes down first."""
+        ending = self._settle()
+        if ending is not None:
+            return ending
+        waited = self._wait_for_slot()
+        if waited != "go":
+            return waited
+        while True:
+            result = self._try()
+            if isinstance(result, Ending):
+                return result
+            if result is None:
+                return None
+            if self._record().body["TrainingJobStatus"] == "Stopping":
+                return STOPPED
+            self._note_interruption(result)
+            if result.cause == "shutdown":
+                return None
+            following = self._before_retry(result)
+            if following != "go":
+                return following
+            self._enter("Starting", AGAIN)
+
+    def _settle(self) -> Ending | None:
+        """Take over what an earlier server left of the job; how it ends, if that is known."""
+        record = self._record()
+        if record.private.get("ending"):
+            return Ending(**record.private["ending"])
+        if not self._folder.exists():
+            return failed(
+                "InternalServerError: the job cannot be started again: its folder "
+                f"{self._folder} is gone"
+            )
+        if record.body["TrainingJobStatus"] == "Stopping":
+            return STOPPED
+        last = record.body["SecondaryStatusTransitions"][-1]
+        if last["Status"] == "Training":
+            seen = self._prepare().last_seen() or last["StartTime"]
+            line = "The local SageMaker was killed"
+            self._note_interruption(Interruption("crash", line, max(seen, last["StartTime"])))
+        if last["Status"] != "Starting":
+            self._add_pause()
+            self._enter("Starting", AGAIN if self._seconds_trained() else None)
+        return None
+
+    def _wait_for_slot(self) -> Ending | Literal["go"] | None:
+        self._enter("Pending")
+        while True:
+            match self._next(self._wait_deadline()):
+                case "slot":
+                    self._enter("Pending", "Preparing the instances for training")
+                    return "go"
+                case "stop":
+                    return STOPPED
+                case "shutdown":
+                    return None
+                case None:
+                    return Ending("Stopped", "MaxWaitTimeExceeded")
+
+    def _try(self) -> Ending | Interruption | None:
+        """One attempt: data, containers, the wait for their end. None: nothing had begun."""
+        self._enter("Downloading")
+        attempt = self._prepare()
+        try:
+            try:
+                # Later on what is here is newer than what is in S3.
+                attempt.lay_out(restore=not self._seconds_trained())
+            except (BadChannel, OSError) as error:
+                return failed(f"ClientError: Data download failed: {first_line(error)}")
+            match self._next(time.monotonic()):
+                case "stop":
+                    return STOPPED
+                case "shutdown":
+                    return None
+            self._enter("Training")
+            try:
+                attempt.start(self._events.put)
+            except ImageMissing as error:
+                return failed(f"ClientError: the training image cannot be used: {error}")
+            except ExecutorError as error:
+                return self._explain(error)
+            result = self._watch(attempt)
+        finally:
+            attempt.end()
+        if isinstance(result, HostEnded):
+            return failed(attempt.failure(result.rank, result.status))
+        return result
+
+    def _explain(self, error: ExecutorError) -> Ending | Interruption:
+        """Whose fault it is that a container did not start: the engine's or the request's."""
+        try:
+            self._context.executor.check_image(self._image)
+        except ImageMissing as missing:
+            return failed(f"ClientError: the training image cannot be used: {missing}")
+        except ExecutorError:
+            return Interruption("engine", str(error), utc_now())
+        return failed(f"ClientError: the container cannot be started: {error}")
+
+    def _watch(self, attempt: Attempt) -> Ending | Interruption | HostEnded:
+        """Wait for the hosts' end, the clock, or a request; the host that failed, if one did."""
+        deadlines = self._deadlines()
+        running = attempt.size
+        while running:
+            due = min(deadlines, key=lambda kind: deadlines[kind])
+            event = self._next(deadlines[due])
+            now = utc_now()
+            match event:
+                case HostEnded(_, 0):
+                    running -= 1
+                    continue
+                case HostEnded():
+                    attempt.stop(self._timing.peer_grace)
+                    return event
+                case HostLost(_, line):
+                    attempt.stop(self._timing.grace)
+                    return Interruption("engine", line, now)
+                case "stop":
+                    attempt.stop(self._timing.grace)
+                    return STOPPED
+                case "shutdown":
+                    attempt.stop(self._timing.grace)
+                    return Interruption("shutdown", "The local SageMaker was stopped", now)
+            if due == "spot":
+                attempt.stop(self._timing.grace)
+                return Interruption("spot", "The managed spot instance was interrupted", now)
+            ending = Ending("Stopped", due)
+            self._decide(ending, "Stopping")
+            attempt.stop(self._timing.grace)
+            return ending
+        return COMPLETED
+
+    def _deadlines(self) -> dict[str, float]:
+        """When the attempt that just began must end, by `time.monotonic`, and why."""
+        record = self._record()
+        limit = record.body["StoppingCondition"]["MaxRuntimeInSeconds"]
+        deadlines = {"MaxRuntimeExceeded": time.monotonic() + limit - self._seconds_trained()}
+        waiting = self._wait_deadline()
+        if waiting is not None:
+            deadlines["MaxWaitTimeExceeded"] = waiting
+        after = self._context.store.tags(record.arn).get(INTERRUPT_TAG)
+        if after is not None and self._is_spot and not count(record, "spot"):
+            deadlines["spot"] = time.monotonic() + float(after)
+        return deadlines
+
+    def _wait_deadline(self) -> float | None:
+        """When MaxWaitTimeInSeconds is over, by `time.monotonic`; only spot jobs have it."""
+        record = self._record()
+        limit = record.body["StoppingCondition"].get("MaxWaitTimeInSeconds")
+        if limit is None or not self._is_spot:
+            return None
+        created: datetime = record.body["CreationTime"]
+        paused: float = record.private.get("paused_seconds", 0.0)
+        left = float(limit) - (utc_now() - created).total_seconds() + paused
+        return time.monotonic() + left
+
+    def _note_interruption(self, interruption: Interruption) -> None:
+        """Write down what it cost; leave the trees as the next attempt is to find them."""
+        attempt = self._prepare()
+        saved = attempt.last_checkpoint()
+
+        def change(record: Record) -> None:
+            interruption.record(record, self._request, saved)
+
+        self._context.store.update(Kind.TRAINING_JOB, self.name, change)
+        attempt.clear_outputs(keep_checkpoints=interruption.keeps_checkpoints(self._request))
+
+    def _before_retry(self, interruption: Interruption) -> Ending | Literal["go"] | None:
+        """Whether another attempt follows; after an internal error only as often as asked."""
+        if interruption.cause != "engine":
+            return "go"
+        used = count(self._record(), "engine") - 1
+        if used >= self._request.get("RetryStrategy", {}).get("MaximumRetryAttempts", 0):
+            return failed(f"InternalServerError: {interruption.line}")
+        pause = time.monotonic() + self._timing.retry_pause * 2**used
+        while True:
+            match self._next(pause):
+                case "stop":
+                    return STOPPED
+                case "shutdown":
+                    return None
+                case None:
+                    return "go"
+
+    def _finish(self, ending: Ending) -> None:
+        """Upload what there is, then the last transition, then the disk space."""
+        attempt = self._prepare()
+        if self._seconds_trained():
+            self._decide(ending, "Uploading")
+            try:
+                self._upload(attempt, with_model=ending.status != "Failed")
+            except OSError as error:
+                _log.warning("training job %s: %s", self.name, error)
+                if ending.status != "Failed":
+                    ending = failed(
+                        f"ClientError: Artifact upload failed: {first_line(error)}; what the job "
+                        f"made is still in {self._folder}"
+                    )
+            else:
+                attempt.clear()
+        else:
+            attempt.clear()
+        final = attempt.watch.final()
+
+        def change(record: Record) -> None:
+            if record.body["TrainingJobStatus"] == "Stopping" and ending.status == "Completed":
+                end(record.body, "Stopped", "Stopped", utc_now())
+            else:
+                end(record.body, ending.status, ending.secondary, utc_now(), ending.reason)
+            if final:
+                record.body["FinalMetricDataList"] = final
+
+        self._context.store.update(Kind.TRAINING_JOB, self.name, change)
+
+    def _decide(self, ending: Ending, status: str) -> None:
+        """Write down how the job will end: another server would finish it so."""
+
+        def change(record: Record) -> None:
+            record.private["ending"] = asdict(ending)
+            enter(record.body, status, utc_now())
+
+        self._context.store.update(Kind.TRAINING_JOB, self.name, change)
+
+    def _upload(self, attempt: Attempt, *, with_model: bool) -> None:
+        objects = self._context.objects
+        trees = attempt.trees
+        attempt.sync()
+        if with_model:
+            model = model_files(tree.base for _, tree in trees)
+            place = model_location(self._request)
+            if place.key.endswith("/"):
+                upload_plain(objects, model, place)
+            else:
+                upload(objects, model, place, self._folder, MODEL_LEVEL)
+        output = output_files((host.name, tree.base) for host, tree in trees)
+        upload(objects, output, output_location(self._request) / "output.tar.gz", self._folder)
+
+    def _give_up(self, error: Exception) -> None:
+        """The job fails for a reason of the server's own; its hosts were removed already."""
+        reason = f"InternalServerError: {first_line(error)}; the server's log says more"
+
+        def change(record: Record) -> None:
+            end(record.body, "Failed", "Failed", utc_now(), reason)
+
+        try:
+            if self._attempt is not None:
+                self._attempt.clear()
+            self._context.store.update(Kind.TRAINING_JOB, self.name, change)
+        except Exception:
+            _log.exception("training job %s: its failure could not be kept", self.name)
+
+    def _prepare(self) -> Attempt:
+        if self._attempt is None:
+            record = self._record()
+            self._attempt = Attempt(
+                self._context, self._request, record.arn, record.private.get("cpus")
+            )
+        return self._attempt
+
+    def _next(
+        self, deadline: float | None
+    ) -> HostEnded | HostLost | Request | Literal["slot"] | None:
+        """The next event; None once the deadline (`time.monotonic`) has passed."""
+        while True:
+            timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
+            try:
+                event = self._events.get(timeout=timeout)
+            except queue.Empty:
+                return None
+            # What ended with an earlier attempt is told late.
+            if isinstance(event, str) or (self._attempt is not None and self._attempt.owns(event)):
+                return event
+
+    def _enter(self, status: str, message: str | None = None) -> None:
+        def change(record: Record) -> None:
+            if record.body["TrainingJobStatus"] != "Stopping":
+                enter(record.body, status, utc_now(), message)
+
+        self._context.store.update(Kind.TRAINING_JOB, self.name, change)
+
+    def _add_pause(self) -> None:
+        """The time without a server does not count as waiting."""
+
+        def change(record: Record) -> None:
+            last = record.body["SecondaryStatusTransitions"][-1]
+            gone = (utc_now() - last["StartTime"]).total_seconds()
+            record.private["paused_seconds"] = record.private.get("paused_seconds", 0.0) + gone
+
+        self._context.store.update(Kind.TRAINING_JOB, self.name, change)
+
+    def _seconds_trained(self) -> float:
+        return seconds_in(self._record().body, "Training", utc_now())
+
+    def _record(self) -> Record:
+        return self._context.store.get(Kind.TRAINING_JOB, self.name)
+
+    @property
+    def _image(self) -> str:
+        return str(self._request["AlgorithmSpecification"]["TrainingImage"])
+
+    @property
+    def _is_spot(self) -> bool:
+        return bool(self._request.get("EnableManagedSpotTraining", False))

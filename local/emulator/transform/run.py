@@ -1,0 +1,297 @@
+"""One batch transform: a container answers for every input object, and the answers go to S3."""
+
+import json
+import tempfile
+import threading
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+import urllib3
+
+from local.emulator.context import Context, LogStream
+from local.emulator.hosting.fleet import Fleet, Unavailable
+from local.emulator.hosting.instances import Timing
+from local.emulator.hosting.invocations import MB, Answer, NoAnswer, TooSlow, invoke
+from local.emulator.location import Location
+from local.emulator.transform.inputs import BadInput, Item, list_items, requests_of
+
+INVOCATION_SECONDS = 600
+"""A request's time when ModelClientConfig names none."""
+RETRIES = 3
+"""Retries of a failing request when ModelClientConfig names no number."""
+DEFAULTS: dict[str, Any] = {
+    "MaxConcurrentTransforms": 1,
+    "BatchStrategy": "MULTI_RECORD",
+    "MaxPayloadInMB": 6,
+}
+"""What holds when neither the request nor the container says."""
+STRATEGIES = {"MultiRecord": "MULTI_RECORD", "SingleRecord": "SINGLE_RECORD"}
+_SAID = 300
+"""Characters of a container's error in a message."""
+
+
+class TransformFailed(Exception):
+    """Some of the input was not transformed; the text is the job's FailureReason."""
+
+
+class Stopped(Exception):
+    """The job was stopped or the server ends."""
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """How requests are made: the job's own values, else the container's, else the defaults."""
+
+    concurrent: int
+    single: bool
+    limit_mb: int
+
+    @classmethod
+    def agree(cls, request: dict[str, Any], offered: dict[str, Any]) -> "Parameters":
+        """Put the request's and the container's /execution-parameters together."""
+        asked = {name: request[name] for name in DEFAULTS if name in request}
+        if "BatchStrategy" in asked:
+            asked["BatchStrategy"] = STRATEGIES[asked["BatchStrategy"]]
+        if asked.get("MaxConcurrentTransforms") == 0:  # 0: the container decides
+            del asked["MaxConcurrentTransforms"]
+        known = {name: offered[name] for name in DEFAULTS if name in offered}
+        whole = DEFAULTS | known | asked
+        return cls(
+            max(1, int(whole["MaxConcurrentTransforms"])),
+            whole["BatchStrategy"] == "SINGLE_RECORD",
+            int(whole["MaxPayloadInMB"]),
+        )
+
+    def __str__(self) -> str:
+        """As AWS's log says it."""
+        strategy = "SINGLE_RECORD" if self.single else "MULTI_RECORD"
+        return (
+            f"MaxConcurrentTransforms={self.concurrent}, MaxPayloadInMB={self.limit_mb}, "
+            f"BatchStrategy={strategy}"
+        )
+
+
+class TransformRun:
+    """Does one job's work on a fleet that answers.
+
+    Args:
+        context: the parts.
+        request: CreateTransformJob's.
+        fleet: the containers.
+        stopping: set when no further request shall be made.
+        folder: an empty folder for what is on its way.
+        log: the job's data log.
+        timing: intervals.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        request: dict[str, Any],
+        fleet: Fleet,
+        *,
+        stopping: threading.Event,
+        folder: Path,
+        log: LogStream,
+        timing: Timing,
+    ) -> None:
+        self._context, self._request, self._fleet = context, request, fleet
+        self._stopping, self._folder, self._log, self._timing = stopping, folder, log, timing
+        client = request.get("ModelClientConfig", {})
+        self._timeout = client.get("InvocationsTimeoutInSeconds", INVOCATION_SECONDS)
+        self._retries = client.get("InvocationsMaxRetries", RETRIES)
+        output = request["TransformOutput"]
+        self._output = Location.parse(output["S3OutputPath"])
+        self._by_line = output.get("AssembleWith", "None") == "Line"
+        source = request["TransformInput"]
+        self._unzip = source.get("CompressionType", "None") == "Gzip"
+        self._lines = source.get("SplitType", "None") == "Line"
+        headers = {"Content-Type": source.get("ContentType"), "Accept": output.get("Accept")}
+        self._headers = {name: value for name, value in headers.items() if value}
+
+    def work(self) -> int:
+        """Transform every object; how many.
+
+        An object that fails leaves no output, and the others are transformed all the same.
+
+        Raises:
+            TransformFailed: an object failed.
+            Stopped: `stopping` was set.
+        """
+        try:
+            source = self._request["TransformInput"]["DataSource"]["S3DataSource"]
+            items = list_items(self._context.objects, source)
+        except BadInput as error:
+            raise TransformFailed(f"ClientError: TransformInput: {error}.") from None
+        parameters = Parameters.agree(self._request, self._offered())
+        self._note(str(parameters))
+        workers = parameters.concurrent * self._request["TransformResources"]["InstanceCount"]
+        with ThreadPoolExecutor(workers, thread_name_prefix="transform") as pool:
+            try:
+                failed = list(self._pipeline(items, parameters, pool, workers))
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+        if failed:
+            item, failure = failed[0]
+            count = f" {len(failed)} of {len(items)} objects failed." if len(items) > 1 else ""
+            raise TransformFailed(
+                f"{failure.kind}: {item}: {failure.text}.{count} See job logs for more information."
+            )
+        return len(items)
+
+    def _pipeline(
+        self, items: list[Item], parameters: Parameters, pool: ThreadPoolExecutor, workers: int
+    ) -> Iterator[tuple[Item, "_Failure"]]:
+        """Keep all workers busy, across objects; give the objects that failed, in order."""
+        window: deque[tuple[_Output, Future[bytes] | None]] = deque()
+        for item in items:
+            output = _Output(item, self._by_line)
+            for body in self._bodies(item, output, parameters):
+                window.append((output, pool.submit(self._ask, body)))
+                while len(window) > 2 * workers:
+                    yield from self._take(window)
+            window.append((output, None))
+        while window:
+            yield from self._take(window)
+
+    def _bodies(self, item: Item, output: "_Output", parameters: Parameters) -> Iterator[bytes]:
+        """An object's requests, as long as none of them has failed."""
+        try:
+            with item.open(self._context.objects, self._folder, unzip=self._unzip) as file:
+                for body in requests_of(
+                    file,
+                    lines=self._lines,
+                    single=parameters.single,
+                    limit=parameters.limit_mb * MB,
+                ):
+                    self._check_stop()
+                    if output.failure is not None:
+                        return
+                    yield body
+        except BadInput as error:
+            output.fail(_Failure("ClientError", str(error)))
+
+    def _take(
+        self, window: "deque[tuple[_Output, Future[bytes] | None]]"
+    ) -> Iterator[tuple[Item, "_Failure"]]:
+        """Wait for the oldest request; at an object's end keep its output."""
+        output, future = window.popleft()
+        if future is not None:
+            try:
+                output.add(future.result(), self._folder)
+            except _Failure as failure:
+                output.fail(failure)
+            return
+        if output.failure is None:
+            self._put(output)
+        output.close()
+        if output.failure is not None:
+            self._note(f"{output.item}: {output.failure.kind}: {output.failure.text}")
+            yield output.item, output.failure
+
+    def _put(self, output: "_Output") -> None:
+        place = self._output / f"{output.item.name}.out"
+        try:
+            self._context.objects.put(place.bucket, place.key, output.path(self._folder))
+        except OSError as error:
+            output.fail(_Failure("ClientError", f"its output {place} was not written: {error}"))
+
+    def _ask(self, body: bytes) -> bytes:
+        """One request, tried again when the container fails."""
+        failure = _Failure("AlgorithmError", "no container answers")
+        pause = self._timing.backoff
+        for attempt in range(self._retries + 1):
+            if attempt:
+                self._stopping.wait(pause)
+                pause = min(pause * 2, self._timing.max_backoff)
+            self._check_stop()
+            try:
+                with self._fleet.borrow() as (_, instance):
+                    answer = invoke(instance, body, self._headers, self._timeout)
+            except (Unavailable, NoAnswer):
+                failure = _Failure("AlgorithmError", "Unable to get response from algorithm")
+            except TooSlow:
+                failure = _Failure("AlgorithmError", f"no answer within {self._timeout:g} seconds")
+            else:
+                if answer.good:
+                    return answer.body
+                failure = _refusal(answer)
+                if failure.kind == "ClientError":
+                    break
+        self._check_stop()
+        raise failure
+
+    def _offered(self) -> dict[str, Any]:
+        """The container's /execution-parameters; empty when it has none."""
+        try:
+            with self._fleet.borrow() as (_, instance):
+                answer = instance.pool.request(
+                    "GET", "/execution-parameters", timeout=self._timing.ping, retries=False
+                )
+            offered = json.loads(answer.data) if answer.status == 200 else {}
+        except (Unavailable, urllib3.exceptions.HTTPError, ValueError):
+            return {}
+        return offered if isinstance(offered, dict) else {}
+
+    def _check_stop(self) -> None:
+        if self._stopping.is_set():
+            raise Stopped
+
+    def _note(self, text: str) -> None:
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
+        self._log.write(f"{now}:[sagemaker logs]: {text}")
+
+
+class _Failure(Exception):
+    """Why an object has no output: AWS's kind, and a text without a full stop."""
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(text)
+        self.kind, self.text = kind, text.rstrip(".")
+
+
+class _Output:
+    """The answers to one object's requests, in order, in a file until the last is there."""
+
+    def __init__(self, item: Item, by_line: bool) -> None:
+        self.item = item
+        self.failure: _Failure | None = None
+        self._by_line = by_line
+        self._file: IO[bytes] | None = None
+
+    def path(self, folder: Path) -> Path:
+        """The file with what came so far."""
+        if self._file is None:
+            self._file = tempfile.NamedTemporaryFile(dir=folder)  # noqa: SIM115 - until close()
+        self._file.flush()
+        return Path(self._file.name)
+
+    def add(self, answer: bytes, folder: Path) -> None:
+        """The next answer."""
+        if self.failure is not None:
+            return
+        self.path(folder)
+        assert self._file is not None  # noqa: S101 - path() opened it
+        self._file.write(answer)
+        if self._by_line and not answer.endswith(b"\n"):
+            self._file.write(b"\n")
+
+    def fail(self, failure: _Failure) -> None:
+        """No output will be kept; the first failure counts."""
+        self.failure = self.failure or failure
+
+    def close(self) -> None:
+        """Remove the file."""
+        if self._file is not None:
+            self._file.close()
+
+
+def _refusal(answer: Answer) -> _Failure:
+    said = answer.body[:_SAID].decode(errors="replace").strip()
+    kind = "ClientError" if 400 <= answer.status < 500 else "AlgorithmError"
+    return _Failure(kind, f"the container answered {answer.status}: {said}")

@@ -1,0 +1,135 @@
+"""Tuning jobs: CreateHyperParameterTuningJob, really run.
+
+Trials are ordinary training jobs (`tuning_trials`), their hyperparameters come from Optuna
+(`tuning_search`), and one thread a tuning job (`tuning_run`) looks after them.
+"""
+
+import secrets
+import threading
+from datetime import UTC, datetime
+from typing import Any
+
+from local.emulator.context import Context
+from local.emulator.errors import in_use, invalid, not_found
+from local.emulator.store import Exists, Kind, Missing, Record
+from local.emulator.tuning import parents
+from local.emulator.tuning.plan import read
+from local.emulator.tuning.progress import Ending, objective_counters, training_counters
+from local.emulator.tuning.run import Run
+
+REPEATED = (
+    "HyperParameterTuningJobName",
+    "HyperParameterTuningJobConfig",
+    "TrainingJobDefinition",
+    "WarmStartConfig",
+)
+"""What Describe answers as the request has it."""
+
+
+class TuningJobs:
+    """Runs the tuning jobs of a context. Every method may be called from any thread."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._closing = threading.Event()
+        self._lock = threading.Lock()
+        self._threads: list[threading.Thread] = []
+
+    def create(self, request: dict[str, Any]) -> Record:
+        """Start a tuning job from a request that was checked; returns at once.
+
+        Raises:
+            ServiceError: ResourceInUse for a taken name.
+        """
+        plan, store = read(request), self._context.store
+        arn = self._context.arn(Kind.TUNING_JOB, plan.name)
+        seed = request["HyperParameterTuningJobConfig"].get("RandomSeed")
+        private: dict[str, Any] = {
+            "request": request,
+            "seed": secrets.randbits(32) if seed is None else seed,
+            "trials": [],
+            "ending": None,
+            "seconds": 0.0,
+            "inherited": parents.inherited(plan, store),
+        }
+        body = _description(request, arn)
+        earlier = parents.best(plan, store)
+        if earlier is not None:
+            body["OverallBestTrainingJob"] = earlier
+        try:
+            record = store.add(Kind.TUNING_JOB, plan.name, arn, body, private)
+        except Exists:
+            raise in_use(
+                f"A hyperparameter tuning job named {plan.name} exists already: tuning job names "
+                "are unique within an account and region."
+            ) from None
+        if plan.tags:
+            store.tag(arn, {each["Key"]: each["Value"] for each in plan.tags})
+        self._start(plan.name)
+        return record
+
+    def stop(self, name: str) -> None:
+        """Stop a tuning job and its running trials; returns at once, it is Stopping.
+
+        Raises:
+            ServiceError: ResourceNotFound without it, ValidationException when it has ended.
+        """
+
+        def change(record: Record) -> None:
+            status = record.body["HyperParameterTuningJobStatus"]
+            if status not in ("InProgress", "Stopping"):
+                raise invalid(
+                    "The request was rejected because the hyperparameter tuning job is in status "
+                    f"{status}."
+                )
+            record.body["HyperParameterTuningJobStatus"] = "Stopping"
+            record.private["ending"] = {"status": Ending("Stopped").status, "reason": None}
+
+        try:
+            self._context.store.update(Kind.TUNING_JOB, name, change)
+        except Missing:
+            raise not_found("Requested resource not found.") from None
+
+    def recover(self) -> None:
+        """Go on with the tuning jobs an earlier server left running.
+
+        Trials that still run are followed, those whose training job was never made or is gone get
+        one with the same hyperparameters, and the rest come as if nothing had happened.
+        """
+        for record in self._context.store.every(Kind.TUNING_JOB):
+            if record.body["HyperParameterTuningJobStatus"] in ("InProgress", "Stopping"):
+                self._start(record.name)
+
+    def shutdown(self) -> None:
+        """Start no further trial and leave everything to `recover`; before the training jobs'."""
+        self._closing.set()
+        with self._context.store.changed:
+            self._context.store.changed.notify_all()
+        with self._lock:
+            threads = list(self._threads)
+        for thread in threads:
+            thread.join()
+
+    def _start(self, name: str) -> None:
+        run = Run(self._context, name, self._closing)
+        thread = threading.Thread(target=run, name=f"tuning {name}", daemon=True)
+        with self._lock:
+            self._threads = [each for each in self._threads if each.is_alive()]
+            thread.start()
+            self._threads.append(thread)
+
+
+def _description(request: dict[str, Any], arn: str) -> dict[str, Any]:
+    """What Describe answers for a job that has just begun."""
+    now = datetime.now(UTC)
+    body = {
+        "HyperParameterTuningJobArn": arn,
+        "HyperParameterTuningJobStatus": "InProgress",
+        "CreationTime": now,
+        "LastModifiedTime": now,
+        "TrainingJobStatusCounters": training_counters([]),
+        "ObjectiveStatusCounters": objective_counters([]),
+        "TuningJobCompletionDetails": {"NumberOfTrainingJobsObjectiveNotImproving": 0},
+        "ConsumedResources": {"RuntimeInSeconds": 0},
+    }
+    return body | {key: request[key] for key in REPEATED if key in request}

@@ -1,0 +1,70 @@
+"""Warm start: what a tuning job takes over from earlier ones.
+
+It is taken when the tuning job begins and kept with it: a parent may be deleted later.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from local.emulator.store import Kind, Record, Store
+from local.emulator.tuning.plan import Plan, read
+from local.emulator.tuning.search import Known, standardized
+from local.emulator.tuning.trials import load as load_trials
+
+
+def inherited(plan: Plan, store: Store) -> list[dict[str, Any]]:
+    """The parents' trials that lie within the ranges of this tuning job, oldest first, as `Known`
+    takes them.
+
+    A hyperparameter that was static in a parent and is tuned now counts with its static value.
+    After `TransferLearning` the objectives are relative to each parent's own.
+    """
+    found: list[Known] = []
+    for parent in _parents(plan, store):
+        theirs = read(parent.private["request"])
+        trials = []
+        for trial in load_trials(parent.private["trials"]):
+            texts = {**theirs.static, **theirs.space.texts(trial.values)}
+            values, known = plan.space.read(texts), trial.known()
+            if values is not None and known.state in ("complete", "pruned"):
+                trials.append(Known(values, known.state, known.objective, known.reports))
+        found += trials if plan.identical else standardized(trials)
+    return [asdict(each) for each in found]
+
+
+def load(stored: Sequence[Mapping[str, Any]]) -> list[Known]:
+    """What `inherited` gave, as a record keeps it."""
+    return [Known(**{**each, "reports": tuple(each["reports"])}) for each in stored]
+
+
+def best(plan: Plan, store: Store) -> dict[str, Any] | None:
+    """The best training job of parents with the same data and algorithm, in the API's shape.
+
+    Others have none that compares (API reference, OverallBestTrainingJob).
+    """
+    if not plan.identical:
+        return None
+    return overall(
+        plan,
+        [
+            {**parent.body["BestTrainingJob"], "TuningJobName": parent.name}
+            for parent in _parents(plan, store)
+            if "BestTrainingJob" in parent.body
+        ],
+    )
+
+
+def overall(plan: Plan, jobs: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The best of some training jobs in the API's shape; the first of equal ones."""
+    sign = 1 if plan.direction == "Maximize" else -1
+
+    def score(job: dict[str, Any]) -> float:
+        value: float = job["FinalHyperParameterTuningJobObjectiveMetric"]["Value"]
+        return sign * value
+
+    return max(jobs, key=score, default=None)
+
+
+def _parents(plan: Plan, store: Store) -> list[Record]:
+    return [store.get(Kind.TUNING_JOB, name) for name in plan.parents]

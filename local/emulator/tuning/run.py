@@ -1,0 +1,316 @@
+"""One tuning job from its first trial to its end."""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from local.emulator.context import Context
+from local.emulator.errors import ServiceError
+from local.emulator.executors import ExecutorError
+from local.emulator.store import Kind, Missing, Record
+from local.emulator.tuning import parents, progress, search, stopping
+from local.emulator.tuning import trials as trials_of
+from local.emulator.tuning.plan import read
+from local.emulator.tuning.progress import Ending
+from local.emulator.tuning.ranges import Value
+from local.emulator.tuning.trials import Reason, Trial
+
+PAUSE = 0.5
+"""Seconds between two looks at the running trials when nothing in the store changes."""
+
+ACCOUNTED = 5.0
+"""Seconds of run time that a killed server may forget."""
+
+logger = logging.getLogger(__name__)
+
+
+class Run:
+    """A tuning job at work. All it knows is in the store, so another one can go on with it.
+
+    Every look at the job follows the running trials, stops those that are out, ends the job when
+    a criterion is met, and starts trials while there is room. What is decided is written down
+    before it is done: a trial's name and hyperparameters before its training job is made, a stop
+    before it is asked for. A server killed in between does the same thing once more.
+    """
+
+    def __init__(self, context: Context, name: str, closing: threading.Event) -> None:
+        self._context, self._name, self._closing = context, name, closing
+        record = context.store.get(Kind.TUNING_JOB, name)
+        self.plan = read(record.private["request"])
+        self._seed: int = record.private["seed"]
+        self._before: float = record.private["seconds"]
+        self._inherited = parents.load(record.private["inherited"])
+        self._started = self._kept = time.monotonic()
+        stored = trials_of.load(record.private["trials"])
+        self._found = {each.name for each in stored if each.status is None}
+        self._judged: dict[str, int] = {}
+        self._asked: set[str] = set()
+        self._stored: tuple[object, ...] = ()
+
+    def __call__(self) -> None:
+        """Go on until the tuning job has ended or the server closes."""
+        broken: Ending | None = None
+        while not self._closing.is_set():
+            try:
+                if self._look(broken):
+                    return
+            except Exception as error:
+                if self._closing.is_set():
+                    return
+                logger.exception("tuning job %s", self._name)
+                reason = f"InternalServerError: {type(error).__name__}: {error}"
+                if broken is not None:
+                    self._finish(trials_of.load(self._record().private["trials"]), broken)
+                    return
+                broken = Ending("Failed", reason)
+            with self._context.store.changed:
+                if not self._closing.is_set():
+                    self._context.store.changed.wait(PAUSE)
+
+    def _look(self, broken: Ending | None) -> bool:
+        """Everything there is to do now; whether the tuning job has ended.
+
+        Args:
+            broken: how it ends after an error of our own.
+        """
+        record = self._record()
+        trials = trials_of.load(record.private["trials"])
+        ending = Ending(**record.private["ending"]) if record.private["ending"] else broken
+        refused = self._follow(trials, ending)
+        ending = ending or refused or progress.verdict(self.plan, trials, self._seconds)
+        running = [each for each in trials if each.status is None]
+        if ending is not None:
+            for each in running:
+                each.stopped_by = each.stopped_by or "ending"
+        ending = self._keep(trials, ending)
+        for each in running:
+            if each.stopped_by and each.name not in self._asked:
+                self._stop(each)
+        if ending is None:
+            self._fill(trials)
+            return False
+        if not running:
+            self._finish(trials, ending)
+        return not running
+
+    def _follow(self, trials: list[Trial], ending: Ending | None) -> Ending | None:
+        """See what became of the running trials; why the tuning job fails if one is refused."""
+        judging = self.plan.early or self.plan.hyperband is not None
+        reports = {
+            each.number: self._reports(each) if judging and each.status is None else each.reports
+            for each in trials
+        }
+        for trial in [each for each in trials if each.status is None]:
+            job = self._job(trial.name)
+            if job is None:
+                if ending is not None:
+                    trials.remove(trial)
+                elif refused := self._create(trial):
+                    trials.remove(trial)
+                    return refused
+                continue
+            status = job.body["TrainingJobStatus"]
+            if status in ("Completed", "Failed", "Stopped"):
+                trial.status, trial.reports = status, self._reports(trial, job)
+                trial.ended = (job.body.get("TrainingEndTime") or job.modified).timestamp()
+                failure = job.body.get("FailureReason") or ""
+                trial.retryable = status == "Failed" and failure.startswith("InternalServerError")
+                self._mark(trial)
+                if trial.retryable and trial.name in self._found:
+                    logger.info("%s was lost: its hyperparameters run again", trial.name)
+                    values = dict(trial.values)
+                    trials.append(trials_of.fresh(self.plan, len(trials), trial.number, values))
+            elif trial.stopped_by is None:
+                trial.stopped_by = self._judge(trial, trials, reports)
+        return None
+
+    def _judge(
+        self, trial: Trial, trials: Sequence[Trial], reports: dict[int, list[float]]
+    ) -> Reason | None:
+        """Whether a running trial is out, looking at each of its reports once."""
+        seen, own = self._judged.get(trial.name, 0), reports[trial.number]
+        self._judged[trial.name] = max(seen, len(own))
+        direction, bands = self.plan.direction, self.plan.hyperband
+        others = {number: each for number, each in reports.items() if number != trial.number}
+        ended = [each.reports for each in trials if each.status in ("Completed", "Stopped")]
+        for step in range(seen + 1, len(own) + 1):
+            if bands is not None and step >= bands.high:
+                return "resource"
+            if bands is not None and bands.loses(direction, trial.number, own[:step], others):
+                return "bracket"
+            if self.plan.early and stopping.below_median(direction, own[:step], ended):
+                return "median"
+        return None
+
+    def _fill(self, trials: list[Trial]) -> None:
+        """Start trials while there is room."""
+        plan = self.plan
+        while (
+            len({each.number for each in trials}) < plan.total
+            and sum(each.status is None for each in trials) < plan.parallel
+            and not self._closing.is_set()
+        ):
+            number = max((each.number for each in trials), default=-1) + 1
+            values = self._propose(number, trials)
+            trials.append(trials_of.fresh(plan, len(trials), number, values))
+            if self._keep(trials, None) is not None:
+                return  # stopped meanwhile: the next look takes the trial out again
+            refused = self._create(trials[-1])
+            if refused is not None:
+                trials.pop()
+                self._keep(trials, refused)
+                return
+
+    def _propose(self, number: int, trials: Sequence[Trial]) -> dict[str, Value]:
+        plan = self.plan
+        match plan.strategy:
+            case "Grid":
+                return search.grid(plan.space)[number]
+            case "Random":
+                return search.randomly(plan.space, self._seed, number)
+            case "Bayesian" | "Hyperband":
+                own = [each.known() for each in trials]
+                if self._inherited and not plan.identical:
+                    own = search.standardized(own)
+                known = [*self._inherited, *own]
+                return search.bayesian(plan.space, plan.direction, self._seed, number, known)
+
+    def _create(self, trial: Trial) -> Ending | None:
+        """Make the trial's training job; how the tuning job ends when it is refused."""
+        record = self._record()
+        try:
+            self._context.training.create(
+                trials_of.training_request(self.plan, trial),
+                tuning_job_arn=record.arn,
+                cpus=max(1, cores() // min(self.plan.parallel, self.plan.total)),
+            )
+        except (ServiceError, ExecutorError, OSError) as error:
+            if self._closing.is_set():
+                return None
+            return Ending("Failed", f"A training job could not be started: {error}")
+        self._mark(trial)
+        return None
+
+    def _mark(self, trial: Trial) -> None:
+        """Write what is known of a trial into its training job's record."""
+        facts = trials_of.facts(self.plan, trial)
+
+        def change(job: Record) -> None:
+            job.private["tuning"] = facts
+
+        self._context.store.update(Kind.TRAINING_JOB, trial.name, change)
+
+    def _stop(self, trial: Trial) -> None:
+        self._asked.add(trial.name)
+        try:
+            self._context.training.stop(trial.name)
+        except ServiceError:
+            logger.info("%s has ended by itself", trial.name)
+
+    def _reports(self, trial: Trial, job: Record | None = None) -> list[float]:
+        """All values of the objective a trial has emitted, in order."""
+        metric = self.plan.metric
+        try:
+            points = self._context.training.metrics(trial.name)
+        except (ServiceError, Missing):
+            points = []
+        values = [point.value for point in points if point.name == metric]
+        if not values and job is not None:
+            final = job.body.get("FinalMetricDataList") or []
+            values = [each["Value"] for each in final if each["MetricName"] == metric]
+        return values
+
+    def _keep(self, trials: Sequence[Trial], ending: Ending | None) -> Ending | None:
+        """Write down where the job stands, if that is news; how it ends, whoever decided it."""
+        stored = [each.stored() for each in trials]
+        state: tuple[object, ...] = (stored, ending)
+        late = time.monotonic() - self._kept >= ACCOUNTED
+        if state == self._stored and not late:
+            return ending
+        shown = self._shown(trials)
+
+        def change(record: Record) -> None:
+            record.private["trials"], record.private["seconds"] = stored, self._seconds
+            if ending is not None and record.private["ending"] is None:
+                record.private["ending"] = asdict(ending)
+            record.body.update(shown)
+            details = record.body["TuningJobCompletionDetails"]
+            direction = self.plan.direction
+            details["NumberOfTrainingJobsObjectiveNotImproving"] = progress.not_improving(
+                direction, trials
+            )
+            if progress.converged(direction, trials):
+                details.setdefault("ConvergenceDetectedTime", datetime.now(UTC))
+
+        record = self._context.store.update(Kind.TUNING_JOB, self._name, change)
+        self._stored, self._kept = state, time.monotonic()
+        return Ending(**record.private["ending"]) if record.private["ending"] else None
+
+    def _shown(self, trials: Sequence[Trial]) -> dict[str, Any]:
+        """The part of Describe's answer that changes."""
+        shown: dict[str, Any] = {
+            "TrainingJobStatusCounters": progress.training_counters(trials),
+            "ObjectiveStatusCounters": progress.objective_counters(trials),
+            "ConsumedResources": {"RuntimeInSeconds": round(self._seconds)},
+        }
+        top = progress.best(self.plan.direction, trials)
+        if top is not None and (job := self._job(top.name)) is not None:
+            shown["BestTrainingJob"] = trials_of.summary(job)
+            own = {**shown["BestTrainingJob"], "TuningJobName": self._name}
+            if self.plan.identical:
+                before = self._record().body.get("OverallBestTrainingJob")
+                shown["OverallBestTrainingJob"] = parents.overall(
+                    self.plan, [own] if before is None else [before, own]
+                )
+        return shown
+
+    def _finish(self, trials: Sequence[Trial], ending: Ending) -> None:
+        """No trial runs any more: the tuning job gets its last state."""
+        status, reason = ending.status, ending.reason
+        if status != "Stopped" and reason is None:
+            reason = progress.failure(
+                self.plan, trials, self._failure_of, self._context.training.last_lines
+            )
+            status = "Completed" if reason is None else "Failed"
+        shown = self._shown(trials)
+
+        def change(record: Record) -> None:
+            record.private["seconds"] = self._seconds
+            record.body.update(shown)
+            record.body["HyperParameterTuningJobStatus"] = status
+            record.body["HyperParameterTuningEndTime"] = datetime.now(UTC)
+            if reason is not None:
+                record.body["FailureReason"] = reason[: progress.FAILURE_REASON]
+
+        self._context.store.update(Kind.TUNING_JOB, self._name, change)
+
+    def _failure_of(self, name: str) -> str:
+        job = self._job(name)
+        return str((job and job.body.get("FailureReason")) or "it gave no reason")
+
+    def _job(self, name: str) -> Record | None:
+        """A trial's training job; None when it was never made, or was deleted since."""
+        try:
+            return self._context.store.get(Kind.TRAINING_JOB, name)
+        except Missing:
+            return None
+
+    def _record(self) -> Record:
+        return self._context.store.get(Kind.TUNING_JOB, self._name)
+
+    @property
+    def _seconds(self) -> float:
+        """How long the tuning job has run, the time its server was down left out."""
+        return self._before + time.monotonic() - self._started
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

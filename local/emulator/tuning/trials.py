@@ -1,0 +1,176 @@
+"""The trials of a tuning job, and the training jobs they are.
+
+What the tuning job knows of a trial stands in the training job's own record, under
+`Record.private["tuning"]`: `TuningJobName`, `TunedHyperParameters`, `ObjectiveStatus` and, once it
+was evaluated, `FinalHyperParameterTuningJobObjectiveMetric`, each in the API's shape; and
+`TrainingJobDefinitionName` where the definition has a name. `summary` turns that record into an
+entry of ListTrainingJobsForHyperParameterTuningJob.
+"""
+
+import copy
+import math
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from local.emulator.store import Record
+from local.emulator.tuning.plan import Plan
+from local.emulator.tuning.ranges import Value
+from local.emulator.tuning.search import Known, State
+
+OBJECTIVE_HYPERPARAMETER = "_tuning_objective_metric"
+"""The hyperparameter by which SageMaker tells a training job its objective."""
+
+COPIED = (
+    "AlgorithmSpecification",
+    "ResourceConfig",
+    "RoleArn",
+    "InputDataConfig",
+    "OutputDataConfig",
+    "VpcConfig",
+    "StoppingCondition",
+    "EnableNetworkIsolation",
+    "EnableInterContainerTrafficEncryption",
+    "EnableManagedSpotTraining",
+    "RetryStrategy",
+    "Environment",
+)
+"""Fields a CreateTrainingJob request has under the same name."""
+
+Reason = Literal["median", "bracket", "resource", "ending"]
+
+
+@dataclass
+class Trial:
+    """One trial, as the tuning job keeps it.
+
+    Attributes:
+        number: of its point, from 0; a trial that was lost and the one in its stead share it.
+        name: its training job's.
+        values: its point of the space.
+        status: the training job's once it ended, else None.
+        stopped_by: why the tuning job stopped it: the median rule, its bracket, all its resource
+            used, or the end of the tuning job.
+        reports: all values of the objective, once it ended.
+        retryable: it failed by no fault of the algorithm.
+        ended: when, UTC seconds.
+    """
+
+    number: int
+    name: str
+    values: dict[str, Value]
+    status: str | None = None
+    stopped_by: Reason | None = None
+    reports: list[float] = field(default_factory=list)
+    retryable: bool = False
+    ended: float = 0.0
+
+    @property
+    def objective(self) -> float | None:
+        """The final objective: "the latest objective metric emitted by a training job" (API
+        reference, FinalHyperParameterTuningJobObjectiveMetric). None while it runs, when it failed,
+        and when that value is no finite number.
+        """
+        if self.status not in ("Completed", "Stopped") or not self.reports:
+            return None
+        return self.reports[-1] if math.isfinite(self.reports[-1]) else None
+
+    @property
+    def objective_status(self) -> Literal["Pending", "Succeeded", "Failed"]:
+        """Whether the objective was evaluated."""
+        if self.status is None:
+            return "Pending"
+        return "Failed" if self.objective is None else "Succeeded"
+
+    def known(self) -> Known:
+        """What the search learns from it."""
+        state: State = "running"
+        if self.status is not None:
+            whole = self.status == "Completed" or self.stopped_by == "resource"
+            state = "failed" if self.objective is None else "complete" if whole else "pruned"
+        reports = tuple(self.reports) if state in ("complete", "pruned") else ()
+        return Known(dict(self.values), state, self.objective, reports)
+
+    def stored(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return asdict(self)
+
+
+def fresh(plan: Plan, launched: int, number: int, values: dict[str, Value]) -> Trial:
+    """A trial that has not started, named as SageMaker names them.
+
+    Args:
+        plan: the tuning job.
+        launched: how many trials there are before it.
+        number: its point's.
+        values: its point.
+    """
+    return Trial(number, f"{plan.name}-{launched + 1:03d}-{secrets.token_hex(4)}", values)
+
+
+def training_request(plan: Plan, trial: Trial) -> dict[str, Any]:
+    """The CreateTrainingJob request of a trial.
+
+    Each trial's checkpoints go under its own name, so that none resumes from another's.
+    """
+    definition = plan.definition
+    request: dict[str, Any] = {
+        "TrainingJobName": trial.name,
+        "HyperParameters": {
+            **plan.static,
+            **plan.space.texts(trial.values),
+            OBJECTIVE_HYPERPARAMETER: plan.metric,
+        },
+    }
+    request |= {key: definition[key] for key in COPIED if key in definition}
+    if "CheckpointConfig" in definition:
+        checkpoints = definition["CheckpointConfig"]
+        uri = f"{checkpoints['S3Uri'].rstrip('/')}/{trial.name}"
+        request["CheckpointConfig"] = {**checkpoints, "S3Uri": uri}
+    if plan.tags:
+        request["Tags"] = plan.tags
+    return copy.deepcopy(request)
+
+
+def facts(plan: Plan, trial: Trial) -> dict[str, Any]:
+    """What a trial's training job record holds under `private["tuning"]`."""
+    found: dict[str, Any] = {
+        "TuningJobName": plan.name,
+        "TunedHyperParameters": plan.space.texts(trial.values),
+        "ObjectiveStatus": trial.objective_status,
+    }
+    if trial.objective is not None:
+        found["FinalHyperParameterTuningJobObjectiveMetric"] = {
+            "Type": plan.direction,
+            "MetricName": plan.metric,
+            "Value": trial.objective,
+        }
+    if "DefinitionName" in plan.definition:
+        found["TrainingJobDefinitionName"] = plan.definition["DefinitionName"]
+    return found
+
+
+def summary(job: Record) -> dict[str, Any]:
+    """A trial's training job as a HyperParameterTrainingJobSummary, without its TuningJobName."""
+    body, tuning = job.body, job.private.get("tuning", {})
+    shown = {
+        "TrainingJobName": job.name,
+        "TrainingJobArn": job.arn,
+        "CreationTime": body.get("CreationTime", job.created),
+        "TrainingJobStatus": body["TrainingJobStatus"],
+        "TunedHyperParameters": tuning.get("TunedHyperParameters", {}),
+        "ObjectiveStatus": tuning.get("ObjectiveStatus", "Pending"),
+    }
+    for key in ("TrainingStartTime", "TrainingEndTime", "FailureReason"):
+        if body.get(key) is not None:
+            shown[key] = body[key]
+    for key in ("FinalHyperParameterTuningJobObjectiveMetric", "TrainingJobDefinitionName"):
+        if key in tuning:
+            shown[key] = tuning[key]
+    return shown
+
+
+def load(stored: Sequence[Mapping[str, Any]]) -> list[Trial]:
+    """The trials a tuning job's record keeps."""
+    return [Trial(**each) for each in stored]

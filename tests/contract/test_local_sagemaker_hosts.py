@@ -1,0 +1,159 @@
+"""Two hosts of one training job on the local SageMaker: the real image, on a network of their own.
+
+Only containers can be several hosts, so these tests need Docker.
+"""
+
+import io
+import tarfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import docker
+import pytest
+
+from local.emulator import daemon
+from local.emulator.daemon import Address
+from local.emulator.executors.leftovers import home_id
+from local.emulator.home import Home
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
+
+BUCKET = "photos"
+LIMIT = 400
+"""Seconds for a job that takes a dozen on an idle machine."""
+
+
+@pytest.fixture(scope="module")
+def sagemaker(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
+    home = Home.find(tmp_path_factory.mktemp("hosts") / "home")
+    yield daemon.up(home, port=0, executor="docker")
+    daemon.down(home)
+
+
+@pytest.fixture(scope="module")
+def bucket(sagemaker: Address, image_folder: Path) -> str:
+    s3 = client(sagemaker, "s3")
+    s3.create_bucket(Bucket=BUCKET)
+    for path in sorted(image_folder.rglob("*.png")):
+        s3.upload_file(str(path), BUCKET, f"data/{path.relative_to(image_folder)}")
+    return BUCKET
+
+
+def client(sagemaker: Address, service: str) -> Any:
+    return boto3.client(
+        service,
+        endpoint_url=sagemaker.url,
+        region_name="us-east-1",
+        aws_access_key_id="anyone",
+        aws_secret_access_key="anything",
+    )
+
+
+def request(name: str, image: str, hyperparameters: dict[str, str], *, isolated: bool) -> Any:
+    return {
+        "TrainingJobName": name,
+        "AlgorithmSpecification": {"TrainingImage": image, "TrainingInputMode": "File"},
+        "RoleArn": "arn:aws:iam::123456789012:role/berth",
+        "HyperParameters": hyperparameters,
+        "InputDataConfig": [
+            {
+                "ChannelName": channel,
+                "DataSource": {
+                    "S3DataSource": {
+                        "S3DataType": "S3Prefix",
+                        "S3Uri": f"s3://{BUCKET}/data/{channel}",
+                        "S3DataDistributionType": "FullyReplicated",
+                    }
+                },
+            }
+            for channel in ("train", "validation")
+        ],
+        "OutputDataConfig": {"S3OutputPath": f"s3://{BUCKET}/out"},
+        "ResourceConfig": {
+            "InstanceType": "ml.m5.large",
+            "InstanceCount": 2,
+            "VolumeSizeInGB": 10,
+        },
+        "StoppingCondition": {"MaxRuntimeInSeconds": LIMIT},
+        "EnableNetworkIsolation": isolated,
+        "Environment": {"OMP_NUM_THREADS": "1"},
+    }
+
+
+def log_of(sagemaker: Address, name: str, host: str) -> str:
+    pages = (
+        client(sagemaker, "logs")
+        .get_paginator("filter_log_events")
+        .paginate(
+            logGroupName="/aws/sagemaker/TrainingJobs", logStreamNamePrefix=f"{name}/{host}-"
+        )
+    )
+    return "\n".join(event["message"] for page in pages for event in page["events"])
+
+
+def model_of(sagemaker: Address, name: str) -> dict[str, bytes]:
+    body = client(sagemaker, "s3").get_object(
+        Bucket=BUCKET, Key=f"out/{name}/output/model.tar.gz"
+    )["Body"]
+    with tarfile.open(fileobj=io.BytesIO(body.read())) as archive:
+        return {
+            member.name: archive.extractfile(member).read()
+            for member in archive
+            if member.isfile()
+        }
+
+
+def of_home(found: list[Any], home: Path) -> list[Any]:
+    return [each for each in found if each.name.startswith(f"berth-{home_id(Home(home))}-")]
+
+
+@pytest.fixture(scope="module")
+def models() -> dict[bool, bytes]:
+    """The weights of the job without and with network isolation, once they are there."""
+    return {}
+
+
+@pytest.mark.parametrize("isolated", [False, True], ids=["connected", "isolated"])
+def test_two_hosts_train_one_model(
+    sagemaker: Address,
+    bucket: str,
+    image: str,
+    quick: dict[str, str],
+    engine: docker.DockerClient,
+    models: dict[bool, bytes],
+    isolated: bool,
+) -> None:
+    name = "isolated" if isolated else "connected"
+    jobs = client(sagemaker, "sagemaker")
+    jobs.create_training_job(
+        **request(name, image, quick | {"batch_size": "4"}, isolated=isolated)
+    )
+    seen: dict[str, dict[str, Any]] = {}
+    deadline = time.monotonic() + LIMIT
+    while (job := jobs.describe_training_job(TrainingJobName=name))[
+        "TrainingJobStatus"
+    ] == "InProgress":
+        assert time.monotonic() < deadline, job["SecondaryStatusTransitions"]
+        for network in of_home(engine.networks.list(), sagemaker.home):
+            network.reload()
+            if len(network.containers) == 2:
+                seen[network.name] = network.attrs
+        time.sleep(0.2)
+    assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
+
+    (attributes,) = seen.values()
+    assert attributes["Internal"] is isolated
+    first, second = (log_of(sagemaker, name, host) for host in ("algo-1", "algo-2"))
+    assert "2 processes" in first
+    assert "epoch=1; " in first
+    assert second
+    assert "epoch=1; " not in second, "only the first process reports"
+    model = model_of(sagemaker, name)
+    models[isolated] = model["model.safetensors"]
+    assert len(set(models.values())) == 1, "isolation changed what was learnt"
+
+    assert of_home(engine.networks.list(), sagemaker.home) == []
+    assert of_home(engine.containers.list(all=True), sagemaker.home) == []

@@ -1,0 +1,358 @@
+"""A context whose runners only keep what they are told, and unmodified boto3 in front of it."""
+
+import copy
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.config import Config
+from werkzeug.test import EnvironBuilder, run_wsgi_app
+
+from local.emulator.api.wire import SageMakerApp
+from local.emulator.context import Context, StoredObject
+from local.emulator.errors import invalid
+from local.emulator.executors import ExecutorError, ImageMissing
+from local.emulator.home import Home
+from local.emulator.store import Kind, Record, Store
+
+ROLE = "arn:aws:iam::123456789012:role/berth"
+IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/toy:latest"
+
+
+@dataclass
+class MemoryObjects:
+    """The local S3 as a dictionary."""
+
+    buckets: dict[str, list[str]] = field(default_factory=dict)
+
+    def bucket_exists(self, bucket: str) -> bool:
+        return bucket in self.buckets
+
+    def keys(self, bucket: str, prefix: str = "") -> list[StoredObject]:
+        found = (key for key in sorted(self.buckets.get(bucket, [])) if key.startswith(prefix))
+        return [StoredObject(key, 1, "etag") for key in found]
+
+
+@dataclass
+class StubExecutor:
+    """An executor that knows one image."""
+
+    name: str = "process"
+    max_hosts: int = 1
+    gone: bool = False
+
+    def check_image(self, image: str) -> None:
+        if self.gone:
+            raise ExecutorError("Docker does not answer: start it, then try again")
+        if image != IMAGE:
+            raise ImageMissing(f"the image {image} is not on this machine")
+
+
+class Runner:
+    """Keeps a job's record as the real runners do, and runs nothing."""
+
+    def __init__(self, context: Context, kind: Kind, prefix: str, status: str, more: Any) -> None:
+        self.context, self.kind, self.prefix, self.status = context, kind, prefix, status
+        self.more: Callable[[dict[str, Any]], dict[str, Any]] = more
+        self.stopped: list[str] = []
+        self.updated: list[dict[str, Any]] = []
+
+    def create(self, request: dict[str, Any], *, tuning_job_arn: str | None = None) -> Record:
+        name = request[f"{self.prefix}Name"]
+        arn, now = self.context.arn(self.kind, name), datetime.now(UTC)
+        body = {key: value for key, value in request.items() if key != "Tags"}
+        body |= {
+            f"{self.prefix}Arn": arn,
+            f"{self.prefix}Status": self.status,
+            "CreationTime": now,
+            "LastModifiedTime": now,
+            **self.more(request),
+        }
+        if self.kind is Kind.TRANSFORM_JOB:
+            del body["LastModifiedTime"]
+        if tuning_job_arn is not None:
+            body["TuningJobArn"] = tuning_job_arn
+        record = self.context.store.add(self.kind, name, arn, body, {"request": request})
+        self.context.store.tag(arn, {tag["Key"]: tag["Value"] for tag in request.get("Tags", [])})
+        return record
+
+    def stop(self, name: str) -> None:
+        def change(record: Record) -> None:
+            status = record.body[f"{self.prefix}Status"]
+            if status != "InProgress":
+                raise invalid(f"The request was rejected because the job is in status {status}.")
+            record.body[f"{self.prefix}Status"] = "Stopping"
+
+        self.context.store.update(self.kind, name, change)
+        self.stopped.append(name)
+
+    def update(self, request: dict[str, Any]) -> None:
+        self.updated.append(request)
+
+    update_weights = update
+
+    def delete(self, name: str) -> None:
+        self.context.store.delete(self.kind, name)
+
+
+def _counters(_: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "TrainingJobStatusCounters": {"Completed": 0, "InProgress": 0},
+        "ObjectiveStatusCounters": {"Succeeded": 0, "Pending": 0, "Failed": 0},
+    }
+
+
+def _training(request: dict[str, Any]) -> dict[str, Any]:
+    artifact = f"{request['OutputDataConfig']['S3OutputPath']}/model.tar.gz"
+    return {
+        "SecondaryStatus": "Starting",
+        "ModelArtifacts": {"S3ModelArtifacts": artifact},
+        "StoppingCondition": request.get("StoppingCondition", {}),
+    }
+
+
+def _nothing(_: dict[str, Any]) -> dict[str, Any]:
+    return {}
+
+
+@pytest.fixture
+def executor() -> StubExecutor:
+    return StubExecutor()
+
+
+@pytest.fixture
+def objects() -> MemoryObjects:
+    return MemoryObjects({"data": ["train/a.png", "train/b.png", "model/model.tar.gz"], "out": []})
+
+
+@pytest.fixture
+def context(tmp_path: Path, executor: StubExecutor, objects: MemoryObjects) -> Iterator[Context]:
+    home = Home.find(tmp_path / "home")
+    store = Store(home.database)
+    made = Context(home, "us-east-1", store, objects, None, executor)  # type: ignore[arg-type]
+    runners: Any = made
+    runners.training = Runner(made, Kind.TRAINING_JOB, "TrainingJob", "InProgress", _training)
+    runners.tuning = Runner(
+        made, Kind.TUNING_JOB, "HyperParameterTuningJob", "InProgress", _counters
+    )
+    runners.transform = Runner(made, Kind.TRANSFORM_JOB, "TransformJob", "InProgress", _nothing)
+    runners.endpoints = Runner(made, Kind.ENDPOINT, "Endpoint", "InService", _nothing)
+    yield made
+    store.close()
+
+
+@pytest.fixture
+def app(context: Context) -> SageMakerApp:
+    return SageMakerApp(context)
+
+
+class _Raw(io.BytesIO):
+    """A body as botocore reads it."""
+
+    def stream(self, *_: object, **__: object) -> Iterator[bytes]:
+        yield self.read()
+
+
+class _Door:
+    """Takes what botocore would send, and answers from a WSGI application."""
+
+    app: SageMakerApp
+
+    def __call__(self, request: AWSPreparedRequest, **_: object) -> AWSResponse:
+        builder = EnvironBuilder(
+            method=request.method,
+            headers=[
+                (key, value.decode() if isinstance(value, bytes) else value)
+                for key, value in request.headers.items()
+            ],
+            data=request.body,
+        )
+        body, status, headers = run_wsgi_app(self.app, builder.get_environ(), buffered=True)
+        code = int(status.split()[0])
+        return AWSResponse(request.url, code, dict(headers), _Raw(b"".join(body)))
+
+
+def _client(**config: Any) -> tuple[Any, _Door]:
+    session = boto3.session.Session(
+        aws_access_key_id="local", aws_secret_access_key="local", region_name="us-east-1"
+    )
+    client = session.client(
+        "sagemaker",
+        endpoint_url="http://127.0.0.1:1",
+        config=Config(retries={"total_max_attempts": 1}, **config),
+    )
+    door = _Door()
+    client.meta.events.register("before-send.sagemaker.*", door)
+    return client, door
+
+
+@pytest.fixture(scope="session")
+def _checking() -> tuple[Any, _Door]:
+    return _client()
+
+
+@pytest.fixture(scope="session")
+def _trusting() -> tuple[Any, _Door]:
+    return _client(parameter_validation=False)
+
+
+@pytest.fixture
+def client(_checking: tuple[Any, _Door], app: SageMakerApp) -> Any:
+    """boto3's client as anybody has it."""
+    client, door = _checking
+    door.app = app
+    return client
+
+
+@pytest.fixture
+def unchecked(_trusting: tuple[Any, _Door], app: SageMakerApp) -> Any:
+    """boto3's client that sends what it is told, whatever it is."""
+    client, door = _trusting
+    door.app = app
+    return client
+
+
+TRAINING: dict[str, Any] = {
+    "TrainingJobName": "job",
+    "AlgorithmSpecification": {"TrainingImage": IMAGE, "TrainingInputMode": "File"},
+    "RoleArn": ROLE,
+    "InputDataConfig": [
+        {
+            "ChannelName": "train",
+            "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://data/train/"}},
+        }
+    ],
+    "OutputDataConfig": {"S3OutputPath": "s3://out/models"},
+    "ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 10},
+    "StoppingCondition": {"MaxRuntimeInSeconds": 3600},
+}
+
+TUNING: dict[str, Any] = {
+    "HyperParameterTuningJobName": "tune",
+    "HyperParameterTuningJobConfig": {
+        "Strategy": "Bayesian",
+        "HyperParameterTuningJobObjective": {"Type": "Maximize", "MetricName": "accuracy"},
+        "ResourceLimits": {"MaxNumberOfTrainingJobs": 6, "MaxParallelTrainingJobs": 2},
+        "ParameterRanges": {
+            "ContinuousParameterRanges": [
+                {
+                    "Name": "lr",
+                    "MinValue": "0.001",
+                    "MaxValue": "0.1",
+                    "ScalingType": "Logarithmic",
+                }
+            ]
+        },
+    },
+    "TrainingJobDefinition": {
+        **{key: value for key, value in TRAINING.items() if key != "TrainingJobName"},
+        "AlgorithmSpecification": {
+            "TrainingImage": IMAGE,
+            "TrainingInputMode": "File",
+            "MetricDefinitions": [{"Name": "accuracy", "Regex": "accuracy=([0-9.]+)"}],
+        },
+        "StaticHyperParameters": {"epochs": "9"},
+    },
+}
+
+MODEL: dict[str, Any] = {
+    "ModelName": "model",
+    "PrimaryContainer": {"Image": IMAGE, "ModelDataUrl": "s3://data/model/model.tar.gz"},
+    "ExecutionRoleArn": ROLE,
+}
+
+CONFIG: dict[str, Any] = {
+    "EndpointConfigName": "config",
+    "ProductionVariants": [
+        {
+            "VariantName": "all",
+            "ModelName": "model",
+            "InstanceType": "ml.m5.large",
+            "InitialInstanceCount": 1,
+        }
+    ],
+}
+
+ENDPOINT: dict[str, Any] = {"EndpointName": "endpoint", "EndpointConfigName": "config"}
+
+TRANSFORM: dict[str, Any] = {
+    "TransformJobName": "batch",
+    "ModelName": "model",
+    "TransformInput": {
+        "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://data/train/"}}
+    },
+    "TransformOutput": {"S3OutputPath": "s3://out/batch"},
+    "TransformResources": {"InstanceType": "ml.m5.large", "InstanceCount": 1},
+}
+
+VALID = {
+    "create_training_job": TRAINING,
+    "create_hyper_parameter_tuning_job": TUNING,
+    "create_model": MODEL,
+    "create_endpoint_config": CONFIG,
+    "create_endpoint": ENDPOINT,
+    "create_transform_job": TRANSFORM,
+}
+
+Change = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def valid() -> Change:
+    """A request that is accepted, with some fields another way.
+
+    `valid("create_model", {"PrimaryContainer.Image": "x"}, ModelName="m")`: a dotted path sets a
+    member (numbers index lists); the value `...` takes it away.
+    """
+
+    def build(method: str, changes: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+        request = copy.deepcopy(VALID[method])
+        for path, value in {**(changes or {}), **more}.items():
+            *parents, last = path.split(".")
+            place: Any = request
+            for parent in parents:
+                if isinstance(place, list):
+                    place = place[int(parent)]
+                else:
+                    place = place.setdefault(parent, {})
+            if value is ...:
+                del place[last]
+            else:
+                place[last] = copy.deepcopy(value)
+        return request
+
+    return build
+
+
+@pytest.fixture
+def served(client: Any, valid: Change) -> Any:
+    """The client, with a model, a configuration and an endpoint there."""
+    client.create_model(**valid("create_model"))
+    client.create_endpoint_config(**valid("create_endpoint_config"))
+    client.create_endpoint(**valid("create_endpoint"))
+    return client
+
+
+@pytest.fixture
+def refused(unchecked: Any, valid: Change) -> Callable[..., str]:
+    """Send a valid request with changes; the error's message, its code as expected."""
+
+    def send(
+        method: str,
+        changes: dict[str, Any] | None = None,
+        code: str = "ValidationException",
+        **more: Any,
+    ) -> str:
+        with pytest.raises(unchecked.exceptions.ClientError) as caught:
+            getattr(unchecked, method)(**valid(method, changes, **more))
+        error = caught.value.response["Error"]
+        assert error["Code"] == code, error
+        return str(error["Message"])
+
+    return send

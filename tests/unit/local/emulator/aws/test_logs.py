@@ -1,0 +1,232 @@
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from local.emulator.aws import log_files
+from local.emulator.home import Home
+from local.emulator.server import Server
+from tests.unit.local.emulator.server_stage import client, serve
+
+GROUP = "/aws/sagemaker/TrainingJobs"
+STREAM = "job/algo-1-1700000000"
+DAY = 24 * 3600
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home.find(tmp_path / "home")
+
+
+@pytest.fixture
+def server(home: Home) -> Iterator[Server]:
+    with serve(home) as server:
+        yield server
+
+
+def messages(logs: Any, stream: str = STREAM) -> list[str]:
+    answer = logs.get_log_events(logGroupName=GROUP, logStreamName=stream, startFromHead=True)
+    return [event["message"] for event in answer["events"]]
+
+
+def test_lines_are_there_at_once_and_after_a_restart(home: Home) -> None:
+    with serve(home) as server:
+        logs = client(server.url, "logs")
+        writer = server.context.logs.open(GROUP, STREAM)
+        writer.write("loss=1; ü")
+        assert messages(logs) == ["loss=1; ü"]
+        writer.write("loss=2;")
+        writer.write("")
+        writer.close()
+        streams = logs.describe_log_streams(logGroupName=GROUP)["logStreams"]
+        groups = logs.describe_log_groups()["logGroups"]
+    with serve(home) as server:
+        logs = client(server.url, "logs")
+        assert messages(logs) == ["loss=1; ü", "loss=2;", ""]
+        again = logs.describe_log_streams(logGroupName=GROUP)["logStreams"]
+        assert again == streams
+        assert logs.describe_log_groups()["logGroups"] == groups
+        server.context.logs.open(GROUP, STREAM).write("resumed")
+        assert messages(logs)[-1] == "resumed"
+
+
+def test_the_tail_is_the_last_lines_of_all_hosts(server: Server) -> None:
+    logs = server.context.logs
+    hosts = [logs.open(GROUP, f"job/algo-{rank}-1") for rank in (1, 2)]
+    for number in range(4):
+        hosts[number % 2].write(f"line {number}")
+        time.sleep(0.002)
+    logs.open(GROUP, "other/algo-1-1").write("other")
+    assert logs.tail(GROUP, "job/", 3) == ["line 1", "line 2", "line 3"]
+    assert logs.tail(GROUP, "none/", 3) == []
+    assert logs.tail("/no/group", "job/", 3) == []
+
+
+def test_pages_and_filters(server: Server) -> None:
+    writer = server.context.logs.open(GROUP, STREAM)
+    for number in range(25):
+        writer.write(f"epoch={number};")
+    server.context.logs.open(GROUP, "job/algo-2-1").write("epoch=99;")
+    logs = client(server.url, "logs")
+    found, token = [], None
+    while True:
+        options = {"nextToken": token} if token else {}
+        page = logs.get_log_events(
+            logGroupName=GROUP, logStreamName=STREAM, startFromHead=True, limit=10, **options
+        )
+        if page["nextForwardToken"] == token:
+            break
+        found += [event["message"] for event in page["events"]]
+        token = page["nextForwardToken"]
+    assert found == [f"epoch={number};" for number in range(25)]
+    pages = logs.get_paginator("filter_log_events").paginate(
+        logGroupName=GROUP,
+        logStreamNamePrefix="job/algo-1",
+        filterPattern='"epoch=2"',
+        PaginationConfig={"PageSize": 3},
+    )
+    events = [event for page in pages for event in page["events"]]
+    assert [event["message"] for event in events] == [
+        "epoch=2;",
+        *(f"epoch={number};" for number in range(20, 25)),
+    ]
+    both = logs.filter_log_events(logGroupName=GROUP)["events"]
+    assert len({event["eventId"] for event in both}) == 26
+
+
+def test_old_events_are_not_refused_when_they_are_read_again(home: Home) -> None:
+    with serve(home) as server:
+        server.context.logs.open(GROUP, STREAM)
+        stream = server.context.logs._backend("us-east-1").groups[GROUP].streams[STREAM]
+        old = int((time.time() - 400 * DAY) * 1000)
+        stream.append([(old, old, "last year")])
+    with serve(home) as server:
+        assert messages(client(server.url, "logs")) == ["last year"]
+
+
+def test_groups_and_streams_made_and_deleted_by_the_api(home: Home) -> None:
+    now = int(time.time() * 1000)
+    with serve(home) as server:
+        logs = client(server.url, "logs")
+        for group in ("/kept", "/gone"):
+            logs.create_log_group(logGroupName=group)
+            for stream in ("one", "two"):
+                logs.create_log_stream(logGroupName=group, logStreamName=stream)
+        logs.put_log_events(
+            logGroupName="/kept",
+            logStreamName="one",
+            logEvents=[{"timestamp": now, "message": "by the API"}],
+        )
+        logs.put_retention_policy(logGroupName="/kept", retentionInDays=7)
+        logs.delete_log_stream(logGroupName="/kept", logStreamName="two")
+        logs.delete_log_group(logGroupName="/gone")
+        server.context.logs.open("/gone", "again").write("x")
+        with pytest.raises(ClientError, match="ResourceAlreadyExistsException"):
+            logs.create_log_stream(logGroupName="/kept", logStreamName="one")
+    with serve(home) as server:
+        logs = client(server.url, "logs")
+        kept, gone = "/kept", "/gone"
+        groups = {group["logGroupName"]: group for group in logs.describe_log_groups()["logGroups"]}
+        assert groups[kept]["retentionInDays"] == 7
+        assert _streams(logs, kept) == ["one"]
+        assert _streams(logs, gone) == ["again"]
+        events = logs.get_log_events(logGroupName=kept, logStreamName="one")["events"]
+        assert [(event["timestamp"], event["message"]) for event in events] == [(now, "by the API")]
+
+
+def _streams(logs: Any, group: str) -> list[str]:
+    found = logs.describe_log_streams(logGroupName=group)["logStreams"]
+    return [stream["logStreamName"] for stream in found]
+
+
+def test_many_writers_lose_no_line(server: Server) -> None:
+    writer = server.context.logs.open(GROUP, STREAM)
+
+    def write(name: str) -> None:
+        for number in range(200):
+            writer.write(f"{name}{number}")
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = server.context.logs.tail(GROUP, STREAM, 1000)
+    assert len(found) == 800
+    assert [line for line in found if line.startswith("c")] == [f"c{n}" for n in range(200)]
+
+
+def test_a_line_a_killed_server_half_wrote_is_left_out(home: Home) -> None:
+    with serve(home) as server:
+        server.context.logs.open(GROUP, STREAM).write("whole")
+    (file,) = home.logs.glob("*/*/*.jsonl")
+    with file.open("a") as stream:
+        stream.write('[1,1,"ha')
+    with serve(home) as server:
+        assert server.context.logs.tail(GROUP, "", 10) == ["whole"]
+
+
+def test_a_full_disk_loses_the_line_and_not_the_job(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = server.context.logs.open(GROUP, STREAM)
+    writer.write("before")
+    with monkeypatch.context() as patch:
+        patch.setattr(log_files.os, "write", lambda _descriptor, _data: 0)
+        writer.write("lost")
+    writer.write("after")
+    assert server.context.logs.tail(GROUP, "", 10) == ["before", "after"]
+
+
+def test_long_names_and_many_streams(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_files, "CACHED_STREAMS", 2)
+    names = [f"{'x/' * 120}{number}" for number in range(5)]
+    for name in names:
+        server.context.logs.open(GROUP, name).write(name)
+    for _ in range(2):
+        assert [server.context.logs.tail(GROUP, name, 1) for name in names] == [[n] for n in names]
+
+
+def test_metrics_survive_and_the_old_ones_go(home: Home) -> None:
+    now = time.time()
+    dimensions = {"TrainingJobName": "job"}
+    with serve(home) as server:
+        points = [("loss", 2.0, now - 90), ("loss", 1.0, now), ("loss", 987654.25, now - 20 * DAY)]
+        server.context.logs.put_metrics(GROUP, dimensions, points)
+        cloudwatch = client(server.url, "cloudwatch")
+        cloudwatch.put_metric_data(
+            Namespace="mine",
+            MetricData=[
+                {
+                    "MetricName": "spread",
+                    "StatisticValues": {"Sum": 6, "Minimum": 1, "Maximum": 3, "SampleCount": 3},
+                },
+                {"MetricName": "spread", "Values": [5, 7], "Counts": [1, 2]},
+            ],
+        )
+        assert _maxima(cloudwatch, GROUP, "loss", dimensions) == [1.0, 2.0, 987654.25]
+        before = _maxima(cloudwatch, "mine", "spread", {})
+    with serve(home) as server:
+        cloudwatch = client(server.url, "cloudwatch")
+        assert _maxima(cloudwatch, GROUP, "loss", dimensions) == [1.0, 2.0]
+        assert _maxima(cloudwatch, "mine", "spread", {}) == before != []
+    assert "987654.25" not in (home.logs / "metrics-us-east-1.jsonl").read_text()
+
+
+def _maxima(cloudwatch: Any, namespace: str, name: str, dimensions: dict[str, str]) -> list[float]:
+    now = datetime.now(UTC)
+    found = cloudwatch.get_metric_statistics(
+        Namespace=namespace,
+        MetricName=name,
+        Dimensions=[{"Name": key, "Value": value} for key, value in dimensions.items()],
+        StartTime=now - timedelta(days=30),
+        EndTime=now + timedelta(minutes=5),
+        Period=60,
+        Statistics=["Maximum"],
+    )["Datapoints"]
+    return sorted(point["Maximum"] for point in found)

@@ -1,0 +1,124 @@
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from local.emulator.executors import Container, ContainerSpec, Executor, ExecutorError
+from local.emulator.hosting.instances import SAID, Instance, InstanceFailed
+from tests.unit.local.emulator.hosting_stage import IMAGE, QUICK
+from tests.unit.local.emulator.parts import MemoryStream
+
+pytestmark = pytest.mark.parametrize("toy_executor", ["process"], indirect=True)
+
+
+class Stubborn:
+    """A container whose engine does not answer the first time it is to be removed."""
+
+    def __init__(self, real: Container) -> None:
+        self._real = real
+        self.refusals = 1
+        self.name, self.address = real.name, real.address
+        self.wait, self.stop = real.wait, real.stop
+
+    def remove(self) -> None:
+        if self.refusals:
+            self.refusals -= 1
+            raise ExecutorError("the engine does not answer")
+        self._real.remove()
+
+
+class Engine:
+    """An executor that keeps what it started."""
+
+    def __init__(self, real: Executor) -> None:
+        self._real = real
+        self.started: list[Stubborn] = []
+
+    def start(self, spec: ContainerSpec, on_line: Callable[[str], None]) -> Stubborn:
+        self.started.append(Stubborn(self._real.start(spec, on_line)))
+        return self.started[-1]
+
+
+@pytest.fixture
+def lines() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def make(
+    tmp_path: Path, toy_executor: Executor, lines: list[str]
+) -> Iterator[Callable[..., tuple[Instance, Engine]]]:
+    made = []
+
+    def build(
+        name: str, *, on_change: Callable[[], None] = lambda: None
+    ) -> tuple[Instance, Engine]:
+        base = tmp_path / name
+        (base / "model").mkdir(parents=True)
+        spec = ContainerSpec(name, IMAGE, ("serve",), base, port=8080)
+        engine = Engine(toy_executor)
+        made.append(
+            Instance(
+                engine,
+                spec,
+                MemoryStream(lines),
+                start_timeout=10,
+                timing=QUICK,
+                on_change=on_change,
+            )
+        )
+        return made[-1], engine
+
+    yield build
+    for one in made:
+        one.stop()
+
+
+def test_a_dead_container_is_removed_before_another_takes_its_name(
+    make: Callable[..., tuple[Instance, Engine]], lines: list[str]
+) -> None:
+    changes: list[bool] = []
+    back = threading.Event()
+
+    def changed() -> None:
+        changes.append(instance.serving)
+        if instance.serving:
+            back.set()
+
+    instance, engine = make("one", on_change=changed)
+    instance.start()
+    assert instance.running
+    engine.started[0].stop(0)
+    assert back.wait(10)
+    assert changes == [False, True]
+    assert len(engine.started) == 2
+    assert engine.started[0].refusals == 0
+    engine.started[1].refusals = 0
+    notes = [line.partition("[sagemaker logs]: ")[2] for line in lines if "[sagemaker" in line]
+    assert notes == [
+        "the container ended with status 0; starting it again",
+        "the engine does not answer; trying again in 0.1 seconds",
+        "it serves again",
+    ]
+
+
+def test_stopped_while_it_starts(make: Callable[..., tuple[Instance, Engine]]) -> None:
+    instance, engine = make("one")
+    instance.abandon()
+    with pytest.raises(InstanceFailed, match="it was stopped"):
+        instance.start()
+    assert engine.started == []
+    assert not instance.running
+    instance.stop()
+    instance.stop()
+
+
+def test_last_words_of_many_are_the_end(make: Callable[..., tuple[Instance, Engine]]) -> None:
+    instance, _ = make("one")
+    for number in range(30):
+        instance._heard(f"{number} " + "x" * 100)
+    instance._heard("KeyError: 'classes'")
+    words = instance.last_words()
+    assert words.endswith("KeyError: 'classes'")
+    assert len(words) == SAID + 1

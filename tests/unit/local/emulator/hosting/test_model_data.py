@@ -1,0 +1,197 @@
+import gzip
+import io
+import os
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.emulator.hosting.model_data import BadModelData, fetch, link_tree, source_of, unpack
+from tests.unit.local.emulator.hosting_stage import archive
+from tests.unit.local.emulator.parts import BUCKET, FileObjects
+
+URI = f"s3://{BUCKET}/model.tar.gz"
+GZIP = {"uri": URI, "type": "archive"}
+
+
+@pytest.fixture
+def objects(tmp_path: Path) -> FileObjects:
+    return FileObjects(tmp_path / "s3")
+
+
+def tar(*members: tarfile.TarInfo, content: bytes = b"") -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as bundle:
+        for member in members:
+            member.size = len(content) if member.isreg() else 0
+            bundle.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def entry(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = kind, link
+    return member
+
+
+def test_an_archive_becomes_read_only_files(tmp_path: Path, objects: FileObjects) -> None:
+    objects.add("model.tar.gz", archive({"model.json": b"{}", "./deep/weights": b"123"}))
+    fetch(objects, GZIP, tmp_path / "model")
+    assert (tmp_path / "model/model.json").read_bytes() == b"{}"
+    weights = tmp_path / "model/deep/weights"
+    assert weights.read_bytes() == b"123"
+    assert weights.stat().st_mode & 0o222 == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "s3"]
+
+
+def test_a_container_gets_the_same_files_without_a_copy(tmp_path: Path) -> None:
+    (tmp_path / "a/deep").mkdir(parents=True)
+    (tmp_path / "a/deep/weights").write_bytes(b"123")
+    link_tree(tmp_path / "a", tmp_path / "b")
+    assert (tmp_path / "a/deep/weights").samefile(tmp_path / "b/deep/weights")
+
+
+@pytest.mark.parametrize(
+    ("member", "words"),
+    [
+        (entry("../out"), "'../out' leads out"),
+        (entry("a/../../out"), "leads out"),
+        (entry("/etc/out"), "'/etc/out' leads out"),
+        (entry("link", tarfile.SYMTYPE, "/etc/passwd"), "'link' is a link"),
+        (entry("link", tarfile.SYMTYPE, "model.json"), "'link' is a link"),
+        (entry("hard", tarfile.LNKTYPE, "model.json"), "'hard' is a link"),
+        (entry("device", tarfile.CHRTYPE), "'device' is neither a file nor a folder"),
+        (entry("pipe", tarfile.FIFOTYPE), "'pipe' is neither a file nor a folder"),
+    ],
+)
+def test_hostile_archives_are_refused(
+    tmp_path: Path, objects: FileObjects, member: tarfile.TarInfo, words: str
+) -> None:
+    objects.add("model.tar.gz", tar(entry("model.json"), member))
+    with pytest.raises(BadModelData, match=words) as caught:
+        fetch(objects, GZIP, tmp_path / "deep" / "model")
+    assert URI in str(caught.value)
+    assert not (tmp_path / "deep/out").exists()
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_was_made_a_link_first_cannot_be_written_through(
+    tmp_path: Path, objects: FileObjects
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    objects.add("model.tar.gz", tar(entry("a", tarfile.SYMTYPE, str(outside)), entry("a/planted")))
+    with pytest.raises(BadModelData, match="is a link"):
+        fetch(objects, GZIP, tmp_path / "model")
+    assert list(outside.iterdir()) == []
+
+
+def test_an_archive_that_unpacks_to_too_much(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.tar.gz"
+    path.write_bytes(tar(entry("zeros"), content=bytes(2_000_000)))
+    (tmp_path / "model").mkdir()
+    with pytest.raises(BadModelData, match="'zeros' does not fit"):
+        unpack(path, tmp_path / "model", name="bomb", limit=1_000_000)
+    assert list((tmp_path / "model").iterdir()) == []
+
+
+def test_many_small_files_count_together(tmp_path: Path) -> None:
+    path = tmp_path / "model.tar.gz"
+    path.write_bytes(tar(entry("a"), entry("b"), entry("c"), content=bytes(400)))
+    (tmp_path / "model").mkdir()
+    with pytest.raises(BadModelData, match="'c' does not fit"):
+        unpack(path, tmp_path / "model", name="m", limit=1000)
+
+
+@pytest.mark.parametrize("cut", [0, 10, -1, -9])
+def test_corrupt_archives(tmp_path: Path, objects: FileObjects, cut: int) -> None:
+    whole = archive({"model.json": os.urandom(20_000)})
+    objects.add("model.tar.gz", whole[:cut])
+    with pytest.raises(BadModelData, match=r"not a whole gzip-compressed tar archive"):
+        fetch(objects, GZIP, tmp_path / "model")
+
+
+def test_a_changed_byte_is_noticed(tmp_path: Path, objects: FileObjects) -> None:
+    whole = bytearray(gzip.compress(tar_of_noise(), compresslevel=0))
+    whole[15_000] ^= 1
+    objects.add("model.tar.gz", bytes(whole))
+    with pytest.raises(BadModelData, match="CRC check failed"):
+        fetch(objects, GZIP, tmp_path / "model")
+
+
+def tar_of_noise() -> bytes:
+    return gzip.decompress(archive({"model.json": os.urandom(20_000)}))
+
+
+def test_a_tar_that_is_not_compressed_is_refused(tmp_path: Path, objects: FileObjects) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as bundle:
+        bundle.addfile(entry("model.json"))
+    objects.add("model.tar.gz", buffer.getvalue())
+    with pytest.raises(BadModelData, match="gzip"):
+        fetch(objects, GZIP, tmp_path / "model")
+
+
+def test_missing_data_is_named(tmp_path: Path, objects: FileObjects) -> None:
+    for number, (uri, words) in enumerate(
+        (
+            (URI, "there is no such object"),
+            ("s3://nowhere/model.tar.gz", "there is no bucket nowhere"),
+            (f"file://{tmp_path}/none.tar.gz", "there is no such file"),
+            ("https://bucket.s3.amazonaws.com/m", "expected s3://"),
+        )
+    ):
+        with pytest.raises(BadModelData, match=words) as caught:
+            fetch(objects, {"uri": uri, "type": "archive"}, tmp_path / str(number))
+        assert uri in str(caught.value)
+
+
+def test_a_prefix_an_object_and_a_local_file(tmp_path: Path, objects: FileObjects) -> None:
+    objects.add("m/model.json", b"{}")
+    objects.add("m/deep/weights", b"123")
+    objects.add("mother", b"other")
+    fetch(objects, {"uri": f"s3://{BUCKET}/m", "type": "prefix"}, tmp_path / "prefix")
+    files = {p.relative_to(tmp_path / "prefix") for p in (tmp_path / "prefix").rglob("*")}
+    assert files == {Path("model.json"), Path("deep"), Path("deep/weights")}
+    fetch(objects, {"uri": f"s3://{BUCKET}/m/model.json", "type": "object"}, tmp_path / "object")
+    assert (tmp_path / "object/model.json").read_bytes() == b"{}"
+    local = tmp_path / "own model.tar.gz"
+    local.write_bytes(archive({"model.json": b"local"}))
+    fetch(objects, {"uri": local.as_uri(), "type": "archive"}, tmp_path / "local")
+    assert (tmp_path / "local/model.json").read_bytes() == b"local"
+    fetch(objects, None, tmp_path / "none")
+    assert list((tmp_path / "none").iterdir()) == []
+
+
+def test_a_key_of_a_prefix_cannot_lead_out(tmp_path: Path, objects: FileObjects) -> None:
+    objects.add("m/../../out", b"x")
+    with pytest.raises(BadModelData, match="leads out"):
+        fetch(objects, {"uri": f"s3://{BUCKET}/m/", "type": "prefix"}, tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("container", "expected"),
+    [
+        ({}, None),
+        ({"ModelDataUrl": URI}, GZIP),
+        ({"Source": ("S3Object", "Gzip")}, GZIP),
+        ({"Source": ("S3Object", "None")}, {"uri": URI, "type": "object"}),
+        ({"Source": ("S3Prefix", "None")}, {"uri": URI, "type": "prefix"}),
+    ],
+)
+def test_where_the_data_lies(container: dict[str, Any], expected: dict[str, str] | None) -> None:
+    assert source_of(definition(container)) == expected
+
+
+def test_what_cannot_be_read() -> None:
+    with pytest.raises(BadModelData, match="needs S3DataType S3Object"):
+        source_of(definition({"Source": ("S3Prefix", "Gzip")}))
+
+
+def definition(container: dict[str, Any]) -> dict[str, Any]:
+    if "Source" not in container:
+        return container
+    kind, compression = container["Source"]
+    source = {"S3Uri": URI, "S3DataType": kind, "CompressionType": compression}
+    return {"ModelDataSource": {"S3DataSource": source}}

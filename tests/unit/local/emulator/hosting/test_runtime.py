@@ -1,0 +1,395 @@
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError, EventStreamError
+
+from local.emulator.executors import Executor
+from local.emulator.hosting.invocations import Limits
+from tests.unit.local.emulator.hosting_stage import Stage, build
+from tests.unit.local.emulator.parts import BUCKET
+
+process_only = pytest.mark.parametrize("toy_executor", ["process"], indirect=True)
+
+
+@pytest.fixture
+def stage(tmp_path: Path, toy_executor: Executor) -> Iterator[Stage]:
+    stage = build(
+        tmp_path,
+        toy_executor,
+        limits=replace(Limits(), timeout=0.6, payload=300_000, serverless=100_000),
+    )
+    yield stage
+    stage.endpoints.shutdown()
+    stage.context.store.close()
+
+
+def refusal(call: Any, **request: Any) -> tuple[str, int, dict[str, Any]]:
+    with pytest.raises(ClientError) as caught:
+        call(**request)
+    answer = caught.value.response
+    return answer["Error"]["Code"], answer["ResponseMetadata"]["HTTPStatusCode"], answer
+
+
+def test_an_invocation_passes_through_and_errors_are_awss(stage: Stage) -> None:
+    stage.serve("one")
+    with stage.runtime() as client:
+        answer = client.invoke_endpoint(
+            EndpointName="one", Body=b"hello", ContentType="text/x", CustomAttributes="a=b"
+        )
+        assert answer["Body"].read() == b"hello"
+        assert answer["ContentType"] == "text/x"
+        assert answer["CustomAttributes"] == "a=b"
+        assert answer["InvokedProductionVariant"] == "AllTraffic"
+        who = client.invoke_endpoint(EndpointName="one", Body=b"who")
+        assert json.loads(who["Body"].read()) == {"name": "one"}
+
+        code, status, error = refusal(
+            client.invoke_endpoint, EndpointName="one", Body=b"status 418"
+        )
+        assert (code, status) == ("ModelError", 424)
+        assert error["OriginalStatusCode"] == 418
+        assert error["OriginalMessage"] == "toy: as asked"
+        assert error["LogStreamArn"].endswith(":log-group:/aws/sagemaker/Endpoints/one")
+        assert error["Error"]["Message"].startswith(
+            'Received client error (418) from primary with message "toy: as asked". See '
+        )
+        code, status, error = refusal(
+            client.invoke_endpoint, EndpointName="one", Body=b"status 503"
+        )
+        assert (code, error["OriginalStatusCode"]) == ("ModelError", 503)
+        assert error["Error"]["Message"].startswith("Received server error (503) from primary")
+
+
+@process_only
+class TestRefusals:
+    def test_unknown_endpoints_and_variants(self, stage: Stage) -> None:
+        stage.serve("one")
+        with stage.runtime() as client:
+            code, status, error = refusal(client.invoke_endpoint, EndpointName="no", Body=b"x")
+            assert (code, status) == ("ValidationError", 400)
+            assert error["Error"]["Message"] == "Endpoint no of account 123456789012 not found."
+            code, _, error = refusal(
+                client.invoke_endpoint, EndpointName="one", Body=b"x", TargetVariant="blue"
+            )
+            assert code == "ValidationError"
+            assert "Variant blue of endpoint one" in error["Error"]["Message"]
+
+    def test_an_endpoint_not_in_service(self, stage: Stage) -> None:
+        stage.model("one", {"broken": b""})
+        stage.config("one", {"ModelName": "one"})
+        stage.create("one")
+        stage.wait("one", "Failed")
+        with stage.runtime() as client:
+            code, _, error = refusal(client.invoke_endpoint, EndpointName="one", Body=b"x")
+        assert code == "ValidationError"
+        assert error["Error"]["Message"].endswith("is not in service: its status is Failed.")
+
+    def test_payloads_over_the_limit(self, stage: Stage) -> None:
+        stage.serve("one")
+        stage.model("small")
+        stage.config(
+            "small",
+            {
+                "ModelName": "small",
+                "ServerlessConfig": {"MemorySizeInMB": 1024, "MaxConcurrency": 1},
+                "InstanceType": None,
+            },
+        )
+        stage.create("small")
+        stage.wait("small", "InService")
+        with stage.runtime() as client:
+            for name, size in (("one", 300_000), ("small", 100_000)):
+                fits = client.invoke_endpoint(EndpointName=name, Body=b"x" * size)
+                assert len(fits["Body"].read()) == size
+                code, status, error = refusal(
+                    client.invoke_endpoint, EndpointName=name, Body=b"x" * (size + 1)
+                )
+                assert (code, status) == ("413", 413)
+                assert error["Error"]["Message"] == f"HTTP content length exceeded {size} bytes."
+
+    def test_a_serverless_variant_takes_only_so_many_at_once(self, stage: Stage) -> None:
+        stage.model("one")
+        stage.config(
+            "one",
+            {
+                "ModelName": "one",
+                "ServerlessConfig": {"MemorySizeInMB": 1024, "MaxConcurrency": 1},
+            },
+        )
+        stage.create("one")
+        body = stage.wait("one", "InService")
+        assert body["ProductionVariants"][0]["CurrentServerlessConfig"]["MaxConcurrency"] == 1
+        with stage.runtime() as client:
+            live = stage.endpoints.live("one")
+            assert live is not None
+            with live.borrow():
+                code, status, _ = refusal(client.invoke_endpoint, EndpointName="one", Body=b"x")
+            assert (code, status) == ("ThrottlingException", 429)
+            client.invoke_endpoint(EndpointName="one", Body=b"x")
+
+    def test_custom_attributes_and_what_cannot_be_run(self, stage: Stage) -> None:
+        stage.serve("one")
+        with stage.runtime() as client:
+            long = refusal(
+                client.invoke_endpoint, EndpointName="one", Body=b"x", CustomAttributes="a" * 1025
+            )
+            assert long[0] == "ValidationError"
+            assert "1024" in long[2]["Error"]["Message"]
+            model = refusal(
+                client.invoke_endpoint, EndpointName="one", Body=b"x", TargetModel="a.tar.gz"
+            )
+            assert "Target-Model: multi-model" in model[2]["Error"]["Message"]
+
+    def test_a_container_that_is_too_slow(self, stage: Stage) -> None:
+        stage.serve("one")
+        with stage.runtime() as client:
+            code, status, error = refusal(
+                client.invoke_endpoint, EndpointName="one", Body=b"sleep 5"
+            )
+        assert (code, status, error["OriginalStatusCode"]) == ("ModelError", 424, 0)
+        assert error["OriginalMessage"].startswith(
+            "Your invocation timed out while waiting for a response from container primary."
+        )
+
+    def test_a_container_that_dies_over_a_request(self, stage: Stage) -> None:
+        stage.serve("one")
+        with stage.runtime() as client:
+            code, _, error = refusal(client.invoke_endpoint, EndpointName="one", Body=b"die")
+            assert (code, error["OriginalStatusCode"]) == ("ModelError", 0)
+            assert "could not get a response" in error["OriginalMessage"]
+
+
+@process_only
+class TestStreams:
+    def test_chunks_arrive_before_the_end(self, stage: Stage) -> None:
+        stage.serve("one")
+        with stage.runtime() as client:
+            answer = client.invoke_endpoint_with_response_stream(
+                EndpointName="one", Body=b"stream", Accept="text/plain"
+            )
+            assert answer["ContentType"] == "text/plain"
+            assert answer["InvokedProductionVariant"] == "AllTraffic"
+            live = stage.endpoints.live("one")
+            assert live is not None
+            parts, busy = [], []
+            for event in answer["Body"]:
+                parts.append(event["PayloadPart"]["Bytes"])
+                busy.append(live.fleet.in_flight)
+            assert parts == [b"one ", b"two ", b"three"]
+            assert busy[0] == 1
+            stage.until(lambda: live.fleet.in_flight, lambda count: count == 0)
+
+    def test_a_whole_answer_streams_too_and_errors_come_first(self, stage: Stage) -> None:
+        stage.serve("one")
+        with stage.runtime() as client:
+            call = client.invoke_endpoint_with_response_stream
+            body = b"x" * 200_000
+            events = call(EndpointName="one", Body=body)["Body"]
+            assert b"".join(event["PayloadPart"]["Bytes"] for event in events) == body
+            code, status, error = refusal(call, EndpointName="one", Body=b"status 500")
+            assert (code, status, error["OriginalStatusCode"]) == ("ModelError", 424, 500)
+
+    def test_a_stream_that_breaks_off(self, stage: Stage) -> None:
+        stage.serve("one")
+        with stage.runtime() as client:
+            answer = client.invoke_endpoint_with_response_stream(EndpointName="one", Body=b"stream")
+            events = iter(answer["Body"])
+            next(events)
+            stage.kill("one")
+            with pytest.raises(EventStreamError) as caught:
+                list(events)
+            answer["Body"].close()
+        assert "ModelStreamError" in str(caught.value)
+        assert "broke off" in str(caught.value)
+
+
+ASYNC = {
+    "AsyncInferenceConfig": {
+        "OutputConfig": {
+            "S3OutputPath": f"s3://{BUCKET}/out",
+            "S3FailurePath": f"s3://{BUCKET}/bad",
+        }
+    }
+}
+
+
+@process_only
+class TestAsynchronous:
+    def test_answers_and_errors_land_in_s3(self, stage: Stage) -> None:
+        stage.serve("one", **ASYNC)
+        stage.objects.add("in/who", b"who")
+        stage.objects.add("in/bad", b"status 500")
+        with stage.runtime() as client:
+            good = client.invoke_endpoint_async(
+                EndpointName="one", InputLocation=f"s3://{BUCKET}/in/who", InferenceId="mine"
+            )
+            assert good["ResponseMetadata"]["HTTPStatusCode"] == 202
+            assert good["InferenceId"] == "mine"
+            bad = client.invoke_endpoint_async(
+                EndpointName="one", InputLocation=f"s3://{BUCKET}/in/bad"
+            )
+            inline = client.invoke_endpoint_async(EndpointName="one", Body=b"inline")
+            none = client.invoke_endpoint_async(
+                EndpointName="one", InputLocation=f"s3://{BUCKET}/in/none"
+            )
+        assert json.loads(stage.object_at(good["OutputLocation"])) == {"name": "one"}
+        assert stage.object_at(inline["OutputLocation"]) == b"inline"
+        failure = json.loads(stage.object_at(bad["FailureLocation"]))
+        assert (failure["ErrorCode"], failure["OriginalStatusCode"]) == ("ModelError", 500)
+        missing = json.loads(stage.object_at(none["FailureLocation"]))
+        assert "no object at InputLocation" in missing["Message"]
+
+    def test_an_output_that_cannot_be_written_is_in_the_log(self, stage: Stage) -> None:
+        stage.serve(
+            "one", AsyncInferenceConfig={"OutputConfig": {"S3OutputPath": "s3://nowhere/out"}}
+        )
+        with stage.runtime() as client:
+            sent = client.invoke_endpoint_async(EndpointName="one", Body=b"x")
+        key = "/aws/sagemaker/Endpoints/one data-log"
+        lines = stage.until(lambda: stage.logs.streams.get(key), bool)
+        assert lines[0].startswith(f"{sent['OutputLocation']}: ")
+        assert "FailureLocation" not in sent
+
+    def test_each_kind_of_endpoint_takes_its_own_calls(self, stage: Stage) -> None:
+        stage.serve("one")
+        stage.serve("two", **ASYNC)
+        with stage.runtime() as client:
+            where = f"s3://{BUCKET}/in"
+            for call, request in (
+                (client.invoke_endpoint_async, {"EndpointName": "one", "InputLocation": where}),
+                (client.invoke_endpoint, {"EndpointName": "two", "Body": b"x"}),
+            ):
+                code, _, error = refusal(call, **request)
+                assert code == "ValidationError"
+                assert "does not support this inference type" in error["Error"]["Message"]
+            code, _, _ = refusal(
+                client.invoke_endpoint_async,
+                EndpointName="two",
+                InputLocation=where,
+                Body=b"x",
+            )
+            assert code == "ValidationError"
+
+    def test_what_waits_survives_the_server(self, stage: Stage) -> None:
+        one_at_a_time = {"ClientConfig": {"MaxConcurrentInvocationsPerInstance": 1}}
+        output = ASYNC["AsyncInferenceConfig"]
+        stage.serve("one", AsyncInferenceConfig={**output, **one_at_a_time})
+        stage.objects.add("in/slow", b"sleep 0.3")
+        with stage.runtime() as client:
+            sent = [
+                client.invoke_endpoint_async(
+                    EndpointName="one", InputLocation=f"s3://{BUCKET}/in/slow"
+                )
+                for _ in range(6)
+            ]
+        stage.endpoints.shutdown()
+        assert len(stage.objects.names("out")) < 6
+        again = stage.restart()
+        try:
+            for one in sent:
+                assert again.object_at(one["OutputLocation"]) == b"slept"
+        finally:
+            again.endpoints.shutdown()
+            again.context.store.close()
+
+
+@process_only
+class TestVariants:
+    def test_weights_and_target_variant(self, stage: Stage) -> None:
+        for name in ("blue", "green"):
+            stage.model(name)
+        stage.config(
+            "one",
+            {"VariantName": "blue", "ModelName": "blue", "InitialVariantWeight": 3.0},
+            {"VariantName": "green", "ModelName": "green", "InitialVariantWeight": 1.0},
+        )
+        stage.create("one")
+        stage.wait("one", "InService")
+        with stage.runtime() as client:
+            live = stage.endpoints.live("one")
+            assert live is not None
+            chosen: Counter[str] = Counter()
+            for _ in range(400):
+                with live.borrow() as (variant, _instance):
+                    chosen[variant.name] += 1
+            assert 270 <= chosen["blue"] <= 330
+            assert set(self.ask(client, 20)) == {"blue", "green"}
+            green = client.invoke_endpoint(EndpointName="one", Body=b"who", TargetVariant="green")
+            assert json.loads(green["Body"].read()) == {"name": "green"}
+            stage.endpoints.update_weights(
+                {
+                    "EndpointName": "one",
+                    "DesiredWeightsAndCapacities": [{"VariantName": "blue", "DesiredWeight": 0}],
+                }
+            )
+            body = stage.wait("one", "InService")
+            assert [one["CurrentWeight"] for one in body["ProductionVariants"]] == [0, 1]
+            assert self.ask(client, 20) == {"green": 20}
+
+    @staticmethod
+    def ask(client: Any, count: int) -> Counter[str]:
+        answers = [client.invoke_endpoint(EndpointName="one", Body=b"x") for _ in range(count)]
+        return Counter(answer["InvokedProductionVariant"] for answer in answers)
+
+
+@process_only
+def test_data_capture(stage: Stage) -> None:
+    stage.serve(
+        "one",
+        DataCaptureConfig={
+            "InitialSamplingPercentage": 100,
+            "DestinationS3Uri": f"s3://{BUCKET}/captured",
+            "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
+            "CaptureContentTypeHeader": {"CsvContentTypes": ["text/csv"]},
+        },
+    )
+    shown = stage.body("one")["DataCaptureConfig"]
+    assert (shown["CaptureStatus"], shown["CurrentSamplingPercentage"]) == ("Started", 100)
+    with stage.runtime() as client:
+        client.invoke_endpoint(
+            EndpointName="one", Body=b"1,2", ContentType="text/csv", InferenceId="mine"
+        )
+        client.invoke_endpoint(EndpointName="one", Body=b"\xff", ContentType="image/png")
+    keys = stage.until(lambda: stage.objects.names("captured/one/AllTraffic/"), bool)
+    assert time.strftime("/%Y/%m/%d/", time.gmtime()) in keys[0]
+    assert keys[0].endswith(".jsonl")
+    lines = stage.objects.read(BUCKET, keys[0]).splitlines()
+    first, second = (json.loads(line) for line in lines)
+    assert first["captureData"]["endpointInput"] == {
+        "observedContentType": "text/csv",
+        "mode": "INPUT",
+        "data": "1,2",
+        "encoding": "CSV",
+    }
+    assert first["captureData"]["endpointOutput"]["mode"] == "OUTPUT"
+    assert first["eventMetadata"]["inferenceId"] == "mine"
+    assert first["eventVersion"] == "0"
+    assert second["captureData"]["endpointInput"]["data"] == "/w=="
+    assert second["captureData"]["endpointInput"]["encoding"] == "BASE64"
+
+
+@process_only
+def test_many_at_once(stage: Stage) -> None:
+    stage.serve("one")
+    answers: list[bytes] = []
+    with stage.runtime() as client:
+
+        def ask(number: int) -> None:
+            body = f"{number}".encode() * 1000
+            answer = client.invoke_endpoint(EndpointName="one", Body=body)["Body"].read()
+            answers.append(answer)
+            assert answer == body
+
+        threads = [threading.Thread(target=ask, args=(number,)) for number in range(24)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(answers) == 24

@@ -1,0 +1,202 @@
+"""Channels: which files, where, and on which host."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.emulator.context import StoredObject
+from local.emulator.training.channels import BadChannel, lay_out
+from local.emulator.training.layout import Host
+from tests.unit.local.emulator.parts import BUCKET, FileObjects
+
+HOSTS = [Host(f"algo-{n}", "ml.m5.large", "g") for n in (1, 2, 3)]
+
+
+@pytest.fixture
+def objects(tmp_path: Path) -> FileObjects:
+    return FileObjects(tmp_path / "s3")
+
+
+def channel(uri: str, kind: str = "S3Prefix", **source: Any) -> dict[str, Any]:
+    return {
+        "ChannelName": "train",
+        "DataSource": {"S3DataSource": {"S3DataType": kind, "S3Uri": uri, **source}},
+    }
+
+
+def files(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): path.read_text()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def laid_out(objects: FileObjects, given: dict[str, Any], folder: Path, host: int = 0) -> list[str]:
+    lay_out(objects, given, HOSTS[host], HOSTS, folder)
+    return list(files(folder))
+
+
+@pytest.mark.parametrize("uri", ["s3://bucket/data/train", "s3://bucket/data/train/"])
+def test_a_folders_files_lie_below_the_channel(
+    uri: str, objects: FileObjects, tmp_path: Path
+) -> None:
+    objects.add("data/train/cat/1.png")
+    objects.add("data/train/dog/2.png")
+    objects.add("data/other.png")
+    objects.add("data/train/", "")
+    folder = tmp_path / "train"
+    assert laid_out(objects, channel(uri), folder) == ["cat/1.png", "dog/2.png"]
+
+
+def test_one_object_keeps_its_name(objects: FileObjects, tmp_path: Path) -> None:
+    objects.add("data/train.csv", "1,2")
+    lay_out(objects, channel("s3://bucket/data/train.csv"), HOSTS[0], HOSTS, tmp_path / "c")
+    assert files(tmp_path / "c") == {"train.csv": "1,2"}
+
+
+def test_a_prefix_that_ends_within_a_name_takes_all_it_fits(
+    objects: FileObjects, tmp_path: Path
+) -> None:
+    for key in ("data/part-1", "data/part-2", "data/parts/3", "data/other"):
+        objects.add(key)
+    found = laid_out(objects, channel("s3://bucket/data/part"), tmp_path / "c")
+    assert found == ["part-1", "part-2", "parts/3"]
+
+
+def test_files_are_links(objects: FileObjects, tmp_path: Path) -> None:
+    objects.add("a/b")
+    lay_out(objects, channel("s3://bucket/a"), HOSTS[0], HOSTS, tmp_path / "c")
+    assert (tmp_path / "c" / "b").stat().st_nlink == 2
+
+
+def test_sharded_keys_are_dealt_out_over_the_hosts(objects: FileObjects, tmp_path: Path) -> None:
+    for n in range(7):
+        objects.add(f"a/{n}")
+    given = channel("s3://bucket/a", S3DataDistributionType="ShardedByS3Key")
+    shares = [laid_out(objects, given, tmp_path / str(host), host) for host in range(3)]
+    assert shares == [["0", "3", "6"], ["1", "4"], ["2", "5"]]
+
+
+def test_replicated_data_goes_to_every_host(objects: FileObjects, tmp_path: Path) -> None:
+    objects.add("a/1")
+    given = channel("s3://bucket/a", S3DataDistributionType="FullyReplicated")
+    assert [laid_out(objects, given, tmp_path / str(host), host) for host in range(3)] == [
+        ["1"]
+    ] * 3
+
+
+def test_a_channel_for_another_instance_group_stays_empty(
+    objects: FileObjects, tmp_path: Path
+) -> None:
+    objects.add("a/1")
+    given = channel("s3://bucket/a", InstanceGroupNames=["other"])
+    assert laid_out(objects, given, tmp_path / "c") == []
+
+
+def test_a_manifest_names_its_objects(objects: FileObjects, tmp_path: Path) -> None:
+    objects.add("a/x/1", "one")
+    objects.add("a/2", "two")
+    objects.add("a/3", "three")
+    objects.add("list", json.dumps([{"prefix": f"s3://{BUCKET}/a/"}, "x/1", "2"]))
+    lay_out(objects, channel("s3://bucket/list", "ManifestFile"), HOSTS[0], HOSTS, tmp_path / "c")
+    assert files(tmp_path / "c") == {"2": "two", "x/1": "one"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{}", "is no manifest"),
+        ("no json", "is no manifest"),
+        ('["s3://bucket/a/", "1"]', "is no manifest"),
+        ('[{"prefix": "bucket/a"}, "1"]', "S3Uri: found"),
+        ('[{"prefix": "s3://bucket/a/"}, 1]', "found 1, expected a key's text"),
+        ('[{"prefix": "s3://bucket/a/"}, "gone"]', "no S3 objects found under s3://bucket/a/gone"),
+        ('[{"prefix": "s3://bucket/"}, "../../x"]', "leads elsewhere"),
+    ],
+)
+def test_a_bad_manifest_is_refused_in_a_line(
+    text: str, message: str, objects: FileObjects, tmp_path: Path
+) -> None:
+    objects.add("list", text)
+    objects.add("../../x")
+    with pytest.raises(BadChannel, match=message) as caught:
+        lay_out(
+            objects, channel("s3://bucket/list", "ManifestFile"), HOSTS[0], HOSTS, tmp_path / "c"
+        )
+    assert str(caught.value).startswith("channel train: ")
+
+
+@pytest.mark.parametrize("key", ["a/../../x", "a/./x", "a/" + "n" * 256, "a/\0"])
+def test_a_key_that_leads_elsewhere_is_refused(
+    key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objects = FileObjects(tmp_path / "s3")
+    stored = StoredObject(key, 1, "")
+    monkeypatch.setattr(objects, "keys", lambda *_: [stored])
+    with pytest.raises(BadChannel, match="cannot be a file"):
+        lay_out(objects, channel("s3://bucket/a"), HOSTS[0], HOSTS, tmp_path / "c" / "d")
+    assert files(tmp_path / "c") == {}
+
+
+def test_absolute_keys_lie_in_the_channel(objects: FileObjects, tmp_path: Path) -> None:
+    objects.add("a//etc/passwd")
+    assert laid_out(objects, channel("s3://bucket/a"), tmp_path / "c") == ["etc/passwd"]
+
+
+def test_a_name_that_is_file_and_folder_is_refused(objects: FileObjects, tmp_path: Path) -> None:
+    objects.add("a/b")
+    objects.add("a/b/c")
+    with pytest.raises(BadChannel, match="a file's name and a folder's at once"):
+        lay_out(objects, channel("s3://bucket/a"), HOSTS[0], HOSTS, tmp_path / "c")
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        ("s3://nowhere/a", "there is no bucket nowhere"),
+        ("s3://bucket/nothing", "no S3 objects found under s3://bucket/nothing"),
+        ("https://bucket/a", "expected s3://bucket/prefix"),
+        ("file:///no/such/folder", "there is no file or folder /no/such/folder"),
+        ("file://host/folder", "expected file:///path/to/folder"),
+    ],
+)
+def test_missing_data_is_named(
+    uri: str, message: str, objects: FileObjects, tmp_path: Path
+) -> None:
+    with pytest.raises(BadChannel, match=message):
+        lay_out(objects, channel(uri), HOSTS[0], HOSTS, tmp_path / "c")
+
+
+def test_augmented_manifests_are_refused(objects: FileObjects, tmp_path: Path) -> None:
+    given = channel("s3://bucket/list", "AugmentedManifestFile")
+    with pytest.raises(BadChannel, match="found AugmentedManifestFile, expected S3Prefix or"):
+        lay_out(objects, given, HOSTS[0], HOSTS, tmp_path / "c")
+
+
+def test_a_folder_of_this_machine_is_linked(objects: FileObjects, tmp_path: Path) -> None:
+    source = tmp_path / "my data"
+    (source / "cat").mkdir(parents=True)
+    (source / "cat" / "1.png").write_text("cat")
+    (source / "loop").symlink_to(source)
+    (source / "also").symlink_to(source / "cat")
+    folder = tmp_path / "c"
+    lay_out(objects, channel(source.as_uri()), HOSTS[0], HOSTS, folder)
+    assert files(folder) == {"also/1.png": "cat", "cat/1.png": "cat"}
+    assert not (folder / "cat" / "1.png").is_symlink()
+
+
+def test_one_file_of_this_machine(objects: FileObjects, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("1")
+    lay_out(objects, channel((tmp_path / "a.csv").as_uri()), HOSTS[0], HOSTS, tmp_path / "c")
+    assert files(tmp_path / "c") == {"a.csv": "1"}
+
+
+def test_a_link_to_nothing_is_named(objects: FileObjects, tmp_path: Path) -> None:
+    source = tmp_path / "data"
+    source.mkdir()
+    (source / "gone").symlink_to(tmp_path / "nothing")
+    with pytest.raises(BadChannel, match="a link to nothing"):
+        lay_out(objects, channel(source.as_uri()), HOSTS[0], HOSTS, tmp_path / "c")

@@ -1,0 +1,134 @@
+"""Tuning jobs over real training jobs: the toy container in plain processes."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.emulator.executors import Executor
+from local.emulator.store import Kind
+from local.emulator.tuning.jobs import TuningJobs
+from tests.unit.local.emulator.parts import Workshop, build
+from tests.unit.local.emulator.tuning_stage import METRIC, OVER, tuning_request
+
+pytestmark = pytest.mark.parametrize("toy_executor", ["process"], indirect=True)
+
+RANGES = {
+    "ContinuousParameterRanges": [
+        {"Name": "learning_rate", "MinValue": "0.0001", "MaxValue": "1", "ScalingType": "Auto"}
+    ]
+}
+
+
+@pytest.fixture
+def shop(
+    toy_executor: Executor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Workshop]:
+    monkeypatch.setattr("local.emulator.tuning.run.PAUSE", 0.05)
+    workshop = build(tmp_path, toy_executor, max_parallel=3)
+    workshop.context.tuning = TuningJobs(workshop.context)
+    yield workshop
+    workshop.context.tuning.shutdown()
+    workshop.jobs.shutdown()
+    workshop.context.store.close()
+
+
+def tune(shop: Workshop, *, static: dict[str, str], **changes: Any) -> None:
+    shop.context.tuning.create(
+        tuning_request(
+            ranges=RANGES,
+            definition={
+                "StaticHyperParameters": static,
+                "OutputDataConfig": {"S3OutputPath": "s3://bucket/out"},
+                "CheckpointConfig": {"S3Uri": "s3://bucket/checkpoints"},
+            },
+            **changes,
+        )
+    )
+
+
+def ended(shop: Workshop) -> dict[str, Any]:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        body = shop.context.store.get(Kind.TUNING_JOB, "job").body
+        if body["HyperParameterTuningJobStatus"] in OVER:
+            return body
+        time.sleep(0.02)
+    raise AssertionError("the tuning job did not end")
+
+
+def trials(shop: Workshop) -> list[dict[str, Any]]:
+    records = shop.context.store.every(Kind.TRAINING_JOB)
+    return [each.body for each in sorted(records, key=lambda each: each.name)]
+
+
+def test_trials_are_training_jobs(shop: Workshop) -> None:
+    tune(shop, static={"epochs": "2", "seconds": "0.02"}, strategy="Bayesian", jobs=5, parallel=2)
+    body = ended(shop)
+    assert body["HyperParameterTuningJobStatus"] == "Completed"
+    assert body["TrainingJobStatusCounters"]["Completed"] == 5
+    finals = {each["TrainingJobName"]: each["FinalMetricDataList"] for each in trials(shop)}
+    best = body["BestTrainingJob"]
+    value = best["FinalHyperParameterTuningJobObjectiveMetric"]["Value"]
+    assert value == max(final[0]["Value"] for final in finals.values())
+    assert finals[best["TrainingJobName"]][0]["Value"] == value
+    for each in trials(shop):
+        assert each["HyperParameters"]["_tuning_objective_metric"] == METRIC
+        checkpoint = f"checkpoints/{each['TrainingJobName']}/epoch.txt"
+        assert shop.objects.names(checkpoint) == [checkpoint]
+        archive = f"out/{each['TrainingJobName']}/output/model.tar.gz"
+        assert shop.objects.names(archive) == [archive]
+
+
+def test_a_trial_out_of_its_bracket_gets_a_sigterm(shop: Workshop) -> None:
+    tune(
+        shop,
+        static={"epochs": "500", "seconds": "0.05"},
+        strategy="Hyperband",
+        jobs=3,
+        config={
+            "StrategyConfig": {"HyperbandStrategyConfig": {"MinResource": 1, "MaxResource": 9}}
+        },
+    )
+    body = ended(shop)
+    assert body["HyperParameterTuningJobStatus"] == "Completed"
+    assert body["TrainingJobStatusCounters"]["Stopped"] == 3
+    assert body["ObjectiveStatusCounters"]["Succeeded"] == 3
+    assert shop.logs.lines().count("toy: SIGTERM") == 3
+
+
+def test_a_silent_container_is_quoted(shop: Workshop) -> None:
+    tune(shop, static={"epochs": "1", "seconds": "0.01", "silent": "1"}, jobs=2, parallel=2)
+    reason = ended(shop)["FailureReason"]
+    assert METRIC in reason
+    assert "toy: epoch 1" in reason
+    assert reason.endswith("toy: done")
+
+
+def test_a_tuning_job_goes_on_after_its_server_went(shop: Workshop) -> None:
+    tune(shop, static={"epochs": "6", "seconds": "0.1"}, jobs=4, parallel=2)
+    store = shop.context.store
+    deadline = time.monotonic() + 30
+    while not any("toy: epoch 2" in line for line in shop.logs.lines()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    shop.context.tuning.shutdown()
+    shop.jobs.shutdown()
+    running = {each["TrainingJobName"] for each in trials(shop)}
+    assert store.get(Kind.TUNING_JOB, "job").body["HyperParameterTuningJobStatus"] == "InProgress"
+    assert {each["TrainingJobStatus"] for each in trials(shop)} == {"InProgress"}
+
+    again = shop.restart()
+    again.context.tuning = TuningJobs(again.context)
+    again.context.tuning.recover()
+    body = ended(again)
+    assert body["HyperParameterTuningJobStatus"] == "Completed"
+    assert body["TrainingJobStatusCounters"]["Completed"] == 4
+    assert len(running) == 2
+    assert running < {each["TrainingJobName"] for each in trials(again)}
+    assert any("toy: resuming after epoch" in line for line in shop.logs.lines())
+    again.context.tuning.shutdown()
+    again.jobs.shutdown()
+    again.context.store.close()
