@@ -83,6 +83,8 @@ def up(
 def down(home: Home | None = None) -> bool:
     """Stop the local SageMaker and wait until it and all it ran have ended; False: none ran.
 
+    What a killed server left running is ended too.
+
     Raises:
         DaemonError: it could not even be killed.
     """
@@ -91,6 +93,7 @@ def down(home: Home | None = None) -> bool:
         pid = lock.holder(home.path / lock.SERVER)
         if pid is not None:
             _end(home, pid)
+        _clean_up(home)
         home.server_file.unlink(missing_ok=True)
     return pid is not None
 
@@ -215,6 +218,15 @@ def _end(home: Home, pid: int) -> None:
                 return
             time.sleep(lock.POLL_SECONDS)
     raise DaemonError(f"the local SageMaker's process {pid} does not end; see {home.server_log}")
+
+
+def _clean_up(home: Home) -> None:
+    from local.emulator.executors.aftermath import clean_up
+
+    removed = clean_up(home)
+    if removed:
+        left = ", ".join(removed)
+        print(f"berth: removed what a killed server left: {left}", file=sys.stderr)
 
 
 @contextlib.contextmanager

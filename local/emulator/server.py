@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Self
 from local.emulator import lock
 from local.emulator.context import Context
 from local.emulator.executors import Executor, ExecutorError
+from local.emulator.executors.aftermath import clean_up
 from local.emulator.home import Home
 from local.emulator.store import Store
 
@@ -117,9 +118,15 @@ class Server:
         from local.emulator.web import Handler
 
         self._moto.load()
-        removed = self.context.executor.reap()
+        removed = clean_up(self.home, self.context.executor)
         if removed:
             logger.info("removed what an earlier server left: %s", ", ".join(removed))
+        # Before anybody can ask for something new, which would be taken for something left.
+        for name in RUNNERS:
+            try:
+                getattr(self.context, name).recover()
+            except Exception:
+                logger.exception("%s: what an earlier server left cannot be gone on with", name)
         self._web = make_server(
             ADDRESS,
             self.port,
@@ -132,11 +139,6 @@ class Server:
             target=self._web.serve_forever, args=(0.05,), name="server", daemon=True
         )
         self._thread.start()
-        for name in RUNNERS:
-            try:
-                getattr(self.context, name).recover()
-            except Exception:
-                logger.exception("%s: what an earlier server left cannot be gone on with", name)
 
     def stop(self) -> None:
         """Answer nobody any more, interrupt what runs so that it can go on, and close the files.

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from local.processes import write_tree
+from tests.trees import write_tree
 
 SMALL_NETWORK = {
     "arch": "shufflenet_v2_x0_5",

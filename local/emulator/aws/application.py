@@ -182,6 +182,10 @@ class Moto:
         if scope.service == "iam" and operation in simulation.ACTIONS:
             text = simulation.simulate(parse_qs(body.decode()))
             return Response(text, content_type="text/xml")
+        if scope.service == "logs" and operation == "FilterLogEvents":
+            asked = self.logs.in_moto_terms(scope.region, _members(environ, body))
+            body = json.dumps(asked).encode()
+            environ["CONTENT_LENGTH"] = str(len(body))
         environ["wsgi.input"] = io.BytesIO(body)
         reads = operation.startswith(READING) and operation != "BatchDeleteImage"
         if scope.service == "sts" or reads or operation in KEPT_ELSEWHERE | NOT_KEPT:

@@ -79,6 +79,21 @@ class CloudWatch:
         ]
         return [event.message for event in sorted(events, key=_timestamp)[-lines:]]
 
+    def in_moto_terms(self, region: str, asked: dict[str, Any]) -> dict[str, Any]:
+        """A FilterLogEvents request as moto understands it.
+
+        moto knows no logStreamNamePrefix, and puts events in the order of time only when told to,
+        which AWS does always.
+        """
+        asked = {**asked, "interleaved": True}
+        prefix = asked.pop("logStreamNamePrefix", None)
+        if prefix is not None:
+            group = self._backend(region).groups.get(asked.get("logGroupName"))
+            names = [] if group is None else list(group.streams)
+            # No names would mean all of them; no stream is called "".
+            asked["logStreamNames"] = [name for name in names if name.startswith(prefix)] or [""]
+        return asked
+
     def put_metrics(
         self,
         namespace: str,

@@ -13,6 +13,7 @@ from docker.types import DeviceRequest, Mount
 from docker.utils.socket import STDERR, frames_iter
 
 from local.emulator.executors import Container, ContainerSpec, ExecutorError
+from local.emulator.executors.aftermath import note_of
 from local.emulator.executors.engine import answers, connect, find_image
 from local.emulator.executors.leftovers import home_id
 from local.emulator.executors.lines import Lines
@@ -55,6 +56,9 @@ class DockerExecutor:
         status = home.path.stat()
         self._owner = owner or (status.st_uid, status.st_gid)
         self._id = home_id(home)
+        self._note = note_of(home)
+        self._held: set[str] = set()
+        self._lock = threading.Lock()
         self._client = client or connect()
         weakref.finalize(self, self._client.close)
         with answers():
@@ -75,6 +79,7 @@ class DockerExecutor:
         Raises:
             ExecutorError: the engine cannot.
         """
+        self._hold(f"network {name}")
         with answers():
             self._client.networks.create(
                 self._full(name),
@@ -93,6 +98,8 @@ class DockerExecutor:
             pass
         except Exception as error:
             _log.warning("network %s was not removed: %s", name, error)
+            return
+        self.release(f"network {name}")
 
     def start(self, spec: ContainerSpec, on_line: Callable[[str], None]) -> Container:
         """Start a container; see `Executor.start`.
@@ -105,6 +112,7 @@ class DockerExecutor:
             options = self._options(spec)
         except OSError as error:
             raise ExecutorError(f"{spec.name} did not start: {error}") from None
+        self._hold(spec.name)
         own_network = spec.name if _needs_own_network(spec) else None
         if own_network:
             self.create_network(own_network, isolated=True)
@@ -139,6 +147,9 @@ class DockerExecutor:
             for network in self._client.networks.list(filters=ours):
                 names.append(network.name.removeprefix(self._full("")))
                 network.remove()
+        with self._lock:
+            self._held.clear()
+            self._note.unlink(missing_ok=True)
         return names
 
     def discard(self, container: Any, image: str, base: Path) -> None:
@@ -207,6 +218,26 @@ class DockerExecutor:
 
     def _full(self, name: str) -> str:
         return f"berth-{self._id}-{name}"
+
+    def _hold(self, name: str) -> None:
+        """Note that something of this home's is about to be on the engine.
+
+        Raises:
+            ExecutorError: the note cannot be written.
+        """
+        try:
+            with self._lock:
+                self._held.add(name)
+                self._note.touch()
+        except OSError as error:
+            raise ExecutorError(f"{name} cannot be kept on file: {error}") from None
+
+    def release(self, name: str) -> None:
+        """What was noted is not on the engine any more."""
+        with self._lock:
+            self._held.discard(name)
+            if not self._held:
+                self._note.unlink(missing_ok=True)
 
 
 class RunningContainer:
@@ -294,6 +325,8 @@ class RunningContainer:
             self._executor.discard(self._container, self._image, self._spec.base)
         except Exception as error:
             _log.warning("container %s was not removed: %s", self.name, error)
+        else:
+            self._executor.release(self.name)
         if self._thread is not None and self._thread.is_alive():
             self._thread.join(KILL_SECONDS)
         if _needs_own_network(self._spec):

@@ -5,7 +5,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -48,6 +48,20 @@ def read_metrics(path: Path) -> list[Metric]:
         except (ValueError, TypeError):
             _log.warning("%s: a line that is no metric: %.80r", path, line)
     return metrics
+
+
+def latest(names: Iterable[str], metrics: Iterable[Metric]) -> list[dict[str, Any]]:
+    """`FinalMetricDataList`: each metric's last finite value, in the order of `names`."""
+    last = {metric.name: metric for metric in metrics if math.isfinite(metric.value)}
+    return [
+        {
+            "MetricName": name,
+            "Value": last[name].value,
+            "Timestamp": datetime.fromtimestamp(last[name].timestamp, UTC),
+        }
+        for name in names
+        if name in last
+    ]
 
 
 class MetricWatch:
@@ -100,17 +114,8 @@ class MetricWatch:
         return new
 
     def final(self) -> list[dict[str, Any]]:
-        """`FinalMetricDataList`: each metric's last finite value, in the definitions' order."""
-        last = {metric.name: metric for metric in self.every() if math.isfinite(metric.value)}
-        return [
-            {
-                "MetricName": name,
-                "Value": last[name].value,
-                "Timestamp": datetime.fromtimestamp(last[name].timestamp, UTC),
-            }
-            for name in self._names
-            if name in last
-        ]
+        """`FinalMetricDataList` of what was found so far."""
+        return latest(self._names, self.every())
 
     def _values(self, name: str, pattern: "regex.Pattern[str]", line: str) -> list[float]:
         try:

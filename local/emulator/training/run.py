@@ -30,6 +30,7 @@ from local.emulator.training.channels import BadChannel
 from local.emulator.training.cluster import HostEnded, HostLost
 from local.emulator.training.endings import COMPLETED, STOPPED, Ending, failed, first_line
 from local.emulator.training.interruptions import INTERRUPT_TAG, Interruption, count
+from local.emulator.training.layout import hosts_of
 from local.emulator.training.metrics import Metric
 from local.emulator.training.slots import Slots
 
@@ -132,12 +133,21 @@ class Run:
         if record.private.get("ending"):
             return Ending(**record.private["ending"])
         if not self._folder.exists():
-            return failed(
-                "InternalServerError: the job cannot be started again: its folder "
-                f"{self._folder} is gone"
-            )
+            if self._seconds_trained():
+                return failed(
+                    "InternalServerError: the job cannot be started again: its folder "
+                    f"{self._folder} is gone"
+                )
+            self._folder.mkdir(parents=True)
         if record.body["TrainingJobStatus"] == "Stopping":
             return STOPPED
+        hosts, executor = len(hosts_of(self._request)), self._context.executor
+        if hosts > executor.max_hosts:
+            return failed(
+                f"ClientError: the job's {hosts} hosts cannot be started again: the executor is "
+                f"{executor.name} now, which runs {executor.max_hosts}; start with --executor "
+                "docker and create the job again"
+            )
         last = record.body["SecondaryStatusTransitions"][-1]
         if last["Status"] == "Training":
             seen = self._prepare().last_seen() or last["StartTime"]

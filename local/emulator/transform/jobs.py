@@ -106,6 +106,8 @@ class TransformJobs:
         for record in self._context.store.every(Kind.TRANSFORM_JOB):
             status = record.body["TransformJobStatus"]
             if status == "Stopping":
+                folder = self._context.home.job("transform-job", record.name)
+                shutil.rmtree(folder, ignore_errors=True)
                 self._end(record.name, "Stopped")
             elif status == "InProgress":
                 self._spawn(record.name, record.private["request"])

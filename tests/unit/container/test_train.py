@@ -17,7 +17,7 @@ from container import export, train
 from container.artifact import Artifact
 from container.models import build_network, load_classifier
 from container.train import JobEnded
-from local.processes import write_tree
+from tests.trees import write_tree
 
 TINY = {
     "arch": "shufflenet_v2_x0_5",

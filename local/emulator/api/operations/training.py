@@ -1,6 +1,7 @@
 """Training jobs."""
 
 from local.emulator.api.operations.answering import (
+    OVER,
     Answer,
     Operation,
     Request,
@@ -12,6 +13,7 @@ from local.emulator.api.operations.listing import Listing
 from local.emulator.api.rules import check_training
 from local.emulator.context import Context
 from local.emulator.store import Kind
+from local.emulator.training.metrics import latest
 
 KIND = Kind.TRAINING_JOB
 
@@ -25,8 +27,15 @@ def create(context: Context, request: Request) -> Answer:
 
 
 def describe(context: Context, request: Request) -> Answer:
-    """DescribeTrainingJob."""
-    return find(context, KIND, request["TrainingJobName"]).body
+    """DescribeTrainingJob; while a job runs, with the latest value of each metric."""
+    job = find(context, KIND, request["TrainingJobName"])
+    if job.body["TrainingJobStatus"] in OVER:
+        return job.body
+    definitions = job.body["AlgorithmSpecification"].get("MetricDefinitions", ())
+    so_far = latest(
+        (definition["Name"] for definition in definitions), context.training.metrics(job.name)
+    )
+    return {**job.body, "FinalMetricDataList": so_far} if so_far else job.body
 
 
 def stop(context: Context, request: Request) -> Answer:
