@@ -99,6 +99,29 @@ def test_pages_and_filters(server: Server) -> None:
     assert len({event["eventId"] for event in both}) == 26
 
 
+def test_events_of_streams_by_prefix_are_theirs_alone_and_in_the_order_of_time(
+    server: Server,
+) -> None:
+    logs = client(server.url, "logs")
+    streams = ["job/algo-1", "job/algo-2", "other/algo-1"]
+    opened = [server.context.logs.open(GROUP, stream) for stream in streams]
+    for number in range(6):
+        opened[number % 3].write(f"line {number}")
+        time.sleep(0.002)  # events' times are whole milliseconds
+
+    def found(**asked: str) -> list[str]:
+        events = logs.filter_log_events(logGroupName=GROUP, **asked)["events"]
+        return [event["message"] for event in events]
+
+    assert found(logStreamNamePrefix="job/") == ["line 0", "line 1", "line 3", "line 4"]
+    assert found(logStreamNamePrefix="other/algo-1") == ["line 2", "line 5"]
+    assert found(logStreamNamePrefix="nobody") == []
+    assert found() == [f"line {number}" for number in range(6)]
+    assert found(logStreamNamePrefix="job/", filterPattern='"line 3"') == ["line 3"]
+    with pytest.raises(logs.exceptions.ResourceNotFoundException):
+        logs.filter_log_events(logGroupName="nobody", logStreamNamePrefix="job/")
+
+
 def test_old_events_are_not_refused_when_they_are_read_again(home: Home) -> None:
     with serve(home) as server:
         server.context.logs.open(GROUP, STREAM)
