@@ -13,6 +13,7 @@ import pytest
 
 from local.emulator import daemon, lock
 from local.emulator.daemon import Address, DaemonError
+from local.emulator.executors.leftovers import Leftovers
 from local.emulator.home import Home
 from tests.unit.local.emulator.server_stage import client
 
@@ -182,3 +183,27 @@ def test_a_server_that_does_not_end_is_killed(home: Home, monkeypatch: pytest.Mo
         up(home)
     assert daemon.down(home) is True
     assert gone(address.pid)
+
+
+@pytest.mark.parametrize("how", ["down", "up"])
+def test_what_a_killed_server_left_running_is_ended(
+    home: Home, how: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    address = up(home)
+    os.kill(address.pid, signal.SIGKILL)
+    assert gone(address.pid)
+    leftovers = Leftovers(home)
+    command = [sys.executable, "-c", "import time; print('on', flush=True); time.sleep(60)"]
+    with subprocess.Popen(
+        command, env=os.environ | leftovers.mark("job-algo-1"), stdout=subprocess.PIPE
+    ) as orphan:
+        leftovers.keep("job-algo-1", orphan.pid)
+        assert orphan.stdout is not None
+        assert orphan.stdout.readline() == b"on\n"
+        if how == "down":
+            assert daemon.down(home) is False
+            assert "removed what a killed server left: job-algo-1" in capsys.readouterr().err
+        else:
+            up(home)
+            assert "removed what an earlier server left: job-algo-1" in home.server_log.read_text()
+        assert orphan.wait(20) == -signal.SIGKILL

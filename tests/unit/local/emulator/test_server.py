@@ -146,6 +146,23 @@ def test_jobs_recover_before_who_waits_for_them_and_stop_after(
     ]
 
 
+def test_nobody_is_answered_before_the_recovery(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve(home)
+    asked: list[object] = []
+
+    def recover() -> None:
+        with pytest.raises(requests.Timeout):
+            requests.get(f"{server.url}/_berth/health", timeout=0.2)
+        asked.append(None)
+
+    monkeypatch.setattr(server.context.endpoints, "recover", recover)
+    with server:
+        assert asked
+        assert requests.get(f"{server.url}/_berth/health", timeout=10).ok
+
+
 def test_a_second_server_in_a_process_is_refused(server: Server, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="one local SageMaker at a time"):
         serve(Home.find(tmp_path / "other"))

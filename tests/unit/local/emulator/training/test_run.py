@@ -518,6 +518,31 @@ def test_a_job_whose_folder_is_gone_says_so(open_shop: Opener) -> None:
     assert body["FailureReason"].endswith("is gone")
 
 
+def test_a_job_that_was_killed_before_it_had_a_folder_just_begins(open_shop: Opener) -> None:
+    import shutil
+
+    shop = open_shop(good)
+    leave_behind(shop)
+    shutil.rmtree(shop.context.home.job("training-job", "job"))
+    shop.jobs.recover()
+    assert shop.wait()["TrainingJobStatus"] == "Completed"
+
+
+def test_a_job_of_more_hosts_than_the_executor_runs_now_says_so(
+    open_shop: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = open_shop(good)
+    resources = {"InstanceType": "ml.m5.large", "InstanceCount": 2, "VolumeSizeInGB": 1}
+    leave_behind(shop, "Pending", "Downloading", "Training", ResourceConfig=resources)
+    monkeypatch.setattr(engine(shop), "max_hosts", 1)
+    shop.jobs.recover()
+    body = shop.wait()
+    assert body["TrainingJobStatus"] == "Failed"
+    assert body["FailureReason"].startswith("ClientError: the job's 2 hosts cannot be started")
+    assert "--executor docker" in body["FailureReason"]
+    assert engine(shop).specs == []
+
+
 def test_a_job_whose_image_is_gone_says_so(
     open_shop: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
