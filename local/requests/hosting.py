@@ -4,6 +4,7 @@ hosting = Hosting(name="flowers", image_uri=..., model_data=..., role=..., stamp
 hosting.model(), hosting.endpoint_config(), hosting.endpoint()
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from local.errors import UserError
+from local.requests.names import checked_name
 
 VARIANT = "AllTraffic"
 """The one production variant: what the SDK and the console call it."""
@@ -21,10 +23,10 @@ GPU_AMI = "al2023-ami-sagemaker-inference-gpu-4-1"
 """The hosts' system with NVIDIA's driver 580: PyPI's torch is a CUDA 13 build and needs it, while
 the default for g4dn and g5 is older (API reference of ProductionVariant). CUDA 13 knows no GPU from
 before those, so g2, g3, p2 and p3 are left as they are."""
-NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
-"""Names of endpoints, configurations and models (API reference)."""
 MEMORY_SIZES = (1024, 2048, 3072, 4096, 5120, 6144)
 """What a serverless endpoint may have, MB (API reference of ServerlessConfig)."""
+SCHEDULE_LIMIT = 64
+"""Characters of a schedule's name (EventBridge Scheduler's API reference)."""
 
 _GPU = re.compile(r"ml\.[gp][4-9]")
 _LOCAL_DISK = re.compile(r"ml\.([gp][5-9]|trn\d|[a-z]+\d+[a-z]*d)")
@@ -87,10 +89,7 @@ class Hosting:
         Raises:
             UserError: one line naming the option.
         """
-        if not NAME.fullmatch(self.name):
-            raise UserError(
-                f"--name: found {self.name!r}, expected up to 63 letters, digits and single hyphens"
-            )
+        checked_name(self.name)
         if not self.model_data.startswith("s3://"):
             raise UserError(
                 f"--model-data: found {self.model_data}, expected s3://BUCKET/…/model.tar.gz"
@@ -270,8 +269,12 @@ def check_volume_key(instance_type: str) -> None:
 
 
 def schedule_name(endpoint: str) -> str:
-    """The EventBridge Scheduler's name for an endpoint's end, 64 at most."""
-    return f"berth-ttl-{endpoint}"[:64]
+    """The EventBridge Scheduler's name for an endpoint's end, 64 at most and no other's."""
+    name = f"berth-ttl-{endpoint}"
+    if len(name) <= SCHEDULE_LIMIT:
+        return name
+    digest = hashlib.sha256(endpoint.encode()).hexdigest()[:8]
+    return f"{name[: SCHEDULE_LIMIT - 9]}-{digest}"
 
 
 def schedule(endpoint: str, when: datetime, role: str) -> dict[str, Any]:

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from local.errors import UserError
-from local.requests.hosting import NAME, check_volume_key
+from local.requests.hosting import check_volume_key
+from local.requests.names import checked_name
 
 CONTENT_TYPE = "application/x-image"
 """Of every object sent: the container looks at the bytes, so a prefix may mix formats."""
@@ -43,10 +44,7 @@ class Transform:
         Raises:
             UserError: one line naming the option.
         """
-        if not NAME.fullmatch(self.name):
-            raise UserError(
-                f"--name: found {self.name!r}, expected up to 63 letters, digits and single hyphens"
-            )
+        checked_name(self.name)
         for option, uri in (("the source", self.source), ("--output", self.destination)):
             if not uri.startswith("s3://"):
                 raise UserError(f"{option}: found {uri}, expected s3://BUCKET/PREFIX")

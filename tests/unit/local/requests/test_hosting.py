@@ -154,6 +154,7 @@ def test_a_long_name_leaves_room_for_the_stamp() -> None:
     [
         ({"name": "no_underscore"}, "--name: found 'no_underscore'"),
         ({"name": "a" * 64}, "--name"),
+        ({"name": "a-" * 32 + "b"}, "--name"),
         ({"model_data": "/tmp/model.tar.gz"}, "--model-data: found /tmp/model.tar.gz"),
         ({"subnets": ("subnet-1",)}, "--subnet and --security-group: found one"),
         ({"instance_count": 0}, "--instance-count: found 0"),
@@ -200,4 +201,10 @@ def test_an_end_is_one_schedule_that_deletes_itself() -> None:
     assert request["Target"]["Arn"] == "arn:aws:scheduler:::aws-sdk:sagemaker:deleteEndpoint"
     assert json.loads(request["Target"]["Input"]) == {"EndpointName": "flowers"}
     validate("scheduler", "CreateSchedule", request)
-    assert len(schedule_name("a" * 63)) == 64
+
+
+def test_two_long_names_have_two_schedules() -> None:
+    assert schedule_name("a" * 54) == "berth-ttl-" + "a" * 54
+    names = {schedule_name("a" * 62 + last) for last in "bc"}
+    assert len(names) == 2
+    assert {len(name) for name in names} == {64}
