@@ -26,6 +26,8 @@ from local.requests.hosting import Hosting, Scaling, Serverless, schedule
 SETTLED = ("InService", "Failed", "OutOfService", "UpdateRollbackFailed")
 LOG_GROUP = "/aws/sagemaker/Endpoints/{}"
 OPTIONS = "Instances"
+CALLS, BACKLOG = 600.0, 5.0
+"""What autoscaling keeps per instance: calls a minute, and calls that wait where they may."""
 
 
 @dataclass(frozen=True)
@@ -165,9 +167,13 @@ def deploy(
         int | None, typer.Option(help="autoscaling: at most so many", rich_help_panel=OPTIONS)
     ] = None,
     calls_per_instance: Annotated[
-        float,
-        typer.Option(help="autoscaling: calls a minute per instance", rich_help_panel=OPTIONS),
-    ] = 600.0,
+        float | None,
+        typer.Option(
+            help="autoscaling: calls a minute per instance (default: 600); with --async-output, "
+            "calls that wait per instance (default: 5)",
+            rich_help_panel=OPTIONS,
+        ),
+    ] = None,
     serverless: Annotated[
         bool, typer.Option("--serverless", help="no instances", rich_help_panel=OPTIONS)
     ] = False,
@@ -230,9 +236,14 @@ def deploy(
         hosting=hosting,
         where=place.where,
         update=update,
-        scaling=Scaling(instance_count, max_instances, calls_per_instance)
-        if max_instances is not None
-        else None,
+        scaling=None
+        if max_instances is None
+        else Scaling(
+            instance_count,
+            max_instances,
+            calls_per_instance or (BACKLOG if async_output else CALLS),
+            asynchronous=async_output is not None,
+        ),
         ttl=span,
         ends=now + span if span and place.where == "aws" else None,
         scheduler_role=scheduler_role or place.role,

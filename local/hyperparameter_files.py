@@ -1,13 +1,18 @@
 """Hyperparameters in JSON and YAML files: what `tune` leaves and `train` takes."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from local.errors import UserError
 from local.requests.tuning import Range
+
+NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+"""YAML's names of what a range's ends are."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,8 @@ def _read(path: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))  # JSON is YAML
+        text = path.read_text(encoding="utf-8")
+        content = yaml.load(text, Loader=_loader())  # noqa: S506 (a safe one; JSON is YAML)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -82,6 +88,24 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{path}: found {type(content).__name__}, expected names with values")
     return content
+
+
+@cache
+def _loader() -> Any:
+    """YAML's safe loader to which `2:8` is text; YAML 1.1 takes it for 128, sixty a minute."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    Loader.yaml_implicit_resolvers = {
+        first: [
+            (tag, re.compile("(?!.*:)" + regex.pattern, regex.flags) if tag in NUMBERS else regex)
+            for tag, regex in resolvers
+        ]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    return Loader
 
 
 def _texts(content: Any, path: Path) -> dict[str, str]:

@@ -4,6 +4,7 @@ The figures are USD an hour on demand in us-east-1. Each was found in at least t
 taken from AWS's own price list; what could not be confirmed is not in it, and is called unknown.
 """
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -122,7 +123,7 @@ def _training(request: Mapping[str, Any]) -> Cost:
 def _tuning(request: Mapping[str, Any]) -> Cost:
     config = request["HyperParameterTuningJobConfig"]
     limits = config["ResourceLimits"]
-    jobs = limits.get("MaxNumberOfTrainingJobs", 1)
+    jobs = limits.get("MaxNumberOfTrainingJobs") or _combinations(config)
     definitions = request.get("TrainingJobDefinitions") or [request["TrainingJobDefinition"]]
     each: list[tuple[float, float, str]] = []
     what = f"tuning job {request['HyperParameterTuningJobName']}"
@@ -144,6 +145,12 @@ def _tuning(request: Mapping[str, Any]) -> Cost:
             total, said = capped, f"{said}, ended after {_duration(seconds)} in all"
     spot = any(definition.get("EnableManagedSpotTraining") for definition in definitions)
     return Cost(what, total, said + ("; spot, so likely less" if spot else ""))
+
+
+def _combinations(config: Mapping[str, Any]) -> int:
+    """The jobs of a grid search, which tries everything."""
+    ranges = config.get("ParameterRanges", {}).get("CategoricalParameterRanges", ())
+    return math.prod(len(each["Values"]) for each in ranges)
 
 
 def _transform(request: Mapping[str, Any]) -> Cost:

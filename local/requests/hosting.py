@@ -29,7 +29,7 @@ SCHEDULE_LIMIT = 64
 """Characters of a schedule's name (EventBridge Scheduler's API reference)."""
 
 _GPU = re.compile(r"ml\.[gp][4-9]")
-_LOCAL_DISK = re.compile(r"ml\.([gp][5-9]|trn\d|[a-z]+\d+[a-z]*d)")
+_LOCAL_DISK = re.compile(r"ml\.(gr?[5-9]|p[5-9]|trn\d|[a-z]+\d+[a-z]*d)")
 
 
 @dataclass(frozen=True)
@@ -204,11 +204,15 @@ class Hosting:
 
 @dataclass(frozen=True)
 class Scaling:
-    """Between `minimum` and `maximum` instances, so that each gets about `calls` a minute."""
+    """Between `minimum` and `maximum` instances, so that each gets about `calls` a minute.
+
+    An asynchronous endpoint has no such metric: there `calls` are those that wait for an instance.
+    """
 
     minimum: int
     maximum: int
     calls: float
+    asynchronous: bool = False
 
     def __post_init__(self) -> None:
         """Refuse bounds in the wrong order.
@@ -234,17 +238,27 @@ class Scaling:
     def policy(self, endpoint: str) -> dict[str, Any]:
         """Application Auto Scaling's PutScalingPolicy: target tracking."""
         return self._dimension(endpoint) | {
-            "PolicyName": f"{endpoint}-calls-per-instance",
+            "PolicyName": f"{endpoint}-{'backlog' if self.asynchronous else 'calls'}-per-instance",
             "PolicyType": "TargetTrackingScaling",
             "TargetTrackingScalingPolicyConfiguration": {
                 "TargetValue": float(self.calls),
-                "PredefinedMetricSpecification": {
-                    "PredefinedMetricType": "SageMakerVariantInvocationsPerInstance"
-                },
+                **self._metric(endpoint),
                 "ScaleOutCooldown": 60,
                 "ScaleInCooldown": 300,
             },
         }
+
+    def _metric(self, endpoint: str) -> dict[str, Any]:
+        if not self.asynchronous:
+            predefined = "SageMakerVariantInvocationsPerInstance"
+            return {"PredefinedMetricSpecification": {"PredefinedMetricType": predefined}}
+        backlog = {
+            "MetricName": "ApproximateBacklogSizePerInstance",
+            "Namespace": "AWS/SageMaker",
+            "Dimensions": [{"Name": "EndpointName", "Value": endpoint}],
+            "Statistic": "Average",
+        }
+        return {"CustomizedMetricSpecification": backlog}
 
     @staticmethod
     def _dimension(endpoint: str) -> dict[str, Any]:
@@ -255,7 +269,7 @@ class Scaling:
         }
 
 
-def check_volume_key(instance_type: str) -> None:
+def check_volume_key(instance_type: str, option: str = "--kms-key") -> None:
     """Refuse a KMS key for instances with local disks, as AWS does (they encrypt by themselves).
 
     Raises:
@@ -263,7 +277,7 @@ def check_volume_key(instance_type: str) -> None:
     """
     if _LOCAL_DISK.match(instance_type):
         raise UserError(
-            f"--kms-key: {instance_type} encrypts its local disks itself and AWS takes no key for "
+            f"{option}: {instance_type} encrypts its local disks itself and AWS takes no key for "
             "them; leave the key out"
         )
 

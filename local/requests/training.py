@@ -11,6 +11,7 @@ from typing import Any
 
 from container.hyperparameters import ALIASES, HyperparameterError, Hyperparameters
 from local.errors import UserError
+from local.requests.hosting import check_volume_key
 
 METRICS = (
     "train:loss",
@@ -159,6 +160,8 @@ class Job:
             raise UserError("--interrupt-after: only a --spot job can be interrupted")
         if bool(self.subnets) != bool(self.security_groups):
             raise UserError("--subnet and --security-group: found one, expected both or none")
+        if self.volume_kms_key:
+            check_volume_key(self.instance_type, "--volume-kms-key")
 
     def request(self, name: str) -> dict[str, Any]:
         """The CreateTrainingJob request."""

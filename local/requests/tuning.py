@@ -25,6 +25,8 @@ SCALINGS = {
     "reverselog": "ReverseLogarithmic",
     "reverselogarithmic": "ReverseLogarithmic",
 }
+EPOCHS = ("epochs", "numepochs", "n-epochs", "n_epochs", "num_epochs")
+"""Fixed hyperparameters Hyperband takes its most epochs from (API reference)."""
 EXPECTED = "expected name=low:high[:log|linear|reverselog][:int] or name=value,value"
 
 
@@ -180,9 +182,30 @@ class Search:
             raise UserError("--min-resource and --max-resource: only Hyperband has them")
         if self.strategy == "Hyperband" and self.early_stopping:
             raise UserError("--early-stopping: Hyperband stops trials itself")
-        if self.max_parallel > self.max_jobs:
+        if self.strategy == "Hyperband":
+            self._check_resources(job)
+        if self.max_parallel > self.jobs:
+            what = "the grid's combinations" if self.strategy == "Grid" else "--jobs"
             raise UserError(
-                f"--parallel: found {self.max_parallel}, expected at most --jobs ({self.max_jobs})"
+                f"--parallel: found {self.max_parallel}, expected at most {what} ({self.jobs})"
+            )
+
+    @property
+    def jobs(self) -> int:
+        """How many trials there will be at most: a grid's are all its combinations."""
+        if self.strategy == "Grid":
+            return math.prod(len(each.values) for each in self.ranges)
+        return self.max_jobs
+
+    def _check_resources(self, job: Job) -> None:
+        fixed = (job.hyperparameters[name] for name in EPOCHS if name in job.hyperparameters)
+        most = self.max_resource or next((int(each) for each in fixed if each.isdigit()), None)
+        if most is None:
+            raise UserError("--max-resource: found none, expected it or a fixed -p epochs=…")
+        if (self.min_resource or 1) >= most:
+            raise UserError(
+                f"--min-resource: found {self.min_resource or 1}, expected less than the most "
+                f"epochs of a trial ({most})"
             )
 
     def request(self, name: str, job: Job) -> dict[str, Any]:

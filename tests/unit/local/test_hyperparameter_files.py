@@ -35,6 +35,8 @@ def test_a_search(tmp_path: Path) -> None:
     text = (
         "ranges:\n"
         "  learning_rate: 0.001:0.1:log\n"
+        "  epochs: 2:8\n"
+        "  momentum: 0:0.9\n"
         "  batch_size: [32, 64]\n"
         "  head_hidden: ['512,256', '512']\n"
         "hyperparameters: {freeze: true}\n"
@@ -42,6 +44,8 @@ def test_a_search(tmp_path: Path) -> None:
     search = read_search(written(tmp_path, text))
     assert search.ranges == (
         Range("learning_rate", "continuous", "0.001", "0.1", "Logarithmic"),
+        Range("epochs", "integer", "2", "8"),
+        Range("momentum", "continuous", "0", "0.9"),
         Range("batch_size", "categorical", values=("32", "64")),
         Range("head_hidden", "categorical", values=("512,256", "512")),
     )

@@ -73,6 +73,18 @@ def test_tuning_is_all_its_jobs() -> None:
     assert cost.usd == pytest.approx(0.23 * 2 * 8)
 
 
+def test_a_grid_is_all_its_combinations() -> None:
+    request = tuning()
+    request["HyperParameterTuningJobConfig"] |= {
+        "Strategy": "Grid",
+        "ParameterRanges": {
+            "CategoricalParameterRanges": [{"Values": ["1", "2"]}, {"Values": ["3", "4", "5"]}]
+        },
+    }
+    (cost,) = highest([("CreateHyperParameterTuningJob", request)])
+    assert cost.usd == pytest.approx(0.23 * 2 * 6)
+
+
 def test_tuning_ends_with_its_own_time_limit() -> None:
     limits = {"MaxNumberOfTrainingJobs": 8, "MaxRuntimeInSeconds": 1800}
     (cost,) = highest([("CreateHyperParameterTuningJob", tuning(**limits))])

@@ -162,6 +162,7 @@ def test_a_long_name_leaves_room_for_the_stamp() -> None:
         ({"startup_seconds": 30}, "--startup: found 30 s"),
         ({"kms_key": "k", "instance_type": "ml.g4dn.xlarge"}, "--kms-key: ml.g4dn.xlarge"),
         ({"kms_key": "k", "instance_type": "ml.g5.xlarge"}, "--kms-key: ml.g5.xlarge"),
+        ({"kms_key": "k", "instance_type": "ml.gr6.4xlarge"}, "--kms-key: ml.gr6.4xlarge"),
         ({"serverless": Serverless(3000)}, "--memory: found 3000 MB"),
         ({"serverless": Serverless(concurrency=0)}, "--concurrency: found 0"),
         ({"serverless": Serverless(), "isolated": True}, "--network-isolation: a serverless"),
@@ -191,6 +192,17 @@ def test_scaling_tracks_the_calls_of_an_instance() -> None:
         Scaling(2, 1, 300)
     with pytest.raises(UserError, match="--calls-per-instance"):
         Scaling(1, 2, 0)
+
+
+def test_an_asynchronous_endpoint_scales_by_its_backlog() -> None:
+    request = Scaling(1, 4, 5, asynchronous=True).policy("flowers")
+    validate("application-autoscaling", "PutScalingPolicy", request)
+    assert request["PolicyName"] == "flowers-backlog-per-instance"
+    tracking = request["TargetTrackingScalingPolicyConfiguration"]
+    assert "PredefinedMetricSpecification" not in tracking
+    metric = tracking["CustomizedMetricSpecification"]
+    assert metric["MetricName"] == "ApproximateBacklogSizePerInstance"
+    assert metric["Dimensions"] == [{"Name": "EndpointName", "Value": "flowers"}]
 
 
 def test_an_end_is_one_schedule_that_deletes_itself() -> None:

@@ -19,6 +19,7 @@ JOB = Job(
     tags={"team": "plants"},
 )
 RATE = Range.parse("learning_rate=0.001:0.1:log")
+SIZES = Range.parse("batch_size=32,64")
 
 
 def accepted(request: dict[str, Any]) -> None:
@@ -162,6 +163,13 @@ def test_hyperband_and_grid() -> None:
     assert "WarmStartConfig" not in request
 
 
+def test_hyperband_takes_its_epochs_from_a_fixed_hyperparameter() -> None:
+    job = replace(JOB, hyperparameters={"epochs": "9"})
+    hyperband = Search((RATE,), strategy="Hyperband")
+    hyperband.check(job)
+    accepted(hyperband.request("search", job))
+
+
 def test_identical_parents() -> None:
     warm = Search((RATE,), parents=("before",), identical=True).request("search", JOB)
     assert warm["WarmStartConfig"]["WarmStartType"] == "IdenticalDataAndAlgorithm"
@@ -179,6 +187,15 @@ def test_identical_parents() -> None:
         (Search((Range.parse("optimizer=sgd,adagrad"),)), "'optimizer'"),
         (Search((RATE,), strategy="Grid"), "--strategy Grid"),
         (Search((RATE,), min_resource=2), "only Hyperband"),
+        (Search((RATE,), strategy="Hyperband"), "--max-resource: found none"),
+        (
+            Search((RATE,), strategy="Hyperband", min_resource=4, max_resource=4),
+            "--min-resource: found 4, expected less than the most epochs of a trial (4)",
+        ),
+        (
+            Search((SIZES,), strategy="Grid", max_parallel=3),
+            "--parallel: found 3, expected at most the grid's combinations (2)",
+        ),
         (Search((RATE,), strategy="Hyperband", early_stopping=True), "--early-stopping"),
         (Search((RATE,), max_jobs=2, max_parallel=3), "at most --jobs (2)"),
     ],
