@@ -1,0 +1,128 @@
+"""The local SageMaker's judgement of requests that were sent to another: none of them is run."""
+
+import json
+from copy import copy
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from werkzeug.test import Client
+
+from local.emulator.api.request_model import parse
+from local.emulator.api.wire import SageMakerApp
+from local.emulator.context import Context, StoredObject
+from local.emulator.home import Home
+from local.emulator.store import Kind, Record, Store
+from tests.contract.recorder import Sent
+
+JAVA = {
+    r"[\p{Print}]": "[\\x20-\\x7e]",
+    r"\p{Print}": "[\\x20-\\x7e]",
+    r"\p{ASCII}": "[\\x00-\\x7f]",
+    r"\z": r"\Z",
+    r"\uD800\uDC00-\uDBFF\uDFFF": "\\U00010000-\\U0010ffff",
+}
+"""Java's words for characters, and Python's."""
+
+
+class Everything:
+    """An S3 that has whatever is asked for."""
+
+    def bucket_exists(self, bucket: str) -> bool:
+        return bool(bucket)
+
+    def keys(self, _bucket: str, prefix: str = "") -> list[StoredObject]:
+        return [StoredObject(prefix, 1, "etag")]
+
+
+class AnyImage:
+    """An executor that could run whatever is asked for."""
+
+    name, max_hosts = "docker", 16
+
+    def check_image(self, image: str) -> None:
+        assert image
+
+
+class Runner:
+    """Keeps a job or an endpoint as ended at once, and runs nothing."""
+
+    def __init__(self, context: Context, kind: Kind, member: str, status: str) -> None:
+        self._context, self._kind, self._member, self._status = context, kind, member, status
+
+    def create(self, request: dict[str, Any]) -> Record:
+        name, now = request[f"{self._member}Name"], datetime.now(UTC)
+        arn = self._context.arn(self._kind, name)
+        body = {key: value for key, value in request.items() if key != "Tags"} | {
+            f"{self._member}Arn": arn,
+            f"{self._member}Status": self._status,
+            "CreationTime": now,
+        }
+        return self._context.store.add(self._kind, name, arn, body)
+
+    def stop(self, name: str) -> None:
+        assert self._context.store.get(self._kind, name)
+
+    def update(self, request: dict[str, Any]) -> None:
+        assert self._context.store.get(self._kind, request["EndpointName"])
+
+    def delete(self, name: str) -> None:
+        self._context.store.delete(self._kind, name)
+
+
+class SecondOpinion:
+    """Judges requests in the order they were sent."""
+
+    def __init__(self, folder: Path) -> None:
+        home = Home.find(folder)
+        self._store = Store(home.database)
+        context: Any = Context(
+            home,
+            "us-east-1",
+            self._store,
+            Everything(),  # type: ignore[arg-type]
+            None,  # type: ignore[arg-type]
+            AnyImage(),  # type: ignore[arg-type]
+        )
+        context.training = Runner(context, Kind.TRAINING_JOB, "TrainingJob", "Completed")
+        context.tuning = Runner(context, Kind.TUNING_JOB, "HyperParameterTuningJob", "Completed")
+        context.transform = Runner(context, Kind.TRANSFORM_JOB, "TransformJob", "Completed")
+        context.endpoints = Runner(context, Kind.ENDPOINT, "Endpoint", "InService")
+        self._client = Client(SageMakerApp(context))
+
+    def close(self) -> None:
+        self._store.close()
+
+    def judge(self, sent: Sent) -> None:
+        """Fail unless the request is accepted where the other one accepted it.
+
+        The other services' requests are held against their own models, as strictly.
+        """
+        if sent.service == "sagemaker":
+            answer = self._client.post(
+                "/",
+                headers={"X-Amz-Target": f"SageMaker.{sent.operation}"},
+                data=json.dumps(sent.parameters),
+            )
+            accepted = answer.status_code == 200
+            assert accepted is (sent.refused is None), (sent.operation, answer.get_data(True))
+        elif sent.shape is not None:
+            bodies = [name for name, each in sent.shape.members.items() if each.type_name == "blob"]
+            shape = copy(sent.shape)
+            shape.required_members = [each for each in shape.required_members if each not in bodies]
+            _make_readable(shape)
+            rest = {name: each for name, each in sent.parameters.items() if name not in bodies}
+            assert parse(shape, json.dumps(rest).encode()) == rest
+
+
+def _make_readable(shape: Any) -> None:
+    """Patterns the SageMaker model has none of, in Python's words."""
+    pattern = shape.metadata.get("pattern")
+    if pattern:
+        for words, ours in JAVA.items():
+            pattern = pattern.replace(words, ours)
+        shape.metadata["pattern"] = pattern
+    parts = {"structure": lambda: shape.members.values(), "list": lambda: [shape.member]}
+    parts["map"] = lambda: [shape.key, shape.value]
+    for part in parts.get(shape.type_name, list)():
+        _make_readable(part)

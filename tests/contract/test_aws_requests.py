@@ -1,0 +1,237 @@
+"""The commands with `--where aws`, against moto alone: what each of them sends.
+
+Every request is accepted by moto, fits SageMaker's own model to the letter, is accepted by the
+local SageMaker too, and is what the snapshot of its case holds (`snapshots/<case>.json`), times
+apart. `BERTH_RECORD=1 pytest tests/contract/test_aws_requests.py` writes the snapshots anew: read
+what changed before it is committed, as whoever pays the bill.
+
+moto 5.2 lacks ListTrainingJobsForHyperParameterTuningJob, UpdateEndpoint and the Stop operations.
+Those alone are answered by `aws_cases.Moto`; the requests are held against the models like all
+others.
+"""
+
+import json
+import os
+import re
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta, tzinfo
+from itertools import count
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import requests
+
+from local import deploy, push
+from local.cli import main
+from tests.contract.aws_cases import ACCOUNT, CASES, REGION, ROLE, Case, Moto, bucket
+from tests.contract.recorder import Recorder, compare, normalised, recording, snapshot
+from tests.contract.second_opinion import SecondOpinion
+
+SNAPSHOTS = Path(__file__).parent / "snapshots"
+RECORD = os.environ.get("BERTH_RECORD") == "1"
+MISSING = {
+    "HeadBucket": {"404"},
+    "HeadObject": {"404"},
+    "DescribeEndpoint": {"ValidationException"},
+    "DescribeTrainingJob": {"ValidationException"},
+    "DescribeHyperParameterTuningJob": {"ResourceNotFound"},
+    "DescribeTransformJob": {"ValidationException"},
+    "DescribeRepositories": {"RepositoryNotFoundException"},
+    "DescribeLogStreams": {"ResourceNotFoundException"},
+    "DeleteSchedule": {"ResourceNotFoundException"},
+    "CreateSchedule": {"ConflictException"},
+}
+"""How it may be told that something is not there, or there already; nothing else is refused."""
+MAKES = re.compile("Create|Put|Register|UpdateEndpoint")
+"""What a plan shows; a schedule that is there already is updated instead of created."""
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _models_read_once() -> Iterator[None]:
+    """botocore reads its models anew for every session, and a command opens several."""
+    import botocore.loaders
+
+    with pytest.MonkeyPatch.context() as patch:
+        loader = botocore.loaders.create_loader()
+        patch.setattr(botocore.loaders, "create_loader", lambda _paths=None: loader)
+        yield
+
+
+@pytest.fixture(scope="module")
+def moto_url() -> Iterator[str]:
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def moto(moto_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Moto:
+    """An empty moto that AWS's SDK takes for AWS, and an engine that pushes to its ECR."""
+    import boto3
+
+    for name in [name for name in os.environ if name.startswith(("AWS_", "BERTH_"))]:
+        monkeypatch.delenv(name)
+    for name, value in {
+        "AWS_ENDPOINT_URL": moto_url,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "BERTH_ROLE": ROLE,
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    requests.post(f"{moto_url}/moto-api/reset", timeout=10).raise_for_status()
+    moto = Moto(moto_url, boto3.client)
+    monkeypatch.setattr(push, "connect_engine", lambda: _engine(moto))
+    monkeypatch.setattr(deploy, "datetime", Ticking)
+    return moto
+
+
+@pytest.fixture
+def recorder(moto: Moto) -> Iterator[Recorder]:
+    with recording(Recorder(moto.url, moto.answers())) as recorder:
+        moto.client = _listened(recorder)
+        yield recorder
+
+
+@pytest.fixture
+def opinion(tmp_path: Path) -> Iterator[SecondOpinion]:
+    opinion = SecondOpinion(tmp_path / "home")
+    yield opinion
+    opinion.close()
+
+
+def _listened(recorder: Recorder) -> Callable[[str], Any]:
+    """Clients whose requests are written down: the default session may be older than that."""
+    import boto3
+
+    assert recorder.sent == []
+    return boto3.Session().client
+
+
+@contextmanager
+def _engine(moto: Moto) -> Iterator[Any]:
+    yield Engine(moto)
+
+
+class Ticking(datetime):
+    """A clock that goes on by a second whenever it is read, so that no two names are the same."""
+
+    _passed: ClassVar = count()
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> datetime:
+        return datetime.now(tz) + timedelta(seconds=next(cls._passed))
+
+
+class Engine:
+    """What `push` uses of docker's client; the push puts a manifest into moto's ECR."""
+
+    def __init__(self, moto: Moto) -> None:
+        self._moto = moto
+        self.images = self.api = self
+        self.attrs: dict[str, Any] = {}
+
+    def get(self, _image: str) -> "Engine":
+        return self
+
+    def tag(self, _uri: str, _tag: str) -> bool:
+        return True
+
+    def push(self, uri: str, tag: str, **_: Any) -> list[dict[str, Any]]:
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
+            "config": {"size": 1, "digest": "sha256:" + "a" * 64},
+            "layers": [],
+        }
+        from moto.ecr.exceptions import ImageAlreadyExistsException
+        from moto.ecr.models import ecr_backends
+
+        with suppress(ImageAlreadyExistsException):
+            ecr_backends[ACCOUNT][REGION].put_image(
+                repository_name=uri.partition("/")[2],
+                image_manifest=json.dumps(manifest),
+                image_tag=tag,
+                image_manifest_mediatype=str(manifest["mediaType"]),
+            )
+        return [{"status": "done"}]
+
+
+def prepare(case: Case, moto: Moto, folder: Path) -> None:
+    """What is there before the command: `given` trains from a data set, so that comes first."""
+    case.write(folder)
+    if any(command.startswith(("train", "tune")) for command in case.given):
+        bucket(moto)
+    for command in case.given:
+        assert run(command) == 0
+    case.before(moto)
+
+
+def run(command: str, *more: str) -> int:
+    """`berth COMMAND --where aws`; its exit status."""
+    return main(arguments=[*shlex.split(command), "--where", "aws", *more])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_is_sent_is_planned_accepted_and_as_recorded(
+    name: str,
+    moto: Moto,
+    recorder: Recorder,
+    opinion: SecondOpinion,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    case = CASES[name]
+    prepare(case, moto, tmp_path)
+    capfd.readouterr()
+    shown = ""
+    if case.plans:
+        before = len(recorder.sent)
+        assert run(case.command, "--plan") == 0, capfd.readouterr().err
+        assert [sent.operation for sent in recorder.sent[before:] if not sent.reads] == []
+        shown = normalised(capfd.readouterr().out)
+    recorder.asked = True
+    assert run(case.command) == 0, capfd.readouterr().err
+    for sent in recorder.sent:
+        assert sent.refused is None or sent.refused in MISSING.get(sent.operation, ()), sent
+        opinion.judge(sent)
+    requested = recorder.requested()
+    made = [sent for sent in requested if sent.service != "s3" and MAKES.match(sent.operation)]
+    for sent in made if case.plans else ():
+        text = json.dumps(sent.parameters, indent=2, ensure_ascii=False)
+        assert normalised(f"\n{sent.operation}\n{text}\n") in shown
+    found = snapshot(f"berth {case.command} --where aws", requested)
+    compare(SNAPSHOTS / f"{name}.json", found, record=RECORD)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "invoke flowers photos/cat/1.png --plan --top-k 2 --variant AllTraffic",
+        "delete flowers --plan",
+        "delete --all --plan",
+    ],
+)
+def test_other_plans_only_read(
+    command: str, moto: Moto, recorder: Recorder, tmp_path: Path
+) -> None:
+    prepare(CASES["invoke"], moto, tmp_path)
+    recorder.asked = True
+    assert run(command) == 0
+    assert [sent.operation for sent in recorder.requested() if not sent.reads] == []
+
+
+def test_every_snapshot_is_of_a_case() -> None:
+    assert {path.name for path in SNAPSHOTS.iterdir()} == {f"{name}.json" for name in CASES}
