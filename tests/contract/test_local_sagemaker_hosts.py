@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-import docker
 import pytest
 
+import docker
 from local.emulator import daemon
 from local.emulator.daemon import Address
 from local.emulator.executors.leftovers import home_id
@@ -87,22 +87,18 @@ def log_of(sagemaker: Address, name: str, host: str) -> str:
     pages = (
         client(sagemaker, "logs")
         .get_paginator("filter_log_events")
-        .paginate(
-            logGroupName="/aws/sagemaker/TrainingJobs", logStreamNamePrefix=f"{name}/{host}-"
-        )
+        .paginate(logGroupName="/aws/sagemaker/TrainingJobs", logStreamNamePrefix=f"{name}/{host}-")
     )
     return "\n".join(event["message"] for page in pages for event in page["events"])
 
 
 def model_of(sagemaker: Address, name: str) -> dict[str, bytes]:
-    body = client(sagemaker, "s3").get_object(
-        Bucket=BUCKET, Key=f"out/{name}/output/model.tar.gz"
-    )["Body"]
+    body = client(sagemaker, "s3").get_object(Bucket=BUCKET, Key=f"out/{name}/output/model.tar.gz")[
+        "Body"
+    ]
     with tarfile.open(fileobj=io.BytesIO(body.read())) as archive:
         return {
-            member.name: archive.extractfile(member).read()
-            for member in archive
-            if member.isfile()
+            member.name: archive.extractfile(member).read() for member in archive if member.isfile()
         }
 
 
@@ -128,9 +124,7 @@ def test_two_hosts_train_one_model(
 ) -> None:
     name = "isolated" if isolated else "connected"
     jobs = client(sagemaker, "sagemaker")
-    jobs.create_training_job(
-        **request(name, image, quick | {"batch_size": "4"}, isolated=isolated)
-    )
+    jobs.create_training_job(**request(name, image, quick | {"batch_size": "4"}, isolated=isolated))
     seen: dict[str, dict[str, Any]] = {}
     deadline = time.monotonic() + LIMIT
     while (job := jobs.describe_training_job(TrainingJobName=name))[
