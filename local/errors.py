@@ -13,6 +13,10 @@ def one_line(error: BaseException) -> str | None:
 
     if isinstance(error, UserError | BerthError):
         return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        # A full disk, a folder that may not be written, a file where a folder should be.
+        what = error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+        return " ".join(what.split())
     # Whoever raised one of botocore's has loaded it; loading it here would cost 0.2 s.
     if "botocore" in sys.modules:
         return _of_botocore(error)
@@ -28,9 +32,9 @@ def _of_botocore(error: BaseException) -> str | None:
         return f"{error.operation_name}: {answer.get('Code', 'error')}: {message}"
     if isinstance(error, EndpointConnectionError):
         return f"nobody answers at {error.kwargs.get('endpoint_url')}; is it running (berth up)?"
-    if isinstance(error, BotoCoreError):
-        return " ".join(str(error).split())
-    return None
+    transfers = sys.modules.get("boto3.exceptions")
+    known = (BotoCoreError, transfers.Boto3Error) if transfers else (BotoCoreError,)
+    return " ".join(str(error).split()) if isinstance(error, known) else None
 
 
 def code(error: BaseException) -> str:

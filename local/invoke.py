@@ -19,6 +19,7 @@ import typer
 from rich.console import Console
 
 from local import plan
+from local.consoles import table_console
 from local.errors import UserError, code, one_line
 from local.options import Common, with_common
 from local.pictures import Picture, find_pictures
@@ -199,7 +200,7 @@ def invoke(
         variant=variant,
     )
     answers = ask_all(caller, pictures, batch=batch, parallel=parallel)
-    show(answers, as_json=as_json, out=Console(), notes=Console(stderr=True))
+    show(answers, as_json=as_json, out=table_console(), notes=Console(stderr=True))
     if any(answer.error is not None for answer in answers):
         raise typer.Exit(1)
 

@@ -158,7 +158,7 @@ def job_options(
     checkpoints: Annotated[
         str | None,
         typer.Option(
-            help="S3 prefix of checkpoints [default with --spot: checkpoints/JOB in the bucket]",
+            help="S3 prefix of checkpoints (default with --spot: checkpoints/JOB in the bucket)",
             rich_help_panel=RULES,
         ),
     ] = None,

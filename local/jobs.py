@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from local.consoles import table_console
+from local.errors import UserError
 from local.options import Common, with_common
 from local.resources import KINDS, Listed, newest
 from local.trials import duration
@@ -38,23 +40,20 @@ def jobs(
 ) -> None:
     """List jobs and endpoints, the newest first."""
     client = common.connect(needs_role=False).client("sagemaker")
+    asked = [each for each in KINDS if kind in ("all", each.name)]
+    known = {each.name: client.meta.service_model.shape_for(each.status).enum for each in asked}
+    if status is not None and not any(status in statuses for statuses in known.values()):
+        expected = ", ".join(sorted({one for statuses in known.values() for one in statuses}))
+        raise UserError(f"--status: found {status!r}, expected one of {expected}")
     found: list[Listed] = []
-    for each in KINDS:
-        if kind in ("all", each.name) and _may_have(client, each.status, status):
+    for each in asked:
+        if status is None or status in known[each.name]:
             found += newest(client, each, limit, status)
     found = sorted(found, key=lambda entry: entry.created, reverse=True)[:limit]
     if as_json:
         print(json.dumps([_plain(entry) for entry in found], indent=2))
         return
     _print(found)
-
-
-def _may_have(client: object, shape: str, status: str | None) -> bool:
-    """Whether a kind has such a status: the API refuses one it does not know."""
-    if status is None:
-        return True
-    model = client.meta.service_model.shape_for(shape)  # type: ignore[attr-defined]
-    return status in model.enum
 
 
 def _plain(entry: Listed) -> dict[str, str | None]:
@@ -67,11 +66,10 @@ def _plain(entry: Listed) -> dict[str, str | None]:
 
 
 def _print(found: list[Listed]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console()
+    console = table_console()
     if not found:
         console.print("nothing yet")
         return

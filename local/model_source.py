@@ -34,7 +34,10 @@ def find_model(
         described = place.client("sagemaker").describe_training_job(TrainingJobName=job)
     except Exception as error:
         if code(error) in ("ResourceNotFound", "ValidationException"):
-            raise UserError(f"--job: there is no training job {job} in {place.where}") from None
+            raise UserError(
+                f"--job: there is no training job {job}; see them with: "
+                + place.command("jobs", "--kind", "training")
+            ) from None
         raise
     artifact = described.get("ModelArtifacts", {}).get("S3ModelArtifacts")
     status = described["TrainingJobStatus"]

@@ -3,15 +3,22 @@
 from html import escape
 
 STYLE = """
+:root { color-scheme: light dark; --ink: #1c2430; --soft: #5b6675; --paper: #fff;
+        --line: #e2e6ec; --best: #e9f7ec; --bad: #a4262c; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e4e8ee; --soft: #a3adba; --paper: #14181f; --line: #333b47;
+          --best: #17341f; --bad: #ff8f8a; }
+  .plotly-graph-div, img { background: #fff; border-radius: .4rem; }
+}
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem;
-       color: #1c2430; background: #fff; }
+       color: var(--ink); background: var(--paper); overflow-wrap: anywhere; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
 table { border-collapse: collapse; display: block; overflow-x: auto; }
-th, td { text-align: left; padding: .3rem .8rem; border-bottom: 1px solid #e2e6ec;
+th, td { text-align: left; padding: .3rem .8rem; border-bottom: 1px solid var(--line);
          white-space: nowrap; }
-tr.best { background: #e9f7ec; } tr.failed { color: #a4262c; }
-.failure { color: #a4262c; font-weight: 600; } .figures b { font-size: 1.4rem; }
-.note { color: #5b6675; } .mono { font-family: ui-monospace, monospace; }
+tr.best { background: var(--best); } tr.failed { color: var(--bad); }
+.failure { color: var(--bad); font-weight: 600; } .figures b { font-size: 1.4rem; }
+.note { color: var(--soft); } .mono { font-family: ui-monospace, monospace; }
 img { max-width: 100%; }
 """
 

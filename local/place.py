@@ -21,6 +21,8 @@ MADE_BY = {"berth:made-by": "berth"}
 """The tag on everything this command makes, by which `berth delete --all` finds it."""
 ATTEMPTS = 10
 """Tries of a request that was throttled or lost; the SageMaker SDK's own figure."""
+LOCAL_ATTEMPTS = 3
+"""The same on this machine, where waiting mends nothing."""
 CONNECT_SECONDS = 10
 
 Where = Literal["local", "aws"]
@@ -63,7 +65,8 @@ class Place:
         """
         from botocore.config import Config
 
-        retries = {"mode": "standard", "total_max_attempts": ATTEMPTS}
+        attempts = ATTEMPTS if self.where == "aws" else LOCAL_ATTEMPTS
+        retries = {"mode": "standard", "total_max_attempts": attempts}
         if self.where == "aws":
             config = Config(
                 retries=retries,

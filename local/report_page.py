@@ -19,6 +19,7 @@ CAPTIONS = {
     "curves.png": "Loss, accuracy and learning rate",
     "confusion.png": "Confusion",
     "worst.png": "The surest mistakes",
+    "golden.jpg": "Golden image",
 }
 LARGEST_PICTURE = 20_000_000
 """Bytes of a picture that still goes into the page."""
@@ -54,8 +55,9 @@ def write_report_page(job: Mapping[str, Any], folder: Path) -> Path:
 
 def _facts(job: Mapping[str, Any]) -> Iterator[str]:
     resources = job.get("ResourceConfig", {})
+    status, secondary = str(job["TrainingJobStatus"]), job.get("SecondaryStatus")
     facts = [
-        f"{job['TrainingJobStatus']} ({job.get('SecondaryStatus', '')})",
+        status if secondary in (None, status) else f"{status} ({secondary})",
         f"{resources.get('InstanceCount', 1)} × {resources.get('InstanceType', '?')}",
         job.get("AlgorithmSpecification", {}).get("TrainingImage", ""),
     ]

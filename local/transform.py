@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 
 from local import plan
+from local.consoles import table_console
 from local.data import requests as upload_requests
 from local.deploy import Pace
 from local.errors import UserError, code
@@ -100,7 +101,7 @@ def transform(
         send(place.client("s3", connections=24), folder, place.bucket, own_prefix, kms_key=kms_key)
     run(place, asked, hosting, notes)
     answers = fetch(place, asked, to or Path(name), folder)
-    show(answers, as_json=as_json, out=Console(), notes=notes)
+    show(answers, as_json=as_json, out=table_console(), notes=notes)
     _say(notes, f"answers: {to or Path(name)} and {asked.destination}")
     if any(answer.error is not None for answer in answers):
         raise typer.Exit(1)

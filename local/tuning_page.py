@@ -111,7 +111,7 @@ def _figures(
     drawings = optuna.visualization
     yield f"<script>{get_plotlyjs()}</script>"
     yield "<h2>Optimisation history</h2>"
-    yield _drawn(drawings.plot_optimization_history(study, target_name=label))
+    yield _drawn(_history(drawings.plot_optimization_history(study, target_name=label)))
     yield "<h2>Parallel coordinates</h2>"
     yield _drawn(drawings.plot_parallel_coordinate(study, target_name=label))
     yield "<h2>Importance</h2>"
@@ -122,6 +122,14 @@ def _figures(
     importances = optuna.importance.get_param_importances(study)
     yield "<p class=note>How much of the objective's variance each hyperparameter explains.</p>"
     yield _drawn(_bars(importances))
+
+
+def _history(figure: Any) -> Any:
+    """Optuna's, its trials counted from 1 as their names are, its legend out of the way."""
+    for trace in figure.data:
+        trace.x = [number + 1 for number in trace.x]
+    figure.update_xaxes(tickformat="d", tick0=1, nticks=min(20, len(figure.data[0].x) + 1))
+    return figure.update_layout(legend={"orientation": "h", "y": -0.2, "yanchor": "top"})
 
 
 def _bars(importances: Mapping[str, float]) -> Any:

@@ -7,6 +7,7 @@ A lock file says whether a server lives, whatever became of the process that sta
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -32,6 +33,8 @@ KILL_SECONDS = 10.0
 LOG_SIZE = 10 * 1024 * 1024
 """Bytes after which the server's log is put aside when a new server starts."""
 TAIL_LINES = 12
+NEEDED_BYTES = 1024 * 1024
+"""With less free space than this a server can neither start nor say why."""
 
 ExecutorName = Literal["auto", "docker", "process"]
 
@@ -176,6 +179,8 @@ def _why(home: Home, began: int) -> str:
     with home.server_log.open("rb") as log:
         log.seek(began)
         lines = log.read().decode(errors="replace").strip().splitlines()
+    if not lines and shutil.disk_usage(home.path).free < NEEDED_BYTES:
+        return f"{home.path}: no space left on its disk"
     if not lines:
         return f"it said nothing, see {home.server_log}"
     if any(line.startswith("Traceback") for line in lines):

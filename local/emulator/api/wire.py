@@ -2,6 +2,7 @@
 
 import json
 import logging
+import sqlite3
 import uuid
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -49,6 +50,11 @@ class SageMakerApp:
             body = self._answer(target, request.get_data())
         except ServiceError as error:
             return _error(error)
+        except (OSError, sqlite3.OperationalError) as failure:
+            log.exception("%s failed", target)
+            # 507 is no status that clients try again: a full disk stays full.
+            said = f"Nothing was kept in {self.context.home.path}: {failure}."
+            return _error(ServiceError("InternalFailure", said, 507))
         except Exception:
             log.exception("%s failed", target or "a request without X-Amz-Target")
             return _error(

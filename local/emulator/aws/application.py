@@ -7,6 +7,8 @@ changed is in a journal: all of it is there again after the process ends, howeve
 import io
 import json
 import logging
+import re
+import sqlite3
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -70,6 +72,8 @@ SUBJECTS = {
     "PutRetentionPolicy": ("logGroupName",),
 }
 """Operations that set something as a whole, and the members that name it."""
+BUCKET_NAME = re.compile("[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+")
 HEADERS = ("X_AMZ_TARGET", "X_AMZ_ACL", "X_AMZ_GRANT", "X_AMZ_BUCKET", "X_AMZ_OBJECT", "SMITHY")
 """How headers begin (as WSGI writes them) that a request told again needs."""
 
@@ -156,6 +160,8 @@ class Moto:
         if method in ("GET", "HEAD", "OPTIONS"):
             return _call(self._app("s3"), environ)
         if not key:
+            if method == "PUT" and not asked:
+                _check_bucket_name(bucket)
             if "delete" not in asked and method != "POST":
                 subject = (
                     f"{bucket}?{environ['QUERY_STRING']}" if method == "PUT" and asked else None
@@ -243,10 +249,20 @@ def _problem(environ: Environ, failure: Exception) -> ServiceError:
     if isinstance(failure, NotImplementedError):
         return ServiceError("NotImplemented", f"The local SageMaker: {failure}.", 501)
     logger.error("%s failed", environ.get("PATH_INFO"), exc_info=failure)
-    if isinstance(failure, OSError):
+    if isinstance(failure, OSError | sqlite3.OperationalError):
         return ServiceError("InternalError", f"Nothing was kept: {failure}.", 507)
     what = f"{type(failure).__name__}: {failure}"
     return ServiceError("InternalError", f"moto failed on this request: {what}.", 500)
+
+
+def _check_bucket_name(name: str) -> None:
+    """moto takes names that S3 refuses (user guide, "General purpose bucket naming rules")."""
+    if not BUCKET_NAME.fullmatch(name) or ".." in name or ADDRESS.fullmatch(name):
+        raise ServiceError(
+            "InvalidBucketName",
+            f"The specified bucket is not valid: found {name!r}, expected 3 to 63 lower-case "
+            "letters, digits, hyphens and dots, with a letter or digit at both ends.",
+        )
 
 
 def _unknown_service(service: str) -> ServiceError:

@@ -84,7 +84,7 @@ class TrainingJobs:
                 folder.mkdir(parents=True)
             except OSError as error:
                 self._context.store.delete(Kind.TRAINING_JOB, name)
-                raise ServiceError("InternalFailure", f"no job can be kept: {error}", 500) from None
+                raise ServiceError("InternalFailure", f"no job can be kept: {error}", 507) from None
             tags = {tag["Key"]: tag["Value"] for tag in request.get("Tags", [])}
             self._context.store.tag(arn, tags)
             self._start(name)

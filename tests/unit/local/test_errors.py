@@ -1,4 +1,5 @@
 import pytest
+from boto3.exceptions import S3UploadFailedError
 from botocore.exceptions import ClientError, EndpointConnectionError, NoRegionError
 
 from container.errors import DataError
@@ -20,6 +21,10 @@ REFUSED = ClientError(
             "nobody answers at http://127.0.0.1:1; is it running (berth up)?",
         ),
         (NoRegionError(), "You must specify a region."),
+        (S3UploadFailedError("Failed to upload a\nto b"), "Failed to upload a to b"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (PermissionError(13, "Permission denied", "job/out"), "job/out: Permission denied"),
+        (OSError("a bug"), None),
         (KeyError("x"), None),
     ],
 )

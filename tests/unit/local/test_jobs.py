@@ -102,7 +102,21 @@ def test_as_json_of_one_kind_and_status(berth: Commands) -> None:
     assert len(listed(berth, "--kind", "training", "--limit", "2")) == 2
     # A status only endpoints have is not asked of jobs, who would refuse the question.
     assert [each["name"] for each in listed(berth, "--status", "InService")] == ["flowers"]
-    assert listed(berth, "--status", "NoSuchStatus") == []
+
+
+def test_a_status_nothing_has(berth: Commands) -> None:
+    done = berth.run("jobs", "--status", "Wrong")
+    assert isinstance(done.exception, UserError)
+    assert str(done.exception).startswith("--status: found 'Wrong', expected one of Completed, ")
+    assert "InService" in str(done.exception)
+    kind = berth.run("jobs", "--kind", "endpoint", "--status", "Completed")
+    assert "--status: found 'Completed'" in str(kind.exception)
+
+
+def test_names_are_whole_where_no_terminal_cuts_them(berth: Commands) -> None:
+    name = "x" * 63
+    train(berth, name)
+    assert name in berth.run("jobs").output
 
 
 def test_an_endpoint_goes_with_all_that_belongs_to_it(berth: Commands) -> None:

@@ -53,5 +53,7 @@ def test_exactly_one_is_named() -> None:
 
 
 def test_a_job_that_is_not_there(moto_place: Place) -> None:
-    with pytest.raises(UserError, match="--job: there is no training job nobody in local"):
+    with pytest.raises(
+        UserError, match="--job: there is no training job nobody; see them with: berth jobs"
+    ):
         find_model(moto_place, job="nobody", model_data=None, image_uri=None)

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -172,6 +173,13 @@ def test_why_a_server_did_not_start_is_told(home: Home) -> None:
         up(home)
     assert daemon.running(home) is None
     assert lock.holder(home.path / lock.SERVER) is None
+
+
+def test_a_full_disk_is_told(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.server_log.touch()
+    full = shutil.disk_usage(home.path)._replace(free=0)
+    monkeypatch.setattr("shutil.disk_usage", lambda _path: full)
+    assert daemon._why(home, 0) == f"{home.path}: no space left on its disk"
 
 
 def test_a_server_that_does_not_end_is_killed(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -249,3 +249,14 @@ def test_a_role_sagemaker_may_assume_is_there_from_the_start(home: Home) -> None
             role = client(server.url, "iam").get_role(RoleName="berth")["Role"]
             (statement,) = role["AssumeRolePolicyDocument"]["Statement"]
             assert statement["Principal"] == {"Service": "sagemaker.amazonaws.com"}
+
+
+@pytest.mark.parametrize(
+    "name", ["Photos", "my_photos", "ab", "-photos", "photos.", "a..b", "127.0.0.1", "x" * 64]
+)
+def test_a_bucket_s3_would_not_make(server: Server, name: str) -> None:
+    s3 = client(server.url, "s3")
+    with pytest.raises(ClientError, match=f"found '{name}', expected 3 to 63") as caught:
+        s3.create_bucket(Bucket=name)
+    assert caught.value.response["Error"]["Code"] == "InvalidBucketName"
+    assert s3.list_buckets()["Buckets"] == []

@@ -20,6 +20,7 @@ from local.emulator.errors import invalid
 from local.emulator.executors import ExecutorError, ImageMissing
 from local.emulator.home import Home
 from local.emulator.store import Kind, Record, Store
+from local.emulator.training.metrics import Metric
 
 ROLE = "arn:aws:iam::123456789012:role/berth"
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/toy:latest"
@@ -62,6 +63,10 @@ class Runner:
         self.more: Callable[[dict[str, Any]], dict[str, Any]] = more
         self.stopped: list[str] = []
         self.updated: list[dict[str, Any]] = []
+        self.measured: list[Metric] = []
+
+    def metrics(self, _name: str) -> list[Metric]:
+        return self.measured
 
     def create(self, request: dict[str, Any], *, tuning_job_arn: str | None = None) -> Record:
         name = request[f"{self.prefix}Name"]

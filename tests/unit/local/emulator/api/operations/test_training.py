@@ -6,6 +6,7 @@ import pytest
 
 from local.emulator.context import Context
 from local.emulator.store import Kind
+from local.emulator.training.metrics import Metric
 
 Refused = Callable[..., str]
 CHANNEL = "InputDataConfig.0"
@@ -70,6 +71,31 @@ def test_stopping_what_has_ended(client: Any, context: Context, valid: Any) -> N
     finish(context, "Completed")
     with pytest.raises(client.exceptions.ClientError, match="in status Completed"):
         client.stop_training_job(TrainingJobName="job")
+
+
+def test_a_running_job_shows_its_latest_metrics(client: Any, context: Context, valid: Any) -> None:
+    request = valid("create_training_job")
+    request["AlgorithmSpecification"]["MetricDefinitions"] = [
+        {"Name": name, "Regex": f"{name}=(.*)"} for name in ("loss", "score", "later")
+    ]
+    client.create_training_job(**request)
+    assert "FinalMetricDataList" not in client.describe_training_job(TrainingJobName="job")
+    runner: Any = context.training
+    runner.measured += [
+        Metric("score", 0.1, 1.0),
+        Metric("loss", 3.0, 2.0),
+        Metric("score", 0.2, 3.0),
+        Metric("loss", float("nan"), 4.0),
+    ]
+    told = client.describe_training_job(TrainingJobName="job")["FinalMetricDataList"]
+    assert [(each["MetricName"], each["Value"]) for each in told] == [
+        ("loss", pytest.approx(3.0)),
+        ("score", pytest.approx(0.2)),
+    ]
+    assert told[1]["Timestamp"].timestamp() == 3.0
+    assert "FinalMetricDataList" not in context.store.get(Kind.TRAINING_JOB, "job").body
+    finish(context, "Completed")
+    assert "FinalMetricDataList" not in client.describe_training_job(TrainingJobName="job")
 
 
 ACCEPTED: list[dict[str, Any]] = [

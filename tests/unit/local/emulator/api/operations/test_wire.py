@@ -1,5 +1,6 @@
 import json
 import logging
+import sqlite3
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -102,6 +103,25 @@ def test_a_bug_is_an_answer_and_a_traceback(
     assert "ListModels" in body["message"]
     assert "the reason" not in body["message"]
     assert "RuntimeError: the reason" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        OSError(28, "No space left on device"),
+        sqlite3.OperationalError("database or disk is full"),
+    ],
+)
+def test_a_full_disk_is_said_and_not_tried_again(
+    app: SageMakerApp, monkeypatch: pytest.MonkeyPatch, context: Context, failure: Exception
+) -> None:
+    def full(context: Context, request: dict[str, Any]) -> None:
+        raise failure
+
+    monkeypatch.setitem(OPERATIONS, "ListModels", full)
+    status, body, _ = ask(app, "SageMaker.ListModels", {})
+    assert (status, body["__type"]) == (507, "InternalFailure")
+    assert body["message"] == f"Nothing was kept in {context.home.path}: {failure}."
 
 
 def test_a_member_the_api_does_not_have_is_a_bug(
