@@ -104,10 +104,10 @@ def _best(place: Place, tuning_job: str) -> dict[str, str]:
 def _follow(place: Place, name: str, *, quiet: bool) -> dict[str, Any]:
     try:
         ended = follow_training(place, name, log=None if quiet else _print)
-    except (KeyboardInterrupt, BrokenPipeError) as ended:
+    except (KeyboardInterrupt, BrokenPipeError) as why:
         _tell(f"\nthe job goes on; follow it: {place.command('logs', '-f', name)}")
         _tell(f"stop it: {place.command('stop', name)}")
-        if isinstance(ended, BrokenPipeError):
+        if isinstance(why, BrokenPipeError):
             raise
         raise typer.Exit(130) from None
     if quiet and ended["TrainingJobStatus"] == "Failed":
