@@ -106,18 +106,21 @@ class Caller:
         smaller = make_smaller(data, limit, picture.name)
         return smaller, len(smaller)
 
-    def _send(self, body: bytes, kind: str, count: int) -> list[tuple[tuple[str, float], ...]]:
+    def request(self, body: bytes | str, kind: str) -> dict[str, Any]:
+        """InvokeEndpoint; `kind` is the body's content type."""
         request: dict[str, Any] = {
             "EndpointName": self.endpoint,
             "ContentType": kind,
             "Accept": "application/json",
-            "Body": body,
         }
         if self.top_k is not None:
             request["CustomAttributes"] = f"top_k={self.top_k}"
         if self.variant is not None:
             request["TargetVariant"] = self.variant
-        answer = self.runtime.invoke_endpoint(**request)
+        return request | {"Body": body}
+
+    def _send(self, body: bytes, kind: str, count: int) -> list[tuple[tuple[str, float], ...]]:
+        answer = self.runtime.invoke_endpoint(**self.request(body, kind))
         return read_predictions(answer["Body"].read(), count)
 
 
@@ -182,12 +185,9 @@ def invoke(
     place = common.connect(needs_role=False)
     if place.plan:
         first = pictures[0]
-        request = {
-            "EndpointName": endpoint,
-            "ContentType": first.content_type if batch == 1 else "application/json",
-            "Accept": "application/json",
-            "Body": f"<the bytes of {first.name}>",
-        }
+        asked = Caller(None, endpoint, top_k=top_k, variant=variant)
+        kind = first.content_type if batch == 1 else "application/json"
+        request = asked.request(f"<the bytes of {first.name}>", kind)
         plan.show(place, [("InvokeEndpoint", request)])
         Console().print(f"the like for {len(pictures):,} images", highlight=False)
         return

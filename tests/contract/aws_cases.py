@@ -288,13 +288,11 @@ SERVING = {
         "invoke flowers photos/cat/1.png --top-k 2 --variant AllTraffic",
         given=(FLOWERS,),
         before=predicting(1),
-        plans=False,
     ),
     "invoke-batch": Case(
         "invoke flowers photos --batch 4 --json",
         given=(FLOWERS,),
         before=predicting(4),
-        plans=False,
     ),
 }
 LOOKING = {

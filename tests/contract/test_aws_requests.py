@@ -27,7 +27,7 @@ import requests
 from local import deploy, push
 from local.cli import main
 from tests.contract.aws_cases import ACCOUNT, CASES, REGION, ROLE, Case, Moto, bucket
-from tests.contract.recorder import Recorder, compare, normalised, recording, snapshot
+from tests.contract.recorder import Recorder, Sent, compare, normalised, recording, snapshot
 from tests.contract.second_opinion import SecondOpinion
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
@@ -45,7 +45,7 @@ MISSING = {
     "CreateSchedule": {"ConflictException"},
 }
 """How it may be told that something is not there, or there already; nothing else is refused."""
-MAKES = re.compile("Create|Put|Register|UpdateEndpoint")
+MAKES = re.compile("Create|Put|Register|UpdateEndpoint|Invoke")
 """What a plan shows; a schedule that is there already is updated instead of created."""
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -179,6 +179,15 @@ def prepare(case: Case, moto: Moto, folder: Path) -> None:
     case.before(moto)
 
 
+def planned(sent: Sent) -> str:
+    """A request as a plan prints it; of an invocation, all before the body, which is last."""
+    request = {name: value for name, value in sent.parameters.items() if name != "Body"}
+    text = json.dumps(request, indent=2, ensure_ascii=False)
+    if "Body" in sent.parameters:
+        text = text.removesuffix("\n}")
+    return f"\n{sent.operation}\n{text}"
+
+
 def run(command: str, *more: str) -> int:
     """`berth COMMAND --where aws`; its exit status."""
     return main(arguments=[*shlex.split(command), "--where", "aws", *more])
@@ -209,22 +218,15 @@ def test_what_is_sent_is_planned_accepted_and_as_recorded(
         opinion.judge(sent)
     requested = recorder.requested()
     made = [sent for sent in requested if sent.service != "s3" and MAKES.match(sent.operation)]
+    assert made or not case.plans or name.startswith("upload")
     for sent in made if case.plans else ():
-        text = json.dumps(sent.parameters, indent=2, ensure_ascii=False)
-        assert normalised(f"\n{sent.operation}\n{text}\n") in shown
+        assert normalised(planned(sent)) in shown
     found = snapshot(f"berth {case.command} --where aws", requested)
     compare(SNAPSHOTS / f"{name}.json", found, record=RECORD)
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        "invoke flowers photos/cat/1.png --plan --top-k 2 --variant AllTraffic",
-        "delete flowers --plan",
-        "delete --all --plan",
-    ],
-)
-def test_other_plans_only_read(
+@pytest.mark.parametrize("command", ["delete flowers --plan", "delete --all --plan"])
+def test_a_planned_deletion_only_reads(
     command: str, moto: Moto, recorder: Recorder, tmp_path: Path
 ) -> None:
     prepare(CASES["invoke"], moto, tmp_path)

@@ -284,8 +284,10 @@ def test_a_plan_asks_nobody(
 ) -> None:
     place = Place("local", None, "us-east-1", "123456789012", "", "", "", plan=True)
     monkeypatch.setattr("local.options.connect", lambda **_: place)
-    assert main("invoke", arguments=["flowers", str(photos), "--plan"]) == 0
-    assert "sagemaker:InvokeEndpoint" in capsys.readouterr().out
+    assert main("invoke", arguments=["flowers", str(photos), "--plan", "--top-k", "2"]) == 0
+    shown = capsys.readouterr().out
+    assert "sagemaker:InvokeEndpoint" in shown
+    assert '"CustomAttributes": "top_k=2"' in shown
     assert runtime.seen == []
 
 
