@@ -125,8 +125,11 @@ class Place:
         if self.plan:
             return
         s3 = self.client("s3")
+        # Anybody can guess the default's name and make it first, open to this account.
+        default = self.bucket == default_bucket(self.region, self.account)
+        owner = {"ExpectedBucketOwner": self.account} if default else {}
         try:
-            s3.head_bucket(Bucket=self.bucket)
+            s3.head_bucket(Bucket=self.bucket, **owner)
             return
         except ClientError as error:
             if code(error) in ("403", "AccessDenied"):
@@ -146,6 +149,11 @@ class Place:
                 "RestrictPublicBuckets": True,
             },
         )
+
+
+def default_bucket(region: str, account: str) -> str:
+    """The bucket data and results go to unless another is named."""
+    return f"berth-{region}-{account}"
 
 
 def connect(
@@ -175,7 +183,7 @@ def connect(
         region=place.region,
         account=place.account,
         role=place.role,
-        bucket=bucket or f"berth-{place.region}-{place.account}",
+        bucket=bucket or default_bucket(place.region, place.account),
         image_uri=image_uri or place.image_uri,
         tags=MADE_BY | (tags or {}),
         plan=plan,

@@ -147,10 +147,26 @@ def test_a_new_bucket_is_closed_to_the_public(moto_aws: Place, region: str) -> N
     assert where == (None if region == "us-east-1" else region)
 
 
-def test_somebody_elses_bucket(moto_aws: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("bucket", "asked"),
+    [
+        ("mine", {}),
+        ("berth-us-east-1-123456789012", {"ExpectedBucketOwner": "123456789012"}),
+    ],
+)
+def test_somebody_elses_bucket(
+    bucket: str, asked: dict[str, str], moto_aws: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The default's name can be guessed: whoever took it first must be this account."""
     s3 = moto_aws.client("s3")
     monkeypatch.setattr(Place, "client", lambda _self, _service: s3)
     with Stubber(s3) as stub:
-        stub.add_client_error("head_bucket", "403", "Forbidden", 403)
+        stub.add_client_error(
+            "head_bucket",
+            "403",
+            "Forbidden",
+            403,
+            expected_params={"Bucket": bucket} | asked,
+        )
         with pytest.raises(UserError, match="this account may not use it"):
-            moto_aws.ensure_bucket()
+            replace(moto_aws, bucket=bucket).ensure_bucket()
