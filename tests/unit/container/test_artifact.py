@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -71,6 +73,15 @@ def test_export_answers_any_batch_like_pytorch(stored, classifier):
             expected = classifier.eval()(torch.from_numpy(pixels)).numpy()
         assert np.abs(graph(pixels.astype(np.float32))[0] - expected).max() < 1e-4
     assert graph.input(0).names == {"pixels"}
+
+
+def test_an_export_is_reported_to_nobody() -> None:
+    code = (
+        "from container.export import _openvino; _openvino(); "
+        "from openvino.tools.ovc import telemetry_utils; print(telemetry_utils.tm.__name__)"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "openvino.tools.ovc.telemetry_stub"
 
 
 def test_writing_again_replaces_everything(stored, blank, classifier):
