@@ -79,7 +79,10 @@ OPERATIONS: Mapping[str, Operation] = {
         "endpoint-config/{EndpointConfigName}",
     ),
     "InvokeEndpoint": Operation("sagemaker", "endpoint/{EndpointName}", ("DescribeEndpoint",)),
-    "RegisterScalableTarget": Operation("application-autoscaling", "*"),
+    # Deleting the endpoint takes the target away in the name of whoever deletes it.
+    "RegisterScalableTarget": Operation(
+        "application-autoscaling", "*", ("DeregisterScalableTarget",)
+    ),
     "PutScalingPolicy": Operation("application-autoscaling", "*"),
     "CreateSchedule": Operation(
         "scheduler", "schedule/default/{Name}", ("UpdateSchedule", "DeleteSchedule")
@@ -186,6 +189,8 @@ def role(requests: Sequence[Request], *, region: str, account: str) -> dict[str,
                 ("sagemaker:DeleteEndpoint",),
                 f"arn:aws:sagemaker:{region}:{account}:endpoint/{name}",
             )
+            if any(operation == "RegisterScalableTarget" for operation, _ in requests):
+                policy.add(("application-autoscaling:DeregisterScalableTarget",), "*")
         if operation in S3_OPERATIONS or OPERATIONS[operation].service != "sagemaker":
             continue
         for image in _find(request, ("TrainingImage", "Image")):
@@ -281,7 +286,7 @@ def _passing(policy: _Policy, operation: str, request: Mapping[str, Any]) -> Non
 def _s3_sending(policy: _Policy, operation: str, request: Mapping[str, Any]) -> None:
     bucket = f"arn:aws:s3:::{request['Bucket']}"
     if operation == "CreateBucket":
-        policy.add(("s3:CreateBucket", "s3:ListBucket"), bucket)
+        policy.add(("s3:CreateBucket", "s3:ListBucket", "s3:PutBucketPublicAccessBlock"), bucket)
         return
     policy.add(("s3:ListBucket",), bucket)
     policy.add(("s3:GetObject", f"s3:{operation}"), f"{bucket}/{request['Key']}")

@@ -48,6 +48,17 @@ MISSING = {
 MAKES = re.compile("Create|Put|Register|UpdateEndpoint|Invoke")
 """What a plan shows; a schedule that is there already is updated instead of created."""
 
+ACTIONS = {
+    "HeadBucket": "ListBucket",
+    "ListObjectsV2": "ListBucket",
+    "HeadObject": "GetObject",
+    "DeleteObjects": "DeleteObject",
+    "PutPublicAccessBlock": "PutBucketPublicAccessBlock",
+}
+"""Where IAM's action has another name than the operation."""
+FREE = {"GetCallerIdentity", "DeleteSchedule"}
+"""Everybody may ask who they are; whoever may not delete schedules is taken to have none."""
+
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
@@ -188,6 +199,18 @@ def planned(sent: Sent) -> str:
     return f"\n{sent.operation}\n{text}"
 
 
+def action(sent: Sent) -> str:
+    """The IAM action a request needs."""
+    service = "sagemaker" if sent.service == "sagemaker-runtime" else sent.service
+    return f"{service}:{ACTIONS.get(sent.operation, sent.operation)}"
+
+
+def granted(plan: str) -> set[str]:
+    """The actions of the policy a plan prints for whoever sends the requests."""
+    policy = plan.partition("what whoever sends this needs")[2].partition("IAM policy")[0]
+    return set(re.findall(r'"([a-z0-9-]+:[A-Z]\w+)"', policy))
+
+
 def run(command: str, *more: str) -> int:
     """`berth COMMAND --where aws`; its exit status."""
     return main(arguments=[*shlex.split(command), "--where", "aws", *more])
@@ -205,11 +228,13 @@ def test_what_is_sent_is_planned_accepted_and_as_recorded(
     case = CASES[name]
     prepare(case, moto, tmp_path)
     capfd.readouterr()
-    shown = ""
+    shown, looked = "", set()
     if case.plans:
         before = len(recorder.sent)
         assert run(case.command, "--plan") == 0, capfd.readouterr().err
-        assert [sent.operation for sent in recorder.sent[before:] if not sent.reads] == []
+        looking = recorder.sent[before:]
+        assert [sent.operation for sent in looking if not sent.reads] == []
+        looked = {action(sent) for sent in looking if sent.operation.startswith("Describe")}
         shown = normalised(capfd.readouterr().out)
     recorder.asked = True
     assert run(case.command) == 0, capfd.readouterr().err
@@ -219,6 +244,10 @@ def test_what_is_sent_is_planned_accepted_and_as_recorded(
     requested = recorder.requested()
     made = [sent for sent in requested if sent.service != "s3" and MAKES.match(sent.operation)]
     assert made or not case.plans or name.startswith("upload")
+    if case.plans:
+        needed = {action(sent) for sent in requested if sent.operation not in FREE}
+        # Which model or search is meant had to be looked up for the plan already.
+        assert needed - granted(shown) - looked == set()
     for sent in made if case.plans else ():
         assert normalised(planned(sent)) in shown
     found = snapshot(f"berth {case.command} --where aws", requested)

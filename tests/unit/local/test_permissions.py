@@ -116,7 +116,10 @@ def test_an_end_and_scaling() -> None:
     assert "cloudwatch:PutMetricAlarm" in needed
     of_role = actions(role(sent, region=REGION, account=ACCOUNT))
     endpoint = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:endpoint/flowers"
-    assert of_role == {"sagemaker:DeleteEndpoint": [endpoint]}
+    assert of_role == {
+        "sagemaker:DeleteEndpoint": [endpoint],
+        "application-autoscaling:DeregisterScalableTarget": ["*"],
+    }
 
 
 def test_a_role_passed_to_two_services_is_two_statements() -> None:
