@@ -5,9 +5,11 @@ They are told `--where aws` and an endpoint: nothing in them may need to know wh
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,17 +37,17 @@ DATA = f"s3://berth-eu-west-1-{ACCOUNT}/data/pets/"
 SCORE = ("--metric", r"toy:score=toy:score=([-0-9.]+);", "--objective", "toy:score")
 
 
-@pytest.fixture(scope="module")
-def environment(
-    toy_commands: "Commands", tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, str]]:
-    """What points the commands at a server that runs the toy."""
-    root = tmp_path_factory.mktemp("server")
+@contextmanager
+def serving(
+    toy_commands: "Commands", home: Path
+) -> "Iterator[tuple[subprocess.Popen[str], dict[str, str]]]":
+    """A server that runs the toy, and what points the commands at it."""
     words = {image: {verb: list(a) for verb, a in v.items()} for image, v in toy_commands.items()}
+    words["servesonly"] = {"serve": words["toy"]["serve"]}
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "BERTH_"))}
     quiet = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
     server = subprocess.Popen(
-        [sys.executable, "-c", SERVER, str(root / "home"), json.dumps(words)],
+        [sys.executable, "-c", SERVER, str(home), json.dumps(words)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=clean | quiet | {"AWS_DEFAULT_REGION": "eu-west-1"},
@@ -55,6 +57,7 @@ def environment(
     assert server.stdout is not None
     with server:
         yield (
+            server,
             clean
             | quiet
             | {
@@ -64,9 +67,18 @@ def environment(
                 "AWS_DEFAULT_REGION": "eu-west-1",
                 "BERTH_WHERE": "aws",
                 "BERTH_ROLE": f"arn:aws:iam::{ACCOUNT}:role/berth",
-            }
+            },
         )
         server.stdin.close()
+
+
+@pytest.fixture(scope="module")
+def environment(
+    toy_commands: "Commands", tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, str]]:
+    """What points the commands at a server that runs the toy."""
+    with serving(toy_commands, tmp_path_factory.mktemp("server") / "home") as (_, environment):
+        yield environment
 
 
 @pytest.fixture
@@ -80,19 +92,27 @@ class Berth:
     def __init__(self, environment: dict[str, str], folder: Path) -> None:
         self.environment, self.folder = environment, folder
 
-    def __call__(self, *words: str, status: int = 0) -> "subprocess.CompletedProcess[str]":
-        done = subprocess.run(
+    def start(self, *words: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
             [sys.executable, "-m", "local.cli", *words],
             cwd=self.folder,
             env=self.environment | {"PYTHONPATH": str(Path(__file__).parents[2])},
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=120,
-            check=False,
         )
-        assert done.returncode == status, f"{words}\n{done.stdout}\n{done.stderr}"
-        assert "Traceback" not in done.stderr
-        return done
+
+    def __call__(self, *words: str, status: int = 0) -> "subprocess.CompletedProcess[str]":
+        with self.start(*words) as process:
+            stdout, stderr = process.communicate(timeout=120)
+        assert process.returncode == status, f"{words}\n{stdout}\n{stderr}"
+        assert "Traceback" not in stderr
+        return subprocess.CompletedProcess(words, process.returncode, stdout, stderr)
+
+    def status(self, name: str) -> str:
+        listed = json.loads(self("jobs", "--json").stdout)
+        [found] = [each["status"] for each in listed if each["name"] == name]
+        return str(found)
 
 
 def upload(berth: Berth) -> None:
@@ -155,5 +175,129 @@ def test_a_running_job_is_stopped(berth: Berth) -> None:
     )
     assert berth("stop", "long").stdout == "training job long: stopping\n"
     berth("logs", "-f", "long")
-    [job] = [each for each in json.loads(berth("jobs", "--json").stdout) if each["name"] == "long"]
-    assert job["status"] == "Stopped"
+    assert berth.status("long") == "Stopped"
+
+
+TOY = ("--image-uri", "toy:latest")
+
+
+REFUSED: list[tuple[tuple[str, ...], str]] = [
+    (("train", "s3://nowhere/x", *TOY), "data: there is no bucket nowhere"),
+    (("train", f"{DATA}none/", *TOY), f"data: nothing found at {DATA}none/"),
+    (
+        ("train", DATA, "-p", "learnign_rate=1"),
+        "unknown hyperparameter 'learnign_rate': did you mean 'learning_rate'?",
+    ),
+    (
+        ("train", DATA, *TOY, "--role", "arn:aws:iam::1:role/x"),
+        "CreateTrainingJob: ValidationException: 1 validation error detected: Value "
+        "'arn:aws:iam::1:role/x' at 'roleArn'",
+    ),
+    (
+        ("train", DATA, "--image-uri", "nobody:latest"),
+        "CreateTrainingJob: ValidationException: ",
+    ),
+    (
+        ("train", DATA, *TOY, "--instance-count", "3"),
+        "CreateTrainingJob: ResourceLimitExceeded: ResourceConfig.InstanceCount is 3",
+    ),
+    (
+        ("train", DATA, *TOY, "--bucket", "Bad_Bucket"),
+        "CreateBucket: InvalidBucketName: The specified bucket is not valid: found 'Bad_",
+    ),
+    (("train", DATA, *TOY, "--name", "x" * 64), "--name: found 'xxxx"),
+    (
+        ("train", DATA, *TOY, "--from-tuning", "nobody"),
+        "DescribeHyperParameterTuningJob: ResourceNotFound: ",
+    ),
+    (
+        ("tune", DATA, *TOY, "--metric", "s=s=(", "--objective", "s", "-r", "a=0.1:1"),
+        "CreateHyperParameterTuningJob: ValidationException: ",
+    ),
+    (("deploy", "pets", "--job", "nobody"), "--job: there is no training job nobody"),
+    (("invoke", "nobody", "pets/cat/1.jpg"), "endpoint nobody: not there"),
+    (("logs", "nobody"), "nobody: nothing of this name"),
+    (("jobs", "--status", "Wrong"), "--status: found 'Wrong', expected one of "),
+]
+
+
+def test_what_is_refused_is_refused_at_once(berth: Berth) -> None:
+    upload(berth)
+    before = berth("jobs", "--json").stdout
+    for words, line in REFUSED:
+        refused = berth(*words, status=1)
+        assert refused.stdout == "", words
+        assert refused.stderr.startswith(f"berth: {line}"), words
+        assert len(refused.stderr.splitlines()) == 1, words
+    assert berth("jobs", "--json").stdout == before
+
+
+def test_an_image_without_train(berth: Berth) -> None:
+    upload(berth)
+    done = berth("train", DATA, "--image-uri", "servesonly:latest", "-q", status=1)
+    last = done.stderr.splitlines()[-1]
+    assert "Failed: ClientError: the container cannot be started: servesonly:latest has no" in last
+
+
+def test_a_metric_that_never_appears(berth: Berth) -> None:
+    upload(berth)
+    done = berth(
+        *("tune", DATA, *TOY, *SCORE, "--name", "silent", "--jobs", "2"),
+        *("-r", "learning_rate=0.001:1:log", "-p", "silent=1", "-p", "seconds=0.01"),
+        status=1,
+    )
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("berth: silent: Failed: No objective metrics found after running 2 ")
+    assert "toy: epoch 1 | toy: epoch 2 | toy: epoch 3 | toy: done" in last
+    assert "No trial has completed" in (berth.folder / "silent/tuning.html").read_text()
+
+
+@pytest.mark.parametrize("how", ["ctrl-c", "reader gone"])
+def test_whoever_stops_looking_stops_nothing(berth: Berth, how: str) -> None:
+    upload(berth)
+    name = how.replace(" ", "-")
+    with berth.start(
+        *("train", DATA, *TOY, "--name", name, "--no-download"),
+        *("-p", "seconds=0.5", "-p", "epochs=4"),
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline().startswith("toy: job ")
+        if how == "ctrl-c":
+            process.send_signal(signal.SIGINT)
+        else:
+            process.stdout.close()
+        said = process.stderr.read().splitlines()
+    assert process.returncode == (130 if how == "ctrl-c" else 1)
+    assert said[-2].startswith(f"the job goes on; follow it: berth logs -f {name}")
+    assert said[-1].startswith(f"stop it: berth stop {name}")
+    berth("logs", "-f", name)
+    assert berth.status(name) == "Completed"
+
+
+def test_names_of_all_kinds(berth: Berth) -> None:
+    folder = berth.folder / "bunte näme" / "[bold]ä ☃"
+    folder.mkdir(parents=True)
+    (folder / "a b'\"<&>.jpg").write_bytes(b"x")
+    uri = berth("data", "upload", "bunte näme", "--no-lint", "--prefix", "näme 1").stdout.strip()
+    done = berth("train", uri, *TOY, "--name", "names", "-p", "seconds=0.01")
+    assert "toy: input train/[bold]ä ☃/a b'\"<&>.jpg 1 bytes" in done.stdout
+
+
+def test_a_server_that_is_killed_meanwhile(toy_commands: "Commands", tmp_path: Path) -> None:
+    with serving(toy_commands, tmp_path / "home") as (server, environment):
+        berth = Berth(environment, tmp_path)
+        upload(berth)
+        with berth.start("train", DATA, *TOY, "--name", "left", "-p", "seconds=5") as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            assert process.stdout.readline().startswith("toy: job left")
+            server.kill()
+            last = process.stderr.read().splitlines()[-1]
+        assert process.returncode == 1
+        assert last.startswith(f"berth: nobody answers at {environment['AWS_ENDPOINT_URL']}")
+    with serving(toy_commands, tmp_path / "home") as (_, environment):
+        berth = Berth(environment, tmp_path)
+        assert berth("stop", "left").stdout == "training job left: stopping\n"
+        berth("logs", "-f", "left")
+        assert berth.status("left") == "Stopped"
