@@ -111,7 +111,9 @@ def _figures(
     drawings = optuna.visualization
     yield f"<script>{get_plotlyjs()}</script>"
     yield "<h2>Optimisation history</h2>"
-    yield _drawn(_history(drawings.plot_optimization_history(study, target_name=label)))
+    numbers = [number for number, trial in enumerate(trials, 1) if _is_finished(trial)]
+    history = drawings.plot_optimization_history(study, target_name=label)
+    yield _drawn(_history(history, numbers))
     yield "<h2>Parallel coordinates</h2>"
     yield _drawn(drawings.plot_parallel_coordinate(study, target_name=label))
     yield "<h2>Importance</h2>"
@@ -124,11 +126,11 @@ def _figures(
     yield _drawn(_bars(importances))
 
 
-def _history(figure: Any) -> Any:
-    """Optuna's, its trials counted from 1 as their names are, its legend out of the way."""
+def _history(figure: Any, numbers: list[int]) -> Any:
+    """Optuna's, its trials counted as their names are, its legend out of the way."""
     for trace in figure.data:
-        trace.x = [number + 1 for number in trace.x]
-    figure.update_xaxes(tickformat="d", tick0=1, nticks=min(20, len(figure.data[0].x) + 1))
+        trace.x = [numbers[position] for position in trace.x]
+    figure.update_xaxes(tickformat="d", tick0=1, nticks=min(20, numbers[-1] + 1))
     return figure.update_layout(legend={"orientation": "h", "y": -0.2, "yanchor": "top"})
 
 
@@ -170,11 +172,7 @@ def _study(tuning_job: Mapping[str, Any], trials: list[Trial], *, maximize: bool
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize" if maximize else "minimize")
-    finished = [
-        trial
-        for trial in trials
-        if trial.objective is not None and trial.status in ("Completed", "Stopped")
-    ]
+    finished = [trial for trial in trials if _is_finished(trial)]
     ranges = _ranges(tuning_job, finished)
     for trial in finished:
         given = {n: v for n, v in trial.hyperparameters.items() if n in ranges}
@@ -186,6 +184,10 @@ def _study(tuning_job: Mapping[str, Any], trials: list[Trial], *, maximize: bool
             )
         )
     return study
+
+
+def _is_finished(trial: Trial) -> bool:
+    return trial.objective is not None and trial.status in ("Completed", "Stopped")
 
 
 def _ranges(tuning_job: Mapping[str, Any], trials: list[Trial]) -> dict[str, Any]:

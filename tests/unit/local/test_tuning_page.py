@@ -46,6 +46,7 @@ def test_the_whole_page() -> None:
     assert "<td>search-003</td><td>Failed</td>" in text
     history = json.loads(re.findall(r"newPlot\(\s*\"[^\"]+\",\s*(\[.*?\]),\s*\{", text)[0])
     assert history[0]["y"] == [0.7, 0.8, 0.9]
+    assert history[0]["x"] == [1, 2, 4]  # the third failed
 
 
 def test_nothing_is_loaded_from_anywhere() -> None:
