@@ -161,8 +161,12 @@ def deploy(
         bool, typer.Option("--keep", help="leave what was made when the endpoint fails")
     ] = False,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="wait until it serves")] = True,
-    instance_type: Annotated[str, typer.Option(rich_help_panel=OPTIONS)] = "ml.m5.large",
-    instance_count: Annotated[int, typer.Option(min=1, rich_help_panel=OPTIONS)] = 1,
+    instance_type: Annotated[
+        str, typer.Option(help="type of the instances", rich_help_panel=OPTIONS)
+    ] = "ml.m5.large",
+    instance_count: Annotated[
+        int, typer.Option(min=1, help="how many of them", rich_help_panel=OPTIONS)
+    ] = 1,
     max_instances: Annotated[
         int | None, typer.Option(help="autoscaling: at most so many", rich_help_panel=OPTIONS)
     ] = None,

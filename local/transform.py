@@ -53,8 +53,8 @@ def transform(
     to: Annotated[
         Path | None, typer.Option(help="folder for the answers (default: the job's name)")
     ] = None,
-    instance_type: Annotated[str, typer.Option()] = "ml.m5.large",
-    instance_count: Annotated[int, typer.Option(min=1)] = 1,
+    instance_type: Annotated[str, typer.Option(help="type of the instances")] = "ml.m5.large",
+    instance_count: Annotated[int, typer.Option(min=1, help="how many of them")] = 1,
     kms_key: Annotated[str | None, typer.Option(help="KMS key of volumes and answers")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON Lines instead of a table")] = False,
 ) -> None:

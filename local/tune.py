@@ -67,7 +67,7 @@ def tune(
         _tell(f"  {each.name}: {each.words()}")
     if wait:
         ended = _watch(place, name)
-        finish(place, ended, output_dir or Path(name))
+        finish(place, ended, output_dir or Path(name), data or "DATA")
     print(name)
 
 
@@ -120,8 +120,10 @@ def _trials(client: Any, job: Mapping[str, Any]) -> dict[str, Any]:
     return {"trials": with_current(client, trials, read_objective(job)[0])}
 
 
-def finish(place: Place, job: Mapping[str, Any], folder: Path) -> Path:
+def finish(place: Place, job: Mapping[str, Any], folder: Path, data: str = "DATA") -> Path:
     """Leave `best.json`, `best.yaml` and `tuning.html` of a tuning job; gives the page's path.
+
+    `data` is what was trained on, for the command that trains with the best hyperparameters.
 
     Raises:
         UserError: it failed, or no trial has an objective value: then there is the page alone.
@@ -154,7 +156,7 @@ def finish(place: Place, job: Mapping[str, Any], folder: Path) -> Path:
     _tell(f"best       {best['TrainingJobName']}: {metric['MetricName']} {metric['Value']:.4f}")
     _tell(f"           {said}")
     _tell(f"files      {written[0]}, {written[1].name}")
-    _tell(f"train it   {place.command('train', 'DATA', '--from-tuning', name)}")
+    _tell(f"train it   {place.command('train', data, '--from-tuning', name)}")
     return page
 
 
