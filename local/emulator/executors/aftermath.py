@@ -15,6 +15,14 @@ def note_of(home: Home) -> Path:
     return home.path / "containers"
 
 
+def said_file(base: Path) -> Path:
+    """Where all that a container printed lies after `reap`, when its engine still knew it.
+
+    It went on when its server was killed, and nobody heard it any more.
+    """
+    return base.with_name(f"{base.name}.said")
+
+
 def clean_up(home: Home, executor: Executor | None = None) -> list[str]:
     """Remove every process, container and network an earlier server of this home left.
 

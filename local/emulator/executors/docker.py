@@ -8,12 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from docker.errors import APIError, NotFound
+import requests
+from docker.errors import APIError, DockerException, NotFound
 from docker.types import DeviceRequest, Mount
 from docker.utils.socket import STDERR, frames_iter
 
 from local.emulator.executors import Container, ContainerSpec, ExecutorError
-from local.emulator.executors.aftermath import note_of
+from local.emulator.executors.aftermath import note_of, said_file
 from local.emulator.executors.engine import answers, connect, find_image
 from local.emulator.executors.leftovers import home_id
 from local.emulator.executors.lines import Lines
@@ -133,6 +134,8 @@ class DockerExecutor:
     def reap(self) -> list[str]:
         """Remove every container and network with this home's label; their names.
 
+        What a container printed is put into its `said_file`.
+
         Raises:
             ExecutorError: the engine does not answer.
         """
@@ -143,6 +146,7 @@ class DockerExecutor:
                 all=True, filters=ours, ignore_removed=True
             ):
                 names.append(container.name.removeprefix(self._full("")))
+                _keep_said(container)
                 self.discard(container, container.attrs["Image"], _base(container))
             for network in self._client.networks.list(filters=ours):
                 names.append(network.name.removeprefix(self._full("")))
@@ -391,6 +395,18 @@ def _close(output: Any) -> None:
     output.close()
     if connection is not None:
         connection.close()
+
+
+def _keep_said(container: Any) -> None:
+    """Put what a container printed beside its folder; that it cannot be is logged only."""
+    path = said_file(_base(container))
+    try:
+        if path.parent.is_dir():
+            with path.open("wb") as file:
+                file.writelines(container.logs(stream=True, follow=False))
+    except (DockerException, requests.RequestException, OSError) as error:
+        path.unlink(missing_ok=True)
+        _log.warning("what %s said is lost: %s", container.name, error)
 
 
 def _base(container: Any) -> Path:

@@ -4,6 +4,7 @@ import logging
 import math
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
@@ -11,6 +12,8 @@ from typing import Any
 
 from local.emulator.context import Context, LogStream
 from local.emulator.executors import ContainerSpec
+from local.emulator.executors.aftermath import said_file
+from local.emulator.executors.lines import Lines
 from local.emulator.location import Location
 from local.emulator.store import Kind
 from local.emulator.training.archive import walk
@@ -119,6 +122,29 @@ class Attempt:
         )
         self._ticker.start()
         self._cluster.start()
+
+    def catch_up(self) -> None:
+        """Log and measure what the hosts printed after an earlier server was killed."""
+        for host, tree in self.trees:
+            path = said_file(tree.base)
+            if not path.exists():
+                continue
+            said: list[str] = []
+            lines = Lines(said.append)
+            lines.feed(path.read_bytes())
+            lines.close()
+            prefix = f"{self._name}/{host.name}-"
+            heard = Counter(self._context.logs.tail(LOG_GROUP, prefix, len(said)))
+            stream = self._context.logs.open(LOG_GROUP, f"{prefix}{int(path.stat().st_mtime)}")
+            for line in said:
+                if heard[line] > 0:
+                    heard[line] -= 1
+                else:
+                    stream.write(line)
+                    self.watch.read(line)
+            stream.close()
+            path.unlink()
+        self._publish()
 
     def owns(self, event: HostEnded | HostLost) -> bool:
         """Whether an event is about the containers started last."""

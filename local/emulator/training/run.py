@@ -139,6 +139,7 @@ class Run:
                     f"{self._folder} is gone"
                 )
             self._folder.mkdir(parents=True)
+        self._prepare().catch_up()
         if record.body["TrainingJobStatus"] == "Stopping":
             return STOPPED
         hosts, executor = len(hosts_of(self._request)), self._context.executor

@@ -5,6 +5,7 @@ import urllib.request
 import pytest
 
 from local.emulator.executors import SHM_SIZE, ContainerSpec, ExecutorError
+from local.emulator.executors.aftermath import said_file
 from local.emulator.executors.docker import DockerExecutor
 from local.emulator.home import Home
 
@@ -163,6 +164,13 @@ def test_files_of_what_a_dead_server_left_are_handed_back(executor, start, tmp_p
     later = DockerExecutor(Home(tmp_path / "home"), owner=(12345, 12346))
     assert later.reap() == ["job"]
     assert owners(job.base) == {12345}
+
+
+def test_what_a_container_of_a_dead_server_said_is_kept(executor, start, tmp_path):
+    job = start(executor, "print('one'); print('two'); import time; time.sleep(60)")
+    job.until_says("two")
+    assert DockerExecutor(Home(tmp_path / "home")).reap() == ["job"]
+    assert said_file(job.base).read_text() == "one\ntwo\n"
 
 
 def test_an_image_of_this_account_is_the_one_that_would_be_pushed(executor, start, engine):

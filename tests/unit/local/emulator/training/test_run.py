@@ -467,6 +467,27 @@ def test_a_restore_that_was_cut_short_is_done_again_but_none_follows_the_trainin
     assert seen == [epoch]
 
 
+def test_what_was_said_when_nobody_listened_is_logged_and_measured_once(
+    open_shop: Opener,
+) -> None:
+    shop = open_shop(lambda *_: 0)
+    leave_behind(shop, "Pending", "Downloading", "Training")
+    heard = ["toy: begins", "toy:score=0.5;"]
+    with_one_lost = [*heard, "toy:score=0.7;", "toy: begins"]
+    stream = shop.logs.open("/aws/sagemaker/TrainingJobs", "job/algo-1-1")
+    for line in heard:
+        stream.write(line)
+    said = shop.context.home.job("training-job", "job") / "algo-1.said"
+    said.write_text("".join(f"{line}\n" for line in with_one_lost))
+    shop.jobs.recover()
+    body = shop.wait()
+    assert sorted(shop.logs.lines()) == sorted(with_one_lost)
+    assert [each["Value"] for each in body["FinalMetricDataList"]] == [pytest.approx(0.7)]
+    assert [each.value for each in shop.jobs.metrics("job")] == [0.7]
+    assert ("score", 0.7) in shop.logs.points
+    assert not said.exists()
+
+
 def test_time_without_a_machine_is_not_billed(open_shop: Opener) -> None:
     shop = open_shop(good)
     leave_behind(shop, "Pending", "Downloading", "Training", "Interrupted")
