@@ -110,6 +110,12 @@ def bucket(moto: Moto) -> None:
             s3.put_object(Bucket=BUCKET, Key=f"data/pets/{split}/{name}/1.png", Body=b"x")
 
 
+def prepare(moto: Moto, *steps: Preparation) -> None:
+    """One thing after the other."""
+    for step in steps:
+        step(moto)
+
+
 def running(moto: Moto) -> None:
     """Every job goes on."""
     for job in moto.kept.training_jobs.values():
@@ -132,6 +138,27 @@ def answered(moto: Moto) -> None:
         moto.client("s3").put_object(
             Bucket=BUCKET, Key=f"transform/night/output/{name}.out", Body=predictions(1)
         )
+
+
+def model(moto: Moto) -> None:
+    """A model that is there."""
+    moto.client("sagemaker").create_model(
+        ModelName="flowers",
+        PrimaryContainer={"Image": f"{HOST}/berth:latest", "ModelDataUrl": MODEL},
+        ExecutionRoleArn=ROLE,
+    )
+
+
+def transform(moto: Moto) -> None:
+    """A batch transform with it."""
+    source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://{BUCKET}/photos/"}}
+    moto.client("sagemaker").create_transform_job(
+        TransformJobName="night",
+        ModelName="flowers",
+        TransformInput={"DataSource": source},
+        TransformOutput={"S3OutputPath": f"s3://{BUCKET}/out"},
+        TransformResources={"InstanceType": "ml.m5.large", "InstanceCount": 1},
+    )
 
 
 def predicting(images: int) -> Preparation:
@@ -282,7 +309,7 @@ SERVING = {
     "transform-prefix": Case(
         f"transform s3://{BUCKET}/photos/ --model flowers --name night --instance-count 2 "
         f"--instance-type ml.c5.xlarge --tags team=vision --json",
-        before=lambda moto: (bucket(moto), answered(moto), _model(moto))[0],
+        before=lambda moto: prepare(moto, bucket, answered, model),
     ),
     "invoke": Case(
         "invoke flowers photos/cat/1.png --top-k 2 --variant AllTraffic",
@@ -304,7 +331,7 @@ LOOKING = {
     "stop-tuning": Case("stop search", given=(SEARCH,), before=running, plans=False),
     "stop-transform": Case(
         "stop night",
-        before=lambda moto: (bucket(moto), _model(moto), _transform(moto), running(moto))[0],
+        before=lambda moto: prepare(moto, bucket, model, transform, running),
         plans=False,
     ),
     "delete": Case("delete flowers --yes", given=(f"{FLOWERS} --ttl 2h",), plans=False),
@@ -316,22 +343,3 @@ LOOKING = {
     "push-again": Case("push", given=("push",), plans=False),
 }
 CASES = UPLOADS | TRAINING | TUNING | SERVING | LOOKING
-
-
-def _model(moto: Moto) -> None:
-    moto.client("sagemaker").create_model(
-        ModelName="flowers",
-        PrimaryContainer={"Image": f"{HOST}/berth:latest", "ModelDataUrl": MODEL},
-        ExecutionRoleArn=ROLE,
-    )
-
-
-def _transform(moto: Moto) -> None:
-    source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://{BUCKET}/photos/"}}
-    moto.client("sagemaker").create_transform_job(
-        TransformJobName="night",
-        ModelName="flowers",
-        TransformInput={"DataSource": source},
-        TransformOutput={"S3OutputPath": f"s3://{BUCKET}/out"},
-        TransformResources={"InstanceType": "ml.m5.large", "InstanceCount": 1},
-    )
