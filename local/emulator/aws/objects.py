@@ -365,6 +365,7 @@ def _instead_of_moto(backend: DurableS3) -> Iterator[None]:
     ours: Any = models.s3_backends[ACCOUNT]
     before = ours.backend
     ours.clear()
+    models.s3_backends.bucket_accounts.clear()  # which account has which bucket, outside of ours
     ours.backend = lambda region, account_id: backend  # noqa: ARG005 - moto's call
     try:
         yield

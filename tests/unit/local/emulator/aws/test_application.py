@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 import requests
 from botocore.exceptions import ClientError
+from moto.s3 import models
 
 from local.emulator.aws.journal import Journal
+from local.emulator.context import ACCOUNT
 from local.emulator.home import Home
 from local.emulator.server import Server
 from tests.unit.local.emulator.server_stage import client, serve
@@ -260,3 +262,12 @@ def test_a_bucket_s3_would_not_make(server: Server, name: str) -> None:
         s3.create_bucket(Bucket=name)
     assert caught.value.response["Error"]["Code"] == "InvalidBucketName"
     assert s3.list_buckets()["Buckets"] == []
+
+
+def test_buckets_moto_had_before_are_forgotten(home: Home) -> None:
+    """The process's moto may have answered others, as it does in these tests."""
+    models.s3_backends[ACCOUNT]["aws"].create_bucket("bucket", "us-east-1")
+    with serve(home) as server:
+        s3 = client(server.url, "s3")
+        assert s3.list_buckets()["Buckets"] == []
+        s3.create_bucket(Bucket="bucket")
