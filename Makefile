@@ -17,6 +17,9 @@ JOB    ?=
 IMAGES ?=
 ARGS   ?=
 
+# Test files run side by side; many of them wait for a server or a job most of the time.
+WORKERS ?= 2
+
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up down tune train deploy invoke test check build push bench lock clean
@@ -56,7 +59,7 @@ invoke: setup ## ask an endpoint; NAME, IMAGES, ARGS are passed on
 	$(BIN)/berth invoke $(NAME) $(IMAGES) $(ARGS)
 
 test: setup ## run the tests; those that need Docker run where an engine answers
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS)
 
 check: setup ## lint, formatting, types and the walls between the packages
 	$(BIN)/ruff check .

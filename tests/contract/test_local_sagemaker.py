@@ -110,11 +110,13 @@ def aws(*arguments: str) -> str:
     return run(str(Path(sys.executable).parent / "aws"), *arguments)
 
 
-def wait(describe: Callable[[], str], ends: set[str], limit: float = 600) -> str:
+def wait(
+    describe: Callable[[], str], ends: set[str], limit: float = 600, pause: float = 0.2
+) -> str:
     deadline = time.monotonic() + limit
     while (status := describe()) not in ends:
         assert time.monotonic() < deadline, f"still {status} after {limit} s"
-        time.sleep(0.2)
+        time.sleep(pause)
     return status
 
 
@@ -345,7 +347,7 @@ def test_aws_cli(sagemaker: str, quick: dict[str, str], image_folder: Path, tmp_
     ended = {"Completed", "Failed", "Stopped"}
     create("create_training_job", training_request(name, quick))
     training = status("describe-training-job", "--training-job-name", "TrainingJobStatus")
-    assert wait(training, ended) == "Completed"
+    assert wait(training, ended, pause=3) == "Completed"
     group = ("--log-group-name", "/aws/sagemaker/TrainingJobs", "--log-stream-name-prefix", name)
     assert "validation:accuracy=" in aws("logs", "filter-log-events", *group)
 
@@ -355,7 +357,7 @@ def test_aws_cli(sagemaker: str, quick: dict[str, str], image_folder: Path, tmp_
         "--hyper-parameter-tuning-job-name",
         "HyperParameterTuningJobStatus",
     )
-    assert wait(tuning, ended) == "Completed"
+    assert wait(tuning, ended, pause=3) == "Completed"
 
     artifact = f"s3://{BUCKET}/out/{name}/output/model.tar.gz"
     for operation, request in hosting_requests(name, artifact).items():
@@ -379,7 +381,7 @@ def test_aws_cli(sagemaker: str, quick: dict[str, str], image_folder: Path, tmp_
 
     create("create_transform_job", transform_request(name))
     transform = status("describe-transform-job", "--transform-job-name", "TransformJobStatus")
-    assert wait(transform, ended) == "Completed"
+    assert wait(transform, ended, pause=1) == "Completed"
     check_transform(boto3.client("s3"), name, image_folder)
 
 
@@ -388,9 +390,13 @@ def test_sdk(sagemaker: str, quick: dict[str, str], image_folder: Path) -> None:
     from sagemaker.core import resources, shapes
     from sagemaker.core.parameter import ContinuousParameter
     from sagemaker.core.training.configs import Compute, InputData, OutputDataConfig
+    from sagemaker.core.utils.utils import SageMakerClient, SingletonMeta
     from sagemaker.train import ModelTrainer
     from sagemaker.train.tuner import HyperparameterTuner
 
+    # The SDK keeps its clients as long as the process: those of the executor before this one.
+    SageMakerClient.reset()
+    SingletonMeta._instances.clear()
     trainer = ModelTrainer(
         training_image=IMAGE,
         role=ROLE,

@@ -13,7 +13,8 @@ def test_demo_trains_serves_and_predicts(tmp_path):
         timeout=500,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    report = json.loads((tmp_path / "demo" / "output" / "data" / "evaluation.json").read_text())
-    assert report["accuracy"] >= 0.96
-    for shown in ("precision", "prediction", "test accuracy", "of 10 right"):
+    (found,) = (tmp_path / "demo" / "training").rglob("evaluation.json")
+    assert json.loads(found.read_text())["accuracy"] >= 0.96
+    assert (tmp_path / "demo" / "tuning" / "tuning.html").exists()
+    for shown in ("berth tune", "precision", "prediction", "test accuracy", "of 10 right"):
         assert shown in done.stdout

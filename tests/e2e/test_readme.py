@@ -49,6 +49,15 @@ def folder(tmp_path_factory):
     subprocess.run(["docker", "rm", "-f", "berth-serving"], capture_output=True, check=False)
 
 
+@pytest.fixture
+def environment(folder, monkeypatch):
+    """The reader has no SageMaker of their own running."""
+    monkeypatch.setenv("BERTH_HOME", str(folder / "home"))
+    yield
+    berth = [str(folder / ".venv" / "bin" / "berth"), "down"]
+    subprocess.run(berth, capture_output=True, check=False)
+
+
 def test_make_targets_exist():
     named = re.findall(r"`make (\w+)`", README) + [words[1] for words in MAKE]
     assert {"demo", "test", "build"} <= set(named)
@@ -61,6 +70,8 @@ def test_the_hyperparameters_are_the_documented_ones():
 
 
 @pytest.mark.docker
+@pytest.mark.timeout(1200)
+@pytest.mark.usefixtures("environment")
 def test_every_block_works(folder):
     typed = [block for block in BLOCKS if not block.startswith("make ")]
     assert len(typed) >= 4
@@ -70,7 +81,7 @@ def test_every_block_works(folder):
             cwd=folder,
             capture_output=True,
             text=True,
-            timeout=400,
+            timeout=580,
         )
         assert done.returncode == 0, f"{block}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
         if "/invocations" in block:
