@@ -278,7 +278,10 @@ class DurableLogs(logs.LogsBackend):
         head = folder / GROUP_FILE
         if not head.exists():
             folder.mkdir(parents=True, exist_ok=True)
-            content = {"group": group, "created": time.time_ns() // 1_000_000}
+            created = time.time_ns() // 1_000_000
+            if group in self.groups:
+                self.groups[group].creation_time = _naive(created)
+            content = {"group": group, "created": created}
             draft = head.with_suffix(".new")
             draft.write_text(json.dumps(content), encoding="utf-8")
             draft.replace(head)
@@ -368,7 +371,8 @@ def _seconds(when: datetime) -> float:
 
 
 def _naive(milliseconds: int) -> datetime:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).replace(tzinfo=None)
+    """As moto keeps times; in the millisecond's middle, for moto cuts off what is below one."""
+    return datetime.fromtimestamp((milliseconds + 0.5) / 1000, UTC).replace(tzinfo=None)
 
 
 def _timestamp(event: Event) -> int:
