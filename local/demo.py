@@ -27,7 +27,7 @@ TRIALS = ("--jobs", "6", "--parallel", "2")
 FIXED = {
     "arch": "resnet18",
     "weights": "none",
-    "image_size": 32,
+    "image_size": 24,
     "warmup_epochs": 0.5,
     "augment": "none",
 }

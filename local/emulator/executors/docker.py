@@ -2,7 +2,9 @@
 
 import logging
 import re
+import signal
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +21,7 @@ from local.emulator.executors.engine import answers, connect, find_image
 from local.emulator.executors.leftovers import home_id
 from local.emulator.executors.lines import Lines
 from local.emulator.executors.ownership import hand_back
+from local.emulator.executors.signals import heeds
 from local.emulator.home import Home
 
 HOME_LABEL = "berth.home"
@@ -28,6 +31,8 @@ KILLED = 137
 """128 + SIGKILL: the status of a container that was removed before it told its own."""
 KILL_SECONDS = 60.0
 """How long a killed container may take to be gone, before that is an error."""
+EARS_SECONDS = 0.1
+"""Between two looks whether a container notices SIGTERM yet."""
 
 _log = logging.getLogger(__name__)
 
@@ -305,11 +310,16 @@ class RunningContainer:
     def stop(self, grace: float) -> int:
         """SIGTERM, SIGKILL after `grace` seconds if it still runs; its exit status.
 
+        SIGTERM is sent once the container's first process would not lose it.
+
         Raises:
             ExecutorError: the engine is gone, or the container cannot be killed.
         """
-        self._signal("SIGTERM")
-        status = self.wait(grace)
+        deadline = time.monotonic() + grace
+        status = self._wait_for_ears(deadline)
+        if status is None:
+            self._signal("SIGTERM")
+            status = self.wait(max(0.0, deadline - time.monotonic()))
         if status is None:
             self._signal("SIGKILL")
             status = self.wait(KILL_SECONDS)
@@ -335,6 +345,20 @@ class RunningContainer:
             self._thread.join(KILL_SECONDS)
         if _needs_own_network(self._spec):
             self._executor.remove_network(self._spec.name)
+
+    def _wait_for_ears(self, deadline: float) -> int | None:
+        """Wait until SIGTERM would be noticed; its exit status if it ends meanwhile."""
+        try:
+            with answers():
+                self._container.reload()
+        except ExecutorError:
+            return None  # `wait` tells
+        pid = self._container.attrs["State"]["Pid"]
+        while time.monotonic() < deadline and pid and not heeds(pid, signal.SIGTERM):
+            status = self.wait(EARS_SECONDS)
+            if status is not None:
+                return status
+        return None
 
     def _signal(self, name: str) -> None:
         try:
