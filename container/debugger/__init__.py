@@ -1,0 +1,1 @@
+"""Tensors kept while a network trains, and rules that watch them."""

@@ -1,0 +1,1 @@
+"""Where a training job's time goes, rules that judge it, and the report."""

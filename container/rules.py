@@ -1,0 +1,240 @@
+"""What can be asked of rules: their names, parameters and defaults, read from text.
+
+The rules themselves live in `container.debugger` and `container.profiler`; this is the grammar they
+share, so that a misspelt rule costs nothing: it is refused on the user's machine, before a job is
+made. Imports nothing but the standard library.
+"""
+
+import difflib
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from container.errors import BerthError
+
+Kind = Literal["number", "count", "flag", "text"]
+
+COMMON = ("rule_to_invoke", "action_json", "base_trial_path", "other_trials_paths")
+"""What SageMaker's SDK writes among a rule's parameters besides the rule's own."""
+
+
+class RuleError(BerthError):
+    """A rule or one of its parameters is unknown, or a value is not what it should be."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a rule.
+
+    Attributes:
+        kind: number (float), count (int), flag (bool) or text (str).
+        default: as SageMaker documents it; None where it has none.
+        required: whether the rule means nothing without it.
+    """
+
+    kind: Kind
+    default: float | int | bool | str | None = None
+    required: bool = False
+
+    def read(self, rule: str, name: str, given: Any) -> float | int | bool | str | None:
+        """A value, or the text of one.
+
+        Raises:
+            RuleError: it is of another kind.
+        """
+        found = given
+        if self.kind != "text" and isinstance(given, str):
+            try:
+                found = json.loads(given.strip().lower().replace("none", "null"))
+            except ValueError:
+                found = given
+        if found is None and not self.required:
+            return None
+        number = isinstance(found, int | float) and not isinstance(found, bool)
+        if self.kind == "text" and isinstance(found, str):
+            return found
+        if self.kind == "flag" and isinstance(found, bool):
+            return found
+        if self.kind == "count" and number and float(found).is_integer():
+            return int(found)
+        if self.kind == "number" and number and math.isfinite(found):
+            return float(found)
+        words = {"number": "a number", "count": "a whole number", "flag": "true or false"}
+        raise RuleError(
+            f"rule {rule}: parameter {name!r}: expected {words.get(self.kind, 'text')}, "
+            f"found {given!r}"
+        )
+
+
+@dataclass(frozen=True)
+class RuleSpec:
+    """One rule as it can be asked for.
+
+    Attributes:
+        name: SageMaker's.
+        watches: what it looks for, in a few words.
+        parameters: by name.
+        collections: the collections of tensors it reads (debugger rules).
+        in_auto: whether `auto` includes it; rules with a required parameter cannot be.
+    """
+
+    name: str
+    watches: str
+    parameters: Mapping[str, Parameter]
+    collections: tuple[str, ...] = ()
+    in_auto: bool = True
+
+
+@dataclass(frozen=True)
+class RuleRequest:
+    """A rule to evaluate.
+
+    Attributes:
+        rule: the rule's name; a class in the user's file for a rule of their own.
+        name: the RuleConfigurationName its status goes by.
+        parameters: every parameter of the rule with its value, defaults included.
+        stop: whether training ends when it fires (the StopTraining action).
+        source: S3 URI of the file a rule of the user's own came from, where SageMaker's request
+            named one.
+    """
+
+    rule: str
+    name: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    stop: bool = False
+    source: str | None = None
+
+
+Catalogue = Mapping[str, RuleSpec]
+
+
+def ask(
+    catalogue: Catalogue,
+    names: Iterable[str],
+    overrides: Mapping[str, Any] | None = None,
+    stop_on: Iterable[str] = (),
+    *,
+    own: bool = False,
+) -> tuple[RuleRequest, ...]:
+    """Rules by name, in any capitalisation, with overrides as `<Rule>_<parameter>`.
+
+    Args:
+        names: rules, or `auto` for all that need no parameter.
+        overrides: values by `<Rule>_<parameter>`, in any capitalisation.
+        stop_on: rules that end training when they fire.
+        own: whether names not in the catalogue are the user's own rules.
+
+    Raises:
+        RuleError: an unknown rule or parameter, with the near ones; a value of the wrong kind; a
+            required parameter that is missing.
+    """
+    chosen: list[str] = []
+    for given in names:
+        found = [s.name for s in catalogue.values() if s.in_auto] if given.lower() == "auto" else []
+        for name in found or [_known(catalogue, given, own=own)]:
+            if name not in chosen:
+                chosen.append(name)
+    values: dict[str, dict[str, Any]] = {name: {} for name in chosen}
+    for key, value in (overrides or {}).items():
+        rule, parameter = _split(key, chosen)
+        values[rule][parameter] = value
+    stopping = [_among(given, chosen) for given in stop_on]
+    return tuple(
+        RuleRequest(name, name, _parameters(catalogue, name, values[name]), name in stopping)
+        for name in chosen
+    )
+
+
+def from_configurations(
+    catalogue: Catalogue, configurations: Iterable[Mapping[str, Any]], field_name: str
+) -> tuple[RuleRequest, ...]:
+    """The rules of a request's `DebugRuleConfigurations` or `ProfilerRuleConfigurations`.
+
+    Raises:
+        RuleError: as `ask`; also a configuration without a rule.
+    """
+    requests = []
+    for position, configuration in enumerate(configurations):
+        name = str(configuration.get("RuleConfigurationName") or "")
+        given = dict(configuration.get("RuleParameters") or {})
+        if not name or "rule_to_invoke" not in given:
+            raise RuleError(
+                f"{field_name}[{position}]: expected a RuleConfigurationName and, among its "
+                f"RuleParameters, rule_to_invoke; found {name!r} with {sorted(given)}"
+            )
+        source = given.pop("source_s3_uri", None)
+        rule = _known(catalogue, str(given["rule_to_invoke"]), own=source is not None)
+        actions = str(given.get("action_json", "")).lower()
+        others = given.get("other_trials_paths")
+        parameters = {key: value for key, value in given.items() if key not in COMMON}
+        if others and "other_trials" in getattr(catalogue.get(rule), "parameters", {}):
+            parameters["other_trials"] = others
+        requests.append(
+            RuleRequest(
+                rule,
+                name,
+                _parameters(catalogue, rule, parameters),
+                "stoptraining" in actions,
+                source,
+            )
+        )
+    return tuple(requests)
+
+
+def _parameters(catalogue: Catalogue, rule: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    spec = catalogue.get(rule)
+    if spec is None:
+        return dict(given)  # the user's own rule knows them
+    values = {name: parameter.default for name, parameter in spec.parameters.items()}
+    names = {name.lower(): name for name in spec.parameters}
+    for key, value in given.items():
+        name = names.get(key.lower())
+        if name is None:
+            raise RuleError(
+                f"rule {rule}: unknown parameter {key!r}: {_hint(key, list(spec.parameters))}"
+            )
+        values[name] = spec.parameters[name].read(rule, name, value)
+    for name, parameter in spec.parameters.items():
+        if parameter.required and values[name] is None:
+            raise RuleError(f"rule {rule}: parameter {name!r} is required; give {rule}_{name}")
+    return values
+
+
+def _known(catalogue: Catalogue, given: str, *, own: bool) -> str:
+    exact = {name.lower(): name for name in catalogue}.get(given.strip().lower())
+    if exact is not None:
+        return exact
+    if own:
+        return given.strip()
+    raise RuleError(f"unknown rule {given.strip()!r}: {_hint(given.strip(), list(catalogue))}")
+
+
+def _split(key: str, chosen: list[str]) -> tuple[str, str]:
+    """`<Rule>_<parameter>` in its two parts."""
+    for rule in sorted(chosen, key=len, reverse=True):
+        if key.lower().startswith(f"{rule.lower()}_"):
+            return rule, key[len(rule) + 1 :].lower()
+    raise RuleError(
+        f"rule parameter {key!r}: expected <Rule>_<parameter> of a rule that is evaluated: "
+        f"{_hint(key.partition('_')[0], chosen)}"
+    )
+
+
+def _among(given: str, chosen: list[str]) -> str:
+    for name in chosen:
+        if name.lower() == given.strip().lower():
+            return name
+    raise RuleError(
+        f"rule {given.strip()!r} is to stop training but is not evaluated: "
+        f"{_hint(given.strip(), chosen)}"
+    )
+
+
+def _hint(given: str, known: list[str]) -> str:
+    by_lower = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(given.lower(), by_lower, n=3, cutoff=0.5)
+    if near:
+        return "did you mean " + " or ".join(repr(by_lower[name]) for name in near) + "?"
+    return "known are " + (", ".join(sorted(known)) or "none")
