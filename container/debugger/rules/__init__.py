@@ -1,0 +1,1 @@
+"""The debugger's rules, one class each, grouped by what they watch."""
