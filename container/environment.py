@@ -91,13 +91,19 @@ class Environment:
 
     @property
     def channels(self) -> dict[str, Path]:
-        """The input channels by name, without `weights`, which holds no images."""
-        return {name: path for name, path in self._channels().items() if name != "weights"}
+        """The input channels by name, without `weights` and `rules`, which hold no images."""
+        others = ("weights", "rules")
+        return {name: path for name, path in self._channels().items() if name not in others}
 
     @property
     def weights_channel(self) -> Path | None:
         """The channel that brings pretrained weights, if the job has one."""
         return self._channels().get("weights")
+
+    @property
+    def rules_channel(self) -> Path | None:
+        """The channel that brings a file of the user's own rules, if the job has one."""
+        return self._channels().get("rules")
 
     def _channels(self) -> dict[str, Path]:
         data = self.base / "input" / "data"

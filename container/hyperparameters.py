@@ -12,12 +12,34 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
+from container.debugger.catalogue import DEBUG_RULES
 from container.errors import BerthError
+from container.profiler.catalogue import PROFILER_RULES
+from container.rules import RuleError, RuleRequest, ask
 
 ALIASES = {"lr": "learning_rate"}
 """Other names people use for the same thing."""
+
+COLLECTIONS = (
+    "losses",
+    "weights",
+    "gradients",
+    "biases",
+    "activations",
+    "inputs",
+    "labels",
+    "predictions",
+)
+"""Tensors that can be kept, by the name smdebug knows them by (activations are outputs)."""
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -98,6 +120,89 @@ class Hyperparameters(BaseModel):
     checkpoint_minutes: float = Field(
         10.0, gt=0, description="checkpoint at least this often within an epoch"
     )
+    debug: bool | None = Field(
+        None,
+        description="keep tensors and evaluate rules on them; by default where SageMaker's request "
+        "has a DebugHookConfig",
+    )
+    save_interval: int = Field(500, ge=1, description="steps between two that keep tensors")
+    collections: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        (),
+        description="tensors kept besides those the rules read: losses, weights, gradients, "
+        "biases, activations, inputs, labels, predictions",
+    )
+    tensorboard: bool = Field(False, description="with debug, TensorBoard summaries as well")
+    debug_all_ranks: bool = Field(False, description="keep tensors of every process, not only one")
+    rules: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        ("auto",),
+        description="debugger rules by name; auto is every one that needs no parameter; none",
+    )
+    rule_parameters: dict[str, float | int | bool | str | None] = Field(
+        {},
+        description='a JSON object that changes parameters of rules: {"Overfit_patience": 3}; for '
+        "the profiler's rules too",
+    )
+    stop_on: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        (), description="rules that end training, with the model so far, when they fire"
+    )
+    rules_file: str = Field(
+        "", description="a Python file of your own rules; a bare name is one in the rules channel"
+    )
+    profile: bool | None = Field(
+        None,
+        description="measure where time goes and write the report; by default where SageMaker's "
+        "request has a ProfilerConfig",
+    )
+    profile_interval: Literal[100, 200, 500, 1000, 5000, 60000] = Field(
+        500, description="milliseconds between two samples of the machine's use"
+    )
+    profile_steps: str = Field(
+        "10-12",
+        pattern=r"^(none|[0-9]+(-[0-9]+)?)$",
+        description="training steps whose operators torch.profiler records, such as 10-12; none",
+    )
+
+    @field_validator("collections", "rules", "stop_on", mode="before")
+    @classmethod
+    def _names(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("collections")
+    @classmethod
+    def _collections(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if name not in COLLECTIONS:
+                raise ValueError(f"expected some of {', '.join(COLLECTIONS)}")
+        return value
+
+    @model_validator(mode="after")
+    def _rules(self) -> "Hyperparameters":
+        self.debug_rules()
+        self.profiler_rules()
+        return self
+
+    def debug_rules(self) -> tuple[RuleRequest, ...]:
+        """The debugger rules asked for.
+
+        Raises:
+            RuleError: one is unknown, or one of its parameters.
+        """
+        names = [name for name in self.rules if name.lower() != "none"]
+        overrides = {
+            key: value for key, value in self.rule_parameters.items() if not _of_profiler(key)
+        }
+        return ask(DEBUG_RULES, names, overrides, self.stop_on, own=bool(self.rules_file))
+
+    def profiler_rules(self) -> tuple[RuleRequest, ...]:
+        """The profiler's rules, all of them, with the parameters asked for.
+
+        Raises:
+            RuleError: a parameter is unknown.
+        """
+        overrides = {key: value for key, value in self.rule_parameters.items() if _of_profiler(key)}
+        return ask(PROFILER_RULES, ["auto"], overrides)
 
     @field_validator("head_hidden", mode="before")
     @classmethod
@@ -131,8 +236,15 @@ class Hyperparameters(BaseModel):
             values[name] = _decode(raw, text=cls.model_fields[name].annotation is str)
         try:
             return cls.model_validate(values)
+        except RuleError as error:
+            raise HyperparameterError(str(error)) from None
         except ValidationError as error:
             raise HyperparameterError("; ".join(map(_sentence, error.errors()))) from None
+
+
+def _of_profiler(key: str) -> bool:
+    """Whether `<Rule>_<parameter>` names one of the profiler's rules."""
+    return key.partition("_")[0].lower() in {name.lower() for name in PROFILER_RULES}
 
 
 def _decode(raw: Any, *, text: bool) -> Any:
@@ -166,7 +278,9 @@ def table() -> str:
     """The hyperparameters as a Markdown table: name, default, meaning."""
     rows = ["| name | default | meaning |", "|---|---|---|"]
     for name, field in Hyperparameters.model_fields.items():
-        default = field.default if field.default not in (None, ()) else "–"
+        default = field.default if field.default not in (None, (), {}, "") else "–"
+        if isinstance(default, tuple):
+            default = ",".join(default)
         rows.append(f"| `{name}` | {str(default).lower()} | {field.description} |")
     return "\n".join(rows)
 

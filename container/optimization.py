@@ -52,7 +52,17 @@ def balanced_class_weights(labels: npt.NDArray[np.int64], classes: int) -> Tenso
     return torch.tensor(len(labels) / (classes * np.maximum(counts, 1)), dtype=torch.float32)
 
 
-def clip_gradients(parameters: Iterable[nn.Parameter], largest: float) -> None:
-    """Scale the gradients down to a joint L2 norm of `largest`; 0 leaves them alone."""
+def clip_gradients(
+    parameters: Iterable[nn.Parameter], largest: float, *, measure: bool = False
+) -> Tensor | None:
+    """Scale the gradients down to a joint L2 norm of `largest`; 0 leaves them alone.
+
+    Returns:
+        That norm before, a scalar on the device; None if it was neither needed nor to be measured.
+    """
     if largest:
-        torch.nn.utils.clip_grad_norm_(parameters, largest)
+        return torch.nn.utils.clip_grad_norm_(parameters, largest)
+    if measure:
+        gradients = [each.grad for each in parameters if each.grad is not None]
+        return torch.nn.utils.get_total_norm(gradients)
+    return None

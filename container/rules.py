@@ -215,7 +215,7 @@ def _split(key: str, chosen: list[str]) -> tuple[str, str]:
     """`<Rule>_<parameter>` in its two parts."""
     for rule in sorted(chosen, key=len, reverse=True):
         if key.lower().startswith(f"{rule.lower()}_"):
-            return rule, key[len(rule) + 1 :].lower()
+            return rule, key[len(rule) + 1 :]
     raise RuleError(
         f"rule parameter {key!r}: expected <Rule>_<parameter> of a rule that is evaluated: "
         f"{_hint(key.partition('_')[0], chosen)}"

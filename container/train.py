@@ -40,6 +40,21 @@ from container.weights import Weights, find_weights, fit_weights
 
 EXPORT_CHECKS = 16
 """Held-out images an export is compared with PyTorch on."""
+OBSERVING = (
+    "debug",
+    "save_interval",
+    "collections",
+    "tensorboard",
+    "debug_all_ranks",
+    "rules",
+    "rule_parameters",
+    "stop_on",
+    "rules_file",
+    "profile",
+    "profile_interval",
+    "profile_steps",
+)
+"""Hyperparameters that change nothing about what is learnt."""
 INTERRUPTED = 143
 """128 + SIGTERM, as a shell reports it."""
 
@@ -249,6 +264,7 @@ def _identity(job: Job) -> dict[str, Any]:
         "checkpoint_minutes",
         "on_bad_image",
         "compile",
+        *OBSERVING,
     }
     train = job.splits.train
     return job.hp.model_dump(mode="json", exclude=may_change) | {

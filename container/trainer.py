@@ -36,6 +36,7 @@ from container.errors import TrainingError
 from container.hyperparameters import Hyperparameters
 from container.metrics import Metrics, StepProgress
 from container.models import Classifier
+from container.observation import Observation, StepFacts
 from container.optimization import (
     balanced_class_weights,
     clip_gradients,
@@ -84,6 +85,7 @@ class Trainer:
         stop: tells when to leave.
         metrics: where metric lines go.
         say: where messages go.
+        observation: who watches.
     """
 
     def __init__(
@@ -101,11 +103,14 @@ class Trainer:
         stop: StopSignal,
         metrics: Metrics,
         say: Callable[[str], None],
+        observation: Observation | None = None,
     ) -> None:
         self.hp, self.device, self.world, self.say = hp, device, world, say
         self.classifier, self.train_loader, self.validation_loader = classifier, train, validation
         self.checkpoints, self.stop, self.metrics = checkpoints, stop, metrics
+        self.observation = observation or Observation()
         self.progress = Progress()
+        self._rule_fired = False
         self._head = classifier.network.get_submodule(head)
         if hp.freeze:
             classifier.network.requires_grad_(False)
@@ -163,7 +168,8 @@ class Trainer:
             TrainingError: the loss is not finite, or the disk is full.
         """
         self._resume()
-        while self.progress.epoch < self.hp.epochs and not self._out_of_patience():
+        self.observation.begin(self.progress.step)
+        while self.progress.epoch < self.hp.epochs and not (self._rule_fired or self._out_of_patience()):
             self._train_epoch()
             self._end_epoch()
         self.restore_best()
@@ -174,44 +180,71 @@ class Trainer:
         self._train_mode()
         bar = StepProgress(self.say, progress.epoch + 1, self.hp.epochs, size, progress.batch)
         sums = torch.tensor(progress.sums, dtype=torch.float64, device=self.device)
-        for images, labels in self.train_loader.batches(progress.epoch, start=progress.batch):
+        batches = self.train_loader.batches(progress.epoch, start=progress.batch)
+        for images, labels in self.observation.batches("train", batches, progress.step):
             loss, hits = self._train_step(images, labels)
             progress.batch += 1
             progress.step += 1
-            sums += torch.stack([loss * len(labels), hits, hits.new_tensor(len(labels))]).to(sums)
-            if self._may_look():
-                self._require_finite(sums, loss)
-            bar.advance(len(labels) * self.world.size, loss)
+            with self.observation.phase("metrics"):
+                sums += torch.stack([loss * len(labels), hits, hits.new_tensor(len(labels))]).to(
+                    sums
+                )
+                if self._may_look():
+                    self._require_finite(sums, loss)
+                bar.advance(len(labels) * self.world.size, loss)
             self._leave_or_save(sums, loss)
+            if self._rule_stops():
+                break
         progress.sums = sums.tolist()
         bar.close()
 
     def _train_step(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """One optimiser step; returns the mean loss and the number of hits, on the device."""
-        progress, hp = self.progress, self.hp
+        progress, hp, phase = self.progress, self.hp, self.observation.phase
         torch.manual_seed(_step_seed(hp.seed, progress.epoch, progress.batch, self.world.rank))
+        rate = learning_rate_at(progress.step, hp, len(self.train_loader))
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate_at(progress.step, hp, len(self.train_loader))
-        images = images.to(self.device, non_blocking=True)
-        labels = labels.to(self.device, non_blocking=True)
-        with torch.no_grad():
+            group["lr"] = rate
+        with phase("copy"):
+            images = images.to(self.device, non_blocking=True)
+            labels = labels.to(self.device, non_blocking=True)
+        with phase("augment"), torch.no_grad():
             images, targets = self._augment(images, labels)
             inputs = self.classifier.normalize(images)
             inputs = inputs.contiguous(memory_format=torch.channels_last)
-        with self._autocast():
-            logits = self._forward(inputs)
-        loss = F.cross_entropy(
-            logits.float(), targets, self._class_weights, label_smoothing=hp.label_smoothing
-        )
-        self.optimizer.zero_grad(set_to_none=True)
-        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        self._scaler.unscale_(self.optimizer)
-        clip_gradients(self.classifier.network.parameters(), hp.gradient_clip)
-        self._scaler.step(self.optimizer)
-        self._scaler.update()
-        if self.ema is not None:
-            self.ema.update_parameters(self.classifier.network)
+        keep = self.observation.forward("train")
+        with phase("forward"):
+            with self._autocast():
+                logits = self._forward(inputs)
+            loss = F.cross_entropy(
+                logits.float(), targets, self._class_weights, label_smoothing=hp.label_smoothing
+            )
+        with phase("backward"):
+            self.optimizer.zero_grad(set_to_none=True)
+            self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        with phase("optimizer"):
+            self._scaler.unscale_(self.optimizer)
+            norm = clip_gradients(
+                self.classifier.network.parameters(),
+                hp.gradient_clip,
+                measure=self.observation.wants_norm(progress.step),
+            )
+            self._scaler.step(self.optimizer)
+            self._scaler.update()
+            if self.ema is not None:
+                self.ema.update_parameters(self.classifier.network)
+        if keep:
+            self._record(inputs, labels, logits, loss)
+        facts = StepFacts(progress.step, progress.epoch + 1, loss.detach(), rate, norm)
+        self.observation.stepped(facts)
         return loss.detach(), (logits.detach().argmax(1) == labels).sum().float()
+
+    def _record(self, inputs: Tensor, labels: Tensor, logits: Tensor, loss: Tensor) -> None:
+        with self.observation.phase("debug"):
+            self.observation.record("inputs", inputs)
+            self.observation.record("labels", labels)
+            self.observation.record("predictions", logits.detach().float().softmax(1))
+            self.observation.record("losses", loss)
 
     def _may_look(self) -> bool:
         """Whether to read the loss now: on a GPU rarely, as reading waits for it."""
@@ -239,6 +272,18 @@ class Trainer:
             self._save()
         if stopping:
             self._leave()
+
+    def _rule_stops(self) -> bool:
+        """Whether a rule that fired ends training here; the ranks agree."""
+        several = self.world.size > 1
+        if not self.observation.may_stop or (several and self.progress.batch % STOP_CHECK_STEPS):
+            return False
+        asked = self.observation.stop_asked()
+        if not self.world.any(asked is not None, self.device):
+            return False
+        self._rule_fired = True
+        self.say(f"training ends with the model so far: {asked or 'a rule fired on rank 0'}")
+        return True
 
     def _leave(self) -> None:
         raise Interrupted(
@@ -278,17 +323,26 @@ class Trainer:
     def _validate(self, network: nn.Module) -> tuple[float, float]:
         """Mean cross-entropy and accuracy over every rank's share of the validation images."""
         sums = torch.zeros(3, dtype=torch.float64, device=self.device)
+        phase = self.observation.phase
         network.eval()
         with torch.inference_mode(), self._autocast():
-            for images, labels in self.validation_loader.batches(0):
+            batches = self.validation_loader.batches(0)
+            for images, labels in self.observation.batches("eval", batches, 0):
                 if self.stop.received and self.world.size == 1:
                     self._save()
                     self._leave()
-                labels = labels.to(self.device)
-                logits = network(self.classifier.normalize(images.to(self.device))).float()
-                loss = F.cross_entropy(logits, labels, reduction="sum")
-                hits = (logits.argmax(1) == labels).sum()
-                sums += torch.stack([loss, hits, hits.new_tensor(len(labels))]).to(sums)
+                with phase("copy"):
+                    images, labels = images.to(self.device), labels.to(self.device)
+                inputs = self.classifier.normalize(images)
+                keep = self.observation.forward("eval")
+                with phase("forward"):
+                    logits = network(inputs).float()
+                    loss = F.cross_entropy(logits, labels, reduction="sum")
+                if keep:
+                    self._record(inputs, labels, logits, loss / len(labels))
+                with phase("metrics"):
+                    hits = (logits.argmax(1) == labels).sum()
+                    sums += torch.stack([loss, hits, hits.new_tensor(len(labels))]).to(sums)
         loss_sum, hits_sum, count = self._total(sums.tolist())
         return loss_sum / count, hits_sum / count
 
@@ -321,6 +375,10 @@ class Trainer:
         self._saved_at = time.monotonic()
         if not self.world.is_main:
             return
+        with self.observation.phase("checkpoint"):
+            self._write_checkpoint()
+
+    def _write_checkpoint(self) -> None:
         tensors, values = flatten_optimizer(self.optimizer.state_dict())
         tensors |= {f"model/{k}": v for k, v in self.classifier.network.state_dict().items()}
         if self.ema is not None:

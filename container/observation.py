@@ -1,0 +1,85 @@
+"""What the training loop tells those who watch it: the debugger and the profiler, or nobody.
+
+The loop always speaks to an `Observation`. This one is nobody: every method does nothing, and
+neither smdebug nor the profiler is imported. `container.instruments` has the one that listens.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+from torch import Tensor
+
+T = TypeVar("T")
+Mode = Literal["train", "eval"]
+Collection = Literal["losses", "inputs", "labels", "predictions"]
+
+_NOTHING = nullcontext()
+
+
+@dataclass(frozen=True)
+class StepFacts:
+    """One optimiser step, for the curves.
+
+    Attributes:
+        step: its number, from 0.
+        epoch: from 1.
+        loss: scalar, on the device, detached.
+        learning_rate: of this step.
+        gradient_norm: scalar, the L2 norm of all gradients before clipping; None if not measured.
+    """
+
+    step: int
+    epoch: int
+    loss: Tensor
+    learning_rate: float
+    gradient_norm: Tensor | None
+
+
+class Observation:
+    """Nobody watches.
+
+    Attributes:
+        may_stop: whether `stop_asked` can ever have an answer; the same on every rank.
+    """
+
+    may_stop = False
+
+    def begin(self, first_step: int) -> None:
+        """Training starts with this step; it is not 0 after an interruption."""
+
+    def batches(self, mode: Mode, batches: Iterable[T], first_step: int) -> Iterator[T]:  # noqa: ARG002
+        """The batches, each the beginning of a step of that mode."""
+        return iter(batches)
+
+    def phase(self, name: str) -> AbstractContextManager[object]:  # noqa: ARG002
+        """A part of a step, or of the job outside of steps."""
+        return _NOTHING
+
+    def forward(self, mode: Mode) -> bool:  # noqa: ARG002
+        """A forward pass follows; whether its tensors are kept."""
+        return False
+
+    def record(self, collection: Collection, value: Tensor) -> None:
+        """Keep a tensor that no module gives away; only after `forward` said so."""
+
+    def wants_norm(self, step: int) -> bool:  # noqa: ARG002
+        """Whether the gradients' norm of this step is to be measured."""
+        return False
+
+    def stepped(self, facts: StepFacts) -> None:
+        """An optimiser step is done."""
+
+    def stop_asked(self) -> str | None:
+        """Why training is to end now, with the model so far; None if it is not."""
+        return None
+
+    def end_training(self) -> None:
+        """The last step is done; every rank says so, while they can still talk to each other."""
+
+    def conclude(self) -> None:
+        """The artifact and the evaluation are written: rank 0 makes its last statements."""
+
+    def abandon(self) -> None:
+        """The job ends early: let go of everything; what is written stays. Harmless at the end."""
