@@ -169,7 +169,7 @@ class Trainer:
         """
         self._resume()
         self.observation.begin(self.progress.step)
-        while self.progress.epoch < self.hp.epochs and not (self._rule_fired or self._out_of_patience()):
+        while not (self._rule_fired or self._epochs_done() or self._out_of_patience()):
             self._train_epoch()
             self._end_epoch()
         self.restore_best()
@@ -357,6 +357,9 @@ class Trainer:
 
     def _network_to_keep(self) -> nn.Module:
         return self.classifier.network if self.ema is None else self.ema.module
+
+    def _epochs_done(self) -> bool:
+        return self.progress.epoch >= self.hp.epochs
 
     def _out_of_patience(self) -> bool:
         patience = self.hp.early_stopping_patience
