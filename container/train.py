@@ -10,14 +10,16 @@ import os
 import platform
 import sys
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from container.artifact import Artifact
 from container.checkpoint import CheckpointFolder, Interrupted, StopSignal
@@ -29,14 +31,18 @@ from container.data.loader import EpochLoader
 from container.data.splits import Splits, find_splits
 from container.distributed import World, join_world, launch, needs_launch
 from container.environment import Environment, base_folder, first_failure, write_failure
-from container.errors import BerthError
+from container.errors import BerthError, DataError
 from container.evaluation import evaluate, print_table, write_report
 from container.export import write_artifact
 from container.hyperparameters import Hyperparameters
 from container.metrics import Metrics, say
 from container.models import IMAGENET_MEAN, IMAGENET_STD, Classifier, build_network, has_small_stem
+from container.observation import Observation
 from container.trainer import Progress, Trainer
 from container.weights import Weights, find_weights, fit_weights
+
+if TYPE_CHECKING:
+    from container.instruments import Plan
 
 EXPORT_CHECKS = 16
 """Held-out images an export is compared with PyTorch on."""
@@ -79,7 +85,7 @@ def main() -> None:
         _export_variables(base)
         if needs_launch(environment):
             environment.clear_failure()
-            Hyperparameters.parse(environment.hyperparameters)
+            _hyperparameters(environment)
             launch(environment, "container.train")
         else:
             run(environment)
@@ -130,8 +136,9 @@ def run(environment: Environment) -> None:
     world = join_world(environment)
     if world.size == 1:
         environment.clear_failure()
-    hp = Hyperparameters.parse(environment.hyperparameters)
+    hp = _hyperparameters(environment)
     tell = say if world.is_main else _silent
+    plan = _plan_observation(environment, hp, tell)
     job = Job(
         environment=environment,
         hp=hp,
@@ -142,12 +149,14 @@ def run(environment: Environment) -> None:
     )
     environment.output_data_dir.mkdir(parents=True, exist_ok=True)
     classifier, head, stem, weights = _build(job)
+    loader = _loader(job, job.splits.train, train=True)
+    observation = _observe(plan, job, classifier.network, loader, tell)
     trainer = Trainer(
         hp,
         classifier,
         head,
         job.splits.train,
-        _loader(job, job.splits.train, train=True),
+        loader,
         _loader(job, job.splits.validation),
         device=job.device,
         world=world,
@@ -155,17 +164,87 @@ def run(environment: Environment) -> None:
         stop=stop,
         metrics=Metrics(environment.output_data_dir, active=world.is_main),
         say=tell,
+        observation=observation,
     )
     try:
         progress = trainer.fit()
+        observation.end_training()
+        world.leave()
+        if world.is_main:
+            artifact = _describe(job, stem, weights, progress)
+            _finish(job, classifier, artifact, progress, observation)
+            observation.conclude()
     except Interrupted:
         if world.is_main and trainer.progress.best_epoch:
             trainer.restore_best()
             write_artifact(_describe(job, stem, weights, trainer.progress), classifier, None, tell)
         raise
-    world.leave()
-    if world.is_main:
-        _finish(job, classifier, _describe(job, stem, weights, progress), progress)
+    finally:
+        observation.abandon()
+
+
+def _hyperparameters(environment: Environment) -> Hyperparameters:
+    """The job's hyperparameters; a `rules` channel stands for `rules_file`.
+
+    Raises:
+        HyperparameterError: one of them is wrong.
+        DataError: it does not say which of the channel's files holds the rules.
+    """
+    given = environment.hyperparameters
+    channel = environment.rules_channel
+    if channel is not None and not {"rules_file", "rules-file"} & given.keys():
+        files = sorted(path.name for path in channel.glob("*.py"))
+        if len(files) != 1:
+            raise DataError(
+                f"channel 'rules': expected one Python file, found {files or 'none'}; "
+                "hyperparameter rules_file names it"
+            )
+        given = {**given, "rules_file": files[0]}
+    return Hyperparameters.parse(given)
+
+
+def _plan_observation(
+    environment: Environment, hp: Hyperparameters, tell: Callable[[str], None]
+) -> "Plan | None":
+    """What watches the training; what it would need is imported only if something does.
+
+    Raises:
+        RuleError, DataError: what is asked of it is wrong.
+    """
+    config = environment.base / "input" / "config"
+    hooked = (config / "debughookconfig.json").exists() or "SMDEBUG_CONFIG_FILE_PATH" in os.environ
+    profiled = (config / "profilerconfig.json").exists()
+    if not (
+        (hooked if hp.debug is None else hp.debug)
+        or (profiled if hp.profile is None else hp.profile)
+    ):
+        return None
+    from container.instruments import Plan
+
+    return Plan.read(environment, hp, tell)
+
+
+def _observe(
+    plan: "Plan | None",
+    job: Job,
+    network: nn.Module,
+    loader: EpochLoader,
+    tell: Callable[[str], None],
+) -> Observation:
+    if plan is None:
+        return Observation()
+    from container.instruments import Instruments
+
+    facts = {
+        "device": _device_name(job),
+        "workers": loader.workers,
+        "train_images": len(job.splits.train.paths),
+        "classes": list(job.splits.train.classes),
+    }
+    return Instruments(
+        plan, job.environment, job.hp, job.world, job.device, network,
+        job.hp.epochs * len(loader), facts, tell,
+    )  # fmt: skip
 
 
 def _read_data(environment: Environment, hp: Hyperparameters) -> Splits:
@@ -312,14 +391,22 @@ def _describe(job: Job, stem: str, weights: Weights | None, progress: Progress) 
     )
 
 
-def _finish(job: Job, classifier: Classifier, artifact: Artifact, progress: Progress) -> None:
+def _finish(
+    job: Job,
+    classifier: Classifier,
+    artifact: Artifact,
+    progress: Progress,
+    observation: Observation,
+) -> None:
     """Rank 0 alone: the artifact first, as it is what the job is for, then how good it is."""
     split = "validation" if job.splits.test is None else "test"
     held_out = job.splits.test or job.splits.validation
     paths = held_out.paths[:: max(1, len(held_out.paths) // EXPORT_CHECKS)][:EXPORT_CHECKS]
     pixels = [job.geometry.load((held_out.root / p).read_bytes(), name=p) for p in paths]
-    write_artifact(artifact, classifier, np.stack(pixels), say)
-    evaluation = evaluate(classifier, held_out, _loader(job, held_out, alone=True), job.device)
+    with observation.phase("export"):
+        write_artifact(artifact, classifier, np.stack(pixels), say)
+    with observation.phase("evaluation"):
+        evaluation = evaluate(classifier, held_out, _loader(job, held_out, alone=True), job.device)
     print_table(evaluation, split, say)
     folder = job.environment.output_data_dir
     report = write_report(

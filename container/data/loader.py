@@ -78,6 +78,11 @@ class EpochLoader:
         self._plan = _Plan()
         self._processes: DataLoader[Batch | BerthError] | None = None
 
+    @property
+    def workers(self) -> int:
+        """Processes that decode; none for a set that is decoded once and kept."""
+        return 0 if self._small else self._workers
+
     def __len__(self) -> int:
         """Batches an epoch has for this process."""
         return len(self._slices(self._share()))

@@ -1,0 +1,408 @@
+"""The observation that listens: the debugger's hook and watcher, the profiler, the curves.
+
+Imported only by a job that is debugged or profiled, and it imports of the two only what is asked
+for. What goes wrong in here is said in one line and costs the job nothing.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import psutil
+import torch
+from torch import Tensor, nn
+
+from container.cpus import available_cpus
+from container.curves import Curves
+from container.distributed import World
+from container.environment import Environment
+from container.errors import DataError
+from container.gathering import gather_folder
+from container.hyperparameters import Hyperparameters
+from container.observation import Collection, Mode, Observation, StepFacts
+from container.rules import Catalogue, RuleRequest, from_configurations
+
+if TYPE_CHECKING:
+    from container.debugger.hook import TensorHook
+    from container.debugger.watcher import Watcher
+    from container.profiler.operators import OperatorProfile
+    from container.profiler.sampler import Sampler
+    from container.profiler.settings import ProfilerSettings
+    from container.profiler.timeline import Timeline
+
+T = TypeVar("T")
+REPORT_SECONDS = 600.0
+"""How long the report may take before the job ends without it."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be watched; read, and refused where it is wrong, before training starts.
+
+    Attributes:
+        debug: whether tensors are kept.
+        profile: how time is measured; None if it is not.
+        debug_rules: evaluated on the tensors.
+        profiler_rules: evaluated on the measurements.
+        own_rules: the file of the user's own rules.
+    """
+
+    debug: bool
+    profile: "ProfilerSettings | None"
+    debug_rules: tuple[RuleRequest, ...]
+    profiler_rules: tuple[RuleRequest, ...]
+    own_rules: Path | None
+
+    @classmethod
+    def read(
+        cls, environment: Environment, hp: Hyperparameters, say: Callable[[str], None]
+    ) -> "Plan":
+        """By SageMaker's configuration files, and by hyperparameters, which come first.
+
+        Raises:
+            RuleError: a rule or a parameter is unknown.
+            DataError: a configuration file or the user's file of rules cannot be read.
+        """
+        from container.debugger.catalogue import DEBUG_RULES
+        from container.profiler.catalogue import PROFILER_RULES
+        from container.profiler.settings import ProfilerSettings
+
+        config = environment.base / "input" / "config"
+        asked = _configured(config / "debugruleconfigurations.json", DEBUG_RULES)
+        judged = _configured(config / "profilerruleconfigurations.json", PROFILER_RULES)
+        hooked = os.environ.get("USE_SMDEBUG") != "0" and (
+            "SMDEBUG_CONFIG_FILE_PATH" in os.environ or (config / "debughookconfig.json").exists()
+        )
+        debug = hooked if hp.debug is None else hp.debug
+        profile = ProfilerSettings.read(
+            environment.base,
+            profile=hp.profile,
+            interval_ms=hp.profile_interval,
+            steps=hp.profile_steps,
+            say=say,
+        )
+        if hp.debug:
+            names = {each.name for each in asked}
+            asked += tuple(each for each in hp.debug_rules() if each.name not in names)
+        plan = cls(
+            debug=debug,
+            profile=profile,
+            debug_rules=asked if debug else (),
+            profiler_rules=(judged or hp.profiler_rules()) if profile is not None else (),
+            own_rules=_own_rules(environment, hp, asked),
+        )
+        if plan.own_rules is not None and debug:
+            from container.debugger.own_rules import check
+
+            own = [each.rule for each in plan.debug_rules if each.rule not in DEBUG_RULES]
+            check(plan.own_rules, own)
+        return plan
+
+
+def _configured(path: Path, catalogue: Catalogue) -> tuple[RuleRequest, ...]:
+    if not path.exists():
+        return ()
+    value = _read(path)
+    if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+        raise DataError(f"{path}: expected a JSON list of objects, found {type(value).__name__}")
+    return from_configurations(catalogue, value, path.stem)
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise DataError(f"{path}: expected JSON, found {error}") from None
+
+
+def _own_rules(
+    environment: Environment, hp: Hyperparameters, asked: Iterable[RuleRequest]
+) -> Path | None:
+    if hp.rules_file:
+        given = Path(hp.rules_file)
+        channel = environment.rules_channel
+        path = channel / given if channel is not None and not given.is_absolute() else given
+        if not path.is_file():
+            raise DataError(f"hyperparameter 'rules_file': expected a Python file, found no {path}")
+        return path
+    sources = {each.source for each in asked if each.source}
+    if not sources:
+        return None
+    name = sources.pop().rpartition("/")[2]
+    path = environment.base / "input" / "config" / "rules" / name
+    if sources or not path.is_file():
+        raise DataError(f"debugruleconfigurations.json: expected one file of rules, {path}")
+    return path
+
+
+@dataclass
+class Instruments(Observation):
+    """Everything that watches one rank.
+
+    Args:
+        plan: what is to be watched.
+        environment: the job's tree.
+        hp: the hyperparameters.
+        world: this rank's place.
+        device: where the network is.
+        network: the bare network, on its device.
+        steps: optimiser steps the whole job has.
+        facts: what the report is to know of the job.
+        say: where lines go.
+    """
+
+    plan: Plan
+    environment: Environment
+    hp: Hyperparameters
+    world: World
+    device: torch.device
+    network: nn.Module
+    steps: int
+    facts: dict[str, Any]
+    say: Callable[[str], None]
+    _hook: "TensorHook | None" = field(default=None, init=False)
+    _watcher: "Watcher | None" = field(default=None, init=False)
+    _sampler: "Sampler | None" = field(default=None, init=False)
+    _timeline: "Timeline | None" = field(default=None, init=False)
+    _operators: "OperatorProfile | None" = field(default=None, init=False)
+    _curves: Curves | None = field(default=None, init=False)
+
+    @property
+    def may_stop(self) -> bool:  # type: ignore[override]
+        """Whether a rule that ends training is evaluated."""
+        return any(each.stop for each in self.plan.debug_rules)
+
+    def begin(self, first_step: int) -> None:
+        """Start what watches, at the job's first step or at the one it goes on with."""
+        self._times = {"training_started": time.time()}
+        if self.plan.profile is not None:
+            self._begin_profile(self.plan.profile)
+        if self.plan.debug:
+            self._begin_debug(first_step)
+        if self.world.is_main:
+            self._curves = Curves(self._data / "curves.jsonl", self.steps)
+            self._curves.begin(first_step)
+
+    @property
+    def _data(self) -> Path:
+        return self.environment.output_data_dir
+
+    def _begin_profile(self, settings: "ProfilerSettings") -> None:
+        from container.profiler.operators import OperatorProfile
+        from container.profiler.sampler import Sampler
+        from container.profiler.timeline import Timeline
+
+        host = self.environment.current_host
+        self._root = settings.root
+        self._root.mkdir(parents=True, exist_ok=True)
+        if self.world.local_rank == 0:
+            self._sampler = Sampler(self._root, host, settings.interval, self.say)
+            self._sampler.start()
+        self._timeline = Timeline(
+            self._root,
+            host,
+            rank=self.world.rank,
+            device=self.device,
+            rotate_bytes=settings.rotate_bytes,
+            rotate_seconds=settings.rotate_seconds,
+            say=self.say,
+        )
+        if settings.steps:
+            self._operators = OperatorProfile(
+                self._root, host, self.world.rank, settings.steps, self.say
+            )
+        if self.world.is_main:
+            _write_statuses(self._data / "rules" / "profiler.json", self.plan.profiler_rules)
+            self.say(
+                f"profiler: the machine's use every {settings.interval * 1000:.0f} ms, every "
+                f"step's phases; {len(self.plan.profiler_rules)} rules"
+            )
+
+    def _begin_debug(self, first_step: int) -> None:
+        if not (self.world.is_main or self.hp.debug_all_ranks):
+            return
+        from container.debugger.hook import TensorHook
+        from container.debugger.settings import HookSettings
+
+        settings = HookSettings.read(
+            self.environment.base,
+            save_interval=self.hp.save_interval,
+            collections=self.hp.collections,
+            tensorboard=self.hp.tensorboard,
+            rules=self.plan.debug_rules,
+        )
+        self._hook = TensorHook(
+            settings,
+            self.network,
+            rank=self.world.rank,
+            world=self.world.size if self.hp.debug_all_ranks else 1,
+            first_step=first_step,
+        )
+        if self.world.is_main:
+            names = ", ".join(each.name for each in self.plan.debug_rules) or "none"
+            self.say(f"debugger: tensors in {settings.path}; rules: {names}")
+        if self.world.is_main and self.plan.debug_rules:
+            from container.debugger.watcher import Watcher
+
+            statuses = self._data / "rules" / "debug.json"
+            statuses.parent.mkdir(parents=True, exist_ok=True)
+            self._watcher = Watcher(
+                settings.path, statuses, self.plan.debug_rules, self.plan.own_rules, self.say
+            )
+            self._watcher.start()
+
+    def batches(self, mode: Mode, batches: Iterable[T], first_step: int) -> Iterator[T]:
+        """The batches, timed; torch.profiler learns which step begins."""
+        if self._timeline is None:
+            yield from batches
+            return
+        if self._operators is not None and mode == "eval":
+            self._operators.pause()
+        timed = self._timeline.batches(mode, batches, first_step)
+        for step, batch in enumerate(timed, first_step):
+            if self._operators is not None and mode == "train":
+                with self._timeline.phase("profiler"):
+                    self._operators.step(step)
+            yield batch
+
+    def phase(self, name: str) -> AbstractContextManager[object]:
+        """A timed phase."""
+        return nullcontext() if self._timeline is None else self._timeline.phase(name)
+
+    def forward(self, mode: Mode) -> bool:
+        """Count the pass; whether its tensors are kept."""
+        return self._hook is not None and self._hook.step(mode)
+
+    def record(self, collection: Collection, value: Tensor) -> None:
+        """Keep a tensor."""
+        if self._hook is not None:
+            self._hook.record(collection, value)
+
+    def wants_norm(self, step: int) -> bool:
+        """On the steps that the curves show."""
+        return self._curves is not None and self._curves.wants(step)
+
+    def stepped(self, facts: StepFacts) -> None:
+        """Tell the curves."""
+        if self._curves is not None:
+            self._curves.add(facts)
+
+    def stop_asked(self) -> str | None:
+        """The rule that fired and ends training."""
+        return None if self._watcher is None else self._watcher.stop_asked()
+
+    def end_training(self) -> None:
+        """Close the tensors, so that rules see the end; bring the hosts' measurements together."""
+        self._times["training_ended"] = time.time()
+        if self._operators is not None:
+            self._operators.close()
+        if self._hook is not None:
+            self._hook.close()
+        if self._curves is not None:
+            self._curves.flush()
+        if self.plan.profile is None:
+            return
+        if not self.world.is_main:
+            self._close_profile()
+        for problem in gather_folder(self._root, self.world):
+            self.say(f"profiler: not in the report: {problem}")
+
+    def conclude(self) -> None:
+        """The rules' last word, and the report."""
+        statuses: list[dict[str, Any]] = []
+        if self._watcher is not None:
+            statuses = self._watcher.finish()
+        self._close_profile()
+        if self.plan.profile is not None:
+            self._write_facts()
+            _copy(self._root, self._data / "profiler")
+            statuses += self._report()
+        for each in statuses:
+            if each["RuleEvaluationStatus"] not in ("NoIssuesFound", "InProgress"):
+                line = str(each.get("StatusDetails", "")).partition("\n")[0]
+                self.say(f"rule {each['RuleConfigurationName']}: {line}")
+
+    def abandon(self) -> None:
+        """Let go of everything; what is written stays."""
+        if self._watcher is not None:
+            self._watcher.kill()
+        for part in (self._hook, self._operators):
+            if part is not None:
+                part.close()
+        if self._curves is not None:
+            self._curves.flush()
+        self._close_profile()
+
+    def _close_profile(self) -> None:
+        if self._timeline is not None:
+            self._timeline.close()
+        if self._sampler is not None:
+            self._sampler.stop()
+            self._sampler = None
+
+    def _write_facts(self) -> None:
+        facts = {
+            "job": self.environment.job_name,
+            "hosts": list(self.environment.hosts),
+            "world": self.world.size,
+            "cores": available_cpus(),
+            "batch_size": self.hp.batch_size,
+            "image_size": self.hp.image_size,
+            "hyperparameters": self.hp.model_dump(mode="json"),
+            "started": psutil.Process().create_time(),
+            **self._times,
+            "ended": time.time(),
+            **self.facts,
+        }
+        (self._root / "job.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+
+    def _report(self) -> list[dict[str, Any]]:
+        """Make the report in a process of its own: its memory goes with it."""
+        into = self._data / "report"
+        rules = self._data / "rules" / "profiler.json"
+        command = [sys.executable, "-m", "container.profiler.report", str(self._data)]
+        command += ["--into", str(into)]
+        try:
+            done = subprocess.run(
+                command, timeout=REPORT_SECONDS, capture_output=True, text=True, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            self.say(f"profiler: no report: {error}")
+            return []
+        if done.returncode:
+            lines = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
+            self.say(f"profiler: no report: {lines[-1]}")
+            return []
+        self.say(f"report: {into / 'profiler-report.html'}")
+        found: list[dict[str, Any]] = json.loads(rules.read_text(encoding="utf-8"))
+        return found
+
+
+def _write_statuses(path: Path, rules: Iterable[RuleRequest]) -> None:
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    entries = [
+        {
+            "RuleConfigurationName": each.name,
+            "RuleEvaluationStatus": "InProgress",
+            "LastModifiedTime": now,
+            "Rule": each.rule,
+            "Parameters": dict(each.parameters),
+        }
+        for each in rules
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(entries), encoding="utf-8")
+
+
+def _copy(source: Path, target: Path) -> None:
+    if source != target:
+        shutil.copytree(source, target, dirs_exist_ok=True)
