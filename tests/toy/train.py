@@ -2,7 +2,8 @@
 
 Hyperparameters, all optional: `epochs` (3), `seconds` an epoch (0.1), `learning_rate` (0.1; the
 score is best at 0.1), `fail` (a message: write it to output/failure and exit 1), `silent` (print no
-metric), `ignore_sigterm`, `shm` (print the size of /dev/shm).
+metric), `ignore_sigterm`, `shm` (print the size of /dev/shm), `statuses` (put this text where the
+statuses of debugger rules go, before the first epoch), `report` (leave this page as a report).
 """
 
 import json
@@ -41,6 +42,14 @@ if "fail" in hyperparameters:
     (base / "output/failure").write_text(hyperparameters["fail"])
     say(f"toy: failing: {hyperparameters['fail']}")
     sys.exit(1)
+
+if "statuses" in hyperparameters:
+    (base / "output/data/rules").mkdir(parents=True, exist_ok=True)
+    (base / "output/data/rules/debug.json").write_text(hyperparameters["statuses"])
+if "report" in hyperparameters:
+    (base / "output/data/report/profiler-reports").mkdir(parents=True, exist_ok=True)
+    (base / "output/data/report/profiler-report.html").write_text(hyperparameters["report"])
+    (base / "output/data/report/profiler-reports/BatchSize.json").write_text("{}")
 
 epochs = int(json.loads(hyperparameters.get("epochs", "3")))
 seconds = float(json.loads(hyperparameters.get("seconds", "0.1")))

@@ -17,12 +17,14 @@ OUTPUT_LEVEL = 6
 """Of gzip, for what else a job leaves: text and tables, mostly."""
 
 
-def walk(folder: Path) -> Iterator[Path]:
+def walk(folder: Path, tree: Path | None = None) -> Iterator[Path]:
     """Every regular file and symbolic link below a folder, by path; links are not followed.
 
-    Nothing if the folder is not there or is a link itself: what a container made is not trusted.
+    Nothing if the folder is not there, is a link itself or is reached through one below `tree`:
+    what a container made is not trusted.
     """
-    if folder.is_symlink():
+    above = (parent for parent in folder.parents if tree is not None and tree in parent.parents)
+    if folder.is_symlink() or any(parent.is_symlink() for parent in above):
         return
     for parent, folders, names in os.walk(folder):
         folders.sort()
@@ -68,6 +70,16 @@ def output_files(trees: Iterable[tuple[str, Path]]) -> dict[PurePosixPath, Path]
             name = PurePosixPath(path.relative_to(output))
             files[PurePosixPath(host) / name if name in files else name] = path
     return files
+
+
+def report_files(tree: Path) -> dict[PurePosixPath, Path]:
+    """The profiler's report, if the first host's container made one.
+
+    Args:
+        tree: that host's `/opt/ml`.
+    """
+    folder = tree / "output" / "data" / "report"
+    return {PurePosixPath(path.relative_to(folder)): path for path in walk(folder, tree)}
 
 
 def pack(files: dict[PurePosixPath, Path], archive: Path, level: int) -> None:

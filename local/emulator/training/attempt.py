@@ -23,6 +23,7 @@ from local.emulator.training.checkpoints import Mirror, Mirrors
 from local.emulator.training.cluster import Cluster, HostEnded, HostLost
 from local.emulator.training.layout import MOUNT, Tree, hosts_of, local_path
 from local.emulator.training.metrics import MetricWatch
+from local.emulator.training.own_rules import fetch_own_rules
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 """SageMaker's log group for training jobs, and its CloudWatch namespace for their metrics."""
@@ -87,13 +88,14 @@ class Attempt:
         """Write the trees: configuration, channels and, to `restore`, checkpoints that S3 holds.
 
         Raises:
-            BadChannel: a channel's data is missing or cannot be laid out.
+            BadChannel: a channel's data or a rule's file is missing or cannot be laid out.
             OSError: the disk is full, or a file cannot be read.
         """
         hosts = [host for host, _ in self.trees]
         for host, tree in self.trees:
             tree.clear_input()
             tree.make(self._request, host, hosts)
+            fetch_own_rules(self._context.objects, self._request, tree.own_rules)
             for channel in self._request.get("InputDataConfig", []):
                 folder = tree.data / channel["ChannelName"]
                 lay_out(self._context.objects, channel, host, hosts, folder)
@@ -241,7 +243,7 @@ class Attempt:
         if "CheckpointConfig" not in self._request:
             return []
         place = Location.parse(self._request["CheckpointConfig"]["S3Uri"])
-        return [Mirror(self._context.objects, tree.base / self._checkpoint_path, place)]
+        return [Mirror(self._context.objects, tree.base / self._checkpoint_path, place, tree.base)]
 
     def _live_output(self, tree: Tree) -> list[Mirror]:
         mirrors = []
@@ -250,7 +252,7 @@ class Attempt:
             uri = self._request.get(field, {}).get("S3OutputPath")
             if path is not None and uri:
                 place = Location.parse(uri) / self._name / folder
-                mirrors.append(Mirror(self._context.objects, tree.base / path, place))
+                mirrors.append(Mirror(self._context.objects, tree.base / path, place, tree.base))
         return mirrors
 
     def _spec(self, host: str, tree: Tree, network: str | None) -> ContainerSpec:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from local.emulator.location import Location
+from local.emulator.training.rules import rules_asked
 
 DAY_SECONDS = 86_400
 """MaxRuntimeInSeconds when the request names none (API reference, StoppingCondition)."""
@@ -76,6 +77,7 @@ def new_body(request: dict[str, Any], arn: str, tuning_job_arn: str | None, now:
         "MaxRuntimeInSeconds": DAY_SECONDS,
         **request.get("StoppingCondition", {}),
     }
+    body |= rules_asked(request, arn, now)
     enter(body, "Starting", now)
     return body
 
@@ -98,6 +100,24 @@ def model_location(request: dict[str, Any]) -> Location:
     """
     plain = request["OutputDataConfig"].get("CompressionType") == "NONE"
     return output_location(request) / ("model/" if plain else "model.tar.gz")
+
+
+def report_location(request: dict[str, Any]) -> Location | None:
+    """Where in S3 the profiler's report goes: AWS's folder for what the rule ProfilerReport leaves.
+
+    None without a ProfilerConfig that says where.
+    """
+    root = request.get("ProfilerConfig", {}).get("S3OutputPath")
+    name = "ProfilerReport"
+    for configuration in request.get("ProfilerRuleConfigurations", []):
+        if configuration.get("RuleParameters", {}).get("rule_to_invoke") == name:
+            name = configuration["RuleConfigurationName"]
+            root = configuration.get("S3OutputPath", root)
+            break
+    if not root:
+        return None
+    job = str(request["TrainingJobName"])
+    return Location.parse(root) / job / "rule-output" / name / "profiler-output"
 
 
 def enter(body: Body, status: str, now: datetime, message: str | None = None) -> None:

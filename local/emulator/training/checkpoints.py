@@ -26,10 +26,13 @@ class Mirror:
         objects: the S3.
         folder: the folder on this machine; it need not be there.
         place: the prefix it is kept under.
+        tree: what a container writes to, with the folder in it: no link below leads out of it.
     """
 
-    def __init__(self, objects: Objects, folder: Path, place: Location) -> None:
-        self._objects, self._folder, self._place = objects, folder, place
+    def __init__(
+        self, objects: Objects, folder: Path, place: Location, tree: Path | None = None
+    ) -> None:
+        self._objects, self._folder, self._place, self._tree = objects, folder, place, tree
         self._seen: dict[Path, Stamp] = {}
         self._kept: dict[Path, Stamp] = {}
         self._lock = threading.Lock()
@@ -64,7 +67,7 @@ class Mirror:
         """
         count = 0
         with self._lock:
-            for path in walk(self._folder):
+            for path in walk(self._folder, self._tree):
                 if path.is_symlink():
                     continue
                 try:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from local.emulator.training.rules import KINDS
+
 MOUNT = PurePosixPath("/opt/ml")
 WRITABLE = ("model", "output", "output/data", "checkpoints")
 """What the container writes; anyone may, as the image's user has a number of its own. The home
@@ -19,6 +21,8 @@ DEFAULT_PATHS = {
 }
 """Where each configuration's files lie when its LocalPath does not say otherwise: AWS's folders,
 which smdebug looks in too."""
+FIRST_HOST = "algo-1"
+"""It speaks for a job: its files hold what there is but once."""
 GROUP = "homogeneousCluster"
 """The instance group's name in a job that names none."""
 
@@ -96,6 +100,11 @@ class Tree:
         return self.base / "input" / "data"
 
     @property
+    def own_rules(self) -> Path:
+        """The files of rules of the user's own lie in it."""
+        return self.base / "input" / "config" / "rules"
+
+    @property
     def model(self) -> Path:
         """What becomes `model.tar.gz`."""
         return self.base / "model"
@@ -166,6 +175,9 @@ class Tree:
             files[field.lower()] = dict(request[field])
             if field != "ProfilerConfig":  # its LocalPath, if any, is one of its parameters
                 files[field.lower()]["LocalPath"] = str(self.seen_as / path)
+        # AWS tells a container nothing of its rules, as it evaluates them elsewhere.
+        asked = [kind.configurations for kind in KINDS if request.get(kind.configurations)]
+        files |= {field.lower(): request[field] for field in asked}
         return files
 
     def _resources(self, host: Host, hosts: list[Host]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from local.emulator.training.archive import (
     MODEL_LEVEL,
     model_files,
     output_files,
+    report_files,
     upload,
     upload_plain,
 )
@@ -23,6 +24,7 @@ from local.emulator.training.body import (
     enter,
     model_location,
     output_location,
+    report_location,
     seconds_in,
     utc_now,
 )
@@ -30,8 +32,9 @@ from local.emulator.training.channels import BadChannel
 from local.emulator.training.cluster import HostEnded, HostLost
 from local.emulator.training.endings import COMPLETED, STOPPED, Ending, failed, first_line
 from local.emulator.training.interruptions import INTERRUPT_TAG, Interruption, count
-from local.emulator.training.layout import hosts_of
+from local.emulator.training.layout import FIRST_HOST, hosts_of
 from local.emulator.training.metrics import Metric
+from local.emulator.training.rules import rules_ended, rules_interrupted
 from local.emulator.training.slots import Slots
 
 Request = Literal["stop", "shutdown"]
@@ -273,8 +276,10 @@ class Run:
         """Write down what it cost; leave the trees as the next attempt is to find them."""
         attempt = self._prepare()
         saved = attempt.last_checkpoint()
+        rules = rules_interrupted(self._record().body, self._folder / FIRST_HOST, utc_now())
 
         def change(record: Record) -> None:
+            record.body |= rules
             interruption.record(record, self._request, saved)
 
         self._context.store.update(Kind.TRAINING_JOB, self.name, change)
@@ -300,6 +305,7 @@ class Run:
     def _finish(self, ending: Ending) -> None:
         """Upload what there is, then the last transition, then the disk space."""
         attempt = self._prepare()
+        self._settle_rules(ending)
         if self._seconds_trained():
             self._decide(ending, "Uploading")
             try:
@@ -327,6 +333,18 @@ class Run:
 
         self._context.store.update(Kind.TRAINING_JOB, self.name, change)
 
+    def _settle_rules(self, ending: Ending) -> None:
+        """The rules' statuses for good, while what the container says of them is still there."""
+        body = self._record().body
+        stopped = body["TrainingJobStatus"] == "Stopping" and ending.status == "Completed"
+        how = "Stopped" if stopped else ending.status
+        rules = rules_ended(body, self._folder / FIRST_HOST, how, utc_now())
+
+        def change(record: Record) -> None:
+            record.body |= rules
+
+        self._context.store.update(Kind.TRAINING_JOB, self.name, change)
+
     def _decide(self, ending: Ending, status: str) -> None:
         """Write down how the job will end: another server would finish it so."""
 
@@ -347,6 +365,9 @@ class Run:
                 upload_plain(objects, model, place)
             else:
                 upload(objects, model, place, self._folder, MODEL_LEVEL)
+        report = report_location(self._request)
+        if report is not None:
+            upload_plain(objects, report_files(self._folder / FIRST_HOST), report)
         output = output_files((host.name, tree.base) for host, tree in trees)
         upload(objects, output, output_location(self._request) / "output.tar.gz", self._folder)
 
@@ -358,6 +379,7 @@ class Run:
             end(record.body, "Failed", "Failed", utc_now(), reason)
 
         try:
+            self._settle_rules(failed(reason))
             if self._attempt is not None:
                 self._attempt.clear()
             self._context.store.update(Kind.TRAINING_JOB, self.name, change)

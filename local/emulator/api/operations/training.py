@@ -13,7 +13,10 @@ from local.emulator.api.operations.listing import Listing
 from local.emulator.api.rules import check_training
 from local.emulator.context import Context
 from local.emulator.store import Kind
+from local.emulator.training.body import utc_now
+from local.emulator.training.layout import FIRST_HOST
 from local.emulator.training.metrics import latest
+from local.emulator.training.rules import rules_now
 
 KIND = Kind.TRAINING_JOB
 
@@ -27,7 +30,7 @@ def create(context: Context, request: Request) -> Answer:
 
 
 def describe(context: Context, request: Request) -> Answer:
-    """DescribeTrainingJob; while a job runs, with the latest value of each metric."""
+    """DescribeTrainingJob; while a job runs, with each metric's and rule's latest state."""
     job = find(context, KIND, request["TrainingJobName"])
     if job.body["TrainingJobStatus"] in OVER:
         return job.body
@@ -35,7 +38,8 @@ def describe(context: Context, request: Request) -> Answer:
     so_far = latest(
         (definition["Name"] for definition in definitions), context.training.metrics(job.name)
     )
-    return {**job.body, "FinalMetricDataList": so_far} if so_far else job.body
+    rules = rules_now(job.body, context.home.job(KIND, job.name) / FIRST_HOST, utc_now())
+    return {**job.body, **rules, **({"FinalMetricDataList": so_far} if so_far else {})}
 
 
 def stop(context: Context, request: Request) -> Answer:

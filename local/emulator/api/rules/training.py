@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 from local.emulator.api.rules.data import check_input, check_outputs
+from local.emulator.api.rules.debugger import check_debugger
 from local.emulator.api.rules.fields import check_unique, refuse_present, unsupported
 from local.emulator.api.rules.tags import check_rehearsal, check_tags
 from local.emulator.context import Context
@@ -51,6 +52,7 @@ def check_training(request: dict[str, Any], context: Context) -> None:
     check_rehearsal(request, spot=request.get("EnableManagedSpotTraining", False))
     check_resources(request.get("ResourceConfig", {}), context, "ResourceConfig")
     check_definition(request, context)
+    check_debugger(request, context)
     context.executor.check_image(request["AlgorithmSpecification"]["TrainingImage"])
 
 

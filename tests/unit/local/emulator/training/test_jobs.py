@@ -1,6 +1,7 @@
 """Training jobs with the toy container in plain processes: from the request to what S3 holds."""
 
 import io
+import json
 import tarfile
 import time
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from local.emulator.api.operations.training import describe
 from local.emulator.errors import ServiceError
 from local.emulator.executors import Executor
 from local.emulator.store import Kind
@@ -52,6 +54,36 @@ def test_a_job_runs_from_its_request_to_its_archives(shop: Workshop) -> None:
     ]
     assert "FailureReason" not in body
     assert shop.logs.lines()[0] == "toy: job job on algo-1"
+
+
+def test_what_a_container_says_of_rules_is_shown_at_once_and_kept(shop: Workshop) -> None:
+    said = {
+        "RuleConfigurationName": "Overfit",
+        "RuleEvaluationStatus": "IssuesFound",
+        "StatusDetails": "fired at step 4",
+    }
+    values = {"statuses": json.dumps([said]), "report": "<html>", "seconds": "0.5"}
+    shop.jobs.create(
+        request(hyperparameters=values, ProfilerConfig={"S3OutputPath": f"s3://{BUCKET}/p"})
+    )
+
+    def shown(_body: object) -> list[str]:
+        answer = describe(shop.context, {"TrainingJobName": "job"}) or {}
+        rules = answer.get("DebugRuleEvaluationStatuses", [])
+        return [f"{one['RuleEvaluationStatus']}: {one['StatusDetails']}" for one in rules]
+
+    body = shop.wait(until=lambda body: bool(shown(body)))
+    assert training(body)
+    assert "DebugRuleEvaluationStatuses" not in body
+    body = shop.wait()
+    assert shown(body) == ["IssuesFound: fired at step 4"]
+    assert (
+        shop.objects.read(
+            BUCKET, "p/job/rule-output/ProfilerReport/profiler-output/profiler-report.html"
+        )
+        == b"<html>"
+    )
+    assert "data/rules/debug.json" in names_in(shop, "out/job/output/output.tar.gz")
 
 
 def test_every_transition_has_its_times_and_words(shop: Workshop) -> None:

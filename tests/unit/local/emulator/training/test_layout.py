@@ -92,6 +92,14 @@ def test_each_further_file_is_there_exactly_when_asked_for(field: str, tmp_path:
     assert set(files) - {"hyperparameters", "inputdataconfig", "resourceconfig"} == {field.lower()}
 
 
+@pytest.mark.parametrize("field", ["DebugRuleConfigurations", "ProfilerRuleConfigurations"])
+def test_rules_are_told_as_they_were_asked_for(field: str, tmp_path: Path) -> None:
+    rule = {"RuleConfigurationName": "a", "RuleEvaluatorImage": "b", "RuleParameters": {"c": "d"}}
+    files = make(Tree(tmp_path), request(**{field: [rule]}))
+    assert files[field.lower()] == [rule]
+    assert field.lower() not in make(Tree(tmp_path / "other"), request(**{field: []}))
+
+
 def test_the_hook_is_told_where_to_write_and_what(tmp_path: Path) -> None:
     files = make(Tree(tmp_path), request(**OPTIONAL))
     assert files["debughookconfig"] == {

@@ -1,6 +1,7 @@
 """What can go wrong with a training job: hosts, engine, disk. Its containers are functions."""
 
 import errno
+import json
 import os
 import threading
 import time
@@ -348,6 +349,113 @@ def test_live_output_goes_where_aws_keeps_it(open_shop: Opener) -> None:
         "d/job/debug-output/events/1",
         "p/job/profiler-output/system/x",
         "t/job/tensorboard-output/run",
+    ]
+
+
+def test_live_output_is_never_read_through_a_link(open_shop: Opener, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere" / "profiler").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "profiler" / "secret").write_text("x")
+
+    def work(spec: ContainerSpec, _say: Say, _told: threading.Event) -> int:
+        (spec.base / "output").rename(spec.base / "moved")
+        (spec.base / "output").symlink_to(tmp_path / "elsewhere")
+        return 0
+
+    shop = open_shop(work)
+    body = shop.run(ProfilerConfig={"S3OutputPath": "s3://bucket/p"})
+    assert body["TrainingJobStatus"] == "Completed"
+    assert shop.objects.names() == []
+
+
+RULES = {
+    "DebugHookConfig": {"S3OutputPath": "s3://bucket/d"},
+    "DebugRuleConfigurations": [{"RuleConfigurationName": "Overfit", "RuleEvaluatorImage": "x"}],
+}
+
+
+def rules(shop: Workshop) -> dict[str, str]:
+    """The debugger rules' statuses, as kept."""
+    return {
+        one["RuleConfigurationName"]: one["RuleEvaluationStatus"]
+        for one in shop.body()["DebugRuleEvaluationStatuses"]
+    }
+
+
+def test_rules_found_before_an_interruption_stay_found(open_shop: Opener) -> None:
+    statuses = [
+        {"RuleConfigurationName": "Overfit", "RuleEvaluationStatus": "IssuesFound"},
+        {"RuleConfigurationName": "mine", "RuleEvaluationStatus": "Stopped"},
+    ]
+    between: list[dict[str, str]] = []
+
+    def work(spec: ContainerSpec, say: Say, told: threading.Event) -> int:
+        if shop.statuses().count("Training") == 1:
+            save(spec, "output/data/rules/debug.json", json.dumps(statuses))
+            return until_told(spec, say, told)
+        between.append(rules(shop))
+        assert not (spec.base / "output/data/rules").exists()
+        statuses[1]["RuleEvaluationStatus"] = "NoIssuesFound"
+        save(spec, "output/data/rules/debug.json", json.dumps(statuses[1:]))
+        return 0
+
+    shop = open_shop(work)
+    tags = [{"Key": "berth:interrupt-after", "Value": "0.3"}]
+    spot = {"MaxRuntimeInSeconds": 60, "MaxWaitTimeInSeconds": 60}
+    shop.run(**RULES, EnableManagedSpotTraining=True, StoppingCondition=spot, Tags=tags)
+    assert between == [{"Overfit": "IssuesFound", "mine": "InProgress"}]
+    assert rules(shop) == {"Overfit": "IssuesFound", "mine": "NoIssuesFound"}
+
+
+def test_rules_of_a_stopped_job_are_stopped(open_shop: Opener) -> None:
+    shop = open_shop(until_told)
+    start(shop, **RULES)
+    assert rules(shop) == {"Overfit": "InProgress"}
+    shop.jobs.stop("job")
+    shop.wait()
+    assert rules(shop) == {"Overfit": "Stopped"}
+
+
+def test_rules_of_a_job_that_never_ran(open_shop: Opener) -> None:
+    shop = open_shop(until_told, max_parallel=1)
+    start(shop, **RULES)
+    shop.jobs.create(request("second", **RULES))
+    shop.jobs.stop("second")
+    waiting = shop.wait("second")
+    assert waiting["DebugRuleEvaluationStatuses"][0]["RuleEvaluationStatus"] == "Stopped"
+
+
+def test_a_rules_file_that_is_gone_fails_the_download(open_shop: Opener) -> None:
+    shop = open_shop(good)
+    own = {"rule_to_invoke": "Mine", "source_s3_uri": "s3://bucket/mine.py"}
+    given = {**RULES["DebugRuleConfigurations"][0], "RuleParameters": own}  # type: ignore[dict-item]
+    body = shop.run(DebugRuleConfigurations=[given])
+    assert body["FailureReason"] == (
+        "ClientError: Data download failed: rule Overfit: there is no s3://bucket/mine.py"
+    )
+    assert rules(shop) == {"Overfit": "Error"}
+
+
+def test_the_report_goes_where_aws_puts_it(open_shop: Opener) -> None:
+    def work(spec: ContainerSpec, _say: Say, _told: threading.Event) -> int:
+        save(spec, "output/data/report/profiler-report.html")
+        save(spec, "output/data/report/profiler-reports/BatchSize.json")
+        return 0
+
+    shop = open_shop(work)
+    config = {"S3OutputPath": "s3://bucket/p"}
+    shop.run(ProfilerConfig=config)
+    rule = {
+        "RuleConfigurationName": "ProfilerReport-17",
+        "RuleEvaluatorImage": "x",
+        "RuleParameters": {"rule_to_invoke": "ProfilerReport"},
+    }
+    shop.run(TrainingJobName="named", ProfilerConfig=config, ProfilerRuleConfigurations=[rule])
+    report = "profiler-output/profiler-report"
+    assert shop.objects.names("p/") == [
+        f"p/job/rule-output/ProfilerReport/{report}.html",
+        f"p/job/rule-output/ProfilerReport/{report}s/BatchSize.json",
+        f"p/named/rule-output/ProfilerReport-17/{report}.html",
+        f"p/named/rule-output/ProfilerReport-17/{report}s/BatchSize.json",
     ]
 
 

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,14 @@ def finish(
     prefix = "TrainingJob" if kind is Kind.TRAINING_JOB else "HyperParameterTuningJob"
     context.store.update(
         kind, name, lambda record: record.body.__setitem__(f"{prefix}Status", status)
+    )
+
+
+def train(context: Context) -> None:
+    context.store.update(
+        Kind.TRAINING_JOB,
+        "job",
+        lambda record: record.body.__setitem__("SecondaryStatus", "Training"),
     )
 
 
@@ -98,6 +107,32 @@ def test_a_running_job_shows_its_latest_metrics(client: Any, context: Context, v
     assert "FinalMetricDataList" not in client.describe_training_job(TrainingJobName="job")
 
 
+HOOK = {"DebugHookConfig": {"S3OutputPath": "s3://out/debug"}}
+PROFILER = {"ProfilerConfig": {"S3OutputPath": "s3://out/profile"}}
+
+
+def rule(name: str, what: str = "Overfit", **parameters: str) -> dict[str, Any]:
+    return {
+        "RuleConfigurationName": name,
+        "RuleEvaluatorImage": "503895931360.dkr.ecr.us-east-1.amazonaws.com/rules:latest",
+        "RuleParameters": {"rule_to_invoke": what, **parameters},
+    }
+
+
+def test_a_running_job_shows_its_rules(client: Any, context: Context, valid: Any) -> None:
+    client.create_training_job(**valid("create_training_job"))
+    train(context)
+    assert "DebugRuleEvaluationStatuses" not in client.describe_training_job(TrainingJobName="job")
+    said = {"RuleConfigurationName": "mine", "RuleEvaluationStatus": "IssuesFound"}
+    path = context.home.job(Kind.TRAINING_JOB, "job") / "algo-1/output/data/rules/debug.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps([said, {"RuleEvaluationStatus": 7}]))
+    (status,) = client.describe_training_job(TrainingJobName="job")["DebugRuleEvaluationStatuses"]
+    assert status.items() > said.items()
+    path.write_text(json.dumps([said])[:20])
+    assert "DebugRuleEvaluationStatuses" not in client.describe_training_job(TrainingJobName="job")
+
+
 ACCEPTED: list[dict[str, Any]] = [
     {"HyperParameters": {f"h{n}": "x" * 2500 for n in range(100)}},
     {"Environment": {"A": ""}, "HyperParameters": {}},
@@ -123,6 +158,17 @@ ACCEPTED: list[dict[str, Any]] = [
         "RemoteDebugConfig": {"EnableRemoteDebug": False},
         "ResourceConfig.KeepAlivePeriodInSeconds": 60,
     },
+    {"ProfilerConfig": {"DisableProfiler": True}},
+    {
+        **HOOK,
+        "DebugRuleConfigurations": [rule("a"), rule("b", "NoSuchRule")],
+        "ProfilerConfig": {
+            "S3OutputPath": "s3://out/profile",
+            "ProfilingIntervalInMilliseconds": 60000,
+        },
+        "ProfilerRuleConfigurations": [{**rule("a"), "S3OutputPath": "s3://out/rules"}],
+    },
+    {**HOOK, "DebugRuleConfigurations": [rule("a-1.b", source_s3_uri="s3://data/train/a.png")]},
 ]
 
 
@@ -255,6 +301,63 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (
         {"CheckpointConfig": {"S3Uri": "s3://out/x", "LocalPath": "/home/me"}},
         "CheckpointConfig.LocalPath: found /home/me",
+    ),
+    # Debugger and profiler.
+    ({"DebugRuleConfigurations": [rule("a")]}, "DebugRuleConfigurations was given without Debug"),
+    (
+        {"ProfilerRuleConfigurations": [rule("a")]},
+        "ProfilerRuleConfigurations was given without ProfilerConfig",
+    ),
+    (
+        {
+            "ProfilerConfig": {"DisableProfiler": True},
+            "ProfilerRuleConfigurations": [rule("a")],
+        },
+        "was given with ProfilerConfig.DisableProfiler",
+    ),
+    (
+        {"ProfilerConfig": {"ProfilingIntervalInMilliseconds": 300}},
+        "ProfilingIntervalInMilliseconds is 300; expected one of 100, 200, 500, 1000, 5000, 60000",
+    ),
+    (
+        {**HOOK, "DebugRuleConfigurations": [rule("a"), rule("a")]},
+        "DebugRuleConfigurations holds 'a' more than once",
+    ),
+    (
+        {**PROFILER, "ProfilerRuleConfigurations": [rule("a"), rule("a")]},
+        "ProfilerRuleConfigurations holds 'a' more than once",
+    ),
+    (
+        {**HOOK, "DebugRuleConfigurations": [rule(f"r{n}") for n in range(21)]},
+        "at 'debugRuleConfigurations' failed to satisfy constraint",
+    ),
+    (
+        {**HOOK, "DebugRuleConfigurations": [rule("a", big="x" * 257)]},
+        "Map value must satisfy constraint",
+    ),
+    (
+        {**HOOK, "DebugRuleConfigurations": [{**rule("a"), "InstanceType": "ml.none"}]},
+        "at 'debugRuleConfigurations.1.member.instanceType'",
+    ),
+    (
+        {"DebugHookConfig.S3OutputPath": "s3://out/d", "DebugHookConfig.HookParameters": {"": "1"}},
+        "Map key must satisfy constraint",
+    ),
+    (
+        {**HOOK, "DebugRuleConfigurations": [{**rule("a"), "S3OutputPath": "s3://gone/x"}]},
+        "DebugRuleConfigurations 'a': S3OutputPath is 's3://gone/x'",
+    ),
+    (
+        {**HOOK, "DebugRuleConfigurations": [rule("a", source_s3_uri="s3://data/train/a")]},
+        "the rule 'a': RuleParameters.source_s3_uri is 's3://data/train/a'; the local S3 has no",
+    ),
+    (
+        {**HOOK, "DebugRuleConfigurations": [rule("a", source_s3_uri="mine.py")]},
+        "source_s3_uri 'mine.py' is not supported by the local SageMaker; expected s3://",
+    ),
+    (
+        {**HOOK, "DebugRuleConfigurations": [rule("../a", source_s3_uri="s3://data/train/a.png")]},
+        "RuleConfigurationName '../a' of a rule with source_s3_uri is not supported",
     ),
     # The machines.
     ({"ResourceConfig.InstanceCount": 0}, "InstanceCount is 0; expected an instance type"),

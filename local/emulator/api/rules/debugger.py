@@ -1,0 +1,70 @@
+"""Debugger and profiler configurations of a training job: what fits together.
+
+Whether a built-in rule exists is not for the API to say: AWS's does not know either.
+"""
+
+import re
+from typing import Any
+
+from local.emulator.api.rules.data import bucket_and_key, check_output
+from local.emulator.api.rules.fields import check_unique, unsupported
+from local.emulator.context import Context
+from local.emulator.errors import invalid
+from local.emulator.training.own_rules import own_rules
+from local.emulator.training.rules import KINDS
+
+NEEDS = {
+    "DebugRuleConfigurations": "DebugHookConfig",
+    "ProfilerRuleConfigurations": "ProfilerConfig",
+}
+"""What writes the files that rules read."""
+INTERVALS = (100, 200, 500, 1000, 5000, 60000)
+"""Milliseconds between two samples (API reference, ProfilerConfig)."""
+FILE_NAME = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
+
+
+def check_debugger(request: dict[str, Any], context: Context) -> None:
+    """The debugger's and the profiler's members of a CreateTrainingJob request.
+
+    Raises:
+        ServiceError: it is refused.
+    """
+    profiler = request.get("ProfilerConfig", {})
+    interval = profiler.get("ProfilingIntervalInMilliseconds", INTERVALS[0])
+    if interval not in INTERVALS:
+        raise invalid(
+            f"ProfilerConfig.ProfilingIntervalInMilliseconds is {interval}; expected one of "
+            f"{', '.join(map(str, INTERVALS))}."
+        )
+    for field, needed in NEEDS.items():
+        rules = request.get(field)
+        if rules and needed not in request:
+            raise invalid(f"{field} was given without {needed}; expected both.")
+    if profiler.get("DisableProfiler") and request.get("ProfilerRuleConfigurations"):
+        raise invalid(
+            "ProfilerRuleConfigurations was given with ProfilerConfig.DisableProfiler; expected "
+            "one or the other."
+        )
+    for kind in KINDS:
+        rules = request.get(kind.configurations, [])
+        check_unique(kind.configurations, (rule["RuleConfigurationName"] for rule in rules))
+        for rule in rules:
+            if "S3OutputPath" in rule:
+                name = rule["RuleConfigurationName"]
+                where = f"{kind.configurations} '{name}': S3OutputPath"
+                check_output(rule["S3OutputPath"], where, context)
+    for rule, source in own_rules(request):
+        _check_own(rule["RuleConfigurationName"], source, context)
+
+
+def _check_own(name: str, source: str, context: Context) -> None:
+    """A rule in a file of S3's: the file is there, and can be laid before the container."""
+    field = f"the rule '{name}': RuleParameters.source_s3_uri"
+    if not FILE_NAME.fullmatch(name):
+        raise unsupported(
+            f"RuleConfigurationName '{name}' of a rule with source_s3_uri",
+            "expected at most 128 letters, digits, dots, hyphens and underscores",
+        )
+    bucket, key = bucket_and_key(source, field)
+    if not any(stored.key == key for stored in context.objects.keys(bucket, key)):
+        raise invalid(f"{field} is '{source}'; the local S3 has no such object.")

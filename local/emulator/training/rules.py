@@ -1,0 +1,230 @@
+"""The rules of a job: those its request asks for, and what its container says of them.
+
+A container that evaluates rules keeps their statuses in `output/data/rules/debug.json` and
+`profiler.json`. What lies there is an image's word: it may be absent, half a file, a link or a
+lie, and what is said of it is made fit for the API.
+"""
+
+import hashlib
+import json
+import os
+import re
+import stat
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+FOLDER = ("output", "data", "rules")
+"""Where below a host's tree a container keeps the statuses."""
+LARGEST = 1_000_000
+"""Bytes of a file of statuses that is read; 32 rules with a traceback each are 40,000."""
+MOST = 20
+"""Statuses of a kind in an answer (API reference)."""
+NAME_LENGTH, DETAILS_LENGTH = 256, 1024
+"""Characters of a RuleConfigurationName and of StatusDetails (API reference)."""
+STATUSES = ("IssuesFound", "Error", "Stopped", "Stopping", "InProgress", "NoIssuesFound")
+"""Every RuleEvaluationStatus; what matters most comes first."""
+WATCHED = {"Training", "Stopping"}
+"""Secondary statuses in which a container may be at work."""
+NOTHING = "the container evaluated no rules; only an image that carries berth's rules does"
+
+Status = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RuleKind:
+    """Debugger or profiler rules: their members in requests and answers, and their file."""
+
+    configurations: str
+    statuses: str
+    file: str
+
+
+KINDS = (
+    RuleKind("DebugRuleConfigurations", "DebugRuleEvaluationStatuses", "debug.json"),
+    RuleKind("ProfilerRuleConfigurations", "ProfilerRuleEvaluationStatuses", "profiler.json"),
+)
+
+
+def rules_asked(request: dict[str, Any], arn: str, now: datetime) -> dict[str, list[Status]]:
+    """The statuses right after CreateTrainingJob: everything that was asked for is in progress.
+
+    Args:
+        request: the CreateTrainingJob request.
+        arn: the job's ARN.
+        now: when it was made.
+    """
+    return {
+        kind.statuses: [
+            _status(configuration["RuleConfigurationName"], "InProgress", arn, now)
+            for configuration in request[kind.configurations]
+        ]
+        for kind in KINDS
+        if request.get(kind.configurations)
+    }
+
+
+def rules_now(body: dict[str, Any], tree: Path, now: datetime) -> dict[str, list[Status]]:
+    """The statuses while a job goes on: what is kept in its body, and what the container says.
+
+    Issues that an earlier attempt found stay found.
+
+    Args:
+        body: what Describe answers otherwise.
+        tree: the first host's `/opt/ml`.
+        now: the present; no status is newer.
+    """
+    answer = {}
+    for kind in KINDS:
+        statuses = {one["RuleConfigurationName"]: one for one in body.get(kind.statuses, [])}
+        if body["SecondaryStatus"] in WATCHED:
+            for said in _said(tree, kind.file, body, now):
+                before = statuses.get(said["RuleConfigurationName"], said)
+                found = before["RuleEvaluationStatus"] == "IssuesFound"
+                if not found or said["RuleEvaluationStatus"] == "IssuesFound":
+                    statuses[said["RuleConfigurationName"]] = said
+        if statuses:
+            answer[kind.statuses] = _clipped(list(statuses.values()))
+    return answer
+
+
+def rules_interrupted(body: dict[str, Any], tree: Path, now: datetime) -> dict[str, list[Status]]:
+    """The statuses between two attempts: what was stopped with the first goes on in the second."""
+    answer = rules_now(body, tree, now)
+    for status in (one for statuses in answer.values() for one in statuses):
+        if status["RuleEvaluationStatus"] in ("Stopped", "Stopping"):
+            status["RuleEvaluationStatus"] = "InProgress"
+            status.pop("StatusDetails", None)
+    return answer
+
+
+def rules_ended(
+    body: dict[str, Any], tree: Path, how: str, now: datetime
+) -> dict[str, list[Status]]:
+    """The statuses for good, as the containers have ended.
+
+    Args:
+        body: what Describe answers otherwise.
+        tree: the first host's `/opt/ml`, with all it wrote.
+        how: the TrainingJobStatus the job ends with.
+        now: when it ended.
+    """
+    answer = rules_now(body, tree, now)
+    for kind in KINDS:
+        said = {one["RuleConfigurationName"] for one in _said(tree, kind.file, body, now)}
+        for status in answer.get(kind.statuses, []):
+            if status["RuleEvaluationStatus"] not in ("InProgress", "Stopping"):
+                continue
+            result, details = "Error", "the container ended before it had evaluated this rule"
+            if how == "Stopped":
+                result, details = "Stopped", "the job was stopped before this rule was evaluated"
+            elif how == "Failed":
+                details = "the job failed before this rule was evaluated"
+            elif not said:
+                details = NOTHING
+            elif status["RuleConfigurationName"] not in said:
+                details = "the container evaluated other rules, but not this one"
+            status |= {
+                "RuleEvaluationStatus": result,
+                "StatusDetails": details,
+                "LastModifiedTime": now,
+            }
+    return answer
+
+
+def _said(tree: Path, file: str, body: dict[str, Any], now: datetime) -> list[Status]:
+    """What the container says, made fit for the API; what cannot be is left out."""
+    content, written = _read(tree, (*FOLDER, file))
+    try:
+        entries = json.loads(content)
+    except (ValueError, RecursionError):
+        return []
+    if not isinstance(entries, list):
+        return []
+    found = [_fit(entry, written, body, now) for entry in entries]
+    return [entry for entry in found if entry is not None]
+
+
+def _fit(entry: Any, written: datetime, body: dict[str, Any], now: datetime) -> Status | None:
+    """One status, or None for what is none."""
+    if not isinstance(entry, dict):
+        return None
+    name, status = entry.get("RuleConfigurationName"), entry.get("RuleEvaluationStatus")
+    if not isinstance(name, str) or not isinstance(status, str) or status not in STATUSES:
+        return None
+    name = _plain(name).replace("\n", " ")
+    if not 1 <= len(name) <= NAME_LENGTH:
+        return None
+    modified = _time(entry.get("LastModifiedTime")) or written
+    modified = min(max(modified, body["CreationTime"]), now)
+    fitted = _status(name, status, body["TrainingJobArn"], modified)
+    details = entry.get("StatusDetails")
+    if isinstance(details, str) and details:
+        fitted["StatusDetails"] = _plain(details[: 2 * DETAILS_LENGTH])[:DETAILS_LENGTH]
+    return fitted
+
+
+def _status(name: str, status: str, arn: str, modified: datetime) -> Status:
+    return {
+        "RuleConfigurationName": name,
+        "RuleEvaluationJobArn": _evaluation_arn(arn, name),
+        "RuleEvaluationStatus": status,
+        "LastModifiedTime": modified,
+    }
+
+
+def _evaluation_arn(arn: str, rule: str) -> str:
+    """AWS evaluates a rule in a processing job; its name is the job's and the rule's, shortened."""
+    prefix, job = arn.split(":training-job/")
+    slug = re.sub(r"[^a-z0-9]+", "-", rule.lower())
+    mark = hashlib.sha256(f"{job}/{rule}".encode(errors="replace")).hexdigest()[:8]
+    parts = [part for part in (job[:26].strip("-"), slug[:26].strip("-"), mark) if part]
+    return f"{prefix}:processing-job/{'-'.join(parts)}"
+
+
+def _clipped(statuses: list[Status]) -> list[Status]:
+    """As many as an answer may hold; when some must go, those that matter least."""
+    if len(statuses) <= MOST:
+        return statuses
+    ranked = sorted(statuses, key=lambda one: STATUSES.index(one["RuleEvaluationStatus"]))
+    return [one for one in statuses if one in ranked[:MOST]]
+
+
+def _plain(text: str) -> str:
+    """Text without control characters, but for line ends and tabs, and without half characters."""
+    whole = text.encode("utf-8", "replace").decode()
+    return "".join(mark for mark in whole if mark.isprintable() or mark in "\n\t")
+
+
+def _time(text: Any) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _read(base: Path, names: tuple[str, ...]) -> tuple[bytes, datetime]:
+    """A small regular file below `base`, never through a link, and when it was written.
+
+    Nothing for what is not there, cannot be read or is something else: a pipe would never end.
+    """
+    nothing = b"", datetime.now(UTC)
+    opened: list[int] = []
+    inside = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        opened.append(os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        for name in names[:-1]:
+            opened.append(os.open(name, inside | os.O_DIRECTORY, dir_fd=opened[-1]))
+        opened.append(os.open(names[-1], inside, dir_fd=opened[-1]))
+        facts = os.fstat(opened[-1])
+        if not stat.S_ISREG(facts.st_mode) or facts.st_size > LARGEST:
+            return nothing
+        with os.fdopen(opened.pop(), "rb") as file:
+            return file.read(LARGEST), datetime.fromtimestamp(facts.st_mtime, UTC)
+    except (OSError, OverflowError, ValueError):
+        return nothing
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
