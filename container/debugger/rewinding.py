@@ -1,0 +1,65 @@
+"""Taking a folder of tensors back to the step from which training goes on.
+
+An interrupted run may have saved steps after its last checkpoint. They are trained again, so what
+was saved of them goes, and so does what a killed process left half-written and the marker that says
+the job is over.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+_MARKER, _CLAIM = "training_job_end.ts", "claim.smd"
+
+
+@dataclass(frozen=True)
+class _Saved:
+    """One saved step: its place among all steps and among those of its mode."""
+
+    index: Path
+    events: Path
+    mode: str
+    step: int
+    mode_step: int
+
+
+def rewind(folder: Path, worker: str, first_step: int, first_eval_step: int | None) -> int:
+    """Forget the steps of a worker that will be done again.
+
+    Args:
+        folder: as smdebug lays it out; need not exist.
+        worker: its name, `worker_0` for rank 0.
+        first_step: training steps done so far.
+        first_eval_step: validation steps done so far; None for as many as the folder tells of.
+
+    Returns:
+        The validation steps done so far.
+    """
+    for name in (_MARKER, _CLAIM):
+        (folder / name).unlink(missing_ok=True)
+    for part in ("index", "events", "collections"):
+        for left in (folder / part).rglob(f"*{worker}*.tmp"):
+            left.unlink(missing_ok=True)
+    saved = [_read(path, folder) for path in (folder / "index").glob(f"*/*_{worker}.json")]
+    if first_eval_step is None:
+        # Every step counts towards the step among all, so this is where training stood at it.
+        done = [s for s in saved if s.mode == "EVAL" and s.step - s.mode_step <= first_step]
+        first_eval_step = max((s.mode_step + 1 for s in done), default=0) if first_step else 0
+    firsts = {"TRAIN": first_step, "EVAL": first_eval_step}
+    for step in saved:
+        if step.mode_step >= firsts.get(step.mode, 0):
+            step.index.unlink(missing_ok=True)
+            step.events.unlink(missing_ok=True)
+    return first_eval_step
+
+
+def _read(index: Path, folder: Path) -> _Saved:
+    """One index file; one that cannot be read counts as a step that is done again."""
+    step = int(index.name.partition("_")[0])
+    name = index.name.removesuffix(".json") + ".tfevents"
+    events = folder / "events" / f"{step:012}" / name
+    try:
+        meta = json.loads(index.read_text())["meta"]
+        return _Saved(index, events, str(meta["mode"]), step, int(meta["mode_step"]))
+    except (ValueError, LookupError, TypeError):
+        return _Saved(index, events, "unreadable", step, step)
