@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from smdebug.core.modes import ModeKeys
 from smdebug.core.s3_utils import list_s3_objects
 from smdebug.core.utils import get_path_to_collections, is_s3
 from smdebug.trials import create_trial
@@ -171,9 +172,9 @@ class UnchangedTensor(DebugRule):
     """Fires when a tensor is the same at a step and at the `num_steps` − 1 saved before it.
 
     Same is `numpy.allclose(then, now, rtol, atol, equal_nan)`, that is
-    `|then − now| ≤ atol + rtol·|now|` everywhere; steps of training are compared with those of
-    training, steps of evaluation with those of evaluation. A tensor saved only as reductions is
-    unchanged when all of these are.
+    `|then − now| ≤ atol + rtol·|now|` everywhere. A tensor that is saved in training is compared
+    over steps of training alone, since an evaluation changes no weights; any other over the steps
+    of its own mode. A tensor saved only as reductions is unchanged when all of these are.
     Source: SageMaker's developer guide, "UnchangedTensor".
 
     Args:
@@ -235,6 +236,10 @@ class UnchangedTensor(DebugRule):
 
     def _unchanged(self, name: str, step: int) -> bool | None:
         """None where there are too few steps yet, or nothing to compare."""
+        if not self.in_training(step) and self.base_trial.tensor(name).steps(
+            ModeKeys.TRAIN, show_incomplete_steps=True
+        ):
+            return None
         earlier = self.earlier_steps(name, step)[-(self.num_steps - 1) :]
         if len(earlier) < self.num_steps - 1:
             if not self.points:

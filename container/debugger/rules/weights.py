@@ -85,7 +85,10 @@ class PoorWeightInitialization(DebugRule):
         self._analysed += self.points > before
         if uneven:
             return self.fire(uneven)
-        return bool(narrow) and stands_still is not False and self.fire(narrow)
+        if not narrow or stands_still is False:
+            return False
+        loss = f"the loss has not fallen for {self._without_lower} steps"
+        return self.fire(f"{narrow} and {loss if stands_still else 'no loss was saved'}")
 
     def _uneven(self, step: int) -> str:
         """How the variances differ, if they differ too much."""
@@ -121,10 +124,7 @@ class PoorWeightInitialization(DebugRule):
         least = min(ranges, key=lambda name: ranges[name])
         if not ranges[least] < self.distribution_range:
             return ""
-        return (
-            f"the 5th and the 95th percentile of {least} are only {ranges[least]:.3g} apart and "
-            f"the loss does not fall"
-        )
+        return f"the 5th and the 95th percentile of {least} are only {ranges[least]:.3g} apart"
 
     def _width(self, name: str, step: int) -> float | None:
         """The percentiles' distance; None of a bias, or where it cannot be told."""
