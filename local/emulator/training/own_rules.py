@@ -11,7 +11,7 @@ from local.emulator.training.rules import KINDS
 
 
 def fetch_own_rules(objects: Objects, request: dict[str, Any], folder: Path) -> None:
-    """Put the files of rules of the user's own into `folder`, `<RuleConfigurationName>.py` each.
+    """Put the files of rules of the user's own into `folder`, named as in S3.
 
     Copies, not links: nothing keeps a container from writing to them.
 
@@ -21,13 +21,18 @@ def fetch_own_rules(objects: Objects, request: dict[str, Any], folder: Path) -> 
     """
     for configuration, source in own_rules(request):
         place = Location.parse(source)
-        name = configuration["RuleConfigurationName"]
         try:
             content = objects.read(place.bucket, place.key)
         except KeyError:
+            name = configuration["RuleConfigurationName"]
             raise BadChannel(f"rule {name}: there is no {source}") from None
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{name}.py").write_bytes(content)
+        (folder / file_name(source)).write_bytes(content)
+
+
+def file_name(source: str) -> str:
+    """What a rule's file is called before the container, by its URI: the last part of the key."""
+    return source.rpartition("/")[2]
 
 
 def own_rules(request: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:

@@ -10,7 +10,7 @@ from local.emulator.api.rules.data import bucket_and_key, check_output
 from local.emulator.api.rules.fields import check_unique, unsupported
 from local.emulator.context import Context
 from local.emulator.errors import invalid
-from local.emulator.training.own_rules import own_rules
+from local.emulator.training.own_rules import file_name, own_rules
 from local.emulator.training.rules import KINDS
 
 NEEDS = {
@@ -53,18 +53,21 @@ def check_debugger(request: dict[str, Any], context: Context) -> None:
                 name = rule["RuleConfigurationName"]
                 where = f"{kind.configurations} '{name}': S3OutputPath"
                 check_output(rule["S3OutputPath"], where, context)
+    laid: dict[str, str] = {}
     for rule, source in own_rules(request):
-        _check_own(rule["RuleConfigurationName"], source, context)
+        field = f"the rule '{rule['RuleConfigurationName']}': RuleParameters.source_s3_uri"
+        _check_own(field, source, context)
+        if laid.setdefault(file_name(source), source) != source:
+            raise unsupported(f"{field} '{source}'", "expected files of different names")
 
 
-def _check_own(name: str, source: str, context: Context) -> None:
+def _check_own(field: str, source: str, context: Context) -> None:
     """A rule in a file of S3's: the file is there, and can be laid before the container."""
-    field = f"the rule '{name}': RuleParameters.source_s3_uri"
-    if not FILE_NAME.fullmatch(name):
-        raise unsupported(
-            f"RuleConfigurationName '{name}' of a rule with source_s3_uri",
-            "expected at most 128 letters, digits, dots, hyphens and underscores",
-        )
     bucket, key = bucket_and_key(source, field)
+    if not FILE_NAME.fullmatch(file_name(source)):
+        raise unsupported(
+            f"{field} '{source}'",
+            "expected a file named with at most 128 letters, digits, dots, hyphens and underscores",
+        )
     if not any(stored.key == key for stored in context.objects.keys(bucket, key)):
         raise invalid(f"{field} is '{source}'; the local S3 has no such object.")

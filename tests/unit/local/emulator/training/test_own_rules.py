@@ -10,13 +10,13 @@ from tests.unit.local.emulator.training.test_rules import configuration
 REQUEST = {
     "DebugRuleConfigurations": [
         configuration("Overfit"),
-        configuration("mine", source_s3_uri="s3://bucket/rules/mine.py"),
+        configuration("any/thing", source_s3_uri="s3://bucket/rules/mine.py"),
     ],
     "ProfilerRuleConfigurations": [{"RuleConfigurationName": "bare", "RuleEvaluatorImage": "any"}],
 }
 
 
-def test_a_rules_file_is_named_like_its_configuration(tmp_path: Path) -> None:
+def test_a_rules_file_is_named_as_in_s3(tmp_path: Path) -> None:
     objects = FileObjects(tmp_path / "s3")
     objects.add("rules/mine.py", "class Mine: ...")
     folder = tmp_path / "tree" / "rules"
@@ -28,7 +28,7 @@ def test_a_rules_file_is_named_like_its_configuration(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_gone_is_named(tmp_path: Path) -> None:
-    with pytest.raises(BadChannel, match="rule mine: there is no s3://bucket/rules/mine.py"):
+    with pytest.raises(BadChannel, match="rule any/thing: there is no s3://bucket/rules/mine.py"):
         fetch_own_rules(FileObjects(tmp_path / "s3"), REQUEST, tmp_path / "rules")
 
 

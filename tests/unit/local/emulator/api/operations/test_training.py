@@ -168,7 +168,7 @@ ACCEPTED: list[dict[str, Any]] = [
         },
         "ProfilerRuleConfigurations": [{**rule("a"), "S3OutputPath": "s3://out/rules"}],
     },
-    {**HOOK, "DebugRuleConfigurations": [rule("a-1.b", source_s3_uri="s3://data/train/a.png")]},
+    {**HOOK, "DebugRuleConfigurations": [rule("any/thing", source_s3_uri="s3://data/train/a.png")]},
 ]
 
 
@@ -356,8 +356,18 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         "source_s3_uri 'mine.py' is not supported by the local SageMaker; expected s3://",
     ),
     (
-        {**HOOK, "DebugRuleConfigurations": [rule("../a", source_s3_uri="s3://data/train/a.png")]},
-        "RuleConfigurationName '../a' of a rule with source_s3_uri is not supported",
+        {**HOOK, "DebugRuleConfigurations": [rule("a", source_s3_uri="s3://data/train/..")]},
+        "source_s3_uri 's3://data/train/..' is not supported by the local SageMaker; expected a f",
+    ),
+    (
+        {
+            **HOOK,
+            "DebugRuleConfigurations": [
+                rule("a", source_s3_uri="s3://data/train/a.png"),
+                rule("b", source_s3_uri="s3://out/a.png"),
+            ],
+        },
+        "the rule 'b': RuleParameters.source_s3_uri is 's3://out/a.png'; the local S3 has no",
     ),
     # The machines.
     ({"ResourceConfig.InstanceCount": 0}, "InstanceCount is 0; expected an instance type"),
