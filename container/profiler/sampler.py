@@ -1,7 +1,28 @@
-"""The machine's use, sampled by a process beside the training."""
+"""The machine's use, sampled by a process beside the training.
 
-from collections.abc import Callable
+`python -m container.profiler.sampler ROOT HOST SECONDS PARENT` is that process. It holds psutil and
+the standard library, and NVML's where it is installed.
+"""
+
+import ctypes
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import FrameType
+from typing import Protocol
+
+from container.profiler.gpus import Gpus
+from container.profiler.machine import Cores, Disks, Memory, Metric, Network
+from container.profiler.metrics_file import MetricsFile
+
+STOP_SECONDS = 5.0
+"""A sampler that takes longer to end is killed; its lines are in the files already."""
+_PR_SET_PDEATHSIG = 1
 
 
 class Sampler:
@@ -19,12 +40,111 @@ class Sampler:
     def __init__(
         self, root: Path, host: str, interval: float, say: Callable[[str], None] = print
     ) -> None:
-        raise NotImplementedError
+        self._words = [str(root), host, str(interval), str(os.getpid())]
+        self._say = say
+        self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Begin; from the main thread, with whose end the sampler ends. Never raises."""
-        raise NotImplementedError
+        command = [sys.executable, "-m", "container.profiler.sampler", *self._words]
+        try:
+            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+        except OSError as error:
+            self._say(f"the profiler records no system metrics: {error}")
 
     def stop(self) -> None:
         """End, with all that was sampled in the files; twice is harmless."""
-        raise NotImplementedError
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+
+class Source(Protocol):
+    """Something that can be sampled."""
+
+    def sample(self) -> Iterable[Metric]:
+        """Figures of the time since last asked, or of now."""
+
+
+class Schedule:
+    """Moments an interval apart that do not drift; those that were missed are left out.
+
+    Args:
+        interval: seconds.
+        clock: seconds that never jump.
+    """
+
+    def __init__(self, interval: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._interval, self._clock = interval, clock
+        self._start, self._count = clock(), 0
+
+    def wait(self) -> float:
+        """Seconds until the next moment."""
+        passed = (self._clock() - self._start) / self._interval
+        self._count = max(self._count, int(passed)) + 1
+        return max(self._start + self._count * self._interval - self._clock(), 0.0)
+
+
+def record(
+    file: MetricsFile,
+    sources: Iterable[Source],
+    schedule: Schedule,
+    sleep: Callable[[float], bool],
+    wall: Callable[[], float] = time.time,
+) -> None:
+    """Sample until `sleep`, which is told for how many seconds, says that it is over.
+
+    Raises:
+        OSError: the metrics cannot be written.
+    """
+    try:
+        while sleep(schedule.wait()):
+            now = wall()
+            file.write([metric for source in sources for metric in source.sample()], now)
+    finally:
+        file.close()
+
+
+def main(words: list[str]) -> None:
+    """Sample for the process named last among `words`, until SIGTERM or until it ends."""
+    root, host, interval, parent = Path(words[0]), words[1], float(words[2]), int(words[3])
+    stopping, woken = os.pipe()
+    os.set_blocking(woken, False)
+    signal.set_wakeup_fd(woken)
+    signal.signal(signal.SIGTERM, _wake)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's goes to the parent as well
+    _die_with_parent()
+
+    def sleep(seconds: float) -> bool:
+        over, _, _ = select.select([stopping], [], [], seconds)
+        return not over and os.getppid() == parent
+
+    try:
+        sources: list[Source] = [Memory(), Disks(), Cores(), Network(), Gpus(_say)]
+        record(MetricsFile(root, host), sources, Schedule(interval), sleep)
+    except OSError as error:
+        _say(f"the profiler's system metrics end here: {error}")
+
+
+def _wake(_number: int, _frame: FrameType | None) -> None:
+    """The signal's number in the pipe is what wakes."""
+
+
+def _die_with_parent() -> None:
+    """Have Linux send SIGTERM when the parent ends; elsewhere the next sample notices."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _say(message: str) -> None:
+    print(message, flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
