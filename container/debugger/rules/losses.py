@@ -103,6 +103,8 @@ class LossNotDecreasing(_LossRule):
             earlier = history.earlier(number, self._num_steps)
             history.append(number, loss)
             if earlier is None:
+                if not self.points:
+                    self.nothing(f"no two losses at least {self._num_steps} steps apart were saved")
                 continue
             self.points += 1
             history.compared = number

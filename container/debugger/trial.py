@@ -1,0 +1,206 @@
+"""A job's saved tensors as they grow: smdebug's trial, opened without waiting and kept small.
+
+What smdebug's reading side does badly, and what is done about it here:
+
+- importing it imports torch where torch is installed, for half a gigabyte and many seconds, though
+  no reader needs it: `container.debugger.evaluation` hides torch while this module is imported;
+- `create_trial` waits for ever in a folder that nobody writes to: `ready` is asked first;
+- every question to a trial lists the whole index again, and one index file cut short ends the
+  reading: `refresh_data` here reads only what is new, and leaves out what is broken;
+- a saved value cut short raises whatever protobuf or struct raise: here it is a value that was not
+  saved, which every rule has to expect;
+- what was ever saved is remembered for ever: here only the last `KEPT_LOCATIONS` places of values;
+- at the end of a job it sleeps two seconds before it believes it: `finish` here does not;
+- a rule that requires a step which is not there yet waits for it, and every other rule with it:
+  here that step of that rule is passed over;
+- it reads once which tensors a collection has, though the hook learns of more as it goes:
+  `refresh_data` reads it again when it has changed;
+- `Rule` insists on an action string, which no documented rule of a user's own passes on:
+  `accept_documented_rules`.
+"""
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from smdebug.core.index_reader import LocalIndexReader
+from smdebug.core.modes import ModeKeys
+from smdebug.core.tensor import StepState
+from smdebug.exceptions import (
+    SMDebugError,
+    StepNotYetAvailable,
+    StepUnavailable,
+    TensorUnavailableForStep,
+)
+from smdebug.rules.rule import Rule
+from smdebug.trials.local_trial import LocalTrial
+
+KEPT_LOCATIONS = 200_000
+"""Places of values a trial remembers, about 700 bytes each; older steps are forgotten."""
+_SETTLED_SECONDS = 1.0
+"""A folder's time of change is believed when it is this old: file systems count in ticks."""
+
+
+def ready(folder: Path) -> bool:
+    """Whether a trial opens at once: every process that saves tensors has described them."""
+    described = _descriptions(folder)
+    if not described:
+        return False
+    try:
+        workers = int(json.loads(described[0].read_text(encoding="utf-8"))["_meta"]["num_workers"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return len(described) >= workers
+
+
+def _descriptions(folder: Path) -> list[Path]:
+    return sorted((folder / "collections" / "000000000").glob("*collections.json"))
+
+
+def ended(folder: Path) -> bool:
+    """Whether the job has said that nothing more will be saved."""
+    return (folder / "training_job_end.ts").exists()
+
+
+def accept_documented_rules() -> None:
+    """Let `super().__init__(base_trial)` do, as in SageMaker's guide to custom rules."""
+    Rule.__init__.__defaults__ = ("", None)
+
+
+class GrowingTrial(LocalTrial):  # type: ignore[misc]  # smdebug has no types
+    """The tensors in a folder, read a little more by every `refresh_data`.
+
+    It never refreshes by itself, so all rules see the same steps during one sweep.
+
+    Args:
+        folder: smdebug's output folder; `ready` must be true of it.
+
+    Attributes:
+        unreadable: files that could not be read, so that their steps are missing.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.unreadable: set[str] = set()
+        self._folder = folder
+        self._seen: dict[str, set[str]] = {}
+        self._scanned: dict[str, int] = {}
+        self._saved_at: dict[int, float] = {}
+        self._locations: dict[int, int] = {}
+        self._described = 0
+        super().__init__(name=folder.name, dirname=str(folder))
+
+    def time_of(self, step: int) -> float:
+        """When a global step was saved, in seconds since 1970; now, if that is not known."""
+        return self._saved_at.get(step) or time.time()
+
+    def maybe_refresh(self, name: str | None = None) -> None:
+        """What smdebug calls at every question; the one who owns the trial refreshes it."""
+
+    def wait_for_steps(self, required_steps: Any, mode: ModeKeys = ModeKeys.GLOBAL) -> None:
+        """Nothing if the steps are there.
+
+        Raises:
+            StepUnavailable: one was not saved, or is forgotten.
+            StepNotYetAvailable: one may still come.
+        """
+        for step in required_steps:
+            state = self.has_passed_step(step, mode)
+            if state is StepState.UNAVAILABLE:
+                raise StepUnavailable(step, mode)
+            if state is StepState.NOT_YET_AVAILABLE:
+                raise StepNotYetAvailable(step, mode)
+
+    def refresh_data(self) -> None:
+        """Take in the steps saved since the last call."""
+        if not isinstance(self.index_reader, _ForgivingReader):  # LocalTrial has set its own
+            self.index_reader = _ForgivingReader(str(self._folder))
+        self._read_descriptions()
+        for file in self._new_files():
+            self._take_in(file)
+        self._forget()
+
+    def finish(self) -> None:
+        """Take in the last steps; those not every process saved are complete now."""
+        self.refresh_data()
+        self.loaded_all_steps = True
+        self.last_complete_step = max(self._global_to_mode, default=self.last_complete_step)
+
+    def _read_descriptions(self) -> None:
+        """Read the collections again if they have changed since."""
+        with contextlib.suppress(OSError, ValueError, KeyError, SMDebugError):
+            files = _descriptions(self._folder)
+            changed = files[0].stat().st_mtime_ns
+            if changed != self._described:
+                self._read_collections([str(file) for file in files])
+                self._described = changed
+
+    def _new_files(self) -> Iterator[os.DirEntry[str]]:
+        """Index files not taken in yet, by step; folders that did not change are not listed."""
+        with contextlib.suppress(FileNotFoundError), os.scandir(self._folder / "index") as folders:
+            for folder in sorted(folders, key=lambda entry: entry.name):
+                if not folder.is_dir():
+                    continue
+                now, changed = time.time_ns(), folder.stat().st_mtime_ns
+                if self._scanned.get(folder.name) == changed:
+                    continue
+                seen = self._seen.setdefault(folder.name, set())
+                with os.scandir(folder.path) as files:
+                    new = [f for f in files if f.name.endswith(".json") and f.name not in seen]
+                yield from sorted(new, key=lambda entry: entry.name)
+                if seen.issuperset(f.name for f in new) and now - changed > _SETTLED_SECONDS * 1e9:
+                    self._scanned[folder.name] = changed
+
+    def _take_in(self, file: os.DirEntry[str]) -> None:
+        number, _, worker = file.name.removesuffix(".json").partition("_")
+        try:
+            step = int(number)
+            found = self.index_reader._update_tensors_from_json(
+                {}, step, Path(file.path).read_bytes(), self.path, worker
+            )
+            saved_at = file.stat().st_mtime
+        except (OSError, ValueError, KeyError, TypeError, SMDebugError):
+            self.unreadable.add(file.path)  # perhaps it is still being copied: asked again
+            return
+        self.unreadable.discard(file.path)
+        self._seen[Path(file.path).parent.name].add(file.name)
+        self._load_tensors_from_index_tensors(found)
+        self._saved_at.setdefault(step, saved_at)
+        self._locations[step] = self._locations.get(step, 0) + len(found)
+
+    def _forget(self) -> None:
+        """Drop the oldest steps beyond `KEPT_LOCATIONS`, never the last one."""
+        total = sum(self._locations.values())
+        for step in sorted(self._locations)[:-1]:
+            if total <= KEPT_LOCATIONS:
+                return
+            total -= self._locations.pop(step)
+            mode, mode_step = self._global_to_mode.pop(step)
+            self._mode_to_global.get(mode, {}).pop(mode_step, None)
+            self.workers_for_global_step.pop(step, None)
+            self._saved_at.pop(step, None)
+            for name in self.global_step_to_tensors_map.pop(step, ()):
+                self._tensors[name]._mode_steps[mode]._steps.pop(mode_step, None)
+
+
+class _ForgivingReader(LocalIndexReader):  # type: ignore[misc]
+    """Reads values; one that is missing or cut short was not saved."""
+
+    def fetch_tensor_value(self, tensor_location: Any) -> Any:
+        try:
+            return super().fetch_tensor_value(tensor_location)
+        except TensorUnavailableForStep:
+            raise
+        except Exception as error:
+            raise TensorUnavailableForStep(
+                tensor_location.tensorname, tensor_location.mode_step, tensor_location.mode
+            ) from error
+
+    def event_file_present_loop(self, tensor_location: Any) -> None:
+        """An index is written after its values: values that are not there will never be."""
+        raise TensorUnavailableForStep(
+            tensor_location.tensorname, tensor_location.mode_step, tensor_location.mode
+        )
