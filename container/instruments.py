@@ -5,7 +5,6 @@ for. What goes wrong in here is said in one line and costs the job nothing.
 """
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -33,6 +32,7 @@ from container.rules import Catalogue, RuleRequest, from_configurations
 
 if TYPE_CHECKING:
     from container.debugger.hook import TensorHook
+    from container.debugger.settings import HookSettings
     from container.debugger.watcher import Watcher
     from container.profiler.operators import OperatorProfile
     from container.profiler.sampler import Sampler
@@ -49,14 +49,14 @@ class Plan:
     """What is to be watched; read, and refused where it is wrong, before training starts.
 
     Attributes:
-        debug: whether tensors are kept.
+        debug: which tensors are kept; None if none are.
         profile: how time is measured; None if it is not.
         debug_rules: evaluated on the tensors.
         profiler_rules: evaluated on the measurements.
-        own_rules: the file of the user's own rules.
+        own_rules: the file of the user's own rules, or a folder of such files.
     """
 
-    debug: bool
+    debug: "HookSettings | None"
     profile: "ProfilerSettings | None"
     debug_rules: tuple[RuleRequest, ...]
     profiler_rules: tuple[RuleRequest, ...]
@@ -73,16 +73,14 @@ class Plan:
             DataError: a configuration file or the user's file of rules cannot be read.
         """
         from container.debugger.catalogue import DEBUG_RULES
+        from container.debugger.own_rules import check
+        from container.debugger.settings import HookSettings, is_wanted
         from container.profiler.catalogue import PROFILER_RULES
         from container.profiler.settings import ProfilerSettings
 
         config = environment.base / "input" / "config"
         asked = _configured(config / "debugruleconfigurations.json", DEBUG_RULES)
         judged = _configured(config / "profilerruleconfigurations.json", PROFILER_RULES)
-        hooked = os.environ.get("USE_SMDEBUG") != "0" and (
-            "SMDEBUG_CONFIG_FILE_PATH" in os.environ or (config / "debughookconfig.json").exists()
-        )
-        debug = hooked if hp.debug is None else hp.debug
         profile = ProfilerSettings.read(
             environment.base,
             profile=hp.profile,
@@ -93,18 +91,24 @@ class Plan:
         if hp.debug:
             names = {each.name for each in asked}
             asked += tuple(each for each in hp.debug_rules() if each.name not in names)
+        debug = None
+        if hp.debug is not False and is_wanted(environment.base, bool(hp.debug)):
+            debug = HookSettings.read(
+                environment.base,
+                save_interval=hp.save_interval,
+                collections=hp.collections,
+                tensorboard=hp.tensorboard,
+                rules=asked,
+                all_ranks=hp.debug_all_ranks,
+            )
         plan = cls(
             debug=debug,
             profile=profile,
-            debug_rules=asked if debug else (),
+            debug_rules=asked if debug is not None else (),
             profiler_rules=(judged or hp.profiler_rules()) if profile is not None else (),
-            own_rules=_own_rules(environment, hp, asked),
+            own_rules=_own_rules(environment, hp),
         )
-        if plan.own_rules is not None and debug:
-            from container.debugger.own_rules import check
-
-            own = [each.rule for each in plan.debug_rules if each.rule not in DEBUG_RULES]
-            check(plan.own_rules, own)
+        check(plan.own_rules, plan.debug_rules)
         return plan
 
 
@@ -124,23 +128,16 @@ def _read(path: Path) -> Any:
         raise DataError(f"{path}: expected JSON, found {error}") from None
 
 
-def _own_rules(
-    environment: Environment, hp: Hyperparameters, asked: Iterable[RuleRequest]
-) -> Path | None:
-    if hp.rules_file:
-        given = Path(hp.rules_file)
-        channel = environment.rules_channel
-        path = channel / given if channel is not None and not given.is_absolute() else given
-        if not path.is_file():
-            raise DataError(f"hyperparameter 'rules_file': expected a Python file, found no {path}")
-        return path
-    sources = {each.source for each in asked if each.source}
-    if not sources:
-        return None
-    name = sources.pop().rpartition("/")[2]
-    path = environment.base / "input" / "config" / "rules" / name
-    if sources or not path.is_file():
-        raise DataError(f"debugruleconfigurations.json: expected one file of rules, {path}")
+def _own_rules(environment: Environment, hp: Hyperparameters) -> Path | None:
+    """The user's file; or the folder of those that SageMaker's request named."""
+    if not hp.rules_file:
+        folder = environment.base / "input" / "config" / "rules"
+        return folder if folder.is_dir() else None
+    given = Path(hp.rules_file)
+    channel = environment.rules_channel
+    path = channel / given if channel is not None else given
+    if not path.is_file():
+        raise DataError(f"hyperparameter 'rules_file': expected a Python file, found no {path}")
     return path
 
 
@@ -186,8 +183,8 @@ class Instruments(Observation):
         self._times = {"training_started": time.time()}
         if self.plan.profile is not None:
             self._begin_profile(self.plan.profile)
-        if self.plan.debug:
-            self._begin_debug(first_step)
+        if self.plan.debug is not None:
+            self._begin_debug(self.plan.debug, first_step)
         if self.world.is_main:
             self._curves = Curves(self._data / "curves.jsonl", self.steps)
             self._curves.begin(first_step)
@@ -227,24 +224,14 @@ class Instruments(Observation):
                 f"step's phases; {len(self.plan.profiler_rules)} rules"
             )
 
-    def _begin_debug(self, first_step: int) -> None:
-        if not (self.world.is_main or self.hp.debug_all_ranks):
-            return
+    def _begin_debug(self, settings: "HookSettings", first_step: int) -> None:
         from container.debugger.hook import TensorHook
-        from container.debugger.settings import HookSettings
 
-        settings = HookSettings.read(
-            self.environment.base,
-            save_interval=self.hp.save_interval,
-            collections=self.hp.collections,
-            tensorboard=self.hp.tensorboard,
-            rules=self.plan.debug_rules,
-        )
         self._hook = TensorHook(
             settings,
             self.network,
             rank=self.world.rank,
-            world=self.world.size if self.hp.debug_all_ranks else 1,
+            world=self.world.size,
             first_step=first_step,
         )
         if self.world.is_main:
@@ -278,9 +265,14 @@ class Instruments(Observation):
         """A timed phase."""
         return nullcontext() if self._timeline is None else self._timeline.phase(name)
 
-    def forward(self, mode: Mode) -> bool:
+    def forward(self, mode: Mode, network: nn.Module) -> bool:
         """Count the pass; whether its tensors are kept."""
-        return self._hook is not None and self._hook.step(mode)
+        return self._hook is not None and self._hook.step(mode, network)
+
+    def gradients(self) -> None:
+        """Keep the gradients."""
+        if self._hook is not None:
+            self._hook.gradients()
 
     def record(self, collection: Collection, value: Tensor) -> None:
         """Keep a tensor."""

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 T = TypeVar("T")
 Mode = Literal["train", "eval"]
@@ -57,9 +57,12 @@ class Observation:
         """A part of a step, or of the job outside of steps."""
         return _NOTHING
 
-    def forward(self, mode: Mode) -> bool:  # noqa: ARG002
-        """A forward pass follows; whether its tensors are kept."""
+    def forward(self, mode: Mode, network: nn.Module) -> bool:  # noqa: ARG002
+        """A forward pass of this network follows; whether its tensors are kept."""
         return False
+
+    def gradients(self) -> None:
+        """The gradients of a step that is kept are there, unscaled and not yet clipped."""
 
     def record(self, collection: Collection, value: Tensor) -> None:
         """Keep a tensor that no module gives away; only after `forward` said so."""

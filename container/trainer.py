@@ -212,7 +212,7 @@ class Trainer:
             images, targets = self._augment(images, labels)
             inputs = self.classifier.normalize(images)
             inputs = inputs.contiguous(memory_format=torch.channels_last)
-        keep = self.observation.forward("train")
+        keep = self.observation.forward("train", self.classifier.network)
         with phase("forward"):
             with self._autocast():
                 logits = self._forward(inputs)
@@ -224,6 +224,8 @@ class Trainer:
             self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         with phase("optimizer"):
             self._scaler.unscale_(self.optimizer)
+            if keep:
+                self.observation.gradients()
             norm = clip_gradients(
                 self.classifier.network.parameters(),
                 hp.gradient_clip,
@@ -334,7 +336,7 @@ class Trainer:
                 with phase("copy"):
                     images, labels = images.to(self.device), labels.to(self.device)
                 inputs = self.classifier.normalize(images)
-                keep = self.observation.forward("eval")
+                keep = self.observation.forward("eval", network)
                 with phase("forward"):
                     logits = network(inputs).float()
                     loss = F.cross_entropy(logits, labels, reduction="sum")
