@@ -1,5 +1,6 @@
 """Rules for numbers that become too small to learn from, or are none any more."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -47,10 +48,10 @@ class VanishingGradient(DebugRule):
 class ExplodingTensor(DebugRule):
     """Fires when a tensor holds NaN or an infinity.
 
-    Of a tensor that was saved only as reductions, those are looked at that cannot be without a
-    number unless one of its elements is: minimum, maximum, mean, sum and l1 norm; a standard
-    deviation or an l2 norm may overflow where no element does. For `only_nan` the plain mean and
-    sum are left out too, because two infinities of opposite signs make a NaN.
+    Of a tensor that was saved only as reductions its extremes are looked at, and where these were
+    not saved, its mean, sum and l1 norm, which may overflow even where no element is infinite. For
+    `only_nan` the plain mean and sum are left out, because two infinities of opposite signs make a
+    NaN.
     Source: SageMaker's developer guide, "ExplodingTensor".
 
     Args:
@@ -108,13 +109,19 @@ class ExplodingTensor(DebugRule):
                 return ""
             words = [f"{nan} NaN"] * bool(nan) + [f"{infinite} infinite"] * bool(infinite)
             return f"{' and '.join(words)} of {array.size} values"
-        telling = {
-            (what, absolute): number
-            for (what, absolute), number in reading.reductions(self.base_trial, name, step).items()
-            if what in ("min", "max", "l1")
-            or (what in ("mean", "sum") and (absolute or not self.only_nan))
-        }
+        telling = self._telling(reading.reductions(self.base_trial, name, step))
         for (what, absolute), number in telling.items():
             if np.isnan(number) or (np.isinf(number) and not self.only_nan):
                 return f"its {'abs_' if absolute else ''}{what} is {number}"
         return "" if telling else None
+
+    def _telling(self, saved: Mapping[tuple[str, bool], float]) -> dict[tuple[str, bool], float]:
+        """The reductions that are no number only if some element is none."""
+        if ("max", True) in saved or {("min", False), ("max", False)} <= saved.keys():
+            return {key: number for key, number in saved.items() if key[0] in ("min", "max")}
+        sums = ("mean", "sum")
+        return {
+            (what, absolute): number
+            for (what, absolute), number in saved.items()
+            if what in ("min", "max", "l1") or (what in sums and (absolute or not self.only_nan))
+        }
