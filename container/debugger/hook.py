@@ -59,16 +59,17 @@ class TensorHook:
     ) -> None:
         self._settings, self._network, self._rank = settings, network, rank
         self._hook: StepHook | None = None
-        self._mode: Mode = "train"
         self._next = {"train": first_step, "eval": 0}
         self._handles: list[RemovableHandle] = []
         self._exported = -1
-        self._saving = False
+        self._saving = self._owes_gradients = False
+        self._heard = self._told = False
+        self._tensorboard = None if rank else settings.tensorboard
         if rank and not settings.all_ranks:
             return
         with self._guarded():
             self._next["eval"] = rewind(
-                settings.path, f"worker_{rank}", first_step, first_eval_step
+                settings.path, f"worker_{rank}", first_step, first_eval_step, self._tensorboard
             )
             self._hook = self._make(world)
             self._export()
@@ -88,7 +89,6 @@ class TensorHook:
             return False
         if self._saving:
             self._finish()
-        self._mode = mode
         mode_step = self._next[mode]
         self._next[mode] = mode_step + 1
         with self._guarded():
@@ -96,7 +96,7 @@ class TensorHook:
             if hook is not None and hook.begin(
                 _MODES[mode], mode_step, sum(self._next.values()) - 1
             ):
-                self._saving = True
+                self._saving, self._owes_gradients = True, mode == "train"
                 hook.open()
                 hook.save_parameters(network or self._network)
                 self._attach(network or self._network)
@@ -109,12 +109,17 @@ class TensorHook:
         with self._guarded():
             if collection == "losses":
                 self._hook.save_next(_LOSS, value)
+                self._tell_what_is_hidden()
             else:
                 self._hook.save(_NAMES[collection], value)
 
     def gradients(self) -> None:
-        """Keep the gradients as they stand: called after the backward pass, unscaled, unclipped."""
-        if self._saving and self._hook is not None and self._mode == "train":
+        """Keep the gradients as they stand: after the backward pass, unscaled, before clipping.
+
+        Without this call they are kept as they are left when the next step begins.
+        """
+        if self._saving and self._hook is not None and self._owes_gradients:
+            self._owes_gradients = False
             with self._guarded():
                 self._hook.save_gradients(self._network)
 
@@ -133,7 +138,7 @@ class TensorHook:
             return StepHook(
                 settings.configuration,
                 settings.path,
-                settings.tensorboard,
+                self._tensorboard,
                 rank=self._rank,
                 workers=world if settings.all_ranks else 1,
             )
@@ -160,12 +165,22 @@ class TensorHook:
     def _keep(self, stem: str, values: Any) -> None:
         if torch.compiler.is_compiling():
             return
+        self._heard = True
         with self._guarded():
             for value in values if isinstance(values, tuple | list) else [values]:
                 if isinstance(value, Tensor) and self._hook is not None:
                     self._hook.save_next(stem, value)
 
+    def _tell_what_is_hidden(self) -> None:
+        if self._handles and not self._heard and not self._told:
+            self._told = True
+            say(
+                "debugger: no inputs and outputs of layers are saved: a compiled network hides "
+                "them; compile=off shows them"
+            )
+
     def _finish(self) -> None:
+        self.gradients()
         self._saving = False
         for handle in self._handles:
             handle.remove()
@@ -222,7 +237,7 @@ def _module_name(path: str, module: nn.Module) -> str:
     """The module's path within the network, the network's class for itself."""
     kind = ACTIVATIONS.get(type(module).__name__)
     if not path:
-        return str(module._get_name())
+        return type(module).__name__
     if kind is None or path.lower().endswith(kind):
         return path
     return f"{path}_{kind}"

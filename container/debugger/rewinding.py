@@ -23,7 +23,13 @@ class _Saved:
     mode_step: int
 
 
-def rewind(folder: Path, worker: str, first_step: int, first_eval_step: int | None) -> int:
+def rewind(
+    folder: Path,
+    worker: str,
+    first_step: int,
+    first_eval_step: int | None,
+    tensorboard: Path | None = None,
+) -> int:
     """Forget the steps of a worker that will be done again.
 
     Args:
@@ -31,18 +37,22 @@ def rewind(folder: Path, worker: str, first_step: int, first_eval_step: int | No
         worker: its name, `worker_0` for rank 0.
         first_step: training steps done so far.
         first_eval_step: validation steps done so far; None for as many as the folder tells of.
+        tensorboard: the folder of this worker's summaries.
 
     Returns:
         The validation steps done so far.
     """
-    for name in (_MARKER, _CLAIM):
-        (folder / name).unlink(missing_ok=True)
-    for part in ("index", "events", "collections"):
-        for left in (folder / part).rglob(f"*{worker}*.tmp"):
-            left.unlink(missing_ok=True)
+    for left in (
+        folder / _MARKER,
+        folder / _CLAIM,
+        *(folder / "index").rglob(f"*_{worker}.json.tmp"),
+        *(folder / "events").rglob(f"*_{worker}.tfevents.tmp"),
+        *(folder / "collections").rglob(f"{worker}_collections.json.tmp"),
+    ):
+        left.unlink(missing_ok=True)
     saved = [_read(path, folder) for path in (folder / "index").glob(f"*/*_{worker}.json")]
     if first_eval_step is None:
-        # Every step counts towards the step among all, so this is where training stood at it.
+        # A step among all less those of its mode is where training stood at a validation step.
         done = [s for s in saved if s.mode == "EVAL" and s.step - s.mode_step <= first_step]
         first_eval_step = max((s.mode_step + 1 for s in done), default=0) if first_step else 0
     firsts = {"TRAIN": first_step, "EVAL": first_eval_step}
@@ -50,6 +60,11 @@ def rewind(folder: Path, worker: str, first_step: int, first_eval_step: int | No
         if step.mode_step >= firsts.get(step.mode, 0):
             step.index.unlink(missing_ok=True)
             step.events.unlink(missing_ok=True)
+    if tensorboard is not None:
+        for path in tensorboard.glob("*/*.tfevents*"):
+            number = path.name.partition("_")[0]
+            if number.isdecimal() and int(number) >= first_step + first_eval_step:
+                path.unlink(missing_ok=True)
     return first_eval_step
 
 

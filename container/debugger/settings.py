@@ -73,16 +73,17 @@ class SettingsError(BerthError):
     """A debugger configuration is not what SageMaker or the SDK would write."""
 
 
-def is_wanted(base: Path, debug: bool) -> bool:
-    """Whether a job saves tensors: `debug` or `debughookconfig.json` ask, `USE_SMDEBUG=0` vetoes.
+def is_wanted(base: Path, debug: bool | None) -> bool:
+    """Whether a job saves tensors.
 
     Args:
         base: root of the job's tree.
-        debug: the hyperparameter.
+        debug: the hyperparameter; None leaves it to whether there is a `debughookconfig.json`.
+            `USE_SMDEBUG=0` says no in any case.
     """
     if os.environ.get("USE_SMDEBUG", "").strip().lower() in _FALSE:
         return False
-    return debug or _hook_file(base).exists() or "SMDEBUG_CONFIG_FILE_PATH" in os.environ
+    return _is_configured(base) if debug is None else debug
 
 
 @dataclass(frozen=True)
@@ -133,8 +134,8 @@ class HookSettings:
             SettingsError: a file is not what it should be, or a collection is unknown; one line
                 that names the file and the field.
         """
-        file = _hook_file(base)
-        if file.exists() or "SMDEBUG_CONFIG_FILE_PATH" in os.environ:
+        if _is_configured(base):
+            file = _hook_file(base)
             source, given = str(file), _read_object(file)
         else:
             names = dict.fromkeys(("losses", *collections))
@@ -224,6 +225,10 @@ def _tensorboard(base: Path, wanted: bool, hook: Mapping[str, Any]) -> Path | No
 def _hook_file(base: Path) -> Path:
     named = os.environ.get("SMDEBUG_CONFIG_FILE_PATH")
     return Path(named) if named else base / "input" / "config" / "debughookconfig.json"
+
+
+def _is_configured(base: Path) -> bool:
+    return "SMDEBUG_CONFIG_FILE_PATH" in os.environ or _hook_file(base).exists()
 
 
 def _local(base: Path, path: str) -> Path:

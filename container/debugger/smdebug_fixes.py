@@ -239,6 +239,8 @@ class StepHook(Hook):  # type: ignore[misc]
         SMDebugError, ValueError: the configuration is not one.
     """
 
+    writer: Any
+
     def __init__(
         self,
         configuration: Mapping[str, Any],
@@ -316,13 +318,13 @@ class StepHook(Hook):  # type: ignore[misc]
     def save_parameters(self, network: nn.Module) -> None:
         """Write the weights and biases, named as smdebug names them."""
         for name, parameter in network.named_parameters():
-            self.save(f"{network._get_name()}_{name}", parameter)
+            self.save(f"{type(network).__name__}_{name}", parameter)
 
     def save_gradients(self, network: nn.Module) -> None:
         """Write what gradients the parameters have."""
         for name, parameter in network.named_parameters():
             if parameter.grad is not None:
-                self.save(f"{self.GRADIENT_PREFIX}{network._get_name()}_{name}", parameter.grad)
+                self.save(f"{self.GRADIENT_PREFIX}{type(network).__name__}_{name}", parameter.grad)
 
     def finish(self) -> None:
         """Close this step's files; readers see them from now on."""
