@@ -78,6 +78,8 @@ class RuleSpec:
         parameters: by name.
         collections: the collections of tensors it reads (debugger rules).
         in_auto: whether `auto` includes it; rules with a required parameter cannot be.
+        runs_others: whether it runs the other rules of its catalogue, and so takes their parameters
+            too, as `<Rule>_<parameter>`.
     """
 
     name: str
@@ -85,6 +87,7 @@ class RuleSpec:
     parameters: Mapping[str, Parameter]
     collections: tuple[str, ...] = ()
     in_auto: bool = True
+    runs_others: bool = False
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,8 @@ def ask(
 
     Args:
         names: rules, or `auto` for all that need no parameter.
-        overrides: values by `<Rule>_<parameter>`, in any capitalisation.
+        overrides: values by `<Rule>_<parameter>`, in any capitalisation. Those of a rule that is
+            not among the names go to the one that runs others, if that is.
         stop_on: rules that end training when they fire.
         own: whether names not in the catalogue are the user's own rules.
 
@@ -137,7 +141,12 @@ def ask(
             if name not in chosen:
                 chosen.append(name)
     values: dict[str, dict[str, Any]] = {name: {} for name in chosen}
+    runners = (name for name in chosen if name in catalogue and catalogue[name].runs_others)
+    runner = next(runners, None)
     for key, value in (overrides or {}).items():
+        if runner is not None and _rule_of(key, chosen) is None:
+            values[runner][key] = value
+            continue
         rule, parameter = _split(key, chosen)
         values[rule][parameter] = value
     stopping = [_among(given, chosen) for given in stop_on]
@@ -191,6 +200,12 @@ def _parameters(catalogue: Catalogue, rule: str, given: Mapping[str, Any]) -> di
     names = {name.lower(): name for name in spec.parameters}
     for key, value in given.items():
         name = names.get(key.lower())
+        if name is None and spec.runs_others:
+            part, parameter = _of_another(catalogue, rule, key)
+            values[f"{part}_{parameter}"] = (
+                catalogue[part].parameters[parameter].read(part, parameter, value)
+            )
+            continue
         if name is None:
             raise RuleError(
                 f"rule {rule}: unknown parameter {key!r}: {_hint(key, list(spec.parameters))}"
@@ -200,6 +215,30 @@ def _parameters(catalogue: Catalogue, rule: str, given: Mapping[str, Any]) -> di
         if parameter.required and values[name] is None:
             raise RuleError(f"rule {rule}: parameter {name!r} is required; give {rule}_{name}")
     return values
+
+
+def _of_another(catalogue: Catalogue, rule: str, key: str) -> tuple[str, str]:
+    """The rule and the parameter that a key of a rule that runs others means."""
+    part = _rule_of(key, catalogue)
+    if part is None or part == rule:
+        others = [name for name in catalogue if name != rule]
+        raise RuleError(
+            f"rule {rule}: unknown parameter {key!r}: expected <Rule>_<parameter>: "
+            f"{_hint(key.partition('_')[0], others)}"
+        )
+    wanted = key[len(part) + 1 :]
+    known = {name.lower(): name for name in catalogue[part].parameters}
+    if wanted.lower() not in known:
+        raise RuleError(
+            f"rule {rule}: unknown parameter {wanted!r} of {part}: {_hint(wanted, list(known))}"
+        )
+    return part, known[wanted.lower()]
+
+
+def _rule_of(key: str, rules: Iterable[str]) -> str | None:
+    """The rule whose `<Rule>_` a key begins with."""
+    fitting = [rule for rule in rules if key.lower().startswith(f"{rule.lower()}_")]
+    return max(fitting, key=len, default=None)
 
 
 def _known(catalogue: Catalogue, given: str, *, own: bool) -> str:
@@ -213,9 +252,9 @@ def _known(catalogue: Catalogue, given: str, *, own: bool) -> str:
 
 def _split(key: str, chosen: list[str]) -> tuple[str, str]:
     """`<Rule>_<parameter>` in its two parts."""
-    for rule in sorted(chosen, key=len, reverse=True):
-        if key.lower().startswith(f"{rule.lower()}_"):
-            return rule, key[len(rule) + 1 :]
+    rule = _rule_of(key, chosen)
+    if rule is not None:
+        return rule, key[len(rule) + 1 :]
     raise RuleError(
         f"rule parameter {key!r}: expected <Rule>_<parameter> of a rule that is evaluated: "
         f"{_hint(key.partition('_')[0], chosen)}"

@@ -18,7 +18,7 @@ def _count(default: int) -> Parameter:
 
 
 def _spec(name: str, watches: str, **parameters: Parameter) -> RuleSpec:
-    return RuleSpec(name, watches, {**parameters, **SCAN})
+    return RuleSpec(name, watches, {**parameters, **SCAN}, runs_others=name == "ProfilerReport")
 
 
 _SPECS = (

@@ -1,13 +1,13 @@
 """What a profiled job left, read from whichever folder of it is at hand."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from container.profiler.reading.events import Events, read_events
+from container.profiler.reading.events import COLUMNS, Events, read_events
 from container.profiler.reading.facts import CURVES, read_jobs, read_lines, read_rules
 from container.profiler.reading.operators import read_operators
 from container.profiler.reading.places import Places
@@ -37,6 +37,7 @@ class Recording:
         epochs: a row an epoch.
         debug_rules: the debugger rules' statuses.
         problems: what was missing, cut short, out of order, in plain words.
+        on_device: as events, what a GPU itself did of each phase, where that was measured.
     """
 
     system: pd.DataFrame
@@ -47,6 +48,7 @@ class Recording:
     epochs: pd.DataFrame
     debug_rules: list[dict[str, Any]]
     problems: tuple[str, ...]
+    on_device: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(COLUMNS)))
 
     @classmethod
     def read(cls, folder: Path) -> "Recording":
@@ -78,6 +80,7 @@ class Recording:
             epochs=read_lines(places.epochs, places.name, problems),
             debug_rules=read_rules(places.rules, places.name, problems),
             problems=problems.lines(),
+            on_device=events.on_device,
         )
 
 

@@ -17,12 +17,12 @@ import numpy as np
 import pandas as pd
 
 from container.profiler.reading.containment import within_steps
-from container.profiler.reading.phases import CPU, GPU, normalise
+from container.profiler.reading.phases import CPU, GPU, WITHIN_STEP, normalise
 from container.profiler.reading.problems import Problems
 from container.profiler.reading.ranks import ranks
 from container.profiler.reading.traces import read_trace
 
-_FILE = re.compile(r"^(?P<end>\d+)_(?P<source>[^_]+)_.*\.json$")
+_FILE = re.compile(r"^((?P<end>\d+)_)?(?P<source>[^_]+)_[^_]*(_timeline)?\.json(\.tmp)?$")
 _SOURCE = re.compile(r"^(?P<pid>\d+)-(?P<node>.+)$")
 _ABSOLUTE = 1e14
 """Microseconds since 1970 (in March 1973): a `ts` beyond it counts from 1970 itself."""
@@ -38,12 +38,14 @@ class Events:
     Attributes:
         table: node, pid, rank, phase, name, mode, step (-1: none), start (unix s), duration (s);
             by start.
+        on_device: the same for what a GPU did of a phase.
         operators: rank, device, name, calls, self_time, total_time (s), summed over the events of
             operators, which tell no self time: it is the total.
         loader: what the loader said of itself: num_workers, pin_memory.
     """
 
     table: pd.DataFrame
+    on_device: pd.DataFrame
     operators: pd.DataFrame
     loader: dict[str, Any]
 
@@ -75,6 +77,7 @@ class _Gathered:
     def __init__(self) -> None:
         self._sources: dict[tuple[str, int], int] = {}
         self._source: list[int] = []
+        self._on_device: list[bool] = []
         self._pid: list[int] = []
         self._rank: list[int] = []
         self._step: list[int] = []
@@ -118,7 +121,10 @@ class _Gathered:
             raise TypeError("no name")
         args = event.get("args") or {}
         phase, mode = normalise(process, name)
-        if phase in (CPU, GPU):
+        of_device = phase == GPU and normalise("", name)[0] in WITHIN_STEP
+        if of_device:
+            phase, mode = normalise("", name)
+        elif phase in (CPU, GPU):
             total = self._operators[source, "cuda" if phase == GPU else "cpu", name]
             total[0] += 1
             total[1] += duration / 1e6
@@ -132,6 +138,7 @@ class _Gathered:
         for key, word in (("phase", phase), ("name", name), ("mode", mode)):
             words = self._words[key]
             self._codes[key].append(words.setdefault(word, len(words)))
+        self._on_device.append(of_device)
         self._source.append(source)
         self._pid.append(own)
         self._rank.append(rank)
@@ -145,13 +152,17 @@ class _Gathered:
         if not starts or min(starts) > _ABSOLUTE:
             return True
         if end is None:
-            for column in (*self._codes.values(), self._source, self._pid, self._rank, self._step):
-                del column[first:]
-            del self._start[first:], self._duration[first:]
+            self._forget(first)
             return False
         shift = end - max(a + b for a, b in zip(starts, self._duration[first:], strict=True))
         self._start[first:] = [start + shift for start in starts]
         return True
+
+    def _forget(self, first: int) -> None:
+        """Leave out the events from one on."""
+        for column in (*self._codes.values(), self._source, self._pid, self._rank, self._step):
+            del column[first:]
+        del self._start[first:], self._duration[first:], self._on_device[first:]
 
     def finish(self, problems: Problems) -> Events:
         sources = np.array(self._source, np.int64)
@@ -170,20 +181,27 @@ class _Gathered:
             )
         table |= {"step": np.array(self._step, np.int64), "start": start, "duration": duration}
         frame = pd.DataFrame(table)[list(COLUMNS)]
-        frame["source"] = sources
+        frame["source"], frame["on_device"] = sources, np.array(self._on_device, bool)
         frame = frame.sort_values("start", kind="stable", ignore_index=True)
-        twice = frame.duplicated(["source", "pid", "phase", "name", "start", "duration"])
+        twice = frame.duplicated(["source", "on_device", "phase", "name", "start", "duration"])
         if twice.any():
             problems.note(f"{int(twice.sum()):,} events were recorded twice; one of each is used")
             frame = frame[~twice].reset_index(drop=True)
         by_source = ranks(frame, list(self._sources))
         frame["rank"] = frame["rank"].where(frame["rank"] >= 0, by_source[frame["source"]])
-        frame = within_steps(frame).drop(columns="source")
+        on_device = frame["on_device"]
+        host = within_steps(frame[~on_device].reset_index(drop=True))
+        device = within_steps(frame[on_device].reset_index(drop=True))
         operators = [
             (int(by_source[source]), device, name, int(calls), time, time)
             for (source, device, name), (calls, time) in self._operators.items()
         ]
-        return Events(frame, pd.DataFrame(operators, columns=list(OPERATORS)), self._loader)
+        return Events(
+            table=host[list(COLUMNS)],
+            on_device=device[list(COLUMNS)],
+            operators=pd.DataFrame(operators, columns=list(OPERATORS)),
+            loader=self._loader,
+        )
 
 
 def _origin(file: str) -> tuple[float | None, str, int]:
@@ -192,5 +210,5 @@ def _origin(file: str) -> tuple[float | None, str, int]:
     if not found:
         return None, "algo-1", 0
     source = _SOURCE.match(found["source"])
-    end = float(found["end"])
+    end = float(found["end"]) if found["end"] else None
     return (end, source["node"], int(source["pid"])) if source else (end, found["source"], 0)

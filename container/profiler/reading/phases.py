@@ -7,12 +7,16 @@ the name of its process) and its own (a module, an operator).
 import re
 from functools import lru_cache
 
-WITHIN_STEP = ("data", "copy", "augment", "forward", "backward", "optimizer", "metrics")
+from container.profiler.names import DEVICE, PHASES
+
+WITHIN_STEP = (
+    "data", "copy", "augment", "forward", "backward", "optimizer", "metrics", "debug", "profiler",
+)  # fmt: skip
 """The parts of a step that berth's timeline tells apart, in their order."""
-OUTSIDE = ("checkpoint", "evaluation", "export")
 CPU, GPU = "cpu operator", "gpu operator"
 OTHER = "other"
 
+_OWN = {name.lower(): phase for phase, name in PHASES.items()} | {phase: phase for phase in PHASES}
 _MODE = re.compile(r"modekeys\.(\w+)")
 _MODES = {"train": "train", "eval": "eval", "predict": "eval"}
 _FOREIGN = (
@@ -25,7 +29,7 @@ _FOREIGN = (
     (re.compile(r"^dataloaderworker"), "worker"),
     (re.compile(r"^(dataloaderiter|dataiterator)"), "data"),
     (re.compile(r"^cpu_functions"), CPU),
-    (re.compile(r"^gpu_functions"), GPU),
+    (re.compile(rf"^{DEVICE}|^gpu_functions"), GPU),
     (re.compile(r"nccl|allreduce|all_reduce|horovod|broadcast"), "communication"),
 )
 
@@ -39,17 +43,17 @@ def normalise(phase: str, name: str) -> tuple[str, str]:
         name: the event's own.
 
     Returns:
-        The phase: step, one of `WITHIN_STEP` or `OUTSIDE`, `forward layer`, `backward layer`,
-        `worker` (loading in a process of its own), `loader start`, `communication`, `CPU`, `GPU`
-        or `other`; and the mode: train, eval, or empty.
+        The phase: step, one of `names.PHASES`, `forward layer`, `backward layer`, `worker` (loading
+        in a process of its own), `loader start`, `communication`, `CPU`, `GPU` or `other`; and the
+        mode: train, eval, or empty.
     """
     for given in (phase, name):
         text = given.strip().lower()
         if text.startswith("step:"):
             mode = _MODE.search(text)
             return "step", _MODES.get(mode[1], "") if mode else ""
-        if text in ("step", *WITHIN_STEP, *OUTSIDE):
-            return text, ""
+        if text == "step" or text in _OWN:
+            return _OWN.get(text, text), ""
         for pattern, found in _FOREIGN:
             if pattern.search(text):
                 return found, ""

@@ -9,7 +9,8 @@ from pathlib import Path
 from container.profiler.reading.problems import Problems
 
 _SYSTEM = re.compile(r"(^|/)system/(.*/)?[^/]+\.json$")
-_EVENTS = re.compile(r"(^|/)pevents/(.*/)?[^/]+\.json$")
+_EVENTS = re.compile(r"(^|/)(pevents/(.*/)?[^/]+\.json|framework/[^/]+timeline\.json\.tmp)$")
+"""The latter are those that a process that was killed was still writing."""
 _OPERATORS = re.compile(r"-operators\.json$")
 _NAMED = {"job.json": "jobs", "curves.jsonl": "curves", "metrics.jsonl": "epochs"}
 _ROOT = ("system", "framework", "job.json")

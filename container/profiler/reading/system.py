@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from container.profiler.reading.problems import Problems
 
 _TEXTS = {"NodeId": "node", "Type": "kind", "Name": "name", "Dimension": "dimension"}
-COLUMNS = ("time", *_TEXTS.values(), "value")
+_KINDS = {"i/o": "disk"}
 BACKWARDS = 1.0
 """Seconds: threads write slightly out of order; a clock that was set goes back further."""
 GAP = 60.0
@@ -98,6 +98,7 @@ class _Samples:
             raise ValueError("no time")
         for key, array in arrays.items():
             self._numbers[key].append(array)
+        texts["Type"] = [_KINDS.get(kind, kind) for kind in texts["Type"]]
         for key, found in texts.items():
             words = self._words[key]
             codes = [words.setdefault(word, len(words)) for word in found]
