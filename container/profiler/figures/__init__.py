@@ -1,0 +1,1 @@
+"""What a recording comes to, in numbers: the job, its machines, its steps, its learning."""

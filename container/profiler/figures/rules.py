@@ -1,0 +1,105 @@
+"""Every rule that was evaluated, the profiler's and the debugger's, in one shape."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from container.debugger.catalogue import DEBUG_RULES
+from container.profiler.catalogue import PROFILER_RULES
+from container.profiler.rules.outcome import Outcome
+
+FIRED = "IssuesFound"
+SUMMARY = "ProfilerReport"
+"""The rule that only sums up what the others found; it is no row of its own."""
+
+
+def rule_figures(
+    outcomes: Iterable[Outcome], debug_rules: Iterable[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """A row a rule, those that fired most first.
+
+    `datapoints` is how much the rule looked at and `needed` how much it wants before it judges
+    (None: anything will do); `moments` are unix seconds, `steps` training steps, both the first few
+    it fired at.
+    """
+    own = [outcome for outcome in outcomes if outcome.request.rule != SUMMARY]
+    rows = [*map(_of_profiler, own), *map(_of_debugger, debug_rules)]
+    return sorted(rows, key=lambda row: (-row["triggered"], row["status"] != FIRED))
+
+
+def fired(rows: Iterable[Mapping[str, Any]], *rules: str) -> dict[str, Any] | None:
+    """The first of these rules that found something."""
+    return next(
+        (dict(row) for row in rows if row["rule"] in rules and row["status"] == FIRED), None
+    )
+
+
+def starved(row: Mapping[str, Any]) -> bool:
+    """Whether a rule had too little to look at to judge."""
+    return not row["judged"] and row["status"] != "Error"
+
+
+def _of_profiler(outcome: Outcome) -> dict[str, Any]:
+    status = outcome.status()
+    spec = PROFILER_RULES.get(outcome.request.rule)
+    return {
+        "kind": "profiler",
+        "rule": outcome.request.rule,
+        "name": outcome.request.name,
+        "watches": spec.watches if spec else "",
+        "status": str(status.get("RuleEvaluationStatus", "")),
+        "triggered": outcome.triggered,
+        "violations": outcome.violations,
+        "datapoints": outcome.datapoints,
+        "needed": outcome.needed,
+        "judged": outcome.judged,
+        "reason": outcome.reason,
+        "parameters": dict(outcome.request.parameters),
+        "moments": [float(moment) for moment in outcome.moments],
+        "steps": [],
+    }
+
+
+def _of_debugger(status: Mapping[str, Any]) -> dict[str, Any]:
+    name = str(status.get("RuleConfigurationName", ""))
+    rule = str(status.get("Rule") or name)
+    spec = DEBUG_RULES.get(rule)
+    found = str(status.get("RuleEvaluationStatus", ""))
+    parameters = status.get("Parameters")
+    moments = _numbers(status.get("Times"))
+    if not moments and found == FIRED:
+        moments = _modified(status.get("LastModifiedTime"))
+    return {
+        "kind": "debugger",
+        "rule": rule,
+        "name": name or rule,
+        "watches": spec.watches if spec else "a rule of your own",
+        "status": found,
+        "triggered": _count(status.get("Triggered"), least=1 if found == FIRED else 0),
+        "violations": _count(status.get("Triggered"), least=1 if found == FIRED else 0),
+        "datapoints": _count(status.get("Points")),
+        "needed": None,
+        "judged": True,
+        "reason": str(status.get("StatusDetails") or ""),
+        "parameters": dict(parameters) if isinstance(parameters, Mapping) else {},
+        "moments": moments,
+        "steps": [int(step) for step in _numbers(status.get("Steps"))],
+    }
+
+
+def _count(value: Any, least: int = 0) -> int:
+    good = isinstance(value, int | float) and not isinstance(value, bool)
+    return max(least, int(value)) if good else least
+
+
+def _numbers(value: Any) -> list[float]:
+    if not isinstance(value, list):
+        return []
+    return [float(each) for each in value if isinstance(each, int | float)]
+
+
+def _modified(value: Any) -> list[float]:
+    try:
+        return [datetime.fromisoformat(str(value)).timestamp()]
+    except ValueError:
+        return []

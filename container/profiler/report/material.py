@@ -1,0 +1,89 @@
+"""What every section works with: the figures, the page's charts, and what goes into report.json."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from container.profiler.figures.whole import Figures
+from container.profiler.report.charts import Charts
+from container.profiler.report.markup import Html, text
+from container.profiler.report.page import anchor, link
+from container.profiler.report.series import Clock
+from container.profiler.units import elapsed
+from container.profiler.verdict import Verdict, verdict
+
+
+@dataclass
+class Material:
+    """One report in the making.
+
+    Attributes:
+        figures: everything the recording comes to.
+        charts: gathers the charts.
+        data: gathers report.json.
+    """
+
+    figures: Figures
+    charts: Charts = field(default_factory=Charts)
+    data: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def verdict(self) -> Verdict:
+        """The job's, worked out once."""
+        return verdict(self.figures.recording, self.figures.outcomes, self.figures)
+
+    @cached_property
+    def clock(self) -> Clock | None:
+        """The time axis; None where nothing has a time."""
+        start, end = self.figures.job["started"], self.figures.job["ended"]
+        return None if start is None or end is None else Clock(start, end)
+
+    @cached_property
+    def moments(self) -> list[dict[str, Any]]:
+        """Every moment a rule fired at: rule, unix seconds, its label and its anchor."""
+        found = []
+        for row in self.figures.rules:
+            times = row["moments"][:MOMENTS] if row["triggered"] else []
+            for place, time in enumerate(times):
+                found.append(
+                    {
+                        "rule": row["name"],
+                        "kind": row["kind"],
+                        "time": time,
+                        "step": row["steps"][place] if place < len(row["steps"]) else None,
+                        "anchor": anchor("moment", row["kind"], row["name"], place + 1),
+                    }
+                )
+        return found
+
+    def marks(self, *rules: str) -> list[dict[str, Any]]:
+        """The moments of these rules (of all for none) as marks on a time chart."""
+        if self.clock is None:
+            return []
+        start, (_, unit) = self.clock.start, self.clock.unit
+        return [
+            {
+                "x": round((each["time"] - start) / unit, 4),
+                "label": text(f"{each['rule']} at {elapsed(each['time'] - start)}"),
+                "anchor": each["anchor"],
+            }
+            for each in self.moments
+            if self.clock.start <= each["time"] <= self.clock.end
+            and (not rules or each["rule"] in rules)
+        ]
+
+    def at(self, time: float) -> str:
+        """A moment as time since the start."""
+        return elapsed(time - self.clock.start) if self.clock else "–"
+
+    def linked(self, names: Iterable[str]) -> list[Html]:
+        """Links to what is said of these rules."""
+        known = {row["name"]: row["kind"] for row in self.figures.rules}
+        return [link(anchor("rule", known.get(name, ""), name), name) for name in names]
+
+
+MOMENTS = 8
+"""Moments of a rule that are marked; all of them are in its file."""
+
+Section = Callable[[Material], Iterator[Html]]

@@ -1,0 +1,184 @@
+"""How much of every machine was used, in figures and over time."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from container.profiler.figures.job import natural
+from container.profiler.figures.system import ORDER
+from container.profiler.report.charts import PERCENT, axis, label, scatter
+from container.profiler.report.colours import METRIC, nth
+from container.profiler.report.markup import Html, join, missing, note, table, tag
+from container.profiler.report.material import Material
+from container.profiler.report.page import link
+from container.profiler.report.series import Clock, line, means, rounded
+from container.profiler.units import count, data, number, points
+
+OPEN = 4
+"""Nodes whose charts are shown at once; those of others unfold."""
+ACROSS = 240
+"""Moments a heat map shows."""
+COLUMNS = ("max", "p99", "p95", "p50", "min")
+
+
+def system(material: Material) -> Iterator[Html]:
+    """The statistics, then for each node its use over time, a row a core."""
+    rows = material.figures.system
+    material.data["system"] = rows
+    if not rows:
+        yield missing(
+            "No system metrics:",
+            "the sampler did not run or its files are not here; profile=true records them.",
+        )
+        return
+    nodes = sorted({row["node"] for row in rows}, key=natural)
+    several = len(nodes) > 1
+    yield table(
+        [*(["node"] if several else []), "metric", *COLUMNS, "samples"],
+        [
+            [
+                *([row["node"]] if several else []),
+                f"{row['metric']} {row['name']}".strip(),
+                *(_figure(row[name], row["unit"]) for name in COLUMNS),
+                count(row["samples"]),
+            ]
+            for row in rows
+        ],
+        words=2 if several else 1,
+    )
+    yield note("CPU and I/O wait are the mean over a node’s cores; percentiles are over samples.")
+    clock = material.clock
+    if clock is None:
+        return
+    for place, node in enumerate(nodes):
+        drawn = join(_node(material, clock, node))
+        if not several:
+            yield drawn
+        elif place < OPEN:
+            yield tag("h3", node)
+            yield drawn
+        else:
+            yield tag("details", tag("summary", f"Node {node}"), drawn, class_="more")
+    yield from _moments(material)
+
+
+def _node(material: Material, clock: Clock, node: str) -> Iterator[Html]:
+    series = material.figures.series
+    own = series[series["node"] == node]
+    traces = [
+        scatter(*_line(clock, rows), f"{metric} {name}".strip(), _colour(metric, place))
+        for metric in ORDER
+        for place, (name, rows) in enumerate(_named(own[own["metric"] == metric]))
+    ]
+    if traces:
+        yield material.charts.add(
+            "utilisation",
+            f"Utilisation of {node} over time",
+            traces,
+            {
+                "xaxis": axis(clock.title),
+                "yaxis": PERCENT,
+                "margin": {"t": 46},
+            },
+            height=320,
+            moments=material.marks(),
+        )
+    yield from _cores(material, clock, node)
+    yield from _flows(material, clock, own)
+
+
+def _cores(material: Material, clock: Clock, node: str) -> Iterator[Html]:
+    raw = material.figures.recording.system
+    raw = raw[(raw["node"] == node) & raw["dimension"].isin(["CPUUtilization", "GPUUtilization"])]
+    found = sorted(_named(raw), key=lambda each: (each[0].startswith("gpu"), natural(each[0])))
+    if len(found) < 2:
+        return
+    edges = clock.edges(min(ACROSS, max(1, int(np.median([len(rows) for _, rows in found])))))
+    grid = [
+        rounded(means(rows["time"].to_numpy(float), rows["value"].to_numpy(float), edges), 3)
+        for _, rows in found
+    ]
+    middles = (edges[:-1] + edges[1:]) / 2
+    trace = {
+        "type": "heatmap",
+        "x": rounded(clock.at(middles)),
+        "y": [label(name) for name, _ in found],
+        "z": grid,
+        "zmin": 0,
+        "zmax": 100,
+        "colorscale": [[0, "--heat0"], [0.5, "--heat1"], [1, "--heat2"]],
+        "hovertemplate": "%{y}: %{z} %<extra></extra>",
+        "colorbar": {"ticksuffix": " %", "thickness": 10, "outlinewidth": 0, "len": 1.0},
+    }
+    yield material.charts.add(
+        "cores",
+        f"Every core of {node} over time",
+        [trace],
+        {
+            "xaxis": axis(clock.title),
+            "yaxis": {"type": "category", "autorange": "reversed", "showgrid": False},
+            "hovermode": "closest",
+            "margin": {"t": 10},
+        },
+        height=min(620, 110 + 15 * len(found)),
+    )
+
+
+def _flows(material: Material, clock: Clock, own: pd.DataFrame) -> Iterator[Html]:
+    """What is measured in bytes, not in percent."""
+    traces: list[dict[str, Any]] = []
+    for place, (metric, rows) in enumerate(
+        own[~own["unit"].isin(["%"])].groupby("metric", observed=True, sort=True)
+    ):
+        traces.append(scatter(*_line(clock, rows), str(metric), nth(place)))
+    if traces:
+        yield material.charts.add(
+            "flows",
+            "Network and disks over time",
+            traces,
+            {
+                "xaxis": axis(clock.title),
+                "yaxis": {"tickformat": "~s", "ticksuffix": "B/s", "rangemode": "tozero"},
+                "margin": {"t": 64},
+            },
+            height=280,
+        )
+
+
+def _moments(material: Material) -> Iterator[Html]:
+    """The anchors that rules link to: each is marked in the chart above."""
+    found = material.moments
+    if not found:
+        return
+    yield tag("h4", "Moments rules fired, as marked above")
+    items = [
+        tag(
+            "li",
+            link(each["anchor"], material.at(each["time"]), " ", each["rule"]),
+            id=each["anchor"],
+        )
+        for each in found
+    ]
+    yield tag("ul", join(items), class_="moments")
+
+
+def _line(clock: Clock, rows: pd.DataFrame) -> tuple[list[Any], list[Any]]:
+    return line(clock, rows["time"].to_numpy(float), rows["value"].to_numpy(float))
+
+
+def _named(rows: pd.DataFrame) -> Sequence[tuple[str, pd.DataFrame]]:
+    found = [(str(name), part) for name, part in rows.groupby("name", observed=True, sort=False)]
+    return sorted(found, key=lambda each: natural(each[0]))
+
+
+def _colour(metric: str, place: int) -> str:
+    """A metric's own colour; further GPUs take others."""
+    return METRIC[metric] if place == 0 else nth(2 * place + (metric == "GPU memory"))
+
+
+def _figure(value: float, unit: str) -> str:
+    if unit == "%":
+        return points(value)
+    return data(value, per_second=unit == "B/s") if unit else number(value)
