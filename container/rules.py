@@ -201,10 +201,9 @@ def _parameters(catalogue: Catalogue, rule: str, given: Mapping[str, Any]) -> di
     for key, value in given.items():
         name = names.get(key.lower())
         if name is None and spec.runs_others:
-            part, parameter = _of_another(catalogue, rule, key)
-            values[f"{part}_{parameter}"] = (
-                catalogue[part].parameters[parameter].read(part, parameter, value)
-            )
+            part, wanted = _of_another(catalogue, rule, key)
+            found = catalogue[part].parameters[wanted].read(part, wanted, value)
+            values[f"{part}_{wanted}"] = found
             continue
         if name is None:
             raise RuleError(

@@ -104,6 +104,45 @@ def test_a_configuration_that_cannot_be_meant(given, message):
         from_configurations(DEBUG_RULES, [given], "DebugRuleConfigurations")
 
 
+def test_the_report_takes_the_parameters_of_the_rules_it_runs():
+    given = {"rule_to_invoke": "ProfilerReport", "LowGPUUtilization_threshold_p95": "60"}
+    (asked,) = from_configurations(
+        PROFILER_RULES,
+        [{"RuleConfigurationName": "ProfilerReport-1", "RuleParameters": given}],
+        "ProfilerRuleConfigurations",
+    )
+    assert asked.parameters == {
+        "scan_interval_us": 60_000_000,
+        "LowGPUUtilization_threshold_p95": 60.0,
+    }
+    (alone,) = ask(PROFILER_RULES, ["ProfilerReport"], {"cpubottleneck_THRESHOLD": "20"})
+    assert alone.parameters["CPUBottleneck_threshold"] == 20.0
+    both = ask(
+        PROFILER_RULES,
+        ["CPUBottleneck", "ProfilerReport"],
+        {"CPUBottleneck_threshold": 30, "ProfilerReport_CPUBottleneck_threshold": 40},
+    )
+    assert both[0].parameters["threshold"] == 30.0
+    assert both[1].parameters["CPUBottleneck_threshold"] == 40.0
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("CPUBottlenek_threshold", 1, "did you mean 'CPUBottleneck'"),
+        ("CPUBottleneck_thresold", 1, "'thresold' of CPUBottleneck: did you mean 'threshold'"),
+        ("ProfilerReport_threshold", 1, "unknown parameter 'threshold': expected <Rule>_<param"),
+        ("CPUBottleneck_threshold", "high", "CPUBottleneck: parameter 'threshold': expected a num"),
+        ("CPUBottleneck_patience", 1.5, "expected a whole number, found 1.5"),
+    ],
+)
+def test_what_the_report_cannot_pass_on_is_named(key, value, message):
+    with pytest.raises(RuleError) as error:
+        ask(PROFILER_RULES, ["ProfilerReport"], {key: value})
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
 @given(st.text(max_size=30), st.text(max_size=30))
 def test_any_text_is_a_rule_or_refused_in_one_line(name, key):
     assert "\n" not in refusal(name, key)
