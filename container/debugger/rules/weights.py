@@ -240,7 +240,8 @@ class WeightUpdateRatio(DebugRule):
             earlier = [s for s in earlier if s >= self.mode_step(step) - self.num_steps][:1]
         if not earlier:
             if not self.points:
-                self.nothing(f"no earlier value of {name} within num_steps={self.num_steps}")
+                within = f" in the {self.num_steps} steps" if self.num_steps else ""
+                self.nothing(f"{name} was not saved{within} before a step at which it was")
             return None
         now, before = self.value(name, step), self.value(name, earlier[-1], mode)
         if now is None or before is None or now.shape != before.shape or not now.size:
