@@ -362,7 +362,7 @@ class Instruments(Observation):
         into = self._data / "report"
         rules = self._data / "rules" / "profiler.json"
         command = [sys.executable, "-m", "container.profiler.report", str(self._data)]
-        command += ["--into", str(into)]
+        command += ["--into", str(into), "--rules", _as_configurations(self.plan.profiler_rules)]
         try:
             done = subprocess.run(
                 command, timeout=REPORT_SECONDS, capture_output=True, text=True, check=False
@@ -375,8 +375,25 @@ class Instruments(Observation):
             self.say(f"profiler: no report: {lines[-1]}")
             return []
         self.say(f"report: {into / 'profiler-report.html'}")
+        (into / "profiler-rules.json").replace(rules)
         found: list[dict[str, Any]] = json.loads(rules.read_text(encoding="utf-8"))
         return found
+
+
+def _as_configurations(rules: Iterable[RuleRequest]) -> str:
+    """Rules as SageMaker's requests have them, whose values are text."""
+    return json.dumps(
+        [
+            {
+                "RuleConfigurationName": each.name,
+                "RuleParameters": {
+                    "rule_to_invoke": each.rule,
+                    **{k: str(v) for k, v in each.parameters.items() if v is not None},
+                },
+            }
+            for each in rules
+        ]
+    )
 
 
 def _write_statuses(path: Path, rules: Iterable[RuleRequest]) -> None:
