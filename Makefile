@@ -22,7 +22,7 @@ WORKERS ?= 2
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down tune train deploy invoke test check build push bench lock clean
+.PHONY: help setup demo up down tune train report deploy invoke test check build push bench lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
@@ -51,6 +51,9 @@ tune: setup ## search hyperparameters; DATA, ARGS are passed on
 
 train: setup ## train a classifier; DATA, ARGS are passed on
 	$(BIN)/berth train $(DATA) $(ARGS)
+
+report: setup ## look at what a job left, the last one without JOB; JOB, ARGS are passed on
+	$(BIN)/berth report $(JOB) $(ARGS)
 
 deploy: setup ## serve what a job learnt; NAME, JOB, ARGS are passed on
 	$(BIN)/berth deploy $(NAME) --job $(JOB) $(ARGS)

@@ -40,11 +40,11 @@ def bring_home(
     uris = artifacts(job)
     folder.mkdir(parents=True, exist_ok=True)
     found: list[Path] = []
-    if model and _download(place, uris[MODEL], folder / MODEL):
+    if model and download(place, uris[MODEL], folder / MODEL):
         found.append(folder / MODEL)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".berth-") as scratch:
         archive = Path(scratch) / "output.tar.gz"
-        if _download(place, uris["output.tar.gz"], archive):
+        if download(place, uris["output.tar.gz"], archive):
             unpacked = Path(scratch) / OUTPUT
             unpack(archive, unpacked)
             target = folder / OUTPUT
@@ -85,24 +85,8 @@ def unpack(archive: Path, folder: Path) -> None:
         raise UserError(f"{archive.name}: cannot be unpacked: {error}") from None
 
 
-def find_output(folder: Path, name: str) -> Path | None:
-    """A file among a job's unpacked outputs, wherever it lies."""
-    return next(iter(sorted((folder / OUTPUT).rglob(name))), None)
-
-
-def _write(tar: tarfile.TarFile, entry: tarfile.TarInfo, path: Path) -> None:
-    if entry.isdir():
-        path.mkdir(parents=True, exist_ok=True)
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    source = tar.extractfile(entry)
-    if source is not None:
-        with source, path.open("wb") as target:
-            shutil.copyfileobj(source, target)
-
-
-def _download(place: Place, uri: str, path: Path) -> bool:
-    """Whether the object was there; `path` is complete or untouched."""
+def download(place: Place, uri: str, path: Path) -> bool:
+    """Fetch an object; whether it was there. `path` is complete or untouched."""
     from botocore.exceptions import ClientError
 
     bucket, _, key = uri.removeprefix("s3://").partition("/")
@@ -118,3 +102,19 @@ def _download(place: Place, uri: str, path: Path) -> bool:
         return True
     finally:
         part.unlink(missing_ok=True)
+
+
+def find_output(folder: Path, name: str) -> Path | None:
+    """A file among a job's unpacked outputs, wherever it lies."""
+    return next(iter(sorted((folder / OUTPUT).rglob(name))), None)
+
+
+def _write(tar: tarfile.TarFile, entry: tarfile.TarInfo, path: Path) -> None:
+    if entry.isdir():
+        path.mkdir(parents=True, exist_ok=True)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    source = tar.extractfile(entry)
+    if source is not None:
+        with source, path.open("wb") as target:
+            shutil.copyfileobj(source, target)

@@ -193,7 +193,7 @@ def role(requests: Sequence[Request], *, region: str, account: str) -> dict[str,
                 policy.add(("application-autoscaling:DeregisterScalableTarget",), "*")
         if operation in S3_OPERATIONS or OPERATIONS[operation].service != "sagemaker":
             continue
-        for image in _find(request, ("TrainingImage", "Image")):
+        for image in _find(request, ("TrainingImage", "Image", "RuleEvaluatorImage")):
             _pulling(policy, image)
         for uri in _inputs(request):
             policy.add(("s3:GetObject",), f"{_bucket_arn(uri)}/{_key(uri)}*")
@@ -221,6 +221,10 @@ def role(requests: Sequence[Request], *, region: str, account: str) -> dict[str,
                 ("kms:CreateGrant", "kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey*"),
                 _key_arn(key, region, account),
             )
+        if any("stoptraining" in action for action in _find(request, ("action_json",))):
+            policy.add(("sagemaker:ListTrainingJobs",), "*")
+            job = _arn("sagemaker", "training-job/{TrainingJobName}", request, region, account)
+            policy.add(("sagemaker:StopTrainingJob",), job)
         if any(_find(request, ("VpcConfig",))):
             policy.add(
                 (

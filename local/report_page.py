@@ -6,12 +6,15 @@ from collections.abc import Iterator, Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from local.errors import UserError
 from local.following import interruptions
 from local.outputs import OUTPUT, find_output
 from local.pages import document, rows
+from local.profiler_report import find_report, first_sentence
 from local.requests.tuning import plain
+from local.rule_statuses import TOLD, rule_statuses
 from local.trials import duration
 
 PICTURES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
@@ -37,6 +40,8 @@ def write_report_page(job: Mapping[str, Any], folder: Path) -> Path:
         f"<h1>{escape(name)}</h1>",
         *_facts(job),
         *_evaluation(folder),
+        *_profiler(folder),
+        *_rules(job, folder),
         *_curves(folder),
         *_pictures(folder),
         *_metrics(job),
@@ -96,6 +101,29 @@ def _evaluation(folder: Path) -> Iterator[str]:
             for name, row in report["classes"].items()
         ],
     )
+
+
+def _profiler(folder: Path) -> Iterator[str]:
+    """A link to the profiler's report, and its verdict."""
+    page = find_report(folder)
+    if page is None:
+        return
+    verdict = first_sentence(page)
+    yield "<h2>Profiler</h2>"
+    yield f"<p>{escape(verdict)}</p>" if verdict else ""
+    link = quote(page.relative_to(folder).as_posix())
+    yield f'<p><a href="{escape(link)}">The profiler\'s report</a></p>'
+
+
+def _rules(job: Mapping[str, Any], folder: Path) -> Iterator[str]:
+    statuses = rule_statuses(job, folder)
+    if statuses:
+        yield "<h2>Rules</h2>"
+        yield rows(
+            ["rule", "of the", "status", "details"],
+            [[each.name, each.kind, each.status, each.details] for each in statuses],
+            ["failed" if each.status in TOLD else "" for each in statuses],
+        )
 
 
 def _curves(folder: Path) -> Iterator[str]:

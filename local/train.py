@@ -14,17 +14,21 @@ from local.job_options import JobOptions, job_options
 from local.options import Common, common_options, with_options
 from local.outputs import bring_home, find_output
 from local.place import Place
+from local.profiler_report import find_report, first_sentence
 from local.requests.names import checked_name, job_name
 from local.requests.tuning import best_hyperparameters
+from local.rule_statuses import issues, rule_statuses
+from local.watch_options import WatchOptions, watch_options
 
 LAST_LINES = 15
 """Of a failed job's log, shown when it was not followed line by line."""
 
 
-@with_options(common_options, job_options)
+@with_options(common_options, job_options, watch_options)
 def train(
     common: Common,
     options: JobOptions,
+    watching: WatchOptions,
     *,
     data: Annotated[
         str | None,
@@ -68,14 +72,16 @@ def train(
     name = checked_name(name) if name else job_name(about, datetime.now(UTC))
     base = {} if from_tuning is None else _best(place, from_tuning)
     job = options.job(place, name, data, base, interrupt_after=interrupt_after)
+    job = watching.applied(job, place, name, options.hyperparameters)
     job.check()
     request = job.request(name)
     if place.plan:
         from local import plan
 
-        plan.show(place, [("CreateTrainingJob", request)])
+        plan.show(place, [*watching.uploads(place, name), ("CreateTrainingJob", request)])
         return
     place.ensure_bucket()
+    watching.upload(place, name)
     place.client("sagemaker").create_training_job(**request)
     _tell(f"training job {name}")
     if not wait:
@@ -149,6 +155,12 @@ def summary(job: dict[str, Any], folder: Path, found: list[Path]) -> list[str]:
     if "TrainingTimeInSeconds" in job:
         billed = job.get("BillableTimeInSeconds", job["TrainingTimeInSeconds"])
         lines.append(f"time       {job['TrainingTimeInSeconds']} s, billed {billed} s")
+    lines += [f"rule       {line}" for line in issues(rule_statuses(job, folder))]
+    report = find_report(folder) if found else None
+    if report is not None:
+        verdict = first_sentence(report)
+        lines += [f"verdict    {verdict}"] if verdict else []
+        lines.append(f"report     {report}")
     lines += [f"left       {path}" for path in found]
     return lines
 

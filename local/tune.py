@@ -19,13 +19,15 @@ from local.requests.names import TUNING_LIMIT, checked_name, job_name
 from local.requests.tuning import best_hyperparameters
 from local.search_options import SearchOptions, search_options
 from local.trials import Trial, line, list_trials, read_objective, table, with_current
+from local.watch_options import WatchOptions, profile_options
 
 
-@with_options(common_options, job_options, search_options)
+@with_options(common_options, job_options, search_options, profile_options)
 def tune(
     common: Common,
     options: JobOptions,
     searching: SearchOptions,
+    watching: WatchOptions,
     *,
     data: Annotated[
         str | None,
@@ -53,6 +55,7 @@ def tune(
     )
     search = searching.without(options.hyperparameters)
     job = options.job(place, name, data, searching.fixed)
+    job = watching.applied(job, place, name, options.hyperparameters)
     search.check(job)
     request = search.request(name, job)
     if place.plan:

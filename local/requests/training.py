@@ -110,6 +110,7 @@ class Job:
         isolated: no network for the container.
         encrypted_traffic: encrypt what the hosts send each other.
         volume_kms_key, output_kms_key: encrypt the volumes, and what is written to S3.
+        debugger: members of the request that set AWS's own debugger and profiler to work.
         environment: environment variables.
         tags: on the job.
     """
@@ -136,6 +137,7 @@ class Job:
     encrypted_traffic: bool = False
     volume_kms_key: str | None = None
     output_kms_key: str | None = None
+    debugger: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
 
@@ -173,6 +175,7 @@ class Job:
             "HyperParameters": dict(self.hyperparameters),
         }
         request |= self.definition()
+        request |= self.debugger
         if self.environment:
             request["Environment"] = dict(self.environment)
         if tags:

@@ -197,6 +197,19 @@ hyperparameters:
   arch: resnet34
 """
 
+OWN_RULES = """
+from smdebug.rules.rule import Rule
+
+
+class Mine(Rule):
+    def __init__(self, base_trial, most=7):
+        super().__init__(base_trial, action_str="")
+        self.most = float(most)
+
+    def invoke_at_step(self, step):
+        return step > self.most
+"""
+
 UPLOADS = {
     "upload": Case("data upload photos --no-lint"),
     "upload-elsewhere": Case(
@@ -232,6 +245,24 @@ TRAINING = {
         given=(f"{SEARCH} -p arch=resnet34",),
         before=tuned,
     ),
+    "train-watched": Case(
+        f"train {DATA} --name first --no-wait --profile --debug --rules Overfit,DeadRelu "
+        "--rules VanishingGradient --rule-parameter Overfit_patience=3 "
+        "--rule-parameter LowGPUUtilization_patience=100 --stop-on Overfit "
+        "-p save_interval=100 -p profile_interval=1000",
+        before=bucket,
+    ),
+    "train-own-rules": Case(
+        f"train {DATA} --name first --no-wait --rules-file mine.py --rule-parameter Mine_most=9",
+        before=bucket,
+        files={"mine.py": OWN_RULES},
+    ),
+    "train-aws-debugger": Case(
+        f"train {DATA} --name first --no-wait --aws-debugger --profile --debug --rules auto "
+        "--rules AllZero --rule-parameter AllZero_tensor_regex=.*weight --stop-on Overfit "
+        "--rule-parameter BatchSize_patience=100 -p save_interval=100 -p profile_interval=1000",
+        before=bucket,
+    ),
     "train-another-image": Case(
         f"train {DATA} --name first --no-wait --image-uri {HOST}/theirs:2 -p anything=goes "
         "--metric 'score=score: ([0-9.]+)'",
@@ -243,6 +274,9 @@ TUNING = {
         f"tune-preset-{name}": Case(f"tune {DATA} --no-wait --preset {name}", before=bucket)
         for name in PRESETS
     },
+    "tune-profiled": Case(
+        f"{SEARCH} --profile --rule-parameter StepOutlier_stddev=5", before=bucket
+    ),
     "tune-file": Case(
         f"tune {DATA} --name search --ranges search.yaml --jobs 4",
         before=bucket,

@@ -1,0 +1,116 @@
+import importlib.util
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from container.debugger.settings import HookSettings
+from local.errors import UserError
+from local.requests import aws_debugger as subject
+from local.requests.aws_debugger import ACCOUNTS, aws_debugger, evaluator_image
+from local.requests.watch import Watch
+from tests.unit.local.requests.test_training import PLAIN, accepted
+
+EVERYTHING = Watch(
+    debug=True,
+    profile=True,
+    rules=("auto", "TensorVariance"),
+    parameters={"TensorVariance_max_threshold": "9", "batchsize_patience": "50"},
+    stop_on=("Overfit",),
+)
+
+
+def members(watch: Watch = EVERYTHING, **hyperparameters: str) -> dict[str, Any]:
+    job = replace(PLAIN, hyperparameters=hyperparameters)
+    return aws_debugger(watch, job, "job", "eu-west-1")
+
+
+def test_the_accounts_are_those_of_sagemakers_sdk() -> None:
+    spec = importlib.util.find_spec("sagemaker")
+    assert spec is not None
+    folder = Path((spec.submodule_search_locations or [])[0])
+    table = json.loads((folder / "core/image_uri_config/debugger.json").read_text())
+    assert table["versions"]["latest"]["registries"] == ACCOUNTS
+    assert table["versions"]["latest"]["repository"] == "sagemaker-debugger-rules"
+
+
+@pytest.mark.parametrize(
+    ("region", "registry"),
+    [
+        ("eu-west-1", "929884845733.dkr.ecr.eu-west-1.amazonaws.com"),
+        ("cn-north-1", "618459771430.dkr.ecr.cn-north-1.amazonaws.com.cn"),
+    ],
+)
+def test_the_regions_image(region: str, registry: str) -> None:
+    assert evaluator_image(region) == f"{registry}/sagemaker-debugger-rules:latest"
+
+
+def test_a_region_without_one() -> None:
+    with pytest.raises(UserError, match="no rules in eu-south-2; it does in af-south-1, "):
+        evaluator_image("eu-south-2")
+
+
+def test_sagemaker_takes_the_request() -> None:
+    request = replace(PLAIN, debugger=members()).request("job")
+    accepted("CreateTrainingJob", request)
+    assert [rule["RuleConfigurationName"] for rule in request["DebugRuleConfigurations"]][-1] == (
+        "TensorVariance"
+    )
+    (report,) = request["ProfilerRuleConfigurations"]
+    assert report["RuleParameters"] == {
+        "rule_to_invoke": "ProfilerReport",
+        "batchsize_patience": "50",
+    }
+
+
+def test_only_what_is_asked_for_is_in_it() -> None:
+    assert list(members(Watch(debug=True))) == ["DebugHookConfig", "DebugRuleConfigurations"]
+    assert list(members(Watch(profile=True))) == ["ProfilerConfig", "ProfilerRuleConfigurations"]
+
+
+def test_the_action_is_what_sagemakers_sdk_writes() -> None:
+    actions = pytest.importorskip("smdebug_rulesconfig.actions.actions")
+    action = actions.StopTraining()
+    action.update_training_job_prefix_if_not_specified("job")
+    rules = {
+        rule["RuleConfigurationName"]: rule["RuleParameters"]
+        for rule in members()["DebugRuleConfigurations"]
+    }
+    assert rules["Overfit"]["action_json"] == action.serialize()
+    assert "action_json" not in rules["DeadRelu"]
+
+
+def test_our_hook_understands_the_collections(tmp_path: Path) -> None:
+    config = tmp_path / "input" / "config"
+    config.mkdir(parents=True)
+    hook = members(save_interval="100")["DebugHookConfig"]
+    (config / "debughookconfig.json").write_text(json.dumps(hook))
+    settings = HookSettings.read(tmp_path)
+    saved = {
+        each["CollectionName"]: each["CollectionParameters"]
+        for each in settings.configuration["CollectionConfigurations"]
+    }
+    assert saved["losses"]["eval.save_interval"] == "2"
+    assert saved["weights"]["save_interval"] == "100"
+    assert saved["inputs"]["include_regex"] == "^input_images$"
+
+
+def test_how_often_is_the_hyperparameters_to_say() -> None:
+    assert members()["ProfilerConfig"]["ProfilingIntervalInMilliseconds"] == 500
+    told = members(**{"profile-interval": "100", "save-interval": "7"})
+    assert told["ProfilerConfig"]["ProfilingIntervalInMilliseconds"] == 100
+    losses = told["DebugHookConfig"]["CollectionConfigurations"][0]["CollectionParameters"]
+    assert losses == {"train.save_interval": "7", "eval.save_interval": "1"}
+
+
+def test_what_aws_would_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="AWS's image has built-in rules only"):
+        members(Watch(debug=True, rules_file="mine.py"))
+    long = {"ExplodingTensor_tensor_regex": "x" * 257}
+    with pytest.raises(UserError, match="'tensor_regex': found 257 characters, AWS takes 256"):
+        members(Watch(debug=True, parameters=long))
+    monkeypatch.setattr(subject, "MOST_RULES", 3)
+    with pytest.raises(UserError, match="AWS evaluates at most 3"):
+        members()
