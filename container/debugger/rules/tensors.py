@@ -13,6 +13,7 @@ from container.debugger.rules import reading
 from container.debugger.rules.base import DebugRule, shortened
 from container.debugger.rules.reading import Array
 from container.debugger.rules.selection import Selection
+from container.debugger.trial import GrowingTrial, ended, ready
 from container.rules import RuleError
 
 
@@ -271,7 +272,8 @@ class SimilarAcrossRuns(DebugRule):
 
     Args:
         base_trial: an smdebug trial.
-        other_trials: folders or S3 prefixes with the tensors of other runs, separated by commas.
+        other_trials: folders or S3 prefixes with the tensors of other runs, separated by commas;
+            they may still be running.
         collection_names: collections to compare, separated by commas.
         tensor_regex: expressions for further tensors' names; with neither, all are compared.
         action_str: smdebug's actions.
@@ -304,6 +306,8 @@ class SimilarAcrossRuns(DebugRule):
         different: list[str] = []
         compared = 0
         for other in self.other_trials:
+            if not other.loaded_all_steps and not self._has(other, step):
+                other.refresh_data()  # it may still be running
             for name in names:
                 same = self._same(other, name, step)
                 if same is not None:
@@ -316,6 +320,10 @@ class SimilarAcrossRuns(DebugRule):
             f"{len(different)} of {compared} tensors differ from the other run's: "
             f"{shortened(different)}"
         )
+
+    def _has(self, other: Any, step: int) -> bool:
+        """Whether the other run saved anything at this global step."""
+        return other.global_step(self.mode(step), self.mode_step(step)) is not None
 
     def _same(self, other: Any, name: str, step: int) -> bool | None:
         theirs = reading.content(other, name, self.mode_step(step), self.mode(step))
@@ -333,13 +341,18 @@ def _same(then: Array, now: Array, **tolerance: Any) -> bool:
 def _other_trial(path: str) -> Any:
     """Another run's trial; smdebug would wait for ever for one that is not there."""
     remote, bucket, prefix = is_s3(path)
-    if remote:
-        described = list_s3_objects(bucket, get_path_to_collections(prefix))[0]
-    else:
-        described = list(Path(get_path_to_collections(path)).glob("*.json"))
-    if not described:
+    folder = Path(path)
+    there = list_s3_objects(bucket, get_path_to_collections(prefix))[0] if remote else ready(folder)
+    if not there:
         raise RuleError(
             "rule SimilarAcrossRuns: parameter 'other_trials': expected another run's saved "
             f"tensors, found no collections/ in {path!r}"
         )
-    return create_trial(path)
+    if remote:
+        return create_trial(path)
+    trial = GrowingTrial(folder)
+    while trial.waiting:
+        trial.refresh_data()
+    if ended(folder):
+        trial.finish()
+    return trial

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -229,6 +231,22 @@ def test_tensors_that_the_other_run_has_not_saved_are_said(tmp_path):
     rule = SimilarAcrossRuns(base, other.path)
     assert (fired(rule, base), rule.points) == ([], 0)
     assert "CrossEntropyLoss_output_0 at this step were not saved by the other" in rule.details
+
+
+def test_another_run_may_still_be_running(tmp_path):
+    base = saved(tmp_path / "a", [torch.ones(2), torch.ones(2)])
+    other = saved(tmp_path / "b", [torch.ones(2), torch.zeros(2)])
+    folder = Path(other.path)
+    (folder / "training_job_end.ts").unlink()
+    (later,) = folder.glob("index/*/*1_worker_0.json")
+    later.rename(folder / later.name)
+    rule = SimilarAcrossRuns(base, other.path, tensor_regex=REGEX)
+    assert not rule.invoke_at_step(0)
+    assert not rule.invoke_at_step(1)
+    assert rule.points == 1
+    (folder / later.name).rename(later)
+    assert rule.invoke_at_step(1)
+    assert rule.points == 2
 
 
 def test_another_run_that_is_not_there_is_not_waited_for(tmp_path):
