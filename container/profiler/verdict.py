@@ -20,7 +20,7 @@ from container.profiler.advice.overheads import (
 )
 from container.profiler.advice.recommendation import WORTHWHILE, Recommendation, less
 from container.profiler.advice.training import learning_advice
-from container.profiler.figures.rules import FIRED, starved
+from container.profiler.figures.rules import FIRED, short, starved
 from container.profiler.figures.whole import Figures
 from container.profiler.recording import Recording
 from container.profiler.rules.outcome import Outcome
@@ -100,7 +100,7 @@ def verdict(
     figures = figures or Figures(recording, outcomes)
     advice = _advice(figures)
     tone = _tone(figures, advice)
-    sentences = (_headline(figures, advice, tone), *_findings(figures))
+    sentences = (*_headlines(figures, advice, tone), *_findings(figures))
     return Verdict(tone, tuple(filter(None, sentences)), advice)
 
 
@@ -125,39 +125,49 @@ def _tone(figures: Figures, advice: Iterable[Recommendation]) -> Tone:
     return "improvable" if worth or serious else "healthy"
 
 
-def _headline(figures: Figures, advice: Sequence[Recommendation], tone: Tone) -> str:
+def _headlines(figures: Figures, advice: Sequence[Recommendation], tone: Tone) -> Iterator[str]:
+    """What matters most: learning that went wrong, then where the time goes."""
+    rows = [r for r in figures.rules if r["kind"] == "debugger" and r["status"] == FIRED]
+    if len(rows) == 1:
+        said = str(rows[0]["reason"]).partition("\n")[0].rstrip(".")
+        yield f"{rows[0]['name']} fired{f': {said}' if said else ''}."
+    elif rows:
+        yield f"{_list([row['name'] for row in rows])} fired."
+    if figures.steps is not None:
+        yield from _speed(figures, advice, tone)
+        return
     learned = figures.learning["steps"] or figures.learning["epochs"]
-    if figures.steps is None and not len(figures.recording.system) and not learned:
-        return "Nothing was recorded, so there is nothing to judge."
-    names = [r["name"] for r in figures.rules if r["kind"] == "debugger" and r["status"] == FIRED]
-    if names:
-        return f"Learning is in trouble: {_list(names)} fired."
-    if figures.steps is None:
-        return "No training step was recorded: only how busy the machine was can be told."
-    who = "GPU" if figures.on_gpu else "network"
+    if not len(figures.recording.system) and not learned and not rows:
+        yield "Nothing was recorded, so there is nothing to judge."
+        return
+    yield "No training step was recorded, so nothing tells where a step's time goes."
+
+
+def _speed(figures: Figures, advice: Sequence[Recommendation], tone: Tone) -> Iterator[str]:
+    """What the steps' time is lost to, and the changes that gain most."""
     wait, compute = figures.phase("data"), figures.phase("forward", "backward")
     speed = [a for a in advice if a.kind == "speed" and a.factor and a.factor >= WORTHWHILE]
     if tone == "healthy":
         if not figures.framework["phases"]:
-            return "Nothing was found to change; the steps were recorded without their phases."
-        return (
+            yield "Nothing was found to change, though steps were recorded without their phases."
+            return
+        yield (
             f"Healthy: {percent(compute)} of every training step is computing, and no change of "
             f"hyperparameters that keeps the model would gain {percent(WORTHWHILE - 1)} or more."
         )
-    if wait >= WAITING:
+    elif wait >= WAITING:
+        who = "GPU" if figures.on_gpu else "network"
         tries = _list([f"{a.hyperparameter}={_plain(a.to)}" for a in speed[:2]], "or")
-        return f"The {who} waits {percent(wait)} of the time for data" + (
-            f"; try {tries}." if tries else "."
-        )
-    if speed:
+        tries = f"; try {tries}" if tries else ""
+        yield f"The {who} waits {percent(wait)} of the time for data{tries}."
+    elif speed:
         best = speed[0]
-        return (
-            f"Up to {factor(best.factor or 1)} as fast with {best.hyperparameter}="
-            f"{_plain(best.to)}."
-        )
-    names = [r["name"] for r in figures.rules if r["status"] == FIRED]
-    them = "it" if len(names) == 1 else "them"
-    return f"{_list(names)} fired, but no hyperparameter answers {them}."
+        gain = factor(best.factor or 1)
+        yield f"Up to {gain} as fast with {best.hyperparameter}={_plain(best.to)}."
+    elif tone == "improvable":
+        names = [r["name"] for r in figures.rules if r["status"] == FIRED]
+        them = "it" if len(names) == 1 else "them"
+        yield f"{_list(names)} fired, but no hyperparameter answers {them}."
 
 
 def _findings(figures: Figures) -> Iterator[str]:
@@ -272,15 +282,18 @@ def _rules(figures: Figures) -> Iterator[str]:
     if not rows:
         return
     names = [row["name"] for row in rows if row["status"] == FIRED]
-    short = sum(starved(row) for row in rows)
+    few = sum(map(short, rows))
+    without = sum(map(starved, rows)) - few
     failed = [row["name"] for row in rows if row["status"] == "Error"]
     told = (
         f"Of {len(rows)} rules {_list(names)} fired"
         if names
         else f"None of {len(rows)} rules fired"
     )
-    if short:
-        told += f"; {short} had too few data points to judge"
+    if few:
+        told += f"; {few} had too few data points to judge"
+    if without:
+        told += f"; {without} had nothing to judge"
     yield f"{told}."
     if failed:
         yield f"{_list(failed)} could not be evaluated."

@@ -24,8 +24,9 @@ def loading_advice(figures: Figures) -> Iterator[Recommendation]:
 
     A step of length 1 waits a share w and computes 1 − w. Where steps wait, the loader is what
     limits them: K workers need K of such steps for one batch, so K′ bring the step down to
-    max(1 − w, K / K′), and K / (1 − w) workers remove the wait. Without workers (K = 0) loading and
-    computing take turns, a batch loads in w, and K′ give max(1 − w, w / K′).
+    max(1 − w, K / K′), and K / (1 − w) workers remove the wait; one to spare is advised. Without
+    workers (K = 0) loading and computing take turns, a batch loads in w, and K′ give
+    max(1 − w, w / K′).
 
     Processors bound it: where the network trains on them too and they are busy a share u of the
     time, the work in a step is u and no number of workers makes steps more than 1 / u times faster.
@@ -42,7 +43,7 @@ def loading_advice(figures: Figures) -> Iterator[Recommendation]:
     busy = figures.use("CPU")
     rules = _rules(figures)
     if most > workers:
-        to = min(wanted, most)
+        to = min(wanted + 1, most)
         step = max(1 - wait, wait / to if workers == 0 else workers / to)
         formula = f"1 / max(1 − {wait:.2f}, {wait if workers == 0 else workers:.3g} / {to})"
         gain = 1 / step

@@ -72,8 +72,8 @@ def _not_finite(curves: pd.DataFrame) -> int:
 def _finite(curves: pd.DataFrame, name: str) -> NDArray[np.float64]:
     if name not in curves:
         return np.empty(0)
-    values: NDArray[np.float64] = curves[name].to_numpy(dtype=float)
-    return values[np.isfinite(values)]
+    values = np.asarray(curves[name], dtype=np.float64)
+    return np.asarray(values[np.isfinite(values)], dtype=np.float64)
 
 
 def _best(records: list[dict[str, Any]], metric: str, pick: Any) -> int | None:

@@ -34,8 +34,13 @@ def fired(rows: Iterable[Mapping[str, Any]], *rules: str) -> dict[str, Any] | No
     )
 
 
+def short(row: Mapping[str, Any]) -> bool:
+    """Whether a rule could not judge because it had too few data points."""
+    return starved(row) and row["needed"] is not None and row["datapoints"] < row["needed"]
+
+
 def starved(row: Mapping[str, Any]) -> bool:
-    """Whether a rule had too little to look at to judge."""
+    """Whether a rule could not judge, for too few data points or because something is missing."""
     return not row["judged"] and row["status"] != "Error"
 
 

@@ -113,5 +113,6 @@ def _label(kind: str, dimension: str, name: str) -> tuple[str, str]:
 
 def _place(row: dict[str, Any]) -> tuple[Any, ...]:
     metric = row["metric"]
-    rank = ORDER.index(metric) if metric in ORDER else len(ORDER)
+    order = ("CPU", BUSIEST, "I/O wait", WAITING, *ORDER[2:])
+    rank = order.index(metric) if metric in order else len(order)
     return natural(row["node"]), rank, metric, natural(row["name"])

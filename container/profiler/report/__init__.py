@@ -28,7 +28,7 @@ from container.rules import RuleRequest, ask
 
 HTML, FIGURES, REPORTS = "profiler-report.html", "report.json", "profiler-reports"
 STATUSES = "profiler-rules.json"
-"""The rules' statuses, beside the report; a job's own are in its `rules/profiler.json`."""
+"""The rules' statuses, unless they are to go elsewhere."""
 
 SECTIONS: tuple[tuple[str, str, Section], ...] = (
     ("summary", "Training job summary", summary),
@@ -47,6 +47,7 @@ def write_report(
     into: Path,
     rules: Sequence[RuleRequest] | None = None,
     say: Callable[[str], None] = lambda _: None,
+    statuses: Path | None = None,
 ) -> Path:
     """Read a job's profile, judge it, and write the report.
 
@@ -58,6 +59,7 @@ def write_report(
         into: the folder the report goes into.
         rules: profiler rules to evaluate; by default all, as SageMaker's defaults have them.
         say: where progress goes, a line at a time.
+        statuses: the file for the rules' statuses; by default one beside the report.
 
     Returns:
         The HTML file.
@@ -75,7 +77,7 @@ def write_report(
     asked = ask(PROFILER_RULES, ["auto"]) if rules is None else tuple(rules)
     outcomes = evaluate(recording, asked)
     say("writing")
-    return write_outcomes(recording, outcomes, into, say)
+    return write_outcomes(recording, outcomes, into, say, statuses)
 
 
 def write_outcomes(
@@ -83,6 +85,7 @@ def write_outcomes(
     outcomes: Sequence[Outcome],
     into: Path,
     say: Callable[[str], None] = lambda _: None,
+    statuses: Path | None = None,
 ) -> Path:
     """The same for a recording whose rules have been evaluated already."""
     material = Material(Figures(recording, outcomes))
@@ -96,8 +99,8 @@ def write_outcomes(
         path = into / REPORTS / f"{file_name(outcome.request.name)}.json"
         if not attempt(lambda path=path, o=outcome: write_json(path, o.as_json()), say):  # type: ignore[misc]
             break
-    statuses = [outcome.status() for outcome in outcomes]
-    attempt(lambda: write_json(into / STATUSES, statuses), say)
+    found = [outcome.status() for outcome in outcomes]
+    attempt(lambda: write_json(statuses or into / STATUSES, found), say)
     return page
 
 

@@ -83,5 +83,5 @@ def axis(title: str = "", **more: Any) -> dict[str, Any]:
     return {"title": {"text": title}, **more}
 
 
-PERCENT = {"range": [0, 102], "ticksuffix": " %", "tickvals": [0, 25, 50, 75, 100]}
+PERCENT = {"range": [0, 102], "ticksuffix": " %", "tick0": 0, "dtick": 25}
 """An axis of percentages."""

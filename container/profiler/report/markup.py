@@ -15,7 +15,7 @@ class Html(str):
 
 @dataclass(frozen=True)
 class Share:
-    """A part of a bar: its name, its share of the whole (0 to 1), its colour and a further figure."""
+    """A part of a bar: name, share of the whole (0 to 1), colour, and a further figure."""
 
     name: str
     share: float
@@ -51,7 +51,7 @@ def table(
     caption: str = "",
     ids: Sequence[str | None] = (),
 ) -> Html:
-    """A table in a box of its own that scrolls; the first `words` columns are text, the rest figures.
+    """A table in a box of its own that scrolls; after the first `words` columns come figures.
 
     Args:
         ids: anchors of the rows, where they have any.

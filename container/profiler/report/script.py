@@ -55,8 +55,9 @@ SCRIPT = """
       font: { family: "system-ui, sans-serif", size: 12, color: "--soft" },
       margin: { l: 12, r: 12, t: 30, b: 12 }, hovermode: "x unified",
       hoverlabel: { bgcolor: "--card", bordercolor: "--line", font: { color: "--ink" } },
-      legend: { orientation: "h", x: 0, xanchor: "left", y: 1.03, yanchor: "bottom",
-                font: { size: 12, color: "--ink" } },
+      legend: { orientation: "h", traceorder: "normal", x: 0, xanchor: "left", y: 1.03,
+                yanchor: "bottom", font: { size: 12, color: "--ink" } },
+      modebar: { bgcolor: "rgba(0,0,0,0)", color: "--faint", activecolor: "--ink" },
       dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
     };
     const all = merge(base, spec.layout);
@@ -73,7 +74,8 @@ SCRIPT = """
     const style = getComputedStyle(root), spec = specs[id];
     Plotly.react(plots.get(id), paint(spec.data, style), paint(layout(spec), style), {
       responsive: true, displaylogo: false,
-      modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"],
+      displayModeBar: matchMedia("(hover: hover)").matches ? "hover" : false,
+      modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
     });
     drawn.add(id);
   };

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 BINS = 600
@@ -47,7 +46,12 @@ class Clock:
 
     def edges(self, bins: int = BINS) -> Floats:
         """The borders of equal bins over the job."""
-        return np.linspace(self.start, max(self.end, self.start + 1e-3), bins + 1)
+        return spaced(self.start, max(self.end, self.start + 1e-3), bins)
+
+
+def spaced(start: float, end: float, bins: int) -> Floats:
+    """The borders of so many equal bins."""
+    return np.linspace(start, end, bins + 1, dtype=np.float64)
 
 
 def line(clock: Clock, times: Floats, values: Floats) -> tuple[list[Any], list[Any]]:
@@ -86,7 +90,7 @@ def step_quantiles(
     return middle, low, half, high
 
 
-def rounded(values: Floats | Sequence[float] | "pd.Series[float]", digits: int = 4) -> list[Any]:
+def rounded(values: Floats | Sequence[float], digits: int = 4) -> list[Any]:
     """A list with so many digits that count; None for what is not finite."""
     array = np.asarray(values, dtype=np.float64)
     out: list[Any] = []

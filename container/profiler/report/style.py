@@ -29,7 +29,7 @@ body { margin: 0; color: var(--ink); background: var(--paper); overflow-wrap: an
        font: 15px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
 a { color: var(--link); text-decoration-thickness: 1px; text-underline-offset: 2px; }
 .frame { max-width: 76rem; margin: 0 auto; padding: 1.5rem 1.25rem 4rem; }
-nav ol { list-style: none; margin: 0; padding: 0; }
+nav ul { list-style: none; margin: 0; padding: 0; }
 nav a { display: block; padding: .22rem .6rem; color: var(--soft); text-decoration: none;
         border-left: 2px solid var(--line); font-size: .86rem; line-height: 1.35; }
 nav a:hover { color: var(--ink); border-color: var(--blue); }
@@ -51,12 +51,14 @@ h3:first-of-type { margin-top: .4rem; }
 h4 { font-size: .88rem; margin: 1.1rem 0 .4rem; color: var(--soft); }
 p { margin: .45rem 0; max-width: 52rem; }
 .note, .soft { color: var(--soft); } .note { font-size: .88rem; }
-.chips { display: flex; flex-wrap: wrap; gap: .4rem; padding: 0; margin: .5rem 0; list-style: none; }
+.chips { display: flex; flex-wrap: wrap; gap: .4rem; padding: 0; margin: .5rem 0;
+         list-style: none; }
 .chips li { font-size: .82rem; color: var(--soft); background: var(--card);
             border: 1px solid var(--line); border-radius: 1rem; padding: .1rem .65rem; }
 .chips b { color: var(--ink); font-weight: 600; }
 section { background: var(--card); border: 1px solid var(--line); border-radius: .7rem;
           padding: 1.3rem 1.4rem 1.4rem; margin: 0 0 1.2rem; }
+section > :last-child { margin-bottom: 0; }
 .missing { background: var(--idle-bg); color: var(--idle); border-radius: .45rem;
            padding: .55rem .8rem; font-size: .9rem; }
 .missing b { font-weight: 600; }
@@ -99,7 +101,7 @@ td.wide { white-space: normal; min-width: 15rem; }
 td code { font-size: .84rem; }
 code { font-family: var(--mono); font-size: .88em; }
 tr:target, li:target, article:target { background: var(--mark); }
-.facts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 11.5rem), 1fr));
+.facts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 12.8rem), 1fr));
          gap: .7rem 1.2rem; margin: .4rem 0 1.1rem; }
 .facts div { min-width: 0; }
 .facts dt { color: var(--soft); font-size: .8rem; }
@@ -137,13 +139,15 @@ figcaption { font-size: .86rem; color: var(--soft); margin-bottom: .15rem; }
 .rule .body p { margin: .3rem 0; font-size: .9rem; }
 .rule .kind { color: var(--faint); font-size: .8rem; font-weight: 400; margin-left: .4rem; }
 .status { font-size: .76rem; font-weight: 600; border-radius: 1rem; padding: .08rem .6rem;
-          background: var(--idle-bg); color: var(--idle); justify-self: start; white-space: nowrap; }
+          background: var(--idle-bg); color: var(--idle); justify-self: start;
+          white-space: nowrap; }
 .status.fired { background: var(--bad-bg); color: var(--bad); }
 .status.quiet { background: var(--good-bg); color: var(--good); }
 .status.starved { background: var(--warn-bg); color: var(--warn); }
 .moments { display: flex; flex-wrap: wrap; gap: .25rem .5rem; list-style: none; padding: 0;
-           margin: .4rem 0 1rem; font-size: .83rem; }
-.moments li, .moment { border: 1px solid var(--line); border-radius: .35rem; padding: .02rem .45rem; }
+           margin: .4rem 0 1rem; font-size: .83rem; align-items: baseline; }
+.moments li { border: 1px solid var(--line); border-radius: .35rem; padding: .02rem .45rem; }
+.moments .label { color: var(--soft); border: 0; padding-left: 0; }
 details.more > summary { cursor: pointer; color: var(--link); font-size: .89rem; margin: .7rem 0; }
 pre { font: .8rem/1.5 var(--mono); background: var(--paper); border: 1px solid var(--line);
       border-radius: .4rem; padding: .6rem .8rem; overflow-x: auto; max-height: 22rem; }
@@ -157,7 +161,7 @@ footer { color: var(--faint); font-size: .82rem; margin-top: 1.5rem; }
   .rule summary > :nth-child(n+3) { grid-column: 2 / -1; }
   .rule summary > .status { grid-column: 3; grid-row: 1; }
   .rule .body { padding-left: .2rem; }
-  .facts { grid-template-columns: 1fr 1fr; }
+  .facts { grid-template-columns: 1fr 1fr; font-size: .94em; }
 }
 @media print {
   @page { margin: 14mm 12mm; }

@@ -21,7 +21,7 @@ from container.profiler.report.markup import (
     tag,
 )
 from container.profiler.report.material import Material
-from container.profiler.report.series import Clock, rounded, sums
+from container.profiler.report.series import Clock, rounded, spaced, sums
 from container.profiler.units import count, percent, seconds
 
 ACROSS = 120
@@ -99,7 +99,7 @@ def _over_time(material: Material, clock: Clock, events: pd.DataFrame) -> Iterat
     bins = min(ACROSS, max(1, len(steps) // 2))
     first = float(steps["start"].min())
     last = float((steps["start"] + steps["duration"]).max())
-    edges = np.linspace(first, max(last, first + 1e-3), bins + 1)
+    edges = spaced(first, max(last, first + 1e-3), bins)
     number = sums(steps["start"].to_numpy(float), np.ones(len(steps)), edges)
     inside = inside_training(events)
     inside = inside[~inside["phase"].isin(NESTED)]
@@ -127,7 +127,7 @@ def _over_time(material: Material, clock: Clock, events: pd.DataFrame) -> Iterat
         traces,
         {
             "barmode": "stack",
-            "bargap": 0.04,
+            "bargap": 0,
             "xaxis": axis(clock.title),
             "yaxis": axis("ms a step", rangemode="tozero"),
             "margin": {"t": 64},

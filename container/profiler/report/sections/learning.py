@@ -30,9 +30,7 @@ def learning(material: Material) -> Iterator[Html]:
 def _curves(material: Material) -> Iterator[Html]:
     curves = material.figures.recording.curves
     if not len(curves):
-        yield missing(
-            "No curves:", "curves.jsonl is not here; profile=true or debug=true writes it."
-        )
+        yield missing("No curves:", "curves.jsonl, which profile and debug write, is not here.")
         return
     marks, anchors = _steps(material)
     steps = curves["step"].to_numpy(float)

@@ -8,14 +8,14 @@ import pandas as pd
 
 from container.profiler.figures.rules import starved
 from container.profiler.figures.steps import inside_training
-from container.profiler.figures.system import interval
+from container.profiler.figures.system import BUSIEST, WAITING, interval
 from container.profiler.report.charts import PERCENT, axis, label, scatter
 from container.profiler.report.colours import nth
 from container.profiler.report.markup import Html, Share, bar, facts, missing, note, table, tag
 from container.profiler.report.material import Material
 from container.profiler.report.sections.rules import points as looked
 from container.profiler.report.sections.steps import balance, steps
-from container.profiler.report.series import box, line, rounded, step_quantiles
+from container.profiler.report.series import box, line, rounded, spaced, step_quantiles
 from container.profiler.units import count, percent, points, seconds
 
 CELLS = 20
@@ -168,13 +168,13 @@ def batch(material: Material) -> Iterator[Html]:
 def cpu(material: Material) -> Iterator[Html]:
     """How often a GPU idles while processors are at their limit."""
     yield tag("h3", "CPU bottlenecks")
-    yield from _bottleneck(material, "CPU", 90.0, "CPUBottleneck", "cpu_bottleneck")
+    yield from _bottleneck(material, BUSIEST, 90.0, "CPUBottleneck", "cpu_bottleneck")
 
 
 def io(material: Material) -> Iterator[Html]:
     """How often a GPU idles while processors wait for disks."""
     yield tag("h3", "I/O bottlenecks")
-    yield from _bottleneck(material, "I/O wait", 50.0, "IOBottleneck", "io_bottleneck")
+    yield from _bottleneck(material, WAITING, 50.0, "IOBottleneck", "io_bottleneck")
 
 
 def gpu_memory(material: Material) -> Iterator[Html]:
@@ -238,7 +238,7 @@ def _bottleneck(
     heights, _, _ = np.histogram2d(
         other.clip(0, 99.99), gpu.clip(0, 99.99), bins=CELLS, range=[[0, 100], [0, 100]]
     )
-    centres = rounded(np.linspace(0, 100, CELLS, endpoint=False) + 50 / CELLS)
+    centres = rounded(spaced(0, 100, CELLS)[:-1] + 50 / CELLS)
     trace = {
         "type": "heatmap",
         "x": centres,
@@ -268,7 +268,7 @@ def _bottleneck(
 def _paired(series: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Each sample of a GPU with the sample of another metric of its node nearest in time."""
     parts = []
-    for node, rows in series.groupby("node", observed=True):
+    for _, rows in series.groupby("node", observed=True):
         other = rows[rows["metric"] == metric][["time", "value"]]
         gpus = rows[rows["metric"] == "GPU"][["time", "value"]]
         spacing = interval(other["time"])

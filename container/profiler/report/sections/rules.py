@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from container.profiler.figures.rules import FIRED, starved
+from container.profiler.figures.rules import FIRED, short, starved
 from container.profiler.report.markup import Html, join, missing, note, tag
 from container.profiler.report.material import Material
 from container.profiler.report.page import anchor, link
@@ -71,7 +71,7 @@ def _rule(material: Material, row: Mapping[str, Any], details: Mapping[str, Any]
 
 def points(row: Mapping[str, Any]) -> str:
     """How much a rule looked at: never a bare zero where it wanted more."""
-    if starved(row) and row["needed"] and row["datapoints"] < row["needed"]:
+    if short(row):
         return f"not enough data: {count(row['datapoints'])} of {count(row['needed'])} points"
     return f"{count(row['datapoints'])} data points"
 
@@ -80,7 +80,7 @@ def _status(row: Mapping[str, Any]) -> tuple[str, str]:
     if row["status"] == FIRED:
         return "issues found", "fired"
     if starved(row):
-        return ("not enough data" if row["datapoints"] else "not judged"), "starved"
+        return ("not enough data" if short(row) else "not judged"), "starved"
     if row["status"] == QUIET:
         return "no issues", "quiet"
     shown = {"InProgress": "in progress", "Error": "error", "Stopped": "stopped"}

@@ -10,7 +10,7 @@ from container.profiler.report.charts import axis, label, scatter
 from container.profiler.report.colours import nth
 from container.profiler.report.markup import Html, missing, note, table, tag
 from container.profiler.report.material import Material
-from container.profiler.report.series import rounded, step_quantiles
+from container.profiler.report.series import rounded, spaced, step_quantiles
 from container.profiler.units import count, number, seconds
 
 COLUMNS = {"min": "min", "p50": "p50", "p95": "p95", "p99": "p99", "max": "max", "mean": "mean"}
@@ -69,7 +69,7 @@ def balance(material: Material) -> Iterator[Html]:
     if len(found) < 2 and len(ranks) < 2:
         yield missing("Nothing to balance:", "one process on one device did all the work.")
         return
-    edges = np.arange(0, 102, 2.0)
+    edges = spaced(0, 100, 50)
     traces = []
     for place, ((node, name), rows) in enumerate(found[:SHOWN_RANKS]):
         heights, _ = np.histogram(rows["value"].to_numpy(float).clip(0, 99.99), edges)

@@ -141,7 +141,8 @@ def _flows(material: Material, clock: Clock, own: pd.DataFrame) -> Iterator[Html
             {
                 "xaxis": axis(clock.title),
                 "yaxis": {"tickformat": "~s", "ticksuffix": "B/s", "rangemode": "tozero"},
-                "margin": {"t": 64},
+                "showlegend": True,
+                "margin": {"t": 46},
             },
             height=280,
         )
