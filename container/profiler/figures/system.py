@@ -9,6 +9,9 @@ from container.profiler.figures.job import natural
 
 CORES = {"CPUUtilization": "CPU", "I/OWaitPercentage": "I/O wait"}
 """Measured once a core; a node's figure is the mean over its cores."""
+BUSIEST, WAITING = "busiest core", "I/O wait, worst core"
+"""The highest of a node's cores at each sample: what the bottleneck rules look at."""
+_HIGHEST = {"CPU": BUSIEST, "I/O wait": WAITING}
 GPUS = {"GPUUtilization": "GPU", "GPUMemoryUtilization": "GPU memory"}
 ORDER = ("CPU", "I/O wait", "memory", "GPU", "GPU memory")
 """The percentages, as tables and charts list them; anything else follows."""
@@ -29,7 +32,7 @@ def measured(system: pd.DataFrame) -> pd.DataFrame:
         system: time, node, kind, name, dimension, value; as `Recording.system`.
 
     Returns:
-        node, metric (CPU, I/O wait, memory, GPU, GPU memory, or what was measured), name (gpu0;
+        node, metric (`ORDER`, `BUSIEST`, `WAITING`, or what else was measured), name (gpu0;
         "" for the whole node), unit (% or B/s or B), time (unix seconds) and value, by time.
     """
     parts = []
@@ -37,9 +40,12 @@ def measured(system: pd.DataFrame) -> pd.DataFrame:
         ["node", "kind", "dimension"], observed=True, sort=False
     ):
         if kind == "cpu":
-            frame = _over_cores(rows)
-            metric, name, unit = CORES.get(str(dimension), str(dimension)), "", "%"
-            parts.append(frame.assign(node=str(node), metric=metric, name=name, unit=unit))
+            label = CORES.get(str(dimension), str(dimension))
+            mean, highest = _over_cores(rows)
+            parts.append(mean.assign(node=str(node), metric=label, name="", unit="%"))
+            if label in _HIGHEST:
+                metric = _HIGHEST[label]
+                parts.append(highest.assign(node=str(node), metric=metric, name="", unit="%"))
             continue
         for name, one in rows.groupby("name", observed=True, sort=False):
             label, unit = _label(str(kind), str(dimension), str(name))
@@ -87,14 +93,14 @@ def interval(times: "pd.Series[float]") -> float | None:
     return float(np.median(distances)) if len(distances) else None
 
 
-def _over_cores(rows: pd.DataFrame) -> pd.DataFrame:
-    """The mean over a node's cores at every sample, whose times may differ a little by core."""
+def _over_cores(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Mean and maximum over a node's cores at every sample, whose times may differ a little."""
     first = rows["name"].iloc[0]
-    spacing = interval(rows.loc[rows["name"] == first, "time"])
-    if spacing is None:
-        return pd.DataFrame({"time": [rows["time"].min()], "value": [rows["value"].mean()]})
+    spacing = interval(rows.loc[rows["name"] == first, "time"]) or 1.0
     slot = np.round((rows["time"] - rows["time"].min()) / spacing).astype(np.int64)
-    return rows.groupby(slot.to_numpy())[["time", "value"]].mean().reset_index(drop=True)
+    grouped = rows.groupby(slot.to_numpy())
+    mean = grouped[["time", "value"]].mean().reset_index(drop=True)
+    return mean, mean.assign(value=grouped["value"].max().to_numpy())
 
 
 def _label(kind: str, dimension: str, name: str) -> tuple[str, str]:

@@ -117,7 +117,7 @@ def meter(share: float | None, colour: str = "--blue") -> Html:
     width = 100 * min(max(share, 0.0), 1.0)
     return Html(
         f'<span class="meter"><i style="width:{width:.1f}%;background:var({colour})"></i></span>'
-        f"{escape(percent(share))}"
+        f'<span class="of">{escape(percent(share))}</span>'
     )
 
 

@@ -60,6 +60,10 @@ SCRIPT = """
       modebar: { bgcolor: "rgba(0,0,0,0)", color: "--faint", activecolor: "--ink" },
       dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
     };
+    const legend = spec.layout.showlegend ?? (spec.data.length > 1 && spec.data[0].type !== "box");
+    base.showlegend = legend;
+    base.margin.t = (legend ? 40 : 8) + (spec.moments.length ? 14 : 0);
+    if (spec.moments.length) base.legend.y = 1.08;
     const all = merge(base, spec.layout);
     for (const key of Object.keys(all)) {
       if (/^[xy]axis/.test(key)) all[key] = merge(axis, all[key]);

@@ -130,7 +130,6 @@ def _over_time(material: Material, clock: Clock, events: pd.DataFrame) -> Iterat
             "bargap": 0,
             "xaxis": axis(clock.title),
             "yaxis": axis("ms a step", rangemode="tozero"),
-            "margin": {"t": 64},
         },
         height=320,
         moments=material.marks("StepOutlier"),

@@ -48,7 +48,6 @@ def _curves(material: Material) -> Iterator[Html]:
             {
                 "xaxis": axis("step"),
                 "yaxis": _scale(values) if name != "learning_rate" else {"rangemode": "tozero"},
-                "margin": {"t": 30},
                 "showlegend": False,
             },
             height=280 if name == "loss" else 210,
@@ -145,7 +144,7 @@ def _epochs(material: Material, figures: dict[str, Any]) -> Iterator[Html]:
             if any(row.get(f"{split}:{metric}") is not None for row in records)
         ]
         if traces:
-            layout: dict[str, Any] = {"xaxis": axis("epoch"), "margin": {"t": 46}}
+            layout: dict[str, Any] = {"xaxis": axis("epoch")}
             layout["yaxis"] = {"tickformat": ".0%"} if metric == "accuracy" else {}
             if len(records) <= 12:
                 layout["xaxis"]["dtick"] = 1

@@ -68,7 +68,6 @@ def gpu_use(material: Material) -> Iterator[Html]:
             "xaxis": PERCENT,
             "yaxis": {"type": "category", "autorange": "reversed", "showgrid": False},
             "hovermode": "closest",
-            "margin": {"t": 10},
         },
         height=90 + 34 * min(48, len(traces)),
     )
@@ -129,7 +128,6 @@ def loading(material: Material) -> Iterator[Html]:
         {
             "xaxis": axis("step"),
             "yaxis": axis("ms a step", rangemode="tozero"),
-            "margin": {"t": 46},
         },
     )
     yield from _judged(material, "Dataloader")
@@ -199,7 +197,7 @@ def gpu_memory(material: Material) -> Iterator[Html]:
         "memory",
         "GPU memory over time",
         traces[:32],
-        {"xaxis": axis(clock.title), "yaxis": PERCENT, "margin": {"t": 46}},
+        {"xaxis": axis(clock.title), "yaxis": PERCENT},
         moments=material.marks("GPUMemoryIncrease"),
     )
     yield from _judged(material, "GPUMemoryIncrease")
@@ -258,7 +256,6 @@ def _bottleneck(
             "xaxis": axis(metric, ticksuffix=" %", showgrid=False),
             "yaxis": axis("GPU", ticksuffix=" %", showgrid=False),
             "hovermode": "closest",
-            "margin": {"t": 10},
         },
         height=300,
     )

@@ -108,7 +108,7 @@ def _moments(material: Material, row: Mapping[str, Any]) -> Html:
     listed = join(tag("li", item) for item in items)
     more = row["triggered"] - len(mine)
     rest = tag("li", f"{count(more)} more", class_="soft") if more > 0 else ""
-    return join([tag("p", "Fired at:", class_="soft"), tag("ul", listed, rest, class_="moments")])
+    return tag("ul", tag("li", "Fired at", class_="label"), listed, rest, class_="moments")
 
 
 def _curves(material: Material) -> Any:

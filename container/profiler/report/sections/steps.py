@@ -92,7 +92,6 @@ def balance(material: Material) -> Iterator[Html]:
             {
                 "xaxis": axis("GPU utilisation", ticksuffix=" %", range=[0, 100]),
                 "yaxis": axis("share of samples", ticksuffix=" %", rangemode="tozero"),
-                "margin": {"t": 46},
             },
         )
     if len(ranks) > 1:
@@ -149,7 +148,6 @@ def _histogram(material: Material, found: dict[str, Any]) -> Html:
             "hovermode": "closest",
             "xaxis": axis("ms a step"),
             "yaxis": axis("steps", rangemode="tozero"),
-            "margin": {"t": 10},
         },
     )
 
@@ -193,7 +191,6 @@ def _course(material: Material, found: dict[str, Any]) -> Html:
         {
             "xaxis": axis("step"),
             "yaxis": axis("ms a step", **({"type": "log"} if tall else {"rangemode": "tozero"})),
-            "margin": {"t": 46},
         },
     )
 

@@ -23,8 +23,8 @@ def summary(material: Material) -> Iterator[Html]:
             "No times:", "neither the job’s facts nor a measurement says when anything happened."
         )
     pairs = [
-        ("Start", moment(job["started"])),
-        ("End", moment(job["ended"])),
+        ("Start (UTC)", moment(job["started"]).removesuffix(" UTC")),
+        ("End (UTC)", moment(job["ended"]).removesuffix(" UTC")),
         ("Duration", seconds(job["duration"])),
         ("Device", job["device"] or "–"),
         ("Hosts", ", ".join(job["hosts"]) or "–"),

@@ -80,7 +80,6 @@ def _node(material: Material, clock: Clock, node: str) -> Iterator[Html]:
             {
                 "xaxis": axis(clock.title),
                 "yaxis": PERCENT,
-                "margin": {"t": 46},
             },
             height=320,
             moments=material.marks(),
@@ -120,7 +119,6 @@ def _cores(material: Material, clock: Clock, node: str) -> Iterator[Html]:
             "xaxis": axis(clock.title),
             "yaxis": {"type": "category", "autorange": "reversed", "showgrid": False},
             "hovermode": "closest",
-            "margin": {"t": 10},
         },
         height=min(620, 110 + 15 * len(found)),
     )
@@ -142,7 +140,6 @@ def _flows(material: Material, clock: Clock, own: pd.DataFrame) -> Iterator[Html
                 "xaxis": axis(clock.title),
                 "yaxis": {"tickformat": "~s", "ticksuffix": "B/s", "rangemode": "tozero"},
                 "showlegend": True,
-                "margin": {"t": 46},
             },
             height=280,
         )
