@@ -110,8 +110,8 @@ class Network:
     SageMaker's own agents outside the container, which cannot be seen from within.
     """
 
-    def __init__(self) -> None:
-        self._rates = Rates(_network_bytes)
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rates = Rates(_network_bytes, clock)
 
     def sample(self) -> Iterator[Metric]:
         """Two figures."""
@@ -123,8 +123,8 @@ class Network:
 class Disks:
     """Bytes and operations a second on the machine's disks."""
 
-    def __init__(self) -> None:
-        self._rates = Rates(_disk_counts)
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rates = Rates(_disk_counts, clock)
 
     def sample(self) -> Iterator[Metric]:
         """Three figures."""

@@ -2,12 +2,13 @@
 
 `framework/torch/<host>-rank<R>-operators.json` holds
 `{"host", "rank", "steps": [10, 11, 12], "operators": [{"device": "cpu" | "cuda", "name", "calls",
-"self_time", "total_time", "memory"}]}`: times in seconds and bytes allocated less those freed, over
-all the steps, by device the operators with the most time of their own. An operator's time on the
-GPU is that of the kernels it launched. `…-trace.json.gz` opens in Perfetto or chrome://tracing.
+"self_time", "total_time"}]}`: seconds over all the steps, by device the operators with the most
+time of their own. An operator's time on the GPU is that of the kernels it launched.
+`…-trace.json.gz` opens in Perfetto or chrome://tracing.
 """
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 MOST_OPERATORS = 50
 """Rows a device."""
+KINETO_SILENT = "99"
+"""Above every level of torch's tracer, which else tells a log of its stages, and of GPUs amiss."""
 
 
 class OperatorProfile:
@@ -74,14 +77,15 @@ class OperatorProfile:
             self._taken.append(number)
 
     def _start(self, *, warm: bool) -> None:
+        os.environ.setdefault("KINETO_LOG_LEVEL", KINETO_SILENT)
         import torch
         from torch.profiler import ProfilerActivity, profile, schedule
 
         activities = [ProfilerActivity.CPU]
         if torch.cuda.is_available():
             activities.append(ProfilerActivity.CUDA)
-        plan = schedule(wait=0, warmup=int(warm), active=len(self._wanted), repeat=1)
-        found = profile(activities=activities, schedule=plan, profile_memory=True)
+        plan = schedule(wait=0, warmup=1, active=len(self._wanted), repeat=1) if warm else None
+        found = profile(activities=activities, schedule=plan)
         found.start()
         self._profile = found
 
@@ -129,14 +133,9 @@ def operator_table(averages: Any) -> list[dict[str, Any]]:
         # Kernels have rows of their own besides the operators that launched them.
         if each.device_type.name != "CPU" or each.key.startswith("ProfilerStep"):
             continue
-        for device, own, whole, memory in (
-            ("cpu", each.self_cpu_time_total, each.cpu_time_total, each.self_cpu_memory_usage),
-            (
-                "cuda",
-                each.self_device_time_total,
-                each.device_time_total,
-                each.self_device_memory_usage,
-            ),
+        for device, own, whole in (
+            ("cpu", each.self_cpu_time_total, each.cpu_time_total),
+            ("cuda", each.self_device_time_total, each.device_time_total),
         ):
             if own > 0:
                 rows[device].append(
@@ -146,7 +145,6 @@ def operator_table(averages: Any) -> list[dict[str, Any]]:
                         "calls": each.count,
                         "self_time": own / 1e6,
                         "total_time": whole / 1e6,
-                        "memory": memory,
                     }
                 )
     return [

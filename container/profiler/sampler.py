@@ -114,16 +114,18 @@ def record(
 def main(words: list[str]) -> None:
     """Sample for the process named last among `words`, until SIGTERM or until it ends."""
     root, host, interval, parent = Path(words[0]), words[1], float(words[2]), int(words[3])
+    _die_with_parent()
     stopping, woken = os.pipe()
     os.set_blocking(woken, False)
     signal.set_wakeup_fd(woken)
     signal.signal(signal.SIGTERM, _wake)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's goes to the parent as well
-    _die_with_parent()
 
     def sleep(seconds: float) -> bool:
+        if os.getppid() != parent:
+            return False
         over, _, _ = select.select([stopping], [], [], seconds)
-        return not over and os.getppid() == parent
+        return not over
 
     try:
         sources: list[Source] = [Memory(), Disks(), Cores(), Network(), Gpus(_say)]

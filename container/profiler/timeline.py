@@ -161,7 +161,7 @@ class Timeline:
         name = STEPS[scope.mode]
         self._events.append(Event(name, name, scope.mode, scope.step, scope.start, now))
         self._scope = outer
-        if outer.mode == "other":
+        if outer.mode == "other" and scope.mode == "train":
             outer.step = scope.step
 
     def _emit_frame(self, frame: "_Frame", now: int, mark: Mark | None) -> None:

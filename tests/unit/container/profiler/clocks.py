@@ -1,0 +1,14 @@
+"""Clocks that stand still until they are told."""
+
+
+class Clock:
+    """Nanoseconds."""
+
+    def __init__(self, now: int = 0) -> None:
+        self.now = now
+
+    def __call__(self) -> int:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += round(seconds * 1e9)
