@@ -92,7 +92,7 @@ class Plan:
             names = {each.name for each in asked}
             asked += tuple(each for each in hp.debug_rules() if each.name not in names)
         debug = None
-        if hp.debug is not False and is_wanted(environment.base, bool(hp.debug)):
+        if is_wanted(environment.base, hp.debug):
             debug = HookSettings.read(
                 environment.base,
                 save_interval=hp.save_interval,
