@@ -22,7 +22,7 @@ from typing import Any
 from container.debugger.statuses import RuleStatus, StatusFile, replace_text
 from container.rules import RuleRequest
 
-POLL_SECONDS = 0.2
+POLL_SECONDS = 0.3
 """How often to look for new steps."""
 WRITE_SECONDS = 1.0
 """How often the statuses are written at most while steps are evaluated."""
@@ -185,7 +185,8 @@ class Evaluation:
         self._write()
         try:
             while not self._look():
-                time.sleep(POLL_SECONDS)
+                if not self._behind:
+                    time.sleep(POLL_SECONDS)
             self._conclude()
         except Exception as error:
             line, below = f"{type(error).__name__}: {error}", traceback.format_exc()
@@ -206,22 +207,30 @@ class Evaluation:
         # Asked before looking, so that what was saved until then is seen.
         over = trial.ended(tensors) or (self._assignment.exchange / ENDED).exists()
         if self._trial is None and trial.ready(tensors):
-            self._trial = trial.GrowingTrial(tensors)
+            self._trial = trial.GrowingTrial(tensors)  # takes in the first steps
             for rule in self._rules:
                 rule.make(self._trial, self._assignment.own_rules)
-        if self._trial is not None:
-            if over:
-                self._trial.finish()
-            else:
-                self._trial.refresh_data()
-            self._sweep()
-            self._each("invoke_at_time")
+        if self._trial is None:
+            return over
+        self._trial.refresh_data()
+        if over and not self._trial.waiting:
+            self._trial.finish()
+        self._sweep()
+        self._trial.forget()
+        if self._behind:
+            return False
+        self._each("invoke_at_time")
         return over
+
+    @property
+    def _behind(self) -> bool:
+        """Whether more has been saved than was taken in."""
+        return self._trial is not None and self._trial.waiting > 0
 
     def _sweep(self) -> None:
         """Show every new step to every rule."""
         new = [step for step in self._trial.steps() if step > self._last]
-        self._saved += len(new)
+        self._saved = self._evaluated + len(new) + self._trial.waiting
         for step in new:
             self._last = step
             self._each("invoke_at_step", step)

@@ -23,7 +23,6 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +38,10 @@ from smdebug.exceptions import (
 from smdebug.rules.rule import Rule
 from smdebug.trials.local_trial import LocalTrial
 
-KEPT_LOCATIONS = 200_000
-"""Places of values a trial remembers, about 700 bytes each; older steps are forgotten."""
+KEPT_LOCATIONS = 100_000
+"""Places of values a trial remembers, about 800 bytes each; older steps are forgotten."""
+AT_ONCE = 500
+"""Index files taken in by one refresh: rules must see steps before they are forgotten."""
 _SETTLED_SECONDS = 1.0
 """A folder's time of change is believed when it is this old: file systems count in ticks."""
 
@@ -80,10 +81,15 @@ class GrowingTrial(LocalTrial):  # type: ignore[misc]  # smdebug has no types
         folder: smdebug's output folder; `ready` must be true of it.
 
     Attributes:
+        waiting: saved steps (of all processes) that no refresh has taken in yet.
         unreadable: files that could not be read, so that their steps are missing.
     """
 
+    index_reader: Any
+    last_complete_step: int
+
     def __init__(self, folder: Path) -> None:
+        self.waiting = 0
         self.unreadable: set[str] = set()
         self._folder = folder
         self._seen: dict[str, set[str]] = {}
@@ -115,17 +121,19 @@ class GrowingTrial(LocalTrial):  # type: ignore[misc]  # smdebug has no types
                 raise StepNotYetAvailable(step, mode)
 
     def refresh_data(self) -> None:
-        """Take in the steps saved since the last call."""
+        """Take in the next steps saved since the last call; broken ones again, after the others."""
         if not isinstance(self.index_reader, _ForgivingReader):  # LocalTrial has set its own
             self.index_reader = _ForgivingReader(str(self._folder))
         self._read_descriptions()
-        for file in self._new_files():
+        found = self._new_files()
+        new = [file for file in found if file.path not in self.unreadable]
+        broken = [file for file in found if file.path in self.unreadable]
+        for file in new[:AT_ONCE] + broken[:AT_ONCE]:
             self._take_in(file)
-        self._forget()
+        self.waiting = max(0, len(new) - AT_ONCE)
 
     def finish(self) -> None:
-        """Take in the last steps; those not every process saved are complete now."""
-        self.refresh_data()
+        """The steps that not every process saved are complete now: the job has ended."""
         self.loaded_all_steps = True
         self.last_complete_step = max(self._global_to_mode, default=self.last_complete_step)
 
@@ -138,10 +146,11 @@ class GrowingTrial(LocalTrial):  # type: ignore[misc]  # smdebug has no types
                 self._read_collections([str(file) for file in files])
                 self._described = changed
 
-    def _new_files(self) -> Iterator[os.DirEntry[str]]:
+    def _new_files(self) -> list["os.DirEntry[str]"]:
         """Index files not taken in yet, by step; folders that did not change are not listed."""
+        found: list[os.DirEntry[str]] = []
         with contextlib.suppress(FileNotFoundError), os.scandir(self._folder / "index") as folders:
-            for folder in sorted(folders, key=lambda entry: entry.name):
+            for folder in folders:
                 if not folder.is_dir():
                     continue
                 now, changed = time.time_ns(), folder.stat().st_mtime_ns
@@ -150,9 +159,10 @@ class GrowingTrial(LocalTrial):  # type: ignore[misc]  # smdebug has no types
                 seen = self._seen.setdefault(folder.name, set())
                 with os.scandir(folder.path) as files:
                     new = [f for f in files if f.name.endswith(".json") and f.name not in seen]
-                yield from sorted(new, key=lambda entry: entry.name)
-                if seen.issuperset(f.name for f in new) and now - changed > _SETTLED_SECONDS * 1e9:
+                found += new
+                if not new and now - changed > _SETTLED_SECONDS * 1e9:
                     self._scanned[folder.name] = changed
+        return sorted(found, key=lambda file: file.name)
 
     def _take_in(self, file: os.DirEntry[str]) -> None:
         number, _, worker = file.name.removesuffix(".json").partition("_")
@@ -171,7 +181,7 @@ class GrowingTrial(LocalTrial):  # type: ignore[misc]  # smdebug has no types
         self._saved_at.setdefault(step, saved_at)
         self._locations[step] = self._locations.get(step, 0) + len(found)
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
         """Drop the oldest steps beyond `KEPT_LOCATIONS`, never the last one."""
         total = sum(self._locations.values())
         for step in sorted(self._locations)[:-1]:
@@ -183,7 +193,9 @@ class GrowingTrial(LocalTrial):  # type: ignore[misc]  # smdebug has no types
             self.workers_for_global_step.pop(step, None)
             self._saved_at.pop(step, None)
             for name in self.global_step_to_tensors_map.pop(step, ()):
-                self._tensors[name]._mode_steps[mode]._steps.pop(mode_step, None)
+                modes = self._tensors[name]._mode_steps
+                if mode in modes:
+                    modes[mode]._steps.pop(mode_step, None)
 
 
 class _ForgivingReader(LocalIndexReader):  # type: ignore[misc]

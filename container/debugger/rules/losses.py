@@ -49,8 +49,8 @@ class LossNotDecreasing(_LossRule):
     later.
 
     In mode GLOBAL steps are counted over training and evaluation together, but a loss is compared
-    with an earlier one of its own mode: that a batch of evaluation is harder than one of training
-    says nothing about progress.
+    with an earlier one of its own mode. An evaluation is one point, the mean of the losses saved in
+    it at the last of their steps, for its batches differ though nothing is learnt between them.
 
     Args:
         base_trial: an smdebug trial.
@@ -90,28 +90,50 @@ class LossNotDecreasing(_LossRule):
         self._fall, self._rise = diff_percent, increase_threshold_percent
         self._only = _mode("LossNotDecreasing", mode)
         self._histories: dict[tuple[str, ModeKeys], _History] = {}
+        self._evaluation: dict[str, list[float]] = {}
+        self._where = (0, 0)
 
     def invoke_at_step(self, step: int) -> bool:
         """Compare this step's losses with earlier ones."""
         mode = self.mode(step)
-        if not self._wanted(mode):
-            return False
+        wanted = self._wanted(mode)
         number = step if self._only is ModeKeys.GLOBAL else self.mode_step(step)
-        reasons = []
-        for name, loss in self.scalars(step, self._selection).items():
-            history = self._histories.setdefault((name, mode), _History())
-            earlier = history.earlier(number, self._num_steps)
-            history.append(number, loss)
-            if earlier is None:
-                if not self.points:
-                    self.nothing(f"no two losses at least {self._num_steps} steps apart were saved")
-                continue
-            self.points += 1
-            history.compared = number
-            reason = self._judge(loss, *earlier)
-            if reason:
-                reasons.append(f"{name} {reason}")
+        trained = step - self.mode_step(step) if mode is ModeKeys.EVAL else None
+        reasons = self._end_evaluation() if trained != self._where[0] else []
+        if wanted:
+            for name, loss in self.scalars(step, self._selection).items():
+                if trained is None:
+                    reasons += self._compare(name, mode, number, loss)
+                else:
+                    self._evaluation.setdefault(name, []).append(loss)
+                    self._where = (trained, number)
         return self.fire("; ".join(reasons)) if reasons else False
+
+    def invoke_at_end(self) -> bool:
+        """Compare the last evaluation, which nothing follows."""
+        reasons = self._end_evaluation()
+        return self.fire("; ".join(reasons)) if reasons else False
+
+    def _end_evaluation(self) -> list[str]:
+        evaluation, self._evaluation = self._evaluation, {}
+        return [
+            reason
+            for name, losses in evaluation.items()
+            for reason in self._compare(name, ModeKeys.EVAL, self._where[1], float(np.mean(losses)))
+        ]
+
+    def _compare(self, name: str, mode: ModeKeys, number: int, loss: float) -> list[str]:
+        history = self._histories.setdefault((name, mode), _History())
+        earlier = history.earlier(number, self._num_steps)
+        history.append(number, loss)
+        if earlier is None:
+            if not self.points:
+                self.nothing(f"no two losses at least {self._num_steps} steps apart were saved")
+            return []
+        self.points += 1
+        history.compared = number
+        reason = self._judge(loss, *earlier)
+        return [f"{name} {reason}"] if reason else []
 
     def _wanted(self, mode: ModeKeys) -> bool:
         if self._only is not None:
@@ -126,7 +148,7 @@ class LossNotDecreasing(_LossRule):
         change = 100 * (loss - before) / abs(before) if before else 100 * float(np.sign(loss))
         if -self._fall < change <= 0:
             return (
-                f"fell by {-change:.3g} % from {before:.4g} at step {then} to {loss:.4g}, less "
+                f"fell by {abs(change):.3g} % from {before:.4g} at step {then} to {loss:.4g}, less "
                 f"than {self._fall:g} %"
             )
         if change > self._rise:
@@ -164,31 +186,50 @@ class _History:
 
 @dataclass
 class _Evaluations:
-    """Cuts a run into evaluations: the losses of one, and those of the training before it."""
+    """Cuts a run into evaluations: the losses of one, and those of the training before it.
+
+    Attributes:
+        training: losses of training since the last evaluation.
+        validation: losses of the evaluation under way.
+    """
 
     training: list[float] = field(default_factory=list)
     validation: list[float] = field(default_factory=list)
+    _trained: int = 0
+    _training_mean: float | None = None
 
-    def add(self, mode: ModeKeys, losses: list[float]) -> tuple[float, float] | None:
-        """Take one step's losses; when they begin new training, what the evaluation had come to.
+    def add(
+        self, mode: ModeKeys, losses: list[float], trained: int
+    ) -> tuple[float | None, float] | None:
+        """Take one step's losses.
+
+        Args:
+            mode: TRAIN or EVAL.
+            losses: what was saved of it.
+            trained: steps of training before it, saved or not: evaluations differ in them.
 
         Returns:
-            Mean training and mean validation loss, once an evaluation is over.
+            Mean training and mean validation loss of the evaluation that is over now, if one is.
         """
+        over = None
+        if mode is not ModeKeys.EVAL or trained != self._trained:
+            over = self.end()
         if mode is ModeKeys.EVAL:
+            self._trained = trained
             self.validation += losses
-            return None
-        over = self.end()
-        self.training += losses
+        else:
+            self.training += losses
         return over
 
-    def end(self) -> tuple[float, float] | None:
-        """Mean training and mean validation loss, if training and an evaluation lie behind."""
-        if not self.training or not self.validation:
+    def end(self) -> tuple[float | None, float] | None:
+        """The means of the evaluation under way; the training loss is the last known, if any is."""
+        if not self.validation:
             return None
-        means = float(np.mean(self.training)), float(np.mean(self.validation))
+        if self.training:
+            self._training_mean = float(np.mean(self.training))
+        validation = float(np.mean(self.validation))
         self.training, self.validation = [], []
-        return means
+        return self._training_mean, validation
 
 
 class Overfit(_LossRule):
@@ -197,9 +238,9 @@ class Overfit(_LossRule):
     It fires when `(validation - training) / training > ratio_threshold` for `patience` evaluations
     in a row: `validation` is the mean of the losses saved in one evaluation (steps of mode EVAL
     with no training between them), `training` the mean of those saved in the training since the
-    evaluation before it. So both are of the same stretch of the job, whatever the two modes' save
-    intervals are. An evaluation is judged when it is over: at the first saved step of training
-    after it, or at the end.
+    evaluation before it, or the last such mean where none was saved. So both are of the same
+    stretch of the job, whatever the two modes' save intervals are. An evaluation is judged when it
+    is over: at the first saved step after it, or at the end.
 
     A training loss made harder on purpose (label smoothing, mixup, heavy augmentation) hides
     overfitting from this rule, as it does from the eye.
@@ -237,19 +278,21 @@ class Overfit(_LossRule):
                 self.nothing("no losses of both training and evaluation were saved yet")
             return False
         losses = list(self.scalars(step, self._selection).values())
-        return self._judge(self._evaluations.add(mode, losses))
+        trained = step - self.mode_step(step)
+        return self._judge(self._evaluations.add(mode, losses, trained))
 
     def invoke_at_end(self) -> bool:
         """Judge the last evaluation, which no training follows."""
-        if not self.points and not (self._evaluations.training and self._evaluations.validation):
+        fired = self._judge(self._evaluations.end())
+        if not self.points:
             self.nothing("losses of both training and evaluation are needed")
-        return self._judge(self._evaluations.end())
+        return fired
 
-    def _judge(self, means: tuple[float, float] | None) -> bool:
-        if means is None:
+    def _judge(self, means: tuple[float | None, float] | None) -> bool:
+        if means is None or means[0] is None:
             return False
         self.points += 1
-        training, validation = means
+        training, validation = means[0], means[1]
         exceeded = validation - training > self._threshold * abs(training)
         self._in_a_row = self._in_a_row + 1 if exceeded else 0
         if self._in_a_row < max(1, self._patience):
@@ -267,9 +310,11 @@ class Overtraining(_LossRule):
 
     A loss improves when it falls by more than `delta` (absolute) below its best so far. It fires
     while neither the training loss has improved for `patience_train` saved steps nor the validation
-    loss for `patience_validation` evaluations; an evaluation, whose loss is the mean of those saved
-    in it, counts as one step, since its batches differ from one another and not from those of the
-    next evaluation. Without evaluations the training loss alone decides.
+    loss for `patience_validation` evaluations. An evaluation counts as one step, the mean of the
+    losses saved in it: its batches differ from one another, but not from the next evaluation's.
+
+    Where nothing is ever evaluated the training loss alone decides: at the end, since a first
+    evaluation may still come, or at once in a trial that knows no modes.
 
     Args:
         base_trial: an smdebug trial.
@@ -297,25 +342,34 @@ class Overtraining(_LossRule):
             return False
         self.points += 1
         mode = self.mode(step)
-        over = self._evaluations.add(mode, losses)
+        over = self._evaluations.add(mode, losses, step - self.mode_step(step))
         if over is not None:
             self._validation.see(over[1])
-        if mode is ModeKeys.EVAL:
+        if mode is not ModeKeys.EVAL:
+            self._training.see(float(np.mean(losses)))
+        elif over is None:
             return False
-        self._training.see(float(np.mean(losses)))
-        return self._judge()
+        return self._judge(wait=mode is ModeKeys.TRAIN)
 
     def invoke_at_end(self) -> bool:
         """Take in the last evaluation, which no training follows."""
         over = self._evaluations.end()
-        if over is None:
+        if over is not None:
+            self._validation.see(over[1])
+        elif self._validation.seen:
             return False
-        self._validation.see(over[1])
-        return self._judge()
+        return self._judge(wait=False)
 
-    def _judge(self) -> bool:
-        evaluated = self._validation.seen > 0 or bool(self._evaluations.validation)
-        if not self._training.exhausted or (evaluated and not self._validation.exhausted):
+    def _judge(self, *, wait: bool) -> bool:
+        """Whether nothing improves.
+
+        Args:
+            wait: whether a first evaluation may still come.
+        """
+        evaluated = self._validation.seen > 0
+        if not self._training.exhausted or (not evaluated and wait):
+            return False
+        if evaluated and not self._validation.exhausted:
             return False
         since = f"the training loss has not fallen below {self._training.best:.4g} for "
         since += f"{self._training.waited} saved steps"

@@ -119,7 +119,7 @@ class ClassImbalance(_PredictionRule):
         self.predictions = Selection.read(
             rule, tensor_regex=predictions_regex, regex_parameter="predictions_regex"
         )
-        self._matrix = np.zeros((0, 0), np.int64)
+        self._matrix: Counts = np.zeros((0, 0), np.int64)
         self._judged = False
 
     def invoke_at_step(self, step: int) -> bool:

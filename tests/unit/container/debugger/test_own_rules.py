@@ -1,0 +1,163 @@
+"""Finding and making rules of the user's own; finding runs none of their code."""
+
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from container.debugger import own_rules
+from container.rules import RuleError, RuleRequest
+
+RULES = """
+raise_if_run = 1 / 0  # finding rules must not run this
+
+
+class Helper:
+    pass
+
+
+class GradientTooSmall(Rule):
+    def __init__(self, base_trial, threshold="10", *, patience="1"):
+        super().__init__(base_trial)
+
+    def invoke_at_step(self, step):
+        return False
+
+
+class GradientTooLarge(GradientTooSmall):
+    pass
+
+
+class FromElsewhere(other.rules.Watching):
+    pass
+
+
+class Flexible(Rule):
+    def __init__(self, base_trial, **parameters):
+        pass
+
+    def invoke_at_step(self, step):
+        return False
+
+
+class Forgot(Rule):
+    pass
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "my_rules.py"
+    path.write_text(RULES)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def forgotten() -> Iterator[None]:
+    """Leaves no module and no search path of a test behind."""
+    modules, paths = set(sys.modules), list(sys.path)
+    yield
+    for name in set(sys.modules) - modules:
+        if name.startswith("own_rules."):
+            del sys.modules[name]
+    sys.path[:] = paths
+
+
+def asked(rule: str, **parameters: Any) -> RuleRequest:
+    return RuleRequest(rule, rule, parameters)
+
+
+def test_rules_are_the_classes_that_can_be_invoked(file: Path) -> None:
+    found = own_rules.find(file)
+    assert sorted(found) == ["Flexible", "FromElsewhere", "GradientTooLarge", "GradientTooSmall"]
+    assert found["GradientTooSmall"].parameters == ("threshold", "patience")
+    assert found["GradientTooLarge"].parameters is None
+    assert found["Flexible"].parameters is None
+
+
+def test_rules_that_are_there_or_built_in_pass(file: Path) -> None:
+    asked_for = [asked("Overfit"), asked("GradientTooSmall", threshold="5", patience="2")]
+    own_rules.check(file, [*asked_for, asked("Flexible", whatever="1")])
+    own_rules.check(None, [asked("Overfit")])
+
+
+def test_a_misspelt_rule_names_the_near_ones(file: Path) -> None:
+    with pytest.raises(RuleError) as caught:
+        own_rules.check(file, [asked("GradientToSmall")])
+    assert str(caught.value) == (
+        f"{file}: expected a class 'GradientToSmall' with a method invoke_at_step: did you mean "
+        "'GradientTooSmall' or 'GradientTooLarge'?"
+    )
+
+
+def test_a_misspelt_parameter_names_the_near_ones(file: Path) -> None:
+    with pytest.raises(RuleError, match=r"my_rules.py: rule GradientTooSmall: unknown parameter "):
+        own_rules.check(file, [asked("GradientTooSmall", treshold="5")])
+
+
+def test_a_class_without_the_method_is_no_rule(file: Path) -> None:
+    with pytest.raises(RuleError, match="'Forgot' with a method invoke_at_step"):
+        own_rules.check(file, [asked("Forgot")])
+
+
+def test_a_rule_without_a_file_may_be_a_misspelt_built_in_one() -> None:
+    with pytest.raises(RuleError, match="'Overfitt' is not built in.* did you mean 'Overfit'"):
+        own_rules.check(None, [asked("Overfitt")])
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"class Broken(:\n    pass\n", "line 1: expected a Python file with rules, found "),
+        (b"\xff\xfe\x00", "expected a Python file with rules, found"),
+        (b"a = 1\0", "expected a Python file with rules, found"),
+        (b"", "expected a class 'Mine' with a method invoke_at_step: known are none"),
+        (None, "expected a Python file with rules, found: No such file or directory"),
+    ],
+)
+def test_a_file_that_is_no_python(tmp_path: Path, content: bytes | None, found: str) -> None:
+    path = tmp_path / "rules.py"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(RuleError) as caught:
+        own_rules.check(path, [asked("Mine")])
+    assert str(caught.value).startswith(str(path))
+    assert found in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_holds_a_file_for_each_configuration(file: Path) -> None:
+    shutil.copy(file, file.with_name("first.py"))
+    own_rules.check(file.parent, [RuleRequest("Flexible", "first", {})])
+    with pytest.raises(RuleError, match=r"second.py: .*No such file"):
+        own_rules.check(file.parent, [RuleRequest("Flexible", "second", {})])
+
+
+def test_a_rule_is_made_from_text_and_may_import_what_lies_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "limits_of_mine.py").write_text("FACTOR = 3\n")
+    path = tmp_path / "rules.py"
+    path.write_text(
+        "from limits_of_mine import FACTOR\n"
+        "class Mine:\n"
+        "    def __init__(self, base_trial, action_str, limit='2'):\n"
+        "        self.trial, self.action = base_trial, action_str\n"
+        "        self.limit = FACTOR * int(limit)\n"
+        "    def invoke_at_step(self, step):\n"
+        "        return step > self.limit\n"
+    )
+    rule = own_rules.make(path, asked("Mine", limit="7"), "the trial")
+    assert (rule.trial, rule.action, rule.limit) == ("the trial", "", 21)
+    again = own_rules.make(path, asked("Mine"), "the trial")
+    assert type(again) is type(rule)
+
+
+def test_a_file_that_fails_is_imported_anew(tmp_path: Path) -> None:
+    path = tmp_path / "rules.py"
+    rule = "class Mine:\n    def invoke_at_step(self, step): pass\n"
+    path.write_text(rule + "1 / 0\n")
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            own_rules.make(path, asked("Mine"), None)
