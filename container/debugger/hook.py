@@ -6,6 +6,7 @@ in between cost microseconds. Reading tensors leaves training as it is: no rando
 no gradient touched.
 """
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -19,6 +20,9 @@ from container.debugger.rewinding import rewind
 from container.debugger.settings import ACTIVATIONS, HookSettings, SettingsError
 from container.debugger.smdebug_fixes import ModeKeys, SMDebugError, StepHook, mark_end
 from container.metrics import say
+
+RESERVED_BYTES = 2**30
+"""What saving tensors leaves free on the disk."""
 
 Mode = Literal["train", "eval"]
 Recorded = Literal["losses", "inputs", "labels", "predictions"]
@@ -96,6 +100,7 @@ class TensorHook:
             if hook is not None and hook.begin(
                 _MODES[mode], mode_step, sum(self._next.values()) - 1
             ):
+                self._require_space()
                 self._saving, self._owes_gradients = True, mode == "train"
                 hook.open()
                 hook.save_parameters(network or self._network)
@@ -131,6 +136,15 @@ class TensorHook:
         if was_open and not self._rank:
             with self._guarded():
                 mark_end(self._settings.path)
+
+    def _require_space(self) -> None:
+        """Leave the disk to checkpoints and the model before it is full."""
+        free = shutil.disk_usage(self._settings.path).free
+        if free < RESERVED_BYTES:
+            raise OSError(
+                f"{self._settings.path}: {free / 2**20:.0f} MB are left on the disk, "
+                f"{RESERVED_BYTES / 2**20:.0f} of them for the model"
+            )
 
     def _make(self, world: int) -> StepHook:
         settings = self._settings
@@ -169,7 +183,13 @@ class TensorHook:
         with self._guarded():
             for value in values if isinstance(values, tuple | list) else [values]:
                 if isinstance(value, Tensor) and self._hook is not None:
-                    self._hook.save_next(stem, value)
+                    self._hook.save_next(stem, self._first_samples(value))
+
+    def _first_samples(self, value: Tensor) -> Tensor:
+        limit = self._settings.layer_bytes
+        if limit is None or value.nbytes <= limit or not value.ndim:
+            return value
+        return value[: max(1, len(value) * limit // value.nbytes)]
 
     def _tell_what_is_hidden(self) -> None:
         if self._handles and not self._heard and not self._told:

@@ -60,6 +60,11 @@ EVAL_DENSITY = 50
 """Validation losses are kept this many times as often as the rest where nobody says how often: a
 validation pass is short, and one value in 500 would leave most passes without any."""
 
+LAYER_BYTES = 4 * 2**20
+"""Of a layer's input or output, the first samples of the batch that fit into this are kept where a
+hyperparameter or a rule asks for it: all of a ResNet's at 224 pixels would be gigabytes a step, and
+its positions are samples enough. SageMaker's file is taken at its word."""
+
 _READ_VALIDATION_LOSSES = ("Overfit", "Overtraining")
 _MODES = ("", "train.", "eval.", "predict.", "global.")
 _WHEN = ("save_interval", "save_steps", "start_step", "end_step")
@@ -97,6 +102,7 @@ class HookSettings:
             checked; each collection has a regular expression or is one smdebug knows.
         source: the file this comes from, or "hyperparameters".
         all_ranks: whether every rank saves its own; otherwise only rank 0.
+        layer_bytes: how much of a layer's input or output is kept; None for all of it.
     """
 
     path: Path
@@ -104,6 +110,7 @@ class HookSettings:
     configuration: Mapping[str, Any]
     source: str = "hyperparameters"
     all_ranks: bool = False
+    layer_bytes: int | None = LAYER_BYTES
 
     @classmethod
     def read(
@@ -146,10 +153,7 @@ class HookSettings:
         if not any(name in hook for name in ("save_interval", "save_steps")):
             hook["save_interval"] = str(save_interval)
         _add_rules(configurations, rules)
-        dense = source == "hyperparameters" or any(
-            request.rule in _READ_VALIDATION_LOSSES for request in rules
-        )
-        if dense:
+        if source == "hyperparameters" or any(map(_reads_validation_losses, rules)):
             _keep_validation_losses(configurations, hook)
         local = checked.get("LocalPath")
         return cls(
@@ -164,6 +168,7 @@ class HookSettings:
             },
             source=source,
             all_ranks=all_ranks or hook.get("include_workers") == "all",
+            layer_bytes=LAYER_BYTES if source == "hyperparameters" else None,
         )
 
     @property
@@ -193,6 +198,11 @@ def _add(configurations: dict[str, dict[str, Any]], name: str, regex: str | None
     parameters = configurations.setdefault(name, {})
     if regex is not None:
         parameters.setdefault("include_regex", regex)
+
+
+def _reads_validation_losses(request: RuleRequest) -> bool:
+    mode = str(request.parameters.get("mode") or "").upper()
+    return request.rule in _READ_VALIDATION_LOSSES or mode == "EVAL"
 
 
 def _keep_validation_losses(

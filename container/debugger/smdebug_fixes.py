@@ -84,6 +84,7 @@ with _hushed():
     from smdebug.core.utils import (
         error_handling_agent,
         get_relative_event_file_path,
+        match_inc,
         parse_worker_name_from_file,
     )
     from smdebug.exceptions import (
@@ -296,9 +297,10 @@ class StepHook(Hook):  # type: ignore[misc]
         self._initialize_writers()
 
     def is_saved(self, name: str) -> bool:
-        """Whether a tensor of that name is saved at this step."""
-        return not self._get_collections_with_tensor(name).isdisjoint(
-            self._get_collections_to_save_for_step()
+        """Whether a tensor of that name would be saved at this step."""
+        return any(
+            name in collection.tensor_names or match_inc(name, collection.include_regex)
+            for collection in self._get_collections_to_save_for_step()
         )
 
     def save(self, name: str, value: Tensor) -> None:

@@ -1,9 +1,11 @@
 import copy
 import json
 import resource
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +159,32 @@ def test_everything(tmp_path: Path) -> None:
         trial.tensor_names()
     )
     assert trial.tensor_names(collection="all") == trial.tensor_names()
+
+
+def test_of_a_large_layer_the_first_samples(tmp_path: Path) -> None:
+    settings = settings_for(tmp_path, collections=("relu_output", "inputs"))
+    small = replace(settings, layer_bytes=5 * 8 * 8 * 8 * 4)
+    trial = train_tiny(tiny_network(), random_data(16), 1, small)
+    assert trial.tensor("1_relu_output_0").value(0).shape == (5, 8, 8, 8)
+    assert trial.tensor("input_images").value(0).shape == (16, 3, 8, 8)
+    given = {"CollectionName": "relu_output"}
+    exact = configured(tmp_path / "exact", {"save_interval": "1"}, given)
+    assert exact.layer_bytes is None
+    again = train_tiny(tiny_network(), random_data(16), 1, replace(settings, layer_bytes=1))
+    assert again.tensor("1_relu_output_0").value(0).shape == (1, 8, 8, 8)
+
+
+def test_parameters_of_the_hook_that_choose_tensors(tmp_path: Path) -> None:
+    chosen = configured(tmp_path / "a", {"save_interval": "1", "include_regex": "^5_out,0.bias"})
+    trial = train_tiny(tiny_network(), random_data(), 1, chosen)
+    assert trial.tensor_names(collection="default") == [
+        "5_output_0",
+        "Sequential_0.bias",
+        "gradient/Sequential_0.bias",
+    ]
+    whole = configured(tmp_path / "b", {"save_interval": "1", "save_all": "True"})
+    everything = train_tiny(tiny_network(), random_data(), 1, whole).tensor_names()
+    assert {"4_input_0", "labels", "gradient/Sequential_5.bias"} <= set(everything)
 
 
 def test_only_what_is_asked_for(tmp_path: Path) -> None:
@@ -491,6 +519,23 @@ def test_a_full_disk_costs_the_tensors_and_one_line(
     trial = open_trial(settings.path)
     assert trial.steps() == [0, 1]
     assert trial.loaded_all_steps
+
+
+def test_the_disk_is_left_to_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = tiny_network()
+    hook = TensorHook(settings_for(tmp_path), network)
+    one_step(hook, network)
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000 * 2**20)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    for _ in range(2):
+        one_step(hook, network)
+    hook.close()
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1
+    assert "1000 MB are left on the disk, 1024 of them for the model; no more" in out
+    assert open_trial(tmp_path / "output" / "tensors").steps() == [0]
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
