@@ -174,6 +174,24 @@ def test_the_outcome_in_a_line() -> None:
     assert outcome(late) == "Stopped (MaxRuntimeExceeded)"
 
 
+def test_the_summary_tells_what_rules_found_and_where_the_report_is(tmp_path: Path) -> None:
+    data = tmp_path / "output" / "data"
+    (data / "rules").mkdir(parents=True)
+    found = {"RuleConfigurationName": "Overfit", "RuleEvaluationStatus": "IssuesFound"}
+    fine = {"RuleConfigurationName": "DeadRelu", "RuleEvaluationStatus": "NoIssuesFound"}
+    statuses = json.dumps([found | {"StatusDetails": "fired at step 4"}, fine])
+    (data / "rules/debug.json").write_text(statuses)
+    (data / "report").mkdir()
+    page = data / "report/profiler-report.html"
+    page.write_text("<html>")
+    lines = summary({}, tmp_path, [tmp_path / "output"])
+    assert lines[:2] == ["rule       Overfit: fired at step 4", f"report     {page}"]
+    verdict = {"verdict": {"sentences": ["89 % of the step is forward."]}}
+    (data / "report/report.json").write_text(json.dumps(verdict))
+    lines = summary({}, tmp_path, [tmp_path / "output"])
+    assert lines[1:3] == ["verdict    89 % of the step is forward.", f"report     {page}"]
+
+
 def test_the_summary_tells_what_was_lost(tmp_path: Path) -> None:
     from datetime import UTC, datetime
 
