@@ -6,13 +6,18 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from container.profiler.catalogue import PROFILER_RULES
 from local.errors import UserError
 from local.outputs import OUTPUT
+from local.requests.training import canonical
+from local.requests.tuning import plain
 from local.requests.watch import profiler_rules
 
 HTML = "profiler-report.html"
 ANEW = "report"
 """Where, in the job's folder, a report lies that was made on this machine."""
+STATUSES = "profiler-rules.json"
+"""Beside a report that was made on this machine: what the rules found."""
 RECORDED = "profiler-output"
 """Where, in the job's folder and in S3, AWS's profiler keeps what it records."""
 NEEDED = ("numpy", "pandas", "plotly")
@@ -59,6 +64,29 @@ def make_report(recording: Path, into: Path, parameters: Mapping[str, str]) -> P
 
     into.mkdir(parents=True, exist_ok=True)
     return write_report(recording, into, rules)
+
+
+def parameters_of(job: Mapping[str, Any]) -> dict[str, str]:
+    """The parameters of the profiler's rules that a training job was asked for.
+
+    Args:
+        job: DescribeTrainingJob's answer; what is not to be understood in it is left out.
+    """
+    asked: dict[str, Any] = {}
+    for rule in job.get("ProfilerRuleConfigurations", []):
+        asked |= rule.get("RuleParameters", {})
+    told = {canonical(name): value for name, value in job.get("HyperParameters", {}).items()}
+    try:
+        found = json.loads(plain(told.get("rule_parameters", "{}")))
+    except (ValueError, RecursionError):
+        found = {}
+    asked |= found if isinstance(found, dict) else {}
+    known = {
+        f"{rule}_{parameter}".lower()
+        for rule, spec in PROFILER_RULES.items()
+        for parameter in spec.parameters
+    }
+    return {name: str(value) for name, value in asked.items() if name.lower() in known}
 
 
 def first_sentence(page: Path) -> str:

@@ -14,7 +14,14 @@ from local.following import ENDED
 from local.options import Common, pairs, with_common
 from local.outputs import OUTPUT, bring_home
 from local.place import Place
-from local.profiler_report import ANEW, RECORDED, find_recording, find_report, make_report
+from local.profiler_report import (
+    ANEW,
+    RECORDED,
+    find_recording,
+    find_report,
+    make_report,
+    parameters_of,
+)
 from local.recordings import fetch_folder, is_path, recording_at, recording_in_s3, report_name
 from local.report_page import write_report_page
 from local.resources import TRAIN, TUNE, find, newest
@@ -128,7 +135,7 @@ def _profile(
         fetch_folder(place, uri, folder / RECORDED)
     recording = find_recording(folder)
     if recording is not None:
-        make_report(recording, folder / ANEW, parameters)
+        make_report(recording, folder / ANEW, {**parameters_of(job), **parameters})
     elif parameters:
         raise UserError(f"{job['TrainingJobName']}: --rule-parameter: the job was not profiled")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from local.outputs import OUTPUT
+from local.profiler_report import ANEW, STATUSES
 
 LARGEST = 4_000_000
 """Bytes of a file of statuses that is read; 32 rules with a traceback each are 40,000."""
@@ -43,7 +44,8 @@ class RuleStatus:
 def rule_statuses(job: Mapping[str, Any], folder: Path) -> list[RuleStatus]:
     """The rules of a job, the debugger's first.
 
-    The container's own files come first: AWS knows nothing of rules a container evaluates.
+    The container's own files come first: AWS knows nothing of rules a container evaluates. Before
+    those comes what a report that was made on this machine found.
 
     Args:
         job: DescribeTrainingJob's answer.
@@ -51,7 +53,9 @@ def rule_statuses(job: Mapping[str, Any], folder: Path) -> list[RuleStatus]:
     """
     found = []
     for kind, (file, member) in _KINDS.items():
-        for entry in _read(folder / OUTPUT, file) or job.get(member, []):
+        left = sorted((folder / OUTPUT).rglob(f"rules/{file}"))
+        anew = [folder / ANEW / STATUSES] if kind == "profiler" else []
+        for entry in _read([*anew, *left]) or job.get(member, []):
             status = _status(kind, entry)
             if status is not None:
                 found.append(status)
@@ -65,10 +69,10 @@ def issues(statuses: list[RuleStatus]) -> Iterator[str]:
             yield status.line()
 
 
-def _read(outputs: Path, file: str) -> list[Any]:
-    """The statuses in the first such file; none if it holds anything else."""
-    path = next(iter(sorted(outputs.rglob(f"rules/{file}"))), None)
-    if path is None or path.is_symlink() or not path.is_file():
+def _read(paths: list[Path]) -> list[Any]:
+    """The statuses in the first file that is there; none if it holds anything else."""
+    path = next((path for path in paths if path.is_file() and not path.is_symlink()), None)
+    if path is None:
         return []
     try:
         found = json.loads(path.read_bytes()) if path.stat().st_size <= LARGEST else []

@@ -6,7 +6,14 @@ import pytest
 
 from local import profiler_report as subject
 from local.errors import UserError
-from local.profiler_report import find_recording, find_report, first_sentence, make_report
+from local.profiler_report import (
+    STATUSES,
+    find_recording,
+    find_report,
+    first_sentence,
+    make_report,
+    parameters_of,
+)
 
 
 def write(path: Path, text: str = "x") -> Path:
@@ -52,6 +59,26 @@ def test_a_verdict_without_words(sentences: Any, tmp_path: Path) -> None:
     assert first_sentence(tmp_path / "profiler-report.html") == ""
 
 
+@pytest.mark.parametrize(
+    "told",
+    [
+        '{"BatchSize_patience": 9, "Overfit_patience": 3, "BatchSize_none": 1, "x": 2}',
+        '"{\\"BatchSize_patience\\": 9}"',
+    ],
+)
+def test_the_thresholds_of_a_job_hold_for_its_report_made_anew(told: str) -> None:
+    job = {"HyperParameters": {"rule-parameters": told, "epochs": "3"}}
+    assert parameters_of(job) == {"BatchSize_patience": "9"}
+    rule = {"rule_to_invoke": "ProfilerReport", "stepoutlier_stddev": "5", "opt_out": "True"}
+    job |= {"ProfilerRuleConfigurations": [{"RuleParameters": rule}]}  # type: ignore[dict-item]
+    assert parameters_of(job) == {"stepoutlier_stddev": "5", "BatchSize_patience": "9"}
+
+
+@pytest.mark.parametrize("told", ["", "[]", "{", "7", "[" * 100_000])
+def test_a_job_that_was_told_nonsense(told: str) -> None:
+    assert parameters_of({"HyperParameters": {"rule_parameters": told}}) == {}
+
+
 def test_a_wrong_parameter_makes_no_report(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="did you mean 'patience'"):
         make_report(tmp_path, tmp_path / "into", {"BatchSize_patienc": "3"})
@@ -82,5 +109,7 @@ def test_the_report_of_a_folder_of_awss(tmp_path: Path) -> None:
     page = make_report(folder, tmp_path / "into", {"CPUBottleneck_patience": "10"})
     assert page == tmp_path / "into" / "profiler-report.html"
     assert first_sentence(page)
+    statuses = json.loads((tmp_path / "into" / STATUSES).read_text())
+    assert "CPUBottleneck" in {status["RuleConfigurationName"] for status in statuses}
     rule = json.loads((tmp_path / "into/profiler-reports/CPUBottleneck.json").read_text())
     assert str(rule["RuleParameters"]).count("patience") == 1

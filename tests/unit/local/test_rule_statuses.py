@@ -34,6 +34,14 @@ def test_the_containers_word_comes_first(tmp_path: Path) -> None:
     assert rule_statuses({}, tmp_path / "elsewhere") == []
 
 
+def test_what_a_report_made_here_found_comes_before_what_the_container_says(tmp_path: Path) -> None:
+    leave(tmp_path, [entry("BatchSize", "NoIssuesFound")], "profiler.json")
+    (tmp_path / "report").mkdir()
+    anew = json.dumps([entry("BatchSize", "IssuesFound")])
+    (tmp_path / "report/profiler-rules.json").write_text(anew)
+    assert [status.status for status in rule_statuses({}, tmp_path)] == ["IssuesFound"]
+
+
 def test_a_line_for_each_rule_that_found_something(tmp_path: Path) -> None:
     leave(
         tmp_path,
