@@ -83,8 +83,8 @@ class DebugRule(Rule):  # type: ignore[misc]  # smdebug has no types
             name: the tensor.
             wanted: the reductions that would have done in place of the tensor.
         """
-        instead = f", nor its {' or '.join(wanted)}" if wanted else ""
-        return self.nothing(f"{name} has no elements, or neither it was saved{instead}")
+        forms = " or ".join(("whole", *(f"as {form}" for form in wanted[:1]), *wanted[1:]))
+        return self.nothing(f"{name} has no elements, or was not saved {forms}")
 
     def mode(self, step: int) -> ModeKeys:
         """Whether a global step was one of training or evaluation; GLOBAL if that was not said."""

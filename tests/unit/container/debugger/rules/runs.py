@@ -56,10 +56,16 @@ def train(
     *,
     steps: int = 4,
     data: Data | None = None,
+    reductions: str = "",
     **options: Any,
 ) -> Any:
-    """Full-batch training with no more saved than the losses and what the rules read."""
+    """Full-batch training with no more saved than the losses and what the rules read.
+
+    With `reductions`, everything is saved, but as these alone.
+    """
     data = data or vectors()
+    if reductions:
+        save_everything(folder, reductions)
     settings = settings_for(folder, collections=["losses"], rules=rules)
     return train_tiny(network, data, steps, settings, batch_size=len(data[1]), **options)
 
@@ -81,11 +87,7 @@ def saved(
         reductions: as in `debughookconfig.json`; the whole tensors are then not saved.
         network: is given the values too.
     """
-    parameters = {"include_regex": ".*"} | ({"reductions": reductions} if reductions else {})
-    file = folder / "input" / "config" / "debughookconfig.json"
-    file.parent.mkdir(parents=True)
-    chosen = {"CollectionName": "everything", "CollectionParameters": parameters}
-    file.write_text(json.dumps({"CollectionConfigurations": [chosen]}))
+    save_everything(folder, reductions)
     settings = settings_for(folder)
     network = network or nn.Identity()
     hook = TensorHook(settings, network)
@@ -95,6 +97,15 @@ def saved(
         network(value)
     hook.close()
     return open_trial(settings.path)
+
+
+def save_everything(folder: Path, reductions: str) -> None:
+    """Has a job save all there is, whole or as some reductions, by a `debughookconfig.json`."""
+    parameters = {"include_regex": ".*"} | ({"reductions": reductions} if reductions else {})
+    file = folder / "input" / "config" / "debughookconfig.json"
+    file.parent.mkdir(parents=True)
+    chosen = {"CollectionName": "everything", "CollectionParameters": parameters}
+    file.write_text(json.dumps({"CollectionConfigurations": [chosen]}))
 
 
 def fired(rule: Any, trial: Any) -> list[int]:

@@ -4,7 +4,15 @@ from torch import nn
 
 from container.debugger.rules.gradients import ExplodingTensor, VanishingGradient
 from container.rules import RuleError
-from tests.unit.container.debugger.rules.runs import REGEX, fired, judge, layers, saved, vectors
+from tests.unit.container.debugger.rules.runs import (
+    REGEX,
+    fired,
+    judge,
+    layers,
+    saved,
+    train,
+    vectors,
+)
 
 
 def test_the_gradients_of_a_deep_sigmoid_network_vanish(tmp_path):
@@ -24,6 +32,23 @@ def test_a_threshold_is_compared_with_the_mean_of_absolute_values(tmp_path):
     steps, rule = judge(tmp_path, layers(8, 8), "VanishingGradient", {"threshold": 100.0})
     assert steps == [0, 1, 2, 3]
     assert "6 of 6 tensors" in rule.details
+
+
+def test_gradients_may_be_saved_as_their_absolute_mean(tmp_path):
+    deep = layers(*[8] * 12, activation=nn.Sigmoid)
+    for network, expected in ((deep, [0, 1]), (layers(8), [])):
+        folder = tmp_path / str(len(network))
+        trial = train(folder, network, steps=2, reductions="abs_mean")
+        rule = VanishingGradient(trial)
+        assert fired(rule, trial) == expected
+        assert rule.points == 2 * len(list(network.parameters()))
+
+
+def test_gradients_without_an_absolute_mean_are_said(tmp_path):
+    trial = train(tmp_path, layers(8), steps=2, reductions="max")
+    rule = VanishingGradient(trial)
+    assert (fired(rule, trial), rule.points) == ([], 0)
+    assert rule.details.endswith("was not saved whole or as abs_mean")
 
 
 def test_without_gradients_the_rule_says_so(tmp_path):
@@ -82,7 +107,7 @@ def test_reductions_that_tell_nothing_are_not_looked_at(tmp_path):
     trial = saved(tmp_path, VALUES, reductions="std")
     rule = ExplodingTensor(trial)
     assert fired(rule, trial) == []
-    assert (rule.points, "nor its min or max" in rule.details) == (0, True)
+    assert (rule.points, "saved whole or as min or max" in rule.details) == (0, True)
 
 
 def test_an_expression_that_matches_nothing_is_said(tmp_path):

@@ -1,7 +1,9 @@
 from pathlib import Path
 
+import boto3
 import pytest
 import torch
+from moto import mock_aws
 from torch import nn
 
 from container.debugger.rules.registry import make
@@ -89,7 +91,7 @@ def test_reductions_that_cannot_tell_are_said(tmp_path, reductions):
     trial = saved(tmp_path, [ZEROS[0]], reductions=reductions)
     rule = AllZero(trial, tensor_regex=REGEX)
     assert (fired(rule, trial), rule.points) == ([], 0)
-    assert "nor its abs_max or abs_mean or l1 or l2" in rule.details
+    assert "whole or as abs_max or abs_mean or l1 or l2" in rule.details
 
 
 def test_the_variance_of_weights_is_within_bounds_or_not(tmp_path):
@@ -124,6 +126,29 @@ def test_the_variance_may_be_saved_as_a_reduction(tmp_path, reductions):
     trial = saved(tmp_path, values, reductions=reductions)
     rule = TensorVariance(trial, tensor_regex=REGEX, max_threshold=5.0)
     assert (fired(rule, trial), rule.points) == ([0], 2)
+
+
+def test_a_reduction_that_is_no_variance_is_said(tmp_path):
+    trial = saved(tmp_path, [torch.ones(4)], reductions="mean")
+    rule = TensorVariance(trial, tensor_regex=REGEX, max_threshold=5.0)
+    assert (fired(rule, trial), rule.points) == ([], 0)
+    assert "was not saved whole or as variance or std" in rule.details
+
+
+def test_values_that_are_lost_are_passed_over(tmp_path):
+    trial = saved(tmp_path / "a", [torch.ones(2)] * 3)
+    other = saved(tmp_path / "b", [torch.ones(2)] * 3)
+    for file in (tmp_path / "a").rglob("*1_worker_0.tfevents"):
+        file.write_bytes(b"")
+    for rule, points in (
+        (UnchangedTensor(trial, tensor_regex=REGEX, num_steps=2), 0),
+        (SimilarAcrossRuns(trial, other.path, tensor_regex=REGEX), 2),
+        (SimilarAcrossRuns(other, trial.path, tensor_regex=REGEX), 2),
+        (AllZero(trial, tensor_regex=REGEX), 2),
+        (TensorVariance(trial, tensor_regex=REGEX, min_threshold=-1.0), 2),
+    ):
+        assert [rule.invoke_at_step(step) for step in range(3)] == [False] * 3
+        assert rule.points == points
 
 
 def test_a_frozen_layer_is_unchanged(tmp_path):
@@ -247,6 +272,25 @@ def test_another_run_may_still_be_running(tmp_path):
     (folder / later.name).rename(later)
     assert rule.invoke_at_step(1)
     assert rule.points == 2
+
+
+def test_another_run_may_lie_on_s3(tmp_path, monkeypatch):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    base = saved(tmp_path / "a", [torch.ones(2), torch.ones(2)])
+    other = saved(tmp_path / "b", [torch.ones(2), torch.zeros(2)])
+    with mock_aws():
+        s3 = boto3.client("s3")
+        s3.create_bucket(
+            Bucket="runs", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
+        )
+        for file in Path(other.path).rglob("*.*"):
+            s3.upload_file(str(file), "runs", f"b/{file.relative_to(other.path)}")
+        with pytest.raises(RuleError, match=r"found no collections/ in 's3://runs/c'"):
+            SimilarAcrossRuns(base, "s3://runs/c")
+        rule = SimilarAcrossRuns(base, "s3://runs/b", tensor_regex=REGEX)
+        assert (fired(rule, base), rule.points) == ([1], 2)
 
 
 def test_another_run_that_is_not_there_is_not_waited_for(tmp_path):

@@ -111,6 +111,25 @@ def test_reductions_of_activations_and_gradients_do_as_well(tmp_path):
     assert rule.points == 4
 
 
+def test_a_gradient_whose_extremes_are_close_is_narrow(tmp_path):
+    asked, data = request("PoorWeightInitialization"), vectors(samples=33)
+    reductions = "variance,min,max,mean"
+    trial = train(tmp_path / "a", wide(0, 0, 0), steps=8, data=data, reductions=reductions)
+    rule = make(asked, trial)
+    assert fired(rule, trial) == [5, 6, 7]
+    trial = train(tmp_path / "b", wide(1, 1, 1), steps=8, data=data, reductions=reductions)
+    assert fired(make(asked, trial), trial) == []
+
+
+def test_weights_saved_as_reductions_cannot_be_compared_and_it_is_said(tmp_path):
+    trial = train(tmp_path, layers(8), steps=2, reductions="mean,l2_norm")
+    rule = WeightUpdateRatio(trial)
+    assert (fired(rule, trial), rule.points) == ([], 0)
+    assert rule.details == (
+        "nothing to look at: Sequential_2.weight has no elements, or was not saved whole"
+    )
+
+
 def test_too_large_a_learning_rate_moves_weights_too_much(tmp_path):
     steps, rule = judge(tmp_path, layers(8), "WeightUpdateRatio", learning_rate=1e4)
     assert 1 in steps
