@@ -67,12 +67,18 @@ class DeviceClock:
         self._before = Mark(first, now, now)
 
     def mark(self) -> Mark | None:
-        """Mark this moment; None if too many are in flight."""
+        """Mark this moment; None if too many are in flight or the device has failed.
+
+        A failure is the training loop's to report, whose own calls meet it too.
+        """
         if len(self._marks) >= MOST_MARKS:
             return None
-        event = self._free.popleft() if self._free else self._make()
-        mark = Mark(event, self._clock())
-        event.record()
+        try:
+            event = self._free.popleft() if self._free else self._make()
+            mark = Mark(event, self._clock())
+            event.record()
+        except RuntimeError:
+            return None
         self._marks.append(mark)
         return mark
 

@@ -120,7 +120,7 @@ class EventFile:
             return
         os.close(self._file)
         self._file = None
-        _finish(self._root, self.path, self._last)
+        _finish(self._root, self.path, self._node, self._last)
 
     def _open(self) -> str:
         """Begin a file; its first line, after which times are counted."""
@@ -195,12 +195,16 @@ def recover(root: Path, host: str) -> None:
         OSError: the folder cannot be written.
     """
     for path in sorted((root / "framework").glob(f"*-{host.replace('_', '-')}{SUFFIX}.tmp")):
-        process = path.name.partition("-")[0]
+        node = path.name.removesuffix(f"{SUFFIX}.tmp")
+        process = node.partition("-")[0]
         if process.isdecimal() and not _alive(int(process)):
-            _repair(root, path)
+            mine = path.with_name(f".{os.getpid()}-{path.name}")
+            with contextlib.suppress(FileNotFoundError):  # another rank was first
+                path.rename(mine)
+                _repair(root, mine, node)
 
 
-def _repair(root: Path, path: Path) -> None:
+def _repair(root: Path, path: Path, node: str) -> None:
     complete = []
     for line in path.read_bytes().splitlines():
         with contextlib.suppress(ValueError):
@@ -213,13 +217,12 @@ def _repair(root: Path, path: Path) -> None:
         return
     text = ",\n".join(json.dumps(entry, separators=(",", ":")) for entry in entries)
     path.write_bytes(b"[\n" + text.encode() + _TAIL)
-    _finish(root, path, max(ends))
+    _finish(root, path, node, max(ends))
 
 
-def _finish(root: Path, path: Path, last: int) -> None:
+def _finish(root: Path, path: Path, node: str, last: int) -> None:
     """Move a file to where its last event's end (µs since 1970) puts it."""
     while True:
-        node = path.name.removesuffix(f"{SUFFIX}.tmp")
         final = root / "framework" / "pevents" / _hour(last) / f"{last}_{node}{SUFFIX}"
         if not final.exists():
             break

@@ -129,7 +129,9 @@ class Timeline:
         self._closing.set()
         self._writer.join(CLOSE_SECONDS)
         if self._writer.is_alive():
-            self._say("the profiler's timeline is not complete: the disk does not answer")
+            self._say(
+                "the profiler's timeline is not complete: the disk or the GPU does not answer"
+            )
 
     def enter(self, name: str) -> None:
         """A phase begins."""
@@ -151,7 +153,8 @@ class Timeline:
             stack[-1].start, stack[-1].mark = now, mark
 
     def _mark(self) -> Mark | None:
-        return None if self._spans is None else self._spans.clock.mark()
+        spans = self._spans
+        return None if spans is None else spans.clock.mark()
 
     def _end_step(self, scope: "_Scope", outer: "_Scope", now: int) -> None:
         if self._scope is not scope:
@@ -166,9 +169,9 @@ class Timeline:
 
     def _emit_frame(self, frame: "_Frame", now: int, mark: Mark | None) -> None:
         self._emit(frame.name, frame.start, now)
-        if self._spans is not None and frame.name in ON_DEVICE:
-            scope = self._scope
-            self._spans.add(frame.name, scope.mode, scope.step, frame.mark, mark)
+        spans, scope = self._spans, self._scope
+        if spans is not None and frame.name in ON_DEVICE:
+            spans.add(frame.name, scope.mode, scope.step, frame.mark, mark)
 
     def _emit(self, phase: str, start: int, end: int) -> None:
         name = PHASES.get(phase, phase)
@@ -185,15 +188,11 @@ class Timeline:
             self._lost = True
             self._say("the profiler's timeline has gaps: the disk is too slow for its events")
         events = [self._events.popleft() for _ in range(len(self._events))]
-        if self._spans is not None:
-            events += [
-                Event(self._device, PHASES[span.name], span.mode, span.step, begin, end)
-                for span, begin, end in self._spans.take(wait=last)
-            ]
         if self._file is None:
             return
         try:
             self._file.write(events)
+            self._file.write(self._device_events(wait=last))
             if last:
                 self._file.close()
         except OSError as error:
@@ -201,6 +200,20 @@ class Timeline:
                 self._file.close()
             self._file = None
             self._say(f"the profiler's timeline ends here: {error}")
+
+    def _device_events(self, *, wait: bool) -> list[Event]:
+        if self._spans is None:
+            return []
+        try:
+            return [
+                Event(self._device, PHASES[span.name], span.mode, span.step, begin, end)
+                for span, begin, end in self._spans.take(wait=wait)
+            ]
+        except RuntimeError as error:
+            self._spans = None
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            self._say(f"the profiler does not measure the GPU's phases any more: {reason}")
+            return []
 
 
 class _Scope:

@@ -17,6 +17,7 @@ from container.profiler.event_file import EventFile
 from container.profiler.machine import Metric
 from container.profiler.metrics_file import MetricsFile
 from container.profiler.names import PHASES
+from container.profiler.recording import Recording
 from container.profiler.timeline import Timeline
 from tests.unit.container.profiler.clocks import Clock
 from tests.unit.container.profiler.smdebug_readers import (
@@ -27,7 +28,7 @@ from tests.unit.container.profiler.smdebug_readers import (
     frames,
     framework_events,
 )
-from tests.unit.container.profiler.test_device import Stream
+from tests.unit.container.profiler.test_device import FakeEvent, Stream
 
 START = 1_790_000_000
 CPU: Any = SimpleNamespace(type="cpu", index=None)
@@ -385,9 +386,62 @@ def test_phases_on_a_gpu_are_seen_beside_the_hosts(tmp_path: Path) -> None:
     assert PHASES["forward"] in host
 
 
+def test_a_gpu_that_fails_costs_only_its_own_phases(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    stream = Stream(clock, 0.0)
+    gpu: Any = SimpleNamespace(type="cuda", index=0)
+    said: list[str] = []
+    spans = DeviceSpans(DeviceClock(stream.event, clock))
+    line = timeline(tmp_path, clock, device=gpu, spans=spans, say=said.append)
+    train(line, clock, steps=1)
+
+    def fail(self: FakeEvent, *_: Any) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access\nCompile with ...")
+
+    for name in ("record", "query", "synchronize"):
+        monkeypatch.setattr(FakeEvent, name, fail)
+    train(line, clock, steps=1, first=1)
+    line.close()
+    assert said == [
+        "the profiler does not measure the GPU's phases any more: "
+        "CUDA error: an illegal memory access"
+    ]
+    assert [e[2] for e in events(tmp_path) if "Step" in e[0]] == [0, 1]
+
+
 def test_a_phase_of_ones_own_keeps_its_name(tmp_path: Path) -> None:
     clock = Clock()
     line = timeline(tmp_path, clock)
     spend(line, clock, 'warm "up"', 1)
     line.close()
     assert events(tmp_path) == [('warm "up"', "other", 0, 0.0, 1.0)]
+
+
+def test_the_recording_knows_every_phase(tmp_path: Path) -> None:
+    clock = Clock()
+    stream = Stream(clock, 0.0)
+    gpu: Any = SimpleNamespace(type="cuda", index=0)
+    spans = DeviceSpans(DeviceClock(stream.event, clock))
+    line = timeline(tmp_path, clock, rank=3, device=gpu, spans=spans)
+    inside = [name for name in PHASES if name not in ("data", "evaluation", "export", "report")]
+    for _ in line.batches("train", slow(clock, 2, 0.5), 0):
+        for name in inside:
+            spend(line, clock, name, 0.25)
+    spend(line, clock, "evaluation", 4)
+    line.close()
+    metrics = MetricsFile(tmp_path, "algo-1")
+    metrics.write([Metric("memory", "MemoryUsedPercent", "", 50.0)], START + 1)
+    metrics.close()
+    recording = Recording.read(tmp_path)
+    assert recording.problems == ()
+    steps = recording.events[recording.events["mode"] == "train"]
+    assert set(steps["rank"]) == {3}
+    seconds = steps.groupby("phase", observed=True)["duration"].sum().to_dict()
+    assert seconds == pytest.approx(
+        {"step": 2 * (0.5 + 0.25 * len(inside)), "data": 1.0} | dict.fromkeys(inside, 0.5)
+    )
+    evaluation = recording.events[recording.events["phase"] == "evaluation"]
+    assert evaluation["duration"].tolist() == pytest.approx([4.0])
+    assert recording.system["value"].tolist() == [50.0]
