@@ -45,10 +45,9 @@ class DebugRule(Rule):  # type: ignore[misc]  # smdebug has no types
         self._reason = " ".join(reason.split())
         return True
 
-    def nothing(self, reason: str) -> bool:
-        """Notes why the rule could not look at anything, for `details`, and is False."""
+    def nothing(self, reason: str) -> None:
+        """Notes why the rule could not look at anything, for `details`."""
         self._missing = f"nothing to look at: {' '.join(reason.split())}"
-        return False
 
     def names(self, step: int, selection: Selection) -> list[str]:
         """The chosen tensors that were saved at a global step, in alphabetical order.
@@ -76,15 +75,15 @@ class DebugRule(Rule):  # type: ignore[misc]  # smdebug has no types
             self.unreadable(name, f"{'abs_' if absolute else ''}{what}")
         return found
 
-    def unreadable(self, name: str, *wanted: str) -> bool:
-        """Notes for `details` that a tensor holds no values that would do; False.
+    def unreadable(self, name: str, *wanted: str) -> None:
+        """Notes for `details` that a tensor holds no values that would do.
 
         Args:
             name: the tensor.
             wanted: the reductions that would have done in place of the tensor.
         """
         forms = " or ".join(("whole", *(f"as {form}" for form in wanted[:1]), *wanted[1:]))
-        return self.nothing(f"{name} has no elements, or was not saved {forms}")
+        self.nothing(f"{name} has no elements, or was not saved {forms}")
 
     def mode(self, step: int) -> ModeKeys:
         """Whether a global step was one of training or evaluation; GLOBAL if that was not said."""

@@ -1,10 +1,14 @@
+import atexit
+
 import pytest
 import torch
+from smdebug.pytorch import Hook, SaveConfig
 
 from container.debugger.rules.base import DebugRule, shortened
+from container.debugger.rules.registry import make
 from container.debugger.rules.selection import Selection
-from container.debugger.smdebug_fixes import ModeKeys
-from tests.unit.container.debugger.rules.runs import REGEX, saved
+from container.debugger.smdebug_fixes import ModeKeys, open_trial
+from tests.unit.container.debugger.rules.runs import REGEX, fired, layers, request, saved, vectors
 
 
 class Everything(DebugRule):
@@ -55,6 +59,29 @@ def test_steps_know_their_mode_and_those_before(trial):
     ]  # fmt: skip
     (before,) = rule.earlier_steps(REGEX, 3)
     assert rule.value(REGEX, before, rule.mode(3)).tolist() == [0.0, 0.0]
+
+
+def test_a_run_by_smdebugs_own_hook_that_names_no_modes(tmp_path):
+    hook = Hook(str(tmp_path / "own"), save_config=SaveConfig(save_interval=1), save_all=True)
+    network, (inputs, labels) = layers(8), vectors()
+    network[0].requires_grad_(False)
+    hook.register_module(network)
+    optimizer = torch.optim.SGD(network[2].parameters(), lr=0.1)
+    for _ in range(4):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(network(inputs), labels).backward()
+        optimizer.step()
+    hook.close()
+    atexit.unregister(hook._cleanup)
+    trial = open_trial(tmp_path / "own")
+    rule = Everything(trial)
+    assert [rule.mode(step) for step in trial.steps()] == [ModeKeys.GLOBAL] * 4
+    assert rule.earlier_steps("Sequential_0.weight", 3) == [0, 1, 2]
+    unchanged = make(request("UnchangedTensor", collection_names="weights"), trial)
+    assert fired(unchanged, trial) == [2, 3]
+    assert unchanged.details.endswith(": Sequential_0.weight")
+    ratio = make(request("WeightUpdateRatio"), trial)
+    assert (fired(ratio, trial), ratio.points) == ([], 3)
 
 
 def test_many_names_are_cut_short():
