@@ -189,9 +189,9 @@ class _Gathered:
             frame = frame[~twice].reset_index(drop=True)
         by_source = ranks(frame, list(self._sources))
         frame["rank"] = frame["rank"].where(frame["rank"] >= 0, by_source[frame["source"]])
-        on_device = frame["on_device"]
-        host = within_steps(frame[~on_device].reset_index(drop=True))
-        device = within_steps(frame[on_device].reset_index(drop=True))
+        frame = within_steps(frame)
+        host = frame[~frame["on_device"]].reset_index(drop=True)
+        device = frame[frame["on_device"]].reset_index(drop=True)
         operators = [
             (int(by_source[source]), device, name, int(calls), time, time)
             for (source, device, name), (calls, time) in self._operators.items()

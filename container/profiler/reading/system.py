@@ -96,9 +96,11 @@ class _Samples:
             raise ValueError("not finite")
         if (arrays["Timestamp"] <= 0).any():
             raise ValueError("no time")
+        if "" in texts["NodeId"]:
+            raise ValueError("no node")
         for key, array in arrays.items():
             self._numbers[key].append(array)
-        texts["Type"] = [_KINDS.get(kind, kind) for kind in texts["Type"]]
+        texts["Type"] = [_KINDS.get(kind.lower(), kind.lower()) for kind in texts["Type"]]
         for key, found in texts.items():
             words = self._words[key]
             codes = [words.setdefault(word, len(words)) for word in found]

@@ -52,7 +52,7 @@ def with_workers(folder, loaders):
     root = write_berth(folder, host()) / "data" / "profiler"
     (root / "job.json").unlink()
     work = [
-        ("DataLoaderWorker", "DataLoaderWorker", START + second + 0.01 * worker, 0.5, {"pid": worker})
+        ("DataLoaderWorker", "work", START + second + 0.01 * worker, 0.5, {"pid": worker})
         for second in range(10)
         for worker in range(100, 100 + loaders)
     ]  # fmt: skip
