@@ -106,8 +106,4 @@ def elapsed(value: float | None) -> str:
 
 def _three(value: float) -> str:
     """Three digits that count, zeros kept: 3.40, 41.2, 412."""
-    return (
-        f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f}"
-        if value < 99.95
-        else (f"{value:.0f}")
-    )
+    return f"{value:.2f}" if value < 9.995 else f"{value:.1f}" if value < 99.95 else f"{value:.0f}"

@@ -122,7 +122,7 @@ def _tone(figures: Figures, advice: Iterable[Recommendation]) -> Tone:
         return "unknown"
     worth = any(a.kind == "speed" and (a.factor or 1) >= WORTHWHILE for a in advice)
     serious = any(r["kind"] == "profiler" and r["status"] == FIRED for r in figures.rules)
-    return "improvable" if worth or serious else "healthy"
+    return "improvable" if worth or serious or figures.waiting >= WAITING else "healthy"
 
 
 def _headlines(figures: Figures, advice: Sequence[Recommendation], tone: Tone) -> Iterator[str]:
@@ -145,7 +145,7 @@ def _headlines(figures: Figures, advice: Sequence[Recommendation], tone: Tone) -
 
 def _speed(figures: Figures, advice: Sequence[Recommendation], tone: Tone) -> Iterator[str]:
     """What the steps' time is lost to, and the changes that gain most."""
-    wait, compute = figures.phase("data"), figures.phase("forward", "backward")
+    wait, compute = figures.waiting, figures.phase("forward", "backward")
     speed = [a for a in advice if a.kind == "speed" and a.factor and a.factor >= WORTHWHILE]
     if tone == "healthy":
         if not figures.framework["phases"]:
@@ -195,10 +195,16 @@ def _step(figures: Figures) -> Iterator[str]:
         yield f"Of a training step of {seconds(steps['p50'])}, {_list(told)}."
     else:
         yield f"A training step takes {seconds(steps['p50'])}; its phases were not recorded."
-    if figures.phase("data") >= WAITING and in_memory(figures):
+    if figures.waiting >= WAITING and in_memory(figures):
         yield (
             "Images this small stay decoded in memory, where workers change nothing: the wait is "
             "for picking batches out of it."
+        )
+    hidden = figures.phase("data") - figures.waiting
+    if hidden >= WAITING:
+        yield (
+            f"The loop waits {percent(figures.phase('data'))} of a step for data, but the GPU "
+            f"works on through all but {percent(figures.waiting)} of it."
         )
 
 
@@ -214,7 +220,7 @@ def _machine(figures: Figures) -> Iterator[str]:
         if found is not None and (figures.on_gpu or not metric.startswith("GPU")):
             told.append(f"{words} {points(found)}")
     if told:
-        yield f"In the middle of the job's samples, {_list(told)} was in use."
+        yield f"In use while training, in the median: {_list(told)}."
     waiting = figures.use("I/O wait", "p95")
     if waiting is not None and waiting >= 20:
         yield f"Processors wait for disks: the 95th percentile of I/O wait is {points(waiting)}."

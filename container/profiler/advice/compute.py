@@ -127,7 +127,7 @@ def instance_advice(figures: Figures) -> Iterator[Recommendation]:
     metric = "GPU" if figures.on_gpu else "CPU"
     used = figures.use(metric, "p95")
     memory = figures.use("GPU memory" if figures.on_gpu else "memory", "p95")
-    if used is None or used >= 40 or figures.phase("data") >= 0.05 or not figures.steps:
+    if used is None or used >= 40 or figures.waiting >= 0.05 or not figures.steps:
         return
     room = "" if memory is None else f", its memory {points(memory)}"
     yield Recommendation(
@@ -218,7 +218,7 @@ def _fixed(figures: Figures) -> tuple[float, str]:
     used = figures.use("GPU")
     if used is None:
         return optimizer, f"optimizer {percent(optimizer)}"
-    idle = max(0.0, 1 - used / 100 - figures.phase("data"))
+    idle = max(0.0, 1 - used / 100 - figures.waiting)
     return min(0.95, idle + optimizer), (
         f"the GPU idles {percent(idle)} without waiting for data, optimizer {percent(optimizer)}"
     )

@@ -31,11 +31,13 @@ def loading_advice(figures: Figures) -> Iterator[Recommendation]:
     Processors bound it: where the network trains on them too and they are busy a share u of the
     time, the work in a step is u and no number of workers makes steps more than 1 / u times faster.
     """
-    wait = figures.phase("data")
+    wait = figures.waiting
     if wait < WAIT or in_memory(figures):
         return
     workers, cores = _workers(figures), _cores(figures)
     if workers is None:
+        if cores is not None:
+            yield _unknown_workers(figures, wait, cores)
         return
     wanted = math.ceil(wait / (1 - wait) if workers == 0 else workers / (1 - wait))
     wanted = max(wanted, workers + 1)
@@ -91,6 +93,22 @@ def loading_advice(figures: Figures) -> Iterator[Recommendation]:
         )
 
 
+def _unknown_workers(figures: Figures, wait: float, cores: int) -> Recommendation:
+    """One worker a core, where nothing tells how many there were."""
+    gain = 1 / (1 - wait)
+    return Recommendation(
+        "workers",
+        None,
+        cores,
+        f"{percent(wait)} of a training step is waiting for data; how many loader processes there "
+        f"were is not recorded, and {cores} is one a core",
+        steps_faster(gain, _training_share(figures)),
+        gain,
+        f"1 / (1 − {wait:.2f}) = {gain:.2f}",
+        rules=_rules(figures),
+    )
+
+
 def too_many_workers(figures: Figures) -> Iterator[Recommendation]:
     """Fewer workers where the Dataloader rule counts more than cores and no step waits for them.
 
@@ -98,7 +116,7 @@ def too_many_workers(figures: Figures) -> Iterator[Recommendation]:
     """
     rule = fired(figures.rules, "Dataloader")
     workers, cores = _workers(figures), _cores(figures)
-    wait = figures.phase("data")
+    wait = figures.waiting
     if rule is None or not workers or not cores or workers <= cores or wait >= WAIT:
         return
     yield Recommendation(

@@ -4,8 +4,14 @@ from typing import Any
 
 import pandas as pd
 
+from container.profiler import names
+from container.profiler.rules.breakdown import REST, breakdown
+
 PHASES = ("data", "copy", "augment", "forward", "backward", "optimizer", "metrics")
 """Phases of a training step in the order they run."""
+ORDER = {phase: place for place, phase in enumerate(PHASES)} | {"unaccounted": 1000}
+EVENTS = {event: phase for phase, event in names.PHASES.items()}
+"""Phases by what the timeline calls them; a GPU's own measurements go by these names."""
 NESTED = ("forward layer", "backward layer", "worker", "loader start", "communication", "other")
 """What runs within another phase or beside the step, and so is no part of its sum."""
 LISTED = 20
@@ -18,20 +24,29 @@ def framework_figures(
     """Time by mode and phase, and the operators.
 
     Seconds are the mean over ranks, as ranks work side by side. `other` is the rest of the training
-    loop (`loop` seconds); `unaccounted` is what of a training step no phase claims.
+    loop (`loop` seconds); `unaccounted` is what of a training step no phase claims. On a GPU that
+    measured the phases itself, they are as the GPU saw them: `measured_by` says so.
     """
-    ranks = max(1, events["rank"].nunique()) if len(events) else 1
     steps = events[events["phase"] == "step"]
+    ranks = max(1, steps["rank"].nunique())
     by_mode = {
         mode: float(rows["duration"].sum()) / ranks
         for mode, rows in steps.groupby("mode", observed=True)
     }
     train, evaluation = by_mode.get("train", 0.0), by_mode.get("eval", 0.0)
+    phases = _phases(events, ranks, "train")
+    device = operators[(operators["device"] == "cuda") & operators["name"].isin(list(EVENTS))]
+    number = steps["mode"].value_counts()
+    seen = _seen_by_gpu(
+        phases, device, int(number.get("train", 0)), int(number.get("eval", 0)), ranks
+    )
+    operators = operators.drop(device.index)
     return {
-        "ranks": ranks if len(events) else 0,
+        "ranks": ranks if len(steps) else 0,
         "modes": _shares({"train": train, "eval": evaluation}, loop) if len(steps) else [],
-        "phases": _phases(events, train, ranks, "train"),
-        "evaluation_phases": _phases(events, evaluation, ranks, "eval"),
+        "measured_by": "GPU" if seen is not phases else "loop",
+        "phases": seen,
+        "evaluation_phases": _phases(events, ranks, "eval"),
         "outside": _outside(events, ranks, loop),
         "operators": {
             device: _operators(operators[operators["device"] == device])
@@ -55,35 +70,58 @@ def _shares(seconds: dict[str, float], loop: float | None) -> list[dict[str, Any
     ]
 
 
-def _phases(events: pd.DataFrame, whole: float, ranks: int, mode: str) -> list[dict[str, Any]]:
-    inside = events[(events["mode"] == mode) & ~events["phase"].isin(["step", *NESTED])]
-    if not len(inside):
+def _phases(events: pd.DataFrame, ranks: int, mode: str) -> list[dict[str, Any]]:
+    found = breakdown(events, mode)
+    if not found or set(found["phases"]) <= {REST}:
         return []
-    grouped = inside.groupby("phase", observed=True)["duration"].agg(["sum", "count", "median"])
-    whole = max(whole, float(grouped["sum"].sum()) / ranks)
+    times = events[events["mode"] == mode].groupby("phase", observed=True).size()
     rows: list[dict[str, Any]] = [
         {
-            "phase": str(phase),
-            "seconds": float(row["sum"]) / ranks,
-            "share": float(row["sum"]) / ranks / whole if whole else None,
-            "median": float(row["median"]),
-            "times": int(row["count"]),
+            "phase": "unaccounted" if phase == REST else phase,
+            "seconds": row["seconds"] / ranks,
+            "share": row["share"] / 100,
+            "median": None if phase == REST else row["p50"],
+            "times": None if phase == REST else int(times[phase]),
         }
-        for phase, row in grouped.iterrows()
+        for phase, row in found["phases"].items()
     ]
-    rows.sort(key=lambda row: (PHASES.index(p) if (p := row["phase"]) in PHASES else 99, p))
-    rest = whole - sum(row["seconds"] for row in rows)
-    if whole and rest > 1e-9 * whole:
-        rows.append(
-            {
-                "phase": "unaccounted",
-                "seconds": rest,
-                "share": rest / whole,
-                "median": None,
-                "times": None,
-            }
-        )
-    return rows
+    return sorted(rows, key=lambda row: ORDER.get(row["phase"], 100))
+
+
+def _seen_by_gpu(
+    rows: list[dict[str, Any]], device: pd.DataFrame, steps: int, evaluations: int, ranks: int
+) -> list[dict[str, Any]]:
+    """A training step's phases as the GPU saw them.
+
+    The loop only launches work, so its own times of the phases tell little of a GPU. Where the GPU
+    measured them they are put in place; forward passes of validation are taken out by the number
+    of steps. The wait for data is at most what the GPU leaves of the step, and what is left after
+    all is `unaccounted`.
+    """
+    whole = sum(row["seconds"] for row in rows)
+    if not len(device) or not whole or not steps:
+        return rows
+    seen = device.groupby(device["name"].map(EVENTS))["total_time"].sum() / ranks
+    for both in ("forward", "copy"):
+        if both in seen:
+            seen[both] *= steps / (steps + evaluations)
+    host = {row["phase"]: row for row in rows}
+    left = max(0.0, whole - float(seen.sum()))
+    parts = {str(phase): float(seconds) for phase, seconds in seen.items()}
+    for phase in ("data", *(name for name in host if name not in parts)):
+        if phase in host and phase != "unaccounted":
+            parts[phase] = min(host[phase]["seconds"], left)
+            left -= parts[phase]
+    if left > 1e-9 * whole:
+        parts["unaccounted"] = left
+    whole = sum(parts.values())
+    blank = {"median": None, "times": None}
+    changed = [
+        {**host.get(phase, blank), "phase": phase, "seconds": value, "share": value / whole}
+        | ({"median": value * ranks / steps} if phase in seen else {})
+        for phase, value in parts.items()
+    ]
+    return sorted(changed, key=lambda row: ORDER.get(row["phase"], 100))
 
 
 def _outside(events: pd.DataFrame, ranks: int, loop: float | None) -> list[dict[str, Any]]:

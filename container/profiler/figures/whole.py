@@ -45,6 +45,15 @@ class Figures:
         return system_figures(self.series)
 
     @cached_property
+    def while_training(self) -> list[dict[str, Any]]:
+        """The same of the samples taken during the training loop; of all where it is not known."""
+        first, last = self.job["training_started"], self.job["training_ended"]
+        if first is None or last is None:
+            return self.system
+        inside = self.series[self.series["time"].between(first, last)]
+        return system_figures(inside) if len(inside) else self.system
+
+    @cached_property
     def framework(self) -> dict[str, Any]:
         """See `framework_figures`."""
         loop = self.job["training_loop"]
@@ -76,8 +85,20 @@ class Figures:
         return (self.use("GPU", "max") or 0.0) > 0
 
     def use(self, metric: str, which: str = "mean") -> float | None:
-        """A statistic of a metric in percent; see `statistic`."""
-        return statistic(self.system, metric, which)
+        """A statistic of a metric in percent, while training; see `statistic`."""
+        return statistic(self.while_training, metric, which)
+
+    @property
+    def waiting(self) -> float:
+        """The share of a training step that nothing computes because data is awaited.
+
+        On a GPU work goes on while the loop waits for the next batch, so the wait is at most the
+        share of time the GPU was measured idle.
+        """
+        wait, used = self.phase("data"), self.use("GPU")
+        if not self.on_gpu or used is None:
+            return wait
+        return min(wait, max(0.0, 1 - used / 100))
 
     def phase(self, *names: str) -> float:
         """The share of a training step these phases take."""

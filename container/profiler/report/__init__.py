@@ -130,11 +130,10 @@ def render(material: Material) -> str:
 
 
 def _contents() -> Html:
-    """Links to the sections; they fold on a narrow screen."""
+    """Links to the sections."""
     entries: list[object] = [link("verdict", "Verdict")]
     entries += [link(anchor, name) for anchor, name, _ in SECTIONS]
-    inner = tag("details", tag("summary", "Contents"), listing(entries), open="open")
-    return tag("nav", inner, aria_label="Contents")
+    return tag("nav", listing(entries), aria_label="Contents")
 
 
 def _built(name: str, section: Section, material: Material) -> Html:

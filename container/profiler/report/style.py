@@ -33,12 +33,16 @@ nav ul { list-style: none; margin: 0; padding: 0; }
 nav a { display: block; padding: .22rem .6rem; color: var(--soft); text-decoration: none;
         border-left: 2px solid var(--line); font-size: .86rem; line-height: 1.35; }
 nav a:hover { color: var(--ink); border-color: var(--blue); }
-nav summary { font-size: .86rem; color: var(--soft); cursor: pointer; padding: .3rem 0; }
+@media (max-width: 67.99rem) {
+  nav { margin: 0 0 1rem; overflow-x: auto; }
+  nav ul { display: flex; gap: .4rem; padding-bottom: .3rem; }
+  nav a { white-space: nowrap; border: 1px solid var(--line); border-radius: 1rem;
+          padding: .12rem .7rem; background: var(--card); }
+}
 @media (min-width: 68rem) {
   .frame { display: grid; grid-template-columns: 13.5rem minmax(0, 1fr); column-gap: 2.2rem; }
   header { grid-column: 1 / -1; }
   nav { position: sticky; top: 1.2rem; align-self: start; max-height: 95vh; overflow-y: auto; }
-  nav summary { display: none; }
 }
 header { margin-bottom: 1.4rem; }
 h1 { font-size: 1.6rem; line-height: 1.25; margin: 0 0 .35rem; letter-spacing: -.01em; }
@@ -138,7 +142,7 @@ figcaption { font-size: .86rem; color: var(--soft); margin-bottom: .15rem; }
 .rule summary:hover { background: var(--paper); }
 .rule .body { padding: .1rem .2rem 1rem 1.8rem; }
 .rule .body p { margin: .3rem 0; font-size: .9rem; }
-.rule .kind { color: var(--faint); font-size: .8rem; font-weight: 400; margin-left: .4rem; }
+.rule .kind { white-space: nowrap; color: var(--faint); font-size: .8rem; margin-left: .4rem; }
 .status { font-size: .76rem; font-weight: 600; border-radius: 1rem; padding: .08rem .6rem;
           background: var(--idle-bg); color: var(--idle); justify-self: start;
           white-space: nowrap; }
@@ -149,6 +153,7 @@ figcaption { font-size: .86rem; color: var(--soft); margin-bottom: .15rem; }
            margin: .4rem 0 1rem; font-size: .83rem; align-items: baseline; }
 .moments li { border: 1px solid var(--line); border-radius: .35rem; padding: .02rem .45rem; }
 .moments .label { color: var(--soft); border: 0; padding-left: 0; }
+.node { border-top: 1px solid var(--line); } .node > summary { cursor: pointer; padding: .5rem 0; }
 details.more > summary { cursor: pointer; color: var(--link); font-size: .89rem; margin: .7rem 0; }
 pre { font: .8rem/1.5 var(--mono); background: var(--paper); border: 1px solid var(--line);
       border-radius: .4rem; padding: .6rem .8rem; overflow-x: auto; max-height: 22rem; }
@@ -159,7 +164,8 @@ footer { color: var(--faint); font-size: .82rem; margin-top: 1.5rem; }
   section { padding: 1rem .9rem 1.1rem; border-radius: .55rem; }
   h1 { font-size: 1.3rem; } .verdict h2 { font-size: 1.15rem; }
   .rule summary { grid-template-columns: .8rem 1fr auto; }
-  .rule summary > :nth-child(n+3) { grid-column: 2 / -1; }
+  .rule summary > :nth-child(3) { grid-column: 2; grid-row: 2; }
+  .rule summary > :nth-child(4) { grid-column: 2 / -1; grid-row: 2; justify-self: end; }
   .rule summary > .status { grid-column: 3; grid-row: 1; }
   .rule .body { padding-left: .2rem; }
   .facts { grid-template-columns: 1fr 1fr; font-size: .94em; }

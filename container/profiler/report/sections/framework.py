@@ -54,6 +54,8 @@ def framework(material: Material) -> Iterator[Html]:
             ("Phases of validation steps", figures["evaluation_phases"], "eval"),
         ):
             yield from _phases(title, rows, name)
+            if name == "train" and figures["measured_by"] == "GPU":
+                yield note("As the GPU measured them; the loop itself only launches the work.")
         yield from _outside(figures["outside"])
         if material.clock is not None and figures["phases"]:
             yield from _over_time(material, material.clock, events)

@@ -114,15 +114,9 @@ def loading(material: Material) -> Iterator[Html]:
         "waits",
         "Waiting for data over the course of training",
         [
+            scatter(rounded(middle), rounded(high), "p95", "--gray", hovertemplate="%{y:.3s} ms"),
             scatter(
                 rounded(middle), rounded(half), "median", "--orange", hovertemplate="%{y:.3s} ms"
-            ),
-            scatter(
-                rounded(middle),
-                rounded(high),
-                "p95",
-                "--gray",
-                hovertemplate="%{y:.3s} ms",
             ),
         ],
         {
@@ -156,9 +150,11 @@ def batch(material: Material) -> Iterator[Html]:
             for metric, p50, p95 in rows
         ],
     )
+    size = figures.setting("batch_size")
+    known = f"The batch size is {count(size)}. " if size else "The batch size is not recorded. "
     yield note(
-        f"The batch size is {count(figures.setting('batch_size'))}. A larger one pays where "
-        "much of a step does not depend on it, which the verdict works out."
+        known,
+        "A larger one pays where much of a step does not depend on it, which the verdict works out.",
     )
     yield from _judged(material, "BatchSize")
 

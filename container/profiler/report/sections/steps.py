@@ -118,7 +118,7 @@ def _distances(material: Material) -> Iterator[Html]:
         (o for o in material.figures.outcomes if o.request.rule == "LoadBalancing"), None
     )
     if outcome is not None and outcome.reason:
-        yield note("LoadBalancing: ", outcome.reason, ".")
+        yield note(*material.linked([outcome.request.name]), ": ", outcome.reason, ".")
 
 
 def _histogram(material: Material, found: dict[str, Any]) -> Html:

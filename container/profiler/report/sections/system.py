@@ -16,8 +16,8 @@ from container.profiler.report.page import link
 from container.profiler.report.series import Clock, line, means, rounded
 from container.profiler.units import count, data, number, points
 
-OPEN = 4
-"""Nodes whose charts are shown at once; those of others unfold."""
+OPEN = 2
+"""Nodes that are unfolded from the start."""
 ACROSS = 240
 """Moments a heat map shows."""
 COLUMNS = ("max", "p99", "p95", "p50", "min")
@@ -34,34 +34,40 @@ def system(material: Material) -> Iterator[Html]:
         )
         return
     nodes = sorted({row["node"] for row in rows}, key=natural)
-    several = len(nodes) > 1
-    yield table(
-        [*(["node"] if several else []), "metric", *COLUMNS, "samples"],
+    yield note(
+        "CPU and I/O wait are the mean over a node’s cores at each sample; percentiles are over "
+        "samples."
+    )
+    for place, node in enumerate(nodes):
+        own = [row for row in rows if row["node"] == node]
+        parts = [_table(own)]
+        if material.clock is not None:
+            parts.extend(_node(material, material.clock, node))
+        if len(nodes) == 1:
+            yield from parts
+            continue
+        told = ", ".join(
+            f"{row['metric']} {row['name']}".strip() + f" {points(row['p50'])}"
+            for row in own
+            if row["metric"] in ("CPU", "GPU", "memory")
+        )
+        heading = tag("summary", tag("b", node), tag("span", f" median {told}", class_="soft"))
+        yield tag("details", heading, *parts, class_="node", open="open" if place < OPEN else None)
+    yield from _moments(material)
+
+
+def _table(rows: list[dict[str, Any]]) -> Html:
+    return table(
+        ["metric", *COLUMNS, "samples"],
         [
             [
-                *([row["node"]] if several else []),
                 f"{row['metric']} {row['name']}".strip(),
                 *(_figure(row[name], row["unit"]) for name in COLUMNS),
                 count(row["samples"]),
             ]
             for row in rows
         ],
-        words=2 if several else 1,
     )
-    yield note("CPU and I/O wait are the mean over a node’s cores; percentiles are over samples.")
-    clock = material.clock
-    if clock is None:
-        return
-    for place, node in enumerate(nodes):
-        drawn = join(_node(material, clock, node))
-        if not several:
-            yield drawn
-        elif place < OPEN:
-            yield tag("h3", node)
-            yield drawn
-        else:
-            yield tag("details", tag("summary", f"Node {node}"), drawn, class_="more")
-    yield from _moments(material)
 
 
 def _node(material: Material, clock: Clock, node: str) -> Iterator[Html]:
