@@ -8,6 +8,7 @@ made. Imports nothing but the standard library.
 import difflib
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -54,6 +55,8 @@ class Parameter:
             return None
         number = isinstance(found, int | float) and not isinstance(found, bool)
         if self.kind == "text" and isinstance(found, str):
+            if name.endswith("regex"):
+                _check_expression(rule, name, found)
             return found
         if self.kind == "flag" and isinstance(found, bool):
             return found
@@ -78,6 +81,7 @@ class RuleSpec:
         parameters: by name.
         collections: the collections of tensors it reads (debugger rules).
         in_auto: whether `auto` includes it; rules with a required parameter cannot be.
+        one_of: groups of parameters of each of which one must be given.
         runs_others: whether it runs the other rules of its catalogue, and so takes their parameters
             too, as `<Rule>_<parameter>`.
     """
@@ -87,6 +91,7 @@ class RuleSpec:
     parameters: Mapping[str, Parameter]
     collections: tuple[str, ...] = ()
     in_auto: bool = True
+    one_of: tuple[tuple[str, ...], ...] = ()
     runs_others: bool = False
 
 
@@ -111,6 +116,15 @@ class RuleRequest:
 
 
 Catalogue = Mapping[str, RuleSpec]
+
+
+def _check_expression(rule: str, name: str, found: str) -> None:
+    try:
+        re.compile(found)
+    except re.error as error:
+        raise RuleError(
+            f"rule {rule}: parameter {name!r}: expected a regular expression, found {found!r}: {error}"
+        ) from None
 
 
 def ask(
@@ -209,10 +223,14 @@ def _parameters(catalogue: Catalogue, rule: str, given: Mapping[str, Any]) -> di
             raise RuleError(
                 f"rule {rule}: unknown parameter {key!r}: {_hint(key, list(spec.parameters))}"
             )
-        values[name] = spec.parameters[name].read(rule, name, value)
+        meant = spec.parameters[name].read(rule, name, value)
+        values[name] = spec.parameters[name].default if meant is None else meant
     for name, parameter in spec.parameters.items():
         if parameter.required and values[name] is None:
             raise RuleError(f"rule {rule}: parameter {name!r} is required; give {rule}_{name}")
+    for group in spec.one_of:
+        if all(values[name] is None for name in group):
+            raise RuleError(f"rule {rule}: one of the parameters {' and '.join(group)} is required")
     return values
 
 

@@ -87,14 +87,14 @@ _SPECS = (
             "small_threshold": _number(1e-8),
             "epsilon": _number(1e-9),
         },
-        ("weights",),
+        ("weights", "gradients"),  # weights without a gradient are frozen
     ),
     RuleSpec(
         "AllZero",
         "tensors that are nothing but zeros",
         {**_WHICH, "threshold": _number(100.0)},
-        (),
-        in_auto=False,  # one of the two that say which tensors is required
+        in_auto=False,
+        one_of=(tuple(_WHICH),),
     ),
     RuleSpec(
         "ClassImbalance",
@@ -144,7 +144,7 @@ _SPECS = (
     ),
     RuleSpec(
         "SimilarAcrossRuns",
-        "tensors that are the same as in another run",
+        "tensors that differ from another run's",
         {"other_trials": _text(required=True), **_WHICH},
         ("weights",),
         in_auto=False,
@@ -163,8 +163,8 @@ _SPECS = (
         "TensorVariance",
         "tensors whose variance is too high or too low",
         {**_WHICH, "max_threshold": _number(), "min_threshold": _number()},
-        (),
-        in_auto=False,  # without a threshold it watches nothing
+        in_auto=False,
+        one_of=(tuple(_WHICH), ("max_threshold", "min_threshold")),
     ),
     RuleSpec(
         "UnchangedTensor",
@@ -176,8 +176,8 @@ _SPECS = (
             "atol": _number(1e-8),
             "equal_nan": _flag(default=False),
         },
-        (),
-        in_auto=False,  # one of the two that say which tensors is required
+        in_auto=False,
+        one_of=(tuple(_WHICH),),
     ),
     RuleSpec(
         "CheckInputImages",

@@ -258,7 +258,7 @@ def test_whoever_stops_looking_stops_nothing(berth: Berth, how: str) -> None:
     name = how.replace(" ", "-")
     with berth.start(
         *("train", DATA, *TOY, "--name", name, "--no-download"),
-        *("-p", "seconds=0.5", "-p", "epochs=4"),
+        *("-p", "seconds=0.5", "-p", "epochs=16"),
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None

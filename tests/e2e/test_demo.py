@@ -4,13 +4,16 @@ import json
 import subprocess
 import sys
 
+import pytest
 
+
+@pytest.mark.timeout(1100)
 def test_demo_trains_serves_and_predicts(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "local.demo", "--folder", str(tmp_path / "demo")],
         capture_output=True,
         text=True,
-        timeout=500,
+        timeout=1000,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     (found,) = (tmp_path / "demo" / "training").rglob("evaluation.json")

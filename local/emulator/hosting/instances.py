@@ -149,11 +149,21 @@ class Instance:
             except ExecutorError as error:
                 raise InstanceFailed(str(error)) from None
             self._container = container
-        host, port = container.address
+        host, port = self._address(container)
         self.pool.close()
         self.pool = urllib3.HTTPConnectionPool(host, port, maxsize=64, retries=False)
         self._wait_ready(container)
         self.serving = True
+
+    def _address(self, container: Container) -> tuple[str, int]:
+        """Where it listens; one that has ended already listens nowhere."""
+        try:
+            return container.address
+        except ExecutorError as error:
+            status = self._status_of(container, self._timing.ping)
+            raise InstanceFailed(
+                str(error) if status is None else f"it ended with {status} before it answered"
+            ) from None
 
     def _wait_ready(self, container: Container) -> None:
         deadline = time.monotonic() + self._start_timeout

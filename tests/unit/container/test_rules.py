@@ -33,6 +33,11 @@ def test_names_and_overrides_in_any_capitalisation():
     assert request.parameters["patience"] == DEBUG_RULES["Overfit"].parameters["patience"].default
 
 
+def test_none_is_the_default():
+    (request,) = ask(DEBUG_RULES, ["VanishingGradient"], {"VanishingGradient_threshold": "None"})
+    assert request.parameters["threshold"] == 1e-7
+
+
 def test_the_longest_rule_takes_the_override():
     requests = ask(DEBUG_RULES, ["auto"], {"StalledTrainingRule_stop_training_on_fire": "True"})
     (stalled,) = [each for each in requests if each.rule == "StalledTrainingRule"]
@@ -52,6 +57,24 @@ def test_the_longest_rule_takes_the_override():
         (["Overfit"], {"Overfit_ratio_threshold": "1e999"}, [], "expected a number"),
         (["SimilarAcrossRuns"], {}, [], "'other_trials' is required; give SimilarAcrossRuns_other"),
         (["Overfit"], {}, ["DeadRelu"], "'DeadRelu' is to stop training but is not evaluated"),
+        (
+            ["AllZero"],
+            {},
+            [],
+            "one of the parameters collection_names and tensor_regex is required",
+        ),
+        (
+            ["TensorVariance"],
+            {"TensorVariance_tensor_regex": ".*"},
+            [],
+            "one of the parameters max_threshold and min_threshold is required",
+        ),
+        (
+            ["DeadRelu"],
+            {"DeadRelu_tensor_regex": "(relu"},
+            [],
+            "'tensor_regex': expected a regular expression, found '(relu': missing )",
+        ),
         (
             ["ExplodingTensor"],
             {"ExplodingTensor_only_nan": "maybe"},
