@@ -123,7 +123,8 @@ def _check_expression(rule: str, name: str, found: str) -> None:
         re.compile(found)
     except re.error as error:
         raise RuleError(
-            f"rule {rule}: parameter {name!r}: expected a regular expression, found {found!r}: {error}"
+            f"rule {rule}: parameter {name!r}: expected a regular expression, found {found!r}: "
+            f"{error}"
         ) from None
 
 
