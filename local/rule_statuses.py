@@ -13,6 +13,7 @@ LARGEST = 4_000_000
 """Bytes of a file of statuses that is read; 32 rules with a traceback each are 40,000."""
 TOLD = ("IssuesFound", "Error")
 """The statuses worth a line at a job's end."""
+COUNTING = "ProfilerReport"
 _KINDS = {
     "debugger": ("debug.json", "DebugRuleEvaluationStatuses"),
     "profiler": ("profiler.json", "ProfilerRuleEvaluationStatuses"),
@@ -63,10 +64,15 @@ def rule_statuses(job: Mapping[str, Any], folder: Path) -> list[RuleStatus]:
 
 
 def issues(statuses: list[RuleStatus]) -> Iterator[str]:
-    """A line for each rule that found something, or could not be evaluated."""
-    for status in statuses:
-        if status.status in TOLD:
-            yield status.line()
+    """A line for each rule that found something, or could not be evaluated.
+
+    The rule ProfilerReport only counts the others: it has a line where they have none.
+    """
+    told = [status for status in statuses if status.status in TOLD]
+    others = [status for status in told if status.name != COUNTING]
+    summed_up = any(status.kind == "profiler" for status in others)
+    for status in others if summed_up else told:
+        yield status.line()
 
 
 def _read(paths: list[Path]) -> list[Any]:

@@ -140,6 +140,16 @@ def answered(moto: Moto) -> None:
         )
 
 
+def recorded(moto: Moto) -> None:
+    """What AWS's profiler kept of a job."""
+    s3 = moto.client("s3")
+    s3.create_bucket(Bucket=BUCKET)
+    key = "jobs/first/profiler-output/system/incremental/2026010203/1767323100.algo-1.json"
+    used = {"Type": "cpu", "Name": "cpu0", "Dimension": "CPUUtilization", "Value": 50.0}
+    lines = [used | {"NodeId": "algo-1", "Timestamp": 1767323045.5 + n} for n in range(9)]
+    s3.put_object(Bucket=BUCKET, Key=key, Body="\n".join(map(json.dumps, lines)))
+
+
 def model(moto: Moto) -> None:
     """A model that is there."""
     moto.client("sagemaker").create_model(
@@ -361,6 +371,9 @@ LOOKING = {
     "jobs-of-a-status": Case("jobs --status InService --limit 5 --json", plans=False),
     "logs": Case("logs first", given=(FIRST,), plans=False),
     "report": Case("report search --no-open", given=(SEARCH,), plans=False),
+    "report-recorded": Case(
+        f"report s3://{BUCKET}/jobs/first --no-open", before=recorded, plans=False
+    ),
     "stop-training": Case("stop first", given=(FIRST,), before=running, plans=False),
     "stop-tuning": Case("stop search", given=(SEARCH,), before=running, plans=False),
     "stop-transform": Case(

@@ -40,6 +40,8 @@ _LIVE_OUTPUT = {
     "ProfilerConfig": "profiler-output",
 }
 """Where below `<S3OutputPath>/<job>/` AWS keeps what is written while a job runs."""
+_UNFINISHED = (".tmp", ".sagemaker-ignore")
+"""What smdebug calls its files until they are complete, and a folder that SageMaker leaves out."""
 
 _log = logging.getLogger(__name__)
 
@@ -252,7 +254,8 @@ class Attempt:
             uri = self._request.get(field, {}).get("S3OutputPath")
             if path is not None and uri:
                 place = Location.parse(uri) / self._name / folder
-                mirrors.append(Mirror(self._context.objects, tree.base / path, place, tree.base))
+                objects, live = self._context.objects, tree.base / path
+                mirrors.append(Mirror(objects, live, place, tree.base, _UNFINISHED))
         return mirrors
 
     def _spec(self, host: str, tree: Tree, network: str | None) -> ContainerSpec:

@@ -27,12 +27,19 @@ class Mirror:
         folder: the folder on this machine; it need not be there.
         place: the prefix it is kept under.
         tree: what a container writes to, with the folder in it: no link below leads out of it.
+        unfinished: ends of names of files and folders that are not kept: what is in the making.
     """
 
     def __init__(
-        self, objects: Objects, folder: Path, place: Location, tree: Path | None = None
+        self,
+        objects: Objects,
+        folder: Path,
+        place: Location,
+        tree: Path | None = None,
+        unfinished: tuple[str, ...] = (),
     ) -> None:
         self._objects, self._folder, self._place, self._tree = objects, folder, place, tree
+        self._unfinished = unfinished
         self._seen: dict[Path, Stamp] = {}
         self._kept: dict[Path, Stamp] = {}
         self._lock = threading.Lock()
@@ -68,7 +75,8 @@ class Mirror:
         count = 0
         with self._lock:
             for path in walk(self._folder, self._tree):
-                if path.is_symlink():
+                parts = path.relative_to(self._folder).parts
+                if path.is_symlink() or any(part.endswith(self._unfinished) for part in parts):
                     continue
                 try:
                     count += self._offer(path, settled=settled)

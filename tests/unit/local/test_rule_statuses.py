@@ -52,12 +52,15 @@ def test_a_line_for_each_rule_that_found_something(tmp_path: Path) -> None:
             entry("Confusion", "Stopped"),
         ],
     )
-    leave(tmp_path, [entry("BatchSize", "IssuesFound")], "profiler.json")
+    report = entry("ProfilerReport", "IssuesFound", "1 of 11 rules fired")
+    leave(tmp_path, [report, entry("BatchSize", "IssuesFound")], "profiler.json")
     assert list(issues(rule_statuses({}, tmp_path))) == [
         "Overfit: fired at step 4",
         "Mine Error: ZeroDivisionError: division by zero",
         "BatchSize: no details",
     ]
+    leave(tmp_path, [report], "profiler.json")
+    assert list(issues(rule_statuses({}, tmp_path)))[-1] == "ProfilerReport: 1 of 11 rules fired"
 
 
 @pytest.mark.parametrize(

@@ -337,6 +337,8 @@ def test_live_output_goes_where_aws_keeps_it(open_shop: Opener) -> None:
         save(spec, "output/tensors/events/1")
         save(spec, "output/tensorboard/run")
         save(spec, "output/profiler/system/x")
+        save(spec, "output/profiler/framework/y.json.tmp")
+        save(spec, "output/profiler/.sagemaker-ignore/z.json")
         return 0
 
     shop = open_shop(work)
