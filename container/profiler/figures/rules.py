@@ -36,7 +36,7 @@ def fired(rows: Iterable[Mapping[str, Any]], *rules: str) -> dict[str, Any] | No
 
 def short(row: Mapping[str, Any]) -> bool:
     """Whether a rule could not judge because it had too few data points."""
-    return starved(row) and row["needed"] is not None and row["datapoints"] < row["needed"]
+    return starved(row) and row["needed"] is not None and 0 < row["datapoints"] < row["needed"]
 
 
 def starved(row: Mapping[str, Any]) -> bool:

@@ -42,8 +42,9 @@ SCRIPT = """
       const on = each.anchor === shown;
       shapes.push({ type: "line", x0: each.x, x1: each.x, y0: 0, y1: 1, yref: "paper",
                     line: { color: "--red", width: on ? 3 : 1, dash: on ? "solid" : "dot" } });
-      annotations.push({ x: each.x, y: 1, yref: "paper", yanchor: "bottom", showarrow: false,
+      annotations[on ? "push" : "unshift"]({ x: each.x, y: 1, yref: "paper", yanchor: "bottom", showarrow: false,
                          text: on ? "<b>▼ " + each.label + "</b>" : "▾", hovertext: each.label,
+                         bgcolor: on ? "--card" : undefined,
                          font: { color: "--red", size: on ? 12 : 11 } });
     }
     return { shapes, annotations };
@@ -105,11 +106,13 @@ SCRIPT = """
         box.open = true;
       }
     }
+    let first = true;
     for (const [name, spec] of Object.entries(specs)) {
       const mine = spec.moments.filter(each => changed.has(each.anchor));
       if (!mine.length) continue;
       if (!hidden(name)) draw(name);
-      if (mine.some(each => each.anchor === id)) {
+      if (first && mine.some(each => each.anchor === id)) {
+        first = false;
         document.getElementById(name).scrollIntoView({ block: "center" });
       }
     }
@@ -129,16 +132,17 @@ SCRIPT = """
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
     addEventListener("beforeprint", () => {
       root.classList.add("printing");
-      document.querySelectorAll("main details").forEach(box => { box.open = true; });
+      document.querySelectorAll("details.node, details.price").forEach(box => { box.open = true; });
       figures.forEach(f => {
         const plot = plots.get(f.id);
+        if (hidden(f.id)) return;
         draw(f.id);
         Plotly.relayout(plot, { width: Math.min(680, plot.clientWidth || 680) });
       });
     });
     addEventListener("afterprint", () => {
       root.classList.remove("printing");
-      figures.forEach(f => { delete plots.get(f.id).layout.width; draw(f.id); });
+      redraw();
     });
   };
 

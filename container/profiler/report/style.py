@@ -179,7 +179,8 @@ footer { color: var(--faint); font-size: .82rem; margin-top: 1.5rem; }
   figure, .card, tr, .bar { break-inside: avoid; } h2, h3, figcaption { break-after: avoid; }
   .scroll { overflow: visible; } table { font-size: 8.5pt; }
   th, td { padding-right: .55rem; white-space: normal; }
-  .modebar-container { display: none; }
+  .modebar-container, .rule details.more { display: none; }
+  .rule:not([open]) summary { padding: .15rem .2rem; }
   a { color: inherit; text-decoration: none; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 }

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from container.profiler.figures.framework import NESTED, PHASES
 from container.profiler.figures.steps import inside_training, training_steps
@@ -98,7 +99,7 @@ def _outside(rows: list[dict[str, Any]]) -> Iterator[Html]:
 def _over_time(material: Material, clock: Clock, events: pd.DataFrame) -> Iterator[Html]:
     """How a step is made up, over the course of the job: mean seconds a step in each bin."""
     steps = training_steps(events)
-    bins = min(ACROSS, max(1, len(steps) // 2))
+    bins = min(ACROSS, max(1, len(steps) // 4))
     first = float(steps["start"].min())
     last = float((steps["start"] + steps["duration"]).max())
     edges = spaced(first, max(last, first + 1e-3), bins)
@@ -110,7 +111,7 @@ def _over_time(material: Material, clock: Clock, events: pd.DataFrame) -> Iterat
     traces = []
     for name in [*(p for p in PHASES if p in found), *sorted(found - set(PHASES))]:
         rows = inside[inside["phase"] == name]
-        total = sums(rows["start"].to_numpy(float), rows["duration"].to_numpy(float), edges)
+        total = sums(_of_steps(rows, steps), rows["duration"].to_numpy(float), edges)
         with np.errstate(invalid="ignore", divide="ignore"):
             mean = 1e3 * total / number
         traces.append(
@@ -136,6 +137,18 @@ def _over_time(material: Material, clock: Clock, events: pd.DataFrame) -> Iterat
         height=320,
         moments=material.marks("StepOutlier"),
     )
+
+
+def _of_steps(rows: pd.DataFrame, steps: pd.DataFrame) -> NDArray[np.float64]:
+    """When the step began that each event is part of, so that a step is not torn between bins."""
+    begun = rows["start"].to_numpy(dtype=np.float64, copy=True)
+    starts = {rank: one["start"].to_numpy(float) for rank, one in steps.groupby("rank")}
+    for rank, places in rows.groupby("rank").indices.items():
+        own = starts.get(rank)
+        if own is not None:
+            last = np.searchsorted(own, begun[places] + 1e-6, side="right") - 1
+            begun[places] = own[np.maximum(last, 0)]
+    return begun
 
 
 def _operators(devices: dict[str, list[dict[str, Any]]]) -> Iterator[Html]:

@@ -154,7 +154,7 @@ def batch(material: Material) -> Iterator[Html]:
     known = f"The batch size is {count(size)}. " if size else "The batch size is not recorded. "
     yield note(
         known,
-        "A larger one pays where much of a step does not depend on it, which the verdict works out.",
+        "A larger one pays where much of a step does not depend on it; the verdict works it out.",
     )
     yield from _judged(material, "BatchSize")
 

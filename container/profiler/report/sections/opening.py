@@ -71,7 +71,7 @@ def judgement(material: Material) -> Iterator[Html]:
         if cards and kind == "price":
             summary = tag("summary", f"{words}: {len(cards)} more, each with a drawback")
             inner = tag("div", *cards, class_="advice")
-            yield tag("details", summary, inner, class_="more")
+            yield tag("details", summary, inner, class_="more price")
         elif cards:
             yield tag("h4", words)
             yield tag("div", *cards, class_="advice")

@@ -73,6 +73,8 @@ def points(row: Mapping[str, Any]) -> str:
     """How much a rule looked at: never a bare zero where it wanted more."""
     if short(row):
         return f"not enough data: {count(row['datapoints'])} of {count(row['needed'])} points"
+    if starved(row) and not row["datapoints"]:
+        return "nothing to judge"
     return f"{count(row['datapoints'])} data points"
 
 
