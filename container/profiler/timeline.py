@@ -33,6 +33,8 @@ FLUSH_SECONDS = 1.0
 """What a killed job can lose."""
 MOST_EVENTS = 65_536
 """Events that wait to be written, some 10 MB; should the disk hang, the oldest are given up."""
+WRITTEN_AT_ONCE = 4096
+"""Events a write; their text takes ten times their own memory while it is made."""
 CLOSE_SECONDS = 30.0
 """How long closing waits for a write under way."""
 ON_DEVICE = frozenset({"copy", "augment", "forward", "backward", "optimizer", "metrics", "debug"})
@@ -187,11 +189,13 @@ class Timeline:
         if len(self._events) == MOST_EVENTS and not self._lost:
             self._lost = True
             self._say("the profiler's timeline has gaps: the disk is too slow for its events")
-        events = [self._events.popleft() for _ in range(len(self._events))]
         if self._file is None:
+            self._events.clear()
             return
         try:
-            self._file.write(events)
+            for waiting in range(len(self._events), 0, -WRITTEN_AT_ONCE):
+                count = min(waiting, WRITTEN_AT_ONCE)
+                self._file.write([self._events.popleft() for _ in range(count)])
             self._file.write(self._device_events(wait=last))
             if last:
                 self._file.close()
