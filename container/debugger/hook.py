@@ -76,7 +76,7 @@ class TensorHook:
                 settings.path, f"worker_{rank}", first_step, first_eval_step, self._tensorboard
             )
             self._hook = self._make(world)
-            self._export()
+            self._export(self._hook)
 
     def step(self, mode: Mode, network: nn.Module | None = None) -> bool:
         """Count a step; called just before its forward pass.
@@ -89,22 +89,19 @@ class TensorHook:
         Returns:
             Whether anything of this step is saved.
         """
-        if self._hook is None:
+        self._finish()
+        hook = self._hook
+        if hook is None:
             return False
-        if self._saving:
-            self._finish()
-        mode_step = self._next[mode]
-        self._next[mode] = mode_step + 1
+        mode_step, step = self._next[mode], sum(self._next.values())
+        self._next[mode] += 1
         with self._guarded():
-            hook = self._hook
-            if hook is not None and hook.begin(
-                _MODES[mode], mode_step, sum(self._next.values()) - 1
-            ):
+            if hook.begin(_MODES[mode], mode_step, step):
                 self._require_space()
                 self._saving, self._owes_gradients = True, mode == "train"
                 hook.open()
                 hook.save_parameters(network or self._network)
-                self._attach(network or self._network)
+                self._attach(hook, network or self._network)
         return self._saving
 
     def record(self, collection: Recorded, value: Tensor) -> None:
@@ -130,8 +127,7 @@ class TensorHook:
 
     def close(self) -> None:
         """Write what is outstanding and tell readers that no more will come."""
-        if self._saving:
-            self._finish()
+        self._finish()
         was_open, self._hook = self._hook is not None, None
         if was_open and not self._rank:
             with self._guarded():
@@ -159,22 +155,17 @@ class TensorHook:
         except (SMDebugError, ValueError, TypeError) as error:
             raise SettingsError(f"{settings.source}: {error}") from None
 
-    def _attach(self, network: nn.Module) -> None:
+    def _attach(self, hook: StepHook, network: nn.Module) -> None:
         """Listen to the modules whose inputs or outputs are saved at this step."""
-        assert self._hook is not None  # noqa: S101 - for the type checker
         for path, module in network.named_modules():
             name = _module_name(path, module)
             # Before the module runs: one that works in place overwrites its input.
-            if self._is_saved(f"{name}_input_"):
+            if _is_saved(hook, f"{name}_input_"):
                 keep = partial(self._keep, f"{name}_input_")
                 self._handles.append(module.register_forward_pre_hook(partial(_before, keep)))
-            if self._is_saved(f"{name}_output_"):
+            if _is_saved(hook, f"{name}_output_"):
                 keep = partial(self._keep, f"{name}_output_")
                 self._handles.append(module.register_forward_hook(partial(_after, keep)))
-
-    def _is_saved(self, stem: str) -> bool:
-        assert self._hook is not None  # noqa: S101 - for the type checker
-        return self._hook.is_saved(f"{stem}0") or self._hook.is_saved(f"{stem}1")
 
     def _keep(self, stem: str, values: Any) -> None:
         if torch.compiler.is_compiling():
@@ -200,22 +191,27 @@ class TensorHook:
             )
 
     def _finish(self) -> None:
+        """Write the step that is saved, if one is."""
+        if not self._saving:
+            return
         self.gradients()
+        self._detach()
+        with self._guarded():
+            if self._hook is not None:
+                self._hook.finish()
+                self._export(self._hook)
+
+    def _detach(self) -> None:
         self._saving = False
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
-        with self._guarded():
-            if self._hook is not None:
-                self._hook.finish()
-                self._export()
 
-    def _export(self) -> None:
+    def _export(self, hook: StepHook) -> None:
         """Write the collections again when they know more names than before."""
-        assert self._hook is not None  # noqa: S101 - for the type checker
-        known = sum(len(c.tensor_names) for c in self._hook.get_collections().values())
+        known = sum(len(c.tensor_names) for c in hook.get_collections().values())
         if known != self._exported:
-            self._hook.export_collections()
+            hook.export_collections()
             self._exported = known
 
     @contextmanager
@@ -230,10 +226,7 @@ class TensorHook:
 
     def _rest(self, error: Exception) -> None:
         hook, self._hook = self._hook, None
-        self._saving = False
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
+        self._detach()
         if hook is not None:
             hook.abandon()
         what = str(error).strip().partition("\n")[0] or type(error).__name__
@@ -243,6 +236,10 @@ class TensorHook:
                 mark_end(self._settings.path)
             except OSError:
                 return  # readers of a folder that cannot be written wait until they are stopped
+
+
+def _is_saved(hook: StepHook, stem: str) -> bool:
+    return hook.is_saved(f"{stem}0") or hook.is_saved(f"{stem}1")
 
 
 def _before(keep: Callable[[Any], None], _module: nn.Module, inputs: Any) -> None:

@@ -171,12 +171,6 @@ class HookSettings:
             layer_bytes=LAYER_BYTES if source == "hyperparameters" else None,
         )
 
-    @property
-    def collections(self) -> tuple[str, ...]:
-        """The names of the collections that are saved, losses among them in any case."""
-        names = [c["CollectionName"] for c in self.configuration["CollectionConfigurations"]]
-        return tuple(dict.fromkeys(("losses", *names)))
-
 
 def _add_rules(configurations: dict[str, dict[str, Any]], rules: Iterable[RuleRequest]) -> None:
     """The collections that rules read, and one for each regular expression of their own."""

@@ -21,13 +21,18 @@ What is wrong with it, and what is done here:
   writes to the folder as Python ends: taken back.
 - It searches the checkpoint folder at every step and writes `metadata.json` into it: not done.
 - It takes the worker's number from Horovod or the process group; here the caller says it.
+- Its module hooks see an input after the module has overwritten it, and its gradient hooks see a
+  gradient before it is averaged over ranks and unscaled: neither is registered; see
+  `container.debugger.hook`.
+- Its collection `all` matches nothing unless `save_all` is set, and one without a regular
+  expression fails in the first forward pass: `container.debugger.settings` gives or demands one.
 - A failed write kills its writer thread and the next one then blocks training for ever: written in
   the calling thread, so that the error arrives where it can be handled.
 - `ndarray.tostring`, gone from NumPy 2.3: `tobytes`.
 - NumPy knows no bfloat16 nor the 8-bit floats: widened to float32, as is every reduction of halves,
   integers and booleans (a mean of integers is an error, a sum of halves overflows).
-- `save_raw_tensor` and `save_shape` must be booleans though every other parameter is a string: read
-  as its own `parse_bool` reads the rest.
+- `save_raw_tensor` and `save_shape` must be booleans though every other parameter is a string, and
+  count only beside `reductions`: `container.debugger.settings` puts them so.
 - A histogram with an infinite or undefined value has no buckets: those values are left out.
 """
 
@@ -88,36 +93,22 @@ with _hushed():
         parse_worker_name_from_file,
     )
     from smdebug.exceptions import (
-        MissingCollectionFiles,
         NoMoreData,
         RuleEvaluationConditionMet,
         SMDebugError,
-        StepNotYetAvailable,
-        StepUnavailable,
-        TensorUnavailable,
-        TensorUnavailableForStep,
     )
     from smdebug.pytorch.hook import Hook
-    from smdebug.rules.rule import Rule
     from smdebug.trials import create_trial
-    from smdebug.trials.trial import Trial
 
 sys.meta_path[:] = [finder for finder in sys.meta_path if hasattr(finder, "find_spec")]
 
 __all__ = [
     "END_MARKER",
-    "MissingCollectionFiles",
     "ModeKeys",
     "NoMoreData",
-    "Rule",
     "RuleEvaluationConditionMet",
     "SMDebugError",
     "StepHook",
-    "StepNotYetAvailable",
-    "StepUnavailable",
-    "TensorUnavailable",
-    "TensorUnavailableForStep",
-    "Trial",
     "create_trial",
     "mark_end",
     "open_trial",
