@@ -86,16 +86,16 @@ class _Rule:
 
     def make(self, trial: Any, own_rules: Path | None) -> None:
         """Make the rule; one that cannot be made is an error of its own."""
-        from container.debugger.catalogue import DEBUG_RULES
+        from container.debugger.own_rules import is_own
         from container.debugger.own_rules import make as make_own
         from container.debugger.rules.registry import make
 
         request = self.status.request
         with self._failing():
-            if request.rule in DEBUG_RULES:
-                self.made = make(request, trial)
-            else:
+            if is_own(request):
                 self.made = make_own(own_rules, request, trial)
+            else:
+                self.made = make(request, trial)
 
     @property
     def alive(self) -> bool:
@@ -206,7 +206,7 @@ class Evaluation:
         tensors = self._assignment.tensors
         # Asked before looking, so that what was saved until then is seen.
         over = trial.ended(tensors) or (self._assignment.exchange / ENDED).exists()
-        if self._trial is None and trial.ready(tensors):
+        if self._trial is None and (trial.ready(tensors) or (over and trial.ready(tensors, 0))):
             self._trial = trial.GrowingTrial(tensors)  # takes in the first steps
             for rule in self._rules:
                 rule.make(self._trial, self._assignment.own_rules)
@@ -302,8 +302,13 @@ def _leave_with(parent: int, evaluation: Evaluation, exchange: Path) -> None:
 
 
 def _import_reader() -> None:
-    """Import smdebug's reading side without torch, which it imports only if it is there."""
-    hidden = [name for name in ("torch", "horovod") if name not in sys.modules]
+    """Import smdebug's reading side without the large libraries it imports only if they are there.
+
+    Torch alone is half a gigabyte and many seconds, and pandas takes pyarrow where it finds it. A
+    rule of the user's own may still import them.
+    """
+    large = ("torch", "horovod", "pyarrow")
+    hidden = [name for name in large if name not in sys.modules]
     sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None: cannot be imported
     try:
         with warnings.catch_warnings():

@@ -34,6 +34,11 @@ class OwnRule:
     parameters: tuple[str, ...] | None
 
 
+def is_own(request: RuleRequest) -> bool:
+    """Whether it is a class of the user's: their file was named, or no built-in rule is meant."""
+    return request.source is not None or request.rule not in DEBUG_RULES
+
+
 def find(path: Path) -> dict[str, OwnRule]:
     """The rules in a file: its classes that have `invoke_at_step`, or a base class from elsewhere.
 
@@ -71,7 +76,7 @@ def check(path: Path | None, requests: Iterable[RuleRequest]) -> None:
         RuleError: one is missing, with the near ones, or takes no parameter of a name given.
     """
     for request in requests:
-        if request.rule not in DEBUG_RULES:
+        if is_own(request):
             locate(path, request)
 
 

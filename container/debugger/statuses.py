@@ -160,12 +160,21 @@ def replace_text(path: Path, text: str) -> None:
         OSError: it cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside = _beside(path, os.getpid())
     try:
         beside.write_text(text, encoding="utf-8")
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def drop_leftover(path: Path, pid: int) -> None:
+    """Delete what a process that was killed as it wrote `path` has left of that."""
+    _beside(path, pid).unlink(missing_ok=True)
+
+
+def _beside(path: Path, pid: int) -> Path:
+    return path.with_name(f".{path.name}.{pid}")
 
 
 def _one_line(text: str) -> str:

@@ -4,7 +4,8 @@ What smdebug's reading side does badly, and what is done about it here:
 
 - importing it imports torch where torch is installed, for half a gigabyte and many seconds, though
   no reader needs it: `container.debugger.evaluation` hides torch while this module is imported;
-- `create_trial` waits for ever in a folder that nobody writes to: `ready` is asked first;
+- `create_trial` waits for ever in a folder that nobody writes to, or for processes that write
+  elsewhere: `ready` is asked first, and who is there is all there are;
 - every question to a trial lists the whole index again, and one index file cut short ends the
   reading: `refresh_data` here reads only what is new, and leaves out what is broken;
 - a saved value cut short raises whatever protobuf or struct raise: here it is a value that was not
@@ -20,12 +21,12 @@ What smdebug's reading side does badly, and what is done about it here:
 """
 
 import contextlib
-import json
 import os
 import time
 from pathlib import Path
 from typing import Any
 
+from smdebug.core.collection_manager import CollectionManager
 from smdebug.core.index_reader import LocalIndexReader
 from smdebug.core.modes import ModeKeys
 from smdebug.core.tensor import StepState
@@ -40,22 +41,33 @@ from smdebug.trials.local_trial import LocalTrial
 
 KEPT_LOCATIONS = 100_000
 """Places of values a trial remembers, about 800 bytes each; older steps are forgotten."""
+WORKER_SECONDS = 60.0
+"""How long processes that save tensors are waited for, after the first of them."""
 AT_ONCE = 500
 """Index files taken in by one refresh: rules must see steps before they are forgotten."""
+_BROKEN = (OSError, ValueError, KeyError, TypeError, AttributeError, SMDebugError)
+"""What smdebug raises for JSON that is not what it wrote, or not yet."""
 _SETTLED_SECONDS = 1.0
 """A folder's time of change is believed when it is this old: file systems count in ticks."""
 
 
-def ready(folder: Path) -> bool:
-    """Whether a trial opens at once: every process that saves tensors has described them."""
+def ready(folder: Path, patience: float = WORKER_SECONDS) -> bool:
+    """Whether a trial opens: the processes that save tensors have described them.
+
+    Args:
+        folder: smdebug's output folder; need not exist.
+        patience: seconds after the first description until those that are there must do: other
+            processes may be on other machines.
+    """
     described = _descriptions(folder)
     if not described:
         return False
     try:
-        workers = int(json.loads(described[0].read_text(encoding="utf-8"))["_meta"]["num_workers"])
-    except (OSError, ValueError, KeyError, TypeError):
+        workers = CollectionManager.load(str(described[0])).get_num_workers()
+        waited = time.time() - described[0].stat().st_mtime
+    except _BROKEN:
         return False
-    return len(described) >= workers
+    return len(described) >= int(workers) or waited >= patience
 
 
 def _descriptions(folder: Path) -> list[Path]:
@@ -87,6 +99,7 @@ class GrowingTrial(LocalTrial):  # type: ignore[misc]  # smdebug has no types
 
     index_reader: Any
     last_complete_step: int
+    num_workers: int
 
     def __init__(self, folder: Path) -> None:
         self.waiting = 0
@@ -122,8 +135,6 @@ class GrowingTrial(LocalTrial):  # type: ignore[misc]  # smdebug has no types
 
     def refresh_data(self) -> None:
         """Take in the next steps saved since the last call; broken ones again, after the others."""
-        if not isinstance(self.index_reader, _ForgivingReader):  # LocalTrial has set its own
-            self.index_reader = _ForgivingReader(str(self._folder))
         self._read_descriptions()
         found = self._new_files()
         new = [file for file in found if file.path not in self.unreadable]
@@ -137,14 +148,22 @@ class GrowingTrial(LocalTrial):  # type: ignore[misc]  # smdebug has no types
         self.loaded_all_steps = True
         self.last_complete_step = max(self._global_to_mode, default=self.last_complete_step)
 
+    def _load_collections(self) -> None:
+        """What smdebug calls as it opens the trial, instead of its waiting."""
+        self.index_reader = _ForgivingReader(str(self._folder))
+        self._read_descriptions()
+
     def _read_descriptions(self) -> None:
-        """Read the collections again if they have changed since."""
-        with contextlib.suppress(OSError, ValueError, KeyError, SMDebugError):
-            files = _descriptions(self._folder)
+        """Read the collections if they have changed; a broken file leaves them as they were."""
+        files = _descriptions(self._folder)
+        with contextlib.suppress(*_BROKEN, IndexError):
             changed = files[0].stat().st_mtime_ns
-            if changed != self._described:
-                self._read_collections([str(file) for file in files])
-                self._described = changed
+            if changed == self._described:
+                return
+            self._read_collections([str(file) for file in files])
+            self._described = changed
+            self.num_workers = min(int(self.num_workers), len(files))
+            self.worker_set = {file.name.removesuffix("_collections.json") for file in files}
 
     def _new_files(self) -> list["os.DirEntry[str]"]:
         """Index files not taken in yet, by step; folders that did not change are not listed."""
@@ -172,7 +191,7 @@ class GrowingTrial(LocalTrial):  # type: ignore[misc]  # smdebug has no types
                 {}, step, Path(file.path).read_bytes(), self.path, worker
             )
             saved_at = file.stat().st_mtime
-        except (OSError, ValueError, KeyError, TypeError, SMDebugError):
+        except _BROKEN:
             self.unreadable.add(file.path)  # perhaps it is still being copied: asked again
             return
         self.unreadable.discard(file.path)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from container.debugger.evaluation import ENDED, PROGRESS, STDERR, STOP, Assignment
-from container.debugger.statuses import StatusFile
+from container.debugger.statuses import StatusFile, drop_leftover
 from container.rules import RuleRequest
 
 ASK_SECONDS = 0.2
@@ -153,6 +153,8 @@ class Watcher:
     def _end(self, process: "subprocess.Popen[bytes]") -> None:
         process.kill()
         process.wait()
+        with contextlib.suppress(OSError):
+            drop_leftover(self._file.path, process.pid)
 
     def _close(self, reason: str) -> None:
         """Whatever is in progress now will not be done."""

@@ -49,6 +49,16 @@ class Missing(Watching):
         return self.base_trial.tensor(name).value(step) > 0
 
 
+class Gradients(Watching):
+    # As in SageMaker's guide: by collection, with a reduction, at any step.
+    def invoke_at_step(self, step):
+        for name in self.base_trial.tensor_names(collection="gradients"):
+            tensor = self.base_trial.tensor(name)
+            if tensor.reduction_value(step, "mean", abs=True) > 1e-9:
+                return True
+        return False
+
+
 class Future(Watching):
     def set_required_tensors(self, step):
         self.req_tensors.add("CrossEntropyLoss_output_0", [step + 1000])
@@ -73,7 +83,7 @@ class Stopping(Watching):
 @pytest.fixture
 def tensors(tmp_path: Path) -> Path:
     """Six steps of training, all saved."""
-    settings = settings_for(tmp_path, collections=["losses"])
+    settings = settings_for(tmp_path, collections=["losses", "gradients"])
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 4))
     train_tiny(network, random_data(16), 6, settings)
     return settings.path
@@ -139,7 +149,7 @@ def test_a_rule_that_raises_is_an_error_and_the_others_go_on(tensors: Path) -> N
         (own("Fires", limit="many"), "ValueError: invalid literal for int()"),
         (own("Fires", treshold="1"), "TypeError: Watching.__init__() got an unexpected keyword"),
         (own("Nowhere"), "RuleError: "),
-        (ask(DEBUG_RULES, ["Overfit"], {"Overfit_tensor_regex": "("})[0], "RuleError: "),
+        (RuleRequest("LossNotDecreasing", "loss", {"mode": "PREDICT"}), "RuleError: "),
     ],
 )
 def test_a_rule_that_cannot_be_made_is_an_error(
@@ -160,6 +170,11 @@ def test_a_step_without_what_a_rule_requires_is_passed_over(tensors: Path) -> No
     missing, future = evaluated(tensors, [own("Missing"), own("Future")], OWN)
     assert missing["Steps"] == [0, 2, 4]
     assert future["RuleEvaluationStatus"] == "NoIssuesFound"
+
+
+def test_what_the_guides_example_asks_of_a_trial_is_answered(tensors: Path) -> None:
+    (status,) = evaluated(tensors, [own("Gradients")], OWN)
+    assert (status["RuleEvaluationStatus"], status["Triggered"]) == ("IssuesFound", 6)
 
 
 def test_a_rule_may_say_itself_that_it_is_done(tensors: Path) -> None:

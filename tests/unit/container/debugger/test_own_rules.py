@@ -84,6 +84,12 @@ def test_rules_that_are_there_or_built_in_pass(file: Path) -> None:
     own_rules.check(None, [asked("Overfit")])
 
 
+def test_a_rule_of_their_own_may_have_the_name_of_one_built_in(file: Path) -> None:
+    request = RuleRequest("Overfit", "mine", {}, source="s3://bucket/mine.py")
+    with pytest.raises(RuleError, match="expected a class 'Overfit'"):
+        own_rules.check(file, [request])
+
+
 def test_a_misspelt_rule_names_the_near_ones(file: Path) -> None:
     with pytest.raises(RuleError) as caught:
         own_rules.check(file, [asked("GradientToSmall")])

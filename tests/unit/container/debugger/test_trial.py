@@ -52,16 +52,29 @@ def saving(tmp_path: Path) -> Iterator[Saving]:
     saving.hook.close()
 
 
-def test_a_folder_is_ready_when_every_process_has_described_its_tensors(tmp_path: Path) -> None:
-    assert not ready(tmp_path)
-    folder = tmp_path / "collections" / "000000000"
-    folder.mkdir(parents=True)
-    file = folder / "worker_0_collections.json"
-    for content in ("", '{"_meta": {', '{"_meta": {}}', "[]", '{"_meta": {"num_workers": "2"}}'):
+def test_a_folder_is_ready_when_every_process_has_described_its_tensors(saving: Saving) -> None:
+    assert not ready(saving.path.parent / "nowhere")
+    assert ready(saving.path)
+    (file,) = saving.path.rglob("*_collections.json")
+    whole = file.read_text()
+    for content in ("", whole[:40], '{"_meta": {"num_workers": 1}}', "[]", "1"):
         file.write_text(content)
-        assert not ready(tmp_path), content
-    (folder / "worker_1_collections.json").write_text("")
-    assert ready(tmp_path)
+        assert not ready(saving.path), content
+    file.write_text(whole.replace('"num_workers": 1', '"num_workers": 2'))
+    assert not ready(saving.path)
+    assert ready(saving.path, 0), "there may be no more of them on this machine"
+    file.with_name("worker_1_collections.json").write_text(whole)
+    assert ready(saving.path)
+
+
+def test_a_process_on_another_machine_is_not_waited_for(saving: Saving) -> None:
+    (file,) = saving.path.rglob("*_collections.json")
+    file.write_text(file.read_text().replace('"num_workers": 1', '"num_workers": 2'))
+    saving.step(3)
+    trial = GrowingTrial(saving.path)
+    assert trial.num_workers == 1
+    assert trial.workers() == ["worker_0"]
+    assert trial.steps() == [0, 1]
 
 
 def test_steps_appear_as_they_are_saved_and_only_on_asking(saving: Saving) -> None:
