@@ -5,13 +5,15 @@ them to disk in either layout, `write_hour` the one-hour job that speed is promi
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from container.profiler import names
 
 START = 1_700_000_040.0
 """Unix seconds at a full minute."""
@@ -70,8 +72,8 @@ def constant(points: int, value: float, names: int = 1) -> np.ndarray:
     return np.full((points, names), float(value))
 
 
-def samples(host: Host) -> list[dict[str, Any]]:
-    """A host's samples as SageMaker's agent writes them, by time."""
+def samples(host: Host) -> Iterator[tuple[float, str]]:
+    """Time and line of each of a host's samples, as SageMaker's agent writes them, by time."""
     columns = (
         ("cpu", "cpu", "CPUUtilization", host.cpu),
         ("cpu", "cpu", "I/OWaitPercentage", host.io),
@@ -80,43 +82,33 @@ def samples(host: Host) -> list[dict[str, Any]]:
         ("memory", "MemoryUsedPercent", "", host.memory),
         ("network", "ReceiveBytesPerSecond", "Algorithm", host.network),
     )
-    series = []
+    series: list[tuple[str, list[float]]] = []
     for kind, name, dimension, values in columns:
-        if values is None:
-            continue
-        table = np.asarray(values, float)
-        if kind in ("cpu", "gpu"):
-            table = table.reshape(len(table), -1)
-            series += [
-                (kind, f"{name}{at}", dimension, table[:, at].tolist())
-                for at in range(table.shape[1])
-            ]
-        else:
-            series.append((kind, name, dimension, table.ravel().tolist()))
-    points = max((len(values) for *_, values in series), default=0)
-    return [
-        {
-            "Type": kind, "Name": name, "Dimension": dimension, "Value": values[point],
-            "NodeId": host.name, "Timestamp": round(host.start + point * host.interval, 6),
-        }
-        for point in range(points)
-        for kind, name, dimension, values in series
-        if point < len(values)
-    ]  # fmt: skip
+        table = np.empty((0, 1)) if values is None else np.asarray(values, float)
+        table = table.reshape(len(table), -1) if len(table) else np.empty((0, 1))
+        for at in range(table.shape[1]):
+            full = f"{name}{at}" if kind in ("cpu", "gpu") else name
+            head = f'{{"Type":"{kind}","Name":"{full}","Dimension":"{dimension}","Value":'
+            series.append((head, table[:, at].tolist()))
+    for point in range(max(len(values) for _, values in series)):
+        time = round(host.start + point * host.interval, 6)
+        tail = f',"NodeId":"{host.name}","Timestamp":{time!r}}}\n'
+        for head, values in series:
+            if point < len(values):
+                yield time, f"{head}{values[point]!r}{tail}"
 
 
 def write_system(root: Path, host: Host) -> list[Path]:
     """`system/incremental/<hour>/<minute>.<host>.json` below a profiler root."""
     minutes: dict[int, list[str]] = {}
-    for sample in samples(host):
-        minute = int(sample["Timestamp"] // 60 * 60)
-        minutes.setdefault(minute, []).append(json.dumps(sample, separators=(",", ":")))
+    for time, line in samples(host):
+        minutes.setdefault(int(time // 60 * 60), []).append(line)
     paths = []
     for minute, lines in minutes.items():
         hour = datetime.fromtimestamp(minute, UTC).strftime("%Y%m%d%H")
         path = root / "system" / "incremental" / hour / f"{minute}.{host.name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("\n".join(lines) + "\n")
+        path.write_text("".join(lines))
         paths.append(path)
     return paths
 
@@ -133,9 +125,10 @@ def events(host: Host, *, aws: bool = False) -> list[tuple[str, str, float, floa
     for aws_mode, mode, durations in runs:
         for number, duration in enumerate(durations):
             begin = time
-            args = {"step_num": str(number) if aws else number}
+            args = {"step_num": str(number)} if aws else {"step_num": number, "mode": mode}
             for phase, share in host.phases.items():
-                process, name = AWS_NAMES.get(phase, ("", "")) if aws else (phase, phase)
+                own = names.PHASES.get(phase, phase)
+                process, name = AWS_NAMES.get(phase, ("", "")) if aws else (own, own)
                 if process and not (mode == "eval" and phase in ("backward", "optimizer")):
                     found.append((process, name, time, duration * share, dict(args)))
                 time += duration * share
@@ -159,28 +152,28 @@ def write_trace(
 ) -> Path:
     """One event file."""
     base = int(found[0][2] * 1e6)
-    lines = [
-        {"name": "process_name", "ph": "M", "pid": 0,
-         "args": {"start_time_since_epoch_in_micros": base}},
-        {"name": "process_sort_index", "ph": "M", "pid": 0, "args": {"sort_index": 0}},
-    ]  # fmt: skip
+    lines = [_meta(0, start_time_since_epoch_in_micros=base)]
     processes: dict[str, int] = {}
     for process, name, start, duration, args in found:
         if process not in processes:
             processes[process] = len(processes) + 1
-            pid = processes[process]
-            lines.append({"name": "process_name", "ph": "M", "pid": pid, "args": {"name": process}})
+            lines.append(_meta(processes[process], name=process))
         lines.append(
-            {"name": name, "pid": processes[process], "ph": "X", "ts": round(start * 1e6) - base,
-             "dur": round(duration * 1e6), "args": args}
-        )  # fmt: skip
+            f'{{"name":{json.dumps(name)},"pid":{processes[process]},"ph":"X",'
+            f'"ts":{round(start * 1e6) - base},"dur":{round(duration * 1e6)},'
+            f'"args":{json.dumps(args)}}}'
+        )
     end = max(start + duration for _, _, start, duration, _ in found)
     hour = datetime.fromtimestamp(end, UTC).strftime("%Y%m%d%H")
     file = f"{int(end * 1e6)}_{host.pid}-{host.name}_pythontimeline.json"
     path = root / "framework" / "pevents" / hour / file
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("[\n" + ",\n".join(map(json.dumps, lines)) + "\n]")
+    path.write_text("[\n" + ",\n".join(lines) + "\n]")
     return path
+
+
+def _meta(pid: int, **args: Any) -> str:
+    return json.dumps({"name": "process_name", "ph": "M", "pid": pid, "args": args})
 
 
 def write_aws(folder: Path, *hosts: Host, job: str = "pytorch-training-2023-11-14") -> Path:
