@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +15,8 @@ _OPERATORS = re.compile(r"-operators\.json$")
 _NAMED = {"job.json": "jobs", "curves.jsonl": "curves", "metrics.jsonl": "epochs"}
 _ROOT = ("system", "framework", "job.json")
 """What the profiler's own folder holds; the job's other files lie around that folder."""
-_REPORTS = ("rule-output", "profiler-reports", "report")
-"""Folders of reports on recordings, in which nothing was recorded."""
+_PROFILE = re.compile(r"^(.*?)/?(system|framework)/")
+_HOST = re.compile(r"(^|/)algo-\d+(?=/|$)")
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,13 @@ class Places:
                 beside = root.parent / name
                 if not found[kind] and beside.is_file() and not beside.is_symlink():
                     found[kind].append(beside)
+        system, events = _once(found["system"], 3), _once(found["events"], 3)
+        _note_several(root, (*system, *events), problems)
         firsts = {kind: min(found[kind], key=_depth, default=None) for kind in _OTHERS}
         return cls(
             root=root,
-            system=_once(found["system"], 3),
-            events=_once(found["events"], 3),
+            system=system,
+            events=events,
             operators=_once(found["operators"], 1),
             jobs=tuple(sorted(found["jobs"], key=_depth)),
             curves=firsts["curves"],
@@ -93,18 +95,29 @@ def _kind(name: str) -> str | None:
 
 
 def _files(root: Path, problems: Problems) -> Iterator[Path]:
-    """Regular files below a folder, by path; links are not followed, reports not looked into."""
+    """Regular files below a folder, by path; links are not followed."""
     for parent, folders, names in os.walk(root):
         here = Path(parent)
         for name in sorted([*folders, *names]):
             path = here / name
             if path.is_symlink() and not path.resolve().is_relative_to(root):
                 problems.note("a link out of the folder, not followed", str(path.relative_to(root)))
-        folders[:] = sorted(name for name in folders if name not in _REPORTS)
+        folders.sort()
         for name in sorted(names):
             path = here / name
             if path.is_file() and not path.is_symlink():
                 yield path
+
+
+def _note_several(root: Path, paths: Iterable[Path], problems: Problems) -> None:
+    """Say so if the folder holds the profiles of several jobs: they cannot be told apart."""
+    found = {_PROFILE.match(path.relative_to(root).as_posix()) for path in paths}
+    profiles = sorted({_HOST.sub("", match[1]).strip("/") for match in found if match})
+    if len(profiles) > 1:
+        problems.note(
+            f"{len(profiles)} profiles lie in this folder ({', '.join(profiles[:3])}"
+            f"{', …' if len(profiles) > 3 else ''}) and are read as one job's"
+        )
 
 
 def _depth(path: Path) -> tuple[int, str]:

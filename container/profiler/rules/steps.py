@@ -92,24 +92,29 @@ def max_initialization_time(view: View, request: RuleRequest) -> Outcome:
         return Outcome(request, "nothing was recorded of this job", judged=False)
     details: dict[str, Any] = {"job_start": begin, "job_end": end, "step_num": {}}
     until = end
-    if not steps.empty:
+    if steps.empty and "training_started" in job:
+        until = job["training_started"]
+    elif not steps.empty:
         until = float(steps["start"].min())
         details["step_num"] = {"first": until * 1e6, "last": float(steps["start"].max()) * 1e6}
     waited = max(0.0, until - begin)
     details["initialization_in_seconds"] = waited
     limit = 60 * asked["threshold"]
     late = waited > limit
-    if steps.empty:
-        reason = f"no training step in the {_span(waited)} recorded"
-    else:
+    known = until != end
+    if known:
         reason = f"the first training step began {_span(waited)} after the job"
+    else:
+        reason = f"no training step in the {_span(waited)} recorded"
+        if view.recording.events.empty:
+            reason += ", which have no timeline"
     return Outcome(
         request,
         f"{reason} (limit {asked['threshold']:g} min)",
         triggered=int(late),
         violations=int(late),
         datapoints=len(steps),
-        judged=late or not steps.empty,
+        judged=late or known,
         moments=(begin + limit,) if late else (),
         details=details,
     )

@@ -130,6 +130,15 @@ def test_ten_hosts_are_in_their_order(tmp_path):
     assert set(last["rank"]) == {10}
 
 
+def test_profiles_of_several_jobs_in_one_folder(tmp_path):
+    write_aws(tmp_path, SMALL, job="one")
+    write_aws(tmp_path, Host(cpu=constant(5, 50), start=START + 900), job="two")
+    assert Recording.read(tmp_path).problems[0] == (
+        "2 profiles lie in this folder (one/profiler-output, two/profiler-output) "
+        "and are read as one job's"
+    )
+
+
 def test_an_empty_folder(tmp_path):
     found = Recording.read(tmp_path)
     assert found.system.empty

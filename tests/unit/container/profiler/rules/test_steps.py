@@ -127,7 +127,19 @@ def test_an_early_one_does_not(tmp_path):
 def test_a_first_step_that_never_comes_fires(tmp_path):
     found = outcome(tmp_path, "MaxInitializationTime", Host(cpu=constant(30, 50), interval=60))
     assert found.fired
-    assert found.reason == "no training step in the 29.0 min recorded (limit 20 min)"
+    assert found.reason == (
+        "no training step in the 29.0 min recorded, which have no timeline (limit 20 min)"
+    )
+
+
+def test_without_a_timeline_job_json_tells_when_training_began(tmp_path):
+    host = Host(cpu=constant(30, 50), interval=60)
+    found = berth_outcome(
+        tmp_path, "MaxInitializationTime", host, job={"training_started": START + 90}
+    )
+    assert found.judged
+    assert not found.fired
+    assert found.details["initialization_in_seconds"] == 90
 
 
 def test_a_recording_too_short_to_tell(tmp_path):
