@@ -37,8 +37,8 @@ def report(
     name: Annotated[
         str | None,
         typer.Argument(
-            help="of a training or tuning job (default: the training job that ended last); or what "
-            "a profiler recorded: an output.tar.gz, a folder, or s3://bucket/prefix"
+            help="of a training or tuning job (default: the newest training job that ended); or "
+            "what a profiler recorded: an output.tar.gz, a folder, or s3://bucket/prefix"
         ),
     ] = None,
     *,

@@ -73,6 +73,26 @@ def test_the_role_of_a_training_job() -> None:
     assert needed["ec2:CreateNetworkInterface"] == ["*"]
 
 
+def test_the_role_of_a_job_that_awss_rules_may_stop() -> None:
+    image = "503895931360.dkr.ecr.eu-west-1.amazonaws.com/sagemaker-debugger-rules:latest"
+    stop = {"rule_to_invoke": "Overfit", "action_json": '{"name": "stoptraining"}'}
+    rule = {"RuleConfigurationName": "a", "RuleEvaluatorImage": image, "RuleParameters": stop}
+    watched = TRAINING | {
+        "DebugHookConfig": {"S3OutputPath": "s3://debug/jobs"},
+        "DebugRuleConfigurations": [rule],
+    }
+    needed = actions(role([("CreateTrainingJob", watched)], region=REGION, account=ACCOUNT))
+    job = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:training-job/job-1"
+    assert needed["sagemaker:StopTrainingJob"] == [job]
+    assert needed["sagemaker:ListTrainingJobs"] == ["*"]
+    assert "arn:aws:s3:::debug/jobs*" in needed["s3:PutObject"]
+    rules = "arn:aws:ecr:eu-west-1:503895931360:repository/sagemaker-debugger-rules"
+    assert rules in needed["ecr:BatchGetImage"]
+    del stop["action_json"]
+    needed = actions(role([("CreateTrainingJob", watched)], region=REGION, account=ACCOUNT))
+    assert "sagemaker:StopTrainingJob" not in needed
+
+
 def test_a_tuning_jobs_trials_are_followed() -> None:
     request = {"HyperParameterTuningJobName": "search", "TrainingJobDefinition": TRAINING}
     sent = [("CreateHyperParameterTuningJob", request)]

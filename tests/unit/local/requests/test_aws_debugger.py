@@ -17,7 +17,11 @@ EVERYTHING = Watch(
     debug=True,
     profile=True,
     rules=("auto", "TensorVariance"),
-    parameters={"TensorVariance_max_threshold": "9", "batchsize_patience": "50"},
+    parameters={
+        "TensorVariance_max_threshold": "9",
+        "TensorVariance_tensor_regex": ".*weight",
+        "batchsize_patience": "50",
+    },
     stop_on=("Overfit",),
 )
 
