@@ -20,6 +20,8 @@ FEWEST_STEPS = 20
 """Steps an epoch should keep, so that a larger batch still leaves enough updates to learn from."""
 LARGEST = 8
 """Times the batch size at most in one go: learning rates do not carry over further than that."""
+LARGER = 1.1
+"""Gain from which on a larger batch is worth it: it also changes what is learned."""
 ELEMENTWISE = ("relu", "batch_norm", "add", "mul", "copy_", "sigmoid", "silu", "hardswish", "gelu")
 """Operators that read and write every element once, which a compiler merges into others."""
 LONG_LOOP = 600.0
@@ -43,10 +45,10 @@ def batch_size_advice(figures: Figures) -> Iterator[Recommendation]:
     if times < 2 or fixed <= 0:
         return
     gain = less(fixed * (1 - 1 / times))
-    while times > 2 and less(fixed * (1 - 2 / times)) > 1 + 0.8 * (gain - 1):
+    while times > 2 and less(fixed * (1 - 2 / times)) > 1 + 0.75 * (gain - 1):
         times //= 2
         gain = less(fixed * (1 - 1 / times))
-    if gain < WORTHWHILE:
+    if gain < LARGER:
         return
     rules = tuple(
         row["name"]

@@ -42,7 +42,8 @@ SCRIPT = """
       const on = each.anchor === shown;
       shapes.push({ type: "line", x0: each.x, x1: each.x, y0: 0, y1: 1, yref: "paper",
                     line: { color: "--red", width: on ? 3 : 1, dash: on ? "solid" : "dot" } });
-      annotations[on ? "push" : "unshift"]({ x: each.x, y: 1, yref: "paper", yanchor: "bottom", showarrow: false,
+      annotations[on ? "push" : "unshift"]({
+                         x: each.x, y: 1, yref: "paper", yanchor: "bottom", showarrow: false,
                          text: on ? "<b>▼ " + each.label + "</b>" : "▾", hovertext: each.label,
                          bgcolor: on ? "--card" : undefined,
                          font: { color: "--red", size: on ? 12 : 11 } });

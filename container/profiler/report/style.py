@@ -176,7 +176,8 @@ footer { color: var(--faint); font-size: .82rem; margin-top: 1.5rem; }
   .frame { display: block; padding: 0; max-width: none; } nav { display: none; }
   section { border: 0; padding: 0; margin: 0 0 1.2rem; }
   .verdict { border-left: .35rem solid; padding-left: .8rem; }
-  figure, .card, tr, .bar { break-inside: avoid; } h2, h3, figcaption { break-after: avoid; }
+  figure, .card, tr, .bar, .facts div { break-inside: avoid; }
+  h2, h3, figcaption { break-after: avoid; }
   .scroll { overflow: visible; } table { font-size: 8.5pt; }
   th, td { padding-right: .55rem; white-space: normal; }
   .modebar-container, .rule details.more { display: none; }

@@ -141,7 +141,7 @@ def _over_time(material: Material, clock: Clock, events: pd.DataFrame) -> Iterat
 
 def _of_steps(rows: pd.DataFrame, steps: pd.DataFrame) -> NDArray[np.float64]:
     """When the step began that each event is part of, so that a step is not torn between bins."""
-    begun = rows["start"].to_numpy(dtype=np.float64, copy=True)
+    begun: NDArray[np.float64] = np.array(rows["start"], dtype=np.float64)
     starts = {rank: one["start"].to_numpy(float) for rank, one in steps.groupby("rank")}
     for rank, places in rows.groupby("rank").indices.items():
         own = starts.get(rank)
