@@ -72,10 +72,16 @@ class TensorHook:
         if rank and not settings.all_ranks:
             return
         with self._guarded():
+            workers = world if settings.all_ranks else 1
             self._next["eval"] = rewind(
-                settings.path, f"worker_{rank}", first_step, first_eval_step, self._tensorboard
+                settings.path,
+                f"worker_{rank}",
+                first_step,
+                first_eval_step,
+                workers=workers,
+                tensorboard=self._tensorboard,
             )
-            self._hook = self._make(world)
+            self._hook = self._make(workers)
             self._export(self._hook)
 
     def step(self, mode: Mode, network: nn.Module | None = None) -> bool:
@@ -142,7 +148,7 @@ class TensorHook:
                 f"{RESERVED_BYTES / 2**20:.0f} of them for the model"
             )
 
-    def _make(self, world: int) -> StepHook:
+    def _make(self, workers: int) -> StepHook:
         settings = self._settings
         try:
             return StepHook(
@@ -150,7 +156,7 @@ class TensorHook:
                 settings.path,
                 self._tensorboard,
                 rank=self._rank,
-                workers=world if settings.all_ranks else 1,
+                workers=workers,
             )
         except (SMDebugError, ValueError, TypeError) as error:
             raise SettingsError(f"{settings.source}: {error}") from None

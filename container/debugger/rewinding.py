@@ -28,6 +28,8 @@ def rewind(
     worker: str,
     first_step: int,
     first_eval_step: int | None,
+    *,
+    workers: int = 1,
     tensorboard: Path | None = None,
 ) -> int:
     """Forget the steps of a worker that will be done again.
@@ -37,6 +39,8 @@ def rewind(
         worker: its name, `worker_0` for rank 0.
         first_step: training steps done so far.
         first_eval_step: validation steps done so far; None for as many as the folder tells of.
+        workers: how many save tensors now; the first also forgets what any others left, for
+            which readers would wait.
         tensorboard: the folder of this worker's summaries.
 
     Returns:
@@ -50,6 +54,8 @@ def rewind(
         *(folder / "collections").rglob(f"{worker}_collections.json.tmp"),
     ):
         left.unlink(missing_ok=True)
+    if worker == "worker_0":
+        _forget_others(folder, {f"worker_{number}" for number in range(workers)})
     saved = [_read(path, folder) for path in (folder / "index").glob(f"*/*_{worker}.json")]
     if first_eval_step is None:
         # A step among all less those of its mode is where training stood at a validation step.
@@ -66,6 +72,15 @@ def rewind(
             if number.isdecimal() and int(number) >= first_step + first_eval_step:
                 path.unlink(missing_ok=True)
     return first_eval_step
+
+
+def _forget_others(folder: Path, workers: set[str]) -> None:
+    for path in folder.glob("collections/*/*_collections.json"):
+        if path.name.removesuffix("_collections.json") not in workers:
+            path.unlink(missing_ok=True)
+    for path in (*folder.glob("index/*/*.json"), *folder.glob("events/*/*.tfevents")):
+        if path.stem.partition("_")[2] not in workers:
+            path.unlink(missing_ok=True)
 
 
 def _read(index: Path, folder: Path) -> _Saved:

@@ -349,8 +349,10 @@ class StepHook(Hook):  # type: ignore[misc]
         self, tensor_name: str, tensor_value: Tensor, save_collections: Any
     ) -> None:
         if self.tensorboard_dir and tensor_value.dtype != torch.bool:
-            finite = tensor_value[torch.isfinite(tensor_value)]
-            super()._write_histogram_summary(tensor_name, finite, save_collections)
+            finite = torch.isfinite(tensor_value)
+            if not finite.all():
+                tensor_value = tensor_value[finite]
+            super()._write_histogram_summary(tensor_name, tensor_value, save_collections)
 
     @staticmethod
     def _get_reduction_of_data(

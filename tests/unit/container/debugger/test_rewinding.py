@@ -83,13 +83,28 @@ def test_other_workers_are_left_alone(tmp_path: Path) -> None:
     assert half.exists()
 
 
+def test_workers_there_are_no_more(tmp_path: Path) -> None:
+    collections = tmp_path / "collections" / "000000000"
+    collections.mkdir(parents=True)
+    for worker in ("worker_0", "worker_1", "worker_2"):
+        two_epochs(tmp_path, worker)
+        (collections / f"{worker}_collections.json").touch()
+    rewind(tmp_path, "worker_0", 9, 2, workers=2)
+    assert len(steps(tmp_path)) == len(steps(tmp_path, "worker_1")) == 9
+    assert steps(tmp_path, "worker_2") == []
+    assert sorted(path.name for path in collections.iterdir()) == [
+        "worker_0_collections.json",
+        "worker_1_collections.json",
+    ]
+
+
 def test_summaries_of_those_steps_go(tmp_path: Path) -> None:
     summaries = tmp_path / "tensorboard"
     for step, mode in ((3, "TRAIN"), (6, "EVAL"), (7, "TRAIN")):
         (summaries / mode).mkdir(parents=True, exist_ok=True)
         (summaries / mode / f"{step:012}_12_host.tfevents").touch()
     (summaries / "TRAIN" / "events.out.tfevents.1234").touch()
-    rewind(tmp_path / "tensors", "worker_0", 4, 2, summaries)
+    rewind(tmp_path / "tensors", "worker_0", 4, 2, tensorboard=summaries)
     assert sorted(path.name for path in summaries.glob("*/*")) == [
         "000000000003_12_host.tfevents",
         "events.out.tfevents.1234",
