@@ -14,6 +14,7 @@ import numpy as np
 from smdebug.core.modes import ModeKeys
 
 from container.debugger.rules.base import DebugRule
+from container.debugger.rules.evaluations import Evaluations
 from container.debugger.rules.selection import Selection
 from container.rules import RuleError
 
@@ -184,54 +185,6 @@ class _History:
         return self.values[0] if self.values[0][0] <= step - num_steps else None
 
 
-@dataclass
-class _Evaluations:
-    """Cuts a run into evaluations: the losses of one, and those of the training before it.
-
-    Attributes:
-        training: losses of training since the last evaluation.
-        validation: losses of the evaluation under way.
-    """
-
-    training: list[float] = field(default_factory=list)
-    validation: list[float] = field(default_factory=list)
-    _trained: int = 0
-    _training_mean: float | None = None
-
-    def add(
-        self, mode: ModeKeys, losses: list[float], trained: int
-    ) -> tuple[float | None, float] | None:
-        """Take one step's losses.
-
-        Args:
-            mode: TRAIN or EVAL.
-            losses: what was saved of it.
-            trained: steps of training before it, saved or not: evaluations differ in them.
-
-        Returns:
-            Mean training and mean validation loss of the evaluation that is over now, if one is.
-        """
-        over = None
-        if mode is not ModeKeys.EVAL or trained != self._trained:
-            over = self.end()
-        if mode is ModeKeys.EVAL:
-            self._trained = trained
-            self.validation += losses
-        else:
-            self.training += losses
-        return over
-
-    def end(self) -> tuple[float | None, float] | None:
-        """The means of the evaluation under way; the training loss is the last known, if any is."""
-        if not self.validation:
-            return None
-        if self.training:
-            self._training_mean = float(np.mean(self.training))
-        validation = float(np.mean(self.validation))
-        self.training, self.validation = [], []
-        return self._training_mean, validation
-
-
 class Overfit(_LossRule):
     """Fires when the validation loss leaves the training loss behind.
 
@@ -267,7 +220,7 @@ class Overfit(_LossRule):
             Selection.read("Overfit", tensor_regex=tensor_regex) if tensor_regex else _LOSSES
         )
         self._start, self._patience, self._threshold = start_step, patience, ratio_threshold
-        self._evaluations = _Evaluations()
+        self._evaluations = Evaluations()
         self._in_a_row = 0
 
     def invoke_at_step(self, step: int) -> bool:
@@ -333,7 +286,7 @@ class Overtraining(_LossRule):
         super().__init__(base_trial)
         self._training = _Best(patience_train, delta)
         self._validation = _Best(patience_validation, delta)
-        self._evaluations = _Evaluations()
+        self._evaluations = Evaluations()
 
     def invoke_at_step(self, step: int) -> bool:
         """Take in this step's losses."""
