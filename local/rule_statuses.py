@@ -42,7 +42,7 @@ class RuleStatus:
         return f"{self.name}{found}: {self.details or 'no details'}"
 
 
-def rule_statuses(job: Mapping[str, Any], folder: Path) -> list[RuleStatus]:
+def rule_statuses(job: Mapping[str, Any], folder: Path | None) -> list[RuleStatus]:
     """The rules of a job, the debugger's first.
 
     The container's own files come first: AWS knows nothing of rules a container evaluates. Before
@@ -50,13 +50,11 @@ def rule_statuses(job: Mapping[str, Any], folder: Path) -> list[RuleStatus]:
 
     Args:
         job: DescribeTrainingJob's answer.
-        folder: where its outputs were unpacked, if they were.
+        folder: where its outputs were unpacked; None if they were not.
     """
     found = []
     for kind, (file, member) in _KINDS.items():
-        left = sorted((folder / OUTPUT).rglob(f"rules/{file}"))
-        anew = [folder / ANEW / STATUSES] if kind == "profiler" else []
-        for entry in _read([*anew, *left]) or job.get(member, []):
+        for entry in _read(_files(folder, kind, file)) or job.get(member, []):
             status = _status(kind, entry)
             if status is not None:
                 found.append(status)
@@ -73,6 +71,13 @@ def issues(statuses: list[RuleStatus]) -> Iterator[str]:
     summed_up = any(status.kind == "profiler" for status in others)
     for status in others if summed_up else told:
         yield status.line()
+
+
+def _files(folder: Path | None, kind: str, file: str) -> list[Path]:
+    if folder is None:
+        return []
+    anew = [folder / ANEW / STATUSES] if kind == "profiler" else []
+    return anew + sorted((folder / OUTPUT).rglob(f"rules/{file}"))
 
 
 def _read(paths: list[Path]) -> list[Any]:

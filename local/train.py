@@ -155,7 +155,9 @@ def summary(job: dict[str, Any], folder: Path, found: list[Path]) -> list[str]:
     if "TrainingTimeInSeconds" in job:
         billed = job.get("BillableTimeInSeconds", job["TrainingTimeInSeconds"])
         lines.append(f"time       {job['TrainingTimeInSeconds']} s, billed {billed} s")
-    lines += [f"rule       {line}" for line in issues(rule_statuses(job, folder))]
+    lines += [
+        f"rule       {line}" for line in issues(rule_statuses(job, folder if found else None))
+    ]
     report = find_report(folder) if found else None
     if report is not None:
         verdict = first_sentence(report)

@@ -119,7 +119,9 @@ def _collections(rules: tuple[RuleRequest, ...], interval: str) -> list[dict[str
     """Everything the rules read; losses in any case, for the curves."""
     names = dict.fromkeys(["losses"])
     for rule in rules:
+        asked = str(rule.parameters.get("collection_names") or "")
         names |= dict.fromkeys(DEBUG_RULES[rule.rule].collections)
+        names |= dict.fromkeys(name.strip() for name in asked.split(",") if name.strip())
     return [
         {"CollectionName": name, "CollectionParameters": _collection(name, interval)}
         for name in names

@@ -184,6 +184,9 @@ def test_the_summary_tells_what_rules_found_and_where_the_report_is(tmp_path: Pa
     (data / "report").mkdir()
     page = data / "report/profiler-report.html"
     page.write_text("<html>")
+    assert summary({"DebugRuleEvaluationStatuses": [found]}, tmp_path, []) == [
+        "rule       Overfit: no details"
+    ]
     lines = summary({}, tmp_path, [tmp_path / "output"])
     assert lines[:2] == ["rule       Overfit: fired at step 4", f"report     {page}"]
     verdict = {"verdict": {"sentences": ["89 % of the step is forward."]}}

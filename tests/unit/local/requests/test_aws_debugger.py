@@ -101,6 +101,13 @@ def test_our_hook_understands_the_collections(tmp_path: Path) -> None:
     assert saved["inputs"]["include_regex"] == "^input_images$"
 
 
+def test_a_rules_own_collections_are_kept_too() -> None:
+    given = {"AllZero_collection_names": "biases, losses"}
+    hook = members(Watch(debug=True, rules=("AllZero",), parameters=given))["DebugHookConfig"]
+    names = [each["CollectionName"] for each in hook["CollectionConfigurations"]]
+    assert names == ["losses", "biases"]
+
+
 def test_how_often_is_the_hyperparameters_to_say() -> None:
     assert members()["ProfilerConfig"]["ProfilingIntervalInMilliseconds"] == 500
     told = members(**{"profile-interval": "100", "save-interval": "7"})
