@@ -1,4 +1,4 @@
-"""Evaluations within a run: where one ends, what its loss is, and that of the training before it."""
+"""Evaluations within a run: where one ends, its loss, and that of the training before it."""
 
 from dataclasses import dataclass, field
 
