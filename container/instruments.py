@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,11 +24,11 @@ from container.cpus import available_cpus
 from container.curves import Curves
 from container.distributed import World
 from container.environment import Environment
-from container.errors import DataError
 from container.gathering import gather_folder
 from container.hyperparameters import Hyperparameters
 from container.observation import Collection, Mode, Observation, StepFacts
-from container.rules import Catalogue, RuleRequest, from_configurations
+from container.observation_plan import Plan
+from container.rules import RuleRequest
 
 if TYPE_CHECKING:
     from container.debugger.hook import TensorHook
@@ -44,103 +44,6 @@ REPORT_SECONDS = 600.0
 """How long the report may take before the job ends without it."""
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What is to be watched; read, and refused where it is wrong, before training starts.
-
-    Attributes:
-        debug: which tensors are kept; None if none are.
-        profile: how time is measured; None if it is not.
-        debug_rules: evaluated on the tensors.
-        profiler_rules: evaluated on the measurements.
-        own_rules: the file of the user's own rules, or a folder of such files.
-    """
-
-    debug: "HookSettings | None"
-    profile: "ProfilerSettings | None"
-    debug_rules: tuple[RuleRequest, ...]
-    profiler_rules: tuple[RuleRequest, ...]
-    own_rules: Path | None
-
-    @classmethod
-    def read(
-        cls, environment: Environment, hp: Hyperparameters, say: Callable[[str], None]
-    ) -> "Plan":
-        """By SageMaker's configuration files, and by hyperparameters, which come first.
-
-        Raises:
-            RuleError: a rule or a parameter is unknown.
-            DataError: a configuration file or the user's file of rules cannot be read.
-        """
-        from container.debugger.catalogue import DEBUG_RULES
-        from container.debugger.own_rules import check
-        from container.debugger.settings import HookSettings, is_wanted
-        from container.profiler.catalogue import PROFILER_RULES
-        from container.profiler.settings import ProfilerSettings
-
-        config = environment.base / "input" / "config"
-        asked = _configured(config / "debugruleconfigurations.json", DEBUG_RULES)
-        judged = _configured(config / "profilerruleconfigurations.json", PROFILER_RULES)
-        profile = ProfilerSettings.read(
-            environment.base,
-            profile=hp.profile,
-            interval_ms=hp.profile_interval,
-            steps=hp.profile_steps,
-            say=say,
-        )
-        if hp.debug:
-            names = {each.name for each in asked}
-            asked += tuple(each for each in hp.debug_rules() if each.name not in names)
-        debug = None
-        if is_wanted(environment.base, hp.debug):
-            debug = HookSettings.read(
-                environment.base,
-                save_interval=hp.save_interval,
-                collections=hp.collections,
-                tensorboard=hp.tensorboard,
-                rules=asked,
-                all_ranks=hp.debug_all_ranks,
-            )
-        plan = cls(
-            debug=debug,
-            profile=profile,
-            debug_rules=asked if debug is not None else (),
-            profiler_rules=(judged or hp.profiler_rules()) if profile is not None else (),
-            own_rules=_own_rules(environment, hp),
-        )
-        check(plan.own_rules, plan.debug_rules)
-        return plan
-
-
-def _configured(path: Path, catalogue: Catalogue) -> tuple[RuleRequest, ...]:
-    if not path.exists():
-        return ()
-    value = _read(path)
-    if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
-        raise DataError(f"{path}: expected a JSON list of objects, found {type(value).__name__}")
-    return from_configurations(catalogue, value, path.stem)
-
-
-def _read(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise DataError(f"{path}: expected JSON, found {error}") from None
-
-
-def _own_rules(environment: Environment, hp: Hyperparameters) -> Path | None:
-    """The user's file; or the folder of those that SageMaker's request named."""
-    if not hp.rules_file:
-        folder = environment.base / "input" / "config" / "rules"
-        return folder if folder.is_dir() else None
-    given = Path(hp.rules_file)
-    channel = environment.rules_channel
-    path = channel / given if channel is not None else given
-    if not path.is_file():
-        raise DataError(f"hyperparameter 'rules_file': expected a Python file, found no {path}")
-    return path
-
-
 @dataclass
 class Instruments(Observation):
     """Everything that watches one rank.
@@ -150,10 +53,6 @@ class Instruments(Observation):
         environment: the job's tree.
         hp: the hyperparameters.
         world: this rank's place.
-        device: where the network is.
-        network: the bare network, on its device.
-        steps: optimiser steps the whole job has.
-        facts: what the report is to know of the job.
         say: where lines go.
     """
 
@@ -161,10 +60,6 @@ class Instruments(Observation):
     environment: Environment
     hp: Hyperparameters
     world: World
-    device: torch.device
-    network: nn.Module
-    steps: int
-    facts: dict[str, Any]
     say: Callable[[str], None]
     _hook: "TensorHook | None" = field(default=None, init=False)
     _watcher: "Watcher | None" = field(default=None, init=False)
@@ -172,6 +67,31 @@ class Instruments(Observation):
     _timeline: "Timeline | None" = field(default=None, init=False)
     _operators: "OperatorProfile | None" = field(default=None, init=False)
     _curves: Curves | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        """The machine is watched from here on, while data is read and the network is built."""
+        settings = self.plan.profile
+        if settings is None:
+            return
+        settings.root.mkdir(parents=True, exist_ok=True)
+        if self.world.local_rank == 0:
+            from container.profiler.sampler import Sampler
+
+            host = self.environment.current_host
+            self._sampler = Sampler(settings.root, host, settings.interval, self.say)
+            self._sampler.start()
+        if self.world.is_main:
+            _write_statuses(self._data / "rules" / "profiler.json", self.plan.profiler_rules)
+            self.say(
+                f"profiler: the machine's use every {settings.interval * 1000:.0f} ms, every "
+                f"step's phases; {len(self.plan.profiler_rules)} rules"
+            )
+
+    def attach(
+        self, network: nn.Module, device: torch.device, steps: int, facts: Mapping[str, object]
+    ) -> None:
+        """What is going to be trained."""
+        self._network, self._device, self._steps, self._facts = network, device, steps, facts
 
     @property
     def may_stop(self) -> bool:  # type: ignore[override]
@@ -186,7 +106,7 @@ class Instruments(Observation):
         if self.plan.debug is not None:
             self._begin_debug(self.plan.debug, first_step)
         if self.world.is_main:
-            self._curves = Curves(self._data / "curves.jsonl", self.steps)
+            self._curves = Curves(self._data / "curves.jsonl", self._steps)
             self._curves.begin(first_step)
 
     @property
@@ -195,41 +115,27 @@ class Instruments(Observation):
 
     def _begin_profile(self, settings: "ProfilerSettings") -> None:
         from container.profiler.operators import OperatorProfile
-        from container.profiler.sampler import Sampler
         from container.profiler.timeline import Timeline
 
-        host = self.environment.current_host
-        self._root = settings.root
-        self._root.mkdir(parents=True, exist_ok=True)
-        if self.world.local_rank == 0:
-            self._sampler = Sampler(self._root, host, settings.interval, self.say)
-            self._sampler.start()
+        root, host = settings.root, self.environment.current_host
         self._timeline = Timeline(
-            self._root,
+            root,
             host,
             rank=self.world.rank,
-            device=self.device,
+            device=self._device,
             rotate_bytes=settings.rotate_bytes,
             rotate_seconds=settings.rotate_seconds,
             say=self.say,
         )
         if settings.steps:
-            self._operators = OperatorProfile(
-                self._root, host, self.world.rank, settings.steps, self.say
-            )
-        if self.world.is_main:
-            _write_statuses(self._data / "rules" / "profiler.json", self.plan.profiler_rules)
-            self.say(
-                f"profiler: the machine's use every {settings.interval * 1000:.0f} ms, every "
-                f"step's phases; {len(self.plan.profiler_rules)} rules"
-            )
+            self._operators = OperatorProfile(root, host, self.world.rank, settings.steps, self.say)
 
     def _begin_debug(self, settings: "HookSettings", first_step: int) -> None:
         from container.debugger.hook import TensorHook
 
         self._hook = TensorHook(
             settings,
-            self.network,
+            self._network,
             rank=self.world.rank,
             world=self.world.size,
             first_step=first_step,
@@ -305,7 +211,7 @@ class Instruments(Observation):
             return
         if not self.world.is_main:
             self._close_profile()
-        for problem in gather_folder(self._root, self.world):
+        for problem in gather_folder(self.plan.profile.root, self.world):
             self.say(f"profiler: not in the report: {problem}")
 
     def conclude(self) -> None:
@@ -315,8 +221,8 @@ class Instruments(Observation):
             statuses = self._watcher.finish()
         self._close_profile()
         if self.plan.profile is not None:
-            self._write_facts()
-            _copy(self._root, self._data / "profiler")
+            self._write_facts(self.plan.profile.root)
+            _copy(self.plan.profile.root, self._data / "profiler")
             statuses += self._report()
         for each in statuses:
             if each["RuleEvaluationStatus"] not in ("NoIssuesFound", "InProgress"):
@@ -341,7 +247,7 @@ class Instruments(Observation):
             self._sampler.stop()
             self._sampler = None
 
-    def _write_facts(self) -> None:
+    def _write_facts(self, root: Path) -> None:
         facts = {
             "job": self.environment.job_name,
             "hosts": list(self.environment.hosts),
@@ -353,9 +259,9 @@ class Instruments(Observation):
             "started": psutil.Process().create_time(),
             **self._times,
             "ended": time.time(),
-            **self.facts,
+            **self._facts,
         }
-        (self._root / "job.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+        (root / "job.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
     def _report(self) -> list[dict[str, Any]]:
         """Make the report in a process of its own: its memory goes with it."""

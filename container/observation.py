@@ -4,11 +4,12 @@ The loop always speaks to an `Observation`. This one is nobody: every method doe
 neither smdebug nor the profiler is imported. `container.instruments` has the one that listens.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 T = TypeVar("T")
@@ -45,6 +46,18 @@ class Observation:
     """
 
     may_stop = False
+
+    def attach(
+        self, network: nn.Module, device: torch.device, steps: int, facts: Mapping[str, object]
+    ) -> None:
+        """What is going to be trained.
+
+        Args:
+            network: the bare network, on its device.
+            device: where it is.
+            steps: optimiser steps the whole job has.
+            facts: what the report is to know of the job.
+        """
 
     def begin(self, first_step: int) -> None:
         """Training starts with this step; it is not 0 after an interruption."""

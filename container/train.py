@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from container.artifact import Artifact
 from container.checkpoint import CheckpointFolder, Interrupted, StopSignal
@@ -40,9 +39,6 @@ from container.models import IMAGENET_MEAN, IMAGENET_STD, Classifier, build_netw
 from container.observation import Observation
 from container.trainer import Progress, Trainer
 from container.weights import Weights, find_weights, fit_weights
-
-if TYPE_CHECKING:
-    from container.instruments import Plan
 
 EXPORT_CHECKS = 16
 """Held-out images an export is compared with PyTorch on."""
@@ -138,7 +134,21 @@ def run(environment: Environment) -> None:
         environment.clear_failure()
     hp = _hyperparameters(environment)
     tell = say if world.is_main else _silent
-    plan = _plan_observation(environment, hp, tell)
+    observation = _observe(environment, hp, world, tell)
+    try:
+        _train(environment, hp, world, stop, observation, tell)
+    finally:
+        observation.abandon()
+
+
+def _train(
+    environment: Environment,
+    hp: Hyperparameters,
+    world: World,
+    stop: StopSignal,
+    observation: Observation,
+    tell: Callable[[str], None],
+) -> None:
     job = Job(
         environment=environment,
         hp=hp,
@@ -150,7 +160,13 @@ def run(environment: Environment) -> None:
     environment.output_data_dir.mkdir(parents=True, exist_ok=True)
     classifier, head, stem, weights = _build(job)
     loader = _loader(job, job.splits.train, train=True)
-    observation = _observe(plan, job, classifier.network, loader, tell)
+    facts = {
+        "device": _device_name(job),
+        "workers": loader.workers,
+        "train_images": len(job.splits.train.paths),
+        "classes": list(job.splits.train.classes),
+    }
+    observation.attach(classifier.network, job.device, hp.epochs * len(loader), facts)
     trainer = Trainer(
         hp,
         classifier,
@@ -168,19 +184,17 @@ def run(environment: Environment) -> None:
     )
     try:
         progress = trainer.fit()
-        observation.end_training()
-        world.leave()
-        if world.is_main:
-            artifact = _describe(job, stem, weights, progress)
-            _finish(job, classifier, artifact, progress, observation)
-            observation.conclude()
     except Interrupted:
         if world.is_main and trainer.progress.best_epoch:
             trainer.restore_best()
             write_artifact(_describe(job, stem, weights, trainer.progress), classifier, None, tell)
         raise
-    finally:
-        observation.abandon()
+    observation.end_training()
+    world.leave()
+    if world.is_main:
+        artifact = _describe(job, stem, weights, progress)
+        _finish(job, classifier, artifact, progress, observation)
+        observation.conclude()
 
 
 def _hyperparameters(environment: Environment) -> Hyperparameters:
@@ -203,48 +217,27 @@ def _hyperparameters(environment: Environment) -> Hyperparameters:
     return Hyperparameters.parse(given)
 
 
-def _plan_observation(
-    environment: Environment, hp: Hyperparameters, tell: Callable[[str], None]
-) -> "Plan | None":
-    """What watches the training; what it would need is imported only if something does.
+def _observe(
+    environment: Environment, hp: Hyperparameters, world: World, tell: Callable[[str], None]
+) -> Observation:
+    """Who watches the job; what they need is imported only if somebody does.
 
     Raises:
-        RuleError, DataError: what is asked of it is wrong.
+        RuleError, DataError: what is asked of them is wrong.
     """
     config = environment.base / "input" / "config"
     hooked = (config / "debughookconfig.json").exists() or "SMDEBUG_CONFIG_FILE_PATH" in os.environ
     profiled = (config / "profilerconfig.json").exists()
-    if not (
-        (hooked if hp.debug is None else hp.debug)
-        or (profiled if hp.profile is None else hp.profile)
-    ):
-        return None
-    from container.instruments import Plan
-
-    return Plan.read(environment, hp, tell)
-
-
-def _observe(
-    plan: "Plan | None",
-    job: Job,
-    network: nn.Module,
-    loader: EpochLoader,
-    tell: Callable[[str], None],
-) -> Observation:
-    if plan is None:
+    asked = (
+        hooked if hp.debug is None else hp.debug,
+        profiled if hp.profile is None else hp.profile,
+    )
+    if not any(asked):
         return Observation()
     from container.instruments import Instruments
+    from container.observation_plan import Plan
 
-    facts = {
-        "device": _device_name(job),
-        "workers": loader.workers,
-        "train_images": len(job.splits.train.paths),
-        "classes": list(job.splits.train.classes),
-    }
-    return Instruments(
-        plan, job.environment, job.hp, job.world, job.device, network,
-        job.hp.epochs * len(loader), facts, tell,
-    )  # fmt: skip
+    return Instruments(Plan.read(environment, hp, tell), environment, hp, world, tell)
 
 
 def _read_data(environment: Environment, hp: Hyperparameters) -> Splits:

@@ -1,0 +1,108 @@
+"""What a job is to be watched for, read and checked before it starts."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from container.debugger.catalogue import DEBUG_RULES
+from container.debugger.own_rules import check
+from container.debugger.settings import HookSettings, is_wanted
+from container.environment import Environment
+from container.errors import DataError
+from container.hyperparameters import Hyperparameters
+from container.profiler.catalogue import PROFILER_RULES
+from container.profiler.settings import ProfilerSettings
+from container.rules import Catalogue, RuleRequest, from_configurations
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be watched; read, and refused where it is wrong, before training starts.
+
+    Attributes:
+        debug: which tensors are kept; None if none are.
+        profile: how time is measured; None if it is not.
+        debug_rules: evaluated on the tensors.
+        profiler_rules: evaluated on the measurements.
+        own_rules: the file of the user's own rules, or a folder of such files.
+    """
+
+    debug: HookSettings | None
+    profile: ProfilerSettings | None
+    debug_rules: tuple[RuleRequest, ...]
+    profiler_rules: tuple[RuleRequest, ...]
+    own_rules: Path | None
+
+    @classmethod
+    def read(
+        cls, environment: Environment, hp: Hyperparameters, say: Callable[[str], None]
+    ) -> "Plan":
+        """By SageMaker's configuration files, and by hyperparameters, which come first.
+
+        Raises:
+            RuleError: a rule or a parameter is unknown.
+            DataError: a configuration file or the user's file of rules cannot be read.
+        """
+        config = environment.base / "input" / "config"
+        asked = _configured(config / "debugruleconfigurations.json", DEBUG_RULES)
+        judged = _configured(config / "profilerruleconfigurations.json", PROFILER_RULES)
+        profile = ProfilerSettings.read(
+            environment.base,
+            profile=hp.profile,
+            interval_ms=hp.profile_interval,
+            steps=hp.profile_steps,
+            say=say,
+        )
+        if hp.debug:
+            names = {each.name for each in asked}
+            asked += tuple(each for each in hp.debug_rules() if each.name not in names)
+        debug = None
+        if is_wanted(environment.base, hp.debug):
+            debug = HookSettings.read(
+                environment.base,
+                save_interval=hp.save_interval,
+                collections=hp.collections,
+                tensorboard=hp.tensorboard,
+                rules=asked,
+                all_ranks=hp.debug_all_ranks,
+            )
+        plan = cls(
+            debug=debug,
+            profile=profile,
+            debug_rules=asked if debug is not None else (),
+            profiler_rules=(judged or hp.profiler_rules()) if profile is not None else (),
+            own_rules=_own_rules(environment, hp),
+        )
+        check(plan.own_rules, plan.debug_rules)
+        return plan
+
+
+def _configured(path: Path, catalogue: Catalogue) -> tuple[RuleRequest, ...]:
+    if not path.exists():
+        return ()
+    value = _read(path)
+    if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+        raise DataError(f"{path}: expected a JSON list of objects, found {type(value).__name__}")
+    return from_configurations(catalogue, value, path.stem)
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise DataError(f"{path}: expected JSON, found {error}") from None
+
+
+def _own_rules(environment: Environment, hp: Hyperparameters) -> Path | None:
+    """The user's file; or the folder of those that SageMaker's request named."""
+    if not hp.rules_file:
+        folder = environment.base / "input" / "config" / "rules"
+        return folder if folder.is_dir() else None
+    given = Path(hp.rules_file)
+    channel = environment.rules_channel
+    path = channel / given if channel is not None else given
+    if not path.is_file():
+        raise DataError(f"hyperparameter 'rules_file': expected a Python file, found no {path}")
+    return path
