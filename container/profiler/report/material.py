@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import zip_longest
 from typing import Any
 
 from container.profiler.figures.whole import Figures
@@ -41,21 +42,21 @@ class Material:
 
     @cached_property
     def moments(self) -> list[dict[str, Any]]:
-        """Every moment a rule fired at: rule, unix seconds, its label and its anchor."""
-        found = []
-        for row in self.figures.rules:
-            times = row["moments"][:MOMENTS] if row["triggered"] else []
-            for place, time in enumerate(times):
-                found.append(
-                    {
-                        "rule": row["name"],
-                        "kind": row["kind"],
-                        "time": time,
-                        "step": row["steps"][place] if place < len(row["steps"]) else None,
-                        "anchor": anchor("moment", row["kind"], row["name"], place + 1),
-                    }
-                )
-        return found
+        """The first moments each rule fired at: rule, kind, time (unix seconds) and step, either of
+        which may be None, and the anchor of the time."""
+        return [
+            {
+                "rule": row["name"],
+                "kind": row["kind"],
+                "time": time,
+                "step": step,
+                "anchor": anchor("moment", row["kind"], row["name"], place),
+            }
+            for row in self.figures.rules
+            if row["triggered"]
+            for place, (time, step) in enumerate(zip_longest(row["moments"], row["steps"]), 1)
+            if place <= MOMENTS
+        ]
 
     def marks(self, *rules: str) -> list[dict[str, Any]]:
         """The moments of these rules (of all for none) as marks on a time chart."""
@@ -69,7 +70,8 @@ class Material:
                 "anchor": each["anchor"],
             }
             for each in self.moments
-            if self.clock.start <= each["time"] <= self.clock.end
+            if each["time"] is not None
+            and self.clock.start <= each["time"] <= self.clock.end
             and (not rules or each["rule"] in rules)
         ]
 

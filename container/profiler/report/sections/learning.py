@@ -1,5 +1,6 @@
 """What the network learned, step by step and epoch by epoch."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -57,7 +58,7 @@ def _curves(material: Material) -> Iterator[Html]:
     if lost:
         yield note(f"{count(lost)} recorded losses are infinite or undefined: the line has gaps.")
     if anchors:
-        yield tag("h4", "Steps debugger rules fired at, as marked in the loss")
+        yield tag("h4", "Steps debugger rules fired at, as marked in the loss curve")
         yield tag("ul", join(anchors), class_="moments")
 
 
@@ -77,7 +78,7 @@ def _traces(steps: Any, values: Any, name: str, colour: str) -> list[dict[str, A
         colour,
         hovertemplate="%{y:.4g}<extra></extra>",
     )
-    every = max(1, len(steps) // 1500)
+    every = math.ceil(len(steps) / 1500)
     faint = scatter(
         rounded(steps[::every], 7),
         rounded(values[::every]),
@@ -91,7 +92,7 @@ def _traces(steps: Any, values: Any, name: str, colour: str) -> list[dict[str, A
 
 
 def _thin(steps: Any, values: Any, name: str, colour: str) -> dict[str, Any]:
-    every = max(1, len(steps) // BINS)
+    every = math.ceil(len(steps) / BINS)
     return scatter(
         rounded(steps[::every], 7),
         rounded(values[::every]),

@@ -100,13 +100,15 @@ def _moments(material: Material, row: Mapping[str, Any]) -> Html:
     mine = [m for m in material.moments if m["rule"] == row["name"] and m["kind"] == row["kind"]]
     if not mine:
         return tag("p", "No moment was recorded for it.", class_="soft")
-    items = []
+    items: list[object] = []
     for each in mine:
         if each["kind"] == "debugger" and each["step"] is not None and len(_curves(material)):
             target = anchor("step", row["name"], each["step"])
             items.append(link(target, f"step {count(each['step'])}"))
-        else:
+        elif each["time"] is not None:
             items.append(link(each["anchor"], material.at(each["time"])))
+        else:
+            items.append(f"step {count(each['step'])}")
     listed = join(tag("li", item) for item in items)
     more = row["triggered"] - len(mine)
     rest = tag("li", f"{count(more)} more", class_="soft") if more > 0 else ""

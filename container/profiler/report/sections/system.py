@@ -32,6 +32,7 @@ def system(material: Material) -> Iterator[Html]:
             "No system metrics:",
             "the sampler did not run or its files are not here; profile=true records them.",
         )
+        yield from _moments(material)
         return
     nodes = sorted({row["node"] for row in rows}, key=natural)
     yield note(
@@ -153,10 +154,10 @@ def _flows(material: Material, clock: Clock, own: pd.DataFrame) -> Iterator[Html
 
 def _moments(material: Material) -> Iterator[Html]:
     """The anchors that rules link to: each is marked in the chart above."""
-    found = material.moments
+    found = [each for each in material.moments if each["time"] is not None]
     if not found:
         return
-    yield tag("h4", "Moments rules fired, as marked above")
+    yield tag("h4", "Moments rules fired, as marked in the charts")
     items = [
         tag(
             "li",

@@ -1,0 +1,145 @@
+"""The profiler's report in a real browser that has no network.
+
+Skipped where there is no Chromium; with CI=true that is a failure.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from container.profiler.report import SECTIONS, write_report
+from tests.browser.devtools import BROWSER, Page, page
+from tests.unit.container.profiler.folders import busy_host, write_berth, write_operators
+from tests.unit.container.profiler.recorded import fired
+
+EVIL = """<img src=x onerror="document.body.id='owned'"></script><script>document.body.id='owned'"""
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A job with two GPUs, steps that took long, and names that mean harm."""
+    folder = tmp_path_factory.mktemp("profile")
+    host = busy_host(points=400, gpus=2, steps=300)
+    host.steps = np.where(np.arange(300) % 20 == 7, 5 * np.asarray(host.steps), host.steps)
+    write_berth(folder, host, job={"job": EVIL}, epochs=6)
+    write_operators(folder / "data" / "profiler")
+    rules = [fired("DeadRelu", EVIL, steps=[120]), fired(EVIL, EVIL)]
+    (folder / "data" / "rules" / "debug.json").write_text(json.dumps(rules))
+    return write_report(folder, folder / "report")
+
+
+@pytest.fixture(scope="module")
+def screen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    if BROWSER is None:
+        problem = "no chromium on PATH"
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(problem)
+    with page(tmp_path_factory.mktemp("browser")) as found:
+        yield found
+
+
+@pytest.fixture
+def show(screen: Page, report: Path) -> Iterator[Page]:
+    """The report has been opened; it must neither complain nor ask for anything."""
+    screen.complaints.clear()
+    screen.requests.clear()
+    yield screen
+    assert screen.complaints == []
+    asked = [each for each in screen.requests if not each.startswith(("data:", "blob:"))]
+    assert {each.partition("#")[0] for each in asked} <= {report.as_uri()}
+    assert screen.ask("document.body.id") == ""
+
+
+def drawn(screen: Page) -> int:
+    """Charts that have a plot with something in it."""
+    return int(
+        screen.ask(
+            "[...document.querySelectorAll('.plot')].filter(p => p.querySelector("
+            "'.scatterlayer path, .heatmaplayer image, .barlayer path, .boxlayer path')).length"
+        )
+    )
+
+
+def widths(screen: Page) -> tuple[int, int]:
+    found = screen.ask("[document.documentElement.scrollWidth, innerWidth]")
+    return found[0], found[1]
+
+
+def test_every_section_and_chart_is_shown(show: Page, report: Path) -> None:
+    show.look()
+    show.open(report)
+    for anchor, title, _ in SECTIONS:
+        said = show.ask(f"document.getElementById({anchor!r}).innerText")
+        assert title in said
+        assert len(said) > len(title) + 20
+    charts = show.ask("document.querySelectorAll('figure.chart').length")
+    assert charts >= 15
+    assert drawn(show) == charts
+    assert show.ask("document.querySelector('h1').innerText") == EVIL
+    assert show.ask("document.querySelectorAll('.broken').length") == 0
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_a_phone_scrolls_in_one_direction_only(show: Page, report: Path, dark: bool) -> None:
+    show.look(width=390, dark=dark)
+    show.open(report)
+    page_width, screen_width = widths(show)
+    assert screen_width == 390
+    assert page_width <= 390
+    assert show.ask(
+        "[...document.querySelectorAll('.plot .main-svg')]"
+        ".every(s => s.getBoundingClientRect().right <= innerWidth)"
+    )
+
+
+def test_charts_follow_the_scheme(show: Page, report: Path) -> None:
+    line = (
+        "getComputedStyle(document.querySelector('#utilisation .scatterlayer path.js-line')).stroke"
+    )
+    ink = "getComputedStyle(document.body).color"
+    show.look()
+    show.open(report)
+    light = show.ask(line), show.ask(ink)
+    show.look(dark=True)
+    show.wait(f"{line} !== {light[0]!r}", seconds=10)
+    assert show.ask(ink) != light[1]
+    show.look()
+    show.wait(f"{line} === {light[0]!r}", seconds=10)
+
+
+@pytest.mark.parametrize(
+    ("rule", "chart"), [("StepOutlier", "utilisation"), ("DeadRelu", "curve-loss")]
+)
+def test_a_rule_leads_to_the_moment_it_fired(
+    show: Page, report: Path, rule: str, chart: str
+) -> None:
+    show.look()
+    show.open(report)
+    show.ask(f"document.querySelector('details[id$={rule}] .moments a').click()")
+    label = f"document.querySelector('#{chart} .annotation-text').closest('.infolayer')"
+    show.wait(f"{label}.textContent.includes({rule!r})", seconds=10)
+    box = f"document.getElementById({chart!r}).getBoundingClientRect()"
+    show.wait(f"{box}.top < innerHeight && {box}.bottom > 0", seconds=10)
+
+
+def test_paper_has_everything_in_ink(show: Page, report: Path, tmp_path: Path) -> None:
+    show.look(dark=True, media="")
+    show.open(report)
+    show.paper(tmp_path / "report.pdf")
+    found = (tmp_path / "report.pdf").read_bytes()
+    assert found.startswith(b"%PDF")
+    assert found.count(b"/Type /Page\n") >= 5
+    assert show.ask("document.documentElement.classList.contains('printing')") is False
+
+
+def test_an_empty_job_asks_for_no_charts(show: Page, tmp_path: Path) -> None:
+    (tmp_path / "job").mkdir()
+    empty = write_report(tmp_path / "job", tmp_path / "report")
+    show.look(width=390)
+    show.open(empty)
+    assert widths(show)[0] <= 390
+    assert "Nothing was recorded" in show.ask("document.querySelector('.verdict').innerText")
+    show.requests.clear()
