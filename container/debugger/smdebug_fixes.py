@@ -51,7 +51,7 @@ from torch import Tensor, nn
 
 @contextmanager
 def _hushed() -> Iterator[None]:
-    """While smdebug is imported: no warnings, no log, no profiler configuration."""
+    """While smdebug is imported and a hook made: no warnings, log or profiler configuration."""
     hidden = {"SMDEBUG_LOG_LEVEL": "off", "SMPROFILER_CONFIG_PATH": f"{os.devnull}/none"}
     before = {name: os.environ.get(name) for name in hidden}
     os.environ.update(hidden)
@@ -244,17 +244,18 @@ class StepHook(Hook):  # type: ignore[misc]
     ) -> None:
         self._rank, self._workers = rank, workers
         given = collect_hook_config_params(configuration)
-        Hook.__init__.__wrapped__(
-            self,
-            out_dir=str(folder),
-            tensorboard_dir=None if tensorboard is None else str(tensorboard),
-            reduction_config=given["reduction_config"],
-            save_config=SaveConfig.from_dict(given["save_config_modes"]),
-            include_regex=given["include_regex"],
-            include_collections=get_include_collections(configuration),
-            save_all=given.get("save_all", False),
-            include_workers="all",
-        )
+        with _hushed():
+            Hook.__init__.__wrapped__(
+                self,
+                out_dir=str(folder),
+                tensorboard_dir=None if tensorboard is None else str(tensorboard),
+                reduction_config=given["reduction_config"],
+                save_config=SaveConfig.from_dict(given["save_config_modes"]),
+                include_regex=given["include_regex"],
+                include_collections=get_include_collections(configuration),
+                save_all=given.get("save_all", False),
+                include_workers="all",
+            )
         atexit.unregister(self._cleanup)
         atexit.unregister(self.profiler_config_parser.stop_post_hook_close_python_profiling)
         atexit.unregister(_singleton.del_hook)

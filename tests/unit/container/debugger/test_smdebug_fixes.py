@@ -34,6 +34,8 @@ network, threads = torch.nn.Linear(2, 2), threading.active_count()
 gone = weakref.ref(network)
 hook = TensorHook(settings, network)
 inner = weakref.ref(hook._hook)
+assert not hook._hook.profiler_config_parser.profiling_enabled
+assert dict(os.environ) == before
 for _ in range(3):
     hook.step("train")
     hook.record("losses", network(torch.ones(2, 2)).sum())
