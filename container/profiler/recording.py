@@ -1,9 +1,8 @@
 """What a profiled job left, read from whichever folder of it is at hand."""
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import pandas as pd
 
@@ -14,6 +13,7 @@ from container.profiler.reading.places import Places
 from container.profiler.reading.problems import Problems
 from container.profiler.reading.ranks import natural
 from container.profiler.reading.system import read_system
+from container.profiler.reading.words import LATEST, printable
 
 _TIMES = ("started", "training_started", "training_ended", "ended")
 _COUNTS = ("world", "cores", "workers", "batch_size", "train_images", "image_size")
@@ -91,8 +91,7 @@ def _checked(facts: dict[str, Any], problems: Problems) -> dict[str, Any]:
         value = kept.get(key)
         if value is None:
             continue
-        good = isinstance(value, int | float) and not isinstance(value, bool)
-        if not (good and math.isfinite(value) and value >= 0):
+        if not _is_number(value):
             problems.note(f"{key}: expected a number, found {value!r}", "job.json")
             del kept[key]
     hosts = kept.get("hosts")
@@ -102,6 +101,11 @@ def _checked(facts: dict[str, Any], problems: Problems) -> dict[str, Any]:
         problems.note(f"hosts: expected a list of names, found {hosts!r}", "job.json")
         del kept["hosts"]
     return kept
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    """Whether a fact is a count or a time that can be."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LATEST
 
 
 def _completed(
@@ -118,7 +122,9 @@ def _completed(
         told["started"] = float(min(starts))
         told["ended"] = float(max(table.max() for table in ends if len(table)))
     place = folder.resolve()
-    told["job"] = place.parent.name if place.name in _UNNAMED else place.name
+    while place.name in _UNNAMED:
+        place = place.parent
+    told["job"] = printable(place.name)
     added = {key: value for key, value in told.items() if key not in facts}
     return {**facts, **added, "inferred": sorted(added)}
 
@@ -147,6 +153,8 @@ def _from_events(events: Events) -> dict[str, Any]:
         found["training_started"] = float(train["start"].min())
         found["training_ended"] = float((train["start"] + train["duration"]).max())
     workers = events.loader.get("num_workers")
-    if isinstance(workers, int | float) and not isinstance(workers, bool):
+    if _is_number(workers):
         found["workers"] = int(workers)
+    if isinstance(events.loader.get("pin_memory"), bool):
+        found["pin_memory"] = events.loader["pin_memory"]
     return found

@@ -5,7 +5,6 @@ first entry is what every `ts` counts from, entries named `process_name` name th
 complete events (`"ph":"X"`, microseconds) are what happened.
 """
 
-import math
 import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -21,11 +20,13 @@ from container.profiler.reading.phases import CPU, GPU, WITHIN_STEP, normalise
 from container.profiler.reading.problems import Problems
 from container.profiler.reading.ranks import ranks
 from container.profiler.reading.traces import read_trace
+from container.profiler.reading.words import LATEST, Words, printable
 
-_FILE = re.compile(r"^((?P<end>\d+)_)?(?P<source>[^_]+)_[^_]*(_timeline)?\.json(\.tmp)?$")
-_SOURCE = re.compile(r"^(?P<pid>\d+)-(?P<node>.+)$")
+_FILE = re.compile(r"^((?P<end>\d{1,17})_)?(?P<source>[^_]+)_[^_]*(_timeline)?\.json(\.tmp)?$")
+_SOURCE = re.compile(r"^(?P<pid>\d{1,18})-(?P<node>.+)$")
 _ABSOLUTE = 1e14
 """Microseconds since 1970 (in March 1973): a `ts` beyond it counts from 1970 itself."""
+_LARGEST = 2**62
 NO_STEP = -1
 COLUMNS = ("node", "pid", "rank", "phase", "name", "mode", "step", "start", "duration")
 OPERATORS = ("rank", "device", "name", "calls", "self_time", "total_time")
@@ -84,7 +85,7 @@ class _Gathered:
         self._start: list[float] = []
         self._duration: list[float] = []
         self._codes: dict[str, list[int]] = {key: [] for key in ("phase", "name", "mode")}
-        self._words: dict[str, dict[str, int]] = {key: {} for key in self._codes}
+        self._words = {key: Words() for key in self._codes}
         self._operators: dict[tuple[int, str, str], list[float]] = defaultdict(lambda: [0.0, 0.0])
         self._loader: dict[str, Any] = {}
 
@@ -114,7 +115,7 @@ class _Gathered:
 
     def _add(self, event: dict[str, Any], process: str, source: int, pid: int, base: float) -> None:
         start, duration = float(event["ts"]) + base, float(event["dur"])
-        if not (math.isfinite(start) and math.isfinite(duration) and duration >= 0):
+        if not (0 <= start <= LATEST * 1e6 and 0 <= duration <= LATEST * 1e6):
             raise ValueError("no time")
         name = event.get("name") or process
         if not isinstance(name, str):
@@ -125,19 +126,21 @@ class _Gathered:
         if of_device:
             phase, mode = normalise("", name)
         elif phase in (CPU, GPU):
-            total = self._operators[source, "cuda" if phase == GPU else "cpu", name]
+            device = "cuda" if phase == GPU else "cpu"
+            total = self._operators[source, device, printable(name)]
             total[0] += 1
             total[1] += duration / 1e6
             return
         step, rank = int(args.get("step_num", NO_STEP)), int(args.get("rank", -1))
         own = int(args.get("pid", pid))
+        if max(abs(step), abs(rank), abs(own)) > _LARGEST:
+            raise ValueError("no number of anything")
         mode = mode or str(args.get("mode", "")).lower()
         if phase == "loader start":
             kept = ("num_workers", "pin_memory")
             self._loader |= {key: args[key] for key in kept if key in args}
         for key, word in (("phase", phase), ("name", name), ("mode", mode)):
-            words = self._words[key]
-            self._codes[key].append(words.setdefault(word, len(words)))
+            self._codes[key].append(self._words[key][word])
         self._on_device.append(of_device)
         self._source.append(source)
         self._pid.append(own)
@@ -176,9 +179,8 @@ class _Gathered:
             "rank": np.array(self._rank, np.int64),
         }
         for key, codes in self._codes.items():
-            table[key] = pd.Categorical.from_codes(
-                np.array(codes, np.int32), list(self._words[key])
-            )
+            words = self._words[key].texts
+            table[key] = pd.Categorical.from_codes(np.array(codes, np.int32), words)
         table |= {"step": np.array(self._step, np.int64), "start": start, "duration": duration}
         frame = pd.DataFrame(table)[list(COLUMNS)]
         frame["source"], frame["on_device"] = sources, np.array(self._on_device, bool)
@@ -211,4 +213,5 @@ def _origin(file: str) -> tuple[float | None, str, int]:
         return None, "algo-1", 0
     source = _SOURCE.match(found["source"])
     end = float(found["end"]) if found["end"] else None
-    return (end, source["node"], int(source["pid"])) if source else (end, found["source"], 0)
+    node = printable(source["node"] if source else found["source"])
+    return end, node, int(source["pid"]) if source else 0

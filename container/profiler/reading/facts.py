@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from container.profiler.reading.problems import Problems
+from container.profiler.reading.words import printable, writable
 
 CURVES = ("step", "epoch", "time", "loss", "learning_rate", "gradient_norm")
 
@@ -71,7 +72,7 @@ def read_rules(
 
 def _load(path: Path, name: Callable[[Path], str], problems: Problems) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8", errors="replace"))
+        return writable(json.loads(path.read_text(encoding="utf-8", errors="replace")))
     except OSError as error:
         problems.note(f"could not be read ({error.strerror})", name(path))
     except (ValueError, RecursionError):
@@ -86,7 +87,7 @@ def _numbers(line: str) -> dict[str, float] | None:
         return None
     if not isinstance(row, dict):
         return None
-    return {str(key): _number(value) for key, value in row.items()}
+    return {printable(key): _number(value) for key, value in row.items()}
 
 
 def _number(value: Any) -> float:

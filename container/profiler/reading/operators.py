@@ -10,6 +10,7 @@ import pandas as pd
 
 from container.profiler.reading.events import OPERATORS
 from container.profiler.reading.problems import Problems
+from container.profiler.reading.words import LATEST, printable
 
 _RANK = re.compile(r"-rank(\d+)-operators\.json$")
 
@@ -43,9 +44,11 @@ def read_operators(
 
 def _row(rank: int, entry: Any) -> tuple[Any, ...] | None:
     try:
-        device, name = str(entry.get("device", "cpu")).lower(), entry["name"]
+        device, name = printable(str(entry.get("device", "cpu")).lower()), entry["name"]
         times = float(entry["self_time"]), float(entry["total_time"])
         calls = int(entry.get("calls", 1))
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
         return None
-    return (rank, device, str(name), calls, *times)
+    if not all(0 <= time <= LATEST for time in times):
+        return None
+    return (rank, device, printable(str(name)), calls, *times)

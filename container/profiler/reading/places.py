@@ -1,5 +1,6 @@
 """Where the files of a recording lie, whichever of its folders is given."""
 
+import contextlib
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -100,13 +101,20 @@ def _files(root: Path, problems: Problems) -> Iterator[Path]:
         here = Path(parent)
         for name in sorted([*folders, *names]):
             path = here / name
-            if path.is_symlink() and not path.resolve().is_relative_to(root):
+            if path.is_symlink() and _leaves(path, root):
                 problems.note("a link out of the folder, not followed", str(path.relative_to(root)))
         folders.sort()
         for name in sorted(names):
             path = here / name
             if path.is_file() and not path.is_symlink():
                 yield path
+
+
+def _leaves(link: Path, root: Path) -> bool:
+    try:
+        return not link.resolve().is_relative_to(root)
+    except (OSError, RuntimeError):  # a link to itself
+        return True
 
 
 def _note_several(root: Path, paths: Iterable[Path], problems: Problems) -> None:
@@ -128,5 +136,6 @@ def _once(paths: list[Path], parts: int) -> tuple[Path, ...]:
     """Without copies: files of one size under the same last names."""
     seen: dict[tuple[tuple[str, ...], int], Path] = {}
     for path in sorted(paths, key=_depth):
-        seen.setdefault((path.parts[-parts:], path.stat().st_size), path)
+        with contextlib.suppress(OSError):  # a job that runs has renamed it meanwhile
+            seen.setdefault((path.parts[-parts:], path.stat().st_size), path)
     return tuple(sorted(seen.values(), key=lambda path: (path.parts[-2:], str(path))))

@@ -2,6 +2,8 @@
 
 from collections import defaultdict
 
+from container.profiler.reading.words import printable
+
 SHOWN = 3
 """How many places are named of those that have the same problem."""
 
@@ -23,4 +25,4 @@ class Problems:
             found += [f"{place}: {problem}" if place else problem for place in places[:SHOWN]]
             if len(places) > SHOWN:
                 found.append(f"{len(places) - SHOWN:,} more files: {problem}")
-        return tuple(found)
+        return tuple(map(printable, found))

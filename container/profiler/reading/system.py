@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from container.profiler.reading.problems import Problems
+from container.profiler.reading.words import LATEST, Words
 
 _TEXTS = {"NodeId": "node", "Type": "kind", "Name": "name", "Dimension": "dimension"}
 _KINDS = {"i/o": "disk"}
@@ -50,7 +51,7 @@ class _Samples:
     def __init__(self) -> None:
         self._numbers: dict[str, list[NDArray[np.float64]]] = {"Timestamp": [], "Value": []}
         self._codes: dict[str, list[NDArray[np.int32]]] = {key: [] for key in _TEXTS}
-        self._words: dict[str, dict[str, int]] = {key: {} for key in _TEXTS}
+        self._words = {key: Words() for key in _TEXTS}
 
     def take(self, text: bytes) -> str | None:
         """Add a file's samples; what was wrong with it, if anything."""
@@ -94,7 +95,8 @@ class _Samples:
         arrays = {key: np.array(found, np.float64) for key, found in numbers.items()}
         if not all(np.isfinite(found).all() for found in arrays.values()):
             raise ValueError("not finite")
-        if (arrays["Timestamp"] <= 0).any():
+        times = arrays["Timestamp"]
+        if ((times <= 0) | (times > LATEST)).any():
             raise ValueError("no time")
         if "" in texts["NodeId"]:
             raise ValueError("no node")
@@ -103,8 +105,7 @@ class _Samples:
         texts["Type"] = [_KINDS.get(kind.lower(), kind.lower()) for kind in texts["Type"]]
         for key, found in texts.items():
             words = self._words[key]
-            codes = [words.setdefault(word, len(words)) for word in found]
-            self._codes[key].append(np.array(codes, np.int32))
+            self._codes[key].append(np.array([words[word] for word in found], np.int32))
 
     def finish(self, problems: Problems) -> pd.DataFrame:
         if not self._numbers["Value"]:
@@ -113,7 +114,7 @@ class _Samples:
         table: dict[str, Any] = {"time": time}
         for key, column in _TEXTS.items():
             table[column] = pd.Categorical.from_codes(
-                np.concatenate(self._codes[key]), list(self._words[key])
+                np.concatenate(self._codes[key]), self._words[key].texts
             )
         table["value"] = np.concatenate(self._numbers["Value"])
         frame = pd.DataFrame(table)
@@ -143,7 +144,7 @@ def _sample(line: bytes) -> dict[str, Any] | None:
         return None
     if not (np.isfinite(found["Value"]) and np.isfinite(found["Timestamp"])):
         return None
-    return found if found["Timestamp"] > 0 else None
+    return found if 0 < found["Timestamp"] <= LATEST else None
 
 
 def _clock(frame: pd.DataFrame, problems: Problems) -> None:
@@ -173,10 +174,7 @@ def _clock(frame: pd.DataFrame, problems: Problems) -> None:
 
 
 def _when(time: float) -> str:
-    try:
-        return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    except (OverflowError, ValueError, OSError):
-        return f"{time:.0f}"
+    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _empty() -> pd.DataFrame:

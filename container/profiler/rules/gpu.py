@@ -36,6 +36,7 @@ def low_gpu_utilization(view: View, request: RuleRequest) -> Outcome:
     missing = unjudged(request, points, asked["patience"])
     if missing:
         return missing
+    window = max(1, asked["window"])
     found = Findings()
     said: dict[str, str] = {}
     guilty: list[str] = []
@@ -44,7 +45,7 @@ def low_gpu_utilization(view: View, request: RuleRequest) -> Outcome:
         for seen in view.looks(times, asked):
             if seen < asked["patience"]:
                 continue
-            p5, p95 = np.quantile(values[max(0, seen - asked["window"]) : seen], (0.05, 0.95))
+            p5, p95 = np.quantile(values[max(0, seen - window) : seen], (0.05, 0.95))
             issue = ""
             if p95 < asked["threshold_p95"]:
                 issue = "under-used"
@@ -52,8 +53,7 @@ def low_gpu_utilization(view: View, request: RuleRequest) -> Outcome:
                 issue = "fluctuating"
             if issue:
                 found.fire(float(times[seen - 1]))
-        recent = values[-asked["window"] :]
-        p5, p95 = (float(part) for part in np.quantile(recent, (0.05, 0.95)))
+        p5, p95 = (float(part) for part in np.quantile(values[-window:], (0.05, 0.95)))
         found.describe(node, gpu, {"gpu_95": p95, "gpu_5": p5, **quartiles(values), "issue": issue})
         said[f"{gpu} on {node}"] = f"p95 {p95:.0f} %, p5 {p5:.0f} %"
         if issue:

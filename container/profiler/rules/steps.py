@@ -71,7 +71,7 @@ def step_outlier(view: View, request: RuleRequest) -> Outcome:
         return Outcome(request, reason, datapoints=most, needed=ENOUGH, judged=False)
     return Outcome(
         request,
-        _said(worst, details[worst], asked),
+        _said(worst.partition(" ")[0], details[worst], asked),
         triggered=len(fired),
         violations=violations,
         datapoints=len(steps),

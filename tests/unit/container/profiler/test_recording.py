@@ -174,6 +174,16 @@ def test_links_out_of_the_folder_are_not_followed(tmp_path):
     ]
 
 
+def test_a_link_to_itself_and_a_name_of_odd_characters(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "system").mkdir()
+    (tmp_path / "system" / "a\nb\udcff.json").write_text("x")
+    problems = Recording.read(tmp_path).problems
+    assert problems[0] == "loop: a link out of the folder, not followed"
+    assert problems[1] == "system/a?b?.json: holds no system metrics"
+    "".join(problems).encode()
+
+
 def test_a_folder_given_as_a_link_is_read(tmp_path):
     write_aws(tmp_path, SMALL, job="real")
     (tmp_path / "link").symlink_to(tmp_path / "real")

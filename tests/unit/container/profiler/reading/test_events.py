@@ -142,6 +142,7 @@ def test_noise_between_events(tmp_path):
     [
         event(ts="soon"), event(dur=None), event(dur=-1), event(ts=float("nan")),
         event(name=7), {"ph": "X"}, event(step_num="first"), {}, event(rank=[]), event(pid={}),
+        event(ts=1e300), event(ts=-1e300), event(step_num=10**30),
     ],
 )  # fmt: skip
 def test_events_that_cannot_be_read_are_left_out_and_counted(tmp_path, bad):

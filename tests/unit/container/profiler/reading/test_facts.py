@@ -74,6 +74,13 @@ def test_rules(tmp_path):
     assert problems.lines() == ("file.json: expected a list of rule statuses",)
 
 
+def test_texts_that_no_file_could_hold(tmp_path):
+    found = read_jobs(
+        [written(tmp_path, '{"job": "a\\ud800", "h": [{"\\udfff": 1}]}')], name, Problems()
+    )
+    assert found == {"job": "a?", "h": [{"?": 1}]}
+
+
 def test_operators(tmp_path):
     rows = [
         {"name": "add", "device": "CUDA", "calls": 2, "self_time": 1, "total_time": 2},
