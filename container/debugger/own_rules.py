@@ -69,7 +69,7 @@ def check(path: Path | None, requests: Iterable[RuleRequest]) -> None:
     """Make sure that every rule asked for which is not built in is in the user's file.
 
     Args:
-        path: the file; or a folder with a file for each rule configuration, named after it.
+        path: the file; or a folder with the files that the requests' sources name.
         requests: all rules asked for.
 
     Raises:
@@ -95,7 +95,7 @@ def locate(path: Path | None, request: RuleRequest) -> OwnRule:
             f"rule {request.rule!r} is not built in, and no file with rules of your own was given: "
             f"{_near(request.rule, DEBUG_RULES)}"
         )
-    file = path / f"{request.name}.py" if path.is_dir() else path
+    file = path / (request.source or "").rpartition("/")[2] if path.is_dir() else path
     found = find(file)
     rule = found.get(request.rule)
     if rule is None:

@@ -31,8 +31,8 @@ class Watcher:
         tensors: smdebug's output folder; what an earlier job left there is gone by `start`.
         statuses: the file with every rule's status, kept up to date.
         rules: what to evaluate.
-        own_rules: the file with the user's own rules; or a folder with a file for each rule
-            configuration, named after it.
+        own_rules: the file with the user's own rules; or a folder with the files that the
+            rules' sources name.
         say: where messages go.
     """
 

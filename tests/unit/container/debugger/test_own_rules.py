@@ -3,6 +3,7 @@
 import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -135,11 +136,12 @@ def test_a_file_that_is_no_python(tmp_path: Path, content: bytes | None, found: 
     assert "\n" not in str(caught.value)
 
 
-def test_a_folder_holds_a_file_for_each_configuration(file: Path) -> None:
+def test_a_folder_holds_the_files_that_sources_name(file: Path) -> None:
     shutil.copy(file, file.with_name("first.py"))
-    own_rules.check(file.parent, [RuleRequest("Flexible", "first", {})])
+    first = RuleRequest("Flexible", "any", source="s3://bucket/code/first.py")
+    own_rules.check(file.parent, [first])
     with pytest.raises(RuleError, match=r"second.py: .*No such file"):
-        own_rules.check(file.parent, [RuleRequest("Flexible", "second", {})])
+        own_rules.check(file.parent, [replace(first, source="s3://bucket/code/second.py")])
 
 
 def test_a_rule_is_made_from_text_and_may_import_what_lies_beside_it(tmp_path: Path) -> None:
