@@ -131,10 +131,10 @@ def page(profile: Path) -> Iterator[Page]:
     read, from_browser = os.pipe()
     # The shell puts the pipes where the browser expects them, whatever their numbers here.
     command = [
-        "/bin/sh",
+        "bash",  # other shells know only files of one digit
         "-c",
         f'exec "$@" 3<&{to_browser} 4>&{from_browser}',
-        "sh",
+        "bash",
         BROWSER,
         *FLAGS.split(),
         "--host-resolver-rules=MAP * ~NOTFOUND",

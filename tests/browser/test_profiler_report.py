@@ -33,24 +33,25 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def screen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+def opened(tmp_path_factory: pytest.TempPathFactory, report: Path) -> Iterator[Page]:
+    """The report on a wide screen; tests leave it there, as opening takes seconds."""
     if BROWSER is None:
         problem = "no chromium on PATH"
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(problem)
     with page(tmp_path_factory.mktemp("browser")) as found:
+        found.look()
+        found.open(report)
         yield found
 
 
 @pytest.fixture
-def show(screen: Page, report: Path) -> Iterator[Page]:
-    """The report has been opened; it must neither complain nor ask for anything."""
-    screen.complaints.clear()
-    screen.requests.clear()
-    yield screen
-    assert screen.complaints == []
-    asked = [each for each in screen.requests if not each.startswith(("data:", "blob:"))]
-    assert {each.partition("#")[0] for each in asked} <= {report.as_uri()}
-    assert screen.ask("document.body.id") == ""
+def show(opened: Page) -> Iterator[Page]:
+    """The same; it must neither complain nor ask for anything."""
+    yield opened
+    assert opened.complaints == []
+    assert {each.partition(":")[0] for each in opened.requests} <= {"file", "data", "blob"}
+    assert opened.ask("document.body.id") == ""
+    opened.look()
 
 
 def drawn(screen: Page) -> int:
@@ -68,9 +69,7 @@ def widths(screen: Page) -> tuple[int, int]:
     return found[0], found[1]
 
 
-def test_every_section_and_chart_is_shown(show: Page, report: Path) -> None:
-    show.look()
-    show.open(report)
+def test_every_section_and_chart_is_shown(show: Page) -> None:
     for anchor, title, _ in SECTIONS:
         said = show.ask(f"document.getElementById({anchor!r}).innerText")
         assert title in said
@@ -82,26 +81,11 @@ def test_every_section_and_chart_is_shown(show: Page, report: Path) -> None:
     assert show.ask("document.querySelectorAll('.broken').length") == 0
 
 
-@pytest.mark.parametrize("dark", [False, True])
-def test_a_phone_scrolls_in_one_direction_only(show: Page, report: Path, dark: bool) -> None:
-    show.look(width=390, dark=dark)
-    show.open(report)
-    page_width, screen_width = widths(show)
-    assert screen_width == 390
-    assert page_width <= 390
-    assert show.ask(
-        "[...document.querySelectorAll('.plot .main-svg')]"
-        ".every(s => s.getBoundingClientRect().right <= innerWidth)"
-    )
-
-
-def test_charts_follow_the_scheme(show: Page, report: Path) -> None:
+def test_charts_follow_the_scheme(show: Page) -> None:
     line = (
         "getComputedStyle(document.querySelector('#utilisation .scatterlayer path.js-line')).stroke"
     )
     ink = "getComputedStyle(document.body).color"
-    show.look()
-    show.open(report)
     light = show.ask(line), show.ask(ink)
     show.look(dark=True)
     show.wait(f"{line} !== {light[0]!r}", seconds=10)
@@ -113,11 +97,7 @@ def test_charts_follow_the_scheme(show: Page, report: Path) -> None:
 @pytest.mark.parametrize(
     ("rule", "chart"), [("StepOutlier", "utilisation"), ("DeadRelu", "curve-loss")]
 )
-def test_a_rule_leads_to_the_moment_it_fired(
-    show: Page, report: Path, rule: str, chart: str
-) -> None:
-    show.look()
-    show.open(report)
+def test_a_rule_leads_to_the_moment_it_fired(show: Page, rule: str, chart: str) -> None:
     show.ask(f"document.querySelector('details[id$={rule}] .moments a').click()")
     label = f"document.querySelector('#{chart} .annotation-text').closest('.infolayer')"
     show.wait(f"{label}.textContent.includes({rule!r})", seconds=10)
@@ -125,14 +105,25 @@ def test_a_rule_leads_to_the_moment_it_fired(
     show.wait(f"{box}.top < innerHeight && {box}.bottom > 0", seconds=10)
 
 
-def test_paper_has_everything_in_ink(show: Page, report: Path, tmp_path: Path) -> None:
+def test_paper_has_everything(show: Page, tmp_path: Path) -> None:
     show.look(dark=True, media="")
-    show.open(report)
     show.paper(tmp_path / "report.pdf")
     found = (tmp_path / "report.pdf").read_bytes()
     assert found.startswith(b"%PDF")
     assert found.count(b"/Type /Page\n") >= 5
     assert show.ask("document.documentElement.classList.contains('printing')") is False
+
+
+def test_a_phone_scrolls_in_one_direction_only(show: Page, report: Path) -> None:
+    show.look(width=390)
+    show.open(report)
+    for dark in (False, True):
+        show.look(width=390, dark=dark)
+        assert widths(show) == (390, 390)
+        assert show.ask(
+            "[...document.querySelectorAll('.plot .main-svg')]"
+            ".every(s => s.getBoundingClientRect().right <= innerWidth)"
+        )
 
 
 def test_an_empty_job_asks_for_no_charts(show: Page, tmp_path: Path) -> None:
@@ -142,4 +133,3 @@ def test_an_empty_job_asks_for_no_charts(show: Page, tmp_path: Path) -> None:
     show.open(empty)
     assert widths(show)[0] <= 390
     assert "Nothing was recorded" in show.ask("document.querySelector('.verdict').innerText")
-    show.requests.clear()
