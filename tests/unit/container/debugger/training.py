@@ -60,6 +60,24 @@ def tiny_network(
     )
 
 
+class ResNet(nn.Module):
+    """One residual block as torchvision writes them: one ReLU that works in place, used twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 4, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(4)
+        self.relu = nn.ReLU(inplace=True)
+        self.conv2 = nn.Conv2d(4, 4, 3, padding=1, bias=False)
+        self.drop = nn.Dropout(0.5)
+        self.fc = nn.Linear(4, 4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        first = self.relu(self.bn1(self.conv1(images)))
+        second = self.relu(self.conv2(first) + first)
+        return self.fc(self.drop(second.mean((2, 3))))
+
+
 def train_tiny(
     network: nn.Module,
     data: Data,
@@ -138,3 +156,14 @@ def _pass(
         loss.backward()
         hook.gradients()
         optimizer.step()
+
+
+def one_step(hook: TensorHook, network: nn.Module) -> Tensor:
+    """One saved or unsaved training step without an optimiser; its loss."""
+    inputs, labels = random_data(8)
+    hook.step("train")
+    loss = F.cross_entropy(network(inputs).float(), labels)
+    hook.record("losses", loss)
+    loss.backward()
+    hook.gradients()
+    return loss.detach()
