@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -81,7 +81,8 @@ class Instruments(Observation):
             self._sampler = Sampler(settings.root, host, settings.interval, self.say)
             self._sampler.start()
         if self.world.is_main:
-            _write_statuses(self._data / "rules" / "profiler.json", self.plan.profiler_rules)
+            with self._spared("no statuses"):
+                _write_statuses(self._data / "rules" / "profiler.json", self.plan.profiler_rules)
             self.say(
                 f"profiler: the machine's use every {settings.interval * 1000:.0f} ms, every "
                 f"step's phases; {len(self.plan.profiler_rules)} rules"
@@ -106,8 +107,10 @@ class Instruments(Observation):
         if self.plan.debug is not None:
             self._begin_debug(self.plan.debug, first_step)
         if self.world.is_main:
-            self._curves = Curves(self._data / "curves.jsonl", self._steps)
-            self._curves.begin(first_step)
+            curves = Curves(self._data / "curves.jsonl", self._steps)
+            with self._spared("no curves"):
+                curves.begin(first_step)
+                self._curves = curves
 
     @property
     def _data(self) -> Path:
@@ -192,7 +195,10 @@ class Instruments(Observation):
     def stepped(self, facts: StepFacts) -> None:
         """Tell the curves."""
         if self._curves is not None:
-            self._curves.add(facts)
+            curves, self._curves = self._curves, None
+            with self._spared("no more curves"):
+                curves.add(facts)
+                self._curves = curves
 
     def stop_asked(self) -> str | None:
         """The rule that fired and ends training."""
@@ -205,8 +211,7 @@ class Instruments(Observation):
             self._operators.close()
         if self._hook is not None:
             self._hook.close()
-        if self._curves is not None:
-            self._curves.flush()
+        self._flush_curves()
         if self.plan.profile is None:
             return
         if not self.world.is_main:
@@ -221,9 +226,10 @@ class Instruments(Observation):
             statuses = self._watcher.finish()
         self._close_profile()
         if self.plan.profile is not None:
-            self._write_facts(self.plan.profile.root)
-            _copy(self.plan.profile.root, self._data / "profiler")
-            statuses += self._report()
+            with self._spared("no report"):
+                self._write_facts(self.plan.profile.root)
+                _copy(self.plan.profile.root, self._data / "profiler")
+                statuses += self._report()
         for each in statuses:
             if each["RuleEvaluationStatus"] not in ("NoIssuesFound", "InProgress"):
                 line = str(each.get("StatusDetails", "")).partition("\n")[0]
@@ -236,9 +242,21 @@ class Instruments(Observation):
         for part in (self._hook, self._operators):
             if part is not None:
                 part.close()
-        if self._curves is not None:
-            self._curves.flush()
+        self._flush_curves()
         self._close_profile()
+
+    def _flush_curves(self) -> None:
+        if self._curves is not None:
+            with self._spared("no last curves"):
+                self._curves.flush()
+
+    @contextmanager
+    def _spared(self, loss: str) -> Iterator[None]:
+        """What cannot be written or read is lost, in one line; the job is not."""
+        try:
+            yield
+        except (OSError, ValueError, KeyError, subprocess.SubprocessError) as error:
+            self.say(f"profiler: {loss}: {error}")
 
     def _close_profile(self) -> None:
         if self._timeline is not None:
@@ -269,20 +287,18 @@ class Instruments(Observation):
         rules = self._data / "rules" / "profiler.json"
         command = [sys.executable, "-m", "container.profiler.report", str(self._data)]
         command += ["--into", str(into), "--rules", _as_configurations(self.plan.profiler_rules)]
-        try:
-            done = subprocess.run(
-                command, timeout=REPORT_SECONDS, capture_output=True, text=True, check=False
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            self.say(f"profiler: no report: {error}")
-            return []
+        done = subprocess.run(
+            command, timeout=REPORT_SECONDS, capture_output=True, text=True, check=False
+        )
         if done.returncode:
             lines = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
             self.say(f"profiler: no report: {lines[-1]}")
             return []
         self.say(f"report: {into / 'profiler-report.html'}")
-        (into / "profiler-rules.json").replace(rules)
-        found: list[dict[str, Any]] = json.loads(rules.read_text(encoding="utf-8"))
+        asked = {each.name for each in self.plan.profiler_rules}  # ProfilerReport runs more
+        found = json.loads((into / "profiler-rules.json").read_text(encoding="utf-8"))
+        found = [each for each in found if each["RuleConfigurationName"] in asked]
+        rules.write_text(json.dumps(found, indent=1), encoding="utf-8")
         return found
 
 
