@@ -68,35 +68,19 @@ def rules_asked(request: dict[str, Any], arn: str, now: datetime) -> dict[str, l
 def rules_now(body: dict[str, Any], tree: Path, now: datetime) -> dict[str, list[Status]]:
     """The statuses while a job goes on: what is kept in its body, and what the container says.
 
-    Issues that an earlier attempt found stay found.
-
     Args:
         body: what Describe answers otherwise.
         tree: the first host's `/opt/ml`.
         now: the present; no status is newer.
     """
-    answer = {}
-    for kind in KINDS:
-        statuses = {one["RuleConfigurationName"]: one for one in body.get(kind.statuses, [])}
-        if body["SecondaryStatus"] in WATCHED:
-            for said in _said(tree, kind.file, body, now):
-                before = statuses.get(said["RuleConfigurationName"], said)
-                found = before["RuleEvaluationStatus"] == "IssuesFound"
-                if not found or said["RuleEvaluationStatus"] == "IssuesFound":
-                    statuses[said["RuleConfigurationName"]] = said
-        if statuses:
-            answer[kind.statuses] = _clipped(list(statuses.values()))
-    return answer
+    known = _known(body, tree, now)
+    # Nobody stops the job: a container that stops its rules is being interrupted.
+    return _going_on(known) if body["SecondaryStatus"] == "Training" else known
 
 
 def rules_interrupted(body: dict[str, Any], tree: Path, now: datetime) -> dict[str, list[Status]]:
     """The statuses between two attempts: what was stopped with the first goes on in the second."""
-    answer = rules_now(body, tree, now)
-    for status in (one for statuses in answer.values() for one in statuses):
-        if status["RuleEvaluationStatus"] in ("Stopped", "Stopping"):
-            status["RuleEvaluationStatus"] = "InProgress"
-            status.pop("StatusDetails", None)
-    return answer
+    return _going_on(_known(body, tree, now))
 
 
 def rules_ended(
@@ -110,7 +94,7 @@ def rules_ended(
         how: the TrainingJobStatus the job ends with.
         now: when it ended.
     """
-    answer = rules_now(body, tree, now)
+    answer = _known(body, tree, now)
     for kind in KINDS:
         said = {one["RuleConfigurationName"] for one in _said(tree, kind.file, body, now)}
         for status in answer.get(kind.statuses, []):
@@ -130,6 +114,30 @@ def rules_ended(
                 "StatusDetails": details,
                 "LastModifiedTime": now,
             }
+    return answer
+
+
+def _known(body: dict[str, Any], tree: Path, now: datetime) -> dict[str, list[Status]]:
+    """What is kept, and in its stead what the container says; issues once found stay found."""
+    answer = {}
+    for kind in KINDS:
+        statuses = {one["RuleConfigurationName"]: one for one in body.get(kind.statuses, [])}
+        if body["SecondaryStatus"] in WATCHED:
+            for said in _said(tree, kind.file, body, now):
+                before = statuses.get(said["RuleConfigurationName"], said)
+                found = before["RuleEvaluationStatus"] == "IssuesFound"
+                if not found or said["RuleEvaluationStatus"] == "IssuesFound":
+                    statuses[said["RuleConfigurationName"]] = said
+        if statuses:
+            answer[kind.statuses] = _clipped(list(statuses.values()))
+    return answer
+
+
+def _going_on(answer: dict[str, list[Status]]) -> dict[str, list[Status]]:
+    for status in (one for statuses in answer.values() for one in statuses):
+        if status["RuleEvaluationStatus"] in ("Stopped", "Stopping"):
+            status["RuleEvaluationStatus"] = "InProgress"
+            status.pop("StatusDetails", None)
     return answer
 
 

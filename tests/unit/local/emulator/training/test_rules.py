@@ -121,6 +121,7 @@ def test_a_job_without_rules_has_no_statuses(tmp_path: Path) -> None:
         ("Stopped", [], "Stopped", "the job was stopped before"),
         ("Stopped", [entry("Overfit", "Stopping")], "Stopped", "the job was stopped before"),
         ("Failed", [entry("Overfit", "IssuesFound", StatusDetails="x")], "IssuesFound", "x"),
+        ("Completed", [entry("Overfit", "Stopped", StatusDetails="x")], "Stopped", "x"),
         ("Stopped", [entry("Overfit", "NoIssuesFound", StatusDetails="x")], "NoIssuesFound", "x"),
     ],
 )
@@ -150,6 +151,7 @@ def test_a_second_attempt_goes_on_with_what_the_first_found(tmp_path: Path) -> N
         entry("DeadRelu", "Stopped", StatusDetails="SIGTERM"),
         entry("MyOwn", "InProgress"),
     )
+    assert told(rules_now(body, tmp_path, NOW)[DEBUG])["DeadRelu"] == "InProgress"
     body |= rules_interrupted(body, tmp_path, NOW)
     enter(body, "Interrupted", NOW)
     everything = {"Overfit": "IssuesFound", "DeadRelu": "InProgress"}
