@@ -58,6 +58,6 @@ def unjudged(request: RuleRequest, points: int, needed: int, none: str = NO_GPU)
     if points == 0:
         return Outcome(request, none, needed=needed, judged=False)
     if points < needed:
-        reason = f"not enough data: {points:,} of {needed:,} points"
+        reason = f"not enough data: {points} of {needed} points"
         return Outcome(request, reason, datapoints=points, needed=needed, judged=False)
     return None

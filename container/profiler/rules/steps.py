@@ -67,7 +67,7 @@ def step_outlier(view: View, request: RuleRequest) -> Outcome:
         if not worst or entry["number_of_outliers"] > details[worst]["number_of_outliers"]:
             worst = name
     if not details:
-        reason = f"not enough data: {most:,} of {ENOUGH:,} steps"
+        reason = f"not enough data: {most} of {ENOUGH} steps"
         return Outcome(request, reason, datapoints=most, needed=ENOUGH, judged=False)
     return Outcome(
         request,

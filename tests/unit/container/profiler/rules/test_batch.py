@@ -41,7 +41,7 @@ def test_processors_count_by_their_mean(tmp_path):
 
 def test_it_waits_for_its_patience_and_for_a_window(tmp_path):
     assert outcome(tmp_path / "a", "BatchSize", host(120)).reason == (
-        "not enough data: 120 of 1,000 points"
+        "not enough data: 120 of 1000 points"
     )
     found = outcome(tmp_path / "b", "BatchSize", host(120), patience=100)
     assert found.reason == "not enough data: 120 of 500 points"

@@ -79,7 +79,7 @@ def test_a_gpu_that_waits_for_a_disk_fires_the_other_rule(tmp_path):
 @pytest.mark.parametrize("rule", ["CPUBottleneck", "IOBottleneck"])
 def test_too_little_to_judge(tmp_path, rule):
     short = outcome(tmp_path / "short", rule, bound(120, 0.9))
-    assert short.reason == "not enough data: 120 of 1,000 points"
+    assert short.reason == "not enough data: 120 of 1000 points"
     assert not short.judged
     assert outcome(tmp_path / "cpu", rule, Host(cpu=constant(1200, 99))).reason == (
         "no GPU metrics in this job"
