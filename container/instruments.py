@@ -99,13 +99,13 @@ class Instruments(Observation):
         """Whether a rule that ends training is evaluated."""
         return any(each.stop for each in self.plan.debug_rules)
 
-    def begin(self, first_step: int) -> None:
+    def begin(self, first_step: int, first_eval_step: int) -> None:
         """Start what watches, at the job's first step or at the one it goes on with."""
         self._times = {"training_started": time.time()}
         if self.plan.profile is not None:
             self._begin_profile(self.plan.profile)
         if self.plan.debug is not None:
-            self._begin_debug(self.plan.debug, first_step)
+            self._begin_debug(self.plan.debug, first_step, first_eval_step)
         if self.world.is_main:
             curves = Curves(self._data / "curves.jsonl", self._steps)
             with self._spared("no curves"):
@@ -133,7 +133,7 @@ class Instruments(Observation):
         if settings.steps:
             self._operators = OperatorProfile(root, host, self.world.rank, settings.steps, self.say)
 
-    def _begin_debug(self, settings: "HookSettings", first_step: int) -> None:
+    def _begin_debug(self, settings: "HookSettings", first_step: int, first_eval_step: int) -> None:
         from container.debugger.hook import TensorHook
 
         self._hook = TensorHook(
@@ -142,6 +142,7 @@ class Instruments(Observation):
             rank=self.world.rank,
             world=self.world.size,
             first_step=first_step,
+            first_eval_step=first_eval_step,
         )
         if self.world.is_main:
             names = ", ".join(each.name for each in self.plan.debug_rules) or "none"
@@ -209,6 +210,10 @@ class Instruments(Observation):
         self._times["training_ended"] = time.time()
         if self._operators is not None:
             self._operators.close()
+        if self._hook is not None and not self.world.is_main:
+            self._hook.close()
+        if self.plan.debug is not None and self.plan.debug.all_ranks:
+            self.world.any(False, self._device)  # rank 0's marks the end for all
         if self._hook is not None:
             self._hook.close()
         self._flush_curves()

@@ -59,8 +59,8 @@ class Observation:
             facts: what the report is to know of the job.
         """
 
-    def begin(self, first_step: int) -> None:
-        """Training starts with this step; it is not 0 after an interruption."""
+    def begin(self, first_step: int, first_eval_step: int) -> None:
+        """Training and validation start with these steps; not 0 after an interruption."""
 
     def batches(self, mode: Mode, batches: Iterable[T], first_step: int) -> Iterator[T]:  # noqa: ARG002
         """The batches, each the beginning of a step of that mode."""

@@ -193,7 +193,7 @@ def from_configurations(
         actions = str(given.get("action_json", "")).lower()
         others = given.get("other_trials_paths")
         parameters = {key: value for key, value in given.items() if key not in COMMON}
-        if others and "other_trials" in getattr(catalogue.get(rule), "parameters", {}):
+        if others and (source or "other_trials" in catalogue[rule].parameters):
             parameters["other_trials"] = others
         requests.append(
             RuleRequest(

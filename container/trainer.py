@@ -168,7 +168,8 @@ class Trainer:
             TrainingError: the loss is not finite, or the disk is full.
         """
         self._resume()
-        self.observation.begin(self.progress.step)
+        validated = self.progress.epoch * len(self.validation_loader)
+        self.observation.begin(self.progress.step, validated)
         while not (self._rule_fired or self._epochs_done() or self._out_of_patience()):
             self._train_epoch()
             self._end_epoch()
