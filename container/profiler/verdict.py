@@ -20,7 +20,7 @@ from container.profiler.advice.overheads import (
 )
 from container.profiler.advice.recommendation import WORTHWHILE, Recommendation, less
 from container.profiler.advice.training import learning_advice
-from container.profiler.figures.rules import FIRED, short, starved
+from container.profiler.figures.rules import FIRED, said, short, starved
 from container.profiler.figures.whole import Figures
 from container.profiler.recording import Recording
 from container.profiler.rules.outcome import Outcome
@@ -55,6 +55,7 @@ NAMED = {
     "optimizer": "the optimizer",
     "metrics": "counting hits and losses",
     "debug": "keeping tensors",
+    "profiler": "recording operators",
     "checkpoint": "checkpoints",
     "unaccounted": "outside any phase",
 }
@@ -129,8 +130,7 @@ def _headlines(figures: Figures, advice: Sequence[Recommendation], tone: Tone) -
     """What matters most: learning that went wrong, then where the time goes."""
     rows = [r for r in figures.rules if r["kind"] == "debugger" and r["status"] == FIRED]
     if len(rows) == 1:
-        said = str(rows[0]["reason"]).partition("\n")[0].rstrip(".")
-        yield f"{rows[0]['name']} fired{f': {said}' if said else ''}."
+        yield f"{said(rows[0])}."
     elif rows:
         yield f"{_list([row['name'] for row in rows])} fired."
     if figures.steps is not None:

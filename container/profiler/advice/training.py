@@ -9,7 +9,7 @@ from typing import Any
 
 from container.profiler.advice.recommendation import Recommendation
 from container.profiler.figures.learning import of_epoch
-from container.profiler.figures.rules import fired
+from container.profiler.figures.rules import fired, said
 from container.profiler.figures.whole import Figures
 from container.profiler.units import number, percent
 
@@ -34,8 +34,8 @@ def _lower_rate(figures: Figures, row: Mapping[str, Any]) -> Advice:
     """Values out of range: a learning rate a third as high, after gradients are clipped."""
     norms, clip = figures.learning["gradient_norm"], figures.setting("gradient_clip")
     lost = figures.learning["not_finite"]
-    found = f"{_fired(row)}; {lost} recorded losses are not finite" if lost else _fired(row)
-    if norms and clip in (0, 0.0):
+    found = f"{said(row)}; {lost} recorded losses are not finite" if lost else said(row)
+    if norms and norms["p50"] > 0 and clip in (0, 0.0):
         yield _advice(
             "gradient_clip",
             0,
@@ -52,7 +52,7 @@ def _lower_rate(figures: Figures, row: Mapping[str, Any]) -> Advice:
 def _vanishing(figures: Figures, row: Mapping[str, Any]) -> Advice:
     """Gradients that do not reach the first layers: start from trained weights."""
     norms = figures.learning["gradient_norm"]
-    found = _fired(row) + (
+    found = said(row) + (
         f"; the gradient norm is {number(norms['p50'])} in the middle" if norms else ""
     )
     if str(figures.setting("weights")).lower() == "none":
@@ -74,11 +74,11 @@ def _warm_up(figures: Figures, row: Mapping[str, Any]) -> Advice:
             "warmup_epochs",
             0,
             1,
-            f"{_fired(row)}, from step {row['steps'][0]} on" if row["steps"] else _fired(row),
+            f"{said(row)}, from step {row['steps'][0]} on" if row["steps"] else said(row),
             "small first steps, which leave the units alive",
             row,
         )
-    yield from _rate(figures, row, 1 / 3, _fired(row))
+    yield from _rate(figures, row, 1 / 3, said(row))
 
 
 def _initialisation(figures: Figures, row: Mapping[str, Any]) -> Advice:
@@ -87,7 +87,7 @@ def _initialisation(figures: Figures, row: Mapping[str, Any]) -> Advice:
             "weights",
             "none",
             "imagenet",
-            _fired(row),
+            said(row),
             "weights whose variance is known to be right",
             row,
         )
@@ -96,20 +96,23 @@ def _initialisation(figures: Figures, row: Mapping[str, Any]) -> Advice:
 
 def _update_ratio(figures: Figures, row: Mapping[str, Any]) -> Advice:
     """Too large or too small: what the rule said tells which; else nothing is advised."""
-    said = str(row["reason"]).lower()
-    if "large" in said or "above" in said or "more than" in said:
-        yield from _rate(figures, row, 1 / 3, _fired(row))
-    elif "small" in said or "below" in said or "less than" in said:
-        yield from _rate(figures, row, 3, _fired(row))
+    reason = str(row["reason"]).lower()
+    if "less than" in reason or "below" in reason:
+        yield from _rate(figures, row, 3, said(row))
+    elif "more than" in reason or "above" in reason:
+        yield from _rate(figures, row, 1 / 3, said(row))
 
 
 def _imbalance(figures: Figures, row: Mapping[str, Any]) -> Advice:
+    """Weights for rare classes, unless the rule says that classes are mistaken, not rare."""
+    if "mispredicted" in str(row["reason"]) and "to 1" not in str(row["reason"]):
+        return
     if figures.setting("class_weights") == "none":
         yield _advice(
             "class_weights",
             "none",
             "balanced",
-            _fired(row),
+            said(row),
             "rare classes count as much as frequent ones",
             row,
         )
@@ -117,11 +120,11 @@ def _imbalance(figures: Figures, row: Mapping[str, Any]) -> Advice:
 
 def _not_decreasing(figures: Figures, row: Mapping[str, Any]) -> Advice:
     """A loss that rises wants smaller steps, one that never fell larger ones, one that has fallen
-    and stands still a rate that goes down."""
+    and stands still a rate that goes down; one that did fall, a rule that looks at more of it."""
     loss = figures.learning["loss"]
     if loss is None:
         return
-    found = f"{_fired(row)}; the loss went from {loss['first']:.3g} to {loss['last']:.3g}"
+    found = f"{said(row)}; the loss went from {loss['first']:.3g} to {loss['last']:.3g}"
     if loss["last"] > 1.02 * loss["first"]:
         yield from _rate(figures, row, 0.1, found)
     elif loss["last"] > 0.95 * loss["first"]:
@@ -136,6 +139,16 @@ def _not_decreasing(figures: Figures, row: Mapping[str, Any]) -> Advice:
             f"{percent(1 - loss['min'] / loss['last'])} below where it stands",
             row,
         )
+    elif steps := row["parameters"].get("num_steps"):
+        yield _advice(
+            "rule_parameters",
+            f"LossNotDecreasing_num_steps={steps}",
+            f"LossNotDecreasing_num_steps={2 * int(steps)}",
+            f"{found}, {percent(1 - loss['last'] / loss['first'])} lower: batches differ, and the "
+            "rule compares single ones",
+            "a rule that fires for a loss that stands still over twice as many steps",
+            row,
+        )
 
 
 def _overfit(figures: Figures, row: Mapping[str, Any]) -> Advice:
@@ -145,7 +158,7 @@ def _overfit(figures: Figures, row: Mapping[str, Any]) -> Advice:
     train = of_epoch(learning, None, "train:loss")
     last = of_epoch(learning, None, "validation:loss")
     best = of_epoch(learning, lowest, "validation:loss")
-    found, gain = _fired(row), "training and validation losses that stay together"
+    found, gain = said(row), "training and validation losses that stay together"
     if train is not None and last is not None:
         found += f"; the last epoch's losses are {train:.3g} in training, {last:.3g} in validation"
     if lowest is not None and best is not None and last:
@@ -177,7 +190,7 @@ def _overtrained(figures: Figures, row: Mapping[str, Any]) -> Advice:
         "epochs",
         int(epochs),
         best + 1,
-        f"{_fired(row)}; the best validation accuracy came in epoch {best} of {done}",
+        f"{said(row)}; the best validation accuracy came in epoch {best} of {done}",
         f"the same model after {percent((best + 1) / done)} of the epochs",
         row,
     )
@@ -185,13 +198,13 @@ def _overtrained(figures: Figures, row: Mapping[str, Any]) -> Advice:
 
 def _unchanged(figures: Figures, row: Mapping[str, Any]) -> Advice:
     if figures.setting("freeze") is True:
-        yield _advice("freeze", True, False, _fired(row), "a backbone that learns as well", row)
+        yield _advice("freeze", True, False, said(row), "a backbone that learns as well", row)
 
 
 def _same_seed(figures: Figures, row: Mapping[str, Any]) -> Advice:
     seed = figures.setting("seed")
     if seed is not None:
-        yield _advice("seed", seed, int(seed) + 1, _fired(row), "a run that differs", row)
+        yield _advice("seed", seed, int(seed) + 1, said(row), "a run that differs", row)
 
 
 ADVISERS: Mapping[str, Callable[[Figures, Mapping[str, Any]], Advice]] = {
@@ -221,13 +234,6 @@ def _rate(figures: Figures, row: Mapping[str, Any], times: float, found: str) ->
         f"steps {times:g} times as large" if times > 1 else f"steps {1 / times:.0f} times smaller"
     )
     yield _advice("learning_rate", rate, float(f"{rate * times:.2g}"), found, words, row)
-
-
-def _fired(row: Mapping[str, Any]) -> str:
-    """How often a rule fired, and its own words for why."""
-    often = "once" if row["triggered"] == 1 else f"{row['triggered']} times"
-    reason = str(row["reason"]).strip().partition("\n")[0].rstrip(".")
-    return f"{row['name']} fired {often}{f' ({reason})' if reason else ''}"
 
 
 def _advice(

@@ -34,6 +34,18 @@ def fired(rows: Iterable[Mapping[str, Any]], *rules: str) -> dict[str, Any] | No
     )
 
 
+def said(row: Mapping[str, Any]) -> str:
+    """That a rule fired, how often, and its own words for why, without a full stop.
+
+    The debugger's own words begin with `fired at step 40: ` or `fired 3 times, …: `.
+    """
+    reason = str(row["reason"]).strip().partition("\n")[0].rstrip(".")
+    if reason.startswith("fired"):
+        return f"{row['name']} {reason}"
+    often = "once" if row["triggered"] == 1 else f"{row['triggered']} times"
+    return f"{row['name']} fired {often}{f': {reason}' if reason else ''}"
+
+
 def short(row: Mapping[str, Any]) -> bool:
     """Whether a rule could not judge because it had too few data points."""
     return starved(row) and row["needed"] is not None and 0 < row["datapoints"] < row["needed"]

@@ -81,7 +81,7 @@ class Figures:
         """Whether the job trained on a GPU: its facts say so, or one was measured at work."""
         device = self.job["device"]
         if device is not None:
-            return str(device) != "cpu"
+            return not str(device).lower().startswith("cpu")
         return (self.use("GPU", "max") or 0.0) > 0
 
     def use(self, metric: str, which: str = "mean") -> float | None:

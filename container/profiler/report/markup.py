@@ -25,7 +25,7 @@ class Share:
 
 def text(value: object) -> Html:
     """A text, or HTML, as HTML."""
-    return value if isinstance(value, Html) else Html(escape(str(value)))
+    return value if isinstance(value, Html) else Html(escape(str(value)).replace(" %", "\u00a0%"))
 
 
 def join(parts: Iterable[object]) -> Html:

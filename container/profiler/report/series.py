@@ -40,6 +40,13 @@ class Clock:
         """The time axis's title."""
         return f"{self.unit[0]} since the start"
 
+    def axis(self) -> dict[str, Any]:
+        """Plotly's time axis, the whole job long."""
+        return {
+            "title": {"text": self.title},
+            "range": rounded(self.at(np.array([self.start, self.end]))),
+        }
+
     def at(self, times: Floats) -> Floats:
         """Unix seconds in this clock's unit."""
         return (times - self.start) / self.unit[1]

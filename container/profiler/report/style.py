@@ -121,7 +121,7 @@ tr:target, li:target, article:target { background: var(--mark); }
 .meter { display: inline-block; width: 5.5rem; height: .55rem; border-radius: .2rem;
          background: var(--idle-bg); margin-right: .6rem; overflow: hidden; text-align: left; }
 .meter i { display: block; height: 100%; }
-.of { display: inline-block; min-width: 2.9rem; }
+.of { display: inline-block; min-width: 3.4rem; }
 figure { margin: .9rem 0 1.2rem; }
 figcaption { font-size: .86rem; color: var(--soft); margin-bottom: .15rem; }
 .plot { width: 100%; overflow: hidden; }

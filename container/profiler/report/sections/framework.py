@@ -131,7 +131,7 @@ def _over_time(material: Material, clock: Clock, events: pd.DataFrame) -> Iterat
         {
             "barmode": "stack",
             "bargap": 0,
-            "xaxis": axis(clock.title),
+            "xaxis": clock.axis(),
             "yaxis": axis("ms a step", rangemode="tozero"),
         },
         height=320,

@@ -118,9 +118,22 @@ def _steps(material: Material) -> tuple[list[dict[str, Any]], list[Html]]:
             continue
         target = anchor("step", each["rule"], each["step"])
         words = f"{each['rule']} at step {count(each['step'])}"
-        marks.append({"x": each["step"], "label": text(words), "anchor": target})
+        marks.append({"x": _place(material, each), "label": text(words), "anchor": target})
         anchors.append(tag("li", tag("a", words, href=f"#{target}"), id=target))
     return marks, anchors
+
+
+def _place(material: Material, moment: dict[str, Any]) -> float:
+    """Where a moment is on the axis of training steps.
+
+    The debugger also counts validation's steps, so the time it fired at says it better.
+    """
+    curves = material.figures.recording.curves
+    known = curves[np.isfinite(curves["time"].to_numpy(float))] if "time" in curves else curves[:0]
+    if moment["time"] is None or not len(known):
+        return float(moment["step"])
+    at = np.interp(moment["time"], known["time"].to_numpy(float), known["step"].to_numpy(float))
+    return float(round(float(at), 1))
 
 
 def _epochs(material: Material, figures: dict[str, Any]) -> Iterator[Html]:

@@ -193,7 +193,7 @@ def gpu_memory(material: Material) -> Iterator[Html]:
         "memory",
         "GPU memory over time",
         traces[:32],
-        {"xaxis": axis(clock.title), "yaxis": PERCENT},
+        {"xaxis": clock.axis(), "yaxis": PERCENT},
         moments=material.marks("GPUMemoryIncrease"),
     )
     yield from _judged(material, "GPUMemoryIncrease")
@@ -292,7 +292,7 @@ def _judged(material: Material, rule: str) -> Iterator[Html]:
 
 def _no_gpu(material: Material) -> Html:
     device = material.figures.job["device"]
-    if device == "cpu":
+    if device is not None and not material.figures.on_gpu:
         return missing("No GPU:", "the job trained on processors.")
     return missing(
         "No GPU metrics:",

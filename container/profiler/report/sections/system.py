@@ -8,7 +8,7 @@ import pandas as pd
 
 from container.profiler.figures.job import natural
 from container.profiler.figures.system import ORDER
-from container.profiler.report.charts import PERCENT, axis, label, scatter
+from container.profiler.report.charts import PERCENT, label, scatter
 from container.profiler.report.colours import METRIC, nth
 from container.profiler.report.markup import Html, join, missing, note, table, tag
 from container.profiler.report.material import Material
@@ -85,7 +85,7 @@ def _node(material: Material, clock: Clock, node: str) -> Iterator[Html]:
             f"Utilisation of {node} over time",
             traces,
             {
-                "xaxis": axis(clock.title),
+                "xaxis": clock.axis(),
                 "yaxis": PERCENT,
             },
             height=320,
@@ -123,7 +123,7 @@ def _cores(material: Material, clock: Clock, node: str) -> Iterator[Html]:
         f"Every core of {node} over time",
         [trace],
         {
-            "xaxis": axis(clock.title),
+            "xaxis": clock.axis(),
             "yaxis": {"type": "category", "autorange": "reversed", "showgrid": False},
             "hovermode": "closest",
         },
@@ -132,10 +132,10 @@ def _cores(material: Material, clock: Clock, node: str) -> Iterator[Html]:
 
 
 def _flows(material: Material, clock: Clock, own: pd.DataFrame) -> Iterator[Html]:
-    """What is measured in bytes, not in percent."""
+    """What is measured in bytes."""
     traces: list[dict[str, Any]] = []
     for place, (metric, rows) in enumerate(
-        own[~own["unit"].isin(["%"])].groupby("metric", observed=True, sort=True)
+        own[own["unit"].isin(["B/s", "B"])].groupby("metric", observed=True, sort=True)
     ):
         traces.append(scatter(*_line(clock, rows), str(metric), nth(place)))
     if traces:
@@ -144,7 +144,7 @@ def _flows(material: Material, clock: Clock, own: pd.DataFrame) -> Iterator[Html
             "Network and disks over time",
             traces,
             {
-                "xaxis": axis(clock.title),
+                "xaxis": clock.axis(),
                 "yaxis": {"tickformat": "~s", "ticksuffix": "B/s", "rangemode": "tozero"},
                 "showlegend": True,
             },
@@ -186,4 +186,6 @@ def _colour(metric: str, place: int) -> str:
 def _figure(value: float, unit: str) -> str:
     if unit == "%":
         return points(value)
-    return data(value, per_second=unit == "B/s") if unit else number(value)
+    if unit.startswith("B"):
+        return data(value, per_second=unit == "B/s")
+    return f"{number(value)}{unit}"

@@ -176,7 +176,7 @@ def test_overfitting_wants_the_next_stronger_regularisation():
     rules = [fired("Overfit")]
     found = judged(epochs=epochs, debug_rules=rules, hyperparameters={"augment": "standard"})
     assert found.tone == "troubled"
-    assert found.sentences[0] == "Overfit fired: it did."
+    assert found.sentences[0] == "Overfit fired once: it did."
     first = found.recommendations[0]
     assert (first.hyperparameter, first.current, first.to) == ("augment", "standard", "strong")
     assert "50 % lower: 0.8 was reached in epoch 2" in first.expected_gain
@@ -191,9 +191,27 @@ def test_a_loss_that_does_not_fall(losses, to):
     assert (rate.hyperparameter, rate.current, rate.to) == ("learning_rate", 0.001, to)
 
 
+def test_a_loss_that_did_fall_wants_a_rule_that_looks_longer():
+    rule = fired("LossNotDecreasing", "fired at step 9: rose by 6 %") | {
+        "Parameters": {"num_steps": 10}
+    }
+    found = judged(losses=[2.0] * 10 + [1.0] * 20, debug_rules=[rule])
+    assert found.sentences[0] == "LossNotDecreasing fired at step 9: rose by 6 %."
+    first = found.recommendations[0]
+    assert (first.hyperparameter, first.to) == (
+        "rule_parameters",
+        "LossNotDecreasing_num_steps=20",
+    )
+
+
+def test_classes_that_are_mistaken_but_not_rare_want_no_weights():
+    rule = fired("ClassImbalance", "fired at step 9: mostly mispredicted: class 3 (82 % of 55)")
+    assert judged(debug_rules=[rule]).recommendations[0].kind == "price"
+
+
 def test_a_loss_that_stands_still_late_under_a_constant_rate():
     losses = [2.3] * 5 + [0.5] * 40
-    rules = [fired("LossNotDecreasing")]
+    rules = [fired("LossNotDecreasing") | {"Parameters": {}}]
     found = judged(losses=losses, debug_rules=rules, hyperparameters={"schedule": "constant"})
     assert found.recommendations[0].to == "cosine"
     assert all(each.kind == "price" for each in judged(
@@ -221,7 +239,7 @@ def test_each_rule_names_a_hyperparameter(rule, given, name, to):
     first = found.recommendations[0]
     assert (first.kind, first.hyperparameter, first.to) == ("learning", name, to)
     assert first.rules == (rule,)
-    assert f"{rule} fired once (it did)" in first.why
+    assert f"{rule} fired once: it did" in first.why
 
 
 def test_overtraining_names_the_epochs_that_were_enough():
