@@ -221,8 +221,9 @@ class Instruments(Observation):
             return
         if not self.world.is_main:
             self._close_profile()
-        for problem in gather_folder(self.plan.profile.root, self.world):
-            self.say(f"profiler: not in the report: {problem}")
+        with self._spared("not in the report: other hosts"):
+            for problem in gather_folder(self.plan.profile.root, self.world):
+                self.say(f"profiler: not in the report: {problem}")
 
     def conclude(self) -> None:
         """The rules' last word, and the report."""

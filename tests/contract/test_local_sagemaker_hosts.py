@@ -153,3 +153,68 @@ def test_two_hosts_train_one_model(
 
     assert of_home(engine.networks.list(), sagemaker.home) == []
     assert of_home(engine.containers.list(all=True), sagemaker.home) == []
+
+
+def rule(name: str, **parameters: str) -> dict[str, Any]:
+    return {
+        "RuleConfigurationName": name.lower(),
+        "RuleEvaluatorImage": "any/sagemaker-debugger-rules:latest",
+        "RuleParameters": {"rule_to_invoke": name, **parameters},
+    }
+
+
+def test_two_hosts_are_debugged_and_profiled_as_the_request_says(
+    sagemaker: Address, bucket: str, image: str, quick: dict[str, str], tmp_path: Path
+) -> None:
+    jobs, s3 = client(sagemaker, "sagemaker"), client(sagemaker, "s3")
+    asked = request("watched", image, quick | {"batch_size": "4"}, isolated=False) | {
+        "DebugHookConfig": {
+            "S3OutputPath": f"s3://{bucket}/debug",
+            "HookParameters": {"save_interval": "2"},
+            "CollectionConfigurations": [{"CollectionName": "losses"}],
+        },
+        "DebugRuleConfigurations": [
+            rule("VanishingGradient", threshold="1e9"),
+            rule("ExplodingTensor"),
+        ],
+        "ProfilerConfig": {
+            "S3OutputPath": f"s3://{bucket}/profile",
+            "ProfilingIntervalInMilliseconds": 100,
+        },
+        "ProfilerRuleConfigurations": [rule("ProfilerReport", StepOutlier_stddev="4")],
+    }
+    jobs.create_training_job(**asked)
+    deadline = time.monotonic() + LIMIT
+    while (job := jobs.describe_training_job(TrainingJobName="watched"))[
+        "TrainingJobStatus"
+    ] == "InProgress":
+        assert time.monotonic() < deadline, job["SecondaryStatusTransitions"]
+        time.sleep(0.2)
+    assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
+    statuses = {
+        each["RuleConfigurationName"]: each["RuleEvaluationStatus"]
+        for each in job["DebugRuleEvaluationStatuses"] + job["ProfilerRuleEvaluationStatuses"]
+    }
+    assert statuses.keys() == {"vanishinggradient", "explodingtensor", "profilerreport"}
+    assert statuses["vanishinggradient"] == "IssuesFound"
+    assert statuses["explodingtensor"] == "NoIssuesFound"
+
+    for item in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket).search("Contents[]"):
+        path = tmp_path / item["Key"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        s3.download_file(bucket, item["Key"], str(path))
+    measured = tmp_path / "profile" / "watched" / "profiler-output"
+    for host in ("algo-1", "algo-2"):
+        assert list((measured / "system" / "incremental").rglob(f"*.{host}.json"))
+        assert list((measured / "framework" / "pevents").rglob(f"*-{host}_pythontimeline.json"))
+    made = tmp_path / "profile" / "watched" / "rule-output" / "profilerreport" / "profiler-output"
+    assert "algo-2" in (made / "profiler-report.html").read_text()
+    assert len(list((made / "profiler-reports").glob("*.json"))) == 12
+
+    from container.debugger.smdebug_fixes import create_trial
+
+    trial = create_trial(str(tmp_path / "debug" / "watched" / "debug-output"))
+    assert trial.loaded_all_steps
+    (loss,) = trial.tensor_names(collection="losses", regex="^CrossEntropyLoss")
+    assert trial.tensor(loss).value(2) > 0
+    assert len(trial.tensor_names(collection="gradients")) > 100
