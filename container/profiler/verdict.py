@@ -10,6 +10,7 @@ from container.profiler.advice.compute import (
     instance_advice,
     precision_advice,
     price_advice,
+    threads_advice,
 )
 from container.profiler.advice.loading import in_memory, loading_advice, too_many_workers
 from container.profiler.advice.overheads import (
@@ -30,6 +31,7 @@ ADVISERS: tuple[Callable[[Figures], Iterator[Recommendation]], ...] = (
     learning_advice,
     loading_advice,
     precision_advice,
+    threads_advice,
     batch_size_advice,
     patience_advice,
     compile_advice,
@@ -44,6 +46,8 @@ WAITING = 0.05
 """Share of a step from which on its wait for data is named first."""
 STARTING = 0.2
 """Share of a job from which on its initialisation or finalisation is worth a sentence."""
+NAMED_RULES = 6
+"""Debugger rules whose reasons are told one by one."""
 UNEVEN = 1.1
 """Times the mean that the slowest rank may compute before the ranks count as unequal."""
 NAMED = {
@@ -133,6 +137,7 @@ def _headlines(figures: Figures, advice: Sequence[Recommendation], tone: Tone) -
         yield f"{said(rows[0])}."
     elif rows:
         yield f"{_list([row['name'] for row in rows])} fired."
+        yield from (f"{said(row)}." for row in rows[:NAMED_RULES])
     if figures.steps is not None:
         yield from _speed(figures, advice, tone)
         return
@@ -147,12 +152,13 @@ def _speed(figures: Figures, advice: Sequence[Recommendation], tone: Tone) -> It
     """What the steps' time is lost to, and the changes that gain most."""
     wait, compute = figures.waiting, figures.phase("forward", "backward")
     speed = [a for a in advice if a.kind == "speed" and a.factor and a.factor >= WORTHWHILE]
-    if tone == "healthy":
+    if tone == "healthy" or (tone == "troubled" and not speed and wait < WAITING):
         if not figures.framework["phases"]:
             yield "Nothing was found to change, though steps were recorded without their phases."
             return
+        begin = "Healthy" if tone == "healthy" else "The speed is healthy"
         yield (
-            f"Healthy: {percent(compute)} of every training step is computing, and no change of "
+            f"{begin}: {percent(compute)} of every training step is computing, and no change of "
             f"hyperparameters that keeps the model would gain {percent(WORTHWHILE - 1)} or more."
         )
     elif wait >= WAITING:

@@ -1,8 +1,10 @@
 """Advice on the computing in a step: batch size, precision, compilation, the instance."""
 
 import math
+import re
 from collections.abc import Iterator
 
+from container.profiler.advice.loading import cores_of_a_process
 from container.profiler.advice.recommendation import (
     WORTHWHILE,
     Recommendation,
@@ -86,6 +88,33 @@ def precision_advice(figures: Figures) -> Iterator[Recommendation]:
         steps_faster(gain, None),
         gain,
         f"1 / (1 − {compute:.2f} / 2) = {gain:.2f}",
+    )
+
+
+def threads_advice(figures: Figures) -> Iterator[Recommendation]:
+    """More threads where the network computes on fewer than the cores that are idle.
+
+    With t threads of c cores a process, of which a share u is busy, computing (a share f of a step)
+    becomes at most s = min(c / t, 1 / u) times faster: 1 / (1 − f·(1 − 1/s)).
+    """
+    found = re.fullmatch(r"cpu with (\d+) threads?.*", str(figures.job["device"]))
+    cores, busy = cores_of_a_process(figures), figures.use("CPU")
+    if found is None or not cores or not busy:
+        return
+    threads, compute = int(found[1]), figures.phase(*COMPUTE)
+    faster = min(cores / threads, 100 / busy) if threads else 1.0
+    gain = less(compute * (1 - 1 / faster)) if faster > 1 else 1.0
+    if gain < WORTHWHILE:
+        return
+    yield Recommendation(
+        "OMP_NUM_THREADS",
+        threads,
+        cores,
+        f"the network computes with {threads} threads on {cores} cores, which are {busy:.0f} % "
+        "busy; this is a variable of the environment",
+        steps_faster(gain, None),
+        gain,
+        f"1 / (1 − {compute:.2f} · (1 − 1/{faster:.2f})) = {gain:.2f}",
     )
 
 

@@ -34,7 +34,7 @@ def loading_advice(figures: Figures) -> Iterator[Recommendation]:
     wait = figures.waiting
     if wait < WAIT or in_memory(figures):
         return
-    workers, cores = _workers(figures), _cores(figures)
+    workers, cores = _workers(figures), cores_of_a_process(figures)
     if workers is None:
         if cores is not None:
             yield _unknown_workers(figures, wait, cores)
@@ -115,7 +115,7 @@ def too_many_workers(figures: Figures) -> Iterator[Recommendation]:
     Nothing is gained in time; each worker that goes frees the batches it held ready.
     """
     rule = fired(figures.rules, "Dataloader")
-    workers, cores = _workers(figures), _cores(figures)
+    workers, cores = _workers(figures), cores_of_a_process(figures)
     wait = figures.waiting
     if rule is None or not workers or not cores or workers <= cores or wait >= WAIT:
         return
@@ -143,14 +143,14 @@ def _workers(figures: Figures) -> int | None:
     workers = figures.setting("workers")
     if workers is not None:
         return int(workers)
-    cores = _cores(figures)
+    cores = cores_of_a_process(figures)
     if cores is None or not figures.recording.job.get("hyperparameters"):
         return None
     return min(8, cores)
 
 
-def _cores(figures: Figures) -> int | None:
-    """Cores for each rank of a host."""
+def cores_of_a_process(figures: Figures) -> int | None:
+    """Cores that each rank of a host has to itself; None where they are not known."""
     cores, world = figures.job["cores"], figures.job["world"] or 1
     if not cores:
         return None

@@ -108,10 +108,10 @@ def _seen_by_gpu(
     host = {row["phase"]: row for row in rows}
     left = max(0.0, whole - float(seen.sum()))
     parts = {str(phase): float(seconds) for phase, seconds in seen.items()}
-    for phase in ("data", *(name for name in host if name not in parts)):
-        if phase in host and phase != "unaccounted":
-            parts[phase] = min(host[phase]["seconds"], left)
-            left -= parts[phase]
+    others = [name for name in host if name not in (*parts, "unaccounted")]
+    for phase in sorted(others, key=lambda name: name != "data"):
+        parts[phase] = min(host[phase]["seconds"], left)
+        left -= parts[phase]
     if left > 1e-9 * whole:
         parts["unaccounted"] = left
     whole = sum(parts.values())

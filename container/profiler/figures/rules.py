@@ -1,5 +1,6 @@
 """Every rule that was evaluated, the profiler's and the debugger's, in one shape."""
 
+import math
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
@@ -112,7 +113,11 @@ def _count(value: Any, least: int = 0) -> int:
 def _numbers(value: Any) -> list[float]:
     if not isinstance(value, list):
         return []
-    return [float(each) for each in value if isinstance(each, int | float)]
+    return [
+        float(each)
+        for each in value
+        if isinstance(each, int | float) and not isinstance(each, bool) and math.isfinite(each)
+    ]
 
 
 def _modified(value: Any) -> list[float]:

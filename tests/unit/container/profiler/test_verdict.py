@@ -110,6 +110,15 @@ def test_few_images_bound_the_batch():
     assert advice(judged(phases=phases, job={"train_images": 1000}), "batch_size") is None
 
 
+def test_threads_that_leave_cores_idle():
+    found = judged(job={"device": "cpu with 2 threads"}, use={"CPU": 25})
+    threads = advice(found, "OMP_NUM_THREADS")
+    assert (threads.current, threads.to) == (2, 8)
+    assert threads.factor == pytest.approx(1 / (1 - 0.9 * (1 - 2 / 8)))
+    found = judged(job={"device": "cpu with 2 threads"}, use={"CPU": 99})
+    assert advice(found, "OMP_NUM_THREADS") is None
+
+
 def test_single_precision_on_a_gpu():
     found = judged(job=GPU, hyperparameters={"amp": "off"})
     assert advice(found, "amp").factor == pytest.approx(1 / (1 - 0.9 / 2))
@@ -261,6 +270,14 @@ def test_a_healthy_job_is_told_so():
     assert found.tone == "healthy"
     assert found.sentences[0].startswith("Healthy: 90 % of every training step is computing")
     assert "Of a training step of 100 ms, 60 % is the backward pass" in found.sentences[1]
+
+
+def test_several_debugger_rules_are_told_one_by_one_and_so_is_a_healthy_speed():
+    found = judged(debug_rules=[fired("DeadRelu"), fired("Overfit", "fired at step 3: by 0.2")])
+    assert found.sentences[0] == "DeadRelu and Overfit fired."
+    assert found.sentences[1] == "DeadRelu fired once: it did."
+    assert found.sentences[2] == "Overfit fired at step 3: by 0.2."
+    assert found.sentences[3].startswith("The speed is healthy: 90 %")
 
 
 def test_nothing_recorded():
