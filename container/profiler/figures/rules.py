@@ -97,8 +97,9 @@ def _of_debugger(status: Mapping[str, Any]) -> dict[str, Any]:
         "violations": _count(status.get("Triggered"), least=1 if found == FIRED else 0),
         "datapoints": _count(status.get("Points")),
         "needed": None,
-        "judged": True,
-        "reason": str(status.get("StatusDetails") or ""),
+        "judged": found != "NoIssuesFound" or status.get("Points") != 0,
+        "reason": str(status.get("StatusDetails") or "")
+        or ("nothing that it watches was recorded" if status.get("Points") == 0 else ""),
         "parameters": dict(parameters) if isinstance(parameters, Mapping) else {},
         "moments": moments,
         "steps": [int(step) for step in _numbers(status.get("Steps"))],

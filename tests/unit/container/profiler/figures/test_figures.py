@@ -139,6 +139,15 @@ def test_rules_of_both_kinds_those_that_fired_most_first():
     assert found_by(rows, "BatchSize") is None
 
 
+def test_a_debugger_rule_that_saw_nothing_has_not_judged():
+    status = fired("SaturatedActivation") | {
+        "RuleEvaluationStatus": "NoIssuesFound", "StatusDetails": "", "Points": 0, "Triggered": 0,
+    }  # fmt: skip
+    (row,) = rule_figures([], [status])
+    assert starved(row)
+    assert row["reason"] == "nothing that it watches was recorded"
+
+
 def test_a_debugger_status_of_any_shape_is_read():
     rows = rule_figures([], [{
         "RuleConfigurationName": "X", "RuleEvaluationStatus": "IssuesFound", "Steps": "none",
