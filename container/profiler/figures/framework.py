@@ -19,12 +19,13 @@ LISTED = 20
 
 
 def framework_figures(
-    events: pd.DataFrame, operators: pd.DataFrame, loop: float | None
+    events: pd.DataFrame, operators: pd.DataFrame, loop: float | None, duration: float | None
 ) -> dict[str, Any]:
     """Time by mode and phase, and the operators.
 
     Seconds are the mean over ranks, as ranks work side by side. `other` is the rest of the training
-    loop (`loop` seconds); `unaccounted` is what of a training step no phase claims. On a GPU that
+    loop (`loop` seconds), while phases outside of steps are shares of the job's `duration`;
+    `unaccounted` is what of a training step no phase claims. On a GPU that
     measured the phases itself, they are as the GPU saw them: `measured_by` says so.
     """
     steps = events[events["phase"] == "step"]
@@ -47,7 +48,7 @@ def framework_figures(
         "measured_by": "GPU" if seen is not phases else "loop",
         "phases": seen,
         "evaluation_phases": _phases(events, ranks, "eval"),
-        "outside": _outside(events, ranks, loop),
+        "outside": _outside(events, ranks, duration),
         "operators": {
             device: _operators(operators[operators["device"] == device])
             for device in sorted(operators["device"].unique())
@@ -124,7 +125,7 @@ def _seen_by_gpu(
     return sorted(changed, key=lambda row: ORDER.get(row["phase"], 100))
 
 
-def _outside(events: pd.DataFrame, ranks: int, loop: float | None) -> list[dict[str, Any]]:
+def _outside(events: pd.DataFrame, ranks: int, duration: float | None) -> list[dict[str, Any]]:
     """Phases that belong to no step."""
     rows = events[
         ~events["mode"].isin(["train", "eval"]) & ~events["phase"].isin(["step", *NESTED])
@@ -134,7 +135,7 @@ def _outside(events: pd.DataFrame, ranks: int, loop: float | None) -> list[dict[
         {
             "phase": str(phase),
             "seconds": float(row["sum"]) / ranks,
-            "share": float(row["sum"]) / ranks / loop if loop else None,
+            "share": float(row["sum"]) / ranks / duration if duration else None,
             "times": int(row["count"]),
         }
         for phase, row in grouped.sort_values("sum", ascending=False).iterrows()

@@ -58,7 +58,10 @@ class Figures:
         """See `framework_figures`."""
         loop = self.job["training_loop"]
         return framework_figures(
-            self.recording.events, self.recording.operators, loop["seconds"] if loop else None
+            self.recording.events,
+            self.recording.operators,
+            loop["seconds"] if loop else None,
+            self.job["duration"],
         )
 
     @cached_property
@@ -117,10 +120,10 @@ class Figures:
 
     @property
     def evaluation_seconds(self) -> float:
-        """Seconds of validation: the phase where it was recorded, else its steps."""
+        """Seconds of a rank's validation: its steps, or the phase where those were not recorded."""
         rows = self.framework["modes"]
         steps = sum(row["seconds"] for row in rows if row["mode"] == "eval")
-        return float(max(self.seconds_of("evaluation"), steps))
+        return float(steps or self.seconds_of("evaluation"))
 
     def setting(self, name: str) -> Any:
         """A hyperparameter of the job, its default where it was not given; None if none is known.

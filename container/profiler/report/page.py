@@ -30,6 +30,7 @@ def document(title: str, body: Html, charts: Mapping[str, Any]) -> str:
     scripts: list[object] = []
     if charts:
         scripts = [
+            Html("<noscript><style>.chart { display: none }</style></noscript>"),
             Html(f'<script type="application/json" id="charts">{in_script(charts)}</script>'),
             Html(f'<script type="text/plain" id="plotly">{_packed()}</script>'),
             Html(f"<script>{SCRIPT}</script>"),

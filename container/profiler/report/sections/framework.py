@@ -88,7 +88,7 @@ def _outside(rows: list[dict[str, Any]]) -> Iterator[Html]:
         return
     yield tag("h3", "Outside of steps")
     yield table(
-        ["phase", "time", "share of the loop", "times"],
+        ["phase", "time", "share of the job", "times"],
         [
             [row["phase"], seconds(row["seconds"]), percent(row["share"]), count(row["times"])]
             for row in rows

@@ -38,6 +38,10 @@ def title(material: Material) -> Iterator[Html]:
         class_="chips",
     )
     yield note(DISCLAIMER)
+    yield Html(
+        '<noscript><p class="missing">Charts need JavaScript; every figure is in the tables and '
+        "in report.json as well.</p></noscript>"
+    )
     problems = len(material.figures.recording.problems)
     if problems:
         noun = "remark" if problems == 1 else "remarks"

@@ -1,3 +1,6 @@
+import dataclasses
+
+import pandas as pd
 import pytest
 
 from container.profiler.catalogue import PROFILER_RULES
@@ -152,6 +155,46 @@ def test_frequent_checkpoints():
     assert longer.current == 1
     assert longer.to == 17  # a share of 16.7 % is to become 1 %
     assert longer.factor > 1.1
+
+
+def test_a_long_validation_has_its_price():
+    found = advice(judged(outside={"evaluation": 8}), "validation_split")
+    assert (found.current, found.to, found.kind) == (0.2, 0.1, "price")
+    assert found.factor == pytest.approx(1 / (1 - 0.4 / 2))
+    assert advice(judged(outside={"evaluation": 1}), "validation_split") is None
+
+
+def test_compiling_that_takes_longer_than_it_saves():
+    durations = [20.0] + [0.1] * 200
+    found = advice(judged(durations=durations, hyperparameters={"compile": True}), "compile")
+    assert found.to is False
+    assert found.factor == pytest.approx(41.1 / (41.1 - 19.9))
+    assert advice(judged(hyperparameters={"compile": True}), "compile") is None
+
+
+def test_element_wise_operators_of_a_long_job_want_compiling():
+    job = recorded(durations=[5.0] * 200, hyperparameters={"compile": False})
+    operators = pd.DataFrame(
+        [(0, "cpu", "aten::conv2d", 10, 6.0, 6.0), (0, "cpu", "aten::relu_", 10, 4.0, 4.0)],
+        columns=["rank", "device", "name", "calls", "self_time", "total_time"],
+    )
+    found = advice(verdict(dataclasses.replace(job, operators=operators), ()), "compile")
+    assert found.to is True
+    assert found.factor == pytest.approx(1 / (1 - 0.9 * 0.4))
+
+
+def test_a_machine_that_is_hardly_used():
+    found = advice(judged(use={"CPU": 20, "memory": 30}), "instance_type")
+    assert found.kind == "price"
+    assert found.expected_gain == "the same training on about 30 % of the machine"
+
+
+def test_more_workers_than_cores_only_cost_memory():
+    job = recorded(cores=2, hyperparameters={"workers": 8}, use={"CPU": 90})
+    found = verdict(job, evaluate(job, ask(PROFILER_RULES, ["Dataloader"])))
+    workers = advice(found, "workers")
+    assert (workers.current, workers.to, workers.factor) == (8, 2, None)
+    assert workers.expected_gain == "the memory of 6 processes; steps stay as fast"
 
 
 def test_epochs_after_the_best():
