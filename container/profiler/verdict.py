@@ -159,7 +159,7 @@ def _speed(figures: Figures, advice: Sequence[Recommendation], tone: Tone) -> It
         begin = "Healthy" if tone == "healthy" else "The speed is healthy"
         yield (
             f"{begin}: {percent(compute)} of every training step is computing, and no change of "
-            f"hyperparameters that keeps the model would gain {percent(WORTHWHILE - 1)} or more."
+            f"hyperparameters that keeps the model would gain {100 * (WORTHWHILE - 1):.0f} % or more."
         )
     elif wait >= WAITING:
         who = "GPU" if figures.on_gpu else "network"
