@@ -157,9 +157,10 @@ def _speed(figures: Figures, advice: Sequence[Recommendation], tone: Tone) -> It
             yield "Nothing was found to change, though steps were recorded without their phases."
             return
         begin = "Healthy" if tone == "healthy" else "The speed is healthy"
+        least = f"{100 * (WORTHWHILE - 1):.0f} %"
         yield (
             f"{begin}: {percent(compute)} of every training step is computing, and no change of "
-            f"hyperparameters that keeps the model would gain {100 * (WORTHWHILE - 1):.0f} % or more."
+            f"hyperparameters that keeps the model would gain {least} or more."
         )
     elif wait >= WAITING:
         who = "GPU" if figures.on_gpu else "network"
