@@ -4,14 +4,11 @@ from typing import Any
 
 import pandas as pd
 
-from container.profiler import names
 from container.profiler.rules.breakdown import REST, breakdown
 
 PHASES = ("data", "copy", "augment", "forward", "backward", "optimizer", "metrics")
 """Phases of a training step in the order they run."""
 ORDER = {phase: place for place, phase in enumerate(PHASES)} | {"unaccounted": 1000}
-EVENTS = {event: phase for phase, event in names.PHASES.items()}
-"""Phases by what the timeline calls them; a GPU's own measurements go by these names."""
 NESTED = ("forward layer", "backward layer", "worker", "loader start", "communication", "other")
 """What runs within another phase or beside the step, and so is no part of its sum."""
 LISTED = 20
@@ -19,7 +16,11 @@ LISTED = 20
 
 
 def framework_figures(
-    events: pd.DataFrame, operators: pd.DataFrame, loop: float | None, duration: float | None
+    events: pd.DataFrame,
+    on_device: pd.DataFrame,
+    operators: pd.DataFrame,
+    loop: float | None,
+    duration: float | None,
 ) -> dict[str, Any]:
     """Time by mode and phase, and the operators.
 
@@ -36,12 +37,7 @@ def framework_figures(
     }
     train, evaluation = by_mode.get("train", 0.0), by_mode.get("eval", 0.0)
     phases = _phases(events, ranks, "train")
-    device = operators[(operators["device"] == "cuda") & operators["name"].isin(list(EVENTS))]
-    number = steps["mode"].value_counts()
-    seen = _seen_by_gpu(
-        phases, device, int(number.get("train", 0)), int(number.get("eval", 0)), ranks
-    )
-    operators = operators.drop(device.index)
+    seen = _seen_by_gpu(phases, on_device[on_device["mode"] == "train"], ranks)
     return {
         "ranks": ranks if len(steps) else 0,
         "modes": _shares({"train": train, "eval": evaluation}, loop) if len(steps) else [],
@@ -90,22 +86,19 @@ def _phases(events: pd.DataFrame, ranks: int, mode: str) -> list[dict[str, Any]]
 
 
 def _seen_by_gpu(
-    rows: list[dict[str, Any]], device: pd.DataFrame, steps: int, evaluations: int, ranks: int
+    rows: list[dict[str, Any]], device: pd.DataFrame, ranks: int
 ) -> list[dict[str, Any]]:
     """A training step's phases as the GPU saw them.
 
     The loop only launches work, so its own times of the phases tell little of a GPU. Where the GPU
-    measured them they are put in place; forward passes of validation are taken out by the number
-    of steps. The wait for data is at most what the GPU leaves of the step, and what is left after
-    all is `unaccounted`.
+    measured them they are put in place. The wait for data is at most what the GPU leaves of the
+    step, and what is left after all is `unaccounted`.
     """
     whole = sum(row["seconds"] for row in rows)
-    if not len(device) or not whole or not steps:
+    if not len(device) or not whole:
         return rows
-    seen = device.groupby(device["name"].map(EVENTS))["total_time"].sum() / ranks
-    for both in ("forward", "copy"):
-        if both in seen:
-            seen[both] *= steps / (steps + evaluations)
+    by_phase = device.groupby("phase", observed=True)["duration"]
+    seen, medians = by_phase.sum() / ranks, by_phase.median()
     host = {row["phase"]: row for row in rows}
     left = max(0.0, whole - float(seen.sum()))
     parts = {str(phase): float(seconds) for phase, seconds in seen.items()}
@@ -119,7 +112,7 @@ def _seen_by_gpu(
     blank = {"median": None, "times": None}
     changed = [
         {**host.get(phase, blank), "phase": phase, "seconds": value, "share": value / whole}
-        | ({"median": value * ranks / steps} if phase in seen else {})
+        | ({"median": float(medians[phase])} if phase in seen else {})
         for phase, value in parts.items()
     ]
     return sorted(changed, key=lambda row: ORDER.get(row["phase"], 100))

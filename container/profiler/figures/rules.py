@@ -74,7 +74,7 @@ def _of_profiler(outcome: Outcome) -> dict[str, Any]:
         "reason": outcome.reason,
         "parameters": dict(outcome.request.parameters),
         "moments": [float(moment) for moment in outcome.moments],
-        "steps": [],
+        "steps": list(outcome.steps),
     }
 
 

@@ -59,6 +59,7 @@ class Figures:
         loop = self.job["training_loop"]
         return framework_figures(
             self.recording.events,
+            self.recording.on_device,
             self.recording.operators,
             loop["seconds"] if loop else None,
             self.job["duration"],

@@ -9,7 +9,6 @@ from container.profiler.figures.learning import learning_figures
 from container.profiler.figures.rules import fired as found_by
 from container.profiler.figures.rules import rule_figures, short, starved
 from container.profiler.figures.whole import Figures
-from container.profiler.names import PHASES
 from container.profiler.rules.outcome import Outcome
 from container.rules import RuleRequest
 from tests.unit.container.profiler.recorded import START, fired, recorded
@@ -93,16 +92,17 @@ def test_a_gpus_own_times_of_the_phases_replace_the_loops():
         phases={"data": 0.5, "forward": 0.05, "backward": 0.05, "metrics": 0.4},
         job={"device": "NVIDIA T4"},
     )
-    operators = pd.DataFrame(
-        [(0, "cuda", PHASES[phase], 200, seconds, seconds)
-         for phase, seconds in (("forward", 6.0), ("backward", 10.0))],
-        columns=["rank", "device", "name", "calls", "self_time", "total_time"],
+    on_device = pd.DataFrame(
+        [(0, phase, mode, step, seconds) for step in range(200) for phase, mode, seconds in (
+            ("forward", "train", 0.03), ("backward", "train", 0.05), ("forward", "eval", 9.0))],
+        columns=["rank", "phase", "mode", "step", "duration"],
     )  # fmt: skip
-    framework = Figures(dataclasses.replace(job, operators=operators)).framework
+    framework = Figures(dataclasses.replace(job, on_device=on_device)).framework
     shares = {each["phase"]: each["share"] for each in framework["phases"]}
     assert shares == pytest.approx({"data": 0.2, "forward": 0.3, "backward": 0.5, "metrics": 0})
     assert framework["measured_by"] == "GPU"
-    assert framework["operators"] == {}
+    (forward,) = (each for each in framework["phases"] if each["phase"] == "forward")
+    assert forward["median"] == pytest.approx(0.03)
 
 
 def test_outliers_and_what_they_cost():
