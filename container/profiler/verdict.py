@@ -20,7 +20,7 @@ from container.profiler.advice.overheads import (
     validation_advice,
 )
 from container.profiler.advice.recommendation import WORTHWHILE, Recommendation, less
-from container.profiler.advice.training import learning_advice
+from container.profiler.advice.training import has_fallen, learning_advice
 from container.profiler.figures.rules import FIRED, said, short, starved
 from container.profiler.figures.whole import Figures
 from container.profiler.recording import Recording
@@ -120,8 +120,7 @@ def _advice(figures: Figures) -> tuple[Recommendation, ...]:
 
 
 def _tone(figures: Figures, advice: Iterable[Recommendation]) -> Tone:
-    debugger = [r for r in figures.rules if r["kind"] == "debugger" and r["status"] == FIRED]
-    if debugger:
+    if _alarms(figures):
         return "troubled"
     if figures.steps is None:
         return "unknown"
@@ -132,7 +131,7 @@ def _tone(figures: Figures, advice: Iterable[Recommendation]) -> Tone:
 
 def _headlines(figures: Figures, advice: Sequence[Recommendation], tone: Tone) -> Iterator[str]:
     """What matters most: learning that went wrong, then where the time goes."""
-    rows = [r for r in figures.rules if r["kind"] == "debugger" and r["status"] == FIRED]
+    rows = _alarms(figures)
     if len(rows) == 1:
         yield f"{said(rows[0])}."
     elif rows:
@@ -140,12 +139,29 @@ def _headlines(figures: Figures, advice: Sequence[Recommendation], tone: Tone) -
         yield from (f"{said(row)}." for row in rows[:NAMED_RULES])
     if figures.steps is not None:
         yield from _speed(figures, advice, tone)
+        for row in _fired(figures):
+            if row not in rows:
+                yield f"{said(row)}; over the whole job it fell."
         return
     learned = figures.learning["steps"] or figures.learning["epochs"]
     if not len(figures.recording.system) and not learned and not rows:
         yield "Nothing was recorded, so there is nothing to judge."
         return
     yield "No training step was recorded, so nothing tells where a step's time goes."
+
+
+def _fired(figures: Figures) -> list[dict[str, Any]]:
+    return [r for r in figures.rules if r["kind"] == "debugger" and r["status"] == FIRED]
+
+
+def _alarms(figures: Figures) -> list[dict[str, Any]]:
+    """The debugger rules that fired; a loss that rose from one batch to another but fell over the
+    whole job is none."""
+    return [
+        row
+        for row in _fired(figures)
+        if row["rule"] != "LossNotDecreasing" or not has_fallen(figures)
+    ]
 
 
 def _speed(figures: Figures, advice: Sequence[Recommendation], tone: Tone) -> Iterator[str]:

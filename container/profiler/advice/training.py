@@ -15,6 +15,9 @@ from container.profiler.units import number, percent
 
 Advice = Iterator[Recommendation]
 
+FALLEN = 0.95
+"""Share of its first value below which a loss has fallen, whatever it did in between."""
+
 
 def learning_advice(figures: Figures) -> Advice:
     """What each debugger rule that fired suggests, one piece of advice a rule at most."""
@@ -118,6 +121,12 @@ def _imbalance(figures: Figures, row: Mapping[str, Any]) -> Advice:
         )
 
 
+def has_fallen(figures: Figures) -> bool:
+    """Whether the training loss ended clearly lower than it began."""
+    loss = figures.learning["loss"]
+    return loss is not None and loss["last"] <= FALLEN * loss["first"]
+
+
 def _not_decreasing(figures: Figures, row: Mapping[str, Any]) -> Advice:
     """A loss that rises wants smaller steps, one that never fell larger ones, one that has fallen
     and stands still a rate that goes down; one that did fall, a rule that looks at more of it."""
@@ -127,7 +136,7 @@ def _not_decreasing(figures: Figures, row: Mapping[str, Any]) -> Advice:
     found = f"{said(row)}; the loss went from {loss['first']:.3g} to {loss['last']:.3g}"
     if loss["last"] > 1.02 * loss["first"]:
         yield from _rate(figures, row, 0.1, found)
-    elif loss["last"] > 0.95 * loss["first"]:
+    elif not has_fallen(figures):
         yield from _rate(figures, row, 3, found)
     elif figures.setting("schedule") == "constant":
         yield _advice(

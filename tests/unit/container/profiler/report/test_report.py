@@ -83,7 +83,7 @@ def test_every_section_is_there_and_every_link_leads_somewhere(tmp_path):
     assert figures["job"]["job"] == "berth-demo"
     assert figures["steps"]["steps"] == 60
     assert {row["metric"] for row in figures["system"]} >= {"CPU", "GPU", "memory", "I/O wait"}
-    assert figures["verdict"]["tone"] == "troubled"
+    assert figures["verdict"]["tone"] == "improvable"
     assert set(figures["charts"]) == set(json.loads(page.scripts["charts"]))
 
 
