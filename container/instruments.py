@@ -300,6 +300,8 @@ class Instruments(Observation):
             lines = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
             self.say(f"profiler: no report: {lines[-1]}")
             return []
+        told = json.loads((into / "report.json").read_text(encoding="utf-8"))
+        self.say(f"verdict: {told['verdict']['sentences'][0]}")
         self.say(f"report: {into / 'profiler-report.html'}")
         asked = {each.name for each in self.plan.profiler_rules}  # ProfilerReport runs more
         found = json.loads((into / "profiler-rules.json").read_text(encoding="utf-8"))

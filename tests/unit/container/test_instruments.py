@@ -49,6 +49,7 @@ def test_what_a_watched_job_leaves_and_that_it_learns_the_same(job, capsys):
     assert len(list((data / "report" / "profiler-reports").glob("*.json"))) == 12
     page = (data / "report" / "profiler-report.html").read_text()
     assert "VanishingGradient" in page
+    assert "\nverdict: " in said
     assert f"report: {data / 'report' / 'profiler-report.html'}" in said
 
     facts = read(data / "profiler" / "job.json")
