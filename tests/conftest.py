@@ -8,6 +8,7 @@ where not. With CI=true or BERTH_REQUIRE_DOCKER=1 a missing engine or image fail
 import functools
 import gc
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Iterator
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 IMAGE = os.environ.get("BERTH_IMAGE", "berth:latest")
 BASE_IMAGE = os.environ.get("BERTH_BASE_IMAGE", "berth-base:bookworm")
 TOY = Path(__file__).parent / "toy"
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell's background job ignores Ctrl-C, and so would all that tests start and interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 CLASSES = {"blue": (40, 60, 200), "green": (60, 200, 40), "red": (200, 60, 60)}
 
 

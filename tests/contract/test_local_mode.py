@@ -60,7 +60,9 @@ def offline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def tidy(engine: Any, tmp_path: Path) -> Iterator[None]:
     """The SDK leaves its stopped containers behind."""
     yield
-    for container in engine.containers.list(all=True, filters={"label": COMPOSE_FOLDER}):
+    for container in engine.containers.list(
+        all=True, filters={"label": COMPOSE_FOLDER}, ignore_removed=True
+    ):
         if container.labels[COMPOSE_FOLDER].startswith(str(tmp_path)):
             container.remove(force=True)
 

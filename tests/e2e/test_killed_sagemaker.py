@@ -148,7 +148,7 @@ class Local:
         ours = {"label": f"berth.home={home_id(self.home)}"}
         try:
             return [
-                *engine.containers.list(all=True, filters=ours),
+                *engine.containers.list(all=True, filters=ours, ignore_removed=True),
                 *engine.networks.list(filters=ours),
             ]
         finally:

@@ -140,7 +140,7 @@ class Local:
             try:
                 return {
                     container.id
-                    for container in engine.containers.list(all=True)
+                    for container in engine.containers.list(all=True, ignore_removed=True)
                     if any(
                         str(self.home) in mount.get("Source", "")
                         for mount in container.attrs["Mounts"]
