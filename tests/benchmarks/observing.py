@@ -30,6 +30,10 @@ from typing import Any
 
 import psutil
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from trees import write_tree
+
 INTERVAL = 500
 JOBS: dict[str, dict[str, Any]] = {
     "off": {},
@@ -75,8 +79,10 @@ def train() -> None:
             )
 
     trainer.Trainer._leave_or_save = noted  # type: ignore[method-assign]
-    with contextlib.suppress(JobEnded):
+    try:
         main()
+    except JobEnded as ended:
+        sys.exit(str(ended))
 
 
 @dataclass
@@ -90,12 +96,9 @@ class Job:
 
     @classmethod
     def start(cls, name: str, base: Path, images: Path) -> "Job":
-        config = base / "input" / "config"
-        config.mkdir(parents=True)
-        (base / "input" / "data").mkdir()
+        (base / "input" / "data").mkdir(parents=True)
         (base / "input" / "data" / "training").symlink_to(images.resolve())
-        given = {key: str(value) for key, value in (HYPERPARAMETERS | JOBS[name]).items()}
-        (config / "hyperparameters.json").write_text(json.dumps(given))
+        write_tree(base, ["training"], HYPERPARAMETERS | JOBS[name])
         variables = {"SAGEMAKER_BASE_DIR": str(base), "STEPS": str(base / "steps")}
         with (base / "log").open("wb") as log:
             process = subprocess.Popen(
@@ -153,8 +156,10 @@ class Job:
         return sum(each.memory_full_info().pss for each in self.family()) / 2**20
 
     def kill(self) -> None:
-        for each in self.family():
-            each.kill()
+        if self.process.poll() is None:
+            for each in self.family():
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    each.kill()
         self.process.wait()
 
 
