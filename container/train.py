@@ -163,6 +163,7 @@ def _train(
     facts = {
         "device": _device_name(job),
         "workers": loader.workers,
+        "in_memory": loader.in_memory,
         "train_images": len(job.splits.train.paths),
         "classes": list(job.splits.train.classes),
     }

@@ -79,8 +79,13 @@ class EpochLoader:
         self._processes: DataLoader[Batch | BerthError] | None = None
 
     @property
+    def in_memory(self) -> bool:
+        """Whether the set is decoded once and kept."""
+        return self._small
+
+    @property
     def workers(self) -> int:
-        """Processes that decode; none for a set that is decoded once and kept."""
+        """Processes that decode; none for a set that is kept."""
         return 0 if self._small else self._workers
 
     def __len__(self) -> int:

@@ -16,11 +16,19 @@ def dataloader(view: View, request: RuleRequest) -> Outcome:
     """Fires if a host's loader processes are below `min_threshold` % of its cores, or above `max`.
 
     As many as the job says, or as the timeline shows in the median second; with no workers the
-    training process itself loads, and counts as one.
+    training process itself loads, and counts as one. Images that are decoded once and stay in
+    memory need no loaders: then there is nothing to judge.
     """
     asked = request.parameters
     events, job = view.recording.events, view.recording.job
     waits = events[(events["phase"] == "data") & (events["mode"] != "eval")]
+    if job.get("in_memory"):
+        return Outcome(
+            request,
+            "no loader processes are needed: the images are decoded once and stay in memory",
+            datapoints=len(waits),
+            judged=False,
+        )
     cores = job.get("cores")
     loaders, source = _loaders(view)
     if not cores or loaders is None:

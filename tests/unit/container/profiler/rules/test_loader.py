@@ -33,6 +33,14 @@ def test_why_and_how_much_it_matters_is_told(tmp_path):
     assert found.moments == (pytest.approx(START + 1),)
 
 
+def test_images_that_stay_in_memory_need_no_loaders(tmp_path):
+    facts = {"workers": 0, "in_memory": True}
+    found = berth_outcome(tmp_path, "Dataloader", host(), job=facts)
+    assert not found.fired
+    assert not found.judged
+    assert found.reason.endswith("the images are decoded once and stay in memory")
+
+
 def test_its_thresholds_are_heeded(tmp_path):
     found = berth_outcome(
         tmp_path, "Dataloader", host(), job={"workers": 2}, min_threshold=50, max_threshold=60
