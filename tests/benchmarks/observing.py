@@ -52,7 +52,7 @@ HYPERPARAMETERS = {
     "weights": "none",
     "image_size": 32,
     "epochs": 1000,
-    "batch_size": 64,
+    "batch_size": 32,
 }
 WARM = 2
 """Steps left out after a job goes on: its caches are cold."""

@@ -3,11 +3,14 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
 
+from container import instruments
+from container.data import loader
 from container.train import JobEnded
 
 WATCHED = {
@@ -61,6 +64,26 @@ def test_what_a_watched_job_leaves_and_that_it_learns_the_same(job, capsys):
     assert all(line["gradient_norm"] > 0 for line in curves)
     (operators,) = (data / "profiler" / "framework" / "torch").glob("*operators.json")
     assert "convolution" in operators.read_text()
+
+
+def test_a_loader_that_is_too_slow(job, monkeypatch):
+    load = loader._Files._load
+
+    def slow(self, epoch, position):
+        time.sleep(0.02)
+        return load(self, epoch, position)
+
+    monkeypatch.setattr(loader._Files, "_load", slow)
+    monkeypatch.setattr(instruments, "available_cpus", lambda: 4)
+    base = job(image_size=72, workers=0, profile=True, profile_steps="none", batch_size=12)
+    data = base / "output" / "data"
+    assert by_name(read(data / "rules" / "profiler.json"))["Dataloader"] == "IssuesFound"
+    report = read(data / "report" / "report.json")
+    (wait,) = (each for each in report["framework"]["phases"] if each["phase"] == "data")
+    assert wait["share"] > 0.2
+    first = report["verdict"]["recommendations"][0]
+    assert (first["hyperparameter"], first["from"]) == ("workers", 0)
+    assert first["factor"] > 1.1
 
 
 def test_a_rule_that_fires_ends_training_with_the_model_so_far(job, tmp_path, capsys):
