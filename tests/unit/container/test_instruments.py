@@ -70,7 +70,7 @@ def test_a_loader_that_is_too_slow(job, monkeypatch):
     load = loader._Files._load
 
     def slow(self, epoch, position):
-        time.sleep(0.02)
+        time.sleep(0.05)
         return load(self, epoch, position)
 
     monkeypatch.setattr(loader._Files, "_load", slow)
