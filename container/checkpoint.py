@@ -9,7 +9,6 @@ not a checkpoint, so a kill, a full disk or a half-done sync to S3 costs at most
 import errno
 import hashlib
 import json
-import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +21,7 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from container import files
 from container.errors import CheckpointError, TrainingError
 
 KEEP = 2
@@ -143,12 +143,10 @@ def written_aside(path: Path) -> Iterator[Path]:
     Raises:
         TrainingError: the disk is full; the temporary file is removed.
     """
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        yield aside
-        aside.replace(path)
+        with files.written_aside(path) as aside:
+            yield aside
     except BaseException as error:
-        aside.unlink(missing_ok=True)
         if is_disk_full(error):
             raise disk_full(path) from None
         raise

@@ -4,7 +4,6 @@ The layout is SageMaker's training-container contract. `SAGEMAKER_BASE_DIR` move
 the same job runs without Docker and without root.
 """
 
-import json
 import os
 import socket
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from container.errors import DataError
+from container.files import read_object
 
 DEFAULT_BASE = "/opt/ml"
 
@@ -19,6 +19,14 @@ DEFAULT_BASE = "/opt/ml"
 def base_folder() -> Path:
     """The root of the tree: `SAGEMAKER_BASE_DIR`, or `/opt/ml`."""
     return Path(os.environ.get("SAGEMAKER_BASE_DIR", DEFAULT_BASE))
+
+
+def in_tree(base: Path, path: str) -> Path:
+    """A path as SageMaker writes it, under `/opt/ml` or not, in the tree at `base`."""
+    given = Path(path).expanduser()
+    if given.is_relative_to(DEFAULT_BASE):
+        return base / given.relative_to(DEFAULT_BASE)
+    return given
 
 
 def write_failure(base: Path, reason: str) -> None:
@@ -68,7 +76,7 @@ class Environment:
         """
         base = base_folder()
         path = base / "input" / "config" / "resourceconfig.json"
-        resources = _read_object(path) if path.exists() else {}
+        resources = read_object(path) if path.exists() else {}
         host = str(resources.get("current_host", "algo-1"))
         hosts = tuple(sorted(map(str, resources.get("hosts", [host]))))
         if host not in hosts:
@@ -87,7 +95,7 @@ class Environment:
     def hyperparameters(self) -> dict[str, Any]:
         """`input/config/hyperparameters.json` as it stands: usually a map of strings."""
         path = self.base / "input" / "config" / "hyperparameters.json"
-        return _read_object(path) if path.exists() else {}
+        return read_object(path) if path.exists() else {}
 
     @property
     def channels(self) -> dict[str, Path]:
@@ -108,7 +116,7 @@ class Environment:
     def _channels(self) -> dict[str, Path]:
         data = self.base / "input" / "data"
         path = self.base / "input" / "config" / "inputdataconfig.json"
-        declared = _read_object(path) if path.exists() else {}
+        declared = read_object(path) if path.exists() else {}
         modes = {name: options.get("TrainingInputMode") for name, options in declared.items()}
         sharding = {name: options.get("S3DistributionType") for name, options in declared.items()}
         names = sorted(declared)
@@ -158,13 +166,3 @@ class Environment:
         if self.network_interface in present:
             for library in ("GLOO", "NCCL"):
                 os.environ.setdefault(f"{library}_SOCKET_IFNAME", self.network_interface)
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise DataError(f"{path}: expected a JSON object, found {error}") from None
-    if not isinstance(value, dict):
-        raise DataError(f"{path}: expected a JSON object, found {type(value).__name__}")
-    return value

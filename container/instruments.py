@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,8 +21,10 @@ from torch import Tensor, nn
 
 from container.cpus import available_cpus
 from container.curves import Curves
+from container.debugger.statuses import StatusFile
 from container.distributed import World
 from container.environment import Environment
+from container.files import replace_text
 from container.gathering import gather_folder
 from container.hyperparameters import Hyperparameters
 from container.observation import Collection, Mode, Observation, StepFacts
@@ -82,7 +83,7 @@ class Instruments(Observation):
             self._sampler.start()
         if self.world.is_main:
             with self._spared("no statuses"):
-                _write_statuses(self._data / "rules" / "profiler.json", self.plan.profiler_rules)
+                StatusFile(self._rules / "profiler.json", self.plan.profiler_rules).write()
             self.say(
                 f"profiler: the machine's use every {settings.interval * 1000:.0f} ms, every "
                 f"step's phases; {len(self.plan.profiler_rules)} rules"
@@ -115,6 +116,10 @@ class Instruments(Observation):
     @property
     def _data(self) -> Path:
         return self.environment.output_data_dir
+
+    @property
+    def _rules(self) -> Path:
+        return self._data / "rules"
 
     def _begin_profile(self, settings: "ProfilerSettings") -> None:
         from container.profiler.operators import OperatorProfile
@@ -150,8 +155,7 @@ class Instruments(Observation):
         if self.world.is_main and self.plan.debug_rules:
             from container.debugger.watcher import Watcher
 
-            statuses = self._data / "rules" / "debug.json"
-            statuses.parent.mkdir(parents=True, exist_ok=True)
+            statuses = self._rules / "debug.json"
             self._watcher = Watcher(
                 settings.path, statuses, self.plan.debug_rules, self.plan.own_rules, self.say
             )
@@ -285,12 +289,11 @@ class Instruments(Observation):
             "ended": time.time(),
             **self._facts,
         }
-        (root / "job.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+        replace_text(root / "job.json", json.dumps(facts, indent=1))
 
     def _report(self) -> list[dict[str, Any]]:
         """Make the report in a process of its own: its memory goes with it."""
         into = self._data / "report"
-        rules = self._data / "rules" / "profiler.json"
         command = [sys.executable, "-m", "container.profiler.report", str(self._data)]
         command += ["--into", str(into), "--rules", _as_configurations(self.plan.profiler_rules)]
         done = subprocess.run(
@@ -306,7 +309,7 @@ class Instruments(Observation):
         asked = {each.name for each in self.plan.profiler_rules}  # ProfilerReport runs more
         found = json.loads((into / "profiler-rules.json").read_text(encoding="utf-8"))
         found = [each for each in found if each["RuleConfigurationName"] in asked]
-        rules.write_text(json.dumps(found, indent=1), encoding="utf-8")
+        replace_text(self._rules / "profiler.json", json.dumps(found, indent=1))
         return found
 
 
@@ -316,30 +319,11 @@ def _as_configurations(rules: Iterable[RuleRequest]) -> str:
         [
             {
                 "RuleConfigurationName": each.name,
-                "RuleParameters": {
-                    "rule_to_invoke": each.rule,
-                    **{k: str(v) for k, v in each.parameters.items() if v is not None},
-                },
+                "RuleParameters": {"rule_to_invoke": each.rule, **each.texts},
             }
             for each in rules
         ]
     )
-
-
-def _write_statuses(path: Path, rules: Iterable[RuleRequest]) -> None:
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    entries = [
-        {
-            "RuleConfigurationName": each.name,
-            "RuleEvaluationStatus": "InProgress",
-            "LastModifiedTime": now,
-            "Rule": each.rule,
-            "Parameters": dict(each.parameters),
-        }
-        for each in rules
-    ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(entries), encoding="utf-8")
 
 
 def _copy(source: Path, target: Path) -> None:

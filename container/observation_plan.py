@@ -1,16 +1,15 @@
 """What a job is to be watched for, read and checked before it starts."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from container.debugger.catalogue import DEBUG_RULES
 from container.debugger.own_rules import check
 from container.debugger.settings import HookSettings, is_wanted
 from container.environment import Environment
 from container.errors import DataError
+from container.files import read_json
 from container.hyperparameters import Hyperparameters
 from container.profiler.catalogue import PROFILER_RULES
 from container.profiler.settings import ProfilerSettings
@@ -82,17 +81,10 @@ class Plan:
 def _configured(path: Path, catalogue: Catalogue) -> tuple[RuleRequest, ...]:
     if not path.exists():
         return ()
-    value = _read(path)
+    value = read_json(path)
     if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
         raise DataError(f"{path}: expected a JSON list of objects, found {type(value).__name__}")
     return from_configurations(catalogue, value, path.stem)
-
-
-def _read(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise DataError(f"{path}: expected JSON, found {error}") from None
 
 
 def _own_rules(environment: Environment, hp: Hyperparameters) -> Path | None:

@@ -114,6 +114,11 @@ class RuleRequest:
     stop: bool = False
     source: str | None = None
 
+    @property
+    def texts(self) -> dict[str, str]:
+        """The parameters as SageMaker's requests have them; those without a value left out."""
+        return {name: str(value) for name, value in self.parameters.items() if value is not None}
+
 
 Catalogue = Mapping[str, RuleSpec]
 

@@ -13,11 +13,13 @@ import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from tests.requirements import missing
 
 if TYPE_CHECKING:
     import docker
@@ -67,14 +69,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         return
     problem = docker_problem()
     if problem is not None:
-        _cannot(problem)
-
-
-def _cannot(problem: str) -> NoReturn:
-    """Skip a test that needs Docker; where Docker is required, fail it."""
-    if os.environ.get("CI") == "true" or os.environ.get("BERTH_REQUIRE_DOCKER") == "1":
-        pytest.fail(problem, pytrace=False)
-    pytest.skip(problem)
+        missing(problem, required=os.environ.get("BERTH_REQUIRE_DOCKER") == "1")
 
 
 @pytest.fixture(scope="session")
@@ -115,7 +110,7 @@ def toy_image(engine: "docker.DockerClient", toy_uri: str) -> str:
     try:
         engine.images.get(BASE_IMAGE)
     except docker.errors.ImageNotFound:
-        _cannot(f"the Docker engine has no image {BASE_IMAGE}; run docker/base-image.sh")
+        missing(f"the Docker engine has no image {BASE_IMAGE}; run docker/base-image.sh")
     engine.images.build(path=str(TOY), tag=toy_uri, buildargs={"BASE_IMAGE": BASE_IMAGE}, rm=True)
     return toy_uri
 

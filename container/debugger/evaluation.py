@@ -19,7 +19,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from container.debugger.statuses import RuleStatus, StatusFile, replace_text
+from container.debugger.statuses import RuleStatus, StatusFile
+from container.files import replace_text
 from container.rules import RuleRequest
 
 POLL_SECONDS = 0.3

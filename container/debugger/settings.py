@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from container.debugger.catalogue import DEBUG_RULES
-from container.environment import DEFAULT_BASE
+from container.environment import in_tree
 from container.errors import BerthError
+from container.files import read_object
 from container.rules import RuleRequest
 
 ACTIVATIONS = {
@@ -143,7 +144,7 @@ class HookSettings:
         """
         if _is_configured(base):
             file = _hook_file(base)
-            source, given = str(file), _read_object(file)
+            source, given = str(file), _read(file)
         else:
             names = dict.fromkeys(("losses", *collections))
             source = "hyperparameters"
@@ -157,7 +158,7 @@ class HookSettings:
             _keep_validation_losses(configurations, hook)
         local = checked.get("LocalPath")
         return cls(
-            path=_local(base, local) if local else base / "output" / "tensors",
+            path=in_tree(base, local) if local else base / "output" / "tensors",
             tensorboard=_tensorboard(base, tensorboard, hook),
             configuration={
                 "HookParameters": hook,
@@ -217,12 +218,12 @@ def _tensorboard(base: Path, wanted: bool, hook: Mapping[str, Any]) -> Path | No
         or base / "input" / "config" / "tensorboardoutputconfig.json"
     )
     if file.exists():
-        local = _read_object(file).get("LocalPath")
+        local = _read(file).get("LocalPath")
         if local is not None and not isinstance(local, str):
             raise SettingsError(f"{file}: LocalPath: expected a path, found {local!r}")
-        return _local(base, local) if local else default
+        return in_tree(base, local) if local else default
     if "tensorboard_dir" in hook:
-        return _local(base, hook["tensorboard_dir"])
+        return in_tree(base, hook["tensorboard_dir"])
     return default if wanted or hook.get("export_tensorboard") == "true" else None
 
 
@@ -235,26 +236,10 @@ def _is_configured(base: Path) -> bool:
     return "SMDEBUG_CONFIG_FILE_PATH" in os.environ or _hook_file(base).exists()
 
 
-def _local(base: Path, path: str) -> Path:
-    """A path as SageMaker writes it, in this job's tree."""
-    given = Path(path).expanduser()
-    if given.is_relative_to(DEFAULT_BASE):
-        return base / given.relative_to(DEFAULT_BASE)
-    return given
-
-
-def _read_object(file: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise SettingsError(
-            f"{file}: SMDEBUG_CONFIG_FILE_PATH names it, but it does not exist"
-        ) from None
-    except (ValueError, OSError) as error:
-        raise SettingsError(f"{file}: expected a JSON object, found {error}") from None
-    if not isinstance(value, dict):
-        raise SettingsError(f"{file}: expected a JSON object, found {type(value).__name__}")
-    return value
+def _read(file: Path) -> dict[str, Any]:
+    if not file.exists():
+        raise SettingsError(f"{file}: SMDEBUG_CONFIG_FILE_PATH names it, but it does not exist")
+    return read_object(file, SettingsError)
 
 
 class _Fields:

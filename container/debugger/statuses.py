@@ -5,12 +5,12 @@ which rule it is, its parameters, and when it fired.
 """
 
 import json
-import os
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from container.files import beside, replace_text
 from container.rules import RuleRequest
 
 State = Literal["InProgress", "NoIssuesFound", "IssuesFound", "Error", "Stopped"]
@@ -153,28 +153,9 @@ def read_entries(path: Path) -> Sequence[dict[str, Any]]:
     return entries if isinstance(entries, list) else []
 
 
-def replace_text(path: Path, text: str) -> None:
-    """Write a file beside its place and move it there.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = _beside(path, os.getpid())
-    try:
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
 def drop_leftover(path: Path, pid: int) -> None:
     """Delete what a process that was killed as it wrote `path` has left of that."""
-    _beside(path, pid).unlink(missing_ok=True)
-
-
-def _beside(path: Path, pid: int) -> Path:
-    return path.with_name(f".{path.name}.{pid}")
+    beside(path, pid).unlink(missing_ok=True)
 
 
 def _one_line(text: str) -> str:

@@ -12,8 +12,6 @@ from typing import NamedTuple
 
 import psutil
 
-from container.cpus import available_cpus
-
 CGROUPS = Path("/sys/fs/cgroup")
 _V1_NO_LIMIT = 1 << 60
 """Without a limit cgroup v1 shows the largest number of whole pages."""
@@ -220,16 +218,6 @@ def _number(path: Path) -> int | None:
         return int(path.read_text())
     except (OSError, ValueError):
         return None
-
-
-def limits() -> dict[str, int | None]:
-    """What the job may use of its machine, for the facts beside the metrics.
-
-    Returns:
-        `cores` that it may run on and that the metrics show, `cpus` of their time that its cgroup
-        grants it (whole, at least 1), and `memory` in bytes, None without a limit.
-    """
-    return {"cores": len(_affinity()), "cpus": available_cpus(), "memory": Memory().limit}
 
 
 def _affinity() -> set[int]:

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from container.files import replace_text
+
 if TYPE_CHECKING:
     from torch.profiler import profile
 
@@ -102,15 +104,13 @@ class OperatorProfile:
         found.export_chrome_trace(str(partial))
         partial.rename(trace)
         table = self._folder / f"{self._host}-rank{self._rank}-operators.json"
-        partial = table.with_name(f".{table.name}")
         text = {
             "host": self._host,
             "rank": self._rank,
             "steps": self._taken,
             "operators": operator_table(found.key_averages()),
         }
-        partial.write_text(json.dumps(text, indent=1), encoding="utf-8")
-        partial.rename(table)
+        replace_text(table, json.dumps(text, indent=1))
 
     def _guarded(self, action: Callable[..., Any], **options: Any) -> None:
         """Profiling may fail in as many ways as there are drivers; training must not."""

@@ -8,11 +8,12 @@ import ast
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-from container.environment import DEFAULT_BASE
+from container.environment import DEFAULT_BASE, in_tree
 from container.errors import BerthError
+from container.files import read_object
 from container.profiler.event_file import ROTATE_BYTES, ROTATE_SECONDS
 
 INTERVALS = (100, 200, 500, 1000, 5000, 60_000)
@@ -78,7 +79,7 @@ class ProfilerSettings:
             return None
         chosen = cls(base / "output" / "data" / "profiler", interval_ms / 1000, _steps(steps))
         path = base / "input" / "config" / "profilerconfig.json"
-        file = _Section(path, "", _load(path)) if path.exists() else None
+        file = _Section(path, "", read_object(path, ProfilerError)) if path.exists() else None
         if file is None or file.flag("DisableProfiler"):
             return chosen if profile else None
         parameters = file.section("ProfilingParameters")
@@ -91,7 +92,7 @@ class ProfilerSettings:
         if interval not in INTERVALS:
             raise file.wrong("ProfilingIntervalInMilliseconds", f"one of {INTERVALS}")
         return cls(
-            _inside(base, parameters.text("LocalPath", f"{DEFAULT_BASE}/output/profiler")),
+            in_tree(base, parameters.text("LocalPath", f"{DEFAULT_BASE}/output/profiler")),
             interval / 1000,
             _detailed(parameters, chosen.steps, say),
             int(parameters.positive("RotateMaxFileSizeInBytes", ROTATE_BYTES)),
@@ -161,16 +162,6 @@ class _Section:
         return _Section(self._path, f"{self._name}{key}.", found)
 
 
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ProfilerError(f"{path}: expected a JSON object, found {error}") from None
-    if not isinstance(found, dict):
-        raise ProfilerError(f"{path}: expected a JSON object, found {type(found).__name__}")
-    return found
-
-
 def _object(text: str) -> Any:
     """JSON, or what SageMaker's SDK writes for it: a Python literal, as smdebug evaluates it."""
     for read in (json.loads, ast.literal_eval):
@@ -207,11 +198,3 @@ def _detailed(parameters: _Section, otherwise: range, say: Callable[[str], None]
             + (f"steps {otherwise.start} to {otherwise.stop - 1}" if otherwise else "none")
         )
     return otherwise
-
-
-def _inside(base: Path, path: str) -> Path:
-    """A path of SageMaker's tree where that tree is."""
-    found = PurePosixPath(path)
-    if found.is_relative_to(DEFAULT_BASE):
-        return base / found.relative_to(DEFAULT_BASE)
-    return Path(path)

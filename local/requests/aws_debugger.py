@@ -138,7 +138,7 @@ def _collection(name: str, interval: str) -> dict[str, str]:
 
 def _debug_rule(rule: RuleRequest, image: str, job: str) -> dict[str, Any]:
     """Every parameter is sent: AWS's defaults for names of tensors suit another framework."""
-    given = {key: str(value) for key, value in rule.parameters.items() if value is not None}
+    given = rule.texts
     if rule.stop:
         given["action_json"] = STOP % job
     return _rule(rule.rule, image, given)

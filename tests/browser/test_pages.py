@@ -4,7 +4,6 @@ They are skipped where there is no Chromium; with CI=true that is a failure.
 """
 
 import base64
-import os
 import re
 import shutil
 import subprocess
@@ -17,6 +16,7 @@ import pytest
 from local.report_page import write_report_page
 from local.trials import Trial
 from local.tuning_page import write_page
+from tests.requirements import missing
 from tests.unit.local.fake_tuning import trial, tuning_job
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -34,8 +34,7 @@ Show = Callable[[Path], str]
 def show(tmp_path: Path) -> Show:
     """What a page has become once its scripts have run; it must have complained of nothing."""
     if BROWSER is None:
-        problem = "no chromium on PATH"
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(problem)
+        missing("no chromium on PATH")
     flags = (
         "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking "
         "--disable-dev-shm-usage --virtual-time-budget=3000 --enable-logging=stderr --dump-dom"

@@ -4,7 +4,6 @@ Skipped where there is no Chromium; with CI=true that is a failure.
 """
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 
 from container.profiler.report import SECTIONS, write_report
 from tests.browser.devtools import BROWSER, Page, page
+from tests.requirements import missing
 from tests.unit.container.profiler.folders import busy_host, write_berth, write_operators
 from tests.unit.container.profiler.recorded import fired
 
@@ -36,8 +36,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def opened(tmp_path_factory: pytest.TempPathFactory, report: Path) -> Iterator[Page]:
     """The report on a wide screen; tests leave it there, as opening takes seconds."""
     if BROWSER is None:
-        problem = "no chromium on PATH"
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(problem)
+        missing("no chromium on PATH")
     with page(tmp_path_factory.mktemp("browser")) as found:
         found.look()
         found.open(report)

@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from container.files import replace_text
 from container.profiler.catalogue import PROFILER_RULES
 from container.profiler.figures.whole import Figures
 from container.profiler.recording import Recording
@@ -21,7 +22,7 @@ from container.profiler.report.sections.opening import judgement, title
 from container.profiler.report.sections.rules import rules as rules_section
 from container.profiler.report.sections.summary import summary
 from container.profiler.report.sections.system import system
-from container.profiler.report.writing import attempt, file_name, write_json, write_text
+from container.profiler.report.writing import attempt, file_name, write_json
 from container.profiler.rules.evaluation import evaluate
 from container.profiler.rules.outcome import Outcome
 from container.rules import RuleRequest, ask
@@ -91,7 +92,7 @@ def write_outcomes(
     material = Material(Figures(recording, outcomes))
     page = into / HTML
     content = render(material)
-    write_text(page, content)
+    replace_text(page, content)
     charts = {name: spec["data"] for name, spec in material.charts.specs.items()}
     figures = {**material.data, "charts": charts}
     attempt(lambda: write_json(into / FIGURES, figures), say)

@@ -2,37 +2,19 @@
 
 import json
 import math
-import os
 import re
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-
-def write_text(path: Path, content: str) -> None:
-    """Put a file in its place in one go.
-
-    Raises:
-        OSError: it cannot be written; what was there before still is.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as file:
-            file.write(content)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+from container.files import replace_text
 
 
 def write_json(path: Path, value: Any) -> None:
     """The same for JSON; what is not finite becomes null."""
-    write_text(path, json.dumps(finite(value), indent=1, allow_nan=False, ensure_ascii=False))
+    replace_text(path, json.dumps(finite(value), indent=1, allow_nan=False, ensure_ascii=False))
 
 
 def attempt(write: Callable[[], None], say: Callable[[str], None]) -> bool:

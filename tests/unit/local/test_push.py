@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-import os
 import shutil
 import socket
 import subprocess
@@ -24,6 +23,7 @@ from local.errors import UserError
 from local.place import Place
 from local.push import NoEngine, follow, split, to_ecr, to_registry
 from local.registry import Login, registry_digest
+from tests.requirements import missing
 
 if TYPE_CHECKING:
     from docker.client import DockerClient
@@ -222,10 +222,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Host and port of Debian's `docker-registry`, on loopback."""
     command = shutil.which("docker-registry")
     if command is None:
-        missing = "no docker-registry on PATH (Debian: docker-registry)"
-        if os.environ.get("CI") == "true":
-            pytest.fail(missing, pytrace=False)
-        pytest.skip(missing)
+        missing("no docker-registry on PATH (Debian: docker-registry)")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from container.profiler.machine import Cores, Disks, Memory, Metric, Network, Rates, limits
+from container.profiler.machine import Cores, Disks, Memory, Metric, Network, Rates
 
 STAT = """cpu  9 9 9 9 9 9 9 9 9 9
 cpu0 {0} 0 0 {1} {2} 0 0 0 7 7
@@ -203,12 +203,3 @@ def test_disks(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_disks_that_a_sandbox_hides(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(psutil, "disk_io_counters", lambda: None)
     assert [m.value for m in Disks().sample()] == [0.0, 0.0, 0.0]
-
-
-def test_what_the_job_may_use() -> None:
-    found = limits()
-    assert set(found) == {"cores", "cpus", "memory"}
-    cores, cpus = found["cores"], found["cpus"]
-    assert cores is not None
-    assert cpus is not None
-    assert 1 <= cpus <= cores

@@ -183,14 +183,14 @@ def test_a_section_that_fails_costs_only_itself(tmp_path, monkeypatch):
 def test_a_full_disk_costs_the_figures_but_not_the_report(tmp_path, monkeypatch):
     from container.profiler.report import writing
 
-    real = writing.write_text
+    real = writing.replace_text
 
     def full(path: Path, content: str) -> None:
         if path.suffix == ".json":
             raise OSError(28, "No space left on device", str(path))
         real(path, content)
 
-    monkeypatch.setattr(writing, "write_text", full)
+    monkeypatch.setattr(writing, "replace_text", full)
     said: list[str] = []
     folder = write_berth(tmp_path / "job", busy_host(points=60, steps=20))
     page = write_report(folder, tmp_path / "report", say=said.append)

@@ -1,7 +1,6 @@
 import os
 import threading
 import time
-import urllib.request
 
 import pytest
 
@@ -9,6 +8,7 @@ from local.emulator.executors import SHM_SIZE, ContainerSpec, ExecutorError
 from local.emulator.executors.aftermath import said_file
 from local.emulator.executors.docker import DockerExecutor
 from local.emulator.home import Home
+from tests.unit.local.emulator.executors.answers import answers
 
 pytestmark = pytest.mark.docker
 
@@ -116,22 +116,9 @@ def test_an_isolated_server_reaches_nothing_and_is_reached(
     assert job.lines[0].startswith(expected), job.lines
     host, port = job.container.address
     assert (host == "127.0.0.1") is not isolated
-    assert pinged(f"http://{host}:{port}/ping") == 200
+    assert answers(f"http://{host}:{port}/ping") == 200
     job.container.remove()
     assert engine.networks.list(names=[f"berth-{executor._id}"]) == []
-
-
-def pinged(url: str) -> int:
-    """The answer's status; a server says that it serves a moment before it listens."""
-    deadline = time.monotonic() + 10
-    while True:
-        try:
-            with urllib.request.urlopen(url, timeout=5) as answer:
-                return answer.status
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
 
 
 def test_hosts_of_a_job_see_each_other_by_name_and_nobody_else_does(executor, start):

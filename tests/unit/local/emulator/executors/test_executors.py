@@ -3,11 +3,11 @@
 import dataclasses
 import json
 import time
-import urllib.request
 
 import pytest
 
 from local.emulator.executors import ContainerSpec, ExecutorError, ImageMissing
+from tests.unit.local.emulator.executors.answers import answers
 
 TICKING = """
 import subprocess, sys
@@ -140,21 +140,10 @@ def test_a_server_is_reached_at_its_address(toy_executor, tmp_path, toy_uri):
     assert len(addresses) == 2
     for host, port in addresses:
         assert host == "127.0.0.1"
-        assert get(f"http://{host}:{port}/ping") == 200
+        assert answers(f"http://{host}:{port}/ping") == 200
     for container in containers:
         assert container.stop(20) == 0
         container.remove()
-
-
-def get(url):
-    end = time.monotonic() + 20
-    while True:
-        try:
-            with urllib.request.urlopen(url, timeout=5) as answer:
-                return answer.status
-        except OSError:
-            assert time.monotonic() < end
-            time.sleep(0.02)
 
 
 def test_who_has_no_port_has_no_address(toy_executor, start):

@@ -1,0 +1,62 @@
+"""JSON that is read with one clear line when it is wrong, and files written whole or not at all."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from container.errors import BerthError, DataError
+
+
+def read_json(path: Path, error: type[BerthError] = DataError, what: str = "JSON") -> Any:
+    """A JSON file's value; `what` names what was expected.
+
+    Raises:
+        error: it cannot be read, or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as found:
+        raise error(f"{path}: expected {what}, found {found}") from None
+
+
+def read_object(path: Path, error: type[BerthError] = DataError) -> dict[str, Any]:
+    """A JSON file's object.
+
+    Raises:
+        error: it cannot be read, or holds something else.
+    """
+    value = read_json(path, error, "a JSON object")
+    if not isinstance(value, dict):
+        raise error(f"{path}: expected a JSON object, found {type(value).__name__}")
+    return value
+
+
+def beside(path: Path, process: int) -> Path:
+    """Where a process writes what is to become `path`."""
+    return path.with_name(f".{path.name}.{process}")
+
+
+@contextmanager
+def written_aside(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that replaces it when the block ends well, else is removed."""
+    aside = beside(path, os.getpid())
+    try:
+        yield aside
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Put a UTF-8 file in its place in one go, its folder too; what cannot be encoded becomes `?`.
+
+    Raises:
+        OSError: it cannot be written; what was there before still is.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with written_aside(path) as aside:
+        aside.write_text(text, encoding="utf-8", errors="replace")
