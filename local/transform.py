@@ -21,7 +21,7 @@ from local.deploy import Pace
 from local.errors import UserError, code
 from local.last_words import last_words
 from local.model_source import find_model
-from local.options import Common, with_common
+from local.options import Common, pairs, with_common
 from local.pictures import CONTENT_TYPES, Picture
 from local.place import Place
 from local.predictions import Answer, read_predictions, show
@@ -52,6 +52,9 @@ def transform(
     ] = None,
     to: Annotated[
         Path | None, typer.Option(help="folder for the answers (default: the job's name)")
+    ] = None,
+    env: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="environment variable")
     ] = None,
     instance_type: Annotated[str, typer.Option(help="type of the instances")] = "ml.m5.large",
     instance_count: Annotated[int, typer.Option(min=1, help="how many of them")] = 1,
@@ -85,6 +88,7 @@ def transform(
         instance_type=instance_type,
         instance_count=instance_count,
         kms_key=kms_key,
+        environment=pairs(env or (), "--env"),
         tags=place.tags,
     )
     if place.plan:

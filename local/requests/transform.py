@@ -26,6 +26,7 @@ class Transform:
         instance_type: of every instance.
         instance_count: how many instances.
         kms_key: encrypts answers and volumes.
+        environment: environment variables of the container.
         tags: on the job.
     """
 
@@ -36,6 +37,7 @@ class Transform:
     instance_type: str = "ml.m5.large"
     instance_count: int = 1
     kms_key: str | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -81,6 +83,8 @@ class Transform:
             "TransformOutput": output,
             "TransformResources": resources,
         }
+        if self.environment:
+            request["Environment"] = dict(self.environment)
         if self.tags:
             request["Tags"] = [{"Key": key, "Value": value} for key, value in self.tags.items()]
         return request

@@ -352,7 +352,7 @@ SERVING = {
     ),
     "transform-prefix": Case(
         f"transform s3://{BUCKET}/photos/ --model flowers --name night --instance-count 2 "
-        f"--instance-type ml.c5.xlarge --tags team=vision --json",
+        f"--instance-type ml.c5.xlarge --env BERTH_PRECISION=bfloat16 --tags team=vision --json",
         before=lambda moto: prepare(moto, bucket, answered, model),
     ),
     "invoke": Case(

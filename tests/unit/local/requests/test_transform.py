@@ -38,7 +38,9 @@ def test_the_request() -> None:
     }
 
 
-@pytest.mark.parametrize("options", [PLAIN, PLAIN | {"kms_key": "key"}])
+@pytest.mark.parametrize(
+    "options", [PLAIN, PLAIN | {"kms_key": "key"}, PLAIN | {"environment": {"A": "1", "B": ""}}]
+)
 def test_botocore_accepts_it(options: dict[str, Any]) -> None:
     model = botocore.session.get_session().get_service_model("sagemaker")
     shape = model.operation_model("CreateTransformJob").input_shape
