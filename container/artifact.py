@@ -6,12 +6,13 @@ a server on a CPU reads artifacts too.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from container.data.geometry import Geometry
 from container.errors import ArtifactError
+from container.precision import Bfloat16
 
 FORMAT = 1
 WEIGHTS = "model.safetensors"
@@ -31,6 +32,7 @@ class Artifact:
         export: what is known of the OpenVINO export: its file and the largest probability
             difference from PyTorch seen on how many held-out images; None when there is none.
         provenance: the job, hyperparameters, weights and versions that made it.
+        bfloat16: what serving in bfloat16 costs; None when it was not measured.
     """
 
     path: Path
@@ -45,6 +47,7 @@ class Artifact:
     std: tuple[float, float, float]
     export: dict[str, Any] | None
     provenance: dict[str, Any]
+    bfloat16: Bfloat16 | None = None
 
     @property
     def weights(self) -> Path:
@@ -74,6 +77,7 @@ class Artifact:
                     "the model was made by another version"
                 )
             mean, std = _three(stored["mean"]), _three(stored["std"])
+            bfloat16 = stored.get("bfloat16")
             artifact = cls(
                 path=model_dir,
                 arch=str(stored["arch"]),
@@ -87,6 +91,7 @@ class Artifact:
                 std=std,
                 export=stored["export"],
                 provenance=dict(stored["provenance"]),
+                bfloat16=Bfloat16.from_json(bfloat16) if bfloat16 else None,
             )
         except ArtifactError:
             raise
@@ -114,6 +119,7 @@ class Artifact:
             "std": list(self.std),
             "export": self.export,
             "provenance": self.provenance,
+            "bfloat16": asdict(self.bfloat16) if self.bfloat16 else None,
         }
         return json.dumps(stored, indent=2, ensure_ascii=False) + "\n"
 

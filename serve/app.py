@@ -81,7 +81,9 @@ def create_app(predictor: Predictor, settings: Settings) -> Flask:
 def application() -> Flask:
     """The application gunicorn's worker calls for: configured by the environment, and loading."""
     settings = Settings.from_environment()
-    predictor = Predictor(settings.model_dir, cpus=settings.cpus, gpu=bool(gpus()))
+    predictor = Predictor(
+        settings.model_dir, cpus=settings.cpus, gpu=bool(gpus()), precision=settings.precision
+    )
     atexit.register(predictor.stop)
     predictor.start()
     return create_app(predictor, settings)

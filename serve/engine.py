@@ -45,25 +45,30 @@ class OpenVinoEngine:
 
     Two images per core in one pass: beyond that nothing is gained and activations grow.
 
-    float32, not what the processor may prefer: bfloat16 is about twice as fast where it exists,
-    but moves probabilities by more than the 1e-4 that evaluation and serving promise to agree to.
+    float32 unless told otherwise, whatever the processor may prefer: bfloat16 is about twice as
+    fast where it exists, but moves probabilities by more than the 1e-4 that evaluation and serving
+    promise to agree to.
     Cores are not pinned: containers that share a host would all pin themselves to the same ones.
     """
 
-    def __init__(self, artifact: Artifact, cpus: int) -> None:
+    def __init__(self, artifact: Artifact, cpus: int, *, bfloat16: bool = False) -> None:
         from openvino import Core
 
         if artifact.openvino is None:
             raise EngineError(f"{artifact.path}: holds no OpenVINO export")
+        core = Core()
+        if bfloat16 and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            LOG.warning("this processor has no bfloat16; serving in float32")
+            bfloat16 = False
         try:
-            compiled = Core().compile_model(
+            compiled = core.compile_model(
                 str(artifact.openvino),
                 "CPU",
                 {
                     "PERFORMANCE_HINT": "LATENCY",
                     "NUM_STREAMS": "1",
                     "INFERENCE_NUM_THREADS": cpus,
-                    "INFERENCE_PRECISION_HINT": "f32",
+                    "INFERENCE_PRECISION_HINT": "bf16" if bfloat16 else "f32",
                     "ENABLE_CPU_PINNING": False,
                 },
             )
@@ -74,7 +79,9 @@ class OpenVinoEngine:
         self._dtype = np.dtype(compiled.input(0).get_element_type().to_dtype())
         self._request = compiled.create_infer_request()
         self.max_batch = max(4, 2 * cpus)
-        self.name = f"OpenVINO on {cpus} CPU core{'s' if cpus > 1 else ''}"
+        self.name = f"OpenVINO on {cpus} CPU core{'s' if cpus > 1 else ''}" + (
+            " in bfloat16" if bfloat16 else ""
+        )
 
     def predict(self, batch: Pixels) -> Probabilities:
         """As `Engine.predict`."""
@@ -89,11 +96,13 @@ class OpenVinoEngine:
 class TorchEngine:
     """The artifact's weights in PyTorch.
 
-    On a GPU: half precision, channels last, and pixels copied from page-locked memory, as bytes
-    where they came as bytes. On a CPU: float32, for artifacts without an export.
+    On a GPU: float16 unless told otherwise, channels last, and pixels copied from page-locked
+    memory, as bytes where they came as bytes. On a CPU: float32, for artifacts without an export.
     """
 
-    def __init__(self, artifact: Artifact, cpus: int, *, gpu: bool) -> None:
+    def __init__(
+        self, artifact: Artifact, cpus: int, *, gpu: bool, precision: str = "auto"
+    ) -> None:
         import torch
 
         from container.models import load_classifier
@@ -102,6 +111,8 @@ class TorchEngine:
             raise EngineError("PyTorch cannot use the GPU: no driver, or one too old for its CUDA")
         self._torch = torch
         self._device = torch.device("cuda" if gpu else "cpu")
+        halves = {"auto": torch.float16, "bfloat16": torch.bfloat16}
+        self._half = halves.get(precision) if gpu else None
         if not gpu:
             torch.set_num_threads(cpus)
         # mypy reads `memory_format` as an overload that Module.to lacks together with a device.
@@ -119,7 +130,7 @@ class TorchEngine:
         on_gpu = self._device.type == "cuda"
         with (
             torch.inference_mode(),
-            torch.autocast(self._device.type, dtype=torch.float16, enabled=on_gpu),
+            torch.autocast(self._device.type, dtype=self._half, enabled=self._half is not None),
         ):
             pixels = self._page_locked(batch) if on_gpu else torch.from_numpy(batch)
             pixels = pixels.to(self._device, non_blocking=True)
@@ -137,29 +148,49 @@ class TorchEngine:
         return buffer.copy_(images)
 
 
-def load_engine(artifact: Artifact, *, cpus: int, gpu: bool) -> Engine:
+def load_engine(artifact: Artifact, *, cpus: int, gpu: bool, precision: str = "auto") -> Engine:
     """The fastest engine this host has for the artifact; what is used instead is logged.
+
+    Args:
+        artifact: the model.
+        cpus: cores it may use.
+        gpu: whether it may use a GPU.
+        precision: float32, bfloat16, or auto: float32 on a CPU, float16 on a GPU. bfloat16 is
+            used only where the artifact tells that enough accuracy remains.
 
     Raises:
         BerthError: no engine can load it; the message names the file and the cause.
     """
+    if precision == "bfloat16" and (problem := _against_bfloat16(artifact)):
+        LOG.warning("%s: %s; serving in float32", artifact.path, problem)
+        precision = "float32"
     if gpu and torch_installed():
         try:
-            return TorchEngine(artifact, cpus, gpu=True)
+            return TorchEngine(artifact, cpus, gpu=True, precision=precision)
         except EngineError as error:
             LOG.warning("%s; serving on the CPU instead", error)
     if artifact.openvino is not None:
-        return OpenVinoEngine(artifact, cpus)
+        return OpenVinoEngine(artifact, cpus, bfloat16=precision == "bfloat16")
     if not torch_installed():
         raise ArtifactError(
             f"{artifact.path}: holds no OpenVINO export, and PyTorch, the other way to serve it, "
             "is not installed"
         )
     LOG.warning(
-        "%s: holds no OpenVINO export; serving with PyTorch, slower to start and to answer",
+        "%s: holds no OpenVINO export; serving with PyTorch in float32, slower to start and to "
+        "answer",
         artifact.path,
     )
     return TorchEngine(artifact, cpus, gpu=False)
+
+
+def _against_bfloat16(artifact: Artifact) -> str:
+    """Why a model may not be served in bfloat16; empty if it may."""
+    if artifact.bfloat16 is None:
+        return "training did not measure what bfloat16 costs this model"
+    if not artifact.bfloat16.good_enough:
+        return f"bfloat16 costs this model too much ({artifact.bfloat16})"
+    return ""
 
 
 def check(engine: Engine, artifact: Artifact) -> None:

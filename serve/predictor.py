@@ -48,6 +48,7 @@ class Predictor:
         model_dir: the artifact.
         cpus: cores for the forward pass, and how many images are decoded at a time.
         gpu: whether this process was given one.
+        precision: of the forward pass, as `load_engine` takes it.
         load: makes the engine.
     """
 
@@ -57,11 +58,13 @@ class Predictor:
         *,
         cpus: int,
         gpu: bool,
+        precision: str = "auto",
         load: Callable[..., Engine] = load_engine,
     ) -> None:
         self._model_dir = model_dir
         self._cpus = cpus
         self._gpu = gpu
+        self._precision = precision
         self._load = load
         self._health = Health()
         # More decoders than cores would only take turns, and keep /ping waiting for one.
@@ -145,7 +148,7 @@ class Predictor:
         started = monotonic()
         self._health.move(State.LOADING, f"reading {self._model_dir}")
         artifact = Artifact.read(self._model_dir)
-        engine = self._load(artifact, cpus=self._cpus, gpu=self._gpu)
+        engine = self._load(artifact, cpus=self._cpus, gpu=self._gpu, precision=self._precision)
         self._health.move(State.WARMING, f"first prediction with {engine.name}")
         check(engine, artifact)
         batcher = Batcher(

@@ -22,6 +22,7 @@ IN_FLIGHT = 128
 """Requests answered at once; the rest are told to come back."""
 
 STRATEGIES = ("SINGLE_RECORD", "MULTI_RECORD")
+PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 class SettingsError(BerthError):
@@ -46,6 +47,8 @@ class Settings:
         advertised_mb: the body size a batch transform is told. SageMaker refuses a job whose
             `transforms * advertised_mb` is above 100 MB, so it can be less than `payload_mb`.
         cpus: processor cores this process may use.
+        precision: what the forward pass computes in, `BERTH_PRECISION`: float32, bfloat16, or auto,
+            which is float32 on a CPU and float16 on a GPU.
     """
 
     model_dir: Path
@@ -56,6 +59,7 @@ class Settings:
     strategy: str
     advertised_mb: int
     cpus: int
+    precision: str = "auto"
 
     @property
     def payload_bytes(self) -> int:
@@ -79,21 +83,25 @@ class Settings:
             transforms = max(1, transforms)
         advertised = max(1, min(payload, BATCH_PAYLOAD_MB // transforms))
 
-        strategy = environ.get("SAGEMAKER_BATCH_STRATEGY") or STRATEGIES[0]
-        if strategy not in STRATEGIES:
-            raise SettingsError(
-                f"SAGEMAKER_BATCH_STRATEGY: found {strategy!r}, expected {' or '.join(STRATEGIES)}"
-            )
         return cls(
             model_dir=Path(environ.get("SAGEMAKER_BASE_DIR") or "/opt/ml") / "model",
             host=environ.get("BERTH_BIND_HOST") or "0.0.0.0",  # noqa: S104
             port=_whole(environ, "SAGEMAKER_BIND_TO_PORT", 1, 65535) or 8080,
             payload_mb=payload,
             transforms=transforms,
-            strategy=strategy,
+            strategy=_one_of(environ, "SAGEMAKER_BATCH_STRATEGY", STRATEGIES),
             advertised_mb=advertised if asked is None else asked,
             cpus=cpus,
+            precision=_one_of(environ, "BERTH_PRECISION", PRECISIONS),
         )
+
+
+def _one_of(environ: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
+    """The variable's value; the first of the choices where it is not set."""
+    found = environ.get(name) or choices[0]
+    if found not in choices:
+        raise SettingsError(f"{name}: found {found!r}, expected {' or '.join(choices)}")
+    return found
 
 
 def _whole(environ: Mapping[str, str], name: str, low: int, high: int) -> int | None:

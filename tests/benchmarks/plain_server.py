@@ -5,6 +5,8 @@ by the first ping of each worker, a request is decoded with Pillow, prepared wit
 transforms, and answered by itself.
 
     MODEL_DIR=... gunicorn --workers 2 --chdir tests/benchmarks plain_server:app
+
+With BFLOAT16=1 the forward pass is autocast to it.
 """
 
 import functools
@@ -20,6 +22,8 @@ from torchvision import transforms
 
 from container.artifact import Artifact
 from container.models import Classifier, load_classifier
+
+BFLOAT16 = os.environ.get("BFLOAT16") == "1"
 
 app = Flask(__name__)
 
@@ -48,9 +52,9 @@ def ping() -> Response:
 def invocations() -> Response:
     artifact, classifier, prepare = model()
     image = Image.open(io.BytesIO(request.get_data())).convert("RGB")
-    with torch.no_grad():
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=BFLOAT16):
         logits = classifier.network(prepare(image).unsqueeze(0))
-        probabilities = torch.softmax(logits, dim=1)[0]
+        probabilities = torch.softmax(logits.float(), dim=1)[0]
     best = probabilities.topk(min(5, len(artifact.classes)))
     labels = [artifact.classes[index] for index in best.indices.tolist()]
     return jsonify(predictions=[dict(zip(labels, best.values.tolist(), strict=True))])

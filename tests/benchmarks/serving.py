@@ -4,11 +4,13 @@
 
 All serve the same ResNet-50 with random weights from the same artifact, on the CPU, to the same
 client: `serve`; `plain`, a plain server with a worker a core, as SageMaker's examples start it; and
-`tuned`, the same told to use one thread a worker, better under load and worse without. In every
-round each server is started, timed until it predicts, asked one request at a time and four at a
-time, and stopped; rounds alternate, so that what else the machine does meets all.
+`tuned`, the same told to use one thread a worker, better under load and worse without. Where the
+processor has bfloat16, `serve bf16` and `plain bf16` compute in it. In every round each server is
+started, timed until it predicts, asked one request at a time and four at a time, and stopped;
+rounds alternate, so that what else the machine does meets all.
 
-The table gives medians over rounds and, as what carries over to other machines, their ratios.
+The table gives medians over rounds and, as what carries over to other machines, medians of the
+ratios within a round.
 """
 
 import argparse
@@ -67,6 +69,7 @@ def build_artifact(base: Path, arch: str) -> None:
     from container.data.geometry import Geometry
     from container.export import write_artifact
     from container.models import IMAGENET_MEAN, IMAGENET_STD, Classifier, build_network
+    from container.precision import Bfloat16
 
     torch.manual_seed(0)
     network, _ = build_network(arch, CLASSES, image_size=224)
@@ -83,6 +86,8 @@ def build_artifact(base: Path, arch: str) -> None:
         std=IMAGENET_STD,
         export=None,
         provenance={},
+        # Random weights have no accuracy to lose; without an entry bfloat16 would be refused.
+        bfloat16=Bfloat16(0, 0.0, 0.0, 0.0, 0.0),
     )
     pixels = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), np.uint8)
     written = write_artifact(artifact, Classifier(network), pixels, print)
@@ -102,20 +107,26 @@ def picture() -> bytes:
 
 def contenders(base: Path) -> list[Contender]:
     """`serve`, and the plain server both ways: neither is the better one at every load."""
+    import openvino
+
     environ = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
     cores = len(os.sched_getaffinity(0))
 
-    def ours(port: int) -> "subprocess.Popen[bytes]":
-        return subprocess.Popen(
-            [sys.executable, "-m", "serve"],
-            env={
-                **environ,
-                "SAGEMAKER_BASE_DIR": str(base),
-                "SAGEMAKER_BIND_TO_PORT": str(port),
-            },
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+    def ours(**more: str) -> Callable[[int], "subprocess.Popen[bytes]"]:
+        def start(port: int) -> "subprocess.Popen[bytes]":
+            return subprocess.Popen(
+                [sys.executable, "-m", "serve"],
+                env={
+                    **environ,
+                    "SAGEMAKER_BASE_DIR": str(base),
+                    "SAGEMAKER_BIND_TO_PORT": str(port),
+                    **more,
+                },
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+
+        return start
 
     def plain(**more: str) -> Callable[[int], "subprocess.Popen[bytes]"]:
         def start(port: int) -> "subprocess.Popen[bytes]":
@@ -131,11 +142,15 @@ def contenders(base: Path) -> list[Contender]:
 
         return start
 
-    return [
-        Contender("serve", ours),
+    found = [
+        Contender("serve", ours()),
         Contender("plain", plain()),
         Contender("tuned", plain(OMP_NUM_THREADS="1")),
     ]
+    if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        found.append(Contender("serve bf16", ours(BERTH_PRECISION="bfloat16")))
+        found.append(Contender("plain bf16", plain(BFLOAT16="1")))
+    return found
 
 
 def free_port() -> int:
@@ -237,31 +252,50 @@ def measure(contender: Contender, body: bytes, seconds: float, remembered: int) 
         return Figures(ready, one / one_took, four / four_took, 1000 * work, used)
 
 
+COLUMNS: tuple[tuple[str, str, str], ...] = (
+    ("ready", "ready, s", "{:.2f}"),
+    ("one", "1 client, /s", "{:.1f}"),
+    ("four", "4 clients, /s", "{:.1f}"),
+    ("work", "core ms each", "{:.1f}"),
+    ("memory", "PSS, MB", "{:.0f}"),
+)
+RATIOS = (
+    ("serve", "plain"),
+    ("serve", "tuned"),
+    ("serve bf16", "plain"),
+    ("serve bf16", "plain bf16"),
+)
+
+
 def show(measured: dict[str, list[Figures]]) -> None:
     versions = [f"{name} {version(name)}" for name in ("openvino", "torch", "flask", "gunicorn")]
     cores = len(os.sched_getaffinity(0))
     print(
         f"\n{time.strftime('%Y-%m-%d')}, {platform.machine()}, {cores} cores", *versions, sep=", "
     )
-    rows: list[tuple[str, Callable[[Figures], float | None], str]] = [
-        ("seconds until ready", lambda figures: figures.ready, "{:.2f}"),
-        ("requests/s, 1 client", lambda figures: figures.one, "{:.1f}"),
-        ("requests/s, 4 clients", lambda figures: figures.four, "{:.1f}"),
-        ("core ms a request", lambda figures: figures.work, "{:.1f}"),
-        ("memory in use, MB (PSS)", lambda figures: figures.memory, "{:.0f}"),
-    ]
-    ratios = [f"serve/{name}" for name in measured if name != "serve"]
-    print(f"{'':24}", *(f"{title:>14}" for title in (*measured, *ratios)))
-    for title, pick, style in rows:
-        medians = [
-            statistics.median(known)
-            for figures in measured.values()
-            if (known := [value for each in figures if (value := pick(each)) is not None])
-        ]
-        if medians:
-            cells = [style.format(value) for value in medians]
-            cells += [f"{medians[0] / value:.2f}" for value in medians[1:]]
-            print(f"{title:24}", *(f"{cell:>14}" for cell in cells))
+    print(f"{'':24}", *(f"{title:>14}" for _, title, _ in COLUMNS))
+    for name in measured:
+        print(f"{name:24}", *(cell(style, values(measured, name, c)) for c, _, style in COLUMNS))
+    for ours, other in RATIOS:
+        if ours in measured:
+            pairs = [
+                zip(values(measured, ours, c), values(measured, other, c), strict=True)
+                for c, _, _ in COLUMNS
+            ]
+            print(
+                f"{f'{ours} / {other}':24}",
+                *(cell("{:.2f}", [a / b for a, b in column]) for column in pairs),
+            )
+
+
+def values(measured: dict[str, list[Figures]], name: str, column: str) -> list[float]:
+    """One figure of every round that has it."""
+    found = (getattr(figures, column) for figures in measured[name])
+    return [value for value in found if value is not None]
+
+
+def cell(style: str, column: list[float]) -> str:
+    return f"{style.format(statistics.median(column)) if column else '':>14}"
 
 
 def main() -> None:

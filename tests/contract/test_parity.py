@@ -6,9 +6,11 @@ import json
 from typing import Any
 
 import numpy as np
+import openvino as ov
 import pytest
 from PIL import Image
 
+from container.artifact import Artifact
 from container.data.geometry import Geometry
 
 TOLERANCE = 1e-4
@@ -71,3 +73,30 @@ def test_the_golden_image_is_answered_as_it_was_evaluated(platform: Any, photogr
             assert [entry["label"] for entry in top] == [entry["label"] for entry in expected]
             for entry, wanted in zip(top, expected, strict=True):
                 assert entry["probability"] == pytest.approx(wanted["probability"], abs=TOLERANCE)
+
+
+def test_in_bfloat16_the_answer_is_the_same_to_two_digits(platform: Any, photographed: Any) -> None:
+    """Where it is refused, the log says why and the answer is float32's."""
+    measured = Artifact.read(photographed.model).bfloat16
+    capable = "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    served = capable and measured is not None and measured.good_enough
+    golden = json.loads((photographed.output / "evaluation.json").read_text())["golden"]
+    data = (photographed.output / golden["file"]).read_bytes()
+    with platform.serve(photographed.model, {"BERTH_PRECISION": "bfloat16"}) as endpoint:
+        endpoint.until_ready()
+        answer = endpoint.invoke(
+            data, "image/jpeg", X_Amzn_SageMaker_Custom_Attributes=f"top_k={CLASSES}"
+        )
+        logs = endpoint.running.logs()
+    assert answer.status_code == 200, answer.text
+    probabilities = {
+        entry["label"]: entry["probability"] for entry in answer.json()["predictions"][0]["top"]
+    }
+    differences = [
+        abs(probabilities[entry["label"]] - entry["probability"]) for entry in golden["predictions"]
+    ]
+    assert max(differences) < 0.02
+    assert ("in bfloat16\n" in logs) == served, logs
+    if not served:
+        assert "serving in float32" in logs
+        assert max(differences) < TOLERANCE

@@ -2,10 +2,21 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch import nn
 
+from container.data.geometry import Geometry
 from container.data.index import Index
-from container.evaluation import Evaluation, print_table, write_report
+from container.data.loader import EpochLoader
+from container.evaluation import (
+    Evaluation,
+    evaluate,
+    evaluate_bfloat16,
+    print_table,
+    write_report,
+)
+from container.models import Classifier
 
 
 @pytest.fixture
@@ -104,3 +115,78 @@ def test_printed_table_lines_up(evaluation):
     print_table(evaluation, "test", lines.append)
     assert lines[-1] == "test: accuracy 0.6667, top-5 1.0000 on 6 images"
     assert len({len(line) for line in lines[:-1]}) == 1
+
+
+CPU = torch.device("cpu")
+
+
+class BrighterThan(nn.Module):
+    """Two classes: whether the mean of red is above a threshold."""
+
+    def __init__(self, threshold):
+        super().__init__()
+        self.linear = nn.Linear(1, 2)
+        with torch.no_grad():
+            self.linear.weight.copy_(torch.tensor([[0.0], [1.0]]))
+            self.linear.bias.copy_(torch.tensor([0.0, -threshold]))
+
+    def forward(self, images):
+        return self.linear(images[:, :1].mean(dim=(2, 3)))
+
+
+@pytest.fixture
+def compared(tmp_path, monkeypatch):
+    """A function: evaluates reds 254 and 255, twenty of each, in both precisions.
+
+    The network sees them multiplied by `factor`, and is to tell them apart.
+    """
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    paths, labels = [], []
+    for label, red in enumerate((254, 255)):
+        (tmp_path / str(label)).mkdir()
+        for number in range(20):
+            paths.append(f"{label}/{number:02}.png")
+            labels.append(label)
+            Image.new("RGB", (8, 8), (red, 0, 0)).save(tmp_path / paths[-1])
+    index = Index(tmp_path, ("0", "1"), tuple(paths), np.array(labels))
+    options = {"image_size": 8, "batch_size": 16, "seed": 0, "workers": 0, "train": False}
+
+    def load(index):
+        return EpochLoader(index, Geometry.for_size(8), **options)
+
+    def compare(factor):
+        std = (1 / 255 / factor,) * 3
+        classifier = Classifier(BrighterThan(254.5 * factor), mean=(0, 0, 0), std=std)
+        evaluation = evaluate(classifier, index, load(index), CPU)
+        return evaluate_bfloat16(classifier, evaluation, load, CPU)
+
+    return compare
+
+
+def test_a_model_that_bfloat16_hardly_changes(compared):
+    """254 and 255 are themselves in eight bits."""
+    found = compared(1.0)
+    assert (found.images, found.accuracy, found.float32_accuracy) == (40, 1.0, 1.0)
+    assert found.same_label == 1.0
+    assert found.good_enough
+
+
+def test_a_model_that_lives_by_digits_bfloat16_lacks(compared):
+    """259.08 and 260.1 are both 260 in eight bits."""
+    found = compared(1.02)
+    assert (found.images, found.accuracy, found.float32_accuracy) == (40, 0.5, 1.0)
+    assert found.same_label == 0.5
+    assert found.max_difference > 0.1
+    assert not found.good_enough
+
+
+def test_at_most_so_many_images_are_predicted_again(compared, monkeypatch):
+    monkeypatch.setattr("container.evaluation.BFLOAT16_IMAGES", 10)
+    found = compared(1.02)
+    assert (found.images, found.float32_accuracy) == (10, 1.0)
+    assert found.accuracy == 0.5, "the images are not of both classes alike"
+
+
+def test_a_cpu_that_would_take_for_ever_is_spared(compared, monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    assert compared(1.0) is None

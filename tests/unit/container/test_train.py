@@ -58,6 +58,10 @@ def test_what_a_job_leaves(job, capsys):
     assert not (base / "output" / "failure").exists()
 
     log = capsys.readouterr().out
+    if torch.backends.cpu.get_cpu_capability() == "AVX512":
+        assert artifact.bfloat16.images == 12
+        assert artifact.bfloat16.float32_accuracy == evaluation["accuracy"]
+        assert f"in bfloat16: {artifact.bfloat16}\n" in log
     accuracy = records[1]["validation:accuracy"]
     assert f"validation:accuracy={accuracy:.6g};" in log
     assert "weights: none" in log

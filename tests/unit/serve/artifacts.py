@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import asdict
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -10,6 +11,7 @@ import openvino as ov
 import openvino.opset8 as ops
 from PIL import Image
 
+from container.precision import Bfloat16
 from serve.batcher import Pixels, Probabilities
 from serve.predictor import Predictor
 from serve.settings import Settings
@@ -30,7 +32,9 @@ def write_graph(path: Path, *, classes: int = 3, dtype: type = np.float32) -> No
     ov.save_model(ov.Model([output], [pixels]), path, compress_to_fp16=False)
 
 
-def write_artifact(model_dir: Path, *, export: bool = True) -> Path:
+def write_artifact(
+    model_dir: Path, *, export: bool = True, bfloat16: Bfloat16 | None = None
+) -> Path:
     model_dir.mkdir(parents=True, exist_ok=True)
     description = {
         "format": 1,
@@ -47,6 +51,7 @@ def write_artifact(model_dir: Path, *, export: bool = True) -> Path:
         if export
         else None,
         "provenance": {},
+        "bfloat16": asdict(bfloat16) if bfloat16 else None,
     }
     (model_dir / "model.json").write_text(json.dumps(description))
     (model_dir / "model.safetensors").write_bytes(b"")

@@ -1,13 +1,16 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import openvino as ov
 import pytest
 
 from container.artifact import Artifact
 from container.errors import ArtifactError
+from container.precision import Bfloat16
 from serve import engine
 from serve.engine import EngineError, OpenVinoEngine, TorchEngine, check, load_engine
 from tests.unit.serve.artifacts import CROP, ChannelMeans, write_artifact, write_graph
@@ -117,6 +120,78 @@ def test_an_artifact_without_export_is_served_with_torch_and_said(
         direct = load_classifier(artifact)(torch.from_numpy(batch)).numpy()
     np.testing.assert_allclose(loaded.predict(batch), direct, atol=1e-5)
     np.testing.assert_allclose(loaded.predict(batch.astype(np.float32)), direct, atol=1e-5)
+
+
+HARMLESS = Bfloat16(
+    images=100, accuracy=0.9, float32_accuracy=0.9, same_label=1.0, max_difference=0.01
+)
+HARMFUL = replace(HARMLESS, accuracy=0.8)
+
+
+def capable(monkeypatch: pytest.MonkeyPatch, *capabilities: str) -> None:
+    """Have OpenVINO say what the processor can do."""
+    monkeypatch.setattr(ov.Core, "get_property", lambda *_: list(capabilities))
+
+
+def test_bfloat16_where_processor_and_model_bear_it(
+    tmp_path: Path, batch: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenVINO computes in float32 where it is told bfloat16 and the processor has none."""
+    capable(monkeypatch, "FP32", "BF16")
+    artifact = Artifact.read(write_artifact(tmp_path, bfloat16=HARMLESS))
+    loaded = load_engine(artifact, cpus=2, gpu=False, precision="bfloat16")
+    assert loaded.name == "OpenVINO on 2 CPU cores in bfloat16"
+    answers = loaded.predict(batch)
+    assert answers.dtype == np.float32
+    np.testing.assert_allclose(answers, expected(batch), atol=0.05)
+
+
+def test_bfloat16_is_computed_in_where_there_is_such_a_thing(
+    tmp_path: Path, batch: np.ndarray
+) -> None:
+    artifact = Artifact.read(write_artifact(tmp_path, bfloat16=HARMLESS))
+    exact = load_engine(artifact, cpus=1, gpu=False).predict(batch)
+    rounded = load_engine(artifact, cpus=1, gpu=False, precision="bfloat16").predict(batch)
+    possible = "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    assert (np.abs(rounded - exact).max() > 1e-4) == possible
+
+
+@pytest.mark.parametrize("precision", ["auto", "float32"])
+def test_float32_unless_bfloat16_is_asked_for(tmp_path: Path, precision: str) -> None:
+    artifact = Artifact.read(write_artifact(tmp_path, bfloat16=HARMLESS))
+    loaded = load_engine(artifact, cpus=1, gpu=False, precision=precision)
+    assert loaded.name == "OpenVINO on 1 CPU core"
+
+
+@pytest.mark.parametrize(
+    ("measured", "said"),
+    [
+        (None, "training did not measure what bfloat16 costs this model; serving in float32"),
+        (HARMFUL, "bfloat16 costs this model too much (accuracy 0.8000 on 100 images, 0.9000 in"),
+    ],
+)
+def test_a_model_that_does_not_bear_bfloat16_is_served_in_float32_and_that_is_said(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    measured: Bfloat16 | None,
+    said: str,
+) -> None:
+    capable(monkeypatch, "FP32", "BF16")
+    artifact = Artifact.read(write_artifact(tmp_path, bfloat16=measured))
+    loaded = load_engine(artifact, cpus=1, gpu=False, precision="bfloat16")
+    assert loaded.name == "OpenVINO on 1 CPU core"
+    assert f"{tmp_path}: {said}" in caplog.text
+
+
+def test_a_processor_without_bfloat16_serves_in_float32_and_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    capable(monkeypatch, "FP32")
+    artifact = Artifact.read(write_artifact(tmp_path, bfloat16=HARMLESS))
+    loaded = load_engine(artifact, cpus=1, gpu=False, precision="bfloat16")
+    assert loaded.name == "OpenVINO on 1 CPU core"
+    assert "this processor has no bfloat16; serving in float32" in caplog.text
 
 
 def test_the_openvino_engine_does_not_import_torch(model_dir: Path) -> None:

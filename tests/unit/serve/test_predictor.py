@@ -62,11 +62,11 @@ def test_states_are_passed_in_order_and_ready_comes_after_a_prediction(model_dir
     moody.open.clear()
 
     def load(*_: Any, **options: Any) -> Moody:
-        assert options == {"cpus": 2, "gpu": False}
+        assert options == {"cpus": 2, "gpu": False, "precision": "bfloat16"}
         assert gate.wait(30)
         return moody
 
-    predictor = Predictor(model_dir, cpus=2, gpu=False, load=load)
+    predictor = Predictor(model_dir, cpus=2, gpu=False, precision="bfloat16", load=load)
     assert predictor.status()["status"] == "STARTING"
     predictor.start()
     assert str(model_dir) in wait_for(predictor, "LOADING")["detail"]

@@ -28,6 +28,11 @@ def test_a_container_listens_everywhere_and_a_process_where_it_is_told() -> None
     assert read(BERTH_BIND_HOST="127.0.0.1").host == "127.0.0.1"
 
 
+def test_the_precision_is_the_devices_own_unless_it_is_named() -> None:
+    assert read().precision == "auto"
+    assert read(BERTH_PRECISION="bfloat16").precision == "bfloat16"
+
+
 def test_a_batch_transform_takes_larger_records_within_what_sagemaker_adds_up() -> None:
     settings = read(SAGEMAKER_BATCH="true")
     assert settings.payload_mb == 100
@@ -72,6 +77,7 @@ def test_a_payload_of_zero_means_any_size_and_is_bounded_all_the_same() -> None:
         ("SAGEMAKER_MAX_PAYLOAD_IN_MB", "٣"),
         ("SAGEMAKER_MAX_CONCURRENT_TRANSFORMS", "0"),
         ("SAGEMAKER_BATCH_STRATEGY", "single"),
+        ("BERTH_PRECISION", "bf16"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_named(name: str, value: str) -> None:
