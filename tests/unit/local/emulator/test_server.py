@@ -4,7 +4,6 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -14,17 +13,6 @@ import requests
 from local.emulator.home import Home
 from local.emulator.server import PortTaken, Server
 from tests.unit.local.emulator.server_stage import IdleExecutor, client, serve
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home.find(tmp_path / "home")
-
-
-@pytest.fixture
-def server(home: Home) -> Iterator[Server]:
-    with serve(home) as server:
-        yield server
 
 
 def test_health_says_who_answers(server: Server, home: Home) -> None:

@@ -1,6 +1,4 @@
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -49,17 +47,6 @@ SIGNED = {
     "Authorization": "AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/s3/aws4_request, "
     "SignedHeaders=host, Signature=0"
 }
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home.find(tmp_path / "home")
-
-
-@pytest.fixture
-def server(home: Home) -> Iterator[Server]:
-    with serve(home) as server:
-        yield server
 
 
 def test_roles_keep_their_id_policies_and_date(home: Home) -> None:

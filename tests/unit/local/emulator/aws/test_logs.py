@@ -1,8 +1,6 @@
 import threading
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,17 +14,6 @@ from tests.unit.local.emulator.server_stage import client, serve
 GROUP = "/aws/sagemaker/TrainingJobs"
 STREAM = "job/algo-1-1700000000"
 DAY = 24 * 3600
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home.find(tmp_path / "home")
-
-
-@pytest.fixture
-def server(home: Home) -> Iterator[Server]:
-    with serve(home) as server:
-        yield server
 
 
 def messages(logs: Any, stream: str = STREAM) -> list[str]:

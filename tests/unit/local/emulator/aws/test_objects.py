@@ -19,11 +19,6 @@ BUCKET = "bucket"
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home.find(tmp_path / "home")
-
-
-@pytest.fixture
 def server(home: Home) -> Iterator[Server]:
     with serve(home) as server:
         client(server.url, "s3").create_bucket(Bucket=BUCKET)

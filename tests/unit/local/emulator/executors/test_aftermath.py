@@ -1,6 +1,5 @@
 import logging
 import subprocess
-from pathlib import Path
 
 import psutil
 import pytest
@@ -12,11 +11,6 @@ from local.emulator.executors.process import ProcessExecutor
 from local.emulator.home import Home
 
 SLEEP = "import time; print('sleeps'); time.sleep(60)"
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home.find(tmp_path / "home")
 
 
 @pytest.mark.parametrize("later", ["process", "docker", None])

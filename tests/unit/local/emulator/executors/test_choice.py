@@ -4,12 +4,6 @@ import pytest
 
 from local.emulator.executors import ExecutorError, docker, engine
 from local.emulator.executors.choice import choose
-from local.emulator.home import Home
-
-
-@pytest.fixture
-def home(tmp_path):
-    return Home.find(tmp_path / "home")
 
 
 @pytest.fixture

@@ -11,12 +11,6 @@ import pytest
 from local.emulator.executors import ContainerSpec, ExecutorError, ImageMissing, process
 from local.emulator.executors.leftovers import MARK, Leftovers
 from local.emulator.executors.process import ProcessExecutor, repository
-from local.emulator.home import Home
-
-
-@pytest.fixture
-def home(tmp_path):
-    return Home.find(tmp_path / "home")
 
 
 @pytest.fixture
