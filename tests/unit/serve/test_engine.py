@@ -97,18 +97,26 @@ def test_an_unusable_gpu_is_said_and_the_cpu_serves(
     assert "serving on the CPU instead" in caplog.text
 
 
+def write_weights(artifact: Artifact) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    from container.models import build_network
+
+    torch.manual_seed(0)
+    network, _ = build_network("resnet18", 3, image_size=CROP, stem="small")
+    save_file(network.state_dict(), artifact.weights)
+
+
 def test_an_artifact_without_export_is_served_with_torch_and_said(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     import torch
-    from safetensors.torch import save_file
 
-    from container.models import build_network, load_classifier
+    from container.models import load_classifier
 
     artifact = Artifact.read(write_artifact(tmp_path, export=False))
-    torch.manual_seed(0)
-    network, _ = build_network("resnet18", 3, image_size=CROP, stem="small")
-    save_file(network.state_dict(), artifact.weights)
+    write_weights(artifact)
 
     loaded = load_engine(artifact, cpus=torch.get_num_threads(), gpu=False)
 
@@ -154,6 +162,31 @@ def test_bfloat16_is_computed_in_where_there_is_such_a_thing(
     rounded = load_engine(artifact, cpus=1, gpu=False, precision="bfloat16").predict(batch)
     possible = "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     assert (np.abs(rounded - exact).max() > 1e-4) == possible
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"),
+    [("auto", "float16"), ("float32", "float32"), ("bfloat16", "bfloat16")],
+)
+def test_what_a_gpu_computes_in(
+    tmp_path: Path, batch: np.ndarray, monkeypatch: pytest.MonkeyPatch, precision: str, dtype: str
+) -> None:
+    """A CPU stands for the GPU: it can be told the same precisions."""
+    import torch
+
+    artifact = Artifact.read(write_artifact(tmp_path, export=False, bfloat16=HARMLESS))
+    write_weights(artifact)
+    processor = torch.device("cpu")
+    monkeypatch.setattr(torch, "device", lambda _: processor)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "GPU")
+    loaded = load_engine(artifact, cpus=1, gpu=True, precision=precision)
+    assert isinstance(loaded, TorchEngine)
+    seen = []
+    loaded._module.network.conv1.register_forward_hook(lambda *given: seen.append(given[2].dtype))
+    answers = loaded.predict(batch)
+    assert answers.dtype == np.float32
+    assert [str(each) for each in seen] == [f"torch.{dtype}"]
 
 
 @pytest.mark.parametrize("precision", ["auto", "float32"])
