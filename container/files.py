@@ -34,9 +34,9 @@ def read_object(path: Path, error: type[BerthError] = DataError) -> dict[str, An
     return value
 
 
-def beside(path: Path, process: int) -> Path:
+def beside(path: Path, pid: int) -> Path:
     """Where a process writes what is to become `path`."""
-    return path.with_name(f".{path.name}.{process}")
+    return path.with_name(f".{path.name}.{pid}")
 
 
 @contextmanager
