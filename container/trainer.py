@@ -440,6 +440,7 @@ def _precision(amp: str, device: torch.device) -> torch.dtype | None:
         return None
     if amp == "fp16":
         return torch.float16
-    if amp == "auto" and not torch.cuda.is_bf16_supported():
+    # GPUs before Ampere emulate bfloat16, many times slower than they compute in float16.
+    if amp == "auto" and not torch.cuda.is_bf16_supported(including_emulation=False):
         return torch.float16
     return torch.bfloat16

@@ -113,7 +113,11 @@ class TorchEngine:
         self._device = torch.device("cuda" if gpu else "cpu")
         halves = {"auto": torch.float16, "bfloat16": torch.bfloat16}
         self._half = halves.get(precision) if gpu else None
-        if not gpu:
+        if gpu:
+            # Told float32, they would else compute convolutions in TF32, whose ten bits are
+            # float16's.
+            torch.backends.cudnn.allow_tf32 = False
+        else:
             torch.set_num_threads(cpus)
         # mypy reads `memory_format` as an overload that Module.to lacks together with a device.
         module: Any = load_classifier(artifact, device=self._device.type)

@@ -154,9 +154,10 @@ def compared(tmp_path, monkeypatch):
     def load(index):
         return EpochLoader(index, Geometry.for_size(8), **options)
 
-    def compare(factor):
+    def compare(factor, network=None):
         std = (1 / 255 / factor,) * 3
-        classifier = Classifier(BrighterThan(254.5 * factor), mean=(0, 0, 0), std=std)
+        network = network or BrighterThan(254.5 * factor)
+        classifier = Classifier(network, mean=(0, 0, 0), std=std)
         evaluation = evaluate(classifier, index, load(index), CPU)
         return evaluate_bfloat16(classifier, evaluation, load, CPU)
 
@@ -190,3 +191,30 @@ def test_at_most_so_many_images_are_predicted_again(compared, monkeypatch):
 def test_a_cpu_that_would_take_for_ever_is_spared(compared, monkeypatch):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
     assert compared(1.0) is None
+
+
+class Precisions(nn.Module):
+    """Notes what a GPU would compute in at each pass."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = set()
+
+    def forward(self, images):
+        tf32 = torch.backends.cudnn.allow_tf32
+        self.seen.add((torch.get_float32_matmul_precision(), tf32, images.dtype))
+        return images[:, :2].mean(dim=(2, 3))
+
+
+def test_what_serving_must_agree_with_is_computed_in_whole_float32(compared, monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    network = Precisions()
+    torch.set_float32_matmul_precision("high")
+    try:
+        compared(1.0, network)
+        assert torch.get_float32_matmul_precision() == "high"
+        assert torch.backends.cudnn.allow_tf32
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert network.seen == {("highest", False, torch.float32)}

@@ -180,6 +180,7 @@ def test_what_a_gpu_computes_in(
     monkeypatch.setattr(torch, "device", lambda _: processor)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "GPU")
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
     loaded = load_engine(artifact, cpus=1, gpu=True, precision=precision)
     assert isinstance(loaded, TorchEngine)
     seen = []
@@ -187,6 +188,7 @@ def test_what_a_gpu_computes_in(
     answers = loaded.predict(batch)
     assert answers.dtype == np.float32
     assert [str(each) for each in seen] == [f"torch.{dtype}"]
+    assert not torch.backends.cudnn.allow_tf32
 
 
 @pytest.mark.parametrize("precision", ["auto", "float32"])
