@@ -16,7 +16,7 @@ from container.job import Job, digest
 from container.metrics import Metrics, say
 from container.models import IMAGENET_MEAN, IMAGENET_STD, Classifier
 from container.observation import Observation
-from container.trainer import Progress
+from container.state import Progress
 from container.weights import Weights
 
 EXPORT_CHECKS = 16

@@ -11,7 +11,6 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
 import numpy as np
@@ -21,13 +20,7 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from container.checkpoint import (
-    CheckpointFolder,
-    Interrupted,
-    StopSignal,
-    flatten_optimizer,
-    unflatten_optimizer,
-)
+from container.checkpoint import CheckpointFolder, Interrupted, StopSignal
 from container.data.augment import make_augment
 from container.data.index import Index
 from container.data.loader import EpochLoader
@@ -43,32 +36,10 @@ from container.optimization import (
     learning_rate_at,
     make_optimizer,
 )
+from container.state import Progress, TrainingState
 
 STOP_CHECK_STEPS = 8
 """Ranks agree on stopping this often: asking costs a round trip between hosts."""
-
-
-@dataclass
-class Progress:
-    """Where a run stands; everything a checkpoint needs besides tensors.
-
-    Attributes:
-        epoch: the epoch under way, from 0.
-        batch: batches of it already trained on.
-        step: optimiser steps since the start.
-        sums: this epoch's loss, hits and images so far (summed over this rank's batches).
-        best: best validation accuracy, -1 before the first.
-        best_epoch: the epoch (from 1) that reached it, 0 before the first.
-        history: one record of metrics an epoch.
-    """
-
-    epoch: int = 0
-    batch: int = 0
-    step: int = 0
-    sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
-    best: float = -1.0
-    best_epoch: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)
 
 
 class Trainer:
@@ -109,14 +80,12 @@ class Trainer:
         self.classifier, self.train_loader, self.validation_loader = classifier, train, validation
         self.checkpoints, self.stop, self.metrics = checkpoints, stop, metrics
         self.observation = observation or Observation()
-        self.progress = Progress()
         self._rule_fired = False
         self._head = classifier.network.get_submodule(head)
         if hp.freeze:
             classifier.network.requires_grad_(False)
             self._head.requires_grad_(True)
         classifier.to(memory_format=torch.channels_last)
-        self.optimizer = make_optimizer(classifier.network, hp)
         classes = len(index.classes)
         self._augment = make_augment(
             hp.augment,
@@ -131,23 +100,19 @@ class Trainer:
             else None
         )
         self._precision = _precision(hp.amp, device)
-        self._scaler = torch.amp.GradScaler(
-            device.type, enabled=self._precision == torch.float16, init_scale=2.0**12
-        )
         self._forward: nn.Module = classifier.network
         if world.size > 1:
             self._forward = DistributedDataParallel(
                 classifier.network, device_ids=[device.index] if device.type == "cuda" else None
             )
         # After DDP, which gives every rank the weights of rank 0.
-        self.ema = (
-            AveragedModel(
-                classifier.network,
-                multi_avg_fn=get_ema_multi_avg_fn(hp.ema),  # type: ignore[no-untyped-call]
-                use_buffers=True,
-            )
-            if hp.ema
-            else None
+        self._state = TrainingState(
+            network=classifier.network,
+            optimizer=make_optimizer(classifier.network, hp),
+            scaler=torch.amp.GradScaler(
+                device.type, enabled=self._precision == torch.float16, init_scale=2.0**12
+            ),
+            ema=_moving_average(classifier.network, hp.ema),
         )
         if hp.compile:
             if not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))):
@@ -157,6 +122,11 @@ class Trainer:
                 )
             self._forward = cast(nn.Module, torch.compile(self._forward))
         self._saved_at = time.monotonic()
+
+    @property
+    def progress(self) -> Progress:
+        """Where the run stands."""
+        return self._state.progress
 
     def fit(self) -> Progress:
         """Train to the last epoch, from the newest checkpoint if there is one.
@@ -201,10 +171,11 @@ class Trainer:
 
     def _train_step(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """One optimiser step; returns the mean loss and the number of hits, on the device."""
-        progress, hp, phase = self.progress, self.hp, self.observation.phase
+        state, hp, phase = self._state, self.hp, self.observation.phase
+        progress = state.progress
         torch.manual_seed(_step_seed(hp.seed, progress.epoch, progress.batch, self.world.rank))
         rate = learning_rate_at(progress.step, hp, len(self.train_loader))
-        for group in self.optimizer.param_groups:
+        for group in state.optimizer.param_groups:
             group["lr"] = rate
         with phase("copy"):
             images = images.to(self.device, non_blocking=True)
@@ -221,10 +192,10 @@ class Trainer:
                 logits.float(), targets, self._class_weights, label_smoothing=hp.label_smoothing
             )
         with phase("backward"):
-            self.optimizer.zero_grad(set_to_none=True)
-            self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            state.optimizer.zero_grad(set_to_none=True)
+            state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         with phase("optimizer"):
-            self._scaler.unscale_(self.optimizer)
+            state.scaler.unscale_(state.optimizer)
             if keep:
                 self.observation.gradients()
             norm = clip_gradients(
@@ -232,10 +203,10 @@ class Trainer:
                 hp.gradient_clip,
                 measure=self.observation.wants_norm(progress.step),
             )
-            self._scaler.step(self.optimizer)
-            self._scaler.update()
-            if self.ema is not None:
-                self.ema.update_parameters(self.classifier.network)
+            state.scaler.step(state.optimizer)
+            state.scaler.update()
+            if state.ema is not None:
+                state.ema.update_parameters(self.classifier.network)
         if keep:
             self._record(inputs, labels, logits, loss)
         facts = StepFacts(progress.step, progress.epoch + 1, loss.detach(), rate, norm)
@@ -259,7 +230,7 @@ class Trainer:
             raise TrainingError(
                 f"loss is {float(loss)} at step {self.progress.step} (epoch "
                 f"{self.progress.epoch + 1}) with learning rate "
-                f"{self.optimizer.param_groups[0]['lr']:.3g}; try a lower learning_rate, "
+                f"{self._state.optimizer.param_groups[0]['lr']:.3g}; try a lower learning_rate, "
                 "warmup_epochs=1 or gradient_clip=1"
             )
 
@@ -298,7 +269,7 @@ class Trainer:
     def _end_epoch(self) -> None:
         progress = self.progress
         loss, hits, images = self._total(progress.sums)
-        network = self._network_to_keep()
+        network = self._state.kept
         self.world.align(network.buffers())
         validation_loss, accuracy = self._validate(network)
         progress.epoch, progress.batch, progress.sums = progress.epoch + 1, 0, [0.0, 0.0, 0.0]
@@ -308,7 +279,7 @@ class Trainer:
             "train:accuracy": hits / images,
             "validation:loss": validation_loss,
             "validation:accuracy": accuracy,
-            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "learning_rate": self._state.optimizer.param_groups[0]["lr"],
         }
         progress.history.append(record)
         if accuracy > progress.best:
@@ -358,9 +329,6 @@ class Trainer:
         self._forward.train(not self.hp.freeze)
         self._head.train()
 
-    def _network_to_keep(self) -> nn.Module:
-        return self.classifier.network if self.ema is None else self.ema.module
-
     def _epochs_done(self) -> bool:
         return self.progress.epoch >= self.hp.epochs
 
@@ -382,39 +350,13 @@ class Trainer:
         if not self.world.is_main:
             return
         with self.observation.phase("checkpoint"):
-            self._write_checkpoint()
-
-    def _write_checkpoint(self) -> None:
-        tensors, values = flatten_optimizer(self.optimizer.state_dict())
-        tensors |= {f"model/{k}": v for k, v in self.classifier.network.state_dict().items()}
-        if self.ema is not None:
-            tensors |= {f"ema/{k}": v for k, v in self.ema.state_dict().items()}
-        counters = {
-            "progress": asdict(self.progress),
-            "optimizer": values,
-            "scaler": self._scaler.state_dict(),
-        }
-        self.checkpoints.save(self.progress.step, tensors, counters)
+            self._state.save(self.checkpoints)
 
     def _resume(self) -> None:
         checkpoint = self.world.share(lambda: self.checkpoints.load_last())
         if checkpoint is None:
             return
-        tensors, counters = checkpoint.tensors, checkpoint.counters
-
-        def part(prefix: str) -> dict[str, Tensor]:
-            return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
-
-        self.classifier.network.load_state_dict(part("model/"))
-        if self.ema is not None:
-            self.ema.load_state_dict(part("ema/"))
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict(unflatten_optimizer(tensors, counters["optimizer"], groups))
-        self._scaler.load_state_dict(counters["scaler"])
-        self.progress = Progress(**counters["progress"])
-        if not self.world.is_main:
-            # The sums in a checkpoint are every rank's; only one may go on from them.
-            self.progress.sums = [0.0, 0.0, 0.0]
+        self._state.load(checkpoint, main=self.world.is_main)
         self.metrics.restore(self.progress.history)
         self.say(
             f"resuming from the checkpoint at epoch {self.progress.epoch + 1}, "
@@ -423,12 +365,14 @@ class Trainer:
 
     def restore_best(self) -> None:
         """Put the best epoch's weights into the classifier; the last epoch's if they are lost."""
-        best = self.checkpoints.load_best()
-        if best is not None and best.counters["epoch"] == self.progress.best_epoch:
-            self.classifier.network.load_state_dict(best.tensors)
-            return
-        self.say("the best epoch's weights are not in the checkpoints: keeping the last epoch's")
-        self.classifier.network.load_state_dict(self._network_to_keep().state_dict())
+        self._state.restore_best(self.checkpoints, self.say)
+
+
+def _moving_average(network: nn.Module, decay: float) -> AveragedModel | None:
+    if not decay:
+        return None
+    average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+    return AveragedModel(network, multi_avg_fn=average, use_buffers=True)
 
 
 def _step_seed(seed: int, epoch: int, batch: int, rank: int) -> int:
