@@ -9,9 +9,9 @@ from importlib import metadata
 import numpy as np
 
 from container.artifact import DESCRIPTION, Artifact
+from container.checkpoint import written_aside
 from container.evaluation import evaluate, evaluate_bfloat16, print_table, write_report
 from container.export import write_artifact
-from container.files import replace_text
 from container.job import Job, digest
 from container.metrics import Metrics, say
 from container.models import IMAGENET_MEAN, IMAGENET_STD, Classifier
@@ -67,8 +67,8 @@ def finish(
     loader = partial(job.loader, alone=True)
     split = "validation" if job.splits.test is None else "test"
     held_out = job.splits.test or job.splits.validation
-    paths = held_out.paths[:: max(1, len(held_out.paths) // EXPORT_CHECKS)][:EXPORT_CHECKS]
-    pixels = [job.geometry.load((held_out.root / p).read_bytes(), name=p) for p in paths]
+    checked = held_out.spread(EXPORT_CHECKS).tolist()
+    pixels = [job.geometry.load(held_out.read(at), held_out.paths[at]) for at in checked]
     with observation.phase("export"):
         artifact = write_artifact(artifact, classifier, np.stack(pixels), say)
     with observation.phase("evaluation"):
@@ -78,7 +78,8 @@ def finish(
     if bfloat16 is not None:
         say(f"in bfloat16: {bfloat16}")
         artifact = replace(artifact, bfloat16=bfloat16)
-        replace_text(artifact.path / DESCRIPTION, artifact.describe())
+        with written_aside(artifact.path / DESCRIPTION) as aside:
+            aside.write_text(artifact.describe(), encoding="utf-8")
     folder = job.environment.output_data_dir
     report = write_report(
         evaluation, folder, split=split, history=progress.history, best_epoch=progress.best_epoch

@@ -136,8 +136,7 @@ def evaluate_bfloat16(
     """
     if not _has_kernels(device):
         return None
-    count = len(evaluation.index.paths)
-    chosen = np.linspace(0, count - 1, min(count, BFLOAT16_IMAGES)).round().astype(np.int64)
+    chosen = evaluation.index.spread(BFLOAT16_IMAGES)
     index = evaluation.index.take(chosen)
     exact = Evaluation(index, evaluation.probabilities[chosen])
     with torch.autocast(device.type, dtype=torch.bfloat16):

@@ -89,6 +89,11 @@ class Index:
         """Images per class, int64 (classes,)."""
         return np.bincount(self.labels, minlength=len(self.classes)).astype(np.int64)
 
+    def spread(self, most: int) -> npt.NDArray[np.int64]:
+        """Positions, int64, of at most so many images, as far apart as can be: of every class."""
+        count = len(self)
+        return np.linspace(0, count - 1, min(count, most)).round().astype(np.int64)
+
     def take(self, positions: npt.NDArray[np.int64] | Sequence[int]) -> "Index":
         """The images at `positions` only, in index order."""
         kept = np.sort(np.asarray(positions, dtype=np.int64))

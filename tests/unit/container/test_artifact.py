@@ -116,6 +116,7 @@ def test_a_full_disk_keeps_the_artifact_that_was_there(stored, blank, classifier
         ({"mean": [1]}, "not an artifact's description"),
         ({"geometry": {}}, "not an artifact's description"),
         ({"image_size": "big"}, "not an artifact's description"),
+        ({"bfloat16": {"images": 3}}, "not an artifact's description"),
     ],
 )
 def test_a_description_that_makes_no_sense(stored, changes, said):

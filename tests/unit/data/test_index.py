@@ -68,6 +68,15 @@ def test_take_keeps_the_order_of_the_index(make_folder):
     assert taken.classes == index.classes
 
 
+def test_spread_images_are_of_every_class(make_folder):
+    index = Index.from_folder(make_folder({"a": 7, "b": 7, "c": 7}))
+    for most in (3, 16, 20):
+        chosen = index.spread(most)
+        assert len(set(chosen.tolist())) == most
+        assert set(index.labels[chosen].tolist()) == {0, 1, 2}
+    assert index.spread(100).tolist() == list(range(21))
+
+
 def test_a_file_that_has_gone(make_folder):
     index = Index.from_folder(make_folder({"a": 1, "b": 1}))
     index.file(1).unlink()
