@@ -39,6 +39,7 @@ from local.emulator.hosting.live import Live
 from local.emulator.store import Exists, Kind, Missing, Record
 
 LOG_GROUP = "/aws/sagemaker/Endpoints/"
+NO_CONTAINERS = "No container of the endpoint runs that could be updated."
 _BUSY = {"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"}
 _RETRY_DELETE = 5.0
 
@@ -119,7 +120,8 @@ class Endpoints:
         """Put another configuration to work: a new fleet comes up, then traffic moves.
 
         Raises:
-            ServiceError: the endpoint or configuration is missing, or the endpoint is busy.
+            ServiceError: the endpoint or configuration is missing, or the endpoint is busy or
+                failed.
         """
         name = request["EndpointName"]
         deployment = Deployment.read(self._context, request["EndpointConfigName"])
@@ -127,8 +129,7 @@ class Endpoints:
 
         def begin(record: Record) -> None:
             self._refuse_busy(record)
-            live = self._live.get(name)
-            wanted = deployment.retaining(request, live.deployment) if live else deployment
+            wanted = deployment.retaining(request, self._running(record).deployment)
             record.private["pending"] = wanted.dump()
             record.body["EndpointStatus"] = "Updating"
             record.body["PendingDeploymentSummary"] = pending_summary(wanted, started)
@@ -146,13 +147,14 @@ class Endpoints:
         """Change weights and counts of variants (UpdateEndpointWeightsAndCapacities).
 
         Raises:
-            ServiceError: the endpoint or a variant is missing, or the endpoint is busy.
+            ServiceError: the endpoint or a variant is missing, or the endpoint is busy or failed.
         """
         name = request["EndpointName"]
         wanted = {one["VariantName"]: one for one in request["DesiredWeightsAndCapacities"]}
 
         def begin(record: Record) -> None:
             self._refuse_busy(record)
+            self._running(record)
             want_weights(record.body, wanted)
 
         record = self._change(name, begin)
@@ -160,7 +162,7 @@ class Endpoints:
         return record
 
     def delete(self, name: str) -> None:
-        """Stop an endpoint's containers and forget it, in the background.
+        """Stop an endpoint's containers and forget it, in the background; a failed one too.
 
         Raises:
             ServiceError: it is missing or busy.
@@ -232,6 +234,7 @@ class Endpoints:
         deployment = Deployment.load(record.private["pending"])
         old = self._live.get(name)
         if old is None:
+            self._fail(name, NO_CONTAINERS)
             return
         old_fleet, old_capture = old.fleet, old.capture
         try:
@@ -248,7 +251,10 @@ class Endpoints:
             old_capture.flush()
 
     def _rescale(self, name: str, wanted: dict[str, dict[str, Any]]) -> None:
-        live = self._live[name]
+        live = self._live.get(name)
+        if live is None:
+            self._fail(name, NO_CONTAINERS)
+            return
         reason = None
         for variant, change in wanted.items():
             if "DesiredInstanceCount" in change:
@@ -369,6 +375,13 @@ class Endpoints:
             with contextlib.suppress(ServiceError):
                 self._change(name, show)
 
+    def _break(self, name: str, reason: str) -> None:
+        """An operation ended as nobody expects: what runs goes on, without it all has failed."""
+        if name in self._live:
+            self._settle(name, reason)
+        else:
+            self._fail(name, reason)
+
     def _fail(self, name: str, reason: str) -> None:
         if self._closing:
             return
@@ -398,9 +411,24 @@ class Endpoints:
                 f"{record.body['EndpointStatus']}."
             )
 
+    def _running(self, record: Record) -> Live:
+        """The containers that an update changes.
+
+        Raises:
+            ServiceError: there are none: a failed endpoint can only be deleted, as on AWS.
+        """
+        live = self._live.get(record.name)
+        if live is None or record.body["EndpointStatus"] == "Failed":
+            raise invalid(
+                f'Cannot update endpoint "{record.arn}": its status is '
+                f"{record.body['EndpointStatus']} and no container of it runs; DeleteEndpoint is "
+                "the only operation that is possible now."
+            )
+        return live
+
     def _spawn(self, name: str, work: Callable[[], None]) -> None:
         self._background.spawn(
-            f"endpoint {name}", work, lambda error: self._fail(name, f"InternalError: {error}")
+            f"endpoint {name}", work, lambda error: self._break(name, f"InternalError: {error}")
         )
 
     def _arm(self, name: str) -> None:

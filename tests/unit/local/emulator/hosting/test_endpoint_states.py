@@ -1,0 +1,220 @@
+"""Every state of an endpoint, and what each operation does in it."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from werkzeug.test import Client
+
+from local.emulator.api.operations import endpoints as operations
+from local.emulator.errors import ServiceError
+from local.emulator.executors import ContainerSpec
+from local.emulator.hosting.runtime import RuntimeApp
+from local.emulator.store import Kind, Record
+from tests.unit.local.emulator.hosting_stage import Stage, build
+from tests.unit.local.emulator.parts import BUCKET, Pretended, Pretender
+
+
+class _Model(BaseHTTPRequestHandler):
+    """A container that answers everything."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.do_GET()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class _Serving(Pretender):
+    """Containers that are all one HTTP server of this process."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(_until_told)
+        self._port = port
+
+    def start(self, spec: ContainerSpec, on_line: Callable[[str], None]) -> Pretended:
+        container = super().start(spec, on_line)
+        container.address = ("127.0.0.1", self._port)
+        return container
+
+
+def _until_told(_: ContainerSpec, __: Callable[[str], None], told: threading.Event) -> int:
+    told.wait()
+    return 0
+
+
+@contextmanager
+def staged(folder: Path, *, running: bool | None = None) -> Iterator[Stage]:
+    """A stage; with an endpoint `one` unless `running` is None, its containers there or not."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Model)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    stage = build(folder, _Serving(server.server_port))
+    if running is not None:
+        stage.model("one")
+        stage.config("one", {"ModelName": "one"})
+        if running:
+            stage.create("one")
+            stage.wait("one", "InService")
+        else:
+            _add_without_containers(stage)
+        settled()
+    try:
+        yield stage
+    finally:
+        stage.endpoints.shutdown()
+        stage.context.store.close()
+        server.shutdown()
+        server.server_close()
+
+
+def _add_without_containers(stage: Stage) -> None:
+    arn = stage.context.arn(Kind.ENDPOINT, "one")
+    body = {"EndpointName": "one", "EndpointArn": arn, "EndpointConfigName": "one"}
+    private = {"deployment": None, "pending": None, "generation": 0, "expires": None}
+    stage.context.store.add(Kind.ENDPOINT, "one", arn, body, private)
+
+
+def set_status(stage: Stage, status: str) -> None:
+    def change(record: Record) -> None:
+        record.body["EndpointStatus"] = status
+
+    stage.context.store.update(Kind.ENDPOINT, "one", change)
+
+
+def settled() -> None:
+    """Back when no operation on the endpoint goes on."""
+    deadline = time.monotonic() + 20
+    while any(thread.name == "endpoint one" for thread in threading.enumerate()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def update(stage: Stage, name: str, config: str) -> None:
+    stage.endpoints.update({"EndpointName": name, "EndpointConfigName": config})
+
+
+def _ask(stage: Stage, operation: str) -> str:
+    """The error code of an operation on the endpoint `one`; empty when it is accepted."""
+    weights = [{"VariantName": "AllTraffic", "DesiredWeight": 2.0, "DesiredInstanceCount": 1}]
+    context = stage.context
+    name = {"EndpointName": "one"}
+    try:
+        match operation:
+            case "Describe":
+                operations.describe(context, name)
+            case "Update":
+                operations.update(context, {**name, "EndpointConfigName": "other"})
+            case "UpdateWeights":
+                operations.update_weights(context, {**name, "DesiredWeightsAndCapacities": weights})
+            case "Delete":
+                operations.delete(context, name)
+            case "Invoke":
+                runtime = Client(RuntimeApp(context, stage.limits))
+                answer = runtime.post("/endpoints/one/invocations", data=b"who")
+                return answer.headers.get("x-amzn-ErrorType", "")
+    except ServiceError as error:
+        return error.code
+    return ""
+
+
+NEVER = "ValidationException"
+REFUSED = {"Update": NEVER, "UpdateWeights": NEVER, "Delete": NEVER, "Describe": ""}
+NOT_SERVING = {"Invoke": "ValidationError"}
+DONE = dict.fromkeys(("Describe", "Update", "UpdateWeights", "Delete"), "")
+
+
+class TestEveryStateAndOperation:
+    """What AWS documents for `EndpointStatus`, DescribeEndpoint."""
+
+    @pytest.mark.parametrize(
+        ("status", "running", "expected"),
+        [
+            ("Creating", False, REFUSED | NOT_SERVING),
+            ("Deleting", False, REFUSED | NOT_SERVING),
+            ("Updating", True, REFUSED | {"Invoke": ""}),
+            ("SystemUpdating", False, REFUSED | NOT_SERVING),
+            ("RollingBack", True, REFUSED | {"Invoke": ""}),
+            ("InService", True, DONE | {"Invoke": ""}),
+            ("OutOfService", True, DONE | {"Invoke": ""}),
+            ("UpdateRollbackFailed", True, DONE | {"Invoke": ""}),
+            ("Failed", False, REFUSED | {"Delete": ""} | NOT_SERVING),
+        ],
+    )
+    def test_table(
+        self, tmp_path: Path, status: str, running: bool, expected: dict[str, str]
+    ) -> None:
+        with staged(tmp_path, running=running) as stage:
+            stage.model("other")
+            stage.config("other", {"ModelName": "other"})
+            found = {}
+            for operation in ("Describe", "Invoke", "UpdateWeights", "Update", "Delete"):
+                set_status(stage, status)
+                found[operation] = _ask(stage, operation)
+                settled()
+            assert found == expected
+
+    @pytest.mark.parametrize("gone", ["config", "model", "model data"])
+    def test_what_it_uses_was_deleted(self, tmp_path: Path, gone: str) -> None:
+        with staged(tmp_path, running=True) as stage:
+            stage.model("other")
+            stage.config("other", {"ModelName": "other"})
+            match gone:
+                case "config":
+                    stage.context.store.delete(Kind.ENDPOINT_CONFIG, "one")
+                case "model":
+                    stage.context.store.delete(Kind.MODEL, "one")
+                case _:
+                    stage.objects.delete(BUCKET, "models/one.tar.gz")
+            for operation in ("Describe", "Invoke", "UpdateWeights", "Update", "Delete"):
+                assert _ask(stage, operation) == "", operation
+                settled()
+            stage.gone("one")
+
+    def test_a_failed_endpoint_stays_deletable_after_every_refusal(self, tmp_path: Path) -> None:
+        with staged(tmp_path) as stage:
+            stage.model("one")
+            stage.objects.delete(BUCKET, "models/one.tar.gz")
+            stage.config("one", {"ModelName": "one"})
+            stage.model("other")
+            stage.config("other", {"ModelName": "other"})
+            stage.create("one")
+            reason = stage.wait("one", "Failed")["FailureReason"]
+            for operation in ("UpdateWeights", "Update"):
+                assert _ask(stage, operation) == NEVER
+                assert stage.body()["EndpointStatus"] == "Failed"
+                assert stage.body()["FailureReason"] == reason
+            assert _ask(stage, "Delete") == ""
+            stage.gone("one")
+            stage.create("one", "other")  # its name is free again
+            stage.wait("one", "InService")
+
+    def test_an_update_that_breaks_unexpectedly_leaves_what_runs(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with staged(tmp_path, running=True) as stage:
+            stage.model("other")
+            stage.config("other", {"ModelName": "other"})
+
+            def broken(*_: Any, **__: Any) -> None:
+                raise MemoryError("no more")
+
+            monkeypatch.setattr("local.emulator.hosting.fleet.fetch", broken)
+            update(stage, "one", "other")
+            body = stage.wait("one", "InService", "Failed")
+            assert body["EndpointStatus"] == "InService"
+            assert "no more" in body["FailureReason"]
+            assert _ask(stage, "Invoke") == ""
+            assert _ask(stage, "Delete") == ""
+            stage.gone("one")
