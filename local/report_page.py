@@ -1,7 +1,6 @@
 """What a training job left, as one HTML file: nothing is loaded from anywhere, text is escaped."""
 
 import base64
-import json
 from collections.abc import Iterator, Mapping
 from html import escape
 from pathlib import Path
@@ -14,6 +13,7 @@ from local.outputs import OUTPUT, find_output
 from local.pages import document, rows
 from local.profiler_report import find_report, first_sentence
 from local.requests.tuning import plain
+from local.results import read_epochs, read_evaluation
 from local.rule_statuses import TOLD, rule_statuses
 from local.trials import duration
 
@@ -83,22 +83,25 @@ def _evaluation(folder: Path) -> Iterator[str]:
     path = find_output(folder, "evaluation.json")
     if path is None:
         return
-    report = _read(path)
-    yield f"<h2>Evaluation on {escape(str(report['images']))} {escape(str(report['split']))} images"
-    yield "</h2>"
+    try:
+        evaluation = read_evaluation(path)
+    except UserError as error:
+        yield f"<h2>Evaluation</h2><p class=note>{escape(str(error))}</p>"
+        return
+    yield f"<h2>Evaluation on {evaluation.images} {escape(evaluation.split)} images</h2>"
     yield (
-        f"<p class=figures><b>{report['accuracy']:.2%}</b> accuracy, "
-        f"<b>{report['top5']:.2%}</b> top-5, best epoch {escape(str(report['best_epoch']))}</p>"
+        f"<p class=figures><b>{evaluation.accuracy:.2%}</b> accuracy, "
+        f"<b>{evaluation.top5:.2%}</b> top-5, best epoch {evaluation.best_epoch}</p>"
     )
     yield rows(
         ["class", "precision", "recall", "F1", "images"],
         [
             [
-                str(name),
-                *(f"{row[key]:.3f}" for key in ("precision", "recall", "f1")),
-                str(row["support"]),
+                name,
+                *(f"{share:.3f}" for share in (row.precision, row.recall, row.f1)),
+                str(row.support),
             ]
-            for name, row in report["classes"].items()
+            for name, row in evaluation.classes.items()
         ],
     )
 
@@ -131,12 +134,16 @@ def _curves(folder: Path) -> Iterator[str]:
     path = find_output(folder, "metrics.jsonl")
     if path is None:
         return
-    records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
-    if not records:
+    try:
+        epochs = read_epochs(path)
+    except UserError as error:
+        yield f"<h2>Epochs</h2><p class=note>{escape(str(error))}</p>"
         return
-    names = list(records[0])
+    if not epochs:
+        return
+    names = list(epochs[0])
     yield "<h2>Epochs</h2>"
-    yield rows(names, [[_number(record.get(name)) for name in names] for record in records])
+    yield rows(names, [[_number(epoch.get(name)) for name in names] for epoch in epochs])
 
 
 def _pictures(folder: Path) -> Iterator[str]:
@@ -177,14 +184,3 @@ def _files(folder: Path) -> Iterator[str]:
 
 def _number(value: object) -> str:
     return f"{value:.5g}" if isinstance(value, int | float) else str(value or "–")
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        report = json.loads(path.read_text(encoding="utf-8"))
-        missing = {"images", "split", "accuracy", "top5", "best_epoch", "classes"} - report.keys()
-    except (ValueError, AttributeError) as error:
-        raise UserError(f"{path}: not what training writes: {error}") from None
-    if missing:
-        raise UserError(f"{path}: without {', '.join(sorted(missing))}")
-    return dict(report)

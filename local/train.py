@@ -1,6 +1,5 @@
 """`berth train`: one training job, followed to its end, its results brought home."""
 
-import json
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +16,7 @@ from local.place import Place
 from local.profiler_report import find_report, first_sentence
 from local.requests.names import checked_name, job_name
 from local.requests.tuning import best_hyperparameters
+from local.results import read_evaluation
 from local.rule_statuses import issues, rule_statuses
 from local.watch_options import WatchOptions, watch_options
 
@@ -137,12 +137,9 @@ def outcome(job: dict[str, Any]) -> str:
 def summary(job: dict[str, Any], folder: Path, found: list[Path]) -> list[str]:
     """What came of a training job, line by line."""
     lines: list[str] = []
-    evaluation = find_output(folder, "evaluation.json") if found else None
-    if evaluation is not None:
-        report = json.loads(evaluation.read_text(encoding="utf-8"))
-        lines.append(
-            f"accuracy   {report['accuracy']:.4f} on {report['images']} {report['split']} images"
-        )
+    written = find_output(folder, "evaluation.json") if found else None
+    if written is not None:
+        lines.append(_accuracy(written))
     metrics = job.get("FinalMetricDataList", [])
     if metrics:
         said = ", ".join(f"{each['MetricName']} {each['Value']:.4g}" for each in metrics)
@@ -165,6 +162,14 @@ def summary(job: dict[str, Any], folder: Path, found: list[Path]) -> list[str]:
         lines.append(f"report     {report}")
     lines += [f"left       {path}" for path in found]
     return lines
+
+
+def _accuracy(written: Path) -> str:
+    try:
+        evaluation = read_evaluation(written)
+    except UserError as error:
+        return f"accuracy   unknown: {error}"
+    return f"accuracy   {evaluation.accuracy:.4f} on {evaluation.images} {evaluation.split} images"
 
 
 def _print(line: str) -> None:

@@ -79,11 +79,16 @@ def test_a_job_that_left_nothing(tmp_path: Path) -> None:
     assert "The job left no output." in text
 
 
-@pytest.mark.parametrize("content", ["[]", "{", '{"images": 3}'])
-def test_another_images_evaluation(folder: Path, content: str) -> None:
+@pytest.mark.parametrize("content", ["[]", "{", "{}", '{"images": 3}', "null", "[" * 5000])
+def test_another_images_evaluation_is_said_and_the_rest_is_shown(
+    folder: Path, content: str
+) -> None:
     (folder / "output/data/evaluation.json").write_text(content)
-    with pytest.raises(UserError, match=r"evaluation\.json: "):
-        write_report_page(JOB, folder)
+    (folder / "output/data/metrics.jsonl").write_text(content)
+    text = write_report_page(JOB, folder).read_text()
+    assert "evaluation.json: " in text
+    assert "validation:accuracy" in text
+    assert "<h2>Confusion" in text
 
 
 def leave_report(folder: Path, sentence: str = "The GPU waits.") -> Path:

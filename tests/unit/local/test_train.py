@@ -195,6 +195,17 @@ def test_the_summary_tells_what_rules_found_and_where_the_report_is(tmp_path: Pa
     assert lines[1:3] == ["verdict    89 % of the step is forward.", f"report     {page}"]
 
 
+@pytest.mark.parametrize("written", ["{}", "[]", "{", '{"accuracy": "high"}', "\xff"])
+def test_the_summary_survives_what_another_image_wrote(tmp_path: Path, written: str) -> None:
+    left = tmp_path / "output" / "data" / "evaluation.json"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(written.encode("latin-1"))
+    lines = summary({"TrainingTimeInSeconds": 3}, tmp_path, [tmp_path / "output"])
+    assert lines[0].startswith("accuracy   unknown: ")
+    assert "evaluation.json: " in lines[0]
+    assert lines[1:] == ["time       3 s, billed 3 s", f"left       {tmp_path / 'output'}"]
+
+
 def test_the_summary_tells_what_was_lost(tmp_path: Path) -> None:
     from datetime import UTC, datetime
 

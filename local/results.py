@@ -1,0 +1,103 @@
+"""What a training job's image wrote about its model, as far as it is what berth's image writes.
+
+Any image may have run: what it left is checked before it is shown.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from local.errors import UserError
+
+LARGEST = 64_000_000
+"""Bytes of a file that is read; the evaluation of 1,000 classes on 50,000 images is 8,000,000."""
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class _Checked(BaseModel):
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+
+class ClassReport(_Checked):
+    """How well a class was told from the others.
+
+    Attributes:
+        support: its images.
+    """
+
+    precision: Share
+    recall: Share
+    f1: Share
+    support: Count
+
+
+class Evaluation(_Checked):
+    """The accuracy of a model, from `evaluation.json`.
+
+    Attributes:
+        split: the images' split: test or validation.
+        images: how many there were.
+        accuracy: share of them whose most probable class is right.
+        top5: share of them whose class is among the five most probable.
+        best_epoch: the epoch the weights come from.
+        classes: precision, recall, F1 and support by class.
+    """
+
+    split: str
+    images: Count
+    accuracy: Share
+    top5: Share
+    best_epoch: Count
+    classes: dict[str, ClassReport]
+
+
+def read_evaluation(path: Path) -> Evaluation:
+    """Read an `evaluation.json`.
+
+    Raises:
+        UserError: it is not what berth's image writes; the line names the field.
+    """
+    try:
+        return Evaluation.model_validate_json(_read(path))
+    except ValidationError as error:
+        raise UserError(f"{path}: not berth's evaluation: {_first(error)}") from None
+
+
+def read_epochs(path: Path) -> list[dict[str, Any]]:
+    """Read a `metrics.jsonl`: what was measured, epoch by epoch.
+
+    Raises:
+        UserError: a line is no JSON object; it is named.
+    """
+    epochs = []
+    for number, line in enumerate(_read(path).splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            epoch = json.loads(line)
+        except (ValueError, RecursionError):
+            epoch = None
+        if not isinstance(epoch, dict):
+            shown = line[:60].decode(errors="replace")
+            raise UserError(f"{path}: line {number}: found {shown!r}, expected a JSON object")
+        epochs.append(epoch)
+    return epochs
+
+
+def _read(path: Path) -> bytes:
+    size = path.stat().st_size
+    if size > LARGEST:
+        raise UserError(f"{path}: found {size:,} bytes, expected at most {LARGEST:,}")
+    return path.read_bytes()
+
+
+def _first(error: ValidationError) -> str:
+    """The first thing that is wrong, in one line."""
+    details = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in details["loc"])
+    message = " ".join(str(details["msg"]).split())
+    return f"{where}: {message}" if where else message
