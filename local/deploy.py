@@ -17,7 +17,7 @@ from rich.console import Console
 from local import plan
 from local.errors import UserError, code, one_line
 from local.expiry import arrange, cancel, clock, duration
-from local.last_words import last_words
+from local.last_words import cannot_serve, last_words
 from local.model_source import find_model
 from local.options import Common, pairs, with_common
 from local.place import Place
@@ -123,6 +123,12 @@ class Made:
                 self._delete(operation, request)
             except Exception as error:
                 problems.append(f"{operation} could not be undone: {one_line(error) or error!r}")
+                if operation == "CreateEndpoint":
+                    # What an endpoint uses must not be deleted before it.
+                    problems.append(
+                        f"try again later: {self.place.command('delete', self.endpoint)}"
+                    )
+                    break
         return problems
 
     def _delete(self, operation: str, request: dict[str, Any]) -> None:
@@ -136,6 +142,10 @@ class Made:
                 self.sagemaker.delete_endpoint(EndpointName=self.endpoint)
             case "CreateSchedule":
                 cancel(self.place, self.endpoint)
+
+
+class GaveUp(UserError):
+    """A container said that it cannot serve, while SageMaker still waits for it."""
 
 
 @with_common
@@ -306,8 +316,11 @@ def run(
         if made.operations:
             _say(console, f"no longer waiting; endpoint {name} goes on: berth delete {name}")
         raise
-    except Exception:
-        if made.operations and not keep:
+    except Exception as error:
+        if isinstance(error, GaveUp) and deployment.update:
+            resource = deployment.hosting.resource_name
+            _say(console, f"SageMaker will roll the update back; {resource} stays until then")
+        elif made.operations and not keep:
             _say(console, "deleting what was made for it")
             for problem in made.undo():
                 _say(console, problem)
@@ -366,20 +379,37 @@ def _wait(made: Made, deployment: Deployment, console: Console, pace: Pace) -> N
                 told = state
             if state in SETTLED:
                 break
+            if why := _gave_up(made, described):
+                raise GaveUp(f"endpoint {name}: its container cannot serve: {why}")
             if passed > pace.limit:
                 raise UserError(f"endpoint {name}: still {state} after {pace.limit:.0f} s")
             time.sleep(pace.pause(passed))
     # An update that failed is rolled back: in service, with the configuration it had.
     if state == "InService" and described["EndpointConfigName"] == config:
         return
-    # Older streams are those of containers that served before: of an endpoint that had the name,
-    # or, in an update, of those that still do.
-    begun = made.before["LastModifiedTime"] if made.before else described["CreationTime"]
-    since = begun.timestamp()
-    _print_last_words(made.place, name, console, pace, since)
+    _print_last_words(made.place, name, console, pace, _begun(made, described))
     reason = described.get("FailureReason", "no reason given")
     verb = "update failed" if deployment.update else "failed"
     raise UserError(f"endpoint {name}: {verb}: {reason}")
+
+
+def _gave_up(made: Made, described: dict[str, Any]) -> str:
+    """Why a container says that it cannot serve; "" while none does.
+
+    AWS asks its /ping for minutes more before the endpoint fails; the local SageMaker does not.
+    """
+    if made.place.where == "local":
+        return ""
+    group = LOG_GROUP.format(made.endpoint)
+    return cannot_serve(made.place.client("logs"), group, since=_begun(made, described))
+
+
+def _begun(made: Made, described: dict[str, Any]) -> float:
+    """UTC seconds after which the new containers log: older streams are those of containers that
+    served before, of an endpoint that had the name or, in an update, of those that still do.
+    """
+    begun = made.before["LastModifiedTime"] if made.before else described["CreationTime"]
+    return float(begun.timestamp())
 
 
 def _print_last_words(place: Place, name: str, console: Console, pace: Pace, since: float) -> None:

@@ -34,6 +34,8 @@ SERVERLESS_LIMIT = 4 * 1024**2
 MOST_IN_BATCH = 256
 """Instances the container takes in one request."""
 PARALLEL = 8
+MESSAGE = 500
+"""Characters of a container's refusal that are shown; any image may have written it."""
 
 
 @dataclass(frozen=True)
@@ -135,8 +137,9 @@ def reason(error: BaseException) -> str:
         message = str(response.get("OriginalMessage", ""))
         try:
             message = str(json.loads(message)["error"])
-        except (ValueError, TypeError, KeyError):
-            message = " ".join(message.split())[:200]
+        except (ValueError, TypeError, KeyError, RecursionError):
+            pass
+        message = " ".join(message.split())[:MESSAGE]
         return f"HTTP {response.get('OriginalStatusCode', '?')}: {message or 'no message'}"
     line = one_line(error)
     if line is None:

@@ -1,4 +1,4 @@
-"""What a container said last, from CloudWatch Logs."""
+"""What a container said last, or of its failing, from CloudWatch Logs."""
 
 import time
 from typing import Any
@@ -9,6 +9,11 @@ LINES = 20
 """Most lines shown."""
 WAIT = 15.0
 """Seconds the last lines of a container may take to reach CloudWatch Logs."""
+
+CANNOT_SERVE = "cannot serve: "
+"""How the line begins in which `serve` gives up; SageMaker goes on asking /ping all the same."""
+ABOUT_OBJECTS = "[sagemaker logs]: "
+"""What marks SageMaker's own lines, in a transform job's log: one for each object that failed."""
 
 
 def last_words(
@@ -31,6 +36,47 @@ def last_words(
         if found or time.monotonic() >= end:
             return found
         time.sleep(min(1.0, wait))
+
+
+def cannot_serve(logs: Any, group: str, *, prefix: str = "", since: float = 0.0) -> str:
+    """Why a container said that it cannot serve its model; "" while none did.
+
+    The arguments are those of `last_words`.
+    """
+    said = _filtered(logs, group, prefix, since, CANNOT_SERVE.strip())
+    return next((line.partition(CANNOT_SERVE)[2] for line in said if CANNOT_SERVE in line), "")
+
+
+def failures_of(logs: Any, group: str, prefix: str, names: list[str]) -> dict[str, str]:
+    """What a transform job's log says of the objects with these names, where it says anything."""
+    said = [
+        line.partition(ABOUT_OBJECTS)[2]
+        for line in _filtered(logs, group, prefix, 0.0, ABOUT_OBJECTS.strip())
+    ]
+    return {
+        name: line.partition(f"{name}: ")[2]
+        for name in names
+        for line in said
+        if f"{name}: " in line
+    }
+
+
+def _filtered(logs: Any, group: str, prefix: str, since: float, phrase: str) -> list[str]:
+    try:
+        return [
+            event["message"].rstrip("\n")
+            for page in logs.get_paginator("filter_log_events").paginate(
+                logGroupName=group,
+                filterPattern=f'"{phrase}"',
+                startTime=int(since * 1000),
+                **({"logStreamNamePrefix": prefix} if prefix else {}),
+            )
+            for event in page["events"]
+        ]
+    except Exception as error:
+        if code(error) == "ResourceNotFoundException":
+            return []
+        raise
 
 
 def _read(logs: Any, group: str, prefix: str, since: float, lines: int) -> list[str]:

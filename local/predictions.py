@@ -54,12 +54,21 @@ def read_predictions(body: bytes, expected: int) -> list[tuple[tuple[str, float]
             tuple((pair["label"], float(pair["probability"])) for pair in row["top"])
             for row in rows
         ]
-    except (ValueError, TypeError, KeyError):
+        _check(found)
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         shown = " ".join(body[:80].decode(errors="replace").split())
         raise UserError(f'the answer is {shown!r}, expected {{"predictions": […]}}') from None
     if len(found) != expected or not all(found):
         raise UserError(f"found {len(found)} predictions in the answer, expected {expected}")
     return found
+
+
+def _check(rows: list[tuple[tuple[str, float], ...]]) -> None:
+    for label, probability in (pair for row in rows for pair in row):
+        if not isinstance(label, str):
+            raise TypeError
+        if not 0 <= probability <= 1:  # nor is NaN
+            raise ValueError
 
 
 def table(answers: Sequence[Answer]) -> Table:

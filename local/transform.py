@@ -19,7 +19,7 @@ from local.consoles import table_console
 from local.data import requests as upload_requests
 from local.deploy import Pace
 from local.errors import UserError, code
-from local.last_words import last_words
+from local.last_words import cannot_serve, failures_of, last_words
 from local.model_source import find_model
 from local.options import Common, pairs, with_common
 from local.pictures import CONTENT_TYPES, Picture
@@ -103,10 +103,18 @@ def transform(
     place.ensure_bucket()
     if folder:
         send(place.client("s3", connections=24), folder, place.bucket, own_prefix, kms_key=kms_key)
-    run(place, asked, hosting, notes)
-    answers = fetch(place, asked, to or Path(name), folder)
+    trouble = run(place, asked, hosting, notes)
+    home = to or Path(name)
+    answers = fetch(place, asked, home, folder)
+    if trouble:
+        answers += unanswered(place, asked, answers, folder)
+    if not any(answer.error is None for answer in answers) and trouble:
+        say_last_words(place, name, notes)
+        raise UserError(trouble)
     show(answers, as_json=as_json, out=table_console(), notes=notes)
-    _say(notes, f"answers: {to or Path(name)} and {asked.destination}")
+    _say(notes, f"answers: {home} and {asked.destination}")
+    if trouble:
+        raise UserError(trouble)
     if any(answer.error is not None for answer in answers):
         raise typer.Exit(1)
 
@@ -130,13 +138,14 @@ def run(
     hosting: Hosting | None,
     notes: Console,
     pace: Pace | None = None,
-) -> None:
+) -> str:
     """Send the requests and wait until the job has ended; a model made for it is deleted again.
 
     Ctrl-C ends the waiting, not the job.
 
-    Raises:
-        UserError: it failed; the container's last words were printed.
+    Returns:
+        How the job ended if it did not complete, in a line; "" if it did. Either way S3 holds the
+        answers of all objects but those that failed.
     """
     pace = pace or Pace()
     sagemaker = place.client("sagemaker")
@@ -148,29 +157,29 @@ def run(
         _delete_model(sagemaker, hosting)
         raise
     try:
-        described = _wait(sagemaker, asked.name, notes, pace)
+        described = _wait(place, asked.name, notes, pace)
     except KeyboardInterrupt:
         _say(notes, f"no longer waiting; transform job {asked.name} goes on")
         raise
     _delete_model(sagemaker, hosting)
     status = described["TransformJobStatus"]
     if status == "Completed":
-        return
-    words = last_words(place.client("logs"), LOG_GROUP, prefix=f"{asked.name}/", wait=pace.words)
+        return ""
+    why = described.get("FailureReason", "no reason given")
+    return f"transform job {asked.name}: {status}: {why}"
+
+
+def say_last_words(place: Place, name: str, notes: Console, wait: float = Pace().words) -> None:
+    """Show the end of a transform job's log."""
+    words = last_words(place.client("logs"), LOG_GROUP, prefix=f"{name}/", wait=wait)
     if words:
         _say(notes, "the container's last words:")
         for line in words:
             _say(notes, f"  {line}")
-    why = described.get("FailureReason", "no reason given")
-    raise UserError(f"transform job {asked.name}: {status}: {why}")
 
 
 def fetch(place: Place, asked: Transform, to: Path, folder: Files | None) -> list[Answer]:
-    """Download every answer to `to` under its image's name with `.out`, and read it.
-
-    Raises:
-        UserError: there are none.
-    """
+    """Download every answer to `to` under its image's name with `.out`, and read it."""
     s3 = place.client("s3", connections=DOWNLOADS)
     bucket, prefix = split_uri(asked.destination)
     base = prefix.rstrip("/") + "/"
@@ -180,8 +189,6 @@ def fetch(place: Place, asked: Transform, to: Path, folder: Files | None) -> lis
         for entry in page.get("Contents", ())
         if entry["Key"].endswith(".out")
     ]
-    if not keys:
-        raise UserError(f"{asked.destination}: no answer in it")
 
     def one(key: str) -> Answer:
         name = key.removeprefix(base)
@@ -200,6 +207,37 @@ def fetch(place: Place, asked: Transform, to: Path, folder: Files | None) -> lis
             answers.append(answer)
             progress.advance()
     return answers
+
+
+def unanswered(
+    place: Place, asked: Transform, answers: list[Answer], folder: Files | None
+) -> list[Answer]:
+    """The images that have no answer, each with what the job's log says of it."""
+    names = list(folder.paths) if folder else _names(place, asked.source)
+    answered = {answer.picture.name for answer in answers}
+    missing = [name for name in names if name not in answered]
+    said = failures_of(place.client("logs"), LOG_GROUP, f"{asked.name}/", missing)
+    return [
+        Answer(
+            _picture(name, folder), error=said.get(name, "no answer, the log says nothing of it")
+        )
+        for name in missing
+    ]
+
+
+def _names(place: Place, source: str) -> list[str]:
+    """The objects below an S3 prefix, named as a transform job names their outputs."""
+    bucket, prefix = split_uri(source)
+    inside = prefix.rstrip("/") + "/" if prefix else ""
+    above = prefix[: prefix.rfind("/") + 1]
+    return [
+        entry["Key"].removeprefix(inside if entry["Key"].startswith(inside) else above)
+        for page in place.client("s3")
+        .get_paginator("list_objects_v2")
+        .paginate(Bucket=bucket, Prefix=prefix)
+        for entry in page.get("Contents", ())
+        if not entry["Key"].endswith("/")
+    ]
 
 
 def split_uri(uri: str) -> tuple[str, str]:
@@ -221,9 +259,7 @@ def safe(name: str) -> PurePosixPath:
 
 
 def _answer(name: str, body: bytes, folder: Files | None) -> Answer:
-    parts = PurePosixPath(name).parts
-    path = folder.paths.get(name, Path(name)) if folder else Path(name)
-    picture = Picture(path, name, parts[-2] if len(parts) > 1 else None)
+    picture = _picture(name, folder)
     try:
         (row,) = read_predictions(body, 1)
     except UserError as error:
@@ -231,7 +267,15 @@ def _answer(name: str, body: bytes, folder: Files | None) -> Answer:
     return Answer(picture, row)
 
 
-def _wait(sagemaker: Any, name: str, notes: Console, pace: Pace) -> dict[str, Any]:
+def _picture(name: str, folder: Files | None) -> Picture:
+    parts = PurePosixPath(name).parts
+    path = folder.paths.get(name, Path(name)) if folder else Path(name)
+    return Picture(path, name, parts[-2] if len(parts) > 1 else None)
+
+
+def _wait(place: Place, name: str, notes: Console, pace: Pace) -> dict[str, Any]:
+    sagemaker = place.client("sagemaker")
+    stopped = False
     started, told = time.monotonic(), ""
     with notes.status(f"transform job {name}: asked for") as status:
         while True:
@@ -244,6 +288,13 @@ def _wait(sagemaker: Any, name: str, notes: Console, pace: Pace) -> dict[str, An
                 told = state
             if state in ENDED:
                 return described
+            if place.where == "aws" and not stopped:
+                # AWS asks the container's /ping for minutes more; the local SageMaker does not.
+                why = cannot_serve(place.client("logs"), LOG_GROUP, prefix=f"{name}/")
+                if why:
+                    _say(notes, f"its container cannot serve: {why}; stopping the job")
+                    sagemaker.stop_transform_job(TransformJobName=name)
+                    stopped = True
             time.sleep(pace.pause(passed))
 
 

@@ -4,7 +4,7 @@
 these words does more: `status 418` answers with that status, `sleep 2.5` waits so many seconds,
 `die` ends the server, `who` answers with the model's JSON, `stream` answers in three chunks. A
 model folder that holds `broken` makes it end at once with a message; one that holds `slow` makes
-`/ping` answer 503 for two seconds.
+`/ping` answer 503 for two seconds; with `hopeless` it says for ever that it cannot serve.
 """
 
 import os
@@ -34,7 +34,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path == "/ping":
             slow = (model / "slow").exists() and time.monotonic() - started < 2
-            self.answer(503 if slow else 200, b"")
+            hopeless = (model / "hopeless").exists()
+            said = b'{"status": "FAILED", "detail": "no model.json"}' if hopeless else b""
+            self.answer(503 if slow or hopeless else 200, said)
         elif self.path == "/execution-parameters":
             kind = "application/json"
             self.answer(

@@ -1,6 +1,7 @@
 """One serving container: started, asked /ping, watched, started again when it dies, stopped."""
 
 import contextlib
+import json
 import threading
 import time
 from collections import deque
@@ -20,6 +21,8 @@ WORDS = 12
 
 SAID = 700
 """Characters of them, so that the end fits into a FailureReason."""
+_REASON = 400
+"""Characters of what /ping says of a failure."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,7 @@ class Instance:
         self._start_timeout, self._timing, self._on_change = start_timeout, timing, on_change
         self._lines: deque[str] = deque(maxlen=WORDS)
         self._container: Container | None = None
+        self._gave_up = ""
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._watcher: threading.Thread | None = None
@@ -178,6 +182,8 @@ class Instance:
             answer = self._ping()
             if not answer:
                 return
+            if self._gave_up:
+                raise InstanceFailed(f"it cannot serve: {self._gave_up}")
             pause = min(pause * 2, self._timing.poll)
         raise InstanceFailed(f"{answer} within {self._start_timeout:g} seconds")
 
@@ -199,6 +205,7 @@ class Instance:
             return f"/ping did not answer in {self._timing.ping:g} seconds"
         except urllib3.exceptions.HTTPError:
             return "/ping's answer broke off"
+        self._gave_up = _gave_up(answer.data)
         return "" if answer.status == 200 else f"/ping answered {answer.status}"
 
     def _watch(self) -> None:
@@ -258,3 +265,17 @@ class Instance:
         """A line of our own in the log, marked as SageMaker marks its own."""
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
         self._log.write(f"{now}:[sagemaker logs]: {text}")
+
+
+def _gave_up(ping: bytes) -> str:
+    """Why a container says with its /ping that it will never serve; "" unless it does.
+
+    berth's image answers `{"status": "FAILED", "detail": …}`, a state that it never leaves.
+    """
+    try:
+        status = json.loads(ping)
+    except (ValueError, RecursionError):
+        return ""
+    if not isinstance(status, dict) or status.get("status") != "FAILED":
+        return ""
+    return " ".join(str(status.get("detail", "no reason given")).split())[:_REASON]

@@ -321,6 +321,53 @@ def test_an_earlier_endpoints_schedule_does_not_end_this_one(aws: StubbedPlace) 
     assert "it is billed until it is deleted" in shown
 
 
+def gave_up(logs: Stubber) -> None:
+    line = "[2026-01-02 03:04:05] [ERROR] cannot serve: /opt/ml/model: no model.json"
+    since = int(datetime(2026, 1, 2, tzinfo=UTC).timestamp() * 1000)
+    logs.add_response(
+        "filter_log_events",
+        {"events": [{"timestamp": since + 1, "message": line}]},
+        {"logGroupName": GROUP, "filterPattern": '"cannot serve:"', "startTime": since},
+    )
+
+
+@pytest.mark.parametrize("deletable", [True, False])
+def test_a_container_that_says_it_cannot_serve_is_not_waited_for(
+    aws: StubbedPlace, deletable: bool
+) -> None:
+    sagemaker = aws.stub("sagemaker")
+    missing(sagemaker)
+    aws.stub("scheduler").add_client_error("delete_schedule", "ResourceNotFoundException")
+    created(sagemaker)
+    sagemaker.add_response("create_endpoint", {"EndpointArn": ARN}, HOSTING.endpoint())
+    described(sagemaker, "Creating")
+    gave_up(aws.stub("logs"))
+    if deletable:
+        sagemaker.add_response("delete_endpoint", {}, {"EndpointName": "flowers"})
+        sagemaker.add_response("delete_endpoint_config", {}, {"EndpointConfigName": NAME})
+        sagemaker.add_response("delete_model", {}, {"ModelName": NAME})
+    else:
+        sagemaker.add_client_error("delete_endpoint", "ValidationException", "in progress")
+    shown, error = deploy(aws, Deployment(HOSTING, "aws"))
+    assert error == "endpoint flowers: its container cannot serve: /opt/ml/model: no model.json"
+    assert ("berth delete flowers" in shown) is not deletable
+
+
+def test_an_update_whose_container_cannot_serve_is_left_to_be_rolled_back(
+    aws: StubbedPlace,
+) -> None:
+    sagemaker = aws.stub("sagemaker")
+    described(sagemaker, "InService", "flowers-old")
+    created(sagemaker)
+    sagemaker.add_response("update_endpoint", {"EndpointArn": ARN}, HOSTING.update())
+    described(sagemaker, "Updating", "flowers-old")
+    gave_up(aws.stub("logs"))
+    shown, error = deploy(aws, Deployment(HOSTING, "aws", update=True))
+    assert error is not None
+    assert "no model.json" in error
+    assert NAME in shown
+
+
 def test_scaling_is_set_once_it_serves(aws: StubbedPlace) -> None:
     sagemaker = aws.stub("sagemaker")
     missing(sagemaker)

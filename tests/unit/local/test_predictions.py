@@ -31,7 +31,26 @@ def test_a_body_becomes_labels_and_probabilities() -> None:
     assert read_predictions(BODY, 1) == [TOP]
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"predictions": [{"label": "a"}]}', b"\xff"])
+def top_of(pair: str) -> bytes:
+    return f'{{"predictions": [{{"top": [{pair}]}}]}}'.encode()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"predictions": [{"label": "a"}]}',
+        b"\xff",
+        b"[" * 100_000,
+        top_of('{"label": "a", "probability": NaN}'),
+        top_of('{"label": "a", "probability": 1e999}'),
+        top_of('{"label": "a", "probability": 1' + "0" * 400 + "}"),
+        top_of('{"label": {}, "probability": 0.5}'),
+        top_of("3"),
+    ],
+)
 def test_another_answer_is_said(body: bytes) -> None:
     with pytest.raises(UserError, match="the answer is"):
         read_predictions(body, 1)

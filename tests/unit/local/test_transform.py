@@ -77,30 +77,67 @@ def test_an_answer_that_is_none_is_an_error_of_its_own(
     assert Path("here/ants/1.jpg.out").exists()
 
 
-def test_a_job_that_fails_shows_the_last_words(
-    answered: Place,
-    photos: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    logs = answered.client("logs")
-    group = "/aws/sagemaker/TransformJobs"
-    logs.create_log_group(logGroupName=group)
-    logs.create_log_stream(logGroupName=group, logStreamName="all/i-1")
+GROUP = "/aws/sagemaker/TransformJobs"
+
+
+def logged(place: Place, *lines: str) -> None:
     import time
 
-    event = {"timestamp": int(time.time() * 1000), "message": "out of memory"}
-    logs.put_log_events(logGroupName=group, logStreamName="all/i-1", logEvents=[event])
+    logs = place.client("logs")
+    stream = {"logGroupName": GROUP, "logStreamName": "all/i-1"}
+    logs.create_log_group(logGroupName=GROUP)
+    logs.create_log_stream(**stream)
+    now = int(time.time() * 1000)
+    events = [{"timestamp": now, "message": line} for line in lines]
+    logs.put_log_events(**stream, logEvents=events)
 
-    def failed(*_: Any) -> dict[str, Any]:
+
+@pytest.fixture
+def failed(answered: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
+    def ended(*_: Any) -> dict[str, Any]:
         return {"TransformJobStatus": "Failed", "FailureReason": "AlgorithmError"}
 
-    monkeypatch.setattr("local.transform._wait", failed)
+    monkeypatch.setattr("local.transform._wait", ended)
+    return answered
+
+
+def test_a_job_that_fails_shows_the_last_words(
+    failed: Place, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logged(failed, "out of memory")
+    for name in ("ants/1.jpg", "bees/2.jpg"):
+        failed.client("s3").delete_object(Bucket="bucket", Key=f"transform/all/output/{name}.out")
     assert main("transform", arguments=[str(photos), *MODEL]) == 1
     shown = capsys.readouterr().err
     assert "  out of memory" in shown
     assert "transform job all: Failed: AlgorithmError" in shown
-    assert answered.client("sagemaker").list_models()["Models"] == []
+    assert failed.client("sagemaker").list_models()["Models"] == []
+
+
+@pytest.mark.parametrize("source", ["folder", "s3://bucket/photos", "s3://bucket/photos/"])
+def test_the_answers_of_a_job_that_failed_come_home_and_the_bad_image_is_named(
+    failed: Place, photos: Path, source: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    s3 = failed.client("s3")
+    s3.delete_object(Bucket="bucket", Key="transform/all/output/bees/2.jpg.out")
+    for name in ("ants/1.jpg", "bees/2.jpg"):
+        s3.put_object(Bucket="bucket", Key=f"photos/{name}", Body=b"x")
+    logged(
+        failed,
+        "a line of the container's: bees/2.jpg: is no answer",
+        "2026-01-02T03:04:05.678:[sagemaker logs]: MaxConcurrentTransforms=2",
+        "2026-01-02T03:04:05.679:[sagemaker logs]: bucket/photos/bees/2.jpg: ClientError: 415",
+    )
+    given = str(photos) if source == "folder" else source
+    assert main("transform", arguments=[given, *MODEL, "--json"]) == 1
+    shown = capsys.readouterr()
+    good, bad = [json.loads(line) for line in shown.out.splitlines()]
+    assert good["label"] == "ants"
+    assert (bad["truth"], bad["error"]) == ("bees", "ClientError: 415")
+    assert Path("all/ants/1.jpg.out").read_bytes() == body("ants")
+    assert "1 of 2 images have no prediction" in shown.err
+    assert "s3://bucket/transform/all/output" in shown.err
+    assert "transform job all: Failed: AlgorithmError" in shown.err
 
 
 def test_a_plan_sends_nothing(

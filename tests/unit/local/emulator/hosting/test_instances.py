@@ -52,7 +52,7 @@ def make(
     made = []
 
     def build(
-        name: str, *, on_change: Callable[[], None] = lambda: None
+        name: str, *, on_change: Callable[[], None] = lambda: None, start_timeout: float = 10
     ) -> tuple[Instance, Engine]:
         base = tmp_path / name
         (base / "model").mkdir(parents=True)
@@ -63,7 +63,7 @@ def make(
                 engine,
                 spec,
                 MemoryStream(lines),
-                start_timeout=10,
+                start_timeout=start_timeout,
                 timing=QUICK,
                 on_change=on_change,
             )
@@ -112,6 +112,15 @@ def test_stopped_while_it_starts(make: Callable[..., tuple[Instance, Engine]]) -
     assert not instance.running
     instance.stop()
     instance.stop()
+
+
+def test_one_that_says_it_cannot_serve_is_not_waited_for(
+    make: Callable[..., tuple[Instance, Engine]], tmp_path: Path
+) -> None:
+    instance, _ = make("one", start_timeout=3600)
+    (tmp_path / "one" / "model" / "hopeless").touch()
+    with pytest.raises(InstanceFailed, match=r"cannot serve: no model\.json"):
+        instance.start()
 
 
 def test_last_words_of_many_are_the_end(make: Callable[..., tuple[Instance, Engine]]) -> None:
