@@ -7,6 +7,7 @@ A folder of class folders is also an exam: the accuracy by the folders' names is
 """
 
 import base64
+import contextlib
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -135,10 +136,8 @@ def reason(error: BaseException) -> str:
     if code(error) == "ModelError":
         response: dict[str, Any] = getattr(error, "response", {})
         message = str(response.get("OriginalMessage", ""))
-        try:
+        with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
             message = str(json.loads(message)["error"])
-        except (ValueError, TypeError, KeyError, RecursionError):
-            pass
         message = " ".join(message.split())[:MESSAGE]
         return f"HTTP {response.get('OriginalStatusCode', '?')}: {message or 'no message'}"
     line = one_line(error)
