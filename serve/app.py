@@ -12,10 +12,11 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
 from serve import codec
+from serve.accept import negotiate
 from serve.batcher import EngineFailed, Overloaded
 from serve.body import Admission, Crowded, declared_length, read_body
-from serve.codec import BadRequest
 from serve.devices import gpus
+from serve.images import BadRequest
 from serve.predictor import NotReady, Predictor, TimedOut
 from serve.settings import IN_FLIGHT, Settings
 
@@ -60,8 +61,9 @@ def create_app(predictor: Predictor, settings: Settings) -> Flask:
             artifact = predictor.artifact
             attributes = codec.check_attributes(request.headers.get(ATTRIBUTES, ""))
             top_k = codec.read_top_k(attributes)
-            accepted = _negotiate()
-            images = codec.read_images(request.mimetype, body, artifact)
+            accepted = negotiate(request.headers.get("Accept", ""))
+            _check_encoding()
+            images = codec.read_images(request.headers.get("Content-Type", ""), body, artifact)
             request.environ["serve.instances"] = images.count
             rows = predictor.predict(images.pixels, deadline)
         text = codec.write_predictions(accepted, rows, artifact.classes, top_k)
@@ -89,17 +91,12 @@ def application() -> Flask:
     return create_app(predictor, settings)
 
 
-def _negotiate() -> str:
-    """The response's media type by the Accept header; JSON without one, or with `*/*`."""
-    accept = request.headers.get("Accept", "").strip()
-    if not accept:
-        return codec.RESPONSE_TYPES[0]
-    best = request.accept_mimetypes.best_match(codec.RESPONSE_TYPES)
-    if best is None:
+def _check_encoding() -> None:
+    encoding = request.headers.get("Content-Encoding", "").strip().lower()
+    if encoding not in ("", "identity"):
         raise BadRequest(
-            f"Accept: found {accept[:200]}, expected {' or '.join(codec.RESPONSE_TYPES)}", 406
+            f"Content-Encoding: found {encoding[:100]}, expected none: send the body as it is", 415
         )
-    return best
 
 
 def _answer_errors(app: Flask) -> None:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import Any, Protocol
 
-from serve.codec import BadRequest
+from serve.images import BadRequest
 
 PIECE = 64 * 1024
 DISCARD = 256 * 1024 * 1024

@@ -1,95 +1,146 @@
-"""Request bodies to pixels, probabilities to response bodies. Knows nothing of HTTP or engines.
+"""Request bodies to pixels, probabilities to response bodies. Knows no HTTP but content types.
 
     images = read_images("image/jpeg", body, artifact)        # Images: a count, then the pixels
     text = write_predictions("text/csv", probabilities, artifact.classes, top_k=5)
 
 What is accepted:
 
-    image/*, application/x-image,
-    application/octet-stream            one encoded image
+    image/*, application/x-image        one encoded image
     application/json                    {"instances": [{"b64": "<base64 of an image>"}, ...]}
     application/x-npy                   uint8 (N, crop, crop, 3) or (crop, crop, 3) RGB pixels, or
                                         float32 (N, 3, crop, crop) normalised with the model's
                                         mean and std
+    multipart/form-data                 encoded images, each a file
+    application/octet-stream, binary/octet-stream, application/x-www-form-urlencoded, none
+                                        any of the first three, told apart by its first bytes
 """
 
-import base64
-import binascii
 import csv
 import io
 import json
-import math
 import re
-import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from werkzeug.http import parse_options_header
 
 from container.artifact import Artifact
-from container.errors import BadImage
+from container.data.decode import sniff
 from serve.batcher import Pixels, Probabilities
+from serve.images import MAX_INSTANCES, BadRequest, Images, decode, one_line
+from serve.instances import read_json
+from serve.multipart import read_multipart
+from serve.npy import MAGIC, read_npy
 
-_npy: Any = np.lib.format  # These functions of numpy have no types.
-
-MAX_INSTANCES = 256
-"""Most images in one request: at 40 ms an image this is 10 s of the 60 s an invocation may take."""
+__all__ = ["MAX_INSTANCES", "BadRequest", "Images"]
 
 DEFAULT_TOP_K = 5
 ATTRIBUTES_LIMIT = 1024
 """Longest X-Amzn-SageMaker-Custom-Attributes value, by SageMaker's API."""
 
 REQUEST_TYPES = (
-    "image/*, application/x-image, application/octet-stream, application/json or application/x-npy"
+    "image/* (image/jpeg, image/png, ...), application/x-image, application/octet-stream, "
+    "application/json, application/x-npy or multipart/form-data"
 )
-RESPONSE_TYPES = ("application/json", "text/csv", "application/jsonlines")
 
-
-class BadRequest(Exception):
-    """The request cannot be answered; one line for the client and the HTTP status."""
-
-    def __init__(self, message: str, status: int = 400) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-@dataclass(frozen=True)
-class Images:
-    """How many images a request holds, and their pixels one by one, decoded when asked for.
-
-    Each is (crop, crop, 3), uint8 or float32 in 0..255. Decoding raises BadRequest.
-    """
-
-    count: int
-    pixels: Iterator[Pixels]
-
-
-def is_request_type(content_type: str) -> bool:
-    """Whether a bare, lower-case content type is one that `read_images` takes."""
-    return content_type.startswith("image/") or content_type in {
+BINARY = frozenset(
+    {
         "application/octet-stream",
-        "application/x-image",
-        "application/json",
-        "application/x-npy",
+        "application/binary",
+        "application/x-binary",
+        "binary/octet-stream",
     }
+)
+"""Types that say no more than bytes; the last is S3's for an object uploaded without one."""
+
+FORM = "application/x-www-form-urlencoded"
+"""What curl says of a body, and its user did not."""
+
+ANYTHING = BINARY | {FORM, ""}
+"""Of bodies that are not said to be anything, the bytes themselves are asked."""
+
+CURL = "; with curl, --data-binary sends a file as it is, and --data does not"
+
+_IMAGE = "image/*"
+_KINDS = {
+    _IMAGE: "an image",
+    "application/json": "JSON",
+    "application/x-npy": "a NumPy array",
+    "multipart/form-data": "form data",
+}
 
 
 def read_images(content_type: str, body: bytes, artifact: Artifact) -> Images:
-    """The images in a body; `content_type` without parameters, in lower case.
+    """The images in a body; `content_type` as the header has it, with or without parameters.
 
     Raises BadRequest: 415 for another content type, 413 for too many instances, else 400.
     """
-    if content_type == "application/json":
-        return _read_json(body, artifact)
-    if content_type == "application/x-npy":
-        return _read_npy(body, artifact)
-    if not is_request_type(content_type):
+    media, options = parse_options_header(content_type)
+    media = media.lower()
+    seen = _recognise(body)
+    if media in ANYTHING:
+        said, media = media, seen or media
+    else:
+        said = media = _IMAGE if _is_image(media) else media
+    if media in ANYTHING:
+        media = _IMAGE if media in BINARY or not body else media
+    if media not in _KINDS:
+        raise BadRequest(_unknown(content_type, body), 415)
+    if seen and media != seen:
         raise BadRequest(
-            f"Content-Type: found {content_type or 'none'}, expected {REQUEST_TYPES}", 415
+            f"request body: found {_KINDS[seen]}, expected {_KINDS[media]} by its Content-Type "
+            f"{one_line(content_type)[:100]}; send it with Content-Type: {_header_for(seen, body)}"
         )
-    return Images(1, (_decode(body, "request body", artifact) for _ in range(1)))
+    if media == "application/json":
+        return read_json(body, artifact)
+    if media == "application/x-npy":
+        return read_npy(body, artifact)
+    if media == "multipart/form-data":
+        return read_multipart(body, options, artifact)
+    return Images(1, _one(body, artifact, hint=CURL if said == FORM else ""))
+
+
+def _is_image(media: str) -> bool:
+    return media.startswith("image/") or media == "application/x-image"
+
+
+def _recognise(body: bytes) -> str | None:
+    """The media type that a body's first bytes announce."""
+    if sniff(body):
+        return _IMAGE
+    if body.startswith(MAGIC):
+        return "application/x-npy"
+    start = body[:1024]
+    if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
+        return "application/json"
+    if start.startswith(b"--") and b"content-disposition:" in start.lower():
+        return "multipart/form-data"
+    return None
+
+
+def _header_for(media: str, body: bytes) -> str:
+    if media == _IMAGE:
+        return f"image/{(sniff(body) or 'jpeg').lower()}"
+    return f"{media}; boundary=..." if media == "multipart/form-data" else media
+
+
+def _unknown(content_type: str, body: bytes) -> str:
+    found = one_line(content_type)[:100] or "none"
+    seen = _recognise(body)
+    if seen:
+        return (
+            f"Content-Type: found {found}, expected {_header_for(seen, body)} for a body that is "
+            f"{_KINDS[seen]}"
+        )
+    hint = CURL if found.startswith(FORM) else ""
+    return f"Content-Type: found {found}, expected {REQUEST_TYPES}{hint}"
+
+
+def _one(body: bytes, artifact: Artifact, hint: str) -> Iterator[Pixels]:
+    try:
+        yield decode(body, "request body", artifact)
+    except BadRequest as error:
+        raise BadRequest(f"{error}{hint}", error.status) from None
 
 
 def write_predictions(
@@ -159,149 +210,3 @@ def _best(
     order = np.argsort(-probabilities, kind="stable")[:top_k]
     # Through str, a float32 keeps its own few digits instead of a float64's seventeen.
     return [(classes[index], float(str(probabilities[index]))) for index in order]
-
-
-def _decode(data: bytes, name: str, artifact: Artifact) -> Pixels:
-    try:
-        return artifact.geometry.load(data, name)
-    except BadImage as error:
-        raise BadRequest(str(error)) from None
-
-
-def _read_json(body: bytes, artifact: Artifact) -> Images:
-    expected = 'expected {"instances": [{"b64": "<base64 of an image>"}, ...]}'
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else _line(str(error))
-        raise BadRequest(f"request body: not JSON ({reason}), {expected}") from None
-    if not isinstance(document, dict) or "instances" not in document:
-        found = f"keys {_some(document)}" if isinstance(document, dict) else _kind(document)
-        raise BadRequest(f"request body: found {found}, {expected}")
-    instances = document["instances"]
-    if not isinstance(instances, list) or not instances:
-        raise BadRequest(f"instances: found {_kind(instances)}, {expected}")
-    _check_count(len(instances))
-    for index, instance in enumerate(instances):
-        if not isinstance(instance, dict) or set(instance) != {"b64"}:
-            found = f"keys {_some(instance)}" if isinstance(instance, dict) else _kind(instance)
-            raise BadRequest(f'instances[{index}]: found {found}, expected {{"b64": ...}} alone')
-        if not isinstance(instance["b64"], str):
-            raise BadRequest(
-                f"instances[{index}].b64: found {_kind(instance['b64'])}, expected a base64 string"
-            )
-    return Images(
-        len(instances),
-        (
-            _decode(_from_base64(instance["b64"], index), f"instances[{index}]", artifact)
-            for index, instance in enumerate(instances)
-        ),
-    )
-
-
-def _from_base64(text: str, index: int) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
-        found = "a data: URL" if text.startswith("data:") else _line(str(error))
-        raise BadRequest(
-            f"instances[{index}].b64: found {found}, expected plain base64 without line breaks"
-        ) from None
-
-
-def _read_npy(body: bytes, artifact: Artifact) -> Images:
-    crop = artifact.geometry.crop
-    expected = (
-        f"expected uint8 (N, {crop}, {crop}, 3) or ({crop}, {crop}, 3) pixels, "
-        f"or float32 (N, 3, {crop}, {crop}) normalised"
-    )
-    shape, dtype, fortran, start = _npy_header(body, expected)
-    wide = (crop, crop, 3)
-    pixels = dtype == np.uint8 and (shape == wide or shape[1:] == wide)
-    normalised = dtype == np.float32 and shape[1:] == (3, crop, crop)
-    if not (pixels or normalised):
-        raise BadRequest(f"npy array: found {dtype} {shape}, {expected}")
-    if shape[0] == 0:
-        raise BadRequest(f"npy array: found no images, {expected}")
-    count = 1 if shape == wide else shape[0]
-    _check_count(count)
-    size = math.prod(shape) * dtype.itemsize
-    if len(body) - start != size:
-        raise BadRequest(
-            f"npy array: found {len(body) - start} bytes of data, expected {size} for {shape}"
-        )
-    array = np.frombuffer(body, dtype, offset=start).reshape(shape, order="F" if fortran else "C")
-    images = array.reshape(count, *shape[-3:])
-    return Images(count, _denormalised(images, artifact) if normalised else iter(images))
-
-
-def _npy_header(
-    body: bytes, expected: str
-) -> tuple[tuple[int, ...], np.dtype[np.generic], bool, int]:
-    """Shape, dtype, Fortran order and where the data starts.
-
-    Read apart from the data, because np.load allocates whatever the header asks for.
-    """
-    stream = io.BytesIO(body)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            version = _npy.read_magic(stream)
-            read = {(1, 0): _npy.read_array_header_1_0, (2, 0): _npy.read_array_header_2_0}[version]
-            shape, fortran, dtype = read(stream)
-    except KeyError:
-        raise BadRequest(
-            "npy array: found an unknown format version, expected 1.0 or 2.0"
-        ) from None
-    # The header is a Python literal, and its parser raises whatever a malformed one trips over.
-    except Exception as error:
-        found = f"{len(body)} bytes" if body else "an empty body"
-        reason = _line(str(error)).rstrip(".")
-        raise BadRequest(f"npy array: found {found} ({reason}), {expected}") from None
-    if dtype.hasobject:
-        raise BadRequest(f"npy array: found pickled objects, which are never loaded, {expected}")
-    return shape, dtype, fortran, stream.tell()
-
-
-def _denormalised(
-    images: npt.NDArray[np.float32], artifact: Artifact
-) -> Iterator[npt.NDArray[np.float32]]:
-    """Normalised (N, 3, H, W) back to RGB pixels 0..255 (H, W, 3), one by one."""
-    scale = 255 * np.array(artifact.std, np.float32)
-    shift = 255 * np.array(artifact.mean, np.float32)
-    for index, image in enumerate(images):
-        pixels = np.ascontiguousarray(image.transpose(1, 2, 0)) * scale + shift
-        low, high = float(pixels.min()), float(pixels.max())
-        # Noise may leave 0..255, but a whole range beyond it was never normalised.
-        if not (low >= -255 and high <= 510):
-            raise BadRequest(
-                f"npy array image {index}: found values that stand for pixels {low:.4g} to "
-                f"{high:.4g}, expected about 0 to 255 after normalisation with mean "
-                f"{list(artifact.mean)} and std {list(artifact.std)}"
-            )
-        yield pixels
-
-
-def _check_count(count: int) -> None:
-    if count > MAX_INSTANCES:
-        raise BadRequest(
-            f"instances: found {count:,}, expected at most {MAX_INSTANCES} in one request", 413
-        )
-
-
-def _kind(value: object) -> str:
-    names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean"}
-    if value is None:
-        return "null"
-    if value == []:
-        return "an empty list"
-    return names.get(type(value), "a number")
-
-
-def _some(keys: dict[str, object]) -> str:
-    shown = [_line(key)[:40] for key in list(keys)[:5]]
-    return f"{shown}{' and more' if len(keys) > 5 else ''}"
-
-
-def _line(text: str) -> str:
-    return "".join(c if c.isprintable() else " " for c in text)[:200]

@@ -89,6 +89,13 @@ def test_another_accept_is_not_acceptable(client: FlaskClient, accept: str) -> N
     assert "text/csv" in error_of(response)
 
 
+def test_a_compressed_body_is_told_to_come_as_it_is(client: FlaskClient) -> None:
+    response = invoke(client, **{"Content-Encoding": "gzip"})
+    assert response.status_code == 415
+    assert "Content-Encoding" in error_of(response)
+    assert invoke(client, **{"Content-Encoding": "identity"}).status_code == 200
+
+
 def test_custom_attributes_come_back_and_choose_top_k(client: FlaskClient) -> None:
     response = invoke(client, **{ATTRIBUTES: "trace=1a; top_k=2"})
     assert response.headers[ATTRIBUTES] == "trace=1a; top_k=2"
@@ -118,7 +125,7 @@ def test_custom_attributes_that_cannot_be_used_are_refused(
         (b"not an image", "image/png", 400),
         (picture()[:50], "image/png", 400),
         (picture(), "text/plain", 415),
-        (picture(), "", 415),
+        (b"text", "", 415),
         (b"{", "application/json", 400),
         (b'{"instances": [' + b"{}," * 9_999 + b"{}]}", "application/json", 413),
         (b"\x80\x04junk", "application/x-npy", 400),

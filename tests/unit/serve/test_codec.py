@@ -110,14 +110,14 @@ def test_json_instances_are_images_in_order(artifact: Artifact) -> None:
         (b'{"inputs": []}', "inputs"),
         (b'{"instances": []}', "instances: found an empty list"),
         (b'{"instances": {"b64": ""}}', "instances: found an object"),
-        (b'{"instances": [{"b64": "", "x": 1}]}', "instances.0.: found keys"),
+        (b'{"instances": [{"data": "", "x": 1}]}', "instances.0.: found keys"),
         (b'{"instances": ["abc"]}', "instances.0.: found a string"),
         (b'{"instances": [[0.5, 0.5]]}', "instances.0.: found a list"),
         (b'{"instances": [{"b64": 5}]}', "instances.0..b64: found a number"),
         (b'{"instances": [{"b64": true}]}', "instances.0..b64: found a boolean"),
         (b'{"instances": [{"b64": "a"}]}', "instances.0..b64: found"),
         ('{"instances": [{"b64": "ä"}]}'.encode(), "instances.0..b64: found"),
-        (b'{"instances": [{"b64": "data:image/png;base64,AAAA"}]}', "found a data: URL"),
+        (b'{"instances": [{"b64": "data:image/png,AAAA"}]}', "found a data URL that is not"),
     ],
 )
 def test_json_of_another_shape_says_what_was_found(
@@ -221,11 +221,95 @@ def test_what_is_no_npy_is_refused(artifact: Artifact, body: bytes) -> None:
     assert refused("application/x-npy", body, artifact).status == 400
 
 
-@pytest.mark.parametrize("content_type", ["", "text/csv", "multipart/form-data", "imagejpeg"])
+@pytest.mark.parametrize("content_type", ["text/csv", "application/pdf", "imagejpeg", "text/plain"])
 def test_other_content_types_are_refused(artifact: Artifact, content_type: str) -> None:
-    error = refused(content_type, picture(), artifact)
+    error = refused(content_type, b"a,b,c", artifact)
     assert error.status == 415
     assert "application/x-npy" in str(error)
+    assert "expected image/png" in str(refused(content_type, picture(), artifact))
+
+
+UNSAID = [
+    "",
+    "application/x-www-form-urlencoded",
+    "binary/octet-stream",
+    "Binary/Octet-Stream; x=1",
+    "application/octet-stream",
+]
+
+
+@pytest.mark.parametrize("content_type", UNSAID)
+def test_bytes_that_are_not_said_to_be_anything_are_asked_themselves(
+    artifact: Artifact, content_type: str
+) -> None:
+    batch = np.zeros((2, CROP, CROP, 3), np.uint8)
+    for body in (picture(), picture(kind="JPEG"), b"\n" + instances(picture()), npy(batch[0])):
+        assert len(pixels(content_type, body, artifact)) == 1
+    assert len(pixels(content_type, npy(batch), artifact)) == 2
+
+
+@pytest.mark.parametrize("content_type", UNSAID[:2])
+@pytest.mark.parametrize("body", [b"b64=abc&x=1", b"hello", b"\x00\x01\x02", b"PK\x03\x04abc"])
+def test_bytes_of_no_kind_are_told_which_header_to_send(
+    artifact: Artifact, content_type: str, body: bytes
+) -> None:
+    error = refused(content_type, body, artifact)
+    assert error.status == 415
+    assert "Content-Type: found" in str(error)
+    assert "image/jpeg" in str(error)
+
+
+def test_what_curl_did_to_an_image_is_said(artifact: Artifact) -> None:
+    for kind in ("PNG", "JPEG"):
+        body = picture(kind=kind).replace(b"\r", b"").replace(b"\n", b"")[:-30]
+        with pytest.raises(BadRequest, match="--data-binary"):
+            pixels("application/x-www-form-urlencoded", body, artifact)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "header"),
+    [
+        ("image/jpeg", instances(picture()), "application/json"),
+        ("image/png", npy(np.zeros((2, CROP, CROP, 3), np.uint8)), "application/x-npy"),
+        ("application/json", picture(kind="JPEG"), "image/jpeg"),
+        ("application/x-npy", picture(), "image/png"),
+        ("application/x-npy", instances(picture()), "application/json"),
+        ("multipart/form-data", picture(), "image/png"),
+        ("image/png", b'--x\r\nContent-Disposition: form-data; name="f"', "multipart/form-data"),
+    ],
+)
+def test_a_body_of_another_kind_than_its_header_says_is_told_the_right_one(
+    artifact: Artifact, content_type: str, body: bytes, header: str
+) -> None:
+    error = refused(content_type, body, artifact)
+    assert error.status == 400
+    assert f"send it with Content-Type: {header}" in str(error)
+
+
+def test_npy_headers_of_odd_shapes_are_refused(artifact: Artifact) -> None:
+    shapes = (
+        "(-1, 8, 8, 3)", "(0, 8, 8, 3)", "(0x" + "f" * 5000 + ", 8, 8, 3)", "(10**9, 8, 8, 3)",
+        "(9" + "0" * 4000 + ", 8, 8, 3)", "(18446744073709551616, 8, 8, 3)", "()", "(8,)",
+        "(True, 8, 8, 3)", "(2, 8, 8, -3)", "(8, 8, 0x" + "f" * 4000 + ")", "(1.5, 8, 8, 3)",
+        "(" + "1, " * 100 + ")", "(" + "(" * 90 + ")" * 91, "None", "[1, 8, 8, 3]", "'8883'",
+    )  # fmt: skip
+    for shape in shapes:
+        for kind in (
+            "|u1",
+            "<f4",
+            ">f4",
+            "|O",
+            "<U3",
+            "V8",
+            "|u0",
+            "[('a\\n', 'u1')]",
+            "('u1', 2)",
+        ):
+            for order in ("True", "False"):
+                descr = kind if kind[0] in "[(" else f"'{kind}'"
+                header = f"{{'descr': {descr}, 'fortran_order': {order}, 'shape': {shape}}}\n"
+                body = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode()
+                assert refused("application/x-npy", body + bytes(64), artifact).status < 500
 
 
 ROWS = [np.array([0.2, 0.7, 0.1], np.float32), np.array([0.25, 0.25, 0.5], np.float32)]
