@@ -47,8 +47,8 @@ def read_search(path: Path) -> SearchFile:
     ranges = []
     for name, given in content["ranges"].items():
         if isinstance(given, list):
-            if len(given) < 2:
-                raise UserError(f"{path}: {name}: found {given}, expected two values or more")
+            if not given:
+                raise UserError(f"{path}: {name}: found {given}, expected a value or more")
             ranges.append(Range(str(name), "categorical", values=tuple(map(_text, given))))
         else:
             ranges.append(Range.parse(f"{name}={given}"))

@@ -84,7 +84,8 @@ def _current(client: Any, name: str, metric: str) -> float | None:
 
 def read_objective(tuning_job: Mapping[str, Any]) -> tuple[str, bool]:
     """A tuning job's objective metric, and whether more is better."""
-    definition = tuning_job.get("TrainingJobDefinition") or {}
+    several = tuning_job.get("TrainingJobDefinitions") or [{}]
+    definition = tuning_job.get("TrainingJobDefinition") or several[0]
     objective = tuning_job["HyperParameterTuningJobConfig"].get(
         "HyperParameterTuningJobObjective"
     ) or definition.get("TuningObjective", {"MetricName": "objective", "Type": "Maximize"})

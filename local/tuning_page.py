@@ -202,8 +202,11 @@ def _ranges(tuning_job: Mapping[str, Any], trials: list[Trial]) -> dict[str, Any
     )
 
     config = tuning_job["HyperParameterTuningJobConfig"]
-    definition = tuning_job.get("TrainingJobDefinition") or {}
-    given = config.get("ParameterRanges") or definition.get("HyperParameterRanges") or {}
+    definitions = tuning_job.get("TrainingJobDefinitions") or [{}]
+    given: dict[str, Any] = dict(config.get("ParameterRanges") or {})
+    for definition in definitions:
+        for kind, ranges in (definition.get("HyperParameterRanges") or {}).items():
+            given[kind] = [*given.get(kind, ()), *ranges]
 
     def seen(name: str) -> list[str]:
         return [t.hyperparameters[name] for t in trials if name in t.hyperparameters]

@@ -27,7 +27,7 @@ SCALINGS = {
 }
 EPOCHS = ("epochs", "numepochs", "n-epochs", "n_epochs", "num_epochs")
 """Fixed hyperparameters Hyperband takes its most epochs from (API reference)."""
-EXPECTED = "expected name=low:high[:log|linear|reverselog][:int] or name=value,value"
+EXPECTED = "expected name=low:high[:log|linear|reverselog][:int] or name=value,value,…"
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Range:
             raise UserError(f"--range: found {text!r}, {EXPECTED}")
         if ":" not in rest:
             values = tuple(value.strip() for value in rest.split(","))
-            if len(values) < 2 or "" in values:
+            if "" in values:
                 raise UserError(f"--range: found {text!r}, {EXPECTED}")
             if len(set(values)) < len(values):
                 raise UserError(f"--range: {text!r} names a value twice")
@@ -198,8 +198,13 @@ class Search:
         return self.max_jobs
 
     def _check_resources(self, job: Job) -> None:
-        fixed = (job.hyperparameters[name] for name in EPOCHS if name in job.hyperparameters)
-        most = self.max_resource or next((int(each) for each in fixed if each.isdigit()), None)
+        # SDKs write numbers as JSON, a string's quotes included.
+        fixed = (
+            job.hyperparameters[name].strip().strip('"')
+            for name in EPOCHS
+            if name in job.hyperparameters
+        )
+        most = self.max_resource or next((int(each) for each in fixed if each.isdecimal()), None)
         if most is None:
             raise UserError("--max-resource: found none, expected it or a fixed -p epochs=…")
         if (self.min_resource or 1) >= most:

@@ -159,6 +159,14 @@ class Attempt:
         if self._cluster is not None:
             self._cluster.stop(grace)
 
+    def note_unseen(self) -> None:
+        """Say in the job's log which metrics were never found in it."""
+        if unseen := self.watch.unseen():
+            self._note(
+                "no line of this log matched the regular expression of "
+                + ", ".join(f"{name} ({pattern})" for name, pattern in unseen.items())
+            )
+
     def end(self) -> None:
         """Remove the containers, bring S3 and CloudWatch up to date; never fails."""
         if self._cluster is not None:

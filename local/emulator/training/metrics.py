@@ -117,6 +117,13 @@ class MetricWatch:
         """`FinalMetricDataList` of what was found so far."""
         return latest(self._names, self.every())
 
+    def unseen(self) -> dict[str, str]:
+        """The regular expressions that matched nothing so far, by metric."""
+        seen = {metric.name for metric in self.every()}
+        return {
+            name: pattern.pattern for name, pattern in self._patterns.items() if name not in seen
+        }
+
     def _values(self, name: str, pattern: "regex.Pattern[str]", line: str) -> list[float]:
         try:
             # `concurrent` lets the server's other threads go on meanwhile.

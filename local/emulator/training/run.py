@@ -199,6 +199,8 @@ class Run:
             except ExecutorError as error:
                 return self._explain(error)
             result = self._watch(attempt)
+            if isinstance(result, Ending) and result.status == "Completed":
+                attempt.note_unseen()
         finally:
             attempt.end()
         if isinstance(result, HostEnded):

@@ -21,6 +21,7 @@ REPEATED = (
     "HyperParameterTuningJobName",
     "HyperParameterTuningJobConfig",
     "TrainingJobDefinition",
+    "TrainingJobDefinitions",
     "WarmStartConfig",
 )
 """What Describe answers as the request has it."""

@@ -21,12 +21,15 @@ def inherited(plan: Plan, store: Store) -> list[dict[str, Any]]:
     After `TransferLearning` the objectives are relative to each parent's own.
     """
     found: list[Known] = []
+    if not plan.parents:
+        return []
+    [own] = plan.definitions
     for parent in _parents(plan, store):
-        theirs = read(parent.private["request"])
+        [theirs] = read(parent.private["request"]).definitions
         trials = []
         for trial in load_trials(parent.private["trials"]):
             texts = {**theirs.static, **theirs.space.texts(trial.values)}
-            values, known = plan.space.read(texts), trial.known()
+            values, known = own.space.read(texts), trial.known()
             if values is not None and known.state in ("complete", "pruned"):
                 trials.append(Known(values, known.state, known.objective, known.reports))
         found += trials if plan.identical else standardized(trials)

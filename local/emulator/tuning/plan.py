@@ -1,6 +1,7 @@
 """What a CreateHyperParameterTuningJob request asks for, in one place."""
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,26 +14,44 @@ RESOURCE_KEYS = ("epochs", "numepochs", "n-epochs", "n_epochs", "num_epochs")
 
 
 @dataclass(frozen=True)
+class Definition:
+    """One of the kinds of training jobs that a tuning job launches.
+
+    Attributes:
+        name: `DefinitionName`; None where there is but one and it has none.
+        metric: the objective's name.
+        regex: what finds it in the log.
+        space: the ranges.
+        static: the hyperparameters all its trials share.
+        hyperband: the brackets of strategy Hyperband.
+        content: the training job definition, with the machines as a `ResourceConfig`.
+    """
+
+    name: str | None
+    metric: str
+    regex: str
+    space: Space
+    static: dict[str, str]
+    hyperband: Hyperband | None
+    content: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Plan:
     """A tuning job.
 
     Attributes:
         name: the tuning job's.
         strategy: how points are chosen.
-        metric: the objective's name.
-        regex: what finds it in the log.
-        direction: which way it is better.
-        space: the ranges.
+        direction: which way the objective is better.
+        definitions: what its trials are; they take turns.
         total: how many trials there may be.
         parallel: how many run at a time.
         seconds: how long the tuning job may run; None for no limit.
         early: whether the median rule stops trials.
-        hyperband: the brackets of strategy Hyperband.
         target: end at an objective this good.
         patience: end after so many trials without an improvement.
         converge: end when more trials promise nothing.
-        static: the hyperparameters all trials share.
-        definition: the TrainingJobDefinition.
         tags: the tuning job's, which its trials get too.
         parents: the tuning jobs of a warm start.
         identical: whether the parents had the same data and algorithm.
@@ -40,31 +59,36 @@ class Plan:
 
     name: str
     strategy: Literal["Bayesian", "Random", "Hyperband", "Grid"]
-    metric: str
-    regex: str
     direction: Direction
-    space: Space
+    definitions: tuple[Definition, ...]
     total: int
     parallel: int
     seconds: int | None
     early: bool
-    hyperband: Hyperband | None
     target: float | None
     patience: int | None
     converge: bool
-    static: dict[str, str]
-    definition: dict[str, Any]
     tags: list[dict[str, str]]
     parents: tuple[str, ...]
     identical: bool
 
+    def place(self, number: int) -> tuple[int, int]:
+        """Which definition a point belongs to, and the point's number within it.
+
+        Definitions take turns; in a grid, one whose combinations are all used is passed over.
+        """
+        if self.strategy != "Grid":
+            return number % len(self.definitions), number // len(self.definitions)
+        sizes = [each.space.combinations or 0 for each in self.definitions]
+        turns = ((own, index) for own in range(max(sizes)) for index in range(len(sizes)))
+        open_turns = ((index, own) for own, index in turns if own < sizes[index])
+        return next(itertools.islice(open_turns, number, None))
+
 
 def read(request: Mapping[str, Any]) -> Plan:
     """The plan of a request, which was checked."""
-    config, definition = request["HyperParameterTuningJobConfig"], request["TrainingJobDefinition"]
-    objective = config["HyperParameterTuningJobObjective"]
-    metrics = definition["AlgorithmSpecification"].get("MetricDefinitions", [])
-    space, static = parse(config["ParameterRanges"]), definition.get("StaticHyperParameters", {})
+    config = request["HyperParameterTuningJobConfig"]
+    definitions = tuple(_definition(each, config) for each in definitions_of(request))
     limits, criteria = config["ResourceLimits"], config.get("TuningJobCompletionCriteria", {})
     patience, convergence = (
         criteria.get(name, {}) for name in ("BestObjectiveNotImproving", "ConvergenceDetected")
@@ -73,22 +97,15 @@ def read(request: Mapping[str, Any]) -> Plan:
     return Plan(
         name=request["HyperParameterTuningJobName"],
         strategy=config["Strategy"],
-        metric=objective["MetricName"],
-        regex=next(
-            (each["Regex"] for each in metrics if each["Name"] == objective["MetricName"]), ""
-        ),
-        direction=objective["Type"],
-        space=space,
-        total=_total(config, space),
+        direction=objective_of(definitions_of(request)[0], config)["Type"],
+        definitions=definitions,
+        total=_total(config, definitions),
         parallel=limits["MaxParallelTrainingJobs"],
         seconds=limits.get("MaxRuntimeInSeconds"),
         early=config.get("TrainingJobEarlyStoppingType", "Off") == "Auto",
-        hyperband=_hyperband(config, static) if config["Strategy"] == "Hyperband" else None,
         target=criteria.get("TargetObjectiveMetricValue"),
         patience=patience.get("MaxNumberOfTrainingJobsNotImproving"),
         converge=convergence.get("CompleteOnConvergence") == "Enabled",
-        static=dict(static),
-        definition=dict(definition),
         tags=list(request.get("Tags", [])),
         parents=tuple(
             each["HyperParameterTuningJobName"]
@@ -98,17 +115,86 @@ def read(request: Mapping[str, Any]) -> Plan:
     )
 
 
-def _total(config: Mapping[str, Any], space: Space) -> int:
+def definitions_of(request: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The training job definitions of a request or of Describe's answer, one or several."""
+    several = request.get("TrainingJobDefinitions")
+    return list(several) if several else [request["TrainingJobDefinition"]]
+
+
+def objective_of(definition: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """The objective of a definition: its own, or the whole tuning job's."""
+    found: dict[str, Any] = definition.get("TuningObjective") or config.get(
+        "HyperParameterTuningJobObjective", {}
+    )
+    return found
+
+
+def ranges_of(definition: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """The ranges of a definition: its own, or the whole tuning job's."""
+    found: dict[str, Any] = definition.get("HyperParameterRanges") or config.get(
+        "ParameterRanges", {}
+    )
+    return found
+
+
+def machines_of(definition: Mapping[str, Any], most: int | None = None) -> dict[str, Any]:
+    """The machines of a definition's training jobs, as a `ResourceConfig`.
+
+    Args:
+        definition: with a `ResourceConfig` or a `HyperParameterTuningResourceConfig`. Of the
+            latter's InstanceConfigs it is the first there is capacity for, as the
+            AllocationStrategy `Prioritized` has it.
+        most: how many hosts there are; None when that does not matter.
+    """
+    own = definition.get("HyperParameterTuningResourceConfig")
+    if own is None:
+        return dict(definition.get("ResourceConfig", {}))
+    choices = own.get("InstanceConfigs") or [own]
+    able = [each for each in choices if most is None or each.get("InstanceCount", 0) <= most]
+    chosen = (able or choices)[0]
+    members = ("InstanceType", "InstanceCount", "VolumeSizeInGB")
+    found = {name: chosen[name] for name in members if name in chosen}
+    if "VolumeKmsKeyId" in own:
+        found["VolumeKmsKeyId"] = own["VolumeKmsKeyId"]
+    return found
+
+
+def resource(static: Mapping[str, str]) -> int | None:
+    """Hyperband's greatest resource from the static hyperparameters; None when none says.
+
+    SDKs send numbers as JSON in quotes.
+    """
+    for key in RESOURCE_KEYS:
+        if key in static:
+            try:
+                return int(static[key].strip().strip('"'))
+            except ValueError:
+                return None
+    return None
+
+
+def _definition(given: Mapping[str, Any], config: Mapping[str, Any]) -> Definition:
+    static, metric = given.get("StaticHyperParameters", {}), objective_of(given, config)
+    metrics = given["AlgorithmSpecification"].get("MetricDefinitions", [])
+    return Definition(
+        name=given.get("DefinitionName"),
+        metric=metric["MetricName"],
+        regex=next((each["Regex"] for each in metrics if each["Name"] == metric["MetricName"]), ""),
+        space=parse(ranges_of(given, config)),
+        static=dict(static),
+        hyperband=_hyperband(config, static) if config["Strategy"] == "Hyperband" else None,
+        content=dict(given),
+    )
+
+
+def _total(config: Mapping[str, Any], definitions: Sequence[Definition]) -> int:
     """How many trials; a grid has as many as combinations (developer guide, Grid search)."""
-    if config["Strategy"] == "Grid" and space.combinations is not None:
-        return space.combinations
+    if config["Strategy"] == "Grid":
+        return sum(each.space.combinations or 0 for each in definitions)
     most: int = config["ResourceLimits"]["MaxNumberOfTrainingJobs"]
     return most
 
 
 def _hyperband(config: Mapping[str, Any], static: Mapping[str, str]) -> Hyperband:
     given = config.get("StrategyConfig", {}).get("HyperbandStrategyConfig", {})
-    high = given.get("MaxResource")
-    if high is None:
-        high = next(int(static[key]) for key in RESOURCE_KEYS if key in static)
-    return Hyperband(given.get("MinResource", 1), high)
+    return Hyperband(given.get("MinResource", 1), given.get("MaxResource") or resource(static) or 1)

@@ -150,7 +150,7 @@ def failure(
     if not own:
         text = (
             f"The tuning job ended after its MaxRuntimeInSeconds ({plan.seconds}) and before any "
-            f"training job emitted the objective metric {plan.metric}."
+            f"training job emitted the objective metric {_metrics(plan, trials)}."
         )
     elif not ran:
         text = (
@@ -159,14 +159,21 @@ def failure(
         )
     elif any(each.reports for each in ran):
         values = ", ".join(str(each.reports[-1]) for each in ran if each.reports)
-        text = f"The objective metric {plan.metric} ended as no finite number: {values}."
+        text = f"The objective metric {_metrics(plan, ran)} ended as no finite number: {values}."
     else:
+        definition = plan.definitions[ran[-1].definition]
         text = (
             f"No objective metrics found after running {len(own)} training jobs. Please ensure "
             "that the custom algorithm is emitting the objective metric as defined by the regular "
-            f"expression provided: {plan.metric} by {plan.regex[:200]!r}. The last lines of "
-            f"{ran[-1].name}: "
+            f"expression provided: {definition.metric} by {definition.regex[:200]!r}. The last "
+            f"lines of {ran[-1].name}: "
         )
         lines = " | ".join(last_lines(ran[-1].name, LINES)) or "(none)"
         text += lines[-(FAILURE_REASON - len(text)) :]
     return text[:FAILURE_REASON]
+
+
+def _metrics(plan: Plan, trials: Sequence[Trial]) -> str:
+    """The names of the objectives of some trials; of all definitions' without any."""
+    numbers = sorted({each.definition for each in trials}) or range(len(plan.definitions))
+    return " or ".join(dict.fromkeys(plan.definitions[number].metric for number in numbers))

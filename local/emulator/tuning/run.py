@@ -100,7 +100,7 @@ class Run:
 
     def _follow(self, trials: list[Trial], ending: Ending | None) -> Ending | None:
         """See what became of the running trials; why the tuning job fails if one is refused."""
-        judging = self.plan.early or self.plan.hyperband is not None
+        judging = self.plan.early or self.plan.strategy == "Hyperband"
         reports = {
             each.number: self._reports(each) if judging and each.status is None else each.reports
             for each in trials
@@ -135,13 +135,22 @@ class Run:
         """Whether a running trial is out, looking at each of its reports once."""
         seen, own = self._judged.get(trial.name, 0), reports[trial.number]
         self._judged[trial.name] = max(seen, len(own))
-        direction, bands = self.plan.direction, self.plan.hyperband
-        others = {number: each for number, each in reports.items() if number != trial.number}
-        ended = [each.reports for each in trials if each.status in ("Completed", "Stopped")]
+        direction = self.plan.direction
+        bands = self.plan.definitions[trial.definition].hyperband
+        alike = [each for each in trials if each.definition == trial.definition]
+        place = {each.number: self.plan.place(each.number)[1] for each in alike}
+        others = {
+            place[number]: each
+            for number, each in reports.items()
+            if number in place and number != trial.number
+        }
+        ended = [each.reports for each in alike if each.status in ("Completed", "Stopped")]
         for step in range(seen + 1, len(own) + 1):
             if bands is not None and step >= bands.high:
                 return "resource"
-            if bands is not None and bands.loses(direction, trial.number, own[:step], others):
+            if bands is not None and bands.loses(
+                direction, place[trial.number], own[:step], others
+            ):
                 return "bracket"
             if self.plan.early and stopping.below_median(direction, own[:step], ended):
                 return "median"
@@ -168,24 +177,26 @@ class Run:
 
     def _propose(self, number: int, trials: Sequence[Trial]) -> dict[str, Value]:
         plan = self.plan
+        index, place = plan.place(number)
+        space = plan.definitions[index].space
         match plan.strategy:
             case "Grid":
-                return search.grid(plan.space)[number]
+                return search.grid(space)[place]
             case "Random":
-                return search.randomly(plan.space, self._seed, number)
+                return search.randomly(space, self._seed, number)
             case "Bayesian" | "Hyperband":
-                own = [each.known() for each in trials]
+                own = [each.known() for each in trials if each.definition == index]
                 if self._inherited and not plan.identical:
                     own = search.standardized(own)
                 known = [*self._inherited, *own]
-                return search.bayesian(plan.space, plan.direction, self._seed, number, known)
+                return search.bayesian(space, plan.direction, self._seed, number, known)
 
     def _create(self, trial: Trial) -> Ending | None:
         """Make the trial's training job; how the tuning job ends when it is refused."""
         record = self._record()
         try:
             self._context.training.create(
-                trials_of.training_request(self.plan, trial),
+                trials_of.training_request(self.plan, trial, self._context.executor.max_hosts),
                 tuning_job_arn=record.arn,
                 cpus=max(1, cores() // min(self.plan.parallel, self.plan.total)),
             )
@@ -214,7 +225,7 @@ class Run:
 
     def _reports(self, trial: Trial, job: Record | None = None) -> list[float]:
         """All values of the objective a trial has emitted, in order."""
-        metric = self.plan.metric
+        metric = self.plan.definitions[trial.definition].metric
         try:
             points = self._context.training.metrics(trial.name)
         except (ServiceError, Missing):

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from local.emulator.store import Record
-from local.emulator.tuning.plan import Plan
+from local.emulator.tuning.plan import Definition, Plan, machines_of
 from local.emulator.tuning.ranges import Value
 from local.emulator.tuning.search import Known, State
 
@@ -24,7 +24,6 @@ OBJECTIVE_HYPERPARAMETER = "_tuning_objective_metric"
 
 COPIED = (
     "AlgorithmSpecification",
-    "ResourceConfig",
     "RoleArn",
     "InputDataConfig",
     "OutputDataConfig",
@@ -55,6 +54,7 @@ class Trial:
         reports: all values of the objective, once it ended.
         retryable: it failed by no fault of the algorithm.
         ended: when, UTC seconds.
+        definition: the number of the training job definition it is of.
     """
 
     number: int
@@ -65,6 +65,7 @@ class Trial:
     reports: list[float] = field(default_factory=list)
     retryable: bool = False
     ended: float = 0.0
+    definition: int = 0
 
     @property
     def objective(self) -> float | None:
@@ -106,26 +107,34 @@ def fresh(plan: Plan, launched: int, number: int, values: dict[str, Value]) -> T
         number: its point's.
         values: its point.
     """
-    return Trial(number, f"{plan.name}-{launched + 1:03d}-{secrets.token_hex(4)}", values)
+    name = f"{plan.name}-{launched + 1:03d}-{secrets.token_hex(4)}"
+    return Trial(number, name, values, definition=plan.place(number)[0])
 
 
-def training_request(plan: Plan, trial: Trial) -> dict[str, Any]:
+def training_request(plan: Plan, trial: Trial, most_hosts: int | None = None) -> dict[str, Any]:
     """The CreateTrainingJob request of a trial.
 
     Each trial's checkpoints go under its own name, so that none resumes from another's.
+
+    Args:
+        plan: the tuning job.
+        trial: the trial.
+        most_hosts: how many hosts a training job may have here.
     """
-    definition = plan.definition
+    definition = plan.definitions[trial.definition]
+    content = definition.content
     request: dict[str, Any] = {
         "TrainingJobName": trial.name,
         "HyperParameters": {
-            **plan.static,
-            **plan.space.texts(trial.values),
-            OBJECTIVE_HYPERPARAMETER: plan.metric,
+            **definition.static,
+            **definition.space.texts(trial.values),
+            OBJECTIVE_HYPERPARAMETER: definition.metric,
         },
+        "ResourceConfig": machines_of(content, most_hosts),
     }
-    request |= {key: definition[key] for key in COPIED if key in definition}
-    if "CheckpointConfig" in definition:
-        checkpoints = definition["CheckpointConfig"]
+    request |= {key: content[key] for key in COPIED if key in content}
+    if "CheckpointConfig" in content:
+        checkpoints = content["CheckpointConfig"]
         uri = f"{checkpoints['S3Uri'].rstrip('/')}/{trial.name}"
         request["CheckpointConfig"] = {**checkpoints, "S3Uri": uri}
     if plan.tags:
@@ -135,19 +144,22 @@ def training_request(plan: Plan, trial: Trial) -> dict[str, Any]:
 
 def facts(plan: Plan, trial: Trial) -> dict[str, Any]:
     """What a trial's training job record holds under `private["tuning"]`."""
+    definition = plan.definitions[trial.definition]
     found: dict[str, Any] = {
         "TuningJobName": plan.name,
-        "TunedHyperParameters": plan.space.texts(trial.values),
+        "TunedHyperParameters": definition.space.texts(trial.values),
         "ObjectiveStatus": trial.objective_status,
     }
     if trial.objective is not None:
         found["FinalHyperParameterTuningJobObjectiveMetric"] = {
             "Type": plan.direction,
-            "MetricName": plan.metric,
+            "MetricName": definition.metric,
             "Value": trial.objective,
         }
-    if "DefinitionName" in plan.definition:
-        found["TrainingJobDefinitionName"] = plan.definition["DefinitionName"]
+    elif trial.status in ("Completed", "Stopped"):
+        found["FailureReason"] = _without_objective(trial, definition)
+    if definition.name is not None:
+        found["TrainingJobDefinitionName"] = definition.name
     return found
 
 
@@ -165,10 +177,24 @@ def summary(job: Record) -> dict[str, Any]:
     for key in ("TrainingStartTime", "TrainingEndTime", "FailureReason"):
         if body.get(key) is not None:
             shown[key] = body[key]
-    for key in ("FinalHyperParameterTuningJobObjectiveMetric", "TrainingJobDefinitionName"):
+    for key in (
+        "FinalHyperParameterTuningJobObjectiveMetric",
+        "TrainingJobDefinitionName",
+        "FailureReason",
+    ):
         if key in tuning:
-            shown[key] = tuning[key]
+            shown.setdefault(key, tuning[key])
     return shown
+
+
+def _without_objective(trial: Trial, definition: Definition) -> str:
+    """Why the objective of a trial that ended by itself was not evaluated."""
+    if trial.reports:
+        return f"The objective metric {definition.metric} ended as {trial.reports[-1]}."
+    return (
+        f"No objective metric found: no line of the log matched {definition.regex[:200]!r}, the "
+        f"regular expression of {definition.metric}."
+    )
 
 
 def load(stored: Sequence[Mapping[str, Any]]) -> list[Trial]:

@@ -73,8 +73,8 @@ def test_what_holds_no_hyperparameters(tmp_path: Path, text: str, words: str) ->
     ("text", "words"),
     [
         ("learning_rate: 1:2", "found learning_rate, expected ranges"),
-        ("ranges: {a: [1]}", "expected two values or more"),
-        ("ranges: {a: 1}", "--range: found 'a=1'"),
+        ("ranges: {a: []}", "expected a value or more"),
+        ("ranges: {a: '1,,2'}", "--range: found 'a=1,,2'"),
         ("ranges: {a: 0.1:1}\njobs: 3", "found ranges, jobs"),
     ],
 )
@@ -87,3 +87,9 @@ def test_what_holds_no_search(tmp_path: Path, text: str, words: str) -> None:
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="none: no such file"):
         read_hyperparameters(tmp_path / "none")
+
+
+def test_a_list_may_hold_one_value(tmp_path: Path) -> None:
+    path = tmp_path / "search.yaml"
+    path.write_text("ranges: {arch: [resnet18]}")
+    assert read_search(path).ranges == (Range("arch", "categorical", values=("resnet18",)),)

@@ -9,58 +9,62 @@ from local.emulator.errors import invalid
 MOST_RANGES = 30
 """Hyperparameters a tuning job may search, over all kinds, by the API's documentation."""
 
-FIELD = "HyperParameterTuningJobConfig.ParameterRanges"
-
 NUMBERS = {"IntegerParameterRanges": int, "ContinuousParameterRanges": float}
 
 
-def tuned_names(config: dict[str, Any]) -> set[str]:
-    """The names of the hyperparameters a tuning job's config searches."""
-    return {entry["Name"] for entries in _kinds(config).values() for entry in entries}
+def tuned_names(ranges: dict[str, Any]) -> set[str]:
+    """The names of the hyperparameters that some ranges search."""
+    return {entry["Name"] for entries in _kinds(ranges).values() for entry in entries}
 
 
-def combinations(config: dict[str, Any]) -> int:
+def combinations(ranges: dict[str, Any]) -> int:
     """How many points a grid of the categorical ranges has."""
     return math.prod(
-        len(set(entry["Values"])) for entry in _kinds(config)["CategoricalParameterRanges"]
+        len(set(entry["Values"])) for entry in _kinds(ranges)["CategoricalParameterRanges"]
     )
 
 
-def check_ranges(config: dict[str, Any]) -> None:
+def check_ranges(ranges: dict[str, Any], strategy: str, field: str) -> None:
     """The ranges are there, can be read, and suit their scale and the strategy.
+
+    Args:
+        ranges: the `ParameterRanges`.
+        strategy: how they are searched.
+        field: the ranges' path in the request, for messages.
 
     Raises:
         ServiceError: they are not.
     """
-    ranges, kinds = config.get("ParameterRanges", {}), _kinds(config)
+    kinds = _kinds(ranges)
     if ranges.get("AutoParameters"):
-        raise unsupported(f"{FIELD}.AutoParameters", "give each hyperparameter its range")
+        raise unsupported(
+            f"{field}.AutoParameters", f"give each hyperparameter its range in {field}"
+        )
     entries = [entry["Name"] for found in kinds.values() for entry in found]
     if not 1 <= len(entries) <= MOST_RANGES:
         raise invalid(
-            f"{FIELD} holds {len(entries)} hyperparameters; expected 1 to {MOST_RANGES} over all "
+            f"{field} holds {len(entries)} hyperparameters; expected 1 to {MOST_RANGES} over all "
             "kinds of ranges."
         )
-    check_unique(FIELD, entries)
+    check_unique(field, entries)
     for kind in NUMBERS:
         for entry in kinds[kind]:
-            _check_numbers(kind, entry)
+            _check_numbers(field, kind, entry)
     for entry in kinds["CategoricalParameterRanges"]:
-        check_unique(f"{FIELD}.CategoricalParameterRanges '{entry['Name']}'", entry["Values"])
-    if config["Strategy"] == "Grid" and (wrong := [kind for kind in NUMBERS if kinds[kind]]):
+        check_unique(f"{field}.CategoricalParameterRanges '{entry['Name']}'", entry["Values"])
+    if strategy == "Grid" and (wrong := [kind for kind in NUMBERS if kinds[kind]]):
         raise invalid(
-            f"{FIELD}.{wrong[0]} was given with the Strategy Grid; expected only "
+            f"{field}.{wrong[0]} was given with the Strategy Grid; expected only "
             "CategoricalParameterRanges."
         )
 
 
-def _kinds(config: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    ranges = config.get("ParameterRanges", {})
+def _kinds(ranges: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     return {kind: ranges.get(kind, []) for kind in (*NUMBERS, "CategoricalParameterRanges")}
 
 
-def _check_numbers(kind: str, entry: dict[str, str]) -> None:
-    field, number = f"{FIELD}.{kind} '{entry['Name']}'", NUMBERS[kind]
+def _check_numbers(where: str, kind: str, entry: dict[str, str]) -> None:
+    field, number = f"{where}.{kind} '{entry['Name']}'", NUMBERS[kind]
     ends = []
     for member in ("MinValue", "MaxValue"):
         try:

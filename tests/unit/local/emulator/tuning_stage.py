@@ -156,7 +156,7 @@ class Stage:
             store=Store(home.database),
             objects=Mock(),
             logs=Mock(),
-            executor=Mock(),
+            executor=Mock(max_hosts=1),
         )
         training = ScriptedTraining(context, script)
         context.training = training  # type: ignore[assignment]

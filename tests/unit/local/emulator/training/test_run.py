@@ -733,3 +733,26 @@ def test_what_the_regex_does_wrong_is_in_the_jobs_own_log(open_shop: Opener) -> 
     }
     assert shop.run(AlgorithmSpecification=algorithm)["TrainingJobStatus"] == "Completed"
     assert "berth: metric bad: its regular expression took over" in shop.logs.lines()[1]
+
+
+def test_a_metric_that_matched_nothing_is_named_in_the_log(
+    tmp_path: Path, opened: list[Workshop]
+) -> None:
+    shop = build(tmp_path, Pretender(good))
+    opened.append(shop)
+    definitions = [
+        {"Name": "score", "Regex": "toy:score=([0-9.]+);"},
+        {"Name": "f1", "Regex": "f1=([0-9.]+)"},
+    ]
+    body = shop.run(
+        AlgorithmSpecification={
+            "TrainingImage": "toy:latest",
+            "TrainingInputMode": "File",
+            "MetricDefinitions": definitions,
+        }
+    )
+    assert body["TrainingJobStatus"] == "Completed"
+    said = [line for line in shop.logs.lines() if line.startswith("berth: ")]
+    assert len(said) == 1
+    assert "f1 (f1=([0-9.]+))" in said[0]
+    assert "score" not in said[0]

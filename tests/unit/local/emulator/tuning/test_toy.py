@@ -104,7 +104,7 @@ def test_a_silent_container_is_quoted(shop: Workshop) -> None:
     reason = ended(shop)["FailureReason"]
     assert METRIC in reason
     assert "toy: epoch 1" in reason
-    assert reason.endswith("toy: done")
+    assert "toy: done" in reason
 
 
 def test_a_tuning_job_goes_on_after_its_server_went(shop: Workshop) -> None:

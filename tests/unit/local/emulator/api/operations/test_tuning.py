@@ -5,6 +5,7 @@ import pytest
 
 from local.emulator.context import Context
 from local.emulator.store import Kind
+from tests.unit.local.emulator.api.operations.conftest import TUNING
 
 Refused = Callable[..., str]
 CREATE = "create_hyper_parameter_tuning_job"
@@ -194,7 +195,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {f"{DEFINITION}.StaticHyperParameters.lr": "1"},
-        "'lr' is in StaticHyperParameters and in ParameterRanges",
+        "'lr' is in TrainingJobDefinition.StaticHyperParameters and in the ranges",
     ),
     (
         {f"{DEFINITION}.StaticHyperParameters": {f"h{n}": "1" for n in range(100)}},
@@ -209,7 +210,11 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         "TrainingJobDefinition.StoppingCondition has 9",
     ),
     ({f"{DEFINITION}.OutputDataConfig.S3OutputPath": "s3://gone"}, "bucket gone does not exist"),
-    ({f"{DEFINITION}.ResourceConfig": ...}, "TrainingJobDefinition.ResourceConfig.InstanceType is"),
+    ({f"{DEFINITION}.ResourceConfig": ...}, "are missing; expected exactly one of them"),
+    (
+        {f"{DEFINITION}.ResourceConfig": {"InstanceCount": 1}},
+        "TrainingJobDefinition.ResourceConfig.InstanceType is",
+    ),
     (
         {f"{DEFINITION}.InputDataConfig.0.DataSource.S3DataSource.S3Uri": "s3://data/x"},
         'No S3 objects found under S3 URL "s3://data/x"',
@@ -220,22 +225,23 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ),
     # What is not here.
     ({"Autotune": {"Mode": "Enabled"}}, "Autotune is not supported"),
-    ({DEFINITION: ...}, "TrainingJobDefinition is missing"),
+    ({"Autotune": {"Mode": "Enabled"}}, "give HyperParameterTuningJobConfig.ParameterRanges"),
+    (
+        {f"{RANGES}.AutoParameters": [{"Name": "a", "ValueHint": "1"}]},
+        "give each hyperparameter its range in HyperParameterTuningJobConfig.ParameterRanges",
+    ),
+    ({DEFINITION: ...}, "TrainingJobDefinition and TrainingJobDefinitions are missing"),
     (
         {"TrainingJobDefinitions": [VALID_DEFINITION]},
-        "TrainingJobDefinitions is not supported by the local SageMaker; expected a single",
-    ),
-    (
-        {f"{DEFINITION}.HyperParameterTuningResourceConfig": {"InstanceType": "ml.m5.large"}},
-        "HyperParameterTuningResourceConfig is not supported",
+        "TrainingJobDefinition and TrainingJobDefinitions are both given",
     ),
     (
         {f"{DEFINITION}.HyperParameterRanges": {"IntegerParameterRanges": [number("1", "2")]}},
-        "HyperParameterRanges is not supported",
+        "TrainingJobDefinition.HyperParameterRanges was given; expected Hyper",
     ),
     (
         {f"{DEFINITION}.TuningObjective": {"Type": "Minimize", "MetricName": "a"}},
-        "TuningObjective is not supported",
+        "TrainingJobDefinition.TuningObjective was given; expected Hyper",
     ),
 ]
 
@@ -309,8 +315,18 @@ def test_a_warm_start(client: Any, context: Context, valid: Any, parent: str) ->
         ),
         (
             {**warm("parent"), f"{DEFINITION}.StaticHyperParameters": {"epochs": "1", "a": "1"}},
-            "'parent' has 2 static and tuned hyperparameters and this job 3; expected as many "
-            "(different: a)",
+            "'parent' has 2 static and tuned hyperparameters and this job 3; expected the same",
+        ),
+        (
+            {**warm("parent"), f"{DEFINITION}.StaticHyperParameters": {"dropout": "1"}},
+            "(only the parent has: epochs; only this job has: dropout)",
+        ),
+        (
+            {
+                **warm("parent", kind="TransferLearning"),
+                f"{DEFINITION}.StaticHyperParameters": {"dropout": "1"},
+            },
+            "(only the parent has: epochs; only this job has: dropout)",
         ),
         ({**HYPERBAND, **warm("parent")}, "WarmStartConfig with the Strategy Hyperband is not sup"),
         ({**warm("parent"), f"{DEFINITION}.InputDataConfig": ...}, "had another InputDataConfig"),
@@ -339,4 +355,154 @@ def test_a_parent_of_another_image(
     )
     assert "'parent' ran the image older; WarmStartType" in refused(CREATE, warm(parent))
     changes = warm(parent, kind="TransferLearning")
+    client.create_hyper_parameter_tuning_job(**valid(CREATE, changes))
+
+
+OWN = f"{DEFINITION}.HyperParameterTuningResourceConfig"
+ONE = {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 10}
+NO_RESOURCES = {f"{DEFINITION}.ResourceConfig": ...}
+
+
+@pytest.mark.parametrize(
+    "machines",
+    [
+        ONE,
+        {"InstanceType": "ml.m5.large", "InstanceCount": 1},
+        {**ONE, "VolumeKmsKeyId": "1234abcd-12ab-34cd-56ef-1234567890ab"},
+        {"InstanceConfigs": [ONE]},
+        {
+            "InstanceConfigs": [{**ONE, "InstanceCount": 4}, ONE],
+            "AllocationStrategy": "Prioritized",
+        },
+    ],
+)
+def test_a_tuning_jobs_own_machines(client: Any, valid: Any, machines: dict[str, Any]) -> None:
+    request = valid(CREATE, {**NO_RESOURCES, OWN: machines})
+    client.create_hyper_parameter_tuning_job(**request)
+    told = client.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName="tune")
+    assert told[DEFINITION]["HyperParameterTuningResourceConfig"] == machines
+    assert "ResourceConfig" not in told[DEFINITION]
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({OWN: ONE}, "are both given; expected exactly one of them"),
+        ({**NO_RESOURCES, OWN: {"InstanceType": "ml.m5.large"}}, "InstanceCount is missing"),
+        ({**NO_RESOURCES, OWN: {"InstanceCount": 1}}, "InstanceType is missing"),
+        ({**NO_RESOURCES, OWN: {**ONE, "InstanceCount": 0}}, "InstanceCount is 0"),
+        (
+            {**NO_RESOURCES, OWN: {"InstanceType": "ml.m5.large", "InstanceConfigs": [ONE]}},
+            "InstanceType was given with InstanceConfigs",
+        ),
+        (
+            {**NO_RESOURCES, OWN: {"VolumeSizeInGB": 1, "InstanceConfigs": [ONE]}},
+            "VolumeSizeInGB was given with InstanceConfigs",
+        ),
+        (
+            {**NO_RESOURCES, OWN: {"InstanceConfigs": [{**ONE, "InstanceCount": 0}]}},
+            "InstanceConfigs[0].InstanceCount is 0",
+        ),
+        (
+            {**NO_RESOURCES, OWN: {**ONE, "AllocationStrategy": "Prioritized"}},
+            "AllocationStrategy was given without InstanceConfigs",
+        ),
+    ],
+)
+def test_machines_that_are_refused(refused: Refused, changes: dict[str, Any], says: str) -> None:
+    assert says in refused(CREATE, changes)
+
+
+def test_machines_that_are_too_many(refused: Refused) -> None:
+    changes = {**NO_RESOURCES, OWN: {"InstanceConfigs": [{**ONE, "InstanceCount": 3}]}}
+    found = refused(CREATE, changes, "ResourceLimitExceeded")
+    assert "HyperParameterTuningResourceConfig.InstanceCount is 3" in found
+
+
+def several(**changes: dict[str, Any]) -> dict[str, Any]:
+    """The valid request as one of two definitions; `first` and `second` change them."""
+    definitions = []
+    for name in ("first", "second"):
+        own = {
+            **TUNING[DEFINITION],
+            "DefinitionName": name,
+            "TuningObjective": {"Type": "Maximize", "MetricName": "accuracy"},
+            "HyperParameterRanges": {"IntegerParameterRanges": [number("1", "9")]},
+            **changes.get(name, {}),
+        }
+        definitions.append({key: value for key, value in own.items() if value is not ...})
+    return {
+        DEFINITION: ...,
+        "TrainingJobDefinitions": definitions,
+        f"{CONFIG}.ParameterRanges": ...,
+        f"{CONFIG}.HyperParameterTuningJobObjective": ...,
+    }
+
+
+def test_several_definitions(client: Any, valid: Any) -> None:
+    client.create_hyper_parameter_tuning_job(**valid(CREATE, several()))
+    told = client.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName="tune")
+    names = [each["DefinitionName"] for each in told["TrainingJobDefinitions"]]
+    assert names == ["first", "second"]
+    assert DEFINITION not in told
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (
+            several(second={"DefinitionName": ...}),
+            "TrainingJobDefinitions[1].DefinitionName is mis",
+        ),
+        (several(second={"DefinitionName": "first"}), "holds 'first' more than once"),
+        (several(second={"TuningObjective": ...}), "'second'.TuningObjective is missing"),
+        (
+            several(second={"TuningObjective": {"Type": "Minimize", "MetricName": "accuracy"}}),
+            "expected the same in all",
+        ),
+        (
+            several(first={"TuningObjective": {"Type": "Maximize", "MetricName": "f1"}}),
+            "The objective is 'f1'",
+        ),
+        (several(first={"HyperParameterRanges": ...}), "'first'.HyperParameterRanges holds 0"),
+        (
+            several(first={"HyperParameterRanges": {"IntegerParameterRanges": [number("9", "1")]}}),
+            "'first'.HyperParameterRanges.IntegerParameterRanges 'x': MinValue 9 is not below",
+        ),
+        (
+            {
+                **several(),
+                f"{CONFIG}.ParameterRanges": {"IntegerParameterRanges": [number("1", "2")]},
+            },
+            "ParameterRanges was given with TrainingJobDefinitions",
+        ),
+        (
+            {**several(), "WarmStartConfig": warm("x")["WarmStartConfig"]},
+            "WarmStartConfig with T",
+        ),
+        (several(second={"ResourceConfig": ...}), "'second'.ResourceConfig and"),
+        (several(second={"OutputDataConfig": {"S3OutputPath": "s3://gone"}}), "bucket gone does"),
+    ],
+)
+def test_several_definitions_that_are_refused(
+    refused: Refused, changes: dict[str, Any], says: str
+) -> None:
+    assert says in refused(CREATE, changes)
+
+
+@pytest.mark.parametrize("epochs", ["9", '"9"', " 9 "])
+def test_hyperbands_resource_may_be_quoted(client: Any, valid: Any, epochs: str) -> None:
+    changes = {
+        f"{CONFIG}.Strategy": "Hyperband",
+        f"{DEFINITION}.StaticHyperParameters": {"epochs": epochs},
+    }
+    client.create_hyper_parameter_tuning_job(**valid(CREATE, changes))
+
+
+@pytest.mark.parametrize("strategy", ["Bayesian", "Random", "Grid"])
+def test_a_range_of_one_category(client: Any, valid: Any, strategy: str) -> None:
+    ranges = {"CategoricalParameterRanges": [{"Name": "arch", "Values": ["resnet18"]}]}
+    changes: dict[str, Any] = {f"{CONFIG}.Strategy": strategy, f"{CONFIG}.ParameterRanges": ranges}
+    if strategy == "Grid":
+        changes |= {f"{LIMITS}.MaxNumberOfTrainingJobs": 1, f"{LIMITS}.MaxParallelTrainingJobs": 1}
     client.create_hyper_parameter_tuning_job(**valid(CREATE, changes))

@@ -1,0 +1,104 @@
+"""What a tuning job may take over from earlier ones (developer guide, Warm Start restrictions)."""
+
+from typing import Any
+
+from local.emulator.api.rules.fields import check_unique, unsupported
+from local.emulator.api.rules.ranges import tuned_names
+from local.emulator.context import Context
+from local.emulator.errors import invalid
+from local.emulator.store import Kind, Missing
+
+WARM = ("Bayesian", "Random")
+"""Strategies that learn from earlier jobs here."""
+
+OVER = ("Completed", "Failed", "Stopped")
+
+OBJECTIVE = "_tuning_objective_metric"
+"""A hyperparameter SageMaker adds to every training job of a tuning job."""
+
+
+def check_parents(request: dict[str, Any], context: Context) -> None:
+    """The WarmStartConfig of a tuning job: its parents are over and like it.
+
+    Raises:
+        ServiceError: it is refused.
+    """
+    warm = request["WarmStartConfig"]
+    strategy = request["HyperParameterTuningJobConfig"]["Strategy"]
+    if strategy not in WARM:
+        raise unsupported(
+            f"WarmStartConfig with the Strategy {strategy}", f"expected {' or '.join(WARM)}"
+        )
+    if "TrainingJobDefinition" not in request:
+        raise unsupported(
+            "WarmStartConfig with TrainingJobDefinitions", "expected a single TrainingJobDefinition"
+        )
+    names = [
+        parent.get("HyperParameterTuningJobName")
+        for parent in warm["ParentHyperParameterTuningJobs"]
+    ]
+    field = "WarmStartConfig.ParentHyperParameterTuningJobs"
+    if None in names:
+        raise invalid(f"{field}: HyperParameterTuningJobName is missing; expected a job's name.")
+    check_unique(field, names)
+    for name in names:
+        try:
+            parent = context.store.get(Kind.TUNING_JOB, name).body
+        except Missing:
+            raise invalid(f"{field}: there is no hyperparameter tuning job '{name}'.") from None
+        if parent["HyperParameterTuningJobStatus"] not in OVER:
+            raise invalid(
+                f"{field}: '{name}' is {parent['HyperParameterTuningJobStatus']}; expected a job "
+                f"that is {', '.join(OVER[:-1])} or {OVER[-1]}."
+            )
+        if "TrainingJobDefinition" not in parent:
+            raise unsupported(
+                f"{field}: '{name}', a parent with TrainingJobDefinitions,",
+                "expected one with a single TrainingJobDefinition",
+            )
+        _check_alike(request, parent, warm["WarmStartType"], f"{field}: '{name}'")
+
+
+def _check_alike(request: dict[str, Any], parent: dict[str, Any], kind: str, field: str) -> None:
+    """What AWS wants a tuning job and the one it starts from to have in common."""
+    member = "HyperParameterTuningJobConfig"
+    before, after = parent[member], request[member]
+    old, new = parent["TrainingJobDefinition"], request["TrainingJobDefinition"]
+    member = "HyperParameterTuningJobObjective"
+    if before[member] != after[member]:
+        raise invalid(
+            f"{field} has the objective {before[member]['Type']} {before[member]['MetricName']}; "
+            "expected the same as this job's."
+        )
+    theirs, ours = (
+        (
+            tuned_names(config["ParameterRanges"])
+            | definition.get("StaticHyperParameters", {}).keys()
+        )
+        - {OBJECTIVE}
+        for config, definition in ((before, old), (after, new))
+    )
+    if theirs != ours:
+        raise invalid(
+            f"{field} has {len(theirs)} static and tuned hyperparameters and this job {len(ours)}; "
+            "expected the same: a warm start may make static ones tuned and tuned ones static, "
+            f"but neither add nor take any away (only the parent has: {_listed(theirs - ours)}; "
+            f"only this job has: {_listed(ours - theirs)})."
+        )
+    if kind != "IdenticalDataAndAlgorithm":
+        return
+    image, now = (job["AlgorithmSpecification"]["TrainingImage"] for job in (old, new))
+    if image != now:
+        raise invalid(
+            f"{field} ran the image {image}; WarmStartType IdenticalDataAndAlgorithm expects the "
+            f"same, found {now}: use TransferLearning."
+        )
+    if old.get("InputDataConfig") != new.get("InputDataConfig"):
+        raise invalid(
+            f"{field} had another InputDataConfig; WarmStartType IdenticalDataAndAlgorithm "
+            "expects the same: use TransferLearning."
+        )
+
+
+def _listed(names: set[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
