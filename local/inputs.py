@@ -1,24 +1,21 @@
 """Where a job's images are: the channels below an S3 prefix or a folder."""
 
-from collections.abc import Callable, Mapping
+import functools
+import os
+import sys
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
+from container.errors import DataError
+from container.folders import Contents, ContentsOf, contents_below, find_layout
 from local.errors import UserError, code
 from local.place import Place
-
-SPLITS: Mapping[str, tuple[str, ...]] = {
-    "train": ("train", "training"),
-    "validation": ("validation", "valid", "val"),
-    "test": ("test",),
-}
-"""The channels our image knows, and the folder names each may have."""
 
 
 def find_channels(place: Place, data: str) -> dict[str, str]:
     """The channels of `data`: `s3://bucket/prefix`, `file:///folder` or a folder's path.
 
-    Below it lie `train`, `validation` and `test` (or `training`, `valid`, `val`) of class folders;
+    Below it lie `train`, `validation` and `test` of class folders, by any of their usual names;
     without a `train` that holds class folders, everything is one channel `train`. When planning
     without a local SageMaker to ask, an S3 prefix counts as one channel.
 
@@ -33,14 +30,17 @@ def find_channels(place: Place, data: str) -> dict[str, str]:
         root = f"s3://{bucket}/{prefix}"
         if place.where == "local" and place.url is None:
             return {"train": root}
-        return _channels(root, lambda name: _s3_folders(place, bucket, f"{prefix}{name}"))
+        return _channels(root, lambda path: _s3_contents(place, bucket, f"{prefix}{path}"))
     folder = _folder(data)
     if place.where == "aws":
         raise UserError(
             f"data: {data} is on this machine; upload it first: berth data upload {data}"
         )
     root = folder.as_uri() + "/"
-    return _channels(root, lambda name: _local_folders(folder / name))
+    found = _channels(root, contents_below(folder))
+    return {
+        split: root + quote(os.fsencode(uri.removeprefix(root))) for split, uri in found.items()
+    }
 
 
 def _folder(data: str) -> Path:
@@ -53,43 +53,34 @@ def _folder(data: str) -> Path:
     return path
 
 
-def _channels(root: str, folders: Callable[[str], set[str] | None]) -> dict[str, str]:
-    present = folders("")
-    if present is None:
+def _channels(root: str, contents_of: ContentsOf) -> dict[str, str]:
+    contents_of = functools.cache(contents_of)
+    if not contents_of(""):
         raise UserError(f"data: nothing found at {root}")
-    found: dict[str, str] = {}
-    for split, names in SPLITS.items():
-        here = [name for name in names if name in present]
-        if len(here) > 1:
-            raise UserError(f"data: found both {' and '.join(here)} at {root}, expected one")
-        if here:
-            found[split] = here[0]
-    # A class may be called "train" too: a split's folder holds class folders, a class's does not.
-    if "train" not in found or not folders(found["train"] + "/"):
-        return {"train": root}
-    return {split: f"{root}{name}/" for split, name in found.items()}
+    try:
+        layout = find_layout(contents_of, root)
+    except DataError as error:
+        raise UserError(f"data: {error}") from None
+    for note in layout.notes:
+        print(f"data: {note}", file=sys.stderr)
+    return {split: f"{root}{path}" for split, path in layout.splits.items()}
 
 
-def _s3_folders(place: Place, bucket: str, prefix: str) -> set[str] | None:
-    """Names of the folders right below a prefix; None when no object is there."""
+def _s3_contents(place: Place, bucket: str, prefix: str) -> Contents:
+    """What lies right below a prefix."""
     from botocore.exceptions import ClientError
 
     pages = place.client("s3").get_paginator("list_objects_v2")
-    names: set[str] = set()
-    empty = True
+    folders: set[str] = set()
+    files: set[str] = set()
     try:
         for page in pages.paginate(Bucket=bucket, Prefix=prefix, Delimiter="/"):
-            empty = empty and not page.get("KeyCount")
-            names |= {
+            folders |= {
                 each["Prefix"][len(prefix) :].rstrip("/") for each in page.get("CommonPrefixes", ())
             }
+            files |= {each["Key"][len(prefix) :] for each in page.get("Contents", ())}
     except ClientError as error:
         if code(error) == "NoSuchBucket":
             raise UserError(f"data: there is no bucket {bucket}") from None
         raise
-    return None if empty else {name for name in names if not name.startswith(".")}
-
-
-def _local_folders(folder: Path) -> set[str] | None:
-    entries = [each for each in folder.iterdir() if not each.name.startswith(".")]
-    return {each.name for each in entries if each.is_dir()} if entries else None
+    return Contents.of(folders, files - {""})  # a console marks a folder by an empty object

@@ -1,6 +1,6 @@
 """Which files there are and which class each belongs to: a folder a class."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -8,11 +8,23 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from container.data.decode import printable
+from container.data.decode import sniff
 from container.errors import DataError
+from container.folders import (
+    Contents,
+    check_class_names,
+    contents,
+    is_utf8,
+    left_out,
+    readable,
+    same_name,
+    some,
+)
+from container.media_types import sniffed
+from container.regular_files import HEAD, open_regular, read_bounded, size_of
 
-# What operating systems, archivers and S3 consoles leave behind; dot files are ignored too.
-_JUNK = frozenset({"thumbs.db", "desktop.ini", "__macosx", "lost+found", "icon\r"})
+_SMALL = 1 << 20
+# Up to so many bytes a file is read whether or not its first bytes are an image's.
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +33,8 @@ class Index:
 
     `paths` are relative to `root`, with forward slashes, sorted; `labels` is int64 (N,), each an
     index into `classes`. `misplaced` are files that stand in no class folder, or in a folder
-    inside one: they are not used, and `lint` says so.
+    inside one: they are not used, and `lint` says so. `notes` are lines on what is left out because
+    a tool left it there or nothing is in it.
     """
 
     root: Path
@@ -29,44 +42,40 @@ class Index:
     paths: tuple[str, ...]
     labels: npt.NDArray[np.int64]
     misplaced: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def from_folder(cls, root: Path, classes: Sequence[str] | None = None) -> Self:
         """Read `root`/<class>/<file>; every file counts until `lint` has looked inside it.
 
-        `classes` fixes the class order (by default the folders' names, sorted); a folder that is
-        not among them raises DataError, as do a missing root and one without class folders.
+        `classes` fixes the class order (by default the folders' names, sorted). A folder without
+        files is no class. Raises DataError for one that is not among `classes`, for names that are
+        not UTF-8 or differ only in case, for a missing root, and for one without class folders.
         """
         if not root.is_dir():
-            raise DataError(f"{printable(str(root))}: not a folder, expected one folder per class")
-        folders, strays = _visible(root)
-        if not folders:
-            what = f"{len(strays)} files" if strays else "nothing"
-            raise DataError(
-                f"{printable(str(root))}: found {what} and no class folders, "
-                "expected <class>/<image>"
-            )
-        order = tuple(classes) if classes is not None else tuple(folders)
+            raise DataError(f"{readable(str(root))}: not a folder, expected one folder per class")
+        here = contents(root)
+        inside = {name: contents(root / name) for name in here.folders}
+        filled = [name for name, inner in inside.items() if inner.files]
+        if not filled:
+            _refuse(root, here, inside, classes)
+        check_class_names(readable(str(root)), filled)
+        order = tuple(classes) if classes is not None else tuple(filled)
         number = {name: label for label, name in enumerate(order)}
-        unknown = [name for name in folders if name not in number]
+        unknown = [name for name in filled if name not in number]
         if unknown:
-            raise DataError(
-                f"{printable(str(root))}: found class {_names(unknown)} that training does not "
-                f"have, expected only {_names(order)}"
-            )
-        found: list[tuple[str, int]] = []
-        misplaced = list(strays)
-        for name in folders:
-            deeper, files = _visible(root / name)
-            found += [(f"{name}/{file}", number[name]) for file in files]
-            misplaced += [f"{name}/{folder}/" for folder in deeper]
-        found.sort()
+            raise DataError(_unknown(root, unknown, order))
+        found = sorted(
+            (f"{name}/{file}", number[name]) for name in filled for file in inside[name].files
+        )
+        deeper = [f"{name}/{folder}/" for name in inside for folder in inside[name].folders]
         return cls(
             root=root,
             classes=order,
             paths=tuple(path for path, _ in found),
             labels=np.array([label for _, label in found], dtype=np.int64),
-            misplaced=tuple(misplaced),
+            misplaced=(*here.files, *deeper),
+            notes=tuple(_notes(here, inside)),
         )
 
     def __len__(self) -> int:
@@ -78,11 +87,27 @@ class Index:
         return self.root / self.paths[position]
 
     def read(self, position: int) -> bytes:
-        """The bytes of the image at `position`. Raises DataError when it cannot be read."""
+        """The bytes of the image at `position`.
+
+        Raises DataError when it cannot be read, is no regular file, or is larger than an image
+        is; a large file whose first bytes are no image's is not read further than those.
+        """
+        name = readable(self.paths[position])
+        if not is_utf8(self.paths[position]):
+            raise DataError(f"{name}: its name is not UTF-8: rename it")
         try:
-            return self.file(position).read_bytes()
+            with open_regular(self.file(position)) as file:
+                size = size_of(file)
+                if size > _SMALL:
+                    head = file.read(HEAD)
+                    if sniff(head) is None and sniffed(head) is None:
+                        raise DataError(
+                            f"{name}: not an accepted image: found {size:,} bytes starting "
+                            f"{head[:8].hex(' ')}"
+                        )
+                    file.seek(0)
+                return read_bounded(file)
         except OSError as error:
-            name = printable(self.paths[position])
             raise DataError(f"{name}: cannot be read: {error.strerror}") from error
 
     def counts(self) -> npt.NDArray[np.int64]:
@@ -103,27 +128,53 @@ class Index:
             paths=tuple(self.paths[position] for position in kept),
             labels=self.labels[kept],
             misplaced=self.misplaced,
+            notes=self.notes,
         )
 
 
-def visible_folders(root: Path) -> list[str]:
-    """Names of the folders in `root`, sorted, without hidden ones and junk."""
-    return _visible(root)[0]
+def _notes(here: Contents, inside: Mapping[str, Contents]) -> Iterator[str]:
+    unused: dict[str, dict[str, None]] = {}
+    for contents_ in (here, *inside.values()):
+        for why, names in contents_.notes():
+            unused.setdefault(why, {}).update(dict.fromkeys(names))
+    unused["empty"] = {f"{name}/": None for name, inner in inside.items() if not inner}
+    for why, found in unused.items():
+        if found:
+            yield left_out(why, found)
 
 
-def _visible(root: Path) -> tuple[list[str], list[str]]:
-    folders: list[str] = []
-    files: list[str] = []
-    for entry in root.iterdir():
-        if entry.name.startswith(".") or entry.name.lower() in _JUNK:
-            continue
-        if entry.name.endswith("_$folder$"):  # how some S3 tools mark an empty prefix
-            continue
-        (folders if entry.is_dir() else files).append(entry.name)
-    return sorted(folders), sorted(files)
+def _refuse(
+    root: Path, here: Contents, inside: Mapping[str, Contents], classes: Sequence[str] | None
+) -> None:
+    """Say what is there instead of images in class folders; a held-out split may be empty."""
+    shown = readable(str(root))
+    deeper = [name for name, inner in inside.items() if inner.folders]
+    if deeper:
+        raise DataError(
+            f"{shown}: found only folders in {some(deeper)}, expected <class>/<image>, or "
+            "train, validation and test folders of those"
+        )
+    if not here.folders:
+        what = f"{len(here.files):,} files" if here.files else "nothing"
+        table = "; labels in a table or manifest: berth data import" if here.files else ""
+        raise DataError(
+            f"{shown}: found {what} and no class folders, expected <class>/<image>{table}"
+        )
+    if classes is None:
+        raise DataError(f"{shown}: the class folders are empty, expected images in them")
 
 
-def _names(names: Iterable[str]) -> str:
-    quoted = [repr(printable(name)) for name in names]
-    more = f" and {len(quoted) - 5} more" if len(quoted) > 5 else ""
-    return ", ".join(quoted[:5]) + more
+def _unknown(root: Path, unknown: Sequence[str], classes: Sequence[str]) -> str:
+    """One line on class folders that training does not have; often they are only misspelt."""
+    like = {same_name(name): name for name in classes}
+    for name in unknown:
+        if same_name(name) in like:
+            return (
+                f"{readable(str(root))}: found class {name!r}, training has "
+                f"{like[same_name(name)]!r}, which differs only in case, spaces or accents' "
+                "encoding: rename one"
+            )
+    return (
+        f"{readable(str(root))}: found class {some(map(repr, unknown))} that training does not "
+        f"have, expected only {some(map(repr, classes))}"
+    )

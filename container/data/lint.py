@@ -10,9 +10,9 @@ import argparse
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -21,8 +21,9 @@ import numpy as np
 from container.data.decode import decode, printable
 from container.data.index import Index
 from container.data.progress import Progress
-from container.data.splits import Splits, split_folders
+from container.data.splits import Splits, read_splits
 from container.errors import BadImage, BerthError, DataError
+from container.folders import some
 
 IMBALANCE = 10
 """Largest class over smallest from which a warning is given, as the ClassImbalance rule has it."""
@@ -56,7 +57,8 @@ class LintReport:
 
     `leaks` are one picture in two splits and `conflicts` one under two classes; `empty` and
     `misplaced` map a split to its classes without images and its files outside class folders;
-    `imbalance` is the largest class over the smallest where that is worth a warning.
+    `imbalance` is the largest class over the smallest where that is worth a warning; `notes` are
+    lines on what is left out.
     """
 
     images: dict[str, int]
@@ -66,10 +68,11 @@ class LintReport:
     empty: dict[str, tuple[str, ...]]
     misplaced: dict[str, tuple[str, ...]]
     imbalance: float | None
+    notes: tuple[str, ...] = ()
 
     @property
     def clean(self) -> bool:
-        """Whether nothing was found; an imbalance alone is no fault."""
+        """Whether nothing was found; an imbalance, or what tools left, is no fault."""
         return not (self.bad or self.leaks or self.conflicts or self.empty or self.misplaced)
 
     def to_json(self) -> dict[str, object]:
@@ -78,6 +81,7 @@ class LintReport:
 
     def lines(self) -> Iterator[str]:
         """One line a finding, for people; every bad file by name."""
+        yield from self.notes
         for bad in self.bad:
             yield f"bad image in {bad.split}: {bad.reason}"
         if self.bad:
@@ -92,15 +96,18 @@ class LintReport:
             if len(twins) > _SHOWN:
                 yield f"{what}: {len(twins)} times in all"
         for split, names in self.empty.items():
-            yield f"{split}: no images of {_some(names)}"
+            yield f"{split}: no images of {some(names)}"
         for split, names in self.misplaced.items():
-            yield f"{split}: not used because not <class>/<image>: {_some(names)}"
+            yield f"{split}: not used because not <class>/<image>: {some(names)}"
         if self.imbalance is not None:
             yield f"train: the largest class has {self.imbalance:.0f} times the smallest's images"
 
 
-def inspect(splits: Mapping[str, Index]) -> LintReport:
-    """Read, hash and decode every file of the named splits, in threads, and compare them."""
+def inspect(splits: Mapping[str, Index], notes: Sequence[str] = ()) -> LintReport:
+    """Read, hash and decode every file of the named splits, in threads, and compare them.
+
+    `notes` are said beside what is found.
+    """
     verdicts = {split: _examine(split, index) for split, index in splits.items()}
     leaks, conflicts = _twins(splits, verdicts)
     return LintReport(
@@ -116,6 +123,10 @@ def inspect(splits: Mapping[str, Index]) -> LintReport:
         empty=_empty(splits, verdicts),
         misplaced={split: index.misplaced for split, index in splits.items() if index.misplaced},
         imbalance=_imbalance(next(iter(splits.values()))),
+        notes=(
+            *notes,
+            *(f"{split}: {note}" for split, index in splits.items() for note in index.notes),
+        ),
     )
 
 
@@ -127,11 +138,12 @@ def lint(
 ) -> Splits:
     """Report what `inspect` finds, a line each, and return the splits without bad files.
 
-    With "fail" a bad file raises DataError, naming the first and the count; so does a split
-    that has no image left.
+    A class folder of which no file is an image is no class. With "fail" a bad file raises
+    DataError, naming the first and the count; so does a split that has no image left, and a class
+    that only a held-out split has an image of.
     """
     named = dict(splits.items())
-    findings = inspect(named)
+    findings = inspect(named, splits.notes)
     for line in findings.lines():
         report(line)
     if findings.bad and on_bad_image == "fail":
@@ -139,7 +151,10 @@ def lint(
         raise DataError(f"{findings.bad[0].split}: {findings.bad[0].reason}{more}")
     bad = {(file.split, file.path) for file in findings.bad}
     kept = {split: _without(split, index, bad) for split, index in named.items()}
-    return Splits(kept["train"], kept["validation"], kept.get("test"))
+    kept = _without_dead_classes(kept, report)
+    return replace(
+        splits, train=kept["train"], validation=kept["validation"], test=kept.get("test")
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -151,10 +166,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     options = parser.parse_args(arguments)
     try:
-        folders = split_folders({"folder": options.folder})
-        train = Index.from_folder(folders["train"])
-        splits = {split: Index.from_folder(path, train.classes) for split, path in folders.items()}
-        findings = inspect(splits)
+        splits, notes = read_splits({"folder": options.folder})
+        findings = inspect(splits, notes)
     except BerthError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -164,7 +177,7 @@ def main(arguments: list[str] | None = None) -> int:
         for line in findings.lines():
             print(line)
         counts = ", ".join(f"{split} {count:,}" for split, count in findings.images.items())
-        print(f"{len(train.classes)} classes; files: {counts}")
+        print(f"{len(splits['train'].classes)} classes; files: {counts}")
     return 0 if findings.clean else 1
 
 
@@ -248,9 +261,30 @@ def _without(split: str, index: Index, bad: set[tuple[str, str]]) -> Index:
     return index.take(kept)
 
 
-def _some(names: tuple[str, ...]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(printable(name) for name in names[:_SHOWN]) + more
+def _without_dead_classes(
+    splits: Mapping[str, Index], report: Callable[[str], object]
+) -> dict[str, Index]:
+    """The splits without the classes of which train has no image left."""
+    train = splits["train"]
+    alive = train.counts() > 0
+    if alive.all():
+        return dict(splits)
+    dead = some(name for name, has in zip(train.classes, alive, strict=True) if not has)
+    for split, index in splits.items():
+        if index.counts()[~alive].any():
+            raise DataError(
+                f"{split}: found images of {dead}, of which train has no usable image, expected "
+                "some in each"
+            )
+    if alive.sum() < 2:
+        raise DataError(f"{train.root}: no usable image of {dead}, expected two classes or more")
+    report(f"train: no class, as no file in it is a usable image: {dead}")
+    numbers = np.cumsum(alive) - 1
+    classes = tuple(name for name, has in zip(train.classes, alive, strict=True) if has)
+    return {
+        split: replace(index, classes=classes, labels=numbers[index.labels])
+        for split, index in splits.items()
+    }
 
 
 if __name__ == "__main__":

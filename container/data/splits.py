@@ -7,21 +7,36 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from container.data.index import Index, visible_folders
+from container.data.index import Index
 from container.errors import DataError
-
-TRAIN = ("train", "training")
-VALIDATION = ("validation", "valid", "val")
-TEST = ("test",)
+from container.folders import (
+    SPLITS,
+    contents,
+    contents_below,
+    find_layout,
+    is_junk,
+    left_out,
+    names_no_class,
+    readable,
+    same_name,
+    some,
+    split_of,
+    splits_by_name,
+    unwrapped,
+)
 
 
 @dataclass(frozen=True)
 class Splits:
-    """What training sees, what chooses its best epoch, and what only the final report sees."""
+    """What training sees, what chooses its best epoch, and what only the final report sees.
+
+    `notes` are lines on what was found and is left out.
+    """
 
     train: Index
     validation: Index
     test: Index | None
+    notes: tuple[str, ...] = ()
 
     def items(self) -> Iterator[tuple[str, Index]]:
         """Name and index of each split there is."""
@@ -34,49 +49,93 @@ class Splits:
 def find_splits(channels: Mapping[str, Path], validation_split: float, seed: int) -> Splits:
     """Read the channels into splits.
 
-    `channels` maps a name to its folder: train (or training), validation (valid, val) and test;
-    or a single one of any name that holds those as folders; or training images alone, of which
-    the share `validation_split` of each class is kept for validation, chosen by `seed`.
+    `channels` maps a name to its folder: train, validation and test by any name that
+    `container.folders.SPLITS` has; or a single one of any name that holds those as folders; or
+    training images alone, of which the share `validation_split` of each class is kept for
+    validation, chosen by `seed`.
 
     Raises DataError when no training images are found, when there is only one class, and when
     validation or test have a class that training does not.
     """
-    folders = split_folders(channels)
-    train = Index.from_folder(folders["train"])
-    if not len(train):
-        raise DataError(f"{train.root}: the class folders are empty, expected images in them")
-    if len(train.classes) < 2:
-        raise DataError(
-            f"{train.root}: found one class only ({train.classes[0]!r}), expected two or more"
-        )
-    test = Index.from_folder(folders["test"], train.classes) if "test" in folders else None
-    if "validation" in folders:
-        validation = Index.from_folder(folders["validation"], train.classes)
+    indexes, notes = read_splits(channels)
+    train, test = indexes["train"], indexes.get("test")
+    if "validation" in indexes:
+        validation = indexes["validation"]
         if not len(validation):
             raise DataError(f"{validation.root}: no images, expected <class>/<image>")
-        return Splits(train, validation, test)
+        return Splits(train, validation, test, notes)
     if validation_split == 0:
         raise DataError(
             "validation_split: found 0 and no validation channel, expected a share of the training "
             "images to keep for validation"
         )
     kept, held_out = stratified(train.labels, validation_split, seed)
-    validation = replace(train.take(held_out), misplaced=())
-    return Splits(train.take(kept), validation, test)
+    validation = replace(train.take(held_out), misplaced=(), notes=())
+    return Splits(train.take(kept), validation, test, notes)
 
 
-def split_folders(channels: Mapping[str, Path]) -> dict[str, Path]:
-    """The folders of "train" and, where there are any, "validation" and "test"."""
-    folders = _named(channels)
+def read_splits(channels: Mapping[str, Path]) -> tuple[dict[str, Index], tuple[str, ...]]:
+    """The index of each split there is, and lines on what is left out.
+
+    A test split without labels is left out. Raises DataError as `find_splits` does.
+    """
+    folders, notes = split_folders(channels)
+    indexes = {"train": Index.from_folder(folders.pop("train"))}
+    classes = indexes["train"].classes
+    if len(classes) < 2:
+        raise DataError(
+            f"{readable(str(indexes['train'].root))}: found one class only ({classes[0]!r}), "
+            "expected two or more"
+        )
+    for split, folder in folders.items():
+        unlabelled = _without_labels(folder, classes) if split == "test" else None
+        if unlabelled is None:
+            indexes[split] = Index.from_folder(folder, classes)
+        else:
+            notes = (
+                *notes,
+                f"{split}: left out, as it has no labels: {readable(str(folder))} holds "
+                f"{unlabelled}, expected <class>/<image>; berth transform predicts it",
+            )
+    return indexes, notes
+
+
+def split_folders(channels: Mapping[str, Path]) -> tuple[dict[str, Path], tuple[str, ...]]:
+    """The folders of "train" and, where there are any, "validation" and "test"; and notes.
+
+    Raises DataError when there is no train, or one split is there by two names.
+    """
+    channels = {name: path for name, path in channels.items() if not is_junk(name)}
+    named = splits_by_name(channels)
+    for split, names in named.items():
+        if len(names) > 1:
+            both = " and ".join(names)
+            raise DataError(f"channels: found both {both}, expected one of them for {split}")
+    folders = {split: channels[names[0]] for split, names in named.items()}
+    notes: list[str] = []
     if not folders and len(channels) == 1:
         folders = {"train": next(iter(channels.values()))}
+    elif unknown := sorted(name for name in channels if split_of(name) is None):
+        notes.append(f"channels: {left_out('not train, validation or test', unknown)}")
     if "train" not in folders:
         found = ", ".join(sorted(channels)) or "none"
         raise DataError(f"channels: found {found}, expected train (and validation, test)")
-    if "validation" not in folders:
-        nested = _nested(folders["train"])
-        folders = {**folders, **nested}
-    return folders
+    root = folders["train"]
+    if not root.is_dir():
+        raise DataError(f"{readable(str(root))}: not a folder, expected one folder per class")
+    layout = find_layout(contents_below(root), f"{root}/")
+    notes += layout.notes
+    nested = {split: root / path for split, path in layout.splits.items()}
+    twice = [split for split in nested if split != "train" and split in folders]
+    if twice:
+        raise DataError(
+            f"{readable(str(root))}: found {some(twice)} inside the train channel and as a channel "
+            "too, expected one of them"
+        )
+    for split in folders.keys() - {"train"}:
+        folders[split] = unwrapped(folders[split]) if folders[split].is_dir() else folders[split]
+    folders = {**folders, **nested}
+    return {split: folders[split] for split in SPLITS if split in folders}, tuple(notes)
 
 
 def stratified(
@@ -101,25 +160,21 @@ def stratified(
     return np.setdiff1d(np.arange(len(labels)), held_out), held_out
 
 
-def _named(candidates: Mapping[str, Path]) -> dict[str, Path]:
-    folders: dict[str, Path] = {}
-    for split, names in (("train", TRAIN), ("validation", VALIDATION), ("test", TEST)):
-        present = [name for name in names if name in candidates]
-        if len(present) > 1:
-            raise DataError(f"channels: found both {' and '.join(present)}, expected one of them")
-        if present:
-            folders[split] = candidates[present[0]]
-    return folders
+def _without_labels(folder: Path, classes: tuple[str, ...]) -> str | None:
+    """What a test folder holds in place of class folders; None where it has those.
 
-
-def _nested(root: Path) -> dict[str, Path]:
-    """The split folders inside `root`; none where its folders are classes.
-
-    A class may be called "train" too: a split's folder holds class folders, a class's does not.
+    Folders of which none is a class of training's are taken for misspelt classes, unless there is
+    one alone, or their names say that they are no classes.
     """
-    if not root.is_dir():
-        return {}
-    folders = _named({name: root / name for name in visible_folders(root)})
-    if "train" not in folders or not visible_folders(folders["train"]):
-        return {}
-    return folders
+    here = contents(folder) if folder.is_dir() else None
+    if here is None:
+        return None
+    filled = [name for name in here.folders if contents(folder / name)]
+    if not filled:
+        return f"{len(here.files):,} files and no class folders" if here.files else "nothing"
+    known = {same_name(name) for name in classes}
+    if any(same_name(name) in known for name in filled):
+        return None
+    if len(filled) == 1 or all(map(names_no_class, filled)):
+        return f"only {some(f'{name}/' for name in filled)}, which training does not have"
+    return None

@@ -4,8 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from container.data.index import Index, visible_folders
 from container.data.sources import SOURCES
+from container.data.splits import read_splits
 from container.errors import BerthError
 
 
@@ -24,12 +24,14 @@ def main(arguments: list[str] | None = None) -> int:
     name, dest = options.pop("name"), options.pop("dest")
     try:
         SOURCES[name].from_options(options).write(dest)
+        splits, notes = read_splits({"folder": dest})
     except (BerthError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    for split in visible_folders(dest):
-        index = Index.from_folder(dest / split)
-        print(f"{dest / split}: {len(index):,} images, {len(index.classes)} classes")
+    for note in notes:
+        print(note)
+    for index in splits.values():
+        print(f"{index.root}: {len(index):,} images, {len(index.classes)} classes")
     return 0
 
 

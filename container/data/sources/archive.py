@@ -12,18 +12,21 @@ from typing import IO
 
 from container.data.decode import printable
 from container.data.progress import Progress
-from container.data.splits import TEST, TRAIN, VALIDATION
 from container.errors import DataError
+from container.folders import (
+    SPLITS,
+    found_both,
+    is_image_name,
+    is_junk,
+    is_utf8,
+    left_out,
+    readable,
+    split_of,
+)
 
 Place = Callable[[PurePosixPath], PurePosixPath | None]
 
 _BLOCK = 1 << 20
-_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
-_SPLIT_OF = {
-    name: split
-    for split, names in (("train", TRAIN), ("validation", VALIDATION), ("test", TEST))
-    for name in names
-}
 
 
 @dataclass(frozen=True)
@@ -36,19 +39,37 @@ class Limits:
 
 
 def place_in_splits(path: PurePosixPath) -> PurePosixPath | None:
-    """Where an image .../<split>/<class>/<image> goes; None for anything else."""
-    if len(path.parts) < 3 or path.suffix.lower() not in _SUFFIXES or path.name.startswith("."):
+    """Where an image .../<split>/<class>/<image> goes; None for anything else.
+
+    The split may have any of its usual names, and lie in folders of any depth.
+    """
+    if len(path.parts) < 3 or not is_image_name(path.name) or any(map(is_junk, path.parts)):
         return None
-    if path.parts[0] == "__MACOSX" or path.parts[-3] not in _SPLIT_OF:
-        return None
-    return PurePosixPath(_SPLIT_OF[path.parts[-3]], *path.parts[-2:])
+    split = split_of(path.parts[-3])
+    return None if split is None else PurePosixPath(split, *path.parts[-2:])
+
+
+def place_images(path: PurePosixPath) -> PurePosixPath | None:
+    """Where every image goes: where the archive has it; None for what is no image."""
+    passed = not is_image_name(path.name) or any(map(is_junk, path.parts))
+    return None if passed else path
+
+
+def unpack(archive: Path, folder: Path, place: Place, limits: Limits) -> int:
+    """`unpack_zip` or `unpack_tar`, by the archive's first bytes."""
+    try:
+        is_zip = zipfile.is_zipfile(archive)
+    except OSError as error:
+        raise DataError(f"{archive}: cannot be read: {error.strerror}") from None
+    return (unpack_zip if is_zip else unpack_tar)(archive, folder, place, limits)
 
 
 def unpack_zip(archive: Path, folder: Path, place: Place, limits: Limits) -> int:
     """Write the archive's files where `place` says, below `folder`; how many were written.
 
-    Raises DataError for a damaged archive, more than `limits`, a link, an encrypted member, or
-    a path that is absolute or climbs out.
+    What it has no place for is said once. Raises DataError for a damaged archive, more than
+    `limits`, a link, an encrypted member, a path that is absolute or climbs out, a class whose
+    name is not UTF-8, and a split by two names.
     """
     with _readable(archive), zipfile.ZipFile(archive) as bundle:
         members = bundle.infolist()
@@ -65,6 +86,7 @@ def unpack_zip(archive: Path, folder: Path, place: Place, limits: Limits) -> int
                     with bundle.open(member) as content:
                         target.write(where, content, member.file_size)
                 progress.advance()
+        target.say_what_was_left_out()
         return target.written
 
 
@@ -82,6 +104,7 @@ def unpack_tar(archive: Path, folder: Path, place: Place, limits: Limits) -> int
                     assert content is not None, "a regular file has content"  # noqa: S101
                     target.write(where, content, member.size)
                 progress.advance()
+        target.say_what_was_left_out()
         return target.written
 
 
@@ -91,7 +114,11 @@ def _readable(archive: Path) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise DataError(f"{archive}: not found, expected an archive") from error
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except UnicodeDecodeError as error:
+        raise DataError(f"{archive}: not a sound archive: a name in it is not UTF-8") from error
+    except (
+        tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError,
+    ) as error:  # fmt: skip
         detail = printable(str(error))
         raise DataError(f"{archive}: not a sound archive: {detail}") from error
 
@@ -103,6 +130,8 @@ class _Target:
         self._archive, self._folder, self._place, self._limits = archive, folder, place, limits
         self._files = self._bytes = 0
         self.written = 0
+        self._names: dict[str, str] = {}
+        self._left_out: dict[str, dict[str, None]] = {}
 
     def error(self, name: str, found: str) -> DataError:
         return DataError(
@@ -128,8 +157,34 @@ class _Target:
             raise DataError(
                 f"{self._archive}: more than {self._limits.total_bytes:,} bytes unpacked"
             )
-        placed = None if is_folder else self._place(path)
-        return None if placed is None else self._folder / placed
+        return None if is_folder else self._placed(path)
+
+    def _placed(self, path: PurePosixPath) -> Path | None:
+        junk = next((part for part in path.parts if is_junk(part)), None)
+        placed = self._place(path)
+        if placed is None:
+            self._leave_out("left by a tool" if junk else "not in its place", junk or str(path))
+            return None
+        if not is_utf8(str(placed.parent)):
+            raise DataError(
+                f"{self._archive}: {readable(str(path))}: found a folder whose name is not UTF-8, "
+                "expected UTF-8: rename it and pack again"
+            )
+        if not is_utf8(placed.name):
+            self._leave_out("their names are not UTF-8", str(path))
+            return None
+        if len(path.parts) > 2 and placed.parts[0] in SPLITS:
+            name = self._names.setdefault(placed.parts[0], path.parts[-3])
+            if name != path.parts[-3] and split_of(path.parts[-3]) == placed.parts[0]:
+                raise found_both(str(self._archive), placed.parts[0], [name, path.parts[-3]])
+        return self._folder / placed
+
+    def _leave_out(self, why: str, name: str) -> None:
+        self._left_out.setdefault(why, {})[name] = None
+
+    def say_what_was_left_out(self) -> None:
+        for why, names in self._left_out.items():
+            print(f"{self._archive}: {left_out(why, names)}")
 
     def write(self, where: Path, content: IO[bytes], size: int) -> None:
         """Copy `size` bytes; a member that holds more than it declares is refused."""

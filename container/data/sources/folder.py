@@ -1,14 +1,19 @@
-"""A folder of your own: class folders, or split folders that hold them, copied and split."""
+"""A folder or archive of your own: class folders, or split folders of those, copied and split."""
 
 import argparse
+import errno
 import shutil
 from pathlib import Path
 
-from container.data.index import Index
 from container.data.progress import Progress
+from container.data.sources.archive import Limits, place_images, unpack
 from container.data.sources.base import Source
-from container.data.splits import split_folders, stratified
+from container.data.splits import read_splits, stratified
 from container.errors import DataError
+from container.folders import is_utf8, left_out, readable
+from container.regular_files import LARGEST, copy_regular
+
+LIMITS = Limits(files=5_000_000, file_bytes=LARGEST, total_bytes=64 << 30)
 
 
 class Folder(Source):
@@ -32,7 +37,11 @@ class Folder(Source):
     def add_options(parser: argparse.ArgumentParser) -> None:
         """--from, --validation-split, --test-split, --seed."""
         parser.add_argument(
-            "--from", dest="source", type=Path, required=True, help="the folder to read"
+            "--from",
+            dest="source",
+            type=Path,
+            required=True,
+            help="the folder to read, or a zip or tar of it",
         )
         parser.add_argument(
             "--validation-split", type=float, default=0.2, help="share of each class (0.2)"
@@ -44,20 +53,54 @@ class Folder(Source):
 
     def fill(self, folder: Path) -> None:
         """Copy every file; the source is only read."""
-        if folder.resolve().is_relative_to(self._source.resolve()):
-            raise DataError(f"{self._source}: holds the destination, expected it elsewhere")
-        folders = split_folders({"folder": self._source})
-        train = Index.from_folder(folders["train"])
-        splits = {split: Index.from_folder(path, train.classes) for split, path in folders.items()}
+        if not self._source.exists():
+            raise DataError(f"{readable(str(self._source))}: not found, expected a folder")
+        if self._source.is_dir():
+            if folder.resolve().is_relative_to(self._source.resolve()):
+                raise DataError(f"{self._source}: holds the destination, expected it elsewhere")
+            self._copy(self._source, folder)
+            return
+        unpacked = folder / ".unpacked"
+        if not unpack(self._source, unpacked, place_images, LIMITS):
+            raise DataError(f"{self._source}: no image in it, expected <class>/<image>")
+        self._copy(unpacked, folder)
+        shutil.rmtree(unpacked)
+
+    def _copy(self, source: Path, folder: Path) -> None:
+        splits, notes = read_splits({"folder": source})
         for split, share in (("test", self._test_split), ("validation", self._validation_split)):
             if split not in splits and share > 0:
                 kept, taken = stratified(splits["train"].labels, share, self._seed)
                 splits[split] = splits["train"].take(taken)
                 splits["train"] = splits["train"].take(kept)
+        for line in dict.fromkeys((*notes, *(n for index in splits.values() for n in index.notes))):
+            print(line)
+        unusable: list[str] = []
         with Progress("copying images", sum(map(len, splits.values()))) as progress:
             for split, index in splits.items():
                 for position, path in enumerate(index.paths):
                     target = folder / split / path
                     target.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copyfile(index.file(position), target)
+                    if not _copy(index.file(position), target):
+                        unusable.append(f"{split}/{path}")
                     progress.advance()
+        misplaced = dict.fromkeys(name for index in splits.values() for name in index.misplaced)
+        for why, names in (
+            ("not <class>/<image>", misplaced),
+            ("no regular file of a UTF-8 name and an image's size", unusable),
+        ):
+            if names:
+                print(left_out(why, names))
+
+
+def _copy(source: Path, target: Path) -> bool:
+    """Copy a file, unless it is none that an image can be."""
+    if not is_utf8(target.name):
+        return False
+    try:
+        copy_regular(source, target)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
+        return False
+    return True

@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -17,6 +18,18 @@ LAYOUTS = {
     "other names": (
         ["training/cat/1", "val/cat/1"],
         {"train": "training/", "validation": "val/"},
+    ),
+    "any case": (
+        ["Training/cat/1", "DEV/cat/1", "Testing/cat/1", "__MACOSX/x/1"],
+        {"train": "Training/", "validation": "DEV/", "test": "Testing/"},
+    ),
+    "a folder around them": (
+        ["dog images/train/cat/1", "dog images/valid/cat/1", "__MACOSX/x/1", "README"],
+        {"train": "dog images/train/", "validation": "dog images/valid/"},
+    ),
+    "folders around each": (
+        ["train/train/cat/1", "test/test/cat/1"],
+        {"train": "train/train/", "test": "test/test/"},
     ),
     "classes alone": (["cat/1", "dog/1"], {"train": ""}),
     "a class called train": (["train/1.jpg", "test/1.jpg", "ship/1.jpg"], {"train": ""}),
@@ -48,7 +61,7 @@ def test_the_channels_in_a_folder(tmp_path: Path, layout: str) -> None:
     for key in keys:
         (root / key).parent.mkdir(parents=True, exist_ok=True)
         (root / key).write_text("x")
-    wanted = {channel: f"{root.as_uri()}/{folder}" for channel, folder in expected.items()}
+    wanted = {channel: f"{root.as_uri()}/{quote(folder)}" for channel, folder in expected.items()}
     assert find_channels(OFFLINE, str(root)) == wanted
     assert find_channels(OFFLINE, root.as_uri()) == wanted
 
@@ -57,6 +70,23 @@ def test_one_split_by_two_names(moto_place: Place) -> None:
     fill_bucket(moto_place, "pets", ["train/cat/1", "val/cat/1", "valid/cat/1"])
     with pytest.raises(UserError, match="found both valid and val at s3://bucket/pets/"):
         find_channels(moto_place, "s3://bucket/pets/")
+
+
+def test_splits_without_classes(moto_place: Place) -> None:
+    fill_bucket(moto_place, "pets", ["train/1.jpg", "test/2.jpg"])
+    with pytest.raises(UserError, match="data: s3://bucket/pets/: found .* no class folders in"):
+        find_channels(moto_place, "s3://bucket/pets/")
+
+
+def test_what_lies_beside_the_splits_is_said(
+    moto_place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill_bucket(moto_place, "pets", ["train/cat/1", "old/cat/1", "__pycache__/x"])
+    find_channels(moto_place, "s3://bucket/pets/")
+    assert capsys.readouterr().err.splitlines() == [
+        "data: s3://bucket/pets/: left out (not in a split): old/",
+        "data: s3://bucket/pets/: left out (left by a tool): __pycache__",
+    ]
 
 
 @pytest.mark.parametrize(

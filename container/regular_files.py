@@ -1,0 +1,101 @@
+"""Files of other people's folders: only regular ones of bounded size are opened.
+
+A folder of images may hold a pipe, a socket, a device or a huge sparse file; opened or read
+whole, any of them would hang a job or fill its memory.
+"""
+
+import errno
+import os
+import shutil
+import stat
+from pathlib import Path
+from typing import IO
+
+LARGEST = 256 << 20
+"""Bytes of one image file: 64 megapixels of uncompressed RGB are 192 MB."""
+HEAD = 4096
+"""Bytes that are looked at before a file is read whole."""
+
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe (FIFO)",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFBLK: "a block device",
+    stat.S_IFCHR: "a device",
+}
+
+
+class NotRegular(OSError):
+    """The path names something else than a regular file; `strerror` says what."""
+
+    def __init__(self, mode: int) -> None:
+        kind = _KINDS.get(stat.S_IFMT(mode), "a special file")
+        super().__init__(errno.EINVAL, f"found {kind}, expected a regular file")
+
+
+class TooLarge(OSError):
+    """The file is larger than what is read; `strerror` says how large."""
+
+    def __init__(self, size: int, largest: int) -> None:
+        super().__init__(errno.EFBIG, f"found {size:,} bytes, expected at most {largest:,}")
+
+
+def open_regular(path: Path) -> IO[bytes]:
+    """Open a regular file for reading; a pipe or device is not even opened.
+
+    Raises:
+        NotRegular: it is something else.
+        OSError: it cannot be opened.
+    """
+    _check(path.stat())
+    # What has become a pipe since then neither hangs this nor is read.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        _check(os.fstat(descriptor))
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def size_of(file: IO[bytes]) -> int:
+    """Bytes of an open file."""
+    return os.fstat(file.fileno()).st_size
+
+
+def read_regular(path: Path, largest: int = LARGEST) -> bytes:
+    """The bytes of a regular file.
+
+    Raises:
+        NotRegular: it is something else.
+        TooLarge: it holds more than `largest` bytes; nothing was read.
+        OSError: it cannot be read.
+    """
+    with open_regular(path) as file:
+        return read_bounded(file, largest)
+
+
+def read_bounded(file: IO[bytes], largest: int = LARGEST) -> bytes:
+    """What is left of an open file. Raises TooLarge as `read_regular` does."""
+    size = size_of(file)
+    if size > largest:
+        raise TooLarge(size, largest)
+    data = file.read(largest + 1)
+    if len(data) > largest:
+        raise TooLarge(len(data), largest)
+    return data
+
+
+def copy_regular(source: Path, target: Path, largest: int = LARGEST) -> None:
+    """Copy a regular file's bytes to a new file. Raises as `read_regular` does."""
+    with open_regular(source) as file:
+        size = size_of(file)
+        if size > largest:
+            raise TooLarge(size, largest)
+        with target.open("xb") as copy:
+            shutil.copyfileobj(file, copy)
+
+
+def _check(found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise NotRegular(found.st_mode)
