@@ -14,6 +14,13 @@ CONTENT_TYPES = {
     ".bmp": "image/bmp",
     ".tif": "image/tiff",
     ".tiff": "image/tiff",
+    ".gif": "image/gif",
+    ".pbm": "image/x-portable-bitmap",
+    ".pgm": "image/x-portable-graymap",
+    ".ppm": "image/x-portable-pixmap",
+    ".avif": "image/avif",
+    ".jp2": "image/jp2",
+    ".j2k": "image/x-jp2-codestream",
 }
 """By the file's ending; what the container decodes."""
 UNKNOWN_TYPE = "application/octet-stream"

@@ -7,8 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from container.data import jpeg
-from container.data.decode import SIDEWAYS, decode, sniff
+from container.data.decode import stored_size, use_picture
 
 # A quarter of the area at least: the customary 8 % (Szegedy et al. 2015, section 6) suits long
 # runs from scratch, and cuts the object away too often for fine-tuning on a few thousand images.
@@ -31,7 +30,7 @@ class RandomCrop:
         """
         shape = random.random((_ATTEMPTS, 2))
         place = random.random(2)
-        stored = _stored_size(data)
+        stored = stored_size(data)
         at_least = None
         if stored is not None:
             _, _, height, width = _part(stored, shape, place)
@@ -39,36 +38,22 @@ class RandomCrop:
                 math.ceil(self.size * stored[0] / height),
                 math.ceil(self.size * stored[1] / width),
             )
-        pixels = decode(data, name=name, at_least=at_least)
-        top, left, height, width = _part(stored or (pixels.shape[0], pixels.shape[1]), shape, place)
-        if stored is not None:
-            down, across = pixels.shape[0] / stored[0], pixels.shape[1] / stored[1]
-            top, left, height, width = top * down, left * across, height * down, width * across
-        box = (
-            left,
-            top,
-            min(left + width, pixels.shape[1]),
-            min(top + height, pixels.shape[0]),
-        )
-        resized = Image.fromarray(pixels).resize(
-            (self.size, self.size), Image.Resampling.BILINEAR, box=box
-        )
-        return np.array(resized)
 
+        def cut(picture: Image.Image) -> npt.NDArray[np.uint8]:
+            found = (picture.height, picture.width)
+            whole = stored or found
+            top, left, height, width = _part(whole, shape, place)
+            down, across = found[0] / whole[0], found[1] / whole[1]
+            box = (
+                left * across,
+                top * down,
+                min((left + width) * across, found[1]),
+                min((top + height) * down, found[0]),
+            )
+            side = (self.size, self.size)
+            return np.array(picture.resize(side, Image.Resampling.BILINEAR, box=box))
 
-def _stored_size(data: bytes) -> tuple[int, int] | None:
-    """Height and width of an upright JPEG; None for what has no cheaper decoding to ask for."""
-    if sniff(data) != "JPEG":
-        return None
-    try:
-        header = jpeg.read_header(data)
-    except ValueError:
-        return None
-    if not header.height or not header.width:
-        return None
-    if header.orientation in SIDEWAYS:
-        return header.width, header.height
-    return header.height, header.width
+        return use_picture(data, cut, name=name, at_least=at_least)
 
 
 def _part(

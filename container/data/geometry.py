@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from container.data.decode import MAX_PIXELS, decode
+from container.data.decode import MAX_PIXELS, use_picture
 
 SMALL = 64
 """Image sizes up to this are taken whole: a margin to crop away would be a pixel or two wide."""
@@ -40,16 +40,20 @@ class Geometry:
         return cls(resize=round(image_size * 256 / 224), crop=image_size)
 
     def apply(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """uint8 (H, W, 3) to uint8 (crop, crop, 3), bilinear and antialiased.
+        """uint8 (H, W, 3) to uint8 (crop, crop, 3), bilinear and antialiased."""
+        return self.fit(Image.fromarray(image))
+
+    def fit(self, image: Image.Image) -> npt.NDArray[np.uint8]:
+        """An RGB picture to uint8 (crop, crop, 3), bilinear and antialiased.
 
         Only the part that the crop keeps is resampled: same pixels, less work, and a picture a
         thousand times as long as it is high costs no more than a square one.
         """
-        height, width = image.shape[:2]
+        width, height = image.size
         scale = self.resize / min(height, width)
         full_height, full_width = max(1, round(height * scale)), max(1, round(width * scale))
         if (full_height, full_width) == (height, width) == (self.crop, self.crop):
-            return np.ascontiguousarray(image)
+            return np.array(image)
         top, left = (full_height - self.crop) // 2, (full_width - self.crop) // 2
         down, across = height / full_height, width / full_width
         box = (
@@ -58,9 +62,7 @@ class Geometry:
             min((left + self.crop) * across, width),
             min((top + self.crop) * down, height),
         )
-        resized = Image.fromarray(image).resize(
-            (self.crop, self.crop), Image.Resampling.BILINEAR, box=box
-        )
+        resized = image.resize((self.crop, self.crop), Image.Resampling.BILINEAR, box=box)
         return np.array(resized)
 
     def load(
@@ -68,7 +70,7 @@ class Geometry:
     ) -> npt.NDArray[np.uint8]:
         """Encoded bytes to uint8 (crop, crop, 3) RGB. Raises BadImage as `decode` does."""
         at_least = (self.resize, self.resize)
-        return self.apply(decode(data, name=name, max_pixels=max_pixels, at_least=at_least))
+        return use_picture(data, self.fit, name=name, max_pixels=max_pixels, at_least=at_least)
 
     def to_json(self) -> dict[str, int]:
         """{"resize": ..., "crop": ...}, in pixels."""

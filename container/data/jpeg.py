@@ -1,99 +1,212 @@
-"""What a JPEG says of itself before its pixels are decoded."""
+"""What a JPEG says of itself before its pixels are decoded, and the fast decoder for most.
 
+The fast decoder is given only frames it is known to decode within the buffer it allocates: a
+lossless frame, for one, ignores a reduced scale and is written whole behind a smaller buffer.
+"""
+
+import re
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
 
-# A frame header is any SOFn marker; C4, C8 and CC are tables that share the range
-# (ITU T.81, table B.1).
-_FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_STANDALONE_MARKERS = frozenset({0x01, *range(0xD0, 0xD8)})
-_ORIENTATION_TAG = 0x0112
+from container.data.formats import unread
+from container.data.orientation import exif_orientation, find, of_xmp
 
-# Encoders write about ten scans. Thousands of tiny scans over a large frame cost minutes of
-# decoding for a few kilobytes, so such files are refused.
+# Frame headers by the process they announce (ITU T.81, table B.1).
+_BASELINE, _EXTENDED, _PROGRESSIVE, _LOSSLESS = 0xC0, 0xC1, 0xC2, 0xC3
+_ARITHMETIC = frozenset({0xC9, 0xCA})
+_UNREAD = {
+    **dict.fromkeys((0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF, 0xDE, 0xDF), "hierarchical JPEG"),
+    0xCB: "lossless JPEG with arithmetic coding",
+    0xF7: "JPEG-LS",
+}
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})
+_TABLES = frozenset({0xC4, 0xCC, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0)})
+_IN_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+
+# Factors that libjpeg-turbo's simple interface has a name for: (luma), with chroma (1, 1).
+_ORDINARY_LUMA = frozenset({(1, 1), (2, 1), (2, 2), (1, 2), (4, 1), (1, 4)})
+
 MAX_SCANS = 100
+"""Encoders write about ten scans. Thousands of tiny ones over a large frame cost minutes of
+decoding for a few kilobytes."""
+
+MAX_SEGMENTS = 10_000
+"""A colour profile of the largest size takes 255."""
 
 
 @dataclass(frozen=True)
 class JpegHeader:
-    """Frame size in pixels as stored (before orientation), components, EXIF orientation 1..8."""
+    """What the segments up to the picture's end say.
+
+    Attributes:
+        height, width: of the frame in pixels as stored, before orientation.
+        frame: the marker that announced it, 0xC0 to 0xCF.
+        precision: bits a sample.
+        sampling: (horizontal, vertical) factors of each component.
+        orientation: EXIF's, 1..8.
+        adobe: whether it has Adobe's marker.
+        scans: how many there are.
+        plain: whether every byte between segments is accounted for.
+    """
 
     height: int
     width: int
-    components: int
+    frame: int
+    precision: int
+    sampling: tuple[tuple[int, int], ...]
     orientation: int
     adobe: bool
+    scans: int
+    plain: bool
+
+    @property
+    def components(self) -> int:
+        """How many colour components a pixel has."""
+        return len(self.sampling)
+
+    @property
+    def known(self) -> bool:
+        """Whether it is an 8-bit Huffman frame of the three ordinary processes."""
+        return self.plain and self.frame in (_BASELINE, _EXTENDED, _PROGRESSIVE)
+
+    @property
+    def ordinary(self) -> bool:
+        """Whether the fast decoder is certain to decode it within its buffer."""
+        if self.components == 1:
+            return self.known and self.sampling[0] in ((1, 1), (2, 2))
+        return (
+            self.known
+            and self.components == 3
+            and self.sampling[0] in _ORDINARY_LUMA
+            and self.sampling[1:] == ((1, 1), (1, 1))
+        )
+
+    @property
+    def kept_bytes(self) -> int:
+        """What libjpeg keeps of the whole frame: coefficients, if there is more than one scan."""
+        if self.scans < 2 and self.frame not in (_PROGRESSIVE, 0xCA):
+            return 0
+        across = max(h for h, _ in self.sampling)
+        down = max(v for _, v in self.sampling)
+        share = sum(h * v for h, v in self.sampling) / (across * down)
+        return int(2 * share * (self.height + 8 * down) * (self.width + 8 * across))
 
 
 class JpegDamage(ValueError):
     """The compressed data ends early or is corrupt; the message is libjpeg's own."""
 
 
+class UnreadJpeg(ValueError):
+    """A JPEG of a kind that no decoder here reads, or that asks too much; the message says so."""
+
+
 def read_header(data: bytes) -> JpegHeader:
-    """Walk the segments up to the frame header. Raises ValueError when there is none."""
-    orientation, adobe = 1, False
-    position, end = 2, len(data)
-    while position + 4 <= end:
-        if data[position] != 0xFF:
-            # libjpeg skips stray bytes between segments, and some cameras write them.
-            position = data.find(b"\xff", position)
-            if position < 0:
-                break
-            continue
-        marker = data[position + 1]
-        if marker == 0xFF or marker in _STANDALONE_MARKERS:
-            position += 1 if marker == 0xFF else 2
-            continue
-        length = int.from_bytes(data[position + 2 : position + 4], "big")
-        start, stop = position + 4, position + 2 + length
-        if length < 2 or stop > end:
-            break
-        if marker in _FRAME_MARKERS:
-            if length < 8:
-                raise ValueError("its frame header is damaged")
-            return JpegHeader(
-                height=int.from_bytes(data[start + 1 : start + 3], "big"),
-                width=int.from_bytes(data[start + 3 : start + 5], "big"),
-                components=data[start + 5],
-                orientation=orientation,
-                adobe=adobe,
-            )
-        if marker == 0xE1 and data[start : start + 6] == b"Exif\0\0":
-            orientation = exif_orientation(data[start + 6 : stop])
-        elif marker == 0xEE and data[start : start + 5] == b"Adobe":
-            adobe = True
-        elif marker in (0xD9, 0xDA):
-            raise ValueError("it has no frame header")
-        position = stop
-    raise ValueError("it ends inside its header")
+    """Walk the segments as libjpeg does, to the picture's end; what lies behind it is not read.
+
+    Raises ValueError when there is no frame header or more than one, when a marker has no place
+    there or when scans and segments are endless; UnreadJpeg when no decoder reads such a frame.
+    """
+    walk = _Walk(data)
+    walk.run()
+    return walk.header()
 
 
-def exif_orientation(tiff: bytes) -> int:
-    """Orientation 1..8 from an EXIF block (a TIFF header and its first directory); 1 if unclear."""
-    order: Literal["little", "big"]
-    if tiff[:4] == b"II*\0":
-        order = "little"
-    elif tiff[:4] == b"MM\0*":
-        order = "big"
-    else:
-        return 1
+class _Walk:
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._frame: tuple[int, bytes] | None = None
+        self._exif = b""
+        self._xmp = 1
+        self._adobe = False
+        self._scans = 0
+        self._plain = True
 
-    def number(at: int, size: int) -> int:
-        return int.from_bytes(tiff[at : at + size], order)
+    def run(self) -> None:
+        data, position, end = self._data, 2, len(self._data)
+        for _ in range(MAX_SEGMENTS):
+            at = data.find(b"\xff", position)
+            self._plain &= at == position
+            while 0 <= at < end and data[at] == 0xFF:  # Any number of them may fill up.
+                at += 1
+            if at < 0 or at >= end:
+                return
+            marker, position = data[at], at + 1
+            if marker == 0xD9:
+                return
+            if marker == 0 or marker in _STANDALONE:
+                self._plain = False
+                continue
+            length = int.from_bytes(data[position : position + 2], "big")
+            start, position = position + 2, position + length
+            if marker in _UNREAD:
+                raise UnreadJpeg(unread(_UNREAD[marker]))
+            if marker not in _TABLES and marker not in _FRAMES and marker != 0xDA:
+                raise ValueError(f"it has an unknown marker FF{marker:02X}")
+            if length < 2 or position > end:
+                if self._scans:
+                    return
+                raise ValueError("it ends inside its header")
+            self._segment(marker, data[start:position])
+            if marker == 0xDA:
+                following = _IN_SCAN.search(data, position)
+                if following is None:
+                    return
+                position = following.start()
+        raise UnreadJpeg(
+            f"found more than {MAX_SEGMENTS:,} JPEG segments, expected an ordinary JPEG"
+        )
 
-    directory = number(4, 4)
-    for index in range(number(directory, 2)):
-        entry = directory + 2 + 12 * index
-        if entry + 12 > len(tiff):
-            break
-        if number(entry, 2) == _ORIENTATION_TAG:
-            value = number(entry + 8, 2)
-            return value if 1 <= value <= 8 else 1
-    return 1
+    def header(self) -> JpegHeader:
+        if self._frame is None or not self._scans:
+            raise ValueError("it ends inside its header")
+        marker, body = self._frame
+        count = body[5] if len(body) > 5 else 0
+        if len(body) != 6 + 3 * count or not count:
+            raise ValueError("its frame header is damaged")
+        factors = tuple((byte >> 4, byte & 15) for byte in body[7::3])
+        if not all(1 <= h <= 4 and 1 <= v <= 4 for h, v in factors):
+            raise ValueError("its sampling factors are damaged")
+        header = JpegHeader(
+            height=int.from_bytes(body[1:3], "big"),
+            width=int.from_bytes(body[3:5], "big"),
+            frame=marker,
+            precision=body[0],
+            sampling=factors,
+            orientation=exif_orientation(self._exif) if find(self._exif) else self._xmp,
+            adobe=self._adobe,
+            scans=self._scans,
+            plain=self._plain,
+        )
+        if header.precision != 8:
+            lossless = "lossless " if marker == _LOSSLESS else ""
+            raise UnreadJpeg(unread(f"{header.precision}-bit {lossless}JPEG"))
+        if count not in (1, 3, 4):
+            raise UnreadJpeg(unread(f"JPEG of {count} components"))
+        return header
+
+    def _segment(self, marker: int, body: bytes) -> None:
+        if marker in _FRAMES:
+            if self._frame is not None:
+                raise ValueError("it has two frame headers")
+            self._frame = marker, body
+        elif marker == 0xDA:
+            if self._frame is None:
+                raise ValueError("it has no frame header")
+            self._scans += 1
+            if self._scans > MAX_SCANS:
+                raise UnreadJpeg(
+                    f"found more than {MAX_SCANS} JPEG scans, expected an ordinary JPEG"
+                )
+        elif marker == 0xE1 and body.startswith(b"Exif\0"):
+            self._exif = self._exif or body[6:]
+        elif marker == 0xE1 and body.startswith(b"http://ns.adobe.com/xap/"):
+            self._xmp = of_xmp(body)
+        elif marker == 0xEE and body.startswith(b"Adobe"):
+            self._adobe = True
 
 
 def reduction(header: JpegHeader, at_least: tuple[int, int] | None) -> int:
@@ -109,21 +222,18 @@ def reduction(header: JpegHeader, at_least: tuple[int, int] | None) -> int:
 
 
 def decode_ordinary(data: bytes, header: JpegHeader, scale: int) -> npt.NDArray[np.uint8] | None:
-    """Decode a grey or three-component JPEG to uint8 (H, W, 3) RGB, as stored.
+    """Decode an `ordinary` JPEG to uint8 (H, W, 3) RGB, as stored.
 
     The sides come divided by `scale` (1, 2, 4 or 8), rounded up. None when libjpeg-turbo's
-    simple interface does not take the file (rare subsampling, bytes between segments) and a
-    fuller decoder should judge it. Raises JpegDamage when the compressed data is cut short or
-    corrupt.
+    simple interface does not take the file, or sees another size, and a fuller decoder should
+    judge it. Raises JpegDamage when the compressed data is cut short or corrupt.
     """
+    height, width = -(-header.height // scale), -(-header.width // scale)
+    sides = {"min_height": height, "min_width": width, "min_factor": scale}
     try:
-        pixels: npt.NDArray[np.uint8] = simplejpeg.decode_jpeg(
-            data,
-            "RGB",
-            min_height=-(-header.height // scale),
-            min_width=-(-header.width // scale),
-            min_factor=scale,
-        )
+        if simplejpeg.decode_jpeg_header(data, **sides)[:2] != (height, width):
+            return None
+        pixels: npt.NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "RGB", **sides)
     except ValueError as error:
         message = str(error)
         corrupt = message.startswith("Corrupt JPEG data") and "extraneous" not in message

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from container.data import jpeg
 from container.data.decode import MAX_PIXELS, decode, sniff
+from container.data.orientation import exif_orientation
 from container.errors import BadImage
 
 LOSSLESS = ["PNG", "BMP", "TIFF", "WebP"]
@@ -150,7 +150,7 @@ class TestOrientation:
     def test_both_byte_orders(self, order):
         endian = "<" if order == "II*\0" else ">"
         block = order.encode() + struct.pack(endian + "IHHHIHH", 8, 1, 0x0112, 3, 1, 8, 0)
-        assert jpeg.exif_orientation(block) == 8
+        assert exif_orientation(block) == 8
 
     @pytest.mark.parametrize(
         "block",
@@ -164,7 +164,7 @@ class TestOrientation:
         ],
     )
     def test_a_damaged_exif_block_means_upright(self, block, picture, encoded):
-        assert jpeg.exif_orientation(block) == 1
+        assert exif_orientation(block) == 1
         data = encoded(picture(), exif=b"Exif\0\0" + block)
         assert decode(data).shape == (48, 64, 3)
 
@@ -261,13 +261,12 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("data", "found"),
         [
-            (b"GIF89a" + bytes(20), "a GIF"),
             (b"%PDF-1.7", "a PDF"),
             (b"  <svg xmlns=''/>", "HTML, XML or SVG text"),
             (b"PK\x03\x04" + bytes(30), "a zip archive"),
             (b"\x93NUMPY\x01\0", "a NumPy array"),
             (b'{"a": 1}', "JSON text"),
-            (b"\0\0\0\x18ftypheic", "HEIC, AVIF or video"),
+            (b"\0\0\0\x18ftypisom", "a video (MP4 or QuickTime)"),
             (b"hello", "5 bytes starting 68 65 6c 6c 6f"),
         ],
     )
@@ -275,12 +274,9 @@ class TestRefusals:
         with pytest.raises(BadImage) as caught:
             decode(data, name="x")
         assert str(caught.value) == (
-            f"x: not an accepted image: found {found}, expected JPEG, PNG, WebP, BMP or TIFF"
+            f"x: not an accepted image: found {found}, "
+            "expected JPEG, PNG, WebP, BMP, TIFF, GIF, PPM, AVIF or JPEG 2000"
         )
-
-    def test_a_real_gif(self, picture, encoded):
-        with pytest.raises(BadImage, match="not an accepted image: found a GIF"):
-            decode(encoded(Image.fromarray(picture()).quantize(16), "GIF"))
 
     @pytest.mark.parametrize("kind", ["JPEG", *LOSSLESS])
     @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
@@ -371,7 +367,7 @@ class TestBounds:
         length = int.from_bytes(data[at + 2 : at + 4], "big")
         frame = bytearray(data[at : at + 2 + length])
         frame[5:9] = struct.pack(">HH", 60_000, 60_000)
-        with pytest.raises(BadImage, match="3,600,000,000 pixels"):
+        with pytest.raises(BadImage, match="two frame headers"):
             decode(data[: at + 2 + length] + bytes(frame) + data[at + 2 + length :])
 
     def test_a_jpeg_of_endless_scans_is_refused(self, picture, encoded):

@@ -33,7 +33,7 @@ class TestBadFiles:
     @pytest.fixture
     def bad(self, root):
         (root / "train/a/empty.jpg").write_bytes(b"")
-        (root / "train/b/movie.gif").write_bytes(b"GIF89a" + bytes(10))
+        (root / "train/b/text.gif").write_bytes(b"<html>")
         whole = (root / "validation/b/000.jpg").read_bytes()
         (root / "validation/b/000.jpg").write_bytes(whole[: len(whole) // 2])
         return root
@@ -48,9 +48,9 @@ class TestBadFiles:
         assert kept.validation.labels.tolist() == [0, 0, 1]
         assert said == [
             "bad image in train: a/empty.jpg: empty (0 bytes), "
-            "expected a JPEG, PNG, WebP, BMP or TIFF image",
-            "bad image in train: b/movie.gif: not an accepted image: found a GIF, "
-            "expected JPEG, PNG, WebP, BMP or TIFF",
+            "expected a JPEG, PNG, WebP, BMP, TIFF, GIF, PPM, AVIF or JPEG 2000 image",
+            "bad image in train: b/text.gif: not an accepted image: found HTML, XML or SVG text, "
+            "expected JPEG, PNG, WebP, BMP, TIFF, GIF, PPM, AVIF or JPEG 2000",
             "bad image in validation: b/000.jpg: cut short or damaged JPEG: "
             "Premature end of JPEG file",
             "3 of 14 files are not usable images",

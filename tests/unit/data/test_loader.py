@@ -163,10 +163,10 @@ class TestWorkers:
 
     @pytest.mark.parametrize("workers", [0, 1])
     def test_a_bad_image_arrives_as_one_line(self, workers, index):
-        index.file(2).write_bytes(b"GIF89a")
+        index.file(2).write_bytes(b"%PDF")
         with pytest.raises(BadImage) as caught:
             list(make(index, LARGE, workers=workers).batches(0))
-        assert str(caught.value).startswith("a/002.jpg: not an accepted image: found a GIF")
+        assert str(caught.value).startswith("a/002.jpg: not an accepted image: found a PDF")
         assert "\n" not in str(caught.value)
 
     def test_a_file_that_has_gone_arrives_as_one_line(self, index):

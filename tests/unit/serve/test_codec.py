@@ -72,7 +72,7 @@ def test_an_encoded_image_is_what_the_geometry_loads(
         (b"hello", "not an accepted image"),
         (picture()[:60], "cut short"),
         (picture(kind="JPEG")[:-40], "cut short or damaged"),
-        (picture(kind="GIF"), "not an accepted image: found a GIF"),
+        (b"<svg/>", "not an accepted image: found HTML, XML or SVG text"),
     ],
 )
 def test_what_is_no_image_is_named(artifact: Artifact, body: bytes, found: str) -> None:
