@@ -120,7 +120,7 @@ def _recognise(body: bytes) -> str | None:
 
 def _header_for(media: str, body: bytes) -> str:
     if media == _IMAGE:
-        return f"image/{(sniff(body) or 'jpeg').lower()}"
+        return f"image/{(sniff(body) or 'jpeg').lower().replace('jpeg 2000', 'jp2')}"
     return f"{media}; boundary=..." if media == "multipart/form-data" else media
 
 
