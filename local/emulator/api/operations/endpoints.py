@@ -1,5 +1,6 @@
 """Endpoint configurations and endpoints."""
 
+from local.emulator.api import defaults
 from local.emulator.api.operations.answering import (
     Answer,
     Operation,
@@ -25,23 +26,13 @@ def create_config(context: Context, request: Request) -> Answer:
     """CreateEndpointConfig."""
     check_free(context, CONFIG, request["EndpointConfigName"])
     check_endpoint_config(request, context)
-    variants = [
-        {"InitialVariantWeight": 1.0, **variant} for variant in request["ProductionVariants"]
-    ]
-    arn = keep(
-        context,
-        CONFIG,
-        request["EndpointConfigName"],
-        {**request, "ProductionVariants": variants},
-        {"EnableNetworkIsolation": False},
-        "EndpointConfigArn",
-    )
+    arn = keep(context, CONFIG, request["EndpointConfigName"], request, "EndpointConfigArn")
     return {"EndpointConfigArn": arn}
 
 
 def describe_config(context: Context, request: Request) -> Answer:
     """DescribeEndpointConfig."""
-    return find(context, CONFIG, request["EndpointConfigName"]).body
+    return defaults.endpoint_config(find(context, CONFIG, request["EndpointConfigName"]).body)
 
 
 def delete_config(context: Context, request: Request) -> Answer:
@@ -60,7 +51,7 @@ def create(context: Context, request: Request) -> Answer:
 
 def describe(context: Context, request: Request) -> Answer:
     """DescribeEndpoint."""
-    return find(context, ENDPOINT, request["EndpointName"]).body
+    return defaults.endpoint(find(context, ENDPOINT, request["EndpointName"]).body)
 
 
 def update(context: Context, request: Request) -> Answer:

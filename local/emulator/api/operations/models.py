@@ -1,8 +1,8 @@
 """Models: an image and its artifact."""
 
 from datetime import UTC, datetime
-from typing import Any
 
+from local.emulator.api import defaults
 from local.emulator.api.operations.answering import (
     Answer,
     Operation,
@@ -30,7 +30,6 @@ def create(context: Context, request: Request) -> Answer:
             KIND,
             request["ModelName"],
             request,
-            {"EnableNetworkIsolation": False},
             "ModelArn",
         )
     }
@@ -41,7 +40,6 @@ def keep(
     kind: Kind,
     name: str,
     request: Request,
-    defaults: dict[str, Any],
     arn_member: str,
 ) -> str:
     """Keep what was asked for as what Describe will say, with its tags; its ARN.
@@ -51,7 +49,7 @@ def keep(
     """
     arn = context.arn(kind, name)
     body = {key: value for key, value in request.items() if key != "Tags"}
-    body = defaults | body | {arn_member: arn, "CreationTime": datetime.now(UTC)}
+    body |= {arn_member: arn, "CreationTime": datetime.now(UTC)}
     try:
         context.store.add(kind, name, arn, body)
     except Exists:
@@ -75,7 +73,7 @@ def forget(context: Context, kind: Kind, name: str) -> None:
 
 def describe(context: Context, request: Request) -> Answer:
     """DescribeModel."""
-    return find(context, KIND, request["ModelName"]).body
+    return defaults.model(find(context, KIND, request["ModelName"]).body)
 
 
 def delete(context: Context, request: Request) -> Answer:

@@ -1,5 +1,6 @@
 """Training jobs."""
 
+from local.emulator.api import defaults
 from local.emulator.api.operations.answering import (
     OVER,
     Answer,
@@ -12,7 +13,7 @@ from local.emulator.api.operations.answering import (
 from local.emulator.api.operations.listing import Listing
 from local.emulator.api.rules import check_training
 from local.emulator.context import Context
-from local.emulator.store import Kind
+from local.emulator.store import Kind, Record
 from local.emulator.training.body import utc_now
 from local.emulator.training.layout import FIRST_HOST
 from local.emulator.training.metrics import latest
@@ -33,13 +34,14 @@ def describe(context: Context, request: Request) -> Answer:
     """DescribeTrainingJob; while a job runs, with each metric's and rule's latest state."""
     job = find(context, KIND, request["TrainingJobName"])
     if job.body["TrainingJobStatus"] in OVER:
-        return job.body
+        return defaults.training_job(job.body)
     definitions = job.body["AlgorithmSpecification"].get("MetricDefinitions", ())
     so_far = latest(
         (definition["Name"] for definition in definitions), context.training.metrics(job.name)
     )
     rules = rules_now(job.body, context.home.job(KIND, job.name) / FIRST_HOST, utc_now())
-    return {**job.body, **rules, **({"FinalMetricDataList": so_far} if so_far else {})}
+    live = {**rules, **({"FinalMetricDataList": so_far} if so_far else {})}
+    return defaults.training_job({**job.body, **live})
 
 
 def stop(context: Context, request: Request) -> Answer:
@@ -55,12 +57,19 @@ def delete(context: Context, request: Request) -> Answer:
 
 
 class TrainingListing(Listing):
-    """ListTrainingJobs, which can be asked for warm pools and training plans: there are none."""
+    """ListTrainingJobs, which can be asked for warm pools, and for training plans: none is here."""
 
     def __call__(self, context: Context, request: Request) -> Answer:
         """Answer the operation."""
-        nothing = "WarmPoolStatusEquals" in request or "TrainingPlanArnEquals" in request
-        return self.answer(request, [] if nothing else context.store.every(KIND))
+        jobs = [] if "TrainingPlanArnEquals" in request else context.store.every(KIND)
+        if (status := request.get("WarmPoolStatusEquals")) is not None:
+            jobs = [job for job in jobs if _pool_status(job) == status]
+        return self.answer(request, jobs)
+
+
+def _pool_status(job: Record) -> str | None:
+    status: str | None = defaults.warm_pool(job.body).get("WarmPoolStatus", {}).get("Status")
+    return status
 
 
 OPERATIONS: dict[str, Operation] = {
@@ -81,6 +90,7 @@ OPERATIONS: dict[str, Operation] = {
             "TrainingJobStatus",
             "SecondaryStatus",
         ),
+        more=lambda record: defaults.warm_pool(record.body),
         descending=False,
     ),
 }

@@ -1,5 +1,6 @@
 """Batch transform jobs."""
 
+from local.emulator.api import defaults
 from local.emulator.api.operations.answering import (
     Answer,
     Operation,
@@ -25,7 +26,7 @@ def create(context: Context, request: Request) -> Answer:
 
 def describe(context: Context, request: Request) -> Answer:
     """DescribeTransformJob."""
-    return find(context, KIND, request["TransformJobName"]).body
+    return defaults.transform_job(find(context, KIND, request["TransformJobName"]).body)
 
 
 def stop(context: Context, request: Request) -> Answer:

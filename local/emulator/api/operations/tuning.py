@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from local.emulator.api import defaults
 from local.emulator.api.operations.answering import (
     Answer,
     Operation,
@@ -32,7 +33,7 @@ def create(context: Context, request: Request) -> Answer:
 
 def describe(context: Context, request: Request) -> Answer:
     """DescribeHyperParameterTuningJob."""
-    return find(context, KIND, request["HyperParameterTuningJobName"]).body
+    return defaults.tuning_job(find(context, KIND, request["HyperParameterTuningJobName"]).body)
 
 
 def stop(context: Context, request: Request) -> Answer:

@@ -1,0 +1,193 @@
+"""What AWS fills into a Describe answer where the request left it out.
+
+Clients read these members without asking whether they are there (SDK v2's `Estimator.attach` takes
+`OutputDataConfig["KmsKeyId"]`). The values are those of answers that AWS gave and of the examples
+in its developer guide; each function takes what is known of a resource and gives a filled copy.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from local.emulator.training.body import DAY_SECONDS, ENDED
+
+OBJECTIVE = "_tuning_objective_metric"
+"""The hyperparameter by which SageMaker tells a training job its tuning job's objective."""
+
+RANGES = ("IntegerParameterRanges", "ContinuousParameterRanges", "CategoricalParameterRanges")
+SCALED = RANGES[:2]
+"""Ranges of numbers, which have a ScalingType."""
+
+SWITCHES = {
+    "EnableNetworkIsolation": False,
+    "EnableInterContainerTrafficEncryption": False,
+    "EnableManagedSpotTraining": False,
+}
+CHANNEL = {"CompressionType": "None", "RecordWrapperType": "None"}
+TRAINING_OUTPUT = {"KmsKeyId": "", "CompressionType": "GZIP"}
+PROFILER = {"ProfilingIntervalInMilliseconds": 500, "DisableProfiler": False}
+RULE = {"VolumeSizeInGB": 0}
+VOLUME_GB = 30
+"""GB of storage of a request that names none; the SDK's own figure."""
+
+TRANSFORM_INPUT = {"CompressionType": "None", "SplitType": "None"}
+TRANSFORM_OUTPUT = {"AssembleWith": "None", "KmsKeyId": ""}
+DATA_PROCESSING = {"InputFilter": "$", "OutputFilter": "$", "JoinSource": "None"}
+
+Body = dict[str, Any]
+
+
+def training_job(body: Mapping[str, Any]) -> Body:
+    """DescribeTrainingJob's answer."""
+    filled = {**SWITCHES, "ProfilingStatus": "Disabled", **_training(body)}
+    algorithm = filled["AlgorithmSpecification"]
+    measured = bool(algorithm.get("MetricDefinitions"))
+    filled["AlgorithmSpecification"] = {"EnableSageMakerMetricsTimeSeries": measured, **algorithm}
+    _fill(filled, "DebugHookConfig", {"CollectionConfigurations": []})
+    _fill(filled, "ProfilerConfig", PROFILER)
+    for rules in ("DebugRuleConfigurations", "ProfilerRuleConfigurations"):
+        if rules in filled:
+            filled[rules] = [{**RULE, **rule} for rule in filled[rules]]
+    return warm_pool(body) | filled
+
+
+def warm_pool(body: Mapping[str, Any]) -> Body:
+    """`WarmPoolStatus` of a training job that asked for one, which is given back at once here."""
+    if "WarmPoolStatus" in body:
+        return {"WarmPoolStatus": body["WarmPoolStatus"]}
+    if not body.get("ResourceConfig", {}).get("KeepAlivePeriodInSeconds"):
+        return {}
+    if body["TrainingJobStatus"] not in ENDED:
+        return {"WarmPoolStatus": {"Status": "InUse"}}
+    return {"WarmPoolStatus": {"Status": "Terminated", "ResourceRetainedBillableTimeInSeconds": 0}}
+
+
+def tuning_job(body: Mapping[str, Any]) -> Body:
+    """DescribeHyperParameterTuningJob's answer."""
+    filled = dict(body)
+    config = {"TrainingJobEarlyStoppingType": "Off", **body["HyperParameterTuningJobConfig"]}
+    if "ParameterRanges" in config:
+        config["ParameterRanges"] = _ranges(config["ParameterRanges"])
+    filled["HyperParameterTuningJobConfig"] = config
+    objective = config.get("HyperParameterTuningJobObjective", {})
+    if "TrainingJobDefinition" in body:
+        filled["TrainingJobDefinition"] = _definition(body["TrainingJobDefinition"], objective)
+    if "TrainingJobDefinitions" in body:
+        filled["TrainingJobDefinitions"] = [
+            _definition(definition, objective) for definition in body["TrainingJobDefinitions"]
+        ]
+    return filled
+
+
+def transform_job(body: Mapping[str, Any]) -> Body:
+    """DescribeTransformJob's answer."""
+    filled = {"DataProcessing": {}, **body}
+    _fill(filled, "TransformInput", TRANSFORM_INPUT)
+    _fill(filled, "TransformOutput", TRANSFORM_OUTPUT)
+    _fill(filled, "DataProcessing", DATA_PROCESSING)
+    _fill(filled, "DataCaptureConfig", {"KmsKeyId": "", "GenerateInferenceId": False})
+    return filled
+
+
+def model(body: Mapping[str, Any]) -> Body:
+    """DescribeModel's answer."""
+    filled = {"EnableNetworkIsolation": False, **body}
+    if "PrimaryContainer" in body:
+        filled["PrimaryContainer"] = _container(body["PrimaryContainer"])
+    if "Containers" in body:
+        filled["Containers"] = [_container(container) for container in body["Containers"]]
+    return filled
+
+
+def endpoint_config(body: Mapping[str, Any]) -> Body:
+    """DescribeEndpointConfig's answer."""
+    filled = {"EnableNetworkIsolation": False, **body}
+    for variants in ("ProductionVariants", "ShadowProductionVariants"):
+        if variants in body:
+            filled[variants] = [
+                {"InitialVariantWeight": 1.0, **variant} for variant in body[variants]
+            ]
+    _fill(filled, "DataCaptureConfig", {"EnableCapture": True, "KmsKeyId": ""})
+    _fill_async(filled)
+    return filled
+
+
+def endpoint(body: Mapping[str, Any]) -> Body:
+    """DescribeEndpoint's answer."""
+    filled = dict(body)
+    _fill_async(filled)
+    return filled
+
+
+def _training(body: Mapping[str, Any]) -> Body:
+    """What a training job and a tuning job's training job definition have in common."""
+    filled = dict(body)
+    if "InputDataConfig" in body:
+        filled["InputDataConfig"] = [_channel(channel) for channel in body["InputDataConfig"]]
+    _fill(filled, "OutputDataConfig", TRAINING_OUTPUT)
+    _fill(filled, "StoppingCondition", {"MaxRuntimeInSeconds": DAY_SECONDS})
+    _fill(filled, "ResourceConfig", {"VolumeSizeInGB": VOLUME_GB})
+    return filled
+
+
+def _channel(channel: Mapping[str, Any]) -> Body:
+    filled = {**CHANNEL, **channel}
+    source = dict(channel["DataSource"])
+    _fill(source, "S3DataSource", {"S3DataDistributionType": "FullyReplicated"})
+    filled["DataSource"] = source
+    return filled
+
+
+def _definition(definition: Mapping[str, Any], objective: Mapping[str, Any]) -> Body:
+    """A TrainingJobDefinition; without an objective of its own it has the tuning job's."""
+    filled = {**SWITCHES, **definition}
+    machines = definition.get("HyperParameterTuningResourceConfig")
+    if machines and "ResourceConfig" not in definition:
+        kinds = machines.get("InstanceConfigs") or [machines]
+        names = ("InstanceType", "InstanceCount", "VolumeSizeInGB")
+        filled["ResourceConfig"] = {name: kinds[0][name] for name in names if name in kinds[0]}
+        if "VolumeKmsKeyId" in machines:
+            filled["ResourceConfig"]["VolumeKmsKeyId"] = machines["VolumeKmsKeyId"]
+    filled = _training(filled)
+    filled["AlgorithmSpecification"] = {
+        "MetricDefinitions": [],
+        **definition["AlgorithmSpecification"],
+    }
+    metric = definition.get("TuningObjective", objective).get("MetricName")
+    static = definition.get("StaticHyperParameters", {})
+    filled["StaticHyperParameters"] = {**static, **({OBJECTIVE: metric} if metric else {})}
+    if "HyperParameterRanges" in definition:
+        filled["HyperParameterRanges"] = _ranges(definition["HyperParameterRanges"])
+    return filled
+
+
+def _ranges(ranges: Mapping[str, Any]) -> Body:
+    filled: Body = {**{name: [] for name in RANGES}, **ranges}
+    for name in SCALED:
+        filled[name] = [{"ScalingType": "Auto", **each} for each in filled[name]]
+    return filled
+
+
+def _container(container: Mapping[str, Any]) -> Body:
+    filled: Body = {"Mode": "SingleModel", "Environment": {}, **container}
+    if url := container.get("ModelDataUrl"):
+        single = filled["Mode"] == "SingleModel"
+        source = {
+            "S3Uri": url,
+            "S3DataType": "S3Object" if single else "S3Prefix",
+            "CompressionType": "Gzip" if single else "None",
+        }
+        filled.setdefault("ModelDataSource", {"S3DataSource": source})
+    return filled
+
+
+def _fill_async(filled: Body) -> None:
+    if "AsyncInferenceConfig" in filled:
+        config = {"ClientConfig": {}, **filled["AsyncInferenceConfig"]}
+        _fill(config, "OutputConfig", {"KmsKeyId": "", "NotificationConfig": {}})
+        filled["AsyncInferenceConfig"] = config
+
+
+def _fill(body: Body, member: str, defaults: Mapping[str, Any]) -> None:
+    """Fill a structure of the body, if it is there."""
+    if member in body:
+        body[member] = {**defaults, **body[member]}

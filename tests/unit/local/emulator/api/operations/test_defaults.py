@@ -1,0 +1,266 @@
+"""What Describe and List answers carry though the request left it out, as AWS's answers do."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from local.emulator.context import Context
+from local.emulator.store import Kind
+
+CHANNEL = {"CompressionType": "None", "RecordWrapperType": "None"}
+SWITCHES = {
+    "EnableNetworkIsolation": False,
+    "EnableInterContainerTrafficEncryption": False,
+    "EnableManagedSpotTraining": False,
+}
+
+
+def carries(answer: Any, expected: Any, path: str = "answer") -> None:
+    """Everything expected is in the answer; what else is there does not matter."""
+    if isinstance(expected, dict):
+        for name, value in expected.items():
+            assert name in answer, f"{path} has no {name}: {answer}"
+            carries(answer[name], value, f"{path}.{name}")
+    elif isinstance(expected, list):
+        assert len(answer) == len(expected), path
+        for number, (one, wanted) in enumerate(zip(answer, expected, strict=True)):
+            carries(one, wanted, f"{path}[{number}]")
+    else:
+        assert answer == expected, f"{path} is {answer!r}"
+
+
+def leaves(value: Any, path: tuple[object, ...] = ()) -> Iterator[tuple[tuple[object, ...], Any]]:
+    if isinstance(value, dict | list):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from leaves(item, (*path, key))
+    else:
+        yield path, value
+
+
+def repeats(answer: Any, request: dict[str, Any]) -> None:
+    """What the request said is in the answer, unchanged."""
+    for path, value in leaves({key: item for key, item in request.items() if key != "Tags"}):
+        found = answer
+        for key in path:
+            found = found[key]
+        assert found == value, path
+
+
+def test_a_training_job(client: Any, valid: Any) -> None:
+    request = valid("create_training_job", StoppingCondition={})
+    client.create_training_job(**request)
+    told = client.describe_training_job(TrainingJobName="job")
+    repeats(told, request)
+    carries(
+        told,
+        {
+            **SWITCHES,
+            "AlgorithmSpecification": {"EnableSageMakerMetricsTimeSeries": False},
+            "InputDataConfig": [
+                {
+                    **CHANNEL,
+                    "DataSource": {"S3DataSource": {"S3DataDistributionType": "FullyReplicated"}},
+                }
+            ],
+            "OutputDataConfig": {"KmsKeyId": "", "CompressionType": "GZIP"},
+            "StoppingCondition": {"MaxRuntimeInSeconds": 86_400},
+            "ProfilingStatus": "Disabled",
+        },
+    )
+    for absent in ("WarmPoolStatus", "ProfilerConfig", "DebugHookConfig"):
+        assert absent not in told
+
+
+def test_a_training_job_that_is_watched(client: Any, valid: Any) -> None:
+    rule = {"RuleConfigurationName": "Overfit", "RuleEvaluatorImage": "any"}
+    request = valid(
+        "create_training_job",
+        {
+            "AlgorithmSpecification.MetricDefinitions": [{"Name": "a", "Regex": "a=(.*?);"}],
+            "DebugHookConfig": {"S3OutputPath": "s3://out"},
+            "ProfilerConfig": {"S3OutputPath": "s3://out"},
+            "DebugRuleConfigurations": [{**rule, "RuleParameters": {"rule_to_invoke": "Overfit"}}],
+            "ProfilerRuleConfigurations": [
+                {**rule, "RuleParameters": {"rule_to_invoke": "ProfilerReport"}}
+            ],
+        },
+    )
+    client.create_training_job(**request)
+    told = client.describe_training_job(TrainingJobName="job")
+    repeats(told, request)
+    carries(
+        told,
+        {
+            "AlgorithmSpecification": {"EnableSageMakerMetricsTimeSeries": True},
+            "DebugHookConfig": {"CollectionConfigurations": []},
+            "ProfilerConfig": {"ProfilingIntervalInMilliseconds": 500, "DisableProfiler": False},
+            "DebugRuleConfigurations": [{"VolumeSizeInGB": 0}],
+            "ProfilerRuleConfigurations": [{"VolumeSizeInGB": 0}],
+        },
+    )
+
+
+def test_what_was_asked_for_stays(client: Any, valid: Any) -> None:
+    request = valid(
+        "create_training_job",
+        {
+            "OutputDataConfig.CompressionType": "NONE",
+            "InputDataConfig.0.DataSource.S3DataSource.S3DataDistributionType": "ShardedByS3Key",
+            "ProfilerConfig": {
+                "S3OutputPath": "s3://out",
+                "ProfilingIntervalInMilliseconds": 100,
+                "DisableProfiler": True,
+            },
+            "EnableNetworkIsolation": True,
+        },
+    )
+    client.create_training_job(**request)
+    repeats(client.describe_training_job(TrainingJobName="job"), request)
+
+
+def test_a_warm_pool(client: Any, context: Context, valid: Any) -> None:
+    request = valid("create_training_job", {"ResourceConfig.KeepAlivePeriodInSeconds": 60})
+    client.create_training_job(**request)
+
+    def told() -> list[Any]:
+        (listed,) = client.list_training_jobs()["TrainingJobSummaries"]
+        described = client.describe_training_job(TrainingJobName="job")
+        assert listed["WarmPoolStatus"] == described["WarmPoolStatus"]
+        return [
+            described["WarmPoolStatus"],
+            *(
+                len(client.list_training_jobs(WarmPoolStatusEquals=status)["TrainingJobSummaries"])
+                for status in ("InUse", "Terminated", "Available")
+            ),
+        ]
+
+    assert told() == [{"Status": "InUse"}, 1, 0, 0]
+    context.store.update(
+        Kind.TRAINING_JOB, "job", lambda record: record.body.update(TrainingJobStatus="Completed")
+    )
+    given_back = {"Status": "Terminated", "ResourceRetainedBillableTimeInSeconds": 0}
+    assert told() == [given_back, 0, 1, 0]
+
+
+def test_a_tuning_job(client: Any, valid: Any) -> None:
+    definition = "TrainingJobDefinition"
+    request = valid(
+        "create_hyper_parameter_tuning_job",
+        {
+            "HyperParameterTuningJobConfig.ParameterRanges": {
+                "IntegerParameterRanges": [{"Name": "depth", "MinValue": "1", "MaxValue": "3"}]
+            },
+            f"{definition}.StoppingCondition": {},
+        },
+    )
+    client.create_hyper_parameter_tuning_job(**request)
+    told = client.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName="tune")
+    repeats(told, request)
+    carries(
+        told,
+        {
+            "HyperParameterTuningJobConfig": {
+                "TrainingJobEarlyStoppingType": "Off",
+                "ParameterRanges": {
+                    "IntegerParameterRanges": [{"ScalingType": "Auto"}],
+                    "ContinuousParameterRanges": [],
+                    "CategoricalParameterRanges": [],
+                },
+            },
+            definition: {
+                **SWITCHES,
+                "StaticHyperParameters": {
+                    "epochs": "9",
+                    "_tuning_objective_metric": "accuracy",
+                },
+                "InputDataConfig": [
+                    {
+                        **CHANNEL,
+                        "DataSource": {
+                            "S3DataSource": {"S3DataDistributionType": "FullyReplicated"}
+                        },
+                    }
+                ],
+                "OutputDataConfig": {"KmsKeyId": "", "CompressionType": "GZIP"},
+                "StoppingCondition": {"MaxRuntimeInSeconds": 86_400},
+            },
+        },
+    )
+
+
+def test_a_transform_job(served: Any, valid: Any) -> None:
+    request = valid("create_transform_job")
+    served.create_transform_job(**request)
+    told = served.describe_transform_job(TransformJobName="batch")
+    repeats(told, request)
+    carries(
+        told,
+        {
+            "DataProcessing": {"InputFilter": "$", "OutputFilter": "$", "JoinSource": "None"},
+            "TransformInput": {"CompressionType": "None", "SplitType": "None"},
+            "TransformOutput": {"AssembleWith": "None", "KmsKeyId": ""},
+        },
+    )
+
+
+@pytest.mark.parametrize("containers", ["PrimaryContainer", "Containers"])
+def test_a_model(client: Any, valid: Any, containers: str) -> None:
+    request = valid("create_model")
+    if containers == "Containers":
+        request["Containers"] = [request.pop("PrimaryContainer")]
+    client.create_model(**request)
+    told = client.describe_model(ModelName="model")
+    repeats(told, request)
+    source = {
+        "S3Uri": "s3://data/model/model.tar.gz",
+        "S3DataType": "S3Object",
+        "CompressionType": "Gzip",
+    }
+    filled = {
+        "Mode": "SingleModel",
+        "Environment": {},
+        "ModelDataSource": {"S3DataSource": source},
+    }
+    carries(told, {"EnableNetworkIsolation": False})
+    carries(told[containers], filled if containers == "PrimaryContainer" else [filled])
+
+
+def test_an_endpoint_and_its_configuration(client: Any, valid: Any) -> None:
+    client.create_model(**valid("create_model"))
+    request = valid(
+        "create_endpoint_config",
+        {
+            "DataCaptureConfig": {
+                "InitialSamplingPercentage": 100,
+                "DestinationS3Uri": "s3://out",
+                "CaptureOptions": [{"CaptureMode": "Input"}],
+            },
+            "AsyncInferenceConfig": {"OutputConfig": {"S3OutputPath": "s3://out"}},
+        },
+    )
+    client.create_endpoint_config(**request)
+    told = client.describe_endpoint_config(EndpointConfigName="config")
+    repeats(told, request)
+    asynchronous = {
+        "ClientConfig": {},
+        "OutputConfig": {"KmsKeyId": "", "NotificationConfig": {}},
+    }
+    carries(
+        told,
+        {
+            "EnableNetworkIsolation": False,
+            "ProductionVariants": [{"InitialVariantWeight": 1.0}],
+            "DataCaptureConfig": {"EnableCapture": True, "KmsKeyId": ""},
+            "AsyncInferenceConfig": asynchronous,
+        },
+    )
+
+
+def test_nothing_new_is_kept(client: Any, context: Context, valid: Any) -> None:
+    """Records stay as they were asked for: what reads them compares with other requests."""
+    request = valid("create_model")
+    client.create_model(**request)
+    client.describe_model(ModelName="model")
+    kept = context.store.get(Kind.MODEL, "model").body
+    assert kept["PrimaryContainer"] == request["PrimaryContainer"]
