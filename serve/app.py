@@ -55,15 +55,18 @@ def create_app(predictor: Predictor, settings: Settings) -> Flask:
     def invocations() -> Response:
         deadline = monotonic() + ANSWER_WITHIN
         limit = settings.payload_bytes
-        length = declared_length(request.environ)
-        with admission.admit(limit if length is None else min(length, limit)):
-            body = read_body(request.environ, limit, deadline)
+        announced = declared_length(request.environ) or 0
+        with admission.admit(announced=min(announced, limit)) as place:
+            body = read_body(request.environ, limit, deadline, place.take)
             artifact = predictor.artifact
             attributes = codec.check_attributes(request.headers.get(ATTRIBUTES, ""))
             top_k = codec.read_top_k(attributes)
             accepted = negotiate(request.headers.get("Accept", ""))
             _check_encoding()
-            images = codec.read_images(request.headers.get("Content-Type", ""), body, artifact)
+            # A large document is parsed in one go, which holds up all other threads.
+            with predictor.turn(deadline):
+                images = codec.read_images(request.headers.get("Content-Type", ""), body, artifact)
+            del body
             request.environ["serve.instances"] = images.count
             rows = predictor.predict(images.pixels, deadline)
         text = codec.write_predictions(accepted, rows, artifact.classes, top_k)
@@ -92,11 +95,12 @@ def application() -> Flask:
 
 
 def _check_encoding() -> None:
-    encoding = request.headers.get("Content-Encoding", "").strip().lower()
-    if encoding not in ("", "identity"):
-        raise BadRequest(
-            f"Content-Encoding: found {encoding[:100]}, expected none: send the body as it is", 415
-        )
+    for name in ("Content-Encoding", "Transfer-Encoding"):
+        encoding = request.headers.get(name, "").strip().lower()
+        if encoding not in ("", "identity", "chunked"):
+            raise BadRequest(
+                f"{name}: found {encoding[:100]}, expected none: send the body as it is", 415
+            )
 
 
 def _answer_errors(app: Flask) -> None:

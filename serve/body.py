@@ -1,12 +1,13 @@
 """A request body read whole, but never more of it than allowed, nor for longer than allowed."""
 
+import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import Any, Protocol
 
-from serve.images import BadRequest
+from serve.images import BadRequest, one_line
 
 PIECE = 64 * 1024
 DISCARD = 256 * 1024 * 1024
@@ -24,10 +25,24 @@ class Crowded(Exception):
     """As many requests are in the building as fit."""
 
 
+class Place:
+    """One request's place among those inside, and the bytes of its body."""
+
+    def __init__(self, admission: "Admission") -> None:
+        self._admission = admission
+        self.taken = 0
+
+    def take(self, size: int) -> None:
+        """`size` more bytes of the body have come. Raises Crowded when there is no room."""
+        self._admission.take(size)
+        self.taken += size
+
+
 class Admission:
     """How many requests, and bytes of their bodies, may be inside at once.
 
     Without the second bound, requests that are each within the limit together exhaust the memory.
+    Bytes count once they are there: what a client announces costs nothing.
     """
 
     def __init__(self, requests: int, payload: int) -> None:
@@ -36,19 +51,30 @@ class Admission:
         self._bytes = payload
 
     @contextmanager
-    def admit(self, size: int) -> Iterator[None]:
-        """Hold a place and `size` bytes. Raises Crowded when there is no room."""
+    def admit(self, size: int = 0, *, announced: int = 0) -> Iterator[Place]:
+        """Hold a place, with `size` bytes and what it takes later.
+
+        Raises Crowded when there is no room for it, or for the bytes `announced`.
+        """
+        place = Place(self)
         with self._lock:
-            if self._requests < 1 or self._bytes < size:
+            if self._requests < 1 or self._bytes < announced:
                 raise Crowded("as many requests as fit are being answered")
             self._requests -= 1
-            self._bytes -= size
         try:
-            yield
+            place.take(size)
+            yield place
         finally:
             with self._lock:
                 self._requests += 1
-                self._bytes += size
+                self._bytes += place.taken
+
+    def take(self, size: int) -> None:
+        """Take bytes for a place. Raises Crowded."""
+        with self._lock:
+            if self._bytes < size:
+                raise Crowded("as many bytes of requests as fit are being answered")
+            self._bytes -= size
 
 
 def declared_length(environ: dict[str, Any]) -> int | None:
@@ -61,29 +87,48 @@ def declared_length(environ: dict[str, Any]) -> int | None:
         return None if environ.get("HTTP_TRANSFER_ENCODING") else 0
     if not (text.isascii() and text.isdigit()):
         raise BadRequest(f"Content-Length: found {text[:40]!r}, expected a whole number of bytes")
-    return int(text)
+    return int(text) if len(text) < 19 else sys.maxsize
 
 
-def read_body(environ: dict[str, Any], limit: int, deadline: float) -> bytes:
+def read_body(
+    environ: dict[str, Any],
+    limit: int,
+    deadline: float,
+    take: Callable[[int], None] = lambda _: None,
+) -> bytes:
     """The whole body, at most `limit` bytes, by `deadline` on the monotonic clock.
+
+    `take` is told of bytes as they come, and may refuse them by an exception.
 
     Raises BadRequest: 413 above the limit, whether declared or not; 408 past the deadline;
     400 when the connection ended before the body did.
     """
     declared = declared_length(environ)
     try:
-        _bound_waiting(environ, deadline)
         if declared is not None and declared > limit:
             _discard(environ["wsgi.input"], deadline)
             raise _too_large(f"{declared:,}", limit)
-        return _read(environ["wsgi.input"], declared, limit, deadline)
+        return _read(environ["wsgi.input"], declared, limit, deadline, take)
+    except (BadRequest, Crowded):
+        raise
     except TimeoutError:
         raise BadRequest("request body: the rest of it did not arrive in time", 408) from None
-    except OSError as error:
-        raise BadRequest(f"request body: cannot be read ({error})") from None
+    # gunicorn's parser of chunks and trailers has exceptions of its own.
+    except Exception as error:
+        reason = one_line(str(error))
+        raise BadRequest(
+            f"request body: cannot be read ({reason}), expected as many bytes as Content-Length "
+            "says, or whole chunks"
+        ) from None
 
 
-def _read(stream: Stream, declared: int | None, limit: int, deadline: float) -> bytes:
+def _read(
+    stream: Stream,
+    declared: int | None,
+    limit: int,
+    deadline: float,
+    take: Callable[[int], None],
+) -> bytes:
     pieces: list[bytes] = []
     total = 0
     while declared is None or total < declared:
@@ -97,6 +142,7 @@ def _read(stream: Stream, declared: int | None, limit: int, deadline: float) -> 
             raise _too_large(f"more than {limit:,}", limit)
         if monotonic() > deadline:
             raise TimeoutError
+        take(len(piece))
         pieces.append(piece)
     if declared is not None and total < declared:
         raise BadRequest(f"request body: found {total:,} bytes, expected {declared:,}")
@@ -104,16 +150,11 @@ def _read(stream: Stream, declared: int | None, limit: int, deadline: float) -> 
 
 
 def _discard(stream: Stream, deadline: float) -> None:
+    """Read away what is refused; a client that sends it slowly need not see why."""
     dropped = 0
-    while dropped < DISCARD and monotonic() < deadline and (piece := stream.read(PIECE)):
-        dropped += len(piece)
-
-
-def _bound_waiting(environ: dict[str, Any], deadline: float) -> None:
-    # gunicorn makes the socket blocking again before it reads the connection's next request.
-    connection = environ.get("gunicorn.socket")
-    if connection is not None:
-        connection.settimeout(max(0.1, deadline - monotonic()))
+    with suppress(Exception):
+        while dropped < DISCARD and monotonic() < deadline and (piece := stream.read(PIECE)):
+            dropped += len(piece)
 
 
 def _too_large(found: str, limit: int) -> BadRequest:

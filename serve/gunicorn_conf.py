@@ -6,6 +6,7 @@ one queue that batches. Threads only wait, decode and encode.
 
 import ctypes
 import os
+import resource
 from typing import Any
 
 from serve.devices import first_free, gpus, torch_installed
@@ -14,15 +15,32 @@ from serve.settings import IN_FLIGHT, Settings
 _GPUS = gpus() if torch_installed() else ()
 
 _SETTINGS = Settings.from_environment()
+_DESCRIPTORS = 4096
+
+
+def raise_descriptors() -> int:
+    """Allow this process more open files than the usual 1,024, if it may. How many it has."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= _DESCRIPTORS:
+        return _DESCRIPTORS
+    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(_DESCRIPTORS, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted
+
 
 bind = f"{_SETTINGS.host}:{_SETTINGS.port}"
 workers = max(1, len(_GPUS))
 worker_class = "serve.worker.Worker"
 # Sixteen more than requests let in, so that there is always one to answer /ping or to refuse.
 threads = IN_FLIGHT + 16
-worker_connections = 1000
+# A connection without a request costs a descriptor; some are kept for everything else.
+worker_connections = min(1000, raise_descriptors() - 200)
 backlog = 1024
 keepalive = 75
+# Nothing stands in front whose word on the request's path or scheme would count.
+forwarded_allow_ips = ""
+forwarder_headers = ""
+secure_scheme_headers: dict[str, str] = {}
 
 # SageMaker kills 30 s after SIGTERM.
 graceful_timeout = 25

@@ -11,6 +11,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 
@@ -126,13 +127,22 @@ class Predictor:
             for answer in answers:
                 answer.cancel()
 
-    def _decode_next(self, pixels: Iterator[Pixels], deadline: float) -> Pixels | None:
+    @contextmanager
+    def turn(self, deadline: float) -> Iterator[None]:
+        """Hold one of the places for work on a processor, as many as there are cores.
+
+        Raises TimedOut when none is free by `deadline` on the monotonic clock.
+        """
         if not self._decoders.acquire(timeout=max(0.0, deadline - monotonic())):
-            raise TimeoutError
+            raise TimedOut("no answer within the time an invocation may take")
         try:
-            return next(pixels, None)
+            yield
         finally:
             self._decoders.release()
+
+    def _decode_next(self, pixels: Iterator[Pixels], deadline: float) -> Pixels | None:
+        with self.turn(deadline):
+            return next(pixels, None)
 
     def _live(self) -> None:
         try:

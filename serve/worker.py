@@ -1,26 +1,256 @@
-"""gunicorn's threaded worker, which does not hold up a shutdown for connections nobody uses."""
+"""gunicorn's threaded worker, made to hold out against clients that are slow, idle or hostile.
 
+A thread takes a connection only once the headers of a request are there, so that clients which
+never send them cost a descriptor each and no thread. Whatever a client owes has a deadline.
+`GET /ping` has threads of its own: a health check is answered whatever else is going on.
+"""
+
+import errno
+import socket
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from selectors import EVENT_READ
+from time import monotonic
 from types import FrameType
+from typing import Any
 
+from gunicorn.http.errors import ParseException
 from gunicorn.workers.gthread import ThreadWorker
+
+from serve.connections import (
+    SEND_WITHIN,
+    UNREAD_WITHIN,
+    Connection,
+    answer,
+    guard,
+    is_read,
+    refusal,
+)
+
+LINGER = 3.0
+"""Seconds in which a client that still sends may read why it was refused (RFC 9112, 9.6)."""
+
+TICK = 0.2
+"""Seconds between looks at deadlines when the server ends, and what a refused client has then."""
+
+PIECE = 64 * 1024
+FULL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
-    """Told to end, answers what was asked and closes idle keep-alive connections at once.
+    """Answers what was asked; told to end, closes idle keep-alive connections at once.
 
     The original sleeps until the whole grace period is over when a client keeps one open, which is
-    how clients of an endpoint behave.
+    how clients of an endpoint behave; and it gives a thread to each connection, sent or not.
     """
 
     gpu: str | None = None
     """The GPU this worker was given, as CUDA_VISIBLE_DEVICES names it."""
+
+    def init_process(self) -> None:
+        """In the worker: begin serving."""
+        # Ordered sets, the connection with the nearest deadline first.
+        self._heads: dict[Connection, None] = {}
+        self._lingering: dict[Connection, None] = {}
+        self._pings = ThreadPoolExecutor(2)
+        super().init_process()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """SIGTERM."""
         super().handle_exit(sig, frame)
         self.method_queue.defer(self._expire_idle)
 
+    def accept(self, listener: Any) -> None:
+        """Take a new connection."""
+        try:
+            client, address = listener.accept()
+        except OSError as error:
+            if error.errno in FULL:
+                self._make_room()
+            elif error.errno not in (errno.EAGAIN, errno.ECONNABORTED, errno.EWOULDBLOCK):
+                raise
+            return
+        self.nr_conns += 1
+        if self.nr_conns >= self.worker_connections:
+            self._make_room()
+        connection = Connection(self.cfg, client, address, listener.getsockname())
+        self._watch(connection, self._heads, self._gather)
+
+    def enqueue_req(self, conn: Connection) -> None:
+        """Have a thread answer a request whose headers are there."""
+        pool = self._pings if conn.is_ping else self.tpool
+        conn.hand_over()
+        done: Future[bool] = pool.submit(self.handle, conn)
+        done.add_done_callback(lambda _: self.method_queue.defer(self.finish_request, conn, done))
+
+    def on_client_socket_readable(self, conn: Connection, client: Any) -> None:
+        """A kept connection has something to say."""
+        self.poller.unregister(client)
+        self.keepalived_conns.remove(conn)
+        conn.await_head()
+        self._watch(conn, self._heads, self._gather)
+        self._gather(conn)
+
+    def finish_request(self, conn: Connection, fs: "Future[bool]") -> None:
+        """In the main thread, when a request was answered."""
+        try:
+            keep = not fs.cancelled() and fs.result() and self.alive
+            if keep:
+                conn.take_back()
+        except Exception:
+            self._drop(conn)
+            return
+        if not keep:
+            self._end(conn)
+        elif conn.begun:
+            conn.await_head()
+            self._watch(conn, self._heads, self._gather)
+            self._advance(conn)
+        else:
+            conn.sock.setblocking(False)
+            conn.set_timeout()
+            self.keepalived_conns.append(conn)
+            self.poller.register(
+                conn.sock, EVENT_READ, partial(self.on_client_socket_readable, conn)
+            )
+
+    def murder_pending(self) -> None:
+        """Close what did not come in time."""
+        now = monotonic()
+        while (conn := next(iter(self._heads), None)) and conn.timeout <= now:
+            if conn.begun:
+                message = "HTTP headers: the rest of them did not arrive in time"
+                self._refuse(conn, self._heads, 408, message)
+            else:
+                self._forget(conn, self._heads)
+                self._drop(conn)
+        while (conn := next(iter(self._lingering), None)) and conn.timeout <= now:
+            self._forget(conn, self._lingering)
+            self._drop(conn)
+
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        """Also at the end, when the original waits as long as it may, deadlines are looked at."""
+        super().wait_for_and_dispatch_events(min(timeout, 1.0 if self.alive else TICK))
+
+    def handle_request(self, req: Any, conn: Connection) -> bool:
+        """In a thread: one request. False to end the connection."""
+        conn.sock.settimeout(SEND_WITHIN)
+        guard(req.body, req.force_close)
+        try:
+            return bool(super().handle_request(req, conn))
+        except TimeoutError:
+            self.log.info("%s: the client did not take its answer in time", req.path[:100])
+            return False
+
+    def _keepalive_after(self, conn: Connection, keepalive: bool) -> bool:
+        if not keepalive:
+            return False
+        if not is_read(conn.parser.mesg.body):
+            conn.parser.unreader.end_within(UNREAD_WITHIN)
+        return bool(conn.parser.finish_body(deadline=monotonic() + UNREAD_WITHIN))
+
+    def handle_error(self, _req: Any, client: Any, _addr: Any, exc: Exception) -> None:
+        """In a thread: a request that is none, or an answer that failed; JSON like every error."""
+        if isinstance(exc, ParseException):
+            status, message = refusal(exc)
+            self.log.info("status=%d %s", status, message)
+        else:
+            self.log.exception("a request failed")
+            status, message = 500, f"the server failed ({type(exc).__name__}); see its log"
+        with suppress(OSError):
+            client.settimeout(SEND_WITHIN)
+            client.sendall(answer(status, message))
+
+    def _watch(
+        self,
+        conn: Connection,
+        group: dict[Connection, None],
+        readable: Callable[[Connection], None],
+    ) -> None:
+        conn.sock.setblocking(False)
+        group[conn] = None
+        self.poller.register(conn.sock, EVENT_READ, lambda _: readable(conn))
+
+    def _forget(self, conn: Connection, group: dict[Connection, None]) -> None:
+        group.pop(conn, None)
+        with suppress(OSError, KeyError, ValueError):
+            self.poller.unregister(conn.sock)
+
+    def _gather(self, conn: Connection) -> None:
+        try:
+            data = conn.sock.recv(8192)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data = b""
+        if data:
+            conn.add(data)
+            self._advance(conn)
+        elif conn.begun:
+            self._refuse(conn, self._heads, 400, "HTTP headers: found only a part of them")
+        else:
+            self._forget(conn, self._heads)
+            self._drop(conn)
+
+    def _advance(self, conn: Connection) -> None:
+        if problem := conn.problem:
+            self._refuse(conn, self._heads, *problem)
+        elif conn.complete:
+            self._forget(conn, self._heads)
+            self.enqueue_req(conn)
+
+    def _refuse(
+        self, conn: Connection, group: dict[Connection, None], status: int, message: str
+    ) -> None:
+        self.log.info("status=%d %s", status, message)
+        self._forget(conn, group)
+        with suppress(OSError):
+            conn.sock.send(answer(status, message))
+        self._end(conn)
+
+    def _end(self, conn: Connection) -> None:
+        """Close, but read on for a while: unread bytes would have the answer dropped."""
+        try:
+            conn.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            self._drop(conn)
+            return
+        conn.timeout = monotonic() + (LINGER if self.alive else TICK)
+        self._watch(conn, self._lingering, self._drain)
+
+    def _drain(self, conn: Connection) -> None:
+        try:
+            more = conn.sock.recv(PIECE)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            more = b""
+        if not more:
+            self._forget(conn, self._lingering)
+            self._drop(conn)
+
+    def _drop(self, conn: Connection) -> None:
+        self.nr_conns -= 1
+        conn.close()
+
+    def _make_room(self) -> None:
+        """Give up the connection that has owed something longest, or been idle longest."""
+        for group in (self._lingering, self._heads):
+            if group:
+                conn = next(iter(group))
+                self._forget(conn, group)
+                self._drop(conn)
+                return
+        if self.keepalived_conns:
+            self.keepalived_conns[0].timeout = 0.0
+            self.murder_keepalived()
+
     def _expire_idle(self) -> None:
+        # A request that has come but was not looked at yet is still answered.
+        for conn in list(self._heads):
+            self._gather(conn)
         # The event loop closes expired connections after each round of events.
-        for connection in (*self.keepalived_conns, *self.pending_conns):
-            connection.timeout = 0.0
+        for conn in (*self.keepalived_conns, *self._heads):
+            conn.timeout = 0.0

@@ -1,4 +1,5 @@
 import io
+from contextlib import ExitStack
 from time import monotonic
 from typing import Any
 
@@ -123,6 +124,36 @@ def test_admission_bounds_the_bytes_of_all_bodies_together() -> None:
             pass
     with admission.admit(100):
         pass
+
+
+def test_bytes_count_when_they_are_there_and_not_when_they_are_announced() -> None:
+    admission = Admission(requests=99, payload=100)
+    with ExitStack() as stack:
+        places = [stack.enter_context(admission.admit(announced=80)) for _ in range(9)]
+        for place in places:
+            place.take(11)
+        with pytest.raises(Crowded):
+            places[0].take(2)
+        with pytest.raises(Crowded), admission.admit(announced=2):
+            pass
+        places[0].take(1)
+    with admission.admit(100):
+        pass
+
+
+def test_a_body_that_outgrows_what_is_free_is_sent_away() -> None:
+    admission = Admission(requests=9, payload=150_000)
+    for given in (environ(bytes(200_000)), chunked(io.BytesIO(bytes(200_000)))):
+        with pytest.raises(Crowded), admission.admit() as place:
+            read_body(given, 1_000_000, monotonic() + SOON, place.take)
+    with admission.admit(150_000):
+        pass
+
+
+def test_a_length_of_too_many_digits_is_too_large() -> None:
+    with pytest.raises(BadRequest) as refused:
+        read(environ(b"", length="9" * 5000))
+    assert refused.value.status == 413
 
 
 def test_admission_gives_the_place_back_after_an_error() -> None:

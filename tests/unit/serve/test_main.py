@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
@@ -15,6 +15,8 @@ from time import monotonic, sleep
 import pytest
 
 from tests.unit.serve.artifacts import picture, write_artifact
+
+SERVE = (sys.executable, "-m", "serve")
 
 
 def free_port() -> int:
@@ -24,12 +26,12 @@ def free_port() -> int:
 
 
 class Server:
-    def __init__(self, base: Path, **environ: str) -> None:
+    def __init__(self, base: Path, command: Sequence[str] = SERVE, **environ: str) -> None:
         self.port = free_port()
         self.log = base / "log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "serve"],
+                command,
                 env={
                     **os.environ,
                     "SAGEMAKER_BASE_DIR": str(base),
@@ -80,8 +82,8 @@ class Server:
 
 
 @contextmanager
-def serving(base: Path, **environ: str) -> Iterator[Server]:
-    server = Server(base, **environ)
+def serving(base: Path, command: Sequence[str] = SERVE, **environ: str) -> Iterator[Server]:
+    server = Server(base, command, **environ)
     try:
         yield server
     finally:

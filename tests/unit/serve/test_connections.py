@@ -1,0 +1,188 @@
+"""Clients that are slow, idle or talk nonsense, on the wire."""
+
+import json
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from time import monotonic, sleep
+
+import pytest
+
+from serve import connections
+from serve.connections import BoundedUnreader
+from tests.unit.serve.artifacts import picture, write_artifact
+from tests.unit.serve.test_main import Server, serving
+
+PATIENCE = 1.5
+"""Seconds that this server waits where a real one waits for twenty."""
+
+PROGRAM = (
+    "import serve.connections as c; from serve.__main__ import main; "
+    f"c.HEADERS_WITHIN = c.BODY_WITHIN = {PATIENCE}; main()"
+)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    base = tmp_path_factory.mktemp("ml")
+    write_artifact(base / "model")
+    with serving(base, command=[sys.executable, "-c", PROGRAM]) as server:
+        server.wait_for("READY")
+        yield server
+
+
+def connect(server: Server, sent: bytes) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", server.port), timeout=30)
+    connection.sendall(sent)
+    return connection
+
+
+def answer(connection: socket.socket) -> tuple[int, dict[str, str]]:
+    """Status and JSON of the one answer before the server closes; 0 without one."""
+    data = b""
+    while piece := connection.recv(65536):
+        data += piece
+    if not data:
+        return 0, {}
+    head, _, body = data.partition(b"\r\n\r\n")
+    assert b"application/json" in head
+    return int(head.split()[1]), json.loads(body)
+
+
+HEAD = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
+
+
+def test_connections_without_requests_cost_no_ping_and_end(server: Server) -> None:
+    halves = [b"", b"P", HEAD, HEAD + b"Content-Length: 5\r\n", b"GET /ping HTTP/1.1\r\n"]
+    with ExitStack() as stack:
+        opened = [stack.enter_context(connect(server, halves[at % 5])) for at in range(200)]
+        for _ in range(5):
+            started = monotonic()
+            assert server.ask("GET", "/ping")[0] == 200
+            assert server.invoke(picture())[0] == 200
+            assert monotonic() - started < 2
+        statuses = [answer(connection)[0] for connection in opened]
+    assert statuses == [0 if not halves[at % 5] else 408 for at in range(200)]
+
+
+def test_a_body_that_trickles_in_is_given_up_and_pings_are_answered(server: Server) -> None:
+    for more in (b"Content-Length: 1000\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n"):
+        with connect(server, HEAD + more) as connection:
+            connection.settimeout(0.1)
+            until = monotonic() + 10 * PATIENCE
+            while True:
+                assert monotonic() < until
+                connection.sendall(b"1" if b"Content" in more else b"1\r\na\r\n")
+                try:
+                    found = connection.recv(4096)
+                except TimeoutError:
+                    assert server.ask("GET", "/ping")[0] == 200
+                    continue
+                break
+            connection.settimeout(30)
+            while piece := connection.recv(4096):
+                found += piece
+        assert found.startswith(b"HTTP/1.1 408")
+        assert b"Connection: close" in found
+        assert b"did not arrive in time" in found
+
+
+def test_many_small_bodies_in_chunks_are_all_inside(server: Server) -> None:
+    body = picture()
+    pieces = [
+        HEAD + b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n",
+        f"{len(body):x}\r\n".encode() + body + b"\r\n0\r\n\r\n",
+    ]
+    with ExitStack() as stack:
+        opened = [stack.enter_context(connect(server, pieces[0])) for _ in range(60)]
+        sleep(0.3)
+        for connection in opened:
+            connection.sendall(pieces[1])
+        assert {answer(connection)[0] for connection in opened} == {200}
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"GET\r\n\r\n", 400),
+        (b"GET /ping HTTP/9.9\r\n\r\n", 400),
+        (b"get /ping HTTP/1.1\r\n\r\n", 400),
+        (b"\x16\x03\x01\x02\x00\x01\x00", 400),
+        (b"GET /" + b"a" * 8000 + b" HTTP/1.1\r\n\r\n", 414),
+        (b"GET /ping HTTP/1.1\r\nX: " + b"a" * 9000 + b"\r\n\r\n", 431),
+        (b"GET /ping HTTP/1.1\r\n" + b"X: a\r\n" * 200 + b"\r\n", 431),
+        (b"GET /ping HTTP/1.1\r\n" + b"X: a\r\n" * 20_000, 431),
+        (b"GET /ping HTTP/1.1\r\nbad header\r\n\r\n", 400),
+        (b"GET /ping HTTP/1.1\r\nX: \x00\r\n\r\n", 400),
+        (b"GET /ping HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+        (HEAD + b"Expect: the-worst\r\n\r\n", 417),
+        (HEAD + b"Content-Length: ten\r\n\r\n", 400),
+        (HEAD + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
+        (HEAD + b"Content-Length: 9" + b"9" * 5000 + b"\r\n\r\n", 400),
+        (HEAD + b"Transfer-Encoding: br\r\n\r\n", 400),
+        (HEAD + b"Connection: close\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 415),
+        (HEAD + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n1\r\nabc", 400),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n1;" + b"a" * 100_000, 400),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\n" + b"X: a\r\n" * 50_000, 400),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\nHost: x\r\n\r\n", 400),
+    ],
+)
+def test_what_is_no_request_gets_json(server: Server, sent: bytes, status: int) -> None:
+    with connect(server, sent) as connection:
+        connection.shutdown(socket.SHUT_WR)
+        found, body = answer(connection)
+    assert found == status
+    assert "\n" not in body["error"]
+    assert "expected" in body["error"] or "HTTP" in body["error"]
+
+
+def test_headers_that_would_rewrite_the_path_do_nothing(server: Server) -> None:
+    assert server.ask("GET", "/ping", SCRIPT_NAME="/a", PATH_INFO="/b")[0] == 200
+    scheme = {"X-Forwarded-Protocol": "ssl", "X-Forwarded-Proto": "http"}
+    assert server.ask("GET", "/ping", **scheme)[0] == 200
+
+
+def test_requests_sent_ahead_are_answered_in_their_order(server: Server) -> None:
+    body = picture()
+    one = HEAD + f"Content-Length: {len(body)}\r\n\r\n".encode() + body
+    last = b"GET /ping HTTP/1.1\r\nConnection: close\r\n\r\n"
+    with connect(server, b"\r\n" + one + b"\r\n" + one + b"GET /a HTTP/1.1\r\n\r\n" + last) as sent:
+        data = b""
+        while piece := sent.recv(65536):
+            data += piece
+    statuses = [int(part[:3]) for part in data.split(b"HTTP/1.1 ")[1:]]
+    assert statuses == [200, 200, 404, 200]
+
+
+def test_a_refused_client_that_is_still_sending_reads_why(server: Server) -> None:
+    with connect(
+        server, HEAD.replace(b"/invocations", b"/a") + b"Content-Length: 999999\r\n\r\n"
+    ) as a:
+        a.sendall(bytes(999_999))
+        assert answer(a)[0] == 404
+    assert "Traceback" not in server.log.read_text()
+
+
+def test_a_body_may_take_longer_the_more_of_it_came(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(connections, "monotonic", lambda: now)
+    server, client = socket.socketpair()
+    with server, client:
+        unreader = BoundedUnreader(server)
+        client.sendall(bytes(5000))
+        assert len(unreader.chunk()) == 5000
+        now += connections.BODY_WITHIN + 5
+        client.sendall(b"a")
+        assert unreader.chunk() == b"a"
+        now += 6
+        client.sendall(b"a")
+        with pytest.raises(TimeoutError):
+            unreader.chunk()
+        unreader.begin()
+        assert unreader.chunk() == b"a"
+        unreader.end_within(0)
+        with pytest.raises(TimeoutError):
+            unreader.chunk()
