@@ -1,6 +1,14 @@
 """What the local SageMaker offers: an operation's name → what answers it."""
 
-from local.emulator.api.operations import endpoints, models, tags, training, transform, tuning
+from local.emulator.api.operations import (
+    endpoints,
+    models,
+    search,
+    tags,
+    training,
+    transform,
+    tuning,
+)
 from local.emulator.api.operations.answering import Operation
 
 OPERATIONS: dict[str, Operation] = {
@@ -10,5 +18,6 @@ OPERATIONS: dict[str, Operation] = {
     **endpoints.OPERATIONS,
     **transform.OPERATIONS,
     **tags.OPERATIONS,
+    **search.OPERATIONS,
 }
 """Each takes the context and the request as `request_model.parse` gave it, and gives the answer."""
