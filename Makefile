@@ -22,7 +22,7 @@ WORKERS ?= 2
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down tune train report deploy invoke test check build push bench lock clean
+.PHONY: help setup demo up down tune train report deploy invoke test nightly check build push bench lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
@@ -63,6 +63,9 @@ invoke: setup ## ask an endpoint; NAME, IMAGES, ARGS are passed on
 
 test: setup ## run the tests; those that need Docker run where an engine answers
 	$(BIN)/python -m pytest -n $(WORKERS)
+
+nightly: setup ## train, resume, export and serve every torchvision classifier once (hours; 16 GB)
+	BERTH_ARCHITECTURES=all $(BIN)/python -m pytest -n 1 tests/unit/container/test_architectures.py
 
 check: setup ## lint, formatting, types and the walls between the packages
 	$(BIN)/ruff check .

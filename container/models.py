@@ -15,6 +15,7 @@ from torchvision import models as zoo
 
 from container.artifact import Artifact
 from container.errors import ArtifactError, BerthError
+from container.state_dict import load_tensors
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -107,7 +108,7 @@ def load_classifier(artifact: Artifact, device: str = "cpu") -> Classifier:
         dropout=artifact.dropout,
     )
     try:
-        network.load_state_dict(load_file(artifact.weights))
+        load_tensors(network, load_file(artifact.weights))
     except Exception as error:
         cause = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
         raise ArtifactError(

@@ -17,6 +17,7 @@ from container.checkpoint import (
     flatten_optimizer,
     unflatten_optimizer,
 )
+from container.state_dict import load_tensors
 
 
 @dataclass
@@ -85,9 +86,9 @@ class TrainingState:
         def part(prefix: str) -> dict[str, Tensor]:
             return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
 
-        self.network.load_state_dict(part("model/"))
+        load_tensors(self.network, part("model/"))
         if self.ema is not None:
-            self.ema.load_state_dict(part("ema/"))
+            load_tensors(self.ema, part("ema/"))
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict(unflatten_optimizer(tensors, counters["optimizer"], groups))
         self.scaler.load_state_dict(counters["scaler"])
@@ -100,7 +101,7 @@ class TrainingState:
         """Put the best epoch's weights into the network; the last epoch's if they are lost."""
         best = checkpoints.load_best()
         if best is not None and best.counters["epoch"] == self.progress.best_epoch:
-            self.network.load_state_dict(best.tensors)
+            load_tensors(self.network, best.tensors)
             return
         say("the best epoch's weights are not in the checkpoints: keeping the last epoch's")
         self.network.load_state_dict(self.kept.state_dict())

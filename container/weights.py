@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torchvision import models as zoo
 
 from container.errors import BerthError, WeightsError
+from container.state_dict import load_tensors
 
 BAKED = Path("/opt/berth/weights")
 SUFFIXES = (".safetensors", ".pth", ".pt")
@@ -153,7 +154,7 @@ def fit_weights(network: nn.Module, weights: Weights, head: str) -> bool:
             f"{weights.source}: does not fit the network: {min(problems)}"
             + (f" (and {len(problems) - 1} more)" if len(problems) > 1 else "")
         )
-    network.load_state_dict(body | (stored_head if same_head else {}), strict=False)
+    load_tensors(network, body | (stored_head if same_head else {}), strict=False)
     return same_head
 
 

@@ -1,0 +1,105 @@
+"""Every torchvision classifier: trained, checkpointed, resumed, exported and served once, small.
+
+Here a sample, of families that need something of their own; `make nightly` takes them all.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision import models as zoo
+
+from container import train
+from container.artifact import Artifact
+from container.models import build_network
+from container.weights import find_weights, fit_weights
+from serve.engine import OpenVinoEngine
+
+SAMPLE = ("mnasnet0_5", "googlenet")
+EVERY = os.environ.get("BERTH_ARCHITECTURES") == "all"
+SIZES = {
+    "alexnet": 64,
+    "squeezenet": 64,
+    "googlenet": 64,
+    "inception_v3": 96,
+    "vit_h_14": 56,
+    "vit": 64,
+    "maxvit_t": 224,
+}
+"""The smallest convenient image for families that do not take 32 pixels."""
+
+
+def _size(arch: str) -> int:
+    return next((size for name, size in SIZES.items() if arch.startswith(name)), 32)
+
+
+def _die(*_: object) -> None:
+    raise OSError("died before its model was written")
+
+
+@pytest.fixture(scope="session")
+def few_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """{train,validation}/{dark,light}/*.png: 2 and 1 images of either class."""
+    root = tmp_path_factory.mktemp("few")
+    noise = np.random.default_rng(0)
+    for split, count in (("train", 2), ("validation", 1)):
+        for name, level in (("dark", 40), ("light", 200)):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                pixels = level + noise.integers(-40, 41, (32, 32, 3))
+                Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.png")
+    return root
+
+
+@pytest.fixture
+def folder_of(job: Callable[..., Path]) -> Iterator[Callable[..., Path]]:
+    """The `job` fixture; what it leaves of a large network is gigabytes, so it is removed."""
+    yield job
+    shutil.rmtree(job.base, ignore_errors=True)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("arch", zoo.list_models(module=zoo) if EVERY else SAMPLE)
+def test_an_architecture_from_its_first_step_to_its_first_answer(
+    folder_of: Callable[..., Path],
+    few_images: Path,
+    arch: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    told = {
+        "arch": arch,
+        "image_size": _size(arch),
+        "batch_size": 2,
+        "optimizer": "sgd",
+        "learning_rate": 1e-4,
+        "data": few_images,
+    }
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "finish", _die)
+        with pytest.raises(train.JobEnded, match="died before its model was written"):
+            folder_of(epochs=1, **told)
+    base = folder_of(epochs=2, **told)
+    assert "resuming from the checkpoint at epoch 2" in capsys.readouterr().out
+
+    artifact = Artifact.read(base / "model")
+    golden = json.loads((base / "output" / "data" / "evaluation.json").read_text())["golden"]
+    data = (base / "output" / "data" / golden["file"]).read_bytes()
+    engine = OpenVinoEngine(artifact, 1)
+    (served,) = engine.predict(artifact.geometry.load(data)[None])
+    for told_of in golden["predictions"]:
+        place = artifact.classes.index(told_of["label"])
+        assert served[place] == pytest.approx(told_of["probability"], abs=1e-4)
+
+    network, head = build_network(arch, 2, image_size=_size(arch))
+    weights = find_weights(str(base / "model"), arch, None)
+    assert weights is not None
+    assert fit_weights(network, weights, head)
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(tensor, weights.state[name])
