@@ -4,6 +4,7 @@ The layout is SageMaker's training-container contract. `SAGEMAKER_BASE_DIR` move
 the same job runs without Docker and without root.
 """
 
+import json
 import os
 import socket
 from dataclasses import dataclass
@@ -14,6 +15,16 @@ from container.errors import DataError
 from container.files import read_object
 
 DEFAULT_BASE = "/opt/ml"
+
+ALONE: dict[str, Any] = {"current_host": "algo-1", "hosts": ["algo-1"]}
+"""`resourceconfig.json` of a job on one host."""
+
+CONFIGURATION = {
+    "hyperparameters.json": 'a JSON object of strings such as {"epochs": "10"}, or {}',
+    "inputdataconfig.json": 'a JSON object of channels such as {"train": {}}',
+    "resourceconfig.json": f"a JSON object such as {json.dumps(ALONE)}",
+}
+"""What SageMaker writes into `input/config` of every job, and the toolkit's readers rely on."""
 
 
 def base_folder() -> Path:
@@ -76,20 +87,46 @@ class Environment:
         """
         base = base_folder()
         path = base / "input" / "config" / "resourceconfig.json"
-        resources = read_object(path) if path.exists() else {}
-        host = str(resources.get("current_host", "algo-1"))
-        hosts = tuple(sorted(map(str, resources.get("hosts", [host]))))
+        resources = read_object(path) if path.exists() else dict(ALONE)
+        host, hosts = resources.get("current_host"), resources.get("hosts")
+        if not isinstance(hosts, list) or not hosts or not all(map(_is_name, hosts)):
+            raise DataError(
+                f"{path}: found hosts {_shown(hosts)}, expected a list of names such as "
+                f"{json.dumps(ALONE['hosts'])}"
+            )
         if host not in hosts:
             raise DataError(
-                f"{path}: current_host is {host!r}, expected one of hosts {list(hosts)}"
+                f"{path}: current_host is {_shown(host)}, expected one of hosts {sorted(hosts)}"
+            )
+        interface = resources.get("network_interface_name", "eth0")
+        if not _is_name(interface):
+            raise DataError(
+                f"{path}: found network_interface_name {_shown(interface)}, expected a name such "
+                "as 'eth0'"
             )
         return cls(
             base=base,
-            hosts=hosts,
-            current_host=host,
-            network_interface=str(resources.get("network_interface_name", "eth0")),
+            hosts=tuple(sorted(hosts)),
+            current_host=str(host),
+            network_interface=interface,
             job_name=os.environ.get("TRAINING_JOB_NAME") or "local",
         )
+
+    @classmethod
+    def read_whole(cls) -> "Environment":
+        """`read`, of a tree that must hold the three files that SageMaker always writes.
+
+        Raises:
+            DataError: one of them is missing or is not what SageMaker writes, or a channel that it
+                declares is not there.
+        """
+        config = base_folder() / "input" / "config"
+        for name, expected in CONFIGURATION.items():
+            if not (config / name).exists():
+                raise DataError(f"{config / name}: found no such file, expected {expected}")
+        environment = cls.read()
+        _ = environment.hyperparameters, environment.channels
+        return environment
 
     @property
     def hyperparameters(self) -> dict[str, Any]:
@@ -117,15 +154,23 @@ class Environment:
         data = self.base / "input" / "data"
         path = self.base / "input" / "config" / "inputdataconfig.json"
         declared = read_object(path) if path.exists() else {}
+        for name, options in declared.items():
+            if "/" in name or name in {"", ".", ".."}:
+                raise DataError(f"{path}: found channel {name!r}, expected a folder's name")
+            if not isinstance(options, dict):
+                raise DataError(
+                    f"{path}: channel {name!r} is {_shown(options)}, expected an object such as "
+                    '{"TrainingInputMode": "File"} or {}'
+                )
         modes = {name: options.get("TrainingInputMode") for name, options in declared.items()}
         sharding = {name: options.get("S3DistributionType") for name, options in declared.items()}
         names = sorted(declared)
         if not path.exists():
             names = sorted(p.name for p in data.iterdir() if p.is_dir()) if data.is_dir() else []
         for name in names:
-            if modes.get(name) == "Pipe":
+            if modes.get(name) not in (None, "File", "FastFile"):
                 raise DataError(
-                    f"channel {name!r}: found input mode Pipe, expected File or FastFile"
+                    f"channel {name!r}: found input mode {modes[name]}, expected File or FastFile"
                 )
             if len(self.hosts) > 1 and sharding.get(name) == "ShardedByS3Key":
                 raise DataError(
@@ -166,3 +211,13 @@ class Environment:
         if self.network_interface in present:
             for library in ("GLOO", "NCCL"):
                 os.environ.setdefault(f"{library}_SOCKET_IFNAME", self.network_interface)
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _shown(value: object) -> str:
+    """A value of a configuration file, for a line: short, `null` for what is missing too."""
+    text = "null" if value is None else repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

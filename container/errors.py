@@ -27,3 +27,15 @@ class CheckpointError(BerthError):
 
 class TrainingError(BerthError):
     """Training cannot go on: a non-finite loss, a full disk, an impossible configuration."""
+
+
+class ScriptError(BerthError):
+    """The request names a training script, which this image does not run."""
+
+
+class JobEnded(Exception):
+    """A job came to no good end; `errno` is the process's exit status."""
+
+    def __init__(self, line: str, errno: int = 1) -> None:
+        super().__init__(line)
+        self.errno = errno

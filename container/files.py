@@ -17,8 +17,15 @@ def read_json(path: Path, error: type[BerthError] = DataError, what: str = "JSON
         error: it cannot be read, or is not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as found:
+        text = path.read_text(encoding="utf-8-sig")
+        if not text.strip():
+            raise error(f"{path}: expected {what}, found an empty file")
+        return json.loads(text)
+    except RecursionError:
+        raise error(f"{path}: expected {what}, found brackets nested too deep") from None
+    except OSError as found:
+        raise error(f"{path}: expected {what}, found {found.strerror or found}") from None
+    except ValueError as found:
         raise error(f"{path}: expected {what}, found {found}") from None
 
 
@@ -30,7 +37,8 @@ def read_object(path: Path, error: type[BerthError] = DataError) -> dict[str, An
     """
     value = read_json(path, error, "a JSON object")
     if not isinstance(value, dict):
-        raise error(f"{path}: expected a JSON object, found {type(value).__name__}")
+        found = "null" if value is None else type(value).__name__
+        raise error(f"{path}: expected a JSON object, found {found}")
     return value
 
 

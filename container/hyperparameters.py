@@ -22,9 +22,10 @@ from pydantic import (
 )
 
 from container.debugger.catalogue import DEBUG_RULES
-from container.errors import BerthError
+from container.errors import BerthError, ScriptError
 from container.profiler.catalogue import PROFILER_RULES
 from container.rules import RuleError, RuleRequest, ask
+from container.script_mode import refuse_script
 
 ALIASES = {"lr": "learning_rate"}
 """Other names people use for the same thing."""
@@ -221,8 +222,12 @@ class Hyperparameters(BaseModel):
 
         Raises:
             HyperparameterError: one line naming each offending hyperparameter, the value found and
-                what was expected.
+                what was expected; or saying that no script is run here.
         """
+        try:
+            refuse_script(given)
+        except ScriptError as error:
+            raise HyperparameterError(str(error)) from None
         values: dict[str, Any] = {}
         for key, raw in given.items():
             if key.startswith(("sagemaker_", "_tuning_")):

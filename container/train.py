@@ -1,8 +1,7 @@
 """A training job, read from top to bottom.
 
-SageMaker runs the toolkit's `train` command, which calls `main` in process
-(`SAGEMAKER_TRAINING_MODULE=container.train:main`); with several GPUs or hosts, torchrun runs this
-module once a rank.
+SageMaker runs the `train` command (`container/__main__.py`), which calls `main` in process; with
+several GPUs or hosts, torchrun runs this module once a rank.
 """
 
 import os
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from container import script_mode
 from container.checkpoint import CheckpointFolder, Interrupted, StopSignal
 from container.conclusion import describe, finish
 from container.cpus import available_cpus
@@ -21,7 +21,7 @@ from container.data.lint import lint
 from container.data.splits import Splits, find_splits
 from container.distributed import World, join_world, launch, needs_launch
 from container.environment import Environment, base_folder, first_failure, write_failure
-from container.errors import BerthError, DataError
+from container.errors import BerthError, DataError, JobEnded
 from container.export import write_artifact
 from container.hyperparameters import Hyperparameters
 from container.job import Job
@@ -33,14 +33,6 @@ from container.weights import Weights, find_weights, fit_weights
 
 INTERRUPTED = 143
 """128 + SIGTERM, as a shell reports it."""
-
-
-class JobEnded(Exception):
-    """Ends the toolkit's process; `errno` becomes its exit status."""
-
-    def __init__(self, line: str, errno: int = 1) -> None:
-        super().__init__(line)
-        self.errno = errno
 
 
 def main() -> None:
@@ -72,20 +64,25 @@ def main() -> None:
 
 
 def _export_variables(base: Path) -> None:
-    """Set the toolkit's `SM_*` variables, which it sets itself only for scripts it starts.
+    """Set the sagemaker-training toolkit's `SM_*` variables, which scripts written for it read.
 
-    The toolkit settles on a tree when it is imported; for another one it has nothing to say.
+    The toolkit settles on a tree when it is imported; for another one it has nothing to say. The
+    SDK's entries among the hyperparameters are kept from it: it fails over a job name of digits.
     """
-    from sagemaker_training import environment as toolkit
-
-    if "SM_CURRENT_HOST" in os.environ or toolkit.base_dir != str(base):
+    if "SM_CURRENT_HOST" in os.environ:
         return
-    level = toolkit.logger.level
-    toolkit.logger.setLevel("WARNING")  # it has said all this once, before it called us
     try:
-        os.environ.update(toolkit.Environment().to_env_vars())
-    finally:
-        toolkit.logger.setLevel(level)
+        from sagemaker_training import environment as toolkit
+
+        if toolkit.base_dir != str(base):
+            return
+        toolkit.logger.setLevel("WARNING")
+        given = toolkit.read_hyperparameters()
+        left_out = set(script_mode.ignored(given))
+        told = {name: value for name, value in given.items() if name not in left_out}
+        os.environ.update(toolkit.Environment(hyperparameters=told).to_env_vars())
+    except Exception as error:
+        say(f"the toolkit's SM_* variables are not set: {type(error).__name__}: {error}")
 
 
 def run(environment: Environment) -> None:
@@ -96,6 +93,9 @@ def run(environment: Environment) -> None:
         environment.clear_failure()
     hp = _hyperparameters(environment)
     tell = say if world.is_main else _silent
+    ignored = script_mode.ignored(environment.hyperparameters)
+    if ignored:
+        tell(f"hyperparameters of the SageMaker SDK that change nothing here: {', '.join(ignored)}")
     observation = _observe(environment, hp, world, tell)
     try:
         _train(environment, hp, world, stop, observation, tell)

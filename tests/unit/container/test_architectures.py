@@ -19,7 +19,7 @@ from container import train
 from container.artifact import Artifact
 from container.models import build_network
 from container.weights import find_weights, fit_weights
-from serve.engine import OpenVinoEngine
+from serve.engine import Engine, OpenVinoEngine, TorchEngine
 
 SAMPLE = ("mnasnet0_5", "googlenet")
 EVERY = os.environ.get("BERTH_ARCHITECTURES") == "all"
@@ -86,18 +86,25 @@ def test_an_architecture_from_its_first_step_to_its_first_answer(
         with pytest.raises(train.JobEnded, match="died before its model was written"):
             folder_of(epochs=1, **told)
     base = folder_of(epochs=2, **told)
-    assert "resuming from the checkpoint at epoch 2" in capsys.readouterr().out
+    log = capsys.readouterr().out
+    assert "resuming from the checkpoint at epoch 2" in log
 
     artifact = Artifact.read(base / "model")
     golden = json.loads((base / "output" / "data" / "evaluation.json").read_text())["golden"]
     data = (base / "output" / "data" / golden["file"]).read_bytes()
-    engine = OpenVinoEngine(artifact, 1)
+    engine: Engine
+    if artifact.openvino is None:
+        # Statistics of four steps blow activations up: rounding differs by more than is accepted.
+        assert "its probabilities differ from PyTorch's by" in log
+        engine = TorchEngine(artifact, 1, gpu=False)
+    else:
+        engine = OpenVinoEngine(artifact, 1)
     (served,) = engine.predict(artifact.geometry.load(data)[None])
     for told_of in golden["predictions"]:
         place = artifact.classes.index(told_of["label"])
         assert served[place] == pytest.approx(told_of["probability"], abs=1e-4)
 
-    network, head = build_network(arch, 2, image_size=_size(arch))
+    network, head = build_network(arch, 2, image_size=_size(arch), stem=artifact.stem)
     weights = find_weights(str(base / "model"), arch, None)
     assert weights is not None
     assert fit_weights(network, weights, head)

@@ -1,0 +1,51 @@
+"""Script mode: what the SageMaker SDK's framework estimators send beside hyperparameters.
+
+An `entry_point` travels in `sagemaker_program` and `sagemaker_submit_directory`, names of the
+sagemaker-training toolkit (its `params.py`). This image trains classifiers of its own and runs
+nobody's script: to train without it would be another job than the one that was asked for. The
+rest (`sagemaker_job_name`, `sagemaker_region`, `sagemaker_container_log_level`, ...) tells a
+framework's container what this one knows or does not need.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from container.errors import ScriptError
+
+PREFIX = "sagemaker_"
+SCRIPT = ("program", "submit_directory")
+
+
+def refuse_script(hyperparameters: Mapping[str, Any]) -> None:
+    """Raises ScriptError, one line, when hyperparameters name a script or where it lies."""
+    for name, value in hyperparameters.items():
+        plain = name.strip().lower().replace("-", "_")
+        if plain in {f"{PREFIX}{end}" for end in SCRIPT} and _names_something(value):
+            raise ScriptError(_line(f"hyperparameter {plain!r}", value))
+
+
+def refuse_script_variables(variables: Mapping[str, str]) -> None:
+    """Raises ScriptError, one line, when environment variables do."""
+    for end in SCRIPT:
+        name = f"{PREFIX}{end}".upper()
+        if _names_something(variables.get(name)):
+            raise ScriptError(_line(f"environment variable {name}", variables[name]))
+
+
+def ignored(hyperparameters: Mapping[str, Any]) -> list[str]:
+    """The entries that change nothing here, by name."""
+    return sorted(name for name in hyperparameters if name.startswith(PREFIX))
+
+
+def _names_something(value: object) -> bool:
+    return str(value if value is not None else "").strip().strip('"') not in {"", "null", "None"}
+
+
+def _line(what: str, value: object) -> str:
+    found = str(value).strip().strip('"')[:80]
+    return (
+        f"{what}: found {found!r}, but this image trains image classifiers of its own and runs no "
+        "script; leave entry_point, source_dir and source_code out and keep the other "
+        "hyperparameters (an Estimator or ModelTrainer with this image alone), or run the script "
+        "in a framework's image"
+    )
