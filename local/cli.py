@@ -104,6 +104,9 @@ COMMANDS = {
         SERVING,
     ),
     "up": Entry("local.switch:up", "Start it.", 'eval "$(berth up)"; aws s3 ls', MACHINE),
+    "env": Entry(
+        "local.switch:env", "Print what points AWS clients at it.", 'eval "$(berth env)"', MACHINE
+    ),
     "down": Entry("local.switch:down", "Stop it; what it knows is kept.", "berth down", MACHINE),
 }
 

@@ -20,6 +20,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from local.emulator.credentials import credentials
+from local.emulator.home import Home
+
 BUCKET = "berth-demo"
 DATA = f"s3://{BUCKET}/digits"
 SEARCHED = ("learning_rate=0.0005:0.02:log", "batch_size=32,64")
@@ -109,13 +112,14 @@ class Demo:
         import boto3
 
         server = json.loads((self._folder / "home" / "server.json").read_text(encoding="utf-8"))
+        key = credentials(Home(self._folder / "home"))
         self._console.print(f'client = boto3.client("sagemaker-runtime", "{server["url"]}", …)')
         client = boto3.client(
             "sagemaker-runtime",
             endpoint_url=server["url"],
             region_name="us-east-1",
-            aws_access_key_id="any",
-            aws_secret_access_key="any",  # noqa: S106
+            aws_access_key_id=key.key_id,
+            aws_secret_access_key=key.secret,
         )
         table = Table("image", "truth", "prediction", "probability", "ms")
         right = 0

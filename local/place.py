@@ -5,6 +5,8 @@ import shlex
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from local.emulator.credentials import Credentials, credentials
+from local.emulator.home import Home
 from local.errors import UserError, code
 
 REPOSITORY = "berth"
@@ -13,8 +15,8 @@ LOCAL_IMAGE = "berth:latest"
 LOCAL_REGION = "us-east-1"
 LOCAL_ACCOUNT = "123456789012"
 """moto's account number."""
-LOCAL_KEY = "berth"
-"""Access key and secret of the local SageMaker, which checks neither."""
+NOBODY = Credentials("nobody", "nothing")
+"""The access key of a place that has none."""
 LOCAL_ROLE = "berth"
 """The role the local IAM has from the start."""
 MADE_BY = {"berth:made-by": "berth"}
@@ -43,6 +45,7 @@ class Place:
         image_uri: the image.
         tags: on everything made, `MADE_BY` among them.
         plan: only show what would be sent.
+        credentials: the local SageMaker's access key; None on AWS, and where there is no URL.
     """
 
     where: Where
@@ -54,6 +57,7 @@ class Place:
     image_uri: str
     tags: dict[str, str] = field(default_factory=dict)
     plan: bool = False
+    credentials: Credentials | None = field(default=None, repr=False, compare=False)
 
     def client(self, service: str, connections: int = 10) -> Any:
         """A boto3 client of the service; the local one reads nothing of the user's AWS settings.
@@ -87,12 +91,12 @@ class Place:
         return self.session().client(service, endpoint_url=self.url, config=config)
 
     def session(self) -> Any:
-        """A boto3 session: the usual chain on AWS, dummy credentials and no files locally."""
+        """A boto3 session: the usual chain on AWS, the home's access key and no files locally."""
         import boto3
 
         if self.where == "aws":
             return boto3.Session(region_name=self.region)
-        return _local_session(self.region)
+        return _local_session(self.region, self.credentials or NOBODY)
 
     def tag_list(self) -> list[dict[str, str]]:
         """The tags as requests carry them."""
@@ -107,10 +111,11 @@ class Place:
         """Variables that point any AWS SDK or the AWS CLI here; none on AWS."""
         if self.url is None:
             return {}
+        key = self.credentials or NOBODY
         return {
             "AWS_ENDPOINT_URL": self.url,
-            "AWS_ACCESS_KEY_ID": LOCAL_KEY,
-            "AWS_SECRET_ACCESS_KEY": LOCAL_KEY,
+            "AWS_ACCESS_KEY_ID": key.key_id,
+            "AWS_SECRET_ACCESS_KEY": key.secret,
             "AWS_DEFAULT_REGION": self.region,
         }
 
@@ -187,6 +192,7 @@ def connect(
         image_uri=image_uri or place.image_uri,
         tags=MADE_BY | (tags or {}),
         plan=plan,
+        credentials=place.credentials,
     )
 
 
@@ -196,7 +202,8 @@ def _connect_local(
     region = region or LOCAL_REGION
     url = _find_url(plan, executor)
     arn = _role_arn(role or LOCAL_ROLE, "aws", LOCAL_ACCOUNT)
-    return Place("local", url, region, LOCAL_ACCOUNT, arn, "", LOCAL_IMAGE)
+    key = None if url is None else credentials(Home.find())
+    return Place("local", url, region, LOCAL_ACCOUNT, arn, "", LOCAL_IMAGE, credentials=key)
 
 
 def _find_url(plan: bool, executor: ExecutorName) -> str | None:
@@ -252,7 +259,7 @@ def _role_arn(role: str, partition: str, account: str) -> str:
     return role if role.startswith("arn:") else f"arn:{partition}:iam::{account}:role/{role}"
 
 
-def _local_session(region: str) -> Any:
+def _local_session(region: str, key: Credentials) -> Any:
     import boto3
     import botocore.session
 
@@ -265,8 +272,8 @@ def _local_session(region: str) -> Any:
         }
     )
     return boto3.Session(
-        aws_access_key_id=LOCAL_KEY,
-        aws_secret_access_key=LOCAL_KEY,
+        aws_access_key_id=key.key_id,
+        aws_secret_access_key=key.secret,
         region_name=region,
         botocore_session=core,
     )

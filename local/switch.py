@@ -1,14 +1,20 @@
 """`berth up` and `berth down`: the SageMaker of this machine, on and off."""
 
+import os
 import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from local.emulator.credentials import credentials
 from local.emulator.home import Home
+from local.errors import UserError
 from local.options import Executor
 from local.place import LOCAL_ACCOUNT, LOCAL_REGION, Place
+
+OF_ANOTHER_ACCOUNT = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN")
+"""Variables that would send another account's name along with this one's key."""
 
 HomeFolder = Annotated[
     Path | None,
@@ -27,11 +33,32 @@ def up(
     """Start the SageMaker of this machine, and print what points an AWS client at it."""
     from local.emulator import daemon
 
-    address = daemon.up(Home.find(home), port=port, executor=executor)
+    found = Home.find(home)
+    address = daemon.up(found, port=port, executor=executor)
     typer.echo(f"berth: {address.url}, executor {address.executor}, {address.home}", err=True)
-    place = Place("local", str(address.url), LOCAL_REGION, LOCAL_ACCOUNT, "", "", "")
+    _print_environment(found, str(address.url))
+
+
+def env(*, home: HomeFolder = None) -> None:
+    """Print what points an AWS client at the SageMaker of this machine, which must be up."""
+    from local.emulator import daemon
+
+    found = Home.find(home)
+    address = daemon.running(found)
+    if address is None:
+        raise UserError("the local SageMaker is not running; start it with: berth up")
+    _print_environment(found, str(address.url))
+
+
+def _print_environment(home: Home, url: str) -> None:
+    key = credentials(home)
+    place = Place("local", url, LOCAL_REGION, LOCAL_ACCOUNT, "", "", "", credentials=key)
     for name, value in place.environment().items():
         typer.echo(f"export {name}={shlex.quote(value)}")
+    left = [name for name in OF_ANOTHER_ACCOUNT if os.environ.get(name)]
+    left += sorted(name for name in os.environ if name.startswith("AWS_ENDPOINT_URL_"))
+    if left:
+        typer.echo(f"unset {' '.join(left)}")
 
 
 def down(*, home: HomeFolder = None) -> None:

@@ -1,10 +1,18 @@
 """Where the local SageMaker keeps everything: one folder of the user's."""
 
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
+
+from local.errors import UserError
+
+PRIVATE = 0o700
+OTHERS = 0o077
+OWN_FILES = ("state.sqlite", "server.log", "server.json", "credentials")
+"""What a folder holds that has been a home."""
 
 
 @dataclass(frozen=True)
@@ -19,11 +27,40 @@ class Home:
 
     @classmethod
     def find(cls, path: Path | None = None) -> "Home":
-        """The home at `path`, else at `$BERTH_HOME`, else the user's own; made when missing."""
+        """The home at `path`, else at `$BERTH_HOME`, else the user's own; made when missing.
+
+        Nobody but its owner may look into it.
+
+        Raises:
+            UserError: it is another user's, or holds other things that others may read.
+        """
         chosen = path or os.environ.get("BERTH_HOME") or platformdirs.user_data_dir("berth")
         home = cls(Path(chosen).expanduser().resolve())
-        home.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            home.path.mkdir(parents=True, exist_ok=True, mode=PRIVATE)
+            home._close()
+        except OSError as error:
+            raise UserError(f"{home.path}: {error.strerror or error}") from None
         return home
+
+    def _close(self) -> None:
+        """Take from others what rights they have in the folder."""
+        found = self.path.stat()
+        if found.st_uid != os.geteuid() and os.geteuid() != 0:
+            raise UserError(
+                f"{self.path}: another user's folder (uid {found.st_uid}); choose one of your own "
+                "with --home or BERTH_HOME"
+            )
+        if not found.st_mode & OTHERS:
+            return
+        names = [entry.name for entry in self.path.iterdir()]
+        if names and not any(name in OWN_FILES for name in names):
+            raise UserError(
+                f"{self.path}: other users may enter it (mode {stat.S_IMODE(found.st_mode):o}) and "
+                f"it holds {names[0]}; expected an empty folder, or one for you alone: "
+                f"chmod 700 {self.path}"
+            )
+        self.path.chmod(PRIVATE)
 
     @property
     def database(self) -> Path:
@@ -39,6 +76,11 @@ class Home:
     def server_log(self) -> Path:
         """What the server itself prints."""
         return self.path / "server.log"
+
+    @property
+    def credentials_file(self) -> Path:
+        """The access key that clients sign with, as AWS's SDKs read it."""
+        return self.path / "credentials"
 
     @property
     def objects(self) -> Path:

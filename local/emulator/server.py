@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from local.emulator import lock
 from local.emulator.context import Context
+from local.emulator.credentials import credentials
+from local.emulator.errors import ServiceError
 from local.emulator.executors import Executor, ExecutorError
 from local.emulator.executors.aftermath import clean_up
 from local.emulator.home import Home
@@ -41,6 +43,8 @@ RUNNERS = ("training", "tuning", "transform", "endpoints")
 """In the order they recover: a tuning job looks for its training jobs."""
 WITHOUT_REGION = {"logs", "monitoring"}
 """Jobs' logs and metrics are in one region; a client set to any other finds them all the same."""
+STOP = ("POST", "shutdown")
+"""What of its own the server does for the owner of its key alone."""
 
 
 class PortTaken(Exception):
@@ -82,6 +86,8 @@ class Server:
         # Half a second of imports that a command which only looks for a server need not wait for.
         from local.emulator.api.wire import SageMakerApp
         from local.emulator.aws.application import Moto
+        from local.emulator.aws.keys import Keys
+        from local.emulator.aws.verification import Verification
         from local.emulator.hosting.endpoints import Endpoints
         from local.emulator.hosting.runtime import RuntimeApp
         from local.emulator.training.jobs import TrainingJobs
@@ -90,7 +96,9 @@ class Server:
 
         store = Store(home.database)
         self._files.callback(store.close)
-        self._moto = Moto(home, region)
+        keys = Keys(credentials(home))
+        self._verification = Verification(keys)
+        self._moto = Moto(home, region, keys)
         self._files.callback(self._moto.close)
         self.context = context = Context(
             home, region, store, self._moto.objects, self._moto.logs, executor
@@ -162,7 +170,7 @@ class Server:
         self._files.close()
 
     def wait(self) -> None:
-        """Return when somebody asked the server to stop (`POST /_berth/shutdown`)."""
+        """Return when somebody asked the server to stop (`POST /_berth/shutdown`, signed)."""
         self._stopping.wait()
 
     def ask_to_stop(self) -> None:
@@ -188,6 +196,7 @@ class Server:
         """Answer one request, and write a line about it to the log."""
         from local.emulator import web
         from local.emulator.aws import signature
+        from local.emulator.aws.verification import forget_body
 
         service, operation, app = self._choose(environ)
         if service in WITHOUT_REGION:
@@ -203,6 +212,7 @@ class Server:
             self._in_flight += 1
 
         def end() -> None:
+            forget_body(environ)
             with self._flight:
                 self._in_flight -= 1
                 self._flight.notify_all()
@@ -216,26 +226,39 @@ class Server:
         return web.Watched(app, environ, start, end)
 
     def _choose(self, environ: dict[str, Any]) -> tuple[str, str, Any]:
-        """The service's name, the operation's for the log, and the application that answers."""
+        """The service's name, the operation's for the log, and what answers."""
+        from werkzeug.exceptions import HTTPException
+
         from local.emulator import web
-        from local.emulator.aws import signature
+        from local.emulator.aws import answers, signature
+        from local.emulator.aws.verification import drain
 
         path = str(environ.get("PATH_INFO", ""))
         refusal = web.refusal(environ)
         if refusal is not None:
             return "-", "refused", refusal
-        if path.startswith("/_berth/"):
-            operation = path.removeprefix("/_berth/")
-            return "berth", operation, self._own(environ["REQUEST_METHOD"], operation)
-        if path.startswith("/endpoints/"):
-            return "runtime", path.removeprefix("/endpoints/"), self._runtime
-        scope = signature.scope(environ)
+        own, method = path.removeprefix("/_berth/"), environ["REQUEST_METHOD"]
+        if own != path and (method, own) != STOP:
+            return "berth", own, self._own(method, own)
+        service = signature.service(environ)
         target = str(environ.get("HTTP_X_AMZ_TARGET", "")).rpartition(".")[2]
-        if scope is not None and scope.service == "sagemaker":
-            return "sagemaker", target or path, self._sagemaker
-        if scope is None or scope.service == "s3":
-            return "s3", signature.s3_operation(environ), self._moto
-        return scope.service, target or "-", self._moto
+        named = {
+            "sagemaker": target or path,
+            "sagemaker-runtime": path.removeprefix("/endpoints/"),
+            "s3": signature.s3_operation(environ),
+        }
+        operation = named.get(service, target or "-")
+        try:
+            self._verification.check(environ, service)
+        except ServiceError as problem:
+            drain(environ)
+            return service, operation, answers.error(environ, service, problem)
+        except HTTPException as problem:
+            return service, operation, problem
+        if own != path:
+            return "berth", own, self._own(method, own)
+        apps = {"sagemaker": self._sagemaker, "sagemaker-runtime": self._runtime}
+        return service, operation, apps.get(service, self._moto)
 
     def _own(self, method: str, operation: str) -> "Response":
         from werkzeug.wrappers import Response
@@ -249,7 +272,7 @@ class Server:
                 "version": importlib.metadata.version("berth"),
             }
             return Response(json.dumps(facts), content_type="application/json")
-        if (method, operation) == ("POST", "shutdown"):
+        if (method, operation) == STOP:
             self.ask_to_stop()
             return Response('{"status": "stopping"}', content_type="application/json")
         return Response(f"{method} /_berth/{operation}: no such thing\n", 404)

@@ -9,6 +9,9 @@ from urllib.parse import urlsplit
 from moto.moto_server.werkzeug_app import MotoRequestHandler
 from werkzeug.wrappers import Response
 
+ENGINES_NAMES = ("host.docker.internal", "host.containers.internal")
+"""What containers call this machine, where their engine gives its loopback a name."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -81,7 +84,7 @@ def _is_loopback(url: str) -> bool:
         name = urlsplit(url).hostname or ""
     except ValueError:
         return False
-    if name == "localhost" or name.endswith(".localhost"):
+    if name in ENGINES_NAMES or name == "localhost" or name.endswith(".localhost"):
         return True
     try:
         return ipaddress.ip_address(name).is_loopback

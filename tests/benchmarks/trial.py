@@ -25,6 +25,9 @@ import boto3
 import numpy as np
 from PIL import Image
 
+from local.emulator.credentials import credentials
+from local.emulator.home import Home
+
 BUCKET = "trials"
 HYPERPARAMETERS = {
     "arch": "shufflenet_v2_x0_5",
@@ -99,8 +102,8 @@ class Trial:
             service,
             endpoint_url=self._url,
             region_name="us-east-1",
-            aws_access_key_id="anyone",
-            aws_secret_access_key="anything",
+            aws_access_key_id=credentials(Home(self.home)).key_id,
+            aws_secret_access_key=credentials(Home(self.home)).secret,
         )
 
     def run(self, name: str) -> dict[str, float]:

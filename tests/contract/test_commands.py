@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from local.emulator.credentials import credentials
+from local.emulator.home import Home
+
 if TYPE_CHECKING:
     from local.emulator.executors.process import Commands
 
@@ -56,14 +59,16 @@ def serving(
     assert server.stdin is not None
     assert server.stdout is not None
     with server:
+        url = server.stdout.readline().strip()
+        key = credentials(Home(home))
         yield (
             server,
             clean
             | quiet
             | {
-                "AWS_ENDPOINT_URL": server.stdout.readline().strip(),
-                "AWS_ACCESS_KEY_ID": "anyone",
-                "AWS_SECRET_ACCESS_KEY": "anything",
+                "AWS_ENDPOINT_URL": url,
+                "AWS_ACCESS_KEY_ID": key.key_id,
+                "AWS_SECRET_ACCESS_KEY": key.secret,
                 "AWS_DEFAULT_REGION": "eu-west-1",
                 "BERTH_WHERE": "aws",
                 "BERTH_ROLE": f"arn:aws:iam::{ACCOUNT}:role/berth",

@@ -16,6 +16,9 @@ from typing import Any
 
 import pytest
 
+from local.emulator.credentials import credentials
+from local.emulator.home import Home
+
 pytestmark = [
     pytest.mark.timeout(1200),
     # The SDK's modules warn about each other as they are imported.
@@ -58,8 +61,6 @@ def sagemaker(
             patch.delenv(name)
         for name, value in {
             "PYTHONPATH": str(OFFLINE),
-            "AWS_ACCESS_KEY_ID": "anyone",
-            "AWS_SECRET_ACCESS_KEY": "anything",
             "AWS_DEFAULT_REGION": REGION,
             "AWS_CONFIG_FILE": "/nonexistent",
             "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent",
@@ -72,7 +73,10 @@ def sagemaker(
             patch.setenv(name, value)
         berth("up", "--executor", executor, "--port", "0")
         url = json.loads((root / "home" / "server.json").read_text())["url"]
+        key = credentials(Home(root / "home"))
         patch.setenv("AWS_ENDPOINT_URL", url)
+        patch.setenv("AWS_ACCESS_KEY_ID", key.key_id)
+        patch.setenv("AWS_SECRET_ACCESS_KEY", key.secret)
         try:
             aws("s3", "mb", f"s3://{BUCKET}")
             aws("s3", "cp", "--recursive", str(image_folder), f"s3://{BUCKET}/coloured")

@@ -16,6 +16,7 @@ import pytest
 
 import docker
 from local.emulator import daemon
+from local.emulator.credentials import credentials
 from local.emulator.daemon import Address
 from local.emulator.executors.leftovers import home_id
 from local.emulator.home import Home
@@ -48,8 +49,8 @@ def client(sagemaker: Address, service: str) -> Any:
         service,
         endpoint_url=sagemaker.url,
         region_name="us-east-1",
-        aws_access_key_id="anyone",
-        aws_secret_access_key="anything",
+        aws_access_key_id=credentials(Home(sagemaker.home)).key_id,
+        aws_secret_access_key=credentials(Home(sagemaker.home)).secret,
     )
 
 

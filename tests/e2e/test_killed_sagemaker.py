@@ -17,6 +17,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, EndpointConnectionError, HTTPClientError
 
+from local.emulator.credentials import credentials
 from local.emulator.executors.aftermath import note_of
 from local.emulator.executors.leftovers import MARK, home_id
 from local.emulator.home import Home
@@ -53,8 +54,8 @@ class Local:
                 service,
                 endpoint_url=url,
                 region_name="us-east-1",
-                aws_access_key_id="anyone",
-                aws_secret_access_key="anything",
+                aws_access_key_id=credentials(self.home).key_id,
+                aws_secret_access_key=credentials(self.home).secret,
                 config=Config(retries={"total_max_attempts": 1}),
             )
             for service in ("sagemaker", "sagemaker-runtime", "s3", "logs")

@@ -16,6 +16,9 @@ import boto3
 import psutil
 import pytest
 
+from local.emulator.credentials import credentials
+from local.emulator.home import Home
+
 pytestmark = pytest.mark.timeout(900)
 
 IMAGE = "berth:latest"
@@ -79,8 +82,8 @@ class Local:
                 service,
                 endpoint_url=url,
                 region_name="us-east-1",
-                aws_access_key_id="anyone",
-                aws_secret_access_key="anything",
+                aws_access_key_id=credentials(Home(self.home)).key_id,
+                aws_secret_access_key=credentials(Home(self.home)).secret,
             )
         return self._clients[service, url]
 

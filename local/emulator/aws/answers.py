@@ -19,7 +19,8 @@ def error(environ: dict[str, Any], service: str, problem: ServiceError) -> Respo
         body = "" if environ.get("REQUEST_METHOD") == "HEAD" else _element(problem)
         text = f'<?xml version="1.0" encoding="UTF-8"?>\n<Error>{body}</Error>'
         return Response(text, problem.status, headers, content_type="application/xml")
-    if environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
+    form = environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded")
+    if form or service in ("iam", "sts"):
         kind = "Sender" if problem.status < 500 else "Receiver"
         text = (
             f"<ErrorResponse><Error><Type>{kind}</Type>{_element(problem)}</Error>"

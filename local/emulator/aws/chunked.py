@@ -4,14 +4,21 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import IO, Protocol
+from typing import IO, Any, Protocol
 
 from local.emulator.aws.contents import BLOCK
+from local.emulator.aws.signing import Signer, same
 from local.emulator.errors import ServiceError
 
 STREAMING = "STREAMING-"
 """How `x-amz-content-sha256` begins when the body is framed (`aws-chunked`)."""
+UNSIGNED = "UNSIGNED-PAYLOAD"
+PAYLOAD = "payload"
+"""Among the hashes: the one that the signature covers."""
 CHECKSUM = "x-amz-checksum-"
+CHUNKS = "berth.chunks"
+"""Where a request's environment has the signatures of its chunks."""
+SIGNATURE = "x-amz-trailer-signature"
 LONGEST_LINE = 16 * 1024
 
 
@@ -48,18 +55,63 @@ HASHES: dict[str, Callable[[], Hash]] = {
 """What can be verified here; the others (CRC-32C, CRC-64) are kept as the client computed them."""
 
 
+class ChunkSignatures:
+    """The signatures of a body's chunks: each covers the one before it.
+
+    Args:
+        signer: the request's.
+        seed: the request's own signature.
+    """
+
+    def __init__(self, signer: Signer, seed: str) -> None:
+        self._signer, self._last = signer, seed
+
+    def check(self, extension: bytes, hashed: str) -> None:
+        """Check a chunk: what follows its size, and the SHA-256 of its bytes.
+
+        Raises:
+            ServiceError: it is not the chunk that was signed.
+        """
+        name, _, given = extension.decode("latin-1").strip().partition("=")
+        computed = self._signer.chunk(self._last, hashed)
+        if name != "chunk-signature" or not same([computed], given):
+            raise _unsigned("chunk")
+        self._last = computed
+
+    def check_trailer(self, lines: bytes, given: str) -> None:
+        """Check the headers after the last chunk.
+
+        Raises:
+            ServiceError: they are not those that were signed.
+        """
+        if not same([self._signer.trailer(self._last, lines)], given):
+            raise _unsigned("trailer")
+
+
 class Upload:
     """One body: iterate over it once, then ask what came after it.
+
+    Args:
+        stream: the body.
+        headers: the request's, by lower-case name.
+        chunks: the signatures of its chunks, where they are signed.
 
     Attributes:
         checksums: algorithm → base64, as the client gave them in headers or after the body, and as
             computed when it named an algorithm only.
     """
 
-    def __init__(self, stream: IO[bytes], headers: Mapping[str, str]) -> None:
-        self._stream = stream
-        framed = headers.get("x-amz-content-sha256", "").startswith(STREAMING)
+    def __init__(
+        self,
+        stream: IO[bytes],
+        headers: Mapping[str, str],
+        chunks: ChunkSignatures | None = None,
+    ) -> None:
+        self._stream, self._chunks = stream, chunks
+        payload = headers.get("x-amz-content-sha256", "")
+        framed = payload.startswith(STREAMING)
         self._framed = framed or "aws-chunked" in headers.get("content-encoding", "")
+        self._payload = None if framed or payload in ("", UNSIGNED) else payload
         length = headers.get("x-amz-decoded-content-length" if self._framed else "content-length")
         self._length = int(length) if length else None
         self._md5 = headers.get("content-md5")
@@ -75,6 +127,20 @@ class Upload:
         self._hashes = {algorithm: HASHES[algorithm]() for algorithm in wanted}
         if self._md5:
             self._hashes["md5"] = hashlib.md5(usedforsecurity=False)
+        if self._payload is not None:
+            self._hashes[PAYLOAD] = hashlib.sha256()
+
+    @classmethod
+    def of(cls, environ: dict[str, Any]) -> "Upload":
+        """The body of a WSGI request."""
+        headers = {
+            name.removeprefix("HTTP_").replace("_", "-").lower(): str(value)
+            for name, value in environ.items()
+            if name.startswith("HTTP_")
+        }
+        if environ.get("CONTENT_LENGTH"):
+            headers["content-length"] = environ["CONTENT_LENGTH"]
+        return cls(environ["wsgi.input"], headers, environ.get(CHUNKS))
 
     def __iter__(self) -> Iterator[bytes]:
         """The bytes.
@@ -100,32 +166,55 @@ class Upload:
         """Chunks `<hex size>[;chunk-signature=…]\\r\\n<bytes>\\r\\n`, the last one empty."""
         while True:
             line = self._line()
+            size, _, extension = line.partition(b";")
             try:
-                remaining = int(line.partition(b";")[0], 16)
+                remaining = int(size, 16)
             except ValueError:
                 raise incomplete(f"expected a chunk's size, found {line[:40]!r}") from None
-            if remaining == 0:
-                self._read_trailers()
-                return
-            while remaining:
+            hashing = hashlib.sha256()
+            last = remaining == 0
+            while remaining > 0:
                 block = self._stream.read(min(BLOCK, remaining))
                 if not block:
                     raise incomplete("the body ends inside a chunk")
                 remaining -= len(block)
+                if self._chunks is not None:
+                    hashing.update(block)
                 yield block
+            if self._chunks is not None:
+                self._chunks.check(extension, hashing.hexdigest())
+            if last:
+                self._read_trailers()
+                return
             self._line()
 
     def _read_trailers(self) -> None:
+        signed, given = b"", None
         while line := self._line():
             name, _, value = line.decode("latin-1").partition(":")
-            if name.strip().lower().startswith(CHECKSUM):
-                self.checksums[name.strip().lower().removeprefix(CHECKSUM)] = value.strip()
+            name, value = name.strip().lower(), value.strip()
+            if name == SIGNATURE:
+                given = value
+                continue
+            signed += f"{name}:{value}\n".encode("latin-1")
+            if name.startswith(CHECKSUM):
+                self.checksums[name.removeprefix(CHECKSUM)] = value
+        if self._chunks is not None and signed:
+            self._chunks.check_trailer(signed, given or "")
 
     def _line(self) -> bytes:
         return self._stream.readline(LONGEST_LINE).rstrip(b"\r\n")
 
     def _verify(self) -> None:
         for algorithm, hashing in self._hashes.items():
+            if algorithm == PAYLOAD:
+                if hashing.digest().hex() != self._payload:
+                    raise ServiceError(
+                        "XAmzContentSHA256Mismatch",
+                        "The provided 'x-amz-content-sha256' header does not match what was "
+                        "computed.",
+                    )
+                continue
             found = base64.b64encode(hashing.digest()).decode()
             if algorithm == "md5":
                 expected: str | None = self._md5
@@ -141,3 +230,11 @@ class Upload:
 def incomplete(what: str) -> ServiceError:
     """A body that ends too early or is no chunked one."""
     return ServiceError("IncompleteBody", f"The request's body is not whole: {what}.")
+
+
+def _unsigned(part: str) -> ServiceError:
+    return ServiceError(
+        "SignatureDoesNotMatch",
+        f"The signature of a {part} of the body does not match the signature you provided.",
+        403,
+    )

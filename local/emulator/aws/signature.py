@@ -7,6 +7,14 @@ from urllib.parse import parse_qs
 
 SCOPE = re.compile(r"Credential=[^/,\s]*/\d+/([^/]+)/([^/]+)/aws4_request")
 """`Credential=<key id>/<date>/<region>/<service>/aws4_request` of signature version 4."""
+RUNTIME = re.compile("/endpoints/[^/]+/(async-)?invocations(-response-stream)?")
+UNSIGNED_TARGETS = {
+    "SageMaker": "sagemaker",
+    "Logs_20140328": "logs",
+    "AmazonEC2ContainerRegistry_V20150921": "ecr",
+    "GraniteServiceVersion20100801": "monitoring",
+}
+"""How `X-Amz-Target` begins, or what follows `/service/`, → signing name."""
 SUBRESOURCES = {
     "acl": "Acl",
     "tagging": "Tagging",
@@ -38,7 +46,7 @@ def scope(environ: dict[str, Any]) -> Scope | None:
 
 
 def in_region(environ: dict[str, Any], region: str) -> dict[str, Any]:
-    """The request as if it had been signed for another region; nobody checks the signature."""
+    """The request, already verified, as if it had been signed for another region."""
     header = environ.get("HTTP_AUTHORIZATION", "")
     found = SCOPE.search(header)
     if found is None:
@@ -47,17 +55,50 @@ def in_region(environ: dict[str, Any], region: str) -> dict[str, Any]:
     return {**environ, "HTTP_AUTHORIZATION": moved}
 
 
+def service(environ: dict[str, Any]) -> str:
+    """The signing name of the service a request is for, `sagemaker-runtime` for the runtime.
+
+    What nobody signed is told by its header or its URL, so that it is refused in the right words.
+    """
+    signed = scope(environ)
+    path = str(environ.get("PATH_INFO", ""))
+    found = signed.service if signed else UNSIGNED_TARGETS.get(_target(environ), "")
+    if not found and "Action" in query(environ) | {_form(environ): []}:
+        found = "sts"
+    if not found and RUNTIME.fullmatch(path):
+        found = "sagemaker"
+    if found == "sagemaker" and path.startswith("/endpoints/"):
+        return "sagemaker-runtime"
+    return found or "s3"
+
+
+def _target(environ: dict[str, Any]) -> str:
+    target = str(environ.get("HTTP_X_AMZ_TARGET", "")).partition(".")[0]
+    return target or str(environ.get("PATH_INFO", "")).partition("/service/")[2].partition("/")[0]
+
+
+def _form(environ: dict[str, Any]) -> str:
+    kind = str(environ.get("CONTENT_TYPE", ""))
+    return "Action" if kind.startswith("application/x-www-form-urlencoded") else ""
+
+
 def query(environ: dict[str, Any]) -> dict[str, list[str]]:
     """The URL's query."""
     return parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True)
 
 
+def host_bucket(environ: dict[str, Any]) -> str | None:
+    """The bucket that an S3 request's host names, None when its path does."""
+    host = environ.get("HTTP_HOST", "").rpartition(":")[0] or environ.get("HTTP_HOST", "")
+    return host.removesuffix(".localhost") if host.endswith(".localhost") else None
+
+
 def bucket_and_key(environ: dict[str, Any]) -> tuple[str, str]:
     """An S3 request's bucket and key, either may be empty; the bucket may be in the host name."""
     path = environ.get("PATH_INFO", "").encode("latin-1").decode(errors="replace")
-    host = environ.get("HTTP_HOST", "").rpartition(":")[0] or environ.get("HTTP_HOST", "")
-    if host.endswith(".localhost"):
-        return host.removesuffix(".localhost"), path.removeprefix("/")
+    named = host_bucket(environ)
+    if named is not None:
+        return named, path.removeprefix("/")
     bucket, _, key = path.removeprefix("/").partition("/")
     return bucket, key
 

@@ -6,6 +6,8 @@ import pytest
 from botocore.stub import Stubber
 
 from local.emulator import daemon
+from local.emulator.credentials import Credentials, credentials
+from local.emulator.home import Home
 from local.errors import UserError
 from local.place import LOCAL_ACCOUNT, MADE_BY, Place, connect
 
@@ -39,6 +41,7 @@ def running(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_the_local_place(running: str, moto_place: Place) -> None:
     place = connect(tags={"team": "plants"})
+    assert place.session().get_credentials().secret_key == credentials(Home.find()).secret
     assert place == Place(
         where="local",
         url=running,
@@ -86,11 +89,13 @@ def test_another_executor_runs(running: str) -> None:
 
 
 def test_what_points_a_client_here() -> None:
-    here = Place("local", "http://127.0.0.1:4585", "us-east-1", LOCAL_ACCOUNT, ROLE, "b", "i")
+    key, url = Credentials("KEY", "secret"), "http://127.0.0.1:4585"
+    here = Place("local", url, "us-east-1", LOCAL_ACCOUNT, ROLE, "b", "i", credentials=key)
+    assert "secret" not in repr(here)
     assert here.environment() == {
         "AWS_ENDPOINT_URL": "http://127.0.0.1:4585",
-        "AWS_ACCESS_KEY_ID": "berth",
-        "AWS_SECRET_ACCESS_KEY": "berth",
+        "AWS_ACCESS_KEY_ID": "KEY",
+        "AWS_SECRET_ACCESS_KEY": "secret",
         "AWS_DEFAULT_REGION": "us-east-1",
     }
     assert AWS.environment() == {}

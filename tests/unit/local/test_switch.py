@@ -1,3 +1,4 @@
+import os
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,8 @@ from typer.testing import CliRunner
 
 from local.cli import app
 from local.emulator import daemon
+from local.emulator.credentials import credentials
+from local.emulator.home import Home
 
 
 @dataclass(frozen=True)
@@ -15,6 +18,13 @@ class Running:
     url: str
     executor: str
     home: str
+
+
+@pytest.fixture(autouse=True)
+def no_aws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the account of whoever runs the tests."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
 
 
 def test_up_prints_what_a_shell_evaluates(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -30,14 +40,42 @@ def test_up_prints_what_a_shell_evaluates(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert done.exit_code == 0, done.output
     assert asked == [(tmp_path / "home", {"port": 4585, "executor": "process"})]
     assert "http://127.0.0.1:4585, executor process" in done.stderr
-    exported = [shlex.split(line) for line in done.stdout.splitlines()]
-    assert {words[0] for words in exported} == {"export"}
-    assert dict(words[1].split("=", 1) for words in exported) == {
+    key = credentials(Home(tmp_path / "home"))
+    assert exported(done.stdout) == {
         "AWS_ENDPOINT_URL": "http://127.0.0.1:4585",
-        "AWS_ACCESS_KEY_ID": "berth",
-        "AWS_SECRET_ACCESS_KEY": "berth",
+        "AWS_ACCESS_KEY_ID": key.key_id,
+        "AWS_SECRET_ACCESS_KEY": key.secret,
         "AWS_DEFAULT_REGION": "us-east-1",
     }
+    monkeypatch.setattr(daemon, "running", up)
+    again = CliRunner().invoke(app, ["env", "--home", str(tmp_path / "home")])
+    assert (again.exit_code, again.stdout) == (0, done.stdout)
+
+
+def exported(lines: str) -> dict[str, str]:
+    words = [shlex.split(line) for line in lines.splitlines()]
+    assert {first for first, *_ in words} == {"export"}
+    return dict(assigned.split("=", 1) for _, assigned in words)
+
+
+def test_what_is_left_of_another_account_is_unset(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    there = Running("http://127.0.0.1:4585", "process", str(tmp_path))
+    monkeypatch.setattr(daemon, "running", lambda _home: there)
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "theirs")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "https://elsewhere")
+    done = CliRunner().invoke(app, ["env", "--home", str(tmp_path / "home")])
+    assert done.stdout.splitlines()[-1] == "unset AWS_SESSION_TOKEN AWS_ENDPOINT_URL_S3"
+
+
+def test_nothing_points_at_a_sagemaker_that_is_down(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(daemon, "running", lambda _home: None)
+    done = CliRunner().invoke(app, ["env", "--home", str(tmp_path / "home")])
+    assert done.exit_code != 0
+    assert "berth up" in str(done.exception)
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,24 @@
 """What the server's tests share: an executor that runs nothing, boto3 clients, a quiet home."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import boto3
+import requests
+from botocore.auth import S3SigV4Auth, SigV4Auth
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
+from botocore.credentials import Credentials
 
+from local.emulator.credentials import credentials
 from local.emulator.executors import Container, ContainerSpec, ImageMissing
 from local.emulator.home import Home
 from local.emulator.server import Server
 
 REGION = "us-east-1"
+KEPT = {"Host", "Content-Type", "Content-MD5"}
+"""Headers of a request that are signed beside those of AWS."""
 
 
 class IdleExecutor:
@@ -44,6 +52,13 @@ def serve(home: Home, port: int = 0) -> Server:
     return Server(home, port=port, executor=IdleExecutor())
 
 
+def access_key(url: str) -> dict[str, str]:
+    """boto3's arguments with the access key of the server that answers there."""
+    home = requests.get(f"{url}/_berth/health", timeout=10).json()["home"]
+    key = credentials(Home(Path(home)))
+    return {"aws_access_key_id": key.key_id, "aws_secret_access_key": key.secret}
+
+
 def client(url: str, service: str, region: str = REGION, **config: Any) -> Any:
     """A boto3 client as a user makes one; tried once, so that an error is not hidden."""
     settings = Config(retries={"total_max_attempts": 1}, **config)
@@ -51,7 +66,33 @@ def client(url: str, service: str, region: str = REGION, **config: Any) -> Any:
         service,
         endpoint_url=url,
         region_name=region,
-        aws_access_key_id="local",
-        aws_secret_access_key="local",
+        **access_key(url),
         config=settings,
     )
+
+
+class Signed(requests.auth.AuthBase):
+    """Signs a request of the library `requests` as AWS's clients do, with the server's key.
+
+    Args:
+        url: the server's.
+        service: the signing name.
+        payload: what stands for the body, such as `UNSIGNED-PAYLOAD`; its hash where it is None.
+    """
+
+    def __init__(self, url: str, service: str = "s3", payload: str | None = None) -> None:
+        key = access_key(url)
+        credentials = Credentials(key["aws_access_key_id"], key["aws_secret_access_key"])
+        self._payload = payload
+        self._auth = (S3SigV4Auth if service == "s3" else SigV4Auth)(credentials, service, REGION)
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        headers = {name: value for name, value in request.headers.items() if name in KEPT}
+        headers |= {n: v for n, v in request.headers.items() if n.lower().startswith("x-amz-")}
+        body = request.body.encode() if isinstance(request.body, str) else request.body
+        signed = AWSRequest(request.method, request.url, headers, body)
+        if self._payload is not None:
+            self._auth.payload = lambda _request: self._payload
+        self._auth.add_auth(signed)
+        request.headers.update(dict(signed.headers.items()))
+        return request

@@ -12,7 +12,7 @@ import requests
 
 from local.emulator.home import Home
 from local.emulator.server import PortTaken, Server
-from tests.unit.local.emulator.server_stage import IdleExecutor, client, serve
+from tests.unit.local.emulator.server_stage import IdleExecutor, Signed, client, serve
 
 
 def test_health_says_who_answers(server: Server, home: Home) -> None:
@@ -27,7 +27,11 @@ def test_asked_to_stop_it_lets_the_process_end(server: Server) -> None:
     waiting.start()
     assert requests.get(f"{server.url}/_berth/shutdown", timeout=10).status_code == 404
     assert waiting.is_alive()
-    assert requests.post(f"{server.url}/_berth/shutdown", timeout=10).status_code == 200
+    assert requests.post(f"{server.url}/_berth/shutdown", timeout=10).status_code == 403
+    assert waiting.is_alive()
+    signed = Signed(server.url, "berth")
+    answer = requests.post(f"{server.url}/_berth/shutdown", auth=signed, timeout=10)
+    assert answer.status_code == 200, answer.text
     waiting.join(10)
     assert not waiting.is_alive()
 
@@ -52,6 +56,8 @@ def test_a_web_page_of_somebody_else_is_refused(server: Server, headers: dict[st
         f"{server.url}/_berth/health", headers={"Host": f"localhost:{server.port}"}, timeout=10
     )
     assert own.status_code == 200
+    inside = {"Host": f"host.docker.internal:{server.port}"}
+    assert requests.get(f"{server.url}/_berth/health", headers=inside, timeout=10).ok
     assert "Access-Control-Allow-Origin" not in requests.get(server.url, timeout=10).headers
 
 

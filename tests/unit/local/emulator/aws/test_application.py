@@ -10,7 +10,7 @@ from local.emulator.aws.journal import Journal
 from local.emulator.context import ACCOUNT
 from local.emulator.home import Home
 from local.emulator.server import Server
-from tests.unit.local.emulator.server_stage import client, serve
+from tests.unit.local.emulator.server_stage import Signed, client, serve
 
 MANIFEST = json.dumps(
     {
@@ -43,10 +43,6 @@ DOCUMENT = json.dumps(
         "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}],
     }
 )
-SIGNED = {
-    "Authorization": "AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/s3/aws4_request, "
-    "SignedHeaders=host, Signature=0"
-}
 
 
 def test_roles_keep_their_id_policies_and_date(home: Home) -> None:
@@ -193,37 +189,14 @@ def test_a_presigned_url_works_without_a_signature_in_the_header(server: Server)
 
 
 def test_a_bucket_in_the_host_name(server: Server) -> None:
-    headers = SIGNED | {"Host": f"bucket.localhost:{server.port}"}
-    assert requests.put(server.url, headers=headers, timeout=10).status_code == 200
-    url = f"{server.url}/folder/key"
-    assert requests.put(url, b"bytes", headers=headers, timeout=10).status_code == 200
-    assert server.context.objects.read("bucket", "folder/key") == b"bytes"
-    assert requests.get(url, headers=headers, timeout=10).content == b"bytes"
-
-
-def test_a_body_in_signed_chunks(server: Server) -> None:
-    client(server.url, "s3").create_bucket(Bucket="bucket")
-    headers = SIGNED | {
-        "x-amz-content-sha256": "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER",
-        "content-encoding": "aws-chunked",
-        "x-amz-decoded-content-length": "9",
-        "x-amz-trailer": "x-amz-checksum-crc32",
-    }
-    body = (
-        b"5;chunk-signature=0\r\nhello\r\n4;chunk-signature=0\r\n you\r\n"
-        b"0;chunk-signature=0\r\nx-amz-checksum-crc32:" + b"%s\r\n\r\n"
-    )
-    url = f"{server.url}/bucket/key"
-    wrong = requests.put(url, data=body % b"AAAAAA==", headers=headers, timeout=10)
-    assert (wrong.status_code, "BadDigest" in wrong.text) == (400, True)
-    right = requests.put(url, data=body % b"iOOe2w==", headers=headers, timeout=10)
-    assert right.status_code == 200, right.text
-    found = client(server.url, "s3").get_object(Bucket="bucket", Key="key", ChecksumMode="ENABLED")
-    assert (found["Body"].read(), found["ChecksumCRC32"]) == (b"hello you", "iOOe2w==")
-    assert "ContentEncoding" not in found or found["ContentEncoding"] == ""
-    short = requests.put(url, data=b"5\r\nhel", headers=headers, timeout=10)
-    assert (short.status_code, "IncompleteBody" in short.text) == (400, True)
-    assert server.context.objects.read("bucket", "key") == b"hello you"
+    with requests.Session() as session:
+        session.headers["Host"] = f"bucket.localhost:{server.port}"
+        session.auth = Signed(server.url)
+        assert session.put(server.url, timeout=10).status_code == 200
+        url = f"{server.url}/folder/key"
+        assert session.put(url, b"bytes", timeout=10).status_code == 200
+        assert server.context.objects.read("bucket", "folder/key") == b"bytes"
+        assert session.get(url, timeout=10).content == b"bytes"
 
 
 def test_nothing_of_the_reset_page_of_moto_is_there(server: Server) -> None:

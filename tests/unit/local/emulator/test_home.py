@@ -1,0 +1,46 @@
+from pathlib import Path
+
+import pytest
+
+from local.emulator.home import Home
+from local.errors import UserError
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+def test_a_home_is_its_owners_alone(tmp_path: Path) -> None:
+    assert mode(Home.find(tmp_path / "a" / "new").path) == 0o700
+    empty = tmp_path / "empty"
+    empty.mkdir(mode=0o755)
+    assert mode(Home.find(empty).path) == 0o700
+    earlier = tmp_path / "earlier"
+    earlier.mkdir(mode=0o755)
+    (earlier / "state.sqlite").touch()
+    (earlier / "s3").mkdir()
+    assert mode(Home.find(earlier).path) == 0o700
+
+
+def test_a_folder_of_other_things_is_not_closed_to_others(tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o755)
+    (shared / "thesis.txt").touch()
+    with pytest.raises(UserError, match=r"shared: other users may enter it \(mode 755\)"):
+        Home.find(shared)
+    assert mode(shared) == 0o755
+    shared.chmod(0o700)
+    assert Home.find(shared).path == shared
+
+
+def test_another_users_folder_is_no_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 4321)
+    with pytest.raises(UserError, match="another user's folder"):
+        Home.find(tmp_path)
+
+
+def test_a_file_is_no_home(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="file: "):
+        Home.find(tmp_path / "file")
