@@ -15,6 +15,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from container.folders import is_utf8, readable
+from container.regular_files import LARGEST
 from local import plan
 from local.errors import UserError
 from local.options import Common, with_common
@@ -65,21 +67,35 @@ def upload(
     check: Annotated[
         bool, typer.Option("--lint/--no-lint", help="check the images before sending them")
     ] = True,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="send nothing when the check finds anything")
+    ] = False,
     kms_key: Annotated[str | None, typer.Option(help="KMS key that encrypts the objects")] = None,
     parallel: Annotated[int, typer.Option(min=1, max=256, help="uploads at once")] = WORKERS,
 ) -> None:
-    """Send a folder's files; sent again, only what changed goes."""
-    console = Console()
-    files = look(folder)
+    """Send a folder's files; sent again, only what changed goes.
+
+    What the check finds are warnings, as training leaves such files out; `--strict` refuses.
+    """
+    console, notes = Console(), Console(stderr=True)
+    files = look(folder, strict=strict, largest=LARGEST if check else None)
     place = common.connect(needs_role=False)
     where = tidy(prefix) if prefix is not None else f"data/{folder.resolve().name}/"
+    if not is_utf8(where):
+        raise UserError(
+            f"{readable(where)}: not UTF-8, as the keys in S3 are; choose another with --prefix"
+        )
+    for line in files.left_out:
+        notes.print(line, highlight=False, markup=False, soft_wrap=True)
     uri = f"s3://{place.bucket}/{where}"
     if place.plan:
         plan.show(place, requests(place.bucket, where, delete=delete), console)
         console.print(f"{len(files.paths):,} files, {files.size:,} bytes, to {uri}")
         return
-    if check and _container("container.data.lint", [str(folder)]):
-        raise UserError(f"{folder}: see above; put it right, or upload it as it is with --no-lint")
+    flags = [] if strict else ["--exit-zero"]
+    if check and _container("container.data.lint", [str(folder), *flags]):
+        other = "leave --strict out" if strict else "upload it as it is with --no-lint"
+        raise UserError(f"{readable(str(folder))}: see above; put it right, or {other}")
     place.ensure_bucket()
     s3 = place.client("s3", connections=parallel)
     done = send(s3, files, place.bucket, where, kms_key=kms_key, delete=delete, workers=parallel)
@@ -87,7 +103,7 @@ def upload(
     if done.extra:
         what = "removed" if delete else "not in the folder (--delete removes them)"
         said += f", {len(done.extra):,} {what}"
-    Console(stderr=True).print(said, highlight=False)
+    notes.print(said, highlight=False)
     console.print(uri, soft_wrap=True, highlight=False)
 
 

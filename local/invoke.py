@@ -19,6 +19,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from container.regular_files import open_regular, read_bounded, size_of
 from local import plan
 from local.consoles import table_console
 from local.errors import UserError, code, one_line
@@ -96,14 +97,16 @@ class Caller:
 
     def _load(self, picture: Picture, limit: int) -> tuple[bytes, int | None]:
         try:
-            data = picture.path.read_bytes()
+            with open_regular(picture.path) as file:
+                size = size_of(file)
+                data = read_bounded(file) if size <= limit or self.shrink else b""
         except OSError as error:
             raise UserError(f"{picture.name}: cannot be read: {error.strerror}") from None
-        if len(data) <= limit:
+        if size <= limit:
             return data, None
         if not self.shrink:
             raise UserError(
-                f"{picture.name}: {len(data):,} bytes, a request takes {limit:,}; "
+                f"{picture.name}: {size:,} bytes, a request takes {limit:,}; "
                 "make it smaller, or let --shrink do it"
             )
         smaller = make_smaller(data, limit, picture.name)

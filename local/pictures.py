@@ -1,9 +1,11 @@
 """The image files a person names: files, and folders of them."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from container.folders import is_junk, left_out, readable
 from local.errors import UserError
 
 CONTENT_TYPES = {
@@ -50,38 +52,48 @@ class Picture:
 def find_pictures(paths: Sequence[Path]) -> list[Picture]:
     """The files named, and the images of the folders named, in order.
 
-    A file that is named is taken whatever its ending; in a folder only image files are.
+    A file that is named is taken whatever its ending; in a folder only image files are, and what
+    is not is said.
 
     Raises:
-        UserError: a path is not there, or a folder holds no image.
+        UserError: a path is not there, is no regular file, or a folder holds no image.
     """
     found: list[Picture] = []
     for path in paths:
         if path.is_dir():
             found += _in_folder(path)
         elif path.is_file():
-            found.append(Picture(path, str(path)))
+            found.append(Picture(path, readable(str(path))))
+        elif path.exists():
+            raise UserError(f"{readable(str(path))}: neither a regular file nor a folder")
         else:
-            raise UserError(f"{path}: no such file or folder")
+            raise UserError(f"{readable(str(path))}: no such file or folder")
     return found
 
 
 def _in_folder(folder: Path) -> list[Picture]:
-    files = [
-        path
-        for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in CONTENT_TYPES
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    ]
+    files: list[Path] = []
+    others: list[str] = []
+    for path in sorted(folder.rglob("*")):
+        relative = path.relative_to(folder)
+        if any(map(is_junk, relative.parts)) or path.is_dir():
+            continue
+        if path.suffix.lower() in CONTENT_TYPES and path.is_file():
+            files.append(path)
+        else:
+            others.append(str(relative))
     if not files:
         endings = " ".join(CONTENT_TYPES)
-        raise UserError(f"{folder}: no image in it, expected files that end in {endings}")
+        raise UserError(
+            f"{readable(str(folder))}: no image in it, expected files that end in {endings}"
+        )
+    if others:
+        print(f"{readable(str(folder))}: {left_out('no images', others)}", file=sys.stderr)
     return [
         Picture(
             path,
-            str(path.relative_to(folder)),
-            path.parent.name if path.parent != folder else None,
+            readable(str(path.relative_to(folder))),
+            readable(path.parent.name) if path.parent != folder else None,
         )
         for path in files
     ]

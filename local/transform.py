@@ -14,6 +14,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from container.folders import left_out
+from container.regular_files import LARGEST
 from local import plan
 from local.consoles import table_console
 from local.data import requests as upload_requests
@@ -64,7 +66,9 @@ def transform(
     """Predict every image, and bring the answers home as `<image>.out`."""
     if model and (job or model_data):
         raise UserError("--model: found --job or --model-data as well, expected one of them")
-    folder = None if source.startswith("s3://") else images_only(look(Path(source)))
+    folder = None
+    if not source.startswith("s3://"):
+        folder = images_only(look(Path(source), strict=False, largest=LARGEST))
     place = common.connect(needs_role=model is None)
     stamp = f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
     name = name or f"transform-{stamp}"
@@ -100,6 +104,8 @@ def transform(
         plan.show(place, [*sent, ("CreateTransformJob", asked.request())])
         return
     notes = Console(stderr=True)
+    for line in folder.left_out if folder else ():
+        _say(notes, line)
     place.ensure_bucket()
     if folder:
         send(place.client("s3", connections=24), folder, place.bucket, own_prefix, kms_key=kms_key)
@@ -129,7 +135,9 @@ def images_only(files: Files) -> Files:
     if not paths:
         endings = " ".join(CONTENT_TYPES)
         raise UserError(f"{files.root}: no image in it, expected files that end in {endings}")
-    return Files(files.root, paths)
+    others = [key for key in files.paths if key not in paths]
+    said = [left_out("no images", others)] if others else []
+    return Files(files.root, paths, (*files.left_out, *said))
 
 
 def run(

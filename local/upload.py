@@ -13,8 +13,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from container.folders import is_junk, is_utf8, left_out, readable
+from container.media_types import media_type
+from container.regular_files import HEAD, open_regular, read_bounded, size_of
 from local.errors import UserError, code
 from local.progress import Progress
 
@@ -24,20 +27,24 @@ PART = 16 * 1024**2
 """Bytes from which a file goes up in parts of this size."""
 PARTS = 4
 """Parts of one file at once."""
+SHOWN = 10
+"""Files that cannot be sent and are named each."""
 MD5 = "berth-md5"
 """Metadata of every object sent: its ETag is no MD5 when it went up in parts or under a KMS key."""
-JUNK = frozenset({"thumbs.db", "desktop.ini", "__macosx", "lost+found", "icon\r"})
-"""What operating systems leave in folders; names that begin with a dot are not sent either."""
 
 _PLAIN_ETAG = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
 class Files:
-    """What a folder holds: file by key relative to the prefix, in the order of the keys."""
+    """What a folder holds: file by key relative to the prefix, in the order of the keys.
+
+    `left_out` are lines on what is not sent.
+    """
 
     root: Path
     paths: dict[str, Path]
+    left_out: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
@@ -61,48 +68,81 @@ class _Remote:
     etag: str
 
 
-def look(root: Path) -> Files:
-    """Every file below a folder.
+def look(root: Path, *, strict: bool = True, largest: int | None = None) -> Files:
+    """Every file below a folder, but for what tools left there.
+
+    What cannot be sent (a pipe, a name that is not UTF-8, a link that leads out of the folder or
+    nowhere, more than `largest` bytes) is an error when `strict`, and else left out.
 
     Raises:
-        UserError: no folder, no file in it, or a link that leads out of it or in a circle.
+        UserError: no folder, no file in it, or, when `strict`, one that cannot be sent.
     """
     if not root.is_dir():
-        raise UserError(f"{root}: not a folder")
+        raise UserError(f"{readable(str(root))}: not a folder")
     top = root.resolve()
-    paths = dict(sorted(_walk(root, top, (top,))))
+    walk = _Walk(top, largest)
+    paths = dict(sorted(walk.files(root, (top,))))
+    if strict and walk.unfit:
+        raise UserError(walk.unfit[0])
+    shown = walk.unfit[:SHOWN]
+    if len(walk.unfit) > SHOWN:
+        shown.append(f"{len(walk.unfit):,} files and folders that cannot be sent in all")
     if not paths:
-        raise UserError(f"{root}: no files in it, expected images")
-    return Files(root, paths)
+        raise UserError(
+            "; ".join([f"{readable(str(root))}: no files in it, expected images", *shown])
+        )
+    junk = [left_out("left by a tool", walk.junk)] if walk.junk else []
+    return Files(root, paths, (*(f"left out: {line}" for line in shown), *junk))
 
 
-def _walk(folder: Path, top: Path, above: tuple[Path, ...]) -> Iterator[tuple[str, Path]]:
-    with os.scandir(folder) as entries:
-        found = sorted(entries, key=lambda entry: entry.name)
-    for entry in found:
-        if entry.name.startswith(".") or entry.name.lower() in JUNK:
-            continue
-        path = folder / entry.name
-        if entry.is_symlink():
-            _check_link(path, top)
-        if entry.is_dir():
-            real = path.resolve()
+class _Walk:
+    """Collects the files below a folder, what tools left, and a line on all that is unfit."""
+
+    def __init__(self, top: Path, largest: int | None) -> None:
+        self._top, self._largest = top, largest
+        self.junk: dict[str, None] = {}
+        self.unfit: list[str] = []
+
+    def files(self, folder: Path, above: tuple[Path, ...]) -> Iterator[tuple[str, Path]]:
+        """Key and path of each."""
+        try:
+            with os.scandir(folder) as entries:
+                found = sorted(entry.name for entry in entries)
+        except OSError as error:
+            self.unfit.append(f"{readable(str(folder))}: cannot be read: {error.strerror}")
+            return
+        for name in found:
+            path = folder / name
+            if is_junk(name):
+                self.junk[name] = None
+            elif (why := self._unfit(path, above)) is not None:
+                self.unfit.append(f"{readable(str(path))}: {why}")
+            elif path.is_dir():
+                for key, file in self.files(path, (*above, path.resolve())):
+                    yield f"{name}/{key}", file
+            else:
+                yield name, path
+
+    def _unfit(self, path: Path, above: tuple[Path, ...]) -> str | None:
+        """Why a file or folder cannot be sent; None when it can."""
+        if not is_utf8(path.name):
+            return "its name is not UTF-8, as the keys in S3 are: rename it"
+        if path.is_symlink():
+            real = Path(os.path.realpath(path))
+            if not real.exists() or real.is_symlink():
+                return f"a link to {readable(str(path.readlink()))}, which is not there"
+            if not real.is_relative_to(self._top):
+                return f"a link to {readable(str(real))}, which lies outside {self._top}"
             if real in above:
-                raise UserError(f"{path}: a link to a folder it lies in, which never ends")
-            for key, file in _walk(path, top, (*above, real)):
-                yield f"{entry.name}/{key}", file
-        elif entry.is_file():
-            yield entry.name, path
-        else:
-            raise UserError(f"{path}: neither a file nor a folder")
-
-
-def _check_link(path: Path, top: Path) -> None:
-    target = path.resolve()
-    if not target.exists():
-        raise UserError(f"{path}: a link to {path.readlink()}, which is not there")
-    if not target.is_relative_to(top):
-        raise UserError(f"{path}: a link to {target}, which lies outside {top}")
+                return "a link to a folder it lies in, which never ends"
+        if path.is_dir():
+            return None
+        if not path.is_file():
+            return "neither a file nor a folder"
+        size = path.stat().st_size
+        if self._largest is not None and size > self._largest:
+            return f"{size:,} bytes, expected at most {self._largest:,} in an image"
+        return None
 
 
 def send(
@@ -178,12 +218,13 @@ class _Sender:
     def send(self, path: Path, key: str, there: _Remote | None) -> int | None:
         """The bytes sent; None when the object is there already."""
         try:
-            size = path.stat().st_size
-            if size >= PART:
-                return self._send_large(path, key, size, there)
-            data = path.read_bytes()
+            with open_regular(path) as stream:
+                size = size_of(stream)
+                if size >= PART:
+                    return self._send_large(path, stream, key, there)
+                data = read_bounded(stream)
         except OSError as error:
-            raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+            raise UserError(f"{readable(str(path))}: cannot be read: {error.strerror}") from None
         digest = hashlib.md5(data, usedforsecurity=False).hexdigest()
         if self._is_there(key, len(data), digest, there):
             return None
@@ -191,23 +232,27 @@ class _Sender:
             Bucket=self._bucket,
             Key=key,
             Body=data,
+            ContentType=media_type(data[:HEAD], key),
             Metadata={MD5: digest},
             **self._encryption,
         )
         return len(data)
 
-    def _send_large(self, path: Path, key: str, size: int, there: _Remote | None) -> int | None:
+    def _send_large(
+        self, path: Path, stream: IO[bytes], key: str, there: _Remote | None
+    ) -> int | None:
         from boto3.s3.transfer import TransferConfig
 
-        with path.open("rb") as stream:
-            digest = hashlib.file_digest(stream, _md5).hexdigest()
+        size, kind = size_of(stream), media_type(stream.read(HEAD), key)
+        stream.seek(0)
+        digest = hashlib.file_digest(stream, _md5).hexdigest()
         if self._is_there(key, size, digest, there):
             return None
         self._s3.upload_file(
             str(path),
             self._bucket,
             key,
-            ExtraArgs={"Metadata": {MD5: digest}, **self._encryption},
+            ExtraArgs={"ContentType": kind, "Metadata": {MD5: digest}, **self._encryption},
             Config=TransferConfig(
                 multipart_threshold=PART, multipart_chunksize=PART, max_concurrency=PARTS
             ),

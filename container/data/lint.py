@@ -149,21 +149,25 @@ def lint(
     if findings.bad and on_bad_image == "fail":
         more = f" ({len(findings.bad)} such files)" if len(findings.bad) > 1 else ""
         raise DataError(f"{findings.bad[0].split}: {findings.bad[0].reason}{more}")
-    bad = {(file.split, file.path) for file in findings.bad}
-    kept = {split: _without(split, index, bad) for split, index in named.items()}
-    kept = _without_dead_classes(kept, report)
+    kept = _usable(named, findings, report)
     return replace(
         splits, train=kept["train"], validation=kept["validation"], test=kept.get("test")
     )
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Lint one folder from the command line; 0 when clean, 1 otherwise."""
+    """Lint one folder from the command line; 0 when clean, 1 otherwise.
+
+    With `--exit-zero` findings that training bears are no failure; what it refuses is.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m container.data.lint", description="Check an image folder."
     )
     parser.add_argument("folder", type=Path, help="train/ validation/ test/, or class folders")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.add_argument(
+        "--exit-zero", action="store_true", help="exit with 0 unless training would refuse it"
+    )
     options = parser.parse_args(arguments)
     try:
         splits, notes = read_splits({"folder": options.folder})
@@ -178,7 +182,28 @@ def main(arguments: list[str] | None = None) -> int:
             print(line)
         counts = ", ".join(f"{split} {count:,}" for split, count in findings.images.items())
         print(f"{len(splits['train'].classes)} classes; files: {counts}")
+    if options.exit_zero:
+        return _refused(splits, findings)
     return 0 if findings.clean else 1
+
+
+def _refused(splits: Mapping[str, Index], findings: LintReport) -> int:
+    """1, after a line that says why, when training would refuse what is left; else 0."""
+    try:
+        _usable(splits, findings, print)
+    except DataError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _usable(
+    splits: Mapping[str, Index], findings: LintReport, report: Callable[[str], object]
+) -> dict[str, Index]:
+    """The splits without bad files, and without classes of which nothing is left."""
+    bad = {(file.split, file.path) for file in findings.bad}
+    kept = {split: _without(split, index, bad) for split, index in splits.items()}
+    return _without_dead_classes(kept, report)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -55,14 +56,38 @@ def test_upload_checks_sends_and_prints_the_uri(
     assert "0 files sent (0 bytes), 4 there already" in capfd.readouterr().err
 
 
-def test_upload_stops_at_what_lint_finds(
+def test_upload_warns_of_what_training_would_skip(
     moto_aws: Place, photos: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (photos / "train" / "ants" / "bad.png").write_bytes(b"not a picture")
+    os.mkfifo(photos / "train" / "ants" / "pipe.png")
+    arguments = ["upload", str(photos), "--where", "aws", "--bucket", "bucket"]
+    assert main("data", arguments=[*arguments, "--strict"]) == 1
+    assert "pipe.png" in capfd.readouterr().err
+    (photos / "train" / "ants" / "pipe.png").unlink()
+    assert main("data", arguments=[*arguments, "--strict"]) == 1
+    shown = capfd.readouterr()
+    assert "bad.png" in shown.out
+    assert "--strict" in shown.err
+    s3 = moto_aws.client("s3")
+    assert "Contents" not in s3.list_objects_v2(Bucket="bucket")
+    os.mkfifo(photos / "train" / "ants" / "pipe.png")
+    assert main("data", arguments=arguments) == 0
+    shown = capfd.readouterr()
+    assert "bad.png" in shown.out
+    assert "pipe.png" in shown.err
+    assert s3.list_objects_v2(Bucket="bucket", Prefix="data/photos/")["KeyCount"] == 5
+
+
+def test_upload_stops_at_what_training_would_refuse(
+    moto_aws: Place, photos: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "train" / "Ants").mkdir()
+    (photos / "train" / "Ants" / "1.png").write_bytes(b"x")
     arguments = ["upload", str(photos), "--where", "aws", "--bucket", "bucket"]
     assert main("data", arguments=arguments) == 1
     shown = capfd.readouterr()
-    assert "bad.png" in shown.out
+    assert "found class folders 'Ants' and 'ants'" in shown.err
     assert "--no-lint" in shown.err
     s3 = moto_aws.client("s3")
     assert "Contents" not in s3.list_objects_v2(Bucket="bucket")

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -36,3 +37,21 @@ def test_what_is_not_there_is_named(photos: Path) -> None:
     (photos / "empty").mkdir()
     with pytest.raises(UserError, match="empty: no image in it"):
         find_pictures([photos / "empty"])
+
+
+def test_what_is_no_image_is_said_and_what_tools_left_is_not_sent(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo(photos / "ants" / "pipe.jpg")
+    (photos / "ants" / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"x")
+    (photos / "@eaDir").mkdir()
+    (photos / "@eaDir" / "1.jpg").write_bytes(b"x")
+    names = [one.name for one in find_pictures([photos])]
+    assert names == ["ants/1.jpg", "ants/2.PNG", r"ants/caf\xe9.jpg", "bees/1.webp", "top.tiff"]
+    assert capsys.readouterr().err.endswith("left out (no images): ants/pipe.jpg, notes.txt\n")
+
+
+def test_a_pipe_is_not_opened(photos: Path) -> None:
+    os.mkfifo(photos / "pipe.jpg")
+    with pytest.raises(UserError, match="neither a regular file nor a folder"):
+        find_pictures([photos / "pipe.jpg"])

@@ -60,7 +60,9 @@ def test_a_file_in_parts_is_known_again(
     large.write_bytes(os.urandom(1024) * 6 * 1024)
     s3 = moto_place.client("s3")
     assert send(s3, look(large.parent), "bucket", "w/").sent == 1
-    assert s3.head_object(Bucket="bucket", Key="w/big.bin")["ETag"].endswith('-2"')
+    head = s3.head_object(Bucket="bucket", Key="w/big.bin")
+    assert head["ETag"].endswith('-2"')
+    assert head["ContentType"] == "application/octet-stream"
     assert send(s3, look(large.parent), "bucket", "w/").unchanged == 1
     data = bytearray(large.read_bytes())
     data[-1] ^= 1
@@ -160,6 +162,53 @@ def test_links_that_lead_elsewhere_are_refused(
     (photos / link).symlink_to(target)
     with pytest.raises(UserError, match=message):
         look(photos)
+
+
+def test_what_cannot_be_sent_is_left_out_and_said(photos: Path) -> None:
+    os.mkfifo(photos / "train" / "pipe.png")
+    (photos / "train" / "secret").symlink_to("/etc")
+    (photos / "train" / "gone.png").symlink_to("nowhere.png")
+    (photos / "train" / "itself.png").symlink_to("itself.png")
+    (photos / "train" / os.fsdecode(b"caf\xe9.png")).write_bytes(b"x")
+    (photos / "train" / "__pycache__").mkdir()
+    with (photos / "train" / "sparse.png").open("wb") as file:
+        file.truncate(2 << 30)
+    files = look(photos, strict=False, largest=1 << 20)
+    assert len(files.paths) == 6
+    text = "\n".join(files.left_out)
+    for name in ("pipe.png", "secret", "gone.png", "itself.png", r"caf\xe9.png", "sparse.png"):
+        assert text.count(f"left out: {photos}/train/{name}: ") == 1
+    assert text.endswith("left out (left by a tool): __pycache__")
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "kind"),
+    [
+        ("1.png", b"\x89PNG\r\n\x1a\n" + bytes(8), "image/png"),
+        ("named wrongly.png", b"\xff\xd8\xff\xe0", "image/jpeg"),
+        ("no ending", b"RIFF\0\0\0\0WEBPVP8 ", "image/webp"),
+        ("a.gif", b"GIF89a", "image/gif"),
+        ("b.tif", b"II*\0", "image/tiff"),
+        ("c.bmp", b"BM" + bytes(16), "image/bmp"),
+        ("d.avif", b"\0\0\0\x1cftypavif\0\0\0\0mif1", "image/avif"),
+        ("e.heic", b"\0\0\0\x1cftypmif1\0\0\0\0mif1heic", "image/heic"),
+        ("f.jp2", b"\0\0\0\x0cjP  \r\n\x87\n", "image/jp2"),
+        ("g.ppm", b"P6\n1 1\n255\n", "image/x-portable-pixmap"),
+        ("labels.csv", b"path,label\n", "text/csv"),
+        ("classes.json", b"{}", "application/json"),
+        ("damaged.jpg", b"nothing", "application/octet-stream"),
+        ("empty.jpg", b"", "application/octet-stream"),
+        ("model.tar.gz", b"\x1f\x8b", "application/gzip"),
+    ],
+)
+def test_an_object_has_its_content_type(
+    moto_place: Place, tmp_path: Path, name: str, data: bytes, kind: str
+) -> None:
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / name).write_bytes(data)
+    s3 = moto_place.client("s3")
+    send(s3, look(tmp_path / "x"), "bucket", "t/")
+    assert s3.head_object(Bucket="bucket", Key=f"t/{name}")["ContentType"] == kind
 
 
 def test_nothing_to_send(tmp_path: Path) -> None:
