@@ -8,8 +8,8 @@ import errno
 import os
 import shutil
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import IO
 
 LARGEST = 256 << 20
 """Bytes of one image file: 64 megapixels of uncompressed RGB are 192 MB."""
@@ -40,7 +40,7 @@ class TooLarge(OSError):
         super().__init__(errno.EFBIG, f"found {size:,} bytes, expected at most {largest:,}")
 
 
-def open_regular(path: Path) -> IO[bytes]:
+def open_regular(path: Path) -> BufferedReader:
     """Open a regular file for reading; a pipe or device is not even opened.
 
     Raises:
@@ -58,7 +58,7 @@ def open_regular(path: Path) -> IO[bytes]:
         raise
 
 
-def size_of(file: IO[bytes]) -> int:
+def size_of(file: BufferedReader) -> int:
     """Bytes of an open file."""
     return os.fstat(file.fileno()).st_size
 
@@ -75,7 +75,7 @@ def read_regular(path: Path, largest: int = LARGEST) -> bytes:
         return read_bounded(file, largest)
 
 
-def read_bounded(file: IO[bytes], largest: int = LARGEST) -> bytes:
+def read_bounded(file: BufferedReader, largest: int = LARGEST) -> bytes:
     """What is left of an open file. Raises TooLarge as `read_regular` does."""
     size = size_of(file)
     if size > largest:

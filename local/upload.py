@@ -12,8 +12,9 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from container.folders import is_junk, is_utf8, left_out, readable
 from container.media_types import media_type
@@ -239,7 +240,7 @@ class _Sender:
         return len(data)
 
     def _send_large(
-        self, path: Path, stream: IO[bytes], key: str, there: _Remote | None
+        self, path: Path, stream: BufferedReader, key: str, there: _Remote | None
     ) -> int | None:
         from boto3.s3.transfer import TransferConfig
 

@@ -11,6 +11,10 @@ from local.emulator.errors import ServiceError, invalid
 from local.emulator.location import BadLocation, Location
 
 KINDS = ("S3Prefix", "ManifestFile")
+MANIFEST = "AugmentedManifestFile"
+NO_MANIFEST = (
+    "expected S3Prefix or ManifestFile; `berth data import` makes an image folder of the manifest"
+)
 """What an S3DataSource's S3Uri may name here."""
 
 
@@ -52,7 +56,8 @@ def check_input(source: dict[str, Any], field: str, role: str | None, context: C
     """
     kind, uri = source["S3DataType"], source["S3Uri"]
     if kind not in KINDS:
-        raise unsupported(f"{field}: S3DataType '{kind}'", f"expected {' or '.join(KINDS)}")
+        expected = NO_MANIFEST if kind == MANIFEST else f"expected {' or '.join(KINDS)}"
+        raise unsupported(f"{field}: S3DataType '{kind}'", expected)
     field = f"{field}: S3Uri"
     if uri.startswith("file://") and kind == "S3Prefix":
         path_of(uri, field)

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from local.emulator.api.rules.data import check_input, check_outputs
+from local.emulator.api.rules.data import MANIFEST, NO_MANIFEST, check_input, check_outputs
 from local.emulator.api.rules.debugger import check_debugger
 from local.emulator.api.rules.fields import check_unique, refuse_present, unsupported
 from local.emulator.api.rules.tags import check_rehearsal, check_tags
@@ -209,6 +209,8 @@ def _check_channel(
     source = channel["DataSource"].get("S3DataSource")
     if source is None:
         raise invalid(f"{field}: DataSource has no S3DataSource; expected one.")
+    if source["S3DataType"] == MANIFEST:
+        raise unsupported(f"{field}: S3DataType '{MANIFEST}'", NO_MANIFEST)
     _check_mode(f"{field}: InputMode", channel.get("InputMode", "File"))
     for member in ("CompressionType", "RecordWrapperType"):
         if channel.get(member, "None") != "None":
@@ -217,7 +219,7 @@ def _check_channel(
                 "None."
             )
     if source.get("AttributeNames"):
-        raise invalid(f"{field}: AttributeNames was given; only an AugmentedManifestFile has them.")
+        raise invalid(f"{field}: AttributeNames was given; only an {MANIFEST} has them.")
     there = {group["InstanceGroupName"] for group in _groups(request.get("ResourceConfig", {}))}
     if unknown := sorted(set(source.get("InstanceGroupNames", [])) - there):
         raise invalid(

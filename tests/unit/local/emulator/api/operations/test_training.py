@@ -271,6 +271,14 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         {f"{SOURCE}.S3DataType": "ManifestFile", f"{SOURCE}.S3Uri": "file:///etc/hosts"},
         "S3Uri 'file:///etc/hosts' is not supported by the local SageMaker; expected s3://",
     ),
+    (
+        {
+            f"{SOURCE}.S3DataType": "AugmentedManifestFile",
+            f"{SOURCE}.AttributeNames": ["source-ref", "label"],
+            f"{CHANNEL}.InputMode": "Pipe",
+        },
+        "expected S3Prefix or ManifestFile; `berth data import` makes an image folder",
+    ),
     ({f"{SOURCE}.AttributeNames": ["a"]}, "only an AugmentedManifestFile"),
     ({f"{CHANNEL}.InputMode": "Pipe"}, "InputMode 'Pipe' is not supported"),
     ({"AlgorithmSpecification.TrainingInputMode": "Pipe"}, "expected File or FastFile"),
