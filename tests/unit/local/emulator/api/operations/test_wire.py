@@ -163,6 +163,8 @@ def test_everything_asked_for_is_offered() -> None:
         "AddTags",
         "ListTags",
         "DeleteTags",
+        "Search",
+        "GetSearchSuggestions",
     }
     assert wanted == OPERATIONS.keys()
     assert wanted <= set(service_model().operation_names)
@@ -199,6 +201,8 @@ ASKED: dict[str, dict[str, Any]] = {
         "ResourceArn": "arn:aws:sagemaker:us-east-1:123456789012:model/model",
         "TagKeys": ["a"],
     },
+    "Search": {"Resource": "TrainingJob"},
+    "GetSearchSuggestions": {"Resource": "TrainingJob"},
     "DeleteEndpoint": {"EndpointName": "endpoint"},
     "DeleteEndpointConfig": {"EndpointConfigName": "config"},
     "DeleteModel": {"ModelName": "model"},
