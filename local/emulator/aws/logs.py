@@ -17,6 +17,7 @@ from moto.logs import models as logs
 from moto.logs import urls as log_urls
 from moto.logs.exceptions import ResourceAlreadyExistsException, ResourceNotFoundException
 
+from local.emulator.aws.filters import compile_pattern
 from local.emulator.aws.log_files import GROUP_FILE, Event, EventFile, file_name
 from local.emulator.context import ACCOUNT
 
@@ -84,8 +85,12 @@ class CloudWatch:
 
         moto knows no logStreamNamePrefix, and puts events in the order of time only when told to,
         which AWS does always.
+
+        Raises:
+            ServiceError: its filterPattern cannot be read.
         """
         asked = {**asked, "interleaved": True}
+        compile_pattern(asked.get("filterPattern") or "")
         prefix = asked.pop("logStreamNamePrefix", None)
         if prefix is not None:
             group = self._backend(region).groups.get(asked.get("logGroupName"))
@@ -178,6 +183,23 @@ class StoredStream(logs.LogStream):
     @events.setter
     def events(self, _value: Any) -> None:
         """The file is what counts."""
+
+    def filter_log_events(
+        self, start_time: int, end_time: int, filter_pattern: str | None
+    ) -> list[dict[str, Any]]:
+        """The events of a time that match a pattern, in the order of time; moto knows few."""
+        matches = compile_pattern(filter_pattern or "")
+        found = [
+            event
+            for event in self.events
+            if (not start_time or event.timestamp >= start_time)
+            and (not end_time or event.timestamp <= end_time)
+            and matches(event.message)
+        ]
+        found.sort(key=lambda event: event.timestamp)
+        return [
+            {**event.to_filter_dict(), "logStreamName": self.log_stream_name} for event in found
+        ]
 
     def append(self, events: list[tuple[int, int, str]]) -> None:
         """Write (timestamp, ingestion, message) events."""
