@@ -7,12 +7,16 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
-from container.data.decode import decode
+from container.data.decode import use_picture
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.ticker import MaxNLocator
+
+SIDE = 256
+"""Pixels of the longer side of a mistake's picture in `worst.png`."""
 
 NUMBERED = 20
 """Up to this many classes a confusion matrix shows its numbers and every name."""
@@ -75,13 +79,19 @@ def draw_worst(root: Path, worst: Sequence[Mapping[str, Any]], folder: Path) -> 
         axes.axis("off")
     for axes, mistake in zip(grid.flat, worst, strict=False):
         data = (root / mistake["path"]).read_bytes()
-        axes.imshow(decode(data, name=mistake["path"], at_least=(256, 256)))
+        axes.imshow(use_picture(data, _thumbnail, name=mistake["path"], at_least=(SIDE, SIDE)))
         axes.set_title(
             f"{_plain(mistake['label'])}, called\n{_plain(mistake['predicted'])} "
             f"({mistake['probability']:.0%})",
             fontsize=9,
         )
     return _save(figure, folder / "worst.png")
+
+
+def _thumbnail(picture: Image.Image) -> npt.NDArray[np.uint8]:
+    """uint8 (H, W, 3), the longer side at most `SIDE` pixels."""
+    picture.thumbnail((SIDE, SIDE))
+    return np.array(picture)
 
 
 def _plain(name: str) -> str:

@@ -11,10 +11,12 @@ import ctypes
 import fcntl
 import os
 import threading
+import weakref
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import mkstemp
 
 _GIGABYTE = 1 << 30
 
@@ -36,10 +38,15 @@ class Budget:
 
     def __init__(self, total: int) -> None:
         self.total = total
-        self._free = total
+        self._turn: Path | None = None
+        self._begin()
+        # A forked process has none of the threads that hold anything here.
+        os.register_at_fork(after_in_child=self._begin)
+
+    def _begin(self) -> None:
+        self._free = self.total
         self._waiting: deque[object] = deque()
         self._changed = threading.Condition()
-        self._turn: Path | None = None
 
     def take_turns(self, turn: Path | None) -> None:
         """From now on hold `turn`, a file that exists, while a large picture is decoded."""
@@ -75,6 +82,21 @@ class Budget:
             finally:
                 self._waiting.remove(ticket)
                 self._changed.notify_all()
+
+
+class Turn:
+    """A file for `Budget.take_turns`, which goes with this object in the process that made it."""
+
+    def __init__(self) -> None:
+        handle, path = mkstemp(prefix="berth-turn-")
+        os.close(handle)
+        self.path = Path(path)
+        weakref.finalize(self, _remove, self.path, os.getpid())
+
+
+def _remove(path: Path, maker: int) -> None:
+    if os.getpid() == maker:
+        path.unlink(missing_ok=True)
 
 
 def _total() -> int:

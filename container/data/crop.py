@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from container.data.decode import stored_size, use_picture
+from container.data.decode import MARGIN, stored_size, use_picture
 
 # A quarter of the area at least: the customary 8 % (Szegedy et al. 2015, section 6) suits long
 # runs from scratch, and cuts the object away too often for fine-tuning on a few thousand images.
@@ -25,8 +25,9 @@ class RandomCrop:
     def load(self, data: bytes, name: str, random: np.random.Generator) -> npt.NDArray[np.uint8]:
         """Encoded bytes to uint8 (size, size, 3) RGB, bilinear and antialiased.
 
-        All randomness is drawn from `random`. A JPEG is decoded at the smallest scale that still
-        has a pixel for every pixel of the crop. Raises BadImage as `decode` does.
+        All randomness is drawn from `random`. A JPEG is decoded at the smallest scale that
+        still has `MARGIN` pixels a side for every pixel of the crop. Raises BadImage as `decode`
+        does.
         """
         shape = random.random((_ATTEMPTS, 2))
         place = random.random(2)
@@ -35,8 +36,8 @@ class RandomCrop:
         if stored is not None:
             _, _, height, width = _part(stored, shape, place)
             at_least = (
-                math.ceil(self.size * stored[0] / height),
-                math.ceil(self.size * stored[1] / width),
+                math.ceil(MARGIN * self.size * stored[0] / height),
+                math.ceil(MARGIN * self.size * stored[1] / width),
             )
 
         def cut(picture: Image.Image) -> npt.NDArray[np.uint8]:

@@ -20,10 +20,27 @@ from container.data.formats import ACCEPTED, refusal, sniff
 from container.data.readers import Refused
 from container.errors import BadImage
 
-__all__ = ["ACCEPTED", "MAX_PIXELS", "decode", "printable", "sniff", "stored_size", "use_picture"]
+__all__ = [
+    "ACCEPTED",
+    "MARGIN",
+    "MAX_PIXELS",
+    "decode",
+    "printable",
+    "sniff",
+    "stored_size",
+    "use_picture",
+]
 
 MAX_PIXELS = 64_000_000
 """Most pixels decoded by default: 192 MB of RGB, above any phone's usual camera mode."""
+
+MARGIN = 4
+"""How many times as large as what is made of it, a side, a reduced decoding has to be.
+
+The decoder's way of making a picture smaller is not the resizing's. Decoded as small as possible,
+the labels of 1 in 30 hymenoptera pictures change at 64 pixels; at four times, none
+(tests/benchmarks/reduced.md says more).
+"""
 
 Pixels = npt.NDArray[np.uint8]
 T = TypeVar("T")

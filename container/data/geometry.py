@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from container.data.decode import MAX_PIXELS, use_picture
+from container.data.decode import MARGIN, MAX_PIXELS, use_picture
 
 SMALL = 64
 """Image sizes up to this are taken whole: a margin to crop away would be a pixel or two wide."""
@@ -69,7 +69,7 @@ class Geometry:
         self, data: bytes, name: str = "image", *, max_pixels: int = MAX_PIXELS
     ) -> npt.NDArray[np.uint8]:
         """Encoded bytes to uint8 (crop, crop, 3) RGB. Raises BadImage as `decode` does."""
-        at_least = (self.resize, self.resize)
+        at_least = (MARGIN * self.resize, MARGIN * self.resize)
         return use_picture(data, self.fit, name=name, max_pixels=max_pixels, at_least=at_least)
 
     def to_json(self) -> dict[str, int]:

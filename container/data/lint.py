@@ -18,7 +18,8 @@ from typing import Literal
 
 import numpy as np
 
-from container.data.decode import printable, use_picture
+from container.data.checking import Checker
+from container.data.decode import printable
 from container.data.index import Index
 from container.data.progress import Progress
 from container.data.splits import Splits, read_splits
@@ -108,7 +109,8 @@ def inspect(splits: Mapping[str, Index], notes: Sequence[str] = ()) -> LintRepor
 
     `notes` are said beside what is found.
     """
-    verdicts = {split: _examine(split, index) for split, index in splits.items()}
+    with Checker() as checker:
+        verdicts = {split: _examine(split, index, checker) for split, index in splits.items()}
     leaks, conflicts = _twins(splits, verdicts)
     return LintReport(
         images={split: len(index) for split, index in splits.items()},
@@ -212,29 +214,29 @@ class _Verdict:
     reason: str
 
 
-def _examine(split: str, index: Index) -> list[_Verdict]:
+def _examine(split: str, index: Index, checker: Checker) -> list[_Verdict]:
     starts = range(0, len(index), _CHUNK)
     verdicts: list[_Verdict] = []
     with (
         ThreadPoolExecutor() as threads,
         Progress(f"checking {split} images", len(index)) as progress,
     ):
-        for chunk in threads.map(lambda start: _examine_chunk(index, start), starts):
+        for chunk in threads.map(lambda start: _examine_chunk(index, start, checker), starts):
             verdicts += chunk
             progress.advance(len(chunk))
     return verdicts
 
 
-def _examine_chunk(index: Index, start: int) -> list[_Verdict]:
-    return [_verdict(index, at) for at in range(start, min(start + _CHUNK, len(index)))]
+def _examine_chunk(index: Index, start: int, checker: Checker) -> list[_Verdict]:
+    stop = min(start + _CHUNK, len(index))
+    return [_verdict(index, at, checker) for at in range(start, stop)]
 
 
-def _verdict(index: Index, position: int) -> _Verdict:
+def _verdict(index: Index, position: int, checker: Checker) -> _Verdict:
     name = index.paths[position]
     try:
         data = index.read(position)
-        # The whole file is decompressed at any scale, so damage shows at the smallest too.
-        use_picture(data, lambda _: None, name=name, at_least=(1, 1))
+        checker.check(data, name)
     except (BadImage, DataError) as error:
         return _Verdict(b"", str(error))
     return _Verdict(hashlib.blake2b(data, digest_size=16).digest(), "")

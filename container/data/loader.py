@@ -9,15 +9,20 @@ Small sets of small images are decoded once and kept; everything else is decoded
 processes as training goes, a whole batch by each.
 """
 
+import os
+import re
 import signal
 from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
+from container.data.budget import BUDGET, Turn
 from container.data.crop import RandomCrop
 from container.data.decode import printable
 from container.data.decoded import decode_all
@@ -77,6 +82,9 @@ class EpochLoader:
         self._labels = torch.from_numpy(index.labels)
         self._plan = _Plan()
         self._processes: DataLoader[Batch | BerthError] | None = None
+        self._files: _Files | None = None
+        # Held by the worker that decodes a large picture; gone with this loader.
+        self._turn = Turn()
 
     @property
     def in_memory(self) -> bool:
@@ -148,8 +156,11 @@ class EpochLoader:
             self._processes = None
             if not isinstance(error, RuntimeError) or "DataLoader worker" not in str(error):
                 raise
+            said = printable(str(error))
+            files = self._files.under_way(said) if self._files else []
+            where = f" at {', '.join(map(printable, files[:5]))}" if files else ""
             raise DataError(
-                f"a data-loading worker died ({printable(str(error))}); "
+                f"a data-loading worker died{where} ({said}); "
                 "set fewer workers, or give the container more memory and --shm-size"
             ) from error
 
@@ -158,14 +169,16 @@ class EpochLoader:
         workers = affordable_workers(
             self._workers, PREFETCH, self._batch_size * 3 * side * side, report=self._report
         )
+        self._files = _Files(self._index, self._geometry, self._crop, self._seed, workers)
+        begin = partial(_begin, turn=self._turn.path, files=self._files)
         return DataLoader(
-            _Files(self._index, self._geometry, self._crop, self._seed),
+            self._files,
             batch_size=None,
             sampler=self._plan,
             num_workers=workers,
             persistent_workers=workers > 0,
             prefetch_factor=PREFETCH if workers else None,
-            worker_init_fn=_ignore_interrupts if workers else None,
+            worker_init_fn=begin if workers else None,
             pin_memory=torch.cuda.is_available(),
             # Without one of its own the loader draws from, and so moves, the caller's generator.
             generator=torch.Generator().manual_seed(self._seed),
@@ -189,21 +202,46 @@ class _Files(Dataset[Batch | BerthError]):
     """Decodes one whole batch for one request, in a worker process or without any."""
 
     def __init__(
-        self, index: Index, geometry: Geometry, crop: RandomCrop | None, seed: int
+        self,
+        index: Index,
+        geometry: Geometry,
+        crop: RandomCrop | None,
+        seed: int,
+        workers: int,
     ) -> None:
         self._index, self._geometry, self._crop, self._seed = index, geometry, crop, seed
+        # A row for each worker: its pid, and the position it is at or -1.
+        self._at = torch.full((workers, 2), -1, dtype=torch.int64)
+        if workers:
+            self._at.share_memory_()  # type: ignore[no-untyped-call]
+
+    def begin(self, worker: int) -> None:
+        """In a worker process, before its first batch."""
+        self._at[worker, 0] = os.getpid()
+
+    def under_way(self, said: str) -> list[str]:
+        """The files that the workers whose pids `said` holds were at; of all, if it holds none."""
+        pids = {int(number) for number in re.findall(r"\d+", said)}
+        rows = [(pid, position) for pid, position in self._at.tolist() if position >= 0]
+        dead = [position for pid, position in rows if pid in pids]
+        return [self._index.paths[at] for at in dead or [position for _, position in rows]]
 
     def __getitem__(self, request: _Request) -> Batch | BerthError:
         epoch, positions = request
         side = self._geometry.crop
         images = torch.empty((len(positions), 3, side, side), dtype=torch.uint8)
         pixels = images.numpy()
+        info = get_worker_info()
+        here = self._at[info.id] if info else torch.empty(2, dtype=torch.int64)
         try:
             for row, position in enumerate(positions.tolist()):
+                here[1] = position
                 pixels[row] = self._load(epoch, position).transpose(2, 0, 1)
         except BerthError as error:
             # Sent as a value: raised here it would arrive wrapped in the worker's traceback.
             return error
+        finally:
+            here[1] = -1
         return images, torch.from_numpy(self._index.labels[positions])
 
     def _load(self, epoch: int, position: int) -> npt.NDArray[np.uint8]:
@@ -214,9 +252,12 @@ class _Files(Dataset[Batch | BerthError]):
         return self._crop.load(data, name, np.random.default_rng((self._seed, epoch, position)))
 
 
-def _ignore_interrupts(worker: int) -> None:  # noqa: ARG001
-    """Ctrl-C reaches the whole process group; the trainer answers it, without a trace from each.
+def _begin(worker: int, *, turn: Path, files: _Files) -> None:
+    """Set up a worker process.
 
+    Ctrl-C reaches the whole process group; the trainer answers it, without a trace from each.
     SIGTERM needs nothing here: torch installs its own handler in a worker.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    BUDGET.take_turns(turn)
+    files.begin(worker)

@@ -4,7 +4,7 @@ import io
 import math
 import struct
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import AvifImagePlugin, Image, ImageFile
@@ -38,11 +38,26 @@ _READERS: dict[str, type[ImageFile.ImageFile]] = {
     "JPEG 2000": Jpeg2KImageFile,
 }
 
-# Bytes a pixel that the decoder itself keeps beside the picture it fills, as measured by
-# tests/benchmarks/pictures.py: WebP two canvases, a frame and a copy; AVIF planes and two copies;
-# TIFF a strip, which may be all of the picture.
-_NATIVE = {"PNG": 1, "BMP": 1, "PPM": 12, "GIF": 2, "TIFF": 8, "WebP": 16, "AVIF": 16}
-_JPEG2000_SAMPLE = 12
+
+class _Needs(NamedTuple):
+    """Bytes a pixel that a decoder itself keeps: as long as it lives, and while it loads."""
+
+    kept: int
+    loading: int
+
+
+# As measured by tests/benchmarks/pictures.py, rounded up. WebP: two canvases; a frame and a copy.
+# AVIF: planes of up to 16 bits, twice in a grid; two copies. TIFF: a strip of all the picture.
+_NEEDS = {
+    "PNG": _Needs(0, 1),
+    "BMP": _Needs(0, 1),
+    "PPM": _Needs(0, 8),
+    "GIF": _Needs(0, 2),
+    "TIFF": _Needs(0, 8),
+    "WebP": _Needs(9, 5),
+    "AVIF": _Needs(8, 8),
+}
+_JPEG2000_SAMPLE = 7
 _APART = 64 << 20
 
 # Every core of the machine is busy with a picture of its own already.
@@ -84,7 +99,7 @@ def plan(data: bytes, kind: str, max_pixels: int, at_least: tuple[int, int] | No
             # Pillow's WebP reader allocates the canvas when it opens the file.
             size = headers.webp_size(data)
             _check(*size, max_pixels)
-            cost = _cost(size, "RGBA", native=_NATIVE["WebP"], transparent=True)
+            cost = _cost(size, "RGBA", _NEEDS["WebP"], transparent=True)
             return Plan(size, cost, lambda: _other(WebPImageFile(io.BytesIO(data))))
         case "TIFF":
             return _plan_tiff(data, max_pixels)
@@ -92,7 +107,7 @@ def plan(data: bytes, kind: str, max_pixels: int, at_least: tuple[int, int] | No
     # Image.MAX_IMAGE_PIXELS, with its warning, out of it: the limit here is the caller's.
     image = _READERS[kind](io.BytesIO(data))
     _check(*image.size, max_pixels)
-    return Plan(image.size, _cost_of(image, _NATIVE[kind]), _Once(image))
+    return Plan(image.size, _cost_of(image, _NEEDS[kind]), _Once(image))
 
 
 class _Once:
@@ -124,20 +139,23 @@ def _check(width: int, height: int, max_pixels: int) -> None:
         raise Refused(f"found {width} x {height} pixels, expected at most {MAX_SIDE:,} a side")
 
 
-def _cost_of(image: Image.Image, native: int) -> int:
-    return _cost(image.size, image.mode, native=native, transparent=image.has_transparency_data)
+def _cost_of(image: Image.Image, needs: _Needs) -> int:
+    return _cost(image.size, image.mode, needs, transparent=image.has_transparency_data)
 
 
-def _cost(size: tuple[int, int], mode: str, *, native: float, transparent: bool) -> int:
-    """Bytes alive at once while a picture is loaded, converted and turned.
+def _cost(size: tuple[int, int], mode: str, needs: _Needs, *, transparent: bool) -> int:
+    """Bytes alive at once while a picture is loaded, converted and turned, at most.
 
     Pillow keeps four bytes a pixel for modes of more than one channel, and a pointer a row.
     """
     width, height = size
     loaded = 1 if mode in ("1", "L", "P") else 4
-    converted = loaded + 4 + (5 if transparent else 0)
-    turned = 4 + 4
-    return int((native + max(converted, turned)) * width * height) + 4 * 8 * height
+    loading = loaded + needs.loading
+    with_alpha = 0 if mode == "RGBA" else 4
+    converting = loaded + 4 + (with_alpha + 1 if transparent else 0)
+    turning = 4 + 4
+    each = needs.kept + max(loading, converting, turning)
+    return each * width * height + 4 * 8 * height
 
 
 def _plan_jpeg(data: bytes, max_pixels: int, at_least: tuple[int, int] | None) -> Plan:
@@ -164,7 +182,9 @@ def _plan_jpeg(data: bytes, max_pixels: int, at_least: tuple[int, int] | None) -
     if not header.known:
         cost = _APART + 40 * area
     else:
-        cost = header.kept_bytes + (20 if header.components == 4 else 11) * area
+        # Without Adobe's marker the ink is turned over, in copies.
+        ink = 20 if header.components == 4 else 0
+        cost = max(header.kept_bytes + 3 * area, max(ink, 11) * area)
     return Plan(size, cost + 32 * size[1], lambda: _load_jpeg(data, header, scale))
 
 
@@ -217,7 +237,7 @@ def _plan_jpeg2000(data: bytes, max_pixels: int, at_least: tuple[int, int] | Non
     cost = _cost(
         (width, height),
         image.mode,
-        native=_JPEG2000_SAMPLE * header.components,
+        _Needs(0, _JPEG2000_SAMPLE * header.components),
         transparent=image.mode in ("LA", "RGBA", "PA", "P"),
     )
     return Plan((width, height), cost + header.tile_bytes, _Once(image, turn))
@@ -235,7 +255,7 @@ def _plan_tiff(data: bytes, max_pixels: int) -> Plan:
     samples = image.tag_v2.get(277, 1) * 4
     buffers = math.prod(tile) * samples if all(isinstance(side, int) for side in tile) else 0
     turn = turn if 2 <= turn <= 8 else 1
-    return Plan(image.size, _cost_of(image, _NATIVE["TIFF"]) + buffers, _Once(image, turn))
+    return Plan(image.size, _cost_of(image, _NEEDS["TIFF"]) + buffers, _Once(image, turn))
 
 
 def _without_orientation(data: bytes, entry: orientation.Entry) -> bytes:

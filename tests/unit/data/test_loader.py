@@ -183,7 +183,7 @@ class TestWorkers:
             os.kill(os.getpid(), signal.SIGKILL)
 
         monkeypatch.setattr(loader_module.RandomCrop, "load", die)
-        with pytest.raises(DataError, match=r"a data-loading worker died .*--shm-size"):
+        with pytest.raises(DataError, match=r"worker died at a/.*--shm-size"):
             list(make(index, LARGE, workers=1).batches(0))
 
     def test_too_little_shared_memory_is_said_once(self, index, monkeypatch):
