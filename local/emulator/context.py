@@ -38,7 +38,10 @@ class Objects(Protocol):
         """Every object whose key starts with `prefix`, by key; empty without the bucket."""
 
     def link(self, bucket: str, key: str, path: Path) -> None:
-        """Put an object at `path` (parents are made): a hard link, read-only, else a copy."""
+        """Put an object at `path` (parents are made) to be read here: a hard link, else a copy."""
+
+    def copy(self, bucket: str, key: str, path: Path) -> None:
+        """Put a read-only copy of an object at `path` (parents are made): for a job to have."""
 
     def put(self, bucket: str, key: str, path: Path) -> None:
         """Keep a copy of a file as an object. A missing bucket is an OSError that names it."""

@@ -1,7 +1,7 @@
 """The bytes of S3's objects: one read-only file each, written once and never changed.
 
-A file is complete before it has its name, and an object that is replaced gets a new file, so a hard
-link that a running job holds never changes.
+A file is complete before it has its name, and an object that is replaced gets a new file, so what a
+reader has opened or linked never changes.
 """
 
 import contextlib

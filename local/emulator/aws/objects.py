@@ -10,7 +10,7 @@ import json
 import logging
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -31,6 +31,7 @@ from local.emulator.aws.buckets import (
 from local.emulator.aws.contents import Contents, place
 from local.emulator.aws.listing import list_objects_v2
 from local.emulator.context import ACCOUNT, StoredObject
+from local.emulator.copies import copy
 
 logger = logging.getLogger(__name__)
 
@@ -134,14 +135,28 @@ class ObjectStore:
     def link(self, bucket: str, key: str, path: Path) -> None:
         """Put an object at `path` (parents are made): a hard link, read-only, else a copy.
 
+        Only for who reads it: a link is the object itself, which root could write through it.
+
         Raises:
             KeyError: it is not there.
         """
+        self._put_at(bucket, key, path, place)
+
+    def copy(self, bucket: str, key: str, path: Path) -> None:
+        """Put a read-only copy of an object at `path` (parents are made).
+
+        Raises:
+            FileExistsError: something lies there.
+            KeyError: the object is not there.
+        """
+        self._put_at(bucket, key, path, copy)
+
+    def _put_at(self, bucket: str, key: str, path: Path, put: Callable[[Path, Path], None]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         while True:
             content = self._object(bucket, key).content
             try:
-                place(content.path, path)
+                put(content.path, path)
             except FileNotFoundError:
                 if self._object(bucket, key).content is content:
                     raise

@@ -48,7 +48,8 @@ class ProcessExecutor:
     """Runs `train` and `serve` as processes; see `Executor`.
 
     What a plain process cannot be given is said in its log's first lines: it is not cut off from
-    the network. `read_only` is not enforced, nor is a limit on cores beyond `OMP_NUM_THREADS`.
+    the network. `read_only` is not enforced (what lies there is the job's own copy), nor is a limit
+    on cores beyond `OMP_NUM_THREADS`.
 
     Args:
         home: whose processes they are.

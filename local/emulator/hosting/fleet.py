@@ -14,7 +14,7 @@ from local.emulator.context import Context
 from local.emulator.errors import ServiceError
 from local.emulator.executors import ContainerSpec, ExecutorError
 from local.emulator.hosting.instances import PORT, Instance, InstanceFailed, Timing
-from local.emulator.hosting.model_data import BadModelData, fetch, link_tree
+from local.emulator.hosting.model_data import BadModelData, copy_tree, fetch
 from local.emulator.hosting.variants import Variant
 
 
@@ -255,7 +255,7 @@ class Fleet:
         variant = group.variant
         identity = f"i-{secrets.token_hex(9)[:17]}"
         base = self.folder / variant.name / identity
-        link_tree(self.folder / variant.name / "model", base / "model")
+        copy_tree(self.folder / variant.name / "model", base / "model")
         spec = ContainerSpec(
             name=f"{self._owner}-{variant.name}-{number}-{identity[2:8]}",
             image=variant.image,

@@ -2,7 +2,6 @@
 
 import gzip
 import itertools
-import os
 import shutil
 import tarfile
 import tempfile
@@ -12,6 +11,7 @@ from typing import Any
 from urllib.parse import unquote, urlparse
 
 from local.emulator.context import Objects
+from local.emulator.copies import copy
 
 VOLUME_GB = 30
 """Gigabytes a model may unpack to when its variant names no volume size: AWS's default volume."""
@@ -83,7 +83,7 @@ def _fetch_file(uri: str, kind: str, path: Path, folder: Path, limit: int) -> No
     if kind == "archive":
         unpack(path, folder, name=uri, limit=limit)
     else:
-        shutil.copyfile(path, folder / path.name)
+        copy(path, folder / path.name)
 
 
 def _fetch_s3(objects: Objects, uri: str, kind: str, folder: Path, limit: int) -> None:
@@ -100,12 +100,12 @@ def _fetch_s3(objects: Objects, uri: str, kind: str, folder: Path, limit: int) -
             raise BadModelData(f"model data {uri}: larger than {limit >> 30} GB")
         for one in found:
             relative = _relative(one.key.removeprefix(base), uri)
-            objects.link(bucket, one.key, folder / relative)
+            objects.copy(bucket, one.key, folder / relative)
         return
     if not any(one.key == key for one in found):
         raise BadModelData(f"could not find model data at {uri}: there is no such object")
     if kind == "object":
-        objects.link(bucket, key, folder / PurePosixPath(key).name)
+        objects.copy(bucket, key, folder / PurePosixPath(key).name)
         return
     with tempfile.TemporaryDirectory(dir=folder.parent) as place:
         archive = Path(place) / "archive"
@@ -181,13 +181,10 @@ def _relative(text: str, name: str) -> PurePosixPath:
     return path
 
 
-def link_tree(source: Path, target: Path) -> None:
-    """The same files again at `target`, sharing their content where the file system can."""
-    shutil.copytree(source, target, copy_function=_link)
+def copy_tree(source: Path, target: Path) -> None:
+    """The same files again at `target`, for a container that may not change another's."""
+    shutil.copytree(source, target, copy_function=_copy)
 
 
-def _link(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
+def _copy(source: str, target: str) -> None:
+    copy(Path(source), Path(target))

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 from urllib.parse import unquote, urlparse
 
 from local.emulator.context import Objects
+from local.emulator.copies import copy
 from local.emulator.location import BadLocation, Location
 from local.emulator.training.layout import Host
 
@@ -36,8 +36,7 @@ def lay_out(
 ) -> int:
     """Put a host's share of a channel into `folder`; returns the number of files.
 
-    Files are hard links where the file system can: what the container may not write, but nothing
-    is copied.
+    Files are copies, as nothing keeps a plain process that is root from writing to its inputs.
 
     Raises:
         BadChannel: there is no data, or a key cannot be a file's name.
@@ -61,9 +60,9 @@ def lay_out(
                 path.parent.mkdir(parents=True, exist_ok=True)
                 made.add(above)
             if isinstance(entry.source, Path):
-                link_file(entry.source, path)
+                copy(entry.source, path)
             else:
-                objects.link(entry.source.bucket, entry.source.key, path)
+                objects.copy(entry.source.bucket, entry.source.key, path)
         except KeyError as error:
             raise BadChannel(f"channel {name}: {error.args[0]}") from None
         except (FileExistsError, NotADirectoryError, IsADirectoryError):
@@ -72,16 +71,6 @@ def lay_out(
                 "volume can hold; rename one of the objects"
             ) from None
     return len(mine)
-
-
-def link_file(source: Path, path: Path) -> None:
-    """A hard link of a local file, or a copy where the file system cannot link."""
-    try:
-        path.hardlink_to(source)
-    except FileExistsError:
-        raise
-    except OSError:
-        shutil.copyfile(source, path)
 
 
 def _share(channel: dict[str, Any], host: Host, hosts: list[Host]) -> slice:
@@ -162,7 +151,7 @@ def _files(uri: str) -> Iterator[Entry]:
     if parsed.netloc not in {"", "localhost"} or not root.is_absolute():
         raise BadChannel(f"S3Uri: found {uri!r}, expected file:///path/to/folder")
     if root.is_file():
-        yield Entry(root.name, root.resolve())
+        yield Entry(root.name, root)
         return
     if not root.is_dir():
         raise BadChannel(f"there is no file or folder {root}")
@@ -177,9 +166,7 @@ def _files(uri: str) -> Iterator[Entry]:
             path = Path(folder, name)
             if not path.is_file():
                 raise BadChannel(f"{path} is no file, but a device or a link to nothing")
-            # A hard link of a symbolic link would be one too.
-            source = path.resolve() if path.is_symlink() else path
-            yield Entry(name if above == "." else f"{above}/{name}", source)
+            yield Entry(name if above == "." else f"{above}/{name}", path)
     if empty:
         raise BadChannel(f"the folder {root} holds no files")
 

@@ -1,7 +1,6 @@
 """Folders of a container that are kept in S3 while it runs: checkpoints and other live output."""
 
 import logging
-import shutil
 import threading
 from pathlib import Path, PurePosixPath
 
@@ -46,8 +45,6 @@ class Mirror:
 
     def restore(self) -> int:
         """Copy what S3 holds into the folder; returns the number of files.
-
-        Copies, not links: a container overwrites its checkpoints in place.
 
         Raises:
             OSError: the disk is full, or a key cannot be a file's name.
@@ -101,16 +98,11 @@ class Mirror:
         return True
 
     def _copy(self, key: str, path: Path) -> None:
-        link = self._folder.with_name(f".{self._folder.name}.restoring")
+        path.unlink(missing_ok=True)
         try:
-            self._objects.link(self._place.bucket, key, link)
+            self._objects.copy(self._place.bucket, key, path)
         except KeyError as error:
             raise OSError(str(error.args[0])) from None
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(link, path)
-        finally:
-            link.unlink()
         path.chmod(0o666)
         self._kept[path] = _stamp(path)
 

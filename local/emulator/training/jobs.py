@@ -6,6 +6,7 @@ import threading
 from typing import Any
 
 from local.emulator.context import Context
+from local.emulator.copies import spread
 from local.emulator.errors import ServiceError, in_use, invalid, not_found
 from local.emulator.executors import ExecutorError, ImageMissing
 from local.emulator.store import Exists, Kind, Missing, Record
@@ -36,6 +37,9 @@ class TrainingJobs:
         timing: Timing | None = None,
     ) -> None:
         self._context = context
+        jobs = context.home.job(Kind.TRAINING_JOB, "")
+        jobs.mkdir(parents=True, exist_ok=True)
+        spread(jobs)
         self._slots = Slots(max_parallel or max(2, os.cpu_count() or 1))
         self._timing = timing or Timing()
         self._lock = threading.Lock()

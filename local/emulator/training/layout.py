@@ -140,7 +140,7 @@ class Tree:
             _remove(self.base / name, None if kept is None else self.base / kept)
 
     def clear_input(self) -> None:
-        """Remove the channels' files: links, mostly, but as many as the data set has."""
+        """Remove the channels' files: copies, as many as the data set has."""
         _remove(self.data)
 
     def clear(self) -> None:

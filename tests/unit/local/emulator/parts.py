@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from local.emulator import copies
 from local.emulator.context import Context, StoredObject
 from local.emulator.executors import ContainerSpec, Executor, ExecutorError, ImageMissing
 from local.emulator.home import Home
@@ -43,6 +44,13 @@ class FileObjects:
         if not source.exists():
             raise KeyError(key)
         path.hardlink_to(source)
+
+    def copy(self, bucket: str, key: str, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        source = self._file(bucket, key)
+        if not source.exists():
+            raise KeyError(key)
+        copies.copy(source, path)
 
     def put(self, bucket: str, key: str, path: Path) -> None:
         if self.full:

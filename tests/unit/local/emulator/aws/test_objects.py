@@ -168,6 +168,13 @@ def test_replacing_an_object_leaves_the_link_of_a_running_job_alone(
     objects.link(BUCKET, "data/x", link)
     assert link.read_bytes() == b"new"
     assert link.stat().st_nlink == 2
+    copy = tmp_path / "job" / "input" / "copy"
+    objects.copy(BUCKET, "data/x", copy)
+    copy.chmod(0o666)
+    copy.write_bytes(b"spoiled")
+    assert objects.read(BUCKET, "data/x") == b"new"
+    with pytest.raises(KeyError, match="s3://bucket/data/y"):
+        objects.copy(BUCKET, "data/y", copy)
 
 
 def test_another_disk_gets_a_copy(

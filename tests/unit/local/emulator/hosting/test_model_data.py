@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from local.emulator.hosting.model_data import BadModelData, fetch, link_tree, source_of, unpack
+from local.emulator.hosting.model_data import BadModelData, copy_tree, fetch, source_of, unpack
 from tests.unit.local.emulator.hosting_stage import archive
 from tests.unit.local.emulator.parts import BUCKET, FileObjects
 
@@ -45,11 +45,33 @@ def test_an_archive_becomes_read_only_files(tmp_path: Path, objects: FileObjects
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "s3"]
 
 
-def test_a_container_gets_the_same_files_without_a_copy(tmp_path: Path) -> None:
+def test_what_a_container_does_to_its_files_reaches_no_others(tmp_path: Path) -> None:
     (tmp_path / "a/deep").mkdir(parents=True)
     (tmp_path / "a/deep/weights").write_bytes(b"123")
-    link_tree(tmp_path / "a", tmp_path / "b")
-    assert (tmp_path / "a/deep/weights").samefile(tmp_path / "b/deep/weights")
+    copy_tree(tmp_path / "a", tmp_path / "b")
+    weights = tmp_path / "b/deep/weights"
+    assert weights.read_bytes() == b"123"
+    weights.chmod(0o600)
+    weights.write_bytes(b"")
+    assert (tmp_path / "a/deep/weights").read_bytes() == b"123"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "kind"), [("s3", "prefix"), ("s3", "object"), ("file", "object")]
+)
+def test_what_a_container_does_to_its_model_stays_its_own(
+    tmp_path: Path, objects: FileObjects, scheme: str, kind: str
+) -> None:
+    objects.add("m/weights", b"123")
+    stored = objects.folder / BUCKET / "m|weights"
+    uri = f"s3://{BUCKET}/m/" if kind == "prefix" else f"s3://{BUCKET}/m/weights"
+    if scheme == "file":
+        uri = stored.as_uri()
+    fetch(objects, {"uri": uri, "type": kind}, tmp_path / "model")
+    (weights,) = (tmp_path / "model").iterdir()
+    weights.chmod(0o600)
+    weights.write_bytes(b"")
+    assert stored.read_bytes() == b"123"
 
 
 @pytest.mark.parametrize(

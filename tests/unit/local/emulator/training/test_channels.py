@@ -1,6 +1,8 @@
 """Channels: which files, where, and on which host."""
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -66,10 +68,44 @@ def test_a_prefix_that_ends_within_a_name_takes_all_it_fits(
     assert found == ["part-1", "part-2", "parts/3"]
 
 
-def test_files_are_links(objects: FileObjects, tmp_path: Path) -> None:
-    objects.add("a/b")
-    lay_out(objects, channel("s3://bucket/a"), HOSTS[0], HOSTS, tmp_path / "c")
-    assert (tmp_path / "c" / "b").stat().st_nlink == 2
+def write(path: Path) -> None:
+    path.chmod(0o666)
+    path.write_text("spoiled")
+
+
+def shorten(path: Path) -> None:
+    path.chmod(0o666)
+    os.truncate(path, 0)
+
+
+def rename(path: Path) -> None:
+    path.rename(path.with_name("other"))
+
+
+@pytest.mark.parametrize(
+    "damage", [write, shorten, rename, Path.unlink, lambda path: path.chmod(0o600)]
+)
+def test_what_a_job_does_to_its_inputs_reaches_nobody_elses_file(
+    damage: Callable[[Path], None], objects: FileObjects, tmp_path: Path
+) -> None:
+    objects.add("a/b", "whole")
+    mine = tmp_path / "mine" / "b"
+    mine.parent.mkdir()
+    mine.write_text("whole")
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "b").symlink_to(mine)
+    stored = objects.folder / BUCKET / "a|b"
+    before = mine.stat().st_mode, stored.stat().st_mode
+    for n, uri in enumerate(
+        ["s3://bucket/a", mine.parent.as_uri(), mine.as_uri(), (tmp_path / "linked").as_uri()]
+    ):
+        folder = tmp_path / f"channel {n}"
+        lay_out(objects, channel(uri), HOSTS[0], HOSTS, folder)
+        assert files(folder) == {"b": "whole"}
+        assert (folder / "b").stat().st_mode & 0o777 == 0o444
+        damage(folder / "b")
+        assert mine.read_text() == stored.read_text() == "whole"
+        assert (mine.stat().st_mode, stored.stat().st_mode) == before
 
 
 def test_sharded_keys_are_dealt_out_over_the_hosts(objects: FileObjects, tmp_path: Path) -> None:
@@ -176,7 +212,7 @@ def test_augmented_manifests_are_refused(objects: FileObjects, tmp_path: Path) -
         lay_out(objects, given, HOSTS[0], HOSTS, tmp_path / "c")
 
 
-def test_a_folder_of_this_machine_is_linked(objects: FileObjects, tmp_path: Path) -> None:
+def test_a_folder_of_this_machine_is_copied(objects: FileObjects, tmp_path: Path) -> None:
     source = tmp_path / "my data"
     (source / "cat").mkdir(parents=True)
     (source / "cat" / "1.png").write_text("cat")

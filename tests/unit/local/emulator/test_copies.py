@@ -1,0 +1,62 @@
+"""Copies of files: whole, of their own, and without what was never written."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from local.emulator.copies import copy, spread
+
+
+@pytest.mark.parametrize("content", [b"", b"x", b"ab" * 3_000_000])
+@pytest.mark.parametrize("kernel", [True, False])
+def test_a_copy_is_whole(
+    content: bytes, kernel: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(errno.EXDEV, "another disk")
+
+    if not kernel:
+        monkeypatch.setattr(os, "copy_file_range", refuse)
+    (tmp_path / "a").write_bytes(content)
+    copy(tmp_path / "a", tmp_path / "b")
+    assert (tmp_path / "b").read_bytes() == content
+    assert not (tmp_path / "b").samefile(tmp_path / "a")
+
+
+def test_holes_stay_holes(tmp_path: Path) -> None:
+    size = 1 << 30
+    with (tmp_path / "a").open("wb") as file:
+        file.seek(1 << 20)
+        file.write(b"middle")
+        file.truncate(size)
+    copy(tmp_path / "a", tmp_path / "b")
+    status = (tmp_path / "b").stat()
+    assert status.st_size == size
+    assert status.st_blocks * 512 < size // 100
+    with (tmp_path / "b").open("rb") as made:
+        made.seek((1 << 20) - 1)
+        assert made.read(8) == b"\0middle\0"
+
+
+def test_a_program_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "a").touch(mode=0o755)
+    copy(tmp_path / "a", tmp_path / "b")
+    assert (tmp_path / "b").stat().st_mode & 0o777 == 0o555
+
+
+def test_half_a_copy_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fill(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "a").write_bytes(b"x")
+    monkeypatch.setattr(os, "copy_file_range", fill)
+    with pytest.raises(OSError, match="No space left"):
+        copy(tmp_path / "a", tmp_path / "b")
+    assert not (tmp_path / "b").exists()
+
+
+def test_folders_are_spread_where_the_disk_can(tmp_path: Path) -> None:
+    spread(tmp_path)
+    spread(tmp_path / "nowhere")
