@@ -26,7 +26,7 @@ from container.errors import TrainingError
 T = TypeVar("T")
 
 PORT = 29500
-"""torchrun's own default rendezvous port."""
+"""Where the hosts of a job meet: torchrun's own default, as each host has a network of its own."""
 PATIENCE = timedelta(minutes=30)
 """How long a rank waits for another before it gives up."""
 
@@ -116,11 +116,8 @@ def launch(environment: Environment, module: str) -> None:
     """
     command = [
         sys.executable, "-m", "torch.distributed.run",
-        f"--nnodes={len(environment.hosts)}",
-        f"--node-rank={environment.host_rank}",
+        *_meeting(environment),
         f"--nproc-per-node={processes_per_host()}",
-        f"--master-addr={environment.hosts[0] if len(environment.hosts) > 1 else '127.0.0.1'}",
-        f"--master-port={PORT}",
         "--max-restarts=0",
         "-m", module,
     ]  # fmt: skip
@@ -139,3 +136,19 @@ def launch(environment: Environment, module: str) -> None:
         raise Interrupted(f"stopped by {handed_on[0]}; the ranks left their checkpoint")
     if status:
         raise TrainingError(f"a training process failed (torchrun ended with status {status})")
+
+
+def _meeting(environment: Environment) -> list[str]:
+    """torchrun's options for where the ranks meet.
+
+    The ranks of a single host meet at a port that is free: another job on the same machine has its
+    own. Several hosts must know the place before they can talk.
+    """
+    if len(environment.hosts) == 1:
+        return ["--standalone", "--nnodes=1", "--local-addr=127.0.0.1"]
+    return [
+        f"--nnodes={len(environment.hosts)}",
+        f"--node-rank={environment.host_rank}",
+        f"--master-addr={environment.hosts[0]}",
+        f"--master-port={PORT}",
+    ]

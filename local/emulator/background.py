@@ -22,6 +22,9 @@ class Background:
             name: of the thread.
             work: what to do.
             failed: told what was raised, should anything be: nobody expects it.
+
+        Raises:
+            RuntimeError: the system has no thread left; `work` is not done.
         """
 
         def run() -> None:
@@ -36,9 +39,10 @@ class Background:
                     self._threads.discard(thread)
 
         thread = threading.Thread(target=run, name=name, daemon=True)
+        # `join` must find only threads that have begun; one that ends at once waits for the lock.
         with self._lock:
+            thread.start()
             self._threads.add(thread)
-        thread.start()
 
     def join(self) -> None:
         """Wait until all work has ended."""

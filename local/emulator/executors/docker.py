@@ -21,7 +21,7 @@ from local.emulator.executors.engine import answers, connect, find_image
 from local.emulator.executors.leftovers import home_id
 from local.emulator.executors.lines import Lines
 from local.emulator.executors.ownership import hand_back
-from local.emulator.executors.signals import heeds
+from local.emulator.executors.signals import COLUMNS, heeds
 from local.emulator.home import Home
 
 HOME_LABEL = "berth.home"
@@ -310,16 +310,16 @@ class RunningContainer:
     def stop(self, grace: float) -> int:
         """SIGTERM, SIGKILL after `grace` seconds if it still runs; its exit status.
 
-        SIGTERM is sent once the container's first process would not lose it.
+        SIGTERM is sent once the container's first process would not lose it, and the grace counts
+        from there; one that never would is killed after the grace.
 
         Raises:
             ExecutorError: the engine is gone, or the container cannot be killed.
         """
-        deadline = time.monotonic() + grace
-        status = self._wait_for_ears(deadline)
+        heard, status = self._wait_for_ears(time.monotonic() + grace)
         if status is None:
             self._signal("SIGTERM")
-            status = self.wait(max(0.0, deadline - time.monotonic()))
+            status = self.wait(grace if heard else 0.0)
         if status is None:
             self._signal("SIGKILL")
             status = self.wait(KILL_SECONDS)
@@ -346,19 +346,27 @@ class RunningContainer:
         if _needs_own_network(self._spec):
             self._executor.remove_network(self._spec.name)
 
-    def _wait_for_ears(self, deadline: float) -> int | None:
-        """Wait until SIGTERM would be noticed; its exit status if it ends meanwhile."""
-        try:
-            with answers():
-                self._container.reload()
-        except ExecutorError:
-            return None  # `wait` tells
-        pid = self._container.attrs["State"]["Pid"]
-        while time.monotonic() < deadline and pid and not heeds(pid, signal.SIGTERM):
+    def _wait_for_ears(self, deadline: float) -> tuple[bool, int | None]:
+        """Wait until SIGTERM would be noticed: whether it is, and the exit status if it ended."""
+        while not self._has_ears():
+            if time.monotonic() > deadline:
+                return False, None
             status = self.wait(EARS_SECONDS)
             if status is not None:
-                return status
-        return None
+                return True, status
+        return True, None
+
+    def _has_ears(self) -> bool:
+        """Whether the container's first process would notice SIGTERM; True if nobody can tell."""
+        try:
+            self._container.reload()
+            pid = self._container.attrs["State"]["Pid"]
+            # The engine is asked: its numbers of processes mean nothing anywhere else.
+            return heeds(self._container.top(ps_args=f"-o {COLUMNS}"), pid, signal.SIGTERM)
+        except Exception as error:
+            # It ended, the engine did (`wait` tells), or its `ps` knows no such columns.
+            _log.debug("%s: does it notice SIGTERM? %s", self.name, error)
+            return True
 
     def _signal(self, name: str) -> None:
         try:

@@ -1,26 +1,31 @@
-"""Whether a process would notice a signal sent to it."""
+"""Whether a container's first process would notice a signal sent to it."""
 
-from pathlib import Path
+from typing import Any
+
+COLUMNS = "pid,caught,blocked,ignored"
+"""What `ps` is asked for: the signals a process catches, waits for or ignores (ps(1))."""
 
 
-def heeds(pid: int, number: int) -> bool:
-    """Whether the process catches, waits for or ignores a signal by its own choice.
+def heeds(table: Any, pid: int, number: int) -> bool:
+    """Whether a process catches, waits for or ignores a signal by its own choice.
 
     The kernel drops a signal sent to a container's first process until it has installed a handler
     (pid_namespaces(7)), so a SIGTERM sent too early is lost and only SIGKILL ends it.
 
     Args:
-        pid: the process, as this machine sees it.
+        table: what the engine answers when asked for the container's processes (`docker top`) with
+            `COLUMNS`: the number means another process here, or none, when the engine is on
+            another machine, in a virtual machine, or outside the container this runs in.
+        pid: the process, as the engine sees it.
         number: the signal's.
 
     Returns:
-        True also where it cannot be known: no such process here, or no /proc.
+        True also where the table does not tell.
     """
     try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
+        rows = [dict(zip(table["Titles"], row, strict=True)) for row in table["Processes"]]
+        (masks,) = (row for row in rows if int(row.pop("PID")) == pid)
+        # ps marks with "<" what it has cut off at the left, where the high signals are.
+        return any(int(mask.lstrip("<"), 16) >> (number - 1) & 1 for mask in masks.values())
+    except (KeyError, TypeError, ValueError, AttributeError):
         return True
-    fields = dict(line.split(":", 1) for line in lines if ":" in line)
-    masks = (int(fields[name], 16) for name in ("SigCgt", "SigBlk", "SigIgn") if name in fields)
-    bit = 1 << (number - 1)
-    return any(mask & bit for mask in masks)

@@ -30,3 +30,51 @@ def test_what_nobody_expects_is_told_and_logged(caplog: pytest.LogCaptureFixture
     background.join()
     assert told == ["KeyError: 'spare'"]
     assert "Traceback" in caplog.text
+
+
+def test_join_beside_a_thread_that_is_just_starting(monkeypatch: pytest.MonkeyPatch) -> None:
+    background = Background()
+    starting, go_on, joined = threading.Event(), threading.Event(), threading.Event()
+    start, done, raised = threading.Thread.start, [], []
+
+    def slowly(thread: threading.Thread) -> None:
+        if thread.name == "job":
+            starting.set()
+            assert go_on.wait(10)
+        start(thread)
+
+    def join() -> None:
+        try:
+            background.join()
+        except RuntimeError as error:
+            raised.append(error)
+        joined.set()
+
+    monkeypatch.setattr(threading.Thread, "start", slowly)
+    spawner = threading.Thread(
+        target=background.spawn, args=("job", lambda: done.append("job"), done.append)
+    )
+    spawner.start()
+    assert starting.wait(10)
+    threading.Thread(target=join).start()
+    joined.wait(0.05)  # it meets the thread before that has begun
+    go_on.set()
+    assert joined.wait(10)
+    spawner.join()
+    background.join()
+    assert (raised, done) == ([], ["job"])
+
+
+def test_a_thread_that_cannot_start_poisons_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    background, done = Background(), []
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            background.spawn("job", lambda: done.append("never"), done.append)
+    background.join()
+    background.spawn("job", lambda: done.append("job"), done.append)
+    background.join()
+    assert done == ["job"]

@@ -3,6 +3,9 @@
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +13,7 @@ import requests
 from docker.errors import APIError, ImageNotFound
 
 from local.emulator.executors import ContainerSpec, ExecutorError, ImageMissing
-from local.emulator.executors.docker import DockerExecutor
+from local.emulator.executors.docker import DockerExecutor, RunningContainer
 from local.emulator.executors.engine import answers, find_image
 from local.emulator.home import Home
 
@@ -132,3 +135,40 @@ def test_no_engine_is_an_error_that_names_the_way_out(tmp_path):
     assert line.startswith(f"no Docker engine answers at unix://{tmp_path}/none.sock (")
     assert "No such file or directory" in line
     assert line.endswith("start one, or use --executor process")
+
+
+class Elsewhere:
+    """A container of an engine in another namespace: its pid is another process's here."""
+
+    def __init__(self, pid: int) -> None:
+        self.attrs = {"State": {"Pid": pid}}
+        self.signals: list[str] = []
+        self.ended: Callable[[], None] = lambda: None
+
+    def reload(self) -> None:
+        pass
+
+    def top(self, ps_args: str) -> dict[str, object]:
+        return {
+            "Titles": ["PID", *ps_args.upper().split(",")[1:]],
+            "Processes": [[str(self.attrs["State"]["Pid"]), "4000", "0", "0"]],
+        }
+
+    def kill(self, signal: str) -> None:
+        self.signals.append(signal)
+        if signal == "SIGTERM":
+            threading.Timer(0.3, self.ended).start()
+        else:
+            self.ended()
+
+
+def test_an_engines_pid_is_not_looked_up_here(tmp_path: Path) -> None:
+    spec = ContainerSpec("job", "berth", ("train",), tmp_path)
+    executor = DockerExecutor(Home.find(tmp_path / "home"), client=Engine())
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as deaf:
+        container = Elsewhere(deaf.pid)
+        running = RunningContainer(executor, spec, "berth", container)
+        container.ended = running._ended.set
+        running.stop(grace=5)
+        deaf.communicate(b"\n")
+    assert container.signals == ["SIGTERM"]

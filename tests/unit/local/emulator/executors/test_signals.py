@@ -1,12 +1,19 @@
 import subprocess
 import sys
 from signal import SIGHUP, SIGTERM
+from typing import Any
 
 import pytest
 
-from local.emulator.executors.signals import heeds
+from local.emulator.executors.signals import COLUMNS, heeds
 
 LINE = "import signal, time; {}; print(flush=True); time.sleep(60)"
+CAUGHT = "0000000000004002"
+NONE = "0000000000000000"
+
+
+def table(*rows: list[str]) -> dict[str, Any]:
+    return {"Titles": ["PID", "CAUGHT", "BLOCKED", "IGNORED"], "Processes": list(rows)}
 
 
 @pytest.mark.parametrize(
@@ -19,15 +26,36 @@ LINE = "import signal, time; {}; print(flush=True); time.sleep(60)"
         ("signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])", True),
     ],
 )
-def test_a_handler_is_seen(line: str, expected: bool) -> None:
+def test_a_handler_is_seen_as_ps_tells_it(line: str, expected: bool) -> None:
     command = [sys.executable, "-c", LINE.format(line)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        assert heeds(process.pid, SIGTERM) is expected
-        assert heeds(process.pid, SIGHUP) is ("SIGHUP" in line)
+        asked = ["ps", "-o", COLUMNS, "-p", str(process.pid)]
+        titles, row = subprocess.check_output(asked, text=True).splitlines()
+        said = {"Titles": titles.split(), "Processes": [row.split()]}
+        assert heeds(said, process.pid, SIGTERM) is expected
+        assert heeds(said, process.pid, SIGHUP) is ("SIGHUP" in line)
         process.kill()
 
 
-def test_a_process_elsewhere_is_taken_to_heed() -> None:
-    assert heeds(2**22 + 1, SIGTERM)
+def test_the_first_process_counts() -> None:
+    rows = table(["5", NONE, NONE, NONE], ["6", CAUGHT, NONE, NONE])
+    assert not heeds(rows, 5, SIGTERM)
+    assert heeds(rows, 6, SIGTERM)
+    assert heeds(table(["5", NONE, "<00004000", NONE]), 5, SIGTERM)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        None,
+        {},
+        table(),
+        table(["7", NONE, NONE, NONE]),
+        table(["5", NONE]),
+        table(["5", "?", NONE, NONE]),
+    ],
+)
+def test_what_cannot_be_known_is_taken_to_heed(told: Any) -> None:
+    assert heeds(told, 5, SIGTERM)
