@@ -5,19 +5,28 @@ architecture) travels in `model.json`, so training and serving cannot disagree. 
 a server on a CPU reads artifacts too.
 """
 
+import hashlib
 import json
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from container.data.geometry import Geometry
 from container.errors import ArtifactError
+from container.fields import FieldError, Fields
 from container.precision import Bfloat16
 
 FORMAT = 1
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
 OPENVINO = "openvino/model.xml"
+
+LARGEST = 8192
+"""Pixels of an image's side a model may take: four times what training takes."""
+
+WRAPPERS = 3
+"""Folders within each other that an archive may have around the model."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,8 @@ class Artifact:
         classes: class names in the order of the network's outputs.
         geometry: how an image becomes the network's square input.
         mean, std: per-channel statistics of pixels scaled to 0..1, RGB.
+        checksums: the SHA-256 of each file, by its path within the directory; None in artifacts
+            made before it was kept.
         export: what is known of the OpenVINO export: its file and the largest probability
             difference from PyTorch seen on how many held-out images; None when there is none.
         provenance: the job, hyperparameters, weights and versions that made it.
@@ -48,6 +59,7 @@ class Artifact:
     export: dict[str, Any] | None
     provenance: dict[str, Any]
     bfloat16: Bfloat16 | None = None
+    checksums: dict[str, str] | None = field(default=None, compare=False)
 
     @property
     def weights(self) -> Path:
@@ -61,48 +73,51 @@ class Artifact:
 
     @classmethod
     def read(cls, model_dir: Path) -> "Artifact":
-        """Read a model directory.
+        """Read a model directory, or the one folder in it that an archive was packed with.
 
         Raises:
-            ArtifactError: it is missing, incomplete, of another format, or makes no sense.
+            ArtifactError: it is missing, incomplete, damaged, of another format, or makes no sense.
         """
+        model_dir = _unwrap(model_dir)
         path = model_dir / DESCRIPTION
-        if not path.is_file():
-            raise ArtifactError(f"{model_dir}: no {DESCRIPTION}; expected what a training job left")
         try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
-            if stored["format"] != FORMAT:
+            stored = Fields(json.loads(path.read_text(encoding="utf-8")))
+            if stored.items().get("format") != FORMAT:
                 raise ArtifactError(
-                    f"{path}: format {stored['format']!r}, expected {FORMAT}; "
+                    f"{path}: format {stored.items().get('format')!r:.80}, expected {FORMAT}; "
                     "the model was made by another version"
                 )
-            mean, std = _three(stored["mean"]), _three(stored["std"])
-            bfloat16 = stored.get("bfloat16")
-            artifact = cls(
-                path=model_dir,
-                arch=str(stored["arch"]),
-                stem=str(stored["stem"]),
-                head_hidden=tuple(int(width) for width in stored["head_hidden"]),
-                dropout=float(stored["dropout"]),
-                image_size=int(stored["image_size"]),
-                classes=tuple(str(name) for name in stored["classes"]),
-                geometry=Geometry.from_json(stored["geometry"]),
-                mean=mean,
-                std=std,
-                export=stored["export"],
-                provenance=dict(stored["provenance"]),
-                bfloat16=Bfloat16.from_json(bfloat16) if bfloat16 else None,
-            )
-        except ArtifactError:
-            raise
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ArtifactError(f"{path}: not an artifact's description ({error!r})") from None
+            artifact = _parse(stored, model_dir)
+        except (FieldError, ValueError, RecursionError) as error:
+            reason = str(error) or type(error).__name__
+            raise ArtifactError(f"{path}: not an artifact's description: {reason}") from None
         for file in (artifact.weights, artifact.openvino):
             if file and not file.is_file():
                 raise ArtifactError(f"{model_dir}: {DESCRIPTION} names {file.name}, not found")
         if len(artifact.classes) < 2:
             raise ArtifactError(f"{path}: {len(artifact.classes)} classes, expected at least 2")
+        artifact._verify()
         return artifact
+
+    def _verify(self) -> None:
+        """Raises ArtifactError for the first file that is not the one that was written."""
+        if self.checksums is None:
+            return
+        needed = [file for file in (self.weights, self.openvino) if file]
+        for file in needed:
+            name = file.relative_to(self.path).as_posix()
+            if name not in self.checksums:
+                raise ArtifactError(
+                    f"{self.path / DESCRIPTION}: sha256: found none, expected that of {name}"
+                )
+        with ThreadPoolExecutor() as threads:
+            found = threads.map(checksum, (self.path / name for name in self.checksums))
+            for (name, expected), actual in zip(self.checksums.items(), found, strict=True):
+                if actual != expected:
+                    raise ArtifactError(
+                        f"{self.path / name}: damaged or replaced: found SHA-256 {actual}, "
+                        f"expected {expected} by {DESCRIPTION}"
+                    )
 
     def describe(self) -> str:
         """The text of `model.json`."""
@@ -118,12 +133,95 @@ class Artifact:
             "mean": list(self.mean),
             "std": list(self.std),
             "export": self.export,
+            "sha256": self.checksums,
             "provenance": self.provenance,
             "bfloat16": asdict(self.bfloat16) if self.bfloat16 else None,
         }
         return json.dumps(stored, indent=2, ensure_ascii=False) + "\n"
 
 
-def _three(values: list[float]) -> tuple[float, float, float]:
-    red, green, blue = (float(value) for value in values)
-    return red, green, blue
+def checksum(path: Path) -> str:
+    """A file's SHA-256 in hexadecimal. Raises ArtifactError when it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise ArtifactError(f"{path}: {DESCRIPTION} names it, not found") from None
+    except OSError as error:
+        raise ArtifactError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _unwrap(model_dir: Path) -> Path:
+    """Where the description is. Raises ArtifactError, saying what is there instead."""
+    folder = model_dir
+    for _ in range(WRAPPERS + 1):
+        if (folder / DESCRIPTION).is_file():
+            return folder
+        try:
+            inside = sorted(path for path in folder.iterdir() if not _is_litter(path.name))
+        except OSError:
+            break
+        if len(inside) != 1 or not inside[0].is_dir() or inside[0].is_symlink():
+            break
+        folder = inside[0]
+    names = sorted(path.name for path in model_dir.iterdir()) if model_dir.is_dir() else []
+    found = f"found {', '.join(map(repr, names[:5]))}{', ...' if len(names) > 5 else ''}"
+    raise ArtifactError(
+        f"{model_dir}: no {DESCRIPTION}; {found if names else 'found nothing'}, expected what a "
+        "training job left: in the archive, it is at the top (tar -C model -czf model.tar.gz .)"
+    )
+
+
+def _is_litter(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def _parse(stored: Fields, model_dir: Path) -> Artifact:
+    """The description's fields. Raises FieldError or ValueError naming one."""
+    export = None
+    if stored.has("export"):
+        fields = stored.object("export")
+        export = fields.items()
+        if fields.text("openvino") != OPENVINO:
+            raise FieldError(
+                f"export.openvino: found {export['openvino']!r:.80}, expected {OPENVINO}"
+            )
+    bfloat16 = None
+    if stored.has("bfloat16"):
+        cost = stored.object("bfloat16")
+        cost.whole("images", low=0)
+        for name in ("accuracy", "float32_accuracy", "same_label", "max_difference"):
+            cost.number(name, low=0, high=1)
+        bfloat16 = Bfloat16.from_json(cost.items())
+    geometry = stored.object("geometry")
+    geometry.whole("crop", low=1, high=LARGEST)
+    geometry.whole("resize", low=1, high=LARGEST)
+    return Artifact(
+        path=model_dir,
+        arch=stored.text("arch"),
+        stem=stored.text("stem"),
+        head_hidden=stored.wholes("head_hidden", low=1),
+        dropout=stored.number("dropout", low=0, high=1),
+        image_size=stored.whole("image_size", low=1, high=LARGEST),
+        classes=stored.texts("classes"),
+        geometry=Geometry.from_json(geometry.items()),
+        mean=stored.three("mean"),
+        std=stored.three("std", positive=True),
+        export=export,
+        provenance=stored.object("provenance").items(),
+        bfloat16=bfloat16,
+        checksums=_checksums(stored),
+    )
+
+
+def _checksums(stored: Fields) -> dict[str, str] | None:
+    if not stored.has("sha256"):
+        return None
+    fields = stored.object("sha256")
+    found = {}
+    for name in fields.items():
+        path = PurePosixPath(name)
+        if path.is_absolute() or not path.parts or ".." in path.parts:
+            raise FieldError(f"sha256: found {name!r:.80}, expected a file of the model directory")
+        found[name] = fields.text(name).lower()
+    return found

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from safetensors.torch import save_file
 
-from container.artifact import DESCRIPTION, OPENVINO, WEIGHTS, Artifact
+from container.artifact import DESCRIPTION, OPENVINO, WEIGHTS, Artifact, checksum
 from container.checkpoint import disk_full, is_disk_full
 from container.models import Classifier
 
@@ -52,7 +52,12 @@ def write_artifact(
         export = None
         if held_out is not None:
             export = _export(classifier, held_out, folder / OPENVINO, say)
-        artifact = replace(artifact, export=export)
+        checksums = {
+            file.relative_to(folder).as_posix(): checksum(file)
+            for file in sorted(folder.rglob("*"))
+            if file.is_file()
+        }
+        artifact = replace(artifact, export=export, checksums=checksums)
         (folder / DESCRIPTION).write_text(artifact.describe(), encoding="utf-8")
     return artifact
 

@@ -120,6 +120,12 @@ def _answer_errors(app: Flask) -> None:
         response.headers["Retry-After"] = "1"
         return response
 
+    @app.errorhandler(MemoryError)
+    def out_of_memory(_: MemoryError) -> Response:
+        response = _error("overloaded: out of memory, try again in a second", 503)
+        response.headers["Retry-After"] = "1"
+        return response
+
     @app.errorhandler(EngineFailed)
     def engine_failed(error: EngineFailed) -> Response:
         return _error(f"the forward pass failed: {error}", 500)

@@ -17,7 +17,7 @@ from time import monotonic
 
 from container.artifact import Artifact
 from container.errors import BerthError
-from serve.batcher import Batcher, Pixels, Probabilities
+from serve.batcher import Batcher, Overloaded, Pixels, Probabilities
 from serve.engine import Engine, check, load_engine
 from serve.health import Health, State
 
@@ -25,6 +25,10 @@ LOG = logging.getLogger("gunicorn.error")
 
 CAPACITY = 512
 """Images that may wait for the engine: two of the largest requests."""
+
+PATIENCE = 10.0
+"""Seconds a request waits for its next image's turn to be decoded. Ordinary images take
+milliseconds each; behind ones that take seconds, who waits longer would only pile up."""
 
 JOIN = 10.0
 """Seconds a load or a forward pass is waited for at the end: native code aborts the process when
@@ -131,9 +135,13 @@ class Predictor:
     def turn(self, deadline: float) -> Iterator[None]:
         """Hold one of the places for work on a processor, as many as there are cores.
 
-        Raises TimedOut when none is free by `deadline` on the monotonic clock.
+        Raises TimedOut when none is free by `deadline` on the monotonic clock, and before that
+        Overloaded when none is free for as long as `PATIENCE`.
         """
-        if not self._decoders.acquire(timeout=max(0.0, deadline - monotonic())):
+        left = deadline - monotonic()
+        if not self._decoders.acquire(timeout=max(0.0, min(left, PATIENCE))):
+            if left > PATIENCE:
+                raise Overloaded(f"no processor core was free to decode for {PATIENCE:.0f} s")
             raise TimedOut("no answer within the time an invocation may take")
         try:
             yield
@@ -158,6 +166,14 @@ class Predictor:
         started = monotonic()
         self._health.move(State.LOADING, f"reading {self._model_dir}")
         artifact = Artifact.read(self._model_dir)
+        if artifact.path != self._model_dir:
+            LOG.warning(
+                "%s holds no model.json; serving its folder %s, which the archive was packed with",
+                self._model_dir,
+                artifact.path.relative_to(self._model_dir),
+            )
+        if artifact.checksums is None:
+            LOG.info("%s: made before checksums were kept, files not verified", artifact.path)
         engine = self._load(artifact, cpus=self._cpus, gpu=self._gpu, precision=self._precision)
         self._health.move(State.WARMING, f"first prediction with {engine.name}")
         check(engine, artifact)

@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -23,8 +24,12 @@ def classifier():
 
 @pytest.fixture
 def blank(tmp_path):
+    return describe(tmp_path / "model")
+
+
+def describe(path):
     return Artifact(
-        path=tmp_path / "model",
+        path=path,
         arch="resnet18",
         stem="small",
         head_hidden=(),
@@ -39,10 +44,18 @@ def blank(tmp_path):
     )
 
 
-@pytest.fixture
-def stored(blank, classifier):
+@pytest.fixture(scope="module")
+def exported(classifier, tmp_path_factory):
+    """Written once: an export takes seconds."""
+    artifact = describe(tmp_path_factory.mktemp("exported") / "model")
     pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
-    write_artifact(blank, classifier, pixels, print)
+    write_artifact(artifact, classifier, pixels, print)
+    return artifact.path
+
+
+@pytest.fixture
+def stored(blank, exported):
+    shutil.copytree(exported, blank.path)
     return blank.path
 
 
@@ -82,6 +95,26 @@ def test_an_export_is_reported_to_nobody() -> None:
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "openvino.tools.ovc.telemetry_stub"
+
+
+def test_every_file_beside_the_description_has_its_checksum(stored):
+    files = {path.relative_to(stored).as_posix() for path in stored.rglob("*") if path.is_file()}
+    assert set(Artifact.read(stored).checksums) == files - {"model.json"}
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "openvino/model.xml", "openvino/model.bin"])
+def test_a_changed_byte_is_found(stored, name):
+    data = bytearray((stored / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (stored / name).write_bytes(data)
+    with pytest.raises(ArtifactError, match=f"{name}: damaged or replaced"):
+        Artifact.read(stored)
+    (stored / name).write_bytes(data[:-5])
+    with pytest.raises(ArtifactError, match=f"{name}: damaged or replaced"):
+        Artifact.read(stored)
+    (stored / name).unlink()
+    with pytest.raises(ArtifactError, match="not found"):
+        Artifact.read(stored)
 
 
 def test_writing_again_replaces_everything(stored, blank, classifier):

@@ -1,3 +1,4 @@
+import logging
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,8 @@ import numpy as np
 import pytest
 
 from container.errors import ArtifactError
-from serve.batcher import EngineFailed, Pixels, Probabilities
+from serve import predictor as predictor_module
+from serve.batcher import EngineFailed, Overloaded, Pixels, Probabilities
 from serve.codec import BadRequest
 from serve.engine import EngineError
 from serve.predictor import STUCK, NotReady, Predictor, TimedOut
@@ -251,3 +253,31 @@ def test_a_predictor_that_was_never_started_stops(model_dir: Path) -> None:
     predictor = Predictor(model_dir, cpus=1, gpu=False)
     predictor.stop()
     assert predictor.status()["status"] == "STARTING"
+
+
+def test_a_model_within_a_folder_is_served_and_the_log_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "gunicorn.error")
+    write_artifact(tmp_path / "archive" / "my-model")
+    predictor = Predictor(
+        tmp_path / "archive", cpus=1, gpu=False, load=lambda *_, **__: ChannelMeans()
+    )
+    predictor.start()
+    wait_for(predictor, "READY")
+    predictor.stop()
+    assert "serving its folder my-model" in caplog.text
+    assert "files not verified" in caplog.text
+
+
+def test_who_waits_too_long_for_a_processor_is_sent_away(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predictor_module, "PATIENCE", 0.05)
+    with predictor.turn(soon()), predictor.turn(soon()):
+        with pytest.raises(Overloaded), predictor.turn(soon()):
+            pass
+        with pytest.raises(TimedOut), predictor.turn(monotonic()):
+            pass
+    with predictor.turn(monotonic()):
+        pass
