@@ -74,6 +74,12 @@ class Plan:
             profiler_rules=(judged or hp.profiler_rules()) if profile is not None else (),
             own_rules=_own_rules(environment, hp),
         )
+        for rule in (*plan.debug_rules, *plan.profiler_rules):
+            for action in rule.unserved:
+                say(
+                    f"rule {rule.name}: nothing is sent for its action {action}; only StopTraining "
+                    "is taken here"
+                )
         check(plan.own_rules, plan.debug_rules)
         return plan
 

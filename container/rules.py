@@ -5,6 +5,7 @@ share, so that a misspelt rule costs nothing: it is refused on the user's machin
 made. Imports nothing but the standard library.
 """
 
+import contextlib
 import difflib
 import json
 import math
@@ -20,6 +21,23 @@ Kind = Literal["number", "count", "flag", "text"]
 COMMON = ("rule_to_invoke", "action_json", "base_trial_path", "other_trials_paths")
 """What SageMaker's SDK writes among a rule's parameters besides the rule's own."""
 
+OTHER_TRIAL = re.compile(r"other_trial_(\d+)")
+"""The parameters in which SageMaker's SDK numbers its `other_trials_s3_input_paths`."""
+
+ELSEWHERE = {
+    "CreateXgboostReport": "XGBoost",
+    "FeatureImportanceOverweight": "XGBoost",
+    "NLPSequenceRatio": "sequences of words",
+    "TreeDepth": "XGBoost",
+}
+"""SageMaker's rules that watch what no image classifier has."""
+
+NOTHING = ("", "none", "null")
+"""Texts that stand for no value: the SDK sends `str(None)`."""
+
+TRUE, FALSE = ("true", "t", "yes", "y", "on", "1"), ("false", "f", "no", "n", "off", "0")
+"""Texts of a flag, as smdebug reads its own."""
+
 
 class RuleError(BerthError):
     """A rule or one of its parameters is unknown, or a value is not what it should be."""
@@ -33,26 +51,29 @@ class Parameter:
         kind: number (float), count (int), flag (bool) or text (str).
         default: as SageMaker documents it; None where it has none.
         required: whether the rule means nothing without it.
+        modes: of a text, the modes it may name, as `TRAIN` or `ModeKeys.TRAIN` in any
+            capitalisation; none for any text.
     """
 
     kind: Kind
     default: float | int | bool | str | None = None
     required: bool = False
+    modes: tuple[str, ...] = ()
 
     def read(self, rule: str, name: str, given: Any) -> float | int | bool | str | None:
-        """A value, or the text of one.
+        """A value, or the text of one; None for what stands for no value.
 
         Raises:
             RuleError: it is of another kind.
         """
         found = given
-        if self.kind != "text" and isinstance(given, str):
-            try:
-                found = json.loads(given.strip().lower().replace("none", "null"))
-            except ValueError:
-                found = given
+        if isinstance(given, str):
+            text = given.strip().lower()
+            found = None if text in NOTHING else self._of(text, given)
         if found is None and not self.required:
             return None
+        if self.modes:
+            return self._mode(rule, name, found)
         number = isinstance(found, int | float) and not isinstance(found, bool)
         if self.kind == "text" and isinstance(found, str):
             if name.endswith("regex"):
@@ -69,6 +90,24 @@ class Parameter:
             f"rule {rule}: parameter {name!r}: expected {words.get(self.kind, 'text')}, "
             f"found {given!r}"
         )
+
+    def _of(self, text: str, given: str) -> float | bool | str:
+        """The value of a text, which is itself where it is of no other kind."""
+        if self.kind == "flag" and text in (*TRUE, *FALSE):
+            return text in TRUE
+        if self.kind in ("number", "count"):
+            with contextlib.suppress(ValueError):
+                return float(text)
+        return given
+
+    def _mode(self, rule: str, name: str, found: Any) -> str:
+        mode = str(found).strip().rpartition(".")[2].upper()
+        if mode not in self.modes:
+            raise RuleError(
+                f"rule {rule}: parameter {name!r}: expected one of {', '.join(self.modes)}, "
+                f"found {found!r}"
+            )
+        return mode
 
 
 @dataclass(frozen=True)
@@ -104,6 +143,7 @@ class RuleRequest:
         name: the RuleConfigurationName its status goes by.
         parameters: every parameter of the rule with its value, defaults included.
         stop: whether training ends when it fires (the StopTraining action).
+        unserved: the names of other actions that were asked for, which nobody takes.
         source: S3 URI of the file a rule of the user's own came from, where SageMaker's request
             named one.
     """
@@ -113,6 +153,7 @@ class RuleRequest:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     stop: bool = False
     source: str | None = None
+    unserved: tuple[str, ...] = ()
 
     @property
     def texts(self) -> dict[str, str]:
@@ -193,23 +234,66 @@ def from_configurations(
                 f"{field_name}[{position}]: expected a RuleConfigurationName and, among its "
                 f"RuleParameters, rule_to_invoke; found {name!r} with {sorted(given)}"
             )
-        source = given.pop("source_s3_uri", None)
+        source = given.pop("source_s3_uri", None) or None
         rule = _known(catalogue, str(given["rule_to_invoke"]), own=source is not None)
-        actions = str(given.get("action_json", "")).lower()
-        others = given.get("other_trials_paths")
-        parameters = {key: value for key, value in given.items() if key not in COMMON}
+        actions = _actions(rule, given.get("action_json"))
+        others = _other_trials(given)
+        parameters = {
+            key: value
+            for key, value in given.items()
+            if key not in COMMON and not OTHER_TRIAL.fullmatch(key)
+        }
         if others and (source or "other_trials" in catalogue[rule].parameters):
             parameters["other_trials"] = others
+        elif others:
+            raise RuleError(f"rule {rule}: it reads no other trials; found {others}")
         requests.append(
             RuleRequest(
                 rule,
                 name,
                 _parameters(catalogue, rule, parameters),
-                "stoptraining" in actions,
+                STOP in actions,
                 source,
+                tuple(action for action in actions if action != STOP),
             )
         )
     return tuple(requests)
+
+
+STOP = "stoptraining"
+"""The action that ends training, as SageMaker's SDK writes it."""
+
+
+def _actions(rule: str, given: Any) -> list[str]:
+    """The names of the actions in an `action_json`, which is one object or a list of them.
+
+    SageMaker's SDK writes each quotation mark with a backslash before it.
+
+    Raises:
+        RuleError: it is none.
+    """
+    if given is None or str(given).strip().lower() in NOTHING:
+        return []
+    try:
+        actions = json.loads(str(given).replace('\\"', '"'))
+        every = actions if isinstance(actions, list) else [actions]
+        return [str(action["name"]).strip().lower() for action in every]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise RuleError(
+            f"rule {rule}: action_json: expected the JSON of actions, each with a name, "
+            f"found {given!r}"
+        ) from None
+
+
+def _other_trials(given: Mapping[str, Any]) -> str:
+    """The places of other runs' tensors, separated by commas, however they are written."""
+    numbered = {
+        int(match[1]): str(value)
+        for key, value in given.items()
+        if (match := OTHER_TRIAL.fullmatch(key))
+    }
+    places = [str(given.get("other_trials_paths") or ""), *(numbered[n] for n in sorted(numbered))]
+    return ",".join(place for place in places if place.strip().lower() not in NOTHING)
 
 
 def _parameters(catalogue: Catalogue, rule: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -217,9 +301,9 @@ def _parameters(catalogue: Catalogue, rule: str, given: Mapping[str, Any]) -> di
     if spec is None:
         return dict(given)  # the user's own rule knows them
     values = {name: parameter.default for name, parameter in spec.parameters.items()}
-    names = {name.lower(): name for name in spec.parameters}
+    names = {_plain(name): name for name in spec.parameters}
     for key, value in given.items():
-        name = names.get(key.lower())
+        name = names.get(_plain(key))
         if name is None and spec.runs_others:
             part, wanted = _of_another(catalogue, rule, key)
             found = catalogue[part].parameters[wanted].read(part, wanted, value)
@@ -250,12 +334,18 @@ def _of_another(catalogue: Catalogue, rule: str, key: str) -> tuple[str, str]:
             f"{_hint(key.partition('_')[0], others)}"
         )
     wanted = key[len(part) + 1 :]
-    known = {name.lower(): name for name in catalogue[part].parameters}
-    if wanted.lower() not in known:
+    known = {_plain(name): name for name in catalogue[part].parameters}
+    if _plain(wanted) not in known:
         raise RuleError(
-            f"rule {rule}: unknown parameter {wanted!r} of {part}: {_hint(wanted, list(known))}"
+            f"rule {rule}: unknown parameter {wanted!r} of {part}: "
+            f"{_hint(wanted, list(known.values()))}"
         )
-    return part, known[wanted.lower()]
+    return part, known[_plain(wanted)]
+
+
+def _plain(name: str) -> str:
+    """A parameter's name without what spellings of it differ by: case, underscores, hyphens."""
+    return name.lower().replace("_", "").replace("-", "")
 
 
 def _rule_of(key: str, rules: Iterable[str]) -> str | None:
@@ -270,6 +360,12 @@ def _known(catalogue: Catalogue, given: str, *, own: bool) -> str:
         return exact
     if own:
         return given.strip()
+    other = {name.lower(): kind for name, kind in ELSEWHERE.items()}.get(given.strip().lower())
+    if other is not None:
+        raise RuleError(
+            f"rule {given.strip()!r} is for {other}, which an image classifier has nothing of: "
+            "leave it out"
+        )
     raise RuleError(f"unknown rule {given.strip()!r}: {_hint(given.strip(), list(catalogue))}")
 
 

@@ -117,7 +117,7 @@ _SPECS = (
             "num_steps": _count(10),
             "diff_percent": _number(0.1),
             "increase_threshold_percent": _number(5.0),
-            "mode": _text("GLOBAL"),
+            "mode": Parameter("text", "GLOBAL", modes=("EVAL", "TRAIN", "GLOBAL")),
         },
         ("losses",),
     ),

@@ -77,7 +77,7 @@ _SPECS = (
         "StepOutlier",
         "steps that take much longer than the rest",
         stddev=_number(3),
-        mode=Parameter("text"),
+        mode=Parameter("text", modes=("TRAIN", "EVAL", "PREDICT", "GLOBAL")),
         n_outliers=_count(10),
     ),
     _spec(
