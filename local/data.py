@@ -1,6 +1,7 @@
 """Images for training: fetched, checked, and brought to S3.
 
 berth data fetch digits photos
+berth data import labels.csv photos
 berth data lint photos
 berth data upload photos
 """
@@ -26,13 +27,14 @@ NEEDED = ("numpy", "PIL", "simplejpeg")
 """What the container's data commands import, which comes with the extra `image`."""
 
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, help="Fetch, check and upload images."
+    add_completion=False, no_args_is_help=True, help="Fetch, import, check and upload images."
 )
 
 
 @app.command(
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-    help="Write a data set as a folder of images: digits, cifar10, dogs, or a folder of yours.",
+    help="Write a data set as a folder of images: digits, cifar10, dogs, or a folder or archive of "
+    "yours.",
 )
 def fetch(
     context: typer.Context,
@@ -41,6 +43,40 @@ def fetch(
 ) -> None:
     """Write a data set; further options are its own: `--archive`, `--from`, `--seed`, …"""
     raise typer.Exit(_container("container.data.sources", [name, str(dest), *context.args]))
+
+
+@app.command(
+    "import",
+    help="Make an image folder of a flat folder's images and their labels: a CSV, an augmented "
+    "manifest, or MXNet's .lst (of several, as train.lst and val.lst, each is a split).",
+)
+def import_labels(
+    labels: Annotated[
+        list[Path], typer.Argument(help="the labels: files, or the folder they are in")
+    ],
+    dest: Annotated[Path, typer.Argument(help="the folder to make")],
+    images: Annotated[
+        Path | None, typer.Option(help="the folder paths are in (default: the labels' own)")
+    ] = None,
+    copy: Annotated[bool, typer.Option("--copy", help="copy the images, do not link them")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="write nothing if a row is bad")] = False,
+    path_column: Annotated[str | None, typer.Option(help="column or key of the paths")] = None,
+    label_column: Annotated[str | None, typer.Option(help="column or key of the labels")] = None,
+    split_column: Annotated[str | None, typer.Option(help="column or key of the splits")] = None,
+) -> None:
+    """Link the images into class folders; exit status 1 when a row was bad."""
+    arguments = [str(dest)]
+    for path in labels:
+        arguments += ["--labels", str(path)]
+    for option, value in (
+        ("--images", images),
+        ("--path-column", path_column),
+        ("--label-column", label_column),
+        ("--split-column", split_column),
+    ):
+        arguments += [] if value is None else [f"{option}={value}"]
+    arguments += ["--copy"] * copy + ["--strict"] * strict
+    raise typer.Exit(_container("container.data.sources", ["labels", *arguments]))
 
 
 @app.command(help="Look at every image: damage, duplicates between splits, empty classes.")

@@ -10,20 +10,21 @@ from container.errors import BerthError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write one source; 0, or 1 after one line saying what is wrong."""
+    """Write one source; 0, or 1 after a line saying what is wrong or was left out."""
     parser = argparse.ArgumentParser(
         prog="python -m container.data.sources", description="Write a data set as an image folder."
     )
     names = parser.add_subparsers(dest="name", required=True, metavar="NAME")
-    for name, source in SOURCES.items():
-        summary = (sys.modules[source.__module__].__doc__ or "").strip()
+    for name, kind in SOURCES.items():
+        summary = (sys.modules[kind.__module__].__doc__ or "").strip()
         command = names.add_parser(name, help=summary, description=summary)
         command.add_argument("dest", type=Path, metavar="DEST", help="the folder to make")
-        source.add_options(command)
+        kind.add_options(command)
     options = vars(parser.parse_args(arguments))
     name, dest = options.pop("name"), options.pop("dest")
     try:
-        SOURCES[name].from_options(options).write(dest)
+        source = SOURCES[name].from_options(options)
+        source.write(dest)
         splits, notes = read_splits({"folder": dest})
     except (BerthError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -32,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(note)
     for index in splits.values():
         print(f"{index.root}: {len(index):,} images, {len(index.classes)} classes")
-    return 0
+    return 1 if source.problems else 0
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import argparse
 import shutil
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -28,6 +29,11 @@ class Source(ABC):
     @abstractmethod
     def fill(self, folder: Path) -> None:
         """Write <split>/<class>/<image> below the empty `folder`."""
+
+    @property
+    def problems(self) -> Sequence[str]:
+        """A line for each thing that was asked for and is not in what was written."""
+        return ()
 
     def write(self, dest: Path) -> None:
         """Make `dest`, whole: it takes its name only once everything is in it.

@@ -36,6 +36,20 @@ def test_fetch_says_what_is_wrong(tmp_path: Path, capfd: pytest.CaptureFixture[s
     assert capfd.readouterr().err.startswith("error: /no")
 
 
+def test_import_makes_an_image_folder(
+    tmp_path: Path, photos: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"train/{name}/1.png,{name}" for name in ("ants", "bees")]
+    (photos / "labels.csv").write_text("\n".join(["path,label", *rows, "gone.png,ants"]))
+    dest = tmp_path / "imported"
+    assert main("data", arguments=["import", str(photos / "labels.csv"), str(dest)]) == 1
+    shown = capfd.readouterr()
+    assert f"{photos}/labels.csv:4: gone.png is not in" in shown.err
+    assert "2 images, 2 classes" in shown.out
+    assert (dest / "bees" / "1.png").samefile(photos / "train" / "bees" / "1.png")
+    assert main("data", arguments=["lint", str(dest)]) == 0
+
+
 def test_lint_tells_good_from_bad(photos: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main("data", arguments=["lint", str(photos)]) == 0
     (photos / "train" / "ants" / "bad.png").write_bytes(b"not a picture")

@@ -1,0 +1,207 @@
+"""Images of one folder whose labels are in a table, an augmented manifest or an MXNet list.
+
+berth data import labels.csv photos        # path,label; a column of splits is kept
+berth data import train.manifest photos    # JSON Lines: source-ref, label, label-metadata
+berth data import train.lst val.lst photos # index, label, path
+"""
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from container.data.progress import Progress
+from container.data.sources.base import Source
+from container.data.sources.paths import Images
+from container.data.sources.rows import FORMATS, Columns, Row, read_rows
+from container.errors import DataError
+from container.folders import (
+    check_class_names,
+    is_junk,
+    left_out,
+    readable,
+    split_of,
+)
+from container.regular_files import LARGEST, TooLarge, copy_regular, open_regular, size_of
+
+_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class _Image:
+    """A row whose image is there: the file, and where it goes below the destination."""
+
+    row: Row
+    file: Path
+    folder: PurePosixPath
+
+
+class Labels(Source):
+    """Class folders of a flat folder's images, in splits where the labels name those.
+
+    Images are hard links, or copies with `copy` or where the file system has no links. A row
+    that cannot be used is named with its file and line and left out; `strict` refuses.
+    """
+
+    def __init__(
+        self,
+        labels: Sequence[Path],
+        images: Path | None = None,
+        *,
+        copy: bool = False,
+        strict: bool = False,
+        path_column: str | None = None,
+        label_column: str | None = None,
+        split_column: str | None = None,
+    ) -> None:
+        self._labels, self._folder, self._copy, self._strict = labels, images, copy, strict
+        self._columns = Columns(path_column, label_column, split_column)
+        self._images: dict[Path, Images] = {}
+        self._bad: list[str] = []
+
+    @staticmethod
+    def add_options(parser: argparse.ArgumentParser) -> None:
+        """--labels, --images, --copy, --strict, and the columns' names."""
+        parser.add_argument(
+            "--labels", type=Path, action="append", required=True, metavar="FILE",
+            help="a CSV, an augmented manifest or a .lst; repeatable, as train.lst and val.lst",
+        )  # fmt: skip
+        parser.add_argument(
+            "--images", type=Path, help="the folder the paths are in (default: the labels' own)"
+        )
+        parser.add_argument("--copy", action="store_true", help="copy images instead of linking")
+        parser.add_argument("--strict", action="store_true", help="one bad row refuses all")
+        parser.add_argument("--path-column", help="the column, or manifest key, of the paths")
+        parser.add_argument("--label-column", help="the column, or manifest key, of the labels")
+        parser.add_argument("--split-column", help="the column, or manifest key, of the splits")
+
+    @property
+    def problems(self) -> Sequence[str]:
+        """A line for each row that was left out."""
+        return self._bad
+
+    def fill(self, folder: Path) -> None:
+        """Link or copy each row's image to <class>/ or <split>/<class>/."""
+        files = [file for path in self._labels for file in _tables(path)]
+        rows = [row for file in files for row in self._rows(file, several=len(files) > 1)]
+        images = list(self._resolve(rows))
+        self._say_bad(len(rows))
+        if self._strict and self._bad:
+            raise DataError(f"{_named(files)}: {len(self._bad):,} bad rows, see above")
+        if not images:
+            raise DataError(f"{_named(files)}: no row names an image that is there")
+        splits = {image.row.split for image in images if image.row.split}
+        if splits and "train" not in splits:
+            raise DataError(f"{_named(files)}: found {', '.join(sorted(splits))}, expected train")
+        check_class_names(_named(files), sorted({image.row.label for image in images}))
+        taken: set[PurePosixPath] = set()
+        with Progress("linking images", len(images)) as progress:
+            for image in images:
+                self._place(image, folder, taken)
+                progress.advance()
+        used = {image.file for image in images}
+        for found in self._images.values():
+            if unused := found.unused(used):
+                print(left_out(f"{len(unused):,} images that no row names", unused))
+
+    def _rows(self, file: Path, *, several: bool) -> Iterator[Row]:
+        """The rows of one file; of several, its own name may say their split, as val.lst does."""
+        base = self._folder or file.parent
+        if not base.is_dir():
+            raise DataError(f"{readable(str(base))}: not a folder, expected the images' own")
+        images = self._images.setdefault(base, Images(base))
+        split = _split_of_file(file) if several else None
+        for row in read_rows(file, images, self._columns):
+            yield row if row.split or not split else row.with_split(split)
+
+    def _resolve(self, rows: Sequence[Row]) -> Iterator[_Image]:
+        with_splits = any(row.split for row in rows)
+        seen: dict[Path, Row] = {}
+        for row in rows:
+            found = row.problem or row.images.find(row.path)
+            problem = found if isinstance(found, str) else None
+            if isinstance(found, Path):
+                problem = _unusable(row, found, with_splits=with_splits)
+                other = seen.setdefault(found, row)
+                if problem is None and other is row:
+                    yield _Image(row, found, PurePosixPath(row.split or "", row.label))
+                elif problem is None and (other.label, other.split) != (row.label, row.split):
+                    problem = f"{readable(row.path)} is {_shown(other)} in {other.place} already"
+            if problem is not None:
+                self._bad.append(f"{row.place}: {problem}")
+
+    def _place(self, image: _Image, folder: Path, taken: set[PurePosixPath]) -> None:
+        target = image.folder / image.file.name
+        if target in taken:  # two folders below the images' own have a file of this name
+            inner = os.path.relpath(image.file, os.path.realpath(image.row.images.folder))
+            target = image.folder / inner.replace(os.sep, "_")
+        number = 1
+        while target in taken:
+            number += 1
+            target = image.folder / f"{image.file.stem}-{number}{image.file.suffix}"
+        taken.add(target)
+        where = folder / target
+        where.parent.mkdir(parents=True, exist_ok=True)
+        if not self._copy:
+            try:
+                os.link(image.file, where)
+            except OSError:  # another file system, or one without links
+                pass
+            else:
+                return
+        copy_regular(image.file, where)
+
+    def _say_bad(self, rows: int) -> None:
+        for line in self._bad[:_SHOWN]:
+            print(line, file=sys.stderr)
+        if self._bad:
+            count = f"{len(self._bad):,} of {rows:,} rows cannot be used"
+            print(f"{count}; --strict writes nothing then", file=sys.stderr)
+
+
+def _tables(path: Path) -> list[Path]:
+    """The file itself; of a folder, the one table in it, or its lists of splits."""
+    if not path.is_dir():
+        return [path]
+    found = sorted(each for each in path.iterdir() if each.suffix.lower() in FORMATS)
+    if len(found) > 1:
+        found = [each for each in found if _split_of_file(each)]
+    if not found:
+        raise DataError(
+            f"{readable(str(path))}: found no one file of labels, expected its path (of "
+            f"{', '.join(FORMATS)})"
+        )
+    return found
+
+
+def _split_of_file(file: Path) -> str | None:
+    """The split that a file's name says: train.lst, flowers_val.csv, test_labels.csv."""
+    parts = re.split(r"[\s._-]+", file.stem)
+    named = {split for part in (file.stem, *parts) if (split := split_of(part))}
+    return named.pop() if len(named) == 1 else None
+
+
+def _named(files: Sequence[Path]) -> str:
+    return ", ".join(readable(str(path)) for path in files)
+
+
+def _unusable(row: Row, file: Path, *, with_splits: bool) -> str | None:
+    """Why a row cannot be used, its image being there; None when it can."""
+    if with_splits and not row.split:
+        return "found no split, which other rows have"
+    if "/" in row.label or "\0" in row.label or is_junk(row.label) or len(row.label.encode()) > 255:
+        return f"label '{readable(row.label)}' cannot be the name of a class folder"
+    try:
+        with open_regular(file) as opened:
+            if size_of(opened) > LARGEST:
+                raise TooLarge(size_of(opened), LARGEST)
+    except OSError as error:
+        return f"{readable(row.path)} cannot be read: {error.strerror}"
+    return None
+
+
+def _shown(row: Row) -> str:
+    return f"{readable(row.label)} ({row.split})" if row.split else readable(row.label)

@@ -1,0 +1,91 @@
+"""The image that a row of labels names, which may not lie outside the images' folder."""
+
+import os
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+from container.folders import IMAGE_SUFFIXES, is_image_name, is_junk, is_utf8, readable
+
+_ENDINGS = ("", *sorted(IMAGE_SUFFIXES), ".JPG", ".JPEG", ".PNG")
+
+
+class Images:
+    """The images below a folder, found by what tables and manifests write of them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._top = Path(os.path.realpath(folder))
+
+    def find(self, path: str) -> Path | str:
+        """The file of that path, or one line on why there is none.
+
+        The path is relative to the folder, or absolute in it. Its ending may be missing; of an S3
+        URI the end of the key counts; a bare name is also looked for in the folders below, where it
+        must be the only one. A path that leads out of the folder, itself or by a link, names none.
+        """
+        outside = False
+        for candidate in _candidates(path):
+            for ending in _ENDINGS:
+                real = self._real(f"{candidate}{ending}")
+                if real is None:
+                    continue
+                if not real.is_relative_to(self._top):
+                    outside = True
+                elif real != self._top and not real.is_dir() and os.path.lexists(real):
+                    return real
+        if outside:
+            return f"{readable(path)} leads out of {readable(str(self.folder))}"
+        name = PurePosixPath(path.replace("\\", "/")).name
+        below = self._by_name.get(name, []) if name == path or path.startswith("s3://") else []
+        if len(below) == 1:
+            return below[0]
+        if below:
+            return f"{readable(path)} is in {len(below)} folders below {readable(str(self.folder))}"
+        return f"{readable(path)} is not in {readable(str(self.folder))}"
+
+    def unused(self, used: set[Path]) -> list[str]:
+        """The images that are not among `used`, by their paths below the folder."""
+        return [
+            str(path.relative_to(self._top))
+            for path in self._all
+            if Path(os.path.realpath(path)) not in used
+        ]
+
+    def _real(self, candidate: str) -> Path | None:
+        if "\0" in candidate or not is_utf8(candidate):
+            return None
+        try:
+            return Path(os.path.realpath(self._top / candidate))
+        except (OSError, ValueError):
+            return None
+
+    @cached_property
+    def _all(self) -> list[Path]:
+        return [
+            path
+            for path in sorted(self._top.rglob("*"))
+            if is_image_name(path.name)
+            and not any(map(is_junk, path.relative_to(self._top).parts))
+            and path.is_file()
+            and Path(os.path.realpath(path)).is_relative_to(self._top)
+        ]
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[Path]]:
+        found: dict[str, list[Path]] = {}
+        for path in self._all:
+            for name in (path.name, path.stem):
+                found.setdefault(name, []).append(path)
+        return found
+
+
+def _candidates(path: str) -> Iterator[str]:
+    if path.startswith("s3://"):
+        parts = PurePosixPath(path.removeprefix("s3://")).parts[1:]
+        if ".." not in parts:
+            yield from ("/".join(parts[at:]) for at in range(len(parts)))
+        return
+    yield path.removeprefix("file://")
+    if "\\" in path:
+        yield path.replace("\\", "/")
