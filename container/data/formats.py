@@ -98,9 +98,9 @@ def sniff(data: bytes) -> str | None:
     return next((kind for magic, kind in _SIGNATURES if data.startswith(magic)), None)
 
 
-def unread(kind: str) -> str:
+def unread(kind: str, into: str = "JPEG or PNG") -> str:
     """What a picture of a kind that is not read is answered with."""
-    return f"{kind} is not read here; convert it to JPEG or PNG"
+    return f"{kind} is not read here; convert it to {into}"
 
 
 def refusal(data: bytes) -> str:

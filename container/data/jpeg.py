@@ -22,6 +22,7 @@ _UNREAD = {
     0xCB: "lossless JPEG with arithmetic coding",
     0xF7: "JPEG-LS",
 }
+_INTO = "8-bit baseline JPEG or PNG"
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})
 _TABLES = frozenset({0xC4, 0xCC, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0)})
@@ -143,7 +144,7 @@ class _Walk:
             length = int.from_bytes(data[position : position + 2], "big")
             start, position = position + 2, position + length
             if marker in _UNREAD:
-                raise UnreadJpeg(unread(_UNREAD[marker]))
+                raise UnreadJpeg(unread(_UNREAD[marker], _INTO))
             if marker not in _TABLES and marker not in _FRAMES and marker != 0xDA:
                 raise ValueError(f"it has an unknown marker FF{marker:02X}")
             if length < 2 or position > end:
@@ -183,9 +184,9 @@ class _Walk:
         )
         if header.precision != 8:
             lossless = "lossless " if marker == _LOSSLESS else ""
-            raise UnreadJpeg(unread(f"{header.precision}-bit {lossless}JPEG"))
+            raise UnreadJpeg(unread(f"{header.precision}-bit {lossless}JPEG", _INTO))
         if count not in (1, 3, 4):
-            raise UnreadJpeg(unread(f"JPEG of {count} components"))
+            raise UnreadJpeg(unread(f"JPEG of {count} components", _INTO))
         return header
 
     def _segment(self, marker: int, body: bytes) -> None:
