@@ -23,7 +23,7 @@ SPLITS: Mapping[str, tuple[str, ...]] = {
     ),
     "test": ("test", "testing", "tst"),
 }  # fmt: skip
-"""The splits, and the names each may have, in any case, also as `train_set` or `test-images`."""
+"""The splits, and the names each may have, in any case, also as `train_set` or `val2017`."""
 
 IMAGE_SUFFIXES = frozenset({
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif",
@@ -114,7 +114,7 @@ def is_junk(name: str) -> bool:
 
 def split_of(name: str) -> str | None:
     """The split a folder, a channel or a table's cell names ("Train", "val_set"), or None."""
-    bare = _SEPARATORS.sub("", name.casefold())
+    bare = _SEPARATORS.sub("", name.casefold()).strip("0123456789")
     if bare in _SPLIT_OF:
         return _SPLIT_OF[bare]
     short = next((bare.removesuffix(end) for end in _ENDINGS if bare.endswith(end)), "")

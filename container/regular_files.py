@@ -80,7 +80,7 @@ def read_bounded(file: BufferedReader, largest: int = LARGEST) -> bytes:
     size = size_of(file)
     if size > largest:
         raise TooLarge(size, largest)
-    data = file.read(largest + 1)
+    data = file.read(size + 1)  # no more is allocated than there is; it may have grown since
     if len(data) > largest:
         raise TooLarge(len(data), largest)
     return data

@@ -7,7 +7,14 @@ from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 from container.errors import DataError
-from container.folders import Contents, ContentsOf, contents_below, find_layout
+from container.folders import (
+    Contents,
+    ContentsOf,
+    contents_below,
+    find_layout,
+    is_utf8,
+    readable,
+)
 from local.errors import UserError, code
 from local.place import Place
 
@@ -50,6 +57,8 @@ def _folder(data: str) -> Path:
     path = Path(unquote(parts.path) if parts.scheme else data).expanduser().resolve()
     if not path.is_dir():
         raise UserError(f"data: {path} is no folder; expected one of images, or s3://bucket/prefix")
+    if not is_utf8(str(path)):
+        raise UserError(f"data: {readable(str(path))}: its name is not UTF-8: rename it")
     return path
 
 

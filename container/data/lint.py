@@ -24,7 +24,7 @@ from container.data.index import Index
 from container.data.progress import Progress
 from container.data.splits import Splits, read_splits
 from container.errors import BadImage, BerthError, DataError
-from container.folders import some
+from container.folders import readable, some
 
 IMBALANCE = 10
 """Largest class over smallest from which a warning is given, as the ClassImbalance rule has it."""
@@ -284,7 +284,7 @@ def _imbalance(train: Index) -> float | None:
 def _without(split: str, index: Index, bad: set[tuple[str, str]]) -> Index:
     kept = [at for at, path in enumerate(index.paths) if (split, path) not in bad]
     if not kept:
-        raise DataError(f"{split}: no usable image is left in {index.root}")
+        raise DataError(f"{split}: no usable image is left in {readable(str(index.root))}")
     return index.take(kept)
 
 
@@ -304,7 +304,9 @@ def _without_dead_classes(
                 "some in each"
             )
     if alive.sum() < 2:
-        raise DataError(f"{train.root}: no usable image of {dead}, expected two classes or more")
+        raise DataError(
+            f"{readable(str(train.root))}: no usable image of {dead}, expected two classes or more"
+        )
     report(f"train: no class, as no file in it is a usable image: {dead}")
     numbers = np.cumsum(alive) - 1
     classes = tuple(name for name, has in zip(train.classes, alive, strict=True) if has)

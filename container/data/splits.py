@@ -62,7 +62,9 @@ def find_splits(channels: Mapping[str, Path], validation_split: float, seed: int
     if "validation" in indexes:
         validation = indexes["validation"]
         if not len(validation):
-            raise DataError(f"{validation.root}: no images, expected <class>/<image>")
+            raise DataError(
+                f"{readable(str(validation.root))}: no images, expected <class>/<image>"
+            )
         return Splits(train, validation, test, notes)
     if validation_split == 0:
         raise DataError(

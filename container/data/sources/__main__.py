@@ -7,6 +7,7 @@ from pathlib import Path
 from container.data.sources import SOURCES
 from container.data.splits import read_splits
 from container.errors import BerthError
+from container.folders import readable
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -32,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     for note in notes:
         print(note)
     for index in splits.values():
-        print(f"{index.root}: {len(index):,} images, {len(index.classes)} classes")
+        print(f"{readable(str(index.root))}: {len(index):,} images, {len(index.classes)} classes")
     return 1 if source.problems else 0
 
 

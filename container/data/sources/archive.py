@@ -184,7 +184,7 @@ class _Target:
 
     def say_what_was_left_out(self) -> None:
         for why, names in self._left_out.items():
-            print(f"{self._archive}: {left_out(why, names)}")
+            print(f"{readable(str(self._archive))}: {left_out(why, names)}")
 
     def write(self, where: Path, content: IO[bytes], size: int) -> None:
         """Copy `size` bytes; a member that holds more than it declares is refused."""

@@ -36,9 +36,12 @@ class TestSplitNames:
     @pytest.mark.parametrize(
         ("name", "split"),
         [
-            *((name, "train") for name in ("TRAIN", "Training", "train_set", "Training-Data")),
+            *(
+                (name, "train")
+                for name in ("TRAIN", "Training", "train_set", "Training-Data", "train2017")
+            ),
             *((name, "validation") for name in ("Valid", "VAL", "dev", "eval", "Validation Set")),
-            *((name, "test") for name in ("Testing", "TEST", "test_images", "tst")),
+            *((name, "test") for name in ("Testing", "TEST", "test_images", "tst", "test1")),
             *((name, None) for name in ("cat", "contest", "strain", "devil", "set", "images")),
         ],
     )

@@ -118,8 +118,23 @@ class TestEitherKind:
         with pytest.raises(DataError, match="not found, expected an archive"):
             unpack(tmp_path / "x", tmp_path / "out", place_in_splits, LIMITS)
 
+    def test_what_has_no_place_is_said_once(self, make, unpack, tmp_path, capsys):
+        archive = make(tmp_path / "x", GOOD | {"set/other/1.jpg": b"x"})
+        unpack(archive, tmp_path / "out", place_in_splits, LIMITS)
+        lines = capsys.readouterr().out.splitlines()
+        assert [line.partition("left out ")[2] for line in lines] == [
+            "(not in its place): set/README.txt, set/other/1.jpg",
+            "(left by a tool): __MACOSX, .hidden.jpg",
+        ]
+
 
 class TestZip:
+    def test_a_name_that_says_it_is_utf8_and_is_not(self, tmp_path):
+        data = make_zip(tmp_path / "x", {"train/a/caf\u00e9.jpg": b"x"}).read_bytes()
+        (tmp_path / "x").write_bytes(data.replace("\u00e9".encode(), b"\xe9x"))
+        with pytest.raises(DataError, match="x: not a sound archive: a name in it is not UTF-8"):
+            unpack_zip(tmp_path / "x", tmp_path / "out", place_in_splits, LIMITS)
+
     @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR])
     def test_links_and_special_files_are_refused(self, kind, tmp_path):
         archive = make_zip(tmp_path / "x", {}, **{"train/a/link.jpg": kind | 0o777})
@@ -145,6 +160,15 @@ class TestZip:
 
 
 class TestTar:
+    def test_names_that_are_not_utf8(self, tmp_path, capsys):
+        members = {"train/a/1.jpg": b"1", "train/a/caf\udce9.jpg": b"2"}
+        archive = make_tar(tmp_path / "x", members)
+        assert unpack_tar(archive, tmp_path / "out", place_in_splits, LIMITS) == 1
+        assert r"their names are not UTF-8): train/a/caf\xe9.jpg" in capsys.readouterr().out
+        archive = make_tar(tmp_path / "y", {"train/caf\udce9/1.jpg": b"1"})
+        with pytest.raises(DataError, match=r"train/caf\\xe9/1.jpg: found a folder whose name is"):
+            unpack_tar(archive, tmp_path / "out2", place_in_splits, LIMITS)
+
     @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE])
     def test_links_and_special_files_are_refused(self, kind, tmp_path):
         info = tarfile.TarInfo("train/a/link.jpg")
