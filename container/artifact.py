@@ -15,6 +15,7 @@ from typing import Any
 from container.data.geometry import Geometry
 from container.errors import ArtifactError
 from container.fields import FieldError, Fields
+from container.files import to_json
 from container.precision import Bfloat16
 
 FORMAT = 1
@@ -137,7 +138,7 @@ class Artifact:
             "provenance": self.provenance,
             "bfloat16": asdict(self.bfloat16) if self.bfloat16 else None,
         }
-        return json.dumps(stored, indent=2, ensure_ascii=False) + "\n"
+        return to_json(stored, indent=2) + "\n"
 
 
 def checksum(path: Path) -> str:

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from container import files
 from container.errors import CheckpointError, TrainingError
+from container.files import to_json
 
 KEEP = 2
 """Checkpoints kept: the last, and the one before it in case the last turns out corrupt."""
@@ -63,7 +64,7 @@ class CheckpointFolder:
 
     def __init__(self, path: Path, run: Mapping[str, Any], say: Callable[[str], None]) -> None:
         self._path = path
-        self._run = json.loads(json.dumps(dict(run)))
+        self._run = json.loads(to_json(run))
         self._say = say
 
     def save(self, step: int, tensors: Mapping[str, Tensor], counters: Mapping[str, Any]) -> Path:
@@ -106,7 +107,7 @@ class CheckpointFolder:
             digest = _digest(aside)
         stored = {"sha256": digest, "run": self._run, "counters": dict(counters)}
         with written_aside(path.with_suffix(".json")) as aside:
-            aside.write_text(json.dumps(stored, indent=1), encoding="utf-8")
+            aside.write_text(to_json(stored, indent=1), encoding="utf-8")
         return path
 
     def _read(self, path: Path) -> Checkpoint | None:

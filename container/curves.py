@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from container.files import to_json
 from container.observation import StepFacts
 
 POINTS = 2000
@@ -60,21 +61,16 @@ class Curves:
                     "step": facts.step,
                     "epoch": facts.epoch,
                     "time": round(moment, 3),
-                    "loss": _number(loss),
+                    "loss": loss,
                     "learning_rate": facts.learning_rate,
-                    "gradient_norm": _number(norm),
+                    "gradient_norm": norm,
                 }
-                file.write(json.dumps(line) + "\n")
+                file.write(to_json(line) + "\n")
         self._held.clear()
 
 
 def _pair(loss: Tensor, norm: Tensor | None, missing: Tensor) -> Tensor:
     return torch.stack([loss.float(), missing if norm is None else norm.float()])
-
-
-def _number(value: float) -> float | None:
-    """JSON knows no infinities and nothing undefined."""
-    return value if abs(value) < float("inf") else None
 
 
 def _step(line: str) -> float:

@@ -5,7 +5,6 @@ numbers are those the endpoint will show. scikit-learn and matplotlib are import
 come this far: they would cost every job's start.
 """
 
-import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ import torch
 from container.data.decode import printable
 from container.data.index import Index
 from container.data.loader import EpochLoader
+from container.files import to_json
 from container.models import Classifier
 from container.precision import Bfloat16
 
@@ -190,7 +190,7 @@ def write_report(
     folder: Path,
     *,
     split: str,
-    history: list[dict[str, float]],
+    history: list[dict[str, float | None]],
     best_epoch: int,
 ) -> dict[str, Any]:
     """Leave `evaluation.json`, the golden image and the pictures in `folder`.
@@ -221,9 +221,7 @@ def write_report(
             "predictions": evaluation.top(0),
         },
     }
-    (folder / "evaluation.json").write_text(
-        json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
+    (folder / "evaluation.json").write_text(to_json(report, indent=2) + "\n", encoding="utf-8")
     pictures.draw_confusion(evaluation.confusion, evaluation.index.classes, folder)
     pictures.draw_curves(history, folder)
     pictures.draw_worst(evaluation.index.root, evaluation.worst(), folder)

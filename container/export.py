@@ -20,7 +20,10 @@ from safetensors.torch import save_file
 
 from container.artifact import DESCRIPTION, OPENVINO, WEIGHTS, Artifact, checksum
 from container.checkpoint import disk_full, is_disk_full
+from container.errors import TrainingError
 from container.models import Classifier
+from container.optimization import REMEDIES
+from container.state_dict import not_finite
 
 TOLERANCE = 1e-4
 """Largest probability difference from PyTorch an export may show."""
@@ -42,9 +45,13 @@ def write_artifact(
         say: where messages go.
 
     Raises:
-        TrainingError: the disk is full; the model directory is as it was.
+        TrainingError: the weights or the probabilities are not finite, so that nobody could serve
+            them, or the disk is full; the model directory is as it was.
     """
     classifier = copy.deepcopy(classifier).cpu().eval()
+    name = not_finite(classifier.network)
+    if name is not None:
+        raise TrainingError(f"no model: {name} holds values that are not finite; {REMEDIES}")
     artifact.path.mkdir(parents=True, exist_ok=True)
     with _aside(artifact.path) as folder:
         state = {key: value.contiguous() for key, value in classifier.network.state_dict().items()}
@@ -95,6 +102,8 @@ def _export(
     pixels = held_out.astype(np.float32)
     with torch.inference_mode():
         expected = classifier(torch.from_numpy(pixels)).numpy()
+    if not np.isfinite(expected).all():
+        raise TrainingError(f"no model: its probabilities are not finite; {REMEDIES}")
     try:
         graph = _convert(classifier, pixels)
         compiled = ov.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})

@@ -1,8 +1,9 @@
 """JSON that is read with one clear line when it is wrong, and files written whole or not at all."""
 
 import json
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,24 @@ def read_object(path: Path, error: type[BerthError] = DataError) -> dict[str, An
         found = "null" if value is None else type(value).__name__
         raise error(f"{path}: expected a JSON object, found {found}")
     return value
+
+
+def finite(value: Any) -> Any:
+    """Plain JSON values: numpy's numbers made Python's, infinities and NaN None."""
+    if isinstance(value, Mapping):
+        return {str(key): finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [finite(each) for each in value]
+    if not isinstance(value, str | int | float | bool | None) and hasattr(value, "tolist"):
+        return finite(value.tolist())  # numpy's arrays and numbers
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    return value if isinstance(value, str | int | bool | None) else str(value)
+
+
+def to_json(value: Any, *, indent: int | None = None) -> str:
+    """JSON as RFC 8259 has it: what is not finite becomes null."""
+    return json.dumps(finite(value), indent=indent, allow_nan=False, ensure_ascii=False)
 
 
 def beside(path: Path, pid: int) -> Path:

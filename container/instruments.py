@@ -24,7 +24,7 @@ from container.curves import Curves
 from container.debugger.statuses import StatusFile
 from container.distributed import World
 from container.environment import Environment
-from container.files import replace_text
+from container.files import replace_text, to_json
 from container.gathering import gather_folder
 from container.hyperparameters import Hyperparameters
 from container.observation import Collection, Mode, Observation, StepFacts
@@ -289,7 +289,7 @@ class Instruments(Observation):
             "ended": time.time(),
             **self._facts,
         }
-        replace_text(root / "job.json", json.dumps(facts, indent=1))
+        replace_text(root / "job.json", to_json(facts, indent=1))
 
     def _report(self) -> list[dict[str, Any]]:
         """Make the report in a process of its own: its memory goes with it."""
@@ -309,7 +309,7 @@ class Instruments(Observation):
         asked = {each.name for each in self.plan.profiler_rules}  # ProfilerReport runs more
         found = json.loads((into / "profiler-rules.json").read_text(encoding="utf-8"))
         found = [each for each in found if each["RuleConfigurationName"] in asked]
-        replace_text(self._rules / "profiler.json", json.dumps(found, indent=1))
+        replace_text(self._rules / "profiler.json", to_json(found, indent=1))
         return found
 
 

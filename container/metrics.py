@@ -4,7 +4,6 @@ A metric line holds `name=value;` entries, so `validation:accuracy=(.*?);` reads
 is how SageMaker's metric definitions work. The same numbers go to `metrics.jsonl`.
 """
 
-import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -12,6 +11,8 @@ from pathlib import Path
 
 from torch import Tensor
 from tqdm import tqdm
+
+from container.files import to_json
 
 LOG_SECONDS = 10.0
 """Without a terminal, one progress line at most this often."""
@@ -29,17 +30,17 @@ class Metrics:
         self._path = folder / "metrics.jsonl"
         self._active = active
 
-    def restore(self, history: Iterable[Mapping[str, float]]) -> None:
+    def restore(self, history: Iterable[Mapping[str, float | None]]) -> None:
         """Begin again with the records of an interrupted run."""
         if self._active:
-            self._path.write_text("".join(json.dumps(record) + "\n" for record in history))
+            self._path.write_text("".join(to_json(record) + "\n" for record in history))
 
     def epoch(self, record: Mapping[str, float]) -> None:
         """Print one epoch's metrics and append them to the file."""
         if not self._active:
             return
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+            file.write(to_json(record) + "\n")
         self.line(record)
 
     def line(self, values: Mapping[str, float]) -> None:

@@ -10,6 +10,9 @@ from torch import Tensor, nn
 
 from container.hyperparameters import Hyperparameters
 
+REMEDIES = "try a lower learning_rate, warmup_epochs=1 or gradient_clip=1"
+"""Against a loss that is not finite."""
+
 
 def make_optimizer(network: nn.Module, hp: Hyperparameters) -> torch.optim.Optimizer:
     """SGD, Adam or AdamW over the parameters that require a gradient.

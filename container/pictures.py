@@ -47,7 +47,7 @@ def draw_confusion(confusion: npt.NDArray[np.int64], classes: Sequence[str], fol
     return _save(figure, folder / "confusion.png")
 
 
-def draw_curves(history: Sequence[Mapping[str, float]], folder: Path) -> Path:
+def draw_curves(history: Sequence[Mapping[str, float | None]], folder: Path) -> Path:
     """`curves.png`: loss, accuracy and learning rate over the epochs."""
     epochs = [record["epoch"] for record in history]
     figure, (losses, accuracies, rates) = plt.subplots(

@@ -17,7 +17,7 @@ from container.checkpoint import (
     flatten_optimizer,
     unflatten_optimizer,
 )
-from container.state_dict import load_tensors
+from container.state_dict import load_tensors, not_finite
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Progress:
         sums: this epoch's loss, hits and images so far (summed over this rank's batches).
         best: best validation accuracy, -1 before the first.
         best_epoch: the epoch (from 1) that reached it, 0 before the first.
-        history: one record of metrics an epoch.
+        history: one record of metrics an epoch; None where one was not finite.
     """
 
     epoch: int = 0
@@ -40,7 +40,7 @@ class Progress:
     sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
     best: float = -1.0
     best_epoch: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)
+    history: list[dict[str, float | None]] = field(default_factory=list)
 
 
 @dataclass
@@ -60,6 +60,11 @@ class TrainingState:
     scaler: torch.amp.GradScaler
     ema: AveragedModel | None
     progress: Progress = field(default_factory=Progress)
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether the network that is kept, batch statistics too, holds finite numbers alone."""
+        return not_finite(self.kept) is None
 
     @property
     def kept(self) -> nn.Module:

@@ -10,6 +10,14 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 
+def not_finite(module: nn.Module) -> str | None:
+    """The name of a parameter or buffer that holds NaN or an infinity; None when all are finite."""
+    for name, tensor in module.state_dict().items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            return name
+    return None
+
+
 def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor], *, strict: bool = True) -> None:
     """`load_state_dict` of tensors without versions: they have those the module writes today.
 

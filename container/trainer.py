@@ -26,11 +26,13 @@ from container.data.index import Index
 from container.data.loader import EpochLoader
 from container.distributed import World
 from container.errors import TrainingError
+from container.files import finite
 from container.hyperparameters import Hyperparameters
 from container.metrics import Metrics, StepProgress
 from container.models import Classifier
 from container.observation import Observation, StepFacts
 from container.optimization import (
+    REMEDIES,
     balanced_class_weights,
     clip_gradients,
     learning_rate_at,
@@ -135,7 +137,8 @@ class Trainer:
 
         Raises:
             Interrupted: SIGTERM arrived; a checkpoint of this very step is written.
-            TrainingError: the loss is not finite, or the disk is full.
+            TrainingError: the loss is not finite, of a step or of every epoch's validation, or the
+                disk is full.
         """
         self._resume()
         validated = self.progress.epoch * len(self.validation_loader)
@@ -143,6 +146,7 @@ class Trainer:
         while not (self._rule_fired or self._epochs_done() or self._out_of_patience()):
             self._train_epoch()
             self._end_epoch()
+        self._require_best()
         self.restore_best()
         return self.progress
 
@@ -229,10 +233,21 @@ class Trainer:
         if not math.isfinite(float(sums[0])):
             raise TrainingError(
                 f"loss is {float(loss)} at step {self.progress.step} (epoch "
-                f"{self.progress.epoch + 1}) with learning rate "
-                f"{self._state.optimizer.param_groups[0]['lr']:.3g}; try a lower learning_rate, "
-                "warmup_epochs=1 or gradient_clip=1"
+                f"{self.progress.epoch + 1}) with learning rate {self._rate:.3g}; {REMEDIES}"
             )
+
+    def _require_best(self) -> None:
+        """Refuse to end with a network that nobody can use: no epoch left one that is finite."""
+        progress = self.progress
+        if not progress.best_epoch:
+            raise TrainingError(
+                f"no epoch of {progress.epoch} ended with a finite validation loss and finite "
+                f"weights, the last with learning rate {self._rate:.3g}; {REMEDIES}"
+            )
+
+    @property
+    def _rate(self) -> float:
+        return float(self._state.optimizer.param_groups[0]["lr"])
 
     def _leave_or_save(self, sums: Tensor, loss: Tensor) -> None:
         several = self.world.size > 1
@@ -279,10 +294,16 @@ class Trainer:
             "train:accuracy": hits / images,
             "validation:loss": validation_loss,
             "validation:accuracy": accuracy,
-            "learning_rate": self._state.optimizer.param_groups[0]["lr"],
+            "learning_rate": self._rate,
         }
-        progress.history.append(record)
-        if accuracy > progress.best:
+        progress.history.append(finite(record))
+        usable = math.isfinite(validation_loss) and self._state.is_finite
+        if not usable:
+            self.say(
+                f"epoch {progress.epoch} is not kept: its validation loss is {validation_loss:.3g}"
+                f"{'' if self._state.is_finite else ' and its weights are not finite'}; {REMEDIES}"
+            )
+        elif accuracy > progress.best:
             progress.best, progress.best_epoch = accuracy, progress.epoch
             if self.world.is_main:
                 self.checkpoints.save_best(network.state_dict(), {"epoch": progress.epoch})

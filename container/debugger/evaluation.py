@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from container.debugger.statuses import RuleStatus, StatusFile
-from container.files import replace_text
+from container.files import replace_text, to_json
 from container.rules import RuleRequest
 
 POLL_SECONDS = 0.3
@@ -59,7 +59,7 @@ class Assignment:
         Raises:
             OSError: it cannot be written.
         """
-        path.write_text(json.dumps(asdict(self), default=str), encoding="utf-8")
+        path.write_text(to_json(asdict(self)), encoding="utf-8")
 
     @classmethod
     def read(cls, path: Path) -> "Assignment":

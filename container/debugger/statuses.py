@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from container.files import beside, replace_text
+from container.files import beside, replace_text, to_json
 from container.rules import RuleRequest
 
 State = Literal["InProgress", "NoIssuesFound", "IssuesFound", "Error", "Stopped"]
@@ -122,7 +122,7 @@ class StatusFile:
         Raises:
             OSError: it cannot be written.
         """
-        replace_text(self.path, json.dumps(self.entries(), indent=1) + "\n")
+        replace_text(self.path, to_json(self.entries(), indent=1) + "\n")
 
     def entries(self) -> list[dict[str, Any]]:
         """Every rule's entry."""

@@ -7,13 +7,12 @@ time of their own. An operator's time on the GPU is that of the kernels it launc
 `…-trace.json.gz` opens in Perfetto or chrome://tracing.
 """
 
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from container.files import replace_text
+from container.files import replace_text, to_json
 
 if TYPE_CHECKING:
     from torch.profiler import profile
@@ -110,7 +109,7 @@ class OperatorProfile:
             "steps": self._taken,
             "operators": operator_table(found.key_averages()),
         }
-        replace_text(table, json.dumps(text, indent=1))
+        replace_text(table, to_json(text, indent=1))
 
     def _guarded(self, action: Callable[..., Any], **options: Any) -> None:
         """Profiling may fail in as many ways as there are drivers; training must not."""
