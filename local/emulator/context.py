@@ -1,6 +1,6 @@
 """What every part of the local SageMaker shares."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -53,6 +53,31 @@ class Objects(Protocol):
         """Forget an object; one that is not there is no error."""
 
 
+@dataclass(frozen=True)
+class Statistics:
+    """Several values of a metric, put together.
+
+    Attributes:
+        name: the metric's.
+        unit: one of CloudWatch's.
+        when: UTC seconds.
+        count, total, least, most: of the values.
+    """
+
+    name: str
+    unit: str
+    when: float
+    count: int
+    total: float
+    least: float
+    most: float
+
+    @classmethod
+    def of(cls, name: str, unit: str, when: float, values: Sequence[float]) -> "Statistics":
+        """The statistics of these values, of which there is one at least."""
+        return cls(name, unit, when, len(values), sum(values), min(values), max(values))
+
+
 class LogStream(Protocol):
     """One CloudWatch log stream being written."""
 
@@ -79,6 +104,11 @@ class Logs(Protocol):
         metrics: Iterable[tuple[str, float, float]],
     ) -> None:
         """Publish (name, value, UTC seconds) points to CloudWatch."""
+
+    def put_statistics(
+        self, namespace: str, dimensions: dict[str, str], found: Iterable[Statistics]
+    ) -> None:
+        """Publish values that were put together to CloudWatch."""
 
 
 @dataclass

@@ -19,7 +19,7 @@ from moto.logs.exceptions import ResourceAlreadyExistsException, ResourceNotFoun
 
 from local.emulator.aws.filters import compile_pattern
 from local.emulator.aws.log_files import GROUP_FILE, Event, EventFile, file_name
-from local.emulator.context import ACCOUNT
+from local.emulator.context import ACCOUNT, Statistics
 
 logger = logging.getLogger(__name__)
 
@@ -118,6 +118,28 @@ class CloudWatch:
         ]
         if data:
             self._metrics.get(self._region).put_metric_data(namespace, data)
+
+    def put_statistics(
+        self, namespace: str, dimensions: dict[str, str], found: Iterable[Statistics]
+    ) -> None:
+        """Publish values that were put together to CloudWatch."""
+        named = [{"Name": name, "Value": value} for name, value in dimensions.items()]
+        data = [
+            {
+                "MetricName": each.name,
+                "Unit": each.unit,
+                "Timestamp": datetime.fromtimestamp(each.when, UTC).replace(tzinfo=None),
+                "Dimensions": named,
+                "StatisticValues": {
+                    "SampleCount": each.count,
+                    "Sum": each.total,
+                    "Minimum": each.least,
+                    "Maximum": each.most,
+                },
+            }
+            for each in found
+        ]
+        self._metrics.get(self._region).put_metric_data(namespace, data)
 
     def _backend(self, region: str) -> Any:
         return self._logs.get(region)

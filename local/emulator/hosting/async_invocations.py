@@ -17,8 +17,19 @@ from urllib.parse import unquote
 from local.emulator.context import Context
 from local.emulator.errors import ServiceError
 from local.emulator.hosting.fleet import NoSuchVariant, Unavailable
-from local.emulator.hosting.invocations import Limits, NoAnswer, TooSlow, failed, invoke, refused
+from local.emulator.hosting.instances import Instance
+from local.emulator.hosting.invocations import (
+    Answer,
+    Limits,
+    NoAnswer,
+    TooSlow,
+    failed,
+    invoke,
+    refused,
+)
 from local.emulator.hosting.live import Live
+from local.emulator.hosting.metrics import Measurement
+from local.emulator.hosting.variants import Variant
 
 CONCURRENCY = 4
 """Invocations at once per container when the configuration does not say."""
@@ -176,8 +187,8 @@ class AsyncInvocations:
             if time.time() > request.expires:
                 raise ServiceError("ValidationError", "The request expired before it was answered.")
             try:
-                with live.borrow() as (_, instance):
-                    answer = invoke(instance, body, request.headers, request.timeout)
+                with live.borrow() as (variant, instance):
+                    answer = self._invoke(name, variant, instance, body, request)
             except (Unavailable, NoSuchVariant):
                 self._closing.wait(_WAIT)
                 continue
@@ -189,6 +200,19 @@ class AsyncInvocations:
                 raise refused(self._context, name, answer.status, answer.body)
             return answer.body
         return None
+
+    def _invoke(
+        self, name: str, variant: Variant, instance: Instance, body: bytes, request: AsyncRequest
+    ) -> Answer:
+        """Ask a container, and tell CloudWatch."""
+        asked, status = time.perf_counter(), 0
+        try:
+            answer = invoke(instance, body, request.headers, request.timeout)
+            status = answer.status
+        finally:
+            measurement = Measurement(status, time.perf_counter() - asked, 0.0, variant.count)
+            self._context.endpoints.metrics.record(name, variant.name, measurement)
+        return answer
 
     def _input(self, request: AsyncRequest) -> bytes:
         if request.location is None:

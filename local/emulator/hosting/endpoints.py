@@ -36,6 +36,7 @@ from local.emulator.hosting.instances import Timing
 from local.emulator.hosting.invocations import Limits
 from local.emulator.hosting.lifetimes import Lifetimes, read_lifetime
 from local.emulator.hosting.live import Live
+from local.emulator.hosting.metrics import EndpointMetrics
 from local.emulator.store import Exists, Kind, Missing, Record
 
 LOG_GROUP = "/aws/sagemaker/Endpoints/"
@@ -49,6 +50,7 @@ class Endpoints:
 
     Attributes:
         asynchronous: the queues of asynchronous invocations.
+        metrics: what CloudWatch says of invocations.
 
     Args:
         context: the parts.
@@ -72,6 +74,7 @@ class Endpoints:
         self._starting: dict[str, Fleet] = {}
         self._background = Background()
         self.asynchronous = AsyncInvocations(context, limits or Limits())
+        self.metrics = EndpointMetrics(context.logs)
         self._lifetimes = Lifetimes(self._expire)
         self._lock = threading.RLock()
         self._closing = False
@@ -209,6 +212,7 @@ class Endpoints:
         for capture in captures:
             if capture is not None:
                 capture.flush()
+        self.metrics.flush()
 
     # What runs in the background: each step ends in a state a person can read.
 

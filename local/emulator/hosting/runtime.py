@@ -3,6 +3,7 @@
 import contextlib
 import json
 import re
+import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
@@ -29,6 +30,7 @@ from local.emulator.hosting.invocations import (
     refused,
 )
 from local.emulator.hosting.live import Live
+from local.emulator.hosting.metrics import Measurement
 from local.emulator.hosting.variants import Variant
 from local.emulator.store import Kind, Missing
 
@@ -68,14 +70,15 @@ class RuntimeApp:
     ) -> Iterable[bytes]:
         """Answer one request."""
         request = Request(environ)
+        began = time.perf_counter()
         try:
-            response = self._answer(request)
+            response = self._answer(request, began)
         except ServiceError as error:
             response = _error(error)
         response.headers["x-amzn-RequestId"] = str(uuid.uuid4())
         return response(environ, start_response)
 
-    def _answer(self, request: Request) -> Response:
+    def _answer(self, request: Request, began: float) -> Response:
         found = _PATH.fullmatch(request.path)
         if found is None or request.method != "POST":
             raise ServiceError(
@@ -106,8 +109,8 @@ class RuntimeApp:
             variant, instance = self._borrow(stack, name, live, target)
             headers = _headers(request, streamed=operation != "invocations")
             if operation == "invocations":
-                return self._invoke(name, live, variant, instance, body, headers)
-            return self._stream(stack, name, variant, instance, body, headers)
+                return self._invoke(name, live, variant, instance, body, headers, began)
+            return self._stream(stack, name, variant, instance, body, headers, began)
 
     def _invoke(
         self,
@@ -117,11 +120,15 @@ class RuntimeApp:
         instance: Instance,
         body: bytes,
         headers: dict[str, str],
+        began: float,
     ) -> Response:
+        asked = time.perf_counter()
         try:
             answer = invoke(instance, body, headers, self._limits.timeout)
         except (TooSlow, NoAnswer) as error:
+            self._measure(name, variant, 0, began, asked)
             raise failed(self._context, name, error) from None
+        self._measure(name, variant, answer.status, began, asked)
         if not answer.good:
             raise refused(self._context, name, answer.status, answer.body)
         capture = live.capture
@@ -143,9 +150,16 @@ class RuntimeApp:
         instance: Instance,
         body: bytes,
         headers: dict[str, str],
+        began: float,
     ) -> Response:
+        asked = time.perf_counter()
         try:
             answer = open_stream(instance, body, headers, self._limits.timeout)
+        except (TooSlow, NoAnswer) as error:
+            self._measure(name, variant, 0, began, asked)
+            raise failed(self._context, name, error) from None
+        self._measure(name, variant, answer.status, began, asked)
+        try:
             if not 200 <= answer.status < 300:
                 raise refused(self._context, name, answer.status, b"".join(chunks(answer)))
         except (TooSlow, NoAnswer) as error:
@@ -156,6 +170,14 @@ class RuntimeApp:
         stack.callback(answer.release_conn)
         response.call_on_close(stack.pop_all().close)
         return response
+
+    def _measure(
+        self, name: str, variant: Variant, status: int, began: float, asked: float
+    ) -> None:
+        """Tell CloudWatch of an invocation, now that the container answered."""
+        now = time.perf_counter()
+        measurement = Measurement(status, now - asked, asked - began, variant.count)
+        self._context.endpoints.metrics.record(name, variant.name, measurement)
 
     def _asynchronous(self, name: str, live: Live, request: Request) -> Response:
         body = _read(request, self._limits.inline)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from local.emulator import copies
-from local.emulator.context import Context, StoredObject
+from local.emulator.context import Context, Statistics, StoredObject
 from local.emulator.executors import ContainerSpec, Executor, ExecutorError, ImageMissing
 from local.emulator.home import Home
 from local.emulator.store import Kind, Record, Store
@@ -98,6 +98,7 @@ class MemoryLogs:
 
     streams: dict[str, list[str]] = field(default_factory=dict)
     points: list[tuple[str, float]] = field(default_factory=list)
+    statistics: list[tuple[dict[str, str], Statistics]] = field(default_factory=list)
 
     def open(self, group: str, stream: str) -> MemoryStream:
         return MemoryStream(self.streams.setdefault(f"{group} {stream}", []))
@@ -118,6 +119,12 @@ class MemoryLogs:
         assert namespace == "/aws/sagemaker/TrainingJobs"
         assert list(dimensions) == ["TrainingJobName"]
         self.points += [(name, value) for name, value, _ in metrics]
+
+    def put_statistics(
+        self, namespace: str, dimensions: dict[str, str], found: Iterable[Statistics]
+    ) -> None:
+        assert namespace == "AWS/SageMaker"
+        self.statistics += [(dimensions, each) for each in found]
 
     def lines(self) -> list[str]:
         return [line for lines in self.streams.values() for line in lines]

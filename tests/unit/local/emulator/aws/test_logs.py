@@ -8,6 +8,7 @@ from botocore.exceptions import ClientError
 
 from local.emulator.aws import log_files
 from local.emulator.home import Home
+from local.emulator.hosting.metrics import UNITS, EndpointMetrics, Measurement
 from local.emulator.server import Server
 from tests.unit.local.emulator.server_stage import client, serve
 
@@ -240,3 +241,51 @@ def _maxima(cloudwatch: Any, namespace: str, name: str, dimensions: dict[str, st
         Statistics=["Maximum"],
     )["Datapoints"]
     return sorted(point["Maximum"] for point in found)
+
+
+def test_endpoint_metrics_are_read_by_every_statistic_and_survive_the_server(home: Home) -> None:
+    now = datetime.now(UTC)
+    dimensions = {"EndpointName": "one", "VariantName": "AllTraffic"}
+    with serve(home) as server:
+        metrics = EndpointMetrics(server.context.logs)
+        for status, seconds in ((200, 0.1), (200, 0.3), (400, 0.2), (0, 1.0), (503, 0.4)):
+            metrics.record("one", "AllTraffic", Measurement(status, seconds, 0.002, 2))
+        metrics.flush()
+    named = [{"Name": name, "Value": value} for name, value in dimensions.items()]
+    period = {
+        "StartTime": now - timedelta(minutes=5),
+        "EndTime": now + timedelta(minutes=5),
+    }
+    with serve(home) as server:
+        cloudwatch = client(server.url, "cloudwatch")
+        listed = cloudwatch.list_metrics(Namespace="AWS/SageMaker", Dimensions=named)["Metrics"]
+        assert {each["MetricName"] for each in listed} == set(UNITS)
+
+        def statistic(name: str, kind: str) -> float:
+            [point] = cloudwatch.get_metric_statistics(
+                Namespace="AWS/SageMaker",
+                MetricName=name,
+                Dimensions=named,
+                Period=3600,
+                Statistics=[kind],
+                Unit=UNITS[name],
+                **period,
+            )["Datapoints"]
+            return float(point[kind])
+
+        assert statistic("Invocations", "Sum") == 5
+        assert statistic("Invocations", "SampleCount") == 5
+        assert statistic("InvocationsPerInstance", "Sum") == pytest.approx(2.5)
+        assert statistic("Invocation4XXErrors", "Sum") == 1
+        assert statistic("Invocation4XXErrors", "Average") == pytest.approx(0.2)
+        assert statistic("Invocation5XXErrors", "Sum") == 2
+        assert statistic("ModelLatency", "Average") == pytest.approx(400_000)
+        assert statistic("ModelLatency", "Maximum") == pytest.approx(1_000_000)
+        assert statistic("ModelLatency", "Minimum") == pytest.approx(100_000)
+        assert statistic("OverheadLatency", "Average") == pytest.approx(2000)
+        metric = {"Namespace": "AWS/SageMaker", "MetricName": "Invocations", "Dimensions": named}
+        query = {"Id": "a", "MetricStat": {"Metric": metric, "Period": 3600, "Stat": "Sum"}}
+        [answer] = cloudwatch.get_metric_data(MetricDataQueries=[query], **period)[
+            "MetricDataResults"
+        ]
+        assert sum(answer["Values"]) == 5

@@ -393,3 +393,29 @@ def test_many_at_once(stage: Stage) -> None:
         for thread in threads:
             thread.join()
     assert len(answers) == 24
+
+
+@process_only
+def test_cloudwatch_hears_of_every_invocation(stage: Stage) -> None:
+    stage.serve("one")
+    with stage.runtime() as client:
+        for body in (b"hello", b"hello"):
+            client.invoke_endpoint(EndpointName="one", Body=body)
+        for body in (b"status 418", b"status 500", b"sleep 2"):
+            refusal(client.invoke_endpoint, EndpointName="one", Body=body)
+        stream = client.invoke_endpoint_with_response_stream(EndpointName="one", Body=b"stream")
+        list(stream["Body"])
+        refusal(client.invoke_endpoint, EndpointName="one", Body=b"x", TargetVariant="none")
+    stage.endpoints.metrics.flush()
+    total: Counter[str] = Counter()
+    slowest = 0.0
+    for dimensions, each in stage.logs.statistics:
+        assert dimensions == {"EndpointName": "one", "VariantName": "AllTraffic"}
+        total[each.name] += each.total  # type: ignore[assignment]
+        if each.name == "ModelLatency":
+            slowest = max(slowest, each.most)
+    assert total["Invocations"] == total["InvocationsPerInstance"] == 6
+    assert total["Invocation4XXErrors"] == 1
+    assert total["Invocation5XXErrors"] == 2
+    assert slowest >= 500_000  # microseconds: the request that was given up
+    assert 0 < total["OverheadLatency"] < total["ModelLatency"]
