@@ -42,11 +42,12 @@ _PATH = re.compile(
 )
 _PREFIX = "X-Amzn-SageMaker-"
 _PASSED = ("Inference-Id", "Session-Id", "Target-Variant", "Target-Model", "Enable-Explanations")
-_REFUSED = {
+REFUSED_HEADERS = {
     "Target-Model": "multi-model endpoints",
     "Target-Container-Hostname": "endpoints of several containers",
     "Inference-Component": "inference components",
 }
+"""What a request may not ask for, by the header that asks."""
 _RETURNED = ("New-Session-Id", "Closed-Session-Id")
 _ATTRIBUTES_LENGTH = 1024
 _DRAIN = 1 << 20
@@ -87,7 +88,7 @@ class RuntimeApp:
                 404,
             )
         name, operation = found.groups()
-        for header, what in _REFUSED.items():
+        for header, what in REFUSED_HEADERS.items():
             if _PREFIX + header in request.headers:
                 _drain(request)
                 raise ServiceError(
