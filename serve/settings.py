@@ -1,13 +1,16 @@
 """What the environment says about how to serve: the variables SageMaker sets or a user may set."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Self
 
 from container.cpus import available_cpus
 from container.errors import BerthError
+from serve.surroundings import in_container
 
 REALTIME_PAYLOAD_MB = 25
 """SageMaker's limit for a real-time invocation."""
@@ -38,8 +41,8 @@ class Settings:
 
     Attributes:
         model_dir: where the artifact is; only ever read.
-        host: address to listen on: `BERTH_BIND_HOST`, by default every interface, as a container
-            must; a plain process on a laptop wants 127.0.0.1.
+        host: address to listen on: `BERTH_BIND_HOST`; without it every interface in a container,
+            as SageMaker needs, and 127.0.0.1 elsewhere.
         port: TCP port.
         payload_mb: largest request body, in MB of 1024 * 1024 bytes.
         transforms: requests a batch transform should keep in flight.
@@ -85,7 +88,7 @@ class Settings:
 
         return cls(
             model_dir=Path(environ.get("SAGEMAKER_BASE_DIR") or "/opt/ml") / "model",
-            host=environ.get("BERTH_BIND_HOST") or "0.0.0.0",  # noqa: S104
+            host=_host(environ),
             port=_whole(environ, "SAGEMAKER_BIND_TO_PORT", 1, 65535) or 8080,
             payload_mb=payload,
             transforms=transforms,
@@ -94,6 +97,23 @@ class Settings:
             cpus=cpus,
             precision=_one_of(environ, "BERTH_PRECISION", PRECISIONS),
         )
+
+
+def _host(environ: Mapping[str, str]) -> str:
+    host = environ.get("BERTH_BIND_HOST", "").strip()
+    if not host:
+        return "0.0.0.0" if in_container(environ) else "127.0.0.1"  # noqa: S104
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    try:
+        address = ip_address(host)
+    except ValueError:
+        if re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", host):
+            return host
+        raise SettingsError(
+            f"BERTH_BIND_HOST: found {host!r:.80}, expected an address such as 127.0.0.1 or 0.0.0.0"
+        ) from None
+    return f"[{address}]" if address.version == 6 else host
 
 
 def _one_of(environ: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:

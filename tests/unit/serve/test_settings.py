@@ -2,7 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from serve import settings as settings_module
 from serve.settings import Settings, SettingsError
+from serve.surroundings import in_container
 
 
 def read(**environ: str) -> Settings:
@@ -23,9 +25,45 @@ def test_sagemaker_names_the_port_and_the_base_directory() -> None:
     assert settings.model_dir == Path("/srv/ml/model")
 
 
-def test_a_container_listens_everywhere_and_a_process_where_it_is_told() -> None:
-    assert read().host == "0.0.0.0"
-    assert read(BERTH_BIND_HOST="127.0.0.1").host == "127.0.0.1"
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_container_listens_everywhere_and_a_process_on_its_own_machine(
+    monkeypatch: pytest.MonkeyPatch, inside: bool
+) -> None:
+    monkeypatch.setattr(settings_module, "in_container", lambda _: inside)
+    assert read().host == ("0.0.0.0" if inside else "127.0.0.1")
+    assert read(SAGEMAKER_BIND_TO_PORT="9000").host == read().host
+    assert read(BERTH_BIND_HOST="127.0.0.2").host == "127.0.0.2"
+    assert read(BERTH_BIND_HOST="0.0.0.0").host == "0.0.0.0"
+    assert read(BERTH_BIND_HOST="::1").host == read(BERTH_BIND_HOST="[::1]").host == "[::1]"
+    assert read(BERTH_BIND_HOST="localhost").host == "localhost"
+
+
+@pytest.mark.parametrize(
+    ("files", "environ", "inside"),
+    [
+        ({}, {}, False),
+        ({"proc/self/cgroup": "0::/user.slice/user-1000.slice/session-2.scope\n"}, {}, False),
+        ({"proc/self/cgroup": "0::/system.slice/docker.service\n"}, {}, False),
+        ({"proc/self/cgroup": "0::/system.slice/containerd.service\n"}, {}, False),
+        ({".dockerenv": ""}, {}, True),
+        ({"run/.containerenv": ""}, {}, True),
+        ({"proc/self/cgroup": "12:cpu:/docker/0123abc\n0::/\n"}, {}, True),
+        ({"proc/self/cgroup": "0::/kubepods/besteffort/pod1/0123abc\n"}, {}, True),
+        ({"proc/self/cgroup": "0::/kubepods.slice/kubepods-pod1.slice/cri-1.scope\n"}, {}, True),
+        ({"proc/self/cgroup": "4:cpu:/ecs/task/0123abc\n"}, {}, True),
+        ({"proc/self/cgroup": "0::/machine.slice/libpod-0123.scope/container\n"}, {}, True),
+        ({"proc/self/cgroup": "0::/system.slice/docker-0123abc.scope\n"}, {}, True),
+        ({}, {"container": "podman"}, True),
+        ({}, {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, True),
+    ],
+)
+def test_a_container_is_known_by_its_marks(
+    tmp_path: Path, files: dict[str, str], environ: dict[str, str], inside: bool
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert in_container(environ, tmp_path) is inside
 
 
 def test_the_precision_is_the_devices_own_unless_it_is_named() -> None:
@@ -77,6 +115,8 @@ def test_a_payload_of_zero_means_any_size_and_is_bounded_all_the_same() -> None:
         ("SAGEMAKER_MAX_PAYLOAD_IN_MB", "٣"),
         ("SAGEMAKER_MAX_CONCURRENT_TRANSFORMS", "0"),
         ("SAGEMAKER_BATCH_STRATEGY", "single"),
+        ("BERTH_BIND_HOST", "http://0.0.0.0"),
+        ("BERTH_BIND_HOST", "127.0.0.1:80"),
         ("BERTH_PRECISION", "bf16"),
     ],
 )
