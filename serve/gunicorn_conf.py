@@ -67,15 +67,22 @@ def post_fork(_server: Any, worker: Any) -> None:
     """In the worker, before anything is loaded."""
     if worker.gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = worker.gpu
-    _limit_arenas()
+    _limit_malloc()
 
 
-def _limit_arenas() -> None:
+def _limit_malloc() -> None:
     """At most two malloc arenas: by default glibc makes eight a core, and threads that come and
-    go leave decoded images' worth of free memory in each."""
+    go leave decoded images' worth of free memory in each. Large bodies and pictures are mapped
+    each for itself, so that their memory goes back; by itself glibc would soon keep up to 32 MB
+    blocks."""
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
         libc.mallopt(_M_ARENA_MAX, 2)
+        libc.mallopt(_M_MMAP_THRESHOLD, 4 << 20)
+        libc.mallopt(_M_TRIM_THRESHOLD, 16 << 20)
 
 
-_M_ARENA_MAX = -8  # glibc's malloc.h
+# glibc's malloc.h.
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_THRESHOLD = -3
+_M_ARENA_MAX = -8
