@@ -111,7 +111,7 @@ def unpack(uri: str, into: Path) -> Path:
     return into
 
 
-def test_train_deploy_invoke_transform(
+def test_train_deploy_invoke_transform_with_sdk_v3(
     session: Any,
     image: str,
     image_folder: Path,
@@ -178,7 +178,7 @@ def test_train_deploy_invoke_transform(
         assert json.loads(path.read_text())["predictions"][0]["label"] in LABELS
 
 
-def test_two_hosts_train_one_model(
+def test_two_hosts_train_one_model_with_sdk_v3(
     session: Any,
     image: str,
     channels: dict[str, Path],
@@ -196,7 +196,7 @@ def test_two_hosts_train_one_model(
     assert (model / "model.safetensors").exists()
 
 
-def test_model_trainer(
+def test_model_trainer_of_sdk_v3(
     image: str, image_folder: Path, quick: dict[str, str], tmp_path: Path
 ) -> None:
     """SDK v3's trainer: JSON-encoded hyperparameters and no command."""

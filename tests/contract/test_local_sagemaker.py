@@ -1,4 +1,4 @@
-"""Unmodified clients on the local SageMaker: boto3, the AWS CLI and the SDK, offline.
+"""Unmodified clients on the local SageMaker: boto3, the AWS CLI and the SDK v3, offline.
 
 Each trains, tunes, deploys, invokes and transforms with the real image's commands, as processes and
 as containers, while every connection that would leave this machine fails.
@@ -389,7 +389,7 @@ def test_aws_cli(sagemaker: str, quick: dict[str, str], image_folder: Path, tmp_
     check_transform(boto3.client("s3"), name, image_folder)
 
 
-def test_sdk(sagemaker: str, quick: dict[str, str], image_folder: Path) -> None:
+def test_sdk_v3(sagemaker: str, quick: dict[str, str], image_folder: Path) -> None:
     import boto3
     from sagemaker.core import resources, shapes
     from sagemaker.core.parameter import ContinuousParameter

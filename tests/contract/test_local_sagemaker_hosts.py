@@ -115,7 +115,7 @@ def models() -> dict[bool, bytes]:
 
 
 @pytest.mark.parametrize("isolated", [False, True], ids=["connected", "isolated"])
-def test_two_hosts_train_one_model(
+def test_two_hosts_train_one_model_with_boto3(
     sagemaker: Address,
     bucket: str,
     image: str,
@@ -164,7 +164,7 @@ def rule(name: str, **parameters: str) -> dict[str, Any]:
     }
 
 
-def test_two_hosts_are_debugged_and_profiled_as_the_request_says(
+def test_two_hosts_are_debugged_and_profiled_as_the_request_to_boto3_says(
     sagemaker: Address, bucket: str, image: str, quick: dict[str, str], tmp_path: Path
 ) -> None:
     jobs, s3 = client(sagemaker, "sagemaker"), client(sagemaker, "s3")

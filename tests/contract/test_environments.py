@@ -1,0 +1,44 @@
+"""The environments of clients that cannot live in the tests' own."""
+
+import subprocess
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.contract.environments import EnvironmentMissing, environment
+
+
+@pytest.fixture
+def requirements(tmp_path: Path) -> Path:
+    """A requirements file of one package, whose wheel lies on this machine."""
+    path = tmp_path / "alone-1-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr("alone.py", "")
+        folder = "alone-1.dist-info"
+        wheel.writestr(f"{folder}/METADATA", "Metadata-Version: 2.1\nName: alone\nVersion: 1\n")
+        wheel.writestr(f"{folder}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        wheel.writestr(f"{folder}/RECORD", "")
+    file = tmp_path / "alone.txt"
+    file.write_text(f"{path}\n")
+    return file
+
+
+def test_an_environment_is_made_once_by_those_who_ask_together(
+    requirements: Path, tmp_path: Path
+) -> None:
+    with ThreadPoolExecutor(2) as both:
+        made = [both.submit(environment, requirements, tmp_path) for _ in range(2)]
+        (python,) = {each.result() for each in made}
+    subprocess.run([str(python), "-c", "import alone"], check=True)
+    Path(requirements.read_text().strip()).unlink()
+    assert environment(requirements, tmp_path) == python
+
+
+def test_what_cannot_be_had_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    requirements = tmp_path / "nowhere.txt"
+    requirements.write_text("berth-has-no-such-package==1\n")
+    with pytest.raises(EnvironmentMissing, match=r"nowhere\.txt.*berth-has-no-such-package"):
+        environment(requirements, tmp_path)

@@ -1,0 +1,96 @@
+"""The SageMaker Python SDK v2, in an environment of its own, on the local SageMaker, offline."""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.contract.environments import EnvironmentMissing, environment
+from tests.requirements import missing
+
+HERE = Path(__file__).parent
+pytestmark = pytest.mark.timeout(1200)
+CONFIGURATION = """\
+SchemaVersion: '1.0'
+SageMaker:
+  PythonSDK:
+    Modules:
+      TelemetryOptOut: true
+      Session: {DefaultS3Bucket: notebooks}
+"""
+"""What spares the SDK from asking AWS's STS for the account, where `berth up` names no other."""
+
+
+@pytest.fixture(scope="session")
+def sdk_v2(pytestconfig: pytest.Config) -> Path:
+    """The python of an environment with SDK v2 and smdebug; made once, kept in pytest's cache."""
+    assert pytestconfig.cache is not None
+    try:
+        return environment(HERE / "sdk-v2.txt", pytestconfig.cache.mkdir("environments"))
+    except EnvironmentMissing as error:
+        missing(str(error))
+
+
+@pytest.fixture(params=["process", pytest.param("docker", marks=pytest.mark.docker)])
+def variables(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """A notebook's environment: what `berth up` printed, and nothing of the user's AWS settings."""
+    if request.param == "docker":
+        request.getfixturevalue("image")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    kept |= {
+        "BERTH_HOME": str(tmp_path / "home"),
+        "PYTHONPATH": str(HERE / "offline"),
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "OMP_NUM_THREADS": "1",
+        "SAGEMAKER_SUPPRESS_V2_WARNING": "1",
+        "SAGEMAKER_USER_CONFIG_OVERRIDE": str(tmp_path / "sdk.yaml"),
+    }
+    (tmp_path / "sdk.yaml").write_text(CONFIGURATION)
+    berth = [sys.executable, "-m", "local.cli"]
+    up = [*berth, "up", "--executor", request.param, "--port", "0"]
+    started = subprocess.run(
+        up, env=kept, capture_output=True, text=True, check=False, cwd=HERE.parents[1]
+    )
+    assert started.returncode == 0, started.stderr
+    try:
+        words = (shlex.split(line) for line in started.stdout.splitlines())
+        exported = (word[1].partition("=") for word in words if word[:1] == ["export"])
+        yield kept | {name: value for name, _, value in exported}
+    finally:
+        subprocess.run([*berth, "down"], env=kept, check=True, cwd=HERE.parents[1])
+
+
+def test_notebook_with_sdk_v2(
+    sdk_v2: Path, variables: dict[str, str], image_folder: Path, tmp_path: Path
+) -> None:
+    notebook = tmp_path / "notebook"
+    notebook.mkdir()
+    script = [str(HERE / "run_notebook.py"), str(HERE / "notebook.py"), str(image_folder)]
+    done = subprocess.run(
+        [str(sdk_v2), "-W", "ignore", *script],
+        env=variables,
+        cwd=notebook,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"{done.stdout[-10_000:]}\n{done.stderr[-10_000:]}"
+
+
+def test_rules_are_those_that_sdk_v2_sends(sdk_v2: Path, tmp_path: Path) -> None:
+    """What tests/unit/container/test_rules_sent.py reads is what is sent."""
+    written = tmp_path / "rules.json"
+    subprocess.run(
+        [str(sdk_v2), "-W", "ignore", str(HERE / "rule_requests.py"), str(written)],
+        env={**os.environ, "AWS_DEFAULT_REGION": "us-east-1"},
+        capture_output=True,
+        check=True,
+    )
+    kept = HERE / "snapshots" / "sdk-v2-rules.json"
+    assert json.loads(written.read_text()) == json.loads(kept.read_text())
