@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
+from local import sdk_configuration
 from local.emulator.credentials import credentials
 from local.emulator.home import Home
 from local.errors import UserError
 from local.options import Executor
-from local.place import LOCAL_ACCOUNT, LOCAL_REGION, Place
+from local.place import LOCAL_ACCOUNT, LOCAL_REGION, LOCAL_ROLE, Place, default_bucket
 
 OF_ANOTHER_ACCOUNT = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN")
 """Variables that would send another account's name along with this one's key."""
@@ -53,7 +54,10 @@ def env(*, home: HomeFolder = None) -> None:
 def _print_environment(home: Home, url: str) -> None:
     key = credentials(home)
     place = Place("local", url, LOCAL_REGION, LOCAL_ACCOUNT, "", "", "", credentials=key)
-    for name, value in place.environment().items():
+    role = f"arn:aws:iam::{LOCAL_ACCOUNT}:role/{LOCAL_ROLE}"
+    sdk_configuration.write(home.sdk_file, default_bucket(LOCAL_REGION, LOCAL_ACCOUNT), role)
+    variables = place.environment() | {sdk_configuration.VARIABLE: str(home.sdk_file)}
+    for name, value in variables.items():
         typer.echo(f"export {name}={shlex.quote(value)}")
     left = [name for name in OF_ANOTHER_ACCOUNT if os.environ.get(name)]
     left += sorted(name for name in os.environ if name.startswith("AWS_ENDPOINT_URL_"))

@@ -83,6 +83,11 @@ class Home:
         return self.path / "credentials"
 
     @property
+    def sdk_file(self) -> Path:
+        """What SageMaker's Python SDK reads: the default bucket and role (`berth env`)."""
+        return self.path / "sagemaker.yaml"
+
+    @property
     def objects(self) -> Path:
         """S3's objects, as files."""
         return self.path / "s3"

@@ -46,6 +46,7 @@ def test_up_prints_what_a_shell_evaluates(monkeypatch: pytest.MonkeyPatch, tmp_p
         "AWS_ACCESS_KEY_ID": key.key_id,
         "AWS_SECRET_ACCESS_KEY": key.secret,
         "AWS_DEFAULT_REGION": "us-east-1",
+        "SAGEMAKER_USER_CONFIG_OVERRIDE": str(tmp_path / "home" / "sagemaker.yaml"),
     }
     monkeypatch.setattr(daemon, "running", up)
     again = CliRunner().invoke(app, ["env", "--home", str(tmp_path / "home")])
