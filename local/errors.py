@@ -1,6 +1,9 @@
 """Errors as a person at a terminal meets them: one line, no traceback."""
 
 import sys
+from urllib.parse import urlsplit
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class UserError(Exception):
@@ -24,14 +27,29 @@ def one_line(error: BaseException) -> str | None:
 
 
 def _of_botocore(error: BaseException) -> str | None:
-    from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError
+    from botocore.exceptions import (
+        BotoCoreError,
+        ClientError,
+        ConnectTimeoutError,
+        EndpointConnectionError,
+        ProxyConnectionError,
+    )
 
     if isinstance(error, ClientError):
         answer = error.response.get("Error", {})
         message = " ".join(str(answer.get("Message") or "no message").split())
         return f"{error.operation_name}: {answer.get('Code', 'error')}: {message}"
-    if isinstance(error, EndpointConnectionError):
-        return f"nobody answers at {error.kwargs.get('endpoint_url')}; is it running (berth up)?"
+    if isinstance(error, EndpointConnectionError | ConnectTimeoutError):
+        url = str(error.kwargs.get("endpoint_url"))
+        if (urlsplit(url).hostname or "") in LOOPBACK:
+            return f"nobody answers at {url}; is it running (berth up)?"
+        return (
+            f"AWS cannot be reached: nobody answers at {url}; look at this machine's network (VPN, "
+            "proxy) and at the region's name"
+        )
+    if isinstance(error, ProxyConnectionError):
+        proxy = urlsplit(str(error.kwargs.get("proxy_url"))).hostname
+        return f"AWS cannot be reached: the proxy {proxy} (HTTPS_PROXY) does not answer"
     transfers = sys.modules.get("boto3.exceptions")
     known = (BotoCoreError, transfers.Boto3Error) if transfers else (BotoCoreError,)
     return " ".join(str(error).split()) if isinstance(error, known) else None

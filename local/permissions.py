@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from local.partitions import partition
+
 Request = tuple[str, Mapping[str, Any]]
 
 
@@ -117,19 +119,31 @@ OPERATIONS: Mapping[str, Operation] = {
 
 S3_OPERATIONS = ("CreateBucket", "PutObject", "DeleteObject")
 
+BEGINNING = "arn:aws:"
 _ECR_IMAGE = re.compile(r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[^.]+)\.[^/]+/(?P<name>[^:@]+)")
 _S3 = re.compile(r"s3://(?P<bucket>[^/]+)/?(?P<key>.*)")
 
 
 class _Policy:
-    """Actions gathered so that each service and resource stands in one statement."""
+    """Actions gathered so that each service and resource stands in one statement.
 
-    def __init__(self) -> None:
+    Args:
+        region: where they are; ARNs are given in terms of the partition `aws` and kept in its own.
+    """
+
+    def __init__(self, region: str) -> None:
+        self._beginning = f"arn:{partition(region)}:"
         self._statements: dict[tuple[str, tuple[str, ...], str], set[str]] = {}
 
     def add(
         self, actions: Iterable[str], *resources: str, condition: dict[str, Any] | None = None
     ) -> None:
+        resources = tuple(
+            self._beginning + resource.removeprefix(BEGINNING)
+            if resource.startswith(BEGINNING)
+            else resource
+            for resource in resources
+        )
         for action in actions:
             key = (action.partition(":")[0], resources, json.dumps(condition))
             self._statements.setdefault(key, set()).add(action)
@@ -150,7 +164,7 @@ class _Policy:
 
 def caller(requests: Sequence[Request], *, region: str, account: str) -> dict[str, Any]:
     """The policy of whoever sends the requests, follows them and reads what they leave."""
-    policy = _Policy()
+    policy = _Policy(region)
     for operation, request in requests:
         if operation in S3_OPERATIONS:
             _s3_sending(policy, operation, request)
@@ -181,7 +195,7 @@ def caller(requests: Sequence[Request], *, region: str, account: str) -> dict[st
 
 def role(requests: Sequence[Request], *, region: str, account: str) -> dict[str, Any]:
     """The policy of the execution role: what instances read, write, pull and log."""
-    policy = _Policy()
+    policy = _Policy(region)
     for operation, request in requests:
         if operation == "CreateSchedule":
             name = json.loads(request["Target"]["Input"])["EndpointName"].lower()

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from local.emulator.credentials import Credentials, credentials
 from local.emulator.home import Home
 from local.errors import UserError, code
+from local.partitions import domain, partition
 
 REPOSITORY = "berth"
 """The ECR repository whose `latest` is used on AWS unless --image-uri says otherwise."""
@@ -238,7 +239,6 @@ def _connect_aws(
             "(or BERTH_ROLE)"
         )
     region = session.region_name
-    partition = session.get_partition_for_region(region)
     if plan and role and role.startswith("arn:"):
         account = role.split(":")[4]
     else:
@@ -249,9 +249,8 @@ def _connect_aws(
                 "AWS: no credentials found; sign in with `aws login` or `aws sso login`, "
                 "or set AWS_PROFILE"
             ) from None
-    domain = "amazonaws.com.cn" if partition == "aws-cn" else "amazonaws.com"
-    image = f"{account}.dkr.ecr.{region}.{domain}/{REPOSITORY}:latest"
-    arn = _role_arn(role, partition, account) if role else ""
+    image = f"{account}.dkr.ecr.{region}.{domain(region)}/{REPOSITORY}:latest"
+    arn = _role_arn(role, partition(region), account) if role else ""
     return Place("aws", None, region, account, arn, "", image)
 
 

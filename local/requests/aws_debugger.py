@@ -9,6 +9,7 @@ from typing import Any
 from container.debugger.catalogue import DEBUG_RULES
 from container.rules import RuleRequest
 from local.errors import UserError
+from local.partitions import domain
 from local.requests.training import Job, canonical
 from local.requests.watch import Watch, of_profiler
 
@@ -73,8 +74,7 @@ def evaluator_image(region: str) -> str:
             f"--aws-debugger: AWS evaluates no rules in {region}; it does in "
             f"{', '.join(sorted(ACCOUNTS))}"
         )
-    domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
-    return f"{account}.dkr.ecr.{region}.{domain}/sagemaker-debugger-rules:latest"
+    return f"{account}.dkr.ecr.{region}.{domain(region)}/sagemaker-debugger-rules:latest"
 
 
 def aws_debugger(watch: Watch, job: Job, name: str, region: str) -> dict[str, Any]:

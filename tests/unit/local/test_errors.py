@@ -1,6 +1,12 @@
 import pytest
 from boto3.exceptions import S3UploadFailedError
-from botocore.exceptions import ClientError, EndpointConnectionError, NoRegionError
+from botocore.exceptions import (
+    ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    NoRegionError,
+    ProxyConnectionError,
+)
 
 from container.errors import DataError
 from local.errors import UserError, code, one_line, print_error
@@ -19,6 +25,20 @@ REFUSED = ClientError(
         (
             EndpointConnectionError(endpoint_url="http://127.0.0.1:1"),
             "nobody answers at http://127.0.0.1:1; is it running (berth up)?",
+        ),
+        (
+            EndpointConnectionError(endpoint_url="https://sts.eu-west-1.amazonaws.com/"),
+            "AWS cannot be reached: nobody answers at https://sts.eu-west-1.amazonaws.com/; look "
+            "at this machine's network (VPN, proxy) and at the region's name",
+        ),
+        (
+            ConnectTimeoutError(endpoint_url="https://sts.eu-west-1.amazonaws.com/"),
+            "AWS cannot be reached: nobody answers at https://sts.eu-west-1.amazonaws.com/; look "
+            "at this machine's network (VPN, proxy) and at the region's name",
+        ),
+        (
+            ProxyConnectionError(proxy_url="http://me:secret@proxy:3128"),
+            "AWS cannot be reached: the proxy proxy (HTTPS_PROXY) does not answer",
         ),
         (NoRegionError(), "You must specify a region."),
         (S3UploadFailedError("Failed to upload a\nto b"), "Failed to upload a to b"),

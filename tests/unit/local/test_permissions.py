@@ -174,3 +174,27 @@ def test_objects_are_the_buckets() -> None:
     needed = actions(caller(sent, region=REGION, account=ACCOUNT))
     assert needed["s3:PutObject"] == needed["s3:DeleteObject"] == ["arn:aws:s3:::b/p/*"]
     assert needed["s3:CreateBucket"] == needed["s3:ListBucket"] == ["arn:aws:s3:::b"]
+
+
+@pytest.mark.parametrize(
+    ("region", "partition"),
+    [("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov"), ("us-iso-east-1", "aws-iso")],
+)
+def test_arns_of_another_partition(region: str, partition: str) -> None:
+    image = f"{ACCOUNT}.dkr.ecr.{region}.amazonaws.com.cn/berth:latest"
+    training = TRAINING | {
+        "RoleArn": f"arn:{partition}:iam::{ACCOUNT}:role/berth",
+        "AlgorithmSpecification": {"TrainingImage": image, "TrainingInputMode": "File"},
+    }
+    requests: list[tuple[str, dict[str, Any]]] = [
+        ("CreateTrainingJob", training),
+        ("CreateBucket", {"Bucket": "b"}),
+        ("PutObject", {"Bucket": "b", "Key": "k"}),
+        ("CreateRepository", {"repositoryName": "berth", "tags": [{}]}),
+        ("RegisterScalableTarget", {}),
+    ]
+    for policy in (caller, role):
+        found = actions(policy(requests, region=region, account=ACCOUNT))
+        arns = {arn for each in found.values() for arn in each if arn != "*"}
+        assert arns
+        assert {arn.split(":")[1] for arn in arns} == {partition}

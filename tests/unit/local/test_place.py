@@ -132,11 +132,21 @@ def test_aws(moto_aws: Place) -> None:
     assert connect(where="aws", region="eu-west-1", needs_role=False).role == ""
 
 
-def test_a_plan_for_aws_needs_no_credentials() -> None:
-    china = "arn:aws-cn:iam::210987654321:role/jobs"
-    place = connect(where="aws", region="cn-north-1", role=china, plan=True)
-    assert (place.account, place.role) == ("210987654321", china)
-    assert place.image_uri == "210987654321.dkr.ecr.cn-north-1.amazonaws.com.cn/berth:latest"
+@pytest.mark.parametrize(
+    ("region", "partition", "domain"),
+    [
+        ("eu-west-1", "aws", "amazonaws.com"),
+        ("cn-north-1", "aws-cn", "amazonaws.com.cn"),
+        ("us-gov-west-1", "aws-us-gov", "amazonaws.com"),
+        ("us-iso-east-1", "aws-iso", "c2s.ic.gov"),
+        ("us-isob-east-1", "aws-iso-b", "sc2s.sgov.gov"),
+    ],
+)
+def test_a_plan_for_aws_needs_no_credentials(region: str, partition: str, domain: str) -> None:
+    role = f"arn:{partition}:iam::210987654321:role/jobs"
+    place = connect(where="aws", region=region, role=role, plan=True)
+    assert (place.account, place.role) == ("210987654321", role)
+    assert place.image_uri == f"210987654321.dkr.ecr.{region}.{domain}/berth:latest"
 
 
 @pytest.mark.parametrize("region", ["us-east-1", "eu-west-1"])

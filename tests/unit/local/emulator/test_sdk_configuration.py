@@ -13,8 +13,7 @@ from tests.unit.local.emulator.server_stage import access_key, client
 
 OFFLINE = Path(__file__).parents[3] / "contract" / "offline"
 ROLE = "arn:aws:iam::123456789012:role/berth"
-ASK = (
-    """
+ASK = """
 import json
 from botocore.exceptions import ClientError
 from sagemaker.core.helper.session_helper import Session
@@ -31,7 +30,7 @@ roles = [
 ]
 trainer = ModelTrainer(
     training_image="berth:latest",
-    role="%s",
+    role="{role}",
     compute=Compute(instance_type="ml.m5.large", instance_count=1),
     base_job_name="plain",
     sagemaker_session=session,
@@ -41,9 +40,7 @@ try:
 except ClientError as error:
     said = str(error)
 print(json.dumps([session.default_bucket(), roles, said]))
-"""
-    % ROLE
-)
+""".replace("{role}", ROLE)
 
 
 def test_the_sdk_knows_bucket_and_role_without_asking_sts(server: Server, home: Home) -> None:
