@@ -15,7 +15,7 @@ _SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"II+\0", "image/tiff"),
     (b"MM\0+", "image/tiff"),
     (b"\0\0\0\x0cjP  \r\n\x87\n", "image/jp2"),
-    (b"\xff\x4f\xff\x51", "image/j2c"),
+    (b"\xff\x4f\xff\x51", "image/x-jp2-codestream"),
     (b"\0\0\0\x0cJXL \r\n\x87\n", "image/jxl"),
     (b"\xff\x0a", "image/jxl"),
     (b"%PDF-", "application/pdf"),

@@ -11,9 +11,12 @@ from local.errors import UserError
 CONTENT_TYPES = {
     ".jpg": "image/jpeg",
     ".jpeg": "image/jpeg",
+    ".jpe": "image/jpeg",
+    ".jfif": "image/jpeg",
     ".png": "image/png",
     ".webp": "image/webp",
     ".bmp": "image/bmp",
+    ".dib": "image/bmp",
     ".tif": "image/tiff",
     ".tiff": "image/tiff",
     ".gif": "image/gif",

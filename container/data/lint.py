@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TextIO
 
 import numpy as np
 
@@ -185,14 +185,14 @@ def main(arguments: list[str] | None = None) -> int:
         counts = ", ".join(f"{split} {count:,}" for split, count in findings.images.items())
         print(f"{len(splits['train'].classes)} classes; files: {counts}")
     if options.exit_zero:
-        return _refused(splits, findings)
+        return _refused(splits, findings, sys.stderr if options.json else sys.stdout)
     return 0 if findings.clean else 1
 
 
-def _refused(splits: Mapping[str, Index], findings: LintReport) -> int:
+def _refused(splits: Mapping[str, Index], findings: LintReport, out: TextIO) -> int:
     """1, after a line that says why, when training would refuse what is left; else 0."""
     try:
-        _usable(splits, findings, print)
+        _usable(splits, findings, lambda line: print(line, file=out))
     except DataError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

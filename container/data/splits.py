@@ -107,14 +107,15 @@ def split_folders(channels: Mapping[str, Path]) -> tuple[dict[str, Path], tuple[
 
     Raises DataError when there is no train, or one split is there by two names.
     """
-    channels = {name: path for name, path in channels.items() if not is_junk(name)}
+    junk = sorted(name for name in channels if is_junk(name))
+    notes = [f"channels: {left_out('left by a tool', junk)}"] if junk else []
+    channels = {name: path for name, path in channels.items() if name not in junk}
     named = splits_by_name(channels)
     for split, names in named.items():
         if len(names) > 1:
             both = " and ".join(names)
             raise DataError(f"channels: found both {both}, expected one of them for {split}")
     folders = {split: channels[names[0]] for split, names in named.items()}
-    notes: list[str] = []
     if not folders and len(channels) == 1:
         folders = {"train": next(iter(channels.values()))}
     elif unknown := sorted(name for name in channels if split_of(name) is None):

@@ -97,15 +97,15 @@ class Labels(Source):
         if splits and "train" not in splits:
             raise DataError(f"{_named(files)}: found {', '.join(sorted(splits))}, expected train")
         check_class_names(_named(files), sorted({image.row.label for image in images}))
+        used = {image.file for image in images}
+        for found in self._images.values():  # before the links are there, maybe in this folder
+            if unused := found.unused(used):
+                print(left_out(f"{len(unused):,} images that no row names", unused))
         taken: set[PurePosixPath] = set()
         with Progress("linking images", len(images)) as progress:
             for image in images:
                 self._place(image, folder, taken)
                 progress.advance()
-        used = {image.file for image in images}
-        for found in self._images.values():
-            if unused := found.unused(used):
-                print(left_out(f"{len(unused):,} images that no row names", unused))
 
     def _rows(self, file: Path, *, several: bool) -> Iterator[Row]:
         """The rows of one file; of several, its own name may say their split, as val.lst does."""

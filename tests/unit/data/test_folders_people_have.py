@@ -103,6 +103,11 @@ class TestSplitNames:
         splits = find_splits({"train": root, "extra": root}, 0.5, 0)
         assert splits.notes == ("channels: left out (not train, validation or test): extra",)
 
+    def test_a_volume_s_own_folder_is_no_channel(self, make_folder: MakeFolder) -> None:
+        root = make_folder({"a": 2, "b": 2})
+        splits = find_splits({"photos": root, "lost+found": root}, 0.5, 0)
+        assert splits.notes == ("channels: left out (left by a tool): lost+found",)
+
     def test_what_lies_beside_the_splits_is_named(self, make_folder: MakeFolder) -> None:
         root = make_folder({"train/a": 2, "train/b": 2, "extra/a": 1})
         (root / "README").write_text("hello")

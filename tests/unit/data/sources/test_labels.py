@@ -228,6 +228,14 @@ class TestLinks:
         assert not copy.samefile(flat / "1.jpg")
         assert copy.read_bytes() == (flat / "1.jpg").read_bytes()
 
+    def test_beside_the_images_themselves(
+        self, flat: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        table = write(flat / "labels.csv", "path,label", "1.jpg,ants", "3.jpg,bees")
+        Labels([table]).write(flat / "photos")
+        assert files(flat / "photos") == {"ants/1.jpg", "bees/3.jpg"}
+        assert "4 images that no row names" in capsys.readouterr().out
+
     def test_two_files_of_one_name(self, flat: Path, tmp_path: Path) -> None:
         (flat / "more").mkdir()
         (flat / "more" / "1.jpg").write_bytes((flat / "6.jpg").read_bytes())
