@@ -8,7 +8,9 @@ in its developer guide; each function takes what is known of a resource and give
 from collections.abc import Mapping
 from typing import Any
 
+from local.emulator.api.rules.ranges import combinations
 from local.emulator.training.body import DAY_SECONDS, ENDED
+from local.emulator.tuning.plan import definitions_of, machines_of, ranges_of
 
 OBJECTIVE = "_tuning_objective_metric"
 """The hyperparameter by which SageMaker tells a training job its tuning job's objective."""
@@ -67,6 +69,7 @@ def tuning_job(body: Mapping[str, Any]) -> Body:
     config = {"TrainingJobEarlyStoppingType": "Off", **body["HyperParameterTuningJobConfig"]}
     if "ParameterRanges" in config:
         config["ParameterRanges"] = _ranges(config["ParameterRanges"])
+    config["ResourceLimits"] = resource_limits(body)
     filled["HyperParameterTuningJobConfig"] = config
     objective = config.get("HyperParameterTuningJobObjective", {})
     if "TrainingJobDefinition" in body:
@@ -76,6 +79,16 @@ def tuning_job(body: Mapping[str, Any]) -> Body:
             _definition(definition, objective) for definition in body["TrainingJobDefinitions"]
         ]
     return filled
+
+
+def resource_limits(body: Mapping[str, Any]) -> Body:
+    """`ResourceLimits` of a tuning job; a grid has as many training jobs as combinations."""
+    config = body["HyperParameterTuningJobConfig"]
+    limits: Body = dict(config["ResourceLimits"])
+    if config["Strategy"] == "Grid":
+        grids = (ranges_of(each, config) for each in definitions_of(body))
+        limits.setdefault("MaxNumberOfTrainingJobs", sum(combinations(grid) for grid in grids))
+    return limits
 
 
 def transform_job(body: Mapping[str, Any]) -> Body:
@@ -140,13 +153,8 @@ def _channel(channel: Mapping[str, Any]) -> Body:
 def _definition(definition: Mapping[str, Any], objective: Mapping[str, Any]) -> Body:
     """A TrainingJobDefinition; without an objective of its own it has the tuning job's."""
     filled = {**SWITCHES, **definition}
-    machines = definition.get("HyperParameterTuningResourceConfig")
-    if machines and "ResourceConfig" not in definition:
-        kinds = machines.get("InstanceConfigs") or [machines]
-        names = ("InstanceType", "InstanceCount", "VolumeSizeInGB")
-        filled["ResourceConfig"] = {name: kinds[0][name] for name in names if name in kinds[0]}
-        if "VolumeKmsKeyId" in machines:
-            filled["ResourceConfig"]["VolumeKmsKeyId"] = machines["VolumeKmsKeyId"]
+    if machines := machines_of(definition):
+        filled["ResourceConfig"] = machines
     filled = _training(filled)
     filled["AlgorithmSpecification"] = {
         "MetricDefinitions": [],

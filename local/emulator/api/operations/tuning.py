@@ -52,7 +52,10 @@ def delete(context: Context, request: Request) -> Answer:
 
 def _limits(record: Record) -> dict[str, Any]:
     config = record.body["HyperParameterTuningJobConfig"]
-    return {"Strategy": config["Strategy"], "ResourceLimits": config["ResourceLimits"]}
+    return {
+        "Strategy": config["Strategy"],
+        "ResourceLimits": defaults.resource_limits(record.body),
+    }
 
 
 def training_jobs(context: Context, request: Request) -> Answer:

@@ -189,6 +189,54 @@ def test_a_tuning_job(client: Any, valid: Any) -> None:
     )
 
 
+def test_a_grid_has_as_many_training_jobs_as_combinations(client: Any, valid: Any) -> None:
+    config = "HyperParameterTuningJobConfig"
+    request = valid(
+        "create_hyper_parameter_tuning_job",
+        {
+            f"{config}.Strategy": "Grid",
+            f"{config}.ResourceLimits": {"MaxParallelTrainingJobs": 2},
+            f"{config}.ParameterRanges": {
+                "CategoricalParameterRanges": [
+                    {"Name": "arch", "Values": ["resnet18", "resnet50"]},
+                    {"Name": "lr", "Values": ["0.1", "0.01", "0.001"]},
+                ]
+            },
+        },
+    )
+    client.create_hyper_parameter_tuning_job(**request)
+    told = client.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName="tune")
+    (listed,) = client.list_hyper_parameter_tuning_jobs()["HyperParameterTuningJobSummaries"]
+    limits = {"MaxNumberOfTrainingJobs": 6, "MaxParallelTrainingJobs": 2}
+    assert told[config]["ResourceLimits"] == listed["ResourceLimits"] == limits
+
+
+def test_several_definitions(client: Any, valid: Any) -> None:
+    request = valid("create_hyper_parameter_tuning_job")
+    config = request["HyperParameterTuningJobConfig"]
+    definition = request.pop("TrainingJobDefinition")
+    machines = definition.pop("ResourceConfig")
+    definition |= {
+        "TuningObjective": config.pop("HyperParameterTuningJobObjective"),
+        "HyperParameterRanges": config.pop("ParameterRanges"),
+        "HyperParameterTuningResourceConfig": machines,
+    }
+    request["TrainingJobDefinitions"] = [
+        {**definition, "DefinitionName": name} for name in ("first", "second")
+    ]
+    client.create_hyper_parameter_tuning_job(**request)
+    told = client.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName="tune")
+    repeats(told, request)
+    filled = {
+        **SWITCHES,
+        "ResourceConfig": machines,
+        "HyperParameterRanges": {"IntegerParameterRanges": [], "CategoricalParameterRanges": []},
+        "OutputDataConfig": {"KmsKeyId": ""},
+        "StaticHyperParameters": {"_tuning_objective_metric": "accuracy"},
+    }
+    carries(told, {"TrainingJobDefinitions": [filled, filled]})
+
+
 def test_a_transform_job(served: Any, valid: Any) -> None:
     request = valid("create_transform_job")
     served.create_transform_job(**request)
