@@ -24,6 +24,12 @@ from container.data.isolation import decode_apart
 MAX_SIDE = 100_000
 """Longest side in pixels: JPEG's own limit is 65,535, and a row costs time and memory by itself."""
 
+TEXT_SAMPLES = 4_000_000
+"""Most samples of a PBM, PGM or PPM that is text: Pillow reads a million a second, in Python."""
+
+RUN_BYTES = 4_000_000
+"""Most bytes of a run-length encoded BMP, which is read in the same way."""
+
 STORED = 4
 """How many times the pixels that may be decoded a reduced picture may have stored."""
 
@@ -59,6 +65,7 @@ _NEEDS = {
 }
 _JPEG2000_SAMPLE = 7
 _APART = 64 << 20
+_PIECE = 1 << 20
 
 # Every core of the machine is busy with a picture of its own already.
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
@@ -103,10 +110,17 @@ def plan(data: bytes, kind: str, max_pixels: int, at_least: tuple[int, int] | No
             return Plan(size, cost, lambda: _other(WebPImageFile(io.BytesIO(data))))
         case "TIFF":
             return _plan_tiff(data, max_pixels)
+        case "PPM":
+            return _plan_ppm(data, max_pixels)
     # Opening through the reader's class and not Image.open leaves the process-wide
     # Image.MAX_IMAGE_PIXELS, with its warning, out of it: the limit here is the caller's.
     image = _READERS[kind](io.BytesIO(data))
     _check(*image.size, max_pixels)
+    if image.tile and image.tile[0][0] == "bmp_rle" and len(data) > RUN_BYTES:
+        raise Refused(
+            f"found {len(data):,} bytes of run-length encoded BMP, expected at most "
+            f"{RUN_BYTES:,}; convert it to PNG"
+        )
     return Plan(image.size, _cost_of(image, _NEEDS[kind]), _Once(image))
 
 
@@ -241,6 +255,44 @@ def _plan_jpeg2000(data: bytes, max_pixels: int, at_least: tuple[int, int] | Non
         transparent=image.mode in ("LA", "RGBA", "PA", "P"),
     )
     return Plan((width, height), cost + header.tile_bytes, _Once(image, turn))
+
+
+def _plan_ppm(data: bytes, max_pixels: int) -> Plan:
+    image = PpmImageFile(io.BytesIO(data))
+    _check(*image.size, max_pixels)
+    cost = _cost_of(image, _NEEDS["PPM"])
+    decoder, _, offset, arguments = image.tile[0]
+    samples = math.prod(image.size) * len(image.getbands())
+    if decoder == "ppm_plain" and samples > TEXT_SAMPLES:
+        raise Refused(
+            f"found {samples:,} samples written as text, expected at most {TEXT_SAMPLES:,}; "
+            "convert it to binary PPM or PNG"
+        )
+    if decoder == "ppm" and isinstance(arguments, tuple):
+        size, maximum = image.size, int(arguments[1])
+        channels = 3 if image.mode == "RGB" else 1
+        return Plan(size, cost, lambda: _load_ppm(data, offset, size, channels, maximum))
+    return Plan(image.size, cost, _Once(image))
+
+
+def _load_ppm(
+    data: bytes, offset: int, size: tuple[int, int], channels: int, maximum: int
+) -> Image.Image:
+    """Binary samples of an unusual `maximum`; Pillow would go through them in Python."""
+    width, height = size
+    kind = np.dtype(">u2" if maximum > 255 else "u1")
+    row = width * channels
+    if len(data) - offset < height * row * kind.itemsize:
+        raise ValueError("image file is truncated")
+    samples = np.frombuffer(data, kind, height * row, offset)
+    table = np.round(np.arange(1 << 8 * kind.itemsize) * 255 / maximum).clip(0, 255)
+    table = table.astype(np.uint8)
+    pixels = np.empty(height * row, np.uint8)
+    # In pieces, as an index takes eight bytes a sample.
+    for start in range(0, len(pixels), _PIECE):
+        pixels[start : start + _PIECE] = table[samples[start : start + _PIECE]]
+    shape = (height, width, channels) if channels > 1 else (height, width)
+    return Image.fromarray(pixels.reshape(shape)).convert("RGB")
 
 
 def _plan_tiff(data: bytes, max_pixels: int) -> Plan:

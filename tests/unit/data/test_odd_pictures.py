@@ -75,6 +75,36 @@ class TestFormats:
         wanted = image if mode != "I;16" else Image.fromarray(picture()[:, :, 1])
         assert np.abs(pixels.astype(int) - np.asarray(wanted.convert("RGB"))).mean() < 2
 
+    @pytest.mark.parametrize(
+        ("head", "samples"),
+        [
+            (b"P5\n4 1\n100\n", bytes([0, 50, 100, 200])),
+            (b"P5 4 1 1000 ", struct.pack(">4H", 0, 500, 1000, 2000)),
+            (b"P2\n4 1\n100\n", b"0 50 100 100"),
+        ],
+    )
+    def test_a_netpbm_of_any_maximum(self, head: bytes, samples: bytes) -> None:
+        assert decode(head + samples)[0, :, 0].tolist() == [0, 128, 255, 255]
+        colour = head.replace(b"P5", b"P6").replace(b"P2", b"P3").replace(b"4 1", b"1 1")
+        assert decode(colour + samples)[0, 0].tolist() == [0, 128, 255]
+        with pytest.raises(BadImage, match="cut short"):
+            decode(head + samples[:2])
+
+    def test_a_large_netpbm_is_not_read_sample_by_sample(self) -> None:
+        assert decode(b"P6 2000 1500 999\n" + bytes(18_000_000)).shape == (1500, 2000, 3)
+        with pytest.raises(BadImage, match="9,000,000 samples written as text"):
+            decode(b"P3 2000 1500 255\n" + b"0 " * 9_000_000)
+
+    def test_a_run_length_encoded_bmp_is_read_unless_it_is_endless(self) -> None:
+        head = struct.pack("<IiiHHIIiiII", 40, 4, 1, 1, 8, 1, 0, 0, 0, 2, 0)
+        colours = bytes([0, 0, 0, 0, 30, 20, 10, 0])
+        runs = bytes([3, 1, 1, 0, 0, 1])
+        start = 14 + len(head) + len(colours)
+        data = struct.pack("<2sIHHI", b"BM", start + len(runs), 0, 0, start) + head + colours + runs
+        assert decode(data)[0].tolist() == [[10, 20, 30]] * 3 + [[0, 0, 0]]
+        with pytest.raises(BadImage, match="bytes of run-length encoded BMP"):
+            decode(data + bytes(4_000_000))
+
     def test_a_transparent_gif_is_laid_on_white(self) -> None:
         image = Image.new("P", (2, 1))
         image.putpalette([10, 20, 30, 40, 50, 60])
