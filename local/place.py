@@ -105,7 +105,9 @@ class Place:
 
     def command(self, *words: str) -> str:
         """A berth command to type, for this place."""
-        there = ["--where", "aws", "--region", self.region] if self.where == "aws" else []
+        there = ["--where", "aws"] if self.where == "aws" else []
+        if self.where == "aws" or self.region != LOCAL_REGION:
+            there += ["--region", self.region]
         return shlex.join(["berth", *words, *there])
 
     def environment(self) -> dict[str, str]:

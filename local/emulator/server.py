@@ -8,6 +8,7 @@
 import argparse
 import contextlib
 import importlib.metadata
+import itertools
 import json
 import logging
 import os
@@ -21,13 +22,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from local.emulator import lock
-from local.emulator.context import Context
 from local.emulator.credentials import credentials
 from local.emulator.errors import ServiceError
 from local.emulator.executors import Executor, ExecutorError
 from local.emulator.executors.aftermath import clean_up
 from local.emulator.home import Home
-from local.emulator.store import Store
 
 if TYPE_CHECKING:
     from werkzeug.wrappers import Response
@@ -41,8 +40,6 @@ LOCK_SECONDS = 1.0
 """Whoever looks whether a server lives holds its lock for an instant."""
 RUNNERS = ("training", "tuning", "transform", "endpoints")
 """In the order they recover: a tuning job looks for its training jobs."""
-WITHOUT_REGION = {"logs", "monitoring"}
-"""Jobs' logs and metrics are in one region; a client set to any other finds them all the same."""
 STOP = ("POST", "shutdown")
 """What of its own the server does for the owner of its key alone."""
 
@@ -56,7 +53,7 @@ class Server:
 
     Attributes:
         home: where it keeps everything.
-        context: its parts.
+        context: the parts of its own region.
     """
 
     def __init__(
@@ -84,30 +81,17 @@ class Server:
 
     def _make_parts(self, home: Home, executor: Executor, region: str) -> None:
         # Half a second of imports that a command which only looks for a server need not wait for.
-        from local.emulator.api.wire import SageMakerApp
         from local.emulator.aws.application import Moto
         from local.emulator.aws.keys import Keys
         from local.emulator.aws.verification import Verification
-        from local.emulator.hosting.endpoints import Endpoints
-        from local.emulator.hosting.runtime import RuntimeApp
-        from local.emulator.training.jobs import TrainingJobs
-        from local.emulator.transform.jobs import TransformJobs
-        from local.emulator.tuning.jobs import TuningJobs
+        from local.emulator.regions import Regions
 
-        store = Store(home.database)
-        self._files.callback(store.close)
         keys = Keys(credentials(home))
         self._verification = Verification(keys)
         self._moto = Moto(home, region, keys)
         self._files.callback(self._moto.close)
-        self.context = context = Context(
-            home, region, store, self._moto.objects, self._moto.logs, executor
-        )
-        context.training = TrainingJobs(context)
-        context.tuning = TuningJobs(context)
-        context.transform = TransformJobs(context)
-        context.endpoints = Endpoints(context)
-        self._sagemaker, self._runtime = SageMakerApp(context), RuntimeApp(context)
+        self._regions = Regions(home, region, self._moto, executor, self._files)
+        self.context = self._regions.first.context
 
     @property
     def port(self) -> int:
@@ -130,9 +114,9 @@ class Server:
         if removed:
             logger.info("removed what an earlier server left: %s", ", ".join(removed))
         # Before anybody can ask for something new, which would be taken for something left.
-        for name in RUNNERS:
+        for context, name in itertools.product(self._regions.load(), RUNNERS):
             try:
-                getattr(self.context, name).recover()
+                getattr(context, name).recover()
             except Exception:
                 logger.exception("%s: what an earlier server left cannot be gone on with", name)
         self._web = make_server(
@@ -162,9 +146,9 @@ class Server:
         self._listener.close()
         with self._flight:
             self._flight.wait_for(lambda: self._in_flight == 0, DRAIN_SECONDS)
-        for name in reversed(RUNNERS):
+        for name, context in itertools.product(reversed(RUNNERS), self._regions.contexts()):
             try:
-                getattr(self.context, name).shutdown()
+                getattr(context, name).shutdown()
             except Exception:
                 logger.exception("%s: not everything was stopped", name)
         self._files.close()
@@ -195,12 +179,9 @@ class Server:
     ) -> Iterable[bytes]:
         """Answer one request, and write a line about it to the log."""
         from local.emulator import web
-        from local.emulator.aws import signature
         from local.emulator.aws.verification import forget_body
 
         service, operation, app = self._choose(environ)
-        if service in WITHOUT_REGION:
-            environ = signature.in_region(environ, self.context.region)
         status: list[str] = []
         began = time.perf_counter()
 
@@ -257,8 +238,11 @@ class Server:
             return service, operation, problem
         if own != path:
             return "berth", own, self._own(method, own)
-        apps = {"sagemaker": self._sagemaker, "sagemaker-runtime": self._runtime}
-        return service, operation, apps.get(service, self._moto)
+        if service not in ("sagemaker", "sagemaker-runtime"):
+            return service, operation, self._moto
+        scope = signature.scope(environ)
+        region = self._regions.get(scope.region if scope else self.context.region)
+        return service, operation, region.sagemaker if service == "sagemaker" else region.runtime
 
     def _own(self, method: str, operation: str) -> "Response":
         from werkzeug.wrappers import Response

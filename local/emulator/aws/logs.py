@@ -1,6 +1,7 @@
 """The local CloudWatch: moto answers, log events and metric points lie in files."""
 
 import contextlib
+import copy
 import json
 import logging
 import shutil
@@ -53,6 +54,12 @@ class CloudWatch:
             self._metrics.get(region).load()
         self._logs.begin()
         self._metrics.begin()
+
+    def in_region(self, region: str) -> "CloudWatch":
+        """The same for what another region's jobs write; it is closed with this one."""
+        there = copy.copy(self)
+        there._region = region
+        return there
 
     def close(self) -> None:
         """Give moto its own backends back."""

@@ -45,16 +45,6 @@ def scope(environ: dict[str, Any]) -> Scope | None:
     return Scope(found[2].lower(), found[1]) if found else None
 
 
-def in_region(environ: dict[str, Any], region: str) -> dict[str, Any]:
-    """The request, already verified, as if it had been signed for another region."""
-    header = environ.get("HTTP_AUTHORIZATION", "")
-    found = SCOPE.search(header)
-    if found is None:
-        return environ
-    moved = header[: found.start(1)] + region + header[found.end(1) :]
-    return {**environ, "HTTP_AUTHORIZATION": moved}
-
-
 def service(environ: dict[str, Any]) -> str:
     """The signing name of the service a request is for, `sagemaker-runtime` for the runtime.
 

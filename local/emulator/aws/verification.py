@@ -19,6 +19,7 @@ from local.emulator.aws.post_policy import KEPT, check_form, replace_body
 from local.emulator.aws.refusals import Refusals
 from local.emulator.aws.signature import SUBRESOURCES, bucket_and_key, host_bucket, query
 from local.emulator.errors import ServiceError
+from local.partitions import is_region
 
 S3_SKEW = 15 * 60
 """Seconds by which a client's clock may differ ("RequestTimeTooSkewed" in the S3 API reference)."""
@@ -105,6 +106,10 @@ class Verification:
         if claim.scope.service != service.replace("sagemaker-runtime", "sagemaker"):
             raise refusals.wrong_signature(
                 f"Credential should be scoped to correct service: {service!r}."
+            )
+        if not is_region(claim.scope.region):
+            raise refusals.wrong_signature(
+                f"Credential should be scoped to a valid region, not {claim.scope.region!r}."
             )
         moment = claims.seconds(claim.time)
         if moment is None:

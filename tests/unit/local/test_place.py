@@ -100,6 +100,8 @@ def test_what_points_a_client_here() -> None:
     }
     assert AWS.environment() == {}
     assert here.command("logs", "-f", "a b") == "berth logs -f 'a b'"
+    there = replace(here, region="eu-west-1").command("stop", "job")
+    assert there == "berth stop job --region eu-west-1"
     assert AWS.command("stop", "job") == "berth stop job --where aws --region eu-west-1"
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from botocore.exceptions import ClientError
 
 from local.emulator.home import Home
 from local.emulator.server import PortTaken, Server
@@ -70,15 +71,35 @@ def test_each_service_by_its_signature(server: Server) -> None:
     assert error.value.response["Error"]["Code"] == "ValidationError"
 
 
-def test_a_client_of_any_region_reads_the_jobs_logs_and_metrics(server: Server) -> None:
-    with contextlib.closing(server.context.logs.open("group", "stream")) as stream:
-        stream.write("hello")
-    server.context.logs.put_metrics("space", {"Job": "a"}, [("score", 0.5, time.time())])
-    logs = client(server.url, "logs", region="eu-west-1")
-    events = logs.get_log_events(logGroupName="group", logStreamName="stream")["events"]
-    assert [event["message"] for event in events] == ["hello"]
-    found = client(server.url, "cloudwatch", region="eu-west-1").list_metrics(Namespace="space")
-    assert [metric["MetricName"] for metric in found["Metrics"]] == ["score"]
+def test_regions_are_apart(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(IdleExecutor, "check_image", lambda _self, _image: None)
+    model = {
+        "ModelName": "model",
+        "ExecutionRoleArn": "arn:aws:iam::123456789012:role/berth",
+        "PrimaryContainer": {"Image": "berth:latest"},
+    }
+    groups = "/aws/sagemaker/TrainingJobs"
+    with serve(home) as server:
+        here = client(server.url, "sagemaker", region="us-east-1")
+        there = client(server.url, "sagemaker", region="eu-west-1")
+        assert ":eu-west-1:" in there.create_model(**model)["ModelArn"]
+        assert here.list_models()["Models"] == []
+        assert ":us-east-1:" in here.create_model(**model)["ModelArn"]
+        here.delete_model(ModelName="model")
+        with contextlib.closing(server.context.logs.open(groups, "stream")) as stream:
+            stream.write("hello")
+        server.context.logs.put_metrics("space", {"Job": "a"}, [("score", 0.5, time.time())])
+        for region, count in (("us-east-1", 1), ("eu-west-1", 0)):
+            logs = client(server.url, "logs", region=region)
+            assert len(logs.describe_log_groups()["logGroups"]) == count
+            metrics = client(server.url, "cloudwatch", region=region)
+            assert len(metrics.list_metrics(Namespace="space")["Metrics"]) == count
+        with pytest.raises(ClientError, match="valid region, not 'mars'"):
+            client(server.url, "sagemaker", region="mars").list_models()
+    with serve(home) as server:
+        there = client(server.url, "sagemaker", region="eu-west-1")
+        assert [found["ModelName"] for found in there.list_models()["Models"]] == ["model"]
+        assert client(server.url, "sagemaker").list_models()["Models"] == []
 
 
 def test_every_request_is_a_line_in_the_log(

@@ -1,0 +1,133 @@
+"""SageMaker's regions: each has jobs, models, endpoints, logs and metrics of its own.
+
+Bucket names, users and roles are the account's, as on AWS.
+"""
+
+import contextlib
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from local.emulator.api.wire import SageMakerApp
+from local.emulator.aws.application import Moto
+from local.emulator.context import Context
+from local.emulator.executors import Container, ContainerSpec, Executor
+from local.emulator.home import Home
+from local.emulator.hosting.endpoints import Endpoints
+from local.emulator.hosting.runtime import RuntimeApp
+from local.emulator.store import Store
+from local.emulator.training.jobs import TrainingJobs
+from local.emulator.transform.jobs import TransformJobs
+from local.emulator.tuning.jobs import TuningJobs
+
+
+@dataclass(frozen=True)
+class Region:
+    """One region's SageMaker: its parts, and what answers for them."""
+
+    context: Context
+    sagemaker: SageMakerApp
+    runtime: RuntimeApp
+
+
+class Regions:
+    """The regions that somebody asked for; safe from any thread.
+
+    Args:
+        home: where the first one keeps its resources, the others in `regions/<name>` below it.
+        first: the name of the region that is always there.
+        moto: the other services.
+        executor: what runs containers, for all of them.
+        files: closes their databases in the end.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        first: str,
+        moto: Moto,
+        executor: Executor,
+        files: contextlib.ExitStack,
+    ) -> None:
+        self._home, self._first, self._moto = home, first, moto
+        self._executor, self._files = executor, files
+        self._lock = threading.Lock()
+        self._made: dict[str, Region] = {}
+        self.first = self.get(first)
+
+    def get(self, name: str) -> Region:
+        """The region; it is made when nobody asked for it before."""
+        with self._lock:
+            if name not in self._made:
+                self._made[name] = self._make(name)
+            return self._made[name]
+
+    def load(self) -> list[Context]:
+        """Make those that were there when an earlier server ended; the parts of all, in order."""
+        for folder in sorted(self._folder().glob("*/")):
+            self.get(folder.name)
+        return self.contexts()
+
+    def contexts(self) -> list[Context]:
+        """The parts of all, in the order they were made."""
+        with self._lock:
+            return [region.context for region in self._made.values()]
+
+    def _folder(self) -> Any:
+        return self._home.path / "regions"
+
+    def _make(self, name: str) -> Region:
+        home, executor = self._home, self._executor
+        if name != self._first:
+            home = Home(self._folder() / name)
+            home.path.mkdir(parents=True, exist_ok=True)
+            executor = Prefixed(executor, f"{name}-")
+        store = Store(home.database)
+        self._files.callback(store.close)
+        logs = self._moto.logs.in_region(name)
+        context = Context(home, name, store, self._moto.objects, logs, executor)
+        context.training = TrainingJobs(context)
+        context.tuning = TuningJobs(context)
+        context.transform = TransformJobs(context)
+        context.endpoints = Endpoints(context)
+        return Region(context, SageMakerApp(context), RuntimeApp(context))
+
+
+class Prefixed:
+    """An executor whose containers and networks are named after a region too."""
+
+    def __init__(self, executor: Executor, prefix: str) -> None:
+        self._executor, self._prefix = executor, prefix
+
+    @property
+    def name(self) -> str:
+        """`docker` or `process`."""
+        return self._executor.name
+
+    @property
+    def max_hosts(self) -> int:
+        """How many hosts one job may have."""
+        return self._executor.max_hosts
+
+    def check_image(self, image: str) -> None:
+        """Make sure the image can be run."""
+        self._executor.check_image(image)
+
+    def create_network(self, name: str, *, isolated: bool) -> None:
+        """Make a private network for the hosts of one job."""
+        self._executor.create_network(self._prefix + name, isolated=isolated)
+
+    def remove_network(self, name: str) -> None:
+        """Remove it; one that is not there is no error."""
+        self._executor.remove_network(self._prefix + name)
+
+    def start(self, spec: ContainerSpec, on_line: Callable[[str], None]) -> Container:
+        """Start a container."""
+        network = spec.network and self._prefix + spec.network
+        named = replace(spec, name=self._prefix + spec.name, network=network)
+        return self._executor.start(named, on_line)
+
+    def reap(self) -> list[str]:
+        """What an earlier server left is found by its home, not by its region."""
+        return []
