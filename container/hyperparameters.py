@@ -9,6 +9,7 @@ and `_` are the same in a name, and an unknown name is an error: a typo costs no
 
 import difflib
 import json
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -17,9 +18,11 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
+from pydantic.fields import FieldInfo
 
 from container.debugger.catalogue import DEBUG_RULES
 from container.errors import BerthError, ScriptError
@@ -44,6 +47,18 @@ COLLECTIONS = (
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 NonNegative = Annotated[float, Field(ge=0)]
+
+
+UNTRAINED = (
+    "freeze=true with weights=none trains a head on random features that never change: expect "
+    "little of it; give weights=imagenet or an earlier model, or freeze=false"
+)
+"""What is said of a frozen backbone that nobody has trained."""
+
+
+def frozen_untrained(freeze: bool, weights: str) -> bool:
+    """Whether a job trains a head on random features."""
+    return freeze and weights.lower() == "none"
 
 
 class HyperparameterError(BerthError):
@@ -163,6 +178,20 @@ class Hyperparameters(BaseModel):
         description="training steps whose operators torch.profiler records, such as 10-12; none",
     )
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        field = cls.model_fields[info.field_name or ""]
+        if isinstance(value, bool) and field.annotation not in (bool, bool | None):
+            raise ValueError(f"expected {_expected(field)}")
+        return value
+
+    @model_validator(mode="after")
+    def _nesterov(self) -> "Hyperparameters":
+        if self.nesterov and self.optimizer == "sgd" and self.momentum == 0:
+            raise ValueError("hyperparameter 'nesterov': needs a momentum above 0, found 0")
+        return self
+
     @field_validator("collections", "rules", "stop_on", mode="before")
     @classmethod
     def _names(cls, value: Any) -> Any:
@@ -238,11 +267,18 @@ class Hyperparameters(BaseModel):
                 raise HyperparameterError(_unknown(key, name))
             if name in values:
                 raise HyperparameterError(f"hyperparameter {name!r} is given twice (as {key!r})")
-            values[name] = _decode(raw, text=cls.model_fields[name].annotation is str)
+            try:
+                values[name] = _decode(raw, text=cls.model_fields[name].annotation is str)
+            except RecursionError:
+                raise HyperparameterError(
+                    f"hyperparameter {name!r}: expected {_expected(cls.model_fields[name])}, found "
+                    f"brackets nested too deep ({_short(raw)})"
+                ) from None
         try:
             return cls.model_validate(values)
         except RuleError as error:
-            raise HyperparameterError(str(error)) from None
+            line = re.sub(r"\S{80,}", lambda long: f"{long[0][:77]}...", str(error))
+            raise HyperparameterError(line) from None
         except ValidationError as error:
             raise HyperparameterError("; ".join(map(_sentence, error.errors()))) from None
 
@@ -261,22 +297,35 @@ def _decode(raw: Any, *, text: bool) -> Any:
     except ValueError:
         return raw.strip()
     if isinstance(value, str):
-        return value.strip()
+        # A number within quotes within quotes is still one.
+        return value.strip() if text or value == raw else _decode(value, text=False)
     return raw.strip() if text else value
+
+
+def _expected(field: FieldInfo) -> str:
+    """What a hyperparameter is, in the words of its description."""
+    return f"another kind of value: {field.description}"
+
+
+def _short(value: Any) -> str:
+    """A value for a line, cut short."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _unknown(key: str, name: str) -> str:
     known = [*Hyperparameters.model_fields, *ALIASES]
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
-    return f"unknown hyperparameter {key!r}: {hint}"
+    return f"unknown hyperparameter {_short(key)}: {hint}"
 
 
 def _sentence(problem: Any) -> str:
-    name = problem["loc"][0]
-    found = problem["input"]
     message = str(problem["msg"]).removeprefix("Value error, ")
-    return f"hyperparameter {name!r}: {message[:1].lower()}{message[1:]}, found {found!r}"
+    if not problem["loc"]:
+        return message
+    name, found = problem["loc"][0], _short(problem["input"])
+    return f"hyperparameter {name!r}: {message[:1].lower()}{message[1:]}, found {found}"
 
 
 def table() -> str:

@@ -23,13 +23,14 @@ from container.distributed import World, join_world, launch, needs_launch
 from container.environment import Environment, base_folder, first_failure, write_failure
 from container.errors import BerthError, DataError, JobEnded
 from container.export import write_artifact
-from container.hyperparameters import Hyperparameters
+from container.hyperparameters import UNTRAINED, Hyperparameters, frozen_untrained
 from container.job import Job
 from container.metrics import Metrics, say
-from container.models import Classifier, build_network, has_small_stem
+from container.models import Classifier, build_network
 from container.observation import Observation
+from container.starting_point import StartingPoint
 from container.trainer import Trainer
-from container.weights import Weights, find_weights, fit_weights
+from container.weights import fit_weights
 
 INTERRUPTED = 143
 """128 + SIGTERM, as a shell reports it."""
@@ -111,6 +112,9 @@ def _train(
     observation: Observation,
     tell: Callable[[str], None],
 ) -> None:
+    start = StartingPoint.find(hp, environment.weights_channel, main=world.is_main)
+    if frozen_untrained(hp.freeze, hp.weights):
+        tell(f"warning: {UNTRAINED}")
     job = Job(
         environment=environment,
         hp=hp,
@@ -120,7 +124,8 @@ def _train(
         splits=world.share(lambda: _read_data(environment, hp)),
     )
     environment.output_data_dir.mkdir(parents=True, exist_ok=True)
-    classifier, head, stem, weights = _build(job)
+    _require_enough(job)
+    classifier, head = _build(job, start)
     loader = job.loader(job.splits.train, train=True)
     facts = {
         "device": job.device_name,
@@ -150,14 +155,18 @@ def _train(
     except Interrupted:
         if world.is_main and trainer.progress.best_epoch:
             trainer.restore_best()
-            write_artifact(describe(job, stem, weights, trainer.progress), classifier, None, tell)
+            write_artifact(
+                describe(job, start.stem, start.weights, trainer.progress), classifier, None, tell
+            )
         raise
     observation.end_training()
     world.leave()
     if world.is_main:
-        artifact = describe(job, stem, weights, progress)
+        artifact = describe(job, start.stem, start.weights, progress)
         finish(job, classifier, artifact, progress, observation)
         observation.conclude()
+        if frozen_untrained(hp.freeze, hp.weights):
+            tell(f"warning: {UNTRAINED}")
 
 
 def _hyperparameters(environment: Environment) -> Hyperparameters:
@@ -234,13 +243,25 @@ def _device(world: World) -> torch.device:
     return torch.device("cpu")
 
 
-def _build(job: Job) -> tuple[Classifier, str, str, Weights | None]:
-    """The classifier on its device, its head's name, its stem, and the weights it started from."""
-    hp = job.hp
-    stem = hp.stem
-    if stem == "auto":
-        small = hp.image_size <= 64 and hp.weights.lower() == "none" and has_small_stem(hp.arch)
-        stem = "small" if small else "standard"
+def _require_enough(job: Job) -> None:
+    """Raises DataError where there is nothing to tell apart, or a step would see one image only."""
+    train = job.splits.train
+    used = int((train.counts() > 0).sum())
+    if used < 2:
+        raise DataError(
+            f"train: found usable images of {used} class{'' if used == 1 else 'es'}, expected of "
+            "two or more"
+        )
+    if -(-len(train) // job.world.size) < 2:
+        raise DataError(
+            f"train: found {len(train)} usable images for {job.world.size} processes, expected two "
+            "or more for each: batch normalisation cannot learn from one"
+        )
+
+
+def _build(job: Job, start: StartingPoint) -> tuple[Classifier, str]:
+    """The classifier on its device, and its head's name."""
+    hp, stem, weights = job.hp, start.stem, start.weights
     torch.manual_seed(hp.seed)
     network, head = build_network(
         hp.arch,
@@ -250,9 +271,7 @@ def _build(job: Job) -> tuple[Classifier, str, str, Weights | None]:
         head_hidden=hp.head_hidden,
         dropout=hp.dropout,
     )
-    weights = None
-    if job.world.is_main:  # DDP hands them to the other ranks
-        weights = find_weights(hp.weights, hp.arch, job.environment.weights_channel)
+    if job.world.is_main:
         source = "none: random initialisation"
         if weights is not None:
             with_head = fit_weights(network, weights, head)
@@ -261,7 +280,7 @@ def _build(job: Job) -> tuple[Classifier, str, str, Weights | None]:
         say(f"network: {hp.arch}, {stem} stem, {count / 1e6:.1f} million parameters")
         say(f"weights: {source}")
         say(f"device: {job.device_name}")
-    return Classifier(network).to(job.device), head, stem, weights
+    return Classifier(network).to(job.device), head
 
 
 def _silent(_message: str) -> None:

@@ -20,10 +20,17 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torchvision import models as zoo
 
+from container.artifact import DESCRIPTION, WEIGHTS
 from container.errors import BerthError, WeightsError
+from container.files import read_object
 from container.state_dict import load_tensors
 
 BAKED = Path("/opt/berth/weights")
+CHECKPOINT_KEYS = ("checkpoint", "state_dict", "model_state_dict", "model", "network", "net")
+"""Where training scripts keep the network among other things: Lightning, timm, PyTorch's tutorials,
+torchvision's references."""
+WRAPPER_PREFIXES = ("module.", "_orig_mod.", "model.", "network.")
+"""What DataParallel, torch.compile and a module around the network put before each name."""
 SUFFIXES = (".safetensors", ".pth", ".pt")
 
 
@@ -52,15 +59,39 @@ def find_weights(name: str, arch: str, channel: Path | None) -> Weights | None:
         return None
     if name.lower() == "imagenet":
         return _imagenet(arch, channel)
-    path = Path(name)
-    if channel is not None and not path.is_absolute():
-        path = channel / name
-    if path.is_dir():
-        path = path / "model.safetensors"
+    path = _place(name, channel)
     if not path.is_file():
         raise WeightsError(f"hyperparameter 'weights': no file {path}; expected imagenet, none "
                            f"or a path to one of {', '.join(SUFFIXES)}")  # fmt: skip
     return _read(path)
+
+
+def _place(name: str, channel: Path | None) -> Path:
+    path = Path(name)
+    if channel is not None and not path.is_absolute():
+        path = channel / name
+    return path / WEIGHTS if path.is_dir() else path
+
+
+def earlier_stem(name: str, arch: str, channel: Path | None) -> str | None:
+    """The stem of the earlier job's model that `name` stands for; None for other weights.
+
+    Raises:
+        WeightsError: it is a model of another architecture, or its description cannot be read.
+    """
+    if name.lower() in {"none", "imagenet"}:
+        return None
+    path = _place(name, channel).with_name(DESCRIPTION)
+    if not path.is_file():
+        return None
+    stored = read_object(path, WeightsError)
+    if stored.get("arch", arch) != arch:
+        raise WeightsError(
+            f"{path}: a model of {stored['arch']!r}, but hyperparameter 'arch' is {arch!r}; "
+            "they must be the same"
+        )
+    stem = stored.get("stem")
+    return stem if stem in {"standard", "small", "full"} else None
 
 
 def _imagenet(arch: str, channel: Path | None) -> Weights:
@@ -104,12 +135,32 @@ def _read(path: Path) -> Weights:
             state = torch.load(path, map_location="cpu", weights_only=True)
         else:
             raise ValueError(f"the suffix is not one of {', '.join(SUFFIXES)}")
-        if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-            raise ValueError("it holds something else")
+        state = _unwrapped(state)
     except Exception as error:
         raise WeightsError(f"{path}: expected a state dict of tensors ({_line(error)})") from None
     with path.open("rb") as file:
         return Weights(state, str(path), hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def _unwrapped(found: object) -> dict[str, Tensor]:
+    """The state dict in what people save: alone, in a checkpoint, or of a wrapped network.
+
+    Raises:
+        ValueError: there is none.
+    """
+    for name in (*CHECKPOINT_KEYS, *CHECKPOINT_KEYS):  # one may lie within another
+        if isinstance(found, Mapping) and isinstance(found.get(name), Mapping):
+            found = found[name]
+    if not isinstance(found, Mapping) or not found:
+        raise ValueError("it holds something else")
+    state = {str(key): value for key, value in found.items() if key != "n_averaged"}
+    odd = [key for key, value in state.items() if not isinstance(value, Tensor)]
+    if odd:
+        raise ValueError(f"it holds something else: {odd[0]!r}")
+    for prefix in (*WRAPPER_PREFIXES, *WRAPPER_PREFIXES):
+        if state and all(key.startswith(prefix) for key in state):
+            state = {key.removeprefix(prefix): value for key, value in state.items()}
+    return state
 
 
 def fit_weights(network: nn.Module, weights: Weights, head: str) -> bool:
@@ -125,6 +176,20 @@ def fit_weights(network: nn.Module, weights: Weights, head: str) -> bool:
     Raises:
         WeightsError: a tensor is missing, extra, or of another shape.
     """
+    body, stored_head, same_head = _fitted(network, weights, head)
+    load_tensors(network, body | (stored_head if same_head else {}), strict=False)
+    return same_head
+
+
+def require_fit(network: nn.Module, weights: Weights, head: str) -> None:
+    """Raises as `fit_weights` does, and loads nothing: the network may be without memory."""
+    _fitted(network, weights, head)
+
+
+def _fitted(
+    network: nn.Module, weights: Weights, head: str
+) -> tuple[dict[str, Tensor], dict[str, Tensor], bool]:
+    """The tensors of the body, those of the head, and whether the latter fit."""
     own = network.state_dict()
 
     def of_head(key: str) -> bool:
@@ -147,15 +212,19 @@ def fit_weights(network: nn.Module, weights: Weights, head: str) -> bool:
         for key in body.keys() & own.keys()
         if body[key].shape != own[key].shape
     ]
-    problems += [f"{key} is missing" for key in own if not of_head(key) and key not in body]
+    # Files from before PyTorch 0.4.1 lack the counters, which only a momentum of None would use.
+    problems += [
+        f"{key} is missing"
+        for key in own
+        if not of_head(key) and key not in body and not key.endswith(".num_batches_tracked")
+    ]
     problems += [f"{key} is not of this architecture" for key in body if key not in own]
     if problems:
         raise WeightsError(
             f"{weights.source}: does not fit the network: {min(problems)}"
             + (f" (and {len(problems) - 1} more)" if len(problems) > 1 else "")
         )
-    load_tensors(network, body | (stored_head if same_head else {}), strict=False)
-    return same_head
+    return body, stored_head, same_head
 
 
 def _digest_state(state: Mapping[str, Tensor]) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from container.hyperparameters import UNTRAINED, frozen_untrained
 from container.profiler.advice.compute import (
     batch_size_advice,
     compile_advice,
@@ -105,7 +106,11 @@ def verdict(
     figures = figures or Figures(recording, outcomes)
     advice = _advice(figures)
     tone = _tone(figures, advice)
-    sentences = (*_headlines(figures, advice, tone), *_findings(figures))
+    random = figures.setting("freeze") is True and frozen_untrained(
+        True, str(figures.setting("weights"))
+    )
+    warning = (f"{UNTRAINED[0].upper()}{UNTRAINED[1:]}.",) if random else ()
+    sentences = (*_headlines(figures, advice, tone), *warning, *_findings(figures))
     return Verdict(tone, tuple(filter(None, sentences)), advice)
 
 

@@ -75,6 +75,12 @@ def test_the_toolkits_and_the_tuners_entries_are_left_out():
         ({"head_hidden": "true"}, "'head_hidden': expected widths"),
         ({"lr": "1", "learning_rate": "2"}, "'learning_rate' is given twice"),
         ({"freeze": "maybe"}, "'freeze': input should be a valid boolean"),
+        ({"epochs": "true"}, "'epochs': expected another kind of value"),
+        ({"learning_rate": "True"}, "'learning_rate': input should be a valid number"),
+        ({"workers": True}, "'workers': expected another kind of value"),
+        ({"optimizer": "sgd", "momentum": "0", "nesterov": "true"}, "'nesterov': needs a momentum"),
+        ({"sagemaker_program": "train.py"}, "'sagemaker_program': found 'train.py'"),
+        ({"epochs": "x" * 3000}, "'epochs': input should be a valid integer"),
     ],
 )
 def test_bad_values_are_one_line_that_names_them(given, said):
@@ -82,6 +88,26 @@ def test_bad_values_are_one_line_that_names_them(given, said):
         Hyperparameters.parse(given)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+ODD = ("[" * 3000, "{" * 3000, "9" * 5000, "\x00", "null", "[]", "{}", "-1")
+
+
+@pytest.mark.parametrize("name", list(Hyperparameters.model_fields))
+def test_odd_values_are_one_short_line_or_a_value(name):
+    lines = []
+    for odd in ODD:
+        try:
+            Hyperparameters.parse({name: odd})
+        except HyperparameterError as error:
+            lines.append(str(error))
+    assert all(name in line or "rule" in line for line in lines)
+    assert not any("\n" in line or len(line) > 1000 for line in lines)
+
+
+@pytest.mark.parametrize("text", ["500", '"500"', '"\\"500\\""', "500.0"])
+def test_a_number_within_quotes_is_a_number(text):
+    assert Hyperparameters.parse({"profile_interval": text}).profile_interval == 500
 
 
 def test_all_bad_values_are_named_at_once():

@@ -162,3 +162,34 @@ def test_a_pickle_with_code_in_it_is_not_run(tmp_path):
 def test_a_path_that_does_not_exist(tmp_path):
     with pytest.raises(WeightsError, match="no file .*nowhere.pth"):
         find_weights("nowhere.pth", "resnet18", tmp_path)
+
+
+def _without_counters(state):
+    return {key: value for key, value in state.items() if "num_batches_tracked" not in key}
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        _without_counters,
+        lambda state: {f"module.{key}": value for key, value in state.items()},
+        lambda state: {f"_orig_mod.module.{key}": value for key, value in state.items()},
+        lambda state: {"state_dict": state, "epoch": 3, "optimizer": {"param_groups": []}},
+        lambda state: {"model": {f"module.{k}": v for k, v in state.items()}, "args": None},
+        lambda state: {"state_dict": {f"model.{k}": v for k, v in state.items()}},
+        lambda state: {"n_averaged": torch.tensor(1), **{f"module.{k}": state[k] for k in state}},
+    ],
+)
+def test_a_state_dict_is_found_in_what_people_save(tmp_path, pretrained, network, wrap):
+    torch.save(wrap(pretrained), tmp_path / "w.pth")
+    net, head = network
+    fit_weights(net, find_weights("w.pth", "resnet18", tmp_path), head)
+    assert torch.equal(net.layer4[1].conv2.weight, pretrained["layer4.1.conv2.weight"])
+    assert torch.equal(net.bn1.running_mean, pretrained["bn1.running_mean"])
+
+
+@pytest.mark.parametrize("saved", [{}, {"state_dict": 3}, {"a": 1}, [torch.zeros(1)], "text"])
+def test_what_holds_no_state_dict_is_refused(tmp_path, saved):
+    torch.save(saved, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match="w.pth: expected a state dict"):
+        find_weights("w.pth", "resnet18", tmp_path)
