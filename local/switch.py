@@ -14,8 +14,8 @@ from local.errors import UserError
 from local.options import Executor
 from local.place import LOCAL_ACCOUNT, LOCAL_REGION, LOCAL_ROLE, Place, default_bucket
 
-OF_ANOTHER_ACCOUNT = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN")
-"""Variables that would send another account's name along with this one's key."""
+OF_ANOTHER_ACCOUNT = ("AWS_PROFILE", "AWS_REGION", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN")
+"""Variables that would send another account's name or region along with this one's key."""
 
 HomeFolder = Annotated[
     Path | None,

@@ -65,9 +65,10 @@ def test_what_is_left_of_another_account_is_unset(
     there = Running("http://127.0.0.1:4585", "process", str(tmp_path))
     monkeypatch.setattr(daemon, "running", lambda _home: there)
     monkeypatch.setenv("AWS_SESSION_TOKEN", "theirs")
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "https://elsewhere")
     done = CliRunner().invoke(app, ["env", "--home", str(tmp_path / "home")])
-    assert done.stdout.splitlines()[-1] == "unset AWS_SESSION_TOKEN AWS_ENDPOINT_URL_S3"
+    assert done.stdout.splitlines()[-1] == "unset AWS_REGION AWS_SESSION_TOKEN AWS_ENDPOINT_URL_S3"
 
 
 def test_nothing_points_at_a_sagemaker_that_is_down(
