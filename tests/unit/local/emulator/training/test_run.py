@@ -300,7 +300,7 @@ def test_a_full_disk_at_the_download_fails_the_job(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     shop.objects.add("data/1")
-    monkeypatch.setattr(shop.objects, "link", full)
+    monkeypatch.setattr(shop.objects, "copy", full)
     channel = {
         "ChannelName": "train",
         "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://bucket/data"}},
