@@ -149,7 +149,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             return False
         if not is_read(conn.parser.mesg.body):
             conn.parser.unreader.end_within(UNREAD_WITHIN)
-        return bool(conn.parser.finish_body(deadline=monotonic() + UNREAD_WITHIN))
+        try:
+            return bool(conn.parser.finish_body(deadline=monotonic() + UNREAD_WITHIN))
+        # The answer was sent: that what follows is no body ends the connection and nothing else.
+        except (OSError, ParseException):
+            return False
 
     def handle_error(self, _req: Any, client: Any, _addr: Any, exc: Exception) -> None:
         """In a thread: a request that is none, or an answer that failed; JSON like every error."""

@@ -166,6 +166,17 @@ def test_a_refused_client_that_is_still_sending_reads_why(server: Server) -> Non
     assert "Traceback" not in server.log.read_text()
 
 
+@pytest.mark.parametrize(
+    "body", [b"zz\r\n", b"1\r\nabc", b"0\r\nHost: x\r\n\r\n", b"0\r\nb a d\r\n\r\n"]
+)
+def test_a_refused_body_that_is_none_gets_one_answer(server: Server, body: bytes) -> None:
+    head = b"POST /nowhere HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with connect(server, head + body) as connection:
+        connection.shutdown(socket.SHUT_WR)
+        assert answer(connection)[0] == 404
+    assert "Traceback" not in server.log.read_text()
+
+
 def test_a_body_may_take_longer_the_more_of_it_came(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr(connections, "monotonic", lambda: now)
