@@ -6,6 +6,7 @@ copies. `SAGEMAKER_TRAINING_MODULE=module:function` names another function, as t
 goes wrong, the status is not 0, and one line says why in `output/failure` and in the log.
 """
 
+import faulthandler
 import importlib
 import os
 import sys
@@ -34,6 +35,8 @@ def main() -> None:
         SystemExit: always; status 0 only if training came to its end and left what it should.
     """
     base = base_folder()
+    if not faulthandler.is_enabled():
+        faulthandler.enable()  # a library that crashes leaves at least where
     try:
         environment = _prepare(base)
         name, function = _training_function()

@@ -144,6 +144,24 @@ def test_unknown_architecture(job):
     fails(job, "'resnet19' is not a torchvision classifier; the nearest are", arch="resnet19")
 
 
+def test_what_is_not_possible_is_said_before_an_image_is_read(job, monkeypatch):
+    def read(*_args):
+        raise AssertionError("data was read first")
+
+    monkeypatch.setattr(train, "_read_data", read)
+    fails(job, "'resnet19' is not a torchvision classifier", arch="resnet19")
+    fails(job, "'weights': no file /nowhere.pth", weights="/nowhere.pth")
+
+
+def test_one_usable_image(job, image_folder, tmp_path):
+    shutil.copytree(image_folder / "validation", tmp_path / "validation")
+    for name in ("red", "blue", "green"):
+        (tmp_path / "train" / name).mkdir(parents=True)
+        (tmp_path / "train" / name / "0.png").write_text("no picture")
+    shutil.copy(image_folder / "train" / "red" / "0.png", tmp_path / "train" / "red")
+    fails(job, "found usable images of 1 class, expected", data=tmp_path)
+
+
 def test_image_too_small_for_the_network(job):
     fails(job, "'image_size': 16 does not fit alexnet", arch="alexnet", image_size=16)
 

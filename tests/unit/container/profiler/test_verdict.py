@@ -367,3 +367,12 @@ def test_the_rules_are_counted_and_every_recommendation_has_its_figures():
         assert (each.factor is None) == (each.formula == "")
     told = found.as_json()
     assert told["recommendations"][0]["from"] == "none"
+
+
+@pytest.mark.parametrize(
+    ("freeze", "weights", "random"),
+    [(True, "none", True), (True, "imagenet", False), (False, "none", False)],
+)
+def test_a_head_on_random_features_is_said(freeze, weights, random):
+    found = judged(hyperparameters={"freeze": freeze, "weights": weights})
+    assert any("random features" in sentence for sentence in found.sentences) is random
