@@ -15,15 +15,6 @@ from tests.requirements import missing
 
 HERE = Path(__file__).parent
 pytestmark = pytest.mark.timeout(1200)
-CONFIGURATION = """\
-SchemaVersion: '1.0'
-SageMaker:
-  PythonSDK:
-    Modules:
-      TelemetryOptOut: true
-      Session: {DefaultS3Bucket: notebooks}
-"""
-"""What spares the SDK from asking AWS's STS for the account, where `berth up` names no other."""
 
 
 @pytest.fixture(scope="session")
@@ -49,9 +40,7 @@ def variables(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[s
         "AWS_EC2_METADATA_DISABLED": "true",
         "OMP_NUM_THREADS": "1",
         "SAGEMAKER_SUPPRESS_V2_WARNING": "1",
-        "SAGEMAKER_USER_CONFIG_OVERRIDE": str(tmp_path / "sdk.yaml"),
     }
-    (tmp_path / "sdk.yaml").write_text(CONFIGURATION)
     berth = [sys.executable, "-m", "local.cli"]
     up = [*berth, "up", "--executor", request.param, "--port", "0"]
     started = subprocess.run(
