@@ -159,7 +159,10 @@ def test_one_usable_image(job, image_folder, tmp_path):
         (tmp_path / "train" / name).mkdir(parents=True)
         (tmp_path / "train" / name / "0.png").write_text("no picture")
     shutil.copy(image_folder / "train" / "red" / "0.png", tmp_path / "train" / "red")
-    fails(job, "found usable images of 1 class, expected", data=tmp_path)
+    fails(job, "train has no usable image", data=tmp_path)
+    for name in ("blue", "green"):
+        shutil.rmtree(tmp_path / "validation" / name)
+    fails(job, "class", data=tmp_path)
 
 
 def test_image_too_small_for_the_network(job):
