@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from local.cli import main
+from local.emulator.credentials import credentials
 from local.emulator.executors.process import Commands, ProcessExecutor
 from local.emulator.home import Home
 from local.emulator.server import Server
@@ -27,7 +28,16 @@ def place(
     """A local SageMaker whose image is the toy."""
     home = Home.find(tmp_path_factory.mktemp("home"))
     with Server(home, port=0, executor=ProcessExecutor(home, toy_commands)) as server:
-        place = Place("local", server.url, "us-east-1", "123456789012", ROLE, "bucket", toy_uri)
+        place = Place(
+            "local",
+            server.url,
+            "us-east-1",
+            "123456789012",
+            ROLE,
+            "bucket",
+            toy_uri,
+            credentials=credentials(home),
+        )
         place.ensure_bucket()
         yield place
 
