@@ -24,6 +24,7 @@ from container.curves import Curves
 from container.debugger.statuses import StatusFile
 from container.distributed import World
 from container.environment import Environment
+from container.errors import BerthError
 from container.files import replace_text, to_json
 from container.gathering import gather_folder
 from container.hyperparameters import Hyperparameters
@@ -68,6 +69,7 @@ class Instruments(Observation):
     _timeline: "Timeline | None" = field(default=None, init=False)
     _operators: "OperatorProfile | None" = field(default=None, init=False)
     _curves: Curves | None = field(default=None, init=False)
+    _stop_told: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         """The machine is watched from here on, while data is read and the network is built."""
@@ -79,7 +81,8 @@ class Instruments(Observation):
             from container.profiler.sampler import Sampler
 
             host = self.environment.current_host
-            self._sampler = Sampler(settings.root, host, settings.interval, self.say)
+            config = self.environment.base / "input" / "config" / "profilerconfig.json"
+            self._sampler = Sampler(settings.root, host, settings.interval, self.say, config)
             self._sampler.start()
         if self.world.is_main:
             with self._spared("no statuses"):
@@ -206,8 +209,13 @@ class Instruments(Observation):
                 self._curves = curves
 
     def stop_asked(self) -> str | None:
-        """The rule that fired and ends training."""
-        return None if self._watcher is None else self._watcher.stop_asked()
+        """The rule that fired and ends training; a file says so to whoever runs the container."""
+        asked = None if self._watcher is None else self._watcher.stop_asked()
+        if asked is not None and not self._stop_told:
+            self._stop_told = True
+            with self._spared("nobody is told that a rule ended training"):
+                replace_text(self._rules / "stopped", asked + "\n")
+        return asked
 
     def end_training(self) -> None:
         """Close the tensors, so that rules see the end; bring the hosts' measurements together."""
@@ -231,6 +239,7 @@ class Instruments(Observation):
 
     def conclude(self) -> None:
         """The rules' last word, and the report."""
+        self._take_new_rules()
         statuses: list[dict[str, Any]] = []
         if self._watcher is not None:
             statuses = self._watcher.finish()
@@ -274,6 +283,15 @@ class Instruments(Observation):
         if self._sampler is not None:
             self._sampler.stop()
             self._sampler = None
+
+    def _take_new_rules(self) -> None:
+        """SageMaker may have been asked for further profiler rules meanwhile."""
+        if self.plan.profile is None:
+            return
+        try:
+            self.plan = self.plan.with_new_rules(self.environment)
+        except BerthError as error:
+            self.say(f"profiler: rules that were added are not evaluated: {error}")
 
     def _write_facts(self, root: Path) -> None:
         facts = {

@@ -1,7 +1,7 @@
 """What a job is to be watched for, read and checked before it starts."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from container.debugger.catalogue import DEBUG_RULES
@@ -14,6 +14,8 @@ from container.hyperparameters import Hyperparameters
 from container.profiler.catalogue import PROFILER_RULES
 from container.profiler.settings import ProfilerSettings
 from container.rules import Catalogue, RuleRequest, from_configurations
+
+PROFILER_RULES_FILE = "profilerruleconfigurations.json"
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Plan:
         """
         config = environment.base / "input" / "config"
         asked = _configured(config / "debugruleconfigurations.json", DEBUG_RULES)
-        judged = _configured(config / "profilerruleconfigurations.json", PROFILER_RULES)
+        judged = _configured(config / PROFILER_RULES_FILE, PROFILER_RULES)
         profile = ProfilerSettings.read(
             environment.base,
             profile=hp.profile,
@@ -82,6 +84,17 @@ class Plan:
                 )
         check(plan.own_rules, plan.debug_rules)
         return plan
+
+    def with_new_rules(self, environment: Environment) -> "Plan":
+        """The same with the profiler rules that the file of them has by now.
+
+        Raises:
+            RuleError: a rule or a parameter is unknown.
+            DataError: the file cannot be read.
+        """
+        path = environment.base / "input" / "config" / PROFILER_RULES_FILE
+        judged = _configured(path, PROFILER_RULES)
+        return replace(self, profiler_rules=judged) if judged else self
 
 
 def _configured(path: Path, catalogue: Catalogue) -> tuple[RuleRequest, ...]:

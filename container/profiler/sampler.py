@@ -1,7 +1,7 @@
 """The machine's use, sampled by a process beside the training.
 
-`python -m container.profiler.sampler ROOT HOST SECONDS PARENT` is that process. It holds psutil and
-the standard library, and NVML's where it is installed.
+`python -m container.profiler.sampler ROOT HOST SECONDS PARENT [CONFIG]` is that process. It holds
+psutil and the standard library, and NVML's where it is installed.
 """
 
 import ctypes
@@ -19,7 +19,10 @@ from typing import Protocol
 from container.profiler.gpus import Gpus
 from container.profiler.machine import Cores, Disks, Memory, Metric, Network
 from container.profiler.metrics_file import MetricsFile
+from container.profiler.orders import Orders
 
+LOOK_SECONDS = 1.0
+"""Between two looks whether the configuration has changed."""
 STOP_SECONDS = 5.0
 """A sampler that takes longer to end is killed; its lines are in the files already."""
 _PR_SET_PDEATHSIG = 1
@@ -35,12 +38,19 @@ class Sampler:
         host: `algo-N`.
         interval: seconds between two samples.
         say: where messages go.
+        config: SageMaker's `profilerconfig.json`, followed when it changes while the job runs.
     """
 
     def __init__(
-        self, root: Path, host: str, interval: float, say: Callable[[str], None] = print
+        self,
+        root: Path,
+        host: str,
+        interval: float,
+        say: Callable[[str], None] = print,
+        config: Path | None = None,
     ) -> None:
         self._words = [str(root), host, str(interval), str(os.getpid())]
+        self._words += [] if config is None else [str(config)]
         self._say = say
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -81,8 +91,12 @@ class Schedule:
     """
 
     def __init__(self, interval: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._interval, self._clock = interval, clock
-        self._start, self._count = clock(), 0
+        self._clock = clock
+        self.begin(interval)
+
+    def begin(self, interval: float) -> None:
+        """Start anew, with this many seconds between two moments."""
+        self._interval, self._start, self._count = interval, self._clock(), 0
 
     def wait(self) -> float:
         """Seconds until the next moment."""
@@ -112,7 +126,7 @@ def record(
 
 
 def main(words: list[str]) -> None:
-    """Sample for the process named last among `words`, until SIGTERM or until it ends."""
+    """Sample for the process PARENT, until SIGTERM or until it ends."""
     root, host, interval, parent = Path(words[0]), words[1], float(words[2]), int(words[3])
     _die_with_parent()
     stopping, woken = os.pipe()
@@ -121,15 +135,26 @@ def main(words: list[str]) -> None:
     signal.signal(signal.SIGTERM, _wake)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's goes to the parent as well
 
+    orders = Orders(Path(words[4]) if len(words) > 4 else None, interval, _say)
+    schedule = Schedule(interval)
+
     def sleep(seconds: float) -> bool:
-        if os.getppid() != parent:
-            return False
-        over, _, _ = select.select([stopping], [], [], seconds)
-        return not over
+        due = time.monotonic() + seconds
+        while os.getppid() == parent:
+            left = LOOK_SECONDS if orders.off else max(due - time.monotonic(), 0.0)
+            over, _, _ = select.select([stopping], [], [], min(left, LOOK_SECONDS))
+            if over:
+                return False
+            if orders.changed():
+                schedule.begin(orders.interval)
+                due = time.monotonic() + orders.interval
+            elif not orders.off and time.monotonic() >= due:
+                return True
+        return False
 
     try:
         sources: list[Source] = [Memory(), Disks(), Cores(), Network(), Gpus(_say)]
-        record(MetricsFile(root, host), sources, Schedule(interval), sleep)
+        record(MetricsFile(root, host), sources, schedule, sleep)
     except OSError as error:
         _say(f"the profiler's system metrics end here: {error}")
 

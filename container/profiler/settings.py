@@ -15,9 +15,8 @@ from container.environment import DEFAULT_BASE, in_tree
 from container.errors import BerthError
 from container.files import read_object
 from container.profiler.event_file import ROTATE_BYTES, ROTATE_SECONDS
+from container.profiler.orders import INTERVALS
 
-INTERVALS = (100, 200, 500, 1000, 5000, 60_000)
-"""Milliseconds that SageMaker's API takes."""
 _HAD = {
     "localpath",
     "rotatemaxfilesizeinbytes",
@@ -83,8 +82,6 @@ class ProfilerSettings:
         if file is None or file.flag("DisableProfiler"):
             return chosen if profile else None
         parameters = file.section("ProfilingParameters")
-        if not (profile or parameters.values or file.has("ProfilingIntervalInMilliseconds")):
-            return None
         missing = [parameters.names[key] for key in parameters.values if key not in _HAD]
         if missing:
             say(f"{path}: the profiler does not have {', '.join(missing)} and goes on without")

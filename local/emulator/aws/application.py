@@ -22,7 +22,9 @@ from werkzeug.wrappers import Response
 from werkzeug.wsgi import get_input_stream
 
 from local.emulator.aws import answers, signature, simulation
+from local.emulator.aws.changes import Action, Bucket, Change
 from local.emulator.aws.chunked import CHECKSUM, Upload
+from local.emulator.aws.compaction import place_of
 from local.emulator.aws.journal import Clock, Journal, Request
 from local.emulator.aws.keys import EXAMPLE_SESSIONS, Keys
 from local.emulator.aws.logs import CloudWatch
@@ -62,17 +64,6 @@ KEPT_ELSEWHERE = {"PutLogEvents", "PutMetricData", "CreateLogStream", "DeleteLog
 """What changes the log files and the metrics' file, which are durable by themselves."""
 NOT_KEPT = {"InitiateLayerUpload", "UploadLayerPart", "CompleteLayerUpload"}
 """Gigabytes that moto's ECR takes and never gives back."""
-SUBJECTS = {
-    "PutLifecyclePolicy": ("repositoryName",),
-    "SetRepositoryPolicy": ("repositoryName",),
-    "PutImageScanningConfiguration": ("repositoryName",),
-    "PutImageTagMutability": ("repositoryName",),
-    "PutRolePolicy": ("RoleName", "PolicyName"),
-    "AttachRolePolicy": ("RoleName", "PolicyArn"),
-    "UpdateAssumeRolePolicy": ("RoleName",),
-    "PutRetentionPolicy": ("logGroupName",),
-}
-"""Operations that set something as a whole, and the members that name it."""
 BUCKET_NAME = re.compile("[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+")
 HEADERS = ("X_AMZ_TARGET", "X_AMZ_ACL", "X_AMZ_GRANT", "X_AMZ_BUCKET", "X_AMZ_OBJECT", "SMITHY")
@@ -110,21 +101,25 @@ class Moto:
 
     def load(self) -> None:
         """Make moto what it was: buckets, roles, repositories, objects, logs, metrics."""
-        for request in self._journal.requests():
+        for number, request in self._journal.numbered():
             environ = _environ(request)
             with self._clock.telling(request), self.objects.request():
                 try:
-                    status = _call(self._app(request.service), environ).status_code
+                    response = _call(self._app(request.service), environ)
+                    status = response.status_code
                 except Exception:
                     logger.exception("%s %s cannot be told again", request.method, request.target)
                     continue
             if status >= 400:
                 logger.warning("%s %s: %d now", request.method, request.target, status)
+            else:
+                _change(request).settle(self._journal, number, response)
         self.objects.load()
         self.logs.load()
         role = creation(self._region)
         # Refused, and not kept, when it is there already.
-        self._tell(_environ(role), signature.Scope(role.service, role.region), None)
+        scope = signature.Scope(role.service, role.region)
+        self._tell(_environ(role), scope, _change(role))
 
     def close(self) -> None:
         """Close all files and give moto its own back; nothing is lost without it."""
@@ -164,10 +159,7 @@ class Moto:
             if method == "PUT" and not asked:
                 _check_bucket_name(bucket)
             if "delete" not in asked and method != "POST":
-                subject = (
-                    f"{bucket}?{environ['QUERY_STRING']}" if method == "PUT" and asked else None
-                )
-                return self._tell(environ, scope, subject)
+                return self._tell(environ, scope, Bucket(bucket, method, environ["QUERY_STRING"]))
             with self.objects.request():
                 return _call(self._app("s3"), environ)
         with self.objects.request() as changes:
@@ -201,14 +193,13 @@ class Moto:
             return answer
         if scope.service == "sts" or reads or operation in KEPT_ELSEWHERE | NOT_KEPT:
             return _call(self._app(scope.service), environ)
-        subject = None
-        if operation in SUBJECTS:
-            members = _members(environ, body)
-            named = [members.get(member) for member in SUBJECTS[operation]]
-            subject = json.dumps([scope.service, scope.region, operation, *named])
-        return self._tell(environ, scope, subject)
+        return self._tell(
+            environ,
+            scope,
+            Action(place_of(scope.service, scope.region), operation, _members(environ, body)),
+        )
 
-    def _tell(self, environ: Environ, scope: signature.Scope, subject: str | None) -> Response:
+    def _tell(self, environ: Environ, scope: signature.Scope, change: Change) -> Response:
         """Tell moto to change something, and keep the request if it did."""
         request = _request(environ, scope, environ["wsgi.input"].read())
         with self._telling:
@@ -222,8 +213,8 @@ class Moto:
                 raise
             if response.status_code >= 400:
                 self._journal.remove(number)
-            elif subject is not None:
-                self._journal.settle(number, subject)
+            else:
+                change.settle(self._journal, number, response)
         return response
 
     def _app(self, service: str) -> Any:
@@ -231,6 +222,17 @@ class Moto:
             if service not in self._apps:
                 self._apps[service] = werkzeug_app.create_backend_app(SERVICES[service])  # type: ignore[arg-type]
             return self._apps[service]
+
+
+def _change(request: Request) -> Change:
+    """What a kept request changes."""
+    environ = _environ(request)
+    if request.service == "s3":
+        bucket, _ = signature.bucket_and_key(environ)
+        return Bucket(bucket, request.method, environ["QUERY_STRING"])
+    operation = operation_name(environ, request.body)
+    place = place_of(request.service, request.region)
+    return Action(place, operation, _members(environ, request.body))
 
 
 def _forget(services: Iterable[str]) -> None:

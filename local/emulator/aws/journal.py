@@ -12,7 +12,7 @@ import random
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
@@ -22,6 +22,11 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS requests (
     number INTEGER PRIMARY KEY AUTOINCREMENT, subject TEXT, request TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS subjects ON requests (subject);
+CREATE TABLE IF NOT EXISTS names (
+    name TEXT NOT NULL, number INTEGER NOT NULL, PRIMARY KEY (name, number)) WITHOUT ROWID;
+CREATE TRIGGER IF NOT EXISTS forgotten AFTER DELETE ON requests
+    BEGIN DELETE FROM names WHERE number = old.number; END;
+CREATE INDEX IF NOT EXISTS numbers ON names (number);
 """
 CLOCKS = ("iam", "ecr", "logs", "cloudwatch", "s3")
 """moto's services whose models ask for the time by `utcnow`."""
@@ -98,16 +103,60 @@ class Journal:
         Earlier ones with the same subject are forgotten: setting it every day costs nothing.
         """
         with self._lock:
-            self._database.execute("DELETE FROM requests WHERE subject = ?", (subject,))
+            self._database.execute(
+                "DELETE FROM requests WHERE subject = ? AND number < ?", (subject, number)
+            )
             self._database.execute(
                 "UPDATE requests SET subject = ? WHERE number = ?", (subject, number)
             )
 
+    def name(self, number: int, names: Iterable[str]) -> None:
+        """Say what a request names, so that it is forgotten with it."""
+        with self._lock:
+            self._database.executemany(
+                "INSERT OR IGNORE INTO names VALUES (?, ?)", [(name, number) for name in names]
+            )
+
+    def forget(self, name: str, number: int) -> None:
+        """Forget every request up to this number that names what is gone by it."""
+        with self._lock:
+            self._database.execute(
+                "DELETE FROM requests WHERE number IN "
+                "(SELECT number FROM names WHERE name = ? AND number <= ?)",
+                (name, number),
+            )
+
+    def unset(self, subject: str, number: int) -> None:
+        """Forget the requests up to this number that set this as a whole, or take it back."""
+        with self._lock:
+            self._database.execute(
+                "DELETE FROM requests WHERE subject = ? AND number <= ?", (subject, number)
+            )
+
+    def named(self, names: Iterable[str], number: int) -> dict[int, set[str]]:
+        """The requests before this number that name any of these, each with all it names."""
+        found: dict[int, set[str]] = {}
+        query = (
+            "SELECT number, name FROM names WHERE number IN "
+            "(SELECT number FROM names WHERE name = ? AND number < ?)"
+        )
+        with self._lock:
+            for name in names:
+                for row, other in self._database.execute(query, (name, number)):
+                    found.setdefault(row, set()).add(other)
+        return found
+
+    def numbered(self) -> list[tuple[int, Request]]:
+        """All requests and their numbers, oldest first."""
+        with self._lock:
+            rows = self._database.execute(
+                "SELECT number, request FROM requests ORDER BY number"
+            ).fetchall()
+        return [(number, Request.read(text)) for number, text in rows]
+
     def requests(self) -> list[Request]:
         """All of them, oldest first."""
-        with self._lock:
-            rows = self._database.execute("SELECT request FROM requests ORDER BY number").fetchall()
-        return [Request.read(text) for (text,) in rows]
+        return [request for _, request in self.numbered()]
 
     def close(self) -> None:
         """Close the file; nothing is lost without it."""

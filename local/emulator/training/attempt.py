@@ -70,7 +70,7 @@ class Attempt:
         self.trees = [(host, self._tree(host.name)) for host in hosts_of(request)]
         self._checkpoint_path = local_path(request, "CheckpointConfig") or UNSAVED
         self._checkpoints = [mirror for _, tree in self.trees for mirror in self._saved(tree)]
-        live = [mirror for _, tree in self.trees for mirror in self._live_output(tree)]
+        live = [mirror for _, tree in self.trees for mirror in self._live(tree, _LIVE_OUTPUT)]
         self._mirrors = Mirrors([*self._checkpoints, *live])
         self._pulse = self._folder / "pulse"
         self._streams: list[LogStream] = []
@@ -126,6 +126,26 @@ class Attempt:
         )
         self._ticker.start()
         self._cluster.start()
+
+    def reconfigure(self, request: dict[str, Any]) -> None:
+        """Lay a changed request's configuration before the containers, which may run.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        was, self._request = self._request, request
+        if "ProfilerConfig" not in was and "ProfilerConfig" in request:
+            new = {"ProfilerConfig": _LIVE_OUTPUT["ProfilerConfig"]}
+            self._mirrors.add([one for _, tree in self.trees for one in self._live(tree, new)])
+        hosts = [host for host, _ in self.trees]
+        for host, tree in self.trees:
+            tree.rewrite(request, host, hosts)
+        if self._cluster is not None and "ProfilerConfig" in request:
+            self._note(
+                "UpdateTrainingJob: input/config/profilerconfig.json is new. A profiler that runs "
+                "follows its interval and DisableProfiler; one that was not asked for when the "
+                "container started begins with the next"
+            )
 
     def catch_up(self) -> None:
         """Log and measure what the hosts printed after an earlier server was killed."""
@@ -255,9 +275,9 @@ class Attempt:
         place = Location.parse(self._request["CheckpointConfig"]["S3Uri"])
         return [Mirror(self._context.objects, tree.base / self._checkpoint_path, place, tree.base)]
 
-    def _live_output(self, tree: Tree) -> list[Mirror]:
+    def _live(self, tree: Tree, fields: dict[str, str]) -> list[Mirror]:
         mirrors = []
-        for field, folder in _LIVE_OUTPUT.items():
+        for field, folder in fields.items():
             path = local_path(self._request, field)
             uri = self._request.get(field, {}).get("S3OutputPath")
             if path is not None and uri:

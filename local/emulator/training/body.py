@@ -67,7 +67,7 @@ def new_body(request: dict[str, Any], arn: str, tuning_job_arn: str | None, now:
             "EnableInterContainerTrafficEncryption", False
         ),
         "EnableManagedSpotTraining": request.get("EnableManagedSpotTraining", False),
-        "ProfilingStatus": _profiling(request),
+        "ProfilingStatus": profiling(request),
         "SecondaryStatusTransitions": [],
     }
     if tuning_job_arn is not None:
@@ -80,6 +80,18 @@ def new_body(request: dict[str, Any], arn: str, tuning_job_arn: str | None, now:
     body |= rules_asked(request, arn, now)
     enter(body, "Starting", now)
     return body
+
+
+def reconfigure(body: Body, request: dict[str, Any], arn: str, now: datetime) -> None:
+    """What UpdateTrainingJob changes: the profiler, rules that are new, the warm pool."""
+    for field in ("ProfilerConfig", "ProfilerRuleConfigurations", "ResourceConfig"):
+        if field in request:
+            body[field] = request[field]
+    body["ProfilingStatus"] = profiling(request)
+    for field, statuses in rules_asked(request, arn, now).items():
+        known = body.setdefault(field, [])
+        names = {status["RuleConfigurationName"] for status in known}
+        known += [status for status in statuses if status["RuleConfigurationName"] not in names]
 
 
 def output_location(request: dict[str, Any]) -> Location:
@@ -178,6 +190,7 @@ def _idle_seconds(body: Body, started: datetime) -> float:
     return seconds
 
 
-def _profiling(request: dict[str, Any]) -> str:
+def profiling(request: dict[str, Any]) -> str:
+    """The ProfilingStatus."""
     config = request.get("ProfilerConfig")
-    return "Disabled" if not config or config.get("DisableProfiler", False) else "Enabled"
+    return "Disabled" if config is None or config.get("DisableProfiler", False) else "Enabled"

@@ -117,6 +117,10 @@ class Mirrors:
         self._mirrors = mirrors
         self._failed: str | None = None
 
+    def add(self, mirrors: list[Mirror]) -> None:
+        """Keep these folders too, from the next time on."""
+        self._mirrors = [*self._mirrors, *mirrors]
+
     def tick(self) -> None:
         """Sync all; never fails."""
         try:

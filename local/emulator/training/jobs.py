@@ -11,7 +11,7 @@ from local.emulator.errors import ServiceError, in_use, invalid, not_found
 from local.emulator.executors import ExecutorError, ImageMissing
 from local.emulator.store import Exists, Kind, Missing, Record
 from local.emulator.training.attempt import LOG_GROUP
-from local.emulator.training.body import ENDED, enter, new_body, utc_now
+from local.emulator.training.body import ENDED, enter, new_body, reconfigure, utc_now
 from local.emulator.training.metrics import Metric, read_metrics
 from local.emulator.training.run import Run, Timing
 from local.emulator.training.slots import Slots
@@ -118,6 +118,31 @@ class TrainingJobs:
             run = self._runs.get(name)
         if run is not None:
             run.ask("stop")
+
+    def update(self, name: str, request: dict[str, Any]) -> Record:
+        """Change a job that runs; its containers find the new configuration in their files.
+
+        Args:
+            name: the job.
+            request: its CreateTrainingJob request with the changes, which were checked.
+
+        Raises:
+            ServiceError: it has ended meanwhile.
+        """
+
+        def change(record: Record) -> None:
+            status = record.body["TrainingJobStatus"]
+            if status != "InProgress":
+                raise invalid(f"The training job is in status {status}; expected InProgress.")
+            record.private["request"] = request
+            reconfigure(record.body, request, record.arn, utc_now())
+
+        record = self._context.store.update(Kind.TRAINING_JOB, name, change)
+        with self._lock:
+            run = self._runs.get(name)
+        if run is not None:
+            run.reconfigure(request)
+        return record
 
     def metrics(self, name: str) -> list[Metric]:
         """Every metric point of a job so far, in order; none of a job that is not there."""

@@ -65,7 +65,7 @@ def local_path(request: dict[str, Any], field: str) -> PurePosixPath | None:
         BadPath: it lies elsewhere: nothing else of the container is on this machine.
     """
     config = request.get(field)
-    if not config:
+    if config is None:
         return None
     if field == "ProfilerConfig":
         asked = config.get("ProfilingParameters", {}).get("LocalPath")
@@ -130,6 +130,24 @@ class Tree:
             if path is not None:
                 (self.base / path).mkdir(parents=True, exist_ok=True)
                 (self.base / path).chmod(0o777)
+
+    def rewrite(self, request: dict[str, Any], host: Host, hosts: list[Host]) -> None:
+        """Replace the profiler's configuration, each file as a whole: a container may be reading.
+
+        Nothing happens where the folders were not made yet.
+        """
+        config = self.base / "input" / "config"
+        if not config.is_dir():
+            return
+        path = local_path(request, "ProfilerConfig")
+        if path is not None:
+            (self.base / path).mkdir(parents=True, exist_ok=True)
+            (self.base / path).chmod(0o777)
+        for name, value in self._files(request, host, hosts).items():
+            if name in ("profilerconfig", "profilerruleconfigurations"):
+                fresh = config / f".{name}.json.new"
+                fresh.write_text(json.dumps(value, indent=2), encoding="utf-8")
+                fresh.replace(config / f"{name}.json")
 
     def clear_outputs(self, kept: PurePosixPath | None) -> None:
         """Empty what the container wrote, as a new instance would find it.

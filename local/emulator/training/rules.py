@@ -27,7 +27,12 @@ STATUSES = ("IssuesFound", "Error", "Stopped", "Stopping", "InProgress", "NoIssu
 """Every RuleEvaluationStatus; what matters most comes first."""
 WATCHED = {"Training", "Stopping"}
 """Secondary statuses in which a container may be at work."""
-NOTHING = "the container evaluated no rules; only an image that carries berth's rules does"
+STOPPED_BY_RULE = "stopped"
+"""The file beside the statuses in which a container says which rule ended its training."""
+NOTHING = (
+    "the container evaluated no such rules: its debugger or profiler was off (hyperparameters "
+    "debug and profile), or its image does not carry berth's rules"
+)
 
 Status = dict[str, Any]
 
@@ -115,6 +120,18 @@ def rules_ended(
                 "LastModifiedTime": now,
             }
     return answer
+
+
+def stopped_by_rule(request: dict[str, Any], tree: Path) -> bool:
+    """Whether the container ended its training because a rule of the request's asked for it.
+
+    Args:
+        request: the CreateTrainingJob request; without debugger rules nothing can have asked.
+        tree: the first host's `/opt/ml`.
+    """
+    return bool(
+        request.get("DebugRuleConfigurations") and _read(tree, (*FOLDER, STOPPED_BY_RULE))[0]
+    )
 
 
 def _known(body: dict[str, Any], tree: Path, now: datetime) -> dict[str, list[Status]]:

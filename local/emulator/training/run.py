@@ -34,7 +34,7 @@ from local.emulator.training.endings import COMPLETED, STOPPED, Ending, failed, 
 from local.emulator.training.interruptions import INTERRUPT_TAG, Interruption, count
 from local.emulator.training.layout import FIRST_HOST, hosts_of
 from local.emulator.training.metrics import Metric
-from local.emulator.training.rules import rules_ended, rules_interrupted
+from local.emulator.training.rules import rules_ended, rules_interrupted, stopped_by_rule
 from local.emulator.training.slots import Slots
 
 Request = Literal["stop", "shutdown"]
@@ -82,6 +82,12 @@ class Run:
     def ask(self, what: Request) -> None:
         """Stop the job, or interrupt it as the server goes down; from any thread, at once."""
         self._events.put(what)
+
+    def reconfigure(self, request: dict[str, Any]) -> None:
+        """Go on by a changed request: UpdateTrainingJob's; from any thread."""
+        self._request = request
+        if self._attempt is not None:
+            self._attempt.reconfigure(request)
 
     def metrics(self) -> list[Metric] | None:
         """What was measured so far; None if the hosts were not started yet."""
@@ -248,6 +254,10 @@ class Run:
             self._decide(ending, "Stopping")
             attempt.stop(self._timing.grace)
             return ending
+        if stopped_by_rule(self._request, self._folder / FIRST_HOST):
+            # As AWS: the rule's action calls StopTrainingJob.
+            self._decide(STOPPED, "Stopping")
+            return STOPPED
         return COMPLETED
 
     def _deadlines(self) -> dict[str, float]:

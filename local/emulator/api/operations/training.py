@@ -11,6 +11,7 @@ from local.emulator.api.operations.answering import (
     find,
 )
 from local.emulator.api.operations.listing import Listing
+from local.emulator.api.operations.training_update import update
 from local.emulator.api.rules import check_training
 from local.emulator.context import Context
 from local.emulator.store import Kind, Record
@@ -76,6 +77,7 @@ OPERATIONS: dict[str, Operation] = {
     "CreateTrainingJob": create,
     "DescribeTrainingJob": describe,
     "StopTrainingJob": stop,
+    "UpdateTrainingJob": update,
     "DeleteTrainingJob": delete,
     "ListTrainingJobs": TrainingListing(
         KIND,

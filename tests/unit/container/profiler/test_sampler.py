@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -63,6 +64,30 @@ def test_smdebug_reads_what_it_samples(tmp_path: Path, capfd: pytest.CaptureFixt
     system, _ = frames(tmp_path)
     assert len(system) == len(found)
     assert capfd.readouterr().out.count("the profiler records no GPU metrics") <= 1
+
+
+def test_it_follows_its_configuration(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    config, root = tmp_path / "profilerconfig.json", tmp_path / "profiler"
+    config.write_text("{}")
+    sampler = Sampler(root, "algo-1", 60.0, config=config)
+    sampler.start()
+    wait_for(lambda: samplers(root), "no sampler")
+    said = ""
+
+    def hear(text: str, words: str) -> bool:
+        nonlocal said
+        config.write_text(text)
+        said += capfd.readouterr().out
+        return words in said
+
+    for text, words in (
+        ('{"ProfilingIntervalInMilliseconds": 200}', "every 200 ms from here on"),
+        ('{"DisableProfiler": true}', "not recorded from here on"),
+        ('{"ProfilingIntervalInMilliseconds": 100}', "every 100 ms from here on"),
+    ):
+        wait_for(partial(hear, text, words), words)
+    wait_for(lambda: lines(root) > 0, "no samples")
+    sampler.stop()
 
 
 PARENT = """

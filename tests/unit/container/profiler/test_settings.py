@@ -109,10 +109,24 @@ def test_disabled(reader: Reader, disabled: object) -> None:
     assert reader.found(profile=True).root == reader.base / "output" / "data" / "profiler"
 
 
-def test_a_file_that_asks_for_nothing(reader: Reader) -> None:
-    reader.config(S3OutputPath="s3://bucket/out", ProfilingParameters={})
-    assert reader.read(None) is None
-    assert reader.found(profile=True).interval == 0.2
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {"S3OutputPath": "s3://bucket/out"},
+        {"S3OutputPath": "s3://bucket/out", "ProfilingParameters": {}},
+        {"DisableProfiler": False},
+        {"DisableProfiler": "false", "ProfilingIntervalInMilliseconds": None},
+    ],
+)
+def test_a_file_that_asks_for_nothing_more_asks_for_sagemakers_default(
+    reader: Reader, config: dict[str, Any]
+) -> None:
+    reader.config(**config)
+    found = reader.found(profile=None)
+    assert found.root == reader.base / "output" / "profiler"
+    assert found.interval == 0.2  # what the hyperparameter says
+    assert reader.read(False) is None
 
 
 def test_keys_in_any_capitalisation(reader: Reader) -> None:

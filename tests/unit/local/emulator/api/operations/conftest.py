@@ -97,8 +97,10 @@ class Runner:
         self.context.store.update(self.kind, name, change)
         self.stopped.append(name)
 
-    def update(self, request: dict[str, Any]) -> None:
-        self.updated.append(request)
+    def update(self, *given: Any) -> Any:
+        """A training job's name and request; an endpoint's request alone."""
+        self.updated.append(given[-1])
+        return self.context.store.get(self.kind, given[0]) if len(given) > 1 else None
 
     update_weights = update
 

@@ -158,6 +158,7 @@ def test_everything_asked_for_is_offered() -> None:
     wanted |= {f"Delete{kind}" for kind in kinds}
     wanted |= {
         "ListTrainingJobsForHyperParameterTuningJob",
+        "UpdateTrainingJob",
         "UpdateEndpoint",
         "UpdateEndpointWeightsAndCapacities",
         "AddTags",
@@ -174,6 +175,7 @@ ASKED: dict[str, dict[str, Any]] = {
     "DescribeTrainingJob": {"TrainingJobName": "job"},
     "ListTrainingJobs": {},
     "StopTrainingJob": {"TrainingJobName": "job"},
+    "UpdateTrainingJob": {"TrainingJobName": "job", "ProfilerConfig": {}},
     "DescribeHyperParameterTuningJob": {"HyperParameterTuningJobName": "tune"},
     "ListHyperParameterTuningJobs": {},
     "ListTrainingJobsForHyperParameterTuningJob": {"HyperParameterTuningJobName": "tune"},

@@ -1,0 +1,187 @@
+"""The journal stays small, however often something is made and deleted."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from local.emulator.aws.journal import Journal
+from local.emulator.home import Home
+from local.emulator.server import Server
+from tests.unit.local.emulator.aws.test_application import DOCUMENT, MANIFEST, POLICY
+from tests.unit.local.emulator.server_stage import client, serve
+
+CYCLES = 3
+Cycle = Callable[[Any, int], None]
+
+
+def role(iam: Any, n: int) -> None:
+    name = f"role-{n}"
+    iam.create_role(RoleName=name, AssumeRolePolicyDocument="{}")
+    iam.put_role_policy(RoleName=name, PolicyName="inline", PolicyDocument=DOCUMENT)
+    iam.tag_role(RoleName=name, Tags=[{"Key": "a", "Value": "b"}])
+    iam.delete_role_policy(RoleName=name, PolicyName="inline")
+    iam.delete_role(RoleName=name)
+
+
+def policy(iam: Any, n: int) -> None:
+    arn = iam.create_policy(PolicyName=f"p-{n}", PolicyDocument=DOCUMENT)["Policy"]["Arn"]
+    iam.attach_role_policy(RoleName="berth", PolicyArn=arn)
+    iam.detach_role_policy(RoleName="berth", PolicyArn=arn)
+    iam.delete_policy(PolicyArn=arn)
+
+
+def inline_policy(iam: Any, n: int) -> None:
+    iam.put_role_policy(RoleName="berth", PolicyName=f"p-{n}", PolicyDocument=DOCUMENT)
+    iam.delete_role_policy(RoleName="berth", PolicyName=f"p-{n}")
+
+
+def user(iam: Any, n: int) -> None:
+    name = f"user-{n}"
+    iam.create_user(UserName=name)
+    iam.create_group(GroupName=name)
+    iam.add_user_to_group(UserName=name, GroupName=name)
+    key = iam.create_access_key(UserName=name)["AccessKey"]["AccessKeyId"]
+    iam.create_login_profile(UserName=name, Password="a pass word 1A")
+    iam.delete_login_profile(UserName=name)
+    iam.delete_access_key(UserName=name, AccessKeyId=key)
+    iam.remove_user_from_group(UserName=name, GroupName=name)
+    iam.delete_group(GroupName=name)
+    iam.delete_user(UserName=name)
+
+
+def instance_profile(iam: Any, n: int) -> None:
+    name = f"profile-{n}"
+    iam.create_instance_profile(InstanceProfileName=name)
+    iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName="berth")
+    iam.remove_role_from_instance_profile(InstanceProfileName=name, RoleName="berth")
+    iam.delete_instance_profile(InstanceProfileName=name)
+
+
+def tags(iam: Any, n: int) -> None:
+    iam.tag_role(RoleName="berth", Tags=[{"Key": "a", "Value": str(n)}])
+    iam.untag_role(RoleName="berth", TagKeys=["a"])
+
+
+def repository(ecr: Any, n: int) -> None:
+    name = f"repository-{n}"
+    ecr.create_repository(repositoryName=name)
+    ecr.put_lifecycle_policy(repositoryName=name, lifecyclePolicyText=POLICY)
+    ecr.put_image(repositoryName=name, imageManifest=MANIFEST, imageTag="one")
+    ecr.delete_repository(repositoryName=name, force=True)
+
+
+def image(ecr: Any, n: int) -> None:
+    if n == 0:
+        ecr.create_repository(repositoryName="images")
+    manifest = json.dumps(json.loads(MANIFEST) | {"annotations": {"n": str(n)}})
+    ecr.put_image(repositoryName="images", imageManifest=manifest, imageTag=f"t-{n}")
+    ecr.batch_delete_image(repositoryName="images", imageIds=[{"imageTag": f"t-{n}"}])
+
+
+def bucket(s3: Any, n: int) -> None:
+    name = f"bucket-{n}"
+    s3.create_bucket(Bucket=name)
+    s3.put_bucket_tagging(Bucket=name, Tagging={"TagSet": [{"Key": "a", "Value": "b"}]})
+    s3.delete_bucket_tagging(Bucket=name)
+    s3.delete_bucket(Bucket=name)
+
+
+def bucket_setting(s3: Any, n: int) -> None:
+    if n == 0:
+        s3.create_bucket(Bucket="kept")
+    s3.put_bucket_tagging(Bucket="kept", Tagging={"TagSet": [{"Key": "a", "Value": str(n)}]})
+    s3.delete_bucket_tagging(Bucket="kept")
+
+
+def log_group(logs: Any, n: int) -> None:
+    name = f"/group/{n}"
+    logs.create_log_group(logGroupName=name)
+    logs.put_retention_policy(logGroupName=name, retentionInDays=7)
+    logs.delete_log_group(logGroupName=name)
+
+
+def rows(home: Home) -> int:
+    journal = Journal(home.path / "requests.sqlite")
+    try:
+        return len(journal.requests())
+    finally:
+        journal.close()
+
+
+def test_what_is_deleted_leaves_nothing_in_the_journal(home: Home) -> None:
+    cycles: dict[Cycle, tuple[str, int]] = {
+        role: ("iam", 0),
+        policy: ("iam", 0),
+        inline_policy: ("iam", 0),
+        user: ("iam", 0),
+        instance_profile: ("iam", 0),
+        tags: ("iam", 1),
+        repository: ("ecr", 0),
+        image: ("ecr", 1),
+        bucket: ("s3", 0),
+        bucket_setting: ("s3", 2),
+        log_group: ("logs", 0),
+    }
+    with serve(home) as server:
+        for cycle, (service, left) in cycles.items():
+            before = rows(home)
+            for n in range(CYCLES):
+                cycle(client(server.url, service), n)
+            assert rows(home) - before == left, cycle.__name__
+    with serve(home) as server:
+        assert {one["RoleName"] for one in client(server.url, "iam").list_roles()["Roles"]} == {
+            "berth"
+        }
+        assert client(server.url, "iam").list_role_tags(RoleName="berth")["Tags"] == []
+        names = [one["Name"] for one in client(server.url, "s3").list_buckets()["Buckets"]]
+        assert names == ["kept"]
+
+
+def test_what_another_has_is_not_forgotten(home: Home) -> None:
+    other = json.dumps(json.loads(MANIFEST) | {"annotations": {"other": "1"}})
+    with serve(home) as server:
+        iam, ecr = client(server.url, "iam"), client(server.url, "ecr")
+        far = client(server.url, "ecr", "eu-west-1")
+        # A user, a group and a role of one name; a repository of one name in two regions.
+        iam.create_user(UserName="same")
+        iam.create_group(GroupName="same")
+        iam.create_role(RoleName="same", AssumeRolePolicyDocument="{}")
+        iam.delete_user(UserName="same")
+        for one in (ecr, far):
+            one.create_repository(repositoryName="same")
+        ecr.delete_repository(repositoryName="same")
+        # A tag that moved, and an image of two tags.
+        for manifest, tag in ((MANIFEST, "a"), (other, "a"), (MANIFEST, "b"), (MANIFEST, "c")):
+            far.put_image(repositoryName="same", imageManifest=manifest, imageTag=tag)
+        far.batch_delete_image(repositoryName="same", imageIds=[{"imageTag": "b"}])
+        before = _images(far)
+    with serve(home) as server:
+        iam = client(server.url, "iam")
+        assert [one["GroupName"] for one in iam.list_groups()["Groups"]] == ["same"]
+        assert iam.get_role(RoleName="same")["Role"]["RoleName"] == "same"
+        assert iam.list_users()["Users"] == []
+        assert client(server.url, "ecr").describe_repositories()["repositories"] == []
+        assert _images(client(server.url, "ecr", "eu-west-1")) == before
+
+
+def _images(ecr: Any) -> list[tuple[str, list[str]]]:
+    found = ecr.describe_images(repositoryName="same")["imageDetails"]
+    return sorted((one["imageDigest"], sorted(one.get("imageTags", []))) for one in found)
+
+
+def test_a_journal_of_before_is_compacted(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(*_: object) -> None:
+        pass
+
+    with monkeypatch.context() as patched, serve(home) as server:
+        for method in ("name", "settle", "forget", "unset"):
+            patched.setattr(Journal, method, nothing)
+        for n in range(CYCLES):
+            role(client(server.url, "iam"), n)
+            bucket(client(server.url, "s3"), n)
+        assert rows(home) == 1 + CYCLES * (5 + 4)
+    with serve(home) as server:
+        assert isinstance(server, Server)
+    assert rows(home) == 1
