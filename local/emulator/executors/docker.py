@@ -452,4 +452,11 @@ def _in_words(spec: ContainerSpec, line: str) -> ExecutorError:
     if words and f'exec: "{words[0]}"' in line and any(why in line for why in missing):
         why = line.rpartition("exec: ")[2].removesuffix(": unknown")
         return ExecutorError(f"image {spec.image} has no {words[0]!r} that can be run: {why}")
+    if "bind source path does not exist" in line and spec.base.exists():
+        return ExecutorError(
+            f"{spec.name} did not start: the Docker engine does not see {spec.base}, which is "
+            "here: it is on another machine, or this is a container with the engine's socket, "
+            "whose paths are the engine's; mount the home at the same path in both, or "
+            "use --executor process"
+        )
     return ExecutorError(f"{spec.name} of image {spec.image} did not start: {line}")

@@ -172,3 +172,22 @@ def test_an_engines_pid_is_not_looked_up_here(tmp_path: Path) -> None:
         running.stop(grace=5)
         deaf.communicate(b"\n")
     assert container.signals == ["SIGTERM"]
+
+
+def test_an_engine_that_does_not_see_the_folder_is_named(tmp_path: Path) -> None:
+    class Away(Engine):
+        def refuse(self, *_args: object, **_options: object) -> None:
+            response = requests.Response()
+            response.status_code = 400
+            raise APIError(
+                "400",
+                response,
+                'invalid mount config for type "bind": bind source path does not exist: /x',
+            )
+
+    engine = Away("berth")
+    engine.containers.create = engine.refuse
+    executor = DockerExecutor(Home.find(tmp_path / "home"), client=engine)
+    spec = ContainerSpec("job", "berth", ("train",), tmp_path)
+    with pytest.raises(ExecutorError, match=f"does not see {tmp_path}, .*paths are the engine's"):
+        executor.start(spec, print)
