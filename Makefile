@@ -35,6 +35,9 @@ $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --use-pep517 \
 	    --quiet -c constraints.txt -e '.[image,local,dev]'
+	@# Once more: the sagemaker-training toolkit has a command 'train' as well, and the last one stays.
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --use-pep517 \
+	    --quiet -c constraints.txt --no-deps --force-reinstall -e .
 	@touch $@
 
 demo: setup ## tune, train, deploy and ask a small classifier, on this machine alone

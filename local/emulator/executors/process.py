@@ -266,9 +266,12 @@ class RunningProcess:
 
 
 def _own_commands() -> Commands:
-    """This environment's console scripts."""
-    folder = Path(sys.executable).parent
-    return {"berth": {verb: [str(folder / verb)] for verb in ("train", "serve")}}
+    """This environment's `train` and `serve`.
+
+    `train` is named by its module: the toolkit's command of the same name may lie in its place.
+    """
+    serve = Path(sys.executable).parent / "serve"
+    return {"berth": {"train": [sys.executable, "-P", "-m", "container"], "serve": [str(serve)]}}
 
 
 def _environment(spec: ContainerSpec, port: int | None) -> dict[str, str]:
