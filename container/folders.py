@@ -6,6 +6,7 @@ Training, lint, fetch, upload and `--data` all ask here, of a folder or of an S3
 folder means the same to each. Needs neither numpy nor torch.
 """
 
+import itertools
 import os
 import re
 import unicodedata
@@ -302,9 +303,17 @@ def _only(
 
 def _only_wraps(contents_of: ContentsOf, where: str, here: Contents) -> str | None:
     """The path of the one folder in a folder, when it holds folders and no images."""
-    filled = [
-        name for name in here.folders if len(here.folders) == 1 or contents_of(f"{where}{name}/")
-    ]
+    # Two are enough to know; a data set may have thousands of class folders, each a request to S3.
+    filled = list(
+        itertools.islice(
+            (
+                name
+                for name in here.folders
+                if len(here.folders) == 1 or contents_of(f"{where}{name}/")
+            ),
+            2,
+        )
+    )
     if len(filled) != 1:
         return None
     inside = f"{where}{filled[0]}/"

@@ -81,5 +81,5 @@ def test_rules_are_those_that_sdk_v2_sends(sdk_v2: Path, tmp_path: Path) -> None
         capture_output=True,
         check=True,
     )
-    kept = HERE / "snapshots" / "sdk-v2-rules.json"
+    kept = HERE / "sdk-v2-rules.json"
     assert json.loads(written.read_text()) == json.loads(kept.read_text())

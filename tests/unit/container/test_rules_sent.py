@@ -10,7 +10,7 @@ from container.debugger.catalogue import DEBUG_RULES
 from container.profiler.catalogue import PROFILER_RULES
 from container.rules import Catalogue, RuleError, RuleRequest, from_configurations
 
-SENT = json.loads((Path(__file__).parents[2] / "contract/snapshots/sdk-v2-rules.json").read_text())
+SENT = json.loads((Path(__file__).parents[2] / "contract/sdk-v2-rules.json").read_text())
 KINDS = (("DebugRuleConfigurations", DEBUG_RULES), ("ProfilerRuleConfigurations", PROFILER_RULES))
 EVERY = [
     pytest.param(catalogue, rule, id=rule["RuleConfigurationName"])

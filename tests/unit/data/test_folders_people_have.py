@@ -14,7 +14,7 @@ from container.data.lint import inspect, lint, main
 from container.data.sources import Dogs, Folder
 from container.data.splits import Splits, find_splits, read_splits
 from container.errors import DataError
-from container.folders import is_junk, split_of
+from container.folders import Contents, find_layout, is_junk, split_of
 
 MakeFolder = Callable[..., Path]
 Encode = Callable[..., bytes]
@@ -301,3 +301,19 @@ class TestFilesThatAreNone:
         os.mkfifo(root / "a" / "pipe.jpg")
         Folder(root, validation_split=0).write(tmp_path / "dest")
         assert len(list((tmp_path / "dest").rglob("*.jpg"))) == 6
+
+
+def test_many_classes_are_not_listed_one_by_one() -> None:
+    asked: list[str] = []
+
+    def contents_of(path: str) -> Contents:
+        asked.append(path)
+        depth = path.count("/")
+        if depth == 0:
+            return Contents.of(["train", "validation"], [])
+        names = [f"class-{number}" for number in range(1000)]
+        return Contents.of(names, []) if depth == 1 else Contents.of([], ["1.jpg"])
+
+    layout = find_layout(contents_of, "s3://bucket/")
+    assert layout.splits == {"train": "train/", "validation": "validation/"}
+    assert len(set(asked)) < 10
