@@ -70,7 +70,10 @@ class Assignment:
             tensors=Path(values["tensors"]),
             statuses=Path(values["statuses"]),
             exchange=Path(values["exchange"]),
-            rules=tuple(RuleRequest(**rule) for rule in values["rules"]),
+            rules=tuple(
+                RuleRequest(**rule | {"unserved": tuple(rule["unserved"])})
+                for rule in values["rules"]
+            ),
             own_rules=None if own is None else Path(own),
             parent=int(values["parent"]),
         )

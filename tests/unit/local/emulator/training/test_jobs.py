@@ -178,7 +178,9 @@ def test_a_job_whose_metric_never_comes_completes_and_its_lines_can_be_seen(
     body = shop.run(HyperParameters={"epochs": "1", "seconds": "0", "silent": "1"})
     assert body["TrainingJobStatus"] == "Completed", body.get("FailureReason")
     assert "FinalMetricDataList" not in body
-    assert shop.jobs.last_lines("job", 2) == ["toy: epoch 1", "toy: done"]
+    *lines, note = shop.jobs.last_lines("job", 3)
+    assert lines == ["toy: epoch 1", "toy: done"]
+    assert "score" in note  # the metric that was never seen
 
 
 def test_a_failure_gives_its_reason_and_its_outputs(shop: Workshop) -> None:
