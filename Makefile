@@ -18,7 +18,7 @@ IMAGES ?=
 ARGS   ?=
 
 # Test files run side by side; many of them wait for a server or a job most of the time.
-WORKERS ?= 2
+WORKERS ?= 3
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help

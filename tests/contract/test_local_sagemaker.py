@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 
 from local.emulator.credentials import credentials
@@ -77,6 +78,7 @@ def sagemaker(
         patch.setenv("AWS_ENDPOINT_URL", url)
         patch.setenv("AWS_ACCESS_KEY_ID", key.key_id)
         patch.setenv("AWS_SECRET_ACCESS_KEY", key.secret)
+        boto3.setup_default_session()  # one from before has the key of another home
         try:
             aws("s3", "mb", f"s3://{BUCKET}")
             aws("s3", "cp", "--recursive", str(image_folder), f"s3://{BUCKET}/coloured")
@@ -259,8 +261,6 @@ def check_transform(s3: Any, name: str, image_folder: Path) -> None:
 
 
 def test_boto3(sagemaker: str, quick: dict[str, str], image_folder: Path, tmp_path: Path) -> None:
-    import boto3
-
     client, s3 = boto3.client("sagemaker"), boto3.client("s3")
     name = "with-boto3"
     client.create_training_job(**training_request(name, quick))
@@ -337,8 +337,6 @@ def test_boto3(sagemaker: str, quick: dict[str, str], image_folder: Path, tmp_pa
 
 
 def test_aws_cli(sagemaker: str, quick: dict[str, str], image_folder: Path, tmp_path: Path) -> None:
-    import boto3
-
     name = "with-cli"
 
     def create(operation: str, request: dict[str, Any]) -> None:
