@@ -53,7 +53,7 @@ class Mortal(Store):
 
 
 def main(folder: str, executor: str, moment: str = "null") -> None:
-    import local.emulator.server as server_module
+    from local.emulator import regions
 
     home = Home.find(Path(folder))
     Mortal.moment = json.loads(moment)
@@ -65,7 +65,7 @@ def main(folder: str, executor: str, moment: str = "null") -> None:
     else:
         commands = {verb: (sys.executable, str(TOY / f"{verb}.py")) for verb in ("train", "serve")}
         runs = ProcessExecutor(home, {"toy": commands})
-    server_module.Store = Mortal
+    regions.Store = Mortal
     server = Server(home, executor=runs)
     signal.signal(signal.SIGTERM, lambda *_: server.ask_to_stop())
     print(server.url, flush=True)
