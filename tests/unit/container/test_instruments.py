@@ -70,7 +70,7 @@ def test_a_loader_that_is_too_slow(job, monkeypatch):
     load = loader._Files._load
 
     def slow(self, epoch, position):
-        time.sleep(0.05)
+        time.sleep(0.1)
         return load(self, epoch, position)
 
     monkeypatch.setattr(loader._Files, "_load", slow)
@@ -82,7 +82,11 @@ def test_a_loader_that_is_too_slow(job, monkeypatch):
     (wait,) = (each for each in report["framework"]["phases"] if each["phase"] == "data")
     assert wait["share"] > 0.2
     first = report["verdict"]["recommendations"][0]
-    assert (first["hyperparameter"], first["from"]) == ("workers", 0)
+    # On a machine whose cores others keep busy, workers alone would not help.
+    assert (first["hyperparameter"], first["from"]) in (
+        ("workers", 0),
+        ("instance_type", "4 cores"),
+    )
     assert first["factor"] > 1.1
 
 
