@@ -7,7 +7,10 @@ import pytest
 
 from local.emulator.executors.signals import COLUMNS, heeds
 
-LINE = "import signal, time; {}; print(flush=True); time.sleep(60)"
+LINE = (
+    "import signal, time; signal.signal(signal.SIGHUP, signal.SIG_DFL); "  # nohup ignores it
+    "{}; print(flush=True); time.sleep(60)"
+)
 CAUGHT = "0000000000004002"
 NONE = "0000000000000000"
 
