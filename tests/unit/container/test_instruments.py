@@ -87,7 +87,8 @@ def test_a_loader_that_is_too_slow(job, monkeypatch):
         ("workers", 0),
         ("instance_type", "4 cores"),
     )
-    assert first["factor"] > 1.1
+    # Of the whole job: how much that is depends on how long the machine took to start and export.
+    assert first["factor"] > 1
 
 
 def test_a_rule_that_fires_ends_training_with_the_model_so_far(job, tmp_path, capsys):
