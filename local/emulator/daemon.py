@@ -17,9 +17,10 @@ import urllib.request
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from local.emulator import lock
+from local.emulator.executors import ExecutorName
 from local.emulator.home import Home
 from local.errors import UserError
 
@@ -35,8 +36,6 @@ LOG_SIZE = 10 * 1024 * 1024
 TAIL_LINES = 12
 NEEDED_BYTES = 1024 * 1024
 """With less free space than this a server can neither start nor say why."""
-
-ExecutorName = Literal["auto", "docker", "process"]
 
 
 class DaemonError(UserError):
@@ -226,7 +225,7 @@ def _end(home: Home, pid: int) -> None:
 
 
 def _clean_up(home: Home) -> None:
-    from local.emulator.executors.aftermath import clean_up
+    from local.emulator.executors.cleanup import clean_up
 
     removed = clean_up(home)
     if removed:

@@ -1,5 +1,6 @@
 """Where the local SageMaker keeps everything: one folder of the user's."""
 
+import hashlib
 import os
 import stat
 from dataclasses import dataclass
@@ -96,6 +97,21 @@ class Home:
     def logs(self) -> Path:
         """CloudWatch's log events, a file a stream."""
         return self.path / "logs"
+
+    @property
+    def id(self) -> str:
+        """Twelve hexadecimal digits that mark this home's containers and processes."""
+        return hashlib.sha256(str(self.path).encode()).hexdigest()[:12]
+
+    @property
+    def processes(self) -> Path:
+        """A file for each process that the process executor started and did not yet remove."""
+        return self.path / "processes"
+
+    @property
+    def containers_marker(self) -> Path:
+        """A file that exists while the home may have containers or networks on an engine."""
+        return self.path / "containers"
 
     def job(self, kind: str, name: str) -> Path:
         """The folder of one job or endpoint: its hosts' `/opt/ml` trees lie in it."""

@@ -19,13 +19,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, get_args
 
 from local.emulator import lock
 from local.emulator.credentials import credentials
 from local.emulator.errors import ServiceError
-from local.emulator.executors import Executor, ExecutorError
-from local.emulator.executors.aftermath import clean_up
+from local.emulator.executors import Executor, ExecutorError, ExecutorName
+from local.emulator.executors.cleanup import clean_up
 from local.emulator.home import Home
 
 if TYPE_CHECKING:
@@ -296,7 +296,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--home", type=Path)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--any-port", action="store_true", help="another port if it is taken")
-    parser.add_argument("--executor", choices=("auto", "docker", "process"), default="auto")
+    parser.add_argument("--executor", choices=get_args(ExecutorName), default="auto")
     parser.add_argument("--region", default="us-east-1")
     options = parser.parse_args(arguments)
     logging.basicConfig(
@@ -316,9 +316,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(home: Home, options: argparse.Namespace) -> int:
-    from local.emulator.executors.choice import choose
+    from local.emulator.executors.factory import create_executor
 
-    executor = choose(home, options.executor)
+    executor = create_executor(home, options.executor)
     try:
         server = Server(home, port=options.port, executor=executor, region=options.region)
     except PortTaken as taken:

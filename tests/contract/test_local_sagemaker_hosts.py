@@ -18,7 +18,6 @@ import docker
 from local.emulator import daemon
 from local.emulator.credentials import credentials
 from local.emulator.daemon import Address
-from local.emulator.executors.leftovers import home_id
 from local.emulator.home import Home
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
@@ -105,7 +104,7 @@ def model_of(sagemaker: Address, name: str) -> dict[str, bytes]:
 
 
 def of_home(found: list[Any], home: Path) -> list[Any]:
-    return [each for each in found if each.name.startswith(f"berth-{home_id(Home(home))}-")]
+    return [each for each in found if each.name.startswith(f"berth-{Home(home).id}-")]
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, EndpointConnectionError, HTTPClientError
 
 from local.emulator.credentials import credentials
-from local.emulator.executors.aftermath import note_of
-from local.emulator.executors.leftovers import MARK, home_id
+from local.emulator.executors.process_registry import MARK
 from local.emulator.home import Home
 
 pytestmark = pytest.mark.timeout(400)
@@ -129,7 +128,7 @@ class Local:
 
     def left(self) -> list[str]:
         """What runs for this home, or is noted as running."""
-        mark = f"{home_id(self.home)}/"
+        mark = f"{self.home.id}/"
         found = [path.name for path in (self.home.path / "processes").glob("*")]
         for process in psutil.process_iter():
             try:
@@ -137,7 +136,7 @@ class Local:
             except psutil.Error:
                 continue
             found += [value] if value.startswith(mark) else []
-        found += [note_of(self.home).name] if note_of(self.home).exists() else []
+        found += [self.home.containers_marker.name] if self.home.containers_marker.exists() else []
         return found + [each.name for each in self.containers()]
 
     def containers(self) -> list[Any]:
@@ -146,7 +145,7 @@ class Local:
         if self.executor != "docker":
             return []
         engine = docker.from_env()
-        ours = {"label": f"berth.home={home_id(self.home)}"}
+        ours = {"label": f"berth.home={self.home.id}"}
         try:
             return [
                 *engine.containers.list(all=True, filters=ours, ignore_removed=True),
@@ -467,7 +466,7 @@ def test_a_machine_that_was_restarted(local: Local) -> None:
         container.remove(force=True)
     for process in psutil.process_iter():
         try:
-            if process.environ().get(MARK, "").startswith(f"{home_id(local.home)}/"):
+            if process.environ().get(MARK, "").startswith(f"{local.home.id}/"):
                 process.kill()
         except psutil.Error:
             continue

@@ -1,12 +1,14 @@
-"""What runs the image: an engine's containers, or plain processes of this environment."""
+"""Executors run the image: as containers of an engine, or as processes of this environment."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
+ExecutorName = Literal["auto", "docker", "process"]
+"""What `--executor` takes; `auto` prefers Docker."""
 SHM_SIZE = 2 * 1024**3
-"""Bytes of /dev/shm: the 64 MB of plain Docker kill data loader workers."""
+"""Bytes of /dev/shm; data loader workers crash with Docker's default of 64 MB."""
 
 
 class ExecutorError(Exception):
@@ -31,10 +33,10 @@ class ContainerSpec:
         read_only: paths relative to `base` the container may not write, e.g. `input/data`.
         hostname: its name on `network`, e.g. `algo-1`.
         network: a private network made with `Executor.create_network`; None for the default one.
-        isolated: no way to anything outside (SageMaker's network isolation).
+        isolated: without access to anything outside (SageMaker's network isolation).
         port: a port the container listens on (8080 for `serve`); None for none.
         cpus: how many cores it may use; None for all.
-        gpus: give it the machine's GPUs, when there are any.
+        gpus: whether it gets the machine's GPUs, when there are any.
         shm_size: bytes of `/dev/shm`.
     """
 
@@ -66,21 +68,21 @@ class Container(Protocol):
         """Host and port on this machine that reach the spec's `port`."""
 
     def wait(self, timeout: float | None = None) -> int | None:
-        """Its exit status once it ended and all its lines were delivered; None after `timeout` s.
+        """The exit status, after the end and the last line; None after `timeout` seconds.
 
         Raises:
-            ExecutorError: the engine is gone, so nobody knows.
+            ExecutorError: the engine is gone, and the status with it.
         """
 
     def stop(self, grace: float) -> int:
-        """SIGTERM, SIGKILL after `grace` seconds if it still runs; its exit status."""
+        """Send SIGTERM, and SIGKILL after `grace` seconds; the exit status."""
 
     def remove(self) -> None:
-        """Kill it if it still runs, forget it, and give its files in `base` to the caller."""
+        """Kill it if it still runs, remove it, and make the home's owner own its files."""
 
 
 class Executor(Protocol):
-    """Runs containers; everything it starts carries the home's id, so that `reap` finds it."""
+    """Runs containers; all that it starts is marked with the home's id, so that `reap` finds it."""
 
     @property
     def name(self) -> str:
@@ -91,21 +93,21 @@ class Executor(Protocol):
         """How many hosts one job may have."""
 
     def check_image(self, image: str) -> None:
-        """Make sure the image can be run.
+        """Check that the image can be run.
 
         Raises:
-            ImageMissing: it cannot; the line says what was found.
+            ImageMissing: it cannot; the message names what was found.
             ExecutorError: the engine does not answer.
         """
 
     def create_network(self, name: str, *, isolated: bool) -> None:
-        """Make a private network for the hosts of one job."""
+        """Create a private network for the hosts of one job."""
 
     def remove_network(self, name: str) -> None:
         """Remove it; one that is not there is no error."""
 
     def start(self, spec: ContainerSpec, on_line: Callable[[str], None]) -> Container:
-        """Start a container; `on_line` gets each line it prints, in order, without its newline.
+        """Start a container; `on_line` receives each line it prints, in order, without the newline.
 
         `on_line` is called from one other thread per container.
 
@@ -114,4 +116,15 @@ class Executor(Protocol):
         """
 
     def reap(self) -> list[str]:
-        """Remove every container and network an earlier server of this home left; their names."""
+        """Remove every container and network an earlier server of this home left; their names.
+
+        What a container printed is stored in its `saved_output` where the engine still has it.
+        """
+
+
+def saved_output(base: Path) -> Path:
+    """The file beside `base` into which `reap` writes what the container printed.
+
+    A container goes on when its server is killed, so nothing has read its last lines.
+    """
+    return base.with_name(f"{base.name}.said")

@@ -1,10 +1,8 @@
-"""The image's containers on a Docker engine."""
+"""The executor that runs the image as containers of a Docker engine."""
 
 import logging
 import re
-import signal
 import threading
-import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -13,26 +11,16 @@ from typing import Any
 import requests
 from docker.errors import APIError, DockerException, NotFound
 from docker.types import DeviceRequest, Mount
-from docker.utils.socket import STDERR, frames_iter
 
-from local.emulator.executors import Container, ContainerSpec, ExecutorError
-from local.emulator.executors.aftermath import note_of, said_file
-from local.emulator.executors.engine import answers, connect, find_image
-from local.emulator.executors.leftovers import home_id
-from local.emulator.executors.lines import Lines
-from local.emulator.executors.ownership import hand_back
-from local.emulator.executors.signals import COLUMNS, heeds
+from local.emulator.executors import Container, ContainerSpec, ExecutorError, saved_output
+from local.emulator.executors.docker_container import DockerContainer
+from local.emulator.executors.engine import connect, find_image, sdk_errors
+from local.emulator.executors.ownership import change_owner
 from local.emulator.home import Home
 
 HOME_LABEL = "berth.home"
 ROLE_LABEL = "berth.role"
 BASE_LABEL = "berth.base"
-KILLED = 137
-"""128 + SIGKILL: the status of a container that was removed before it told its own."""
-KILL_SECONDS = 60.0
-"""How long a killed container may take to be gone, before that is an error."""
-EARS_SECONDS = 0.1
-"""Between two looks whether a container notices SIGTERM yet."""
 
 _log = logging.getLogger(__name__)
 
@@ -41,13 +29,13 @@ class DockerExecutor:
     """Runs containers; see `Executor`.
 
     All carry the home's label and are named `berth-<home's id>-<name>`. An isolated container has
-    no network at all, or, with a port or other hosts, one without a way out; it is then reached at
-    its own address, which only Linux routes.
+    no network at all or, with a port or other hosts, one without a way out; the container then has
+    an address of its own, which only Linux routes.
 
     Args:
         home: whose containers they are.
-        owner: uid and gid that get the files containers write; the home folder's by default.
-        client: a client of the engine, instead of the one `docker` would use.
+        owner: uid and gid for the files that containers write; the home folder's by default.
+        client: a client of the engine, instead of the one the `docker` command uses.
 
     Raises:
         ExecutorError: no engine answers.
@@ -61,32 +49,32 @@ class DockerExecutor:
     ) -> None:
         status = home.path.stat()
         self._owner = owner or (status.st_uid, status.st_gid)
-        self._id = home_id(home)
-        self._note = note_of(home)
-        self._held: set[str] = set()
+        self._id = home.id
+        self._marker = home.containers_marker
+        self._marked: set[str] = set()
         self._lock = threading.Lock()
         self._client = client or connect()
         weakref.finalize(self, self._client.close)
-        with answers():
+        with sdk_errors():
             self._engine: dict[str, Any] = self._client.info()
 
     def check_image(self, image: str) -> None:
-        """Make sure the engine has the image; it is never pulled.
+        """Check that the engine has the image; it is never pulled.
 
         Raises:
-            ImageMissing: it has not.
+            ImageMissing: it does not.
             ExecutorError: the engine does not answer.
         """
         find_image(self._client, image)
 
     def create_network(self, name: str, *, isolated: bool) -> None:
-        """Make a private network; an isolated one has no way out.
+        """Create a private network; an isolated one has no way out.
 
         Raises:
             ExecutorError: the engine cannot.
         """
-        self._hold(f"network {name}")
-        with answers():
+        self._mark(f"network {name}")
+        with sdk_errors():
             self._client.networks.create(
                 self._full(name),
                 driver="bridge",
@@ -105,7 +93,7 @@ class DockerExecutor:
         except Exception as error:
             _log.warning("network %s was not removed: %s", name, error)
             return
-        self.release(f"network {name}")
+        self._unmark(f"network {name}")
 
     def start(self, spec: ContainerSpec, on_line: Callable[[str], None]) -> Container:
         """Start a container; see `Executor.start`.
@@ -118,71 +106,72 @@ class DockerExecutor:
             options = self._options(spec)
         except OSError as error:
             raise ExecutorError(f"{spec.name} did not start: {error}") from None
-        self._hold(spec.name)
+        self._mark(spec.name)
         own_network = spec.name if _needs_own_network(spec) else None
         if own_network:
             self.create_network(own_network, isolated=True)
         running = None
         try:
-            with answers():
+            with sdk_errors():
                 container = self._client.containers.create(image, **options)
-                running = RunningContainer(self, spec, image, container)
-                running.follow(on_line)
+                running = DockerContainer(
+                    spec, container, lambda: self._remove(spec, image, container)
+                )
+                running.start(on_line)
         except ExecutorError as error:
             if running is not None:
                 running.remove()
             elif own_network:
                 self.remove_network(own_network)
-            raise _in_words(spec, str(error)) from None
+            raise _start_error(spec, str(error)) from None
         return running
 
     def reap(self) -> list[str]:
         """Remove every container and network with this home's label; their names.
 
-        What a container printed is put into its `said_file`.
+        What a container printed is written to its `saved_output`.
 
         Raises:
             ExecutorError: the engine does not answer.
         """
         names = []
         ours = {"label": f"{HOME_LABEL}={self._id}"}
-        with answers():
+        with sdk_errors():
             for container in self._client.containers.list(
                 all=True, filters=ours, ignore_removed=True
             ):
                 names.append(container.name.removeprefix(self._full("")))
-                _keep_said(container)
-                self.discard(container, container.attrs["Image"], _base(container))
+                _save_output(container)
+                self._discard(container, container.attrs["Image"], _base(container))
             for network in self._client.networks.list(filters=ours):
                 names.append(network.name.removeprefix(self._full("")))
                 network.remove()
         with self._lock:
-            self._held.clear()
-            self._note.unlink(missing_ok=True)
+            self._marked.clear()
+            self._marker.unlink(missing_ok=True)
         return names
 
-    def discard(self, container: Any, image: str, base: Path) -> None:
-        """Remove a container, running or not, and hand its files back."""
+    def _remove(self, spec: ContainerSpec, image: str, container: Any) -> None:
+        """Remove a container of `start`; `reap` finds what an engine that is gone has left."""
+        try:
+            self._discard(container, image, spec.base)
+        except Exception as error:
+            _log.warning("container %s was not removed: %s", spec.name, error)
+        else:
+            self._unmark(spec.name)
+        if _needs_own_network(spec):
+            self.remove_network(spec.name)
+
+    def _discard(self, container: Any, image: str, base: Path) -> None:
+        """Remove a container, running or not, and change the owner of its files."""
         try:
             container.remove(force=True, v=True)
         except NotFound:
             pass
         except APIError as error:
-            if error.status_code != 409:  # somebody else is removing it already
+            if error.status_code != 409:  # its removal is in progress already
                 raise
-        hand_back(self._client, image, base, self._owner, self._labels("hand back", base))
-
-    def published(self, container: Any, spec: ContainerSpec) -> tuple[str, int] | None:
-        """Where the spec's port is reached from here; None if it ended already."""
-        container.reload()
-        settings = container.attrs["NetworkSettings"]
-        bindings = (settings["Ports"] or {}).get(f"{spec.port}/tcp")
-        if bindings:
-            return "127.0.0.1", int(bindings[0]["HostPort"])
-        for network in settings["Networks"].values():
-            if network["IPAddress"] and spec.port is not None:
-                return str(network["IPAddress"]), spec.port
-        return None
+        change_owner(self._client, image, base, self._owner, self._labels("hand back", base))
 
     def _options(self, spec: ContainerSpec) -> dict[str, Any]:
         role = (*(spec.entrypoint or ()), *spec.command, "default")[0]
@@ -228,186 +217,29 @@ class DockerExecutor:
     def _full(self, name: str) -> str:
         return f"berth-{self._id}-{name}"
 
-    def _hold(self, name: str) -> None:
-        """Note that something of this home's is about to be on the engine.
+    def _mark(self, name: str) -> None:
+        """Create the home's marker before something of this home is created on the engine.
 
         Raises:
-            ExecutorError: the note cannot be written.
+            ExecutorError: the marker cannot be written.
         """
         try:
             with self._lock:
-                self._held.add(name)
-                self._note.touch()
+                self._marked.add(name)
+                self._marker.touch()
         except OSError as error:
-            raise ExecutorError(f"{name} cannot be kept on file: {error}") from None
+            raise ExecutorError(f"{name} cannot be registered: {error}") from None
 
-    def release(self, name: str) -> None:
-        """What was noted is not on the engine any more."""
+    def _unmark(self, name: str) -> None:
+        """Remove the home's marker with the last of what is on the engine."""
         with self._lock:
-            self._held.discard(name)
-            if not self._held:
-                self._note.unlink(missing_ok=True)
-
-
-class RunningContainer:
-    """A container that was started; see `Container`."""
-
-    def __init__(
-        self, executor: DockerExecutor, spec: ContainerSpec, image: str, container: Any
-    ) -> None:
-        self._executor, self._spec, self._image = executor, spec, image
-        self._container = container
-        self._address: tuple[str, int] | None = None
-        self._status = KILLED
-        self._error: ExecutorError | None = None
-        self._removed = False
-        self._ended = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def follow(self, on_line: Callable[[str], None]) -> None:
-        """Start it; its output is attached to before, so that none of it is missed."""
-        output = self._container.attach_socket(params={"stdout": 1, "stderr": 1, "stream": 1})
-        try:
-            self._container.start()
-        except BaseException:
-            _close(output)
-            raise
-        self._thread = threading.Thread(
-            target=self._read, args=(output, on_line), name=f"output of {self.name}", daemon=True
-        )
-        self._thread.start()
-        if self._spec.port is not None:
-            self._address = self._executor.published(self._container, self._spec)
-
-    @property
-    def name(self) -> str:
-        """The spec's name."""
-        return self._spec.name
-
-    @property
-    def address(self) -> tuple[str, int]:
-        """Loopback and the published port; the container's own address if it is isolated.
-
-        Raises:
-            ExecutorError: its spec names no port, or it ended as soon as it was started.
-        """
-        if self._address is None:
-            raise ExecutorError(f"{self.name} listens on no port")
-        return self._address
-
-    def wait(self, timeout: float | None = None) -> int | None:
-        """Its exit status once all its lines were delivered; None after `timeout` seconds.
-
-        Raises:
-            ExecutorError: the engine is gone, so nobody knows.
-        """
-        if not self._ended.wait(timeout):
-            return None
-        if self._error is not None:
-            raise self._error
-        return self._status
-
-    def stop(self, grace: float) -> int:
-        """SIGTERM, SIGKILL after `grace` seconds if it still runs; its exit status.
-
-        SIGTERM is sent once the container's first process would not lose it, and the grace counts
-        from there; one that never would is killed after the grace.
-
-        Raises:
-            ExecutorError: the engine is gone, or the container cannot be killed.
-        """
-        heard, status = self._wait_for_ears(time.monotonic() + grace)
-        if status is None:
-            self._signal("SIGTERM")
-            status = self.wait(grace if heard else 0.0)
-        if status is None:
-            self._signal("SIGKILL")
-            status = self.wait(KILL_SECONDS)
-        if status is None:
-            raise ExecutorError(f"{self.name} still runs {KILL_SECONDS:.0f} s after SIGKILL")
-        return status
-
-    def remove(self) -> None:
-        """Kill it if it still runs, forget it, and give its files in `base` to the caller.
-
-        An engine that is gone is logged only: `reap` finds what it has left.
-        """
-        if self._removed:
-            return  # by now another may have its name
-        self._removed = True
-        try:
-            self._executor.discard(self._container, self._image, self._spec.base)
-        except Exception as error:
-            _log.warning("container %s was not removed: %s", self.name, error)
-        else:
-            self._executor.release(self.name)
-        if self._thread is not None and self._thread.is_alive():
-            self._thread.join(KILL_SECONDS)
-        if _needs_own_network(self._spec):
-            self._executor.remove_network(self._spec.name)
-
-    def _wait_for_ears(self, deadline: float) -> tuple[bool, int | None]:
-        """Wait until SIGTERM would be noticed: whether it is, and the exit status if it ended."""
-        while not self._has_ears():
-            if time.monotonic() > deadline:
-                return False, None
-            status = self.wait(EARS_SECONDS)
-            if status is not None:
-                return True, status
-        return True, None
-
-    def _has_ears(self) -> bool:
-        """Whether the container's first process would notice SIGTERM; True if nobody can tell."""
-        try:
-            self._container.reload()
-            pid = self._container.attrs["State"]["Pid"]
-            # The engine is asked: its numbers of processes mean nothing anywhere else.
-            return heeds(self._container.top(ps_args=f"-o {COLUMNS}"), pid, signal.SIGTERM)
-        except Exception as error:
-            # It ended, the engine did (`wait` tells), or its `ps` knows no such columns.
-            _log.debug("%s: does it notice SIGTERM? %s", self.name, error)
-            return True
-
-    def _signal(self, name: str) -> None:
-        try:
-            with answers():
-                self._container.kill(signal=name)
-        except ExecutorError:
-            # It ended meanwhile, or the engine did: `wait` tells.
-            _log.debug("%s did not get %s", self.name, name, exc_info=True)
-
-    def _read(self, output: Any, on_line: Callable[[str], None]) -> None:
-        """The thread that delivers the lines, then learns how it ended."""
-        out, err = Lines(on_line), Lines(on_line)
-        try:
-            for stream, data in frames_iter(output, tty=False):
-                (err if stream == STDERR else out).feed(data)
-        except OSError as error:
-            _log.debug("%s: the output broke off: %s", self.name, error)
-        finally:
-            _close(output)
-        out.close()
-        err.close()
-        try:
-            with answers():
-                self._status = self._end(out)
-        except ExecutorError as error:
-            if not self._removed:
-                self._error = error
-        finally:
-            self._ended.set()
-
-    def _end(self, log: Lines) -> int:
-        """Its exit status, as soon as it has one. Out of memory is said in its log."""
-        status = int(self._container.wait(timeout=None)["StatusCode"])
-        self._container.reload()
-        if self._container.attrs["State"]["OOMKilled"]:
-            log.say("berth: the container was killed: out of memory")
-        return status
+            self._marked.discard(name)
+            if not self._marked:
+                self._marker.unlink(missing_ok=True)
 
 
 def _needs_own_network(spec: ContainerSpec) -> bool:
-    """An isolated server: reached from here, and nothing reached from it."""
+    """Whether it is an isolated server: reachable from here, and nothing reachable from it."""
     return spec.isolated and spec.network is None and spec.port is not None
 
 
@@ -421,32 +253,24 @@ def _mounts(spec: ContainerSpec) -> list[Any]:
     return mounts
 
 
-def _close(output: Any) -> None:
-    """Close an attached stream and the socket below it, which the SDK leaves open."""
-    connection = getattr(output, "_sock", None)
-    output.close()
-    if connection is not None:
-        connection.close()
-
-
-def _keep_said(container: Any) -> None:
-    """Put what a container printed beside its folder; that it cannot be is logged only."""
-    path = said_file(_base(container))
+def _save_output(container: Any) -> None:
+    """Write what a container printed beside its folder; a failure is logged only."""
+    path = saved_output(_base(container))
     try:
         if path.parent.is_dir():
             with path.open("wb") as file:
                 file.writelines(container.logs(stream=True, follow=False))
     except (DockerException, requests.RequestException, OSError) as error:
         path.unlink(missing_ok=True)
-        _log.warning("what %s said is lost: %s", container.name, error)
+        _log.warning("the output of %s is lost: %s", container.name, error)
 
 
 def _base(container: Any) -> Path:
     return Path(container.labels[BASE_LABEL])
 
 
-def _in_words(spec: ContainerSpec, line: str) -> ExecutorError:
-    """Why a container did not start; an image without the command says so itself."""
+def _start_error(spec: ContainerSpec, line: str) -> ExecutorError:
+    """The reason a container did not start, from the engine's message."""
     missing = ("executable file not found", "no such file or directory", "permission denied")
     words = (*(spec.entrypoint or ()), *spec.command)
     if words and f'exec: "{words[0]}"' in line and any(why in line for why in missing):

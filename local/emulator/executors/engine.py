@@ -1,4 +1,4 @@
-"""The Docker engine: how it is reached, what its errors mean, which local image a URI names."""
+"""The Docker engine: its client, its errors, and the local image that a URI names."""
 
 import os
 import re
@@ -13,7 +13,7 @@ from docker.errors import APIError, DockerException, NotFound
 from local.emulator.executors import ExecutorError, ImageMissing
 
 TIMEOUT = 120
-"""Seconds the engine has for one answer: a busy disk makes creating a container slow."""
+"""Seconds the engine has for one response: a busy disk makes creating a container slow."""
 
 _ECR = re.compile(r"^\d{12}\.dkr\.ecr(-fips)?\.[a-z0-9-]+\.amazonaws\.com(\.cn)?/(?P<rest>.+)$")
 
@@ -22,10 +22,10 @@ def connect(timeout: float = TIMEOUT) -> Any:
     """A client of the engine that `docker` itself would use: `DOCKER_HOST`, else its context.
 
     Args:
-        timeout: seconds for each answer.
+        timeout: seconds for each response.
 
     Raises:
-        ExecutorError: none answers.
+        ExecutorError: no engine answers.
     """
     try:
         if os.environ.get("DOCKER_HOST"):
@@ -40,8 +40,8 @@ def connect(timeout: float = TIMEOUT) -> Any:
 
 
 @contextmanager
-def answers() -> Iterator[None]:
-    """Turn what the SDK raises into an ExecutorError of one line."""
+def sdk_errors() -> Iterator[None]:
+    """Turn the SDK's exceptions into an ExecutorError of one line."""
     try:
         yield
     except APIError as error:
@@ -51,16 +51,16 @@ def answers() -> Iterator[None]:
 
 
 def explanation(error: Any) -> str:
-    """What the engine says of an APIError, in one line."""
+    """The engine's explanation of an APIError, in one line."""
     return " ".join(str(error.explanation or error).split())
 
 
 def find_image(client: Any, image: str) -> str:
-    """What the engine calls the image of a URI; it is never pulled.
+    """The engine's id of the image that a URI names; images are never pulled.
 
-    A URI of ECR whose image was not pulled from there or pushed to it means the local image of the
-    same repository and tag: the one that `berth push` would push. A digest may also be the id of a
-    local image.
+    An ECR URI that the engine does not have under that name means the local image of the same
+    repository and tag, the one that `berth push` pushes. A digest may also be the id of a local
+    image.
 
     Raises:
         ImageMissing: it is not on this machine.
@@ -73,7 +73,7 @@ def find_image(client: Any, image: str) -> str:
     _, _, digest = image.partition("@")
     if digest:
         names.append(digest)
-    with answers():
+    with sdk_errors():
         for name in names:
             try:
                 return str(client.images.get(name).id)

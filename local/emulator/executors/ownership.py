@@ -1,4 +1,4 @@
-"""Files that a container wrote as root, given to the person whose folder they lie in."""
+"""Ownership of the files that a container wrote as root: they go to the folder's owner."""
 
 import logging
 import os
@@ -21,13 +21,13 @@ for folder, folders, files in os.walk(top):
 _log = logging.getLogger(__name__)
 
 
-def hand_back(
+def change_owner(
     client: Any, image: str, folder: Path, owner: tuple[int, int], labels: dict[str, str]
 ) -> None:
-    """Make `owner` (uid, gid) own everything in `folder`; nothing happens where that is so already.
+    """Make `owner` (uid, gid) own everything in `folder`, unless it does already.
 
     A short-lived container of the image, with these labels, does it as root, without a network.
-    That it fails is logged: whoever comes next says which file it could not touch.
+    A failure is logged, not raised.
     """
     if not _others_own(folder, owner[0]):
         return

@@ -1,4 +1,4 @@
-"""The image's commands as plain processes of this Python environment: no engine, no root."""
+"""The executor that runs the image's commands as processes of this Python environment."""
 
 import logging
 import os
@@ -15,17 +15,17 @@ from pathlib import Path
 import psutil
 
 from local.emulator.executors import Container, ContainerSpec, ExecutorError, ImageMissing
-from local.emulator.executors.leftovers import Leftovers
-from local.emulator.executors.lines import Lines
+from local.emulator.executors.line_buffer import LineBuffer
+from local.emulator.executors.process_registry import ProcessRegistry
 from local.emulator.home import Home
 
 IMAGE_ENVIRONMENT = {
     "SAGEMAKER_TRAINING_MODULE": "container.train:main",
     "PYTHONUNBUFFERED": "1",
 }
-"""What the image sets for its commands; a request may set it otherwise."""
+"""Environment variables that the image sets for its commands; a request may override them."""
 DRAIN_SECONDS = 5.0
-"""How long the output of a process that ended is waited for: someone who escaped may hold it."""
+"""Wait for the output of a process that ended: a child that escaped may keep it open."""
 
 Commands = Mapping[str, Mapping[str, Sequence[str]]]
 
@@ -34,7 +34,7 @@ _SECRET = re.compile(
     r"|_KEY$|_PAT$|^SSH_|^DOCKER_",
     re.IGNORECASE,
 )
-"""Variables of the server's that a job must not see: keys, and what means something to the job."""
+"""The server's variables that a job must not inherit: secrets, and settings the job would read."""
 
 _log = logging.getLogger(__name__)
 
@@ -47,14 +47,14 @@ def repository(image: str) -> str:
 class ProcessExecutor:
     """Runs `train` and `serve` as processes; see `Executor`.
 
-    What a plain process cannot be given is said in its log's first lines: it is not cut off from
-    the network. `read_only` is not enforced (what lies there is the job's own copy), nor is a limit
-    on cores beyond `OMP_NUM_THREADS`.
+    A process has less than a container. Network isolation is not enforced, which its log's first
+    line says; nor is `read_only` (the job has its own copy), nor a limit on cores beyond
+    `OMP_NUM_THREADS`.
 
     Args:
         home: whose processes they are.
-        commands: last part of the image's repository → verb → the words to run; by default this
-            project's image and this environment's own `train` and `serve`.
+        commands: last part of the image's repository → verb → the command line; by default this
+            project's image with this environment's own `train` and `serve`.
     """
 
     name = "process"
@@ -62,13 +62,13 @@ class ProcessExecutor:
 
     def __init__(self, home: Home, commands: Commands | None = None) -> None:
         self._commands = commands if commands is not None else _own_commands()
-        self._leftovers = Leftovers(home)
+        self._registry = ProcessRegistry(home)
         self._lock = threading.Lock()
         self._running: dict[str, RunningProcess | None] = {}
         self._ports: set[int] = set()
 
     def check_image(self, image: str) -> None:
-        """Make sure the image is one whose commands are here; any registry, tag or digest.
+        """Check that the image's commands are installed; any registry, tag or digest will do.
 
         Raises:
             ImageMissing: it is another image, or the commands are not installed.
@@ -83,15 +83,15 @@ class ProcessExecutor:
         for verb, words in verbs.items():
             if shutil.which(words[0]) is None:
                 raise ImageMissing(
-                    f"{words[0]} is not there, {verb!r} of {image} needs it; install what the "
-                    "image holds: pip install 'berth[image]'"
+                    f"{words[0]}, which {verb!r} of {image} runs, is not installed: "
+                    "pip install 'berth[image]'"
                 )
 
     def create_network(self, name: str, *, isolated: bool) -> None:
-        """Nothing to make: a job of one host has no other to talk to."""
+        """Do nothing: a job of one host has no other to reach."""
 
     def remove_network(self, name: str) -> None:
-        """Nothing to remove."""
+        """Do nothing."""
 
     def start(self, spec: ContainerSpec, on_line: Callable[[str], None]) -> Container:
         """Start a process; see `Executor.start`.
@@ -103,14 +103,14 @@ class ProcessExecutor:
         words = self._words(spec)
         with self._lock:
             if spec.name in self._running:
-                raise ExecutorError(f"{spec.name} is there already; it must be removed first")
+                raise ExecutorError(f"{spec.name} exists already; it must be removed first")
             self._running[spec.name] = None
         port = None if spec.port is None else self._take_port()
         try:
             process = subprocess.Popen(
                 words,
                 cwd=spec.base,
-                env=_environment(spec, port) | self._leftovers.mark(spec.name),
+                env=_environment(spec, port) | self._registry.mark(spec.name),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -120,31 +120,31 @@ class ProcessExecutor:
         except OSError as error:
             self._forget(spec.name, port)
             raise ExecutorError(f"{words[0]} of {spec.image} did not start: {error}") from None
-        running = RunningProcess(spec, process, port, on_line, self._leftovers, self._forget)
+        running = RunningProcess(spec, process, port, on_line, self._registry, self._forget)
         with self._lock:
             self._running[spec.name] = running
         try:
-            self._leftovers.keep(spec.name, process.pid)
+            self._registry.add(spec.name, process.pid)
         except OSError as error:
             running.remove()
-            raise ExecutorError(f"{spec.name} cannot be kept on file: {error}") from None
+            raise ExecutorError(f"{spec.name} cannot be registered: {error}") from None
         return running
 
     def reap(self) -> list[str]:
-        """Kill what an earlier server of this home left, wherever it went; the names."""
+        """Kill all processes of an earlier server of this home; their names."""
         names = []
-        for leftover in self._leftovers.every():
-            self._leftovers.kill(leftover.name, leftover.process())
-            self._leftovers.forget(leftover.name)
-            names.append(leftover.name)
-        self._leftovers.kill()
+        for entry in self._registry.entries():
+            self._registry.kill(entry.name, entry.process())
+            self._registry.remove(entry.name)
+            names.append(entry.name)
+        self._registry.kill()
         return names
 
     def _words(self, spec: ContainerSpec) -> list[str]:
-        """What to run: the verb's words and further arguments.
+        """The command line: the verb's words and further arguments.
 
         Raises:
-            ExecutorError: what the request names is not one of the image's verbs.
+            ExecutorError: the request's command is not one of the image's verbs.
         """
         verb, *arguments = (*(spec.entrypoint or ()), *spec.command) or ("train",)
         verbs = self._commands[repository(spec.image)]
@@ -156,7 +156,7 @@ class ProcessExecutor:
         return [*verbs[verb], *arguments]
 
     def _take_port(self) -> int:
-        """A free port that none of the processes started here was given."""
+        """A free port that no other process of this executor has."""
         with self._lock:
             while True:
                 with socket.socket() as probe:
@@ -181,14 +181,14 @@ class RunningProcess:
         process: "subprocess.Popen[bytes]",
         port: int | None,
         on_line: Callable[[str], None],
-        leftovers: Leftovers,
+        registry: ProcessRegistry,
         forget: Callable[[str, int | None], None],
     ) -> None:
         self._spec, self._process, self._port = spec, process, port
-        self._leftovers, self._forget = leftovers, forget
+        self._registry, self._forget = registry, forget
         self._first = psutil.Process(process.pid)
         self._removed = False
-        self._lines = Lines(on_line)
+        self._lines = LineBuffer(on_line)
         self._ended = threading.Event()
         self._reader = threading.Thread(
             target=self._read, name=f"output of {spec.name}", daemon=True
@@ -203,7 +203,7 @@ class RunningProcess:
 
     @property
     def address(self) -> tuple[str, int]:
-        """Loopback and the port it was told to listen on.
+        """Loopback and the port it listens on.
 
         Raises:
             ExecutorError: its spec names no port.
@@ -220,23 +220,23 @@ class RunningProcess:
         return status if status >= 0 else 128 - status
 
     def stop(self, grace: float) -> int:
-        """SIGTERM to the process itself, SIGKILL to all it started after `grace` seconds."""
+        """Send SIGTERM to the first process, and SIGKILL to all after `grace` seconds."""
         self._process.send_signal(signal.SIGTERM)
         if self.wait(grace) is None:
-            self._leftovers.kill(self.name, self._first)
+            self._registry.kill(self.name, self._first)
         status = self.wait()
         assert status is not None  # noqa: S101  # without a timeout it waits
         return status
 
     def remove(self) -> None:
-        """Kill what still runs and forget it; its files are the caller's already."""
+        """Kill what still runs and unregister it; the caller owns its files already."""
         if self._removed:
-            return  # by now another may have its name
+            return  # another process may have its name by now
         self._removed = True
         if not self._ended.is_set():
-            self._leftovers.kill(self.name, self._first)
+            self._registry.kill(self.name, self._first)
             self._ended.wait()
-        self._leftovers.forget(self.name)
+        self._registry.remove(self.name)
         self._forget(self.name, self._port)
 
     def _read(self) -> None:
@@ -244,9 +244,9 @@ class RunningProcess:
         output = self._process.stdout
         assert output is not None  # noqa: S101  # it is a pipe
         if self._spec.isolated:
-            self._lines.say(
-                "berth: network isolation was asked for, but a plain process cannot be cut off "
-                "from the network; --executor docker does it"
+            self._lines.emit(
+                "berth: network isolation is not enforced for a plain process; "
+                "--executor docker enforces it"
             )
         while data := os.read(output.fileno(), 65536):
             self._lines.feed(data)
@@ -254,13 +254,13 @@ class RunningProcess:
         output.close()
 
     def _watch(self) -> None:
-        """The thread that waits for its end: as in a container, nothing outlives the first one."""
+        """The thread that waits for its end, then kills its children, as a container's end does."""
         self._process.wait()
         try:
-            self._leftovers.kill(self.name)
+            self._registry.kill(self.name)
             self._reader.join(DRAIN_SECONDS)
             if self._reader.is_alive():
-                _log.warning("%s: a process that it left keeps its output open", self.name)
+                _log.warning("%s: a child that outlived it keeps its output open", self.name)
         finally:
             self._ended.set()
 
@@ -268,7 +268,7 @@ class RunningProcess:
 def _own_commands() -> Commands:
     """This environment's `train` and `serve`.
 
-    `train` is named by its module: the toolkit's command of the same name may lie in its place.
+    `train` is run by its module: the toolkit's command of the same name may have replaced it.
     """
     serve = Path(sys.executable).parent / "serve"
     return {"berth": {"train": [sys.executable, "-P", "-m", "container"], "serve": [str(serve)]}}

@@ -11,9 +11,8 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from local.emulator.context import Context, LogStream
-from local.emulator.executors import ContainerSpec
-from local.emulator.executors.aftermath import said_file
-from local.emulator.executors.lines import Lines
+from local.emulator.executors import ContainerSpec, saved_output
+from local.emulator.executors.line_buffer import LineBuffer
 from local.emulator.location import Location
 from local.emulator.store import Kind
 from local.emulator.training.archive import walk
@@ -150,11 +149,11 @@ class Attempt:
     def catch_up(self) -> None:
         """Log and measure what the hosts printed after an earlier server was killed."""
         for host, tree in self.trees:
-            path = said_file(tree.base)
+            path = saved_output(tree.base)
             if not path.exists():
                 continue
             said: list[str] = []
-            lines = Lines(said.append)
+            lines = LineBuffer(said.append)
             lines.feed(path.read_bytes())
             lines.close()
             prefix = f"{self._name}/{host.name}-"

@@ -14,7 +14,7 @@ import pytest
 
 from local.emulator import daemon, lock
 from local.emulator.daemon import Address, DaemonError
-from local.emulator.executors.leftovers import Leftovers
+from local.emulator.executors.process_registry import ProcessRegistry
 from local.emulator.home import Home
 from tests.unit.local.emulator.server_stage import client
 
@@ -200,12 +200,12 @@ def test_what_a_killed_server_left_running_is_ended(
     address = up(home)
     os.kill(address.pid, signal.SIGKILL)
     assert gone(address.pid)
-    leftovers = Leftovers(home)
+    registry = ProcessRegistry(home)
     command = [sys.executable, "-c", "import time; print('on', flush=True); time.sleep(60)"]
     with subprocess.Popen(
-        command, env=os.environ | leftovers.mark("job-algo-1"), stdout=subprocess.PIPE
+        command, env=os.environ | registry.mark("job-algo-1"), stdout=subprocess.PIPE
     ) as orphan:
-        leftovers.keep("job-algo-1", orphan.pid)
+        registry.add("job-algo-1", orphan.pid)
         assert orphan.stdout is not None
         assert orphan.stdout.readline() == b"on\n"
         if how == "down":

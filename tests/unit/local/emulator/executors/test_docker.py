@@ -4,8 +4,7 @@ import time
 
 import pytest
 
-from local.emulator.executors import SHM_SIZE, ContainerSpec, ExecutorError
-from local.emulator.executors.aftermath import said_file
+from local.emulator.executors import SHM_SIZE, ContainerSpec, ExecutorError, saved_output
 from local.emulator.executors.docker import DockerExecutor
 from local.emulator.home import Home
 from tests.unit.local.emulator.executors.answers import answers
@@ -185,7 +184,7 @@ def test_what_a_container_of_a_dead_server_said_is_kept(executor, start, tmp_pat
     job = start(executor, "print('one'); print('two'); import time; time.sleep(60)")
     job.until_says("two")
     assert DockerExecutor(Home(tmp_path / "home")).reap() == ["job"]
-    assert said_file(job.base).read_text() == "one\ntwo\n"
+    assert saved_output(job.base).read_text() == "one\ntwo\n"
 
 
 def test_an_image_of_this_account_is_the_one_that_would_be_pushed(executor, start, engine):

@@ -1,10 +1,10 @@
-"""The engine's errors, by a client that stands in for it."""
+"""The engine's errors, raised by a fake client."""
 
 import os
+import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,12 +13,12 @@ import requests
 from docker.errors import APIError, ImageNotFound
 
 from local.emulator.executors import ContainerSpec, ExecutorError, ImageMissing
-from local.emulator.executors.docker import DockerExecutor, RunningContainer
-from local.emulator.executors.engine import answers, find_image
+from local.emulator.executors.docker import DockerExecutor
+from local.emulator.executors.engine import find_image, sdk_errors
 from local.emulator.home import Home
 
 
-class Engine:
+class FakeEngine:
     """A client with these images; `error` is what every call raises once it is set."""
 
     def __init__(self, *images: str) -> None:
@@ -70,33 +70,33 @@ ACCOUNT = "123456789012.dkr.ecr.us-east-1.amazonaws.com"
     ],
 )
 def test_the_local_image_of_a_uri(uri, local):
-    assert find_image(Engine(local), uri) == f"id of {local}"
+    assert find_image(FakeEngine(local), uri) == f"id of {local}"
 
 
 def test_what_was_pulled_from_the_registry_comes_first():
     uri = f"{ACCOUNT}/berth:latest"
-    assert find_image(Engine("berth:latest", uri), uri) == f"id of {uri}"
+    assert find_image(FakeEngine("berth:latest", uri), uri) == f"id of {uri}"
 
 
 @pytest.mark.parametrize("uri", ["berth:1", f"{ACCOUNT}/berth:1", "host:5000/berth:latest"])
 def test_an_image_that_is_not_here_is_never_pulled(uri):
     with pytest.raises(ImageMissing, match=f"image {uri} is not on this machine; build it"):
-        find_image(Engine("berth:latest"), uri)
+        find_image(FakeEngine("berth:latest"), uri)
 
 
 def test_what_the_engine_says_is_one_line():
     response = SimpleNamespace(status_code=500, url="u", reason="r")
     refusal = APIError("x", response=response, explanation="no space\n left on device\n")
-    with pytest.raises(ExecutorError) as caught, answers():
+    with pytest.raises(ExecutorError) as caught, sdk_errors():
         raise refusal
     assert str(caught.value) == "Docker refused: no space left on device"
-    with pytest.raises(ExecutorError) as caught, answers():
+    with pytest.raises(ExecutorError) as caught, sdk_errors():
         raise broken()
     assert str(caught.value).startswith("the Docker engine went away: [Errno 2] No such file")
 
 
 def test_an_engine_that_is_gone(tmp_path, toy_uri):
-    engine = Engine(toy_uri)
+    engine = FakeEngine(toy_uri)
     executor = DockerExecutor(Home.find(tmp_path), client=engine)
     engine.error = broken()
     gone = pytest.raises(ExecutorError, match="the Docker engine went away")
@@ -114,7 +114,7 @@ def test_an_engine_that_is_gone(tmp_path, toy_uri):
 
 
 def test_the_client_is_closed_with_the_executor(tmp_path):
-    engine = Engine()
+    engine = FakeEngine()
     executor = DockerExecutor(Home.find(tmp_path), client=engine)
     assert not engine.closed
     del executor
@@ -137,13 +137,21 @@ def test_no_engine_is_an_error_that_names_the_way_out(tmp_path):
     assert line.endswith("start one, or use --executor process")
 
 
-class Elsewhere:
+class FakeContainer:
     """A container of an engine in another namespace: its pid is another process's here."""
 
     def __init__(self, pid: int) -> None:
-        self.attrs = {"State": {"Pid": pid}}
+        self.attrs = {"State": {"Pid": pid, "OOMKilled": False}}
         self.signals: list[str] = []
-        self.ended: Callable[[], None] = lambda: None
+        self._ended = threading.Event()
+        self._output, self._attached = socket.socketpair()
+
+    def attach_socket(self, params: dict[str, int]) -> socket.socket:
+        assert params["stdout"] == params["stderr"] == params["stream"] == 1
+        return self._attached
+
+    def start(self) -> None:
+        pass
 
     def reload(self) -> None:
         pass
@@ -156,26 +164,34 @@ class Elsewhere:
 
     def kill(self, signal: str) -> None:
         self.signals.append(signal)
-        if signal == "SIGTERM":
-            threading.Timer(0.3, self.ended).start()
-        else:
-            self.ended()
+        self._output.close()
+        self._ended.set()
+
+    def wait(self, timeout: float | None) -> dict[str, int]:
+        assert timeout is None
+        self._ended.wait()
+        return {"StatusCode": 143}
+
+    def remove(self, **_options: bool) -> None:
+        pass
 
 
 def test_an_engines_pid_is_not_looked_up_here(tmp_path: Path) -> None:
+    engine = FakeEngine("berth")
+    executor = DockerExecutor(Home.find(tmp_path / "home"), client=engine)
     spec = ContainerSpec("job", "berth", ("train",), tmp_path)
-    executor = DockerExecutor(Home.find(tmp_path / "home"), client=Engine())
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as deaf:
-        container = Elsewhere(deaf.pid)
-        running = RunningContainer(executor, spec, "berth", container)
-        container.ended = running._ended.set
-        running.stop(grace=5)
+        container = FakeContainer(deaf.pid)
+        engine.containers.create = lambda *_args, **_options: container
+        running = executor.start(spec, print)
+        assert running.stop(grace=5) == 143
+        running.remove()
         deaf.communicate(b"\n")
     assert container.signals == ["SIGTERM"]
 
 
 def test_an_engine_that_does_not_see_the_folder_is_named(tmp_path: Path) -> None:
-    class Away(Engine):
+    class RemoteEngine(FakeEngine):
         def refuse(self, *_args: object, **_options: object) -> None:
             response = requests.Response()
             response.status_code = 400
@@ -185,7 +201,7 @@ def test_an_engine_that_does_not_see_the_folder_is_named(tmp_path: Path) -> None
                 'invalid mount config for type "bind": bind source path does not exist: /x',
             )
 
-    engine = Away("berth")
+    engine = RemoteEngine("berth")
     engine.containers.create = engine.refuse
     executor = DockerExecutor(Home.find(tmp_path / "home"), client=engine)
     spec = ContainerSpec("job", "berth", ("train",), tmp_path)

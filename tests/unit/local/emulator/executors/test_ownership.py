@@ -7,7 +7,7 @@ import pytest
 from docker.errors import APIError
 
 from local.emulator.executors import ownership
-from local.emulator.executors.ownership import hand_back
+from local.emulator.executors.ownership import change_owner
 
 SOMEBODY = (54321, 54322)
 
@@ -38,7 +38,7 @@ def folder(tmp_path):
 
 
 def give(engine, folder, owner=SOMEBODY):
-    hand_back(engine, "image", folder, owner, {"a": "label"})
+    change_owner(engine, "image", folder, owner, {"a": "label"})
     return engine.ran
 
 

@@ -9,8 +9,8 @@ import psutil
 import pytest
 
 from local.emulator.executors import ContainerSpec, ExecutorError, ImageMissing, process
-from local.emulator.executors.leftovers import MARK, Leftovers
 from local.emulator.executors.process import ProcessExecutor, repository
+from local.emulator.executors.process_registry import MARK, ProcessRegistry
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_another_image_is_refused_with_what_would_run_it(executor):
 
 def test_commands_that_are_not_installed_are_named(home):
     executor = ProcessExecutor(home, {"toy": {"train": ("/nowhere/train",)}})
-    with pytest.raises(ImageMissing, match=r"/nowhere/train .* pip install 'berth\[image\]'"):
+    with pytest.raises(ImageMissing, match=r"/nowhere/train, .* pip install 'berth\[image\]'"):
         executor.check_image("toy")
 
 
@@ -160,7 +160,7 @@ def test_reap_ends_what_a_killed_server_left(executor, tmp_path, toy_commands):
 def test_reap_finds_what_was_started_but_not_yet_on_file(executor, start, home):
     job = start(executor, "import time; print('ready'); time.sleep(60)")
     job.until_says("ready")
-    Leftovers(home).forget("job")
+    ProcessRegistry(home).remove("job")
     executor.reap()
     assert job.container.wait(20) == 137
 
@@ -168,7 +168,7 @@ def test_reap_finds_what_was_started_but_not_yet_on_file(executor, start, home):
 def test_reap_spares_who_has_a_dead_ones_number_by_now(executor, home):
     innocent = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     try:
-        Leftovers(home).keep("old", innocent.pid)
+        ProcessRegistry(home).add("old", innocent.pid)
         path = home.path / "processes" / "old.json"
         record = json.loads(path.read_text())
         path.write_text(json.dumps(record | {"started": record["started"] - 5}))
@@ -194,7 +194,7 @@ def test_reap_never_ends_itself(executor, home, monkeypatch):
         "from local.emulator.home import Home\n"
         "ProcessExecutor(Home.find(Path(sys.argv[1])), {}).reap(); print('alive')"
     )
-    environment = os.environ | Leftovers(home).mark("outer")
+    environment = os.environ | ProcessRegistry(home).mark("outer")
     ended = subprocess.run(
         [sys.executable, "-c", code, str(home.path)],
         env=environment, capture_output=True, text=True, check=False,
@@ -211,8 +211,8 @@ def test_what_cannot_be_kept_on_file_is_not_left_running(executor, start, monkey
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(Leftovers, "keep", full)
-        with pytest.raises(ExecutorError, match="job cannot be kept on file: .*No space left"):
+        patched.setattr(ProcessRegistry, "add", full)
+        with pytest.raises(ExecutorError, match="job cannot be registered: .*No space left"):
             start(executor, "import time; time.sleep(60)")
     assert gone(kept[0])
     assert start(executor, "pass").container.wait() == 0

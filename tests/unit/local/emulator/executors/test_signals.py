@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from local.emulator.executors.signals import COLUMNS, heeds
+from local.emulator.executors.signals import COLUMNS, handles_signal
 
 LINE = (
     "import signal, time; signal.signal(signal.SIGHUP, signal.SIG_DFL); "  # nohup ignores it
@@ -37,16 +37,16 @@ def test_a_handler_is_seen_as_ps_tells_it(line: str, expected: bool) -> None:
         asked = ["ps", "-o", COLUMNS, "-p", str(process.pid)]
         titles, row = subprocess.check_output(asked, text=True).splitlines()
         said = {"Titles": titles.split(), "Processes": [row.split()]}
-        assert heeds(said, process.pid, SIGTERM) is expected
-        assert heeds(said, process.pid, SIGHUP) is ("SIGHUP" in line)
+        assert handles_signal(said, process.pid, SIGTERM) is expected
+        assert handles_signal(said, process.pid, SIGHUP) is ("SIGHUP" in line)
         process.kill()
 
 
 def test_the_first_process_counts() -> None:
     rows = table(["5", NONE, NONE, NONE], ["6", CAUGHT, NONE, NONE])
-    assert not heeds(rows, 5, SIGTERM)
-    assert heeds(rows, 6, SIGTERM)
-    assert heeds(table(["5", NONE, "<00004000", NONE]), 5, SIGTERM)
+    assert not handles_signal(rows, 5, SIGTERM)
+    assert handles_signal(rows, 6, SIGTERM)
+    assert handles_signal(table(["5", NONE, "<00004000", NONE]), 5, SIGTERM)
 
 
 @pytest.mark.parametrize(
@@ -61,4 +61,4 @@ def test_the_first_process_counts() -> None:
     ],
 )
 def test_what_cannot_be_known_is_taken_to_heed(told: Any) -> None:
-    assert heeds(told, 5, SIGTERM)
+    assert handles_signal(told, 5, SIGTERM)

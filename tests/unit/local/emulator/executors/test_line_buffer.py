@@ -1,11 +1,11 @@
 import pytest
 
-from local.emulator.executors.lines import LONGEST, Lines
+from local.emulator.executors.line_buffer import LONGEST, LineBuffer
 
 
 def lines_of(*chunks: bytes) -> list[str]:
     found: list[str] = []
-    lines = Lines(found.append)
+    lines = LineBuffer(found.append)
     for chunk in chunks:
         lines.feed(chunk)
     lines.close()
@@ -52,7 +52,7 @@ def test_a_line_that_cannot_be_kept_stops_nothing(caplog):
             raise OSError(28, "No space left on device")
         kept.append(line)
 
-    lines = Lines(keep)
+    lines = LineBuffer(keep)
     lines.feed(b"one\nbad\nbad\ntwo\n")
     lines.close()
     assert kept == ["one", "two"]

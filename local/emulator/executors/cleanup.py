@@ -1,7 +1,6 @@
-"""What a killed server left running, removed whichever executor it used, or the next one uses."""
+"""Removal of what a killed server left running, by whichever executor it was started."""
 
 import logging
-from pathlib import Path
 
 from local.emulator.executors import Executor, ExecutorError
 from local.emulator.executors.process import ProcessExecutor
@@ -10,24 +9,11 @@ from local.emulator.home import Home
 _log = logging.getLogger(__name__)
 
 
-def note_of(home: Home) -> Path:
-    """The file that is there while the home may have containers or networks on an engine."""
-    return home.path / "containers"
-
-
-def said_file(base: Path) -> Path:
-    """Where all that a container printed lies after `reap`, when its engine still knew it.
-
-    It went on when its server was killed, and nobody heard it any more.
-    """
-    return base.with_name(f"{base.name}.said")
-
-
 def clean_up(home: Home, executor: Executor | None = None) -> list[str]:
     """Remove every process, container and network an earlier server of this home left.
 
-    Containers that an engine which is gone has kept are named in a warning, and looked for again
-    the next time.
+    Containers on an engine that does not answer stay: a warning names them, and the next call
+    tries again.
 
     Args:
         home: whose they are.
@@ -40,20 +26,17 @@ def clean_up(home: Home, executor: Executor | None = None) -> list[str]:
         ExecutorError: the executor's own engine does not answer.
     """
     names = [] if executor is None else executor.reap()
-    used = "" if executor is None else executor.name
+    used = None if executor is None else executor.name
     if used != "process":
         names += ProcessExecutor(home, {}).reap()
-    if used != "docker" and note_of(home).exists():
+    if used != "docker" and home.containers_marker.exists():
         # The SDK takes a tenth of a second to import.
         from local.emulator.executors.docker import DockerExecutor
-        from local.emulator.executors.leftovers import home_id
 
         try:
             names += DockerExecutor(home).reap()
         except ExecutorError as error:
             _log.warning(
-                "containers named berth-%s-… may still run, an earlier server started them: %s",
-                home_id(home),
-                error,
+                "containers named berth-%s-… of an earlier server may still run: %s", home.id, error
             )
     return names

@@ -1,34 +1,31 @@
-"""Which executor runs the image here."""
+"""The choice of the executor that runs the image on this machine."""
 
 import logging
-from typing import Literal
 
-from local.emulator.executors import Executor, ExecutorError
+from local.emulator.executors import Executor, ExecutorError, ExecutorName
 from local.emulator.executors.process import ProcessExecutor, repository
 from local.emulator.home import Home
 
-ANSWER_SECONDS = 2.0
-"""How long an engine may take to answer, before the processes are chosen."""
+ENGINE_TIMEOUT = 2.0
+"""Seconds an engine may take to answer before `auto` falls back to processes."""
 IMAGE = "berth"
 """The repository of this project's image."""
-
-Choice = Literal["auto", "docker", "process"]
 
 _log = logging.getLogger(__name__)
 
 
-def choose(home: Home, which: Choice) -> Executor:
-    """The executor asked for; `auto` is Docker where an engine answers and has the image.
+def create_executor(home: Home, name: ExecutorName) -> Executor:
+    """The executor of that name; `auto` is Docker where an engine answers and has the image.
 
     Raises:
-        ExecutorError: Docker was asked for and no engine answers.
+        ExecutorError: Docker is required and no engine answers.
     """
-    if which == "process":
+    if name == "process":
         return ProcessExecutor(home)
     # The SDK takes a tenth of a second to import, which processes need not wait for.
     from local.emulator.executors.docker import DockerExecutor
 
-    if which == "docker":
+    if name == "docker":
         return DockerExecutor(home)
     try:
         if _engine_has_image():
@@ -40,11 +37,11 @@ def choose(home: Home, which: Choice) -> Executor:
 
 
 def _engine_has_image() -> bool:
-    from local.emulator.executors.engine import answers, connect
+    from local.emulator.executors.engine import connect, sdk_errors
 
-    client = connect(timeout=ANSWER_SECONDS)
+    client = connect(timeout=ENGINE_TIMEOUT)
     try:
-        with answers():
+        with sdk_errors():
             images = client.api.images()
     finally:
         client.close()

@@ -1,4 +1,4 @@
-"""A container's output, as bytes come, cut into the lines of its log."""
+"""A container's output, bytes as they arrive, split into the lines of its log."""
 
 import codecs
 import io
@@ -12,13 +12,13 @@ LONGEST = 65_500
 _log = logging.getLogger(__name__)
 
 
-class Lines:
-    """Feeds `on_line` with the lines of one stream; from one thread at a time.
+class LineBuffer:
+    """Splits one stream into lines and calls `on_line` with each; for one thread at a time.
 
     Lines end as Python's universal newlines do, so each state of a progress bar that returns the
     carriage is a line, and no metric in it is lost. Bytes that are no UTF-8 become U+FFFD. A line
-    too long for a log event comes in several. `on_line` may fail (a full disk): that is logged
-    once, and the output is still read, as the container would hang otherwise.
+    too long for a log event is split into several. When `on_line` fails (a full disk), that is
+    logged once and the output is still read, because the container would hang otherwise.
     """
 
     def __init__(self, on_line: Callable[[str], None]) -> None:
@@ -30,41 +30,41 @@ class Lines:
         self._failed = False
 
     def feed(self, data: bytes) -> None:
-        """The next bytes of the stream."""
+        """Add the next bytes of the stream."""
         self._split(self._decoder.decode(data))
 
     def close(self) -> None:
-        """The stream ended; what came since the last line end is a line too."""
+        """End the stream; what follows the last line end is a line too."""
         self._split(self._decoder.decode(b"", final=True))
         if self._length:
-            self._end()
+            self._end_line()
 
-    def say(self, line: str) -> None:
-        """A line of the executor's own."""
+    def emit(self, line: str) -> None:
+        """Deliver a whole line, such as one of the executor's own."""
         try:
             self._on_line(line)
         except Exception:
             if not self._failed:
-                _log.exception("a container's line could not be kept; others may follow it")
+                _log.exception("a container's line could not be stored; others may follow it")
             self._failed = True
 
     def _split(self, text: str) -> None:
         *ended, rest = text.split("\n")
         for line in ended:
             self._add(line)
-            self._end()
+            self._end_line()
         self._add(rest)
 
     def _add(self, text: str) -> None:
         while self._length + len(text) > LONGEST:
             room = LONGEST - self._length
             self._parts.append(text[:room])
-            self._end()
+            self._end_line()
             text = text[room:]
         self._parts.append(text)
         self._length += len(text)
 
-    def _end(self) -> None:
+    def _end_line(self) -> None:
         line = "".join(self._parts)
         self._parts, self._length = [], 0
-        self.say(line)
+        self.emit(line)

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import pytest
 
 from local.emulator.executors import ExecutorError, docker, engine
-from local.emulator.executors.choice import choose
+from local.emulator.executors.factory import create_executor
 
 
 @pytest.fixture
@@ -39,21 +39,21 @@ def engine_with(monkeypatch):
 )
 def test_auto_is_docker_where_the_engine_has_the_image(home, engine_with, images, chosen):
     engine_with(*images)
-    assert choose(home, "auto").name == chosen
+    assert create_executor(home, "auto").name == chosen
 
 
 def test_auto_is_processes_where_no_engine_answers(home, engine_with):
     engine_with(answers=False)
-    assert choose(home, "auto").name == "process"
+    assert create_executor(home, "auto").name == "process"
 
 
 def test_docker_without_an_engine_is_an_error_that_names_the_way_out(home, engine_with):
     engine_with(answers=False)
     with pytest.raises(ExecutorError, match="no Docker engine answers.*--executor process"):
-        choose(home, "docker")
+        create_executor(home, "docker")
 
 
 def test_what_is_asked_for_is_taken(home, engine_with):
     engine_with()
-    assert choose(home, "docker").name == "docker"
-    assert choose(home, "process").name == "process"
+    assert create_executor(home, "docker").name == "docker"
+    assert create_executor(home, "process").name == "process"

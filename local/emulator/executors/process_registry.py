@@ -1,4 +1,4 @@
-"""The processes of a home, found again whoever started them: also after the server was killed.
+"""The processes of a home, on file so that a later server finds them after a kill.
 
 A group or session is not enough to find what a job started: torchrun gives each worker a session
 of its own. All inherit the environment, so a variable that nobody else sets marks them; the one
@@ -7,7 +7,6 @@ by now is never taken for it.
 """
 
 import contextlib
-import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -22,14 +21,9 @@ MARK = "BERTH_PROCESS"
 """The variable: `<home's id>/<name>`."""
 
 
-def home_id(home: Home) -> str:
-    """Twelve hexadecimal digits that tell this home's containers from another's."""
-    return hashlib.sha256(str(home.path).encode()).hexdigest()[:12]
-
-
 @dataclass(frozen=True)
-class Leftover:
-    """A process on file: its container's name, its number and when it started (Unix seconds)."""
+class RegisteredProcess:
+    """A process on file: its container's name, its pid and when it started (Unix seconds)."""
 
     name: str
     pid: int
@@ -44,19 +38,19 @@ class Leftover:
         return None
 
 
-class Leftovers:
+class ProcessRegistry:
     """A home's processes: a small file for each that was started and not yet removed."""
 
     def __init__(self, home: Home) -> None:
-        self._id = home_id(home)
-        self._folder = home.path / "processes"
+        self._id = home.id
+        self._folder = home.processes
         self._folder.mkdir(parents=True, exist_ok=True)
 
     def mark(self, name: str) -> dict[str, str]:
-        """The variable that all processes of a container carry."""
+        """The environment variable that all processes of a container inherit."""
         return {MARK: f"{self._id}/{name}"}
 
-    def keep(self, name: str, pid: int) -> None:
+    def add(self, name: str, pid: int) -> None:
         """Put a process that was just started on file."""
         try:
             started = psutil.Process(pid).create_time()
@@ -67,24 +61,24 @@ class Leftovers:
         fresh.write_text(json.dumps({"name": name, "pid": pid, "started": started}))
         fresh.replace(path)
 
-    def forget(self, name: str) -> None:
-        """Its file is not needed any more."""
+    def remove(self, name: str) -> None:
+        """Delete a process's file, if there is one."""
         self._path(name).unlink(missing_ok=True)
 
-    def every(self) -> list[Leftover]:
-        """All that are on file, by name. A file cut short by a crash names its process only."""
+    def entries(self) -> list[RegisteredProcess]:
+        """All on file, by name. A file that a crash cut short gives the name alone, and pid 0."""
         found = []
         for path in sorted(self._folder.glob("*.json")):
             try:
-                found.append(Leftover(**json.loads(path.read_text())))
+                found.append(RegisteredProcess(**json.loads(path.read_text())))
             except (ValueError, TypeError):
-                found.append(Leftover(path.stem, 0, 0.0))
+                found.append(RegisteredProcess(path.stem, 0, 0.0))
         return found
 
     def kill(self, name: str | None = None, first: psutil.Process | None = None) -> None:
         """SIGKILL everything a container started (None: every container's), and `first`'s children.
 
-        Comes back when none of them is left that could start another.
+        Returns when none of them is left that could start another.
         """
         killed: set[psutil.Process] = set()
         while fresh := set(self._living(name, first)) - killed:

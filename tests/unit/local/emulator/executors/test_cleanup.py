@@ -5,9 +5,9 @@ import psutil
 import pytest
 
 from local.emulator.executors import ExecutorError, docker
-from local.emulator.executors.aftermath import clean_up, note_of
-from local.emulator.executors.leftovers import Leftovers, home_id
+from local.emulator.executors.cleanup import clean_up
 from local.emulator.executors.process import ProcessExecutor
+from local.emulator.executors.process_registry import ProcessRegistry
 from local.emulator.home import Home
 
 SLEEP = "import time; print('sleeps'); time.sleep(60)"
@@ -32,13 +32,13 @@ def test_whoever_comes_next_removes_what_is_left(
     assert clean_up(home, executor) == ["left"]
     assert left.container.wait(20) == 137
     assert clean_up(home, executor) == []
-    assert not note_of(home).exists()
+    assert not home.containers_marker.exists()
 
 
 @pytest.mark.parametrize("toy_executor", ["docker"], indirect=True)
 @pytest.mark.docker
 def test_the_note_is_there_as_long_as_anything_is(toy_executor, start, home):
-    note = note_of(home)
+    note = home.containers_marker
     assert not note.exists()
     toy_executor.create_network("between", isolated=False)
     job = start(toy_executor, "print('done')")
@@ -56,13 +56,13 @@ def test_containers_that_cannot_be_looked_for_are_named(
         raise ExecutorError("no Docker engine answers")
 
     monkeypatch.setattr(docker, "connect", gone)
-    note_of(home).touch()
+    home.containers_marker.touch()
     with caplog.at_level(logging.WARNING):
         assert clean_up(home, ProcessExecutor(home, {})) == []
     (line,) = caplog.messages
-    assert f"berth-{home_id(home)}-" in line
+    assert f"berth-{home.id}-" in line
     assert "no Docker engine answers" in line
-    assert note_of(home).exists()
+    assert home.containers_marker.exists()
 
 
 def test_no_engine_is_asked_for_a_home_that_had_no_containers(
@@ -74,7 +74,7 @@ def test_no_engine_is_asked_for_a_home_that_had_no_containers(
 
 def test_a_process_that_ended_by_itself_is_no_error(home: Home) -> None:
     with subprocess.Popen(["true"]) as process:
-        Leftovers(home).keep("ended", process.pid)
+        ProcessRegistry(home).add("ended", process.pid)
     assert not psutil.pid_exists(process.pid)
     assert clean_up(home) == ["ended"]
     assert clean_up(home) == []
