@@ -24,10 +24,12 @@ from werkzeug.wsgi import get_input_stream
 from local.emulator.aws import answers, signature, simulation
 from local.emulator.aws.changes import Action, Bucket, Change
 from local.emulator.aws.chunked import CHECKSUM, Upload
+from local.emulator.aws.cloudwatch import CloudWatch, Metrics, read_request
 from local.emulator.aws.compaction import place_of
 from local.emulator.aws.journal import Clock, Journal, Request
 from local.emulator.aws.keys import EXAMPLE_SESSIONS, Keys
-from local.emulator.aws.logs import CloudWatch
+from local.emulator.aws.logs.app import LogsApp
+from local.emulator.aws.logs.store import LogStore
 from local.emulator.aws.objects import ObjectStore
 from local.emulator.aws.role import creation
 from local.emulator.context import ACCOUNT
@@ -45,8 +47,8 @@ SERVICES = {
     "monitoring": "cloudwatch",
 }
 """Signing name → moto's name."""
-IN_MEMORY = ("iam", "ecr", "sts")
-"""moto's services that the journal alone keeps."""
+IN_MEMORY = ("iam", "ecr", "sts", "cloudwatch")
+"""moto's services whose state is forgotten when a server starts or ends."""
 READING = (
     "Get",
     "List",
@@ -60,8 +62,6 @@ READING = (
     "Generate",
 )
 """How operations begin that change nothing worth keeping."""
-KEPT_ELSEWHERE = {"PutLogEvents", "PutMetricData", "CreateLogStream", "DeleteLogStream"}
-"""What changes the log files and the metrics' file, which are durable by themselves."""
 NOT_KEPT = {"InitiateLayerUpload", "UploadLayerPart", "CompleteLayerUpload"}
 """Gigabytes that moto's ECR takes and never gives back."""
 BUCKET_NAME = re.compile("[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
@@ -95,7 +95,10 @@ class Moto:
         self._apps: dict[str, Any] = {}
         self._making = threading.Lock()
         self.objects = ObjectStore(home.objects, region)
-        self.logs = CloudWatch(home.logs, region)
+        self._log_store = LogStore(home.logs)
+        self._logs_app = LogsApp(self._log_store)
+        self._metrics = Metrics(home.logs, self._put_metric_data)
+        self.logs = CloudWatch(self._log_store, self._metrics, region)
         # Any web page could read a user's buckets if every answer said that it may.
         setattr(werkzeug_app, "DISABLE_GLOBAL_CORS", True)  # noqa: B010 - not exported
 
@@ -103,6 +106,10 @@ class Moto:
         """Make moto what it was: buckets, roles, repositories, objects, logs, metrics."""
         for number, request in self._journal.numbered():
             environ = _environ(request)
+            if request.service == "logs":  # of a home from before Logs kept its groups itself
+                self._answer(environ, signature.Scope("logs", request.region))
+                self._journal.remove(number)
+                continue
             with self._clock.telling(request), self.objects.request():
                 try:
                     response = _call(self._app(request.service), environ)
@@ -115,7 +122,7 @@ class Moto:
             else:
                 _change(request).settle(self._journal, number, response)
         self.objects.load()
-        self.logs.load()
+        self._metrics.load()
         role = creation(self._region)
         # Refused, and not kept, when it is there already.
         scope = signature.Scope(role.service, role.region)
@@ -123,7 +130,6 @@ class Moto:
 
     def close(self) -> None:
         """Close all files and give moto its own back; nothing is lost without it."""
-        self.logs.close()
         self.objects.close()
         self._journal.close()
         self._clock.close()
@@ -180,10 +186,8 @@ class Moto:
         if scope.service == "iam" and operation in simulation.ACTIONS:
             text = simulation.simulate(parse_qs(body.decode()))
             return Response(text, content_type="text/xml")
-        if scope.service == "logs" and operation == "FilterLogEvents":
-            asked = self.logs.in_moto_terms(scope.region, _members(environ, body))
-            body = json.dumps(asked).encode()
-            environ["CONTENT_LENGTH"] = str(len(body))
+        if scope.service == "logs":
+            return self._logs_app.answer(operation, scope.region, _members(environ, body))
         environ["wsgi.input"] = io.BytesIO(body)
         reads = operation.startswith(READING) and operation != "BatchDeleteImage"
         if scope.service == "sts" and operation in EXAMPLE_SESSIONS:
@@ -191,7 +195,13 @@ class Moto:
             if answer.status_code == 200:
                 answer.set_data(self._keys.session(answer.get_data(as_text=True)))
             return answer
-        if scope.service == "sts" or reads or operation in KEPT_ELSEWHERE | NOT_KEPT:
+        if operation == "PutMetricData":
+            answer = _call(self._app(scope.service), environ)
+            if answer.status_code == 200:
+                points = read_request(environ.get("CONTENT_TYPE", ""), body)
+                self._metrics.keep(scope.region, *points)
+            return answer
+        if scope.service == "sts" or reads or operation in NOT_KEPT:
             return _call(self._app(scope.service), environ)
         return self._tell(
             environ,
@@ -216,6 +226,15 @@ class Moto:
             else:
                 change.settle(self._journal, number, response)
         return response
+
+    def _put_metric_data(self, region: str, members: dict[str, Any]) -> None:
+        headers = {
+            "HTTP_HOST": "127.0.0.1",
+            "HTTP_X_AMZ_TARGET": "GraniteServiceVersion20100801.PutMetricData",
+            "CONTENT_TYPE": "application/x-amz-json-1.0",
+        }
+        request = Request("monitoring", region, "POST", "/", headers, json.dumps(members).encode())
+        _call(self._app("monitoring"), _environ(request))
 
     def _app(self, service: str) -> Any:
         with self._making:

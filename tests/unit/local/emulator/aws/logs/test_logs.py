@@ -1,16 +1,18 @@
+import json
 import threading
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import requests
 from botocore.exceptions import ClientError
 
-from local.emulator.aws import log_files
+from local.emulator.aws.logs import files as log_files
 from local.emulator.home import Home
 from local.emulator.hosting.metrics import UNITS, EndpointMetrics, Measurement
 from local.emulator.server import Server
-from tests.unit.local.emulator.server_stage import client, serve
+from tests.unit.local.emulator.server_stage import Signed, client, serve
 
 GROUP = "/aws/sagemaker/TrainingJobs"
 STREAM = "job/algo-1-1700000000"
@@ -113,9 +115,10 @@ def test_events_of_streams_by_prefix_are_theirs_alone_and_in_the_order_of_time(
 def test_old_events_are_not_refused_when_they_are_read_again(home: Home) -> None:
     with serve(home) as server:
         server.context.logs.open(GROUP, STREAM)
-        stream = server.context.logs._backend("us-east-1").groups[GROUP].streams[STREAM]
-        old = int((time.time() - 400 * DAY) * 1000)
-        stream.append([(old, old, "last year")])
+    old = int((time.time() - 400 * DAY) * 1000)
+    (file,) = home.logs.glob("*/*/*.jsonl")
+    with file.open("a") as stream:
+        stream.write(f'[{old},{old},"last year"]\n')
     with serve(home) as server:
         assert messages(client(server.url, "logs")) == ["last year"]
 
@@ -289,3 +292,90 @@ def test_endpoint_metrics_are_read_by_every_statistic_and_survive_the_server(hom
             "MetricDataResults"
         ]
         assert sum(answer["Values"]) == 5
+
+
+def test_settings_of_a_group_survive(home: Home) -> None:
+    with serve(home) as server:
+        logs = client(server.url, "logs")
+        logs.create_log_group(logGroupName="/group", tags={"a": "1"})
+        arn = logs.describe_log_groups()["logGroups"][0]["logGroupArn"]
+        logs.tag_resource(resourceArn=arn, tags={"b": "2"})
+        logs.untag_resource(resourceArn=arn, tagKeys=["a"])
+        metric = {"metricName": "errors", "metricNamespace": "mine", "metricValue": "1"}
+        for name in ("kept", "gone"):
+            logs.put_metric_filter(
+                logGroupName="/group",
+                filterName=name,
+                filterPattern="ERROR",
+                metricTransformations=[metric],
+            )
+        logs.delete_metric_filter(logGroupName="/group", filterName="gone")
+    with serve(home) as server:
+        logs = client(server.url, "logs")
+        assert logs.list_tags_for_resource(resourceArn=arn)["tags"] == {"b": "2"}
+        [kept] = logs.describe_metric_filters(logGroupName="/group")["metricFilters"]
+        assert (kept["filterName"], kept["metricTransformations"]) == ("kept", [metric])
+
+
+def test_events_too_old_or_too_new_are_rejected(server: Server) -> None:
+    logs = client(server.url, "logs")
+    logs.create_log_group(logGroupName=GROUP)
+    logs.create_log_stream(logGroupName=GROUP, logStreamName=STREAM)
+    now = int(time.time() * 1000)
+    times = [now - 15 * DAY * 1000, now, now + 3 * 3600 * 1000]
+    events = [{"timestamp": moment, "message": str(moment)} for moment in times]
+    answer = logs.put_log_events(logGroupName=GROUP, logStreamName=STREAM, logEvents=events)
+    assert answer["rejectedLogEventsInfo"] == {
+        "tooOldLogEventEndIndex": 1,
+        "tooNewLogEventStartIndex": 2,
+    }
+    assert messages(logs) == [str(now)]
+
+
+def test_streams_in_pages_by_name_and_by_their_last_event(server: Server) -> None:
+    for name in ("b", "a", "c"):
+        server.context.logs.open(GROUP, name).write(name)
+        time.sleep(0.002)  # events' times are whole milliseconds
+    logs = client(server.url, "logs")
+
+    def names(**options: Any) -> list[list[str]]:
+        pages = logs.get_paginator("describe_log_streams").paginate(
+            logGroupName=GROUP, PaginationConfig={"PageSize": 2}, **options
+        )
+        return [[stream["logStreamName"] for stream in page["logStreams"]] for page in pages]
+
+    assert names() == [["a", "b"], ["c"]]
+    assert names(orderBy="LastEventTime", descending=True) == [["c", "a"], ["b"]]
+
+
+@pytest.mark.parametrize("protocol", ["json", "query"])
+def test_metrics_put_by_clients_of_other_protocols_survive(home: Home, protocol: str) -> None:
+    now = int(time.time())
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    form = {
+        "Action": "PutMetricData",
+        "Version": "2010-08-01",
+        "Namespace": "mine",
+        "MetricData.member.1.MetricName": "loss",
+        "MetricData.member.1.Dimensions.member.1.Name": "job",
+        "MetricData.member.1.Dimensions.member.1.Value": "1",
+        "MetricData.member.1.Timestamp": datetime.fromtimestamp(now, UTC).isoformat(),
+        "MetricData.member.1.Value": "0.5",
+    }
+    body: str | dict[str, str] = form
+    if protocol == "json":
+        headers = {
+            "Content-Type": "application/x-amz-json-1.0",
+            "X-Amz-Target": "GraniteServiceVersion20100801.PutMetricData",
+        }
+        dimensions = [{"Name": "job", "Value": "1"}]
+        point = {"MetricName": "loss", "Dimensions": dimensions, "Timestamp": now, "Value": 0.5}
+        body = json.dumps({"Namespace": "mine", "MetricData": [point]})
+    with serve(home) as server:
+        signed = Signed(server.url, "monitoring")
+        answer = requests.post(server.url, body, headers=headers, auth=signed, timeout=10)
+        assert answer.ok, answer.text
+        before = _maxima(client(server.url, "cloudwatch"), "mine", "loss", {"job": "1"})
+    with serve(home) as server:
+        after = _maxima(client(server.url, "cloudwatch"), "mine", "loss", {"job": "1"})
+    assert before == after == [0.5]

@@ -14,7 +14,6 @@ LONGEST_NAME = 200
 """Characters a file's name may have before it is replaced by its digest; file systems allow 255."""
 CACHED_STREAMS = 32
 """Streams whose events stay in memory after they were read: those that people follow."""
-GROUP_FILE = "group.json"
 
 
 class Event(NamedTuple):
@@ -94,6 +93,13 @@ class EventFile:
             events = list(self._events)
         _keep_recent(self)
         return events
+
+    def size(self) -> int:
+        """Bytes on the disk; 0 when it was deleted just now."""
+        try:
+            return self.path.stat().st_size
+        except FileNotFoundError:
+            return 0
 
     def forget(self) -> None:
         """Drop what is in memory."""

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from local.emulator.aws.filters import compile_pattern
+from local.emulator.aws.logs.filters import compile_pattern
 from local.emulator.errors import ServiceError
 from local.emulator.server import Server
 from tests.unit.local.emulator.server_stage import client

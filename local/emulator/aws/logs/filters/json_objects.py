@@ -5,8 +5,8 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from local.emulator.aws.filters.scanner import Scanner
-from local.emulator.aws.filters.values import MOST_EXPRESSIONS, compare, refused
+from local.emulator.aws.logs.filters.scanner import Scanner
+from local.emulator.aws.logs.filters.values import MOST_EXPRESSIONS, compare, refused
 
 Check = Callable[[Any], bool]
 

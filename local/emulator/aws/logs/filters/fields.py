@@ -3,8 +3,8 @@
 import re
 from collections.abc import Callable
 
-from local.emulator.aws.filters.scanner import Scanner
-from local.emulator.aws.filters.values import MOST_EXPRESSIONS, compare, refused
+from local.emulator.aws.logs.filters.scanner import Scanner
+from local.emulator.aws.logs.filters.values import MOST_EXPRESSIONS, compare, refused
 
 Check = Callable[[str], bool]
 

@@ -2,7 +2,7 @@
 
 import re
 
-from local.emulator.aws.filters.values import COMPARISONS, Literal, refused
+from local.emulator.aws.logs.filters.values import COMPARISONS, Literal, refused
 
 _TOKEN = re.compile(
     r"""\s*(?:

@@ -4,9 +4,9 @@ import re
 from collections.abc import Callable
 from functools import lru_cache
 
-from local.emulator.aws.filters.fields import compile_fields
-from local.emulator.aws.filters.json_objects import compile_json
-from local.emulator.aws.filters.values import LONGEST, compile_regex, refused
+from local.emulator.aws.logs.filters.fields import compile_fields
+from local.emulator.aws.logs.filters.json_objects import compile_json
+from local.emulator.aws.logs.filters.values import LONGEST, compile_regex, refused
 
 Match = Callable[[str], bool]
 

@@ -1,0 +1,190 @@
+"""CloudWatch as jobs use it: their log lines, and metric data that outlives the server.
+
+moto answers for metrics, from memory; their points are kept in `<folder>/metrics-<region>.jsonl`
+and put into it again by its own API.
+"""
+
+import copy
+import io
+import json
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+from botocore.parsers import BaseCBORParser
+
+from local.emulator.aws.logs.store import LogStore, StreamWriter
+from local.emulator.context import Statistics
+
+METRICS_KEPT = timedelta(days=15)
+"""AWS keeps points of one-minute metrics 15 days (CloudWatch user guide, "Metrics retention")."""
+BATCH = 1000
+"""Points of one PutMetricData request at most (API reference)."""
+NUMBERS = {"Value", "Sum", "Minimum", "Maximum", "SampleCount", "Values", "Counts"}
+MEMBER = re.compile(r"\.member\.(\d+)\.?|\.")
+
+Point = dict[str, Any]
+Forward = Callable[[str, dict[str, Any]], None]
+
+
+class Metrics:
+    """Metric data of every region; safe from any thread.
+
+    Args:
+        folder: where the files are.
+        forward: sends one region's PutMetricData request, as JSON, to what answers for metrics.
+    """
+
+    def __init__(self, folder: Path, forward: Forward) -> None:
+        self._folder, self._forward = folder, forward
+        self._lock = threading.Lock()
+
+    def load(self) -> None:
+        """Forward the points of the last 15 days, and delete the older ones."""
+        oldest = (datetime.now(UTC) - METRICS_KEPT).timestamp()
+        for path in sorted(self._folder.glob("metrics-*.jsonl")):
+            lines, kept = [], dict[str, list[Point]]()
+            for line in path.read_text(encoding="utf-8").splitlines():
+                try:
+                    namespace, data = json.loads(line)
+                except ValueError:  # half written when the server was killed: never acknowledged
+                    continue
+                young = [point for point in data if point["Timestamp"] >= oldest]
+                if young:
+                    lines.append(_line([namespace, young]))
+                    kept.setdefault(namespace, []).extend(young)
+            region = path.stem.removeprefix("metrics-")
+            for namespace, points in kept.items():
+                for first in range(0, len(points), BATCH):
+                    batch = points[first : first + BATCH]
+                    self._forward(region, {"Namespace": namespace, "MetricData": batch})
+            draft = path.with_suffix(".new")
+            draft.write_text("".join(lines), encoding="utf-8")
+            draft.replace(path)
+
+    def put(self, region: str, namespace: str, points: list[Point]) -> None:
+        """Keep points, and forward them."""
+        self.keep(region, namespace, points)
+        self._forward(region, {"Namespace": namespace, "MetricData": points})
+
+    def keep(self, region: str, namespace: str, points: list[Point]) -> None:
+        """Keep points that were put by a request; those without a time get the present one."""
+        now = time.time()
+        timed = [point | {"Timestamp": _seconds(point.get("Timestamp"), now)} for point in points]
+        path = self._folder / f"metrics-{region}.jsonl"
+        with self._lock, path.open("a", encoding="utf-8") as file:
+            file.write(_line([namespace, timed]))
+
+
+class CloudWatch:
+    """One region's logs and metrics, without HTTP: what jobs write. Safe from any thread."""
+
+    def __init__(self, logs: LogStore, metrics: Metrics, region: str) -> None:
+        self._logs, self._metrics, self._region = logs, metrics, region
+
+    def in_region(self, region: str) -> "CloudWatch":
+        """The same for what another region's jobs write."""
+        there = copy.copy(self)
+        there._region = region
+        return there
+
+    def open(self, group: str, stream: str) -> StreamWriter:
+        """Create (or go on with) a stream; its group is created when missing."""
+        return StreamWriter(self._logs.ensure_stream(self._region, group, stream))
+
+    def tail(self, group: str, stream_prefix: str, lines: int) -> list[str]:
+        """The last lines of the group's streams with that prefix, oldest first."""
+        return self._logs.tail(self._region, group, stream_prefix, lines)
+
+    def put_metrics(
+        self,
+        namespace: str,
+        dimensions: dict[str, str],
+        metrics: Iterable[tuple[str, float, float]],
+    ) -> None:
+        """Publish (name, value, UTC seconds) points."""
+        named = [{"Name": name, "Value": value} for name, value in dimensions.items()]
+        points = [
+            {"MetricName": name, "Value": value, "Timestamp": when, "Dimensions": named}
+            for name, value, when in metrics
+        ]
+        if points:
+            self._metrics.put(self._region, namespace, points)
+
+    def put_statistics(
+        self, namespace: str, dimensions: dict[str, str], found: Iterable[Statistics]
+    ) -> None:
+        """Publish values that were put together."""
+        named = [{"Name": name, "Value": value} for name, value in dimensions.items()]
+        points = [
+            {
+                "MetricName": each.name,
+                "Unit": each.unit,
+                "Timestamp": each.when,
+                "Dimensions": named,
+                "StatisticValues": {
+                    "SampleCount": each.count,
+                    "Sum": each.total,
+                    "Minimum": each.least,
+                    "Maximum": each.most,
+                },
+            }
+            for each in found
+        ]
+        if points:
+            self._metrics.put(self._region, namespace, points)
+
+
+def read_request(content_type: str, body: bytes) -> tuple[str, list[Point]]:
+    """The namespace and the points of a PutMetricData request in any of its three protocols."""
+    members: dict[str, Any]
+    if "cbor" in content_type:
+        stream = io.BufferedReader(io.BytesIO(body))
+        members = BaseCBORParser().parse_data_item(stream)
+    elif "json" in content_type:
+        members = json.loads(body)
+    else:
+        members = _read_form(body)
+    return members["Namespace"], members.get("MetricData", [])
+
+
+def _read_form(body: bytes) -> dict[str, Any]:
+    """A form with names as `MetricData.member.1.Dimensions.member.2.Name`, as nested members."""
+    tree: dict[str, Any] = {}
+    for name, values in parse_qs(body.decode()).items():
+        *parents, last = [part for part in MEMBER.split(name) if part]
+        number = "Dimensions" not in parents and not {last, *parents[-1:]}.isdisjoint(NUMBERS)
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[last] = float(values[0]) if number else values[0]
+    nested: dict[str, Any] = _listed(tree)
+    return nested
+
+
+def _listed(node: Any) -> Any:
+    if not isinstance(node, dict):
+        return node
+    if node and all(key.isdigit() for key in node):
+        return [_listed(node[key]) for key in sorted(node, key=int)]
+    return {key: _listed(value) for key, value in node.items()}
+
+
+def _seconds(when: Any, now: float) -> float:
+    """A timestamp as requests write it, in UTC seconds."""
+    if when is None:
+        return now
+    if isinstance(when, str):
+        when = datetime.fromisoformat(when)
+    if isinstance(when, datetime):
+        return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+    return float(when)
+
+
+def _line(value: object) -> str:
+    return json.dumps(value, separators=(",", ":")) + "\n"

@@ -1,0 +1,1 @@
+"""CloudWatch Logs: log groups and streams in files, and the operations that clients send."""
