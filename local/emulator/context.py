@@ -1,119 +1,26 @@
 """What every part of the local SageMaker shares."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass
 
+from local.emulator.credentials import ACCOUNT
 from local.emulator.executors import Executor
 from local.emulator.home import Home
+from local.emulator.ports import Logs, Objects
 from local.emulator.store import Kind, Store
 
-if TYPE_CHECKING:
-    from local.emulator.hosting.endpoints import Endpoints
-    from local.emulator.training.jobs import TrainingJobs
-    from local.emulator.transform.jobs import TransformJobs
-    from local.emulator.tuning.jobs import TuningJobs
-
-ACCOUNT = "123456789012"
-"""The local account's number: moto's."""
-
 
 @dataclass(frozen=True)
-class StoredObject:
-    """An object in the local S3: its key, size in bytes, and ETag without quotes."""
-
-    key: str
-    size: int
-    etag: str
-
-
-class Objects(Protocol):
-    """The local S3, without HTTP: what jobs read from and write to it."""
-
-    def bucket_exists(self, bucket: str) -> bool:
-        """Whether the bucket is there."""
-
-    def keys(self, bucket: str, prefix: str = "") -> list[StoredObject]:
-        """Every object whose key starts with `prefix`, by key; empty without the bucket."""
-
-    def link(self, bucket: str, key: str, path: Path) -> None:
-        """Put an object at `path` (parents are made) to be read here: a hard link, else a copy."""
-
-    def copy(self, bucket: str, key: str, path: Path) -> None:
-        """Put a read-only copy of an object at `path` (parents are made): for a job to have."""
-
-    def put(self, bucket: str, key: str, path: Path) -> None:
-        """Keep a copy of a file as an object. A missing bucket is an OSError that names it."""
-
-    def read(self, bucket: str, key: str) -> bytes:
-        """An object's bytes. A missing one is a KeyError that names it."""
-
-    def delete(self, bucket: str, key: str) -> None:
-        """Forget an object; one that is not there is no error."""
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """Several values of a metric, put together.
+class Context:
+    """One region: where it keeps its state, and what jobs and endpoints run with.
 
     Attributes:
-        name: the metric's.
-        unit: one of CloudWatch's.
-        when: UTC seconds.
-        count, total, least, most: of the values.
+        home: the folder of its files.
+        region: its name, e.g. `us-east-1`.
+        store: every resource and tag.
+        objects: S3.
+        logs: CloudWatch.
+        executor: runs containers.
     """
-
-    name: str
-    unit: str
-    when: float
-    count: int
-    total: float
-    least: float
-    most: float
-
-    @classmethod
-    def of(cls, name: str, unit: str, when: float, values: Sequence[float]) -> "Statistics":
-        """The statistics of these values, of which there is one at least."""
-        return cls(name, unit, when, len(values), sum(values), min(values), max(values))
-
-
-class LogStream(Protocol):
-    """One CloudWatch log stream being written."""
-
-    def write(self, line: str) -> None:
-        """Append a line now; readers see it within a second. From any thread."""
-
-    def close(self) -> None:
-        """Write what is left."""
-
-
-class Logs(Protocol):
-    """The local CloudWatch: log groups, streams and metrics."""
-
-    def open(self, group: str, stream: str) -> LogStream:
-        """Make (or go on with) a stream; its group is made when missing."""
-
-    def tail(self, group: str, stream_prefix: str, lines: int) -> list[str]:
-        """The last lines of the group's streams with that prefix, oldest first."""
-
-    def put_metrics(
-        self,
-        namespace: str,
-        dimensions: dict[str, str],
-        metrics: Iterable[tuple[str, float, float]],
-    ) -> None:
-        """Publish (name, value, UTC seconds) points to CloudWatch."""
-
-    def put_statistics(
-        self, namespace: str, dimensions: dict[str, str], found: Iterable[Statistics]
-    ) -> None:
-        """Publish values that were put together to CloudWatch."""
-
-
-@dataclass
-class Context:
-    """The parts, made once by the server; the four runners are set after they are built."""
 
     home: Home
     region: str
@@ -121,10 +28,6 @@ class Context:
     objects: Objects
     logs: Logs
     executor: Executor
-    training: "TrainingJobs" = field(init=False)
-    tuning: "TuningJobs" = field(init=False)
-    transform: "TransformJobs" = field(init=False)
-    endpoints: "Endpoints" = field(init=False)
 
     def arn(self, kind: Kind, name: str) -> str:
         """The ARN of a resource."""

@@ -1,4 +1,4 @@
-"""The one access key of a home: who has it may do everything there, nobody else anything."""
+"""The local account: its number, and its one access key, which permits everything."""
 
 import configparser
 import contextlib
@@ -12,6 +12,8 @@ from pathlib import Path
 from local.emulator.home import Home
 from local.errors import UserError
 
+ACCOUNT = "123456789012"
+"""The number of the local account; moto's."""
 PROFILE = "default"
 ID_LENGTH = 20
 """An access key ID's length; AWS asks for 16 to 128 letters and digits."""

@@ -14,19 +14,16 @@ from local.emulator.aws.application import Moto
 from local.emulator.context import Context
 from local.emulator.executors import Container, ContainerSpec, Executor
 from local.emulator.home import Home
-from local.emulator.hosting.endpoints import Endpoints
 from local.emulator.hosting.runtime import RuntimeApp
+from local.emulator.services import Services
 from local.emulator.store import Store
-from local.emulator.training.jobs import TrainingJobs
-from local.emulator.transform.jobs import TransformJobs
-from local.emulator.tuning.jobs import TuningJobs
 
 
 @dataclass(frozen=True)
 class Region:
-    """One region's SageMaker: its parts, and what answers for them."""
+    """One region's SageMaker: its services, and the applications that answer requests for them."""
 
-    context: Context
+    services: Services
     sagemaker: SageMakerApp
     runtime: RuntimeApp
 
@@ -63,16 +60,21 @@ class Regions:
                 self._made[name] = self._make(name)
             return self._made[name]
 
-    def load(self) -> list[Context]:
-        """Make those that were there when an earlier server ended; the parts of all, in order."""
+    def recover(self) -> None:
+        """Make the regions of an earlier server, and go on with what it left running."""
         for folder in sorted(self._folder().glob("*/")):
             self.get(folder.name)
-        return self.contexts()
+        for services in self._services():
+            services.recover()
 
-    def contexts(self) -> list[Context]:
-        """The parts of all, in the order they were made."""
+    def shutdown(self) -> None:
+        """Interrupt what runs in any region so that `recover` can go on with it."""
+        for services in self._services():
+            services.shutdown()
+
+    def _services(self) -> list[Services]:
         with self._lock:
-            return [region.context for region in self._made.values()]
+            return [region.services for region in self._made.values()]
 
     def _folder(self) -> Any:
         return self._home.path / "regions"
@@ -87,11 +89,8 @@ class Regions:
         self._files.callback(store.close)
         logs = self._moto.logs.in_region(name)
         context = Context(home, name, store, self._moto.objects, logs, executor)
-        context.training = TrainingJobs(context)
-        context.tuning = TuningJobs(context)
-        context.transform = TransformJobs(context)
-        context.endpoints = Endpoints(context)
-        return Region(context, SageMakerApp(context), RuntimeApp(context))
+        services = Services.build(context)
+        return Region(services, SageMakerApp(services), RuntimeApp(context, services.endpoints))
 
 
 class Prefixed:

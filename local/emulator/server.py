@@ -8,7 +8,6 @@
 import argparse
 import contextlib
 import importlib.metadata
-import itertools
 import json
 import logging
 import os
@@ -38,8 +37,6 @@ DRAIN_SECONDS = 5.0
 """How long requests in flight may take after the server was told to stop."""
 LOCK_SECONDS = 1.0
 """Whoever looks whether a server lives holds its lock for an instant."""
-RUNNERS = ("training", "tuning", "transform", "endpoints")
-"""In the order they recover: a tuning job looks for its training jobs."""
 STOP = ("POST", "shutdown")
 """What of its own the server does for the owner of its key alone."""
 
@@ -53,7 +50,7 @@ class Server:
 
     Attributes:
         home: where it keeps everything.
-        context: the parts of its own region.
+        services: those of its own region.
     """
 
     def __init__(
@@ -91,7 +88,7 @@ class Server:
         self._moto = Moto(home, region, keys)
         self._files.callback(self._moto.close)
         self._regions = Regions(home, region, self._moto, executor, self._files)
-        self.context = self._regions.first.context
+        self.services = self._regions.first.services
 
     @property
     def port(self) -> int:
@@ -110,15 +107,11 @@ class Server:
         from local.emulator.web import Handler
 
         self._moto.load()
-        removed = clean_up(self.home, self.context.executor)
+        removed = clean_up(self.home, self.services.executor)
         if removed:
             logger.info("removed what an earlier server left: %s", ", ".join(removed))
         # Before anybody can ask for something new, which would be taken for something left.
-        for context, name in itertools.product(self._regions.load(), RUNNERS):
-            try:
-                getattr(context, name).recover()
-            except Exception:
-                logger.exception("%s: what an earlier server left cannot be gone on with", name)
+        self._regions.recover()
         self._web = make_server(
             ADDRESS,
             self.port,
@@ -146,11 +139,7 @@ class Server:
         self._listener.close()
         with self._flight:
             self._flight.wait_for(lambda: self._in_flight == 0, DRAIN_SECONDS)
-        for name, context in itertools.product(reversed(RUNNERS), self._regions.contexts()):
-            try:
-                getattr(context, name).shutdown()
-            except Exception:
-                logger.exception("%s: not everything was stopped", name)
+        self._regions.shutdown()
         self._files.close()
 
     def wait(self) -> None:
@@ -241,7 +230,7 @@ class Server:
         if service not in ("sagemaker", "sagemaker-runtime"):
             return service, operation, self._moto
         scope = signature.scope(environ)
-        region = self._regions.get(scope.region if scope else self.context.region)
+        region = self._regions.get(scope.region if scope else self.services.region)
         return service, operation, region.sagemaker if service == "sagemaker" else region.runtime
 
     def _own(self, method: str, operation: str) -> "Response":
@@ -250,7 +239,7 @@ class Server:
         if (method, operation) == ("GET", "health"):
             facts = {
                 "status": "stopping" if self._stopping.is_set() else "ok",
-                "executor": self.context.executor.name,
+                "executor": self.services.executor.name,
                 "home": str(self.home.path),
                 "pid": os.getpid(),
                 "version": importlib.metadata.version("berth"),
@@ -282,7 +271,7 @@ def write_server_file(home: Home, server: Server) -> None:
         "pid": os.getpid(),
         "port": server.port,
         "url": server.url,
-        "executor": server.context.executor.name,
+        "executor": server.services.executor.name,
         "started": time.time(),
     }
     draft = home.server_file.with_suffix(".new")

@@ -10,8 +10,10 @@ from werkzeug.test import Client
 
 from local.emulator.api.request_model import parse
 from local.emulator.api.wire import SageMakerApp
-from local.emulator.context import Context, StoredObject
+from local.emulator.context import Context
 from local.emulator.home import Home
+from local.emulator.ports import StoredObject
+from local.emulator.services import Services
 from local.emulator.store import Kind, Record, Store
 from tests.contract.recorder import Sent
 
@@ -76,7 +78,7 @@ class SecondOpinion:
     def __init__(self, folder: Path) -> None:
         home = Home.find(folder)
         self._store = Store(home.database)
-        context: Any = Context(
+        context = Context(
             home,
             "us-east-1",
             self._store,
@@ -84,11 +86,13 @@ class SecondOpinion:
             None,  # type: ignore[arg-type]
             AnyImage(),  # type: ignore[arg-type]
         )
-        context.training = Runner(context, Kind.TRAINING_JOB, "TrainingJob", "Completed")
-        context.tuning = Runner(context, Kind.TUNING_JOB, "HyperParameterTuningJob", "Completed")
-        context.transform = Runner(context, Kind.TRANSFORM_JOB, "TransformJob", "Completed")
-        context.endpoints = Runner(context, Kind.ENDPOINT, "Endpoint", "InService")
-        self._client = Client(SageMakerApp(context))
+        runners: dict[str, Any] = {
+            "training": Runner(context, Kind.TRAINING_JOB, "TrainingJob", "Completed"),
+            "tuning": Runner(context, Kind.TUNING_JOB, "HyperParameterTuningJob", "Completed"),
+            "transform": Runner(context, Kind.TRANSFORM_JOB, "TransformJob", "Completed"),
+            "endpoints": Runner(context, Kind.ENDPOINT, "Endpoint", "InService"),
+        }
+        self._client = Client(SageMakerApp(Services(**vars(context), **runners)))
 
     def close(self) -> None:
         self._store.close()

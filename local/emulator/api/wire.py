@@ -13,9 +13,9 @@ from local.emulator.api.answer_model import serialise
 from local.emulator.api.operations import OPERATIONS
 from local.emulator.api.request_model import parse
 from local.emulator.api.service_model import operation_model
-from local.emulator.context import Context
 from local.emulator.errors import ServiceError
 from local.emulator.executors import ExecutorError, ImageMissing
+from local.emulator.services import Services
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -35,8 +35,8 @@ class SageMakerApp:
     the caller and a traceback in the server's log.
     """
 
-    def __init__(self, context: Context) -> None:
-        self.context = context
+    def __init__(self, services: Services) -> None:
+        self.services = services
 
     def __call__(
         self, environ: "WSGIEnvironment", start_response: "StartResponse"
@@ -53,7 +53,7 @@ class SageMakerApp:
         except (OSError, sqlite3.OperationalError) as failure:
             log.exception("%s failed", target)
             # 507 is no status that clients try again: a full disk stays full.
-            said = f"Nothing was kept in {self.context.home.path}: {failure}."
+            said = f"Nothing was kept in {self.services.home.path}: {failure}."
             return _error(ServiceError("InternalFailure", said, 507))
         except Exception:
             log.exception("%s failed", target or "a request without X-Amz-Target")
@@ -84,7 +84,7 @@ class SageMakerApp:
             )
         request = parse(model.input_shape, body)
         try:
-            answer = operation(self.context, request)
+            answer = operation(self.services, request)
         except ImageMissing as error:
             raise ServiceError("ValidationException", str(error)) from error
         except ExecutorError as error:

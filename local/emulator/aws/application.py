@@ -32,7 +32,7 @@ from local.emulator.aws.logs.app import LogsApp
 from local.emulator.aws.logs.store import LogStore
 from local.emulator.aws.objects import ObjectStore
 from local.emulator.aws.role import creation
-from local.emulator.context import ACCOUNT
+from local.emulator.credentials import ACCOUNT
 from local.emulator.errors import ServiceError
 from local.emulator.home import Home
 

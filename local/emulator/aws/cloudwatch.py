@@ -19,7 +19,7 @@ from urllib.parse import parse_qs
 from botocore.parsers import BaseCBORParser
 
 from local.emulator.aws.logs.store import LogStore, StreamWriter
-from local.emulator.context import Statistics
+from local.emulator.ports import Statistics
 
 METRICS_KEPT = timedelta(days=15)
 """AWS keeps points of one-minute metrics 15 days (CloudWatch user guide, "Metrics retention")."""

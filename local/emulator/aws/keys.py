@@ -10,8 +10,7 @@ from datetime import UTC, datetime
 from moto.backends import get_backend
 from moto.iam.models import AccessKey
 
-from local.emulator.context import ACCOUNT
-from local.emulator.credentials import Credentials
+from local.emulator.credentials import ACCOUNT, Credentials
 
 EXAMPLE_SESSIONS = ("GetSessionToken", "GetFederationToken")
 """Operations to which moto answers with AWS's published example key, the same for everybody."""

@@ -30,8 +30,9 @@ from local.emulator.aws.buckets import (
 )
 from local.emulator.aws.contents import Contents, place
 from local.emulator.aws.listing import list_objects_v2
-from local.emulator.context import ACCOUNT, StoredObject
 from local.emulator.copies import copy
+from local.emulator.credentials import ACCOUNT
+from local.emulator.ports import StoredObject
 
 logger = logging.getLogger(__name__)
 

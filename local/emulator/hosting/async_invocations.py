@@ -8,6 +8,7 @@ import tempfile
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ from local.emulator.hosting.invocations import (
     refused,
 )
 from local.emulator.hosting.live import Live
-from local.emulator.hosting.metrics import Measurement
+from local.emulator.hosting.metrics import EndpointMetrics, Measurement
 from local.emulator.hosting.variants import Variant
 
 CONCURRENCY = 4
@@ -65,10 +66,23 @@ class AsyncInvocations:
     """The queues of all asynchronous endpoints.
 
     SNS topics of a NotificationConfig get no message: there is no SNS here.
+
+    Args:
+        context: the region.
+        limits: sizes and seconds.
+        metrics: gets a measurement of each invocation.
+        is_live: whether an endpoint still has these containers.
     """
 
-    def __init__(self, context: Context, limits: Limits) -> None:
+    def __init__(
+        self,
+        context: Context,
+        limits: Limits,
+        metrics: EndpointMetrics,
+        is_live: Callable[[str, Live], bool],
+    ) -> None:
         self._context, self._limits = context, limits
+        self._metrics, self._is_live = metrics, is_live
         self._lock = threading.Lock()
         self._pools: dict[str, ThreadPoolExecutor] = {}
         self._ending: list[ThreadPoolExecutor] = []
@@ -183,7 +197,7 @@ class AsyncInvocations:
 
     def _ask(self, name: str, live: Live, request: AsyncRequest) -> bytes | None:
         body = self._input(request)
-        while not self._closing.is_set() and self._context.endpoints.live(name) is live:
+        while not self._closing.is_set() and self._is_live(name, live):
             if time.time() > request.expires:
                 raise ServiceError("ValidationError", "The request expired before it was answered.")
             try:
@@ -211,7 +225,7 @@ class AsyncInvocations:
             status = answer.status
         finally:
             measurement = Measurement(status, time.perf_counter() - asked, 0.0, variant.count)
-            self._context.endpoints.metrics.record(name, variant.name, measurement)
+            self._metrics.record(name, variant.name, measurement)
         return answer
 
     def _input(self, request: AsyncRequest) -> bytes:

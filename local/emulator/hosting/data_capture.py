@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from local.emulator.context import Objects
+from local.emulator.ports import Objects
 
 FLUSH_SECONDS = 1.0
 """How long a record may wait for its file."""

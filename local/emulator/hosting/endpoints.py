@@ -73,8 +73,10 @@ class Endpoints:
         self._live: dict[str, Live] = {}
         self._starting: dict[str, Fleet] = {}
         self._background = Background()
-        self.asynchronous = AsyncInvocations(context, limits or Limits())
         self.metrics = EndpointMetrics(context.logs)
+        self.asynchronous = AsyncInvocations(
+            context, limits or Limits(), self.metrics, lambda name, live: self.live(name) is live
+        )
         self._lifetimes = Lifetimes(self._expire)
         self._lock = threading.RLock()
         self._closing = False

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 
 import urllib3
 
-from local.emulator.context import LogStream
 from local.emulator.executors import Container, ContainerSpec, Executor, ExecutorError
+from local.emulator.ports import LogStream
 
 PORT = 8080
 """Where a serving container listens."""

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import urllib3
 from urllib3 import exceptions
 
-from local.emulator.context import ACCOUNT, Context
+from local.emulator.context import Context
+from local.emulator.credentials import ACCOUNT
 from local.emulator.errors import ServiceError
 from local.emulator.hosting.instances import Instance
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from local.emulator.context import Logs, Statistics
+from local.emulator.ports import Logs, Statistics
 
 NAMESPACE = "AWS/SageMaker"
 UNITS = {

@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlparse
 
-from local.emulator.context import Objects
 from local.emulator.copies import copy
+from local.emulator.ports import Objects
 
 VOLUME_GB = 30
 """Gigabytes a model may unpack to when its variant names no volume size: AWS's default volume."""

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 import urllib3
 from werkzeug.wrappers import Request, Response
 
-from local.emulator.context import ACCOUNT, Context
+from local.emulator.context import Context
+from local.emulator.credentials import ACCOUNT
 from local.emulator.errors import ServiceError
+from local.emulator.hosting.endpoints import Endpoints
 from local.emulator.hosting.event_stream import CONTENT_TYPE, payload_part, stream_error
 from local.emulator.hosting.fleet import NoSuchVariant, Unavailable
 from local.emulator.hosting.instances import Instance
@@ -58,12 +60,15 @@ class RuntimeApp:
     """A WSGI app that answers as `runtime.sagemaker` does.
 
     Args:
-        context: the parts; its `endpoints` are set before the first request.
+        context: the region.
+        endpoints: those of the region.
         limits: sizes and seconds, for tests.
     """
 
-    def __init__(self, context: Context, limits: Limits | None = None) -> None:
-        self._context = context
+    def __init__(
+        self, context: Context, endpoints: Endpoints, limits: Limits | None = None
+    ) -> None:
+        self._context, self._endpoints = context, endpoints
         self._limits = limits or Limits()
 
     def __call__(
@@ -178,7 +183,7 @@ class RuntimeApp:
         """Tell CloudWatch of an invocation, now that the container answered."""
         now = time.perf_counter()
         measurement = Measurement(status, now - asked, asked - began, variant.count)
-        self._context.endpoints.metrics.record(name, variant.name, measurement)
+        self._endpoints.metrics.record(name, variant.name, measurement)
 
     def _asynchronous(self, name: str, live: Live, request: Request) -> Response:
         body = _read(request, self._limits.inline)
@@ -195,7 +200,7 @@ class RuntimeApp:
         headers["Content-Type"] = request.headers.get(
             _PREFIX + "Content-Type", "application/octet-stream"
         )
-        queued = self._context.endpoints.asynchronous.submit(
+        queued = self._endpoints.asynchronous.submit(
             name,
             live,
             headers,
@@ -216,7 +221,7 @@ class RuntimeApp:
         return response
 
     def _live(self, name: str, request: Request) -> Live:
-        live = self._context.endpoints.live(name)
+        live = self._endpoints.live(name)
         if live is not None:
             return live
         _drain(request)

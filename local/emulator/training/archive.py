@@ -7,8 +7,8 @@ import tarfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
-from local.emulator.context import Objects
 from local.emulator.location import Location
+from local.emulator.ports import Objects
 
 MODEL_LEVEL = 0
 """Of gzip, for models: 46 MB of weights take 0.1 s of a core; level 1 takes 1.4 s of it, of every

@@ -10,10 +10,11 @@ from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Any
 
-from local.emulator.context import Context, LogStream
+from local.emulator.context import Context
 from local.emulator.executors import ContainerSpec, saved_output
 from local.emulator.executors.line_buffer import LineBuffer
 from local.emulator.location import Location
+from local.emulator.ports import LogStream
 from local.emulator.store import Kind
 from local.emulator.training.archive import walk
 from local.emulator.training.body import REASON_LENGTH

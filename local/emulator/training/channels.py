@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
 
-from local.emulator.context import Objects
 from local.emulator.copies import copy
 from local.emulator.location import BadLocation, Location
+from local.emulator.ports import Objects
 from local.emulator.training.layout import Host
 
 

@@ -4,8 +4,8 @@ import logging
 import threading
 from pathlib import Path, PurePosixPath
 
-from local.emulator.context import Objects
 from local.emulator.location import Location
+from local.emulator.ports import Objects
 from local.emulator.training.archive import walk
 
 Stamp = tuple[int, int]

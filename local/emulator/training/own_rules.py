@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from local.emulator.context import Objects
 from local.emulator.location import Location
+from local.emulator.ports import Objects
 from local.emulator.training.channels import BadChannel
 from local.emulator.training.rules import KINDS
 

@@ -13,11 +13,12 @@ from typing import IO, Any
 
 import urllib3
 
-from local.emulator.context import Context, LogStream
+from local.emulator.context import Context
 from local.emulator.hosting.fleet import Fleet, Unavailable
 from local.emulator.hosting.instances import Timing
 from local.emulator.hosting.invocations import MB, Answer, NoAnswer, TooSlow, invoke
 from local.emulator.location import Location
+from local.emulator.ports import LogStream
 from local.emulator.transform.inputs import BadInput, Item, list_items, requests_of
 
 INVOCATION_SECONDS = 600

@@ -1,7 +1,7 @@
 """Tuning jobs: CreateHyperParameterTuningJob, really run.
 
-Trials are ordinary training jobs (`tuning_trials`), their hyperparameters come from Optuna
-(`tuning_search`), and one thread a tuning job (`tuning_run`) looks after them.
+Trials are ordinary training jobs (`trials`), their hyperparameters come from Optuna (`search`),
+and one thread a tuning job (`run`) looks after them.
 """
 
 import secrets
@@ -15,7 +15,7 @@ from local.emulator.store import Exists, Kind, Missing, Record
 from local.emulator.tuning import parents
 from local.emulator.tuning.plan import read
 from local.emulator.tuning.progress import Ending, objective_counters, training_counters
-from local.emulator.tuning.run import Run
+from local.emulator.tuning.run import Run, TrainingService
 
 REPEATED = (
     "HyperParameterTuningJobName",
@@ -28,10 +28,15 @@ REPEATED = (
 
 
 class TuningJobs:
-    """Runs the tuning jobs of a context. Every method may be called from any thread."""
+    """Runs a region's tuning jobs. Every method may be called from any thread.
 
-    def __init__(self, context: Context) -> None:
-        self._context = context
+    Args:
+        context: the region.
+        training: runs the trials.
+    """
+
+    def __init__(self, context: Context, training: TrainingService) -> None:
+        self._context, self._training = context, training
         self._closing = threading.Event()
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
@@ -112,7 +117,7 @@ class TuningJobs:
             thread.join()
 
     def _start(self, name: str) -> None:
-        run = Run(self._context, name, self._closing)
+        run = Run(self._context, self._training, name, self._closing)
         thread = threading.Thread(target=run, name=f"tuning {name}", daemon=True)
         with self._lock:
             self._threads = [each for each in self._threads if each.is_alive()]

@@ -7,12 +7,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 from local.emulator.context import Context
 from local.emulator.errors import ServiceError
 from local.emulator.executors import ExecutorError
 from local.emulator.store import Kind, Missing, Record
+from local.emulator.training.metrics import Metric
 from local.emulator.tuning import parents, progress, search, stopping
 from local.emulator.tuning import trials as trials_of
 from local.emulator.tuning.plan import read
@@ -29,6 +30,24 @@ ACCOUNTED = 5.0
 logger = logging.getLogger(__name__)
 
 
+class TrainingService(Protocol):
+    """What a tuning job calls of the training jobs (`training.jobs.TrainingJobs`)."""
+
+    def create(
+        self, request: dict[str, Any], *, tuning_job_arn: str | None = None, cpus: int | None = None
+    ) -> Record:
+        """Start a training job."""
+
+    def stop(self, name: str) -> None:
+        """Stop a training job."""
+
+    def metrics(self, name: str) -> list[Metric]:
+        """Every value of its metrics so far, in order."""
+
+    def last_lines(self, name: str, lines: int) -> list[str]:
+        """The end of its log."""
+
+
 class Run:
     """A tuning job at work. All it knows is in the store, so another one can go on with it.
 
@@ -38,8 +57,11 @@ class Run:
     before it is asked for. A server killed in between does the same thing once more.
     """
 
-    def __init__(self, context: Context, name: str, closing: threading.Event) -> None:
-        self._context, self._name, self._closing = context, name, closing
+    def __init__(
+        self, context: Context, training: TrainingService, name: str, closing: threading.Event
+    ) -> None:
+        self._context, self._training = context, training
+        self._name, self._closing = name, closing
         record = context.store.get(Kind.TUNING_JOB, name)
         self.plan = read(record.private["request"])
         self._seed: int = record.private["seed"]
@@ -195,7 +217,7 @@ class Run:
         """Make the trial's training job; how the tuning job ends when it is refused."""
         record = self._record()
         try:
-            self._context.training.create(
+            self._training.create(
                 trials_of.training_request(self.plan, trial, self._context.executor.max_hosts),
                 tuning_job_arn=record.arn,
                 cpus=max(1, cores() // min(self.plan.parallel, self.plan.total)),
@@ -219,7 +241,7 @@ class Run:
     def _stop(self, trial: Trial) -> None:
         self._asked.add(trial.name)
         try:
-            self._context.training.stop(trial.name)
+            self._training.stop(trial.name)
         except ServiceError:
             logger.info("%s has ended by itself", trial.name)
 
@@ -227,7 +249,7 @@ class Run:
         """All values of the objective a trial has emitted, in order."""
         metric = self.plan.definitions[trial.definition].metric
         try:
-            points = self._context.training.metrics(trial.name)
+            points = self._training.metrics(trial.name)
         except (ServiceError, Missing):
             points = []
         values = [point.value for point in points if point.name == metric]
@@ -285,7 +307,7 @@ class Run:
         status, reason = ending.status, ending.reason
         if status != "Stopped" and reason is None:
             reason = progress.failure(
-                self.plan, trials, self._failure_of, self._context.training.last_lines
+                self.plan, trials, self._failure_of, self._training.last_lines
             )
             status = "Completed" if reason is None else "Failed"
         shown = self._shown(trials)

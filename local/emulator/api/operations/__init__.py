@@ -20,4 +20,4 @@ OPERATIONS: dict[str, Operation] = {
     **tags.OPERATIONS,
     **search.OPERATIONS,
 }
-"""Each takes the context and the request as `request_model.parse` gave it, and gives the answer."""
+"""Each takes the services and a request that `request_model.parse` gave, and returns the answer."""

@@ -6,11 +6,12 @@ from typing import Any
 
 from local.emulator.context import Context
 from local.emulator.errors import ServiceError, in_use, invalid, not_found
+from local.emulator.services import Services
 from local.emulator.store import Kind, Missing, Record
 
 Request = dict[str, Any]
 Answer = dict[str, Any] | None
-Operation = Callable[[Context, Request], Answer]
+Operation = Callable[[Services, Request], Answer]
 
 MODEL_WORDS = {
     Kind.MODEL: "model",

@@ -17,6 +17,7 @@ from local.emulator.api.rules import (
     check_weights,
 )
 from local.emulator.context import Context
+from local.emulator.services import Services
 from local.emulator.store import Kind
 
 CONFIG, ENDPOINT = Kind.ENDPOINT_CONFIG, Kind.ENDPOINT
@@ -41,12 +42,12 @@ def delete_config(context: Context, request: Request) -> Answer:
     return None
 
 
-def create(context: Context, request: Request) -> Answer:
+def create(services: Services, request: Request) -> Answer:
     """CreateEndpoint."""
     name = request["EndpointName"]
-    check_free(context, ENDPOINT, name)
-    check_endpoint(request, context)
-    return {"EndpointArn": context.endpoints.create(request).arn}
+    check_free(services, ENDPOINT, name)
+    check_endpoint(request, services)
+    return {"EndpointArn": services.endpoints.create(request).arn}
 
 
 def describe(context: Context, request: Request) -> Answer:
@@ -54,25 +55,25 @@ def describe(context: Context, request: Request) -> Answer:
     return defaults.endpoint(find(context, ENDPOINT, request["EndpointName"]).body)
 
 
-def update(context: Context, request: Request) -> Answer:
+def update(services: Services, request: Request) -> Answer:
     """UpdateEndpoint."""
-    endpoint = find(context, ENDPOINT, request["EndpointName"])
-    check_endpoint_update(request, context)
-    context.endpoints.update(request)
+    endpoint = find(services, ENDPOINT, request["EndpointName"])
+    check_endpoint_update(request, services)
+    services.endpoints.update(request)
     return {"EndpointArn": endpoint.arn}
 
 
-def update_weights(context: Context, request: Request) -> Answer:
+def update_weights(services: Services, request: Request) -> Answer:
     """UpdateEndpointWeightsAndCapacities."""
-    endpoint = find(context, ENDPOINT, request["EndpointName"])
+    endpoint = find(services, ENDPOINT, request["EndpointName"])
     check_weights(request)
-    context.endpoints.update_weights(request)
+    services.endpoints.update_weights(request)
     return {"EndpointArn": endpoint.arn}
 
 
-def delete(context: Context, request: Request) -> Answer:
+def delete(services: Services, request: Request) -> Answer:
     """DeleteEndpoint."""
-    context.endpoints.delete(find(context, ENDPOINT, request["EndpointName"]).name)
+    services.endpoints.delete(find(services, ENDPOINT, request["EndpointName"]).name)
     return None
 
 

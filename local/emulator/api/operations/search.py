@@ -14,6 +14,7 @@ from local.emulator.api.search.properties import METRICS, Property, find, sugges
 from local.emulator.api.service_model import service_model
 from local.emulator.context import Context
 from local.emulator.errors import ServiceError, invalid
+from local.emulator.services import Services
 from local.emulator.store import Kind, Record
 
 MOST_SUGGESTIONS = 50
@@ -56,7 +57,7 @@ RESOURCES = {
 NOT_HERE = {"VisibilityConditions": "leave it out"}
 
 
-def search(context: Context, request: Request) -> Answer:
+def search(services: Services, request: Request) -> Answer:
     """Search."""
     refuse_present(request, NOT_HERE)
     if request.get("CrossAccountFilterOption", "SameAccount") != "SameAccount":
@@ -69,7 +70,7 @@ def search(context: Context, request: Request) -> Answer:
     if "SearchExpression" in request:
         expression = _plain(request["SearchExpression"], resource)
         wanted = compile_expression(expression, resource.shape)
-    found = [each for each in _entities(context, resource) if wanted(each)]
+    found = [each for each in _entities(services, resource) if wanted(each)]
     descending = request.get("SortOrder", "Descending") == "Descending"
     chosen, token = page(
         found,
@@ -78,18 +79,18 @@ def search(context: Context, request: Request) -> Answer:
         descending=descending,
     )
     return {
-        "Results": [_result(context, request["Resource"], each) for each in chosen],
+        "Results": [_result(services, request["Resource"], each) for each in chosen],
         "NextToken": token,
         "TotalHits": {"Value": len(found), "Relation": "EqualTo"},
     }
 
 
-def suggest(context: Context, request: Request) -> Answer:
+def suggest(services: Services, request: Request) -> Answer:
     """GetSearchSuggestions: names of properties, tags, hyperparameters and metrics."""
     resource = _resource(request)
     hint = request.get("SuggestionQuery", {}).get("PropertyNameQuery", {}).get("PropertyNameHint")
     names = set(suggestions(resource.shape))
-    for each in _entities(context, resource):
+    for each in _entities(services, resource):
         names |= {f"Tags.{tag['Key']}" for tag in each["Tags"]}
         names |= {f"HyperParameters.{name}" for name in each.get("HyperParameters", {})}
         names |= {f"Metrics.{one['MetricName']}" for one in each.get(METRICS, [])}
@@ -135,18 +136,18 @@ def _plain(expression: dict[str, Any], resource: Resource) -> dict[str, Any]:
     return found
 
 
-def _entities(context: Context, resource: Resource) -> list[Entity]:
+def _entities(services: Services, resource: Resource) -> list[Entity]:
     """What Describe says of every resource of a kind, with its tags, in the shape of Search."""
     members = service_model().shape_for(resource.shape).members
     found = []
-    for record in context.store.every(resource.kind):
+    for record in services.store.every(resource.kind):
         try:
-            body = resource.describe(context, {resource.member: record.name}) or {}
+            body = resource.describe(services, {resource.member: record.name}) or {}
         except ServiceError:  # deleted meanwhile
             continue
         entity = {name: value for name, value in body.items() if name in members}
         entity.setdefault("CreationTime", record.created)
-        entity["Tags"] = _tags(context, record)
+        entity["Tags"] = _tags(services, record)
         found.append(entity)
     return found
 

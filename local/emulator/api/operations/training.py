@@ -14,6 +14,7 @@ from local.emulator.api.operations.listing import Listing
 from local.emulator.api.operations.training_update import update
 from local.emulator.api.rules import check_training
 from local.emulator.context import Context
+from local.emulator.services import Services
 from local.emulator.store import Kind, Record
 from local.emulator.training.body import utc_now
 from local.emulator.training.layout import FIRST_HOST
@@ -23,31 +24,31 @@ from local.emulator.training.rules import rules_now
 KIND = Kind.TRAINING_JOB
 
 
-def create(context: Context, request: Request) -> Answer:
+def create(services: Services, request: Request) -> Answer:
     """CreateTrainingJob."""
     name = request["TrainingJobName"]
-    check_free(context, KIND, name)
-    check_training(request, context)
-    return {"TrainingJobArn": context.training.create(request).arn}
+    check_free(services, KIND, name)
+    check_training(request, services)
+    return {"TrainingJobArn": services.training.create(request).arn}
 
 
-def describe(context: Context, request: Request) -> Answer:
+def describe(services: Services, request: Request) -> Answer:
     """DescribeTrainingJob; while a job runs, with each metric's and rule's latest state."""
-    job = find(context, KIND, request["TrainingJobName"])
+    job = find(services, KIND, request["TrainingJobName"])
     if job.body["TrainingJobStatus"] in OVER:
         return defaults.training_job(job.body)
     definitions = job.body["AlgorithmSpecification"].get("MetricDefinitions", ())
     so_far = latest(
-        (definition["Name"] for definition in definitions), context.training.metrics(job.name)
+        (definition["Name"] for definition in definitions), services.training.metrics(job.name)
     )
-    rules = rules_now(job.body, context.home.job(KIND, job.name) / FIRST_HOST, utc_now())
+    rules = rules_now(job.body, services.home.job(KIND, job.name) / FIRST_HOST, utc_now())
     live = {**rules, **({"FinalMetricDataList": so_far} if so_far else {})}
     return defaults.training_job({**job.body, **live})
 
 
-def stop(context: Context, request: Request) -> Answer:
+def stop(services: Services, request: Request) -> Answer:
     """StopTrainingJob."""
-    context.training.stop(find(context, KIND, request["TrainingJobName"]).name)
+    services.training.stop(find(services, KIND, request["TrainingJobName"]).name)
     return None
 
 

@@ -6,16 +6,16 @@ from local.emulator.api.operations.answering import OVER, Answer, Request, find
 from local.emulator.api.rules.data import check_output
 from local.emulator.api.rules.debugger import check_debugger
 from local.emulator.api.rules.fields import unsupported
-from local.emulator.context import Context
 from local.emulator.errors import invalid
+from local.emulator.services import Services
 from local.emulator.store import Kind, Record
 
 CHANGING = ("ProfilerConfig", "ProfilerRuleConfigurations", "ResourceConfig")
 
 
-def update(context: Context, request: Request) -> Answer:
+def update(services: Services, request: Request) -> Answer:
     """UpdateTrainingJob."""
-    job = find(context, Kind.TRAINING_JOB, request["TrainingJobName"])
+    job = find(services, Kind.TRAINING_JOB, request["TrainingJobName"])
     if "RemoteDebugConfig" in request:
         raise unsupported(
             "RemoteDebugConfig", "nothing of a container here is closed to you: docker exec, or ps"
@@ -28,11 +28,11 @@ def update(context: Context, request: Request) -> Answer:
     if not request.get("ProfilerRuleConfigurations"):
         # The rules of a profiler that is turned off stay: they judge what was recorded before.
         asked.pop("ProfilerRuleConfigurations", None)
-    check_debugger(asked, context)
+    check_debugger(asked, services)
     root = changes.get("ProfilerConfig", {}).get("S3OutputPath")
     if root:
-        check_output(root, "ProfilerConfig.S3OutputPath", context)
-    return {"TrainingJobArn": context.training.update(job.name, changes).arn}
+        check_output(root, "ProfilerConfig.S3OutputPath", services)
+    return {"TrainingJobArn": services.training.update(job.name, changes).arn}
 
 
 def _check_running(job: Record) -> None:

@@ -11,17 +11,18 @@ from local.emulator.api.operations.answering import (
 from local.emulator.api.operations.listing import Listing
 from local.emulator.api.rules import check_transform
 from local.emulator.context import Context
+from local.emulator.services import Services
 from local.emulator.store import Kind
 
 KIND = Kind.TRANSFORM_JOB
 
 
-def create(context: Context, request: Request) -> Answer:
+def create(services: Services, request: Request) -> Answer:
     """CreateTransformJob."""
     name = request["TransformJobName"]
-    check_free(context, KIND, name)
-    check_transform(request, context)
-    return {"TransformJobArn": context.transform.create(request).arn}
+    check_free(services, KIND, name)
+    check_transform(request, services)
+    return {"TransformJobArn": services.transform.create(request).arn}
 
 
 def describe(context: Context, request: Request) -> Answer:
@@ -29,9 +30,9 @@ def describe(context: Context, request: Request) -> Answer:
     return defaults.transform_job(find(context, KIND, request["TransformJobName"]).body)
 
 
-def stop(context: Context, request: Request) -> Answer:
+def stop(services: Services, request: Request) -> Answer:
     """StopTransformJob."""
-    context.transform.stop(find(context, KIND, request["TransformJobName"]).name)
+    services.transform.stop(find(services, KIND, request["TransformJobName"]).name)
     return None
 
 

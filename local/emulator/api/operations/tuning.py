@@ -15,6 +15,7 @@ from local.emulator.api.operations.listing import Listing
 from local.emulator.api.pagination import Key, page
 from local.emulator.api.rules import check_tuning
 from local.emulator.context import Context
+from local.emulator.services import Services
 from local.emulator.store import Kind, Record
 from local.emulator.tuning.trials import summary
 
@@ -23,12 +24,12 @@ KIND = Kind.TUNING_JOB
 METRIC = "FinalHyperParameterTuningJobObjectiveMetric"
 
 
-def create(context: Context, request: Request) -> Answer:
+def create(services: Services, request: Request) -> Answer:
     """CreateHyperParameterTuningJob."""
     name = request["HyperParameterTuningJobName"]
-    check_free(context, KIND, name)
-    check_tuning(request, context)
-    return {"HyperParameterTuningJobArn": context.tuning.create(request).arn}
+    check_free(services, KIND, name)
+    check_tuning(request, services)
+    return {"HyperParameterTuningJobArn": services.tuning.create(request).arn}
 
 
 def describe(context: Context, request: Request) -> Answer:
@@ -36,9 +37,9 @@ def describe(context: Context, request: Request) -> Answer:
     return defaults.tuning_job(find(context, KIND, request["HyperParameterTuningJobName"]).body)
 
 
-def stop(context: Context, request: Request) -> Answer:
+def stop(services: Services, request: Request) -> Answer:
     """StopHyperParameterTuningJob."""
-    context.tuning.stop(find(context, KIND, request["HyperParameterTuningJobName"]).name)
+    services.tuning.stop(find(services, KIND, request["HyperParameterTuningJobName"]).name)
     return None
 
 

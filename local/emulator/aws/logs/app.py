@@ -10,7 +10,7 @@ from werkzeug.wrappers import Response
 from local.emulator.aws.logs.files import Event, EventFile
 from local.emulator.aws.logs.filters import compile_pattern
 from local.emulator.aws.logs.store import Group, LogStore, StreamNotFound, event_ids, now
-from local.emulator.context import ACCOUNT
+from local.emulator.credentials import ACCOUNT
 from local.emulator.errors import ServiceError
 
 DAY = 24 * 3600 * 1000

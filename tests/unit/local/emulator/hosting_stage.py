@@ -133,7 +133,7 @@ class Stage:
     @contextmanager
     def runtime(self) -> Iterator[Any]:
         """A boto3 client of the runtime, on a server of its own."""
-        with serving(RuntimeApp(self.context, self.limits)) as url:
+        with serving(RuntimeApp(self.context, self.endpoints, self.limits)) as url:
             client = boto3.client(
                 "sagemaker-runtime",
                 endpoint_url=url,
@@ -193,5 +193,4 @@ def build(
     context = Context(home, REGION, Store(home.database), kept, written, executor)
     allowed = limits or replace(Limits(), timeout=5)
     endpoints = Endpoints(context, timing=timing, limits=allowed, seed=seed)
-    context.endpoints = endpoints
     return Stage(context, kept, written, endpoints, allowed)

@@ -4,14 +4,16 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from local.emulator import copies
-from local.emulator.context import Context, Statistics, StoredObject
+from local.emulator.context import Context
 from local.emulator.executors import ContainerSpec, Executor, ExecutorError, ImageMissing
 from local.emulator.home import Home
+from local.emulator.ports import Statistics, StoredObject
+from local.emulator.services import Services
 from local.emulator.store import Kind, Record, Store
 from local.emulator.training.body import ENDED
 from local.emulator.training.jobs import TrainingJobs
@@ -227,6 +229,10 @@ class Workshop:
         again.jobs.recover()
         return again
 
+    def services(self) -> Services:
+        """What the API calls."""
+        return replace(Services.build(self.context), training=self.jobs)
+
     def record(self, name: str = "job") -> Record:
         return self.context.store.get(Kind.TRAINING_JOB, name)
 
@@ -272,7 +278,6 @@ def build(
     context = Context(home, REGION, Store(home.database), kept, written, executor)
     options.setdefault("timing", Timing(grace=2.0, retry_pause=0.01))
     jobs = TrainingJobs(context, **options)
-    context.training = jobs
     return Workshop(context, kept, written, jobs)
 
 

@@ -52,7 +52,7 @@ def test_a_web_page_of_somebody_else_is_refused(server: Server, headers: dict[st
     answer = requests.post(f"{server.url}/_berth/shutdown", headers=headers, timeout=10)
     assert answer.status_code == 403
     assert requests.put(f"{server.url}/other", headers=headers, timeout=10).status_code == 403
-    assert not server.context.objects.bucket_exists("other")
+    assert not server.services.objects.bucket_exists("other")
     own = requests.get(
         f"{server.url}/_berth/health", headers={"Host": f"localhost:{server.port}"}, timeout=10
     )
@@ -86,9 +86,9 @@ def test_regions_are_apart(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
         assert here.list_models()["Models"] == []
         assert ":us-east-1:" in here.create_model(**model)["ModelArn"]
         here.delete_model(ModelName="model")
-        with contextlib.closing(server.context.logs.open(groups, "stream")) as stream:
+        with contextlib.closing(server.services.logs.open(groups, "stream")) as stream:
             stream.write("hello")
-        server.context.logs.put_metrics("space", {"Job": "a"}, [("score", 0.5, time.time())])
+        server.services.logs.put_metrics("space", {"Job": "a"}, [("score", 0.5, time.time())])
         for region, count in (("us-east-1", 1), ("eu-west-1", 0)):
             logs = client(server.url, "logs", region=region)
             assert len(logs.describe_log_groups()["logGroups"]) == count
@@ -148,7 +148,7 @@ def test_jobs_recover_before_who_waits_for_them_and_stop_after(
     calls: list[str] = []
     server = serve(home)
     for name in ("training", "tuning", "transform", "endpoints"):
-        runner = getattr(server.context, name)
+        runner = getattr(server.services, name)
         for verb in ("recover", "shutdown"):
             call = partial(calls.append, f"{verb} {name}")
             monkeypatch.setattr(runner, verb, call)
@@ -178,7 +178,7 @@ def test_nobody_is_answered_before_the_recovery(
             requests.get(f"{server.url}/_berth/health", timeout=0.2)
         asked.append(None)
 
-    monkeypatch.setattr(server.context.endpoints, "recover", recover)
+    monkeypatch.setattr(server.services.endpoints, "recover", recover)
     with server:
         assert asked
         assert requests.get(f"{server.url}/_berth/health", timeout=10).ok

@@ -159,9 +159,7 @@ class Stage:
             executor=Mock(max_hosts=1),
         )
         training = ScriptedTraining(context, script)
-        context.training = training  # type: ignore[assignment]
-        context.tuning = TuningJobs(context)
-        return cls(context, training, context.tuning)
+        return cls(context, training, TuningJobs(context, training))
 
     def close(self) -> None:
         """As a server that dies: nothing is ended, the records stay as they are."""

@@ -7,7 +7,7 @@ from botocore.exceptions import ClientError
 from moto.s3 import models
 
 from local.emulator.aws.journal import Journal
-from local.emulator.context import ACCOUNT
+from local.emulator.credentials import ACCOUNT
 from local.emulator.home import Home
 from local.emulator.server import Server
 from tests.unit.local.emulator.server_stage import Signed, client, serve

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from local.emulator.api.operations import endpoints as operations
 from local.emulator.errors import ServiceError
 from local.emulator.executors import ContainerSpec
 from local.emulator.hosting.runtime import RuntimeApp
+from local.emulator.services import Services
 from local.emulator.store import Kind, Record
 from tests.unit.local.emulator.hosting_stage import Stage, build
 from tests.unit.local.emulator.parts import BUCKET, Pretended, Pretender
@@ -108,20 +110,20 @@ def update(stage: Stage, name: str, config: str) -> None:
 def _ask(stage: Stage, operation: str) -> str:
     """The error code of an operation on the endpoint `one`; empty when it is accepted."""
     weights = [{"VariantName": "AllTraffic", "DesiredWeight": 2.0, "DesiredInstanceCount": 1}]
-    context = stage.context
+    services = replace(Services.build(stage.context), endpoints=stage.endpoints)
     name = {"EndpointName": "one"}
     try:
         match operation:
             case "Describe":
-                operations.describe(context, name)
+                operations.describe(services, name)
             case "Update":
-                operations.update(context, {**name, "EndpointConfigName": "other"})
+                operations.update(services, {**name, "EndpointConfigName": "other"})
             case "UpdateWeights":
-                operations.update_weights(context, {**name, "DesiredWeightsAndCapacities": weights})
+                operations.update_weights(services, name | {"DesiredWeightsAndCapacities": weights})
             case "Delete":
-                operations.delete(context, name)
+                operations.delete(services, name)
             case "Invoke":
-                runtime = Client(RuntimeApp(context, stage.limits))
+                runtime = Client(RuntimeApp(stage.context, stage.endpoints, stage.limits))
                 answer = runtime.post("/endpoints/one/invocations", data=b"who")
                 return answer.headers.get("x-amzn-ErrorType", "")
     except ServiceError as error:

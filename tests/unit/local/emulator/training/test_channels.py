@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from local.emulator.context import StoredObject
+from local.emulator.ports import StoredObject
 from local.emulator.training.channels import BadChannel, lay_out
 from local.emulator.training.layout import Host
 from tests.unit.local.emulator.parts import BUCKET, FileObjects

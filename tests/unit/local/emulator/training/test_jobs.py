@@ -68,7 +68,7 @@ def test_what_a_container_says_of_rules_is_shown_at_once_and_kept(shop: Workshop
     )
 
     def shown(_body: object) -> list[str]:
-        answer = describe(shop.context, {"TrainingJobName": "job"}) or {}
+        answer = describe(shop.services(), {"TrainingJobName": "job"}) or {}
         rules = answer.get("DebugRuleEvaluationStatuses", [])
         return [f"{one['RuleEvaluationStatus']}: {one['StatusDetails']}" for one in rules]
 

@@ -73,7 +73,7 @@ def told(folder: Path, name: str) -> Any:
 
 
 def change(shop: Workshop, **members: Any) -> None:
-    update(shop.context, {"TrainingJobName": "job", **members})
+    update(shop.services(), {"TrainingJobName": "job", **members})
 
 
 def refusal(shop: Workshop, **members: Any) -> str:

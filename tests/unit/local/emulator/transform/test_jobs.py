@@ -66,7 +66,6 @@ def jobs(tmp_path: Path, toy_executor: Executor) -> Iterator[Jobs]:
     stage = build(tmp_path, toy_executor)
     stage.model("m")
     runner = TransformJobs(stage.context, timing=QUICK)
-    stage.context.transform = runner
     yield Jobs(stage, runner)
     runner.shutdown()
     stage.context.store.close()

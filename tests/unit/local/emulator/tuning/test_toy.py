@@ -28,15 +28,20 @@ def shop(
 ) -> Iterator[Workshop]:
     monkeypatch.setattr("local.emulator.tuning.run.PAUSE", 0.05)
     workshop = build(tmp_path, toy_executor, max_parallel=3)
-    workshop.context.tuning = TuningJobs(workshop.context)
     yield workshop
-    workshop.context.tuning.shutdown()
     workshop.jobs.shutdown()
     workshop.context.store.close()
 
 
-def tune(shop: Workshop, *, static: dict[str, str], **changes: Any) -> None:
-    shop.context.tuning.create(
+@pytest.fixture
+def tuning(shop: Workshop) -> Iterator[TuningJobs]:
+    jobs = TuningJobs(shop.context, shop.jobs)
+    yield jobs
+    jobs.shutdown()
+
+
+def tune(tuning: TuningJobs, *, static: dict[str, str], **changes: Any) -> None:
+    tuning.create(
         tuning_request(
             ranges=RANGES,
             definition={
@@ -64,8 +69,8 @@ def trials(shop: Workshop) -> list[dict[str, Any]]:
     return [each.body for each in sorted(records, key=lambda each: each.name)]
 
 
-def test_trials_are_training_jobs(shop: Workshop) -> None:
-    tune(shop, static={"epochs": "2", "seconds": "0.02"}, strategy="Bayesian", jobs=5, parallel=2)
+def test_trials_are_training_jobs(shop: Workshop, tuning: TuningJobs) -> None:
+    tune(tuning, static={"epochs": "2", "seconds": "0.02"}, strategy="Bayesian", jobs=5, parallel=2)
     body = ended(shop)
     assert body["HyperParameterTuningJobStatus"] == "Completed"
     assert body["TrainingJobStatusCounters"]["Completed"] == 5
@@ -82,9 +87,9 @@ def test_trials_are_training_jobs(shop: Workshop) -> None:
         assert shop.objects.names(archive) == [archive]
 
 
-def test_a_trial_out_of_its_bracket_gets_a_sigterm(shop: Workshop) -> None:
+def test_a_trial_out_of_its_bracket_gets_a_sigterm(shop: Workshop, tuning: TuningJobs) -> None:
     tune(
-        shop,
+        tuning,
         static={"epochs": "500", "seconds": "0.05"},
         strategy="Hyperband",
         jobs=3,
@@ -99,36 +104,36 @@ def test_a_trial_out_of_its_bracket_gets_a_sigterm(shop: Workshop) -> None:
     assert shop.logs.lines().count("toy: SIGTERM") == 3
 
 
-def test_a_silent_container_is_quoted(shop: Workshop) -> None:
-    tune(shop, static={"epochs": "1", "seconds": "0.01", "silent": "1"}, jobs=2, parallel=2)
+def test_a_silent_container_is_quoted(shop: Workshop, tuning: TuningJobs) -> None:
+    tune(tuning, static={"epochs": "1", "seconds": "0.01", "silent": "1"}, jobs=2, parallel=2)
     reason = ended(shop)["FailureReason"]
     assert METRIC in reason
     assert "toy: epoch 1" in reason
     assert "toy: done" in reason
 
 
-def test_a_tuning_job_goes_on_after_its_server_went(shop: Workshop) -> None:
-    tune(shop, static={"epochs": "6", "seconds": "0.1"}, jobs=4, parallel=2)
+def test_a_tuning_job_goes_on_after_its_server_went(shop: Workshop, tuning: TuningJobs) -> None:
+    tune(tuning, static={"epochs": "6", "seconds": "0.1"}, jobs=4, parallel=2)
     store = shop.context.store
     deadline = time.monotonic() + 30
     while not any("toy: epoch 2" in line for line in shop.logs.lines()):
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    shop.context.tuning.shutdown()
+    tuning.shutdown()
     shop.jobs.shutdown()
     running = {each["TrainingJobName"] for each in trials(shop)}
     assert store.get(Kind.TUNING_JOB, "job").body["HyperParameterTuningJobStatus"] == "InProgress"
     assert {each["TrainingJobStatus"] for each in trials(shop)} == {"InProgress"}
 
     again = shop.restart()
-    again.context.tuning = TuningJobs(again.context)
-    again.context.tuning.recover()
+    resumed = TuningJobs(again.context, again.jobs)
+    resumed.recover()
     body = ended(again)
     assert body["HyperParameterTuningJobStatus"] == "Completed"
     assert body["TrainingJobStatusCounters"]["Completed"] == 4
     assert len(running) == 2
     assert running < {each["TrainingJobName"] for each in trials(again)}
     assert any("toy: resuming after epoch" in line for line in shop.logs.lines())
-    again.context.tuning.shutdown()
+    resumed.shutdown()
     again.jobs.shutdown()
     again.context.store.close()

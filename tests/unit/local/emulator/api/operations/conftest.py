@@ -15,10 +15,12 @@ from botocore.config import Config
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from local.emulator.api.wire import SageMakerApp
-from local.emulator.context import Context, StoredObject
+from local.emulator.context import Context
 from local.emulator.errors import invalid
 from local.emulator.executors import ExecutorError, ImageMissing
 from local.emulator.home import Home
+from local.emulator.ports import StoredObject
+from local.emulator.services import Services
 from local.emulator.store import Kind, Record, Store
 from local.emulator.training.metrics import Metric
 
@@ -139,23 +141,22 @@ def objects() -> MemoryObjects:
 
 
 @pytest.fixture
-def context(tmp_path: Path, executor: StubExecutor, objects: MemoryObjects) -> Iterator[Context]:
+def context(tmp_path: Path, executor: StubExecutor, objects: MemoryObjects) -> Iterator[Services]:
     home = Home.find(tmp_path / "home")
     store = Store(home.database)
     made = Context(home, "us-east-1", store, objects, None, executor)  # type: ignore[arg-type]
-    runners: Any = made
-    runners.training = Runner(made, Kind.TRAINING_JOB, "TrainingJob", "InProgress", _training)
-    runners.tuning = Runner(
-        made, Kind.TUNING_JOB, "HyperParameterTuningJob", "InProgress", _counters
-    )
-    runners.transform = Runner(made, Kind.TRANSFORM_JOB, "TransformJob", "InProgress", _nothing)
-    runners.endpoints = Runner(made, Kind.ENDPOINT, "Endpoint", "InService", _nothing)
-    yield made
+    runners: dict[str, Any] = {
+        "training": Runner(made, Kind.TRAINING_JOB, "TrainingJob", "InProgress", _training),
+        "tuning": Runner(made, Kind.TUNING_JOB, "HyperParameterTuningJob", "InProgress", _counters),
+        "transform": Runner(made, Kind.TRANSFORM_JOB, "TransformJob", "InProgress", _nothing),
+        "endpoints": Runner(made, Kind.ENDPOINT, "Endpoint", "InService", _nothing),
+    }
+    yield Services(**vars(made), **runners)
     store.close()
 
 
 @pytest.fixture
-def app(context: Context) -> SageMakerApp:
+def app(context: Services) -> SageMakerApp:
     return SageMakerApp(context)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from local.emulator.context import Context
+from local.emulator.services import Services
 from local.emulator.store import Kind
 
 Refused = Callable[..., str]
@@ -40,7 +41,7 @@ def test_a_models_life(client: Any, valid: Any) -> None:
         }
 
 
-def test_an_endpoints_life(served: Any, context: Context, valid: Any) -> None:
+def test_an_endpoints_life(served: Any, context: Services, valid: Any) -> None:
     told = served.describe_endpoint_config(EndpointConfigName="config")
     assert told["ProductionVariants"][0]["InitialVariantWeight"] == 1
     assert served.describe_endpoint(EndpointName="endpoint")["EndpointStatus"] == "InService"

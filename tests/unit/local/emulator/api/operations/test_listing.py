@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from local.emulator.context import Context
+from local.emulator.services import Services
 from local.emulator.store import Kind, Record
 
 NOW = datetime(2025, 1, 1, tzinfo=UTC)
@@ -140,7 +141,7 @@ def test_a_tuning_jobs_summary_repeats_its_limits(fill: Fill, client: Any) -> No
 
 
 @pytest.fixture
-def trials(client: Any, context: Context, valid: Any) -> str:
+def trials(client: Any, context: Services, valid: Any) -> str:
     """A tuning job with three trials, and a training job that is none of its."""
     client.create_hyper_parameter_tuning_job(**valid("create_hyper_parameter_tuning_job"))
     arn = context.arn(Kind.TUNING_JOB, "tune")

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from local.emulator.context import Context
+from local.emulator.services import Services
 from local.emulator.store import Kind
 from local.emulator.training.metrics import Metric
 
@@ -82,7 +83,7 @@ def test_stopping_what_has_ended(client: Any, context: Context, valid: Any) -> N
         client.stop_training_job(TrainingJobName="job")
 
 
-def test_a_running_job_shows_its_latest_metrics(client: Any, context: Context, valid: Any) -> None:
+def test_a_running_job_shows_its_latest_metrics(client: Any, context: Services, valid: Any) -> None:
     request = valid("create_training_job")
     request["AlgorithmSpecification"]["MetricDefinitions"] = [
         {"Name": name, "Regex": f"{name}=(.*)"} for name in ("loss", "score", "later")
