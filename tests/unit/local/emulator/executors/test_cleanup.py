@@ -1,32 +1,38 @@
 import logging
 import subprocess
+from pathlib import Path
 
 import psutil
 import pytest
 
-from local.emulator.executors import ExecutorError, docker
+from local.emulator.executors import Executor, ExecutorError, docker
 from local.emulator.executors.cleanup import clean_up
-from local.emulator.executors.process import ProcessExecutor
+from local.emulator.executors.process import Commands, ProcessExecutor
 from local.emulator.executors.process_registry import ProcessRegistry
 from local.emulator.home import Home
+from tests.unit.local.emulator.executors.containers import Start
 
 SLEEP = "import time; print('sleeps'); time.sleep(60)"
 
 
 @pytest.mark.parametrize("later", ["process", "docker", None])
-def test_whoever_comes_next_removes_what_is_left(
-    toy_executor, toy_commands, start, home, tmp_path, later, request
-):
+def test_any_later_server_removes_what_is_left(
+    toy_executor: Executor,
+    toy_commands: Commands,
+    start: Start,
+    home: Home,
+    tmp_path: Path,
+    later: str | None,
+    request: pytest.FixtureRequest,
+) -> None:
     left = start(toy_executor, SLEEP, name="left")
-    left.until_says("sleeps")
-    if later == "docker" and toy_executor.name == "process":
-        pytest.importorskip("docker")
+    left.until_prints("sleeps")
+    executor: Executor | None = None
+    if later == "process":
+        executor = ProcessExecutor(home, toy_commands)
+    elif later == "docker":
         request.getfixturevalue("toy_image")
-    executor = {
-        "process": lambda: ProcessExecutor(home, toy_commands),
-        "docker": lambda: docker.DockerExecutor(home),
-        None: lambda: None,
-    }[later]()
+        executor = docker.DockerExecutor(home)
     assert clean_up(Home.find(tmp_path / "other home")) == []
     assert left.container.wait(0) is None
     assert clean_up(home, executor) == ["left"]
@@ -37,25 +43,26 @@ def test_whoever_comes_next_removes_what_is_left(
 
 @pytest.mark.parametrize("toy_executor", ["docker"], indirect=True)
 @pytest.mark.docker
-def test_the_note_is_there_as_long_as_anything_is(toy_executor, start, home):
-    note = home.containers_marker
-    assert not note.exists()
+def test_the_marker_exists_as_long_as_a_container_or_network_does(
+    toy_executor: Executor, start: Start, home: Home
+) -> None:
+    assert not home.containers_marker.exists()
     toy_executor.create_network("between", isolated=False)
     job = start(toy_executor, "print('done')")
     toy_executor.remove_network("between")
     job.container.wait()
-    assert note.exists()
+    assert home.containers_marker.exists()
     job.container.remove()
-    assert not note.exists()
+    assert not home.containers_marker.exists()
 
 
-def test_containers_that_cannot_be_looked_for_are_named(
+def test_containers_of_an_engine_that_is_gone_are_named(
     home: Home, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def gone() -> None:
+    def connect() -> None:
         raise ExecutorError("no Docker engine answers")
 
-    monkeypatch.setattr(docker, "connect", gone)
+    monkeypatch.setattr(docker, "connect", connect)
     home.containers_marker.touch()
     with caplog.at_level(logging.WARNING):
         assert clean_up(home, ProcessExecutor(home, {})) == []
@@ -65,10 +72,10 @@ def test_containers_that_cannot_be_looked_for_are_named(
     assert home.containers_marker.exists()
 
 
-def test_no_engine_is_asked_for_a_home_that_had_no_containers(
+def test_a_home_without_containers_needs_no_engine(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(docker, "connect", lambda: pytest.fail("nobody had asked for an engine"))
+    monkeypatch.setattr(docker, "connect", lambda: pytest.fail("connected to an engine"))
     assert clean_up(home) == []
 
 

@@ -1,25 +1,28 @@
 import os
 import threading
-import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from docker.client import DockerClient
+from docker.models.containers import Container as SdkContainer
 
 from local.emulator.executors import SHM_SIZE, ContainerSpec, ExecutorError, saved_output
 from local.emulator.executors.docker import DockerExecutor
 from local.emulator.home import Home
-from tests.unit.local.emulator.executors.answers import answers
+from tests.unit.local.emulator.executors.containers import Start, status_of
 
 pytestmark = pytest.mark.docker
 
 
 @pytest.fixture
-def executor(tmp_path, toy_image):
-    executor = DockerExecutor(Home.find(tmp_path / "home"))
+def executor(home: Home, toy_image: str) -> Iterator[DockerExecutor]:
+    executor = DockerExecutor(home)
     yield executor
     executor.reap()
 
 
-def test_what_is_read_only_cannot_be_written(executor, start):
+def test_what_is_read_only_cannot_be_written(executor: DockerExecutor, start: Start) -> None:
     script = (
         "open('/opt/ml/free', 'w').write('x')\n"
         "for part in ('input/data/file', 'model/file'):\n"
@@ -35,7 +38,9 @@ def test_what_is_read_only_cannot_be_written(executor, start):
     assert (job.base / "free").read_text() == "x"
 
 
-def test_a_file_alone_may_be_read_only(executor, start, tmp_path):
+def test_a_file_alone_may_be_read_only(
+    executor: DockerExecutor, start: Start, tmp_path: Path
+) -> None:
     (tmp_path / "job").mkdir()
     (tmp_path / "job" / "file").write_text("kept")
     script = "print(open('/opt/ml/file').read()); open('/opt/ml/file', 'w')"
@@ -46,33 +51,29 @@ def test_a_file_alone_may_be_read_only(executor, start, tmp_path):
         start(executor, script, read_only=("file/part",))
 
 
-def test_sigterm_waits_for_a_handler(executor, start):
+def test_sigterm_waits_for_a_handler(executor: DockerExecutor, start: Start) -> None:
     script = (
-        "import signal, sys, time; print('up'); time.sleep(2)\n"
+        "import signal, sys, time; print('up'); time.sleep(0.5)\n"
         "signal.signal(signal.SIGTERM, lambda *_: sys.exit(3)); time.sleep(60)"
     )
     job = start(executor, script)
-    while not job.lines:
-        time.sleep(0.01)
+    job.until_prints("up")
     assert job.container.stop(30) == 3
     deaf = start(executor, "import time; time.sleep(60)", name="deaf")
-    assert deaf.container.stop(1) == 137
-    short = start(executor, "import time; time.sleep(1); raise SystemExit(4)", name="short")
+    assert deaf.container.stop(0.2) == 137
+    short = start(executor, "import time; time.sleep(0.5); raise SystemExit(4)", name="short")
     assert short.container.stop(30) == 4
 
 
-def test_shared_memory_is_large(executor, start):
+def test_shared_memory_is_large(executor: DockerExecutor, start: Start) -> None:
     script = "import os; s = os.statvfs('/dev/shm'); print(s.f_blocks * s.f_frsize)"
-    assert said(start(executor, script, name="one")) == [str(SHM_SIZE)]
-    assert said(start(executor, script, name="two", shm_size=2**20)) == [str(2**20)]
+    assert start(executor, script, name="one").output() == [str(SHM_SIZE)]
+    assert start(executor, script, name="two", shm_size=2**20).output() == [str(2**20)]
 
 
-def said(job):
-    job.container.wait()
-    return job.lines
-
-
-def test_cores_are_limited_and_more_than_there_are_is_all(executor, start, engine):
+def test_cores_are_limited_and_more_than_there_are_is_all(
+    executor: DockerExecutor, start: Start, engine: DockerClient
+) -> None:
     for name, cpus, expected in (("one", 1, 1), ("many", 1000, engine.info()["NCPU"])):
         job = start(executor, "import time; time.sleep(60)", name=name, cpus=cpus)
         (container,) = engine.containers.list(filters={"name": f"-{name}$"})
@@ -83,8 +84,10 @@ def test_cores_are_limited_and_more_than_there_are_is_all(executor, start, engin
 INTERFACES = "import os; print(sorted(os.listdir('/sys/class/net')))"
 
 
-def test_isolated_without_a_port_is_without_a_network(executor, start):
-    assert said(start(executor, INTERFACES, isolated=True)) == ["['lo']"]
+def test_isolated_without_a_port_is_without_a_network(
+    executor: DockerExecutor, start: Start
+) -> None:
+    assert start(executor, INTERFACES, isolated=True).output() == ["['lo']"]
 
 
 CONNECT = """
@@ -102,25 +105,32 @@ SERVE = "import runpy; runpy.run_path('/opt/serve.py', run_name='__main__')"
 
 @pytest.mark.parametrize(("isolated", "expected"), [(False, "connected"), (True, "refused")])
 def test_an_isolated_server_reaches_nothing_and_is_reached(
-    executor, start, engine, isolated, expected
-):
+    executor: DockerExecutor,
+    start: Start,
+    engine: DockerClient,
+    isolated: bool,
+    expected: str,
+    home: Home,
+) -> None:
     other = start(executor, SERVE, name="other", port=8080, read_only=("model",))
-    other.until_says("toy: serving []")
+    other.until_prints("toy: serving []")
     (container,) = engine.containers.list(filters={"name": "-other$"})
     address = container.attrs["NetworkSettings"]["Networks"]["bridge"]["IPAddress"]
 
     script = f"{CONNECT.format(host=address, port=8080)}\n{SERVE}"
     job = start(executor, script, isolated=isolated, port=8080, read_only=("model",))
-    job.until_says("toy: serving []")
+    job.until_prints("toy: serving []")
     assert job.lines[0].startswith(expected), job.lines
     host, port = job.container.address
     assert (host == "127.0.0.1") is not isolated
-    assert answers(f"http://{host}:{port}/ping") == 200
+    assert status_of(f"http://{host}:{port}/ping") == 200
     job.container.remove()
-    assert engine.networks.list(names=[f"berth-{executor._id}"]) == []
+    assert engine.networks.list(names=[f"berth-{home.id}"]) == []
 
 
-def test_hosts_of_a_job_see_each_other_by_name_and_nobody_else_does(executor, start):
+def test_hosts_of_a_job_see_each_other_by_name_and_nobody_else_does(
+    executor: DockerExecutor, start: Start
+) -> None:
     listen = (
         "import socket\n"
         "with socket.create_server(('', 7000)) as server:\n"
@@ -136,11 +146,11 @@ def test_hosts_of_a_job_see_each_other_by_name_and_nobody_else_does(executor, st
         executor.create_network("pair", isolated=True)
     options = {"network": "pair", "isolated": True}
     first = start(executor, listen, name="first", hostname="algo-1", **options)
-    first.until_says("listening")
+    first.until_prints("listening")
     stranger = start(executor, call, name="stranger", hostname="algo-3")
     second = start(executor, call, name="second", hostname="algo-2", **options)
-    assert said(second) == ["called"]
-    assert said(first) == ["listening", "algo-2"]
+    assert second.output() == ["called"]
+    assert first.output() == ["listening", "algo-2"]
     assert stranger.container.wait() == 1
     for job in (first, second):
         job.container.remove()
@@ -157,12 +167,14 @@ WRITE = (
 )
 
 
-def owners(folder):
+def owners(folder: Path) -> set[int]:
     return {path.lstat().st_uid for path in folder.rglob("*")} | {folder.stat().st_uid}
 
 
-def test_files_are_handed_back_to_the_homes_owner(executor, start, tmp_path):
-    theirs = DockerExecutor(Home(tmp_path / "home"), owner=(12345, 12346))
+def test_files_are_handed_back_to_the_homes_owner(
+    executor: DockerExecutor, start: Start, home: Home
+) -> None:
+    theirs = DockerExecutor(home, owner=(12345, 12346))
     job = start(theirs, WRITE)
     job.container.wait()
     assert owners(job.base) == {os.getuid()}
@@ -172,33 +184,41 @@ def test_files_are_handed_back_to_the_homes_owner(executor, start, tmp_path):
     assert (job.base / "deep" / "er" / "file").stat().st_gid == 12346
 
 
-def test_files_of_what_a_dead_server_left_are_handed_back(executor, start, tmp_path):
+def test_files_of_what_a_dead_server_left_are_handed_back(
+    executor: DockerExecutor, start: Start, home: Home
+) -> None:
     job = start(executor, f"{WRITE}\nprint('written')\nimport time; time.sleep(60)")
-    job.until_says("written")
-    later = DockerExecutor(Home(tmp_path / "home"), owner=(12345, 12346))
+    job.until_prints("written")
+    later = DockerExecutor(home, owner=(12345, 12346))
     assert later.reap() == ["job"]
     assert owners(job.base) == {12345}
 
 
-def test_what_a_container_of_a_dead_server_said_is_kept(executor, start, tmp_path):
+def test_what_a_container_of_a_dead_server_said_is_kept(
+    executor: DockerExecutor, start: Start, home: Home
+) -> None:
     job = start(executor, "print('one'); print('two'); import time; time.sleep(60)")
-    job.until_says("two")
-    assert DockerExecutor(Home(tmp_path / "home")).reap() == ["job"]
+    job.until_prints("two")
+    assert DockerExecutor(home).reap() == ["job"]
     assert saved_output(job.base).read_text() == "one\ntwo\n"
 
 
-def test_an_image_of_this_account_is_the_one_that_would_be_pushed(executor, start, engine):
+def test_an_image_of_this_account_is_the_one_that_would_be_pushed(
+    executor: DockerExecutor, start: Start, engine: DockerClient
+) -> None:
     registry = "123456789012.dkr.ecr.eu-west-1.amazonaws.com"
     digest = engine.images.get("toy:latest").id
     for number, uri in enumerate([f"{registry}/toy:latest", f"{registry}/toy", f"toy@{digest}"]):
         executor.check_image(uri)
-        assert said(start(executor, "print('ran')", name=f"job{number}", image=uri)) == ["ran"]
+        assert start(executor, "print('ran')", name=f"job{number}", image=uri).output() == ["ran"]
     for uri in (f"{registry}/toy:other", "host:5000/toy:latest", "Not A Name"):
         with pytest.raises(ExecutorError, match=uri):
             executor.check_image(uri)
 
 
-def test_the_images_own_command_runs_when_none_is_named(executor, tmp_path, toy_uri):
+def test_the_images_own_command_runs_when_none_is_named(
+    executor: DockerExecutor, tmp_path: Path, toy_uri: str
+) -> None:
     lines: list[str] = []
     container = executor.start(ContainerSpec("job", toy_uri, (), tmp_path), lines.append)
     assert container.wait() == 1
@@ -206,20 +226,20 @@ def test_the_images_own_command_runs_when_none_is_named(executor, tmp_path, toy_
     container.remove()
 
 
-def test_a_container_is_found_by_its_labels(executor, start, engine):
+def test_a_container_is_found_by_its_labels(
+    executor: DockerExecutor, start: Start, engine: DockerClient, home: Home
+) -> None:
     start(executor, "import time; time.sleep(60)")
-    label = f"berth.home={executor._id}"
+    label = f"berth.home={home.id}"
     (container,) = engine.containers.list(filters={"label": label})
-    assert container.name == f"berth-{executor._id}-job"
+    assert container.name == f"berth-{home.id}-job"
     assert container.labels["berth.role"] == "python3"
 
 
-def test_silence_longer_than_the_engines_time_to_answer_ends_nothing(tmp_path, start, toy_image):
-    from docker.client import DockerClient
-
-    impatient = DockerExecutor(
-        Home.find(tmp_path / "home"), client=DockerClient.from_env(timeout=1)
-    )
+def test_silence_longer_than_the_engines_time_to_answer_ends_nothing(
+    home: Home, start: Start, toy_image: str
+) -> None:
+    impatient = DockerExecutor(home, client=DockerClient.from_env(timeout=1))
     speaks = "import time; print('one'); time.sleep(1.5); print('two')"
     hangs_up = "import os, time; os.close(1); os.close(2); time.sleep(1.5); os._exit(5)"
     first, second = (
@@ -230,18 +250,24 @@ def test_silence_longer_than_the_engines_time_to_answer_ends_nothing(tmp_path, s
     assert (second.container.wait(), second.lines) == (5, [])
 
 
-def test_an_engine_that_goes_away_in_mid_job_is_an_error_of_one_line(executor, start, monkeypatch):
+def test_an_engine_that_goes_away_during_a_job_is_an_error_of_one_line(
+    executor: DockerExecutor,
+    start: Start,
+    home: Home,
+    engine: DockerClient,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     job = start(executor, "import time; print('ready'); time.sleep(60)")
-    job.until_says("ready")
+    job.until_prints("ready")
     gone = threading.Event()
 
-    def refused(*_args, **_options):
+    def refused(*_args: object, **_options: object) -> None:
         gone.set()
         raise ConnectionRefusedError(111, "Connection refused")
 
-    monkeypatch.setattr(job.container._container, "wait", refused)
-    executor._client.containers.get(f"berth-{executor._id}-job").kill()
-    gone.wait(20)
+    monkeypatch.setattr(SdkContainer, "wait", refused)
+    engine.containers.get(f"berth-{home.id}-job").kill()
+    assert gone.wait(20)
     with pytest.raises(ExecutorError, match="the Docker engine went away: .*refused"):
         job.container.wait(20)
     with pytest.raises(ExecutorError, match="the Docker engine went away"):

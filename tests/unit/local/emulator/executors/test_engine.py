@@ -69,22 +69,22 @@ ACCOUNT = "123456789012.dkr.ecr.us-east-1.amazonaws.com"
         (f"{ACCOUNT}/berth@sha256:ab", "sha256:ab"),
     ],
 )
-def test_the_local_image_of_a_uri(uri, local):
+def test_the_local_image_of_a_uri(uri: str, local: str) -> None:
     assert find_image(FakeEngine(local), uri) == f"id of {local}"
 
 
-def test_what_was_pulled_from_the_registry_comes_first():
+def test_what_was_pulled_from_the_registry_comes_first() -> None:
     uri = f"{ACCOUNT}/berth:latest"
     assert find_image(FakeEngine("berth:latest", uri), uri) == f"id of {uri}"
 
 
 @pytest.mark.parametrize("uri", ["berth:1", f"{ACCOUNT}/berth:1", "host:5000/berth:latest"])
-def test_an_image_that_is_not_here_is_never_pulled(uri):
+def test_an_image_that_is_not_here_is_never_pulled(uri: str) -> None:
     with pytest.raises(ImageMissing, match=f"image {uri} is not on this machine; build it"):
         find_image(FakeEngine("berth:latest"), uri)
 
 
-def test_what_the_engine_says_is_one_line():
+def test_what_the_engine_says_is_one_line() -> None:
     response = SimpleNamespace(status_code=500, url="u", reason="r")
     refusal = APIError("x", response=response, explanation="no space\n left on device\n")
     with pytest.raises(ExecutorError) as caught, sdk_errors():
@@ -95,7 +95,7 @@ def test_what_the_engine_says_is_one_line():
     assert str(caught.value).startswith("the Docker engine went away: [Errno 2] No such file")
 
 
-def test_an_engine_that_is_gone(tmp_path, toy_uri):
+def test_an_engine_that_is_gone(tmp_path: Path, toy_uri: str) -> None:
     engine = FakeEngine(toy_uri)
     executor = DockerExecutor(Home.find(tmp_path), client=engine)
     engine.error = broken()
@@ -113,7 +113,7 @@ def test_an_engine_that_is_gone(tmp_path, toy_uri):
         DockerExecutor(Home.find(tmp_path), client=engine)
 
 
-def test_the_client_is_closed_with_the_executor(tmp_path):
+def test_the_client_is_closed_with_the_executor(tmp_path: Path) -> None:
     engine = FakeEngine()
     executor = DockerExecutor(Home.find(tmp_path), client=engine)
     assert not engine.closed
@@ -121,7 +121,7 @@ def test_the_client_is_closed_with_the_executor(tmp_path):
     assert engine.closed
 
 
-def test_no_engine_is_an_error_that_names_the_way_out(tmp_path):
+def test_no_engine_is_an_error_that_names_the_way_out(tmp_path: Path) -> None:
     """In a process of its own: the SDK leaves the socket that was refused to the collector."""
     code = (
         "from local.emulator.executors import ExecutorError\n"

@@ -1,66 +1,46 @@
-"""What holds for a container however it is run."""
+"""What holds for a container with either executor."""
 
 import dataclasses
 import json
-import time
+from pathlib import Path
 
 import pytest
 
-from local.emulator.executors import ContainerSpec, ExecutorError, ImageMissing
-from tests.unit.local.emulator.executors.answers import answers
-
-TICKING = """
-import subprocess, sys
-tick = "import sys, time\\nwhile True: open(sys.argv[1], 'a').write('.'); time.sleep(0.02)"
-path = sys.argv[1] if len(sys.argv) > 1 else BASE + "/ticks"
-subprocess.Popen([sys.executable, "-c", tick, path], start_new_session=True)
-print("ticking")
-"""
-"""Starts a process in a session of its own that writes until it is killed."""
-
-
-def ticking(executor, base):
-    """The script, with the folder as the container sees it."""
-    where = "/opt/ml" if executor.name == "docker" else str(base)
-    return f"BASE = {where!r}\n{TICKING}"
+from local.emulator.executors import ContainerSpec, Executor, ExecutorError, ImageMissing
+from local.emulator.executors.docker import DockerExecutor
+from local.emulator.executors.process import Commands, ProcessExecutor
+from local.emulator.home import Home
+from tests.unit.local.emulator.executors.containers import (
+    Start,
+    StartedContainer,
+    is_locked,
+    locking_script,
+    status_of,
+    until,
+)
 
 
-def size(base):
-    return (base / "ticks").stat().st_size
-
-
-def has_stopped(base):
-    before = size(base)
-    time.sleep(0.2)
-    return size(base) == before
-
-
-def test_lines_come_in_order_and_all_of_them_before_the_exit_status(toy_executor, start):
-    job = start(
-        toy_executor,
-        "import sys\nfor n in range(20000): print(n)\nsys.stdout.write('no newline')\nsys.exit(3)",
-    )
-    assert job.container.wait() == 3
-    assert job.lines == [*map(str, range(20000)), "no newline"]
-
-
-def test_both_outputs_are_heard_and_none_of_a_quick_end_is_lost(toy_executor, start):
+def test_both_outputs_are_delivered_and_nothing_of_a_quick_end_is_lost(
+    toy_executor: Executor, start: Start
+) -> None:
     job = start(toy_executor, "import os; os.write(2, b'to stderr\\n'); os._exit(0)")
     assert job.container.wait() == 0
     assert job.lines == ["to stderr"]
 
 
-def test_a_line_is_delivered_while_it_runs(toy_executor, start):
+def test_a_line_is_delivered_while_it_runs(toy_executor: Executor, start: Start) -> None:
     job = start(toy_executor, "import time; print('now'); time.sleep(60)")
-    job.until_says("now")
-    assert job.container.wait(0.05) is None
+    job.until_prints("now")
+    assert job.container.wait(0) is None
 
 
-def test_a_line_that_cannot_be_kept_does_not_hang_the_job(toy_executor, start, tmp_path, toy_uri):
+def test_a_line_that_cannot_be_kept_does_not_hang_the_job(
+    toy_executor: Executor, start: Start, tmp_path: Path, toy_uri: str
+) -> None:
     base = tmp_path / "full"
     base.mkdir()
 
-    def full(_line):
+    def full(_line: str) -> None:
         raise OSError("no space left")
 
     spec = ContainerSpec("full", toy_uri, ("for n in range(100000): print(n)",), base)
@@ -70,52 +50,58 @@ def test_a_line_that_cannot_be_kept_does_not_hang_the_job(toy_executor, start, t
     container.remove()
 
 
-def test_stop_is_sigterm_first(toy_executor, start):
+def test_stop_is_sigterm_first(toy_executor: Executor, start: Start) -> None:
     job = start(
         toy_executor,
         "import signal, sys, time\n"
         "def stop(*_): print('stopping'); sys.exit(143)\n"
         "signal.signal(signal.SIGTERM, stop)\nprint('ready'); time.sleep(60)",
     )
-    job.until_says("ready")
+    job.until_prints("ready")
     assert job.container.stop(20) == 143
     assert job.lines == ["ready", "stopping"]
     assert job.container.stop(20) == 143
 
 
-def test_who_ignores_sigterm_is_killed_after_the_grace(toy_executor, start):
+def test_who_ignores_sigterm_is_killed_after_the_grace(
+    toy_executor: Executor, start: Start
+) -> None:
     job = start(
         toy_executor,
         "import signal, time\nsignal.signal(signal.SIGTERM, lambda *_: print('no'))\n"
         "print('ready')\nwhile True: time.sleep(60)",
     )
-    job.until_says("ready")
+    job.until_prints("ready")
     assert job.container.stop(0.3) == 137
     assert job.lines == ["ready", "no"]
 
 
-def test_children_end_with_the_process_that_started_them(toy_executor, start, tmp_path):
-    script = ticking(toy_executor, tmp_path / "job")
-    wait = "import os, time\nwhile not os.path.exists(BASE + '/ticks'): time.sleep(0.01)"
-    job = start(toy_executor, f"{script}\n{wait}")
+def test_children_end_with_the_process_that_started_them(
+    toy_executor: Executor, start: Start, tmp_path: Path
+) -> None:
+    job = start(toy_executor, locking_script(toy_executor, tmp_path / "job"))
     assert job.container.wait(20) == 0
-    assert has_stopped(job.base)
+    assert job.lines == ["locked"]
+    until(lambda: not is_locked(job.base))
 
 
 @pytest.mark.parametrize("how", ["stop", "remove"])
-def test_children_end_when_told_to(toy_executor, start, tmp_path, how):
-    script = ticking(toy_executor, tmp_path / "job")
+def test_children_end_with_stop_and_remove(
+    toy_executor: Executor, start: Start, tmp_path: Path, how: str
+) -> None:
+    script = locking_script(toy_executor, tmp_path / "job")
     job = start(toy_executor, f"{script}\nimport time; time.sleep(60)")
-    job.until((job.base / "ticks").exists)
+    job.until_prints("locked")
+    assert is_locked(job.base)
     if how == "stop":
         assert job.container.stop(0.1) in (137, 143)
     else:
         job.container.remove()
         assert job.container.wait(0) == 137
-    assert has_stopped(job.base)
+    until(lambda: not is_locked(job.base))
 
 
-def test_a_name_is_taken_until_it_is_removed(toy_executor, start):
+def test_a_name_is_taken_until_it_is_removed(toy_executor: Executor, start: Start) -> None:
     first = start(toy_executor, "print('first')")
     first.container.wait()
     with pytest.raises(ExecutorError, match="job"):
@@ -124,13 +110,15 @@ def test_a_name_is_taken_until_it_is_removed(toy_executor, start):
     first.container.remove()
     second = start(toy_executor, "print('second'); import time; time.sleep(60)")
     first.container.remove()
-    second.until_says("second")
+    second.until_prints("second")
     assert second.container.wait(0) is None
     with pytest.raises(ExecutorError, match="job"):
         start(toy_executor, "print('third')")
 
 
-def test_a_server_is_reached_at_its_address(toy_executor, tmp_path, toy_uri):
+def test_a_server_is_reached_at_its_address(
+    toy_executor: Executor, tmp_path: Path, toy_uri: str
+) -> None:
     (tmp_path / "served" / "model").mkdir(parents=True)
     spec = ContainerSpec("served", toy_uri, ("serve",), tmp_path / "served", port=8080)
     lines: list[str] = []
@@ -140,19 +128,19 @@ def test_a_server_is_reached_at_its_address(toy_executor, tmp_path, toy_uri):
     assert len(addresses) == 2
     for host, port in addresses:
         assert host == "127.0.0.1"
-        assert answers(f"http://{host}:{port}/ping") == 200
+        assert status_of(f"http://{host}:{port}/ping") == 200
     for container in containers:
         assert container.stop(20) == 0
         container.remove()
 
 
-def test_who_has_no_port_has_no_address(toy_executor, start):
+def test_who_has_no_port_has_no_address(toy_executor: Executor, start: Start) -> None:
     job = start(toy_executor, "pass")
     with pytest.raises(ExecutorError, match="job listens on no port"):
         _ = job.container.address
 
 
-def test_the_toy_trains(toy_executor, tmp_path, toy_uri):
+def test_the_toy_trains(toy_executor: Executor, tmp_path: Path, toy_uri: str) -> None:
     base = tmp_path / "train"
     (base / "input" / "config").mkdir(parents=True)
     (base / "input" / "config" / "hyperparameters.json").write_text('{"seconds": "0"}')
@@ -172,12 +160,14 @@ def test_the_toy_trains(toy_executor, tmp_path, toy_uri):
 PRINT_ENVIRONMENT = "import json, os; print(json.dumps(dict(os.environ)))"
 
 
-def environment_of(job):
-    job.container.wait()
-    return json.loads(job.lines[-1])
+def environment_of(job: StartedContainer) -> dict[str, str]:
+    found: dict[str, str] = json.loads(job.output()[-1])
+    return found
 
 
-def test_the_environment_is_the_requests_and_nothing_secret(toy_executor, start, monkeypatch):
+def test_the_environment_is_the_requests_and_nothing_secret(
+    toy_executor: Executor, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "GITHUB_TOKEN", "OPENAI_API_KEY"):
         monkeypatch.setenv(name, "hush")
     monkeypatch.setenv("SM_MODEL_DIR", "/elsewhere")
@@ -189,29 +179,29 @@ def test_the_environment_is_the_requests_and_nothing_secret(toy_executor, start,
     assert not found.keys() & {"SM_MODEL_DIR", "TRAINING_JOB_NAME", "OMP_WAIT_POLICY"}
 
 
-def test_threads_that_share_cores_do_not_spin(toy_executor, start):
+def test_threads_that_share_cores_do_not_spin(toy_executor: Executor, start: Start) -> None:
     found = environment_of(start(toy_executor, PRINT_ENVIRONMENT, cpus=1))
     assert found["OMP_WAIT_POLICY"] == "PASSIVE"
     if toy_executor.name == "process":
         assert found["OMP_NUM_THREADS"] == "1"
 
 
-def test_the_request_may_want_its_threads_otherwise(toy_executor, start):
+def test_the_request_may_want_its_threads_otherwise(toy_executor: Executor, start: Start) -> None:
     given = {"OMP_WAIT_POLICY": "ACTIVE", "OMP_NUM_THREADS": "7"}
     found = environment_of(start(toy_executor, PRINT_ENVIRONMENT, cpus=1, environment=given))
     assert found.items() >= given.items()
 
 
-def test_an_image_that_is_not_there(toy_executor, start):
+def test_an_image_that_is_not_there(toy_executor: Executor, start: Start) -> None:
     with pytest.raises(ImageMissing, match=r"host:5000/nobody/nothing:1"):
         toy_executor.check_image("host:5000/nobody/nothing:1")
     with pytest.raises(ImageMissing, match=r"host:5000/nobody/nothing:1"):
         start(toy_executor, "pass", image="host:5000/nobody/nothing:1")
 
 
-def test_an_image_without_the_verb(toy_executor, tmp_path, toy_uri):
-    for options in ({"command": ("tune",)}, {"command": ("x",), "entrypoint": ("tune",)}):
-        spec = ContainerSpec(**{"name": "job", "image": toy_uri, "base": tmp_path} | options)
+def test_an_image_without_the_verb(toy_executor: Executor, tmp_path: Path, toy_uri: str) -> None:
+    for command, entrypoint in ((("tune",), None), (("x",), ("tune",))):
+        spec = ContainerSpec("job", toy_uri, command, tmp_path, entrypoint=entrypoint)
         with pytest.raises(ExecutorError, match=f"{toy_uri} has no 'tune'") as caught:
             toy_executor.start(spec, print)
         assert "\n" not in str(caught.value)
@@ -219,31 +209,25 @@ def test_an_image_without_the_verb(toy_executor, tmp_path, toy_uri):
 
 
 def test_reap_ends_what_another_left_in_this_home_and_only_there(
-    toy_executor, start, tmp_path, toy_commands
-):
-    script = f"{ticking(toy_executor, tmp_path / 'left')}\nimport time; time.sleep(60)"
-    left = start(toy_executor, script, name="left")
-    left.until((left.base / "ticks").exists)
+    toy_executor: Executor, start: Start, tmp_path: Path, toy_commands: Commands
+) -> None:
+    script = locking_script(toy_executor, tmp_path / "left")
+    left = start(toy_executor, f"{script}\nimport time; time.sleep(60)", name="left")
+    left.until_prints("locked")
     ended = start(toy_executor, "pass", name="ended")
     ended.container.wait()
     if toy_executor.max_hosts > 1:
         toy_executor.create_network("between", isolated=True)
 
-    assert another(toy_executor, tmp_path / "other home", toy_commands).reap() == []
-    before = size(left.base)
-    left.until(lambda: size(left.base) > before)
-    found = another(toy_executor, tmp_path / "home", toy_commands).reap()
+    def later_executor(home: Home) -> Executor:
+        if toy_executor.name == "docker":
+            return DockerExecutor(home)
+        return ProcessExecutor(home, toy_commands)
+
+    assert later_executor(Home.find(tmp_path / "other home")).reap() == []
+    assert is_locked(left.base)
+    found = later_executor(Home.find(tmp_path / "home")).reap()
     assert sorted(found) == ["between", "ended", "left"][toy_executor.max_hosts == 1 :]
-    assert has_stopped(left.base)
+    until(lambda: not is_locked(left.base))
     assert left.container.wait(20) == 137
     assert toy_executor.reap() == []
-
-
-def another(executor, path, commands):
-    """An executor of the same kind, as a later server has it."""
-    from local.emulator.executors.docker import DockerExecutor
-    from local.emulator.executors.process import ProcessExecutor
-    from local.emulator.home import Home
-
-    home = Home.find(path)
-    return DockerExecutor(home) if executor.name == "docker" else ProcessExecutor(home, commands)

@@ -1,59 +1,59 @@
+from collections.abc import Sequence
 from types import SimpleNamespace
 
 import pytest
 
-from local.emulator.executors import ExecutorError, docker, engine
+from local.emulator.executors import ExecutorError, ExecutorName, docker, engine
 from local.emulator.executors.factory import create_executor
+from local.emulator.home import Home
+
+Tags = Sequence[list[str] | None]
 
 
-@pytest.fixture
-def engine_with(monkeypatch):
-    """engine_with(tags, …): an engine whose images have these tags; None for no engine."""
+def use_engine(monkeypatch: pytest.MonkeyPatch, images: Tags | None) -> None:
+    """An engine whose images have these tags; None for no engine."""
 
-    def put(*images: list[str] | None, answers: bool = True) -> None:
-        client = SimpleNamespace(
+    def connect(timeout: float = 0) -> SimpleNamespace:
+        if images is None:
+            raise ExecutorError("no Docker engine answers at x; use --executor process")
+        return SimpleNamespace(
             api=SimpleNamespace(images=lambda: [{"RepoTags": tags} for tags in images]),
             close=lambda: None,
             info=lambda: {"NCPU": 2},
         )
 
-        def connect(timeout: float = 0) -> SimpleNamespace:
-            if not answers:
-                raise ExecutorError("no Docker engine answers at x; use --executor process")
-            return client
-
-        monkeypatch.setattr(engine, "connect", connect)
-        monkeypatch.setattr(docker, "connect", connect)
-
-    return put
+    monkeypatch.setattr(engine, "connect", connect)
+    monkeypatch.setattr(docker, "connect", connect)
 
 
 @pytest.mark.parametrize(
-    ("images", "chosen"),
+    ("images", "expected"),
     [
         ([["berth:latest"]], "docker"),
         ([None, ["x:1", "123456789012.dkr.ecr.us-east-1.amazonaws.com/berth:2"]], "docker"),
         ([["berth-base:bookworm"], ["not/berth-toy:latest"], None], "process"),
         ([], "process"),
+        (None, "process"),
     ],
 )
-def test_auto_is_docker_where_the_engine_has_the_image(home, engine_with, images, chosen):
-    engine_with(*images)
-    assert create_executor(home, "auto").name == chosen
+def test_auto_is_docker_where_an_engine_has_the_image(
+    home: Home, monkeypatch: pytest.MonkeyPatch, images: Tags | None, expected: str
+) -> None:
+    use_engine(monkeypatch, images)
+    assert create_executor(home, "auto").name == expected
 
 
-def test_auto_is_processes_where_no_engine_answers(home, engine_with):
-    engine_with(answers=False)
-    assert create_executor(home, "auto").name == "process"
-
-
-def test_docker_without_an_engine_is_an_error_that_names_the_way_out(home, engine_with):
-    engine_with(answers=False)
-    with pytest.raises(ExecutorError, match="no Docker engine answers.*--executor process"):
+def test_docker_without_an_engine_is_an_error_that_names_the_way_out(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_engine(monkeypatch, None)
+    with pytest.raises(ExecutorError, match="--executor process"):
         create_executor(home, "docker")
 
 
-def test_what_is_asked_for_is_taken(home, engine_with):
-    engine_with()
-    assert create_executor(home, "docker").name == "docker"
-    assert create_executor(home, "process").name == "process"
+@pytest.mark.parametrize("name", ["docker", "process"])
+def test_an_executor_is_chosen_by_its_name(
+    home: Home, monkeypatch: pytest.MonkeyPatch, name: ExecutorName
+) -> None:
+    use_engine(monkeypatch, [])
+    assert create_executor(home, name).name == name

@@ -1,79 +1,92 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from docker.errors import APIError
 
-from local.emulator.executors import ownership
 from local.emulator.executors.ownership import change_owner
 
-SOMEBODY = (54321, 54322)
+OTHER = (54321, 54322)
 
 
-class Engine:
-    """A client that keeps what it is asked to run; `lacks` are commands that fail."""
+class FakeEngine:
+    """A client whose containers run nothing, or Python in this process's place.
 
-    def __init__(self, *lacks: str) -> None:
+    Args:
+        lacks: commands the image does not have.
+        runs: whether Python really runs.
+    """
+
+    def __init__(self, *lacks: str, runs: bool = False) -> None:
         self.ran: list[str] = []
         self.containers = SimpleNamespace(run=self.run)
-        self.lacks = lacks
+        self.lacks, self.runs = lacks, runs
 
-    def run(self, _image: str, command: list[str], **options: object) -> None:
+    def run(self, _image: str, command: list[str], **options: Any) -> None:
         assert options["labels"] == {"a": "label"}
         assert options["user"] == "0:0"
         assert options["network_mode"] == "none"
-        (program,) = options["entrypoint"]  # type: ignore[misc]
+        (program,) = options["entrypoint"]
         if program in self.lacks:
             raise APIError(f"{program}: executable file not found")
         self.ran.append(" ".join([program, command[0], *command[-2:]]))
+        if self.runs:
+            (mount,) = options["mounts"]
+            arguments = [*command[:-1], mount["Source"]]
+            subprocess.run([sys.executable, *arguments], check=True)
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path: Path) -> Path:
     (tmp_path / "one" / "two").mkdir(parents=True)
     (tmp_path / "one" / "two" / "file").touch()
     return tmp_path
 
 
-def give(engine, folder, owner=SOMEBODY):
+def give(engine: FakeEngine, folder: Path, owner: tuple[int, int] = OTHER) -> list[str]:
     change_owner(engine, "image", folder, owner, {"a": "label"})
     return engine.ran
 
 
-def test_nothing_is_run_for_what_is_the_owners_already(folder):
-    assert give(Engine(), folder, (os.getuid(), os.getgid())) == []
-    assert give(Engine(), folder / "gone") == []
+def test_nothing_is_run_for_files_that_have_the_owner_already(folder: Path) -> None:
+    assert give(FakeEngine(), folder, (os.getuid(), os.getgid())) == []
+    assert give(FakeEngine(), folder / "gone") == []
 
 
-def test_chown_hands_back(folder):
-    assert give(Engine(), folder) == ["chown -hR 54321:54322 /handed"]
-
-
-@pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
-def test_one_deep_file_of_another_is_enough(folder):
-    os.chown(folder / "one" / "two" / "file", *SOMEBODY)
-    assert len(give(Engine(), folder, (os.getuid(), os.getgid()))) == 1
-
-
-def test_python_stands_in_for_chown(folder):
-    assert give(Engine("chown"), folder) == ["python3 -c 54321:54322 /handed"]
-    assert give(Engine("chown", "python3"), folder) == ["python -c 54321:54322 /handed"]
+def test_chown_changes_the_owner(folder: Path) -> None:
+    assert give(FakeEngine(), folder) == ["chown -hR 54321:54322 /handed"]
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
-def test_the_stand_in_gives_everything_and_follows_no_link(folder, tmp_path_factory):
+def test_one_deep_file_of_another_is_enough(folder: Path) -> None:
+    os.chown(folder / "one" / "two" / "file", *OTHER)
+    assert len(give(FakeEngine(), folder, (os.getuid(), os.getgid()))) == 1
+
+
+def test_python_replaces_a_missing_chown(folder: Path) -> None:
+    assert give(FakeEngine("chown"), folder) == ["python3 -c 54321:54322 /handed"]
+    assert give(FakeEngine("chown", "python3"), folder) == ["python -c 54321:54322 /handed"]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
+def test_the_replacement_changes_everything_and_follows_no_link(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     outside = tmp_path_factory.mktemp("outside")
     (folder / "link").symlink_to(outside)
-    words = [sys.executable, "-c", ownership._SCRIPT, "54321:54322", str(folder)]
-    subprocess.run(words, check=True)
+    give(FakeEngine("chown", runs=True), folder)
     everything = [folder, *folder.rglob("*")]
     assert len(everything) == 5
-    assert {(path.lstat().st_uid, path.lstat().st_gid) for path in everything} == {SOMEBODY}
+    assert {(path.lstat().st_uid, path.lstat().st_gid) for path in everything} == {OTHER}
     assert outside.stat().st_uid == os.getuid()
 
 
-def test_an_image_that_can_do_neither_is_said(folder, caplog):
-    assert give(Engine("chown", "python3", "python"), folder) == []
+def test_an_image_without_chown_and_python_is_logged(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert give(FakeEngine("chown", "python3", "python"), folder) == []
     assert f"files in {folder} belong to another user" in caplog.text

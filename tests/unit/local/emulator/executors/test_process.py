@@ -3,18 +3,21 @@ import os
 import signal
 import subprocess
 import sys
-import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
 
 from local.emulator.executors import ContainerSpec, ExecutorError, ImageMissing, process
-from local.emulator.executors.process import ProcessExecutor, repository
+from local.emulator.executors.process import Commands, ProcessExecutor, repository
 from local.emulator.executors.process_registry import MARK, ProcessRegistry
+from local.emulator.home import Home
+from tests.unit.local.emulator.executors.containers import Start, until
 
 
 @pytest.fixture
-def executor(home, toy_commands):
+def executor(home: Home, toy_commands: Commands) -> Iterator[ProcessExecutor]:
     executor = ProcessExecutor(home, toy_commands)
     yield executor
     executor.reap()
@@ -32,42 +35,42 @@ def executor(home, toy_commands):
         ("other/berth-toy:berth", "berth-toy"),
     ],
 )
-def test_the_repository_of_a_uri(image, name):
+def test_the_repository_of_a_uri(image: str, name: str) -> None:
     assert repository(image) == name
 
 
-def test_another_image_is_refused_with_what_would_run_it(executor):
+def test_another_image_is_refused_with_what_would_run_it(executor: ProcessExecutor) -> None:
     with pytest.raises(ImageMissing, match=r"\(…/toy:tag\), found busybox:1; .*--executor docker"):
         executor.check_image("busybox:1")
     executor.check_image("host:5000/any/toy:1@sha256:" + "0" * 64)
 
 
-def test_commands_that_are_not_installed_are_named(home):
+def test_commands_that_are_not_installed_are_named(home: Home) -> None:
     executor = ProcessExecutor(home, {"toy": {"train": ("/nowhere/train",)}})
     with pytest.raises(ImageMissing, match=r"/nowhere/train, .* pip install 'berth\[image\]'"):
         executor.check_image("toy")
 
 
-def test_this_projects_image_is_this_environments_commands(home):
+def test_this_projects_image_is_this_environments_commands(home: Home) -> None:
     executor = ProcessExecutor(home)
     executor.check_image("berth:latest")
-    commands = process._own_commands()["berth"]
-    assert list(commands) == ["train", "serve"]
-    assert all(os.access(words[0], os.X_OK) for words in commands.values())
+    with pytest.raises(ExecutorError, match="runs only serve and train;"):
+        executor.start(ContainerSpec("job", "berth:latest", ("tune",), home.path), print)
 
 
-def test_the_request_may_set_what_the_image_sets(executor, start):
+def test_the_request_may_set_what_the_image_sets(executor: ProcessExecutor, start: Start) -> None:
     script = "import os; print(os.environ['SAGEMAKER_TRAINING_MODULE'])"
     plain = start(executor, script, name="plain")
     other = start(
         executor, script, name="other", environment={"SAGEMAKER_TRAINING_MODULE": "mine:main"}
     )
-    plain.container.wait()
-    other.container.wait()
-    assert (plain.lines, other.lines) == (["container.train:main"], ["mine:main"])
+    assert plain.output() == ["container.train:main"]
+    assert other.output() == ["mine:main"]
 
 
-def test_no_command_is_the_images_own(executor, tmp_path, toy_uri):
+def test_no_command_is_the_images_own(
+    executor: ProcessExecutor, tmp_path: Path, toy_uri: str
+) -> None:
     lines: list[str] = []
     container = executor.start(ContainerSpec("job", toy_uri, (), tmp_path), lines.append)
     assert container.wait(20) == 1
@@ -75,21 +78,22 @@ def test_no_command_is_the_images_own(executor, tmp_path, toy_uri):
     container.remove()
 
 
-def test_what_cannot_be_isolated_says_so(executor, start):
+def test_a_process_that_cannot_be_isolated_logs_it(executor: ProcessExecutor, start: Start) -> None:
     job = start(executor, "print('running')", isolated=True)
-    job.container.wait()
-    assert "--executor docker" in job.lines[0]
-    assert job.lines[1:] == ["running"]
+    warning, *lines = job.output()
+    assert "--executor docker" in warning
+    assert lines == ["running"]
 
 
-def test_gpus_are_hidden_unless_asked_for(executor, start, monkeypatch):
+def test_gpus_are_hidden_unless_asked_for(
+    executor: ProcessExecutor, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     script = "import os; print(repr(os.environ.get('CUDA_VISIBLE_DEVICES')))"
     without = start(executor, script, name="without")
     given = start(executor, script, name="given", gpus=True)
-    without.container.wait()
-    given.container.wait()
-    assert (without.lines, given.lines) == (["''"], ["None"])
+    assert without.output() == ["''"]
+    assert given.output() == ["None"]
 
 
 ESCAPE = (
@@ -101,24 +105,27 @@ ESCAPE = (
 """Leaves a process that shares nothing with the job any more but its output."""
 
 
-def test_who_escaped_and_holds_the_output_does_not_keep_the_job(executor, start, monkeypatch):
+def test_a_child_that_escaped_with_the_output_does_not_delay_the_end(
+    executor: ProcessExecutor, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(process, "DRAIN_SECONDS", 0.2)
     job = start(executor, ESCAPE)
     try:
         assert job.container.wait(20) == 0
     finally:
-        job.until(lambda: job.lines)
-        os.kill(int(job.lines[0]), signal.SIGKILL)
+        os.kill(int(job.first_line()), signal.SIGKILL)
 
 
-def test_a_child_that_only_left_its_environment_is_killed_with_its_parent(executor, start):
+def test_a_child_that_only_left_its_environment_is_killed_with_its_parent(
+    executor: ProcessExecutor, start: Start
+) -> None:
     job = start(executor, f"{ESCAPE}\nimport time; time.sleep(60)")
-    job.until(lambda: job.lines)
+    pid = int(job.first_line())
     job.container.remove()
-    job.until(lambda: gone(int(job.lines[0])))
+    until(lambda: gone(pid))
 
 
-def gone(pid):
+def gone(pid: int) -> bool:
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -140,7 +147,9 @@ time.sleep(60)
 """
 
 
-def test_reap_ends_what_a_killed_server_left(executor, tmp_path, toy_commands):
+def test_reap_ends_what_a_killed_server_left(
+    executor: ProcessExecutor, tmp_path: Path, toy_commands: Commands
+) -> None:
     words = [sys.executable, "-c", SERVER, str(tmp_path / "home"), str(tmp_path)]
     server = subprocess.Popen([*words, json.dumps(toy_commands)], stdout=subprocess.PIPE)
     assert server.stdout is not None
@@ -150,26 +159,25 @@ def test_reap_ends_what_a_killed_server_left(executor, tmp_path, toy_commands):
     server.stdout.close()
     assert not gone(orphan)
     assert executor.reap() == ["orphan"]
-    end = time.monotonic() + 20
-    while not gone(orphan):
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    until(lambda: gone(orphan))
     assert executor.reap() == []
 
 
-def test_reap_finds_what_was_started_but_not_yet_on_file(executor, start, home):
+def test_reap_finds_a_process_that_is_not_registered_yet(
+    executor: ProcessExecutor, start: Start, home: Home
+) -> None:
     job = start(executor, "import time; print('ready'); time.sleep(60)")
-    job.until_says("ready")
+    job.until_prints("ready")
     ProcessRegistry(home).remove("job")
     executor.reap()
     assert job.container.wait(20) == 137
 
 
-def test_reap_spares_who_has_a_dead_ones_number_by_now(executor, home):
+def test_reap_spares_a_process_that_reuses_a_pid(executor: ProcessExecutor, home: Home) -> None:
     innocent = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     try:
         ProcessRegistry(home).add("old", innocent.pid)
-        path = home.path / "processes" / "old.json"
+        path = home.processes / "old.json"
         record = json.loads(path.read_text())
         path.write_text(json.dumps(record | {"started": record["started"] - 5}))
         assert executor.reap() == ["old"]
@@ -181,13 +189,13 @@ def test_reap_spares_who_has_a_dead_ones_number_by_now(executor, home):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 1}'])
-def test_reap_takes_a_file_cut_short(executor, home, text):
-    (home.path / "processes" / "cut.json").write_text(text)
+def test_reap_accepts_a_file_cut_short(executor: ProcessExecutor, home: Home, text: str) -> None:
+    (home.processes / "cut.json").write_text(text)
     assert executor.reap() == ["cut"]
-    assert list((home.path / "processes").iterdir()) == []
+    assert list((home.processes).iterdir()) == []
 
 
-def test_reap_never_ends_itself(executor, home, monkeypatch):
+def test_reap_never_ends_itself(home: Home) -> None:
     code = (
         "from pathlib import Path; import sys\n"
         "from local.emulator.executors.process import ProcessExecutor\n"
@@ -203,33 +211,40 @@ def test_reap_never_ends_itself(executor, home, monkeypatch):
     assert (ended.returncode, ended.stdout) == (0, "alive\n")
 
 
-def test_what_cannot_be_kept_on_file_is_not_left_running(executor, start, monkeypatch, toy_uri):
-    kept = []
-
-    def full(_leftovers, name, pid):
-        kept.append(pid)
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(ProcessRegistry, "add", full)
-        with pytest.raises(ExecutorError, match="job cannot be registered: .*No space left"):
-            start(executor, "import time; time.sleep(60)")
-    assert gone(kept[0])
+def test_a_process_that_cannot_be_registered_is_not_left_running(
+    executor: ProcessExecutor, start: Start, home: Home
+) -> None:
+    home.processes.rmdir()
+    with pytest.raises(ExecutorError, match="job cannot be registered: .*No such file"):
+        start(executor, "import time; time.sleep(60)")
+    assert not list(marked_processes(home))
+    home.processes.mkdir()
     assert start(executor, "pass").container.wait() == 0
 
 
-def test_a_folder_that_is_not_there_is_named_and_the_name_stays_free(executor, start, tmp_path):
+def marked_processes(home: Home) -> Iterator[psutil.Process]:
+    for found in psutil.process_iter():
+        try:
+            value = found.environ().get(MARK, "")
+        except psutil.Error:
+            continue
+        if value.startswith(f"{home.id}/"):
+            yield found
+
+
+def test_a_folder_that_is_not_there_is_named_and_the_name_stays_free(
+    executor: ProcessExecutor, start: Start, tmp_path: Path
+) -> None:
     spec = ContainerSpec("job", "toy", ("train",), tmp_path / "nowhere", port=8080)
     with pytest.raises(ExecutorError, match="did not start: .*nowhere"):
         executor.start(spec, print)
     assert start(executor, "pass").container.wait() == 0
 
 
-def test_a_port_is_given_once(executor, start):
+def test_a_port_is_given_once(executor: ProcessExecutor, start: Start) -> None:
     script = "import os; print(os.environ['SAGEMAKER_BIND_TO_PORT'], os.environ['BERTH_BIND_HOST'])"
     jobs = [start(executor, script, name=f"job{n}", port=8080) for n in range(5)]
     for job in jobs:
-        job.container.wait()
         host, port = job.container.address
-        assert job.lines == [f"{port} {host}"]
+        assert job.output() == [f"{port} {host}"]
     assert len({job.container.address for job in jobs}) == 5

@@ -29,16 +29,16 @@ def table(*rows: list[str]) -> dict[str, Any]:
         ("signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])", True),
     ],
 )
-def test_a_handler_is_seen_as_ps_tells_it(line: str, expected: bool) -> None:
+def test_a_handler_is_seen_in_the_output_of_ps(line: str, expected: bool) -> None:
     command = [sys.executable, "-c", LINE.format(line)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        asked = ["ps", "-o", COLUMNS, "-p", str(process.pid)]
-        titles, row = subprocess.check_output(asked, text=True).splitlines()
-        said = {"Titles": titles.split(), "Processes": [row.split()]}
-        assert handles_signal(said, process.pid, SIGTERM) is expected
-        assert handles_signal(said, process.pid, SIGHUP) is ("SIGHUP" in line)
+        command = ["ps", "-o", COLUMNS, "-p", str(process.pid)]
+        titles, row = subprocess.check_output(command, text=True).splitlines()
+        table = {"Titles": titles.split(), "Processes": [row.split()]}
+        assert handles_signal(table, process.pid, SIGTERM) is expected
+        assert handles_signal(table, process.pid, SIGHUP) is ("SIGHUP" in line)
         process.kill()
 
 
@@ -50,7 +50,7 @@ def test_the_first_process_counts() -> None:
 
 
 @pytest.mark.parametrize(
-    "told",
+    "found",
     [
         None,
         {},
@@ -60,5 +60,5 @@ def test_the_first_process_counts() -> None:
         table(["5", "?", NONE, NONE]),
     ],
 )
-def test_what_cannot_be_known_is_taken_to_heed(told: Any) -> None:
-    assert handles_signal(told, 5, SIGTERM)
+def test_an_unknown_process_counts_as_handling_it(found: Any) -> None:
+    assert handles_signal(found, 5, SIGTERM)
