@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from container.errors import DataError
-from container.files import read_object
+from container.files.json_files import read_object
 
 DEFAULT_BASE = "/opt/ml"
 

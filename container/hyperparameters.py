@@ -24,10 +24,10 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
-from container.debugger.catalogue import DEBUG_RULES
 from container.errors import BerthError, ScriptError
-from container.profiler.catalogue import PROFILER_RULES
-from container.rules import RuleError, RuleRequest, ask
+from container.rules.debugger import DEBUG_RULES
+from container.rules.profiler import PROFILER_RULES
+from container.rules.requests import RuleError, RuleRequest, ask
 from container.script_mode import refuse_script
 
 ALIASES = {"lr": "learning_rate"}

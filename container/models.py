@@ -5,7 +5,8 @@ module, so nobody downstream repeats the preprocessing.
 """
 
 import difflib
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import torch
@@ -15,7 +16,6 @@ from torchvision import models as zoo
 
 from container.artifact import Artifact
 from container.errors import ArtifactError, BerthError
-from container.state_dict import load_tensors
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -207,3 +207,25 @@ def _check_size(network: nn.Module, arch: str, image_size: int) -> None:
         raise _misfit(arch, image_size, error) from None
     finally:
         network.train()
+
+
+def not_finite(module: nn.Module) -> str | None:
+    """The name of a parameter or buffer that holds NaN or an infinity; None when all are finite."""
+    for name, tensor in module.state_dict().items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            return name
+    return None
+
+
+def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor], *, strict: bool = True) -> None:
+    """`load_state_dict` of tensors without versions: they have those the module writes today.
+
+    What a safetensors file keeps of a `state_dict` is its tensors. Some modules also read the
+    version that PyTorch stores beside them (`_metadata`): MNASNet loads nothing without it.
+
+    Raises:
+        RuntimeError: they do not fit, as `torch.nn.Module.load_state_dict` has it.
+    """
+    state: OrderedDict[str, Tensor] = OrderedDict(tensors)
+    state._metadata = module.state_dict()._metadata  # type: ignore[attr-defined]
+    module.load_state_dict(state, strict=strict)

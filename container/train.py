@@ -13,24 +13,24 @@ from pathlib import Path
 import torch
 
 from container import script_mode
-from container.checkpoint import CheckpointFolder, Interrupted, StopSignal
-from container.conclusion import describe, finish
 from container.cpus import available_cpus
-from container.data.geometry import Geometry
 from container.data.lint import lint
 from container.data.splits import Splits, find_splits
-from container.distributed import World, join_world, launch, needs_launch
 from container.environment import Environment, base_folder, first_failure, write_failure
 from container.errors import BerthError, DataError, JobEnded
-from container.export import write_artifact
 from container.hyperparameters import UNTRAINED, Hyperparameters, frozen_untrained
-from container.job import Job
-from container.metrics import Metrics, say
+from container.images.geometry import Geometry
 from container.models import Classifier, build_network
-from container.observation import Observation
-from container.starting_point import StartingPoint
-from container.trainer import Trainer
-from container.weights import fit_weights
+from container.training.callbacks import Observation
+from container.training.checkpoint import CheckpointFolder, Interrupted, StopSignal
+from container.training.distributed import World, join_world, launch, needs_launch
+from container.training.export import write_artifact
+from container.training.finalize import describe, finish
+from container.training.job import Job
+from container.training.metrics import Metrics, say
+from container.training.starting_point import StartingPoint
+from container.training.trainer import Trainer
+from container.training.weights import fit_weights
 
 INTERRUPTED = 143
 """128 + SIGTERM, as a shell reports it."""
@@ -206,8 +206,8 @@ def _observe(
     )
     if not any(asked):
         return Observation()
-    from container.instruments import Instruments
-    from container.observation_plan import Plan
+    from container.monitoring.config import Plan
+    from container.monitoring.monitor import Instruments
 
     return Instruments(Plan.read(environment, hp, tell), environment, hp, world, tell)
 

@@ -32,82 +32,87 @@ class Entry:
 DATA, JOBS, SERVING, MACHINE = "Data and image", "Jobs", "Serving", "The SageMaker of this machine"
 COMMANDS = {
     "data": Entry(
-        "local.data:app",
+        "local.commands.data:app",
         "Fetch, check and upload images: fetch, lint, upload.",
         "berth data upload photos",
         DATA,
     ),
     "push": Entry(
-        "local.push:push",
+        "local.commands.push:push",
         "Push the image to ECR and print its URI by digest.",
         "berth push berth:latest --where aws",
         DATA,
     ),
     "tune": Entry(
-        "local.tune:tune",
+        "local.commands.tune:tune",
         "Search for the best hyperparameters.",
         "berth tune s3://bucket/data/flowers/ --preset resnet50-frozen --jobs 12",
         JOBS,
     ),
     "train": Entry(
-        "local.train:train",
+        "local.commands.train:train",
         "Train a classifier and bring home what it left.",
         "berth train s3://bucket/data/flowers/ -p epochs=5 -p learning_rate=0.003 --spot",
         JOBS,
     ),
     "jobs": Entry(
-        "local.jobs:jobs",
+        "local.commands.jobs:jobs",
         "List jobs and endpoints.",
         "berth jobs --kind training --status Failed --json",
         JOBS,
     ),
     "logs": Entry(
-        "local.logs:logs",
+        "local.commands.logs:logs",
         "Show a job's or an endpoint's log.",
         "berth logs -f berth-flowers-20260102-030405",
         JOBS,
     ),
     "stop": Entry(
-        "local.stop:stop",
+        "local.commands.stop:stop",
         "Stop a running job.",
         "berth stop berth-flowers-20260102-030405",
         JOBS,
     ),
     "report": Entry(
-        "local.report:report",
+        "local.commands.report:report",
         "Look at what a job left.",
         "berth report berth-flowers-20260102-030405",
         JOBS,
     ),
     "deploy": Entry(
-        "local.deploy:deploy",
+        "local.commands.deploy:deploy",
         "Put a model behind an endpoint.",
         "berth deploy flowers --job berth-flowers-20260102-030405",
         SERVING,
     ),
     "invoke": Entry(
-        "local.invoke:invoke",
+        "local.commands.invoke:invoke",
         "Send images to an endpoint.",
         "berth invoke flowers rose.jpg",
         SERVING,
     ),
     "transform": Entry(
-        "local.transform:transform",
+        "local.commands.transform:transform",
         "Predict a whole folder of images.",
         "berth transform photos --job berth-flowers-20260102-030405",
         SERVING,
     ),
     "delete": Entry(
-        "local.delete:delete",
+        "local.commands.delete:delete",
         "Delete endpoints with all that belongs to them.",
         "berth delete flowers",
         SERVING,
     ),
-    "up": Entry("local.switch:up", "Start it.", 'eval "$(berth up)"; aws s3 ls', MACHINE),
+    "up": Entry("local.commands.up_down:up", "Start it.", 'eval "$(berth up)"; aws s3 ls', MACHINE),
     "env": Entry(
-        "local.switch:env", "Print what points AWS clients at it.", 'eval "$(berth env)"', MACHINE
+        "local.commands.up_down:env",
+        "Print what points AWS clients at it.",
+        'eval "$(berth env)"',
+        MACHINE,
     ),
-    "down": Entry("local.switch:down", "Stop it; what it knows is kept.", "berth down", MACHINE),
+    "down": Entry(
+        "local.commands.up_down:down", "Stop it; what it knows is kept.", "berth down", MACHINE
+    ),
 }
 
 
@@ -153,8 +158,9 @@ def berth() -> None:
 def main(*words: str, arguments: Sequence[str] | None = None) -> int:
     """Run `berth WORDS ARGUMENTS`; the exit status.
 
-    `words` make a module runnable alone: `python -m local.train` calls `main("train")`. An error a
-    user can put right is one red line on stderr and status 1; wrong usage is status 2; Ctrl-C 130.
+    `words` make a module runnable alone: `python -m local.commands.train` calls `main("train")`.
+    An error a user can put right is one red line on stderr and status 1; wrong usage is status 2;
+    Ctrl-C 130.
     """
     given = [*words, *(sys.argv[1:] if arguments is None else arguments)]
     try:

@@ -25,7 +25,7 @@ import numpy as np
 from werkzeug.http import parse_options_header
 
 from container.artifact import Artifact
-from container.data.decode import sniff
+from container.images.decode import sniff
 from serve.batcher import Pixels, Probabilities
 from serve.images import MAX_INSTANCES, BadRequest, Images, decode, one_line
 from serve.instances import read_json

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms import v2
 
-from container.data.geometry import SMALL
 from container.errors import DataError
+from container.images.geometry import SMALL
 
 Name = Literal["none", "standard", "strong"]
 

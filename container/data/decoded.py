@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import numpy.typing as npt
 
-from container.data.geometry import Geometry
 from container.data.index import Index
 from container.data.progress import Progress
+from container.images.geometry import Geometry
 
 _CHUNK = 256
 

@@ -8,9 +8,8 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from container.data.decode import sniff
 from container.errors import DataError
-from container.folders import (
+from container.files.folders import (
     Contents,
     check_class_names,
     contents,
@@ -20,8 +19,9 @@ from container.folders import (
     same_name,
     some,
 )
-from container.media_types import sniffed
-from container.regular_files import HEAD, open_regular, read_bounded, size_of
+from container.files.media_types import sniffed
+from container.files.regular import HEAD, open_regular, read_bounded, size_of
+from container.images.decode import sniff
 
 _SMALL = 1 << 20
 # Up to so many bytes a file is read whether or not its first bytes are an image's.

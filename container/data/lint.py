@@ -18,13 +18,13 @@ from typing import Literal, TextIO
 
 import numpy as np
 
-from container.data.checking import Checker
-from container.data.decode import printable
 from container.data.index import Index
 from container.data.progress import Progress
 from container.data.splits import Splits, read_splits
 from container.errors import BadImage, BerthError, DataError
-from container.folders import readable, some
+from container.files.folders import readable, some
+from container.images.checking import Checker
+from container.images.decode import printable
 
 IMBALANCE = 10
 """Largest class over smallest from which a warning is given, as the ClassImbalance rule has it."""

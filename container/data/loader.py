@@ -22,14 +22,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
-from container.data.budget import BUDGET, Turn
-from container.data.crop import RandomCrop
-from container.data.decode import printable
 from container.data.decoded import decode_all
-from container.data.geometry import SMALL, Geometry
 from container.data.index import Index
 from container.data.shared_memory import affordable_workers
 from container.errors import BerthError, DataError
+from container.images.budget import BUDGET, Turn
+from container.images.crop import RandomCrop
+from container.images.decode import printable
+from container.images.geometry import SMALL, Geometry
 
 CACHE_BYTES = 1 << 30
 """Decoded sets up to this size, of images up to 64 pixels, stay in memory."""

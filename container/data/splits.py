@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from container.data.index import Index
 from container.errors import DataError
-from container.folders import (
+from container.files.folders import (
     SPLITS,
     contents,
     contents_below,
@@ -49,8 +49,8 @@ class Splits:
 def find_splits(channels: Mapping[str, Path], validation_split: float, seed: int) -> Splits:
     """Read the channels into splits.
 
-    `channels` maps a name to its folder: train, validation and test by any name that
-    `container.folders.SPLITS` has; or a single one of any name that holds those as folders; or
+    `channels` maps a name to its folder: train, validation and test by any name in
+    `container.files.folders.SPLITS`; or a single one of any name that holds those as folders; or
     training images alone, of which the share `validation_split` of each class is kept for
     validation, chosen by `seed`.
 

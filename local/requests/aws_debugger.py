@@ -6,12 +6,12 @@ AWS evaluates its rules beside the job, in an image of its own, on what the job'
 from collections.abc import Mapping
 from typing import Any
 
-from container.debugger.catalogue import DEBUG_RULES
-from container.rules import RuleRequest
+from container.rules.debugger import DEBUG_RULES
+from container.rules.requests import RuleRequest
 from local.errors import UserError
 from local.partitions import domain
+from local.requests.monitoring import Watch, of_profiler
 from local.requests.training import Job, canonical
-from local.requests.watch import Watch, of_profiler
 
 ACCOUNTS = {
     "af-south-1": "314341159256",

@@ -56,15 +56,20 @@ HYPERPARAMETERS = {
 }
 WARM = 2
 """Steps left out after a job goes on: its caches are cold."""
-WATCHING = ("smdebug", "container.instruments", "container.debugger.", "container.profiler.")
-DATA_ONLY = {"container.debugger.catalogue", "container.profiler.catalogue"}
+WATCHING = (
+    "smdebug",
+    "container.monitoring.monitor",
+    "container.monitoring.debugger.",
+    "container.monitoring.profiler.",
+)
+DATA_ONLY = {"container.rules.debugger", "container.rules.profiler"}
 """What hyperparameters are checked against; nothing but names and numbers."""
 
 
 def train() -> None:
     """The job itself, in a process of its own: writes when every step ended."""
-    from container import trainer
     from container.train import JobEnded, main
+    from container.training import trainer
 
     steps = Path(os.environ["STEPS"]).open("w", buffering=1)  # noqa: SIM115
     leave_or_save = trainer.Trainer._leave_or_save

@@ -28,11 +28,11 @@ sys.path.append(str(Path(__file__).parents[1] / "unit" / "data"))
 
 from lossless import lossless_jpeg
 
-from container.data.budget import BUDGET
-from container.data.budget import LARGE as LARGE_FROM
-from container.data.decode import decode, sniff, use_picture
-from container.data.readers import plan
 from container.errors import BadImage
+from container.images.budget import BUDGET
+from container.images.budget import LARGE as LARGE_FROM
+from container.images.decode import decode, sniff, use_picture
+from container.images.readers import plan
 
 LARGE = {
     "PNG": ("RGB", {}),

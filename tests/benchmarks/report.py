@@ -24,7 +24,14 @@ SECONDS, MEGABYTES, PAGE = 20, 1000, 10
 
 def measure(folder: Path, into: Path) -> tuple[float, Path]:
     """Seconds of a whole process that writes the report, and its page."""
-    command = [sys.executable, "-m", "container.profiler.report", str(folder), "--into", str(into)]
+    command = [
+        sys.executable,
+        "-m",
+        "container.monitoring.profiler.report",
+        str(folder),
+        "--into",
+        str(into),
+    ]
     started = time.perf_counter()
     done = subprocess.run(
         command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True

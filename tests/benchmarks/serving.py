@@ -65,11 +65,10 @@ class Figures:
 def build_artifact(base: Path, arch: str) -> None:
     import torch
 
-    from container.artifact import Artifact
-    from container.data.geometry import Geometry
-    from container.export import write_artifact
+    from container.artifact import Artifact, Bfloat16
+    from container.images.geometry import Geometry
     from container.models import IMAGENET_MEAN, IMAGENET_STD, Classifier, build_network
-    from container.precision import Bfloat16
+    from container.training.export import write_artifact
 
     torch.manual_seed(0)
     network, _ = build_network(arch, CLASSES, image_size=224)

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from local.report_page import write_report_page
-from local.trials import Trial
-from local.tuning_page import write_page
+from local.pages.job_page import write_report_page
+from local.pages.tuning_page import write_page
+from local.results.tuning_trials import Trial
 from tests.requirements import missing
 from tests.unit.local.fake_tuning import trial, tuning_job
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from container.profiler.report import SECTIONS, write_report
+from container.monitoring.profiler.report import SECTIONS, write_report
 from tests.browser.devtools import BROWSER, Page, page
 from tests.requirements import missing
-from tests.unit.container.profiler.folders import busy_host, write_berth, write_operators
-from tests.unit.container.profiler.recorded import fired
+from tests.unit.container.monitoring.profiler.folders import busy_host, write_berth, write_operators
+from tests.unit.container.monitoring.profiler.recorded import fired
 
 EVIL = """<img src=x onerror="document.body.id='owned'"></script><script>document.body.id='owned'"""
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import requests
 
-from local.presets import PRESETS
+from local.requests.presets import PRESETS
 
 REGION, ACCOUNT = "us-east-1", "123456789012"
 BUCKET = f"berth-{REGION}-{ACCOUNT}"

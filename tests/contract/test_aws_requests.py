@@ -25,8 +25,8 @@ import boto3
 import pytest
 import requests
 
-from local import deploy, push
 from local.cli import main
+from local.commands import deploy, push
 from tests.contract.aws_cases import ACCOUNT, CASES, REGION, ROLE, Case, Moto, bucket
 from tests.contract.recorder import Recorder, Sent, compare, normalised, recording, snapshot
 from tests.contract.second_opinion import SecondOpinion

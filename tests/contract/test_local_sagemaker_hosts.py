@@ -211,7 +211,7 @@ def test_two_hosts_are_debugged_and_profiled_as_the_request_to_boto3_says(
     assert "algo-2" in (made / "profiler-report.html").read_text()
     assert len(list((made / "profiler-reports").glob("*.json"))) == 12
 
-    from container.debugger.smdebug_fixes import create_trial
+    from container.monitoring.debugger.smdebug_fixes import create_trial
 
     trial = create_trial(str(tmp_path / "debug" / "watched" / "debug-output"))
     assert trial.tensor("CrossEntropyLoss_output_0").value(2) > 0

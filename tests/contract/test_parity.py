@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from container.artifact import Artifact
-from container.data.geometry import Geometry
+from container.images.geometry import Geometry
 
 TOLERANCE = 1e-4
 CLASSES = 6

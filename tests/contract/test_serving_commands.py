@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from local.cli import main
+from local.client.target import Place
 from local.emulator.credentials import credentials
 from local.emulator.executors.process import Commands, ProcessExecutor
 from local.emulator.home import Home
 from local.emulator.server import Server
-from local.place import Place
 
 ROLE = "arn:aws:iam::123456789012:role/berth"
 
@@ -44,7 +44,7 @@ def place(
 
 @pytest.fixture
 def berth(place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Berth:
-    monkeypatch.setattr("local.options.connect", lambda **_: place)
+    monkeypatch.setattr("local.commands.options.shared.connect", lambda **_: place)
     monkeypatch.chdir(tmp_path)
     return lambda *arguments: main(arguments=[str(argument) for argument in arguments])
 

@@ -214,7 +214,7 @@ def local(request: pytest.FixtureRequest, tmp_path: Path, stripes: Path) -> Iter
     local = Local(tmp_path / "home", request.param)
     local.up()
     try:
-        local.upload(stripes)
+        local.client.upload(stripes)
         yield local
     finally:
         local.berth("down")
@@ -222,7 +222,7 @@ def local(request: pytest.FixtureRequest, tmp_path: Path, stripes: Path) -> Iter
 
 
 def test_a_spot_interruption_changes_nothing(local: Local) -> None:
-    local.train("whole", RANDOM)
+    local.commands.train("whole", RANDOM)
     whole = local.trained("whole")
     (middle,) = [each for each in local.events("whole") if "epoch=4;" in each["message"]]
     after = middle["timestamp"] / 1000 - started(whole)
@@ -231,7 +231,7 @@ def test_a_spot_interruption_changes_nothing(local: Local) -> None:
     # not even have begun.
     for number in range(6):
         name = f"spot-{number}"
-        local.train(
+        local.commands.train(
             name,
             RANDOM,
             EnableManagedSpotTraining=True,
@@ -293,12 +293,12 @@ def invoke(local: Local, name: str, image: bytes) -> dict[str, Any]:
 
 def test_a_killed_server_loses_and_orphans_nothing(local: Local, stripes: Path) -> None:
     image = (stripes / "validation" / "down" / "00.png").read_bytes()
-    local.train("first", SMALL | {"epochs": "1"})
+    local.commands.train("first", SMALL | {"epochs": "1"})
     local.trained("first")
     serve(local, "first")
     before = invoke(local, "first", image)
 
-    local.train("long", SMALL | {"epochs": "5000", "checkpoint_minutes": "0.000001"})
+    local.commands.train("long", SMALL | {"epochs": "5000", "checkpoint_minutes": "0.000001"})
     client = local.client("sagemaker")
     client.create_hyper_parameter_tuning_job(
         HyperParameterTuningJobName="tuning",
@@ -354,12 +354,12 @@ def test_a_killed_server_loses_and_orphans_nothing(local: Local, stripes: Path) 
 
 def test_down_and_up_lose_nothing(local: Local, stripes: Path) -> None:
     image = (stripes / "validation" / "down" / "00.png").read_bytes()
-    local.train("first", SMALL | {"epochs": "1"})
+    local.commands.train("first", SMALL | {"epochs": "1"})
     local.trained("first")
     log = local.log("first")
     serve(local, "first")
     before = invoke(local, "first", image)
-    local.train("long", RANDOM | {"epochs": "5000"})
+    local.commands.train("long", RANDOM | {"epochs": "5000"})
     wait_until(lambda: "epoch=1;" in local.log("long"))
 
     local.berth("down")

@@ -7,7 +7,7 @@ from pathlib import Path
 from container.data.sources import SOURCES
 from container.data.splits import read_splits
 from container.errors import BerthError
-from container.folders import readable
+from container.files.folders import readable
 
 
 def main(arguments: list[str] | None = None) -> int:

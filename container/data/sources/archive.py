@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from container.data.decode import printable
 from container.data.progress import Progress
 from container.errors import DataError
-from container.folders import (
+from container.files.folders import (
     SPLITS,
     found_both,
     is_image_name,
@@ -23,6 +22,7 @@ from container.folders import (
     readable,
     split_of,
 )
+from container.images.decode import printable
 
 Place = Callable[[PurePosixPath], PurePosixPath | None]
 

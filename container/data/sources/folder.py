@@ -10,8 +10,8 @@ from container.data.sources.archive import Limits, place_images, unpack
 from container.data.sources.base import Source
 from container.data.splits import read_splits, stratified
 from container.errors import DataError
-from container.folders import is_utf8, left_out, readable
-from container.regular_files import LARGEST, copy_regular
+from container.files.folders import is_utf8, left_out, readable
+from container.files.regular import LARGEST, copy_regular
 
 LIMITS = Limits(files=5_000_000, file_bytes=LARGEST, total_bytes=64 << 30)
 

@@ -18,14 +18,14 @@ from container.data.sources.base import Source
 from container.data.sources.paths import Images
 from container.data.sources.rows import FORMATS, Columns, Row, read_rows
 from container.errors import DataError
-from container.folders import (
+from container.files.folders import (
     check_class_names,
     is_junk,
     left_out,
     readable,
     split_of,
 )
-from container.regular_files import LARGEST, TooLarge, copy_regular, open_regular, size_of
+from container.files.regular import LARGEST, TooLarge, copy_regular, open_regular, size_of
 
 _SHOWN = 20
 

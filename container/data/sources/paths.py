@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from container.folders import IMAGE_SUFFIXES, is_image_name, is_junk, is_utf8, readable
+from container.files.folders import IMAGE_SUFFIXES, is_image_name, is_junk, is_utf8, readable
 
 _ENDINGS = ("", *sorted(IMAGE_SUFFIXES), ".JPG", ".JPEG", ".PNG")
 

@@ -15,8 +15,8 @@ from typing import Any
 
 from container.data.sources.paths import Images
 from container.errors import DataError
-from container.folders import is_image_name, readable, some, split_of
-from container.regular_files import read_regular
+from container.files.folders import is_image_name, readable, some, split_of
+from container.files.regular import read_regular
 
 FORMATS = (".csv", ".tsv", ".manifest", ".jsonl", ".lst")
 """Endings by which a folder's file of labels is found; a file that is named may have any."""

@@ -1,12 +1,19 @@
-"""Whole training jobs, run in the test's own process."""
+"""Pictures and folders that tests make, and whole training jobs run in the test's own process."""
 
+import io
 import signal
+from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from container import train
 from tests.trees import write_tree
 
+Encode = Callable[..., bytes]
+MakeFolder = Callable[..., Path]
 TINY = {
     "arch": "shufflenet_v2_x0_5",
     "weights": "none",
@@ -45,3 +52,45 @@ def job(tmp_path, monkeypatch, image_folder, _restore_signals):
 
     run.base = base
     return run
+
+
+def picture(height: int = 48, width: int = 64, seed: int = 0) -> np.ndarray:
+    """A smooth random picture, uint8 (height, width, 3), no two seeds alike."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def encoded(pixels: np.ndarray | Image.Image, kind: str = "JPEG", **options: object) -> bytes:
+    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+@pytest.fixture(name="picture")
+def picture_fixture() -> Callable[..., np.ndarray]:
+    return picture
+
+
+@pytest.fixture(name="encoded")
+def encoded_fixture() -> Encode:
+    return encoded
+
+
+@pytest.fixture
+def make_folder(tmp_path: Path) -> MakeFolder:
+    """make_folder({"train/ants": 3, ...}) writes that many different JPEGs into each folder."""
+
+    def make(counts: dict[str, int], name: str = "set", side: tuple[int, int] = (48, 64)) -> Path:
+        root = tmp_path / name
+        root.mkdir()
+        seed = 0
+        for folder, count in counts.items():
+            (root / folder).mkdir(parents=True)
+            for number in range(count):
+                seed += 1
+                data = encoded(picture(*side, seed=seed), quality=90)
+                (root / folder / f"{number:03d}.jpg").write_bytes(data)
+        return root
+
+    return make

@@ -20,7 +20,7 @@ from torchvision import models as zoo
 from container import train
 from container.artifact import Artifact
 from container.models import build_network
-from container.weights import find_weights, fit_weights
+from container.training.weights import find_weights, fit_weights
 from serve.engine import Engine, OpenVinoEngine, TorchEngine
 
 SAMPLE = ("mnasnet0_5", "googlenet")

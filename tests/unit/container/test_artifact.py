@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from container.artifact import Artifact
-from container.data.geometry import Geometry
 from container.errors import ArtifactError, TrainingError
-from container.export import write_artifact
+from container.images.geometry import Geometry
 from container.models import Classifier, build_network
+from container.training.export import write_artifact
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def test_export_answers_any_batch_like_pytorch(stored, classifier):
 
 def test_an_export_is_reported_to_nobody() -> None:
     code = (
-        "from container.export import _openvino; _openvino(); "
+        "from container.training.export import _openvino; _openvino(); "
         "from openvino.tools.ovc import telemetry_utils; print(telemetry_utils.tm.__name__)"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -135,7 +135,7 @@ def test_a_full_disk_keeps_the_artifact_that_was_there(stored, blank, classifier
     def full(*_args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("container.export.save_file", full)
+    monkeypatch.setattr("container.training.export.save_file", full)
     with pytest.raises(TrainingError, match="disk full"):
         write_artifact(blank, classifier, None, print)
     assert {path: path.read_bytes() for path in stored.rglob("*") if path.is_file()} == before

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from container import trainer
 from container.artifact import Artifact
-from container.files import to_json
+from container.files.json_files import to_json
 from container.train import JobEnded
+from container.training import trainer
 
 
 def strictly(text: str) -> object:

@@ -5,8 +5,8 @@ from safetensors.torch import save_file
 from torchvision import models as zoo
 
 from container.artifact import Artifact
-from container.data.geometry import Geometry
 from container.errors import ArtifactError
+from container.images.geometry import Geometry
 from container.models import Classifier, ModelError, build_network, has_small_stem, load_classifier
 
 ONE_OF_EACH_FAMILY = [

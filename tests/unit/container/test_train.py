@@ -13,10 +13,11 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from container import export, train
+from container import train
 from container.artifact import Artifact
 from container.models import build_network, load_classifier
 from container.train import JobEnded
+from container.training import export
 
 
 def failure(job):
@@ -243,7 +244,7 @@ def test_an_export_that_differs_is_not_kept(job, monkeypatch, capsys):
 
 
 def test_a_stop_before_the_first_epoch_leaves_a_checkpoint_and_no_model(job, monkeypatch):
-    from container import trainer
+    from container.training import trainer
 
     step = trainer.Trainer._train_step
 

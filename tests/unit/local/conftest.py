@@ -3,7 +3,7 @@ from collections.abc import Iterator
 import pytest
 import requests
 
-from local.place import Place
+from local.client.target import Place
 
 ROLE = "arn:aws:iam::123456789012:role/berth"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-import local.cli
+from local import commands
 from local.cli import COMMANDS, app, load, main
 from local.errors import UserError
 
@@ -52,7 +52,7 @@ def test_a_command_is_named_as_in_the_table(name: str) -> None:
 
 @pytest.mark.parametrize("module", ["train", "tune", "jobs", "logs", "stop", "delete", "report"])
 def test_each_module_runs_alone(module: str) -> None:
-    source = (Path(local.cli.__file__).parent / f"{module}.py").read_text()
+    source = (Path(commands.__file__).parent / f"{module}.py").read_text()
     assert source.endswith(
         f'if __name__ == "__main__":\n    from local.cli import main\n\n'
         f'    sys.exit(main("{module}"))\n'
@@ -61,7 +61,10 @@ def test_each_module_runs_alone(module: str) -> None:
 
 def test_a_module_alone() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "local.train", "--help"], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "local.commands.train", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert "berth train" in done.stdout
 
@@ -81,7 +84,7 @@ def raising(error: BaseException) -> object:
 def test_a_users_error_is_one_line_and_status_one(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("local.options.connect", raising(UserError("no region")))
+    monkeypatch.setattr("local.commands.options.shared.connect", raising(UserError("no region")))
     assert main("jobs", arguments=[]) == 1
     assert capsys.readouterr().err == "berth: no region\n"
 
@@ -89,12 +92,14 @@ def test_a_users_error_is_one_line_and_status_one(
 def test_ctrl_c_is_quiet(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("local.options.connect", raising(KeyboardInterrupt()))
+    monkeypatch.setattr("local.commands.options.shared.connect", raising(KeyboardInterrupt()))
     assert main("jobs", arguments=[]) == 130
     assert "Traceback" not in capsys.readouterr().err
 
 
 def test_a_defect_shows_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("local.options.connect", raising(ZeroDivisionError("a defect")))
+    monkeypatch.setattr(
+        "local.commands.options.shared.connect", raising(ZeroDivisionError("a defect"))
+    )
     with pytest.raises(ZeroDivisionError, match="a defect"):
         main("jobs", arguments=[])

@@ -11,7 +11,7 @@ import openvino as ov
 import openvino.opset8 as ops
 from PIL import Image
 
-from container.precision import Bfloat16
+from container.artifact import Bfloat16
 from serve.batcher import Pixels, Probabilities
 from serve.predictor import Predictor
 from serve.settings import Settings

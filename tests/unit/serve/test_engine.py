@@ -8,9 +8,8 @@ import numpy as np
 import openvino as ov
 import pytest
 
-from container.artifact import Artifact
+from container.artifact import Artifact, Bfloat16
 from container.errors import ArtifactError
-from container.precision import Bfloat16
 from serve import engine
 from serve.engine import EngineError, OpenVinoEngine, TorchEngine, check, load_engine
 from tests.unit.serve.artifacts import CROP, ChannelMeans, write_artifact, write_graph

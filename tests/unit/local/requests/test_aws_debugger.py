@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from container.debugger.settings import HookSettings
+from container.monitoring.debugger.settings import HookSettings
 from local.errors import UserError
 from local.requests import aws_debugger as subject
 from local.requests.aws_debugger import ACCOUNTS, aws_debugger, evaluator_image
-from local.requests.watch import Watch
+from local.requests.monitoring import Watch
 from tests.unit.local.requests.test_training import PLAIN, accepted
 
 EVERYTHING = Watch(

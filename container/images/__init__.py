@@ -1,0 +1,1 @@
+"""One picture from bytes to pixels: every format, bounded before it is decoded."""

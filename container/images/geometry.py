@@ -1,0 +1,89 @@
+"""How a picture of any size becomes the square the model sees when it is not being trained."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from container.images.decode import MARGIN, MAX_PIXELS, use_picture
+
+SMALL = 64
+"""Image sizes up to this are taken whole: a margin to crop away would be a pixel or two wide."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Shorter side to `resize` pixels, then the centre `crop` x `crop`.
+
+    `load` is the one path shared by evaluation and serving, so both see the same bytes.
+    Raises ValueError unless 1 <= crop <= resize.
+    """
+
+    resize: int
+    crop: int
+
+    def __post_init__(self) -> None:  # noqa: D105
+        if not 1 <= self.crop <= self.resize:
+            raise ValueError(
+                f"geometry: found resize {self.resize} and crop {self.crop}, "
+                "expected 1 <= crop <= resize"
+            )
+
+    @classmethod
+    def for_size(cls, image_size: int) -> Self:
+        """The usual margin: 256 for 224 (He et al. 2016, section 3.4), none up to 64 pixels."""
+        if image_size <= SMALL:
+            return cls(resize=image_size, crop=image_size)
+        return cls(resize=round(image_size * 256 / 224), crop=image_size)
+
+    def apply(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """uint8 (H, W, 3) to uint8 (crop, crop, 3), bilinear and antialiased."""
+        return self.fit(Image.fromarray(image))
+
+    def fit(self, image: Image.Image) -> npt.NDArray[np.uint8]:
+        """An RGB picture to uint8 (crop, crop, 3), bilinear and antialiased.
+
+        Only the part that the crop keeps is resampled: same pixels, less work, and a picture a
+        thousand times as long as it is high costs no more than a square one.
+        """
+        width, height = image.size
+        scale = self.resize / min(height, width)
+        full_height, full_width = max(1, round(height * scale)), max(1, round(width * scale))
+        if (full_height, full_width) == (height, width) == (self.crop, self.crop):
+            return np.array(image)
+        top, left = (full_height - self.crop) // 2, (full_width - self.crop) // 2
+        down, across = height / full_height, width / full_width
+        box = (
+            left * across,
+            top * down,
+            min((left + self.crop) * across, width),
+            min((top + self.crop) * down, height),
+        )
+        resized = image.resize((self.crop, self.crop), Image.Resampling.BILINEAR, box=box)
+        return np.array(resized)
+
+    def load(
+        self, data: bytes, name: str = "image", *, max_pixels: int = MAX_PIXELS
+    ) -> npt.NDArray[np.uint8]:
+        """Encoded bytes to uint8 (crop, crop, 3) RGB. Raises BadImage as `decode` does."""
+        at_least = (MARGIN * self.resize, MARGIN * self.resize)
+        return use_picture(data, self.fit, name=name, max_pixels=max_pixels, at_least=at_least)
+
+    def to_json(self) -> dict[str, int]:
+        """{"resize": ..., "crop": ...}, in pixels."""
+        return {"resize": self.resize, "crop": self.crop}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, object]) -> Self:
+        """The inverse of `to_json`. Raises ValueError naming a field that is no whole number."""
+        return cls(resize=_whole(value, "resize"), crop=_whole(value, "crop"))
+
+
+def _whole(value: Mapping[str, object], field: str) -> int:
+    found = value.get(field)
+    if not isinstance(found, int) or isinstance(found, bool):
+        raise ValueError(f"geometry {field}: found {found!r}, expected a whole number of pixels")
+    return found

@@ -1,0 +1,119 @@
+"""What a job is to be watched for, read and checked before it starts."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from container.environment import Environment
+from container.errors import DataError
+from container.files.json_files import read_json
+from container.hyperparameters import Hyperparameters
+from container.monitoring.debugger.settings import HookSettings, is_wanted
+from container.monitoring.profiler.settings import ProfilerSettings
+from container.rules.custom import check
+from container.rules.debugger import DEBUG_RULES
+from container.rules.profiler import PROFILER_RULES
+from container.rules.requests import Catalogue, RuleRequest, from_configurations
+
+PROFILER_RULES_FILE = "profilerruleconfigurations.json"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be watched; read, and refused where it is wrong, before training starts.
+
+    Attributes:
+        debug: which tensors are kept; None if none are.
+        profile: how time is measured; None if it is not.
+        debug_rules: evaluated on the tensors.
+        profiler_rules: evaluated on the measurements.
+        own_rules: the file of the user's own rules, or a folder of such files.
+    """
+
+    debug: HookSettings | None
+    profile: ProfilerSettings | None
+    debug_rules: tuple[RuleRequest, ...]
+    profiler_rules: tuple[RuleRequest, ...]
+    own_rules: Path | None
+
+    @classmethod
+    def read(
+        cls, environment: Environment, hp: Hyperparameters, say: Callable[[str], None]
+    ) -> "Plan":
+        """By SageMaker's configuration files, and by hyperparameters, which come first.
+
+        Raises:
+            RuleError: a rule or a parameter is unknown.
+            DataError: a configuration file or the user's file of rules cannot be read.
+        """
+        config = environment.base / "input" / "config"
+        asked = _configured(config / "debugruleconfigurations.json", DEBUG_RULES)
+        judged = _configured(config / PROFILER_RULES_FILE, PROFILER_RULES)
+        profile = ProfilerSettings.read(
+            environment.base,
+            profile=hp.profile,
+            interval_ms=hp.profile_interval,
+            steps=hp.profile_steps,
+            say=say,
+        )
+        if hp.debug:
+            names = {each.name for each in asked}
+            asked += tuple(each for each in hp.debug_rules() if each.name not in names)
+        debug = None
+        if is_wanted(environment.base, hp.debug):
+            debug = HookSettings.read(
+                environment.base,
+                save_interval=hp.save_interval,
+                collections=hp.collections,
+                tensorboard=hp.tensorboard,
+                rules=asked,
+                all_ranks=hp.debug_all_ranks,
+            )
+        plan = cls(
+            debug=debug,
+            profile=profile,
+            debug_rules=asked if debug is not None else (),
+            profiler_rules=(judged or hp.profiler_rules()) if profile is not None else (),
+            own_rules=_own_rules(environment, hp),
+        )
+        for rule in (*plan.debug_rules, *plan.profiler_rules):
+            for action in rule.unserved:
+                say(
+                    f"rule {rule.name}: nothing is sent for its action {action}; only StopTraining "
+                    "is taken here"
+                )
+        check(plan.own_rules, plan.debug_rules)
+        return plan
+
+    def with_new_rules(self, environment: Environment) -> "Plan":
+        """The same with the profiler rules that the file of them has by now.
+
+        Raises:
+            RuleError: a rule or a parameter is unknown.
+            DataError: the file cannot be read.
+        """
+        path = environment.base / "input" / "config" / PROFILER_RULES_FILE
+        judged = _configured(path, PROFILER_RULES)
+        return replace(self, profiler_rules=judged) if judged else self
+
+
+def _configured(path: Path, catalogue: Catalogue) -> tuple[RuleRequest, ...]:
+    if not path.exists():
+        return ()
+    value = read_json(path)
+    if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+        raise DataError(f"{path}: expected a JSON list of objects, found {type(value).__name__}")
+    return from_configurations(catalogue, value, path.stem)
+
+
+def _own_rules(environment: Environment, hp: Hyperparameters) -> Path | None:
+    """The user's file; or the folder of those that SageMaker's request named."""
+    if not hp.rules_file:
+        folder = environment.base / "input" / "config" / "rules"
+        return folder if folder.is_dir() else None
+    given = Path(hp.rules_file)
+    channel = environment.rules_channel
+    path = channel / given if channel is not None else given
+    if not path.is_file():
+        raise DataError(f"hyperparameter 'rules_file': expected a Python file, found no {path}")
+    return path

@@ -1,0 +1,343 @@
+"""Evaluates a job's rules in a process of its own.
+
+    python -m container.monitoring.debugger.evaluation FILE
+
+It looks for newly saved steps, shows each of them to every rule and writes down how the rules
+stand, until training has ended and everything has been looked at. It stays out of training's way:
+lowest priority, one thread, no torch; and it ends by itself when the job's process is gone.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import sys
+import threading
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from container.files.json_files import replace_text, to_json
+from container.monitoring.debugger.statuses import RuleStatus, StatusFile
+from container.rules.requests import RuleRequest
+
+POLL_SECONDS = 0.3
+"""How often to look for new steps."""
+WRITE_SECONDS = 1.0
+"""How often the statuses are written at most while steps are evaluated."""
+ENDED, STOP, PROGRESS, STDERR = "ended", "stop", "progress", "stderr"
+"""Files by which this process and the job's talk, in `Assignment.exchange`."""
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What to evaluate.
+
+    Attributes:
+        tensors: smdebug's output folder; it need not exist yet.
+        statuses: the file with every rule's entry.
+        exchange: a folder for this process and the job's: the job's makes `ended` when nothing more
+            will be saved; this one writes `stop` with the reason when a rule ends training, and
+            `progress` ("evaluated saved").
+        rules: what to evaluate.
+        own_rules: where rules are that are not built in; see `container.rules.custom`.
+        parent: the job's process.
+    """
+
+    tensors: Path
+    statuses: Path
+    exchange: Path
+    rules: tuple[RuleRequest, ...]
+    own_rules: Path | None
+    parent: int
+
+    def write(self, path: Path) -> None:
+        """Write it as JSON.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        path.write_text(to_json(asdict(self)), encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> "Assignment":
+        """What `write` wrote."""
+        values = json.loads(path.read_text(encoding="utf-8"))
+        own = values["own_rules"]
+        return cls(
+            tensors=Path(values["tensors"]),
+            statuses=Path(values["statuses"]),
+            exchange=Path(values["exchange"]),
+            rules=tuple(
+                RuleRequest(**rule | {"unserved": tuple(rule["unserved"])})
+                for rule in values["rules"]
+            ),
+            own_rules=None if own is None else Path(own),
+            parent=int(values["parent"]),
+        )
+
+
+class _Rule:
+    """One rule under evaluation: smdebug's object, once it could be made, and how it stands."""
+
+    def __init__(self, status: RuleStatus) -> None:
+        self.status = status
+        self.made: Any = None
+        self._steps = 0
+        self._retired = False
+
+    def make(self, trial: Any, own_rules: Path | None) -> None:
+        """Make the rule; one that cannot be made is an error of its own."""
+        from container.monitoring.debugger.rules.registry import make
+        from container.rules.custom import is_own
+        from container.rules.custom import make as make_own
+
+        request = self.status.request
+        with self._failing():
+            if is_own(request):
+                self.made = make_own(own_rules, request, trial)
+            else:
+                self.made = make(request, trial)
+
+    @property
+    def alive(self) -> bool:
+        return self.made is not None and not self.status.failed and not self._retired
+
+    @property
+    def stops(self) -> bool:
+        """Whether training ends when it fires."""
+        return self.status.request.stop or bool(getattr(self.made, "stop_training_on_fire", False))
+
+    def look(self, method: str, *arguments: int) -> bool:
+        """Whether it fires now.
+
+        Args:
+            method: `invoke_at_step` with the global step; or what a rule may have besides:
+                `invoke_at_time`, called also when no step comes, `invoke_at_end`, called once.
+        """
+        if not self.alive or not hasattr(self.made, method):
+            return False
+        fired = False
+        with self._failing():
+            fired = self._invoke(method, arguments)
+        self._steps += len(arguments)
+        points = getattr(self.made, "points", self._steps)
+        self.status.points = int(points) if isinstance(points, int | float) else self._steps
+        return fired
+
+    @property
+    def details(self) -> str:
+        details = getattr(self.made, "details", "")
+        return details if isinstance(details, str) else ""
+
+    def _invoke(self, method: str, arguments: tuple[int, ...]) -> bool:
+        """What `Rule.invoke` does, without its waiting and its actions.
+
+        A step that lacks what the rule reads is passed over, as `invoke_rule` does.
+        """
+        from smdebug import exceptions
+
+        try:
+            if arguments:
+                self.made.req_tensors.clear()
+                self.made.set_required_tensors(*arguments)
+                self.made.req_tensors.fetch()
+            return bool(getattr(self.made, method)(*arguments))
+        except exceptions.RuleEvaluationConditionMet as met:
+            self._retired = bool(met.end_of_rule)
+            return True
+        except (
+            exceptions.NoMoreData,
+            exceptions.ShapeUnavailableForStep,
+            exceptions.StepNotYetAvailable,
+            exceptions.StepUnavailable,
+            exceptions.TensorUnavailable,
+            exceptions.TensorUnavailableForStep,
+        ):
+            return False
+
+    @contextlib.contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self.status.fail(f"{type(error).__name__}: {error}", traceback.format_exc())
+
+
+class Evaluation:
+    """All rules of a job, from its first saved step to its last.
+
+    Args:
+        assignment: what to evaluate.
+    """
+
+    def __init__(self, assignment: Assignment) -> None:
+        self._assignment = assignment
+        self._file = StatusFile(assignment.statuses, assignment.rules)
+        self._rules = [_Rule(status) for status in self._file.statuses]
+        self._trial: Any = None
+        self._last = -1
+        self._evaluated = self._saved = 0
+        self._written = 0.0
+        self._lock = threading.Lock()
+        self._unwritable = False
+
+    def run(self) -> None:
+        """Evaluate until training has ended; what goes wrong ends up in the statuses."""
+        self._write()
+        try:
+            while not self._look():
+                if not self._behind:
+                    time.sleep(POLL_SECONDS)
+            self._conclude()
+        except Exception as error:
+            line, below = f"{type(error).__name__}: {error}", traceback.format_exc()
+            self._file.each(lambda status: status.fail(line, below))
+        self._write()
+
+    def abandon(self) -> None:
+        """The job's process is gone: nobody waits for the rest."""
+        self._file.each(lambda status: status.stop("the job's process ended"))
+        self._write()
+        self._lock.acquire()  # nothing is written after this
+
+    def _look(self) -> bool:
+        """Evaluate what is new; whether that was all."""
+        from container.monitoring.debugger import trial
+
+        tensors = self._assignment.tensors
+        # Asked before looking, so that what was saved until then is seen.
+        over = trial.ended(tensors) or (self._assignment.exchange / ENDED).exists()
+        if self._trial is None and (trial.ready(tensors) or (over and trial.ready(tensors, 0))):
+            self._trial = trial.GrowingTrial(tensors)  # takes in the first steps
+            for rule in self._rules:
+                rule.make(self._trial, self._assignment.own_rules)
+        if self._trial is None:
+            return over
+        self._trial.refresh_data()
+        if over and not self._trial.waiting:
+            self._trial.finish()
+        self._sweep()
+        self._trial.forget()
+        if self._behind:
+            return False
+        self._each("invoke_at_time")
+        return over
+
+    @property
+    def _behind(self) -> bool:
+        """Whether more has been saved than was taken in."""
+        return self._trial is not None and self._trial.waiting > 0
+
+    def _sweep(self) -> None:
+        """Show every new step to every rule."""
+        new = [step for step in self._trial.steps() if step > self._last]
+        self._saved = self._evaluated + len(new) + self._trial.waiting
+        for step in new:
+            self._last = step
+            self._each("invoke_at_step", step)
+            self._evaluated += 1
+            if time.monotonic() - self._written > WRITE_SECONDS:
+                self._write()
+        if new:
+            self._write()
+
+    def _each(self, method: str, *arguments: int) -> None:
+        for rule in self._rules:
+            if rule.look(method, *arguments):
+                step = max(0, self._last)
+                saved_at = self._trial.time_of(step) if arguments else time.time()
+                rule.status.fire(step, saved_at, rule.details)
+                if rule.stops:
+                    self._stop_training(rule.status)
+                if not arguments:
+                    self._write()
+
+    def _stop_training(self, status: RuleStatus) -> None:
+        path = self._assignment.exchange / STOP
+        if not path.exists():
+            _try(lambda: replace_text(path, f"rule {status.request.name} {status.details}"))
+
+    def _conclude(self) -> None:
+        """Training has ended and every step was looked at."""
+        self._each("invoke_at_end")
+        unreadable = len(self._trial.unreadable) if self._trial is not None else 0
+        for rule in self._rules:
+            if self._trial is None:
+                rule.status.fail(
+                    f"{self._assignment.tensors}: no tensors that could be read were saved, so "
+                    "nothing was evaluated"
+                )
+                continue
+            remark = rule.details or ("" if self._evaluated else "no step was saved")
+            if unreadable:
+                remark += f"{'; ' if remark else ''}{unreadable} saved steps could not be read"
+            rule.status.end(remark)
+
+    def _write(self) -> None:
+        """Write the statuses and how far this is; a full disk must not end the evaluation."""
+        self._written = time.monotonic()
+        with self._lock:
+            failed = not _try(self._file.write)
+            if failed and not self._unwritable:
+                print(f"{self._assignment.statuses}: cannot be written", file=sys.stderr)
+            self._unwritable = failed
+            progress = self._assignment.exchange / PROGRESS
+            _try(lambda: replace_text(progress, f"{self._evaluated} {self._saved}"))
+
+
+def _try(write: Callable[[], None]) -> bool:
+    try:
+        write()
+    except OSError:
+        return False
+    return True
+
+
+def _leave_with(parent: int, evaluation: Evaluation, exchange: Path) -> None:
+    """End this process when the job's is gone, whatever a rule is doing just then."""
+    while os.getppid() == parent:
+        time.sleep(POLL_SECONDS)
+    evaluation.abandon()
+    shutil.rmtree(exchange, ignore_errors=True)
+    os._exit(1)
+
+
+def _import_reader() -> None:
+    """Import smdebug's reading side without the large libraries it imports only if they are there.
+
+    Torch alone is half a gigabyte and many seconds, and pandas takes pyarrow where it finds it. A
+    rule of the user's own may still import them.
+    """
+    large = ("torch", "horovod", "pyarrow")
+    hidden = [name for name in large if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None: cannot be imported
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from container.monitoring.debugger import trial
+
+            trial.accept_documented_rules()
+    finally:
+        for name in hidden:
+            del sys.modules[name]
+
+
+def main() -> None:
+    """The process: evaluate what the file named on the command line says."""
+    assignment = Assignment.read(Path(sys.argv[1]))
+    os.nice(19)
+    evaluation = Evaluation(assignment)
+    threading.Thread(
+        target=_leave_with, args=(assignment.parent, evaluation, assignment.exchange), daemon=True
+    ).start()
+    _import_reader()
+    evaluation.run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,266 @@
+"""Keeps tensors of a network while it trains, in smdebug's format.
+
+smdebug's own hook sits on every module and parameter all the time and works at every step. Here it
+is told of each step instead, and sits on the modules only during a pass that is saved, so the steps
+in between cost microseconds. Reading tensors leaves training as it is: no random number is drawn,
+no gradient touched.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from container.monitoring.debugger.rewinding import rewind
+from container.monitoring.debugger.settings import ACTIVATIONS, HookSettings, SettingsError
+from container.monitoring.debugger.smdebug_fixes import ModeKeys, SMDebugError, StepHook, mark_end
+from container.training.metrics import say
+
+RESERVED_BYTES = 2**30
+"""What saving tensors leaves free on the disk."""
+
+Mode = Literal["train", "eval"]
+Recorded = Literal["losses", "inputs", "labels", "predictions"]
+
+_MODES = {"train": ModeKeys.TRAIN, "eval": ModeKeys.EVAL}
+_NAMES = {"inputs": "input_images", "labels": "labels", "predictions": "predictions"}
+_LOSS = "CrossEntropyLoss_output_"
+
+
+class TensorHook:
+    """Saves what `HookSettings` asks for; whatever goes wrong while saving, training goes on.
+
+    Names are smdebug's: `ResNet_conv1.weight`, `gradient/ResNet_conv1.weight`,
+    `layer1.0.relu_output_0` (`…_1` when a module is called again within a pass),
+    `CrossEntropyLoss_output_0`; an activation layer whose name does not say what it is has it
+    appended (`features.1_relu_output_0`). Besides: `input_images`, `labels`, `predictions`.
+
+    Args:
+        settings: what to save, where.
+        network: as it is trained, not wrapped.
+        rank, world: this process among all; only rank 0 saves unless `settings.all_ranks`.
+        first_step: training steps done by earlier runs of this job.
+        first_eval_step: validation steps done by them; None for as many as the folder tells of.
+
+    Raises:
+        SettingsError: smdebug does not understand the settings.
+    """
+
+    def __init__(
+        self,
+        settings: HookSettings,
+        network: nn.Module,
+        *,
+        rank: int = 0,
+        world: int = 1,
+        first_step: int = 0,
+        first_eval_step: int | None = None,
+    ) -> None:
+        self._settings, self._network, self._rank = settings, network, rank
+        self._hook: StepHook | None = None
+        self._next = {"train": first_step, "eval": 0}
+        self._handles: list[RemovableHandle] = []
+        self._exported = -1
+        self._saving = self._owes_gradients = False
+        self._heard = self._told = False
+        self._tensorboard = None if rank else settings.tensorboard
+        if rank and not settings.all_ranks:
+            return
+        with self._guarded():
+            workers = world if settings.all_ranks else 1
+            self._next["eval"] = rewind(
+                settings.path,
+                f"worker_{rank}",
+                first_step,
+                first_eval_step,
+                workers=workers,
+                tensorboard=self._tensorboard,
+            )
+            self._hook = self._make(workers)
+            self._export(self._hook)
+
+    def step(self, mode: Mode, network: nn.Module | None = None) -> bool:
+        """Count a step; called just before its forward pass.
+
+        Args:
+            mode: whether the network trains or is evaluated.
+            network: the one that runs, where it is another than the one trained (its moving
+                average).
+
+        Returns:
+            Whether anything of this step is saved.
+        """
+        self._finish()
+        hook = self._hook
+        if hook is None:
+            return False
+        mode_step, step = self._next[mode], sum(self._next.values())
+        self._next[mode] += 1
+        with self._guarded():
+            if hook.begin(_MODES[mode], mode_step, step):
+                self._require_space()
+                self._saving, self._owes_gradients = True, mode == "train"
+                hook.open()
+                hook.save_parameters(network or self._network)
+                self._attach(hook, network or self._network)
+        return self._saving
+
+    def record(self, collection: Recorded, value: Tensor) -> None:
+        """Keep a tensor that no module returns; does nothing on steps that are not saved."""
+        if not self._saving or self._hook is None:
+            return
+        with self._guarded():
+            if collection == "losses":
+                self._hook.save_next(_LOSS, value)
+                self._tell_what_is_hidden()
+            else:
+                self._hook.save(_NAMES[collection], value)
+
+    def gradients(self) -> None:
+        """Keep the gradients as they stand: after the backward pass, unscaled, before clipping.
+
+        Without this call they are kept as they are left when the next step begins.
+        """
+        if self._saving and self._hook is not None and self._owes_gradients:
+            self._owes_gradients = False
+            with self._guarded():
+                self._hook.save_gradients(self._network)
+
+    def close(self) -> None:
+        """Write what is outstanding and tell readers that no more will come."""
+        self._finish()
+        was_open, self._hook = self._hook is not None, None
+        if was_open and not self._rank:
+            with self._guarded():
+                mark_end(self._settings.path)
+
+    def _require_space(self) -> None:
+        """Leave the disk to checkpoints and the model before it is full."""
+        free = shutil.disk_usage(self._settings.path).free
+        if free < RESERVED_BYTES:
+            raise OSError(
+                f"{self._settings.path}: {free / 2**20:.0f} MB are left on the disk, "
+                f"{RESERVED_BYTES / 2**20:.0f} of them for the model"
+            )
+
+    def _make(self, workers: int) -> StepHook:
+        settings = self._settings
+        try:
+            return StepHook(
+                settings.configuration,
+                settings.path,
+                self._tensorboard,
+                rank=self._rank,
+                workers=workers,
+            )
+        except (SMDebugError, ValueError, TypeError) as error:
+            raise SettingsError(f"{settings.source}: {error}") from None
+
+    def _attach(self, hook: StepHook, network: nn.Module) -> None:
+        """Listen to the modules whose inputs or outputs are saved at this step."""
+        for path, module in network.named_modules():
+            name = _module_name(path, module)
+            # Before the module runs: one that works in place overwrites its input.
+            if _is_saved(hook, f"{name}_input_"):
+                keep = partial(self._keep, f"{name}_input_")
+                self._handles.append(module.register_forward_pre_hook(partial(_before, keep)))
+            if _is_saved(hook, f"{name}_output_"):
+                keep = partial(self._keep, f"{name}_output_")
+                self._handles.append(module.register_forward_hook(partial(_after, keep)))
+
+    def _keep(self, stem: str, values: Any) -> None:
+        if torch.compiler.is_compiling():
+            return
+        self._heard = True
+        with self._guarded():
+            for value in values if isinstance(values, tuple | list) else [values]:
+                if isinstance(value, Tensor) and self._hook is not None:
+                    self._hook.save_next(stem, self._first_samples(value))
+
+    def _first_samples(self, value: Tensor) -> Tensor:
+        limit = self._settings.layer_bytes
+        if limit is None or value.nbytes <= limit or not value.ndim:
+            return value
+        return value[: max(1, len(value) * limit // value.nbytes)]
+
+    def _tell_what_is_hidden(self) -> None:
+        if self._handles and not self._heard and not self._told:
+            self._told = True
+            say(
+                "debugger: no inputs and outputs of layers are saved: a compiled network hides "
+                "them; compile=off shows them"
+            )
+
+    def _finish(self) -> None:
+        """Write the step that is saved, if one is."""
+        if not self._saving:
+            return
+        self.gradients()
+        self._detach()
+        with self._guarded():
+            if self._hook is not None:
+                self._hook.finish()
+                self._export(self._hook)
+
+    def _detach(self) -> None:
+        self._saving = False
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    def _export(self, hook: StepHook) -> None:
+        """Write the collections again when they know more names than before."""
+        known = sum(len(c.tensor_names) for c in hook.get_collections().values())
+        if known != self._exported:
+            hook.export_collections()
+            self._exported = known
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """Training goes on whatever happens within; the hook then rests for good."""
+        try:
+            yield
+        except SettingsError:
+            raise
+        except Exception as error:
+            self._rest(error)
+
+    def _rest(self, error: Exception) -> None:
+        hook, self._hook = self._hook, None
+        self._detach()
+        if hook is not None:
+            hook.abandon()
+        what = str(error).strip().partition("\n")[0] or type(error).__name__
+        say(f"debugger: {what}; no more tensors are saved, training goes on")
+        if not self._rank:
+            try:
+                mark_end(self._settings.path)
+            except OSError:
+                return  # readers of a folder that cannot be written wait until they are stopped
+
+
+def _is_saved(hook: StepHook, stem: str) -> bool:
+    return hook.is_saved(f"{stem}0") or hook.is_saved(f"{stem}1")
+
+
+def _before(keep: Callable[[Any], None], _module: nn.Module, inputs: Any) -> None:
+    keep(inputs)
+
+
+def _after(keep: Callable[[Any], None], _module: nn.Module, _inputs: Any, output: Any) -> None:
+    keep(output)
+
+
+def _module_name(path: str, module: nn.Module) -> str:
+    """The module's path within the network, the network's class for itself."""
+    kind = ACTIVATIONS.get(type(module).__name__)
+    if not path:
+        return type(module).__name__
+    if kind is None or path.lower().endswith(kind):
+        return path
+    return f"{path}_{kind}"

@@ -1,0 +1,205 @@
+"""Rules for layers whose units answer the same whatever they are given."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from container.monitoring.debugger.rules.base import DebugRule
+from container.monitoring.debugger.rules.selection import Selection
+
+
+def activity(active: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """How often each unit of a layer is active, in percent.
+
+    A unit is what has weights of its own: a feature of a batch (N, F), a channel of (N, C, H, W) or
+    (N, C, D, H, W), a feature of tokens (N, L, F). A vector is one sample.
+
+    Args:
+        active: by sample and unit, in a batch's shape.
+
+    Returns:
+        Shape (units,); empty for a batch without elements.
+    """
+    if active.size == 0:
+        return np.empty(0)
+    if active.ndim < 2:
+        return np.asarray(100.0 * active.reshape(-1), dtype=np.float64)
+    axis = active.ndim - 1 if active.ndim == 3 else 1
+    others = tuple(a for a in range(active.ndim) if a != axis)
+    return np.asarray(100.0 * active.mean(axis=others), dtype=np.float64)
+
+
+class _IdleUnits(DebugRule):
+    """Fires when too many units of a layer are hardly ever active."""
+
+    def __init__(
+        self,
+        base_trial: Any,
+        tensor_regex: str | None,
+        threshold_inactivity: float,
+        threshold_layer: float,
+        action_str: str,
+    ) -> None:
+        super().__init__(base_trial, action_str=action_str)
+        self.threshold_inactivity = threshold_inactivity
+        self.threshold_layer = threshold_layer
+        self._selection = Selection.read(self.rule_name, tensor_regex=tensor_regex)
+
+    def _judge(self, idle: dict[str, float], what: str) -> bool:
+        """Fires for the layer with the largest share of idle units, in percent, if it is too large.
+
+        Args:
+            idle: the share by layer.
+            what: what the units are, in the reason.
+        """
+        self.points += len(idle)
+        beyond = {name: share for name, share in idle.items() if share > self.threshold_layer}
+        if not beyond:
+            return False
+        worst = max(beyond, key=lambda name: beyond[name])
+        return self.fire(
+            f"{beyond[worst]:.0f} % of the units of {worst} are {what} (more than "
+            f"{self.threshold_layer:g} %; so are those of {len(beyond)} of {len(idle)} layers)"
+        )
+
+    def _share(self, active: NDArray[np.bool_]) -> float | None:
+        """How many units are active less than `threshold_inactivity`, in percent; None of none."""
+        often = activity(active)
+        return 100.0 * float((often < self.threshold_inactivity).mean()) if often.size else None
+
+
+class DeadRelu(_IdleUnits):
+    """Fires when more than `threshold_layer` percent of a layer's ReLUs are dead.
+
+    A ReLU is dead when it answers with more than zero to less than `threshold_inactivity` percent
+    of what it is given at a step: of the samples, and of the positions of an image, because all the
+    positions of a channel share their weights and die together. A NaN counts as an answer.
+    Source: SageMaker's developer guide, "DeadRelu", and "SaturatedActivation" for the unit.
+
+    Of a layer that was saved only as reductions, no more can be seen than that all of it is dead:
+    its maximum is zero.
+
+    Args:
+        base_trial: an smdebug trial.
+        tensor_regex: expressions for the names of the layers' outputs.
+        threshold_inactivity: in percent of a unit's samples.
+        threshold_layer: in percent of a layer's units.
+        action_str: smdebug's actions.
+
+    Raises:
+        RuleError: `tensor_regex` is not a regular expression.
+    """
+
+    def __init__(
+        self,
+        base_trial: Any,
+        tensor_regex: str | None = ".*relu_output",
+        threshold_inactivity: float = 1.0,
+        threshold_layer: float = 50.0,
+        *,
+        action_str: str = "",
+    ) -> None:
+        super().__init__(
+            base_trial, tensor_regex, threshold_inactivity, threshold_layer, action_str
+        )
+
+    def invoke_at_step(self, step: int) -> bool:
+        """Whether a layer is dead at this global step, in training or evaluation."""
+        dead: dict[str, float] = {}
+        for name in self.names(step, self._selection):
+            share = self._dead(name, step)
+            if share is not None:
+                dead[name] = share
+        return self._judge(
+            dead, f"dead: active for less than {self.threshold_inactivity:g} % of the samples"
+        )
+
+    def _dead(self, name: str, step: int) -> float | None:
+        outputs = self.value(name, step)
+        if outputs is not None and outputs.size:
+            return self._share(~(outputs <= 0))
+        largest = self.reduction(name, step, "max")
+        if largest is None or largest > 0:
+            self.unreadable(name)
+            return None
+        return 100.0
+
+
+class SaturatedActivation(_IdleUnits):
+    """Fires when more than `threshold_layer` percent of a tanh or sigmoid layer is saturated.
+
+    A unit is active for a sample when its input lies between the two limits; it is saturated when
+    that is so for less than `threshold_inactivity` percent of the samples (and positions) of a
+    step. Whether a layer is a tanh or a sigmoid is read from its tensor's name; the last of the two
+    words counts. A NaN counts as active.
+    Source: SageMaker's developer guide, "SaturatedActivation", for the rule and its limits.
+
+    Of a layer that was saved only as reductions, no more can be seen than that all of it lies
+    beyond one limit.
+
+    Args:
+        base_trial: an smdebug trial.
+        tensor_regex: expressions for the names of the layers' inputs.
+        threshold_tanh_min: a tanh's input at or below it is saturated.
+        threshold_tanh_max: a tanh's input at or above it is.
+        threshold_sigmoid_min: a sigmoid's input at or below it is.
+        threshold_sigmoid_max: a sigmoid's input at or above it is.
+        threshold_inactivity: in percent of a unit's samples.
+        threshold_layer: in percent of a layer's units.
+        action_str: smdebug's actions.
+
+    Raises:
+        RuleError: `tensor_regex` is not a regular expression.
+    """
+
+    def __init__(
+        self,
+        base_trial: Any,
+        tensor_regex: str | None = ".*tanh_input|.*sigmoid_input",
+        threshold_tanh_min: float = -9.4999,
+        threshold_tanh_max: float = 9.4999,
+        threshold_sigmoid_min: float = -23.0,
+        threshold_sigmoid_max: float = 16.99999,
+        threshold_inactivity: float = 1.0,
+        threshold_layer: float = 50.0,
+        *,
+        action_str: str = "",
+    ) -> None:
+        super().__init__(
+            base_trial, tensor_regex, threshold_inactivity, threshold_layer, action_str
+        )
+        self._limits = {
+            "tanh": (threshold_tanh_min, threshold_tanh_max),
+            "sigmoid": (threshold_sigmoid_min, threshold_sigmoid_max),
+        }
+
+    def invoke_at_step(self, step: int) -> bool:
+        """Whether a layer is saturated at this global step, in training or evaluation."""
+        saturated: dict[str, float] = {}
+        for name in self.names(step, self._selection):
+            kind = max(self._limits, key=name.lower().rfind)
+            if kind not in name.lower():
+                self.nothing(f"{name} is named neither tanh nor sigmoid")
+                continue
+            share = self._saturated(name, step, *self._limits[kind])
+            if share is not None:
+                saturated[name] = share
+        return self._judge(
+            saturated,
+            f"saturated: within their limits for less than {self.threshold_inactivity:g} % of the "
+            "samples",
+        )
+
+    def _saturated(self, name: str, step: int, low: float, high: float) -> float | None:
+        inputs = self.value(name, step)
+        if inputs is not None and inputs.size:
+            return self._share(~((inputs <= low) | (inputs >= high)))
+        smallest = self.reduction(name, step, "min")
+        largest = self.reduction(name, step, "max")
+        above = smallest is not None and smallest >= high
+        below = largest is not None and largest <= low
+        if above or below:
+            return 100.0
+        self.unreadable(name)
+        return None

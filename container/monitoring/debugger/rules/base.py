@@ -1,0 +1,118 @@
+"""What every debugger rule has: tensors to choose among, their values, and a reason for firing."""
+
+from bisect import bisect_left
+from typing import Any
+
+from smdebug.core.modes import ModeKeys
+from smdebug.rules.rule import Rule
+
+from container.monitoring.debugger.rules import reading
+from container.monitoring.debugger.rules.reading import Array
+from container.monitoring.debugger.rules.selection import Selection
+
+
+class DebugRule(Rule):  # type: ignore[misc]  # smdebug has no types
+    """A rule that is invoked at one global step after another, each once, in their order.
+
+    A subclass implements `invoke_at_step(step) -> bool`, adds to `points` what it has looked at,
+    and fires with `return self.fire("why, in one line")`. What was not saved is None or missing
+    from the lists here, never an error; a rule then passes it over.
+
+    Args of the constructor:
+        base_trial: an smdebug trial.
+        action_str: smdebug's actions, carried out when `invoke` fires; empty for none.
+        other_trials: further trials the rule reads.
+
+    Attributes:
+        points: how much it has looked at: tensors, unless the rule says otherwise.
+    """
+
+    def __init__(
+        self, base_trial: Any, *, action_str: str = "", other_trials: list[Any] | None = None
+    ) -> None:
+        super().__init__(base_trial, action_str, other_trials)
+        self.points = 0
+        self._reason = ""
+        self._missing = ""
+
+    @property
+    def details(self) -> str:
+        """Why it fired last; why it could look at nothing while `points` is 0; else empty."""
+        return self._reason or ("" if self.points else self._missing)
+
+    def fire(self, reason: str) -> bool:
+        """Notes the reason, a single line, and is True."""
+        self._reason = " ".join(reason.split())
+        return True
+
+    def nothing(self, reason: str) -> None:
+        """Notes why the rule could not look at anything, for `details`."""
+        self._missing = f"nothing to look at: {' '.join(reason.split())}"
+
+    def names(self, step: int, selection: Selection) -> list[str]:
+        """The chosen tensors that were saved at a global step, in alphabetical order.
+
+        That none is among them is noted for `details`.
+        """
+        saved = self.base_trial.tensor_names(step=step)
+        chosen = selection.among(saved, self.base_trial)
+        if not chosen and not self.points:
+            shown = ", ".join(saved[:5]) + (f" and {len(saved) - 5} more" if len(saved) > 5 else "")
+            self.nothing(f"no tensor saved so far {selection}; saved are {shown or 'none'}")
+        return chosen
+
+    def value(self, name: str, step: int, mode: ModeKeys = ModeKeys.GLOBAL) -> Array | None:
+        """The whole tensor at a step of a mode; None where it is not there."""
+        return reading.value(self.base_trial, name, step, mode)
+
+    def reduction(self, name: str, step: int, what: str, *, absolute: bool = False) -> float | None:
+        """A figure about a tensor at a global step, from its value or as saved; see `reading`.
+
+        That there is none is noted for `details`.
+        """
+        found = reading.reduction(self.base_trial, name, step, what, absolute=absolute)
+        if found is None and not self.points:
+            self.unreadable(name, f"{'abs_' if absolute else ''}{what}")
+        return found
+
+    def unreadable(self, name: str, *wanted: str) -> None:
+        """Notes for `details` that a tensor holds no values that would do.
+
+        Args:
+            name: the tensor.
+            wanted: the reductions that would have done in place of the tensor.
+        """
+        forms = " or ".join(("whole", *(f"as {form}" for form in wanted[:1]), *wanted[1:]))
+        self.nothing(f"{name} has no elements, or was not saved {forms}")
+
+    def mode(self, step: int) -> ModeKeys:
+        """Whether a global step was one of training or evaluation; GLOBAL if that was not said."""
+        return self.base_trial.mode(step) or ModeKeys.GLOBAL
+
+    def in_training(self, step: int) -> bool:
+        """Whether a global step is one of training, or of a trial that knows no modes."""
+        return self.mode(step) in (ModeKeys.TRAIN, ModeKeys.GLOBAL)
+
+    def mode_step(self, step: int) -> int:
+        """A global step's number among the steps of its own mode."""
+        found = self.base_trial.mode_step(step)
+        return step if found is None else int(found)
+
+    def earlier_steps(self, name: str, step: int) -> list[int]:
+        """The steps before this one, of the same mode, at which a tensor was saved.
+
+        Args:
+            name: the tensor.
+            step: the global step.
+
+        Returns:
+            Steps counted in `self.mode(step)`, ascending; to be read with that mode.
+        """
+        steps = self.base_trial.tensor(name).steps(self.mode(step), show_incomplete_steps=True)
+        return [int(s) for s in steps[: bisect_left(steps, self.mode_step(step))]]
+
+
+def shortened(names: list[str], shown: int = 3) -> str:
+    """Some names in a line: the first few, and how many more there are."""
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more

@@ -1,0 +1,127 @@
+"""Rules for numbers that become too small to learn from, or are none any more."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from container.monitoring.debugger.rules import reading
+from container.monitoring.debugger.rules.base import DebugRule, shortened
+from container.monitoring.debugger.rules.selection import Selection
+
+
+class VanishingGradient(DebugRule):
+    """Fires when a gradient's mean absolute value, `mean(|g|)`, is below a threshold.
+
+    Each tensor of the collection `gradients` is looked at by itself, so the one layer that no
+    longer learns is found among many that do. A gradient with a NaN is not vanishing but exploding.
+    Source: SageMaker's developer guide, "VanishingGradient".
+
+    Args:
+        base_trial: an smdebug trial.
+        threshold: of the mean absolute value.
+        action_str: smdebug's actions.
+    """
+
+    def __init__(self, base_trial: Any, threshold: float = 1e-7, *, action_str: str = "") -> None:
+        super().__init__(base_trial, action_str=action_str)
+        self.threshold = threshold
+        self._selection = Selection(("gradients",))
+
+    def invoke_at_step(self, step: int) -> bool:
+        """Whether a gradient saved at this global step is vanishing."""
+        means: dict[str, float] = {}
+        for name in self.names(step, self._selection):
+            mean = self.reduction(name, step, "mean", absolute=True)
+            if mean is not None:
+                means[name] = mean
+        self.points += len(means)
+        vanished = sorted((n for n in means if means[n] < self.threshold), key=lambda n: means[n])
+        if not vanished:
+            return False
+        return self.fire(
+            f"the mean absolute gradient of {len(vanished)} of {len(means)} tensors is below "
+            f"{self.threshold:g}: {means[vanished[0]]:.3g} in {shortened(vanished)}"
+        )
+
+
+class ExplodingTensor(DebugRule):
+    """Fires when a tensor holds NaN or an infinity.
+
+    Of a tensor that was saved only as reductions its extremes are looked at, and where these were
+    not saved, its mean, sum and l1 norm, which may overflow even where no element is infinite. For
+    `only_nan` the plain mean and sum are left out, because two infinities of opposite signs make a
+    NaN.
+    Source: SageMaker's developer guide, "ExplodingTensor".
+
+    Args:
+        base_trial: an smdebug trial.
+        collection_names: collections to look at, separated by commas.
+        tensor_regex: expressions for further tensors' names; with neither, all are looked at.
+        only_nan: whether infinities are fine.
+        action_str: smdebug's actions.
+
+    Raises:
+        RuleError: `tensor_regex` is not a regular expression.
+    """
+
+    def __init__(
+        self,
+        base_trial: Any,
+        collection_names: str | None = None,
+        tensor_regex: str | None = None,
+        only_nan: bool = False,
+        *,
+        action_str: str = "",
+    ) -> None:
+        super().__init__(base_trial, action_str=action_str)
+        self.only_nan = only_nan
+        self._selection = Selection.read(
+            self.rule_name, collection_names=collection_names, tensor_regex=tensor_regex
+        )
+
+    def invoke_at_step(self, step: int) -> bool:
+        """Whether a tensor saved at this global step is not a number somewhere."""
+        exploded: dict[str, str] = {}
+        for name in self.names(step, self._selection):
+            found = self._look(name, step)
+            if found is None:
+                self.unreadable(name, "min", "max", "mean", "sum", "l1")
+                continue
+            self.points += 1
+            if found:
+                exploded[name] = found
+        if not exploded:
+            return False
+        first = next(iter(exploded))
+        others = shortened([name for name in exploded if name != first])
+        return self.fire(f"{first}: {exploded[first]}" + (f"; also {others}" if others else ""))
+
+    def _look(self, name: str, step: int) -> str | None:
+        """What is no number, in words; empty if nothing is; None where nothing can be seen."""
+        array = self.value(name, step)
+        if array is not None and array.size:
+            if array.dtype.kind != "f":
+                return ""
+            nan = int(np.isnan(array).sum())
+            infinite = 0 if self.only_nan else int(np.isinf(array).sum())
+            if not nan and not infinite:
+                return ""
+            words = [f"{nan} NaN"] * bool(nan) + [f"{infinite} infinite"] * bool(infinite)
+            return f"{' and '.join(words)} of {array.size} values"
+        telling = self._telling(reading.reductions(self.base_trial, name, step))
+        for (what, absolute), number in telling.items():
+            if np.isnan(number) or (np.isinf(number) and not self.only_nan):
+                return f"its {'abs_' if absolute else ''}{what} is {number}"
+        return "" if telling else None
+
+    def _telling(self, saved: Mapping[tuple[str, bool], float]) -> dict[tuple[str, bool], float]:
+        """The reductions that are no number only if some element is none."""
+        if ("max", True) in saved or {("min", False), ("max", False)} <= saved.keys():
+            return {key: number for key, number in saved.items() if key[0] in ("min", "max")}
+        sums = ("mean", "sum")
+        return {
+            (what, absolute): number
+            for (what, absolute), number in saved.items()
+            if what in ("min", "max", "l1") or (what in sums and (absolute or not self.only_nan))
+        }

@@ -1,0 +1,162 @@
+"""How every rule stands: one entry a rule, kept in a JSON file that is replaced as a whole.
+
+An entry has the fields of SageMaker's `DebugRuleEvaluationStatuses` and what berth adds to them:
+which rule it is, its parameters, and when it fired.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from container.files.json_files import beside, replace_text, to_json
+from container.rules.requests import RuleRequest
+
+State = Literal["InProgress", "NoIssuesFound", "IssuesFound", "Error", "Stopped"]
+
+KEPT_MOMENTS = 20
+"""The steps an entry names; a rule that fires more often is only counted."""
+
+
+class RuleStatus:
+    """One rule's entry.
+
+    Attributes:
+        request: the rule.
+        state: how it stands.
+        details: why, in one line; below an error's line its traceback.
+        steps: the global steps it fired at first, at most `KEPT_MOMENTS`.
+        times: when those were saved, in seconds since 1970.
+        triggered: how often it fired.
+        points: how much it has looked at: saved steps, or what the rule itself counts.
+    """
+
+    def __init__(self, request: RuleRequest) -> None:
+        self.request = request
+        self.state: State = "InProgress"
+        self.details = ""
+        self.steps: list[int] = []
+        self.times: list[float] = []
+        self.triggered = 0
+        self.points = 0
+        self._changed = datetime.now(UTC)
+
+    @property
+    def failed(self) -> bool:
+        """Whether it cannot be evaluated any more."""
+        return self.state == "Error"
+
+    def fire(self, step: int, time: float, why: str) -> None:
+        """It fired at a global step that was saved at `time` (seconds since 1970)."""
+        self.triggered += 1
+        if len(self.steps) < KEPT_MOMENTS:
+            self.steps.append(step)
+            self.times.append(time)
+        first = f"fired at step {self.steps[0]}"
+        if self.triggered > 1:
+            first = f"fired {self.triggered} times, first at step {self.steps[0]}, last at {step}"
+        self._become("IssuesFound", f"{first}: {_one_line(why)}" if why else first)
+
+    def fail(self, line: str, traceback: str = "") -> None:
+        """It cannot be evaluated: the reason, and the traceback that goes below it."""
+        fired = f" (before that it {self.details})" if self.triggered else ""
+        below = f"\n{traceback.rstrip()}" if traceback else ""
+        self._become("Error", f"{_one_line(line)}{fired}{below}")
+
+    def end(self, remark: str = "") -> None:
+        """Everything was looked at; a rule that never fired found no issues."""
+        if self.state == "InProgress":
+            self._become("NoIssuesFound", _one_line(remark))
+
+    def stop(self, line: str) -> None:
+        """The job was stopped before everything was looked at; what was found stays."""
+        if self.state == "InProgress":
+            self._become("Stopped", _one_line(line))
+
+    def as_json(self) -> dict[str, Any]:
+        """The entry as it is written."""
+        return {
+            "RuleConfigurationName": self.request.name,
+            "RuleEvaluationStatus": self.state,
+            "StatusDetails": self.details,
+            "LastModifiedTime": self._changed.isoformat(timespec="milliseconds"),
+            "Rule": self.request.rule,
+            "Parameters": dict(self.request.parameters),
+            "Steps": self.steps,
+            "Times": self.times,
+            "Triggered": self.triggered,
+            "Points": self.points,
+        }
+
+    @classmethod
+    def from_json(cls, request: RuleRequest, entry: dict[str, Any]) -> "RuleStatus":
+        """The status an entry was written from."""
+        status = cls(request)
+        status.state = entry["RuleEvaluationStatus"]
+        status.details = entry["StatusDetails"]
+        status.steps, status.times = list(entry["Steps"]), list(entry["Times"])
+        status.triggered, status.points = entry["Triggered"], entry["Points"]
+        status._changed = datetime.fromisoformat(entry["LastModifiedTime"])
+        return status
+
+    def _become(self, state: State, details: str) -> None:
+        self.state, self.details, self._changed = state, details, datetime.now(UTC)
+
+
+class StatusFile:
+    """The file with every rule's entry.
+
+    Args:
+        path: the file; its folder is made when it is written.
+        requests: the rules, in the file's order.
+    """
+
+    def __init__(self, path: Path, requests: Iterable[RuleRequest]) -> None:
+        self.path = path
+        self.statuses = [RuleStatus(request) for request in requests]
+
+    def write(self) -> None:
+        """Replace the file: whoever reads it sees the old entries or the new, never a part.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        replace_text(self.path, to_json(self.entries(), indent=1) + "\n")
+
+    def entries(self) -> list[dict[str, Any]]:
+        """Every rule's entry."""
+        return [status.as_json() for status in self.statuses]
+
+    def read_back(self) -> None:
+        """Take over what another process wrote; a missing or broken file changes nothing."""
+        entries = read_entries(self.path)
+        if len(entries) == len(self.statuses):
+            self.statuses = [
+                RuleStatus.from_json(status.request, entry)
+                for status, entry in zip(self.statuses, entries, strict=True)
+            ]
+
+    def each(self, change: Callable[[RuleStatus], None]) -> None:
+        """Change every status that is still in progress."""
+        for status in self.statuses:
+            if status.state == "InProgress":
+                change(status)
+
+
+def read_entries(path: Path) -> Sequence[dict[str, Any]]:
+    """The entries in a file of statuses; none when there is no such file or it is broken."""
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    return entries if isinstance(entries, list) else []
+
+
+def drop_leftover(path: Path, pid: int) -> None:
+    """Delete what a process that was killed as it wrote `path` has left of that."""
+    beside(path, pid).unlink(missing_ok=True)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

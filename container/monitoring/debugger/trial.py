@@ -1,0 +1,238 @@
+"""A job's saved tensors as they grow: smdebug's trial, opened without waiting and kept small.
+
+What smdebug's reading side does badly, and what is done about it here:
+
+- importing it imports torch where torch is installed, for half a gigabyte and many seconds, though
+  no reader needs it: `container.monitoring.debugger.evaluation` hides torch while this module is
+  imported;
+- `create_trial` waits for ever in a folder that nobody writes to, or for processes that write
+  elsewhere: `ready` is asked first, and who is there is all there are;
+- every question to a trial lists the whole index again, and one index file cut short ends the
+  reading: `refresh_data` here reads only what is new, and leaves out what is broken;
+- a saved value cut short raises whatever protobuf or struct raise: here it is a value that was not
+  saved, which every rule has to expect;
+- what was ever saved is remembered for ever: here only the last `KEPT_LOCATIONS` places of values;
+- at the end of a job it sleeps two seconds before it believes it: `finish` here does not;
+- a rule that requires a step which is not there yet waits for it, and every other rule with it:
+  here that step of that rule is passed over;
+- it reads once which tensors a collection has, though the hook learns of more as it goes:
+  `refresh_data` reads it again when it has changed;
+- `Rule` insists on an action string, which no documented rule of a user's own passes on:
+  `accept_documented_rules`.
+"""
+
+import contextlib
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from smdebug.core.collection_manager import CollectionManager
+from smdebug.core.index_reader import LocalIndexReader
+from smdebug.core.modes import ModeKeys
+from smdebug.core.tensor import StepState
+from smdebug.exceptions import (
+    SMDebugError,
+    StepNotYetAvailable,
+    StepUnavailable,
+    TensorUnavailableForStep,
+)
+from smdebug.rules.rule import Rule
+from smdebug.trials.local_trial import LocalTrial
+
+KEPT_LOCATIONS = 100_000
+"""Places of values a trial remembers, about 800 bytes each; older steps are forgotten."""
+WORKER_SECONDS = 60.0
+"""How long processes that save tensors are waited for, after the first of them."""
+AT_ONCE = 500
+"""Index files taken in by one refresh: rules must see steps before they are forgotten."""
+_BROKEN = (OSError, ValueError, KeyError, TypeError, AttributeError, SMDebugError)
+"""What smdebug raises for JSON that is not what it wrote, or not yet."""
+_SETTLED_SECONDS = 1.0
+"""A folder's time of change is believed when it is this old: file systems count in ticks."""
+
+
+def ready(folder: Path, patience: float = WORKER_SECONDS) -> bool:
+    """Whether a trial opens: the processes that save tensors have described them.
+
+    Args:
+        folder: smdebug's output folder; need not exist.
+        patience: seconds after the first description until those that are there must do: other
+            processes may be on other machines.
+    """
+    described = _descriptions(folder)
+    if not described:
+        return False
+    try:
+        workers = CollectionManager.load(str(described[0])).get_num_workers()
+        waited = time.time() - described[0].stat().st_mtime
+    except _BROKEN:
+        return False
+    return len(described) >= int(workers) or waited >= patience
+
+
+def _descriptions(folder: Path) -> list[Path]:
+    return sorted((folder / "collections" / "000000000").glob("*collections.json"))
+
+
+def ended(folder: Path) -> bool:
+    """Whether the job has said that nothing more will be saved."""
+    return (folder / "training_job_end.ts").exists()
+
+
+def accept_documented_rules() -> None:
+    """Let `super().__init__(base_trial)` do, as in SageMaker's guide to custom rules."""
+    Rule.__init__.__defaults__ = ("", None)
+
+
+class GrowingTrial(LocalTrial):  # type: ignore[misc]  # smdebug has no types
+    """The tensors in a folder, read a little more by every `refresh_data`.
+
+    It never refreshes by itself, so all rules see the same steps during one sweep.
+
+    Args:
+        folder: smdebug's output folder; `ready` must be true of it.
+
+    Attributes:
+        waiting: saved steps (of all processes) that no refresh has taken in yet.
+        unreadable: files that could not be read, so that their steps are missing.
+    """
+
+    index_reader: Any
+    last_complete_step: int
+    num_workers: int
+
+    def __init__(self, folder: Path) -> None:
+        self.waiting = 0
+        self.unreadable: set[str] = set()
+        self._folder = folder
+        self._seen: dict[str, set[str]] = {}
+        self._scanned: dict[str, int] = {}
+        self._saved_at: dict[int, float] = {}
+        self._locations: dict[int, int] = {}
+        self._described = 0
+        super().__init__(name=folder.name, dirname=str(folder))
+
+    def time_of(self, step: int) -> float:
+        """When a global step was saved, in seconds since 1970; now, if that is not known."""
+        return self._saved_at.get(step) or time.time()
+
+    def maybe_refresh(self, name: str | None = None) -> None:
+        """What smdebug calls at every question; the one who owns the trial refreshes it."""
+
+    def wait_for_steps(self, required_steps: Any, mode: ModeKeys = ModeKeys.GLOBAL) -> None:
+        """Nothing if the steps are there.
+
+        Raises:
+            StepUnavailable: one was not saved, or is forgotten.
+            StepNotYetAvailable: one may still come.
+        """
+        for step in required_steps:
+            state = self.has_passed_step(step, mode)
+            if state is StepState.UNAVAILABLE:
+                raise StepUnavailable(step, mode)
+            if state is StepState.NOT_YET_AVAILABLE:
+                raise StepNotYetAvailable(step, mode)
+
+    def refresh_data(self) -> None:
+        """Take in the next steps saved since the last call; broken ones again, after the others."""
+        self._read_descriptions()
+        found = self._new_files()
+        new = [file for file in found if file.path not in self.unreadable]
+        broken = [file for file in found if file.path in self.unreadable]
+        for file in new[:AT_ONCE] + broken[:AT_ONCE]:
+            self._take_in(file)
+        self.waiting = max(0, len(new) - AT_ONCE)
+
+    def finish(self) -> None:
+        """The steps that not every process saved are complete now: the job has ended."""
+        self.loaded_all_steps = True
+        self.last_complete_step = max(self._global_to_mode, default=self.last_complete_step)
+
+    def _load_collections(self) -> None:
+        """What smdebug calls as it opens the trial, instead of its waiting."""
+        self.index_reader = _ForgivingReader(str(self._folder))
+        self._read_descriptions()
+
+    def _read_descriptions(self) -> None:
+        """Read the collections if they have changed; a broken file leaves them as they were."""
+        files = _descriptions(self._folder)
+        with contextlib.suppress(*_BROKEN, IndexError):
+            changed = files[0].stat().st_mtime_ns
+            if changed == self._described:
+                return
+            self._read_collections([str(file) for file in files])
+            self._described = changed
+            self.num_workers = min(int(self.num_workers), len(files))
+            self.worker_set = {file.name.removesuffix("_collections.json") for file in files}
+
+    def _new_files(self) -> list["os.DirEntry[str]"]:
+        """Index files not taken in yet, by step; folders that did not change are not listed."""
+        found: list[os.DirEntry[str]] = []
+        with contextlib.suppress(FileNotFoundError), os.scandir(self._folder / "index") as folders:
+            for folder in folders:
+                if not folder.is_dir():
+                    continue
+                now, changed = time.time_ns(), folder.stat().st_mtime_ns
+                if self._scanned.get(folder.name) == changed:
+                    continue
+                seen = self._seen.setdefault(folder.name, set())
+                with os.scandir(folder.path) as files:
+                    new = [f for f in files if f.name.endswith(".json") and f.name not in seen]
+                found += new
+                if not new and now - changed > _SETTLED_SECONDS * 1e9:
+                    self._scanned[folder.name] = changed
+        return sorted(found, key=lambda file: file.name)
+
+    def _take_in(self, file: os.DirEntry[str]) -> None:
+        number, _, worker = file.name.removesuffix(".json").partition("_")
+        try:
+            step = int(number)
+            found = self.index_reader._update_tensors_from_json(
+                {}, step, Path(file.path).read_bytes(), self.path, worker
+            )
+            saved_at = file.stat().st_mtime
+        except _BROKEN:
+            self.unreadable.add(file.path)  # perhaps it is still being copied: asked again
+            return
+        self.unreadable.discard(file.path)
+        self._seen[Path(file.path).parent.name].add(file.name)
+        self._load_tensors_from_index_tensors(found)
+        self._saved_at.setdefault(step, saved_at)
+        self._locations[step] = self._locations.get(step, 0) + len(found)
+
+    def forget(self) -> None:
+        """Drop the oldest steps beyond `KEPT_LOCATIONS`, never the last one."""
+        total = sum(self._locations.values())
+        for step in sorted(self._locations)[:-1]:
+            if total <= KEPT_LOCATIONS:
+                return
+            total -= self._locations.pop(step)
+            mode, mode_step = self._global_to_mode.pop(step)
+            self._mode_to_global.get(mode, {}).pop(mode_step, None)
+            self.workers_for_global_step.pop(step, None)
+            self._saved_at.pop(step, None)
+            for name in self.global_step_to_tensors_map.pop(step, ()):
+                modes = self._tensors[name]._mode_steps
+                if mode in modes:
+                    modes[mode]._steps.pop(mode_step, None)
+
+
+class _ForgivingReader(LocalIndexReader):  # type: ignore[misc]
+    """Reads values; one that is missing or cut short was not saved."""
+
+    def fetch_tensor_value(self, tensor_location: Any) -> Any:
+        try:
+            return super().fetch_tensor_value(tensor_location)
+        except TensorUnavailableForStep:
+            raise
+        except Exception as error:
+            raise TensorUnavailableForStep(
+                tensor_location.tensorname, tensor_location.mode_step, tensor_location.mode
+            ) from error
+
+    def event_file_present_loop(self, tensor_location: Any) -> None:
+        """An index is written after its values: values that are not there will never be."""
+        raise TensorUnavailableForStep(
+            tensor_location.tensorname, tensor_location.mode_step, tensor_location.mode
+        )

@@ -1,0 +1,349 @@
+"""The observation that listens: the debugger's hook and watcher, the profiler, the curves.
+
+Imported only by a job that is debugged or profiled, and it imports of the two only what is asked
+for. What goes wrong in here is said in one line and costs the job nothing.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import psutil
+import torch
+from torch import Tensor, nn
+
+from container.cpus import available_cpus
+from container.environment import Environment
+from container.errors import BerthError
+from container.files.json_files import replace_text, to_json
+from container.hyperparameters import Hyperparameters
+from container.monitoring.config import Plan
+from container.monitoring.debugger.statuses import StatusFile
+from container.rules.requests import RuleRequest
+from container.training.callbacks import Collection, Mode, Observation, StepFacts
+from container.training.curves import Curves
+from container.training.distributed import World
+from container.training.gather import gather_folder
+
+if TYPE_CHECKING:
+    from container.monitoring.debugger.hook import TensorHook
+    from container.monitoring.debugger.settings import HookSettings
+    from container.monitoring.debugger.watcher import Watcher
+    from container.monitoring.profiler.operators import OperatorProfile
+    from container.monitoring.profiler.sampler import Sampler
+    from container.monitoring.profiler.settings import ProfilerSettings
+    from container.monitoring.profiler.timeline import Timeline
+
+T = TypeVar("T")
+REPORT_SECONDS = 600.0
+"""How long the report may take before the job ends without it."""
+
+
+@dataclass
+class Instruments(Observation):
+    """Everything that watches one rank.
+
+    Args:
+        plan: what is to be watched.
+        environment: the job's tree.
+        hp: the hyperparameters.
+        world: this rank's place.
+        say: where lines go.
+    """
+
+    plan: Plan
+    environment: Environment
+    hp: Hyperparameters
+    world: World
+    say: Callable[[str], None]
+    _hook: "TensorHook | None" = field(default=None, init=False)
+    _watcher: "Watcher | None" = field(default=None, init=False)
+    _sampler: "Sampler | None" = field(default=None, init=False)
+    _timeline: "Timeline | None" = field(default=None, init=False)
+    _operators: "OperatorProfile | None" = field(default=None, init=False)
+    _curves: Curves | None = field(default=None, init=False)
+    _stop_told: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        """The machine is watched from here on, while data is read and the network is built."""
+        settings = self.plan.profile
+        if settings is None:
+            return
+        settings.root.mkdir(parents=True, exist_ok=True)
+        if self.world.local_rank == 0:
+            from container.monitoring.profiler.sampler import Sampler
+
+            host = self.environment.current_host
+            config = self.environment.base / "input" / "config" / "profilerconfig.json"
+            self._sampler = Sampler(settings.root, host, settings.interval, self.say, config)
+            self._sampler.start()
+        if self.world.is_main:
+            with self._spared("no statuses"):
+                StatusFile(self._rules / "profiler.json", self.plan.profiler_rules).write()
+            self.say(
+                f"profiler: the machine's use every {settings.interval * 1000:.0f} ms, every "
+                f"step's phases; {len(self.plan.profiler_rules)} rules"
+            )
+
+    def attach(
+        self, network: nn.Module, device: torch.device, steps: int, facts: Mapping[str, object]
+    ) -> None:
+        """What is going to be trained."""
+        self._network, self._device, self._steps, self._facts = network, device, steps, facts
+
+    @property
+    def may_stop(self) -> bool:  # type: ignore[override]
+        """Whether a rule that ends training is evaluated."""
+        return any(each.stop for each in self.plan.debug_rules)
+
+    def begin(self, first_step: int, first_eval_step: int) -> None:
+        """Start what watches, at the job's first step or at the one it goes on with."""
+        self._times = {"training_started": time.time()}
+        if self.plan.profile is not None:
+            self._begin_profile(self.plan.profile)
+        if self.plan.debug is not None:
+            self._begin_debug(self.plan.debug, first_step, first_eval_step)
+        if self.world.is_main:
+            curves = Curves(self._data / "curves.jsonl", self._steps)
+            with self._spared("no curves"):
+                curves.begin(first_step)
+                self._curves = curves
+
+    @property
+    def _data(self) -> Path:
+        return self.environment.output_data_dir
+
+    @property
+    def _rules(self) -> Path:
+        return self._data / "rules"
+
+    def _begin_profile(self, settings: "ProfilerSettings") -> None:
+        from container.monitoring.profiler.operators import OperatorProfile
+        from container.monitoring.profiler.timeline import Timeline
+
+        root, host = settings.root, self.environment.current_host
+        self._timeline = Timeline(
+            root,
+            host,
+            rank=self.world.rank,
+            device=self._device,
+            rotate_bytes=settings.rotate_bytes,
+            rotate_seconds=settings.rotate_seconds,
+            say=self.say,
+        )
+        if settings.steps:
+            self._operators = OperatorProfile(root, host, self.world.rank, settings.steps, self.say)
+
+    def _begin_debug(self, settings: "HookSettings", first_step: int, first_eval_step: int) -> None:
+        from container.monitoring.debugger.hook import TensorHook
+
+        self._hook = TensorHook(
+            settings,
+            self._network,
+            rank=self.world.rank,
+            world=self.world.size,
+            first_step=first_step,
+            first_eval_step=first_eval_step,
+        )
+        if self.world.is_main:
+            names = ", ".join(each.name for each in self.plan.debug_rules) or "none"
+            self.say(f"debugger: tensors in {settings.path}; rules: {names}")
+        if self.world.is_main and self.plan.debug_rules:
+            from container.monitoring.debugger.watcher import Watcher
+
+            statuses = self._rules / "debug.json"
+            self._watcher = Watcher(
+                settings.path, statuses, self.plan.debug_rules, self.plan.own_rules, self.say
+            )
+            self._watcher.start()
+
+    def batches(self, mode: Mode, batches: Iterable[T], first_step: int) -> Iterator[T]:
+        """The batches, timed; torch.profiler learns which step begins."""
+        if self._timeline is None:
+            yield from batches
+            return
+        if self._operators is not None and mode == "eval":
+            self._operators.pause()
+        timed = self._timeline.batches(mode, batches, first_step)
+        for step, batch in enumerate(timed, first_step):
+            if self._operators is not None and mode == "train":
+                with self._timeline.phase("profiler"):
+                    self._operators.step(step)
+            yield batch
+
+    def phase(self, name: str) -> AbstractContextManager[object]:
+        """A timed phase."""
+        return nullcontext() if self._timeline is None else self._timeline.phase(name)
+
+    def forward(self, mode: Mode, network: nn.Module) -> bool:
+        """Count the pass; whether its tensors are kept."""
+        return self._hook is not None and self._hook.step(mode, network)
+
+    def gradients(self) -> None:
+        """Keep the gradients."""
+        if self._hook is not None:
+            self._hook.gradients()
+
+    def record(self, collection: Collection, value: Tensor) -> None:
+        """Keep a tensor."""
+        if self._hook is not None:
+            self._hook.record(collection, value)
+
+    def wants_norm(self, step: int) -> bool:
+        """On the steps that the curves show."""
+        return self._curves is not None and self._curves.wants(step)
+
+    def stepped(self, facts: StepFacts) -> None:
+        """Tell the curves."""
+        if self._curves is not None:
+            curves, self._curves = self._curves, None
+            with self._spared("no more curves"):
+                curves.add(facts)
+                self._curves = curves
+
+    def stop_asked(self) -> str | None:
+        """The rule that fired and ends training; a file says so to whoever runs the container."""
+        asked = None if self._watcher is None else self._watcher.stop_asked()
+        if asked is not None and not self._stop_told:
+            self._stop_told = True
+            with self._spared("nobody is told that a rule ended training"):
+                replace_text(self._rules / "stopped", asked + "\n")
+        return asked
+
+    def end_training(self) -> None:
+        """Close the tensors, so that rules see the end; bring the hosts' measurements together."""
+        self._times["training_ended"] = time.time()
+        if self._operators is not None:
+            self._operators.close()
+        if self._hook is not None and not self.world.is_main:
+            self._hook.close()
+        if self.plan.debug is not None and self.plan.debug.all_ranks:
+            self.world.any(False, self._device)  # rank 0's marks the end for all
+        if self._hook is not None:
+            self._hook.close()
+        self._flush_curves()
+        if self.plan.profile is None:
+            return
+        if not self.world.is_main:
+            self._close_profile()
+        with self._spared("not in the report: other hosts"):
+            for problem in gather_folder(self.plan.profile.root, self.world):
+                self.say(f"profiler: not in the report: {problem}")
+
+    def conclude(self) -> None:
+        """The rules' last word, and the report."""
+        self._take_new_rules()
+        statuses: list[dict[str, Any]] = []
+        if self._watcher is not None:
+            statuses = self._watcher.finish()
+        self._close_profile()
+        if self.plan.profile is not None:
+            with self._spared("no report"):
+                self._write_facts(self.plan.profile.root)
+                _copy(self.plan.profile.root, self._data / "profiler")
+                statuses += self._report()
+        for each in statuses:
+            if each["RuleEvaluationStatus"] not in ("NoIssuesFound", "InProgress"):
+                line = str(each.get("StatusDetails", "")).partition("\n")[0]
+                self.say(f"rule {each['RuleConfigurationName']}: {line}")
+
+    def abandon(self) -> None:
+        """Let go of everything; what is written stays."""
+        if self._watcher is not None:
+            self._watcher.kill()
+        for part in (self._hook, self._operators):
+            if part is not None:
+                part.close()
+        self._flush_curves()
+        self._close_profile()
+
+    def _flush_curves(self) -> None:
+        if self._curves is not None:
+            with self._spared("no last curves"):
+                self._curves.flush()
+
+    @contextmanager
+    def _spared(self, loss: str) -> Iterator[None]:
+        """What cannot be written or read is lost, in one line; the job is not."""
+        try:
+            yield
+        except (OSError, ValueError, KeyError, subprocess.SubprocessError) as error:
+            self.say(f"profiler: {loss}: {error}")
+
+    def _close_profile(self) -> None:
+        if self._timeline is not None:
+            self._timeline.close()
+        if self._sampler is not None:
+            self._sampler.stop()
+            self._sampler = None
+
+    def _take_new_rules(self) -> None:
+        """SageMaker may have been asked for further profiler rules meanwhile."""
+        if self.plan.profile is None:
+            return
+        try:
+            self.plan = self.plan.with_new_rules(self.environment)
+        except BerthError as error:
+            self.say(f"profiler: rules that were added are not evaluated: {error}")
+
+    def _write_facts(self, root: Path) -> None:
+        facts = {
+            "job": self.environment.job_name,
+            "hosts": list(self.environment.hosts),
+            "world": self.world.size,
+            "cores": available_cpus(),
+            "batch_size": self.hp.batch_size,
+            "image_size": self.hp.image_size,
+            "hyperparameters": self.hp.model_dump(mode="json"),
+            "started": psutil.Process().create_time(),
+            **self._times,
+            "ended": time.time(),
+            **self._facts,
+        }
+        replace_text(root / "job.json", to_json(facts, indent=1))
+
+    def _report(self) -> list[dict[str, Any]]:
+        """Make the report in a process of its own: its memory goes with it."""
+        into = self._data / "report"
+        command = [sys.executable, "-m", "container.monitoring.profiler.report", str(self._data)]
+        command += ["--into", str(into), "--rules", _as_configurations(self.plan.profiler_rules)]
+        done = subprocess.run(
+            command, timeout=REPORT_SECONDS, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            lines = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
+            self.say(f"profiler: no report: {lines[-1]}")
+            return []
+        told = json.loads((into / "report.json").read_text(encoding="utf-8"))
+        self.say(f"verdict: {told['verdict']['sentences'][0]}")
+        self.say(f"report: {into / 'profiler-report.html'}")
+        asked = {each.name for each in self.plan.profiler_rules}  # ProfilerReport runs more
+        found = json.loads((into / "profiler-rules.json").read_text(encoding="utf-8"))
+        found = [each for each in found if each["RuleConfigurationName"] in asked]
+        replace_text(self._rules / "profiler.json", to_json(found, indent=1))
+        return found
+
+
+def _as_configurations(rules: Iterable[RuleRequest]) -> str:
+    """Rules as SageMaker's requests have them, whose values are text."""
+    return json.dumps(
+        [
+            {
+                "RuleConfigurationName": each.name,
+                "RuleParameters": {"rule_to_invoke": each.rule, **each.texts},
+            }
+            for each in rules
+        ]
+    )
+
+
+def _copy(source: Path, target: Path) -> None:
+    if source != target:
+        shutil.copytree(source, target, dirs_exist_ok=True)

@@ -1,0 +1,91 @@
+"""What every section works with: the figures, the page's charts, and what goes into report.json."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import zip_longest
+from typing import Any
+
+from container.monitoring.profiler.figures.whole import Figures
+from container.monitoring.profiler.report.charts import Charts
+from container.monitoring.profiler.report.markup import Html, text
+from container.monitoring.profiler.report.page import anchor, link
+from container.monitoring.profiler.report.series import Clock
+from container.monitoring.profiler.units import elapsed
+from container.monitoring.profiler.verdict import Verdict, verdict
+
+
+@dataclass
+class Material:
+    """One report in the making.
+
+    Attributes:
+        figures: everything the recording comes to.
+        charts: gathers the charts.
+        data: gathers report.json.
+    """
+
+    figures: Figures
+    charts: Charts = field(default_factory=Charts)
+    data: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def verdict(self) -> Verdict:
+        """The job's, worked out once."""
+        return verdict(self.figures.recording, self.figures.outcomes, self.figures)
+
+    @cached_property
+    def clock(self) -> Clock | None:
+        """The time axis; None where nothing has a time."""
+        start, end = self.figures.job["started"], self.figures.job["ended"]
+        return None if start is None or end is None else Clock(start, end)
+
+    @cached_property
+    def moments(self) -> list[dict[str, Any]]:
+        """The first moments each rule fired at: rule, kind, time (unix seconds) and step, either of
+        which may be None, and the anchor of the time."""
+        return [
+            {
+                "rule": row["name"],
+                "kind": row["kind"],
+                "time": time,
+                "step": step,
+                "anchor": anchor("moment", row["kind"], row["name"], place),
+            }
+            for row in self.figures.rules
+            if row["triggered"]
+            for place, (time, step) in enumerate(zip_longest(row["moments"], row["steps"]), 1)
+            if place <= MOMENTS
+        ]
+
+    def marks(self, *rules: str) -> list[dict[str, Any]]:
+        """The moments of these rules (of all for none) as marks on a time chart."""
+        if self.clock is None:
+            return []
+        start, (_, unit) = self.clock.start, self.clock.unit
+        return [
+            {
+                "x": round((each["time"] - start) / unit, 4),
+                "label": text(f"{each['rule']} at {elapsed(each['time'] - start)}"),
+                "anchor": each["anchor"],
+            }
+            for each in self.moments
+            if each["time"] is not None
+            and self.clock.start <= each["time"] <= self.clock.end
+            and (not rules or each["rule"] in rules)
+        ]
+
+    def at(self, time: float) -> str:
+        """A moment as time since the start."""
+        return elapsed(time - self.clock.start) if self.clock else "–"
+
+    def linked(self, names: Iterable[str]) -> list[Html]:
+        """Links to what is said of these rules."""
+        known = {row["name"]: row["kind"] for row in self.figures.rules}
+        return [link(anchor("rule", known.get(name, ""), name), name) for name in names]
+
+
+MOMENTS = 8
+"""Moments of a rule that are marked; all of them are in its file."""
+
+Section = Callable[[Material], Iterator[Html]]

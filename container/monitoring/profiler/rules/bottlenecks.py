@@ -1,0 +1,113 @@
+"""Rules that watch what GPUs wait for: processors, or data from disks and networks."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from container.monitoring.profiler.rules.findings import NO_GPU, Findings, unjudged
+from container.monitoring.profiler.rules.outcome import Outcome
+from container.monitoring.profiler.rules.samples import CPU, GPU, IO_WAIT, Floats, View
+from container.rules.requests import RuleRequest
+
+LISTED = 1000
+"""How many points an outcome lists one by one."""
+PERIODS = 200
+"""How many spans of consecutive points it lists, the longest ones."""
+
+
+def cpu_bottleneck(view: View, request: RuleRequest) -> Outcome:
+    """Fires while more than `threshold` % of the points are bottlenecks.
+
+    A bottleneck is a point at which a GPU is below `gpu_threshold` and a core above
+    `cpu_threshold`: one core suffices, for one thread can hold a GPU up. Violations are
+    bottlenecks.
+    """
+    return _bottleneck(view, request, CPU, "cpu_threshold", "a core was busy", "processor metrics")
+
+
+def io_bottleneck(view: View, request: RuleRequest) -> Outcome:
+    """Fires while more than `threshold` % of the points are bottlenecks.
+
+    A bottleneck is a point at which a GPU is below `gpu_threshold` and a core waits for input and
+    output more than `io_threshold` % of its time. Violations are bottlenecks.
+    """
+    return _bottleneck(
+        view, request, IO_WAIT, "io_threshold", "a core waited for data", "I/O wait metrics"
+    )
+
+
+def _bottleneck(
+    view: View, request: RuleRequest, dimension: str, limit: str, cause: str, metric: str
+) -> Outcome:
+    asked = request.parameters
+    found = Findings()
+    points = low = bottlenecks = 0
+    shares: dict[str, float] = {}
+    listed: dict[str, dict[str, int]] = {}
+    periods: list[list[Any]] = []
+    doing: dict[str, float] = {}
+    for node in view.nodes:
+        times, (gpu, cores) = view.together(node, GPU, dimension)
+        if not gpu.size or not cores.size:
+            continue
+        points = max(points, len(times))
+        idle = (gpu < asked["gpu_threshold"]).sum(axis=1)
+        busy = (cores > asked[limit]).sum(axis=1)
+        held = (idle > 0) & (busy > 0)
+        low += int((idle > 0).sum())
+        bottlenecks += int(held.sum())
+        so_far = np.cumsum(held)
+        for seen in view.looks(times, asked):
+            share = 100 * so_far[seen - 1] / seen
+            if seen >= asked["patience"] and share > asked["threshold"]:
+                found.fire(float(times[seen - 1]))
+        shares[node] = 100 * float(held.mean())
+        for at in np.flatnonzero(held)[:LISTED]:
+            listed.setdefault(
+                repr(float(times[at])), {"GPUs": int(idle[at]), "CPUs": int(busy[at])}
+            )
+        periods += [[node, *span] for span in _spans(times, held)]
+        for phase, count in _doing(view.recording.events, node, times[held]).items():
+            doing[phase] = doing.get(phase, 0.0) + count
+    missing = unjudged(
+        request, points, asked["patience"], f"no {metric} in this job" if view.has_gpus else NO_GPU
+    )
+    if missing:
+        return missing
+    total = sum(doing.values())
+    found.details = {
+        "low_gpu_utilization": low,
+        "bottlenecks": dict(list(listed.items())[:LISTED]),
+        "shares": shares,
+        "periods": sorted(periods, key=lambda span: span[1] - span[2])[:PERIODS],
+        "general": {phase: 100 * count / total for phase, count in doing.items()},
+    }
+    worst = max(shares, key=lambda node: shares[node])
+    reason = (
+        f"at {shares[worst]:.1f} % of the points on {worst} {cause} (over {asked[limit]:g} %) and "
+        f"a GPU was not (below {asked['gpu_threshold']:g} %); limit {asked['threshold']:g} %"
+    )
+    return found.outcome(
+        request, reason, points=points, needed=asked["patience"], violations=bottlenecks
+    )
+
+
+def _spans(times: Floats, held: Any) -> list[list[float]]:
+    """First and last time, [unix s, unix s], of consecutive points that are bottlenecks."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], held.astype(np.int8), [0]))))
+    return [[float(times[a]), float(times[b - 1])] for a, b in edges.reshape(-1, 2)]
+
+
+def _doing(events: pd.DataFrame, node: str, moments: Floats) -> dict[str, float]:
+    """At how many of the moments each phase of training was under way on a node."""
+    mine = events[(events["node"] == node) & ~events["phase"].isin(("step", "worker"))]
+    found: dict[str, float] = {}
+    for (phase, _), rows in mine.groupby(["phase", "pid"], observed=True):
+        starts = rows["start"].to_numpy()
+        ends = np.maximum.accumulate(starts + rows["duration"].to_numpy())
+        before = np.searchsorted(starts, moments, side="right") - 1
+        under_way = (before >= 0) & (moments < ends[np.maximum(before, 0)])
+        if under_way.any():
+            found[str(phase)] = found.get(str(phase), 0.0) + float(under_way.sum())
+    return found

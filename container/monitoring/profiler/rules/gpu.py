@@ -1,0 +1,209 @@
+"""Rules that watch GPUs alone: how much they work, how evenly, and whether their memory grows."""
+
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from container.monitoring.profiler.rules.findings import Findings, unjudged
+from container.monitoring.profiler.rules.outcome import Outcome
+from container.monitoring.profiler.rules.samples import (
+    GPU,
+    GPU_MEMORY,
+    Floats,
+    View,
+    listed,
+    quartiles,
+)
+from container.rules.requests import RuleRequest
+
+BINS = np.arange(0, 102, 2)
+"""Per cent: the edges of utilisation histograms, 2 % each."""
+
+Series = dict[tuple[str, str], tuple[Floats, Floats]]
+"""By node and GPU: (n,) times and values."""
+
+
+def low_gpu_utilization(view: View, request: RuleRequest) -> Outcome:
+    """Fires for a GPU whose last `window` points are used little, or in bursts.
+
+    Used little: their p95 is below `threshold_p95`. In bursts: it is not, but their p5 is below
+    `threshold_p5`. Violations are GPUs at looks.
+    """
+    asked = request.parameters
+    series = _series(view, GPU)
+    points = _most(series)
+    missing = unjudged(request, points, asked["patience"])
+    if missing:
+        return missing
+    window = max(1, asked["window"])
+    found = Findings()
+    said: dict[str, str] = {}
+    guilty: list[str] = []
+    for (node, gpu), (times, values) in series.items():
+        issue = ""
+        for seen in view.looks(times, asked):
+            if seen < asked["patience"]:
+                continue
+            p5, p95 = np.quantile(values[max(0, seen - window) : seen], (0.05, 0.95))
+            issue = ""
+            if p95 < asked["threshold_p95"]:
+                issue = "under-used"
+            elif p95 > asked["threshold_p95"] and p5 < asked["threshold_p5"]:
+                issue = "fluctuating"
+            if issue:
+                found.fire(float(times[seen - 1]))
+        p5, p95 = (float(part) for part in np.quantile(values[-window:], (0.05, 0.95)))
+        found.describe(node, gpu, {"gpu_95": p95, "gpu_5": p5, **quartiles(values), "issue": issue})
+        said[f"{gpu} on {node}"] = f"p95 {p95:.0f} %, p5 {p5:.0f} %"
+        if issue:
+            guilty.append(f"{gpu} on {node}")
+    if found.moments and not guilty:
+        reason = "a GPU was under-used or in bursts for a while, but not at the end"
+    elif guilty:
+        name = guilty[0]
+        reason = f"{listed(guilty)} under-used or in bursts ({name}: {said[name]})"
+    else:
+        reason = f"every GPU is busy ({'; '.join(f'{k}: {v}' for k, v in list(said.items())[:3])})"
+    return found.outcome(request, reason, points=points, needed=asked["patience"])
+
+
+def gpu_memory_increase(view: View, request: RuleRequest) -> Outcome:
+    """Fires where the mean of `window` points exceeds the mean of the window before by `increase`.
+
+    Percentage points of the GPU's memory. Violations are points; it fires at each of them.
+    """
+    asked = request.parameters
+    window = max(1, asked["window"])
+    series = _series(view, GPU_MEMORY)
+    points, needed = _most(series), max(asked["patience"], 2 * window)
+    missing = unjudged(request, points, needed)
+    if missing:
+        return missing
+    found = Findings()
+    steepest, where = 0.0, ""
+    for (node, gpu), (times, values) in series.items():
+        sums = np.concatenate(([0.0], np.cumsum(values)))
+        means = (sums[window:] - sums[:-window]) / window
+        rise = means[window:] - means[:-window]
+        last = np.arange(len(rise)) + 2 * window - 1
+        judged = last + 1 >= asked["patience"]
+        broken = judged & (rise > asked["increase"] + 1e-9)
+        for at in last[broken]:
+            found.fire(float(times[at]))
+        most = float(rise[judged].max()) if judged.any() else 0.0
+        if most > steepest or not where:
+            steepest, where = most, f"{gpu} on {node}"
+        found.describe(
+            node,
+            gpu,
+            {
+                "increase": most,
+                "gpu_max": float(values.max()),
+                "p05": float(np.quantile(values, 0.05)),
+                **quartiles(values),
+                "violations": int(broken.sum()),
+                "first": float(values[0]),
+                "last": float(values[-1]),
+            },
+        )
+    reason = (
+        f"the memory of {where} rose by {max(0.0, steepest):.1f} percentage points at most from "
+        f"one window of {window} points to the next (limit {asked['increase']:g})"
+    )
+    return found.outcome(request, reason, points=points, needed=needed)
+
+
+def load_balancing(view: View, request: RuleRequest) -> Outcome:
+    """Fires for two GPUs whose histograms of utilisation lie further apart than `threshold`.
+
+    The Jensen-Shannon distance (natural logarithm: at most sqrt(ln 2) = 0.83) of histograms of 2 %
+    over everything seen, of any two GPUs of the job. Violations are pairs at looks.
+    """
+    asked = request.parameters
+    series = _series(view, GPU)
+    if len(series) == 1:
+        return Outcome(
+            request,
+            "a single GPU has no load to balance",
+            datapoints=_most(series),
+            needed=asked["patience"],
+            judged=False,
+        )
+    points = min((len(times) for times, _ in series.values()), default=0)
+    missing = unjudged(request, points, asked["patience"])
+    if missing:
+        return missing
+    keys = list(series)
+    times = np.unique(np.concatenate([when for when, _ in series.values()]))
+    at = times[view.looks(times, asked) - 1]
+    histograms = [_growing(at, *series[key]) for key in keys]
+    found = Findings()
+    pairs: list[dict[str, Any]] = []
+    for one, other in combinations(range(len(keys)), 2):
+        mine, theirs = histograms[one], histograms[other]
+        enough = np.minimum(mine.sum(axis=1), theirs.sum(axis=1)) >= asked["patience"]
+        distances = jensen_shannon(mine, theirs)
+        for moment in at[enough & (distances > asked["threshold"])]:
+            found.fire(float(moment))
+        pairs.append({"one": keys[one], "other": keys[other], "distance": float(distances[-1])})
+    for (node, gpu), counts in zip(keys, histograms, strict=True):
+        apart: dict[str, float] = {}
+        for pair in pairs:
+            if pair["one"] == (node, gpu):
+                second_node, second = pair["other"]
+                label = second if second_node == node else f"{second_node}/{second}"
+                apart[label] = pair["distance"]
+        entry = found.details.setdefault(node, {"workloads": {}, "distances": {}})
+        entry["workloads"][gpu] = counts[-1].astype(int).tolist()
+        entry["distances"][gpu] = apart
+    worst = max(pairs, key=lambda pair: float(pair["distance"]))
+    (node, gpu), (other_node, other_gpu) = worst["one"], worst["other"]
+    reason = (
+        f"{gpu} on {node} and {other_gpu} on {other_node} differ most, by {worst['distance']:.2f} "
+        f"(limit {asked['threshold']:g})"
+    )
+    return found.outcome(request, reason, points=points, needed=asked["patience"])
+
+
+def jensen_shannon(one: Floats, other: Floats) -> Floats:
+    """The Jensen-Shannon distance of histograms, row by row, with the natural logarithm.
+
+    Lin, Divergence measures based on the Shannon entropy (1991), and its square root, which is a
+    metric (Endres and Schindelin 2003).
+
+    Args:
+        one, other: (rows, bins) counts or probabilities, no row all zeros.
+
+    Returns:
+        (rows,) distances between 0 and sqrt(ln 2).
+    """
+    p = one / np.maximum(one.sum(axis=-1, keepdims=True), 1e-300)
+    q = other / np.maximum(other.sum(axis=-1, keepdims=True), 1e-300)
+    middle = (p + q) / 2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        left = np.where(p > 0, p * np.log(p / middle), 0.0).sum(axis=-1)
+        right = np.where(q > 0, q * np.log(q / middle), 0.0).sum(axis=-1)
+    return np.asarray(np.sqrt(np.maximum((left + right) / 2, 0.0)))
+
+
+def _series(view: View, dimension: str) -> Series:
+    found: Series = {}
+    for node in view.nodes:
+        points = view.points(node, dimension)
+        for at, name in enumerate(points.names):
+            there = ~np.isnan(points.values[:, at])
+            found[node, name] = points.times[there], points.values[there, at]
+    return found
+
+
+def _most(series: Series) -> int:
+    return max((len(times) for times, _ in series.values()), default=0)
+
+
+def _growing(at: Floats, times: Floats, values: Floats) -> Floats:
+    """The histograms, (looks, bins), of what a GPU had done by each of the times `at` (looks,)."""
+    bins = np.clip(np.searchsorted(BINS, values, side="right") - 1, 0, len(BINS) - 2)
+    counts = np.zeros((len(at), len(BINS) - 1))
+    np.add.at(counts, (np.searchsorted(at, times), bins), 1)
+    return counts.cumsum(axis=0)

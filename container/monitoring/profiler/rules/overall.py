@@ -1,0 +1,174 @@
+"""Rules that fill the report's tables and never fire: what was used, and where the time went."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from container.monitoring.profiler.rules.breakdown import APART, breakdown
+from container.monitoring.profiler.rules.outcome import Outcome
+from container.monitoring.profiler.rules.samples import (
+    CPU,
+    GPU,
+    GPU_MEMORY,
+    IO_WAIT,
+    Floats,
+    Points,
+    View,
+    present,
+)
+from container.monitoring.profiler.rules.steps import NO_STEPS
+from container.rules.requests import RuleRequest
+
+SMALL = 2.0
+"""Per cent of all operators' time below which an operator is left out."""
+
+_TABLES = {
+    "Network": ("network", None, "sum"),
+    "GPU": ("gpu", GPU, "mean"),
+    "CPU": ("cpu", CPU, "mean"),
+    "CPU memory": ("memory", None, "mean"),
+    "GPU memory": ("gpu", GPU_MEMORY, "mean"),
+    "I/O": ("cpu", IO_WAIT, "mean"),
+    "Disk": ("disk", None, "sum"),
+}
+"""SageMaker's tables and Disk: the samples' kind, their dimension, and what a node's value is of
+its cores', GPUs' or interfaces'."""
+
+
+def overall_system_usage(view: View, request: RuleRequest) -> Outcome:
+    """How much of everything each node used: max, p99, p95, p50, min and mean.
+
+    Percentages; network and disk in what was recorded (bytes), added up over interfaces. `names`
+    holds the figures of every single metric of a node: by GPU, by interface, not by core.
+    """
+    if view.recording.system.empty:
+        return Outcome(request, "no system metrics in this job", judged=False)
+    details: dict[str, Any] = {table: {} for table in _TABLES}
+    names: dict[str, dict[str, dict[str, float]]] = {}
+    points = 0
+    for table, (kind, dimension, how) in _TABLES.items():
+        for node in view.nodes:
+            found = _measured(view, node, kind, dimension)
+            if not len(found):
+                continue
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)  # points without any measurement
+                whole = (np.nansum if how == "sum" else np.nanmean)(found.values, axis=1)
+            whole = present(whole)
+            points = max(points, len(whole))
+            details[table][node] = _usage(whole)
+            if kind != "cpu":
+                for at, name in enumerate(found.names):
+                    entry = names.setdefault(node, {})
+                    entry[f"{table} {name}"] = _usage(present(found.values[:, at]))
+    details["names"] = names
+    seen = [f"{node} {details['CPU'][node]['mean']:.0f} %" for node in details["CPU"]]
+    reason = "processors used on average: " + ", ".join(seen) if seen else "no processor metrics"
+    return Outcome(request, reason, datapoints=points, details=details)
+
+
+def overall_framework_metrics(view: View, request: RuleRequest) -> Outcome:
+    """Where the time went: modes, phases, forward against backward, and operators.
+
+    SageMaker's tables hold percentages, its operators' totals microseconds. `train` and `eval` are
+    the steps' breakdowns, `train_on_device` what a GPU did meanwhile, `outside` the seconds of
+    phases outside steps.
+    """
+    recording = view.recording
+    events = recording.events
+    details: dict[str, Any] = {"phase": {}, "phase_time": {}, "ratio": {}}
+    modes = _modes(events)
+    if modes:
+        details["phase_time"] = modes
+        details["phase"] = _percent(modes)
+    parts = events[~events["phase"].isin(APART)]
+    sums = parts.groupby("phase", observed=True)["duration"].sum()
+    times = {str(phase): float(seconds) for phase, seconds in sums.items()}
+    details["general"] = _percent(times)
+    if times.get("forward") and times.get("backward"):
+        both = {"Forward pass": times["forward"], "Backward pass": times["backward"]}
+        details["forward_backward"] = _percent(both)
+    outside = parts[parts["mode"] == "other"].groupby("phase", observed=True)["duration"].sum()
+    details["outside"] = {str(phase): float(seconds) for phase, seconds in outside.items()}
+    for mode in ("train", "eval"):
+        details[mode] = breakdown(events, mode)
+    if not recording.on_device.empty:
+        details["train_on_device"] = breakdown(
+            pd.concat([events[events["phase"] == "step"], recording.on_device]), "train"
+        )
+    details |= _operators(recording.operators)
+    if not modes:
+        return Outcome(request, NO_STEPS, judged=False, details=details)
+    train = details["train"].get("phases", {})
+    largest = max(train, key=lambda phase: float(train[phase]["share"]), default=None)
+    reason = (
+        f"{largest} takes {train[largest]['share']:.0f} % of a training step"
+        if largest
+        else "no training steps"
+    )
+    return Outcome(
+        request, reason, datapoints=int((events["phase"] == "step").sum()), details=details
+    )
+
+
+def _measured(view: View, node: str, kind: str, dimension: str | None) -> Points:
+    """A node's metric; without a dimension all of its kind, whichever way dimensions are used."""
+    if dimension is not None:
+        return view.points(node, dimension)
+    system = view.recording.system
+    mine = system[(system["node"] == node) & (system["kind"] == kind)]
+    if kind == "memory":
+        percent = mine["name"].astype(str) == "MemoryUsedPercent"
+        mine = mine[percent] if percent.any() else mine
+    elif kind == "disk":
+        mine = mine[mine["name"].astype(str).str.contains("Throughput")]
+    elif kind == "network":
+        algorithm = mine["dimension"].astype(str) == "Algorithm"
+        mine = mine[algorithm] if algorithm.any() else mine
+    return Points.of(mine)
+
+
+def _usage(values: Floats) -> dict[str, float]:
+    top, p99, p95, p50, low = np.quantile(values, (1.0, 0.99, 0.95, 0.5, 0.0))
+    figures = {"max": top, "p99": p99, "p95": p95, "p50": p50, "min": low, "mean": values.mean()}
+    return {name: round(float(figure), 2) for name, figure in figures.items()}
+
+
+def _modes(events: pd.DataFrame) -> dict[str, float]:
+    """Seconds of training steps, evaluation steps and what lay between, over all ranks."""
+    steps = events[events["phase"] == "step"]
+    if steps.empty:
+        return {}
+    ends = steps["start"] + steps["duration"]
+    first, last = steps.groupby("rank")["start"].min(), ends.groupby(steps["rank"]).max()
+    sums = steps.groupby("mode", observed=True)["duration"].sum()
+    found = {
+        f"Step:ModeKeys.{str(mode).upper()}": float(seconds)
+        for mode, seconds in sums.sort_index(ascending=False).items()
+    }
+    rest = float((last - first).sum()) - sum(found.values())
+    return {**found, "others": max(0.0, rest)}
+
+
+def _operators(operators: pd.DataFrame) -> dict[str, Any]:
+    """SageMaker's tables of operators, by self time: what one spends in another is the other's."""
+    found: dict[str, Any] = {}
+    totals: dict[str, float] = {}
+    for device, label in (("cpu", "CPU"), ("cuda", "GPU")):
+        mine = operators[operators["device"] == device]
+        sums = mine.groupby("name")["self_time"].sum().sort_values(ascending=False)
+        if sums.empty or sums.sum() <= 0:
+            continue
+        totals[f"{label.lower()}_functions"] = float(sums.sum())
+        kept = sums[100 * sums / sums.sum() > SMALL]
+        times = {str(name): float(seconds) for name, seconds in kept.items()}
+        found[label] = _percent(times)
+        found[f"{label}_total"] = {name: 1e6 * seconds for name, seconds in times.items()}
+    return {**found, "ratio": _percent(totals)}
+
+
+def _percent(times: dict[str, float]) -> dict[str, float]:
+    total = sum(times.values())
+    return {name: 100 * time / total for name, time in times.items()} if total > 0 else {}

@@ -1,0 +1,183 @@
+"""Rules that watch steps: those that take much longer than the rest, and the first one."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from container.monitoring.profiler.rules.findings import MOMENTS
+from container.monitoring.profiler.rules.outcome import Outcome
+from container.monitoring.profiler.rules.samples import Floats, View
+from container.rules.requests import RuleRequest
+
+ENOUGH = 100
+"""Steps of one process and mode before their spread means something; as SageMaker's rule."""
+RESOLUTION = 1e-6
+"""Seconds: what timelines tell apart; without it steps that last the same would be outliers."""
+BARS = 100
+"""Bars of a histogram of durations."""
+NO_STEPS = "no steps in this job's timeline"
+
+
+def step_outlier(view: View, request: RuleRequest) -> Outcome:
+    """Fires where more than `n_outliers` steps last longer than mean + `stddev` deviations.
+
+    By process and mode (train, eval; `mode` names one, in any of SageMaker's spellings). Violations
+    are the outliers of processes that have too many; it fires at each look at which one has.
+    """
+    asked = request.parameters
+    steps = _steps(view, asked["mode"])
+    if steps.empty:
+        reason = f"no steps of mode {asked['mode']!r}" if asked["mode"] else NO_STEPS
+        return Outcome(request, reason, needed=ENOUGH, judged=False)
+    details: dict[str, Any] = {}
+    moments: list[float] = []
+    numbers: list[int] = []
+    fired: set[float] = set()
+    violations = most = 0
+    worst = ""
+    for (node, pid, mode), rows in steps.groupby(["node", "pid", "mode"], observed=True):
+        rows = rows.sort_values("start")
+        durations = rows["duration"].to_numpy()
+        ends = rows["start"].to_numpy() + durations
+        most = max(most, len(rows))
+        if len(rows) < ENOUGH:
+            continue
+        limit = durations.mean() + asked["stddev"] * durations.std() + RESOLUTION
+        outliers = durations > limit
+        name = f"{node}-{pid}" + ("" if mode == "train" else f" ({mode})")
+        entry = _entry(durations, outliers) | {
+            "phase": f"Step:ModeKeys.{str(mode).upper()}",
+            "step_numbers": rows["step"].to_numpy()[outliers][:MOMENTS].tolist(),
+            "times": rows["start"].to_numpy()[outliers][:MOMENTS].tolist(),
+            "threshold": float(limit),
+            "node": str(node),
+            "rank": int(rows["rank"].iloc[0]),
+            "mode": str(mode),
+        }
+        details[name] = entry
+        order = np.argsort(ends, kind="stable")
+        looks = view.looks(ends[order], asked)
+        broken = _counts(durations[order], looks, asked["stddev"]) > asked["n_outliers"]
+        fired.update(ends[order][looks[broken] - 1].tolist())
+        if entry["number_of_outliers"] > asked["n_outliers"]:
+            violations += entry["number_of_outliers"]
+            moments += entry["times"]
+            numbers += entry["step_numbers"]
+        if not worst or entry["number_of_outliers"] > details[worst]["number_of_outliers"]:
+            worst = name
+    if not details:
+        reason = f"not enough data: {most} of {ENOUGH} steps"
+        return Outcome(request, reason, datapoints=most, needed=ENOUGH, judged=False)
+    return Outcome(
+        request,
+        _said(worst.partition(" ")[0], details[worst], asked),
+        triggered=len(fired),
+        violations=violations,
+        datapoints=len(steps),
+        needed=ENOUGH,
+        moments=tuple(sorted(moments or fired)[:MOMENTS]),
+        steps=tuple(sorted(set(numbers))[:MOMENTS]),
+        details={"step_details": details},
+    )
+
+
+def max_initialization_time(view: View, request: RuleRequest) -> Outcome:
+    """Fires if `threshold` minutes after the job's start no training step has begun."""
+    asked = request.parameters
+    job = view.recording.job
+    begin, end = job.get("started"), job.get("ended")
+    steps = _steps(view, "train")
+    if begin is None or end is None:
+        return Outcome(request, "nothing was recorded of this job", judged=False)
+    details: dict[str, Any] = {"job_start": begin, "job_end": end, "step_num": {}}
+    until = end
+    if steps.empty and "training_started" in job:
+        until = job["training_started"]
+    elif not steps.empty:
+        until = float(steps["start"].min())
+        details["step_num"] = {"first": until * 1e6, "last": float(steps["start"].max()) * 1e6}
+    waited = max(0.0, until - begin)
+    details["initialization_in_seconds"] = waited
+    limit = 60 * asked["threshold"]
+    late = waited > limit
+    known = until != end
+    if known:
+        reason = f"the first training step began {_span(waited)} after the job"
+    else:
+        reason = f"no training step in the {_span(waited)} recorded"
+        if view.recording.events.empty:
+            reason += ", which have no timeline"
+    return Outcome(
+        request,
+        f"{reason} (limit {asked['threshold']:g} min)",
+        triggered=int(late),
+        violations=int(late),
+        datapoints=len(steps),
+        judged=late or known,
+        moments=(begin + limit,) if late else (),
+        details=details,
+    )
+
+
+def histogram(durations: Floats) -> dict[str, list[float]]:
+    """`probs` (counts, `BARS`) and `binedges` (seconds, `BARS` + 1), as SageMaker's files say."""
+    counts, edges = np.histogram(durations, bins=BARS)
+    return {"probs": counts.tolist(), "binedges": edges.tolist()}
+
+
+def spread(durations: Floats) -> dict[str, float]:
+    """Mean, max, p99, p95, p50 and min of durations (n,) in seconds."""
+    p99, p95, p50 = (float(part) for part in np.quantile(durations, (0.99, 0.95, 0.5)))
+    return {
+        "mean": float(durations.mean()),
+        "max": float(durations.max()),
+        "p99": p99,
+        "p95": p95,
+        "p50": p50,
+        "min": float(durations.min()),
+    }
+
+
+def _entry(durations: Floats, outliers: Any) -> dict[str, Any]:
+    return {
+        "step_stats": spread(durations),
+        "number_of_outliers": int(outliers.sum()),
+        "stddev": float(durations.std()),
+        **histogram(durations[~outliers]),
+    }
+
+
+def _counts(durations: Floats, looks: Any, stddev: float) -> Any:
+    """How many of the steps seen by each look (looks,) were outliers among them; 0 for too few."""
+    shifted = durations - durations.mean()  # else the squares cancel
+    seen = looks.astype(float)
+    means = np.cumsum(shifted)[looks - 1] / seen
+    spreads = np.sqrt(np.maximum(np.cumsum(shifted**2)[looks - 1] / seen - means**2, 0.0))
+    limits = means + stddev * spreads + RESOLUTION
+    counts = np.array(
+        [(shifted[:look] > limit).sum() for look, limit in zip(looks, limits, strict=True)]
+    )
+    return np.where(looks >= ENOUGH, counts, 0)
+
+
+def _steps(view: View, mode: str | None) -> pd.DataFrame:
+    events = view.recording.events
+    steps = events[events["phase"] == "step"]
+    if mode:
+        wanted = mode.strip().rpartition(".")[2].lower()
+        steps = steps[steps["mode"] == wanted]
+    return steps
+
+
+def _said(name: str, entry: dict[str, Any], asked: Any) -> str:
+    found = entry["number_of_outliers"]
+    return (
+        f"{found:,} {entry['mode']} steps of {name} took longer than {entry['threshold']:.3g} s, "
+        f"their mean {entry['step_stats']['mean']:.3g} s and {asked['stddev']:g} deviations "
+        f"(up to {asked['n_outliers']:,} are normal)"
+    )
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.1f} min"

@@ -1,0 +1,197 @@
+"""How a job is profiled: by SageMaker's `profilerconfig.json`, else by hyperparameters.
+
+SageMaker writes the file where a request has a `ProfilerConfig`. Its keys count in any
+capitalisation, as smdebug reads them.
+"""
+
+import ast
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from container.environment import DEFAULT_BASE, in_tree
+from container.errors import BerthError
+from container.files.json_files import read_object
+from container.monitoring.profiler.event_file import ROTATE_BYTES, ROTATE_SECONDS
+from container.monitoring.profiler.orders import INTERVALS
+
+_HAD = {
+    "localpath",
+    "rotatemaxfilesizeinbytes",
+    "rotatefilecloseintervalinseconds",
+    "detailedprofilingconfig",
+    # How often smdebug tries to open a file; ours is opened or it is said why not.
+    "fileopenfailthreshold",
+    # Every step's wait for data is recorded, so those asked for are.
+    "dataloaderprofilingconfig",
+}
+"""What of ProfilingParameters is followed; the rest is named once."""
+
+
+class ProfilerError(BerthError):
+    """The profiler is asked for something that does not make sense."""
+
+
+@dataclass(frozen=True)
+class ProfilerSettings:
+    """What is recorded, and where.
+
+    Attributes:
+        root: the profiler's folder.
+        interval: seconds between two samples of the machine's use.
+        steps: training steps, from 0, whose operators torch.profiler records; may be empty.
+        rotate_bytes: a file of events ends when it is larger.
+        rotate_seconds: or has been open for longer.
+    """
+
+    root: Path
+    interval: float
+    steps: range
+    rotate_bytes: int = ROTATE_BYTES
+    rotate_seconds: float = ROTATE_SECONDS
+
+    @classmethod
+    def read(
+        cls,
+        base: Path,
+        *,
+        profile: bool | None,
+        interval_ms: int,
+        steps: str,
+        say: Callable[[str], None],
+    ) -> "ProfilerSettings | None":
+        """None where nothing is to be profiled.
+
+        Args:
+            base: the root of SageMaker's tree.
+            profile: True or False as the user said; None to do what `profilerconfig.json` says.
+            interval_ms, steps: the hyperparameters `profile_interval` and `profile_steps`, used
+                where the file says nothing.
+            say: told once about what the file asks for and this profiler does not have.
+
+        Raises:
+            ProfilerError: the file is malformed.
+        """
+        if profile is False:
+            return None
+        chosen = cls(base / "output" / "data" / "profiler", interval_ms / 1000, _steps(steps))
+        path = base / "input" / "config" / "profilerconfig.json"
+        file = _Section(path, "", read_object(path, ProfilerError)) if path.exists() else None
+        if file is None or file.flag("DisableProfiler"):
+            return chosen if profile else None
+        parameters = file.section("ProfilingParameters")
+        missing = [parameters.names[key] for key in parameters.values if key not in _HAD]
+        if missing:
+            say(f"{path}: the profiler does not have {', '.join(missing)} and goes on without")
+        interval = file.number("ProfilingIntervalInMilliseconds", interval_ms)
+        if interval not in INTERVALS:
+            raise file.wrong("ProfilingIntervalInMilliseconds", f"one of {INTERVALS}")
+        return cls(
+            in_tree(base, parameters.text("LocalPath", f"{DEFAULT_BASE}/output/profiler")),
+            interval / 1000,
+            _detailed(parameters, chosen.steps, say),
+            int(parameters.positive("RotateMaxFileSizeInBytes", ROTATE_BYTES)),
+            parameters.positive("RotateFileCloseIntervalInSeconds", ROTATE_SECONDS),
+        )
+
+
+class _Section:
+    """An object of the file, by lower-cased key, with errors that name the field."""
+
+    def __init__(self, path: Path, name: str, found: Mapping[str, Any]) -> None:
+        self._path, self._name = path, name
+        self.values = {key.lower(): value for key, value in found.items() if value is not None}
+        self.names = {key.lower(): key for key in found}
+
+    def has(self, key: str) -> bool:
+        return key.lower() in self.values
+
+    def wrong(self, key: str, expected: str) -> ProfilerError:
+        found = self.values[key.lower()]
+        return ProfilerError(
+            f"{self._path}: {self._name}{key}: expected {expected}, found {found!r}"
+        )
+
+    def flag(self, key: str) -> bool:
+        found = self.values.get(key.lower(), False)
+        words = {"true": True, "false": False}
+        if isinstance(found, str) and found.lower() in words:
+            return words[found.lower()]
+        if not isinstance(found, bool):
+            raise self.wrong(key, "true or false")
+        return found
+
+    def text(self, key: str, default: str) -> str:
+        found = self.values.get(key.lower(), default)
+        if not isinstance(found, str) or not found:
+            raise self.wrong(key, "a path")
+        return found
+
+    def number(self, key: str, default: float) -> float:
+        """A number, or the text of one, as SageMaker's SDK writes parameters."""
+        found = self.values.get(key.lower(), default)
+        try:
+            return float("none" if isinstance(found, bool) else found)
+        except (TypeError, ValueError):
+            raise self.wrong(key, "a number") from None
+
+    def positive(self, key: str, default: float) -> float:
+        found = self.number(key, default)
+        if not 0 < found < float("inf"):
+            raise self.wrong(key, "a number above 0")
+        return found
+
+    def whole(self, key: str, default: int) -> int:
+        found = self.number(key, default)
+        if not (0 <= found < float("inf") and found.is_integer()):
+            raise self.wrong(key, "a whole number, at least 0")
+        return int(found)
+
+    def section(self, key: str) -> "_Section":
+        """An object within, or the text of one."""
+        found = self.values.get(key.lower(), {})
+        if isinstance(found, str):
+            found = _object(found)
+        if not isinstance(found, dict):
+            raise self.wrong(key, "an object")
+        return _Section(self._path, f"{self._name}{key}.", found)
+
+
+def _object(text: str) -> Any:
+    """JSON, or what SageMaker's SDK writes for it: a Python literal, as smdebug evaluates it."""
+    for read in (json.loads, ast.literal_eval):
+        try:
+            return read(text.strip() or "{}")
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            continue
+    return None
+
+
+def _steps(text: str) -> range:
+    """`10-12`, both included; `10`; `none`."""
+    if text in ("", "none"):
+        return range(0)
+    first, _, last = text.partition("-")
+    try:
+        return range(int(first), int(last or first) + 1)
+    except ValueError:
+        raise ProfilerError(
+            f"profile_steps: expected steps such as 10-12, or none, found {text!r}"
+        ) from None
+
+
+def _detailed(parameters: _Section, otherwise: range, say: Callable[[str], None]) -> range:
+    """Steps of smdebug's detailed profiling: NumSteps of them (1) from StartStep (0)."""
+    detailed = parameters.section("DetailedProfilingConfig")
+    if detailed.has("StartStep") or detailed.has("NumSteps"):
+        first = detailed.whole("StartStep", 0)
+        return range(first, first + detailed.whole("NumSteps", 1))
+    if detailed.values:
+        say(
+            "DetailedProfilingConfig: the profiler chooses by StartStep and NumSteps, not "
+            f"{', '.join(detailed.names.values())}; it takes "
+            + (f"steps {otherwise.start} to {otherwise.stop - 1}" if otherwise else "none")
+        )
+    return otherwise

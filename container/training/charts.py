@@ -1,0 +1,105 @@
+"""The results people would rather see than read: confusion, curves, worst mistakes, as PNG."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from container.images.decode import use_picture
+
+mpl.use("Agg")
+from matplotlib import pyplot as plt
+from matplotlib.ticker import MaxNLocator
+
+SIDE = 256
+"""Pixels of the longer side of a mistake's picture in `worst.png`."""
+
+NUMBERED = 20
+"""Up to this many classes a confusion matrix shows its numbers and every name."""
+
+
+def draw_confusion(confusion: npt.NDArray[np.int64], classes: Sequence[str], folder: Path) -> Path:
+    """`confusion.png`: int (C, C) counts, coloured by share of the true class."""
+    count = len(classes)
+    side = min(4 + 0.35 * count, 16)
+    figure, axes = plt.subplots(figsize=(side, side), layout="constrained")
+    share = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    picture = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(picture, ax=axes, label="share of the true class", shrink=0.8)
+    axes.set(xlabel="predicted", ylabel="true", title="Confusion matrix")
+    if count <= NUMBERED:
+        axes.set_xticks(range(count), [_plain(n) for n in classes], rotation=60, ha="right")
+        axes.set_yticks(range(count), [_plain(n) for n in classes])
+        for row, column in np.argwhere(confusion):
+            axes.text(
+                column,
+                row,
+                str(confusion[row, column]),
+                ha="center",
+                va="center",
+                fontsize=8,
+                color="white" if share[row, column] > 0.5 else "black",
+            )
+    return _save(figure, folder / "confusion.png")
+
+
+def draw_curves(history: Sequence[Mapping[str, float | None]], folder: Path) -> Path:
+    """`curves.png`: loss, accuracy and learning rate over the epochs."""
+    epochs = [record["epoch"] for record in history]
+    figure, (losses, accuracies, rates) = plt.subplots(
+        1, 3, figsize=(13, 3.8), layout="constrained"
+    )
+    for axes, metric in ((losses, "loss"), (accuracies, "accuracy")):
+        for split in ("train", "validation"):
+            values = [record[f"{split}:{metric}"] for record in history]
+            axes.plot(epochs, values, marker=".", label=split)
+        axes.set(xlabel="epoch", title=metric)
+        axes.legend()
+    for axes in (losses, accuracies, rates):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    rates.plot(epochs, [record["learning_rate"] for record in history], marker=".")
+    rates.set(xlabel="epoch", title="learning rate at the epoch's end")
+    return _save(figure, folder / "curves.png")
+
+
+def draw_worst(root: Path, worst: Sequence[Mapping[str, Any]], folder: Path) -> Path | None:
+    """`worst.png`: the surest mistakes; None, and no file, when there are none."""
+    if not worst:
+        return None
+    columns = 4
+    rows = -(-len(worst) // columns)
+    figure, grid = plt.subplots(
+        rows, columns, figsize=(12, 3.2 * rows), layout="constrained", squeeze=False
+    )
+    for axes in grid.flat:
+        axes.axis("off")
+    for axes, mistake in zip(grid.flat, worst, strict=False):
+        data = (root / mistake["path"]).read_bytes()
+        axes.imshow(use_picture(data, _thumbnail, name=mistake["path"], at_least=(SIDE, SIDE)))
+        axes.set_title(
+            f"{_plain(mistake['label'])}, called\n{_plain(mistake['predicted'])} "
+            f"({mistake['probability']:.0%})",
+            fontsize=9,
+        )
+    return _save(figure, folder / "worst.png")
+
+
+def _thumbnail(picture: Image.Image) -> npt.NDArray[np.uint8]:
+    """uint8 (H, W, 3), the longer side at most `SIDE` pixels."""
+    picture.thumbnail((SIDE, SIDE))
+    return np.array(picture)
+
+
+def _plain(name: str) -> str:
+    """A class name as text: matplotlib would read `$` as mathematics."""
+    return name.replace("$", r"\$")
+
+
+def _save(figure: Any, path: Path) -> Path:
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+    return path

@@ -1,0 +1,154 @@
+"""Several GPUs and several hosts: torchrun starts the ranks, DDP keeps them in step.
+
+The toolkit starts one process a host and does not dispatch torchrun; the job's main process does:
+it becomes torchrun's parent, hands SIGTERM on, and each rank runs `container.train` again.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from types import FrameType
+from typing import Any, TypeVar, cast
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+from container.cpus import available_cpus
+from container.environment import Environment
+from container.errors import TrainingError
+from container.training.checkpoint import Interrupted
+
+T = TypeVar("T")
+
+PORT = 29500
+"""Where the hosts of a job meet: torchrun's own default, as each host has a network of its own."""
+PATIENCE = timedelta(minutes=30)
+"""How long a rank waits for another before it gives up."""
+
+
+@dataclass(frozen=True)
+class World:
+    """One rank's place among all that train together; a single process is a world of one."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    local_size: int = 1
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this rank writes what the job leaves."""
+        return self.rank == 0
+
+    def sum(self, values: Tensor) -> Tensor:
+        """`values` (any shape, on this rank's device) added up over all ranks, in place."""
+        if self.size > 1:
+            dist.all_reduce(values)
+        return values
+
+    def any(self, flag: bool, device: torch.device) -> bool:
+        """Whether `flag` is true on any rank; every rank must ask at the same time."""
+        if self.size == 1:
+            return flag
+        return bool(self.sum(torch.tensor(float(flag), device=device)).item())
+
+    def align(self, buffers: Iterable[Tensor]) -> None:
+        """Give every rank rank 0's buffers: each keeps its own batch statistics while it trains."""
+        if self.size > 1:
+            for buffer in buffers:
+                dist.broadcast(buffer, src=0)
+
+    def share(self, make: Callable[[], T]) -> T:
+        """What `make` returns on rank 0, on every rank; it runs there only."""
+        if self.size == 1:
+            return make()
+        box: list[Any] = [make() if self.is_main else None]
+        dist.broadcast_object_list(box)
+        return cast(T, box[0])
+
+    def leave(self) -> None:
+        """Part from the other ranks; nothing collective may follow."""
+        if self.size > 1 and dist.is_initialized():
+            dist.barrier()
+            dist.destroy_process_group()
+
+
+def processes_per_host() -> int:
+    """One a GPU, or one where there is none."""
+    return max(1, torch.cuda.device_count())
+
+
+def needs_launch(environment: Environment) -> bool:
+    """Whether this is the toolkit's process of a job that trains in several."""
+    several = len(environment.hosts) * processes_per_host() > 1
+    return several and "TORCHELASTIC_RUN_ID" not in os.environ
+
+
+def join_world(environment: Environment) -> World:
+    """Take this process's place: by torchrun's variables, or a world of one without them."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return World()
+    environment.join_network()
+    world = World(
+        rank=int(os.environ["RANK"]),
+        size=int(os.environ["WORLD_SIZE"]),
+        local_rank=int(os.environ["LOCAL_RANK"]),
+        local_size=int(os.environ["LOCAL_WORLD_SIZE"]),
+    )
+    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    if backend == "nccl":
+        torch.cuda.set_device(world.local_rank)
+    dist.init_process_group(backend, timeout=PATIENCE)
+    return world
+
+
+def launch(environment: Environment, module: str) -> None:
+    """Run `python -m module` once for every rank of this host and wait for all of them.
+
+    Raises:
+        Interrupted: SIGTERM arrived and was handed on to the ranks.
+        TrainingError: a rank failed; its own line is in `output/failure`.
+    """
+    command = [
+        sys.executable, "-m", "torch.distributed.run",
+        *_meeting(environment),
+        f"--nproc-per-node={processes_per_host()}",
+        "--max-restarts=0",
+        "-m", module,
+    ]  # fmt: skip
+    threads = max(1, available_cpus() // processes_per_host())
+    child = subprocess.Popen(command, env={"OMP_NUM_THREADS": str(threads)} | os.environ)
+    handed_on: list[str] = []
+
+    def hand_on(number: int, _frame: FrameType | None) -> None:
+        handed_on.append(signal.Signals(number).name)
+        child.send_signal(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, hand_on)
+    status = child.wait()
+    if status and handed_on:
+        raise Interrupted(f"stopped by {handed_on[0]}; the ranks left their checkpoint")
+    if status:
+        raise TrainingError(f"a training process failed (torchrun ended with status {status})")
+
+
+def _meeting(environment: Environment) -> list[str]:
+    """torchrun's options for where the ranks meet.
+
+    The ranks of a single host meet at a port that is free: another job on the same machine has its
+    own. Several hosts must know the place before they can talk.
+    """
+    if len(environment.hosts) == 1:
+        return ["--standalone", "--nnodes=1", "--local-addr=127.0.0.1"]
+    return [
+        f"--nnodes={len(environment.hosts)}",
+        f"--node-rank={environment.host_rank}",
+        f"--master-addr={environment.hosts[0]}",
+        f"--master-port={PORT}",
+    ]

@@ -1,0 +1,150 @@
+"""Writing the artifact: weights, description, and an OpenVINO graph checked against PyTorch.
+
+Everything is written aside and renamed, the description last, so `/opt/ml/model` never holds half
+an artifact.
+"""
+
+import copy
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.torch import save_file
+
+from container.artifact import DESCRIPTION, OPENVINO, WEIGHTS, Artifact, checksum
+from container.errors import TrainingError
+from container.models import Classifier, not_finite
+from container.training.checkpoint import disk_full, is_disk_full
+from container.training.optimizer import REMEDIES
+
+TOLERANCE = 1e-4
+"""Largest probability difference from PyTorch an export may show."""
+
+
+def write_artifact(
+    artifact: Artifact,
+    classifier: Classifier,
+    held_out: npt.NDArray[np.uint8] | None,
+    say: Callable[[str], None],
+) -> Artifact:
+    """Leave the artifact in `artifact.path`.
+
+    Args:
+        artifact: what to describe; its `export` is filled in here.
+        classifier: the trained model, on any device.
+        held_out: uint8 pixels (N, crop, crop, 3) of images not trained on, to check the export
+            with; None writes no export (an interrupted job has no time for one).
+        say: where messages go.
+
+    Raises:
+        TrainingError: the weights or the probabilities are not finite, so that nobody could serve
+            them, or the disk is full; the model directory is as it was.
+    """
+    classifier = copy.deepcopy(classifier).cpu().eval()
+    name = not_finite(classifier.network)
+    if name is not None:
+        raise TrainingError(f"no model: {name} holds values that are not finite; {REMEDIES}")
+    artifact.path.mkdir(parents=True, exist_ok=True)
+    with _aside(artifact.path) as folder:
+        state = {key: value.contiguous() for key, value in classifier.network.state_dict().items()}
+        save_file(state, folder / WEIGHTS)
+        export = None
+        if held_out is not None:
+            export = _export(classifier, held_out, folder / OPENVINO, say)
+        checksums = {
+            file.relative_to(folder).as_posix(): checksum(file)
+            for file in sorted(folder.rglob("*"))
+            if file.is_file()
+        }
+        artifact = replace(artifact, export=export, checksums=checksums)
+        (folder / DESCRIPTION).write_text(artifact.describe(), encoding="utf-8")
+    return artifact
+
+
+@contextmanager
+def _aside(path: Path) -> Iterator[Path]:
+    """A folder within `path` whose files move into it when the block ends well, JSON last."""
+    folder = path / ".partial"
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        folder.mkdir()
+        yield folder
+        for name in (WEIGHTS, Path(OPENVINO).parent.name, DESCRIPTION):
+            target = path / name
+            if target.is_dir():
+                shutil.rmtree(target)
+            if (folder / name).exists():
+                (folder / name).replace(target)
+    except (OSError, RuntimeError) as error:
+        if is_disk_full(error):
+            raise disk_full(path / WEIGHTS) from None
+        raise
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _export(
+    classifier: Classifier,
+    held_out: npt.NDArray[np.uint8],
+    path: Path,
+    say: Callable[[str], None],
+) -> dict[str, Any] | None:
+    """Convert, check and save; None, said aloud, when the export is not the same model."""
+    ov = _openvino()
+    pixels = held_out.astype(np.float32)
+    with torch.inference_mode():
+        expected = classifier(torch.from_numpy(pixels)).numpy()
+    if not np.isfinite(expected).all():
+        raise TrainingError(f"no model: its probabilities are not finite; {REMEDIES}")
+    try:
+        graph = _convert(classifier, pixels)
+        compiled = ov.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        difference = float(np.abs(compiled(pixels)[0] - expected).max())
+    except Exception as error:
+        say(f"no OpenVINO export: {_line(error)}; this model will be served by PyTorch")
+        return None
+    if not difference <= TOLERANCE:
+        say(
+            f"no OpenVINO export: its probabilities differ from PyTorch's by {difference:.1e} "
+            f"(at most {TOLERANCE:.0e} is accepted); this model will be served by PyTorch"
+        )
+        return None
+    path.parent.mkdir(parents=True)
+    ov.save_model(graph, path, compress_to_fp16=False)
+    say(f"OpenVINO export: probabilities within {difference:.1e} of PyTorch's")
+    return {"openvino": OPENVINO, "max_difference": difference, "images": len(pixels)}
+
+
+def _openvino() -> Any:
+    """OpenVINO without the package by which it reports each conversion to Google Analytics.
+
+    A job speaks to nobody unasked; where names cannot be resolved, each report would also hold up
+    its end for ten seconds. OpenVINO takes a stub of its own where the package is missing.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # not importable
+    import openvino
+
+    return openvino
+
+
+def _convert(classifier: Classifier, pixels: npt.NDArray[np.float32]) -> Any:
+    # Two images: a dynamic dimension traced at size one is taken for a constant.
+    example = torch.from_numpy(np.resize(pixels, (2, *pixels.shape[1:])))
+    batch = torch.export.Dim("batch", min=1, max=65536)
+    program = torch.export.export(classifier, (example,), dynamic_shapes=({0: batch},))
+    graph = _openvino().convert_model(program)
+    graph.reshape([-1, *pixels.shape[1:]])
+    graph.input(0).set_names({"pixels"})
+    graph.output(0).set_names({"probabilities"})
+    return graph
+
+
+def _line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,91 @@
+"""The end of a training job: the artifact, and how good it is."""
+
+import platform
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from importlib import metadata
+
+import numpy as np
+
+from container.artifact import DESCRIPTION, Artifact
+from container.models import IMAGENET_MEAN, IMAGENET_STD, Classifier
+from container.training.callbacks import Observation
+from container.training.checkpoint import written_aside
+from container.training.evaluation import evaluate, evaluate_bfloat16, print_table, write_report
+from container.training.export import write_artifact
+from container.training.job import Job, digest
+from container.training.metrics import Metrics, say
+from container.training.state import Progress
+from container.training.weights import Weights
+
+EXPORT_CHECKS = 16
+"""Held-out images an export is compared with PyTorch on."""
+
+
+def describe(job: Job, stem: str, weights: Weights | None, progress: Progress) -> Artifact:
+    """What `model.json` will say of the job's model."""
+    hp = job.hp
+    return Artifact(
+        path=job.environment.model_dir,
+        arch=hp.arch,
+        stem=stem,
+        head_hidden=hp.head_hidden,
+        dropout=hp.dropout,
+        image_size=hp.image_size,
+        classes=job.splits.train.classes,
+        geometry=job.geometry,
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+        export=None,
+        provenance={
+            "job": job.environment.job_name,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "hyperparameters": hp.model_dump(mode="json"),
+            "weights": {"source": weights.source, "sha256": weights.sha256} if weights else None,
+            "epoch": progress.best_epoch,
+            "validation_accuracy": progress.best,
+            "train_images": len(job.splits.train.paths),
+            "train_digest": digest(job.splits.train),
+            "device": job.device_name,
+            "versions": {
+                "python": platform.python_version(),
+                **{name: metadata.version(name) for name in ("berth", "torch", "torchvision")},
+            },
+        },
+    )
+
+
+def finish(
+    job: Job,
+    classifier: Classifier,
+    artifact: Artifact,
+    progress: Progress,
+    observation: Observation,
+) -> None:
+    """Rank 0 alone: the artifact first, as it is what the job is for, then how good it is."""
+    loader = partial(job.loader, alone=True)
+    split = "validation" if job.splits.test is None else "test"
+    held_out = job.splits.test or job.splits.validation
+    checked = held_out.spread(EXPORT_CHECKS).tolist()
+    pixels = [job.geometry.load(held_out.read(at), held_out.paths[at]) for at in checked]
+    with observation.phase("export"):
+        artifact = write_artifact(artifact, classifier, np.stack(pixels), say)
+    with observation.phase("evaluation"):
+        evaluation = evaluate(classifier, held_out, loader(held_out), job.device)
+        bfloat16 = evaluate_bfloat16(classifier, evaluation, loader, job.device)
+    print_table(evaluation, split, say)
+    if bfloat16 is not None:
+        say(f"in bfloat16: {bfloat16}")
+        artifact = replace(artifact, bfloat16=bfloat16)
+        with written_aside(artifact.path / DESCRIPTION) as aside:
+            aside.write_text(artifact.describe(), encoding="utf-8")
+    folder = job.environment.output_data_dir
+    report = write_report(
+        evaluation, folder, split=split, history=progress.history, best_epoch=progress.best_epoch
+    )
+    if split == "test":
+        Metrics(folder, active=True).line(
+            {"test:accuracy": report["accuracy"], "test:top5": report["top5"]}
+        )
+    say(f"model: {job.environment.model_dir}; report and pictures: {folder}")

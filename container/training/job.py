@@ -1,0 +1,104 @@
+"""What every stage of a training job needs to know, and what follows from it."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from container.cpus import available_cpus
+from container.data.index import Index
+from container.data.loader import EpochLoader
+from container.data.splits import Splits
+from container.environment import Environment
+from container.hyperparameters import Hyperparameters
+from container.images.geometry import Geometry
+from container.training.distributed import World
+
+OBSERVING = (
+    "debug",
+    "save_interval",
+    "collections",
+    "tensorboard",
+    "debug_all_ranks",
+    "rules",
+    "rule_parameters",
+    "stop_on",
+    "rules_file",
+    "profile",
+    "profile_interval",
+    "profile_steps",
+)
+"""Hyperparameters that change nothing about what is learnt."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One rank's job.
+
+    Attributes:
+        environment: its tree and its hosts.
+        hp: what it was told.
+        world: the ranks it belongs to.
+        device: this rank's GPU, or the processor.
+        geometry: how pictures become the network's square input.
+        splits: the images.
+    """
+
+    environment: Environment
+    hp: Hyperparameters
+    world: World
+    device: torch.device
+    geometry: Geometry
+    splits: Splits
+
+    @property
+    def device_name(self) -> str:
+        """The device as a person knows it, and how many processes there are."""
+        ranks = f", {self.world.size} processes" if self.world.size > 1 else ""
+        if self.device.type == "cuda":
+            return f"{torch.cuda.get_device_name(self.device)}{ranks}"
+        return f"cpu with {torch.get_num_threads()} threads{ranks}"
+
+    def loader(self, index: Index, *, train: bool = False, alone: bool = False) -> EpochLoader:
+        """The loader of one split: this rank's share of it, or all of it when `alone`."""
+        workers = self.hp.workers
+        if workers is None:
+            workers = min(8, max(1, available_cpus() // self.world.local_size))
+        return EpochLoader(
+            index,
+            self.geometry,
+            image_size=self.hp.image_size,
+            batch_size=self.hp.batch_size,
+            seed=self.hp.seed,
+            train=train,
+            random_crop=self.hp.augment != "none",
+            workers=workers,
+            rank=0 if alone else self.world.rank,
+            world=1 if alone else self.world.size,
+        )
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a run must share with the one whose checkpoint it goes on from."""
+        may_change = {
+            "epochs",
+            "workers",
+            "early_stopping_patience",
+            "checkpoint_minutes",
+            "on_bad_image",
+            "compile",
+            *OBSERVING,
+        }
+        train = self.splits.train
+        return self.hp.model_dump(mode="json", exclude=may_change) | {
+            "classes": list(train.classes),
+            "train images": len(train.paths),
+            "train digest": digest(train),
+            "processes": self.world.size,
+        }
+
+
+def digest(index: Index) -> str:
+    """SHA-256 of an index's paths in order: the labels are in them."""
+    return hashlib.sha256("\0".join(index.paths).encode()).hexdigest()

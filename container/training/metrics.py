@@ -1,0 +1,97 @@
+"""What a running job tells: metric lines a regular expression reads, and progress for people.
+
+A metric line holds `name=value;` entries, so `validation:accuracy=(.*?);` reads one metric, which
+is how SageMaker's metric definitions work. The same numbers go to `metrics.jsonl`.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from torch import Tensor
+from tqdm import tqdm
+
+from container.files.json_files import to_json
+
+LOG_SECONDS = 10.0
+"""Without a terminal, one progress line at most this often."""
+
+
+def say(message: str) -> None:
+    """One line to the log, at once."""
+    print(message, flush=True)
+
+
+class Metrics:
+    """Prints metric lines and keeps `metrics.jsonl`; silent on ranks other than 0."""
+
+    def __init__(self, folder: Path, *, active: bool) -> None:
+        self._path = folder / "metrics.jsonl"
+        self._active = active
+
+    def restore(self, history: Iterable[Mapping[str, float | None]]) -> None:
+        """Begin again with the records of an interrupted run."""
+        if self._active:
+            self._path.write_text("".join(to_json(record) + "\n" for record in history))
+
+    def epoch(self, record: Mapping[str, float]) -> None:
+        """Print one epoch's metrics and append them to the file."""
+        if not self._active:
+            return
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(to_json(record) + "\n")
+        self.line(record)
+
+    def line(self, values: Mapping[str, float]) -> None:
+        """Print a metric line."""
+        if self._active:
+            say(" ".join(f"{name}={_text(value)};" for name, value in values.items()))
+
+
+def _text(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.6g}"
+
+
+class StepProgress:
+    """One epoch's progress: a bar on a terminal, a plain line now and then in a log."""
+
+    def __init__(
+        self, out: Callable[[str], None], epoch: int, epochs: int, steps: int, done: int
+    ) -> None:
+        self._say, self._title, self._steps, self._done = (
+            out,
+            f"epoch {epoch}/{epochs}",
+            steps,
+            done,
+        )
+        self._since, self._images, self._said = time.monotonic(), 0, time.monotonic()
+        self._bar = (
+            tqdm(total=steps, initial=done, desc=self._title, leave=False, unit="step")
+            if sys.stdout.isatty()
+            else None
+        )
+
+    def advance(self, images: int, loss: Tensor) -> None:
+        """Count one step of `images` images; the loss (scalar) is read only when it is shown."""
+        self._done += 1
+        self._images += images
+        if self._bar is not None:
+            self._bar.update()
+        now = time.monotonic()
+        if now - self._said < LOG_SECONDS:
+            return
+        self._said = now
+        rate = self._images / (now - self._since)
+        if self._bar is not None:
+            self._bar.set_postfix_str(f"loss {float(loss):.3f}, {rate:.0f} images/s")
+        else:
+            self._say(
+                f"{self._title}: step {self._done}/{self._steps}, "
+                f"loss {float(loss):.3f}, {rate:.0f} images/s"
+            )
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.close()

@@ -1,0 +1,411 @@
+"""The training loop: epochs, precision, moving average, early stopping, checkpoints.
+
+Every source of randomness in a step is seeded by (seed, epoch, step, rank), so nothing random is
+stored: a run that was interrupted anywhere and resumed ends with the same weights, bit for bit on a
+CPU with the same number of threads.
+"""
+
+import math
+import os
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from container.data.augment import make_augment
+from container.data.index import Index
+from container.data.loader import EpochLoader
+from container.errors import TrainingError
+from container.files.json_files import finite
+from container.hyperparameters import Hyperparameters
+from container.models import Classifier
+from container.training.callbacks import Observation, StepFacts
+from container.training.checkpoint import CheckpointFolder, Interrupted, StopSignal
+from container.training.distributed import World
+from container.training.metrics import Metrics, StepProgress
+from container.training.optimizer import (
+    REMEDIES,
+    balanced_class_weights,
+    clip_gradients,
+    learning_rate_at,
+    make_optimizer,
+)
+from container.training.state import Progress, TrainingState
+
+STOP_CHECK_STEPS = 8
+"""Ranks agree on stopping this often: asking costs a round trip between hosts."""
+
+
+class Trainer:
+    """Trains one classifier.
+
+    Args:
+        classifier: on the device, head replaced, weights loaded.
+        head: name of the head within `classifier.network`, which `freeze` leaves trainable.
+        index: the training images.
+        train, validation: this rank's loaders.
+        device: where the classifier is.
+        world: this rank's place.
+        checkpoints: where state is kept.
+        stop: tells when to leave.
+        metrics: where metric lines go.
+        say: where messages go.
+        observation: who watches.
+    """
+
+    def __init__(
+        self,
+        hp: Hyperparameters,
+        classifier: Classifier,
+        head: str,
+        index: Index,
+        train: EpochLoader,
+        validation: EpochLoader,
+        *,
+        device: torch.device,
+        world: World,
+        checkpoints: CheckpointFolder,
+        stop: StopSignal,
+        metrics: Metrics,
+        say: Callable[[str], None],
+        observation: Observation | None = None,
+    ) -> None:
+        self.hp, self.device, self.world, self.say = hp, device, world, say
+        self.classifier, self.train_loader, self.validation_loader = classifier, train, validation
+        self.checkpoints, self.stop, self.metrics = checkpoints, stop, metrics
+        self.observation = observation or Observation()
+        self._rule_fired = False
+        self._head = classifier.network.get_submodule(head)
+        if hp.freeze:
+            classifier.network.requires_grad_(False)
+            self._head.requires_grad_(True)
+        classifier.to(memory_format=torch.channels_last)
+        classes = len(index.classes)
+        self._augment = make_augment(
+            hp.augment,
+            image_size=hp.image_size,
+            mixup=hp.mixup,
+            cutmix=hp.cutmix,
+            num_classes=classes,
+        )
+        self._class_weights = (
+            balanced_class_weights(index.labels, classes).to(device)
+            if hp.class_weights == "balanced"
+            else None
+        )
+        self._precision = _precision(hp.amp, device)
+        self._forward: nn.Module = classifier.network
+        if world.size > 1:
+            self._forward = DistributedDataParallel(
+                classifier.network, device_ids=[device.index] if device.type == "cuda" else None
+            )
+        # After DDP, which gives every rank the weights of rank 0.
+        self._state = TrainingState(
+            network=classifier.network,
+            optimizer=make_optimizer(classifier.network, hp),
+            scaler=torch.amp.GradScaler(
+                device.type, enabled=self._precision == torch.float16, init_scale=2.0**12
+            ),
+            ema=_moving_average(classifier.network, hp.ema),
+        )
+        if hp.compile:
+            if not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))):
+                raise TrainingError(
+                    "hyperparameter 'compile': torch.compile needs a C++ compiler and found none; "
+                    "install one in an image of your own, or leave compile off"
+                )
+            self._forward = cast(nn.Module, torch.compile(self._forward))
+        self._saved_at = time.monotonic()
+
+    @property
+    def progress(self) -> Progress:
+        """Where the run stands."""
+        return self._state.progress
+
+    def fit(self) -> Progress:
+        """Train to the last epoch, from the newest checkpoint if there is one.
+
+        Afterwards the classifier holds the best epoch's weights (the moving average's with `ema`).
+
+        Raises:
+            Interrupted: SIGTERM arrived; a checkpoint of this very step is written.
+            TrainingError: the loss is not finite, of a step or of every epoch's validation, or the
+                disk is full.
+        """
+        self._resume()
+        validated = self.progress.epoch * len(self.validation_loader)
+        self.observation.begin(self.progress.step, validated)
+        while not (self._rule_fired or self._epochs_done() or self._out_of_patience()):
+            self._train_epoch()
+            self._end_epoch()
+        self._require_best()
+        self.restore_best()
+        return self.progress
+
+    def _train_epoch(self) -> None:
+        progress, size = self.progress, len(self.train_loader)
+        self._train_mode()
+        bar = StepProgress(self.say, progress.epoch + 1, self.hp.epochs, size, progress.batch)
+        sums = torch.tensor(progress.sums, dtype=torch.float64, device=self.device)
+        batches = self.train_loader.batches(progress.epoch, start=progress.batch)
+        for images, labels in self.observation.batches("train", batches, progress.step):
+            loss, hits = self._train_step(images, labels)
+            progress.batch += 1
+            progress.step += 1
+            with self.observation.phase("metrics"):
+                sums += torch.stack([loss * len(labels), hits, hits.new_tensor(len(labels))]).to(
+                    sums
+                )
+                if self._may_look():
+                    self._require_finite(sums, loss)
+                bar.advance(len(labels) * self.world.size, loss)
+            self._leave_or_save(sums, loss)
+            if self._rule_stops():
+                break
+        progress.sums = sums.tolist()
+        bar.close()
+
+    def _train_step(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """One optimiser step; returns the mean loss and the number of hits, on the device."""
+        state, hp, phase = self._state, self.hp, self.observation.phase
+        progress = state.progress
+        torch.manual_seed(_step_seed(hp.seed, progress.epoch, progress.batch, self.world.rank))
+        rate = learning_rate_at(progress.step, hp, len(self.train_loader))
+        for group in state.optimizer.param_groups:
+            group["lr"] = rate
+        with phase("copy"):
+            images = images.to(self.device, non_blocking=True)
+            labels = labels.to(self.device, non_blocking=True)
+        with phase("augment"), torch.no_grad():
+            images, targets = self._augment(images, labels)
+            inputs = self.classifier.normalize(images)
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        keep = self.observation.forward("train", self.classifier.network)
+        with phase("forward"):
+            with self._autocast():
+                logits = self._forward(inputs)
+            loss = F.cross_entropy(
+                logits.float(), targets, self._class_weights, label_smoothing=hp.label_smoothing
+            )
+        with phase("backward"):
+            state.optimizer.zero_grad(set_to_none=True)
+            state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        with phase("optimizer"):
+            state.scaler.unscale_(state.optimizer)
+            if keep:
+                self.observation.gradients()
+            norm = clip_gradients(
+                self.classifier.network.parameters(),
+                hp.gradient_clip,
+                measure=self.observation.wants_norm(progress.step),
+            )
+            state.scaler.step(state.optimizer)
+            state.scaler.update()
+            if state.ema is not None:
+                state.ema.update_parameters(self.classifier.network)
+        if keep:
+            self._record(inputs, labels, logits, loss)
+        facts = StepFacts(progress.step, progress.epoch + 1, loss.detach(), rate, norm)
+        self.observation.stepped(facts)
+        return loss.detach(), (logits.detach().argmax(1) == labels).sum().float()
+
+    def _record(self, inputs: Tensor, labels: Tensor, logits: Tensor, loss: Tensor) -> None:
+        with self.observation.phase("debug"):
+            self.observation.record("inputs", inputs)
+            self.observation.record("labels", labels)
+            self.observation.record("predictions", logits.detach().float().softmax(1))
+            self.observation.record("losses", loss)
+
+    def _may_look(self) -> bool:
+        """Whether to read the loss now: on a GPU rarely, as reading waits for it."""
+        every = 1 if self.device.type == "cpu" else 50
+        return self.progress.batch % every == 0 or self.progress.batch == len(self.train_loader)
+
+    def _require_finite(self, sums: Tensor, loss: Tensor) -> None:
+        if not math.isfinite(float(sums[0])):
+            raise TrainingError(
+                f"loss is {float(loss)} at step {self.progress.step} (epoch "
+                f"{self.progress.epoch + 1}) with learning rate {self._rate:.3g}; {REMEDIES}"
+            )
+
+    def _require_best(self) -> None:
+        """Refuse to end with a network that nobody can use: no epoch left one that is finite."""
+        progress = self.progress
+        if not progress.best_epoch:
+            raise TrainingError(
+                f"no epoch of {progress.epoch} ended with a finite validation loss and finite "
+                f"weights, the last with learning rate {self._rate:.3g}; {REMEDIES}"
+            )
+
+    @property
+    def _rate(self) -> float:
+        return float(self._state.optimizer.param_groups[0]["lr"])
+
+    def _leave_or_save(self, sums: Tensor, loss: Tensor) -> None:
+        several = self.world.size > 1
+        if several and self.progress.batch % STOP_CHECK_STEPS:
+            return
+        due = time.monotonic() - self._saved_at > 60 * self.hp.checkpoint_minutes
+        stopping = self.world.any(bool(self.stop.received), self.device)
+        if stopping or (self.world.any(due, self.device) if several else due):
+            self._require_finite(sums, loss)
+            self.progress.sums = self._total(sums.tolist())
+            self._save()
+        if stopping:
+            self._leave()
+
+    def _rule_stops(self) -> bool:
+        """Whether a rule that fired ends training here; the ranks agree."""
+        several = self.world.size > 1
+        if not self.observation.may_stop or (several and self.progress.batch % STOP_CHECK_STEPS):
+            return False
+        asked = self.observation.stop_asked()
+        if not self.world.any(asked is not None, self.device):
+            return False
+        self._rule_fired = True
+        self.say(f"training ends with the model so far: {asked or 'a rule fired on rank 0'}")
+        return True
+
+    def _leave(self) -> None:
+        raise Interrupted(
+            f"stopped by {self.stop.received or 'another rank'} at epoch "
+            f"{self.progress.epoch + 1}, step {self.progress.step}; "
+            "the checkpoint holds everything to go on"
+        )
+
+    def _end_epoch(self) -> None:
+        progress = self.progress
+        loss, hits, images = self._total(progress.sums)
+        network = self._state.kept
+        self.world.align(network.buffers())
+        validation_loss, accuracy = self._validate(network)
+        progress.epoch, progress.batch, progress.sums = progress.epoch + 1, 0, [0.0, 0.0, 0.0]
+        record = {
+            "epoch": progress.epoch,
+            "train:loss": loss / images,
+            "train:accuracy": hits / images,
+            "validation:loss": validation_loss,
+            "validation:accuracy": accuracy,
+            "learning_rate": self._rate,
+        }
+        progress.history.append(finite(record))
+        usable = math.isfinite(validation_loss) and self._state.is_finite
+        if not usable:
+            self.say(
+                f"epoch {progress.epoch} is not kept: its validation loss is {validation_loss:.3g}"
+                f"{'' if self._state.is_finite else ' and its weights are not finite'}; {REMEDIES}"
+            )
+        elif accuracy > progress.best:
+            progress.best, progress.best_epoch = accuracy, progress.epoch
+            if self.world.is_main:
+                self.checkpoints.save_best(network.state_dict(), {"epoch": progress.epoch})
+        self.metrics.epoch(record)
+        self._save()
+        if (
+            self.world.any(bool(self.stop.received), self.device)
+            and progress.epoch < self.hp.epochs
+        ):
+            self._leave()
+
+    def _validate(self, network: nn.Module) -> tuple[float, float]:
+        """Mean cross-entropy and accuracy over every rank's share of the validation images."""
+        sums = torch.zeros(3, dtype=torch.float64, device=self.device)
+        phase = self.observation.phase
+        network.eval()
+        with torch.inference_mode(), self._autocast():
+            batches = self.validation_loader.batches(0)
+            for images, labels in self.observation.batches("eval", batches, 0):
+                if self.stop.received and self.world.size == 1:
+                    self._save()
+                    self._leave()
+                with phase("copy"):
+                    images, labels = images.to(self.device), labels.to(self.device)
+                inputs = self.classifier.normalize(images)
+                keep = self.observation.forward("eval", network)
+                with phase("forward"):
+                    logits = network(inputs).float()
+                    loss = F.cross_entropy(logits, labels, reduction="sum")
+                if keep:
+                    self._record(inputs, labels, logits, loss / len(labels))
+                with phase("metrics"):
+                    hits = (logits.argmax(1) == labels).sum()
+                    sums += torch.stack([loss, hits, hits.new_tensor(len(labels))]).to(sums)
+        loss_sum, hits_sum, count = self._total(sums.tolist())
+        return loss_sum / count, hits_sum / count
+
+    def _total(self, sums: list[float]) -> list[float]:
+        tensor = torch.tensor(sums, dtype=torch.float64, device=self.device)
+        return cast(list[float], self.world.sum(tensor).tolist())
+
+    def _train_mode(self) -> None:
+        """A frozen backbone stays in eval mode: its batch statistics must not drift."""
+        self._forward.train(not self.hp.freeze)
+        self._head.train()
+
+    def _epochs_done(self) -> bool:
+        return self.progress.epoch >= self.hp.epochs
+
+    def _out_of_patience(self) -> bool:
+        patience = self.hp.early_stopping_patience
+        waited = self.progress.epoch - self.progress.best_epoch
+        if patience and self.progress.best_epoch and waited >= patience:
+            self.say(f"early stopping: no better validation accuracy for {patience} epochs")
+            return True
+        return False
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self._precision is None:
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=self._precision)
+
+    def _save(self) -> None:
+        self._saved_at = time.monotonic()
+        if not self.world.is_main:
+            return
+        with self.observation.phase("checkpoint"):
+            self._state.save(self.checkpoints)
+
+    def _resume(self) -> None:
+        checkpoint = self.world.share(lambda: self.checkpoints.load_last())
+        if checkpoint is None:
+            return
+        self._state.load(checkpoint, main=self.world.is_main)
+        self.metrics.restore(self.progress.history)
+        self.say(
+            f"resuming from the checkpoint at epoch {self.progress.epoch + 1}, "
+            f"step {self.progress.step}"
+        )
+
+    def restore_best(self) -> None:
+        """Put the best epoch's weights into the classifier; the last epoch's if they are lost."""
+        self._state.restore_best(self.checkpoints, self.say)
+
+
+def _moving_average(network: nn.Module, decay: float) -> AveragedModel | None:
+    if not decay:
+        return None
+    average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+    return AveragedModel(network, multi_avg_fn=average, use_buffers=True)
+
+
+def _step_seed(seed: int, epoch: int, batch: int, rank: int) -> int:
+    return int(np.random.SeedSequence([seed, epoch, batch, rank]).generate_state(1, np.uint64)[0])
+
+
+def _precision(amp: str, device: torch.device) -> torch.dtype | None:
+    if amp == "off" or (amp == "auto" and device.type == "cpu"):
+        return None
+    if amp == "fp16":
+        return torch.float16
+    # GPUs before Ampere emulate bfloat16, many times slower than they compute in float16.
+    if amp == "auto" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.float16
+    return torch.bfloat16

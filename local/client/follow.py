@@ -1,0 +1,122 @@
+"""Following a job: its status changes and its log, as they come, until it ends."""
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from local.client.log_streams import BUSY, TRAINING, LogLine, LogReader
+from local.client.target import Place
+from local.errors import code
+
+ENDED = ("Completed", "Failed", "Stopped")
+FIRST_PAUSE, LONGEST_PAUSE = 0.3, 2.0
+"""Seconds between two questions: short after something happened, then longer and longer."""
+QUIET_READS = 2
+"""So many reads without a line after the end: CloudWatch hands the last ones out late."""
+
+
+class Pace:
+    """Waits between two questions."""
+
+    def __init__(self, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._sleep, self._pause = sleep, FIRST_PAUSE
+
+    def wait(self, *, happened: bool) -> None:
+        """Wait, shortly when something just `happened`."""
+        self._pause = FIRST_PAUSE if happened else min(LONGEST_PAUSE, self._pause * 1.4)
+        self._sleep(self._pause)
+
+
+@dataclass
+class LinePrinter:
+    """Prints log lines; with the host in front as soon as there is more than one."""
+
+    write: Callable[[str], None] = print
+    _hosts: set[str] = field(default_factory=set)
+
+    def show(self, lines: list[LogLine], hosts: int = 1) -> None:
+        """Print them; `hosts` is how many the job is known to have."""
+        self._hosts |= {line.host for line in lines}
+        several = hosts > 1 or len(self._hosts) > 1
+        for line in lines:
+            self.write(f"{line.host} | {line.text}" if several else line.text)
+
+
+def patiently(ask: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
+    """A Describe's answer; None while the service is too busy."""
+    from botocore.exceptions import ClientError
+
+    try:
+        return ask()
+    except ClientError as error:
+        if code(error) not in BUSY:
+            raise
+        return None
+
+
+def follow_training(
+    place: Place,
+    name: str,
+    *,
+    log: Callable[[str], None] | None = print,
+    tell: Callable[[str], None] = lambda line: print(line, file=sys.stderr),
+    sleep: Callable[[float], None] = time.sleep,
+) -> dict[str, Any]:
+    """Follow a training job to its end; gives the last DescribeTrainingJob answer.
+
+    `log` gets each line of its log (None: it is not read), `tell` each change of its status.
+    """
+    client = place.client("sagemaker")
+    reader = LogReader(place.client("logs"), TRAINING, f"{name}/") if log else None
+    printer = LinePrinter(log or print)
+    pace, seen, last = Pace(sleep), 0, ""
+    while True:
+        job = patiently(lambda: client.describe_training_job(TrainingJobName=name))
+        if job is None:
+            pace.wait(happened=False)
+            continue
+        hosts = job["ResourceConfig"].get("InstanceCount", 1)
+        transitions = job.get("SecondaryStatusTransitions", [])
+        # The newest one's message changes while it lasts; its predecessors' are final.
+        newest = max(0, seen - 1)
+        for position, transition in enumerate(transitions[newest:], newest):
+            line = transition_line(transition)
+            if position >= seen or line != last:
+                tell(line)
+            last = line
+        happened = len(transitions) > seen
+        seen = len(transitions)
+        ended = job["TrainingJobStatus"] in ENDED
+        if reader is not None:
+            lines = reader.read()
+            printer.show(lines, hosts)
+            happened = happened or bool(lines)
+        if ended:
+            break
+        pace.wait(happened=happened)
+    if reader is not None:
+        quiet = 0
+        while quiet < QUIET_READS:
+            sleep(FIRST_PAUSE)
+            lines = reader.read()
+            printer.show(lines, hosts)
+            quiet = 0 if lines else quiet + 1
+    return job
+
+
+def transition_line(transition: dict[str, Any]) -> str:
+    """One status change: when, what, and SageMaker's message."""
+    at = transition["StartTime"].astimezone().strftime("%H:%M:%S")
+    message = " ".join(transition.get("StatusMessage", "").split())
+    return f"{at}  {transition['Status']}" + (f": {message}" if message else "")
+
+
+def interruptions(job: dict[str, Any]) -> list[str]:
+    """A line for every time a training job was interrupted, with what was lost."""
+    return [
+        transition_line(transition)
+        for transition in job.get("SecondaryStatusTransitions", [])
+        if transition["Status"] == "Interrupted"
+    ]

@@ -1,0 +1,102 @@
+"""The image files a person names: files, and folders of them."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from container.files.folders import is_junk, left_out, readable
+from local.errors import UserError
+
+CONTENT_TYPES = {
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".jpe": "image/jpeg",
+    ".jfif": "image/jpeg",
+    ".png": "image/png",
+    ".webp": "image/webp",
+    ".bmp": "image/bmp",
+    ".dib": "image/bmp",
+    ".tif": "image/tiff",
+    ".tiff": "image/tiff",
+    ".gif": "image/gif",
+    ".pbm": "image/x-portable-bitmap",
+    ".pgm": "image/x-portable-graymap",
+    ".ppm": "image/x-portable-pixmap",
+    ".avif": "image/avif",
+    ".jp2": "image/jp2",
+    ".j2k": "image/x-jp2-codestream",
+}
+"""By the file's ending; what the container decodes."""
+UNKNOWN_TYPE = "application/octet-stream"
+"""The container looks at the bytes."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One file to send.
+
+    Attributes:
+        path: where it is.
+        name: how it is shown: relative to the folder it was found in.
+        truth: its class, when it lies in a class folder of a folder that was named; else None.
+    """
+
+    path: Path
+    name: str
+    truth: str | None = None
+
+    @property
+    def content_type(self) -> str:
+        """Its media type."""
+        return CONTENT_TYPES.get(self.path.suffix.lower(), UNKNOWN_TYPE)
+
+
+def find_pictures(paths: Sequence[Path]) -> list[Picture]:
+    """The files named, and the images of the folders named, in order.
+
+    A file that is named is taken whatever its ending; in a folder only image files are, and what
+    is not is said.
+
+    Raises:
+        UserError: a path is not there, is no regular file, or a folder holds no image.
+    """
+    found: list[Picture] = []
+    for path in paths:
+        if path.is_dir():
+            found += _in_folder(path)
+        elif path.is_file():
+            found.append(Picture(path, readable(str(path))))
+        elif path.exists():
+            raise UserError(f"{readable(str(path))}: neither a regular file nor a folder")
+        else:
+            raise UserError(f"{readable(str(path))}: no such file or folder")
+    return found
+
+
+def _in_folder(folder: Path) -> list[Picture]:
+    files: list[Path] = []
+    others: list[str] = []
+    for path in sorted(folder.rglob("*")):
+        relative = path.relative_to(folder)
+        if any(map(is_junk, relative.parts)) or path.is_dir():
+            continue
+        if path.suffix.lower() in CONTENT_TYPES and path.is_file():
+            files.append(path)
+        else:
+            others.append(str(relative))
+    if not files:
+        endings = " ".join(CONTENT_TYPES)
+        raise UserError(
+            f"{readable(str(folder))}: no image in it, expected files that end in {endings}"
+        )
+    if others:
+        print(f"{readable(str(folder))}: {left_out('no images', others)}", file=sys.stderr)
+    return [
+        Picture(
+            path,
+            readable(str(path.relative_to(folder))),
+            readable(path.parent.name) if path.parent != folder else None,
+        )
+        for path in files
+    ]

@@ -1,0 +1,95 @@
+"""Where a job's images are: the channels below an S3 prefix or a folder."""
+
+import functools
+import os
+import sys
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+
+from container.errors import DataError
+from container.files.folders import (
+    Contents,
+    ContentsOf,
+    contents_below,
+    find_layout,
+    is_utf8,
+    readable,
+)
+from local.client.target import Place
+from local.errors import UserError, code
+
+
+def find_channels(place: Place, data: str) -> dict[str, str]:
+    """The channels of `data`: `s3://bucket/prefix`, `file:///folder` or a folder's path.
+
+    Below it lie `train`, `validation` and `test` of class folders, by any of their usual names;
+    without a `train` that holds class folders, everything is one channel `train`. When planning
+    without a local SageMaker to ask, an S3 prefix counts as one channel.
+
+    Raises:
+        UserError: nothing is there, a split is there by two names, or a folder is given for AWS.
+    """
+    if data.startswith("s3://"):
+        bucket, _, prefix = data.removeprefix("s3://").partition("/")
+        if not bucket:
+            raise UserError(f"data: found {data!r}, expected s3://bucket/prefix")
+        prefix = prefix.rstrip("/") + "/" if prefix.strip("/") else ""
+        root = f"s3://{bucket}/{prefix}"
+        if place.where == "local" and place.url is None:
+            return {"train": root}
+        return _channels(root, lambda path: _s3_contents(place, bucket, f"{prefix}{path}"))
+    folder = _folder(data)
+    if place.where == "aws":
+        raise UserError(
+            f"data: {data} is on this machine; upload it first: berth data upload {data}"
+        )
+    root = folder.as_uri() + "/"
+    found = _channels(root, contents_below(folder))
+    return {
+        split: root + quote(os.fsencode(uri.removeprefix(root))) for split, uri in found.items()
+    }
+
+
+def _folder(data: str) -> Path:
+    parts = urlsplit(data)
+    if parts.scheme not in ("", "file"):
+        raise UserError(f"data: found {data!r}, expected s3://bucket/prefix or a folder")
+    path = Path(unquote(parts.path) if parts.scheme else data).expanduser().resolve()
+    if not path.is_dir():
+        raise UserError(f"data: {path} is no folder; expected one of images, or s3://bucket/prefix")
+    if not is_utf8(str(path)):
+        raise UserError(f"data: {readable(str(path))}: its name is not UTF-8: rename it")
+    return path
+
+
+def _channels(root: str, contents_of: ContentsOf) -> dict[str, str]:
+    contents_of = functools.cache(contents_of)
+    if not contents_of(""):
+        raise UserError(f"data: nothing found at {root}")
+    try:
+        layout = find_layout(contents_of, root)
+    except DataError as error:
+        raise UserError(f"data: {error}") from None
+    for note in layout.notes:
+        print(f"data: {note}", file=sys.stderr)
+    return {split: f"{root}{path}" for split, path in layout.splits.items()}
+
+
+def _s3_contents(place: Place, bucket: str, prefix: str) -> Contents:
+    """What lies right below a prefix."""
+    from botocore.exceptions import ClientError
+
+    pages = place.client("s3").get_paginator("list_objects_v2")
+    folders: set[str] = set()
+    files: set[str] = set()
+    try:
+        for page in pages.paginate(Bucket=bucket, Prefix=prefix, Delimiter="/"):
+            folders |= {
+                each["Prefix"][len(prefix) :].rstrip("/") for each in page.get("CommonPrefixes", ())
+            }
+            files |= {each["Key"][len(prefix) :] for each in page.get("Contents", ())}
+    except ClientError as error:
+        if code(error) == "NoSuchBucket":
+            raise UserError(f"data: there is no bucket {bucket}") from None
+        raise
+    return Contents.of(folders, files - {""})  # a console marks a folder by an empty object

@@ -1,0 +1,172 @@
+"""Images for training: fetched, checked, and brought to S3.
+
+berth data fetch digits photos
+berth data import labels.csv photos
+berth data lint photos
+berth data upload photos
+"""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from container.files.folders import is_utf8, readable
+from container.files.regular import LARGEST
+from local.client import plan
+from local.client.upload import WORKERS, look, send
+from local.commands.options.shared import Common, with_common
+from local.errors import UserError
+
+NEEDED = ("numpy", "PIL", "simplejpeg")
+"""What the container's data commands import, which comes with the extra `image`."""
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="Fetch, import, check and upload images."
+)
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    help="Write a data set as a folder of images: digits, cifar10, dogs, or a folder or archive of "
+    "yours.",
+)
+def fetch(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="digits, cifar10, dogs or folder")],
+    dest: Annotated[Path, typer.Argument(help="the folder to make")],
+) -> None:
+    """Write a data set; further options are its own: `--archive`, `--from`, `--seed`, …"""
+    raise typer.Exit(_container("container.data.sources", [name, str(dest), *context.args]))
+
+
+@app.command(
+    "import",
+    help="Make an image folder of a flat folder's images and their labels: a CSV, an augmented "
+    "manifest, or MXNet's .lst (of several, as train.lst and val.lst, each is a split).",
+)
+def import_labels(
+    labels: Annotated[
+        list[Path], typer.Argument(help="the labels: files, or the folder they are in")
+    ],
+    dest: Annotated[Path, typer.Argument(help="the folder to make")],
+    images: Annotated[
+        Path | None, typer.Option(help="the folder paths are in (default: the labels' own)")
+    ] = None,
+    copy: Annotated[bool, typer.Option("--copy", help="copy the images, do not link them")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="write nothing if a row is bad")] = False,
+    path_column: Annotated[str | None, typer.Option(help="column or key of the paths")] = None,
+    label_column: Annotated[str | None, typer.Option(help="column or key of the labels")] = None,
+    split_column: Annotated[str | None, typer.Option(help="column or key of the splits")] = None,
+) -> None:
+    """Link the images into class folders; exit status 1 when a row was bad."""
+    arguments = [str(dest)]
+    for path in labels:
+        arguments += ["--labels", str(path)]
+    for option, value in (
+        ("--images", images),
+        ("--path-column", path_column),
+        ("--label-column", label_column),
+        ("--split-column", split_column),
+    ):
+        arguments += [] if value is None else [f"{option}={value}"]
+    arguments += ["--copy"] * copy + ["--strict"] * strict
+    raise typer.Exit(_container("container.data.sources", ["labels", *arguments]))
+
+
+@app.command(help="Look at every image: damage, duplicates between splits, empty classes.")
+def lint(
+    folder: Annotated[Path, typer.Argument(help="train/ validation/ test/, or class folders")],
+    as_json: Annotated[bool, typer.Option("--json", help="print the findings as JSON")] = False,
+) -> None:
+    """Check a folder; exit status 1 when something was found."""
+    flags = ["--json"] if as_json else []
+    raise typer.Exit(_container("container.data.lint", [str(folder), *flags]))
+
+
+@app.command(help="Bring a folder to S3, what is there already left alone; prints its S3 URI.")
+@with_common
+def upload(
+    common: Common,
+    folder: Annotated[Path, typer.Argument(help="the folder")],
+    prefix: Annotated[
+        str | None, typer.Option(help="S3 prefix in the bucket (default: data/FOLDER'S NAME)")
+    ] = None,
+    delete: Annotated[
+        bool, typer.Option("--delete", help="remove objects below the prefix the folder lacks")
+    ] = False,
+    check: Annotated[
+        bool, typer.Option("--lint/--no-lint", help="check the images before sending them")
+    ] = True,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="send nothing when the check finds anything")
+    ] = False,
+    kms_key: Annotated[str | None, typer.Option(help="KMS key that encrypts the objects")] = None,
+    parallel: Annotated[int, typer.Option(min=1, max=256, help="uploads at once")] = WORKERS,
+) -> None:
+    """Send a folder's files; sent again, only what changed goes.
+
+    What the check finds are warnings, as training leaves such files out; `--strict` refuses.
+    """
+    console, notes = Console(), Console(stderr=True)
+    files = look(folder, strict=strict, largest=LARGEST if check else None)
+    place = common.connect(needs_role=False)
+    where = tidy(prefix) if prefix is not None else f"data/{folder.resolve().name}/"
+    if not is_utf8(where):
+        raise UserError(
+            f"{readable(where)}: not UTF-8, as the keys in S3 are; choose another with --prefix"
+        )
+    for line in files.left_out:
+        notes.print(line, highlight=False, markup=False, soft_wrap=True)
+    uri = f"s3://{place.bucket}/{where}"
+    if place.plan:
+        plan.show(place, requests(place.bucket, where, delete=delete), console)
+        console.print(f"{len(files.paths):,} files, {files.size:,} bytes, to {uri}")
+        return
+    flags = [] if strict else ["--exit-zero"]
+    if check and _container("container.data.lint", [str(folder), *flags]):
+        other = "leave --strict out" if strict else "upload it as it is with --no-lint"
+        raise UserError(f"{readable(str(folder))}: see above; put it right, or {other}")
+    place.ensure_bucket()
+    s3 = place.client("s3", connections=parallel)
+    done = send(s3, files, place.bucket, where, kms_key=kms_key, delete=delete, workers=parallel)
+    said = f"{done.sent:,} files sent ({done.bytes:,} bytes), {done.unchanged:,} there already"
+    if done.extra:
+        what = "removed" if delete else "not in the folder (--delete removes them)"
+        said += f", {len(done.extra):,} {what}"
+    notes.print(said, highlight=False)
+    console.print(uri, soft_wrap=True, highlight=False)
+
+
+def tidy(prefix: str) -> str:
+    """A prefix that ends with one slash and begins with none; "" for the bucket's root."""
+    bare = prefix.strip("/")
+    return f"{bare}/" if bare else ""
+
+
+def requests(bucket: str, prefix: str, *, delete: bool = False) -> list[tuple[str, dict[str, str]]]:
+    """What an upload sends, for `--plan`: one request stands for all files."""
+    every = {"Bucket": bucket, "Key": f"{prefix}*"}
+    sent = [("CreateBucket", {"Bucket": bucket}), ("PutObject", every)]
+    return [*sent, ("DeleteObject", every)] if delete else sent
+
+
+def _container(module: str, arguments: Sequence[str]) -> int:
+    """Run one of the container's own commands in this environment; its exit status."""
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        raise UserError(
+            f"{', '.join(missing)}: not installed, needed for this: pip install berth[image]"
+        )
+    return subprocess.run([sys.executable, "-m", module, *arguments], check=False).returncode
+
+
+if __name__ == "__main__":
+    from local.cli import main
+
+    sys.exit(main("data"))

@@ -1,0 +1,118 @@
+"""`berth delete`: endpoints, with the configuration and the models that belong to them."""
+
+import sys
+import time
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+
+from local.client.expiry import cancel
+from local.client.resources import ENDPOINT, KINDS, describe, find
+from local.client.target import MADE_BY
+from local.commands.options.shared import Common, with_common
+from local.errors import UserError, code
+
+GONE_SECONDS = 600.0
+"""How long an endpoint may take to go; AWS needs some seconds."""
+
+
+@with_common
+def delete(
+    common: Common,
+    names: Annotated[list[str] | None, typer.Argument(help="of endpoints")] = None,
+    *,
+    every: Annotated[
+        bool, typer.Option("--all", help="every endpoint, configuration and model berth made")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="do not ask")] = False,
+) -> None:
+    """Delete endpoints, each with its configuration and models; what is in S3 stays."""
+    if bool(names) == every:
+        raise UserError("delete: expected names of endpoints, or --all")
+    place = common.connect(needs_role=False)
+    client = place.client("sagemaker")
+    doomed = (
+        list(_made_here(client))
+        if every
+        else [each for n in names or () for each in _of(client, n)]
+    )
+    doomed = list(dict.fromkeys(doomed))
+    if not doomed:
+        print("nothing to delete")
+        return
+    for what, name in doomed:
+        print(f"{what.replace('_', ' ')} {name}")
+    if place.plan:
+        return
+    if not yes and not typer.confirm("delete them?"):
+        raise typer.Exit(1)
+    for what, name in doomed:
+        _delete(client, what, name)
+        if what == "endpoint":
+            cancel(place, name)  # else it would end a later endpoint of the same name
+    print(f"deleted {len(doomed)}")
+
+
+def _of(client: Any, name: str) -> Iterator[tuple[str, str]]:
+    endpoint = describe(client, ENDPOINT, name)
+    if endpoint is None:
+        kind, _ = find(client, name, KINDS)[0]
+        raise UserError(
+            f"{name}: a {kind.name} job; SageMaker keeps jobs for good, only endpoints can be "
+            f"deleted (a running one can be stopped: berth stop {name})"
+        )
+    yield "endpoint", name
+    config = endpoint.get("EndpointConfigName")
+    if config is None:
+        return
+    yield "endpoint_config", config
+    try:
+        answer = client.describe_endpoint_config(EndpointConfigName=config)
+    except client.exceptions.ClientError as error:
+        if code(error) != "ValidationException":
+            raise
+        return  # deleted already
+    for variant in answer["ProductionVariants"]:
+        if "ModelName" in variant:
+            yield "model", variant["ModelName"]
+
+
+def _made_here(client: Any) -> Iterator[tuple[str, str]]:
+    """What carries this command's tag, endpoints first: nothing is deleted that another needs."""
+    for what, listing, summaries, prefix in (
+        ("endpoint", "list_endpoints", "Endpoints", "Endpoint"),
+        ("endpoint_config", "list_endpoint_configs", "EndpointConfigs", "EndpointConfig"),
+        ("model", "list_models", "Models", "Model"),
+    ):
+        for page in client.get_paginator(listing).paginate():
+            for entry in page[summaries]:
+                tags = client.get_paginator("list_tags").paginate(ResourceArn=entry[f"{prefix}Arn"])
+                given = {tag["Key"]: tag["Value"] for part in tags for tag in part["Tags"]}
+                if MADE_BY.items() <= given.items():
+                    yield what, entry[f"{prefix}Name"]
+
+
+def _delete(client: Any, what: str, name: str) -> None:
+    argument = {"endpoint": "EndpointName", "endpoint_config": "EndpointConfigName"}.get(
+        what, "ModelName"
+    )
+    try:
+        getattr(client, f"delete_{what}")(**{argument: name})
+    except client.exceptions.ClientError as error:
+        missing = code(error) == "ValidationException" and "ould not find" in str(error)
+        if not missing:
+            raise
+        return
+    if what == "endpoint":
+        deadline = time.monotonic() + GONE_SECONDS
+        while describe(client, ENDPOINT, name) is not None:
+            if time.monotonic() > deadline:
+                raise UserError(f"endpoint {name}: still there after {GONE_SECONDS:.0f} s")
+            time.sleep(0.3)
+
+
+if __name__ == "__main__":
+    from local.cli import main
+
+    sys.exit(main("delete"))

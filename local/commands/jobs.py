@@ -1,0 +1,94 @@
+"""`berth jobs`: training, tuning and transform jobs and endpoints in one table."""
+
+import json
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+import typer
+
+from local.client.console import table_console
+from local.client.resources import KINDS, Listed, newest
+from local.commands.options.shared import Common, with_common
+from local.errors import UserError
+from local.results.tuning_trials import duration
+
+COLOURS = {
+    "Completed": "green",
+    "InService": "green",
+    "Failed": "red",
+    "OutOfService": "red",
+    "Stopped": "yellow",
+}
+
+
+@with_common
+def jobs(
+    common: Common,
+    *,
+    kind: Annotated[
+        Literal["all", "training", "tuning", "transform", "endpoint"],
+        typer.Option(help="only these"),
+    ] = "all",
+    status: Annotated[
+        str | None,
+        typer.Option(help="only those of SageMaker's status, e.g. InProgress or InService"),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="the newest so many")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="as JSON, times in UTC")] = False,
+) -> None:
+    """List jobs and endpoints, the newest first."""
+    client = common.connect(needs_role=False).client("sagemaker")
+    asked = [each for each in KINDS if kind in ("all", each.name)]
+    known = {each.name: client.meta.service_model.shape_for(each.status).enum for each in asked}
+    if status is not None and not any(status in statuses for statuses in known.values()):
+        expected = ", ".join(sorted({one for statuses in known.values() for one in statuses}))
+        raise UserError(f"--status: found {status!r}, expected one of {expected}")
+    found: list[Listed] = []
+    for each in asked:
+        if status is None or status in known[each.name]:
+            found += newest(client, each, limit, status)
+    found = sorted(found, key=lambda entry: entry.created, reverse=True)[:limit]
+    if as_json:
+        print(json.dumps([_plain(entry) for entry in found], indent=2))
+        return
+    _print(found)
+
+
+def _plain(entry: Listed) -> dict[str, str | None]:
+    return {
+        key: value.astimezone(UTC).isoformat(timespec="seconds")
+        if isinstance(value, datetime)
+        else value
+        for key, value in asdict(entry).items()
+    }
+
+
+def _print(found: list[Listed]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    console = table_console()
+    if not found:
+        console.print("nothing yet")
+        return
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("kind", "name", "status", "created", "took"):
+        table.add_column(column, no_wrap=column != "name", overflow="fold")
+    for entry in found:
+        took = None if entry.ended is None else (entry.ended - entry.created).total_seconds()
+        table.add_row(
+            entry.kind,
+            Text(entry.name),
+            Text(entry.status, COLOURS.get(entry.status, "")),
+            entry.created.astimezone().strftime("%Y-%m-%d %H:%M"),
+            duration(took),
+        )
+    console.print(table)
+
+
+if __name__ == "__main__":
+    from local.cli import main
+
+    sys.exit(main("jobs"))

@@ -1,0 +1,77 @@
+"""`berth logs`: what a job or an endpoint printed, or prints now."""
+
+import sys
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from local.client.follow import QUIET_READS, LinePrinter, Pace
+from local.client.log_streams import LogReader
+from local.client.resources import ENDPOINT, TRAIN, TRANSFORMS, TUNE, Kind, describe, find
+from local.client.target import Place
+from local.commands.options.shared import Common, with_common
+from local.errors import UserError
+
+
+@with_common
+def logs(
+    common: Common,
+    name: Annotated[str, typer.Argument(help="of a training or transform job or an endpoint")],
+    *,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="go on until it ends, or Ctrl-C")
+    ] = False,
+    host: Annotated[str | None, typer.Option(help="only this host's lines, e.g. algo-2")] = None,
+    tail: Annotated[
+        int | None, typer.Option("--tail", "-n", min=1, max=10_000, help="only the last so many")
+    ] = None,
+) -> None:
+    """Show a job's or an endpoint's log; each line begins with its host where there are several."""
+    place = common.connect(needs_role=False)
+    client = place.client("sagemaker")
+    if describe(client, TUNE, name) is not None and describe(client, TRAIN, name) is None:
+        raise UserError(f"{name}: a tuning job has no log, its trials have; berth report {name}")
+    kind, answer = find(client, name, (TRAIN, TRANSFORMS, ENDPOINT))[0]
+    group, prefix = kind.log(name)
+    reader = LogReader(place.client("logs"), group, prefix, host)
+    hosts = 1 if host else answer.get("ResourceConfig", {}).get("InstanceCount", 1)
+    printer = LinePrinter(lambda line: print(line, flush=True))
+    if tail is not None:
+        printer.show(reader.last(tail), hosts)
+        if not follow:
+            return
+        reader.read()  # what was there is not shown again
+    if follow:
+        _follow(reader, printer, hosts, _is_over(place, kind, name))
+    else:
+        while lines := reader.read():
+            printer.show(lines, hosts)
+
+
+def _follow(reader: LogReader, printer: LinePrinter, hosts: int, over: Callable[[], bool]) -> None:
+    """Print lines until it is over, and those that come late after that."""
+    pace, quiet = Pace(), 0
+    while quiet < QUIET_READS:
+        ended = over()
+        lines = reader.read()
+        printer.show(lines, hosts)
+        quiet = quiet + 1 if ended and not lines else 0
+        pace.wait(happened=ended or bool(lines))
+
+
+def _is_over(place: Place, kind: Kind, name: str) -> Callable[[], bool]:
+    client = place.client("sagemaker")
+    ends = ("Failed",) if kind is ENDPOINT else ("Completed", "Failed", "Stopped")
+
+    def over() -> bool:
+        answer = describe(client, kind, name)
+        return answer is None or answer[kind.status] in ends
+
+    return over
+
+
+if __name__ == "__main__":
+    from local.cli import main
+
+    sys.exit(main("logs"))

@@ -1,0 +1,181 @@
+"""The options every command shares.
+
+    @with_common
+    def train(common: Common, data: Annotated[str, typer.Argument()]) -> None:
+        place = common.connect()
+
+`with_common` gives a command --where, --image-uri, --role, --bucket, --region, --tags, --plan and
+--executor, and hands them over as its first argument.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from local.client.target import ExecutorName, Place, connect
+from local.client.target import Where as WhereName
+from local.errors import UserError
+
+PANEL = "Where and as whom"
+
+Where = Annotated[
+    WhereName,
+    typer.Option(
+        envvar="BERTH_WHERE", help="the SageMaker of this machine, or AWS", rich_help_panel=PANEL
+    ),
+]
+ImageUri = Annotated[
+    str | None,
+    typer.Option(
+        help="the image (default: berth:latest, on AWS of the account's ECR)", rich_help_panel=PANEL
+    ),
+]
+Role = Annotated[
+    str | None,
+    typer.Option(
+        envvar="BERTH_ROLE",
+        help="ARN or name of the IAM role jobs assume; needed on AWS",
+        rich_help_panel=PANEL,
+    ),
+]
+Bucket = Annotated[
+    str | None,
+    typer.Option(
+        envvar="BERTH_BUCKET",
+        help="S3 bucket of data and results (default: berth-REGION-ACCOUNT)",
+        rich_help_panel=PANEL,
+    ),
+]
+Region = Annotated[str | None, typer.Option(help="AWS region", rich_help_panel=PANEL)]
+Tags = Annotated[
+    list[str] | None,
+    typer.Option("--tags", metavar="KEY=VALUE", help="a tag, repeatable", rich_help_panel=PANEL),
+]
+Plan = Annotated[
+    bool,
+    typer.Option(
+        "--plan",
+        help="print the requests, the permissions and the highest cost; create nothing",
+        rich_help_panel=PANEL,
+    ),
+]
+Executor = Annotated[
+    ExecutorName,
+    typer.Option(
+        envvar="BERTH_EXECUTOR",
+        help="what runs the image, when the local SageMaker has to be started",
+        rich_help_panel=PANEL,
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Common:
+    """The shared options of one call."""
+
+    where: WhereName = "local"
+    image_uri: str | None = None
+    role: str | None = None
+    bucket: str | None = None
+    region: str | None = None
+    tags: dict[str, str] = field(default_factory=dict)
+    plan: bool = False
+    executor: ExecutorName = "auto"
+
+    def connect(self, *, needs_role: bool = True) -> Place:
+        """The place they name; see `local.client.target.connect`.
+
+        `needs_role=False` is for commands whose requests carry no role.
+        """
+        return connect(
+            where=self.where,
+            image_uri=self.image_uri,
+            role=self.role,
+            bucket=self.bucket,
+            region=self.region,
+            tags=self.tags,
+            plan=self.plan,
+            executor=self.executor,
+            needs_role=needs_role,
+        )
+
+
+def common_options(
+    *,
+    where: Where = "local",
+    image_uri: ImageUri = None,
+    role: Role = None,
+    bucket: Bucket = None,
+    region: Region = None,
+    tags: Tags = None,
+    plan: Plan = False,
+    executor: Executor = "auto",
+) -> Common:
+    """The shared options, as one value."""
+    return Common(
+        where=where,
+        image_uri=image_uri,
+        role=role,
+        bucket=bucket,
+        region=region,
+        tags=pairs(tags or (), "--tags"),
+        plan=plan,
+        executor=executor,
+    )
+
+
+def with_options(
+    *groups: Callable[..., Any],
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of some groups.
+
+    A group is a function whose keyword-only parameters are options; what it returns becomes the
+    command's argument: the first group's the first, and so on.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = list(inspect.signature(command).parameters.values())[len(groups) :]
+        own = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
+        shared = [list(inspect.signature(group).parameters.values()) for group in groups]
+
+        @functools.wraps(command)
+        def called(**values: Any) -> None:
+            made = [
+                group(**{parameter.name: values.pop(parameter.name) for parameter in parameters})
+                for group, parameters in zip(groups, shared, strict=True)
+            ]
+            command(*made, **values)
+
+        every = [*own, *(parameter for parameters in shared for parameter in parameters)]
+        hints = get_type_hints(command, include_extras=True)
+        called.__signature__ = inspect.Signature(every)  # type: ignore[attr-defined]
+        called.__annotations__ = {p.name: hints.get(p.name, p.annotation) for p in every}
+        del called.__wrapped__
+        return called
+
+    return decorate
+
+
+with_common = with_options(common_options)
+
+
+def pairs(given: "list[str] | tuple[str, ...]", option: str) -> dict[str, str]:
+    """`name=value` words as a dict.
+
+    Raises:
+        UserError: a word has no `=`, no name, or a name a second time.
+    """
+    found: dict[str, str] = {}
+    for word in given:
+        name, equals, value = word.partition("=")
+        name = name.strip()
+        if not equals or not name:
+            raise UserError(f"{option}: found {word!r}, expected name=value")
+        if name in found:
+            raise UserError(f"{option}: {name!r} is given twice")
+        found[name] = value.strip()
+    return found

@@ -1,0 +1,166 @@
+"""`berth report`: what a job left, as one page in the browser."""
+
+import sys
+import webbrowser
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from container.errors import BerthError
+from local.client.follow import ENDED
+from local.client.resources import TRAIN, TUNE, find, newest
+from local.client.target import Place
+from local.commands.options.monitoring import Parameters
+from local.commands.options.shared import Common, pairs, with_common
+from local.errors import UserError
+from local.pages.job_page import write_report_page
+from local.results.downloads import OUTPUT, bring_home
+from local.results.profile_sources import (
+    fetch_folder,
+    is_path,
+    recording_at,
+    recording_in_s3,
+    report_name,
+)
+from local.results.profiler_report import (
+    ANEW,
+    RECORDED,
+    find_recording,
+    find_report,
+    make_report,
+    parameters_of,
+)
+
+LOOKED_THROUGH = 1000
+"""Jobs among which the newest that has ended is looked for."""
+
+
+@with_common
+def report(
+    common: Common,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            help="of a training or tuning job (default: the newest training job that ended); or "
+            "what a profiler recorded: an output.tar.gz, a folder, or s3://bucket/prefix"
+        ),
+    ] = None,
+    *,
+    rule_parameter: Parameters = None,
+    output_dir: Annotated[
+        Path | None, typer.Option(help="where it goes (default: a folder named like the job)")
+    ] = None,
+    show: Annotated[bool, typer.Option("--open/--no-open", help="in the browser")] = True,
+) -> None:
+    """Look at what a job left: accuracy, confusion, curves, mistakes, where its time went; or a
+    search's trials.
+
+    A profiler's report that a job did not make is made here, from what it recorded; with
+    --rule-parameter it is made anew.
+    """
+    parameters = pairs(rule_parameter or (), "--rule-parameter")
+    if name is not None and is_path(name):
+        page = _recorded(common, name, output_dir, parameters)
+    else:
+        page = _job(common, name, output_dir, parameters)
+    page = page.resolve()
+    print(page)
+    if show:
+        webbrowser.open(page.as_uri())
+
+
+def _recorded(
+    common: Common, given: str, output_dir: Path | None, parameters: Mapping[str, str]
+) -> Path:
+    """The report of what lies at a path or URI."""
+    into = output_dir or Path(report_name(given))
+    if given.startswith("s3://"):
+        place = common.connect(needs_role=False)
+        with recording_in_s3(place, given, into) as recording:
+            return make_report(recording, into, parameters)
+    with recording_at(Path(given), into) as recording:
+        return make_report(recording, into, parameters)
+
+
+def _job(
+    common: Common, name: str | None, output_dir: Path | None, parameters: Mapping[str, str]
+) -> Path:
+    place = common.connect(needs_role=False)
+    name = name or _last(place)
+    try:
+        kind, answer = find(place.client("sagemaker"), name, (TRAIN, TUNE))[0]
+    except UserError:
+        if not Path(name).exists():
+            raise
+        return _recorded(common, name, output_dir, parameters)
+    folder = output_dir or Path(name)
+    if kind is TRAIN:
+        return _training(place, answer, folder, parameters)
+    return _tuning(place, answer, folder)
+
+
+def _last(place: Place) -> str:
+    """The training job that was made last among those that have ended."""
+    for job in newest(place.client("sagemaker"), TRAIN, LOOKED_THROUGH):
+        if job.status in ENDED:
+            return job.name
+    raise UserError("no training job has ended yet; name a job or a path")
+
+
+def _training(
+    place: Place, job: Mapping[str, Any], folder: Path, parameters: Mapping[str, str]
+) -> Path:
+    name = job["TrainingJobName"]
+    if job["TrainingJobStatus"] not in ENDED:
+        raise UserError(f"{name}: still running; watch it: {place.command('logs', '-f', name)}")
+    if not (folder / OUTPUT).is_dir():
+        bring_home(place, job, folder, model=False)
+    if parameters or find_report(folder) is None:
+        try:
+            _profile(place, job, folder, parameters)
+        except (BerthError, UserError) as error:
+            if parameters:
+                raise
+            # The page has more to show than this.
+            _tell(f"profiler   no report: {error}")
+    page = find_report(folder)
+    if page is not None:
+        _tell(f"profiler   {page}")
+    return write_report_page(job, folder)
+
+
+def _profile(
+    place: Place, job: Mapping[str, Any], folder: Path, parameters: Mapping[str, str]
+) -> None:
+    """Make the profiler's report anew from what the job recorded, if it did."""
+    root = job.get("ProfilerConfig", {}).get("S3OutputPath")
+    if find_recording(folder) is None and root:
+        uri = f"{root.rstrip('/')}/{job['TrainingJobName']}/{RECORDED}"
+        fetch_folder(place, uri, folder / RECORDED)
+    recording = find_recording(folder)
+    if recording is not None:
+        make_report(recording, folder / ANEW, {**parameters_of(job), **parameters})
+    elif parameters:
+        raise UserError(f"{job['TrainingJobName']}: --rule-parameter: the job was not profiled")
+
+
+def _tuning(place: Place, job: Mapping[str, Any], folder: Path) -> Path:
+    from local.pages.tuning_page import write_page
+    from local.results.tuning_trials import list_trials
+
+    page = folder / "tuning.html"
+    name = job["HyperParameterTuningJobName"]
+    write_page(job, list_trials(place.client("sagemaker"), name), page)
+    return page
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    from local.cli import main
+
+    sys.exit(main("report"))

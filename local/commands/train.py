@@ -1,0 +1,186 @@
+"""`berth train`: one training job, followed to its end, its results brought home."""
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from local.client.follow import follow_training, interruptions
+from local.client.target import Place
+from local.commands.options.job import JobOptions, job_options
+from local.commands.options.monitoring import WatchOptions, watch_options
+from local.commands.options.shared import Common, common_options, with_options
+from local.errors import UserError
+from local.requests.names import checked_name, job_name
+from local.requests.tuning import best_hyperparameters
+from local.results.downloads import bring_home, find_output
+from local.results.evaluation import read_evaluation
+from local.results.profiler_report import find_report, first_sentence
+from local.results.rule_statuses import issues, rule_statuses
+
+LAST_LINES = 15
+"""Of a failed job's log, shown when it was not followed line by line."""
+
+
+@with_options(common_options, job_options, watch_options)
+def train(
+    common: Common,
+    options: JobOptions,
+    watching: WatchOptions,
+    *,
+    data: Annotated[
+        str | None,
+        typer.Argument(
+            help="s3://bucket/prefix (or, on this machine, a folder) that holds train, validation "
+            "and test, or class folders"
+        ),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="the job's (default: berth-DATA-TIME)")] = None,
+    from_tuning: Annotated[
+        str | None, typer.Option(metavar="NAME", help="start from a tuning job's best trial")
+    ] = None,
+    interrupt_after: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="on this machine: rehearse a spot interruption so many seconds into the job",
+        ),
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="follow the job")] = True,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="do not print its log")] = False,
+    download: Annotated[
+        bool, typer.Option("--download/--no-download", help="bring home what it leaves")
+    ] = True,
+    output_dir: Annotated[
+        Path | None, typer.Option(help="where to (default: a folder named like the job)")
+    ] = None,
+) -> None:
+    """Train a classifier, follow its log, and bring home the model and what else it left.
+
+    Ctrl-C only ends the following: the job goes on, and a line says how to get back to it.
+    """
+    if data is None and not options.channels:
+        raise UserError("data: found none, expected s3://bucket/prefix or a folder (or --channel)")
+    if interrupt_after is not None and common.where == "aws":
+        raise UserError(
+            "--interrupt-after: AWS interrupts when it wants to; only --where local can"
+        )
+    place = common.connect()
+    about = data or next(iter(options.channels.values()))
+    name = checked_name(name) if name else job_name(about, datetime.now(UTC))
+    base = {} if from_tuning is None else _best(place, from_tuning)
+    job = options.job(place, name, data, base, interrupt_after=interrupt_after)
+    job = watching.applied(job, place, name, options.hyperparameters)
+    job.check()
+    request = job.request(name)
+    if place.plan:
+        from local.client import plan
+
+        plan.show(place, [*watching.uploads(place, name), ("CreateTrainingJob", request)])
+        return
+    place.ensure_bucket()
+    watching.upload(place, name)
+    place.client("sagemaker").create_training_job(**request)
+    _tell(f"training job {name}")
+    if not wait:
+        print(name)
+        return
+    ended = _follow(place, name, quiet=quiet)
+    folder = output_dir or Path(name)
+    found = bring_home(place, ended, folder) if download else []
+    for line in summary(ended, folder, found):
+        _tell(line)
+    if ended["TrainingJobStatus"] != "Completed":
+        raise UserError(f"{name}: {outcome(ended)}")
+    print(name)
+
+
+def _best(place: Place, tuning_job: str) -> dict[str, str]:
+    answer = place.client("sagemaker").describe_hyper_parameter_tuning_job(
+        HyperParameterTuningJobName=tuning_job
+    )
+    best = best_hyperparameters(answer)
+    said = " ".join(f"{name}={value}" for name, value in best.items())
+    _tell(f"from {answer['BestTrainingJob']['TrainingJobName']}: {said}")
+    return best
+
+
+def _follow(place: Place, name: str, *, quiet: bool) -> dict[str, Any]:
+    try:
+        ended = follow_training(place, name, log=None if quiet else _print)
+    except (KeyboardInterrupt, BrokenPipeError) as why:
+        _tell(f"\nthe job goes on; follow it: {place.command('logs', '-f', name)}")
+        _tell(f"stop it: {place.command('stop', name)}")
+        if isinstance(why, BrokenPipeError):
+            raise
+        raise typer.Exit(130) from None
+    if quiet and ended["TrainingJobStatus"] == "Failed":
+        from local.client.log_streams import TRAINING, LogReader
+
+        for line in LogReader(place.client("logs"), TRAINING, f"{name}/").last(LAST_LINES):
+            _tell(f"  {line.text}")
+    return ended
+
+
+def outcome(job: dict[str, Any]) -> str:
+    """A training job's status with what SageMaker says about it, in one line."""
+    reason = " ".join(str(job.get("FailureReason", "")).split())
+    secondary = job.get("SecondaryStatus", "")
+    status = str(job["TrainingJobStatus"])
+    if secondary and secondary != status:
+        status = f"{status} ({secondary})"
+    return f"{status}: {reason}" if reason else status
+
+
+def summary(job: dict[str, Any], folder: Path, found: list[Path]) -> list[str]:
+    """What came of a training job, line by line."""
+    lines: list[str] = []
+    written = find_output(folder, "evaluation.json") if found else None
+    if written is not None:
+        lines.append(_accuracy(written))
+    metrics = job.get("FinalMetricDataList", [])
+    if metrics:
+        said = ", ".join(f"{each['MetricName']} {each['Value']:.4g}" for each in metrics)
+        lines.append(f"metrics    {said}")
+    lost = interruptions(job)
+    if lost:
+        times = "once" if len(lost) == 1 else f"{len(lost)} times"
+        lines.append(f"interrupted {times}")
+        lines += [f"           {line}" for line in lost]
+    if "TrainingTimeInSeconds" in job:
+        billed = job.get("BillableTimeInSeconds", job["TrainingTimeInSeconds"])
+        lines.append(f"time       {job['TrainingTimeInSeconds']} s, billed {billed} s")
+    lines += [
+        f"rule       {line}" for line in issues(rule_statuses(job, folder if found else None))
+    ]
+    report = find_report(folder) if found else None
+    if report is not None:
+        verdict = first_sentence(report)
+        lines += [f"verdict    {verdict}"] if verdict else []
+        lines.append(f"report     {report}")
+    lines += [f"left       {path}" for path in found]
+    return lines
+
+
+def _accuracy(written: Path) -> str:
+    try:
+        evaluation = read_evaluation(written)
+    except UserError as error:
+        return f"accuracy   unknown: {error}"
+    return f"accuracy   {evaluation.accuracy:.4f} on {evaluation.images} {evaluation.split} images"
+
+
+def _print(line: str) -> None:
+    print(line, flush=True)
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    from local.cli import main
+
+    sys.exit(main("train"))

@@ -1,0 +1,180 @@
+"""`berth tune`: a search for the best hyperparameters, watched to its end."""
+
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from local.client.follow import ENDED, Pace, patiently
+from local.client.target import Place
+from local.commands.options.job import JobOptions, job_options
+from local.commands.options.monitoring import WatchOptions, profile_options
+from local.commands.options.search import SearchOptions, search_options
+from local.commands.options.shared import Common, common_options, with_options
+from local.errors import UserError
+from local.requests.hyperparameter_files import write_best
+from local.requests.names import TUNING_LIMIT, checked_name, job_name
+from local.requests.tuning import best_hyperparameters
+from local.results.tuning_trials import (
+    Trial,
+    line,
+    list_trials,
+    read_objective,
+    table,
+    with_current,
+)
+
+
+@with_options(common_options, job_options, search_options, profile_options)
+def tune(
+    common: Common,
+    options: JobOptions,
+    searching: SearchOptions,
+    watching: WatchOptions,
+    *,
+    data: Annotated[
+        str | None,
+        typer.Argument(help="s3://bucket/prefix (or, on this machine, a folder) of images"),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="the job's (default: berth-DATA-TIME)")] = None,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="watch the trials")] = True,
+    output_dir: Annotated[
+        Path | None,
+        typer.Option(help="where best.json and tuning.html go (default: a folder of its name)"),
+    ] = None,
+) -> None:
+    """Search for the best hyperparameters, and leave them as best.json, best.yaml and a page.
+
+    Ctrl-C only ends the watching: the search goes on, and `berth report NAME` has its results.
+    """
+    if data is None and not options.channels:
+        raise UserError("data: found none, expected s3://bucket/prefix or a folder (or --channel)")
+    place = common.connect()
+    about = data or next(iter(options.channels.values()))
+    name = (
+        checked_name(name, TUNING_LIMIT)
+        if name
+        else job_name(about, datetime.now(UTC), TUNING_LIMIT)
+    )
+    search = searching.without(options.hyperparameters)
+    job = options.job(place, name, data, searching.fixed)
+    job = watching.applied(job, place, name, options.hyperparameters)
+    search.check(job)
+    request = search.request(name, job)
+    if place.plan:
+        from local.client import plan
+
+        plan.show(place, [("CreateHyperParameterTuningJob", request)])
+        return
+    place.ensure_bucket()
+    place.client("sagemaker").create_hyper_parameter_tuning_job(**request)
+    _tell(f"tuning job {name}")
+    for each in search.ranges:
+        _tell(f"  {each.name}: {each.words()}")
+    if wait:
+        ended = _watch(place, name)
+        finish(place, ended, output_dir or Path(name), data or "DATA")
+    print(name)
+
+
+def _watch(place: Place, name: str) -> dict[str, Any]:
+    try:
+        return follow_tuning(place, name)
+    except KeyboardInterrupt:
+        _tell(f"\nthe search goes on; its results: {place.command('report', name)}")
+        _tell(f"stop it: {place.command('stop', name)}")
+        raise typer.Exit(130) from None
+
+
+def follow_tuning(place: Place, name: str, pace: Pace | None = None) -> dict[str, Any]:
+    """Watch a tuning job to its end: a live table on a terminal, else a line for every change.
+
+    Returns:
+        The last DescribeHyperParameterTuningJob answer.
+    """
+    from rich.console import Console
+    from rich.live import Live
+
+    client, console, pace = place.client("sagemaker"), Console(stderr=True), pace or Pace()
+    seen: dict[str, tuple[str, float | None]] = {}
+    with Live(console=console, auto_refresh=False, vertical_overflow="ellipsis") as live:
+        while True:
+            job = patiently(
+                lambda: client.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
+            )
+            answer = None if job is None else patiently(partial(_trials, client, job))
+            happened = False
+            if answer is not None and job is not None:
+                trials: list[Trial] = answer["trials"]
+                state = {trial.name: (trial.status, trial.objective) for trial in trials}
+                happened = state != seen
+                if console.is_terminal:
+                    metric, maximize = read_objective(job)
+                    live.update(table(trials, metric, maximize=maximize), refresh=True)
+                else:
+                    for trial in trials:
+                        if state[trial.name] != seen.get(trial.name):
+                            _tell(line(trial))
+                seen = state
+                if job["HyperParameterTuningJobStatus"] in ENDED:
+                    return job
+            pace.wait(happened=happened)
+
+
+def _trials(client: Any, job: Mapping[str, Any]) -> dict[str, Any]:
+    trials = list_trials(client, job["HyperParameterTuningJobName"])
+    return {"trials": with_current(client, trials, read_objective(job)[0])}
+
+
+def finish(place: Place, job: Mapping[str, Any], folder: Path, data: str = "DATA") -> Path:
+    """Leave `best.json`, `best.yaml` and `tuning.html` of a tuning job; gives the page's path.
+
+    `data` is what was trained on, for the command that trains with the best hyperparameters.
+
+    Raises:
+        UserError: it failed, or no trial has an objective value: then there is the page alone.
+    """
+    from local.pages.tuning_page import write_page
+
+    name = job["HyperParameterTuningJobName"]
+    trials = list_trials(place.client("sagemaker"), name)
+    page = folder / "tuning.html"
+    write_page(job, trials, page)
+    _tell(f"page       {page}")
+    status = job["HyperParameterTuningJobStatus"]
+    reason = " ".join(str(job.get("FailureReason", "")).split())
+    if status == "Failed":
+        failed = next((trial.failure for trial in trials if trial.failure), "")
+        raise UserError(f"{name}: Failed: {reason or failed or 'no reason given'}")
+    values = best_hyperparameters(job)
+    best = job["BestTrainingJob"]
+    metric = best["FinalHyperParameterTuningJobObjectiveMetric"]
+    written = write_best(
+        folder,
+        {
+            "tuning_job": name,
+            "training_job": best["TrainingJobName"],
+            "objective": {"name": metric["MetricName"], "value": float(metric["Value"])},
+            "hyperparameters": values,
+        },
+    )
+    said = " ".join(f"{key}={value}" for key, value in values.items())
+    _tell(f"best       {best['TrainingJobName']}: {metric['MetricName']} {metric['Value']:.4f}")
+    _tell(f"           {said}")
+    _tell(f"files      {written[0]}, {written[1].name}")
+    _tell(f"train it   {place.command('train', data, '--from-tuning', name)}")
+    return page
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    from local.cli import main
+
+    sys.exit(main("tune"))

@@ -1,0 +1,75 @@
+"""`berth up` and `berth down`: the SageMaker of this machine, on and off."""
+
+import os
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from local.client import sdk_configuration
+from local.client.target import LOCAL_ACCOUNT, LOCAL_REGION, LOCAL_ROLE, Place, default_bucket
+from local.commands.options.shared import Executor
+from local.emulator.credentials import credentials
+from local.emulator.home import Home
+from local.errors import UserError
+
+OF_ANOTHER_ACCOUNT = ("AWS_PROFILE", "AWS_REGION", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN")
+"""Variables that would send another account's name or region along with this one's key."""
+
+HomeFolder = Annotated[
+    Path | None,
+    typer.Option(
+        help="where it keeps everything (default: $BERTH_HOME, or the user's data directory)"
+    ),
+]
+
+
+def up(
+    *,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="0 takes a free one")] = None,
+    executor: Executor = "auto",
+    home: HomeFolder = None,
+) -> None:
+    """Start the SageMaker of this machine, and print what points an AWS client at it."""
+    from local.emulator import daemon
+
+    found = Home.find(home)
+    address = daemon.up(found, port=port, executor=executor)
+    typer.echo(f"berth: {address.url}, executor {address.executor}, {address.home}", err=True)
+    _print_environment(found, str(address.url))
+
+
+def env(*, home: HomeFolder = None) -> None:
+    """Print what points an AWS client at the SageMaker of this machine, which must be up."""
+    from local.emulator import daemon
+
+    found = Home.find(home)
+    address = daemon.running(found)
+    if address is None:
+        raise UserError("the local SageMaker is not running; start it with: berth up")
+    _print_environment(found, str(address.url))
+
+
+def _print_environment(home: Home, url: str) -> None:
+    key = credentials(home)
+    place = Place("local", url, LOCAL_REGION, LOCAL_ACCOUNT, "", "", "", credentials=key)
+    role = f"arn:aws:iam::{LOCAL_ACCOUNT}:role/{LOCAL_ROLE}"
+    sdk_configuration.write(home.sdk_file, default_bucket(LOCAL_REGION, LOCAL_ACCOUNT), role)
+    variables = place.environment() | {sdk_configuration.VARIABLE: str(home.sdk_file)}
+    for name, value in variables.items():
+        typer.echo(f"export {name}={shlex.quote(value)}")
+    left = [name for name in OF_ANOTHER_ACCOUNT if os.environ.get(name)]
+    left += sorted(name for name in os.environ if name.startswith("AWS_ENDPOINT_URL_"))
+    if left:
+        typer.echo(f"unset {' '.join(left)}")
+
+
+def down(*, home: HomeFolder = None) -> None:
+    """Stop the SageMaker of this machine. Running jobs checkpoint and go on after the next up."""
+    from local.emulator import daemon
+
+    if daemon.down(Home.find(home)):
+        typer.echo("berth: down; what it knows is kept")
+    else:
+        typer.echo("berth: it was not running")

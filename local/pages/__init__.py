@@ -1,0 +1,1 @@
+"""The HTML pages: one file each, nothing loaded from anywhere."""

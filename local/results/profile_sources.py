@@ -1,0 +1,146 @@
+"""What a profiler recorded, wherever it lies: an archive, a folder, or a prefix in S3."""
+
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from local.errors import UserError, code
+from local.results.downloads import LARGEST, MOST_FILES, OUTPUT, download, unpack
+from local.results.profiler_report import RECORDED
+
+if TYPE_CHECKING:
+    from local.client.target import Place
+
+ARCHIVES = (".tar.gz", ".tgz")
+WORKERS = 16
+"""Downloads at once: a job's recording is hundreds of small files."""
+_PLAIN_PARTS = {RECORDED, OUTPUT, "data", "profiler", ""}
+"""Folders named the same in every job."""
+
+
+def is_path(given: str) -> bool:
+    """Whether a word is a path or an S3 URI, and can be no job's name."""
+    return "/" in given or given in (".", "..") or given.endswith(ARCHIVES)
+
+
+def report_name(given: str) -> str:
+    """What the report of a path or URI is called: by the part that tells jobs apart."""
+    whole = given if given.startswith("s3://") else Path(given).resolve().as_posix()
+    for part in reversed(whole.rstrip("/").split("/")):
+        for suffix in ARCHIVES:
+            part = part.removesuffix(suffix)
+        if part not in _PLAIN_PARTS:
+            return f"{part}-report"
+    return "profiler-report"
+
+
+@contextmanager
+def recording_at(path: Path, scratch: Path) -> Iterator[Path]:
+    """The folder with the recording that a path of this machine means.
+
+    Args:
+        path: an `output.tar.gz`, its unpacked contents, a job's folder, or AWS's `profiler-output`
+            or what it lies in.
+        scratch: an archive is unpacked below it for the time being.
+
+    Raises:
+        UserError: there is no such path, or an archive holds what a job's may not.
+    """
+    if path.is_dir():
+        inner = (path / name for name in (RECORDED, OUTPUT))
+        yield next((folder for folder in inner if folder.is_dir()), path)
+        return
+    if not path.is_file():
+        raise UserError(f"{path}: no such file or folder")
+    scratch.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=scratch, prefix=".berth-") as folder:
+        unpack(path, Path(folder) / OUTPUT)
+        yield Path(folder) / OUTPUT
+
+
+@contextmanager
+def recording_in_s3(place: "Place", uri: str, scratch: Path) -> Iterator[Path]:
+    """The same for a URI: of an archive, of `profiler-output`, or of the job's folder it is in.
+
+    Raises:
+        UserError: nothing is there, or more than a job leaves.
+    """
+    scratch.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=scratch, prefix=".berth-") as name:
+        folder = Path(name)
+        archive = folder / "output.tar.gz"
+        if uri.endswith(ARCHIVES):
+            if not download(place, uri, archive):
+                raise UserError(f"{uri}: there is no such object")
+        else:
+            root = uri.rstrip("/")
+            # A job's folder also holds tensors, by the gigabyte: only what was recorded is fetched.
+            if fetch_folder(place, f"{root}/{RECORDED}", folder / RECORDED):
+                yield folder / RECORDED
+                return
+            if not download(place, f"{root}/{OUTPUT}/{archive.name}", archive):
+                if not fetch_folder(place, root, folder / RECORDED):
+                    raise UserError(f"{uri}: nothing there, expected what a profiler recorded")
+                yield folder / RECORDED
+                return
+        unpack(archive, folder / OUTPUT)
+        yield folder / OUTPUT
+
+
+def fetch_folder(place: "Place", uri: str, folder: Path) -> int:
+    """Download what lies below a prefix; gives the number of files.
+
+    The folder is there with all of them, or not at all.
+
+    Raises:
+        UserError: a key leaves the folder, or there is more than a job leaves.
+    """
+    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+    prefix = prefix.rstrip("/") + "/" if prefix.strip("/") else ""
+    s3 = place.client("s3", connections=WORKERS)
+    targets: dict[str, Path] = {}
+    size = 0
+    for stored in _listed(s3, bucket, prefix):
+        name = PurePosixPath(stored["Key"][len(prefix) :])
+        if stored["Key"].endswith("/"):
+            continue
+        if name.is_absolute() or ".." in name.parts:
+            raise UserError(f"s3://{bucket}/{stored['Key']}: leaves its folder; refused")
+        size += stored["Size"]
+        if size > LARGEST or len(targets) >= MOST_FILES:
+            raise UserError(f"{uri}: more than {LARGEST:,} bytes or {MOST_FILES:,} files")
+        targets[stored["Key"]] = Path(name)
+    if not targets:
+        return 0
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".berth-") as scratch:
+        part = Path(scratch) / folder.name
+        fetch = partial(_fetch, s3, bucket, part)
+        with ThreadPoolExecutor(WORKERS) as pool:
+            list(pool.map(fetch, targets, targets.values()))
+        part.rename(folder)
+    return len(targets)
+
+
+def _fetch(s3: Any, bucket: str, folder: Path, key: str, name: Path) -> None:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        for chunk in s3.get_object(Bucket=bucket, Key=key)["Body"].iter_chunks(1 << 20):
+            file.write(chunk)
+
+
+def _listed(s3: Any, bucket: str, prefix: str) -> Iterator[dict[str, Any]]:
+    from botocore.exceptions import ClientError
+
+    try:
+        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+            yield from page.get("Contents", ())
+    except ClientError as error:
+        if code(error) == "NoSuchBucket":
+            raise UserError(f"there is no bucket {bucket}") from None
+        raise

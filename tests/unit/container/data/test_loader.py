@@ -1,0 +1,228 @@
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+
+from container.data import loader as loader_module
+from container.data.decoded import decode_all
+from container.data.index import Index
+from container.data.loader import EpochLoader
+from container.errors import BadImage, DataError
+from container.images.geometry import Geometry
+
+SMALL, LARGE = Geometry.for_size(16), Geometry.for_size(72)
+
+
+@pytest.fixture
+def index(make_folder):
+    return Index.from_folder(make_folder({"a": 7, "b": 6}, side=(80, 90)))
+
+
+def make(index, geometry, **options):
+    settings = {"batch_size": 4, "seed": 1, "train": True, "workers": 0}
+    settings |= {"image_size": geometry.crop} | options
+    return EpochLoader(index, geometry, **settings)
+
+
+def same(one, other):
+    return len(one) == len(other) and all(
+        torch.equal(a, b)
+        for x, y in zip(one, other, strict=True)
+        for a, b in zip(x, y, strict=True)
+    )
+
+
+@pytest.mark.parametrize("geometry", [SMALL, LARGE])
+class TestEvaluation:
+    def test_every_image_once_in_order_through_the_geometry(self, geometry, index):
+        loader = make(index, geometry, train=False)
+        batches = list(loader.batches(0))
+        assert [len(labels) for _, labels in batches] == [4, 4, 4, 1]
+        assert len(loader) == 4
+        images = torch.cat([images for images, _ in batches])
+        labels = torch.cat([labels for _, labels in batches])
+        side = geometry.crop
+        assert (images.dtype, images.shape) == (torch.uint8, (13, 3, side, side))
+        assert labels.dtype == torch.int64
+        assert labels.tolist() == index.labels.tolist()
+        for position, image in enumerate(images):
+            expected = geometry.load(index.read(position)).transpose(2, 0, 1)
+            assert np.array_equal(image.numpy(), expected)
+
+    def test_ranks_share_the_images_without_repeats(self, geometry, index):
+        loaders = [make(index, geometry, train=False, rank=rank, world=3) for rank in range(3)]
+        counts = [sum(len(labels) for _, labels in loader.batches(0)) for loader in loaders]
+        assert counts == [5, 4, 4]
+        assert [len(loader) for loader in loaders] == [2, 1, 1]
+
+
+class TestTraining:
+    def test_each_epoch_has_its_own_order_of_all_images(self, index):
+        loader = make(index, SMALL, batch_size=13)
+        whole = decode_all(index, SMALL)
+        orders = []
+        for epoch in (0, 1, 0):
+            ((images, labels),) = loader.batches(epoch)
+            order = [int(np.argmax((whole == image.numpy()).all((1, 2, 3)))) for image in images]
+            assert sorted(order) == list(range(13))
+            assert labels.tolist() == index.labels[order].tolist()
+            orders.append(order)
+        assert orders[0] == orders[2]
+        assert orders[0] != orders[1]
+
+    def test_a_last_batch_of_one_is_left_out(self, index):
+        loader = make(index, SMALL)
+        assert [len(labels) for _, labels in loader.batches(0)] == [4, 4, 4]
+        assert len(loader) == 3
+
+    @pytest.mark.parametrize(("batch_size", "sizes"), [(5, [5, 5, 3]), (1, [1] * 13), (20, [13])])
+    def test_other_last_batches_stay(self, batch_size, sizes, index):
+        loader = make(index, SMALL, batch_size=batch_size)
+        assert [len(labels) for _, labels in loader.batches(0)] == sizes
+        assert len(loader) == len(sizes)
+
+    def test_ranks_have_equal_shares_that_cover_all(self, index):
+        loaders = [make(index, SMALL, batch_size=2, rank=rank, world=3) for rank in range(3)]
+        shares = [torch.cat([images for images, _ in loader.batches(2)]) for loader in loaders]
+        # 13 images make 15 places: five each, of which the loader leaves out a lone last one.
+        assert {len(share) for share in shares} == {4}
+        assert {len(loader) for loader in loaders} == {2}
+        loaders = [make(index, SMALL, batch_size=5, rank=rank, world=3) for rank in range(3)]
+        pictures = [
+            image.numpy().tobytes()
+            for loader in loaders
+            for images, _ in loader.batches(2)
+            for image in images
+        ]
+        assert (len(pictures), len(set(pictures))) == (15, 13)
+
+    def test_more_ranks_than_images(self, index):
+        few = index.take([0, 7])
+        loaders = [make(few, SMALL, rank=rank, world=5) for rank in range(5)]
+        assert [len(list(loader.batches(0))) for loader in loaders] == [1] * 5
+
+    def test_large_images_are_cropped_anew_each_epoch(self, index):
+        one = index.take([3])
+        loader = make(one, LARGE)
+        first, again, other = (next(iter(loader.batches(epoch)))[0] for epoch in (0, 0, 1))
+        assert torch.equal(first, again)
+        assert not torch.equal(first, other)
+        plain = make(one, LARGE, random_crop=False)
+        assert np.array_equal(
+            next(iter(plain.batches(0)))[0][0].numpy(), LARGE.load(one.read(0)).transpose(2, 0, 1)
+        )
+
+    def test_each_image_has_a_crop_of_its_own(self, index):
+        index.file(1).write_bytes(index.read(0))
+        ((images, _),) = make(index.take([0, 1]), LARGE).batches(0)
+        assert not torch.equal(images[0], images[1])
+
+    def test_small_images_are_decoded_once(self, index):
+        loader = make(index, SMALL)
+        first = list(loader.batches(0))
+        for position in range(len(index)):
+            index.file(position).unlink()
+        assert same(list(loader.batches(0)), first)
+
+
+class TestStart:
+    @pytest.mark.parametrize("geometry", [SMALL, LARGE])
+    @pytest.mark.parametrize("workers", [0, 1])
+    def test_later_batches_are_the_same_from_any_start(self, workers, geometry, index):
+        whole = list(make(index, geometry).batches(3))
+        loader = make(index, geometry, workers=workers)
+        for start in range(len(whole) + 2):
+            assert same(list(loader.batches(3, start)), whole[start:])
+
+    def test_skipped_batches_are_not_decoded(self, index, monkeypatch):
+        read: list[int] = []
+        whole_read = Index.read
+
+        def noted(self, position):
+            read.append(position)
+            return whole_read(self, position)
+
+        monkeypatch.setattr(Index, "read", noted)
+        assert len(list(make(index, LARGE, train=False).batches(0, start=2))) == 2
+        assert read == [8, 9, 10, 11, 12]
+
+
+class TestWorkers:
+    def test_their_number_changes_nothing(self, index):
+        expected = [list(make(index, LARGE).batches(epoch)) for epoch in (0, 1)]
+        for workers in (1, 2):
+            loader = make(index, LARGE, workers=workers)
+            assert all(same(list(loader.batches(epoch)), expected[epoch]) for epoch in (0, 1))
+
+    def test_an_epoch_left_early_does_not_spill_into_the_next(self, index):
+        loader = make(index, LARGE, workers=1)
+        next(iter(loader.batches(0)))
+        assert same(list(loader.batches(1)), list(make(index, LARGE).batches(1)))
+
+    @pytest.mark.parametrize("workers", [0, 1])
+    def test_a_bad_image_arrives_as_one_line(self, workers, index):
+        index.file(2).write_bytes(b"%PDF")
+        with pytest.raises(BadImage) as caught:
+            list(make(index, LARGE, workers=workers).batches(0))
+        assert str(caught.value).startswith("a/002.jpg: not an accepted image: found a PDF")
+        assert "\n" not in str(caught.value)
+
+    def test_a_file_that_has_gone_arrives_as_one_line(self, index):
+        index.file(2).unlink()
+        for geometry in (SMALL, LARGE):
+            with pytest.raises(DataError, match=r"^a/002\.jpg: cannot be read"):
+                list(make(index, geometry).batches(0))
+
+    def test_a_worker_that_dies_is_explained(self, index, monkeypatch):
+        here = os.getpid()
+
+        def die(self, data, name, random):
+            assert os.getpid() != here
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        monkeypatch.setattr(loader_module.RandomCrop, "load", die)
+        with pytest.raises(DataError, match=r"worker died at a/.*--shm-size"):
+            list(make(index, LARGE, workers=1).batches(0))
+
+    def test_too_little_shared_memory_is_said_once(self, index, monkeypatch):
+        said: list[str] = []
+        asked: list[tuple[int, int, int]] = []
+
+        def none_affordable(wanted, prefetch, batch_bytes, *, report):
+            asked.append((wanted, prefetch, batch_bytes))
+            report("too little")
+            return 0
+
+        monkeypatch.setattr(loader_module, "affordable_workers", none_affordable)
+        loader = make(index, LARGE, workers=3, report=said.append)
+        assert same(list(loader.batches(0)), list(make(index, LARGE).batches(0)))
+        list(loader.batches(1))
+        assert said == ["too little"]
+        assert asked[0] == (3, loader_module.PREFETCH, 4 * 3 * 72 * 72)
+
+
+def test_the_callers_generators_are_left_alone(index):
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    for workers in (0, 1):
+        list(make(index, LARGE, workers=workers).batches(0))
+    list(make(index, SMALL).batches(0))
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_the_image_size_is_the_geometrys(index):
+    with pytest.raises(ValueError, match="image_size 32 is not the geometry's crop 16"):
+        make(index, SMALL, image_size=32)
+
+
+def test_a_set_too_large_to_keep_is_read_from_files(index, monkeypatch):
+    expected = list(make(index, SMALL).batches(0))
+    monkeypatch.setattr(loader_module, "CACHE_BYTES", 13 * 16 * 16 * 3 - 1)
+    loader = make(index, SMALL)
+    assert same(list(loader.batches(0)), expected)
+    index.file(0).unlink()
+    with pytest.raises(DataError, match="cannot be read"):
+        list(loader.batches(0))

@@ -1,3 +1,0 @@
-"""smdebug warns as it is imported; here it is imported quietly, before any rule does."""
-
-import container.debugger.smdebug_fixes  # noqa: F401

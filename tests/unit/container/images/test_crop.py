@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from container.errors import BadImage
+from container.images.crop import AREA, RATIO, RandomCrop, _part
+
+
+def generator(seed=0):
+    return np.random.default_rng(seed)
+
+
+@pytest.mark.parametrize("size", [(100, 100), (375, 500), (500, 120), (90, 1000), (1, 1)])
+def test_the_part_lies_inside_and_keeps_to_area_and_ratio(size):
+    random = generator()
+    for _ in range(200):
+        top, left, height, width = _part(size, random.random((10, 2)), random.random(2))
+        assert top >= 0
+        assert left >= 0
+        assert top + height <= size[0] + 1e-6
+        assert left + width <= size[1] + 1e-6
+        assert RATIO[0] - 1e-6 <= width / height <= RATIO[1] + 1e-6
+        if size == (100, 100):
+            assert AREA[0] - 1e-6 <= width * height / 10_000 <= AREA[1] + 1e-6
+
+
+def test_a_strip_that_no_ratio_fits_gives_its_full_height():
+    _, _, height, width = _part((10, 1000), np.ones((10, 2)), np.zeros(2))
+    assert (height, round(width, 6)) == (10, round(10 * RATIO[1], 6))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_load_gives_the_crop_resized(kind, picture, encoded):
+    data = encoded(picture(200, 300), kind)
+    random = generator(4)
+    top, left, height, width = _part((200, 300), random.random((10, 2)), random.random(2))
+    box = (left, top, left + width, top + height)
+    expected = Image.fromarray(picture(200, 300)).resize(
+        (72, 72), Image.Resampling.BILINEAR, box=box
+    )
+    pixels = RandomCrop(72).load(data, "x", generator(4))
+    assert (pixels.shape, pixels.dtype) == ((72, 72, 3), np.uint8)
+    assert np.abs(pixels.astype(int) - np.asarray(expected)).mean() < 3
+
+
+def test_a_large_jpeg_decoded_reduced_gives_the_same_crop(picture, encoded):
+    large = picture(900, 1200)
+    reduced = RandomCrop(72).load(encoded(large, quality=95), "x", generator(2)).astype(int)
+    whole = RandomCrop(72).load(encoded(large, "PNG"), "x", generator(2))
+    assert np.abs(reduced - whole).mean() < 3
+
+
+def test_a_sideways_jpeg_gives_the_crop_of_the_upright_picture(picture, encoded):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    sideways = encoded(np.rot90(picture(400, 900), 1), exif=exif.tobytes(), quality=95)
+    upright = encoded(picture(400, 900), quality=95)
+    one = RandomCrop(72).load(sideways, "x", generator(3)).astype(int)
+    assert np.abs(one - RandomCrop(72).load(upright, "x", generator(3))).mean() < 3
+
+
+def test_crops_follow_the_generator_alone(picture, encoded):
+    data = encoded(picture(100, 120))
+    crop = RandomCrop(80)
+    one, again, other = (crop.load(data, "x", generator(seed)) for seed in (1, 1, 2))
+    assert np.array_equal(one, again)
+    assert not np.array_equal(one, other)
+
+
+def test_small_pictures_are_enlarged(picture, encoded):
+    assert RandomCrop(96).load(encoded(picture(10, 12)), "x", generator()).shape == (96, 96, 3)
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff\xd8\xff", b"GIF89a"])
+def test_bad_images_are_named(data):
+    with pytest.raises(BadImage, match=r"^bad\.jpg: "):
+        RandomCrop(96).load(data, "bad.jpg", generator())

@@ -1,0 +1,30 @@
+from smdebug.core.modes import ModeKeys
+
+from container.monitoring.debugger.rules.evaluations import Evaluations
+
+TRAIN, EVAL = ModeKeys.TRAIN, ModeKeys.EVAL
+
+
+def test_an_evaluation_is_over_when_training_goes_on() -> None:
+    run = Evaluations()
+    assert run.add(TRAIN, [4.0], 0) is None
+    assert run.add(TRAIN, [2.0], 1) is None
+    assert run.add(EVAL, [5.0], 2) is None
+    assert run.add(EVAL, [7.0], 2) is None
+    assert run.add(TRAIN, [1.0], 2) == (3.0, 6.0)
+    assert run.end() is None, "nothing was evaluated since"
+
+
+def test_one_evaluation_after_another_is_told_by_the_training_between() -> None:
+    run = Evaluations()
+    run.add(TRAIN, [2.0], 0)
+    run.add(EVAL, [5.0], 10)
+    assert run.add(EVAL, [7.0], 20) == (2.0, 5.0)
+    assert run.end() == (2.0, 7.0), "the training loss is the last that is known"
+    assert run.end() is None
+
+
+def test_without_training_there_is_no_training_loss() -> None:
+    run = Evaluations()
+    run.add(EVAL, [5.0], 0)
+    assert run.end() == (None, 5.0)

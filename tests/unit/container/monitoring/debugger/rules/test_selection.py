@@ -1,0 +1,64 @@
+from types import SimpleNamespace
+
+import pytest
+
+from container.monitoring.debugger.rules.selection import Selection
+from container.rules.requests import RuleError
+
+NAMES = ["Net_1.bias", "Net_1.weight", "gradient/Net_1.weight", "input_images", "loss"]
+TRIAL = SimpleNamespace(
+    collections=lambda: {
+        "weights": SimpleNamespace(include_regex=["^(?!gradient).*weight"], tensor_names=set()),
+        "listed": SimpleNamespace(include_regex=[], tensor_names={"loss", "gone"}),
+    }
+)
+
+
+def chosen(collections: str | None = None, expressions: str | None = None) -> list[str]:
+    selection = Selection.read("R", collection_names=collections, tensor_regex=expressions)
+    return selection.among(NAMES, TRIAL)
+
+
+def test_neither_given_is_everything():
+    assert chosen() == NAMES
+    assert chosen("", " ") == NAMES
+
+
+def test_collections_hold_what_is_listed_and_what_matches():
+    assert chosen("weights") == ["Net_1.weight"]
+    assert chosen(" weights , listed ") == ["Net_1.weight", "loss"]
+
+
+def test_an_expression_is_searched_for_anywhere():
+    assert chosen(None, "weight") == ["Net_1.weight", "gradient/Net_1.weight"]
+    assert chosen(None, "^gradient, images$") == ["gradient/Net_1.weight", "input_images"]
+
+
+def test_both_given_is_the_union_without_repetition():
+    assert chosen("weights", "Net") == ["Net_1.bias", "Net_1.weight", "gradient/Net_1.weight"]
+
+
+def test_commas_within_brackets_do_not_separate():
+    assert chosen(None, "s{2,3},w[e,i]{2}(ght|a,b)") == [
+        "Net_1.weight",
+        "gradient/Net_1.weight",
+        "loss",
+    ]
+
+
+def test_an_unknown_collection_is_empty_and_stays_unknown():
+    assert chosen("nothing") == []
+    assert "nothing" not in TRIAL.collections()
+
+
+def test_it_is_told_in_words():
+    selection = Selection.read("R", collection_names="weights", tensor_regex="a,b")
+    assert str(selection) == "is in collection 'weights' or matches 'a' or matches 'b'"
+    assert str(Selection()) == "is there"
+
+
+def test_what_is_no_expression_or_missing_is_refused():
+    with pytest.raises(RuleError, match=r"rule R: parameter 'regex': '\(a' is not a regular"):
+        Selection.read("R", tensor_regex="(a", regex_parameter="regex")
+    with pytest.raises(RuleError, match="one of the parameters 'collection_names' and 'regex' is"):
+        Selection.read("R", regex_parameter="regex", required=True)

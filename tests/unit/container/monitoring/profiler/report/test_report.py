@@ -1,0 +1,301 @@
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from container.monitoring.profiler.figures.whole import Figures
+from container.monitoring.profiler.recording import Recording
+from container.monitoring.profiler.report import SECTIONS, render, write_report
+from container.monitoring.profiler.report.__main__ import main, read_rules
+from container.monitoring.profiler.report.material import Material
+from container.monitoring.profiler.rules.evaluation import evaluate
+from container.rules.profiler import PROFILER_RULES
+from container.rules.requests import RuleError, ask
+from tests.unit.container.monitoring.profiler.folders import (
+    Host,
+    busy_host,
+    constant,
+    write_aws,
+    write_berth,
+    write_operators,
+)
+from tests.unit.container.monitoring.profiler.recorded import fired, recorded
+
+EVIL = """</script><script>document.body.id='owned'</script><img src=x onerror="alert(1)">"""
+
+
+class Text(HTMLParser):
+    """What a page says and is made of; the scripts' contents by their ids."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.words: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.elements: list[str] = []
+        self.scripts: dict[str, str] = {}
+        self._script: str | None = None
+        self.feed(page)
+        self.said = " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.elements.append(tag)
+        self.ids += [each] if (each := given.get("id")) else []
+        self.links += [each] if tag == "a" and (each := given.get("href")) else []
+        self._script = (given.get("id") or "script") if tag in ("script", "style") else None
+
+    def handle_endtag(self, _: str) -> None:
+        self._script = None
+
+    def handle_data(self, data: str) -> None:
+        if self._script is None:
+            self.words.append(data)
+        else:
+            self.scripts[self._script] = self.scripts.get(self._script, "") + data
+
+
+def written(folder: Path, into: Path) -> tuple[Text, dict]:
+    page = write_report(folder, into)
+    return Text(page.read_text()), json.loads((into / "report.json").read_text())
+
+
+def test_every_section_is_there_and_every_link_leads_somewhere(tmp_path):
+    folder = write_berth(tmp_path / "job", busy_host(points=240, steps=60))
+    write_operators(folder / "data" / "profiler")
+    page, figures = written(folder, tmp_path / "report")
+    assert {"verdict", *(anchor for anchor, _, _ in SECTIONS)} <= set(page.ids)
+    assert len(page.ids) == len(set(page.ids))
+    assert {link[1:] for link in page.links} <= set(page.ids)
+    assert all(link.startswith("#") for link in page.links)
+    assert "broken" not in page.said
+    assert "failures" not in figures
+    for title in (
+        "Training job summary", "System usage statistics", "Framework metrics summary",
+        "Rules summary", "Step durations", "GPU utilisation", "Workload balancing",
+        "Data loading", "Batch size", "CPU bottlenecks", "I/O bottlenecks", "GPU memory",
+        "Learning curves", "not enough data: 240 of 1 000 points", "LossNotDecreasing",
+    ):  # fmt: skip
+        assert title in page.said, title
+    assert figures["job"]["job"] == "berth-demo"
+    assert figures["steps"]["steps"] == 60
+    assert {row["metric"] for row in figures["system"]} >= {"CPU", "GPU", "memory", "I/O wait"}
+    assert figures["verdict"]["tone"] == "improvable"
+    assert set(figures["charts"]) == set(json.loads(page.scripts["charts"]))
+
+
+def test_a_file_for_every_rule_and_their_statuses(tmp_path):
+    folder = write_berth(tmp_path / "job", busy_host(points=240, steps=60))
+    write_report(folder, tmp_path / "report", statuses=tmp_path / "rules" / "profiler.json")
+    files = {path.stem for path in (tmp_path / "report" / "profiler-reports").iterdir()}
+    assert files == set(PROFILER_RULES)
+    found = json.loads((tmp_path / "report/profiler-reports/BatchSize.json").read_text())
+    assert set(found) == {
+        "RuleTriggered", "Violations", "Details", "Datapoints", "RuleParameters",
+    }  # fmt: skip
+    statuses = json.loads((tmp_path / "rules" / "profiler.json").read_text())
+    assert {each["RuleConfigurationName"] for each in statuses} == set(PROFILER_RULES)
+    assert not list(tmp_path.rglob(".*"))  # nothing half written is left
+
+
+def test_a_folder_aws_wrote(tmp_path):
+    folder = write_aws(tmp_path, busy_host("algo-1", 240), busy_host("algo-2", 240))
+    page, figures = written(folder, tmp_path / "report")
+    assert figures["job"]["hosts"] == ["algo-1", "algo-2"]
+    assert figures["framework"]["modes"][0]["mode"] == "train"
+    assert "No debugger rules:" in page.said
+    assert "No curves:" in page.said
+
+
+def test_an_empty_job_has_a_report_that_says_so(tmp_path):
+    (tmp_path / "job").mkdir()
+    page, figures = written(tmp_path / "job", tmp_path / "report")
+    assert "Nothing was recorded, so there is nothing to judge." in page.said
+    for missing in (
+        "No times:", "No system metrics:", "No framework events:", "No operators:",
+        "No training steps:", "No GPU", "No curves:", "No epochs:",
+    ):  # fmt: skip
+        assert missing in page.said, missing
+    assert figures["problems"]
+    assert figures["charts"] == {}
+
+
+def test_a_job_without_a_gpu_and_one_without_steps(tmp_path):
+    folder = write_berth(tmp_path / "cpu", busy_host(points=120, gpus=0, steps=30))
+    page, _ = written(folder, tmp_path / "one")
+    assert "No GPU: the job trained on processors." in page.said
+    folder = write_berth(tmp_path / "idle", Host(cpu=constant(60, 5, 2)))
+    page, _ = written(folder, tmp_path / "two")
+    assert "No training step was recorded" in page.said
+    assert "broken" not in page.said
+
+
+def test_many_hosts_unfold(tmp_path):
+    hosts = [busy_host(f"algo-{n}", points=60, gpus=2, steps=20) for n in range(1, 12)]
+    page, figures = written(write_berth(tmp_path / "job", *hosts), tmp_path / "report")
+    assert [f"algo-{n}" for n in range(1, 12)] == figures["job"]["hosts"]
+    assert len(figures["steps"]["by_rank"]) == 11
+    assert "rank 10 on algo-11" in page.said
+
+
+def test_hostile_names_are_text(tmp_path):
+    folder = write_berth(
+        tmp_path / "job", busy_host(EVIL.replace("/", ""), points=120, steps=30), job={"job": EVIL}
+    )
+    operators = write_operators(folder / "data" / "profiler")
+    table = json.loads(operators.read_text())
+    operators.write_text(json.dumps([{**row, "name": EVIL} for row in table]))
+    rules = folder / "data" / "rules" / "debug.json"
+    rules.write_text(json.dumps([{**fired("Own", EVIL), "RuleConfigurationName": EVIL}]))
+    page, _ = written(folder, tmp_path / "report")
+    assert page.elements.count("script") == 3
+    assert "img" not in page.elements
+    assert EVIL in page.said
+    assert json.loads(page.scripts["charts"])
+    assert "<" not in page.scripts["charts"]
+
+
+def test_only_the_two_scripts_may_run_and_nothing_may_be_fetched(tmp_path):
+    page = write_report(write_berth(tmp_path / "job", busy_host(points=60)), tmp_path / "report")
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page.read_text())
+    assert policy is not None
+    rules = dict(rule.split(" ", 1) for rule in policy[1].split("; "))
+    assert rules["default-src"] == "'none'"
+    assert re.fullmatch(r"'sha256-[\w+/=]+' 'sha256-[\w+/=]+'", rules["script-src"])
+    assert "http" not in policy[1]
+    assert page.stat().st_size < 3_000_000
+
+
+def test_a_section_that_fails_costs_only_itself(tmp_path, monkeypatch):
+    job = recorded(use={"CPU": 50})
+    material = Material(Figures(job, ()))
+    monkeypatch.setattr(Figures, "system", property(lambda _: 1 / 0))
+    page = Text(render(material))
+    assert "System usage statistics could not be completed (ZeroDivisionError" in page.said
+    assert "Training job summary could not" not in page.said
+    assert "Step durations" in page.said
+    assert "ZeroDivisionError" in material.data["failures"]["System usage statistics"]
+
+
+def test_a_full_disk_costs_the_figures_but_not_the_report(tmp_path, monkeypatch):
+    from container.monitoring.profiler.report import writing
+
+    real = writing.replace_text
+
+    def full(path: Path, content: str) -> None:
+        if path.suffix == ".json":
+            raise OSError(28, "No space left on device", str(path))
+        real(path, content)
+
+    monkeypatch.setattr(writing, "replace_text", full)
+    said: list[str] = []
+    folder = write_berth(tmp_path / "job", busy_host(points=60, steps=20))
+    page = write_report(folder, tmp_path / "report", say=said.append)
+    assert page.exists()
+    assert [line for line in said if "No space left" in line]
+    assert not list((tmp_path / "report").rglob("*.json"))
+
+
+def test_a_report_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
+    folder = write_berth(tmp_path / "job", busy_host(points=60, steps=20))
+    page = write_report(folder, tmp_path / "report")
+    before = page.read_bytes()
+
+    def full(self: Path, target: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_report(folder, tmp_path / "report")
+    assert page.read_bytes() == before
+    assert not list(tmp_path.rglob(".*"))
+
+
+def test_damaged_recordings_still_give_a_report(tmp_path):
+    folder = write_berth(tmp_path / "job", busy_host(points=240, steps=40))
+    for path in sorted(folder.rglob("*.json"))[::2]:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    page, figures = written(folder, tmp_path / "report")
+    assert figures["problems"]
+    assert figures["problems"][0] in page.said
+    assert "failures" not in figures
+
+
+def test_a_debugger_rule_leads_to_its_step_and_a_profiler_rule_to_its_time(tmp_path):
+    job = recorded(
+        losses=[2.0] * 100, use={"CPU": 50}, debug_rules=[fired("DeadRelu", steps=[7, 9])],
+        durations=[0.1] * 100 + [2.0] * 11 + [0.1] * 100,
+    )  # fmt: skip
+    rules = ask(PROFILER_RULES, ["StepOutlier"], {"StepOutlier_n_outliers": 1})
+    material = Material(Figures(job, evaluate(job, rules)))
+    page = Text(render(material))
+    specs = json.loads(page.scripts["charts"])
+    assert [each["x"] for each in specs["curve-loss"]["moments"]] == [4, 9]  # by time, where known
+    assert "#step-DeadRelu-7" in page.links
+    times = [each["anchor"] for each in specs["utilisation"]["moments"]]
+    assert "moment-profiler-StepOutlier-1" in times
+    assert "#moment-profiler-StepOutlier-1" in page.links
+    assert "moment-profiler-StepOutlier-1" in page.ids
+
+
+def test_charts_are_what_plotly_knows_and_small(tmp_path):
+    from plotly import graph_objects
+
+    folder = write_berth(tmp_path / "job", busy_host(points=3000, gpus=2, steps=4000))
+    page, _ = written(folder, tmp_path / "report")
+    for name, spec in json.loads(page.scripts["charts"]).items():
+        painted = json.loads(re.sub(r'"--\w+"', '"#123456"', json.dumps(spec)))
+        graph_objects.Figure(painted["data"], painted["layout"])
+        for trace in spec["data"]:
+            assert len(trace.get("x", [])) <= 1500, name
+
+
+def test_from_the_command_line(tmp_path, capsys):
+    folder = write_berth(tmp_path / "job", busy_host(points=60, steps=20))
+    assert main([str(folder), "--into", str(tmp_path / "out"), "--rules", '["StepOutlier"]']) == 0
+    out, err = capsys.readouterr()
+    assert out.strip() == str(tmp_path / "out" / "profiler-report.html")
+    assert "reading" in err
+    assert [p.name for p in (tmp_path / "out/profiler-reports").iterdir()] == ["StepOutlier.json"]
+    assert main([str(tmp_path / "nowhere"), "--into", str(tmp_path)]) == 1
+    assert "nowhere" in capsys.readouterr().err
+    assert main([str(folder), "--into", str(tmp_path), "--rules", "["]) == 1
+    assert "--rules: expected JSON" in capsys.readouterr().err
+
+
+def test_rules_in_three_shapes():
+    assert [each.rule for each in read_rules('["batchsize"]')] == ["BatchSize"]
+    patient = {each.rule: each.parameters for each in read_rules('{"BatchSize_patience": 5}')}
+    assert patient["BatchSize"]["patience"] == 5
+    asked = {"RuleConfigurationName": "mine", "RuleParameters": {"rule_to_invoke": "IOBottleneck"}}
+    assert read_rules(json.dumps([asked]))[0].name == "mine"
+    with pytest.raises(RuleError, match="BatchSize"):
+        read_rules('["BatchSice"]')
+
+
+def test_neither_torch_nor_smdebug_is_imported():
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, container.monitoring.profiler.report.__main__\n"
+        "found = [name for name in ('torch', 'smdebug', 'serve', 'local') if name in sys.modules]\n"
+        "sys.exit(len(found))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_reading_is_not_part_of_it(tmp_path):
+    """What was read and judged elsewhere is written the same."""
+    from container.monitoring.profiler.report import write_outcomes
+
+    folder = write_berth(tmp_path / "job", busy_host(points=60, steps=20))
+    recording = Recording.read(folder)
+    outcomes = evaluate(recording, ask(PROFILER_RULES, ["auto"]))
+    one = write_outcomes(recording, outcomes, tmp_path / "one").read_text()
+    two = write_report(folder, tmp_path / "two").read_text()
+    assert one == two
+    shutil.rmtree(tmp_path / "one")

@@ -1,0 +1,24 @@
+"""Asks one rule of a recording that was written to disk in SageMaker's layout."""
+
+from container.monitoring.profiler.recording import Recording
+from container.monitoring.profiler.rules.evaluation import evaluate
+from container.rules.profiler import PROFILER_RULES
+from container.rules.requests import ask
+from tests.unit.container.monitoring.profiler.folders import write_aws, write_berth
+
+
+def outcome(folder, rule, *hosts, **parameters):
+    """The rule's outcome on what SageMaker would have recorded of the hosts."""
+    return _outcome(write_aws(folder, *hosts), rule, parameters)
+
+
+def berth_outcome(folder, rule, *hosts, job=None, **parameters):
+    """The rule's outcome on what berth would have recorded of the hosts."""
+    return _outcome(write_berth(folder, *hosts, job=job), rule, parameters)
+
+
+def _outcome(folder, rule, parameters):
+    overrides = {f"{rule}_{name}": value for name, value in parameters.items()}
+    (found,) = evaluate(Recording.read(folder), ask(PROFILER_RULES, [rule], overrides))
+    assert found.error is None, found.error
+    return found

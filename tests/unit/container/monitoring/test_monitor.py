@@ -1,0 +1,224 @@
+"""Whole jobs that are profiled and debugged, run in this process, and jobs that nothing watches."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from container.data import loader
+from container.monitoring import monitor
+from container.train import JobEnded
+
+WATCHED = {
+    "profile": True,
+    "profile_interval": 100,
+    "profile_steps": "1-2",
+    "debug": True,
+    "save_interval": 2,
+    "rules": "VanishingGradient,Overfit,ExplodingTensor",
+}
+
+
+def read(path):
+    return json.loads(path.read_text())
+
+
+def by_name(statuses):
+    return {each["RuleConfigurationName"]: each["RuleEvaluationStatus"] for each in statuses}
+
+
+def test_what_a_watched_job_leaves_and_that_it_learns_the_same(job, capsys):
+    base = job(epochs=2)
+    plain = load_file(base / "model" / "model.safetensors")
+    (base / "checkpoints").rename(base / "earlier")
+    capsys.readouterr()
+    base = job(epochs=2, **WATCHED)
+    said = capsys.readouterr().out
+    watched = load_file(base / "model" / "model.safetensors")
+    assert all(watched[name].equal(value) for name, value in plain.items())
+
+    data = base / "output" / "data"
+    debug = read(data / "rules" / "debug.json")
+    assert by_name(debug).keys() == {"VanishingGradient", "Overfit", "ExplodingTensor"}
+    assert by_name(debug)["ExplodingTensor"] == "NoIssuesFound"
+    assert not set(by_name(debug).values()) & {"InProgress", "Error"}
+    profiler = read(data / "rules" / "profiler.json")
+    assert len(profiler) == 12
+    assert "InProgress" not in by_name(profiler).values()
+    assert len(list((data / "report" / "profiler-reports").glob("*.json"))) == 12
+    page = (data / "report" / "profiler-report.html").read_text()
+    assert "VanishingGradient" in page
+    assert "\nverdict: " in said
+    assert f"report: {data / 'report' / 'profiler-report.html'}" in said
+
+    facts = read(data / "profiler" / "job.json")
+    moments = ["started", "training_started", "training_ended", "ended"]
+    assert sorted(moments, key=facts.get) == moments
+    assert facts["hosts"] == ["algo-1"]
+    curves = [json.loads(line) for line in (data / "curves.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in curves] == list(range(len(curves)))
+    assert all(line["gradient_norm"] > 0 for line in curves)
+    (operators,) = (data / "profiler" / "framework" / "torch").glob("*operators.json")
+    assert "convolution" in operators.read_text()
+
+
+def test_a_loader_that_is_too_slow(job, monkeypatch):
+    load = loader._Files._load
+
+    def slow(self, epoch, position):
+        time.sleep(0.1)
+        return load(self, epoch, position)
+
+    monkeypatch.setattr(loader._Files, "_load", slow)
+    monkeypatch.setattr(monitor, "available_cpus", lambda: 4)
+    base = job(image_size=72, workers=0, profile=True, profile_steps="none", batch_size=12)
+    data = base / "output" / "data"
+    assert by_name(read(data / "rules" / "profiler.json"))["Dataloader"] == "IssuesFound"
+    report = read(data / "report" / "report.json")
+    (wait,) = (each for each in report["framework"]["phases"] if each["phase"] == "data")
+    assert wait["share"] > 0.2
+    first = report["verdict"]["recommendations"][0]
+    # On a machine whose cores others keep busy, workers alone would not help.
+    assert (first["hyperparameter"], first["from"]) in (
+        ("workers", 0),
+        ("instance_type", "4 cores"),
+    )
+    # Of the whole job: how much that is depends on how long the machine took to start and export.
+    assert first["factor"] > 1
+
+
+def test_a_rule_that_fires_ends_training_with_the_model_so_far(job, tmp_path, capsys):
+    own = tmp_path / "own.py"
+    own.write_text(
+        "from smdebug.rules.rule import Rule\n"
+        "class Always(Rule):\n"
+        "    def invoke_at_step(self, step):\n"
+        "        return step >= 2\n"
+    )
+    base = job(
+        epochs=500,
+        debug=True,
+        save_interval=1,
+        rules="Always",
+        rules_file=own,
+        stop_on="Always",
+    )
+    assert "training ends with the model so far: " in capsys.readouterr().out
+    history = (base / "output" / "data" / "metrics.jsonl").read_text().splitlines()
+    assert 0 < len(history) < 500
+    assert (base / "model" / "model.safetensors").exists()
+    (status,) = read(base / "output" / "data" / "rules" / "debug.json")
+    assert (status["RuleConfigurationName"], status["RuleEvaluationStatus"]) == (
+        "Always",
+        "IssuesFound",
+    )
+    assert not (base / "output" / "failure").exists()
+
+
+def test_a_requests_own_configuration_files(job):
+    config = job.base / "input" / "config"
+    (config / "rules").mkdir(parents=True)
+    (config / "rules" / "own.py").write_text(
+        "from smdebug.rules.rule import Rule\n"
+        "class Broken(Rule):\n"
+        "    def invoke_at_step(self, step):\n"
+        "        raise RuntimeError('not today')\n"
+    )
+    asked = [
+        ("vanishing", {"rule_to_invoke": "VanishingGradient", "threshold": "1e9"}),
+        ("mine", {"rule_to_invoke": "Broken", "source_s3_uri": "s3://bucket/code/own.py"}),
+    ]
+    files = {
+        "debughookconfig": {
+            "LocalPath": "/opt/ml/output/elsewhere",
+            "HookParameters": {"save_interval": "2"},
+            "CollectionConfigurations": [{"CollectionName": "losses"}],
+        },
+        "debugruleconfigurations": [
+            {"RuleConfigurationName": name, "RuleEvaluatorImage": "any", "RuleParameters": given}
+            for name, given in asked
+        ],
+        "profilerconfig": {"ProfilingIntervalInMilliseconds": 100},
+        "profilerruleconfigurations": [
+            {
+                "RuleConfigurationName": "report",
+                "RuleEvaluatorImage": "any",
+                "RuleParameters": {"rule_to_invoke": "ProfilerReport", "BatchSize_patience": "7"},
+            }
+        ],
+    }
+    for name, value in files.items():
+        (config / f"{name}.json").write_text(json.dumps(value))
+    base = job()
+    data = base / "output" / "data"
+    statuses = {each["RuleConfigurationName"]: each for each in read(data / "rules" / "debug.json")}
+    assert by_name(statuses.values()) == {"vanishing": "IssuesFound", "mine": "Error"}
+    assert "not today" in statuses["mine"]["StatusDetails"]
+    assert list((base / "output" / "elsewhere" / "events").rglob("*.tfevents"))
+    assert (base / "output" / "profiler" / "system").is_dir()
+    assert (data / "profiler" / "job.json").exists(), "copied to where output.tar.gz takes it"
+    assert by_name(read(data / "rules" / "profiler.json")).keys() == {"report"}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"debug": True, "rules": "Overfitt"}, "unknown rule 'Overfitt': did you mean 'Overfit'"),
+        (
+            {"profile": True, "rule_parameters": '{"BatchSize_windw": 3}'},
+            "rule BatchSize: unknown parameter 'windw': did you mean 'window'",
+        ),
+        (
+            {"debug": True, "rules": "Mine", "rules_file": "/nowhere/mine.py"},
+            "hyperparameter 'rules_file': expected a Python file, found no /nowhere/mine.py",
+        ),
+    ],
+)
+def test_what_cannot_be_watched_is_refused_before_the_data_is_read(job, given, said):
+    with pytest.raises(JobEnded) as ended:
+        job(channels=(), **given)
+    assert said in str(ended.value)
+
+
+def test_the_rules_channel_names_its_file(job, tmp_path):
+    channel = job.base / "input" / "data" / "rules"
+    channel.mkdir(parents=True)
+    for name in ("one", "two"):
+        (channel / f"{name}.py").write_text("class Mine:\n    def invoke_at_step(self, s): ...\n")
+    with pytest.raises(JobEnded, match=r"expected one Python file, found \['one.py', 'two.py'\]"):
+        job(channels=("rules",), debug=True, rules="Mine")
+    with pytest.raises(JobEnded, match=r"two.py: expected a class 'Other'"):
+        job(channels=("rules",), debug=True, rules="Other", rules_file="two.py")
+
+
+def test_a_job_that_nothing_watches_imports_nothing(job, tmp_path):
+    job(debug=False, profile=False)
+    script = (
+        "import sys, container.train as train; train.main(); "
+        "print(*sorted(sys.modules), sep='\\n', file=open(sys.argv[1], 'w'))"
+    )
+    modules = tmp_path / "modules"
+    root = Path(__file__).parents[4]
+    subprocess.run([sys.executable, "-c", script, str(modules)], check=True, cwd=root)
+    found = [
+        name
+        for name in modules.read_text().splitlines()
+        if name.startswith(
+            (
+                "smdebug",
+                "container.monitoring.monitor",
+                "container.monitoring.debugger",
+                "container.monitoring.profiler",
+            )
+        )
+    ]
+    assert found == [
+        "container.monitoring.debugger",
+        "container.rules.debugger",
+        "container.monitoring.profiler",
+        "container.rules.profiler",
+    ]

@@ -1,0 +1,24 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from container.training import charts
+
+
+def test_the_worst_are_kept_as_thumbnails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes: list[tuple[int, ...]] = []
+    real = charts.plt.Axes.imshow
+
+    def imshow(axes: object, image: np.ndarray, **options: object) -> object:
+        shapes.append(image.shape)
+        return real(axes, image, **options)
+
+    monkeypatch.setattr(charts.plt.Axes, "imshow", imshow)
+    worst = []
+    for name, size in (("wide.png", (1200, 300)), ("high.jpg", (90, 900)), ("small.gif", (20, 10))):
+        Image.new("RGB", size, "red").save(tmp_path / name)
+        worst.append({"path": name, "label": "a", "predicted": "b", "probability": 0.9})
+    assert charts.draw_worst(tmp_path, worst, tmp_path) == tmp_path / "worst.png"
+    assert shapes == [(64, 256, 3), (256, 26, 3), (10, 20, 3)]

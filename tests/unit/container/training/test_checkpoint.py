@@ -1,0 +1,174 @@
+import errno
+import json
+import os
+import signal
+
+import pytest
+import torch
+
+from container.errors import CheckpointError, TrainingError
+from container.training import checkpoint
+from container.training.checkpoint import (
+    CheckpointFolder,
+    StopSignal,
+    flatten_optimizer,
+    unflatten_optimizer,
+    written_aside,
+)
+
+
+@pytest.fixture
+def said():
+    return []
+
+
+@pytest.fixture
+def folder(tmp_path, said):
+    return CheckpointFolder(tmp_path / "checkpoints", {"lr": 0.1, "widths": (1, 2)}, said.append)
+
+
+def test_nothing_to_resume_from(folder):
+    assert folder.load_last() is None
+    assert folder.load_best() is None
+
+
+def test_the_last_checkpoint_comes_back(folder):
+    for step in (1, 2, 3):
+        folder.save(step, {"w": torch.full((2,), float(step))}, {"step": step})
+    last = folder.load_last()
+    assert last.counters == {"step": 3}
+    assert torch.equal(last.tensors["w"], torch.full((2,), 3.0))
+
+
+def test_only_two_are_kept(folder, tmp_path):
+    for step in range(5):
+        folder.save(step, {"w": torch.zeros(1)}, {})
+    names = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    assert names == [
+        "checkpoint-00000003.json",
+        "checkpoint-00000003.safetensors",
+        "checkpoint-00000004.json",
+        "checkpoint-00000004.safetensors",
+    ]
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "empty json", "no tensors", "no json"])
+def test_a_corrupt_checkpoint_gives_way_to_the_one_before(folder, tmp_path, said, damage):
+    folder.save(1, {"w": torch.arange(1000.0)}, {"step": 1})
+    folder.save(2, {"w": torch.arange(1000.0) * 2}, {"step": 2})
+    path = tmp_path / "checkpoints" / "checkpoint-00000002.safetensors"
+    data = path.read_bytes()
+    if damage == "truncate":
+        path.write_bytes(data[: len(data) // 2])
+    elif damage == "flip":
+        path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    elif damage == "empty json":
+        path.with_suffix(".json").write_text("")
+    elif damage == "no tensors":
+        path.unlink()
+    else:
+        path.with_suffix(".json").unlink()
+    assert folder.load_last().counters == {"step": 1}
+    if damage != "no json":
+        assert "checkpoint-00000002.safetensors" in said[0]
+        assert "the one before it" in said[0]
+
+
+def test_another_runs_checkpoint_is_refused(folder, tmp_path, said):
+    folder.save(1, {"w": torch.zeros(1)}, {})
+    other = CheckpointFolder(tmp_path / "checkpoints", {"lr": 0.2, "widths": (1, 2)}, said.append)
+    with pytest.raises(CheckpointError, match=r"lr=0.1 where this one has 0.2"):
+        other.load_last()
+
+
+def test_best_is_kept_apart(folder):
+    folder.save_best({"w": torch.ones(1)}, {"epoch": 1})
+    folder.save_best({"w": torch.ones(1) * 2}, {"epoch": 4})
+    folder.save(9, {"w": torch.zeros(1)}, {})
+    assert folder.load_best().counters == {"epoch": 4}
+    assert folder.load_best().tensors["w"].item() == 2
+
+
+def test_a_full_disk_leaves_the_old_file_and_no_scrap(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def fill():
+        with written_aside(path) as aside:
+            aside.write_text("half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(TrainingError, match=r"disk full: .*file could not be written"):
+        fill()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_safetensors_own_way_of_saying_the_disk_is_full(folder, monkeypatch):
+    def full(*_args, **_kwargs):
+        raise RuntimeError("Error while serializing: IoError(Os { code: 28, "
+                           'message: "No space left on device" })')  # fmt: skip
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(TrainingError, match="disk full"):
+        folder.save(1, {"w": torch.zeros(1)}, {})
+
+
+def test_other_errors_stay_what_they_are(tmp_path):
+    def fail():
+        with written_aside(tmp_path / "file"):
+            raise KeyError("x")
+
+    with pytest.raises(KeyError):
+        fail()
+
+
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.AdamW, torch.optim.Adam])
+def test_an_optimizers_state_survives_the_file(folder, kind):
+    def make():
+        torch.manual_seed(0)
+        layer = torch.nn.Linear(3, 2)
+        options = {"momentum": 0.9} if kind is torch.optim.SGD else {}
+        return layer, kind(layer.parameters(), lr=0.1, **options)
+
+    def step(layer, optimizer):
+        optimizer.zero_grad()
+        layer(torch.ones(4, 3)).square().sum().backward()
+        optimizer.step()
+
+    layer, optimizer = make()
+    step(layer, optimizer)
+    tensors, values = flatten_optimizer(optimizer.state_dict())
+    tensors |= {f"model/{key}": value for key, value in layer.state_dict().items()}
+    folder.save(1, tensors, {"optimizer": values})
+    step(layer, optimizer)
+
+    again, resumed = make()
+    stored = folder.load_last()
+    again.load_state_dict(
+        {k.removeprefix("model/"): v for k, v in stored.tensors.items() if k.startswith("model/")}
+    )
+    groups = resumed.state_dict()["param_groups"]
+    resumed.load_state_dict(
+        unflatten_optimizer(stored.tensors, stored.counters["optimizer"], groups)
+    )
+    step(again, resumed)
+    assert torch.equal(again.weight, layer.weight)
+
+
+def test_counters_are_json(folder, tmp_path):
+    folder.save(1, {"w": torch.zeros(1)}, {"history": [{"epoch": 1}]})
+    stored = json.loads((tmp_path / "checkpoints" / "checkpoint-00000001.json").read_text())
+    assert stored["counters"]["history"] == [{"epoch": 1}]
+
+
+def test_sigterm_is_remembered():
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        stop = StopSignal()
+        assert stop.received == ""
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.received == "SIGTERM"
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

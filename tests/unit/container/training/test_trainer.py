@@ -1,0 +1,25 @@
+import pytest
+import torch
+
+from container.training.trainer import _precision
+
+
+@pytest.mark.parametrize(
+    ("amp", "device", "ampere", "dtype"),
+    [
+        ("auto", "cpu", False, None),
+        ("auto", "cuda", True, torch.bfloat16),
+        ("auto", "cuda", False, torch.float16),
+        ("bf16", "cpu", False, torch.bfloat16),
+        ("fp16", "cuda", True, torch.float16),
+        ("off", "cuda", True, None),
+    ],
+)
+def test_what_training_computes_in(monkeypatch, amp, device, ampere, dtype):
+    """GPUs before Ampere say that they can do bfloat16, because they emulate it."""
+    monkeypatch.setattr(
+        torch.cuda,
+        "is_bf16_supported",
+        lambda including_emulation=True: including_emulation or ampere,
+    )
+    assert _precision(amp, torch.device(device)) == dtype

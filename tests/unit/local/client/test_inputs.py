@@ -1,0 +1,119 @@
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from local.client.inputs import find_channels
+from local.client.target import Place
+from local.errors import UserError
+
+OFFLINE = Place("local", None, "us-east-1", "123456789012", "role", "bucket", "image")
+
+LAYOUTS = {
+    "three splits": (
+        ["train/cat/1", "validation/cat/1", "test/cat/1", "README"],
+        {"train": "train/", "validation": "validation/", "test": "test/"},
+    ),
+    "other names": (
+        ["training/cat/1", "val/cat/1"],
+        {"train": "training/", "validation": "val/"},
+    ),
+    "any case": (
+        ["Training/cat/1", "DEV/cat/1", "Testing/cat/1", "__MACOSX/x/1"],
+        {"train": "Training/", "validation": "DEV/", "test": "Testing/"},
+    ),
+    "a folder around them": (
+        ["dog images/train/cat/1", "dog images/valid/cat/1", "__MACOSX/x/1", "README"],
+        {"train": "dog images/train/", "validation": "dog images/valid/"},
+    ),
+    "folders around each": (
+        ["train/train/cat/1", "test/test/cat/1"],
+        {"train": "train/train/", "test": "test/test/"},
+    ),
+    "classes alone": (["cat/1", "dog/1"], {"train": ""}),
+    "a class called train": (["train/1.jpg", "test/1.jpg", "ship/1.jpg"], {"train": ""}),
+    "hidden folders": (["train/.thumbs/1", "train/1"], {"train": ""}),
+}
+
+
+def fill_bucket(place: Place, prefix: str, keys: list[str]) -> None:
+    s3 = place.client("s3")
+    for key in keys:
+        s3.put_object(Bucket=place.bucket, Key=f"{prefix}/{key}", Body=b"x")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_channels_below_a_prefix(moto_place: Place, layout: str) -> None:
+    keys, expected = LAYOUTS[layout]
+    fill_bucket(moto_place, "data/pets", keys)
+    fill_bucket(moto_place, "data/pets2", ["validation/cat/1"])
+    found = find_channels(moto_place, "s3://bucket/data/pets")
+    assert found == {
+        channel: f"s3://bucket/data/pets/{folder}" for channel, folder in expected.items()
+    }
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_channels_in_a_folder(tmp_path: Path, layout: str) -> None:
+    keys, expected = LAYOUTS[layout]
+    root = tmp_path / "my pets"
+    for key in keys:
+        (root / key).parent.mkdir(parents=True, exist_ok=True)
+        (root / key).write_text("x")
+    wanted = {channel: f"{root.as_uri()}/{quote(folder)}" for channel, folder in expected.items()}
+    assert find_channels(OFFLINE, str(root)) == wanted
+    assert find_channels(OFFLINE, root.as_uri()) == wanted
+
+
+def test_one_split_by_two_names(moto_place: Place) -> None:
+    fill_bucket(moto_place, "pets", ["train/cat/1", "val/cat/1", "valid/cat/1"])
+    with pytest.raises(UserError, match="found both valid and val at s3://bucket/pets/"):
+        find_channels(moto_place, "s3://bucket/pets/")
+
+
+def test_splits_without_classes(moto_place: Place) -> None:
+    fill_bucket(moto_place, "pets", ["train/1.jpg", "test/2.jpg"])
+    with pytest.raises(UserError, match="data: s3://bucket/pets/: found .* no class folders in"):
+        find_channels(moto_place, "s3://bucket/pets/")
+
+
+def test_what_lies_beside_the_splits_is_said(
+    moto_place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill_bucket(moto_place, "pets", ["train/cat/1", "old/cat/1", "__pycache__/x"])
+    find_channels(moto_place, "s3://bucket/pets/")
+    assert capsys.readouterr().err.splitlines() == [
+        "data: s3://bucket/pets/: left out (not in a split): old/",
+        "data: s3://bucket/pets/: left out (left by a tool): __pycache__",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ("s3://bucket/nothing", "nothing found at s3://bucket/nothing/"),
+        ("s3://nowhere/x", "there is no bucket nowhere"),
+        ("s3://", "expected s3://bucket/prefix"),
+        ("https://host/x", "expected s3://bucket/prefix or a folder"),
+        ("/no/such/folder", "/no/such/folder is no folder"),
+    ],
+)
+def test_data_that_is_not_there(moto_place: Place, data: str, words: str) -> None:
+    with pytest.raises(UserError) as refused:
+        find_channels(moto_place, data)
+    assert words in str(refused.value)
+
+
+def test_an_empty_folder(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nothing found at file:///"):
+        find_channels(OFFLINE, str(tmp_path))
+
+
+def test_a_folder_is_not_on_aws(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="berth data upload"):
+        find_channels(replace(OFFLINE, where="aws"), str(tmp_path))
+
+
+def test_a_plan_without_a_server_takes_the_prefix_as_one_channel() -> None:
+    assert find_channels(OFFLINE, "s3://bucket/pets") == {"train": "s3://bucket/pets/"}

@@ -1,0 +1,44 @@
+import time
+from typing import Any
+
+import pytest
+
+from local.client.log_tail import last_words
+from local.client.target import Place
+
+GROUP = "/aws/sagemaker/Endpoints/flowers"
+
+
+def write(logs: Any, stream: str, start: int, *lines: str) -> None:
+    if not logs.describe_log_groups(logGroupNamePrefix=GROUP)["logGroups"]:
+        logs.create_log_group(logGroupName=GROUP)
+    logs.create_log_stream(logGroupName=GROUP, logStreamName=stream)
+    now = int(time.time() * 1000)
+    events = [{"timestamp": now + start + at, "message": line} for at, line in enumerate(lines)]
+    logs.put_log_events(logGroupName=GROUP, logStreamName=stream, logEvents=events)
+
+
+def test_the_latest_streams_last_lines(moto_place: Place) -> None:
+    logs = moto_place.client("logs")
+    write(logs, "AllTraffic/i-1", -60_000, "old")
+    write(logs, "AllTraffic/i-2", -30_000, *(f"line {n}" for n in range(30)))
+    assert last_words(logs, GROUP, wait=0) == [f"line {n}" for n in range(10, 30)]
+    assert last_words(logs, GROUP, lines=2, wait=0) == ["line 28", "line 29"]
+    assert last_words(logs, GROUP, prefix="AllTraffic/i-1", wait=0) == ["old"]
+
+
+def test_nothing_was_said(moto_place: Place) -> None:
+    logs = moto_place.client("logs")
+    assert last_words(logs, GROUP, wait=0) == []
+    logs.create_log_group(logGroupName=GROUP)
+    assert last_words(logs, GROUP, wait=0) == []
+
+
+def test_it_waits_for_what_is_on_its_way(
+    moto_place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logs = moto_place.client("logs")
+    monkeypatch.setattr(
+        "local.client.log_tail.time.sleep", lambda _: write(logs, "AllTraffic/i-1", 0, "late")
+    )
+    assert last_words(logs, GROUP, wait=30) == ["late"]

@@ -1,0 +1,59 @@
+from typing import Any
+
+import pytest
+
+from local.client.model_source import ModelSource, find_model
+from local.client.target import Place
+from local.errors import UserError
+
+DATA = "s3://bucket/job/output/model.tar.gz"
+
+
+class Told(Place):
+    """A place whose training job is as told."""
+
+    def client(self, *_: Any) -> Any:  # type: ignore[override]
+        return self
+
+    def describe_training_job(self, TrainingJobName: str) -> dict[str, Any]:  # noqa: N803
+        status, _, data = TrainingJobName.partition("-")
+        return {
+            "TrainingJobStatus": status,
+            "ModelArtifacts": {"S3ModelArtifacts": data} if data else {},
+            "AlgorithmSpecification": {"TrainingImage": "trained-with"},
+        }
+
+
+PLACE = Told("local", "http://127.0.0.1:9", "us-east-1", "1", "", "", "berth:latest")
+
+
+def test_a_jobs_artifact_and_image() -> None:
+    found = find_model(PLACE, job=f"Completed-{DATA}", model_data=None, image_uri=None)
+    assert found == ModelSource(DATA, "trained-with")
+    found = find_model(PLACE, job=f"Stopped-{DATA}", model_data=None, image_uri="mine")
+    assert found == ModelSource(DATA, "mine")
+
+
+def test_an_artifact_by_its_uri() -> None:
+    found = find_model(PLACE, job=None, model_data=DATA, image_uri=None)
+    assert found == ModelSource(DATA, "berth:latest")
+
+
+@pytest.mark.parametrize("job", [f"Failed-{DATA}", f"InProgress-{DATA}", "Completed"])
+def test_a_job_without_a_model_is_refused(job: str) -> None:
+    with pytest.raises(UserError, match="expected Completed with a model in S3"):
+        find_model(PLACE, job=job, model_data=None, image_uri=None)
+
+
+def test_exactly_one_is_named() -> None:
+    with pytest.raises(UserError, match="found neither"):
+        find_model(PLACE, job=None, model_data=None, image_uri=None)
+    with pytest.raises(UserError, match="found both"):
+        find_model(PLACE, job="j", model_data=DATA, image_uri=None)
+
+
+def test_a_job_that_is_not_there(moto_place: Place) -> None:
+    with pytest.raises(
+        UserError, match="--job: there is no training job nobody; see them with: berth jobs"
+    ):
+        find_model(moto_place, job="nobody", model_data=None, image_uri=None)

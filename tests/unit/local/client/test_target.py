@@ -1,0 +1,189 @@
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from botocore.stub import Stubber
+
+from local.client.target import LOCAL_ACCOUNT, MADE_BY, Place, connect
+from local.emulator import daemon
+from local.emulator.credentials import Credentials, credentials
+from local.emulator.home import Home
+from local.errors import UserError
+
+ROLE = "arn:aws:iam::123456789012:role/berth"
+AWS = Place("aws", None, "eu-west-1", "123456789012", ROLE, "bucket", "image")
+
+
+@dataclass(frozen=True)
+class Running:
+    url: str
+    executor: str = "process"
+
+
+@pytest.fixture(autouse=True)
+def no_aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nothing of the account of whoever runs the tests."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
+    monkeypatch.setenv("BERTH_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture
+def running(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr(daemon, "up", lambda **_options: Running(moto_url))
+    monkeypatch.setattr(daemon, "running", lambda: None)
+    return moto_url
+
+
+def test_the_local_place(running: str, moto_place: Place) -> None:
+    place = connect(tags={"team": "plants"})
+    assert place.session().get_credentials().secret_key == credentials(Home.find()).secret
+    assert place == Place(
+        where="local",
+        url=running,
+        region="us-east-1",
+        account=LOCAL_ACCOUNT,
+        role=ROLE,
+        bucket="berth-us-east-1-123456789012",
+        image_uri="berth:latest",
+        tags=MADE_BY | {"team": "plants"},
+    )
+    assert place.tag_list() == [
+        {"Key": "berth:made-by", "Value": "berth"},
+        {"Key": "team", "Value": "plants"},
+    ]
+
+
+def test_the_local_place_reads_nothing_of_the_users(
+    running: str, moto_place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    connect().client("sagemaker").list_training_jobs()  # moto, in this process, reads them once
+    wrong = tmp_path / "config"
+    wrong.write_text("this is no configuration")
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(wrong))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(wrong))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    assert connect().client("sagemaker").list_training_jobs()["TrainingJobSummaries"] == []
+
+
+def test_a_plan_starts_and_makes_nothing(
+    moto_place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(daemon, "running", lambda: None)
+    place = connect(plan=True)
+    assert place.url is None
+    place.ensure_bucket()
+    with pytest.raises(UserError, match="berth up"):
+        place.client("s3")
+
+
+def test_another_executor_runs(running: str) -> None:
+    with pytest.raises(UserError, match="runs with process; stop it first with: berth down"):
+        connect(executor="docker")
+
+
+def test_what_points_a_client_here() -> None:
+    key, url = Credentials("KEY", "secret"), "http://127.0.0.1:4585"
+    here = Place("local", url, "us-east-1", LOCAL_ACCOUNT, ROLE, "b", "i", credentials=key)
+    assert "secret" not in repr(here)
+    assert here.environment() == {
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:4585",
+        "AWS_ACCESS_KEY_ID": "KEY",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    assert AWS.environment() == {}
+    assert here.command("logs", "-f", "a b") == "berth logs -f 'a b'"
+    there = replace(here, region="eu-west-1").command("stop", "job")
+    assert there == "berth stop job --region eu-west-1"
+    assert AWS.command("stop", "job") == "berth stop job --where aws --region eu-west-1"
+
+
+def test_aws_without_a_region() -> None:
+    with pytest.raises(UserError, match="--region: none given"):
+        connect(where="aws")
+
+
+def test_aws_without_a_role() -> None:
+    with pytest.raises(UserError, match="--role: none given"):
+        connect(where="aws", region="eu-west-1")
+
+
+def test_aws_without_credentials() -> None:
+    with pytest.raises(UserError, match="no credentials found"):
+        connect(where="aws", region="eu-west-1", needs_role=False)
+
+
+def test_aws_without_the_profile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    with pytest.raises(UserError, match="nobody"):
+        connect(where="aws", region="eu-west-1", role="jobs")
+
+
+def test_aws(moto_aws: Place) -> None:
+    place = connect(where="aws", region="eu-west-1", role="jobs", bucket="mine")
+    assert (place.account, place.region, place.bucket) == ("123456789012", "eu-west-1", "mine")
+    assert place.role == "arn:aws:iam::123456789012:role/jobs"
+    assert place.image_uri == "123456789012.dkr.ecr.eu-west-1.amazonaws.com/berth:latest"
+    assert connect(where="aws", region="eu-west-1", needs_role=False).role == ""
+
+
+@pytest.mark.parametrize(
+    ("region", "partition", "domain"),
+    [
+        ("eu-west-1", "aws", "amazonaws.com"),
+        ("cn-north-1", "aws-cn", "amazonaws.com.cn"),
+        ("us-gov-west-1", "aws-us-gov", "amazonaws.com"),
+        ("us-iso-east-1", "aws-iso", "c2s.ic.gov"),
+        ("us-isob-east-1", "aws-iso-b", "sc2s.sgov.gov"),
+    ],
+)
+def test_a_plan_for_aws_needs_no_credentials(region: str, partition: str, domain: str) -> None:
+    role = f"arn:{partition}:iam::210987654321:role/jobs"
+    place = connect(where="aws", region=region, role=role, plan=True)
+    assert (place.account, place.role) == ("210987654321", role)
+    assert place.image_uri == f"210987654321.dkr.ecr.{region}.{domain}/berth:latest"
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "eu-west-1"])
+def test_a_new_bucket_is_closed_to_the_public(moto_aws: Place, region: str) -> None:
+    place = replace(moto_aws, region=region, bucket=f"new-{region}")
+    place.ensure_bucket()
+    place.ensure_bucket()
+    s3 = place.client("s3")
+    closed = s3.get_public_access_block(Bucket=place.bucket)["PublicAccessBlockConfiguration"]
+    assert set(closed.values()) == {True}
+    assert len(closed) == 4
+    where = s3.get_bucket_location(Bucket=place.bucket)["LocationConstraint"]
+    assert where == (None if region == "us-east-1" else region)
+
+
+@pytest.mark.parametrize(
+    ("bucket", "asked"),
+    [
+        ("mine", {}),
+        ("berth-us-east-1-123456789012", {"ExpectedBucketOwner": "123456789012"}),
+    ],
+)
+def test_somebody_elses_bucket(
+    bucket: str, asked: dict[str, str], moto_aws: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The default's name can be guessed: whoever took it first must be this account."""
+    s3 = moto_aws.client("s3")
+    monkeypatch.setattr(Place, "client", lambda _self, _service: s3)
+    with Stubber(s3) as stub:
+        stub.add_client_error(
+            "head_bucket",
+            "403",
+            "Forbidden",
+            403,
+            expected_params={"Bucket": bucket} | asked,
+        )
+        with pytest.raises(UserError, match="this account may not use it"):
+            replace(moto_aws, bucket=bucket).ensure_bucket()

@@ -1,0 +1,27 @@
+"""Run a command against a place that is given."""
+
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from local.cli import app
+
+
+class Commands:
+    """`run("train", …)` runs `berth train …` at the place, in the folder a test works in."""
+
+    def __init__(self, place: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.place = place
+        self.asked: list[dict[str, Any]] = []
+        for name in ("BERTH_WHERE", "BERTH_ROLE", "BERTH_BUCKET", "BERTH_EXECUTOR"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setattr("local.commands.options.shared.connect", self._connect)
+
+    def _connect(self, **options: Any) -> Any:
+        self.asked.append(options)
+        return self.place
+
+    def run(self, *words: str, keys: str = "") -> Result:
+        """Run it; `output` holds what it printed on both streams."""
+        return CliRunner().invoke(app, words, input=keys)

@@ -1,0 +1,297 @@
+"""The runtime is a small server on loopback that answers as the container behind SageMaker does."""
+
+import base64
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from local.cli import main
+from local.client.images import find_pictures
+from local.client.target import Place
+from local.commands import invoke as subject
+from local.commands.invoke import Caller, ask_all, payload_limit
+from local.errors import UserError
+
+URL_MARK = "/endpoints/flowers/invocations"
+
+
+class Runtime(BaseHTTPRequestHandler):
+    """Says red for a picture that begins with `r`, blue for `b`; refuses one that holds `bad`."""
+
+    protocol_version = "HTTP/1.1"
+    seen: list[tuple[str, dict[str, str], bytes]]
+    described: dict[str, Any]
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path != URL_MARK:
+            operation = self.headers["X-Amz-Target"].rpartition(".")[2]
+            assert operation == "DescribeEndpoint"
+            self.answer(200, self.described)
+            return
+        self.seen.append((self.headers["Content-Type"], dict(self.headers), body))
+        pictures = [body]
+        if self.headers["Content-Type"] == "application/json":
+            pictures = [base64.b64decode(one["b64"]) for one in json.loads(body)["instances"]]
+        if any(b"bad" in picture for picture in pictures):
+            model_error = {
+                "Message": "Received client error (400) from primary",
+                "OriginalStatusCode": 400,
+                "OriginalMessage": json.dumps({"error": "request body: not an image"}),
+            }
+            self.answer(424, model_error, {"x-amzn-errortype": "ModelError"})
+            return
+        rows = []
+        for picture in pictures:
+            label = "red" if picture[:1] == b"r" else "blue"
+            rows.append(
+                {"label": label, "probability": 0.9, "top": [{"label": label, "probability": 0.9}]}
+            )
+        self.answer(200, {"predictions": rows})
+
+    def answer(self, status: int, value: object, headers: dict[str, str] | None = None) -> None:
+        data = json.dumps(value).encode()
+        self.send_response(status)
+        for name, text in (headers or {}).items():
+            self.send_header(name, text)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        pass
+
+
+@pytest.fixture
+def runtime() -> Iterator[type[Runtime]]:
+    handler = type(
+        "Handler", (Runtime,), {"seen": [], "described": {"EndpointStatus": "InService"}}
+    )
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    handler.url = f"http://127.0.0.1:{server.server_address[1]}"  # type: ignore[attr-defined]
+    yield handler
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def client(runtime: Any) -> Iterator[Any]:
+    place = Place("local", runtime.url, "us-east-1", "123456789012", "", "", "")
+    client = place.client("sagemaker-runtime")
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    for name, content in {
+        "red/1.jpg": b"r1",
+        "red/2.jpg": b"r2",
+        "blue/1.png": b"b1",
+        "blue/2.png": b"r-odd",
+    }.items():
+        path = tmp_path / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return tmp_path / "photos"
+
+
+def test_one_image_goes_as_it_is(client: Any, runtime: type[Runtime], photos: Path) -> None:
+    (picture,) = find_pictures([photos / "blue" / "1.png"])
+    (answer,) = Caller(client, "flowers", top_k=3, variant="B").ask([picture])
+    assert answer.top == (("blue", 0.9),)
+    kind, headers, body = runtime.seen[0]
+    assert (kind, body) == ("image/png", b"b1")
+    assert headers["X-Amzn-SageMaker-Custom-Attributes"] == "top_k=3"
+    assert headers["X-Amzn-SageMaker-Target-Variant"] == "B"
+    assert headers["Accept"] == "application/json"
+
+
+def test_an_error_is_one_images_own(client: Any, photos: Path) -> None:
+    (photos / "red" / "3.jpg").write_bytes(b"bad")
+    answers = ask_all(Caller(client, "flowers"), find_pictures([photos]))
+    assert [answer.picture.name for answer in answers] == [
+        "blue/1.png",
+        "blue/2.png",
+        "red/1.jpg",
+        "red/2.jpg",
+        "red/3.jpg",
+    ]
+    assert [bool(answer.error) for answer in answers] == [False, False, False, False, True]
+    assert answers[-1].error == "HTTP 400: request body: not an image"
+
+
+def test_a_batch_is_one_request(client: Any, runtime: type[Runtime], photos: Path) -> None:
+    answers = ask_all(Caller(client, "flowers"), find_pictures([photos]), batch=3)
+    assert [answer.top[0][0] for answer in answers] == ["blue", "red", "red", "red"]
+    assert sorted(kind for kind, *_ in runtime.seen) == ["application/json", "image/jpeg"]
+
+
+def test_a_bad_image_in_a_batch_fails_alone(client: Any, photos: Path) -> None:
+    (photos / "blue" / "3.png").write_bytes(b"bad")
+    answers = ask_all(Caller(client, "flowers"), find_pictures([photos]), batch=8)
+    assert [answer.error for answer in answers] == [
+        None,
+        None,
+        "HTTP 400: request body: not an image",
+        None,
+        None,
+    ]
+
+
+def test_what_is_too_large_is_named_and_not_sent(
+    client: Any, runtime: type[Runtime], photos: Path
+) -> None:
+    (photos / "red" / "1.jpg").write_bytes(b"r" * 2000)
+    answers = ask_all(Caller(client, "flowers", limit=1000), find_pictures([photos / "red"]))
+    assert answers[0].error is not None
+    assert answers[0].error.startswith("1.jpg: 2,000 bytes, a request takes 1,000")
+    assert answers[1].error is None
+    assert len(runtime.seen) == 1
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_shrink_makes_it_fit(
+    client: Any, runtime: type[Runtime], tmp_path: Path, batch: int
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)
+    for name in ("a.png", "b.png"):
+        Image.fromarray(pixels).save(tmp_path / name)
+    limit = 60_000
+    caller = Caller(client, "flowers", limit=limit, shrink=True)
+    answers = ask_all(caller, find_pictures([tmp_path]), batch=batch)
+    assert all(answer.shrunk and answer.error is None for answer in answers)
+    assert len(runtime.seen) == 2  # too large to share a request
+    assert all(len(body) <= limit for *_, body in runtime.seen)
+    assert {kind for kind, *_ in runtime.seen} == {"image/jpeg"}
+
+
+def test_a_large_image_leaves_the_batch(client: Any, runtime: type[Runtime], photos: Path) -> None:
+    (photos / "red" / "1.jpg").write_bytes(b"r" * 900)
+    answers = ask_all(Caller(client, "flowers", limit=1000), find_pictures([photos]), batch=4)
+    assert [answer.error for answer in answers] == [None] * 4
+    assert sorted(kind for kind, *_ in runtime.seen) == ["application/json", "image/jpeg"]
+
+
+def test_a_file_that_cannot_be_read_fails_alone(client: Any, photos: Path) -> None:
+    pictures = find_pictures([photos])
+    (photos / "red" / "1.jpg").unlink()
+    for batch in (1, 4):
+        answers = ask_all(Caller(client, "flowers"), pictures, batch=batch)
+        assert [answer.error for answer in answers] == [
+            None,
+            None,
+            "red/1.jpg: cannot be read: No such file or directory",
+            None,
+        ]
+
+
+def test_requests_run_side_by_side(photos: Path) -> None:
+    together = threading.Barrier(4, timeout=10)
+
+    class Slow(Caller):
+        def ask(self, *_: Any) -> Any:
+            together.wait()
+            return []
+
+    assert ask_all(Slow(None, "flowers"), find_pictures([photos]), parallel=4) == []
+
+
+def test_a_defect_is_no_answer(photos: Path) -> None:
+    class Broken:
+        def invoke_endpoint(self, **_: Any) -> None:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        ask_all(Caller(Broken(), "flowers"), find_pictures([photos]))
+
+
+class Described:
+    def __init__(self, **answer: Any) -> None:
+        self.answer = answer
+
+    def describe_endpoint(self, **_: Any) -> dict[str, Any]:
+        return self.answer
+
+
+def test_the_limit_is_the_endpoints() -> None:
+    variants = [{"VariantName": "AllTraffic", "CurrentServerlessConfig": {"MemorySizeInMB": 1024}}]
+    instances = Described(EndpointStatus="InService", ProductionVariants=[{"VariantName": "A"}])
+    assert payload_limit(instances, "flowers") == 25 * 1024**2
+    serverless = Described(EndpointStatus="Updating", ProductionVariants=variants)
+    assert payload_limit(serverless, "flowers") == 4 * 1024**2
+    with pytest.raises(UserError, match="is Creating, expected InService"):
+        payload_limit(Described(EndpointStatus="Creating"), "flowers")
+    asynchronous = Described(EndpointStatus="InService", AsyncInferenceConfig={"OutputConfig": {}})
+    with pytest.raises(UserError, match="asynchronous"):
+        payload_limit(asynchronous, "flowers")
+
+
+def test_an_endpoint_that_is_not_there_is_said(moto_place: Place) -> None:
+    with pytest.raises(UserError, match="endpoint nobody: not there"):
+        payload_limit(moto_place.client("sagemaker"), "nobody")
+
+
+@pytest.fixture
+def command(runtime: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    place = Place("local", runtime.url, "us-east-1", "123456789012", "", "", "")
+    monkeypatch.setattr("local.commands.options.shared.connect", lambda **_: place)
+    return lambda *arguments: main("invoke", arguments=["flowers", *map(str, arguments)])
+
+
+def test_the_command_prints_json_lines_and_the_accuracy(
+    command: Any, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(photos, "--json") == 0
+    shown = capsys.readouterr()
+    lines = [json.loads(line) for line in shown.out.splitlines()]
+    assert [(line["truth"], line["label"]) for line in lines] == [
+        ("blue", "blue"),
+        ("blue", "red"),
+        ("red", "red"),
+        ("red", "red"),
+    ]
+    assert "accuracy 0.7500: 3 of 4" in shown.err
+
+
+def test_the_commands_status_tells_of_a_failure(
+    command: Any, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "red" / "1.jpg").write_bytes(b"bad")
+    assert command(photos / "red") == 1
+    shown = capsys.readouterr()
+    assert "HTTP 400" in shown.out
+    assert "1 of 2 images have no prediction" in shown.err
+
+
+def test_a_plan_asks_nobody(
+    runtime: type[Runtime],
+    photos: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    place = Place("local", None, "us-east-1", "123456789012", "", "", "", plan=True)
+    monkeypatch.setattr("local.commands.options.shared.connect", lambda **_: place)
+    assert main("invoke", arguments=["flowers", str(photos), "--plan", "--top-k", "2"]) == 0
+    shown = capsys.readouterr().out
+    assert "sagemaker:InvokeEndpoint" in shown
+    assert '"CustomAttributes": "top_k=2"' in shown
+    assert runtime.seen == []
+
+
+def test_as_many_instances_as_the_container_takes() -> None:
+    from serve.codec import MAX_INSTANCES
+
+    assert subject.MOST_IN_BATCH == MAX_INSTANCES

@@ -1,0 +1,327 @@
+"""Pushes to moto's ECR with an engine that is pretended, and to a real registry with a real one."""
+
+import hashlib
+import io
+import json
+import shutil
+import socket
+import subprocess
+import tarfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+import requests
+
+from local.cli import main
+from local.client.registry import Login, registry_digest
+from local.client.target import Place
+from local.commands import push as subject
+from local.commands.push import NoEngine, follow, split, to_ecr, to_registry
+from local.errors import UserError
+from tests.requirements import missing
+
+if TYPE_CHECKING:
+    from docker.client import DockerClient
+
+CONFIG = """
+version: 0.1
+storage: {{filesystem: {{rootdirectory: {folder}}}}}
+http: {{addr: "127.0.0.1:{port}"}}
+log: {{level: error}}
+"""
+INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
+
+
+class Engine:
+    """What `push` uses of docker's client; the push puts a manifest into moto's ECR."""
+
+    def __init__(
+        self, place: Place | None = None, lines: list[dict[str, Any]] | None = None
+    ) -> None:
+        self.place, self.lines = place, lines or [{"status": "done"}]
+        self.descriptor: dict[str, Any] | None = None
+        self.pushed: list[dict[str, Any]] = []
+        self.tagged: list[tuple[str, str]] = []
+        self.images = self.api = self
+
+    def get(self, image: str) -> Any:
+        from docker.errors import ImageNotFound
+
+        if image != "berth:latest":
+            raise ImageNotFound(image)
+        return self
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        return {"Descriptor": self.descriptor} if self.descriptor else {}
+
+    def tag(self, uri: str, tag: str) -> bool:
+        self.tagged.append((uri, tag))
+        return True
+
+    def push(self, uri: str, tag: str, **options: Any) -> list[dict[str, Any]]:
+        self.pushed.append({"uri": uri, "tag": tag, **options})
+        if self.place:
+            self.place.client("ecr").put_image(
+                repositoryName=uri.partition("/")[2],
+                imageTag=tag,
+                imageManifest=json.dumps(
+                    {
+                        "schemaVersion": 2,
+                        "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
+                        "config": {"size": 1, "digest": "sha256:" + "a" * 64},
+                        "layers": [],
+                    }
+                ),
+            )
+        return self.lines
+
+
+@pytest.fixture
+def pretended(moto_place: Place, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    engine = Engine(moto_place)
+
+    @contextmanager
+    def connect() -> Iterator[Engine]:
+        yield engine
+
+    monkeypatch.setattr(subject, "connect_engine", connect)
+    return engine
+
+
+def test_to_ecr_logs_in_pushes_and_gives_the_digest(
+    pretended: Engine, moto_place: Place, capfd: pytest.CaptureFixture[str]
+) -> None:
+    uri = to_ecr(moto_place, "berth:latest", "flowers", "v1")
+    host = "123456789012.dkr.ecr.us-east-1.amazonaws.com"
+    (image,) = moto_place.client("ecr").describe_images(repositoryName="flowers")["imageDetails"]
+    assert uri == f"{host}/flowers@{image['imageDigest']}"
+    assert image["imageTags"] == ["v1"]
+    assert pretended.tagged == [(f"{host}/flowers", "v1")]
+    (pushed,) = pretended.pushed
+    assert pushed["auth_config"] == {"username": "AWS", "password": "123456789012-auth-token"}
+    shown = capfd.readouterr()
+    assert "auth-token" not in shown.out + shown.err
+
+
+def test_an_index_is_refused_before_anything_is_made(pretended: Engine, moto_place: Place) -> None:
+    pretended.descriptor = {"mediaType": INDEX_TYPE, "digest": "sha256:1", "size": 1}
+    with pytest.raises(UserError, match="berth:latest: manifest: found application/vnd.oci"):
+        to_ecr(moto_place, "berth:latest", "flowers", "v1")
+    assert pretended.pushed == []
+    assert moto_place.client("ecr").describe_repositories()["repositories"] == []
+
+
+def test_an_image_that_is_not_there_is_named(pretended: Engine, moto_place: Place) -> None:
+    with pytest.raises(UserError, match="other:1: the engine has no such image"):
+        to_ecr(moto_place, "other:1", "other", "1")
+
+
+def test_the_engines_own_words_are_the_error(pretended: Engine, moto_place: Place) -> None:
+    pretended.place = None
+    pretended.lines = [{"status": "Preparing", "id": "1"}, {"error": "denied: no basic auth"}]
+    with pytest.raises(UserError, match="flowers:v1: denied: no basic auth"):
+        to_ecr(moto_place, "berth:latest", "flowers", "v1")
+
+
+def test_progress_is_a_line_a_layer_in_a_log(capfd: pytest.CaptureFixture[str]) -> None:
+    lines: list[dict[str, Any]] = [
+        {"status": "The push refers to repository"},
+        {"status": "Pushing", "id": "l1", "progressDetail": {"current": 5, "total": 10}},
+        {"status": "Pushed", "id": "l1", "progressDetail": {}},
+        {"progressDetail": {}, "aux": {"Tag": "v1", "Digest": "sha256:1", "Size": 1}},
+    ]
+    follow(lines, "flowers:v1")
+    assert "l1: pushed" in capfd.readouterr().err
+
+
+def test_here_the_image_keeps_its_name(
+    pretended: Engine,
+    moto_place: Place,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("local.commands.options.shared.connect", lambda **_: moto_place)
+    assert main("push", arguments=[]) == 0
+    shown = capsys.readouterr()
+    assert shown.out == "berth:latest\n"
+    assert "nothing to push" in shown.err
+    assert pretended.pushed == []
+    (found,) = moto_place.client("ecr").describe_repositories()["repositories"]
+    assert found["repositoryName"] == "berth"
+
+
+def test_without_an_engine_plain_processes_do(
+    moto_place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @contextmanager
+    def connect() -> Iterator[Engine]:
+        raise NoEngine("docker: no engine answers")
+        yield
+
+    monkeypatch.setattr(subject, "connect_engine", connect)
+    assert subject.keep_here(moto_place, "berth:latest", "berth") == "berth:latest"
+    assert "plain processes" in capsys.readouterr().err
+    with pytest.raises(NoEngine):
+        to_ecr(moto_place, "berth:latest", "berth", "latest")
+
+
+def test_no_engine_is_said_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")
+    with pytest.raises(NoEngine, match="no engine answers"), subject.connect_engine():
+        pass
+
+
+@pytest.mark.parametrize(
+    ("image", "parts"),
+    [
+        ("berth", ("berth", "latest")),
+        ("berth:mine", ("berth", "mine")),
+        ("team/berth:1.0", ("team/berth", "1.0")),
+        ("localhost/berth", ("berth", "latest")),
+        ("127.0.0.1:5000/team/berth:x", ("team/berth", "x")),
+        ("123456789012.dkr.ecr.us-east-1.amazonaws.com/berth:v1", ("berth", "v1")),
+    ],
+)
+def test_an_images_name_and_tag(image: str, parts: tuple[str, str]) -> None:
+    assert split(image) == parts
+
+
+def test_what_cannot_be_pushed_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, message in (
+        (["berth@sha256:1"], "named by digest"),
+        (["berth", "--repository", "Flowers"], "--repository: found 'Flowers'"),
+        (["berth", "--tag", "a b"], "--tag: found 'a b'"),
+    ):
+        assert main("push", arguments=arguments) == 1
+        assert message in capsys.readouterr().err
+
+
+def test_a_plan_sends_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # nobody answers there
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    role = "arn:aws:iam::123456789012:role/berth"
+    assert main("push", arguments=["--where", "aws", "--role", role, "--plan"]) == 0
+    shown = capsys.readouterr().out
+    assert '"scanOnPush": true' in shown
+    assert "ecr:PutImage" in shown
+    assert main("push", arguments=["--registry", "127.0.0.1:9", "--plan"]) == 0
+    assert "would push berth:latest to 127.0.0.1:9/berth:latest" in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Host and port of Debian's `docker-registry`, on loopback."""
+    command = shutil.which("docker-registry")
+    if command is None:
+        missing("no docker-registry on PATH (Debian: docker-registry)")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    folder = tmp_path_factory.mktemp("registry")
+    config = folder / "config.yml"
+    config.write_text(CONFIG.format(folder=folder / "data", port=port))
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen([command, "serve", str(config)], stdout=log, stderr=log)
+    try:
+        wait_for_registry(f"http://127.0.0.1:{port}/v2/", folder / "log")
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def wait_for_registry(url: str, log: Path) -> None:
+    for _ in range(200):
+        try:
+            if requests.get(url, timeout=1).ok:
+                return
+        except requests.ConnectionError:
+            time.sleep(0.05)
+    pytest.fail(f"the registry did not come up: {log.read_text()}")
+
+
+@pytest.fixture(scope="module")
+def tiny(engine: "DockerClient") -> Iterator[str]:
+    """An image of one small file."""
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w") as archive:
+        member = tarfile.TarInfo("hello")
+        member.size = 5
+        archive.addfile(member, io.BytesIO(b"hello"))
+    name = f"berth-test-{uuid4().hex[:12]}"
+    engine.api.import_image_from_data(data.getvalue(), repository=name, tag="tiny")
+    yield f"{name}:tiny"
+    for tag in engine.images.get(f"{name}:tiny").tags:
+        engine.images.remove(tag)
+
+
+def manifest_digest(registry: str, name: str, tag: str) -> str:
+    accept = "application/vnd.docker.distribution.manifest.v2+json"
+    answer = requests.get(
+        f"http://{registry}/v2/{name}/manifests/{tag}", headers={"Accept": accept}, timeout=10
+    )
+    answer.raise_for_status()
+    digest = "sha256:" + hashlib.sha256(answer.content).hexdigest()
+    assert answer.headers["Docker-Content-Digest"] == digest
+    return digest
+
+
+@pytest.mark.docker
+def test_a_real_registry_has_what_is_printed(
+    engine: "DockerClient", registry: str, tiny: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [tiny, "--registry", registry, "--repository", "team/tiny", "--tag", "v1"]
+    assert main("push", arguments=arguments) == 0
+    uri = capsys.readouterr().out.strip()
+    assert uri == f"{registry}/team/tiny@{manifest_digest(registry, 'team/tiny', 'v1')}"
+    pulled = engine.images.pull(uri)
+    assert pulled.id == engine.images.get(tiny).id
+
+
+@pytest.mark.docker
+def test_an_index_in_a_real_registry_is_refused(
+    engine: "DockerClient", registry: str, tiny: str
+) -> None:
+    to_registry(tiny, Login(registry), "listed", "single")
+    single = manifest_digest(registry, "listed", "single")
+    index = {
+        "schemaVersion": 2,
+        "mediaType": INDEX_TYPE,
+        "manifests": [
+            {
+                "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
+                "digest": single,
+                "size": 1,
+                "platform": {"architecture": "amd64", "os": "linux"},
+            }
+        ],
+    }
+    requests.put(
+        f"http://{registry}/v2/listed/manifests/index",
+        data=json.dumps(index),
+        headers={"Content-Type": INDEX_TYPE},
+        timeout=10,
+    ).raise_for_status()
+    assert registry_digest(engine, f"{registry}/listed:single") == single
+    with pytest.raises(
+        UserError, match=f"listed:index: manifest: found {INDEX_TYPE}".replace("+", r"\+")
+    ):
+        registry_digest(engine, f"{registry}/listed:index")
+
+
+@pytest.mark.docker
+def test_a_registry_that_does_not_answer_is_said(tiny: str) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        host = f"127.0.0.1:{closed.getsockname()[1]}"
+        with pytest.raises(UserError, match=f"{host}/x:tiny: "):
+            to_registry(tiny, Login(host), "x", "tiny")

@@ -1,0 +1,173 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.cli import main
+from local.client.target import Place
+from local.client.upload import Files, look
+from local.commands.transform import images_only, safe, split_uri
+from local.errors import UserError
+
+
+def body(label: str) -> bytes:
+    top = [{"label": label, "probability": 0.9}, {"label": "other", "probability": 0.1}]
+    return json.dumps({"predictions": [top[0] | {"top": top}]}).encode()
+
+
+@pytest.fixture
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("ants/1.jpg", "bees/2.jpg", "bees/notes.txt"):
+        path = tmp_path / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode())
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def answered(moto_place: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """moto ends a job at once and writes nothing: what the job would have written is written."""
+    s3 = moto_place.client("s3")
+    for name, label in (("ants/1.jpg", "ants"), ("bees/2.jpg", "ants")):
+        key = f"transform/all/output/{name}.out"
+        s3.put_object(Bucket="bucket", Key=key, Body=body(label))
+    monkeypatch.setattr("local.commands.options.shared.connect", lambda **_: moto_place)
+    return moto_place
+
+
+MODEL = ["--model-data", "s3://bucket/model.tar.gz", "--name", "all"]
+
+
+def test_a_folder_goes_up_and_its_answers_come_home(
+    answered: Place, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main("transform", arguments=[str(photos), *MODEL, "--json"]) == 0, capsys.readouterr()
+    shown = capsys.readouterr()
+    lines = [json.loads(line) for line in shown.out.splitlines()]
+    assert [(line["file"], line["truth"], line["label"]) for line in lines] == [
+        (str(photos / "ants/1.jpg"), "ants", "ants"),
+        (str(photos / "bees/2.jpg"), "bees", "ants"),
+    ]
+    assert "accuracy 0.5000" in shown.err
+    assert Path("all/bees/2.jpg.out").read_bytes() == body("ants")
+    listed = answered.client("s3").list_objects_v2(Bucket="bucket", Prefix="transform/all/input/")
+    assert [entry["Key"].rpartition("input/")[2] for entry in listed["Contents"]] == [
+        "ants/1.jpg",
+        "bees/2.jpg",
+    ]
+    sagemaker = answered.client("sagemaker")
+    job = sagemaker.describe_transform_job(TransformJobName="all")
+    source = job["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"]
+    assert source == "s3://bucket/transform/all/input/"
+    assert sagemaker.list_models()["Models"] == []  # the model made for the job is gone
+
+
+def test_an_answer_that_is_none_is_an_error_of_its_own(
+    answered: Place, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = "transform/all/output/bees/2.jpg.out"
+    answered.client("s3").put_object(Bucket="bucket", Key=key, Body=b"oops")
+    arguments = ["s3://bucket/photos/", *MODEL, "--to", "here"]
+    assert main("transform", arguments=arguments) == 1
+    shown = capsys.readouterr()
+    assert "the answer is 'oops'" in shown.out
+    assert "1 of 2 images have no prediction" in shown.err
+    assert Path("here/ants/1.jpg.out").exists()
+
+
+GROUP = "/aws/sagemaker/TransformJobs"
+
+
+def logged(place: Place, *lines: str) -> None:
+    import time
+
+    logs = place.client("logs")
+    stream = {"logGroupName": GROUP, "logStreamName": "all/i-1"}
+    logs.create_log_group(logGroupName=GROUP)
+    logs.create_log_stream(**stream)
+    now = int(time.time() * 1000)
+    events = [{"timestamp": now, "message": line} for line in lines]
+    logs.put_log_events(**stream, logEvents=events)
+
+
+@pytest.fixture
+def failed(answered: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
+    def ended(*_: Any) -> dict[str, Any]:
+        return {"TransformJobStatus": "Failed", "FailureReason": "AlgorithmError"}
+
+    monkeypatch.setattr("local.commands.transform._wait", ended)
+    return answered
+
+
+def test_a_job_that_fails_shows_the_last_words(
+    failed: Place, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logged(failed, "out of memory")
+    for name in ("ants/1.jpg", "bees/2.jpg"):
+        failed.client("s3").delete_object(Bucket="bucket", Key=f"transform/all/output/{name}.out")
+    assert main("transform", arguments=[str(photos), *MODEL]) == 1
+    shown = capsys.readouterr().err
+    assert "  out of memory" in shown
+    assert "transform job all: Failed: AlgorithmError" in shown
+    assert failed.client("sagemaker").list_models()["Models"] == []
+
+
+@pytest.mark.parametrize("source", ["folder", "s3://bucket/photos", "s3://bucket/photos/"])
+def test_the_answers_of_a_job_that_failed_come_home_and_the_bad_image_is_named(
+    failed: Place, photos: Path, source: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    s3 = failed.client("s3")
+    s3.delete_object(Bucket="bucket", Key="transform/all/output/bees/2.jpg.out")
+    for name in ("ants/1.jpg", "bees/2.jpg"):
+        s3.put_object(Bucket="bucket", Key=f"photos/{name}", Body=b"x")
+    logged(
+        failed,
+        "a line of the container's: bees/2.jpg: is no answer",
+        "2026-01-02T03:04:05.678:[sagemaker logs]: MaxConcurrentTransforms=2",
+        "2026-01-02T03:04:05.679:[sagemaker logs]: bucket/photos/bees/2.jpg: ClientError: 415",
+    )
+    given = str(photos) if source == "folder" else source
+    assert main("transform", arguments=[given, *MODEL, "--json"]) == 1
+    shown = capsys.readouterr()
+    good, bad = [json.loads(line) for line in shown.out.splitlines()]
+    assert good["label"] == "ants"
+    assert (bad["truth"], bad["error"]) == ("bees", "ClientError: 415")
+    assert Path("all/ants/1.jpg.out").read_bytes() == body("ants")
+    assert "1 of 2 images have no prediction" in shown.err
+    assert "s3://bucket/transform/all/output" in shown.err
+    assert "transform job all: Failed: AlgorithmError" in shown.err
+
+
+def test_a_plan_sends_nothing(
+    photos: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # nobody answers there
+    role = "arn:aws:iam::123456789012:role/berth"
+    aws = ["--where", "aws", "--role", role, "--region", "us-east-1", "--plan"]
+    assert main("transform", arguments=[str(photos), *MODEL, *aws]) == 0
+    shown = capsys.readouterr().out
+    for operation in ("PutObject", "CreateModel", "CreateTransformJob"):
+        assert f"\n{operation}\n{{" in shown
+    assert "0.115 USD an hour" in shown
+    assert main("transform", arguments=["s3://b/p/", "--model", "m", "--job", "j", *aws]) == 1
+    assert "--model: found --job" in capsys.readouterr().err
+
+
+def test_only_images_are_sent(photos: Path) -> None:
+    assert set(images_only(look(photos)).paths) == {"ants/1.jpg", "bees/2.jpg"}
+    notes = Files(photos, {"notes.txt": photos / "bees" / "notes.txt"})
+    with pytest.raises(UserError, match="no image in it"):
+        images_only(notes)
+
+
+@pytest.mark.parametrize("name", ["../x.out", "/etc/x.out", "a/../../x.out", ""])
+def test_no_answer_is_written_elsewhere(name: str) -> None:
+    with pytest.raises(UserError, match="leads out of the folder"):
+        safe(name)
+
+
+def test_uris() -> None:
+    assert split_uri("s3://bucket/a/b") == ("bucket", "a/b")
+    assert split_uri("s3://bucket") == ("bucket", "")

@@ -1,0 +1,169 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.client.follow import Pace
+from local.client.target import Place
+from local.commands.tune import finish, follow_tuning
+from local.errors import UserError
+from local.requests.hyperparameter_files import read_hyperparameters
+from tests.unit.local.command_runner import Commands
+from tests.unit.local.fake_tuning import NAME, FakeTuning, trial, tuning_job
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+VALUES = {"learning_rate": "0.01", "epochs": "2", "batch_size": '"64"'}
+RUNNING = [trial(1, "InProgress", None, **VALUES)]
+DONE = [
+    trial(1, "Completed", 0.8, **VALUES),
+    trial(2, "Failed", None, learning_rate="0.1", epochs="3", batch_size="32"),
+]
+
+
+@pytest.fixture
+def berth(moto_place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Commands:
+    monkeypatch.chdir(tmp_path)
+    moto_place.client("s3").put_object(Bucket="bucket", Key="pets/cat/1", Body=b"x")
+    return Commands(moto_place, monkeypatch)
+
+
+def sent(berth: Commands, *words: str) -> dict[str, Any]:
+    done = berth.run("tune", "s3://bucket/pets", "--name", "search", "--no-wait", *words)
+    assert done.exit_code == 0, (done.output, done.exception)
+    client = berth.place.client("sagemaker")
+    answer: dict[str, Any] = client.describe_hyper_parameter_tuning_job(
+        HyperParameterTuningJobName="search"
+    )
+    return answer
+
+
+def ranges(job: dict[str, Any]) -> dict[str, Any]:
+    given = job["HyperParameterTuningJobConfig"]["ParameterRanges"]
+    return {each["Name"]: each for kind in given.values() for each in kind}
+
+
+def test_ranges_from_the_command_line(berth: Commands) -> None:
+    job = sent(
+        berth,
+        *("-r", "learning_rate=0.001:0.1:log", "-r", "batch_size=32,64", "-p", "arch=resnet34"),
+        *("--jobs", "6", "--parallel", "3", "--seed", "5", "--early-stopping"),
+    )
+    assert ranges(job)["learning_rate"]["ScalingType"] == "Logarithmic"
+    assert ranges(job)["batch_size"]["Values"] == ["32", "64"]
+    config = job["HyperParameterTuningJobConfig"]
+    assert config["ResourceLimits"]["MaxNumberOfTrainingJobs"] == 6
+    assert config["ResourceLimits"]["MaxParallelTrainingJobs"] == 3
+    assert config["RandomSeed"] == 5
+    assert config["TrainingJobEarlyStoppingType"] == "Auto"
+    assert job["TrainingJobDefinition"]["StaticHyperParameters"] == {"arch": "resnet34"}
+
+
+def test_a_preset(berth: Commands) -> None:
+    job = sent(berth, "--preset", "adamw")
+    assert set(ranges(job)) == {"learning_rate", "eps", "weight_decay", "batch_size"}
+    limits = job["HyperParameterTuningJobConfig"]["ResourceLimits"]
+    assert limits["MaxNumberOfTrainingJobs"] == 20
+    assert limits["MaxParallelTrainingJobs"] == 2
+    assert job["TrainingJobDefinition"]["StaticHyperParameters"] == {"optimizer": "adamw"}
+
+
+def test_what_is_fixed_by_hand_leaves_the_preset(berth: Commands) -> None:
+    job = sent(
+        berth,
+        *("--preset", "resnet50-frozen", "-p", "epochs=1", "-p", "arch=resnet18"),
+        *("-r", "batch_size=8,16", "-p", "lr=0.1"),
+    )
+    assert set(ranges(job)) == {"batch_size"}
+    assert ranges(job)["batch_size"]["Values"] == ["8", "16"]
+    fixed = job["TrainingJobDefinition"]["StaticHyperParameters"]
+    assert fixed == {"arch": "resnet18", "freeze": "true", "epochs": "1", "lr": "0.1"}
+
+
+def test_ranges_from_a_file(berth: Commands, tmp_path: Path) -> None:
+    (tmp_path / "search.yaml").write_text(
+        "ranges: {momentum: '0.5:0.99', epochs: '2:4'}\nhyperparameters: {optimizer: sgd}\n"
+    )
+    job = sent(berth, "--ranges", "search.yaml")
+    assert set(ranges(job)) == {"momentum", "epochs"}
+    assert job["TrainingJobDefinition"]["StaticHyperParameters"] == {"optimizer": "sgd"}
+
+
+def test_a_plan_sends_nothing(berth: Commands) -> None:
+    berth.place = replace(berth.place, plan=True)
+    done = berth.run("tune", "s3://bucket/pets", "--name", "search", "--preset", "batch-size")
+    assert done.exit_code == 0, done.output
+    assert '"HyperParameterTuningJobName": "search"' in done.output
+    answer = berth.place.client("sagemaker").list_hyper_parameter_tuning_jobs()
+    assert answer["HyperParameterTuningJobSummaries"] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ([], "--range: found none"),
+        (["--preset", "adam"], "--preset: found 'adam'"),
+        (["-r", "epochs=1:2", "-r", "epochs=2:3"], "given twice"),
+        (["-r", "epochs=1:2", "-p", "epochs=1"], "both a range and a fixed value"),
+        (["--preset", "adamw", "--name", "x" * 33], "--name"),
+        (["--preset", "adamw", "--objective", "accuracy"], "--objective: found 'accuracy'"),
+        (["--preset", "adamw", "--jobs", "1", "--parallel", "2"], "--parallel: found 2"),
+    ],
+)
+def test_bad_input_is_one_line(berth: Commands, words: list[str], line: str) -> None:
+    done = berth.run("tune", "s3://bucket/pets", *words)
+    assert isinstance(done.exception, UserError)
+    assert line in str(done.exception)
+
+
+def test_trials_are_told_line_by_line(capsys: pytest.CaptureFixture[str]) -> None:
+    best = {"TrainingJobName": "search-001"}
+    story = FakeTuning(
+        (tuning_job("InProgress"), []),
+        (tuning_job("InProgress"), RUNNING),
+        (tuning_job("InProgress"), RUNNING),
+        (tuning_job("Completed", best), DONE),
+    )
+    ended = follow_tuning(story, NAME, Pace(lambda _seconds: None))  # type: ignore[arg-type]
+    assert ended["HyperParameterTuningJobStatus"] == "Completed"
+    told = capsys.readouterr().err.splitlines()
+    assert [line.split("  ")[:2] for line in told] == [
+        ["search-001", "InProgress"],
+        ["search-001", "Completed"],
+        ["search-002", "Failed"],
+    ]
+
+
+def test_what_a_search_leaves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    job = tuning_job(best=DONE[0])
+    page = finish(FakeTuning((job, DONE)), job, tmp_path / "search")  # type: ignore[arg-type]
+    assert "<h1>search</h1>" in page.read_text()
+    values = {"arch": "resnet18", "learning_rate": "0.01", "epochs": "2", "batch_size": "64"}
+    assert json.loads((tmp_path / "search/best.json").read_text()) == {
+        "tuning_job": "search",
+        "training_job": "search-001",
+        "objective": {"name": "validation:accuracy", "value": 0.8},
+        "hyperparameters": values,
+    }
+    for name in ("best.json", "best.yaml"):
+        assert read_hyperparameters(tmp_path / "search" / name) == values
+    assert "--from-tuning search" in capsys.readouterr().err
+
+
+def test_a_failed_search_says_why_and_leaves_its_page(tmp_path: Path) -> None:
+    job = tuning_job("Failed") | {"FailureReason": "no\nmetric"}
+    story = FakeTuning((job, [DONE[1]]))
+    with pytest.raises(UserError, match="search: Failed: no metric"):
+        finish(story, job, tmp_path)  # type: ignore[arg-type]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["tuning.html"]
+    job["FailureReason"] = ""
+    with pytest.raises(UserError, match="search: Failed: AlgorithmError: <b>no luck</b> at all"):
+        finish(story, job, tmp_path)  # type: ignore[arg-type]
+
+
+def test_a_stopped_search_without_values(tmp_path: Path) -> None:
+    job = tuning_job("Stopped")
+    with pytest.raises(UserError, match="search: Stopped, and no trial has an objective value"):
+        finish(FakeTuning((job, [])), job, tmp_path)  # type: ignore[arg-type]

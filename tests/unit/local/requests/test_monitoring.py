@@ -1,0 +1,112 @@
+import json
+from typing import Any
+
+import pytest
+
+from container.hyperparameters import Hyperparameters
+from local.errors import UserError
+from local.requests.monitoring import Watch, profiler_rules, split_names
+
+
+def test_nothing_asked_for_is_nothing_told() -> None:
+    Watch().check()
+    assert Watch().hyperparameters() == {}
+    assert Watch().debug_rules() == ()
+
+
+@pytest.mark.parametrize(
+    "watch",
+    [
+        Watch(debug=True),
+        Watch(profile=True),
+        Watch(
+            debug=True,
+            profile=True,
+            rules=("Overfit", "deadrelu"),
+            parameters={
+                "Overfit_patience": "3",
+                "DeadRelu_tensor_regex": ".*relu",
+                "StepOutlier_mode": "TRAIN",
+                "Overfit_ratio_threshold": "1e-3",
+            },
+            stop_on=("overfit",),
+        ),
+        Watch(debug=True, rules=("auto", "Mine"), rules_file="mine.py", own=("Mine", "Other")),
+        Watch(debug=True, rules_file="mine.py", own=("Mine",)),
+        Watch(debug=True, rules=("none",)),
+        Watch(
+            debug=True,
+            rules=("SimilarAcrossRuns",),
+            parameters={"SimilarAcrossRuns_other_trials": "a,b"},
+        ),
+    ],
+)
+def test_our_container_understands_what_it_is_told(watch: Watch) -> None:
+    watch.check()
+    read = Hyperparameters.parse(watch.hyperparameters())
+    assert bool(read.debug) is watch.debug
+    assert bool(read.profile) is watch.profile
+    if watch.debug:
+        assert read.debug_rules() == watch.debug_rules()
+    assert read.profiler_rules() == profiler_rules(watch.parameters)
+
+
+def test_what_is_told() -> None:
+    watch = Watch(
+        debug=True,
+        rules=("Overfit", "AllZero"),
+        parameters={
+            "Overfit_patience": "3",
+            "AllZero_tensor_regex": "none.*",
+            "ExplodingTensor_only_nan": "True",
+        },
+        stop_on=("Overfit",),
+    )
+    told = watch.hyperparameters()
+    assert json.loads(told.pop("rule_parameters")) == {
+        "Overfit_patience": 3,
+        "AllZero_tensor_regex": "none.*",
+        "ExplodingTensor_only_nan": True,
+    }
+    assert told == {"debug": "true", "rules": "Overfit,AllZero", "stop_on": "Overfit"}
+
+
+def test_all_own_rules_are_evaluated_when_none_is_named() -> None:
+    watch = Watch(debug=True, rules_file="mine.py", own=("Mine", "Other"))
+    assert watch.hyperparameters()["rules"] == "auto,Mine,Other"
+    assert {"Mine", "Other", "Overfit"} <= {rule.name for rule in watch.debug_rules()}
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ({"rules": ("Overfitt",)}, "unknown rule 'Overfitt': did you mean 'Overfit'"),
+        ({"rules": ("LowGPUUtilization",)}, "is a rule of the profiler, which evaluates all"),
+        ({"stop_on": ("batchsize",)}, "is a rule of the profiler"),
+        ({"stop_on": ("AllZero",)}, "'AllZero' is to stop training but is not evaluated"),
+        ({"rules": ("SimilarAcrossRuns",)}, "'other_trials' is required"),
+        ({"parameters": {"Overfit_patienc": "3"}}, "did you mean 'patience'?"),
+        ({"parameters": {"Overfit_patience": "few"}}, "expected a whole number, found 'few'"),
+        ({"parameters": {"BatchSize_patience": "few"}}, "rule BatchSize: parameter 'patience'"),
+        ({"parameters": {"BatchSise_patience": "3"}}, "rule parameter 'BatchSise_patience'"),
+        (
+            {"rules": ("Overfitt",), "rules_file": "mine.py", "own": ("Mine",)},
+            "did you mean 'Overfit'",
+        ),
+        ({"rules": ("Mein",), "rules_file": "mine.py", "own": ("Mine",)}, "did you mean 'Mine'"),
+        (
+            {"debug": False, "profile": True, "parameters": {"Overfit_patience": "3"}},
+            "debugger rules are evaluated with --debug alone",
+        ),
+        ({"debug": False, "parameters": {"BatchSize_window": "3"}}, "without --debug or --profile"),
+    ],
+)
+def test_what_is_refused_here_and_not_in_a_container(given: dict[str, Any], line: str) -> None:
+    with pytest.raises(UserError) as caught:
+        Watch(**({"debug": True} | given)).check()
+    assert line in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_names_may_have_commas_between_them() -> None:
+    assert split_names(["Overfit, DeadRelu", "AllZero,"]) == ("Overfit", "DeadRelu", "AllZero")
