@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from local.emulator.api.wire import SageMakerApp
+from local.emulator.api.app import SageMakerApp
 from local.emulator.aws.application import Moto
 from local.emulator.context import Context
 from local.emulator.executors import Container, ContainerSpec, Executor

@@ -8,8 +8,8 @@ from typing import Any
 
 from werkzeug.test import Client
 
-from local.emulator.api.request_model import parse
-from local.emulator.api.wire import SageMakerApp
+from local.emulator.api.app import SageMakerApp
+from local.emulator.api.parser import parse
 from local.emulator.context import Context
 from local.emulator.home import Home
 from local.emulator.ports import StoredObject

@@ -8,7 +8,7 @@ in its developer guide; each function takes what is known of a resource and give
 from collections.abc import Mapping
 from typing import Any
 
-from local.emulator.api.rules.ranges import combinations
+from local.emulator.api.validation.ranges import combinations
 from local.emulator.training.body import DAY_SECONDS, ENDED
 from local.emulator.tuning.plan import definitions_of, machines_of, ranges_of
 

@@ -20,4 +20,4 @@ OPERATIONS: dict[str, Operation] = {
     **tags.OPERATIONS,
     **search.OPERATIONS,
 }
-"""Each takes the services and a request that `request_model.parse` gave, and returns the answer."""
+"""Each takes the services and a request that `parser.parse` gave, and returns the answer."""

@@ -10,7 +10,7 @@ from local.emulator.api.operations.answering import (
 )
 from local.emulator.api.operations.listing import Listing
 from local.emulator.api.operations.models import forget, keep
-from local.emulator.api.rules import (
+from local.emulator.api.validation import (
     check_endpoint,
     check_endpoint_config,
     check_endpoint_update,

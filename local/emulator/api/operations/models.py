@@ -12,8 +12,8 @@ from local.emulator.api.operations.answering import (
     taken,
 )
 from local.emulator.api.operations.listing import Listing
-from local.emulator.api.rules import check_model
-from local.emulator.api.rules.tags import tags_of
+from local.emulator.api.validation import check_model
+from local.emulator.api.validation.tags import tags_of
 from local.emulator.context import Context
 from local.emulator.store import Exists, Kind, Missing
 

@@ -8,10 +8,10 @@ from typing import Any
 from local.emulator.api.operations import endpoints, models, training, tuning
 from local.emulator.api.operations.answering import Answer, Operation, Request
 from local.emulator.api.pagination import Key, page
-from local.emulator.api.rules.fields import refuse_present, unsupported
 from local.emulator.api.search.expression import compile_expression
 from local.emulator.api.search.properties import METRICS, Property, find, suggestions
 from local.emulator.api.service_model import service_model
+from local.emulator.api.validation.fields import refuse_present, unsupported
 from local.emulator.context import Context
 from local.emulator.errors import ServiceError, invalid
 from local.emulator.services import Services

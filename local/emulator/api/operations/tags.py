@@ -2,7 +2,7 @@
 
 from local.emulator.api.operations.answering import Answer, Operation, Request
 from local.emulator.api.pagination import page
-from local.emulator.api.rules.tags import MOST_TAGS, check_tags, tags_of
+from local.emulator.api.validation.tags import MOST_TAGS, check_tags, tags_of
 from local.emulator.context import Context
 from local.emulator.errors import invalid
 

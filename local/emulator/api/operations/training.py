@@ -12,7 +12,7 @@ from local.emulator.api.operations.answering import (
 )
 from local.emulator.api.operations.listing import Listing
 from local.emulator.api.operations.training_update import update
-from local.emulator.api.rules import check_training
+from local.emulator.api.validation import check_training
 from local.emulator.context import Context
 from local.emulator.services import Services
 from local.emulator.store import Kind, Record

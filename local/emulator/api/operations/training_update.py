@@ -3,9 +3,9 @@
 from typing import Any
 
 from local.emulator.api.operations.answering import OVER, Answer, Request, find
-from local.emulator.api.rules.data import check_output
-from local.emulator.api.rules.debugger import check_debugger
-from local.emulator.api.rules.fields import unsupported
+from local.emulator.api.validation.data import check_output
+from local.emulator.api.validation.debugger import check_debugger
+from local.emulator.api.validation.fields import unsupported
 from local.emulator.errors import invalid
 from local.emulator.services import Services
 from local.emulator.store import Kind, Record

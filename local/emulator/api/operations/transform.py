@@ -9,7 +9,7 @@ from local.emulator.api.operations.answering import (
     find,
 )
 from local.emulator.api.operations.listing import Listing
-from local.emulator.api.rules import check_transform
+from local.emulator.api.validation import check_transform
 from local.emulator.context import Context
 from local.emulator.services import Services
 from local.emulator.store import Kind

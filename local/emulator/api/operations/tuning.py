@@ -13,7 +13,7 @@ from local.emulator.api.operations.answering import (
 )
 from local.emulator.api.operations.listing import Listing
 from local.emulator.api.pagination import Key, page
-from local.emulator.api.rules import check_tuning
+from local.emulator.api.validation import check_tuning
 from local.emulator.context import Context
 from local.emulator.services import Services
 from local.emulator.store import Kind, Record

@@ -5,7 +5,7 @@ import pytest
 
 from local.emulator.context import Context
 from local.emulator.store import Kind
-from tests.unit.local.emulator.api.operations.conftest import TUNING
+from tests.unit.local.emulator.api.conftest import TUNING
 
 Refused = Callable[..., str]
 CREATE = "create_hyper_parameter_tuning_job"

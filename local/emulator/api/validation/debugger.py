@@ -6,8 +6,8 @@ Whether a built-in rule exists is not for the API to say: AWS's does not know ei
 import re
 from typing import Any
 
-from local.emulator.api.rules.data import bucket_and_key, check_output
-from local.emulator.api.rules.fields import check_unique, unsupported
+from local.emulator.api.validation.data import bucket_and_key, check_output
+from local.emulator.api.validation.fields import check_unique, unsupported
 from local.emulator.context import Context
 from local.emulator.errors import invalid
 from local.emulator.training.own_rules import file_name, own_rules

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from local.emulator.api.rules.fields import check_unique
+from local.emulator.api.validation.fields import check_unique
 from local.emulator.errors import invalid
 
 MOST_TAGS = 50

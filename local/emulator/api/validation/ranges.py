@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from local.emulator.api.rules.fields import check_unique, unsupported
+from local.emulator.api.validation.fields import check_unique, unsupported
 from local.emulator.errors import invalid
 
 MOST_RANGES = 30

@@ -3,10 +3,10 @@
 import re
 from typing import Any
 
-from local.emulator.api.rules.data import MANIFEST, NO_MANIFEST, check_input, check_outputs
-from local.emulator.api.rules.debugger import check_debugger
-from local.emulator.api.rules.fields import check_unique, refuse_present, unsupported
-from local.emulator.api.rules.tags import check_rehearsal, check_tags
+from local.emulator.api.validation.data import MANIFEST, NO_MANIFEST, check_input, check_outputs
+from local.emulator.api.validation.debugger import check_debugger
+from local.emulator.api.validation.fields import check_unique, refuse_present, unsupported
+from local.emulator.api.validation.tags import check_rehearsal, check_tags
 from local.emulator.context import Context
 from local.emulator.errors import invalid, limit_exceeded
 from local.emulator.training.layout import DEFAULT_PATHS, BadPath, local_path

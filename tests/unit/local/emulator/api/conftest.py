@@ -14,7 +14,7 @@ from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.config import Config
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
-from local.emulator.api.wire import SageMakerApp
+from local.emulator.api.app import SageMakerApp
 from local.emulator.context import Context
 from local.emulator.errors import invalid
 from local.emulator.executors import ExecutorError, ImageMissing

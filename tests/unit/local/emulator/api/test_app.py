@@ -13,9 +13,9 @@ from botocore.validate import ParamValidator
 from werkzeug.serving import make_server
 from werkzeug.test import Client
 
+from local.emulator.api.app import SageMakerApp
 from local.emulator.api.operations import OPERATIONS
 from local.emulator.api.service_model import operation_model, service_model
-from local.emulator.api.wire import SageMakerApp
 from local.emulator.context import Context
 from local.emulator.store import Kind
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from local.emulator.api.rules.fields import unsupported
+from local.emulator.api.validation.fields import unsupported
 from local.emulator.context import Context
 from local.emulator.errors import ServiceError, invalid
 from local.emulator.location import BadLocation, Location

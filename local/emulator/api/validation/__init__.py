@@ -1,15 +1,15 @@
 """What SageMaker refuses beyond its model: each check raises the ServiceError AWS would answer."""
 
-from local.emulator.api.rules.hosting import (
+from local.emulator.api.validation.hosting import (
     check_endpoint,
     check_endpoint_config,
     check_endpoint_update,
     check_model,
     check_weights,
 )
-from local.emulator.api.rules.training import check_training
-from local.emulator.api.rules.transform import check_transform
-from local.emulator.api.rules.tuning import check_tuning
+from local.emulator.api.validation.training import check_training
+from local.emulator.api.validation.transform import check_transform
+from local.emulator.api.validation.tuning import check_tuning
 
 __all__ = [
     "check_endpoint",

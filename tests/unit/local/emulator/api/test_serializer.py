@@ -7,7 +7,7 @@ from botocore.parsers import create_parser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local.emulator.api.answer_model import WrongAnswer, serialise
+from local.emulator.api.serializer import WrongAnswer, serialise
 from local.emulator.api.service_model import operation_model
 
 SHAPE = operation_model("DescribeTrainingJob").output_shape

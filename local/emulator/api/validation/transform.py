@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from local.emulator.api.rules.data import check_input, check_output
-from local.emulator.api.rules.fields import refuse_present, unsupported
-from local.emulator.api.rules.tags import check_tags
+from local.emulator.api.validation.data import check_input, check_output
+from local.emulator.api.validation.fields import refuse_present, unsupported
+from local.emulator.api.validation.tags import check_tags
 from local.emulator.context import Context
 from local.emulator.errors import invalid, limit_exceeded
 from local.emulator.store import Kind, Missing

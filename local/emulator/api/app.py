@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from werkzeug import Request, Response
 
-from local.emulator.api.answer_model import serialise
 from local.emulator.api.operations import OPERATIONS
-from local.emulator.api.request_model import parse
+from local.emulator.api.parser import parse
+from local.emulator.api.serializer import serialise
 from local.emulator.api.service_model import operation_model
 from local.emulator.errors import ServiceError
 from local.emulator.executors import ExecutorError, ImageMissing

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from local.emulator.api.rules.fields import check_unique, refuse_present
-from local.emulator.api.rules.machines import check_machines
-from local.emulator.api.rules.ranges import check_ranges, combinations, tuned_names
-from local.emulator.api.rules.tags import check_rehearsal, check_tags
-from local.emulator.api.rules.training import check_definition
-from local.emulator.api.rules.warm_start import check_parents
+from local.emulator.api.validation.fields import check_unique, refuse_present
+from local.emulator.api.validation.machines import check_machines
+from local.emulator.api.validation.ranges import check_ranges, combinations, tuned_names
+from local.emulator.api.validation.tags import check_rehearsal, check_tags
+from local.emulator.api.validation.training import check_definition
+from local.emulator.api.validation.warm_start import check_parents
 from local.emulator.context import Context
 from local.emulator.errors import invalid, limit_exceeded
 from local.emulator.tuning.plan import RESOURCE_KEYS, objective_of, ranges_of, resource

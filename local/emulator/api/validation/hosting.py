@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from local.emulator.api.rules.data import bucket_and_key, check_output, path_of
-from local.emulator.api.rules.fields import check_unique, refuse_present, unsupported
-from local.emulator.api.rules.tags import check_tags
+from local.emulator.api.validation.data import bucket_and_key, check_output, path_of
+from local.emulator.api.validation.fields import check_unique, refuse_present, unsupported
+from local.emulator.api.validation.tags import check_tags
 from local.emulator.context import Context
 from local.emulator.errors import invalid
 from local.emulator.store import Kind, Missing, Record

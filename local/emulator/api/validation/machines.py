@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from local.emulator.api.rules.training import check_resources
+from local.emulator.api.validation.training import check_resources
 from local.emulator.context import Context
 from local.emulator.errors import invalid
 from local.emulator.tuning.plan import machines_of

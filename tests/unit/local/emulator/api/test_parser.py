@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from local.emulator.api.request_model import parse
+from local.emulator.api.parser import parse
 from local.emulator.api.service_model import operation_model
 from local.emulator.errors import ServiceError
 
@@ -238,7 +238,7 @@ def test_a_tag_may_hold_any_letter_or_digit(letter: str) -> None:
 
 def test_every_shape_of_the_operations_can_be_read() -> None:
     from local.emulator.api.operations import OPERATIONS
-    from local.emulator.api.request_model import _compiled, _Reader
+    from local.emulator.api.parser import _compiled, _Reader
 
     seen: dict[str, str] = {}
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from local.emulator.api.rules.fields import check_unique, unsupported
-from local.emulator.api.rules.ranges import tuned_names
+from local.emulator.api.validation.fields import check_unique, unsupported
+from local.emulator.api.validation.ranges import tuned_names
 from local.emulator.context import Context
 from local.emulator.errors import invalid
 from local.emulator.store import Kind, Missing
