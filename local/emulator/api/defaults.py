@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from local.emulator.api.validation.ranges import combinations
-from local.emulator.training.body import DAY_SECONDS, ENDED
+from local.emulator.training.describe import DAY_SECONDS, ENDED
 from local.emulator.tuning.plan import definitions_of, machines_of, ranges_of
 
 OBJECTIVE = "_tuning_objective_metric"

@@ -17,18 +17,18 @@ from urllib.parse import unquote
 
 from local.emulator.context import Context
 from local.emulator.errors import ServiceError
+from local.emulator.hosting.active_endpoint import ActiveEndpoint
 from local.emulator.hosting.fleet import NoSuchVariant, Unavailable
 from local.emulator.hosting.instances import Instance
 from local.emulator.hosting.invocations import (
-    Answer,
-    Limits,
+    ContainerResponse,
+    InvocationLimits,
     NoAnswer,
     TooSlow,
     failed,
     invoke,
     refused,
 )
-from local.emulator.hosting.live import Live
 from local.emulator.hosting.metrics import EndpointMetrics, Measurement
 from local.emulator.hosting.variants import Variant
 
@@ -71,18 +71,18 @@ class AsyncInvocations:
         context: the region.
         limits: sizes and seconds.
         metrics: gets a measurement of each invocation.
-        is_live: whether an endpoint still has these containers.
+        is_active: whether an endpoint still has these containers.
     """
 
     def __init__(
         self,
         context: Context,
-        limits: Limits,
+        limits: InvocationLimits,
         metrics: EndpointMetrics,
-        is_live: Callable[[str, Live], bool],
+        is_active: Callable[[str, ActiveEndpoint], bool],
     ) -> None:
         self._context, self._limits = context, limits
-        self._metrics, self._is_live = metrics, is_live
+        self._metrics, self._is_active = metrics, is_active
         self._lock = threading.Lock()
         self._pools: dict[str, ThreadPoolExecutor] = {}
         self._ending: list[ThreadPoolExecutor] = []
@@ -91,7 +91,7 @@ class AsyncInvocations:
     def submit(
         self,
         name: str,
-        live: Live,
+        active: ActiveEndpoint,
         headers: dict[str, str],
         *,
         location: str | None,
@@ -106,7 +106,7 @@ class AsyncInvocations:
         Raises:
             ServiceError: the endpoint is not an asynchronous one, or has no output path.
         """
-        config = live.deployment.asynchronous
+        config = active.deployment.asynchronous
         if config is None:
             raise ServiceError(
                 "ValidationError",
@@ -137,15 +137,15 @@ class AsyncInvocations:
         draft = folder / f"{identity}.draft"
         draft.write_text(json.dumps(asdict(request)))
         draft.replace(folder / f"{identity}.json")
-        self._queue(name, live, request)
+        self._queue(name, active, request)
         return request
 
-    def resume(self, name: str, live: Live) -> None:
+    def resume(self, name: str, active: ActiveEndpoint) -> None:
         """Queue what an earlier server left of an endpoint's requests, oldest first."""
-        if live.deployment.asynchronous is None:
+        if active.deployment.asynchronous is None:
             return
         for path in sorted(self._folder(name).glob("*.json"), key=os.path.getmtime):
-            self._queue(name, live, AsyncRequest(**json.loads(path.read_text())))
+            self._queue(name, active, AsyncRequest(**json.loads(path.read_text())))
 
     def forget(self, name: str) -> None:
         """Drop the queue of an endpoint that is deleted."""
@@ -171,22 +171,22 @@ class AsyncInvocations:
     def _folder(self, name: str) -> Path:
         return self._context.home.job("endpoint", name) / "async"
 
-    def _queue(self, name: str, live: Live, request: AsyncRequest) -> None:
+    def _queue(self, name: str, active: ActiveEndpoint, request: AsyncRequest) -> None:
         with self._lock:
             if self._closing.is_set():
                 return
             if name not in self._pools:
-                client = (live.deployment.asynchronous or {}).get("ClientConfig", {})
+                client = (active.deployment.asynchronous or {}).get("ClientConfig", {})
                 each = client.get("MaxConcurrentInvocationsPerInstance", CONCURRENCY)
-                count = sum(variant.count for variant in live.deployment.variants)
+                count = sum(variant.count for variant in active.deployment.variants)
                 self._pools[name] = ThreadPoolExecutor(each * count, f"async {name}")
             pool = self._pools[name]
-        pool.submit(functools.partial(self._answer, name, live, request))
+        pool.submit(functools.partial(self._answer, name, active, request))
 
-    def _answer(self, name: str, live: Live, request: AsyncRequest) -> None:
+    def _answer(self, name: str, active: ActiveEndpoint, request: AsyncRequest) -> None:
         """Answer one request, or keep why not; nothing is kept of one cut off by the end."""
         try:
-            answer = self._ask(name, live, request)
+            answer = self._ask(name, active, request)
         except ServiceError as error:
             self._put(name, request.failure, _failure(error))
         else:
@@ -195,13 +195,13 @@ class AsyncInvocations:
             self._put(name, request.output, answer)
         (self._folder(name) / f"{request.identity}.json").unlink(missing_ok=True)
 
-    def _ask(self, name: str, live: Live, request: AsyncRequest) -> bytes | None:
+    def _ask(self, name: str, active: ActiveEndpoint, request: AsyncRequest) -> bytes | None:
         body = self._input(request)
-        while not self._closing.is_set() and self._is_live(name, live):
+        while not self._closing.is_set() and self._is_active(name, active):
             if time.time() > request.expires:
                 raise ServiceError("ValidationError", "The request expired before it was answered.")
             try:
-                with live.borrow() as (variant, instance):
+                with active.borrow() as (variant, instance):
                     answer = self._invoke(name, variant, instance, body, request)
             except (Unavailable, NoSuchVariant):
                 self._closing.wait(_WAIT)
@@ -217,7 +217,7 @@ class AsyncInvocations:
 
     def _invoke(
         self, name: str, variant: Variant, instance: Instance, body: bytes, request: AsyncRequest
-    ) -> Answer:
+    ) -> ContainerResponse:
         """Ask a container, and tell CloudWatch."""
         asked, status = time.perf_counter(), 0
         try:

@@ -10,7 +10,7 @@ from local.emulator.store import Kind, Missing
 
 
 @dataclass(frozen=True)
-class Deployment:
+class EndpointDeployment:
     """One endpoint configuration put to work, as it was read: later changes do not matter.
 
     Attributes:
@@ -26,7 +26,7 @@ class Deployment:
     asynchronous: dict[str, Any] | None
 
     @classmethod
-    def read(cls, context: Context, config: str) -> "Deployment":
+    def read(cls, context: Context, config: str) -> "EndpointDeployment":
         """The deployment of an endpoint configuration.
 
         Raises:
@@ -45,7 +45,7 @@ class Deployment:
         )
 
     @classmethod
-    def load(cls, kept: dict[str, Any]) -> "Deployment":
+    def load(cls, kept: dict[str, Any]) -> "EndpointDeployment":
         """What `dump` gave."""
         return cls(
             kept["config"],
@@ -63,7 +63,9 @@ class Deployment:
             "asynchronous": self.asynchronous,
         }
 
-    def retaining(self, request: dict[str, Any], running: "Deployment") -> "Deployment":
+    def retaining(
+        self, request: dict[str, Any], running: "EndpointDeployment"
+    ) -> "EndpointDeployment":
         """This deployment with what an UpdateEndpoint request keeps of the one that runs."""
         if not request.get("RetainAllVariantProperties"):
             return self

@@ -20,8 +20,11 @@ from typing import Any
 from local.emulator.background import Background
 from local.emulator.context import Context
 from local.emulator.errors import ServiceError, in_use, invalid
+from local.emulator.hosting.active_endpoint import ActiveEndpoint
 from local.emulator.hosting.async_invocations import AsyncInvocations
-from local.emulator.hosting.body import (
+from local.emulator.hosting.data_capture import DataCapture
+from local.emulator.hosting.deployment import EndpointDeployment
+from local.emulator.hosting.describe import (
     describe_config,
     pending_summary,
     set_reason,
@@ -29,14 +32,11 @@ from local.emulator.hosting.body import (
     variant_summaries,
     want_weights,
 )
-from local.emulator.hosting.data_capture import DataCapture
-from local.emulator.hosting.deployment import Deployment
 from local.emulator.hosting.fleet import DeploymentFailed, Fleet
-from local.emulator.hosting.instances import Timing
-from local.emulator.hosting.invocations import Limits
-from local.emulator.hosting.lifetimes import Lifetimes, read_lifetime
-from local.emulator.hosting.live import Live
+from local.emulator.hosting.instances import HostingTiming
+from local.emulator.hosting.invocations import InvocationLimits
 from local.emulator.hosting.metrics import EndpointMetrics
+from local.emulator.hosting.ttl import TtlTimers, read_ttl
 from local.emulator.store import Exists, Kind, Missing, Record
 
 LOG_GROUP = "/aws/sagemaker/Endpoints/"
@@ -63,27 +63,30 @@ class Endpoints:
         self,
         context: Context,
         *,
-        timing: Timing | None = None,
-        limits: Limits | None = None,
+        timing: HostingTiming | None = None,
+        limits: InvocationLimits | None = None,
         seed: int | None = None,
     ) -> None:
         self._context = context
-        self._timing = timing or Timing()
+        self._timing = timing or HostingTiming()
         self._choices = random.Random(seed)  # noqa: S311 - no secret depends on it
-        self._live: dict[str, Live] = {}
+        self._active: dict[str, ActiveEndpoint] = {}
         self._starting: dict[str, Fleet] = {}
         self._background = Background()
         self.metrics = EndpointMetrics(context.logs)
         self.asynchronous = AsyncInvocations(
-            context, limits or Limits(), self.metrics, lambda name, live: self.live(name) is live
+            context,
+            limits or InvocationLimits(),
+            self.metrics,
+            lambda name, active: self.active(name) is active,
         )
-        self._lifetimes = Lifetimes(self._expire)
+        self._ttl_timers = TtlTimers(self._expire)
         self._lock = threading.RLock()
         self._closing = False
 
-    def live(self, name: str) -> Live | None:
+    def active(self, name: str) -> ActiveEndpoint | None:
         """The endpoint's containers, when there are any to ask."""
-        return self._live.get(name)
+        return self._active.get(name)
 
     def create(self, request: dict[str, Any]) -> Record:
         """Add an endpoint and start it in the background.
@@ -94,8 +97,8 @@ class Endpoints:
         """
         name = request["EndpointName"]
         tags = {tag["Key"]: tag["Value"] for tag in request.get("Tags", [])}
-        lifetime = read_lifetime(tags)
-        deployment = Deployment.read(self._context, request["EndpointConfigName"])
+        lifetime = read_ttl(tags)
+        deployment = EndpointDeployment.read(self._context, request["EndpointConfigName"])
         now = datetime.now(UTC)
         arn = self._context.arn(Kind.ENDPOINT, name)
         body: dict[str, Any] = {
@@ -129,7 +132,7 @@ class Endpoints:
                 failed.
         """
         name = request["EndpointName"]
-        deployment = Deployment.read(self._context, request["EndpointConfigName"])
+        deployment = EndpointDeployment.read(self._context, request["EndpointConfigName"])
         started = datetime.now(UTC)
 
         def begin(record: Record) -> None:
@@ -197,10 +200,10 @@ class Endpoints:
         """Stop all containers; their endpoints stay as they are, for `recover`."""
         with self._lock:
             self._closing = True
-            fleets = [*self._starting.values(), *(live.fleet for live in self._live.values())]
-            captures = [live.capture for live in self._live.values()]
-            self._live = {}
-        self._lifetimes.close()
+            fleets = [*self._starting.values(), *(active.fleet for active in self._active.values())]
+            captures = [active.capture for active in self._active.values()]
+            self._active = {}
+        self._ttl_timers.close()
         self.asynchronous.close()
         stops = [
             threading.Thread(target=functools.partial(fleet.stop, drain=False)) for fleet in fleets
@@ -220,7 +223,7 @@ class Endpoints:
 
     def _bring_up(self, name: str) -> None:
         record = self._context.store.get(Kind.ENDPOINT, name)
-        deployment = Deployment.load(record.private["deployment"])
+        deployment = EndpointDeployment.load(record.private["deployment"])
         try:
             fleet = self._start_fleet(name, deployment)
         except DeploymentFailed as failure:
@@ -228,7 +231,7 @@ class Endpoints:
             return
         if not self._install(name, fleet, deployment):
             return
-        self.asynchronous.resume(name, self._live[name])
+        self.asynchronous.resume(name, self._active[name])
         if record.private["pending"] is None:
             self._settle(name, None)
         else:  # an update that a restart of the server cut short
@@ -237,8 +240,8 @@ class Endpoints:
 
     def _replace(self, name: str) -> None:
         record = self._context.store.get(Kind.ENDPOINT, name)
-        deployment = Deployment.load(record.private["pending"])
-        old = self._live.get(name)
+        deployment = EndpointDeployment.load(record.private["pending"])
+        old = self._active.get(name)
         if old is None:
             self._fail(name, NO_CONTAINERS)
             return
@@ -257,43 +260,43 @@ class Endpoints:
             old_capture.flush()
 
     def _rescale(self, name: str, wanted: dict[str, dict[str, Any]]) -> None:
-        live = self._live.get(name)
-        if live is None:
+        active = self._active.get(name)
+        if active is None:
             self._fail(name, NO_CONTAINERS)
             return
         reason = None
         for variant, change in wanted.items():
             if "DesiredInstanceCount" in change:
                 try:
-                    live.fleet.scale(variant, change["DesiredInstanceCount"])
+                    active.fleet.scale(variant, change["DesiredInstanceCount"])
                 except DeploymentFailed as failure:
                     reason = str(failure)
         if reason is None:
-            live.fleet.reweigh(
+            active.fleet.reweigh(
                 {
                     variant: float(change["DesiredWeight"])
                     for variant, change in wanted.items()
                     if "DesiredWeight" in change
                 }
             )
-        live.deployment = replace(live.deployment, variants=live.fleet.variants)
+        active.deployment = replace(active.deployment, variants=active.fleet.variants)
         if not self._closing:
             self._settle(name, reason)
 
     def _remove(self, name: str) -> None:
         with self._lock:
-            live = self._live.pop(name, None)
-        self._lifetimes.cancel(name)
+            active = self._active.pop(name, None)
+        self._ttl_timers.cancel(name)
         self.asynchronous.forget(name)
-        if live is not None:
-            live.fleet.stop()
-            if live.capture is not None:
-                live.capture.flush()
+        if active is not None:
+            active.fleet.stop()
+            if active.capture is not None:
+                active.capture.flush()
         shutil.rmtree(self._context.home.job("endpoint", name), ignore_errors=True)
         with contextlib.suppress(Missing):
             self._context.store.delete(Kind.ENDPOINT, name)
 
-    def _start_fleet(self, name: str, deployment: Deployment) -> Fleet:
+    def _start_fleet(self, name: str, deployment: EndpointDeployment) -> Fleet:
         """A fleet that answers.
 
         Raises:
@@ -328,19 +331,21 @@ class Endpoints:
                 self._starting.pop(name, None)
         return fleet
 
-    def _install(self, name: str, fleet: Fleet, deployment: Deployment) -> bool:
+    def _install(self, name: str, fleet: Fleet, deployment: EndpointDeployment) -> bool:
         """From now on requests go to this fleet. False, and it is stopped, when all ends."""
         capture = None
         if deployment.capture is not None:
             capture = DataCapture(self._context.objects, name, deployment.capture, self._choices)
         with self._lock:
             if not self._closing:
-                live = self._live.get(name)
-                if live is None:
-                    self._live[name] = Live(fleet, deployment, capture, datetime.now(UTC))
+                active = self._active.get(name)
+                if active is None:
+                    self._active[name] = ActiveEndpoint(
+                        fleet, deployment, capture, datetime.now(UTC)
+                    )
                 else:
-                    live.deployment, live.capture = deployment, capture
-                    live.since, live.fleet = datetime.now(UTC), fleet
+                    active.deployment, active.capture = deployment, capture
+                    active.since, active.fleet = datetime.now(UTC), fleet
                 return True
         fleet.stop(drain=False)
         return False
@@ -348,17 +353,17 @@ class Endpoints:
     def _settle(self, name: str, reason: str | None) -> None:
         """Show what runs now, at the end of an operation."""
         with self._lock:
-            live = self._live[name]
-            answers = live.fleet.answers
-            summaries = variant_summaries(live.fleet, live.since)
+            active = self._active[name]
+            answers = active.fleet.answers
+            summaries = variant_summaries(active.fleet, active.since)
 
             def show(record: Record) -> None:
-                describe_config(record.body, live.deployment)
+                describe_config(record.body, active.deployment)
                 record.body["ProductionVariants"] = summaries
                 record.body["EndpointStatus"] = "InService" if answers else "OutOfService"
                 record.body.pop("PendingDeploymentSummary", None)
                 set_reason(record.body, reason)
-                record.private["deployment"] = live.deployment.dump()
+                record.private["deployment"] = active.deployment.dump()
                 record.private["pending"] = None
                 lifetime = record.private["lifetime"]
                 if lifetime is not None and record.private["expires"] is None:
@@ -369,11 +374,11 @@ class Endpoints:
     def _refresh(self, name: str) -> None:
         """A container died or came back: let the status tell, unless an operation goes on."""
         with self._lock:
-            live = self._live.get(name)
-            if live is None:
+            active = self._active.get(name)
+            if active is None:
                 return
-            answers = live.fleet.answers
-            summaries = variant_summaries(live.fleet, live.since)
+            answers = active.fleet.answers
+            summaries = variant_summaries(active.fleet, active.since)
 
             def show(record: Record) -> None:
                 show_health(record.body, summaries, answers, f"{LOG_GROUP}{name}")
@@ -383,7 +388,7 @@ class Endpoints:
 
     def _break(self, name: str, reason: str) -> None:
         """An operation ended as nobody expects: what runs goes on, without it all has failed."""
-        if name in self._live:
+        if name in self._active:
             self._settle(name, reason)
         else:
             self._fail(name, reason)
@@ -417,20 +422,20 @@ class Endpoints:
                 f"{record.body['EndpointStatus']}."
             )
 
-    def _running(self, record: Record) -> Live:
+    def _running(self, record: Record) -> ActiveEndpoint:
         """The containers that an update changes.
 
         Raises:
             ServiceError: there are none: a failed endpoint can only be deleted, as on AWS.
         """
-        live = self._live.get(record.name)
-        if live is None or record.body["EndpointStatus"] == "Failed":
+        active = self._active.get(record.name)
+        if active is None or record.body["EndpointStatus"] == "Failed":
             raise invalid(
                 f'Cannot update endpoint "{record.arn}": its status is '
                 f"{record.body['EndpointStatus']} and no container of it runs; DeleteEndpoint is "
                 "the only operation that is possible now."
             )
-        return live
+        return active
 
     def _spawn(self, name: str, work: Callable[[], None]) -> None:
         self._background.spawn(
@@ -442,7 +447,7 @@ class Endpoints:
         with contextlib.suppress(Missing):
             expires = self._context.store.get(Kind.ENDPOINT, name).private["expires"]
             if expires is not None:
-                self._lifetimes.set(name, expires - time.time())
+                self._ttl_timers.set(name, expires - time.time())
 
     def _expire(self, name: str) -> None:
         try:
@@ -454,7 +459,7 @@ class Endpoints:
         try:
             self.delete(name)
         except ServiceError:  # an update goes on
-            self._lifetimes.set(name, _RETRY_DELETE)
+            self._ttl_timers.set(name, _RETRY_DELETE)
 
 
 def _show_restart(record: Record) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from local.emulator.context import Context
 from local.emulator.errors import ServiceError
 from local.emulator.executors import ContainerSpec, ExecutorError
-from local.emulator.hosting.instances import PORT, Instance, InstanceFailed, Timing
+from local.emulator.hosting.instances import PORT, HostingTiming, Instance, InstanceFailed
 from local.emulator.hosting.model_data import BadModelData, copy_tree, fetch
 from local.emulator.hosting.variants import Variant
 
@@ -69,7 +69,7 @@ class Fleet:
         log_group: str,
         variants: list[Variant],
         choices: random.Random,
-        timing: Timing,
+        timing: HostingTiming,
         on_change: Callable[[], None],
         stream_prefix: str | None = None,
         subject: str | None = None,

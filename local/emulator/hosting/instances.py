@@ -26,7 +26,7 @@ _REASON = 400
 
 
 @dataclass(frozen=True)
-class Timing:
+class HostingTiming:
     """How long things may take, in seconds.
 
     Attributes:
@@ -72,7 +72,7 @@ class Instance:
         log: LogStream,
         *,
         start_timeout: float,
-        timing: Timing,
+        timing: HostingTiming,
         on_change: Callable[[], None],
     ) -> None:
         """Nothing runs yet.

@@ -22,7 +22,7 @@ _CHUNK = MB
 
 
 @dataclass(frozen=True)
-class Limits:
+class InvocationLimits:
     """What AWS allows an invocation; seconds and bytes.
 
     Attributes:
@@ -51,7 +51,7 @@ class TooSlow(Exception):
 
 
 @dataclass(frozen=True)
-class Answer:
+class ContainerResponse:
     """What a container answered."""
 
     status: int
@@ -64,7 +64,9 @@ class Answer:
         return 200 <= self.status < 300
 
 
-def invoke(instance: Instance, body: bytes, headers: Mapping[str, str], timeout: float) -> Answer:
+def invoke(
+    instance: Instance, body: bytes, headers: Mapping[str, str], timeout: float
+) -> ContainerResponse:
     """POST a body to a container's /invocations and read the whole answer.
 
     Raises:
@@ -73,7 +75,9 @@ def invoke(instance: Instance, body: bytes, headers: Mapping[str, str], timeout:
     deadline = time.monotonic() + timeout
     response = open_stream(instance, body, headers, timeout)
     try:
-        return Answer(response.status, response.headers, b"".join(chunks(response, deadline)))
+        return ContainerResponse(
+            response.status, response.headers, b"".join(chunks(response, deadline))
+        )
     finally:
         response.release_conn()
 

@@ -15,14 +15,15 @@ from werkzeug.wrappers import Request, Response
 from local.emulator.context import Context
 from local.emulator.credentials import ACCOUNT
 from local.emulator.errors import ServiceError
+from local.emulator.hosting.active_endpoint import ActiveEndpoint
 from local.emulator.hosting.endpoints import Endpoints
 from local.emulator.hosting.event_stream import CONTENT_TYPE, payload_part, stream_error
 from local.emulator.hosting.fleet import NoSuchVariant, Unavailable
 from local.emulator.hosting.instances import Instance
 from local.emulator.hosting.invocations import (
     ATTRIBUTES,
-    Answer,
-    Limits,
+    ContainerResponse,
+    InvocationLimits,
     NoAnswer,
     TooSlow,
     chunks,
@@ -31,7 +32,6 @@ from local.emulator.hosting.invocations import (
     open_stream,
     refused,
 )
-from local.emulator.hosting.live import Live
 from local.emulator.hosting.metrics import Measurement
 from local.emulator.hosting.variants import Variant
 from local.emulator.store import Kind, Missing
@@ -66,10 +66,10 @@ class RuntimeApp:
     """
 
     def __init__(
-        self, context: Context, endpoints: Endpoints, limits: Limits | None = None
+        self, context: Context, endpoints: Endpoints, limits: InvocationLimits | None = None
     ) -> None:
         self._context, self._endpoints = context, endpoints
-        self._limits = limits or Limits()
+        self._limits = limits or InvocationLimits()
 
     def __call__(
         self, environ: "WSGIEnvironment", start_response: "StartResponse"
@@ -99,10 +99,10 @@ class RuntimeApp:
                 raise ServiceError(
                     "ValidationError", f"{_PREFIX}{header}: {what} cannot be run locally"
                 )
-        live = self._live(name, request)
+        active = self._active(name, request)
         if operation == "async-invocations":
-            return self._asynchronous(name, live, request)
-        if live.deployment.asynchronous is not None:
+            return self._asynchronous(name, active, request)
+        if active.deployment.asynchronous is not None:
             _drain(request)
             raise ServiceError(
                 "ValidationError",
@@ -111,17 +111,17 @@ class RuntimeApp:
             )
         with ExitStack() as stack:
             target = request.headers.get(_PREFIX + "Target-Variant")
-            body = self._body(request, live, target)
-            variant, instance = self._borrow(stack, name, live, target)
+            body = self._body(request, active, target)
+            variant, instance = self._borrow(stack, name, active, target)
             headers = _headers(request, streamed=operation != "invocations")
             if operation == "invocations":
-                return self._invoke(name, live, variant, instance, body, headers, began)
+                return self._invoke(name, active, variant, instance, body, headers, began)
             return self._stream(stack, name, variant, instance, body, headers, began)
 
     def _invoke(
         self,
         name: str,
-        live: Live,
+        active: ActiveEndpoint,
         variant: Variant,
         instance: Instance,
         body: bytes,
@@ -137,7 +137,7 @@ class RuntimeApp:
         self._measure(name, variant, answer.status, began, asked)
         if not answer.good:
             raise refused(self._context, name, answer.status, answer.body)
-        capture = live.capture
+        capture = active.capture
         if capture is not None and capture.wanted():
             _record(capture, variant, body, headers, answer)
         response = Response([answer.body])
@@ -185,7 +185,7 @@ class RuntimeApp:
         measurement = Measurement(status, now - asked, asked - began, variant.count)
         self._endpoints.metrics.record(name, variant.name, measurement)
 
-    def _asynchronous(self, name: str, live: Live, request: Request) -> Response:
+    def _asynchronous(self, name: str, active: ActiveEndpoint, request: Request) -> Response:
         body = _read(request, self._limits.inline)
         location = request.headers.get(_PREFIX + "InputLocation")
         if (location is None) == (not body):
@@ -202,7 +202,7 @@ class RuntimeApp:
         )
         queued = self._endpoints.asynchronous.submit(
             name,
-            live,
+            active,
             headers,
             location=location,
             inline=body or None,
@@ -220,10 +220,10 @@ class RuntimeApp:
             response.headers[_PREFIX + "FailureLocation"] = queued.failure
         return response
 
-    def _live(self, name: str, request: Request) -> Live:
-        live = self._endpoints.live(name)
-        if live is not None:
-            return live
+    def _active(self, name: str, request: Request) -> ActiveEndpoint:
+        active = self._endpoints.active(name)
+        if active is not None:
+            return active
         _drain(request)
         try:
             status = self._context.store.get(Kind.ENDPOINT, name).body["EndpointStatus"]
@@ -236,17 +236,17 @@ class RuntimeApp:
             f"Endpoint {name} of account {ACCOUNT} is not in service: its status is {status}.",
         )
 
-    def _body(self, request: Request, live: Live, target: str | None) -> bytes:
-        variants = live.fleet.variants
+    def _body(self, request: Request, active: ActiveEndpoint, target: str | None) -> bytes:
+        variants = active.fleet.variants
         named = [one for one in variants if one.name == target] or variants
         serverless = any(one.serverless for one in named)
         return _read(request, self._limits.serverless if serverless else self._limits.payload)
 
     def _borrow(
-        self, stack: ExitStack, name: str, live: Live, target: str | None
+        self, stack: ExitStack, name: str, active: ActiveEndpoint, target: str | None
     ) -> tuple[Variant, Instance]:
         try:
-            return stack.enter_context(live.borrow(target))
+            return stack.enter_context(active.borrow(target))
         except NoSuchVariant:
             raise ServiceError(
                 "ValidationError",
@@ -347,7 +347,7 @@ def _describe(response: Response, variant: Variant, headers: Mapping[str, str]) 
 
 
 def _record(
-    capture: Any, variant: Variant, body: bytes, headers: dict[str, str], answer: Answer
+    capture: Any, variant: Variant, body: bytes, headers: dict[str, str], answer: ContainerResponse
 ) -> None:
     capture.record(
         variant.name,

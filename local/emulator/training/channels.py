@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlparse
 from local.emulator.copies import copy
 from local.emulator.location import BadLocation, Location
 from local.emulator.ports import Objects
-from local.emulator.training.layout import Host
+from local.emulator.training.opt_ml import Host
 
 
 class BadChannel(Exception):
@@ -19,7 +19,7 @@ class BadChannel(Exception):
 
 
 @dataclass(frozen=True)
-class Entry:
+class ChannelFile:
     """One file of a channel.
 
     Attributes:
@@ -85,7 +85,7 @@ def _share(channel: dict[str, Any], host: Host, hosts: list[Host]) -> slice:
     return slice(None)
 
 
-def _entries(objects: Objects, channel: dict[str, Any]) -> Iterator[Entry]:
+def _entries(objects: Objects, channel: dict[str, Any]) -> Iterator[ChannelFile]:
     source = channel["DataSource"].get("S3DataSource")
     if source is None:
         raise BadChannel(
@@ -103,7 +103,7 @@ def _entries(objects: Objects, channel: dict[str, Any]) -> Iterator[Entry]:
     )
 
 
-def _objects(objects: Objects, prefix: Location) -> Iterator[Entry]:
+def _objects(objects: Objects, prefix: Location) -> Iterator[ChannelFile]:
     """Every object whose key starts with the prefix, folders' placeholders left out.
 
     A file lies where it lies below the prefix, when that names a folder, with or without its last
@@ -118,10 +118,10 @@ def _objects(objects: Objects, prefix: Location) -> Iterator[Entry]:
         if not stored.key.endswith("/"):
             start = folder if stored.key.startswith(folder) else above
             name = stored.key[len(start) :]
-            yield Entry(_safe(name, stored.key), Location(prefix.bucket, stored.key))
+            yield ChannelFile(_safe(name, stored.key), Location(prefix.bucket, stored.key))
 
 
-def _manifest(objects: Objects, uri: str) -> Iterator[Entry]:
+def _manifest(objects: Objects, uri: str) -> Iterator[ChannelFile]:
     """What a manifest lists: `[{"prefix": "s3://bucket/some/"}, "a", "b", …]`."""
     place = Location.parse(uri)
     try:
@@ -141,17 +141,17 @@ def _manifest(objects: Objects, uri: str) -> Iterator[Entry]:
         key = base.key + suffix
         if key not in there:
             raise BadChannel(_nothing_at(Location(base.bucket, key), objects))
-        yield Entry(_safe(suffix, key), Location(base.bucket, key))
+        yield ChannelFile(_safe(suffix, key), Location(base.bucket, key))
 
 
-def _files(uri: str) -> Iterator[Entry]:
+def _files(uri: str) -> Iterator[ChannelFile]:
     """Every file below a local folder, or the one file that is named."""
     parsed = urlparse(uri)
     root = Path(unquote(parsed.path))
     if parsed.netloc not in {"", "localhost"} or not root.is_absolute():
         raise BadChannel(f"S3Uri: found {uri!r}, expected file:///path/to/folder")
     if root.is_file():
-        yield Entry(root.name, root)
+        yield ChannelFile(root.name, root)
         return
     if not root.is_dir():
         raise BadChannel(f"there is no file or folder {root}")
@@ -166,7 +166,7 @@ def _files(uri: str) -> Iterator[Entry]:
             path = Path(folder, name)
             if not path.is_file():
                 raise BadChannel(f"{path} is no file, but a device or a link to nothing")
-            yield Entry(name if above == "." else f"{above}/{name}", path)
+            yield ChannelFile(name if above == "." else f"{above}/{name}", path)
     if empty:
         raise BadChannel(f"the folder {root} holds no files")
 

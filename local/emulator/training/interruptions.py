@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from local.emulator.store import Record
-from local.emulator.training.body import Body, enter, seconds_in
+from local.emulator.training.describe import Body, enter, seconds_in
 
 INTERRUPT_TAG = "berth:interrupt-after"
 """The tag that asks for a rehearsal of a spot interruption, after so many seconds of training."""

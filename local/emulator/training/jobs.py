@@ -10,13 +10,11 @@ from local.emulator.copies import spread
 from local.emulator.errors import ServiceError, in_use, invalid, not_found
 from local.emulator.executors import ExecutorError, ImageMissing
 from local.emulator.store import Exists, Kind, Missing, Record
-from local.emulator.training.attempt import LOG_GROUP
-from local.emulator.training.body import ENDED, enter, new_body, reconfigure, utc_now
-from local.emulator.training.metrics import Metric, read_metrics
-from local.emulator.training.run import Run, Timing
-from local.emulator.training.slots import Slots
-
-__all__ = ["Metric", "TrainingJobs"]
+from local.emulator.training.concurrency import ConcurrencyLimit
+from local.emulator.training.describe import ENDED, enter, new_body, reconfigure, utc_now
+from local.emulator.training.job_attempt import LOG_GROUP
+from local.emulator.training.metrics import MetricPoint, read_metrics
+from local.emulator.training.run import TrainingRun, TrainingTiming
 
 
 class TrainingJobs:
@@ -34,16 +32,16 @@ class TrainingJobs:
         context: Context,
         *,
         max_parallel: int | None = None,
-        timing: Timing | None = None,
+        timing: TrainingTiming | None = None,
     ) -> None:
         self._context = context
         jobs = context.home.job(Kind.TRAINING_JOB, "")
         jobs.mkdir(parents=True, exist_ok=True)
         spread(jobs)
-        self._slots = Slots(max_parallel or max(2, os.cpu_count() or 1))
-        self._timing = timing or Timing()
+        self._concurrency = ConcurrencyLimit(max_parallel or max(2, os.cpu_count() or 1))
+        self._timing = timing or TrainingTiming()
         self._lock = threading.Lock()
-        self._runs: dict[str, Run] = {}
+        self._runs: dict[str, TrainingRun] = {}
         self._threads: dict[str, threading.Thread] = {}
         self._closing = False
 
@@ -144,7 +142,7 @@ class TrainingJobs:
             run.reconfigure(request)
         return record
 
-    def metrics(self, name: str) -> list[Metric]:
+    def metrics(self, name: str) -> list[MetricPoint]:
         """Every metric point of a job so far, in order; none of a job that is not there."""
         with self._lock:
             run = self._runs.get(name)
@@ -181,16 +179,16 @@ class TrainingJobs:
             thread.join()
 
     def _start(self, name: str) -> None:
-        run = Run(self._context, name, self._slots, self._timing)
+        run = TrainingRun(self._context, name, self._concurrency, self._timing)
         thread = threading.Thread(
             target=self._live, args=(run,), name=f"training job {name}", daemon=True
         )
         self._runs[name], self._threads[name] = run, thread
         thread.start()
 
-    def _live(self, run: Run) -> None:
+    def _live(self, run: TrainingRun) -> None:
         try:
-            run.live()
+            run.run()
         finally:
             with self._lock:
                 self._runs.pop(run.name, None)

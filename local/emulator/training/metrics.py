@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Metric:
+class MetricPoint:
     """A measured value.
 
     Attributes:
@@ -37,20 +37,20 @@ class Metric:
     timestamp: float
 
 
-def read_metrics(path: Path) -> list[Metric]:
+def read_metrics(path: Path) -> list[MetricPoint]:
     """Every metric kept in a file, in order; none without it, and none from a line cut short."""
     if not path.exists():
         return []
     metrics = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
-            metrics.append(Metric(**json.loads(line)))
+            metrics.append(MetricPoint(**json.loads(line)))
         except (ValueError, TypeError):
             _log.warning("%s: a line that is no metric: %.80r", path, line)
     return metrics
 
 
-def latest(names: Iterable[str], metrics: Iterable[Metric]) -> list[dict[str, Any]]:
+def latest(names: Iterable[str], metrics: Iterable[MetricPoint]) -> list[dict[str, Any]]:
     """`FinalMetricDataList`: each metric's last finite value, in the order of `names`."""
     last = {metric.name: metric for metric in metrics if math.isfinite(metric.value)}
     return [
@@ -99,14 +99,14 @@ class MetricWatch:
         now = time.time()
         for name, pattern in list(self._patterns.items()):
             for value in self._values(name, pattern, line[:LONGEST_LINE]):
-                self._keep(Metric(name, value, now))
+                self._keep(MetricPoint(name, value, now))
 
-    def every(self) -> list[Metric]:
+    def every(self) -> list[MetricPoint]:
         """What was found so far, in order."""
         with self._lock:
             return list(self._metrics)
 
-    def unpublished(self) -> list[Metric]:
+    def unpublished(self) -> list[MetricPoint]:
         """What was found since this was called last."""
         with self._lock:
             new = self._metrics[self._published :]
@@ -144,7 +144,7 @@ class MetricWatch:
                 continue
         return values
 
-    def _keep(self, metric: Metric) -> None:
+    def _keep(self, metric: MetricPoint) -> None:
         with self._lock:
             self._metrics.append(metric)
             try:

@@ -18,8 +18,10 @@ from local.emulator.training.archive import (
     upload,
     upload_plain,
 )
-from local.emulator.training.attempt import Attempt
-from local.emulator.training.body import (
+from local.emulator.training.channels import BadChannel
+from local.emulator.training.cluster import HostEnded, HostLost
+from local.emulator.training.concurrency import ConcurrencyLimit
+from local.emulator.training.describe import (
     end,
     enter,
     model_location,
@@ -28,14 +30,12 @@ from local.emulator.training.body import (
     seconds_in,
     utc_now,
 )
-from local.emulator.training.channels import BadChannel
-from local.emulator.training.cluster import HostEnded, HostLost
-from local.emulator.training.endings import COMPLETED, STOPPED, Ending, failed, first_line
 from local.emulator.training.interruptions import INTERRUPT_TAG, Interruption, count
-from local.emulator.training.layout import FIRST_HOST, hosts_of
-from local.emulator.training.metrics import Metric
+from local.emulator.training.job_attempt import JobAttempt
+from local.emulator.training.metrics import MetricPoint
+from local.emulator.training.opt_ml import FIRST_HOST, hosts_of
+from local.emulator.training.outcome import COMPLETED, STOPPED, TrainingOutcome, failed, first_line
 from local.emulator.training.rules import rules_ended, rules_interrupted, stopped_by_rule
-from local.emulator.training.slots import Slots
 
 Request = Literal["stop", "shutdown"]
 AGAIN = "Starting the training job again after its interruption"
@@ -44,7 +44,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Timing:
+class TrainingTiming:
     """How long things take, in seconds.
 
     Attributes:
@@ -58,24 +58,26 @@ class Timing:
     retry_pause: float = 2.0
 
 
-class Run:
-    """Runs a job that is in the store; `live` is its thread.
+class TrainingRun:
+    """Runs a job that is in the store; `run` is its thread.
 
     Args:
         context: the parts.
         name: the job's name.
-        slots: the places for running jobs.
+        concurrency: the places for running jobs.
         timing: how long things take.
     """
 
-    def __init__(self, context: Context, name: str, slots: Slots, timing: Timing) -> None:
+    def __init__(
+        self, context: Context, name: str, concurrency: ConcurrencyLimit, timing: TrainingTiming
+    ) -> None:
         self.name = name
-        self._context, self._slots, self._timing = context, slots, timing
+        self._context, self._concurrency, self._timing = context, concurrency, timing
         self._events: queue.SimpleQueue[HostEnded | HostLost | Request | Literal["slot"]] = (
             queue.SimpleQueue()
         )
         self._folder = context.home.job(Kind.TRAINING_JOB, name)
-        self._attempt: Attempt | None = None
+        self._attempt: JobAttempt | None = None
         record = context.store.get(Kind.TRAINING_JOB, name)
         self._request: dict[str, Any] = record.private["request"]
 
@@ -89,40 +91,40 @@ class Run:
         if self._attempt is not None:
             self._attempt.reconfigure(request)
 
-    def metrics(self) -> list[Metric] | None:
+    def metrics(self) -> list[MetricPoint] | None:
         """What was measured so far; None if the hosts were not started yet."""
         return None if self._attempt is None else self._attempt.watch.every()
 
-    def live(self) -> None:
+    def run(self) -> None:
         """The job's life; it never raises."""
 
         def grant() -> None:
             self._events.put("slot")
 
-        self._slots.request(grant)
+        self._concurrency.acquire(grant)
         try:
-            ending = self._work()
-            if ending is not None:
-                self._finish(ending)
+            outcome = self._work()
+            if outcome is not None:
+                self._finish(outcome)
         except Exception as error:
             _log.exception("training job %s", self.name)
             self._give_up(error)
         finally:
             if self._attempt is not None:
                 self._attempt.close()
-            self._slots.give_back(grant)
+            self._concurrency.release(grant)
 
-    def _work(self) -> Ending | None:
+    def _work(self) -> TrainingOutcome | None:
         """Everything up to the upload; None if the server goes down first."""
-        ending = self._settle()
-        if ending is not None:
-            return ending
+        outcome = self._settle()
+        if outcome is not None:
+            return outcome
         waited = self._wait_for_slot()
         if waited != "go":
             return waited
         while True:
             result = self._try()
-            if isinstance(result, Ending):
+            if isinstance(result, TrainingOutcome):
                 return result
             if result is None:
                 return None
@@ -136,11 +138,11 @@ class Run:
                 return following
             self._enter("Starting", AGAIN)
 
-    def _settle(self) -> Ending | None:
+    def _settle(self) -> TrainingOutcome | None:
         """Take over what an earlier server left of the job; how it ends, if that is known."""
         record = self._record()
         if record.private.get("ending"):
-            return Ending(**record.private["ending"])
+            return TrainingOutcome(**record.private["ending"])
         if not self._folder.exists():
             if self._seconds_trained():
                 return failed(
@@ -168,7 +170,7 @@ class Run:
             self._enter("Starting", AGAIN if self._seconds_trained() else None)
         return None
 
-    def _wait_for_slot(self) -> Ending | Literal["go"] | None:
+    def _wait_for_slot(self) -> TrainingOutcome | Literal["go"] | None:
         self._enter("Pending")
         while True:
             match self._next(self._wait_deadline()):
@@ -180,9 +182,9 @@ class Run:
                 case "shutdown":
                     return None
                 case None:
-                    return Ending("Stopped", "MaxWaitTimeExceeded")
+                    return TrainingOutcome("Stopped", "MaxWaitTimeExceeded")
 
-    def _try(self) -> Ending | Interruption | None:
+    def _try(self) -> TrainingOutcome | Interruption | None:
         """One attempt: data, containers, the wait for their end. None: nothing had begun."""
         self._enter("Downloading")
         attempt = self._prepare()
@@ -205,7 +207,7 @@ class Run:
             except ExecutorError as error:
                 return self._explain(error)
             result = self._watch(attempt)
-            if isinstance(result, Ending) and result.status == "Completed":
+            if isinstance(result, TrainingOutcome) and result.status == "Completed":
                 attempt.note_unseen()
         finally:
             attempt.end()
@@ -213,7 +215,7 @@ class Run:
             return failed(attempt.failure(result.rank, result.status))
         return result
 
-    def _explain(self, error: ExecutorError) -> Ending | Interruption:
+    def _explain(self, error: ExecutorError) -> TrainingOutcome | Interruption:
         """Whose fault it is that a container did not start: the engine's or the request's."""
         try:
             self._context.executor.check_image(self._image)
@@ -223,7 +225,7 @@ class Run:
             return Interruption("engine", str(error), utc_now())
         return failed(f"ClientError: the container cannot be started: {error}")
 
-    def _watch(self, attempt: Attempt) -> Ending | Interruption | HostEnded:
+    def _watch(self, attempt: JobAttempt) -> TrainingOutcome | Interruption | HostEnded:
         """Wait for the hosts' end, the clock, or a request; the host that failed, if one did."""
         deadlines = self._deadlines()
         running = attempt.size
@@ -250,10 +252,10 @@ class Run:
             if due == "spot":
                 attempt.stop(self._timing.grace)
                 return Interruption("spot", "The managed spot instance was interrupted", now)
-            ending = Ending("Stopped", due)
-            self._decide(ending, "Stopping")
+            outcome = TrainingOutcome("Stopped", due)
+            self._decide(outcome, "Stopping")
             attempt.stop(self._timing.grace)
-            return ending
+            return outcome
         if stopped_by_rule(self._request, self._folder / FIRST_HOST):
             # As AWS: the rule's action calls StopTrainingJob.
             self._decide(STOPPED, "Stopping")
@@ -297,7 +299,7 @@ class Run:
         self._context.store.update(Kind.TRAINING_JOB, self.name, change)
         attempt.clear_outputs(keep_checkpoints=interruption.keeps_checkpoints(self._request))
 
-    def _before_retry(self, interruption: Interruption) -> Ending | Literal["go"] | None:
+    def _before_retry(self, interruption: Interruption) -> TrainingOutcome | Literal["go"] | None:
         """Whether another attempt follows; after an internal error only as often as asked."""
         if interruption.cause != "engine":
             return "go"
@@ -314,18 +316,18 @@ class Run:
                 case None:
                     return "go"
 
-    def _finish(self, ending: Ending) -> None:
+    def _finish(self, outcome: TrainingOutcome) -> None:
         """Upload what there is, then the last transition, then the disk space."""
         attempt = self._prepare()
-        self._settle_rules(ending)
+        self._settle_rules(outcome)
         if self._seconds_trained():
-            self._decide(ending, "Uploading")
+            self._decide(outcome, "Uploading")
             try:
-                self._upload(attempt, with_model=ending.status != "Failed")
+                self._upload(attempt, with_model=outcome.status != "Failed")
             except OSError as error:
                 _log.warning("training job %s: %s", self.name, error)
-                if ending.status != "Failed":
-                    ending = failed(
+                if outcome.status != "Failed":
+                    outcome = failed(
                         f"ClientError: Artifact upload failed: {first_line(error)}; what the job "
                         f"made is still in {self._folder}"
                     )
@@ -336,20 +338,20 @@ class Run:
         final = attempt.watch.final()
 
         def change(record: Record) -> None:
-            if record.body["TrainingJobStatus"] == "Stopping" and ending.status == "Completed":
+            if record.body["TrainingJobStatus"] == "Stopping" and outcome.status == "Completed":
                 end(record.body, "Stopped", "Stopped", utc_now())
             else:
-                end(record.body, ending.status, ending.secondary, utc_now(), ending.reason)
+                end(record.body, outcome.status, outcome.secondary, utc_now(), outcome.reason)
             if final:
                 record.body["FinalMetricDataList"] = final
 
         self._context.store.update(Kind.TRAINING_JOB, self.name, change)
 
-    def _settle_rules(self, ending: Ending) -> None:
+    def _settle_rules(self, outcome: TrainingOutcome) -> None:
         """The rules' statuses for good, while what the container says of them is still there."""
         body = self._record().body
-        stopped = body["TrainingJobStatus"] == "Stopping" and ending.status == "Completed"
-        how = "Stopped" if stopped else ending.status
+        stopped = body["TrainingJobStatus"] == "Stopping" and outcome.status == "Completed"
+        how = "Stopped" if stopped else outcome.status
         rules = rules_ended(body, self._folder / FIRST_HOST, how, utc_now())
 
         def change(record: Record) -> None:
@@ -357,16 +359,16 @@ class Run:
 
         self._context.store.update(Kind.TRAINING_JOB, self.name, change)
 
-    def _decide(self, ending: Ending, status: str) -> None:
+    def _decide(self, outcome: TrainingOutcome, status: str) -> None:
         """Write down how the job will end: another server would finish it so."""
 
         def change(record: Record) -> None:
-            record.private["ending"] = asdict(ending)
+            record.private["ending"] = asdict(outcome)
             enter(record.body, status, utc_now())
 
         self._context.store.update(Kind.TRAINING_JOB, self.name, change)
 
-    def _upload(self, attempt: Attempt, *, with_model: bool) -> None:
+    def _upload(self, attempt: JobAttempt, *, with_model: bool) -> None:
         objects = self._context.objects
         trees = attempt.trees
         attempt.sync()
@@ -398,10 +400,10 @@ class Run:
         except Exception:
             _log.exception("training job %s: its failure could not be kept", self.name)
 
-    def _prepare(self) -> Attempt:
+    def _prepare(self) -> JobAttempt:
         if self._attempt is None:
             record = self._record()
-            self._attempt = Attempt(
+            self._attempt = JobAttempt(
                 self._context, self._request, record.arn, record.private.get("cpus")
             )
         return self._attempt

@@ -12,9 +12,9 @@ from typing import Any
 
 from local.emulator.context import Context
 from local.emulator.errors import in_use, invalid, not_found
-from local.emulator.hosting.body import set_reason
+from local.emulator.hosting.describe import set_reason
 from local.emulator.hosting.fleet import DeploymentFailed, Fleet
-from local.emulator.hosting.instances import Timing
+from local.emulator.hosting.instances import HostingTiming
 from local.emulator.hosting.variants import Variant, read_model
 from local.emulator.store import Exists, Kind, Missing, Record
 from local.emulator.transform.run import STRATEGIES, Stopped, TransformFailed, TransformRun
@@ -45,9 +45,9 @@ class TransformJobs:
         timing: intervals, for tests.
     """
 
-    def __init__(self, context: Context, *, timing: Timing | None = None) -> None:
+    def __init__(self, context: Context, *, timing: HostingTiming | None = None) -> None:
         self._context = context
-        self._timing = timing or Timing()
+        self._timing = timing or HostingTiming()
         self._lock = threading.Lock()
         self._running: dict[str, _Running] = {}
         self._closing = False

@@ -15,8 +15,8 @@ import urllib3
 
 from local.emulator.context import Context
 from local.emulator.hosting.fleet import Fleet, Unavailable
-from local.emulator.hosting.instances import Timing
-from local.emulator.hosting.invocations import MB, Answer, NoAnswer, TooSlow, invoke
+from local.emulator.hosting.instances import HostingTiming
+from local.emulator.hosting.invocations import MB, ContainerResponse, NoAnswer, TooSlow, invoke
 from local.emulator.location import Location
 from local.emulator.ports import LogStream
 from local.emulator.transform.inputs import BadInput, Item, list_items, requests_of
@@ -99,7 +99,7 @@ class TransformRun:
         stopping: threading.Event,
         folder: Path,
         log: LogStream,
-        timing: Timing,
+        timing: HostingTiming,
     ) -> None:
         self._context, self._request, self._fleet = context, request, fleet
         self._stopping, self._folder, self._log, self._timing = stopping, folder, log, timing
@@ -292,7 +292,7 @@ class _Output:
             self._file.close()
 
 
-def _refusal(answer: Answer) -> _Failure:
+def _refusal(answer: ContainerResponse) -> _Failure:
     said = answer.body[:_SAID].decode(errors="replace").strip()
     kind = "ClientError" if 400 <= answer.status < 500 else "AlgorithmError"
     return _Failure(kind, f"the container answered {answer.status}: {said}")

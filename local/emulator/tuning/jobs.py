@@ -14,8 +14,8 @@ from local.emulator.errors import in_use, invalid, not_found
 from local.emulator.store import Exists, Kind, Missing, Record
 from local.emulator.tuning import parents
 from local.emulator.tuning.plan import read
-from local.emulator.tuning.progress import Ending, objective_counters, training_counters
-from local.emulator.tuning.run import Run, TrainingService
+from local.emulator.tuning.progress import TuningOutcome, objective_counters, training_counters
+from local.emulator.tuning.run import TrainingService, TuningRun
 
 REPEATED = (
     "HyperParameterTuningJobName",
@@ -89,7 +89,7 @@ class TuningJobs:
                     f"{status}."
                 )
             record.body["HyperParameterTuningJobStatus"] = "Stopping"
-            record.private["ending"] = {"status": Ending("Stopped").status, "reason": None}
+            record.private["ending"] = {"status": TuningOutcome("Stopped").status, "reason": None}
 
         try:
             self._context.store.update(Kind.TUNING_JOB, name, change)
@@ -117,7 +117,7 @@ class TuningJobs:
             thread.join()
 
     def _start(self, name: str) -> None:
-        run = Run(self._context, self._training, name, self._closing)
+        run = TuningRun(self._context, self._training, name, self._closing)
         thread = threading.Thread(target=run, name=f"tuning {name}", daemon=True)
         with self._lock:
             self._threads = [each for each in self._threads if each.is_alive()]

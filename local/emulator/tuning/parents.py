@@ -8,12 +8,12 @@ from dataclasses import asdict
 from typing import Any
 
 from local.emulator.store import Kind, Record, Store
-from local.emulator.tuning.plan import Plan, read
+from local.emulator.tuning.plan import TuningPlan, read
 from local.emulator.tuning.search import Known, standardized
 from local.emulator.tuning.trials import load as load_trials
 
 
-def inherited(plan: Plan, store: Store) -> list[dict[str, Any]]:
+def inherited(plan: TuningPlan, store: Store) -> list[dict[str, Any]]:
     """The parents' trials that lie within the ranges of this tuning job, oldest first, as `Known`
     takes them.
 
@@ -41,7 +41,7 @@ def load(stored: Sequence[Mapping[str, Any]]) -> list[Known]:
     return [Known(**{**each, "reports": tuple(each["reports"])}) for each in stored]
 
 
-def best(plan: Plan, store: Store) -> dict[str, Any] | None:
+def best(plan: TuningPlan, store: Store) -> dict[str, Any] | None:
     """The best training job of parents with the same data and algorithm, in the API's shape.
 
     Others have none that compares (API reference, OverallBestTrainingJob).
@@ -58,7 +58,7 @@ def best(plan: Plan, store: Store) -> dict[str, Any] | None:
     )
 
 
-def overall(plan: Plan, jobs: list[dict[str, Any]]) -> dict[str, Any] | None:
+def overall(plan: TuningPlan, jobs: list[dict[str, Any]]) -> dict[str, Any] | None:
     """The best of some training jobs in the API's shape; the first of equal ones."""
     sign = 1 if plan.direction == "Maximize" else -1
 
@@ -69,5 +69,5 @@ def overall(plan: Plan, jobs: list[dict[str, Any]]) -> dict[str, Any] | None:
     return max(jobs, key=score, default=None)
 
 
-def _parents(plan: Plan, store: Store) -> list[Record]:
+def _parents(plan: TuningPlan, store: Store) -> list[Record]:
     return [store.get(Kind.TUNING_JOB, name) for name in plan.parents]

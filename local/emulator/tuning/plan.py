@@ -37,7 +37,7 @@ class Definition:
 
 
 @dataclass(frozen=True)
-class Plan:
+class TuningPlan:
     """A tuning job.
 
     Attributes:
@@ -85,7 +85,7 @@ class Plan:
         return next(itertools.islice(open_turns, number, None))
 
 
-def read(request: Mapping[str, Any]) -> Plan:
+def read(request: Mapping[str, Any]) -> TuningPlan:
     """The plan of a request, which was checked."""
     config = request["HyperParameterTuningJobConfig"]
     definitions = tuple(_definition(each, config) for each in definitions_of(request))
@@ -94,7 +94,7 @@ def read(request: Mapping[str, Any]) -> Plan:
         criteria.get(name, {}) for name in ("BestObjectiveNotImproving", "ConvergenceDetected")
     )
     warm = request.get("WarmStartConfig", {})
-    return Plan(
+    return TuningPlan(
         name=request["HyperParameterTuningJobName"],
         strategy=config["Strategy"],
         direction=objective_of(definitions_of(request)[0], config)["Type"],

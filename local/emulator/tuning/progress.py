@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from local.emulator.tuning.plan import Plan
+from local.emulator.tuning.plan import TuningPlan
 from local.emulator.tuning.search import Direction
 from local.emulator.tuning.stopping import better
-from local.emulator.tuning.trials import Trial
+from local.emulator.tuning.trials import TuningTrial
 
 ATTEMPTS = 5
 """After so many trials of which none succeeded SageMaker gives up.
@@ -39,7 +39,7 @@ Status = Literal["Completed", "Failed", "Stopped"]
 
 
 @dataclass(frozen=True)
-class Ending:
+class TuningOutcome:
     """How a tuning job ends, decided while trials may still be running.
 
     Attributes:
@@ -51,7 +51,7 @@ class Ending:
     reason: str | None = None
 
 
-def training_counters(trials: Sequence[Trial]) -> dict[str, int]:
+def training_counters(trials: Sequence[TuningTrial]) -> dict[str, int]:
     """TrainingJobStatusCounters."""
     statuses = Counter(
         "InProgress"
@@ -65,7 +65,7 @@ def training_counters(trials: Sequence[Trial]) -> dict[str, int]:
     return {name: statuses[name] for name in names}
 
 
-def objective_counters(trials: Sequence[Trial]) -> dict[str, int]:
+def objective_counters(trials: Sequence[TuningTrial]) -> dict[str, int]:
     """ObjectiveStatusCounters."""
     statuses = Counter(each.objective_status for each in trials)
     return {
@@ -75,14 +75,14 @@ def objective_counters(trials: Sequence[Trial]) -> dict[str, int]:
     }
 
 
-def best(direction: Direction, trials: Sequence[Trial]) -> Trial | None:
+def best(direction: Direction, trials: Sequence[TuningTrial]) -> TuningTrial | None:
     """The trial with the best final objective; the earlier one of two equal ones."""
     sign = 1 if direction == "Maximize" else -1
     scores = [(sign * each.objective, each) for each in trials if each.objective is not None]
     return max(scores, key=lambda pair: pair[0])[1] if scores else None
 
 
-def not_improving(direction: Direction, trials: Sequence[Trial]) -> int:
+def not_improving(direction: Direction, trials: Sequence[TuningTrial]) -> int:
     """How many trials ended since the best objective last improved by 1% or more."""
     count, mark = 0, math.nan
     for each in sorted((each for each in trials if each.status), key=lambda each: each.ended):
@@ -96,13 +96,15 @@ def not_improving(direction: Direction, trials: Sequence[Trial]) -> int:
     return count
 
 
-def converged(direction: Direction, trials: Sequence[Trial]) -> bool:
+def converged(direction: Direction, trials: Sequence[TuningTrial]) -> bool:
     """Whether more trials promise no improvement."""
     evaluated = sum(each.objective is not None for each in trials)
     return not_improving(direction, trials) >= max(CONVERGED, math.ceil(evaluated / 2))
 
 
-def verdict(plan: Plan, trials: Sequence[Trial], seconds: float) -> Ending | None:
+def verdict(
+    plan: TuningPlan, trials: Sequence[TuningTrial], seconds: float
+) -> TuningOutcome | None:
     """Whether the tuning job is over; None while it goes on.
 
     Args:
@@ -113,25 +115,25 @@ def verdict(plan: Plan, trials: Sequence[Trial], seconds: float) -> Ending | Non
     ended = [each for each in trials if each.status is not None]
     top = best(plan.direction, trials)
     if top is None and len(ended) >= ATTEMPTS:
-        return Ending("Failed")
+        return TuningOutcome("Failed")
     points = {each.number for each in trials}
     if len(points) == plan.total and len(ended) == len(trials):
-        return Ending("Completed")
+        return TuningOutcome("Completed")
     if plan.seconds is not None and seconds >= plan.seconds:
-        return Ending("Completed")
+        return TuningOutcome("Completed")
     if top is None or top.objective is None:
         return None
     reached = plan.target is not None and not better(plan.direction, plan.target, top.objective)
     stale = not_improving(plan.direction, trials)
     impatient = plan.patience is not None and stale >= plan.patience
     if reached or impatient or (plan.converge and converged(plan.direction, trials)):
-        return Ending("Completed")
+        return TuningOutcome("Completed")
     return None
 
 
 def failure(
-    plan: Plan,
-    trials: Sequence[Trial],
+    plan: TuningPlan,
+    trials: Sequence[TuningTrial],
     reason: Callable[[str], str],
     last_lines: Callable[[str, int], Sequence[str]],
 ) -> str | None:
@@ -173,7 +175,7 @@ def failure(
     return text[:FAILURE_REASON]
 
 
-def _metrics(plan: Plan, trials: Sequence[Trial]) -> str:
+def _metrics(plan: TuningPlan, trials: Sequence[TuningTrial]) -> str:
     """The names of the objectives of some trials; of all definitions' without any."""
     numbers = sorted({each.definition for each in trials}) or range(len(plan.definitions))
     return " or ".join(dict.fromkeys(plan.definitions[number].metric for number in numbers))

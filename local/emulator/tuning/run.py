@@ -13,13 +13,13 @@ from local.emulator.context import Context
 from local.emulator.errors import ServiceError
 from local.emulator.executors import ExecutorError
 from local.emulator.store import Kind, Missing, Record
-from local.emulator.training.metrics import Metric
+from local.emulator.training.metrics import MetricPoint
 from local.emulator.tuning import parents, progress, search, stopping
 from local.emulator.tuning import trials as trials_of
 from local.emulator.tuning.plan import read
-from local.emulator.tuning.progress import Ending
+from local.emulator.tuning.progress import TuningOutcome
 from local.emulator.tuning.ranges import Value
-from local.emulator.tuning.trials import Reason, Trial
+from local.emulator.tuning.trials import Reason, TuningTrial
 
 PAUSE = 0.5
 """Seconds between two looks at the running trials when nothing in the store changes."""
@@ -41,14 +41,14 @@ class TrainingService(Protocol):
     def stop(self, name: str) -> None:
         """Stop a training job."""
 
-    def metrics(self, name: str) -> list[Metric]:
+    def metrics(self, name: str) -> list[MetricPoint]:
         """Every value of its metrics so far, in order."""
 
     def last_lines(self, name: str, lines: int) -> list[str]:
         """The end of its log."""
 
 
-class Run:
+class TuningRun:
     """A tuning job at work. All it knows is in the store, so another one can go on with it.
 
     Every look at the job follows the running trials, stops those that are out, ends the job when
@@ -76,7 +76,7 @@ class Run:
 
     def __call__(self) -> None:
         """Go on until the tuning job has ended or the server closes."""
-        broken: Ending | None = None
+        broken: TuningOutcome | None = None
         while not self._closing.is_set():
             try:
                 if self._look(broken):
@@ -89,12 +89,12 @@ class Run:
                 if broken is not None:
                     self._finish(trials_of.load(self._record().private["trials"]), broken)
                     return
-                broken = Ending("Failed", reason)
+                broken = TuningOutcome("Failed", reason)
             with self._context.store.changed:
                 if not self._closing.is_set():
                     self._context.store.changed.wait(PAUSE)
 
-    def _look(self, broken: Ending | None) -> bool:
+    def _look(self, broken: TuningOutcome | None) -> bool:
         """Everything there is to do now; whether the tuning job has ended.
 
         Args:
@@ -102,25 +102,27 @@ class Run:
         """
         record = self._record()
         trials = trials_of.load(record.private["trials"])
-        ending = Ending(**record.private["ending"]) if record.private["ending"] else broken
-        refused = self._follow(trials, ending)
-        ending = ending or refused or progress.verdict(self.plan, trials, self._seconds)
+        outcome = TuningOutcome(**record.private["ending"]) if record.private["ending"] else broken
+        refused = self._follow(trials, outcome)
+        outcome = outcome or refused or progress.verdict(self.plan, trials, self._seconds)
         running = [each for each in trials if each.status is None]
-        if ending is not None:
+        if outcome is not None:
             for each in running:
                 each.stopped_by = each.stopped_by or "ending"
-        ending = self._keep(trials, ending)
+        outcome = self._keep(trials, outcome)
         for each in running:
             if each.stopped_by and each.name not in self._asked:
                 self._stop(each)
-        if ending is None:
+        if outcome is None:
             self._fill(trials)
             return False
         if not running:
-            self._finish(trials, ending)
+            self._finish(trials, outcome)
         return not running
 
-    def _follow(self, trials: list[Trial], ending: Ending | None) -> Ending | None:
+    def _follow(
+        self, trials: list[TuningTrial], outcome: TuningOutcome | None
+    ) -> TuningOutcome | None:
         """See what became of the running trials; why the tuning job fails if one is refused."""
         judging = self.plan.early or self.plan.strategy == "Hyperband"
         reports = {
@@ -130,7 +132,7 @@ class Run:
         for trial in [each for each in trials if each.status is None]:
             job = self._job(trial.name)
             if job is None:
-                if ending is not None:
+                if outcome is not None:
                     trials.remove(trial)
                 elif refused := self._create(trial):
                     trials.remove(trial)
@@ -152,7 +154,7 @@ class Run:
         return None
 
     def _judge(
-        self, trial: Trial, trials: Sequence[Trial], reports: dict[int, list[float]]
+        self, trial: TuningTrial, trials: Sequence[TuningTrial], reports: dict[int, list[float]]
     ) -> Reason | None:
         """Whether a running trial is out, looking at each of its reports once."""
         seen, own = self._judged.get(trial.name, 0), reports[trial.number]
@@ -178,7 +180,7 @@ class Run:
                 return "median"
         return None
 
-    def _fill(self, trials: list[Trial]) -> None:
+    def _fill(self, trials: list[TuningTrial]) -> None:
         """Start trials while there is room."""
         plan = self.plan
         while (
@@ -197,7 +199,7 @@ class Run:
                 self._keep(trials, refused)
                 return
 
-    def _propose(self, number: int, trials: Sequence[Trial]) -> dict[str, Value]:
+    def _propose(self, number: int, trials: Sequence[TuningTrial]) -> dict[str, Value]:
         plan = self.plan
         index, place = plan.place(number)
         space = plan.definitions[index].space
@@ -213,7 +215,7 @@ class Run:
                 known = [*self._inherited, *own]
                 return search.bayesian(space, plan.direction, self._seed, number, known)
 
-    def _create(self, trial: Trial) -> Ending | None:
+    def _create(self, trial: TuningTrial) -> TuningOutcome | None:
         """Make the trial's training job; how the tuning job ends when it is refused."""
         record = self._record()
         try:
@@ -225,11 +227,11 @@ class Run:
         except (ServiceError, ExecutorError, OSError) as error:
             if self._closing.is_set():
                 return None
-            return Ending("Failed", f"A training job could not be started: {error}")
+            return TuningOutcome("Failed", f"A training job could not be started: {error}")
         self._mark(trial)
         return None
 
-    def _mark(self, trial: Trial) -> None:
+    def _mark(self, trial: TuningTrial) -> None:
         """Write what is known of a trial into its training job's record."""
         facts = trials_of.facts(self.plan, trial)
 
@@ -238,14 +240,14 @@ class Run:
 
         self._context.store.update(Kind.TRAINING_JOB, trial.name, change)
 
-    def _stop(self, trial: Trial) -> None:
+    def _stop(self, trial: TuningTrial) -> None:
         self._asked.add(trial.name)
         try:
             self._training.stop(trial.name)
         except ServiceError:
             logger.info("%s has ended by itself", trial.name)
 
-    def _reports(self, trial: Trial, job: Record | None = None) -> list[float]:
+    def _reports(self, trial: TuningTrial, job: Record | None = None) -> list[float]:
         """All values of the objective a trial has emitted, in order."""
         metric = self.plan.definitions[trial.definition].metric
         try:
@@ -258,19 +260,21 @@ class Run:
             values = [each["Value"] for each in final if each["MetricName"] == metric]
         return values
 
-    def _keep(self, trials: Sequence[Trial], ending: Ending | None) -> Ending | None:
+    def _keep(
+        self, trials: Sequence[TuningTrial], outcome: TuningOutcome | None
+    ) -> TuningOutcome | None:
         """Write down where the job stands, if that is news; how it ends, whoever decided it."""
         stored = [each.stored() for each in trials]
-        state: tuple[object, ...] = (stored, ending)
+        state: tuple[object, ...] = (stored, outcome)
         late = time.monotonic() - self._kept >= ACCOUNTED
         if state == self._stored and not late:
-            return ending
+            return outcome
         shown = self._shown(trials)
 
         def change(record: Record) -> None:
             record.private["trials"], record.private["seconds"] = stored, self._seconds
-            if ending is not None and record.private["ending"] is None:
-                record.private["ending"] = asdict(ending)
+            if outcome is not None and record.private["ending"] is None:
+                record.private["ending"] = asdict(outcome)
             record.body.update(shown)
             details = record.body["TuningJobCompletionDetails"]
             direction = self.plan.direction
@@ -282,9 +286,9 @@ class Run:
 
         record = self._context.store.update(Kind.TUNING_JOB, self._name, change)
         self._stored, self._kept = state, time.monotonic()
-        return Ending(**record.private["ending"]) if record.private["ending"] else None
+        return TuningOutcome(**record.private["ending"]) if record.private["ending"] else None
 
-    def _shown(self, trials: Sequence[Trial]) -> dict[str, Any]:
+    def _shown(self, trials: Sequence[TuningTrial]) -> dict[str, Any]:
         """The part of Describe's answer that changes."""
         shown: dict[str, Any] = {
             "TrainingJobStatusCounters": progress.training_counters(trials),
@@ -302,9 +306,9 @@ class Run:
                 )
         return shown
 
-    def _finish(self, trials: Sequence[Trial], ending: Ending) -> None:
+    def _finish(self, trials: Sequence[TuningTrial], outcome: TuningOutcome) -> None:
         """No trial runs any more: the tuning job gets its last state."""
-        status, reason = ending.status, ending.reason
+        status, reason = outcome.status, outcome.reason
         if status != "Stopped" and reason is None:
             reason = progress.failure(
                 self.plan, trials, self._failure_of, self._training.last_lines

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from local.emulator.store import Record
-from local.emulator.tuning.plan import Definition, Plan, machines_of
+from local.emulator.tuning.plan import Definition, TuningPlan, machines_of
 from local.emulator.tuning.ranges import Value
 from local.emulator.tuning.search import Known, State
 
@@ -41,7 +41,7 @@ Reason = Literal["median", "bracket", "resource", "ending"]
 
 
 @dataclass
-class Trial:
+class TuningTrial:
     """One trial, as the tuning job keeps it.
 
     Attributes:
@@ -98,7 +98,7 @@ class Trial:
         return asdict(self)
 
 
-def fresh(plan: Plan, launched: int, number: int, values: dict[str, Value]) -> Trial:
+def fresh(plan: TuningPlan, launched: int, number: int, values: dict[str, Value]) -> TuningTrial:
     """A trial that has not started, named as SageMaker names them.
 
     Args:
@@ -108,10 +108,12 @@ def fresh(plan: Plan, launched: int, number: int, values: dict[str, Value]) -> T
         values: its point.
     """
     name = f"{plan.name}-{launched + 1:03d}-{secrets.token_hex(4)}"
-    return Trial(number, name, values, definition=plan.place(number)[0])
+    return TuningTrial(number, name, values, definition=plan.place(number)[0])
 
 
-def training_request(plan: Plan, trial: Trial, most_hosts: int | None = None) -> dict[str, Any]:
+def training_request(
+    plan: TuningPlan, trial: TuningTrial, most_hosts: int | None = None
+) -> dict[str, Any]:
     """The CreateTrainingJob request of a trial.
 
     Each trial's checkpoints go under its own name, so that none resumes from another's.
@@ -142,7 +144,7 @@ def training_request(plan: Plan, trial: Trial, most_hosts: int | None = None) ->
     return copy.deepcopy(request)
 
 
-def facts(plan: Plan, trial: Trial) -> dict[str, Any]:
+def facts(plan: TuningPlan, trial: TuningTrial) -> dict[str, Any]:
     """What a trial's training job record holds under `private["tuning"]`."""
     definition = plan.definitions[trial.definition]
     found: dict[str, Any] = {
@@ -187,7 +189,7 @@ def summary(job: Record) -> dict[str, Any]:
     return shown
 
 
-def _without_objective(trial: Trial, definition: Definition) -> str:
+def _without_objective(trial: TuningTrial, definition: Definition) -> str:
     """Why the objective of a trial that ended by itself was not evaluated."""
     if trial.reports:
         return f"The objective metric {definition.metric} ended as {trial.reports[-1]}."
@@ -197,6 +199,6 @@ def _without_objective(trial: Trial, definition: Definition) -> str:
     )
 
 
-def load(stored: Sequence[Mapping[str, Any]]) -> list[Trial]:
+def load(stored: Sequence[Mapping[str, Any]]) -> list[TuningTrial]:
     """The trials a tuning job's record keeps."""
-    return [Trial(**each) for each in stored]
+    return [TuningTrial(**each) for each in stored]

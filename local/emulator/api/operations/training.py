@@ -16,9 +16,9 @@ from local.emulator.api.validation import check_training
 from local.emulator.context import Context
 from local.emulator.services import Services
 from local.emulator.store import Kind, Record
-from local.emulator.training.body import utc_now
-from local.emulator.training.layout import FIRST_HOST
+from local.emulator.training.describe import utc_now
 from local.emulator.training.metrics import latest
+from local.emulator.training.opt_ml import FIRST_HOST
 from local.emulator.training.rules import rules_now
 
 KIND = Kind.TRAINING_JOB

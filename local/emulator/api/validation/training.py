@@ -9,7 +9,7 @@ from local.emulator.api.validation.fields import check_unique, refuse_present, u
 from local.emulator.api.validation.tags import check_rehearsal, check_tags
 from local.emulator.context import Context
 from local.emulator.errors import invalid, limit_exceeded
-from local.emulator.training.layout import DEFAULT_PATHS, BadPath, local_path
+from local.emulator.training.opt_ml import DEFAULT_PATHS, BadPath, local_path
 
 LONGEST_RUN = 28 * 24 * 3600
 """Seconds a training job may run, by SageMaker's quotas."""

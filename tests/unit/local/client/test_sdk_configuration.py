@@ -9,7 +9,7 @@ from pathlib import Path
 from local.client import sdk_configuration
 from local.emulator.home import Home
 from local.emulator.server import Server
-from tests.unit.local.emulator.server_stage import access_key, client
+from tests.unit.local.emulator.server_harness import access_key, client
 
 OFFLINE = Path(__file__).parents[3] / "contract" / "offline"
 ROLE = "arn:aws:iam::123456789012:role/berth"

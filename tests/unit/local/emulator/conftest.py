@@ -7,7 +7,7 @@ import pytest
 
 from local.emulator.home import Home
 from local.emulator.server import Server
-from tests.unit.local.emulator.server_stage import serve
+from tests.unit.local.emulator.server_harness import serve
 
 
 @pytest.fixture

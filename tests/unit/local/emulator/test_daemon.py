@@ -16,7 +16,7 @@ from local.emulator import daemon, lock
 from local.emulator.daemon import Address, DaemonError
 from local.emulator.executors.process_registry import ProcessRegistry
 from local.emulator.home import Home
-from tests.unit.local.emulator.server_stage import client
+from tests.unit.local.emulator.server_harness import client
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 
 from local.emulator.home import Home
 from local.emulator.server import PortTaken, Server
-from tests.unit.local.emulator.server_stage import IdleExecutor, Signed, client, serve
+from tests.unit.local.emulator.server_harness import FakeIdleExecutor, Signed, client, serve
 
 
 def test_health_says_who_answers(server: Server, home: Home) -> None:
@@ -72,7 +72,7 @@ def test_each_service_by_its_signature(server: Server) -> None:
 
 
 def test_regions_are_apart(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(IdleExecutor, "check_image", lambda _self, _image: None)
+    monkeypatch.setattr(FakeIdleExecutor, "check_image", lambda _self, _image: None)
     model = {
         "ModelName": "model",
         "ExecutionRoleArn": "arn:aws:iam::123456789012:role/berth",
@@ -137,7 +137,7 @@ def test_a_taken_port_is_named_and_nothing_is_left(home: Home) -> None:
 
 
 def test_leftovers_are_removed_before_anything_starts(home: Home) -> None:
-    executor = IdleExecutor()
+    executor = FakeIdleExecutor()
     with Server(home, executor=executor):
         assert executor.reaped == 1
 

@@ -22,7 +22,7 @@ from local.emulator.home import Home
 from local.emulator.ports import StoredObject
 from local.emulator.services import Services
 from local.emulator.store import Kind, Record, Store
-from local.emulator.training.metrics import Metric
+from local.emulator.training.metrics import MetricPoint
 
 ROLE = "arn:aws:iam::123456789012:role/berth"
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/toy:latest"
@@ -65,9 +65,9 @@ class Runner:
         self.more: Callable[[dict[str, Any]], dict[str, Any]] = more
         self.stopped: list[str] = []
         self.updated: list[dict[str, Any]] = []
-        self.measured: list[Metric] = []
+        self.measured: list[MetricPoint] = []
 
-    def metrics(self, _name: str) -> list[Metric]:
+    def metrics(self, _name: str) -> list[MetricPoint]:
         return self.measured
 
     def create(self, request: dict[str, Any], *, tuning_job_arn: str | None = None) -> Record:

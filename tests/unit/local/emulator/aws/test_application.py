@@ -10,7 +10,7 @@ from local.emulator.aws.journal import Journal
 from local.emulator.credentials import ACCOUNT
 from local.emulator.home import Home
 from local.emulator.server import Server
-from tests.unit.local.emulator.server_stage import Signed, client, serve
+from tests.unit.local.emulator.server_harness import Signed, client, serve
 
 MANIFEST = json.dumps(
     {

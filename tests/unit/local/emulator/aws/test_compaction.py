@@ -10,7 +10,7 @@ from local.emulator.aws.journal import Journal
 from local.emulator.home import Home
 from local.emulator.server import Server
 from tests.unit.local.emulator.aws.test_application import DOCUMENT, MANIFEST, POLICY
-from tests.unit.local.emulator.server_stage import client, serve
+from tests.unit.local.emulator.server_harness import client, serve
 
 CYCLES = 3
 Cycle = Callable[[Any, int], None]

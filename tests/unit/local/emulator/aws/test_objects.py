@@ -13,7 +13,7 @@ from local.emulator.aws import contents
 from local.emulator.aws.objects import ObjectStore
 from local.emulator.home import Home
 from local.emulator.server import Server
-from tests.unit.local.emulator.server_stage import client, serve
+from tests.unit.local.emulator.server_harness import client, serve
 
 BUCKET = "bucket"
 

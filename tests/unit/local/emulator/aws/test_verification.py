@@ -29,7 +29,7 @@ from local.emulator.aws.signing import Signer
 from local.emulator.credentials import credentials
 from local.emulator.home import Home
 from local.emulator.server import Server
-from tests.unit.local.emulator.server_stage import REGION, Signed, access_key, client, serve
+from tests.unit.local.emulator.server_harness import REGION, Signed, access_key, client, serve
 
 BUCKET = "bucket"
 HOUR = 3600

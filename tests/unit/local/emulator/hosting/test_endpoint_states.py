@@ -18,8 +18,8 @@ from local.emulator.executors import ContainerSpec
 from local.emulator.hosting.runtime import RuntimeApp
 from local.emulator.services import Services
 from local.emulator.store import Kind, Record
-from tests.unit.local.emulator.hosting_stage import Stage, build
-from tests.unit.local.emulator.parts import BUCKET, Pretended, Pretender
+from tests.unit.local.emulator.fakes import BUCKET, FakeContainer, FakeExecutor
+from tests.unit.local.emulator.hosting_harness import HostingHarness, build
 
 
 class _Model(BaseHTTPRequestHandler):
@@ -38,14 +38,14 @@ class _Model(BaseHTTPRequestHandler):
         pass
 
 
-class _Serving(Pretender):
+class _Serving(FakeExecutor):
     """Containers that are all one HTTP server of this process."""
 
     def __init__(self, port: int) -> None:
         super().__init__(_until_told)
         self._port = port
 
-    def start(self, spec: ContainerSpec, on_line: Callable[[str], None]) -> Pretended:
+    def start(self, spec: ContainerSpec, on_line: Callable[[str], None]) -> FakeContainer:
         container = super().start(spec, on_line)
         container.address = ("127.0.0.1", self._port)
         return container
@@ -57,42 +57,42 @@ def _until_told(_: ContainerSpec, __: Callable[[str], None], told: threading.Eve
 
 
 @contextmanager
-def staged(folder: Path, *, running: bool | None = None) -> Iterator[Stage]:
-    """A stage; with an endpoint `one` unless `running` is None, its containers there or not."""
+def staged(folder: Path, *, running: bool | None = None) -> Iterator[HostingHarness]:
+    """A harness; with an endpoint `one` unless `running` is None, its containers there or not."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Model)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
-    stage = build(folder, _Serving(server.server_port))
+    harness = build(folder, _Serving(server.server_port))
     if running is not None:
-        stage.model("one")
-        stage.config("one", {"ModelName": "one"})
+        harness.model("one")
+        harness.config("one", {"ModelName": "one"})
         if running:
-            stage.create("one")
-            stage.wait("one", "InService")
+            harness.create("one")
+            harness.wait("one", "InService")
         else:
-            _add_without_containers(stage)
+            _add_without_containers(harness)
         settled()
     try:
-        yield stage
+        yield harness
     finally:
-        stage.endpoints.shutdown()
-        stage.context.store.close()
+        harness.endpoints.shutdown()
+        harness.context.store.close()
         server.shutdown()
         server.server_close()
 
 
-def _add_without_containers(stage: Stage) -> None:
-    arn = stage.context.arn(Kind.ENDPOINT, "one")
+def _add_without_containers(harness: HostingHarness) -> None:
+    arn = harness.context.arn(Kind.ENDPOINT, "one")
     body = {"EndpointName": "one", "EndpointArn": arn, "EndpointConfigName": "one"}
     private = {"deployment": None, "pending": None, "generation": 0, "expires": None}
-    stage.context.store.add(Kind.ENDPOINT, "one", arn, body, private)
+    harness.context.store.add(Kind.ENDPOINT, "one", arn, body, private)
 
 
-def set_status(stage: Stage, status: str) -> None:
+def set_status(harness: HostingHarness, status: str) -> None:
     def change(record: Record) -> None:
         record.body["EndpointStatus"] = status
 
-    stage.context.store.update(Kind.ENDPOINT, "one", change)
+    harness.context.store.update(Kind.ENDPOINT, "one", change)
 
 
 def settled() -> None:
@@ -103,14 +103,14 @@ def settled() -> None:
         time.sleep(0.01)
 
 
-def update(stage: Stage, name: str, config: str) -> None:
-    stage.endpoints.update({"EndpointName": name, "EndpointConfigName": config})
+def update(harness: HostingHarness, name: str, config: str) -> None:
+    harness.endpoints.update({"EndpointName": name, "EndpointConfigName": config})
 
 
-def _ask(stage: Stage, operation: str) -> str:
+def _ask(harness: HostingHarness, operation: str) -> str:
     """The error code of an operation on the endpoint `one`; empty when it is accepted."""
     weights = [{"VariantName": "AllTraffic", "DesiredWeight": 2.0, "DesiredInstanceCount": 1}]
-    services = replace(Services.build(stage.context), endpoints=stage.endpoints)
+    services = replace(Services.build(harness.context), endpoints=harness.endpoints)
     name = {"EndpointName": "one"}
     try:
         match operation:
@@ -123,7 +123,7 @@ def _ask(stage: Stage, operation: str) -> str:
             case "Delete":
                 operations.delete(services, name)
             case "Invoke":
-                runtime = Client(RuntimeApp(stage.context, stage.endpoints, stage.limits))
+                runtime = Client(RuntimeApp(harness.context, harness.endpoints, harness.limits))
                 answer = runtime.post("/endpoints/one/invocations", data=b"who")
                 return answer.headers.get("x-amzn-ErrorType", "")
     except ServiceError as error:
@@ -157,66 +157,66 @@ class TestEveryStateAndOperation:
     def test_table(
         self, tmp_path: Path, status: str, running: bool, expected: dict[str, str]
     ) -> None:
-        with staged(tmp_path, running=running) as stage:
-            stage.model("other")
-            stage.config("other", {"ModelName": "other"})
+        with staged(tmp_path, running=running) as harness:
+            harness.model("other")
+            harness.config("other", {"ModelName": "other"})
             found = {}
             for operation in ("Describe", "Invoke", "UpdateWeights", "Update", "Delete"):
-                set_status(stage, status)
-                found[operation] = _ask(stage, operation)
+                set_status(harness, status)
+                found[operation] = _ask(harness, operation)
                 settled()
             assert found == expected
 
     @pytest.mark.parametrize("gone", ["config", "model", "model data"])
     def test_what_it_uses_was_deleted(self, tmp_path: Path, gone: str) -> None:
-        with staged(tmp_path, running=True) as stage:
-            stage.model("other")
-            stage.config("other", {"ModelName": "other"})
+        with staged(tmp_path, running=True) as harness:
+            harness.model("other")
+            harness.config("other", {"ModelName": "other"})
             match gone:
                 case "config":
-                    stage.context.store.delete(Kind.ENDPOINT_CONFIG, "one")
+                    harness.context.store.delete(Kind.ENDPOINT_CONFIG, "one")
                 case "model":
-                    stage.context.store.delete(Kind.MODEL, "one")
+                    harness.context.store.delete(Kind.MODEL, "one")
                 case _:
-                    stage.objects.delete(BUCKET, "models/one.tar.gz")
+                    harness.objects.delete(BUCKET, "models/one.tar.gz")
             for operation in ("Describe", "Invoke", "UpdateWeights", "Update", "Delete"):
-                assert _ask(stage, operation) == "", operation
+                assert _ask(harness, operation) == "", operation
                 settled()
-            stage.gone("one")
+            harness.gone("one")
 
     def test_a_failed_endpoint_stays_deletable_after_every_refusal(self, tmp_path: Path) -> None:
-        with staged(tmp_path) as stage:
-            stage.model("one")
-            stage.objects.delete(BUCKET, "models/one.tar.gz")
-            stage.config("one", {"ModelName": "one"})
-            stage.model("other")
-            stage.config("other", {"ModelName": "other"})
-            stage.create("one")
-            reason = stage.wait("one", "Failed")["FailureReason"]
+        with staged(tmp_path) as harness:
+            harness.model("one")
+            harness.objects.delete(BUCKET, "models/one.tar.gz")
+            harness.config("one", {"ModelName": "one"})
+            harness.model("other")
+            harness.config("other", {"ModelName": "other"})
+            harness.create("one")
+            reason = harness.wait("one", "Failed")["FailureReason"]
             for operation in ("UpdateWeights", "Update"):
-                assert _ask(stage, operation) == NEVER
-                assert stage.body()["EndpointStatus"] == "Failed"
-                assert stage.body()["FailureReason"] == reason
-            assert _ask(stage, "Delete") == ""
-            stage.gone("one")
-            stage.create("one", "other")  # its name is free again
-            stage.wait("one", "InService")
+                assert _ask(harness, operation) == NEVER
+                assert harness.body()["EndpointStatus"] == "Failed"
+                assert harness.body()["FailureReason"] == reason
+            assert _ask(harness, "Delete") == ""
+            harness.gone("one")
+            harness.create("one", "other")  # its name is free again
+            harness.wait("one", "InService")
 
     def test_an_update_that_breaks_unexpectedly_leaves_what_runs(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        with staged(tmp_path, running=True) as stage:
-            stage.model("other")
-            stage.config("other", {"ModelName": "other"})
+        with staged(tmp_path, running=True) as harness:
+            harness.model("other")
+            harness.config("other", {"ModelName": "other"})
 
             def broken(*_: Any, **__: Any) -> None:
                 raise MemoryError("no more")
 
             monkeypatch.setattr("local.emulator.hosting.fleet.fetch", broken)
-            update(stage, "one", "other")
-            body = stage.wait("one", "InService", "Failed")
+            update(harness, "one", "other")
+            body = harness.wait("one", "InService", "Failed")
             assert body["EndpointStatus"] == "InService"
             assert "no more" in body["FailureReason"]
-            assert _ask(stage, "Invoke") == ""
-            assert _ask(stage, "Delete") == ""
-            stage.gone("one")
+            assert _ask(harness, "Invoke") == ""
+            assert _ask(harness, "Delete") == ""
+            harness.gone("one")

@@ -6,8 +6,8 @@ import pytest
 
 from local.emulator.executors import Container, ContainerSpec, Executor, ExecutorError
 from local.emulator.hosting.instances import SAID, Instance, InstanceFailed
-from tests.unit.local.emulator.hosting_stage import IMAGE, QUICK
-from tests.unit.local.emulator.parts import MemoryStream
+from tests.unit.local.emulator.fakes import FakeLogStream
+from tests.unit.local.emulator.hosting_harness import IMAGE, QUICK
 
 pytestmark = pytest.mark.parametrize("toy_executor", ["process"], indirect=True)
 
@@ -62,7 +62,7 @@ def make(
             Instance(
                 engine,
                 spec,
-                MemoryStream(lines),
+                FakeLogStream(lines),
                 start_timeout=start_timeout,
                 timing=QUICK,
                 on_change=on_change,

@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 
 from local.emulator.hosting.model_data import BadModelData, copy_tree, fetch, source_of, unpack
-from tests.unit.local.emulator.hosting_stage import archive
-from tests.unit.local.emulator.parts import BUCKET, FileObjects
+from tests.unit.local.emulator.fakes import BUCKET, FakeObjects
+from tests.unit.local.emulator.hosting_harness import archive
 
 URI = f"s3://{BUCKET}/model.tar.gz"
 GZIP = {"uri": URI, "type": "archive"}
 
 
 @pytest.fixture
-def objects(tmp_path: Path) -> FileObjects:
-    return FileObjects(tmp_path / "s3")
+def objects(tmp_path: Path) -> FakeObjects:
+    return FakeObjects(tmp_path / "s3")
 
 
 def tar(*members: tarfile.TarInfo, content: bytes = b"") -> bytes:
@@ -35,7 +35,7 @@ def entry(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.T
     return member
 
 
-def test_an_archive_becomes_read_only_files(tmp_path: Path, objects: FileObjects) -> None:
+def test_an_archive_becomes_read_only_files(tmp_path: Path, objects: FakeObjects) -> None:
     objects.add("model.tar.gz", archive({"model.json": b"{}", "./deep/weights": b"123"}))
     fetch(objects, GZIP, tmp_path / "model")
     assert (tmp_path / "model/model.json").read_bytes() == b"{}"
@@ -60,7 +60,7 @@ def test_what_a_container_does_to_its_files_reaches_no_others(tmp_path: Path) ->
     ("scheme", "kind"), [("s3", "prefix"), ("s3", "object"), ("file", "object")]
 )
 def test_what_a_container_does_to_its_model_stays_its_own(
-    tmp_path: Path, objects: FileObjects, scheme: str, kind: str
+    tmp_path: Path, objects: FakeObjects, scheme: str, kind: str
 ) -> None:
     objects.add("m/weights", b"123")
     stored = objects.folder / BUCKET / "m|weights"
@@ -88,7 +88,7 @@ def test_what_a_container_does_to_its_model_stays_its_own(
     ],
 )
 def test_hostile_archives_are_refused(
-    tmp_path: Path, objects: FileObjects, member: tarfile.TarInfo, words: str
+    tmp_path: Path, objects: FakeObjects, member: tarfile.TarInfo, words: str
 ) -> None:
     objects.add("model.tar.gz", tar(entry("model.json"), member))
     with pytest.raises(BadModelData, match=words) as caught:
@@ -99,7 +99,7 @@ def test_hostile_archives_are_refused(
 
 
 def test_a_folder_that_was_made_a_link_first_cannot_be_written_through(
-    tmp_path: Path, objects: FileObjects
+    tmp_path: Path, objects: FakeObjects
 ) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -127,14 +127,14 @@ def test_many_small_files_count_together(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", [0, 10, -1, -9])
-def test_corrupt_archives(tmp_path: Path, objects: FileObjects, cut: int) -> None:
+def test_corrupt_archives(tmp_path: Path, objects: FakeObjects, cut: int) -> None:
     whole = archive({"model.json": os.urandom(20_000)})
     objects.add("model.tar.gz", whole[:cut])
     with pytest.raises(BadModelData, match=r"not a whole gzip-compressed tar archive"):
         fetch(objects, GZIP, tmp_path / "model")
 
 
-def test_a_changed_byte_is_noticed(tmp_path: Path, objects: FileObjects) -> None:
+def test_a_changed_byte_is_noticed(tmp_path: Path, objects: FakeObjects) -> None:
     whole = bytearray(gzip.compress(tar_of_noise(), compresslevel=0))
     whole[15_000] ^= 1
     objects.add("model.tar.gz", bytes(whole))
@@ -146,7 +146,7 @@ def tar_of_noise() -> bytes:
     return gzip.decompress(archive({"model.json": os.urandom(20_000)}))
 
 
-def test_a_tar_that_is_not_compressed_is_refused(tmp_path: Path, objects: FileObjects) -> None:
+def test_a_tar_that_is_not_compressed_is_refused(tmp_path: Path, objects: FakeObjects) -> None:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as bundle:
         bundle.addfile(entry("model.json"))
@@ -155,7 +155,7 @@ def test_a_tar_that_is_not_compressed_is_refused(tmp_path: Path, objects: FileOb
         fetch(objects, GZIP, tmp_path / "model")
 
 
-def test_missing_data_is_named(tmp_path: Path, objects: FileObjects) -> None:
+def test_missing_data_is_named(tmp_path: Path, objects: FakeObjects) -> None:
     for number, (uri, words) in enumerate(
         (
             (URI, "there is no such object"),
@@ -169,7 +169,7 @@ def test_missing_data_is_named(tmp_path: Path, objects: FileObjects) -> None:
         assert uri in str(caught.value)
 
 
-def test_a_prefix_an_object_and_a_local_file(tmp_path: Path, objects: FileObjects) -> None:
+def test_a_prefix_an_object_and_a_local_file(tmp_path: Path, objects: FakeObjects) -> None:
     objects.add("m/model.json", b"{}")
     objects.add("m/deep/weights", b"123")
     objects.add("mother", b"other")
@@ -186,7 +186,7 @@ def test_a_prefix_an_object_and_a_local_file(tmp_path: Path, objects: FileObject
     assert list((tmp_path / "none").iterdir()) == []
 
 
-def test_a_key_of_a_prefix_cannot_lead_out(tmp_path: Path, objects: FileObjects) -> None:
+def test_a_key_of_a_prefix_cannot_lead_out(tmp_path: Path, objects: FakeObjects) -> None:
     objects.add("m/../../out", b"x")
     with pytest.raises(BadModelData, match="leads out"):
         fetch(objects, {"uri": f"s3://{BUCKET}/m/", "type": "prefix"}, tmp_path / "model")

@@ -11,23 +11,23 @@ import pytest
 from botocore.exceptions import ClientError, EventStreamError
 
 from local.emulator.executors import Executor
-from local.emulator.hosting.invocations import Limits
-from tests.unit.local.emulator.hosting_stage import Stage, build
-from tests.unit.local.emulator.parts import BUCKET
+from local.emulator.hosting.invocations import InvocationLimits
+from tests.unit.local.emulator.fakes import BUCKET
+from tests.unit.local.emulator.hosting_harness import HostingHarness, build
 
 process_only = pytest.mark.parametrize("toy_executor", ["process"], indirect=True)
 
 
 @pytest.fixture
-def stage(tmp_path: Path, toy_executor: Executor) -> Iterator[Stage]:
-    stage = build(
+def harness(tmp_path: Path, toy_executor: Executor) -> Iterator[HostingHarness]:
+    harness = build(
         tmp_path,
         toy_executor,
-        limits=replace(Limits(), timeout=0.6, payload=300_000, serverless=100_000),
+        limits=replace(InvocationLimits(), timeout=0.6, payload=300_000, serverless=100_000),
     )
-    yield stage
-    stage.endpoints.shutdown()
-    stage.context.store.close()
+    yield harness
+    harness.endpoints.shutdown()
+    harness.context.store.close()
 
 
 def refusal(call: Any, **request: Any) -> tuple[str, int, dict[str, Any]]:
@@ -37,9 +37,9 @@ def refusal(call: Any, **request: Any) -> tuple[str, int, dict[str, Any]]:
     return answer["Error"]["Code"], answer["ResponseMetadata"]["HTTPStatusCode"], answer
 
 
-def test_an_invocation_passes_through_and_errors_are_awss(stage: Stage) -> None:
-    stage.serve("one")
-    with stage.runtime() as client:
+def test_an_invocation_passes_through_and_errors_are_awss(harness: HostingHarness) -> None:
+    harness.serve("one")
+    with harness.runtime() as client:
         answer = client.invoke_endpoint(
             EndpointName="one", Body=b"hello", ContentType="text/x", CustomAttributes="a=b"
         )
@@ -69,9 +69,9 @@ def test_an_invocation_passes_through_and_errors_are_awss(stage: Stage) -> None:
 
 @process_only
 class TestRefusals:
-    def test_unknown_endpoints_and_variants(self, stage: Stage) -> None:
-        stage.serve("one")
-        with stage.runtime() as client:
+    def test_unknown_endpoints_and_variants(self, harness: HostingHarness) -> None:
+        harness.serve("one")
+        with harness.runtime() as client:
             code, status, error = refusal(client.invoke_endpoint, EndpointName="no", Body=b"x")
             assert (code, status) == ("ValidationError", 400)
             assert error["Error"]["Message"] == "Endpoint no of account 123456789012 not found."
@@ -81,20 +81,20 @@ class TestRefusals:
             assert code == "ValidationError"
             assert "Variant blue of endpoint one" in error["Error"]["Message"]
 
-    def test_an_endpoint_not_in_service(self, stage: Stage) -> None:
-        stage.model("one", {"broken": b""})
-        stage.config("one", {"ModelName": "one"})
-        stage.create("one")
-        stage.wait("one", "Failed")
-        with stage.runtime() as client:
+    def test_an_endpoint_not_in_service(self, harness: HostingHarness) -> None:
+        harness.model("one", {"broken": b""})
+        harness.config("one", {"ModelName": "one"})
+        harness.create("one")
+        harness.wait("one", "Failed")
+        with harness.runtime() as client:
             code, _, error = refusal(client.invoke_endpoint, EndpointName="one", Body=b"x")
         assert code == "ValidationError"
         assert error["Error"]["Message"].endswith("is not in service: its status is Failed.")
 
-    def test_payloads_over_the_limit(self, stage: Stage) -> None:
-        stage.serve("one")
-        stage.model("small")
-        stage.config(
+    def test_payloads_over_the_limit(self, harness: HostingHarness) -> None:
+        harness.serve("one")
+        harness.model("small")
+        harness.config(
             "small",
             {
                 "ModelName": "small",
@@ -102,9 +102,9 @@ class TestRefusals:
                 "InstanceType": None,
             },
         )
-        stage.create("small")
-        stage.wait("small", "InService")
-        with stage.runtime() as client:
+        harness.create("small")
+        harness.wait("small", "InService")
+        with harness.runtime() as client:
             for name, size in (("one", 300_000), ("small", 100_000)):
                 fits = client.invoke_endpoint(EndpointName=name, Body=b"x" * size)
                 assert len(fits["Body"].read()) == size
@@ -114,29 +114,29 @@ class TestRefusals:
                 assert (code, status) == ("413", 413)
                 assert error["Error"]["Message"] == f"HTTP content length exceeded {size} bytes."
 
-    def test_a_serverless_variant_takes_only_so_many_at_once(self, stage: Stage) -> None:
-        stage.model("one")
-        stage.config(
+    def test_a_serverless_variant_takes_only_so_many_at_once(self, harness: HostingHarness) -> None:
+        harness.model("one")
+        harness.config(
             "one",
             {
                 "ModelName": "one",
                 "ServerlessConfig": {"MemorySizeInMB": 1024, "MaxConcurrency": 1},
             },
         )
-        stage.create("one")
-        body = stage.wait("one", "InService")
+        harness.create("one")
+        body = harness.wait("one", "InService")
         assert body["ProductionVariants"][0]["CurrentServerlessConfig"]["MaxConcurrency"] == 1
-        with stage.runtime() as client:
-            live = stage.endpoints.live("one")
-            assert live is not None
-            with live.borrow():
+        with harness.runtime() as client:
+            active = harness.endpoints.active("one")
+            assert active is not None
+            with active.borrow():
                 code, status, _ = refusal(client.invoke_endpoint, EndpointName="one", Body=b"x")
             assert (code, status) == ("ThrottlingException", 429)
             client.invoke_endpoint(EndpointName="one", Body=b"x")
 
-    def test_custom_attributes_and_what_cannot_be_run(self, stage: Stage) -> None:
-        stage.serve("one")
-        with stage.runtime() as client:
+    def test_custom_attributes_and_what_cannot_be_run(self, harness: HostingHarness) -> None:
+        harness.serve("one")
+        with harness.runtime() as client:
             long = refusal(
                 client.invoke_endpoint, EndpointName="one", Body=b"x", CustomAttributes="a" * 1025
             )
@@ -147,9 +147,9 @@ class TestRefusals:
             )
             assert "Target-Model: multi-model" in model[2]["Error"]["Message"]
 
-    def test_a_container_that_is_too_slow(self, stage: Stage) -> None:
-        stage.serve("one")
-        with stage.runtime() as client:
+    def test_a_container_that_is_too_slow(self, harness: HostingHarness) -> None:
+        harness.serve("one")
+        with harness.runtime() as client:
             code, status, error = refusal(
                 client.invoke_endpoint, EndpointName="one", Body=b"sleep 5"
             )
@@ -158,9 +158,9 @@ class TestRefusals:
             "Your invocation timed out while waiting for a response from container primary."
         )
 
-    def test_a_container_that_dies_over_a_request(self, stage: Stage) -> None:
-        stage.serve("one")
-        with stage.runtime() as client:
+    def test_a_container_that_dies_over_a_request(self, harness: HostingHarness) -> None:
+        harness.serve("one")
+        with harness.runtime() as client:
             code, _, error = refusal(client.invoke_endpoint, EndpointName="one", Body=b"die")
             assert (code, error["OriginalStatusCode"]) == ("ModelError", 0)
             assert "could not get a response" in error["OriginalMessage"]
@@ -168,27 +168,29 @@ class TestRefusals:
 
 @process_only
 class TestStreams:
-    def test_chunks_arrive_before_the_end(self, stage: Stage) -> None:
-        stage.serve("one")
-        with stage.runtime() as client:
+    def test_chunks_arrive_before_the_end(self, harness: HostingHarness) -> None:
+        harness.serve("one")
+        with harness.runtime() as client:
             answer = client.invoke_endpoint_with_response_stream(
                 EndpointName="one", Body=b"stream", Accept="text/plain"
             )
             assert answer["ContentType"] == "text/plain"
             assert answer["InvokedProductionVariant"] == "AllTraffic"
-            live = stage.endpoints.live("one")
-            assert live is not None
+            active = harness.endpoints.active("one")
+            assert active is not None
             parts, busy = [], []
             for event in answer["Body"]:
                 parts.append(event["PayloadPart"]["Bytes"])
-                busy.append(live.fleet.in_flight)
+                busy.append(active.fleet.in_flight)
             assert parts == [b"one ", b"two ", b"three"]
             assert busy[0] == 1
-            stage.until(lambda: live.fleet.in_flight, lambda count: count == 0)
+            harness.until(lambda: active.fleet.in_flight, lambda count: count == 0)
 
-    def test_a_whole_answer_streams_too_and_errors_come_first(self, stage: Stage) -> None:
-        stage.serve("one")
-        with stage.runtime() as client:
+    def test_a_whole_answer_streams_too_and_errors_come_first(
+        self, harness: HostingHarness
+    ) -> None:
+        harness.serve("one")
+        with harness.runtime() as client:
             call = client.invoke_endpoint_with_response_stream
             body = b"x" * 200_000
             events = call(EndpointName="one", Body=body)["Body"]
@@ -196,13 +198,13 @@ class TestStreams:
             code, status, error = refusal(call, EndpointName="one", Body=b"status 500")
             assert (code, status, error["OriginalStatusCode"]) == ("ModelError", 424, 500)
 
-    def test_a_stream_that_breaks_off(self, stage: Stage) -> None:
-        stage.serve("one")
-        with stage.runtime() as client:
+    def test_a_stream_that_breaks_off(self, harness: HostingHarness) -> None:
+        harness.serve("one")
+        with harness.runtime() as client:
             answer = client.invoke_endpoint_with_response_stream(EndpointName="one", Body=b"stream")
             events = iter(answer["Body"])
             next(events)
-            stage.kill("one")
+            harness.kill("one")
             with pytest.raises(EventStreamError) as caught:
                 list(events)
             answer["Body"].close()
@@ -222,11 +224,11 @@ ASYNC = {
 
 @process_only
 class TestAsynchronous:
-    def test_answers_and_errors_land_in_s3(self, stage: Stage) -> None:
-        stage.serve("one", **ASYNC)
-        stage.objects.add("in/who", b"who")
-        stage.objects.add("in/bad", b"status 500")
-        with stage.runtime() as client:
+    def test_answers_and_errors_land_in_s3(self, harness: HostingHarness) -> None:
+        harness.serve("one", **ASYNC)
+        harness.objects.add("in/who", b"who")
+        harness.objects.add("in/bad", b"status 500")
+        with harness.runtime() as client:
             good = client.invoke_endpoint_async(
                 EndpointName="one", InputLocation=f"s3://{BUCKET}/in/who", InferenceId="mine"
             )
@@ -239,28 +241,28 @@ class TestAsynchronous:
             none = client.invoke_endpoint_async(
                 EndpointName="one", InputLocation=f"s3://{BUCKET}/in/none"
             )
-        assert json.loads(stage.object_at(good["OutputLocation"])) == {"name": "one"}
-        assert stage.object_at(inline["OutputLocation"]) == b"inline"
-        failure = json.loads(stage.object_at(bad["FailureLocation"]))
+        assert json.loads(harness.object_at(good["OutputLocation"])) == {"name": "one"}
+        assert harness.object_at(inline["OutputLocation"]) == b"inline"
+        failure = json.loads(harness.object_at(bad["FailureLocation"]))
         assert (failure["ErrorCode"], failure["OriginalStatusCode"]) == ("ModelError", 500)
-        missing = json.loads(stage.object_at(none["FailureLocation"]))
+        missing = json.loads(harness.object_at(none["FailureLocation"]))
         assert "no object at InputLocation" in missing["Message"]
 
-    def test_an_output_that_cannot_be_written_is_in_the_log(self, stage: Stage) -> None:
-        stage.serve(
+    def test_an_output_that_cannot_be_written_is_in_the_log(self, harness: HostingHarness) -> None:
+        harness.serve(
             "one", AsyncInferenceConfig={"OutputConfig": {"S3OutputPath": "s3://nowhere/out"}}
         )
-        with stage.runtime() as client:
+        with harness.runtime() as client:
             sent = client.invoke_endpoint_async(EndpointName="one", Body=b"x")
         key = "/aws/sagemaker/Endpoints/one data-log"
-        lines = stage.until(lambda: stage.logs.streams.get(key), bool)
+        lines = harness.until(lambda: harness.logs.streams.get(key), bool)
         assert lines[0].startswith(f"{sent['OutputLocation']}: ")
         assert "FailureLocation" not in sent
 
-    def test_each_kind_of_endpoint_takes_its_own_calls(self, stage: Stage) -> None:
-        stage.serve("one")
-        stage.serve("two", **ASYNC)
-        with stage.runtime() as client:
+    def test_each_kind_of_endpoint_takes_its_own_calls(self, harness: HostingHarness) -> None:
+        harness.serve("one")
+        harness.serve("two", **ASYNC)
+        with harness.runtime() as client:
             where = f"s3://{BUCKET}/in"
             for call, request in (
                 (client.invoke_endpoint_async, {"EndpointName": "one", "InputLocation": where}),
@@ -277,21 +279,21 @@ class TestAsynchronous:
             )
             assert code == "ValidationError"
 
-    def test_what_waits_survives_the_server(self, stage: Stage) -> None:
+    def test_what_waits_survives_the_server(self, harness: HostingHarness) -> None:
         one_at_a_time = {"ClientConfig": {"MaxConcurrentInvocationsPerInstance": 1}}
         output = ASYNC["AsyncInferenceConfig"]
-        stage.serve("one", AsyncInferenceConfig={**output, **one_at_a_time})
-        stage.objects.add("in/slow", b"sleep 0.3")
-        with stage.runtime() as client:
+        harness.serve("one", AsyncInferenceConfig={**output, **one_at_a_time})
+        harness.objects.add("in/slow", b"sleep 0.3")
+        with harness.runtime() as client:
             sent = [
                 client.invoke_endpoint_async(
                     EndpointName="one", InputLocation=f"s3://{BUCKET}/in/slow"
                 )
                 for _ in range(6)
             ]
-        stage.endpoints.shutdown()
-        assert len(stage.objects.names("out")) < 6
-        again = stage.restart()
+        harness.endpoints.shutdown()
+        assert len(harness.objects.names("out")) < 6
+        again = harness.restart()
         try:
             for one in sent:
                 assert again.object_at(one["OutputLocation"]) == b"slept"
@@ -302,34 +304,34 @@ class TestAsynchronous:
 
 @process_only
 class TestVariants:
-    def test_weights_and_target_variant(self, stage: Stage) -> None:
+    def test_weights_and_target_variant(self, harness: HostingHarness) -> None:
         for name in ("blue", "green"):
-            stage.model(name)
-        stage.config(
+            harness.model(name)
+        harness.config(
             "one",
             {"VariantName": "blue", "ModelName": "blue", "InitialVariantWeight": 3.0},
             {"VariantName": "green", "ModelName": "green", "InitialVariantWeight": 1.0},
         )
-        stage.create("one")
-        stage.wait("one", "InService")
-        with stage.runtime() as client:
-            live = stage.endpoints.live("one")
-            assert live is not None
+        harness.create("one")
+        harness.wait("one", "InService")
+        with harness.runtime() as client:
+            active = harness.endpoints.active("one")
+            assert active is not None
             chosen: Counter[str] = Counter()
             for _ in range(400):
-                with live.borrow() as (variant, _instance):
+                with active.borrow() as (variant, _instance):
                     chosen[variant.name] += 1
             assert 270 <= chosen["blue"] <= 330
             assert set(self.ask(client, 20)) == {"blue", "green"}
             green = client.invoke_endpoint(EndpointName="one", Body=b"who", TargetVariant="green")
             assert json.loads(green["Body"].read()) == {"name": "green"}
-            stage.endpoints.update_weights(
+            harness.endpoints.update_weights(
                 {
                     "EndpointName": "one",
                     "DesiredWeightsAndCapacities": [{"VariantName": "blue", "DesiredWeight": 0}],
                 }
             )
-            body = stage.wait("one", "InService")
+            body = harness.wait("one", "InService")
             assert [one["CurrentWeight"] for one in body["ProductionVariants"]] == [0, 1]
             assert self.ask(client, 20) == {"green": 20}
 
@@ -340,8 +342,8 @@ class TestVariants:
 
 
 @process_only
-def test_data_capture(stage: Stage) -> None:
-    stage.serve(
+def test_data_capture(harness: HostingHarness) -> None:
+    harness.serve(
         "one",
         DataCaptureConfig={
             "InitialSamplingPercentage": 100,
@@ -350,17 +352,17 @@ def test_data_capture(stage: Stage) -> None:
             "CaptureContentTypeHeader": {"CsvContentTypes": ["text/csv"]},
         },
     )
-    shown = stage.body("one")["DataCaptureConfig"]
+    shown = harness.body("one")["DataCaptureConfig"]
     assert (shown["CaptureStatus"], shown["CurrentSamplingPercentage"]) == ("Started", 100)
-    with stage.runtime() as client:
+    with harness.runtime() as client:
         client.invoke_endpoint(
             EndpointName="one", Body=b"1,2", ContentType="text/csv", InferenceId="mine"
         )
         client.invoke_endpoint(EndpointName="one", Body=b"\xff", ContentType="image/png")
-    keys = stage.until(lambda: stage.objects.names("captured/one/AllTraffic/"), bool)
+    keys = harness.until(lambda: harness.objects.names("captured/one/AllTraffic/"), bool)
     assert time.strftime("/%Y/%m/%d/", time.gmtime()) in keys[0]
     assert keys[0].endswith(".jsonl")
-    lines = stage.objects.read(BUCKET, keys[0]).splitlines()
+    lines = harness.objects.read(BUCKET, keys[0]).splitlines()
     first, second = (json.loads(line) for line in lines)
     assert first["captureData"]["endpointInput"] == {
         "observedContentType": "text/csv",
@@ -376,10 +378,10 @@ def test_data_capture(stage: Stage) -> None:
 
 
 @process_only
-def test_many_at_once(stage: Stage) -> None:
-    stage.serve("one")
+def test_many_at_once(harness: HostingHarness) -> None:
+    harness.serve("one")
     answers: list[bytes] = []
-    with stage.runtime() as client:
+    with harness.runtime() as client:
 
         def ask(number: int) -> None:
             body = f"{number}".encode() * 1000
@@ -396,9 +398,9 @@ def test_many_at_once(stage: Stage) -> None:
 
 
 @process_only
-def test_cloudwatch_hears_of_every_invocation(stage: Stage) -> None:
-    stage.serve("one")
-    with stage.runtime() as client:
+def test_cloudwatch_hears_of_every_invocation(harness: HostingHarness) -> None:
+    harness.serve("one")
+    with harness.runtime() as client:
         for body in (b"hello", b"hello"):
             client.invoke_endpoint(EndpointName="one", Body=body)
         for body in (b"status 418", b"status 500", b"sleep 2"):
@@ -406,10 +408,10 @@ def test_cloudwatch_hears_of_every_invocation(stage: Stage) -> None:
         stream = client.invoke_endpoint_with_response_stream(EndpointName="one", Body=b"stream")
         list(stream["Body"])
         refusal(client.invoke_endpoint, EndpointName="one", Body=b"x", TargetVariant="none")
-    stage.endpoints.metrics.flush()
+    harness.endpoints.metrics.flush()
     total: Counter[str] = Counter()
     slowest = 0.0
-    for dimensions, each in stage.logs.statistics:
+    for dimensions, each in harness.logs.statistics:
         assert dimensions == {"EndpointName": "one", "VariantName": "AllTraffic"}
         total[each.name] += each.total  # type: ignore[assignment]
         if each.name == "ModelLatency":

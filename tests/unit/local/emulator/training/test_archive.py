@@ -14,7 +14,7 @@ from local.emulator.training.archive import (
     upload_plain,
     walk,
 )
-from tests.unit.local.emulator.parts import BUCKET, FileObjects
+from tests.unit.local.emulator.fakes import BUCKET, FakeObjects
 
 
 def write(folder: Path, *names: str) -> Path:
@@ -62,7 +62,7 @@ def test_the_same_files_make_the_same_archive(tmp_path: Path) -> None:
 
 
 def test_an_archive_goes_to_s3_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    objects = FileObjects(tmp_path / "s3")
+    objects = FakeObjects(tmp_path / "s3")
     tree = write(tmp_path / "algo-1", "model/a")
     scratch = tmp_path / "scratch"
     scratch.mkdir()
@@ -73,7 +73,7 @@ def test_an_archive_goes_to_s3_and_leaves_nothing_behind(tmp_path: Path) -> None
 
 
 def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
-    objects = FileObjects(tmp_path / "s3")
+    objects = FakeObjects(tmp_path / "s3")
     objects.full = True
     tree = write(tmp_path / "algo-1", "model/a")
     with pytest.raises(OSError, match="No space left"):
@@ -82,7 +82,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 def test_an_uncompressed_model_is_its_files(tmp_path: Path) -> None:
-    objects = FileObjects(tmp_path / "s3")
+    objects = FakeObjects(tmp_path / "s3")
     tree = write(tmp_path / "algo-1", "model/a", "model/b/c")
     (tree / "model" / "latest").symlink_to("a")
     upload_plain(objects, model_files([tree]), Location(BUCKET, "out/model/"))

@@ -10,15 +10,15 @@ import pytest
 
 from local.emulator.ports import StoredObject
 from local.emulator.training.channels import BadChannel, lay_out
-from local.emulator.training.layout import Host
-from tests.unit.local.emulator.parts import BUCKET, FileObjects
+from local.emulator.training.opt_ml import Host
+from tests.unit.local.emulator.fakes import BUCKET, FakeObjects
 
 HOSTS = [Host(f"algo-{n}", "ml.m5.large", "g") for n in (1, 2, 3)]
 
 
 @pytest.fixture
-def objects(tmp_path: Path) -> FileObjects:
-    return FileObjects(tmp_path / "s3")
+def objects(tmp_path: Path) -> FakeObjects:
+    return FakeObjects(tmp_path / "s3")
 
 
 def channel(uri: str, kind: str = "S3Prefix", **source: Any) -> dict[str, Any]:
@@ -36,14 +36,14 @@ def files(folder: Path) -> dict[str, str]:
     }
 
 
-def laid_out(objects: FileObjects, given: dict[str, Any], folder: Path, host: int = 0) -> list[str]:
+def laid_out(objects: FakeObjects, given: dict[str, Any], folder: Path, host: int = 0) -> list[str]:
     lay_out(objects, given, HOSTS[host], HOSTS, folder)
     return list(files(folder))
 
 
 @pytest.mark.parametrize("uri", ["s3://bucket/data/train", "s3://bucket/data/train/"])
 def test_a_folders_files_lie_below_the_channel(
-    uri: str, objects: FileObjects, tmp_path: Path
+    uri: str, objects: FakeObjects, tmp_path: Path
 ) -> None:
     objects.add("data/train/cat/1.png")
     objects.add("data/train/dog/2.png")
@@ -53,14 +53,14 @@ def test_a_folders_files_lie_below_the_channel(
     assert laid_out(objects, channel(uri), folder) == ["cat/1.png", "dog/2.png"]
 
 
-def test_one_object_keeps_its_name(objects: FileObjects, tmp_path: Path) -> None:
+def test_one_object_keeps_its_name(objects: FakeObjects, tmp_path: Path) -> None:
     objects.add("data/train.csv", "1,2")
     lay_out(objects, channel("s3://bucket/data/train.csv"), HOSTS[0], HOSTS, tmp_path / "c")
     assert files(tmp_path / "c") == {"train.csv": "1,2"}
 
 
 def test_a_prefix_that_ends_within_a_name_takes_all_it_fits(
-    objects: FileObjects, tmp_path: Path
+    objects: FakeObjects, tmp_path: Path
 ) -> None:
     for key in ("data/part-1", "data/part-2", "data/parts/3", "data/other"):
         objects.add(key)
@@ -86,7 +86,7 @@ def rename(path: Path) -> None:
     "damage", [write, shorten, rename, Path.unlink, lambda path: path.chmod(0o600)]
 )
 def test_what_a_job_does_to_its_inputs_reaches_nobody_elses_file(
-    damage: Callable[[Path], None], objects: FileObjects, tmp_path: Path
+    damage: Callable[[Path], None], objects: FakeObjects, tmp_path: Path
 ) -> None:
     objects.add("a/b", "whole")
     mine = tmp_path / "mine" / "b"
@@ -108,7 +108,7 @@ def test_what_a_job_does_to_its_inputs_reaches_nobody_elses_file(
         assert (mine.stat().st_mode, stored.stat().st_mode) == before
 
 
-def test_sharded_keys_are_dealt_out_over_the_hosts(objects: FileObjects, tmp_path: Path) -> None:
+def test_sharded_keys_are_dealt_out_over_the_hosts(objects: FakeObjects, tmp_path: Path) -> None:
     for n in range(7):
         objects.add(f"a/{n}")
     given = channel("s3://bucket/a", S3DataDistributionType="ShardedByS3Key")
@@ -116,7 +116,7 @@ def test_sharded_keys_are_dealt_out_over_the_hosts(objects: FileObjects, tmp_pat
     assert shares == [["0", "3", "6"], ["1", "4"], ["2", "5"]]
 
 
-def test_replicated_data_goes_to_every_host(objects: FileObjects, tmp_path: Path) -> None:
+def test_replicated_data_goes_to_every_host(objects: FakeObjects, tmp_path: Path) -> None:
     objects.add("a/1")
     given = channel("s3://bucket/a", S3DataDistributionType="FullyReplicated")
     assert [laid_out(objects, given, tmp_path / str(host), host) for host in range(3)] == [
@@ -125,14 +125,14 @@ def test_replicated_data_goes_to_every_host(objects: FileObjects, tmp_path: Path
 
 
 def test_a_channel_for_another_instance_group_stays_empty(
-    objects: FileObjects, tmp_path: Path
+    objects: FakeObjects, tmp_path: Path
 ) -> None:
     objects.add("a/1")
     given = channel("s3://bucket/a", InstanceGroupNames=["other"])
     assert laid_out(objects, given, tmp_path / "c") == []
 
 
-def test_a_manifest_names_its_objects(objects: FileObjects, tmp_path: Path) -> None:
+def test_a_manifest_names_its_objects(objects: FakeObjects, tmp_path: Path) -> None:
     objects.add("a/x/1", "one")
     objects.add("a/2", "two")
     objects.add("a/3", "three")
@@ -154,7 +154,7 @@ def test_a_manifest_names_its_objects(objects: FileObjects, tmp_path: Path) -> N
     ],
 )
 def test_a_bad_manifest_is_refused_in_a_line(
-    text: str, message: str, objects: FileObjects, tmp_path: Path
+    text: str, message: str, objects: FakeObjects, tmp_path: Path
 ) -> None:
     objects.add("list", text)
     objects.add("../../x")
@@ -169,7 +169,7 @@ def test_a_bad_manifest_is_refused_in_a_line(
 def test_a_key_that_leads_elsewhere_is_refused(
     key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    objects = FileObjects(tmp_path / "s3")
+    objects = FakeObjects(tmp_path / "s3")
     stored = StoredObject(key, 1, "")
     monkeypatch.setattr(objects, "keys", lambda *_: [stored])
     with pytest.raises(BadChannel, match="cannot be a file"):
@@ -177,12 +177,12 @@ def test_a_key_that_leads_elsewhere_is_refused(
     assert files(tmp_path / "c") == {}
 
 
-def test_absolute_keys_lie_in_the_channel(objects: FileObjects, tmp_path: Path) -> None:
+def test_absolute_keys_lie_in_the_channel(objects: FakeObjects, tmp_path: Path) -> None:
     objects.add("a//etc/passwd")
     assert laid_out(objects, channel("s3://bucket/a"), tmp_path / "c") == ["etc/passwd"]
 
 
-def test_a_name_that_is_file_and_folder_is_refused(objects: FileObjects, tmp_path: Path) -> None:
+def test_a_name_that_is_file_and_folder_is_refused(objects: FakeObjects, tmp_path: Path) -> None:
     objects.add("a/b")
     objects.add("a/b/c")
     with pytest.raises(BadChannel, match="a file's name and a folder's at once"):
@@ -200,19 +200,19 @@ def test_a_name_that_is_file_and_folder_is_refused(objects: FileObjects, tmp_pat
     ],
 )
 def test_missing_data_is_named(
-    uri: str, message: str, objects: FileObjects, tmp_path: Path
+    uri: str, message: str, objects: FakeObjects, tmp_path: Path
 ) -> None:
     with pytest.raises(BadChannel, match=message):
         lay_out(objects, channel(uri), HOSTS[0], HOSTS, tmp_path / "c")
 
 
-def test_augmented_manifests_are_refused(objects: FileObjects, tmp_path: Path) -> None:
+def test_augmented_manifests_are_refused(objects: FakeObjects, tmp_path: Path) -> None:
     given = channel("s3://bucket/list", "AugmentedManifestFile")
     with pytest.raises(BadChannel, match="found AugmentedManifestFile, expected S3Prefix or"):
         lay_out(objects, given, HOSTS[0], HOSTS, tmp_path / "c")
 
 
-def test_a_folder_of_this_machine_is_copied(objects: FileObjects, tmp_path: Path) -> None:
+def test_a_folder_of_this_machine_is_copied(objects: FakeObjects, tmp_path: Path) -> None:
     source = tmp_path / "my data"
     (source / "cat").mkdir(parents=True)
     (source / "cat" / "1.png").write_text("cat")
@@ -224,13 +224,13 @@ def test_a_folder_of_this_machine_is_copied(objects: FileObjects, tmp_path: Path
     assert not (folder / "cat" / "1.png").is_symlink()
 
 
-def test_one_file_of_this_machine(objects: FileObjects, tmp_path: Path) -> None:
+def test_one_file_of_this_machine(objects: FakeObjects, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("1")
     lay_out(objects, channel((tmp_path / "a.csv").as_uri()), HOSTS[0], HOSTS, tmp_path / "c")
     assert files(tmp_path / "c") == {"a.csv": "1"}
 
 
-def test_a_link_to_nothing_is_named(objects: FileObjects, tmp_path: Path) -> None:
+def test_a_link_to_nothing_is_named(objects: FakeObjects, tmp_path: Path) -> None:
     source = tmp_path / "data"
     source.mkdir()
     (source / "gone").symlink_to(tmp_path / "nothing")

@@ -7,14 +7,14 @@ import pytest
 
 from local.emulator.location import Location
 from local.emulator.training.checkpoints import Mirror, Mirrors
-from tests.unit.local.emulator.parts import BUCKET, FileObjects
+from tests.unit.local.emulator.fakes import BUCKET, FakeObjects
 
 PLACE = Location(BUCKET, "job/checkpoints")
 
 
 @pytest.fixture
-def objects(tmp_path: Path) -> FileObjects:
-    return FileObjects(tmp_path / "s3")
+def objects(tmp_path: Path) -> FakeObjects:
+    return FakeObjects(tmp_path / "s3")
 
 
 @pytest.fixture
@@ -25,12 +25,12 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def mirror(objects: FileObjects, folder: Path) -> Mirror:
+def mirror(objects: FakeObjects, folder: Path) -> Mirror:
     return Mirror(objects, folder, PLACE)
 
 
 def test_a_file_is_kept_once_it_has_stopped_changing(
-    mirror: Mirror, objects: FileObjects, folder: Path
+    mirror: Mirror, objects: FakeObjects, folder: Path
 ) -> None:
     (folder / "epoch").write_text("1")
     assert mirror.sync() == 0
@@ -42,7 +42,7 @@ def test_a_file_is_kept_once_it_has_stopped_changing(
 
 
 def test_a_file_that_changes_is_kept_again(
-    mirror: Mirror, objects: FileObjects, folder: Path
+    mirror: Mirror, objects: FakeObjects, folder: Path
 ) -> None:
     for text in ("1", "2"):
         (folder / "epoch").write_text(text)
@@ -52,14 +52,14 @@ def test_a_file_that_changes_is_kept_again(
     assert objects.read(BUCKET, "job/checkpoints/epoch") == b"2"
 
 
-def test_the_last_sync_waits_for_nobody(mirror: Mirror, objects: FileObjects, folder: Path) -> None:
+def test_the_last_sync_waits_for_nobody(mirror: Mirror, objects: FakeObjects, folder: Path) -> None:
     (folder / "deep").mkdir()
     (folder / "deep" / "epoch").write_text("1")
     assert mirror.sync(settled=True) == 1
     assert objects.names() == ["job/checkpoints/deep/epoch"]
 
 
-def test_what_is_deleted_stays_in_s3(mirror: Mirror, objects: FileObjects, folder: Path) -> None:
+def test_what_is_deleted_stays_in_s3(mirror: Mirror, objects: FakeObjects, folder: Path) -> None:
     (folder / "epoch").write_text("1")
     mirror.sync(settled=True)
     (folder / "epoch").unlink()
@@ -67,13 +67,13 @@ def test_what_is_deleted_stays_in_s3(mirror: Mirror, objects: FileObjects, folde
     assert objects.names() == ["job/checkpoints/epoch"]
 
 
-def test_links_are_left_out(mirror: Mirror, objects: FileObjects, folder: Path) -> None:
+def test_links_are_left_out(mirror: Mirror, objects: FakeObjects, folder: Path) -> None:
     (folder / "link").symlink_to("/etc/hostname")
     assert mirror.sync(settled=True) == 0
 
 
 def test_what_s3_holds_comes_back_as_copies(
-    mirror: Mirror, objects: FileObjects, folder: Path
+    mirror: Mirror, objects: FakeObjects, folder: Path
 ) -> None:
     objects.add("job/checkpoints/a/epoch", "7")
     objects.add("job/checkpoints-of-another", "no")
@@ -84,21 +84,21 @@ def test_what_s3_holds_comes_back_as_copies(
 
 
 def test_what_came_from_s3_is_not_sent_back(
-    mirror: Mirror, objects: FileObjects, folder: Path
+    mirror: Mirror, objects: FakeObjects, folder: Path
 ) -> None:
     objects.add("job/checkpoints/epoch", "7")
     mirror.restore()
     assert mirror.sync(settled=True) == 0
 
 
-def test_a_key_that_leads_elsewhere_is_refused(mirror: Mirror, objects: FileObjects) -> None:
+def test_a_key_that_leads_elsewhere_is_refused(mirror: Mirror, objects: FakeObjects) -> None:
     objects.add("job/checkpoints/../../../x")
     with pytest.raises(OSError, match="it leads elsewhere"):
         mirror.restore()
 
 
 def test_a_bucket_that_is_gone_is_named_at_the_end_only(
-    objects: FileObjects, folder: Path, caplog: pytest.LogCaptureFixture
+    objects: FakeObjects, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (folder / "epoch").write_text("1")
     mirrors = Mirrors([Mirror(objects, folder, Location("nowhere", "c"))])

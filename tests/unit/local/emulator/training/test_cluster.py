@@ -9,7 +9,7 @@ import pytest
 
 from local.emulator.executors import ContainerSpec, ExecutorError
 from local.emulator.training.cluster import Cluster, HostEnded, HostLost
-from tests.unit.local.emulator.parts import Pretended, Pretender, Work
+from tests.unit.local.emulator.fakes import FakeContainer, FakeExecutor, Work
 
 Events = queue.Queue[HostEnded | HostLost]
 
@@ -21,9 +21,9 @@ def specs(folder: Path, count: int) -> list[ContainerSpec]:
     ]
 
 
-def cluster(folder: Path, work: Work, count: int = 2) -> tuple[Cluster, Pretender, Events]:
+def cluster(folder: Path, work: Work, count: int = 2) -> tuple[Cluster, FakeExecutor, Events]:
     events: Events = queue.Queue()
-    engine = Pretender(work)
+    engine = FakeExecutor(work)
     made = Cluster(engine, specs(folder, count), "job", lambda *_: None, events.put)
     return made, engine, events
 
@@ -48,7 +48,7 @@ def test_lines_come_with_their_hosts_rank(tmp_path: Path) -> None:
         return 0
 
     made = Cluster(
-        Pretender(work), specs(tmp_path, 2), None, lambda *line: lines.append(line), events.put
+        FakeExecutor(work), specs(tmp_path, 2), None, lambda *line: lines.append(line), events.put
     )
     made.start()
     for _ in range(2):
@@ -92,7 +92,7 @@ def test_what_had_started_is_removed_when_a_further_host_does_not(
     made, engine, _ = cluster(tmp_path, wait_for_sigterm)
     start = engine.start
 
-    def first_only(spec: ContainerSpec, on_line: Callable[[str], None]) -> Pretended:
+    def first_only(spec: ContainerSpec, on_line: Callable[[str], None]) -> FakeContainer:
         if spec.hostname == "algo-2":
             raise ExecutorError("no room")
         return start(spec, on_line)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from local.emulator.executors import Executor
-from tests.unit.local.emulator.parts import BUCKET, Workshop, build, request
+from tests.unit.local.emulator.fakes import BUCKET
+from tests.unit.local.emulator.training_harness import TrainingHarness, build, request
 
 pytestmark = [
     pytest.mark.docker,
@@ -17,66 +18,66 @@ pytestmark = [
 
 
 @pytest.fixture
-def shop(toy_executor: Executor, tmp_path: Path) -> Iterator[Workshop]:
-    workshop = build(tmp_path, toy_executor)
-    yield workshop
-    workshop.jobs.shutdown()
-    workshop.context.store.close()
+def harness(toy_executor: Executor, tmp_path: Path) -> Iterator[TrainingHarness]:
+    harness = build(tmp_path, toy_executor)
+    yield harness
+    harness.jobs.shutdown()
+    harness.context.store.close()
 
 
-def test_two_hosts_without_a_way_out_train_and_leave_nothing(shop: Workshop) -> None:
-    shop.objects.add("data/a", "1")
-    shop.objects.add("data/b", "22")
+def test_two_hosts_without_a_way_out_train_and_leave_nothing(harness: TrainingHarness) -> None:
+    harness.objects.add("data/a", "1")
+    harness.objects.add("data/b", "22")
     source = {
         "S3DataType": "S3Prefix",
         "S3Uri": "s3://bucket/data",
         "S3DataDistributionType": "ShardedByS3Key",
     }
-    body = shop.run(
+    body = harness.run(
         InputDataConfig=[{"ChannelName": "train", "DataSource": {"S3DataSource": source}}],
         ResourceConfig={"InstanceType": "ml.m5.large", "InstanceCount": 2},
         EnableNetworkIsolation=True,
         CheckpointConfig={"S3Uri": "s3://bucket/saved"},
     )
     assert body["TrainingJobStatus"] == "Completed", body.get("FailureReason")
-    lines = shop.logs.lines()
+    lines = harness.logs.lines()
     assert "toy: job job on algo-1" in lines
     assert "toy: job job on algo-2" in lines
     assert sorted(line for line in lines if "input" in line) == [
         "toy: input train/a 1 bytes",
         "toy: input train/b 2 bytes",
     ]
-    assert shop.objects.read(BUCKET, "saved/epoch.txt") == b"2"
-    folder = shop.context.home.job("training-job", "job")
+    assert harness.objects.read(BUCKET, "saved/epoch.txt") == b"2"
+    folder = harness.context.home.job("training-job", "job")
     assert {path.stat().st_uid for path in folder.rglob("*")} == {os.getuid()}
-    assert shop.context.executor.reap() == []
+    assert harness.context.executor.reap() == []
 
 
-def test_two_hosts_that_fail_leave_nothing(shop: Workshop) -> None:
-    body = shop.run(
+def test_two_hosts_that_fail_leave_nothing(harness: TrainingHarness) -> None:
+    body = harness.run(
         ResourceConfig={"InstanceType": "ml.m5.large", "InstanceCount": 2},
         HyperParameters={"fail": "no such class: cat"},
     )
     assert body["FailureReason"] == "AlgorithmError: no such class: cat, exit code: 1"
-    assert shop.context.executor.reap() == []
+    assert harness.context.executor.reap() == []
 
 
-def test_a_command_the_image_lacks_fails_the_job(shop: Workshop) -> None:
+def test_a_command_the_image_lacks_fails_the_job(harness: TrainingHarness) -> None:
     algorithm = {**request()["AlgorithmSpecification"], "ContainerEntrypoint": ["no-such-command"]}
-    body = shop.run(AlgorithmSpecification=algorithm)
+    body = harness.run(AlgorithmSpecification=algorithm)
     assert body["TrainingJobStatus"] == "Failed"
     assert body["FailureReason"].startswith("ClientError: the container cannot be started: ")
     assert "no-such-command" in body["FailureReason"]
-    assert shop.context.executor.reap() == []
+    assert harness.context.executor.reap() == []
 
 
-def test_an_interrupted_job_goes_on_in_another_container(shop: Workshop) -> None:
-    shop.jobs.create(request(hyperparameters={"epochs": "8", "seconds": "0.3"}))
-    while not shop.jobs.metrics("job"):
+def test_an_interrupted_job_goes_on_in_another_container(harness: TrainingHarness) -> None:
+    harness.jobs.create(request(hyperparameters={"epochs": "8", "seconds": "0.3"}))
+    while not harness.jobs.metrics("job"):
         time.sleep(0.02)
-    shop.jobs.shutdown()
-    assert shop.body()["SecondaryStatus"] == "Interrupted"
-    again = shop.restart()
+    harness.jobs.shutdown()
+    assert harness.body()["SecondaryStatus"] == "Interrupted"
+    again = harness.restart()
     assert again.wait()["TrainingJobStatus"] == "Completed"
     assert any(line.startswith("toy: resuming after epoch") for line in again.logs.lines())
     again.context.store.close()

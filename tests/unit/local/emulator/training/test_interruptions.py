@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from local.emulator.store import Kind, Record
-from local.emulator.training.body import enter, new_body
+from local.emulator.training.describe import enter, new_body
 from local.emulator.training.interruptions import Cause, Interruption, count
-from tests.unit.local.emulator.parts import request
+from tests.unit.local.emulator.training_harness import request
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SAVED = {"CheckpointConfig": {"S3Uri": "s3://bucket/saved"}}

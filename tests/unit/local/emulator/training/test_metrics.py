@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from local.emulator.training.metrics import LONGEST_LINE, Metric, MetricWatch, read_metrics
+from local.emulator.training.metrics import LONGEST_LINE, MetricPoint, MetricWatch, read_metrics
 
 OPENED: list[MetricWatch] = []
 
@@ -76,7 +76,7 @@ def test_metrics_are_in_the_file_at_once_and_outlive_the_watch(path: Path) -> No
 def test_a_line_cut_short_by_a_crash_is_left_out(path: Path) -> None:
     path.parent.mkdir()
     path.write_text('{"name": "a", "value": 1.0, "timestamp": 2.0}\n{"name": "a", "va')
-    assert read_metrics(path) == [Metric("a", 1.0, 2.0)]
+    assert read_metrics(path) == [MetricPoint("a", 1.0, 2.0)]
 
 
 def test_no_file_is_no_metrics(path: Path) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from local.emulator.training.channels import BadChannel
 from local.emulator.training.own_rules import fetch_own_rules, own_rules
-from tests.unit.local.emulator.parts import FileObjects
+from tests.unit.local.emulator.fakes import FakeObjects
 from tests.unit.local.emulator.training.test_rules import configuration
 
 REQUEST = {
@@ -17,7 +17,7 @@ REQUEST = {
 
 
 def test_a_rules_file_is_named_as_in_s3(tmp_path: Path) -> None:
-    objects = FileObjects(tmp_path / "s3")
+    objects = FakeObjects(tmp_path / "s3")
     objects.add("rules/mine.py", "class Mine: ...")
     folder = tmp_path / "tree" / "rules"
     fetch_own_rules(objects, REQUEST, folder)
@@ -29,9 +29,9 @@ def test_a_rules_file_is_named_as_in_s3(tmp_path: Path) -> None:
 
 def test_a_file_that_is_gone_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadChannel, match="rule any/thing: there is no s3://bucket/rules/mine.py"):
-        fetch_own_rules(FileObjects(tmp_path / "s3"), REQUEST, tmp_path / "rules")
+        fetch_own_rules(FakeObjects(tmp_path / "s3"), REQUEST, tmp_path / "rules")
 
 
 def test_without_such_rules_there_is_no_folder(tmp_path: Path) -> None:
-    fetch_own_rules(FileObjects(tmp_path / "s3"), {}, tmp_path / "rules")
+    fetch_own_rules(FakeObjects(tmp_path / "s3"), {}, tmp_path / "rules")
     assert not (tmp_path / "rules").exists()

@@ -9,7 +9,7 @@ from typing import Any
 import botocore.session
 import pytest
 
-from local.emulator.training.body import enter, new_body
+from local.emulator.training.describe import enter, new_body
 from local.emulator.training.rules import (
     LARGEST,
     NOTHING,
@@ -18,7 +18,7 @@ from local.emulator.training.rules import (
     rules_interrupted,
     rules_now,
 )
-from tests.unit.local.emulator.parts import request
+from tests.unit.local.emulator.training_harness import request
 
 ARN = "arn:aws:sagemaker:us-east-1:123456789012:training-job/job"
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

@@ -12,7 +12,8 @@ import pytest
 from local.emulator.api.operations.training_update import update
 from local.emulator.errors import ServiceError
 from local.emulator.executors import ContainerSpec
-from tests.unit.local.emulator.parts import BUCKET, Pretender, Workshop, build, request
+from tests.unit.local.emulator.fakes import BUCKET, FakeExecutor
+from tests.unit.local.emulator.training_harness import TrainingHarness, build, request
 
 Say = Callable[[str], None]
 ROOT = {"S3OutputPath": f"s3://{BUCKET}/profile"}
@@ -42,25 +43,25 @@ def ends_by_rule(spec: ContainerSpec, _say: Say, _told: threading.Event) -> int:
 
 
 @pytest.fixture
-def open_shop(tmp_path: Path) -> Iterator[Callable[[Any], Workshop]]:
-    shops: list[Workshop] = []
+def make_harness(tmp_path: Path) -> Iterator[Callable[[Any], TrainingHarness]]:
+    shops: list[TrainingHarness] = []
 
-    def build_one(work: Any) -> Workshop:
-        shops.append(build(tmp_path, Pretender(work)))
+    def build_one(work: Any) -> TrainingHarness:
+        shops.append(build(tmp_path, FakeExecutor(work)))
         return shops[-1]
 
     yield build_one
-    for shop in shops:
-        shop.jobs.shutdown()
-        shop.context.store.close()
+    for harness in shops:
+        harness.jobs.shutdown()
+        harness.context.store.close()
 
 
-def start(shop: Workshop, **changes: Any) -> Path:
+def start(harness: TrainingHarness, **changes: Any) -> Path:
     """Create a job, wait until its container runs; its configuration's folder."""
-    shop.jobs.create(request(**changes))
-    shop.wait(until=lambda body: body["SecondaryStatus"] == "Training")
-    executor = shop.context.executor
-    assert isinstance(executor, Pretender)
+    harness.jobs.create(request(**changes))
+    harness.wait(until=lambda body: body["SecondaryStatus"] == "Training")
+    executor = harness.context.executor
+    assert isinstance(executor, FakeExecutor)
     deadline = time.monotonic() + 10
     while not executor.running:
         assert time.monotonic() < deadline
@@ -72,95 +73,101 @@ def told(folder: Path, name: str) -> Any:
     return json.loads((folder / f"{name}.json").read_text())
 
 
-def change(shop: Workshop, **members: Any) -> None:
-    update(shop.services(), {"TrainingJobName": "job", **members})
+def change(harness: TrainingHarness, **members: Any) -> None:
+    update(harness.services(), {"TrainingJobName": "job", **members})
 
 
-def refusal(shop: Workshop, **members: Any) -> str:
+def refusal(harness: TrainingHarness, **members: Any) -> str:
     with pytest.raises(ServiceError) as caught:
-        change(shop, **members)
+        change(harness, **members)
     assert caught.value.status == 400
     return str(caught.value)
 
 
-def test_a_rule_that_stops_training_stops_the_job(open_shop: Callable[[Any], Workshop]) -> None:
-    shop = open_shop(ends_by_rule)
-    body = shop.run(
+def test_a_rule_that_stops_training_stops_the_job(
+    make_harness: Callable[[Any], TrainingHarness],
+) -> None:
+    harness = make_harness(ends_by_rule)
+    body = harness.run(
         DebugHookConfig={"S3OutputPath": f"s3://{BUCKET}/debug"}, DebugRuleConfigurations=[RULE]
     )
     assert (body["TrainingJobStatus"], body["SecondaryStatus"]) == ("Stopped", "Stopped")
-    assert shop.statuses()[-4:] == ["Training", "Stopping", "Uploading", "Stopped"]
-    assert "out/job/output/model.tar.gz" in shop.objects.names()
+    assert harness.statuses()[-4:] == ["Training", "Stopping", "Uploading", "Stopped"]
+    assert "out/job/output/model.tar.gz" in harness.objects.names()
     assert "FailureReason" not in body
 
 
-def test_without_rules_a_file_says_nothing(open_shop: Callable[[Any], Workshop]) -> None:
-    assert open_shop(ends_by_rule).run()["TrainingJobStatus"] == "Completed"
+def test_without_rules_a_file_says_nothing(make_harness: Callable[[Any], TrainingHarness]) -> None:
+    assert make_harness(ends_by_rule).run()["TrainingJobStatus"] == "Completed"
 
 
-def test_the_container_finds_the_changed_profiler(open_shop: Callable[[Any], Workshop]) -> None:
-    shop = open_shop(until_told)
-    config = start(shop, ProfilerConfig=ROOT)
-    assert shop.body()["ProfilingStatus"] == "Enabled"
-    change(shop, ProfilerConfig={"ProfilingIntervalInMilliseconds": 1000})
+def test_the_container_finds_the_changed_profiler(
+    make_harness: Callable[[Any], TrainingHarness],
+) -> None:
+    harness = make_harness(until_told)
+    config = start(harness, ProfilerConfig=ROOT)
+    assert harness.body()["ProfilingStatus"] == "Enabled"
+    change(harness, ProfilerConfig={"ProfilingIntervalInMilliseconds": 1000})
     assert told(config, "profilerconfig") == {**ROOT, "ProfilingIntervalInMilliseconds": 1000}
-    change(shop, ProfilerRuleConfigurations=[REPORT])
+    change(harness, ProfilerRuleConfigurations=[REPORT])
     assert told(config, "profilerruleconfigurations") == [REPORT]
-    (status,) = shop.body()["ProfilerRuleEvaluationStatuses"]
+    (status,) = harness.body()["ProfilerRuleEvaluationStatuses"]
     assert status["RuleEvaluationStatus"] == "InProgress"
-    change(shop, ProfilerConfig={"DisableProfiler": True})
+    change(harness, ProfilerConfig={"DisableProfiler": True})
     assert told(config, "profilerconfig")["DisableProfiler"] is True
-    assert shop.body()["ProfilingStatus"] == "Disabled"
-    assert shop.body()["ProfilerRuleConfigurations"] == [REPORT]
-    change(shop, ProfilerConfig={"DisableProfiler": False})
-    assert shop.body()["ProfilingStatus"] == "Enabled"
-    assert any("profilerconfig.json is new" in line for line in shop.logs.lines())
+    assert harness.body()["ProfilingStatus"] == "Disabled"
+    assert harness.body()["ProfilerRuleConfigurations"] == [REPORT]
+    change(harness, ProfilerConfig={"DisableProfiler": False})
+    assert harness.body()["ProfilingStatus"] == "Enabled"
+    assert any("profilerconfig.json is new" in line for line in harness.logs.lines())
 
 
-def test_a_profiler_nobody_asked_for_at_first(open_shop: Callable[[Any], Workshop]) -> None:
-    shop = open_shop(until_told)
-    config = start(shop)
+def test_a_profiler_nobody_asked_for_at_first(
+    make_harness: Callable[[Any], TrainingHarness],
+) -> None:
+    harness = make_harness(until_told)
+    config = start(harness)
     assert not (config / "profilerconfig.json").exists()
-    change(shop, ProfilerConfig=ROOT)
+    change(harness, ProfilerConfig=ROOT)
     assert told(config, "profilerconfig") == ROOT
-    save(shop_spec(shop), "output/profiler/events.json", "{}")
-    shop.jobs.stop("job")
-    assert shop.wait()["ProfilerConfig"] == ROOT
-    assert "profile/job/profiler-output/events.json" in shop.objects.names()
+    save(shop_spec(harness), "output/profiler/events.json", "{}")
+    harness.jobs.stop("job")
+    assert harness.wait()["ProfilerConfig"] == ROOT
+    assert "profile/job/profiler-output/events.json" in harness.objects.names()
 
 
-def shop_spec(shop: Workshop) -> ContainerSpec:
-    executor = shop.context.executor
-    assert isinstance(executor, Pretender)
+def shop_spec(harness: TrainingHarness) -> ContainerSpec:
+    executor = harness.context.executor
+    assert isinstance(executor, FakeExecutor)
     return executor.specs[0]
 
 
-def test_a_warm_pools_time(open_shop: Callable[[Any], Workshop]) -> None:
-    shop = open_shop(until_told)
+def test_a_warm_pools_time(make_harness: Callable[[Any], TrainingHarness]) -> None:
+    harness = make_harness(until_told)
     resources = request()["ResourceConfig"] | {"KeepAlivePeriodInSeconds": 60}
-    start(shop, ResourceConfig=resources)
-    change(shop, ResourceConfig={"KeepAlivePeriodInSeconds": 600})
-    assert shop.body()["ResourceConfig"] == resources | {"KeepAlivePeriodInSeconds": 600}
+    start(harness, ResourceConfig=resources)
+    change(harness, ResourceConfig={"KeepAlivePeriodInSeconds": 600})
+    assert harness.body()["ResourceConfig"] == resources | {"KeepAlivePeriodInSeconds": 600}
 
 
-def test_what_cannot_be_changed_is_named(open_shop: Callable[[Any], Workshop]) -> None:
-    shop = open_shop(until_told)
-    start(shop, ProfilerConfig=ROOT, ProfilerRuleConfigurations=[REPORT])
-    before = shop.body()
-    assert "RemoteDebugConfig" in refusal(shop, RemoteDebugConfig={"EnableRemoteDebug": True})
-    assert "changes nothing" in refusal(shop)
+def test_what_cannot_be_changed_is_named(make_harness: Callable[[Any], TrainingHarness]) -> None:
+    harness = make_harness(until_told)
+    start(harness, ProfilerConfig=ROOT, ProfilerRuleConfigurations=[REPORT])
+    before = harness.body()
+    assert "RemoteDebugConfig" in refusal(harness, RemoteDebugConfig={"EnableRemoteDebug": True})
+    assert "changes nothing" in refusal(harness)
     assert "is 300; expected" in refusal(
-        shop, ProfilerConfig={"ProfilingIntervalInMilliseconds": 300}
+        harness, ProfilerConfig={"ProfilingIntervalInMilliseconds": 300}
     )
-    assert "writes already" in refusal(shop, ProfilerConfig={"S3OutputPath": f"s3://{BUCKET}/x"})
-    assert "ProfilerReport" in refusal(shop, ProfilerRuleConfigurations=[REPORT])
+    assert "writes already" in refusal(harness, ProfilerConfig={"S3OutputPath": f"s3://{BUCKET}/x"})
+    assert "ProfilerReport" in refusal(harness, ProfilerRuleConfigurations=[REPORT])
     assert "DisableProfiler" in refusal(
-        shop,
+        harness,
         ProfilerConfig={"DisableProfiler": True},
         ProfilerRuleConfigurations=[REPORT | {"RuleConfigurationName": "other"}],
     )
-    assert "warm pool" in refusal(shop, ResourceConfig={"KeepAlivePeriodInSeconds": 60})
-    assert shop.body() == before
-    shop.jobs.stop("job")
-    shop.wait()
-    assert "is in status Stopped" in refusal(shop, ProfilerConfig={"DisableProfiler": True})
+    assert "warm pool" in refusal(harness, ResourceConfig={"KeepAlivePeriodInSeconds": 60})
+    assert harness.body() == before
+    harness.jobs.stop("job")
+    harness.wait()
+    assert "is in status Stopped" in refusal(harness, ProfilerConfig={"DisableProfiler": True})

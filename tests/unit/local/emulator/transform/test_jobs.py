@@ -11,8 +11,8 @@ from local.emulator.errors import ServiceError
 from local.emulator.executors import Executor
 from local.emulator.store import Kind
 from local.emulator.transform.jobs import TransformJobs
-from tests.unit.local.emulator.hosting_stage import QUICK, Stage, build
-from tests.unit.local.emulator.parts import BUCKET
+from tests.unit.local.emulator.fakes import BUCKET
+from tests.unit.local.emulator.hosting_harness import QUICK, HostingHarness, build
 
 process_only = pytest.mark.parametrize("toy_executor", ["process"], indirect=True)
 ENDED = {"Completed", "Failed", "Stopped"}
@@ -22,7 +22,7 @@ ENDED = {"Completed", "Failed", "Stopped"}
 class Jobs:
     """Transform jobs of a model `m`, and their outputs."""
 
-    stage: Stage
+    harness: HostingHarness
     runner: TransformJobs
 
     def create(self, name: str = "job", *, model: str = "m", **changes: Any) -> None:
@@ -38,10 +38,10 @@ class Jobs:
         self.runner.create(request)
 
     def body(self, name: str = "job") -> dict[str, Any]:
-        return self.stage.context.store.get(Kind.TRANSFORM_JOB, name).body
+        return self.harness.context.store.get(Kind.TRANSFORM_JOB, name).body
 
     def wait(self, name: str = "job") -> dict[str, Any]:
-        return self.stage.until(
+        return self.harness.until(
             lambda: self.body(name), lambda body: body["TransformJobStatus"] in ENDED
         )
 
@@ -50,12 +50,12 @@ class Jobs:
         return self.wait()
 
     def outputs(self) -> dict[str, bytes]:
-        names = self.stage.objects.names("out/")
-        return {name: self.stage.objects.read(BUCKET, name) for name in names}
+        names = self.harness.objects.names("out/")
+        return {name: self.harness.objects.read(BUCKET, name) for name in names}
 
     def posts(self) -> int:
         """How many requests the containers got."""
-        return sum("POST /invocations" in line for line in self.stage.logs.lines())
+        return sum("POST /invocations" in line for line in self.harness.logs.lines())
 
 
 PREFIX = {"S3DataType": "S3Prefix", "S3Uri": f"s3://{BUCKET}/in"}
@@ -63,17 +63,17 @@ PREFIX = {"S3DataType": "S3Prefix", "S3Uri": f"s3://{BUCKET}/in"}
 
 @pytest.fixture
 def jobs(tmp_path: Path, toy_executor: Executor) -> Iterator[Jobs]:
-    stage = build(tmp_path, toy_executor)
-    stage.model("m")
-    runner = TransformJobs(stage.context, timing=QUICK)
-    yield Jobs(stage, runner)
+    harness = build(tmp_path, toy_executor)
+    harness.model("m")
+    runner = TransformJobs(harness.context, timing=QUICK)
+    yield Jobs(harness, runner)
     runner.shutdown()
-    stage.context.store.close()
+    harness.context.store.close()
 
 
 def test_every_object_is_answered_below_the_output_path(jobs: Jobs) -> None:
-    jobs.stage.objects.add("in/a.txt", b"first")
-    jobs.stage.objects.add("in/deep/b.txt", b"second")
+    jobs.harness.objects.add("in/a.txt", b"first")
+    jobs.harness.objects.add("in/deep/b.txt", b"second")
     jobs.create(Tags=[{"Key": "team", "Value": "a"}])
     assert jobs.body()["TransformJobStatus"] == "InProgress"
     body = jobs.wait()
@@ -82,15 +82,15 @@ def test_every_object_is_answered_below_the_output_path(jobs: Jobs) -> None:
     assert body["CreationTime"] <= body["TransformStartTime"] <= body["TransformEndTime"]
     assert body["TransformInput"]["DataSource"]["S3DataSource"] == PREFIX
     arn = body["TransformJobArn"]
-    assert jobs.stage.context.store.tags(arn) == {"team": "a"}
-    streams = [name for name in jobs.stage.logs.streams if "TransformJobs job/i-" in name]
+    assert jobs.harness.context.store.tags(arn) == {"team": "a"}
+    streams = [name for name in jobs.harness.logs.streams if "TransformJobs job/i-" in name]
     assert len(streams) == 2
     assert sum(name.endswith("/data-log") for name in streams) == 1
-    notes = [line for line in jobs.stage.logs.lines() if "[sagemaker logs]" in line]
+    notes = [line for line in jobs.harness.logs.lines() if "[sagemaker logs]" in line]
     assert notes[0].endswith(
         "MaxConcurrentTransforms=2, MaxPayloadInMB=6, BatchStrategy=SINGLE_RECORD"
     )
-    assert not jobs.stage.context.home.job("transform-job", "job").exists()
+    assert not jobs.harness.context.home.job("transform-job", "job").exists()
 
 
 @process_only
@@ -98,22 +98,22 @@ class TestSplitting:
     LINES = {"SplitType": "Line"}  # noqa: RUF012
 
     def test_a_line_a_request_joined_by_lines(self, jobs: Jobs) -> None:
-        jobs.stage.objects.add("in/a.csv", b"1\n2\n3\n")
+        jobs.harness.objects.add("in/a.csv", b"1\n2\n3\n")
         body = jobs.run(
             Input=self.LINES, Output={"AssembleWith": "Line"}, BatchStrategy="SingleRecord"
         )
         assert body["TransformJobStatus"] == "Completed"
         assert jobs.outputs() == {"out/a.csv.out": b"1\n2\n3\n"}
-        jobs.stage.until(jobs.posts, lambda count: count == 3)
+        jobs.harness.until(jobs.posts, lambda count: count == 3)
 
     def test_without_assembly_answers_follow_each_other(self, jobs: Jobs) -> None:
-        jobs.stage.objects.add("in/a.csv", b"1\n2\n3")
+        jobs.harness.objects.add("in/a.csv", b"1\n2\n3")
         jobs.run(Input=self.LINES, BatchStrategy="SingleRecord")
         assert jobs.outputs() == {"out/a.csv.out": b"123"}
 
     def test_as_many_lines_as_fit(self, jobs: Jobs) -> None:
         lines = [b"%d" % number * 300_000 for number in range(8)]
-        jobs.stage.objects.add("in/a.csv", b"\n".join(lines))
+        jobs.harness.objects.add("in/a.csv", b"\n".join(lines))
         jobs.run(
             Input=self.LINES,
             Output={"AssembleWith": "Line"},
@@ -121,10 +121,10 @@ class TestSplitting:
             MaxPayloadInMB=1,
         )
         assert jobs.outputs() == {"out/a.csv.out": b"\n".join(lines) + b"\n"}
-        jobs.stage.until(jobs.posts, lambda count: count == 3)
+        jobs.harness.until(jobs.posts, lambda count: count == 3)
 
     def test_gzip(self, jobs: Jobs) -> None:
-        jobs.stage.objects.add("in/a.csv.gz", gzip.compress(b"1\n2\n"))
+        jobs.harness.objects.add("in/a.csv.gz", gzip.compress(b"1\n2\n"))
         body = jobs.run(
             Input={"CompressionType": "Gzip", **self.LINES},
             Output={"AssembleWith": "Line"},
@@ -135,8 +135,8 @@ class TestSplitting:
 
     def test_a_manifest_and_a_partial_prefix(self, jobs: Jobs) -> None:
         for name in ("x/one", "x/two", "x/three"):
-            jobs.stage.objects.add(name, name)
-        jobs.stage.objects.add(
+            jobs.harness.objects.add(name, name)
+        jobs.harness.objects.add(
             "list", json.dumps([{"prefix": f"s3://{BUCKET}/x/"}, "one", "three"])
         )
         jobs.run(Source={"S3DataType": "ManifestFile", "S3Uri": f"s3://{BUCKET}/list"})
@@ -154,8 +154,8 @@ class TestSplitting:
 @process_only
 class TestFailures:
     def test_an_object_that_fails_is_named_and_the_others_go_on(self, jobs: Jobs) -> None:
-        jobs.stage.objects.add("in/a", b"status 415")
-        jobs.stage.objects.add("in/b", b"good")
+        jobs.harness.objects.add("in/a", b"status 415")
+        jobs.harness.objects.add("in/b", b"good")
         body = jobs.run()
         assert body["TransformJobStatus"] == "Failed"
         assert body["FailureReason"] == (
@@ -163,43 +163,43 @@ class TestFailures:
             "objects failed. See job logs for more information."
         )
         assert jobs.outputs() == {"out/b.out": b"good"}
-        assert any(f"{BUCKET}/in/a: ClientError: the" in line for line in jobs.stage.logs.lines())
+        assert any(f"{BUCKET}/in/a: ClientError: the" in line for line in jobs.harness.logs.lines())
         assert jobs.posts() == 2
 
     def test_a_server_error_is_tried_again(self, jobs: Jobs) -> None:
-        jobs.stage.objects.add("in/a", b"status 500")
+        jobs.harness.objects.add("in/a", b"status 500")
         body = jobs.run(ModelClientConfig={"InvocationsMaxRetries": 2})
         assert body["FailureReason"].startswith(f"AlgorithmError: {BUCKET}/in/a: the container")
         assert jobs.posts() == 3
 
     def test_too_large(self, jobs: Jobs) -> None:
-        jobs.stage.objects.add("in/a", b"x" * (1024**2 + 1))
+        jobs.harness.objects.add("in/a", b"x" * (1024**2 + 1))
         body = jobs.run(MaxPayloadInMB=1)
         assert "Too much data for max payload size of 1 MB" in body["FailureReason"]
         assert f"{BUCKET}/in/a" in body["FailureReason"]
 
     def test_one_line_too_large_leaves_no_output(self, jobs: Jobs) -> None:
-        jobs.stage.objects.add("in/a", b"ok\n" + b"x" * (1024**2 + 1) + b"\nok\n")
+        jobs.harness.objects.add("in/a", b"ok\n" + b"x" * (1024**2 + 1) + b"\nok\n")
         body = jobs.run(Input={"SplitType": "Line"}, BatchStrategy="SingleRecord", MaxPayloadInMB=1)
         assert "Too much data" in body["FailureReason"]
         assert jobs.outputs() == {}
 
     def test_too_slow(self, jobs: Jobs) -> None:
-        jobs.stage.objects.add("in/a", b"sleep 3")
+        jobs.harness.objects.add("in/a", b"sleep 3")
         body = jobs.run(
             ModelClientConfig={"InvocationsTimeoutInSeconds": 1, "InvocationsMaxRetries": 0}
         )
         assert f"AlgorithmError: {BUCKET}/in/a: no answer within 1 seconds" in body["FailureReason"]
 
     def test_torn_gzip_and_no_input_and_a_broken_model(self, jobs: Jobs) -> None:
-        jobs.stage.objects.add("in/a", gzip.compress(b"x" * 1000)[:-9])
+        jobs.harness.objects.add("in/a", gzip.compress(b"x" * 1000)[:-9])
         body = jobs.run(Input={"CompressionType": "Gzip"})
         assert "it is not whole gzip data" in body["FailureReason"]
         none = {"S3DataType": "S3Prefix", "S3Uri": f"s3://{BUCKET}/nothing"}
         jobs.create("none", Source=none)
         reason = jobs.wait("none")["FailureReason"]
         assert f"no objects found at s3://{BUCKET}/nothing" in reason
-        jobs.stage.model("bad", {"broken": b""})
+        jobs.harness.model("bad", {"broken": b""})
         jobs.create("bad", model="bad")
         reason = jobs.wait("bad")["FailureReason"]
         assert reason.startswith("AlgorithmError: The primary container for the transform job did")
@@ -218,16 +218,16 @@ class TestFailures:
         with pytest.raises(ServiceError, match=words) as caught:
             jobs.create(**changes)
         assert caught.value.code == "ValidationException"
-        assert jobs.stage.context.store.every(Kind.TRANSFORM_JOB) == []
+        assert jobs.harness.context.store.every(Kind.TRANSFORM_JOB) == []
 
 
 @process_only
 class TestEnds:
     def test_stop(self, jobs: Jobs) -> None:
         for number in range(9):
-            jobs.stage.objects.add(f"in/{number}", b"sleep 0.25")
+            jobs.harness.objects.add(f"in/{number}", b"sleep 0.25")
         jobs.create()
-        jobs.stage.until(jobs.outputs, bool)
+        jobs.harness.until(jobs.outputs, bool)
         jobs.runner.stop("job")
         assert jobs.body()["TransformJobStatus"] in {"Stopping", "Stopped"}
         body = jobs.wait()
@@ -241,21 +241,21 @@ class TestEnds:
 
     def test_it_begins_again_with_the_server(self, jobs: Jobs) -> None:
         for number in range(4):
-            jobs.stage.objects.add(f"in/{number}", b"sleep 0.25")
+            jobs.harness.objects.add(f"in/{number}", b"sleep 0.25")
         jobs.create()
-        jobs.stage.until(jobs.outputs, bool)
+        jobs.harness.until(jobs.outputs, bool)
         jobs.runner.shutdown()
         assert jobs.body()["TransformJobStatus"] == "InProgress"
         assert len(jobs.outputs()) < 4
-        again = TransformJobs(jobs.stage.context, timing=QUICK)
+        again = TransformJobs(jobs.harness.context, timing=QUICK)
         again.recover()
         assert jobs.wait()["TransformJobStatus"] == "Completed"
         assert len(jobs.outputs()) == 4
         again.shutdown()
 
     def test_a_container_that_dies_is_started_again(self, jobs: Jobs) -> None:
-        jobs.stage.objects.add("in/a", b"die")
-        jobs.stage.objects.add("in/b", b"good")
+        jobs.harness.objects.add("in/a", b"die")
+        jobs.harness.objects.add("in/b", b"good")
         body = jobs.run(MaxConcurrentTransforms=1, ModelClientConfig={"InvocationsMaxRetries": 3})
         assert f"AlgorithmError: {BUCKET}/in/a: Unable to get response" in body["FailureReason"]
         assert jobs.outputs() == {"out/b.out": b"good"}

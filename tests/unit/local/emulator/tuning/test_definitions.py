@@ -9,18 +9,18 @@ from typing import Any
 import pytest
 
 from local.emulator.tuning.trials import summary
-from tests.unit.local.emulator.tuning_stage import METRIC, Act, Stage, tuning_request
+from tests.unit.local.emulator.tuning_harness import METRIC, FakeRun, TuningHarness, tuning_request
 
-Build = Callable[[Callable[[dict[str, str]], Act]], Stage]
+Build = Callable[[Callable[[dict[str, str]], FakeRun]], TuningHarness]
 
 
 @pytest.fixture
-def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Build]:
+def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Build]:
     monkeypatch.setattr("local.emulator.tuning.run.PAUSE", 0.02)
     with contextlib.ExitStack() as stack:
 
-        def build(script: Callable[[dict[str, str]], Act]) -> Stage:
-            return stack.enter_context(contextlib.closing(Stage.build(tmp_path, script)))
+        def build(script: Callable[[dict[str, str]], FakeRun]) -> TuningHarness:
+            return stack.enter_context(contextlib.closing(TuningHarness.build(tmp_path, script)))
 
         yield build
 
@@ -51,16 +51,16 @@ def choices(name: str, *values: str) -> dict[str, Any]:
     return {"CategoricalParameterRanges": [{"Name": name, "Values": list(values)}]}
 
 
-def good(_: dict[str, str]) -> Act:
-    return Act([0.1, 0.2, 0.3])
+def good(_: dict[str, str]) -> FakeRun:
+    return FakeRun([0.1, 0.2, 0.3])
 
 
 @pytest.mark.parametrize("strategy", ["Random", "Bayesian", "Hyperband"])
-def test_definitions_take_turns_each_in_its_own_ranges(stage: Build, strategy: str) -> None:
-    def script(hyperparameters: dict[str, str]) -> Act:
-        return Act([1.0 if hyperparameters["who"] == "deep" else 0.5])
+def test_definitions_take_turns_each_in_its_own_ranges(harness: Build, strategy: str) -> None:
+    def script(hyperparameters: dict[str, str]) -> FakeRun:
+        return FakeRun([1.0 if hyperparameters["who"] == "deep" else 0.5])
 
-    made = stage(script)
+    made = harness(script)
     ranges = {"deep": whole("layers", 2, 9), "wide": whole("width", 100, 200)}
     made.tuning.create(several(strategy, ranges, jobs=6))
     body = made.ended()
@@ -80,8 +80,8 @@ def test_definitions_take_turns_each_in_its_own_ranges(stage: Build, strategy: s
     assert [each["DefinitionName"] for each in body["TrainingJobDefinitions"]] == ["deep", "wide"]
 
 
-def test_grids_of_several_definitions_are_all_covered(stage: Build) -> None:
-    made = stage(good)
+def test_grids_of_several_definitions_are_all_covered(harness: Build) -> None:
+    made = harness(good)
     ranges = {"one": choices("a", "1", "2", "3"), "two": choices("b", "x")}
     made.tuning.create(several("Grid", ranges, jobs=None))
     made.ended()
@@ -93,11 +93,11 @@ def test_grids_of_several_definitions_are_all_covered(stage: Build) -> None:
     ]
 
 
-def test_early_stopping_compares_within_a_definition(stage: Build) -> None:
-    def script(hyperparameters: dict[str, str]) -> Act:
-        return Act([0.9] * 3 if hyperparameters["who"] == "high" else [0.1] * 3)
+def test_early_stopping_compares_within_a_definition(harness: Build) -> None:
+    def script(hyperparameters: dict[str, str]) -> FakeRun:
+        return FakeRun([0.9] * 3 if hyperparameters["who"] == "high" else [0.1] * 3)
 
-    made = stage(script)
+    made = harness(script)
     ranges = {"high": whole("a", 1, 9), "low": whole("b", 1, 9)}
     config = {"TrainingJobEarlyStoppingType": "Auto"}
     made.tuning.create(several("Random", ranges, jobs=10, config=config))
@@ -105,14 +105,14 @@ def test_early_stopping_compares_within_a_definition(stage: Build) -> None:
     assert Counter(each.body["TrainingJobStatus"] for each in made.trials()) == {"Completed": 10}
 
 
-def test_a_job_goes_on_with_its_definitions_after_a_restart(stage: Build, tmp_path: Path) -> None:
-    made = stage(good)
+def test_a_job_goes_on_with_its_definitions_after_a_restart(harness: Build, tmp_path: Path) -> None:
+    made = harness(good)
     ranges = {"deep": whole("layers", 2, 9), "wide": whole("width", 100, 200)}
     made.training.gate.clear()
     made.tuning.create(several("Random", ranges, jobs=4))
     made.wait(lambda: len(made.trials()) == 1)
     made.close()
-    again = stage(good)
+    again = harness(good)
     again.training.recover()
     again.tuning.recover()
     again.ended()
@@ -146,9 +146,9 @@ def test_a_job_goes_on_with_its_definitions_after_a_restart(stage: Build, tmp_pa
     ],
 )
 def test_trials_get_the_tuning_jobs_own_machines(
-    stage: Build, own: dict[str, Any], expected: dict[str, Any]
+    harness: Build, own: dict[str, Any], expected: dict[str, Any]
 ) -> None:
-    made = stage(good)
+    made = harness(good)
     request = tuning_request(jobs=1, definition={"HyperParameterTuningResourceConfig": own})
     del request["TrainingJobDefinition"]["ResourceConfig"]
     made.tuning.create(request)
@@ -156,9 +156,9 @@ def test_trials_get_the_tuning_jobs_own_machines(
     assert [each["ResourceConfig"] for each in made.training.requests] == [expected]
 
 
-def test_a_trial_without_the_objective_says_so(stage: Build) -> None:
-    acts = [Act([]), Act([0.5])]
-    made = stage(lambda _: acts.pop(0))
+def test_a_trial_without_the_objective_says_so(harness: Build) -> None:
+    acts = [FakeRun([]), FakeRun([0.5])]
+    made = harness(lambda _: acts.pop(0))
     made.tuning.create(tuning_request(jobs=2))
     assert made.ended()["HyperParameterTuningJobStatus"] == "Completed"
     without, with_one = (summary(each) for each in made.trials())

@@ -14,19 +14,19 @@ from local.emulator.store import Kind
 from local.emulator.tuning import search
 from local.emulator.tuning.ranges import Space
 from local.emulator.tuning.search import Direction, Known
-from tests.unit.local.emulator.tuning_stage import METRIC, Act, Stage, tuning_request
+from tests.unit.local.emulator.tuning_harness import METRIC, FakeRun, TuningHarness, tuning_request
 
-Build = Callable[[Callable[[dict[str, str]], Act]], Stage]
+Build = Callable[[Callable[[dict[str, str]], FakeRun]], TuningHarness]
 
 
 @pytest.fixture
-def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Build]:
+def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Build]:
     monkeypatch.setattr("local.emulator.tuning.run.PAUSE", 0.02)
     monkeypatch.setattr("local.emulator.tuning.run.cores", lambda: 8)
     with contextlib.ExitStack() as stack:
 
-        def build(script: Callable[[dict[str, str]], Act]) -> Stage:
-            return stack.enter_context(contextlib.closing(Stage.build(tmp_path, script)))
+        def build(script: Callable[[dict[str, str]], FakeRun]) -> TuningHarness:
+            return stack.enter_context(contextlib.closing(TuningHarness.build(tmp_path, script)))
 
         yield build
 
@@ -36,12 +36,12 @@ def score(hyperparameters: dict[str, str]) -> float:
     return 1 - abs(math.log10(float(hyperparameters["rate"])) + 2) / 4
 
 
-def learns(hyperparameters: dict[str, str]) -> Act:
+def learns(hyperparameters: dict[str, str]) -> FakeRun:
     final = score(hyperparameters)
-    return Act([final - 0.2, final - 0.1, final])
+    return FakeRun([final - 0.2, final - 0.1, final])
 
 
-def by_number(*acts: Act) -> Callable[[dict[str, str]], Act]:
+def by_number(*acts: FakeRun) -> Callable[[dict[str, str]], FakeRun]:
     """Trials, one after the other, do as they are told."""
     left = list(acts)
     return lambda _: left.pop(0)
@@ -64,8 +64,8 @@ def valid(body: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("strategy", ["Random", "Bayesian"])
-def test_a_tuning_job_runs_its_trials_and_shows_the_best(stage: Build, strategy: str) -> None:
-    here = stage(learns)
+def test_a_tuning_job_runs_its_trials_and_shows_the_best(harness: Build, strategy: str) -> None:
+    here = harness(learns)
     record = here.tuning.create(
         tuning_request(strategy=strategy, jobs=5, parallel=2, Tags=[{"Key": "a", "Value": "b"}])
     )
@@ -94,8 +94,8 @@ def test_a_tuning_job_runs_its_trials_and_shows_the_best(stage: Build, strategy:
     assert {job.body["TuningJobArn"] for job in here.trials()} == {record.arn}
 
 
-def test_minimize_takes_the_lowest(stage: Build) -> None:
-    here = stage(by_number(Act([0.5, 0.4]), Act([0.9, 0.1]), Act([0.0, 0.3])))
+def test_minimize_takes_the_lowest(harness: Build) -> None:
+    here = harness(by_number(FakeRun([0.5, 0.4]), FakeRun([0.9, 0.1]), FakeRun([0.0, 0.3])))
     here.tuning.create(tuning_request(jobs=3, direction="Minimize"))
     best = here.ended()["BestTrainingJob"]
     assert best["TrainingJobName"] == here.trials()[1].name
@@ -103,8 +103,8 @@ def test_minimize_takes_the_lowest(stage: Build) -> None:
 
 
 @pytest.mark.parametrize("parallel", [1, 2, 4])
-def test_random_trials_depend_on_the_seed_and_not_on_timing(stage: Build, parallel: int) -> None:
-    here = stage(learns)
+def test_random_trials_depend_on_the_seed_and_not_on_timing(harness: Build, parallel: int) -> None:
+    here = harness(learns)
     for name, jobs_at_once in (("one", 1), ("more", parallel)):
         here.tuning.create(tuning_request(name, jobs=4, parallel=jobs_at_once))
         here.ended(name)
@@ -114,16 +114,16 @@ def test_random_trials_depend_on_the_seed_and_not_on_timing(stage: Build, parall
     assert here.tuned("one") != here.tuned("other")
 
 
-def test_a_seed_repeats_a_bayesian_job(stage: Build) -> None:
-    here = stage(learns)
+def test_a_seed_repeats_a_bayesian_job(harness: Build) -> None:
+    here = harness(learns)
     for name in ("one", "two"):
         here.tuning.create(tuning_request(name, strategy="Bayesian", jobs=7))
         here.ended(name)
     assert here.tuned("one") == here.tuned("two")
 
 
-def test_without_a_seed_jobs_differ(stage: Build) -> None:
-    here = stage(learns)
+def test_without_a_seed_jobs_differ(harness: Build) -> None:
+    here = harness(learns)
     for name in ("one", "two"):
         here.tuning.create(tuning_request(name, jobs=2, seed=None))
         here.ended(name)
@@ -131,14 +131,14 @@ def test_without_a_seed_jobs_differ(stage: Build) -> None:
 
 
 @pytest.mark.parametrize("jobs", [None, 6])
-def test_a_grid_is_covered_exactly(stage: Build, jobs: int | None) -> None:
+def test_a_grid_is_covered_exactly(harness: Build, jobs: int | None) -> None:
     ranges = {
         "CategoricalParameterRanges": [
             {"Name": "rate", "Values": ["0.1", "0.01", "0.001"]},
             {"Name": "optimizer", "Values": ['"sgd"', '"adam"']},
         ]
     }
-    here = stage(learns)
+    here = harness(learns)
     here.tuning.create(tuning_request(strategy="Grid", jobs=jobs, parallel=2, ranges=ranges))
     body = here.ended()
     assert counters(body) == {"Completed": 6}
@@ -148,13 +148,13 @@ def test_a_grid_is_covered_exactly(stage: Build, jobs: int | None) -> None:
     assert body["BestTrainingJob"]["TunedHyperParameters"]["rate"] == "0.01"
 
 
-def test_a_failed_trial_counts_and_the_others_go_on(stage: Build) -> None:
-    here = stage(
+def test_a_failed_trial_counts_and_the_others_go_on(harness: Build) -> None:
+    here = harness(
         by_number(
-            Act([0.9], "Failed", "AlgorithmError: exit code 1"),
-            Act([0.5]),
-            Act([], "Failed", "InternalServerError: the engine is gone"),
-            Act([]),
+            FakeRun([0.9], "Failed", "AlgorithmError: exit code 1"),
+            FakeRun([0.5]),
+            FakeRun([], "Failed", "InternalServerError: the engine is gone"),
+            FakeRun([]),
         )
     )
     here.tuning.create(tuning_request(jobs=4))
@@ -167,8 +167,8 @@ def test_a_failed_trial_counts_and_the_others_go_on(stage: Build) -> None:
     assert statuses == ["Failed", "Succeeded", "Failed", "Failed"]
 
 
-def test_five_failures_and_no_success_end_the_tuning_job(stage: Build) -> None:
-    here = stage(lambda _: Act([0.5], "Failed", "AlgorithmError: no such file"))
+def test_five_failures_and_no_success_end_the_tuning_job(harness: Build) -> None:
+    here = harness(lambda _: FakeRun([0.5], "Failed", "AlgorithmError: no such file"))
     here.tuning.create(tuning_request(jobs=20))
     body = here.ended()
     valid(body)
@@ -179,8 +179,8 @@ def test_five_failures_and_no_success_end_the_tuning_job(stage: Build) -> None:
     assert "BestTrainingJob" not in body
 
 
-def test_a_metric_never_seen_fails_with_what_was_seen_instead(stage: Build) -> None:
-    here = stage(lambda _: Act([]))
+def test_a_metric_never_seen_fails_with_what_was_seen_instead(harness: Build) -> None:
+    here = harness(lambda _: FakeRun([]))
     here.tuning.create(tuning_request(jobs=3))
     body = here.ended()
     assert body["HyperParameterTuningJobStatus"] == "Failed"
@@ -193,18 +193,18 @@ def test_a_metric_never_seen_fails_with_what_was_seen_instead(stage: Build) -> N
     assert body["ObjectiveStatusCounters"]["Failed"] == 3
 
 
-def test_an_objective_that_ends_as_nan_is_none(stage: Build) -> None:
-    here = stage(by_number(Act([0.9, math.nan]), Act([0.1])))
+def test_an_objective_that_ends_as_nan_is_none(harness: Build) -> None:
+    here = harness(by_number(FakeRun([0.9, math.nan]), FakeRun([0.1])))
     here.tuning.create(tuning_request(jobs=2))
     body = here.ended()
     assert body["BestTrainingJob"]["TrainingJobName"] == here.trials()[1].name
-    lost = stage(lambda _: Act([math.nan]))
+    lost = harness(lambda _: FakeRun([math.nan]))
     lost.tuning.create(tuning_request("lost", jobs=2))
     assert "no finite number: nan, nan" in lost.ended("lost")["FailureReason"]
 
 
-def test_a_refused_training_job_fails_the_tuning_job(stage: Build) -> None:
-    here = stage(learns)
+def test_a_refused_training_job_fails_the_tuning_job(harness: Build) -> None:
+    here = harness(learns)
     here.training.refusal = invalid("Cannot find the image toy:latest.")
     here.tuning.create(tuning_request())
     body = here.ended()
@@ -213,8 +213,8 @@ def test_a_refused_training_job_fails_the_tuning_job(stage: Build) -> None:
     assert counters(body) == {}
 
 
-def test_a_taken_name_is_refused(stage: Build) -> None:
-    here = stage(learns)
+def test_a_taken_name_is_refused(harness: Build) -> None:
+    here = harness(learns)
     here.tuning.create(tuning_request())
     with pytest.raises(ServiceError) as caught:
         here.tuning.create(tuning_request())
@@ -239,9 +239,9 @@ def test_a_taken_name_is_refused(stage: Build) -> None:
     ],
 )
 def test_completion_criteria(
-    stage: Build, criteria: dict[str, Any], scores: list[float], ran: int
+    harness: Build, criteria: dict[str, Any], scores: list[float], ran: int
 ) -> None:
-    here = stage(by_number(*(Act([value]) for value in scores)))
+    here = harness(by_number(*(FakeRun([value]) for value in scores)))
     here.tuning.create(
         tuning_request(jobs=len(scores), config={"TuningJobCompletionCriteria": criteria})
     )
@@ -253,8 +253,8 @@ def test_completion_criteria(
     assert ("ConvergenceDetectedTime" in details) is ("ConvergenceDetected" in criteria)
 
 
-def test_a_target_reached_stops_what_runs(stage: Build) -> None:
-    here = stage(lambda each: Act([0.9] if float(each["rate"]) > 0.01 else [0.1] * 10_000))
+def test_a_target_reached_stops_what_runs(harness: Build) -> None:
+    here = harness(lambda each: FakeRun([0.9] if float(each["rate"]) > 0.01 else [0.1] * 10_000))
     here.training.pace = 0.005
     here.tuning.create(
         tuning_request(
@@ -270,13 +270,13 @@ def test_a_target_reached_stops_what_runs(stage: Build) -> None:
     assert len(here.trials()) < 20
 
 
-def test_early_stopping_stops_trials_below_the_median(stage: Build) -> None:
-    def script(hyperparameters: dict[str, str]) -> Act:
+def test_early_stopping_stops_trials_below_the_median(harness: Build) -> None:
+    def script(hyperparameters: dict[str, str]) -> FakeRun:
         good = next(scripted)
-        return Act([0.5, 0.6, 0.7]) if good else Act([0.1] * 500)
+        return FakeRun([0.5, 0.6, 0.7]) if good else FakeRun([0.1] * 500)
 
     scripted = iter([True, True, True, False, True, False])
-    here = stage(script)
+    here = harness(script)
     here.training.pace = 0.005
     here.tuning.create(tuning_request(jobs=6, config={"TrainingJobEarlyStoppingType": "Auto"}))
     body = here.ended()
@@ -287,12 +287,12 @@ def test_early_stopping_stops_trials_below_the_median(stage: Build) -> None:
     assert [number for number, each in enumerate(statuses) if each == "Stopped"] == [3, 5]
 
 
-def test_hyperband_stops_losers_at_rungs_and_everyone_at_the_end(stage: Build) -> None:
-    def script(hyperparameters: dict[str, str]) -> Act:
+def test_hyperband_stops_losers_at_rungs_and_everyone_at_the_end(harness: Build) -> None:
+    def script(hyperparameters: dict[str, str]) -> FakeRun:
         final = score(hyperparameters)
-        return Act([final] * 60)
+        return FakeRun([final] * 60)
 
-    here = stage(script)
+    here = harness(script)
     here.training.pace = 0.01
     here.tuning.create(
         tuning_request(
@@ -318,8 +318,8 @@ def test_hyperband_stops_losers_at_rungs_and_everyone_at_the_end(stage: Build) -
     assert body["BestTrainingJob"]["TrainingJobStatus"] == "Stopped"
 
 
-def test_stop(stage: Build) -> None:
-    here = stage(learns)
+def test_stop(harness: Build) -> None:
+    here = harness(learns)
     here.training.gate.clear()
     here.tuning.create(tuning_request(jobs=10, parallel=3))
     here.wait(lambda: len(here.trials()) == 3)
@@ -340,7 +340,7 @@ def test_stop(stage: Build) -> None:
     assert caught.value.code == "ResourceNotFound"
 
 
-def parent_of(here: Stage, name: str = "parent", **changes: Any) -> dict[str, Any]:
+def parent_of(here: TuningHarness, name: str = "parent", **changes: Any) -> dict[str, Any]:
     here.tuning.create(tuning_request(name, jobs=6, seed=3, **changes))
     return here.ended(name)
 
@@ -357,8 +357,8 @@ def warm(kind: str, *parents: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kind", ["IdenticalDataAndAlgorithm", "TransferLearning"])
-def test_warm_start_takes_over_what_fits(stage: Build, kind: str) -> None:
-    here = stage(learns)
+def test_warm_start_takes_over_what_fits(harness: Build, kind: str) -> None:
+    here = harness(learns)
     parent = parent_of(here)
     narrow = {
         "ContinuousParameterRanges": [
@@ -391,7 +391,7 @@ def test_warm_start_takes_over_what_fits(stage: Build, kind: str) -> None:
 
 
 def test_after_a_transfer_each_job_is_measured_by_itself(
-    stage: Build, monkeypatch: pytest.MonkeyPatch
+    harness: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown: list[list[float | None]] = []
     propose = search.bayesian
@@ -402,7 +402,7 @@ def test_after_a_transfer_each_job_is_measured_by_itself(
         shown.append([each.objective for each in known])
         return propose(space, direction, seed, number, known)
 
-    here = stage(learns)
+    here = harness(learns)
     parent_of(here)
     monkeypatch.setattr(search, "bayesian", watch)
     more = warm("TransferLearning", "parent")
@@ -413,8 +413,8 @@ def test_after_a_transfer_each_job_is_measured_by_itself(
     assert sorted(map(abs, filter(None, shown[2][6:]))) == pytest.approx([1, 1])
 
 
-def test_a_parents_static_hyperparameter_may_be_tuned_now(stage: Build) -> None:
-    here = stage(learns)
+def test_a_parents_static_hyperparameter_may_be_tuned_now(harness: Build) -> None:
+    here = harness(learns)
     parent_of(here)
     ranges = {
         "ContinuousParameterRanges": [

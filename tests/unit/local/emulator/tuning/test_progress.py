@@ -2,9 +2,9 @@ import math
 
 import pytest
 
-from local.emulator.tuning.plan import Plan, read
+from local.emulator.tuning.plan import TuningPlan, read
 from local.emulator.tuning.progress import (
-    Ending,
+    TuningOutcome,
     best,
     converged,
     failure,
@@ -14,14 +14,14 @@ from local.emulator.tuning.progress import (
     verdict,
 )
 from local.emulator.tuning.search import Direction
-from local.emulator.tuning.trials import Trial
-from tests.unit.local.emulator.tuning_stage import tuning_request
+from local.emulator.tuning.trials import TuningTrial
+from tests.unit.local.emulator.tuning_harness import tuning_request
 
 
-def trials(*objectives: float | None) -> list[Trial]:
+def trials(*objectives: float | None) -> list[TuningTrial]:
     """Completed trials; None is one that failed."""
     return [
-        Trial(
+        TuningTrial(
             number,
             f"job-{number}",
             {},
@@ -34,7 +34,7 @@ def trials(*objectives: float | None) -> list[Trial]:
     ]
 
 
-def plan(**changes: object) -> Plan:
+def plan(**changes: object) -> TuningPlan:
     return read(tuning_request(jobs=20, **changes))  # type: ignore[arg-type]
 
 
@@ -84,9 +84,9 @@ def test_the_best_is_the_first_of_equal_ones() -> None:
 def test_counters() -> None:
     some = [
         *trials(0.5, None, math.nan),
-        Trial(3, "r", {}),
-        Trial(4, "s", {}, "Stopped", "median", [0.1]),
-        Trial(5, "i", {}, "Failed", retryable=True),
+        TuningTrial(3, "r", {}),
+        TuningTrial(4, "s", {}, "Stopped", "median", [0.1]),
+        TuningTrial(5, "i", {}, "Failed", retryable=True),
     ]
     assert training_counters(some) == {
         "Completed": 2,
@@ -101,20 +101,22 @@ def test_counters() -> None:
 def test_verdicts() -> None:
     assert verdict(plan(), [], 0) is None
     assert verdict(plan(), trials(*[None] * 4), 0) is None
-    assert verdict(plan(), trials(*[None] * 5), 0) == Ending("Failed")
+    assert verdict(plan(), trials(*[None] * 5), 0) == TuningOutcome("Failed")
     assert verdict(plan(), trials(*[None] * 5, 0.1), 0) is None
-    assert verdict(plan(), trials(*[0.1] * 20), 0) == Ending("Completed")
+    assert verdict(plan(), trials(*[0.1] * 20), 0) == TuningOutcome("Completed")
     limited = plan(limits={"MaxRuntimeInSeconds": 120})
     assert verdict(limited, trials(0.1), 119) is None
-    assert verdict(limited, trials(0.1), 120) == Ending("Completed")
+    assert verdict(limited, trials(0.1), 120) == TuningOutcome("Completed")
     criteria = {"TuningJobCompletionCriteria": {"TargetObjectiveMetricValue": 0.5}}
     up, down = plan(config=criteria), plan(config=criteria, direction="Minimize")
-    assert verdict(up, trials(0.5), 0) == verdict(down, trials(0.5), 0) == Ending("Completed")
+    assert (
+        verdict(up, trials(0.5), 0) == verdict(down, trials(0.5), 0) == TuningOutcome("Completed")
+    )
     assert verdict(up, trials(0.49), 0) is verdict(down, trials(0.51), 0) is None
 
 
 def test_failures_say_what_a_person_can_act_on() -> None:
-    def why(found: list[Trial], lines: list[str]) -> str | None:
+    def why(found: list[TuningTrial], lines: list[str]) -> str | None:
         return failure(
             plan(limits={"MaxRuntimeInSeconds": 300}),
             found,
@@ -127,12 +129,12 @@ def test_failures_say_what_a_person_can_act_on() -> None:
     assert text is not None
     assert text.startswith("No training job succeeded after 2 attempts.")
     assert text.endswith("job-1: job-1 broke")
-    silent = [Trial(0, "job-0", {}, "Completed")]
+    silent = [TuningTrial(0, "job-0", {}, "Completed")]
     text = why(silent, ["x" * 2000, "the end"])
     assert text is not None
     assert len(text) == 1024
     assert text.endswith("the end")
     assert "toy:score=" in text
     assert str(why(silent, [])).endswith("job-0: (none)")
-    late = why([Trial(0, "job-0", {}, "Stopped", "ending")], [])
+    late = why([TuningTrial(0, "job-0", {}, "Stopped", "ending")], [])
     assert "MaxRuntimeInSeconds (300)" in str(late)

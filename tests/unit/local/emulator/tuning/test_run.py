@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from local.emulator.store import Kind, Record
-from tests.unit.local.emulator.tuning_stage import Act, Stage, tuning_request
+from tests.unit.local.emulator.tuning_harness import FakeRun, TuningHarness, tuning_request
 
 
 @pytest.fixture(autouse=True)
@@ -15,15 +15,15 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("local.emulator.tuning.run.PAUSE", 0.02)
 
 
-def learns(hyperparameters: dict[str, str]) -> Act:
+def learns(hyperparameters: dict[str, str]) -> FakeRun:
     rate = float(hyperparameters["rate"])
-    return Act([rate / 2, rate])
+    return FakeRun([rate / 2, rate])
 
 
 def whole(path: Path, **changes: Any) -> list[dict[str, str]]:
     """The trials of a job nobody interrupts."""
     path.mkdir()
-    here = Stage.build(path, learns)
+    here = TuningHarness.build(path, learns)
     here.tuning.create(tuning_request(**changes))
     here.ended()
     tuned = here.tuned()
@@ -34,10 +34,10 @@ def whole(path: Path, **changes: Any) -> list[dict[str, str]]:
 def interrupted(path: Path, finished: int, **changes: Any) -> None:
     """A server that goes after `finished` trials, with the next ones running."""
     path.mkdir()
-    here = Stage.build(path, learns)
+    here = TuningHarness.build(path, learns)
     parallel = changes.get("parallel", 1)
 
-    def script(hyperparameters: dict[str, str]) -> Act:
+    def script(hyperparameters: dict[str, str]) -> FakeRun:
         if len(here.training.requests) > finished:
             here.training.gate.clear()
         return learns(hyperparameters)
@@ -49,8 +49,8 @@ def interrupted(path: Path, finished: int, **changes: Any) -> None:
     here.close()
 
 
-def revived(path: Path) -> Stage:
-    here = Stage.build(path, learns)
+def revived(path: Path) -> TuningHarness:
+    here = TuningHarness.build(path, learns)
     here.training.recover()
     here.tuning.recover()
     return here
@@ -87,7 +87,7 @@ def test_recovery_keeps_to_the_parallel_limit(tmp_path: Path) -> None:
 
 def test_shutdown_stops_nothing(tmp_path: Path) -> None:
     interrupted(tmp_path / "cut", 1, jobs=3)
-    here = Stage.build(tmp_path / "cut", learns)
+    here = TuningHarness.build(tmp_path / "cut", learns)
     assert here.job()["HyperParameterTuningJobStatus"] == "InProgress"
     statuses = [each.body["TrainingJobStatus"] for each in here.trials()]
     assert statuses == ["Completed", "InProgress"]
@@ -98,7 +98,7 @@ def test_a_trial_that_was_planned_and_never_made_is_made(tmp_path: Path) -> None
     """Killed between the plan and the training job: same name, same hyperparameters."""
     expected = whole(tmp_path / "whole", jobs=4)
     interrupted(tmp_path / "cut", 2, jobs=4)
-    here = Stage.build(tmp_path / "cut", learns)
+    here = TuningHarness.build(tmp_path / "cut", learns)
     lost = here.trials()[-1]
     here.context.store.delete(Kind.TRAINING_JOB, lost.name)
     here.training.recover()
@@ -113,8 +113,10 @@ def test_a_trial_the_old_server_took_with_it_runs_again(tmp_path: Path) -> None:
     """Its training job could not go on: another one gets its point, on top of the limit."""
     expected = whole(tmp_path / "whole", jobs=4)
     interrupted(tmp_path / "cut", 2, jobs=4)
-    here = Stage.build(tmp_path / "cut", learns)
-    here.training.script = lambda _: Act([], "Failed", "InternalServerError: its folder is gone")
+    here = TuningHarness.build(tmp_path / "cut", learns)
+    here.training.script = lambda _: FakeRun(
+        [], "Failed", "InternalServerError: its folder is gone"
+    )
     here.training.gate.clear()
     here.training.recover()
     here.training.script = learns
@@ -130,7 +132,7 @@ def test_a_trial_the_old_server_took_with_it_runs_again(tmp_path: Path) -> None:
     here.close()
 
 
-def change_private(here: Stage, change: Callable[[dict[str, Any]], None]) -> None:
+def change_private(here: TuningHarness, change: Callable[[dict[str, Any]], None]) -> None:
     def apply(record: Record) -> None:
         change(record.private)
 
@@ -139,7 +141,7 @@ def change_private(here: Stage, change: Callable[[dict[str, Any]], None]) -> Non
 
 def test_a_stop_survives_the_server(tmp_path: Path) -> None:
     interrupted(tmp_path / "cut", 1, jobs=5)
-    here = Stage.build(tmp_path / "cut", learns)
+    here = TuningHarness.build(tmp_path / "cut", learns)
     here.tuning.stop("job")
     here.training.gate.clear()
     here.training.recover()
@@ -155,7 +157,7 @@ def test_a_stop_survives_the_server(tmp_path: Path) -> None:
 
 def test_the_time_limit_counts_all_servers_together(tmp_path: Path) -> None:
     interrupted(tmp_path / "cut", 1, jobs=5, limits={"MaxRuntimeInSeconds": 120})
-    here = Stage.build(tmp_path / "cut", learns)
+    here = TuningHarness.build(tmp_path / "cut", learns)
     change_private(here, lambda private: private.update(seconds=119.9))
     here.training.gate.clear()
     here.training.recover()
@@ -171,7 +173,7 @@ def test_the_time_limit_counts_all_servers_together(tmp_path: Path) -> None:
 
 def test_a_time_limit_before_any_objective_is_a_failure(tmp_path: Path) -> None:
     interrupted(tmp_path / "cut", 0, jobs=5, limits={"MaxRuntimeInSeconds": 120})
-    here = Stage.build(tmp_path / "cut", lambda _: Act([]))
+    here = TuningHarness.build(tmp_path / "cut", lambda _: FakeRun([]))
     change_private(here, lambda private: private.update(seconds=120.0))
     here.training.gate.clear()
     here.training.recover()
@@ -187,7 +189,7 @@ def test_a_time_limit_before_any_objective_is_a_failure(tmp_path: Path) -> None:
 def test_an_error_of_our_own_ends_the_job_and_stops_its_trials(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here = Stage.build(tmp_path, learns)
+    here = TuningHarness.build(tmp_path, learns)
     here.training.gate.clear()
     here.tuning.create(tuning_request(jobs=5))
     here.wait(lambda: len(here.trials()) == 1)

@@ -10,8 +10,8 @@ import pytest
 from local.emulator.executors import Executor
 from local.emulator.store import Kind
 from local.emulator.tuning.jobs import TuningJobs
-from tests.unit.local.emulator.parts import Workshop, build
-from tests.unit.local.emulator.tuning_stage import METRIC, OVER, tuning_request
+from tests.unit.local.emulator.training_harness import TrainingHarness, build
+from tests.unit.local.emulator.tuning_harness import METRIC, OVER, tuning_request
 
 pytestmark = pytest.mark.parametrize("toy_executor", ["process"], indirect=True)
 
@@ -23,19 +23,19 @@ RANGES = {
 
 
 @pytest.fixture
-def shop(
+def harness(
     toy_executor: Executor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Workshop]:
+) -> Iterator[TrainingHarness]:
     monkeypatch.setattr("local.emulator.tuning.run.PAUSE", 0.05)
-    workshop = build(tmp_path, toy_executor, max_parallel=3)
-    yield workshop
-    workshop.jobs.shutdown()
-    workshop.context.store.close()
+    harness = build(tmp_path, toy_executor, max_parallel=3)
+    yield harness
+    harness.jobs.shutdown()
+    harness.context.store.close()
 
 
 @pytest.fixture
-def tuning(shop: Workshop) -> Iterator[TuningJobs]:
-    jobs = TuningJobs(shop.context, shop.jobs)
+def tuning(harness: TrainingHarness) -> Iterator[TuningJobs]:
+    jobs = TuningJobs(harness.context, harness.jobs)
     yield jobs
     jobs.shutdown()
 
@@ -54,40 +54,42 @@ def tune(tuning: TuningJobs, *, static: dict[str, str], **changes: Any) -> None:
     )
 
 
-def ended(shop: Workshop) -> dict[str, Any]:
+def ended(harness: TrainingHarness) -> dict[str, Any]:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        body = shop.context.store.get(Kind.TUNING_JOB, "job").body
+        body = harness.context.store.get(Kind.TUNING_JOB, "job").body
         if body["HyperParameterTuningJobStatus"] in OVER:
             return body
         time.sleep(0.02)
     raise AssertionError("the tuning job did not end")
 
 
-def trials(shop: Workshop) -> list[dict[str, Any]]:
-    records = shop.context.store.every(Kind.TRAINING_JOB)
+def trials(harness: TrainingHarness) -> list[dict[str, Any]]:
+    records = harness.context.store.every(Kind.TRAINING_JOB)
     return [each.body for each in sorted(records, key=lambda each: each.name)]
 
 
-def test_trials_are_training_jobs(shop: Workshop, tuning: TuningJobs) -> None:
+def test_trials_are_training_jobs(harness: TrainingHarness, tuning: TuningJobs) -> None:
     tune(tuning, static={"epochs": "2", "seconds": "0.02"}, strategy="Bayesian", jobs=5, parallel=2)
-    body = ended(shop)
+    body = ended(harness)
     assert body["HyperParameterTuningJobStatus"] == "Completed"
     assert body["TrainingJobStatusCounters"]["Completed"] == 5
-    finals = {each["TrainingJobName"]: each["FinalMetricDataList"] for each in trials(shop)}
+    finals = {each["TrainingJobName"]: each["FinalMetricDataList"] for each in trials(harness)}
     best = body["BestTrainingJob"]
     value = best["FinalHyperParameterTuningJobObjectiveMetric"]["Value"]
     assert value == max(final[0]["Value"] for final in finals.values())
     assert finals[best["TrainingJobName"]][0]["Value"] == value
-    for each in trials(shop):
+    for each in trials(harness):
         assert each["HyperParameters"]["_tuning_objective_metric"] == METRIC
         checkpoint = f"checkpoints/{each['TrainingJobName']}/epoch.txt"
-        assert shop.objects.names(checkpoint) == [checkpoint]
+        assert harness.objects.names(checkpoint) == [checkpoint]
         archive = f"out/{each['TrainingJobName']}/output/model.tar.gz"
-        assert shop.objects.names(archive) == [archive]
+        assert harness.objects.names(archive) == [archive]
 
 
-def test_a_trial_out_of_its_bracket_gets_a_sigterm(shop: Workshop, tuning: TuningJobs) -> None:
+def test_a_trial_out_of_its_bracket_gets_a_sigterm(
+    harness: TrainingHarness, tuning: TuningJobs
+) -> None:
     tune(
         tuning,
         static={"epochs": "500", "seconds": "0.05"},
@@ -97,35 +99,37 @@ def test_a_trial_out_of_its_bracket_gets_a_sigterm(shop: Workshop, tuning: Tunin
             "StrategyConfig": {"HyperbandStrategyConfig": {"MinResource": 1, "MaxResource": 9}}
         },
     )
-    body = ended(shop)
+    body = ended(harness)
     assert body["HyperParameterTuningJobStatus"] == "Completed"
     assert body["TrainingJobStatusCounters"]["Stopped"] == 3
     assert body["ObjectiveStatusCounters"]["Succeeded"] == 3
-    assert shop.logs.lines().count("toy: SIGTERM") == 3
+    assert harness.logs.lines().count("toy: SIGTERM") == 3
 
 
-def test_a_silent_container_is_quoted(shop: Workshop, tuning: TuningJobs) -> None:
+def test_a_silent_container_is_quoted(harness: TrainingHarness, tuning: TuningJobs) -> None:
     tune(tuning, static={"epochs": "1", "seconds": "0.01", "silent": "1"}, jobs=2, parallel=2)
-    reason = ended(shop)["FailureReason"]
+    reason = ended(harness)["FailureReason"]
     assert METRIC in reason
     assert "toy: epoch 1" in reason
     assert "toy: done" in reason
 
 
-def test_a_tuning_job_goes_on_after_its_server_went(shop: Workshop, tuning: TuningJobs) -> None:
+def test_a_tuning_job_goes_on_after_its_server_went(
+    harness: TrainingHarness, tuning: TuningJobs
+) -> None:
     tune(tuning, static={"epochs": "6", "seconds": "0.1"}, jobs=4, parallel=2)
-    store = shop.context.store
+    store = harness.context.store
     deadline = time.monotonic() + 30
-    while not any("toy: epoch 2" in line for line in shop.logs.lines()):
+    while not any("toy: epoch 2" in line for line in harness.logs.lines()):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     tuning.shutdown()
-    shop.jobs.shutdown()
-    running = {each["TrainingJobName"] for each in trials(shop)}
+    harness.jobs.shutdown()
+    running = {each["TrainingJobName"] for each in trials(harness)}
     assert store.get(Kind.TUNING_JOB, "job").body["HyperParameterTuningJobStatus"] == "InProgress"
-    assert {each["TrainingJobStatus"] for each in trials(shop)} == {"InProgress"}
+    assert {each["TrainingJobStatus"] for each in trials(harness)} == {"InProgress"}
 
-    again = shop.restart()
+    again = harness.restart()
     resumed = TuningJobs(again.context, again.jobs)
     resumed.recover()
     body = ended(again)
@@ -133,7 +137,7 @@ def test_a_tuning_job_goes_on_after_its_server_went(shop: Workshop, tuning: Tuni
     assert body["TrainingJobStatusCounters"]["Completed"] == 4
     assert len(running) == 2
     assert running < {each["TrainingJobName"] for each in trials(again)}
-    assert any("toy: resuming after epoch" in line for line in shop.logs.lines())
+    assert any("toy: resuming after epoch" in line for line in harness.logs.lines())
     resumed.shutdown()
     again.jobs.shutdown()
     again.context.store.close()

@@ -7,8 +7,8 @@ from botocore.validate import validate_parameters
 
 from local.emulator.store import Kind, Record
 from local.emulator.tuning.plan import read
-from local.emulator.tuning.trials import Trial, facts, fresh, load, summary, training_request
-from tests.unit.local.emulator.tuning_stage import METRIC, tuning_request
+from local.emulator.tuning.trials import TuningTrial, facts, fresh, load, summary, training_request
+from tests.unit.local.emulator.tuning_harness import METRIC, tuning_request
 
 FULL = {
     "DefinitionName": "toy",
@@ -45,7 +45,7 @@ def test_every_field_of_the_definition_reaches_the_training_job() -> None:
         definition={**FULL, "StaticHyperParameters": {"seed": "1"}},
         Tags=[{"Key": "k", "Value": "v"}],
     )
-    trial = Trial(4, "job-005-0123abcd", dict(VALUES))
+    trial = TuningTrial(4, "job-005-0123abcd", dict(VALUES))
     made = training_request(read(request), trial)
     validate_parameters(made, shape("CreateTrainingJobRequest"))
     assert made["TrainingJobName"] == "job-005-0123abcd"
@@ -77,17 +77,20 @@ def test_no_field_of_the_definition_is_forgotten() -> None:
         "HyperParameterTuningResourceConfig",
     }
     plan = read(tuning_request(definition={**FULL}))
-    made = training_request(plan, Trial(0, "job-001-00000000", {"rate": 0.1}))
+    made = training_request(plan, TuningTrial(0, "job-001-00000000", {"rate": 0.1}))
     members = shape("HyperParameterTrainingJobDefinition").members.keys()
     assert members - handled <= made.keys()
 
 
 def test_a_request_shares_nothing_with_the_next() -> None:
     plan = read(tuning_request())
-    first = training_request(plan, Trial(0, "a", {"rate": 0.1}))
+    first = training_request(plan, TuningTrial(0, "a", {"rate": 0.1}))
     first["ResourceConfig"]["InstanceCount"] = 9
     assert (
-        training_request(plan, Trial(1, "b", {"rate": 0.1}))["ResourceConfig"]["InstanceCount"] == 1
+        training_request(plan, TuningTrial(1, "b", {"rate": 0.1}))["ResourceConfig"][
+            "InstanceCount"
+        ]
+        == 1
     )
 
 
@@ -103,13 +106,13 @@ def test_names_are_sagemakers() -> None:
 
 
 def test_a_trial_is_the_same_after_json() -> None:
-    trial = Trial(3, "n", dict(VALUES), "Stopped", "median", [0.5, 0.25], False, 12.5)
+    trial = TuningTrial(3, "n", dict(VALUES), "Stopped", "median", [0.5, 0.25], False, 12.5)
     assert load(json.loads(json.dumps([trial.stored()]))) == [trial]
 
 
 def test_what_the_search_learns() -> None:
     def known(status: str | None, stopped_by: str | None = None, *reports: float) -> object:
-        trial = Trial(0, "n", {}, status, stopped_by, list(reports))  # type: ignore[arg-type]
+        trial = TuningTrial(0, "n", {}, status, stopped_by, list(reports))  # type: ignore[arg-type]
         return trial.known().state, trial.objective, trial.objective_status
 
     assert known(None, None, 0.5) == ("running", None, "Pending")
@@ -138,7 +141,7 @@ def test_summaries_are_the_apis() -> None:
             "TrainingEndTime": now,
             "TrainingJobStatus": "Completed",
         },
-        {"tuning": facts(plan, Trial(0, "n", {"rate": 0.25}, "Completed", None, [0.5]))},
+        {"tuning": facts(plan, TuningTrial(0, "n", {"rate": 0.25}, "Completed", None, [0.5]))},
     )
     made = summary(job)
     validate_parameters(made, shape("HyperParameterTrainingJobSummary"))

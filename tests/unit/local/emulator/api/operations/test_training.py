@@ -8,7 +8,7 @@ import pytest
 from local.emulator.context import Context
 from local.emulator.services import Services
 from local.emulator.store import Kind
-from local.emulator.training.metrics import Metric
+from local.emulator.training.metrics import MetricPoint
 
 Refused = Callable[..., str]
 CHANNEL = "InputDataConfig.0"
@@ -92,10 +92,10 @@ def test_a_running_job_shows_its_latest_metrics(client: Any, context: Services, 
     assert "FinalMetricDataList" not in client.describe_training_job(TrainingJobName="job")
     runner: Any = context.training
     runner.measured += [
-        Metric("score", 0.1, 1.0),
-        Metric("loss", 3.0, 2.0),
-        Metric("score", 0.2, 3.0),
-        Metric("loss", float("nan"), 4.0),
+        MetricPoint("score", 0.1, 1.0),
+        MetricPoint("loss", 3.0, 2.0),
+        MetricPoint("score", 0.2, 3.0),
+        MetricPoint("loss", float("nan"), 4.0),
     ]
     told = client.describe_training_job(TrainingJobName="job")["FinalMetricDataList"]
     assert [(each["MetricName"], each["Value"]) for each in told] == [

@@ -7,7 +7,7 @@ import pytest
 from local.emulator.aws.logs.filters import compile_pattern
 from local.emulator.errors import ServiceError
 from local.emulator.server import Server
-from tests.unit.local.emulator.server_stage import client
+from tests.unit.local.emulator.server_harness import client
 
 LINES = [
     "[ERROR 400] BAD REQUEST",

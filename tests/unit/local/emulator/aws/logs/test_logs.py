@@ -12,7 +12,7 @@ from local.emulator.aws.logs import files as log_files
 from local.emulator.home import Home
 from local.emulator.hosting.metrics import UNITS, EndpointMetrics, Measurement
 from local.emulator.server import Server
-from tests.unit.local.emulator.server_stage import Signed, client, serve
+from tests.unit.local.emulator.server_harness import Signed, client, serve
 
 GROUP = "/aws/sagemaker/TrainingJobs"
 STREAM = "job/algo-1-1700000000"

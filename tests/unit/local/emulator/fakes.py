@@ -1,29 +1,20 @@
-"""What training's tests share: an S3 of files, logs in memory, an executor that runs functions."""
+"""Fakes of what jobs call: S3 in a folder, logs in memory, functions as containers."""
 
 import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from local.emulator import copies
-from local.emulator.context import Context
-from local.emulator.executors import ContainerSpec, Executor, ExecutorError, ImageMissing
-from local.emulator.home import Home
+from local.emulator.executors import ContainerSpec, ExecutorError, ImageMissing
 from local.emulator.ports import Statistics, StoredObject
-from local.emulator.services import Services
-from local.emulator.store import Kind, Record, Store
-from local.emulator.training.body import ENDED
-from local.emulator.training.jobs import TrainingJobs
-from local.emulator.training.run import Timing
 
 BUCKET = "bucket"
-REGION = "us-east-1"
 
 
-class FileObjects:
+class FakeObjects:
     """The local S3 as plain files below a folder, a bucket each."""
 
     def __init__(self, folder: Path) -> None:
@@ -83,7 +74,7 @@ class FileObjects:
         return self.folder / bucket / key.replace("/", "|")
 
 
-class MemoryStream:
+class FakeLogStream:
     def __init__(self, lines: list[str]) -> None:
         self._lines = lines
 
@@ -95,15 +86,15 @@ class MemoryStream:
 
 
 @dataclass
-class MemoryLogs:
+class FakeLogs:
     """The local CloudWatch in memory."""
 
     streams: dict[str, list[str]] = field(default_factory=dict)
     points: list[tuple[str, float]] = field(default_factory=list)
     statistics: list[tuple[dict[str, str], Statistics]] = field(default_factory=list)
 
-    def open(self, group: str, stream: str) -> MemoryStream:
-        return MemoryStream(self.streams.setdefault(f"{group} {stream}", []))
+    def open(self, group: str, stream: str) -> FakeLogStream:
+        return FakeLogStream(self.streams.setdefault(f"{group} {stream}", []))
 
     def tail(self, group: str, stream_prefix: str, lines: int) -> list[str]:
         start = f"{group} {stream_prefix}"
@@ -132,11 +123,15 @@ class MemoryLogs:
         return [line for lines in self.streams.values() for line in lines]
 
 
-class Pretended:
+class FakeContainer:
     """A container that is a function: it gets its spec, a `say`, and an event set by SIGTERM."""
 
     def __init__(
-        self, spec: ContainerSpec, work: "Work", on_line: Callable[[str], None], owner: "Pretender"
+        self,
+        spec: ContainerSpec,
+        work: "Work",
+        on_line: Callable[[str], None],
+        owner: "FakeExecutor",
     ) -> None:
         self.name = spec.name
         self.address = ("127.0.0.1", 1)
@@ -179,7 +174,7 @@ class Pretended:
 Work = Callable[[ContainerSpec, Callable[[str], None], threading.Event], int]
 
 
-class Pretender:
+class FakeExecutor:
     """An executor of many hosts whose containers are functions; `gone` pulls its plug."""
 
     name = "docker"
@@ -188,7 +183,7 @@ class Pretender:
     def __init__(self, work: Work) -> None:
         self.work = work
         self.gone = False
-        self.running: dict[str, Pretended] = {}
+        self.running: dict[str, FakeContainer] = {}
         self.networks: dict[str, bool] = {}
         self.specs: list[ContainerSpec] = []
 
@@ -204,103 +199,11 @@ class Pretender:
     def remove_network(self, name: str) -> None:
         self.networks.pop(name, None)
 
-    def start(self, spec: ContainerSpec, on_line: Callable[[str], None]) -> Pretended:
+    def start(self, spec: ContainerSpec, on_line: Callable[[str], None]) -> FakeContainer:
         self.check_image(spec.image)
         self.specs.append(spec)
-        container = self.running[spec.name] = Pretended(spec, self.work, on_line, self)
+        container = self.running[spec.name] = FakeContainer(spec, self.work, on_line, self)
         return container
 
     def reap(self) -> list[str]:
         return []
-
-
-@dataclass
-class Workshop:
-    """Training jobs with all they need, and a way to wait for them."""
-
-    context: Context
-    objects: FileObjects
-    logs: MemoryLogs
-    jobs: TrainingJobs
-
-    def restart(self) -> "Workshop":
-        """Another server on the same home."""
-        again = build(self.context.home.path.parent, self.context.executor, self.objects, self.logs)
-        again.jobs.recover()
-        return again
-
-    def services(self) -> Services:
-        """What the API calls."""
-        return replace(Services.build(self.context), training=self.jobs)
-
-    def record(self, name: str = "job") -> Record:
-        return self.context.store.get(Kind.TRAINING_JOB, name)
-
-    def body(self, name: str = "job") -> dict[str, Any]:
-        return self.record(name).body
-
-    def wait(
-        self, name: str = "job", *, until: Callable[[dict[str, Any]], bool] | None = None
-    ) -> dict[str, Any]:
-        """The body once `until` holds; by default once the job has ended and its thread too."""
-        store = self.context.store
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
-            body = self.body(name)
-            if until is None:
-                if body["TrainingJobStatus"] in ENDED and not self.jobs.running(name):
-                    return body
-            elif until(body):
-                return body
-            with store.changed:
-                store.changed.wait(0.02)
-        raise AssertionError(f"{name} did not get there: {self.body(name)}")
-
-    def statuses(self, name: str = "job") -> list[str]:
-        return [visit["Status"] for visit in self.body(name)["SecondaryStatusTransitions"]]
-
-    def run(self, **changes: Any) -> dict[str, Any]:
-        self.jobs.create(request(**changes))
-        return self.wait(changes.get("TrainingJobName", "job"))
-
-
-def build(
-    folder: Path,
-    executor: Executor,
-    objects: FileObjects | None = None,
-    logs: MemoryLogs | None = None,
-    **options: Any,
-) -> Workshop:
-    """A workshop whose home is `folder/home`."""
-    home = Home.find(folder / "home")
-    kept = objects or FileObjects(folder / "s3")
-    written = logs or MemoryLogs()
-    context = Context(home, REGION, Store(home.database), kept, written, executor)
-    options.setdefault("timing", Timing(grace=2.0, retry_pause=0.01))
-    jobs = TrainingJobs(context, **options)
-    return Workshop(context, kept, written, jobs)
-
-
-def request(
-    name: str = "job", hyperparameters: dict[str, str] | None = None, **changes: Any
-) -> dict[str, Any]:
-    """A CreateTrainingJob request for the toy; members of value None are left out."""
-    whole: dict[str, Any] = {
-        "TrainingJobName": name,
-        "HyperParameters": {"epochs": "2", "seconds": "0.02", **(hyperparameters or {})},
-        "AlgorithmSpecification": {
-            "TrainingImage": "toy:latest",
-            "TrainingInputMode": "File",
-            "MetricDefinitions": [{"Name": "score", "Regex": "toy:score=([0-9.]+);"}],
-        },
-        "RoleArn": "arn:aws:iam::123456789012:role/berth",
-        "OutputDataConfig": {"S3OutputPath": f"s3://{BUCKET}/out"},
-        "ResourceConfig": {
-            "InstanceType": "ml.m5.large",
-            "InstanceCount": 1,
-            "VolumeSizeInGB": 10,
-        },
-        "StoppingCondition": {"MaxRuntimeInSeconds": 60},
-        **changes,
-    }
-    return {field: value for field, value in whole.items() if value is not None}

@@ -1,25 +1,25 @@
-from local.emulator.training.slots import Slots
+from local.emulator.training.concurrency import ConcurrencyLimit
 
 
 def test_who_comes_when_all_places_are_taken_waits_its_turn() -> None:
-    slots, granted = Slots(1), []
+    limit, granted = ConcurrencyLimit(1), []
     grants = {name: (lambda name=name: granted.append(name)) for name in "abc"}
     for name in "abc":
-        slots.request(grants[name])
+        limit.acquire(grants[name])
     assert granted == ["a"]
-    slots.give_back(grants["a"])
+    limit.release(grants["a"])
     assert granted == ["a", "b"]
-    slots.give_back(grants["b"])
+    limit.release(grants["b"])
     assert granted == ["a", "b", "c"]
 
 
 def test_who_stops_waiting_takes_no_place() -> None:
-    slots, granted = Slots(1), []
+    limit, granted = ConcurrencyLimit(1), []
     grants = {name: (lambda name=name: granted.append(name)) for name in "abcd"}
     for name in "abc":
-        slots.request(grants[name])
-    slots.give_back(grants["b"])
-    slots.give_back(grants["a"])
-    slots.give_back(grants["c"])
-    slots.request(grants["d"])
+        limit.acquire(grants[name])
+    limit.release(grants["b"])
+    limit.release(grants["a"])
+    limit.release(grants["c"])
+    limit.acquire(grants["d"])
     assert granted == ["a", "c", "d"]

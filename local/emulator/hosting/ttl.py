@@ -9,7 +9,7 @@ TTL_TAG = "berth:ttl"
 """A tag of CreateEndpoint: seconds after InService until the endpoint is deleted."""
 
 
-def read_lifetime(tags: dict[str, str]) -> float | None:
+def read_ttl(tags: dict[str, str]) -> float | None:
     """The seconds of the ttl tag; None without one.
 
     Raises:
@@ -27,7 +27,7 @@ def read_lifetime(tags: dict[str, str]) -> float | None:
     return seconds
 
 
-class Lifetimes:
+class TtlTimers:
     """The clocks of endpoints with a time to live.
 
     Args:

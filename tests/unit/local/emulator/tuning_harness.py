@@ -1,4 +1,4 @@
-"""A stage for tuning jobs: requests, and training jobs that act out a script in milliseconds."""
+"""A harness for tuning jobs: requests, and training jobs that act out a script in milliseconds."""
 
 import threading
 import time
@@ -13,7 +13,7 @@ from local.emulator.context import Context
 from local.emulator.errors import ServiceError, invalid
 from local.emulator.home import Home
 from local.emulator.store import Kind, Record, Store
-from local.emulator.training.metrics import Metric
+from local.emulator.training.metrics import MetricPoint
 from local.emulator.tuning.jobs import TuningJobs
 
 METRIC = "toy:score"
@@ -21,7 +21,7 @@ OVER = ("Completed", "Failed", "Stopped")
 
 
 @dataclass
-class Act:
+class FakeRun:
     """What a training job does: emits these values, then ends like this."""
 
     reports: list[float] = field(default_factory=list)
@@ -29,10 +29,10 @@ class Act:
     failure: str | None = None
 
 
-class ScriptedTraining:
+class FakeTrainingJobs:
     """Stands in for `TrainingJobs`: the same calls, and records that change the same way."""
 
-    def __init__(self, context: Context, script: Callable[[dict[str, str]], Act]) -> None:
+    def __init__(self, context: Context, script: Callable[[dict[str, str]], FakeRun]) -> None:
         self.context, self.script = context, script
         self.pace = 0.0
         self.gate = threading.Event()
@@ -42,7 +42,7 @@ class ScriptedTraining:
         self.stopped: list[str] = []
         self.refusal: ServiceError | None = None
         self.peak = 0
-        self._points: dict[str, list[Metric]] = {}
+        self._points: dict[str, list[MetricPoint]] = {}
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._closed = threading.Event()
@@ -95,7 +95,7 @@ class ScriptedTraining:
         self.stopped.append(name)
         self.context.store.update(Kind.TRAINING_JOB, name, change)
 
-    def metrics(self, name: str) -> list[Metric]:
+    def metrics(self, name: str) -> list[MetricPoint]:
         return list(self._points.get(name, []))
 
     def last_lines(self, name: str, lines: int) -> list[str]:
@@ -113,7 +113,7 @@ class ScriptedTraining:
         thread.start()
         self._threads.append(thread)
 
-    def _play(self, name: str, act: Act) -> None:
+    def _play(self, name: str, act: FakeRun) -> None:
         for value in act.reports:
             self.gate.wait()
             time.sleep(self.pace)
@@ -121,7 +121,7 @@ class ScriptedTraining:
                 return
             if self._status(name) == "Stopping":
                 break
-            self._points[name].append(Metric(METRIC, value, time.time()))
+            self._points[name].append(MetricPoint(METRIC, value, time.time()))
         while not self.gate.is_set() and self._status(name) != "Stopping":
             self.gate.wait(0.02)
         if self._closed.is_set():
@@ -131,7 +131,7 @@ class ScriptedTraining:
     def _status(self, name: str) -> str:
         return str(self.context.store.get(Kind.TRAINING_JOB, name).body["TrainingJobStatus"])
 
-    def _end(self, record: Record, act: Act) -> None:
+    def _end(self, record: Record, act: FakeRun) -> None:
         stopping = record.body["TrainingJobStatus"] == "Stopping"
         record.body["TrainingJobStatus"] = "Stopped" if stopping else act.status
         record.body["TrainingEndTime"] = datetime.now(UTC)
@@ -140,15 +140,15 @@ class ScriptedTraining:
 
 
 @dataclass
-class Stage:
+class TuningHarness:
     """A context with scripted training jobs and the tuning jobs under test."""
 
     context: Context
-    training: ScriptedTraining
+    training: FakeTrainingJobs
     tuning: TuningJobs
 
     @classmethod
-    def build(cls, path: Path, script: Callable[[dict[str, str]], Act]) -> "Stage":
+    def build(cls, path: Path, script: Callable[[dict[str, str]], FakeRun]) -> "TuningHarness":
         home = Home(path)
         context = Context(
             home=home,
@@ -158,7 +158,7 @@ class Stage:
             logs=Mock(),
             executor=Mock(max_hosts=1),
         )
-        training = ScriptedTraining(context, script)
+        training = FakeTrainingJobs(context, script)
         return cls(context, training, TuningJobs(context, training))
 
     def close(self) -> None:

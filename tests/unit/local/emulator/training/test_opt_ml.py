@@ -6,23 +6,23 @@ from typing import Any
 
 import pytest
 
-from local.emulator.training.layout import BadPath, Tree, hosts_of, local_path
-from tests.unit.local.emulator.parts import request
+from local.emulator.training.opt_ml import BadPath, OptMl, hosts_of, local_path
+from tests.unit.local.emulator.training_harness import request
 
 
-def written(tree: Tree) -> dict[str, Any]:
+def written(tree: OptMl) -> dict[str, Any]:
     config = tree.base / "input" / "config"
     return {path.stem: json.loads(path.read_text()) for path in config.iterdir()}
 
 
-def make(tree: Tree, wanted: dict[str, Any]) -> dict[str, Any]:
+def make(tree: OptMl, wanted: dict[str, Any]) -> dict[str, Any]:
     hosts = hosts_of(wanted)
     tree.make(wanted, hosts[0], hosts)
     return written(tree)
 
 
 def test_a_plain_request_gets_the_three_files_and_the_folders(tmp_path: Path) -> None:
-    tree = Tree(tmp_path / "algo-1")
+    tree = OptMl(tmp_path / "algo-1")
     files = make(tree, request(hyperparameters={"learning_rate": "0.1"}))
     assert files["hyperparameters"] == {"epochs": "2", "seconds": "0.02", "learning_rate": "0.1"}
     assert files["inputdataconfig"] == {}
@@ -59,7 +59,7 @@ def test_what_a_channel_says_of_its_data_is_written(tmp_path: Path) -> None:
         "CompressionType": "None",
         "InputMode": "FastFile",
     }
-    files = make(Tree(tmp_path), request(InputDataConfig=[channel]))
+    files = make(OptMl(tmp_path), request(InputDataConfig=[channel]))
     assert files["inputdataconfig"] == {
         "train": {
             "TrainingInputMode": "FastFile",
@@ -88,20 +88,20 @@ OPTIONAL = {
 
 @pytest.mark.parametrize("field", OPTIONAL)
 def test_each_further_file_is_there_exactly_when_asked_for(field: str, tmp_path: Path) -> None:
-    files = make(Tree(tmp_path), request(**{field: OPTIONAL[field]}))
+    files = make(OptMl(tmp_path), request(**{field: OPTIONAL[field]}))
     assert set(files) - {"hyperparameters", "inputdataconfig", "resourceconfig"} == {field.lower()}
 
 
 @pytest.mark.parametrize("field", ["DebugRuleConfigurations", "ProfilerRuleConfigurations"])
 def test_rules_are_told_as_they_were_asked_for(field: str, tmp_path: Path) -> None:
     rule = {"RuleConfigurationName": "a", "RuleEvaluatorImage": "b", "RuleParameters": {"c": "d"}}
-    files = make(Tree(tmp_path), request(**{field: [rule]}))
+    files = make(OptMl(tmp_path), request(**{field: [rule]}))
     assert files[field.lower()] == [rule]
-    assert field.lower() not in make(Tree(tmp_path / "other"), request(**{field: []}))
+    assert field.lower() not in make(OptMl(tmp_path / "other"), request(**{field: []}))
 
 
 def test_the_hook_is_told_where_to_write_and_what(tmp_path: Path) -> None:
-    files = make(Tree(tmp_path), request(**OPTIONAL))
+    files = make(OptMl(tmp_path), request(**OPTIONAL))
     assert files["debughookconfig"] == {
         "S3OutputPath": "s3://bucket/debug",
         "LocalPath": "/opt/ml/output/tensors",
@@ -118,7 +118,7 @@ def test_smdebug_reads_the_hooks_configuration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     json_config = pytest.importorskip("smdebug.core.json_config")
-    make(Tree(tmp_path), request(**OPTIONAL))
+    make(OptMl(tmp_path), request(**OPTIONAL))
     path = tmp_path / "input" / "config" / "debughookconfig.json"
     given = json_config.get_json_config_as_dict(str(path))
     assert json_config.collect_hook_config_params(given)["out_dir"] == "/opt/ml/output/tensors"
@@ -126,7 +126,7 @@ def test_smdebug_reads_the_hooks_configuration(
 
 
 def test_a_plain_process_is_told_paths_of_this_machine(tmp_path: Path) -> None:
-    tree = Tree(tmp_path, seen_as=PurePosixPath(tmp_path), interface="lo")
+    tree = OptMl(tmp_path, seen_as=PurePosixPath(tmp_path), interface="lo")
     files = make(tree, request(**OPTIONAL))
     assert files["checkpointconfig"]["LocalPath"] == str(tmp_path / "checkpoints")
     assert files["resourceconfig"]["network_interface_name"] == "lo"
@@ -155,7 +155,7 @@ def test_a_local_path_that_cannot_be_kept_is_refused(path: str) -> None:
 
 
 def test_outputs_are_cleared_but_for_the_checkpoints(tmp_path: Path) -> None:
-    tree = Tree(tmp_path)
+    tree = OptMl(tmp_path)
     make(tree, request())
     for name in ("model/a", "output/failure", "output/data/b", "checkpoints/c"):
         (tmp_path / name).write_text("x")
@@ -170,7 +170,7 @@ def test_checkpoints_below_another_folder_stay_too(tmp_path: Path) -> None:
     for name in ("output/kept/c", "output/data/b"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("x")
-    Tree(tmp_path).clear_outputs(PurePosixPath("output/kept"))
+    OptMl(tmp_path).clear_outputs(PurePosixPath("output/kept"))
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / "output/kept/c"]
 
 
@@ -178,7 +178,7 @@ def test_clearing_never_follows_a_link(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "precious").write_text("x")
-    tree = Tree(tmp_path / "algo-1")
+    tree = OptMl(tmp_path / "algo-1")
     tree.base.mkdir()
     (tree.base / "model").symlink_to(outside)
     (tree.base / "output").symlink_to(outside)
@@ -191,4 +191,4 @@ def test_a_failure_is_not_read_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("secret")
     (tmp_path / "output").mkdir()
     (tmp_path / "output" / "failure").symlink_to(tmp_path / "secret")
-    assert Tree(tmp_path).failure(100) == ""
+    assert OptMl(tmp_path).failure(100) == ""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Ending:
+class TrainingOutcome:
     """How a job ends: its TrainingJobStatus, SecondaryStatus and FailureReason."""
 
     status: str
@@ -13,13 +13,13 @@ class Ending:
     reason: str | None = None
 
 
-STOPPED = Ending("Stopped", "Stopped")
-COMPLETED = Ending("Completed", "Completed")
+STOPPED = TrainingOutcome("Stopped", "Stopped")
+COMPLETED = TrainingOutcome("Completed", "Completed")
 
 
-def failed(reason: str) -> Ending:
+def failed(reason: str) -> TrainingOutcome:
     """A failure for this reason, in AWS's form: `AlgorithmError: …`, `ClientError: …`."""
-    return Ending("Failed", "Failed", reason)
+    return TrainingOutcome("Failed", "Failed", reason)
 
 
 def first_line(error: Exception) -> str:

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from local.emulator.errors import invalid
-from local.emulator.hosting.deployment import Deployment
+from local.emulator.hosting.deployment import EndpointDeployment
 from local.emulator.hosting.fleet import Fleet
 from local.emulator.hosting.variants import Variant
 
@@ -38,7 +38,7 @@ def variant_summaries(fleet: Fleet, since: datetime) -> list[dict[str, Any]]:
     return summaries
 
 
-def pending_summary(deployment: Deployment, since: datetime) -> dict[str, Any]:
+def pending_summary(deployment: EndpointDeployment, since: datetime) -> dict[str, Any]:
     """`PendingDeploymentSummary` while a new fleet comes up."""
     variants = []
     for variant in deployment.variants:
@@ -63,7 +63,7 @@ def pending_summary(deployment: Deployment, since: datetime) -> dict[str, Any]:
     }
 
 
-def describe_config(body: dict[str, Any], deployment: Deployment) -> None:
+def describe_config(body: dict[str, Any], deployment: EndpointDeployment) -> None:
     """Show which configuration an endpoint runs."""
     body["EndpointConfigName"] = deployment.config
     for name in ("DataCaptureConfig", "AsyncInferenceConfig"):

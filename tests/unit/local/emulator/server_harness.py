@@ -21,7 +21,7 @@ KEPT = {"Host", "Content-Type", "Content-MD5"}
 """Headers of a request that are signed beside those of AWS."""
 
 
-class IdleExecutor:
+class FakeIdleExecutor:
     """An executor with no image, and leftovers of an earlier server to remove."""
 
     name = "process"
@@ -49,7 +49,7 @@ class IdleExecutor:
 
 def serve(home: Home, port: int = 0) -> Server:
     """A server in this process; a context manager."""
-    return Server(home, port=port, executor=IdleExecutor())
+    return Server(home, port=port, executor=FakeIdleExecutor())
 
 
 def access_key(url: str) -> dict[str, str]:

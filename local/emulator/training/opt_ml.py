@@ -81,7 +81,7 @@ def local_path(request: dict[str, Any], field: str) -> PurePosixPath | None:
 
 
 @dataclass(frozen=True)
-class Tree:
+class OptMl:
     """One host's `/opt/ml`, a folder of this machine.
 
     Attributes:

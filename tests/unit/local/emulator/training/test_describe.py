@@ -8,8 +8,8 @@ import pytest
 from botocore import validate
 
 from local.emulator.location import BadLocation
-from local.emulator.training.body import end, enter, model_location, new_body, seconds_in
-from tests.unit.local.emulator.parts import request
+from local.emulator.training.describe import end, enter, model_location, new_body, seconds_in
+from tests.unit.local.emulator.training_harness import request
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 ARN = "arn:aws:sagemaker:us-east-1:123456789012:training-job/job"

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from local.emulator.hosting.data_capture import DataCapture
-from local.emulator.hosting.deployment import Deployment
+from local.emulator.hosting.deployment import EndpointDeployment
 from local.emulator.hosting.fleet import Fleet, Unavailable
 from local.emulator.hosting.instances import Instance
 from local.emulator.hosting.variants import Variant
 
 
 @dataclass
-class Live:
+class ActiveEndpoint:
     """An endpoint whose containers run.
 
     Attributes:
@@ -25,7 +25,7 @@ class Live:
     """
 
     fleet: Fleet
-    deployment: Deployment
+    deployment: EndpointDeployment
     capture: DataCapture | None
     since: datetime
 

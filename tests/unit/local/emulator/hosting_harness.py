@@ -20,13 +20,14 @@ from local.emulator.context import Context
 from local.emulator.executors import Executor
 from local.emulator.home import Home
 from local.emulator.hosting.endpoints import Endpoints
-from local.emulator.hosting.instances import Timing
-from local.emulator.hosting.invocations import Limits
+from local.emulator.hosting.instances import HostingTiming
+from local.emulator.hosting.invocations import InvocationLimits
 from local.emulator.hosting.runtime import RuntimeApp
 from local.emulator.store import Kind, Store
-from tests.unit.local.emulator.parts import BUCKET, REGION, FileObjects, MemoryLogs
+from tests.unit.local.emulator.fakes import BUCKET, FakeLogs, FakeObjects
+from tests.unit.local.emulator.training_harness import REGION
 
-QUICK = Timing(watch=0.1, backoff=0.05, max_backoff=0.2, grace=5, drain=10)
+QUICK = HostingTiming(watch=0.1, backoff=0.05, max_backoff=0.2, grace=5, drain=10)
 IMAGE = "toy:latest"
 
 
@@ -42,14 +43,14 @@ def archive(files: dict[str, bytes]) -> bytes:
 
 
 @dataclass
-class Stage:
+class HostingHarness:
     """Endpoints with all they need."""
 
     context: Context
-    objects: FileObjects
-    logs: MemoryLogs
+    objects: FakeObjects
+    logs: FakeLogs
     endpoints: Endpoints
-    limits: Limits
+    limits: InvocationLimits
 
     def model(
         self, name: str, files: dict[str, bytes] | None = None, **container: Any
@@ -123,9 +124,9 @@ class Stage:
 
     def kill(self, name: str) -> None:
         """End a container as a crash would."""
-        live = self.endpoints.live(name)
-        assert live is not None
-        with live.borrow() as (_, instance):
+        active = self.endpoints.active(name)
+        assert active is not None
+        with active.borrow() as (_, instance):
             container = instance._container
         assert container is not None
         container.stop(0)
@@ -149,7 +150,7 @@ class Stage:
             finally:
                 client.close()
 
-    def restart(self) -> "Stage":
+    def restart(self) -> "HostingHarness":
         """Another server on the same home, after this one's end."""
         again = build(
             self.context.home.path.parent,
@@ -179,18 +180,18 @@ def serving(app: Any) -> Iterator[str]:
 def build(
     folder: Path,
     executor: Executor,
-    objects: FileObjects | None = None,
-    logs: MemoryLogs | None = None,
+    objects: FakeObjects | None = None,
+    logs: FakeLogs | None = None,
     *,
-    timing: Timing = QUICK,
-    limits: Limits | None = None,
+    timing: HostingTiming = QUICK,
+    limits: InvocationLimits | None = None,
     seed: int | None = 0,
-) -> Stage:
-    """A stage whose home is `folder/home`."""
+) -> HostingHarness:
+    """A harness whose home is `folder/home`."""
     home = Home.find(folder / "home")
-    kept = objects or FileObjects(folder / "s3")
-    written = logs or MemoryLogs()
+    kept = objects or FakeObjects(folder / "s3")
+    written = logs or FakeLogs()
     context = Context(home, REGION, Store(home.database), kept, written, executor)
-    allowed = limits or replace(Limits(), timeout=5)
+    allowed = limits or replace(InvocationLimits(), timeout=5)
     endpoints = Endpoints(context, timing=timing, limits=allowed, seed=seed)
-    return Stage(context, kept, written, endpoints, allowed)
+    return HostingHarness(context, kept, written, endpoints, allowed)

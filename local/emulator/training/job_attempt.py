@@ -17,12 +17,12 @@ from local.emulator.location import Location
 from local.emulator.ports import LogStream
 from local.emulator.store import Kind
 from local.emulator.training.archive import walk
-from local.emulator.training.body import REASON_LENGTH
 from local.emulator.training.channels import lay_out
 from local.emulator.training.checkpoints import Mirror, Mirrors
 from local.emulator.training.cluster import Cluster, HostEnded, HostLost
-from local.emulator.training.layout import MOUNT, Tree, hosts_of, local_path
+from local.emulator.training.describe import REASON_LENGTH
 from local.emulator.training.metrics import MetricWatch
+from local.emulator.training.opt_ml import MOUNT, OptMl, hosts_of, local_path
 from local.emulator.training.own_rules import fetch_own_rules
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
@@ -46,7 +46,7 @@ _UNFINISHED = (".tmp", ".sagemaker-ignore")
 _log = logging.getLogger(__name__)
 
 
-class Attempt:
+class JobAttempt:
     """The hosts of a job; they may be started several times, in the same trees.
 
     Args:
@@ -196,7 +196,7 @@ class Attempt:
         if self._ticker is not None:
             self._ticker.join()
         self._ticker = None
-        self._clear(Tree.clear_input)
+        self._clear(OptMl.clear_input)
         for finish in (self.sync, self._publish, *(stream.close for stream in self._streams)):
             try:
                 finish()
@@ -221,7 +221,7 @@ class Attempt:
 
     def clear(self) -> None:
         """Free the disk: only the configuration and the metrics stay; never fails."""
-        self._clear(Tree.clear)
+        self._clear(OptMl.clear)
 
     def clear_outputs(self, *, keep_checkpoints: bool) -> None:
         """Leave the trees as a new instance would find them, with or without checkpoints."""
@@ -250,7 +250,7 @@ class Attempt:
             code += " (killed: most often the machine ran out of memory)"
         return f"AlgorithmError: {text}"[: REASON_LENGTH - len(code)] + code
 
-    def _clear(self, remove: Callable[[Tree], None]) -> None:
+    def _clear(self, remove: Callable[[OptMl], None]) -> None:
         for _, tree in self.trees:
             try:
                 remove(tree)
@@ -263,19 +263,19 @@ class Attempt:
         ]
         return datetime.fromtimestamp(max(times), UTC) if times else None
 
-    def _tree(self, host: str) -> Tree:
+    def _tree(self, host: str) -> OptMl:
         base = self._folder / host
         if self._context.executor.name == "process":
-            return Tree(base, seen_as=PurePosixPath(base), interface="lo")
-        return Tree(base, seen_as=MOUNT)
+            return OptMl(base, seen_as=PurePosixPath(base), interface="lo")
+        return OptMl(base, seen_as=MOUNT)
 
-    def _saved(self, tree: Tree) -> list[Mirror]:
+    def _saved(self, tree: OptMl) -> list[Mirror]:
         if "CheckpointConfig" not in self._request:
             return []
         place = Location.parse(self._request["CheckpointConfig"]["S3Uri"])
         return [Mirror(self._context.objects, tree.base / self._checkpoint_path, place, tree.base)]
 
-    def _live(self, tree: Tree, fields: dict[str, str]) -> list[Mirror]:
+    def _live(self, tree: OptMl, fields: dict[str, str]) -> list[Mirror]:
         mirrors = []
         for field, folder in fields.items():
             path = local_path(self._request, field)
@@ -286,7 +286,7 @@ class Attempt:
                 mirrors.append(Mirror(objects, live, place, tree.base, _UNFINISHED))
         return mirrors
 
-    def _spec(self, host: str, tree: Tree, network: str | None) -> ContainerSpec:
+    def _spec(self, host: str, tree: OptMl, network: str | None) -> ContainerSpec:
         entrypoint = self._algorithm.get("ContainerEntrypoint")
         region = self._context.region
         return ContainerSpec(

@@ -2,11 +2,11 @@ import errno
 
 import pytest
 
-from local.emulator.training.endings import Ending, failed, first_line
+from local.emulator.training.outcome import TrainingOutcome, failed, first_line
 
 
 def test_a_failure_has_its_reason() -> None:
-    assert failed("ClientError: no") == Ending("Failed", "Failed", "ClientError: no")
+    assert failed("ClientError: no") == TrainingOutcome("Failed", "Failed", "ClientError: no")
 
 
 @pytest.mark.parametrize(
