@@ -11,7 +11,7 @@ from werkzeug import Request, Response
 
 from local.emulator.api.operations import OPERATIONS
 from local.emulator.api.parser import parse
-from local.emulator.api.serializer import serialise
+from local.emulator.api.serializer import serialize
 from local.emulator.api.service_model import operation_model
 from local.emulator.errors import ServiceError
 from local.emulator.executors import ExecutorError, ImageMissing
@@ -89,7 +89,7 @@ class SageMakerApp:
             raise ServiceError("ValidationException", str(error)) from error
         except ExecutorError as error:
             raise ServiceError("ServiceUnavailable", str(error), 503) from error
-        return serialise(model.output_shape, answer)
+        return serialize(model.output_shape, answer)
 
 
 def _response(status: int, body: bytes) -> Response:

@@ -15,6 +15,9 @@ from typing import Any
 
 from local.emulator.errors import ServiceError, invalid
 
+Request = dict[str, Any]
+"""A parsed request: the members of the operation's input shape, in Python's types."""
+
 SHOWN = 256
 """Characters of a wrong value a message repeats."""
 
@@ -31,7 +34,7 @@ UNUSABLE = re.compile("[\\0\ud800-\udfff]")
 """What no environment variable, file name or UTF-8 text can hold, though JSON can."""
 
 
-def parse(shape: Any, body: bytes) -> dict[str, Any]:
+def parse(shape: Any, body: bytes) -> Request:
     """The request in `body`: timestamps as datetimes, members that are null left out.
 
     Raises:

@@ -1,14 +1,20 @@
-"""Lists of resources: the filters, orders and pages every List operation offers."""
+"""Lists of resources: the filters, orders and pages that every List operation offers."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from local.emulator.api.operations.answering import Answer, Request
+from local.emulator.api import defaults
+from local.emulator.api.operations.resources import TUNING_JOB, Resource
 from local.emulator.api.pagination import Key, page
-from local.emulator.context import Context
+from local.emulator.api.parser import Request
+from local.emulator.api.serializer import Response
+from local.emulator.services import Services
 from local.emulator.store import Kind, Record
+from local.emulator.tuning.trials import summary
+
+OBJECTIVE_METRIC = "FinalHyperParameterTuningJobObjectiveMetric"
 
 
 @dataclass(frozen=True)
@@ -16,68 +22,117 @@ class Listing:
     """One List operation.
 
     Attributes:
-        kind: what it lists.
-        prefix: what the names of the resource's members begin with, e.g. `TrainingJob`.
-        items: the answer's member that holds the list.
-        members: members of Describe's answer that a summary repeats.
-        more: what a summary holds besides.
+        resource: what it lists.
+        items: the response's member that holds the list.
+        members: members of the Describe response that a summary repeats.
+        more: further members of a summary.
+        accepts: filters beyond those that all lists have.
         order: the order of a request that names none.
-        descending: whether that request gets the greatest first.
+        descending: whether the greatest comes first in a request that does not say.
     """
 
-    kind: Kind
-    prefix: str
+    resource: Resource
     items: str
     members: tuple[str, ...]
     more: Callable[[Record], dict[str, Any]] | None = None
+    accepts: Callable[[Record, Request], bool] | None = None
     order: str = "CreationTime"
     descending: bool = True
 
-    def __call__(self, context: Context, request: Request) -> Answer:
-        """Answer the operation."""
-        return self.answer(request, context.store.every(self.kind))
-
-    def answer(self, request: Request, records: Iterable[Record]) -> Answer:
-        """A page of those records that the request asks for."""
+    def __call__(self, services: Services, request: Request) -> Response:
+        """Answer a request."""
+        kind, order = self.resource.kind, request.get("SortOrder")
         chosen, token = page(
-            [record for record in records if self._wanted(record, request)],
+            [record for record in services.store.every(kind) if self._match(record, request)],
             request,
-            lambda record: self.key(record, request.get("SortBy", self.order)),
-            descending=self.is_descending(request),
+            lambda record: self._key(record, request.get("SortBy", self.order)),
+            descending=self.descending if order is None else order == "Descending",
         )
-        return {self.items: [self.summary(record) for record in chosen], "NextToken": token}
+        return {self.items: [self._summary(record) for record in chosen], "NextToken": token}
 
-    def is_descending(self, request: Request) -> bool:
-        """Whether the request wants the greatest first."""
-        order = request.get("SortOrder")
-        return self.descending if order is None else bool(order == "Descending")
-
-    def summary(self, record: Record) -> dict[str, Any]:
-        """What the list says about one resource."""
+    def _summary(self, record: Record) -> dict[str, Any]:
         own = {name: record.body[name] for name in self.members if name in record.body}
         return own | (self.more(record) if self.more else {})
 
-    def key(self, record: Record, order: str) -> Key:
-        """What the resource is ordered by."""
+    def _key(self, record: Record, order: str) -> Key:
         if order == "Name":
             return record.name, record.name
         if order == "Status":
-            return record.body[f"{self.prefix}Status"], record.name
+            return record.body[f"{self.resource.prefix}Status"], record.name
         return _created(record).timestamp(), record.name
 
-    def _wanted(self, record: Record, request: Request) -> bool:
+    def _match(self, record: Record, request: Request) -> bool:
         if request.get("NameContains", "") not in record.name:
             return False
         status = request.get("StatusEquals")
-        if status is not None and record.body[f"{self.prefix}Status"] != status:
+        if status is not None and record.body[f"{self.resource.prefix}Status"] != status:
             return False
         for member, moment in (("Creation", _created(record)), ("LastModified", record.modified)):
             after, before = request.get(f"{member}TimeAfter"), request.get(f"{member}TimeBefore")
             if (after and moment <= after) or (before and moment >= before):
                 return False
-        return True
+        return self.accepts is None or self.accepts(record, request)
 
 
 def _created(record: Record) -> datetime:
     created: datetime = record.body.get("CreationTime", record.created)
     return created
+
+
+def last_modified(record: Record) -> dict[str, Any]:
+    """`LastModifiedTime` of a resource whose Describe response has none."""
+    return {"LastModifiedTime": record.modified}
+
+
+def warm_pool(record: Record) -> dict[str, Any]:
+    """A training job's warm pool."""
+    return defaults.warm_pool(record.body)
+
+
+def warm_pool_matches(record: Record, request: Request) -> bool:
+    """Filters of ListTrainingJobs: warm pools, and training plans, of which there are none."""
+    if "TrainingPlanArnEquals" in request:
+        return False
+    wanted = request.get("WarmPoolStatusEquals")
+    return wanted is None or warm_pool(record).get("WarmPoolStatus", {}).get("Status") == wanted
+
+
+def tuning_limits(record: Record) -> dict[str, Any]:
+    """A tuning job's strategy and limits."""
+    return {
+        "Strategy": record.body["HyperParameterTuningJobConfig"]["Strategy"],
+        "ResourceLimits": defaults.resource_limits(record.body),
+    }
+
+
+def list_training_jobs_of_tuning_job(services: Services, request: Request) -> Response:
+    """ListTrainingJobsForHyperParameterTuningJob."""
+    tuning = TUNING_JOB.find(services, request)
+    trials = [
+        {**summary(record), "TuningJobName": tuning.name}
+        for record in services.store.every(Kind.TRAINING_JOB)
+        if record.body.get("TuningJobArn") == tuning.arn
+    ]
+    status, order = request.get("StatusEquals"), request.get("SortBy", "Name")
+    if order == "FinalObjectiveMetricValue":
+        trials = [trial for trial in trials if OBJECTIVE_METRIC in trial]
+
+    def key(trial: dict[str, Any]) -> Key:
+        name = trial["TrainingJobName"]
+        match order:
+            case "Name":
+                return name, name
+            case "Status":
+                return trial["TrainingJobStatus"], name
+            case "CreationTime":
+                return trial["CreationTime"].timestamp(), name
+            case _:
+                return trial[OBJECTIVE_METRIC]["Value"], name
+
+    chosen, token = page(
+        [trial for trial in trials if status in (None, trial["TrainingJobStatus"])],
+        request,
+        key,
+        descending=request.get("SortOrder") == "Descending",
+    )
+    return {"TrainingJobSummaries": chosen, "NextToken": token}

@@ -1,19 +1,26 @@
 """Search and GetSearchSuggestions."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from local.emulator.api.operations import endpoints, models, training, tuning
-from local.emulator.api.operations.answering import Answer, Operation, Request
-from local.emulator.api.pagination import Key, page
+from local.emulator.api.operations.resources import (
+    ENDPOINT,
+    MODEL,
+    TRAINING_JOB,
+    TUNING_JOB,
+    Resource,
+)
+from local.emulator.api.operations.tags import tag_list
+from local.emulator.api.pagination import page
+from local.emulator.api.parser import Request
 from local.emulator.api.search.expression import compile_expression
 from local.emulator.api.search.properties import METRICS, Property, find, suggestions
+from local.emulator.api.serializer import Response
 from local.emulator.api.service_model import service_model
 from local.emulator.api.validation.fields import refuse_present, unsupported
 from local.emulator.context import Context
-from local.emulator.errors import ServiceError, invalid
+from local.emulator.errors import invalid
 from local.emulator.services import Services
 from local.emulator.store import Kind, Record
 
@@ -24,58 +31,57 @@ Entity = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Resource:
+class Searchable:
     """A kind of resource that can be searched.
 
     Attributes:
-        kind: in the store.
-        shape: of what is searched.
-        describe: answers the Describe operation, with `member` as its only parameter.
-        member: the name's.
-        order: what results are sorted by unless the request says.
+        resource: the resource.
+        shape: of what is searched, as in the API's `SearchRecord`.
+        order: what results are sorted by when the request does not say.
     """
 
-    kind: Kind
+    resource: Resource
     shape: str
-    describe: Operation
-    member: str
     order: str = "LastModifiedTime"
 
 
-RESOURCES = {
-    "TrainingJob": Resource(Kind.TRAINING_JOB, "TrainingJob", training.describe, "TrainingJobName"),
-    "HyperParameterTuningJob": Resource(
-        Kind.TUNING_JOB,
-        "HyperParameterTuningJobSearchEntity",
-        tuning.describe,
-        "HyperParameterTuningJobName",
-    ),
-    "Endpoint": Resource(Kind.ENDPOINT, "Endpoint", endpoints.describe, "EndpointName"),
-    "Model": Resource(Kind.MODEL, "Model", models.describe, "ModelName", "CreationTime"),
+SEARCHABLE = {
+    "TrainingJob": Searchable(TRAINING_JOB, "TrainingJob"),
+    "HyperParameterTuningJob": Searchable(TUNING_JOB, "HyperParameterTuningJobSearchEntity"),
+    "Endpoint": Searchable(ENDPOINT, "Endpoint"),
+    "Model": Searchable(MODEL, "Model", "CreationTime"),
 }
 
-NOT_HERE = {"VisibilityConditions": "leave it out"}
+ENDPOINT_MEMBERS = (
+    "EndpointName",
+    "EndpointArn",
+    "CreationTime",
+    "LastModifiedTime",
+    "EndpointStatus",
+)
+"""What a model's result holds of each endpoint that serves it."""
+UNSUPPORTED = {"VisibilityConditions": "leave it out"}
 
 
-def search(services: Services, request: Request) -> Answer:
+def search(services: Services, request: Request) -> Response:
     """Search."""
-    refuse_present(request, NOT_HERE)
+    refuse_present(request, UNSUPPORTED)
     if request.get("CrossAccountFilterOption", "SameAccount") != "SameAccount":
         raise unsupported("CrossAccountFilterOption 'CrossAccount'", "there is one account")
-    resource = _resource(request)
-    order = find(resource.shape, _plain_name(request.get("SortBy", resource.order), resource))
+    searchable = _searchable(request)
+    order = find(searchable.shape, request.get("SortBy", searchable.order))
     if order.sort in ("list", "structure"):
         raise invalid(f"SortBy is '{order.name}', a {order.sort}; expected a single value.")
-    wanted: Callable[[Entity], bool] = bool
+    found = _entities(services, searchable)
     if "SearchExpression" in request:
-        expression = _plain(request["SearchExpression"], resource)
-        wanted = compile_expression(expression, resource.shape)
-    found = [each for each in _entities(services, resource) if wanted(each)]
+        matches = compile_expression(request["SearchExpression"], searchable.shape)
+        found = [entity for entity in found if matches(entity)]
     descending = request.get("SortOrder", "Descending") == "Descending"
+    name = f"{searchable.resource.prefix}Name"
     chosen, token = page(
         found,
         request,
-        lambda each: _key(each, order, resource, descending=descending),
+        lambda entity: (_sort_value(entity, order, descending=descending), entity[name]),
         descending=descending,
     )
     return {
@@ -85,12 +91,12 @@ def search(services: Services, request: Request) -> Answer:
     }
 
 
-def suggest(services: Services, request: Request) -> Answer:
+def get_search_suggestions(services: Services, request: Request) -> Response:
     """GetSearchSuggestions: names of properties, tags, hyperparameters and metrics."""
-    resource = _resource(request)
+    searchable = _searchable(request)
     hint = request.get("SuggestionQuery", {}).get("PropertyNameQuery", {}).get("PropertyNameHint")
-    names = set(suggestions(resource.shape))
-    for each in _entities(services, resource):
+    names = set(suggestions(searchable.shape))
+    for each in _entities(services, searchable):
         names |= {f"Tags.{tag['Key']}" for tag in each["Tags"]}
         names |= {f"HyperParameters.{name}" for name in each.get("HyperParameters", {})}
         names |= {f"Metrics.{one['MetricName']}" for one in each.get(METRICS, [])}
@@ -100,73 +106,35 @@ def suggest(services: Services, request: Request) -> Answer:
     }
 
 
-def _resource(request: Request) -> Resource:
+def _searchable(request: Request) -> Searchable:
     name = request["Resource"]
-    if name not in RESOURCES:
-        raise unsupported(f"Resource '{name}'", f"expected {', '.join(RESOURCES)}")
-    return RESOURCES[name]
+    if name not in SEARCHABLE:
+        raise unsupported(f"Resource '{name}'", f"expected {', '.join(SEARCHABLE)}")
+    return SEARCHABLE[name]
 
 
-def _plain_name(name: str, resource: Resource) -> str:
-    """A property's name; a model's may be given as the dashboard's, `Model.ModelName`."""
-    return name.removeprefix("Model.") if resource.kind is Kind.MODEL else name
-
-
-def _plain(expression: dict[str, Any], resource: Resource) -> dict[str, Any]:
-    """The expression with plain names of properties."""
-
-    def filters(given: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        return [{**each, "Name": _plain_name(each["Name"], resource)} for each in given]
-
-    if resource.kind is not Kind.MODEL:
-        return expression
-    found = {**expression}
-    if "Filters" in found:
-        found["Filters"] = filters(found["Filters"])
-    if "NestedFilters" in found:
-        found["NestedFilters"] = [
-            {
-                "NestedPropertyName": _plain_name(each["NestedPropertyName"], resource),
-                "Filters": filters(each["Filters"]),
-            }
-            for each in found["NestedFilters"]
-        ]
-    if "SubExpressions" in found:
-        found["SubExpressions"] = [_plain(each, resource) for each in found["SubExpressions"]]
-    return found
-
-
-def _entities(services: Services, resource: Resource) -> list[Entity]:
-    """What Describe says of every resource of a kind, with its tags, in the shape of Search."""
-    members = service_model().shape_for(resource.shape).members
+def _entities(services: Services, searchable: Searchable) -> list[Entity]:
+    """The Describe response of every resource of a kind, with its tags, in the shape of Search."""
+    members = service_model().shape_for(searchable.shape).members
     found = []
-    for record in services.store.every(resource.kind):
-        try:
-            body = resource.describe(services, {resource.member: record.name}) or {}
-        except ServiceError:  # deleted meanwhile
-            continue
+    for record in services.store.every(searchable.resource.kind):
+        body = searchable.resource.describe(services, record)
         entity = {name: value for name, value in body.items() if name in members}
         entity.setdefault("CreationTime", record.created)
-        entity["Tags"] = _tags(services, record)
+        entity["Tags"] = tag_list(services.store.tags(record.arn))
         found.append(entity)
     return found
 
 
-def _tags(context: Context, record: Record) -> list[dict[str, str]]:
-    return [{"Key": k, "Value": v} for k, v in context.store.tags(record.arn).items()]
-
-
-def _key(entity: Entity, order: Property, resource: Resource, *, descending: bool) -> Key:
-    """What a resource is ordered by; one without the property comes last either way."""
+def _sort_value(entity: Entity, order: Property, *, descending: bool) -> list[Any]:
+    """What a resource is sorted by; one without the property comes last either way."""
     values = order.values(entity)
     if not values:
-        return [-1 if descending else 1, 0], entity[resource.member]
+        return [-1 if descending else 1, 0]
     value = values[0]
     if isinstance(value, datetime):
         value = value.timestamp()
-    if order.sort == "loose":
-        return _loose_key(value), entity[resource.member]
-    return [0, value], entity[resource.member]
+    return _loose_key(value) if order.sort == "loose" else [0, value]
 
 
 def _loose_key(value: str) -> list[Any]:
@@ -182,11 +150,7 @@ def _result(context: Context, name: str, entity: Entity) -> dict[str, Any]:
         return {name: entity}
     model = entity["ModelName"]
     served = [
-        {
-            member: record.body[member]
-            for member in ("EndpointName", "EndpointArn", "CreationTime", "LastModifiedTime")
-        }
-        | {"EndpointStatus": record.body["EndpointStatus"]}
+        {member: record.body[member] for member in ENDPOINT_MEMBERS}
         for record in context.store.every(Kind.ENDPOINT)
         if model in _models_of(context, record)
     ]
@@ -200,6 +164,3 @@ def _models_of(context: Context, endpoint: Record) -> set[str]:
         if record.name == name:
             return {each["ModelName"] for each in record.body["ProductionVariants"]}
     return set()
-
-
-OPERATIONS: dict[str, Operation] = {"Search": search, "GetSearchSuggestions": suggest}

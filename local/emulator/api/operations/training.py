@@ -1,99 +1,91 @@
-"""Training jobs."""
+"""Training jobs: Describe while one runs, and UpdateTrainingJob."""
+
+from typing import Any
 
 from local.emulator.api import defaults
-from local.emulator.api.operations.answering import (
-    OVER,
-    Answer,
-    Operation,
-    Request,
-    check_free,
-    delete_job,
-    find,
-)
-from local.emulator.api.operations.listing import Listing
-from local.emulator.api.operations.training_update import update
-from local.emulator.api.validation import check_training
-from local.emulator.context import Context
+from local.emulator.api.parser import Request
+from local.emulator.api.validation.data import check_output
+from local.emulator.api.validation.debugger import check_debugger
+from local.emulator.api.validation.fields import unsupported
+from local.emulator.errors import invalid
 from local.emulator.services import Services
-from local.emulator.store import Kind, Record
-from local.emulator.training.describe import utc_now
+from local.emulator.store import Record
+from local.emulator.training.describe import ENDED, utc_now
 from local.emulator.training.metrics import latest
 from local.emulator.training.opt_ml import FIRST_HOST
 from local.emulator.training.rules import rules_now
 
-KIND = Kind.TRAINING_JOB
+CHANGEABLE = ("ProfilerConfig", "ProfilerRuleConfigurations", "ResourceConfig")
 
 
-def create(services: Services, request: Request) -> Answer:
-    """CreateTrainingJob."""
-    name = request["TrainingJobName"]
-    check_free(services, KIND, name)
-    check_training(request, services)
-    return {"TrainingJobArn": services.training.create(request).arn}
-
-
-def describe(services: Services, request: Request) -> Answer:
+def describe_training_job(services: Services, job: Record) -> dict[str, Any]:
     """DescribeTrainingJob; while a job runs, with each metric's and rule's latest state."""
-    job = find(services, KIND, request["TrainingJobName"])
-    if job.body["TrainingJobStatus"] in OVER:
+    if job.body["TrainingJobStatus"] in ENDED:
         return defaults.training_job(job.body)
     definitions = job.body["AlgorithmSpecification"].get("MetricDefinitions", ())
-    so_far = latest(
-        (definition["Name"] for definition in definitions), services.training.metrics(job.name)
-    )
-    rules = rules_now(job.body, services.home.job(KIND, job.name) / FIRST_HOST, utc_now())
-    live = {**rules, **({"FinalMetricDataList": so_far} if so_far else {})}
+    names = (definition["Name"] for definition in definitions)
+    metrics = latest(names, services.training.metrics(job.name))
+    rules = rules_now(job.body, services.home.job(job.kind, job.name) / FIRST_HOST, utc_now())
+    live = {**rules, **({"FinalMetricDataList": metrics} if metrics else {})}
     return defaults.training_job({**job.body, **live})
 
 
-def stop(services: Services, request: Request) -> Answer:
-    """StopTrainingJob."""
-    services.training.stop(find(services, KIND, request["TrainingJobName"]).name)
-    return None
+def update_training_job(services: Services, job: Record, request: Request) -> None:
+    """UpdateTrainingJob: the profiler of a running job, its profiler rules, its warm pool."""
+    if "RemoteDebugConfig" in request:
+        raise unsupported("RemoteDebugConfig", "every container is open to you: docker exec, or ps")
+    if not any(field in request for field in CHANGEABLE):
+        raise invalid(
+            f"UpdateTrainingJob changes nothing; expected one of {', '.join(CHANGEABLE)}."
+        )
+    _check_running(job)
+    changed = _changed(job.private["request"], request)
+    checked = dict(changed)
+    if not request.get("ProfilerRuleConfigurations"):
+        # The rules of a profiler that is turned off stay: they judge what was recorded before.
+        checked.pop("ProfilerRuleConfigurations", None)
+    check_debugger(checked, services)
+    root = changed.get("ProfilerConfig", {}).get("S3OutputPath")
+    if root:
+        check_output(root, "ProfilerConfig.S3OutputPath", services)
+    services.training.update(job.name, changed)
 
 
-def delete(context: Context, request: Request) -> Answer:
-    """DeleteTrainingJob."""
-    delete_job(context, KIND, request["TrainingJobName"], "TrainingJobStatus")
-    return None
+def _check_running(job: Record) -> None:
+    status = job.body["TrainingJobStatus"]
+    if status in ENDED or status == "Stopping":
+        raise invalid(
+            f"The training job is in status {status}; expected InProgress: neither its profiler "
+            "nor its warm pool, which ends with it here, can be changed."
+        )
 
 
-class TrainingListing(Listing):
-    """ListTrainingJobs, which can be asked for warm pools, and for training plans: none is here."""
+def _changed(before: dict[str, Any], request: Request) -> dict[str, Any]:
+    """The job's request with the changes applied; rules can only be added.
 
-    def __call__(self, context: Context, request: Request) -> Answer:
-        """Answer the operation."""
-        jobs = [] if "TrainingPlanArnEquals" in request else context.store.every(KIND)
-        if (status := request.get("WarmPoolStatusEquals")) is not None:
-            jobs = [job for job in jobs if _pool_status(job) == status]
-        return self.answer(request, jobs)
-
-
-def _pool_status(job: Record) -> str | None:
-    status: str | None = defaults.warm_pool(job.body).get("WarmPoolStatus", {}).get("Status")
-    return status
-
-
-OPERATIONS: dict[str, Operation] = {
-    "CreateTrainingJob": create,
-    "DescribeTrainingJob": describe,
-    "StopTrainingJob": stop,
-    "UpdateTrainingJob": update,
-    "DeleteTrainingJob": delete,
-    "ListTrainingJobs": TrainingListing(
-        KIND,
-        "TrainingJob",
-        "TrainingJobSummaries",
-        (
-            "TrainingJobName",
-            "TrainingJobArn",
-            "CreationTime",
-            "TrainingEndTime",
-            "LastModifiedTime",
-            "TrainingJobStatus",
-            "SecondaryStatus",
-        ),
-        more=lambda record: defaults.warm_pool(record.body),
-        descending=False,
-    ),
-}
+    Raises:
+        ServiceError: the change cannot be made.
+    """
+    changed = dict(before)
+    if "ProfilerConfig" in request:
+        old, new = before.get("ProfilerConfig", {}), request["ProfilerConfig"]
+        root = old.get("S3OutputPath")
+        if root and new.get("S3OutputPath", root) != root:
+            raise invalid(
+                f"ProfilerConfig.S3OutputPath is '{new['S3OutputPath']}'; expected '{root}', where "
+                "the job's profiler writes already."
+            )
+        changed["ProfilerConfig"] = {**old, **new}
+    if "ProfilerRuleConfigurations" in request:
+        rules = before.get("ProfilerRuleConfigurations", [])
+        changed["ProfilerRuleConfigurations"] = [*rules, *request["ProfilerRuleConfigurations"]]
+        if len(changed["ProfilerRuleConfigurations"]) > 20:  # API reference
+            raise invalid("ProfilerRuleConfigurations: the job would have more than 20 rules.")
+    if "ResourceConfig" in request:
+        if not before["ResourceConfig"].get("KeepAlivePeriodInSeconds"):
+            raise invalid(
+                "ResourceConfig.KeepAlivePeriodInSeconds was given for a training job without a "
+                "warm pool; expected one whose CreateTrainingJob asked for it."
+            )
+        changed["ResourceConfig"] = {**before["ResourceConfig"], **request["ResourceConfig"]}
+    return changed

@@ -5,7 +5,14 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-from local.emulator.api.search.properties import Property, Record, find, moment_of, number_of
+from local.emulator.api.search.properties import (
+    Property,
+    Record,
+    find,
+    moment_of,
+    number_of,
+    plain_name,
+)
 from local.emulator.errors import invalid
 
 MOST_ELEMENTS = 20
@@ -144,13 +151,13 @@ def _compare_loosely(
 
 def _nested(given: dict[str, Any], shape_name: str, field: str) -> Match:
     """All its filters hold of one and the same item of a list."""
-    name: str = given["NestedPropertyName"]
+    name = plain_name(shape_name, given["NestedPropertyName"])
     whole = find(shape_name, name)
     if whole.sort != "list":
         raise invalid(f"{field}: NestedPropertyName is '{name}'; expected a list.")
     tests: list[Match] = []
     for number, each in enumerate(given["Filters"]):
-        path = each["Name"].removeprefix(f"{name}.")
+        path = plain_name(shape_name, each["Name"]).removeprefix(f"{name}.")
         found = find(shape_name, f"{name}.{path}", literally=True)
         within = Property(found.name, found.sort, found.path[len(whole.path) :])
         tests.append(_filter(each, within, f"{field}.Filters[{number}]"))

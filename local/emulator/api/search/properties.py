@@ -66,6 +66,7 @@ def find(shape_name: str, name: str, *, literally: bool = False) -> Property:
     Raises:
         ServiceError: the resource has no such property.
     """
+    name = plain_name(shape_name, name)
     head, _, rest = name.partition(".")
     shape = service_model().shape_for(shape_name)
     if head == "Tags" and rest and not literally:
@@ -86,6 +87,11 @@ def find(shape_name: str, name: str, *, literally: bool = False) -> Property:
         shape = shape.members[member]
         if not left:
             return Property(name, SORTS[shape.type_name], tuple(path))
+
+
+def plain_name(shape_name: str, name: str) -> str:
+    """A property's name; a model's may have the dashboard's prefix, `Model.ModelName`."""
+    return name.removeprefix("Model.") if shape_name == "Model" else name
 
 
 def suggestions(shape_name: str) -> Iterator[str]:

@@ -187,7 +187,7 @@ def check_endpoint_update(request: dict[str, Any], context: Context) -> None:
     _check_config(request["EndpointConfigName"], context)
 
 
-def check_weights(request: dict[str, Any]) -> None:
+def check_weights(request: dict[str, Any], _context: Context) -> None:
     """An UpdateEndpointWeightsAndCapacities request.
 
     Raises:

@@ -7,7 +7,7 @@ from botocore.parsers import create_parser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local.emulator.api.serializer import WrongAnswer, serialise
+from local.emulator.api.serializer import InvalidResponse, serialize
 from local.emulator.api.service_model import operation_model
 
 SHAPE = operation_model("DescribeTrainingJob").output_shape
@@ -40,18 +40,18 @@ def parsed(body: bytes) -> dict[str, Any]:
     )
 )
 def test_botocore_reads_what_was_said(answer: dict[str, Any]) -> None:
-    assert parsed(serialise(SHAPE, answer)) == answer
+    assert parsed(serialize(SHAPE, answer)) == answer
 
 
 def test_what_is_none_is_left_out() -> None:
-    assert serialise(SHAPE, {"FailureReason": None}) == b"{}"
-    assert serialise(SHAPE, None) == b"{}"
-    assert serialise(None, None) == b""
+    assert serialize(SHAPE, {"FailureReason": None}) == b"{}"
+    assert serialize(SHAPE, None) == b"{}"
+    assert serialize(None, None) == b""
 
 
 def test_a_time_is_in_seconds_to_the_millisecond() -> None:
     moment = datetime(2025, 1, 1, 0, 0, 0, 123_456, tzinfo=UTC)
-    assert json.loads(serialise(SHAPE, {"CreationTime": moment})) == {
+    assert json.loads(serialize(SHAPE, {"CreationTime": moment})) == {
         "CreationTime": 1735689600.123
     }
 
@@ -69,5 +69,5 @@ def test_a_time_is_in_seconds_to_the_millisecond() -> None:
     ],
 )
 def test_another_shape_is_a_bug(answer: dict[str, Any], says: str) -> None:
-    with pytest.raises(WrongAnswer, match=says):
-        serialise(SHAPE, answer)
+    with pytest.raises(InvalidResponse, match=says):
+        serialize(SHAPE, answer)

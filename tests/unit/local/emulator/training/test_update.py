@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from local.emulator.api.operations.training_update import update
+from local.emulator.api.operations import OPERATIONS
 from local.emulator.errors import ServiceError
 from local.emulator.executors import ContainerSpec
 from tests.unit.local.emulator.fakes import BUCKET, FakeExecutor
@@ -74,7 +74,7 @@ def told(folder: Path, name: str) -> Any:
 
 
 def change(harness: TrainingHarness, **members: Any) -> None:
-    update(harness.services(), {"TrainingJobName": "job", **members})
+    OPERATIONS["UpdateTrainingJob"](harness.services(), {"TrainingJobName": "job", **members})
 
 
 def refusal(harness: TrainingHarness, **members: Any) -> str:
