@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from local.client.log_streams import BUSY, TRAINING, LogLine, LogReader
+from local.client.log_streams import BUSY, LogLine, LogReader
 from local.client.target import Place
 from local.errors import code
+from local.log_groups import TRAINING_JOBS
+from local.statuses import TERMINAL
 
-ENDED = ("Completed", "Failed", "Stopped")
 FIRST_PAUSE, LONGEST_PAUSE = 0.3, 2.0
 """Seconds between two questions: short after something happened, then longer and longer."""
 QUIET_READS = 2
@@ -69,7 +70,7 @@ def follow_training(
     `log` gets each line of its log (None: it is not read), `tell` each change of its status.
     """
     client = place.client("sagemaker")
-    reader = LogReader(place.client("logs"), TRAINING, f"{name}/") if log else None
+    reader = LogReader(place.client("logs"), TRAINING_JOBS, f"{name}/") if log else None
     printer = LinePrinter(log or print)
     pace, seen, last = Pace(sleep), 0, ""
     while True:
@@ -88,7 +89,7 @@ def follow_training(
             last = line
         happened = len(transitions) > seen
         seen = len(transitions)
-        ended = job["TrainingJobStatus"] in ENDED
+        ended = job["TrainingJobStatus"] in TERMINAL
         if reader is not None:
             lines = reader.read()
             printer.show(lines, hosts)

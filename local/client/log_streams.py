@@ -6,10 +6,6 @@ from typing import Any
 
 from local.errors import code
 
-TRAINING = "/aws/sagemaker/TrainingJobs"
-TRANSFORM = "/aws/sagemaker/TransformJobs"
-ENDPOINTS = "/aws/sagemaker/Endpoints"
-"""SageMaker's log groups; an endpoint has one of its own below the last."""
 BUSY = {
     "ThrottlingException",
     "Throttling",

@@ -6,8 +6,8 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
-from local.client.log_streams import ENDPOINTS, TRAINING, TRANSFORM
 from local.errors import UserError, code
+from local.log_groups import ENDPOINTS, TRAINING_JOBS, TRANSFORM_JOBS
 
 PAGE = 100
 
@@ -46,7 +46,7 @@ class Kind:
         """Log group, and prefix of the streams' names."""
         if self.name == "endpoint":
             return f"{ENDPOINTS}/{name}", ""
-        return (TRANSFORM if self.name == "transform" else TRAINING), f"{name}/"
+        return (TRANSFORM_JOBS if self.name == "transform" else TRAINING_JOBS), f"{name}/"
 
 
 TRAIN = Kind(

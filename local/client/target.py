@@ -5,7 +5,8 @@ import shlex
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from local.emulator.credentials import Credentials, credentials
+from local.emulator.credentials import ACCOUNT, Credentials, credentials
+from local.emulator.executors import ExecutorName
 from local.emulator.home import Home
 from local.errors import UserError, code
 from local.partitions import domain, partition
@@ -14,8 +15,6 @@ REPOSITORY = "berth"
 """The ECR repository whose `latest` is used on AWS unless --image-uri says otherwise."""
 LOCAL_IMAGE = "berth:latest"
 LOCAL_REGION = "us-east-1"
-LOCAL_ACCOUNT = "123456789012"
-"""moto's account number."""
 NOBODY = Credentials("nobody", "nothing")
 """The access key of a place that has none."""
 LOCAL_ROLE = "berth"
@@ -29,7 +28,6 @@ LOCAL_ATTEMPTS = 3
 CONNECT_SECONDS = 10
 
 Where = Literal["local", "aws"]
-ExecutorName = Literal["auto", "docker", "process"]
 
 
 @dataclass(frozen=True)
@@ -204,9 +202,9 @@ def _connect_local(
 ) -> Place:
     region = region or LOCAL_REGION
     url = _find_url(plan, executor)
-    arn = _role_arn(role or LOCAL_ROLE, "aws", LOCAL_ACCOUNT)
+    arn = _role_arn(role or LOCAL_ROLE, "aws", ACCOUNT)
     key = None if url is None else credentials(Home.find())
-    return Place("local", url, region, LOCAL_ACCOUNT, arn, "", LOCAL_IMAGE, credentials=key)
+    return Place("local", url, region, ACCOUNT, arn, "", LOCAL_IMAGE, credentials=key)
 
 
 def _find_url(plan: bool, executor: ExecutorName) -> str | None:

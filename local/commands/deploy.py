@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from local import log_groups
 from local.client import plan
 from local.client.expiry import arrange, cancel, clock, duration
 from local.client.log_tail import cannot_serve, last_words
@@ -24,7 +25,6 @@ from local.errors import UserError, code, one_line
 from local.requests.hosting import Hosting, Scaling, Serverless, schedule
 
 SETTLED = ("InService", "Failed", "OutOfService", "UpdateRollbackFailed")
-LOG_GROUP = "/aws/sagemaker/Endpoints/{}"
 OPTIONS = "Instances"
 CALLS, BACKLOG = 600.0, 5.0
 """What autoscaling keeps per instance: calls a minute, and calls that wait where they may."""
@@ -400,7 +400,7 @@ def _gave_up(made: Made, described: dict[str, Any]) -> str:
     """
     if made.place.where == "local":
         return ""
-    group = LOG_GROUP.format(made.endpoint)
+    group = log_groups.endpoint(made.endpoint)
     return cannot_serve(made.place.client("logs"), group, since=_begun(made, described))
 
 
@@ -413,7 +413,7 @@ def _begun(made: Made, described: dict[str, Any]) -> float:
 
 
 def _print_last_words(place: Place, name: str, console: Console, pace: Pace, since: float) -> None:
-    group = LOG_GROUP.format(name)
+    group = log_groups.endpoint(name)
     words = last_words(place.client("logs"), group, since=since, wait=pace.words)
     if not words:
         _say(console, "the container said nothing; was it started at all?")

@@ -12,6 +12,7 @@ from local.client.resources import ENDPOINT, TRAIN, TRANSFORMS, TUNE, Kind, desc
 from local.client.target import Place
 from local.commands.options.shared import Common, with_common
 from local.errors import UserError
+from local.statuses import TERMINAL
 
 
 @with_common
@@ -62,7 +63,7 @@ def _follow(reader: LogReader, printer: LinePrinter, hosts: int, over: Callable[
 
 def _is_over(place: Place, kind: Kind, name: str) -> Callable[[], bool]:
     client = place.client("sagemaker")
-    ends = ("Failed",) if kind is ENDPOINT else ("Completed", "Failed", "Stopped")
+    ends = ("Failed",) if kind is ENDPOINT else TERMINAL
 
     def over() -> bool:
         answer = describe(client, kind, name)

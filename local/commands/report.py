@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import typer
 
 from container.errors import BerthError
-from local.client.follow import ENDED
 from local.client.resources import TRAIN, TUNE, find, newest
 from local.client.target import Place
 from local.commands.options.monitoring import Parameters
@@ -32,6 +31,7 @@ from local.results.profiler_report import (
     make_report,
     parameters_of,
 )
+from local.statuses import TERMINAL
 
 LOOKED_THROUGH = 1000
 """Jobs among which the newest that has ended is looked for."""
@@ -104,7 +104,7 @@ def _job(
 def _last(place: Place) -> str:
     """The training job that was made last among those that have ended."""
     for job in newest(place.client("sagemaker"), TRAIN, LOOKED_THROUGH):
-        if job.status in ENDED:
+        if job.status in TERMINAL:
             return job.name
     raise UserError("no training job has ended yet; name a job or a path")
 
@@ -113,7 +113,7 @@ def _training(
     place: Place, job: Mapping[str, Any], folder: Path, parameters: Mapping[str, str]
 ) -> Path:
     name = job["TrainingJobName"]
-    if job["TrainingJobStatus"] not in ENDED:
+    if job["TrainingJobStatus"] not in TERMINAL:
         raise UserError(f"{name}: still running; watch it: {place.command('logs', '-f', name)}")
     if not (folder / OUTPUT).is_dir():
         bring_home(place, job, folder, model=False)

@@ -13,6 +13,7 @@ from local.commands.options.job import JobOptions, job_options
 from local.commands.options.monitoring import WatchOptions, watch_options
 from local.commands.options.shared import Common, common_options, with_options
 from local.errors import UserError
+from local.log_groups import TRAINING_JOBS
 from local.requests.names import checked_name, job_name
 from local.requests.tuning import best_hyperparameters
 from local.results.downloads import bring_home, find_output
@@ -117,9 +118,9 @@ def _follow(place: Place, name: str, *, quiet: bool) -> dict[str, Any]:
             raise
         raise typer.Exit(130) from None
     if quiet and ended["TrainingJobStatus"] == "Failed":
-        from local.client.log_streams import TRAINING, LogReader
+        from local.client.log_streams import LogReader
 
-        for line in LogReader(place.client("logs"), TRAINING, f"{name}/").last(LAST_LINES):
+        for line in LogReader(place.client("logs"), TRAINING_JOBS, f"{name}/").last(LAST_LINES):
             _tell(f"  {line.text}")
     return ended
 

@@ -28,12 +28,12 @@ from local.commands.data import requests as upload_requests
 from local.commands.deploy import Pace
 from local.commands.options.shared import Common, pairs, with_common
 from local.errors import UserError, code
+from local.log_groups import TRANSFORM_JOBS
 from local.requests.hosting import Hosting
 from local.requests.transform import Transform
 from local.results.predictions import Answer, read_predictions, show
+from local.statuses import TERMINAL
 
-LOG_GROUP = "/aws/sagemaker/TransformJobs"
-ENDED = ("Completed", "Failed", "Stopped")
 DOWNLOADS = 16
 
 
@@ -179,7 +179,7 @@ def run(
 
 def say_last_words(place: Place, name: str, notes: Console, wait: float = Pace().words) -> None:
     """Show the end of a transform job's log."""
-    words = last_words(place.client("logs"), LOG_GROUP, prefix=f"{name}/", wait=wait)
+    words = last_words(place.client("logs"), TRANSFORM_JOBS, prefix=f"{name}/", wait=wait)
     if words:
         _say(notes, "the container's last words:")
         for line in words:
@@ -224,7 +224,7 @@ def unanswered(
     names = list(folder.paths) if folder else _names(place, asked.source)
     answered = {answer.picture.name for answer in answers}
     missing = [name for name in names if name not in answered]
-    said = failures_of(place.client("logs"), LOG_GROUP, f"{asked.name}/", missing)
+    said = failures_of(place.client("logs"), TRANSFORM_JOBS, f"{asked.name}/", missing)
     return [
         Answer(
             _picture(name, folder), error=said.get(name, "no answer, the log says nothing of it")
@@ -294,11 +294,11 @@ def _wait(place: Place, name: str, notes: Console, pace: Pace) -> dict[str, Any]
             if state != told and not notes.is_terminal:
                 _say(notes, f"transform job {name}: {state}")
                 told = state
-            if state in ENDED:
+            if state in TERMINAL:
                 return described
             if place.where == "aws" and not stopped:
                 # AWS asks the container's /ping for minutes more; the local SageMaker does not.
-                why = cannot_serve(place.client("logs"), LOG_GROUP, prefix=f"{name}/")
+                why = cannot_serve(place.client("logs"), TRANSFORM_JOBS, prefix=f"{name}/")
                 if why:
                     _say(notes, f"its container cannot serve: {why}; stopping the job")
                     sagemaker.stop_transform_job(TransformJobName=name)

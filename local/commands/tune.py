@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from local.client.follow import ENDED, Pace, patiently
+from local.client.follow import Pace, patiently
 from local.client.target import Place
 from local.commands.options.job import JobOptions, job_options
 from local.commands.options.monitoring import WatchOptions, profile_options
@@ -27,6 +27,7 @@ from local.results.tuning_trials import (
     table,
     with_current,
 )
+from local.statuses import TERMINAL
 
 
 @with_options(common_options, job_options, search_options, profile_options)
@@ -120,7 +121,7 @@ def follow_tuning(place: Place, name: str, pace: Pace | None = None) -> dict[str
                         if state[trial.name] != seen.get(trial.name):
                             _tell(line(trial))
                 seen = state
-                if job["HyperParameterTuningJobStatus"] in ENDED:
+                if job["HyperParameterTuningJobStatus"] in TERMINAL:
                     return job
             pace.wait(happened=happened)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from local.log_groups import ENDPOINTS, TRAINING_JOBS, TRANSFORM_JOBS
 from local.partitions import partition
 
 Request = tuple[str, Mapping[str, Any]]
@@ -40,7 +41,7 @@ OPERATIONS: Mapping[str, Operation] = {
         "sagemaker",
         "training-job/{TrainingJobName}",
         ("DescribeTrainingJob", "StopTrainingJob"),
-        "/aws/sagemaker/TrainingJobs",
+        TRAINING_JOBS,
     ),
     "CreateHyperParameterTuningJob": Operation(
         "sagemaker",
@@ -51,14 +52,14 @@ OPERATIONS: Mapping[str, Operation] = {
             "ListTrainingJobsForHyperParameterTuningJob",
             "DescribeTrainingJob",
         ),
-        "/aws/sagemaker/TrainingJobs",
+        TRAINING_JOBS,
         "training-job/{HyperParameterTuningJobName}-*",
     ),
     "CreateTransformJob": Operation(
         "sagemaker",
         "transform-job/{TransformJobName}",
         ("DescribeTransformJob", "StopTransformJob"),
-        "/aws/sagemaker/TransformJobs",
+        TRANSFORM_JOBS,
     ),
     "CreateModel": Operation("sagemaker", "model/{ModelName}", ("DescribeModel", "DeleteModel")),
     "CreateEndpointConfig": Operation(
@@ -70,14 +71,14 @@ OPERATIONS: Mapping[str, Operation] = {
         "sagemaker",
         "endpoint/{EndpointName}",
         ("DescribeEndpoint", "DeleteEndpoint"),
-        "/aws/sagemaker/Endpoints/{EndpointName}",
+        f"{ENDPOINTS}/{{EndpointName}}",
         "endpoint-config/{EndpointConfigName}",
     ),
     "UpdateEndpoint": Operation(
         "sagemaker",
         "endpoint/{EndpointName}",
         ("DescribeEndpoint",),
-        "/aws/sagemaker/Endpoints/{EndpointName}",
+        f"{ENDPOINTS}/{{EndpointName}}",
         "endpoint-config/{EndpointConfigName}",
     ),
     "InvokeEndpoint": Operation("sagemaker", "endpoint/{EndpointName}", ("DescribeEndpoint",)),

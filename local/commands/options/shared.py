@@ -16,8 +16,9 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from local.client.target import ExecutorName, Place, connect
+from local.client.target import Place, connect
 from local.client.target import Where as WhereName
+from local.emulator.executors import ExecutorName
 from local.errors import UserError
 
 PANEL = "Where and as whom"

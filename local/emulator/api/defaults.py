@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from local.emulator.api.validation.ranges import combinations
-from local.emulator.training.describe import DAY_SECONDS, ENDED
+from local.emulator.training.describe import DAY_SECONDS
 from local.emulator.tuning.plan import definitions_of, machines_of, ranges_of
+from local.statuses import TERMINAL
 
 OBJECTIVE = "_tuning_objective_metric"
 """The hyperparameter by which SageMaker tells a training job its tuning job's objective."""
@@ -58,7 +59,7 @@ def warm_pool(body: Mapping[str, Any]) -> Body:
         return {"WarmPoolStatus": body["WarmPoolStatus"]}
     if not body.get("ResourceConfig", {}).get("KeepAlivePeriodInSeconds"):
         return {}
-    if body["TrainingJobStatus"] not in ENDED:
+    if body["TrainingJobStatus"] not in TERMINAL:
         return {"WarmPoolStatus": {"Status": "InUse"}}
     return {"WarmPoolStatus": {"Status": "Terminated", "ResourceRetainedBillableTimeInSeconds": 0}}
 

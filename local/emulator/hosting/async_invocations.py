@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from local import log_groups
 from local.emulator.context import Context
 from local.emulator.errors import ServiceError
 from local.emulator.hosting.active_endpoint import ActiveEndpoint
@@ -256,7 +257,7 @@ class AsyncInvocations:
             try:
                 self._context.objects.put(bucket, key, Path(file.name))
             except OSError as error:
-                log = self._context.logs.open(f"/aws/sagemaker/Endpoints/{name}", "data-log")
+                log = self._context.logs.open(log_groups.endpoint(name), "data-log")
                 log.write(f"{location}: {error}")
                 log.close()
 

@@ -17,6 +17,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from local import log_groups
 from local.emulator.background import Background
 from local.emulator.context import Context
 from local.emulator.errors import ServiceError, in_use, invalid
@@ -39,7 +40,6 @@ from local.emulator.hosting.metrics import EndpointMetrics
 from local.emulator.hosting.ttl import TtlTimers, read_ttl
 from local.emulator.store import Exists, Kind, Missing, Record
 
-LOG_GROUP = "/aws/sagemaker/Endpoints/"
 NO_CONTAINERS = "No container of the endpoint runs that could be updated."
 _BUSY = {"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"}
 _RETRY_DELETE = 5.0
@@ -311,7 +311,7 @@ class Endpoints:
             self._context,
             owner=f"endpoint-{name}-{generation}",
             folder=self._context.home.job("endpoint", name) / "fleets" / str(generation),
-            log_group=f"{LOG_GROUP}{name}",
+            log_group=log_groups.endpoint(name),
             variants=deployment.variants,
             choices=self._choices,
             timing=self._timing,
@@ -381,7 +381,7 @@ class Endpoints:
             summaries = variant_summaries(active.fleet, active.since)
 
             def show(record: Record) -> None:
-                show_health(record.body, summaries, answers, f"{LOG_GROUP}{name}")
+                show_health(record.body, summaries, answers, log_groups.endpoint(name))
 
             with contextlib.suppress(ServiceError):
                 self._change(name, show)

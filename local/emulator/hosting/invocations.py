@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import urllib3
 from urllib3 import exceptions
 
+from local import log_groups
 from local.emulator.context import Context
 from local.emulator.credentials import ACCOUNT
 from local.emulator.errors import ServiceError
@@ -149,7 +150,7 @@ def model_error(context: Context, endpoint: str, status: int, message: str) -> S
         message: its body, or what is wrong.
     """
     side = "client" if 400 <= status < 500 else "server"
-    group = f"/aws/sagemaker/Endpoints/{endpoint}"
+    group = log_groups.endpoint(endpoint)
     return ServiceError(
         "ModelError",
         f'Received {side} error ({status}) from primary with message "{message}". '

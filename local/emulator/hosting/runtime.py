@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import urllib3
 from werkzeug.wrappers import Request, Response
 
+from local import log_groups
 from local.emulator.context import Context
 from local.emulator.credentials import ACCOUNT
 from local.emulator.errors import ServiceError
@@ -256,7 +257,7 @@ class RuntimeApp:
             raise ServiceError(
                 "ServiceUnavailable",
                 f"No container of endpoint {name} answers now; each is being started again. "
-                f"The log group /aws/sagemaker/Endpoints/{name} says why.",
+                f"The log group {log_groups.endpoint(name)} says why.",
                 503,
             ) from None
 

@@ -24,8 +24,6 @@ MESSAGES = {
     "MaxWaitTimeExceeded": "Training job wait time exceeded MaxWaitTimeInSeconds provided",
 }
 """AWS's words for each secondary status."""
-ENDED = {"Completed", "Failed", "Stopped"}
-"""The TrainingJobStatus values no job leaves."""
 _ECHOED = (
     "HyperParameters",
     "AlgorithmSpecification",

@@ -24,9 +24,8 @@ from local.emulator.training.describe import REASON_LENGTH
 from local.emulator.training.metrics import MetricWatch
 from local.emulator.training.opt_ml import MOUNT, OptMl, hosts_of, local_path
 from local.emulator.training.own_rules import fetch_own_rules
+from local.log_groups import TRAINING_JOBS
 
-LOG_GROUP = "/aws/sagemaker/TrainingJobs"
-"""SageMaker's log group for training jobs, and its CloudWatch namespace for their metrics."""
 SYNC_SECONDS = 1.0
 """Between two looks at the folders that are kept in S3. Metrics are published as often, and a file
 is touched, by which another server knows how long this one looked after the hosts."""
@@ -113,7 +112,7 @@ class JobAttempt:
         """
         started = int(time.time())
         self._streams = [
-            self._context.logs.open(LOG_GROUP, f"{self._name}/{host.name}-{started}")
+            self._context.logs.open(TRAINING_JOBS, f"{self._name}/{host.name}-{started}")
             for host, _ in self.trees
         ]
         network = self._name if self.size > 1 else None
@@ -158,8 +157,8 @@ class JobAttempt:
             lines.feed(path.read_bytes())
             lines.close()
             prefix = f"{self._name}/{host.name}-"
-            heard = Counter(self._context.logs.tail(LOG_GROUP, prefix, len(said)))
-            stream = self._context.logs.open(LOG_GROUP, f"{prefix}{int(path.stat().st_mtime)}")
+            heard = Counter(self._context.logs.tail(TRAINING_JOBS, prefix, len(said)))
+            stream = self._context.logs.open(TRAINING_JOBS, f"{prefix}{int(path.stat().st_mtime)}")
             for line in said:
                 if heard[line] > 0:
                     heard[line] -= 1
@@ -243,7 +242,7 @@ class JobAttempt:
         host, tree = self.trees[rank]
         text = tree.failure(FAILURE_LENGTH).strip()
         if not text:
-            said = self._context.logs.tail(LOG_GROUP, f"{self._name}/{host.name}-", 1)
+            said = self._context.logs.tail(TRAINING_JOBS, f"{self._name}/{host.name}-", 1)
             text = f"no output/failure was written; the log ends with: {said[-1]}" if said else ""
         code = f", exit code: {status}"
         if status == 137 and not tree.failure(1):
@@ -338,4 +337,4 @@ class JobAttempt:
         if not new:
             return
         points = [(metric.name, metric.value, metric.timestamp) for metric in new]
-        self._context.logs.put_metrics(LOG_GROUP, {"TrainingJobName": self._name}, points)
+        self._context.logs.put_metrics(TRAINING_JOBS, {"TrainingJobName": self._name}, points)

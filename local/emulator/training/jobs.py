@@ -11,10 +11,11 @@ from local.emulator.errors import ServiceError, in_use, invalid, not_found
 from local.emulator.executors import ExecutorError, ImageMissing
 from local.emulator.store import Exists, Kind, Missing, Record
 from local.emulator.training.concurrency import ConcurrencyLimit
-from local.emulator.training.describe import ENDED, enter, new_body, reconfigure, utc_now
-from local.emulator.training.job_attempt import LOG_GROUP
+from local.emulator.training.describe import enter, new_body, reconfigure, utc_now
 from local.emulator.training.metrics import MetricPoint, read_metrics
 from local.emulator.training.run import TrainingRun, TrainingTiming
+from local.log_groups import TRAINING_JOBS
+from local.statuses import TERMINAL
 
 
 class TrainingJobs:
@@ -101,7 +102,7 @@ class TrainingJobs:
 
         def change(record: Record) -> None:
             status = record.body["TrainingJobStatus"]
-            if status in ENDED:
+            if status in TERMINAL:
                 raise invalid(
                     f"The request was rejected because the training job is in status {status}."
                 )
@@ -153,7 +154,7 @@ class TrainingJobs:
 
     def last_lines(self, name: str, lines: int) -> list[str]:
         """The last lines of a job's log, of all its hosts, oldest first."""
-        return self._context.logs.tail(LOG_GROUP, f"{name}/algo-", lines)
+        return self._context.logs.tail(TRAINING_JOBS, f"{name}/algo-", lines)
 
     def running(self, name: str) -> bool:
         """Whether a thread still looks after a job."""
@@ -165,7 +166,7 @@ class TrainingJobs:
         with self._lock:
             for record in self._context.store.every(Kind.TRAINING_JOB):
                 known = record.name in self._runs  # created since the server began to answer
-                if record.body["TrainingJobStatus"] not in ENDED and not known:
+                if record.body["TrainingJobStatus"] not in TERMINAL and not known:
                     self._start(record.name)
 
     def shutdown(self) -> None:

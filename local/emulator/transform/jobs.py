@@ -18,10 +18,10 @@ from local.emulator.hosting.instances import HostingTiming
 from local.emulator.hosting.variants import Variant, read_model
 from local.emulator.store import Exists, Kind, Missing, Record
 from local.emulator.transform.run import STRATEGIES, Stopped, TransformFailed, TransformRun
+from local.log_groups import TRANSFORM_JOBS
 
 _log = logging.getLogger(__name__)
 
-LOG_GROUP = "/aws/sagemaker/TransformJobs"
 _SHOWN = (
     "TransformJobName",
     "ModelName",
@@ -150,12 +150,14 @@ class TransformJobs:
         folder = self._context.home.job("transform-job", name)
         shutil.rmtree(folder, ignore_errors=True)
         (folder / "data").mkdir(parents=True)
-        log = self._context.logs.open(LOG_GROUP, f"{name}/i-{secrets.token_hex(9)[:17]}/data-log")
+        log = self._context.logs.open(
+            TRANSFORM_JOBS, f"{name}/i-{secrets.token_hex(9)[:17]}/data-log"
+        )
         fleet = Fleet(
             self._context,
             owner=f"transform-{name}",
             folder=folder / "fleet",
-            log_group=LOG_GROUP,
+            log_group=TRANSFORM_JOBS,
             variants=[self._variant(request)],
             choices=random.Random(0),  # noqa: S311 - one variant: nothing is chosen
             timing=self._timing,

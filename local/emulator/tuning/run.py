@@ -20,6 +20,7 @@ from local.emulator.tuning.plan import read
 from local.emulator.tuning.progress import TuningOutcome
 from local.emulator.tuning.ranges import Value
 from local.emulator.tuning.trials import Reason, TuningTrial
+from local.statuses import TERMINAL
 
 PAUSE = 0.5
 """Seconds between two looks at the running trials when nothing in the store changes."""
@@ -139,7 +140,7 @@ class TuningRun:
                     return refused
                 continue
             status = job.body["TrainingJobStatus"]
-            if status in ("Completed", "Failed", "Stopped"):
+            if status in TERMINAL:
                 trial.status, trial.reports = status, self._reports(trial, job)
                 trial.ended = (job.body.get("TrainingEndTime") or job.modified).timestamp()
                 failure = job.body.get("FailureReason") or ""

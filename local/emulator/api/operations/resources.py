@@ -14,7 +14,7 @@ from local.emulator.context import Context
 from local.emulator.errors import ServiceError, in_use, invalid, not_found
 from local.emulator.services import Services
 from local.emulator.store import Exists, Kind, Missing, Record
-from local.emulator.training.describe import ENDED
+from local.statuses import TERMINAL
 
 HOSTED = (Kind.MODEL, Kind.ENDPOINT_CONFIG, Kind.ENDPOINT)
 """Resources whose errors AWS words alike: a ValidationException with the ARN."""
@@ -96,7 +96,7 @@ class Resource:
             ServiceError: it has not ended (`ResourceInUse`), or has been deleted meanwhile.
         """
         status = job.body[f"{self.prefix}Status"]
-        if status not in ENDED:
+        if status not in TERMINAL:
             raise in_use(
                 f"{job.arn} is {status}; only a job that is Completed, Failed or Stopped can be "
                 "deleted."

@@ -10,17 +10,18 @@ from local.emulator.api.validation.fields import unsupported
 from local.emulator.errors import invalid
 from local.emulator.services import Services
 from local.emulator.store import Record
-from local.emulator.training.describe import ENDED, utc_now
+from local.emulator.training.describe import utc_now
 from local.emulator.training.metrics import latest
 from local.emulator.training.opt_ml import FIRST_HOST
 from local.emulator.training.rules import rules_now
+from local.statuses import TERMINAL
 
 CHANGEABLE = ("ProfilerConfig", "ProfilerRuleConfigurations", "ResourceConfig")
 
 
 def describe_training_job(services: Services, job: Record) -> dict[str, Any]:
     """DescribeTrainingJob; while a job runs, with each metric's and rule's latest state."""
-    if job.body["TrainingJobStatus"] in ENDED:
+    if job.body["TrainingJobStatus"] in TERMINAL:
         return defaults.training_job(job.body)
     definitions = job.body["AlgorithmSpecification"].get("MetricDefinitions", ())
     names = (definition["Name"] for definition in definitions)
@@ -53,7 +54,7 @@ def update_training_job(services: Services, job: Record, request: Request) -> No
 
 def _check_running(job: Record) -> None:
     status = job.body["TrainingJobStatus"]
-    if status in ENDED or status == "Stopping":
+    if status in TERMINAL or status == "Stopping":
         raise invalid(
             f"The training job is in status {status}; expected InProgress: neither its profiler "
             "nor its warm pool, which ends with it here, can be changed."

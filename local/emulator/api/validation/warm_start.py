@@ -7,11 +7,11 @@ from local.emulator.api.validation.ranges import tuned_names
 from local.emulator.context import Context
 from local.emulator.errors import invalid
 from local.emulator.store import Kind, Missing
+from local.statuses import TERMINAL
 
 WARM = ("Bayesian", "Random")
 """Strategies that learn from earlier jobs here."""
 
-OVER = ("Completed", "Failed", "Stopped")
 
 OBJECTIVE = "_tuning_objective_metric"
 """A hyperparameter SageMaker adds to every training job of a tuning job."""
@@ -46,10 +46,10 @@ def check_parents(request: dict[str, Any], context: Context) -> None:
             parent = context.store.get(Kind.TUNING_JOB, name).body
         except Missing:
             raise invalid(f"{field}: there is no hyperparameter tuning job '{name}'.") from None
-        if parent["HyperParameterTuningJobStatus"] not in OVER:
+        if parent["HyperParameterTuningJobStatus"] not in TERMINAL:
             raise invalid(
                 f"{field}: '{name}' is {parent['HyperParameterTuningJobStatus']}; expected a job "
-                f"that is {', '.join(OVER[:-1])} or {OVER[-1]}."
+                f"that is {', '.join(TERMINAL[:-1])} or {TERMINAL[-1]}."
             )
         if "TrainingJobDefinition" not in parent:
             raise unsupported(

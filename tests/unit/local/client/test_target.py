@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from botocore.stub import Stubber
 
-from local.client.target import LOCAL_ACCOUNT, MADE_BY, Place, connect
+from local.client.target import MADE_BY, Place, connect
 from local.emulator import daemon
-from local.emulator.credentials import Credentials, credentials
+from local.emulator.credentials import ACCOUNT, Credentials, credentials
 from local.emulator.home import Home
 from local.errors import UserError
 
@@ -46,7 +46,7 @@ def test_the_local_place(running: str, moto_place: Place) -> None:
         where="local",
         url=running,
         region="us-east-1",
-        account=LOCAL_ACCOUNT,
+        account=ACCOUNT,
         role=ROLE,
         bucket="berth-us-east-1-123456789012",
         image_uri="berth:latest",
@@ -90,7 +90,7 @@ def test_another_executor_runs(running: str) -> None:
 
 def test_what_points_a_client_here() -> None:
     key, url = Credentials("KEY", "secret"), "http://127.0.0.1:4585"
-    here = Place("local", url, "us-east-1", LOCAL_ACCOUNT, ROLE, "b", "i", credentials=key)
+    here = Place("local", url, "us-east-1", ACCOUNT, ROLE, "b", "i", credentials=key)
     assert "secret" not in repr(here)
     assert here.environment() == {
         "AWS_ENDPOINT_URL": "http://127.0.0.1:4585",

@@ -11,9 +11,9 @@ from local.emulator.executors import Executor
 from local.emulator.home import Home
 from local.emulator.services import Services
 from local.emulator.store import Kind, Record, Store
-from local.emulator.training.describe import ENDED
 from local.emulator.training.jobs import TrainingJobs
 from local.emulator.training.run import TrainingTiming
+from local.statuses import TERMINAL
 from tests.unit.local.emulator.fakes import BUCKET, FakeLogs, FakeObjects
 
 REGION = "us-east-1"
@@ -53,7 +53,7 @@ class TrainingHarness:
         while time.monotonic() < deadline:
             body = self.body(name)
             if until is None:
-                if body["TrainingJobStatus"] in ENDED and not self.jobs.running(name):
+                if body["TrainingJobStatus"] in TERMINAL and not self.jobs.running(name):
                     return body
             elif until(body):
                 return body

@@ -15,9 +15,9 @@ from local.emulator.home import Home
 from local.emulator.store import Kind, Record, Store
 from local.emulator.training.metrics import MetricPoint
 from local.emulator.tuning.jobs import TuningJobs
+from local.statuses import TERMINAL
 
 METRIC = "toy:score"
-OVER = ("Completed", "Failed", "Stopped")
 
 
 @dataclass
@@ -84,7 +84,7 @@ class FakeTrainingJobs:
 
     def running(self) -> list[str]:
         records = self.context.store.every(Kind.TRAINING_JOB)
-        return [each.name for each in records if each.body["TrainingJobStatus"] not in OVER]
+        return [each.name for each in records if each.body["TrainingJobStatus"] not in TERMINAL]
 
     def stop(self, name: str) -> None:
         def change(record: Record) -> None:
@@ -178,7 +178,7 @@ class TuningHarness:
 
     def ended(self, name: str = "job") -> dict[str, Any]:
         """Describe's answer once the job is over."""
-        self.wait(lambda: self.job(name)["HyperParameterTuningJobStatus"] in OVER)
+        self.wait(lambda: self.job(name)["HyperParameterTuningJobStatus"] in TERMINAL)
         return self.job(name)
 
     def trials(self, name: str = "job") -> list[Record]:

@@ -11,11 +11,11 @@ from local.emulator.errors import ServiceError
 from local.emulator.executors import Executor
 from local.emulator.store import Kind
 from local.emulator.transform.jobs import TransformJobs
+from local.statuses import TERMINAL
 from tests.unit.local.emulator.fakes import BUCKET
 from tests.unit.local.emulator.hosting_harness import QUICK, HostingHarness, build
 
 process_only = pytest.mark.parametrize("toy_executor", ["process"], indirect=True)
-ENDED = {"Completed", "Failed", "Stopped"}
 
 
 @dataclass
@@ -42,7 +42,7 @@ class Jobs:
 
     def wait(self, name: str = "job") -> dict[str, Any]:
         return self.harness.until(
-            lambda: self.body(name), lambda body: body["TransformJobStatus"] in ENDED
+            lambda: self.body(name), lambda body: body["TransformJobStatus"] in TERMINAL
         )
 
     def run(self, **changes: Any) -> dict[str, Any]:

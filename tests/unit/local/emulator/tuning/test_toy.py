@@ -10,8 +10,9 @@ import pytest
 from local.emulator.executors import Executor
 from local.emulator.store import Kind
 from local.emulator.tuning.jobs import TuningJobs
+from local.statuses import TERMINAL
 from tests.unit.local.emulator.training_harness import TrainingHarness, build
-from tests.unit.local.emulator.tuning_harness import METRIC, OVER, tuning_request
+from tests.unit.local.emulator.tuning_harness import METRIC, tuning_request
 
 pytestmark = pytest.mark.parametrize("toy_executor", ["process"], indirect=True)
 
@@ -58,7 +59,7 @@ def ended(harness: TrainingHarness) -> dict[str, Any]:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         body = harness.context.store.get(Kind.TUNING_JOB, "job").body
-        if body["HyperParameterTuningJobStatus"] in OVER:
+        if body["HyperParameterTuningJobStatus"] in TERMINAL:
             return body
         time.sleep(0.02)
     raise AssertionError("the tuning job did not end")
