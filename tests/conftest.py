@@ -13,10 +13,11 @@ import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from botocore.loaders import JSONFileLoader, Loader
 from PIL import Image
 
 from tests.requirements import missing
@@ -32,6 +33,24 @@ TOY = Path(__file__).parent / "toy"
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell's background job ignores Ctrl-C, and so would all that tests start and interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Tests run side by side, on networks too small for a second thread; set before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Processes that tests start find the project compiled.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+
+class CachedFileLoader(JSONFileLoader):  # type: ignore[misc]
+    """botocore parses a service's model once a process, not once a session."""
+
+    @staticmethod
+    @functools.cache
+    def load_file(file_path: str) -> Any:
+        return JSONFileLoader().load_file(file_path)
+
+
+Loader.FILE_LOADER_CLASS = CachedFileLoader
 
 CLASSES = {"blue": (40, 60, 200), "green": (60, 200, 40), "red": (200, 60, 60)}
 

@@ -2,7 +2,9 @@
 
 import os
 import shlex
+import threading
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 from local.emulator.credentials import ACCOUNT, Credentials, credentials
@@ -57,15 +59,29 @@ class Place:
     tags: dict[str, str] = field(default_factory=dict)
     plan: bool = False
     credentials: Credentials | None = field(default=None, repr=False, compare=False)
+    _clients: dict[tuple[str, int], Any] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    _making: threading.Lock = field(
+        default_factory=threading.Lock, init=False, repr=False, compare=False
+    )
 
     def client(self, service: str, connections: int = 10) -> Any:
-        """A boto3 client of the service; the local one reads nothing of the user's AWS settings.
+        """The boto3 client of the service; the local one reads nothing of the user's AWS settings.
 
-        `connections` are kept open at most: as many as threads share the client.
+        It is made once: botocore takes a third of a second of processor time for each. At most
+        `connections` are kept open: as many as threads share the client.
 
         Raises:
             UserError: `plan` found no local SageMaker to read from.
         """
+        with self._making:
+            key = (service, connections)
+            if key not in self._clients:
+                self._clients[key] = self._new_client(service, connections)
+            return self._clients[key]
+
+    def _new_client(self, service: str, connections: int) -> Any:
         from botocore.config import Config
 
         attempts = ATTEMPTS if self.where == "aws" else LOCAL_ATTEMPTS
@@ -76,7 +92,7 @@ class Place:
                 connect_timeout=CONNECT_SECONDS,
                 max_pool_connections=connections,
             )
-            return self.session().client(service, config=config)
+            return self.session.client(service, config=config)
         if self.url is None:
             raise UserError("the local SageMaker is not running; start it with: berth up")
         # A proxy meant for the internet must not come between this machine and itself.
@@ -87,8 +103,9 @@ class Place:
             proxies={},
             s3={"addressing_style": "path"},
         )
-        return self.session().client(service, endpoint_url=self.url, config=config)
+        return self.session.client(service, endpoint_url=self.url, config=config)
 
+    @cached_property
     def session(self) -> Any:
         """A boto3 session: the usual chain on AWS, the home's access key and no files locally."""
         import boto3

@@ -63,17 +63,6 @@ FREE = {"GetCallerIdentity", "DeleteSchedule"}
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _models_read_once() -> Iterator[None]:
-    """botocore reads its models anew for every session, and a command opens several."""
-    import botocore.loaders
-
-    with pytest.MonkeyPatch.context() as patch:
-        loader = botocore.loaders.create_loader()
-        patch.setattr(botocore.loaders, "create_loader", lambda _paths=None: loader)
-        yield
-
-
 @pytest.fixture(scope="module")
 def moto_url() -> Iterator[str]:
     from moto.server import ThreadedMotoServer

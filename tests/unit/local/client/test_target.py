@@ -41,7 +41,7 @@ def running(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_the_local_place(running: str, moto_place: Place) -> None:
     place = connect(tags={"team": "plants"})
-    assert place.session().get_credentials().secret_key == credentials(Home.find()).secret
+    assert place.session.get_credentials().secret_key == credentials(Home.find()).secret
     assert place == Place(
         where="local",
         url=running,
