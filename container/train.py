@@ -26,11 +26,10 @@ from container.training.checkpoint import CheckpointFolder, Interrupted, StopSig
 from container.training.distributed import World, join_world, launch, needs_launch
 from container.training.export import write_artifact
 from container.training.finalize import describe, finish
-from container.training.job import Job
-from container.training.metrics import Metrics, say
-from container.training.starting_point import StartingPoint
+from container.training.job import TrainingJob
+from container.training.metrics import MetricLogger, say
 from container.training.trainer import Trainer
-from container.training.weights import fit_weights
+from container.training.weights import Initialization, fit_weights
 
 INTERRUPTED = 143
 """128 + SIGTERM, as a shell reports it."""
@@ -112,10 +111,10 @@ def _train(
     observation: Observation,
     tell: Callable[[str], None],
 ) -> None:
-    start = StartingPoint.find(hp, environment.weights_channel, main=world.is_main)
+    start = Initialization.find(hp, environment.weights_channel, main=world.is_main)
     if frozen_untrained(hp.freeze, hp.weights):
         tell(f"warning: {UNTRAINED}")
-    job = Job(
+    job = TrainingJob(
         environment=environment,
         hp=hp,
         world=world,
@@ -146,7 +145,7 @@ def _train(
         world=world,
         checkpoints=CheckpointFolder(environment.checkpoint_dir, job.identity, tell),
         stop=stop,
-        metrics=Metrics(environment.output_data_dir, active=world.is_main),
+        metrics=MetricLogger(environment.output_data_dir, active=world.is_main),
         say=tell,
         observation=observation,
     )
@@ -243,7 +242,7 @@ def _device(world: World) -> torch.device:
     return torch.device("cpu")
 
 
-def _require_enough(job: Job) -> None:
+def _require_enough(job: TrainingJob) -> None:
     """Raises DataError where there is nothing to tell apart, or a step would see one image only."""
     train = job.splits.train
     used = int((train.counts() > 0).sum())
@@ -259,7 +258,7 @@ def _require_enough(job: Job) -> None:
         )
 
 
-def _build(job: Job, start: StartingPoint) -> tuple[Classifier, str]:
+def _build(job: TrainingJob, start: Initialization) -> tuple[Classifier, str]:
     """The classifier on its device, and its head's name."""
     hp, stem, weights = job.hp, start.stem, start.weights
     torch.manual_seed(hp.seed)

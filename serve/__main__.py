@@ -8,12 +8,12 @@ from container.errors import BerthError
 def main() -> None:
     """Bind the port, then serve until SIGTERM. Takes no arguments: the environment configures it.
 
-    gunicorn runs in this very process, so that as PID 1 it gets the signals itself.
+    gunicorn runs in this process, so that it receives signals as PID 1.
     """
     if len(sys.argv) > 1:
         sys.exit(f"serve: found argument {sys.argv[1]!r}, expected none; see serve/settings.py")
     try:
-        import serve.gunicorn_conf  # noqa: F401  # settings that cannot be used end here, in a line
+        import serve.gunicorn_conf  # noqa: F401  # invalid settings are reported here, in one line
     except BerthError as error:
         sys.exit(f"serve: {error}")
 

@@ -1,9 +1,9 @@
-"""The Accept header: which of the response types a client would rather have (RFC 9110, 12.5.1)."""
+"""Content negotiation: the response type by the Accept header (RFC 9110, 12.5.1)."""
 
 import re
 from urllib.request import parse_http_list
 
-from serve.images import BadRequest
+from serve.errors import BadRequest
 
 RESPONSE_TYPES = ("application/json", "text/csv", "application/jsonlines")
 
@@ -13,9 +13,9 @@ _QUALITY = re.compile(r"\d+\.?\d*|\.\d+")
 def negotiate(accept: str) -> str:
     """The response type of the highest quality, the first of `RESPONSE_TYPES` among equals.
 
-    Where two ranges fit one type, the more specific counts. Parameters such as a charset are left
-    alone: every answer is UTF-8. `*` alone and qualities such as `.2` are not RFC 9110's, but what
-    Java sends. Raises BadRequest, 406, when none is acceptable.
+    Where two ranges fit one type, the more specific counts. Parameters such as a charset are
+    ignored: every response is UTF-8. `*` alone and qualities such as `.2` are not in RFC 9110, but
+    Java sends them. Raises BadRequest, 406, when none is acceptable.
     """
     ranges = [_range(item) for item in parse_http_list(accept)]
     ranges = [(media, quality) for media, quality in ranges if media]

@@ -1,4 +1,4 @@
-"""One line for each request, and none for pings: they come every few seconds for ever."""
+"""The access log: one line a request, none for the pings of health checks."""
 
 from datetime import timedelta
 from typing import Any
@@ -13,7 +13,7 @@ class AccessLog(Logger):  # type: ignore[misc]  # gunicorn has no types
     """
 
     def access(self, resp: Any, req: Any, environ: dict[str, Any], request_time: timedelta) -> None:
-        """Log one answered request."""
+        """Log one request."""
         path = req.path[:100]
         if path == "/ping":
             return

@@ -13,28 +13,27 @@ from werkzeug.exceptions import HTTPException
 
 from serve import codec
 from serve.accept import negotiate
-from serve.batcher import EngineFailed, Overloaded
-from serve.body import Admission, Crowded, declared_length, read_body
+from serve.body import Admission, declared_length, read_body
 from serve.devices import gpus
-from serve.images import BadRequest
-from serve.predictor import NotReady, Predictor, TimedOut
+from serve.errors import BadRequest, EngineFailed, NotReady, Overloaded, TimedOut
+from serve.predictor import Predictor
 from serve.settings import IN_FLIGHT, Settings
 
 LOG = logging.getLogger("gunicorn.error")
 
-ANSWER_WITHIN = 55.0
-"""Seconds an invocation may take here; SageMaker gives up at 60 and would not say why."""
+INVOCATION_SECONDS = 55.0
+"""Seconds an invocation may take; SageMaker's own timeout of 60 would give no reason."""
 
-BODIES = 512 * 1024 * 1024
-"""Bytes of request bodies inside at once, or one body of the largest size if that is more."""
+BODY_BYTES = 512 * 1024 * 1024
+"""Bytes of request bodies in memory at once, or one body of the largest size if that is more."""
 
 ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 
 
 def create_app(predictor: Predictor, settings: Settings) -> Flask:
-    """The WSGI application around a predictor that was, or will be, started."""
+    """The WSGI application around a predictor, which the caller starts."""
     app = Flask("serve", static_folder=None)
-    admission = Admission(IN_FLIGHT, max(BODIES, settings.payload_bytes))
+    admission = Admission(IN_FLIGHT, max(BODY_BYTES, settings.payload_bytes))
 
     @app.get("/ping")
     def ping() -> Response:
@@ -53,18 +52,18 @@ def create_app(predictor: Predictor, settings: Settings) -> Flask:
 
     @app.post("/invocations")
     def invocations() -> Response:
-        deadline = monotonic() + ANSWER_WITHIN
+        deadline = monotonic() + INVOCATION_SECONDS
         limit = settings.payload_bytes
         announced = declared_length(request.environ) or 0
-        with admission.admit(announced=min(announced, limit)) as place:
-            body = read_body(request.environ, limit, deadline, place.take)
+        with admission.admit(announced=min(announced, limit)) as admitted:
+            body = read_body(request.environ, limit, deadline, admitted.add)
             artifact = predictor.artifact
             attributes = codec.check_attributes(request.headers.get(ATTRIBUTES, ""))
             top_k = codec.read_top_k(attributes)
             accepted = negotiate(request.headers.get("Accept", ""))
             _check_encoding()
-            # A large document is parsed in one go, which holds up all other threads.
-            with predictor.turn(deadline):
+            # Parsing a large document holds the GIL and blocks all other threads.
+            with predictor.decoder_slot(deadline):
                 images = codec.read_images(request.headers.get("Content-Type", ""), body, artifact)
             del body
             request.environ["serve.instances"] = images.count
@@ -73,18 +72,18 @@ def create_app(predictor: Predictor, settings: Settings) -> Flask:
         return Response(text, content_type=f"{accepted}; charset=utf-8")
 
     @app.after_request
-    def echo(response: Response) -> Response:
+    def echo_attributes(response: Response) -> Response:
         attributes = request.headers.get(ATTRIBUTES, "")
         if attributes and codec.are_attributes(attributes):
             response.headers[ATTRIBUTES] = attributes
         return response
 
-    _answer_errors(app)
+    _register_error_handlers(app)
     return app
 
 
 def application() -> Flask:
-    """The application gunicorn's worker calls for: configured by the environment, and loading."""
+    """The application factory for gunicorn: configured by the environment, loading its model."""
     settings = Settings.from_environment()
     predictor = Predictor(
         settings.model_dir, cpus=settings.cpus, gpu=bool(gpus()), precision=settings.precision
@@ -103,7 +102,7 @@ def _check_encoding() -> None:
             )
 
 
-def _answer_errors(app: Flask) -> None:
+def _register_error_handlers(app: Flask) -> None:
     @app.errorhandler(BadRequest)
     def bad_request(error: BadRequest) -> Response:
         return _error(str(error), error.status)
@@ -114,8 +113,7 @@ def _answer_errors(app: Flask) -> None:
         return _error(str(error), 503)
 
     @app.errorhandler(Overloaded)
-    @app.errorhandler(Crowded)
-    def overloaded(error: Exception) -> Response:
+    def overloaded(error: Overloaded) -> Response:
         response = _error(f"overloaded: {error}, try again in a second", 503)
         response.headers["Retry-After"] = "1"
         return response
@@ -133,14 +131,14 @@ def _answer_errors(app: Flask) -> None:
     @app.errorhandler(HTTPException)
     def other(error: HTTPException) -> Response:
         code = error.code or 500
-        asked = f"{request.method} {request.path[:100]}"
+        requested = f"{request.method} {request.path[:100]}"
         if code in (404, 405):
             expected = "expected GET /ping, POST /invocations or GET /execution-parameters"
-            response = _error(f"found {asked}, {expected}", code)
+            response = _error(f"found {requested}, {expected}", code)
             if allow := error.get_response().headers.get("Allow"):
                 response.headers["Allow"] = allow
             return response
-        return _error(f"{asked}: {error.description or error.name}", code)
+        return _error(f"{requested}: {error.description or error.name}", code)
 
     @app.errorhandler(Exception)
     def unexpected(error: Exception) -> Response:

@@ -1,8 +1,8 @@
-"""Concurrent requests stacked into one forward pass, without making a lone one wait.
+"""Dynamic batching of concurrent requests, without added latency for a single one.
 
-There is no timer. An idle engine takes an image the moment it comes; what arrives while it is busy
-is taken together when it is free. So batches grow with the load, and latency at concurrency 1 is
-that of the engine alone.
+There is no timer. An idle engine takes an image at once; images that arrive while it is busy form
+the next batch. So batches grow with the load, and latency at concurrency 1 is that of the engine
+alone.
 """
 
 import threading
@@ -13,23 +13,14 @@ from time import monotonic
 from typing import NamedTuple, cast
 
 import numpy as np
-import numpy.typing as npt
 
-Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
-Probabilities = npt.NDArray[np.float32]
-
-
-class Overloaded(Exception):
-    """The queue is full."""
+from serve.errors import EngineFailed, Overloaded
+from serve.images import Pixels, Probabilities
 
 
-class EngineFailed(Exception):
-    """The forward pass raised, or the engine is gone."""
-
-
-class _Job(NamedTuple):
+class _QueuedImage(NamedTuple):
     image: Pixels
-    answer: "Future[Probabilities]"
+    result: "Future[Probabilities]"
 
 
 class Batcher:
@@ -37,8 +28,8 @@ class Batcher:
 
     Args:
         predict: (N, H, W, 3) uint8 or float32 to (N, classes) float32.
-        check: raises when the engine no longer works; called after `predict` raised, to tell
-            one unlucky batch from a dead engine.
+        check: raises when the engine no longer works; called after `predict` raised, to
+            distinguish one failed batch from a dead engine.
         max_batch: most images in one forward pass.
         capacity: most images waiting.
     """
@@ -55,70 +46,69 @@ class Batcher:
         self._check = check
         self._max_batch = max_batch
         self._capacity = capacity
-        self._queue: deque[_Job] = deque()
+        self._queue: deque[_QueuedImage] = deque()
         self._changed = threading.Condition()
         self._closed = ""
         self._busy_since: float | None = None
 
     def submit(self, image: Pixels) -> "Future[Probabilities]":
-        """Queue one image (H, W, 3); the answer holds its (classes,) probabilities.
+        """Queue one image (H, W, 3); the future holds its (classes,) probabilities.
 
-        Cancelling the answer takes the image out of the queue unless its pass has begun.
+        Cancelling the future removes the image from the queue unless its pass has begun.
 
         Raises:
             Overloaded: `capacity` images wait already.
             EngineFailed: the batcher was closed.
         """
-        job = _Job(image, Future())
+        job = _QueuedImage(image, Future())
         with self._changed:
             if self._closed:
                 raise EngineFailed(self._closed)
             if len(self._queue) >= self._capacity:
-                self._queue = deque(job for job in self._queue if not job.answer.cancelled())
+                self._queue = deque(job for job in self._queue if not job.result.cancelled())
             if len(self._queue) >= self._capacity:
                 raise Overloaded(f"{self._capacity} images are waiting already")
             self._queue.append(job)
             self._changed.notify()
-        return job.answer
+        return job.result
 
     def busy_for(self) -> float:
-        """Seconds the forward pass under way has taken so far; 0 when idle."""
+        """Seconds since the current forward pass began; 0 when idle."""
         since = self._busy_since
         return 0.0 if since is None else monotonic() - since
 
     def run(self) -> None:
-        """Answer images until `close`; belongs in a thread of its own.
+        """Predict queued images until `close`; runs in its own thread.
 
-        Raises whatever `check` raised, once the engine is dead and every waiting image has been
-        answered with EngineFailed.
+        Raises what `check` raised, after every waiting image has failed with EngineFailed.
         """
         while batch := self._take():
             self._busy_since = monotonic()
             try:
-                answers = self._answer(batch)
+                rows = self._predict_batch(batch)
             except Exception as error:
                 self._fail(batch, error)
             else:
-                for job, answer in zip(batch, answers, strict=True):
-                    job.answer.set_result(answer)
+                for job, row in zip(batch, rows, strict=True):
+                    job.result.set_result(row)
             finally:
                 self._busy_since = None
             # A local that outlives the pass would keep the last batch alive while idle.
             del batch
 
     def close(self, cause: str) -> None:
-        """Refuse and fail everything, now and later; `run` returns after the pass under way."""
+        """Fail all waiting and later images; `run` returns after the current forward pass."""
         with self._changed:
             self._closed = self._closed or cause
             waiting, self._queue = self._queue, deque()
             self._changed.notify_all()
         for job in waiting:
-            _refuse(job, self._closed)
+            _set_failed(job, self._closed)
 
-    def _take(self) -> list[_Job]:
+    def _take(self) -> list[_QueuedImage]:
         """Wait for images; up to `max_batch` of one dtype, in order. Empty once closed."""
         with self._changed:
-            batch: list[_Job] = []
+            batch: list[_QueuedImage] = []
             while not batch:
                 self._changed.wait_for(lambda: self._queue or self._closed)
                 if self._closed:
@@ -127,17 +117,17 @@ class Batcher:
                     if batch and self._queue[0].image.dtype != batch[0].image.dtype:
                         break
                     job = self._queue.popleft()
-                    if job.answer.set_running_or_notify_cancel():
+                    if job.result.set_running_or_notify_cancel():
                         batch.append(job)
             return batch
 
-    def _answer(self, batch: list[_Job]) -> Probabilities:
-        answers = self._predict(cast(Pixels, np.stack([job.image for job in batch])))
-        if len(answers) != len(batch):
-            raise ValueError(f"the engine gave {len(answers)} answers for {len(batch)} images")
-        return answers
+    def _predict_batch(self, batch: list[_QueuedImage]) -> Probabilities:
+        rows = self._predict(cast(Pixels, np.stack([job.image for job in batch])))
+        if len(rows) != len(batch):
+            raise ValueError(f"the engine gave {len(rows)} answers for {len(batch)} images")
+        return rows
 
-    def _fail(self, batch: list[_Job], error: Exception) -> None:
+    def _fail(self, batch: list[_QueuedImage], error: Exception) -> None:
         cause = f"{type(error).__name__}: {error}"
         try:
             self._check()
@@ -146,11 +136,11 @@ class Batcher:
             raise
         finally:
             for job in batch:
-                _refuse(job, cause)
+                _set_failed(job, cause)
 
 
-def _refuse(job: _Job, cause: str) -> None:
+def _set_failed(job: _QueuedImage, cause: str) -> None:
     try:
-        job.answer.set_exception(EngineFailed(cause))
+        job.result.set_exception(EngineFailed(cause))
     except InvalidStateError:
-        return  # Cancelled by its request in the meantime.
+        return  # Its request has cancelled it.

@@ -1,4 +1,4 @@
-"""A request body read whole, but never more of it than allowed, nor for longer than allowed."""
+"""Reads a request body within bounds on its size, its time and the memory of all bodies."""
 
 import sys
 import threading
@@ -7,11 +7,11 @@ from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import Any, Protocol
 
-from serve.images import BadRequest, one_line
+from serve.errors import BadRequest, Overloaded, one_line
 
 PIECE = 64 * 1024
 DISCARD = 256 * 1024 * 1024
-"""Most bytes of a refused body read and dropped: a client still sending would never see why."""
+"""Most bytes of a refused body read and dropped: a client reads no response while it sends."""
 
 
 class Stream(Protocol):
@@ -21,28 +21,24 @@ class Stream(Protocol):
         """Up to `size` bytes; none at the end."""
 
 
-class Crowded(Exception):
-    """As many requests are in the building as fit."""
-
-
-class Place:
-    """One request's place among those inside, and the bytes of its body."""
+class Admitted:
+    """A request that counts in an `Admission`, and the bytes of its body."""
 
     def __init__(self, admission: "Admission") -> None:
         self._admission = admission
-        self.taken = 0
+        self.size = 0
 
-    def take(self, size: int) -> None:
-        """`size` more bytes of the body have come. Raises Crowded when there is no room."""
+    def add(self, size: int) -> None:
+        """Count `size` received bytes. Raises Overloaded above the bound of all bodies."""
         self._admission.take(size)
-        self.taken += size
+        self.size += size
 
 
 class Admission:
-    """How many requests, and bytes of their bodies, may be inside at once.
+    """Bounds how many requests, and bytes of their bodies, are handled at once.
 
     Without the second bound, requests that are each within the limit together exhaust the memory.
-    Bytes count once they are there: what a client announces costs nothing.
+    Bytes count once they are received, not when a client announces them.
     """
 
     def __init__(self, requests: int, payload: int) -> None:
@@ -51,34 +47,34 @@ class Admission:
         self._bytes = payload
 
     @contextmanager
-    def admit(self, size: int = 0, *, announced: int = 0) -> Iterator[Place]:
-        """Hold a place, with `size` bytes and what it takes later.
+    def admit(self, size: int = 0, *, announced: int = 0) -> Iterator[Admitted]:
+        """Count a request, with `size` bytes and those it adds later, until the block ends.
 
-        Raises Crowded when there is no room for it, or for the bytes `announced`.
+        Raises Overloaded when the request, or the bytes `announced`, exceed a bound.
         """
-        place = Place(self)
+        admitted = Admitted(self)
         with self._lock:
             if self._requests < 1 or self._bytes < announced:
-                raise Crowded("as many requests as fit are being answered")
+                raise Overloaded("as many requests as fit are being answered")
             self._requests -= 1
         try:
-            place.take(size)
-            yield place
+            admitted.add(size)
+            yield admitted
         finally:
             with self._lock:
                 self._requests += 1
-                self._bytes += place.taken
+                self._bytes += admitted.size
 
     def take(self, size: int) -> None:
-        """Take bytes for a place. Raises Crowded."""
+        """Reserve bytes. Raises Overloaded when fewer are left."""
         with self._lock:
             if self._bytes < size:
-                raise Crowded("as many bytes of requests as fit are being answered")
+                raise Overloaded("as many bytes of requests as fit are being answered")
             self._bytes -= size
 
 
 def declared_length(environ: dict[str, Any]) -> int | None:
-    """Content-Length; None when the body comes in chunks and its size is not known.
+    """Content-Length; None for a chunked body, whose size is not known.
 
     Raises BadRequest for a length that is no number.
     """
@@ -94,11 +90,11 @@ def read_body(
     environ: dict[str, Any],
     limit: int,
     deadline: float,
-    take: Callable[[int], None] = lambda _: None,
+    on_bytes: Callable[[int], None] = lambda _: None,
 ) -> bytes:
     """The whole body, at most `limit` bytes, by `deadline` on the monotonic clock.
 
-    `take` is told of bytes as they come, and may refuse them by an exception.
+    `on_bytes` is called with the size of each piece and may raise to refuse it.
 
     Raises BadRequest: 413 above the limit, whether declared or not; 408 past the deadline;
     400 when the connection ended before the body did.
@@ -108,8 +104,8 @@ def read_body(
         if declared is not None and declared > limit:
             _discard(environ["wsgi.input"], deadline)
             raise _too_large(f"{declared:,}", limit)
-        return _read(environ["wsgi.input"], declared, limit, deadline, take)
-    except (BadRequest, Crowded):
+        return _read(environ["wsgi.input"], declared, limit, deadline, on_bytes)
+    except (BadRequest, Overloaded):
         raise
     except TimeoutError:
         raise BadRequest("request body: the rest of it did not arrive in time", 408) from None
@@ -127,7 +123,7 @@ def _read(
     declared: int | None,
     limit: int,
     deadline: float,
-    take: Callable[[int], None],
+    on_bytes: Callable[[int], None],
 ) -> bytes:
     pieces: list[bytes] = []
     total = 0
@@ -142,7 +138,7 @@ def _read(
             raise _too_large(f"more than {limit:,}", limit)
         if monotonic() > deadline:
             raise TimeoutError
-        take(len(piece))
+        on_bytes(len(piece))
         pieces.append(piece)
     if declared is not None and total < declared:
         raise BadRequest(f"request body: found {total:,} bytes, expected {declared:,}")
@@ -150,7 +146,7 @@ def _read(
 
 
 def _discard(stream: Stream, deadline: float) -> None:
-    """Read away what is refused; a client that sends it slowly need not see why."""
+    """Drop a refused body, so that the client reads the response; give up on a slow one."""
     dropped = 0
     with suppress(Exception):
         while dropped < DISCARD and monotonic() < deadline and (piece := stream.read(PIECE)):

@@ -1,9 +1,9 @@
-"""Request bodies to pixels, probabilities to response bodies. Knows no HTTP but content types.
+"""Decodes request bodies to pixels and encodes probabilities as response bodies.
 
-    images = read_images("image/jpeg", body, artifact)        # Images: a count, then the pixels
+    images = read_images("image/jpeg", body, artifact)  # RequestImages: count and pixels
     text = write_predictions("text/csv", probabilities, artifact.classes, top_k=5)
 
-What is accepted:
+Accepted content types:
 
     image/*, application/x-image        one encoded image
     application/json                    {"instances": [{"b64": "<base64 of an image>"}, ...]}
@@ -12,7 +12,7 @@ What is accepted:
                                         mean and std
     multipart/form-data                 encoded images, each a file
     application/octet-stream, binary/octet-stream, application/x-www-form-urlencoded, none
-                                        any of the first three, told apart by its first bytes
+                                        any of the first three, recognised by its first bytes
 """
 
 import csv
@@ -26,13 +26,11 @@ from werkzeug.http import parse_options_header
 
 from container.artifact import Artifact
 from container.images.decode import sniff
-from serve.batcher import Pixels, Probabilities
-from serve.images import MAX_INSTANCES, BadRequest, Images, decode, one_line
+from serve.errors import BadRequest, one_line
+from serve.images import Pixels, Probabilities, RequestImages, decode
 from serve.instances import read_json
 from serve.multipart import read_multipart
 from serve.npy import MAGIC, read_npy
-
-__all__ = ["MAX_INSTANCES", "BadRequest", "Images"]
 
 DEFAULT_TOP_K = 5
 ATTRIBUTES_LIMIT = 1024
@@ -51,13 +49,13 @@ BINARY = frozenset(
         "binary/octet-stream",
     }
 )
-"""Types that say no more than bytes; the last is S3's for an object uploaded without one."""
+"""Generic binary types; the last is S3's default for an object uploaded without a type."""
 
 FORM = "application/x-www-form-urlencoded"
-"""What curl says of a body, and its user did not."""
+"""What curl sends when its user gives no Content-Type."""
 
-ANYTHING = BINARY | {FORM, ""}
-"""Of bodies that are not said to be anything, the bytes themselves are asked."""
+UNSPECIFIC = BINARY | {FORM, ""}
+"""Types of bodies that are recognised by their first bytes instead."""
 
 CURL = "; with curl, --data-binary sends a file as it is, and --data does not"
 
@@ -70,7 +68,7 @@ _KINDS = {
 }
 
 
-def read_images(content_type: str, body: bytes, artifact: Artifact) -> Images:
+def read_images(content_type: str, body: bytes, artifact: Artifact) -> RequestImages:
     """The images in a body; `content_type` as the header has it, with or without parameters.
 
     Raises BadRequest: 415 for another content type, 413 for too many instances, else 400.
@@ -78,11 +76,11 @@ def read_images(content_type: str, body: bytes, artifact: Artifact) -> Images:
     media, options = parse_options_header(content_type)
     media = media.lower()
     seen = _recognise(body)
-    if media in ANYTHING:
-        said, media = media, seen or media
+    if media in UNSPECIFIC:
+        declared, media = media, seen or media
     else:
-        said = media = _IMAGE if _is_image(media) else media
-    if media in ANYTHING:
+        declared = media = _IMAGE if _is_image(media) else media
+    if media in UNSPECIFIC:
         media = _IMAGE if media in BINARY or not body else media
     if media not in _KINDS:
         raise BadRequest(_unknown(content_type, body), 415)
@@ -97,7 +95,7 @@ def read_images(content_type: str, body: bytes, artifact: Artifact) -> Images:
         return read_npy(body, artifact)
     if media == "multipart/form-data":
         return read_multipart(body, options, artifact)
-    return Images(1, _one(body, artifact, hint=CURL if said == FORM else ""))
+    return RequestImages(1, _one(body, artifact, hint=CURL if declared == FORM else ""))
 
 
 def _is_image(media: str) -> bool:

@@ -1,7 +1,7 @@
-"""What the worker knows of a client's connection, and how long it waits for one.
+"""A client's connection: its buffered headers, its deadlines and its error responses.
 
-Deadlines are those of Apache's mod_reqtimeout: 20 s for the headers; 20 s for a body, and a second
-more for every 500 bytes of it that came.
+Deadlines are those of Apache's mod_reqtimeout: 20 s for the headers; 20 s for a body, plus a second
+for every 500 bytes received.
 """
 
 import json
@@ -15,85 +15,85 @@ from gunicorn.http.body import ChunkedReader, LengthReader
 from gunicorn.http.unreader import SocketUnreader
 from gunicorn.workers.gthread import TConn
 
-HEADERS_WITHIN = 20.0
-BODY_WITHIN = 20.0
-LEAST_RATE = 500.0
-"""Bytes of a body a second."""
+HEADER_SECONDS = 20.0
+BODY_SECONDS = 20.0
+MIN_BYTES_PER_SECOND = 500.0
+"""Lowest rate of a body."""
 
-LONGEST_BODY = 55.0
+MAX_BODY_SECONDS = 55.0
 """Seconds for any body: SageMaker ends an invocation after 60."""
 
-SEND_WITHIN = 20.0
-"""Seconds for a client to take an answer."""
+SEND_SECONDS = 20.0
+"""Seconds for a client to read a response."""
 
-UNREAD_WITHIN = 0.01
-"""Seconds for the rest of a body that nobody wanted: it is there, or the connection ends."""
+UNREAD_SECONDS = 0.01
+"""Seconds to read the unused rest of a body; then the connection is closed."""
 
-MAX_HEAD = 64 * 1024
-MAX_LINE = 16 * 1024
+MAX_HEADER_BYTES = 64 * 1024
+MAX_CHUNK_LINE = 16 * 1024
 """Bytes of a chunk's size with its extensions, and of all trailers."""
 
 
 class BoundedUnreader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no types
-    """Reads from a socket until a deadline that moves as bytes come. Raises TimeoutError."""
+    """Reads from a socket until a deadline that moves as bytes arrive. Raises TimeoutError."""
 
     def __init__(self, sock: Any) -> None:
         super().__init__(sock)
         self.begin()
 
     def begin(self) -> None:
-        """A request's headers are there, its body is awaited."""
+        """Start the deadline of a body."""
         self._started = monotonic()
         self._arrived = 0
-        self._end = self._started + LONGEST_BODY
+        self._end = self._started + MAX_BODY_SECONDS
 
     def end_within(self, seconds: float) -> None:
-        """Wait no longer than this, whatever comes."""
+        """Set the deadline to `seconds` from now."""
         self._end = monotonic() + seconds
 
     def chunk(self) -> bytes:
-        """Some bytes, none at the end."""
-        promised = self._started + BODY_WITHIN + self._arrived / LEAST_RATE
-        left = min(promised, self._end) - monotonic()
+        """The next bytes; none at the end."""
+        allowed = self._started + BODY_SECONDS + self._arrived / MIN_BYTES_PER_SECOND
+        left = min(allowed, self._end) - monotonic()
         if left <= 0:
             raise TimeoutError
         self.sock.settimeout(left)
         try:
             data: bytes = self.sock.recv(self.mxchunk)
         finally:
-            self.sock.settimeout(SEND_WITHIN)
+            self.sock.settimeout(SEND_SECONDS)
         self._arrived += len(data)
         return data
 
 
 class Connection(TConn):  # type: ignore[misc]
-    """A connection whose next request's headers are gathered before a thread takes it."""
+    """A connection that buffers the next request's headers before a thread handles it."""
 
     def __init__(self, cfg: Any, sock: Any, client: Any, server: Any) -> None:
         super().__init__(cfg, sock, client, server)
         self.parser: Any = None
         self._unreader = BoundedUnreader(sock)
         self._received = bytearray()
-        self.await_head()
+        self.await_headers()
 
-    def await_head(self) -> None:
-        """From now on the next request has to come."""
-        self.timeout = monotonic() + HEADERS_WITHIN
+    def await_headers(self) -> None:
+        """Start the deadline of the next request's headers."""
+        self.timeout = monotonic() + HEADER_SECONDS
 
     def add(self, data: bytes) -> None:
-        """What came. Lines that are empty before a request are none of it (RFC 9112, 2.2)."""
+        """Buffer received bytes, without empty lines before a request (RFC 9112, 2.2)."""
         if not self._received:
             data = data.lstrip(b"\r\n")
         self._received += data
 
     @property
     def begun(self) -> bool:
-        """Whether any of the next request is there."""
+        """Whether any byte of the next request was received."""
         return bool(self._received)
 
     @property
     def complete(self) -> bool:
-        """Whether all headers of the next request are there."""
+        """Whether all headers of the next request were received."""
         return b"\r\n\r\n" in self._received
 
     @property
@@ -103,16 +103,16 @@ class Connection(TConn):  # type: ignore[misc]
 
     @property
     def problem(self) -> "tuple[int, str] | None":
-        """Status and line for what can never become a request."""
+        """Status and message for bytes that cannot become a request."""
         if self._received and not self._received[:1].isalpha():
             found = bytes(self._received[:8]).hex(" ")
             return 400, f"HTTP request: found bytes starting {found}, expected HTTP/1.1"
-        if len(self._received) > MAX_HEAD and not self.complete:
-            return 431, f"HTTP headers: found more than {MAX_HEAD:,} bytes, expected fewer"
+        if len(self._received) > MAX_HEADER_BYTES and not self.complete:
+            return 431, f"HTTP headers: found more than {MAX_HEADER_BYTES:,} bytes, expected fewer"
         return None
 
     def hand_over(self) -> None:
-        """Give the gathered bytes to the parser: a thread may go on from here without waiting."""
+        """Pass the buffered bytes to the parser, which then need not wait for headers."""
         if self.parser is None:
             self.parser = get_parser(self.cfg, self.sock, self.client)
             self.parser.unreader = self._unreader
@@ -122,14 +122,14 @@ class Connection(TConn):  # type: ignore[misc]
         self.initialized = self.data_ready = True
 
     def take_back(self) -> None:
-        """After an answer: what the client sent ahead belongs to its next request."""
+        """After a response: buffer what the client has sent of its next request."""
         self.add(self._unreader.take_buffered())
 
 
-def guard(body: Any, broken: Callable[[], None]) -> None:
-    """Make a body's reader say so when it fails, as nothing after that can be told apart.
+def guard(body: Any, on_error: Callable[[], None]) -> None:
+    """Call `on_error` when a body's reader fails, after which the connection cannot be reused.
 
-    Chunk sizes and trailers come line by line, and gunicorn lets a line grow for ever: not here.
+    Also bounds the lines of chunk sizes and trailers, which gunicorn does not.
     """
     reader = body.reader
     read = reader.read
@@ -138,7 +138,7 @@ def guard(body: Any, broken: Callable[[], None]) -> None:
         try:
             data: bytes = read(size)
         except BaseException:
-            broken()
+            on_error()
             raise
         return data
 
@@ -147,7 +147,7 @@ def guard(body: Any, broken: Callable[[], None]) -> None:
         get_data = reader.get_data
 
         def bounded(unreader: Any, buffer: Any) -> None:
-            if buffer.tell() > MAX_LINE:
+            if buffer.tell() > MAX_CHUNK_LINE:
                 raise errors.InvalidChunkSize(buffer.getvalue()[:20])
             get_data(unreader, buffer)
 
@@ -155,7 +155,7 @@ def guard(body: Any, broken: Callable[[], None]) -> None:
 
 
 def is_read(body: Any) -> bool:
-    """Whether the whole of a body was taken from the socket."""
+    """Whether a body was read to its end."""
     reader = body.reader
     if isinstance(reader, LengthReader):
         return bool(reader.length == 0)
@@ -163,7 +163,7 @@ def is_read(body: Any) -> bool:
 
 
 def refusal(error: Exception) -> tuple[int, str]:
-    """Status and line for a request that gunicorn could not parse."""
+    """Status and message for a request that gunicorn could not parse."""
     status = {
         errors.ExpectationFailed: 417,
         errors.LimitRequestLine: 414,
@@ -173,8 +173,8 @@ def refusal(error: Exception) -> tuple[int, str]:
     return status, f"HTTP request: {found}, expected HTTP/1.1 as RFC 9112 has it"
 
 
-def answer(status: int, message: str) -> bytes:
-    """A whole response that says why there is no other, and ends the connection."""
+def error_response(status: int, message: str) -> bytes:
+    """A complete HTTP response with a JSON error, which closes the connection."""
     body = json.dumps({"error": message}).encode() + b"\n"
     head = (
         f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nConnection: close\r\n"

@@ -1,6 +1,6 @@
-"""Which GPUs this container was given, found without importing torch or calling a driver.
+"""Finds this container's GPUs without importing torch or calling a driver.
 
-Asking torch would cost every CPU server a second to start and hundreds of megabytes.
+Importing torch would cost every CPU server a second to start and hundreds of megabytes.
 """
 
 import os
@@ -16,7 +16,7 @@ NONE = {"", "-1", "none", "void", "nodevfiles"}
 def gpus(environ: Mapping[str, str] = os.environ, dev: Path = Path("/dev")) -> tuple[str, ...]:
     """The GPUs as CUDA_VISIBLE_DEVICES would name them, one each; empty on a CPU host.
 
-    A hint, not a promise: the driver may still be too old, which the torch engine finds out.
+    The driver may still be too old, which the torch engine detects.
     """
     if environ.get("NVIDIA_VISIBLE_DEVICES", "all").strip().lower() in NONE:
         return ()
@@ -26,14 +26,14 @@ def gpus(environ: Mapping[str, str] = os.environ, dev: Path = Path("/dev")) -> t
     else:
         present = []
     # Under WSL 2 the one paravirtual device stands for the GPU; other kinds of Windows GPU have it
-    # too, so the NVIDIA runtime's own variable must say that one was given.
+    # too, so the NVIDIA runtime's own variable must be set as well.
     if not present and (dev / "dxg").exists() and environ.get("NVIDIA_VISIBLE_DEVICES"):
         present = ["0"]
     if not present:
         return ()
     visible = environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
-        # CUDA renumbers what a container was given from 0, whatever the host calls it.
+        # CUDA renumbers a container's GPUs from 0, whatever their numbers on the host.
         return tuple(str(index) for index in range(len(present)))
     if visible.strip().lower() in NONE:
         return ()
@@ -41,11 +41,11 @@ def gpus(environ: Mapping[str, str] = os.environ, dev: Path = Path("/dev")) -> t
 
 
 def first_free(names: Iterable[str], taken: Iterable[str | None]) -> str | None:
-    """The first GPU no worker has; None when there is none to give."""
+    """The first GPU that no worker has; None when all are taken."""
     used = set(taken)
     return next((name for name in names if name not in used), None)
 
 
 def torch_installed() -> bool:
-    """Whether `import torch` would find something, without doing it."""
+    """Whether torch is installed, without importing it."""
     return find_spec("torch") is not None

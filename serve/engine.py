@@ -1,7 +1,7 @@
-"""What turns pixels into probabilities: OpenVINO on a CPU, PyTorch on a GPU.
+"""Inference engines: OpenVINO on a CPU, PyTorch on a GPU.
 
-OpenVINO runs the export in the artifact, and torch is never imported: that is most of the start-up
-time and memory of a CPU server. PyTorch serves where there is a GPU, and artifacts without export.
+OpenVINO runs the export in the artifact without torch, whose import is most of the start-up time
+and memory of a CPU server. PyTorch serves where there is a GPU, and artifacts without export.
 """
 
 import logging
@@ -12,8 +12,8 @@ import numpy as np
 
 from container.artifact import Artifact
 from container.errors import ArtifactError, BerthError
-from serve.batcher import Pixels, Probabilities
 from serve.devices import torch_installed
+from serve.images import Pixels, Probabilities
 
 LOG = logging.getLogger("gunicorn.error")
 
@@ -22,7 +22,7 @@ GPU_BATCH = 32
 
 
 class EngineError(BerthError):
-    """The engine cannot start, or gives what is not a probability."""
+    """The engine cannot start, or its output is not a probability."""
 
 
 class Engine(Protocol):
@@ -45,7 +45,7 @@ class OpenVinoEngine:
 
     Two images per core in one pass: beyond that nothing is gained and activations grow.
 
-    float32 unless told otherwise, whatever the processor may prefer: bfloat16 is about twice as
+    float32 by default, whatever the processor may prefer: bfloat16 is about twice as
     fast where it exists, but moves probabilities by more than the 1e-4 that evaluation and serving
     promise to agree to.
     Cores are not pinned: containers that share a host would all pin themselves to the same ones.
@@ -96,8 +96,8 @@ class OpenVinoEngine:
 class TorchEngine:
     """The artifact's weights in PyTorch.
 
-    On a GPU: float16 unless told otherwise, channels last, and pixels copied from page-locked
-    memory, as bytes where they came as bytes. On a CPU: float32, for artifacts without an export.
+    On a GPU: float16 by default, channels last, and pixels copied from pinned
+    memory, as uint8 where they are uint8. On a CPU: float32, for artifacts without an export.
     """
 
     def __init__(
@@ -114,8 +114,7 @@ class TorchEngine:
         halves = {"auto": torch.float16, "bfloat16": torch.bfloat16}
         self._half = halves.get(precision) if gpu else None
         if gpu:
-            # Told float32, they would else compute convolutions in TF32, whose ten bits are
-            # float16's.
+            # For float32, convolutions would else use TF32, whose ten bits are float16's.
             torch.backends.cudnn.allow_tf32 = False
         else:
             torch.set_num_threads(cpus)
@@ -136,13 +135,13 @@ class TorchEngine:
             torch.inference_mode(),
             torch.autocast(self._device.type, dtype=self._half, enabled=self._half is not None),
         ):
-            pixels = self._page_locked(batch) if on_gpu else torch.from_numpy(batch)
+            pixels = self._in_pinned_memory(batch) if on_gpu else torch.from_numpy(batch)
             pixels = pixels.to(self._device, non_blocking=True)
             probabilities: Probabilities = self._module(pixels).float().cpu().numpy()
         return probabilities
 
-    def _page_locked(self, batch: Pixels) -> Any:
-        """The batch in a buffer the GPU can fetch by itself, allocated once for each dtype."""
+    def _in_pinned_memory(self, batch: Pixels) -> Any:
+        """The batch in pinned memory, allocated once for each dtype."""
         images = self._torch.from_numpy(batch)
         if batch.dtype not in self._pinned:
             self._pinned[batch.dtype] = self._torch.empty(
@@ -153,19 +152,19 @@ class TorchEngine:
 
 
 def load_engine(artifact: Artifact, *, cpus: int, gpu: bool, precision: str = "auto") -> Engine:
-    """The fastest engine this host has for the artifact; what is used instead is logged.
+    """The fastest engine this host has for the artifact; fallbacks are logged.
 
     Args:
         artifact: the model.
         cpus: cores it may use.
         gpu: whether it may use a GPU.
         precision: float32, bfloat16, or auto: float32 on a CPU, float16 on a GPU. bfloat16 is
-            used only where the artifact tells that enough accuracy remains.
+            used only where the artifact records that enough accuracy remains.
 
     Raises:
         BerthError: no engine can load it; the message names the file and the cause.
     """
-    if precision == "bfloat16" and (problem := _against_bfloat16(artifact)):
+    if precision == "bfloat16" and (problem := _bfloat16_problem(artifact)):
         LOG.warning("%s: %s; serving in float32", artifact.path, problem)
         precision = "float32"
     if gpu and torch_installed():
@@ -188,7 +187,7 @@ def load_engine(artifact: Artifact, *, cpus: int, gpu: bool, precision: str = "a
     return TorchEngine(artifact, cpus, gpu=False)
 
 
-def _against_bfloat16(artifact: Artifact) -> str:
+def _bfloat16_problem(artifact: Artifact) -> str:
     """Why a model may not be served in bfloat16; empty if it may."""
     if artifact.bfloat16 is None:
         return "training did not measure what bfloat16 costs this model"

@@ -1,4 +1,4 @@
-"""How gunicorn runs the server. Lower-case names are its settings, or hooks it calls.
+"""gunicorn's configuration: lower-case names are its settings and hooks.
 
 One worker process for each GPU, or one for all CPU cores: each loads the model once and has the
 one queue that batches. Threads only wait, decode and encode.
@@ -19,7 +19,7 @@ _DESCRIPTORS = 4096
 
 
 def raise_descriptors() -> int:
-    """Allow this process more open files than the usual 1,024, if it may. How many it has."""
+    """Raise the limit of open files above the usual 1,024 if allowed; returns the limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= _DESCRIPTORS:
         return _DESCRIPTORS
@@ -31,13 +31,13 @@ def raise_descriptors() -> int:
 bind = f"{_SETTINGS.host}:{_SETTINGS.port}"
 workers = max(1, len(_GPUS))
 worker_class = "serve.worker.Worker"
-# Sixteen more than requests let in, so that there is always one to answer /ping or to refuse.
+# Sixteen more than admitted requests, so that one is free to answer /ping or to refuse.
 threads = IN_FLIGHT + 16
 # A connection without a request costs a descriptor; some are kept for everything else.
 worker_connections = min(1000, raise_descriptors() - 200)
 backlog = 1024
 keepalive = 75
-# Nothing stands in front whose word on the request's path or scheme would count.
+# No proxy in front is trusted to set the request's path or scheme.
 forwarded_allow_ips = ""
 forwarder_headers = ""
 secure_scheme_headers: dict[str, str] = {}
@@ -59,12 +59,12 @@ proc_name = "serve"
 
 
 def pre_fork(server: Any, worker: Any) -> None:
-    """Give a new worker the GPU that none has."""
+    """Assign a free GPU to a new worker."""
     worker.gpu = first_free(_GPUS, (other.gpu for other in server.WORKERS.values()))
 
 
 def post_fork(_server: Any, worker: Any) -> None:
-    """In the worker, before anything is loaded."""
+    """Set up the worker process before anything is loaded."""
     if worker.gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = worker.gpu
     _limit_malloc()

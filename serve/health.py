@@ -1,11 +1,11 @@
-"""The server's state by name, as `/ping` reports it."""
+"""The server's state, as `/ping` reports it."""
 
 import threading
 from enum import StrEnum
 
 
 class State(StrEnum):
-    """Where a server is between its start and its end."""
+    """The states between a server's start and its end."""
 
     STARTING = "STARTING"
     LOADING = "LOADING"
@@ -15,9 +15,9 @@ class State(StrEnum):
 
 
 class Health:
-    """The current state and one line about it; any thread may read or move it.
+    """The current state and one line of detail; thread-safe.
 
-    FAILED is final: whatever still happens afterwards, the first cause stays readable.
+    FAILED is final, so that the first cause stays readable.
 
         health = Health()
         health.move(State.LOADING, "reading the model")
@@ -41,7 +41,7 @@ class Health:
                 self._state, self._detail = state, " ".join(detail.split())
 
     def status(self) -> dict[str, str]:
-        """{"status": ..., "detail": ...}; detail only when there is something to say."""
+        """{"status": ..., "detail": ...}; detail only when it is not empty."""
         with self._lock:
             status = {"status": self._state.value}
             return status | {"detail": self._detail} if self._detail else status

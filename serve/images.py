@@ -1,27 +1,25 @@
-"""The images that a request holds, and what is said where it holds none."""
+"""The images of a request: how many, and their pixels."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from container.artifact import Artifact
 from container.errors import BadImage
-from serve.batcher import Pixels
+from serve.errors import BadRequest
+
+Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
+Probabilities = npt.NDArray[np.float32]
 
 MAX_INSTANCES = 256
 """Most images in one request: at 40 ms an image this is 10 s of the 60 s an invocation may take."""
 
 
-class BadRequest(Exception):
-    """The request cannot be answered; one line for the client and the HTTP status."""
-
-    def __init__(self, message: str, status: int = 400) -> None:
-        super().__init__(message)
-        self.status = status
-
-
 @dataclass(frozen=True)
-class Images:
-    """How many images a request holds, and their pixels one by one, decoded when asked for.
+class RequestImages:
+    """The images of one request: their count, and their pixels, decoded lazily one by one.
 
     Each is (crop, crop, 3), uint8 or float32 in 0..255. Decoding raises BadRequest.
     """
@@ -31,7 +29,7 @@ class Images:
 
 
 def decode(data: bytes, name: str, artifact: Artifact) -> Pixels:
-    """One encoded image as the model takes it. Raises BadRequest that begins with `name`."""
+    """Decode one image to the model's input size. Raises BadRequest beginning with `name`."""
     try:
         return artifact.geometry.load(data, name)
     except BadImage as error:
@@ -44,8 +42,3 @@ def check_count(count: int) -> None:
         raise BadRequest(
             f"instances: found {count:,}, expected at most {MAX_INSTANCES} in one request", 413
         )
-
-
-def one_line(text: str) -> str:
-    """`text` without what would break a line, at most 200 characters of it."""
-    return "".join(c if c.isprintable() else " " for c in text[:200])

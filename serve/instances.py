@@ -1,7 +1,7 @@
 """JSON bodies: `{"instances": [{"b64": "<base64 of an image>"}, ...]}`.
 
-What other clients write is taken where it can mean one thing only: base64 wrapped into lines, in
-the URL-safe alphabet, without padding or as a data URL, and more keys beside `b64`.
+Variants that are unambiguous are accepted: base64 wrapped into lines, in the URL-safe alphabet,
+without padding or as a data URL, and further keys beside `b64`.
 """
 
 import binascii
@@ -10,7 +10,8 @@ import re
 from urllib.parse import unquote_to_bytes
 
 from container.artifact import Artifact
-from serve.images import MAX_INSTANCES, BadRequest, Images, check_count, decode, one_line
+from serve.errors import BadRequest, one_line
+from serve.images import MAX_INSTANCES, RequestImages, check_count, decode
 
 EXPECTED = 'expected {"instances": [{"b64": "<base64 of an image>"}, ...]}'
 
@@ -25,12 +26,12 @@ _BLANK = b" \t\r\n"
 _DATA_URL = re.compile(r"data:[^,]{0,200},", re.IGNORECASE)
 
 
-def read_json(body: bytes, artifact: Artifact) -> Images:
+def read_json(body: bytes, artifact: Artifact) -> RequestImages:
     """The images in a JSON document. Raises BadRequest."""
     instances = _instances(body)
     check_count(len(instances))
     texts = [_text(instance, index) for index, instance in enumerate(instances)]
-    return Images(
+    return RequestImages(
         len(texts),
         (
             decode(from_base64(text, f"instances[{index}].b64"), f"instances[{index}]", artifact)
@@ -40,7 +41,7 @@ def read_json(body: bytes, artifact: Artifact) -> Images:
 
 
 def from_base64(text: str, name: str) -> bytes:
-    """The bytes that base64 of any usual writing stands for. Raises BadRequest naming `name`."""
+    """Decode any usual variant of base64. Raises BadRequest naming `name`."""
     try:
         return binascii.a2b_base64(text, strict_mode=True)
     except ValueError:
@@ -101,10 +102,10 @@ def _text(instance: object, index: int) -> str:
 
 
 def _bounded(body: bytes) -> bytes:
-    """The document in UTF-8, once it is known that parsing it cannot take much memory or time.
+    """The document in UTF-8, if parsing it is known to take little memory and time.
 
-    A few megabytes of `{},{},...` become hundreds in objects, and hold up every other thread while
-    they do. Strings are cheap, so only what is outside of them is counted. Raises BadRequest, 413.
+    A few megabytes of `{},{},...` become hundreds in objects and block every other thread.
+    Strings are cheap, so only what is outside of them is counted. Raises BadRequest, 413.
     """
     encoding = json.detect_encoding(body)
     if not encoding.startswith("utf-8"):

@@ -1,4 +1,4 @@
-"""HTML forms' uploads, multipart/form-data (RFC 7578): each file is an image."""
+"""Form uploads, multipart/form-data (RFC 7578): each file is an image."""
 
 import io
 from typing import IO, Any
@@ -7,7 +7,8 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser
 
 from container.artifact import Artifact
-from serve.images import MAX_INSTANCES, BadRequest, Images, decode, one_line
+from serve.errors import BadRequest, one_line
+from serve.images import MAX_INSTANCES, RequestImages, decode
 
 EXPECTED = (
     "expected multipart/form-data; boundary=..., with each image as a file "
@@ -21,13 +22,13 @@ MAX_FIELD = 1024 * 1024
 """Most bytes of a part that is no file; the parser also holds this much of one that is."""
 
 
-def read_multipart(body: bytes, options: dict[str, str], artifact: Artifact) -> Images:
-    """The files of a form, in their order; its other fields are no images and left alone.
+def read_multipart(body: bytes, options: dict[str, str], artifact: Artifact) -> RequestImages:
+    """The files of a form, in order; its other fields are ignored.
 
     `options` are the Content-Type's parameters. Raises BadRequest.
     """
     if "boundary" not in options and body.startswith(b"--"):
-        # Clients that write the header by hand leave it out; each part begins with it.
+        # Clients that set the header by hand omit it; each part begins with it.
         first, _, _ = body[2:200].partition(b"\r\n")
         options = {"boundary": first.decode("latin-1").rstrip()}
     files: list[tuple[str, io.BytesIO]] = []
@@ -50,7 +51,7 @@ def read_multipart(body: bytes, options: dict[str, str], artifact: Artifact) -> 
             f"field above {MAX_FIELD:,} bytes, {EXPECTED}",
             413,
         ) from None
-    # The parser trips over malformed headers in ways of its own.
+    # The parser raises various exceptions for malformed headers.
     except Exception as error:
         reason = one_line(str(error)).rstrip(".") or type(error).__name__
         raise BadRequest(f"multipart/form-data: cannot be read ({reason}), {EXPECTED}") from None
@@ -67,4 +68,6 @@ def read_multipart(body: bytes, options: dict[str, str], artifact: Artifact) -> 
             "one request",
             413,
         )
-    return Images(len(files), (decode(file.getvalue(), name, artifact) for name, file in files))
+    return RequestImages(
+        len(files), (decode(file.getvalue(), name, artifact) for name, file in files)
+    )

@@ -1,4 +1,4 @@
-"""NumPy's own file format as a request body: pixels that need no decoding."""
+"""Request bodies in NumPy's file format: pixels that need no decoding."""
 
 import io
 import math
@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from container.artifact import Artifact
-from serve.images import BadRequest, Images, check_count, one_line
+from serve.errors import BadRequest, one_line
+from serve.images import RequestImages, check_count
 
 MAGIC = b"\x93NUMPY"
 
@@ -19,7 +20,7 @@ _npy: Any = np.lib.format  # These functions of numpy have no types.
 _LARGEST = 2**31
 
 
-def read_npy(body: bytes, artifact: Artifact) -> Images:
+def read_npy(body: bytes, artifact: Artifact) -> RequestImages:
     """uint8 (N, crop, crop, 3) or (crop, crop, 3) pixels, or normalised float32 (N, 3, crop, crop).
 
     Raises BadRequest.
@@ -34,7 +35,9 @@ def read_npy(body: bytes, artifact: Artifact) -> Images:
     pixels = dtype == np.uint8 and (shape == wide or shape[1:] == wide)
     normalised = dtype == np.float32 and shape[1:] == (3, crop, crop)
     if not (pixels or normalised) or not all(0 <= size < _LARGEST for size in shape):
-        raise BadRequest(f"npy array: found {one_line(str(dtype))} {_written(shape)}, {expected}")
+        raise BadRequest(
+            f"npy array: found {one_line(str(dtype))} {_shape_text(shape)}, {expected}"
+        )
     if shape[0] == 0:
         raise BadRequest(f"npy array: found no images, {expected}")
     count = 1 if shape == wide else shape[0]
@@ -46,13 +49,13 @@ def read_npy(body: bytes, artifact: Artifact) -> Images:
         )
     array = np.frombuffer(body, dtype, offset=start).reshape(shape, order="F" if fortran else "C")
     images = array.reshape(count, *shape[-3:])
-    return Images(count, _denormalised(images, artifact) if normalised else iter(images))
+    return RequestImages(count, _denormalised(images, artifact) if normalised else iter(images))
 
 
 def _header(body: bytes, expected: str) -> tuple[tuple[int, ...], np.dtype[np.generic], bool, int]:
     """Shape, dtype, Fortran order and where the data starts.
 
-    Read apart from the data, because np.load allocates whatever the header asks for.
+    Read separately from the data, as np.load allocates the size the header declares.
     """
     stream = io.BytesIO(body)
     try:
@@ -65,7 +68,7 @@ def _header(body: bytes, expected: str) -> tuple[tuple[int, ...], np.dtype[np.ge
         raise BadRequest(
             "npy array: found an unknown format version, expected 1.0 or 2.0"
         ) from None
-    # The header is a Python literal, and its parser raises whatever a malformed one trips over.
+    # The header is a Python literal, whose parser raises various exceptions.
     except Exception as error:
         found = f"{len(body)} bytes" if body else "an empty body"
         reason = one_line(str(error)).rstrip(".")
@@ -75,8 +78,8 @@ def _header(body: bytes, expected: str) -> tuple[tuple[int, ...], np.dtype[np.ge
     return shape, dtype, fortran, stream.tell()
 
 
-def _written(shape: tuple[int, ...]) -> str:
-    """As Python writes it, but for sizes that it would refuse to write, or not end writing."""
+def _shape_text(shape: tuple[int, ...]) -> str:
+    """The shape as Python prints it, without sizes of a digit count that it refuses to print."""
     sizes = [str(size) if abs(size) < 10**12 else "a huge number" for size in shape[:8]]
     more = ", ..." if len(shape) > 8 else ""
     return f"({', '.join(sizes)}{',' if len(shape) == 1 else ''}{more})"
@@ -92,7 +95,7 @@ def _denormalised(
         with np.errstate(all="ignore"):
             pixels = np.ascontiguousarray(image.transpose(1, 2, 0)) * scale + shift
         low, high = float(pixels.min()), float(pixels.max())
-        # Noise may leave 0..255, but a whole range beyond it was never normalised.
+        # Noise may exceed 0..255, but a full range beyond it was not normalised.
         if not (low >= -255 and high <= 510):
             raise BadRequest(
                 f"npy array image {index}: found values that stand for pixels {low:.4g} to "

@@ -1,6 +1,6 @@
 """The model behind the server: loaded in the background, then one engine and its queue.
 
-Starting returns at once, and `status()` tells how far the load has come:
+`start` returns at once; `status()` reports the progress of the load:
 
     predictor = Predictor(model_dir, cpus=2, gpu=False)
     predictor.start()
@@ -17,33 +17,27 @@ from time import monotonic
 
 from container.artifact import Artifact
 from container.errors import BerthError
-from serve.batcher import Batcher, Overloaded, Pixels, Probabilities
+from serve.batcher import Batcher
 from serve.engine import Engine, check, load_engine
+from serve.errors import NotReady, Overloaded, TimedOut
 from serve.health import Health, State
+from serve.images import Pixels, Probabilities
 
 LOG = logging.getLogger("gunicorn.error")
 
 CAPACITY = 512
 """Images that may wait for the engine: two of the largest requests."""
 
-PATIENCE = 10.0
-"""Seconds a request waits for its next image's turn to be decoded. Ordinary images take
-milliseconds each; behind ones that take seconds, who waits longer would only pile up."""
+DECODE_WAIT = 10.0
+"""Seconds a request waits until its next image can be decoded. Ordinary images take milliseconds
+each; behind ones that take seconds, requests that wait longer would only pile up."""
 
-JOIN = 10.0
-"""Seconds a load or a forward pass is waited for at the end: native code aborts the process when
-the interpreter goes away under it."""
+SHUTDOWN_WAIT = 10.0
+"""Seconds to wait for a load or a forward pass at shutdown: native code aborts the process when the
+interpreter exits under it."""
 
 STUCK = 60.0
 """Seconds after which a forward pass counts as hung: an invocation may not take longer."""
-
-
-class NotReady(Exception):
-    """No prediction can be made now; the message says in which state the server is."""
-
-
-class TimedOut(Exception):
-    """The deadline passed before the answer came."""
 
 
 class Predictor:
@@ -52,7 +46,7 @@ class Predictor:
     Args:
         model_dir: the artifact.
         cpus: cores for the forward pass, and how many images are decoded at a time.
-        gpu: whether this process was given one.
+        gpu: whether this process has one.
         precision: of the forward pass, as `load_engine` takes it.
         load: makes the engine.
     """
@@ -72,25 +66,25 @@ class Predictor:
         self._precision = precision
         self._load = load
         self._health = Health()
-        # More decoders than cores would only take turns, and keep /ping waiting for one.
+        # More decoders than cores would not be faster, and would delay /ping.
         self._decoders = threading.BoundedSemaphore(cpus)
         self._artifact: Artifact | None = None
         self._batcher: Batcher | None = None
         self._stopping = threading.Event()
-        # A daemon, so that a load that hangs does not hold up the end of the process for ever.
-        self._thread = threading.Thread(target=self._live, name="engine", daemon=True)
+        # A daemon, so that a load that hangs does not block the process from exiting.
+        self._thread = threading.Thread(target=self._load_and_run, name="engine", daemon=True)
 
     def start(self) -> None:
-        """Begin loading."""
+        """Start loading in the background."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread after what it is at; whoever still waits is refused."""
+        """End the thread after the forward pass under way; waiting requests fail."""
         self._stopping.set()
         if self._batcher is not None:
             self._batcher.close("the server is stopping")
         if self._thread.is_alive():
-            self._thread.join(JOIN)
+            self._thread.join(SHUTDOWN_WAIT)
 
     def status(self) -> dict[str, str]:
         """The state and its detail, see `Health`; FAILED also while the engine hangs."""
@@ -115,7 +109,9 @@ class Predictor:
 
         Raises:
             NotReady: as `artifact`.
-            Overloaded, EngineFailed: as the batcher does; TimedOut; and what decoding raises.
+            Overloaded, EngineFailed: as `Batcher.submit` raises them.
+            TimedOut: the deadline passed.
+            BadRequest: an image cannot be decoded.
         """
         batcher = self._batcher
         if batcher is None:
@@ -132,16 +128,16 @@ class Predictor:
                 answer.cancel()
 
     @contextmanager
-    def turn(self, deadline: float) -> Iterator[None]:
-        """Hold one of the places for work on a processor, as many as there are cores.
+    def decoder_slot(self, deadline: float) -> Iterator[None]:
+        """Hold one of the slots for decoding, as many as there are cores.
 
         Raises TimedOut when none is free by `deadline` on the monotonic clock, and before that
-        Overloaded when none is free for as long as `PATIENCE`.
+        Overloaded when none is free for as long as `DECODE_WAIT`.
         """
         left = deadline - monotonic()
-        if not self._decoders.acquire(timeout=max(0.0, min(left, PATIENCE))):
-            if left > PATIENCE:
-                raise Overloaded(f"no processor core was free to decode for {PATIENCE:.0f} s")
+        if not self._decoders.acquire(timeout=max(0.0, min(left, DECODE_WAIT))):
+            if left > DECODE_WAIT:
+                raise Overloaded(f"no processor core was free to decode for {DECODE_WAIT:.0f} s")
             raise TimedOut("no answer within the time an invocation may take")
         try:
             yield
@@ -149,10 +145,10 @@ class Predictor:
             self._decoders.release()
 
     def _decode_next(self, pixels: Iterator[Pixels], deadline: float) -> Pixels | None:
-        with self.turn(deadline):
+        with self.decoder_slot(deadline):
             return next(pixels, None)
 
-    def _live(self) -> None:
+    def _load_and_run(self) -> None:
         try:
             batcher = self._prepare()
             if not self._stopping.is_set():

@@ -1,4 +1,4 @@
-"""What the environment says about how to serve: the variables SageMaker sets or a user may set."""
+"""The server's settings, from environment variables that SageMaker or a user sets."""
 
 import os
 import re
@@ -10,7 +10,6 @@ from typing import Self
 
 from container.cpus import available_cpus
 from container.errors import BerthError
-from serve.surroundings import in_container
 
 REALTIME_PAYLOAD_MB = 25
 """SageMaker's limit for a real-time invocation."""
@@ -19,22 +18,32 @@ BATCH_PAYLOAD_MB = 100
 """SageMaker's limit for one batch record, and for records in flight taken together."""
 
 UNLIMITED_PAYLOAD_MB = 1024
-"""What `0`, a batch transform's word for "any size", is bounded by: one body is held in memory."""
+"""The bound for `0`, a batch transform's "any size": one body is held in memory."""
 
 IN_FLIGHT = 128
-"""Requests answered at once; the rest are told to come back."""
+"""Requests handled at once; further ones get status 503 and Retry-After."""
 
 STRATEGIES = ("SINGLE_RECORD", "MULTI_RECORD")
 PRECISIONS = ("auto", "float32", "bfloat16")
 
 
-class SettingsError(BerthError):
-    """An environment variable holds something that cannot be used."""
+_CONTAINER_FILES = (".dockerenv", "run/.containerenv")
+"""Files that Docker, and Podman and CRI-O, leave in a container's root."""
+
+_CONTAINER_VARIABLES = ("KUBERNETES_SERVICE_HOST", "ECS_CONTAINER_METADATA_URI_V4")
+_CGROUPS = re.compile(
+    r"/(docker|kubepods|ecs|lxc|containerd|garden|actions_job)(/|\.slice)"
+    r"|/(docker-|libpod-|crio-|cri-containerd-|lxc\.payload\.)",
+)
+
+
+class ServerSettingsError(BerthError):
+    """An environment variable has an invalid value."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How this server was asked to run.
+    """How the server runs.
 
     `SAGEMAKER_SAFE_PORT_RANGE` is not read: it names the ports a container may open for itself,
     and this one opens none beside `port`.
@@ -47,7 +56,7 @@ class Settings:
         payload_mb: largest request body, in MB of 1024 * 1024 bytes.
         transforms: requests a batch transform should keep in flight.
         strategy: how a batch transform should group records.
-        advertised_mb: the body size a batch transform is told. SageMaker refuses a job whose
+        advertised_mb: the body size reported to a batch transform. SageMaker refuses a job whose
             `transforms * advertised_mb` is above 100 MB, so it can be less than `payload_mb`.
         cpus: processor cores this process may use.
         precision: what the forward pass computes in, `BERTH_PRECISION`: float32, bfloat16, or auto,
@@ -71,18 +80,18 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Self:
-        """Read the variables. Raises SettingsError naming the first that cannot be used."""
+        """Read the variables. Raises ServerSettingsError naming the first invalid one."""
         batch = environ.get("SAGEMAKER_BATCH", "").strip().lower() == "true"
-        asked = _whole(environ, "SAGEMAKER_MAX_PAYLOAD_IN_MB", 0, UNLIMITED_PAYLOAD_MB)
+        given = _whole(environ, "SAGEMAKER_MAX_PAYLOAD_IN_MB", 0, UNLIMITED_PAYLOAD_MB)
         payload = BATCH_PAYLOAD_MB if batch else REALTIME_PAYLOAD_MB
-        if asked is not None:
-            payload = asked or UNLIMITED_PAYLOAD_MB
+        if given is not None:
+            payload = given or UNLIMITED_PAYLOAD_MB
 
         cpus = available_cpus()
         transforms = _whole(environ, "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS", 1, 1000)
         if transforms is None:
             # One more than cores, so that decoding the next image overlaps the forward pass.
-            transforms = cpus + 1 if asked is None else min(cpus + 1, BATCH_PAYLOAD_MB // payload)
+            transforms = cpus + 1 if given is None else min(cpus + 1, BATCH_PAYLOAD_MB // payload)
             transforms = max(1, transforms)
         advertised = max(1, min(payload, BATCH_PAYLOAD_MB // transforms))
 
@@ -93,10 +102,28 @@ class Settings:
             payload_mb=payload,
             transforms=transforms,
             strategy=_one_of(environ, "SAGEMAKER_BATCH_STRATEGY", STRATEGIES),
-            advertised_mb=advertised if asked is None else asked,
+            advertised_mb=advertised if given is None else given,
             cpus=cpus,
             precision=_one_of(environ, "BERTH_PRECISION", PRECISIONS),
         )
+
+
+def in_container(environ: Mapping[str, str] = os.environ, root: Path = Path("/")) -> bool:
+    """Whether this process runs in a container, by the runtime's files, variables or cgroup.
+
+    Only there is an address of every interface needed; elsewhere it would open the server to the
+    network.
+    """
+    if any((root / mark).exists() for mark in _CONTAINER_FILES):
+        return True
+    # systemd's container interface sets container=podman.
+    if environ.get("container") or any(environ.get(name) for name in _CONTAINER_VARIABLES):
+        return True
+    try:
+        groups = (root / "proc/self/cgroup").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return _CGROUPS.search(groups) is not None
 
 
 def _host(environ: Mapping[str, str]) -> str:
@@ -110,7 +137,7 @@ def _host(environ: Mapping[str, str]) -> str:
     except ValueError:
         if re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", host):
             return host
-        raise SettingsError(
+        raise ServerSettingsError(
             f"BERTH_BIND_HOST: found {host!r:.80}, expected an address such as 127.0.0.1 or 0.0.0.0"
         ) from None
     return f"[{address}]" if address.version == 6 else host
@@ -120,7 +147,7 @@ def _one_of(environ: Mapping[str, str], name: str, choices: tuple[str, ...]) -> 
     """The variable's value; the first of the choices where it is not set."""
     found = environ.get(name) or choices[0]
     if found not in choices:
-        raise SettingsError(f"{name}: found {found!r}, expected {' or '.join(choices)}")
+        raise ServerSettingsError(f"{name}: found {found!r}, expected {' or '.join(choices)}")
     return found
 
 
@@ -129,5 +156,7 @@ def _whole(environ: Mapping[str, str], name: str, low: int, high: int) -> int | 
     if not text:
         return None
     if not (text.isascii() and text.isdigit() and low <= int(text[:9]) <= high):
-        raise SettingsError(f"{name}: found {text!r}, expected a whole number from {low} to {high}")
+        raise ServerSettingsError(
+            f"{name}: found {text!r}, expected a whole number from {low} to {high}"
+        )
     return int(text)

@@ -1,8 +1,8 @@
-"""gunicorn's threaded worker, made to hold out against clients that are slow, idle or hostile.
+"""gunicorn's threaded worker, hardened against clients that are slow, idle or hostile.
 
-A thread takes a connection only once the headers of a request are there, so that clients which
-never send them cost a descriptor each and no thread. Whatever a client owes has a deadline.
-`GET /ping` has threads of its own: a health check is answered whatever else is going on.
+A thread takes a connection only once the headers of a request are received, so that clients which
+never send them cost a descriptor each and no thread. Everything a client has to send has a
+deadline. `GET /ping` has its own threads, so that a busy server still answers health checks.
 """
 
 import errno
@@ -20,50 +20,50 @@ from gunicorn.http.errors import ParseException
 from gunicorn.workers.gthread import ThreadWorker
 
 from serve.connections import (
-    SEND_WITHIN,
-    UNREAD_WITHIN,
+    SEND_SECONDS,
+    UNREAD_SECONDS,
     Connection,
-    answer,
+    error_response,
     guard,
     is_read,
     refusal,
 )
 
 LINGER = 3.0
-"""Seconds in which a client that still sends may read why it was refused (RFC 9112, 9.6)."""
+"""Seconds in which a client that is still sending may read the error response (RFC 9112, 9.6)."""
 
 TICK = 0.2
-"""Seconds between looks at deadlines when the server ends, and what a refused client has then."""
+"""Seconds between checks of deadlines during shutdown, and the linger of a refused client then."""
 
 PIECE = 64 * 1024
 FULL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
-    """Answers what was asked; told to end, closes idle keep-alive connections at once.
+    """Handles received requests; on SIGTERM closes idle keep-alive connections at once.
 
-    The original sleeps until the whole grace period is over when a client keeps one open, which is
-    how clients of an endpoint behave; and it gives a thread to each connection, sent or not.
+    The original sleeps for the whole grace period when a client keeps one open, as clients of an
+    endpoint do; and it gives a thread to each connection, before a request is received.
     """
 
     gpu: str | None = None
-    """The GPU this worker was given, as CUDA_VISIBLE_DEVICES names it."""
+    """The GPU assigned to this worker, as CUDA_VISIBLE_DEVICES names it."""
 
     def init_process(self) -> None:
-        """In the worker: begin serving."""
+        """Start serving; runs in the worker process."""
         # Ordered sets, the connection with the nearest deadline first.
-        self._heads: dict[Connection, None] = {}
+        self._awaiting_headers: dict[Connection, None] = {}
         self._lingering: dict[Connection, None] = {}
         self._pings = ThreadPoolExecutor(2)
         super().init_process()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """SIGTERM."""
+        """Handle SIGTERM."""
         super().handle_exit(sig, frame)
         self.method_queue.defer(self._expire_idle)
 
     def accept(self, listener: Any) -> None:
-        """Take a new connection."""
+        """Accept a connection."""
         try:
             client, address = listener.accept()
         except OSError as error:
@@ -76,25 +76,25 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         if self.nr_conns >= self.worker_connections:
             self._make_room()
         connection = Connection(self.cfg, client, address, listener.getsockname())
-        self._watch(connection, self._heads, self._gather)
+        self._watch(connection, self._awaiting_headers, self._receive)
 
     def enqueue_req(self, conn: Connection) -> None:
-        """Have a thread answer a request whose headers are there."""
+        """Pass a request whose headers are complete to a thread."""
         pool = self._pings if conn.is_ping else self.tpool
         conn.hand_over()
         done: Future[bool] = pool.submit(self.handle, conn)
         done.add_done_callback(lambda _: self.method_queue.defer(self.finish_request, conn, done))
 
     def on_client_socket_readable(self, conn: Connection, client: Any) -> None:
-        """A kept connection has something to say."""
+        """Handle bytes on an idle keep-alive connection."""
         self.poller.unregister(client)
         self.keepalived_conns.remove(conn)
-        conn.await_head()
-        self._watch(conn, self._heads, self._gather)
-        self._gather(conn)
+        conn.await_headers()
+        self._watch(conn, self._awaiting_headers, self._receive)
+        self._receive(conn)
 
     def finish_request(self, conn: Connection, fs: "Future[bool]") -> None:
-        """In the main thread, when a request was answered."""
+        """Keep or close the connection after a response; runs in the main thread."""
         try:
             keep = not fs.cancelled() and fs.result() and self.alive
             if keep:
@@ -105,8 +105,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         if not keep:
             self._end(conn)
         elif conn.begun:
-            conn.await_head()
-            self._watch(conn, self._heads, self._gather)
+            conn.await_headers()
+            self._watch(conn, self._awaiting_headers, self._receive)
             self._advance(conn)
         else:
             conn.sock.setblocking(False)
@@ -117,26 +117,26 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             )
 
     def murder_pending(self) -> None:
-        """Close what did not come in time."""
+        """Close connections whose deadline has passed."""
         now = monotonic()
-        while (conn := next(iter(self._heads), None)) and conn.timeout <= now:
+        while (conn := next(iter(self._awaiting_headers), None)) and conn.timeout <= now:
             if conn.begun:
                 message = "HTTP headers: the rest of them did not arrive in time"
-                self._refuse(conn, self._heads, 408, message)
+                self._refuse(conn, self._awaiting_headers, 408, message)
             else:
-                self._forget(conn, self._heads)
+                self._forget(conn, self._awaiting_headers)
                 self._drop(conn)
         while (conn := next(iter(self._lingering), None)) and conn.timeout <= now:
             self._forget(conn, self._lingering)
             self._drop(conn)
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
-        """Also at the end, when the original waits as long as it may, deadlines are looked at."""
+        """Check deadlines during shutdown too, when the original waits for its whole timeout."""
         super().wait_for_and_dispatch_events(min(timeout, 1.0 if self.alive else TICK))
 
     def handle_request(self, req: Any, conn: Connection) -> bool:
-        """In a thread: one request. False to end the connection."""
-        conn.sock.settimeout(SEND_WITHIN)
+        """Handle one request in a thread. False closes the connection."""
+        conn.sock.settimeout(SEND_SECONDS)
         guard(req.body, req.force_close)
         try:
             return bool(super().handle_request(req, conn))
@@ -148,15 +148,15 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         if not keepalive:
             return False
         if not is_read(conn.parser.mesg.body):
-            conn.parser.unreader.end_within(UNREAD_WITHIN)
+            conn.parser.unreader.end_within(UNREAD_SECONDS)
         try:
-            return bool(conn.parser.finish_body(deadline=monotonic() + UNREAD_WITHIN))
-        # The answer was sent: that what follows is no body ends the connection and nothing else.
+            return bool(conn.parser.finish_body(deadline=monotonic() + UNREAD_SECONDS))
+        # The response was sent: a malformed rest of the body only closes the connection.
         except (OSError, ParseException):
             return False
 
     def handle_error(self, _req: Any, client: Any, _addr: Any, exc: Exception) -> None:
-        """In a thread: a request that is none, or an answer that failed; JSON like every error."""
+        """Send a JSON error for a malformed request or a failed response; runs in a thread."""
         if isinstance(exc, ParseException):
             status, message = refusal(exc)
             self.log.info("status=%d %s", status, message)
@@ -164,8 +164,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             self.log.exception("a request failed")
             status, message = 500, f"the server failed ({type(exc).__name__}); see its log"
         with suppress(OSError):
-            client.settimeout(SEND_WITHIN)
-            client.sendall(answer(status, message))
+            client.settimeout(SEND_SECONDS)
+            client.sendall(error_response(status, message))
 
     def _watch(
         self,
@@ -182,7 +182,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         with suppress(OSError, KeyError, ValueError):
             self.poller.unregister(conn.sock)
 
-    def _gather(self, conn: Connection) -> None:
+    def _receive(self, conn: Connection) -> None:
         try:
             data = conn.sock.recv(8192)
         except (BlockingIOError, InterruptedError):
@@ -193,16 +193,18 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             conn.add(data)
             self._advance(conn)
         elif conn.begun:
-            self._refuse(conn, self._heads, 400, "HTTP headers: found only a part of them")
+            self._refuse(
+                conn, self._awaiting_headers, 400, "HTTP headers: found only a part of them"
+            )
         else:
-            self._forget(conn, self._heads)
+            self._forget(conn, self._awaiting_headers)
             self._drop(conn)
 
     def _advance(self, conn: Connection) -> None:
         if problem := conn.problem:
-            self._refuse(conn, self._heads, *problem)
+            self._refuse(conn, self._awaiting_headers, *problem)
         elif conn.complete:
-            self._forget(conn, self._heads)
+            self._forget(conn, self._awaiting_headers)
             self.enqueue_req(conn)
 
     def _refuse(
@@ -211,11 +213,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         self.log.info("status=%d %s", status, message)
         self._forget(conn, group)
         with suppress(OSError):
-            conn.sock.send(answer(status, message))
+            conn.sock.send(error_response(status, message))
         self._end(conn)
 
     def _end(self, conn: Connection) -> None:
-        """Close, but read on for a while: unread bytes would have the answer dropped."""
+        """Close after reading on for a while: unread bytes would discard the response."""
         try:
             conn.sock.shutdown(socket.SHUT_WR)
         except OSError:
@@ -240,8 +242,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         conn.close()
 
     def _make_room(self) -> None:
-        """Give up the connection that has owed something longest, or been idle longest."""
-        for group in (self._lingering, self._heads):
+        """Close the connection with the nearest deadline, or the one idle longest."""
+        for group in (self._lingering, self._awaiting_headers):
             if group:
                 conn = next(iter(group))
                 self._forget(conn, group)
@@ -252,9 +254,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             self.murder_keepalived()
 
     def _expire_idle(self) -> None:
-        # A request that has come but was not looked at yet is still answered.
-        for conn in list(self._heads):
-            self._gather(conn)
+        # A request that was received but not yet read is still answered.
+        for conn in list(self._awaiting_headers):
+            self._receive(conn)
         # The event loop closes expired connections after each round of events.
-        for conn in (*self.keepalived_conns, *self._heads):
+        for conn in (*self.keepalived_conns, *self._awaiting_headers):
             conn.timeout = 0.0

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from container.errors import DataError
 from container.files.folders import (
-    Contents,
+    FolderContents,
     check_class_names,
     contents,
     is_utf8,
@@ -132,7 +132,7 @@ class Index:
         )
 
 
-def _notes(here: Contents, inside: Mapping[str, Contents]) -> Iterator[str]:
+def _notes(here: FolderContents, inside: Mapping[str, FolderContents]) -> Iterator[str]:
     unused: dict[str, dict[str, None]] = {}
     for contents_ in (here, *inside.values()):
         for why, names in contents_.notes():
@@ -144,7 +144,10 @@ def _notes(here: Contents, inside: Mapping[str, Contents]) -> Iterator[str]:
 
 
 def _refuse(
-    root: Path, here: Contents, inside: Mapping[str, Contents], classes: Sequence[str] | None
+    root: Path,
+    here: FolderContents,
+    inside: Mapping[str, FolderContents],
+    classes: Sequence[str] | None,
 ) -> None:
     """Say what is there instead of images in class folders; a held-out split may be empty."""
     shown = readable(str(root))

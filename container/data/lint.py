@@ -19,7 +19,7 @@ from typing import Literal, TextIO
 import numpy as np
 
 from container.data.index import Index
-from container.data.progress import Progress
+from container.data.progress import ProgressBar
 from container.data.splits import Splits, read_splits
 from container.errors import BadImage, BerthError, DataError
 from container.files.folders import readable, some
@@ -219,7 +219,7 @@ def _examine(split: str, index: Index, checker: Checker) -> list[_Verdict]:
     verdicts: list[_Verdict] = []
     with (
         ThreadPoolExecutor() as threads,
-        Progress(f"checking {split} images", len(index)) as progress,
+        ProgressBar(f"checking {split} images", len(index)) as progress,
     ):
         for chunk in threads.map(lambda start: _examine_chunk(index, start, checker), starts):
             verdicts += chunk

@@ -12,7 +12,9 @@ processes as training goes, a whole batch by each.
 import os
 import re
 import signal
+import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -22,9 +24,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
-from container.data.decoded import decode_all
 from container.data.index import Index
-from container.data.shared_memory import affordable_workers
+from container.data.progress import ProgressBar
 from container.errors import BerthError, DataError
 from container.images.budget import BUDGET, Turn
 from container.images.crop import RandomCrop
@@ -36,6 +37,9 @@ CACHE_BYTES = 1 << 30
 
 PREFETCH = 2
 """Batches that each worker keeps ready."""
+
+_CHUNK = 256
+_MEGABYTE = 1 << 20
 
 Batch = tuple[Tensor, Tensor]
 _Request = tuple[int, npt.NDArray[np.int64]]
@@ -261,3 +265,67 @@ def _begin(worker: int, *, turn: Path, files: _Files) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     BUDGET.take_turns(turn)
     files.begin(worker)
+
+
+def decode_all(index: Index, geometry: Geometry) -> npt.NDArray[np.uint8]:
+    """Every image through `geometry`: uint8 (N, 3, crop, crop) RGB, in index order.
+
+    Raises BadImage or DataError, one line, for the first file that cannot be used.
+    """
+    side = geometry.crop
+    pixels = np.empty((len(index), 3, side, side), dtype=np.uint8)
+
+    def fill(start: int) -> int:
+        stop = min(start + _CHUNK, len(index))
+        for position in range(start, stop):
+            image = geometry.load(index.read(position), index.paths[position])
+            pixels[position] = image.transpose(2, 0, 1)
+        return stop - start
+
+    with (
+        ThreadPoolExecutor() as threads,
+        ProgressBar("decoding images", len(index)) as progress,
+    ):
+        for count in threads.map(fill, range(0, len(index), _CHUNK)):
+            progress.advance(count)
+    return pixels
+
+
+def affordable_workers(
+    wanted: int,
+    prefetch: int,
+    batch_bytes: int,
+    *,
+    report: Callable[[str], object] = print,
+    shared_memory: Path = Path("/dev/shm"),  # noqa: S108
+) -> int:
+    """`wanted`, or as many workers as have room, with one line to `report` when that is fewer.
+
+    A worker keeps `prefetch` finished batches of `batch_bytes` and fills another. Half of what
+    is free is counted on, as the validation loader's workers live at the same time. Without
+    that room a worker dies of a bus error; plain `docker run` gives a container only 64 MB.
+    """
+    if wanted < 1:
+        return 0
+    free = _free_bytes(shared_memory)
+    if free is None:
+        return wanted
+    per_worker = (prefetch + 1) * batch_bytes
+    workers = min(wanted, free // 2 // per_worker)
+    if workers < wanted:
+        needed = 2 * wanted * per_worker
+        report(
+            f"{shared_memory} has {free // _MEGABYTE} MB free, too little for {wanted} "
+            f"data-loading workers: using {workers}; for all of them start the container with "
+            f"--shm-size={-(-needed // _MEGABYTE)}m"
+        )
+    return workers
+
+
+def _free_bytes(shared_memory: Path) -> int | None:
+    """None where the system shares memory some other way."""
+    try:
+        room = os.statvfs(shared_memory)
+    except FileNotFoundError:
+        return 0 if sys.platform == "linux" else None
+    return room.f_bavail * room.f_frsize

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, a plain line now and then in a log."""
+"""ProgressBar of long work: a bar on a terminal, a plain line now and then in a log."""
 
 import sys
 import time
@@ -10,7 +10,7 @@ from tqdm import tqdm
 _SECONDS_BETWEEN_LINES = 10.0
 
 
-class Progress:
+class ProgressBar:
     """Counts up to `total` units; use as a context manager and call `advance`.
 
     Without a terminal, work shorter than ten seconds prints nothing and longer work prints

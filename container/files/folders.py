@@ -57,7 +57,7 @@ _UNLABELLED = frozenset({
 
 
 @dataclass(frozen=True)
-class Contents:
+class FolderContents:
     """What lies right in a folder, sorted.
 
     `junk` is what tools left there, `circular` are links to a folder that they lie in.
@@ -71,7 +71,7 @@ class Contents:
     @classmethod
     def of(
         cls, folders: Iterable[str], files: Iterable[str], circular: Iterable[str] = ()
-    ) -> "Contents":
+    ) -> "FolderContents":
         """Set apart what tools left."""
         folders, files = sorted(folders), sorted(files)
         return cls(
@@ -91,7 +91,7 @@ class Contents:
         yield "a link to a folder it lies in", self.circular
 
 
-ContentsOf = Callable[[str], Contents]
+ContentsOf = Callable[[str], FolderContents]
 """The contents of a folder by its path below the root: "" or "dogImages/train/"."""
 
 
@@ -146,14 +146,14 @@ def is_image_name(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122
 
 
-def contents(folder: Path) -> Contents:
+def contents(folder: Path) -> FolderContents:
     """What lies in a folder. Raises DataError when it cannot be listed."""
     try:
         with os.scandir(folder) as entries:
             kinds = {entry.name: _kind(entry) for entry in entries}
     except OSError as error:
         raise DataError(f"{readable(str(folder))}: cannot be read: {error.strerror}") from None
-    return Contents.of(
+    return FolderContents.of(
         *([name for name, kind in kinds.items() if kind == wanted] for wanted in _KINDS)
     )
 
@@ -301,7 +301,7 @@ def _only(
     return chosen
 
 
-def _only_wraps(contents_of: ContentsOf, where: str, here: Contents) -> str | None:
+def _only_wraps(contents_of: ContentsOf, where: str, here: FolderContents) -> str | None:
     """The path of the one folder in a folder, when it holds folders and no images."""
     # Two are enough to know; a data set may have thousands of class folders, each a request to S3.
     filled = list(
@@ -357,6 +357,6 @@ def _note(notes: list[str], place: str, why: str, names: Iterable[str]) -> None:
         notes.append(f"{readable(place)}: {left_out(why, names)}")
 
 
-def _note_unused(notes: list[str], place: str, here: Contents) -> None:
+def _note_unused(notes: list[str], place: str, here: FolderContents) -> None:
     for why, names in here.notes():
         _note(notes, place, why, names)

@@ -111,12 +111,12 @@ def read_header(data: bytes) -> JpegHeader:
     Raises ValueError when there is no frame header or more than one, when a marker has no place
     there or when scans and segments are endless; UnreadJpeg when no decoder reads such a frame.
     """
-    walk = _Walk(data)
+    walk = _SegmentReader(data)
     walk.run()
     return walk.header()
 
 
-class _Walk:
+class _SegmentReader:
     def __init__(self, data: bytes) -> None:
         self._data = data
         self._frame: tuple[int, bytes] | None = None

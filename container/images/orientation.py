@@ -32,7 +32,7 @@ _XMP = re.compile(rb"tiff:Orientation(?:\s*=\s*[\"']|\s*>)\s*([0-9]+)")
 _JP2_EXIF = b"JpgTiffExif->JP2"
 
 
-class Entry(NamedTuple):
+class OrientationTag(NamedTuple):
     """The Orientation tag: its value, and where the tag's own bytes start and end."""
 
     value: int
@@ -46,7 +46,7 @@ def exif_orientation(block: bytes) -> int:
     return entry.value if entry and 1 <= entry.value <= 8 else 1
 
 
-def find(tiff: bytes) -> Entry | None:
+def find(tiff: bytes) -> OrientationTag | None:
     """The Orientation tag in the first directory of a TIFF, BigTIFF or EXIF block."""
     order: Literal["little", "big"]
     if tiff[:2] == b"II":
@@ -76,10 +76,10 @@ def find(tiff: bytes) -> Entry | None:
         size = _INTEGERS.get(number(start + 2, 2))
         count = number(start + 4, pointer)
         if size is None or count < 1:
-            return Entry(1, start, stop)
+            return OrientationTag(1, start, stop)
         inside = size * count <= pointer
         at = start + value_at if inside else number(start + value_at, pointer)
-        return Entry(number(at, size), start, stop)
+        return OrientationTag(number(at, size), start, stop)
     return None
 
 

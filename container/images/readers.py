@@ -75,7 +75,7 @@ class Refused(Exception):
     """A sound file that is not read; the message says what was found and what was expected."""
 
 
-class Plan:
+class DecodePlan:
     """One picture about to be decoded: its sides and bytes, and how; good for one decoding."""
 
     def __init__(self, size: tuple[int, int], cost: int, load: Callable[[], Image.Image]) -> None:
@@ -92,7 +92,7 @@ class Plan:
         self._load.clear()
 
 
-def plan(data: bytes, kind: str, max_pixels: int, at_least: tuple[int, int] | None) -> Plan:
+def plan(data: bytes, kind: str, max_pixels: int, at_least: tuple[int, int] | None) -> DecodePlan:
     """Read the header and nothing else.
 
     Raises Refused for what is too large or not read here, anything for what is damaged.
@@ -107,7 +107,7 @@ def plan(data: bytes, kind: str, max_pixels: int, at_least: tuple[int, int] | No
             size = headers.webp_size(data)
             _check(*size, max_pixels)
             cost = _cost(size, "RGBA", _NEEDS["WebP"], transparent=True)
-            return Plan(size, cost, lambda: _other(WebPImageFile(io.BytesIO(data))))
+            return DecodePlan(size, cost, lambda: _other(WebPImageFile(io.BytesIO(data))))
         case "TIFF":
             return _plan_tiff(data, max_pixels)
         case "PPM":
@@ -121,7 +121,7 @@ def plan(data: bytes, kind: str, max_pixels: int, at_least: tuple[int, int] | No
             f"found {len(data):,} bytes of run-length encoded BMP, expected at most "
             f"{RUN_BYTES:,}; convert it to PNG"
         )
-    return Plan(image.size, _cost_of(image, _NEEDS[kind]), _Once(image))
+    return DecodePlan(image.size, _cost_of(image, _NEEDS[kind]), _Once(image))
 
 
 class _Once:
@@ -172,7 +172,7 @@ def _cost(size: tuple[int, int], mode: str, needs: _Needs, *, transparent: bool)
     return each * width * height + 4 * 8 * height
 
 
-def _plan_jpeg(data: bytes, max_pixels: int, at_least: tuple[int, int] | None) -> Plan:
+def _plan_jpeg(data: bytes, max_pixels: int, at_least: tuple[int, int] | None) -> DecodePlan:
     try:
         header = jpeg.read_header(data)
     except jpeg.UnreadJpeg as error:
@@ -199,7 +199,7 @@ def _plan_jpeg(data: bytes, max_pixels: int, at_least: tuple[int, int] | None) -
         # Without Adobe's marker the ink is turned over, in copies.
         ink = 20 if header.components == 4 else 0
         cost = max(header.kept_bytes + 3 * area, max(ink, 11) * area)
-    return Plan(size, cost + 32 * size[1], lambda: _load_jpeg(data, header, scale))
+    return DecodePlan(size, cost + 32 * size[1], lambda: _load_jpeg(data, header, scale))
 
 
 def _load_jpeg(data: bytes, header: jpeg.JpegHeader, scale: int) -> Image.Image:
@@ -224,7 +224,7 @@ def _load_jpeg(data: bytes, header: jpeg.JpegHeader, scale: int) -> Image.Image:
     return _upright(_rgb(image), header.orientation)
 
 
-def _plan_jpeg2000(data: bytes, max_pixels: int, at_least: tuple[int, int] | None) -> Plan:
+def _plan_jpeg2000(data: bytes, max_pixels: int, at_least: tuple[int, int] | None) -> DecodePlan:
     header = headers.jpeg2000(data)
     turn = orientation.of_jpeg2000(data)
     if at_least and turn in orientation.SIDEWAYS:
@@ -254,10 +254,10 @@ def _plan_jpeg2000(data: bytes, max_pixels: int, at_least: tuple[int, int] | Non
         _Needs(0, _JPEG2000_SAMPLE * header.components),
         transparent=image.mode in ("LA", "RGBA", "PA", "P"),
     )
-    return Plan((width, height), cost + header.tile_bytes, _Once(image, turn))
+    return DecodePlan((width, height), cost + header.tile_bytes, _Once(image, turn))
 
 
-def _plan_ppm(data: bytes, max_pixels: int) -> Plan:
+def _plan_ppm(data: bytes, max_pixels: int) -> DecodePlan:
     image = PpmImageFile(io.BytesIO(data))
     _check(*image.size, max_pixels)
     cost = _cost_of(image, _NEEDS["PPM"])
@@ -271,8 +271,8 @@ def _plan_ppm(data: bytes, max_pixels: int) -> Plan:
     if decoder == "ppm" and isinstance(arguments, tuple):
         size, maximum = image.size, int(arguments[1])
         channels = 3 if image.mode == "RGB" else 1
-        return Plan(size, cost, lambda: _load_ppm(data, offset, size, channels, maximum))
-    return Plan(image.size, cost, _Once(image))
+        return DecodePlan(size, cost, lambda: _load_ppm(data, offset, size, channels, maximum))
+    return DecodePlan(image.size, cost, _Once(image))
 
 
 def _load_ppm(
@@ -295,7 +295,7 @@ def _load_ppm(
     return Image.fromarray(pixels.reshape(shape)).convert("RGB")
 
 
-def _plan_tiff(data: bytes, max_pixels: int) -> Plan:
+def _plan_tiff(data: bytes, max_pixels: int) -> DecodePlan:
     entry = orientation.find(data)
     turn = entry.value if entry else 1
     if entry and 2 <= turn <= 8:
@@ -307,10 +307,10 @@ def _plan_tiff(data: bytes, max_pixels: int) -> Plan:
     samples = image.tag_v2.get(277, 1) * 4
     buffers = math.prod(tile) * samples if all(isinstance(side, int) for side in tile) else 0
     turn = turn if 2 <= turn <= 8 else 1
-    return Plan(image.size, _cost_of(image, _NEEDS["TIFF"]) + buffers, _Once(image, turn))
+    return DecodePlan(image.size, _cost_of(image, _NEEDS["TIFF"]) + buffers, _Once(image, turn))
 
 
-def _without_orientation(data: bytes, entry: orientation.Entry) -> bytes:
+def _without_orientation(data: bytes, entry: orientation.OrientationTag) -> bytes:
     """The same TIFF, its Orientation being 1 of type SHORT."""
     order = "<" if data[:2] == b"II" else ">"
     length = entry.stop - entry.start

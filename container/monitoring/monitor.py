@@ -25,7 +25,7 @@ from container.errors import BerthError
 from container.files.json_files import replace_text, to_json
 from container.hyperparameters import Hyperparameters
 from container.monitoring.config import Plan
-from container.monitoring.debugger.statuses import StatusFile
+from container.monitoring.debugger.rule_status import StatusFile
 from container.rules.requests import RuleRequest
 from container.training.callbacks import Collection, Mode, Observation, StepFacts
 from container.training.curves import Curves

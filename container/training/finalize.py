@@ -14,16 +14,18 @@ from container.training.callbacks import Observation
 from container.training.checkpoint import written_aside
 from container.training.evaluation import evaluate, evaluate_bfloat16, print_table, write_report
 from container.training.export import write_artifact
-from container.training.job import Job, digest
-from container.training.metrics import Metrics, say
-from container.training.state import Progress
+from container.training.job import TrainingJob, digest
+from container.training.metrics import MetricLogger, say
+from container.training.state import TrainingProgress
 from container.training.weights import Weights
 
 EXPORT_CHECKS = 16
 """Held-out images an export is compared with PyTorch on."""
 
 
-def describe(job: Job, stem: str, weights: Weights | None, progress: Progress) -> Artifact:
+def describe(
+    job: TrainingJob, stem: str, weights: Weights | None, progress: TrainingProgress
+) -> Artifact:
     """What `model.json` will say of the job's model."""
     hp = job.hp
     return Artifact(
@@ -57,10 +59,10 @@ def describe(job: Job, stem: str, weights: Weights | None, progress: Progress) -
 
 
 def finish(
-    job: Job,
+    job: TrainingJob,
     classifier: Classifier,
     artifact: Artifact,
-    progress: Progress,
+    progress: TrainingProgress,
     observation: Observation,
 ) -> None:
     """Rank 0 alone: the artifact first, as it is what the job is for, then how good it is."""
@@ -85,7 +87,7 @@ def finish(
         evaluation, folder, split=split, history=progress.history, best_epoch=progress.best_epoch
     )
     if split == "test":
-        Metrics(folder, active=True).line(
+        MetricLogger(folder, active=True).line(
             {"test:accuracy": report["accuracy"], "test:top5": report["top5"]}
         )
     say(f"model: {job.environment.model_dir}; report and pictures: {folder}")

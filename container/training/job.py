@@ -33,7 +33,7 @@ OBSERVING = (
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainingJob:
     """One rank's job.
 
     Attributes:

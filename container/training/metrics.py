@@ -23,7 +23,7 @@ def say(message: str) -> None:
     print(message, flush=True)
 
 
-class Metrics:
+class MetricLogger:
     """Prints metric lines and keeps `metrics.jsonl`; silent on ranks other than 0."""
 
     def __init__(self, folder: Path, *, active: bool) -> None:

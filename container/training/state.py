@@ -21,7 +21,7 @@ from container.training.checkpoint import (
 
 
 @dataclass
-class Progress:
+class TrainingProgress:
     """Where a run stands; everything a checkpoint needs besides tensors.
 
     Attributes:
@@ -59,7 +59,7 @@ class TrainingState:
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     ema: AveragedModel | None
-    progress: Progress = field(default_factory=Progress)
+    progress: TrainingProgress = field(default_factory=TrainingProgress)
 
     @property
     def is_finite(self) -> bool:
@@ -97,7 +97,7 @@ class TrainingState:
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict(unflatten_optimizer(tensors, counters["optimizer"], groups))
         self.scaler.load_state_dict(counters["scaler"])
-        self.progress = Progress(**counters["progress"])
+        self.progress = TrainingProgress(**counters["progress"])
         if not main:
             # The sums in a checkpoint are every rank's; only one may go on from them.
             self.progress.sums = [0.0, 0.0, 0.0]

@@ -30,7 +30,7 @@ from container.models import Classifier
 from container.training.callbacks import Observation, StepFacts
 from container.training.checkpoint import CheckpointFolder, Interrupted, StopSignal
 from container.training.distributed import World
-from container.training.metrics import Metrics, StepProgress
+from container.training.metrics import MetricLogger, StepProgress
 from container.training.optimizer import (
     REMEDIES,
     balanced_class_weights,
@@ -38,7 +38,7 @@ from container.training.optimizer import (
     learning_rate_at,
     make_optimizer,
 )
-from container.training.state import Progress, TrainingState
+from container.training.state import TrainingProgress, TrainingState
 
 STOP_CHECK_STEPS = 8
 """Ranks agree on stopping this often: asking costs a round trip between hosts."""
@@ -74,7 +74,7 @@ class Trainer:
         world: World,
         checkpoints: CheckpointFolder,
         stop: StopSignal,
-        metrics: Metrics,
+        metrics: MetricLogger,
         say: Callable[[str], None],
         observation: Observation | None = None,
     ) -> None:
@@ -126,11 +126,11 @@ class Trainer:
         self._saved_at = time.monotonic()
 
     @property
-    def progress(self) -> Progress:
+    def progress(self) -> TrainingProgress:
         """Where the run stands."""
         return self._state.progress
 
-    def fit(self) -> Progress:
+    def fit(self) -> TrainingProgress:
         """Train to the last epoch, from the newest checkpoint if there is one.
 
         Afterwards the classifier holds the best epoch's weights (the moving average's with `ema`).

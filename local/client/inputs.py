@@ -8,8 +8,8 @@ from urllib.parse import quote, unquote, urlsplit
 
 from container.errors import DataError
 from container.files.folders import (
-    Contents,
     ContentsOf,
+    FolderContents,
     contents_below,
     find_layout,
     is_utf8,
@@ -75,7 +75,7 @@ def _channels(root: str, contents_of: ContentsOf) -> dict[str, str]:
     return {split: f"{root}{path}" for split, path in layout.splits.items()}
 
 
-def _s3_contents(place: Place, bucket: str, prefix: str) -> Contents:
+def _s3_contents(place: Place, bucket: str, prefix: str) -> FolderContents:
     """What lies right below a prefix."""
     from botocore.exceptions import ClientError
 
@@ -87,9 +87,9 @@ def _s3_contents(place: Place, bucket: str, prefix: str) -> Contents:
             folders |= {
                 each["Prefix"][len(prefix) :].rstrip("/") for each in page.get("CommonPrefixes", ())
             }
-            files |= {each["Key"][len(prefix) :] for each in page.get("Contents", ())}
+            files |= {each["Key"][len(prefix) :] for each in page.get("FolderContents", ())}
     except ClientError as error:
         if code(error) == "NoSuchBucket":
             raise UserError(f"data: there is no bucket {bucket}") from None
         raise
-    return Contents.of(folders, files - {""})  # a console marks a folder by an empty object
+    return FolderContents.of(folders, files - {""})  # a console marks a folder by an empty object

@@ -242,7 +242,7 @@ def main() -> None:
     if options.train:
         train()
         return
-    from container.data.sources.digits import Digits
+    from container.data.sources import Digits
 
     with tempfile.TemporaryDirectory() as folder:
         Digits().fill(Path(folder))

@@ -3,14 +3,12 @@
 python -m container.data.sources digits DEST
 """
 
-from container.data.sources.base import Source
-from container.data.sources.cifar10 import Cifar10
-from container.data.sources.digits import Digits
-from container.data.sources.dogs import Dogs
+from container.data.sources.base import DatasetSource
+from container.data.sources.datasets import Cifar10, Digits, Dogs
 from container.data.sources.folder import Folder
 from container.data.sources.labels import Labels
 
-SOURCES: dict[str, type[Source]] = {
+SOURCES: dict[str, type[DatasetSource]] = {
     "digits": Digits,
     "cifar10": Cifar10,
     "dogs": Dogs,
@@ -18,4 +16,4 @@ SOURCES: dict[str, type[Source]] = {
     "labels": Labels,
 }
 
-__all__ = ["SOURCES", "Cifar10", "Digits", "Dogs", "Folder", "Labels", "Source"]
+__all__ = ["SOURCES", "Cifar10", "DatasetSource", "Digits", "Dogs", "Folder", "Labels"]

@@ -11,14 +11,13 @@ from container.files.folders import readable
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write one source; 0, or 1 after a line saying what is wrong or was left out."""
+    """Write one data set; the exit status is 1 when it failed or left something out."""
     parser = argparse.ArgumentParser(
         prog="python -m container.data.sources", description="Write a data set as an image folder."
     )
     names = parser.add_subparsers(dest="name", required=True, metavar="NAME")
     for name, kind in SOURCES.items():
-        summary = (sys.modules[kind.__module__].__doc__ or "").strip()
-        command = names.add_parser(name, help=summary, description=summary)
+        command = names.add_parser(name, help=kind.summary, description=kind.summary)
         command.add_argument("dest", type=Path, metavar="DEST", help="the folder to make")
         kind.add_options(command)
     options = vars(parser.parse_args(arguments))

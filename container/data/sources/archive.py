@@ -5,12 +5,12 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, cast
 
-from container.data.progress import Progress
+from container.data.progress import ProgressBar
 from container.errors import DataError
 from container.files.folders import (
     SPLITS,
@@ -24,22 +24,34 @@ from container.files.folders import (
 )
 from container.images.decode import printable
 
-Place = Callable[[PurePosixPath], PurePosixPath | None]
+Placement = Callable[[PurePosixPath], PurePosixPath | None]
+"""A member's path in the archive to its path in the destination; None leaves it out."""
 
 _BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What an archive may hold at most: files, bytes in one file, bytes in all."""
+class ArchiveLimits:
+    """The most an archive may hold: files, bytes in one file, bytes in all."""
 
     files: int
     file_bytes: int
     total_bytes: int
 
 
+@dataclass(frozen=True)
+class _Member:
+    """A file or folder of either format; `refused` is what it is if that is never unpacked."""
+
+    name: str
+    size: int
+    is_folder: bool
+    open: Callable[[], IO[bytes]]
+    refused: str | None
+
+
 def place_in_splits(path: PurePosixPath) -> PurePosixPath | None:
-    """Where an image .../<split>/<class>/<image> goes; None for anything else.
+    """Place an image .../<split>/<class>/<image> at the top; leave out everything else.
 
     The split may have any of its usual names, and lie in folders of any depth.
     """
@@ -50,66 +62,70 @@ def place_in_splits(path: PurePosixPath) -> PurePosixPath | None:
 
 
 def place_images(path: PurePosixPath) -> PurePosixPath | None:
-    """Where every image goes: where the archive has it; None for what is no image."""
+    """Place every image at its path in the archive; leave out everything else."""
     passed = not is_image_name(path.name) or any(map(is_junk, path.parts))
     return None if passed else path
 
 
-def unpack(archive: Path, folder: Path, place: Place, limits: Limits) -> int:
-    """`unpack_zip` or `unpack_tar`, by the archive's first bytes."""
-    try:
-        is_zip = zipfile.is_zipfile(archive)
-    except OSError as error:
-        raise DataError(f"{archive}: cannot be read: {error.strerror}") from None
-    return (unpack_zip if is_zip else unpack_tar)(archive, folder, place, limits)
+def unpack(archive: Path, folder: Path, placement: Placement, limits: ArchiveLimits) -> int:
+    """Write the files of a zip or tar archive to their placement below `folder`.
 
+    What has no placement is printed, one line a reason.
 
-def unpack_zip(archive: Path, folder: Path, place: Place, limits: Limits) -> int:
-    """Write the archive's files where `place` says, below `folder`; how many were written.
+    Returns:
+        How many files were written.
 
-    What it has no place for is said once. Raises DataError for a damaged archive, more than
-    `limits`, a link, an encrypted member, a path that is absolute or climbs out, a class whose
-    name is not UTF-8, and a split by two names.
+    Raises:
+        DataError: the archive is damaged or exceeds `limits`, or holds a link, an encrypted
+            member, a path that is absolute or leads out of it, a class whose name is not UTF-8,
+            or a split by two names.
     """
-    with _readable(archive), zipfile.ZipFile(archive) as bundle:
-        members = bundle.infolist()
-        target = _Target(archive, folder, place, limits)
-        with Progress(f"unpacking {archive.name}", len(members)) as progress:
-            for member in members:
-                mode = member.external_attr >> 16
-                if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
-                    raise target.error(member.filename, "a link or special file")
-                if member.flag_bits & 1:
-                    raise target.error(member.filename, "an encrypted file")
-                where = target.accept(member.filename, member.file_size, member.is_dir())
-                if where is not None:
-                    with bundle.open(member) as content:
-                        target.write(where, content, member.file_size)
-                progress.advance()
-        target.say_what_was_left_out()
-        return target.written
+    with _archive_errors(archive), ExitStack() as stack:
+        if zipfile.is_zipfile(archive):
+            bundle = stack.enter_context(zipfile.ZipFile(archive))
+            members, total = _zip_members(bundle), len(bundle.infolist())
+        else:
+            members, total = _tar_members(stack.enter_context(tarfile.open(archive, "r|*"))), 0
+        progress = stack.enter_context(ProgressBar(f"unpacking {archive.name}", total))
+        target = _Target(archive, folder, placement, limits)
+        for member in members:
+            target.add(member)
+            progress.advance()
+    target.print_left_out()
+    return target.written
 
 
-def unpack_tar(archive: Path, folder: Path, place: Place, limits: Limits) -> int:
-    """The same for a tar archive, compressed or not."""
-    with _readable(archive), tarfile.open(archive, "r|*") as bundle:
-        target = _Target(archive, folder, place, limits)
-        with Progress(f"unpacking {archive.name}", 0) as progress:
-            for member in bundle:
-                if not (member.isreg() or member.isdir()):
-                    raise target.error(member.name, "a link or special file")
-                where = target.accept(member.name, member.size, member.isdir())
-                if where is not None:
-                    content = bundle.extractfile(member)
-                    assert content is not None, "a regular file has content"  # noqa: S101
-                    target.write(where, content, member.size)
-                progress.advance()
-        target.say_what_was_left_out()
-        return target.written
+def _zip_members(bundle: zipfile.ZipFile) -> Iterator[_Member]:
+    for info in bundle.infolist():
+        refused = None
+        if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
+            refused = "a link or special file"
+        elif info.flag_bits & 1:
+            refused = "an encrypted file"
+        yield _Member(
+            info.filename,
+            info.file_size,
+            info.is_dir(),
+            lambda info=info: bundle.open(info),  # type: ignore[misc]
+            refused,
+        )
+
+
+def _tar_members(bundle: tarfile.TarFile) -> Iterator[_Member]:
+    for info in bundle:
+        refused = None if info.isreg() or info.isdir() else "a link or special file"
+        yield _Member(
+            info.name,
+            info.size,
+            info.isdir(),
+            lambda info=info: cast(IO[bytes], bundle.extractfile(info)),  # type: ignore[misc]
+            refused,
+        )
 
 
 @contextmanager
-def _readable(archive: Path) -> Iterator[None]:
+def _archive_errors(archive: Path) -> Iterator[None]:
+    """Raise DataError for what the libraries raise of a file that cannot be read or is damaged."""
     try:
         yield
     except FileNotFoundError as error:
@@ -126,42 +142,59 @@ def _readable(archive: Path) -> Iterator[None]:
 class _Target:
     """The folder being filled, and what has been spent of the limits."""
 
-    def __init__(self, archive: Path, folder: Path, place: Place, limits: Limits) -> None:
-        self._archive, self._folder, self._place, self._limits = archive, folder, place, limits
+    def __init__(
+        self, archive: Path, folder: Path, placement: Placement, limits: ArchiveLimits
+    ) -> None:
+        self._archive, self._folder, self._limits = archive, folder, limits
+        self._placement = placement
         self._files = self._bytes = 0
         self.written = 0
         self._names: dict[str, str] = {}
         self._left_out: dict[str, dict[str, None]] = {}
 
-    def error(self, name: str, found: str) -> DataError:
+    def add(self, member: _Member) -> None:
+        """Write a member that has a placement. Raises DataError for one that is not safe."""
+        if member.refused is not None:
+            raise self._error(member.name, member.refused)
+        path = self._checked(member)
+        destination = None if member.is_folder else self._destination(path)
+        if destination is not None:
+            with member.open() as content:
+                self._write(destination, content, member.size)
+
+    def print_left_out(self) -> None:
+        for why, names in self._left_out.items():
+            print(f"{readable(str(self._archive))}: {left_out(why, names)}")
+
+    def _error(self, name: str, found: str) -> DataError:
         return DataError(
             f"{self._archive}: {printable(name)}: found {found}, expected an ordinary file "
             "inside the archive's own folder"
         )
 
-    def accept(self, name: str, size: int, is_folder: bool) -> Path | None:
-        """The file to write, or None to pass over the member; raises when it is not safe."""
-        path = PurePosixPath(name)
+    def _checked(self, member: _Member) -> PurePosixPath:
+        """The member's path, once it and the sizes so far are within bounds."""
+        name, path = member.name, PurePosixPath(member.name)
         if not name or "\0" in name or "\\" in name or path.is_absolute() or ".." in path.parts:
-            raise self.error(name, "an unsafe path")
+            raise self._error(name, "an unsafe path")
         self._files += 1
-        self._bytes += size
+        self._bytes += member.size
         if self._files > self._limits.files:
             raise DataError(f"{self._archive}: more than {self._limits.files:,} files")
-        if size > self._limits.file_bytes:
+        if member.size > self._limits.file_bytes:
             raise DataError(
-                f"{self._archive}: {printable(name)}: {size:,} bytes, "
+                f"{self._archive}: {printable(name)}: {member.size:,} bytes, "
                 f"expected at most {self._limits.file_bytes:,}"
             )
         if self._bytes > self._limits.total_bytes:
             raise DataError(
                 f"{self._archive}: more than {self._limits.total_bytes:,} bytes unpacked"
             )
-        return None if is_folder else self._placed(path)
+        return path
 
-    def _placed(self, path: PurePosixPath) -> Path | None:
+    def _destination(self, path: PurePosixPath) -> Path | None:
         junk = next((part for part in path.parts if is_junk(part)), None)
-        placed = self._place(path)
+        placed = self._placement(path)
         if placed is None:
             self._leave_out("left by a tool" if junk else "not in its place", junk or str(path))
             return None
@@ -182,23 +215,19 @@ class _Target:
     def _leave_out(self, why: str, name: str) -> None:
         self._left_out.setdefault(why, {})[name] = None
 
-    def say_what_was_left_out(self) -> None:
-        for why, names in self._left_out.items():
-            print(f"{readable(str(self._archive))}: {left_out(why, names)}")
-
-    def write(self, where: Path, content: IO[bytes], size: int) -> None:
-        """Copy `size` bytes; a member that holds more than it declares is refused."""
-        where.parent.mkdir(parents=True, exist_ok=True)
+    def _write(self, destination: Path, content: IO[bytes], size: int) -> None:
+        """Copy `size` bytes. Raises DataError for a member that holds more or fewer."""
+        destination.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with where.open("xb") as file:
+            with destination.open("xb") as file:
                 left = size
                 while block := content.read(min(_BLOCK, left + 1)):
                     left -= len(block)
                     if left < 0:
-                        raise self.error(where.name, "more bytes than declared")
+                        raise self._error(destination.name, "more bytes than declared")
                     file.write(block)
         except FileExistsError as error:
-            raise self.error(where.name, "the same file twice") from error
+            raise self._error(destination.name, "the same file twice") from error
         if left:
-            raise self.error(where.name, "fewer bytes than declared")
+            raise self._error(destination.name, "fewer bytes than declared")
         self.written += 1

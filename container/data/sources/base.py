@@ -1,20 +1,25 @@
-"""What every source has in common: a destination that is complete or not there."""
+"""The interface of data sets: each writes a destination folder that is complete or absent."""
 
 import argparse
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 from container.errors import DataError
 
 
-class Source(ABC):
+class DatasetSource(ABC):
     """One data set. A subclass declares its options, and fills an empty folder.
 
     Digits(seed=1).write(Path("digits"))
+
+    Attributes:
+        summary: one line for the command's help.
     """
+
+    summary: ClassVar[str]
 
     @staticmethod
     @abstractmethod
@@ -32,14 +37,13 @@ class Source(ABC):
 
     @property
     def problems(self) -> Sequence[str]:
-        """A line for each thing that was asked for and is not in what was written."""
+        """A line for each requested item that was not written."""
         return ()
 
     def write(self, dest: Path) -> None:
-        """Make `dest`, whole: it takes its name only once everything is in it.
+        """Write to a temporary folder and rename it to `dest` when it is complete.
 
-        Raises DataError when `dest` is already there and not empty, or the data are not as
-        expected.
+        Raises DataError when `dest` exists and is not empty, or the data are not as expected.
         """
         if dest.exists() and (not dest.is_dir() or any(dest.iterdir())):
             raise DataError(f"{dest}: already there, expected a new or empty folder")

@@ -1,24 +1,24 @@
-"""Downloads one large file, and goes on where an interrupted download stopped."""
+"""Downloads one large file and resumes an interrupted download."""
 
 import time
 from pathlib import Path
 
 import requests
 
-from container.data.progress import Progress
+from container.data.progress import ProgressBar
 from container.errors import DataError
 
-_BLOCK = 1 << 14  # what a cut connection may lose
+_BLOCK = 1 << 14  # lost at most when the connection is cut
 _TIMEOUT = (10, 60)
-_PATIENCE = 5
+_ATTEMPTS = 5
 
 
 def download(url: str, target: Path, *, max_bytes: int, pause: float = 1.0) -> None:
     """Fetch `url` into `target`, through `target`.part, which a later call continues.
 
-    A cut connection is taken up again at once, until five attempts in a row bring nothing;
-    `pause` seconds, doubled each time, lie between those. Raises DataError when the server
-    refuses, when the file is larger than `max_bytes`, or when the connection does not hold.
+    A cut connection is resumed at once, until five attempts in a row receive no bytes, with
+    `pause` seconds, doubled each time, between those. Raises DataError when the server
+    refuses, when the file is larger than `max_bytes`, or when the connection keeps failing.
     """
     if target.exists():
         return
@@ -37,7 +37,7 @@ def download(url: str, target: Path, *, max_bytes: int, pause: float = 1.0) -> N
                 fruitless = 0
                 continue
             fruitless += 1
-            if fruitless == _PATIENCE:
+            if fruitless == _ATTEMPTS:
                 raise DataError(
                     f"{url}: the connection does not hold ({type(error).__name__}); "
                     f"{_size(part):,} bytes are kept and the next run goes on from there"
@@ -48,10 +48,10 @@ def download(url: str, target: Path, *, max_bytes: int, pause: float = 1.0) -> N
 
 
 def _fetch(url: str, part: Path, max_bytes: int) -> None:
-    """One request for what is missing; returns when `part` is complete."""
+    """Request the missing range; return when `part` is complete."""
     tag = _tag(part).read_text() if _tag(part).exists() else ""
     have = _size(part) if tag else 0
-    # The bytes are counted as sent, and continued only if the file is still the same one.
+    # Offsets count encoded bytes, and a range is valid only while the file is unchanged.
     headers = {"Accept-Encoding": "identity"}
     if have:
         headers |= {"Range": f"bytes={have}-", "If-Range": tag}
@@ -59,7 +59,7 @@ def _fetch(url: str, part: Path, max_bytes: int) -> None:
         if response.status_code == requests.codes.requested_range_not_satisfiable:
             if response.headers.get("Content-Range") == f"bytes */{have}":
                 return
-            # The file has shrunk: the whole of it is asked for again.
+            # The file has shrunk: start over.
             _tag(part).unlink(missing_ok=True)
             raise requests.ConnectionError("range refused")
         if 500 <= response.status_code < 600:
@@ -76,7 +76,7 @@ def _fetch(url: str, part: Path, max_bytes: int) -> None:
         _tag(part).write_text(_validator(response))
         with (
             part.open("ab" if resumed else "wb") as file,
-            Progress(f"downloading {part.stem}", have + length, unit="B", done=have) as progress,
+            ProgressBar(f"downloading {part.stem}", have + length, unit="B", done=have) as progress,
         ):
             for block in response.iter_content(_BLOCK):
                 have += len(block)
@@ -87,7 +87,7 @@ def _fetch(url: str, part: Path, max_bytes: int) -> None:
 
 
 def _validator(response: requests.Response) -> str:
-    """What names this version of the file; without one nothing can be continued safely."""
+    """The validator of this version of the file; a download without one starts over."""
     etag = str(response.headers.get("ETag", ""))
     # A weak tag may stay the same while the bytes change (RFC 9110, section 13.1.5).
     return etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified", "")

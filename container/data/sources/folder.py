@@ -1,27 +1,32 @@
-"""A folder or archive of your own: class folders, or split folders of those, copied and split."""
+"""A user's folder or archive of class folders or split folders, copied and split."""
 
 import argparse
 import errno
 import shutil
 from pathlib import Path
 
-from container.data.progress import Progress
-from container.data.sources.archive import Limits, place_images, unpack
-from container.data.sources.base import Source
+from container.data.progress import ProgressBar
+from container.data.sources.archive import ArchiveLimits, place_images, unpack
+from container.data.sources.base import DatasetSource
 from container.data.splits import read_splits, stratified
 from container.errors import DataError
 from container.files.folders import is_utf8, left_out, readable
 from container.files.regular import LARGEST, copy_regular
 
-LIMITS = Limits(files=5_000_000, file_bytes=LARGEST, total_bytes=64 << 30)
+LIMITS = ArchiveLimits(files=5_000_000, file_bytes=LARGEST, total_bytes=64 << 30)
 
 
-class Folder(Source):
+class Folder(DatasetSource):
     """Copies images into train, validation and test; splits already there stay as they are.
 
     Where there is no test split and `test_split` is above 0, that share of each class is taken
     from train; then `validation_split` of the rest where there is no validation split.
     """
+
+    summary = (
+        "A folder or archive of your own: class folders, or split folders of those, "
+        "copied and split."
+    )
 
     def __init__(
         self,
@@ -76,7 +81,7 @@ class Folder(Source):
         for line in dict.fromkeys((*notes, *(n for index in splits.values() for n in index.notes))):
             print(line)
         unusable: list[str] = []
-        with Progress("copying images", sum(map(len, splits.values()))) as progress:
+        with ProgressBar("copying images", sum(map(len, splits.values()))) as progress:
             for split, index in splits.items():
                 for position, path in enumerate(index.paths):
                     target = folder / split / path
@@ -94,7 +99,7 @@ class Folder(Source):
 
 
 def _copy(source: Path, target: Path) -> bool:
-    """Copy a file, unless it is none that an image can be."""
+    """Copy a file; False for one that cannot be an image."""
     if not is_utf8(target.name):
         return False
     try:

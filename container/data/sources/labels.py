@@ -1,4 +1,4 @@
-"""Images of one folder whose labels are in a table, an augmented manifest or an MXNet list.
+"""ImageFiles of one folder whose labels are in a table, an augmented manifest or an MXNet list.
 
 berth data import labels.csv photos        # path,label; a column of splits is kept
 berth data import train.manifest photos    # JSON Lines: source-ref, label, label-metadata
@@ -13,9 +13,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from container.data.progress import Progress
-from container.data.sources.base import Source
-from container.data.sources.paths import Images
+from container.data.progress import ProgressBar
+from container.data.sources.base import DatasetSource
+from container.data.sources.image_files import ImageFiles
 from container.data.sources.rows import FORMATS, Columns, Row, read_rows
 from container.errors import DataError
 from container.files.folders import (
@@ -39,12 +39,16 @@ class _Image:
     folder: PurePosixPath
 
 
-class Labels(Source):
-    """Class folders of a flat folder's images, in splits where the labels name those.
+class Labels(DatasetSource):
+    """Class folders of a flat folder's images, in splits where the labels name splits.
 
-    Images are hard links, or copies with `copy` or where the file system has no links. A row
+    ImageFiles are hard links, or copies with `copy` or where the file system has no links. A row
     that cannot be used is named with its file and line and left out; `strict` refuses.
     """
+
+    summary = (
+        "Images of one folder whose labels are in a table, an augmented manifest or an MXNet list."
+    )
 
     def __init__(
         self,
@@ -59,7 +63,7 @@ class Labels(Source):
     ) -> None:
         self._labels, self._folder, self._copy, self._strict = labels, images, copy, strict
         self._columns = Columns(path_column, label_column, split_column)
-        self._images: dict[Path, Images] = {}
+        self._images: dict[Path, ImageFiles] = {}
         self._bad: list[str] = []
 
     @staticmethod
@@ -85,10 +89,10 @@ class Labels(Source):
 
     def fill(self, folder: Path) -> None:
         """Link or copy each row's image to <class>/ or <split>/<class>/."""
-        files = [file for path in self._labels for file in _tables(path)]
+        files = [file for path in self._labels for file in _label_files(path)]
         rows = [row for file in files for row in self._rows(file, several=len(files) > 1)]
         images = list(self._resolve(rows))
-        self._say_bad(len(rows))
+        self._print_bad(len(rows))
         if self._strict and self._bad:
             raise DataError(f"{_named(files)}: {len(self._bad):,} bad rows, see above")
         if not images:
@@ -98,21 +102,23 @@ class Labels(Source):
             raise DataError(f"{_named(files)}: found {', '.join(sorted(splits))}, expected train")
         check_class_names(_named(files), sorted({image.row.label for image in images}))
         used = {image.file for image in images}
-        for found in self._images.values():  # before the links are there, maybe in this folder
+        for (
+            found
+        ) in self._images.values():  # before linking, as the destination may be in this folder
             if unused := found.unused(used):
                 print(left_out(f"{len(unused):,} images that no row names", unused))
         taken: set[PurePosixPath] = set()
-        with Progress("linking images", len(images)) as progress:
+        with ProgressBar("linking images", len(images)) as progress:
             for image in images:
                 self._place(image, folder, taken)
                 progress.advance()
 
     def _rows(self, file: Path, *, several: bool) -> Iterator[Row]:
-        """The rows of one file; of several, its own name may say their split, as val.lst does."""
+        """The rows of one file; among several, a file name such as val.lst gives their split."""
         base = self._folder or file.parent
         if not base.is_dir():
             raise DataError(f"{readable(str(base))}: not a folder, expected the images' own")
-        images = self._images.setdefault(base, Images(base))
+        images = self._images.setdefault(base, ImageFiles(base))
         split = _split_of_file(file) if several else None
         for row in read_rows(file, images, self._columns):
             yield row if row.split or not split else row.with_split(split)
@@ -154,7 +160,7 @@ class Labels(Source):
                 return
         copy_regular(image.file, where)
 
-    def _say_bad(self, rows: int) -> None:
+    def _print_bad(self, rows: int) -> None:
         for line in self._bad[:_SHOWN]:
             print(line, file=sys.stderr)
         if self._bad:
@@ -162,7 +168,7 @@ class Labels(Source):
             print(f"{count}; --strict writes nothing then", file=sys.stderr)
 
 
-def _tables(path: Path) -> list[Path]:
+def _label_files(path: Path) -> list[Path]:
     """The file itself; of a folder, the one table in it, or its lists of splits."""
     if not path.is_dir():
         return [path]
@@ -178,7 +184,7 @@ def _tables(path: Path) -> list[Path]:
 
 
 def _split_of_file(file: Path) -> str | None:
-    """The split that a file's name says: train.lst, flowers_val.csv, test_labels.csv."""
+    """The split in a file's name: train.lst, flowers_val.csv, test_labels.csv."""
     parts = re.split(r"[\s._-]+", file.stem)
     named = {split for part in (file.stem, *parts) if (split := split_of(part))}
     return named.pop() if len(named) == 1 else None

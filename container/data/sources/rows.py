@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from container.data.sources.paths import Images
+from container.data.sources.image_files import ImageFiles
 from container.errors import DataError
 from container.files.folders import is_image_name, readable, some, split_of
 from container.files.regular import read_regular
@@ -56,7 +56,7 @@ class Row:
     """One image's label; `place` is FILE:LINE, `problem` says why the row cannot be used."""
 
     place: str
-    images: Images
+    images: ImageFiles
     path: str = ""
     label: str = ""
     split: str | None = None
@@ -67,7 +67,7 @@ class Row:
         return replace(self, split=split)
 
 
-def read_rows(path: Path, images: Images, columns: Columns) -> Iterator[Row]:
+def read_rows(path: Path, images: ImageFiles, columns: Columns) -> Iterator[Row]:
     """The rows of one file, whichever format it has; bad ones too, with their problem.
 
     `images` are those that paths may name. Raises DataError when the file cannot be read, is not
@@ -96,7 +96,7 @@ def read_rows(path: Path, images: Images, columns: Columns) -> Iterator[Row]:
 
 
 def _manifest_rows(
-    lines: Sequence[tuple[int, str]], shown: str, images: Images, columns: Columns
+    lines: Sequence[tuple[int, str]], shown: str, images: ImageFiles, columns: Columns
 ) -> Iterator[Row]:
     for number, line in lines:
         row = Row(f"{shown}:{number}", images)
@@ -166,7 +166,7 @@ def _manifest_label(found: dict[str, Any], attribute: str) -> str | None:
     return None
 
 
-def _list_rows(lines: Sequence[tuple[int, str]], shown: str, images: Images) -> Iterator[Row]:
+def _list_rows(lines: Sequence[tuple[int, str]], shown: str, images: ImageFiles) -> Iterator[Row]:
     for number, line in lines:
         row = Row(f"{shown}:{number}", images)
         cells = [cell.strip() for cell in line.split("\t")]
@@ -179,7 +179,7 @@ def _list_rows(lines: Sequence[tuple[int, str]], shown: str, images: Images) -> 
             yield replace(row, path=cells[2], label=_whole(cells[1]))
 
 
-def _table_rows(text: str, shown: str, images: Images, columns: Columns) -> Iterator[Row]:
+def _table_rows(text: str, shown: str, images: ImageFiles, columns: Columns) -> Iterator[Row]:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text))
     rows: list[tuple[int, list[str]]] = []
     try:
@@ -217,7 +217,7 @@ class _At:
 
 
 def _header(
-    rows: Sequence[tuple[int, list[str]]], shown: str, images: Images, columns: Columns
+    rows: Sequence[tuple[int, list[str]]], shown: str, images: ImageFiles, columns: Columns
 ) -> _At | None:
     """The columns by their names; None when the first row is no header."""
     cells = rows[0][1]
@@ -255,7 +255,7 @@ def _header(
     return _At(True, path, label, split)
 
 
-def _without_header(rows: Sequence[tuple[int, list[str]]], shown: str, images: Images) -> _At:
+def _without_header(rows: Sequence[tuple[int, list[str]]], shown: str, images: ImageFiles) -> _At:
     """The columns by what is in them: images' names, splits, and what is left is the label."""
     table = [cells for _, cells in rows if len(cells) == len(rows[0][1])]
     columns = [[cells[at] for cells in table] for at in range(len(rows[0][1]))]
@@ -282,11 +282,11 @@ def _image_names(cells: Sequence[str]) -> bool:
     return sum(map(is_image_name, cells)) * 2 > len(cells)
 
 
-def _files(cells: Sequence[str], images: Images) -> bool:
+def _files(cells: Sequence[str], images: ImageFiles) -> bool:
     return any(_is_file(images, name) for name in cells[:_TRIED])
 
 
-def _is_file(images: Images, name: str) -> bool:
+def _is_file(images: ImageFiles, name: str) -> bool:
     return bool(name) and isinstance(images.find(name), Path)
 
 

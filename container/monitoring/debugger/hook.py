@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from container.monitoring.debugger.rewinding import rewind
-from container.monitoring.debugger.settings import ACTIVATIONS, HookSettings, SettingsError
+from container.monitoring.debugger.purge import purge_steps
+from container.monitoring.debugger.settings import ACTIVATIONS, HookSettings, HookSettingsError
 from container.monitoring.debugger.smdebug_fixes import ModeKeys, SMDebugError, StepHook, mark_end
 from container.training.metrics import say
 
@@ -48,7 +48,7 @@ class TensorHook:
         first_eval_step: validation steps done by them; None for as many as the folder tells of.
 
     Raises:
-        SettingsError: smdebug does not understand the settings.
+        HookSettingsError: smdebug does not understand the settings.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class TensorHook:
             return
         with self._guarded():
             workers = world if settings.all_ranks else 1
-            self._next["eval"] = rewind(
+            self._next["eval"] = purge_steps(
                 settings.path,
                 f"worker_{rank}",
                 first_step,
@@ -159,7 +159,7 @@ class TensorHook:
                 workers=workers,
             )
         except (SMDebugError, ValueError, TypeError) as error:
-            raise SettingsError(f"{settings.source}: {error}") from None
+            raise HookSettingsError(f"{settings.source}: {error}") from None
 
     def _attach(self, hook: StepHook, network: nn.Module) -> None:
         """Listen to the modules whose inputs or outputs are saved at this step."""
@@ -225,7 +225,7 @@ class TensorHook:
         """Training goes on whatever happens within; the hook then rests for good."""
         try:
             yield
-        except SettingsError:
+        except HookSettingsError:
             raise
         except Exception as error:
             self._rest(error)

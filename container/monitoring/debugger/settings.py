@@ -75,7 +75,7 @@ _REDUCTIONS = (*_PLAIN, *(f"abs_{name}" for name in _PLAIN))
 _TRUE, _FALSE = ("true", "t", "yes", "y", "on", "1"), ("false", "f", "no", "n", "off", "0")
 
 
-class SettingsError(BerthError):
+class HookSettingsError(BerthError):
     """A debugger configuration is not what SageMaker or the SDK would write."""
 
 
@@ -139,7 +139,7 @@ class HookSettings:
             all_ranks: whether every rank saves tensors.
 
         Raises:
-            SettingsError: a file is not what it should be, or a collection is unknown; one line
+            HookSettingsError: a file is not what it should be, or a collection is unknown; one line
                 that names the file and the field.
         """
         if _is_configured(base):
@@ -220,7 +220,7 @@ def _tensorboard(base: Path, wanted: bool, hook: Mapping[str, Any]) -> Path | No
     if file.exists():
         local = _read(file).get("LocalPath")
         if local is not None and not isinstance(local, str):
-            raise SettingsError(f"{file}: LocalPath: expected a path, found {local!r}")
+            raise HookSettingsError(f"{file}: LocalPath: expected a path, found {local!r}")
         return in_tree(base, local) if local else default
     if "tensorboard_dir" in hook:
         return in_tree(base, hook["tensorboard_dir"])
@@ -238,8 +238,8 @@ def _is_configured(base: Path) -> bool:
 
 def _read(file: Path) -> dict[str, Any]:
     if not file.exists():
-        raise SettingsError(f"{file}: SMDEBUG_CONFIG_FILE_PATH names it, but it does not exist")
-    return read_object(file, SettingsError)
+        raise HookSettingsError(f"{file}: SMDEBUG_CONFIG_FILE_PATH names it, but it does not exist")
+    return read_object(file, HookSettingsError)
 
 
 class _Fields:
@@ -281,7 +281,7 @@ class _Fields:
             where = "collections" if self._source == "hyperparameters" else f"{field} ({name!r})"
             near = difflib.get_close_matches(name, COLLECTIONS, n=3, cutoff=0.5)
             known = " or ".join(map(repr, near)) if near else ", ".join(COLLECTIONS)
-            raise SettingsError(
+            raise HookSettingsError(
                 f"{self._source}: {where}: expected an include_regex, or one of the collections "
                 f"that need none: {known}; found {name!r} without one"
             )
@@ -300,7 +300,7 @@ class _Fields:
                 continue
             near = difflib.get_close_matches(key, known, n=1, cutoff=0.8)
             if near:
-                raise SettingsError(
+                raise HookSettingsError(
                     f"{self._source}: {field}: unknown {key!r}: did you mean {near[0]!r}?"
                 )
         if found.get("save_shape") and "reductions" not in found:
@@ -322,10 +322,10 @@ class _Fields:
             raise self._error(field, expected, value)
         return text
 
-    def _error(self, field: str, expected: str, found: Any) -> SettingsError:
+    def _error(self, field: str, expected: str, found: Any) -> HookSettingsError:
         shown = json.dumps(found, default=str)
         shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
-        return SettingsError(f"{self._source}: {field}: expected {expected}, found {shown}")
+        return HookSettingsError(f"{self._source}: {field}: expected {expected}, found {shown}")
 
 
 def _is_regex(text: str) -> bool:

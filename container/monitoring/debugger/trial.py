@@ -3,7 +3,7 @@
 What smdebug's reading side does badly, and what is done about it here:
 
 - importing it imports torch where torch is installed, for half a gigabyte and many seconds, though
-  no reader needs it: `container.monitoring.debugger.evaluation` hides torch while this module is
+  no reader needs it: `container.monitoring.debugger.evaluator` hides torch while this module is
   imported;
 - `create_trial` waits for ever in a folder that nobody writes to, or for processes that write
   elsewhere: `ready` is asked first, and who is there is all there are;

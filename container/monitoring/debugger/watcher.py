@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from container.monitoring.debugger.evaluation import ENDED, PROGRESS, STDERR, STOP, Assignment
-from container.monitoring.debugger.statuses import StatusFile, drop_leftover
+from container.monitoring.debugger.evaluator import ENDED, PROGRESS, STDERR, STOP, EvaluatorConfig
+from container.monitoring.debugger.rule_status import StatusFile, drop_leftover
 from container.rules.requests import RuleRequest
 
 ASK_SECONDS = 0.2
@@ -64,7 +64,7 @@ class Watcher:
             self._say(f"rules are not evaluated: {error}")
 
     def _start(self, exchange: Path) -> "subprocess.Popen[bytes]":
-        assignment = Assignment(
+        assignment = EvaluatorConfig(
             tensors=self._tensors.absolute(),
             statuses=self._file.path.absolute(),
             exchange=exchange,
@@ -78,7 +78,7 @@ class Watcher:
                 [
                     sys.executable,
                     "-m",
-                    "container.monitoring.debugger.evaluation",
+                    "container.monitoring.debugger.evaluator",
                     str(exchange / "assignment.json"),
                 ],
                 stdin=subprocess.DEVNULL,

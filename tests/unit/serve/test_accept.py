@@ -1,7 +1,7 @@
 import pytest
 
 from serve.accept import negotiate
-from serve.images import BadRequest
+from serve.errors import BadRequest
 
 JAVA = "text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2"
 

@@ -13,8 +13,8 @@ from werkzeug.test import TestResponse
 
 from serve import app as app_module
 from serve.app import ATTRIBUTES, create_app
-from serve.batcher import EngineFailed, Overloaded
-from serve.predictor import Predictor, TimedOut
+from serve.errors import EngineFailed, Overloaded, TimedOut
+from serve.predictor import Predictor
 from tests.unit.serve.artifacts import CLASSES, CROP, ChannelMeans, picture, settings_for, wait_for
 
 

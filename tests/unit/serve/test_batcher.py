@@ -6,7 +6,9 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from serve.batcher import Batcher, EngineFailed, Overloaded, Pixels, Probabilities
+from serve.batcher import Batcher
+from serve.errors import EngineFailed, Overloaded
+from serve.images import Pixels, Probabilities
 
 
 class Gate:

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from serve.body import Admission, Crowded, declared_length, read_body
-from serve.codec import BadRequest
+from serve.body import Admission, declared_length, read_body
+from serve.errors import BadRequest, Overloaded
 
 SOON = 30.0
 
@@ -109,7 +109,7 @@ def test_a_chunked_body_has_no_declared_length() -> None:
 
 def test_admission_bounds_requests_and_gives_places_back() -> None:
     admission = Admission(requests=2, payload=100)
-    with admission.admit(10), admission.admit(10), pytest.raises(Crowded), admission.admit(10):
+    with admission.admit(10), admission.admit(10), pytest.raises(Overloaded), admission.admit(10):
         pass
     with admission.admit(10):
         pass
@@ -120,7 +120,7 @@ def test_admission_bounds_the_bytes_of_all_bodies_together() -> None:
     with admission.admit(60):
         with admission.admit(40):
             pass
-        with pytest.raises(Crowded), admission.admit(41):
+        with pytest.raises(Overloaded), admission.admit(41):
             pass
     with admission.admit(100):
         pass
@@ -131,12 +131,12 @@ def test_bytes_count_when_they_are_there_and_not_when_they_are_announced() -> No
     with ExitStack() as stack:
         places = [stack.enter_context(admission.admit(announced=80)) for _ in range(9)]
         for place in places:
-            place.take(11)
-        with pytest.raises(Crowded):
-            places[0].take(2)
-        with pytest.raises(Crowded), admission.admit(announced=2):
+            place.add(11)
+        with pytest.raises(Overloaded):
+            places[0].add(2)
+        with pytest.raises(Overloaded), admission.admit(announced=2):
             pass
-        places[0].take(1)
+        places[0].add(1)
     with admission.admit(100):
         pass
 
@@ -144,8 +144,8 @@ def test_bytes_count_when_they_are_there_and_not_when_they_are_announced() -> No
 def test_a_body_that_outgrows_what_is_free_is_sent_away() -> None:
     admission = Admission(requests=9, payload=150_000)
     for given in (environ(bytes(200_000)), chunked(io.BytesIO(bytes(200_000)))):
-        with pytest.raises(Crowded), admission.admit() as place:
-            read_body(given, 1_000_000, monotonic() + SOON, place.take)
+        with pytest.raises(Overloaded), admission.admit() as place:
+            read_body(given, 1_000_000, monotonic() + SOON, place.add)
     with admission.admit(150_000):
         pass
 

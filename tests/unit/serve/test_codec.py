@@ -10,16 +10,15 @@ import numpy as np
 import pytest
 
 from container.artifact import Artifact
-from serve.batcher import Pixels
 from serve.codec import (
-    MAX_INSTANCES,
-    BadRequest,
     are_attributes,
     check_attributes,
     read_images,
     read_top_k,
     write_predictions,
 )
+from serve.errors import BadRequest
+from serve.images import MAX_INSTANCES, Pixels
 from tests.unit.serve.artifacts import CLASSES, CROP, picture
 
 

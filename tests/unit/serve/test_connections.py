@@ -19,7 +19,7 @@ PATIENCE = 1.5
 
 PROGRAM = (
     "import serve.connections as c; from serve.__main__ import main; "
-    f"c.HEADERS_WITHIN = c.BODY_WITHIN = {PATIENCE}; main()"
+    f"c.HEADER_SECONDS = c.BODY_SECONDS = {PATIENCE}; main()"
 )
 
 
@@ -185,7 +185,7 @@ def test_a_body_may_take_longer_the_more_of_it_came(monkeypatch: pytest.MonkeyPa
         unreader = BoundedUnreader(server)
         client.sendall(bytes(5000))
         assert len(unreader.chunk()) == 5000
-        now += connections.BODY_WITHIN + 5
+        now += connections.BODY_SECONDS + 5
         client.sendall(b"a")
         assert unreader.chunk() == b"a"
         now += 6

@@ -6,7 +6,7 @@ from urllib.parse import quote
 import pytest
 
 from container.artifact import Artifact
-from serve.images import BadRequest
+from serve.errors import BadRequest
 from serve.instances import from_base64, read_json
 from tests.unit.serve.artifacts import picture
 

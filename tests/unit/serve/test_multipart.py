@@ -7,7 +7,7 @@ from werkzeug.datastructures import FileStorage
 
 from container.artifact import Artifact
 from serve.codec import read_images
-from serve.images import BadRequest
+from serve.errors import BadRequest
 from tests.unit.serve.artifacts import picture
 
 BOUNDARY = "form 1".replace(" ", "-")

@@ -11,10 +11,10 @@ import pytest
 
 from container.errors import ArtifactError
 from serve import predictor as predictor_module
-from serve.batcher import EngineFailed, Overloaded, Pixels, Probabilities
-from serve.codec import BadRequest
 from serve.engine import EngineError
-from serve.predictor import STUCK, NotReady, Predictor, TimedOut
+from serve.errors import BadRequest, EngineFailed, NotReady, Overloaded, TimedOut
+from serve.images import Pixels, Probabilities
+from serve.predictor import STUCK, Predictor
 from tests.unit.serve.artifacts import CROP, ChannelMeans, wait_for, write_artifact
 
 
@@ -273,11 +273,11 @@ def test_a_model_within_a_folder_is_served_and_the_log_says_so(
 def test_who_waits_too_long_for_a_processor_is_sent_away(
     predictor: Predictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(predictor_module, "PATIENCE", 0.05)
-    with predictor.turn(soon()), predictor.turn(soon()):
-        with pytest.raises(Overloaded), predictor.turn(soon()):
+    monkeypatch.setattr(predictor_module, "DECODE_WAIT", 0.05)
+    with predictor.decoder_slot(soon()), predictor.decoder_slot(soon()):
+        with pytest.raises(Overloaded), predictor.decoder_slot(soon()):
             pass
-        with pytest.raises(TimedOut), predictor.turn(monotonic()):
+        with pytest.raises(TimedOut), predictor.decoder_slot(monotonic()):
             pass
-    with predictor.turn(monotonic()):
+    with predictor.decoder_slot(monotonic()):
         pass

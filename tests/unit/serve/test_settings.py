@@ -3,8 +3,7 @@ from pathlib import Path
 import pytest
 
 from serve import settings as settings_module
-from serve.settings import Settings, SettingsError
-from serve.surroundings import in_container
+from serve.settings import ServerSettingsError, Settings, in_container
 
 
 def read(**environ: str) -> Settings:
@@ -121,5 +120,5 @@ def test_a_payload_of_zero_means_any_size_and_is_bounded_all_the_same() -> None:
     ],
 )
 def test_a_value_that_cannot_be_used_is_named(name: str, value: str) -> None:
-    with pytest.raises(SettingsError, match=f"^{name}: found '{value}', expected"):
+    with pytest.raises(ServerSettingsError, match=f"^{name}: found '{value}', expected"):
         read(**{name: value})

@@ -6,9 +6,9 @@ from typing import Any
 from smdebug.core.modes import ModeKeys
 from smdebug.rules.rule import Rule
 
-from container.monitoring.debugger.rules import reading
-from container.monitoring.debugger.rules.reading import Array
+from container.monitoring.debugger.rules import tensor_values
 from container.monitoring.debugger.rules.selection import Selection
+from container.monitoring.debugger.rules.tensor_values import Array
 
 
 class DebugRule(Rule):  # type: ignore[misc]  # smdebug has no types
@@ -63,14 +63,14 @@ class DebugRule(Rule):  # type: ignore[misc]  # smdebug has no types
 
     def value(self, name: str, step: int, mode: ModeKeys = ModeKeys.GLOBAL) -> Array | None:
         """The whole tensor at a step of a mode; None where it is not there."""
-        return reading.value(self.base_trial, name, step, mode)
+        return tensor_values.value(self.base_trial, name, step, mode)
 
     def reduction(self, name: str, step: int, what: str, *, absolute: bool = False) -> float | None:
         """A figure about a tensor at a global step, from its value or as saved; see `reading`.
 
         That there is none is noted for `details`.
         """
-        found = reading.reduction(self.base_trial, name, step, what, absolute=absolute)
+        found = tensor_values.reduction(self.base_trial, name, step, what, absolute=absolute)
         if found is None and not self.points:
             self.unreadable(name, f"{'abs_' if absolute else ''}{what}")
         return found

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from container.monitoring.debugger.rules import reading
+from container.monitoring.debugger.rules import tensor_values
 from container.monitoring.debugger.rules.base import DebugRule, shortened
 from container.monitoring.debugger.rules.selection import Selection
 
@@ -109,7 +109,7 @@ class ExplodingTensor(DebugRule):
                 return ""
             words = [f"{nan} NaN"] * bool(nan) + [f"{infinite} infinite"] * bool(infinite)
             return f"{' and '.join(words)} of {array.size} values"
-        telling = self._telling(reading.reductions(self.base_trial, name, step))
+        telling = self._telling(tensor_values.reductions(self.base_trial, name, step))
         for (what, absolute), number in telling.items():
             if np.isnan(number) or (np.isinf(number) and not self.only_nan):
                 return f"its {'abs_' if absolute else ''}{what} is {number}"

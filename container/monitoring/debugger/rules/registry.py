@@ -16,7 +16,7 @@ LOCATIONS: Mapping[str, str] = {
         "weights": ("PoorWeightInitialization", "WeightUpdateRatio"),
         "tensors": ("AllZero", "TensorVariance", "UnchangedTensor", "SimilarAcrossRuns"),
         "losses": ("LossNotDecreasing", "Overfit", "Overtraining"),
-        "progress": ("StalledTrainingRule",),
+        "stalled_training": ("StalledTrainingRule",),
         "predictions": ("ClassImbalance", "Confusion"),
         "inputs": ("CheckInputImages",),
     }.items()

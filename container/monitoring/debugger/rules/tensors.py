@@ -9,10 +9,10 @@ from smdebug.core.s3_utils import list_s3_objects
 from smdebug.core.utils import get_path_to_collections, is_s3
 from smdebug.trials import create_trial
 
-from container.monitoring.debugger.rules import reading
+from container.monitoring.debugger.rules import tensor_values
 from container.monitoring.debugger.rules.base import DebugRule, shortened
-from container.monitoring.debugger.rules.reading import Array
 from container.monitoring.debugger.rules.selection import Selection
+from container.monitoring.debugger.rules.tensor_values import Array
 from container.monitoring.debugger.trial import GrowingTrial, ended, ready
 from container.rules.requests import RuleError
 
@@ -72,7 +72,7 @@ class AllZero(DebugRule):
         array = self.value(name, step)
         if array is not None and array.size:
             return 100.0 * (1.0 - np.count_nonzero(array) / array.size)
-        saved = reading.reductions(self.base_trial, name, step)
+        saved = tensor_values.reductions(self.base_trial, name, step)
         extremes = [saved[key] for key in (("min", False), ("max", False)) if key in saved]
         sizes = [
             number
@@ -159,8 +159,8 @@ class TensorVariance(DebugRule):
             if array.size < 2:
                 self.nothing(f"{name} has fewer than two values")
                 return None
-            return reading.reduce(array, "variance")
-        saved = reading.reductions(self.base_trial, name, step)
+            return tensor_values.reduce(array, "variance")
+        saved = tensor_values.reductions(self.base_trial, name, step)
         if ("variance", False) in saved:
             return saved["variance", False]
         if ("std", False) in saved:
@@ -246,13 +246,13 @@ class UnchangedTensor(DebugRule):
             if not self.points:
                 self.nothing(f"{name} was saved at fewer than {self.num_steps} steps")
             return None
-        now = reading.content(self.base_trial, name, step)
+        now = tensor_values.content(self.base_trial, name, step)
         if now is None or not now.size:
             self.unreadable(name, "reductions")
             return None
         mode = self.mode(step)
         for then_step in reversed(earlier):
-            then = reading.content(self.base_trial, name, then_step, mode)
+            then = tensor_values.content(self.base_trial, name, then_step, mode)
             if then is None:
                 return None
             if not _same(then, now, **self._tolerance):
@@ -326,8 +326,8 @@ class SimilarAcrossRuns(DebugRule):
         return other.global_step(self.mode(step), self.mode_step(step)) is not None
 
     def _same(self, other: Any, name: str, step: int) -> bool | None:
-        theirs = reading.content(other, name, self.mode_step(step), self.mode(step))
-        ours = None if theirs is None else reading.content(self.base_trial, name, step)
+        theirs = tensor_values.content(other, name, self.mode_step(step), self.mode(step))
+        ours = None if theirs is None else tensor_values.content(self.base_trial, name, step)
         if ours is None or theirs is None:
             return None
         return _same(theirs, ours, equal_nan=True)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from container.monitoring.debugger.rules import reading
+from container.monitoring.debugger.rules import tensor_values
 from container.monitoring.debugger.rules.base import DebugRule, shortened
 from container.monitoring.debugger.rules.selection import Selection
 from container.rules.requests import RuleError
@@ -134,7 +134,7 @@ class PoorWeightInitialization(DebugRule):
                 return None
             low, high = np.percentile(gradient, (5, 95))
             return float(high) - float(low)
-        saved = reading.reductions(self.base_trial, name, step)
+        saved = tensor_values.reductions(self.base_trial, name, step)
         if not name.endswith("weight") or not {("min", False), ("max", False)} <= saved.keys():
             return None
         # All of the gradient lies between its extremes: if they are close, so are the percentiles.

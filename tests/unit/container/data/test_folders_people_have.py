@@ -14,7 +14,7 @@ from container.data.lint import inspect, lint, main
 from container.data.sources import Dogs, Folder
 from container.data.splits import Splits, find_splits, read_splits
 from container.errors import DataError
-from container.files.folders import Contents, find_layout, is_junk, split_of
+from container.files.folders import FolderContents, find_layout, is_junk, split_of
 
 MakeFolder = Callable[..., Path]
 Encode = Callable[..., bytes]
@@ -306,13 +306,13 @@ class TestFilesThatAreNone:
 def test_many_classes_are_not_listed_one_by_one() -> None:
     asked: list[str] = []
 
-    def contents_of(path: str) -> Contents:
+    def contents_of(path: str) -> FolderContents:
         asked.append(path)
         depth = path.count("/")
         if depth == 0:
-            return Contents.of(["train", "validation"], [])
+            return FolderContents.of(["train", "validation"], [])
         names = [f"class-{number}" for number in range(1000)]
-        return Contents.of(names, []) if depth == 1 else Contents.of([], ["1.jpg"])
+        return FolderContents.of(names, []) if depth == 1 else FolderContents.of([], ["1.jpg"])
 
     layout = find_layout(contents_of, "s3://bucket/")
     assert layout.splits == {"train": "train/", "validation": "validation/"}

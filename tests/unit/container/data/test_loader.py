@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from container.data import loader as loader_module
-from container.data.decoded import decode_all
 from container.data.index import Index
-from container.data.loader import EpochLoader
+from container.data.loader import EpochLoader, decode_all
 from container.errors import BadImage, DataError
 from container.images.geometry import Geometry
 

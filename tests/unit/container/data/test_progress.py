@@ -3,7 +3,7 @@ import sys
 import pytest
 
 from container.data import progress as progress_module
-from container.data.progress import Progress
+from container.data.progress import ProgressBar
 
 
 class Clock:
@@ -22,14 +22,14 @@ def clock(monkeypatch):
 
 
 def test_short_work_prints_nothing(clock, capsys):
-    with Progress("decoding images", 100) as progress:
+    with ProgressBar("decoding images", 100) as progress:
         clock.now = 9.9
         progress.advance(100)
     assert capsys.readouterr().out == ""
 
 
 def test_long_work_prints_a_line_now_and_then_and_at_the_end(clock, capsys):
-    with Progress("decoding images", 50_000) as progress:
+    with ProgressBar("decoding images", 50_000) as progress:
         for second in range(1, 26):
             clock.now = float(second)
             progress.advance(2_000)
@@ -41,7 +41,7 @@ def test_long_work_prints_a_line_now_and_then_and_at_the_end(clock, capsys):
 
 
 def test_an_unknown_total_and_an_earlier_start(clock, capsys):
-    with Progress("downloading", 0, done=100) as progress:
+    with ProgressBar("downloading", 0, done=100) as progress:
         clock.now = 10.0
         progress.advance(50)
     assert capsys.readouterr().out.splitlines()[0] == "downloading: 150 (5/s)"
@@ -49,7 +49,7 @@ def test_an_unknown_total_and_an_earlier_start(clock, capsys):
 
 def test_failed_work_does_not_print_a_last_line(clock, capsys):
     def work():
-        with Progress("decoding images", 10) as progress:
+        with ProgressBar("decoding images", 10) as progress:
             clock.now = 10.0
             progress.advance(5)
             raise ValueError
@@ -61,7 +61,7 @@ def test_failed_work_does_not_print_a_last_line(clock, capsys):
 
 def test_a_terminal_gets_a_bar(monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    with Progress("decoding images", 10) as progress:
+    with ProgressBar("decoding images", 10) as progress:
         progress.advance(10)
     captured = capsys.readouterr()
     assert captured.out == ""

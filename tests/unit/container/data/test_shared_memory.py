@@ -1,10 +1,10 @@
 import os
+import sys
 from types import SimpleNamespace
 
 import pytest
 
-from container.data import shared_memory
-from container.data.shared_memory import affordable_workers
+from container.data.loader import affordable_workers
 
 MEGABYTE = 1 << 20
 
@@ -50,7 +50,7 @@ def test_no_workers_need_no_room(free):
 
 @pytest.mark.parametrize(("platform", "workers"), [("linux", 0), ("darwin", 3)])
 def test_no_such_folder(platform, workers, tmp_path, monkeypatch):
-    monkeypatch.setattr(shared_memory.sys, "platform", platform)
+    monkeypatch.setattr(sys, "platform", platform)
     said: list[str] = []
     missing = tmp_path / "shm"
     assert affordable_workers(3, 2, 1, report=said.append, shared_memory=missing) == workers

@@ -4,7 +4,7 @@ import re
 import torch
 
 from container.training import metrics
-from container.training.metrics import Metrics, StepProgress
+from container.training.metrics import MetricLogger, StepProgress
 
 NAMES = ("train:loss", "train:accuracy", "validation:accuracy", "test:accuracy", "test:top5")
 RECORD = {"epoch": 2, "train:loss": 0.123456789, "validation:accuracy": 1e-07}
@@ -12,20 +12,20 @@ RECORD = {"epoch": 2, "train:loss": 0.123456789, "validation:accuracy": 1e-07}
 
 def test_each_metric_is_read_by_its_expression(tmp_path, capsys):
     values = {name: 0.5 + place / 100 for place, name in enumerate(NAMES)}
-    Metrics(tmp_path, active=True).line(values)
+    MetricLogger(tmp_path, active=True).line(values)
     log = capsys.readouterr().out
     for name, value in values.items():
         assert [float(found) for found in re.findall(f"{name}=(.*?);", log)] == [value]
 
 
 def test_epochs_are_printed_and_kept(tmp_path, capsys):
-    Metrics(tmp_path, active=True).epoch(RECORD)
+    MetricLogger(tmp_path, active=True).epoch(RECORD)
     assert capsys.readouterr().out == ("epoch=2; train:loss=0.123457; validation:accuracy=1e-07;\n")
     assert json.loads((tmp_path / "metrics.jsonl").read_text()) == RECORD
 
 
 def test_a_resumed_run_begins_with_its_history(tmp_path):
-    kept = Metrics(tmp_path, active=True)
+    kept = MetricLogger(tmp_path, active=True)
     kept.epoch({"epoch": 9})
     kept.restore([{"epoch": 1}])
     kept.epoch({"epoch": 2})
@@ -34,7 +34,7 @@ def test_a_resumed_run_begins_with_its_history(tmp_path):
 
 
 def test_other_ranks_are_silent(tmp_path, capsys):
-    quiet = Metrics(tmp_path, active=False)
+    quiet = MetricLogger(tmp_path, active=False)
     quiet.restore([RECORD])
     quiet.epoch(RECORD)
     quiet.line(RECORD)

@@ -292,6 +292,6 @@ def test_a_plan_asks_nobody(
 
 
 def test_as_many_instances_as_the_container_takes() -> None:
-    from serve.codec import MAX_INSTANCES
+    from serve.images import MAX_INSTANCES
 
     assert subject.MOST_IN_BATCH == MAX_INSTANCES

@@ -6,10 +6,10 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from container.data.sources.archive import Limits, place_in_splits, unpack_tar, unpack_zip
+from container.data.sources.archive import ArchiveLimits, place_in_splits, unpack
 from container.errors import DataError
 
-LIMITS = Limits(files=20, file_bytes=1_000, total_bytes=5_000)
+LIMITS = ArchiveLimits(files=20, file_bytes=1_000, total_bytes=5_000)
 GOOD = {
     "set/train/a/1.jpg": b"one",
     "set/valid/a/2.PNG": b"two",
@@ -50,14 +50,12 @@ def written(folder):
     }
 
 
-EITHER = pytest.mark.parametrize(
-    ("make", "unpack"), [(make_zip, unpack_zip), (make_tar, unpack_tar)], ids=["zip", "tar"]
-)
+EITHER = pytest.mark.parametrize("make", [make_zip, make_tar], ids=["zip", "tar"])
 
 
 @EITHER
 class TestEitherKind:
-    def test_images_go_to_their_splits_and_nothing_else_is_written(self, make, unpack, tmp_path):
+    def test_images_go_to_their_splits_and_nothing_else_is_written(self, make, tmp_path):
         archive = make(tmp_path / "x", GOOD)
         assert unpack(archive, tmp_path / "out", place_in_splits, LIMITS) == 3
         assert written(tmp_path / "out") == {
@@ -76,7 +74,7 @@ class TestEitherKind:
             "train/a\\..\\..\\1.jpg",
         ],
     )
-    def test_a_path_that_climbs_out_is_refused(self, name, make, unpack, tmp_path):
+    def test_a_path_that_climbs_out_is_refused(self, name, make, tmp_path):
         archive = make(tmp_path / "x", {"train/a/0.jpg": b"fine", name: b"evil"})
         with pytest.raises(DataError, match="found an unsafe path"):
             unpack(archive, tmp_path / "out", place_in_splits, LIMITS)
@@ -94,18 +92,18 @@ class TestEitherKind:
             ({f"junk{n}": bytes(999) for n in range(6)}, "more than 5,000 bytes unpacked"),
         ],
     )
-    def test_the_limits_hold(self, members, message, make, unpack, tmp_path):
+    def test_the_limits_hold(self, members, message, make, tmp_path):
         archive = make(tmp_path / "x", members)
         with pytest.raises(DataError, match=message):
             unpack(archive, tmp_path / "out", place_in_splits, LIMITS)
 
-    def test_two_members_of_one_name_are_refused(self, make, unpack, tmp_path):
+    def test_two_members_of_one_name_are_refused(self, make, tmp_path):
         archive = make(tmp_path / "x", {"s/train/a/1.jpg": b"1", "t/train/a/1.jpg": b"2"})
         with pytest.raises(DataError, match="the same file twice"):
             unpack(archive, tmp_path / "out", place_in_splits, LIMITS)
 
     @pytest.mark.parametrize("share", [0.0, 0.5])
-    def test_a_cut_archive_is_refused(self, share, make, unpack, tmp_path):
+    def test_a_cut_archive_is_refused(self, share, make, tmp_path):
         members = {f"train/a/{n}.jpg": bytes([n] * 900) for n in range(5)}
         archive = make(tmp_path / "x", members)
         data = archive.read_bytes()
@@ -114,11 +112,11 @@ class TestEitherKind:
             unpack(archive, tmp_path / "out", place_in_splits, LIMITS)
 
     @pytest.mark.usefixtures("make")
-    def test_a_missing_archive(self, unpack, tmp_path):
+    def test_a_missing_archive(self, tmp_path):
         with pytest.raises(DataError, match="not found, expected an archive"):
             unpack(tmp_path / "x", tmp_path / "out", place_in_splits, LIMITS)
 
-    def test_what_has_no_place_is_said_once(self, make, unpack, tmp_path, capsys):
+    def test_what_has_no_place_is_said_once(self, make, tmp_path, capsys):
         archive = make(tmp_path / "x", GOOD | {"set/other/1.jpg": b"x"})
         unpack(archive, tmp_path / "out", place_in_splits, LIMITS)
         lines = capsys.readouterr().out.splitlines()
@@ -133,13 +131,13 @@ class TestZip:
         data = make_zip(tmp_path / "x", {"train/a/caf\u00e9.jpg": b"x"}).read_bytes()
         (tmp_path / "x").write_bytes(data.replace("\u00e9".encode(), b"\xe9x"))
         with pytest.raises(DataError, match="x: not a sound archive: a name in it is not UTF-8"):
-            unpack_zip(tmp_path / "x", tmp_path / "out", place_in_splits, LIMITS)
+            unpack(tmp_path / "x", tmp_path / "out", place_in_splits, LIMITS)
 
     @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR])
     def test_links_and_special_files_are_refused(self, kind, tmp_path):
         archive = make_zip(tmp_path / "x", {}, **{"train/a/link.jpg": kind | 0o777})
         with pytest.raises(DataError, match=r"train/a/link\.jpg: found a link or special file"):
-            unpack_zip(archive, tmp_path / "out", place_in_splits, LIMITS)
+            unpack(archive, tmp_path / "out", place_in_splits, LIMITS)
         assert written(tmp_path / "out") == {}
 
     def test_an_encrypted_member_is_refused(self, tmp_path):
@@ -147,7 +145,7 @@ class TestZip:
         data[data.index(b"PK\x01\x02") + 8] |= 1
         (tmp_path / "x").write_bytes(data)
         with pytest.raises(DataError, match="found an encrypted file"):
-            unpack_zip(tmp_path / "x", tmp_path / "out", place_in_splits, LIMITS)
+            unpack(tmp_path / "x", tmp_path / "out", place_in_splits, LIMITS)
 
     def test_a_member_larger_than_it_says_is_refused(self, tmp_path):
         data = bytearray(make_zip(tmp_path / "x", {"train/a/1.jpg": bytes(900)}).read_bytes())
@@ -155,7 +153,7 @@ class TestZip:
         data[at : at + 4] = (10).to_bytes(4, "little")
         (tmp_path / "x").write_bytes(data)
         with pytest.raises(DataError):
-            unpack_zip(tmp_path / "x", tmp_path / "out", place_in_splits, LIMITS)
+            unpack(tmp_path / "x", tmp_path / "out", place_in_splits, LIMITS)
         assert all(len(content) <= 10 for content in written(tmp_path / "out").values())
 
 
@@ -163,11 +161,11 @@ class TestTar:
     def test_names_that_are_not_utf8(self, tmp_path, capsys):
         members = {"train/a/1.jpg": b"1", "train/a/caf\udce9.jpg": b"2"}
         archive = make_tar(tmp_path / "x", members)
-        assert unpack_tar(archive, tmp_path / "out", place_in_splits, LIMITS) == 1
+        assert unpack(archive, tmp_path / "out", place_in_splits, LIMITS) == 1
         assert r"their names are not UTF-8): train/a/caf\xe9.jpg" in capsys.readouterr().out
         archive = make_tar(tmp_path / "y", {"train/caf\udce9/1.jpg": b"1"})
         with pytest.raises(DataError, match=r"train/caf\\xe9/1.jpg: found a folder whose name is"):
-            unpack_tar(archive, tmp_path / "out2", place_in_splits, LIMITS)
+            unpack(archive, tmp_path / "out2", place_in_splits, LIMITS)
 
     @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE])
     def test_links_and_special_files_are_refused(self, kind, tmp_path):
@@ -175,7 +173,7 @@ class TestTar:
         info.type, info.linkname = kind, "../../../etc/passwd"
         archive = make_tar(tmp_path / "x", {}, [info])
         with pytest.raises(DataError, match=r"train/a/link\.jpg: found a link or special file"):
-            unpack_tar(archive, tmp_path / "out", place_in_splits, LIMITS)
+            unpack(archive, tmp_path / "out", place_in_splits, LIMITS)
 
 
 @pytest.mark.parametrize(

@@ -230,14 +230,14 @@ class TestCommand:
 
 
 def test_png_files_are_written_without_loss(tmp_path):
-    from container.data.sources.cifar10 import write_pictures
+    from container.data.sources.datasets import write_images
 
     class Pictures:
         data = np.random.default_rng(1).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
         targets = (1, 0, 1)
         classes = ("cat", "dog")
 
-    write_pictures(Pictures, tmp_path / "train")
+    write_images(Pictures, tmp_path / "train")
     assert files(tmp_path) == ["train/cat/00001.png", "train/dog/00000.png", "train/dog/00002.png"]
     written = np.asarray(Image.open(tmp_path / "train/dog/00002.png"))
     assert np.array_equal(written, Pictures.data[2])

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from container.monitoring.debugger.hook import TensorHook
-from container.monitoring.debugger.settings import HookSettings, SettingsError
+from container.monitoring.debugger.settings import HookSettings, HookSettingsError
 from container.monitoring.debugger.smdebug_fixes import (
     END_MARKER,
     ModeKeys,
@@ -185,7 +185,7 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_settings_that_smdebug_does_not_understand(tmp_path: Path) -> None:
     wrong = {"HookParameters": {"save_interval": "x"}, "CollectionConfigurations": []}
     settings = HookSettings(tmp_path / "tensors", None, wrong, "debughookconfig.json")
-    with pytest.raises(SettingsError, match=r"^debughookconfig\.json: invalid literal"):
+    with pytest.raises(HookSettingsError, match=r"^debughookconfig\.json: invalid literal"):
         TensorHook(settings, tiny_network())
 
 

@@ -8,7 +8,7 @@ import pytest
 from container.monitoring.debugger.settings import (
     COLLECTIONS,
     HookSettings,
-    SettingsError,
+    HookSettingsError,
     is_wanted,
 )
 from container.rules.debugger import DEBUG_RULES
@@ -139,7 +139,7 @@ def test_the_variable_names_another_file(tmp_path: Path, monkeypatch: pytest.Mon
     hook_file(tmp_path, {"CollectionConfigurations": [{"CollectionName": "weights"}]})
     other = tmp_path / "other.json"
     monkeypatch.setenv("SMDEBUG_CONFIG_FILE_PATH", str(other))
-    with pytest.raises(SettingsError, match=r"other\.json: .*does not exist"):
+    with pytest.raises(HookSettingsError, match=r"other\.json: .*does not exist"):
         HookSettings.read(tmp_path)
     other.write_text(json.dumps({"CollectionConfigurations": [{"CollectionName": "biases"}]}))
     settings = HookSettings.read(tmp_path)
@@ -166,7 +166,9 @@ def test_tensorboards_folder(tmp_path: Path) -> None:
     write(tmp_path, "tensorboardoutputconfig.json", {"S3OutputPath": "s3://bucket"})
     assert HookSettings.read(tmp_path).tensorboard == default
     write(tmp_path, "tensorboardoutputconfig.json", {"LocalPath": 3})
-    with pytest.raises(SettingsError, match=r"tensorboardoutputconfig\.json: LocalPath: .*found 3"):
+    with pytest.raises(
+        HookSettingsError, match=r"tensorboardoutputconfig\.json: LocalPath: .*found 3"
+    ):
         HookSettings.read(tmp_path)
 
 
@@ -266,7 +268,7 @@ def test_validation_losses_are_kept_often_where_a_rule_reads_them(tmp_path: Path
 )
 def test_a_wrong_file_is_refused_in_one_line(tmp_path: Path, value: Any, words: str) -> None:
     path = hook_file(tmp_path, value)
-    with pytest.raises(SettingsError, match=words) as caught:
+    with pytest.raises(HookSettingsError, match=words) as caught:
         HookSettings.read(tmp_path)
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
@@ -274,7 +276,7 @@ def test_a_wrong_file_is_refused_in_one_line(tmp_path: Path, value: Any, words: 
 
 def test_an_unknown_collection_of_a_hyperparameter(tmp_path: Path) -> None:
     with pytest.raises(
-        SettingsError, match=r"hyperparameters: collections: .*'weights'.*'wieghts'"
+        HookSettingsError, match=r"hyperparameters: collections: .*'weights'.*'wieghts'"
     ):
         HookSettings.read(tmp_path, collections=("wieghts",))
 

@@ -2,7 +2,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from container.monitoring.debugger.statuses import KEPT_MOMENTS, RuleStatus, StatusFile
+from container.monitoring.debugger.rule_status import KEPT_MOMENTS, RuleEvaluationStatus, StatusFile
 from container.rules.requests import RuleRequest
 
 OVERFIT = RuleRequest("Overfit", "my-overfit", {"patience": 1}, stop=True)
@@ -30,7 +30,7 @@ def test_a_file_begins_with_every_rule_in_progress(tmp_path: Path) -> None:
 
 
 def test_a_rule_that_fires_often_is_counted() -> None:
-    status = RuleStatus(OVERFIT)
+    status = RuleEvaluationStatus(OVERFIT)
     status.fire(400, 1000.5, "the loss\nrose")
     assert (status.state, status.details) == ("IssuesFound", "fired at step 400: the loss rose")
     for step in range(401, 500):
@@ -44,7 +44,7 @@ def test_a_rule_that_fires_often_is_counted() -> None:
 
 
 def test_an_error_keeps_its_traceback_below_one_line() -> None:
-    status = RuleStatus(OWN)
+    status = RuleEvaluationStatus(OWN)
     status.fire(3, 0.0, "")
     status.fail("KeyError:\n'x'", "Traceback\n  File\n")
     assert status.failed
@@ -57,7 +57,7 @@ def test_an_error_keeps_its_traceback_below_one_line() -> None:
 
 
 def test_a_rule_that_never_fired_ends_without_issues_or_is_stopped() -> None:
-    quiet, stopped = RuleStatus(OVERFIT), RuleStatus(OVERFIT)
+    quiet, stopped = RuleEvaluationStatus(OVERFIT), RuleEvaluationStatus(OVERFIT)
     quiet.end("nothing to look at: no losses")
     stopped.stop("the job was interrupted")
     assert (quiet.state, quiet.details) == ("NoIssuesFound", "nothing to look at: no losses")

@@ -1,6 +1,6 @@
 """Evaluates a job's rules in a process of its own.
 
-    python -m container.monitoring.debugger.evaluation FILE
+    python -m container.monitoring.debugger.evaluator FILE
 
 It looks for newly saved steps, shows each of them to every rule and writes down how the rules
 stand, until training has ended and everything has been looked at. It stays out of training's way:
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from container.files.json_files import replace_text, to_json
-from container.monitoring.debugger.statuses import RuleStatus, StatusFile
+from container.monitoring.debugger.rule_status import RuleEvaluationStatus, StatusFile
 from container.rules.requests import RuleRequest
 
 POLL_SECONDS = 0.3
@@ -30,11 +30,11 @@ POLL_SECONDS = 0.3
 WRITE_SECONDS = 1.0
 """How often the statuses are written at most while steps are evaluated."""
 ENDED, STOP, PROGRESS, STDERR = "ended", "stop", "progress", "stderr"
-"""Files by which this process and the job's talk, in `Assignment.exchange`."""
+"""Files by which this process and the job's talk, in `EvaluatorConfig.exchange`."""
 
 
 @dataclass(frozen=True)
-class Assignment:
+class EvaluatorConfig:
     """What to evaluate.
 
     Attributes:
@@ -64,7 +64,7 @@ class Assignment:
         path.write_text(to_json(asdict(self)), encoding="utf-8")
 
     @classmethod
-    def read(cls, path: Path) -> "Assignment":
+    def read(cls, path: Path) -> "EvaluatorConfig":
         """What `write` wrote."""
         values = json.loads(path.read_text(encoding="utf-8"))
         own = values["own_rules"]
@@ -84,7 +84,7 @@ class Assignment:
 class _Rule:
     """One rule under evaluation: smdebug's object, once it could be made, and how it stands."""
 
-    def __init__(self, status: RuleStatus) -> None:
+    def __init__(self, status: RuleEvaluationStatus) -> None:
         self.status = status
         self.made: Any = None
         self._steps = 0
@@ -168,14 +168,14 @@ class _Rule:
             self.status.fail(f"{type(error).__name__}: {error}", traceback.format_exc())
 
 
-class Evaluation:
+class RuleEvaluator:
     """All rules of a job, from its first saved step to its last.
 
     Args:
         assignment: what to evaluate.
     """
 
-    def __init__(self, assignment: Assignment) -> None:
+    def __init__(self, assignment: EvaluatorConfig) -> None:
         self._assignment = assignment
         self._file = StatusFile(assignment.statuses, assignment.rules)
         self._rules = [_Rule(status) for status in self._file.statuses]
@@ -257,7 +257,7 @@ class Evaluation:
                 if not arguments:
                     self._write()
 
-    def _stop_training(self, status: RuleStatus) -> None:
+    def _stop_training(self, status: RuleEvaluationStatus) -> None:
         path = self._assignment.exchange / STOP
         if not path.exists():
             _try(lambda: replace_text(path, f"rule {status.request.name} {status.details}"))
@@ -298,7 +298,7 @@ def _try(write: Callable[[], None]) -> bool:
     return True
 
 
-def _leave_with(parent: int, evaluation: Evaluation, exchange: Path) -> None:
+def _leave_with(parent: int, evaluation: RuleEvaluator, exchange: Path) -> None:
     """End this process when the job's is gone, whatever a rule is doing just then."""
     while os.getppid() == parent:
         time.sleep(POLL_SECONDS)
@@ -329,9 +329,9 @@ def _import_reader() -> None:
 
 def main() -> None:
     """The process: evaluate what the file named on the command line says."""
-    assignment = Assignment.read(Path(sys.argv[1]))
+    assignment = EvaluatorConfig.read(Path(sys.argv[1]))
     os.nice(19)
-    evaluation = Evaluation(assignment)
+    evaluation = RuleEvaluator(assignment)
     threading.Thread(
         target=_leave_with, args=(assignment.parent, evaluation, assignment.exchange), daemon=True
     ).start()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from container.monitoring.debugger.rules.progress import StalledTrainingRule
+from container.monitoring.debugger.rules.stalled_training import StalledTrainingRule
 from container.monitoring.debugger.trial import GrowingTrial
 from tests.unit.container.monitoring.debugger.training import random_data, settings_for, train_tiny
 

@@ -10,7 +10,7 @@ from container.files.folders import IMAGE_SUFFIXES, is_image_name, is_junk, is_u
 _ENDINGS = ("", *sorted(IMAGE_SUFFIXES), ".JPG", ".JPEG", ".PNG")
 
 
-class Images:
+class ImageFiles:
     """The images below a folder, found by what tables and manifests write of them."""
 
     def __init__(self, folder: Path) -> None:

@@ -19,7 +19,7 @@ KEPT_MOMENTS = 20
 """The steps an entry names; a rule that fires more often is only counted."""
 
 
-class RuleStatus:
+class RuleEvaluationStatus:
     """One rule's entry.
 
     Attributes:
@@ -90,7 +90,7 @@ class RuleStatus:
         }
 
     @classmethod
-    def from_json(cls, request: RuleRequest, entry: dict[str, Any]) -> "RuleStatus":
+    def from_json(cls, request: RuleRequest, entry: dict[str, Any]) -> "RuleEvaluationStatus":
         """The status an entry was written from."""
         status = cls(request)
         status.state = entry["RuleEvaluationStatus"]
@@ -114,7 +114,7 @@ class StatusFile:
 
     def __init__(self, path: Path, requests: Iterable[RuleRequest]) -> None:
         self.path = path
-        self.statuses = [RuleStatus(request) for request in requests]
+        self.statuses = [RuleEvaluationStatus(request) for request in requests]
 
     def write(self) -> None:
         """Replace the file: whoever reads it sees the old entries or the new, never a part.
@@ -133,11 +133,11 @@ class StatusFile:
         entries = read_entries(self.path)
         if len(entries) == len(self.statuses):
             self.statuses = [
-                RuleStatus.from_json(status.request, entry)
+                RuleEvaluationStatus.from_json(status.request, entry)
                 for status, entry in zip(self.statuses, entries, strict=True)
             ]
 
-    def each(self, change: Callable[[RuleStatus], None]) -> None:
+    def each(self, change: Callable[[RuleEvaluationStatus], None]) -> None:
         """Change every status that is still in progress."""
         for status in self.statuses:
             if status.state == "InProgress":

@@ -23,7 +23,7 @@ class _Saved:
     mode_step: int
 
 
-def rewind(
+def purge_steps(
     folder: Path,
     worker: str,
     first_step: int,

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from container.monitoring.debugger import trial as trials
-from container.monitoring.debugger.evaluation import ENDED, STOP, Assignment, Evaluation
+from container.monitoring.debugger.evaluator import ENDED, STOP, EvaluatorConfig, RuleEvaluator
 from container.rules.debugger import DEBUG_RULES
 from container.rules.requests import RuleRequest, ask
 from tests.unit.container.monitoring.debugger.training import random_data, settings_for, train_tiny
@@ -110,7 +110,9 @@ def evaluated(
         file = tensors.parent / f"own_{tensors.parent.parent.name}.py"
         file.write_text(own)
     statuses = tensors.parent / "rules" / "debug.json"
-    Evaluation(Assignment(tensors, statuses, exchange, tuple(rules), file, os.getpid())).run()
+    RuleEvaluator(
+        EvaluatorConfig(tensors, statuses, exchange, tuple(rules), file, os.getpid())
+    ).run()
     return list(json.loads(statuses.read_text()))
 
 
@@ -234,13 +236,13 @@ def test_statuses_that_cannot_be_written_do_not_end_the_evaluation(
     (tensors.parent / "rules").write_text("a file where a folder should be")
     statuses = tensors.parent / "rules" / "debug.json"
     request = ask(DEBUG_RULES, ["StalledTrainingRule"])
-    Evaluation(Assignment(tensors, statuses, exchange, request, None, os.getpid())).run()
+    RuleEvaluator(EvaluatorConfig(tensors, statuses, exchange, request, None, os.getpid())).run()
     assert capsys.readouterr().err == f"{statuses}: cannot be written\n"
 
 
 def test_an_assignment_arrives_as_it_was_sent(tmp_path: Path) -> None:
-    sent = Assignment(
+    sent = EvaluatorConfig(
         tmp_path / "a", tmp_path / "b", tmp_path / "c", ask(DEBUG_RULES, ["auto"]), None, 12
     )
     sent.write(tmp_path / "file")
-    assert Assignment.read(tmp_path / "file") == sent
+    assert EvaluatorConfig.read(tmp_path / "file") == sent

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from container.errors import BerthError, WeightsError
 from container.hyperparameters import Hyperparameters, frozen_untrained
 from container.models import build_network
-from container.training.starting_point import StartingPoint
+from container.training.weights import Initialization
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def earlier(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("size", [64, 96])
 def test_the_stem_is_the_earlier_models(earlier: Path, name: str, size: int) -> None:
     given = {"weights": str(earlier / name), "image_size": str(size)}
-    start = StartingPoint.find(Hyperparameters.parse(given), None, main=True)
+    start = Initialization.find(Hyperparameters.parse(given), None, main=True)
     assert start.stem == "small"
     assert start.weights is not None
 
@@ -33,13 +33,13 @@ def test_the_stem_is_the_earlier_models(earlier: Path, name: str, size: int) -> 
 def test_a_stem_that_was_asked_for_is_kept(earlier: Path) -> None:
     hp = Hyperparameters.parse({"weights": str(earlier), "stem": "standard"})
     with pytest.raises(WeightsError, match="conv1.weight is"):
-        StartingPoint.find(hp, None, main=True)
+        Initialization.find(hp, None, main=True)
 
 
 def test_an_earlier_model_of_another_architecture(earlier: Path) -> None:
     hp = Hyperparameters.parse({"weights": str(earlier), "arch": "resnet50"})
     with pytest.raises(WeightsError, match=r"a model of 'resnet18', but .*'arch' is 'resnet50'"):
-        StartingPoint.find(hp, None, main=True)
+        Initialization.find(hp, None, main=True)
 
 
 @pytest.mark.parametrize(
@@ -56,14 +56,14 @@ def test_an_earlier_model_of_another_architecture(earlier: Path) -> None:
 def test_what_is_not_possible_is_named(given: dict[str, str], said: str) -> None:
     hp = Hyperparameters.parse({"weights": "none"} | given)
     with pytest.raises(BerthError) as caught:
-        StartingPoint.find(hp, None, main=True)
+        Initialization.find(hp, None, main=True)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_regnets_compute_their_widths_with_tensors() -> None:
     hp = Hyperparameters.parse({"arch": "regnet_y_400mf", "weights": "none", "image_size": "32"})
-    assert StartingPoint.find(hp, None, main=True).weights is None
+    assert Initialization.find(hp, None, main=True).weights is None
 
 
 @pytest.mark.parametrize(

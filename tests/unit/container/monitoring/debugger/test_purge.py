@@ -1,7 +1,7 @@
 import json
 from pathlib import Path
 
-from container.monitoring.debugger.rewinding import rewind
+from container.monitoring.debugger.purge import purge_steps
 
 
 def save(folder: Path, step: int, mode: str, mode_step: int, worker: str = "worker_0") -> None:
@@ -27,31 +27,31 @@ def two_epochs(folder: Path, worker: str = "worker_0") -> None:
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    assert rewind(tmp_path / "tensors", "worker_0", 0, None) == 0
-    assert rewind(tmp_path / "tensors", "worker_0", 7, 3) == 3
+    assert purge_steps(tmp_path / "tensors", "worker_0", 0, None) == 0
+    assert purge_steps(tmp_path / "tensors", "worker_0", 7, 3) == 3
 
 
 def test_steps_after_the_checkpoint_go(tmp_path: Path) -> None:
     two_epochs(tmp_path)
-    assert rewind(tmp_path, "worker_0", 5, 2) == 2
+    assert purge_steps(tmp_path, "worker_0", 5, 2) == 2
     assert steps(tmp_path) == [0, 1, 2, 3, 4, 5, 6]
 
 
 def test_a_validation_after_the_checkpoint_goes_too(tmp_path: Path) -> None:
     two_epochs(tmp_path)
-    assert rewind(tmp_path, "worker_0", 3, None) == 0
+    assert purge_steps(tmp_path, "worker_0", 3, None) == 0
     assert steps(tmp_path) == [0, 1, 2]
 
 
 def test_the_folder_tells_how_many_validation_steps_there_were(tmp_path: Path) -> None:
     two_epochs(tmp_path)
-    assert rewind(tmp_path, "worker_0", 6, None) == 2
+    assert purge_steps(tmp_path, "worker_0", 6, None) == 2
     assert steps(tmp_path) == [0, 1, 2, 3, 4, 5, 6, 7]
 
 
 def test_from_the_beginning_nothing_stays(tmp_path: Path) -> None:
     two_epochs(tmp_path)
-    assert rewind(tmp_path, "worker_0", 0, None) == 0
+    assert purge_steps(tmp_path, "worker_0", 0, None) == 0
     assert steps(tmp_path) == []
 
 
@@ -67,7 +67,7 @@ def test_the_marker_and_half_written_files_go(tmp_path: Path) -> None:
         path.write_text("half")
     broken = tmp_path / "index" / "000000000" / "000000000001_worker_0.json"
     broken.write_text("{")
-    rewind(tmp_path, "worker_0", 9, 2)
+    purge_steps(tmp_path, "worker_0", 9, 2)
     assert not [path for path in left if path.exists()]
     assert steps(tmp_path) == [0, 2, 3, 4, 5, 6, 7, 8]
 
@@ -77,7 +77,7 @@ def test_other_workers_are_left_alone(tmp_path: Path) -> None:
     two_epochs(tmp_path, "worker_11")
     half = tmp_path / "index" / "000000000" / "000000000009_worker_11.json.tmp"
     half.touch()
-    rewind(tmp_path, "worker_1", 0, None)
+    purge_steps(tmp_path, "worker_1", 0, None)
     assert steps(tmp_path, "worker_1") == []
     assert len(steps(tmp_path, "worker_11")) == 9
     assert half.exists()
@@ -89,7 +89,7 @@ def test_workers_there_are_no_more(tmp_path: Path) -> None:
     for worker in ("worker_0", "worker_1", "worker_2"):
         two_epochs(tmp_path, worker)
         (collections / f"{worker}_collections.json").touch()
-    rewind(tmp_path, "worker_0", 9, 2, workers=2)
+    purge_steps(tmp_path, "worker_0", 9, 2, workers=2)
     assert len(steps(tmp_path)) == len(steps(tmp_path, "worker_1")) == 9
     assert steps(tmp_path, "worker_2") == []
     assert sorted(path.name for path in collections.iterdir()) == [
@@ -104,7 +104,7 @@ def test_summaries_of_those_steps_go(tmp_path: Path) -> None:
         (summaries / mode).mkdir(parents=True, exist_ok=True)
         (summaries / mode / f"{step:012}_12_host.tfevents").touch()
     (summaries / "TRAIN" / "events.out.tfevents.1234").touch()
-    rewind(tmp_path / "tensors", "worker_0", 4, 2, tensorboard=summaries)
+    purge_steps(tmp_path / "tensors", "worker_0", 4, 2, tensorboard=summaries)
     assert sorted(path.name for path in summaries.glob("*/*")) == [
         "000000000003_12_host.tfevents",
         "events.out.tfevents.1234",

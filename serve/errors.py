@@ -1,0 +1,34 @@
+"""Why a request gets no prediction; `serve.app` turns each into an HTTP response."""
+
+
+class BadRequest(Exception):
+    """The request is wrong; the message is one line for the client.
+
+    Attributes:
+        status: the HTTP status.
+    """
+
+    def __init__(self, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class NotReady(Exception):
+    """The model is not loaded; the message holds the server's state."""
+
+
+class Overloaded(Exception):
+    """Queues, memory or processor cores are in use by other requests."""
+
+
+class TimedOut(Exception):
+    """The deadline passed before the prediction was made."""
+
+
+class EngineFailed(Exception):
+    """The forward pass raised, or the engine has stopped."""
+
+
+def one_line(text: str) -> str:
+    """`text` without control characters, at most 200 characters of it."""
+    return "".join(c if c.isprintable() else " " for c in text[:200])
