@@ -36,10 +36,10 @@ if TYPE_CHECKING:
     from container.monitoring.debugger.hook import TensorHook
     from container.monitoring.debugger.settings import HookSettings
     from container.monitoring.debugger.watcher import Watcher
-    from container.monitoring.profiler.operators import OperatorProfile
-    from container.monitoring.profiler.sampler import Sampler
+    from container.monitoring.profiler.recorder.operators import OperatorProfile
+    from container.monitoring.profiler.recorder.sampler import Sampler
+    from container.monitoring.profiler.recorder.timeline import Timeline
     from container.monitoring.profiler.settings import ProfilerSettings
-    from container.monitoring.profiler.timeline import Timeline
 
 T = TypeVar("T")
 REPORT_SECONDS = 600.0
@@ -78,7 +78,7 @@ class Instruments(Observation):
             return
         settings.root.mkdir(parents=True, exist_ok=True)
         if self.world.local_rank == 0:
-            from container.monitoring.profiler.sampler import Sampler
+            from container.monitoring.profiler.recorder.sampler import Sampler
 
             host = self.environment.current_host
             config = self.environment.base / "input" / "config" / "profilerconfig.json"
@@ -125,8 +125,8 @@ class Instruments(Observation):
         return self._data / "rules"
 
     def _begin_profile(self, settings: "ProfilerSettings") -> None:
-        from container.monitoring.profiler.operators import OperatorProfile
-        from container.monitoring.profiler.timeline import Timeline
+        from container.monitoring.profiler.recorder.operators import OperatorProfile
+        from container.monitoring.profiler.recorder.timeline import Timeline
 
         root, host = settings.root, self.environment.current_host
         self._timeline = Timeline(

@@ -14,8 +14,13 @@ from typing import Any
 from container.environment import DEFAULT_BASE, in_tree
 from container.errors import BerthError
 from container.files.json_files import read_object
-from container.monitoring.profiler.event_file import ROTATE_BYTES, ROTATE_SECONDS
-from container.monitoring.profiler.orders import INTERVALS
+
+INTERVALS = (100, 200, 500, 1000, 5000, 60_000)
+"""Milliseconds that SageMaker's API takes."""
+ROTATE_BYTES = 10 * 2**20
+"""smdebug's default size at which a file of events ends."""
+ROTATE_SECONDS = 60.0
+"""smdebug's default age at which it ends."""
 
 _HAD = {
     "localpath",
@@ -195,3 +200,61 @@ def _detailed(parameters: _Section, otherwise: range, say: Callable[[str], None]
             + (f"steps {otherwise.start} to {otherwise.stop - 1}" if otherwise else "none")
         )
     return otherwise
+
+
+class ConfigFile:
+    """`profilerconfig.json` while a job runs: SageMaker rewrites it (UpdateTrainingJob).
+
+    How often to sample, and whether, as the file says once it has changed.
+
+    Args:
+        path: the file; it need not be there.
+        interval: seconds between two samples, until the file says otherwise.
+        say: told what changed.
+
+    Attributes:
+        interval: seconds between two samples.
+        off: whether nothing is to be sampled.
+    """
+
+    def __init__(self, path: Path | None, interval: float, say: Callable[[str], None]) -> None:
+        self.interval, self.off = interval, False
+        self._path, self._say = path, say
+        self._text = self._read()
+
+    def changed(self) -> bool:
+        """Whether the file asks for something else than when it was last looked at."""
+        text = self._read()
+        if text is None or text == self._text:
+            return False
+        self._text = text
+        before = self.interval, self.off
+        try:
+            given = json.loads(text)
+            found = {key.lower(): value for key, value in given.items() if value is not None}
+            interval = float(found.get("profilingintervalinmilliseconds", self.interval * 1000))
+        except (ValueError, TypeError, AttributeError, RecursionError):
+            self._say(f"the profiler goes on as before: {self._path} is no profiler configuration")
+            return False
+        if interval not in INTERVALS:
+            self._say(
+                f"the profiler goes on as before: {self._path}: ProfilingIntervalInMilliseconds: "
+                f"expected one of {INTERVALS}, found {interval:g}"
+            )
+            return False
+        self.interval = interval / 1000
+        self.off = str(found.get("disableprofiler", False)).lower() == "true"
+        if (self.interval, self.off) == before:
+            return False
+        self._say(
+            "profiler: the machine's use is not recorded from here on; the steps' phases are"
+            if self.off
+            else f"profiler: the machine's use every {interval:g} ms from here on"
+        )
+        return True
+
+    def _read(self) -> str | None:
+        try:
+            return None if self._path is None else self._path.read_text(encoding="utf-8-sig")
+        except (OSError, ValueError):
+            return None

@@ -5,30 +5,31 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from container.hyperparameters import UNTRAINED, frozen_untrained
-from container.monitoring.profiler.advice.compute import (
-    batch_size_advice,
-    compile_advice,
-    instance_advice,
-    precision_advice,
-    price_advice,
-    threads_advice,
-)
-from container.monitoring.profiler.advice.loading import in_memory, loading_advice, too_many_workers
-from container.monitoring.profiler.advice.overheads import (
+from container.monitoring.profiler.advice import WORTHWHILE, Recommendation, less
+from container.monitoring.profiler.advice.job import (
     checkpoint_advice,
     compilation_advice,
     patience_advice,
     validation_advice,
 )
-from container.monitoring.profiler.advice.recommendation import WORTHWHILE, Recommendation, less
-from container.monitoring.profiler.advice.training import has_fallen, learning_advice
-from container.monitoring.profiler.figures.rules import FIRED, said, short, starved
-from container.monitoring.profiler.figures.whole import Figures
-from container.monitoring.profiler.recording import Recording
-from container.monitoring.profiler.rules.outcome import Outcome
+from container.monitoring.profiler.advice.learning import has_fallen, learning_advice
+from container.monitoring.profiler.advice.speed import (
+    batch_size_advice,
+    compile_advice,
+    in_memory,
+    instance_advice,
+    loading_advice,
+    precision_advice,
+    price_advice,
+    threads_advice,
+    too_many_workers,
+)
+from container.monitoring.profiler.metrics import ProfileMetrics
+from container.monitoring.profiler.outcome import FIRED, RuleOutcome, said, short, starved
+from container.monitoring.profiler.reading import Recording
 from container.monitoring.profiler.units import factor, percent, points, seconds
 
-ADVISERS: tuple[Callable[[Figures], Iterator[Recommendation]], ...] = (
+ADVISERS: tuple[Callable[[ProfileMetrics], Iterator[Recommendation]], ...] = (
     learning_advice,
     loading_advice,
     precision_advice,
@@ -94,7 +95,7 @@ class Verdict:
 
 
 def verdict(
-    recording: Recording, outcomes: Sequence[Outcome], figures: Figures | None = None
+    recording: Recording, outcomes: Sequence[RuleOutcome], figures: ProfileMetrics | None = None
 ) -> Verdict:
     """Judge a job by what it recorded and what the rules found.
 
@@ -103,7 +104,7 @@ def verdict(
         outcomes: what the profiler's rules made of it.
         figures: theirs, where they have been worked out already.
     """
-    figures = figures or Figures(recording, outcomes)
+    figures = figures or ProfileMetrics(recording, outcomes)
     advice = _advice(figures)
     tone = _tone(figures, advice)
     random = figures.setting("freeze") is True and frozen_untrained(
@@ -114,7 +115,7 @@ def verdict(
     return Verdict(tone, tuple(filter(None, sentences)), advice)
 
 
-def _advice(figures: Figures) -> tuple[Recommendation, ...]:
+def _advice(figures: ProfileMetrics) -> tuple[Recommendation, ...]:
     """Everything the advisers say, the first word on each hyperparameter only."""
     found: dict[str, Recommendation] = {}
     for adviser in ADVISERS:
@@ -124,7 +125,7 @@ def _advice(figures: Figures) -> tuple[Recommendation, ...]:
     return tuple(sorted(found.values(), key=lambda e: (order[e.kind], -(e.factor or 1.0))))
 
 
-def _tone(figures: Figures, advice: Iterable[Recommendation]) -> Tone:
+def _tone(figures: ProfileMetrics, advice: Iterable[Recommendation]) -> Tone:
     if _alarms(figures):
         return "troubled"
     if figures.steps is None:
@@ -134,7 +135,9 @@ def _tone(figures: Figures, advice: Iterable[Recommendation]) -> Tone:
     return "improvable" if worth or serious or figures.waiting >= WAITING else "healthy"
 
 
-def _headlines(figures: Figures, advice: Sequence[Recommendation], tone: Tone) -> Iterator[str]:
+def _headlines(
+    figures: ProfileMetrics, advice: Sequence[Recommendation], tone: Tone
+) -> Iterator[str]:
     """What matters most: learning that went wrong, then where the time goes."""
     rows = _alarms(figures)
     if len(rows) == 1:
@@ -155,11 +158,11 @@ def _headlines(figures: Figures, advice: Sequence[Recommendation], tone: Tone) -
     yield "No training step was recorded, so nothing tells where a step's time goes."
 
 
-def _fired(figures: Figures) -> list[dict[str, Any]]:
+def _fired(figures: ProfileMetrics) -> list[dict[str, Any]]:
     return [r for r in figures.rules if r["kind"] == "debugger" and r["status"] == FIRED]
 
 
-def _alarms(figures: Figures) -> list[dict[str, Any]]:
+def _alarms(figures: ProfileMetrics) -> list[dict[str, Any]]:
     """The debugger rules that fired; a loss that rose from one batch to another but fell over the
     whole job is none."""
     return [
@@ -169,7 +172,7 @@ def _alarms(figures: Figures) -> list[dict[str, Any]]:
     ]
 
 
-def _speed(figures: Figures, advice: Sequence[Recommendation], tone: Tone) -> Iterator[str]:
+def _speed(figures: ProfileMetrics, advice: Sequence[Recommendation], tone: Tone) -> Iterator[str]:
     """What the steps' time is lost to, and the changes that gain most."""
     wait, compute = figures.waiting, figures.phase("forward", "backward")
     speed = [a for a in advice if a.kind == "speed" and a.factor and a.factor >= WORTHWHILE]
@@ -198,7 +201,7 @@ def _speed(figures: Figures, advice: Sequence[Recommendation], tone: Tone) -> It
         yield f"{_list(names)} fired, but no hyperparameter answers {them}."
 
 
-def _findings(figures: Figures) -> Iterator[str]:
+def _findings(figures: ProfileMetrics) -> Iterator[str]:
     """The sentences below the first."""
     yield from _step(figures)
     yield from _machine(figures)
@@ -209,7 +212,7 @@ def _findings(figures: Figures) -> Iterator[str]:
     yield from _rules(figures)
 
 
-def _step(figures: Figures) -> Iterator[str]:
+def _step(figures: ProfileMetrics) -> Iterator[str]:
     steps = figures.steps
     if steps is None:
         return
@@ -236,7 +239,7 @@ def _step(figures: Figures) -> Iterator[str]:
         )
 
 
-def _machine(figures: Figures) -> Iterator[str]:
+def _machine(figures: ProfileMetrics) -> Iterator[str]:
     told = []
     for metric, words in (
         ("GPU", "the GPU"),
@@ -254,7 +257,7 @@ def _machine(figures: Figures) -> Iterator[str]:
         yield f"Processors wait for disks: the 95th percentile of I/O wait is {points(waiting)}."
 
 
-def _job(figures: Figures) -> Iterator[str]:
+def _job(figures: ProfileMetrics) -> Iterator[str]:
     job = figures.job
     for part, words in (("initialisation", "before the first step"), ("finalisation", "after it")):
         found = job[part]
@@ -267,7 +270,7 @@ def _job(figures: Figures) -> Iterator[str]:
             )
 
 
-def _ranks(figures: Figures) -> Iterator[str]:
+def _ranks(figures: ProfileMetrics) -> Iterator[str]:
     rows = figures.steps["by_rank"] if figures.steps else []
     work = [row["compute"] for row in rows if row["compute"]]
     if len(work) < 2:
@@ -282,7 +285,7 @@ def _ranks(figures: Figures) -> Iterator[str]:
         )
 
 
-def _slow_steps(figures: Figures) -> Iterator[str]:
+def _slow_steps(figures: ProfileMetrics) -> Iterator[str]:
     steps, total = figures.steps, figures.training_seconds if figures.steps else 0.0
     if steps is None or not steps["outliers"] or not total:
         return
@@ -297,7 +300,7 @@ def _slow_steps(figures: Figures) -> Iterator[str]:
     )
 
 
-def _learned(figures: Figures) -> Iterator[str]:
+def _learned(figures: ProfileMetrics) -> Iterator[str]:
     learning = figures.learning
     best = learning["best_epoch"]
     if best is not None:
@@ -311,7 +314,7 @@ def _learned(figures: Figures) -> Iterator[str]:
         yield f"The loss went from {loss['first']:.3g} to {loss['last']:.3g}."
 
 
-def _rules(figures: Figures) -> Iterator[str]:
+def _rules(figures: ProfileMetrics) -> Iterator[str]:
     rows = figures.rules
     if not rows:
         return

@@ -5,6 +5,7 @@ first entry is what every `ts` counts from, entries named `process_name` name th
 complete events (`"ph":"X"`, microseconds) are what happened.
 """
 
+import json
 import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -14,13 +15,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from container.monitoring.profiler.reading.containment import within_steps
-from container.monitoring.profiler.reading.phases import CPU, GPU, WITHIN_STEP, normalise
-from container.monitoring.profiler.reading.problems import Problems
-from container.monitoring.profiler.reading.ranks import ranks
-from container.monitoring.profiler.reading.traces import read_trace
-from container.monitoring.profiler.reading.words import LATEST, Words, printable
+from container.monitoring.profiler.phases import CPU, GPU, WITHIN_STEP, normalise
+from container.monitoring.profiler.reading.text import (
+    LATEST,
+    RecordingWarnings,
+    Words,
+    natural,
+    printable,
+)
 
 _FILE = re.compile(r"^((?P<end>\d{1,17})_)?(?P<source>[^_]+)_[^_]*(_timeline)?\.json(\.tmp)?$")
 _SOURCE = re.compile(r"^(?P<pid>\d{1,18})-(?P<node>.+)$")
@@ -30,6 +34,12 @@ _LARGEST = 2**62
 NO_STEP = -1
 COLUMNS = ("node", "pid", "rank", "phase", "name", "mode", "step", "start", "duration")
 OPERATORS = ("rank", "device", "name", "calls", "self_time", "total_time")
+
+_NEXT = re.compile(r"[\s,\[\]]*")
+ATTEMPTS = 1000
+"""How often reading starts anew after something that is no event; then the rest is left."""
+SLACK = 1e-6
+"""Seconds: the files' resolution."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +61,9 @@ class Events:
     loader: dict[str, Any]
 
 
-def read_events(paths: Sequence[Path], name: Callable[[Path], str], problems: Problems) -> Events:
+def read_events(
+    paths: Sequence[Path], name: Callable[[Path], str], problems: RecordingWarnings
+) -> Events:
     """Every event of the files.
 
     Args:
@@ -167,7 +179,7 @@ class _Gathered:
             del column[first:]
         del self._start[first:], self._duration[first:], self._on_device[first:]
 
-    def finish(self, problems: Problems) -> Events:
+    def finish(self, problems: RecordingWarnings) -> Events:
         sources = np.array(self._source, np.int64)
         start, duration = np.array(self._start) / 1e6, np.array(self._duration) / 1e6
         nodes = [node for node, _ in self._sources]
@@ -215,3 +227,123 @@ def _origin(file: str) -> tuple[float | None, str, int]:
     end = float(found["end"]) if found["end"] else None
     node = printable(source["node"] if source else found["source"])
     return end, node, int(source["pid"]) if source else 0
+
+
+def read_trace(text: str) -> tuple[list[dict[str, Any]], str | None]:
+    """The events of a trace, and what was wrong with it, if anything.
+
+    A trace is an array, or an object with one under `traceEvents`.
+    """
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return _salvage(text)
+    if isinstance(found, dict):
+        found = found.get("traceEvents")
+    if not isinstance(found, list):
+        return [], "holds no events"
+    events = [event for event in found if isinstance(event, dict)]
+    lost = len(found) - len(events)
+    return events, f"{lost:,} of its entries are no events and were left out" if lost else None
+
+
+def _salvage(text: str) -> tuple[list[dict[str, Any]], str | None]:
+    decoder = json.JSONDecoder()
+    events: list[dict[str, Any]] = []
+    position, attempts = 0, 0
+    while attempts < ATTEMPTS:
+        position = _skip(text, position)
+        if position >= len(text):
+            break
+        try:
+            event, position = decoder.raw_decode(text, position)
+        except (ValueError, RecursionError):
+            attempts += 1
+            position = text.find("{", position + 1)
+            if position < 0:
+                break
+            continue
+        if isinstance(event, dict) and "ph" in event:
+            events.append(event)
+    if not events:
+        return [], "holds no events" if text.strip() else "is empty"
+    if attempts == 0:
+        return events, None  # smdebug's own files are without the closing bracket until they rotate
+    return events, f"cut short or damaged; the {len(events):,} events that could be read are used"
+
+
+def _skip(text: str, position: int) -> int:
+    found = _NEXT.match(text, position)
+    return found.end() if found else position
+
+
+def ranks(events: pd.DataFrame, sources: list[tuple[str, int]]) -> NDArray[np.int64]:
+    """A rank for every process (node, pid): by node, then by when each first took a step.
+
+    A process that began after another of its node had ended took that one's place: a job that was
+    interrupted and resumed. Processes without steps are rank 0.
+
+    Args:
+        events: source (index into `sources`), phase, start, duration.
+        sources: node and pid.
+
+    Returns:
+        (len(sources),) ranks.
+    """
+    found = np.zeros(len(sources), np.int64)
+    steps = events[events["phase"] == "step"]
+    ends = steps["start"] + steps["duration"]
+    first, last = steps.groupby("source")["start"].min(), ends.groupby(steps["source"]).max()
+    places: dict[str, list[list[int]]] = {}
+    until: dict[str, list[float]] = {}
+    for source in first.sort_values(kind="stable").index:
+        node = sources[source][0]
+        slots, free = places.setdefault(node, []), until.setdefault(node, [])
+        for slot, end in enumerate(free):
+            if end <= first[source]:
+                slots[slot].append(source)
+                free[slot] = last[source]
+                break
+        else:
+            slots.append([source])
+            free.append(last[source])
+    rank = 0
+    for node in sorted(places, key=natural):
+        for members in places[node]:
+            found[members] = rank
+            rank += 1
+    return found
+
+
+def within_steps(events: pd.DataFrame) -> pd.DataFrame:
+    """The events with their mode and step completed from the step of their process around them.
+
+    A wait for data that lies between two steps belongs to the later one: smdebug's steps begin with
+    the forward pass. What lies in no step has the mode `other`; so has the work of loader workers.
+
+    Args:
+        events: as `Events.table`, by start, with a column source (one number a process).
+    """
+    mode = events["mode"].astype(object).to_numpy(copy=True)
+    step = events["step"].to_numpy(copy=True)
+    phase = events["phase"].astype(object).to_numpy()
+    for rows in events.groupby("source").indices.values():
+        mine = phase[rows] == "step"
+        steps = rows[mine]
+        open_ = rows[~mine & (phase[rows] != "worker") & ((mode[rows] == "") | (step[rows] < 0))]
+        if not steps.size or not open_.size:
+            continue
+        starts = events["start"].to_numpy()[steps]
+        ends = starts + events["duration"].to_numpy()[steps]
+        begin = events["start"].to_numpy()[open_]
+        finish = begin + events["duration"].to_numpy()[open_]
+        before = np.searchsorted(starts, begin + SLACK, side="right") - 1
+        inside = (before >= 0) & (finish <= ends[np.maximum(before, 0)] + 2 * SLACK)
+        ahead = ~inside & (phase[open_] == "data") & (before + 1 < steps.size)
+        holder = np.where(ahead, before + 1, before)
+        chosen = inside | ahead
+        at, held = open_[chosen], steps[holder[chosen]]
+        mode[at] = np.where(mode[at] == "", mode[held], mode[at])
+        step[at] = np.where(step[at] < 0, step[held], step[at])
+    known = np.isin(mode.astype(str), ("train", "eval"))
+    return events.assign(mode=pd.Categorical(np.where(known, mode, "other")), step=step)

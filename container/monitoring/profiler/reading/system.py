@@ -14,8 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from container.monitoring.profiler.reading.problems import Problems
-from container.monitoring.profiler.reading.words import LATEST, Words
+from container.monitoring.profiler.reading.text import LATEST, RecordingWarnings, Words
 
 _TEXTS = {"NodeId": "node", "Type": "kind", "Name": "name", "Dimension": "dimension"}
 _KINDS = {"i/o": "disk"}
@@ -26,7 +25,7 @@ GAP = 60.0
 
 
 def read_system(
-    paths: Sequence[Path], name: Callable[[Path], str], problems: Problems
+    paths: Sequence[Path], name: Callable[[Path], str], problems: RecordingWarnings
 ) -> pd.DataFrame:
     """Every sample of the files: time (unix s), node, kind, name, dimension, value; by time.
 
@@ -107,7 +106,7 @@ class _Samples:
             words = self._words[key]
             self._codes[key].append(np.array([words[word] for word in found], np.int32))
 
-    def finish(self, problems: Problems) -> pd.DataFrame:
+    def finish(self, problems: RecordingWarnings) -> pd.DataFrame:
         if not self._numbers["Value"]:
             return _empty()
         time = np.concatenate(self._numbers["Timestamp"])
@@ -147,7 +146,7 @@ def _sample(line: bytes) -> dict[str, Any] | None:
     return found if 0 < found["Timestamp"] <= LATEST else None
 
 
-def _clock(frame: pd.DataFrame, problems: Problems) -> None:
+def _clock(frame: pd.DataFrame, problems: RecordingWarnings) -> None:
     """Say where a node's clock went back, or stood still for longer than any interval."""
     for node, samples in frame.groupby("node", observed=True)["time"]:
         times = samples.to_numpy()

@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from container.files.json_files import replace_text
-from container.monitoring.profiler.figures.whole import Figures
-from container.monitoring.profiler.recording import Recording
+from container.monitoring.profiler.metrics import ProfileMetrics
+from container.monitoring.profiler.outcome import RuleOutcome
+from container.monitoring.profiler.reading import Recording
 from container.monitoring.profiler.report.markup import Html, join, tag
 from container.monitoring.profiler.report.material import Material, Section
 from container.monitoring.profiler.report.page import document, link, listing
@@ -22,8 +23,7 @@ from container.monitoring.profiler.report.sections.rules import rules as rules_s
 from container.monitoring.profiler.report.sections.summary import summary
 from container.monitoring.profiler.report.sections.system import system
 from container.monitoring.profiler.report.writing import attempt, file_name, write_json
-from container.monitoring.profiler.rules.evaluation import evaluate
-from container.monitoring.profiler.rules.outcome import Outcome
+from container.monitoring.profiler.rules import evaluate
 from container.rules.profiler import PROFILER_RULES
 from container.rules.requests import RuleRequest, ask
 
@@ -83,13 +83,13 @@ def write_report(
 
 def write_outcomes(
     recording: Recording,
-    outcomes: Sequence[Outcome],
+    outcomes: Sequence[RuleOutcome],
     into: Path,
     say: Callable[[str], None] = lambda _: None,
     statuses: Path | None = None,
 ) -> Path:
     """The same for a recording whose rules have been evaluated already."""
-    material = Material(Figures(recording, outcomes))
+    material = Material(ProfileMetrics(recording, outcomes))
     page = into / HTML
     content = render(material)
     replace_text(page, content)

@@ -6,7 +6,7 @@ from functools import cached_property
 from itertools import zip_longest
 from typing import Any
 
-from container.monitoring.profiler.figures.whole import Figures
+from container.monitoring.profiler.metrics import ProfileMetrics
 from container.monitoring.profiler.report.charts import Charts
 from container.monitoring.profiler.report.markup import Html, text
 from container.monitoring.profiler.report.page import anchor, link
@@ -25,7 +25,7 @@ class Material:
         data: gathers report.json.
     """
 
-    figures: Figures
+    figures: ProfileMetrics
     charts: Charts = field(default_factory=Charts)
     data: dict[str, Any] = field(default_factory=dict)
 

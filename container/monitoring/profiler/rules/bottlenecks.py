@@ -5,9 +5,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from container.monitoring.profiler.rules.findings import NO_GPU, Findings, unjudged
-from container.monitoring.profiler.rules.outcome import Outcome
-from container.monitoring.profiler.rules.samples import CPU, GPU, IO_WAIT, Floats, View
+from container.monitoring.profiler.metrics.system import CPU, GPU, IO_WAIT, Floats, View
+from container.monitoring.profiler.outcome import NO_GPU, Findings, RuleOutcome, unjudged
 from container.rules.requests import RuleRequest
 
 LISTED = 1000
@@ -16,7 +15,7 @@ PERIODS = 200
 """How many spans of consecutive points it lists, the longest ones."""
 
 
-def cpu_bottleneck(view: View, request: RuleRequest) -> Outcome:
+def cpu_bottleneck(view: View, request: RuleRequest) -> RuleOutcome:
     """Fires while more than `threshold` % of the points are bottlenecks.
 
     A bottleneck is a point at which a GPU is below `gpu_threshold` and a core above
@@ -26,7 +25,7 @@ def cpu_bottleneck(view: View, request: RuleRequest) -> Outcome:
     return _bottleneck(view, request, CPU, "cpu_threshold", "a core was busy", "processor metrics")
 
 
-def io_bottleneck(view: View, request: RuleRequest) -> Outcome:
+def io_bottleneck(view: View, request: RuleRequest) -> RuleOutcome:
     """Fires while more than `threshold` % of the points are bottlenecks.
 
     A bottleneck is a point at which a GPU is below `gpu_threshold` and a core waits for input and
@@ -39,7 +38,7 @@ def io_bottleneck(view: View, request: RuleRequest) -> Outcome:
 
 def _bottleneck(
     view: View, request: RuleRequest, dimension: str, limit: str, cause: str, metric: str
-) -> Outcome:
+) -> RuleOutcome:
     asked = request.parameters
     found = Findings()
     points = low = bottlenecks = 0

@@ -5,26 +5,29 @@ from typing import Any
 
 import numpy as np
 
-from container.monitoring.profiler.rules.findings import Findings, unjudged
-from container.monitoring.profiler.rules.outcome import Outcome
-from container.monitoring.profiler.rules.samples import (
+from container.monitoring.profiler.metrics.system import (
+    CPU,
     GPU,
     GPU_MEMORY,
     Floats,
     View,
     listed,
+    present,
     quartiles,
 )
+from container.monitoring.profiler.outcome import Findings, RuleOutcome, unjudged
 from container.rules.requests import RuleRequest
 
 BINS = np.arange(0, 102, 2)
 """Per cent: the edges of utilisation histograms, 2 % each."""
 
+CPU_ONLY = "no GPU metrics in this job: the rule compares GPUs, their memory and processors"
+
 Series = dict[tuple[str, str], tuple[Floats, Floats]]
 """By node and GPU: (n,) times and values."""
 
 
-def low_gpu_utilization(view: View, request: RuleRequest) -> Outcome:
+def low_gpu_utilization(view: View, request: RuleRequest) -> RuleOutcome:
     """Fires for a GPU whose last `window` points are used little, or in bursts.
 
     Used little: their p95 is below `threshold_p95`. In bursts: it is not, but their p5 is below
@@ -68,7 +71,7 @@ def low_gpu_utilization(view: View, request: RuleRequest) -> Outcome:
     return found.outcome(request, reason, points=points, needed=asked["patience"])
 
 
-def gpu_memory_increase(view: View, request: RuleRequest) -> Outcome:
+def gpu_memory_increase(view: View, request: RuleRequest) -> RuleOutcome:
     """Fires where the mean of `window` points exceeds the mean of the window before by `increase`.
 
     Percentage points of the GPU's memory. Violations are points; it fires at each of them.
@@ -114,7 +117,7 @@ def gpu_memory_increase(view: View, request: RuleRequest) -> Outcome:
     return found.outcome(request, reason, points=points, needed=needed)
 
 
-def load_balancing(view: View, request: RuleRequest) -> Outcome:
+def load_balancing(view: View, request: RuleRequest) -> RuleOutcome:
     """Fires for two GPUs whose histograms of utilisation lie further apart than `threshold`.
 
     The Jensen-Shannon distance (natural logarithm: at most sqrt(ln 2) = 0.83) of histograms of 2 %
@@ -123,7 +126,7 @@ def load_balancing(view: View, request: RuleRequest) -> Outcome:
     asked = request.parameters
     series = _series(view, GPU)
     if len(series) == 1:
-        return Outcome(
+        return RuleOutcome(
             request,
             "a single GPU has no load to balance",
             datapoints=_most(series),
@@ -207,3 +210,62 @@ def _growing(at: Floats, times: Floats, values: Floats) -> Floats:
     counts = np.zeros((len(at), len(BINS) - 1))
     np.add.at(counts, (np.searchsorted(at, times), bins), 1)
     return counts.cumsum(axis=0)
+
+
+def batch_size(view: View, request: RuleRequest) -> RuleOutcome:
+    """Fires where processors, a GPU and its memory all stay below their thresholds.
+
+    Their p95 over the last `window` points is compared, once there are `patience` points and
+    `window` of them; processors count by their mean. Violations are GPUs at looks. Without GPUs it
+    judges nothing: on processors alone, more pictures at a time fill nothing further.
+    """
+    asked = request.parameters
+    window = max(1, asked["window"])
+    needed = max(asked["patience"], window)
+    found = Findings()
+    points = 0
+    said: list[str] = []
+    for node in view.nodes:
+        times, (cores, gpus, memories) = view.together(node, CPU, GPU, GPU_MEMORY)
+        if not cores.size or not gpus.size or gpus.shape != memories.shape:
+            continue
+        complete = ~np.isnan(cores).all(axis=1)
+        times, cores = times[complete], np.nanmean(cores[complete], axis=1)
+        gpus, memories = gpus[complete], memories[complete]
+        points = max(points, len(times))
+        names = view.points(node, GPU).names
+        found.describe(node, "cpu", quartiles(cores))
+        for at, name in enumerate(names):
+            gpu, memory = gpus[:, at], memories[:, at]
+            if np.isnan(gpu).all() or np.isnan(memory).all():
+                continue
+            for seen in view.looks(times, asked):
+                last = slice(seen - window, seen)
+                if seen >= needed and (
+                    _p95(cores[last]) < asked["cpu_threshold_p95"]
+                    and _p95(gpu[last]) < asked["gpu_threshold_p95"]
+                    and _p95(memory[last]) < asked["gpu_memory_threshold_p95"]
+                ):
+                    found.fire(float(times[seen - 1]))
+            found.describe(node, name, quartiles(present(gpu)))
+            found.describe(node, f"{name}_memory", quartiles(present(memory)))
+            if len(times) >= needed:
+                said.append(
+                    f"{name} on {node}: p95 of processors {_p95(cores[-window:]):.0f} %, "
+                    f"GPU {_p95(gpu[-window:]):.0f} %, its memory {_p95(memory[-window:]):.0f} %"
+                )
+    missing = unjudged(request, points, needed, CPU_ONLY)
+    if missing:
+        return missing
+    limits = (
+        f"limits {asked['cpu_threshold_p95']:g}, {asked['gpu_threshold_p95']:g}, "
+        f"{asked['gpu_memory_threshold_p95']:g} %"
+    )
+    reason = f"{said[0]} ({limits})" if said else "no GPU has enough points"
+    return found.outcome(request, reason, points=points, needed=needed)
+
+
+def _p95(values: Floats) -> float:
+    """NaN, which is below no threshold, where nothing was measured."""
+    there = present(values)
+    return float(np.quantile(there, 0.95)) if there.size else np.nan

@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from container.monitoring.profiler.rules.breakdown import APART, breakdown
-from container.monitoring.profiler.rules.outcome import Outcome
-from container.monitoring.profiler.rules.samples import (
+from container.monitoring.profiler.metrics.steps import APART, breakdown
+from container.monitoring.profiler.metrics.system import (
     CPU,
     GPU,
     GPU_MEMORY,
@@ -18,6 +17,7 @@ from container.monitoring.profiler.rules.samples import (
     View,
     present,
 )
+from container.monitoring.profiler.outcome import RuleOutcome
 from container.monitoring.profiler.rules.steps import NO_STEPS
 from container.rules.requests import RuleRequest
 
@@ -37,14 +37,14 @@ _TABLES = {
 its cores', GPUs' or interfaces'."""
 
 
-def overall_system_usage(view: View, request: RuleRequest) -> Outcome:
+def overall_system_usage(view: View, request: RuleRequest) -> RuleOutcome:
     """How much of everything each node used: max, p99, p95, p50, min and mean.
 
     Percentages; network and disk in what was recorded (bytes), added up over interfaces. `names`
     holds the figures of every single metric of a node: by GPU, by interface, not by core.
     """
     if view.recording.system.empty:
-        return Outcome(request, "no system metrics in this job", judged=False)
+        return RuleOutcome(request, "no system metrics in this job", judged=False)
     details: dict[str, Any] = {table: {} for table in _TABLES}
     names: dict[str, dict[str, dict[str, float]]] = {}
     points = 0
@@ -66,10 +66,10 @@ def overall_system_usage(view: View, request: RuleRequest) -> Outcome:
     details["names"] = names
     seen = [f"{node} {details['CPU'][node]['mean']:.0f} %" for node in details["CPU"]]
     reason = "processors used on average: " + ", ".join(seen) if seen else "no processor metrics"
-    return Outcome(request, reason, datapoints=points, details=details)
+    return RuleOutcome(request, reason, datapoints=points, details=details)
 
 
-def overall_framework_metrics(view: View, request: RuleRequest) -> Outcome:
+def overall_framework_metrics(view: View, request: RuleRequest) -> RuleOutcome:
     """Where the time went: modes, phases, forward against backward, and operators.
 
     SageMaker's tables hold percentages, its operators' totals microseconds. `train` and `eval` are
@@ -100,7 +100,7 @@ def overall_framework_metrics(view: View, request: RuleRequest) -> Outcome:
         )
     details |= _operators(recording.operators)
     if not modes:
-        return Outcome(request, NO_STEPS, judged=False, details=details)
+        return RuleOutcome(request, NO_STEPS, judged=False, details=details)
     train = details["train"].get("phases", {})
     largest = max(train, key=lambda phase: float(train[phase]["share"]), default=None)
     reason = (
@@ -108,7 +108,7 @@ def overall_framework_metrics(view: View, request: RuleRequest) -> Outcome:
         if largest
         else "no training steps"
     )
-    return Outcome(
+    return RuleOutcome(
         request, reason, datapoints=int((events["phase"] == "step").sum()), details=details
     )
 

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from container.monitoring.profiler.rules.findings import MOMENTS
-from container.monitoring.profiler.rules.outcome import Outcome
-from container.monitoring.profiler.rules.samples import Floats, View
+from container.monitoring.profiler.metrics.steps import breakdown
+from container.monitoring.profiler.metrics.system import Floats, View
+from container.monitoring.profiler.outcome import MOMENTS, RuleOutcome
 from container.rules.requests import RuleRequest
 
 ENOUGH = 100
@@ -19,7 +19,7 @@ BARS = 100
 NO_STEPS = "no steps in this job's timeline"
 
 
-def step_outlier(view: View, request: RuleRequest) -> Outcome:
+def step_outlier(view: View, request: RuleRequest) -> RuleOutcome:
     """Fires where more than `n_outliers` steps last longer than mean + `stddev` deviations.
 
     By process and mode (train, eval; `mode` names one, in any of SageMaker's spellings). Violations
@@ -29,7 +29,7 @@ def step_outlier(view: View, request: RuleRequest) -> Outcome:
     steps = _steps(view, asked["mode"])
     if steps.empty:
         reason = f"no steps of mode {asked['mode']!r}" if asked["mode"] else NO_STEPS
-        return Outcome(request, reason, needed=ENOUGH, judged=False)
+        return RuleOutcome(request, reason, needed=ENOUGH, judged=False)
     details: dict[str, Any] = {}
     moments: list[float] = []
     numbers: list[int] = []
@@ -68,8 +68,8 @@ def step_outlier(view: View, request: RuleRequest) -> Outcome:
             worst = name
     if not details:
         reason = f"not enough data: {most} of {ENOUGH} steps"
-        return Outcome(request, reason, datapoints=most, needed=ENOUGH, judged=False)
-    return Outcome(
+        return RuleOutcome(request, reason, datapoints=most, needed=ENOUGH, judged=False)
+    return RuleOutcome(
         request,
         _said(worst.partition(" ")[0], details[worst], asked),
         triggered=len(fired),
@@ -82,14 +82,14 @@ def step_outlier(view: View, request: RuleRequest) -> Outcome:
     )
 
 
-def max_initialization_time(view: View, request: RuleRequest) -> Outcome:
+def max_initialization_time(view: View, request: RuleRequest) -> RuleOutcome:
     """Fires if `threshold` minutes after the job's start no training step has begun."""
     asked = request.parameters
     job = view.recording.job
     begin, end = job.get("started"), job.get("ended")
     steps = _steps(view, "train")
     if begin is None or end is None:
-        return Outcome(request, "nothing was recorded of this job", judged=False)
+        return RuleOutcome(request, "nothing was recorded of this job", judged=False)
     details: dict[str, Any] = {"job_start": begin, "job_end": end, "step_num": {}}
     until = end
     if steps.empty and "training_started" in job:
@@ -108,7 +108,7 @@ def max_initialization_time(view: View, request: RuleRequest) -> Outcome:
         reason = f"no training step in the {_span(waited)} recorded"
         if view.recording.events.empty:
             reason += ", which have no timeline"
-    return Outcome(
+    return RuleOutcome(
         request,
         f"{reason} (limit {asked['threshold']:g} min)",
         triggered=int(late),
@@ -181,3 +181,78 @@ def _said(name: str, entry: dict[str, Any], asked: Any) -> str:
 
 def _span(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
+
+
+def dataloader(view: View, request: RuleRequest) -> RuleOutcome:
+    """Fires if a host's loader processes are below `min_threshold` % of its cores, or above `max`.
+
+    As many as the job says, or as the timeline shows in the median second; with no workers the
+    training process itself loads, and counts as one. Images that are decoded once and stay in
+    memory need no loaders: then there is nothing to judge.
+    """
+    asked = request.parameters
+    events, job = view.recording.events, view.recording.job
+    waits = events[(events["phase"] == "data") & (events["mode"] != "eval")]
+    if job.get("in_memory"):
+        return RuleOutcome(
+            request,
+            "no loader processes are needed: the images are decoded once and stay in memory",
+            datapoints=len(waits),
+            judged=False,
+        )
+    cores = job.get("cores")
+    loaders, source = _loaders(view)
+    if not cores or loaders is None:
+        what = "how many loader workers the job had" if cores else "how many cores the host had"
+        return RuleOutcome(
+            request, f"the recording does not tell {what}", datapoints=len(waits), judged=False
+        )
+    fewest = cores * asked["min_threshold"] / 100
+    most = cores * asked["max_threshold"] / 100
+    details: dict[str, Any] = {"cores": int(cores), "dataloaders": int(loaders), "source": source}
+    if job.get("workers") is not None:
+        details["num_workers"] = int(job["workers"])
+    if "pin_memory" in job:
+        details["pin_memory"] = bool(job["pin_memory"])
+    if not waits.empty:
+        durations = waits["duration"].to_numpy()
+        p25, p50, p95 = (float(part) for part in np.quantile(durations, (0.25, 0.5, 0.95)))
+        details["dataloading_time"] = {"p25": p25, "p50": p50, "p95": p95, **histogram(durations)}
+        parts = breakdown(events, "train")
+        if parts and "data" in parts["phases"]:
+            details["wait_share"] = parts["phases"]["data"]["share"]
+    fired = not fewest <= loaders <= most
+    counted = f"{loaders:g} loader process{'es' if loaders != 1 else ''} for {cores:g} cores"
+    if fired:
+        reason = f"{counted}: " + (
+            f"fewer than {asked['min_threshold']:g} %"
+            if loaders < fewest
+            else f"more than {asked['max_threshold']:g} %"
+        )
+    else:
+        reason = f"{counted}, within {asked['min_threshold']:g} to {asked['max_threshold']:g} %"
+    begin = job.get("training_started", job.get("started"))
+    return RuleOutcome(
+        request,
+        reason,
+        triggered=int(fired),
+        violations=int(fired),
+        datapoints=len(waits),
+        moments=(float(begin),) if fired and begin is not None else (),
+        details=details,
+    )
+
+
+def _loaders(view: View) -> tuple[float | None, str]:
+    """Loader processes of a host, and what told them; None if nothing did."""
+    job, events = view.recording.job, view.recording.events
+    if job.get("workers") is not None:
+        ranks = max(1, round(job.get("world", 1) / max(1, len(job.get("hosts", [])))))
+        return max(1, job["workers"] * ranks), "job"
+    workers = events[events["phase"] == "worker"]
+    if workers.empty:
+        return None, ""
+    seconds = workers["start"].to_numpy().astype(np.int64)
+    by_second = pd.DataFrame({"node": workers["node"], "second": seconds, "pid": workers["pid"]})
+    counts = by_second.groupby(["node", "second"], observed=True)["pid"].nunique()
+    return float(counts.median()), "timeline"

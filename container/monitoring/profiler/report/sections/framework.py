@@ -7,8 +7,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from container.monitoring.profiler.figures.framework import NESTED, PHASES
-from container.monitoring.profiler.figures.steps import inside_training, training_steps
+from container.monitoring.profiler.metrics.steps import (
+    NESTED,
+    PHASES,
+    inside_training,
+    training_steps,
+)
 from container.monitoring.profiler.report.charts import axis, label
 from container.monitoring.profiler.report.colours import phase
 from container.monitoring.profiler.report.markup import (

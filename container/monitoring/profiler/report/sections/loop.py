@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from container.monitoring.profiler.figures.rules import starved
-from container.monitoring.profiler.figures.steps import inside_training
-from container.monitoring.profiler.figures.system import BUSIEST, WAITING, interval
+from container.monitoring.profiler.metrics.steps import inside_training
+from container.monitoring.profiler.metrics.system import BUSIEST, WAITING, interval
+from container.monitoring.profiler.outcome import starved
 from container.monitoring.profiler.report.charts import PERCENT, axis, label, scatter
 from container.monitoring.profiler.report.colours import nth
 from container.monitoring.profiler.report.markup import (

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from container.monitoring.profiler.advice.recommendation import Recommendation
+from container.monitoring.profiler.advice import Recommendation
 from container.monitoring.profiler.report.colours import phase
 from container.monitoring.profiler.report.markup import Html, Share, bar, join, note, tag
 from container.monitoring.profiler.report.material import Material

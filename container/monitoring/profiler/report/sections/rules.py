@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from container.monitoring.profiler.figures.rules import FIRED, short, starved
+from container.monitoring.profiler.outcome import FIRED, short, starved
 from container.monitoring.profiler.report.markup import Html, join, missing, note, tag
 from container.monitoring.profiler.report.material import Material
 from container.monitoring.profiler.report.page import anchor, link

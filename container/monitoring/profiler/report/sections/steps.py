@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from container.monitoring.profiler.figures.steps import training_steps
+from container.monitoring.profiler.metrics.steps import training_steps
 from container.monitoring.profiler.report.charts import axis, label, scatter
 from container.monitoring.profiler.report.colours import nth
 from container.monitoring.profiler.report.markup import Html, missing, note, table, tag

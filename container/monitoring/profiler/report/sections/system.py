@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from container.monitoring.profiler.figures.job import natural
-from container.monitoring.profiler.figures.system import ORDER
+from container.monitoring.profiler.metrics.system import ORDER
+from container.monitoring.profiler.reading.text import natural
 from container.monitoring.profiler.report.charts import PERCENT, label, scatter
 from container.monitoring.profiler.report.colours import METRIC, nth
 from container.monitoring.profiler.report.markup import Html, join, missing, note, table, tag

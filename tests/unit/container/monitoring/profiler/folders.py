@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from container.monitoring.profiler import names
+from container.monitoring.profiler import phases
 
 START = 1_700_000_040.0
 """Unix seconds at a full minute."""
@@ -127,7 +127,7 @@ def events(host: Host, *, aws: bool = False) -> list[tuple[str, str, float, floa
             begin = time
             args = {"step_num": str(number)} if aws else {"step_num": number, "mode": mode}
             for phase, share in host.phases.items():
-                own = names.PHASES.get(phase, phase)
+                own = phases.PHASES.get(phase, phase)
                 process, name = AWS_NAMES.get(phase, ("", "")) if aws else (own, own)
                 if process and not (mode == "eval" and phase in ("backward", "optimizer")):
                     found.append((process, name, time, duration * share, dict(args)))

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from container.monitoring.profiler.recording import Recording
+from container.monitoring.profiler.reading import Recording
 
 START = 1_700_000_000.0
 SPREAD = {"data": 0.02, "forward": 0.3, "backward": 0.6, "optimizer": 0.05, "metrics": 0.03}

@@ -1,6 +1,6 @@
 import pytest
 
-from container.monitoring.profiler.recording import Recording
+from container.monitoring.profiler.reading import Recording
 from tests.unit.container.monitoring.profiler.folders import busy_host, write_aws, write_berth
 from tests.unit.container.monitoring.profiler.smdebug_readers import framework_events, system_events
 

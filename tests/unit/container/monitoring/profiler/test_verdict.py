@@ -3,7 +3,7 @@ import dataclasses
 import pandas as pd
 import pytest
 
-from container.monitoring.profiler.rules.evaluation import evaluate
+from container.monitoring.profiler.rules import evaluate
 from container.monitoring.profiler.verdict import verdict
 from container.rules.profiler import PROFILER_RULES
 from container.rules.requests import ask

@@ -2,10 +2,10 @@ import json
 
 import pytest
 
-from container.monitoring.profiler.event_file import Event, EventFile
-from container.monitoring.profiler.names import PHASES, STEPS
+from container.monitoring.profiler.phases import PHASES, STEPS
 from container.monitoring.profiler.reading.events import read_events
-from container.monitoring.profiler.reading.problems import Problems
+from container.monitoring.profiler.reading.text import RecordingWarnings
+from container.monitoring.profiler.recorder.event_file import TimelineEvent, TimelineFile
 
 BASE = 1_700_000_040_000_000
 NAME = f"{BASE + 60_000_000}_7-algo-1_pythontimeline.json"
@@ -25,7 +25,7 @@ def event(name="Step:ModeKeys.TRAIN", ts=0, dur=1000, pid=0, **args):
 def read(tmp_path, found, name=NAME):
     path = tmp_path / name
     path.write_text(found if isinstance(found, str) else json.dumps(found))
-    problems = Problems()
+    problems = RecordingWarnings()
     return read_events([path], lambda _: "file", problems), problems.lines()
 
 
@@ -195,16 +195,16 @@ def test_what_was_recorded_twice_counts_once(tmp_path):
 
 
 def test_every_event_berth_writes_is_known(tmp_path):
-    file = EventFile(tmp_path, "algo-3", rank=2, clock=lambda: 10**9, wall=lambda: BASE * 1000)
+    file = TimelineFile(tmp_path, "algo-3", rank=2, clock=lambda: 10**9, wall=lambda: BASE * 1000)
     phases = [
-        Event(name, name, "train", 5, 10**9 + at * 1000, 10**9 + (at + 1) * 1000)
+        TimelineEvent(name, name, "train", 5, 10**9 + at * 1000, 10**9 + (at + 1) * 1000)
         for at, name in enumerate(PHASES.values())
     ]
     step = STEPS["train"]
-    file.write([*phases, Event(step, step, "train", 5, 10**9, 10**9 + 10**6)])
+    file.write([*phases, TimelineEvent(step, step, "train", 5, 10**9, 10**9 + 10**6)])
     file.close()
     (path,) = tmp_path.rglob("*.json")
-    found = read_events([path], str, Problems())
+    found = read_events([path], str, RecordingWarnings())
     assert sorted(found.table["phase"]) == sorted([*PHASES, "step"])
     assert set(found.table["rank"]) == {2}
     assert set(found.table["node"]) == {"algo-3"}

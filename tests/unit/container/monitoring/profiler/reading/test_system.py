@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from container.monitoring.profiler.reading.problems import Problems
 from container.monitoring.profiler.reading.system import read_system
+from container.monitoring.profiler.reading.text import RecordingWarnings
 
 START = 1_700_000_040.0
 
@@ -21,7 +21,7 @@ def read(tmp_path, *texts):
         path = tmp_path / f"{position}.algo-1.json"
         path.write_text(text) if isinstance(text, str) else path.write_bytes(text)
         paths.append(path)
-    problems = Problems()
+    problems = RecordingWarnings()
     return read_system(paths, lambda path: path.name, problems), problems.lines()
 
 
@@ -144,7 +144,7 @@ def test_names_that_no_file_could_hold(tmp_path):
 
 
 def test_a_file_that_cannot_be_read(tmp_path):
-    problems = Problems()
+    problems = RecordingWarnings()
     table = read_system([tmp_path / "gone.json"], lambda path: path.name, problems)
     assert table.empty
     assert problems.lines() == ("gone.json: could not be read (No such file or directory)",)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from container.monitoring.profiler.reading.traces import ATTEMPTS, read_trace
+from container.monitoring.profiler.reading.events import ATTEMPTS, read_trace
 
 EVENTS = [{"ph": "X", "name": f"e{at}", "args": {"step_num": at, "s": "{"}} for at in range(6)]
 

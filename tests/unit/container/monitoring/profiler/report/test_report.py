@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from container.monitoring.profiler.figures.whole import Figures
-from container.monitoring.profiler.recording import Recording
+from container.monitoring.profiler.metrics import ProfileMetrics
+from container.monitoring.profiler.reading import Recording
 from container.monitoring.profiler.report import SECTIONS, render, write_report
 from container.monitoring.profiler.report.__main__ import main, read_rules
 from container.monitoring.profiler.report.material import Material
-from container.monitoring.profiler.rules.evaluation import evaluate
+from container.monitoring.profiler.rules import evaluate
 from container.rules.profiler import PROFILER_RULES
 from container.rules.requests import RuleError, ask
 from tests.unit.container.monitoring.profiler.folders import (
@@ -171,8 +171,8 @@ def test_only_the_two_scripts_may_run_and_nothing_may_be_fetched(tmp_path):
 
 def test_a_section_that_fails_costs_only_itself(tmp_path, monkeypatch):
     job = recorded(use={"CPU": 50})
-    material = Material(Figures(job, ()))
-    monkeypatch.setattr(Figures, "system", property(lambda _: 1 / 0))
+    material = Material(ProfileMetrics(job, ()))
+    monkeypatch.setattr(ProfileMetrics, "system", property(lambda _: 1 / 0))
     page = Text(render(material))
     assert "System usage statistics could not be completed (ZeroDivisionError" in page.said
     assert "Training job summary could not" not in page.said
@@ -230,7 +230,7 @@ def test_a_debugger_rule_leads_to_its_step_and_a_profiler_rule_to_its_time(tmp_p
         durations=[0.1] * 100 + [2.0] * 11 + [0.1] * 100,
     )  # fmt: skip
     rules = ask(PROFILER_RULES, ["StepOutlier"], {"StepOutlier_n_outliers": 1})
-    material = Material(Figures(job, evaluate(job, rules)))
+    material = Material(ProfileMetrics(job, evaluate(job, rules)))
     page = Text(render(material))
     specs = json.loads(page.scripts["charts"])
     assert [each["x"] for each in specs["curve-loss"]["moments"]] == [4, 9]  # by time, where known

@@ -1,7 +1,7 @@
 """Asks one rule of a recording that was written to disk in SageMaker's layout."""
 
-from container.monitoring.profiler.recording import Recording
-from container.monitoring.profiler.rules.evaluation import evaluate
+from container.monitoring.profiler.reading import Recording
+from container.monitoring.profiler.rules import evaluate
 from container.rules.profiler import PROFILER_RULES
 from container.rules.requests import ask
 from tests.unit.container.monitoring.profiler.folders import write_aws, write_berth

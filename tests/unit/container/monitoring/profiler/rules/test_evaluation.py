@@ -3,9 +3,8 @@ from datetime import datetime
 
 import pytest
 
-import container.monitoring.profiler.rules.evaluation as evaluation
-from container.monitoring.profiler.recording import Recording
-from container.monitoring.profiler.rules.evaluation import evaluate, report_parts
+from container.monitoring.profiler.reading import Recording
+from container.monitoring.profiler.rules import RULES, evaluate, report_parts
 from container.rules.profiler import PROFILER_RULES
 from container.rules.requests import ask, from_configurations
 from tests.unit.container.monitoring.profiler.folders import (
@@ -108,7 +107,7 @@ def test_a_rule_that_fails_says_so_and_the_others_go_on(bound, monkeypatch):
     def fails(view, request):
         raise ZeroDivisionError("on purpose")
 
-    monkeypatch.setattr(evaluation, "_RULES", {**evaluation._RULES, "CPUBottleneck": fails})
+    monkeypatch.setitem(RULES, "CPUBottleneck", fails)
     found = by_name(evaluate(bound, ask(PROFILER_RULES, ["CPUBottleneck", "LowGPUUtilization"])))
     status = found["CPUBottleneck"].status()
     assert status["RuleEvaluationStatus"] == "Error"

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from container.monitoring.profiler.recording import Recording
+from container.monitoring.profiler.reading import Recording
 from tests.unit.container.monitoring.profiler.folders import (
     START,
     Host,

@@ -1,1 +1,0 @@
-"""What a recording comes to, in numbers: the job, its machines, its steps, its learning."""

@@ -1,0 +1,140 @@
+"""All figures of one recording, each worked out when it is first asked for."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from container.hyperparameters import Hyperparameters
+from container.monitoring.profiler.metrics.job import job_figures
+from container.monitoring.profiler.metrics.learning import learning_figures
+from container.monitoring.profiler.metrics.steps import framework_figures, share, step_figures
+from container.monitoring.profiler.metrics.system import measured, statistic, system_figures
+from container.monitoring.profiler.outcome import RuleOutcome, rule_figures
+from container.monitoring.profiler.reading import Recording
+
+
+class ProfileMetrics:
+    """The figures the verdict and the report share.
+
+    Args:
+        recording: what was recorded.
+        outcomes: what the profiler's rules made of it.
+    """
+
+    def __init__(self, recording: Recording, outcomes: Sequence[RuleOutcome] = ()) -> None:
+        self.recording = recording
+        self.outcomes = tuple(outcomes)
+
+    @cached_property
+    def job(self) -> dict[str, Any]:
+        """See `job_figures`."""
+        return job_figures(self.recording)
+
+    @cached_property
+    def series(self) -> pd.DataFrame:
+        """See `measured`."""
+        return measured(self.recording.system)
+
+    @cached_property
+    def system(self) -> list[dict[str, Any]]:
+        """See `system_figures`."""
+        return system_figures(self.series)
+
+    @cached_property
+    def while_training(self) -> list[dict[str, Any]]:
+        """The same of the samples taken during the training loop; of all where it is not known."""
+        first, last = self.job["training_started"], self.job["training_ended"]
+        if first is None or last is None:
+            return self.system
+        inside = self.series[self.series["time"].between(first, last)]
+        return system_figures(inside) if len(inside) else self.system
+
+    @cached_property
+    def framework(self) -> dict[str, Any]:
+        """See `framework_figures`."""
+        loop = self.job["training_loop"]
+        return framework_figures(
+            self.recording.events,
+            self.recording.on_device,
+            self.recording.operators,
+            loop["seconds"] if loop else None,
+            self.job["duration"],
+        )
+
+    @cached_property
+    def steps(self) -> dict[str, Any] | None:
+        """See `step_figures`."""
+        return step_figures(self.recording.events)
+
+    @cached_property
+    def learning(self) -> dict[str, Any]:
+        """See `learning_figures`."""
+        return learning_figures(self.recording.curves, self.recording.epochs)
+
+    @cached_property
+    def rules(self) -> list[dict[str, Any]]:
+        """See `rule_figures`."""
+        return rule_figures(self.outcomes, self.recording.debug_rules)
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the job trained on a GPU: its facts say so, or one was measured at work."""
+        device = self.job["device"]
+        if device is not None:
+            return not str(device).lower().startswith("cpu")
+        return (self.use("GPU", "max") or 0.0) > 0
+
+    def use(self, metric: str, which: str = "mean") -> float | None:
+        """A statistic of a metric in percent, while training; see `statistic`."""
+        return statistic(self.while_training, metric, which)
+
+    @property
+    def waiting(self) -> float:
+        """The share of a training step that nothing computes because data is awaited.
+
+        On a GPU work goes on while the loop waits for the next batch, so the wait is at most the
+        share of time the GPU was measured idle.
+        """
+        wait, used = self.phase("data"), self.use("GPU")
+        if not self.on_gpu or used is None:
+            return wait
+        return min(wait, max(0.0, 1 - used / 100))
+
+    def phase(self, *names: str) -> float:
+        """The share of a training step these phases take."""
+        return share(self.framework, *names)
+
+    def seconds_of(self, phase: str) -> float:
+        """Seconds a rank spent in a phase, within training steps and outside of any."""
+        rows = [*self.framework["phases"], *self.framework["outside"]]
+        return float(sum(row["seconds"] for row in rows if row["phase"] == phase))
+
+    @property
+    def training_seconds(self) -> float:
+        """Seconds of all training steps of a rank."""
+        rows = self.framework["modes"]
+        return float(sum(row["seconds"] for row in rows if row["mode"] == "train"))
+
+    @property
+    def evaluation_seconds(self) -> float:
+        """Seconds of a rank's validation: its steps, or the phase where those were not recorded."""
+        rows = self.framework["modes"]
+        steps = sum(row["seconds"] for row in rows if row["mode"] == "eval")
+        return float(steps or self.seconds_of("evaluation"))
+
+    def setting(self, name: str) -> Any:
+        """A hyperparameter of the job, its default where it was not given; None if none is known.
+
+        What the loader really used comes before what it was asked for.
+        """
+        given = self.recording.job.get("hyperparameters")
+        if name in ("workers", "batch_size", "image_size") and self.job[name] is not None:
+            return int(self.job[name])
+        if not isinstance(given, dict) or not given:
+            return None
+        if name in given:
+            return given[name]
+        field = Hyperparameters.model_fields.get(name)
+        return field.default if field is not None else None
