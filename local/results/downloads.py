@@ -1,12 +1,12 @@
 """What a training job left in S3, brought home: `model.tar.gz`, and `output.tar.gz` unpacked."""
 
 import shutil
-import tarfile
 import tempfile
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
+from local import archives
 from local.client.target import Place
 from local.errors import UserError, code
 
@@ -14,8 +14,7 @@ MODEL = "model.tar.gz"
 OUTPUT = "output"
 """Where, in the job's folder, the contents of `output.tar.gz` lie."""
 LARGEST = 16 * 1024**3
-MOST_FILES = 100_000
-"""Bytes and files an archive may hold: our image's outputs are a thousandth of either."""
+"""Bytes a job's output may unpack to: our image's outputs are a thousandth of this."""
 
 
 def artifacts(job: Mapping[str, Any]) -> dict[str, str]:
@@ -56,32 +55,15 @@ def bring_home(
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpack regular files and folders of a tar into `folder`, which must be new.
+    """Unpack an `output.tar.gz` into `folder`, which must be new.
 
     Raises:
-        UserError: it is no tar, or holds a link, a device, a path that leaves the folder, or too
-            much.
+        UserError: it is corrupt, too large, or holds a link, a device or a path that leads out.
     """
     folder.mkdir(parents=True)
-    size = count = 0
     try:
-        with tarfile.open(archive) as tar:
-            for entry in tar:
-                name = PurePosixPath(entry.name)
-                count += 1
-                size += entry.size
-                if name.is_absolute() or ".." in name.parts:
-                    raise UserError(f"{archive.name}: {entry.name!r} leaves its folder; refused")
-                if not (entry.isreg() or entry.isdir()):
-                    raise UserError(
-                        f"{archive.name}: {entry.name!r} is a link or a device; refused"
-                    )
-                if size > LARGEST or count > MOST_FILES:
-                    raise UserError(
-                        f"{archive.name}: more than {LARGEST:,} bytes or {MOST_FILES:,} files"
-                    )
-                _write(tar, entry, folder.joinpath(*name.parts))
-    except (tarfile.TarError, EOFError, OSError) as error:
+        archives.unpack(archive, folder, limit=LARGEST)
+    except (archives.BadArchive, OSError) as error:
         raise UserError(f"{archive.name}: cannot be unpacked: {error}") from None
 
 
@@ -107,14 +89,3 @@ def download(place: Place, uri: str, path: Path) -> bool:
 def find_output(folder: Path, name: str) -> Path | None:
     """A file among a job's unpacked outputs, wherever it lies."""
     return next(iter(sorted((folder / OUTPUT).rglob(name))), None)
-
-
-def _write(tar: tarfile.TarFile, entry: tarfile.TarInfo, path: Path) -> None:
-    if entry.isdir():
-        path.mkdir(parents=True, exist_ok=True)
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    source = tar.extractfile(entry)
-    if source is not None:
-        with source, path.open("wb") as target:
-            shutil.copyfileobj(source, target)

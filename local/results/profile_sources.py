@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from local.archives import MAX_FILES, leads_out
 from local.errors import UserError, code
-from local.results.downloads import LARGEST, MOST_FILES, OUTPUT, download, unpack
+from local.results.downloads import LARGEST, OUTPUT, download, unpack
 from local.results.profiler_report import RECORDED
 
 if TYPE_CHECKING:
@@ -105,14 +106,14 @@ def fetch_folder(place: "Place", uri: str, folder: Path) -> int:
     targets: dict[str, Path] = {}
     size = 0
     for stored in _listed(s3, bucket, prefix):
-        name = PurePosixPath(stored["Key"][len(prefix) :])
-        if stored["Key"].endswith("/"):
+        name = stored["Key"][len(prefix) :]
+        if name.endswith("/") or not name:
             continue
-        if name.is_absolute() or ".." in name.parts:
-            raise UserError(f"s3://{bucket}/{stored['Key']}: leaves its folder; refused")
+        if leads_out(name):
+            raise UserError(f"s3://{bucket}/{stored['Key']}: leads out of its folder; refused")
         size += stored["Size"]
-        if size > LARGEST or len(targets) >= MOST_FILES:
-            raise UserError(f"{uri}: more than {LARGEST:,} bytes or {MOST_FILES:,} files")
+        if size > LARGEST or len(targets) >= MAX_FILES:
+            raise UserError(f"{uri}: more than {LARGEST:,} bytes or {MAX_FILES:,} files")
         targets[stored["Key"]] = Path(name)
     if not targets:
         return 0

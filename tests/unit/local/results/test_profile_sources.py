@@ -117,7 +117,7 @@ def test_an_archive_does_not_leave_its_folder(tmp_path: Path) -> None:
     path = tmp_path / "output.tar.gz"
     path.write_bytes(archive(**{"../evil": "x"}))
     with (
-        pytest.raises(UserError, match="leaves its folder; refused"),
+        pytest.raises(UserError, match="leads out of the folder"),
         recording_at(path, tmp_path / "into"),
     ):
         pass
@@ -164,7 +164,7 @@ def test_an_archive_in_s3(uri: str, tmp_path: Path) -> None:
         ("s3://bucket/none/", "s3://bucket/none/: nothing there"),
         ("s3://bucket/none.tar.gz", "there is no such object"),
         ("s3://other/none", "there is no bucket other"),
-        ("s3://bucket/evil", "leaves its folder; refused"),
+        ("s3://bucket/evil", "leads out of its folder"),
     ],
 )
 def test_what_cannot_be_fetched(uri: str, line: str, tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_a_folder_is_there_whole_or_not_at_all(
     s3 = S3(**RECORDED)
     target = tmp_path / "first" / "profiler-output"
     with monkeypatch.context() as patch:
-        patch.setattr("local.results.profile_sources.MOST_FILES", 1)
+        patch.setattr("local.results.profile_sources.MAX_FILES", 1)
         with pytest.raises(UserError, match="more than .* or 1 files"):
             fetch_folder(s3, "s3://bucket/jobs/first/profiler-output", target)  # type: ignore[arg-type]
         assert not target.exists()

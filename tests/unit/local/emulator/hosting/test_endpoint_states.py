@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from werkzeug.test import Client
 
-from local.emulator.api.operations import endpoints as operations
+from local.emulator.api.operations import OPERATIONS
 from local.emulator.errors import ServiceError
 from local.emulator.executors import ContainerSpec
 from local.emulator.hosting.runtime import RuntimeApp
@@ -115,13 +115,14 @@ def _ask(harness: HostingHarness, operation: str) -> str:
     try:
         match operation:
             case "Describe":
-                operations.describe(services, name)
+                OPERATIONS["DescribeEndpoint"](services, name)
             case "Update":
-                operations.update(services, {**name, "EndpointConfigName": "other"})
+                OPERATIONS["UpdateEndpoint"](services, name | {"EndpointConfigName": "other"})
             case "UpdateWeights":
-                operations.update_weights(services, name | {"DesiredWeightsAndCapacities": weights})
+                desired = {"DesiredWeightsAndCapacities": weights}
+                OPERATIONS["UpdateEndpointWeightsAndCapacities"](services, name | desired)
             case "Delete":
-                operations.delete(services, name)
+                OPERATIONS["DeleteEndpoint"](services, name)
             case "Invoke":
                 runtime = Client(RuntimeApp(harness.context, harness.endpoints, harness.limits))
                 answer = runtime.post("/endpoints/one/invocations", data=b"who")

@@ -1,13 +1,9 @@
-import gzip
-import io
-import os
-import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from local.emulator.hosting.model_data import BadModelData, copy_tree, fetch, source_of, unpack
+from local.emulator.hosting.model_data import BadModelData, copy_tree, fetch, source_of
 from tests.unit.local.emulator.fakes import BUCKET, FakeObjects
 from tests.unit.local.emulator.hosting_harness import archive
 
@@ -18,21 +14,6 @@ GZIP = {"uri": URI, "type": "archive"}
 @pytest.fixture
 def objects(tmp_path: Path) -> FakeObjects:
     return FakeObjects(tmp_path / "s3")
-
-
-def tar(*members: tarfile.TarInfo, content: bytes = b"") -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as bundle:
-        for member in members:
-            member.size = len(content) if member.isreg() else 0
-            bundle.addfile(member, io.BytesIO(content))
-    return buffer.getvalue()
-
-
-def entry(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:
-    member = tarfile.TarInfo(name)
-    member.type, member.linkname = kind, link
-    return member
 
 
 def test_an_archive_becomes_read_only_files(tmp_path: Path, objects: FakeObjects) -> None:
@@ -75,84 +56,21 @@ def test_what_a_container_does_to_its_model_stays_its_own(
 
 
 @pytest.mark.parametrize(
-    ("member", "words"),
-    [
-        (entry("../out"), "'../out' leads out"),
-        (entry("a/../../out"), "leads out"),
-        (entry("/etc/out"), "'/etc/out' leads out"),
-        (entry("link", tarfile.SYMTYPE, "/etc/passwd"), "'link' is a link"),
-        (entry("link", tarfile.SYMTYPE, "model.json"), "'link' is a link"),
-        (entry("hard", tarfile.LNKTYPE, "model.json"), "'hard' is a link"),
-        (entry("device", tarfile.CHRTYPE), "'device' is neither a file nor a folder"),
-        (entry("pipe", tarfile.FIFOTYPE), "'pipe' is neither a file nor a folder"),
-    ],
+    "bad", [b"", b"no archive", archive({"../out": b""})], ids=["empty", "text", "hostile"]
 )
-def test_hostile_archives_are_refused(
-    tmp_path: Path, objects: FakeObjects, member: tarfile.TarInfo, words: str
+def test_a_bad_archive_is_refused_by_its_uri(
+    tmp_path: Path, objects: FakeObjects, bad: bytes
 ) -> None:
-    objects.add("model.tar.gz", tar(entry("model.json"), member))
-    with pytest.raises(BadModelData, match=words) as caught:
+    objects.add("model.tar.gz", bad)
+    with pytest.raises(BadModelData, match=URI):
         fetch(objects, GZIP, tmp_path / "deep" / "model")
-    assert URI in str(caught.value)
     assert not (tmp_path / "deep/out").exists()
-    assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_that_was_made_a_link_first_cannot_be_written_through(
-    tmp_path: Path, objects: FakeObjects
-) -> None:
-    outside = tmp_path / "outside"
-    outside.mkdir()
-    objects.add("model.tar.gz", tar(entry("a", tarfile.SYMTYPE, str(outside)), entry("a/planted")))
-    with pytest.raises(BadModelData, match="is a link"):
-        fetch(objects, GZIP, tmp_path / "model")
-    assert list(outside.iterdir()) == []
-
-
-def test_an_archive_that_unpacks_to_too_much(tmp_path: Path) -> None:
-    path = tmp_path / "bomb.tar.gz"
-    path.write_bytes(tar(entry("zeros"), content=bytes(2_000_000)))
-    (tmp_path / "model").mkdir()
-    with pytest.raises(BadModelData, match="'zeros' does not fit"):
-        unpack(path, tmp_path / "model", name="bomb", limit=1_000_000)
-    assert list((tmp_path / "model").iterdir()) == []
-
-
-def test_many_small_files_count_together(tmp_path: Path) -> None:
-    path = tmp_path / "model.tar.gz"
-    path.write_bytes(tar(entry("a"), entry("b"), entry("c"), content=bytes(400)))
-    (tmp_path / "model").mkdir()
-    with pytest.raises(BadModelData, match="'c' does not fit"):
-        unpack(path, tmp_path / "model", name="m", limit=1000)
-
-
-@pytest.mark.parametrize("cut", [0, 10, -1, -9])
-def test_corrupt_archives(tmp_path: Path, objects: FakeObjects, cut: int) -> None:
-    whole = archive({"model.json": os.urandom(20_000)})
-    objects.add("model.tar.gz", whole[:cut])
-    with pytest.raises(BadModelData, match=r"not a whole gzip-compressed tar archive"):
-        fetch(objects, GZIP, tmp_path / "model")
-
-
-def test_a_changed_byte_is_noticed(tmp_path: Path, objects: FakeObjects) -> None:
-    whole = bytearray(gzip.compress(tar_of_noise(), compresslevel=0))
-    whole[15_000] ^= 1
-    objects.add("model.tar.gz", bytes(whole))
-    with pytest.raises(BadModelData, match="CRC check failed"):
-        fetch(objects, GZIP, tmp_path / "model")
-
-
-def tar_of_noise() -> bytes:
-    return gzip.decompress(archive({"model.json": os.urandom(20_000)}))
-
-
-def test_a_tar_that_is_not_compressed_is_refused(tmp_path: Path, objects: FakeObjects) -> None:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as bundle:
-        bundle.addfile(entry("model.json"))
-    objects.add("model.tar.gz", buffer.getvalue())
-    with pytest.raises(BadModelData, match="gzip"):
-        fetch(objects, GZIP, tmp_path / "model")
+def test_an_archive_larger_than_the_volume_is_refused(tmp_path: Path, objects: FakeObjects) -> None:
+    objects.add("model.tar.gz", archive({"weights": b"123"}))
+    with pytest.raises(BadModelData, match="'weights' does not fit"):
+        fetch(objects, GZIP, tmp_path / "model", limit_gb=0)
 
 
 def test_missing_data_is_named(tmp_path: Path, objects: FakeObjects) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from local.emulator.api.operations.training import describe
+from local.emulator.api.operations import OPERATIONS
 from local.emulator.errors import ServiceError
 from local.emulator.executors import Executor
 from local.emulator.store import Kind
@@ -69,6 +69,7 @@ def test_what_a_container_says_of_rules_is_shown_at_once_and_kept(harness: Train
     )
 
     def shown(_body: object) -> list[str]:
+        describe = OPERATIONS["DescribeTrainingJob"]
         answer = describe(harness.services(), {"TrainingJobName": "job"}) or {}
         rules = answer.get("DebugRuleEvaluationStatuses", [])
         return [f"{one['RuleEvaluationStatus']}: {one['StatusDetails']}" for one in rules]

@@ -3,7 +3,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from local.emulator.tuning.ranges import Categorical, Continuous, Integer, parse
@@ -36,6 +36,7 @@ def one(kind: str, low: Any, high: Any, scale: str | None) -> dict[str, Any]:
 def test_a_continuous_value_stays_in_its_range_and_reads_back(
     scale: str | None, bounds: st.SearchStrategy[list[float]]
 ) -> None:
+    @settings(deadline=None)
     @given(bounds, st.integers(0, 2**32))
     def holds(ends: list[float], seed: int) -> None:
         low, high = ends
@@ -53,6 +54,7 @@ def test_a_continuous_value_stays_in_its_range_and_reads_back(
 def test_an_integer_stays_in_its_range_and_reads_back(
     scale: str, bounds: st.SearchStrategy[list[int]]
 ) -> None:
+    @settings(deadline=None)
     @given(bounds, st.integers(0, 2**32))
     def holds(ends: list[int], seed: int) -> None:
         low, high = ends
