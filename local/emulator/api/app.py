@@ -1,4 +1,4 @@
-"""The service `sagemaker` over HTTP: JSON 1.1 in, JSON 1.1 out, `X-Amz-Target` says what."""
+"""The WSGI application of the service `sagemaker`: AWS JSON 1.1, dispatched by `X-Amz-Target`."""
 
 import json
 import logging
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 PREFIX = "SageMaker."
-"""What precedes the operation's name in the header `X-Amz-Target`."""
+"""Prefix of the operation's name in the header `X-Amz-Target`."""
 
 CONTENT_TYPE = "application/x-amz-json-1.1"
 
@@ -31,8 +31,8 @@ log = logging.getLogger(__name__)
 class SageMakerApp:
     """A WSGI application that answers SageMaker's control plane.
 
-    Every answer is SageMaker's own, errors too; what goes wrong in here is `InternalFailure` for
-    the caller and a traceback in the server's log.
+    Responses and errors have SageMaker's shapes. An unexpected error is an `InternalFailure` to the
+    caller and a traceback in the server's log.
     """
 
     def __init__(self, services: Services) -> None:
@@ -52,9 +52,9 @@ class SageMakerApp:
             return _error(error)
         except (OSError, sqlite3.OperationalError) as failure:
             log.exception("%s failed", target)
-            # 507 is no status that clients try again: a full disk stays full.
-            said = f"Nothing was kept in {self.services.home.path}: {failure}."
-            return _error(ServiceError("InternalFailure", said, 507))
+            # Clients do not retry a 507, and a full disk stays full.
+            message = f"Nothing was kept in {self.services.home.path}: {failure}."
+            return _error(ServiceError("InternalFailure", message, 507))
         except Exception:
             log.exception("%s failed", target or "a request without X-Amz-Target")
             return _error(

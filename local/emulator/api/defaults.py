@@ -1,8 +1,8 @@
-"""What AWS fills into a Describe answer where the request left it out.
+"""The defaults that AWS fills into a Describe response where the request left a member out.
 
-Clients read these members without asking whether they are there (SDK v2's `Estimator.attach` takes
-`OutputDataConfig["KmsKeyId"]`). The values are those of answers that AWS gave and of the examples
-in its developer guide; each function takes what is known of a resource and gives a filled copy.
+Clients read these members without checking for them (SDK v2's `Estimator.attach` reads
+`OutputDataConfig["KmsKeyId"]`). The values are those of AWS's own responses and of the examples in
+its developer guide. Each function returns a filled copy of a resource's stored body.
 """
 
 from collections.abc import Mapping
@@ -11,10 +11,8 @@ from typing import Any
 from local.emulator.api.validation.ranges import combinations
 from local.emulator.training.describe import DAY_SECONDS
 from local.emulator.tuning.plan import definitions_of, machines_of, ranges_of
+from local.emulator.tuning.trials import OBJECTIVE_HYPERPARAMETER
 from local.statuses import TERMINAL
-
-OBJECTIVE = "_tuning_objective_metric"
-"""The hyperparameter by which SageMaker tells a training job its tuning job's objective."""
 
 RANGES = ("IntegerParameterRanges", "ContinuousParameterRanges", "CategoricalParameterRanges")
 SCALED = RANGES[:2]
@@ -30,7 +28,7 @@ TRAINING_OUTPUT = {"KmsKeyId": "", "CompressionType": "GZIP"}
 PROFILER = {"ProfilingIntervalInMilliseconds": 500, "DisableProfiler": False}
 RULE = {"VolumeSizeInGB": 0}
 VOLUME_GB = 30
-"""GB of storage of a request that names none; the SDK's own figure."""
+"""GB of storage of a request that names none; the SDK's default."""
 
 TRANSFORM_INPUT = {"CompressionType": "None", "SplitType": "None"}
 TRANSFORM_OUTPUT = {"AssembleWith": "None", "KmsKeyId": ""}
@@ -40,7 +38,7 @@ Body = dict[str, Any]
 
 
 def training_job(body: Mapping[str, Any]) -> Body:
-    """DescribeTrainingJob's answer."""
+    """DescribeTrainingJob's response."""
     filled = {**SWITCHES, "ProfilingStatus": "Disabled", **_training(body)}
     algorithm = filled["AlgorithmSpecification"]
     measured = bool(algorithm.get("MetricDefinitions"))
@@ -54,7 +52,7 @@ def training_job(body: Mapping[str, Any]) -> Body:
 
 
 def warm_pool(body: Mapping[str, Any]) -> Body:
-    """`WarmPoolStatus` of a training job that asked for one, which is given back at once here."""
+    """`WarmPoolStatus` of a training job with a warm pool, which ends with the job here."""
     if "WarmPoolStatus" in body:
         return {"WarmPoolStatus": body["WarmPoolStatus"]}
     if not body.get("ResourceConfig", {}).get("KeepAlivePeriodInSeconds"):
@@ -65,7 +63,7 @@ def warm_pool(body: Mapping[str, Any]) -> Body:
 
 
 def tuning_job(body: Mapping[str, Any]) -> Body:
-    """DescribeHyperParameterTuningJob's answer."""
+    """DescribeHyperParameterTuningJob's response."""
     filled = dict(body)
     config = {"TrainingJobEarlyStoppingType": "Off", **body["HyperParameterTuningJobConfig"]}
     if "ParameterRanges" in config:
@@ -83,7 +81,7 @@ def tuning_job(body: Mapping[str, Any]) -> Body:
 
 
 def resource_limits(body: Mapping[str, Any]) -> Body:
-    """`ResourceLimits` of a tuning job; a grid has as many training jobs as combinations."""
+    """`ResourceLimits` of a tuning job; a grid's default is one training job per combination."""
     config = body["HyperParameterTuningJobConfig"]
     limits: Body = dict(config["ResourceLimits"])
     if config["Strategy"] == "Grid":
@@ -93,7 +91,7 @@ def resource_limits(body: Mapping[str, Any]) -> Body:
 
 
 def transform_job(body: Mapping[str, Any]) -> Body:
-    """DescribeTransformJob's answer."""
+    """DescribeTransformJob's response."""
     filled = {"DataProcessing": {}, **body}
     _fill(filled, "TransformInput", TRANSFORM_INPUT)
     _fill(filled, "TransformOutput", TRANSFORM_OUTPUT)
@@ -103,7 +101,7 @@ def transform_job(body: Mapping[str, Any]) -> Body:
 
 
 def model(body: Mapping[str, Any]) -> Body:
-    """DescribeModel's answer."""
+    """DescribeModel's response."""
     filled = {"EnableNetworkIsolation": False, **body}
     if "PrimaryContainer" in body:
         filled["PrimaryContainer"] = _container(body["PrimaryContainer"])
@@ -113,7 +111,7 @@ def model(body: Mapping[str, Any]) -> Body:
 
 
 def endpoint_config(body: Mapping[str, Any]) -> Body:
-    """DescribeEndpointConfig's answer."""
+    """DescribeEndpointConfig's response."""
     filled = {"EnableNetworkIsolation": False, **body}
     for variants in ("ProductionVariants", "ShadowProductionVariants"):
         if variants in body:
@@ -126,14 +124,14 @@ def endpoint_config(body: Mapping[str, Any]) -> Body:
 
 
 def endpoint(body: Mapping[str, Any]) -> Body:
-    """DescribeEndpoint's answer."""
+    """DescribeEndpoint's response."""
     filled = dict(body)
     _fill_async(filled)
     return filled
 
 
 def _training(body: Mapping[str, Any]) -> Body:
-    """What a training job and a tuning job's training job definition have in common."""
+    """Fill what a training job and a tuning job's training job definition have in common."""
     filled = dict(body)
     if "InputDataConfig" in body:
         filled["InputDataConfig"] = [_channel(channel) for channel in body["InputDataConfig"]]
@@ -152,7 +150,7 @@ def _channel(channel: Mapping[str, Any]) -> Body:
 
 
 def _definition(definition: Mapping[str, Any], objective: Mapping[str, Any]) -> Body:
-    """A TrainingJobDefinition; without an objective of its own it has the tuning job's."""
+    """Fill a TrainingJobDefinition; without an objective of its own it gets the tuning job's."""
     filled = {**SWITCHES, **definition}
     if machines := machines_of(definition):
         filled["ResourceConfig"] = machines
@@ -163,7 +161,10 @@ def _definition(definition: Mapping[str, Any], objective: Mapping[str, Any]) -> 
     }
     metric = definition.get("TuningObjective", objective).get("MetricName")
     static = definition.get("StaticHyperParameters", {})
-    filled["StaticHyperParameters"] = {**static, **({OBJECTIVE: metric} if metric else {})}
+    filled["StaticHyperParameters"] = {
+        **static,
+        **({OBJECTIVE_HYPERPARAMETER: metric} if metric else {}),
+    }
     if "HyperParameterRanges" in definition:
         filled["HyperParameterRanges"] = _ranges(definition["HyperParameterRanges"])
     return filled

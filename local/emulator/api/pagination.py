@@ -1,4 +1,4 @@
-"""Pages of a list: where the next one starts is in the token, not in the server."""
+"""Pages of a list. The token holds where the next page starts; the server keeps no state."""
 
 import base64
 import binascii
@@ -11,12 +11,12 @@ from typing import Any, TypeVar
 from local.emulator.errors import invalid
 
 DEFAULT_PAGE = 10
-"""Items of a page when the request does not say; AWS's own number."""
+"""Items of a page when the request has no MaxResults; AWS's own default."""
 
 Item = TypeVar("Item")
 
 Key = tuple[Any, str]
-"""What a list is ordered by: a value, then the name, which no two have in common."""
+"""The sort key of an item: a value, then its unique name."""
 
 
 def page(
@@ -27,51 +27,53 @@ def page(
     descending: bool = False,
     default: int = DEFAULT_PAGE,
 ) -> tuple[list[Item], str | None]:
-    """The items the request asks for, and the token of those after them, if any.
+    """The page of items that a request wants, and the token of the next page, if there is one.
 
-    The token holds the last item's key, so that items which come or go between two requests move
-    no other from one page to the next. It is good only for the same request again.
+    The token holds the last item's key, so that items created or deleted between two requests move
+    no other item to another page. It is valid for the same request only.
 
     Raises:
-        ServiceError: the token is not one this list gave.
+        ServiceError: the token is invalid, or belongs to another request.
     """
     ordered = sorted(items, key=key, reverse=descending)
-    question = _digest({k: v for k, v in request.items() if k not in ("NextToken", "MaxResults")})
+    fingerprint = _digest(
+        {k: v for k, v in request.items() if k not in ("NextToken", "MaxResults")}
+    )
     if token := request.get("NextToken"):
-        last = _open(token, question)
+        last = _decode(token, fingerprint)
         ordered = [
             item for item in ordered if (key(item) < last if descending else key(item) > last)
         ]
     size = request.get("MaxResults", default)
     chosen = ordered[:size]
-    return chosen, _seal(key(chosen[-1]), question) if len(ordered) > size else None
+    return chosen, _encode(key(chosen[-1]), fingerprint) if len(ordered) > size else None
 
 
 def _digest(value: object) -> str:
-    def plain(item: object) -> float:
+    def to_json(item: object) -> float:
         if isinstance(item, datetime):
             return item.timestamp()
-        raise TypeError(f"{type(item).__name__} is no part of a request")
+        raise TypeError(f"{type(item).__name__} is not part of a request")
 
-    text = json.dumps(value, sort_keys=True, default=plain)
+    text = json.dumps(value, sort_keys=True, default=to_json)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _seal(key: Key, question: str) -> str:
+def _encode(key: Key, fingerprint: str) -> str:
     return base64.urlsafe_b64encode(
-        json.dumps([*key, question, _digest([*key, question])]).encode()
+        json.dumps([*key, fingerprint, _digest([*key, fingerprint])]).encode()
     ).decode()
 
 
-def _open(token: str, question: str) -> Key:
+def _decode(token: str, fingerprint: str) -> Key:
     try:
-        value, name, asked, digest = json.loads(base64.urlsafe_b64decode(token.encode()))
-        sound = digest == _digest([value, name, asked])
+        value, name, found, digest = json.loads(base64.urlsafe_b64decode(token.encode()))
+        valid = digest == _digest([value, name, found])
     except (ValueError, TypeError, binascii.Error):
-        sound = False
-    if not sound:
-        raise invalid("NextToken is not a token this operation gave; start again without it.")
-    if asked != question:
+        valid = False
+    if not valid:
+        raise invalid("NextToken is not a token of this operation; start again without it.")
+    if found != fingerprint:
         raise invalid(
             "NextToken belongs to a request with other filters or another order; expected the "
             "same request again."

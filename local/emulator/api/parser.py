@@ -1,7 +1,7 @@
-"""A request's JSON against SageMaker's own model: types, names, lengths, patterns, enums, ranges.
+"""Parses a request's JSON and checks it against SageMaker's own model.
 
-botocore's client checks only types, names and presence; AWS checks the rest when a request
-arrives, and says what it found in the words used here.
+botocore's client checks only types, names and presence. AWS's server also checks lengths, patterns,
+enums and ranges; the messages here are AWS's.
 """
 
 import json
@@ -19,48 +19,50 @@ Request = dict[str, Any]
 """A parsed request: the members of the operation's input shape, in Python's types."""
 
 SHOWN = 256
-"""Characters of a wrong value a message repeats."""
+"""Characters of an invalid value that a message repeats."""
 
 LISTED = 20
-"""As many allowed values as a message names; of more it names the nearest."""
+"""Allowed values that a message lists; of more it lists the nearest."""
 
 INTEGERS = {"integer": 31, "long": 63}
-"""Bits of the whole numbers of the API."""
+"""Bits of the API's integer types, without the sign."""
 
 SPACES = "\\u0020\\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000"
 """Unicode's category Z, which `re` has no name for."""
 
 UNUSABLE = re.compile("[\\0\ud800-\udfff]")
-"""What no environment variable, file name or UTF-8 text can hold, though JSON can."""
+"""Characters that JSON can hold and an environment variable, file name or UTF-8 text cannot."""
 
 
 def parse(shape: Any, body: bytes) -> Request:
-    """The request in `body`: timestamps as datetimes, members that are null left out.
+    """Parse a request's body: timestamps become datetimes, null members are left out.
 
     Raises:
-        ServiceError: `SerializationException` for what is no JSON object or has a wrong type,
-            `ValidationException` that names every member that breaks a constraint.
+        ServiceError: `SerializationException` for a body that is not a JSON object or has a wrong
+            type; `ValidationException` that names every member that breaks a constraint.
     """
     try:
         value = json.loads(body or b"{}")
     except (ValueError, RecursionError) as error:
-        raise _unreadable(f"The request's body is no JSON: {error}.") from None
+        raise _serialization_error(f"The request's body is no JSON: {error}.") from None
     if not isinstance(value, dict):
-        raise _unreadable(f"The request's body is a JSON {_kind(value)}; expected an object.")
+        raise _serialization_error(
+            f"The request's body is a JSON {_json_type(value)}; expected an object."
+        )
     if shape is None:
         return {}
-    reader = _Reader()
-    request: dict[str, Any] = reader.read(shape, value, "")
-    if reader.problems:
-        count = len(reader.problems)
+    parser = _Parser()
+    request: dict[str, Any] = parser.read(shape, value, "")
+    if parser.problems:
+        count = len(parser.problems)
         raise invalid(
-            f"{count} validation error{'s' * (count > 1)} detected: " + "; ".join(reader.problems)
+            f"{count} validation error{'s' * (count > 1)} detected: " + "; ".join(parser.problems)
         )
     return request
 
 
-class _Reader:
-    """Walks a value along its shape and collects every broken constraint."""
+class _Parser:
+    """Parses a value by its shape and collects every broken constraint."""
 
     def __init__(self) -> None:
         self.problems: list[str] = []
@@ -207,9 +209,9 @@ def _choices(value: str, allowed: list[str]) -> str:
 
 @cache
 def _compiled(pattern: str) -> re.Pattern[str]:
-    """The model's pattern, which is Java's: a whole match, and Unicode's categories by name."""
-    for name, ours in ((r"\p{L}", r"\w"), (r"\p{N}", ""), (r"\p{Z}", SPACES)):
-        pattern = pattern.replace(name, ours)
+    """The model's pattern, which has Java's syntax: Unicode's categories have names."""
+    for name, replacement in ((r"\p{L}", r"\w"), (r"\p{N}", ""), (r"\p{Z}", SPACES)):
+        pattern = pattern.replace(name, replacement)
     return re.compile(pattern.replace(r"\p{Alnum}", "a-zA-Z0-9"))
 
 
@@ -223,16 +225,17 @@ def _shown(value: object) -> str:
     return text if len(text) <= SHOWN else text[:SHOWN] + "…"
 
 
-def _kind(value: object) -> str:
+def _json_type(value: object) -> str:
     kinds = {str: "string", bool: "boolean", int: "number", float: "number", list: "list"}
     return "null" if value is None else kinds.get(type(value), "object")
 
 
-def _unreadable(message: str) -> ServiceError:
+def _serialization_error(message: str) -> ServiceError:
     return ServiceError("SerializationException", message)
 
 
 def _wrong_type(path: str, value: object, expected: str) -> ServiceError:
-    return _unreadable(
-        f"'{path}' is the {_kind(value)} '{_shown(value)}' in the request; expected {expected}."
+    return _serialization_error(
+        f"'{path}' is the {_json_type(value)} '{_shown(value)}' in the request; "
+        f"expected {expected}."
     )

@@ -26,5 +26,5 @@ def operation_model(name: str) -> Any:
         return service_model().operation_model(name)
     except OperationNotFoundError:
         raise ServiceError(
-            "UnknownOperationException", f"{name!r} is no operation of SageMaker's API."
+            "UnknownOperationException", f"{name!r} is not an operation of SageMaker's API."
         ) from None

@@ -24,8 +24,8 @@ from local.emulator.errors import invalid
 from local.emulator.services import Services
 from local.emulator.store import Kind, Record
 
-MOST_SUGGESTIONS = 50
-"""Property names an answer of GetSearchSuggestions has at most here."""
+MAX_SUGGESTIONS = 50
+"""Property names in a response of GetSearchSuggestions."""
 
 Entity = dict[str, Any]
 
@@ -59,7 +59,7 @@ ENDPOINT_MEMBERS = (
     "LastModifiedTime",
     "EndpointStatus",
 )
-"""What a model's result holds of each endpoint that serves it."""
+"""The members of each endpoint in a model's result."""
 UNSUPPORTED = {"VisibilityConditions": "leave it out"}
 
 
@@ -101,9 +101,7 @@ def get_search_suggestions(services: Services, request: Request) -> Response:
         names |= {f"HyperParameters.{name}" for name in each.get("HyperParameters", {})}
         names |= {f"Metrics.{one['MetricName']}" for one in each.get(METRICS, [])}
     found = sorted(name for name in names if (hint or "").lower() in name.lower())
-    return {
-        "PropertyNameSuggestions": [{"PropertyName": name} for name in found[:MOST_SUGGESTIONS]]
-    }
+    return {"PropertyNameSuggestions": [{"PropertyName": name} for name in found[:MAX_SUGGESTIONS]]}
 
 
 def _searchable(request: Request) -> Searchable:
@@ -158,7 +156,7 @@ def _result(context: Context, name: str, entity: Entity) -> dict[str, Any]:
 
 
 def _models_of(context: Context, endpoint: Record) -> set[str]:
-    """The models of the endpoint configuration an endpoint runs, if that is still there."""
+    """The models in an endpoint's configuration, if that still exists."""
     name = endpoint.body.get("EndpointConfigName")
     for record in context.store.every(Kind.ENDPOINT_CONFIG):
         if record.name == name:

@@ -3,7 +3,7 @@
 from local.emulator.api.pagination import page
 from local.emulator.api.parser import Request
 from local.emulator.api.serializer import Response
-from local.emulator.api.validation.tags import MOST_TAGS, check_tags, tags_of
+from local.emulator.api.validation.tags import MAX_TAGS, check_tags, tags_of
 from local.emulator.context import Context
 from local.emulator.errors import invalid
 
@@ -28,9 +28,9 @@ def add_tags(context: Context, request: Request) -> Response:
     arn = _find(context, request)
     check_tags(request)
     tags = context.store.tags(arn) | tags_of(request)
-    if len(tags) > MOST_TAGS:
+    if len(tags) > MAX_TAGS:
         raise invalid(
-            f"Tags would give {arn} {len(tags)} tags; expected at most {MOST_TAGS} in all."
+            f"Tags would give {arn} {len(tags)} tags; expected at most {MAX_TAGS} in all."
         )
     context.store.tag(arn, tags_of(request))
     return {"Tags": tag_list(context.store.tags(arn))}

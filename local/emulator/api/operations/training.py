@@ -86,7 +86,7 @@ def _changed(before: dict[str, Any], request: Request) -> dict[str, Any]:
         if not before["ResourceConfig"].get("KeepAlivePeriodInSeconds"):
             raise invalid(
                 "ResourceConfig.KeepAlivePeriodInSeconds was given for a training job without a "
-                "warm pool; expected one whose CreateTrainingJob asked for it."
+                "warm pool; expected one whose CreateTrainingJob set it."
             )
         changed["ResourceConfig"] = {**before["ResourceConfig"], **request["ResourceConfig"]}
     return changed

@@ -1,4 +1,4 @@
-"""A Search request's expression: checked against the resource's properties, then matched."""
+"""Compiles a Search request's expression into a test of a resource's Describe response."""
 
 import functools
 import operator
@@ -15,10 +15,10 @@ from local.emulator.api.search.properties import (
 )
 from local.emulator.errors import invalid
 
-MOST_ELEMENTS = 20
+MAX_ELEMENTS = 20
 """Filters, nested filters and subexpressions of one expression (API reference)."""
-MOST_IN_ALL = 50
-"""Of them in an expression and all it holds (API reference, Search)."""
+MAX_IN_ALL = 50
+"""The same in an expression with all its subexpressions (API reference, Search)."""
 
 EXPECTED = (
     "expected Equals, NotEquals, GreaterThan, GreaterThanOrEqualTo, LessThan, LessThanOrEqualTo, "
@@ -36,20 +36,20 @@ Match = Callable[[Record], bool]
 
 
 def compile_expression(expression: dict[str, Any], shape_name: str) -> Match:
-    """What tells whether a record is wanted.
+    """Compile an expression into a test of a record.
 
     Args:
         expression: a `SearchExpression`.
         shape_name: the shape of the resource.
 
     Raises:
-        ServiceError: it has no condition or too many, or one is not sound.
+        ServiceError: it has no condition, too many, or an invalid one.
     """
     total, contains = _count(expression)
-    if total > MOST_IN_ALL:
+    if total > MAX_IN_ALL:
         raise invalid(
             f"SearchExpression holds {total} filters and expressions in all; expected at most "
-            f"{MOST_IN_ALL}."
+            f"{MAX_IN_ALL}."
         )
     if contains > 1:
         raise invalid("'CONTAINS' operator usage limit of 1 exceeded.")
@@ -61,10 +61,10 @@ def _compile(expression: dict[str, Any], shape_name: str, field: str) -> Match:
     nested = expression.get("NestedFilters", [])
     inner = expression.get("SubExpressions", [])
     count = len(filters) + len(nested) + len(inner)
-    if not 1 <= count <= MOST_ELEMENTS:
+    if not 1 <= count <= MAX_ELEMENTS:
         raise invalid(
             f"{field} holds {count} filters, nested filters and subexpressions; expected 1 to "
-            f"{MOST_ELEMENTS}."
+            f"{MAX_ELEMENTS}."
         )
     parts: list[Match] = [
         _filter(each, find(shape_name, each["Name"]), f"{field}.Filters[{number}]")
@@ -84,7 +84,7 @@ def _compile(expression: dict[str, Any], shape_name: str, field: str) -> Match:
 
 
 def _filter(given: dict[str, str], found: Property, field: str) -> Match:
-    """One filter: a property, an operator, a value."""
+    """Compile one filter: a property, an operator, a value."""
     name, wanted = given.get("Operator", "Equals"), given.get("Value")
     if name in ("Exists", "NotExists"):
         return lambda record: bool(found.values(record)) == (name == "Exists")
@@ -102,7 +102,7 @@ def _filter(given: dict[str, str], found: Property, field: str) -> Match:
 
 
 def _test(found: Property, name: str, wanted: str, field: str) -> Callable[[Any], bool]:
-    """Whether one value of a property is wanted; for NotEquals, whether it equals."""
+    """The test of one value of a property; for NotEquals, the test of Equals."""
     text = found.sort in ("text", "loose")
     if name in TEXT_ONLY:
         if not text:
@@ -139,7 +139,7 @@ def _test(found: Property, name: str, wanted: str, field: str) -> Callable[[Any]
 def _compare_loosely(
     compare: Callable[[Any, Any], bool], wanted: str, or_text: bool, value: str
 ) -> bool:
-    """Numbers as numbers, to a whole number as whole ones; all else as text, where that goes."""
+    """Compare numbers as numbers, as integers with an integer; otherwise as text, if allowed."""
     try:
         left, right = float(value.strip('"')), float(wanted)
     except ValueError:
@@ -150,7 +150,7 @@ def _compare_loosely(
 
 
 def _nested(given: dict[str, Any], shape_name: str, field: str) -> Match:
-    """All its filters hold of one and the same item of a list."""
+    """Compile nested filters: all must hold for the same item of a list."""
     name = plain_name(shape_name, given["NestedPropertyName"])
     whole = find(shape_name, name)
     if whole.sort != "list":
@@ -169,7 +169,7 @@ def _nested(given: dict[str, Any], shape_name: str, field: str) -> Match:
 
 
 def _count(expression: dict[str, Any]) -> tuple[int, int]:
-    """How many filters and expressions it holds in all, and how many with Contains."""
+    """The number of filters and expressions in all, and of filters with Contains."""
     filters = list(expression.get("Filters", []))
     for each in expression.get("NestedFilters", []):
         filters += each["Filters"]

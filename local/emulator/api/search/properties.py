@@ -1,4 +1,4 @@
-"""The properties of a resource that Search knows, by the shapes of the API's `SearchRecord`."""
+"""The properties by which Search finds a resource, by the shapes of the API's `SearchRecord`."""
 
 import math
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from local.emulator.api.service_model import service_model
 from local.emulator.errors import invalid
 
 Sort = Literal["text", "number", "time", "truth", "loose", "list", "structure"]
-"""What a property holds; `loose` is text that may be a number, as a hyperparameter is."""
+"""The type of a property; `loose` is text that may be a number, such as a hyperparameter."""
 
 SORTS: dict[str, Sort] = {
     "string": "text",
@@ -36,8 +36,8 @@ class Property:
 
     Attributes:
         name: as the request has it.
-        sort: what it holds.
-        path: the members on the way to it; a list on the way stands for each of its items.
+        sort: its type.
+        path: its members from the top; a list on the path means each of its items.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Property:
     path: tuple[str, ...]
 
     def values(self, record: Record) -> list[Any]:
-        """Every value a record has there; none when it is missing."""
+        """Every value of a record; empty when it has none."""
         if self.path[0] == "Tags" and len(self.path) == 2:
             return [one["Value"] for one in record.get("Tags", []) if one["Key"] == self.path[1]]
         if self.path[0] == "Metrics" and len(self.path) == 2:
@@ -61,7 +61,7 @@ def find(shape_name: str, name: str, *, literally: bool = False) -> Property:
         shape_name: the shape of the resource, as in `SearchRecord`.
         name: e.g. `TrainingJobStatus`, `Tags.team`, `HyperParameters.epochs`, `Metrics.loss`,
             `InputDataConfig.DataSource.S3DataSource.S3Uri`.
-        literally: `Tags` is the list it is in the answer, no map of keys.
+        literally: `Tags` is the list of the response, not a map of keys.
 
     Raises:
         ServiceError: the resource has no such property.
@@ -95,7 +95,7 @@ def plain_name(shape_name: str, name: str) -> str:
 
 
 def suggestions(shape_name: str) -> Iterator[str]:
-    """The names of a resource's properties that lie in no list."""
+    """The names of a resource's properties that are not in a list."""
     pending: list[tuple[tuple[str, ...], Any]] = [((), service_model().shape_for(shape_name))]
     while pending:
         path, shape = pending.pop()
@@ -107,10 +107,10 @@ def suggestions(shape_name: str) -> Iterator[str]:
 
 
 def number_of(text: str, field: str) -> float:
-    """A number.
+    """Parse a number.
 
     Raises:
-        ServiceError: it is none.
+        ServiceError: it is not one.
     """
     try:
         value = float(text)
@@ -122,10 +122,10 @@ def number_of(text: str, field: str) -> float:
 
 
 def moment_of(text: str, field: str) -> datetime:
-    """A time in ISO 8601, UTC unless it says otherwise.
+    """Parse a time in ISO 8601; without an offset it is UTC.
 
     Raises:
-        ServiceError: it is none.
+        ServiceError: it is not one.
     """
     try:
         value = datetime.fromisoformat(text)

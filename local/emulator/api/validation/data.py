@@ -1,4 +1,4 @@
-"""Where data is read from and written to."""
+"""Validation of the places data is read from and written to."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,19 +10,19 @@ from local.emulator.context import Context
 from local.emulator.errors import ServiceError, invalid
 from local.emulator.location import BadLocation, Location
 
-KINDS = ("S3Prefix", "ManifestFile")
-MANIFEST = "AugmentedManifestFile"
-NO_MANIFEST = (
+DATA_TYPES = ("S3Prefix", "ManifestFile")
+"""What an S3DataSource may be here."""
+AUGMENTED_MANIFEST = "AugmentedManifestFile"
+NO_AUGMENTED_MANIFEST = (
     "expected S3Prefix or ManifestFile; `berth data import` makes an image folder of the manifest"
 )
-"""What an S3DataSource's S3Uri may name here."""
 
 
 def bucket_and_key(uri: str, field: str) -> tuple[str, str]:
     """The parts of `s3://bucket/key`.
 
     Raises:
-        ServiceError: it is no such URI.
+        ServiceError: it is not such a URI.
     """
     try:
         place = Location.parse(uri)
@@ -32,10 +32,10 @@ def bucket_and_key(uri: str, field: str) -> tuple[str, str]:
 
 
 def path_of(uri: str, field: str) -> Path:
-    """The path of `file:///…`, which must be there and, if it is a folder, hold something.
+    """The path of `file:///…`, which must exist and must not be an empty folder.
 
     Raises:
-        ServiceError: it is not so.
+        ServiceError: it does not exist, is empty, or cannot be read.
     """
     path = Path(unquote(urlsplit(uri).path))
     try:
@@ -49,14 +49,16 @@ def path_of(uri: str, field: str) -> Path:
 
 
 def check_input(source: dict[str, Any], field: str, role: str | None, context: Context) -> None:
-    """There is something to read where an S3DataSource says, `s3://` or `file://`.
+    """Check that an S3DataSource, `s3://` or `file://`, has something to read.
 
     Raises:
-        ServiceError: there is not; for S3 in AWS's words.
+        ServiceError: it has nothing; for S3 with AWS's message.
     """
     kind, uri = source["S3DataType"], source["S3Uri"]
-    if kind not in KINDS:
-        expected = NO_MANIFEST if kind == MANIFEST else f"expected {' or '.join(KINDS)}"
+    if kind not in DATA_TYPES:
+        expected = f"expected {' or '.join(DATA_TYPES)}"
+        if kind == AUGMENTED_MANIFEST:
+            expected = NO_AUGMENTED_MANIFEST
         raise unsupported(f"{field}: S3DataType '{kind}'", expected)
     field = f"{field}: S3Uri"
     if uri.startswith("file://") and kind == "S3Prefix":
@@ -73,8 +75,8 @@ def check_input(source: dict[str, Any], field: str, role: str | None, context: C
 def _no_objects(
     uri: str, field: str, bucket: str, role: str | None, context: Context
 ) -> ServiceError:
-    there = context.objects.bucket_exists(bucket)
-    found = "has no object under it" if there else "does not exist"
+    exists = context.objects.bucket_exists(bucket)
+    found = "has no object under it" if exists else "does not exist"
     return invalid(
         f'No S3 objects found under S3 URL "{uri}" given in input data source. Please ensure that '
         f"the bucket exists in the selected region ({context.region}), that objects exist under "
@@ -84,10 +86,10 @@ def _no_objects(
 
 
 def check_output(uri: str, field: str, context: Context) -> None:
-    """The bucket that will be written to is there.
+    """Check that the bucket of an output URI exists.
 
     Raises:
-        ServiceError: it is not, or the URI is no S3 one.
+        ServiceError: it does not, or the URI is not `s3://`.
     """
     bucket, _ = bucket_and_key(uri, field)
     if not context.objects.bucket_exists(bucket):
@@ -99,10 +101,10 @@ def check_output(uri: str, field: str, context: Context) -> None:
 def check_outputs(
     request: Mapping[str, Any], fields: Mapping[str, str], context: Context, where: str = ""
 ) -> None:
-    """`check_output` of every field of `fields` (structure → its member) that is there.
+    """`check_output` of those `fields` (structure → its member) that the request has.
 
     Raises:
-        ServiceError: a bucket is not there.
+        ServiceError: a bucket does not exist.
     """
     for name, member in fields.items():
         uri = request.get(name, {}).get(member)

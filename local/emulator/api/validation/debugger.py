@@ -1,6 +1,6 @@
-"""Debugger and profiler configurations of a training job: what fits together.
+"""Validation of a training job's debugger and profiler configurations.
 
-Whether a built-in rule exists is not for the API to say: AWS's does not know either.
+The names of built-in rules are not checked: AWS's API does not check them either.
 """
 
 import re
@@ -17,17 +17,17 @@ NEEDS = {
     "DebugRuleConfigurations": "DebugHookConfig",
     "ProfilerRuleConfigurations": "ProfilerConfig",
 }
-"""What writes the files that rules read."""
+"""The rules' configuration → the configuration that writes the files they read."""
 INTERVALS = (100, 200, 500, 1000, 5000, 60000)
 """Milliseconds between two samples (API reference, ProfilerConfig)."""
 FILE_NAME = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
 
 
 def check_debugger(request: dict[str, Any], context: Context) -> None:
-    """The debugger's and the profiler's members of a CreateTrainingJob request.
+    """Check the debugger's and the profiler's members of a CreateTrainingJob request.
 
     Raises:
-        ServiceError: it is refused.
+        ServiceError: the request is invalid, or unsupported here.
     """
     profiler = request.get("ProfilerConfig", {})
     interval = profiler.get("ProfilingIntervalInMilliseconds", INTERVALS[0])
@@ -53,16 +53,16 @@ def check_debugger(request: dict[str, Any], context: Context) -> None:
                 name = rule["RuleConfigurationName"]
                 where = f"{kind.configurations} '{name}': S3OutputPath"
                 check_output(rule["S3OutputPath"], where, context)
-    laid: dict[str, str] = {}
+    sources: dict[str, str] = {}
     for rule, source in own_rules(request):
         field = f"the rule '{rule['RuleConfigurationName']}': RuleParameters.source_s3_uri"
-        _check_own(field, source, context)
-        if laid.setdefault(file_name(source), source) != source:
+        _check_rule_file(field, source, context)
+        if sources.setdefault(file_name(source), source) != source:
             raise unsupported(f"{field} '{source}'", "expected files of different names")
 
 
-def _check_own(field: str, source: str, context: Context) -> None:
-    """A rule in a file of S3's: the file is there, and can be laid before the container."""
+def _check_rule_file(field: str, source: str, context: Context) -> None:
+    """Check that a rule's file in S3 exists and has a name that the container can have."""
     bucket, key = bucket_and_key(source, field)
     if not FILE_NAME.fullmatch(file_name(source)):
         raise unsupported(

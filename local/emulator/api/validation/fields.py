@@ -1,4 +1,4 @@
-"""Looking into a request by the path of a field."""
+"""Checks of a request's fields, wherever they are."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -10,7 +10,7 @@ ABSENT = object()
 
 
 def value_at(request: Mapping[str, Any], path: str) -> Any:
-    """The value at `A.B.C`; `ABSENT` when some part is not there."""
+    """The value at `A.B.C`; `ABSENT` when the request does not have it."""
     value: Any = request
     for name in path.split("."):
         if not isinstance(value, Mapping) or name not in value:
@@ -20,15 +20,15 @@ def value_at(request: Mapping[str, Any], path: str) -> Any:
 
 
 def refuse_present(request: Mapping[str, Any], paths: Mapping[str, str], where: str = "") -> None:
-    """Refuse what this local SageMaker does not do.
+    """Refuse fields that the local SageMaker does not support.
 
     Args:
         request: the request, or a part of it.
         paths: a field's path → what to do instead.
-        where: what precedes the paths in the message.
+        where: prefix of the paths in the message.
 
     Raises:
-        ServiceError: one of the fields is there (and not False or empty).
+        ServiceError: the request has one of the fields (and it is not False or empty).
     """
     for path, instead in paths.items():
         value = value_at(request, path)
@@ -37,15 +37,15 @@ def refuse_present(request: Mapping[str, Any], paths: Mapping[str, str], where: 
 
 
 def unsupported(field: str, instead: str) -> ServiceError:
-    """The error for what AWS offers and the local SageMaker does not."""
+    """The error for what AWS supports and the local SageMaker does not."""
     return invalid(f"{field} is not supported by the local SageMaker; {instead}.")
 
 
 def check_unique(field: str, names: Iterable[str]) -> None:
-    """Make sure no name comes twice.
+    """Check that names are unique.
 
     Raises:
-        ServiceError: one does.
+        ServiceError: they are not.
     """
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:

@@ -1,4 +1,4 @@
-"""Models, endpoint configurations and endpoints."""
+"""Validation of models, endpoint configurations and endpoints."""
 
 from typing import Any
 
@@ -12,19 +12,19 @@ from local.emulator.store import Kind, Missing, Record
 SERVERLESS_MEMORY = (1024, 2048, 3072, 4096, 5120, 6144)
 """MB a serverless variant may have, by the API's documentation."""
 
-NO_CONTAINER = {
+UNSUPPORTED_CONTAINER = {
     "ModelPackageName": "give Image and ModelDataUrl",
     "AdditionalModelDataSources": "put everything into the model's one archive",
     "InferenceSpecificationName": "leave it out",
 }
 
-NO_CONFIG = {
+UNSUPPORTED_CONFIG = {
     "ShadowProductionVariants": "leave it out",
     "ExplainerConfig": "leave it out",
     "CrossRegionTrafficConfig": "leave it out",
 }
 
-NO_VARIANT = {
+UNSUPPORTED_VARIANT = {
     "InstancePools": "give InstanceType and InitialInstanceCount",
     "CapacityReservationConfig": "leave it out",
     "AcceleratorPartitionLayouts": "leave it out",
@@ -33,10 +33,10 @@ NO_VARIANT = {
 
 
 def check_model(request: dict[str, Any], context: Context) -> None:
-    """A CreateModel request.
+    """Check a CreateModel request.
 
     Raises:
-        ServiceError: it is refused.
+        ServiceError: the request is invalid, or unsupported here.
         ExecutorError: the executor cannot run the image, or does not answer.
     """
     check_tags(request)
@@ -49,7 +49,7 @@ def check_model(request: dict[str, Any], context: Context) -> None:
             f"Containers with {len(containers)} containers", "expected a single container"
         )
     container = primary or containers[0]
-    refuse_present(container, NO_CONTAINER, "PrimaryContainer.")
+    refuse_present(container, UNSUPPORTED_CONTAINER, "PrimaryContainer.")
     if container.get("Mode") == "MultiModel":
         raise unsupported("PrimaryContainer.Mode 'MultiModel'", "expected SingleModel")
     if "Image" not in container:
@@ -90,7 +90,7 @@ def _check_artifact(container: dict[str, Any], request: dict[str, Any], context:
         return
     bucket, key = bucket_and_key(url, field)
     found = context.objects.keys(bucket, key)
-    if not found or not (prefix or any(thing.key == key for thing in found)):
+    if not found or not (prefix or any(stored.key == key for stored in found)):
         role = request.get("ExecutionRoleArn", "of the model")
         raise invalid(
             f'Could not access model data at {url}. Please ensure that the role "{role}" exists '
@@ -100,13 +100,13 @@ def _check_artifact(container: dict[str, Any], request: dict[str, Any], context:
 
 
 def check_endpoint_config(request: dict[str, Any], context: Context) -> None:
-    """A CreateEndpointConfig request.
+    """Check a CreateEndpointConfig request.
 
     Raises:
-        ServiceError: it is refused.
+        ServiceError: the request is invalid, or unsupported here.
     """
     check_tags(request)
-    refuse_present(request, NO_CONFIG)
+    refuse_present(request, UNSUPPORTED_CONFIG)
     variants = request["ProductionVariants"]
     check_unique("ProductionVariants", (variant["VariantName"] for variant in variants))
     for variant in variants:
@@ -132,10 +132,10 @@ def check_endpoint_config(request: dict[str, Any], context: Context) -> None:
 
 def _check_variant(variant: dict[str, Any], request: dict[str, Any], context: Context) -> None:
     field = f"ProductionVariants '{variant['VariantName']}'"
-    refuse_present(variant, NO_VARIANT, f"{field}: ")
+    refuse_present(variant, UNSUPPORTED_VARIANT, f"{field}: ")
     if "ModelName" not in variant:
         raise invalid(f"{field}: ModelName is missing; expected a model's name.")
-    _check_there(context, Kind.MODEL, variant["ModelName"], "model")
+    find_existing(context, Kind.MODEL, variant["ModelName"], "model")
     serverless = variant.get("ServerlessConfig")
     if serverless is None:
         for member in ("InstanceType", "InitialInstanceCount"):
@@ -162,20 +162,20 @@ def _check_variant(variant: dict[str, Any], request: dict[str, Any], context: Co
 
 
 def check_endpoint(request: dict[str, Any], context: Context) -> None:
-    """A CreateEndpoint request.
+    """Check a CreateEndpoint request.
 
     Raises:
-        ServiceError: it is refused.
+        ServiceError: the request is invalid, or unsupported here.
     """
     check_tags(request)
     _check_config(request["EndpointConfigName"], context)
 
 
 def check_endpoint_update(request: dict[str, Any], context: Context) -> None:
-    """An UpdateEndpoint request.
+    """Check an UpdateEndpoint request.
 
     Raises:
-        ServiceError: it is refused.
+        ServiceError: the request is invalid, or unsupported here.
     """
     if request.get("ExcludeRetainedVariantProperties") and not request.get(
         "RetainAllVariantProperties"
@@ -188,10 +188,10 @@ def check_endpoint_update(request: dict[str, Any], context: Context) -> None:
 
 
 def check_weights(request: dict[str, Any], _context: Context) -> None:
-    """An UpdateEndpointWeightsAndCapacities request.
+    """Check an UpdateEndpointWeightsAndCapacities request.
 
     Raises:
-        ServiceError: it is refused.
+        ServiceError: the request is invalid, or unsupported here.
     """
     changes = request["DesiredWeightsAndCapacities"]
     check_unique("DesiredWeightsAndCapacities", (change["VariantName"] for change in changes))
@@ -204,13 +204,18 @@ def check_weights(request: dict[str, Any], _context: Context) -> None:
 
 
 def _check_config(name: str, context: Context) -> None:
-    config = _check_there(context, Kind.ENDPOINT_CONFIG, name, "endpoint configuration")
+    config = find_existing(context, Kind.ENDPOINT_CONFIG, name, "endpoint configuration")
     for variant in config.body["ProductionVariants"]:
-        _check_there(context, Kind.MODEL, variant["ModelName"], "model")
+        find_existing(context, Kind.MODEL, variant["ModelName"], "model")
 
 
-def _check_there(context: Context, kind: Kind, name: str, what: str) -> Record:
+def find_existing(context: Context, kind: Kind, name: str, label: str) -> Record:
+    """A resource that a request refers to.
+
+    Raises:
+        ServiceError: it does not exist.
+    """
     try:
         return context.store.get(kind, name)
     except Missing:
-        raise invalid(f'Could not find {what} "{context.arn(kind, name)}".') from None
+        raise invalid(f'Could not find {label} "{context.arn(kind, name)}".') from None

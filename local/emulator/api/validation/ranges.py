@@ -1,4 +1,4 @@
-"""The ranges a tuning job searches."""
+"""Validation of the ranges that a tuning job searches."""
 
 import math
 from typing import Any
@@ -6,14 +6,14 @@ from typing import Any
 from local.emulator.api.validation.fields import check_unique, unsupported
 from local.emulator.errors import invalid
 
-MOST_RANGES = 30
+MAX_RANGES = 30
 """Hyperparameters a tuning job may search, over all kinds, by the API's documentation."""
 
 NUMBERS = {"IntegerParameterRanges": int, "ContinuousParameterRanges": float}
 
 
 def tuned_names(ranges: dict[str, Any]) -> set[str]:
-    """The names of the hyperparameters that some ranges search."""
+    """The names of the hyperparameters that the ranges search."""
     return {entry["Name"] for entries in _kinds(ranges).values() for entry in entries}
 
 
@@ -25,7 +25,7 @@ def combinations(ranges: dict[str, Any]) -> int:
 
 
 def check_ranges(ranges: dict[str, Any], strategy: str, field: str) -> None:
-    """The ranges are there, can be read, and suit their scale and the strategy.
+    """Check that the ranges can be read and suit their scale and the strategy.
 
     Args:
         ranges: the `ParameterRanges`.
@@ -33,7 +33,7 @@ def check_ranges(ranges: dict[str, Any], strategy: str, field: str) -> None:
         field: the ranges' path in the request, for messages.
 
     Raises:
-        ServiceError: they are not.
+        ServiceError: they do not.
     """
     kinds = _kinds(ranges)
     if ranges.get("AutoParameters"):
@@ -41,9 +41,9 @@ def check_ranges(ranges: dict[str, Any], strategy: str, field: str) -> None:
             f"{field}.AutoParameters", f"give each hyperparameter its range in {field}"
         )
     entries = [entry["Name"] for found in kinds.values() for entry in found]
-    if not 1 <= len(entries) <= MOST_RANGES:
+    if not 1 <= len(entries) <= MAX_RANGES:
         raise invalid(
-            f"{field} holds {len(entries)} hyperparameters; expected 1 to {MOST_RANGES} over all "
+            f"{field} holds {len(entries)} hyperparameters; expected 1 to {MAX_RANGES} over all "
             "kinds of ranges."
         )
     check_unique(field, entries)

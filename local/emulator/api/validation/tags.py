@@ -1,4 +1,4 @@
-"""Tags of a request."""
+"""Validation of a request's tags."""
 
 import math
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 from local.emulator.api.validation.fields import check_unique
 from local.emulator.errors import invalid
 
-MOST_TAGS = 50
-"""Of one resource, by the AWS general reference."""
+MAX_TAGS = 50
+"""Tags of one resource, by the AWS general reference."""
 
 INTERRUPT_AFTER = "berth:interrupt-after"
-"""Asks for a spot rehearsal: interrupt the job after so many seconds of training."""
+"""The tag of a spot rehearsal: the job is interrupted after so many seconds of training."""
 
 
 def tags_of(request: dict[str, Any]) -> dict[str, str]:
@@ -19,7 +19,7 @@ def tags_of(request: dict[str, Any]) -> dict[str, str]:
 
 
 def check_tags(request: dict[str, Any]) -> None:
-    """Keys are unique and not AWS's own.
+    """Check that keys are unique and not AWS's own.
 
     Raises:
         ServiceError: they are not.
@@ -35,13 +35,13 @@ def check_tags(request: dict[str, Any]) -> None:
 
 
 def check_rehearsal(request: dict[str, Any], *, spot: bool) -> None:
-    """The tag that asks for an interruption comes with managed spot and a time.
+    """Check that a spot rehearsal has managed spot training and a time.
 
     Raises:
-        ServiceError: it does not.
+        ServiceError: it has not.
     """
-    asked = tags_of(request).get(INTERRUPT_AFTER)
-    if asked is None:
+    value = tags_of(request).get(INTERRUPT_AFTER)
+    if value is None:
         return
     if not spot:
         raise invalid(
@@ -49,10 +49,10 @@ def check_rehearsal(request: dict[str, Any], *, spot: bool) -> None:
             "to be true, since only spot training is interrupted."
         )
     try:
-        seconds = float(asked)
+        seconds = float(value)
     except ValueError:
         seconds = math.nan
     if not (math.isfinite(seconds) and seconds > 0):
         raise invalid(
-            f"The tag {INTERRUPT_AFTER} is '{asked}'; expected a number of seconds above 0."
+            f"The tag {INTERRUPT_AFTER} is '{value}'; expected a number of seconds above 0."
         )

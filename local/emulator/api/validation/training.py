@@ -1,17 +1,23 @@
-"""Training jobs: what AWS refuses, and what this machine cannot do."""
+"""Validation of training jobs: what AWS refuses, and what this machine cannot do."""
 
 import re
 from typing import Any
 
-from local.emulator.api.validation.data import MANIFEST, NO_MANIFEST, check_input, check_outputs
+from local.emulator.api.validation.data import (
+    AUGMENTED_MANIFEST,
+    NO_AUGMENTED_MANIFEST,
+    check_input,
+    check_outputs,
+)
 from local.emulator.api.validation.debugger import check_debugger
 from local.emulator.api.validation.fields import check_unique, refuse_present, unsupported
 from local.emulator.api.validation.tags import check_rehearsal, check_tags
 from local.emulator.context import Context
 from local.emulator.errors import invalid, limit_exceeded
+from local.emulator.training.describe import DAY_SECONDS
 from local.emulator.training.opt_ml import DEFAULT_PATHS, BadPath, local_path
 
-LONGEST_RUN = 28 * 24 * 3600
+MAX_RUNTIME = 28 * 24 * 3600
 """Seconds a training job may run, by SageMaker's quotas."""
 
 OUTPUTS = {
@@ -22,7 +28,7 @@ OUTPUTS = {
     "TensorBoardOutputConfig": "S3OutputPath",
 }
 
-NOT_HERE = {
+UNSUPPORTED = {
     "AlgorithmSpecification.AlgorithmName": "give AlgorithmSpecification.TrainingImage",
     "ResourceConfig.InstancePreferences": "give ResourceConfig.InstanceType and InstanceCount",
     "ResourceConfig.InstancePlacementConfig": "leave it out",
@@ -38,10 +44,10 @@ IMAGE_FROM_VPC = "AlgorithmSpecification.TrainingImageConfig.TrainingRepositoryA
 
 
 def check_training(request: dict[str, Any], context: Context) -> None:
-    """A CreateTrainingJob request.
+    """Check a CreateTrainingJob request.
 
     Raises:
-        ServiceError: it is refused.
+        ServiceError: the request is invalid, or unsupported here.
         ExecutorError: the executor cannot run the image, or does not answer.
     """
     check_tags(request)
@@ -57,17 +63,17 @@ def check_training(request: dict[str, Any], context: Context) -> None:
 
 
 def check_definition(request: dict[str, Any], context: Context, where: str = "") -> None:
-    """What a training job and a tuning job's training job definition have in common.
+    """Check what a training job and a tuning job's training job definition have in common.
 
     Args:
         request: the CreateTrainingJob request, or the definition.
         context: the parts.
-        where: what precedes the fields' names in messages.
+        where: prefix of the fields' names in messages.
 
     Raises:
-        ServiceError: it is refused.
+        ServiceError: the request is invalid, or unsupported here.
     """
-    refuse_present(request, NOT_HERE, where)
+    refuse_present(request, UNSUPPORTED, where)
     algorithm = request["AlgorithmSpecification"]
     if not algorithm.get("TrainingImage"):
         raise invalid(
@@ -90,10 +96,10 @@ def check_definition(request: dict[str, Any], context: Context, where: str = "")
 
 
 def check_metrics(definitions: list[dict[str, str]], where: str) -> None:
-    """Names are unique and the regular expressions can be read.
+    """Check that metrics have unique names and valid regular expressions.
 
     Raises:
-        ServiceError: they are not.
+        ServiceError: they do not.
     """
     field = f"{where}AlgorithmSpecification.MetricDefinitions"
     check_unique(field, (definition["Name"] for definition in definitions))
@@ -113,10 +119,10 @@ def _check_mode(field: str, mode: str) -> None:
 
 
 def check_resources(resources: dict[str, Any], context: Context, field: str) -> None:
-    """The machines a job asks for: some, and no more than the executor has.
+    """Check a job's instances: at least one, and no more than the executor has hosts.
 
     Raises:
-        ServiceError: they are not.
+        ServiceError: the request is invalid, or unsupported here.
     """
     groups = _groups(resources)
     both = groups and ("InstanceType" in resources or "InstanceCount" in resources)
@@ -151,10 +157,10 @@ def _groups(resources: dict[str, Any]) -> list[dict[str, Any]]:
 def _check_times(request: dict[str, Any], where: str) -> None:
     condition = request.get("StoppingCondition", {})
     run, wait = condition.get("MaxRuntimeInSeconds"), condition.get("MaxWaitTimeInSeconds")
-    if run is not None and run > LONGEST_RUN:
+    if run is not None and run > MAX_RUNTIME:
         raise invalid(
             f"{where}StoppingCondition.MaxRuntimeInSeconds is {run}; expected at most "
-            f"{LONGEST_RUN} (28 days)."
+            f"{MAX_RUNTIME} (28 days)."
         )
     if not request.get("EnableManagedSpotTraining", False):
         if wait is not None:
@@ -168,17 +174,13 @@ def _check_times(request: dict[str, Any], where: str) -> None:
             f"{where}ResourceConfig.KeepAlivePeriodInSeconds was given with "
             "EnableManagedSpotTraining; expected one or the other."
         )
-    if wait is None or wait < (run or DEFAULT_RUN):
+    if wait is None or wait < (run or DAY_SECONDS):
         found = "missing" if wait is None else wait
         raise invalid(
             "Invalid MaxWaitTimeInSeconds. It must be present and be greater than or equal to "
             f"MaxRuntimeInSeconds when EnableManagedSpotTraining is set to true ({where}"
-            f"StoppingCondition: found {found}, expected at least {run or DEFAULT_RUN})."
+            f"StoppingCondition: found {found}, expected at least {run or DAY_SECONDS})."
         )
-
-
-DEFAULT_RUN = 24 * 3600
-"""Seconds a job may run that does not say, by the API's documentation."""
 
 
 def _named_channels(request: dict[str, Any], where: str) -> list[dict[str, Any]]:
@@ -209,8 +211,8 @@ def _check_channel(
     source = channel["DataSource"].get("S3DataSource")
     if source is None:
         raise invalid(f"{field}: DataSource has no S3DataSource; expected one.")
-    if source["S3DataType"] == MANIFEST:
-        raise unsupported(f"{field}: S3DataType '{MANIFEST}'", NO_MANIFEST)
+    if source["S3DataType"] == AUGMENTED_MANIFEST:
+        raise unsupported(f"{field}: S3DataType '{AUGMENTED_MANIFEST}'", NO_AUGMENTED_MANIFEST)
     _check_mode(f"{field}: InputMode", channel.get("InputMode", "File"))
     for member in ("CompressionType", "RecordWrapperType"):
         if channel.get(member, "None") != "None":
@@ -219,11 +221,11 @@ def _check_channel(
                 "None."
             )
     if source.get("AttributeNames"):
-        raise invalid(f"{field}: AttributeNames was given; only an {MANIFEST} has them.")
-    there = {group["InstanceGroupName"] for group in _groups(request.get("ResourceConfig", {}))}
-    if unknown := sorted(set(source.get("InstanceGroupNames", [])) - there):
+        raise invalid(f"{field}: AttributeNames was given; only an {AUGMENTED_MANIFEST} has them.")
+    names = {group["InstanceGroupName"] for group in _groups(request.get("ResourceConfig", {}))}
+    if unknown := sorted(set(source.get("InstanceGroupNames", [])) - names):
         raise invalid(
             f"{field}: InstanceGroupNames holds '{unknown[0]}'; ResourceConfig.InstanceGroups has "
-            f"{', '.join(sorted(there)) or 'none'}."
+            f"{', '.join(sorted(names)) or 'none'}."
         )
     check_input(source, field, request["RoleArn"], context)

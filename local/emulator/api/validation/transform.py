@@ -1,46 +1,43 @@
-"""Batch transform jobs."""
+"""Validation of batch transform jobs."""
 
 from typing import Any
 
 from local.emulator.api.validation.data import check_input, check_output
 from local.emulator.api.validation.fields import refuse_present, unsupported
+from local.emulator.api.validation.hosting import find_existing
 from local.emulator.api.validation.tags import check_tags
 from local.emulator.context import Context
 from local.emulator.errors import invalid, limit_exceeded
-from local.emulator.store import Kind, Missing
+from local.emulator.store import Kind
 
-MOST_PAYLOAD = 100
+MAX_PAYLOAD = 100
 """MB a request may have, and MaxConcurrentTransforms times as much together, by the API's
 documentation."""
 
 DEFAULT_PAYLOAD = 6
-"""MB of a request when the job does not say, by the API's documentation."""
+"""MB of a request of a job that sets no limit, by the API's documentation."""
 
 SPLITS = ("None", "Line")
-"""How an object may be cut into records here."""
+"""How an object may be split into records here."""
 
-WHOLE = {"InputFilter": "$", "OutputFilter": "$", "JoinSource": "None"}
-"""The DataProcessing that changes nothing: all of the input, all of the output, not joined."""
+NO_PROCESSING = {"InputFilter": "$", "OutputFilter": "$", "JoinSource": "None"}
+"""The DataProcessing that changes nothing, which is the only one supported."""
 
-NOT_HERE = {
+UNSUPPORTED = {
     "ExperimentConfig": "leave it out: there are no experiments",
     "DataCaptureConfig": "leave it out",
 }
 
 
 def check_transform(request: dict[str, Any], context: Context) -> None:
-    """A CreateTransformJob request.
+    """Check a CreateTransformJob request.
 
     Raises:
-        ServiceError: it is refused.
+        ServiceError: the request is invalid, or unsupported here.
     """
     check_tags(request)
-    refuse_present(request, NOT_HERE)
-    try:
-        model = context.store.get(Kind.MODEL, request["ModelName"])
-    except Missing:
-        arn = context.arn(Kind.MODEL, request["ModelName"])
-        raise invalid(f'Could not find model "{arn}".') from None
+    refuse_present(request, UNSUPPORTED)
+    model = find_existing(context, Kind.MODEL, request["ModelName"], "model")
     _check_payload(request)
     hosts, most = request["TransformResources"]["InstanceCount"], context.executor.max_hosts
     if hosts > most:
@@ -52,16 +49,11 @@ def check_transform(request: dict[str, Any], context: Context) -> None:
     split = request["TransformInput"].get("SplitType", "None")
     if split not in SPLITS:
         raise unsupported(f"TransformInput.SplitType '{split}'", f"expected {' or '.join(SPLITS)}")
-    for member, default in WHOLE.items():
+    for member, default in NO_PROCESSING.items():
         value = request.get("DataProcessing", {}).get(member, default)
         if value != default:
             raise unsupported(f"DataProcessing.{member} '{value}'", f"expected {default}")
-    check_input(
-        source,
-        "TransformInput",
-        model.body.get("ExecutionRoleArn"),
-        context,
-    )
+    check_input(source, "TransformInput", model.body.get("ExecutionRoleArn"), context)
     check_output(
         request["TransformOutput"]["S3OutputPath"], "TransformOutput.S3OutputPath", context
     )
@@ -69,11 +61,11 @@ def check_transform(request: dict[str, Any], context: Context) -> None:
 
 def _check_payload(request: dict[str, Any]) -> None:
     payload = request.get("MaxPayloadInMB", DEFAULT_PAYLOAD)
-    if payload > MOST_PAYLOAD:
-        raise invalid(f"MaxPayloadInMB is {payload}; expected at most {MOST_PAYLOAD}.")
+    if payload > MAX_PAYLOAD:
+        raise invalid(f"MaxPayloadInMB is {payload}; expected at most {MAX_PAYLOAD}.")
     together = payload * request.get("MaxConcurrentTransforms", 1)
-    if together > MOST_PAYLOAD:
+    if together > MAX_PAYLOAD:
         raise invalid(
             f"MaxConcurrentTransforms times MaxPayloadInMB is {together} MB; expected at most "
-            f"{MOST_PAYLOAD}."
+            f"{MAX_PAYLOAD}."
         )

@@ -3,28 +3,33 @@
 from typing import Any
 
 from local.emulator.api.validation.fields import check_unique, refuse_present
-from local.emulator.api.validation.machines import check_machines
 from local.emulator.api.validation.ranges import check_ranges, combinations, tuned_names
 from local.emulator.api.validation.tags import check_rehearsal, check_tags
-from local.emulator.api.validation.training import check_definition
+from local.emulator.api.validation.training import check_definition, check_resources
 from local.emulator.api.validation.warm_start import check_parents
 from local.emulator.context import Context
 from local.emulator.errors import invalid, limit_exceeded
-from local.emulator.tuning.plan import RESOURCE_KEYS, objective_of, ranges_of, resource
+from local.emulator.tuning.plan import (
+    RESOURCE_KEYS,
+    machines_of,
+    objective_of,
+    ranges_of,
+    resource,
+)
 
-MOST_JOBS = {"Bayesian": 750, "Random": 10_000, "Hyperband": 750, "Grid": 750}
+MAX_JOBS = {"Bayesian": 750, "Random": 10_000, "Hyperband": 750, "Grid": 750}
 """Training jobs of a tuning job by strategy, by SageMaker's quotas."""
 
-MOST_PARALLEL = 100
-"""Of them at a time, by SageMaker's quotas."""
+MAX_PARALLEL = 100
+"""Training jobs of a tuning job at a time, by SageMaker's quotas."""
 
-MOST_HYPERPARAMETERS = 100
-"""Of a training job, static and tuned ones together, by the API's model."""
+MAX_HYPERPARAMETERS = 100
+"""Static and tuned hyperparameters of a training job, by the API's model."""
 
-MOST_RESOURCE = 20_000
+MAX_RESOURCE = 20_000
 """Hyperband's greatest MaxResource, by the API's documentation."""
 
-NOT_HERE = {
+UNSUPPORTED = {
     "Autotune": (
         "leave it out and give HyperParameterTuningJobConfig.ParameterRanges (a range for each "
         "hyperparameter) and ResourceLimits"
@@ -33,25 +38,29 @@ NOT_HERE = {
 
 CONFIG = "HyperParameterTuningJobConfig"
 
-TWICE = {
+PER_DEFINITION = {
     "TuningObjective": "HyperParameterTuningJobObjective",
     "HyperParameterRanges": "ParameterRanges",
 }
-"""What several definitions have each, and a single one has in the tuning job's config."""
+"""A definition's own member → the config's member that replaces it with a single definition."""
+
+TUNING_RESOURCES = "HyperParameterTuningResourceConfig"
+SINGLE_INSTANCE = ("InstanceType", "InstanceCount", "VolumeSizeInGB")
+"""What `InstanceConfigs` replaces."""
 
 
 def check_tuning(request: dict[str, Any], context: Context) -> None:
-    """A CreateHyperParameterTuningJob request.
+    """Check a CreateHyperParameterTuningJob request.
 
     Raises:
-        ServiceError: it is refused.
+        ServiceError: the request is invalid, or unsupported here.
         ExecutorError: the executor cannot run the image, or does not answer.
     """
     check_tags(request)
-    refuse_present(request, NOT_HERE)
+    refuse_present(request, UNSUPPORTED)
     config, definitions = request[CONFIG], _definitions(request)
     for where, definition in definitions:
-        _check_one(config, definition, where, context)
+        _check_job_definition(config, definition, where, context)
     kinds = {objective_of(definition, config)["Type"] for _, definition in definitions}
     if len(kinds) > 1:
         raise invalid(
@@ -77,14 +86,14 @@ def _definitions(request: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
             "one of them."
         )
     if single is not None:
-        for own, shared in TWICE.items():
+        for own, shared in PER_DEFINITION.items():
             if single.get(own):
                 raise invalid(
                     f"TrainingJobDefinition.{own} was given; expected {CONFIG}.{shared} with a "
                     "single definition."
                 )
         return [("TrainingJobDefinition.", single)]
-    for own, shared in TWICE.items():
+    for own, shared in PER_DEFINITION.items():
         if request[CONFIG].get(shared):
             raise invalid(
                 f"{CONFIG}.{shared} was given with TrainingJobDefinitions; expected {own} in each "
@@ -102,10 +111,10 @@ def _definitions(request: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     return found
 
 
-def _check_one(
+def _check_job_definition(
     config: dict[str, Any], definition: dict[str, Any], where: str, context: Context
 ) -> None:
-    """One training job definition, with what the config says of it."""
+    """Check one training job definition together with the config."""
     several = where != "TrainingJobDefinition."
     ranges = ranges_of(definition, config)
     field = f"{where}HyperParameterRanges" if several else f"{CONFIG}.ParameterRanges"
@@ -113,7 +122,7 @@ def _check_one(
     _check_strategy(config, definition, where)
     _check_hyperparameters(ranges, definition, where)
     _check_objective(config, definition, where)
-    machines = check_machines(definition, context, where)
+    machines = _check_machines(definition, context, where)
     check_definition({**definition, "ResourceConfig": machines}, context, where)
 
 
@@ -133,14 +142,14 @@ def _check_limits(config: dict[str, Any], definitions: list[dict[str, Any]]) -> 
         raise invalid(
             f"{field}.MaxNumberOfTrainingJobs is missing; the Strategy {strategy} needs it."
         )
-    if most > MOST_JOBS[strategy]:
+    if most > MAX_JOBS[strategy]:
         raise limit_exceeded(
-            f"{field}.MaxNumberOfTrainingJobs is {most}; expected at most {MOST_JOBS[strategy]} "
+            f"{field}.MaxNumberOfTrainingJobs is {most}; expected at most {MAX_JOBS[strategy]} "
             f"with the Strategy {strategy}."
         )
-    if parallel > MOST_PARALLEL:
+    if parallel > MAX_PARALLEL:
         raise limit_exceeded(
-            f"{field}.MaxParallelTrainingJobs is {parallel}; expected at most {MOST_PARALLEL}."
+            f"{field}.MaxParallelTrainingJobs is {parallel}; expected at most {MAX_PARALLEL}."
         )
     if parallel > most:
         raise invalid(
@@ -173,8 +182,8 @@ def _check_strategy(config: dict[str, Any], definition: dict[str, Any], where: s
             f"{field}.MaxResource is missing; expected it, or a whole number in one of the "
             f"{where}StaticHyperParameters {', '.join(RESOURCE_KEYS)}."
         )
-    if most > MOST_RESOURCE:
-        raise invalid(f"{field}.MaxResource is {most}; expected at most {MOST_RESOURCE}.")
+    if most > MAX_RESOURCE:
+        raise invalid(f"{field}.MaxResource is {most}; expected at most {MAX_RESOURCE}.")
     if least >= most:
         raise invalid(f"{field}.MinResource is {least}; expected less than MaxResource, {most}.")
 
@@ -186,10 +195,10 @@ def _check_hyperparameters(ranges: dict[str, Any], definition: dict[str, Any], w
             f"The hyperparameter '{both[0]}' is in {where}StaticHyperParameters and in the ranges; "
             "expected it in one of them."
         )
-    if len(static) + len(tuned) > MOST_HYPERPARAMETERS:
+    if len(static) + len(tuned) > MAX_HYPERPARAMETERS:
         raise invalid(
             f"{where}StaticHyperParameters and ParameterRanges hold {len(static) + len(tuned)} "
-            f"hyperparameters; expected at most {MOST_HYPERPARAMETERS} together."
+            f"hyperparameters; expected at most {MAX_HYPERPARAMETERS} together."
         )
 
 
@@ -209,3 +218,48 @@ def _check_objective(config: dict[str, Any], definition: dict[str, Any], where: 
             f"in the metric definitions. (The objective is '{objective['MetricName']}'; "
             f"MetricDefinitions has {', '.join(names) or 'none'}.)"
         )
+
+
+def _check_machines(definition: dict[str, Any], context: Context, where: str) -> dict[str, Any]:
+    """Check that exactly one of the two resource configurations is given, and is valid.
+
+    Returns:
+        The machines that are used, as a ResourceConfig.
+    """
+    given = [
+        name for name in ("ResourceConfig", TUNING_RESOURCES) if definition.get(name) is not None
+    ]
+    if len(given) != 1:
+        raise invalid(
+            f"{where}ResourceConfig and {where}{TUNING_RESOURCES} are "
+            f"{'both given' if given else 'missing'}; expected exactly one of them."
+        )
+    field = f"{where}{given[0]}"
+    if given == [TUNING_RESOURCES]:
+        _check_tuning_resources(definition[TUNING_RESOURCES], field)
+    machines = machines_of(definition, context.executor.max_hosts)
+    check_resources(machines, context, field)
+    return machines
+
+
+def _check_tuning_resources(own: dict[str, Any], field: str) -> None:
+    configs = own.get("InstanceConfigs")
+    if not configs:
+        if "AllocationStrategy" in own:
+            raise invalid(
+                f"{field}.AllocationStrategy was given without InstanceConfigs; expected both or "
+                "neither."
+            )
+        return
+    if both := [name for name in SINGLE_INSTANCE if name in own]:
+        raise invalid(
+            f"{field}.{both[0]} was given with InstanceConfigs; expected it in each of them, or no "
+            "InstanceConfigs."
+        )
+    for number, config in enumerate(configs):
+        for member in ("InstanceCount", "VolumeSizeInGB"):
+            if config[member] < 1:
+                raise invalid(
+                    f"{field}.InstanceConfigs[{number}].{member} is {config[member]}; expected at "
+                    "least 1."
+                )

@@ -1,4 +1,4 @@
-"""What a tuning job may take over from earlier ones (developer guide, Warm Start restrictions)."""
+"""WarmStartConfig: the parents of a tuning job (developer guide, Warm Start restrictions)."""
 
 from typing import Any
 
@@ -7,27 +7,24 @@ from local.emulator.api.validation.ranges import tuned_names
 from local.emulator.context import Context
 from local.emulator.errors import invalid
 from local.emulator.store import Kind, Missing
+from local.emulator.tuning.trials import OBJECTIVE_HYPERPARAMETER
 from local.statuses import TERMINAL
 
-WARM = ("Bayesian", "Random")
-"""Strategies that learn from earlier jobs here."""
-
-
-OBJECTIVE = "_tuning_objective_metric"
-"""A hyperparameter SageMaker adds to every training job of a tuning job."""
+STRATEGIES = ("Bayesian", "Random")
+"""The strategies that learn from earlier jobs."""
 
 
 def check_parents(request: dict[str, Any], context: Context) -> None:
-    """The WarmStartConfig of a tuning job: its parents are over and like it.
+    """Check that a tuning job's parents have ended and resemble it.
 
     Raises:
-        ServiceError: it is refused.
+        ServiceError: a parent has not, or does not.
     """
     warm = request["WarmStartConfig"]
     strategy = request["HyperParameterTuningJobConfig"]["Strategy"]
-    if strategy not in WARM:
+    if strategy not in STRATEGIES:
         raise unsupported(
-            f"WarmStartConfig with the Strategy {strategy}", f"expected {' or '.join(WARM)}"
+            f"WarmStartConfig with the Strategy {strategy}", f"expected {' or '.join(STRATEGIES)}"
         )
     if "TrainingJobDefinition" not in request:
         raise unsupported(
@@ -49,18 +46,20 @@ def check_parents(request: dict[str, Any], context: Context) -> None:
         if parent["HyperParameterTuningJobStatus"] not in TERMINAL:
             raise invalid(
                 f"{field}: '{name}' is {parent['HyperParameterTuningJobStatus']}; expected a job "
-                f"that is {', '.join(TERMINAL[:-1])} or {TERMINAL[-1]}."
+                "that is Completed, Failed or Stopped."
             )
         if "TrainingJobDefinition" not in parent:
             raise unsupported(
                 f"{field}: '{name}', a parent with TrainingJobDefinitions,",
                 "expected one with a single TrainingJobDefinition",
             )
-        _check_alike(request, parent, warm["WarmStartType"], f"{field}: '{name}'")
+        _check_compatible(request, parent, warm["WarmStartType"], f"{field}: '{name}'")
 
 
-def _check_alike(request: dict[str, Any], parent: dict[str, Any], kind: str, field: str) -> None:
-    """What AWS wants a tuning job and the one it starts from to have in common."""
+def _check_compatible(
+    request: dict[str, Any], parent: dict[str, Any], kind: str, field: str
+) -> None:
+    """Check what AWS requires a tuning job and its parent to have in common."""
     member = "HyperParameterTuningJobConfig"
     before, after = parent[member], request[member]
     old, new = parent["TrainingJobDefinition"], request["TrainingJobDefinition"]
@@ -75,7 +74,7 @@ def _check_alike(request: dict[str, Any], parent: dict[str, Any], kind: str, fie
             tuned_names(config["ParameterRanges"])
             | definition.get("StaticHyperParameters", {}).keys()
         )
-        - {OBJECTIVE}
+        - {OBJECTIVE_HYPERPARAMETER}
         for config, definition in ((before, old), (after, new))
     )
     if theirs != ours:

@@ -1,4 +1,4 @@
-"""A context whose runners only keep what they are told, and unmodified boto3 in front of it."""
+"""Services that store records and run nothing, and an unmodified boto3 client of their API."""
 
 import copy
 import io
@@ -29,7 +29,7 @@ IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/toy:latest"
 
 
 @dataclass
-class MemoryObjects:
+class FakeBuckets:
     """The local S3 as a dictionary."""
 
     buckets: dict[str, list[str]] = field(default_factory=dict)
@@ -43,7 +43,7 @@ class MemoryObjects:
 
 
 @dataclass
-class StubExecutor:
+class FakeImageExecutor:
     """An executor that knows one image."""
 
     name: str = "process"
@@ -57,8 +57,8 @@ class StubExecutor:
             raise ImageMissing(f"the image {image} is not on this machine")
 
 
-class Runner:
-    """Keeps a job's record as the real runners do, and runs nothing."""
+class FakeService:
+    """Stores a resource's record as the real services do, and runs nothing."""
 
     def __init__(self, context: Context, kind: Kind, prefix: str, status: str, more: Any) -> None:
         self.context, self.kind, self.prefix, self.status = context, kind, prefix, status
@@ -131,27 +131,31 @@ def _nothing(_: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture
-def executor() -> StubExecutor:
-    return StubExecutor()
+def executor() -> FakeImageExecutor:
+    return FakeImageExecutor()
 
 
 @pytest.fixture
-def objects() -> MemoryObjects:
-    return MemoryObjects({"data": ["train/a.png", "train/b.png", "model/model.tar.gz"], "out": []})
+def objects() -> FakeBuckets:
+    return FakeBuckets({"data": ["train/a.png", "train/b.png", "model/model.tar.gz"], "out": []})
 
 
 @pytest.fixture
-def context(tmp_path: Path, executor: StubExecutor, objects: MemoryObjects) -> Iterator[Services]:
+def context(
+    tmp_path: Path, executor: FakeImageExecutor, objects: FakeBuckets
+) -> Iterator[Services]:
     home = Home.find(tmp_path / "home")
     store = Store(home.database)
     made = Context(home, "us-east-1", store, objects, None, executor)  # type: ignore[arg-type]
-    runners: dict[str, Any] = {
-        "training": Runner(made, Kind.TRAINING_JOB, "TrainingJob", "InProgress", _training),
-        "tuning": Runner(made, Kind.TUNING_JOB, "HyperParameterTuningJob", "InProgress", _counters),
-        "transform": Runner(made, Kind.TRANSFORM_JOB, "TransformJob", "InProgress", _nothing),
-        "endpoints": Runner(made, Kind.ENDPOINT, "Endpoint", "InService", _nothing),
+    services: dict[str, Any] = {
+        "training": FakeService(made, Kind.TRAINING_JOB, "TrainingJob", "InProgress", _training),
+        "tuning": FakeService(
+            made, Kind.TUNING_JOB, "HyperParameterTuningJob", "InProgress", _counters
+        ),
+        "transform": FakeService(made, Kind.TRANSFORM_JOB, "TransformJob", "InProgress", _nothing),
+        "endpoints": FakeService(made, Kind.ENDPOINT, "Endpoint", "InService", _nothing),
     }
-    yield Services(**vars(made), **runners)
+    yield Services(**vars(made), **services)
     store.close()
 
 
@@ -160,15 +164,15 @@ def app(context: Services) -> SageMakerApp:
     return SageMakerApp(context)
 
 
-class _Raw(io.BytesIO):
+class _StreamedBody(io.BytesIO):
     """A body as botocore reads it."""
 
     def stream(self, *_: object, **__: object) -> Iterator[bytes]:
         yield self.read()
 
 
-class _Door:
-    """Takes what botocore would send, and answers from a WSGI application."""
+class _WsgiTransport:
+    """Hands botocore's requests to a WSGI application instead of sending them."""
 
     app: SageMakerApp
 
@@ -183,10 +187,10 @@ class _Door:
         )
         body, status, headers = run_wsgi_app(self.app, builder.get_environ(), buffered=True)
         code = int(status.split()[0])
-        return AWSResponse(request.url, code, dict(headers), _Raw(b"".join(body)))
+        return AWSResponse(request.url, code, dict(headers), _StreamedBody(b"".join(body)))
 
 
-def _client(**config: Any) -> tuple[Any, _Door]:
+def _client(**config: Any) -> tuple[Any, _WsgiTransport]:
     session = boto3.session.Session(
         aws_access_key_id="local", aws_secret_access_key="local", region_name="us-east-1"
     )
@@ -195,34 +199,34 @@ def _client(**config: Any) -> tuple[Any, _Door]:
         endpoint_url="http://127.0.0.1:1",
         config=Config(retries={"total_max_attempts": 1}, **config),
     )
-    door = _Door()
-    client.meta.events.register("before-send.sagemaker.*", door)
-    return client, door
+    transport = _WsgiTransport()
+    client.meta.events.register("before-send.sagemaker.*", transport)
+    return client, transport
 
 
 @pytest.fixture(scope="session")
-def _checking() -> tuple[Any, _Door]:
+def _checking() -> tuple[Any, _WsgiTransport]:
     return _client()
 
 
 @pytest.fixture(scope="session")
-def _trusting() -> tuple[Any, _Door]:
+def _trusting() -> tuple[Any, _WsgiTransport]:
     return _client(parameter_validation=False)
 
 
 @pytest.fixture
-def client(_checking: tuple[Any, _Door], app: SageMakerApp) -> Any:
-    """boto3's client as anybody has it."""
-    client, door = _checking
-    door.app = app
+def client(_checking: tuple[Any, _WsgiTransport], app: SageMakerApp) -> Any:
+    """boto3's client with its defaults."""
+    client, transport = _checking
+    transport.app = app
     return client
 
 
 @pytest.fixture
-def unchecked(_trusting: tuple[Any, _Door], app: SageMakerApp) -> Any:
-    """boto3's client that sends what it is told, whatever it is."""
-    client, door = _trusting
-    door.app = app
+def unchecked(_trusting: tuple[Any, _WsgiTransport], app: SageMakerApp) -> Any:
+    """boto3's client without parameter validation."""
+    client, transport = _trusting
+    transport.app = app
     return client
 
 
@@ -313,26 +317,23 @@ Change = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def valid() -> Change:
-    """A request that is accepted, with some fields another way.
+    """A valid request with some fields changed.
 
     `valid("create_model", {"PrimaryContainer.Image": "x"}, ModelName="m")`: a dotted path sets a
-    member (numbers index lists); the value `...` takes it away.
+    member (numbers index lists); the value `...` removes it.
     """
 
     def build(method: str, changes: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
         request = copy.deepcopy(VALID[method])
         for path, value in {**(changes or {}), **more}.items():
             *parents, last = path.split(".")
-            place: Any = request
+            part: Any = request
             for parent in parents:
-                if isinstance(place, list):
-                    place = place[int(parent)]
-                else:
-                    place = place.setdefault(parent, {})
+                part = part[int(parent)] if isinstance(part, list) else part.setdefault(parent, {})
             if value is ...:
-                del place[last]
+                del part[last]
             else:
-                place[last] = copy.deepcopy(value)
+                part[last] = copy.deepcopy(value)
         return request
 
     return build
@@ -340,7 +341,7 @@ def valid() -> Change:
 
 @pytest.fixture
 def served(client: Any, valid: Change) -> Any:
-    """The client, with a model, a configuration and an endpoint there."""
+    """The client, with a model, an endpoint configuration and an endpoint created."""
     client.create_model(**valid("create_model"))
     client.create_endpoint_config(**valid("create_endpoint_config"))
     client.create_endpoint(**valid("create_endpoint"))

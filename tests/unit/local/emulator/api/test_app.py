@@ -4,6 +4,7 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import boto3
@@ -17,7 +18,7 @@ from local.emulator.api.app import SageMakerApp
 from local.emulator.api.operations import OPERATIONS
 from local.emulator.api.service_model import operation_model, service_model
 from local.emulator.context import Context
-from local.emulator.store import Kind
+from local.emulator.store import Kind, Record
 
 Change = Callable[..., dict[str, Any]]
 
@@ -72,7 +73,7 @@ def test_an_error_has_aws_shape(app: SageMakerApp) -> None:
     ("target", "says"),
     [
         ("SageMaker.DescribePipeline", "does not offer DescribePipeline; it offers AddTags, "),
-        ("SageMaker.MakeTea", "'MakeTea' is no operation"),
+        ("SageMaker.MakeTea", "'MakeTea' is not an operation"),
         ("DynamoDB_20120810.GetItem", "'DynamoDB_20120810.GetItem'"),
         ("", "expected SageMaker.<Operation>"),
     ],
@@ -171,7 +172,7 @@ def test_everything_asked_for_is_offered() -> None:
     assert wanted <= set(service_model().operation_names)
 
 
-ASKED: dict[str, dict[str, Any]] = {
+REQUESTS: dict[str, dict[str, Any]] = {
     "DescribeTrainingJob": {"TrainingJobName": "job"},
     "ListTrainingJobs": {},
     "StopTrainingJob": {"TrainingJobName": "job"},
@@ -222,6 +223,10 @@ CREATED = {
 }
 
 
+def complete(status_member: str, record: Record) -> None:
+    record.body[status_member] = "Completed"
+
+
 @pytest.fixture
 def full(app: SageMakerApp, context: Context, valid: Change) -> SageMakerApp:
     """One of everything, and a job of each kind that has ended."""
@@ -240,9 +245,7 @@ def full(app: SageMakerApp, context: Context, valid: Change) -> SageMakerApp:
     ):
         request = valid(method, {f"{prefix}Name": "done"})
         assert ask(app, f"SageMaker.Create{prefix}", request)[0] == 200
-        context.store.update(
-            kind, "done", lambda record, p=prefix: record.body.update({f"{p}Status": "Completed"})
-        )
+        context.store.update(kind, "done", partial(complete, f"{prefix}Status"))
     return app
 
 
@@ -256,7 +259,7 @@ def conforms(operation: str, answer: dict[str, Any]) -> None:
 
 
 def test_the_tables_name_every_operation() -> None:
-    assert OPERATIONS.keys() == ASKED.keys() | CREATED.keys()
+    assert OPERATIONS.keys() == REQUESTS.keys() | CREATED.keys()
 
 
 @pytest.mark.parametrize("operation", sorted(CREATED))
@@ -269,16 +272,16 @@ def test_a_create_answers_in_its_shape(app: SageMakerApp, valid: Change, operati
     conforms(operation, answer)
 
 
-@pytest.mark.parametrize("operation", sorted(ASKED))
+@pytest.mark.parametrize("operation", sorted(REQUESTS))
 def test_an_answer_has_its_shape(full: SageMakerApp, operation: str) -> None:
-    status, answer, _ = ask(full, f"SageMaker.{operation}", ASKED[operation])
+    status, answer, _ = ask(full, f"SageMaker.{operation}", REQUESTS[operation])
     assert status == 200, answer
     conforms(operation, answer)
 
 
 @pytest.mark.parametrize("operation", sorted(OPERATIONS))
-def test_what_is_required_is_asked_for(app: SageMakerApp, valid: Change, operation: str) -> None:
-    request = valid(CREATED[operation]) if operation in CREATED else ASKED[operation]
+def test_required_members_are_required(app: SageMakerApp, valid: Change, operation: str) -> None:
+    request = valid(CREATED[operation]) if operation in CREATED else REQUESTS[operation]
     shape = operation_model(operation).input_shape
     for name in shape.required_members:
         less = {key: value for key, value in request.items() if key != name}

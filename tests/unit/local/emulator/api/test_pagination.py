@@ -80,7 +80,7 @@ def token_of(request: dict[str, Any]) -> str:
     ],
 )
 def test_another_token_is_refused(spoil: Any) -> None:
-    with pytest.raises(ServiceError, match="not a token this operation gave") as caught:
+    with pytest.raises(ServiceError, match="not a token of this operation") as caught:
         page([(1.0, "a")], {"NextToken": spoil(token_of({}))}, key)
     assert caught.value.code == "ValidationException"
 

@@ -18,7 +18,7 @@ from local.emulator.executors.engine import find_image, sdk_errors
 from local.emulator.home import Home
 
 
-class FakeEngine:
+class FakeDockerClient:
     """A client with these images; `error` is what every call raises once it is set."""
 
     def __init__(self, *images: str) -> None:
@@ -70,18 +70,18 @@ ACCOUNT = "123456789012.dkr.ecr.us-east-1.amazonaws.com"
     ],
 )
 def test_the_local_image_of_a_uri(uri: str, local: str) -> None:
-    assert find_image(FakeEngine(local), uri) == f"id of {local}"
+    assert find_image(FakeDockerClient(local), uri) == f"id of {local}"
 
 
 def test_what_was_pulled_from_the_registry_comes_first() -> None:
     uri = f"{ACCOUNT}/berth:latest"
-    assert find_image(FakeEngine("berth:latest", uri), uri) == f"id of {uri}"
+    assert find_image(FakeDockerClient("berth:latest", uri), uri) == f"id of {uri}"
 
 
 @pytest.mark.parametrize("uri", ["berth:1", f"{ACCOUNT}/berth:1", "host:5000/berth:latest"])
 def test_an_image_that_is_not_here_is_never_pulled(uri: str) -> None:
     with pytest.raises(ImageMissing, match=f"image {uri} is not on this machine; build it"):
-        find_image(FakeEngine("berth:latest"), uri)
+        find_image(FakeDockerClient("berth:latest"), uri)
 
 
 def test_what_the_engine_says_is_one_line() -> None:
@@ -96,7 +96,7 @@ def test_what_the_engine_says_is_one_line() -> None:
 
 
 def test_an_engine_that_is_gone(tmp_path: Path, toy_uri: str) -> None:
-    engine = FakeEngine(toy_uri)
+    engine = FakeDockerClient(toy_uri)
     executor = DockerExecutor(Home.find(tmp_path), client=engine)
     engine.error = broken()
     gone = pytest.raises(ExecutorError, match="the Docker engine went away")
@@ -114,7 +114,7 @@ def test_an_engine_that_is_gone(tmp_path: Path, toy_uri: str) -> None:
 
 
 def test_the_client_is_closed_with_the_executor(tmp_path: Path) -> None:
-    engine = FakeEngine()
+    engine = FakeDockerClient()
     executor = DockerExecutor(Home.find(tmp_path), client=engine)
     assert not engine.closed
     del executor
@@ -137,7 +137,7 @@ def test_no_engine_is_an_error_that_names_the_way_out(tmp_path: Path) -> None:
     assert line.endswith("start one, or use --executor process")
 
 
-class FakeContainer:
+class FakeRemoteContainer:
     """A container of an engine in another namespace: its pid is another process's here."""
 
     def __init__(self, pid: int) -> None:
@@ -177,11 +177,11 @@ class FakeContainer:
 
 
 def test_an_engines_pid_is_not_looked_up_here(tmp_path: Path) -> None:
-    engine = FakeEngine("berth")
+    engine = FakeDockerClient("berth")
     executor = DockerExecutor(Home.find(tmp_path / "home"), client=engine)
     spec = ContainerSpec("job", "berth", ("train",), tmp_path)
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as deaf:
-        container = FakeContainer(deaf.pid)
+        container = FakeRemoteContainer(deaf.pid)
         engine.containers.create = lambda *_args, **_options: container
         running = executor.start(spec, print)
         assert running.stop(grace=5) == 143
@@ -191,7 +191,7 @@ def test_an_engines_pid_is_not_looked_up_here(tmp_path: Path) -> None:
 
 
 def test_an_engine_that_does_not_see_the_folder_is_named(tmp_path: Path) -> None:
-    class RemoteEngine(FakeEngine):
+    class FakeRemoteClient(FakeDockerClient):
         def refuse(self, *_args: object, **_options: object) -> None:
             response = requests.Response()
             response.status_code = 400
@@ -201,7 +201,7 @@ def test_an_engine_that_does_not_see_the_folder_is_named(tmp_path: Path) -> None
                 'invalid mount config for type "bind": bind source path does not exist: /x',
             )
 
-    engine = RemoteEngine("berth")
+    engine = FakeRemoteClient("berth")
     engine.containers.create = engine.refuse
     executor = DockerExecutor(Home.find(tmp_path / "home"), client=engine)
     spec = ContainerSpec("job", "berth", ("train",), tmp_path)

@@ -13,7 +13,7 @@ from local.emulator.executors.ownership import change_owner
 OTHER = (54321, 54322)
 
 
-class FakeEngine:
+class FakeChownClient:
     """A client whose containers run nothing, or Python in this process's place.
 
     Args:
@@ -47,29 +47,29 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def give(engine: FakeEngine, folder: Path, owner: tuple[int, int] = OTHER) -> list[str]:
+def give(engine: FakeChownClient, folder: Path, owner: tuple[int, int] = OTHER) -> list[str]:
     change_owner(engine, "image", folder, owner, {"a": "label"})
     return engine.ran
 
 
 def test_nothing_is_run_for_files_that_have_the_owner_already(folder: Path) -> None:
-    assert give(FakeEngine(), folder, (os.getuid(), os.getgid())) == []
-    assert give(FakeEngine(), folder / "gone") == []
+    assert give(FakeChownClient(), folder, (os.getuid(), os.getgid())) == []
+    assert give(FakeChownClient(), folder / "gone") == []
 
 
 def test_chown_changes_the_owner(folder: Path) -> None:
-    assert give(FakeEngine(), folder) == ["chown -hR 54321:54322 /handed"]
+    assert give(FakeChownClient(), folder) == ["chown -hR 54321:54322 /handed"]
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
 def test_one_deep_file_of_another_is_enough(folder: Path) -> None:
     os.chown(folder / "one" / "two" / "file", *OTHER)
-    assert len(give(FakeEngine(), folder, (os.getuid(), os.getgid()))) == 1
+    assert len(give(FakeChownClient(), folder, (os.getuid(), os.getgid()))) == 1
 
 
 def test_python_replaces_a_missing_chown(folder: Path) -> None:
-    assert give(FakeEngine("chown"), folder) == ["python3 -c 54321:54322 /handed"]
-    assert give(FakeEngine("chown", "python3"), folder) == ["python -c 54321:54322 /handed"]
+    assert give(FakeChownClient("chown"), folder) == ["python3 -c 54321:54322 /handed"]
+    assert give(FakeChownClient("chown", "python3"), folder) == ["python -c 54321:54322 /handed"]
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
@@ -78,7 +78,7 @@ def test_the_replacement_changes_everything_and_follows_no_link(
 ) -> None:
     outside = tmp_path_factory.mktemp("outside")
     (folder / "link").symlink_to(outside)
-    give(FakeEngine("chown", runs=True), folder)
+    give(FakeChownClient("chown", runs=True), folder)
     everything = [folder, *folder.rglob("*")]
     assert len(everything) == 5
     assert {(path.lstat().st_uid, path.lstat().st_gid) for path in everything} == {OTHER}
@@ -88,5 +88,5 @@ def test_the_replacement_changes_everything_and_follows_no_link(
 def test_an_image_without_chown_and_python_is_logged(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert give(FakeEngine("chown", "python3", "python"), folder) == []
+    assert give(FakeChownClient("chown", "python3", "python"), folder) == []
     assert f"files in {folder} belong to another user" in caplog.text

@@ -253,8 +253,8 @@ def test_several_variants(client: Any, refused: Refused, valid: Any) -> None:
 
 def test_endpoints_that_are_refused(served: Any, refused: Refused) -> None:
     more = {"EndpointName": "other"}
-    said = refused("create_endpoint", more, EndpointConfigName="none")
-    assert said == f'Could not find endpoint configuration "{ARN}:endpoint-config/none".'
+    message = refused("create_endpoint", more, EndpointConfigName="none")
+    assert message == f'Could not find endpoint configuration "{ARN}:endpoint-config/none".'
     said = error(served, "update_endpoint", EndpointName="endpoint", EndpointConfigName="none")
     assert "endpoint-config/none" in said["Message"]
     said = error(

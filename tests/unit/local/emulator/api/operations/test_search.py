@@ -138,7 +138,8 @@ def test_several_conditions(find: Find) -> None:
 
 def test_pages_and_orders(jobs: Any) -> None:
     def names(**request: Any) -> list[str]:
-        found, token = [], {}
+        found: list[str] = []
+        token: dict[str, str] = {}
         while True:
             answer = jobs.search(Resource="TrainingJob", MaxResults=1, **request, **token)
             found += [each["TrainingJob"]["TrainingJobName"] for each in answer["Results"]]
