@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from moto.moto_server.werkzeug_app import MotoRequestHandler
+from werkzeug.serving import WSGIRequestHandler
 from werkzeug.wrappers import Response
 
 ENGINES_NAMES = ("host.docker.internal", "host.containers.internal")
@@ -15,11 +15,32 @@ ENGINES_NAMES = ("host.docker.internal", "host.containers.internal")
 logger = logging.getLogger(__name__)
 
 
-class Handler(MotoRequestHandler):
+class Handler(WSGIRequestHandler):
     """One connection: HTTP/1.1, so that an answer without a length comes in chunks."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
+
+    def make_environ(self) -> dict[str, Any]:
+        """The request's environment, with the metadata of S3's objects as their client spells it.
+
+        werkzeug leaves out headers with an underscore, which WSGI cannot tell from a hyphen. One
+        that would stand for a header with a hyphen is left out here too.
+        """
+        environ: dict[str, Any] = super().make_environ()
+        spelled = {
+            name.lower(): value
+            for name, value in self.headers.items()
+            if name.lower().startswith("x-amz-meta-")
+        }
+        for name in [name for name in spelled if "_" in name]:
+            key = f"HTTP_{name.upper().replace('-', '_')}"
+            if key in environ:
+                del spelled[name]
+            else:
+                environ[key] = spelled[name]
+        environ["berth.metadata"] = spelled
+        return environ
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """Nothing: the server writes a line that says more."""

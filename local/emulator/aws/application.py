@@ -1,4 +1,4 @@
-"""S3, ECR, IAM, STS, CloudWatch Logs and CloudWatch: moto's, made to forget nothing.
+"""S3, ECR, IAM, STS, CloudWatch Logs and CloudWatch: what answers for each of them.
 
 moto answers from memory. Here its objects are files, its log events too, and whatever else a client
 changed is in a journal: all of it is there again after the process ends, however it ends.
@@ -7,7 +7,6 @@ changed is in a journal: all of it is there again after the process ends, howeve
 import io
 import json
 import logging
-import re
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable
@@ -22,16 +21,16 @@ from werkzeug.wrappers import Response
 from werkzeug.wsgi import get_input_stream
 
 from local.emulator.aws import answers, signature, simulation
-from local.emulator.aws.changes import Action, Bucket, Change
-from local.emulator.aws.chunked import CHECKSUM, Upload
+from local.emulator.aws.changes import Action, Change
 from local.emulator.aws.cloudwatch import CloudWatch, Metrics, read_request
 from local.emulator.aws.compaction import place_of
 from local.emulator.aws.journal import Clock, Journal, Request
 from local.emulator.aws.keys import EXAMPLE_SESSIONS, Keys
 from local.emulator.aws.logs.app import LogsApp
 from local.emulator.aws.logs.store import LogStore
-from local.emulator.aws.objects import ObjectStore
 from local.emulator.aws.role import creation
+from local.emulator.aws.s3.app import S3App
+from local.emulator.aws.s3.store import ObjectStore
 from local.emulator.credentials import ACCOUNT
 from local.emulator.errors import ServiceError
 from local.emulator.home import Home
@@ -64,8 +63,6 @@ READING = (
 """How operations begin that change nothing worth keeping."""
 NOT_KEPT = {"InitiateLayerUpload", "UploadLayerPart", "CompleteLayerUpload"}
 """Gigabytes that moto's ECR takes and never gives back."""
-BUCKET_NAME = re.compile("[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
-ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+")
 HEADERS = ("X_AMZ_TARGET", "X_AMZ_ACL", "X_AMZ_GRANT", "X_AMZ_BUCKET", "X_AMZ_OBJECT", "SMITHY")
 """How headers begin (as WSGI writes them) that a request told again needs."""
 
@@ -94,7 +91,8 @@ class Moto:
         self._telling = threading.Lock()
         self._apps: dict[str, Any] = {}
         self._making = threading.Lock()
-        self.objects = ObjectStore(home.objects, region)
+        self.objects = ObjectStore(home.objects)
+        self._s3 = S3App(self.objects)
         self._log_store = LogStore(home.logs)
         self._logs_app = LogsApp(self._log_store)
         self._metrics = Metrics(home.logs, self._put_metric_data)
@@ -106,11 +104,11 @@ class Moto:
         """Make moto what it was: buckets, roles, repositories, objects, logs, metrics."""
         for number, request in self._journal.numbered():
             environ = _environ(request)
-            if request.service == "logs":  # of a home from before Logs kept its groups itself
-                self._answer(environ, signature.Scope("logs", request.region))
+            if request.service in ("s3", "logs"):  # of a home from when moto answered for them
+                run_wsgi_app(self, environ)
                 self._journal.remove(number)
                 continue
-            with self._clock.telling(request), self.objects.request():
+            with self._clock.telling(request):
                 try:
                     response = _call(self._app(request.service), environ)
                     status = response.status_code
@@ -121,7 +119,7 @@ class Moto:
                 logger.warning("%s %s: %d now", request.method, request.target, status)
             else:
                 _change(request).settle(self._journal, number, response)
-        self.objects.load()
+        self.objects.sweep()
         self._metrics.load()
         role = creation(self._region)
         # Refused, and not kept, when it is there already.
@@ -143,7 +141,7 @@ class Moto:
         environ["wsgi.input"] = get_input_stream(environ)
         try:
             if scope.service == "s3":
-                response = self._answer_s3(environ, scope)
+                response = self._s3.answer(environ, scope.region)
             elif scope.service in SERVICES:
                 response = self._answer(environ, scope)
             else:
@@ -155,30 +153,6 @@ class Moto:
         except Exception as failure:
             response = answers.error(environ, scope.service, _problem(environ, failure))
         return response(environ, start_response)
-
-    def _answer_s3(self, environ: Environ, scope: signature.Scope) -> Response:
-        method, asked = environ["REQUEST_METHOD"], signature.query(environ)
-        bucket, key = signature.bucket_and_key(environ)
-        if method in ("GET", "HEAD", "OPTIONS"):
-            return _call(self._app("s3"), environ)
-        if not key:
-            if method == "PUT" and not asked:
-                _check_bucket_name(bucket)
-            if "delete" not in asked and method != "POST":
-                return self._tell(environ, scope, Bucket(bucket, method, environ["QUERY_STRING"]))
-            with self.objects.request():
-                return _call(self._app("s3"), environ)
-        with self.objects.request() as changes:
-            if _carries_bytes(environ, asked):
-                upload = Upload.of(environ)
-                changes.incoming = self.objects.contents.write(upload)
-                environ = _without_body(environ, upload)
-            if "uploadId" not in asked:
-                changes.add(bucket, key)
-            response = _call(self._app("s3"), environ)
-            if changes.incoming is not None:  # refused: moto never asked for it
-                changes.contents.append(changes.incoming)
-            return response
 
     def _answer(self, environ: Environ, scope: signature.Scope) -> Response:
         body = environ["wsgi.input"].read()
@@ -215,7 +189,7 @@ class Moto:
         with self._telling:
             number = self._journal.add(request)
             try:
-                with self._clock.telling(request), self.objects.request():
+                with self._clock.telling(request):
                     environ["wsgi.input"] = io.BytesIO(request.body)
                     response = _call(self._app(scope.service), environ)
             except BaseException:
@@ -246,9 +220,6 @@ class Moto:
 def _change(request: Request) -> Change:
     """What a kept request changes."""
     environ = _environ(request)
-    if request.service == "s3":
-        bucket, _ = signature.bucket_and_key(environ)
-        return Bucket(bucket, request.method, environ["QUERY_STRING"])
     operation = operation_name(environ, request.body)
     place = place_of(request.service, request.region)
     return Action(place, operation, _members(environ, request.body))
@@ -281,16 +252,6 @@ def _problem(environ: Environ, failure: Exception) -> ServiceError:
     return ServiceError("InternalError", f"moto failed on this request: {what}.", 500)
 
 
-def _check_bucket_name(name: str) -> None:
-    """moto takes names that S3 refuses (user guide, "General purpose bucket naming rules")."""
-    if not BUCKET_NAME.fullmatch(name) or ".." in name or ADDRESS.fullmatch(name):
-        raise ServiceError(
-            "InvalidBucketName",
-            f"The specified bucket is not valid: found {name!r}, expected 3 to 63 lower-case "
-            "letters, digits, hyphens and dots, with a letter or digit at both ends.",
-        )
-
-
 def _unknown_service(service: str) -> ServiceError:
     return ServiceError(
         "UnknownService",
@@ -304,27 +265,6 @@ def _call(app: Any, environ: Environ) -> Response:
     """A WSGI application's answer; its body is not read yet."""
     body, status, headers = run_wsgi_app(app, environ)
     return Response(body, status, headers)
-
-
-def _carries_bytes(environ: Environ, asked: dict[str, list[str]]) -> bool:
-    return (
-        environ["REQUEST_METHOD"] == "PUT"
-        and "HTTP_X_AMZ_COPY_SOURCE" not in environ
-        and not signature.SUBRESOURCES.keys() & asked.keys()
-    )
-
-
-def _without_body(environ: Environ, upload: Upload) -> Environ:
-    """The request as moto shall see it: its body is in a file already, unframed and verified."""
-    environ = dict(environ)
-    environ["wsgi.input"] = io.BytesIO()
-    environ["CONTENT_LENGTH"] = "0"
-    environ["HTTP_X_AMZ_CONTENT_SHA256"] = "UNSIGNED-PAYLOAD"
-    environ.pop("HTTP_TRANSFER_ENCODING", None)
-    for algorithm, value in upload.checksums.items():
-        environ[f"HTTP_{CHECKSUM}{algorithm}".upper().replace("-", "_")] = value
-        environ.setdefault("HTTP_X_AMZ_SDK_CHECKSUM_ALGORITHM", algorithm.upper())
-    return environ
 
 
 def _members(environ: Environ, body: bytes) -> dict[str, Any]:

@@ -18,24 +18,6 @@ class Change(Protocol):
 
 
 @dataclass(frozen=True)
-class Bucket:
-    """A bucket that was made or deleted, or a setting of one: what the query names."""
-
-    name: str
-    method: str
-    query: str
-
-    def settle(self, journal: Journal, number: int, response: Response) -> None:  # noqa: ARG002
-        """See `Change`."""
-        name = json.dumps(["s3", self.name])
-        journal.name(number, [name])
-        if self.query:
-            journal.settle(number, f"{self.name}?{self.query}")
-        elif self.method == "DELETE":
-            journal.forget(name, number)
-
-
-@dataclass(frozen=True)
 class Action:
     """An operation of a service whose resources are not files.
 

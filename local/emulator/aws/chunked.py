@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any, Protocol
 
-from local.emulator.aws.contents import BLOCK
+from local.emulator.aws.s3.contents import BLOCK
 from local.emulator.aws.signing import Signer, same
 from local.emulator.errors import ServiceError
 

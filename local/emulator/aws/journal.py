@@ -28,7 +28,7 @@ CREATE TRIGGER IF NOT EXISTS forgotten AFTER DELETE ON requests
     BEGIN DELETE FROM names WHERE number = old.number; END;
 CREATE INDEX IF NOT EXISTS numbers ON names (number);
 """
-CLOCKS = ("iam", "ecr", "cloudwatch", "s3")
+CLOCKS = ("iam", "ecr", "cloudwatch")
 """moto's services whose models ask for the time by `utcnow`."""
 
 

@@ -186,7 +186,7 @@ def test_what_cannot_be_read_is_refused(pattern: str) -> None:
 
 
 def test_over_http(server: Server) -> None:
-    writer = server.context.logs.open("/group", "stream")
+    writer = server.services.logs.open("/group", "stream")
     for line in LINES:
         writer.write(line)
     logs = client(server.url, "logs")

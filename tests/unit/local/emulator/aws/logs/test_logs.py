@@ -27,7 +27,7 @@ def messages(logs: Any, stream: str = STREAM) -> list[str]:
 def test_lines_are_there_at_once_and_after_a_restart(home: Home) -> None:
     with serve(home) as server:
         logs = client(server.url, "logs")
-        writer = server.context.logs.open(GROUP, STREAM)
+        writer = server.services.logs.open(GROUP, STREAM)
         writer.write("loss=1; ü")
         assert messages(logs) == ["loss=1; ü"]
         writer.write("loss=2;")
@@ -41,12 +41,12 @@ def test_lines_are_there_at_once_and_after_a_restart(home: Home) -> None:
         again = logs.describe_log_streams(logGroupName=GROUP)["logStreams"]
         assert again == streams
         assert logs.describe_log_groups()["logGroups"] == groups
-        server.context.logs.open(GROUP, STREAM).write("resumed")
+        server.services.logs.open(GROUP, STREAM).write("resumed")
         assert messages(logs)[-1] == "resumed"
 
 
 def test_the_tail_is_the_last_lines_of_all_hosts(server: Server) -> None:
-    logs = server.context.logs
+    logs = server.services.logs
     hosts = [logs.open(GROUP, f"job/algo-{rank}-1") for rank in (1, 2)]
     for number in range(4):
         hosts[number % 2].write(f"line {number}")
@@ -58,10 +58,10 @@ def test_the_tail_is_the_last_lines_of_all_hosts(server: Server) -> None:
 
 
 def test_pages_and_filters(server: Server) -> None:
-    writer = server.context.logs.open(GROUP, STREAM)
+    writer = server.services.logs.open(GROUP, STREAM)
     for number in range(25):
         writer.write(f"epoch={number};")
-    server.context.logs.open(GROUP, "job/algo-2-1").write("epoch=99;")
+    server.services.logs.open(GROUP, "job/algo-2-1").write("epoch=99;")
     logs = client(server.url, "logs")
     found, token = [], None
     while True:
@@ -94,7 +94,7 @@ def test_events_of_streams_by_prefix_are_theirs_alone_and_in_the_order_of_time(
 ) -> None:
     logs = client(server.url, "logs")
     streams = ["job/algo-1", "job/algo-2", "other/algo-1"]
-    opened = [server.context.logs.open(GROUP, stream) for stream in streams]
+    opened = [server.services.logs.open(GROUP, stream) for stream in streams]
     for number in range(6):
         opened[number % 3].write(f"line {number}")
         time.sleep(0.002)  # events' times are whole milliseconds
@@ -114,7 +114,7 @@ def test_events_of_streams_by_prefix_are_theirs_alone_and_in_the_order_of_time(
 
 def test_old_events_are_not_refused_when_they_are_read_again(home: Home) -> None:
     with serve(home) as server:
-        server.context.logs.open(GROUP, STREAM)
+        server.services.logs.open(GROUP, STREAM)
     old = int((time.time() - 400 * DAY) * 1000)
     (file,) = home.logs.glob("*/*/*.jsonl")
     with file.open("a") as stream:
@@ -139,7 +139,7 @@ def test_groups_and_streams_made_and_deleted_by_the_api(home: Home) -> None:
         logs.put_retention_policy(logGroupName="/kept", retentionInDays=7)
         logs.delete_log_stream(logGroupName="/kept", logStreamName="two")
         logs.delete_log_group(logGroupName="/gone")
-        server.context.logs.open("/gone", "again").write("x")
+        server.services.logs.open("/gone", "again").write("x")
         with pytest.raises(ClientError, match="ResourceAlreadyExistsException"):
             logs.create_log_stream(logGroupName="/kept", logStreamName="one")
     with serve(home) as server:
@@ -159,7 +159,7 @@ def _streams(logs: Any, group: str) -> list[str]:
 
 
 def test_many_writers_lose_no_line(server: Server) -> None:
-    writer = server.context.logs.open(GROUP, STREAM)
+    writer = server.services.logs.open(GROUP, STREAM)
 
     def write(name: str) -> None:
         for number in range(200):
@@ -170,40 +170,40 @@ def test_many_writers_lose_no_line(server: Server) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    found = server.context.logs.tail(GROUP, STREAM, 1000)
+    found = server.services.logs.tail(GROUP, STREAM, 1000)
     assert len(found) == 800
     assert [line for line in found if line.startswith("c")] == [f"c{n}" for n in range(200)]
 
 
 def test_a_line_a_killed_server_half_wrote_is_left_out(home: Home) -> None:
     with serve(home) as server:
-        server.context.logs.open(GROUP, STREAM).write("whole")
+        server.services.logs.open(GROUP, STREAM).write("whole")
     (file,) = home.logs.glob("*/*/*.jsonl")
     with file.open("a") as stream:
         stream.write('[1,1,"ha')
     with serve(home) as server:
-        assert server.context.logs.tail(GROUP, "", 10) == ["whole"]
+        assert server.services.logs.tail(GROUP, "", 10) == ["whole"]
 
 
 def test_a_full_disk_loses_the_line_and_not_the_job(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    writer = server.context.logs.open(GROUP, STREAM)
+    writer = server.services.logs.open(GROUP, STREAM)
     writer.write("before")
     with monkeypatch.context() as patch:
         patch.setattr(log_files.os, "write", lambda _descriptor, _data: 0)
         writer.write("lost")
     writer.write("after")
-    assert server.context.logs.tail(GROUP, "", 10) == ["before", "after"]
+    assert server.services.logs.tail(GROUP, "", 10) == ["before", "after"]
 
 
 def test_long_names_and_many_streams(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_files, "CACHED_STREAMS", 2)
     names = [f"{'x/' * 120}{number}" for number in range(5)]
     for name in names:
-        server.context.logs.open(GROUP, name).write(name)
+        server.services.logs.open(GROUP, name).write(name)
     for _ in range(2):
-        assert [server.context.logs.tail(GROUP, name, 1) for name in names] == [[n] for n in names]
+        assert [server.services.logs.tail(GROUP, name, 1) for name in names] == [[n] for n in names]
 
 
 def test_metrics_survive_and_the_old_ones_go(home: Home) -> None:
@@ -211,7 +211,7 @@ def test_metrics_survive_and_the_old_ones_go(home: Home) -> None:
     dimensions = {"TrainingJobName": "job"}
     with serve(home) as server:
         points = [("loss", 2.0, now - 90), ("loss", 1.0, now), ("loss", 987654.25, now - 20 * DAY)]
-        server.context.logs.put_metrics(GROUP, dimensions, points)
+        server.services.logs.put_metrics(GROUP, dimensions, points)
         cloudwatch = client(server.url, "cloudwatch")
         cloudwatch.put_metric_data(
             Namespace="mine",
@@ -250,7 +250,7 @@ def test_endpoint_metrics_are_read_by_every_statistic_and_survive_the_server(hom
     now = datetime.now(UTC)
     dimensions = {"EndpointName": "one", "VariantName": "AllTraffic"}
     with serve(home) as server:
-        metrics = EndpointMetrics(server.context.logs)
+        metrics = EndpointMetrics(server.services.logs)
         for status, seconds in ((200, 0.1), (200, 0.3), (400, 0.2), (0, 1.0), (503, 0.4)):
             metrics.record("one", "AllTraffic", Measurement(status, seconds, 0.002, 2))
         metrics.flush()
@@ -334,7 +334,7 @@ def test_events_too_old_or_too_new_are_rejected(server: Server) -> None:
 
 def test_streams_in_pages_by_name_and_by_their_last_event(server: Server) -> None:
     for name in ("b", "a", "c"):
-        server.context.logs.open(GROUP, name).write(name)
+        server.services.logs.open(GROUP, name).write(name)
         time.sleep(0.002)  # events' times are whole milliseconds
     logs = client(server.url, "logs")
 

@@ -1,6 +1,8 @@
+import contextlib
 import errno
 import io
 import os
+import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,8 +11,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from local.emulator.aws import contents
-from local.emulator.aws.objects import ObjectStore
+from local.emulator.aws.s3 import contents
 from local.emulator.home import Home
 from local.emulator.server import Server
 from tests.unit.local.emulator.server_harness import client, serve
@@ -157,7 +158,7 @@ def test_versions_and_delete_markers_survive(home: Home) -> None:
 def test_replacing_an_object_leaves_the_link_of_a_running_job_alone(
     server: Server, s3: Any, tmp_path: Path
 ) -> None:
-    objects = server.context.objects
+    objects = server.services.objects
     s3.put_object(Bucket=BUCKET, Key="data/x", Body=b"old")
     link = tmp_path / "job" / "input" / "x"
     objects.link(BUCKET, "data/x", link)
@@ -185,14 +186,14 @@ def test_another_disk_gets_a_copy(
 
     s3.put_object(Bucket=BUCKET, Key="x", Body=b"bytes")
     monkeypatch.setattr(contents.os, "link", link)
-    server.context.objects.link(BUCKET, "x", tmp_path / "x")
+    server.services.objects.link(BUCKET, "x", tmp_path / "x")
     assert (tmp_path / "x").read_bytes() == b"bytes"
     assert (tmp_path / "x").stat().st_nlink == 1
     assert (tmp_path / "x").stat().st_mode & 0o777 == 0o444
 
 
 def test_what_jobs_write_is_what_clients_read(server: Server, s3: Any, tmp_path: Path) -> None:
-    objects = server.context.objects
+    objects = server.services.objects
     (tmp_path / "model").write_bytes(b"model")
     objects.put(BUCKET, "out/model", tmp_path / "model")
     assert s3.get_object(Bucket=BUCKET, Key="out/model")["Body"].read() == b"model"
@@ -212,24 +213,29 @@ def test_a_full_disk_is_an_error_and_leaves_the_old_object(
     home: Home, s3: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     s3.put_object(Bucket=BUCKET, Key="x", Body=b"old")
-
-    def full(_self: object, _path: object, _size: int, _md5: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
     with monkeypatch.context() as patch:
-        patch.setattr(contents.Contents, "_finish", full)
+        patch.setattr(Path, "rename", full)
         with pytest.raises(ClientError) as error:
             s3.put_object(Bucket=BUCKET, Key="x", Body=b"new" * 1000)
     assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == 507
     assert code(error) == "InternalError"
     assert "No space left on device" in error.value.response["Error"]["Message"]
     assert s3.get_object(Bucket=BUCKET, Key="x")["Body"].read() == b"old"
-    monkeypatch.setattr(ObjectStore, "_write", full)
-    with pytest.raises(ClientError):
+    with contextlib.closing(sqlite3.connect(home.objects / "index.sqlite")) as index:
+        index.execute(
+            "CREATE TRIGGER full BEFORE DELETE ON objects "
+            "BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END"
+        )
+    with pytest.raises(ClientError, match="disk is full"):
         s3.put_object(Bucket=BUCKET, Key="x", Body=b"new")
-    with pytest.raises(ClientError):
+    with pytest.raises(ClientError, match="disk is full"):
         s3.delete_object(Bucket=BUCKET, Key="x")
     assert s3.get_object(Bucket=BUCKET, Key="x")["Body"].read() == b"old"
+    assert len(files(home)) == 1
+
+
+def full(*_arguments: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_a_body_that_is_not_what_its_checksum_says_is_refused(home: Home, s3: Any) -> None:
@@ -247,7 +253,7 @@ def test_listing_gives_every_object_once_in_order_and_folders(
     source.write_bytes(b"x")
     names = [f"{folder}/{number:02d}" for folder in ("a", "b", "b-c") for number in range(7)]
     for name in [*names, "top", "a.txt"]:
-        server.context.objects.put(BUCKET, name, source)
+        server.services.objects.put(BUCKET, name, source)
     pages = s3.get_paginator(operation).paginate(Bucket=BUCKET, PaginationConfig={"PageSize": 4})
     found = [item["Key"] for page in pages for item in page.get("Contents", [])]
     assert found == sorted([*names, "top", "a.txt"])
@@ -305,14 +311,14 @@ def test_many_writers_of_the_same_objects_leave_one_file_each(
         path = tmp_path / str(number)
         path.write_bytes(str(number).encode())
         for key in range(20):
-            server.context.objects.put(BUCKET, f"k{key % 3}", path)
+            server.services.objects.put(BUCKET, f"k{key % 3}", path)
 
     threads = [threading.Thread(target=write, args=(number,)) for number in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    objects = server.context.objects
+    objects = server.services.objects
     assert [item.key for item in objects.keys(BUCKET)] == ["k0", "k1", "k2"]
     assert len(files(home)) == 3
     assert all(objects.read(BUCKET, f"k{key}").isdigit() for key in range(3))

@@ -7,14 +7,13 @@ reader has opened or linked never changes.
 import contextlib
 import errno
 import hashlib
-import mmap
 import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 BLOCK = 1024 * 1024
 """Bytes moved at a time: enough that the system call costs nothing beside the copy."""
@@ -40,13 +39,14 @@ class Content:
         """What finds it again: `Contents.find`."""
         return self.path.name
 
-    def open(self) -> "Body":
-        """Its bytes; they stay readable when the object is replaced or deleted meanwhile.
+    def open(self, begin: int = 0, end: int | None = None) -> "Body":
+        """Its bytes, or a range of them; they stay readable when the object is deleted meanwhile.
 
         Raises:
             FileNotFoundError: it was deleted just now.
         """
-        return Body(os.open(self.path, os.O_RDONLY | os.O_CLOEXEC), 0, self.size, self)
+        last = self.size if end is None else end
+        return Body(os.open(self.path, os.O_RDONLY | os.O_CLOEXEC), begin, last)
 
     def digest(self) -> str:
         """The MD5 of its bytes, in hex."""
@@ -57,22 +57,14 @@ class Content:
 
 
 class Body:
-    """An open file, or a slice of it, as an answer's body: it is read when it is sent."""
+    """An open file, or a range of it, as a response's body: it is read when it is sent."""
 
-    def __init__(self, descriptor: int, begin: int, end: int, content: Content) -> None:
-        self._descriptor = descriptor
-        self._begin, self._end = begin, end
-        self.content = content
+    def __init__(self, descriptor: int, begin: int, end: int) -> None:
+        self._descriptor, self._begin, self._end = descriptor, begin, end
 
     def __len__(self) -> int:
         """How many bytes."""
         return self._end - self._begin
-
-    def __getitem__(self, part: slice) -> "Body":
-        """A range of the bytes."""
-        begin, end, _ = part.indices(len(self))
-        first = self._begin + begin
-        return Body(os.dup(self._descriptor), first, max(first, self._begin + end), self.content)
 
     def __iter__(self) -> Iterator[bytes]:
         """The bytes, a block at a time."""
@@ -80,30 +72,9 @@ class Body:
         while position < self._end:
             block = os.pread(self._descriptor, min(BLOCK, self._end - position), position)
             if not block:
-                raise OSError(f"{self.content.path}: ends before its {self.content.size} bytes")
+                raise OSError(f"the file ends at {position}, before its {self._end} bytes")
             position += len(block)
             yield block
-
-    def __bytes__(self) -> bytes:
-        """All the bytes."""
-        return b"".join(self)
-
-    def decode(self, encoding: str = "utf-8") -> str:
-        """The bytes as text."""
-        return bytes(self).decode(encoding)
-
-    @contextlib.contextmanager
-    def mapped(self) -> Iterator[Any]:
-        """The bytes as a buffer that is read from the disk as it is looked at."""
-        if not self:
-            yield b""
-            return
-        with (
-            mmap.mmap(self._descriptor, self._end, access=mmap.ACCESS_READ) as whole,
-            memoryview(whole) as view,
-            view[self._begin : self._end] as part,
-        ):
-            yield part
 
     def close(self) -> None:
         """Let the file go."""
@@ -143,7 +114,7 @@ class Contents:
                 file.write(block)
                 digest.update(block)
                 size += len(block)
-        return self._finish(path, size, digest.hexdigest())
+        return Content(path, size, digest.hexdigest())
 
     def copy(self, source: Path) -> Content:
         """Keep a copy of a file as it is now."""
@@ -151,7 +122,11 @@ class Contents:
             return self.write(iter(lambda: file.read(BLOCK), b""))
 
     def share(self, content: Content) -> Content:
-        """The same bytes under a name of their own, at no cost where the disk has hard links."""
+        """The same bytes under a name of their own, at no cost where the disk has hard links.
+
+        Raises:
+            FileNotFoundError: it was deleted just now.
+        """
         path = self._place(uuid.uuid4().hex)
         place(content.path, path)
         return Content(path, content.size, content.digest())
@@ -162,7 +137,7 @@ class Contents:
             for part in parts:
                 with part.path.open("rb") as source:
                     shutil.copyfileobj(source, file, BLOCK)
-        return self._finish(path, size, None)
+        return Content(path, size, None)
 
     def remove(self, name: str) -> None:
         """Delete a file; one that is gone is no error."""
@@ -182,19 +157,17 @@ class Contents:
 
     @contextlib.contextmanager
     def _new(self) -> Iterator[tuple[Path, IO[bytes]]]:
-        path = self._incoming / uuid.uuid4().hex
+        """Where a file will be, and the file to write; it is there when the block has ended."""
+        draft = self._incoming / uuid.uuid4().hex
+        final = self._place(draft.name)
         try:
-            with path.open("xb") as file:
-                yield path, file
+            with draft.open("xb") as file:
+                yield final, file
+            draft.chmod(READ_ONLY)
+            draft.rename(final)
         except BaseException:
-            path.unlink(missing_ok=True)
+            draft.unlink(missing_ok=True)
             raise
-
-    def _finish(self, path: Path, size: int, md5: str | None) -> Content:
-        path.chmod(READ_ONLY)
-        final = self._place(path.name)
-        path.rename(final)
-        return Content(final, size, md5)
 
     def _place(self, name: str) -> Path:
         return self._files / name[:2] / name
