@@ -94,10 +94,10 @@ class DeadRelu(_IdleUnits):
     def __init__(
         self,
         base_trial: Any,
-        tensor_regex: str | None = ".*relu_output",
-        threshold_inactivity: float = 1.0,
-        threshold_layer: float = 50.0,
         *,
+        tensor_regex: str | None,
+        threshold_inactivity: float,
+        threshold_layer: float,
         action_str: str = "",
     ) -> None:
         super().__init__(
@@ -156,14 +156,14 @@ class SaturatedActivation(_IdleUnits):
     def __init__(
         self,
         base_trial: Any,
-        tensor_regex: str | None = ".*tanh_input|.*sigmoid_input",
-        threshold_tanh_min: float = -9.4999,
-        threshold_tanh_max: float = 9.4999,
-        threshold_sigmoid_min: float = -23.0,
-        threshold_sigmoid_max: float = 16.99999,
-        threshold_inactivity: float = 1.0,
-        threshold_layer: float = 50.0,
         *,
+        tensor_regex: str | None,
+        threshold_tanh_min: float,
+        threshold_tanh_max: float,
+        threshold_sigmoid_min: float,
+        threshold_sigmoid_max: float,
+        threshold_inactivity: float,
+        threshold_layer: float,
         action_str: str = "",
     ) -> None:
         super().__init__(

@@ -23,7 +23,13 @@ class VanishingGradient(DebugRule):
         action_str: smdebug's actions.
     """
 
-    def __init__(self, base_trial: Any, threshold: float = 1e-7, *, action_str: str = "") -> None:
+    def __init__(
+        self,
+        base_trial: Any,
+        *,
+        threshold: float,
+        action_str: str = "",
+    ) -> None:
         super().__init__(base_trial, action_str=action_str)
         self.threshold = threshold
         self._selection = Selection(("gradients",))
@@ -68,10 +74,10 @@ class ExplodingTensor(DebugRule):
     def __init__(
         self,
         base_trial: Any,
-        collection_names: str | None = None,
-        tensor_regex: str | None = None,
-        only_nan: bool = False,
         *,
+        collection_names: str | None,
+        tensor_regex: str | None,
+        only_nan: bool,
         action_str: str = "",
     ) -> None:
         super().__init__(base_trial, action_str=action_str)

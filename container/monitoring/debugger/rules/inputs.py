@@ -31,10 +31,11 @@ class CheckInputImages(DebugRule):
     def __init__(
         self,
         base_trial: Any,
-        threshold_mean: float = 0.2,
-        threshold_samples: int = 500,
-        regex: str = ".*input_image|.*images",
-        channel: int = 1,
+        *,
+        threshold_mean: float,
+        threshold_samples: int,
+        regex: str,
+        channel: int,
     ) -> None:
         super().__init__(base_trial)
         self._selection = Selection.read(

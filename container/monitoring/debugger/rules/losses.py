@@ -1,8 +1,7 @@
-"""Rules about losses: one that does not fall, one that falls on the training images alone, one that
-has fallen as far as it will.
+"""Rules about a loss: the scalars that loss rules read, and a loss that does not decrease.
 
-Sources: the SageMaker developer guide's list of built-in Debugger rules, which gives parameters and
-meaning; how the rules go about it is our own and said below each.
+Source: the SageMaker developer guide's list of built-in Debugger rules gives the parameters and
+their meaning; each class documents its own algorithm.
 """
 
 import math
@@ -14,14 +13,11 @@ import numpy as np
 from smdebug.core.modes import ModeKeys
 
 from container.monitoring.debugger.rules.base import DebugRule
-from container.monitoring.debugger.rules.evaluations import Evaluations
 from container.monitoring.debugger.rules.selection import Selection
 from container.rules.requests import RuleError
 
-_LOSSES = Selection(collections=("losses",))
 
-
-class _LossRule(DebugRule):
+class LossRule(DebugRule):
     """A rule that reads scalars, the losses."""
 
     def scalars(self, step: int, selection: Selection) -> dict[str, float]:
@@ -40,7 +36,7 @@ class _LossRule(DebugRule):
         return found
 
 
-class LossNotDecreasing(_LossRule):
+class LossNotDecreasing(LossRule):
     """Fires when a loss did not fall by `diff_percent` over `num_steps`, or rose too much.
 
     With c the change in percent from the loss at the last saved step at least `num_steps` before to
@@ -70,13 +66,14 @@ class LossNotDecreasing(_LossRule):
     def __init__(
         self,
         base_trial: Any,
-        collection_names: str | None = None,
-        tensor_regex: str | None = None,
-        use_losses_collection: bool = True,
-        num_steps: int = 10,
-        diff_percent: float = 0.1,
-        increase_threshold_percent: float = 5.0,
-        mode: str | None = "GLOBAL",
+        *,
+        collection_names: str | None,
+        tensor_regex: str | None,
+        use_losses_collection: bool,
+        num_steps: int,
+        diff_percent: float,
+        increase_threshold_percent: float,
+        mode: str | None,
     ) -> None:
         super().__init__(base_trial)
         if use_losses_collection:
@@ -183,180 +180,6 @@ class _History:
         while len(self.values) > 1 and self.values[1][0] <= step - num_steps:
             self.values.popleft()
         return self.values[0] if self.values[0][0] <= step - num_steps else None
-
-
-class Overfit(_LossRule):
-    """Fires when the validation loss leaves the training loss behind.
-
-    It fires when `(validation - training) / training > ratio_threshold` for `patience` evaluations
-    in a row: `validation` is the mean of the losses saved in one evaluation (steps of mode EVAL
-    with no training between them), `training` the mean of those saved in the training since the
-    evaluation before it, or the last such mean where none was saved. So both are of the same
-    stretch of the job, whatever the two modes' save intervals are. An evaluation is judged when it
-    is over: at the first saved step after it, or at the end.
-
-    A training loss made harder on purpose (label smoothing, mixup, heavy augmentation) hides
-    overfitting from this rule, as it does from the eye.
-
-    Args:
-        base_trial: an smdebug trial that knows training and evaluation apart.
-        tensor_regex: expressions for the losses, of which scalars are read; by default the
-            collection `losses`.
-        start_step: the first global step that counts.
-        patience: at least 1.
-        ratio_threshold: as above.
-    """
-
-    def __init__(
-        self,
-        base_trial: Any,
-        tensor_regex: str | None = None,
-        start_step: int = 0,
-        patience: int = 1,
-        ratio_threshold: float = 0.1,
-    ) -> None:
-        super().__init__(base_trial)
-        self._selection = (
-            Selection.read("Overfit", tensor_regex=tensor_regex) if tensor_regex else _LOSSES
-        )
-        self._start, self._patience, self._threshold = start_step, patience, ratio_threshold
-        self._evaluations = Evaluations()
-        self._in_a_row = 0
-
-    def invoke_at_step(self, step: int) -> bool:
-        """Take in this step's losses; judge the evaluation they follow."""
-        mode = self.mode(step)
-        if step < self._start or mode not in (ModeKeys.TRAIN, ModeKeys.EVAL):
-            if not self.points:
-                self.nothing("no losses of both training and evaluation were saved yet")
-            return False
-        losses = list(self.scalars(step, self._selection).values())
-        trained = step - self.mode_step(step)
-        return self._judge(self._evaluations.add(mode, losses, trained))
-
-    def invoke_at_end(self) -> bool:
-        """Judge the last evaluation, which no training follows."""
-        fired = self._judge(self._evaluations.end())
-        if not self.points:
-            self.nothing("losses of both training and evaluation are needed")
-        return fired
-
-    def _judge(self, means: tuple[float | None, float] | None) -> bool:
-        if means is None or means[0] is None:
-            return False
-        self.points += 1
-        training, validation = means[0], means[1]
-        exceeded = validation - training > self._threshold * abs(training)
-        self._in_a_row = self._in_a_row + 1 if exceeded else 0
-        if self._in_a_row < max(1, self._patience):
-            return False
-        times = f", for {self._in_a_row} evaluations in a row" if self._in_a_row > 1 else ""
-        ratio = (validation - training) / abs(training) if training else math.inf
-        return self.fire(
-            f"the mean validation loss {validation:.4g} is {100 * ratio:.3g} % above the mean "
-            f"training loss {training:.4g}, more than {100 * self._threshold:g} %{times}"
-        )
-
-
-class Overtraining(_LossRule):
-    """Fires when training goes on though nothing improves any more.
-
-    A loss improves when it falls by more than `delta` (absolute) below its best so far. It fires
-    while neither the training loss has improved for `patience_train` saved steps nor the validation
-    loss for `patience_validation` evaluations. An evaluation counts as one step, the mean of the
-    losses saved in it: its batches differ from one another, but not from the next evaluation's.
-
-    Where nothing is ever evaluated the training loss alone decides: at the end, since a first
-    evaluation may still come, or at once in a trial that knows no modes.
-
-    Args:
-        base_trial: an smdebug trial.
-        patience_train: saved steps of training.
-        patience_validation: evaluations.
-        delta: in units of the loss.
-    """
-
-    def __init__(
-        self,
-        base_trial: Any,
-        patience_train: int = 5,
-        patience_validation: int = 10,
-        delta: float = 0.01,
-    ) -> None:
-        super().__init__(base_trial)
-        self._training = _Best(patience_train, delta)
-        self._validation = _Best(patience_validation, delta)
-        self._evaluations = Evaluations()
-
-    def invoke_at_step(self, step: int) -> bool:
-        """Take in this step's losses."""
-        losses = list(self.scalars(step, _LOSSES).values())
-        if not losses:
-            return False
-        self.points += 1
-        mode = self.mode(step)
-        over = self._evaluations.add(mode, losses, step - self.mode_step(step))
-        if over is not None:
-            self._validation.see(over[1])
-        if mode is not ModeKeys.EVAL:
-            self._training.see(float(np.mean(losses)))
-        elif over is None:
-            return False
-        return self._judge(wait=mode is ModeKeys.TRAIN)
-
-    def invoke_at_end(self) -> bool:
-        """Take in the last evaluation, which no training follows."""
-        over = self._evaluations.end()
-        if over is not None:
-            self._validation.see(over[1])
-        elif self._validation.seen:
-            return False
-        return self._judge(wait=False)
-
-    def _judge(self, *, wait: bool) -> bool:
-        """Whether nothing improves.
-
-        Args:
-            wait: whether a first evaluation may still come.
-        """
-        evaluated = self._validation.seen > 0
-        if not self._training.exhausted or (not evaluated and wait):
-            return False
-        if evaluated and not self._validation.exhausted:
-            return False
-        since = f"the training loss has not fallen below {self._training.best:.4g} for "
-        since += f"{self._training.waited} saved steps"
-        if evaluated:
-            since += f" and the validation loss not below {self._validation.best:.4g} for "
-            since += f"{self._validation.waited} evaluations"
-        return self.fire(since)
-
-
-@dataclass
-class _Best:
-    """The best of a series so far, and how long ago it was.
-
-    Attributes:
-        patience: how long it may be ago.
-        delta: how much better a new best must be.
-    """
-
-    patience: int
-    delta: float
-    best: float = math.inf
-    waited: int = 0
-    seen: int = 0
-
-    @property
-    def exhausted(self) -> bool:
-        return self.seen > 0 and self.waited >= self.patience
-
-    def see(self, loss: float) -> None:
-        self.seen += 1
-        if loss < self.best - self.delta:
-            self.best, self.waited = loss, 0
-        else:
-            self.waited += 1
 
 
 def _mode(rule: str, name: str | None) -> ModeKeys | None:

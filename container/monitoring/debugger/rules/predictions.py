@@ -102,12 +102,13 @@ class ClassImbalance(_PredictionRule):
     def __init__(
         self,
         base_trial: Any,
-        threshold_imbalance: float = 10.0,
-        threshold_misprediction: float = 0.7,
-        samples: int = 500,
-        argmax: bool = False,
-        labels_regex: str = ".*labels",
-        predictions_regex: str = ".*predictions",
+        *,
+        threshold_imbalance: float,
+        threshold_misprediction: float,
+        samples: int,
+        argmax: bool,
+        labels_regex: str,
+        predictions_regex: str,
     ) -> None:
         super().__init__(base_trial)
         self._imbalance, self._misprediction = threshold_imbalance, threshold_misprediction
@@ -201,13 +202,14 @@ class Confusion(_PredictionRule):
     def __init__(
         self,
         base_trial: Any,
-        labels_regex: str = ".*labels",
-        predictions_regex: str = ".*predictions",
-        labels_collection: str = "labels",
-        predictions_collection: str = "predictions",
-        min_diag: float = 0.9,
-        max_off_diag: float = 0.1,
-        category_no: int | None = None,
+        *,
+        labels_regex: str,
+        predictions_regex: str,
+        labels_collection: str,
+        predictions_collection: str,
+        min_diag: float,
+        max_off_diag: float,
+        category_no: int | None,
     ) -> None:
         super().__init__(base_trial)
         rule = "Confusion"

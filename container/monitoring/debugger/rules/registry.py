@@ -1,9 +1,10 @@
-"""Where each debugger rule lives; a rule's module is imported when the rule is made."""
+"""Creates debugger rules by name; a rule's module is imported with its first instance."""
 
 import importlib
 from collections.abc import Mapping
 from typing import Any
 
+from container.rules.debugger import DEBUG_RULES
 from container.rules.requests import RuleError, RuleRequest
 
 _PACKAGE = "container.monitoring.debugger.rules"
@@ -15,7 +16,8 @@ LOCATIONS: Mapping[str, str] = {
         "activations": ("DeadRelu", "SaturatedActivation"),
         "weights": ("PoorWeightInitialization", "WeightUpdateRatio"),
         "tensors": ("AllZero", "TensorVariance", "UnchangedTensor", "SimilarAcrossRuns"),
-        "losses": ("LossNotDecreasing", "Overfit", "Overtraining"),
+        "losses": ("LossNotDecreasing",),
+        "overfitting": ("Overfit", "Overtraining"),
         "stalled_training": ("StalledTrainingRule",),
         "predictions": ("ClassImbalance", "Confusion"),
         "inputs": ("CheckInputImages",),
@@ -26,20 +28,22 @@ LOCATIONS: Mapping[str, str] = {
 
 
 def make(request: RuleRequest, trial: Any) -> Any:
-    """The rule that was asked for, ready to be invoked step by step.
+    """Create a rule, with the catalogue's defaults for parameters that are not given.
 
     Args:
-        request: one of the catalogue's rules, with all its parameters.
+        request: one of the catalogue's rules.
         trial: an smdebug trial, what `smdebug.trials.create_trial` returns.
 
     Returns:
         An `smdebug.rules.rule.Rule`.
 
     Raises:
-        RuleError: the rule is not one of these, or its parameters make no sense together.
+        RuleError: the rule is unknown, or its parameters contradict each other.
     """
     location = LOCATIONS.get(request.rule)
     if location is None:
         raise RuleError(f"rule {request.rule!r} is not one of {', '.join(sorted(LOCATIONS))}")
     module, _, name = location.partition(":")
-    return getattr(importlib.import_module(module), name)(trial, **request.parameters)
+    defaults = {key: each.default for key, each in DEBUG_RULES[name].parameters.items()}
+    rule = getattr(importlib.import_module(module), name)
+    return rule(trial, **(defaults | request.parameters))

@@ -30,9 +30,10 @@ class StalledTrainingRule(DebugRule):
     def __init__(
         self,
         base_trial: Any,
-        threshold: float = 1800.0,
-        stop_training_on_fire: bool = False,
-        training_job_name_prefix: str | None = None,  # noqa: ARG002
+        *,
+        threshold: float,
+        stop_training_on_fire: bool,
+        training_job_name_prefix: str | None,  # noqa: ARG002
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(base_trial)

@@ -38,10 +38,10 @@ class AllZero(DebugRule):
     def __init__(
         self,
         base_trial: Any,
-        collection_names: str | None = None,
-        tensor_regex: str | None = None,
-        threshold: float = 100.0,
         *,
+        collection_names: str | None,
+        tensor_regex: str | None,
+        threshold: float,
         action_str: str = "",
     ) -> None:
         super().__init__(base_trial, action_str=action_str)
@@ -111,11 +111,11 @@ class TensorVariance(DebugRule):
     def __init__(
         self,
         base_trial: Any,
-        collection_names: str | None = None,
-        tensor_regex: str | None = None,
-        max_threshold: float | None = None,
-        min_threshold: float | None = None,
         *,
+        collection_names: str | None,
+        tensor_regex: str | None,
+        max_threshold: float | None,
+        min_threshold: float | None,
         action_str: str = "",
     ) -> None:
         super().__init__(base_trial, action_str=action_str)
@@ -196,13 +196,13 @@ class UnchangedTensor(DebugRule):
     def __init__(
         self,
         base_trial: Any,
-        collection_names: str | None = None,
-        tensor_regex: str | None = None,
-        num_steps: int = 3,
-        rtol: float = 1e-5,
-        atol: float = 1e-8,
-        equal_nan: bool = False,
         *,
+        collection_names: str | None,
+        tensor_regex: str | None,
+        num_steps: int,
+        rtol: float,
+        atol: float,
+        equal_nan: bool,
         action_str: str = "",
     ) -> None:
         super().__init__(base_trial, action_str=action_str)
@@ -285,10 +285,10 @@ class SimilarAcrossRuns(DebugRule):
     def __init__(
         self,
         base_trial: Any,
-        other_trials: str,
-        collection_names: str | None = None,
-        tensor_regex: str | None = None,
         *,
+        other_trials: str,
+        collection_names: str | None,
+        tensor_regex: str | None,
         action_str: str = "",
     ) -> None:
         selection = Selection.read(

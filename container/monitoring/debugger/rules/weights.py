@@ -45,12 +45,12 @@ class PoorWeightInitialization(DebugRule):
     def __init__(
         self,
         base_trial: Any,
-        activation_inputs_regex: str | None = ".*relu_input",
-        threshold: float = 10.0,
-        distribution_range: float = 0.001,
-        patience: int = 5,
-        steps: int = 10,
         *,
+        activation_inputs_regex: str | None,
+        threshold: float,
+        distribution_range: float,
+        patience: int,
+        steps: int,
         action_str: str = "",
     ) -> None:
         super().__init__(base_trial, action_str=action_str)
@@ -186,11 +186,11 @@ class WeightUpdateRatio(DebugRule):
     def __init__(
         self,
         base_trial: Any,
-        num_steps: int | None = None,
-        large_threshold: float = 10.0,
-        small_threshold: float = 1e-8,
-        epsilon: float = 1e-9,
         *,
+        num_steps: int | None,
+        large_threshold: float,
+        small_threshold: float,
+        epsilon: float,
         action_str: str = "",
     ) -> None:
         super().__init__(base_trial, action_str=action_str)

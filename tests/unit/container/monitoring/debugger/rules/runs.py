@@ -4,17 +4,20 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from container.monitoring.debugger.hook import TensorHook
+from container.monitoring.debugger.rules.base import DebugRule
 from container.monitoring.debugger.rules.registry import make
 from container.monitoring.debugger.smdebug_fixes import RuleEvaluationConditionMet, open_trial
 from container.rules.debugger import DEBUG_RULES
 from container.rules.requests import RuleRequest, ask
 from tests.unit.container.monitoring.debugger.training import Data, settings_for, train_tiny
+
+R = TypeVar("R", bound=DebugRule)
 
 REGEX = "input_images"
 """The name of the tensor that `saved` writes."""
@@ -24,6 +27,12 @@ def request(rule: str, **parameters: Any) -> RuleRequest:
     """A rule as it is asked for by name, with other than its default parameters."""
     overrides = {f"{rule}_{name}": value for name, value in parameters.items()}
     return ask(DEBUG_RULES, [rule], overrides)[0]
+
+
+def make_rule(kind: type[R], trial: Any, **parameters: Any) -> R:
+    """A rule with the catalogue's defaults for the parameters that are not given."""
+    defaults = {name: each.default for name, each in DEBUG_RULES[kind.__name__].parameters.items()}
+    return kind(trial, **(defaults | parameters))
 
 
 def vectors(samples: int = 32, features: int = 8, classes: int = 3) -> Data:

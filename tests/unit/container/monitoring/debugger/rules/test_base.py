@@ -1,4 +1,6 @@
 import atexit
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -30,11 +32,11 @@ class Everything(DebugRule):
 
 
 @pytest.fixture
-def trial(tmp_path):
+def trial(tmp_path: Path) -> Any:
     return saved(tmp_path, [torch.full((2,), float(step)) for step in range(6)], modes="teetet")
 
 
-def test_the_reason_is_one_line_and_that_of_the_last_time(trial):
+def test_the_reason_is_one_line_and_that_of_the_last_time(trial: Any) -> None:
     rule = Everything(trial)
     assert (rule.points, rule.details) == (0, "")
     rule.answer = True
@@ -45,7 +47,7 @@ def test_the_reason_is_one_line_and_that_of_the_last_time(trial):
     assert (rule.points, rule.details) == (3, "because of 1")
 
 
-def test_what_is_missing_is_said_until_something_was_seen(trial):
+def test_what_is_missing_is_said_until_something_was_seen(trial: Any) -> None:
     rule = Everything(trial)
     assert rule.names(0, Selection.read("R", tensor_regex="nowhere")) == []
     assert rule.details == (
@@ -56,7 +58,7 @@ def test_what_is_missing_is_said_until_something_was_seen(trial):
     assert (rule.points, rule.details) == (1, "")
 
 
-def test_steps_know_their_mode_and_those_before(trial):
+def test_steps_know_their_mode_and_those_before(trial: Any) -> None:
     rule = Everything(trial)
     assert [rule.mode(step) for step in (0, 1)] == [ModeKeys.TRAIN, ModeKeys.EVAL]
     assert [rule.in_training(step) for step in range(6)] == [True, False, False, True, False, True]
@@ -68,7 +70,7 @@ def test_steps_know_their_mode_and_those_before(trial):
     assert rule.value(REGEX, before, rule.mode(3)).tolist() == [0.0, 0.0]
 
 
-def test_a_run_by_smdebugs_own_hook_that_names_no_modes(tmp_path):
+def test_a_run_by_smdebugs_own_hook_that_names_no_modes(tmp_path: Path) -> None:
     hook = Hook(str(tmp_path / "own"), save_config=SaveConfig(save_interval=1), save_all=True)
     network, (inputs, labels) = layers(8), vectors()
     network[0].requires_grad_(False)
@@ -91,6 +93,6 @@ def test_a_run_by_smdebugs_own_hook_that_names_no_modes(tmp_path):
     assert (fired(ratio, trial), ratio.points) == ([], 3)
 
 
-def test_many_names_are_cut_short():
+def test_many_names_are_cut_short() -> None:
     assert shortened(["a", "b", "c"]) == "a, b, c"
     assert shortened(["a", "b", "c", "d", "e"]) == "a, b, c and 2 more"

@@ -13,6 +13,7 @@ from container.monitoring.debugger.rules.registry import make
 from container.monitoring.debugger.smdebug_fixes import open_trial
 from container.rules.debugger import DEBUG_RULES
 from container.rules.requests import ask
+from tests.unit.container.monitoring.debugger.rules.runs import make_rule
 from tests.unit.container.monitoring.debugger.training import (
     Data,
     random_data,
@@ -79,7 +80,7 @@ def test_one_channel_is_enough(tmp_path: Path) -> None:
     inputs, labels = normalised(pixels())
     inputs[:, 2] += 0.3
     trial = train(tmp_path, (inputs, labels), steps=8)
-    rule = CheckInputImages(trial, threshold_samples=100)
+    rule = make_rule(CheckInputImages, trial, threshold_samples=100)
     assert fired(rule, trial) == [6, 7]
     assert "channel 2 of 128 images" in rule.details
 
@@ -88,7 +89,7 @@ def test_the_channels_may_be_the_last_dimension(tmp_path: Path) -> None:
     inputs, _ = normalised(pixels())
     inputs[:, 2] += 0.3
     trial = saved(tmp_path, inputs.permute(0, 2, 3, 1))
-    rule = CheckInputImages(trial, threshold_samples=100, channel=-1)
+    rule = make_rule(CheckInputImages, trial, threshold_samples=100, channel=-1)
     assert fired(rule, trial) == [0]
     assert "channel 2 of 128 images is 0.3," in rule.details
 
@@ -102,7 +103,7 @@ def test_too_few_images_are_not_judged_and_say_so(tmp_path: Path) -> None:
 
 def test_a_dimension_that_is_not_there_is_no_error(tmp_path: Path) -> None:
     trial = train(tmp_path, pixels(), steps=1)
-    rule = CheckInputImages(trial, channel=7)
+    rule = make_rule(CheckInputImages, trial, channel=7)
     assert fired(rule, trial) == []
     assert "without dimension 7" in rule.details
 
@@ -114,7 +115,7 @@ def test_a_mean_that_was_saved_stands_for_the_images(tmp_path: Path) -> None:
     configurations = [{"CollectionName": "inputs", "CollectionParameters": kept}]
     file.write_text(json.dumps({"CollectionConfigurations": configurations}))
     trial = train(tmp_path, pixels(), steps=3)
-    rule = CheckInputImages(trial, threshold_samples=3)
+    rule = make_rule(CheckInputImages, trial, threshold_samples=3)
     assert fired(rule, trial) == [2]
     assert "the mean of 3 images is 1" in rule.details
 

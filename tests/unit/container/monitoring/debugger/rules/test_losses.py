@@ -10,11 +10,13 @@ from smdebug.core.modes import ModeKeys
 from torch import nn
 
 from container.monitoring.debugger.hook import TensorHook
-from container.monitoring.debugger.rules.losses import LossNotDecreasing, Overfit, Overtraining
+from container.monitoring.debugger.rules.losses import LossNotDecreasing
+from container.monitoring.debugger.rules.overfitting import Overfit, Overtraining
 from container.monitoring.debugger.rules.registry import make
 from container.monitoring.debugger.smdebug_fixes import open_trial
 from container.rules.debugger import DEBUG_RULES
 from container.rules.requests import RuleError, ask
+from tests.unit.container.monitoring.debugger.rules.runs import make_rule
 from tests.unit.container.monitoring.debugger.training import (
     Data,
     random_data,
@@ -99,7 +101,7 @@ def test_a_loss_that_grows_fires_beyond_the_accepted_rise(tmp_path: Path) -> Non
 def test_the_step_compared_with_is_the_last_saved_one_at_least_so_far_back(tmp_path: Path) -> None:
     trial = train(tmp_path, 36, learning_rate=0.0, save_interval=3)
     assert trial.steps()[:3] == [0, 3, 6]
-    rule = LossNotDecreasing(trial)
+    rule = make_rule(LossNotDecreasing, trial)
     assert evaluate(rule, trial) == [12, 24]
     assert "at step 12 to" in rule.details
 
@@ -108,7 +110,7 @@ def test_the_step_compared_with_is_the_last_saved_one_at_least_so_far_back(tmp_p
 def test_a_mode_counts_its_own_steps(tmp_path: Path, mode: str | None, fired: list[int]) -> None:
     held_out = random_data(32, seed=1)
     trial = train(tmp_path, 11, learning_rate=0.0, validation=held_out, validate_every=1)
-    rule = LossNotDecreasing(trial, mode=mode)
+    rule = make_rule(LossNotDecreasing, trial, mode=mode)
     # Training and evaluation take turns: the eleventh of a mode is the 21st or the last of all.
     assert evaluate(rule, trial) == fired
     assert rule.points == 1
@@ -118,7 +120,7 @@ def test_a_loss_is_compared_with_one_of_its_own_mode(tmp_path: Path) -> None:
     """Without that, a validation loss above the training loss would look like a rise."""
     held_out = with_random_labels(random_data(32, seed=1))
     trial = train(tmp_path, 12, learning_rate=0.0, validation=held_out, validate_every=1)
-    rule = LossNotDecreasing(trial, diff_percent=0.0)
+    rule = make_rule(LossNotDecreasing, trial, diff_percent=0.0)
     assert evaluate(rule, trial) == []
     assert rule.points == 4
 
@@ -130,7 +132,7 @@ def test_the_batches_of_one_evaluation_are_not_compared(tmp_path: Path) -> None:
         tmp_path, 8, learning_rate=0.0, validation=(inputs, labels), validate_every=1,
         batch_size=16,
     )  # fmt: skip
-    rule = LossNotDecreasing(trial, mode="EVAL", num_steps=1, diff_percent=0.0)
+    rule = make_rule(LossNotDecreasing, trial, mode="EVAL", num_steps=1, diff_percent=0.0)
     assert evaluate(rule, trial) == []
     assert rule.points == 7
 
@@ -154,7 +156,7 @@ def test_no_losses_are_no_error(tmp_path: Path) -> None:
 def test_a_tensor_of_many_numbers_is_no_loss(tmp_path: Path) -> None:
     settings = settings_for(tmp_path, collections=["biases"])
     trial = train_tiny(untrained(), random_data(32), 2, settings, batch_size=32)
-    rule = LossNotDecreasing(trial, tensor_regex="bias", use_losses_collection=False)
+    rule = make_rule(LossNotDecreasing, trial, tensor_regex="bias", use_losses_collection=False)
     assert evaluate(rule, trial) == []
     assert "holds 4 numbers" in rule.details
 
@@ -162,9 +164,9 @@ def test_a_tensor_of_many_numbers_is_no_loss(tmp_path: Path) -> None:
 def test_parameters_that_make_no_sense_say_so(tmp_path: Path) -> None:
     trial = train(tmp_path, 1)
     with pytest.raises(RuleError, match=r"'mode': expected EVAL, TRAIN or GLOBAL, found 'PREDICT'"):
-        LossNotDecreasing(trial, mode="PREDICT")
+        make_rule(LossNotDecreasing, trial, mode="PREDICT")
     with pytest.raises(RuleError, match="collection_names"):
-        LossNotDecreasing(trial, use_losses_collection=False)
+        make_rule(LossNotDecreasing, trial, use_losses_collection=False)
 
 
 def test_random_labels_are_learnt_by_heart_and_help_nobody(tmp_path: Path) -> None:
@@ -197,12 +199,12 @@ def test_what_holds_for_the_validation_set_too_is_no_overfitting(tmp_path: Path)
 def test_overfitting_needs_patience_and_a_first_step(tmp_path: Path) -> None:
     held_out = with_random_labels(random_data(32))
     trial = train(tmp_path, 20, validation=held_out, validate_every=4, learning_rate=0.05)
-    every = evaluate(Overfit(trial), trial)
+    every = evaluate(make_rule(Overfit, trial), trial)
     assert len(every) > 2
-    assert evaluate(Overfit(trial, patience=2), trial) == every[1:]
-    late = Overfit(trial, start_step=every[0] + 1)
+    assert evaluate(make_rule(Overfit, trial, patience=2), trial) == every[1:]
+    late = make_rule(Overfit, trial, start_step=every[0] + 1)
     assert len(evaluate(late, trial)) == len(every) - 1
-    assert evaluate(Overfit(trial, ratio_threshold=1e9), trial) == []
+    assert evaluate(make_rule(Overfit, trial, ratio_threshold=1e9), trial) == []
 
 
 def test_modes_saved_at_different_intervals_are_compared_all_the_same(tmp_path: Path) -> None:
@@ -210,7 +212,7 @@ def test_modes_saved_at_different_intervals_are_compared_all_the_same(tmp_path: 
         tmp_path, 40, validation=with_random_labels(random_data(32)), validate_every=4,
         save_interval=3, momentum=0.9,
     )  # fmt: skip
-    rule = Overfit(trial)
+    rule = make_rule(Overfit, trial)
     assert evaluate(rule, trial)
     assert len(trial.steps(ModeKeys.TRAIN)) == 14
     assert rule.points == 10
@@ -218,7 +220,7 @@ def test_modes_saved_at_different_intervals_are_compared_all_the_same(tmp_path: 
 
 def test_without_evaluations_there_is_nothing_to_compare(tmp_path: Path) -> None:
     trial = train(tmp_path, 3)
-    rule = Overfit(trial)
+    rule = make_rule(Overfit, trial)
     assert evaluate(rule, trial) == []
     assert "both training and evaluation" in rule.details
 
@@ -249,7 +251,7 @@ def test_a_validation_loss_that_still_falls_is_worth_training_on(tmp_path: Path)
 
 def test_without_evaluations_the_training_loss_decides(tmp_path: Path) -> None:
     trial = train(tmp_path, 8, learning_rate=0.0)
-    assert evaluate(Overtraining(trial), trial) == [-1]
+    assert evaluate(make_rule(Overtraining, trial), trial) == [-1]
 
 
 def test_evaluations_are_told_apart_though_no_training_between_them_was_saved(
@@ -261,6 +263,6 @@ def test_evaluations_are_told_apart_though_no_training_between_them_was_saved(
         learning_rate=0.01, validate_every=4, save_interval=40,
     )  # fmt: skip
     assert trial.steps(ModeKeys.TRAIN) == [0]
-    rule = Overfit(trial)
+    rule = make_rule(Overfit, trial)
     assert evaluate(rule, trial) == []
     assert rule.points == 10

@@ -14,6 +14,7 @@ from container.monitoring.debugger.rules.registry import make
 from container.monitoring.debugger.smdebug_fixes import open_trial
 from container.rules.debugger import DEBUG_RULES
 from container.rules.requests import ask
+from tests.unit.container.monitoring.debugger.rules.runs import make_rule
 from tests.unit.container.monitoring.debugger.training import (
     Data,
     random_data,
@@ -92,7 +93,7 @@ def test_a_rare_class_that_is_never_learnt(tmp_path: Path) -> None:
 
 def test_a_network_that_is_wrong_about_everything_has_not_learnt_yet(tmp_path: Path) -> None:
     trial = train(tmp_path, random_data(160), learning_rate=0.0)
-    assert fired(ClassImbalance(trial, samples=100), trial) == []
+    assert fired(make_rule(ClassImbalance, trial, samples=100), trial) == []
 
 
 def test_too_few_labels_are_not_judged_and_say_so(tmp_path: Path) -> None:
@@ -114,7 +115,7 @@ def test_evaluation_says_nothing_of_the_training_classes(tmp_path: Path) -> None
     data = random_data(64)
     by_class = data[0][data[1].argsort()], data[1].sort().values
     trial = train(tmp_path, data, steps=12, validation=by_class, validate_every=2)
-    rule = ClassImbalance(trial, samples=30, threshold_misprediction=1.0)
+    rule = make_rule(ClassImbalance, trial, samples=30, threshold_misprediction=1.0)
     assert fired(rule, trial) == []
     assert rule.points == 12 * 16
 
@@ -123,12 +124,18 @@ def test_predictions_may_be_classes_or_probabilities(tmp_path: Path) -> None:
     labels = torch.tensor([0] * 30 + [1] * 2)
     wrong = torch.zeros(32)
     trial = saved(tmp_path, [(labels, wrong), (labels, nn.functional.one_hot(wrong.long(), 2))])
-    assert fired(ClassImbalance(trial, samples=32, threshold_imbalance=100), trial) == [0, 1]
+    assert fired(make_rule(ClassImbalance, trial, samples=32, threshold_imbalance=100), trial) == [
+        0,
+        1,
+    ]
 
 
 def test_one_images_probabilities_need_argmax(tmp_path: Path) -> None:
     trial = saved(tmp_path, [(torch.tensor([2]), torch.tensor([0.1, 0.2, 0.7]))])
-    without, with_argmax = ClassImbalance(trial), ClassImbalance(trial, argmax=True)
+    without, with_argmax = (
+        make_rule(ClassImbalance, trial),
+        make_rule(ClassImbalance, trial, argmax=True),
+    )
     assert fired(without, trial) == fired(with_argmax, trial) == []
     assert (without.points, with_argmax.points) == (0, 1)
     assert "1 labels and 3 predictions" in without.details
@@ -138,7 +145,7 @@ def test_one_images_probabilities_need_argmax(tmp_path: Path) -> None:
 def test_missing_tensors_are_no_error(tmp_path: Path, kind: Any) -> None:
     settings = settings_for(tmp_path, collections=["biases"])
     trial = train_tiny(network(), random_data(16), 2, settings)
-    rule = kind(trial)
+    rule = make_rule(kind, trial)
     assert fired(rule, trial) == []
     assert rule.points == 0
     assert "labels" in rule.details
@@ -166,7 +173,7 @@ def test_training_and_evaluation_have_a_matrix_each(tmp_path: Path) -> None:
     """Half of each would be seen often enough only together."""
     data = random_data(32)
     trial = train(tmp_path, data, steps=2, validation=data, learning_rate=0.0)
-    rule = Confusion(trial)
+    rule = make_rule(Confusion, trial)
     assert fired(rule, trial) == []
     assert rule.details == "not judged: class 0 was seen 8 times, 10 needed"
 
@@ -174,7 +181,7 @@ def test_training_and_evaluation_have_a_matrix_each(tmp_path: Path) -> None:
 def test_a_class_that_is_never_predicted_is_weak(tmp_path: Path) -> None:
     labels = torch.arange(20) % 2
     trial = saved(tmp_path, [(labels, torch.zeros(20, dtype=torch.int64))])
-    rule = Confusion(trial)
+    rule = make_rule(Confusion, trial)
     assert fired(rule, trial) == [0]
     assert "class 1 (never predicted), class 0 (0.50)" in rule.details
     assert "class 1 among those predicted 0 (0.50)" in rule.details
@@ -183,7 +190,7 @@ def test_a_class_that_is_never_predicted_is_weak(tmp_path: Path) -> None:
 def test_the_number_of_classes_may_be_given(tmp_path: Path) -> None:
     labels = torch.cat([torch.arange(20) % 2, torch.tensor([-100, 7])])
     trial = saved(tmp_path, [(labels, labels.clamp(0, 1))])
-    assert fired(Confusion(trial), trial) == []
-    rule = Confusion(trial, category_no=2)
+    assert fired(make_rule(Confusion, trial), trial) == []
+    rule = make_rule(Confusion, trial, category_no=2)
     assert fired(rule, trial) == []
     assert rule.details == "", "labels outside of the two are left out"

@@ -19,26 +19,26 @@ def chosen(collections: str | None = None, expressions: str | None = None) -> li
     return selection.among(NAMES, TRIAL)
 
 
-def test_neither_given_is_everything():
+def test_neither_given_is_everything() -> None:
     assert chosen() == NAMES
     assert chosen("", " ") == NAMES
 
 
-def test_collections_hold_what_is_listed_and_what_matches():
+def test_collections_hold_what_is_listed_and_what_matches() -> None:
     assert chosen("weights") == ["Net_1.weight"]
     assert chosen(" weights , listed ") == ["Net_1.weight", "loss"]
 
 
-def test_an_expression_is_searched_for_anywhere():
+def test_an_expression_is_searched_for_anywhere() -> None:
     assert chosen(None, "weight") == ["Net_1.weight", "gradient/Net_1.weight"]
     assert chosen(None, "^gradient, images$") == ["gradient/Net_1.weight", "input_images"]
 
 
-def test_both_given_is_the_union_without_repetition():
+def test_both_given_is_the_union_without_repetition() -> None:
     assert chosen("weights", "Net") == ["Net_1.bias", "Net_1.weight", "gradient/Net_1.weight"]
 
 
-def test_commas_within_brackets_do_not_separate():
+def test_commas_within_brackets_do_not_separate() -> None:
     assert chosen(None, "s{2,3},w[e,i]{2}(ght|a,b)") == [
         "Net_1.weight",
         "gradient/Net_1.weight",
@@ -46,18 +46,18 @@ def test_commas_within_brackets_do_not_separate():
     ]
 
 
-def test_an_unknown_collection_is_empty_and_stays_unknown():
+def test_an_unknown_collection_is_empty_and_stays_unknown() -> None:
     assert chosen("nothing") == []
     assert "nothing" not in TRIAL.collections()
 
 
-def test_it_is_told_in_words():
+def test_it_is_told_in_words() -> None:
     selection = Selection.read("R", collection_names="weights", tensor_regex="a,b")
     assert str(selection) == "is in collection 'weights' or matches 'a' or matches 'b'"
     assert str(Selection()) == "is there"
 
 
-def test_what_is_no_expression_or_missing_is_refused():
+def test_what_is_no_expression_or_missing_is_refused() -> None:
     with pytest.raises(RuleError, match=r"rule R: parameter 'regex': '\(a' is not a regular"):
         Selection.read("R", tensor_regex="(a", regex_parameter="regex")
     with pytest.raises(RuleError, match="one of the parameters 'collection_names' and 'regex' is"):

@@ -8,6 +8,7 @@ import torch
 
 from container.monitoring.debugger.rules.stalled_training import StalledTrainingRule
 from container.monitoring.debugger.trial import GrowingTrial
+from tests.unit.container.monitoring.debugger.rules.runs import make_rule
 from tests.unit.container.monitoring.debugger.training import random_data, settings_for, train_tiny
 
 
@@ -26,7 +27,7 @@ def trained(folder: Path, pause_before: int | None) -> GrowingTrial:
 
 def test_a_pause_in_training_is_a_standstill(tmp_path: Path) -> None:
     trial = trained(tmp_path, pause_before=4)
-    rule = StalledTrainingRule(trial, threshold=0.5)
+    rule = make_rule(StalledTrainingRule, trial, threshold=0.5)
     # A step's files are closed as the next one begins, so the pause is before step 3's.
     assert 3 in [step for step in trial.steps() if rule.invoke_at_step(step)]
     assert rule.details.startswith("nothing was saved for ")
@@ -35,7 +36,7 @@ def test_a_pause_in_training_is_a_standstill(tmp_path: Path) -> None:
 
 def test_training_that_goes_on_is_none(tmp_path: Path) -> None:
     trial = trained(tmp_path, pause_before=None)
-    rule = StalledTrainingRule(trial, threshold=60.0)
+    rule = make_rule(StalledTrainingRule, trial, threshold=60.0)
     assert not any(rule.invoke_at_step(step) for step in trial.steps())
     assert not rule.invoke_at_time()
 
@@ -54,7 +55,7 @@ def trial(tmp_path: Path) -> GrowingTrial:
 
 def test_the_time_runs_out_while_nothing_comes(trial: GrowingTrial) -> None:
     clock = Clock()
-    rule = StalledTrainingRule(trial, threshold=30.0, clock=clock)
+    rule = make_rule(StalledTrainingRule, trial, threshold=30.0, clock=clock)
     clock.now = 30.0
     assert not rule.invoke_at_time()
     clock.now = 30.5
@@ -69,7 +70,7 @@ def test_the_time_runs_out_while_nothing_comes(trial: GrowingTrial) -> None:
 
 def test_a_step_begins_the_waiting_anew(trial: GrowingTrial) -> None:
     clock = Clock()
-    rule = StalledTrainingRule(trial, threshold=30.0, clock=clock)
+    rule = make_rule(StalledTrainingRule, trial, threshold=30.0, clock=clock)
     for step in trial.steps():
         clock.now += 20
         assert not rule.invoke_at_time()
@@ -77,5 +78,7 @@ def test_a_step_begins_the_waiting_anew(trial: GrowingTrial) -> None:
 
 
 def test_what_sagemaker_stops_jobs_by_is_accepted(trial: GrowingTrial) -> None:
-    rule = StalledTrainingRule(trial, stop_training_on_fire=True, training_job_name_prefix="a")
+    rule = make_rule(
+        StalledTrainingRule, trial, stop_training_on_fire=True, training_job_name_prefix="a"
+    )
     assert rule.stop_training_on_fire

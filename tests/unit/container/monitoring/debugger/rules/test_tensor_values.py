@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from tests.unit.container.monitoring.debugger.rules.runs import REGEX, saved
 NAN, INF = float("nan"), float("inf")
 
 
-def test_a_value_is_read_in_any_shape_and_kind(tmp_path):
+def test_a_value_is_read_in_any_shape_and_kind(tmp_path: Path) -> None:
     values = [torch.tensor(2.5), torch.arange(6).reshape(2, 3), torch.tensor([True, False])]
     trial = saved(tmp_path, values, modes="tet")
     for step, value in enumerate(values):
@@ -19,7 +21,7 @@ def test_a_value_is_read_in_any_shape_and_kind(tmp_path):
     assert tensor_values.value(trial, REGEX, 1, ModeKeys.TRAIN).tolist() == [1, 0]
 
 
-def test_what_is_not_there_is_none(tmp_path):
+def test_what_is_not_there_is_none(tmp_path: Path) -> None:
     trial = saved(tmp_path, [torch.ones(2)])
     assert tensor_values.value(trial, "no such tensor", 0) is None
     assert tensor_values.value(trial, REGEX, 7) is None
@@ -30,7 +32,7 @@ def test_what_is_not_there_is_none(tmp_path):
 
 
 @pytest.mark.parametrize("kept", [0, 10, 60])
-def test_a_file_cut_short_holds_nothing(tmp_path, kept):
+def test_a_file_cut_short_holds_nothing(tmp_path: Path, kept: int) -> None:
     trial = saved(tmp_path, [torch.ones(1000)])
     (file,) = tmp_path.rglob("*.tfevents")
     file.write_bytes(file.read_bytes()[:kept])
@@ -38,7 +40,7 @@ def test_a_file_cut_short_holds_nothing(tmp_path, kept):
     assert tensor_values.content(trial, REGEX, 0) is None
 
 
-def test_reductions_stand_in_for_the_value(tmp_path):
+def test_reductions_stand_in_for_the_value(tmp_path: Path) -> None:
     trial = saved(tmp_path, [torch.tensor([-1.0, 3.0])], reductions="mean,abs_mean,l2_norm")
     assert tensor_values.value(trial, REGEX, 0) is None
     assert tensor_values.reductions(trial, REGEX, 0) == {
@@ -51,7 +53,7 @@ def test_reductions_stand_in_for_the_value(tmp_path):
     assert tensor_values.content(trial, REGEX, 0).tolist() == pytest.approx([10**0.5, 1.0, 2.0])
 
 
-def test_figures_are_computed_in_float64():
+def test_figures_are_computed_in_float64() -> None:
     halves = np.full(10_000, 30_000, dtype=np.float16)  # their sum is beyond float16
     assert tensor_values.reduce(halves, "mean") == 30_000.0
     assert tensor_values.reduce(-halves, "sum", absolute=True) == pytest.approx(3e8)
@@ -62,12 +64,12 @@ def test_figures_are_computed_in_float64():
     assert tensor_values.reduce(np.array(True), "mean") == 1.0
 
 
-def test_what_is_no_number_carries_over_without_a_warning():
+def test_what_is_no_number_carries_over_without_a_warning() -> None:
     assert np.isnan(tensor_values.reduce(np.array([1.0, NAN]), "mean"))
     assert tensor_values.reduce(np.array([1.0, -INF]), "mean", absolute=True) == INF
     assert np.isnan(tensor_values.reduce(np.array([INF, -INF]), "std"))
 
 
-def test_nothing_has_no_figures():
+def test_nothing_has_no_figures() -> None:
     for what in ("mean", "min", "max", "sum", "std", "variance"):
         assert tensor_values.reduce(np.empty(0), what) is None

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -10,6 +12,7 @@ from tests.unit.container.monitoring.debugger.rules.runs import (
     fired,
     judge,
     layers,
+    make_rule,
     request,
     saved,
     train,
@@ -32,7 +35,7 @@ def wide(*scales: float) -> nn.Sequential:
     return scaled(layers(64, 64), *scales)
 
 
-def test_weights_of_wildly_different_variance_are_a_poor_start(tmp_path):
+def test_weights_of_wildly_different_variance_are_a_poor_start(tmp_path: Path) -> None:
     steps, rule = judge(tmp_path, wide(1, 0.01, 1), "PoorWeightInitialization")
     assert 0 in steps
     assert "0_relu" not in rule.details
@@ -40,14 +43,14 @@ def test_weights_of_wildly_different_variance_are_a_poor_start(tmp_path):
     assert "in 1_relu_input_0" in rule.details
 
 
-def test_the_initialisation_of_he_is_none(tmp_path):
+def test_the_initialisation_of_he_is_none(tmp_path: Path) -> None:
     options = {"steps": 12, "learning_rate": 0.01}
     steps, rule = judge(tmp_path, wide(1, 1, 1), "PoorWeightInitialization", **options)
     assert (steps, rule.details) == ([], "")
     assert rule.points == 10 * (2 + 3)  # ten steps: two activations, three weights' gradients
 
 
-def test_a_network_that_cannot_move_is_a_poor_start(tmp_path):
+def test_a_network_that_cannot_move_is_a_poor_start(tmp_path: Path) -> None:
     # All inputs of an activation are zero, and so are all gradients but the last bias's; the
     # labels are in balance, so that one is zero too, and the loss stays at ln 3.
     inputs, labels = vectors(samples=33)
@@ -58,14 +61,14 @@ def test_a_network_that_cannot_move_is_a_poor_start(tmp_path):
     assert "the loss has not fallen for 7 steps" in rule.details
 
 
-def test_patience_is_in_steps_without_a_lower_loss(tmp_path):
+def test_patience_is_in_steps_without_a_lower_loss(tmp_path: Path) -> None:
     asked = {"patience": 2, "steps": 4}
     data = vectors(samples=33)
     steps, _ = judge(tmp_path, wide(0, 0, 0), "PoorWeightInitialization", asked, steps=8, data=data)
     assert steps == [2, 3]
 
 
-def test_gradients_that_are_narrow_because_the_loss_has_fallen_are_sound(tmp_path):
+def test_gradients_that_are_narrow_because_the_loss_has_fallen_are_sound(tmp_path: Path) -> None:
     network = wide(1, 1, 1)
     inputs, labels = vectors()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
@@ -78,23 +81,23 @@ def test_gradients_that_are_narrow_because_the_loss_has_fallen_are_sound(tmp_pat
     assert "apart" in rule._narrow(3)
 
 
-def test_without_a_loss_gradients_alone_decide(tmp_path):
+def test_without_a_loss_gradients_alone_decide(tmp_path: Path) -> None:
     trial = train(tmp_path, wide(0, 0, 0), [request("PoorWeightInitialization")], steps=1)
     trial.collection("losses").include_regex.clear()
     trial.collection("losses").tensor_names = set()
-    rule = PoorWeightInitialization(trial)
+    rule = make_rule(PoorWeightInitialization, trial)
     assert fired(rule, trial) == [0]
     assert rule.details.endswith("and no loss was saved")
 
 
-def test_a_network_without_relus_is_judged_by_its_gradients_and_says_so(tmp_path):
+def test_a_network_without_relus_is_judged_by_its_gradients_and_says_so(tmp_path: Path) -> None:
     network = layers(16, activation=nn.Tanh)
     steps, rule = judge(tmp_path, network, "PoorWeightInitialization")
     assert (steps, rule.points) == ([], 4 * 2)
     assert rule.details == "only gradients: no tensor matches '.*relu_input'"
 
 
-def test_evaluation_says_nothing_of_the_start(tmp_path):
+def test_evaluation_says_nothing_of_the_start(tmp_path: Path) -> None:
     asked = request("PoorWeightInitialization", threshold=0.0)
     trial = train(tmp_path, layers(8, 8), [asked], steps=2, validation=vectors(), validate_every=1)
     rule = make(asked, trial)
@@ -103,15 +106,15 @@ def test_evaluation_says_nothing_of_the_start(tmp_path):
     assert fired(rule, trial) == training
 
 
-def test_reductions_of_activations_and_gradients_do_as_well(tmp_path):
+def test_reductions_of_activations_and_gradients_do_as_well(tmp_path: Path) -> None:
     values = [torch.zeros(4, 4), torch.full((4, 4), 1.0)]
     trial = saved(tmp_path, values, network=nn.ReLU(), reductions="variance,min,max")
-    rule = PoorWeightInitialization(trial, activation_inputs_regex=f"ReLU_input|{REGEX}")
+    rule = make_rule(PoorWeightInitialization, trial, activation_inputs_regex=f"ReLU_input|{REGEX}")
     assert fired(rule, trial) == []
     assert rule.points == 4
 
 
-def test_a_gradient_whose_extremes_are_close_is_narrow(tmp_path):
+def test_a_gradient_whose_extremes_are_close_is_narrow(tmp_path: Path) -> None:
     asked, data = request("PoorWeightInitialization"), vectors(samples=33)
     reductions = "variance,min,max,mean"
     trial = train(tmp_path / "a", wide(0, 0, 0), steps=8, data=data, reductions=reductions)
@@ -121,22 +124,22 @@ def test_a_gradient_whose_extremes_are_close_is_narrow(tmp_path):
     assert fired(make(asked, trial), trial) == []
 
 
-def test_weights_saved_as_reductions_cannot_be_compared_and_it_is_said(tmp_path):
+def test_weights_saved_as_reductions_cannot_be_compared_and_it_is_said(tmp_path: Path) -> None:
     trial = train(tmp_path, layers(8), steps=2, reductions="mean,l2_norm")
-    rule = WeightUpdateRatio(trial)
+    rule = make_rule(WeightUpdateRatio, trial)
     assert (fired(rule, trial), rule.points) == ([], 0)
     assert rule.details == (
         "nothing to look at: Sequential_2.weight has no elements, or was not saved whole"
     )
 
 
-def test_too_large_a_learning_rate_moves_weights_too_much(tmp_path):
+def test_too_large_a_learning_rate_moves_weights_too_much(tmp_path: Path) -> None:
     steps, rule = judge(tmp_path, layers(8), "WeightUpdateRatio", learning_rate=1e4)
     assert 1 in steps
     assert "times its size, more than 10" in rule.details
 
 
-def test_no_learning_rate_moves_them_too_little(tmp_path):
+def test_no_learning_rate_moves_them_too_little(tmp_path: Path) -> None:
     steps, rule = judge(tmp_path, layers(8), "WeightUpdateRatio", learning_rate=0.0)
     assert steps == [1, 2, 3]
     assert rule.details == (
@@ -145,12 +148,12 @@ def test_no_learning_rate_moves_them_too_little(tmp_path):
     )
 
 
-def test_weights_that_move_as_they_should(tmp_path):
+def test_weights_that_move_as_they_should(tmp_path: Path) -> None:
     steps, rule = judge(tmp_path, layers(8), "WeightUpdateRatio")
     assert (steps, rule.points, rule.details) == ([], 3 * 2, "")
 
 
-def test_the_ratio_is_that_of_norms(tmp_path):
+def test_the_ratio_is_that_of_norms(tmp_path: Path) -> None:
     asked = request("WeightUpdateRatio", large_threshold=0.0)
     network = layers(8)
     before = network[0].weight.detach().clone()
@@ -163,19 +166,19 @@ def test_the_ratio_is_that_of_norms(tmp_path):
     assert rule._ratio(name, 1) == pytest.approx(expected, rel=1e-5)
 
 
-def test_num_steps_looks_further_back(tmp_path):
+def test_num_steps_looks_further_back(tmp_path: Path) -> None:
     asked = request("WeightUpdateRatio", num_steps=3)
     trial = train(tmp_path, layers(8), [asked], steps=5)
-    far, near = make(asked, trial), WeightUpdateRatio(trial, num_steps=1)
+    far, near = make(asked, trial), make_rule(WeightUpdateRatio, trial, num_steps=1)
     name = "Sequential_0.weight"
     assert far._ratio(name, 4) > near._ratio(name, 4)
     then, now = (torch.from_numpy(trial.tensor(name).value(step)) for step in (1, 4))
     assert far._ratio(name, 4) == pytest.approx(float((now - then).norm() / then.norm()), rel=1e-5)
 
 
-def test_steps_saved_too_far_apart_are_said(tmp_path):
+def test_steps_saved_too_far_apart_are_said(tmp_path: Path) -> None:
     trial = train(tmp_path, layers(8), [request("WeightUpdateRatio")], steps=1)
-    rule = WeightUpdateRatio(trial, num_steps=1)
+    rule = make_rule(WeightUpdateRatio, trial, num_steps=1)
     assert (fired(rule, trial), rule.points) == ([], 0)
     assert "Sequential_2.weight was not saved in the 1 steps before" in rule.details
 
@@ -186,13 +189,13 @@ def frozen() -> nn.Sequential:
     return network
 
 
-def test_frozen_weights_may_stand_still_where_gradients_tell(tmp_path):
+def test_frozen_weights_may_stand_still_where_gradients_tell(tmp_path: Path) -> None:
     trial = train(tmp_path, frozen(), [request("WeightUpdateRatio"), request("VanishingGradient")])
-    rule = WeightUpdateRatio(trial)
+    rule = make_rule(WeightUpdateRatio, trial)
     assert (fired(rule, trial), rule.points) == ([], 3)
 
 
-def test_weights_that_begin_at_zero_have_no_size_to_compare_with(tmp_path):
+def test_weights_that_begin_at_zero_have_no_size_to_compare_with(tmp_path: Path) -> None:
     network = layers(8)
     nn.init.zeros_(network[2].weight)
     asked = request("WeightUpdateRatio")
@@ -206,28 +209,28 @@ def test_weights_that_begin_at_zero_have_no_size_to_compare_with(tmp_path):
     assert 2 not in fired(rule, trial)
 
 
-def test_evaluation_moves_no_weights_and_is_not_asked(tmp_path):
+def test_evaluation_moves_no_weights_and_is_not_asked(tmp_path: Path) -> None:
     asked = request("WeightUpdateRatio")
     trial = train(tmp_path, layers(8), [asked], steps=3, validation=vectors(), validate_every=1)
     assert fired(make(asked, trial), trial) == []
 
 
-def test_without_weights_the_rule_says_so(tmp_path):
+def test_without_weights_the_rule_says_so(tmp_path: Path) -> None:
     trial = saved(tmp_path, [torch.ones(2)] * 2)
-    rule = WeightUpdateRatio(trial)
+    rule = make_rule(WeightUpdateRatio, trial)
     assert (fired(rule, trial), rule.points) == ([], 0)
     assert "is in collection 'weights'" in rule.details
 
 
-def test_parameters_that_make_no_sense_are_refused(tmp_path):
+def test_parameters_that_make_no_sense_are_refused(tmp_path: Path) -> None:
     trial = saved(tmp_path, [torch.ones(1)])
     with pytest.raises(RuleError, match=r"'num_steps': expected at least 1, found 0"):
-        WeightUpdateRatio(trial, num_steps=0)
+        make_rule(WeightUpdateRatio, trial, num_steps=0)
     with pytest.raises(RuleError, match=r"parameter 'activation_inputs_regex': '\*' is not"):
-        PoorWeightInitialization(trial, activation_inputs_regex="*")
+        make_rule(PoorWeightInitialization, trial, activation_inputs_regex="*")
 
 
-def test_noise_without_a_pattern_is_learnt_without_alarm(tmp_path):
+def test_noise_without_a_pattern_is_learnt_without_alarm(tmp_path: Path) -> None:
     network = nn.Sequential(nn.Flatten(), *layers(64, 64))
     network[1] = nn.Linear(192, 64)
     nn.init.kaiming_normal_(network[1].weight)

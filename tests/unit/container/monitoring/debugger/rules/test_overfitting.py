@@ -1,12 +1,12 @@
 from smdebug.core.modes import ModeKeys
 
-from container.monitoring.debugger.rules.evaluations import Evaluations
+from container.monitoring.debugger.rules.overfitting import EvaluationLosses
 
 TRAIN, EVAL = ModeKeys.TRAIN, ModeKeys.EVAL
 
 
 def test_an_evaluation_is_over_when_training_goes_on() -> None:
-    run = Evaluations()
+    run = EvaluationLosses()
     assert run.add(TRAIN, [4.0], 0) is None
     assert run.add(TRAIN, [2.0], 1) is None
     assert run.add(EVAL, [5.0], 2) is None
@@ -16,7 +16,7 @@ def test_an_evaluation_is_over_when_training_goes_on() -> None:
 
 
 def test_one_evaluation_after_another_is_told_by_the_training_between() -> None:
-    run = Evaluations()
+    run = EvaluationLosses()
     run.add(TRAIN, [2.0], 0)
     run.add(EVAL, [5.0], 10)
     assert run.add(EVAL, [7.0], 20) == (2.0, 5.0)
@@ -25,6 +25,6 @@ def test_one_evaluation_after_another_is_told_by_the_training_between() -> None:
 
 
 def test_without_training_there_is_no_training_loss() -> None:
-    run = Evaluations()
+    run = EvaluationLosses()
     run.add(EVAL, [5.0], 0)
     assert run.end() == (None, 5.0)

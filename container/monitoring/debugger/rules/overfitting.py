@@ -1,0 +1,241 @@
+"""Rules about training that overfits or no longer improves, by its training and validation losses.
+
+Source: the SageMaker developer guide's list of built-in Debugger rules gives the parameters and
+their meaning; each class documents its own algorithm.
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from smdebug.core.modes import ModeKeys
+
+from container.monitoring.debugger.rules.losses import LossRule
+from container.monitoring.debugger.rules.selection import Selection
+
+_LOSSES = Selection(collections=("losses",))
+
+
+@dataclass
+class EvaluationLosses:
+    """Cuts a run into evaluations: the losses of one, and those of the training before it.
+
+    Attributes:
+        training: losses of training since the last evaluation.
+        validation: losses of the evaluation under way.
+    """
+
+    training: list[float] = field(default_factory=list)
+    validation: list[float] = field(default_factory=list)
+    _trained: int = 0
+    _training_mean: float | None = None
+
+    def add(
+        self, mode: ModeKeys, losses: list[float], trained: int
+    ) -> tuple[float | None, float] | None:
+        """Take one step's losses.
+
+        Args:
+            mode: TRAIN or EVAL.
+            losses: what was saved of it.
+            trained: steps of training before it, saved or not: evaluations differ in them.
+
+        Returns:
+            Mean training and mean validation loss of the evaluation that is over now, if one is.
+        """
+        over = None
+        if mode is not ModeKeys.EVAL or trained != self._trained:
+            over = self.end()
+        if mode is ModeKeys.EVAL:
+            self._trained = trained
+            self.validation += losses
+        else:
+            self.training += losses
+        return over
+
+    def end(self) -> tuple[float | None, float] | None:
+        """The means of the evaluation under way; the training loss is the last known, if any is."""
+        if not self.validation:
+            return None
+        if self.training:
+            self._training_mean = float(np.mean(self.training))
+        validation = float(np.mean(self.validation))
+        self.training, self.validation = [], []
+        return self._training_mean, validation
+
+
+class Overfit(LossRule):
+    """Fires when the validation loss leaves the training loss behind.
+
+    It fires when `(validation - training) / training > ratio_threshold` for `patience` evaluations
+    in a row: `validation` is the mean of the losses saved in one evaluation (steps of mode EVAL
+    with no training between them), `training` the mean of those saved in the training since the
+    evaluation before it, or the last such mean where none was saved. So both are of the same
+    stretch of the job, whatever the two modes' save intervals are. An evaluation is judged when it
+    is over: at the first saved step after it, or at the end.
+
+    A training loss made harder on purpose (label smoothing, mixup, heavy augmentation) hides
+    overfitting from this rule, as it does from the eye.
+
+    Args:
+        base_trial: an smdebug trial that knows training and evaluation apart.
+        tensor_regex: expressions for the losses, of which scalars are read; by default the
+            collection `losses`.
+        start_step: the first global step that counts.
+        patience: at least 1.
+        ratio_threshold: as above.
+    """
+
+    def __init__(
+        self,
+        base_trial: Any,
+        *,
+        tensor_regex: str | None,
+        start_step: int,
+        patience: int,
+        ratio_threshold: float,
+    ) -> None:
+        super().__init__(base_trial)
+        self._selection = (
+            Selection.read("Overfit", tensor_regex=tensor_regex) if tensor_regex else _LOSSES
+        )
+        self._start, self._patience, self._threshold = start_step, patience, ratio_threshold
+        self._evaluations = EvaluationLosses()
+        self._in_a_row = 0
+
+    def invoke_at_step(self, step: int) -> bool:
+        """Take in this step's losses; judge the evaluation they follow."""
+        mode = self.mode(step)
+        if step < self._start or mode not in (ModeKeys.TRAIN, ModeKeys.EVAL):
+            if not self.points:
+                self.nothing("no losses of both training and evaluation were saved yet")
+            return False
+        losses = list(self.scalars(step, self._selection).values())
+        trained = step - self.mode_step(step)
+        return self._judge(self._evaluations.add(mode, losses, trained))
+
+    def invoke_at_end(self) -> bool:
+        """Judge the last evaluation, which no training follows."""
+        fired = self._judge(self._evaluations.end())
+        if not self.points:
+            self.nothing("losses of both training and evaluation are needed")
+        return fired
+
+    def _judge(self, means: tuple[float | None, float] | None) -> bool:
+        if means is None or means[0] is None:
+            return False
+        self.points += 1
+        training, validation = means[0], means[1]
+        exceeded = validation - training > self._threshold * abs(training)
+        self._in_a_row = self._in_a_row + 1 if exceeded else 0
+        if self._in_a_row < max(1, self._patience):
+            return False
+        times = f", for {self._in_a_row} evaluations in a row" if self._in_a_row > 1 else ""
+        ratio = (validation - training) / abs(training) if training else math.inf
+        return self.fire(
+            f"the mean validation loss {validation:.4g} is {100 * ratio:.3g} % above the mean "
+            f"training loss {training:.4g}, more than {100 * self._threshold:g} %{times}"
+        )
+
+
+class Overtraining(LossRule):
+    """Fires when training goes on though nothing improves any more.
+
+    A loss improves when it falls by more than `delta` (absolute) below its best so far. It fires
+    while neither the training loss has improved for `patience_train` saved steps nor the validation
+    loss for `patience_validation` evaluations. An evaluation counts as one step, the mean of the
+    losses saved in it: its batches differ from one another, but not from the next evaluation's.
+
+    Where nothing is ever evaluated the training loss alone decides: at the end, since a first
+    evaluation may still come, or at once in a trial that knows no modes.
+
+    Args:
+        base_trial: an smdebug trial.
+        patience_train: saved steps of training.
+        patience_validation: evaluations.
+        delta: in units of the loss.
+    """
+
+    def __init__(
+        self,
+        base_trial: Any,
+        *,
+        patience_train: int,
+        patience_validation: int,
+        delta: float,
+    ) -> None:
+        super().__init__(base_trial)
+        self._training = _Best(patience_train, delta)
+        self._validation = _Best(patience_validation, delta)
+        self._evaluations = EvaluationLosses()
+
+    def invoke_at_step(self, step: int) -> bool:
+        """Take in this step's losses."""
+        losses = list(self.scalars(step, _LOSSES).values())
+        if not losses:
+            return False
+        self.points += 1
+        mode = self.mode(step)
+        over = self._evaluations.add(mode, losses, step - self.mode_step(step))
+        if over is not None:
+            self._validation.see(over[1])
+        if mode is not ModeKeys.EVAL:
+            self._training.see(float(np.mean(losses)))
+        elif over is None:
+            return False
+        return self._judge(wait=mode is ModeKeys.TRAIN)
+
+    def invoke_at_end(self) -> bool:
+        """Take in the last evaluation, which no training follows."""
+        over = self._evaluations.end()
+        if over is not None:
+            self._validation.see(over[1])
+        elif self._validation.seen:
+            return False
+        return self._judge(wait=False)
+
+    def _judge(self, *, wait: bool) -> bool:
+        """Whether nothing improves.
+
+        Args:
+            wait: whether a first evaluation may still come.
+        """
+        evaluated = self._validation.seen > 0
+        if not self._training.exhausted or (not evaluated and wait):
+            return False
+        if evaluated and not self._validation.exhausted:
+            return False
+        since = f"the training loss has not fallen below {self._training.best:.4g} for "
+        since += f"{self._training.waited} saved steps"
+        if evaluated:
+            since += f" and the validation loss not below {self._validation.best:.4g} for "
+            since += f"{self._validation.waited} evaluations"
+        return self.fire(since)
+
+
+@dataclass
+class _Best:
+    """The best of a series so far, and how long ago it was.
+
+    Attributes:
+        patience: how long it may be ago.
+        delta: how much better a new best must be.
+    """
+
+    patience: int
+    delta: float
+    best: float = math.inf
+    waited: int = 0
+    seen: int = 0
+
+    @property
+    def exhausted(self) -> bool:
+        return self.seen > 0 and self.waited >= self.patience
+
+    def see(self, loss: float) -> None:
+        self.seen += 1
+        if loss < self.best - self.delta:
+            self.best, self.waited = loss, 0
+        else:
+            self.waited += 1
