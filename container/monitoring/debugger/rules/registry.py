@@ -46,4 +46,4 @@ def make(request: RuleRequest, trial: Any) -> Any:
     module, _, name = location.partition(":")
     defaults = {key: each.default for key, each in DEBUG_RULES[name].parameters.items()}
     rule = getattr(importlib.import_module(module), name)
-    return rule(trial, **(defaults | request.parameters))
+    return rule(trial, **{**defaults, **request.parameters})
