@@ -1,8 +1,8 @@
-"""The errors a person is meant to read: one line saying what was found and what was expected."""
+"""The errors shown to users: one line with what was found and what was expected."""
 
 
 class BerthError(Exception):
-    """Something the user can put right; its message is a single line."""
+    """An error that the user can fix; its message is a single line."""
 
 
 class DataError(BerthError):
@@ -34,7 +34,7 @@ class ScriptError(BerthError):
 
 
 class JobEnded(Exception):
-    """A job came to no good end; `errno` is the process's exit status."""
+    """A job failed or was stopped; `errno` is the process's exit status."""
 
     def __init__(self, line: str, errno: int = 1) -> None:
         super().__init__(line)

@@ -1,7 +1,7 @@
-"""Rules of the user's own: classes of smdebug's shape in a file of theirs.
+"""Custom rules: classes with smdebug's interface in a file of the user's.
 
-Before training starts their file is only parsed, never run, so a name that is not in it costs
-nothing, and nothing of theirs runs in the job's process: the one that evaluates rules imports it.
+Before training starts the file is only parsed, so that a missing name is found at no cost. The
+process that evaluates rules imports it; the job's own process never does.
 """
 
 import ast
@@ -19,14 +19,14 @@ from container.rules.requests import RuleError, RuleRequest
 
 
 @dataclass(frozen=True)
-class OwnRule:
+class CustomRule:
     """A class that can be evaluated as a rule.
 
     Attributes:
         file: where it is.
         name: the class's name.
-        parameters: what its constructor takes by keyword besides the trial; None if anything, or
-            if that cannot be told without running the file.
+        parameters: the keywords of its constructor besides the trial; None if it takes any, or if
+            that is unknown without running the file.
     """
 
     file: Path
@@ -34,12 +34,12 @@ class OwnRule:
     parameters: tuple[str, ...] | None
 
 
-def is_own(request: RuleRequest) -> bool:
-    """Whether it is a class of the user's: their file was named, or no built-in rule is meant."""
+def is_custom(request: RuleRequest) -> bool:
+    """Whether a request names a class of the user's: it has a source, or is not built in."""
     return request.source is not None or request.rule not in DEBUG_RULES
 
 
-def find(path: Path) -> dict[str, OwnRule]:
+def find(path: Path) -> dict[str, CustomRule]:
     """The rules in a file: its classes that have `invoke_at_step`, or a base class from elsewhere.
 
     Args:
@@ -59,29 +59,29 @@ def find(path: Path) -> dict[str, OwnRule]:
         raise RuleError(f"{path}: expected a Python file with rules, found: {reason}") from None
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
     return {
-        name: OwnRule(path, name, _parameters(node))
+        name: CustomRule(path, name, _parameters(node))
         for name, node in classes.items()
         if _is_rule(node, classes)
     }
 
 
 def check(path: Path | None, requests: Iterable[RuleRequest]) -> None:
-    """Make sure that every rule asked for which is not built in is in the user's file.
+    """Check that every requested rule that is not built in is in the user's file.
 
     Args:
         path: the file; or a folder with the files that the requests' sources name.
-        requests: all rules asked for.
+        requests: all requested rules.
 
     Raises:
-        RuleError: one is missing, with the near ones, or takes no parameter of a name given.
+        RuleError: one is missing, with similar names, or does not take a given parameter.
     """
     for request in requests:
-        if is_own(request):
+        if is_custom(request):
             locate(path, request)
 
 
-def locate(path: Path | None, request: RuleRequest) -> OwnRule:
-    """The user's class that a request means.
+def locate(path: Path | None, request: RuleRequest) -> CustomRule:
+    """Find the user's class that a request names.
 
     Args:
         path: as in `check`.
@@ -113,15 +113,15 @@ def locate(path: Path | None, request: RuleRequest) -> OwnRule:
 
 
 def make(path: Path | None, request: RuleRequest, trial: Any) -> Any:
-    """Import the user's file and make the rule, as SageMaker does: `Class(trial, **parameters)`.
+    """Import the user's file and create the rule, as SageMaker does: `Class(trial, **parameters)`.
 
-    Parameters are passed as they came, which from SageMaker is text. A constructor that takes
-    `other_trials` gets the trials at the paths given, separated by commas; one that insists on an
-    `action_str` gets an empty one, for actions are the job's own.
+    Parameters are passed unchanged; from SageMaker they are strings. A constructor that takes
+    `other_trials` gets the trials at the given paths, separated by commas; one that requires an
+    `action_str` gets an empty one, as the job carries out actions.
 
     Raises:
         RuleError: as in `check`.
-        Exception: whatever the user's file or class raises.
+        Exception: the user's file or class raised it.
     """
     kind = getattr(_imported(locate(path, request).file), request.rule)
     return kind(trial, **_arguments(kind, request.parameters))
@@ -141,7 +141,7 @@ def _arguments(kind: Any, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _imported(file: Path) -> Any:
-    """The file as a module, imported once; it may import what lies beside it."""
+    """The file as a module, imported once; it may import other files of its folder."""
     name = f"own_rules.{file.stem}"
     if name in sys.modules:
         return sys.modules[name]
@@ -161,7 +161,7 @@ def _imported(file: Path) -> Any:
 
 
 def _is_rule(node: ast.ClassDef, classes: Mapping[str, ast.ClassDef]) -> bool:
-    """Whether the class has the method or may inherit it, as far as the file tells."""
+    """Whether the class has the method or may inherit it, judging by the file alone."""
     if any(isinstance(n, ast.FunctionDef) and n.name == "invoke_at_step" for n in node.body):
         return True
     others = {name: kind for name, kind in classes.items() if kind is not node}

@@ -1,7 +1,7 @@
-"""What can be asked of rules: their names, parameters and defaults, read from text.
+"""Requests for rules: their names, parameters and defaults, parsed from text.
 
-The rules themselves live in `container.monitoring`; this is the grammar they share, so that a
-misspelt rule costs nothing: it is refused on the user's machine, before a job is made.
+`container.monitoring` implements the rules. This parser also runs on the user's machine, so that a
+misspelt rule is refused before a job is created.
 Imports nothing but the standard library.
 """
 
@@ -19,7 +19,7 @@ from container.errors import BerthError
 Kind = Literal["number", "count", "flag", "text"]
 
 COMMON = ("rule_to_invoke", "action_json", "base_trial_path", "other_trials_paths")
-"""What SageMaker's SDK writes among a rule's parameters besides the rule's own."""
+"""Keys that SageMaker's SDK writes among a rule's own parameters."""
 
 OTHER_TRIAL = re.compile(r"other_trial_(\d+)")
 """The parameters in which SageMaker's SDK numbers its `other_trials_s3_input_paths`."""
@@ -30,7 +30,7 @@ ELSEWHERE = {
     "NLPSequenceRatio": "sequences of words",
     "TreeDepth": "XGBoost",
 }
-"""SageMaker's rules that watch what no image classifier has."""
+"""SageMaker's rules that do not apply to image classifiers, and what they are for."""
 
 NOTHING = ("", "none", "null")
 """Texts that stand for no value: the SDK sends `str(None)`."""
@@ -40,7 +40,7 @@ TRUE, FALSE = ("true", "t", "yes", "y", "on", "1"), ("false", "f", "no", "n", "o
 
 
 class RuleError(BerthError):
-    """A rule or one of its parameters is unknown, or a value is not what it should be."""
+    """A rule or one of its parameters is unknown, or a value is invalid."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ class Parameter:
     Attributes:
         kind: number (float), count (int), flag (bool) or text (str).
         default: as SageMaker documents it; None where it has none.
-        required: whether the rule means nothing without it.
-        modes: of a text, the modes it may name, as `TRAIN` or `ModeKeys.TRAIN` in any
-            capitalisation; none for any text.
+        required: whether the rule cannot run without it.
+        modes: the modes that a text may name, as `TRAIN` or `ModeKeys.TRAIN` in any
+            capitalisation; empty for any text.
     """
 
     kind: Kind
@@ -61,10 +61,10 @@ class Parameter:
     modes: tuple[str, ...] = ()
 
     def read(self, rule: str, name: str, given: Any) -> float | int | bool | str | None:
-        """A value, or the text of one; None for what stands for no value.
+        """Parse a value or its text; None for a text that stands for no value.
 
         Raises:
-            RuleError: it is of another kind.
+            RuleError: it is of another type.
         """
         found = given
         if isinstance(given, str):
@@ -92,7 +92,7 @@ class Parameter:
         )
 
     def _of(self, text: str, given: str) -> float | bool | str:
-        """The value of a text, which is itself where it is of no other kind."""
+        """Convert a text to the parameter's type; the text itself where it cannot be."""
         if self.kind == "flag" and text in (*TRUE, *FALSE):
             return text in TRUE
         if self.kind in ("number", "count"):
@@ -112,15 +112,15 @@ class Parameter:
 
 @dataclass(frozen=True)
 class RuleSpec:
-    """One rule as it can be asked for.
+    """A rule in a catalogue.
 
     Attributes:
         name: SageMaker's.
-        watches: what it looks for, in a few words.
+        watches: what it detects, in a few words.
         parameters: by name.
         collections: the collections of tensors it reads (debugger rules).
         in_auto: whether `auto` includes it; rules with a required parameter cannot be.
-        one_of: groups of parameters of each of which one must be given.
+        one_of: groups of parameters; one of each group must be given.
         runs_others: whether it runs the other rules of its catalogue, and so takes their parameters
             too, as `<Rule>_<parameter>`.
     """
@@ -139,13 +139,12 @@ class RuleRequest:
     """A rule to evaluate.
 
     Attributes:
-        rule: the rule's name; a class in the user's file for a rule of their own.
-        name: the RuleConfigurationName its status goes by.
+        rule: the rule's name; for a custom rule, its class in the user's file.
+        name: the RuleConfigurationName of its status.
         parameters: every parameter of the rule with its value, defaults included.
         stop: whether training ends when it fires (the StopTraining action).
-        unserved: the names of other actions that were asked for, which nobody takes.
-        source: S3 URI of the file a rule of the user's own came from, where SageMaker's request
-            named one.
+        unserved: the names of other requested actions, which are not carried out.
+        source: S3 URI of a custom rule's file, where SageMaker's request names one.
     """
 
     rule: str
@@ -189,10 +188,10 @@ def ask(
         overrides: values by `<Rule>_<parameter>`, in any capitalisation. Those of a rule that is
             not among the names go to the one that runs others, if that is.
         stop_on: rules that end training when they fire.
-        own: whether names not in the catalogue are the user's own rules.
+        own: whether names not in the catalogue are custom rules.
 
     Raises:
-        RuleError: an unknown rule or parameter, with the near ones; a value of the wrong kind; a
+        RuleError: an unknown rule or parameter, with similar names; a value of the wrong kind; a
             required parameter that is missing.
     """
     chosen: list[str] = []
@@ -270,7 +269,7 @@ def _actions(rule: str, given: Any) -> list[str]:
     SageMaker's SDK writes each quotation mark with a backslash before it.
 
     Raises:
-        RuleError: it is none.
+        RuleError: it is not JSON of actions.
     """
     if given is None or str(given).strip().lower() in NOTHING:
         return []
@@ -286,7 +285,7 @@ def _actions(rule: str, given: Any) -> list[str]:
 
 
 def _other_trials(given: Mapping[str, Any]) -> str:
-    """The places of other runs' tensors, separated by commas, however they are written."""
+    """The locations of other runs' tensors, separated by commas."""
     numbered = {
         int(match[1]): str(value)
         for key, value in given.items()
@@ -299,11 +298,11 @@ def _other_trials(given: Mapping[str, Any]) -> str:
 def _parameters(catalogue: Catalogue, rule: str, given: Mapping[str, Any]) -> dict[str, Any]:
     spec = catalogue.get(rule)
     if spec is None:
-        return dict(given)  # the user's own rule knows them
+        return dict(given)  # a custom rule's own parameters
     values = {name: parameter.default for name, parameter in spec.parameters.items()}
-    names = {_plain(name): name for name in spec.parameters}
+    names = {_normalised(name): name for name in spec.parameters}
     for key, value in given.items():
-        name = names.get(_plain(key))
+        name = names.get(_normalised(key))
         if name is None and spec.runs_others:
             part, wanted = _of_another(catalogue, rule, key)
             found = catalogue[part].parameters[wanted].read(part, wanted, value)
@@ -325,7 +324,7 @@ def _parameters(catalogue: Catalogue, rule: str, given: Mapping[str, Any]) -> di
 
 
 def _of_another(catalogue: Catalogue, rule: str, key: str) -> tuple[str, str]:
-    """The rule and the parameter that a key of a rule that runs others means."""
+    """The rule and parameter in `<Rule>_<parameter>`, for a rule that runs others."""
     part = _rule_of(key, catalogue)
     if part is None or part == rule:
         others = [name for name in catalogue if name != rule]
@@ -334,17 +333,17 @@ def _of_another(catalogue: Catalogue, rule: str, key: str) -> tuple[str, str]:
             f"{_hint(key.partition('_')[0], others)}"
         )
     wanted = key[len(part) + 1 :]
-    known = {_plain(name): name for name in catalogue[part].parameters}
-    if _plain(wanted) not in known:
+    known = {_normalised(name): name for name in catalogue[part].parameters}
+    if _normalised(wanted) not in known:
         raise RuleError(
             f"rule {rule}: unknown parameter {wanted!r} of {part}: "
             f"{_hint(wanted, list(known.values()))}"
         )
-    return part, known[_plain(wanted)]
+    return part, known[_normalised(wanted)]
 
 
-def _plain(name: str) -> str:
-    """A parameter's name without what spellings of it differ by: case, underscores, hyphens."""
+def _normalised(name: str) -> str:
+    """A parameter's name without case, underscores and hyphens, in which spellings differ."""
     return name.lower().replace("_", "").replace("-", "")
 
 

@@ -2,9 +2,9 @@
 
     python -m container.monitoring.debugger.evaluator FILE
 
-It looks for newly saved steps, shows each of them to every rule and writes down how the rules
-stand, until training has ended and everything has been looked at. It stays out of training's way:
-lowest priority, one thread, no torch; and it ends by itself when the job's process is gone.
+It polls for newly saved steps, evaluates every rule at each of them and writes the rules' statuses,
+until training has ended and every step is evaluated. It runs at the lowest priority, in one thread
+and without torch, so that it does not slow training, and exits when the job's process is gone.
 """
 
 import contextlib
@@ -26,25 +26,25 @@ from container.monitoring.debugger.rule_status import RuleEvaluationStatus, Stat
 from container.rules.requests import RuleRequest
 
 POLL_SECONDS = 0.3
-"""How often to look for new steps."""
+"""How often to poll for new steps."""
 WRITE_SECONDS = 1.0
-"""How often the statuses are written at most while steps are evaluated."""
+"""Minimum seconds between two writes of the statuses while steps are evaluated."""
 ENDED, STOP, PROGRESS, STDERR = "ended", "stop", "progress", "stderr"
-"""Files by which this process and the job's talk, in `EvaluatorConfig.exchange`."""
+"""Files in `EvaluatorConfig.exchange` by which this process and the job's communicate."""
 
 
 @dataclass(frozen=True)
 class EvaluatorConfig:
-    """What to evaluate.
+    """What to evaluate; passed to the process as a JSON file.
 
     Attributes:
         tensors: smdebug's output folder; it need not exist yet.
-        statuses: the file with every rule's entry.
+        statuses: the file with every rule's status.
         exchange: a folder for this process and the job's: the job's makes `ended` when nothing more
             will be saved; this one writes `stop` with the reason when a rule ends training, and
             `progress` ("evaluated saved").
         rules: what to evaluate.
-        own_rules: where rules are that are not built in; see `container.rules.custom`.
+        custom_rules: the file or folder of the user's own rules; see `container.rules.custom`.
         parent: the job's process.
     """
 
@@ -52,7 +52,7 @@ class EvaluatorConfig:
     statuses: Path
     exchange: Path
     rules: tuple[RuleRequest, ...]
-    own_rules: Path | None
+    custom_rules: Path | None
     parent: int
 
     def write(self, path: Path) -> None:
@@ -65,9 +65,9 @@ class EvaluatorConfig:
 
     @classmethod
     def read(cls, path: Path) -> "EvaluatorConfig":
-        """What `write` wrote."""
+        """Read a file that `write` wrote."""
         values = json.loads(path.read_text(encoding="utf-8"))
-        own = values["own_rules"]
+        custom = values["custom_rules"]
         return cls(
             tensors=Path(values["tensors"]),
             statuses=Path(values["statuses"]),
@@ -76,13 +76,13 @@ class EvaluatorConfig:
                 RuleRequest(**rule | {"unserved": tuple(rule["unserved"])})
                 for rule in values["rules"]
             ),
-            own_rules=None if own is None else Path(own),
+            custom_rules=None if custom is None else Path(custom),
             parent=int(values["parent"]),
         )
 
 
-class _Rule:
-    """One rule under evaluation: smdebug's object, once it could be made, and how it stands."""
+class _RunningRule:
+    """One rule under evaluation: smdebug's object, once it is created, and its status."""
 
     def __init__(self, status: RuleEvaluationStatus) -> None:
         self.status = status
@@ -90,16 +90,16 @@ class _Rule:
         self._steps = 0
         self._retired = False
 
-    def make(self, trial: Any, own_rules: Path | None) -> None:
-        """Make the rule; one that cannot be made is an error of its own."""
+    def make(self, trial: Any, custom_rules: Path | None) -> None:
+        """Create the rule; if that fails, its status becomes Error."""
         from container.monitoring.debugger.rules.registry import make
-        from container.rules.custom import is_own
-        from container.rules.custom import make as make_own
+        from container.rules.custom import is_custom
+        from container.rules.custom import make as make_custom
 
         request = self.status.request
-        with self._failing():
-            if is_own(request):
-                self.made = make_own(own_rules, request, trial)
+        with self._errors_to_status():
+            if is_custom(request):
+                self.made = make_custom(custom_rules, request, trial)
             else:
                 self.made = make(request, trial)
 
@@ -112,18 +112,18 @@ class _Rule:
         """Whether training ends when it fires."""
         return self.status.request.stop or bool(getattr(self.made, "stop_training_on_fire", False))
 
-    def look(self, method: str, *arguments: int) -> bool:
-        """Whether it fires now.
+    def invoke(self, method: str, *arguments: int) -> bool:
+        """Invoke the rule; whether it fires.
 
         Args:
-            method: `invoke_at_step` with the global step; or what a rule may have besides:
-                `invoke_at_time`, called also when no step comes, `invoke_at_end`, called once.
+            method: `invoke_at_step` with the global step; or an optional method: `invoke_at_time`,
+                called at every poll, or `invoke_at_end`, called once.
         """
         if not self.alive or not hasattr(self.made, method):
             return False
         fired = False
-        with self._failing():
-            fired = self._invoke(method, arguments)
+        with self._errors_to_status():
+            fired = self._call(method, arguments)
         self._steps += len(arguments)
         points = getattr(self.made, "points", self._steps)
         self.status.points = int(points) if isinstance(points, int | float) else self._steps
@@ -134,10 +134,10 @@ class _Rule:
         details = getattr(self.made, "details", "")
         return details if isinstance(details, str) else ""
 
-    def _invoke(self, method: str, arguments: tuple[int, ...]) -> bool:
-        """What `Rule.invoke` does, without its waiting and its actions.
+    def _call(self, method: str, arguments: tuple[int, ...]) -> bool:
+        """`Rule.invoke` without its waiting and its actions.
 
-        A step that lacks what the rule reads is passed over, as `invoke_rule` does.
+        A step that lacks a tensor the rule reads is skipped, as `invoke_rule` does.
         """
         from smdebug import exceptions
 
@@ -161,7 +161,7 @@ class _Rule:
             return False
 
     @contextlib.contextmanager
-    def _failing(self) -> Iterator[None]:
+    def _errors_to_status(self) -> Iterator[None]:
         try:
             yield
         except Exception as error:
@@ -169,16 +169,16 @@ class _Rule:
 
 
 class RuleEvaluator:
-    """All rules of a job, from its first saved step to its last.
+    """Evaluates all rules of a job, from its first saved step to its last.
 
     Args:
-        assignment: what to evaluate.
+        config: what to evaluate.
     """
 
-    def __init__(self, assignment: EvaluatorConfig) -> None:
-        self._assignment = assignment
-        self._file = StatusFile(assignment.statuses, assignment.rules)
-        self._rules = [_Rule(status) for status in self._file.statuses]
+    def __init__(self, config: EvaluatorConfig) -> None:
+        self._config = config
+        self._file = StatusFile(config.statuses, config.rules)
+        self._rules = [_RunningRule(status) for status in self._file.statuses]
         self._trial: Any = None
         self._last = -1
         self._evaluated = self._saved = 0
@@ -187,41 +187,41 @@ class RuleEvaluator:
         self._unwritable = False
 
     def run(self) -> None:
-        """Evaluate until training has ended; what goes wrong ends up in the statuses."""
+        """Evaluate until training has ended; errors are recorded in the statuses."""
         self._write()
         try:
-            while not self._look():
+            while not self._poll():
                 if not self._behind:
                     time.sleep(POLL_SECONDS)
-            self._conclude()
+            self._finish()
         except Exception as error:
             line, below = f"{type(error).__name__}: {error}", traceback.format_exc()
             self._file.each(lambda status: status.fail(line, below))
         self._write()
 
     def abandon(self) -> None:
-        """The job's process is gone: nobody waits for the rest."""
+        """Record that the job's process is gone, and write nothing more."""
         self._file.each(lambda status: status.stop("the job's process ended"))
         self._write()
         self._lock.acquire()  # nothing is written after this
 
-    def _look(self) -> bool:
-        """Evaluate what is new; whether that was all."""
+    def _poll(self) -> bool:
+        """Evaluate new steps; whether training has ended and all are evaluated."""
         from container.monitoring.debugger import trial
 
-        tensors = self._assignment.tensors
-        # Asked before looking, so that what was saved until then is seen.
-        over = trial.ended(tensors) or (self._assignment.exchange / ENDED).exists()
+        tensors = self._config.tensors
+        # Checked before refreshing, so that everything saved until then is read.
+        over = trial.ended(tensors) or (self._config.exchange / ENDED).exists()
         if self._trial is None and (trial.ready(tensors) or (over and trial.ready(tensors, 0))):
-            self._trial = trial.GrowingTrial(tensors)  # takes in the first steps
+            self._trial = trial.GrowingTrial(tensors)  # reads the first steps
             for rule in self._rules:
-                rule.make(self._trial, self._assignment.own_rules)
+                rule.make(self._trial, self._config.custom_rules)
         if self._trial is None:
             return over
         self._trial.refresh_data()
         if over and not self._trial.waiting:
             self._trial.finish()
-        self._sweep()
+        self._evaluate_new()
         self._trial.forget()
         if self._behind:
             return False
@@ -230,11 +230,11 @@ class RuleEvaluator:
 
     @property
     def _behind(self) -> bool:
-        """Whether more has been saved than was taken in."""
+        """Whether more steps are saved than were read."""
         return self._trial is not None and self._trial.waiting > 0
 
-    def _sweep(self) -> None:
-        """Show every new step to every rule."""
+    def _evaluate_new(self) -> None:
+        """Evaluate every rule at every new step."""
         new = [step for step in self._trial.steps() if step > self._last]
         self._saved = self._evaluated + len(new) + self._trial.waiting
         for step in new:
@@ -248,7 +248,7 @@ class RuleEvaluator:
 
     def _each(self, method: str, *arguments: int) -> None:
         for rule in self._rules:
-            if rule.look(method, *arguments):
+            if rule.invoke(method, *arguments):
                 step = max(0, self._last)
                 saved_at = self._trial.time_of(step) if arguments else time.time()
                 rule.status.fire(step, saved_at, rule.details)
@@ -258,18 +258,18 @@ class RuleEvaluator:
                     self._write()
 
     def _stop_training(self, status: RuleEvaluationStatus) -> None:
-        path = self._assignment.exchange / STOP
+        path = self._config.exchange / STOP
         if not path.exists():
             _try(lambda: replace_text(path, f"rule {status.request.name} {status.details}"))
 
-    def _conclude(self) -> None:
-        """Training has ended and every step was looked at."""
+    def _finish(self) -> None:
+        """Invoke `invoke_at_end` and write the final statuses."""
         self._each("invoke_at_end")
         unreadable = len(self._trial.unreadable) if self._trial is not None else 0
         for rule in self._rules:
             if self._trial is None:
                 rule.status.fail(
-                    f"{self._assignment.tensors}: no tensors that could be read were saved, so "
+                    f"{self._config.tensors}: no tensors that could be read were saved, so "
                     "nothing was evaluated"
                 )
                 continue
@@ -279,14 +279,14 @@ class RuleEvaluator:
             rule.status.end(remark)
 
     def _write(self) -> None:
-        """Write the statuses and how far this is; a full disk must not end the evaluation."""
+        """Write the statuses and the progress; a full disk does not end the evaluation."""
         self._written = time.monotonic()
         with self._lock:
             failed = not _try(self._file.write)
             if failed and not self._unwritable:
-                print(f"{self._assignment.statuses}: cannot be written", file=sys.stderr)
+                print(f"{self._config.statuses}: cannot be written", file=sys.stderr)
             self._unwritable = failed
-            progress = self._assignment.exchange / PROGRESS
+            progress = self._config.exchange / PROGRESS
             _try(lambda: replace_text(progress, f"{self._evaluated} {self._saved}"))
 
 
@@ -298,8 +298,8 @@ def _try(write: Callable[[], None]) -> bool:
     return True
 
 
-def _leave_with(parent: int, evaluation: RuleEvaluator, exchange: Path) -> None:
-    """End this process when the job's is gone, whatever a rule is doing just then."""
+def _exit_with(parent: int, evaluation: RuleEvaluator, exchange: Path) -> None:
+    """End this process when the job's is gone, even while a rule runs."""
     while os.getppid() == parent:
         time.sleep(POLL_SECONDS)
     evaluation.abandon()
@@ -308,7 +308,7 @@ def _leave_with(parent: int, evaluation: RuleEvaluator, exchange: Path) -> None:
 
 
 def _import_reader() -> None:
-    """Import smdebug's reading side without the large libraries it imports only if they are there.
+    """Import smdebug's reading side without the large optional libraries it would import.
 
     Torch alone is half a gigabyte and many seconds, and pandas takes pyarrow where it finds it. A
     rule of the user's own may still import them.
@@ -328,12 +328,12 @@ def _import_reader() -> None:
 
 
 def main() -> None:
-    """The process: evaluate what the file named on the command line says."""
-    assignment = EvaluatorConfig.read(Path(sys.argv[1]))
+    """Run the evaluation that the file named on the command line describes."""
+    config = EvaluatorConfig.read(Path(sys.argv[1]))
     os.nice(19)
-    evaluation = RuleEvaluator(assignment)
+    evaluation = RuleEvaluator(config)
     threading.Thread(
-        target=_leave_with, args=(assignment.parent, evaluation, assignment.exchange), daemon=True
+        target=_exit_with, args=(config.parent, evaluation, config.exchange), daemon=True
     ).start()
     _import_reader()
     evaluation.run()

@@ -1,9 +1,9 @@
 """Keeps tensors of a network while it trains, in smdebug's format.
 
-smdebug's own hook sits on every module and parameter all the time and works at every step. Here it
-is told of each step instead, and sits on the modules only during a pass that is saved, so the steps
-in between cost microseconds. Reading tensors leaves training as it is: no random number is drawn,
-no gradient touched.
+smdebug's own hook is registered on every module and parameter and works at every step. This one is
+called at each step instead, and is registered on the modules only during a pass that is saved, so
+the steps in between cost microseconds. Saving tensors does not change training: no random number is
+drawn, no gradient changed.
 """
 
 import shutil
@@ -33,11 +33,11 @@ _LOSS = "CrossEntropyLoss_output_"
 
 
 class TensorHook:
-    """Saves what `HookSettings` asks for; whatever goes wrong while saving, training goes on.
+    """Saves the tensors that `HookSettings` selects; an error while saving does not end training.
 
     Names are smdebug's: `ResNet_conv1.weight`, `gradient/ResNet_conv1.weight`,
     `layer1.0.relu_output_0` (`…_1` when a module is called again within a pass),
-    `CrossEntropyLoss_output_0`; an activation layer whose name does not say what it is has it
+    `CrossEntropyLoss_output_0`; an activation layer whose name does not contain its kind has it
     appended (`features.1_relu_output_0`). Besides: `input_images`, `labels`, `predictions`.
 
     Args:
@@ -45,7 +45,7 @@ class TensorHook:
         network: as it is trained, not wrapped.
         rank, world: this process among all; only rank 0 saves unless `settings.all_ranks`.
         first_step: training steps done by earlier runs of this job.
-        first_eval_step: validation steps done by them; None for as many as the folder tells of.
+        first_eval_step: validation steps done by them; None for as many as the folder holds.
 
     Raises:
         HookSettingsError: smdebug does not understand the settings.
@@ -66,8 +66,8 @@ class TensorHook:
         self._next = {"train": first_step, "eval": 0}
         self._handles: list[RemovableHandle] = []
         self._exported = -1
-        self._saving = self._owes_gradients = False
-        self._heard = self._told = False
+        self._saving = self._gradients_pending = False
+        self._hooks_called = self._hint_logged = False
         self._tensorboard = None if rank else settings.tensorboard
         if rank and not settings.all_ranks:
             return
@@ -104,35 +104,35 @@ class TensorHook:
         with self._guarded():
             if hook.begin(_MODES[mode], mode_step, step):
                 self._require_space()
-                self._saving, self._owes_gradients = True, mode == "train"
+                self._saving, self._gradients_pending = True, mode == "train"
                 hook.open()
                 hook.save_parameters(network or self._network)
                 self._attach(hook, network or self._network)
         return self._saving
 
     def record(self, collection: Recorded, value: Tensor) -> None:
-        """Keep a tensor that no module returns; does nothing on steps that are not saved."""
+        """Save a tensor that no module returns; no effect on steps that are not saved."""
         if not self._saving or self._hook is None:
             return
         with self._guarded():
             if collection == "losses":
                 self._hook.save_next(_LOSS, value)
-                self._tell_what_is_hidden()
+                self._hint_at_compile()
             else:
                 self._hook.save(_NAMES[collection], value)
 
     def gradients(self) -> None:
-        """Keep the gradients as they stand: after the backward pass, unscaled, before clipping.
+        """Save the gradients: after the backward pass, unscaled, before clipping.
 
-        Without this call they are kept as they are left when the next step begins.
+        Without this call they are saved as they are when the next step begins.
         """
-        if self._saving and self._hook is not None and self._owes_gradients:
-            self._owes_gradients = False
+        if self._saving and self._hook is not None and self._gradients_pending:
+            self._gradients_pending = False
             with self._guarded():
                 self._hook.save_gradients(self._network)
 
     def close(self) -> None:
-        """Write what is outstanding and tell readers that no more will come."""
+        """Write what is outstanding and the end-of-job marker."""
         self._finish()
         was_open, self._hook = self._hook is not None, None
         if was_open and not self._rank:
@@ -162,7 +162,7 @@ class TensorHook:
             raise HookSettingsError(f"{settings.source}: {error}") from None
 
     def _attach(self, hook: StepHook, network: nn.Module) -> None:
-        """Listen to the modules whose inputs or outputs are saved at this step."""
+        """Register on the modules whose inputs or outputs are saved at this step."""
         for path, module in network.named_modules():
             name = _module_name(path, module)
             # Before the module runs: one that works in place overwrites its input.
@@ -176,7 +176,7 @@ class TensorHook:
     def _keep(self, stem: str, values: Any) -> None:
         if torch.compiler.is_compiling():
             return
-        self._heard = True
+        self._hooks_called = True
         with self._guarded():
             for value in values if isinstance(values, tuple | list) else [values]:
                 if isinstance(value, Tensor) and self._hook is not None:
@@ -188,9 +188,9 @@ class TensorHook:
             return value
         return value[: max(1, len(value) * limit // value.nbytes)]
 
-    def _tell_what_is_hidden(self) -> None:
-        if self._handles and not self._heard and not self._told:
-            self._told = True
+    def _hint_at_compile(self) -> None:
+        if self._handles and not self._hooks_called and not self._hint_logged:
+            self._hint_logged = True
             say(
                 "debugger: no inputs and outputs of layers are saved: a compiled network hides "
                 "them; compile=off shows them"
@@ -222,15 +222,15 @@ class TensorHook:
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
-        """Training goes on whatever happens within; the hook then rests for good."""
+        """Disable the hook on an error, so that training continues."""
         try:
             yield
         except HookSettingsError:
             raise
         except Exception as error:
-            self._rest(error)
+            self._disable(error)
 
-    def _rest(self, error: Exception) -> None:
+    def _disable(self, error: Exception) -> None:
         hook, self._hook = self._hook, None
         self._detach()
         if hook is not None:

@@ -1,8 +1,7 @@
-"""Taking a folder of tensors back to the step from which training goes on.
+"""Deletes the saved steps that a resumed job trains again, as TensorBoard's `purge_step` does.
 
-An interrupted run may have saved steps after its last checkpoint. They are trained again, so what
-was saved of them goes, and so does what a killed process left half-written and the marker that says
-the job is over.
+An interrupted run may have saved steps after its last checkpoint. Their files are deleted, and so
+are temporary files of a killed process and the end-of-job marker.
 """
 
 import json
@@ -14,7 +13,7 @@ _MARKER, _CLAIM = "training_job_end.ts", "claim.smd"
 
 @dataclass(frozen=True)
 class _Saved:
-    """One saved step: its place among all steps and among those of its mode."""
+    """One saved step: its number among all steps and among those of its mode."""
 
     index: Path
     events: Path
@@ -32,30 +31,30 @@ def purge_steps(
     workers: int = 1,
     tensorboard: Path | None = None,
 ) -> int:
-    """Forget the steps of a worker that will be done again.
+    """Delete a worker's saved steps from the given ones on.
 
     Args:
         folder: as smdebug lays it out; need not exist.
         worker: its name, `worker_0` for rank 0.
         first_step: training steps done so far.
-        first_eval_step: validation steps done so far; None for as many as the folder tells of.
-        workers: how many save tensors now; the first also forgets what any others left, for
+        first_eval_step: validation steps done so far; None for as many as the folder holds.
+        workers: how many save tensors now; the first also deletes the files of any others, for
             which readers would wait.
         tensorboard: the folder of this worker's summaries.
 
     Returns:
         The validation steps done so far.
     """
-    for left in (
+    for stale in (
         folder / _MARKER,
         folder / _CLAIM,
         *(folder / "index").rglob(f"*_{worker}.json.tmp"),
         *(folder / "events").rglob(f"*_{worker}.tfevents.tmp"),
         *(folder / "collections").rglob(f"{worker}_collections.json.tmp"),
     ):
-        left.unlink(missing_ok=True)
+        stale.unlink(missing_ok=True)
     if worker == "worker_0":
-        _forget_others(folder, {f"worker_{number}" for number in range(workers)})
+        _delete_others(folder, {f"worker_{number}" for number in range(workers)})
     saved = [_read(path, folder) for path in (folder / "index").glob(f"*/*_{worker}.json")]
     if first_eval_step is None:
         # A step among all less those of its mode is where training stood at a validation step.
@@ -74,7 +73,7 @@ def purge_steps(
     return first_eval_step
 
 
-def _forget_others(folder: Path, workers: set[str]) -> None:
+def _delete_others(folder: Path, workers: set[str]) -> None:
     for path in folder.glob("collections/*/*_collections.json"):
         if path.name.removesuffix("_collections.json") not in workers:
             path.unlink(missing_ok=True)
@@ -84,7 +83,7 @@ def _forget_others(folder: Path, workers: set[str]) -> None:
 
 
 def _read(index: Path, folder: Path) -> _Saved:
-    """One index file; one that cannot be read counts as a step that is done again."""
+    """Read an index file; one that cannot be read counts as a step to purge."""
     step = int(index.name.partition("_")[0])
     name = index.name.removesuffix(".json") + ".tfevents"
     events = folder / "events" / f"{step:012}" / name

@@ -1,4 +1,4 @@
-"""How every rule stands: one entry a rule, kept in a JSON file that is replaced as a whole.
+"""The evaluation status of every rule, in a JSON file that is replaced atomically.
 
 An entry has the fields of SageMaker's `DebugRuleEvaluationStatuses` and what berth adds to them:
 which rule it is, its parameters, and when it fired.
@@ -15,8 +15,8 @@ from container.rules.requests import RuleRequest
 
 State = Literal["InProgress", "NoIssuesFound", "IssuesFound", "Error", "Stopped"]
 
-KEPT_MOMENTS = 20
-"""The steps an entry names; a rule that fires more often is only counted."""
+KEPT_STEPS = 20
+"""The steps an entry lists; a rule that fires more often is only counted."""
 
 
 class RuleEvaluationStatus:
@@ -24,12 +24,12 @@ class RuleEvaluationStatus:
 
     Attributes:
         request: the rule.
-        state: how it stands.
+        state: its RuleEvaluationStatus.
         details: why, in one line; below an error's line its traceback.
-        steps: the global steps it fired at first, at most `KEPT_MOMENTS`.
+        steps: the global steps it fired at first, at most `KEPT_STEPS`.
         times: when those were saved, in seconds since 1970.
         triggered: how often it fired.
-        points: how much it has looked at: saved steps, or what the rule itself counts.
+        points: how many saved steps it has evaluated, or what the rule itself counts.
     """
 
     def __init__(self, request: RuleRequest) -> None:
@@ -48,31 +48,31 @@ class RuleEvaluationStatus:
         return self.state == "Error"
 
     def fire(self, step: int, time: float, why: str) -> None:
-        """It fired at a global step that was saved at `time` (seconds since 1970)."""
+        """Record that it fired at a global step saved at `time` (seconds since 1970)."""
         self.triggered += 1
-        if len(self.steps) < KEPT_MOMENTS:
+        if len(self.steps) < KEPT_STEPS:
             self.steps.append(step)
             self.times.append(time)
         first = f"fired at step {self.steps[0]}"
         if self.triggered > 1:
             first = f"fired {self.triggered} times, first at step {self.steps[0]}, last at {step}"
-        self._become("IssuesFound", f"{first}: {_one_line(why)}" if why else first)
+        self._set("IssuesFound", f"{first}: {_one_line(why)}" if why else first)
 
     def fail(self, line: str, traceback: str = "") -> None:
-        """It cannot be evaluated: the reason, and the traceback that goes below it."""
+        """Record that it cannot be evaluated: the reason, and the traceback below it."""
         fired = f" (before that it {self.details})" if self.triggered else ""
         below = f"\n{traceback.rstrip()}" if traceback else ""
-        self._become("Error", f"{_one_line(line)}{fired}{below}")
+        self._set("Error", f"{_one_line(line)}{fired}{below}")
 
     def end(self, remark: str = "") -> None:
-        """Everything was looked at; a rule that never fired found no issues."""
+        """Every step was evaluated; a rule that never fired found no issues."""
         if self.state == "InProgress":
-            self._become("NoIssuesFound", _one_line(remark))
+            self._set("NoIssuesFound", _one_line(remark))
 
     def stop(self, line: str) -> None:
-        """The job was stopped before everything was looked at; what was found stays."""
+        """The job was stopped before every step was evaluated; an issue that was found stays."""
         if self.state == "InProgress":
-            self._become("Stopped", _one_line(line))
+            self._set("Stopped", _one_line(line))
 
     def as_json(self) -> dict[str, Any]:
         """The entry as it is written."""
@@ -100,7 +100,7 @@ class RuleEvaluationStatus:
         status._changed = datetime.fromisoformat(entry["LastModifiedTime"])
         return status
 
-    def _become(self, state: State, details: str) -> None:
+    def _set(self, state: State, details: str) -> None:
         self.state, self.details, self._changed = state, details, datetime.now(UTC)
 
 
@@ -117,7 +117,7 @@ class StatusFile:
         self.statuses = [RuleEvaluationStatus(request) for request in requests]
 
     def write(self) -> None:
-        """Replace the file: whoever reads it sees the old entries or the new, never a part.
+        """Replace the file atomically: a reader sees all old entries or all new ones.
 
         Raises:
             OSError: it cannot be written.
@@ -128,8 +128,8 @@ class StatusFile:
         """Every rule's entry."""
         return [status.as_json() for status in self.statuses]
 
-    def read_back(self) -> None:
-        """Take over what another process wrote; a missing or broken file changes nothing."""
+    def reload(self) -> None:
+        """Load what another process wrote; a missing or broken file changes nothing."""
         entries = read_entries(self.path)
         if len(entries) == len(self.statuses):
             self.statuses = [
@@ -153,8 +153,8 @@ def read_entries(path: Path) -> Sequence[dict[str, Any]]:
     return entries if isinstance(entries, list) else []
 
 
-def drop_leftover(path: Path, pid: int) -> None:
-    """Delete what a process that was killed as it wrote `path` has left of that."""
+def drop_temporary(path: Path, pid: int) -> None:
+    """Delete the temporary file of a process that was killed while it wrote `path`."""
     beside(path, pid).unlink(missing_ok=True)
 
 

@@ -1,7 +1,7 @@
-"""What the hook is to save, where and when: read from SageMaker's files or from hyperparameters.
+"""What the hook saves, where and when: read from SageMaker's files or from hyperparameters.
 
-The outcome keeps the shape of `debughookconfig.json`, so that smdebug's own parser reads it. What
-that parser would only trip over in the middle of training is refused here, before it starts.
+The settings keep the shape of `debughookconfig.json`, so that smdebug's own parser reads them.
+Values at which that parser would fail in the middle of training are refused before it starts.
 """
 
 import difflib
@@ -36,7 +36,7 @@ ACTIVATIONS = {
     "Hardtanh": "hardtanh",
     "Softplus": "softplus",
 }
-"""torch's activation layers, and the word that is in the names of their tensors."""
+"""torch's activation layers, and the word in the names of their tensors."""
 
 COLLECTIONS: Mapping[str, str | None] = {
     "losses": None,
@@ -55,16 +55,16 @@ COLLECTIONS: Mapping[str, str | None] = {
     "sigmoid_input": ".*sigmoid_input",
     "sigmoid_output": ".*sigmoid_output",
 }
-"""Collections that need no regular expression; smdebug itself brings those of the first four."""
+"""Collections that need no regular expression; smdebug defines those of the first four."""
 
 EVAL_DENSITY = 50
-"""Validation losses are kept this many times as often as the rest where nobody says how often: a
-validation pass is short, and one value in 500 would leave most passes without any."""
+"""Validation losses are saved this many times as often as the rest by default: a validation pass is
+short, and one value in 500 would leave most passes without any."""
 
 LAYER_BYTES = 4 * 2**20
-"""Of a layer's input or output, the first samples of the batch that fit into this are kept where a
-hyperparameter or a rule asks for it: all of a ResNet's at 224 pixels would be gigabytes a step, and
-its positions are samples enough. SageMaker's file is taken at its word."""
+"""Of a layer's input or output, the first samples of the batch that fit into this are saved where a
+hyperparameter or a rule requests it: all of a ResNet's at 224 pixels would be gigabytes a step, and
+its positions are samples enough. What SageMaker's file requests is saved whole."""
 
 _READ_VALIDATION_LOSSES = ("Overfit", "Overtraining")
 _MODES = ("", "train.", "eval.", "predict.", "global.")
@@ -84,8 +84,8 @@ def is_wanted(base: Path, debug: bool | None) -> bool:
 
     Args:
         base: root of the job's tree.
-        debug: the hyperparameter; None leaves it to whether there is a `debughookconfig.json`.
-            `USE_SMDEBUG=0` says no in any case.
+        debug: the hyperparameter; None enables saving if there is a `debughookconfig.json`.
+            `USE_SMDEBUG=0` disables saving in any case.
     """
     if os.environ.get("USE_SMDEBUG", "").strip().lower() in _FALSE:
         return False
@@ -126,8 +126,8 @@ class HookSettings:
     ) -> "HookSettings":
         """Settings from `input/config/debughookconfig.json` if there is one, else the arguments.
 
-        The file (or the one `SMDEBUG_CONFIG_FILE_PATH` names) says which collections to save; what
-        it leaves open, the interval and TensorBoard, the arguments say. In either case the
+        The file (or the one `SMDEBUG_CONFIG_FILE_PATH` names) lists the collections to save; the
+        arguments give what it leaves out, the interval and TensorBoard. In either case the
         collections that `rules` read are added.
 
         Args:
@@ -149,7 +149,7 @@ class HookSettings:
             names = dict.fromkeys(("losses", *collections))
             source = "hyperparameters"
             given = {"CollectionConfigurations": [{"CollectionName": name} for name in names]}
-        checked = _Fields(source).check(given)
+        checked = _HookFields(source).check(given)
         hook, configurations = checked["HookParameters"], checked["CollectionConfigurations"]
         if not any(name in hook for name in ("save_interval", "save_steps")):
             hook["save_interval"] = str(save_interval)
@@ -204,8 +204,8 @@ def _keep_validation_losses(
     configurations: dict[str, dict[str, Any]], hook: Mapping[str, Any]
 ) -> None:
     losses = configurations.setdefault("losses", {})
-    said = (*losses, *(key for key in hook if key.startswith("eval.")))
-    if any(key.removeprefix("eval.") in _WHEN for key in said):
+    given = (*losses, *(key for key in hook if key.startswith("eval.")))
+    if any(key.removeprefix("eval.") in _WHEN for key in given):
         return
     interval = int(hook.get("save_interval", 500))
     losses["eval.save_interval"] = str(max(1, interval // EVAL_DENSITY))
@@ -242,7 +242,7 @@ def _read(file: Path) -> dict[str, Any]:
     return read_object(file, HookSettingsError)
 
 
-class _Fields:
+class _HookFields:
     """Checks a `debughookconfig.json` and brings its values to the types smdebug handles."""
 
     def __init__(self, source: str) -> None:

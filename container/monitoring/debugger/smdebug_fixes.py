@@ -1,26 +1,26 @@
-"""The one door to smdebug 1.0.34: whoever needs it imports from here, and finds it put right.
+"""Workarounds for smdebug 1.0.34; the rest of the package imports its writing side from here.
 
-What is wrong with it, and what is done here:
+Its problems, and what is done about each:
 
 - Importing it warns a hundred times (generated protobuf code, `distutils`, `six`): imported with
   warnings off.
-- It leaves a finder in `sys.meta_path` that lacks `find_spec`, so every later import warns: taken
-  out.
-- It logs every step of its own to standard output, and remembers each distinct line for ever: its
-  logger is off unless `SMDEBUG_LOG_LEVEL` is set.
-- It starts a profiler of its own when `profilerconfig.json` is there, whose every value it has
-  lower-cased, paths too: it does not get to see the file.
+- It leaves a finder in `sys.meta_path` that lacks `find_spec`, so every later import warns:
+  removed.
+- It logs every step to standard output, and keeps each distinct line for ever: its logger is off
+  unless `SMDEBUG_LOG_LEVEL` is set.
+- It starts its own profiler when `profilerconfig.json` is there, and lower-cases its values, paths
+  too: the file is hidden from it.
 - It writes no end-of-job marker when `TRAINING_JOB_NAME` is set, so readers of a finished job wait
-  for ever: `mark_end` writes it, whatever is set.
+  for ever: `mark_end` always writes it.
 - Its readers sleep for a second when they see that marker, though the files are there: `open_trial`
   does not.
-- Its constructor refuses a folder that holds the marker, and a claim file left by a process that
-  was killed silences every later one: neither is looked at.
+- Its constructor refuses a folder that holds the marker, and the claim file of a process that was
+  killed disables every later one: neither is checked.
 - Its constructor swallows errors and leaves half a hook behind: called without that wrapper.
 - It registers three exit handlers and a global hook, each of which keeps the network alive and
-  writes to the folder as Python ends: taken back.
+  writes to the folder as Python ends: unregistered.
 - It searches the checkpoint folder at every step and writes `metadata.json` into it: not done.
-- It takes the worker's number from Horovod or the process group; here the caller says it.
+- It takes the worker's number from Horovod or the process group; here the caller passes it.
 - Its module hooks see an input after the module has overwritten it, and its gradient hooks see a
   gradient before it is averaged over ranks and unscaled: neither is registered; see
   `container.monitoring.debugger.hook`.
@@ -28,12 +28,12 @@ What is wrong with it, and what is done here:
   expression fails in the first forward pass: `container.monitoring.debugger.settings` gives or
   demands one.
 - A failed write kills its writer thread and the next one then blocks training for ever: written in
-  the calling thread, so that the error arrives where it can be handled.
+  the calling thread, so that the error can be handled.
 - `ndarray.tostring`, gone from NumPy 2.3: `tobytes`.
 - NumPy knows no bfloat16 nor the 8-bit floats: widened to float32, as is every reduction of halves,
   integers and booleans (a mean of integers is an error, a sum of halves overflows).
 - `save_raw_tensor` and `save_shape` must be booleans though every other parameter is a string, and
-  count only beside `reductions`: `container.monitoring.debugger.settings` puts them so.
+  count only beside `reductions`: `container.monitoring.debugger.settings` converts them.
 - A histogram with an infinite or undefined value has no buckets: those values are left out.
 """
 
@@ -51,8 +51,8 @@ from torch import Tensor, nn
 
 
 @contextmanager
-def _hushed() -> Iterator[None]:
-    """While smdebug is imported and a hook made: no warnings, log or profiler configuration."""
+def _quiet() -> Iterator[None]:
+    """Without smdebug's warnings, log and profiler configuration."""
     hidden = {"SMDEBUG_LOG_LEVEL": "off", "SMPROFILER_CONFIG_PATH": f"{os.devnull}/none"}
     before = {name: os.environ.get(name) for name in hidden}
     os.environ.update(hidden)
@@ -70,7 +70,7 @@ def _hushed() -> Iterator[None]:
                 os.environ[name] = value
 
 
-with _hushed():
+with _quiet():
     import smdebug.core.singleton_utils as _singleton
     import smdebug.core.writer as _writer
     from smdebug.core.json_config import (
@@ -116,17 +116,17 @@ __all__ = [
 ]
 
 END_MARKER = "training_job_end.ts"
-"""The empty file that tells readers no more steps will come."""
+"""The empty file that marks the end of the saved steps."""
 
 
 def mark_end(folder: Path) -> None:
-    """Tell readers of `folder` that no more steps will come."""
+    """Write the end-of-job marker into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / END_MARKER).touch()
 
 
 def open_trial(folder: Path | str) -> Any:
-    """`create_trial` for files that lie here: waits for the collections, but not at the end.
+    """`create_trial` for local files: waits for the collections, but not at the end.
 
     Returns:
         An `smdebug.trials.trial.Trial`.
@@ -176,7 +176,7 @@ class _EventFile(EventFileWriter):  # type: ignore[misc]
         self._ev_writer.close()
 
     def abandon(self) -> None:
-        """Let go of a file that cannot be written; nothing of it stays."""
+        """Close and delete a file that cannot be written."""
         record = self._ev_writer.tfrecord_writer
         self._ev_writer.tfrecord_writer = None
         if record is not None and record._writer is not None:
@@ -245,7 +245,7 @@ class StepHook(Hook):  # type: ignore[misc]
     ) -> None:
         self._rank, self._workers = rank, workers
         given = collect_hook_config_params(configuration)
-        with _hushed():
+        with _quiet():
             Hook.__init__.__wrapped__(
                 self,
                 out_dir=str(folder),
@@ -268,7 +268,7 @@ class StepHook(Hook):  # type: ignore[misc]
         self._prepare_collections()
 
     def begin(self, mode: ModeKeys, mode_step: int, step: int) -> bool:
-        """Stand at a step.
+        """Set the current step.
 
         Args:
             mode: TRAIN or EVAL.
@@ -305,7 +305,7 @@ class StepHook(Hook):  # type: ignore[misc]
             self._save_for_tensor(name, value)
 
     def save_next(self, stem: str, value: Tensor) -> None:
-        """Write `<stem>0`, and `<stem>1` when it comes again within the step, and so on."""
+        """Write `<stem>0`, then `<stem>1` for the next within the step, and so on."""
         position = self.written_tensor_name_for_step[stem]
         self.written_tensor_name_for_step[stem] = position + 1
         self.save(f"{stem}{position}", value)
@@ -316,7 +316,7 @@ class StepHook(Hook):  # type: ignore[misc]
             self.save(f"{type(network).__name__}_{name}", parameter)
 
     def save_gradients(self, network: nn.Module) -> None:
-        """Write what gradients the parameters have."""
+        """Write the gradients of the parameters that have one."""
         for name, parameter in network.named_parameters():
             if parameter.grad is not None:
                 self.save(f"{self.GRADIENT_PREFIX}{type(network).__name__}_{name}", parameter.grad)
@@ -326,7 +326,7 @@ class StepHook(Hook):  # type: ignore[misc]
         self._close_writers()
 
     def abandon(self) -> None:
-        """Let go of this step's files without writing them."""
+        """Close and delete this step's files."""
         for writer in (self.writer, *self.tb_writers.values()):
             if writer is None:
                 continue
@@ -345,7 +345,7 @@ class StepHook(Hook):  # type: ignore[misc]
         return self._workers
 
     def _initialize_to_last_saved_state(self) -> None:
-        """The caller says where it stands."""
+        """Do nothing: the caller sets the step."""
 
     def _write_histogram_summary(
         self, tensor_name: str, tensor_value: Tensor, save_collections: Any

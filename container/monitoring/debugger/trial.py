@@ -1,23 +1,23 @@
 """A job's saved tensors as they grow: smdebug's trial, opened without waiting and kept small.
 
-What smdebug's reading side does badly, and what is done about it here:
+Problems of smdebug's reading side, and their workarounds here:
 
-- importing it imports torch where torch is installed, for half a gigabyte and many seconds, though
-  no reader needs it: `container.monitoring.debugger.evaluator` hides torch while this module is
+- importing it imports torch where torch is installed, half a gigabyte and many seconds that no
+  reader needs: `container.monitoring.debugger.evaluator` hides torch while this module is
   imported;
-- `create_trial` waits for ever in a folder that nobody writes to, or for processes that write
-  elsewhere: `ready` is asked first, and who is there is all there are;
-- every question to a trial lists the whole index again, and one index file cut short ends the
-  reading: `refresh_data` here reads only what is new, and leaves out what is broken;
-- a saved value cut short raises whatever protobuf or struct raise: here it is a value that was not
-  saved, which every rule has to expect;
-- what was ever saved is remembered for ever: here only the last `KEPT_LOCATIONS` places of values;
-- at the end of a job it sleeps two seconds before it believes it: `finish` here does not;
-- a rule that requires a step which is not there yet waits for it, and every other rule with it:
-  here that step of that rule is passed over;
-- it reads once which tensors a collection has, though the hook learns of more as it goes:
-  `refresh_data` reads it again when it has changed;
-- `Rule` insists on an action string, which no documented rule of a user's own passes on:
+- `create_trial` waits for ever in a folder without a writer, or for processes that write elsewhere:
+  `ready` is checked first, and only the workers found are expected;
+- every query of a trial lists the whole index again, and one truncated index file ends the reading:
+  `refresh_data` here reads only new files and skips broken ones;
+- a truncated value raises protobuf's or struct's errors: here it counts as not saved, which every
+  rule has to handle;
+- locations of all saved values are kept for ever: here only the last `KEPT_LOCATIONS`;
+- at the end of a job it sleeps for two seconds: `finish` here does not;
+- a rule that requires a step which is not saved yet waits for it and blocks every other rule: here
+  that step is skipped for that rule;
+- it reads a collection's tensor names once, though the hook adds to them: `refresh_data` reads them
+  again when they change;
+- `Rule` requires an action string, which documented custom rules do not pass:
   `accept_documented_rules`.
 """
 
@@ -41,15 +41,15 @@ from smdebug.rules.rule import Rule
 from smdebug.trials.local_trial import LocalTrial
 
 KEPT_LOCATIONS = 100_000
-"""Places of values a trial remembers, about 800 bytes each; older steps are forgotten."""
+"""Locations of values that a trial keeps, about 800 bytes each; older steps are dropped."""
 WORKER_SECONDS = 60.0
-"""How long processes that save tensors are waited for, after the first of them."""
+"""How long to wait for further processes that save tensors, after the first."""
 AT_ONCE = 500
-"""Index files taken in by one refresh: rules must see steps before they are forgotten."""
+"""Index files read by one refresh: rules must evaluate steps before they are dropped."""
 _BROKEN = (OSError, ValueError, KeyError, TypeError, AttributeError, SMDebugError)
-"""What smdebug raises for JSON that is not what it wrote, or not yet."""
+"""Errors of smdebug for JSON that is incomplete or not its own."""
 _SETTLED_SECONDS = 1.0
-"""A folder's time of change is believed when it is this old: file systems count in ticks."""
+"""A folder's modification time is trusted when it is this old, as file systems round it."""
 
 
 def ready(folder: Path, patience: float = WORKER_SECONDS) -> bool:
@@ -57,8 +57,8 @@ def ready(folder: Path, patience: float = WORKER_SECONDS) -> bool:
 
     Args:
         folder: smdebug's output folder; need not exist.
-        patience: seconds after the first description until those that are there must do: other
-            processes may be on other machines.
+        patience: seconds to wait after the first description for the others, which may be written
+            on other machines.
     """
     described = _descriptions(folder)
     if not described:
@@ -76,25 +76,25 @@ def _descriptions(folder: Path) -> list[Path]:
 
 
 def ended(folder: Path) -> bool:
-    """Whether the job has said that nothing more will be saved."""
+    """Whether the job has written its end marker."""
     return (folder / "training_job_end.ts").exists()
 
 
 def accept_documented_rules() -> None:
-    """Let `super().__init__(base_trial)` do, as in SageMaker's guide to custom rules."""
+    """Accept `super().__init__(base_trial)`, as in SageMaker's guide to custom rules."""
     Rule.__init__.__defaults__ = ("", None)
 
 
 class GrowingTrial(LocalTrial):  # type: ignore[misc]  # smdebug has no types
     """The tensors in a folder, read a little more by every `refresh_data`.
 
-    It never refreshes by itself, so all rules see the same steps during one sweep.
+    It never refreshes by itself, so that all rules see the same steps during one poll.
 
     Args:
         folder: smdebug's output folder; `ready` must be true of it.
 
     Attributes:
-        waiting: saved steps (of all processes) that no refresh has taken in yet.
+        waiting: saved steps (of all processes) that no refresh has read yet.
         unreadable: files that could not be read, so that their steps are missing.
     """
 
@@ -118,14 +118,14 @@ class GrowingTrial(LocalTrial):  # type: ignore[misc]  # smdebug has no types
         return self._saved_at.get(step) or time.time()
 
     def maybe_refresh(self, name: str | None = None) -> None:
-        """What smdebug calls at every question; the one who owns the trial refreshes it."""
+        """Do nothing: smdebug calls it at every query, but the evaluator refreshes."""
 
     def wait_for_steps(self, required_steps: Any, mode: ModeKeys = ModeKeys.GLOBAL) -> None:
-        """Nothing if the steps are there.
+        """Check that the steps are there, without waiting.
 
         Raises:
-            StepUnavailable: one was not saved, or is forgotten.
-            StepNotYetAvailable: one may still come.
+            StepUnavailable: one was not saved, or is dropped.
+            StepNotYetAvailable: one may still be saved.
         """
         for step in required_steps:
             state = self.has_passed_step(step, mode)
@@ -135,23 +135,23 @@ class GrowingTrial(LocalTrial):  # type: ignore[misc]  # smdebug has no types
                 raise StepNotYetAvailable(step, mode)
 
     def refresh_data(self) -> None:
-        """Take in the next steps saved since the last call; broken ones again, after the others."""
+        """Read steps saved since the last call; broken files again, after the others."""
         self._read_descriptions()
         found = self._new_files()
         new = [file for file in found if file.path not in self.unreadable]
         broken = [file for file in found if file.path in self.unreadable]
         for file in new[:AT_ONCE] + broken[:AT_ONCE]:
-            self._take_in(file)
+            self._read_index(file)
         self.waiting = max(0, len(new) - AT_ONCE)
 
     def finish(self) -> None:
-        """The steps that not every process saved are complete now: the job has ended."""
+        """Count steps that not every process saved as complete, as the job has ended."""
         self.loaded_all_steps = True
         self.last_complete_step = max(self._global_to_mode, default=self.last_complete_step)
 
     def _load_collections(self) -> None:
-        """What smdebug calls as it opens the trial, instead of its waiting."""
-        self.index_reader = _ForgivingReader(str(self._folder))
+        """Load the collections without waiting; smdebug calls it as it opens the trial."""
+        self.index_reader = _TolerantReader(str(self._folder))
         self._read_descriptions()
 
     def _read_descriptions(self) -> None:
@@ -167,7 +167,7 @@ class GrowingTrial(LocalTrial):  # type: ignore[misc]  # smdebug has no types
             self.worker_set = {file.name.removesuffix("_collections.json") for file in files}
 
     def _new_files(self) -> list["os.DirEntry[str]"]:
-        """Index files not taken in yet, by step; folders that did not change are not listed."""
+        """Index files not read yet, by step; folders that did not change are not listed."""
         found: list[os.DirEntry[str]] = []
         with contextlib.suppress(FileNotFoundError), os.scandir(self._folder / "index") as folders:
             for folder in folders:
@@ -184,7 +184,7 @@ class GrowingTrial(LocalTrial):  # type: ignore[misc]  # smdebug has no types
                     self._scanned[folder.name] = changed
         return sorted(found, key=lambda file: file.name)
 
-    def _take_in(self, file: os.DirEntry[str]) -> None:
+    def _read_index(self, file: os.DirEntry[str]) -> None:
         number, _, worker = file.name.removesuffix(".json").partition("_")
         try:
             step = int(number)
@@ -193,7 +193,7 @@ class GrowingTrial(LocalTrial):  # type: ignore[misc]  # smdebug has no types
             )
             saved_at = file.stat().st_mtime
         except _BROKEN:
-            self.unreadable.add(file.path)  # perhaps it is still being copied: asked again
+            self.unreadable.add(file.path)  # it may still be copied: read again later
             return
         self.unreadable.discard(file.path)
         self._seen[Path(file.path).parent.name].add(file.name)
@@ -218,8 +218,8 @@ class GrowingTrial(LocalTrial):  # type: ignore[misc]  # smdebug has no types
                     modes[mode]._steps.pop(mode_step, None)
 
 
-class _ForgivingReader(LocalIndexReader):  # type: ignore[misc]
-    """Reads values; one that is missing or cut short was not saved."""
+class _TolerantReader(LocalIndexReader):  # type: ignore[misc]
+    """Reads values; a missing or truncated one counts as not saved."""
 
     def fetch_tensor_value(self, tensor_location: Any) -> Any:
         try:

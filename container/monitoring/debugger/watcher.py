@@ -1,5 +1,5 @@
-"""The job's side of the rules: starts the process that evaluates them, asks it whether to stop, and
-waits for its last word."""
+"""The job's side of the rules: starts the process that evaluates them, polls it for a stop and
+waits for its final statuses."""
 
 import contextlib
 import os
@@ -13,25 +13,25 @@ from pathlib import Path
 from typing import Any
 
 from container.monitoring.debugger.evaluator import ENDED, PROGRESS, STDERR, STOP, EvaluatorConfig
-from container.monitoring.debugger.rule_status import StatusFile, drop_leftover
+from container.monitoring.debugger.rule_status import StatusFile, drop_temporary
 from container.rules.requests import RuleRequest
 
-ASK_SECONDS = 0.2
-"""Asking whether to stop looks at the disk at most this often."""
-SAY_SECONDS = 10.0
-"""While the job waits for the rules it says so this often."""
-_LIBRARIES = ("OMP", "OPENBLAS", "MKL", "NUMEXPR")
-_ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in _LIBRARIES}
+STOP_POLL_SECONDS = 0.2
+"""Minimum seconds between two checks of the disk for a stop."""
+LOG_SECONDS = 10.0
+"""Seconds between two messages while the job waits for the rules."""
+_THREAD_POOLS = ("OMP", "OPENBLAS", "MKL", "NUMEXPR")
+_ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in _THREAD_POOLS}
 
 
 class Watcher:
-    """Rules that are evaluated while a network trains. Nothing they do can fail the job.
+    """Evaluates rules in a process of its own while a network trains. Rules cannot fail the job.
 
     Args:
-        tensors: smdebug's output folder; what an earlier job left there is gone by `start`.
+        tensors: smdebug's output folder; an earlier job's files are gone before `start`.
         statuses: the file with every rule's status, kept up to date.
         rules: what to evaluate.
-        own_rules: the file with the user's own rules; or a folder with the files that the
+        custom_rules: the file with the user's own rules; or a folder with the files that the
             rules' sources name.
         say: where messages go.
     """
@@ -41,20 +41,20 @@ class Watcher:
         tensors: Path,
         statuses: Path,
         rules: Sequence[RuleRequest],
-        own_rules: Path | None,
+        custom_rules: Path | None,
         say: Callable[[str], None],
     ) -> None:
-        self._tensors, self._own_rules, self._say = tensors, own_rules, say
+        self._tensors, self._custom_rules, self._say = tensors, custom_rules, say
         self._file = StatusFile(statuses, rules)
         self._exchange: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        self._asked: str | None = None
-        self._ask_again = 0.0
+        self._stop_reason: str | None = None
+        self._next_poll = 0.0
 
     def start(self) -> None:
         """Write every status as InProgress and start the process that evaluates.
 
-        A process that cannot be started is said, and is an error of every rule at the end.
+        A process that cannot be started is logged, and becomes an error of every rule at the end.
         """
         try:
             self._file.write()
@@ -64,58 +64,58 @@ class Watcher:
             self._say(f"rules are not evaluated: {error}")
 
     def _start(self, exchange: Path) -> "subprocess.Popen[bytes]":
-        assignment = EvaluatorConfig(
+        config = EvaluatorConfig(
             tensors=self._tensors.absolute(),
             statuses=self._file.path.absolute(),
             exchange=exchange,
             rules=tuple(status.request for status in self._file.statuses),
-            own_rules=None if self._own_rules is None else self._own_rules.absolute(),
+            custom_rules=None if self._custom_rules is None else self._custom_rules.absolute(),
             parent=os.getpid(),
         )
-        assignment.write(exchange / "assignment.json")
+        config.write(exchange / "config.json")
         with (exchange / STDERR).open("wb") as errors:
             return subprocess.Popen(
                 [
                     sys.executable,
                     "-m",
                     "container.monitoring.debugger.evaluator",
-                    str(exchange / "assignment.json"),
+                    str(exchange / "config.json"),
                 ],
                 stdin=subprocess.DEVNULL,
                 stderr=errors,
                 env={**os.environ, **_ONE_THREAD, "SMDEBUG_LOG_LEVEL": "off"},
-                start_new_session=True,  # Ctrl-C is the job's to handle, which then calls `kill`
+                start_new_session=True,  # the job handles Ctrl-C and then calls `kill`
             )
 
     def stop_asked(self) -> str | None:
-        """Why training is to end, once a rule that stops it has fired; else None.
+        """The reason to stop training, once a rule that stops it has fired; else None.
 
-        Cheap enough for every step: looks at the disk five times a second at most.
+        Cheap enough for every step: checks the disk five times a second at most.
         """
-        if self._asked is None and self._exchange is not None:
+        if self._stop_reason is None and self._exchange is not None:
             now = time.monotonic()
-            if now >= self._ask_again:
-                self._ask_again = now + ASK_SECONDS
-                self._asked = _text(self._exchange / STOP) or None
-        return self._asked
+            if now >= self._next_poll:
+                self._next_poll = now + STOP_POLL_SECONDS
+                self._stop_reason = _text(self._exchange / STOP) or None
+        return self._stop_reason
 
     def finish(self, timeout: float = 600) -> list[dict[str, Any]]:
-        """Wait for the last evaluation; nothing more is saved from here on.
+        """Wait for the evaluation of the last saved step.
 
         Args:
-            timeout: seconds; then what is not evaluated stays so, as an error.
+            timeout: seconds, after which rules that are not done become errors.
 
         Returns:
-            Every rule's entry, as in the file.
+            Every rule's status entry, as in the file.
         """
         process, exchange = self._process, self._exchange
         if process is None or exchange is None:
             self._close("the evaluation could not be started")
             return self._file.entries()
-        with contextlib.suppress(OSError):  # the tensors' own marker of the end will do
+        with contextlib.suppress(OSError):  # the tensors' end marker is enough
             (exchange / ENDED).touch()
         ended = self._wait(process, exchange, timeout)
-        self._file.read_back()
+        self._file.reload()
         if ended:
             last = _text(exchange / STDERR).strip().rpartition("\n")[2]
             self._close(
@@ -124,26 +124,26 @@ class Watcher:
             )
         else:
             self._end(process)
-            self._file.read_back()
+            self._file.reload()
             self._close(f"not done {timeout:.0f} s after training ended: {_progress(exchange)}")
         return self._file.entries()
 
     def kill(self) -> None:
-        """The job is interrupted: evaluate no more; what was found stays. Harmless at the end."""
+        """Stop evaluating an interrupted job; issues found stay. No effect after `finish`."""
         process, self._process = self._process, None
         if process is None:
             return
         self._end(process)
-        self._file.read_back()
+        self._file.reload()
         self._file.each(lambda status: status.stop("the job was interrupted"))
-        self._tidy()
+        self._clean_up()
 
     def _wait(self, process: "subprocess.Popen[bytes]", exchange: Path, timeout: float) -> bool:
         """Whether the process ended in time."""
         until = time.monotonic() + timeout
         while (left := until - time.monotonic()) > 0:
             try:
-                process.wait(min(left, SAY_SECONDS))
+                process.wait(min(left, LOG_SECONDS))
             except subprocess.TimeoutExpired:
                 self._say(f"rules: {_progress(exchange)}")
             else:
@@ -154,15 +154,15 @@ class Watcher:
         process.kill()
         process.wait()
         with contextlib.suppress(OSError):
-            drop_leftover(self._file.path, process.pid)
+            drop_temporary(self._file.path, process.pid)
 
     def _close(self, reason: str) -> None:
-        """Whatever is in progress now will not be done."""
+        """Make every status that is in progress an error."""
         self._process = None
         self._file.each(lambda status: status.fail(reason))
-        self._tidy()
+        self._clean_up()
 
-    def _tidy(self) -> None:
+    def _clean_up(self) -> None:
         try:
             self._file.write()
         except OSError as error:

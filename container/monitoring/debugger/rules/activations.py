@@ -1,4 +1,4 @@
-"""Rules for layers whose units answer the same whatever they are given."""
+"""Rules about activations: units that are dead or saturated."""
 
 from typing import Any
 
@@ -77,7 +77,7 @@ class DeadRelu(_IdleUnits):
     positions of a channel share their weights and die together. A NaN counts as an answer.
     Source: SageMaker's developer guide, "DeadRelu", and "SaturatedActivation" for the unit.
 
-    Of a layer that was saved only as reductions, no more can be seen than that all of it is dead:
+    Of a layer that was saved only as reductions, only a fully dead layer can be detected:
     its maximum is zero.
 
     Args:
@@ -135,8 +135,8 @@ class SaturatedActivation(_IdleUnits):
     words counts. A NaN counts as active.
     Source: SageMaker's developer guide, "SaturatedActivation", for the rule and its limits.
 
-    Of a layer that was saved only as reductions, no more can be seen than that all of it lies
-    beyond one limit.
+    Of a layer that was saved only as reductions, only one that lies fully beyond one
+    limit can be detected.
 
     Args:
         base_trial: an smdebug trial.
@@ -180,7 +180,7 @@ class SaturatedActivation(_IdleUnits):
         for name in self.names(step, self._selection):
             kind = max(self._limits, key=name.lower().rfind)
             if kind not in name.lower():
-                self.nothing(f"{name} is named neither tanh nor sigmoid")
+                self.not_evaluated(f"{name} is named neither tanh nor sigmoid")
                 continue
             share = self._saturated(name, step, *self._limits[kind])
             if share is not None:

@@ -1,4 +1,4 @@
-"""What every debugger rule has: tensors to choose among, their values, and a reason for firing."""
+"""The base class of debugger rules: selected tensors, their values and the reason for firing."""
 
 from bisect import bisect_left
 from typing import Any
@@ -14,9 +14,9 @@ from container.monitoring.debugger.rules.tensor_values import Array
 class DebugRule(Rule):  # type: ignore[misc]  # smdebug has no types
     """A rule that is invoked at one global step after another, each once, in their order.
 
-    A subclass implements `invoke_at_step(step) -> bool`, adds to `points` what it has looked at,
-    and fires with `return self.fire("why, in one line")`. What was not saved is None or missing
-    from the lists here, never an error; a rule then passes it over.
+    A subclass implements `invoke_at_step(step) -> bool`, adds to `points` what it has evaluated,
+    and fires with `return self.fire("why, in one line")`. Tensors that were not saved are None or
+    missing from the lists here, never an error; a rule skips them.
 
     Args of the constructor:
         base_trial: an smdebug trial.
@@ -24,7 +24,7 @@ class DebugRule(Rule):  # type: ignore[misc]  # smdebug has no types
         other_trials: further trials the rule reads.
 
     Attributes:
-        points: how much it has looked at: tensors, unless the rule says otherwise.
+        points: how many tensors it has evaluated, unless the rule documents another unit.
     """
 
     def __init__(
@@ -37,28 +37,28 @@ class DebugRule(Rule):  # type: ignore[misc]  # smdebug has no types
 
     @property
     def details(self) -> str:
-        """Why it fired last; why it could look at nothing while `points` is 0; else empty."""
+        """Why it fired last; why nothing was evaluated while `points` is 0; else empty."""
         return self._reason or ("" if self.points else self._missing)
 
     def fire(self, reason: str) -> bool:
-        """Notes the reason, a single line, and is True."""
+        """Record the reason, a single line; always True."""
         self._reason = " ".join(reason.split())
         return True
 
-    def nothing(self, reason: str) -> None:
-        """Notes why the rule could not look at anything, for `details`."""
+    def not_evaluated(self, reason: str) -> None:
+        """Record in `details` why the rule could not evaluate anything."""
         self._missing = f"nothing to look at: {' '.join(reason.split())}"
 
     def names(self, step: int, selection: Selection) -> list[str]:
         """The chosen tensors that were saved at a global step, in alphabetical order.
 
-        That none is among them is noted for `details`.
+        That there are none is recorded in `details`.
         """
         saved = self.base_trial.tensor_names(step=step)
-        chosen = selection.among(saved, self.base_trial)
+        chosen = selection.filter(saved, self.base_trial)
         if not chosen and not self.points:
             shown = ", ".join(saved[:5]) + (f" and {len(saved) - 5} more" if len(saved) > 5 else "")
-            self.nothing(f"no tensor saved so far {selection}; saved are {shown or 'none'}")
+            self.not_evaluated(f"no tensor saved so far {selection}; saved are {shown or 'none'}")
         return chosen
 
     def value(self, name: str, step: int, mode: ModeKeys = ModeKeys.GLOBAL) -> Array | None:
@@ -66,9 +66,9 @@ class DebugRule(Rule):  # type: ignore[misc]  # smdebug has no types
         return tensor_values.value(self.base_trial, name, step, mode)
 
     def reduction(self, name: str, step: int, what: str, *, absolute: bool = False) -> float | None:
-        """A figure about a tensor at a global step, from its value or as saved; see `reading`.
+        """A reduction of a tensor at a global step, computed or as saved; see `tensor_values`.
 
-        That there is none is noted for `details`.
+        That there is none is recorded in `details`.
         """
         found = tensor_values.reduction(self.base_trial, name, step, what, absolute=absolute)
         if found is None and not self.points:
@@ -76,21 +76,21 @@ class DebugRule(Rule):  # type: ignore[misc]  # smdebug has no types
         return found
 
     def unreadable(self, name: str, *wanted: str) -> None:
-        """Notes for `details` that a tensor holds no values that would do.
+        """Record in `details` that a tensor was saved in no usable form.
 
         Args:
             name: the tensor.
-            wanted: the reductions that would have done in place of the tensor.
+            wanted: the reductions that are usable in place of the tensor.
         """
         forms = " or ".join(("whole", *(f"as {form}" for form in wanted[:1]), *wanted[1:]))
-        self.nothing(f"{name} has no elements, or was not saved {forms}")
+        self.not_evaluated(f"{name} has no elements, or was not saved {forms}")
 
     def mode(self, step: int) -> ModeKeys:
-        """Whether a global step was one of training or evaluation; GLOBAL if that was not said."""
+        """Whether a global step was one of training or evaluation; GLOBAL if that is not known."""
         return self.base_trial.mode(step) or ModeKeys.GLOBAL
 
     def in_training(self, step: int) -> bool:
-        """Whether a global step is one of training, or of a trial that knows no modes."""
+        """Whether a global step is one of training, or of a trial without modes."""
         return self.mode(step) in (ModeKeys.TRAIN, ModeKeys.GLOBAL)
 
     def mode_step(self, step: int) -> int:
@@ -113,6 +113,6 @@ class DebugRule(Rule):  # type: ignore[misc]  # smdebug has no types
 
 
 def shortened(names: list[str], shown: int = 3) -> str:
-    """Some names in a line: the first few, and how many more there are."""
+    """The first few names, and how many more there are."""
     more = f" and {len(names) - shown} more" if len(names) > shown else ""
     return ", ".join(names[:shown]) + more

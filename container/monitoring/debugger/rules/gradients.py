@@ -1,4 +1,4 @@
-"""Rules for numbers that become too small to learn from, or are none any more."""
+"""Rules about gradients that vanish and values that are not finite."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,7 @@ from container.monitoring.debugger.rules.selection import Selection
 class VanishingGradient(DebugRule):
     """Fires when a gradient's mean absolute value, `mean(|g|)`, is below a threshold.
 
-    Each tensor of the collection `gradients` is looked at by itself, so the one layer that no
+    Each tensor of the collection `gradients` is evaluated separately, so that one layer that no
     longer learns is found among many that do. A gradient with a NaN is not vanishing but exploding.
     Source: SageMaker's developer guide, "VanishingGradient".
 
@@ -54,7 +54,7 @@ class VanishingGradient(DebugRule):
 class ExplodingTensor(DebugRule):
     """Fires when a tensor holds NaN or an infinity.
 
-    Of a tensor that was saved only as reductions its extremes are looked at, and where these were
+    For a tensor saved only as reductions its extremes are checked, and where these were
     not saved, its mean, sum and l1 norm, which may overflow even where no element is infinite. For
     `only_nan` the plain mean and sum are left out, because two infinities of opposite signs make a
     NaN.
@@ -62,8 +62,8 @@ class ExplodingTensor(DebugRule):
 
     Args:
         base_trial: an smdebug trial.
-        collection_names: collections to look at, separated by commas.
-        tensor_regex: expressions for further tensors' names; with neither, all are looked at.
+        collection_names: names of collections, separated by commas.
+        tensor_regex: expressions for further tensors' names; with neither, all tensors.
         only_nan: whether infinities are fine.
         action_str: smdebug's actions.
 
@@ -115,13 +115,13 @@ class ExplodingTensor(DebugRule):
                 return ""
             words = [f"{nan} NaN"] * bool(nan) + [f"{infinite} infinite"] * bool(infinite)
             return f"{' and '.join(words)} of {array.size} values"
-        telling = self._telling(tensor_values.reductions(self.base_trial, name, step))
-        for (what, absolute), number in telling.items():
+        usable = self._conclusive(tensor_values.reductions(self.base_trial, name, step))
+        for (what, absolute), number in usable.items():
             if np.isnan(number) or (np.isinf(number) and not self.only_nan):
                 return f"its {'abs_' if absolute else ''}{what} is {number}"
-        return "" if telling else None
+        return "" if usable else None
 
-    def _telling(self, saved: Mapping[tuple[str, bool], float]) -> dict[tuple[str, bool], float]:
+    def _conclusive(self, saved: Mapping[tuple[str, bool], float]) -> dict[tuple[str, bool], float]:
         """The reductions that are no number only if some element is none."""
         if ("max", True) in saved or {("min", False), ("max", False)} <= saved.keys():
             return {key: number for key, number in saved.items() if key[0] in ("min", "max")}

@@ -1,4 +1,4 @@
-"""A rule about what goes into the network: images that were not normalised.
+"""A rule about the network's inputs: images that are not normalised.
 
 Source: the SageMaker developer guide's list of built-in Debugger rules.
 """
@@ -17,7 +17,7 @@ class CheckInputImages(DebugRule):
     """Fires when the images' mean differs from zero, in any channel, by more than `threshold_mean`.
 
     The mean is over all pixels of a channel in all images saved so far, of training and evaluation;
-    it is looked at once there are `threshold_samples` images. Where the images were saved only as
+    it is evaluated once there are `threshold_samples` images. Where the images were saved only as
     their mean, that mean over all channels stands for them.
 
     Args:
@@ -80,7 +80,9 @@ class CheckInputImages(DebugRule):
             mean = self.reduction(name, step, "mean")
             return None if mean is None else (np.array([mean]), self._images(name, step))
         if not value.size or not -value.ndim <= self._channel < value.ndim:
-            self.nothing(f"{name} has the shape {value.shape}, without dimension {self._channel}")
+            self.not_evaluated(
+                f"{name} has the shape {value.shape}, without dimension {self._channel}"
+            )
             return None
         channel = self._channel % value.ndim
         others = tuple(d for d in range(value.ndim) if d != channel)

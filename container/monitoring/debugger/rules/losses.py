@@ -32,7 +32,7 @@ class LossRule(DebugRule):
             elif value.size == 1:
                 found[name] = float(value.reshape(-1)[0])
             elif not self.points:
-                self.nothing(f"{name} holds {value.size} numbers, and a loss is one")
+                self.not_evaluated(f"{name} holds {value.size} numbers, and a loss is one")
         return found
 
 
@@ -51,9 +51,9 @@ class LossNotDecreasing(LossRule):
 
     Args:
         base_trial: an smdebug trial.
-        collection_names: collections to look at, separated by commas.
-        tensor_regex: expressions for tensors to look at, besides.
-        use_losses_collection: whether to look at the collection `losses`, besides.
+        collection_names: names of collections, separated by commas.
+        tensor_regex: regular expressions for further tensors.
+        use_losses_collection: whether to include the collection `losses`.
         num_steps: at least 1.
         diff_percent: the fall that is expected, in percent.
         increase_threshold_percent: the rise that is accepted, in percent.
@@ -126,7 +126,9 @@ class LossNotDecreasing(LossRule):
         history.append(number, loss)
         if earlier is None:
             if not self.points:
-                self.nothing(f"no two losses at least {self._num_steps} steps apart were saved")
+                self.not_evaluated(
+                    f"no two losses at least {self._num_steps} steps apart were saved"
+                )
             return []
         self.points += 1
         history.compared = number

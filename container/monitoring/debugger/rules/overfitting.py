@@ -19,7 +19,7 @@ _LOSSES = Selection(collections=("losses",))
 
 @dataclass
 class EvaluationLosses:
-    """Cuts a run into evaluations: the losses of one, and those of the training before it.
+    """Groups a run's losses by evaluation: its own, and those of the training before it.
 
     Attributes:
         training: losses of training since the last evaluation.
@@ -76,10 +76,10 @@ class Overfit(LossRule):
     is over: at the first saved step after it, or at the end.
 
     A training loss made harder on purpose (label smoothing, mixup, heavy augmentation) hides
-    overfitting from this rule, as it does from the eye.
+    overfitting from this rule.
 
     Args:
-        base_trial: an smdebug trial that knows training and evaluation apart.
+        base_trial: an smdebug trial with the modes TRAIN and EVAL.
         tensor_regex: expressions for the losses, of which scalars are read; by default the
             collection `losses`.
         start_step: the first global step that counts.
@@ -109,7 +109,7 @@ class Overfit(LossRule):
         mode = self.mode(step)
         if step < self._start or mode not in (ModeKeys.TRAIN, ModeKeys.EVAL):
             if not self.points:
-                self.nothing("no losses of both training and evaluation were saved yet")
+                self.not_evaluated("no losses of both training and evaluation were saved yet")
             return False
         losses = list(self.scalars(step, self._selection).values())
         trained = step - self.mode_step(step)
@@ -119,7 +119,7 @@ class Overfit(LossRule):
         """Judge the last evaluation, which no training follows."""
         fired = self._judge(self._evaluations.end())
         if not self.points:
-            self.nothing("losses of both training and evaluation are needed")
+            self.not_evaluated("losses of both training and evaluation are needed")
         return fired
 
     def _judge(self, means: tuple[float | None, float] | None) -> bool:
@@ -147,8 +147,8 @@ class Overtraining(LossRule):
     loss for `patience_validation` evaluations. An evaluation counts as one step, the mean of the
     losses saved in it: its batches differ from one another, but not from the next evaluation's.
 
-    Where nothing is ever evaluated the training loss alone decides: at the end, since a first
-    evaluation may still come, or at once in a trial that knows no modes.
+    Without evaluations the training loss alone decides: at the end, since a first evaluation may
+    still come, or at once in a trial without modes.
 
     Args:
         base_trial: an smdebug trial.

@@ -1,8 +1,7 @@
-"""Rules about what the network says of images whose labels are known.
+"""Rules about predictions on images with known labels.
 
 Sources: the SageMaker developer guide's list of built-in Debugger rules, which gives parameters and
-meaning; where its formulas leave something open, or cannot be meant, our reading is said below each
-rule.
+meaning; each class documents how it interprets formulas that are ambiguous or wrong.
 """
 
 from typing import Any
@@ -32,8 +31,8 @@ class _PredictionRule(DebugRule):
 
         Returns:
             Labels and predicted classes, both int64 (N,), and how many classes the predictions
-            know (0 where that cannot be told); None where one of the two is missing or they do
-            not fit together.
+            have (0 where that is unknown); None where one of the two is missing or their
+            shapes do not match.
         """
         found = []
         for selection in (self.labels, self.predictions):
@@ -53,7 +52,9 @@ class _PredictionRule(DebugRule):
             for v in found
         )
         if labels.shape != predictions.shape:
-            self.nothing(f"{len(labels)} labels and {len(predictions)} predictions at step {step}")
+            self.not_evaluated(
+                f"{len(labels)} labels and {len(predictions)} predictions at step {step}"
+            )
             return None
         return labels.astype(np.int64), predictions.astype(np.int64), known
 

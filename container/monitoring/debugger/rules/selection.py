@@ -1,4 +1,4 @@
-"""Which saved tensors a rule looks at: those of some collections, or whose names match."""
+"""The selection of a rule's tensors: those of some collections, or whose names match."""
 
 import re
 from collections.abc import Iterable
@@ -63,7 +63,7 @@ class Selection:
             )
         return cls(collections, tuple(patterns))
 
-    def among(self, names: Iterable[str], trial: Any) -> list[str]:
+    def filter(self, names: Iterable[str], trial: Any) -> list[str]:
         """The chosen ones of some tensors' names.
 
         Args:

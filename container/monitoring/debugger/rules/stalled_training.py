@@ -1,4 +1,4 @@
-"""A rule about time: training that stands still.
+"""A rule about training that stalls.
 
 Source: the SageMaker developer guide's list of built-in Debugger rules.
 """
@@ -11,20 +11,19 @@ from container.monitoring.debugger.rules.base import DebugRule
 
 
 class StalledTrainingRule(DebugRule):
-    """Fires when no tensor was saved for more than `threshold` seconds; once a standstill.
+    """Fires when no tensor was saved for more than `threshold` seconds; once a stall.
 
-    It is judged by the clock, from when the rule was made or the last step was saved:
-    `invoke_at_time` says whether the time has run out while nothing comes. A standstill that is
-    over already, because the steps are looked at afterwards, shows in the times at which they were
-    saved.
+    The time counts from the rule's creation or the last saved step; `invoke_at_time` checks it
+    while no step is saved. A stall that is over already, when steps are evaluated afterwards, is
+    found by the times at which they were saved.
 
     Args:
-        base_trial: an smdebug trial; one with `time_of(step)` says when a step was saved.
+        base_trial: an smdebug trial; with `time_of(step)`, if steps are evaluated later.
         threshold: seconds.
         stop_training_on_fire: whether training ends when it fires.
         training_job_name_prefix: the jobs SageMaker's own rule would stop; here it can only be the
             job the rule runs in, so it is accepted and not used.
-        clock: seconds that do not jump; for tests.
+        clock: monotonic seconds.
     """
 
     def __init__(
@@ -44,7 +43,7 @@ class StalledTrainingRule(DebugRule):
         self._fired = False
 
     def invoke_at_step(self, step: int) -> bool:
-        """A step was saved: was it too long after the one before?"""
+        """Whether a saved step came too long after the one before."""
         fired, self._fired = self._fired, False
         self._since = self._clock()
         self.points += 1
@@ -55,7 +54,7 @@ class StalledTrainingRule(DebugRule):
         return self._fire(self._saved_at - before)
 
     def invoke_at_time(self) -> bool:
-        """Nothing was saved just now: is it too long ago?"""
+        """Whether the last saved step is too long ago."""
         waited = self._clock() - self._since
         if self._fired or waited <= self._threshold:
             return False

@@ -1,4 +1,4 @@
-"""Rules for any tensors: all zero, too even or too uneven, unchanged, unlike another run's."""
+"""Rules about any tensors: all zero, of extreme variance, unchanged, unlike another run's."""
 
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,13 @@ class AllZero(DebugRule):
 
     Args:
         base_trial: an smdebug trial.
-        collection_names: collections to look at, separated by commas.
+        collection_names: names of collections, separated by commas.
         tensor_regex: expressions for further tensors' names.
         threshold: in percent.
         action_str: smdebug's actions.
 
     Raises:
-        RuleError: neither says which tensors; `tensor_regex` is not a regular expression.
+        RuleError: no tensors are selected; `tensor_regex` is not a regular expression.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class AllZero(DebugRule):
         )
 
     def _zeros(self, name: str, step: int) -> float | None:
-        """In percent; None where it cannot be told."""
+        """In percent; None where it is unknown."""
         array = self.value(name, step)
         if array is not None and array.size:
             return 100.0 * (1.0 - np.count_nonzero(array) / array.size)
@@ -97,15 +97,15 @@ class TensorVariance(DebugRule):
 
     Args:
         base_trial: an smdebug trial.
-        collection_names: collections to look at, separated by commas.
-        tensor_regex: expressions for further tensors' names; with neither, all are looked at.
+        collection_names: names of collections, separated by commas.
+        tensor_regex: expressions for further tensors' names; with neither, all tensors.
         max_threshold: None for no upper bound.
         min_threshold: None for no lower bound.
         action_str: smdebug's actions.
 
     Raises:
-        RuleError: neither threshold is given, or nothing passes both; neither parameter says which
-            tensors; `tensor_regex` is not a regular expression.
+        RuleError: neither threshold is given, or nothing passes both; no tensors are
+            selected; `tensor_regex` is not a regular expression.
     """
 
     def __init__(
@@ -157,7 +157,7 @@ class TensorVariance(DebugRule):
         array = self.value(name, step)
         if array is not None:
             if array.size < 2:
-                self.nothing(f"{name} has fewer than two values")
+                self.not_evaluated(f"{name} has fewer than two values")
                 return None
             return tensor_values.reduce(array, "variance")
         saved = tensor_values.reductions(self.base_trial, name, step)
@@ -180,7 +180,7 @@ class UnchangedTensor(DebugRule):
 
     Args:
         base_trial: an smdebug trial.
-        collection_names: collections to look at, separated by commas.
+        collection_names: names of collections, separated by commas.
         tensor_regex: expressions for further tensors' names.
         num_steps: saved steps that have to be the same, the present one included.
         rtol: relative tolerance.
@@ -189,7 +189,7 @@ class UnchangedTensor(DebugRule):
         action_str: smdebug's actions.
 
     Raises:
-        RuleError: neither says which tensors; `tensor_regex` is not a regular expression;
+        RuleError: no tensors are selected; `tensor_regex` is not a regular expression;
             `num_steps` is less than 2.
     """
 
@@ -244,7 +244,7 @@ class UnchangedTensor(DebugRule):
         earlier = self.earlier_steps(name, step)[-(self.num_steps - 1) :]
         if len(earlier) < self.num_steps - 1:
             if not self.points:
-                self.nothing(f"{name} was saved at fewer than {self.num_steps} steps")
+                self.not_evaluated(f"{name} was saved at fewer than {self.num_steps} steps")
             return None
         now = tensor_values.content(self.base_trial, name, step)
         if now is None or not now.size:
@@ -314,7 +314,7 @@ class SimilarAcrossRuns(DebugRule):
                     compared += 1
                     different += [name] * (not same)
         if not compared and names and not self.points:
-            self.nothing(f"{shortened(names)} at this step were not saved by the other run")
+            self.not_evaluated(f"{shortened(names)} at this step were not saved by the other run")
         self.points += compared
         return bool(different) and self.fire(
             f"{len(different)} of {compared} tensors differ from the other run's: "

@@ -1,4 +1,4 @@
-"""Rules for how weights start, and how they move."""
+"""Rules about weights: their initialisation and their updates."""
 
 import math
 from typing import Any
@@ -70,7 +70,7 @@ class PoorWeightInitialization(DebugRule):
 
     @property
     def details(self) -> str:
-        """As of any rule; also that there were gradients to look at, but no activations."""
+        """As for any rule; also that there were gradients, but no activations."""
         unseen = self.points and not self._inputs_seen
         return super().details or (f"only gradients: no tensor {self._inputs}" if unseen else "")
 
@@ -127,7 +127,7 @@ class PoorWeightInitialization(DebugRule):
         return f"the 5th and the 95th percentile of {least} are only {ranges[least]:.3g} apart"
 
     def _width(self, name: str, step: int) -> float | None:
-        """The percentiles' distance; None of a bias, or where it cannot be told."""
+        """The percentiles' distance; None for a bias, or where it is unknown."""
         gradient = self.value(name, step)
         if gradient is not None:
             if gradient.ndim < 2 or not gradient.size or not np.isfinite(gradient).all():
@@ -212,7 +212,7 @@ class WeightUpdateRatio(DebugRule):
         if not self.in_training(step):
             return False
         saved = self.base_trial.tensor_names(step=step)
-        self._moving = set(self._gradients.among(saved, self.base_trial)) or self._moving
+        self._moving = set(self._gradients.filter(saved, self.base_trial)) or self._moving
         ratios: dict[str, float] = {}
         for name in self.names(step, self._weights):
             frozen = bool(self._moving) and _GRADIENT + name not in self._moving
@@ -241,7 +241,7 @@ class WeightUpdateRatio(DebugRule):
         if not earlier:
             if not self.points:
                 within = f" in the {self.num_steps} steps" if self.num_steps else ""
-                self.nothing(f"{name} was not saved{within} before a step at which it was")
+                self.not_evaluated(f"{name} was not saved{within} before a step at which it was")
             return None
         now, before = self.value(name, step), self.value(name, earlier[-1], mode)
         if now is None or before is None or now.shape != before.shape or not now.size:

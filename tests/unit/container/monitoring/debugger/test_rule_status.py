@@ -2,7 +2,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from container.monitoring.debugger.rule_status import KEPT_MOMENTS, RuleEvaluationStatus, StatusFile
+from container.monitoring.debugger.rule_status import KEPT_STEPS, RuleEvaluationStatus, StatusFile
 from container.rules.requests import RuleRequest
 
 OVERFIT = RuleRequest("Overfit", "my-overfit", {"patience": 1}, stop=True)
@@ -36,7 +36,7 @@ def test_a_rule_that_fires_often_is_counted() -> None:
     for step in range(401, 500):
         status.fire(step, 1001.0, "")
     assert status.triggered == 100
-    assert status.steps == list(range(400, 400 + KEPT_MOMENTS))
+    assert status.steps == list(range(400, 400 + KEPT_STEPS))
     assert status.times[:2] == [1000.5, 1001.0]
     assert status.details == "fired 100 times, first at step 400, last at 499"
     status.end("nothing")
@@ -67,14 +67,14 @@ def test_a_rule_that_never_fired_ends_without_issues_or_is_stopped() -> None:
 def test_another_process_reads_back_what_was_written(tmp_path: Path) -> None:
     path = tmp_path / "debug.json"
     written, read = StatusFile(path, [OVERFIT, OWN]), StatusFile(path, [OVERFIT, OWN])
-    read.read_back()  # nothing there yet
+    read.reload()  # nothing there yet
     written.statuses[0].fire(7, 70.0, "why")
     written.statuses[1].points = 3
     written.write()
-    read.read_back()
+    read.reload()
     assert read.entries() == written.entries()
     path.write_text(path.read_text()[:50])
-    read.read_back()
+    read.reload()
     assert read.entries() == written.entries()
     read.each(lambda status: status.stop("over"))
     assert [s.state for s in read.statuses] == ["IssuesFound", "Stopped"]

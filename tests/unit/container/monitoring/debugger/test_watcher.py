@@ -154,7 +154,7 @@ def test_an_interrupted_job_leaves_what_was_found(job: Job) -> None:
 def test_evaluation_that_takes_too_long_is_an_error(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watchers, "SAY_SECONDS", 0.5)
+    monkeypatch.setattr(watchers, "LOG_SECONDS", 0.5)
     watcher = job.watch([own("Sleeps")])
     job.step(3)
     job.close()

@@ -16,7 +16,7 @@ TRIAL = SimpleNamespace(
 
 def chosen(collections: str | None = None, expressions: str | None = None) -> list[str]:
     selection = Selection.read("R", collection_names=collections, tensor_regex=expressions)
-    return selection.among(NAMES, TRIAL)
+    return selection.filter(NAMES, TRIAL)
 
 
 def test_neither_given_is_everything() -> None:
