@@ -145,7 +145,7 @@ def context(
     tmp_path: Path, executor: FakeImageExecutor, objects: FakeBuckets
 ) -> Iterator[Services]:
     home = Home.find(tmp_path / "home")
-    store = Store(home.database)
+    store = Store(Path(":memory:"))
     made = Context(home, "us-east-1", store, objects, None, executor)  # type: ignore[arg-type]
     services: dict[str, Any] = {
         "training": FakeService(made, Kind.TRAINING_JOB, "TrainingJob", "InProgress", _training),

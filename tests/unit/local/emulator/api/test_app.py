@@ -23,13 +23,13 @@ from local.emulator.store import Kind, Record
 Change = Callable[..., dict[str, Any]]
 
 
-def ask(app: SageMakerApp, target: str, body: Any) -> tuple[int, dict[str, Any], Any]:
+def send(app: SageMakerApp, target: str, body: Any) -> tuple[int, dict[str, Any], Any]:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     response = Client(app).post("/", data=data, headers={"X-Amz-Target": target})
     return response.status_code, json.loads(response.data or b"{}"), response.headers
 
 
-def test_over_http_with_boto3_as_it_is(app: SageMakerApp, valid: Change) -> None:
+def test_an_unmodified_boto3_client_over_http(app: SageMakerApp, valid: Change) -> None:
     server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
@@ -60,7 +60,7 @@ def test_over_http_with_boto3_as_it_is(app: SageMakerApp, valid: Change) -> None
 
 
 def test_an_error_has_aws_shape(app: SageMakerApp) -> None:
-    status, body, headers = ask(
+    status, body, headers = send(
         app, "SageMaker.DescribeHyperParameterTuningJob", {"HyperParameterTuningJobName": "no"}
     )
     assert status == 400
@@ -70,7 +70,7 @@ def test_an_error_has_aws_shape(app: SageMakerApp) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "says"),
+    ("target", "expected"),
     [
         ("SageMaker.DescribePipeline", "does not offer DescribePipeline; it offers AddTags, "),
         ("SageMaker.MakeTea", "'MakeTea' is not an operation"),
@@ -78,20 +78,20 @@ def test_an_error_has_aws_shape(app: SageMakerApp) -> None:
         ("", "expected SageMaker.<Operation>"),
     ],
 )
-def test_an_unknown_operation_is_named(app: SageMakerApp, target: str, says: str) -> None:
-    status, body, _ = ask(app, target, {})
+def test_an_unknown_operation_is_named(app: SageMakerApp, target: str, expected: str) -> None:
+    status, body, _ = send(app, target, {})
     assert (status, body["__type"]) == (400, "UnknownOperationException")
-    assert says in body["message"]
+    assert expected in body["message"]
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b'"text"', b"\xff", b"12", b"[" * 100_000])
 def test_a_body_that_is_no_object(app: SageMakerApp, body: bytes) -> None:
-    status, answer, _ = ask(app, "SageMaker.ListModels", body)
+    status, answer, _ = send(app, "SageMaker.ListModels", body)
     assert (status, answer["__type"]) == (400, "SerializationException")
     assert "body" in answer["message"]
 
 
-def test_a_bug_is_an_answer_and_a_traceback(
+def test_a_bug_is_an_internal_failure_and_a_traceback(
     app: SageMakerApp, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(context: Context, request: dict[str, Any]) -> None:
@@ -99,7 +99,7 @@ def test_a_bug_is_an_answer_and_a_traceback(
 
     monkeypatch.setitem(OPERATIONS, "ListModels", broken)
     with caplog.at_level(logging.ERROR):
-        status, body, _ = ask(app, "SageMaker.ListModels", {})
+        status, body, _ = send(app, "SageMaker.ListModels", {})
     assert (status, body["__type"]) == (500, "InternalFailure")
     assert "ListModels" in body["message"]
     assert "the reason" not in body["message"]
@@ -113,14 +113,14 @@ def test_a_bug_is_an_answer_and_a_traceback(
         sqlite3.OperationalError("database or disk is full"),
     ],
 )
-def test_a_full_disk_is_said_and_not_tried_again(
+def test_a_full_disk_is_an_error_that_clients_do_not_retry(
     app: SageMakerApp, monkeypatch: pytest.MonkeyPatch, context: Context, failure: Exception
 ) -> None:
     def full(context: Context, request: dict[str, Any]) -> None:
         raise failure
 
     monkeypatch.setitem(OPERATIONS, "ListModels", full)
-    status, body, _ = ask(app, "SageMaker.ListModels", {})
+    status, body, _ = send(app, "SageMaker.ListModels", {})
     assert (status, body["__type"]) == (507, "InternalFailure")
     assert body["message"] == f"Nothing was kept in {context.home.path}: {failure}."
 
@@ -131,25 +131,27 @@ def test_a_member_the_api_does_not_have_is_a_bug(
     context.store.update(
         Kind.MODEL, "model", lambda record: record.body.__setitem__("Colour", "blue")
     )
-    status, body, _ = ask(app, "SageMaker.DescribeModel", {"ModelName": "model"})
+    status, body, _ = send(app, "SageMaker.DescribeModel", {"ModelName": "model"})
     assert (status, body["__type"]) == (500, "InternalFailure")
     assert "has no member Colour" in caplog.text
 
 
-def test_an_engine_that_is_gone_is_said_at_once(refused: Callable[..., str], executor: Any) -> None:
+def test_an_engine_that_is_gone_is_an_error_at_once(
+    refused: Callable[..., str], executor: Any
+) -> None:
     executor.gone = True
-    said = refused("create_training_job", code="ServiceUnavailable")
-    assert said == "Docker does not answer: start it, then try again"
+    message = refused("create_training_job", code="ServiceUnavailable")
+    assert message == "Docker does not answer: start it, then try again"
 
 
 @pytest.mark.parametrize("kind", ["Model", "EndpointConfig"])
-def test_what_is_asked_for_can_be_described(kind: str) -> None:
-    asked = operation_model(f"Create{kind}").input_shape.members.keys() - {"Tags"}
+def test_every_member_of_a_create_request_is_described(kind: str) -> None:
+    members = operation_model(f"Create{kind}").input_shape.members.keys() - {"Tags"}
     described = operation_model(f"Describe{kind}").output_shape.members
-    assert asked <= described.keys()
+    assert members <= described.keys()
 
 
-def test_everything_asked_for_is_offered() -> None:
+def test_every_required_operation_is_offered() -> None:
     kinds = ("TrainingJob", "HyperParameterTuningJob", "Model", "EndpointConfig", "Endpoint")
     wanted = {
         f"{verb}{kind}" for kind in (*kinds, "TransformJob") for verb in ("Create", "Describe")
@@ -231,20 +233,20 @@ def complete(status_member: str, record: Record) -> None:
 def full(app: SageMakerApp, context: Context, valid: Change) -> SageMakerApp:
     """One of everything, and a job of each kind that has ended."""
     for name in ("CreateModel", "CreateEndpointConfig"):
-        assert ask(app, f"SageMaker.{name}", valid(CREATED[name]))[0] == 200
+        assert send(app, f"SageMaker.{name}", valid(CREATED[name]))[0] == 200
     for operation in (
         "CreateTrainingJob",
         "CreateHyperParameterTuningJob",
         "CreateTransformJob",
         "CreateEndpoint",
     ):
-        assert ask(app, f"SageMaker.{operation}", valid(CREATED[operation]))[0] == 200
+        assert send(app, f"SageMaker.{operation}", valid(CREATED[operation]))[0] == 200
     for kind, prefix, method in (
         (Kind.TRAINING_JOB, "TrainingJob", "create_training_job"),
         (Kind.TUNING_JOB, "HyperParameterTuningJob", "create_hyper_parameter_tuning_job"),
     ):
         request = valid(method, {f"{prefix}Name": "done"})
-        assert ask(app, f"SageMaker.Create{prefix}", request)[0] == 200
+        assert send(app, f"SageMaker.Create{prefix}", request)[0] == 200
         context.store.update(kind, "done", partial(complete, f"{prefix}Status"))
     return app
 
@@ -266,15 +268,15 @@ def test_the_tables_name_every_operation() -> None:
 def test_a_create_answers_in_its_shape(app: SageMakerApp, valid: Change, operation: str) -> None:
     needed = {"CreateEndpointConfig": 1, "CreateTransformJob": 1, "CreateEndpoint": 2}
     for before in ("CreateModel", "CreateEndpointConfig")[: needed.get(operation, 0)]:
-        ask(app, f"SageMaker.{before}", valid(CREATED[before]))
-    status, answer, _ = ask(app, f"SageMaker.{operation}", valid(CREATED[operation]))
+        send(app, f"SageMaker.{before}", valid(CREATED[before]))
+    status, answer, _ = send(app, f"SageMaker.{operation}", valid(CREATED[operation]))
     assert status == 200, answer
     conforms(operation, answer)
 
 
 @pytest.mark.parametrize("operation", sorted(REQUESTS))
 def test_an_answer_has_its_shape(full: SageMakerApp, operation: str) -> None:
-    status, answer, _ = ask(full, f"SageMaker.{operation}", REQUESTS[operation])
+    status, answer, _ = send(full, f"SageMaker.{operation}", REQUESTS[operation])
     assert status == 200, answer
     conforms(operation, answer)
 
@@ -285,7 +287,7 @@ def test_required_members_are_required(app: SageMakerApp, valid: Change, operati
     shape = operation_model(operation).input_shape
     for name in shape.required_members:
         less = {key: value for key, value in request.items() if key != name}
-        status, answer, _ = ask(app, f"SageMaker.{operation}", less)
+        status, answer, _ = send(app, f"SageMaker.{operation}", less)
         assert (status, answer["__type"]) == (400, "ValidationException")
         lower = name[0].lower() + name[1:]
         assert f"Value null at '{lower}' failed to satisfy constraint" in answer["message"]

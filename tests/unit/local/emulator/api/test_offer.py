@@ -1,4 +1,4 @@
-"""docs/local-sagemaker.md says what the local SageMaker refuses; here it is held to the code."""
+"""docs/local-sagemaker.md lists what the local SageMaker refuses: the list and the code agree."""
 
 import ast
 import re

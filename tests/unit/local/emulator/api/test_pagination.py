@@ -18,8 +18,8 @@ def key(item: Item) -> Item:
 def pages(items: list[Item], request: dict[str, Any], *, descending: bool) -> list[list[Item]]:
     found, token = [], None
     while True:
-        asked = {**request, "NextToken": token} if token else request
-        chosen, token = page(items, asked, key, descending=descending)
+        page_request = {**request, "NextToken": token} if token else request
+        chosen, token = page(items, page_request, key, descending=descending)
         found.append(chosen)
         if token is None:
             return found
@@ -41,7 +41,7 @@ def test_pages_together_are_the_list(items: list[Item], size: int, descending: b
     st.lists(st.tuples(st.integers(0, 5), st.text()), min_size=2, unique_by=lambda item: item[1]),
     st.data(),
 )
-def test_what_comes_and_goes_moves_no_other(items: list[Item], data: st.DataObject) -> None:
+def test_created_and_deleted_items_move_no_other(items: list[Item], data: st.DataObject) -> None:
     first, token = page(items, {"MaxResults": 1}, key)
     gone = data.draw(st.sampled_from(items))
     new = (0.0, "zz new")
@@ -51,7 +51,7 @@ def test_what_comes_and_goes_moves_no_other(items: list[Item], data: st.DataObje
     assert rest == sorted(item for item in after if item > first[0])
 
 
-def test_a_page_has_ten_when_not_told() -> None:
+def test_a_page_has_ten_items_by_default() -> None:
     items = [(float(n), str(n)) for n in range(25)]
     assert [len(part) for part in pages(items, {}, descending=False)] == [10, 10, 5]
     assert DEFAULT_PAGE == 10
@@ -86,9 +86,9 @@ def test_another_token_is_refused(spoil: Any) -> None:
 
 
 def test_a_token_is_for_its_own_request() -> None:
-    asked = {"SortBy": "Name", "CreationTimeAfter": datetime(2025, 1, 1, tzinfo=UTC)}
-    token = token_of(asked)
+    request = {"SortBy": "Name", "CreationTimeAfter": datetime(2025, 1, 1, tzinfo=UTC)}
+    token = token_of(request)
     items = [(1.0, "a"), (2.0, "b")]
-    assert page(items, {**asked, "NextToken": token, "MaxResults": 9}, key)[0] == [(2.0, "b")]
+    assert page(items, {**request, "NextToken": token, "MaxResults": 9}, key)[0] == [(2.0, "b")]
     with pytest.raises(ServiceError, match="other filters or another order"):
         page(items, {"SortBy": "Status", "NextToken": token}, key)

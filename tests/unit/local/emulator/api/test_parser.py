@@ -131,7 +131,7 @@ def test_of_many_allowed_values_the_nearest_are_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("operation", "request_", "says"),
+    ("operation", "request_", "expected"),
     [
         ("DescribeTrainingJob", {"TrainingJobName": 3}, "'trainingJobName' is the number '3'"),
         ("ListTrainingJobs", {"MaxResults": "3"}, "'maxResults' is the string '3'"),
@@ -149,10 +149,12 @@ def test_of_many_allowed_values_the_nearest_are_named() -> None:
         ("CreateTrainingJob", {"Tags": [None]}, "'tags.1.member' is the null"),
     ],
 )
-def test_a_wrong_type_is_a_serialization_error(operation: str, request_: Any, says: str) -> None:
+def test_a_wrong_type_is_a_serialization_error(
+    operation: str, request_: Any, expected: str
+) -> None:
     code, message = refusal(operation, request_)
     assert code == "SerializationException"
-    assert says in message
+    assert expected in message
 
 
 def test_a_number_is_finite() -> None:
@@ -222,7 +224,7 @@ JSON = st.recursive(
 
 @settings(max_examples=200)
 @given(JSON)
-def test_whatever_comes_is_refused_as_a_service_error(value: Any) -> None:
+def test_any_json_is_parsed_or_a_service_error(value: Any) -> None:
     code, message = refusal("CreateTrainingJob", value)
     assert code in ("ValidationException", "SerializationException")
     assert message

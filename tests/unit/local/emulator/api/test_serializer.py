@@ -39,7 +39,7 @@ def parsed(body: bytes) -> dict[str, Any]:
         },
     )
 )
-def test_botocore_reads_what_was_said(answer: dict[str, Any]) -> None:
+def test_botocore_parses_the_response(answer: dict[str, Any]) -> None:
     assert parsed(serialize(SHAPE, answer)) == answer
 
 
@@ -57,7 +57,7 @@ def test_a_time_is_in_seconds_to_the_millisecond() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "says"),
+    ("answer", "expected"),
     [
         ({"Colour": "red"}, "has no member Colour"),
         ({"ModelArtifacts": {"Url": "x"}}, r"\.ModelArtifacts has no member Url"),
@@ -68,6 +68,6 @@ def test_a_time_is_in_seconds_to_the_millisecond() -> None:
         ({"FinalMetricDataList": {}}, "is a list, not"),
     ],
 )
-def test_another_shape_is_a_bug(answer: dict[str, Any], says: str) -> None:
-    with pytest.raises(InvalidResponse, match=says):
+def test_another_shape_is_a_bug(answer: dict[str, Any], expected: str) -> None:
+    with pytest.raises(InvalidResponse, match=expected):
         serialize(SHAPE, answer)

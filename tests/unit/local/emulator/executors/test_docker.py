@@ -171,9 +171,7 @@ def owners(folder: Path) -> set[int]:
     return {path.lstat().st_uid for path in folder.rglob("*")} | {folder.stat().st_uid}
 
 
-def test_files_are_handed_back_to_the_homes_owner(
-    executor: DockerExecutor, start: Start, home: Home
-) -> None:
+def test_the_homes_owner_gets_the_files(executor: DockerExecutor, start: Start, home: Home) -> None:
     theirs = DockerExecutor(home, owner=(12345, 12346))
     job = start(theirs, WRITE)
     job.container.wait()
@@ -184,7 +182,7 @@ def test_files_are_handed_back_to_the_homes_owner(
     assert (job.base / "deep" / "er" / "file").stat().st_gid == 12346
 
 
-def test_files_of_what_a_dead_server_left_are_handed_back(
+def test_the_homes_owner_gets_the_files_of_a_dead_servers_container(
     executor: DockerExecutor, start: Start, home: Home
 ) -> None:
     job = start(executor, f"{WRITE}\nprint('written')\nimport time; time.sleep(60)")
@@ -194,7 +192,7 @@ def test_files_of_what_a_dead_server_left_are_handed_back(
     assert owners(job.base) == {12345}
 
 
-def test_what_a_container_of_a_dead_server_said_is_kept(
+def test_the_output_of_a_dead_servers_container_is_saved(
     executor: DockerExecutor, start: Start, home: Home
 ) -> None:
     job = start(executor, "print('one'); print('two'); import time; time.sleep(60)")

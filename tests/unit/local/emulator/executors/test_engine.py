@@ -84,7 +84,7 @@ def test_an_image_that_is_not_here_is_never_pulled(uri: str) -> None:
         find_image(FakeDockerClient("berth:latest"), uri)
 
 
-def test_what_the_engine_says_is_one_line() -> None:
+def test_an_engines_error_is_one_line() -> None:
     response = SimpleNamespace(status_code=500, url="u", reason="r")
     refusal = APIError("x", response=response, explanation="no space\n left on device\n")
     with pytest.raises(ExecutorError) as caught, sdk_errors():
@@ -130,8 +130,8 @@ def test_no_engine_is_an_error_that_names_the_way_out(tmp_path: Path) -> None:
         "except ExecutorError as error: print(error)"
     )
     environment = os.environ | {"DOCKER_HOST": f"unix://{tmp_path}/none.sock"}
-    said = subprocess.check_output([sys.executable, "-c", code], env=environment, text=True)
-    (line,) = said.splitlines()
+    output = subprocess.check_output([sys.executable, "-c", code], env=environment, text=True)
+    (line,) = output.splitlines()
     assert line.startswith(f"no Docker engine answers at unix://{tmp_path}/none.sock (")
     assert "No such file or directory" in line
     assert line.endswith("start one, or use --executor process")

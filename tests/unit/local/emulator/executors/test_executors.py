@@ -63,7 +63,7 @@ def test_stop_is_sigterm_first(toy_executor: Executor, start: Start) -> None:
     assert job.container.stop(20) == 143
 
 
-def test_who_ignores_sigterm_is_killed_after_the_grace(
+def test_a_process_that_ignores_sigterm_is_killed_after_the_grace(
     toy_executor: Executor, start: Start
 ) -> None:
     job = start(
@@ -134,7 +134,7 @@ def test_a_server_is_reached_at_its_address(
         container.remove()
 
 
-def test_who_has_no_port_has_no_address(toy_executor: Executor, start: Start) -> None:
+def test_a_container_without_a_port_has_no_address(toy_executor: Executor, start: Start) -> None:
     job = start(toy_executor, "pass")
     with pytest.raises(ExecutorError, match="job listens on no port"):
         _ = job.container.address

@@ -85,7 +85,7 @@ def test_a_process_that_cannot_be_isolated_logs_it(executor: ProcessExecutor, st
     assert lines == ["running"]
 
 
-def test_gpus_are_hidden_unless_asked_for(
+def test_gpus_are_hidden_unless_the_spec_has_them(
     executor: ProcessExecutor, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)

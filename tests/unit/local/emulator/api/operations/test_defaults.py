@@ -39,7 +39,7 @@ def leaves(value: Any, path: tuple[object, ...] = ()) -> Iterator[tuple[tuple[ob
 
 
 def repeats(answer: Any, request: dict[str, Any]) -> None:
-    """What the request said is in the answer, unchanged."""
+    """The response repeats the request, unchanged."""
     for path, value in leaves({key: item for key, item in request.items() if key != "Tags"}):
         found = answer
         for key in path:
@@ -50,10 +50,10 @@ def repeats(answer: Any, request: dict[str, Any]) -> None:
 def test_a_training_job(client: Any, valid: Any) -> None:
     request = valid("create_training_job", StoppingCondition={})
     client.create_training_job(**request)
-    told = client.describe_training_job(TrainingJobName="job")
-    repeats(told, request)
+    described = client.describe_training_job(TrainingJobName="job")
+    repeats(described, request)
     carries(
-        told,
+        described,
         {
             **SWITCHES,
             "AlgorithmSpecification": {"EnableSageMakerMetricsTimeSeries": False},
@@ -69,7 +69,7 @@ def test_a_training_job(client: Any, valid: Any) -> None:
         },
     )
     for absent in ("WarmPoolStatus", "ProfilerConfig", "DebugHookConfig"):
-        assert absent not in told
+        assert absent not in described
 
 
 def test_a_training_job_that_is_watched(client: Any, valid: Any) -> None:
@@ -87,10 +87,10 @@ def test_a_training_job_that_is_watched(client: Any, valid: Any) -> None:
         },
     )
     client.create_training_job(**request)
-    told = client.describe_training_job(TrainingJobName="job")
-    repeats(told, request)
+    described = client.describe_training_job(TrainingJobName="job")
+    repeats(described, request)
     carries(
-        told,
+        described,
         {
             "AlgorithmSpecification": {"EnableSageMakerMetricsTimeSeries": True},
             "DebugHookConfig": {"CollectionConfigurations": []},
@@ -101,7 +101,7 @@ def test_a_training_job_that_is_watched(client: Any, valid: Any) -> None:
     )
 
 
-def test_what_was_asked_for_stays(client: Any, valid: Any) -> None:
+def test_the_stored_request_stays_as_it_was(client: Any, valid: Any) -> None:
     request = valid(
         "create_training_job",
         {
@@ -123,7 +123,7 @@ def test_a_warm_pool(client: Any, context: Context, valid: Any) -> None:
     request = valid("create_training_job", {"ResourceConfig.KeepAlivePeriodInSeconds": 60})
     client.create_training_job(**request)
 
-    def told() -> list[Any]:
+    def warm_pool() -> list[Any]:
         (listed,) = client.list_training_jobs()["TrainingJobSummaries"]
         described = client.describe_training_job(TrainingJobName="job")
         assert listed["WarmPoolStatus"] == described["WarmPoolStatus"]
@@ -135,12 +135,12 @@ def test_a_warm_pool(client: Any, context: Context, valid: Any) -> None:
             ),
         ]
 
-    assert told() == [{"Status": "InUse"}, 1, 0, 0]
+    assert warm_pool() == [{"Status": "InUse"}, 1, 0, 0]
     context.store.update(
         Kind.TRAINING_JOB, "job", lambda record: record.body.update(TrainingJobStatus="Completed")
     )
     given_back = {"Status": "Terminated", "ResourceRetainedBillableTimeInSeconds": 0}
-    assert told() == [given_back, 0, 1, 0]
+    assert warm_pool() == [given_back, 0, 1, 0]
 
 
 def test_a_tuning_job(client: Any, valid: Any) -> None:
@@ -155,10 +155,10 @@ def test_a_tuning_job(client: Any, valid: Any) -> None:
         },
     )
     client.create_hyper_parameter_tuning_job(**request)
-    told = client.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName="tune")
-    repeats(told, request)
+    described = client.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName="tune")
+    repeats(described, request)
     carries(
-        told,
+        described,
         {
             "HyperParameterTuningJobConfig": {
                 "TrainingJobEarlyStoppingType": "Off",
@@ -205,10 +205,10 @@ def test_a_grid_has_as_many_training_jobs_as_combinations(client: Any, valid: An
         },
     )
     client.create_hyper_parameter_tuning_job(**request)
-    told = client.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName="tune")
+    described = client.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName="tune")
     (listed,) = client.list_hyper_parameter_tuning_jobs()["HyperParameterTuningJobSummaries"]
     limits = {"MaxNumberOfTrainingJobs": 6, "MaxParallelTrainingJobs": 2}
-    assert told[config]["ResourceLimits"] == listed["ResourceLimits"] == limits
+    assert described[config]["ResourceLimits"] == listed["ResourceLimits"] == limits
 
 
 def test_several_definitions(client: Any, valid: Any) -> None:
@@ -225,8 +225,8 @@ def test_several_definitions(client: Any, valid: Any) -> None:
         {**definition, "DefinitionName": name} for name in ("first", "second")
     ]
     client.create_hyper_parameter_tuning_job(**request)
-    told = client.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName="tune")
-    repeats(told, request)
+    described = client.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName="tune")
+    repeats(described, request)
     filled = {
         **SWITCHES,
         "ResourceConfig": machines,
@@ -234,16 +234,16 @@ def test_several_definitions(client: Any, valid: Any) -> None:
         "OutputDataConfig": {"KmsKeyId": ""},
         "StaticHyperParameters": {"_tuning_objective_metric": "accuracy"},
     }
-    carries(told, {"TrainingJobDefinitions": [filled, filled]})
+    carries(described, {"TrainingJobDefinitions": [filled, filled]})
 
 
 def test_a_transform_job(served: Any, valid: Any) -> None:
     request = valid("create_transform_job")
     served.create_transform_job(**request)
-    told = served.describe_transform_job(TransformJobName="batch")
-    repeats(told, request)
+    described = served.describe_transform_job(TransformJobName="batch")
+    repeats(described, request)
     carries(
-        told,
+        described,
         {
             "DataProcessing": {"InputFilter": "$", "OutputFilter": "$", "JoinSource": "None"},
             "TransformInput": {"CompressionType": "None", "SplitType": "None"},
@@ -258,8 +258,8 @@ def test_a_model(client: Any, valid: Any, containers: str) -> None:
     if containers == "Containers":
         request["Containers"] = [request.pop("PrimaryContainer")]
     client.create_model(**request)
-    told = client.describe_model(ModelName="model")
-    repeats(told, request)
+    described = client.describe_model(ModelName="model")
+    repeats(described, request)
     source = {
         "S3Uri": "s3://data/model/model.tar.gz",
         "S3DataType": "S3Object",
@@ -270,8 +270,8 @@ def test_a_model(client: Any, valid: Any, containers: str) -> None:
         "Environment": {},
         "ModelDataSource": {"S3DataSource": source},
     }
-    carries(told, {"EnableNetworkIsolation": False})
-    carries(told[containers], filled if containers == "PrimaryContainer" else [filled])
+    carries(described, {"EnableNetworkIsolation": False})
+    carries(described[containers], filled if containers == "PrimaryContainer" else [filled])
 
 
 def test_an_endpoint_and_its_configuration(client: Any, valid: Any) -> None:
@@ -288,14 +288,14 @@ def test_an_endpoint_and_its_configuration(client: Any, valid: Any) -> None:
         },
     )
     client.create_endpoint_config(**request)
-    told = client.describe_endpoint_config(EndpointConfigName="config")
-    repeats(told, request)
+    described = client.describe_endpoint_config(EndpointConfigName="config")
+    repeats(described, request)
     asynchronous = {
         "ClientConfig": {},
         "OutputConfig": {"KmsKeyId": "", "NotificationConfig": {}},
     }
     carries(
-        told,
+        described,
         {
             "EnableNetworkIsolation": False,
             "ProductionVariants": [{"InitialVariantWeight": 1.0}],
@@ -306,7 +306,7 @@ def test_an_endpoint_and_its_configuration(client: Any, valid: Any) -> None:
 
 
 def test_nothing_new_is_kept(client: Any, context: Context, valid: Any) -> None:
-    """Records stay as they were asked for: what reads them compares with other requests."""
+    """Stored requests stay without defaults: they are compared with other requests."""
     request = valid("create_model")
     client.create_model(**request)
     client.describe_model(ModelName="model")

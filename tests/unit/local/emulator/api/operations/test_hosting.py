@@ -29,9 +29,9 @@ def test_a_models_life(client: Any, valid: Any) -> None:
     request = valid("create_model", Tags=[{"Key": "a", "Value": "b"}])
     arn = client.create_model(**request)["ModelArn"]
     assert arn == f"{ARN}:model/model"
-    told = client.describe_model(ModelName="model")
-    assert told["PrimaryContainer"].items() >= request["PrimaryContainer"].items()
-    assert told["EnableNetworkIsolation"] is False
+    described = client.describe_model(ModelName="model")
+    assert described["PrimaryContainer"].items() >= request["PrimaryContainer"].items()
+    assert described["EnableNetworkIsolation"] is False
     assert client.list_tags(ResourceArn=arn)["Tags"] == [{"Key": "a", "Value": "b"}]
     client.delete_model(ModelName="model")
     for method in ("describe_model", "delete_model"):
@@ -42,8 +42,8 @@ def test_a_models_life(client: Any, valid: Any) -> None:
 
 
 def test_an_endpoints_life(served: Any, context: Services, valid: Any) -> None:
-    told = served.describe_endpoint_config(EndpointConfigName="config")
-    assert told["ProductionVariants"][0]["InitialVariantWeight"] == 1
+    described = served.describe_endpoint_config(EndpointConfigName="config")
+    assert described["ProductionVariants"][0]["InitialVariantWeight"] == 1
     assert served.describe_endpoint(EndpointName="endpoint")["EndpointStatus"] == "InService"
     served.create_endpoint_config(**valid("create_endpoint_config", EndpointConfigName="new"))
     served.update_endpoint(EndpointName="endpoint", EndpointConfigName="new")
@@ -59,12 +59,12 @@ def test_an_endpoints_life(served: Any, context: Services, valid: Any) -> None:
     served.delete_endpoint(EndpointName="endpoint")
     config, endpoint = f"{ARN}:endpoint-config/config", f"{ARN}:endpoint/endpoint"
     for method in ("describe_endpoint_config", "delete_endpoint_config"):
-        said = error(served, method, EndpointConfigName="config")
-        assert said["Message"] == f'Could not find endpoint configuration "{config}".'
+        refusal = error(served, method, EndpointConfigName="config")
+        assert refusal["Message"] == f'Could not find endpoint configuration "{config}".'
     for method in ("describe_endpoint", "delete_endpoint"):
-        said = error(served, method, EndpointName="endpoint")
-        assert said["Message"] == f'Could not find endpoint "{endpoint}".'
-        assert said["Code"] == "ValidationException"
+        refusal = error(served, method, EndpointName="endpoint")
+        assert refusal["Message"] == f'Could not find endpoint "{endpoint}".'
+        assert refusal["Code"] == "ValidationException"
     for method, more in (
         ("update_endpoint", {"EndpointConfigName": "new"}),
         (
@@ -72,8 +72,8 @@ def test_an_endpoints_life(served: Any, context: Services, valid: Any) -> None:
             {"DesiredWeightsAndCapacities": [{"VariantName": "all"}]},
         ),
     ):
-        said = error(served, method, EndpointName="endpoint", **more)
-        assert said["Message"] == f'Could not find endpoint "{endpoint}".'
+        refusal = error(served, method, EndpointName="endpoint", **more)
+        assert refusal["Message"] == f'Could not find endpoint "{endpoint}".'
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ SOURCE = {
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "expected"),
     [
         ({"ModelName": "a_b"}, "at 'modelName' failed to satisfy constraint"),
         ({CONTAINER: ...}, "PrimaryContainer or Containers is expected; found neither"),
@@ -146,9 +146,9 @@ SOURCE = {
     ],
 )
 def test_models_that_are_refused(
-    refused: Refused, context: Context, changes: dict[str, Any], says: str
+    refused: Refused, context: Context, changes: dict[str, Any], expected: str
 ) -> None:
-    assert says in refused("create_model", changes)
+    assert expected in refused("create_model", changes)
     assert context.store.every(Kind.MODEL) == []
 
 
@@ -166,7 +166,7 @@ def test_where_a_models_data_may_lie(client: Any, valid: Any, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "expected"),
     [
         ({f"{VARIANT}.ModelName": "none"}, f'Could not find model "{ARN}:model/none".'),
         ({f"{VARIANT}.ModelName": ...}, "ProductionVariants 'all': ModelName is missing"),
@@ -222,30 +222,30 @@ def test_where_a_models_data_may_lie(client: Any, valid: Any, tmp_path: Path) ->
     ],
 )
 def test_configurations_that_are_refused(
-    client: Any, refused: Refused, valid: Any, changes: dict[str, Any], says: str
+    client: Any, refused: Refused, valid: Any, changes: dict[str, Any], expected: str
 ) -> None:
     client.create_model(**valid("create_model"))
-    assert says in refused("create_endpoint_config", changes)
+    assert expected in refused("create_endpoint_config", changes)
 
 
 def test_several_variants(client: Any, refused: Refused, valid: Any) -> None:
     client.create_model(**valid("create_model"))
     variant = valid("create_endpoint_config")["ProductionVariants"][0]
     both = [variant, {**variant, "VariantName": "other", "InitialVariantWeight": 0}]
-    said = refused("create_endpoint_config", ProductionVariants=[variant, variant])
-    assert said == "ProductionVariants holds 'all' more than once; expected unique names."
+    message = refused("create_endpoint_config", ProductionVariants=[variant, variant])
+    assert message == "ProductionVariants holds 'all' more than once; expected unique names."
     client.create_endpoint_config(**valid("create_endpoint_config", ProductionVariants=both))
     serverless = valid("create_endpoint_config", SERVERLESS)["ProductionVariants"]
-    said = refused(
+    message = refused(
         "create_endpoint_config",
         ProductionVariants=[*serverless, both[1]],
         EndpointConfigName="other",
     )
-    assert "expected a single variant when it is serverless" in said
-    said = refused(
+    assert "expected a single variant when it is serverless" in message
+    message = refused(
         "create_endpoint_config", ShadowProductionVariants=[both[1]], EndpointConfigName="other"
     )
-    assert "ShadowProductionVariants is not supported" in said
+    assert "ShadowProductionVariants is not supported" in message
     client.create_endpoint_config(
         **valid("create_endpoint_config", {**SERVERLESS, "EndpointConfigName": "small"})
     )
@@ -255,23 +255,23 @@ def test_endpoints_that_are_refused(served: Any, refused: Refused) -> None:
     more = {"EndpointName": "other"}
     message = refused("create_endpoint", more, EndpointConfigName="none")
     assert message == f'Could not find endpoint configuration "{ARN}:endpoint-config/none".'
-    said = error(served, "update_endpoint", EndpointName="endpoint", EndpointConfigName="none")
-    assert "endpoint-config/none" in said["Message"]
-    said = error(
+    refusal = error(served, "update_endpoint", EndpointName="endpoint", EndpointConfigName="none")
+    assert "endpoint-config/none" in refusal["Message"]
+    refusal = error(
         served,
         "update_endpoint",
         EndpointName="endpoint",
         EndpointConfigName="config",
         ExcludeRetainedVariantProperties=[{"VariantPropertyType": "DesiredWeight"}],
     )
-    assert "without RetainAllVariantProperties" in said["Message"]
+    assert "without RetainAllVariantProperties" in refusal["Message"]
     change = {"VariantName": "all"}
-    said = error(
+    refusal = error(
         served,
         "update_endpoint_weights_and_capacities",
         EndpointName="endpoint",
         DesiredWeightsAndCapacities=[change, change],
     )
-    assert "'all' more than once" in said["Message"]
+    assert "'all' more than once" in refusal["Message"]
     served.delete_model(ModelName="model")
     assert refused("create_endpoint", more) == f'Could not find model "{ARN}:model/model".'

@@ -31,7 +31,7 @@ Fill = Callable[[str], Callable[..., list[str]]]
 
 @pytest.fixture
 def fill(client: Any, context: Context) -> Fill:
-    """Three resources, b the oldest; gives what asks for their names."""
+    """Three resources, b the oldest; returns a function that lists their names."""
 
     def make(method: str) -> Callable[..., list[str]]:
         kind, prefix, items = LISTS[method]
@@ -81,7 +81,7 @@ def test_by_status(fill: Fill, method: str) -> None:
     assert names(StatusEquals="Failed") == (["a-2"] if kind is Kind.ENDPOINT else ["c-2"])
 
 
-def test_the_orders_of_those_who_name_none(fill: Fill) -> None:
+def test_the_default_orders(fill: Fill) -> None:
     assert fill("list_training_jobs")() == ["b-1", "c-2", "a-2"]
     assert fill("list_hyper_parameter_tuning_jobs")() == ["a-2", "b-1", "c-2"]
     for method in ("list_transform_jobs", "list_models", "list_endpoint_configs", "list_endpoints"):
@@ -119,7 +119,7 @@ def test_pages_of_boto3s_paginator(fill: Fill, client: Any, method: str) -> None
     assert sorted(names) == ["a-2", "b-1", "c-2"]
 
 
-def test_a_token_of_another_question(fill: Fill, client: Any) -> None:
+def test_a_token_of_another_request(fill: Fill, client: Any) -> None:
     fill("list_models")
     token = client.list_models(MaxResults=1)["NextToken"]
     for request in ({"SortBy": "Name", "NextToken": token}, {"NextToken": "nonsense"}):
@@ -191,7 +191,7 @@ def test_the_training_jobs_of_a_tuning_job(client: Any, trials: str) -> None:
     assert [len(part["TrainingJobSummaries"]) for part in pages] == [1, 1]
 
 
-def test_what_is_said_about_a_trial(client: Any, trials: str) -> None:
+def test_the_summary_of_a_trial(client: Any, trials: str) -> None:
     one = client.list_training_jobs_for_hyper_parameter_tuning_job(
         HyperParameterTuningJobName=trials, MaxResults=1
     )["TrainingJobSummaries"][0]

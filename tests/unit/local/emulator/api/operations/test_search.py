@@ -1,4 +1,4 @@
-"""Search and GetSearchSuggestions, as boto3 asks."""
+"""Search and GetSearchSuggestions, through boto3."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -196,7 +196,7 @@ NAME = {"Name": "TrainingJobName", "Operator": "Contains", "Value": "a"}
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "expected"),
     [
         (
             {"Resource": "Pipeline"},
@@ -237,11 +237,11 @@ NAME = {"Name": "TrainingJobName", "Operator": "Contains", "Value": "a"}
         ),
     ],
 )
-def test_what_is_refused(unchecked: Any, changes: dict[str, Any], says: str) -> None:
+def test_what_is_refused(unchecked: Any, changes: dict[str, Any], expected: str) -> None:
     with pytest.raises(unchecked.exceptions.ClientError) as caught:
         unchecked.search(**{"Resource": "TrainingJob", **changes})
     assert caught.value.response["Error"]["Code"] == "ValidationException"
-    assert says in caught.value.response["Error"]["Message"]
+    assert expected in caught.value.response["Error"]["Message"]
 
 
 def test_suggestions(jobs: Any) -> None:

@@ -50,7 +50,7 @@ def test_a_resource_that_is_not_there(client: Any, method: str, more: dict[str, 
 
 
 @pytest.mark.parametrize(
-    ("tags", "says"),
+    ("tags", "expected"),
     [
         ([{"Key": "aws:x", "Value": ""}], "without the prefix aws:"),
         ([{"Key": "a", "Value": "1"}, {"Key": "a", "Value": "2"}], "'a' more than once"),
@@ -59,8 +59,8 @@ def test_a_resource_that_is_not_there(client: Any, method: str, more: dict[str, 
     ],
 )
 def test_tags_that_are_refused(
-    unchecked: Any, arn: str, tags: list[dict[str, str]], says: str
+    unchecked: Any, arn: str, tags: list[dict[str, str]], expected: str
 ) -> None:
-    with pytest.raises(unchecked.exceptions.ClientError, match=says):
+    with pytest.raises(unchecked.exceptions.ClientError, match=expected):
         unchecked.add_tags(ResourceArn=arn, Tags=tags)
     assert pairs(unchecked.list_tags(ResourceArn=arn)["Tags"]) == {"team": "a"}

@@ -39,9 +39,9 @@ def train(context: Context) -> None:
 def test_from_create_to_delete(client: Any, context: Context, valid: Any) -> None:
     arn = client.create_training_job(**valid("create_training_job"))["TrainingJobArn"]
     assert arn == context.arn(Kind.TRAINING_JOB, "job")
-    told = client.describe_training_job(TrainingJobName="job")
-    assert told["TrainingJobStatus"] == "InProgress"
-    assert told["RoleArn"].endswith("role/berth")
+    described = client.describe_training_job(TrainingJobName="job")
+    assert described["TrainingJobStatus"] == "InProgress"
+    assert described["RoleArn"].endswith("role/berth")
     client.stop_training_job(TrainingJobName="job")
     assert client.describe_training_job(TrainingJobName="job")["TrainingJobStatus"] == "Stopping"
     with pytest.raises(client.exceptions.ResourceInUse, match="is Stopping; only a job"):
@@ -97,12 +97,12 @@ def test_a_running_job_shows_its_latest_metrics(client: Any, context: Services, 
         MetricPoint("score", 0.2, 3.0),
         MetricPoint("loss", float("nan"), 4.0),
     ]
-    told = client.describe_training_job(TrainingJobName="job")["FinalMetricDataList"]
-    assert [(each["MetricName"], each["Value"]) for each in told] == [
+    described = client.describe_training_job(TrainingJobName="job")["FinalMetricDataList"]
+    assert [(each["MetricName"], each["Value"]) for each in described] == [
         ("loss", pytest.approx(3.0)),
         ("score", pytest.approx(0.2)),
     ]
-    assert told[1]["Timestamp"].timestamp() == 3.0
+    assert described[1]["Timestamp"].timestamp() == 3.0
     assert "FinalMetricDataList" not in context.store.get(Kind.TRAINING_JOB, "job").body
     finish(context, "Completed")
     assert "FinalMetricDataList" not in client.describe_training_job(TrainingJobName="job")
@@ -124,13 +124,13 @@ def test_a_running_job_shows_its_rules(client: Any, context: Context, valid: Any
     client.create_training_job(**valid("create_training_job"))
     train(context)
     assert "DebugRuleEvaluationStatuses" not in client.describe_training_job(TrainingJobName="job")
-    said = {"RuleConfigurationName": "mine", "RuleEvaluationStatus": "IssuesFound"}
+    status_written = {"RuleConfigurationName": "mine", "RuleEvaluationStatus": "IssuesFound"}
     path = context.home.job(Kind.TRAINING_JOB, "job") / "algo-1/output/data/rules/debug.json"
     path.parent.mkdir(parents=True)
-    path.write_text(json.dumps([said, {"RuleEvaluationStatus": 7}]))
+    path.write_text(json.dumps([status_written, {"RuleEvaluationStatus": 7}]))
     (status,) = client.describe_training_job(TrainingJobName="job")["DebugRuleEvaluationStatuses"]
-    assert status.items() > said.items()
-    path.write_text(json.dumps([said])[:20])
+    assert status.items() > status_written.items()
+    path.write_text(json.dumps([status_written])[:20])
     assert "DebugRuleEvaluationStatuses" not in client.describe_training_job(TrainingJobName="job")
 
 
@@ -404,18 +404,20 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("changes", "says"), REFUSED, ids=[says[:40] for _, says in REFUSED])
+@pytest.mark.parametrize(
+    ("changes", "expected"), REFUSED, ids=[expected[:40] for _, expected in REFUSED]
+)
 def test_what_is_refused(
-    refused: Refused, context: Context, changes: dict[str, Any], says: str
+    refused: Refused, context: Context, changes: dict[str, Any], expected: str
 ) -> None:
-    assert says in refused("create_training_job", changes)
+    assert expected in refused("create_training_job", changes)
     assert context.store.every(Kind.TRAINING_JOB) == []
 
 
 def test_two_channels_of_one_name(refused: Refused, valid: Any) -> None:
     channel = valid("create_training_job")["InputDataConfig"][0]
-    said = refused("create_training_job", {"InputDataConfig": [channel, channel]})
-    assert said == "InputDataConfig holds 'train' more than once; expected unique names."
+    message = refused("create_training_job", {"InputDataConfig": [channel, channel]})
+    assert message == "InputDataConfig holds 'train' more than once; expected unique names."
 
 
 def test_more_hosts_than_there_are(
@@ -431,12 +433,12 @@ def test_more_hosts_than_there_are(
         {"InstanceGroupName": name, "InstanceType": "ml.m5.large", "InstanceCount": 2}
         for name in "ab"
     ]
-    said = refused(
+    message = refused(
         "create_training_job",
         {"ResourceConfig": {"InstanceGroups": groups}, "TrainingJobName": "groups"},
         "ResourceLimitExceeded",
     )
-    assert "InstanceCount is 4; the executor docker has 3 hosts: ask for fewer" in said
+    assert "InstanceCount is 4; the executor docker has 3 hosts: ask for fewer" in message
 
 
 def test_files_of_this_machine(client: Any, refused: Refused, valid: Any, tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ def test_from_create_to_stop(client: Any, context: Context, valid: Any) -> None:
     assert listed["TransformJobArn"] == arn
     assert listed["LastModifiedTime"] >= listed["CreationTime"]
     client.stop_transform_job(TransformJobName="batch")
-    told = client.describe_transform_job(TransformJobName="batch")
-    assert told["TransformJobStatus"] == "Stopping"
+    described = client.describe_transform_job(TransformJobName="batch")
+    assert described["TransformJobStatus"] == "Stopping"
     with pytest.raises(client.exceptions.ResourceInUse, match="with the name batch already"):
         client.create_transform_job(**valid(CREATE))
 
@@ -56,7 +56,7 @@ def test_what_is_accepted(client: Any, valid: Any, changes: dict[str, Any]) -> N
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "expected"),
     [
         ({"ModelName": "none"}, 'Could not find model "arn:aws:sagemaker:us-east-1:123456789012:'),
         ({"MaxPayloadInMB": 101}, "MaxPayloadInMB is 101; expected at most 100"),
@@ -80,13 +80,13 @@ def test_what_is_accepted(client: Any, valid: Any, changes: dict[str, Any]) -> N
     ],
 )
 def test_what_is_refused(
-    refused: Refused, context: Context, changes: dict[str, Any], says: str
+    refused: Refused, context: Context, changes: dict[str, Any], expected: str
 ) -> None:
-    assert says in refused(CREATE, changes)
+    assert expected in refused(CREATE, changes)
     assert context.store.every(Kind.TRANSFORM_JOB) == []
 
 
 def test_more_hosts_than_there_are(refused: Refused) -> None:
     changes = {"TransformResources.InstanceCount": 2}
-    said = refused(CREATE, changes, "ResourceLimitExceeded")
-    assert said == "TransformResources.InstanceCount is 2; the executor process has 1."
+    message = refused(CREATE, changes, "ResourceLimitExceeded")
+    assert message == "TransformResources.InstanceCount is 2; the executor process has 1."

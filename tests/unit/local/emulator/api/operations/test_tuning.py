@@ -52,8 +52,8 @@ RESOURCES = f"{CONFIG}.StrategyConfig.HyperbandStrategyConfig"
 def test_from_create_to_delete(client: Any, context: Context, valid: Any) -> None:
     arn = client.create_hyper_parameter_tuning_job(**valid(CREATE))["HyperParameterTuningJobArn"]
     assert arn == context.arn(Kind.TUNING_JOB, "tune")
-    told = client.describe_hyper_parameter_tuning_job(**NAME)
-    assert told["HyperParameterTuningJobConfig"]["Strategy"] == "Bayesian"
+    described = client.describe_hyper_parameter_tuning_job(**NAME)
+    assert described["HyperParameterTuningJobConfig"]["Strategy"] == "Bayesian"
     client.stop_hyper_parameter_tuning_job(**NAME)
     with pytest.raises(client.exceptions.ResourceInUse, match="is Stopping"):
         client.delete_hyper_parameter_tuning_job(**NAME)
@@ -246,16 +246,18 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("changes", "says"), REFUSED, ids=[says[:40] for _, says in REFUSED])
+@pytest.mark.parametrize(
+    ("changes", "expected"), REFUSED, ids=[expected[:40] for _, expected in REFUSED]
+)
 def test_what_is_refused(
-    refused: Refused, context: Context, changes: dict[str, Any], says: str
+    refused: Refused, context: Context, changes: dict[str, Any], expected: str
 ) -> None:
-    assert says in refused(CREATE, changes)
+    assert expected in refused(CREATE, changes)
     assert context.store.every(Kind.TUNING_JOB) == []
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "expected"),
     [
         ({f"{LIMITS}.MaxNumberOfTrainingJobs": 751}, "expected at most 750 with the Strategy Bay"),
         (grid(28, 28), "is 784; expected at most 750 with the Strategy Grid"),
@@ -269,8 +271,8 @@ def test_what_is_refused(
         ),
     ],
 )
-def test_more_than_there_may_be(refused: Refused, changes: dict[str, Any], says: str) -> None:
-    assert says in refused(CREATE, changes, "ResourceLimitExceeded")
+def test_more_than_there_may_be(refused: Refused, changes: dict[str, Any], expected: str) -> None:
+    assert expected in refused(CREATE, changes, "ResourceLimitExceeded")
 
 
 @pytest.fixture
@@ -303,7 +305,7 @@ def test_a_warm_start(client: Any, context: Context, valid: Any, parent: str) ->
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "expected"),
     [
         (warm("nobody"), "there is no hyperparameter tuning job 'nobody'"),
         (warm("parent", "parent"), "holds 'parent' more than once"),
@@ -333,9 +335,9 @@ def test_a_warm_start(client: Any, context: Context, valid: Any, parent: str) ->
     ],
 )
 def test_parents_that_cannot_be(
-    refused: Refused, parent: str, changes: dict[str, Any], says: str
+    refused: Refused, parent: str, changes: dict[str, Any], expected: str
 ) -> None:
-    assert says in refused(CREATE, changes)
+    assert expected in refused(CREATE, changes)
 
 
 def test_a_parent_that_still_runs(refused: Refused, context: Context, parent: str) -> None:
@@ -379,15 +381,15 @@ NO_RESOURCES = {f"{DEFINITION}.ResourceConfig": ...}
 def test_a_tuning_jobs_own_machines(client: Any, valid: Any, machines: dict[str, Any]) -> None:
     request = valid(CREATE, {**NO_RESOURCES, OWN: machines})
     client.create_hyper_parameter_tuning_job(**request)
-    told = client.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName="tune")
-    assert told[DEFINITION]["HyperParameterTuningResourceConfig"] == machines
+    described = client.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName="tune")
+    assert described[DEFINITION]["HyperParameterTuningResourceConfig"] == machines
     first = machines.get("InstanceConfigs", [machines])[0]
     # SDK v2 sends machines of the tuning job's own, and reads ResourceConfig as it attaches to one.
-    assert told[DEFINITION]["ResourceConfig"].items() >= first.items()
+    assert described[DEFINITION]["ResourceConfig"].items() >= first.items()
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "expected"),
     [
         ({OWN: ONE}, "are both given; expected exactly one of them"),
         ({**NO_RESOURCES, OWN: {"InstanceType": "ml.m5.large"}}, "InstanceCount is missing"),
@@ -411,8 +413,10 @@ def test_a_tuning_jobs_own_machines(client: Any, valid: Any, machines: dict[str,
         ),
     ],
 )
-def test_machines_that_are_refused(refused: Refused, changes: dict[str, Any], says: str) -> None:
-    assert says in refused(CREATE, changes)
+def test_machines_that_are_refused(
+    refused: Refused, changes: dict[str, Any], expected: str
+) -> None:
+    assert expected in refused(CREATE, changes)
 
 
 def test_machines_that_are_too_many(refused: Refused) -> None:
@@ -443,14 +447,14 @@ def several(**changes: dict[str, Any]) -> dict[str, Any]:
 
 def test_several_definitions(client: Any, valid: Any) -> None:
     client.create_hyper_parameter_tuning_job(**valid(CREATE, several()))
-    told = client.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName="tune")
-    names = [each["DefinitionName"] for each in told["TrainingJobDefinitions"]]
+    described = client.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName="tune")
+    names = [each["DefinitionName"] for each in described["TrainingJobDefinitions"]]
     assert names == ["first", "second"]
-    assert DEFINITION not in told
+    assert DEFINITION not in described
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "expected"),
     [
         (
             several(second={"DefinitionName": ...}),
@@ -487,9 +491,9 @@ def test_several_definitions(client: Any, valid: Any) -> None:
     ],
 )
 def test_several_definitions_that_are_refused(
-    refused: Refused, changes: dict[str, Any], says: str
+    refused: Refused, changes: dict[str, Any], expected: str
 ) -> None:
-    assert says in refused(CREATE, changes)
+    assert expected in refused(CREATE, changes)
 
 
 @pytest.mark.parametrize("epochs", ["9", '"9"', " 9 "])
