@@ -1,4 +1,4 @@
-"""What the local SageMaker knows, in SQLite: it survives `berth down` and a killed server."""
+"""The state of the local SageMaker, in SQLite: it survives `berth down` and a killed server."""
 
 import json
 import sqlite3
@@ -52,7 +52,7 @@ class Record:
         created: when it was made, UTC.
         modified: when it last changed, UTC; `Store.update` sets it.
         body: what Describe answers, in the API's own shape (datetimes as datetimes).
-        private: what the emulator alone needs; plain JSON values.
+        private: the emulator's own data; plain JSON values.
     """
 
     kind: Kind
@@ -67,7 +67,9 @@ class Record:
 class Store:
     """All resources and tags. Every method may be called from any thread.
 
-    `changed` is notified (notify_all) after every write, for those who wait for one.
+    Attributes:
+        changed: notified after every write.
+        writes: how many writes there were.
     """
 
     def __init__(self, path: Path) -> None:
@@ -76,6 +78,7 @@ class Store:
         self._database.executescript(SCHEMA)
         self._lock = threading.RLock()
         self.changed = threading.Condition()
+        self.writes = 0
 
     def close(self) -> None:
         """Close the file; nothing is lost without it."""
@@ -191,6 +194,17 @@ class Store:
                 "DELETE FROM tags WHERE arn = ? AND key = ?", [(arn, key) for key in keys]
             )
 
+    def wait(self, after: int, timeout: float) -> None:
+        """Return at the first write after `writes` was `after`, or after `timeout` seconds."""
+        with self.changed:
+            self.changed.wait_for(lambda: self.writes != after, timeout)
+
+    def wake(self) -> None:
+        """Make `wait` return in all threads."""
+        with self.changed:
+            self.writes += 1
+            self.changed.notify_all()
+
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
@@ -203,8 +217,7 @@ class Store:
                 if self._database.in_transaction:
                     self._database.execute("ROLLBACK")
                 raise
-        with self.changed:
-            self.changed.notify_all()
+        self.wake()
 
 
 def _texts(record: Record) -> tuple[str, str]:

@@ -116,7 +116,7 @@ class TrainingJobs:
         with self._lock:
             run = self._runs.get(name)
         if run is not None:
-            run.ask("stop")
+            run.send("stop")
 
     def update(self, name: str, request: dict[str, Any]) -> Record:
         """Change a job that runs; its containers find the new configuration in their files.
@@ -175,7 +175,7 @@ class TrainingJobs:
             self._closing = True
             runs, threads = list(self._runs.values()), list(self._threads.values())
         for run in runs:
-            run.ask("shutdown")
+            run.send("shutdown")
         for thread in threads:
             thread.join()
 

@@ -35,6 +35,8 @@ NOTHING = (
 )
 
 Status = dict[str, Any]
+RuleStatuses = dict[str, list[Status]]
+"""The members of a DescribeTrainingJob response that hold rules' statuses."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ KINDS = (
 )
 
 
-def rules_asked(request: dict[str, Any], arn: str, now: datetime) -> dict[str, list[Status]]:
+def rules_asked(request: dict[str, Any], arn: str, now: datetime) -> RuleStatuses:
     """The statuses right after CreateTrainingJob: everything that was asked for is in progress.
 
     Args:
@@ -70,7 +72,7 @@ def rules_asked(request: dict[str, Any], arn: str, now: datetime) -> dict[str, l
     }
 
 
-def rules_now(body: dict[str, Any], tree: Path, now: datetime) -> dict[str, list[Status]]:
+def rules_now(body: dict[str, Any], tree: Path, now: datetime) -> RuleStatuses:
     """The statuses while a job goes on: what is kept in its body, and what the container says.
 
     Args:
@@ -83,14 +85,12 @@ def rules_now(body: dict[str, Any], tree: Path, now: datetime) -> dict[str, list
     return _going_on(known) if body["SecondaryStatus"] == "Training" else known
 
 
-def rules_interrupted(body: dict[str, Any], tree: Path, now: datetime) -> dict[str, list[Status]]:
+def rules_interrupted(body: dict[str, Any], tree: Path, now: datetime) -> RuleStatuses:
     """The statuses between two attempts: what was stopped with the first goes on in the second."""
     return _going_on(_known(body, tree, now))
 
 
-def rules_ended(
-    body: dict[str, Any], tree: Path, how: str, now: datetime
-) -> dict[str, list[Status]]:
+def rules_ended(body: dict[str, Any], tree: Path, how: str, now: datetime) -> RuleStatuses:
     """The statuses for good, as the containers have ended.
 
     Args:
@@ -134,7 +134,7 @@ def stopped_by_rule(request: dict[str, Any], tree: Path) -> bool:
     )
 
 
-def _known(body: dict[str, Any], tree: Path, now: datetime) -> dict[str, list[Status]]:
+def _known(body: dict[str, Any], tree: Path, now: datetime) -> RuleStatuses:
     """What is kept, and in its stead what the container says; issues once found stay found."""
     answer = {}
     for kind in KINDS:
@@ -150,7 +150,7 @@ def _known(body: dict[str, Any], tree: Path, now: datetime) -> dict[str, list[St
     return answer
 
 
-def _going_on(answer: dict[str, list[Status]]) -> dict[str, list[Status]]:
+def _going_on(answer: RuleStatuses) -> RuleStatuses:
     for status in (one for statuses in answer.values() for one in statuses):
         if status["RuleEvaluationStatus"] in ("Stopped", "Stopping"):
             status["RuleEvaluationStatus"] = "InProgress"

@@ -1,8 +1,9 @@
-"""One training job's life, from Pending to its last transition; a thread each."""
+"""One training job, from Pending to its last transition; each has a thread of its own."""
 
 import logging
 import queue
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -35,7 +36,12 @@ from local.emulator.training.job_attempt import JobAttempt
 from local.emulator.training.metrics import MetricPoint
 from local.emulator.training.opt_ml import FIRST_HOST, hosts_of
 from local.emulator.training.outcome import COMPLETED, STOPPED, TrainingOutcome, failed, first_line
-from local.emulator.training.rules import rules_ended, rules_interrupted, stopped_by_rule
+from local.emulator.training.rules import (
+    RuleStatuses,
+    rules_ended,
+    rules_interrupted,
+    stopped_by_rule,
+)
 
 Request = Literal["stop", "shutdown"]
 AGAIN = "Starting the training job again after its interruption"
@@ -45,11 +51,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainingTiming:
-    """How long things take, in seconds.
+    """Waits, in seconds.
 
     Attributes:
         grace: between SIGTERM and SIGKILL (developer guide, StopTrainingJob: 120).
-        peer_grace: the same for hosts whose peer failed: they may hang in wait for it.
+        peer_grace: the same for hosts whose peer failed: they may hang while they wait for it.
         retry_pause: before the first retry after an internal error; doubled for each further one.
     """
 
@@ -62,10 +68,10 @@ class TrainingRun:
     """Runs a job that is in the store; `run` is its thread.
 
     Args:
-        context: the parts.
+        context: the region.
         name: the job's name.
-        concurrency: the places for running jobs.
-        timing: how long things take.
+        concurrency: limits how many jobs run at once.
+        timing: waits.
     """
 
     def __init__(
@@ -78,25 +84,25 @@ class TrainingRun:
         )
         self._folder = context.home.job(Kind.TRAINING_JOB, name)
         self._attempt: JobAttempt | None = None
-        record = context.store.get(Kind.TRAINING_JOB, name)
-        self._request: dict[str, Any] = record.private["request"]
+        self._record = context.store.get(Kind.TRAINING_JOB, name)  # as last read or written here
+        self._request: dict[str, Any] = self._record.private["request"]
 
-    def ask(self, what: Request) -> None:
+    def send(self, what: Request) -> None:
         """Stop the job, or interrupt it as the server goes down; from any thread, at once."""
         self._events.put(what)
 
     def reconfigure(self, request: dict[str, Any]) -> None:
-        """Go on by a changed request: UpdateTrainingJob's; from any thread."""
+        """Continue with the changed request of an UpdateTrainingJob; from any thread."""
         self._request = request
         if self._attempt is not None:
             self._attempt.reconfigure(request)
 
     def metrics(self) -> list[MetricPoint] | None:
-        """What was measured so far; None if the hosts were not started yet."""
+        """The metrics so far; None before the hosts were started."""
         return None if self._attempt is None else self._attempt.watch.every()
 
     def run(self) -> None:
-        """The job's life; it never raises."""
+        """Run the job to its end, or until the server goes down; it never raises."""
 
         def grant() -> None:
             self._events.put("slot")
@@ -128,7 +134,7 @@ class TrainingRun:
                 return result
             if result is None:
                 return None
-            if self._record().body["TrainingJobStatus"] == "Stopping":
+            if self._read().body["TrainingJobStatus"] == "Stopping":
                 return STOPPED
             self._note_interruption(result)
             if result.cause == "shutdown":
@@ -139,8 +145,8 @@ class TrainingRun:
             self._enter("Starting", AGAIN)
 
     def _settle(self) -> TrainingOutcome | None:
-        """Take over what an earlier server left of the job; how it ends, if that is known."""
-        record = self._record()
+        """Recover what an earlier server left of the job; the outcome, if that is known."""
+        record = self._read()
         if record.private.get("ending"):
             return TrainingOutcome(**record.private["ending"])
         if not self._folder.exists():
@@ -185,7 +191,11 @@ class TrainingRun:
                     return TrainingOutcome("Stopped", "MaxWaitTimeExceeded")
 
     def _try(self) -> TrainingOutcome | Interruption | None:
-        """One attempt: data, containers, the wait for their end. None: nothing had begun."""
+        """One attempt: lay out the data, start the containers, wait for their end.
+
+        Returns:
+            None when the server goes down before the containers were started.
+        """
         self._enter("Downloading")
         attempt = self._prepare()
         try:
@@ -216,7 +226,7 @@ class TrainingRun:
         return result
 
     def _explain(self, error: ExecutorError) -> TrainingOutcome | Interruption:
-        """Whose fault it is that a container did not start: the engine's or the request's."""
+        """Why a container did not start: the engine failed, or the request cannot be run."""
         try:
             self._context.executor.check_image(self._image)
         except ImageMissing as missing:
@@ -226,7 +236,7 @@ class TrainingRun:
         return failed(f"ClientError: the container cannot be started: {error}")
 
     def _watch(self, attempt: JobAttempt) -> TrainingOutcome | Interruption | HostEnded:
-        """Wait for the hosts' end, the clock, or a request; the host that failed, if one did."""
+        """Wait for the hosts' end, a deadline or a request; the host that failed, if one did."""
         deadlines = self._deadlines()
         running = attempt.size
         while running:
@@ -264,7 +274,7 @@ class TrainingRun:
 
     def _deadlines(self) -> dict[str, float]:
         """When the attempt that just began must end, by `time.monotonic`, and why."""
-        record = self._record()
+        record = self._record
         limit = record.body["StoppingCondition"]["MaxRuntimeInSeconds"]
         deadlines = {"MaxRuntimeExceeded": time.monotonic() + limit - self._seconds_trained()}
         waiting = self._wait_deadline()
@@ -277,7 +287,7 @@ class TrainingRun:
 
     def _wait_deadline(self) -> float | None:
         """When MaxWaitTimeInSeconds is over, by `time.monotonic`; only spot jobs have it."""
-        record = self._record()
+        record = self._record
         limit = record.body["StoppingCondition"].get("MaxWaitTimeInSeconds")
         if limit is None or not self._is_spot:
             return None
@@ -287,23 +297,23 @@ class TrainingRun:
         return time.monotonic() + left
 
     def _note_interruption(self, interruption: Interruption) -> None:
-        """Write down what it cost; leave the trees as the next attempt is to find them."""
+        """Record what it cost; leave the trees as the next attempt must find them."""
         attempt = self._prepare()
         saved = attempt.last_checkpoint()
-        rules = rules_interrupted(self._record().body, self._folder / FIRST_HOST, utc_now())
+        rules = rules_interrupted(self._record.body, self._folder / FIRST_HOST, utc_now())
 
         def change(record: Record) -> None:
             record.body |= rules
             interruption.record(record, self._request, saved)
 
-        self._context.store.update(Kind.TRAINING_JOB, self.name, change)
+        self._update(change)
         attempt.clear_outputs(keep_checkpoints=interruption.keeps_checkpoints(self._request))
 
     def _before_retry(self, interruption: Interruption) -> TrainingOutcome | Literal["go"] | None:
-        """Whether another attempt follows; after an internal error only as often as asked."""
+        """Whether another attempt follows; after an internal error RetryStrategy says how many."""
         if interruption.cause != "engine":
             return "go"
-        used = count(self._record(), "engine") - 1
+        used = count(self._record, "engine") - 1
         if used >= self._request.get("RetryStrategy", {}).get("MaximumRetryAttempts", 0):
             return failed(f"InternalServerError: {interruption.line}")
         pause = time.monotonic() + self._timing.retry_pause * 2**used
@@ -319,9 +329,9 @@ class TrainingRun:
     def _finish(self, outcome: TrainingOutcome) -> None:
         """Upload what there is, then the last transition, then the disk space."""
         attempt = self._prepare()
-        self._settle_rules(outcome)
+        rules = self._final_rules(outcome)
         if self._seconds_trained():
-            self._decide(outcome, "Uploading")
+            self._decide(outcome, "Uploading", rules)
             try:
                 self._upload(attempt, with_model=outcome.status != "Failed")
             except OSError as error:
@@ -338,6 +348,7 @@ class TrainingRun:
         final = attempt.watch.final()
 
         def change(record: Record) -> None:
+            record.body |= rules
             if record.body["TrainingJobStatus"] == "Stopping" and outcome.status == "Completed":
                 end(record.body, "Stopped", "Stopped", utc_now())
             else:
@@ -345,28 +356,26 @@ class TrainingRun:
             if final:
                 record.body["FinalMetricDataList"] = final
 
-        self._context.store.update(Kind.TRAINING_JOB, self.name, change)
+        self._update(change)
 
-    def _settle_rules(self, outcome: TrainingOutcome) -> None:
-        """The rules' statuses for good, while what the container says of them is still there."""
-        body = self._record().body
+    def _final_rules(self, outcome: TrainingOutcome) -> RuleStatuses:
+        """The rules' last statuses, read before the container's files are removed."""
+        body = self._read().body
         stopped = body["TrainingJobStatus"] == "Stopping" and outcome.status == "Completed"
         how = "Stopped" if stopped else outcome.status
-        rules = rules_ended(body, self._folder / FIRST_HOST, how, utc_now())
+        return rules_ended(body, self._folder / FIRST_HOST, how, utc_now())
 
-        def change(record: Record) -> None:
-            record.body |= rules
-
-        self._context.store.update(Kind.TRAINING_JOB, self.name, change)
-
-    def _decide(self, outcome: TrainingOutcome, status: str) -> None:
-        """Write down how the job will end: another server would finish it so."""
+    def _decide(
+        self, outcome: TrainingOutcome, status: str, rules: RuleStatuses | None = None
+    ) -> None:
+        """Record how the job will end: a server started after a crash finishes it likewise."""
 
         def change(record: Record) -> None:
             record.private["ending"] = asdict(outcome)
+            record.body |= rules or {}
             enter(record.body, status, utc_now())
 
-        self._context.store.update(Kind.TRAINING_JOB, self.name, change)
+        self._update(change)
 
     def _upload(self, attempt: JobAttempt, *, with_model: bool) -> None:
         objects = self._context.objects
@@ -386,25 +395,26 @@ class TrainingRun:
         upload(objects, output, output_location(self._request) / "output.tar.gz", self._folder)
 
     def _give_up(self, error: Exception) -> None:
-        """The job fails for a reason of the server's own; its hosts were removed already."""
+        """Fail the job after an error of the server's own; its hosts were removed already."""
         reason = f"InternalServerError: {first_line(error)}; the server's log says more"
 
-        def change(record: Record) -> None:
-            end(record.body, "Failed", "Failed", utc_now(), reason)
-
         try:
-            self._settle_rules(failed(reason))
+            rules = self._final_rules(failed(reason))
             if self._attempt is not None:
                 self._attempt.clear()
-            self._context.store.update(Kind.TRAINING_JOB, self.name, change)
+
+            def change(record: Record) -> None:
+                record.body |= rules
+                end(record.body, "Failed", "Failed", utc_now(), reason)
+
+            self._update(change)
         except Exception:
-            _log.exception("training job %s: its failure could not be kept", self.name)
+            _log.exception("training job %s: its failure could not be recorded", self.name)
 
     def _prepare(self) -> JobAttempt:
         if self._attempt is None:
-            record = self._record()
             self._attempt = JobAttempt(
-                self._context, self._request, record.arn, record.private.get("cpus")
+                self._context, self._request, self._record.arn, self._record.private.get("cpus")
             )
         return self._attempt
 
@@ -418,7 +428,7 @@ class TrainingRun:
                 event = self._events.get(timeout=timeout)
             except queue.Empty:
                 return None
-            # What ended with an earlier attempt is told late.
+            # An event of an earlier attempt may come late.
             if isinstance(event, str) or (self._attempt is not None and self._attempt.owns(event)):
                 return event
 
@@ -427,23 +437,28 @@ class TrainingRun:
             if record.body["TrainingJobStatus"] != "Stopping":
                 enter(record.body, status, utc_now(), message)
 
-        self._context.store.update(Kind.TRAINING_JOB, self.name, change)
+        self._update(change)
 
     def _add_pause(self) -> None:
-        """The time without a server does not count as waiting."""
+        """Leave the time without a server out of the time the job has waited."""
 
         def change(record: Record) -> None:
             last = record.body["SecondaryStatusTransitions"][-1]
             gone = (utc_now() - last["StartTime"]).total_seconds()
             record.private["paused_seconds"] = record.private.get("paused_seconds", 0.0) + gone
 
-        self._context.store.update(Kind.TRAINING_JOB, self.name, change)
+        self._update(change)
 
     def _seconds_trained(self) -> float:
-        return seconds_in(self._record().body, "Training", utc_now())
+        return seconds_in(self._record.body, "Training", utc_now())
 
-    def _record(self) -> Record:
-        return self._context.store.get(Kind.TRAINING_JOB, self.name)
+    def _read(self) -> Record:
+        """The record with what others changed: StopTrainingJob, UpdateTrainingJob, a tuning job."""
+        self._record = self._context.store.get(Kind.TRAINING_JOB, self.name)
+        return self._record
+
+    def _update(self, change: Callable[[Record], None]) -> None:
+        self._record = self._context.store.update(Kind.TRAINING_JOB, self.name, change)
 
     @property
     def _image(self) -> str:

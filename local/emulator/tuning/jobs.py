@@ -17,6 +17,7 @@ from local.emulator.tuning.plan import read
 from local.emulator.tuning.progress import TuningOutcome, objective_counters, training_counters
 from local.emulator.tuning.run import TrainingService, TuningRun
 
+POLL_SECONDS = 0.5
 REPEATED = (
     "HyperParameterTuningJobName",
     "HyperParameterTuningJobConfig",
@@ -33,10 +34,13 @@ class TuningJobs:
     Args:
         context: the region.
         training: runs the trials.
+        poll: seconds between two looks at the running trials while nothing in the store changes.
     """
 
-    def __init__(self, context: Context, training: TrainingService) -> None:
-        self._context, self._training = context, training
+    def __init__(
+        self, context: Context, training: TrainingService, *, poll: float = POLL_SECONDS
+    ) -> None:
+        self._context, self._training, self._poll = context, training, poll
         self._closing = threading.Event()
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
@@ -109,15 +113,14 @@ class TuningJobs:
     def shutdown(self) -> None:
         """Start no further trial and leave everything to `recover`; before the training jobs'."""
         self._closing.set()
-        with self._context.store.changed:
-            self._context.store.changed.notify_all()
+        self._context.store.wake()
         with self._lock:
             threads = list(self._threads)
         for thread in threads:
             thread.join()
 
     def _start(self, name: str) -> None:
-        run = TuningRun(self._context, self._training, name, self._closing)
+        run = TuningRun(self._context, self._training, name, self._closing, self._poll)
         thread = threading.Thread(target=run, name=f"tuning {name}", daemon=True)
         with self._lock:
             self._threads = [each for each in self._threads if each.is_alive()]

@@ -22,9 +22,6 @@ from local.emulator.tuning.ranges import Value
 from local.emulator.tuning.trials import Reason, TuningTrial
 from local.statuses import TERMINAL
 
-PAUSE = 0.5
-"""Seconds between two looks at the running trials when nothing in the store changes."""
-
 ACCOUNTED = 5.0
 """Seconds of run time that a killed server may forget."""
 
@@ -59,10 +56,15 @@ class TuningRun:
     """
 
     def __init__(
-        self, context: Context, training: TrainingService, name: str, closing: threading.Event
+        self,
+        context: Context,
+        training: TrainingService,
+        name: str,
+        closing: threading.Event,
+        poll: float,
     ) -> None:
         self._context, self._training = context, training
-        self._name, self._closing = name, closing
+        self._name, self._closing, self._poll = name, closing, poll
         record = context.store.get(Kind.TUNING_JOB, name)
         self.plan = read(record.private["request"])
         self._seed: int = record.private["seed"]
@@ -76,9 +78,11 @@ class TuningRun:
         self._stored: tuple[object, ...] = ()
 
     def __call__(self) -> None:
-        """Go on until the tuning job has ended or the server closes."""
+        """Run until the tuning job has ended or the server closes."""
         broken: TuningOutcome | None = None
+        store = self._context.store
         while not self._closing.is_set():
+            seen = store.writes
             try:
                 if self._look(broken):
                     return
@@ -91,9 +95,7 @@ class TuningRun:
                     self._finish(trials_of.load(self._record().private["trials"]), broken)
                     return
                 broken = TuningOutcome("Failed", reason)
-            with self._context.store.changed:
-                if not self._closing.is_set():
-                    self._context.store.changed.wait(PAUSE)
+            store.wait(seen, self._poll)
 
     def _look(self, broken: TuningOutcome | None) -> bool:
         """Everything there is to do now; whether the tuning job has ended.

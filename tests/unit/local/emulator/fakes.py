@@ -2,7 +2,6 @@
 
 import shutil
 import threading
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ class FakeObjects:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.full = False
+        self.changed = threading.Condition()
         (folder / BUCKET).mkdir(parents=True)
 
     def bucket_exists(self, bucket: str) -> bool:
@@ -53,6 +53,8 @@ class FakeObjects:
         target = self._file(bucket, key)
         target.unlink(missing_ok=True)
         shutil.copyfile(path, target)
+        with self.changed:
+            self.changed.notify_all()
 
     def read(self, bucket: str, key: str) -> bytes:
         try:
@@ -70,16 +72,24 @@ class FakeObjects:
     def names(self, prefix: str = "") -> list[str]:
         return [stored.key for stored in self.keys(BUCKET, prefix)]
 
+    def wait_for(self, prefix: str) -> list[str]:
+        """The keys with a prefix, once there are some."""
+        with self.changed:
+            assert self.changed.wait_for(lambda: self.names(prefix), 20), prefix
+            return self.names(prefix)
+
     def _file(self, bucket: str, key: str) -> Path:
         return self.folder / bucket / key.replace("/", "|")
 
 
 class FakeLogStream:
-    def __init__(self, lines: list[str]) -> None:
-        self._lines = lines
+    def __init__(self, lines: list[str], changed: threading.Condition) -> None:
+        self._lines, self._changed = lines, changed
 
     def write(self, line: str) -> None:
-        self._lines.append(line)
+        with self._changed:
+            self._lines.append(line)
+            self._changed.notify_all()
 
     def close(self) -> None:
         pass
@@ -92,9 +102,10 @@ class FakeLogs:
     streams: dict[str, list[str]] = field(default_factory=dict)
     points: list[tuple[str, float]] = field(default_factory=list)
     statistics: list[tuple[dict[str, str], Statistics]] = field(default_factory=list)
+    changed: threading.Condition = field(default_factory=threading.Condition)
 
     def open(self, group: str, stream: str) -> FakeLogStream:
-        return FakeLogStream(self.streams.setdefault(f"{group} {stream}", []))
+        return FakeLogStream(self.streams.setdefault(f"{group} {stream}", []), self.changed)
 
     def tail(self, group: str, stream_prefix: str, lines: int) -> list[str]:
         start = f"{group} {stream_prefix}"
@@ -122,70 +133,94 @@ class FakeLogs:
     def lines(self) -> list[str]:
         return [line for lines in self.streams.values() for line in lines]
 
+    def wait_for(self, text: str) -> None:
+        """Return when a line contains the text."""
+        with self.changed:
+            found = self.changed.wait_for(lambda: any(text in line for line in self.lines()), 30)
+            assert found, (text, self.lines())
+
+
+Work = Callable[[ContainerSpec, Callable[[str], None], threading.Event], int]
+"""What a fake container runs: its spec, a function that prints a line, and an event that SIGTERM
+sets; returns the exit status."""
+
 
 class FakeContainer:
-    """A container that is a function: it gets its spec, a `say`, and an event set by SIGTERM."""
+    """A container that is a function in a thread."""
 
     def __init__(
-        self,
-        spec: ContainerSpec,
-        work: "Work",
-        on_line: Callable[[str], None],
-        owner: "FakeExecutor",
+        self, spec: ContainerSpec, work: Work, on_line: Callable[[str], None], owner: "FakeExecutor"
     ) -> None:
         self.name = spec.name
         self.address = ("127.0.0.1", 1)
         self._owner = owner
-        self._told = threading.Event()
-        self._ended = threading.Event()
-        self._status = 137
+        self._sigterm = threading.Event()
+        self._status: int | None = None
 
         def run() -> None:
-            status = work(spec, on_line, self._told)
-            if not self._ended.is_set():
-                self._status = status
-            self._ended.set()
+            self._end(work(spec, on_line, self._sigterm))
 
         threading.Thread(target=run, daemon=True).start()
 
     def wait(self, timeout: float | None = None) -> int | None:
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while not self._ended.wait(0.01):
-            if self._owner.gone:
+        with self._owner.changed:
+            self._owner.changed.wait_for(
+                lambda: self._status is not None or self._owner.gone, timeout
+            )
+            if self._status is None and self._owner.gone:
                 raise ExecutorError("the engine does not answer")
-            if deadline is not None and time.monotonic() > deadline:
-                return None
-        return self._status
+            return self._status
 
     def stop(self, grace: float) -> int:
         if self._owner.gone:
             raise ExecutorError("the engine does not answer")
-        self._told.set()
-        if not self._ended.wait(grace):
-            self._ended.set()
-        return self._status
+        self._sigterm.set()
+        with self._owner.changed:
+            self._owner.changed.wait_for(lambda: self._status is not None, grace)
+            self._end(137)
+            assert self._status is not None
+            return self._status
 
     def remove(self) -> None:
-        self._told.set()
-        self._ended.set()
+        self._sigterm.set()
+        self._end(137)
         self._owner.running.pop(self.name, None)
 
-
-Work = Callable[[ContainerSpec, Callable[[str], None], threading.Event], int]
+    def _end(self, status: int) -> None:
+        with self._owner.changed:
+            if self._status is None:
+                self._status = status
+                self._owner.changed.notify_all()
 
 
 class FakeExecutor:
-    """An executor of many hosts whose containers are functions; `gone` pulls its plug."""
+    """An executor of many hosts whose containers are functions; `gone` is an engine that died."""
 
     name = "docker"
     max_hosts = 4
 
     def __init__(self, work: Work) -> None:
         self.work = work
-        self.gone = False
+        self.changed = threading.Condition()
         self.running: dict[str, FakeContainer] = {}
         self.networks: dict[str, bool] = {}
         self.specs: list[ContainerSpec] = []
+        self._gone = False
+
+    @property
+    def gone(self) -> bool:
+        return self._gone
+
+    @gone.setter
+    def gone(self, gone: bool) -> None:
+        with self.changed:
+            self._gone = gone
+            self.changed.notify_all()
+
+    def wait_for_containers(self, count: int) -> None:
+        """Return when so many containers run."""
+        with self.changed:
+            assert self.changed.wait_for(lambda: len(self.running) >= count, 10)
 
     def check_image(self, image: str) -> None:
         if self.gone:
@@ -202,7 +237,10 @@ class FakeExecutor:
     def start(self, spec: ContainerSpec, on_line: Callable[[str], None]) -> FakeContainer:
         self.check_image(spec.image)
         self.specs.append(spec)
-        container = self.running[spec.name] = FakeContainer(spec, self.work, on_line, self)
+        container = FakeContainer(spec, self.work, on_line, self)
+        with self.changed:
+            self.running[spec.name] = container
+            self.changed.notify_all()
         return container
 
     def reap(self) -> list[str]:

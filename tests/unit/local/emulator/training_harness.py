@@ -61,6 +61,10 @@ class TrainingHarness:
                 store.changed.wait(0.02)
         raise AssertionError(f"{name} did not get there: {self.body(name)}")
 
+    def wait_for_metrics(self, count: int, name: str = "job") -> None:
+        """Return when so many metrics were found in the job's log."""
+        self.wait(name, until=lambda _: len(self.jobs.metrics(name)) >= count)
+
     def statuses(self, name: str = "job") -> list[str]:
         return [visit["Status"] for visit in self.body(name)["SecondaryStatusTransitions"]]
 

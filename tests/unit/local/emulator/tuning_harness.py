@@ -92,7 +92,7 @@ class FakeTrainingJobs:
                 raise invalid("it has ended")
             record.body["TrainingJobStatus"] = "Stopping"
 
-        self.stopped.append(name)
+        self.stopped.append(name)  # before the store notifies
         self.context.store.update(Kind.TRAINING_JOB, name, change)
 
     def metrics(self, name: str) -> list[MetricPoint]:
@@ -122,6 +122,8 @@ class FakeTrainingJobs:
             if self._status(name) == "Stopping":
                 break
             self._points[name].append(MetricPoint(METRIC, value, time.time()))
+            with self.context.store.changed:
+                self.context.store.changed.notify_all()
         while not self.gate.is_set() and self._status(name) != "Stopping":
             self.gate.wait(0.02)
         if self._closed.is_set():
@@ -159,7 +161,7 @@ class TuningHarness:
             executor=Mock(max_hosts=1),
         )
         training = FakeTrainingJobs(context, script)
-        return cls(context, training, TuningJobs(context, training))
+        return cls(context, training, TuningJobs(context, training, poll=0.02))
 
     def close(self) -> None:
         """As a server that dies: nothing is ended, the records stay as they are."""
@@ -171,10 +173,10 @@ class TuningHarness:
         return self.context.store.get(Kind.TUNING_JOB, name).body
 
     def wait(self, until: Callable[[], bool], seconds: float = 20.0) -> None:
-        deadline = time.monotonic() + seconds
-        while not until():
-            assert time.monotonic() < deadline, "it never came to that"
-            time.sleep(0.005)
+        """Return when `until` holds; it is called after every change."""
+        changed = self.context.store.changed
+        with changed:
+            assert changed.wait_for(until, seconds), "timed out"
 
     def ended(self, name: str = "job") -> dict[str, Any]:
         """Describe's answer once the job is over."""

@@ -62,7 +62,7 @@ def make(
             Instance(
                 engine,
                 spec,
-                FakeLogStream(lines),
+                FakeLogStream(lines, threading.Condition()),
                 start_timeout=start_timeout,
                 timing=QUICK,
                 on_change=on_change,

@@ -1,7 +1,6 @@
 """Training jobs in real containers: a network of hosts, no network, files that are the caller's."""
 
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,8 +72,7 @@ def test_a_command_the_image_lacks_fails_the_job(harness: TrainingHarness) -> No
 
 def test_an_interrupted_job_goes_on_in_another_container(harness: TrainingHarness) -> None:
     harness.jobs.create(request(hyperparameters={"epochs": "8", "seconds": "0.3"}))
-    while not harness.jobs.metrics("job"):
-        time.sleep(0.02)
+    harness.wait_for_metrics(1)
     harness.jobs.shutdown()
     assert harness.body()["SecondaryStatus"] == "Interrupted"
     again = harness.restart()

@@ -3,7 +3,6 @@
 import io
 import json
 import tarfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -158,9 +157,7 @@ def test_missing_data_fails_the_job_before_it_trains(harness: TrainingHarness) -
 
 def test_metrics_are_live_and_outlive_the_job(harness: TrainingHarness) -> None:
     harness.jobs.create(request(hyperparameters={"epochs": "1000", "seconds": "0.02"}))
-    deadline = time.monotonic() + 10
-    while len(harness.jobs.metrics("job")) < 2 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    harness.wait_for_metrics(2)
     assert harness.body()["SecondaryStatus"] == "Training"
     seen = harness.jobs.metrics("job")
     assert [(metric.name, metric.value) for metric in seen[:2]] == [
@@ -213,9 +210,7 @@ def test_a_stopped_job_keeps_what_it_made(harness: TrainingHarness) -> None:
             CheckpointConfig={"S3Uri": "s3://bucket/saved"},
         )
     )
-    harness.wait(until=training)
-    while not harness.jobs.metrics("job"):
-        time.sleep(0.01)
+    harness.wait_for_metrics(1)
     harness.jobs.stop("job")
     assert harness.body()["TrainingJobStatus"] == "Stopping"
     body = harness.wait()
@@ -252,8 +247,7 @@ def test_who_ignores_sigterm_is_killed(toy_executor: Executor, tmp_path: Path) -
     harness.jobs.create(
         request(hyperparameters={"epochs": "1000", "seconds": "0.05", "ignore_sigterm": "1"})
     )
-    while not harness.jobs.metrics("job"):
-        time.sleep(0.01)
+    harness.wait_for_metrics(1)
     harness.jobs.stop("job")
     assert harness.wait()["TrainingJobStatus"] == "Stopped"
     harness.context.store.close()
@@ -328,8 +322,7 @@ def test_a_tag_alone_interrupts_nothing(harness: TrainingHarness) -> None:
 
 def test_a_server_that_goes_down_and_comes_up_loses_nothing(harness: TrainingHarness) -> None:
     harness.jobs.create(request(hyperparameters={"epochs": "12", "seconds": "0.05"}))
-    while len(harness.jobs.metrics("job")) < 3:
-        time.sleep(0.01)
+    harness.wait_for_metrics(3)
     harness.jobs.shutdown()
     assert harness.body()["SecondaryStatus"] == "Interrupted"
     assert harness.body()["TrainingJobStatus"] == "InProgress"

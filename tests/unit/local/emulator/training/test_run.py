@@ -4,7 +4,6 @@ import errno
 import json
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,25 +28,25 @@ def save(spec: ContainerSpec, name: str, text: str = "x") -> None:
     path.write_text(text)
 
 
-def good(spec: ContainerSpec, say: Say, _told: threading.Event) -> int:
+def good(spec: ContainerSpec, say: Say, _sigterm: threading.Event) -> int:
     say(f"toy:score=0.{spec.hostname[-1]};")
     save(spec, f"model/{spec.hostname}")
     save(spec, "output/data/result", spec.hostname)
     return 0
 
 
-def until_told(spec: ContainerSpec, _say: Say, told: threading.Event) -> int:
+def until_sigterm(spec: ContainerSpec, _say: Say, sigterm: threading.Event) -> int:
     save(spec, "checkpoints/epoch", "1")
-    told.wait(10)
+    sigterm.wait(10)
     save(spec, "model/partial")
     return 143
 
 
 @pytest.fixture
 def opened() -> Iterator[list[TrainingHarness]]:
-    shops: list[TrainingHarness] = []
-    yield shops
-    for harness in shops:
+    harnesses: list[TrainingHarness] = []
+    yield harnesses
+    for harness in harnesses:
         harness.jobs.shutdown()
         harness.context.store.close()
 
@@ -83,9 +82,7 @@ def start(harness: TrainingHarness, **changes: Any) -> None:
     harness.jobs.create(request(**changes))
     harness.wait(until=in_training)
     hosts = changes.get("ResourceConfig", {"InstanceCount": 1})["InstanceCount"]
-    deadline = time.monotonic() + 5
-    while len(engine(harness).running) < hosts and time.monotonic() < deadline:
-        time.sleep(0.01)
+    engine(harness).wait_for_containers(hosts)
 
 
 def test_hosts_share_a_private_network_and_a_model(make_harness: MakeHarness) -> None:
@@ -158,11 +155,11 @@ def test_the_request_may_name_the_command(
 
 
 def test_all_hosts_stop_when_one_fails(make_harness: MakeHarness) -> None:
-    def work(spec: ContainerSpec, say: Say, told: threading.Event) -> int:
+    def work(spec: ContainerSpec, say: Say, sigterm: threading.Event) -> int:
         if spec.hostname == "algo-2":
             save(spec, "output/failure", "host 2 has no data")
             return 9
-        return until_told(spec, say, told)
+        return until_sigterm(spec, say, sigterm)
 
     harness = make_harness(work)
     body = harness.run(ResourceConfig=TWO)
@@ -178,7 +175,7 @@ def test_a_killed_container_says_what_most_often_kills(make_harness: MakeHarness
 
 
 def test_an_engine_that_goes_away_fails_the_job(make_harness: MakeHarness) -> None:
-    harness = make_harness(until_told)
+    harness = make_harness(until_sigterm)
     start(harness, ResourceConfig=TWO)
     engine(harness).gone = True
     body = harness.wait()
@@ -191,7 +188,7 @@ def test_an_engine_that_goes_away_fails_the_job(make_harness: MakeHarness) -> No
 def test_an_engine_that_comes_back_gets_the_job_again_when_asked_to(
     make_harness: MakeHarness,
 ) -> None:
-    harness = make_harness(until_told)
+    harness = make_harness(until_sigterm)
     start(harness, RetryStrategy={"MaximumRetryAttempts": 3})
 
     def back(body: dict[str, Any]) -> bool:
@@ -207,7 +204,7 @@ def test_an_engine_that_comes_back_gets_the_job_again_when_asked_to(
 
 
 def test_retries_come_to_an_end(make_harness: MakeHarness) -> None:
-    harness = make_harness(until_told)
+    harness = make_harness(until_sigterm)
     start(harness, RetryStrategy={"MaximumRetryAttempts": 2})
     engine(harness).gone = True
     body = harness.wait()
@@ -341,7 +338,7 @@ def test_what_nobody_thought_of_fails_the_job_and_frees_its_place(
 
 
 def test_live_output_goes_where_aws_keeps_it(make_harness: MakeHarness) -> None:
-    def work(spec: ContainerSpec, _say: Say, _told: threading.Event) -> int:
+    def work(spec: ContainerSpec, _say: Say, _sigterm: threading.Event) -> int:
         save(spec, "output/tensors/events/1")
         save(spec, "output/tensorboard/run")
         save(spec, "output/profiler/system/x")
@@ -368,7 +365,7 @@ def test_live_output_is_never_read_through_a_link(
     (tmp_path / "elsewhere" / "profiler").mkdir(parents=True)
     (tmp_path / "elsewhere" / "profiler" / "secret").write_text("x")
 
-    def work(spec: ContainerSpec, _say: Say, _told: threading.Event) -> int:
+    def work(spec: ContainerSpec, _say: Say, _sigterm: threading.Event) -> int:
         (spec.base / "output").rename(spec.base / "moved")
         (spec.base / "output").symlink_to(tmp_path / "elsewhere")
         return 0
@@ -400,10 +397,10 @@ def test_rules_found_before_an_interruption_stay_found(make_harness: MakeHarness
     ]
     between: list[dict[str, str]] = []
 
-    def work(spec: ContainerSpec, say: Say, told: threading.Event) -> int:
+    def work(spec: ContainerSpec, say: Say, sigterm: threading.Event) -> int:
         if harness.statuses().count("Training") == 1:
             save(spec, "output/data/rules/debug.json", json.dumps(statuses))
-            return until_told(spec, say, told)
+            return until_sigterm(spec, say, sigterm)
         between.append(rules(harness))
         assert not (spec.base / "output/data/rules").exists()
         statuses[1]["RuleEvaluationStatus"] = "NoIssuesFound"
@@ -419,7 +416,7 @@ def test_rules_found_before_an_interruption_stay_found(make_harness: MakeHarness
 
 
 def test_rules_of_a_stopped_job_are_stopped(make_harness: MakeHarness) -> None:
-    harness = make_harness(until_told)
+    harness = make_harness(until_sigterm)
     start(harness, **RULES)
     assert rules(harness) == {"Overfit": "InProgress"}
     harness.jobs.stop("job")
@@ -428,7 +425,7 @@ def test_rules_of_a_stopped_job_are_stopped(make_harness: MakeHarness) -> None:
 
 
 def test_rules_of_a_job_that_never_ran(make_harness: MakeHarness) -> None:
-    harness = make_harness(until_told, max_parallel=1)
+    harness = make_harness(until_sigterm, max_parallel=1)
     start(harness, **RULES)
     harness.jobs.create(request("second", **RULES))
     harness.jobs.stop("second")
@@ -448,7 +445,7 @@ def test_a_rules_file_that_is_gone_fails_the_download(make_harness: MakeHarness)
 
 
 def test_the_report_goes_where_aws_puts_it(make_harness: MakeHarness) -> None:
-    def work(spec: ContainerSpec, _say: Say, _told: threading.Event) -> int:
+    def work(spec: ContainerSpec, _say: Say, _sigterm: threading.Event) -> int:
         save(spec, "output/data/report/profiler-report.html")
         save(spec, "output/data/report/profiler-reports/BatchSize.json")
         return 0
@@ -475,17 +472,15 @@ def test_checkpoints_are_in_s3_while_the_job_runs(
     make_harness: MakeHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("local.emulator.training.job_attempt.SYNC_SECONDS", 0.02)
-    harness = make_harness(until_told)
+    harness = make_harness(until_sigterm)
     start(harness, CheckpointConfig={"S3Uri": "s3://bucket/saved"})
-    deadline = time.monotonic() + 5
-    while not harness.objects.names("saved") and time.monotonic() < deadline:
-        time.sleep(0.01)
+    assert harness.objects.wait_for("saved") == ["saved/epoch"]
     assert harness.body()["SecondaryStatus"] == "Training"
     assert harness.objects.read(BUCKET, "saved/epoch") == b"1"
 
 
 def test_a_stopped_job_uploads_its_model(make_harness: MakeHarness) -> None:
-    harness = make_harness(until_told)
+    harness = make_harness(until_sigterm)
     start(harness)
     harness.jobs.stop("job")
     harness.jobs.stop("job")
@@ -494,7 +489,7 @@ def test_a_stopped_job_uploads_its_model(make_harness: MakeHarness) -> None:
 
 
 def test_a_spot_job_that_waits_too_long_is_stopped(make_harness: MakeHarness) -> None:
-    harness = make_harness(until_told, max_parallel=1)
+    harness = make_harness(until_sigterm, max_parallel=1)
     start(harness)
     harness.jobs.create(
         request(
@@ -536,10 +531,10 @@ def test_a_job_of_a_killed_server_starts_again_with_its_checkpoints(
 ) -> None:
     seen: list[str] = []
 
-    def work(spec: ContainerSpec, say: Say, told: threading.Event) -> int:
+    def work(spec: ContainerSpec, say: Say, sigterm: threading.Event) -> int:
         seen.append((spec.base / "checkpoints" / "epoch").read_text())
         seen.append(str((spec.base / "model" / "model.json").exists()))
-        return good(spec, say, told)
+        return good(spec, say, sigterm)
 
     harness = make_harness(work)
     leave_behind(harness, "Pending", "Downloading", "Training")
@@ -577,7 +572,7 @@ def test_a_restore_that_was_cut_short_is_done_again_but_none_follows_the_trainin
 ) -> None:
     seen: list[str] = []
 
-    def work(spec: ContainerSpec, _say: Say, _told: threading.Event) -> int:
+    def work(spec: ContainerSpec, _say: Say, _sigterm: threading.Event) -> int:
         seen.append((spec.base / "checkpoints" / "epoch").read_text())
         return 0
 
@@ -713,7 +708,7 @@ def test_ended_jobs_are_left_alone(make_harness: MakeHarness) -> None:
 
 
 def test_a_job_created_before_the_recovery_runs_once(make_harness: MakeHarness) -> None:
-    harness = make_harness(until_told)
+    harness = make_harness(until_sigterm)
     start(harness)
     harness.jobs.recover()
     harness.jobs.stop("job")
@@ -722,7 +717,7 @@ def test_a_job_created_before_the_recovery_runs_once(make_harness: MakeHarness) 
 
 
 def test_a_server_that_goes_down_twice_keeps_waiting_jobs(make_harness: MakeHarness) -> None:
-    harness = make_harness(until_told, max_parallel=1)
+    harness = make_harness(until_sigterm, max_parallel=1)
     start(harness)
     harness.jobs.create(request("second"))
     harness.wait("second", until=lambda body: body["SecondaryStatus"] == "Pending")
@@ -738,7 +733,7 @@ def test_a_server_that_goes_down_twice_keeps_waiting_jobs(make_harness: MakeHarn
 
 
 def test_what_the_regex_does_wrong_is_in_the_jobs_own_log(make_harness: MakeHarness) -> None:
-    def work(_spec: ContainerSpec, say: Say, _told: threading.Event) -> int:
+    def work(_spec: ContainerSpec, say: Say, _sigterm: threading.Event) -> int:
         say("x" * 60 + " y")
         return 0
 

@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -31,12 +30,12 @@ def save(spec: ContainerSpec, name: str, text: str) -> None:
     path.write_text(text)
 
 
-def until_told(_spec: ContainerSpec, _say: Say, told: threading.Event) -> int:
-    told.wait(20)
+def until_sigterm(_spec: ContainerSpec, _say: Say, sigterm: threading.Event) -> int:
+    sigterm.wait(20)
     return 0
 
 
-def ends_by_rule(spec: ContainerSpec, _say: Say, _told: threading.Event) -> int:
+def ends_by_rule(spec: ContainerSpec, _say: Say, _sigterm: threading.Event) -> int:
     save(spec, "model/weights", "so far")
     save(spec, "output/data/rules/stopped", "rule fired at step 3")
     return 0
@@ -44,14 +43,14 @@ def ends_by_rule(spec: ContainerSpec, _say: Say, _told: threading.Event) -> int:
 
 @pytest.fixture
 def make_harness(tmp_path: Path) -> Iterator[Callable[[Any], TrainingHarness]]:
-    shops: list[TrainingHarness] = []
+    harnesses: list[TrainingHarness] = []
 
     def build_one(work: Any) -> TrainingHarness:
-        shops.append(build(tmp_path, FakeExecutor(work)))
-        return shops[-1]
+        harnesses.append(build(tmp_path, FakeExecutor(work)))
+        return harnesses[-1]
 
     yield build_one
-    for harness in shops:
+    for harness in harnesses:
         harness.jobs.shutdown()
         harness.context.store.close()
 
@@ -62,14 +61,11 @@ def start(harness: TrainingHarness, **changes: Any) -> Path:
     harness.wait(until=lambda body: body["SecondaryStatus"] == "Training")
     executor = harness.context.executor
     assert isinstance(executor, FakeExecutor)
-    deadline = time.monotonic() + 10
-    while not executor.running:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    executor.wait_for_containers(1)
     return executor.specs[0].base / "input" / "config"
 
 
-def told(folder: Path, name: str) -> Any:
+def read_configuration(folder: Path, name: str) -> Any:
     return json.loads((folder / f"{name}.json").read_text())
 
 
@@ -104,17 +100,20 @@ def test_without_rules_a_file_says_nothing(make_harness: Callable[[Any], Trainin
 def test_the_container_finds_the_changed_profiler(
     make_harness: Callable[[Any], TrainingHarness],
 ) -> None:
-    harness = make_harness(until_told)
+    harness = make_harness(until_sigterm)
     config = start(harness, ProfilerConfig=ROOT)
     assert harness.body()["ProfilingStatus"] == "Enabled"
     change(harness, ProfilerConfig={"ProfilingIntervalInMilliseconds": 1000})
-    assert told(config, "profilerconfig") == {**ROOT, "ProfilingIntervalInMilliseconds": 1000}
+    assert read_configuration(config, "profilerconfig") == {
+        **ROOT,
+        "ProfilingIntervalInMilliseconds": 1000,
+    }
     change(harness, ProfilerRuleConfigurations=[REPORT])
-    assert told(config, "profilerruleconfigurations") == [REPORT]
+    assert read_configuration(config, "profilerruleconfigurations") == [REPORT]
     (status,) = harness.body()["ProfilerRuleEvaluationStatuses"]
     assert status["RuleEvaluationStatus"] == "InProgress"
     change(harness, ProfilerConfig={"DisableProfiler": True})
-    assert told(config, "profilerconfig")["DisableProfiler"] is True
+    assert read_configuration(config, "profilerconfig")["DisableProfiler"] is True
     assert harness.body()["ProfilingStatus"] == "Disabled"
     assert harness.body()["ProfilerRuleConfigurations"] == [REPORT]
     change(harness, ProfilerConfig={"DisableProfiler": False})
@@ -125,11 +124,11 @@ def test_the_container_finds_the_changed_profiler(
 def test_a_profiler_nobody_asked_for_at_first(
     make_harness: Callable[[Any], TrainingHarness],
 ) -> None:
-    harness = make_harness(until_told)
+    harness = make_harness(until_sigterm)
     config = start(harness)
     assert not (config / "profilerconfig.json").exists()
     change(harness, ProfilerConfig=ROOT)
-    assert told(config, "profilerconfig") == ROOT
+    assert read_configuration(config, "profilerconfig") == ROOT
     save(shop_spec(harness), "output/profiler/events.json", "{}")
     harness.jobs.stop("job")
     assert harness.wait()["ProfilerConfig"] == ROOT
@@ -143,7 +142,7 @@ def shop_spec(harness: TrainingHarness) -> ContainerSpec:
 
 
 def test_a_warm_pools_time(make_harness: Callable[[Any], TrainingHarness]) -> None:
-    harness = make_harness(until_told)
+    harness = make_harness(until_sigterm)
     resources = request()["ResourceConfig"] | {"KeepAlivePeriodInSeconds": 60}
     start(harness, ResourceConfig=resources)
     change(harness, ResourceConfig={"KeepAlivePeriodInSeconds": 600})
@@ -151,7 +150,7 @@ def test_a_warm_pools_time(make_harness: Callable[[Any], TrainingHarness]) -> No
 
 
 def test_what_cannot_be_changed_is_named(make_harness: Callable[[Any], TrainingHarness]) -> None:
-    harness = make_harness(until_told)
+    harness = make_harness(until_sigterm)
     start(harness, ProfilerConfig=ROOT, ProfilerRuleConfigurations=[REPORT])
     before = harness.body()
     assert "RemoteDebugConfig" in refusal(harness, RemoteDebugConfig={"EnableRemoteDebug": True})

@@ -15,8 +15,7 @@ Build = Callable[[Callable[[dict[str, str]], FakeRun]], TuningHarness]
 
 
 @pytest.fixture
-def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Build]:
-    monkeypatch.setattr("local.emulator.tuning.run.PAUSE", 0.02)
+def harness(tmp_path: Path) -> Iterator[Build]:
     with contextlib.ExitStack() as stack:
 
         def build(script: Callable[[dict[str, str]], FakeRun]) -> TuningHarness:

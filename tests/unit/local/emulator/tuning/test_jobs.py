@@ -21,7 +21,6 @@ Build = Callable[[Callable[[dict[str, str]], FakeRun]], TuningHarness]
 
 @pytest.fixture
 def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Build]:
-    monkeypatch.setattr("local.emulator.tuning.run.PAUSE", 0.02)
     monkeypatch.setattr("local.emulator.tuning.run.cores", lambda: 8)
     with contextlib.ExitStack() as stack:
 

@@ -10,11 +10,6 @@ from local.emulator.store import Kind, Record
 from tests.unit.local.emulator.tuning_harness import FakeRun, TuningHarness, tuning_request
 
 
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("local.emulator.tuning.run.PAUSE", 0.02)
-
-
 def learns(hyperparameters: dict[str, str]) -> FakeRun:
     rate = float(hyperparameters["rate"])
     return FakeRun([rate / 2, rate])

@@ -1,6 +1,5 @@
 """Tuning jobs over real training jobs: the toy container in plain processes."""
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,10 +23,7 @@ RANGES = {
 
 
 @pytest.fixture
-def harness(
-    toy_executor: Executor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[TrainingHarness]:
-    monkeypatch.setattr("local.emulator.tuning.run.PAUSE", 0.05)
+def harness(toy_executor: Executor, tmp_path: Path) -> Iterator[TrainingHarness]:
     harness = build(tmp_path, toy_executor, max_parallel=3)
     yield harness
     harness.jobs.shutdown()
@@ -36,7 +32,7 @@ def harness(
 
 @pytest.fixture
 def tuning(harness: TrainingHarness) -> Iterator[TuningJobs]:
-    jobs = TuningJobs(harness.context, harness.jobs)
+    jobs = TuningJobs(harness.context, harness.jobs, poll=0.05)
     yield jobs
     jobs.shutdown()
 
@@ -56,13 +52,16 @@ def tune(tuning: TuningJobs, *, static: dict[str, str], **changes: Any) -> None:
 
 
 def ended(harness: TrainingHarness) -> dict[str, Any]:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        body = harness.context.store.get(Kind.TUNING_JOB, "job").body
-        if body["HyperParameterTuningJobStatus"] in TERMINAL:
-            return body
-        time.sleep(0.02)
-    raise AssertionError("the tuning job did not end")
+    store = harness.context.store
+
+    def body() -> dict[str, Any]:
+        return store.get(Kind.TUNING_JOB, "job").body
+
+    with store.changed:
+        assert store.changed.wait_for(
+            lambda: body()["HyperParameterTuningJobStatus"] in TERMINAL, 60
+        )
+    return body()
 
 
 def trials(harness: TrainingHarness) -> list[dict[str, Any]]:
@@ -120,10 +119,7 @@ def test_a_tuning_job_goes_on_after_its_server_went(
 ) -> None:
     tune(tuning, static={"epochs": "6", "seconds": "0.1"}, jobs=4, parallel=2)
     store = harness.context.store
-    deadline = time.monotonic() + 30
-    while not any("toy: epoch 2" in line for line in harness.logs.lines()):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    harness.logs.wait_for("toy: epoch 2")
     tuning.shutdown()
     harness.jobs.shutdown()
     running = {each["TrainingJobName"] for each in trials(harness)}
@@ -131,7 +127,7 @@ def test_a_tuning_job_goes_on_after_its_server_went(
     assert {each["TrainingJobStatus"] for each in trials(harness)} == {"InProgress"}
 
     again = harness.restart()
-    resumed = TuningJobs(again.context, again.jobs)
+    resumed = TuningJobs(again.context, again.jobs, poll=0.05)
     resumed.recover()
     body = ended(again)
     assert body["HyperParameterTuningJobStatus"] == "Completed"
