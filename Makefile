@@ -17,12 +17,12 @@ JOB    ?=
 IMAGES ?=
 ARGS   ?=
 
-# Test files run side by side; many of them wait for a server or a job most of the time.
-WORKERS ?= 3
+# Tests run side by side; many of them wait for a server or a job most of the time.
+WORKERS ?= 4
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down tune train report deploy invoke test nightly check build push bench lock clean
+.PHONY: help setup demo up down tune train report deploy invoke test quick nightly check build push bench lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
@@ -66,6 +66,9 @@ invoke: setup ## ask an endpoint; NAME, IMAGES, ARGS are passed on
 
 test: setup ## run the tests; those that need Docker run where an engine answers
 	$(BIN)/python -m pytest -n $(WORKERS)
+
+quick: setup ## run the tests that need no server, container, browser or training job (2 minutes)
+	$(BIN)/python -m pytest -n 2 -m "not slow" tests/unit
 
 nightly: setup ## train, resume, export and serve every torchvision classifier once (hours; 16 GB)
 	BERTH_ARCHITECTURES=all $(BIN)/python -m pytest -n 1 tests/unit/container/test_architectures.py

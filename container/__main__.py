@@ -16,7 +16,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from container.artifact import DESCRIPTION
-from container.environment import Environment, base_folder, write_failure
+from container.environment import (
+    Environment,
+    base_folder,
+    read_hyperparameters,
+    write_failure,
+)
 from container.errors import BerthError, DataError, JobEnded
 from container.script_mode import refuse_script_variables
 
@@ -39,7 +44,10 @@ def main() -> None:
         faulthandler.enable()  # a library that crashes leaves at least where
     try:
         environment = _prepare(base)
-        name, function = _training_function()
+        name = os.environ.get("SAGEMAKER_TRAINING_MODULE") or OWN
+        if name == OWN:
+            read_hyperparameters(environment)  # fails before PyTorch is imported, which takes long
+        function = _training_function(name)
         print(f"Imported framework {name}", flush=True)
         function()
         _require_result(environment, name)
@@ -91,22 +99,21 @@ def _require_writable(folder: Path) -> None:
         ) from None
 
 
-def _training_function() -> tuple[str, Callable[[], None]]:
-    """What `SAGEMAKER_TRAINING_MODULE` names.
+def _training_function(given: str) -> Callable[[], None]:
+    """What `SAGEMAKER_TRAINING_MODULE` names: `module:function`.
 
     Raises:
         DataError: it is not there.
     """
-    given = os.environ.get("SAGEMAKER_TRAINING_MODULE") or OWN
     module, _, name = given.partition(":")
     try:
-        function = getattr(importlib.import_module(module), name)
+        function: Callable[[], None] = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise DataError(
             f"environment variable SAGEMAKER_TRAINING_MODULE: found {given!r} ({error}), "
             f"expected module:function such as {OWN}"
         ) from error
-    return given, function
+    return function
 
 
 def _require_result(environment: Environment, name: str) -> None:

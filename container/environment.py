@@ -13,6 +13,7 @@ from typing import Any
 
 from container.errors import DataError
 from container.files.json_files import read_object
+from container.hyperparameters import Hyperparameters
 
 DEFAULT_BASE = "/opt/ml"
 
@@ -211,6 +212,26 @@ class Environment:
         if self.network_interface in present:
             for library in ("GLOO", "NCCL"):
                 os.environ.setdefault(f"{library}_SOCKET_IFNAME", self.network_interface)
+
+
+def read_hyperparameters(environment: Environment) -> Hyperparameters:
+    """The job's hyperparameters; a `rules` channel stands for `rules_file`.
+
+    Raises:
+        HyperparameterError: one of them is wrong.
+        DataError: it does not say which of the channel's files holds the rules.
+    """
+    given = environment.hyperparameters
+    channel = environment.rules_channel
+    if channel is not None and not {"rules_file", "rules-file"} & given.keys():
+        files = sorted(path.name for path in channel.glob("*.py"))
+        if len(files) != 1:
+            raise DataError(
+                f"channel 'rules': expected one Python file, found {files or 'none'}; "
+                "hyperparameter rules_file names it"
+            )
+        given = {**given, "rules_file": files[0]}
+    return Hyperparameters.parse(given)
 
 
 def _is_name(value: object) -> bool:

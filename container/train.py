@@ -16,7 +16,13 @@ from container import script_mode
 from container.cpus import available_cpus
 from container.data.lint import lint
 from container.data.splits import Splits, find_splits
-from container.environment import Environment, base_folder, first_failure, write_failure
+from container.environment import (
+    Environment,
+    base_folder,
+    first_failure,
+    read_hyperparameters,
+    write_failure,
+)
 from container.errors import BerthError, DataError, JobEnded
 from container.hyperparameters import UNTRAINED, Hyperparameters, frozen_untrained
 from container.images.geometry import Geometry
@@ -35,8 +41,12 @@ INTERRUPTED = 143
 """128 + SIGTERM, as a shell reports it."""
 
 
-def main() -> None:
+def main(*, export: bool = True) -> None:
     """Run the job SageMaker's tree describes.
+
+    Args:
+        export: convert the model to OpenVINO as well; without it PyTorch serves the model. With
+            several processes, each of which runs this module, the model is always converted.
 
     Raises:
         JobEnded: it failed (status 1) or was told to stop (143); `output/failure` says why.
@@ -47,10 +57,10 @@ def main() -> None:
         _export_variables(base)
         if needs_launch(environment):
             environment.clear_failure()
-            _hyperparameters(environment)
+            read_hyperparameters(environment)
             launch(environment, "container.train")
         else:
-            run(environment)
+            run(environment, export=export)
     except Interrupted as reason:
         write_failure(base, f"{reason}\n")
         raise JobEnded(str(reason), INTERRUPTED) from None
@@ -85,20 +95,20 @@ def _export_variables(base: Path) -> None:
         say(f"the toolkit's SM_* variables are not set: {type(error).__name__}: {error}")
 
 
-def run(environment: Environment) -> None:
+def run(environment: Environment, *, export: bool = True) -> None:
     """One rank's job: data, network, training, artifact, evaluation."""
     stop = StopSignal()
     world = join_world(environment)
     if world.size == 1:
         environment.clear_failure()
-    hp = _hyperparameters(environment)
+    hp = read_hyperparameters(environment)
     tell = say if world.is_main else _silent
     ignored = script_mode.ignored(environment.hyperparameters)
     if ignored:
         tell(f"hyperparameters of the SageMaker SDK that change nothing here: {', '.join(ignored)}")
     observation = _observe(environment, hp, world, tell)
     try:
-        _train(environment, hp, world, stop, observation, tell)
+        _train(environment, hp, world, stop, observation, tell, export=export)
     finally:
         observation.abandon()
 
@@ -110,6 +120,8 @@ def _train(
     stop: StopSignal,
     observation: Observation,
     tell: Callable[[str], None],
+    *,
+    export: bool,
 ) -> None:
     start = Initialization.find(hp, environment.weights_channel, main=world.is_main)
     if frozen_untrained(hp.freeze, hp.weights):
@@ -162,30 +174,10 @@ def _train(
     world.leave()
     if world.is_main:
         artifact = describe(job, start.stem, start.weights, progress)
-        finish(job, classifier, artifact, progress, observation)
+        finish(job, classifier, artifact, progress, observation, export=export)
         observation.conclude()
         if frozen_untrained(hp.freeze, hp.weights):
             tell(f"warning: {UNTRAINED}")
-
-
-def _hyperparameters(environment: Environment) -> Hyperparameters:
-    """The job's hyperparameters; a `rules` channel stands for `rules_file`.
-
-    Raises:
-        HyperparameterError: one of them is wrong.
-        DataError: it does not say which of the channel's files holds the rules.
-    """
-    given = environment.hyperparameters
-    channel = environment.rules_channel
-    if channel is not None and not {"rules_file", "rules-file"} & given.keys():
-        files = sorted(path.name for path in channel.glob("*.py"))
-        if len(files) != 1:
-            raise DataError(
-                f"channel 'rules': expected one Python file, found {files or 'none'}; "
-                "hyperparameter rules_file names it"
-            )
-        given = {**given, "rules_file": files[0]}
-    return Hyperparameters.parse(given)
 
 
 def _observe(

@@ -5,13 +5,15 @@ Tests marked `docker` run where an engine answers and holds the image, and are s
 where not. With CI=true or BERTH_REQUIRE_DOCKER=1 a missing engine or image fails them instead.
 """
 
+import fcntl
 import functools
 import gc
 import os
+import shutil
 import signal
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 IMAGE = os.environ.get("BERTH_IMAGE", "berth:latest")
 BASE_IMAGE = os.environ.get("BERTH_BASE_IMAGE", "berth-base:bookworm")
 TOY = Path(__file__).parent / "toy"
+UNIT = Path(__file__).parent / "unit"
+SLOW_FIXTURES = {"engine", "job", "moto_url", "server", "start", "toy_executor"}
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell's background job ignores Ctrl-C, and so would all that tests start and interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -82,6 +86,14 @@ def _look_for_image() -> str | None:
     return None
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark `slow` whatever is no unit test, or needs a server, a container or a training job."""
+    for item in items:
+        fixtures = getattr(item, "fixturenames", ())
+        if UNIT not in item.path.parents or not SLOW_FIXTURES.isdisjoint(fixtures):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("docker") is None:
@@ -89,6 +101,29 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     problem = docker_problem()
     if problem is not None:
         missing(problem, required=os.environ.get("BERTH_REQUIRE_DOCKER") == "1")
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
+    """once(name, make): a folder that `make` fills, one for all workers of the run; only read it.
+
+    The first worker to ask makes it while the others wait.
+    """
+    base = tmp_path_factory.getbasetemp()
+    root = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def made_once(name: str, make: Callable[[Path], None]) -> Path:
+        folder, done = root / f"once-{name}", root / f"once-{name}.done"
+        with (root / f"once-{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                make(folder)
+                done.touch()
+        return folder
+
+    return made_once
 
 
 @pytest.fixture(scope="session")

@@ -64,15 +64,20 @@ def finish(
     artifact: Artifact,
     progress: TrainingProgress,
     observation: Observation,
+    *,
+    export: bool = True,
 ) -> None:
     """Rank 0 alone: the artifact first, as it is what the job is for, then how good it is."""
     loader = partial(job.loader, alone=True)
     split = "validation" if job.splits.test is None else "test"
     held_out = job.splits.test or job.splits.validation
-    checked = held_out.spread(EXPORT_CHECKS).tolist()
-    pixels = [job.geometry.load(held_out.read(at), held_out.paths[at]) for at in checked]
+    pixels = None
+    if export:
+        checked = held_out.spread(EXPORT_CHECKS).tolist()
+        loaded = [job.geometry.load(held_out.read(at), held_out.paths[at]) for at in checked]
+        pixels = np.stack(loaded)
     with observation.phase("export"):
-        artifact = write_artifact(artifact, classifier, np.stack(pixels), say)
+        artifact = write_artifact(artifact, classifier, pixels, say)
     with observation.phase("evaluation"):
         evaluation = evaluate(classifier, held_out, loader(held_out), job.device)
         bfloat16 = evaluate_bfloat16(classifier, evaluation, loader, job.device)

@@ -30,6 +30,16 @@ QUICK = {
     "workers": "0",
 }
 """Hyperparameters of a training that takes seconds."""
+PROBE = """
+import json, os, pathlib
+from container import train
+
+def main():
+    train.main()
+    found = {name: value for name, value in os.environ.items() if name.startswith("SM_")}
+    path = pathlib.Path(os.environ["SM_OUTPUT_DATA_DIR"], "variables.json")
+    path.write_text(json.dumps(found))
+"""
 PING_LIMIT = 2
 """Seconds within which SageMaker wants /ping answered."""
 
@@ -384,13 +394,28 @@ def quick() -> dict[str, str]:
 def trained(
     platform: Process | Docker,
     channels: dict[str, Path],
-    tmp_path_factory: pytest.TempPathFactory,
+    once: Callable[[str, Callable[[Path], None]], Path],
 ) -> Result:
-    """One training job that completed; its tree is only to be read."""
-    tree = Tree.make(tmp_path_factory.mktemp("job") / "ml", QUICK, channels)
-    result = platform.train(tree)
-    assert result.code == 0, result.logs
-    return result
+    """One training job that completed, of a module that also keeps the toolkit's variables.
+
+    Its tree is only to be read. The variables are in `variables.json` among its output.
+    """
+
+    def train(folder: Path) -> None:
+        tree = Tree.make(folder / "ml", QUICK, channels)
+        code = tree.root / "code"
+        code.mkdir()
+        (code / "probe.py").write_text(PROBE)
+        variables = {
+            "SAGEMAKER_TRAINING_MODULE": "probe:main",
+            "PYTHONPATH": f"/opt/ml/code:{code}",
+        }
+        result = platform.train(tree, variables)
+        assert result.code == 0, result.logs
+        (folder / "log").write_text(result.logs)
+
+    folder = once(f"trained-{platform.name}", train)
+    return Result(0, (folder / "log").read_text(), Tree(folder / "ml"))
 
 
 @pytest.fixture(scope="session")

@@ -61,32 +61,11 @@ def test_the_job_name_reaches_the_model(trained: Any) -> None:
     assert trained.tree.description()["provenance"]["job"] == "contract"
 
 
-PROBE = """
-import json, os, pathlib
-from container import train
-
-def main():
-    train.main()
-    found = {name: value for name, value in os.environ.items() if name.startswith("SM_")}
-    path = pathlib.Path(os.environ["SM_OUTPUT_DATA_DIR"], "variables.json")
-    path.write_text(json.dumps(found))
-"""
-
-
-def test_the_toolkits_variables_are_set(platform: Any, make_tree: Any) -> None:
+def test_the_toolkits_variables_are_set(trained: Any) -> None:
     """What scripts written for the toolkit read; torchrun's ranks and any child inherit it."""
-    tree = make_tree()
-    code = tree.root / "code"
-    code.mkdir()
-    (code / "probe.py").write_text(PROBE)
-    result = platform.train(
-        tree,
-        {"SAGEMAKER_TRAINING_MODULE": "probe:main", "PYTHONPATH": f"/opt/ml/code:{code}"},
-    )
-    assert result.code == 0, result.logs
-    found = json.loads((tree.output / "variables.json").read_text())
+    found = json.loads((trained.tree.output / "variables.json").read_text())
     base = Path(found["SM_MODEL_DIR"]).parent
-    assert base in (Path("/opt/ml"), tree.root)
+    assert base in (Path("/opt/ml"), trained.tree.root)
     assert found["SM_OUTPUT_DATA_DIR"] == str(base / "output" / "data")
     assert json.loads(found["SM_CHANNELS"]) == ["train", "validation"]
     assert found["SM_CHANNEL_TRAIN"] == str(base / "input" / "data" / "train")

@@ -42,10 +42,10 @@ def stripes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Job:
-    """One training job's tree and the `train` process in it."""
+    """One training job's tree and the `train` process in it, which runs `module`."""
 
-    def __init__(self, base: Path) -> None:
-        self.base = base
+    def __init__(self, base: Path, module: str) -> None:
+        self.base, self.module = base, module
         self.process: subprocess.Popen[str] | None = None
 
     def start(self) -> "subprocess.Popen[str]":
@@ -54,7 +54,8 @@ class Job:
             env=os.environ
             | {
                 "SAGEMAKER_BASE_DIR": str(self.base),
-                "SAGEMAKER_TRAINING_MODULE": "container.train:main",
+                "SAGEMAKER_TRAINING_MODULE": self.module,
+                "PYTHONPATH": str(Path(__file__).parent),
                 "PYTHONUNBUFFERED": "1",
                 # These networks are too small for a second thread to be of any use.
                 "OMP_NUM_THREADS": "1",
@@ -105,17 +106,19 @@ class Job:
 
 
 @pytest.fixture
-def make_job(tmp_path: Path, stripes: Path) -> Iterator[Callable[[str, Mapping[str, object]], Job]]:
-    """A function of a name and hyperparameters; what it starts is stopped after the test."""
+def make_job(tmp_path: Path, stripes: Path) -> Iterator[Callable[..., Job]]:
+    """make_job(name, hyperparameters, module=...); what it starts is stopped after the test."""
     jobs: list[Job] = []
 
-    def make(name: str, hyperparameters: Mapping[str, object]) -> Job:
+    def make(
+        name: str, hyperparameters: Mapping[str, object], module: str = "container.train:main"
+    ) -> Job:
         base = tmp_path / name
         (base / "input" / "data").mkdir(parents=True)
         for channel in ("train", "validation"):
             (base / "input" / "data" / channel).symlink_to(stripes / channel)
         write_tree(base, ["train", "validation"], SMALL_NETWORK | dict(hyperparameters))
-        jobs.append(Job(base))
+        jobs.append(Job(base, module))
         return jobs[-1]
 
     yield make

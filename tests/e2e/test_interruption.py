@@ -2,6 +2,9 @@
 
 import signal
 import time
+from collections.abc import Callable
+
+from tests.e2e.conftest import Job
 
 RANDOM = {
     "epochs": 3,
@@ -16,15 +19,16 @@ RANDOM = {
     "checkpoint_minutes": 1e-6,
 }
 """Everything that draws random numbers or keeps state; a checkpoint after every step."""
+UNEXPORTED = "unexported:main"
 STEPS_PER_EPOCH = 12
 MID_EPOCH = STEPS_PER_EPOCH + 5
 
 
-def test_sigterm_and_kill_change_nothing(make_job):
-    whole = make_job("whole", RANDOM)
+def test_sigterm_and_kill_change_nothing(make_job: Callable[..., Job]) -> None:
+    whole = make_job("whole", RANDOM, UNEXPORTED)
     whole.run()
 
-    stopped = make_job("stopped", RANDOM)
+    stopped = make_job("stopped", RANDOM, UNEXPORTED)
     process = stopped.start()
     stopped.wait_for_step(MID_EPOCH)
     asked = time.monotonic()
@@ -36,7 +40,7 @@ def test_sigterm_and_kill_change_nothing(make_job):
     step = stopped.steps()[-1]
     assert 0 < stopped.counters(step)["batch"] < STEPS_PER_EPOCH, "not in the middle of an epoch"
 
-    killed = make_job("killed", RANDOM)
+    killed = make_job("killed", RANDOM, UNEXPORTED)
     process = killed.start()
     killed.wait_for_step(MID_EPOCH)
     process.kill()
@@ -49,7 +53,7 @@ def test_sigterm_and_kill_change_nothing(make_job):
         assert job.metrics == whole.metrics
 
 
-def test_a_stopped_job_leaves_the_model_so_far(make_job):
+def test_a_stopped_job_leaves_the_model_so_far(make_job: Callable[..., Job]) -> None:
     job = make_job("job", {"epochs": 500})
     process = job.start()
     job.wait_for_step(2 * STEPS_PER_EPOCH)
@@ -60,10 +64,10 @@ def test_a_stopped_job_leaves_the_model_so_far(make_job):
     assert not (job.base / "model" / "openvino").exists()
 
 
-def test_a_corrupt_checkpoint_gives_way_to_the_one_before_it(make_job):
-    whole = make_job("whole", {"epochs": 2})
+def test_a_corrupt_checkpoint_gives_way_to_the_one_before_it(make_job: Callable[..., Job]) -> None:
+    whole = make_job("whole", {"epochs": 2}, UNEXPORTED)
     whole.run()
-    job = make_job("job", {"epochs": 2, "checkpoint_minutes": 1e-6})
+    job = make_job("job", {"epochs": 2, "checkpoint_minutes": 1e-6}, UNEXPORTED)
     process = job.start()
     job.wait_for_step(STEPS_PER_EPOCH + 3)
     process.kill()
@@ -77,8 +81,8 @@ def test_a_corrupt_checkpoint_gives_way_to_the_one_before_it(make_job):
     assert job.weights == whole.weights
 
 
-def test_a_finished_job_started_again_trains_no_more(make_job):
-    job = make_job("job", {"epochs": 1})
+def test_a_finished_job_started_again_trains_no_more(make_job: Callable[..., Job]) -> None:
+    job = make_job("job", {"epochs": 1}, UNEXPORTED)
     job.run()
     before = job.weights
     log = job.run()

@@ -35,19 +35,22 @@ def _restore_signals():
 
 @pytest.fixture
 def job(tmp_path, monkeypatch, image_folder, _restore_signals):
-    """A function that runs a job on the coloured images and gives its tree."""
+    """A function that runs a job on the coloured images and gives its tree.
+
+    The model is converted to OpenVINO, which takes seconds, with `export=True` alone.
+    """
     base = tmp_path / "ml"
     monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(base))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
-    def run(channels=("train", "validation"), data=image_folder, **hyperparameters):
+    def run(channels=("train", "validation"), data=image_folder, export=False, **hyperparameters):
         (base / "input" / "data").mkdir(parents=True, exist_ok=True)
         for channel in channels:
             link = base / "input" / "data" / channel
             if not link.exists():
                 link.symlink_to(data / channel)
         write_tree(base, list(channels), TINY | hyperparameters)
-        train.main()
+        train.main(export=export)
         return base
 
     run.base = base

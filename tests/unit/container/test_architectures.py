@@ -50,7 +50,7 @@ def _build(*arguments: Any, **options: Any) -> tuple[nn.Module, str]:
     return network, head
 
 
-def _die(*_: object) -> None:
+def _die(*_: object, **__: object) -> None:
     raise OSError("died before its model was written")
 
 
@@ -98,7 +98,7 @@ def test_an_architecture_from_its_first_step_to_its_first_answer(
         patch.setattr(train, "finish", _die)
         with pytest.raises(train.JobEnded, match="died before its model was written"):
             folder_of(epochs=1, **told)
-    base = folder_of(epochs=2, **told)
+    base = folder_of(epochs=2, export=True, **told)
     log = capsys.readouterr().out
     assert "resuming from the checkpoint at epoch 2" in log
 

@@ -36,7 +36,7 @@ def test_what_a_watched_job_leaves_and_that_it_learns_the_same(job, capsys):
     plain = load_file(base / "model" / "model.safetensors")
     (base / "checkpoints").rename(base / "earlier")
     capsys.readouterr()
-    base = job(epochs=2, **WATCHED)
+    base = job(epochs=2, export=True, **WATCHED)
     said = capsys.readouterr().out
     watched = load_file(base / "model" / "model.safetensors")
     assert all(watched[name].equal(value) for name, value in plain.items())
@@ -198,7 +198,7 @@ def test_the_rules_channel_names_its_file(job, tmp_path):
 def test_a_job_that_nothing_watches_imports_nothing(job, tmp_path):
     job(debug=False, profile=False)
     script = (
-        "import sys, container.train as train; train.main(); "
+        "import sys, container.train as train; train.main(export=False); "
         "print(*sorted(sys.modules), sep='\\n', file=open(sys.argv[1], 'w'))"
     )
     modules = tmp_path / "modules"
