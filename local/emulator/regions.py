@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from local.emulator.api.app import SageMakerApp
-from local.emulator.aws.application import Moto
+from local.emulator.aws.application import AWSServices
 from local.emulator.context import Context
 from local.emulator.executors import Container, ContainerSpec, Executor
 from local.emulator.home import Home
@@ -34,7 +34,7 @@ class Regions:
     Args:
         home: where the first one keeps its resources, the others in `regions/<name>` below it.
         first: the name of the region that is always there.
-        moto: the other services.
+        aws: the other services.
         executor: what runs containers, for all of them.
         files: closes their databases in the end.
     """
@@ -43,11 +43,11 @@ class Regions:
         self,
         home: Home,
         first: str,
-        moto: Moto,
+        aws: AWSServices,
         executor: Executor,
         files: contextlib.ExitStack,
     ) -> None:
-        self._home, self._first, self._moto = home, first, moto
+        self._home, self._first, self._aws = home, first, aws
         self._executor, self._files = executor, files
         self._lock = threading.Lock()
         self._made: dict[str, Region] = {}
@@ -87,8 +87,8 @@ class Regions:
             executor = Prefixed(executor, f"{name}-")
         store = Store(home.database)
         self._files.callback(store.close)
-        logs = self._moto.logs.in_region(name)
-        context = Context(home, name, store, self._moto.objects, logs, executor)
+        logs = self._aws.logs.in_region(name)
+        context = Context(home, name, store, self._aws.objects, logs, executor)
         services = Services.build(context)
         return Region(services, SageMakerApp(services), RuntimeApp(context, services.endpoints))
 

@@ -78,16 +78,15 @@ class Server:
 
     def _make_parts(self, home: Home, executor: Executor, region: str) -> None:
         # Half a second of imports that a command which only looks for a server need not wait for.
-        from local.emulator.aws.application import Moto
-        from local.emulator.aws.keys import Keys
-        from local.emulator.aws.verification import Verification
+        from local.emulator.aws.application import AWSServices
+        from local.emulator.aws.signature.keys import Keys
+        from local.emulator.aws.signature.verification import Verification
         from local.emulator.regions import Regions
 
-        keys = Keys(credentials(home))
-        self._verification = Verification(keys)
-        self._moto = Moto(home, region, keys)
-        self._files.callback(self._moto.close)
-        self._regions = Regions(home, region, self._moto, executor, self._files)
+        self._aws = AWSServices(home, region)
+        self._files.callback(self._aws.close)
+        self._verification = Verification(Keys(credentials(home), self._aws.find_key))
+        self._regions = Regions(home, region, self._aws, executor, self._files)
         self.services = self._regions.first.services
 
     @property
@@ -106,7 +105,7 @@ class Server:
 
         from local.emulator.web import Handler
 
-        self._moto.load()
+        self._aws.load()
         removed = clean_up(self.home, self.services.executor)
         if removed:
             logger.info("removed what an earlier server left: %s", ", ".join(removed))
@@ -168,7 +167,7 @@ class Server:
     ) -> Iterable[bytes]:
         """Answer one request, and write a line about it to the log."""
         from local.emulator import web
-        from local.emulator.aws.verification import forget_body
+        from local.emulator.aws.signature.verification import forget_body
 
         service, operation, app = self._choose(environ)
         status: list[str] = []
@@ -200,8 +199,9 @@ class Server:
         from werkzeug.exceptions import HTTPException
 
         from local.emulator import web
-        from local.emulator.aws import answers, signature
-        from local.emulator.aws.verification import drain
+        from local.emulator.aws import answers
+        from local.emulator.aws.signature import scope as signature
+        from local.emulator.aws.signature.verification import drain
 
         path = str(environ.get("PATH_INFO", ""))
         refusal = web.refusal(environ)
@@ -228,7 +228,7 @@ class Server:
         if own != path:
             return "berth", own, self._own(method, own)
         if service not in ("sagemaker", "sagemaker-runtime"):
-            return service, operation, self._moto
+            return service, operation, self._aws
         scope = signature.scope(environ)
         region = self._regions.get(scope.region if scope else self.services.region)
         return service, operation, region.sagemaker if service == "sagemaker" else region.runtime

@@ -5,20 +5,16 @@ and put into it again by its own API.
 """
 
 import copy
-import io
 import json
 import re
-import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs
-
-from botocore.parsers import BaseCBORParser
 
 from local.emulator.aws.logs.store import LogStore, StreamWriter
+from local.emulator.aws.requests import Request
 from local.emulator.ports import Statistics
 
 METRICS_KEPT = timedelta(days=15)
@@ -29,63 +25,51 @@ NUMBERS = {"Value", "Sum", "Minimum", "Maximum", "SampleCount", "Values", "Count
 MEMBER = re.compile(r"\.member\.(\d+)\.?|\.")
 
 Point = dict[str, Any]
-Forward = Callable[[str, dict[str, Any]], None]
+PutMetricData = Callable[[str, str, list[Point]], None]
+"""Publishes a region's points in a namespace."""
 
 
 class Metrics:
-    """Metric data of every region; safe from any thread.
+    """Metric data of every region, as files in a folder. Not safe from several threads at once."""
 
-    Args:
-        folder: where the files are.
-        forward: sends one region's PutMetricData request, as JSON, to what answers for metrics.
-    """
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
 
-    def __init__(self, folder: Path, forward: Forward) -> None:
-        self._folder, self._forward = folder, forward
-        self._lock = threading.Lock()
-
-    def load(self) -> None:
-        """Forward the points of the last 15 days, and delete the older ones."""
+    def load(self) -> Iterator[tuple[str, str, list[Point]]]:
+        """The points of the last 15 days by region and namespace; older ones are deleted."""
         oldest = (datetime.now(UTC) - METRICS_KEPT).timestamp()
         for path in sorted(self._folder.glob("metrics-*.jsonl")):
             lines, kept = [], dict[str, list[Point]]()
             for line in path.read_text(encoding="utf-8").splitlines():
                 try:
-                    namespace, data = json.loads(line)
+                    namespace, points = json.loads(line)
                 except ValueError:  # half written when the server was killed: never acknowledged
                     continue
-                young = [point for point in data if point["Timestamp"] >= oldest]
+                young = [point for point in points if point["Timestamp"] >= oldest]
                 if young:
                     lines.append(_line([namespace, young]))
                     kept.setdefault(namespace, []).extend(young)
-            region = path.stem.removeprefix("metrics-")
-            for namespace, points in kept.items():
-                for first in range(0, len(points), BATCH):
-                    batch = points[first : first + BATCH]
-                    self._forward(region, {"Namespace": namespace, "MetricData": batch})
             draft = path.with_suffix(".new")
             draft.write_text("".join(lines), encoding="utf-8")
             draft.replace(path)
-
-    def put(self, region: str, namespace: str, points: list[Point]) -> None:
-        """Keep points, and forward them."""
-        self.keep(region, namespace, points)
-        self._forward(region, {"Namespace": namespace, "MetricData": points})
+            region = path.stem.removeprefix("metrics-")
+            for namespace, points in kept.items():
+                for first in range(0, len(points), BATCH):
+                    yield region, namespace, points[first : first + BATCH]
 
     def keep(self, region: str, namespace: str, points: list[Point]) -> None:
-        """Keep points that were put by a request; those without a time get the present one."""
+        """Append points; those without a time get the present one."""
         now = time.time()
         timed = [point | {"Timestamp": _seconds(point.get("Timestamp"), now)} for point in points]
-        path = self._folder / f"metrics-{region}.jsonl"
-        with self._lock, path.open("a", encoding="utf-8") as file:
+        with (self._folder / f"metrics-{region}.jsonl").open("a", encoding="utf-8") as file:
             file.write(_line([namespace, timed]))
 
 
 class CloudWatch:
     """One region's logs and metrics, without HTTP: what jobs write. Safe from any thread."""
 
-    def __init__(self, logs: LogStore, metrics: Metrics, region: str) -> None:
-        self._logs, self._metrics, self._region = logs, metrics, region
+    def __init__(self, logs: LogStore, put: PutMetricData, region: str) -> None:
+        self._logs, self._put, self._region = logs, put, region
 
     def in_region(self, region: str) -> "CloudWatch":
         """The same for what another region's jobs write."""
@@ -114,7 +98,7 @@ class CloudWatch:
             for name, value, when in metrics
         ]
         if points:
-            self._metrics.put(self._region, namespace, points)
+            self._put(self._region, namespace, points)
 
     def put_statistics(
         self, namespace: str, dimensions: dict[str, str], found: Iterable[Statistics]
@@ -137,34 +121,27 @@ class CloudWatch:
             for each in found
         ]
         if points:
-            self._metrics.put(self._region, namespace, points)
+            self._put(self._region, namespace, points)
 
 
-def read_request(content_type: str, body: bytes) -> tuple[str, list[Point]]:
-    """The namespace and the points of a PutMetricData request in any of its three protocols."""
-    members: dict[str, Any]
-    if "cbor" in content_type:
-        stream = io.BufferedReader(io.BytesIO(body))
-        members = BaseCBORParser().parse_data_item(stream)
-    elif "json" in content_type:
-        members = json.loads(body)
-    else:
-        members = _read_form(body)
+def read_request(request: Request) -> tuple[str, list[Point]]:
+    """The namespace and the points of a PutMetricData request."""
+    form = request.headers["CONTENT_TYPE"].startswith("application/x-www-form-urlencoded")
+    members = _nested(request.members) if form else request.members
     return members["Namespace"], members.get("MetricData", [])
 
 
-def _read_form(body: bytes) -> dict[str, Any]:
+def _nested(form: dict[str, str]) -> dict[str, Any]:
     """A form with names as `MetricData.member.1.Dimensions.member.2.Name`, as nested members."""
     tree: dict[str, Any] = {}
-    for name, values in parse_qs(body.decode()).items():
+    for name, value in form.items():
         *parents, last = [part for part in MEMBER.split(name) if part]
         number = "Dimensions" not in parents and not {last, *parents[-1:]}.isdisjoint(NUMBERS)
         node = tree
         for parent in parents:
             node = node.setdefault(parent, {})
-        node[last] = float(values[0]) if number else values[0]
-    nested: dict[str, Any] = _listed(tree)
-    return nested
+        node[last] = float(value) if number else value
+    return {name: _listed(value) for name, value in tree.items()}
 
 
 def _listed(node: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What of the journal is not needed any more: a thing that is gone, and all that was done to it.
+"""What of the journal is not needed any more: a thing that is deleted, and all that was done to it.
 
 A request is known by what it names (its members and its answer's), and by its subject if it sets
 something as a whole. When something is deleted, what named it is forgotten, the deletion too.
@@ -8,6 +8,9 @@ import json
 import re
 from collections.abc import Iterator
 from typing import Any
+
+from local.emulator.aws.journal import Journal
+from local.emulator.aws.requests import Request
 
 SUBJECTS = {
     "PutLifecyclePolicy": ("repositoryName",),
@@ -29,10 +32,6 @@ SUBJECTS = {
     "UpdateAccountPasswordPolicy": (),
     "CreateLoginProfile": ("UserName",),
     "CreateAccountAlias": ("AccountAlias",),
-    "PutRetentionPolicy": ("logGroupName",),
-    "PutSubscriptionFilter": ("logGroupName", "filterName"),
-    "PutMetricFilter": ("logGroupName", "filterName"),
-    "PutResourcePolicy": ("policyName",),
     "PutMetricAlarm": ("AlarmName",),
     "PutDashboard": ("DashboardName",),
 }
@@ -52,10 +51,6 @@ UNDONE = {
     "DeleteAccountPasswordPolicy": "UpdateAccountPasswordPolicy",
     "DeleteLoginProfile": "CreateLoginProfile",
     "DeleteAccountAlias": "CreateAccountAlias",
-    "DeleteRetentionPolicy": "PutRetentionPolicy",
-    "DeleteSubscriptionFilter": "PutSubscriptionFilter",
-    "DeleteMetricFilter": "PutMetricFilter",
-    "DeleteResourcePolicy": "PutResourcePolicy",
 }
 """Operations that take back what another sets, which nothing else can have set: with the two of
 them gone it is as before."""
@@ -79,10 +74,9 @@ DELETED = {
     "DeleteSAMLProvider": "SAMLProviderArn",
     "DeleteOpenIDConnectProvider": "OpenIDConnectProviderArn",
     "DeleteRepository": "repositoryName",
-    "DeleteLogGroup": "logGroupName",
 }
 """Operations that delete a thing, and the member that names it."""
-_NAMING = {*DELETED.values(), "Arn", "resourceArn", "logGroupIdentifier"}
+_NAMING = {*DELETED.values(), "Arn", "resourceArn"}
 _ARNS = {
     "PolicyArn",
     "SerialNumber",
@@ -90,27 +84,62 @@ _ARNS = {
     "OpenIDConnectProviderArn",
 }
 """Members that hold an ARN, which an answer calls so or `Arn`."""
-_WITHIN = re.compile(r"arn:[^:]+:(?:ecr|logs):.*?:(?P<kind>repository/|log-group:)(?P<name>[^:]+)")
+_REPOSITORY = re.compile(r"arn:[^:]+:ecr:.*?:repository/(?P<name>[^:]+)")
 _LEAF = re.compile(r"<(\w+)>([^<>]+)</")
 
 
-def place_of(service: str, region: str) -> list[str]:
-    """Where names are told apart: IAM has no regions."""
-    return [service, "" if service == "iam" else region]
+Place = list[str]
+"""Where names are told apart: a service and a region, of which IAM has none."""
 
 
-def subject_of(place: list[str], operation: str, members: dict[str, Any]) -> str | None:
+def compact(journal: Journal, number: int, request: Request, answer: str) -> None:
+    """Forget what need not be sent again after a request that was granted."""
+    place = [request.service, "" if request.service == "iam" else request.region]
+    operation, members = request.operation, request.members
+    journal.name(number, _names_of(place, members, answer))
+    subject = _subject_of(place, operation, members)
+    if subject is not None:
+        journal.settle(number, subject)
+        if operation in UNDONE:
+            journal.unset(subject, number)
+    deleted = members.get(DELETED.get(operation, ""))
+    if isinstance(deleted, str):
+        journal.forget(_name(place, DELETED[operation], deleted), number)
+    if operation in ("PutImage", "BatchDeleteImage"):
+        _compact_images(journal, number, place, request, answer)
+
+
+def _compact_images(
+    journal: Journal, number: int, place: Place, request: Request, answer: str
+) -> None:
+    digests, tags = _images_of(place, request.members, answer)
+    if request.operation == "PutImage":
+        journal.name(number, digests | tags)
+        return
+    pushed = journal.named(digests, number)
+    known = set().union(*pushed.values())
+    tags_of_all = {name for name in known if json.loads(name)[2] == "imageTag"}
+    by_digest = all("imageDigest" in one for one in request.members["imageIds"])
+    # A tag that moved from one image to another, or an image that keeps a tag: all is needed.
+    moved = journal.named(tags_of_all, number).keys() - pushed.keys()
+    if pushed and not moved and (by_digest or tags_of_all <= tags):
+        for name in digests:
+            journal.forget(name, number)
+        journal.remove(number)
+
+
+def _subject_of(place: Place, operation: str, members: dict[str, Any]) -> str | None:
     """What a request sets, as a whole; a later one with the same subject replaces it."""
     if operation.startswith(("Tag", "Untag")):
         keys = sorted({str(key) for key in _tag_keys(members)})
-        return json.dumps([*place, "tags", sorted(names_of(place, members, "")), keys])
+        return json.dumps([*place, "tags", sorted(_names_of(place, members, "")), keys])
     setter = SAME.get(operation, UNDONE.get(operation, operation))
     if setter not in SUBJECTS:
         return None
     return json.dumps([*place, setter, *(members.get(member) for member in SUBJECTS[setter])])
 
 
-def names_of(place: list[str], members: dict[str, Any], answer: str) -> set[str]:
+def _names_of(place: Place, members: dict[str, Any], answer: str) -> set[str]:
     """What a request and its answer (XML; JSON names nothing more) name."""
     leaves = _LEAF.findall(answer) if answer.lstrip().startswith("<") else []
     found = set()
@@ -120,16 +149,10 @@ def names_of(place: list[str], members: dict[str, Any], answer: str) -> set[str]
     return found
 
 
-def deleted_by(place: list[str], operation: str, members: dict[str, Any]) -> str | None:
-    """The name of what a request deletes, with all that was done to it."""
-    value = members.get(DELETED.get(operation, ""))
-    return _name(place, DELETED[operation], value) if isinstance(value, str) else None
-
-
-def images_of(place: list[str], members: dict[str, Any], answer: str) -> tuple[set[str], set[str]]:
+def _images_of(place: Place, members: dict[str, Any], answer: str) -> tuple[set[str], set[str]]:
     """Digests and tags, as names, of the images that PutImage or BatchDeleteImage answers with."""
-    told = json.loads(answer)
-    known = told["imageIds"] if "imageIds" in told else [told["image"]["imageId"]]
+    found = json.loads(answer)
+    known = found["imageIds"] if "imageIds" in found else [found["image"]["imageId"]]
     repository = members.get("repositoryName")
     digests, tags = (
         {json.dumps([*place, member, repository, one[member]]) for one in known if member in one}
@@ -138,11 +161,9 @@ def images_of(place: list[str], members: dict[str, Any], answer: str) -> tuple[s
     return digests, tags
 
 
-def _name(place: list[str], member: str, value: str) -> str:
-    inside = _WITHIN.match(value)
-    if inside is not None:
-        member = "repositoryName" if inside["kind"] == "repository/" else "logGroupName"
-        value = inside["name"]
+def _name(place: Place, member: str, value: str) -> str:
+    if repository := _REPOSITORY.match(value):
+        member, value = "repositoryName", repository["name"]
     return json.dumps([*place, "Arn" if member in _ARNS else member, value])
 
 

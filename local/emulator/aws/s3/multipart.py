@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from local.emulator.aws.chunked import HASHES
 from local.emulator.aws.s3.contents import Content, Contents
 from local.emulator.aws.s3.xml import malformed
+from local.emulator.aws.signature.chunked import HASHES
 from local.emulator.errors import ServiceError
 
 MINIMUM_PART = 5 * 1024 * 1024

@@ -6,7 +6,6 @@ from typing import Any
 from werkzeug.http import http_date
 from werkzeug.wrappers import Response
 
-from local.emulator.aws.chunked import Upload
 from local.emulator.aws.s3 import acl
 from local.emulator.aws.s3.contents import Content
 from local.emulator.aws.s3.multipart import COMPOSITE, WHOLE, MultipartUpload, Part, Uploads
@@ -29,6 +28,7 @@ from local.emulator.aws.s3.xml import (
     tagging,
     timestamp,
 )
+from local.emulator.aws.signature.chunked import Upload
 from local.emulator.errors import ServiceError
 
 MOST_PARTS = 10_000

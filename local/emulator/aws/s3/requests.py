@@ -11,7 +11,7 @@ from werkzeug.datastructures import EnvironHeaders
 
 from local.emulator.aws.s3.acl import from_headers
 from local.emulator.aws.s3.store import Version
-from local.emulator.aws.signature import bucket_and_key, query
+from local.emulator.aws.signature.scope import bucket_and_key, query
 from local.emulator.errors import ServiceError
 
 KEPT_HEADERS = (

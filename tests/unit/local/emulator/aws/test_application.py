@@ -1,13 +1,12 @@
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 from botocore.exceptions import ClientError
-from moto.s3 import models
 
 from local.emulator.aws.journal import Journal
-from local.emulator.credentials import ACCOUNT
 from local.emulator.home import Home
 from local.emulator.server import Server
 from tests.unit.local.emulator.server_harness import Signed, client, serve
@@ -88,7 +87,7 @@ def test_repositories_keep_their_policy_and_images(home: Home) -> None:
     with serve(home) as server:
         assert _repository(client(server.url, "ecr")) == before
         journal = Journal(home.path / "requests.sqlite")
-        assert [kept.service for kept in journal.requests()] == ["iam"] + ["ecr"] * 3
+        assert [kept.service for _, kept in journal.numbered()] == ["iam"] + ["ecr"] * 3
         journal.close()
 
 
@@ -126,7 +125,7 @@ def test_a_refused_request_is_not_told_again(home: Home) -> None:
         with pytest.raises(ClientError, match="RepositoryAlreadyExistsException"):
             ecr.create_repository(repositoryName="berth")
     journal = Journal(home.path / "requests.sqlite")
-    assert [kept.service for kept in journal.requests()] == ["iam"] + ["ecr"] * 1
+    assert [kept.service for _, kept in journal.numbered()] == ["iam"] + ["ecr"] * 1
     journal.close()
 
 
@@ -195,14 +194,14 @@ def test_a_bucket_in_the_host_name(server: Server) -> None:
         assert session.put(server.url, timeout=10).status_code == 200
         url = f"{server.url}/folder/key"
         assert session.put(url, b"bytes", timeout=10).status_code == 200
-        assert server.context.objects.read("bucket", "folder/key") == b"bytes"
+        assert server.services.objects.read("bucket", "folder/key") == b"bytes"
         assert session.get(url, timeout=10).content == b"bytes"
 
 
 def test_nothing_of_the_reset_page_of_moto_is_there(server: Server) -> None:
     client(server.url, "s3").create_bucket(Bucket="bucket")
     requests.post(f"{server.url}/moto-api/reset", timeout=10)
-    assert server.context.objects.bucket_exists("bucket")
+    assert server.services.objects.bucket_exists("bucket")
 
 
 def test_a_role_sagemaker_may_assume_is_there_from_the_start(home: Home) -> None:
@@ -224,10 +223,13 @@ def test_a_bucket_s3_would_not_make(server: Server, name: str) -> None:
     assert s3.list_buckets()["Buckets"] == []
 
 
-def test_buckets_moto_had_before_are_forgotten(home: Home) -> None:
-    """The process's moto may have answered others, as it does in these tests."""
-    models.s3_backends[ACCOUNT]["aws"].create_bucket("bucket", "us-east-1")
-    with serve(home) as server:
-        s3 = client(server.url, "s3")
-        assert s3.list_buckets()["Buckets"] == []
-        s3.create_bucket(Bucket="bucket")
+def test_what_moto_had_before_is_forgotten(tmp_path: Path) -> None:
+    """moto's state is the process's, in which other servers ran: as in these tests."""
+    for name in ("one", "two"):
+        with serve(Home.find(tmp_path / name)) as server:
+            iam, cloudwatch = client(server.url, "iam"), client(server.url, "cloudwatch")
+            assert [role["RoleName"] for role in iam.list_roles()["Roles"]] == ["berth"]
+            assert cloudwatch.list_metrics()["Metrics"] == []
+            iam.create_role(RoleName=name, AssumeRolePolicyDocument="{}")
+            point = {"MetricName": name, "Value": 1}
+            cloudwatch.put_metric_data(Namespace="mine", MetricData=[point])

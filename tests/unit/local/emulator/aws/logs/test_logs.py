@@ -210,9 +210,10 @@ def test_metrics_survive_and_the_old_ones_go(home: Home) -> None:
     now = time.time()
     dimensions = {"TrainingJobName": "job"}
     with serve(home) as server:
+        cloudwatch = client(server.url, "cloudwatch")
+        assert cloudwatch.list_metrics()["Metrics"] == []
         points = [("loss", 2.0, now - 90), ("loss", 1.0, now), ("loss", 987654.25, now - 20 * DAY)]
         server.services.logs.put_metrics(GROUP, dimensions, points)
-        cloudwatch = client(server.url, "cloudwatch")
         cloudwatch.put_metric_data(
             Namespace="mine",
             MetricData=[

@@ -11,10 +11,10 @@ import pytest
 import requests
 import s3fs
 from botocore.exceptions import ClientError
-from tests.unit.local.emulator.server_stage import REGION, access_key, client, serve
 
 from local.emulator.home import Home
 from local.emulator.server import Server
+from tests.unit.local.emulator.server_harness import REGION, access_key, client, serve
 
 BUCKET = "bucket"
 FIVE_MEBIBYTES = 5 * 1024 * 1024

@@ -23,9 +23,9 @@ from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
-from local.emulator.aws import claims
-from local.emulator.aws.chunked import ChunkSignatures, Upload
-from local.emulator.aws.signing import Signer
+from local.emulator.aws.signature import claims
+from local.emulator.aws.signature.chunked import ChunkSignatures, Upload
+from local.emulator.aws.signature.signing import Signer
 from local.emulator.credentials import credentials
 from local.emulator.home import Home
 from local.emulator.server import Server
@@ -290,7 +290,7 @@ def test_a_body_in_signed_chunks(server: Server, s3: Any) -> None:
     for changed in ({"chunk": "0" * 64}, {"trailer": "0" * 64}):
         status, text = chunked(server.url, pieces, crc, **changed)
         assert (status, "SignatureDoesNotMatch" in text) == (403, True)
-    assert server.context.objects.read(BUCKET, "streamed") == b"hello you"
+    assert server.services.objects.read(BUCKET, "streamed") == b"hello you"
 
 
 def test_the_chunks_of_awss_own_example() -> None:

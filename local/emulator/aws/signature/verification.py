@@ -12,12 +12,12 @@ from typing import IO, Any
 
 from werkzeug.wsgi import get_input_stream
 
-from local.emulator.aws import claims, signing
-from local.emulator.aws.chunked import CHUNKS, STREAMING, ChunkSignatures, Upload
-from local.emulator.aws.keys import Key, Keys
-from local.emulator.aws.post_policy import KEPT, check_form, replace_body
-from local.emulator.aws.refusals import Refusals
-from local.emulator.aws.signature import SUBRESOURCES, bucket_and_key, host_bucket, query
+from local.emulator.aws.signature import claims, signing
+from local.emulator.aws.signature.chunked import BLOCK, CHUNKS, STREAMING, ChunkSignatures, Upload
+from local.emulator.aws.signature.keys import Key, Keys
+from local.emulator.aws.signature.post_policy import KEPT, check_form, replace_body
+from local.emulator.aws.signature.refusals import Refusals
+from local.emulator.aws.signature.scope import SUBRESOURCES, bucket_and_key, host_bucket, query
 from local.emulator.errors import ServiceError
 from local.partitions import is_region
 
@@ -27,7 +27,6 @@ SKEW = 5 * 60
 """The same for other services ("Signature expired … - 5 min.", as they say)."""
 LONGEST = 64 * 1024 * 1024
 """Bytes of a body that is read before it is let in; none but an object's may be longer."""
-BLOCK = 1024 * 1024
 UNSIGNED = "UNSIGNED-PAYLOAD"
 SIGNED_CHUNKS = f"{STREAMING}AWS4-"
 HASH = re.compile("[0-9a-f]{64}")

@@ -6,8 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any, Protocol
 
-from local.emulator.aws.s3.contents import BLOCK
-from local.emulator.aws.signing import Signer, same
+from local.emulator.aws.signature.signing import Signer, same
 from local.emulator.errors import ServiceError
 
 STREAMING = "STREAMING-"
@@ -20,6 +19,8 @@ CHUNKS = "berth.chunks"
 """Where a request's environment has the signatures of its chunks."""
 SIGNATURE = "x-amz-trailer-signature"
 LONGEST_LINE = 16 * 1024
+BLOCK = 1024 * 1024
+"""Bytes of a body that are read at a time."""
 
 
 class Hash(Protocol):

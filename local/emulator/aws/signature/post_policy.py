@@ -12,14 +12,14 @@ from typing import IO, Any
 
 from werkzeug.formparser import FormDataParser
 
-from local.emulator.aws import claims, signing
-from local.emulator.aws.keys import Key
-from local.emulator.aws.refusals import Refusals
-from local.emulator.aws.signature import bucket_and_key
+from local.emulator.aws.signature import claims, signing
+from local.emulator.aws.signature.chunked import BLOCK
+from local.emulator.aws.signature.keys import Key
+from local.emulator.aws.signature.refusals import Refusals
+from local.emulator.aws.signature.scope import bucket_and_key
 from local.emulator.errors import ServiceError
 
 IN_MEMORY = 8 * 1024 * 1024
-BLOCK = 1024 * 1024
 KEPT = "berth.kept"
 """Where a request's environment has the file its body lies in, to be closed in the end."""
 UNCHECKED = {

@@ -1,0 +1,117 @@
+"""The creation dates of moto's resources: those of the requests that made them.
+
+moto takes the time at which it is sent a request; one that is sent again after a restart would make
+everything new. A resource is known by its ID, which is the same each time.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+from xml.etree import ElementTree
+
+from werkzeug.wrappers import Response
+
+IDENTITIES = (
+    "RoleId",
+    "UserId",
+    "GroupId",
+    "PolicyId",
+    "InstanceProfileId",
+    "AccessKeyId",
+    "ServerCertificateId",
+    "CertificateId",
+    "SSHPublicKeyId",
+    "SerialNumber",
+    "imageDigest",
+    "repositoryArn",
+)
+DATES = ("CreateDate", "UploadDate", "EnableDate", "createdAt", "imagePushedAt")
+Identity = tuple[str, str, str]
+"""The name and the value of the ID, and the repository of an image."""
+Record = tuple[Identity, Callable[[float], None]]
+"""A resource in an answer, and what writes a date (UTC seconds) into it."""
+
+
+class Dates:
+    """When resources were made."""
+
+    def __init__(self) -> None:
+        self._known: dict[Identity, float] = {}
+
+    def note(self, response: Response, time: float, *, created: bool) -> None:
+        """Take a request's time (UTC seconds) as that of the resources in its answer.
+
+        Args:
+            response: the answer.
+            time: the request's.
+            created: the resources are new; otherwise those that are known keep their time.
+        """
+        for identity, _ in _records(_parse(response)):
+            if created or identity not in self._known:
+                self._known[identity] = time
+
+    def restore(self, response: Response) -> None:
+        """Write the known dates into an answer."""
+        root = _parse(response)
+        found = [record for record in _records(root) if record[0] in self._known]
+        for identity, write in found:
+            write(self._known[identity])
+        if found:
+            response.set_data(_text(root))
+
+
+def _parse(response: Response) -> Any:
+    text = response.get_data(as_text=True)
+    if text.startswith("{"):
+        return json.loads(text)
+    return ElementTree.fromstring(text) if text.startswith("<") else None  # noqa: S314 - moto's own
+
+
+def _text(root: Any) -> str:
+    if isinstance(root, dict):
+        return json.dumps(root)
+    namespace = root.tag[1:].partition("}")[0]
+    return ElementTree.tostring(root, encoding="unicode", default_namespace=namespace)
+
+
+def _records(root: Any) -> Iterator[Record]:
+    if isinstance(root, ElementTree.Element):
+        for node in root.iter():
+            yield from _record_of_element(node)
+    else:
+        yield from _records_of_json(root, "")
+
+
+def _record_of_element(node: ElementTree.Element) -> Iterator[Record]:
+    children = {child.tag.rpartition("}")[2]: child for child in node}
+    identity = next((name for name in IDENTITIES if name in children), None)
+    if identity is None:
+        return
+
+    def write(time: float) -> None:
+        for name in children.keys() & set(DATES):
+            moment = datetime.fromtimestamp(time, UTC).replace(tzinfo=None)
+            children[name].text = f"{moment.isoformat()}Z"
+
+    yield (identity, children[identity].text or "", ""), write
+
+
+def _records_of_json(value: Any, repository: str) -> Iterator[Record]:
+    if isinstance(value, list):
+        for item in value:
+            yield from _records_of_json(item, repository)
+    if not isinstance(value, dict):
+        return
+    node: dict[str, Any] = value
+    repository = node.get("repositoryName", repository)
+    identity = next((name for name in IDENTITIES if isinstance(node.get(name), str)), None)
+
+    def write(time: float) -> None:
+        for name in node.keys() & set(DATES):
+            node[name] = round(time, 3)
+
+    if identity is not None:
+        yield (identity, node[identity], repository), write
+    for item in node.values():
+        yield from _records_of_json(item, repository)
