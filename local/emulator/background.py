@@ -1,4 +1,4 @@
-"""Work that goes on after a request was answered: threads that are waited for at the end."""
+"""Background work that outlives a request: threads that the server joins at its end."""
 
 import contextlib
 import logging
@@ -21,7 +21,7 @@ class Background:
         Args:
             name: of the thread.
             work: what to do.
-            failed: told what was raised, should anything be: nobody expects it.
+            failed: called with the error of an exception that `work` raised, which is a bug.
 
         Raises:
             RuntimeError: the system has no thread left; `work` is not done.

@@ -19,7 +19,7 @@ _CANNOT = {
     errno.EBADF,
     errno.ETXTBSY,
 }
-"""What kernels say that cannot copy between these two files by themselves."""
+"""Errors of kernels that cannot copy between these two files."""
 _GET_FLAGS, _SET_FLAGS, _TOP = 0x80086601, 0x40086602, 0x00020000
 """FS_IOC_GETFLAGS, FS_IOC_SETFLAGS and FS_TOPDIR_FL of Linux (linux/fs.h)."""
 

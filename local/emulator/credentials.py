@@ -16,7 +16,7 @@ ACCOUNT = "123456789012"
 """The number of the local account; moto's."""
 PROFILE = "default"
 ID_LENGTH = 20
-"""An access key ID's length; AWS asks for 16 to 128 letters and digits."""
+"""An access key ID's length; AWS allows 16 to 128 letters and digits."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Credentials:
 
 
 def credentials(home: Home) -> Credentials:
-    """The home's access key, drawn at random the first time it is asked for.
+    """The home's access key; the first call draws it at random.
 
     It lies in `credentials`, a file that AWS's SDKs read as `AWS_SHARED_CREDENTIALS_FILE`.
 
@@ -64,7 +64,7 @@ def _read(path: Path) -> Credentials:
 
 
 def _create(path: Path) -> None:
-    """Make the file, complete at once; whoever else makes it at the same time may win."""
+    """Make the file atomically; of two processes that make it at the same time, one wins."""
     alphabet = string.ascii_uppercase + string.digits
     key_id = "BERTH" + "".join(secrets.choice(alphabet) for _ in range(ID_LENGTH - len("BERTH")))
     text = (

@@ -1,7 +1,7 @@
-"""`berth up` and `berth down`: the local SageMaker as a process of its own.
+"""`berth up` and `berth down`: the local SageMaker as a background process.
 
-A lock file says whether a server lives, whatever became of the process that started it;
-`server.json` says where it answers.
+A lock file shows whether a server lives, even if the process that started it is gone;
+`server.json` holds its address.
 """
 
 import contextlib
@@ -35,11 +35,11 @@ LOG_SIZE = 10 * 1024 * 1024
 """Bytes after which the server's log is put aside when a new server starts."""
 TAIL_LINES = 12
 NEEDED_BYTES = 1024 * 1024
-"""With less free space than this a server can neither start nor say why."""
+"""With less free space than this a server can neither start nor log why."""
 
 
 class DaemonError(UserError):
-    """Why the local SageMaker is not up (or not down), in a line that says what to do."""
+    """Why the local SageMaker is not up (or not down); one line with what to do."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,11 @@ def up(
 ) -> Address:
     """Start the local SageMaker unless it runs already, and wait until it answers.
 
-    `port` (or `$BERTH_PORT`) asks for a port, 0 for any; without it it is 4585, or a free one when
-    somebody else has that.
+    `port` (or `$BERTH_PORT`) selects the port, 0 for any; the default is 4585, or a free one when
+    another process has that.
 
     Raises:
-        DaemonError: it did not start, or runs with another executor or port than asked for.
+        DaemonError: it did not start, or runs with another executor or port than requested.
     """
     home = home or Home.find()
     wanted = port if port is not None else _port_of_environment()
@@ -106,10 +106,10 @@ def running(home: Home | None = None) -> Address | None:
     pid = lock.holder(home.path / lock.SERVER)
     try:
         facts = json.loads(home.server_file.read_text(encoding="utf-8"))
-        url, told = str(facts["url"]), int(facts["pid"])
+        url, recorded = str(facts["url"]), int(facts["pid"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    if pid is None or pid != told:
+    if pid is None or pid != recorded:
         return None
     health = _health(url)
     if health is None or health.get("home") != str(home.path) or health.get("pid") != pid:
@@ -118,7 +118,7 @@ def running(home: Home | None = None) -> Address | None:
 
 
 def _health(url: str) -> dict[str, Any] | None:
-    # No proxy of the user's environment is asked about this machine.
+    # A proxy of the user's environment must not be used for this machine.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(f"{url}/_berth/health", timeout=HEALTH_SECONDS) as answer:
@@ -153,7 +153,7 @@ def _start(home: Home, port: int | None, executor: ExecutorName) -> Address:
         process.kill()
         process.wait()
         raise
-    # A process that goes on for long after this must not keep the server as a zombie.
+    # A caller that runs on must not keep an ended server as a zombie.
     threading.Thread(target=process.wait, name="server process", daemon=True).start()
     if port is None and not address.url.endswith(f":{DEFAULT_PORT}"):
         print(f"berth: port {DEFAULT_PORT} is taken; using {address.url}", file=sys.stderr)
@@ -174,14 +174,14 @@ def _wait_until_it_answers(home: Home, process: "subprocess.Popen[bytes]", began
 
 
 def _why(home: Home, began: int) -> str:
-    """What a server that did not start said last; one line where it meant to say one."""
+    """Why a server did not start: its one-line error, or the end of its log."""
     with home.server_log.open("rb") as log:
         log.seek(began)
         lines = log.read().decode(errors="replace").strip().splitlines()
     if not lines and shutil.disk_usage(home.path).free < NEEDED_BYTES:
         return f"{home.path}: no space left on its disk"
     if not lines:
-        return f"it said nothing, see {home.server_log}"
+        return f"it logged nothing, see {home.server_log}"
     if any(line.startswith("Traceback") for line in lines):
         return "\n".join([f"{lines[-1]} (from {home.server_log})", *lines[-TAIL_LINES:-1]])
     return lines[-1]
@@ -190,13 +190,12 @@ def _why(home: Home, began: int) -> str:
 def _compare(address: Address, port: int | None, executor: ExecutorName) -> None:
     if executor not in ("auto", address.executor):
         raise DaemonError(
-            f"the local SageMaker runs with executor {address.executor}, asked for was {executor}; "
+            f"the local SageMaker runs with executor {address.executor}, not {executor}; "
             "first: berth down"
         )
     if port and not address.url.endswith(f":{port}"):
         raise DaemonError(
-            f"the local SageMaker runs at {address.url}, asked for was port {port}; "
-            "first: berth down"
+            f"the local SageMaker runs at {address.url}, not on port {port}; first: berth down"
         )
 
 

@@ -1,4 +1,4 @@
-"""Files that one process at a time holds; the kernel lets go of them however it ends."""
+"""File locks of one process at a time; the kernel releases them when it ends."""
 
 import contextlib
 import fcntl
@@ -10,7 +10,7 @@ from pathlib import Path
 SERVER = "server.lock"
 """Held by the server for its whole life, its process id inside."""
 SWITCH = "switch.lock"
-"""Held by who starts or stops one."""
+"""Held by a process that starts or stops one."""
 POLL_SECONDS = 0.02
 
 
@@ -40,7 +40,7 @@ def held(path: Path, timeout: float = 0.0) -> Iterator[None]:
 
 
 def holder(path: Path) -> int | None:
-    """The id of the process that holds the file, or None when nobody does."""
+    """The id of the process that holds the file, or None when no process does."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:

@@ -79,7 +79,7 @@ class Logs(Protocol):
     """The local CloudWatch: log groups, streams and metrics."""
 
     def open(self, group: str, stream: str) -> LogStream:
-        """Make (or go on with) a stream; its group is made when missing."""
+        """Create a stream, or append to one; its group is created when missing."""
 
     def tail(self, group: str, stream_prefix: str, lines: int) -> list[str]:
         """The last lines of the group's streams with that prefix, oldest first."""

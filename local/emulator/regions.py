@@ -1,4 +1,4 @@
-"""SageMaker's regions: each has jobs, models, endpoints, logs and metrics of its own.
+"""SageMaker's regions: each has its own jobs, models, endpoints, logs and metrics.
 
 Bucket names, users and roles are the account's, as on AWS.
 """
@@ -29,7 +29,7 @@ class Region:
 
 
 class Regions:
-    """The regions that somebody asked for; safe from any thread.
+    """The regions in use, each created with its first request; safe from any thread.
 
     Args:
         home: where the first one keeps its resources, the others in `regions/<name>` below it.
@@ -54,21 +54,21 @@ class Regions:
         self.first = self.get(first)
 
     def get(self, name: str) -> Region:
-        """The region; it is made when nobody asked for it before."""
+        """The region; the first call creates it."""
         with self._lock:
             if name not in self._made:
                 self._made[name] = self._make(name)
             return self._made[name]
 
     def recover(self) -> None:
-        """Make the regions of an earlier server, and go on with what it left running."""
+        """Create the regions of an earlier server, and continue what it left running."""
         for folder in sorted(self._folder().glob("*/")):
             self.get(folder.name)
         for services in self._services():
             services.recover()
 
     def shutdown(self) -> None:
-        """Interrupt what runs in any region so that `recover` can go on with it."""
+        """Interrupt what runs in any region so that `recover` can continue it."""
         for services in self._services():
             services.shutdown()
 

@@ -34,15 +34,15 @@ logger = logging.getLogger("local.emulator.server")  # also when it is run as __
 
 ADDRESS = "127.0.0.1"
 DRAIN_SECONDS = 5.0
-"""How long requests in flight may take after the server was told to stop."""
+"""How long requests in flight may take once the server stops."""
 LOCK_SECONDS = 1.0
-"""Whoever looks whether a server lives holds its lock for an instant."""
+"""A process that checks whether a server lives holds the lock for an instant."""
 STOP = ("POST", "shutdown")
-"""What of its own the server does for the owner of its key alone."""
+"""The one operation of the server's own that needs a signature."""
 
 
 class PortTaken(Exception):
-    """Somebody else listens on the port; one line that names it and what to do."""
+    """Another process listens on the port; one line that names it and what to do."""
 
 
 class Server:
@@ -56,10 +56,10 @@ class Server:
     def __init__(
         self, home: Home, *, port: int = 0, executor: Executor, region: str = "us-east-1"
     ) -> None:
-        """Bind the port (0: a free one) and make the parts; nothing answers before `start`.
+        """Bind the port (0: a free one) and build the services; nothing answers before `start`.
 
         Raises:
-            PortTaken: somebody else listens there.
+            PortTaken: another process listens there.
         """
         self.home = home
         self._listener = listen(port)
@@ -100,7 +100,7 @@ class Server:
         return f"http://{ADDRESS}:{self.port}"
 
     def start(self) -> None:
-        """Load what is kept, clean up after a killed server, go on with its jobs, and answer."""
+        """Load the state, clean up after a killed server, recover its jobs, and answer requests."""
         from werkzeug.serving import make_server
 
         from local.emulator.web import Handler
@@ -109,7 +109,7 @@ class Server:
         removed = clean_up(self.home, self.services.executor)
         if removed:
             logger.info("removed what an earlier server left: %s", ", ".join(removed))
-        # Before anybody can ask for something new, which would be taken for something left.
+        # Before the first request: a new job would be taken for one that was left.
         self._regions.recover()
         self._web = make_server(
             ADDRESS,
@@ -125,7 +125,7 @@ class Server:
         self._thread.start()
 
     def stop(self) -> None:
-        """Answer nobody any more, interrupt what runs so that it can go on, and close the files.
+        """Refuse requests, interrupt what runs so that it can be recovered, and close the files.
 
         Takes as long as jobs take to write a checkpoint, 120 seconds at most.
         """
@@ -142,10 +142,10 @@ class Server:
         self._files.close()
 
     def wait(self) -> None:
-        """Return when somebody asked the server to stop (`POST /_berth/shutdown`, signed)."""
+        """Return when a signed `POST /_berth/shutdown` or `request_stop` stops the server."""
         self._stopping.wait()
 
-    def ask_to_stop(self) -> None:
+    def request_stop(self) -> None:
         """Make `wait` return."""
         self._stopping.set()
 
@@ -187,10 +187,10 @@ class Server:
                 self._flight.notify_all()
             took = (time.perf_counter() - began) * 1000
             code = status[0].partition(" ")[0] if status else "-"
-            # Health is asked many times while a server starts.
+            # `berth up` polls the health while a server starts.
             level = logging.DEBUG if operation == "health" else logging.INFO
-            asked = environ.get("berth.operation", operation)
-            logger.log(level, "%s %s %s %.1f ms", service, asked, code, took)
+            name = environ.get("berth.operation", operation)
+            logger.log(level, "%s %s %s %.1f ms", service, name, code, took)
 
         return web.Watched(app, environ, start, end)
 
@@ -246,7 +246,7 @@ class Server:
             }
             return Response(json.dumps(facts), content_type="application/json")
         if (method, operation) == STOP:
-            self.ask_to_stop()
+            self.request_stop()
             return Response('{"status": "stopping"}', content_type="application/json")
         return Response(f"{method} /_berth/{operation}: no such thing\n", 404)
 
@@ -255,7 +255,7 @@ def listen(port: int) -> socket.socket:
     """A socket that listens on a port of this machine alone.
 
     Raises:
-        PortTaken: somebody else has it.
+        PortTaken: another process has it.
     """
     try:
         return socket.create_server((ADDRESS, port), backlog=128)
@@ -266,7 +266,7 @@ def listen(port: int) -> socket.socket:
 
 
 def write_server_file(home: Home, server: Server) -> None:
-    """Tell other processes where the server is; complete at once, or not there."""
+    """Publish the server's address to other processes, atomically."""
     facts = {
         "pid": os.getpid(),
         "port": server.port,
@@ -280,7 +280,7 @@ def write_server_file(home: Home, server: Server) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the server until it is told to stop; returns the exit status."""
+    """Run the server until it is stopped; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m local.emulator.server", description=__doc__)
     parser.add_argument("--home", type=Path)
     parser.add_argument("--port", type=int, default=0)
@@ -316,7 +316,7 @@ def _run(home: Home, options: argparse.Namespace) -> int:
         logger.warning("%s", taken)
         server = Server(home, port=0, executor=executor, region=options.region)
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: server.ask_to_stop())
+        signal.signal(number, lambda *_: server.request_stop())
     with contextlib.ExitStack() as cleanup:
         cleanup.callback(home.server_file.unlink, missing_ok=True)
         with server:

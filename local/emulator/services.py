@@ -17,10 +17,10 @@ class Service(Protocol):
     """What lives as long as the server does."""
 
     def recover(self) -> None:
-        """Go on with what an earlier server left running."""
+        """Continue what an earlier server left running."""
 
     def shutdown(self) -> None:
-        """Interrupt what runs so that `recover` can go on with it."""
+        """Interrupt what runs so that `recover` can continue it."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Services(Context):
         )
 
     def recover(self) -> None:
-        """Go on with what an earlier server left running; an error of one stops no other."""
+        """Continue what an earlier server left running; an error of one stops no other."""
         for name, service in self._ordered():
             try:
                 service.recover()
@@ -53,7 +53,7 @@ class Services(Context):
                 logger.exception("%s: what an earlier server left cannot be recovered", name)
 
     def shutdown(self) -> None:
-        """Interrupt what runs so that `recover` can go on with it; an error of one stops no other.
+        """Interrupt what runs so that `recover` can continue it; an error of one stops no other.
 
         Takes as long as jobs take to write a checkpoint, 120 seconds at most.
         """

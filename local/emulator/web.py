@@ -1,4 +1,4 @@
-"""HTTP as the local SageMaker speaks it: who may ask, and what is noted about an answer."""
+"""The HTTP server's handler, and which requests it refuses."""
 
 import ipaddress
 import logging
@@ -43,7 +43,7 @@ class Handler(WSGIRequestHandler):
         return environ
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Nothing: the server writes a line that says more."""
+        """Nothing: the server logs a line of its own."""
 
     def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002 - werkzeug's name
         """What goes wrong with a connection."""

@@ -67,7 +67,7 @@ def main(folder: str, executor: str, moment: str = "null") -> None:
         runs = ProcessExecutor(home, {"toy": commands})
     regions.Store = Mortal
     server = Server(home, executor=runs)
-    signal.signal(signal.SIGTERM, lambda *_: server.ask_to_stop())
+    signal.signal(signal.SIGTERM, lambda *_: server.request_stop())
     print(server.url, flush=True)
     with server:
         server.wait()

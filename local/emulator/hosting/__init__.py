@@ -1,1 +1,1 @@
-"""Endpoints and what asks them."""
+"""Endpoints and their invocations."""

@@ -34,7 +34,7 @@ from local.emulator.hosting.metrics import EndpointMetrics, Measurement
 from local.emulator.hosting.variants import Variant
 
 CONCURRENCY = 4
-"""Invocations at once per container when the configuration does not say."""
+"""Invocations at once per container when the configuration sets no number."""
 _WAIT = 0.2
 
 
@@ -187,7 +187,7 @@ class AsyncInvocations:
     def _answer(self, name: str, active: ActiveEndpoint, request: AsyncRequest) -> None:
         """Answer one request, or keep why not; nothing is kept of one cut off by the end."""
         try:
-            answer = self._ask(name, active, request)
+            answer = self._process(name, active, request)
         except ServiceError as error:
             self._put(name, request.failure, _failure(error))
         else:
@@ -196,7 +196,7 @@ class AsyncInvocations:
             self._put(name, request.output, answer)
         (self._folder(name) / f"{request.identity}.json").unlink(missing_ok=True)
 
-    def _ask(self, name: str, active: ActiveEndpoint, request: AsyncRequest) -> bytes | None:
+    def _process(self, name: str, active: ActiveEndpoint, request: AsyncRequest) -> bytes | None:
         body = self._input(request)
         while not self._closing.is_set() and self._is_active(name, active):
             if time.time() > request.expires:
@@ -219,13 +219,13 @@ class AsyncInvocations:
     def _invoke(
         self, name: str, variant: Variant, instance: Instance, body: bytes, request: AsyncRequest
     ) -> ContainerResponse:
-        """Ask a container, and tell CloudWatch."""
-        asked, status = time.perf_counter(), 0
+        """Invoke a container, and record that in CloudWatch."""
+        sent, status = time.perf_counter(), 0
         try:
             answer = invoke(instance, body, request.headers, request.timeout)
             status = answer.status
         finally:
-            measurement = Measurement(status, time.perf_counter() - asked, 0.0, variant.count)
+            measurement = Measurement(status, time.perf_counter() - sent, 0.0, variant.count)
             self._metrics.record(name, variant.name, measurement)
         return answer
 

@@ -19,7 +19,7 @@ FLUSH_RECORDS = 200
 
 
 class DataCapture:
-    """Captures what one endpoint is asked and answers.
+    """Captures the requests and responses of one endpoint.
 
     Args:
         objects: S3.

@@ -1,4 +1,4 @@
-"""One endpoint configuration put to work: read, kept, and changed by what an update retains."""
+"""A deployed endpoint configuration: read, stored, and changed by what an update retains."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,7 +11,7 @@ from local.emulator.store import Kind, Missing
 
 @dataclass(frozen=True)
 class EndpointDeployment:
-    """One endpoint configuration put to work, as it was read: later changes do not matter.
+    """A deployed endpoint configuration, as it was read: later changes do not matter.
 
     Attributes:
         config: the endpoint configuration's name.
@@ -30,7 +30,7 @@ class EndpointDeployment:
         """The deployment of an endpoint configuration.
 
         Raises:
-            ServiceError: it or a model is missing, or asks for what cannot be run locally.
+            ServiceError: it or a model is missing, or needs what cannot be run locally.
         """
         try:
             body = context.store.get(Kind.ENDPOINT_CONFIG, config).body
@@ -46,7 +46,7 @@ class EndpointDeployment:
 
     @classmethod
     def load(cls, kept: dict[str, Any]) -> "EndpointDeployment":
-        """What `dump` gave."""
+        """The inverse of `dump`."""
         return cls(
             kept["config"],
             [Variant(**one) for one in kept["variants"]],

@@ -1,4 +1,4 @@
-"""What DescribeEndpoint shows."""
+"""The DescribeEndpoint response."""
 
 from datetime import datetime
 from typing import Any
@@ -82,7 +82,7 @@ def describe_config(body: dict[str, Any], deployment: EndpointDeployment) -> Non
 
 
 def want_weights(body: dict[str, Any], wanted: dict[str, dict[str, Any]]) -> None:
-    """Show the weights and counts an update asks for, by variant.
+    """Show the weights and counts an update requests, by variant.
 
     Raises:
         ServiceError: it names a variant that is not there.
@@ -103,7 +103,7 @@ def want_weights(body: dict[str, Any], wanted: dict[str, dict[str, Any]]) -> Non
 def show_health(
     body: dict[str, Any], summaries: list[dict[str, Any]], answers: bool, log: str
 ) -> None:
-    """Show what a container's death or return changed; an operation that goes on shows its own.
+    """Show the effect of a container's death or return, unless an operation is in progress.
 
     Args:
         body: what Describe shows.
@@ -118,7 +118,8 @@ def show_health(
     if body["EndpointStatus"] == "InService" and not answers:
         body["EndpointStatus"] = "OutOfService"
         set_reason(
-            body, f"No container answers; each is being started again. Its log says why: {log}"
+            body,
+            f"No container answers; each is being started again. See its log: {log}",
         )
     elif body["EndpointStatus"] == "OutOfService" and answers:
         body["EndpointStatus"] = "InService"

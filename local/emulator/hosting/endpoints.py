@@ -1,9 +1,9 @@
 """Endpoints: created, updated blue/green, watched, deleted, and started again with the server.
 
-Statuses are AWS's, with two readings of our own: `OutOfService` while none of an endpoint's
+Statuses are AWS's; two have a local meaning: `OutOfService` while none of an endpoint's
 containers answers (a dead one is started again; with the first that answers the endpoint is
 `InService` once more), and `SystemUpdating` while a restarted server starts its containers again.
-Traffic moves to a new fleet all at once, whatever the DeploymentConfig's steps and waits say.
+Traffic moves to a new fleet all at once, without the DeploymentConfig's steps and waits.
 """
 
 import contextlib
@@ -50,10 +50,10 @@ class Endpoints:
 
     Attributes:
         asynchronous: the queues of asynchronous invocations.
-        metrics: what CloudWatch says of invocations.
+        metrics: CloudWatch's metrics of invocations.
 
     Args:
-        context: the parts.
+        context: the region.
         timing: intervals, for tests.
         limits: of asynchronous invocations, for tests.
         seed: of the choice among variants and of sampling; None for chance.
@@ -85,14 +85,14 @@ class Endpoints:
         self._closing = False
 
     def active(self, name: str) -> ActiveEndpoint | None:
-        """The endpoint's containers, when there are any to ask."""
+        """The endpoint's containers, when there are any to invoke."""
         return self._active.get(name)
 
     def create(self, request: dict[str, Any]) -> Record:
         """Add an endpoint and start it in the background.
 
         Raises:
-            ServiceError: the name is taken, the configuration or a model is missing, or asks for
+            ServiceError: the name is taken, the configuration or a model is missing, or needs
                 what cannot be run locally.
         """
         name = request["EndpointName"]
@@ -372,7 +372,7 @@ class Endpoints:
             self._change(name, show)
 
     def _refresh(self, name: str) -> None:
-        """A container died or came back: let the status tell, unless an operation goes on."""
+        """Show that a container died or came back, unless an operation is in progress."""
         with self._lock:
             active = self._active.get(name)
             if active is None:
@@ -387,7 +387,7 @@ class Endpoints:
                 self._change(name, show)
 
     def _break(self, name: str, reason: str) -> None:
-        """An operation ended as nobody expects: what runs goes on, without it all has failed."""
+        """After an unexpected error: keep what runs; without containers the endpoint has failed."""
         if name in self._active:
             self._settle(name, reason)
         else:
@@ -458,7 +458,7 @@ class Endpoints:
             return
         try:
             self.delete(name)
-        except ServiceError:  # an update goes on
+        except ServiceError:  # an update is in progress
             self._ttl_timers.set(name, _RETRY_DELETE)
 
 

@@ -47,9 +47,9 @@ class Fleet:
     """All containers of one deployment of an endpoint or a transform job.
 
     Args:
-        context: the parts.
+        context: the region.
         owner: what runs them, for names: e.g. `endpoint-<name>`.
-        folder: a folder of its own; it is made, and removed with `stop`.
+        folder: the fleet's own folder; it is made, and removed with `stop`.
         log_group: where their lines go; streams are `<prefix>/i-<17 hex>`.
         variants: what to run.
         choices: the source of chance for weights.
@@ -287,11 +287,11 @@ class Fleet:
         try:
             instance.start()
         except InstanceFailed as error:
-            words = instance.last_words()
-            said = f"Its last words: {words}" if words else "It printed nothing."
+            tail = instance.log_tail()
+            log = f"The end of its log: {tail}" if tail else "It printed nothing."
             raise DeploymentFailed(
                 f"The primary container for {self._called(variant)} did not pass the ping health "
-                f"check: {error}. {said}"
+                f"check: {error}. {log}"
             ) from None
 
     def _called(self, variant: Variant) -> str:

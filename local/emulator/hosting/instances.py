@@ -1,4 +1,4 @@
-"""One serving container: started, asked /ping, watched, started again when it dies, stopped."""
+"""One serving container: started, pinged, watched, restarted when it dies, stopped."""
 
 import contextlib
 import json
@@ -16,13 +16,13 @@ from local.emulator.ports import LogStream
 
 PORT = 8080
 """Where a serving container listens."""
-WORDS = 12
+TAIL_LINES = 12
 """How many of a container's last lines are kept for messages."""
 
-SAID = 700
+TAIL_LENGTH = 700
 """Characters of them, so that the end fits into a FailureReason."""
 _REASON = 400
-"""Characters of what /ping says of a failure."""
+"""Characters of the failure that /ping reports."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class HostingTiming:
 
 
 class InstanceFailed(Exception):
-    """A container did not become ready; one line with its own last words."""
+    """A container did not become ready; one line with the reason."""
 
 
 class Instance:
@@ -90,7 +90,7 @@ class Instance:
         self.pool = urllib3.HTTPConnectionPool("127.0.0.1", PORT)
         self._executor, self._spec, self._log = executor, spec, log
         self._start_timeout, self._timing, self._on_change = start_timeout, timing, on_change
-        self._lines: deque[str] = deque(maxlen=WORDS)
+        self._lines: deque[str] = deque(maxlen=TAIL_LINES)
         self._container: Container | None = None
         self._gave_up = ""
         self._lock = threading.Lock()
@@ -107,10 +107,10 @@ class Instance:
             return container.wait(0) is None
         return False
 
-    def last_words(self) -> str:
+    def log_tail(self) -> str:
         """Its last lines, in one; of many, the end."""
-        words = " | ".join(line.strip() for line in self._lines if line.strip())
-        return words if len(words) <= SAID else f"…{words[-SAID:]}"
+        text = " | ".join(line.strip() for line in self._lines if line.strip())
+        return text if len(text) <= TAIL_LENGTH else f"…{text[-TAIL_LENGTH:]}"
 
     def start(self) -> None:
         """Start the container, wait until it answers /ping, then watch over it.
@@ -149,7 +149,7 @@ class Instance:
             if self._stopping.is_set():
                 raise InstanceFailed("it was stopped")
             try:
-                container = self._executor.start(self._spec, self._heard)
+                container = self._executor.start(self._spec, self._on_line)
             except ExecutorError as error:
                 raise InstanceFailed(str(error)) from None
             self._container = container
@@ -188,7 +188,7 @@ class Instance:
         raise InstanceFailed(f"{answer} within {self._start_timeout:g} seconds")
 
     def _status_of(self, container: Container, timeout: float) -> str | None:
-        """What a person is told of an ended container; None while it runs."""
+        """The exit status for a message; None while the container runs."""
         try:
             status = container.wait(timeout)
         except ExecutorError as error:
@@ -257,18 +257,18 @@ class Instance:
                 raise InstanceFailed(str(error)) from None
             self._container = None
 
-    def _heard(self, line: str) -> None:
+    def _on_line(self, line: str) -> None:
         self._lines.append(line)
         self._log.write(line)
 
     def _note(self, text: str) -> None:
-        """A line of our own in the log, marked as SageMaker marks its own."""
+        """Write a line to the log, marked as SageMaker marks its own."""
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
         self._log.write(f"{now}:[sagemaker logs]: {text}")
 
 
 def _gave_up(ping: bytes) -> str:
-    """Why a container says with its /ping that it will never serve; "" unless it does.
+    """The reason in /ping's body that a container will never serve; "" without one.
 
     berth's image answers `{"status": "FAILED", "detail": …}`, a state that it never leaves.
     """

@@ -141,10 +141,10 @@ def chunks(response: urllib3.BaseHTTPResponse, deadline: float | None = None) ->
 
 
 def model_error(context: Context, endpoint: str, status: int, message: str) -> ServiceError:
-    """AWS's `ModelError`: HTTP 424 around what the container said.
+    """AWS's `ModelError`: HTTP 424 around the container's error.
 
     Args:
-        context: the parts.
+        context: the region.
         endpoint: the endpoint's name.
         status: the container's; 0 for none.
         message: its body, or what is wrong.

@@ -1,4 +1,4 @@
-"""`AWS/SageMaker`: what CloudWatch says of an endpoint's invocations."""
+"""`AWS/SageMaker`: CloudWatch's metrics of an endpoint's invocations."""
 
 import logging
 import threading

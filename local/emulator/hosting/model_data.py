@@ -25,7 +25,7 @@ def source_of(container: dict[str, Any]) -> dict[str, str] | None:
         `uri`; `type`: `archive` (a gzip-compressed tar), `prefix` or `object`.
 
     Raises:
-        BadModelData: it asks for what cannot be done here; the line names the field.
+        BadModelData: a feature the local SageMaker lacks; the line names the field.
     """
     nested = container.get("ModelDataSource", {}).get("S3DataSource")
     url = container.get("ModelDataUrl")

@@ -50,7 +50,7 @@ REFUSED_HEADERS = {
     "Target-Container-Hostname": "endpoints of several containers",
     "Inference-Component": "inference components",
 }
-"""What a request may not ask for, by the header that asks."""
+"""Features that are refused, by the header that requests them."""
 _RETURNED = ("New-Session-Id", "Closed-Session-Id")
 _ATTRIBUTES_LENGTH = 1024
 _DRAIN = 1 << 20
@@ -129,13 +129,13 @@ class RuntimeApp:
         headers: dict[str, str],
         began: float,
     ) -> Response:
-        asked = time.perf_counter()
+        sent = time.perf_counter()
         try:
             answer = invoke(instance, body, headers, self._limits.timeout)
         except (TooSlow, NoAnswer) as error:
-            self._measure(name, variant, 0, began, asked)
+            self._measure(name, variant, 0, began, sent)
             raise failed(self._context, name, error) from None
-        self._measure(name, variant, answer.status, began, asked)
+        self._measure(name, variant, answer.status, began, sent)
         if not answer.good:
             raise refused(self._context, name, answer.status, answer.body)
         capture = active.capture
@@ -159,13 +159,13 @@ class RuntimeApp:
         headers: dict[str, str],
         began: float,
     ) -> Response:
-        asked = time.perf_counter()
+        sent = time.perf_counter()
         try:
             answer = open_stream(instance, body, headers, self._limits.timeout)
         except (TooSlow, NoAnswer) as error:
-            self._measure(name, variant, 0, began, asked)
+            self._measure(name, variant, 0, began, sent)
             raise failed(self._context, name, error) from None
-        self._measure(name, variant, answer.status, began, asked)
+        self._measure(name, variant, answer.status, began, sent)
         try:
             if not 200 <= answer.status < 300:
                 raise refused(self._context, name, answer.status, b"".join(chunks(answer)))
@@ -178,12 +178,10 @@ class RuntimeApp:
         response.call_on_close(stack.pop_all().close)
         return response
 
-    def _measure(
-        self, name: str, variant: Variant, status: int, began: float, asked: float
-    ) -> None:
-        """Tell CloudWatch of an invocation, now that the container answered."""
+    def _measure(self, name: str, variant: Variant, status: int, began: float, sent: float) -> None:
+        """Record an invocation in CloudWatch, after the container answered."""
         now = time.perf_counter()
-        measurement = Measurement(status, now - asked, asked - began, variant.count)
+        measurement = Measurement(status, now - sent, sent - began, variant.count)
         self._endpoints.metrics.record(name, variant.name, measurement)
 
     def _asynchronous(self, name: str, active: ActiveEndpoint, request: Request) -> Response:
@@ -257,7 +255,7 @@ class RuntimeApp:
             raise ServiceError(
                 "ServiceUnavailable",
                 f"No container of endpoint {name} answers now; each is being started again. "
-                f"The log group {log_groups.endpoint(name)} says why.",
+                f"The log group {log_groups.endpoint(name)} has the reason.",
                 503,
             ) from None
 
@@ -323,7 +321,7 @@ def _pieces(request: Request, limit: int) -> Iterator[bytes]:
 
 
 def _drain(request: Request) -> None:
-    """Read on to the end of a body nobody wants: a client that still sends reads no answer."""
+    """Read a refused body to its end: a client that still sends reads no response."""
     with contextlib.suppress(OSError):
         while request.stream.read(_DRAIN):
             pass

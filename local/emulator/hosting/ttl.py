@@ -31,7 +31,7 @@ class TtlTimers:
     """The clocks of endpoints with a time to live.
 
     Args:
-        expire: called, in a thread of its own, with the name of an endpoint whose time is over.
+        expire: called in a separate thread with the name of an endpoint whose time is over.
     """
 
     def __init__(self, expire: Callable[[str], None]) -> None:

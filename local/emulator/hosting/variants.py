@@ -1,4 +1,4 @@
-"""A production variant: what an endpoint configuration and its model say is to be run."""
+"""A production variant: what to run, from an endpoint configuration and its model."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,7 +28,7 @@ class Variant:
         source: where its model data lies (`model_data.source_of`).
         startup: seconds until /ping must answer.
         volume_gb: what its model may unpack to.
-        isolated: its model asked for network isolation.
+        isolated: its model has network isolation.
         gpus: its instance type has GPUs.
         instance_type: as configured; None for a serverless variant.
         serverless: its ServerlessConfig.
@@ -53,7 +53,7 @@ def read_variants(context: Context, config: dict[str, Any]) -> list[Variant]:
     """The variants of an endpoint configuration, as DescribeEndpointConfig shows it.
 
     Raises:
-        ServiceError: a model is missing, or asks for what the local SageMaker cannot run.
+        ServiceError: a model is missing, or needs what the local SageMaker cannot run.
     """
     name = config["EndpointConfigName"]
     for feature in ("ShadowProductionVariants", "ExplainerConfig"):
@@ -94,7 +94,7 @@ def read_model(context: Context, model: str, *, isolated: bool = False, **rest: 
     """What is run of a model, with a variant's own values.
 
     Raises:
-        ServiceError: the model is missing, or asks for what the local SageMaker cannot run.
+        ServiceError: the model is missing, or needs what the local SageMaker cannot run.
     """
     container, model_isolated = _container_of(context, model)
     try:

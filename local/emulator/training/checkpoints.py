@@ -64,7 +64,7 @@ class Mirror:
     def sync(self, *, settled: bool = False) -> int:
         """Put new and changed files to S3; returns how many.
 
-        `settled` says that nobody writes any more: a file need not be looked at twice.
+        `settled`: the containers have ended, so a file need not look the same twice.
 
         Raises:
             OSError: the bucket is not there, or the disk is full.

@@ -21,7 +21,7 @@ class HostEnded:
 
 @dataclass(frozen=True)
 class HostLost:
-    """Nobody knows what became of a host's container: the engine is gone."""
+    """The state of a host's container is unknown: the engine is gone."""
 
     rank: int
     line: str
@@ -35,8 +35,8 @@ class Cluster:
         executor: what runs them.
         specs: a container each, the first host's first.
         network: the private network to make for them; None for a single host.
-        on_line: told the host's rank and each line it prints, from a thread per host.
-        report: told when a host ends or is lost, from a thread per host.
+        on_line: called with the host's rank and each line it prints, from a thread per host.
+        report: called when a host ends or is lost, from a thread per host.
     """
 
     def __init__(

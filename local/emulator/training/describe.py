@@ -1,11 +1,11 @@
-"""What DescribeTrainingJob answers, from the request on to the last transition."""
+"""The DescribeTrainingJob response, from the request to the last transition."""
 
 import math
 from datetime import UTC, datetime
 from typing import Any
 
 from local.emulator.location import Location
-from local.emulator.training.rules import rules_asked
+from local.emulator.training.rules import rules_requested
 
 DAY_SECONDS = 86_400
 """MaxRuntimeInSeconds when the request names none (API reference, StoppingCondition)."""
@@ -23,7 +23,7 @@ MESSAGES = {
     "MaxRuntimeExceeded": "Training job runtime exceeded MaxRuntimeInSeconds provided",
     "MaxWaitTimeExceeded": "Training job wait time exceeded MaxWaitTimeInSeconds provided",
 }
-"""AWS's words for each secondary status."""
+"""AWS's message for each secondary status."""
 _ECHOED = (
     "HyperParameters",
     "AlgorithmSpecification",
@@ -75,7 +75,7 @@ def new_body(request: dict[str, Any], arn: str, tuning_job_arn: str | None, now:
         "MaxRuntimeInSeconds": DAY_SECONDS,
         **request.get("StoppingCondition", {}),
     }
-    body |= rules_asked(request, arn, now)
+    body |= rules_requested(request, arn, now)
     enter(body, "Starting", now)
     return body
 
@@ -86,7 +86,7 @@ def reconfigure(body: Body, request: dict[str, Any], arn: str, now: datetime) ->
         if field in request:
             body[field] = request[field]
     body["ProfilingStatus"] = profiling(request)
-    for field, statuses in rules_asked(request, arn, now).items():
+    for field, statuses in rules_requested(request, arn, now).items():
         known = body.setdefault(field, [])
         names = {status["RuleConfigurationName"] for status in known}
         known += [status for status in statuses if status["RuleConfigurationName"] not in names]
@@ -115,7 +115,7 @@ def model_location(request: dict[str, Any]) -> Location:
 def report_location(request: dict[str, Any]) -> Location | None:
     """Where in S3 the profiler's report goes: AWS's folder for what the rule ProfilerReport leaves.
 
-    None without a ProfilerConfig that says where.
+    None without an S3OutputPath.
     """
     root = request.get("ProfilerConfig", {}).get("S3OutputPath")
     name = "ProfilerReport"
@@ -133,16 +133,16 @@ def report_location(request: dict[str, Any]) -> Location | None:
 def enter(body: Body, status: str, now: datetime, message: str | None = None) -> None:
     """The next secondary status; the one before ends. Entered again, it only changes its message.
 
-    `message` defaults to AWS's words.
+    `message` defaults to AWS's.
     """
-    said = message or MESSAGES.get(status, "")
+    text = message or MESSAGES.get(status, "")
     transitions = body["SecondaryStatusTransitions"]
     if transitions and transitions[-1]["Status"] == status:
-        transitions[-1]["StatusMessage"] = said
+        transitions[-1]["StatusMessage"] = text
     else:
         if transitions:
             transitions[-1].setdefault("EndTime", now)
-        transitions.append({"Status": status, "StartTime": now, "StatusMessage": said})
+        transitions.append({"Status": status, "StartTime": now, "StatusMessage": text})
     body["SecondaryStatus"] = status
     if status == "Stopping":
         body["TrainingJobStatus"] = "Stopping"

@@ -8,7 +8,7 @@ from local.emulator.store import Record
 from local.emulator.training.describe import Body, enter, seconds_in
 
 INTERRUPT_TAG = "berth:interrupt-after"
-"""The tag that asks for a rehearsal of a spot interruption, after so many seconds of training."""
+"""The tag that rehearses a spot interruption, after so many seconds of training."""
 
 Cause = Literal["spot", "shutdown", "engine", "crash"]
 
@@ -19,8 +19,8 @@ class Interruption:
 
     Attributes:
         cause: a spot rehearsal, the server's end, the engine's, or a server that was killed.
-        line: the same in words.
-        time: when the hosts were told, or were last seen at work.
+        line: the same as a message.
+        time: when the hosts got SIGTERM, or were last seen at work.
     """
 
     cause: Cause
@@ -32,7 +32,7 @@ class Interruption:
         return self.cause != "spot" or "CheckpointConfig" in request
 
     def record(self, record: Record, request: dict[str, Any], saved: datetime | None) -> None:
-        """Write it down: a transition that says what was lost, and the numbers in `private`.
+        """Record it: a transition with what was lost, and the numbers in `private`.
 
         Args:
             record: the job, changed in place.
@@ -43,15 +43,15 @@ class Interruption:
         trained = (self.time - started).total_seconds()
         if not self.keeps_checkpoints(request):
             lost = seconds_in(record.body, "Training", self.time)
-            told = "without a CheckpointConfig nothing is kept"
+            kept = "without a CheckpointConfig nothing is kept"
         elif saved is None or saved < started:
             lost = trained
-            told = "no checkpoint was written in this time"
+            kept = "no checkpoint was written in this time"
         else:
             lost = max(0.0, (self.time - saved).total_seconds())
-            told = f"the last checkpoint was written {lost:.1f} s before"
+            kept = f"the last checkpoint was written {lost:.1f} s before"
         message = (
-            f"{self.line} after {trained:.1f} s of training; {told}: {lost:.1f} s of work lost"
+            f"{self.line} after {trained:.1f} s of training; {kept}: {lost:.1f} s of work lost"
         )
         enter(record.body, "Interrupted", self.time, message)
         record.private.setdefault("interruptions", []).append(

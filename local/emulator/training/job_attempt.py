@@ -1,4 +1,4 @@
-"""What a training job has on this machine: trees, containers, log streams, mirrors, metrics."""
+"""A training job's resources here: `/opt/ml` trees, containers, log streams, mirrors, metrics."""
 
 import logging
 import math
@@ -27,8 +27,8 @@ from local.emulator.training.own_rules import fetch_own_rules
 from local.log_groups import TRAINING_JOBS
 
 SYNC_SECONDS = 1.0
-"""Between two looks at the folders that are kept in S3. Metrics are published as often, and a file
-is touched, by which another server knows how long this one looked after the hosts."""
+"""Between two scans of the folders that are kept in S3. Metrics are published as often, and a file
+is touched, from which a later server learns how long this one ran."""
 FAILURE_LENGTH = 1024
 """Characters of `output/failure` that reach FailureReason (developer guide)."""
 UNSAVED = PurePosixPath("checkpoints")
@@ -49,7 +49,7 @@ class JobAttempt:
     """The hosts of a job; they may be started several times, in the same trees.
 
     Args:
-        context: the parts.
+        context: the region.
         request: the CreateTrainingJob request.
         arn: the job's ARN.
         cpus: how many cores each host may use; None for all.
@@ -142,7 +142,7 @@ class JobAttempt:
         if self._cluster is not None and "ProfilerConfig" in request:
             self._note(
                 "UpdateTrainingJob: input/config/profilerconfig.json is new. A profiler that runs "
-                "follows its interval and DisableProfiler; one that was not asked for when the "
+                "follows its interval and DisableProfiler; one that was not configured when the "
                 "container started begins with the next"
             )
 
@@ -152,16 +152,16 @@ class JobAttempt:
             path = saved_output(tree.base)
             if not path.exists():
                 continue
-            said: list[str] = []
-            lines = LineBuffer(said.append)
+            printed: list[str] = []
+            lines = LineBuffer(printed.append)
             lines.feed(path.read_bytes())
             lines.close()
             prefix = f"{self._name}/{host.name}-"
-            heard = Counter(self._context.logs.tail(TRAINING_JOBS, prefix, len(said)))
+            logged = Counter(self._context.logs.tail(TRAINING_JOBS, prefix, len(printed)))
             stream = self._context.logs.open(TRAINING_JOBS, f"{prefix}{int(path.stat().st_mtime)}")
-            for line in said:
-                if heard[line] > 0:
-                    heard[line] -= 1
+            for line in printed:
+                if logged[line] > 0:
+                    logged[line] -= 1
                 else:
                     stream.write(line)
                     self.watch.read(line)
@@ -179,7 +179,7 @@ class JobAttempt:
             self._cluster.stop(grace)
 
     def note_unseen(self) -> None:
-        """Say in the job's log which metrics were never found in it."""
+        """Log which metrics were never found in the job's log."""
         if unseen := self.watch.unseen():
             self._note(
                 "no line of this log matched the regular expression of "
@@ -200,14 +200,14 @@ class JobAttempt:
             try:
                 finish()
             except OSError as error:
-                _log.warning("training job %s: not all of it is kept: %s", self._name, error)
+                _log.warning("training job %s: not all of it was stored: %s", self._name, error)
             except Exception:
-                _log.exception("training job %s: not all of it is kept", self._name)
+                _log.exception("training job %s: not all of it was stored", self._name)
         self._pulse.unlink(missing_ok=True)
         self._streams = []
 
     def sync(self) -> None:
-        """Put to S3 what changed, now that nobody writes any more.
+        """Put to S3 what changed, after the containers have ended.
 
         Raises:
             OSError: the bucket is not there, or the disk is full.
@@ -223,7 +223,7 @@ class JobAttempt:
         self._clear(OptMl.clear)
 
     def clear_outputs(self, *, keep_checkpoints: bool) -> None:
-        """Leave the trees as a new instance would find them, with or without checkpoints."""
+        """Reset the trees to those of a new instance, with or without checkpoints."""
         kept = self._checkpoint_path if keep_checkpoints else None
         self._clear(lambda tree: tree.clear_outputs(kept))
 
@@ -232,7 +232,7 @@ class JobAttempt:
         return self._newest(self._checkpoint_path)
 
     def last_seen(self) -> datetime | None:
-        """When a server that was killed last looked after the hosts; None if it never did."""
+        """When a server that was killed last polled the hosts; None if it never did."""
         if not self._pulse.exists():
             return None
         return datetime.fromtimestamp(self._pulse.stat().st_mtime, UTC)
@@ -242,8 +242,8 @@ class JobAttempt:
         host, tree = self.trees[rank]
         text = tree.failure(FAILURE_LENGTH).strip()
         if not text:
-            said = self._context.logs.tail(TRAINING_JOBS, f"{self._name}/{host.name}-", 1)
-            text = f"no output/failure was written; the log ends with: {said[-1]}" if said else ""
+            last = self._context.logs.tail(TRAINING_JOBS, f"{self._name}/{host.name}-", 1)
+            text = f"no output/failure was written; the log ends with: {last[-1]}" if last else ""
         code = f", exit code: {status}"
         if status == 137 and not tree.failure(1):
             code += " (killed: most often the machine ran out of memory)"
@@ -318,7 +318,7 @@ class JobAttempt:
             self.watch.read(line)
 
     def _note(self, line: str) -> None:
-        """Say something in the job's own log, as the person who wrote the request reads that."""
+        """Write a line to the job's own log, which the author of the request reads."""
         _log.warning("training job %s: %s", self._name, line)
         if self._streams:
             self._streams[0].write(f"berth: {line}")
@@ -330,7 +330,7 @@ class JobAttempt:
                 self._mirrors.tick()
                 self._publish()
             except Exception:
-                _log.exception("training job %s: what it writes is not kept up", self._name)
+                _log.exception("training job %s: its output could not be synced", self._name)
 
     def _publish(self) -> None:
         new = [metric for metric in self.watch.unpublished() if math.isfinite(metric.value)]

@@ -1,4 +1,4 @@
-"""Training jobs: created, stopped, taken over from an earlier server."""
+"""Training jobs: created, updated, stopped, recovered after a restart."""
 
 import os
 import shutil
@@ -19,13 +19,13 @@ from local.statuses import TERMINAL
 
 
 class TrainingJobs:
-    """Runs training jobs, each in threads of its own.
+    """Runs training jobs, each in its own threads.
 
     Args:
-        context: the parts.
+        context: the region.
         max_parallel: how many run at once, further ones wait as Pending; by default as many as
             there are cores, and at least 2.
-        timing: how long things take.
+        timing: waits.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class TrainingJobs:
         tuning_job_arn: str | None = None,
         cpus: int | None = None,
     ) -> Record:
-        """Keep a job and start it; returns at once.
+        """Store a job and start it; returns at once.
 
         Args:
             request: a validated CreateTrainingJob request.
@@ -87,7 +87,9 @@ class TrainingJobs:
                 folder.mkdir(parents=True)
             except OSError as error:
                 self._context.store.delete(Kind.TRAINING_JOB, name)
-                raise ServiceError("InternalFailure", f"no job can be kept: {error}", 507) from None
+                raise ServiceError(
+                    "InternalFailure", f"no job can be stored: {error}", 507
+                ) from None
             tags = {tag["Key"]: tag["Value"] for tag in request.get("Tags", [])}
             self._context.store.tag(arn, tags)
             self._start(name)
@@ -119,7 +121,7 @@ class TrainingJobs:
             run.send("stop")
 
     def update(self, name: str, request: dict[str, Any]) -> Record:
-        """Change a job that runs; its containers find the new configuration in their files.
+        """Change a running job; its containers find the new configuration in their files.
 
         Args:
             name: the job.
@@ -157,12 +159,12 @@ class TrainingJobs:
         return self._context.logs.tail(TRAINING_JOBS, f"{name}/algo-", lines)
 
     def running(self, name: str) -> bool:
-        """Whether a thread still looks after a job."""
+        """Whether a job still has a thread."""
         with self._lock:
             return name in self._threads
 
     def recover(self) -> None:
-        """Go on with what an earlier server left: its jobs start again in their own trees."""
+        """Start the jobs that an earlier server left again, in their own folders."""
         with self._lock:
             for record in self._context.store.every(Kind.TRAINING_JOB):
                 known = record.name in self._runs  # created since the server began to answer
@@ -170,7 +172,7 @@ class TrainingJobs:
                     self._start(record.name)
 
     def shutdown(self) -> None:
-        """Interrupt what runs (SIGTERM: checkpoints get written); back when all have ended."""
+        """Interrupt what runs (SIGTERM: checkpoints get written); returns when all have ended."""
         with self._lock:
             self._closing = True
             runs, threads = list(self._runs.values()), list(self._threads.values())

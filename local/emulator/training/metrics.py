@@ -1,4 +1,4 @@
-"""What a job's log lines measure, by the metric definitions of its request."""
+"""Metrics in a job's log lines, found by the metric definitions of its request."""
 
 import json
 import logging
@@ -70,14 +70,14 @@ class MetricWatch:
     Args:
         definitions: `MetricDefinitions` of the request.
         path: the file; what it holds already comes first.
-        say: told, in one line, of a definition that cannot be used.
+        warn: called with a line about a definition that cannot be used.
     """
 
     def __init__(
-        self, definitions: list[dict[str, str]], path: Path, say: Callable[[str], None]
+        self, definitions: list[dict[str, str]], path: Path, warn: Callable[[str], None]
     ) -> None:
         self._names = [definition["Name"] for definition in definitions]
-        self._say = say
+        self._warn = warn
         self._lock = threading.Lock()
         self._metrics = read_metrics(path)
         self._published = len(self._metrics)
@@ -86,7 +86,7 @@ class MetricWatch:
             try:
                 self._patterns[definition["Name"]] = regex.compile(definition["Regex"])
             except regex.error as error:
-                say(f"metric {definition['Name']}: its regular expression is not used: {error}")
+                warn(f"metric {definition['Name']}: its regular expression is not used: {error}")
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("a", encoding="utf-8", buffering=1)
 
@@ -126,11 +126,11 @@ class MetricWatch:
 
     def _values(self, name: str, pattern: "regex.Pattern[str]", line: str) -> list[float]:
         try:
-            # `concurrent` lets the server's other threads go on meanwhile.
+            # `concurrent` releases the GIL for the server's other threads.
             found = list(pattern.finditer(line, timeout=PATIENCE, concurrent=True))
         except TimeoutError:
             self._patterns.pop(name, None)
-            self._say(
+            self._warn(
                 f"metric {name}: its regular expression took over {PATIENCE} s on one line and is "
                 "used no more; make it match without backtracking"
             )

@@ -11,7 +11,7 @@ from local.emulator.training.rules import KINDS
 
 MOUNT = PurePosixPath("/opt/ml")
 WRITABLE = ("model", "output", "output/data", "checkpoints")
-"""What the container writes; anyone may, as the image's user has a number of its own. The home
+"""What the container writes; anyone may, as the image's user has a uid of its own. The home
 around it is closed to others."""
 DEFAULT_PATHS = {
     "CheckpointConfig": "/opt/ml/checkpoints",
@@ -19,10 +19,9 @@ DEFAULT_PATHS = {
     "TensorBoardOutputConfig": "/opt/ml/output/tensorboard",
     "ProfilerConfig": "/opt/ml/output/profiler",
 }
-"""Where each configuration's files lie when its LocalPath does not say otherwise: AWS's folders,
-which smdebug looks in too."""
+"""The default LocalPath of each configuration: AWS's folders, which smdebug looks in too."""
 FIRST_HOST = "algo-1"
-"""It speaks for a job: its files hold what there is but once."""
+"""Its files hold what a job has only once."""
 GROUP = "homogeneousCluster"
 """The instance group's name in a job that names none."""
 
@@ -41,7 +40,7 @@ class Host:
 
 
 def hosts_of(request: dict[str, Any]) -> list[Host]:
-    """The hosts a CreateTrainingJob request asks for, `algo-1` first."""
+    """The hosts of a CreateTrainingJob request, `algo-1` first."""
     resources = request.get("ResourceConfig", {})
     groups = resources.get("InstanceGroups") or [
         {
@@ -59,7 +58,7 @@ def hosts_of(request: dict[str, Any]) -> list[Host]:
 
 
 def local_path(request: dict[str, Any], field: str) -> PurePosixPath | None:
-    """Where below /opt/ml the files of `field` (a key of DEFAULT_PATHS) lie; None if not asked for.
+    """Where below /opt/ml the files of `field` (a key of DEFAULT_PATHS) lie; None without it.
 
     Raises:
         BadPath: it lies elsewhere: nothing else of the container is on this machine.
@@ -68,15 +67,15 @@ def local_path(request: dict[str, Any], field: str) -> PurePosixPath | None:
     if config is None:
         return None
     if field == "ProfilerConfig":
-        asked = config.get("ProfilingParameters", {}).get("LocalPath")
+        given = config.get("ProfilingParameters", {}).get("LocalPath")
     else:
-        asked = config.get("LocalPath")
-    path = PurePosixPath(os.path.normpath(asked or DEFAULT_PATHS[field]))
+        given = config.get("LocalPath")
+    path = PurePosixPath(os.path.normpath(given or DEFAULT_PATHS[field]))
     if MOUNT not in path.parents:
-        raise BadPath(f"{field}.LocalPath: found {asked}, expected a folder below {MOUNT}")
+        raise BadPath(f"{field}.LocalPath: found {given}, expected a folder below {MOUNT}")
     relative = path.relative_to(MOUNT)
     if relative.parts[0] in {"input", "model"} or str(relative) in {"output", "output/data"}:
-        raise BadPath(f"{field}.LocalPath: found {asked}, which has another meaning to SageMaker")
+        raise BadPath(f"{field}.LocalPath: found {given}, which has another meaning to SageMaker")
     return relative
 
 
@@ -170,7 +169,7 @@ class OptMl:
                 _remove(path)
 
     def failure(self, length: int) -> str:
-        """The first `length` characters of what the container says of its failure, if anything."""
+        """The first `length` characters of the failure that the container wrote, if any."""
         path = self.output / "failure"
         if self.output.is_symlink() or path.is_symlink() or not path.is_file():
             return ""
@@ -193,9 +192,9 @@ class OptMl:
             files[field.lower()] = dict(request[field])
             if field != "ProfilerConfig":  # its LocalPath, if any, is one of its parameters
                 files[field.lower()]["LocalPath"] = str(self.seen_as / path)
-        # AWS tells a container nothing of its rules, as it evaluates them elsewhere.
-        asked = [kind.configurations for kind in KINDS if request.get(kind.configurations)]
-        files |= {field.lower(): request[field] for field in asked}
+        # AWS gives a container no rules, as it evaluates them elsewhere.
+        present = [kind.configurations for kind in KINDS if request.get(kind.configurations)]
+        files |= {field.lower(): request[field] for field in present}
         return files
 
     def _resources(self, host: Host, hosts: list[Host]) -> dict[str, Any]:

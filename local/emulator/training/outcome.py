@@ -1,4 +1,4 @@
-"""How a training job can end, and how the reason is put."""
+"""How a training job ends, and the form of its FailureReason."""
 
 import errno
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ def failed(reason: str) -> TrainingOutcome:
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, in a line a person can act on."""
+    """The first line of an error; for a full disk, what to do."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "no space is left on this machine's disk; free some and start the job again"
     return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -1,8 +1,8 @@
-"""The rules of a job: those its request asks for, and what its container says of them.
+"""The rules of a job: those of its request, and the statuses that its container writes.
 
 A container that evaluates rules keeps their statuses in `output/data/rules/debug.json` and
-`profiler.json`. What lies there is an image's word: it may be absent, half a file, a link or a
-lie, and what is said of it is made fit for the API.
+`profiler.json`. The files are not trusted: they may be absent, truncated, links or wrong, and only
+what fits the API is taken over.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ STATUSES = ("IssuesFound", "Error", "Stopped", "Stopping", "InProgress", "NoIssu
 WATCHED = {"Training", "Stopping"}
 """Secondary statuses in which a container may be at work."""
 STOPPED_BY_RULE = "stopped"
-"""The file beside the statuses in which a container says which rule ended its training."""
+"""The file beside the statuses in which a container names the rule that ended its training."""
 NOTHING = (
     "the container evaluated no such rules: its debugger or profiler was off (hyperparameters "
     "debug and profile), or its image does not carry berth's rules"
@@ -54,8 +54,8 @@ KINDS = (
 )
 
 
-def rules_asked(request: dict[str, Any], arn: str, now: datetime) -> RuleStatuses:
-    """The statuses right after CreateTrainingJob: everything that was asked for is in progress.
+def rules_requested(request: dict[str, Any], arn: str, now: datetime) -> RuleStatuses:
+    """The statuses right after CreateTrainingJob: every rule is in progress.
 
     Args:
         request: the CreateTrainingJob request.
@@ -73,7 +73,7 @@ def rules_asked(request: dict[str, Any], arn: str, now: datetime) -> RuleStatuse
 
 
 def rules_now(body: dict[str, Any], tree: Path, now: datetime) -> RuleStatuses:
-    """The statuses while a job goes on: what is kept in its body, and what the container says.
+    """The statuses while a job runs: those of its body, updated with those of the container.
 
     Args:
         body: what Describe answers otherwise.
@@ -86,7 +86,7 @@ def rules_now(body: dict[str, Any], tree: Path, now: datetime) -> RuleStatuses:
 
 
 def rules_interrupted(body: dict[str, Any], tree: Path, now: datetime) -> RuleStatuses:
-    """The statuses between two attempts: what was stopped with the first goes on in the second."""
+    """The statuses between two attempts: a rule stopped with the first is in progress again."""
     return _going_on(_known(body, tree, now))
 
 
@@ -101,7 +101,7 @@ def rules_ended(body: dict[str, Any], tree: Path, how: str, now: datetime) -> Ru
     """
     answer = _known(body, tree, now)
     for kind in KINDS:
-        said = {one["RuleConfigurationName"] for one in _said(tree, kind.file, body, now)}
+        reported = {one["RuleConfigurationName"] for one in _reported(tree, kind.file, body, now)}
         for status in answer.get(kind.statuses, []):
             if status["RuleEvaluationStatus"] not in ("InProgress", "Stopping"):
                 continue
@@ -110,9 +110,9 @@ def rules_ended(body: dict[str, Any], tree: Path, how: str, now: datetime) -> Ru
                 result, details = "Stopped", "the job was stopped before this rule was evaluated"
             elif how == "Failed":
                 details = "the job failed before this rule was evaluated"
-            elif not said:
+            elif not reported:
                 details = NOTHING
-            elif status["RuleConfigurationName"] not in said:
+            elif status["RuleConfigurationName"] not in reported:
                 details = "the container evaluated other rules, but not this one"
             status |= {
                 "RuleEvaluationStatus": result,
@@ -123,10 +123,10 @@ def rules_ended(body: dict[str, Any], tree: Path, how: str, now: datetime) -> Ru
 
 
 def stopped_by_rule(request: dict[str, Any], tree: Path) -> bool:
-    """Whether the container ended its training because a rule of the request's asked for it.
+    """Whether the container ended its training because a rule of the request stopped it.
 
     Args:
-        request: the CreateTrainingJob request; without debugger rules nothing can have asked.
+        request: the CreateTrainingJob request; without debugger rules nothing can have stopped it.
         tree: the first host's `/opt/ml`.
     """
     return bool(
@@ -135,16 +135,16 @@ def stopped_by_rule(request: dict[str, Any], tree: Path) -> bool:
 
 
 def _known(body: dict[str, Any], tree: Path, now: datetime) -> RuleStatuses:
-    """What is kept, and in its stead what the container says; issues once found stay found."""
+    """The body's statuses, replaced by the container's; issues once found stay found."""
     answer = {}
     for kind in KINDS:
         statuses = {one["RuleConfigurationName"]: one for one in body.get(kind.statuses, [])}
         if body["SecondaryStatus"] in WATCHED:
-            for said in _said(tree, kind.file, body, now):
-                before = statuses.get(said["RuleConfigurationName"], said)
+            for reported in _reported(tree, kind.file, body, now):
+                before = statuses.get(reported["RuleConfigurationName"], reported)
                 found = before["RuleEvaluationStatus"] == "IssuesFound"
-                if not found or said["RuleEvaluationStatus"] == "IssuesFound":
-                    statuses[said["RuleConfigurationName"]] = said
+                if not found or reported["RuleEvaluationStatus"] == "IssuesFound":
+                    statuses[reported["RuleConfigurationName"]] = reported
         if statuses:
             answer[kind.statuses] = _clipped(list(statuses.values()))
     return answer
@@ -158,8 +158,8 @@ def _going_on(answer: RuleStatuses) -> RuleStatuses:
     return answer
 
 
-def _said(tree: Path, file: str, body: dict[str, Any], now: datetime) -> list[Status]:
-    """What the container says, made fit for the API; what cannot be is left out."""
+def _reported(tree: Path, file: str, body: dict[str, Any], now: datetime) -> list[Status]:
+    """The container's statuses, fitted to the API; those that cannot be are left out."""
     content, written = _read(tree, (*FOLDER, file))
     try:
         entries = json.loads(content)

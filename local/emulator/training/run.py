@@ -310,7 +310,7 @@ class TrainingRun:
         attempt.clear_outputs(keep_checkpoints=interruption.keeps_checkpoints(self._request))
 
     def _before_retry(self, interruption: Interruption) -> TrainingOutcome | Literal["go"] | None:
-        """Whether another attempt follows; after an internal error RetryStrategy says how many."""
+        """Whether another attempt follows; RetryStrategy limits those after internal errors."""
         if interruption.cause != "engine":
             return "go"
         used = count(self._record, "engine") - 1
@@ -396,7 +396,7 @@ class TrainingRun:
 
     def _give_up(self, error: Exception) -> None:
         """Fail the job after an error of the server's own; its hosts were removed already."""
-        reason = f"InternalServerError: {first_line(error)}; the server's log says more"
+        reason = f"InternalServerError: {first_line(error)}; see the server's log"
 
         try:
             rules = self._final_rules(failed(reason))

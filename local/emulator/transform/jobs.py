@@ -41,7 +41,7 @@ class TransformJobs:
     """The runner of all transform jobs.
 
     Args:
-        context: the parts.
+        context: the region.
         timing: intervals, for tests.
     """
 
@@ -56,7 +56,7 @@ class TransformJobs:
         """Add a job and start it in the background.
 
         Raises:
-            ServiceError: the name is taken, the model is missing, or the job asks for what cannot
+            ServiceError: the name is taken, the model is missing, or the job needs what cannot
                 be done locally.
         """
         name = request["TransformJobName"]
@@ -146,7 +146,7 @@ class TransformJobs:
     def _outcome(
         self, name: str, request: dict[str, Any], running: "_Running"
     ) -> tuple[str | None, str | None]:
-        """How a job ended, and why; None when a later server goes on with it."""
+        """How a job ended, and why; None when a later server continues it."""
         folder = self._context.home.job("transform-job", name)
         shutil.rmtree(folder, ignore_errors=True)
         (folder / "data").mkdir(parents=True)
@@ -239,7 +239,7 @@ class _Running:
 
 
 def _environment(request: dict[str, Any]) -> dict[str, str]:
-    """What SageMaker tells a container of a transform job; only what the request gives."""
+    """The environment that describes the job to its container; only what the request gives."""
     environment = {"SAGEMAKER_BATCH": "true"}
     if "MaxPayloadInMB" in request:
         environment["SAGEMAKER_MAX_PAYLOAD_IN_MB"] = str(request["MaxPayloadInMB"])
@@ -251,10 +251,10 @@ def _environment(request: dict[str, Any]) -> dict[str, str]:
 
 
 def _refuse(request: dict[str, Any]) -> None:
-    """Refuse what the API knows and the local SageMaker does not do.
+    """Refuse features of the API that the local SageMaker lacks.
 
     Raises:
-        ServiceError: the request asks for it.
+        ServiceError: the request needs it.
     """
     split = request["TransformInput"].get("SplitType", "None")
     if split not in {"None", "Line"}:

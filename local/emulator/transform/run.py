@@ -30,9 +30,9 @@ DEFAULTS: dict[str, Any] = {
     "BatchStrategy": "MULTI_RECORD",
     "MaxPayloadInMB": 6,
 }
-"""What holds when neither the request nor the container says."""
+"""Parameters that neither the request nor the container sets."""
 STRATEGIES = {"MultiRecord": "MULTI_RECORD", "SingleRecord": "SINGLE_RECORD"}
-_SAID = 300
+_ERROR_LENGTH = 300
 """Characters of a container's error in a message."""
 
 
@@ -55,13 +55,13 @@ class Parameters:
     @classmethod
     def agree(cls, request: dict[str, Any], offered: dict[str, Any]) -> "Parameters":
         """Put the request's and the container's /execution-parameters together."""
-        asked = {name: request[name] for name in DEFAULTS if name in request}
-        if "BatchStrategy" in asked:
-            asked["BatchStrategy"] = STRATEGIES[asked["BatchStrategy"]]
-        if asked.get("MaxConcurrentTransforms") == 0:  # 0: the container decides
-            del asked["MaxConcurrentTransforms"]
+        requested = {name: request[name] for name in DEFAULTS if name in request}
+        if "BatchStrategy" in requested:
+            requested["BatchStrategy"] = STRATEGIES[requested["BatchStrategy"]]
+        if requested.get("MaxConcurrentTransforms") == 0:  # 0: the container decides
+            del requested["MaxConcurrentTransforms"]
         known = {name: offered[name] for name in DEFAULTS if name in offered}
-        whole = DEFAULTS | known | asked
+        whole = DEFAULTS | known | requested
         return cls(
             max(1, int(whole["MaxConcurrentTransforms"])),
             whole["BatchStrategy"] == "SINGLE_RECORD",
@@ -69,7 +69,7 @@ class Parameters:
         )
 
     def __str__(self) -> str:
-        """As AWS's log says it."""
+        """As AWS logs it."""
         strategy = "SINGLE_RECORD" if self.single else "MULTI_RECORD"
         return (
             f"MaxConcurrentTransforms={self.concurrent}, MaxPayloadInMB={self.limit_mb}, "
@@ -81,7 +81,7 @@ class TransformRun:
     """Does one job's work on a fleet that answers.
 
     Args:
-        context: the parts.
+        context: the region.
         request: CreateTransformJob's.
         fleet: the containers.
         stopping: set when no further request shall be made.
@@ -293,6 +293,6 @@ class _Output:
 
 
 def _refusal(answer: ContainerResponse) -> _Failure:
-    said = answer.body[:_SAID].decode(errors="replace").strip()
+    text = answer.body[:_ERROR_LENGTH].decode(errors="replace").strip()
     kind = "ClientError" if 400 <= answer.status < 500 else "AlgorithmError"
-    return _Failure(kind, f"the container answered {answer.status}: {said}")
+    return _Failure(kind, f"the container answered {answer.status}: {text}")

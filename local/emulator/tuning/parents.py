@@ -1,6 +1,6 @@
-"""Warm start: what a tuning job takes over from earlier ones.
+"""Warm start: the trials a tuning job takes from earlier ones.
 
-It is taken when the tuning job begins and kept with it: a parent may be deleted later.
+They are copied when the tuning job begins, as a parent may be deleted later.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What a CreateHyperParameterTuningJob request asks for, in one place."""
+"""A CreateHyperParameterTuningJob request, parsed."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -160,7 +160,7 @@ def machines_of(definition: Mapping[str, Any], most: int | None = None) -> dict[
 
 
 def resource(static: Mapping[str, str]) -> int | None:
-    """Hyperband's greatest resource from the static hyperparameters; None when none says.
+    """Hyperband's greatest resource from the static hyperparameters; None without one.
 
     SDKs send numbers as JSON in quotes.
     """

@@ -1,4 +1,4 @@
-"""Where a tuning job stands: its counters, its best trial, and whether it is over."""
+"""The progress of a tuning job: counters, best trial, and whether it is complete."""
 
 import math
 from collections import Counter
@@ -105,7 +105,7 @@ def converged(direction: Direction, trials: Sequence[TuningTrial]) -> bool:
 def verdict(
     plan: TuningPlan, trials: Sequence[TuningTrial], seconds: float
 ) -> TuningOutcome | None:
-    """Whether the tuning job is over; None while it goes on.
+    """Whether the tuning job is over; None while it runs.
 
     Args:
         plan: the tuning job.

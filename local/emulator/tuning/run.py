@@ -47,12 +47,12 @@ class TrainingService(Protocol):
 
 
 class TuningRun:
-    """A tuning job at work. All it knows is in the store, so another one can go on with it.
+    """A running tuning job. Its whole state is in the store, so that another run can continue it.
 
-    Every look at the job follows the running trials, stops those that are out, ends the job when
-    a criterion is met, and starts trials while there is room. What is decided is written down
-    before it is done: a trial's name and hyperparameters before its training job is made, a stop
-    before it is asked for. A server killed in between does the same thing once more.
+    Each step updates the running trials, stops those that early stopping rejects, ends the job
+    when a criterion is met, and starts trials while there is room. A decision is stored before it
+    is executed: a trial's name and hyperparameters before its training job is created, a stop
+    before StopTrainingJob. After a crash in between the same decision is executed again.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class TuningRun:
         stored = trials_of.load(record.private["trials"])
         self._found = {each.name for each in stored if each.status is None}
         self._judged: dict[str, int] = {}
-        self._asked: set[str] = set()
+        self._stop_requested: set[str] = set()
         self._stored: tuple[object, ...] = ()
 
     def __call__(self) -> None:
@@ -84,7 +84,7 @@ class TuningRun:
         while not self._closing.is_set():
             seen = store.writes
             try:
-                if self._look(broken):
+                if self._step(broken):
                     return
             except Exception as error:
                 if self._closing.is_set():
@@ -97,11 +97,11 @@ class TuningRun:
                 broken = TuningOutcome("Failed", reason)
             store.wait(seen, self._poll)
 
-    def _look(self, broken: TuningOutcome | None) -> bool:
-        """Everything there is to do now; whether the tuning job has ended.
+    def _step(self, broken: TuningOutcome | None) -> bool:
+        """Do everything there is to do now; whether the tuning job has ended.
 
         Args:
-            broken: how it ends after an error of our own.
+            broken: its outcome after an error of the emulator.
         """
         record = self._record()
         trials = trials_of.load(record.private["trials"])
@@ -114,7 +114,7 @@ class TuningRun:
                 each.stopped_by = each.stopped_by or "ending"
         outcome = self._keep(trials, outcome)
         for each in running:
-            if each.stopped_by and each.name not in self._asked:
+            if each.stopped_by and each.name not in self._stop_requested:
                 self._stop(each)
         if outcome is None:
             self._fill(trials)
@@ -126,7 +126,7 @@ class TuningRun:
     def _follow(
         self, trials: list[TuningTrial], outcome: TuningOutcome | None
     ) -> TuningOutcome | None:
-        """See what became of the running trials; why the tuning job fails if one is refused."""
+        """Update the running trials; the outcome if a training job is refused."""
         judging = self.plan.early or self.plan.strategy == "Hyperband"
         reports = {
             each.number: self._reports(each) if judging and each.status is None else each.reports
@@ -159,7 +159,7 @@ class TuningRun:
     def _judge(
         self, trial: TuningTrial, trials: Sequence[TuningTrial], reports: dict[int, list[float]]
     ) -> Reason | None:
-        """Whether a running trial is out, looking at each of its reports once."""
+        """Why early stopping ends a running trial, if it does; each report is judged once."""
         seen, own = self._judged.get(trial.name, 0), reports[trial.number]
         self._judged[trial.name] = max(seen, len(own))
         direction = self.plan.direction
@@ -195,7 +195,7 @@ class TuningRun:
             values = self._propose(number, trials)
             trials.append(trials_of.fresh(plan, len(trials), number, values))
             if self._keep(trials, None) is not None:
-                return  # stopped meanwhile: the next look takes the trial out again
+                return  # stopped meanwhile: the next step removes the trial
             refused = self._create(trials[-1])
             if refused is not None:
                 trials.pop()
@@ -219,7 +219,7 @@ class TuningRun:
                 return search.bayesian(space, plan.direction, self._seed, number, known)
 
     def _create(self, trial: TuningTrial) -> TuningOutcome | None:
-        """Make the trial's training job; how the tuning job ends when it is refused."""
+        """Create the trial's training job; the tuning job's outcome if it is refused."""
         record = self._record()
         try:
             self._training.create(
@@ -235,7 +235,7 @@ class TuningRun:
         return None
 
     def _mark(self, trial: TuningTrial) -> None:
-        """Write what is known of a trial into its training job's record."""
+        """Store the trial's results in its training job's record."""
         facts = trials_of.facts(self.plan, trial)
 
         def change(job: Record) -> None:
@@ -244,7 +244,7 @@ class TuningRun:
         self._context.store.update(Kind.TRAINING_JOB, trial.name, change)
 
     def _stop(self, trial: TuningTrial) -> None:
-        self._asked.add(trial.name)
+        self._stop_requested.add(trial.name)
         try:
             self._training.stop(trial.name)
         except ServiceError:
@@ -266,7 +266,7 @@ class TuningRun:
     def _keep(
         self, trials: Sequence[TuningTrial], outcome: TuningOutcome | None
     ) -> TuningOutcome | None:
-        """Write down where the job stands, if that is news; how it ends, whoever decided it."""
+        """Store the job's state if it changed; the outcome, which a stop request may have set."""
         stored = [each.stored() for each in trials]
         state: tuple[object, ...] = (stored, outcome)
         late = time.monotonic() - self._kept >= ACCOUNTED
@@ -310,7 +310,7 @@ class TuningRun:
         return shown
 
     def _finish(self, trials: Sequence[TuningTrial], outcome: TuningOutcome) -> None:
-        """No trial runs any more: the tuning job gets its last state."""
+        """Give the tuning job its last state, now that no trial runs."""
         status, reason = outcome.status, outcome.reason
         if status != "Stopped" and reason is None:
             reason = progress.failure(

@@ -10,12 +10,12 @@ from local.emulator.tuning.search import Direction
 MEDIAN_TRIALS = 3
 """How many trials must have ended on their own before the median rule stops any.
 
-The developer guide (Stop Training Jobs Early) gives the rule and names no number; below three a
-median says nothing.
+The developer guide (Stop Training Jobs Early) gives the rule and names no number; a median
+of fewer is meaningless.
 """
 
 REDUCTION = 3
-"""Hyperband goes on with one trial in three, as its authors advise (Li et al., JMLR 2018)."""
+"""Hyperband promotes one trial in three, as its authors advise (Li et al., JMLR 2018)."""
 
 
 def better(direction: Direction, value: float, than: float) -> bool:
@@ -51,9 +51,9 @@ def below_median(
 class Hyperband:
     """Brackets of asynchronous successive halving; a resource is one report of the objective.
 
-    A trial belongs to a bracket by its number. At each rung of its bracket it goes on when it is
-    among the best third of the trials that reached that rung before it, itself included, or the
-    best of them while there are fewer than three. Nobody waits for a rung to fill up.
+    A trial belongs to a bracket by its number. At each rung of its bracket it is promoted when it
+    is among the best third of the trials that reached that rung before it, itself included, or the
+    best of them while there are fewer than three. No trial waits for a rung to fill up.
 
     Attributes:
         low: `MinResource`: no trial is stopped before so many reports.
@@ -72,7 +72,7 @@ class Hyperband:
         return count
 
     def bracket(self, number: int) -> int:
-        """A trial's bracket: 0 stops most eagerly, the last one stops nobody early.
+        """A trial's bracket: 0 stops most eagerly, the last one stops none early.
 
         A round of brackets holds as many trials in each as the paper gives it, so that all
         brackets spend about as much.

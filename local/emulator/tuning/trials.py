@@ -20,7 +20,7 @@ from local.emulator.tuning.ranges import Value
 from local.emulator.tuning.search import Known, State
 
 OBJECTIVE_HYPERPARAMETER = "_tuning_objective_metric"
-"""The hyperparameter by which SageMaker tells a training job its objective."""
+"""The hyperparameter in which SageMaker gives a training job its objective."""
 
 COPIED = (
     "AlgorithmSpecification",

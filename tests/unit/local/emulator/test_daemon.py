@@ -56,9 +56,9 @@ def test_up_is_up_once_and_down_ends_it(home: Home) -> None:
     assert (facts["pid"], facts["url"]) == (address.pid, address.url)
     assert os.getsid(address.pid) != os.getsid(0)
     assert up(home) == address == daemon.running(home) == daemon.up(home)
-    with pytest.raises(DaemonError, match="runs with executor process, asked for was docker"):
+    with pytest.raises(DaemonError, match="runs with executor process, not docker"):
         daemon.up(home, executor="docker")
-    with pytest.raises(DaemonError, match="asked for was port 1"):
+    with pytest.raises(DaemonError, match="not on port 1"):
         daemon.up(home, port=1)
     assert daemon.down(home) is True
     assert daemon.running(home) is None

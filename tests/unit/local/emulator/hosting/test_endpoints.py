@@ -60,7 +60,7 @@ def test_from_creating_to_in_service_to_gone(harness: HostingHarness) -> None:
     assert harness.endpoints.active("one") is None
 
 
-def test_a_model_that_does_not_load_says_its_last_words(harness: HostingHarness) -> None:
+def test_the_log_of_a_model_that_does_not_load_is_quoted(harness: HostingHarness) -> None:
     harness.model("one", {"broken": b""})
     harness.config("one", {"ModelName": "one"})
     harness.create("one")
@@ -68,8 +68,8 @@ def test_a_model_that_does_not_load_says_its_last_words(harness: HostingHarness)
     assert body["EndpointStatus"] == "Failed"
     assert body["FailureReason"] == (
         "The primary container for production variant AllTraffic did not pass the ping health "
-        "check: it ended with status 3 before it answered. Its last words: toy: the model cannot "
-        "be loaded: it is broken"
+        "check: it ended with status 3 before it answered. The end of its log: toy: the "
+        "model cannot be loaded: it is broken"
     )
     harness.endpoints.delete("one")
     harness.gone("one")
@@ -108,7 +108,7 @@ class TestFailures:
         harness.objects.add("models/torn.tar.gz", b"\x1f\x8b no archive")
         for name, words in (
             ("gone", f"could not find model data at s3://{BUCKET}/nowhere.tar.gz"),
-            ("torn", f"s3://{BUCKET}/models/torn.tar.gz is not a whole gzip-compressed tar"),
+            ("torn", f"s3://{BUCKET}/models/torn.tar.gz: not a whole gzip-compressed tar"),
         ):
             harness.config(name, {"ModelName": name})
             harness.create(name)

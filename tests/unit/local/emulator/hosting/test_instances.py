@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 
 from local.emulator.executors import Container, ContainerSpec, Executor, ExecutorError
-from local.emulator.hosting.instances import SAID, Instance, InstanceFailed
+from local.emulator.hosting.instances import TAIL_LENGTH, Instance, InstanceFailed
 from tests.unit.local.emulator.fakes import FakeLogStream
 from tests.unit.local.emulator.hosting_harness import IMAGE, QUICK
 
 pytestmark = pytest.mark.parametrize("toy_executor", ["process"], indirect=True)
 
 
-class Stubborn:
+class FakeStubbornContainer:
     """A container whose engine does not answer the first time it is to be removed."""
 
     def __init__(self, real: Container) -> None:
@@ -28,16 +28,20 @@ class Stubborn:
         self._real.remove()
 
 
-class Engine:
+class RecordingExecutor:
     """An executor that keeps what it started."""
 
     def __init__(self, real: Executor) -> None:
         self._real = real
-        self.started: list[Stubborn] = []
+        self.started: list[FakeStubbornContainer] = []
 
-    def start(self, spec: ContainerSpec, on_line: Callable[[str], None]) -> Stubborn:
-        self.started.append(Stubborn(self._real.start(spec, on_line)))
+    def start(self, spec: ContainerSpec, on_line: Callable[[str], None]) -> FakeStubbornContainer:
+        self.on_line = on_line
+        self.started.append(FakeStubbornContainer(self._real.start(spec, on_line)))
         return self.started[-1]
+
+
+MakeInstance = Callable[..., tuple[Instance, RecordingExecutor]]
 
 
 @pytest.fixture
@@ -46,18 +50,16 @@ def lines() -> list[str]:
 
 
 @pytest.fixture
-def make(
-    tmp_path: Path, toy_executor: Executor, lines: list[str]
-) -> Iterator[Callable[..., tuple[Instance, Engine]]]:
+def make(tmp_path: Path, toy_executor: Executor, lines: list[str]) -> Iterator[MakeInstance]:
     made = []
 
     def build(
         name: str, *, on_change: Callable[[], None] = lambda: None, start_timeout: float = 10
-    ) -> tuple[Instance, Engine]:
+    ) -> tuple[Instance, RecordingExecutor]:
         base = tmp_path / name
         (base / "model").mkdir(parents=True)
         spec = ContainerSpec(name, IMAGE, ("serve",), base, port=8080)
-        engine = Engine(toy_executor)
+        engine = RecordingExecutor(toy_executor)
         made.append(
             Instance(
                 engine,
@@ -76,7 +78,7 @@ def make(
 
 
 def test_a_dead_container_is_removed_before_another_takes_its_name(
-    make: Callable[..., tuple[Instance, Engine]], lines: list[str]
+    make: MakeInstance, lines: list[str]
 ) -> None:
     changes: list[bool] = []
     back = threading.Event()
@@ -103,7 +105,7 @@ def test_a_dead_container_is_removed_before_another_takes_its_name(
     ]
 
 
-def test_stopped_while_it_starts(make: Callable[..., tuple[Instance, Engine]]) -> None:
+def test_stopped_while_it_starts(make: MakeInstance) -> None:
     instance, engine = make("one")
     instance.abandon()
     with pytest.raises(InstanceFailed, match="it was stopped"):
@@ -115,7 +117,7 @@ def test_stopped_while_it_starts(make: Callable[..., tuple[Instance, Engine]]) -
 
 
 def test_one_that_says_it_cannot_serve_is_not_waited_for(
-    make: Callable[..., tuple[Instance, Engine]], tmp_path: Path
+    make: MakeInstance, tmp_path: Path
 ) -> None:
     instance, _ = make("one", start_timeout=3600)
     (tmp_path / "one" / "model" / "hopeless").touch()
@@ -123,11 +125,14 @@ def test_one_that_says_it_cannot_serve_is_not_waited_for(
         instance.start()
 
 
-def test_last_words_of_many_are_the_end(make: Callable[..., tuple[Instance, Engine]]) -> None:
-    instance, _ = make("one")
+def test_the_log_tail_of_many_lines_is_their_end(
+    make: MakeInstance,
+) -> None:
+    instance, executor = make("one")
+    instance.start()
     for number in range(30):
-        instance._heard(f"{number} " + "x" * 100)
-    instance._heard("KeyError: 'classes'")
-    words = instance.last_words()
-    assert words.endswith("KeyError: 'classes'")
-    assert len(words) == SAID + 1
+        executor.on_line(f"{number} " + "x" * 100)
+    executor.on_line("KeyError: 'classes'")
+    tail = instance.log_tail()
+    assert tail.endswith("KeyError: 'classes'")
+    assert len(tail) == TAIL_LENGTH + 1

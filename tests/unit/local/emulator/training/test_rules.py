@@ -13,10 +13,10 @@ from local.emulator.training.describe import enter, new_body
 from local.emulator.training.rules import (
     LARGEST,
     NOTHING,
-    rules_asked,
     rules_ended,
     rules_interrupted,
     rules_now,
+    rules_requested,
 )
 from tests.unit.local.emulator.training_harness import request
 
@@ -55,11 +55,11 @@ def told(statuses: list[dict[str, Any]]) -> dict[str, str]:
 
 def test_what_was_asked_for_is_in_progress_from_the_start() -> None:
     rules = [configuration("Overfit"), configuration("DeadRelu")]
-    statuses = rules_asked({"DebugRuleConfigurations": rules}, ARN, START)
+    statuses = rules_requested({"DebugRuleConfigurations": rules}, ARN, START)
     assert list(statuses) == [DEBUG]
     assert told(statuses[DEBUG]) == {"Overfit": "InProgress", "DeadRelu": "InProgress"}
     assert statuses[DEBUG][0]["LastModifiedTime"] == START
-    assert rules_asked(request(), ARN, START) == {}
+    assert rules_requested(request(), ARN, START) == {}
 
 
 @pytest.mark.parametrize("name", ["Overfit", "x" * 256, "--", "Ü/ö", "a b"])
@@ -70,7 +70,7 @@ def test_the_evaluations_arn_is_one_of_sagemakers(name: str) -> None:
     shape = service.shape_for("DebugRuleEvaluationStatus")
     arn = ARN.replace("/job", "/" + "j" * 62 + "k")
     rules = {"DebugRuleConfigurations": [configuration(name), configuration("other")]}
-    first, second = rules_asked(rules, arn, START)[DEBUG]
+    first, second = rules_requested(rules, arn, START)[DEBUG]
     assert first["RuleEvaluationJobArn"] != second["RuleEvaluationJobArn"]
     whole = {**first, "LastModifiedTime": START.timestamp()}
     assert parse(shape, json.dumps(whole).encode())["RuleConfigurationName"] == name

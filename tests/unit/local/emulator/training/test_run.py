@@ -332,7 +332,7 @@ def test_what_nobody_thought_of_fails_the_job_and_frees_its_place(
         patch.setattr(harness.logs, "open", broken)
         body = harness.run()
     assert body["TrainingJobStatus"] == "Failed"
-    assert body["FailureReason"] == "InternalServerError: a bug; the server's log says more"
+    assert body["FailureReason"] == "InternalServerError: a bug; see the server's log"
     assert "ZeroDivisionError" in caplog.text
     assert harness.run(TrainingJobName="next")["TrainingJobStatus"] == "Completed"
 
