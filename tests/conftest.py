@@ -34,6 +34,20 @@ BASE_IMAGE = os.environ.get("BERTH_BASE_IMAGE", "berth-base:bookworm")
 TOY = Path(__file__).parent / "toy"
 UNIT = Path(__file__).parent / "unit"
 SLOW_FIXTURES = {"engine", "job", "moto_url", "server", "start", "toy_executor"}
+SLOW_FILES = (
+    "container/data/sources/test_sources.py",
+    "container/data/test_folders_people_have.py",
+    "container/monitoring/debugger",
+    "container/test_architectures.py",
+    "container/test_artifact.py",
+    "container/test_models.py",
+    "container/training/test_weights.py",
+    "local/emulator/aws",
+    "local/emulator/executors",
+    "local/emulator/test_daemon.py",
+    "local/emulator/test_server.py",
+)
+"""Files and folders of unit tests that start servers or processes, or train networks."""
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell's background job ignores Ctrl-C, and so would all that tests start and interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -88,9 +102,17 @@ def _look_for_image() -> str | None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark `slow` whatever is no unit test, or needs a server, a container or a training job."""
+    slow = {UNIT / name for name in SLOW_FILES}
+    gone = [str(path) for path in slow if not path.exists()]
+    if gone:
+        raise pytest.UsageError(f"SLOW_FILES in tests/conftest.py: found no {gone}")
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
-        if UNIT not in item.path.parents or not SLOW_FIXTURES.isdisjoint(fixtures):
+        if (
+            UNIT not in item.path.parents
+            or not slow.isdisjoint((item.path, *item.path.parents))
+            or not SLOW_FIXTURES.isdisjoint(fixtures)
+        ):
             item.add_marker(pytest.mark.slow)
 
 

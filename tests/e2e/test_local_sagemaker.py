@@ -42,6 +42,10 @@ RANDOM = SMALL | {
     "checkpoint_minutes": "0.000001",
 }
 """Everything that draws random numbers or keeps state; a checkpoint after every step."""
+UNEXPORTED = {
+    "SAGEMAKER_TRAINING_MODULE": "unexported:main",
+    "PYTHONPATH": str(Path(__file__).parent),
+}
 
 
 class Local:
@@ -93,12 +97,15 @@ class Local:
         for path in sorted(folder.rglob("*.png")):
             s3.upload_file(str(path), BUCKET, f"data/{path.relative_to(folder)}")
 
-    def train(self, name: str, hyperparameters: dict[str, str], **more: Any) -> None:
+    def train(
+        self, name: str, hyperparameters: dict[str, str], *, served: bool = False, **more: Any
+    ) -> None:
+        """Only a model that is to be `served` is converted to OpenVINO, where a process trains."""
+        request = definition(more.pop("StoppingCondition", {"MaxRuntimeInSeconds": 3600}))
+        if self.executor == "process" and not served:
+            request["Environment"] |= UNEXPORTED
         self.client("sagemaker").create_training_job(
-            TrainingJobName=name,
-            HyperParameters=hyperparameters,
-            **definition(more.pop("StoppingCondition", {"MaxRuntimeInSeconds": 3600})),
-            **more,
+            TrainingJobName=name, HyperParameters=hyperparameters, **request, **more
         )
 
     def training(self, name: str) -> dict[str, Any]:
@@ -214,7 +221,7 @@ def local(request: pytest.FixtureRequest, tmp_path: Path, stripes: Path) -> Iter
     local = Local(tmp_path / "home", request.param)
     local.up()
     try:
-        local.client.upload(stripes)
+        local.upload(stripes)
         yield local
     finally:
         local.berth("down")
@@ -222,7 +229,7 @@ def local(request: pytest.FixtureRequest, tmp_path: Path, stripes: Path) -> Iter
 
 
 def test_a_spot_interruption_changes_nothing(local: Local) -> None:
-    local.commands.train("whole", RANDOM)
+    local.train("whole", RANDOM)
     whole = local.trained("whole")
     (middle,) = [each for each in local.events("whole") if "epoch=4;" in each["message"]]
     after = middle["timestamp"] / 1000 - started(whole)
@@ -231,7 +238,7 @@ def test_a_spot_interruption_changes_nothing(local: Local) -> None:
     # not even have begun.
     for number in range(6):
         name = f"spot-{number}"
-        local.commands.train(
+        local.train(
             name,
             RANDOM,
             EnableManagedSpotTraining=True,
@@ -293,12 +300,12 @@ def invoke(local: Local, name: str, image: bytes) -> dict[str, Any]:
 
 def test_a_killed_server_loses_and_orphans_nothing(local: Local, stripes: Path) -> None:
     image = (stripes / "validation" / "down" / "00.png").read_bytes()
-    local.commands.train("first", SMALL | {"epochs": "1"})
+    local.train("first", SMALL | {"epochs": "1"}, served=True)
     local.trained("first")
     serve(local, "first")
     before = invoke(local, "first", image)
 
-    local.commands.train("long", SMALL | {"epochs": "5000", "checkpoint_minutes": "0.000001"})
+    local.train("long", SMALL | {"epochs": "5000", "checkpoint_minutes": "0.000001"})
     client = local.client("sagemaker")
     client.create_hyper_parameter_tuning_job(
         HyperParameterTuningJobName="tuning",
@@ -354,12 +361,12 @@ def test_a_killed_server_loses_and_orphans_nothing(local: Local, stripes: Path) 
 
 def test_down_and_up_lose_nothing(local: Local, stripes: Path) -> None:
     image = (stripes / "validation" / "down" / "00.png").read_bytes()
-    local.commands.train("first", SMALL | {"epochs": "1"})
+    local.train("first", SMALL | {"epochs": "1"}, served=True)
     local.trained("first")
     log = local.log("first")
     serve(local, "first")
     before = invoke(local, "first", image)
-    local.commands.train("long", RANDOM | {"epochs": "5000"})
+    local.train("long", RANDOM | {"epochs": "5000"})
     wait_until(lambda: "epoch=1;" in local.log("long"))
 
     local.berth("down")
