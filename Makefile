@@ -34,7 +34,7 @@ $(STAMP): pyproject.toml constraints.txt
 	    || { echo "setup: needs Python 3.11; name it with: make setup PYTHON=/path/to/python3.11"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --use-pep517 \
-	    --quiet -c constraints.txt -e '.[image,local,dev]'
+	    --quiet -c constraints.txt -e '.[image,local,sdk,dev]'
 	@# Once more: the sagemaker-training toolkit has a command 'train' as well, and the last one stays.
 	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --use-pep517 \
 	    --quiet -c constraints.txt --no-deps --force-reinstall -e .

@@ -8,6 +8,7 @@ it that the image holds. Both come from one environment, so that what the tests 
 """
 
 import sys
+import tomllib
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -16,12 +17,11 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
-PROJECT = "berth"
 # pip comes with the virtual environment itself, before any constraint is read.
-UNPINNED = {PROJECT, "pip"}
+UNPINNED = {"pip"}
 LOCKS = {
     ROOT / "docker" / "requirements.txt": ("image",),
-    ROOT / "constraints.txt": ("image", "local", "dev"),
+    ROOT / "constraints.txt": ("image", "local", "sdk", "dev"),
 }
 HEADER = "# Written by docker/lock.py; change pyproject.toml and run `make lock` instead.\n"
 
@@ -29,7 +29,9 @@ HEADER = "# Written by docker/lock.py; change pyproject.toml and run `make lock`
 def closure(extras: Iterable[str]) -> dict[str, str]:
     """Return name -> exact version of all that the project's `extras` need, directly or not."""
     pins: dict[str, str] = {}
-    wanted = [Requirement(f"{PROJECT}[{','.join(extras)}]")]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    offered = project["optional-dependencies"]
+    wanted = [Requirement(line) for extra in extras for line in offered[extra]]
     seen: set[tuple[str, frozenset[str]]] = set()
     while wanted:
         requirement = wanted.pop()

@@ -33,7 +33,8 @@ def test_both_locks_are_what_is_installed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("extra", "locked"), [("image", IMAGE), ("local", MACHINE), ("dev", MACHINE)]
+    ("extra", "locked"),
+    [("image", IMAGE), ("local", MACHINE), ("sdk", MACHINE), ("dev", MACHINE)],
 )
 def test_every_requirement_is_locked_within_its_bounds(extra: str, locked: dict[str, str]) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
