@@ -13,17 +13,17 @@ from local.errors import one_line, print_error
 
 
 @dataclass(frozen=True)
-class Entry:
+class CommandEntry:
     """A command of the table.
 
     Attributes:
-        target: `module:attribute`, a function or a typer.Typer.
+        function: `module:attribute`, a function or a typer.Typer.
         summary: a line for `berth --help`.
         example: a line its own help ends with.
         panel: under which heading it is listed.
     """
 
-    target: str
+    function: str
     summary: str
     example: str
     panel: str
@@ -31,86 +31,88 @@ class Entry:
 
 DATA, JOBS, SERVING, MACHINE = "Data and image", "Jobs", "Serving", "The SageMaker of this machine"
 COMMANDS = {
-    "data": Entry(
+    "data": CommandEntry(
         "local.commands.data:app",
         "Fetch, check and upload images: fetch, lint, upload.",
         "berth data upload photos",
         DATA,
     ),
-    "push": Entry(
+    "push": CommandEntry(
         "local.commands.push:push",
         "Push the image to ECR and print its URI by digest.",
         "berth push berth:latest --where aws",
         DATA,
     ),
-    "tune": Entry(
+    "tune": CommandEntry(
         "local.commands.tune:tune",
         "Search for the best hyperparameters.",
         "berth tune s3://bucket/data/flowers/ --preset resnet50-frozen --jobs 12",
         JOBS,
     ),
-    "train": Entry(
+    "train": CommandEntry(
         "local.commands.train:train",
         "Train a classifier and bring home what it left.",
         "berth train s3://bucket/data/flowers/ -p epochs=5 -p learning_rate=0.003 --spot",
         JOBS,
     ),
-    "jobs": Entry(
+    "jobs": CommandEntry(
         "local.commands.jobs:jobs",
         "List jobs and endpoints.",
         "berth jobs --kind training --status Failed --json",
         JOBS,
     ),
-    "logs": Entry(
+    "logs": CommandEntry(
         "local.commands.logs:logs",
         "Show a job's or an endpoint's log.",
         "berth logs -f berth-flowers-20260102-030405",
         JOBS,
     ),
-    "stop": Entry(
+    "stop": CommandEntry(
         "local.commands.stop:stop",
         "Stop a running job.",
         "berth stop berth-flowers-20260102-030405",
         JOBS,
     ),
-    "report": Entry(
+    "report": CommandEntry(
         "local.commands.report:report",
         "Look at what a job left.",
         "berth report berth-flowers-20260102-030405",
         JOBS,
     ),
-    "deploy": Entry(
+    "deploy": CommandEntry(
         "local.commands.deploy:deploy",
         "Put a model behind an endpoint.",
         "berth deploy flowers --job berth-flowers-20260102-030405",
         SERVING,
     ),
-    "invoke": Entry(
+    "invoke": CommandEntry(
         "local.commands.invoke:invoke",
         "Send images to an endpoint.",
         "berth invoke flowers rose.jpg",
         SERVING,
     ),
-    "transform": Entry(
+    "transform": CommandEntry(
         "local.commands.transform:transform",
         "Predict a whole folder of images.",
         "berth transform photos --job berth-flowers-20260102-030405",
         SERVING,
     ),
-    "delete": Entry(
+    "delete": CommandEntry(
         "local.commands.delete:delete",
         "Delete endpoints with all that belongs to them.",
         "berth delete flowers",
         SERVING,
     ),
-    "up": Entry("local.commands.up_down:up", "Start it.", 'eval "$(berth up)"; aws s3 ls', MACHINE),
-    "env": Entry(
+    "up": CommandEntry(
+        "local.commands.up_down:up", "Start it.", 'eval "$(berth up)"; aws s3 ls', MACHINE
+    ),
+    "env": CommandEntry(
         "local.commands.up_down:env",
         "Print what points AWS clients at it.",
         'eval "$(berth env)"',
         MACHINE,
     ),
-    "down": Entry(
+    "down": CommandEntry(
         "local.commands.up_down:down", "Stop it; what it knows is kept.", "berth down", MACHINE
     ),
 }
@@ -135,7 +137,7 @@ class Commands(TyperGroup):
 def load(name: str) -> Any:
     """Import a command of the table."""
     entry = COMMANDS[name]
-    module, _, attribute = entry.target.partition(":")
+    module, _, attribute = entry.function.partition(":")
     found = getattr(import_module(module), attribute)
     if isinstance(found, typer.Typer):
         app = found

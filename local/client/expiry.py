@@ -12,7 +12,7 @@ from local.errors import UserError, code
 from local.requests.hosting import schedule_name
 
 if TYPE_CHECKING:
-    from local.client.target import Place
+    from local.client.target import Target
 
 SHORTEST = timedelta(minutes=1)
 """EventBridge Scheduler knows no smaller step."""
@@ -37,13 +37,13 @@ def duration(text: str, option: str = "--ttl") -> timedelta:
     return span
 
 
-def arrange(place: "Place", request: dict[str, Any]) -> None:
+def arrange(target: "Target", request: dict[str, Any]) -> None:
     """Set a schedule on AWS, in place of one the endpoint's name may have had.
 
     Raises:
         UserError: the role cannot be used by the scheduler.
     """
-    scheduler = place.client("scheduler")
+    scheduler = target.client("scheduler")
     try:
         scheduler.create_schedule(**request)
     except Exception as error:
@@ -58,15 +58,15 @@ def arrange(place: "Place", request: dict[str, Any]) -> None:
             raise
 
 
-def cancel(place: "Place", endpoint: str) -> None:
+def cancel(target: "Target", endpoint: str) -> None:
     """Take an endpoint's schedule away, if it has one; locally it goes with the endpoint.
 
     Whoever may not look at schedules is taken to have none.
     """
-    if place.where == "local":
+    if target.where == "local":
         return
     try:
-        place.client("scheduler").delete_schedule(Name=schedule_name(endpoint))
+        target.client("scheduler").delete_schedule(Name=schedule_name(endpoint))
     except Exception as error:
         if code(error) not in ("ResourceNotFoundException", "AccessDeniedException"):
             raise

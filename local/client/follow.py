@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from local.client.log_streams import BUSY, LogLine, LogReader
-from local.client.target import Place
+from local.client.target import Target
 from local.errors import code
 from local.log_groups import TRAINING_JOBS
 from local.statuses import TERMINAL
@@ -58,7 +58,7 @@ def patiently(ask: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
 
 
 def follow_training(
-    place: Place,
+    target: Target,
     name: str,
     *,
     log: Callable[[str], None] | None = print,
@@ -69,8 +69,8 @@ def follow_training(
 
     `log` gets each line of its log (None: it is not read), `tell` each change of its status.
     """
-    client = place.client("sagemaker")
-    reader = LogReader(place.client("logs"), TRAINING_JOBS, f"{name}/") if log else None
+    client = target.client("sagemaker")
+    reader = LogReader(target.client("logs"), TRAINING_JOBS, f"{name}/") if log else None
     printer = LinePrinter(log or print)
     pace, seen, last = Pace(sleep), 0, ""
     while True:

@@ -15,11 +15,11 @@ from container.files.folders import (
     is_utf8,
     readable,
 )
-from local.client.target import Place
+from local.client.target import Target
 from local.errors import UserError, code
 
 
-def find_channels(place: Place, data: str) -> dict[str, str]:
+def find_channels(target: Target, data: str) -> dict[str, str]:
     """The channels of `data`: `s3://bucket/prefix`, `file:///folder` or a folder's path.
 
     Below it lie `train`, `validation` and `test` of class folders, by any of their usual names;
@@ -35,11 +35,11 @@ def find_channels(place: Place, data: str) -> dict[str, str]:
             raise UserError(f"data: found {data!r}, expected s3://bucket/prefix")
         prefix = prefix.rstrip("/") + "/" if prefix.strip("/") else ""
         root = f"s3://{bucket}/{prefix}"
-        if place.where == "local" and place.url is None:
+        if target.where == "local" and target.url is None:
             return {"train": root}
-        return _channels(root, lambda path: _s3_contents(place, bucket, f"{prefix}{path}"))
+        return _channels(root, lambda path: _s3_contents(target, bucket, f"{prefix}{path}"))
     folder = _folder(data)
-    if place.where == "aws":
+    if target.where == "aws":
         raise UserError(
             f"data: {data} is on this machine; upload it first: berth data upload {data}"
         )
@@ -75,11 +75,11 @@ def _channels(root: str, contents_of: ContentsOf) -> dict[str, str]:
     return {split: f"{root}{path}" for split, path in layout.splits.items()}
 
 
-def _s3_contents(place: Place, bucket: str, prefix: str) -> FolderContents:
+def _s3_contents(target: Target, bucket: str, prefix: str) -> FolderContents:
     """What lies right below a prefix."""
     from botocore.exceptions import ClientError
 
-    pages = place.client("s3").get_paginator("list_objects_v2")
+    pages = target.client("s3").get_paginator("list_objects_v2")
     folders: set[str] = set()
     files: set[str] = set()
     try:

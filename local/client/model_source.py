@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from local.errors import UserError, code
 
 if TYPE_CHECKING:
-    from local.client.target import Place
+    from local.client.target import Target
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class ModelSource:
 
 
 def find_model(
-    place: "Place", *, job: str | None, model_data: str | None, image_uri: str | None
+    target: "Target", *, job: str | None, model_data: str | None, image_uri: str | None
 ) -> ModelSource:
     """The model the options name; a job is asked for its artifact and its image.
 
@@ -29,14 +29,14 @@ def find_model(
         found = "both" if job else "neither"
         raise UserError(f"--job and --model-data: found {found}, expected one of them")
     if model_data is not None:
-        return ModelSource(model_data, image_uri or place.image_uri)
+        return ModelSource(model_data, image_uri or target.image_uri)
     try:
-        described = place.client("sagemaker").describe_training_job(TrainingJobName=job)
+        described = target.client("sagemaker").describe_training_job(TrainingJobName=job)
     except Exception as error:
         if code(error) in ("ResourceNotFound", "ValidationException"):
             raise UserError(
                 f"--job: there is no training job {job}; see them with: "
-                + place.command("jobs", "--kind", "training")
+                + target.command("jobs", "--kind", "training")
             ) from None
         raise
     artifact = described.get("ModelArtifacts", {}).get("S3ModelArtifacts")

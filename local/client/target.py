@@ -18,7 +18,7 @@ REPOSITORY = "berth"
 LOCAL_IMAGE = "berth:latest"
 LOCAL_REGION = "us-east-1"
 NOBODY = Credentials("nobody", "nothing")
-"""The access key of a place that has none."""
+"""The access key of a target that has none."""
 LOCAL_ROLE = "berth"
 """The role the local IAM has from the start."""
 MADE_BY = {"berth:made-by": "berth"}
@@ -33,7 +33,7 @@ Where = Literal["local", "aws"]
 
 
 @dataclass(frozen=True)
-class Place:
+class Target:
     """Where requests go and in whose name.
 
     Attributes:
@@ -119,7 +119,7 @@ class Place:
         return [{"Key": key, "Value": value} for key, value in self.tags.items()]
 
     def command(self, *words: str) -> str:
-        """A berth command to type, for this place."""
+        """A berth command to type, for this target."""
         there = ["--where", "aws"] if self.where == "aws" else []
         if self.where == "aws" or self.region != LOCAL_REGION:
             there += ["--region", self.region]
@@ -190,8 +190,8 @@ def connect(
     plan: bool = False,
     executor: ExecutorName = "auto",
     needs_role: bool = True,
-) -> Place:
-    """The place the options name; the local SageMaker is started when none runs.
+) -> Target:
+    """The target the options name; the local SageMaker is started when none runs.
 
     With `plan` nothing is started and nothing is made.
 
@@ -199,29 +199,29 @@ def connect(
         UserError: on AWS, no credentials, region or role; locally, another executor runs.
     """
     connector = _connect_local if where == "local" else _connect_aws
-    place = connector(region, plan, executor, role, needs_role)
-    return Place(
+    target = connector(region, plan, executor, role, needs_role)
+    return Target(
         where=where,
-        url=place.url,
-        region=place.region,
-        account=place.account,
-        role=place.role,
-        bucket=bucket or default_bucket(place.region, place.account),
-        image_uri=image_uri or place.image_uri,
+        url=target.url,
+        region=target.region,
+        account=target.account,
+        role=target.role,
+        bucket=bucket or default_bucket(target.region, target.account),
+        image_uri=image_uri or target.image_uri,
         tags=MADE_BY | (tags or {}),
         plan=plan,
-        credentials=place.credentials,
+        credentials=target.credentials,
     )
 
 
 def _connect_local(
     region: str | None, plan: bool, executor: ExecutorName, role: str | None, _needs_role: bool
-) -> Place:
+) -> Target:
     region = region or LOCAL_REGION
     url = _find_url(plan, executor)
     arn = _role_arn(role or LOCAL_ROLE, "aws", ACCOUNT)
     key = None if url is None else credentials(Home.find())
-    return Place("local", url, region, ACCOUNT, arn, "", LOCAL_IMAGE, credentials=key)
+    return Target("local", url, region, ACCOUNT, arn, "", LOCAL_IMAGE, credentials=key)
 
 
 def _find_url(plan: bool, executor: ExecutorName) -> str | None:
@@ -240,7 +240,7 @@ def _find_url(plan: bool, executor: ExecutorName) -> str | None:
 
 def _connect_aws(
     region: str | None, plan: bool, _executor: ExecutorName, role: str | None, needs_role: bool
-) -> Place:
+) -> Target:
     import boto3
     from botocore.exceptions import NoCredentialsError, ProfileNotFound
 
@@ -268,7 +268,7 @@ def _connect_aws(
             ) from None
     image = f"{account}.dkr.ecr.{region}.{domain(region)}/{REPOSITORY}:latest"
     arn = _role_arn(role, partition(region), account) if role else ""
-    return Place("aws", None, region, account, arn, "", image)
+    return Target("aws", None, region, account, arn, "", image)
 
 
 def _role_arn(role: str, partition: str, account: str) -> str:

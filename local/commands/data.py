@@ -115,7 +115,7 @@ def upload(
     """
     console, notes = Console(), Console(stderr=True)
     files = look(folder, strict=strict, largest=LARGEST if check else None)
-    place = common.connect(needs_role=False)
+    target = common.connect(needs_role=False)
     where = tidy(prefix) if prefix is not None else f"data/{folder.resolve().name}/"
     if not is_utf8(where):
         raise UserError(
@@ -123,18 +123,18 @@ def upload(
         )
     for line in files.left_out:
         notes.print(line, highlight=False, markup=False, soft_wrap=True)
-    uri = f"s3://{place.bucket}/{where}"
-    if place.plan:
-        plan.show(place, requests(place.bucket, where, delete=delete), console)
+    uri = f"s3://{target.bucket}/{where}"
+    if target.plan:
+        plan.show(target, requests(target.bucket, where, delete=delete), console)
         console.print(f"{len(files.paths):,} files, {files.size:,} bytes, to {uri}")
         return
     flags = [] if strict else ["--exit-zero"]
     if check and _container("container.data.lint", [str(folder), *flags]):
         other = "leave --strict out" if strict else "upload it as it is with --no-lint"
         raise UserError(f"{readable(str(folder))}: see above; put it right, or {other}")
-    place.ensure_bucket()
-    s3 = place.client("s3", connections=parallel)
-    done = send(s3, files, place.bucket, where, kms_key=kms_key, delete=delete, workers=parallel)
+    target.ensure_bucket()
+    s3 = target.client("s3", connections=parallel)
+    done = send(s3, files, target.bucket, where, kms_key=kms_key, delete=delete, workers=parallel)
     said = f"{done.sent:,} files sent ({done.bytes:,} bytes), {done.unchanged:,} there already"
     if done.extra:
         what = "removed" if delete else "not in the folder (--delete removes them)"

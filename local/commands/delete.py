@@ -30,8 +30,8 @@ def delete(
     """Delete endpoints, each with its configuration and models; what is in S3 stays."""
     if bool(names) == every:
         raise UserError("delete: expected names of endpoints, or --all")
-    place = common.connect(needs_role=False)
-    client = place.client("sagemaker")
+    target = common.connect(needs_role=False)
+    client = target.client("sagemaker")
     doomed = (
         list(_made_here(client))
         if every
@@ -43,14 +43,14 @@ def delete(
         return
     for what, name in doomed:
         print(f"{what.replace('_', ' ')} {name}")
-    if place.plan:
+    if target.plan:
         return
     if not yes and not typer.confirm("delete them?"):
         raise typer.Exit(1)
     for what, name in doomed:
         _delete(client, what, name)
         if what == "endpoint":
-            cancel(place, name)  # else it would end a later endpoint of the same name
+            cancel(target, name)  # else it would end a later endpoint of the same name
     print(f"deleted {len(doomed)}")
 
 

@@ -19,7 +19,7 @@ from local.client import plan
 from local.client.expiry import arrange, cancel, clock, duration
 from local.client.log_tail import cannot_serve, last_words
 from local.client.model_source import find_model
-from local.client.target import Place
+from local.client.target import Target
 from local.commands.options.shared import Common, pairs, with_common
 from local.errors import UserError, code, one_line
 from local.requests.hosting import Hosting, Scaling, Serverless, schedule
@@ -96,14 +96,14 @@ class Made:
     """What was made so far, to be taken away again when the rest fails.
 
     Attributes:
-        place: where it was made.
+        target: where it was made.
         sagemaker: boto3's client.
         endpoint: the endpoint's name.
         before: the endpoint's description before anything was sent; None when it was not there.
         operations: (operation, request) of all that was sent.
     """
 
-    place: Place
+    target: Target
     sagemaker: Any
     endpoint: str
     before: dict[str, Any] | None
@@ -126,7 +126,7 @@ class Made:
                 if operation == "CreateEndpoint":
                     # What an endpoint uses must not be deleted before it.
                     problems.append(
-                        f"try again later: {self.place.command('delete', self.endpoint)}"
+                        f"try again later: {self.target.command('delete', self.endpoint)}"
                     )
                     break
         return problems
@@ -141,7 +141,7 @@ class Made:
             case "CreateEndpoint":
                 self.sagemaker.delete_endpoint(EndpointName=self.endpoint)
             case "CreateSchedule":
-                cancel(self.place, self.endpoint)
+                cancel(self.target, self.endpoint)
 
 
 class GaveUp(UserError):
@@ -218,19 +218,19 @@ def deploy(
     kms_key: Annotated[str | None, typer.Option(help="KMS key of the volumes")] = None,
 ) -> None:
     """Put a model behind an endpoint, and wait until it serves."""
-    place = common.connect()
+    target = common.connect()
     span = duration(ttl) if ttl else None
-    if place.where == "local":
+    if target.where == "local":
         _refuse_locally(update, span, max_instances)
     if serverless and max_instances is not None:
         raise UserError("--max-instances: a serverless endpoint scales by itself; leave it out")
-    source = find_model(place, job=job, model_data=model_data, image_uri=common.image_uri)
+    source = find_model(target, job=job, model_data=model_data, image_uri=common.image_uri)
     now = datetime.now(UTC)
     hosting = Hosting(
         name=name,
         image_uri=source.image_uri,
         model_data=source.model_data,
-        role=place.role,
+        role=target.role,
         stamp=f"{now:%Y%m%d-%H%M%S}",
         instance_type=instance_type,
         instance_count=instance_count,
@@ -244,11 +244,11 @@ def deploy(
         capture_percent=capture_percent,
         async_output=async_output,
         startup_seconds=startup,
-        tags=place.tags,
+        tags=target.tags,
     )
     deployment = Deployment(
         hosting=hosting,
-        where=place.where,
+        where=target.where,
         update=update,
         scaling=None
         if max_instances is None
@@ -259,14 +259,14 @@ def deploy(
             asynchronous=async_output is not None,
         ),
         ttl=span,
-        ends=now + span if span and place.where == "aws" else None,
-        scheduler_role=scheduler_role or place.role,
+        ends=now + span if span and target.where == "aws" else None,
+        scheduler_role=scheduler_role or target.role,
     )
     console = Console()
-    if place.plan:
-        plan.show(place, deployment.requests(), console)
+    if target.plan:
+        plan.show(target, deployment.requests(), console)
         return
-    run(place, deployment, console=console, keep=keep, wait=wait)
+    run(target, deployment, console=console, keep=keep, wait=wait)
 
 
 def _refuse_locally(update: bool, ttl: timedelta | None, max_instances: int | None) -> None:
@@ -277,7 +277,7 @@ def _refuse_locally(update: bool, ttl: timedelta | None, max_instances: int | No
 
 
 def run(
-    place: Place,
+    target: Target,
     deployment: Deployment,
     *,
     console: Console,
@@ -295,7 +295,7 @@ def run(
     """
     pace = pace or Pace()
     name = deployment.hosting.name
-    sagemaker = place.client("sagemaker")
+    sagemaker = target.client("sagemaker")
     before = _describe(sagemaker, name)
     if deployment.update and before is None:
         raise UserError(f"endpoint {name}: not there, so there is nothing to --update")
@@ -304,14 +304,14 @@ def run(
             f"endpoint {name}: there already ({before['EndpointStatus']}); replace what it serves "
             f"with --update, or: berth delete {name}"
         )
-    made = Made(place, sagemaker, name, before)
+    made = Made(target, sagemaker, name, before)
     try:
         if not deployment.update and not deployment.ends:
-            cancel(place, name)  # one left by an endpoint of the same name would end this one
+            cancel(target, name)  # one left by an endpoint of the same name would end this one
         scaling = _send(made, deployment)
         if wait or scaling:
             _wait(made, deployment, console, pace)
-        _scale(place, scaling)
+        _scale(target, scaling)
     except KeyboardInterrupt:
         if made.operations:
             _say(console, f"no longer waiting; endpoint {name} goes on: berth delete {name}")
@@ -325,7 +325,7 @@ def run(
             for problem in made.undo():
                 _say(console, problem)
         raise
-    _tell(place, deployment, before, console, waited=wait or bool(scaling))
+    _tell(target, deployment, before, console, waited=wait or bool(scaling))
 
 
 def _send(made: Made, deployment: Deployment) -> list[tuple[str, dict[str, Any]]]:
@@ -338,7 +338,7 @@ def _send(made: Made, deployment: Deployment) -> list[tuple[str, dict[str, Any]]
             case "CreateEndpointConfig":
                 made.sagemaker.create_endpoint_config(**request)
             case "CreateSchedule":
-                arrange(made.place, request)
+                arrange(made.target, request)
             case "CreateEndpoint":
                 made.sagemaker.create_endpoint(**request)
             case "UpdateEndpoint":
@@ -350,10 +350,10 @@ def _send(made: Made, deployment: Deployment) -> list[tuple[str, dict[str, Any]]
     return later
 
 
-def _scale(place: Place, requests: list[tuple[str, dict[str, Any]]]) -> None:
+def _scale(target: Target, requests: list[tuple[str, dict[str, Any]]]) -> None:
     if not requests:
         return
-    scaling = place.client("application-autoscaling")
+    scaling = target.client("application-autoscaling")
     for operation, request in requests:
         if operation == "RegisterScalableTarget":
             scaling.register_scalable_target(**request)
@@ -387,7 +387,7 @@ def _wait(made: Made, deployment: Deployment, console: Console, pace: Pace) -> N
     # An update that failed is rolled back: in service, with the configuration it had.
     if state == "InService" and described["EndpointConfigName"] == config:
         return
-    _print_last_words(made.place, name, console, pace, _begun(made, described))
+    _print_last_words(made.target, name, console, pace, _begun(made, described))
     reason = described.get("FailureReason", "no reason given")
     verb = "update failed" if deployment.update else "failed"
     raise UserError(f"endpoint {name}: {verb}: {reason}")
@@ -398,10 +398,10 @@ def _gave_up(made: Made, described: dict[str, Any]) -> str:
 
     AWS asks its /ping for minutes more before the endpoint fails; the local SageMaker does not.
     """
-    if made.place.where == "local":
+    if made.target.where == "local":
         return ""
     group = log_groups.endpoint(made.endpoint)
-    return cannot_serve(made.place.client("logs"), group, since=_begun(made, described))
+    return cannot_serve(made.target.client("logs"), group, since=_begun(made, described))
 
 
 def _begun(made: Made, described: dict[str, Any]) -> float:
@@ -412,9 +412,11 @@ def _begun(made: Made, described: dict[str, Any]) -> float:
     return float(begun.timestamp())
 
 
-def _print_last_words(place: Place, name: str, console: Console, pace: Pace, since: float) -> None:
+def _print_last_words(
+    target: Target, name: str, console: Console, pace: Pace, since: float
+) -> None:
     group = log_groups.endpoint(name)
-    words = last_words(place.client("logs"), group, since=since, wait=pace.words)
+    words = last_words(target.client("logs"), group, since=since, wait=pace.words)
     if not words:
         _say(console, "the container said nothing; was it started at all?")
         return
@@ -424,7 +426,7 @@ def _print_last_words(place: Place, name: str, console: Console, pace: Pace, sin
 
 
 def _tell(
-    place: Place,
+    target: Target,
     deployment: Deployment,
     before: dict[str, Any] | None,
     console: Console,
@@ -439,12 +441,12 @@ def _tell(
         # The local SageMaker counts from the moment the endpoint serves.
         ends = datetime.now(UTC) + deployment.ttl
         _say(console, f"it will be deleted at {clock(ends)}, by the local SageMaker")
-    elif place.where == "aws" and not deployment.hosting.serverless:
+    elif target.where == "aws" and not deployment.hosting.serverless:
         _say(console, f"it is billed until it is deleted: berth delete {name} --where aws")
     if before:
         _say(console, f"it served {before['EndpointConfigName']} before, which is kept")
-    place_option = "" if place.where == "local" else " --where aws"
-    _say(console, f"try it: berth invoke {name} IMAGE…{place_option}")
+    where_option = "" if target.where == "local" else " --where aws"
+    _say(console, f"try it: berth invoke {name} IMAGE…{where_option}")
 
 
 def _describe(sagemaker: Any, name: str) -> dict[str, Any] | None:

@@ -187,19 +187,19 @@ def invoke(
 ) -> None:
     """Send images to an endpoint; exit status 1 when one of them got no prediction."""
     pictures = find_pictures(images)
-    place = common.connect(needs_role=False)
-    if place.plan:
+    target = common.connect(needs_role=False)
+    if target.plan:
         first = pictures[0]
         asked = Caller(None, endpoint, top_k=top_k, variant=variant)
         kind = first.content_type if batch == 1 else "application/json"
         request = asked.request(f"<the bytes of {first.name}>", kind)
-        plan.show(place, [("InvokeEndpoint", request)])
+        plan.show(target, [("InvokeEndpoint", request)])
         Console().print(f"the like for {len(pictures):,} images", highlight=False)
         return
     caller = Caller(
-        runtime=place.client("sagemaker-runtime", connections=parallel),
+        runtime=target.client("sagemaker-runtime", connections=parallel),
         endpoint=endpoint,
-        limit=payload_limit(place.client("sagemaker"), endpoint),
+        limit=payload_limit(target.client("sagemaker"), endpoint),
         top_k=top_k,
         shrink=shrink,
         variant=variant,

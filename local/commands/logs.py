@@ -9,7 +9,7 @@ import typer
 from local.client.follow import QUIET_READS, LinePrinter, Pace
 from local.client.log_streams import LogReader
 from local.client.resources import ENDPOINT, TRAIN, TRANSFORMS, TUNE, Kind, describe, find
-from local.client.target import Place
+from local.client.target import Target
 from local.commands.options.shared import Common, with_common
 from local.errors import UserError
 from local.statuses import TERMINAL
@@ -29,13 +29,13 @@ def logs(
     ] = None,
 ) -> None:
     """Show a job's or an endpoint's log; each line begins with its host where there are several."""
-    place = common.connect(needs_role=False)
-    client = place.client("sagemaker")
+    target = common.connect(needs_role=False)
+    client = target.client("sagemaker")
     if describe(client, TUNE, name) is not None and describe(client, TRAIN, name) is None:
         raise UserError(f"{name}: a tuning job has no log, its trials have; berth report {name}")
     kind, answer = find(client, name, (TRAIN, TRANSFORMS, ENDPOINT))[0]
     group, prefix = kind.log(name)
-    reader = LogReader(place.client("logs"), group, prefix, host)
+    reader = LogReader(target.client("logs"), group, prefix, host)
     hosts = 1 if host else answer.get("ResourceConfig", {}).get("InstanceCount", 1)
     printer = LinePrinter(lambda line: print(line, flush=True))
     if tail is not None:
@@ -44,7 +44,7 @@ def logs(
             return
         reader.read()  # what was there is not shown again
     if follow:
-        _follow(reader, printer, hosts, _is_over(place, kind, name))
+        _follow(reader, printer, hosts, _is_over(target, kind, name))
     else:
         while lines := reader.read():
             printer.show(lines, hosts)
@@ -61,8 +61,8 @@ def _follow(reader: LogReader, printer: LinePrinter, hosts: int, over: Callable[
         pace.wait(happened=ended or bool(lines))
 
 
-def _is_over(place: Place, kind: Kind, name: str) -> Callable[[], bool]:
-    client = place.client("sagemaker")
+def _is_over(target: Target, kind: Kind, name: str) -> Callable[[], bool]:
+    client = target.client("sagemaker")
     ends = ("Failed",) if kind is ENDPOINT else TERMINAL
 
     def over() -> bool:

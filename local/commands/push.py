@@ -26,7 +26,7 @@ from local.client.registry import (
     log_in,
     registry_digest,
 )
-from local.client.target import LOCAL_IMAGE, Place
+from local.client.target import LOCAL_IMAGE, Target
 from local.commands.options.shared import Common, with_common
 from local.errors import UserError
 
@@ -66,14 +66,14 @@ def push(
             return
         _say(console, to_registry(image, Login(registry), name, tag))
         return
-    place = common.connect(needs_role=False)
-    if place.plan:
-        plan.show(place, create_requests(name, immutable=immutable, tags=place.tags), console)
+    target = common.connect(needs_role=False)
+    if target.plan:
+        plan.show(target, create_requests(name, immutable=immutable, tags=target.tags), console)
         _say(console, f"then {image} would be pushed to {name}:{tag}")
-    elif place.where == "local":
-        _say(console, keep_here(place, image, name, immutable=immutable))
+    elif target.where == "local":
+        _say(console, keep_here(target, image, name, immutable=immutable))
     else:
-        _say(console, to_ecr(place, image, name, tag, immutable=immutable))
+        _say(console, to_ecr(target, image, name, tag, immutable=immutable))
 
 
 def to_registry(image: str, login: Login, repository: str, tag: str) -> str:
@@ -89,7 +89,9 @@ def to_registry(image: str, login: Login, repository: str, tag: str) -> str:
         return f"{uri}@{registry_digest(engine, f'{uri}:{tag}', login.auth)}"
 
 
-def to_ecr(place: Place, image: str, repository: str, tag: str, *, immutable: bool = False) -> str:
+def to_ecr(
+    target: Target, image: str, repository: str, tag: str, *, immutable: bool = False
+) -> str:
     """Push to the account's ECR, the repository made when missing; the URI by ECR's digest.
 
     Raises:
@@ -97,14 +99,14 @@ def to_ecr(place: Place, image: str, repository: str, tag: str, *, immutable: bo
     """
     with connect_engine() as engine:
         _require(engine, image)
-        ecr = place.client("ecr")
-        uri, made = ensure_repository(ecr, repository, immutable=immutable, tags=place.tags)
+        ecr = target.client("ecr")
+        uri, made = ensure_repository(ecr, repository, immutable=immutable, tags=target.tags)
         _say(Console(stderr=True), f"repository {uri}{', made' if made else ''}")
         _send(engine, image, uri, tag, log_in(ecr))
         return f"{uri}@{ecr_digest(ecr, repository, tag)}"
 
 
-def keep_here(place: Place, image: str, repository: str, *, immutable: bool = False) -> str:
+def keep_here(target: Target, image: str, repository: str, *, immutable: bool = False) -> str:
     """The image's own name, by which the local SageMaker runs it; its ECR gets the repository.
 
     Raises:
@@ -116,8 +118,8 @@ def keep_here(place: Place, image: str, repository: str, *, immutable: bool = Fa
             _require(engine, image)
     except NoEngine:
         _say(notes, "no Docker engine answers: plain processes stand for the image here")
-    ecr = place.client("ecr")
-    uri, made = ensure_repository(ecr, repository, immutable=immutable, tags=place.tags)
+    ecr = target.client("ecr")
+    uri, made = ensure_repository(ecr, repository, immutable=immutable, tags=target.tags)
     _say(notes, f"repository {uri}{', made' if made else ''}")
     _say(notes, "nothing to push: the local SageMaker runs what is on this machine, by its name")
     return image

@@ -10,7 +10,7 @@ import typer
 
 from container.errors import BerthError
 from local.client.resources import TRAIN, TUNE, find, newest
-from local.client.target import Place
+from local.client.target import Target
 from local.commands.options.monitoring import Parameters
 from local.commands.options.shared import Common, pairs, with_common
 from local.errors import UserError
@@ -77,8 +77,8 @@ def _recorded(
     """The report of what lies at a path or URI."""
     into = output_dir or Path(report_name(given))
     if given.startswith("s3://"):
-        place = common.connect(needs_role=False)
-        with recording_in_s3(place, given, into) as recording:
+        target = common.connect(needs_role=False)
+        with recording_in_s3(target, given, into) as recording:
             return make_report(recording, into, parameters)
     with recording_at(Path(given), into) as recording:
         return make_report(recording, into, parameters)
@@ -87,39 +87,39 @@ def _recorded(
 def _job(
     common: Common, name: str | None, output_dir: Path | None, parameters: Mapping[str, str]
 ) -> Path:
-    place = common.connect(needs_role=False)
-    name = name or _last(place)
+    target = common.connect(needs_role=False)
+    name = name or _last(target)
     try:
-        kind, answer = find(place.client("sagemaker"), name, (TRAIN, TUNE))[0]
+        kind, answer = find(target.client("sagemaker"), name, (TRAIN, TUNE))[0]
     except UserError:
         if not Path(name).exists():
             raise
         return _recorded(common, name, output_dir, parameters)
     folder = output_dir or Path(name)
     if kind is TRAIN:
-        return _training(place, answer, folder, parameters)
-    return _tuning(place, answer, folder)
+        return _training(target, answer, folder, parameters)
+    return _tuning(target, answer, folder)
 
 
-def _last(place: Place) -> str:
+def _last(target: Target) -> str:
     """The training job that was made last among those that have ended."""
-    for job in newest(place.client("sagemaker"), TRAIN, LOOKED_THROUGH):
+    for job in newest(target.client("sagemaker"), TRAIN, LOOKED_THROUGH):
         if job.status in TERMINAL:
             return job.name
     raise UserError("no training job has ended yet; name a job or a path")
 
 
 def _training(
-    place: Place, job: Mapping[str, Any], folder: Path, parameters: Mapping[str, str]
+    target: Target, job: Mapping[str, Any], folder: Path, parameters: Mapping[str, str]
 ) -> Path:
     name = job["TrainingJobName"]
     if job["TrainingJobStatus"] not in TERMINAL:
-        raise UserError(f"{name}: still running; watch it: {place.command('logs', '-f', name)}")
+        raise UserError(f"{name}: still running; watch it: {target.command('logs', '-f', name)}")
     if not (folder / OUTPUT).is_dir():
-        bring_home(place, job, folder, model=False)
+        bring_home(target, job, folder, model=False)
     if parameters or find_report(folder) is None:
         try:
-            _profile(place, job, folder, parameters)
+            _profile(target, job, folder, parameters)
         except (BerthError, UserError) as error:
             if parameters:
                 raise
@@ -132,13 +132,13 @@ def _training(
 
 
 def _profile(
-    place: Place, job: Mapping[str, Any], folder: Path, parameters: Mapping[str, str]
+    target: Target, job: Mapping[str, Any], folder: Path, parameters: Mapping[str, str]
 ) -> None:
     """Make the profiler's report anew from what the job recorded, if it did."""
     root = job.get("ProfilerConfig", {}).get("S3OutputPath")
     if find_recording(folder) is None and root:
         uri = f"{root.rstrip('/')}/{job['TrainingJobName']}/{RECORDED}"
-        fetch_folder(place, uri, folder / RECORDED)
+        fetch_folder(target, uri, folder / RECORDED)
     recording = find_recording(folder)
     if recording is not None:
         make_report(recording, folder / ANEW, {**parameters_of(job), **parameters})
@@ -146,13 +146,13 @@ def _profile(
         raise UserError(f"{job['TrainingJobName']}: --rule-parameter: the job was not profiled")
 
 
-def _tuning(place: Place, job: Mapping[str, Any], folder: Path) -> Path:
+def _tuning(target: Target, job: Mapping[str, Any], folder: Path) -> Path:
     from local.pages.tuning_page import write_page
     from local.results.tuning_trials import list_trials
 
     page = folder / "tuning.html"
     name = job["HyperParameterTuningJobName"]
-    write_page(job, list_trials(place.client("sagemaker"), name), page)
+    write_page(job, list_trials(target.client("sagemaker"), name), page)
     return page
 
 

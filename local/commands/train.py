@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from local.client.follow import follow_training, interruptions
-from local.client.target import Place
+from local.client.target import Target
 from local.commands.options.job import JobOptions, job_options
 from local.commands.options.monitoring import WatchOptions, watch_options
 from local.commands.options.shared import Common, common_options, with_options
@@ -68,29 +68,29 @@ def train(
         raise UserError(
             "--interrupt-after: AWS interrupts when it wants to; only --where local can"
         )
-    place = common.connect()
+    target = common.connect()
     about = data or next(iter(options.channels.values()))
     name = checked_name(name) if name else job_name(about, datetime.now(UTC))
-    base = {} if from_tuning is None else _best(place, from_tuning)
-    job = options.job(place, name, data, base, interrupt_after=interrupt_after)
-    job = watching.applied(job, place, name, options.hyperparameters)
+    base = {} if from_tuning is None else _best(target, from_tuning)
+    job = options.job(target, name, data, base, interrupt_after=interrupt_after)
+    job = watching.applied(job, target, name, options.hyperparameters)
     job.check()
     request = job.request(name)
-    if place.plan:
+    if target.plan:
         from local.client import plan
 
-        plan.show(place, [*watching.uploads(place, name), ("CreateTrainingJob", request)])
+        plan.show(target, [*watching.uploads(target, name), ("CreateTrainingJob", request)])
         return
-    place.ensure_bucket()
-    watching.upload(place, name)
-    place.client("sagemaker").create_training_job(**request)
+    target.ensure_bucket()
+    watching.upload(target, name)
+    target.client("sagemaker").create_training_job(**request)
     _tell(f"training job {name}")
     if not wait:
         print(name)
         return
-    ended = _follow(place, name, quiet=quiet)
+    ended = _follow(target, name, quiet=quiet)
     folder = output_dir or Path(name)
-    found = bring_home(place, ended, folder) if download else []
+    found = bring_home(target, ended, folder) if download else []
     for line in summary(ended, folder, found):
         _tell(line)
     if ended["TrainingJobStatus"] != "Completed":
@@ -98,8 +98,8 @@ def train(
     print(name)
 
 
-def _best(place: Place, tuning_job: str) -> dict[str, str]:
-    answer = place.client("sagemaker").describe_hyper_parameter_tuning_job(
+def _best(target: Target, tuning_job: str) -> dict[str, str]:
+    answer = target.client("sagemaker").describe_hyper_parameter_tuning_job(
         HyperParameterTuningJobName=tuning_job
     )
     best = best_hyperparameters(answer)
@@ -108,19 +108,19 @@ def _best(place: Place, tuning_job: str) -> dict[str, str]:
     return best
 
 
-def _follow(place: Place, name: str, *, quiet: bool) -> dict[str, Any]:
+def _follow(target: Target, name: str, *, quiet: bool) -> dict[str, Any]:
     try:
-        ended = follow_training(place, name, log=None if quiet else _print)
+        ended = follow_training(target, name, log=None if quiet else _print)
     except (KeyboardInterrupt, BrokenPipeError) as why:
-        _tell(f"\nthe job goes on; follow it: {place.command('logs', '-f', name)}")
-        _tell(f"stop it: {place.command('stop', name)}")
+        _tell(f"\nthe job goes on; follow it: {target.command('logs', '-f', name)}")
+        _tell(f"stop it: {target.command('stop', name)}")
         if isinstance(why, BrokenPipeError):
             raise
         raise typer.Exit(130) from None
     if quiet and ended["TrainingJobStatus"] == "Failed":
         from local.client.log_streams import LogReader
 
-        for line in LogReader(place.client("logs"), TRAINING_JOBS, f"{name}/").last(LAST_LINES):
+        for line in LogReader(target.client("logs"), TRAINING_JOBS, f"{name}/").last(LAST_LINES):
             _tell(f"  {line.text}")
     return ended
 

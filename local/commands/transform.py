@@ -22,7 +22,7 @@ from local.client.images import CONTENT_TYPES, Picture
 from local.client.log_tail import cannot_serve, failures_of, last_words
 from local.client.model_source import find_model
 from local.client.progress import Progress
-from local.client.target import Place
+from local.client.target import Target
 from local.client.upload import Files, look, send
 from local.commands.data import requests as upload_requests
 from local.commands.deploy import Pace
@@ -69,53 +69,55 @@ def transform(
     folder = None
     if not source.startswith("s3://"):
         folder = images_only(look(Path(source), strict=False, largest=LARGEST))
-    place = common.connect(needs_role=model is None)
+    target = common.connect(needs_role=model is None)
     stamp = f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
     name = name or f"transform-{stamp}"
     own_prefix = f"transform/{name}/input/"
     hosting = None
     if model is None:
-        found = find_model(place, job=job, model_data=model_data, image_uri=common.image_uri)
+        found = find_model(target, job=job, model_data=model_data, image_uri=common.image_uri)
         hosting = Hosting(
             name=name,
             image_uri=found.image_uri,
             model_data=found.model_data,
-            role=place.role,
+            role=target.role,
             stamp=stamp,
-            tags=place.tags,
+            tags=target.tags,
         )
     asked = Transform(
         name=name,
         model=model or (hosting.resource_name if hosting else ""),
-        source=f"s3://{place.bucket}/{own_prefix}" if folder else source,
-        destination=output or f"s3://{place.bucket}/transform/{name}/output",
+        source=f"s3://{target.bucket}/{own_prefix}" if folder else source,
+        destination=output or f"s3://{target.bucket}/transform/{name}/output",
         instance_type=instance_type,
         instance_count=instance_count,
         kms_key=kms_key,
         environment=pairs(env or (), "--env"),
-        tags=place.tags,
+        tags=target.tags,
     )
-    if place.plan:
+    if target.plan:
         sent: list[tuple[str, dict[str, Any]]] = []
         if folder:
-            sent += upload_requests(place.bucket, own_prefix)
+            sent += upload_requests(target.bucket, own_prefix)
         if hosting:
             sent.append(("CreateModel", hosting.model()))
-        plan.show(place, [*sent, ("CreateTransformJob", asked.request())])
+        plan.show(target, [*sent, ("CreateTransformJob", asked.request())])
         return
     notes = Console(stderr=True)
     for line in folder.left_out if folder else ():
         _say(notes, line)
-    place.ensure_bucket()
+    target.ensure_bucket()
     if folder:
-        send(place.client("s3", connections=24), folder, place.bucket, own_prefix, kms_key=kms_key)
-    trouble = run(place, asked, hosting, notes)
+        send(
+            target.client("s3", connections=24), folder, target.bucket, own_prefix, kms_key=kms_key
+        )
+    trouble = run(target, asked, hosting, notes)
     home = to or Path(name)
-    answers = fetch(place, asked, home, folder)
+    answers = fetch(target, asked, home, folder)
     if trouble:
-        answers += unanswered(place, asked, answers, folder)
+        answers += unanswered(target, asked, answers, folder)
     if not any(answer.error is None for answer in answers) and trouble:
-        say_last_words(place, name, notes)
+        say_last_words(target, name, notes)
         raise UserError(trouble)
     show(answers, as_json=as_json, out=table_console(), notes=notes)
     _say(notes, f"answers: {home} and {asked.destination}")
@@ -141,7 +143,7 @@ def images_only(files: Files) -> Files:
 
 
 def run(
-    place: Place,
+    target: Target,
     asked: Transform,
     hosting: Hosting | None,
     notes: Console,
@@ -156,7 +158,7 @@ def run(
         answers of all objects but those that failed.
     """
     pace = pace or Pace()
-    sagemaker = place.client("sagemaker")
+    sagemaker = target.client("sagemaker")
     if hosting:
         sagemaker.create_model(**hosting.model())
     try:
@@ -165,7 +167,7 @@ def run(
         _delete_model(sagemaker, hosting)
         raise
     try:
-        described = _wait(place, asked.name, notes, pace)
+        described = _wait(target, asked.name, notes, pace)
     except KeyboardInterrupt:
         _say(notes, f"no longer waiting; transform job {asked.name} goes on")
         raise
@@ -177,18 +179,18 @@ def run(
     return f"transform job {asked.name}: {status}: {why}"
 
 
-def say_last_words(place: Place, name: str, notes: Console, wait: float = Pace().words) -> None:
+def say_last_words(target: Target, name: str, notes: Console, wait: float = Pace().words) -> None:
     """Show the end of a transform job's log."""
-    words = last_words(place.client("logs"), TRANSFORM_JOBS, prefix=f"{name}/", wait=wait)
+    words = last_words(target.client("logs"), TRANSFORM_JOBS, prefix=f"{name}/", wait=wait)
     if words:
         _say(notes, "the container's last words:")
         for line in words:
             _say(notes, f"  {line}")
 
 
-def fetch(place: Place, asked: Transform, to: Path, folder: Files | None) -> list[Answer]:
+def fetch(target: Target, asked: Transform, to: Path, folder: Files | None) -> list[Answer]:
     """Download every answer to `to` under its image's name with `.out`, and read it."""
-    s3 = place.client("s3", connections=DOWNLOADS)
+    s3 = target.client("s3", connections=DOWNLOADS)
     bucket, prefix = split_uri(asked.destination)
     base = prefix.rstrip("/") + "/"
     keys = [
@@ -200,10 +202,10 @@ def fetch(place: Place, asked: Transform, to: Path, folder: Files | None) -> lis
 
     def one(key: str) -> Answer:
         name = key.removeprefix(base)
-        target = to / safe(name)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        path = to / safe(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
         body = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
-        target.write_bytes(body)
+        path.write_bytes(body)
         return _answer(name.removesuffix(".out"), body, folder)
 
     with (
@@ -218,13 +220,13 @@ def fetch(place: Place, asked: Transform, to: Path, folder: Files | None) -> lis
 
 
 def unanswered(
-    place: Place, asked: Transform, answers: list[Answer], folder: Files | None
+    target: Target, asked: Transform, answers: list[Answer], folder: Files | None
 ) -> list[Answer]:
     """The images that have no answer, each with what the job's log says of it."""
-    names = list(folder.paths) if folder else _names(place, asked.source)
+    names = list(folder.paths) if folder else _names(target, asked.source)
     answered = {answer.picture.name for answer in answers}
     missing = [name for name in names if name not in answered]
-    said = failures_of(place.client("logs"), TRANSFORM_JOBS, f"{asked.name}/", missing)
+    said = failures_of(target.client("logs"), TRANSFORM_JOBS, f"{asked.name}/", missing)
     return [
         Answer(
             _picture(name, folder), error=said.get(name, "no answer, the log says nothing of it")
@@ -233,14 +235,14 @@ def unanswered(
     ]
 
 
-def _names(place: Place, source: str) -> list[str]:
+def _names(target: Target, source: str) -> list[str]:
     """The objects below an S3 prefix, named as a transform job names their outputs."""
     bucket, prefix = split_uri(source)
     inside = prefix.rstrip("/") + "/" if prefix else ""
     above = prefix[: prefix.rfind("/") + 1]
     return [
         entry["Key"].removeprefix(inside if entry["Key"].startswith(inside) else above)
-        for page in place.client("s3")
+        for page in target.client("s3")
         .get_paginator("list_objects_v2")
         .paginate(Bucket=bucket, Prefix=prefix)
         for entry in page.get("Contents", ())
@@ -281,8 +283,8 @@ def _picture(name: str, folder: Files | None) -> Picture:
     return Picture(path, name, parts[-2] if len(parts) > 1 else None)
 
 
-def _wait(place: Place, name: str, notes: Console, pace: Pace) -> dict[str, Any]:
-    sagemaker = place.client("sagemaker")
+def _wait(target: Target, name: str, notes: Console, pace: Pace) -> dict[str, Any]:
+    sagemaker = target.client("sagemaker")
     stopped = False
     started, told = time.monotonic(), ""
     with notes.status(f"transform job {name}: asked for") as status:
@@ -296,9 +298,9 @@ def _wait(place: Place, name: str, notes: Console, pace: Pace) -> dict[str, Any]
                 told = state
             if state in TERMINAL:
                 return described
-            if place.where == "aws" and not stopped:
+            if target.where == "aws" and not stopped:
                 # AWS asks the container's /ping for minutes more; the local SageMaker does not.
-                why = cannot_serve(place.client("logs"), TRANSFORM_JOBS, prefix=f"{name}/")
+                why = cannot_serve(target.client("logs"), TRANSFORM_JOBS, prefix=f"{name}/")
                 if why:
                     _say(notes, f"its container cannot serve: {why}; stopping the job")
                     sagemaker.stop_transform_job(TransformJobName=name)

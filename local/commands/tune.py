@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from local.client.follow import Pace, patiently
-from local.client.target import Place
+from local.client.target import Target
 from local.commands.options.job import JobOptions, job_options
 from local.commands.options.monitoring import WatchOptions, profile_options
 from local.commands.options.search import SearchOptions, search_options
@@ -54,7 +54,7 @@ def tune(
     """
     if data is None and not options.channels:
         raise UserError("data: found none, expected s3://bucket/prefix or a folder (or --channel)")
-    place = common.connect()
+    target = common.connect()
     about = data or next(iter(options.channels.values()))
     name = (
         checked_name(name, TUNING_LIMIT)
@@ -62,36 +62,36 @@ def tune(
         else job_name(about, datetime.now(UTC), TUNING_LIMIT)
     )
     search = searching.without(options.hyperparameters)
-    job = options.job(place, name, data, searching.fixed)
-    job = watching.applied(job, place, name, options.hyperparameters)
+    job = options.job(target, name, data, searching.fixed)
+    job = watching.applied(job, target, name, options.hyperparameters)
     search.check(job)
     request = search.request(name, job)
-    if place.plan:
+    if target.plan:
         from local.client import plan
 
-        plan.show(place, [("CreateHyperParameterTuningJob", request)])
+        plan.show(target, [("CreateHyperParameterTuningJob", request)])
         return
-    place.ensure_bucket()
-    place.client("sagemaker").create_hyper_parameter_tuning_job(**request)
+    target.ensure_bucket()
+    target.client("sagemaker").create_hyper_parameter_tuning_job(**request)
     _tell(f"tuning job {name}")
     for each in search.ranges:
         _tell(f"  {each.name}: {each.words()}")
     if wait:
-        ended = _watch(place, name)
-        finish(place, ended, output_dir or Path(name), data or "DATA")
+        ended = _watch(target, name)
+        finish(target, ended, output_dir or Path(name), data or "DATA")
     print(name)
 
 
-def _watch(place: Place, name: str) -> dict[str, Any]:
+def _watch(target: Target, name: str) -> dict[str, Any]:
     try:
-        return follow_tuning(place, name)
+        return follow_tuning(target, name)
     except KeyboardInterrupt:
-        _tell(f"\nthe search goes on; its results: {place.command('report', name)}")
-        _tell(f"stop it: {place.command('stop', name)}")
+        _tell(f"\nthe search goes on; its results: {target.command('report', name)}")
+        _tell(f"stop it: {target.command('stop', name)}")
         raise typer.Exit(130) from None
 
 
-def follow_tuning(place: Place, name: str, pace: Pace | None = None) -> dict[str, Any]:
+def follow_tuning(target: Target, name: str, pace: Pace | None = None) -> dict[str, Any]:
     """Watch a tuning job to its end: a live table on a terminal, else a line for every change.
 
     Returns:
@@ -100,7 +100,7 @@ def follow_tuning(place: Place, name: str, pace: Pace | None = None) -> dict[str
     from rich.console import Console
     from rich.live import Live
 
-    client, console, pace = place.client("sagemaker"), Console(stderr=True), pace or Pace()
+    client, console, pace = target.client("sagemaker"), Console(stderr=True), pace or Pace()
     seen: dict[str, tuple[str, float | None]] = {}
     with Live(console=console, auto_refresh=False, vertical_overflow="ellipsis") as live:
         while True:
@@ -131,7 +131,7 @@ def _trials(client: Any, job: Mapping[str, Any]) -> dict[str, Any]:
     return {"trials": with_current(client, trials, read_objective(job)[0])}
 
 
-def finish(place: Place, job: Mapping[str, Any], folder: Path, data: str = "DATA") -> Path:
+def finish(target: Target, job: Mapping[str, Any], folder: Path, data: str = "DATA") -> Path:
     """Leave `best.json`, `best.yaml` and `tuning.html` of a tuning job; gives the page's path.
 
     `data` is what was trained on, for the command that trains with the best hyperparameters.
@@ -142,7 +142,7 @@ def finish(place: Place, job: Mapping[str, Any], folder: Path, data: str = "DATA
     from local.pages.tuning_page import write_page
 
     name = job["HyperParameterTuningJobName"]
-    trials = list_trials(place.client("sagemaker"), name)
+    trials = list_trials(target.client("sagemaker"), name)
     page = folder / "tuning.html"
     write_page(job, trials, page)
     _tell(f"page       {page}")
@@ -167,7 +167,7 @@ def finish(place: Place, job: Mapping[str, Any], folder: Path, data: str = "DATA
     _tell(f"best       {best['TrainingJobName']}: {metric['MetricName']} {metric['Value']:.4f}")
     _tell(f"           {said}")
     _tell(f"files      {written[0]}, {written[1].name}")
-    _tell(f"train it   {place.command('train', data, '--from-tuning', name)}")
+    _tell(f"train it   {target.command('train', data, '--from-tuning', name)}")
     return page
 
 

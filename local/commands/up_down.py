@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from local.client import sdk_configuration
-from local.client.target import LOCAL_REGION, LOCAL_ROLE, Place, default_bucket
+from local.client.target import LOCAL_REGION, LOCAL_ROLE, Target, default_bucket
 from local.commands.options.shared import Executor
 from local.emulator.credentials import ACCOUNT, credentials
 from local.emulator.home import Home
@@ -53,10 +53,10 @@ def env(*, home: HomeFolder = None) -> None:
 
 def _print_environment(home: Home, url: str) -> None:
     key = credentials(home)
-    place = Place("local", url, LOCAL_REGION, ACCOUNT, "", "", "", credentials=key)
+    target = Target("local", url, LOCAL_REGION, ACCOUNT, "", "", "", credentials=key)
     role = f"arn:aws:iam::{ACCOUNT}:role/{LOCAL_ROLE}"
     sdk_configuration.write(home.sdk_file, default_bucket(LOCAL_REGION, ACCOUNT), role)
-    variables = place.environment() | {sdk_configuration.VARIABLE: str(home.sdk_file)}
+    variables = target.environment() | {sdk_configuration.VARIABLE: str(home.sdk_file)}
     for name, value in variables.items():
         typer.echo(f"export {name}={shlex.quote(value)}")
     left = [name for name in OF_ANOTHER_ACCOUNT if os.environ.get(name)]

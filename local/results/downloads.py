@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from local import archives
-from local.client.target import Place
+from local.client.target import Target
 from local.errors import UserError, code
 
 MODEL = "model.tar.gz"
@@ -26,7 +26,7 @@ def artifacts(job: Mapping[str, Any]) -> dict[str, str]:
 
 
 def bring_home(
-    place: Place, job: Mapping[str, Any], folder: Path, *, model: bool = True
+    target: Target, job: Mapping[str, Any], folder: Path, *, model: bool = True
 ) -> list[Path]:
     """Download what the job left to `folder`; what it did not leave is left out.
 
@@ -39,18 +39,18 @@ def bring_home(
     uris = artifacts(job)
     folder.mkdir(parents=True, exist_ok=True)
     found: list[Path] = []
-    if model and download(place, uris[MODEL], folder / MODEL):
+    if model and download(target, uris[MODEL], folder / MODEL):
         found.append(folder / MODEL)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".berth-") as scratch:
         archive = Path(scratch) / "output.tar.gz"
-        if download(place, uris["output.tar.gz"], archive):
+        if download(target, uris["output.tar.gz"], archive):
             unpacked = Path(scratch) / OUTPUT
             unpack(archive, unpacked)
-            target = folder / OUTPUT
-            if target.exists():
-                shutil.rmtree(target)
-            unpacked.rename(target)
-            found.append(target)
+            outputs = folder / OUTPUT
+            if outputs.exists():
+                shutil.rmtree(outputs)
+            unpacked.rename(outputs)
+            found.append(outputs)
     return found
 
 
@@ -67,14 +67,14 @@ def unpack(archive: Path, folder: Path) -> None:
         raise UserError(f"{archive.name}: cannot be unpacked: {error}") from None
 
 
-def download(place: Place, uri: str, path: Path) -> bool:
+def download(target: Target, uri: str, path: Path) -> bool:
     """Fetch an object; whether it was there. `path` is complete or untouched."""
     from botocore.exceptions import ClientError
 
     bucket, _, key = uri.removeprefix("s3://").partition("/")
     part = path.with_name(f".{path.name}.part")
     try:
-        place.client("s3").download_file(bucket, key, str(part))
+        target.client("s3").download_file(bucket, key, str(part))
     except ClientError as error:
         if code(error) in ("404", "NoSuchKey", "NoSuchBucket"):
             return False

@@ -14,7 +14,7 @@ from local.results.downloads import LARGEST, OUTPUT, download, unpack
 from local.results.profiler_report import RECORDED
 
 if TYPE_CHECKING:
-    from local.client.target import Place
+    from local.client.target import Target
 
 ARCHIVES = (".tar.gz", ".tgz")
 WORKERS = 16
@@ -64,7 +64,7 @@ def recording_at(path: Path, scratch: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def recording_in_s3(place: "Place", uri: str, scratch: Path) -> Iterator[Path]:
+def recording_in_s3(target: "Target", uri: str, scratch: Path) -> Iterator[Path]:
     """The same for a URI: of an archive, of `profiler-output`, or of the job's folder it is in.
 
     Raises:
@@ -75,16 +75,16 @@ def recording_in_s3(place: "Place", uri: str, scratch: Path) -> Iterator[Path]:
         folder = Path(name)
         archive = folder / "output.tar.gz"
         if uri.endswith(ARCHIVES):
-            if not download(place, uri, archive):
+            if not download(target, uri, archive):
                 raise UserError(f"{uri}: there is no such object")
         else:
             root = uri.rstrip("/")
             # A job's folder also holds tensors, by the gigabyte: only what was recorded is fetched.
-            if fetch_folder(place, f"{root}/{RECORDED}", folder / RECORDED):
+            if fetch_folder(target, f"{root}/{RECORDED}", folder / RECORDED):
                 yield folder / RECORDED
                 return
-            if not download(place, f"{root}/{OUTPUT}/{archive.name}", archive):
-                if not fetch_folder(place, root, folder / RECORDED):
+            if not download(target, f"{root}/{OUTPUT}/{archive.name}", archive):
+                if not fetch_folder(target, root, folder / RECORDED):
                     raise UserError(f"{uri}: nothing there, expected what a profiler recorded")
                 yield folder / RECORDED
                 return
@@ -92,7 +92,7 @@ def recording_in_s3(place: "Place", uri: str, scratch: Path) -> Iterator[Path]:
         yield folder / OUTPUT
 
 
-def fetch_folder(place: "Place", uri: str, folder: Path) -> int:
+def fetch_folder(target: "Target", uri: str, folder: Path) -> int:
     """Download what lies below a prefix; gives the number of files.
 
     The folder is there with all of them, or not at all.
@@ -102,8 +102,8 @@ def fetch_folder(place: "Place", uri: str, folder: Path) -> int:
     """
     bucket, _, prefix = uri.removeprefix("s3://").partition("/")
     prefix = prefix.rstrip("/") + "/" if prefix.strip("/") else ""
-    s3 = place.client("s3", connections=WORKERS)
-    targets: dict[str, Path] = {}
+    s3 = target.client("s3", connections=WORKERS)
+    names: dict[str, Path] = {}
     size = 0
     for stored in _listed(s3, bucket, prefix):
         name = stored["Key"][len(prefix) :]
@@ -112,19 +112,19 @@ def fetch_folder(place: "Place", uri: str, folder: Path) -> int:
         if leads_out(name):
             raise UserError(f"s3://{bucket}/{stored['Key']}: leads out of its folder; refused")
         size += stored["Size"]
-        if size > LARGEST or len(targets) >= MAX_FILES:
+        if size > LARGEST or len(names) >= MAX_FILES:
             raise UserError(f"{uri}: more than {LARGEST:,} bytes or {MAX_FILES:,} files")
-        targets[stored["Key"]] = Path(name)
-    if not targets:
+        names[stored["Key"]] = Path(name)
+    if not names:
         return 0
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".berth-") as scratch:
         part = Path(scratch) / folder.name
         fetch = partial(_fetch, s3, bucket, part)
         with ThreadPoolExecutor(WORKERS) as pool:
-            list(pool.map(fetch, targets, targets.values()))
+            list(pool.map(fetch, names, names.values()))
         part.rename(folder)
-    return len(targets)
+    return len(names)
 
 
 def _fetch(s3: Any, bucket: str, folder: Path, key: str, name: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from local.cli import main
-from local.client.target import Place
+from local.client.target import Target
 from local.emulator.credentials import credentials
 from local.emulator.executors.process import Commands, ProcessExecutor
 from local.emulator.home import Home
@@ -22,13 +22,13 @@ Berth = Callable[..., int]
 
 
 @pytest.fixture(scope="module")
-def place(
+def target(
     tmp_path_factory: pytest.TempPathFactory, toy_uri: str, toy_commands: Commands
-) -> Iterator[Place]:
+) -> Iterator[Target]:
     """A local SageMaker whose image is the toy."""
     home = Home.find(tmp_path_factory.mktemp("home"))
     with Server(home, port=0, executor=ProcessExecutor(home, toy_commands)) as server:
-        place = Place(
+        target = Target(
             "local",
             server.url,
             "us-east-1",
@@ -38,19 +38,19 @@ def place(
             toy_uri,
             credentials=credentials(home),
         )
-        place.ensure_bucket()
-        yield place
+        target.ensure_bucket()
+        yield target
 
 
 @pytest.fixture
-def berth(place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Berth:
-    monkeypatch.setattr("local.commands.options.shared.connect", lambda **_: place)
+def berth(target: Target, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Berth:
+    monkeypatch.setattr("local.commands.options.shared.connect", lambda **_: target)
     monkeypatch.chdir(tmp_path)
     return lambda *arguments: main(arguments=[str(argument) for argument in arguments])
 
 
 @pytest.fixture(scope="module")
-def models(place: Place) -> dict[str, str]:
+def models(target: Target) -> dict[str, str]:
     """S3 URIs: a model that serves and one that does not."""
     uris = {}
     for name, files in {"good": ["model.json"], "bad": ["model.json", "broken"]}.items():
@@ -61,7 +61,7 @@ def models(place: Place) -> dict[str, str]:
                 member.size = 2
                 archive.addfile(member, io.BytesIO(b"{}"))
         key = f"{name}/model.tar.gz"
-        place.client("s3").put_object(Bucket="bucket", Key=key, Body=data.getvalue())
+        target.client("s3").put_object(Bucket="bucket", Key=key, Body=data.getvalue())
         uris[name] = f"s3://bucket/{key}"
     return uris
 
@@ -77,9 +77,9 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-def names(place: Place) -> set[str]:
+def names(target: Target) -> set[str]:
     """Everything there is: endpoints, configurations, models."""
-    sagemaker = place.client("sagemaker")
+    sagemaker = target.client("sagemaker")
     return {
         *(one["EndpointName"] for one in sagemaker.list_endpoints()["Endpoints"]),
         *(
@@ -92,7 +92,7 @@ def names(place: Place) -> set[str]:
 
 def test_a_model_is_deployed_asked_updated_and_deleted(
     berth: Berth,
-    place: Place,
+    target: Target,
     models: dict[str, str],
     photos: Path,
     capsys: pytest.CaptureFixture[str],
@@ -108,47 +108,47 @@ def test_a_model_is_deployed_asked_updated_and_deleted(
     assert berth("invoke", "flowers", photos) == 1
     assert "HTTP 418: toy: as asked" in capsys.readouterr().out
 
-    served = place.client("sagemaker").describe_endpoint(EndpointName="flowers")
+    served = target.client("sagemaker").describe_endpoint(EndpointName="flowers")
     assert berth("deploy", "flowers", "--model-data", models["bad"], "--update") == 1
     shown = capsys.readouterr()
     assert "  toy: the model cannot be loaded: it is broken\n" in shown.out
     assert "GET /ping" not in shown.out  # of the container that still serves
     assert "update failed" in shown.err
-    after = place.client("sagemaker").describe_endpoint(EndpointName="flowers")
+    after = target.client("sagemaker").describe_endpoint(EndpointName="flowers")
     assert after["EndpointConfigName"] == served["EndpointConfigName"]
     assert berth("delete", "flowers", "--yes") == 0
-    assert names(place) == set()
+    assert names(target) == set()
 
 
 def test_an_endpoint_that_fails_says_why_and_leaves_nothing(
-    berth: Berth, place: Place, models: dict[str, str], capsys: pytest.CaptureFixture[str]
+    berth: Berth, target: Target, models: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert berth("deploy", "broken", "--model-data", models["bad"]) == 1
     shown = capsys.readouterr()
     assert "the container's last words:\n  toy: the model cannot be loaded" in shown.out
     assert "endpoint broken: failed: " in shown.err
-    wait_until(lambda: names(place) == set())
+    wait_until(lambda: names(target) == set())
 
 
 def test_a_time_to_live_reaches_the_local_sagemaker(
-    berth: Berth, place: Place, models: dict[str, str], capsys: pytest.CaptureFixture[str]
+    berth: Berth, target: Target, models: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert berth("deploy", "brief", "--model-data", models["good"], "--ttl", "2h") == 0
     assert "by the local SageMaker" in capsys.readouterr().out
-    arn = place.client("sagemaker").describe_endpoint(EndpointName="brief")["EndpointArn"]
-    tags = place.client("sagemaker").list_tags(ResourceArn=arn)["Tags"]
+    arn = target.client("sagemaker").describe_endpoint(EndpointName="brief")["EndpointArn"]
+    tags = target.client("sagemaker").list_tags(ResourceArn=arn)["Tags"]
     assert {"Key": "berth:ttl", "Value": "7200"} in tags
     assert berth("delete", "brief", "--yes") == 0
 
 
 def test_a_folder_is_transformed(
-    berth: Berth, place: Place, models: dict[str, str], photos: Path
+    berth: Berth, target: Target, models: dict[str, str], photos: Path
 ) -> None:
     model = ["--model-data", models["good"]]
     assert berth("transform", photos, *model, "--name", "all", "--to", "answers") == 0
     answer = Path("answers/ants/1.jpg.out").read_bytes()
     assert answer == (photos / "ants" / "1.jpg").read_bytes()
-    assert names(place) == set()
+    assert names(target) == set()
 
 
 def test_an_upload_is_a_channel(

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from local.client.inputs import find_channels
-from local.client.target import Place
+from local.client.target import Target
 from local.commands.options.shared import pairs
 from local.errors import UserError
 from local.requests.hyperparameter_files import read_hyperparameters
@@ -72,14 +72,14 @@ class JobOptions:
 
     def job(
         self,
-        place: Place,
+        target: Target,
         name: str,
         data: str | None,
         base: Mapping[str, str],
         *,
         interrupt_after: int | None = None,
     ) -> Job:
-        """The job at `place`; `base` are hyperparameters that the file and --hp may replace.
+        """The job at `target`; `base` are hyperparameters that the file and --hp may replace.
 
         A spot job without --checkpoints keeps them under its own name, or an interruption would
         lose everything.
@@ -88,20 +88,20 @@ class JobOptions:
             UserError: the data or the file of hyperparameters is not there.
         """
         read = {} if self.file is None else read_hyperparameters(self.file)
-        channels = {} if data is None else find_channels(place, data)
+        channels = {} if data is None else find_channels(target, data)
         channels |= self.channels
         if self.weights:
             channels["weights"] = self.weights
         checkpoints = self.checkpoints
         if self.spot and checkpoints is None:
-            checkpoints = f"s3://{place.bucket}/checkpoints/{name}"
+            checkpoints = f"s3://{target.bucket}/checkpoints/{name}"
         return Job(
-            image_uri=place.image_uri,
-            role=place.role,
+            image_uri=target.image_uri,
+            role=target.role,
             channels=channels,
-            output=f"s3://{place.bucket}/jobs",
+            output=f"s3://{target.bucket}/jobs",
             hyperparameters=merge(base, read, self.hyperparameters),
-            metrics=(our_metrics() if is_ours(place.image_uri) else {}) | dict(self.metrics),
+            metrics=(our_metrics() if is_ours(target.image_uri) else {}) | dict(self.metrics),
             input_mode=self.input_mode,
             instance_type=self.instance_type,
             instance_count=self.instance_count,
@@ -119,7 +119,7 @@ class JobOptions:
             volume_kms_key=self.volume_kms_key,
             output_kms_key=self.output_kms_key,
             environment=self.environment,
-            tags=place.tags,
+            tags=target.tags,
         )
 
 

@@ -15,7 +15,7 @@ from local.requests.monitoring import CHANNEL, Watch, split_names
 from local.requests.training import Job, canonical, is_ours, merge
 
 if TYPE_CHECKING:
-    from local.client.target import Place
+    from local.client.target import Target
 
 PANEL = "Debugger and profiler"
 LARGEST = 1_000_000
@@ -55,13 +55,13 @@ class WatchOptions:
     aws: bool = False
 
     def applied(
-        self, job: Job, place: "Place", name: str, given: Mapping[str, str] | None = None
+        self, job: Job, target: "Target", name: str, given: Mapping[str, str] | None = None
     ) -> Job:
         """The job, watched.
 
         Args:
             job: the job without it.
-            place: where it goes.
+            target: where it goes.
             name: the job's.
             given: the hyperparameters of --hp, which must not say the same things.
 
@@ -80,7 +80,7 @@ class WatchOptions:
         if self.aws:
             if not (watch.debug or watch.profile):
                 raise UserError("--aws-debugger: expected --debug or --profile with it")
-            return replace(job, debugger=aws_debugger(watch, job, name, place.region))
+            return replace(job, debugger=aws_debugger(watch, job, name, target.region))
         told = watch.hyperparameters()
         if told and not is_ours(job.image_uri):
             raise UserError(
@@ -94,27 +94,27 @@ class WatchOptions:
         if self.file is not None:
             if CHANNEL in channels:
                 raise UserError(f"--rules-file: found a --channel {CHANNEL} too, expected one")
-            bucket, key = self._target(place, name)
+            bucket, key = self._target(target, name)
             channels[CHANNEL] = f"s3://{bucket}/{key}"
         return replace(job, hyperparameters=merge(job.hyperparameters, told), channels=channels)
 
-    def uploads(self, place: "Place", name: str) -> list[tuple[str, dict[str, Any]]]:
+    def uploads(self, target: "Target", name: str) -> list[tuple[str, dict[str, Any]]]:
         """What has to be in S3 before the job: an operation and its request, without the body."""
         if self.file is None or self.aws:
             return []
-        bucket, key = self._target(place, name)
+        bucket, key = self._target(target, name)
         return [("PutObject", {"Bucket": bucket, "Key": key})]
 
-    def upload(self, place: "Place", name: str) -> None:
+    def upload(self, target: "Target", name: str) -> None:
         """Put it there; the bucket must be."""
-        for _, request in self.uploads(place, name):
+        for _, request in self.uploads(target, name):
             body = b"" if self.file is None else self.file.read_bytes()
-            place.client("s3").put_object(**request, Body=body)
+            target.client("s3").put_object(**request, Body=body)
 
-    def _target(self, place: "Place", name: str) -> tuple[str, str]:
+    def _target(self, target: "Target", name: str) -> tuple[str, str]:
         """Bucket and key of the file of own rules: beside what the job leaves."""
         file = "" if self.file is None else self.file.name
-        return place.bucket, f"jobs/{name}/rules/{file}"
+        return target.bucket, f"jobs/{name}/rules/{file}"
 
 
 def watch_options(

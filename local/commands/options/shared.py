@@ -2,7 +2,7 @@
 
     @with_common
     def train(common: Common, data: Annotated[str, typer.Argument()]) -> None:
-        place = common.connect()
+        target = common.connect()
 
 `with_common` gives a command --where, --image-uri, --role, --bucket, --region, --tags, --plan and
 --executor, and hands them over as its first argument.
@@ -16,7 +16,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from local.client.target import Place, connect
+from local.client.target import Target, connect
 from local.client.target import Where as WhereName
 from local.emulator.executors import ExecutorName
 from local.errors import UserError
@@ -87,8 +87,8 @@ class Common:
     plan: bool = False
     executor: ExecutorName = "auto"
 
-    def connect(self, *, needs_role: bool = True) -> Place:
-        """The place they name; see `local.client.target.connect`.
+    def connect(self, *, needs_role: bool = True) -> Target:
+        """The target they name; see `local.client.target.connect`.
 
         `needs_role=False` is for commands whose requests carry no role.
         """

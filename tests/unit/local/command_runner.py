@@ -1,4 +1,4 @@
-"""Run a command against a place that is given."""
+"""Run a command against a target that is given."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ from local.cli import app
 
 
 class Commands:
-    """`run("train", …)` runs `berth train …` at the place, in the folder a test works in."""
+    """`run("train", …)` runs `berth train …` at the target, in the folder a test works in."""
 
-    def __init__(self, place: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.place = place
+    def __init__(self, target: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.target = target
         self.asked: list[dict[str, Any]] = []
         for name in ("BERTH_WHERE", "BERTH_ROLE", "BERTH_BUCKET", "BERTH_EXECUTOR"):
             monkeypatch.delenv(name, raising=False)
@@ -20,7 +20,7 @@ class Commands:
 
     def _connect(self, **options: Any) -> Any:
         self.asked.append(options)
-        return self.place
+        return self.target
 
     def run(self, *words: str, keys: str = "") -> Result:
         """Run it; `output` holds what it printed on both streams."""

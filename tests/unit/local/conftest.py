@@ -3,7 +3,7 @@ from collections.abc import Iterator
 import pytest
 import requests
 
-from local.client.target import Place
+from local.client.target import Target
 
 ROLE = "arn:aws:iam::123456789012:role/berth"
 
@@ -21,18 +21,18 @@ def moto_url() -> Iterator[str]:
 
 
 @pytest.fixture
-def moto_place(moto_url: str) -> Place:
-    """A place that is moto alone, empty, with its bucket."""
+def moto_target(moto_url: str) -> Target:
+    """A target that is moto alone, empty, with its bucket."""
     requests.post(f"{moto_url}/moto-api/reset", timeout=10).raise_for_status()
-    place = Place(
+    target = Target(
         "local", moto_url, "us-east-1", "123456789012", ROLE, "bucket", "berth:latest", {"a": "b"}
     )
-    place.ensure_bucket()
-    return place
+    target.ensure_bucket()
+    return target
 
 
 @pytest.fixture
-def moto_aws(moto_url: str, moto_place: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
+def moto_aws(moto_url: str, moto_target: Target, monkeypatch: pytest.MonkeyPatch) -> Target:
     """The same moto as what AWS's SDK takes for AWS."""
     for name in ("AWS_PROFILE", "AWS_REGION", "BERTH_ROLE", "BERTH_WHERE", "BERTH_BUCKET"):
         monkeypatch.delenv(name, raising=False)
@@ -43,4 +43,4 @@ def moto_aws(moto_url: str, moto_place: Place, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
     image = "123456789012.dkr.ecr.us-east-1.amazonaws.com/berth:latest"
-    return Place("aws", None, "us-east-1", "123456789012", ROLE, "bucket", image)
+    return Target("aws", None, "us-east-1", "123456789012", ROLE, "bucket", image)

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from local.client.expiry import arrange, cancel, clock, duration
-from local.client.target import Place
+from local.client.target import Target
 from local.errors import UserError
 from local.requests.hosting import schedule
 
@@ -32,7 +32,7 @@ def test_what_is_no_duration(text: str) -> None:
         duration(text)
 
 
-def test_a_schedule_replaces_the_earlier_one(moto_aws: Place) -> None:
+def test_a_schedule_replaces_the_earlier_one(moto_aws: Target) -> None:
     scheduler = moto_aws.client("scheduler")
     for hour in (3, 4):
         when = datetime(2030, 1, 2, hour, tzinfo=UTC)
@@ -46,7 +46,7 @@ def test_a_schedule_replaces_the_earlier_one(moto_aws: Place) -> None:
 
 
 def test_here_there_is_no_schedule_to_cancel() -> None:
-    class Here(Place):
+    class Here(Target):
         def client(self, *_: Any) -> Any:  # type: ignore[override]
             raise AssertionError("asked for a client")
 

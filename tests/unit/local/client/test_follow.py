@@ -26,7 +26,7 @@ def answer(status: str, *transitions: dict[str, Any], hosts: int = 1) -> dict[st
 
 
 class Story:
-    """A place whose job goes through answers; each may write to the log or raise instead."""
+    """A target whose job goes through answers; each may write to the log or raise instead."""
 
     def __init__(self, *chapters: tuple[Any, list[tuple[str, str]]]) -> None:
         self.logs = FakeLogs()

@@ -5,10 +5,10 @@ from urllib.parse import quote
 import pytest
 
 from local.client.inputs import find_channels
-from local.client.target import Place
+from local.client.target import Target
 from local.errors import UserError
 
-OFFLINE = Place("local", None, "us-east-1", "123456789012", "role", "bucket", "image")
+OFFLINE = Target("local", None, "us-east-1", "123456789012", "role", "bucket", "image")
 
 LAYOUTS = {
     "three splits": (
@@ -37,18 +37,18 @@ LAYOUTS = {
 }
 
 
-def fill_bucket(place: Place, prefix: str, keys: list[str]) -> None:
-    s3 = place.client("s3")
+def fill_bucket(target: Target, prefix: str, keys: list[str]) -> None:
+    s3 = target.client("s3")
     for key in keys:
-        s3.put_object(Bucket=place.bucket, Key=f"{prefix}/{key}", Body=b"x")
+        s3.put_object(Bucket=target.bucket, Key=f"{prefix}/{key}", Body=b"x")
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_the_channels_below_a_prefix(moto_place: Place, layout: str) -> None:
+def test_the_channels_below_a_prefix(moto_target: Target, layout: str) -> None:
     keys, expected = LAYOUTS[layout]
-    fill_bucket(moto_place, "data/pets", keys)
-    fill_bucket(moto_place, "data/pets2", ["validation/cat/1"])
-    found = find_channels(moto_place, "s3://bucket/data/pets")
+    fill_bucket(moto_target, "data/pets", keys)
+    fill_bucket(moto_target, "data/pets2", ["validation/cat/1"])
+    found = find_channels(moto_target, "s3://bucket/data/pets")
     assert found == {
         channel: f"s3://bucket/data/pets/{folder}" for channel, folder in expected.items()
     }
@@ -66,23 +66,23 @@ def test_the_channels_in_a_folder(tmp_path: Path, layout: str) -> None:
     assert find_channels(OFFLINE, root.as_uri()) == wanted
 
 
-def test_one_split_by_two_names(moto_place: Place) -> None:
-    fill_bucket(moto_place, "pets", ["train/cat/1", "val/cat/1", "valid/cat/1"])
+def test_one_split_by_two_names(moto_target: Target) -> None:
+    fill_bucket(moto_target, "pets", ["train/cat/1", "val/cat/1", "valid/cat/1"])
     with pytest.raises(UserError, match="found both valid and val at s3://bucket/pets/"):
-        find_channels(moto_place, "s3://bucket/pets/")
+        find_channels(moto_target, "s3://bucket/pets/")
 
 
-def test_splits_without_classes(moto_place: Place) -> None:
-    fill_bucket(moto_place, "pets", ["train/1.jpg", "test/2.jpg"])
+def test_splits_without_classes(moto_target: Target) -> None:
+    fill_bucket(moto_target, "pets", ["train/1.jpg", "test/2.jpg"])
     with pytest.raises(UserError, match="data: s3://bucket/pets/: found .* no class folders in"):
-        find_channels(moto_place, "s3://bucket/pets/")
+        find_channels(moto_target, "s3://bucket/pets/")
 
 
 def test_what_lies_beside_the_splits_is_said(
-    moto_place: Place, capsys: pytest.CaptureFixture[str]
+    moto_target: Target, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fill_bucket(moto_place, "pets", ["train/cat/1", "old/cat/1", "__pycache__/x"])
-    find_channels(moto_place, "s3://bucket/pets/")
+    fill_bucket(moto_target, "pets", ["train/cat/1", "old/cat/1", "__pycache__/x"])
+    find_channels(moto_target, "s3://bucket/pets/")
     assert capsys.readouterr().err.splitlines() == [
         "data: s3://bucket/pets/: left out (not in a split): old/",
         "data: s3://bucket/pets/: left out (left by a tool): __pycache__",
@@ -99,9 +99,9 @@ def test_what_lies_beside_the_splits_is_said(
         ("/no/such/folder", "/no/such/folder is no folder"),
     ],
 )
-def test_data_that_is_not_there(moto_place: Place, data: str, words: str) -> None:
+def test_data_that_is_not_there(moto_target: Target, data: str, words: str) -> None:
     with pytest.raises(UserError) as refused:
-        find_channels(moto_place, data)
+        find_channels(moto_target, data)
     assert words in str(refused.value)
 
 

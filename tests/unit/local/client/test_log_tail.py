@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from local.client.log_tail import last_words
-from local.client.target import Place
+from local.client.target import Target
 
 GROUP = "/aws/sagemaker/Endpoints/flowers"
 
@@ -18,8 +18,8 @@ def write(logs: Any, stream: str, start: int, *lines: str) -> None:
     logs.put_log_events(logGroupName=GROUP, logStreamName=stream, logEvents=events)
 
 
-def test_the_latest_streams_last_lines(moto_place: Place) -> None:
-    logs = moto_place.client("logs")
+def test_the_latest_streams_last_lines(moto_target: Target) -> None:
+    logs = moto_target.client("logs")
     write(logs, "AllTraffic/i-1", -60_000, "old")
     write(logs, "AllTraffic/i-2", -30_000, *(f"line {n}" for n in range(30)))
     assert last_words(logs, GROUP, wait=0) == [f"line {n}" for n in range(10, 30)]
@@ -27,17 +27,17 @@ def test_the_latest_streams_last_lines(moto_place: Place) -> None:
     assert last_words(logs, GROUP, prefix="AllTraffic/i-1", wait=0) == ["old"]
 
 
-def test_nothing_was_said(moto_place: Place) -> None:
-    logs = moto_place.client("logs")
+def test_nothing_was_said(moto_target: Target) -> None:
+    logs = moto_target.client("logs")
     assert last_words(logs, GROUP, wait=0) == []
     logs.create_log_group(logGroupName=GROUP)
     assert last_words(logs, GROUP, wait=0) == []
 
 
 def test_it_waits_for_what_is_on_its_way(
-    moto_place: Place, monkeypatch: pytest.MonkeyPatch
+    moto_target: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    logs = moto_place.client("logs")
+    logs = moto_target.client("logs")
     monkeypatch.setattr(
         "local.client.log_tail.time.sleep", lambda _: write(logs, "AllTraffic/i-1", 0, "late")
     )

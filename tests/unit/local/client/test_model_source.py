@@ -3,14 +3,14 @@ from typing import Any
 import pytest
 
 from local.client.model_source import ModelSource, find_model
-from local.client.target import Place
+from local.client.target import Target
 from local.errors import UserError
 
 DATA = "s3://bucket/job/output/model.tar.gz"
 
 
-class Told(Place):
-    """A place whose training job is as told."""
+class Told(Target):
+    """A target whose training job is as told."""
 
     def client(self, *_: Any) -> Any:  # type: ignore[override]
         return self
@@ -52,8 +52,8 @@ def test_exactly_one_is_named() -> None:
         find_model(PLACE, job="j", model_data=DATA, image_uri=None)
 
 
-def test_a_job_that_is_not_there(moto_place: Place) -> None:
+def test_a_job_that_is_not_there(moto_target: Target) -> None:
     with pytest.raises(
         UserError, match="--job: there is no training job nobody; see them with: berth jobs"
     ):
-        find_model(moto_place, job="nobody", model_data=None, image_uri=None)
+        find_model(moto_target, job="nobody", model_data=None, image_uri=None)

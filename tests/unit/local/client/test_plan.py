@@ -6,11 +6,11 @@ from typing import Any
 from rich.console import Console
 
 from local.client.plan import show
-from local.client.target import Place
+from local.client.target import Target
 from local.requests.hosting import Hosting
 
 ROLE = "arn:aws:iam::123456789012:role/berth"
-PLACE = Place("aws", None, "us-east-1", "123456789012", ROLE, "bucket", "berth:latest", plan=True)
+PLACE = Target("aws", None, "us-east-1", "123456789012", ROLE, "bucket", "berth:latest", plan=True)
 HOSTING = Hosting(
     name="flowers",
     image_uri="123456789012.dkr.ecr.us-east-1.amazonaws.com/berth:latest",
@@ -180,9 +180,9 @@ nothing was sent, nothing was created
 """
 
 
-def shown(place: Place, requests: list[tuple[str, dict[str, Any]]]) -> str:
+def shown(target: Target, requests: list[tuple[str, dict[str, Any]]]) -> str:
     out = io.StringIO()
-    show(place, requests, Console(file=out, width=60))
+    show(target, requests, Console(file=out, width=60))
     return out.getvalue()
 
 
@@ -196,12 +196,12 @@ def test_the_whole_page() -> None:
 
 
 def test_here_it_costs_nothing_and_says_what_aws_would_take() -> None:
-    place = replace(PLACE, where="local")
+    target = replace(PLACE, where="local")
     requests = [
         ("CreateEndpointConfig", HOSTING.endpoint_config()),
         ("CreateEndpoint", HOSTING.endpoint(timedelta(hours=2))),
     ]
-    page = shown(place, requests)
+    page = shown(target, requests)
     assert "what would be sent to the local SageMaker" in page
     assert "cost at most: nothing on this machine; on AWS" in page
     assert "0.23 USD" in page

@@ -6,7 +6,7 @@ import pytest
 from botocore.validate import ParamValidator
 
 from local.client.registry import Login, create_requests, ecr_digest, ensure_repository, log_in
-from local.client.target import Place
+from local.client.target import Target
 from local.errors import UserError
 
 MANIFEST = {
@@ -43,8 +43,8 @@ def test_the_requests_are_ecrs_own() -> None:
     assert rule["action"] == {"type": "expire"}
 
 
-def test_a_repository_is_made_once(moto_place: Place) -> None:
-    ecr = moto_place.client("ecr")
+def test_a_repository_is_made_once(moto_target: Target) -> None:
+    ecr = moto_target.client("ecr")
     uri, made = ensure_repository(ecr, "team/berth", immutable=False, tags={"a": "b"})
     assert uri == "123456789012.dkr.ecr.us-east-1.amazonaws.com/team/berth"
     assert made
@@ -59,16 +59,16 @@ def test_a_repository_is_made_once(moto_place: Place) -> None:
     assert found["imageTagMutability"] == "MUTABLE"  # what was there stays as it was
 
 
-def test_the_token_is_a_login_that_does_not_show_itself(moto_place: Place) -> None:
-    login = log_in(moto_place.client("ecr"))
+def test_the_token_is_a_login_that_does_not_show_itself(moto_target: Target) -> None:
+    login = log_in(moto_target.client("ecr"))
     assert login.host == "123456789012.dkr.ecr.us-east-1.amazonaws.com"
     assert login.auth == {"username": "AWS", "password": "123456789012-auth-token"}
     assert "token" not in repr(login)
     assert "token" not in repr([login])
 
 
-def test_the_digest_is_ecrs(moto_place: Place) -> None:
-    ecr = moto_place.client("ecr")
+def test_the_digest_is_ecrs(moto_target: Target) -> None:
+    ecr = moto_target.client("ecr")
     ensure_repository(ecr, "berth", immutable=False, tags={})
     put = ecr.put_image(
         repositoryName="berth", imageTag="latest", imageManifest=json.dumps(MANIFEST)

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 from botocore.stub import Stubber
 
-from local.client.target import MADE_BY, Place, connect
+from local.client.target import MADE_BY, Target, connect
 from local.emulator import daemon
 from local.emulator.credentials import ACCOUNT, Credentials, credentials
 from local.emulator.home import Home
 from local.errors import UserError
 
 ROLE = "arn:aws:iam::123456789012:role/berth"
-AWS = Place("aws", None, "eu-west-1", "123456789012", ROLE, "bucket", "image")
+AWS = Target("aws", None, "eu-west-1", "123456789012", ROLE, "bucket", "image")
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ def running(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
     return moto_url
 
 
-def test_the_local_place(running: str, moto_place: Place) -> None:
-    place = connect(tags={"team": "plants"})
-    assert place.session.get_credentials().secret_key == credentials(Home.find()).secret
-    assert place == Place(
+def test_the_local_target(running: str, moto_target: Target) -> None:
+    target = connect(tags={"team": "plants"})
+    assert target.session.get_credentials().secret_key == credentials(Home.find()).secret
+    assert target == Target(
         where="local",
         url=running,
         region="us-east-1",
@@ -52,14 +52,14 @@ def test_the_local_place(running: str, moto_place: Place) -> None:
         image_uri="berth:latest",
         tags=MADE_BY | {"team": "plants"},
     )
-    assert place.tag_list() == [
+    assert target.tag_list() == [
         {"Key": "berth:made-by", "Value": "berth"},
         {"Key": "team", "Value": "plants"},
     ]
 
 
-def test_the_local_place_reads_nothing_of_the_users(
-    running: str, moto_place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_the_local_target_reads_nothing_of_the_users(
+    running: str, moto_target: Target, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     connect().client("sagemaker").list_training_jobs()  # moto, in this process, reads them once
     wrong = tmp_path / "config"
@@ -73,14 +73,14 @@ def test_the_local_place_reads_nothing_of_the_users(
 
 
 def test_a_plan_starts_and_makes_nothing(
-    moto_place: Place, monkeypatch: pytest.MonkeyPatch
+    moto_target: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(daemon, "running", lambda: None)
-    place = connect(plan=True)
-    assert place.url is None
-    place.ensure_bucket()
+    target = connect(plan=True)
+    assert target.url is None
+    target.ensure_bucket()
     with pytest.raises(UserError, match="berth up"):
-        place.client("s3")
+        target.client("s3")
 
 
 def test_another_executor_runs(running: str) -> None:
@@ -90,7 +90,7 @@ def test_another_executor_runs(running: str) -> None:
 
 def test_what_points_a_client_here() -> None:
     key, url = Credentials("KEY", "secret"), "http://127.0.0.1:4585"
-    here = Place("local", url, "us-east-1", ACCOUNT, ROLE, "b", "i", credentials=key)
+    here = Target("local", url, "us-east-1", ACCOUNT, ROLE, "b", "i", credentials=key)
     assert "secret" not in repr(here)
     assert here.environment() == {
         "AWS_ENDPOINT_URL": "http://127.0.0.1:4585",
@@ -126,11 +126,11 @@ def test_aws_without_the_profile(monkeypatch: pytest.MonkeyPatch) -> None:
         connect(where="aws", region="eu-west-1", role="jobs")
 
 
-def test_aws(moto_aws: Place) -> None:
-    place = connect(where="aws", region="eu-west-1", role="jobs", bucket="mine")
-    assert (place.account, place.region, place.bucket) == ("123456789012", "eu-west-1", "mine")
-    assert place.role == "arn:aws:iam::123456789012:role/jobs"
-    assert place.image_uri == "123456789012.dkr.ecr.eu-west-1.amazonaws.com/berth:latest"
+def test_aws(moto_aws: Target) -> None:
+    target = connect(where="aws", region="eu-west-1", role="jobs", bucket="mine")
+    assert (target.account, target.region, target.bucket) == ("123456789012", "eu-west-1", "mine")
+    assert target.role == "arn:aws:iam::123456789012:role/jobs"
+    assert target.image_uri == "123456789012.dkr.ecr.eu-west-1.amazonaws.com/berth:latest"
     assert connect(where="aws", region="eu-west-1", needs_role=False).role == ""
 
 
@@ -146,21 +146,21 @@ def test_aws(moto_aws: Place) -> None:
 )
 def test_a_plan_for_aws_needs_no_credentials(region: str, partition: str, domain: str) -> None:
     role = f"arn:{partition}:iam::210987654321:role/jobs"
-    place = connect(where="aws", region=region, role=role, plan=True)
-    assert (place.account, place.role) == ("210987654321", role)
-    assert place.image_uri == f"210987654321.dkr.ecr.{region}.{domain}/berth:latest"
+    target = connect(where="aws", region=region, role=role, plan=True)
+    assert (target.account, target.role) == ("210987654321", role)
+    assert target.image_uri == f"210987654321.dkr.ecr.{region}.{domain}/berth:latest"
 
 
 @pytest.mark.parametrize("region", ["us-east-1", "eu-west-1"])
-def test_a_new_bucket_is_closed_to_the_public(moto_aws: Place, region: str) -> None:
-    place = replace(moto_aws, region=region, bucket=f"new-{region}")
-    place.ensure_bucket()
-    place.ensure_bucket()
-    s3 = place.client("s3")
-    closed = s3.get_public_access_block(Bucket=place.bucket)["PublicAccessBlockConfiguration"]
+def test_a_new_bucket_is_closed_to_the_public(moto_aws: Target, region: str) -> None:
+    target = replace(moto_aws, region=region, bucket=f"new-{region}")
+    target.ensure_bucket()
+    target.ensure_bucket()
+    s3 = target.client("s3")
+    closed = s3.get_public_access_block(Bucket=target.bucket)["PublicAccessBlockConfiguration"]
     assert set(closed.values()) == {True}
     assert len(closed) == 4
-    where = s3.get_bucket_location(Bucket=place.bucket)["LocationConstraint"]
+    where = s3.get_bucket_location(Bucket=target.bucket)["LocationConstraint"]
     assert where == (None if region == "us-east-1" else region)
 
 
@@ -172,11 +172,11 @@ def test_a_new_bucket_is_closed_to_the_public(moto_aws: Place, region: str) -> N
     ],
 )
 def test_somebody_elses_bucket(
-    bucket: str, asked: dict[str, str], moto_aws: Place, monkeypatch: pytest.MonkeyPatch
+    bucket: str, asked: dict[str, str], moto_aws: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The default's name can be guessed: whoever took it first must be this account."""
     s3 = moto_aws.client("s3")
-    monkeypatch.setattr(Place, "client", lambda _self, _service: s3)
+    monkeypatch.setattr(Target, "client", lambda _self, _service: s3)
     with Stubber(s3) as stub:
         stub.add_client_error(
             "head_bucket",

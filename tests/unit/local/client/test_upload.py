@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from local.client import upload as subject
-from local.client.target import Place
+from local.client.target import Target
 from local.client.upload import look, send
 from local.errors import UserError
 
@@ -21,16 +21,16 @@ def photos(tmp_path: Path) -> Path:
     return root
 
 
-def keys(place: Place, prefix: str = "") -> list[str]:
-    listed = place.client("s3").list_objects_v2(Bucket=place.bucket, Prefix=prefix)
+def keys(target: Target, prefix: str = "") -> list[str]:
+    listed = target.client("s3").list_objects_v2(Bucket=target.bucket, Prefix=prefix)
     return [entry["Key"] for entry in listed.get("Contents", ())]
 
 
-def test_everything_is_sent_once(moto_place: Place, photos: Path) -> None:
-    s3 = moto_place.client("s3")
+def test_everything_is_sent_once(moto_target: Target, photos: Path) -> None:
+    s3 = moto_target.client("s3")
     done = send(s3, look(photos), "bucket", "data/photos/")
     assert (done.sent, done.unchanged, done.bytes, done.extra) == (6, 0, 6 * 103, ())
-    assert keys(moto_place) == [
+    assert keys(moto_target) == [
         f"data/photos/train/class {n % 2}/{n}.png" for n in (0, 2, 4, 1, 3, 5)
     ]
     body = s3.get_object(Bucket="bucket", Key="data/photos/train/class 1/5.png")["Body"].read()
@@ -39,8 +39,8 @@ def test_everything_is_sent_once(moto_place: Place, photos: Path) -> None:
     assert (again.sent, again.unchanged, again.bytes) == (0, 6, 0)
 
 
-def test_only_what_changed_goes(moto_place: Place, photos: Path) -> None:
-    s3 = moto_place.client("s3")
+def test_only_what_changed_goes(moto_target: Target, photos: Path) -> None:
+    s3 = moto_target.client("s3")
     send(s3, look(photos), "bucket", "p/")
     changed = photos / "train" / "class 0" / "2.png"
     changed.write_bytes(b"PNG" + bytes([2]) * 100)  # of the same length
@@ -52,13 +52,13 @@ def test_only_what_changed_goes(moto_place: Place, photos: Path) -> None:
 
 
 def test_a_file_in_parts_is_known_again(
-    moto_place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    moto_target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(subject, "PART", 5 * 1024**2)
     large = tmp_path / "weights" / "big.bin"
     large.parent.mkdir()
     large.write_bytes(os.urandom(1024) * 6 * 1024)
-    s3 = moto_place.client("s3")
+    s3 = moto_target.client("s3")
     assert send(s3, look(large.parent), "bucket", "w/").sent == 1
     head = s3.head_object(Bucket="bucket", Key="w/big.bin")
     assert head["ETag"].endswith('-2"')
@@ -70,8 +70,10 @@ def test_a_file_in_parts_is_known_again(
     assert send(s3, look(large.parent), "bucket", "w/").sent == 1
 
 
-def test_another_tools_object_with_the_same_bytes_is_left(moto_place: Place, photos: Path) -> None:
-    s3 = moto_place.client("s3")
+def test_another_tools_object_with_the_same_bytes_is_left(
+    moto_target: Target, photos: Path
+) -> None:
+    s3 = moto_target.client("s3")
     path = photos / "train" / "class 0" / "0.png"
     s3.put_object(Bucket="bucket", Key="p/train/class 0/0.png", Body=path.read_bytes())
     done = send(s3, look(photos), "bucket", "p/")
@@ -96,22 +98,22 @@ def test_uploads_run_side_by_side(photos: Path) -> None:
 
 
 def test_what_the_folder_lacks_is_named_and_removed_when_told(
-    moto_place: Place, photos: Path
+    moto_target: Target, photos: Path
 ) -> None:
-    s3 = moto_place.client("s3")
+    s3 = moto_target.client("s3")
     send(s3, look(photos), "bucket", "p/")
     s3.put_object(Bucket="bucket", Key="p2/other.png", Body=b"")
     (photos / "train" / "class 0" / "0.png").unlink()
     extra = ("p/train/class 0/0.png",)
     assert send(s3, look(photos), "bucket", "p/").extra == extra
-    assert len(keys(moto_place, "p/")) == 6
+    assert len(keys(moto_target, "p/")) == 6
     assert send(s3, look(photos), "bucket", "p/", delete=True).extra == extra
-    assert len(keys(moto_place, "p/")) == 5
-    assert keys(moto_place, "p2/") == ["p2/other.png"]
+    assert len(keys(moto_target, "p/")) == 5
+    assert keys(moto_target, "p2/") == ["p2/other.png"]
 
 
-def test_a_kms_key_is_asked_for(moto_place: Place, photos: Path) -> None:
-    s3 = moto_place.client("s3")
+def test_a_kms_key_is_asked_for(moto_target: Target, photos: Path) -> None:
+    s3 = moto_target.client("s3")
     send(s3, look(photos), "bucket", "p/", kms_key="key-1")
     head = s3.head_object(Bucket="bucket", Key="p/train/class 0/0.png")
     assert head["ServerSideEncryption"] == "aws:kms"
@@ -202,11 +204,11 @@ def test_what_cannot_be_sent_is_left_out_and_said(photos: Path) -> None:
     ],
 )
 def test_an_object_has_its_content_type(
-    moto_place: Place, tmp_path: Path, name: str, data: bytes, kind: str
+    moto_target: Target, tmp_path: Path, name: str, data: bytes, kind: str
 ) -> None:
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / name).write_bytes(data)
-    s3 = moto_place.client("s3")
+    s3 = moto_target.client("s3")
     send(s3, look(tmp_path / "x"), "bucket", "t/")
     assert s3.head_object(Bucket="bucket", Key=f"t/{name}")["ContentType"] == kind
 

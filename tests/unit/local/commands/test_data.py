@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from local.cli import main
-from local.client.target import Place
+from local.client.target import Target
 from local.commands.data import tidy
 
 
@@ -59,7 +59,7 @@ def test_lint_tells_good_from_bad(photos: Path, capfd: pytest.CaptureFixture[str
 
 
 def test_upload_checks_sends_and_prints_the_uri(
-    moto_aws: Place, photos: Path, capfd: pytest.CaptureFixture[str]
+    moto_aws: Target, photos: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["upload", str(photos), "--where", "aws", "--bucket", "bucket"]
     assert main("data", arguments=arguments) == 0
@@ -71,7 +71,7 @@ def test_upload_checks_sends_and_prints_the_uri(
 
 
 def test_upload_warns_of_what_training_would_skip(
-    moto_aws: Place, photos: Path, capfd: pytest.CaptureFixture[str]
+    moto_aws: Target, photos: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (photos / "train" / "ants" / "bad.png").write_bytes(b"not a picture")
     os.mkfifo(photos / "train" / "ants" / "pipe.png")
@@ -94,7 +94,7 @@ def test_upload_warns_of_what_training_would_skip(
 
 
 def test_upload_stops_at_what_training_would_refuse(
-    moto_aws: Place, photos: Path, capfd: pytest.CaptureFixture[str]
+    moto_aws: Target, photos: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (photos / "train" / "Ants").mkdir()
     (photos / "train" / "Ants" / "1.png").write_bytes(b"x")

@@ -11,7 +11,7 @@ from botocore.stub import ANY, Stubber
 from rich.console import Console
 
 from local.cli import main
-from local.client.target import Place
+from local.client.target import Target
 from local.commands.deploy import Deployment, Pace, run
 from local.errors import UserError
 from local.requests.hosting import Hosting, Scaling
@@ -33,12 +33,12 @@ GROUP = "/aws/sagemaker/Endpoints/flowers"
 @functools.cache
 def client_of(service: str) -> Any:
     """A client whose requests would reach nobody."""
-    return Place("local", "http://127.0.0.1:9", "us-east-1", "1", "", "", "").client(service)
+    return Target("local", "http://127.0.0.1:9", "us-east-1", "1", "", "", "").client(service)
 
 
 @dataclass(frozen=True)
-class StubbedPlace(Place):
-    """A place whose answers are written down beforehand; an unexpected request fails."""
+class StubbedTarget(Target):
+    """A target whose answers are written down beforehand; an unexpected request fails."""
 
     stubs: dict[str, Stubber] = field(default_factory=dict)
 
@@ -61,10 +61,12 @@ def settle(stubs: dict[str, Stubber]) -> None:
 
 
 @pytest.fixture
-def place() -> Iterator[StubbedPlace]:
-    place = StubbedPlace("local", "http://127.0.0.1:9", "us-east-1", "123456789012", ROLE, "b", "i")
-    yield place
-    settle(place.stubs)
+def target() -> Iterator[StubbedTarget]:
+    target = StubbedTarget(
+        "local", "http://127.0.0.1:9", "us-east-1", "123456789012", ROLE, "b", "i"
+    )
+    yield target
+    settle(target.stubs)
 
 
 def missing(stub: Stubber) -> None:
@@ -123,24 +125,24 @@ def said(stub: Stubber, *lines: str) -> None:
     )
 
 
-def deploy(place: Place, deployment: Deployment, **options: Any) -> tuple[str, str | None]:
+def deploy(target: Target, deployment: Deployment, **options: Any) -> tuple[str, str | None]:
     """What was printed, and the error if it failed."""
     out = io.StringIO()
     try:
-        run(place, deployment, console=Console(file=out, width=200), pace=FAST, **options)
+        run(target, deployment, console=Console(file=out, width=200), pace=FAST, **options)
     except UserError as error:
         return out.getvalue(), str(error)
     return out.getvalue(), None
 
 
-def test_it_waits_until_the_endpoint_serves(place: StubbedPlace) -> None:
-    sagemaker = place.stub("sagemaker")
+def test_it_waits_until_the_endpoint_serves(target: StubbedTarget) -> None:
+    sagemaker = target.stub("sagemaker")
     missing(sagemaker)
     created(sagemaker)
     sagemaker.add_response("create_endpoint", {"EndpointArn": ARN}, HOSTING.endpoint())
     described(sagemaker, "Creating")
     described(sagemaker, "InService")
-    shown, error = deploy(place, Deployment(HOSTING, "local"))
+    shown, error = deploy(target, Deployment(HOSTING, "local"))
     assert error is None
     assert shown.splitlines() == [
         "endpoint flowers: Creating",
@@ -150,17 +152,19 @@ def test_it_waits_until_the_endpoint_serves(place: StubbedPlace) -> None:
     ]
 
 
-def test_a_failure_shows_the_containers_last_words_and_leaves_nothing(place: StubbedPlace) -> None:
-    sagemaker = place.stub("sagemaker")
+def test_a_failure_shows_the_containers_last_words_and_leaves_nothing(
+    target: StubbedTarget,
+) -> None:
+    sagemaker = target.stub("sagemaker")
     missing(sagemaker)
     created(sagemaker)
     sagemaker.add_response("create_endpoint", {"EndpointArn": ARN}, HOSTING.endpoint())
     described(sagemaker, "Failed", FailureReason="did not pass the ping health check.")
-    said(place.stub("logs"), "loading", "ArtifactError: model.json: not there")
+    said(target.stub("logs"), "loading", "ArtifactError: model.json: not there")
     sagemaker.add_response("delete_endpoint", {}, {"EndpointName": "flowers"})
     sagemaker.add_response("delete_endpoint_config", {}, {"EndpointConfigName": NAME})
     sagemaker.add_response("delete_model", {}, {"ModelName": NAME})
-    shown, error = deploy(place, Deployment(HOSTING, "local"))
+    shown, error = deploy(target, Deployment(HOSTING, "local"))
     assert error == "endpoint flowers: failed: did not pass the ping health check."
     assert (
         "the container's last words:\n  loading\n  ArtifactError: model.json: not there\n" in shown
@@ -168,21 +172,21 @@ def test_a_failure_shows_the_containers_last_words_and_leaves_nothing(place: Stu
     assert shown.splitlines()[-1] == "deleting what was made for it"
 
 
-def test_keep_leaves_it_to_be_looked_at(place: StubbedPlace) -> None:
-    sagemaker = place.stub("sagemaker")
+def test_keep_leaves_it_to_be_looked_at(target: StubbedTarget) -> None:
+    sagemaker = target.stub("sagemaker")
     missing(sagemaker)
     created(sagemaker)
     sagemaker.add_response("create_endpoint", {"EndpointArn": ARN}, HOSTING.endpoint())
     described(sagemaker, "Failed", FailureReason="x")
-    place.stub("logs").add_client_error("describe_log_streams", "ResourceNotFoundException")
-    shown, error = deploy(place, Deployment(HOSTING, "local"), keep=True)
+    target.stub("logs").add_client_error("describe_log_streams", "ResourceNotFoundException")
+    shown, error = deploy(target, Deployment(HOSTING, "local"), keep=True)
     assert error == "endpoint flowers: failed: x"
     assert "the container said nothing" in shown
     assert "deleting" not in shown
 
 
-def test_what_cannot_be_taken_back_is_said(place: StubbedPlace) -> None:
-    sagemaker = place.stub("sagemaker")
+def test_what_cannot_be_taken_back_is_said(target: StubbedTarget) -> None:
+    sagemaker = target.stub("sagemaker")
     missing(sagemaker)
     created(sagemaker)
     sagemaker.add_client_error("create_endpoint", "ResourceLimitExceeded", "no quota")
@@ -190,57 +194,57 @@ def test_what_cannot_be_taken_back_is_said(place: StubbedPlace) -> None:
     sagemaker.add_response("delete_model", {}, {"ModelName": NAME})
     out = io.StringIO()
     with pytest.raises(Exception, match="no quota"):
-        run(place, Deployment(HOSTING, "local"), console=Console(file=out, width=200), pace=FAST)
+        run(target, Deployment(HOSTING, "local"), console=Console(file=out, width=200), pace=FAST)
     assert "CreateEndpointConfig could not be undone" in out.getvalue()
     assert "not you" in out.getvalue()
 
 
-def test_an_update_that_failed_is_told_by_its_old_configuration(place: StubbedPlace) -> None:
-    sagemaker = place.stub("sagemaker")
+def test_an_update_that_failed_is_told_by_its_old_configuration(target: StubbedTarget) -> None:
+    sagemaker = target.stub("sagemaker")
     described(sagemaker, "InService", "flowers-old")
     created(sagemaker)
     sagemaker.add_response("update_endpoint", {"EndpointArn": ARN}, HOSTING.update())
     described(sagemaker, "Updating", "flowers-old")
     described(sagemaker, "InService", "flowers-old", FailureReason="rolled back")
-    said(place.stub("logs"), "boom")
+    said(target.stub("logs"), "boom")
     sagemaker.add_response("delete_endpoint_config", {}, {"EndpointConfigName": NAME})
     sagemaker.add_response("delete_model", {}, {"ModelName": NAME})
-    shown, error = deploy(place, Deployment(HOSTING, "local", update=True))
+    shown, error = deploy(target, Deployment(HOSTING, "local", update=True))
     assert error == "endpoint flowers: update failed: rolled back"
     assert "  boom\n" in shown
 
 
-def test_an_update_says_what_was_served_before(place: StubbedPlace) -> None:
-    sagemaker = place.stub("sagemaker")
+def test_an_update_says_what_was_served_before(target: StubbedTarget) -> None:
+    sagemaker = target.stub("sagemaker")
     described(sagemaker, "InService", "flowers-old")
     created(sagemaker)
     sagemaker.add_response("update_endpoint", {"EndpointArn": ARN}, HOSTING.update())
     described(sagemaker, "InService")
-    shown, error = deploy(place, Deployment(HOSTING, "local", update=True))
+    shown, error = deploy(target, Deployment(HOSTING, "local", update=True))
     assert error is None
     assert "it served flowers-old before, which is kept" in shown
 
 
-def test_a_name_that_is_taken_and_one_that_is_not_there(place: StubbedPlace) -> None:
-    described(place.stub("sagemaker"), "InService")
-    _, error = deploy(place, Deployment(HOSTING, "local"))
+def test_a_name_that_is_taken_and_one_that_is_not_there(target: StubbedTarget) -> None:
+    described(target.stub("sagemaker"), "InService")
+    _, error = deploy(target, Deployment(HOSTING, "local"))
     assert error is not None
     assert "there already (InService)" in error
     assert "--update" in error
-    missing(place.stub("sagemaker"))
-    _, error = deploy(place, Deployment(HOSTING, "local", update=True))
+    missing(target.stub("sagemaker"))
+    _, error = deploy(target, Deployment(HOSTING, "local", update=True))
     assert error == "endpoint flowers: not there, so there is nothing to --update"
 
 
-def test_waiting_has_an_end(place: StubbedPlace) -> None:
-    sagemaker = place.stub("sagemaker")
+def test_waiting_has_an_end(target: StubbedTarget) -> None:
+    sagemaker = target.stub("sagemaker")
     missing(sagemaker)
     created(sagemaker)
     sagemaker.add_response("create_endpoint", {"EndpointArn": ARN}, HOSTING.endpoint())
     described(sagemaker, "Creating")
     with pytest.raises(UserError, match="still Creating after"):
         run(
-            place,
+            target,
             Deployment(HOSTING, "local"),
             console=Console(file=io.StringIO()),
             keep=True,
@@ -248,14 +252,14 @@ def test_waiting_has_an_end(place: StubbedPlace) -> None:
         )
 
 
-def test_a_time_to_live_here_is_a_tag(place: StubbedPlace) -> None:
-    sagemaker = place.stub("sagemaker")
+def test_a_time_to_live_here_is_a_tag(target: StubbedTarget) -> None:
+    sagemaker = target.stub("sagemaker")
     missing(sagemaker)
     created(sagemaker)
     ttl = timedelta(hours=2)
     sagemaker.add_response("create_endpoint", {"EndpointArn": ARN}, HOSTING.endpoint(ttl))
     described(sagemaker, "InService")
-    shown, error = deploy(place, Deployment(HOSTING, "local", ttl=ttl))
+    shown, error = deploy(target, Deployment(HOSTING, "local", ttl=ttl))
     assert error is None
     assert "it will be deleted at " in shown
     assert "by the local SageMaker" in shown
@@ -265,17 +269,19 @@ ENDS = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
 @pytest.fixture
-def aws() -> Iterator[StubbedPlace]:
-    place = StubbedPlace("local", "http://127.0.0.1:9", "us-east-1", "123456789012", ROLE, "b", "i")
+def aws() -> Iterator[StubbedTarget]:
+    target = StubbedTarget(
+        "local", "http://127.0.0.1:9", "us-east-1", "123456789012", ROLE, "b", "i"
+    )
     for service in ("sagemaker", "scheduler", "application-autoscaling", "logs"):
-        place.stub(service)
-    stubs = place.stubs
-    aws = StubbedPlace("aws", None, "us-east-1", "123456789012", ROLE, "b", "i", stubs=stubs)
+        target.stub(service)
+    stubs = target.stubs
+    aws = StubbedTarget("aws", None, "us-east-1", "123456789012", ROLE, "b", "i", stubs=stubs)
     yield aws
     settle(stubs)
 
 
-def test_on_aws_the_end_is_scheduled_before_anything_is_billed(aws: StubbedPlace) -> None:
+def test_on_aws_the_end_is_scheduled_before_anything_is_billed(aws: StubbedTarget) -> None:
     deployment = Deployment(HOSTING, "aws", ttl=timedelta(hours=1), ends=ENDS, scheduler_role=ROLE)
     operations = [operation for operation, _ in deployment.requests()]
     assert operations.index("CreateSchedule") < operations.index("CreateEndpoint")
@@ -292,7 +298,7 @@ def test_on_aws_the_end_is_scheduled_before_anything_is_billed(aws: StubbedPlace
     assert "by EventBridge Scheduler" in shown
 
 
-def test_a_schedule_that_is_refused_costs_nothing(aws: StubbedPlace) -> None:
+def test_a_schedule_that_is_refused_costs_nothing(aws: StubbedTarget) -> None:
     deployment = Deployment(HOSTING, "aws", ttl=timedelta(hours=1), ends=ENDS, scheduler_role=ROLE)
     sagemaker = aws.stub("sagemaker")
     missing(sagemaker)
@@ -309,7 +315,7 @@ def test_a_schedule_that_is_refused_costs_nothing(aws: StubbedPlace) -> None:
     assert "must trust scheduler.amazonaws.com" in error
 
 
-def test_an_earlier_endpoints_schedule_does_not_end_this_one(aws: StubbedPlace) -> None:
+def test_an_earlier_endpoints_schedule_does_not_end_this_one(aws: StubbedTarget) -> None:
     sagemaker = aws.stub("sagemaker")
     missing(sagemaker)
     aws.stub("scheduler").add_response("delete_schedule", {}, {"Name": "berth-ttl-flowers"})
@@ -333,7 +339,7 @@ def gave_up(logs: Stubber) -> None:
 
 @pytest.mark.parametrize("deletable", [True, False])
 def test_a_container_that_says_it_cannot_serve_is_not_waited_for(
-    aws: StubbedPlace, deletable: bool
+    aws: StubbedTarget, deletable: bool
 ) -> None:
     sagemaker = aws.stub("sagemaker")
     missing(sagemaker)
@@ -354,7 +360,7 @@ def test_a_container_that_says_it_cannot_serve_is_not_waited_for(
 
 
 def test_an_update_whose_container_cannot_serve_is_left_to_be_rolled_back(
-    aws: StubbedPlace,
+    aws: StubbedTarget,
 ) -> None:
     sagemaker = aws.stub("sagemaker")
     described(sagemaker, "InService", "flowers-old")
@@ -368,7 +374,7 @@ def test_an_update_whose_container_cannot_serve_is_left_to_be_rolled_back(
     assert NAME in shown
 
 
-def test_scaling_is_set_once_it_serves(aws: StubbedPlace) -> None:
+def test_scaling_is_set_once_it_serves(aws: StubbedTarget) -> None:
     sagemaker = aws.stub("sagemaker")
     missing(sagemaker)
     aws.stub("scheduler").add_client_error("delete_schedule", "ResourceNotFoundException")
@@ -383,8 +389,8 @@ def test_scaling_is_set_once_it_serves(aws: StubbedPlace) -> None:
     assert error is None
 
 
-def test_ctrl_c_ends_the_waiting_only(place: StubbedPlace) -> None:
-    sagemaker = place.stub("sagemaker")
+def test_ctrl_c_ends_the_waiting_only(target: StubbedTarget) -> None:
+    sagemaker = target.stub("sagemaker")
     missing(sagemaker)
     created(sagemaker)
     sagemaker.add_response("create_endpoint", {"EndpointArn": ARN}, HOSTING.endpoint())
@@ -395,7 +401,7 @@ def test_ctrl_c_ends_the_waiting_only(place: StubbedPlace) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(place, Deployment(HOSTING, "local"), console=Interrupted(file=out), pace=FAST)
+        run(target, Deployment(HOSTING, "local"), console=Interrupted(file=out), pace=FAST)
     assert "goes on: berth delete flowers" in out.getvalue()
 
 
@@ -450,7 +456,7 @@ def test_a_plan_shows_every_request_and_sends_none(
 
 
 def test_moto_accepts_every_request_of_a_deployment(
-    moto_aws: Place, capsys: pytest.CaptureFixture[str]
+    moto_aws: Target, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["flowers", *MODEL, *AWS, "--ttl", "2h", "--max-instances", "2"]
     assert main("deploy", arguments=arguments) == 0, capsys.readouterr().err
@@ -465,10 +471,10 @@ def test_moto_accepts_every_request_of_a_deployment(
     assert target["MaxCapacity"] == 2
 
 
-def test_unused_answers_are_noticed(place: StubbedPlace) -> None:
+def test_unused_answers_are_noticed(target: StubbedTarget) -> None:
     """The fixtures' own guard: a request nobody sent is an error."""
-    stub = place.stub("logs")
+    stub = target.stub("logs")
     stub.add_response("describe_log_streams", {"logStreams": []}, {"logGroupName": ANY})
     with pytest.raises(AssertionError):
         stub.assert_no_pending_responses()
-    place.client("logs").describe_log_streams(logGroupName="x")
+    target.client("logs").describe_log_streams(logGroupName="x")

@@ -14,7 +14,7 @@ from PIL import Image
 
 from local.cli import main
 from local.client.images import find_pictures
-from local.client.target import Place
+from local.client.target import Target
 from local.commands import invoke as subject
 from local.commands.invoke import Caller, ask_all, payload_limit
 from local.errors import UserError
@@ -88,8 +88,8 @@ def runtime() -> Iterator[type[Runtime]]:
 
 @pytest.fixture
 def client(runtime: Any) -> Iterator[Any]:
-    place = Place("local", runtime.url, "us-east-1", "123456789012", "", "", "")
-    client = place.client("sagemaker-runtime")
+    target = Target("local", runtime.url, "us-east-1", "123456789012", "", "", "")
+    client = target.client("sagemaker-runtime")
     yield client
     client.close()
 
@@ -239,15 +239,15 @@ def test_the_limit_is_the_endpoints() -> None:
         payload_limit(asynchronous, "flowers")
 
 
-def test_an_endpoint_that_is_not_there_is_said(moto_place: Place) -> None:
+def test_an_endpoint_that_is_not_there_is_said(moto_target: Target) -> None:
     with pytest.raises(UserError, match="endpoint nobody: not there"):
-        payload_limit(moto_place.client("sagemaker"), "nobody")
+        payload_limit(moto_target.client("sagemaker"), "nobody")
 
 
 @pytest.fixture
 def command(runtime: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    place = Place("local", runtime.url, "us-east-1", "123456789012", "", "", "")
-    monkeypatch.setattr("local.commands.options.shared.connect", lambda **_: place)
+    target = Target("local", runtime.url, "us-east-1", "123456789012", "", "", "")
+    monkeypatch.setattr("local.commands.options.shared.connect", lambda **_: target)
     return lambda *arguments: main("invoke", arguments=["flowers", *map(str, arguments)])
 
 
@@ -282,8 +282,8 @@ def test_a_plan_asks_nobody(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    place = Place("local", None, "us-east-1", "123456789012", "", "", "", plan=True)
-    monkeypatch.setattr("local.commands.options.shared.connect", lambda **_: place)
+    target = Target("local", None, "us-east-1", "123456789012", "", "", "", plan=True)
+    monkeypatch.setattr("local.commands.options.shared.connect", lambda **_: target)
     assert main("invoke", arguments=["flowers", str(photos), "--plan", "--top-k", "2"]) == 0
     shown = capsys.readouterr().out
     assert "sagemaker:InvokeEndpoint" in shown

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from local.client.target import MADE_BY, Place
+from local.client.target import MADE_BY, Target
 from local.errors import UserError
 from tests.unit.local.command_runner import Commands
 
@@ -13,16 +13,16 @@ IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/berth:latest"
 
 
 @pytest.fixture
-def berth(moto_place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Commands:
+def berth(moto_target: Target, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Commands:
     monkeypatch.chdir(tmp_path)
-    return Commands(moto_place, monkeypatch)
+    return Commands(moto_target, monkeypatch)
 
 
 def train(berth: Commands, name: str) -> None:
-    berth.place.client("sagemaker").create_training_job(
+    berth.target.client("sagemaker").create_training_job(
         TrainingJobName=name,
         AlgorithmSpecification={"TrainingImage": IMAGE, "TrainingInputMode": "File"},
-        RoleArn=berth.place.role,
+        RoleArn=berth.target.role,
         OutputDataConfig={"S3OutputPath": "s3://bucket/jobs"},
         ResourceConfig={
             "InstanceType": "ml.m5.large",
@@ -34,13 +34,13 @@ def train(berth: Commands, name: str) -> None:
 
 
 def deploy(berth: Commands, name: str, *, ours: bool) -> None:
-    client = berth.place.client("sagemaker")
+    client = berth.target.client("sagemaker")
     owner = MADE_BY if ours else {"made-by": "somebody"}
     tags = [{"Key": key, "Value": value} for key, value in owner.items()]
     client.create_model(
         ModelName=f"{name}-model",
         PrimaryContainer={"Image": IMAGE, "ModelDataUrl": "s3://bucket/model.tar.gz"},
-        ExecutionRoleArn=berth.place.role,
+        ExecutionRoleArn=berth.target.role,
         Tags=tags,
     )
     client.create_endpoint_config(
@@ -59,7 +59,7 @@ def deploy(berth: Commands, name: str, *, ours: bool) -> None:
 
 
 def left(berth: Commands) -> dict[str, list[str]]:
-    client = berth.place.client("sagemaker")
+    client = berth.target.client("sagemaker")
     return {
         "endpoints": [each["EndpointName"] for each in client.list_endpoints()["Endpoints"]],
         "configs": [

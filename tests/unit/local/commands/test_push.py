@@ -19,7 +19,7 @@ import requests
 
 from local.cli import main
 from local.client.registry import Login, registry_digest
-from local.client.target import Place
+from local.client.target import Target
 from local.commands import push as subject
 from local.commands.push import NoEngine, follow, split, to_ecr, to_registry
 from local.errors import UserError
@@ -41,9 +41,9 @@ class Engine:
     """What `push` uses of docker's client; the push puts a manifest into moto's ECR."""
 
     def __init__(
-        self, place: Place | None = None, lines: list[dict[str, Any]] | None = None
+        self, target: Target | None = None, lines: list[dict[str, Any]] | None = None
     ) -> None:
-        self.place, self.lines = place, lines or [{"status": "done"}]
+        self.target, self.lines = target, lines or [{"status": "done"}]
         self.descriptor: dict[str, Any] | None = None
         self.pushed: list[dict[str, Any]] = []
         self.tagged: list[tuple[str, str]] = []
@@ -66,8 +66,8 @@ class Engine:
 
     def push(self, uri: str, tag: str, **options: Any) -> list[dict[str, Any]]:
         self.pushed.append({"uri": uri, "tag": tag, **options})
-        if self.place:
-            self.place.client("ecr").put_image(
+        if self.target:
+            self.target.client("ecr").put_image(
                 repositoryName=uri.partition("/")[2],
                 imageTag=tag,
                 imageManifest=json.dumps(
@@ -83,8 +83,8 @@ class Engine:
 
 
 @pytest.fixture
-def pretended(moto_place: Place, monkeypatch: pytest.MonkeyPatch) -> Engine:
-    engine = Engine(moto_place)
+def pretended(moto_target: Target, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    engine = Engine(moto_target)
 
     @contextmanager
     def connect() -> Iterator[Engine]:
@@ -95,11 +95,11 @@ def pretended(moto_place: Place, monkeypatch: pytest.MonkeyPatch) -> Engine:
 
 
 def test_to_ecr_logs_in_pushes_and_gives_the_digest(
-    pretended: Engine, moto_place: Place, capfd: pytest.CaptureFixture[str]
+    pretended: Engine, moto_target: Target, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    uri = to_ecr(moto_place, "berth:latest", "flowers", "v1")
+    uri = to_ecr(moto_target, "berth:latest", "flowers", "v1")
     host = "123456789012.dkr.ecr.us-east-1.amazonaws.com"
-    (image,) = moto_place.client("ecr").describe_images(repositoryName="flowers")["imageDetails"]
+    (image,) = moto_target.client("ecr").describe_images(repositoryName="flowers")["imageDetails"]
     assert uri == f"{host}/flowers@{image['imageDigest']}"
     assert image["imageTags"] == ["v1"]
     assert pretended.tagged == [(f"{host}/flowers", "v1")]
@@ -109,24 +109,26 @@ def test_to_ecr_logs_in_pushes_and_gives_the_digest(
     assert "auth-token" not in shown.out + shown.err
 
 
-def test_an_index_is_refused_before_anything_is_made(pretended: Engine, moto_place: Place) -> None:
+def test_an_index_is_refused_before_anything_is_made(
+    pretended: Engine, moto_target: Target
+) -> None:
     pretended.descriptor = {"mediaType": INDEX_TYPE, "digest": "sha256:1", "size": 1}
     with pytest.raises(UserError, match="berth:latest: manifest: found application/vnd.oci"):
-        to_ecr(moto_place, "berth:latest", "flowers", "v1")
+        to_ecr(moto_target, "berth:latest", "flowers", "v1")
     assert pretended.pushed == []
-    assert moto_place.client("ecr").describe_repositories()["repositories"] == []
+    assert moto_target.client("ecr").describe_repositories()["repositories"] == []
 
 
-def test_an_image_that_is_not_there_is_named(pretended: Engine, moto_place: Place) -> None:
+def test_an_image_that_is_not_there_is_named(pretended: Engine, moto_target: Target) -> None:
     with pytest.raises(UserError, match="other:1: the engine has no such image"):
-        to_ecr(moto_place, "other:1", "other", "1")
+        to_ecr(moto_target, "other:1", "other", "1")
 
 
-def test_the_engines_own_words_are_the_error(pretended: Engine, moto_place: Place) -> None:
-    pretended.place = None
+def test_the_engines_own_words_are_the_error(pretended: Engine, moto_target: Target) -> None:
+    pretended.target = None
     pretended.lines = [{"status": "Preparing", "id": "1"}, {"error": "denied: no basic auth"}]
     with pytest.raises(UserError, match="flowers:v1: denied: no basic auth"):
-        to_ecr(moto_place, "berth:latest", "flowers", "v1")
+        to_ecr(moto_target, "berth:latest", "flowers", "v1")
 
 
 def test_progress_is_a_line_a_layer_in_a_log(capfd: pytest.CaptureFixture[str]) -> None:
@@ -142,22 +144,22 @@ def test_progress_is_a_line_a_layer_in_a_log(capfd: pytest.CaptureFixture[str]) 
 
 def test_here_the_image_keeps_its_name(
     pretended: Engine,
-    moto_place: Place,
+    moto_target: Target,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("local.commands.options.shared.connect", lambda **_: moto_place)
+    monkeypatch.setattr("local.commands.options.shared.connect", lambda **_: moto_target)
     assert main("push", arguments=[]) == 0
     shown = capsys.readouterr()
     assert shown.out == "berth:latest\n"
     assert "nothing to push" in shown.err
     assert pretended.pushed == []
-    (found,) = moto_place.client("ecr").describe_repositories()["repositories"]
+    (found,) = moto_target.client("ecr").describe_repositories()["repositories"]
     assert found["repositoryName"] == "berth"
 
 
 def test_without_an_engine_plain_processes_do(
-    moto_place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    moto_target: Target, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     @contextmanager
     def connect() -> Iterator[Engine]:
@@ -165,10 +167,10 @@ def test_without_an_engine_plain_processes_do(
         yield
 
     monkeypatch.setattr(subject, "connect_engine", connect)
-    assert subject.keep_here(moto_place, "berth:latest", "berth") == "berth:latest"
+    assert subject.keep_here(moto_target, "berth:latest", "berth") == "berth:latest"
     assert "plain processes" in capsys.readouterr().err
     with pytest.raises(NoEngine):
-        to_ecr(moto_place, "berth:latest", "berth", "latest")
+        to_ecr(moto_target, "berth:latest", "berth", "latest")
 
 
 def test_no_engine_is_said_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -161,12 +161,12 @@ def test_the_page_is_opened(
     folder: Path, monkeypatch: pytest.MonkeyPatch, opened: list[str]
 ) -> None:
     monkeypatch.chdir(folder.parent)
-    place = Done(JOB)
-    done = Commands(place, monkeypatch).run("report", "first")
+    target = Done(JOB)
+    done = Commands(target, monkeypatch).run("report", "first")
     assert done.exit_code == 0, (done.output, done.exception)
     assert done.stdout.strip() == str(folder / "index.html")
     assert opened == [(folder / "index.html").as_uri()]
-    assert "s3" not in place.asked  # what is at home is not downloaded again
+    assert "s3" not in target.asked  # what is at home is not downloaded again
 
 
 def test_outputs_are_brought_home_first(
@@ -174,7 +174,7 @@ def test_outputs_are_brought_home_first(
 ) -> None:
     brought: list[Path] = []
     monkeypatch.setattr(
-        subject, "bring_home", lambda _place, _job, folder, **_settings: brought.append(folder)
+        subject, "bring_home", lambda _target, _job, folder, **_settings: brought.append(folder)
     )
     words = ("report", "first", "--no-open", "--output-dir", str(tmp_path / "there"))
     done = Commands(Done(JOB), monkeypatch).run(*words)
@@ -263,7 +263,7 @@ def test_a_report_is_made_of_what_was_recorded(
 def test_what_awss_profiler_recorded_is_fetched(
     folder: Path, monkeypatch: pytest.MonkeyPatch, maker: Maker
 ) -> None:
-    def fetch(_place: object, uri: str, into: Path) -> int:
+    def fetch(_target: object, uri: str, into: Path) -> int:
         assert uri == "s3://bucket/p/first/profiler-output"
         into.mkdir(parents=True)
         (into / "a.json").write_text("{}")

@@ -31,10 +31,10 @@ class Running:
 
 
 def test_what_runs_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    place = Running()
-    done = Commands(place, monkeypatch).run("stop", "first", "second")
+    target = Running()
+    done = Commands(target, monkeypatch).run("stop", "first", "second")
     assert done.exit_code == 0, (done.output, done.exception)
-    assert place.stopped == ["first", "second"]
+    assert target.stopped == ["first", "second"]
     assert done.stdout.splitlines() == [
         "training job first: stopping",
         "training job second: stopping",

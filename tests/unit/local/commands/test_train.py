@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from local.client.target import Place
+from local.client.target import Target
 from local.commands import train as subject
 from local.commands.train import outcome, summary
 from local.errors import UserError
@@ -25,15 +25,15 @@ EVALUATION = {
 
 
 @pytest.fixture
-def berth(moto_place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Commands:
+def berth(moto_target: Target, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Commands:
     monkeypatch.chdir(tmp_path)
-    s3 = moto_place.client("s3")
+    s3 = moto_target.client("s3")
     for key in ("pets/train/cat/1", "pets/train/dog/1", "pets/validation/cat/1"):
         s3.put_object(Bucket="bucket", Key=key, Body=b"x")
-    return Commands(moto_place, monkeypatch)
+    return Commands(moto_target, monkeypatch)
 
 
-def leave(place: Place, job: str, evaluation: Any = EVALUATION) -> None:
+def leave(target: Target, job: str, evaluation: Any = EVALUATION) -> None:
     """What a job leaves in S3."""
     content = json.dumps(evaluation).encode()
     entry = tarfile.TarInfo("data/evaluation.json")
@@ -41,13 +41,13 @@ def leave(place: Place, job: str, evaluation: Any = EVALUATION) -> None:
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as tar:
         tar.addfile(entry, io.BytesIO(content))
-    s3, folder = place.client("s3"), f"jobs/{job}/output"
+    s3, folder = target.client("s3"), f"jobs/{job}/output"
     s3.put_object(Bucket="bucket", Key=f"{folder}/output.tar.gz", Body=packed.getvalue())
     s3.put_object(Bucket="bucket", Key=f"{folder}/model.tar.gz", Body=b"a model")
 
 
 def test_a_job_is_sent_followed_and_brought_home(berth: Commands, tmp_path: Path) -> None:
-    leave(berth.place, "first")
+    leave(berth.target, "first")
     done = berth.run(
         *("train", "s3://bucket/pets", "--name", "first", "-p", "epochs=3", "-p", "lr=0.01"),
         *("--spot", "--max-wait", "200000", "--instance-type", "ml.m5.large", "--quiet"),
@@ -55,7 +55,7 @@ def test_a_job_is_sent_followed_and_brought_home(berth: Commands, tmp_path: Path
     assert done.exit_code == 0, done.output
     assert done.stdout == "first\n"
     assert "accuracy   0.9250 on 40 test images" in done.output
-    job = berth.place.client("sagemaker").describe_training_job(TrainingJobName="first")
+    job = berth.target.client("sagemaker").describe_training_job(TrainingJobName="first")
     assert job["HyperParameters"] == {"epochs": "3", "lr": "0.01"}
     assert job["EnableManagedSpotTraining"] is True
     assert job["CheckpointConfig"]["S3Uri"] == "s3://bucket/checkpoints/first"
@@ -75,16 +75,16 @@ def test_nothing_is_sent_for_a_typo(berth: Commands) -> None:
     done = berth.run("train", "s3://bucket/pets", "-p", "epoch=3")
     assert isinstance(done.exception, UserError)
     assert "did you mean 'epochs'?" in str(done.exception)
-    client = berth.place.client("sagemaker")
+    client = berth.target.client("sagemaker")
     assert client.list_training_jobs()["TrainingJobSummaries"] == []
 
 
 def test_a_plan_prints_the_request_and_sends_nothing(berth: Commands) -> None:
-    berth.place = replace(berth.place, plan=True)
+    berth.target = replace(berth.target, plan=True)
     done = berth.run("train", "s3://bucket/pets", "--name", "first", "--plan")
     assert done.exit_code == 0, done.output
     assert '"TrainingJobName": "first"' in done.output
-    client = berth.place.client("sagemaker")
+    client = berth.target.client("sagemaker")
     assert client.list_training_jobs()["TrainingJobSummaries"] == []
 
 
@@ -115,7 +115,7 @@ def test_the_files_values_yield_to_those_given(berth: Commands, tmp_path: Path) 
         *("-p", "epochs=3", "--no-wait", "--weights-from", "s3://bucket/w/", "--env", "A=1"),
     )
     assert done.exit_code == 0, done.output
-    job = berth.place.client("sagemaker").describe_training_job(TrainingJobName="first")
+    job = berth.target.client("sagemaker").describe_training_job(TrainingJobName="first")
     assert job["HyperParameters"] == {"epochs": "3", "seed": "1"}
     assert [each["ChannelName"] for each in job["InputDataConfig"]][-1] == "weights"
 
@@ -124,13 +124,13 @@ def test_a_tuning_jobs_best_values_are_taken(
     berth: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     best = {"arch": "resnet34", "learning_rate": "0.01"}
-    monkeypatch.setattr(subject, "_best", lambda _place, name: best if name == "search" else {})
+    monkeypatch.setattr(subject, "_best", lambda _target, name: best if name == "search" else {})
     done = berth.run(
         *("train", "s3://bucket/pets", "--name", "first", "--from-tuning", "search"),
         *("-p", "learning_rate=0.1", "--no-wait"),
     )
     assert done.exit_code == 0, done.output
-    job = berth.place.client("sagemaker").describe_training_job(TrainingJobName="first")
+    job = berth.target.client("sagemaker").describe_training_job(TrainingJobName="first")
     assert job["HyperParameters"] == {"arch": "resnet34", "learning_rate": "0.1"}
 
 
@@ -143,7 +143,7 @@ def test_a_failed_job_says_why(berth: Commands, monkeypatch: pytest.MonkeyPatch)
         "OutputDataConfig": {"S3OutputPath": "s3://bucket/jobs"},
     }
     monkeypatch.setattr(subject, "follow_training", lambda *_given, **_settings: ended)
-    logs = berth.place.client("logs")
+    logs = berth.target.client("logs")
     logs.create_log_group(logGroupName="/aws/sagemaker/TrainingJobs")
     stream = {"logGroupName": "/aws/sagemaker/TrainingJobs", "logStreamName": "first/algo-1-17"}
     logs.create_log_stream(**stream)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from local.cli import main
-from local.client.target import Place
+from local.client.target import Target
 from local.client.upload import Files, look
 from local.commands.transform import images_only, safe, split_uri
 from local.errors import UserError
@@ -27,21 +27,21 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def answered(moto_place: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
+def answered(moto_target: Target, monkeypatch: pytest.MonkeyPatch) -> Target:
     """moto ends a job at once and writes nothing: what the job would have written is written."""
-    s3 = moto_place.client("s3")
+    s3 = moto_target.client("s3")
     for name, label in (("ants/1.jpg", "ants"), ("bees/2.jpg", "ants")):
         key = f"transform/all/output/{name}.out"
         s3.put_object(Bucket="bucket", Key=key, Body=body(label))
-    monkeypatch.setattr("local.commands.options.shared.connect", lambda **_: moto_place)
-    return moto_place
+    monkeypatch.setattr("local.commands.options.shared.connect", lambda **_: moto_target)
+    return moto_target
 
 
 MODEL = ["--model-data", "s3://bucket/model.tar.gz", "--name", "all"]
 
 
 def test_a_folder_goes_up_and_its_answers_come_home(
-    answered: Place, photos: Path, capsys: pytest.CaptureFixture[str]
+    answered: Target, photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main("transform", arguments=[str(photos), *MODEL, "--json"]) == 0, capsys.readouterr()
     shown = capsys.readouterr()
@@ -65,7 +65,7 @@ def test_a_folder_goes_up_and_its_answers_come_home(
 
 
 def test_an_answer_that_is_none_is_an_error_of_its_own(
-    answered: Place, photos: Path, capsys: pytest.CaptureFixture[str]
+    answered: Target, photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     key = "transform/all/output/bees/2.jpg.out"
     answered.client("s3").put_object(Bucket="bucket", Key=key, Body=b"oops")
@@ -80,10 +80,10 @@ def test_an_answer_that_is_none_is_an_error_of_its_own(
 GROUP = "/aws/sagemaker/TransformJobs"
 
 
-def logged(place: Place, *lines: str) -> None:
+def logged(target: Target, *lines: str) -> None:
     import time
 
-    logs = place.client("logs")
+    logs = target.client("logs")
     stream = {"logGroupName": GROUP, "logStreamName": "all/i-1"}
     logs.create_log_group(logGroupName=GROUP)
     logs.create_log_stream(**stream)
@@ -93,7 +93,7 @@ def logged(place: Place, *lines: str) -> None:
 
 
 @pytest.fixture
-def failed(answered: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
+def failed(answered: Target, monkeypatch: pytest.MonkeyPatch) -> Target:
     def ended(*_: Any) -> dict[str, Any]:
         return {"TransformJobStatus": "Failed", "FailureReason": "AlgorithmError"}
 
@@ -102,7 +102,7 @@ def failed(answered: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
 
 
 def test_a_job_that_fails_shows_the_last_words(
-    failed: Place, photos: Path, capsys: pytest.CaptureFixture[str]
+    failed: Target, photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     logged(failed, "out of memory")
     for name in ("ants/1.jpg", "bees/2.jpg"):
@@ -116,7 +116,7 @@ def test_a_job_that_fails_shows_the_last_words(
 
 @pytest.mark.parametrize("source", ["folder", "s3://bucket/photos", "s3://bucket/photos/"])
 def test_the_answers_of_a_job_that_failed_come_home_and_the_bad_image_is_named(
-    failed: Place, photos: Path, source: str, capsys: pytest.CaptureFixture[str]
+    failed: Target, photos: Path, source: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     s3 = failed.client("s3")
     s3.delete_object(Bucket="bucket", Key="transform/all/output/bees/2.jpg.out")

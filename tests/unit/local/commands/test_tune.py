@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from local.client.follow import Pace
-from local.client.target import Place
+from local.client.target import Target
 from local.commands.tune import finish, follow_tuning
 from local.errors import UserError
 from local.requests.hyperparameter_files import read_hyperparameters
@@ -24,16 +24,16 @@ DONE = [
 
 
 @pytest.fixture
-def berth(moto_place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Commands:
+def berth(moto_target: Target, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Commands:
     monkeypatch.chdir(tmp_path)
-    moto_place.client("s3").put_object(Bucket="bucket", Key="pets/cat/1", Body=b"x")
-    return Commands(moto_place, monkeypatch)
+    moto_target.client("s3").put_object(Bucket="bucket", Key="pets/cat/1", Body=b"x")
+    return Commands(moto_target, monkeypatch)
 
 
 def sent(berth: Commands, *words: str) -> dict[str, Any]:
     done = berth.run("tune", "s3://bucket/pets", "--name", "search", "--no-wait", *words)
     assert done.exit_code == 0, (done.output, done.exception)
-    client = berth.place.client("sagemaker")
+    client = berth.target.client("sagemaker")
     answer: dict[str, Any] = client.describe_hyper_parameter_tuning_job(
         HyperParameterTuningJobName="search"
     )
@@ -92,11 +92,11 @@ def test_ranges_from_a_file(berth: Commands, tmp_path: Path) -> None:
 
 
 def test_a_plan_sends_nothing(berth: Commands) -> None:
-    berth.place = replace(berth.place, plan=True)
+    berth.target = replace(berth.target, plan=True)
     done = berth.run("tune", "s3://bucket/pets", "--name", "search", "--preset", "batch-size")
     assert done.exit_code == 0, done.output
     assert '"HyperParameterTuningJobName": "search"' in done.output
-    answer = berth.place.client("sagemaker").list_hyper_parameter_tuning_jobs()
+    answer = berth.target.client("sagemaker").list_hyper_parameter_tuning_jobs()
     assert answer["HyperParameterTuningJobSummaries"] == []
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from local.client.target import Place
+from local.client.target import Target
 from local.errors import UserError
 from local.results import downloads as subject
 from local.results.downloads import bring_home, find_output, unpack
@@ -37,31 +37,31 @@ def special(name: str, kind: bytes, target: str = "") -> tuple[tarfile.TarInfo, 
     return entry, b""
 
 
-def put(place: Place, key: str, path: Path) -> None:
-    place.client("s3").upload_file(str(path), "bucket", key)
+def put(target: Target, key: str, path: Path) -> None:
+    target.client("s3").upload_file(str(path), "bucket", key)
 
 
-def test_what_a_job_left_comes_home(moto_place: Place, tmp_path: Path) -> None:
+def test_what_a_job_left_comes_home(moto_target: Target, tmp_path: Path) -> None:
     folder = tmp_path / "home"
-    put(moto_place, "jobs/job/output/model.tar.gz", archive(tmp_path / "m", file("model.json")))
+    put(moto_target, "jobs/job/output/model.tar.gz", archive(tmp_path / "m", file("model.json")))
     packed = archive(tmp_path / "o", file("data/evaluation.json", b"{}"), file("data/a/b.png"))
-    put(moto_place, "jobs/job/output/output.tar.gz", packed)
-    found = bring_home(moto_place, JOB, folder)
+    put(moto_target, "jobs/job/output/output.tar.gz", packed)
+    found = bring_home(moto_target, JOB, folder)
     assert found == [folder / "model.tar.gz", folder / "output"]
     assert find_output(folder, "evaluation.json") == folder / "output/data/evaluation.json"
     assert find_output(folder, "nothing.json") is None
     put(
-        moto_place,
+        moto_target,
         "jobs/job/output/output.tar.gz",
         archive(tmp_path / "o", file("data/evaluation.json", b"[]")),
     )
-    assert bring_home(moto_place, JOB, folder, model=False) == [folder / "output"]
+    assert bring_home(moto_target, JOB, folder, model=False) == [folder / "output"]
     assert not (folder / "output/data/a").exists()
     assert sorted(path.name for path in folder.iterdir()) == ["model.tar.gz", "output"]
 
 
-def test_what_was_not_left_is_left_out(moto_place: Place, tmp_path: Path) -> None:
-    assert bring_home(moto_place, JOB, tmp_path / "home") == []
+def test_what_was_not_left_is_left_out(moto_target: Target, tmp_path: Path) -> None:
+    assert bring_home(moto_target, JOB, tmp_path / "home") == []
     assert list((tmp_path / "home").iterdir()) == []
 
 
@@ -77,13 +77,13 @@ def test_what_was_not_left_is_left_out(moto_place: Place, tmp_path: Path) -> Non
     ],
 )
 def test_an_archive_is_not_trusted(
-    moto_place: Place, tmp_path: Path, entry: tuple[tarfile.TarInfo, bytes], words: str
+    moto_target: Target, tmp_path: Path, entry: tuple[tarfile.TarInfo, bytes], words: str
 ) -> None:
     packed = archive(tmp_path / "o", file("a"), entry)
-    put(moto_place, "jobs/job/output/output.tar.gz", packed)
+    put(moto_target, "jobs/job/output/output.tar.gz", packed)
     folder = tmp_path / "home"
     with pytest.raises(UserError) as refused:
-        bring_home(moto_place, JOB, folder)
+        bring_home(moto_target, JOB, folder)
     assert words in str(refused.value)
     assert list(folder.iterdir()) == []
     assert not (tmp_path / "outside").exists()

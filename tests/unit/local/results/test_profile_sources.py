@@ -34,7 +34,7 @@ class Body(io.BytesIO):
 
 
 class S3:
-    """A place and its S3: keys of one bucket."""
+    """A target and its S3: keys of one bucket."""
 
     def __init__(self, **objects: bytes) -> None:
         self.objects = objects
@@ -178,11 +178,11 @@ def test_a_folder_is_there_whole_or_not_at_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     s3 = S3(**RECORDED)
-    target = tmp_path / "first" / "profiler-output"
+    folder = tmp_path / "first" / "profiler-output"
     with monkeypatch.context() as patch:
         patch.setattr("local.results.profile_sources.MAX_FILES", 1)
         with pytest.raises(UserError, match="more than .* or 1 files"):
-            fetch_folder(s3, "s3://bucket/jobs/first/profiler-output", target)  # type: ignore[arg-type]
-        assert not target.exists()
-    assert fetch_folder(s3, "s3://bucket/jobs/first/profiler-output", target) == 2  # type: ignore[arg-type]
-    assert files(target) == ["framework/b.json", "system/a.json"]
+            fetch_folder(s3, "s3://bucket/jobs/first/profiler-output", folder)  # type: ignore[arg-type]
+        assert not folder.exists()
+    assert fetch_folder(s3, "s3://bucket/jobs/first/profiler-output", folder) == 2  # type: ignore[arg-type]
+    assert files(folder) == ["framework/b.json", "system/a.json"]

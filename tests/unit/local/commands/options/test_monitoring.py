@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from local.client.target import Place
+from local.client.target import Target
 from local.commands.options.monitoring import watch_options
 from local.errors import UserError
 from local.requests.training import Job
@@ -18,7 +18,7 @@ class Mine(Rule):
     def invoke_at_step(self, step): ...
 """
 TRAIN = ("train", "s3://bucket/pets", "--name", "first", "--no-wait")
-PLACE = Place("local", None, "us-east-1", "123456789012", "role", "bucket", "berth:latest")
+PLACE = Target("local", None, "us-east-1", "123456789012", "role", "bucket", "berth:latest")
 JOB = Job("berth:latest", "role", {"train": "s3://bucket/pets/"}, "s3://bucket/jobs")
 TUNE = ("tune", "s3://bucket/pets", "--name", "search", "--no-wait", "-r", "lr=0.1:1")
 
@@ -30,15 +30,15 @@ def write_files(folder: Path) -> None:
 
 
 @pytest.fixture
-def berth(moto_place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Commands:
+def berth(moto_target: Target, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Commands:
     monkeypatch.chdir(tmp_path)
     write_files(tmp_path)
-    moto_place.client("s3").put_object(Bucket="bucket", Key="pets/train/cat/1", Body=b"x")
-    return Commands(moto_place, monkeypatch)
+    moto_target.client("s3").put_object(Bucket="bucket", Key="pets/train/cat/1", Body=b"x")
+    return Commands(moto_target, monkeypatch)
 
 
 def sent(berth: Commands) -> dict[str, Any]:
-    job: dict[str, Any] = berth.place.client("sagemaker").describe_training_job(
+    job: dict[str, Any] = berth.target.client("sagemaker").describe_training_job(
         TrainingJobName="first"
     )
     return job
@@ -79,17 +79,17 @@ def test_own_rules_come_through_a_channel(berth: Commands) -> None:
     assert channel["ChannelName"] == "rules"
     uri = channel["DataSource"]["S3DataSource"]["S3Uri"]
     assert uri == "s3://bucket/jobs/first/rules/mine.py"
-    stored = berth.place.client("s3").get_object(Bucket="bucket", Key="jobs/first/rules/mine.py")
+    stored = berth.target.client("s3").get_object(Bucket="bucket", Key="jobs/first/rules/mine.py")
     assert stored["Body"].read().decode() == RULES
 
 
 def test_a_plan_shows_the_file_and_sends_nothing(berth: Commands) -> None:
-    berth.place = replace(berth.place, plan=True)
+    berth.target = replace(berth.target, plan=True)
     done = berth.run(*TRAIN, "--rules-file", "mine.py", "--plan")
     assert done.exit_code == 0, (done.output, done.exception)
     assert '"Key": "jobs/first/rules/mine.py"' in done.output
     assert "s3:PutObject" in done.output
-    found = berth.place.client("s3").list_objects_v2(Bucket="bucket", Prefix="jobs/")
+    found = berth.target.client("s3").list_objects_v2(Bucket="bucket", Prefix="jobs/")
     assert found["KeyCount"] == 0
 
 
@@ -106,7 +106,7 @@ def test_awss_own_debugger_is_asked_for_alone() -> None:
 def test_a_search_has_its_trials_profiled(berth: Commands) -> None:
     done = berth.run(*TUNE, "--profile", "--rule-parameter", "StepOutlier_stddev=5")
     assert done.exit_code == 0, (done.output, done.exception)
-    job = berth.place.client("sagemaker").describe_hyper_parameter_tuning_job(
+    job = berth.target.client("sagemaker").describe_hyper_parameter_tuning_job(
         HyperParameterTuningJobName="search"
     )
     assert job["TrainingJobDefinition"]["StaticHyperParameters"] == {

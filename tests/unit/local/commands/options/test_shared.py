@@ -57,7 +57,7 @@ def test_the_environment_says_where_and_as_whom(
     assert (given[0][0].where, given[0][0].role) == ("aws", "jobs")
 
 
-def test_another_place_is_refused(given: list[Any]) -> None:
+def test_another_target_is_refused(given: list[Any]) -> None:
     done = call(given, "thing", "--where", "azure")
     assert done.exit_code == 2
     assert "azure" in done.output
