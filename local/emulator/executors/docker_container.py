@@ -1,5 +1,6 @@
 """A container that the Docker executor started: its output, its end, how it is stopped."""
 
+import contextlib
 import logging
 import signal
 import threading
@@ -7,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from docker.errors import NotFound
 from docker.utils.socket import STDERR, frames_iter
 
 from local.emulator.executors import ContainerSpec, ExecutorError
@@ -180,10 +182,12 @@ class DockerContainer:
 
     def _exit_status(self, log: LineBuffer) -> int:
         """Wait for the exit status; a line in the log reports a container out of memory."""
-        status = int(self._container.wait(timeout=None)["StatusCode"])
-        self._container.reload()
-        if self._container.attrs["State"]["OOMKilled"]:
-            log.emit("berth: the container was killed: out of memory")
+        status = REMOVED_STATUS
+        with contextlib.suppress(NotFound):  # another server has removed it already
+            status = int(self._container.wait(timeout=None)["StatusCode"])
+            self._container.reload()
+            if self._container.attrs["State"]["OOMKilled"]:
+                log.emit("berth: the container was killed: out of memory")
         return status
 
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import requests
-from docker.errors import APIError, ImageNotFound
+from docker.errors import APIError, ImageNotFound, NotFound
 
 from local.emulator.executors import ContainerSpec, ExecutorError, ImageMissing
 from local.emulator.executors.docker import DockerExecutor
@@ -188,6 +188,22 @@ def test_an_engines_pid_is_not_looked_up_here(tmp_path: Path) -> None:
         running.remove()
         deaf.communicate(b"\n")
     assert container.signals == ["SIGTERM"]
+
+
+def test_a_container_that_another_server_removed_was_killed(tmp_path: Path) -> None:
+    class FakeRemovedContainer(FakeRemoteContainer):
+        def wait(self, timeout: float | None) -> dict[str, int]:
+            super().wait(timeout)
+            raise NotFound("No such container")
+
+    engine = FakeDockerClient("berth")
+    executor = DockerExecutor(Home.find(tmp_path / "home"), client=engine)
+    container = FakeRemovedContainer(os.getpid())
+    engine.containers.create = lambda *_args, **_options: container
+    running = executor.start(ContainerSpec("job", "berth", ("train",), tmp_path), print)
+    container.kill("SIGKILL")
+    assert running.wait(20) == 137
+    running.remove()
 
 
 def test_an_engine_that_does_not_see_the_folder_is_named(tmp_path: Path) -> None:
