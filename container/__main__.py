@@ -1,9 +1,9 @@
 """The `train` command: SageMaker runs `IMAGE train`, and this calls `container.train` in process.
 
-It takes the place of the sagemaker-training toolkit's command of the same name, whose last word is
-status 0 when it cannot write `output/failure`, and which stumbles over configuration that it
-copies. `SAGEMAKER_TRAINING_MODULE=module:function` names another function, as there. Whatever
-goes wrong, the status is not 0, and one line says why in `output/failure` and in the log.
+It replaces the sagemaker-training toolkit's command of the same name, which exits with status 0
+when it cannot write `output/failure`, and which fails on configuration that it copies.
+`SAGEMAKER_TRAINING_MODULE=module:function` names another function, as there. On any error the
+status is not 0, and one line in `output/failure` and in the log has the reason.
 """
 
 import faulthandler
@@ -25,8 +25,8 @@ from container.environment import (
 from container.errors import BerthError, DataError, JobEnded
 from container.script_mode import refuse_script_variables
 
-OWN = "container.train:main"
-"""What trains unless `SAGEMAKER_TRAINING_MODULE` says otherwise."""
+DEFAULT_FUNCTION = "container.train:main"
+"""The default of `SAGEMAKER_TRAINING_MODULE`."""
 WRITTEN = ("output", "output/data", "model", "checkpoints")
 """Folders of the tree that a job writes into."""
 INTERRUPTED = 130
@@ -41,11 +41,11 @@ def main() -> None:
     """
     base = base_folder()
     if not faulthandler.is_enabled():
-        faulthandler.enable()  # a library that crashes leaves at least where
+        faulthandler.enable()  # prints the stack when a library crashes
     try:
         environment = _prepare(base)
-        name = os.environ.get("SAGEMAKER_TRAINING_MODULE") or OWN
-        if name == OWN:
+        name = os.environ.get("SAGEMAKER_TRAINING_MODULE") or DEFAULT_FUNCTION
+        if name == DEFAULT_FUNCTION:
             read_hyperparameters(environment)  # fails before PyTorch is imported, which takes long
         function = _training_function(name)
         print(f"Imported framework {name}", flush=True)
@@ -73,7 +73,7 @@ def _prepare(base: Path) -> Environment:
 
     Raises:
         DataError: a file or folder of the tree is missing or wrong.
-        ScriptError: a script of the user's own was asked for.
+        ScriptError: the request names a training script.
     """
     if not base.is_dir():
         raise DataError(
@@ -111,19 +111,19 @@ def _training_function(given: str) -> Callable[[], None]:
     except (ImportError, AttributeError, ValueError) as error:
         raise DataError(
             f"environment variable SAGEMAKER_TRAINING_MODULE: found {given!r} ({error}), "
-            f"expected module:function such as {OWN}"
+            f"expected module:function such as {DEFAULT_FUNCTION}"
         ) from error
     return function
 
 
 def _require_result(environment: Environment, name: str) -> None:
     path = environment.model_dir / DESCRIPTION
-    if name == OWN and environment.host_rank == 0 and not path.is_file():
+    if name == DEFAULT_FUNCTION and environment.host_rank == 0 and not path.is_file():
         raise DataError(f"{path}: found no model at the end of training, expected one")
 
 
 def _fail(base: Path, line: str, status: int, trace: str = "") -> int:
-    """Say why in the log, and in `output/failure` unless that is done; returns `status`."""
+    """Write the reason to the log, and to `output/failure` unless it exists; returns `status`."""
     print(f"{trace}{line}", file=sys.stderr, flush=True)
     if not base.is_dir():
         return status

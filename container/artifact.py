@@ -1,8 +1,8 @@
 """What `/opt/ml/model` holds: `model.safetensors`, `model.json` and the OpenVINO export.
 
 Data only, never pickle. Everything a prediction depends on (classes, geometry, normalisation,
-architecture) travels in `model.json`, so training and serving cannot disagree. Imports no torch:
-a server on a CPU reads artifacts too.
+architecture) travels in `model.json`, so that training and serving agree. Imports no torch,
+as a server on a CPU reads artifacts too.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ WRAPPERS = 3
 """Folders within each other that an archive may have around the model."""
 
 BFLOAT16_ACCURACY = 0.99
-"""Share of float32's accuracy that has to remain; MLPerf Inference asks as much of ResNet-50."""
+"""Share of float32's accuracy that has to remain, as MLPerf Inference requires of ResNet-50."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,8 @@ class Artifact:
         mean, std: per-channel statistics of pixels scaled to 0..1, RGB.
         checksums: the SHA-256 of each file, by its path within the directory; None in artifacts
             made before it was kept.
-        export: what is known of the OpenVINO export: its file and the largest probability
-            difference from PyTorch seen on how many held-out images; None when there is none.
+        export: the OpenVINO export's file, and its largest probability difference from PyTorch on
+            how many held-out images; None when there is none.
         provenance: the job, hyperparameters, weights and versions that made it.
         bfloat16: what serving in bfloat16 costs; None when it was not measured.
     """

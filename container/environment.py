@@ -1,4 +1,4 @@
-"""Where a job finds its inputs and leaves its results: SageMaker's `/opt/ml` tree, as typed paths.
+"""The inputs and outputs of a job: SageMaker's `/opt/ml` tree, as typed paths.
 
 The layout is SageMaker's training-container contract. `SAGEMAKER_BASE_DIR` moves the whole tree, so
 the same job runs without Docker and without root.
@@ -25,7 +25,7 @@ CONFIGURATION = {
     "inputdataconfig.json": 'a JSON object of channels such as {"train": {}}',
     "resourceconfig.json": f"a JSON object such as {json.dumps(ALONE)}",
 }
-"""What SageMaker writes into `input/config` of every job, and the toolkit's readers rely on."""
+"""The files that SageMaker writes into `input/config` of every job."""
 
 
 def base_folder() -> Path:
@@ -42,9 +42,9 @@ def in_tree(base: Path, path: str) -> Path:
 
 
 def write_failure(base: Path, reason: str) -> None:
-    """Leave `reason` in `output/failure`, unless another rank was first.
+    """Write `reason` to `output/failure`, unless another rank has.
 
-    SageMaker shows its first 1024 characters, so its first line is the one a person needs.
+    SageMaker shows its first 1024 characters, so its first line is the message.
     """
     path = base / "output" / "failure"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -194,20 +194,20 @@ class Environment:
 
     @property
     def checkpoint_dir(self) -> Path:
-        """Kept in step with S3 while the job runs, and restored when it starts again."""
+        """Synchronised with S3 while the job runs, and restored when it restarts."""
         return self.base / "checkpoints"
 
     @property
     def host_rank(self) -> int:
-        """This host's place among `hosts`, from 0."""
+        """This host's index among `hosts`."""
         return self.hosts.index(self.current_host)
 
     def clear_failure(self) -> None:
-        """Forget the failure of an earlier run in the same tree."""
+        """Delete the failure of an earlier run in the same tree."""
         (self.base / "output" / "failure").unlink(missing_ok=True)
 
     def join_network(self) -> None:
-        """Tell gloo and NCCL which interface joins the hosts, where that interface exists."""
+        """Set gloo's and NCCL's network interface to the one that joins the hosts, if it exists."""
         present = {name for _, name in socket.if_nameindex()}
         if self.network_interface in present:
             for library in ("GLOO", "NCCL"):
@@ -239,6 +239,6 @@ def _is_name(value: object) -> bool:
 
 
 def _shown(value: object) -> str:
-    """A value of a configuration file, for a line: short, `null` for what is missing too."""
+    """A configuration value for a message: shortened, `null` where it is missing."""
     text = "null" if value is None else repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."

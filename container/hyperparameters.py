@@ -31,7 +31,7 @@ from container.rules.requests import RuleError, RuleRequest, ask
 from container.script_mode import refuse_script
 
 ALIASES = {"lr": "learning_rate"}
-"""Other names people use for the same thing."""
+"""Other names of hyperparameters."""
 
 COLLECTIONS = (
     "losses",
@@ -43,7 +43,7 @@ COLLECTIONS = (
     "labels",
     "predictions",
 )
-"""Tensors that can be kept, by the name smdebug knows them by (activations are outputs)."""
+"""Tensors that can be kept, by smdebug's names (activations are outputs)."""
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -53,7 +53,7 @@ UNTRAINED = (
     "freeze=true with weights=none trains a head on random features that never change: expect "
     "little of it; give weights=imagenet or an earlier model, or freeze=false"
 )
-"""What is said of a frozen backbone that nobody has trained."""
+"""The warning for a frozen backbone with random weights."""
 
 
 def frozen_untrained(freeze: bool, weights: str) -> bool:
@@ -66,7 +66,7 @@ class HyperparameterError(BerthError):
 
 
 class Hyperparameters(BaseModel):
-    """What a training job can be told. Defaults are PyTorch's own where PyTorch has one."""
+    """The hyperparameters of a training job. Defaults are PyTorch's where PyTorch has one."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -214,7 +214,7 @@ class Hyperparameters(BaseModel):
         return self
 
     def debug_rules(self) -> tuple[RuleRequest, ...]:
-        """The debugger rules asked for.
+        """The requested debugger rules.
 
         Raises:
             RuleError: one is unknown, or one of its parameters.
@@ -226,7 +226,7 @@ class Hyperparameters(BaseModel):
         return ask(DEBUG_RULES, names, overrides, self.stop_on, own=bool(self.rules_file))
 
     def profiler_rules(self) -> tuple[RuleRequest, ...]:
-        """The profiler's rules, all of them, with the parameters asked for.
+        """All profiler rules, with the requested parameters.
 
         Raises:
             RuleError: a parameter is unknown.
@@ -251,7 +251,7 @@ class Hyperparameters(BaseModel):
 
         Raises:
             HyperparameterError: one line naming each offending hyperparameter, the value found and
-                what was expected; or saying that no script is run here.
+                what was expected; or stating that no script is run.
         """
         try:
             refuse_script(given)
@@ -297,13 +297,13 @@ def _decode(raw: Any, *, text: bool) -> Any:
     except ValueError:
         return raw.strip()
     if isinstance(value, str):
-        # A number within quotes within quotes is still one.
+        # A number may be quoted twice.
         return value.strip() if text or value == raw else _decode(value, text=False)
     return raw.strip() if text else value
 
 
 def _expected(field: FieldInfo) -> str:
-    """What a hyperparameter is, in the words of its description."""
+    """The expected value, from the hyperparameter's description."""
     return f"another kind of value: {field.description}"
 
 

@@ -1,7 +1,7 @@
 """The network: any torchvision classifier by name, with a head of the job's own.
 
 A `Classifier` is what is trained, exported and served: normalisation, network and softmax in one
-module, so nobody downstream repeats the preprocessing.
+module, so that the preprocessing exists once.
 """
 
 import difflib
@@ -199,7 +199,7 @@ def _misfit(arch: str, image_size: int, error: Exception) -> ModelError:
 
 
 def _check_size(network: nn.Module, arch: str, image_size: int) -> None:
-    """One forward pass of one image tells whether the network can take this size."""
+    """Check by one forward pass that the network can take this image size."""
     try:
         with torch.inference_mode():
             network.eval()(torch.zeros(1, 3, image_size, image_size))
@@ -218,7 +218,7 @@ def not_finite(module: nn.Module) -> str | None:
 
 
 def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor], *, strict: bool = True) -> None:
-    """`load_state_dict` of tensors without versions: they have those the module writes today.
+    """`load_state_dict` of tensors without versions, taken to be those of the installed modules.
 
     What a safetensors file keeps of a `state_dict` is its tensors. Some modules also read the
     version that PyTorch stores beside them (`_metadata`): MNASNet loads nothing without it.

@@ -1,10 +1,10 @@
-"""Script mode: what the SageMaker SDK's framework estimators send beside hyperparameters.
+"""Script mode: entries that the SageMaker SDK's framework estimators add to hyperparameters.
 
 An `entry_point` travels in `sagemaker_program` and `sagemaker_submit_directory`, names of the
-sagemaker-training toolkit (its `params.py`). This image trains classifiers of its own and runs
-nobody's script: to train without it would be another job than the one that was asked for. The
-rest (`sagemaker_job_name`, `sagemaker_region`, `sagemaker_container_log_level`, ...) tells a
-framework's container what this one knows or does not need.
+sagemaker-training toolkit (its `params.py`). This image trains its own classifiers and runs no
+scripts, so a job that names one is refused: training without it would be another job. The other
+entries (`sagemaker_job_name`, `sagemaker_region`, `sagemaker_container_log_level`, ...) are not
+needed here.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ SCRIPT = ("program", "submit_directory")
 
 
 def refuse_script(hyperparameters: Mapping[str, Any]) -> None:
-    """Raises ScriptError, one line, when hyperparameters name a script or where it lies."""
+    """Raises ScriptError, one line, when hyperparameters name a script or its location."""
     for name, value in hyperparameters.items():
         plain = name.strip().lower().replace("-", "_")
         if plain in {f"{PREFIX}{end}" for end in SCRIPT} and _names_something(value):
@@ -33,7 +33,7 @@ def refuse_script_variables(variables: Mapping[str, str]) -> None:
 
 
 def ignored(hyperparameters: Mapping[str, Any]) -> list[str]:
-    """The entries that change nothing here, by name."""
+    """The names of entries that have no effect."""
     return sorted(name for name in hyperparameters if name.startswith(PREFIX))
 
 

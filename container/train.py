@@ -49,7 +49,7 @@ def main(*, export: bool = True) -> None:
             several processes, each of which runs this module, the model is always converted.
 
     Raises:
-        JobEnded: it failed (status 1) or was told to stop (143); `output/failure` says why.
+        JobEnded: it failed (status 1) or was stopped (143); `output/failure` has the reason.
     """
     base = base_folder()
     try:
@@ -76,8 +76,8 @@ def main(*, export: bool = True) -> None:
 def _export_variables(base: Path) -> None:
     """Set the sagemaker-training toolkit's `SM_*` variables, which scripts written for it read.
 
-    The toolkit settles on a tree when it is imported; for another one it has nothing to say. The
-    SDK's entries among the hyperparameters are kept from it: it fails over a job name of digits.
+    The toolkit fixes its tree when it is imported; for another tree nothing is set. The SDK's
+    entries among the hyperparameters are left out, as it fails on a job name of digits.
     """
     if "SM_CURRENT_HOST" in os.environ:
         return
@@ -89,8 +89,8 @@ def _export_variables(base: Path) -> None:
         toolkit.logger.setLevel("WARNING")
         given = toolkit.read_hyperparameters()
         left_out = set(script_mode.ignored(given))
-        told = {name: value for name, value in given.items() if name not in left_out}
-        os.environ.update(toolkit.Environment(hyperparameters=told).to_env_vars())
+        passed = {name: value for name, value in given.items() if name not in left_out}
+        os.environ.update(toolkit.Environment(hyperparameters=passed).to_env_vars())
     except Exception as error:
         say(f"the toolkit's SM_* variables are not set: {type(error).__name__}: {error}")
 
@@ -235,7 +235,7 @@ def _device(world: World) -> torch.device:
 
 
 def _require_enough(job: TrainingJob) -> None:
-    """Raises DataError where there is nothing to tell apart, or a step would see one image only."""
+    """Raises DataError for fewer than two classes, or for steps of one image."""
     train = job.splits.train
     used = int((train.counts() > 0).sum())
     if used < 2:
@@ -275,7 +275,7 @@ def _build(job: TrainingJob, start: Initialization) -> tuple[Classifier, str]:
 
 
 def _silent(_message: str) -> None:
-    """What ranks other than 0 say."""
+    """The log of ranks other than 0."""
 
 
 if __name__ == "__main__":

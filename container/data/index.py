@@ -1,4 +1,4 @@
-"""Which files there are and which class each belongs to: a folder a class."""
+"""The images of a split and their labels: a folder a class."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ from container.files.folders import (
     same_name,
     some,
 )
-from container.files.media_types import sniffed
+from container.files.media_types import sniff_media_type
 from container.files.regular import HEAD, open_regular, read_bounded, size_of
 from container.images.decode import sniff
 
 _SMALL = 1 << 20
-# Up to so many bytes a file is read whether or not its first bytes are an image's.
+# Files up to this size are read whatever their first bytes.
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,9 +32,9 @@ class Index:
     """The images of one split.
 
     `paths` are relative to `root`, with forward slashes, sorted; `labels` is int64 (N,), each an
-    index into `classes`. `misplaced` are files that stand in no class folder, or in a folder
-    inside one: they are not used, and `lint` says so. `notes` are lines on what is left out because
-    a tool left it there or nothing is in it.
+    index into `classes`. `misplaced` are files outside class folders, or in a folder inside one:
+    they are not used, and `lint` reports them. `notes` are lines on junk files and empty folders
+    that are left out.
     """
 
     root: Path
@@ -46,7 +46,7 @@ class Index:
 
     @classmethod
     def from_folder(cls, root: Path, classes: Sequence[str] | None = None) -> Self:
-        """Read `root`/<class>/<file>; every file counts until `lint` has looked inside it.
+        """Read `root`/<class>/<file>; every file counts until `lint` has decoded it.
 
         `classes` fixes the class order (by default the folders' names, sorted). A folder without
         files is no class. Raises DataError for one that is not among `classes`, for names that are
@@ -58,7 +58,7 @@ class Index:
         inside = {name: contents(root / name) for name in here.folders}
         filled = [name for name, inner in inside.items() if inner.files]
         if not filled:
-            _refuse(root, here, inside, classes)
+            _raise_no_classes(root, here, inside, classes)
         check_class_names(readable(str(root)), filled)
         order = tuple(classes) if classes is not None else tuple(filled)
         number = {name: label for label, name in enumerate(order)}
@@ -89,8 +89,8 @@ class Index:
     def read(self, position: int) -> bytes:
         """The bytes of the image at `position`.
 
-        Raises DataError when it cannot be read, is no regular file, or is larger than an image
-        is; a large file whose first bytes are no image's is not read further than those.
+        Raises DataError when it cannot be read, is no regular file, or is too large for an image.
+        Of a large file whose first bytes are not an image's, no more is read.
         """
         name = readable(self.paths[position])
         if not is_utf8(self.paths[position]):
@@ -100,7 +100,7 @@ class Index:
                 size = size_of(file)
                 if size > _SMALL:
                     head = file.read(HEAD)
-                    if sniff(head) is None and sniffed(head) is None:
+                    if sniff(head) is None and sniff_media_type(head) is None:
                         raise DataError(
                             f"{name}: not an accepted image: found {size:,} bytes starting "
                             f"{head[:8].hex(' ')}"
@@ -115,7 +115,7 @@ class Index:
         return np.bincount(self.labels, minlength=len(self.classes)).astype(np.int64)
 
     def spread(self, most: int) -> npt.NDArray[np.int64]:
-        """Positions, int64, of at most so many images, as far apart as can be: of every class."""
+        """Positions, int64, of at most `most` images, evenly spaced over the classes."""
         count = len(self)
         return np.linspace(0, count - 1, min(count, most)).round().astype(np.int64)
 
@@ -134,8 +134,8 @@ class Index:
 
 def _notes(here: FolderContents, inside: Mapping[str, FolderContents]) -> Iterator[str]:
     unused: dict[str, dict[str, None]] = {}
-    for contents_ in (here, *inside.values()):
-        for why, names in contents_.notes():
+    for found_ in (here, *inside.values()):
+        for why, names in found_.notes():
             unused.setdefault(why, {}).update(dict.fromkeys(names))
     unused["empty"] = {f"{name}/": None for name, inner in inside.items() if not inner}
     for why, found in unused.items():
@@ -143,13 +143,13 @@ def _notes(here: FolderContents, inside: Mapping[str, FolderContents]) -> Iterat
             yield left_out(why, found)
 
 
-def _refuse(
+def _raise_no_classes(
     root: Path,
     here: FolderContents,
     inside: Mapping[str, FolderContents],
     classes: Sequence[str] | None,
 ) -> None:
-    """Say what is there instead of images in class folders; a held-out split may be empty."""
+    """Raise DataError for a folder without filled class folders; a held-out split may be empty."""
     shown = readable(str(root))
     deeper = [name for name, inner in inside.items() if inner.folders]
     if deeper:
@@ -168,7 +168,7 @@ def _refuse(
 
 
 def _unknown(root: Path, unknown: Sequence[str], classes: Sequence[str]) -> str:
-    """One line on class folders that training does not have; often they are only misspelt."""
+    """One line on class folders that training does not have, with a likely misspelling."""
     like = {same_name(name): name for name in classes}
     for name in unknown:
         if same_name(name) in like:

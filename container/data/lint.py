@@ -1,9 +1,9 @@
-"""Looks at every image before money is spent on training.
+"""Checks every image before training starts.
 
     python -m container.data.lint FOLDER
 
 FOLDER holds train/, validation/ and test/, or class folders. The exit code is 1 when something
-was found. Nothing in the folder is ever changed or deleted.
+was found. The folder is only read.
 """
 
 import argparse
@@ -77,11 +77,11 @@ class LintReport:
         return not (self.bad or self.leaks or self.conflicts or self.empty or self.misplaced)
 
     def to_json(self) -> dict[str, object]:
-        """Everything, as plain lists and dictionaries."""
+        """The report as lists and dictionaries."""
         return asdict(self)
 
     def lines(self) -> Iterator[str]:
-        """One line a finding, for people; every bad file by name."""
+        """One line a finding; every bad file by name."""
         yield from self.notes
         for bad in self.bad:
             yield f"bad image in {bad.split}: {bad.reason}"
@@ -107,22 +107,22 @@ class LintReport:
 def inspect(splits: Mapping[str, Index], notes: Sequence[str] = ()) -> LintReport:
     """Read, hash and decode every file of the named splits, in threads, and compare them.
 
-    `notes` are said beside what is found.
+    `notes` are included in the report.
     """
     with Checker() as checker:
-        verdicts = {split: _examine(split, index, checker) for split, index in splits.items()}
-    leaks, conflicts = _twins(splits, verdicts)
+        checked = {split: _examine(split, index, checker) for split, index in splits.items()}
+    leaks, conflicts = _twins(splits, checked)
     return LintReport(
         images={split: len(index) for split, index in splits.items()},
         bad=tuple(
-            BadFile(split, index.paths[position], verdict.reason)
+            BadFile(split, index.paths[position], each.reason)
             for split, index in splits.items()
-            for position, verdict in enumerate(verdicts[split])
-            if verdict.reason
+            for position, each in enumerate(checked[split])
+            if each.reason
         ),
         leaks=leaks,
         conflicts=conflicts,
-        empty=_empty(splits, verdicts),
+        empty=_empty(splits, checked),
         misplaced={split: index.misplaced for split, index in splits.items() if index.misplaced},
         imbalance=_imbalance(next(iter(splits.values()))),
         notes=(
@@ -140,7 +140,7 @@ def lint(
 ) -> Splits:
     """Report what `inspect` finds, a line each, and return the splits without bad files.
 
-    A class folder of which no file is an image is no class. With "fail" a bad file raises
+    A class folder without a usable image is not a class. With "fail" a bad file raises
     DataError, naming the first and the count; so does a split that has no image left, and a class
     that only a held-out split has an image of.
     """
@@ -160,7 +160,7 @@ def lint(
 def main(arguments: list[str] | None = None) -> int:
     """Lint one folder from the command line; 0 when clean, 1 otherwise.
 
-    With `--exit-zero` findings that training bears are no failure; what it refuses is.
+    With `--exit-zero`, only findings that training refuses are a failure.
     """
     parser = argparse.ArgumentParser(
         prog="python -m container.data.lint", description="Check an image folder."
@@ -190,7 +190,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _refused(splits: Mapping[str, Index], findings: LintReport, out: TextIO) -> int:
-    """1, after a line that says why, when training would refuse what is left; else 0."""
+    """1, after a line with the reason, when training would refuse the usable images; else 0."""
     try:
         _usable(splits, findings, lambda line: print(line, file=out))
     except DataError as error:
@@ -205,55 +205,55 @@ def _usable(
     """The splits without bad files, and without classes of which nothing is left."""
     bad = {(file.split, file.path) for file in findings.bad}
     kept = {split: _without(split, index, bad) for split, index in splits.items()}
-    return _without_dead_classes(kept, report)
+    return _without_empty_classes(kept, report)
 
 
 @dataclass(frozen=True)
-class _Verdict:
+class _CheckedFile:
     digest: bytes
     reason: str
 
 
-def _examine(split: str, index: Index, checker: Checker) -> list[_Verdict]:
+def _examine(split: str, index: Index, checker: Checker) -> list[_CheckedFile]:
     starts = range(0, len(index), _CHUNK)
-    verdicts: list[_Verdict] = []
+    checked: list[_CheckedFile] = []
     with (
         ThreadPoolExecutor() as threads,
         ProgressBar(f"checking {split} images", len(index)) as progress,
     ):
         for chunk in threads.map(lambda start: _examine_chunk(index, start, checker), starts):
-            verdicts += chunk
+            checked += chunk
             progress.advance(len(chunk))
-    return verdicts
+    return checked
 
 
-def _examine_chunk(index: Index, start: int, checker: Checker) -> list[_Verdict]:
+def _examine_chunk(index: Index, start: int, checker: Checker) -> list[_CheckedFile]:
     stop = min(start + _CHUNK, len(index))
-    return [_verdict(index, at, checker) for at in range(start, stop)]
+    return [_check_file(index, at, checker) for at in range(start, stop)]
 
 
-def _verdict(index: Index, position: int, checker: Checker) -> _Verdict:
+def _check_file(index: Index, position: int, checker: Checker) -> _CheckedFile:
     name = index.paths[position]
     try:
         data = index.read(position)
         checker.check(data, name)
     except (BadImage, DataError) as error:
-        return _Verdict(b"", str(error))
-    return _Verdict(hashlib.blake2b(data, digest_size=16).digest(), "")
+        return _CheckedFile(b"", str(error))
+    return _CheckedFile(hashlib.blake2b(data, digest_size=16).digest(), "")
 
 
 def _twins(
-    splits: Mapping[str, Index], verdicts: Mapping[str, list[_Verdict]]
+    splits: Mapping[str, Index], checked: Mapping[str, list[_CheckedFile]]
 ) -> tuple[tuple[Twin, ...], tuple[Twin, ...]]:
     first: dict[bytes, tuple[str, str, int]] = {}
     leaks: list[Twin] = []
     conflicts: list[Twin] = []
     for split, index in splits.items():
-        for position, verdict in enumerate(verdicts[split]):
-            if verdict.reason:
+        for position, each in enumerate(checked[split]):
+            if each.reason:
                 continue
             path, label = index.paths[position], int(index.labels[position])
-            seen = first.setdefault(verdict.digest, (split, path, label))
+            seen = first.setdefault(each.digest, (split, path, label))
             if seen[0] != split:
                 leaks.append(Twin(seen[0], seen[1], split, path))
             if seen[2] != label:
@@ -262,11 +262,11 @@ def _twins(
 
 
 def _empty(
-    splits: Mapping[str, Index], verdicts: Mapping[str, list[_Verdict]]
+    splits: Mapping[str, Index], checked: Mapping[str, list[_CheckedFile]]
 ) -> dict[str, tuple[str, ...]]:
     empty: dict[str, tuple[str, ...]] = {}
     for split, index in splits.items():
-        good = np.array([not verdict.reason for verdict in verdicts[split]], dtype=bool)
+        good = np.array([not each.reason for each in checked[split]], dtype=bool)
         counts = np.bincount(index.labels[good], minlength=len(index.classes))
         names = tuple(np.array(index.classes)[counts == 0].tolist())
         if names:
@@ -288,28 +288,28 @@ def _without(split: str, index: Index, bad: set[tuple[str, str]]) -> Index:
     return index.take(kept)
 
 
-def _without_dead_classes(
+def _without_empty_classes(
     splits: Mapping[str, Index], report: Callable[[str], object]
 ) -> dict[str, Index]:
     """The splits without the classes of which train has no image left."""
     train = splits["train"]
-    alive = train.counts() > 0
-    if alive.all():
+    filled = train.counts() > 0
+    if filled.all():
         return dict(splits)
-    dead = some(name for name, has in zip(train.classes, alive, strict=True) if not has)
+    empty = some(name for name, has in zip(train.classes, filled, strict=True) if not has)
     for split, index in splits.items():
-        if index.counts()[~alive].any():
+        if index.counts()[~filled].any():
             raise DataError(
-                f"{split}: found images of {dead}, of which train has no usable image, expected "
+                f"{split}: found images of {empty}, of which train has no usable image, expected "
                 "some in each"
             )
-    if alive.sum() < 2:
+    if filled.sum() < 2:
         raise DataError(
-            f"{readable(str(train.root))}: no usable image of {dead}, expected two classes or more"
+            f"{readable(str(train.root))}: no usable image of {empty}, expected two classes or more"
         )
-    report(f"train: no class, as no file in it is a usable image: {dead}")
-    numbers = np.cumsum(alive) - 1
-    classes = tuple(name for name, has in zip(train.classes, alive, strict=True) if has)
+    report(f"train: no class, as no file in it is a usable image: {empty}")
+    numbers = np.cumsum(filled) - 1
+    classes = tuple(name for name, has in zip(train.classes, filled, strict=True) if has)
     return {
         split: replace(index, classes=classes, labels=numbers[index.labels])
         for split, index in splits.items()

@@ -1,12 +1,12 @@
-"""Batches of decoded pictures, the same whatever the number of workers and wherever one starts.
+"""Batches of decoded images, independent of the number of workers and of the starting batch.
 
     loader = EpochLoader(index, geometry, batch_size=64, seed=0, train=True, workers=2,
                          image_size=224)
     for images, labels in loader.batches(epoch=3, start=17):
         ...                                # uint8 (N, 3, 224, 224), int64 (N,)
 
-Small sets of small images are decoded once and kept; everything else is decoded by worker
-processes as training goes, a whole batch by each.
+Small sets of small images are decoded once and kept in memory; all others are decoded by worker
+processes during training, a batch at a time.
 """
 
 import os
@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 from container.data.index import Index
 from container.data.progress import ProgressBar
 from container.errors import BerthError, DataError
-from container.images.budget import BUDGET, Turn
+from container.images.budget import BUDGET, LockFile
 from container.images.crop import RandomCrop
 from container.images.decode import printable
 from container.images.geometry import SMALL, Geometry
@@ -53,7 +53,7 @@ class EpochLoader:
     batch normalisation cannot use, and above 64 pixels crops at random, each crop drawn from
     (seed, epoch, image); `random_crop=False` takes the evaluation geometry there instead.
     `train=False` gives every image once, in index order, through `geometry`, whose crop is
-    `image_size`. `report` is told, in one line, when shared memory is too small for `workers`.
+    `image_size`. `report` is called with one line when shared memory is too small for `workers`.
     """
 
     def __init__(
@@ -84,11 +84,11 @@ class EpochLoader:
         self._small = side <= SMALL and len(index) * side * side * 3 <= CACHE_BYTES
         self._decoded: Tensor | None = None
         self._labels = torch.from_numpy(index.labels)
-        self._plan = _Plan()
+        self._sampler = _BatchSampler()
         self._processes: DataLoader[Batch | BerthError] | None = None
-        self._files: _Files | None = None
-        # Held by the worker that decodes a large picture; gone with this loader.
-        self._turn = Turn()
+        self._files: _BatchDataset | None = None
+        # Held by the worker that decodes a large image; deleted with this loader.
+        self._lock_file = LockFile()
 
     @property
     def in_memory(self) -> bool:
@@ -97,7 +97,7 @@ class EpochLoader:
 
     @property
     def workers(self) -> int:
-        """Processes that decode; none for a set that is kept."""
+        """Processes that decode; 0 for a set kept in memory."""
         return 0 if self._small else self._workers
 
     def __len__(self) -> int:
@@ -148,23 +148,23 @@ class EpochLoader:
     def _from_files(self, requests: list[_Request]) -> Iterator[Batch]:
         if self._processes is None:
             self._processes = self._start()
-        self._plan.requests = requests
+        self._sampler.requests = requests
         try:
             for batch in self._processes:
                 if isinstance(batch, BerthError):
                     raise batch
                 yield batch
         except Exception as error:
-            # Let go of the workers here: they stop at once, where those that a traceback keeps
-            # alive until the cyclic collector comes by take seconds.
+            # Drop the workers here, so that they stop at once: a traceback would keep them alive
+            # until the garbage collector runs.
             self._processes = None
             if not isinstance(error, RuntimeError) or "DataLoader worker" not in str(error):
                 raise
-            said = printable(str(error))
-            files = self._files.under_way(said) if self._files else []
+            message = printable(str(error))
+            files = self._files.current_files(message) if self._files else []
             where = f" at {', '.join(map(printable, files[:5]))}" if files else ""
             raise DataError(
-                f"a data-loading worker died{where} ({said}); "
+                f"a data-loading worker died{where} ({message}); "
                 "set fewer workers, or give the container more memory and --shm-size"
             ) from error
 
@@ -173,24 +173,24 @@ class EpochLoader:
         workers = affordable_workers(
             self._workers, PREFETCH, self._batch_size * 3 * side * side, report=self._report
         )
-        self._files = _Files(self._index, self._geometry, self._crop, self._seed, workers)
-        begin = partial(_begin, turn=self._turn.path, files=self._files)
+        self._files = _BatchDataset(self._index, self._geometry, self._crop, self._seed, workers)
+        begin = partial(_begin, lock_file=self._lock_file.path, files=self._files)
         return DataLoader(
             self._files,
             batch_size=None,
-            sampler=self._plan,
+            sampler=self._sampler,
             num_workers=workers,
             persistent_workers=workers > 0,
             prefetch_factor=PREFETCH if workers else None,
             worker_init_fn=begin if workers else None,
             pin_memory=torch.cuda.is_available(),
-            # Without one of its own the loader draws from, and so moves, the caller's generator.
+            # Its own generator, as it would else draw from the caller's.
             generator=torch.Generator().manual_seed(self._seed),
         )
 
 
-class _Plan(Sampler[_Request]):
-    """What the workers are asked for, batch by batch; set anew for each epoch."""
+class _BatchSampler(Sampler[_Request]):
+    """The batches that workers decode; replaced for each epoch."""
 
     def __init__(self) -> None:
         self.requests: list[_Request] = []
@@ -202,7 +202,7 @@ class _Plan(Sampler[_Request]):
         return len(self.requests)
 
 
-class _Files(Dataset[Batch | BerthError]):
+class _BatchDataset(Dataset[Batch | BerthError]):
     """Decodes one whole batch for one request, in a worker process or without any."""
 
     def __init__(
@@ -214,18 +214,18 @@ class _Files(Dataset[Batch | BerthError]):
         workers: int,
     ) -> None:
         self._index, self._geometry, self._crop, self._seed = index, geometry, crop, seed
-        # A row for each worker: its pid, and the position it is at or -1.
+        # A row for each worker: its pid, and the position being decoded or -1.
         self._at = torch.full((workers, 2), -1, dtype=torch.int64)
         if workers:
             self._at.share_memory_()  # type: ignore[no-untyped-call]
 
     def begin(self, worker: int) -> None:
-        """In a worker process, before its first batch."""
+        """Register a worker process before its first batch."""
         self._at[worker, 0] = os.getpid()
 
-    def under_way(self, said: str) -> list[str]:
-        """The files that the workers whose pids `said` holds were at; of all, if it holds none."""
-        pids = {int(number) for number in re.findall(r"\d+", said)}
+    def current_files(self, message: str) -> list[str]:
+        """The files being decoded by the workers whose pids are in `message`, or by all workers."""
+        pids = {int(number) for number in re.findall(r"\d+", message)}
         rows = [(pid, position) for pid, position in self._at.tolist() if position >= 0]
         dead = [position for pid, position in rows if pid in pids]
         return [self._index.paths[at] for at in dead or [position for _, position in rows]]
@@ -256,14 +256,14 @@ class _Files(Dataset[Batch | BerthError]):
         return self._crop.load(data, name, np.random.default_rng((self._seed, epoch, position)))
 
 
-def _begin(worker: int, *, turn: Path, files: _Files) -> None:
+def _begin(worker: int, *, lock_file: Path, files: _BatchDataset) -> None:
     """Set up a worker process.
 
-    Ctrl-C reaches the whole process group; the trainer answers it, without a trace from each.
+    Ctrl-C reaches the whole process group; only the trainer handles it.
     SIGTERM needs nothing here: torch installs its own handler in a worker.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    BUDGET.take_turns(turn)
+    BUDGET.use_lock_file(lock_file)
     files.begin(worker)
 
 
@@ -302,7 +302,7 @@ def affordable_workers(
     """`wanted`, or as many workers as have room, with one line to `report` when that is fewer.
 
     A worker keeps `prefetch` finished batches of `batch_bytes` and fills another. Half of what
-    is free is counted on, as the validation loader's workers live at the same time. Without
+    is free is used, as the validation loader's workers live at the same time. Without
     that room a worker dies of a bus error; plain `docker run` gives a container only 64 MB.
     """
     if wanted < 1:
@@ -323,7 +323,7 @@ def affordable_workers(
 
 
 def _free_bytes(shared_memory: Path) -> int | None:
-    """None where the system shares memory some other way."""
+    """Free bytes; None where the system has no such folder."""
     try:
         room = os.statvfs(shared_memory)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""ProgressBar of long work: a bar on a terminal, a plain line now and then in a log."""
+"""A progress bar on a terminal; a line every ten seconds in a log."""
 
 import sys
 import time
@@ -19,9 +19,9 @@ class ProgressBar:
 
     def __init__(self, what: str, total: int, *, unit: str = "", done: int = 0) -> None:
         self._what, self._total, self._done = what, total, done
-        self._began = self._printed = time.monotonic()
+        self._started = self._printed = time.monotonic()
         self._at_start = done
-        self._spoke = False
+        self._logged = False
         self._bar: tqdm[NoReturn] | None = None
         if sys.stderr.isatty():
             self._bar = tqdm(
@@ -29,7 +29,7 @@ class ProgressBar:
             )
 
     def advance(self, count: int = 1) -> None:
-        """Note `count` more units done."""
+        """Add `count` finished units."""
         self._done += count
         if self._bar is not None:
             self._bar.update(count)
@@ -37,7 +37,7 @@ class ProgressBar:
             self._print_line()
 
     def __enter__(self) -> Self:
-        """Begin; nothing is printed yet without a terminal."""
+        """Start; without a terminal nothing is printed yet."""
         return self
 
     def __exit__(
@@ -46,15 +46,15 @@ class ProgressBar:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close the bar, or print the last line of work that has printed others."""
+        """Close the bar, or print a last line after earlier ones."""
         if self._bar is not None:
             self._bar.close()
-        elif self._spoke and kind is None:
+        elif self._logged and kind is None:
             self._print_line()
 
     def _print_line(self) -> None:
         now = time.monotonic()
-        rate = (self._done - self._at_start) / max(now - self._began, 1e-9)
+        rate = (self._done - self._at_start) / max(now - self._started, 1e-9)
         of = f" of {self._total:,}" if self._total else ""
         print(f"{self._what}: {self._done:,}{of} ({rate:,.0f}/s)", flush=True)
-        self._printed, self._spoke = now, True
+        self._printed, self._logged = now, True

@@ -1,4 +1,4 @@
-"""Training, validation and test images, however the channels name or nest them."""
+"""Finds the training, validation and test images of a job's channels."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -28,9 +28,9 @@ from container.files.folders import (
 
 @dataclass(frozen=True)
 class Splits:
-    """What training sees, what chooses its best epoch, and what only the final report sees.
+    """The images to train on, to choose the best epoch by, and to evaluate on at the end.
 
-    `notes` are lines on what was found and is left out.
+    `notes` are lines on what is left out.
     """
 
     train: Index
@@ -164,10 +164,10 @@ def stratified(
 
 
 def _without_labels(folder: Path, classes: tuple[str, ...]) -> str | None:
-    """What a test folder holds in place of class folders; None where it has those.
+    """What a test folder holds instead of class folders; None where it has those.
 
-    Folders of which none is a class of training's are taken for misspelt classes, unless there is
-    one alone, or their names say that they are no classes.
+    Folders that are no classes of training count as misspelt classes, unless there is only one, or
+    their names are such as "unknown" or "images".
     """
     here = contents(folder) if folder.is_dir() else None
     if here is None:

@@ -1,1 +1,1 @@
-"""Files and folders as people have them: JSON, names, media types, splits and classes."""
+"""Files and folders: JSON, names, media types, splits and classes."""

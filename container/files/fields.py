@@ -1,4 +1,4 @@
-"""The fields of a JSON object that somebody else may have written: each of its type, or named.
+"""Typed access to the fields of an untrusted JSON object.
 
 fields = Fields(json.loads(text))
 fields.whole("image_size", low=1)      # FieldError: "image_size: found 'big', expected ..."
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class FieldError(ValueError):
-    """One line: the field, what was found and what was expected."""
+    """A field's value is invalid: one line with the field, what was found and what was expected."""
 
 
 class Fields:

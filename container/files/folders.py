@@ -1,9 +1,9 @@
-"""Which folders are splits, which are classes, and which a tool has left there.
+"""Finds splits and classes in a folder tree, and recognises junk files.
 
     find_layout(contents_of, "photos").splits      # {"train": "dogImages/train/", ...}
 
-Training, lint, fetch, upload and `--data` all ask here, of a folder or of an S3 prefix, so that a
-folder means the same to each. Needs neither numpy nor torch.
+Shared by training, lint, upload and `--data`, for folders and S3 prefixes, so that all of them
+interpret a folder alike. Needs neither numpy nor torch.
 """
 
 import itertools
@@ -30,10 +30,10 @@ IMAGE_SUFFIXES = frozenset({
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif",
     ".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".jp2", ".j2k", ".jpx", ".heic", ".heif", ".jxl",
 })  # fmt: skip
-"""Endings of image files, whether or not they can be decoded here: what a person means as one."""
+"""Suffixes of image files, whether or not they can be decoded here."""
 
 DEPTH = 4
-"""Folders that are looked into for the splits, each the only one in the one above."""
+"""Levels of wrapping folders that are searched for the splits."""
 
 _SHOWN = 5
 _KINDS = ("folder", "file", "circular")
@@ -58,9 +58,9 @@ _UNLABELLED = frozenset({
 
 @dataclass(frozen=True)
 class FolderContents:
-    """What lies right in a folder, sorted.
+    """The direct contents of a folder, sorted.
 
-    `junk` is what tools left there, `circular` are links to a folder that they lie in.
+    `junk` are files of tools, `circular` are links to a folder that contains them.
     """
 
     folders: tuple[str, ...] = ()
@@ -72,7 +72,7 @@ class FolderContents:
     def of(
         cls, folders: Iterable[str], files: Iterable[str], circular: Iterable[str] = ()
     ) -> "FolderContents":
-        """Set apart what tools left."""
+        """Separate junk from the other names."""
         folders, files = sorted(folders), sorted(files)
         return cls(
             folders=tuple(name for name in folders if not is_junk(name)),
@@ -82,11 +82,11 @@ class FolderContents:
         )
 
     def __bool__(self) -> bool:
-        """Whether anything lies there that no tool left."""
+        """Whether it holds anything but junk."""
         return bool(self.folders or self.files)
 
     def notes(self) -> Iterator[tuple[str, tuple[str, ...]]]:
-        """What is never used, and why."""
+        """Names that are never used, by reason."""
         yield "left by a tool", self.junk
         yield "a link to a folder it lies in", self.circular
 
@@ -100,7 +100,7 @@ class Layout:
     """Where the splits are: paths below the root, "" or ending in a slash.
 
     `train` is always among them; it alone where the folders are classes. `notes` are lines on what
-    lies beside the splits and is left out.
+    is left out beside the splits.
     """
 
     splits: Mapping[str, str]
@@ -108,7 +108,7 @@ class Layout:
 
 
 def is_junk(name: str) -> bool:
-    """Whether a tool left a file or folder of this name: it is neither a class nor an image."""
+    """Whether a name is a tool's file or folder, neither a class nor an image."""
     bare = name.casefold()
     return name.startswith((".", "~$")) or bare in _JUNK or bare.endswith("_$folder$")
 
@@ -133,7 +133,7 @@ def splits_by_name(names: Iterable[str]) -> dict[str, list[str]]:
 
 
 def found_both(place: str, split: str, names: Iterable[str]) -> DataError:
-    """The error that a split is there by several names."""
+    """The error for a split with several names."""
     both = " and ".join(map(readable, names))
     return DataError(
         f"found both {both} at {readable(place)}, expected one of them for {split}: merge them or "
@@ -147,7 +147,7 @@ def is_image_name(name: str) -> bool:
 
 
 def contents(folder: Path) -> FolderContents:
-    """What lies in a folder. Raises DataError when it cannot be listed."""
+    """The contents of a folder. Raises DataError when it cannot be listed."""
     try:
         with os.scandir(folder) as entries:
             kinds = {entry.name: _kind(entry) for entry in entries}
@@ -226,12 +226,12 @@ def check_class_names(root: str, names: Iterable[str]) -> None:
 
 
 def same_name(name: str) -> str:
-    """What two names have in common that people take for one: `Cat`, `cat` and `cat `."""
+    """The normalised form of a name: equal for `Cat`, `cat` and `cat `."""
     return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 
 def names_no_class(name: str) -> bool:
-    """Whether a folder's name says that what is in it has no label: unknown, unlabelled, images."""
+    """Whether a folder's name is not a class: unknown, unlabelled, images or a split."""
     return _SEPARATORS.sub("", name.casefold()) in _UNLABELLED or split_of(name) is not None
 
 
@@ -253,7 +253,7 @@ def some(names: Iterable[str]) -> str:
 
 
 def left_out(why: str, names: Iterable[str]) -> str:
-    """One line on what is not used."""
+    """One line on names that are not used."""
     return f"left out ({why}): {some(names)}"
 
 
@@ -303,7 +303,7 @@ def _only(
 
 def _only_wraps(contents_of: ContentsOf, where: str, here: FolderContents) -> str | None:
     """The path of the one folder in a folder, when it holds folders and no images."""
-    # Two are enough to know; a data set may have thousands of class folders, each a request to S3.
+    # Two are enough: a data set may have thousands of class folders, each a request to S3.
     filled = list(
         itertools.islice(
             (

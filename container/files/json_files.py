@@ -1,4 +1,4 @@
-"""JSON that is read with one clear line when it is wrong, and files written whole or not at all."""
+"""Reads JSON with one-line errors, and writes files atomically."""
 
 import json
 import math
@@ -62,7 +62,7 @@ def to_json(value: Any, *, indent: int | None = None) -> str:
 
 
 def beside(path: Path, pid: int) -> Path:
-    """Where a process writes what is to become `path`."""
+    """The temporary path that a process writes before renaming it to `path`."""
     return path.with_name(f".{path.name}.{pid}")
 
 
@@ -79,10 +79,10 @@ def written_aside(path: Path) -> Iterator[Path]:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Put a UTF-8 file in its place in one go, its folder too; what cannot be encoded becomes `?`.
+    """Replace a UTF-8 file atomically, creating its folder; what cannot be encoded becomes `?`.
 
     Raises:
-        OSError: it cannot be written; what was there before still is.
+        OSError: it cannot be written; an earlier file is unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with written_aside(path) as aside:

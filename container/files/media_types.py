@@ -1,4 +1,4 @@
-"""The media type that a file's first bytes announce, or else its name."""
+"""The media type of a file, by its first bytes or else its name."""
 
 import mimetypes
 from pathlib import PurePath
@@ -29,15 +29,15 @@ _BRANDS = {b"avif": "image/avif", b"avis": "image/avif"} | dict.fromkeys(
 _NETPBM = {49: "bitmap", 52: "bitmap", 50: "graymap", 53: "graymap", 51: "pixmap", 54: "pixmap"}
 
 
-def sniffed(head: bytes) -> str | None:
-    """The media type of a file that begins so; None when its bytes announce none."""
+def sniff_media_type(head: bytes) -> str | None:
+    """The media type by a file's first bytes; None when they are unknown."""
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "image/webp"
     if head[:2] == b"BM" and head[6:10] == b"\0\0\0\0":  # reserved; text may begin with BM too
         return "image/bmp"
     if head[4:8] == b"ftyp":
         brands = [head[8:12], *(head[at : at + 4] for at in range(16, 48, 4))]
-        if head[8:12] in (b"mif1", b"msf1"):  # says nothing of how the picture is coded
+        if head[8:12] in (b"mif1", b"msf1"):  # does not name the coding
             brands.reverse()
         return next((_BRANDS[brand] for brand in brands if brand in _BRANDS), "video/mp4")
     if head[:1] == b"P" and head[1:2].isdigit() and head[2:3].isspace() and head[1] in _NETPBM:
@@ -47,10 +47,10 @@ def sniffed(head: bytes) -> str | None:
 
 def media_type(head: bytes, name: str) -> str:
     """The media type of a file by its first bytes, else by its name, else `UNKNOWN`."""
-    kind = sniffed(head)
+    kind = sniff_media_type(head)
     if kind is not None and not kind.startswith("application/"):
         return kind
-    # Archives are containers of something their name says better: a .docx is a zip too.
+    # An archive's name may be more specific: a .docx is a zip too.
     guessed, encoding = mimetypes.guess_type(PurePath(name).name)
     if encoding is not None:
         return f"application/{'gzip' if encoding == 'gzip' else 'x-' + encoding}"

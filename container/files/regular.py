@@ -1,4 +1,4 @@
-"""Files of other people's folders: only regular ones of bounded size are opened.
+"""Opens only regular files of bounded size.
 
 A folder of images may hold a pipe, a socket, a device or a huge sparse file; opened or read
 whole, any of them would hang a job or fill its memory.
@@ -14,7 +14,7 @@ from pathlib import Path
 LARGEST = 256 << 20
 """Bytes of one image file: 64 megapixels of uncompressed RGB are 192 MB."""
 HEAD = 4096
-"""Bytes that are looked at before a file is read whole."""
+"""Bytes that are checked before a file is read whole."""
 
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -26,7 +26,7 @@ _KINDS = {
 
 
 class NotRegular(OSError):
-    """The path names something else than a regular file; `strerror` says what."""
+    """The path is not a regular file; `strerror` has its type."""
 
     def __init__(self, mode: int) -> None:
         kind = _KINDS.get(stat.S_IFMT(mode), "a special file")
@@ -34,7 +34,7 @@ class NotRegular(OSError):
 
 
 class TooLarge(OSError):
-    """The file is larger than what is read; `strerror` says how large."""
+    """The file is too large to read; `strerror` has its size."""
 
     def __init__(self, size: int, largest: int) -> None:
         super().__init__(errno.EFBIG, f"found {size:,} bytes, expected at most {largest:,}")
@@ -48,7 +48,7 @@ def open_regular(path: Path) -> BufferedReader:
         OSError: it cannot be opened.
     """
     _check(path.stat())
-    # What has become a pipe since then neither hangs this nor is read.
+    # If it has become a pipe since then, it neither blocks nor is read.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         _check(os.fstat(descriptor))
@@ -80,7 +80,7 @@ def read_bounded(file: BufferedReader, largest: int = LARGEST) -> bytes:
     size = size_of(file)
     if size > largest:
         raise TooLarge(size, largest)
-    data = file.read(size + 1)  # no more is allocated than there is; it may have grown since
+    data = file.read(size + 1)  # allocates no more than the file's size; it may have grown since
     if len(data) > largest:
         raise TooLarge(len(data), largest)
     return data

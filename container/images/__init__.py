@@ -1,1 +1,1 @@
-"""One picture from bytes to pixels: every format, bounded before it is decoded."""
+"""Decoding of images of every accepted format, within bounds checked before decoding."""

@@ -1,10 +1,10 @@
-"""How many bytes the pictures being decoded in a process may take together.
+"""A bound on the memory of all images that a process decodes at once.
 
-    with BUDGET.hold(bytes_it_takes):
-        ...                     # decode, shrink, and drop the full-size pixels
+    with BUDGET.hold(size):
+        ...                     # decode, resize, and drop the full-size pixels
 
-What is large waits for its turn here and gives its memory back to the system afterwards; glibc
-would keep it for the next.
+Large images are decoded one at a time, and their memory is returned to the system afterwards, as
+glibc would keep it.
 """
 
 import ctypes
@@ -21,7 +21,7 @@ from tempfile import mkstemp
 _GIGABYTE = 1 << 30
 
 LARGE = 32 << 20
-"""Bytes from which a picture counts as large: a photograph of about four megapixels."""
+"""Bytes from which an image counts as large: a photograph of about four megapixels."""
 
 _CGROUPS = (
     Path("/sys/fs/cgroup/memory.max"),
@@ -30,15 +30,15 @@ _CGROUPS = (
 
 
 class Budget:
-    """`total` bytes, lent out in the order asked for.
+    """A semaphore of `total` bytes, first in, first out.
 
-    A turn file makes processes that share it decode large pictures one at a time; the system
-    takes a turn back from a process that dies.
+    A lock file makes processes that share it decode large images one at a time; the system
+    releases the lock of a process that dies.
     """
 
     def __init__(self, total: int) -> None:
         self.total = total
-        self._turn: Path | None = None
+        self._lock_file: Path | None = None
         self._begin()
         # A forked process has none of the threads that hold anything here.
         os.register_at_fork(after_in_child=self._begin)
@@ -48,26 +48,26 @@ class Budget:
         self._waiting: deque[object] = deque()
         self._changed = threading.Condition()
 
-    def take_turns(self, turn: Path | None) -> None:
-        """From now on hold `turn`, a file that exists, while a large picture is decoded."""
-        self._turn = turn
+    def use_lock_file(self, path: Path | None) -> None:
+        """Lock `path`, a file that exists, while a large image is decoded."""
+        self._lock_file = path
 
     @contextmanager
     def hold(self, size: int) -> Iterator[None]:
-        """Wait until `size` bytes are free and keep them. Raises ValueError above `total`."""
+        """Wait until `size` bytes are free and hold them. Raises ValueError above `total`."""
         if size > self.total:
             raise ValueError(f"{size:,} bytes are more than {self.total:,}")
         self._acquire(size)
         try:
-            if self._turn is None or size < LARGE:
+            if self._lock_file is None or size < LARGE:
                 yield
             else:
-                with self._turn.open("rb") as file:
+                with self._lock_file.open("rb") as file:
                     fcntl.flock(file, fcntl.LOCK_EX)
                     yield
         finally:
             if size >= LARGE:
-                _give_back()
+                _trim_heap()
             with self._changed:
                 self._free += size
                 self._changed.notify_all()
@@ -84,18 +84,18 @@ class Budget:
                 self._changed.notify_all()
 
 
-class Turn:
-    """A file for `Budget.take_turns`, which goes with this object in the process that made it."""
+class LockFile:
+    """A file for `Budget.use_lock_file`; the process that created it deletes it."""
 
     def __init__(self) -> None:
-        handle, path = mkstemp(prefix="berth-turn-")
+        handle, path = mkstemp(prefix="berth-lock-")
         os.close(handle)
         self.path = Path(path)
         weakref.finalize(self, _remove, self.path, os.getpid())
 
 
-def _remove(path: Path, maker: int) -> None:
-    if os.getpid() == maker:
+def _remove(path: Path, creator: int) -> None:
+    if os.getpid() == creator:
         path.unlink(missing_ok=True)
 
 
@@ -110,11 +110,11 @@ def _total() -> int:
     return min(_GIGABYTE, min(limits) // 2)
 
 
-def _give_back() -> None:
+def _trim_heap() -> None:
     libc = ctypes.CDLL(None)
     if hasattr(libc, "malloc_trim"):
         libc.malloc_trim(0)
 
 
 BUDGET = Budget(_total())
-"""The one of this process."""
+"""This process's budget."""

@@ -1,11 +1,11 @@
-"""Decoding that is only to find out whether a file can be, in processes whose crash is seen.
+"""Checks whether images can be decoded, in subprocesses, so that a decoder may crash.
 
     with Checker() as checker:
         checker.check(data, name)       # raises BadImage, also when a decoder crashes
 
-A process takes a picture at a time, so that the one it dies of is known.
+A subprocess decodes one image at a time, so that the image that crashes it is known.
 
-    python -m container.images.checking   # such a process: pictures come in, reasons go out
+    python -m container.images.checking   # such a subprocess: images in, reasons out
 """
 
 import os
@@ -19,8 +19,8 @@ from types import TracebackType
 from typing import BinaryIO, Self, cast
 
 from container.errors import BadImage
-from container.images.budget import BUDGET, Turn
-from container.images.decode import printable, use_picture
+from container.images.budget import BUDGET, LockFile
+from container.images.decode import printable, use_image
 
 _HEAD = struct.Struct("<IQ")
 
@@ -28,14 +28,14 @@ _PIPE_LOST = (BrokenPipeError, ConnectionResetError)
 
 
 class Checker:
-    """Checks pictures for any number of threads, with as many processes as they keep busy."""
+    """Checks images for any number of threads, with a subprocess for each that is busy."""
 
     def __init__(self) -> None:
         self._idle: list[subprocess.Popen[bytes]] = []
         self._all: list[subprocess.Popen[bytes]] = []
         self._lock = threading.Lock()
-        # Held by the process that decodes a large picture.
-        self._turn = Turn()
+        # Held by the subprocess that decodes a large image.
+        self._lock_file = LockFile()
 
     def __enter__(self) -> Self:  # noqa: D105
         return self
@@ -50,26 +50,26 @@ class Checker:
             _end(process)
 
     def check(self, data: bytes, name: str) -> None:
-        """Raise BadImage, one line, unless the picture in `data` can be decoded."""
+        """Raise BadImage, one line, unless the image in `data` can be decoded."""
         process = self._take()
         try:
-            answer = _ask(process, data, name)
+            reason = _check(process, data, name)
         except BaseException:
             _end(process)
             raise
-        if answer is None:
+        if reason is None:
             raise BadImage(f"{printable(name)}: its decoder crashed ({_cause(process)})")
         with self._lock:
             self._idle.append(process)
-        if answer:
-            raise BadImage(answer)
+        if reason:
+            raise BadImage(reason)
 
     def _take(self) -> "subprocess.Popen[bytes]":
         with self._lock:
             if self._idle:
                 return self._idle.pop()
             process = subprocess.Popen(
-                [sys.executable, "-m", __name__, str(self._turn.path)],
+                [sys.executable, "-m", __name__, str(self._lock_file.path)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
@@ -78,8 +78,8 @@ class Checker:
             return process
 
 
-def _ask(process: "subprocess.Popen[bytes]", data: bytes, name: str) -> str | None:
-    """The reason why not, or nothing; None when the process died of it."""
+def _check(process: "subprocess.Popen[bytes]", data: bytes, name: str) -> str | None:
+    """Why it cannot be decoded, or an empty string; None when the subprocess died."""
     head = printable(name).encode("utf-8", "replace")
     requests, answers = cast(BinaryIO, process.stdin), cast(BinaryIO, process.stdout)
     try:
@@ -105,13 +105,13 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
             try:
                 stream.close()
             except _PIPE_LOST:
-                continue  # Something was still to be flushed.
+                continue  # Unflushed bytes are dropped.
 
 
 def main() -> None:
-    """Answer pictures from standard input with a line each, empty for a good one."""
+    """Read images from standard input and write a line for each, empty for a good one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    BUDGET.take_turns(Path(sys.argv[1]))
+    BUDGET.use_lock_file(Path(sys.argv[1]))
     source, answers = sys.stdin.buffer, sys.stdout.buffer
     while len(head := source.read(_HEAD.size)) == _HEAD.size:
         name_size, size = _HEAD.unpack(head)
@@ -121,7 +121,7 @@ def main() -> None:
         reason = ""
         try:
             # The whole file is decompressed at any scale, so damage shows at the smallest too.
-            use_picture(data, lambda _: None, name=name, at_least=(1, 1))
+            use_image(data, lambda _: None, name=name, at_least=(1, 1))
         except BadImage as error:
             reason = str(error)
         answers.write(reason.encode("utf-8", "replace") + b"\n")

@@ -1,4 +1,4 @@
-"""The random crop that training pictures larger than a thumbnail are decoded through."""
+"""The random resized crop of training images above 64 pixels."""
 
 import math
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from container.images.decode import MARGIN, stored_size, use_picture
+from container.images.decode import MARGIN, stored_size, use_image
 
 # A quarter of the area at least: the customary 8 % (Szegedy et al. 2015, section 6) suits long
 # runs from scratch, and cuts the object away too often for fine-tuning on a few thousand images.
@@ -18,7 +18,7 @@ _ATTEMPTS = 10
 
 @dataclass(frozen=True)
 class RandomCrop:
-    """A random part of the picture, resized to `size` x `size` pixels."""
+    """A random part of the image, resized to `size` x `size` pixels."""
 
     size: int
 
@@ -40,8 +40,8 @@ class RandomCrop:
                 math.ceil(MARGIN * self.size * stored[1] / width),
             )
 
-        def cut(picture: Image.Image) -> npt.NDArray[np.uint8]:
-            found = (picture.height, picture.width)
+        def cut(image: Image.Image) -> npt.NDArray[np.uint8]:
+            found = (image.height, image.width)
             whole = stored or found
             top, left, height, width = _part(whole, shape, place)
             down, across = found[0] / whole[0], found[1] / whole[1]
@@ -52,9 +52,9 @@ class RandomCrop:
                 min((top + height) * down, found[0]),
             )
             side = (self.size, self.size)
-            return np.array(picture.resize(side, Image.Resampling.BILINEAR, box=box))
+            return np.array(image.resize(side, Image.Resampling.BILINEAR, box=box))
 
-        return use_picture(data, cut, name=name, at_least=at_least)
+        return use_image(data, cut, name=name, at_least=at_least)
 
 
 def _part(
@@ -65,7 +65,7 @@ def _part(
     """Top, left, height and width of the part to keep, in pixels and fractions of them.
 
     The area is uniform and the aspect ratio log-uniform; of the ten drawn, the first that fits
-    is taken, and the whole picture, its longer side cut to the ratio's limit, if none does.
+    is taken, and the whole image, its longer side cut to the ratio's limit, if none does.
     """
     height, width = size
     low, high = math.log(RATIO[0]), math.log(RATIO[1])

@@ -2,9 +2,9 @@
 
     pixels = decode(path.read_bytes(), name=path.name)             # uint8 (H, W, 3)
     small = decode(body, name="request body", at_least=(256, 256))  # where cheaper, reduced
-    square = use_picture(body, shrink, name="request body")         # shrink(picture), bounded
+    square = use_image(body, resize, name="request body")          # resize(image), bounded
 
-This is the only decoder: training, evaluation and serving all come through here.
+The only decoder, shared by training, evaluation and serving.
 """
 
 from collections.abc import Callable
@@ -28,17 +28,17 @@ __all__ = [
     "printable",
     "sniff",
     "stored_size",
-    "use_picture",
+    "use_image",
 ]
 
 MAX_PIXELS = 64_000_000
 """Most pixels decoded by default: 192 MB of RGB, above any phone's usual camera mode."""
 
 MARGIN = 4
-"""How many times as large as what is made of it, a side, a reduced decoding has to be.
+"""Each side of a reduced decoding is at least this many times that of the resized image.
 
-The decoder's way of making a picture smaller is not the resizing's: decoded as small as possible,
-pictures' probabilities moved by up to 0.09, and by 0.004 at four times (docs/pictures.md).
+A decoder's reduction is not the resizing's filter: decoded as small as possible, images'
+probabilities moved by up to 0.09, and by 0.004 at four times (docs/pictures.md).
 """
 
 Pixels = npt.NDArray[np.uint8]
@@ -52,11 +52,11 @@ def decode(
     max_pixels: int = MAX_PIXELS,
     at_least: tuple[int, int] | None = None,
 ) -> Pixels:
-    """Decode one image to uint8 (H, W, 3) RGB, C-contiguous; the rest as `use_picture`."""
-    return use_picture(data, np.array, name=name, max_pixels=max_pixels, at_least=at_least)
+    """Decode one image to uint8 (H, W, 3) RGB, C-contiguous; the rest as `use_image`."""
+    return use_image(data, np.array, name=name, max_pixels=max_pixels, at_least=at_least)
 
 
-def use_picture(
+def use_image(
     data: bytes,
     use: Callable[[Image.Image], T],
     *,
@@ -64,27 +64,27 @@ def use_picture(
     max_pixels: int = MAX_PIXELS,
     at_least: tuple[int, int] | None = None,
 ) -> T:
-    """What `use` makes of the picture in `data`: mode RGB, upright, on white where transparent.
+    """Decode an image and call `use` with it: mode RGB, upright, on white where transparent.
 
-    The picture's memory is counted in the process's budget until `use` returns, so that is where
-    to shrink it. `use` must not decode another.
+    The image's memory counts in the process's budget until `use` returns, which should therefore
+    resize it. `use` must not decode another image.
 
     `name` stands in messages. `max_pixels` bounds width x height as decoded. `at_least` is
-    (height, width) of the upright picture: a JPEG or JPEG 2000 picture may come at a fraction of
-    its size while both sides stay at least that; a JPEG whose pixels would still be too many
-    comes smaller. 16-bit samples keep their high byte. The first frame or page of several is
-    used, and what lies behind the picture's end is not looked at.
+    (height, width) of the upright image: JPEG and JPEG 2000 may be decoded at a fraction of their
+    size while both sides stay at least that; a JPEG with still too many pixels is reduced
+    further. 16-bit samples keep their high byte. Of several frames or pages the first is used,
+    and bytes after the image's end are ignored.
 
-    Raises BadImage, one line, for anything empty, too large, cut short, damaged, or of a format
-    that is not read here.
+    Raises BadImage, one line, for anything empty, too large, cut short, damaged, or of an
+    unsupported format.
     """
     kind = sniff(data)
     if kind is None:
         raise BadImage(f"{printable(name)}: {refusal(data)}")
 
     what = "cut short or damaged" if len(data) > 64 else f"cut short ({len(data)} bytes)"
-    attempt = _Attempt(printable(name), f"{what} {kind}")
-    plan = attempt.make(lambda: readers.plan(data, kind, max_pixels, at_least))
+    decoder = _Decoder(printable(name), f"{what} {kind}")
+    plan = decoder.run(lambda: readers.plan(data, kind, max_pixels, at_least))
     if plan.cost > BUDGET.total:
         raise BadImage(
             f"{printable(name)}: found {plan.width} x {plan.height} pixels of {kind}, which take "
@@ -92,35 +92,35 @@ def use_picture(
         )
     with BUDGET.hold(plan.cost):
         try:
-            return use(attempt.make(plan.load))
+            return use(decoder.run(plan.load))
         finally:
             plan.close()
 
 
-class _Attempt(NamedTuple):
-    """Whose failures are told as those of a file."""
+class _Decoder(NamedTuple):
+    """Runs the steps of decoding and raises their failures as BadImage with the file's name."""
 
     name: str
     damaged: str
 
-    def make(self, step: Callable[[], T]) -> T:
+    def run(self, step: Callable[[], T]) -> T:
         try:
             return step()
         except MemoryError:
             raise
         except Refused as error:
             reason = str(error)
-        # Decoders raise whatever the malformed bytes make them trip over.
+        # Decoders raise various exceptions for malformed bytes.
         except Exception as error:
             reason = f"{self.damaged}: {printable(str(error)) or type(error).__name__}"
-        # Not from within: the chain's traceback would keep the decoder's buffers.
+        # Not within the handler: the chained traceback would keep the decoder's buffers.
         raise BadImage(f"{self.name}: {reason}")
 
 
 def stored_size(data: bytes) -> tuple[int, int] | None:
-    """Height and width of the upright picture where a reduced decoding can be asked for.
+    """Height and width of the upright image, for formats that support reduced decoding.
 
-    None for other formats, and for what is damaged: `decode` says how.
+    None for other formats, and for damaged images, for which `decode` raises.
     """
     try:
         match sniff(data):

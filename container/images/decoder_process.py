@@ -1,9 +1,9 @@
-"""Decodes one JPEG in a process of its own, whose crash harms nobody.
+"""Decodes one JPEG in a subprocess, so that a crash of the decoder is contained.
 
-    python -m container.images.decoder_process MEMORY SECONDS < picture
+    python -m container.images.decoder_process MEMORY SECONDS < image
 
-Prints `ok MODE WIDTH HEIGHT` and the raw pixels, or `error` and why, in one line. Knows nothing
-of the rest of the package: it starts in a tenth of a second.
+Prints `ok MODE WIDTH HEIGHT` and the raw pixels, or `error` and the reason, in one line. Imports
+nothing of the package, so that it starts in a tenth of a second.
 """
 
 import io
@@ -15,7 +15,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 
 def main() -> None:
-    """Read a picture from standard input and write its pixels to standard output."""
+    """Read an image from standard input and write its pixels to standard output."""
     memory, seconds = int(sys.argv[1]), int(sys.argv[2])
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
@@ -28,10 +28,10 @@ def main() -> None:
         image = JpegImageFile(io.BytesIO(data))
         image.load()
         pixels = image.tobytes()
-    # The library raises whatever the bytes make it trip over; the parent says it in its own words.
+    # The library raises various exceptions; the parent process reports them.
     except Exception as error:
-        answer = f"error {type(error).__name__}: {' '.join(str(error).split())}\n".encode()
-        sys.stdout.buffer.write(answer)
+        response = f"error {type(error).__name__}: {' '.join(str(error).split())}\n".encode()
+        sys.stdout.buffer.write(response)
         return
     sys.stdout.buffer.write(f"ok {image.mode} {image.width} {image.height}\n".encode())
     sys.stdout.buffer.write(pixels)

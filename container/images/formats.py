@@ -1,4 +1,4 @@
-"""Which picture format leading bytes announce, by the formats' own signatures."""
+"""Recognises image formats by the signatures in their first bytes."""
 
 import re
 
@@ -21,7 +21,7 @@ _SIGNATURES: tuple[tuple[bytes, str], ...] = (
 # P1 to P6: bits, greys and colours, each as text and as bytes (netpbm's ppm(5) and its kin).
 _PORTABLE = re.compile(rb"P[1-6][\s#]")
 
-# Pictures that no decoder here reads.
+# Image formats without a decoder here.
 _UNREAD: tuple[tuple[bytes, str], ...] = (
     (b"\xff\x0a", "JPEG XL"),
     (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
@@ -53,7 +53,7 @@ _UNREAD: tuple[tuple[bytes, str], ...] = (
     (b"\x01\xda\x01", "SGI"),
 )
 
-# What else people most often send instead.
+# Other files that are often sent instead of images.
 _OTHER: tuple[tuple[bytes, str], ...] = (
     (b"%PDF", "a PDF"),
     (b"PK\x03\x04", "a zip archive"),
@@ -88,7 +88,7 @@ _HEIF_BRANDS = {
 
 
 def sniff(data: bytes) -> str | None:
-    """The accepted format the leading bytes announce, or None."""
+    """The accepted format by the first bytes, or None."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WebP"
     if data[4:8] == b"ftyp":
@@ -99,22 +99,22 @@ def sniff(data: bytes) -> str | None:
 
 
 def unread(kind: str, into: str = "JPEG or PNG") -> str:
-    """What a picture of a kind that is not read is answered with."""
+    """The message for an image format that is not read."""
     return f"{kind} is not read here; convert it to {into}"
 
 
 def refusal(data: bytes) -> str:
-    """Why bytes that `sniff` does not know are no accepted image, by what they are."""
+    """The message for bytes that `sniff` does not recognise, by what they are."""
     if not data:
         return f"empty (0 bytes), expected a {ACCEPTED} image"
-    picture = next((kind for magic, kind in _UNREAD if data.startswith(magic)), None)
+    image_format = next((kind for magic, kind in _UNREAD if data.startswith(magic)), None)
     if data[128:132] == b"DICM":
-        picture = "DICOM"
+        image_format = "DICOM"
     if data[4:8] == b"ftyp":
         brands = (brand for brand in _brands(data) if brand in _HEIF_BRANDS)
-        picture = next((_HEIF_BRANDS[brand] for brand in brands), None)
-    if picture is not None:
-        return f"not an accepted image: {unread(picture)}"
+        image_format = next((_HEIF_BRANDS[brand] for brand in brands), None)
+    if image_format is not None:
+        return f"not an accepted image: {unread(image_format)}"
     found = next((what for magic, what in _OTHER if data.lstrip()[:8].startswith(magic)), None)
     if found is None and data[4:8] == b"ftyp":
         found = "a video (MP4 or QuickTime)"

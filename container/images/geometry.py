@@ -1,4 +1,4 @@
-"""How a picture of any size becomes the square the model sees when it is not being trained."""
+"""The resize and centre crop by which an image of any size becomes the model's square input."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,17 +8,17 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from container.images.decode import MARGIN, MAX_PIXELS, use_picture
+from container.images.decode import MARGIN, MAX_PIXELS, use_image
 
 SMALL = 64
-"""Image sizes up to this are taken whole: a margin to crop away would be a pixel or two wide."""
+"""Image sizes up to this are not cropped: the margin would be a pixel or two wide."""
 
 
 @dataclass(frozen=True)
 class Geometry:
     """Shorter side to `resize` pixels, then the centre `crop` x `crop`.
 
-    `load` is the one path shared by evaluation and serving, so both see the same bytes.
+    `load` is shared by evaluation and serving, so that both get the same pixels.
     Raises ValueError unless 1 <= crop <= resize.
     """
 
@@ -44,10 +44,10 @@ class Geometry:
         return self.fit(Image.fromarray(image))
 
     def fit(self, image: Image.Image) -> npt.NDArray[np.uint8]:
-        """An RGB picture to uint8 (crop, crop, 3), bilinear and antialiased.
+        """An RGB image to uint8 (crop, crop, 3), bilinear and antialiased.
 
-        Only the part that the crop keeps is resampled: same pixels, less work, and a picture a
-        thousand times as long as it is high costs no more than a square one.
+        Only the part inside the crop is resampled: the same pixels for less work, also for an image
+        of an extreme aspect ratio.
         """
         width, height = image.size
         scale = self.resize / min(height, width)
@@ -70,7 +70,7 @@ class Geometry:
     ) -> npt.NDArray[np.uint8]:
         """Encoded bytes to uint8 (crop, crop, 3) RGB. Raises BadImage as `decode` does."""
         at_least = (MARGIN * self.resize, MARGIN * self.resize)
-        return use_picture(data, self.fit, name=name, max_pixels=max_pixels, at_least=at_least)
+        return use_image(data, self.fit, name=name, max_pixels=max_pixels, at_least=at_least)
 
     def to_json(self) -> dict[str, int]:
         """{"resize": ..., "crop": ...}, in pixels."""

@@ -1,8 +1,8 @@
-"""Sizes that decoders allocate for before they can be asked what they found."""
+"""Image sizes read from headers before decoders allocate memory for them."""
 
 from typing import NamedTuple
 
-# What openjpeg keeps of each tile, and of each of its components (opj_tcp_t, opj_tccp_t).
+# Bytes that openjpeg keeps for each tile, and of each of its components (opj_tcp_t, opj_tccp_t).
 _TILE, _TILE_COMPONENT = 6_000, 1_200
 
 
@@ -36,9 +36,9 @@ def webp_size(data: bytes) -> tuple[int, int]:
 
 
 def jpeg2000(data: bytes) -> Jpeg2000Header:
-    """What the codestream's SIZ and COD segments say (ITU T.800, annex A.5 and A.6).
+    """Parse the codestream's SIZ and COD segments (ITU T.800, annex A.5 and A.6).
 
-    A JP2 file's own header may say something else; the decoder believes the codestream.
+    A JP2 file's own header may differ; the decoder uses the codestream's.
     """
     start = _codestream(data)
     position, size = start + 2, None
@@ -65,7 +65,7 @@ def _sized(size: bytes, levels: int) -> Jpeg2000Header:
         right - left,
         below - top,
         components,
-        # Beside the origin the reduced sides are rounded in another way.
+        # Off the origin, reduced sides are rounded differently.
         0 if left or top else levels,
         tiles * (_TILE + _TILE_COMPONENT * components),
     )

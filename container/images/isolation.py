@@ -1,6 +1,6 @@
-"""Decoding in a process of its own, for files whose decoder is not trusted with this one.
+"""Decoding in a subprocess, for files whose decoder may crash.
 
-It is started anew, not forked: the threads of a server or a trainer would leave locks behind.
+It is spawned, not forked: a fork would inherit locks held by a server's or trainer's threads.
 """
 
 import os
@@ -11,17 +11,17 @@ import sys
 from PIL import Image
 
 SECONDS = 20
-"""Processor seconds one picture may take."""
+"""Processor seconds for one image."""
 
 _OVERHEAD = 64 << 20
 _MODES = {"L": 1, "RGB": 3, "CMYK": 4}
 
 
 class DecoderDied(ValueError):
-    """The process ended by a signal or without an answer; the message says how."""
+    """The subprocess ended by a signal, a timeout or an exit status, which the message names."""
 
 
-def decode_apart(data: bytes, size: tuple[int, int]) -> Image.Image:
+def decode_isolated(data: bytes, size: tuple[int, int]) -> Image.Image:
     """Decode a JPEG of (width, height) whole: an image of mode L, RGB or CMYK, as stored.
 
     Raises DecoderDied when the decoder crashes or takes too long, ValueError with the decoder's

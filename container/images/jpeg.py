@@ -1,7 +1,7 @@
-"""What a JPEG says of itself before its pixels are decoded, and the fast decoder for most.
+"""JPEG headers, parsed before decoding, and the fast decoder for ordinary JPEGs.
 
-The fast decoder is given only frames it is known to decode within the buffer it allocates: a
-lossless frame, for one, ignores a reduced scale and is written whole behind a smaller buffer.
+The fast decoder gets only frames that it is known to decode within the buffer it allocates: a
+lossless frame, for example, ignores a reduced scale and overflows the smaller buffer.
 """
 
 import re
@@ -41,7 +41,7 @@ MAX_SEGMENTS = 10_000
 
 @dataclass(frozen=True)
 class JpegHeader:
-    """What the segments up to the picture's end say.
+    """The fields of the segments up to the image's end.
 
     Attributes:
         height, width: of the frame in pixels as stored, before orientation.
@@ -51,7 +51,7 @@ class JpegHeader:
         orientation: EXIF's, 1..8.
         adobe: whether it has Adobe's marker.
         scans: how many there are.
-        plain: whether every byte between segments is accounted for.
+        plain: whether there are no unknown bytes between segments.
     """
 
     height: int
@@ -102,18 +102,18 @@ class JpegDamage(ValueError):
 
 
 class UnreadJpeg(ValueError):
-    """A JPEG of a kind that no decoder here reads, or that asks too much; the message says so."""
+    """A JPEG that no decoder here reads, or that exceeds a limit, which the message names."""
 
 
 def read_header(data: bytes) -> JpegHeader:
-    """Walk the segments as libjpeg does, to the picture's end; what lies behind it is not read.
+    """Read the segments as libjpeg does, to the image's end.
 
     Raises ValueError when there is no frame header or more than one, when a marker has no place
     there or when scans and segments are endless; UnreadJpeg when no decoder reads such a frame.
     """
-    walk = _SegmentReader(data)
-    walk.run()
-    return walk.header()
+    reader = _SegmentReader(data)
+    reader.run()
+    return reader.header()
 
 
 class _SegmentReader:
@@ -226,8 +226,8 @@ def decode_ordinary(data: bytes, header: JpegHeader, scale: int) -> npt.NDArray[
     """Decode an `ordinary` JPEG to uint8 (H, W, 3) RGB, as stored.
 
     The sides come divided by `scale` (1, 2, 4 or 8), rounded up. None when libjpeg-turbo's
-    simple interface does not take the file, or sees another size, and a fuller decoder should
-    judge it. Raises JpegDamage when the compressed data is cut short or corrupt.
+    simple interface refuses the file, or finds another size, and another decoder should
+    try it. Raises JpegDamage when the compressed data is cut short or corrupt.
     """
     height, width = -(-header.height // scale), -(-header.width // scale)
     sides = {"min_height": height, "min_width": width, "min_factor": scale}

@@ -1,6 +1,6 @@
-"""Which way up a picture was held: EXIF's Orientation, wherever and however a file keeps it.
+"""EXIF's Orientation, in every place where an image file may store it.
 
-1 is upright; 2 to 8 are what has to be undone (EXIF 2.32, section 4.6.4.A). Anything unclear is 1.
+1 is upright; 2 to 8 have to be undone (EXIF 2.32, section 4.6.4.A). Invalid values count as 1.
 """
 
 import re
@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 from PIL import Image
 
 SIDEWAYS = frozenset({5, 6, 7, 8})
-"""Orientations whose upright picture has height and width exchanged."""
+"""Orientations whose upright image has height and width exchanged."""
 
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -20,7 +20,7 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""Orientation to the transposition that sets the picture upright."""
+"""Orientation to the transposition that makes the image upright."""
 
 _TAG = 0x0112
 # The integer types of TIFF 6.0 and BigTIFF, and their sizes in bytes.
@@ -41,7 +41,7 @@ class OrientationTag(NamedTuple):
 
 
 def exif_orientation(block: bytes) -> int:
-    """1..8 from an EXIF block, with or without its `Exif\\0\\0`; 1 if unclear."""
+    """1..8 from an EXIF block, with or without its `Exif\\0\\0`; 1 if invalid."""
     entry = find(block.removeprefix(b"Exif\0\0"))
     return entry.value if entry and 1 <= entry.value <= 8 else 1
 
@@ -91,7 +91,7 @@ def of_xmp(packet: bytes) -> int:
 
 
 def of_info(info: dict[str | tuple[int, int], object]) -> int:
-    """1..8 from what Pillow read beside the pixels of a PNG or WebP: EXIF before XMP."""
+    """1..8 from Pillow's metadata of a PNG or WebP: EXIF before XMP."""
     exif = info.get("exif") or _raw_profile(info.get("Raw profile type exif"))
     if isinstance(exif, bytes) and find(exif.removeprefix(b"Exif\0\0")):
         return exif_orientation(exif)

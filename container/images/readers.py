@@ -1,4 +1,4 @@
-"""How each format is read: what it will cost, from its header alone, and then its pixels."""
+"""A reader for each format: its cost, from the header alone, and then its pixels."""
 
 import io
 import math
@@ -19,7 +19,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from container.images import headers, jpeg, orientation
-from container.images.isolation import decode_apart
+from container.images.isolation import decode_isolated
 
 MAX_SIDE = 100_000
 """Longest side in pixels: JPEG's own limit is 65,535, and a row costs time and memory by itself."""
@@ -31,7 +31,7 @@ RUN_BYTES = 4_000_000
 """Most bytes of a run-length encoded BMP, which is read in the same way."""
 
 STORED = 4
-"""How many times the pixels that may be decoded a reduced picture may have stored."""
+"""A reduced image may have stored this many times the pixels that may be decoded."""
 
 _READERS: dict[str, type[ImageFile.ImageFile]] = {
     "PNG": PngImageFile,
@@ -46,14 +46,14 @@ _READERS: dict[str, type[ImageFile.ImageFile]] = {
 
 
 class _Needs(NamedTuple):
-    """Bytes a pixel that a decoder itself keeps: as long as it lives, and while it loads."""
+    """Bytes a pixel that a decoder allocates: for its lifetime, and while it loads."""
 
     kept: int
     loading: int
 
 
 # As measured by tests/benchmarks/pictures.py, rounded up. WebP: two canvases; a frame and a copy.
-# AVIF: planes of up to 16 bits, twice in a grid; two copies. TIFF: a strip of all the picture.
+# AVIF: planes of up to 16 bits, twice in a grid; two copies. TIFF: a strip of the whole image.
 _NEEDS = {
     "PNG": _Needs(0, 1),
     "BMP": _Needs(0, 1),
@@ -67,16 +67,16 @@ _JPEG2000_SAMPLE = 7
 _APART = 64 << 20
 _PIECE = 1 << 20
 
-# Every core of the machine is busy with a picture of its own already.
+# Each core already decodes another image.
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
 
 class Refused(Exception):
-    """A sound file that is not read; the message says what was found and what was expected."""
+    """A sound file that is not read; the message has what was found and what was expected."""
 
 
 class DecodePlan:
-    """One picture about to be decoded: its sides and bytes, and how; good for one decoding."""
+    """An image about to be decoded: its sides, its cost in bytes and its loader, usable once."""
 
     def __init__(self, size: tuple[int, int], cost: int, load: Callable[[], Image.Image]) -> None:
         self.width, self.height = size
@@ -84,18 +84,18 @@ class DecodePlan:
         self._load = [load]
 
     def load(self) -> Image.Image:
-        """The picture, mode RGB, upright."""
+        """Decode the image: mode RGB, upright."""
         return self._load.pop()()
 
     def close(self) -> None:
-        """Drop what was not loaded."""
+        """Drop the loader if it was not used."""
         self._load.clear()
 
 
 def plan(data: bytes, kind: str, max_pixels: int, at_least: tuple[int, int] | None) -> DecodePlan:
-    """Read the header and nothing else.
+    """Read the header only.
 
-    Raises Refused for what is too large or not read here, anything for what is damaged.
+    Raises Refused for an image that is too large or unsupported, any exception for a damaged one.
     """
     match kind:
         case "JPEG":
@@ -125,7 +125,7 @@ def plan(data: bytes, kind: str, max_pixels: int, at_least: tuple[int, int] | No
 
 
 class _Once:
-    """Loads an opened image; whoever has called it holds the only reference to the result."""
+    """Loads an opened image once, and keeps no reference to the result."""
 
     def __init__(self, image: ImageFile.ImageFile, turn: int | None = None) -> None:
         self._images = [image]
@@ -158,7 +158,7 @@ def _cost_of(image: Image.Image, needs: _Needs) -> int:
 
 
 def _cost(size: tuple[int, int], mode: str, needs: _Needs, *, transparent: bool) -> int:
-    """Bytes alive at once while a picture is loaded, converted and turned, at most.
+    """The most bytes allocated at once while an image is loaded, converted and transposed.
 
     Pillow keeps four bytes a pixel for modes of more than one channel, and a pointer a row.
     """
@@ -196,7 +196,7 @@ def _plan_jpeg(data: bytes, max_pixels: int, at_least: tuple[int, int] | None) -
     if not header.known:
         cost = _APART + 40 * area
     else:
-        # Without Adobe's marker the ink is turned over, in copies.
+        # Without Adobe's marker the channels are inverted, in copies.
         ink = 20 if header.components == 4 else 0
         cost = max(header.kept_bytes + 3 * area, max(ink, 11) * area)
     return DecodePlan(size, cost + 32 * size[1], lambda: _load_jpeg(data, header, scale))
@@ -213,10 +213,10 @@ def _load_jpeg(data: bytes, header: jpeg.JpegHeader, scale: int) -> Image.Image:
         image = JpegImageFile(io.BytesIO(data))
         if image.size != stored:
             raise ValueError(f"its sizes differ: {image.size} and {stored}")
-        # Asked for a size, Pillow takes the smallest scale that is not below it.
+        # Pillow takes the smallest scale that is not below the given size.
         image.draft(None, (max(1, header.width // scale), max(1, header.height // scale)))
     else:
-        image = decode_apart(data, stored)
+        image = decode_isolated(data, stored)
     if image.mode == "CMYK" and not header.adobe:
         # Pillow takes every CMYK JPEG for Adobe's inverted kind; without the marker it is not.
         ink = 255 - np.asarray(image)
@@ -233,7 +233,7 @@ def _plan_jpeg2000(data: bytes, max_pixels: int, at_least: tuple[int, int] | Non
     width, height = header.width, header.height
     for level in range(1, header.levels + 1) if at_least else ():
         sides = [-(-side // 2**level) for side in (header.height, header.width)]
-        # Where Pillow rounds the reduced sides in another way than the decoder, it is not asked.
+        # Pillow is used only where it rounds the reduced sides as the decoder does.
         rounded = [(side + 2**level // 2) // 2**level for side in (header.height, header.width)]
         if any(side < least for side, least in zip(sides, at_least or (), strict=True)):
             break

@@ -1,4 +1,4 @@
-"""The results people would rather see than read: confusion, curves, worst mistakes, as PNG."""
+"""Charts as PNG files: confusion matrix, curves and worst mistakes."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,14 +9,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from container.images.decode import use_picture
+from container.images.decode import use_image
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.ticker import MaxNLocator
 
 SIDE = 256
-"""Pixels of the longer side of a mistake's picture in `worst.png`."""
+"""Pixels of the longer side of a mistake's image in `worst.png`."""
 
 NUMBERED = 20
 """Up to this many classes a confusion matrix shows its numbers and every name."""
@@ -32,8 +32,8 @@ def draw_confusion(confusion: npt.NDArray[np.int64], classes: Sequence[str], fol
     figure.colorbar(picture, ax=axes, label="share of the true class", shrink=0.8)
     axes.set(xlabel="predicted", ylabel="true", title="Confusion matrix")
     if count <= NUMBERED:
-        axes.set_xticks(range(count), [_plain(n) for n in classes], rotation=60, ha="right")
-        axes.set_yticks(range(count), [_plain(n) for n in classes])
+        axes.set_xticks(range(count), [_escape_dollar(n) for n in classes], rotation=60, ha="right")
+        axes.set_yticks(range(count), [_escape_dollar(n) for n in classes])
         for row, column in np.argwhere(confusion):
             axes.text(
                 column,
@@ -79,9 +79,9 @@ def draw_worst(root: Path, worst: Sequence[Mapping[str, Any]], folder: Path) -> 
         axes.axis("off")
     for axes, mistake in zip(grid.flat, worst, strict=False):
         data = (root / mistake["path"]).read_bytes()
-        axes.imshow(use_picture(data, _thumbnail, name=mistake["path"], at_least=(SIDE, SIDE)))
+        axes.imshow(use_image(data, _thumbnail, name=mistake["path"], at_least=(SIDE, SIDE)))
         axes.set_title(
-            f"{_plain(mistake['label'])}, called\n{_plain(mistake['predicted'])} "
+            f"{_escape_dollar(mistake['label'])}, called\n{_escape_dollar(mistake['predicted'])} "
             f"({mistake['probability']:.0%})",
             fontsize=9,
         )
@@ -94,7 +94,7 @@ def _thumbnail(picture: Image.Image) -> npt.NDArray[np.uint8]:
     return np.array(picture)
 
 
-def _plain(name: str) -> str:
+def _escape_dollar(name: str) -> str:
     """A class name as text: matplotlib would read `$` as mathematics."""
     return name.replace("$", r"\$")
 

@@ -1,4 +1,4 @@
-"""Checkpoints that survive anything: written aside, verified by digest, never pickled.
+"""Crash-safe checkpoints: written to a temporary file, verified by digest, never pickled.
 
 A checkpoint is two files: `checkpoint-<step>.safetensors` with every tensor and, written after it,
 `checkpoint-<step>.json` with the counters and the digest of the first. A pair without a match is
@@ -30,11 +30,11 @@ KEEP = 2
 
 
 class Interrupted(Exception):
-    """The job was told to stop; its state is in a checkpoint."""
+    """The job received a stop signal; its state is in a checkpoint."""
 
 
 class StopSignal:
-    """Remembers SIGTERM (or SIGINT) so that the training loop can leave between two steps."""
+    """Records SIGTERM or SIGINT, so that the training loop stops between two steps."""
 
     def __init__(self) -> None:
         self.received = ""
@@ -58,7 +58,7 @@ class CheckpointFolder:
 
     Args:
         path: `/opt/ml/checkpoints`.
-        run: what the run must have in common with the one that wrote a checkpoint, by name.
+        run: values that a run must share with the one that wrote a checkpoint, by name.
         say: where messages go.
     """
 
@@ -88,7 +88,7 @@ class CheckpointFolder:
         return self._read(self._path / "best.json")
 
     def load_last(self) -> Checkpoint | None:
-        """The newest checkpoint that is whole, saying aloud which ones are not.
+        """The newest checkpoint that is whole, logging which ones are not.
 
         Raises:
             CheckpointError: it was written by a run with other hyperparameters or other data.
@@ -154,7 +154,7 @@ def written_aside(path: Path) -> Iterator[Path]:
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether an error says the disk is full; safetensors reports it as text only."""
+    """Whether an error says the disk is full; safetensors reports it in the message only."""
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return True
     return "os error 28" in str(error) or "No space left on device" in str(error)

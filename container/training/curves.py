@@ -13,11 +13,11 @@ from container.training.callbacks import StepFacts
 POINTS = 2000
 """Steps of a job that are written, spread evenly: more than a screen is wide."""
 HELD = 50
-"""Points gathered before the tensors are read, since on a GPU reading waits for it."""
+"""Points buffered before the tensors are read, as reading one waits for the GPU."""
 
 
 class Curves:
-    """Writes some of a job's steps; one that goes on after an interruption appends.
+    """Writes some of a job's steps; a resumed job appends.
 
     Args:
         path: the file.
@@ -30,7 +30,7 @@ class Curves:
         self._held: list[tuple[StepFacts, float]] = []
 
     def begin(self, first_step: int) -> None:
-        """Forget what an interrupted run wrote of the steps that now come again."""
+        """Drop lines of an interrupted run for steps that are trained again."""
         if not self._path.exists():
             return
         lines = self._path.read_text(encoding="utf-8").splitlines()
@@ -42,14 +42,14 @@ class Curves:
         return step % self._every == 0
 
     def add(self, facts: StepFacts) -> None:
-        """Take note of a step, if it is one that is wanted."""
+        """Buffer a step, if it is to be written."""
         if self.wants(facts.step):
             self._held.append((facts, time.time()))
             if len(self._held) >= HELD:
                 self.flush()
 
     def flush(self) -> None:
-        """Write what was gathered."""
+        """Write the buffered steps."""
         if not self._held:
             return
         missing = torch.tensor(float("nan"), device=self._held[0][0].loss.device)
@@ -74,7 +74,7 @@ def _pair(loss: Tensor, norm: Tensor | None, missing: Tensor) -> Tensor:
 
 
 def _step(line: str) -> float:
-    """The step of a line; past every step for one that was cut short."""
+    """The step of a line; infinity for a truncated line."""
     try:
         return float(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):

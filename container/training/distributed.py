@@ -1,7 +1,7 @@
-"""Several GPUs and several hosts: torchrun starts the ranks, DDP keeps them in step.
+"""Distributed training on several GPUs and hosts: torchrun starts the ranks, DDP synchronises them.
 
 The toolkit starts one process a host and does not dispatch torchrun; the job's main process does:
-it becomes torchrun's parent, hands SIGTERM on, and each rank runs `container.train` again.
+it becomes torchrun's parent, forwards SIGTERM, and each rank runs `container.train` again.
 """
 
 import os
@@ -26,14 +26,14 @@ from container.training.checkpoint import Interrupted
 T = TypeVar("T")
 
 PORT = 29500
-"""Where the hosts of a job meet: torchrun's own default, as each host has a network of its own."""
+"""The rendezvous port of several hosts: torchrun's default, as each host has its own network."""
 PATIENCE = timedelta(minutes=30)
-"""How long a rank waits for another before it gives up."""
+"""How long a rank waits for another before it fails."""
 
 
 @dataclass(frozen=True)
 class World:
-    """One rank's place among all that train together; a single process is a world of one."""
+    """One rank of the process group; a single process is a world of size 1."""
 
     rank: int = 0
     size: int = 1
@@ -52,7 +52,7 @@ class World:
         return values
 
     def any(self, flag: bool, device: torch.device) -> bool:
-        """Whether `flag` is true on any rank; every rank must ask at the same time."""
+        """Whether `flag` is true on any rank; a collective operation."""
         if self.size == 1:
             return flag
         return bool(self.sum(torch.tensor(float(flag), device=device)).item())
@@ -64,7 +64,7 @@ class World:
                 dist.broadcast(buffer, src=0)
 
     def share(self, make: Callable[[], T]) -> T:
-        """What `make` returns on rank 0, on every rank; it runs there only."""
+        """What `make` returns on rank 0, on every rank; it runs on rank 0 only."""
         if self.size == 1:
             return make()
         box: list[Any] = [make() if self.is_main else None]
@@ -72,7 +72,7 @@ class World:
         return cast(T, box[0])
 
     def leave(self) -> None:
-        """Part from the other ranks; nothing collective may follow."""
+        """Leave the process group; no collective operation may follow."""
         if self.size > 1 and dist.is_initialized():
             dist.barrier()
             dist.destroy_process_group()
@@ -90,7 +90,7 @@ def needs_launch(environment: Environment) -> bool:
 
 
 def join_world(environment: Environment) -> World:
-    """Take this process's place: by torchrun's variables, or a world of one without them."""
+    """Join the process group by torchrun's variables; without them, a world of size 1."""
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return World()
     environment.join_network()
@@ -111,38 +111,38 @@ def launch(environment: Environment, module: str) -> None:
     """Run `python -m module` once for every rank of this host and wait for all of them.
 
     Raises:
-        Interrupted: SIGTERM arrived and was handed on to the ranks.
+        Interrupted: SIGTERM arrived and was forwarded to the ranks.
         TrainingError: a rank failed; its own line is in `output/failure`.
     """
     command = [
         sys.executable, "-m", "torch.distributed.run",
-        *_meeting(environment),
+        *_rendezvous(environment),
         f"--nproc-per-node={processes_per_host()}",
         "--max-restarts=0",
         "-m", module,
     ]  # fmt: skip
     threads = max(1, available_cpus() // processes_per_host())
     child = subprocess.Popen(command, env={"OMP_NUM_THREADS": str(threads)} | os.environ)
-    handed_on: list[str] = []
+    forwarded: list[str] = []
 
-    def hand_on(number: int, _frame: FrameType | None) -> None:
-        handed_on.append(signal.Signals(number).name)
+    def forward(number: int, _frame: FrameType | None) -> None:
+        forwarded.append(signal.Signals(number).name)
         child.send_signal(number)
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, hand_on)
+        signal.signal(number, forward)
     status = child.wait()
-    if status and handed_on:
-        raise Interrupted(f"stopped by {handed_on[0]}; the ranks left their checkpoint")
+    if status and forwarded:
+        raise Interrupted(f"stopped by {forwarded[0]}; the ranks left their checkpoint")
     if status:
         raise TrainingError(f"a training process failed (torchrun ended with status {status})")
 
 
-def _meeting(environment: Environment) -> list[str]:
-    """torchrun's options for where the ranks meet.
+def _rendezvous(environment: Environment) -> list[str]:
+    """torchrun's rendezvous options.
 
-    The ranks of a single host meet at a port that is free: another job on the same machine has its
-    own. Several hosts must know the place before they can talk.
+    A single host uses a free port, so that several jobs can share a machine. Several hosts need an
+    agreed address.
     """
     if len(environment.hosts) == 1:
         return ["--standalone", "--nnodes=1", "--local-addr=127.0.0.1"]

@@ -1,8 +1,8 @@
-"""How good the model is: accuracy, top-5, a table and a confusion matrix by class.
+"""Evaluation of the model: accuracy, top-5, a table and a confusion matrix by class.
 
 Predictions are made with the artifact's own `Classifier` and the geometry serving uses, so the
-numbers are those the endpoint will show. scikit-learn and matplotlib are imported when the job has
-come this far: they would cost every job's start.
+numbers are those the endpoint will show. scikit-learn and matplotlib are imported only when
+needed, as they would slow every job's start.
 """
 
 import shutil
@@ -61,7 +61,7 @@ class Evaluation:
 
     @property
     def confusion(self) -> npt.NDArray[np.int64]:
-        """int64 (C, C): images of the row's class that were called the column's."""
+        """int64 (C, C): images of the row's class that were predicted as the column's."""
         from sklearn.metrics import confusion_matrix
 
         every = np.arange(len(self.index.classes))
@@ -89,7 +89,7 @@ class Evaluation:
         }
 
     def worst(self) -> list[dict[str, Any]]:
-        """The wrong predictions that were surest, surest first."""
+        """The wrong predictions of the highest probability, highest first."""
         certainty = self.probabilities.max(axis=1)
         wrong = np.flatnonzero(self.predicted != self.index.labels)
         order = wrong[np.argsort(-certainty[wrong], kind="stable")][:WORST]
@@ -152,7 +152,7 @@ def evaluate_bfloat16(
 
 @contextmanager
 def _whole_float32() -> Iterator[None]:
-    """Without TF32, in which GPUs compute convolutions unasked.
+    """Disable TF32, which GPUs use for convolutions by default.
 
     Its ten bits move probabilities by more than the 1e-4 that serving may differ by.
     """
@@ -167,7 +167,7 @@ def _whole_float32() -> Iterator[None]:
 
 
 def _has_kernels(device: torch.device) -> bool:
-    """Whether PyTorch computes in bfloat16 there at a rate that anybody would wait for."""
+    """Whether PyTorch computes in bfloat16 there at a usable rate."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return torch.backends.cpu.get_cpu_capability().startswith("AVX512")
@@ -196,7 +196,7 @@ def write_report(
     """Leave `evaluation.json`, the golden image and the pictures in `folder`.
 
     The golden image is the first of the split, copied beside its prediction: an endpoint that
-    answers it differently does not serve this model.
+    predicts it differently does not serve this model.
 
     Returns:
         What `evaluation.json` holds.

@@ -1,7 +1,7 @@
 """Writing the artifact: weights, description, and an OpenVINO graph checked against PyTorch.
 
-Everything is written aside and renamed, the description last, so `/opt/ml/model` never holds half
-an artifact.
+All files are written to a temporary folder and renamed, the description last, so that
+`/opt/ml/model` never holds a partial artifact.
 """
 
 import copy
@@ -44,8 +44,8 @@ def write_artifact(
         say: where messages go.
 
     Raises:
-        TrainingError: the weights or the probabilities are not finite, so that nobody could serve
-            them, or the disk is full; the model directory is as it was.
+        TrainingError: the weights or the probabilities are not finite, which could not be
+            served, or the disk is full; the model directory is as it was.
     """
     classifier = copy.deepcopy(classifier).cpu().eval()
     name = not_finite(classifier.network)
@@ -96,7 +96,7 @@ def _export(
     path: Path,
     say: Callable[[str], None],
 ) -> dict[str, Any] | None:
-    """Convert, check and save; None, said aloud, when the export is not the same model."""
+    """Convert, check and save; None, with a log line, when the export is not the same model."""
     ov = _openvino()
     pixels = held_out.astype(np.float32)
     with torch.inference_mode():
@@ -123,10 +123,10 @@ def _export(
 
 
 def _openvino() -> Any:
-    """OpenVINO without the package by which it reports each conversion to Google Analytics.
+    """OpenVINO without its telemetry package, which reports each conversion to Google Analytics.
 
-    A job speaks to nobody unasked; where names cannot be resolved, each report would also hold up
-    its end for ten seconds. OpenVINO takes a stub of its own where the package is missing.
+    Without name resolution each report would also delay the job's end by ten seconds. OpenVINO
+    falls back to a stub where the package is missing.
     """
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # not importable
     import openvino

@@ -1,4 +1,4 @@
-"""The end of a training job: the artifact, and how good it is."""
+"""The end of a training job: the artifact and its evaluation."""
 
 import platform
 from dataclasses import replace
@@ -26,7 +26,7 @@ EXPORT_CHECKS = 16
 def describe(
     job: TrainingJob, stem: str, weights: Weights | None, progress: TrainingProgress
 ) -> Artifact:
-    """What `model.json` will say of the job's model."""
+    """The description of the job's model for `model.json`."""
     hp = job.hp
     return Artifact(
         path=job.environment.model_dir,
@@ -67,7 +67,7 @@ def finish(
     *,
     export: bool = True,
 ) -> None:
-    """Rank 0 alone: the artifact first, as it is what the job is for, then how good it is."""
+    """On rank 0: write the artifact first, then evaluate it."""
     loader = partial(job.loader, alone=True)
     split = "validation" if job.splits.test is None else "test"
     held_out = job.splits.test or job.splits.validation

@@ -1,4 +1,4 @@
-"""What every host measured, brought to the first one before the hosts part."""
+"""Gathers the files that each host wrote to rank 0's host at the end of training."""
 
 import zlib
 from pathlib import Path
@@ -12,10 +12,10 @@ LARGEST = 256 << 20
 
 
 def gather_folder(folder: Path, world: World) -> list[str]:
-    """Add the files of every other host's `folder` to rank 0's; every rank must ask.
+    """Add the files of every other host's `folder` to rank 0's; a collective operation.
 
     Returns:
-        On rank 0, a line for each host whose files could not be brought.
+        On rank 0, a line for each host whose files could not be gathered.
     """
     if world.size == 1:
         return []

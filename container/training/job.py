@@ -1,4 +1,4 @@
-"""What every stage of a training job needs to know, and what follows from it."""
+"""A training job's configuration and data, shared by its stages."""
 
 import hashlib
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from container.hyperparameters import Hyperparameters
 from container.images.geometry import Geometry
 from container.training.distributed import World
 
-OBSERVING = (
+MONITORING_HYPERPARAMETERS = (
     "debug",
     "save_interval",
     "collections",
@@ -29,7 +29,7 @@ OBSERVING = (
     "profile_interval",
     "profile_steps",
 )
-"""Hyperparameters that change nothing about what is learnt."""
+"""Hyperparameters that do not affect the trained model."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,10 @@ class TrainingJob:
 
     Attributes:
         environment: its tree and its hosts.
-        hp: what it was told.
+        hp: its hyperparameters.
         world: the ranks it belongs to.
         device: this rank's GPU, or the processor.
-        geometry: how pictures become the network's square input.
+        geometry: how images become the network's square input.
         splits: the images.
     """
 
@@ -54,7 +54,7 @@ class TrainingJob:
 
     @property
     def device_name(self) -> str:
-        """The device as a person knows it, and how many processes there are."""
+        """The device's name for logs, and the number of processes."""
         ranks = f", {self.world.size} processes" if self.world.size > 1 else ""
         if self.device.type == "cuda":
             return f"{torch.cuda.get_device_name(self.device)}{ranks}"
@@ -80,7 +80,7 @@ class TrainingJob:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What a run must share with the one whose checkpoint it goes on from."""
+        """The values that a run must share with the one whose checkpoint it resumes."""
         may_change = {
             "epochs",
             "workers",
@@ -88,7 +88,7 @@ class TrainingJob:
             "checkpoint_minutes",
             "on_bad_image",
             "compile",
-            *OBSERVING,
+            *MONITORING_HYPERPARAMETERS,
         }
         train = self.splits.train
         return self.hp.model_dump(mode="json", exclude=may_change) | {

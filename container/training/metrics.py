@@ -1,4 +1,4 @@
-"""What a running job tells: metric lines a regular expression reads, and progress for people.
+"""A job's log: metric lines for regular expressions, and progress lines.
 
 A metric line holds `name=value;` entries, so `validation:accuracy=(.*?);` reads one metric, which
 is how SageMaker's metric definitions work. The same numbers go to `metrics.jsonl`.
@@ -19,7 +19,7 @@ LOG_SECONDS = 10.0
 
 
 def say(message: str) -> None:
-    """One line to the log, at once."""
+    """Print one line to the log, flushed."""
     print(message, flush=True)
 
 
@@ -31,7 +31,7 @@ class MetricLogger:
         self._active = active
 
     def restore(self, history: Iterable[Mapping[str, float | None]]) -> None:
-        """Begin again with the records of an interrupted run."""
+        """Start with the records of an interrupted run."""
         if self._active:
             self._path.write_text("".join(to_json(record) + "\n" for record in history))
 

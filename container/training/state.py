@@ -1,4 +1,4 @@
-"""What training changes, and how it goes to a checkpoint and comes back.
+"""The state of training, saved to and loaded from checkpoints.
 
 Two kinds: tensors (the network's, the optimiser's, the moving average's) and counters, which are
 JSON.
@@ -22,7 +22,7 @@ from container.training.checkpoint import (
 
 @dataclass
 class TrainingProgress:
-    """Where a run stands; everything a checkpoint needs besides tensors.
+    """The counters of a run: everything in a checkpoint besides tensors.
 
     Attributes:
         epoch: the epoch under way, from 0.
@@ -45,7 +45,7 @@ class TrainingProgress:
 
 @dataclass
 class TrainingState:
-    """All of it.
+    """The complete state of training.
 
     Attributes:
         network: being trained.
@@ -85,7 +85,7 @@ class TrainingState:
         checkpoints.save(self.progress.step, tensors, counters)
 
     def load(self, checkpoint: Checkpoint, *, main: bool) -> None:
-        """Go on from a checkpoint; `main` is whether this is rank 0."""
+        """Resume from a checkpoint; `main` is whether this is rank 0."""
         tensors, counters = checkpoint.tensors, checkpoint.counters
 
         def part(prefix: str) -> dict[str, Tensor]:
@@ -99,7 +99,7 @@ class TrainingState:
         self.scaler.load_state_dict(counters["scaler"])
         self.progress = TrainingProgress(**counters["progress"])
         if not main:
-            # The sums in a checkpoint are every rank's; only one may go on from them.
+            # The sums in a checkpoint are of all ranks, so only one rank resumes them.
             self.progress.sums = [0.0, 0.0, 0.0]
 
     def restore_best(self, checkpoints: CheckpointFolder, say: Callable[[str], None]) -> None:

@@ -41,7 +41,7 @@ from container.training.optimizer import (
 from container.training.state import TrainingProgress, TrainingState
 
 STOP_CHECK_STEPS = 8
-"""Ranks agree on stopping this often: asking costs a round trip between hosts."""
+"""Steps between two synchronisations of the stop flag, each a round trip between hosts."""
 
 
 class Trainer:
@@ -53,9 +53,9 @@ class Trainer:
         index: the training images.
         train, validation: this rank's loaders.
         device: where the classifier is.
-        world: this rank's place.
+        world: this rank.
         checkpoints: where state is kept.
-        stop: tells when to leave.
+        stop: the stop signal.
         metrics: where metric lines go.
         say: where messages go.
         observation: who watches.
@@ -237,7 +237,7 @@ class Trainer:
             )
 
     def _require_best(self) -> None:
-        """Refuse to end with a network that nobody can use: no epoch left one that is finite."""
+        """Raise TrainingError when no epoch ended with a finite network."""
         progress = self.progress
         if not progress.best_epoch:
             raise TrainingError(

@@ -1,6 +1,6 @@
 """Pretrained weights: found where the job can reach them, fitted strictly, recorded by digest.
 
-`imagenet` is looked for in the `weights` channel, then in the image (baked in at build), then at
+`imagenet` is searched for in the `weights` channel, then in the image (baked in at build), then at
 torchvision's hub. Which one was used is returned and printed; nothing falls back to random weights.
 
     python -m container.training.weights bake resnet18 resnet50 --into /opt/berth/weights
@@ -37,7 +37,7 @@ SUFFIXES = (".safetensors", ".pth", ".pt")
 
 @dataclass(frozen=True)
 class Weights:
-    """A state dict and where it came from: a description for people, a SHA-256 for the record."""
+    """A state dict and where it came from: a description and a SHA-256."""
 
     state: Mapping[str, Tensor]
     source: str
@@ -46,9 +46,9 @@ class Weights:
 
 @dataclass(frozen=True)
 class Initialization:
-    """The first layers' kind, and the pretrained weights; None where there are none to load.
+    """The stem and the pretrained weights of a job's network; None where there are none to load.
 
-    Other ranks than the main one load none: DDP hands them over.
+    Ranks other than the main one load none: DDP broadcasts them.
     """
 
     stem: str
@@ -56,7 +56,7 @@ class Initialization:
 
     @classmethod
     def find(cls, hp: Hyperparameters, channel: Path | None, *, main: bool) -> "Initialization":
-        """Settle what `hp` leaves open, and see that all of it fits together.
+        """Resolve what `hp` leaves open, and check that it fits together, before an image is read.
 
         The network is built without memory for its tensors where torchvision can do so (RegNet
         computes its widths with tensors), so this costs a fraction of a second.
@@ -86,7 +86,7 @@ class Initialization:
 
 
 def find_weights(name: str, arch: str, channel: Path | None) -> Weights | None:
-    """The weights a job asked for; None for `none`.
+    """The weights that a job requests; None for `none`.
 
     Args:
         name: `imagenet`, `none`, or a path, absolute or inside the weights channel, to a
@@ -101,14 +101,14 @@ def find_weights(name: str, arch: str, channel: Path | None) -> Weights | None:
         return None
     if name.lower() == "imagenet":
         return _imagenet(arch, channel)
-    path = _place(name, channel)
+    path = _resolve(name, channel)
     if not path.is_file():
         raise WeightsError(f"hyperparameter 'weights': no file {path}; expected imagenet, none "
                            f"or a path to one of {', '.join(SUFFIXES)}")  # fmt: skip
     return _read(path)
 
 
-def _place(name: str, channel: Path | None) -> Path:
+def _resolve(name: str, channel: Path | None) -> Path:
     path = Path(name)
     if channel is not None and not path.is_absolute():
         path = channel / name
@@ -123,7 +123,7 @@ def earlier_stem(name: str, arch: str, channel: Path | None) -> str | None:
     """
     if name.lower() in {"none", "imagenet"}:
         return None
-    path = _place(name, channel).with_name(DESCRIPTION)
+    path = _resolve(name, channel).with_name(DESCRIPTION)
     if not path.is_file():
         return None
     stored = read_object(path, WeightsError)
@@ -185,7 +185,7 @@ def _read(path: Path) -> Weights:
 
 
 def _unwrapped(found: object) -> dict[str, Tensor]:
-    """The state dict in what people save: alone, in a checkpoint, or of a wrapped network.
+    """The state dict in a saved file: alone, in a checkpoint, or of a wrapped network.
 
     Raises:
         ValueError: there is none.

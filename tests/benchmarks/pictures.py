@@ -31,7 +31,7 @@ from lossless import lossless_jpeg
 from container.errors import BadImage
 from container.images.budget import BUDGET
 from container.images.budget import LARGE as LARGE_FROM
-from container.images.decode import decode, sniff, use_picture
+from container.images.decode import decode, sniff, use_image
 from container.images.readers import plan
 
 LARGE = {
@@ -199,13 +199,13 @@ def take(name: str, side: int) -> str:
     image = Image.fromarray(photo(side, side, 4 if "A" in mode else 3)).convert(mode)
     data = encoded(image, {"WebP": "WEBP"}.get(kind, kind), **options)
     del image
-    use_picture(encoded(Image.new("RGB", (8, 8)), "JPEG"), lambda _: None)
+    use_image(encoded(Image.new("RGB", (8, 8)), "JPEG"), lambda _: None)
     counted = plan(data, sniff(data) or "", side * side, None).cost
     with BUDGET.hold(LARGE_FROM):
         pass  # Gives back what encoding left.
     Path("/proc/self/clear_refs").write_text("5")
     before, started = _status("VmRSS"), time.perf_counter()
-    use_picture(data, lambda _: None, max_pixels=side * side)
+    use_image(data, lambda _: None, max_pixels=side * side)
     seconds = time.perf_counter() - started
     taken = _status("VmHWM") - before
     pixels = side * side

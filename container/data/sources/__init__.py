@@ -1,4 +1,4 @@
-"""Where image folders come from; each reader writes the same layout, {train,...}/<class>/<image>.
+"""Data sets to write as image folders, {train,...}/<class>/<image>.
 
 python -m container.data.sources digits DEST
 """

@@ -1,4 +1,4 @@
-"""The image that a row of labels names, which may not lie outside the images' folder."""
+"""Finds the image that a row of labels refers to, within the images' folder only."""
 
 import os
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ _ENDINGS = ("", *sorted(IMAGE_SUFFIXES), ".JPG", ".JPEG", ".PNG")
 
 
 class ImageFiles:
-    """The images below a folder, found by what tables and manifests write of them."""
+    """The images below a folder, found by the paths in tables and manifests."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -19,7 +19,7 @@ from container.files.folders import is_image_name, readable, some, split_of
 from container.files.regular import read_regular
 
 FORMATS = (".csv", ".tsv", ".manifest", ".jsonl", ".lst")
-"""Endings by which a folder's file of labels is found; a file that is named may have any."""
+"""Suffixes of label files found in a folder; a file given by path may have any."""
 LARGEST_TABLE = 256 << 20
 """Bytes of a table of labels: some millions of rows."""
 
@@ -38,13 +38,13 @@ SPLITS = ("split", "subset", "set", "dataset", "partition", "usage", "phase", "m
 
 _DELIMITERS = ",;\t|"
 _METADATA = "-metadata"
-_TRIED = 5
-# Rows of which one must name a file that is there, for its column to hold the paths.
+_CHECKED_ROWS = 5
+# Rows checked for an existing file, to find the column of paths.
 
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns' names where the user gives them; else they are found by the usual names."""
+    """The columns' names, if given; else they are found by their usual names."""
 
     path: str | None = None
     label: str | None = None
@@ -53,7 +53,7 @@ class Columns:
 
 @dataclass(frozen=True)
 class Row:
-    """One image's label; `place` is FILE:LINE, `problem` says why the row cannot be used."""
+    """One image's label; `place` is FILE:LINE, `problem` is why the row cannot be used."""
 
     place: str
     images: ImageFiles
@@ -70,8 +70,8 @@ class Row:
 def read_rows(path: Path, images: ImageFiles, columns: Columns) -> Iterator[Row]:
     """The rows of one file, whichever format it has; bad ones too, with their problem.
 
-    `images` are those that paths may name. Raises DataError when the file cannot be read, is not
-    UTF-8, or does not say which of its columns is which.
+    `images` are the files that paths refer to. Raises DataError when the file cannot be read, is
+    not UTF-8, or its columns cannot be identified.
     """
     shown = readable(str(path))
     try:
@@ -137,7 +137,7 @@ def _manifest_row(row: Row, found: dict[str, Any], columns: Columns) -> Row:
 
 
 def _label_attributes(found: dict[str, Any]) -> list[str]:
-    """Attributes with metadata; among several, those that Ground Truth says classify."""
+    """Attributes with metadata; among several, those that Ground Truth marks as classification."""
     with_metadata = [key for key in found if f"{key}{_METADATA}" in found]
     if len(with_metadata) > 1:
         kind = "classification"
@@ -207,8 +207,8 @@ def _table_rows(text: str, shown: str, images: ImageFiles, columns: Columns) -> 
 
 
 @dataclass(frozen=True)
-class _At:
-    """Which column is which."""
+class _ColumnIndexes:
+    """The index of each column."""
 
     header: bool
     path: int
@@ -218,7 +218,7 @@ class _At:
 
 def _header(
     rows: Sequence[tuple[int, list[str]]], shown: str, images: ImageFiles, columns: Columns
-) -> _At | None:
+) -> _ColumnIndexes | None:
     """The columns by their names; None when the first row is no header."""
     cells = rows[0][1]
     if any(map(is_image_name, cells)):
@@ -252,10 +252,12 @@ def _header(
             f"{shown}:1: found columns {some(cells)}, and none for the {what} by a usual name; "
             f"name it with --{what}-column"
         )
-    return _At(True, path, label, split)
+    return _ColumnIndexes(True, path, label, split)
 
 
-def _without_header(rows: Sequence[tuple[int, list[str]]], shown: str, images: ImageFiles) -> _At:
+def _without_header(
+    rows: Sequence[tuple[int, list[str]]], shown: str, images: ImageFiles
+) -> _ColumnIndexes:
     """The columns by what is in them: images' names, splits, and what is left is the label."""
     table = [cells for _, cells in rows if len(cells) == len(rows[0][1])]
     columns = [[cells[at] for cells in table] for at in range(len(rows[0][1]))]
@@ -275,7 +277,7 @@ def _without_header(rows: Sequence[tuple[int, list[str]]], shown: str, images: I
             f"{shown}:{rows[0][0]}: found {some(rows[0][1])}, expected path and label, or a first "
             "row with the columns' names"
         )
-    return _At(False, paths[0], others[0], splits[0] if splits else None)
+    return _ColumnIndexes(False, paths[0], others[0], splits[0] if splits else None)
 
 
 def _image_names(cells: Sequence[str]) -> bool:
@@ -283,7 +285,7 @@ def _image_names(cells: Sequence[str]) -> bool:
 
 
 def _files(cells: Sequence[str], images: ImageFiles) -> bool:
-    return any(_is_file(images, name) for name in cells[:_TRIED])
+    return any(_is_file(images, name) for name in cells[:_CHECKED_ROWS])
 
 
 def _is_file(images: ImageFiles, name: str) -> bool:

@@ -1,3 +1,7 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -5,7 +9,7 @@ from container.data.index import Index
 from container.errors import DataError
 
 
-def test_paths_are_sorted_and_labelled_by_folder(make_folder):
+def test_paths_are_sorted_and_labelled_by_folder(make_folder: Callable[..., Any]) -> None:
     root = make_folder({"b": 2, "a": 1, "b c": 1})
     index = Index.from_folder(root)
     assert index.classes == ("a", "b", "b c")
@@ -17,7 +21,7 @@ def test_paths_are_sorted_and_labelled_by_folder(make_folder):
     assert index.read(0) == (root / "a/000.jpg").read_bytes()
 
 
-def test_hidden_files_and_junk_are_passed_over(make_folder):
+def test_hidden_files_and_junk_are_passed_over(make_folder: Callable[..., Any]) -> None:
     root = make_folder({"a": 1, "b": 1})
     for junk in (".DS_Store", "._000.jpg", "Thumbs.db", "desktop.ini", "x_$folder$"):
         (root / "a" / junk).write_bytes(b"junk")
@@ -28,7 +32,7 @@ def test_hidden_files_and_junk_are_passed_over(make_folder):
     assert (index.classes, len(index), index.misplaced) == (("a", "b"), 2, ())
 
 
-def test_files_at_the_wrong_level_are_set_aside(make_folder):
+def test_files_at_the_wrong_level_are_set_aside(make_folder: Callable[..., Any]) -> None:
     root = make_folder({"a": 1, "a/deeper": 2, "b": 1})
     (root / "notes.txt").write_text("hello")
     index = Index.from_folder(root)
@@ -36,31 +40,31 @@ def test_files_at_the_wrong_level_are_set_aside(make_folder):
     assert index.misplaced == ("notes.txt", "a/deeper/")
 
 
-def test_given_classes_fix_the_order(make_folder):
+def test_given_classes_fix_the_order(make_folder: Callable[..., Any]) -> None:
     index = Index.from_folder(make_folder({"b": 1}), ("c", "b", "a"))
     assert index.labels.tolist() == [1]
     assert index.counts().tolist() == [0, 1, 0]
 
 
-def test_a_class_that_training_lacks(make_folder):
+def test_a_class_that_training_lacks(make_folder: Callable[..., Any]) -> None:
     with pytest.raises(DataError, match="found class 'x' that training does not have.*'a', 'b'"):
         Index.from_folder(make_folder({"a": 1, "x": 1}), ("a", "b"))
 
 
-def test_a_missing_folder(tmp_path):
+def test_a_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="absent: not a folder, expected one folder per class"):
         Index.from_folder(tmp_path / "absent")
 
 
 @pytest.mark.parametrize(("files", "found"), [(0, "nothing"), (3, "3 files")])
-def test_a_folder_without_class_folders(files, found, tmp_path):
+def test_a_folder_without_class_folders(files: int, found: str, tmp_path: Path) -> None:
     for number in range(files):
         (tmp_path / f"{number}.jpg").write_bytes(b"x")
     with pytest.raises(DataError, match=f"found {found} and no class folders"):
         Index.from_folder(tmp_path)
 
 
-def test_take_keeps_the_order_of_the_index(make_folder):
+def test_take_keeps_the_order_of_the_index(make_folder: Callable[..., Any]) -> None:
     index = Index.from_folder(make_folder({"a": 2, "b": 2}))
     taken = index.take([3, 0])
     assert taken.paths == ("a/000.jpg", "b/001.jpg")
@@ -68,7 +72,7 @@ def test_take_keeps_the_order_of_the_index(make_folder):
     assert taken.classes == index.classes
 
 
-def test_spread_images_are_of_every_class(make_folder):
+def test_spread_images_are_of_every_class(make_folder: Callable[..., Any]) -> None:
     index = Index.from_folder(make_folder({"a": 7, "b": 7, "c": 7}))
     for most in (3, 16, 20):
         chosen = index.spread(most)
@@ -77,7 +81,7 @@ def test_spread_images_are_of_every_class(make_folder):
     assert index.spread(100).tolist() == list(range(21))
 
 
-def test_a_file_that_has_gone(make_folder):
+def test_a_file_that_has_gone(make_folder: Callable[..., Any]) -> None:
     index = Index.from_folder(make_folder({"a": 1, "b": 1}))
     index.file(1).unlink()
     with pytest.raises(DataError, match=r"^b/000\.jpg: cannot be read: No such file"):

@@ -1,9 +1,12 @@
 import os
 import signal
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from container.data import loader as loader_module
 from container.data.index import Index
@@ -15,17 +18,22 @@ SMALL, LARGE = Geometry.for_size(16), Geometry.for_size(72)
 
 
 @pytest.fixture
-def index(make_folder):
+def index(make_folder: Callable[..., Any]) -> Index:
     return Index.from_folder(make_folder({"a": 7, "b": 6}, side=(80, 90)))
 
 
-def make(index, geometry, **options):
+def make(
+    index: Index, geometry: Geometry, **options: Callable[..., Any] | bool | int
+) -> EpochLoader:
     settings = {"batch_size": 4, "seed": 1, "train": True, "workers": 0}
     settings |= {"image_size": geometry.crop} | options
     return EpochLoader(index, geometry, **settings)
 
 
-def same(one, other):
+def same(
+    one: list[list[Tensor]] | list[tuple[Tensor, Tensor]],
+    other: list[list[Tensor]] | list[tuple[Tensor, Tensor]],
+) -> bool:
     return len(one) == len(other) and all(
         torch.equal(a, b)
         for x, y in zip(one, other, strict=True)
@@ -35,7 +43,9 @@ def same(one, other):
 
 @pytest.mark.parametrize("geometry", [SMALL, LARGE])
 class TestEvaluation:
-    def test_every_image_once_in_order_through_the_geometry(self, geometry, index):
+    def test_every_image_once_in_order_through_the_geometry(
+        self, geometry: Geometry, index: Index
+    ) -> None:
         loader = make(index, geometry, train=False)
         batches = list(loader.batches(0))
         assert [len(labels) for _, labels in batches] == [4, 4, 4, 1]
@@ -50,7 +60,7 @@ class TestEvaluation:
             expected = geometry.load(index.read(position)).transpose(2, 0, 1)
             assert np.array_equal(image.numpy(), expected)
 
-    def test_ranks_share_the_images_without_repeats(self, geometry, index):
+    def test_ranks_share_the_images_without_repeats(self, geometry: Geometry, index: Index) -> None:
         loaders = [make(index, geometry, train=False, rank=rank, world=3) for rank in range(3)]
         counts = [sum(len(labels) for _, labels in loader.batches(0)) for loader in loaders]
         assert counts == [5, 4, 4]
@@ -58,7 +68,7 @@ class TestEvaluation:
 
 
 class TestTraining:
-    def test_each_epoch_has_its_own_order_of_all_images(self, index):
+    def test_each_epoch_has_its_own_order_of_all_images(self, index: Index) -> None:
         loader = make(index, SMALL, batch_size=13)
         whole = decode_all(index, SMALL)
         orders = []
@@ -71,18 +81,18 @@ class TestTraining:
         assert orders[0] == orders[2]
         assert orders[0] != orders[1]
 
-    def test_a_last_batch_of_one_is_left_out(self, index):
+    def test_a_last_batch_of_one_is_left_out(self, index: Index) -> None:
         loader = make(index, SMALL)
         assert [len(labels) for _, labels in loader.batches(0)] == [4, 4, 4]
         assert len(loader) == 3
 
     @pytest.mark.parametrize(("batch_size", "sizes"), [(5, [5, 5, 3]), (1, [1] * 13), (20, [13])])
-    def test_other_last_batches_stay(self, batch_size, sizes, index):
+    def test_other_last_batches_stay(self, batch_size: int, sizes: list[int], index: Index) -> None:
         loader = make(index, SMALL, batch_size=batch_size)
         assert [len(labels) for _, labels in loader.batches(0)] == sizes
         assert len(loader) == len(sizes)
 
-    def test_ranks_have_equal_shares_that_cover_all(self, index):
+    def test_ranks_have_equal_shares_that_cover_all(self, index: Index) -> None:
         loaders = [make(index, SMALL, batch_size=2, rank=rank, world=3) for rank in range(3)]
         shares = [torch.cat([images for images, _ in loader.batches(2)]) for loader in loaders]
         # 13 images make 15 places: five each, of which the loader leaves out a lone last one.
@@ -97,12 +107,12 @@ class TestTraining:
         ]
         assert (len(pictures), len(set(pictures))) == (15, 13)
 
-    def test_more_ranks_than_images(self, index):
+    def test_more_ranks_than_images(self, index: Index) -> None:
         few = index.take([0, 7])
         loaders = [make(few, SMALL, rank=rank, world=5) for rank in range(5)]
         assert [len(list(loader.batches(0))) for loader in loaders] == [1] * 5
 
-    def test_large_images_are_cropped_anew_each_epoch(self, index):
+    def test_large_images_are_cropped_anew_each_epoch(self, index: Index) -> None:
         one = index.take([3])
         loader = make(one, LARGE)
         first, again, other = (next(iter(loader.batches(epoch)))[0] for epoch in (0, 0, 1))
@@ -113,12 +123,12 @@ class TestTraining:
             next(iter(plain.batches(0)))[0][0].numpy(), LARGE.load(one.read(0)).transpose(2, 0, 1)
         )
 
-    def test_each_image_has_a_crop_of_its_own(self, index):
+    def test_each_image_has_a_crop_of_its_own(self, index: Index) -> None:
         index.file(1).write_bytes(index.read(0))
         ((images, _),) = make(index.take([0, 1]), LARGE).batches(0)
         assert not torch.equal(images[0], images[1])
 
-    def test_small_images_are_decoded_once(self, index):
+    def test_small_images_are_decoded_once(self, index: Index) -> None:
         loader = make(index, SMALL)
         first = list(loader.batches(0))
         for position in range(len(index)):
@@ -129,13 +139,17 @@ class TestTraining:
 class TestStart:
     @pytest.mark.parametrize("geometry", [SMALL, LARGE])
     @pytest.mark.parametrize("workers", [0, 1])
-    def test_later_batches_are_the_same_from_any_start(self, workers, geometry, index):
+    def test_later_batches_are_the_same_from_any_start(
+        self, workers: int, geometry: Geometry, index: Index
+    ) -> None:
         whole = list(make(index, geometry).batches(3))
         loader = make(index, geometry, workers=workers)
         for start in range(len(whole) + 2):
             assert same(list(loader.batches(3, start)), whole[start:])
 
-    def test_skipped_batches_are_not_decoded(self, index, monkeypatch):
+    def test_skipped_batches_are_not_decoded(
+        self, index: Index, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         read: list[int] = []
         whole_read = Index.read
 
@@ -149,32 +163,34 @@ class TestStart:
 
 
 class TestWorkers:
-    def test_their_number_changes_nothing(self, index):
+    def test_their_number_changes_nothing(self, index: Index) -> None:
         expected = [list(make(index, LARGE).batches(epoch)) for epoch in (0, 1)]
         for workers in (1, 2):
             loader = make(index, LARGE, workers=workers)
             assert all(same(list(loader.batches(epoch)), expected[epoch]) for epoch in (0, 1))
 
-    def test_an_epoch_left_early_does_not_spill_into_the_next(self, index):
+    def test_an_epoch_left_early_does_not_spill_into_the_next(self, index: Index) -> None:
         loader = make(index, LARGE, workers=1)
         next(iter(loader.batches(0)))
         assert same(list(loader.batches(1)), list(make(index, LARGE).batches(1)))
 
     @pytest.mark.parametrize("workers", [0, 1])
-    def test_a_bad_image_arrives_as_one_line(self, workers, index):
+    def test_a_bad_image_arrives_as_one_line(self, workers: int, index: Index) -> None:
         index.file(2).write_bytes(b"%PDF")
         with pytest.raises(BadImage) as caught:
             list(make(index, LARGE, workers=workers).batches(0))
         assert str(caught.value).startswith("a/002.jpg: not an accepted image: found a PDF")
         assert "\n" not in str(caught.value)
 
-    def test_a_file_that_has_gone_arrives_as_one_line(self, index):
+    def test_a_file_that_has_gone_arrives_as_one_line(self, index: Index) -> None:
         index.file(2).unlink()
         for geometry in (SMALL, LARGE):
             with pytest.raises(DataError, match=r"^a/002\.jpg: cannot be read"):
                 list(make(index, geometry).batches(0))
 
-    def test_a_worker_that_dies_is_explained(self, index, monkeypatch):
+    def test_a_worker_that_dies_is_explained(
+        self, index: Index, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         here = os.getpid()
 
         def die(self, data, name, random):
@@ -185,7 +201,9 @@ class TestWorkers:
         with pytest.raises(DataError, match=r"worker died at a/.*--shm-size"):
             list(make(index, LARGE, workers=1).batches(0))
 
-    def test_too_little_shared_memory_is_said_once(self, index, monkeypatch):
+    def test_too_little_shared_memory_is_said_once(
+        self, index: Index, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         said: list[str] = []
         asked: list[tuple[int, int, int]] = []
 
@@ -202,7 +220,7 @@ class TestWorkers:
         assert asked[0] == (3, loader_module.PREFETCH, 4 * 3 * 72 * 72)
 
 
-def test_the_callers_generators_are_left_alone(index):
+def test_the_callers_generators_are_left_alone(index: Index) -> None:
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
@@ -212,12 +230,14 @@ def test_the_callers_generators_are_left_alone(index):
     assert torch.equal(torch.rand(1), expected)
 
 
-def test_the_image_size_is_the_geometrys(index):
+def test_the_image_size_is_the_geometrys(index: Index) -> None:
     with pytest.raises(ValueError, match="image_size 32 is not the geometry's crop 16"):
         make(index, SMALL, image_size=32)
 
 
-def test_a_set_too_large_to_keep_is_read_from_files(index, monkeypatch):
+def test_a_set_too_large_to_keep_is_read_from_files(
+    index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
     expected = list(make(index, SMALL).batches(0))
     monkeypatch.setattr(loader_module, "CACHE_BYTES", 13 * 16 * 16 * 3 - 1)
     loader = make(index, SMALL)

@@ -14,21 +14,23 @@ class Clock:
 
 
 @pytest.fixture
-def clock(monkeypatch):
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: False)
     clock = Clock()
     monkeypatch.setattr(progress_module, "time", clock)
     return clock
 
 
-def test_short_work_prints_nothing(clock, capsys):
+def test_short_work_prints_nothing(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     with ProgressBar("decoding images", 100) as progress:
         clock.now = 9.9
         progress.advance(100)
     assert capsys.readouterr().out == ""
 
 
-def test_long_work_prints_a_line_now_and_then_and_at_the_end(clock, capsys):
+def test_long_work_prints_a_line_now_and_then_and_at_the_end(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
     with ProgressBar("decoding images", 50_000) as progress:
         for second in range(1, 26):
             clock.now = float(second)
@@ -40,14 +42,18 @@ def test_long_work_prints_a_line_now_and_then_and_at_the_end(clock, capsys):
     ]
 
 
-def test_an_unknown_total_and_an_earlier_start(clock, capsys):
+def test_an_unknown_total_and_an_earlier_start(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
     with ProgressBar("downloading", 0, done=100) as progress:
         clock.now = 10.0
         progress.advance(50)
     assert capsys.readouterr().out.splitlines()[0] == "downloading: 150 (5/s)"
 
 
-def test_failed_work_does_not_print_a_last_line(clock, capsys):
+def test_failed_work_does_not_print_a_last_line(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
     def work():
         with ProgressBar("decoding images", 10) as progress:
             clock.now = 10.0
@@ -59,7 +65,9 @@ def test_failed_work_does_not_print_a_last_line(clock, capsys):
     assert capsys.readouterr().out == "decoding images: 5 of 10 (0/s)\n"
 
 
-def test_a_terminal_gets_a_bar(monkeypatch, capsys):
+def test_a_terminal_gets_a_bar(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     with ProgressBar("decoding images", 10) as progress:
         progress.advance(10)

@@ -1,6 +1,9 @@
 import os
 import sys
+from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -10,7 +13,7 @@ MEGABYTE = 1 << 20
 
 
 @pytest.fixture
-def free(monkeypatch):
+def free(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     def set_to(megabytes):
         room = SimpleNamespace(f_bavail=megabytes * 256, f_frsize=4096)
         monkeypatch.setattr(os, "statvfs", lambda _: room)
@@ -18,7 +21,7 @@ def free(monkeypatch):
     return set_to
 
 
-def test_enough_room_says_nothing(free):
+def test_enough_room_says_nothing(free: Callable[..., Any]) -> None:
     said: list[str] = []
     free(1024)
     assert affordable_workers(4, 2, MEGABYTE, report=said.append) == 4
@@ -26,7 +29,9 @@ def test_enough_room_says_nothing(free):
 
 
 @pytest.mark.parametrize(("batch", "workers", "needed"), [(4, 2, 96), (10, 1, 240), (11, 0, 264)])
-def test_too_little_room_names_the_remedy(batch, workers, needed, free):
+def test_too_little_room_names_the_remedy(
+    batch: int, workers: int, needed: int, free: Callable[..., Any]
+) -> None:
     said: list[str] = []
     free(64)
     assert affordable_workers(4, 2, batch * MEGABYTE, report=said.append) == workers
@@ -36,20 +41,22 @@ def test_too_little_room_names_the_remedy(batch, workers, needed, free):
     ]
 
 
-def test_the_size_it_names_is_enough(free):
+def test_the_size_it_names_is_enough(free: Callable[..., Any]) -> None:
     free(96)
     said: list[str] = []
     assert affordable_workers(4, 2, 4 * MEGABYTE, report=said.append) == 4
     assert said == []
 
 
-def test_no_workers_need_no_room(free):
+def test_no_workers_need_no_room(free: Callable[..., Any]) -> None:
     free(0)
     assert affordable_workers(0, 2, MEGABYTE) == 0
 
 
 @pytest.mark.parametrize(("platform", "workers"), [("linux", 0), ("darwin", 3)])
-def test_no_such_folder(platform, workers, tmp_path, monkeypatch):
+def test_no_such_folder(
+    platform: str, workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sys, "platform", platform)
     said: list[str] = []
     missing = tmp_path / "shm"

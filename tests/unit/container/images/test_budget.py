@@ -53,8 +53,8 @@ def test_large_pictures_take_turns_between_processes(tmp_path: Path) -> None:
     turn = tmp_path / "turn"
     turn.touch()
     ours, theirs = Budget(4 * LARGE), Budget(4 * LARGE)
-    ours.take_turns(turn)
-    theirs.take_turns(turn)
+    ours.use_lock_file(turn)
+    theirs.use_lock_file(turn)
     inside, leave = threading.Event(), threading.Event()
 
     def theirs_inside() -> None:

@@ -1,3 +1,6 @@
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -6,12 +9,12 @@ from container.errors import BadImage
 from container.images.crop import AREA, RATIO, RandomCrop, _part
 
 
-def generator(seed=0):
+def generator(seed: int = 0) -> Any:
     return np.random.default_rng(seed)
 
 
 @pytest.mark.parametrize("size", [(100, 100), (375, 500), (500, 120), (90, 1000), (1, 1)])
-def test_the_part_lies_inside_and_keeps_to_area_and_ratio(size):
+def test_the_part_lies_inside_and_keeps_to_area_and_ratio(size: tuple[int, int]) -> None:
     random = generator()
     for _ in range(200):
         top, left, height, width = _part(size, random.random((10, 2)), random.random(2))
@@ -24,13 +27,15 @@ def test_the_part_lies_inside_and_keeps_to_area_and_ratio(size):
             assert AREA[0] - 1e-6 <= width * height / 10_000 <= AREA[1] + 1e-6
 
 
-def test_a_strip_that_no_ratio_fits_gives_its_full_height():
+def test_a_strip_that_no_ratio_fits_gives_its_full_height() -> None:
     _, _, height, width = _part((10, 1000), np.ones((10, 2)), np.zeros(2))
     assert (height, round(width, 6)) == (10, round(10 * RATIO[1], 6))
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_load_gives_the_crop_resized(kind, picture, encoded):
+def test_load_gives_the_crop_resized(
+    kind: str, picture: Callable[..., Any], encoded: Callable[..., Any]
+) -> None:
     data = encoded(picture(200, 300), kind)
     random = generator(4)
     top, left, height, width = _part((200, 300), random.random((10, 2)), random.random(2))
@@ -43,14 +48,18 @@ def test_load_gives_the_crop_resized(kind, picture, encoded):
     assert np.abs(pixels.astype(int) - np.asarray(expected)).mean() < 3
 
 
-def test_a_large_jpeg_decoded_reduced_gives_the_same_crop(picture, encoded):
+def test_a_large_jpeg_decoded_reduced_gives_the_same_crop(
+    picture: Callable[..., Any], encoded: Callable[..., Any]
+) -> None:
     large = picture(900, 1200)
     reduced = RandomCrop(72).load(encoded(large, quality=95), "x", generator(2)).astype(int)
     whole = RandomCrop(72).load(encoded(large, "PNG"), "x", generator(2))
     assert np.abs(reduced - whole).mean() < 3
 
 
-def test_a_sideways_jpeg_gives_the_crop_of_the_upright_picture(picture, encoded):
+def test_a_sideways_jpeg_gives_the_crop_of_the_upright_picture(
+    picture: Callable[..., Any], encoded: Callable[..., Any]
+) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     sideways = encoded(np.rot90(picture(400, 900), 1), exif=exif.tobytes(), quality=95)
@@ -59,7 +68,9 @@ def test_a_sideways_jpeg_gives_the_crop_of_the_upright_picture(picture, encoded)
     assert np.abs(one - RandomCrop(72).load(upright, "x", generator(3))).mean() < 3
 
 
-def test_crops_follow_the_generator_alone(picture, encoded):
+def test_crops_follow_the_generator_alone(
+    picture: Callable[..., Any], encoded: Callable[..., Any]
+) -> None:
     data = encoded(picture(100, 120))
     crop = RandomCrop(80)
     one, again, other = (crop.load(data, "x", generator(seed)) for seed in (1, 1, 2))
@@ -67,11 +78,13 @@ def test_crops_follow_the_generator_alone(picture, encoded):
     assert not np.array_equal(one, other)
 
 
-def test_small_pictures_are_enlarged(picture, encoded):
+def test_small_pictures_are_enlarged(
+    picture: Callable[..., Any], encoded: Callable[..., Any]
+) -> None:
     assert RandomCrop(96).load(encoded(picture(10, 12)), "x", generator()).shape == (96, 96, 3)
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff\xd8\xff", b"GIF89a"])
-def test_bad_images_are_named(data):
+def test_bad_images_are_named(data: bytes) -> None:
     with pytest.raises(BadImage, match=r"^bad\.jpg: "):
         RandomCrop(96).load(data, "bad.jpg", generator())

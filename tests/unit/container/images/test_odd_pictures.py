@@ -10,7 +10,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from container.errors import BadImage
 from container.images import isolation
-from container.images.decode import decode, use_picture
+from container.images.decode import decode, use_image
 from container.images.geometry import Geometry
 from tests.unit.container.conftest import encoded, picture
 from tests.unit.container.images.lossless import lossless_jpeg
@@ -295,7 +295,7 @@ class TestSize:
 
     def test_a_huge_jpeg_2000_is_too(self) -> None:
         data = encoded(picture(480, 640), "JPEG2000", num_resolutions=4)
-        seen = use_picture(data, lambda image: image.size, at_least=(100, 100), max_pixels=80_000)
+        seen = use_image(data, lambda image: image.size, at_least=(100, 100), max_pixels=80_000)
         assert seen == (160, 120)
         with pytest.raises(BadImage, match="307,200 pixels, expected at most 80,000"):
             decode(data, max_pixels=80_000)

@@ -1,4 +1,5 @@
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,9 @@ from container.rules.profiler import PROFILER_RULES
 from container.rules.requests import RuleError, ask, from_configurations
 
 
-def configuration(rule, name="mine", **parameters):
+def configuration(
+    rule: str, name: str = "mine", **parameters: str
+) -> dict[str, dict[str, str] | str]:
     return {
         "RuleConfigurationName": name,
         "RuleEvaluatorImage": "any",
@@ -17,7 +20,7 @@ def configuration(rule, name="mine", **parameters):
     }
 
 
-def test_auto_is_every_rule_that_needs_nothing():
+def test_auto_is_every_rule_that_needs_nothing() -> None:
     auto = {request.rule for request in ask(DEBUG_RULES, ["auto"])}
     assert {"VanishingGradient", "Overfit", "StalledTrainingRule"} <= auto
     assert not auto & {"AllZero", "UnchangedTensor", "SimilarAcrossRuns", "TensorVariance"}
@@ -26,19 +29,19 @@ def test_auto_is_every_rule_that_needs_nothing():
     assert {request.rule for request in ask(PROFILER_RULES, ["auto"])} == set(PROFILER_RULES)
 
 
-def test_names_and_overrides_in_any_capitalisation():
+def test_names_and_overrides_in_any_capitalisation() -> None:
     (request,) = ask(DEBUG_RULES, ["OVERFIT"], {"overfit_Ratio_Threshold": "0.5"}, ["overfit"])
     assert (request.rule, request.name, request.stop) == ("Overfit", "Overfit", True)
     assert request.parameters["ratio_threshold"] == 0.5
     assert request.parameters["patience"] == DEBUG_RULES["Overfit"].parameters["patience"].default
 
 
-def test_none_is_the_default():
+def test_none_is_the_default() -> None:
     (request,) = ask(DEBUG_RULES, ["VanishingGradient"], {"VanishingGradient_threshold": "None"})
     assert request.parameters["threshold"] == 1e-7
 
 
-def test_the_longest_rule_takes_the_override():
+def test_the_longest_rule_takes_the_override() -> None:
     requests = ask(DEBUG_RULES, ["auto"], {"StalledTrainingRule_stop_training_on_fire": "True"})
     (stalled,) = [each for each in requests if each.rule == "StalledTrainingRule"]
     assert stalled.parameters["stop_training_on_fire"] is True
@@ -83,21 +86,23 @@ def test_the_longest_rule_takes_the_override():
         ),
     ],
 )
-def test_what_is_wrong_is_named(names, overrides, stop, message):
+def test_what_is_wrong_is_named(
+    names: list[str], overrides: Any, stop: list[str], message: str
+) -> None:
     with pytest.raises(RuleError) as error:
         ask(DEBUG_RULES, names, overrides, stop)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 
-def test_rules_of_the_users_own_keep_their_parameters_as_they_are():
+def test_rules_of_the_users_own_keep_their_parameters_as_they_are() -> None:
     with pytest.raises(RuleError, match="unknown rule 'Mine'"):
         ask(DEBUG_RULES, ["Mine"])
     (request,) = ask(DEBUG_RULES, ["Mine"], {"Mine_Limit": "7"}, own=True)
     assert request.parameters == {"Limit": "7"}
 
 
-def test_a_requests_configurations():
+def test_a_requests_configurations() -> None:
     stop = json.dumps([{"name": "stoptraining", "parameters": {}}])
     overfit, zeros, own = from_configurations(
         DEBUG_RULES,
@@ -122,12 +127,14 @@ def test_a_requests_configurations():
         (configuration("Overfit", patience="x"), "expected a whole number"),
     ],
 )
-def test_a_configuration_that_cannot_be_meant(given, message):
+def test_a_configuration_that_cannot_be_meant(
+    given: dict[str, dict[str, str] | str] | dict[str, str], message: str
+) -> None:
     with pytest.raises(RuleError, match=message):
         from_configurations(DEBUG_RULES, [given], "DebugRuleConfigurations")
 
 
-def test_the_report_takes_the_parameters_of_the_rules_it_runs():
+def test_the_report_takes_the_parameters_of_the_rules_it_runs() -> None:
     given = {"rule_to_invoke": "ProfilerReport", "LowGPUUtilization_threshold_p95": "60"}
     (asked,) = from_configurations(
         PROFILER_RULES,
@@ -159,7 +166,9 @@ def test_the_report_takes_the_parameters_of_the_rules_it_runs():
         ("CPUBottleneck_patience", 1.5, "expected a whole number, found 1.5"),
     ],
 )
-def test_what_the_report_cannot_pass_on_is_named(key, value, message):
+def test_what_the_report_cannot_pass_on_is_named(
+    key: str, value: float | str, message: str
+) -> None:
     with pytest.raises(RuleError) as error:
         ask(PROFILER_RULES, ["ProfilerReport"], {key: value})
     assert message in str(error.value)
@@ -167,11 +176,11 @@ def test_what_the_report_cannot_pass_on_is_named(key, value, message):
 
 
 @given(st.text(max_size=30), st.text(max_size=30))
-def test_any_text_is_a_rule_or_refused_in_one_line(name, key):
+def test_any_text_is_a_rule_or_refused_in_one_line(name: Any, key: Any) -> None:
     assert "\n" not in refusal(name, key)
 
 
-def refusal(name, key):
+def refusal(name: str, key: str) -> str:
     try:
         ask(DEBUG_RULES, [name], {key: "1"})
     except RuleError as error:

@@ -2,6 +2,8 @@ import errno
 import json
 import os
 import signal
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,21 +20,21 @@ from container.training.checkpoint import (
 
 
 @pytest.fixture
-def said():
+def said() -> list[Any]:
     return []
 
 
 @pytest.fixture
-def folder(tmp_path, said):
+def folder(tmp_path: Path, said: list[Any]) -> CheckpointFolder:
     return CheckpointFolder(tmp_path / "checkpoints", {"lr": 0.1, "widths": (1, 2)}, said.append)
 
 
-def test_nothing_to_resume_from(folder):
+def test_nothing_to_resume_from(folder: CheckpointFolder) -> None:
     assert folder.load_last() is None
     assert folder.load_best() is None
 
 
-def test_the_last_checkpoint_comes_back(folder):
+def test_the_last_checkpoint_comes_back(folder: CheckpointFolder) -> None:
     for step in (1, 2, 3):
         folder.save(step, {"w": torch.full((2,), float(step))}, {"step": step})
     last = folder.load_last()
@@ -40,7 +42,7 @@ def test_the_last_checkpoint_comes_back(folder):
     assert torch.equal(last.tensors["w"], torch.full((2,), 3.0))
 
 
-def test_only_two_are_kept(folder, tmp_path):
+def test_only_two_are_kept(folder: CheckpointFolder, tmp_path: Path) -> None:
     for step in range(5):
         folder.save(step, {"w": torch.zeros(1)}, {})
     names = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
@@ -53,7 +55,9 @@ def test_only_two_are_kept(folder, tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["truncate", "flip", "empty json", "no tensors", "no json"])
-def test_a_corrupt_checkpoint_gives_way_to_the_one_before(folder, tmp_path, said, damage):
+def test_a_corrupt_checkpoint_gives_way_to_the_one_before(
+    folder: CheckpointFolder, tmp_path: Path, said: list[Any], damage: str
+) -> None:
     folder.save(1, {"w": torch.arange(1000.0)}, {"step": 1})
     folder.save(2, {"w": torch.arange(1000.0) * 2}, {"step": 2})
     path = tmp_path / "checkpoints" / "checkpoint-00000002.safetensors"
@@ -74,14 +78,16 @@ def test_a_corrupt_checkpoint_gives_way_to_the_one_before(folder, tmp_path, said
         assert "the one before it" in said[0]
 
 
-def test_another_runs_checkpoint_is_refused(folder, tmp_path, said):
+def test_another_runs_checkpoint_is_refused(
+    folder: CheckpointFolder, tmp_path: Path, said: list[Any]
+) -> None:
     folder.save(1, {"w": torch.zeros(1)}, {})
     other = CheckpointFolder(tmp_path / "checkpoints", {"lr": 0.2, "widths": (1, 2)}, said.append)
     with pytest.raises(CheckpointError, match=r"lr=0.1 where this one has 0.2"):
         other.load_last()
 
 
-def test_best_is_kept_apart(folder):
+def test_best_is_kept_apart(folder: CheckpointFolder) -> None:
     folder.save_best({"w": torch.ones(1)}, {"epoch": 1})
     folder.save_best({"w": torch.ones(1) * 2}, {"epoch": 4})
     folder.save(9, {"w": torch.zeros(1)}, {})
@@ -89,7 +95,7 @@ def test_best_is_kept_apart(folder):
     assert folder.load_best().tensors["w"].item() == 2
 
 
-def test_a_full_disk_leaves_the_old_file_and_no_scrap(tmp_path):
+def test_a_full_disk_leaves_the_old_file_and_no_scrap(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("old")
 
@@ -104,7 +110,9 @@ def test_a_full_disk_leaves_the_old_file_and_no_scrap(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_safetensors_own_way_of_saying_the_disk_is_full(folder, monkeypatch):
+def test_safetensors_own_way_of_saying_the_disk_is_full(
+    folder: CheckpointFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*_args, **_kwargs):
         raise RuntimeError("Error while serializing: IoError(Os { code: 28, "
                            'message: "No space left on device" })')  # fmt: skip
@@ -114,7 +122,7 @@ def test_safetensors_own_way_of_saying_the_disk_is_full(folder, monkeypatch):
         folder.save(1, {"w": torch.zeros(1)}, {})
 
 
-def test_other_errors_stay_what_they_are(tmp_path):
+def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:
     def fail():
         with written_aside(tmp_path / "file"):
             raise KeyError("x")
@@ -124,7 +132,7 @@ def test_other_errors_stay_what_they_are(tmp_path):
 
 
 @pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.AdamW, torch.optim.Adam])
-def test_an_optimizers_state_survives_the_file(folder, kind):
+def test_an_optimizers_state_survives_the_file(folder: CheckpointFolder, kind: type[Any]) -> None:
     def make():
         torch.manual_seed(0)
         layer = torch.nn.Linear(3, 2)
@@ -156,13 +164,13 @@ def test_an_optimizers_state_survives_the_file(folder, kind):
     assert torch.equal(again.weight, layer.weight)
 
 
-def test_counters_are_json(folder, tmp_path):
+def test_counters_are_json(folder: CheckpointFolder, tmp_path: Path) -> None:
     folder.save(1, {"w": torch.zeros(1)}, {"history": [{"epoch": 1}]})
     stored = json.loads((tmp_path / "checkpoints" / "checkpoint-00000001.json").read_text())
     assert stored["counters"]["history"] == [{"epoch": 1}]
 
 
-def test_sigterm_is_remembered():
+def test_sigterm_is_remembered() -> None:
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         stop = StopSignal()

@@ -1,5 +1,6 @@
 import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,16 +9,16 @@ from container.training.callbacks import StepFacts
 from container.training.curves import HELD, POINTS, Curves
 
 
-def facts(step, loss=1.0, norm=2.0):
+def facts(step: int, loss: float = 1.0, norm: float | None = 2.0) -> StepFacts:
     value = None if norm is None else torch.tensor(norm)
     return StepFacts(step, 1 + step // 100, torch.tensor(loss), 0.1, value)
 
 
-def lines(path):
+def lines(path: Path) -> list[dict[str, float | None] | dict[str, float]] | list[dict[str, float]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_a_step_in_so_many(tmp_path):
+def test_a_step_in_so_many(tmp_path: Path) -> None:
     curves = Curves(tmp_path / "curves.jsonl", steps=3 * POINTS)
     for step in range(10):
         curves.add(facts(step))
@@ -28,7 +29,7 @@ def test_a_step_in_so_many(tmp_path):
     assert not curves.wants(4)
 
 
-def test_what_a_line_holds(tmp_path):
+def test_what_a_line_holds(tmp_path: Path) -> None:
     curves = Curves(tmp_path / "curves.jsonl", steps=5)
     for each in (facts(0, 1.5, 2.5), facts(1, math.nan), facts(2, norm=None), facts(3, math.inf)):
         curves.add(each)
@@ -45,7 +46,7 @@ def test_what_a_line_holds(tmp_path):
     assert undefined["loss"] is infinite["loss"] is unmeasured["gradient_norm"] is None
 
 
-def test_lines_are_written_as_training_goes_on(tmp_path):
+def test_lines_are_written_as_training_goes_on(tmp_path: Path) -> None:
     curves = Curves(tmp_path / "curves.jsonl", steps=2 * HELD)
     for step in range(HELD):
         curves.add(facts(step))
@@ -53,7 +54,7 @@ def test_lines_are_written_as_training_goes_on(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["", '{"step": 4, "lo', "null\n", "[]\n"])
-def test_an_interrupted_run_goes_on_where_its_checkpoint_was(tmp_path, damage):
+def test_an_interrupted_run_goes_on_where_its_checkpoint_was(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "curves.jsonl"
     curves = Curves(path, steps=10)
     curves.begin(0)

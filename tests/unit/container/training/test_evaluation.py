@@ -1,4 +1,7 @@
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +23,7 @@ from container.training.evaluation import (
 
 
 @pytest.fixture
-def evaluation(tmp_path):
+def evaluation(tmp_path: Path) -> Evaluation:
     """Six images of three classes; the 2nd (surely) and the 5th (barely) are got wrong."""
     paths = []
     for number, name in enumerate(["a", "a", "b$x^2$", "b$x^2$", "c<b>", "c<b>"]):
@@ -40,42 +43,42 @@ def evaluation(tmp_path):
     )
 
 
-def test_accuracy_and_top5(evaluation):
+def test_accuracy_and_top5(evaluation: Evaluation) -> None:
     assert evaluation.accuracy == pytest.approx(4 / 6)
     assert evaluation.top5 == 1.0
 
 
-def test_top5_counts_places_beyond_the_fifth(evaluation):
+def test_top5_counts_places_beyond_the_fifth(evaluation: Evaluation) -> None:
     probabilities = np.tile(np.linspace(1, 0, 8, dtype=np.float32), (2, 1))
     index = Index(evaluation.index.root, tuple("abcdefgh"), ("a/0", "h/1"), np.array([4, 5]))
     assert Evaluation(index, probabilities).top5 == 0.5
 
 
-def test_confusion_rows_are_the_truth(evaluation):
+def test_confusion_rows_are_the_truth(evaluation: Evaluation) -> None:
     assert evaluation.confusion.tolist() == [[1, 1, 0], [0, 2, 0], [1, 0, 1]]
 
 
-def test_table_by_class(evaluation):
+def test_table_by_class(evaluation: Evaluation) -> None:
     table = evaluation.by_class()
     assert table["a"] == {"precision": 0.5, "recall": 0.5, "f1": 0.5, "support": 2}
     assert table["b$x^2$"]["precision"] == pytest.approx(2 / 3)
     assert table["c<b>"]["recall"] == 0.5
 
 
-def test_a_class_never_predicted_nor_present_is_zero(evaluation):
+def test_a_class_never_predicted_nor_present_is_zero(evaluation: Evaluation) -> None:
     index = Index(evaluation.index.root, ("a", "b", "c"), ("a/0",), np.array([0]))
     table = Evaluation(index, np.array([[0.2, 0.8, 0.0]], np.float32)).by_class()
     assert table["c"] == {"precision": 0, "recall": 0, "f1": 0, "support": 0}
 
 
-def test_worst_are_the_surest_mistakes_first(evaluation):
+def test_worst_are_the_surest_mistakes_first(evaluation: Evaluation) -> None:
     assert [(m["path"], m["predicted"]) for m in evaluation.worst()] == [
         ("a/1.png", "b$x^2$"),
         ("c<b>/4.png", "a"),
     ]
 
 
-def test_report_and_pictures(evaluation, tmp_path):
+def test_report_and_pictures(evaluation: Evaluation, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     history = [
@@ -96,13 +99,13 @@ def test_report_and_pictures(evaluation, tmp_path):
         assert pixels.std() > 5, f"{name} is blank"
 
 
-def test_no_mistakes_no_picture_of_them(evaluation, tmp_path):
+def test_no_mistakes_no_picture_of_them(evaluation: Evaluation, tmp_path: Path) -> None:
     perfect = Evaluation(evaluation.index, np.eye(3, dtype=np.float32)[evaluation.index.labels])
     write_report(perfect, tmp_path, split="test", history=[], best_epoch=1)
     assert not (tmp_path / "worst.png").exists()
 
 
-def test_many_classes_still_make_a_matrix(tmp_path):
+def test_many_classes_still_make_a_matrix(tmp_path: Path) -> None:
     from container.training.charts import draw_confusion
 
     path = draw_confusion(np.eye(133, dtype=np.int64), [f"breed {i}" for i in range(133)], tmp_path)
@@ -110,7 +113,7 @@ def test_many_classes_still_make_a_matrix(tmp_path):
         assert max(picture.size) < 4000
 
 
-def test_printed_table_lines_up(evaluation):
+def test_printed_table_lines_up(evaluation: Evaluation) -> None:
     lines = []
     print_table(evaluation, "test", lines.append)
     assert lines[-1] == "test: accuracy 0.6667, top-5 1.0000 on 6 images"
@@ -135,7 +138,7 @@ class BrighterThan(nn.Module):
 
 
 @pytest.fixture
-def compared(tmp_path, monkeypatch):
+def compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """A function: evaluates reds 254 and 255, twenty of each, in both precisions.
 
     The network sees them multiplied by `factor`, and is to tell them apart.
@@ -164,7 +167,7 @@ def compared(tmp_path, monkeypatch):
     return compare
 
 
-def test_a_model_that_bfloat16_hardly_changes(compared):
+def test_a_model_that_bfloat16_hardly_changes(compared: Callable[..., Any]) -> None:
     """254 and 255 are themselves in eight bits."""
     found = compared(1.0)
     assert (found.images, found.accuracy, found.float32_accuracy) == (40, 1.0, 1.0)
@@ -172,7 +175,7 @@ def test_a_model_that_bfloat16_hardly_changes(compared):
     assert found.good_enough
 
 
-def test_a_model_that_lives_by_digits_bfloat16_lacks(compared):
+def test_a_model_that_lives_by_digits_bfloat16_lacks(compared: Callable[..., Any]) -> None:
     """259.08 and 260.1 are both 260 in eight bits."""
     found = compared(1.02)
     assert (found.images, found.accuracy, found.float32_accuracy) == (40, 0.5, 1.0)
@@ -181,14 +184,18 @@ def test_a_model_that_lives_by_digits_bfloat16_lacks(compared):
     assert not found.good_enough
 
 
-def test_at_most_so_many_images_are_predicted_again(compared, monkeypatch):
+def test_at_most_so_many_images_are_predicted_again(
+    compared: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("container.training.evaluation.BFLOAT16_IMAGES", 10)
     found = compared(1.02)
     assert (found.images, found.float32_accuracy) == (10, 1.0)
     assert found.accuracy == 0.5, "the images are not of both classes alike"
 
 
-def test_a_cpu_that_would_take_for_ever_is_spared(compared, monkeypatch):
+def test_a_cpu_that_would_take_for_ever_is_spared(
+    compared: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
     assert compared(1.0) is None
 
@@ -206,7 +213,9 @@ class Precisions(nn.Module):
         return images[:, :2].mean(dim=(2, 3))
 
 
-def test_what_serving_must_agree_with_is_computed_in_whole_float32(compared, monkeypatch):
+def test_what_serving_must_agree_with_is_computed_in_whole_float32(
+    compared: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
     network = Precisions()

@@ -1,6 +1,8 @@
 import json
 import re
+from pathlib import Path
 
+import pytest
 import torch
 
 from container.training import metrics
@@ -10,7 +12,9 @@ NAMES = ("train:loss", "train:accuracy", "validation:accuracy", "test:accuracy",
 RECORD = {"epoch": 2, "train:loss": 0.123456789, "validation:accuracy": 1e-07}
 
 
-def test_each_metric_is_read_by_its_expression(tmp_path, capsys):
+def test_each_metric_is_read_by_its_expression(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     values = {name: 0.5 + place / 100 for place, name in enumerate(NAMES)}
     MetricLogger(tmp_path, active=True).line(values)
     log = capsys.readouterr().out
@@ -18,13 +22,13 @@ def test_each_metric_is_read_by_its_expression(tmp_path, capsys):
         assert [float(found) for found in re.findall(f"{name}=(.*?);", log)] == [value]
 
 
-def test_epochs_are_printed_and_kept(tmp_path, capsys):
+def test_epochs_are_printed_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     MetricLogger(tmp_path, active=True).epoch(RECORD)
     assert capsys.readouterr().out == ("epoch=2; train:loss=0.123457; validation:accuracy=1e-07;\n")
     assert json.loads((tmp_path / "metrics.jsonl").read_text()) == RECORD
 
 
-def test_a_resumed_run_begins_with_its_history(tmp_path):
+def test_a_resumed_run_begins_with_its_history(tmp_path: Path) -> None:
     kept = MetricLogger(tmp_path, active=True)
     kept.epoch({"epoch": 9})
     kept.restore([{"epoch": 1}])
@@ -33,7 +37,7 @@ def test_a_resumed_run_begins_with_its_history(tmp_path):
     assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
 
 
-def test_other_ranks_are_silent(tmp_path, capsys):
+def test_other_ranks_are_silent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     quiet = MetricLogger(tmp_path, active=False)
     quiet.restore([RECORD])
     quiet.epoch(RECORD)
@@ -42,7 +46,7 @@ def test_other_ranks_are_silent(tmp_path, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_log_gets_a_plain_line_now_and_then(monkeypatch):
+def test_a_log_gets_a_plain_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = []
     clock = iter([0.0, 0.0, 4.0, 12.0, 13.0, 25.0])
     monkeypatch.setattr(metrics.time, "monotonic", lambda: next(clock))
@@ -56,7 +60,9 @@ def test_a_log_gets_a_plain_line_now_and_then(monkeypatch):
     ]
 
 
-def test_a_terminal_gets_a_bar(monkeypatch, capsys):
+def test_a_terminal_gets_a_bar(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     lines = []
     progress = StepProgress(lines.append, epoch=2, epochs=3, steps=4, done=0)

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -12,12 +14,12 @@ from container.training.optimizer import (
 )
 
 
-def rates(**given):
+def rates(**given: float | str) -> list[float]:
     hp = Hyperparameters(**given)
     return [learning_rate_at(step, hp, 10) for step in range(10 * hp.epochs)]
 
 
-def test_cosine_falls_from_the_rate_to_nearly_zero():
+def test_cosine_falls_from_the_rate_to_nearly_zero() -> None:
     curve = rates(epochs=4, learning_rate=0.4)
     assert curve[0] == 0.4
     assert curve[20] == pytest.approx(0.2)
@@ -25,21 +27,21 @@ def test_cosine_falls_from_the_rate_to_nearly_zero():
     assert curve == sorted(curve, reverse=True)
 
 
-def test_warmup_is_linear_and_reaches_the_rate():
+def test_warmup_is_linear_and_reaches_the_rate() -> None:
     curve = rates(epochs=3, learning_rate=1.0, warmup_epochs=1)
     assert curve[:10] == pytest.approx([0.1 * (i + 1) for i in range(10)])
     assert curve[10] == 1.0
 
 
-def test_half_an_epoch_of_warmup():
+def test_half_an_epoch_of_warmup() -> None:
     assert rates(epochs=1, learning_rate=1.0, warmup_epochs=0.5)[4] == 1.0
 
 
-def test_constant():
+def test_constant() -> None:
     assert set(rates(epochs=2, learning_rate=0.3, schedule="constant")) == {0.3}
 
 
-def test_warmup_longer_than_the_run_only_warms_up():
+def test_warmup_longer_than_the_run_only_warms_up() -> None:
     curve = rates(epochs=1, learning_rate=1.0, warmup_epochs=9)
     assert curve == pytest.approx([0.1 * (i + 1) for i in range(10)])
 
@@ -48,7 +50,7 @@ def test_warmup_longer_than_the_run_only_warms_up():
     ("name", "kind"),
     [("sgd", torch.optim.SGD), ("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)],
 )
-def test_optimizer_and_its_options(name, kind):
+def test_optimizer_and_its_options(name: str, kind: type[Any]) -> None:
     hp = Hyperparameters(
         optimizer=name, learning_rate=0.2, momentum=0.7, eps=1e-5, weight_decay=0.3
     )
@@ -63,13 +65,13 @@ def test_optimizer_and_its_options(name, kind):
         assert decayed["eps"] == 1e-5
 
 
-def test_frozen_parameters_are_left_out():
+def test_frozen_parameters_are_left_out() -> None:
     network = nn.Sequential(nn.Linear(2, 2).requires_grad_(False), nn.Linear(2, 2))
     optimizer = make_optimizer(network, Hyperparameters())
     assert sum(len(group["params"]) for group in optimizer.param_groups) == 2
 
 
-def test_balanced_weights_are_scikit_learns():
+def test_balanced_weights_are_scikit_learns() -> None:
     from sklearn.utils.class_weight import compute_class_weight
 
     labels = np.array([0, 0, 0, 1, 2, 2])
@@ -77,7 +79,7 @@ def test_balanced_weights_are_scikit_learns():
     assert balanced_class_weights(labels, 3).numpy() == pytest.approx(expected)
 
 
-def test_clipping_limits_the_norm_and_zero_does_not():
+def test_clipping_limits_the_norm_and_zero_does_not() -> None:
     for largest, expected in ((1.0, 1.0), (0.0, 20.0)):
         layer = nn.Linear(4, 1, bias=False)
         layer.weight.grad = torch.full((1, 4), 10.0)

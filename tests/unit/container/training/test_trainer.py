@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 
@@ -15,7 +17,9 @@ from container.training.trainer import _precision
         ("off", "cuda", True, None),
     ],
 )
-def test_what_training_computes_in(monkeypatch, amp, device, ampere, dtype):
+def test_what_training_computes_in(
+    monkeypatch: pytest.MonkeyPatch, amp: str, device: str, ampere: bool, dtype: Any
+) -> None:
     """GPUs before Ampere say that they can do bfloat16, because they emulate it."""
     monkeypatch.setattr(
         torch.cuda,

@@ -1,9 +1,13 @@
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 from torchvision import models as zoo
 
 from container.errors import WeightsError
@@ -13,23 +17,25 @@ from container.training.weights import Weights, find_weights, fit_weights
 
 
 @pytest.fixture(scope="module")
-def pretrained():
+def pretrained() -> Any:
     torch.manual_seed(1)
     return zoo.resnet18(weights=None).state_dict()
 
 
 @pytest.fixture
-def network():
+def network() -> tuple[nn.Module, str]:
     return build_network("resnet18", 5, image_size=32)
 
 
-def test_none_is_none():
+def test_none_is_none() -> None:
     assert find_weights("none", "resnet18", None) is None
     assert find_weights("None", "resnet18", None) is None
 
 
 @pytest.mark.parametrize("file", ["resnet18.safetensors", "resnet18-f37072fd.pth"])
-def test_channel_comes_first(tmp_path, pretrained, network, file):
+def test_channel_comes_first(
+    tmp_path: Path, pretrained: Any, network: tuple[nn.Module, str], file: str
+) -> None:
     if file.endswith("pth"):
         torch.save(pretrained, tmp_path / file)
     else:
@@ -44,19 +50,25 @@ def test_channel_comes_first(tmp_path, pretrained, network, file):
     assert torch.equal(net.fc.weight, own_head)
 
 
-def test_baked_weights_are_found(tmp_path, pretrained, monkeypatch):
+def test_baked_weights_are_found(
+    tmp_path: Path, pretrained: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("BERTH_WEIGHTS_DIR", str(tmp_path))
     save_file(pretrained, tmp_path / "resnet18.safetensors")
     assert find_weights("imagenet", "resnet18", None).source.endswith("resnet18.safetensors")
 
 
-def test_a_channel_without_the_architecture_is_an_error_not_a_fallback(tmp_path, pretrained):
+def test_a_channel_without_the_architecture_is_an_error_not_a_fallback(
+    tmp_path: Path, pretrained: Any
+) -> None:
     save_file(pretrained, tmp_path / "resnet50.safetensors")
     with pytest.raises(WeightsError, match=r"no resnet18.*holds resnet50.safetensors"):
         find_weights("imagenet", "resnet18", tmp_path)
 
 
-def test_a_failed_download_says_what_can_be_done(tmp_path, monkeypatch):
+def test_a_failed_download_says_what_can_be_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("BERTH_WEIGHTS_DIR", str(tmp_path))
 
     def offline(*_args, **_kwargs):
@@ -67,7 +79,9 @@ def test_a_failed_download_says_what_can_be_done(tmp_path, monkeypatch):
         find_weights("imagenet", "resnet18", None)
 
 
-def test_download_uses_torchvisions_hub(tmp_path, monkeypatch, pretrained):
+def test_download_uses_torchvisions_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pretrained: Any
+) -> None:
     monkeypatch.setenv("BERTH_WEIGHTS_DIR", str(tmp_path))
     asked = []
 
@@ -81,7 +95,12 @@ def test_download_uses_torchvisions_hub(tmp_path, monkeypatch, pretrained):
     assert torch.equal(found.state["fc.weight"], pretrained["fc.weight"])
 
 
-def test_bake_writes_safetensors(tmp_path, monkeypatch, pretrained, capsys):
+def test_bake_writes_safetensors(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    pretrained: Any,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     monkeypatch.setattr(
         "torchvision.models._api.load_state_dict_from_url", lambda _url, **_o: pretrained
     )
@@ -94,7 +113,7 @@ def test_bake_writes_safetensors(tmp_path, monkeypatch, pretrained, capsys):
     assert "resnet18" in capsys.readouterr().out
 
 
-def test_bake_refuses_an_unknown_architecture(tmp_path):
+def test_bake_refuses_an_unknown_architecture(tmp_path: Path) -> None:
     result = subprocess.run(
         [
             sys.executable,
@@ -112,7 +131,9 @@ def test_bake_refuses_an_unknown_architecture(tmp_path):
     assert "resnet19" in result.stderr
 
 
-def test_an_earlier_jobs_model_brings_its_head(tmp_path, network):
+def test_an_earlier_jobs_model_brings_its_head(
+    tmp_path: Path, network: tuple[nn.Module, str]
+) -> None:
     other, _ = build_network("resnet18", 5, image_size=32)
     save_file(other.state_dict(), tmp_path / "model.safetensors")
     net, head = network
@@ -120,7 +141,7 @@ def test_an_earlier_jobs_model_brings_its_head(tmp_path, network):
     assert torch.equal(net.fc.weight, other.fc.weight)
 
 
-def test_wrong_shape_names_the_tensor(pretrained):
+def test_wrong_shape_names_the_tensor(pretrained: Any) -> None:
     net, head = build_network("resnet18", 5, image_size=32, stem="small")
     with pytest.raises(
         WeightsError, match=r"conv1.weight is \(64, 3, 7, 7\), expected \(64, 3, 3, 3\)"
@@ -128,13 +149,13 @@ def test_wrong_shape_names_the_tensor(pretrained):
         fit_weights(net, Weights(pretrained, "file", ""), head)
 
 
-def test_another_architecture_is_refused(pretrained):
+def test_another_architecture_is_refused(pretrained: Any) -> None:
     net, head = build_network("resnet34", 5, image_size=32)
     with pytest.raises(WeightsError, match="is missing .and"):
         fit_weights(net, Weights(pretrained, "file", ""), head)
 
 
-def test_old_densenet_names_are_understood():
+def test_old_densenet_names_are_understood() -> None:
     torch.manual_seed(0)
     modern = zoo.densenet121(weights=None).state_dict()
     old = {
@@ -150,13 +171,13 @@ def test_old_densenet_names_are_understood():
 
 
 @pytest.mark.parametrize("name", ["weights.pth", "weights.safetensors", "weights.bin"])
-def test_a_file_that_is_no_state_dict(tmp_path, name):
+def test_a_file_that_is_no_state_dict(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"not weights")
     with pytest.raises(WeightsError, match=f"{name}: expected a state dict"):
         find_weights(name, "resnet18", tmp_path)
 
 
-def test_a_pickle_with_code_in_it_is_not_run(tmp_path):
+def test_a_pickle_with_code_in_it_is_not_run(tmp_path: Path) -> None:
     class Evil:
         def __reduce__(self):
             return (open, (str(tmp_path / "owned"), "w"))
@@ -167,7 +188,7 @@ def test_a_pickle_with_code_in_it_is_not_run(tmp_path):
     assert not (tmp_path / "owned").exists()
 
 
-def test_a_path_that_does_not_exist(tmp_path):
+def test_a_path_that_does_not_exist(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="no file .*nowhere.pth"):
         find_weights("nowhere.pth", "resnet18", tmp_path)
 
@@ -188,7 +209,9 @@ def _without_counters(state):
         lambda state: {"n_averaged": torch.tensor(1), **{f"module.{k}": state[k] for k in state}},
     ],
 )
-def test_a_state_dict_is_found_in_what_people_save(tmp_path, pretrained, network, wrap):
+def test_a_state_dict_is_found_in_what_people_save(
+    tmp_path: Path, pretrained: Any, network: tuple[nn.Module, str], wrap: Callable[..., Any]
+) -> None:
     torch.save(wrap(pretrained), tmp_path / "w.pth")
     net, head = network
     fit_weights(net, find_weights("w.pth", "resnet18", tmp_path), head)
@@ -197,7 +220,9 @@ def test_a_state_dict_is_found_in_what_people_save(tmp_path, pretrained, network
 
 
 @pytest.mark.parametrize("saved", [{}, {"state_dict": 3}, {"a": 1}, [torch.zeros(1)], "text"])
-def test_what_holds_no_state_dict_is_refused(tmp_path, saved):
+def test_what_holds_no_state_dict_is_refused(
+    tmp_path: Path, saved: dict[str, int] | list[Tensor] | str
+) -> None:
     torch.save(saved, tmp_path / "w.pth")
     with pytest.raises(WeightsError, match="w.pth: expected a state dict"):
         find_weights("w.pth", "resnet18", tmp_path)

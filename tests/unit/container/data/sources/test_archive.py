@@ -2,7 +2,9 @@ import io
 import stat
 import tarfile
 import zipfile
-from pathlib import PurePosixPath
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 
@@ -20,7 +22,7 @@ GOOD = {
 }
 
 
-def make_zip(path, members, **kinds):
+def make_zip(path: Path, members: dict[str, bytes], **kinds: int) -> Path:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as bundle:
         for name, content in members.items():
             bundle.writestr(name, content)
@@ -31,7 +33,7 @@ def make_zip(path, members, **kinds):
     return path
 
 
-def make_tar(path, members, special=()):
+def make_tar(path: Path, members: dict[str, bytes], special: list[Any] | tuple[()] = ()) -> Path:
     with tarfile.open(path, "w:gz") as bundle:
         for name, content in members.items():
             info = tarfile.TarInfo(name)
@@ -42,7 +44,7 @@ def make_tar(path, members, special=()):
     return path
 
 
-def written(folder):
+def written(folder: Path) -> dict[str, bytes]:
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in folder.rglob("*")
@@ -55,7 +57,9 @@ EITHER = pytest.mark.parametrize("make", [make_zip, make_tar], ids=["zip", "tar"
 
 @EITHER
 class TestEitherKind:
-    def test_images_go_to_their_splits_and_nothing_else_is_written(self, make, tmp_path):
+    def test_images_go_to_their_splits_and_nothing_else_is_written(
+        self, make: Callable[..., Any], tmp_path: Path
+    ) -> None:
         archive = make(tmp_path / "x", GOOD)
         assert unpack(archive, tmp_path / "out", place_in_splits, LIMITS) == 3
         assert written(tmp_path / "out") == {
@@ -74,7 +78,9 @@ class TestEitherKind:
             "train/a\\..\\..\\1.jpg",
         ],
     )
-    def test_a_path_that_climbs_out_is_refused(self, name, make, tmp_path):
+    def test_a_path_that_climbs_out_is_refused(
+        self, name: str, make: Callable[..., Any], tmp_path: Path
+    ) -> None:
         archive = make(tmp_path / "x", {"train/a/0.jpg": b"fine", name: b"evil"})
         with pytest.raises(DataError, match="found an unsafe path"):
             unpack(archive, tmp_path / "out", place_in_splits, LIMITS)
@@ -92,18 +98,24 @@ class TestEitherKind:
             ({f"junk{n}": bytes(999) for n in range(6)}, "more than 5,000 bytes unpacked"),
         ],
     )
-    def test_the_limits_hold(self, members, message, make, tmp_path):
+    def test_the_limits_hold(
+        self, members: dict[str, bytes], message: str, make: Callable[..., Any], tmp_path: Path
+    ) -> None:
         archive = make(tmp_path / "x", members)
         with pytest.raises(DataError, match=message):
             unpack(archive, tmp_path / "out", place_in_splits, LIMITS)
 
-    def test_two_members_of_one_name_are_refused(self, make, tmp_path):
+    def test_two_members_of_one_name_are_refused(
+        self, make: Callable[..., Any], tmp_path: Path
+    ) -> None:
         archive = make(tmp_path / "x", {"s/train/a/1.jpg": b"1", "t/train/a/1.jpg": b"2"})
         with pytest.raises(DataError, match="the same file twice"):
             unpack(archive, tmp_path / "out", place_in_splits, LIMITS)
 
     @pytest.mark.parametrize("share", [0.0, 0.5])
-    def test_a_cut_archive_is_refused(self, share, make, tmp_path):
+    def test_a_cut_archive_is_refused(
+        self, share: float, make: Callable[..., Any], tmp_path: Path
+    ) -> None:
         members = {f"train/a/{n}.jpg": bytes([n] * 900) for n in range(5)}
         archive = make(tmp_path / "x", members)
         data = archive.read_bytes()
@@ -112,11 +124,13 @@ class TestEitherKind:
             unpack(archive, tmp_path / "out", place_in_splits, LIMITS)
 
     @pytest.mark.usefixtures("make")
-    def test_a_missing_archive(self, tmp_path):
+    def test_a_missing_archive(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match="not found, expected an archive"):
             unpack(tmp_path / "x", tmp_path / "out", place_in_splits, LIMITS)
 
-    def test_what_has_no_place_is_said_once(self, make, tmp_path, capsys):
+    def test_what_has_no_place_is_said_once(
+        self, make: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         archive = make(tmp_path / "x", GOOD | {"set/other/1.jpg": b"x"})
         unpack(archive, tmp_path / "out", place_in_splits, LIMITS)
         lines = capsys.readouterr().out.splitlines()
@@ -127,27 +141,27 @@ class TestEitherKind:
 
 
 class TestZip:
-    def test_a_name_that_says_it_is_utf8_and_is_not(self, tmp_path):
+    def test_a_name_that_says_it_is_utf8_and_is_not(self, tmp_path: Path) -> None:
         data = make_zip(tmp_path / "x", {"train/a/caf\u00e9.jpg": b"x"}).read_bytes()
         (tmp_path / "x").write_bytes(data.replace("\u00e9".encode(), b"\xe9x"))
         with pytest.raises(DataError, match="x: not a sound archive: a name in it is not UTF-8"):
             unpack(tmp_path / "x", tmp_path / "out", place_in_splits, LIMITS)
 
     @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR])
-    def test_links_and_special_files_are_refused(self, kind, tmp_path):
+    def test_links_and_special_files_are_refused(self, kind: int, tmp_path: Path) -> None:
         archive = make_zip(tmp_path / "x", {}, **{"train/a/link.jpg": kind | 0o777})
         with pytest.raises(DataError, match=r"train/a/link\.jpg: found a link or special file"):
             unpack(archive, tmp_path / "out", place_in_splits, LIMITS)
         assert written(tmp_path / "out") == {}
 
-    def test_an_encrypted_member_is_refused(self, tmp_path):
+    def test_an_encrypted_member_is_refused(self, tmp_path: Path) -> None:
         data = bytearray(make_zip(tmp_path / "x", {"train/a/1.jpg": b"x"}).read_bytes())
         data[data.index(b"PK\x01\x02") + 8] |= 1
         (tmp_path / "x").write_bytes(data)
         with pytest.raises(DataError, match="found an encrypted file"):
             unpack(tmp_path / "x", tmp_path / "out", place_in_splits, LIMITS)
 
-    def test_a_member_larger_than_it_says_is_refused(self, tmp_path):
+    def test_a_member_larger_than_it_says_is_refused(self, tmp_path: Path) -> None:
         data = bytearray(make_zip(tmp_path / "x", {"train/a/1.jpg": bytes(900)}).read_bytes())
         at = data.index(b"PK\x01\x02") + 24
         data[at : at + 4] = (10).to_bytes(4, "little")
@@ -158,7 +172,9 @@ class TestZip:
 
 
 class TestTar:
-    def test_names_that_are_not_utf8(self, tmp_path, capsys):
+    def test_names_that_are_not_utf8(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         members = {"train/a/1.jpg": b"1", "train/a/caf\udce9.jpg": b"2"}
         archive = make_tar(tmp_path / "x", members)
         assert unpack(archive, tmp_path / "out", place_in_splits, LIMITS) == 1
@@ -168,7 +184,7 @@ class TestTar:
             unpack(archive, tmp_path / "out2", place_in_splits, LIMITS)
 
     @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE])
-    def test_links_and_special_files_are_refused(self, kind, tmp_path):
+    def test_links_and_special_files_are_refused(self, kind: bytes, tmp_path: Path) -> None:
         info = tarfile.TarInfo("train/a/link.jpg")
         info.type, info.linkname = kind, "../../../etc/passwd"
         archive = make_tar(tmp_path / "x", {}, [info])
@@ -189,6 +205,6 @@ class TestTar:
         ("__MACOSX/train/a/1.jpg", None),
     ],
 )
-def test_place_in_splits(path, placed):
+def test_place_in_splits(path: str, placed: str | None) -> None:
     found = place_in_splits(PurePosixPath(path))
     assert found == (PurePosixPath(placed) if placed else None)

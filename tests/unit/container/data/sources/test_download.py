@@ -1,38 +1,41 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from container.data.sources.download import download
 from container.errors import DataError
+from tests.unit.container.data.sources.conftest import FileServer
 
 BLOCK = 1 << 14
 CONTENT = np.random.default_rng(0).bytes(1_000_000)
 
 
 @pytest.fixture
-def target(tmp_path):
+def target(tmp_path: Path) -> Path:
     return tmp_path / "deep" / "file.zip"
 
 
-def fetch(server, target, max_bytes=2_000_000):
+def fetch(server: FileServer, target: Path, max_bytes: int = 2_000_000) -> None:
     download(server.url, target, max_bytes=max_bytes, pause=0)
 
 
-def ranges(server):
+def ranges(server: FileServer) -> list[None] | list[str | None] | list[str]:
     return [request.get("Range") for request in server.requests]
 
 
-def only(target):
+def only(target: Path) -> bool:
     return [path.name for path in target.parent.iterdir()] == [target.name]
 
 
-def test_a_whole_file(server, target):
+def test_a_whole_file(server: FileServer, target: Path) -> None:
     server.content = CONTENT
     fetch(server, target)
     assert target.read_bytes() == CONTENT
     assert only(target)
 
 
-def test_what_is_there_is_not_fetched_again(server, target):
+def test_what_is_there_is_not_fetched_again(server: FileServer, target: Path) -> None:
     target.parent.mkdir()
     target.write_bytes(b"here")
     fetch(server, target)
@@ -40,7 +43,7 @@ def test_what_is_there_is_not_fetched_again(server, target):
     assert server.requests == []
 
 
-def test_a_cut_connection_is_taken_up_where_it_stopped(server, target):
+def test_a_cut_connection_is_taken_up_where_it_stopped(server: FileServer, target: Path) -> None:
     server.content, server.cuts = CONTENT, [20 * BLOCK, 10 * BLOCK]
     fetch(server, target)
     assert target.read_bytes() == CONTENT
@@ -48,7 +51,7 @@ def test_a_cut_connection_is_taken_up_where_it_stopped(server, target):
     assert only(target)
 
 
-def test_a_later_run_goes_on(server, target):
+def test_a_later_run_goes_on(server: FileServer, target: Path) -> None:
     server.content, server.cuts = CONTENT, [25 * BLOCK, *[0] * 5]
     with pytest.raises(DataError, match=r"409,600 bytes are kept and the next run goes on"):
         fetch(server, target)
@@ -59,20 +62,22 @@ def test_a_later_run_goes_on(server, target):
     assert ranges(server) == ["bytes=409600-"]
 
 
-def test_a_server_without_ranges_sends_it_all_again(server, target):
+def test_a_server_without_ranges_sends_it_all_again(server: FileServer, target: Path) -> None:
     server.content, server.cuts, server.ranges = CONTENT, [300_000], False
     fetch(server, target)
     assert target.read_bytes() == CONTENT
 
 
-def test_a_server_without_a_version_is_not_trusted_to_continue(server, target):
+def test_a_server_without_a_version_is_not_trusted_to_continue(
+    server: FileServer, target: Path
+) -> None:
     server.content, server.cuts, server.etag = CONTENT, [300_000], ""
     fetch(server, target)
     assert target.read_bytes() == CONTENT
     assert ranges(server) == [None, None]
 
 
-def test_a_file_that_changed_meanwhile_is_fetched_anew(server, target):
+def test_a_file_that_changed_meanwhile_is_fetched_anew(server: FileServer, target: Path) -> None:
     server.content, server.cuts = CONTENT, [400_000, *[0] * 5]
     with pytest.raises(DataError):
         fetch(server, target)
@@ -81,7 +86,7 @@ def test_a_file_that_changed_meanwhile_is_fetched_anew(server, target):
     assert target.read_bytes() == CONTENT[::-1]
 
 
-def test_all_of_it_was_here_before_the_last_run_ended(server, target):
+def test_all_of_it_was_here_before_the_last_run_ended(server: FileServer, target: Path) -> None:
     server.content = CONTENT
     target.parent.mkdir()
     target.with_name("file.zip.part").write_bytes(CONTENT)
@@ -91,7 +96,7 @@ def test_all_of_it_was_here_before_the_last_run_ended(server, target):
     assert ranges(server) == ["bytes=1000000-"]
 
 
-def test_a_file_that_shrank_is_fetched_anew(server, target):
+def test_a_file_that_shrank_is_fetched_anew(server: FileServer, target: Path) -> None:
     server.content = CONTENT[:1000]
     target.parent.mkdir()
     target.with_name("file.zip.part").write_bytes(CONTENT)
@@ -100,7 +105,7 @@ def test_a_file_that_shrank_is_fetched_anew(server, target):
     assert target.read_bytes() == CONTENT[:1000]
 
 
-def test_a_file_that_is_too_large(server, target):
+def test_a_file_that_is_too_large(server: FileServer, target: Path) -> None:
     server.content = CONTENT
     with pytest.raises(DataError, match="1,000,000 bytes, expected at most 999,999"):
         fetch(server, target, max_bytes=999_999)
@@ -108,20 +113,20 @@ def test_a_file_that_is_too_large(server, target):
 
 
 @pytest.mark.parametrize("status", [403, 404])
-def test_a_refusal_is_not_tried_again(status, server, target):
+def test_a_refusal_is_not_tried_again(status: int, server: FileServer, target: Path) -> None:
     server.status = status
     with pytest.raises(DataError, match=f"found HTTP {status}, expected the file"):
         fetch(server, target)
     assert len(server.requests) == 1
 
 
-def test_a_server_in_trouble_is_tried_again(server, target):
+def test_a_server_in_trouble_is_tried_again(server: FileServer, target: Path) -> None:
     server.status = 503
     with pytest.raises(DataError, match="the connection does not hold"):
         fetch(server, target)
     assert len(server.requests) == 5
 
 
-def test_an_address_that_is_none(tmp_path):
+def test_an_address_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="expected an http or https address"):
         download("nowhere", tmp_path / "x", max_bytes=1, pause=0)

@@ -2,6 +2,9 @@ import io
 import pickle
 import tarfile
 import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,23 +15,24 @@ from container.data.sources import SOURCES, Cifar10, Digits, Dogs, Folder
 from container.data.sources.__main__ import main
 from container.errors import DataError
 from container.images.decode import decode
+from tests.unit.container.data.sources.conftest import FileServer
 
 
-def files(folder):
+def files(folder: Path) -> list[str]:
     return sorted(
         path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
     )
 
 
 @pytest.fixture(scope="module")
-def digits(tmp_path_factory):
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     dest = tmp_path_factory.mktemp("digits") / "dest"
     Digits(seed=0).write(dest)
     return dest
 
 
 class TestDigits:
-    def test_every_digit_is_in_one_split(self, digits):
+    def test_every_digit_is_in_one_split(self, digits: Path) -> None:
         splits = {split: Index.from_folder(digits / split) for split in
                   ("train", "validation", "test")}  # fmt: skip
         counts = {split: len(index) for split, index in splits.items()}
@@ -41,13 +45,13 @@ class TestDigits:
             assert index.classes == tuple("0123456789")
             assert index.counts().min() > 20
 
-    def test_they_are_32_by_32_and_use_the_whole_range(self, digits):
+    def test_they_are_32_by_32_and_use_the_whole_range(self, digits: Path) -> None:
         index = Index.from_folder(digits / "test")
         pixels = np.stack([decode(index.read(at)) for at in range(len(index))])
         assert pixels.shape[1:] == (32, 32, 3)
         assert (pixels.min(), pixels.max()) == (0, 255)
 
-    def test_the_seed_chooses_the_splits(self, digits, tmp_path):
+    def test_the_seed_chooses_the_splits(self, digits: Path, tmp_path: Path) -> None:
         Digits(seed=1).write(tmp_path / "other")
         assert files(tmp_path / "other") != files(digits)
 
@@ -61,7 +65,9 @@ class TestCifar10:
                 bundle.addfile(info, io.BytesIO(content))
         return path
 
-    def test_a_tar_of_class_folders(self, tmp_path, picture, encoded):
+    def test_a_tar_of_class_folders(
+        self, tmp_path: Path, picture: Callable[..., Any], encoded: Callable[..., Any]
+    ) -> None:
         data = encoded(picture(32, 32))
         archive = self.make(
             tmp_path / "c.tar.gz", {"cifar10/train/cat/0.jpg": data, "cifar10/test/dog/1.jpg": data}
@@ -69,7 +75,7 @@ class TestCifar10:
         Cifar10(archive).write(tmp_path / "dest")
         assert files(tmp_path / "dest") == ["test/dog/1.jpg", "train/cat/0.jpg"]
 
-    def test_the_official_archive(self, tmp_path, monkeypatch):
+    def test_the_official_archive(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         from torchvision.datasets import CIFAR10
 
         pixels = np.random.default_rng(0).integers(0, 256, (4, 3, 32, 32), dtype=np.uint8)
@@ -99,7 +105,7 @@ class TestCifar10:
         assert np.array_equal(first, pixels[2].transpose(1, 2, 0))
         assert archive.exists()
 
-    def test_archives_of_something_else(self, tmp_path):
+    def test_archives_of_something_else(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match="no pictures, expected"):
             Cifar10(self.make(tmp_path / "x.tar.gz", {"a.txt": b"x"})).write(tmp_path / "dest")
         (tmp_path / "y").write_bytes(b"not a tar")
@@ -112,7 +118,9 @@ class TestCifar10:
 
 class TestDogs:
     @pytest.fixture
-    def archive(self, tmp_path, picture, encoded):
+    def archive(
+        self, tmp_path: Path, picture: Callable[..., Any], encoded: Callable[..., Any]
+    ) -> Path:
         path = tmp_path / "dogImages.zip"
         data = encoded(picture(400, 600), quality=95)
         with zipfile.ZipFile(path, "w") as bundle:
@@ -128,19 +136,21 @@ class TestDogs:
         "validation/001.Affenpinscher/Affenpinscher_00038.jpg",
     )
 
-    def test_an_archive_already_here_is_kept(self, archive, tmp_path):
+    def test_an_archive_already_here_is_kept(self, archive: Path, tmp_path: Path) -> None:
         Dogs(archive).write(tmp_path / "dest")
         assert files(tmp_path / "dest") == list(self.WRITTEN)
         assert archive.exists()
 
-    def test_a_download_is_taken_up_after_a_cut_and_cleared_away(self, archive, server, tmp_path):
+    def test_a_download_is_taken_up_after_a_cut_and_cleared_away(
+        self, archive: Path, server: FileServer, tmp_path: Path
+    ) -> None:
         server.content = archive.read_bytes()
         server.cuts = [1 << 15]
         Dogs(url=server.url).write(tmp_path / "new" / "dest")
         assert files(tmp_path / "new") == [f"dest/{name}" for name in self.WRITTEN]
         assert server.requests[1]["Range"] == f"bytes={1 << 15}-"
 
-    def test_an_evil_archive_leaves_nothing(self, tmp_path):
+    def test_an_evil_archive_leaves_nothing(self, tmp_path: Path) -> None:
         path = tmp_path / "evil.zip"
         with zipfile.ZipFile(path, "w") as bundle:
             bundle.writestr("dogImages/train/a/1.jpg", b"x")
@@ -149,7 +159,7 @@ class TestDogs:
             Dogs(path).write(tmp_path / "dest")
         assert files(tmp_path) == ["evil.zip"]
 
-    def test_an_archive_without_photographs(self, tmp_path):
+    def test_an_archive_without_photographs(self, tmp_path: Path) -> None:
         path = tmp_path / "empty.zip"
         with zipfile.ZipFile(path, "w") as bundle:
             bundle.writestr("readme.txt", b"x")
@@ -158,7 +168,7 @@ class TestDogs:
 
 
 class TestFolder:
-    def test_class_folders_are_split(self, make_folder, tmp_path):
+    def test_class_folders_are_split(self, make_folder: Callable[..., Any], tmp_path: Path) -> None:
         root = make_folder({"a": 10, "b": 10})
         Folder(root, validation_split=0.25, test_split=0.2, seed=3).write(tmp_path / "dest")
         counts = {
@@ -169,7 +179,9 @@ class TestFolder:
         copied = {path.read_bytes() for path in (tmp_path / "dest").rglob("*.jpg")}
         assert copied == {path.read_bytes() for path in root.rglob("*.jpg")}
 
-    def test_splits_that_are_there_stay(self, make_folder, tmp_path):
+    def test_splits_that_are_there_stay(
+        self, make_folder: Callable[..., Any], tmp_path: Path
+    ) -> None:
         root = make_folder({"train/a": 2, "train/b": 2, "val/a": 1})
         Folder(root).write(tmp_path / "dest")
         assert files(tmp_path / "dest") == [
@@ -180,7 +192,7 @@ class TestFolder:
             "validation/a/000.jpg",
         ]
 
-    def test_a_destination_inside_the_source(self, make_folder):
+    def test_a_destination_inside_the_source(self, make_folder: Callable[..., Any]) -> None:
         root = make_folder({"a": 2, "b": 2})
         with pytest.raises(DataError, match="holds the destination"):
             Folder(root).write(root / "dest")
@@ -188,18 +200,20 @@ class TestFolder:
 
 
 class TestDestination:
-    def test_is_never_written_over(self, tmp_path):
+    def test_is_never_written_over(self, tmp_path: Path) -> None:
         (tmp_path / "mine.txt").write_text("keep")
         with pytest.raises(DataError, match="already there, expected a new or empty folder"):
             Digits().write(tmp_path)
         assert files(tmp_path) == ["mine.txt"]
 
-    def test_may_be_empty(self, make_folder, tmp_path):
+    def test_may_be_empty(self, make_folder: Callable[..., Any], tmp_path: Path) -> None:
         (tmp_path / "dest").mkdir()
         Folder(make_folder({"a": 2, "b": 2})).write(tmp_path / "dest")
         assert len(files(tmp_path / "dest")) == 4
 
-    def test_what_an_earlier_run_left_unfinished_is_replaced(self, make_folder, tmp_path):
+    def test_what_an_earlier_run_left_unfinished_is_replaced(
+        self, make_folder: Callable[..., Any], tmp_path: Path
+    ) -> None:
         (tmp_path / "dest.unfinished" / "old").mkdir(parents=True)
         Folder(make_folder({"a": 2, "b": 2})).write(tmp_path / "dest")
         assert not (tmp_path / "dest.unfinished").exists()
@@ -207,7 +221,9 @@ class TestDestination:
 
 
 class TestCommand:
-    def test_writes_and_counts(self, make_folder, tmp_path, capsys):
+    def test_writes_and_counts(
+        self, make_folder: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         root = make_folder({"a": 4, "b": 4})
         dest = tmp_path / "dest"
         options = ["--from", str(root), "--validation-split", "0.5"]
@@ -216,20 +232,24 @@ class TestCommand:
             f"{dest / 'train'}: 4 images, 2 classes\n{dest / 'validation'}: 4 images, 2 classes\n"
         )
 
-    def test_says_what_is_wrong_in_one_line(self, tmp_path, capsys):
+    def test_says_what_is_wrong_in_one_line(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         assert main(["cifar10", str(tmp_path / "d"), "--archive", str(tmp_path / "none")]) == 1
         error = capsys.readouterr().err
         assert error == f"error: {tmp_path / 'none'}: not found, expected an archive\n"
 
     @pytest.mark.parametrize("name", SOURCES)
-    def test_every_source_explains_itself(self, name, capsys):
+    def test_every_source_explains_itself(
+        self, name: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         with pytest.raises(SystemExit) as caught:
             main([name, "--help"])
         assert caught.value.code == 0
         assert "DEST" in capsys.readouterr().out
 
 
-def test_png_files_are_written_without_loss(tmp_path):
+def test_png_files_are_written_without_loss(tmp_path: Path) -> None:
     from container.data.sources.datasets import write_images
 
     class Pictures:
