@@ -12,7 +12,7 @@ from typing import Any
 from serve.devices import first_free, gpus, torch_installed
 from serve.settings import IN_FLIGHT, Settings
 
-_GPUS = gpus() if torch_installed() else ()
+GPUS = gpus() if torch_installed() else ()
 
 _SETTINGS = Settings.from_environment()
 _DESCRIPTORS = 4096
@@ -29,7 +29,7 @@ def raise_descriptors() -> int:
 
 
 bind = f"{_SETTINGS.host}:{_SETTINGS.port}"
-workers = max(1, len(_GPUS))
+workers = max(1, len(GPUS))
 worker_class = "serve.worker.Worker"
 # Sixteen more than admitted requests, so that one is free to answer /ping or to refuse.
 threads = IN_FLIGHT + 16
@@ -60,7 +60,7 @@ proc_name = "serve"
 
 def pre_fork(server: Any, worker: Any) -> None:
     """Assign a free GPU to a new worker."""
-    worker.gpu = first_free(_GPUS, (other.gpu for other in server.WORKERS.values()))
+    worker.gpu = first_free(GPUS, (other.gpu for other in server.WORKERS.values()))
 
 
 def post_fork(_server: Any, worker: Any) -> None:

@@ -33,11 +33,12 @@ class Budget:
     """A semaphore of `total` bytes, first in, first out.
 
     A lock file makes processes that share it decode large images one at a time; the system
-    releases the lock of a process that dies.
+    releases the lock of a process that dies. `trim` runs after each large image.
     """
 
     def __init__(self, total: int) -> None:
         self.total = total
+        self.trim = _trim_heap
         self._lock_file: Path | None = None
         self._begin()
         # A forked process has none of the threads that hold anything here.
@@ -67,7 +68,7 @@ class Budget:
                     yield
         finally:
             if size >= LARGE:
-                _trim_heap()
+                self.trim()
             with self._changed:
                 self._free += size
                 self._changed.notify_all()
@@ -111,6 +112,7 @@ def _total() -> int:
 
 
 def _trim_heap() -> None:
+    """Return freed memory to the system, where the C library supports it."""
     libc = ctypes.CDLL(None)
     if hasattr(libc, "malloc_trim"):
         libc.malloc_trim(0)

@@ -10,7 +10,7 @@ from serve.settings import IN_FLIGHT
 def test_each_worker_gets_a_gpu_of_its_own_and_a_successor_that_of_the_dead(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(gunicorn_conf, "_GPUS", ("0", "1"))
+    monkeypatch.setattr(gunicorn_conf, "GPUS", ("0", "1"))
     server = SimpleNamespace(WORKERS={})
 
     def fork(pid: int) -> str | None:

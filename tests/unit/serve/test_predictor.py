@@ -14,7 +14,7 @@ from serve import predictor as predictor_module
 from serve.engine import EngineError
 from serve.errors import BadRequest, EngineFailed, NotReady, Overloaded, TimedOut
 from serve.images import Pixels, Probabilities
-from serve.predictor import STUCK, Predictor
+from serve.predictor import Predictor
 from tests.unit.serve.artifacts import CROP, ChannelMeans, wait_for, write_artifact
 
 
@@ -26,8 +26,8 @@ def soon() -> float:
     return monotonic() + 30
 
 
-class Moody(ChannelMeans):
-    """Waits when told to, and raises whatever it was given."""
+class FakeEngine(ChannelMeans):
+    """Blocks while `open` is cleared, and raises `error` if it is set."""
 
     def __init__(self) -> None:
         self.open = threading.Event()
@@ -44,29 +44,29 @@ class Moody(ChannelMeans):
 
 
 @pytest.fixture
-def moody() -> Moody:
-    return Moody()
+def engine() -> FakeEngine:
+    return FakeEngine()
 
 
 @pytest.fixture
-def served(moody: Moody, model_dir: Path) -> Iterator[Predictor]:
-    predictor = Predictor(model_dir, cpus=2, gpu=False, load=lambda *_, **__: moody)
+def served(engine: FakeEngine, model_dir: Path) -> Iterator[Predictor]:
+    predictor = Predictor(model_dir, cpus=2, gpu=False, load=lambda *_, **__: engine)
     predictor.start()
     wait_for(predictor, "READY")
-    assert moody.entered.acquire(timeout=30)  # The warm-up.
+    assert engine.entered.acquire(timeout=30)  # The warm-up.
     yield predictor
-    moody.open.set()
+    engine.open.set()
     predictor.stop()
 
 
 def test_states_are_passed_in_order_and_ready_comes_after_a_prediction(model_dir: Path) -> None:
-    gate, moody = threading.Event(), Moody()
-    moody.open.clear()
+    gate, engine = threading.Event(), FakeEngine()
+    engine.open.clear()
 
-    def load(*_: Any, **options: Any) -> Moody:
+    def load(*_: Any, **options: Any) -> FakeEngine:
         assert options == {"cpus": 2, "gpu": False, "precision": "bfloat16"}
         assert gate.wait(30)
-        return moody
+        return engine
 
     predictor = Predictor(model_dir, cpus=2, gpu=False, precision="bfloat16", load=load)
     assert predictor.status()["status"] == "STARTING"
@@ -78,7 +78,7 @@ def test_states_are_passed_in_order_and_ready_comes_after_a_prediction(model_dir
         predictor.predict(images(1), soon())
     gate.set()
     assert wait_for(predictor, "WARMING")["detail"] == "first prediction with channel means"
-    moody.open.set()
+    engine.open.set()
     assert wait_for(predictor, "READY") == {"status": "READY"}
     assert predictor.artifact.arch == "resnet18"
     predictor.stop()
@@ -134,30 +134,30 @@ def test_more_images_than_fit_a_batch_are_answered_in_order(predictor: Predictor
 
 
 def test_a_bad_image_takes_its_earlier_neighbours_out_of_the_queue(
-    served: Predictor, moody: Moody
+    served: Predictor, engine: FakeEngine
 ) -> None:
     def some() -> Iterator[Pixels]:
         yield from images(1, 2, 3)
         raise BadRequest("instances[3]: not an image")
 
-    moody.open.clear()
+    engine.open.clear()
     with ThreadPoolExecutor(1) as pool:
         busy = pool.submit(served.predict, images(0), soon())
-        assert moody.entered.acquire(timeout=30)
+        assert engine.entered.acquire(timeout=30)
         with pytest.raises(BadRequest):
             served.predict(some(), soon())
-        moody.open.set()
+        engine.open.set()
         busy.result(30)
     served.predict(images(9), soon())
-    assert moody.entered.acquire(timeout=30)
-    assert not moody.entered.acquire(blocking=False), "a pass was made for a refused request"
+    assert engine.entered.acquire(timeout=30)
+    assert not engine.entered.acquire(blocking=False), "a pass was made for a refused request"
 
 
-def test_a_request_that_waits_too_long_is_told(served: Predictor, moody: Moody) -> None:
-    moody.open.clear()
+def test_a_request_that_waits_too_long_is_told(served: Predictor, engine: FakeEngine) -> None:
+    engine.open.clear()
     with pytest.raises(TimedOut):
         served.predict(images(1), monotonic() + 0.01)
-    moody.open.set()
+    engine.open.set()
     assert len(served.predict(images(1), soon())) == 1
 
 
@@ -185,7 +185,7 @@ def test_waiting_for_a_turn_to_decode_ends_with_the_deadline(served: Predictor) 
 
 
 def test_a_failed_pass_is_reported_and_a_living_engine_goes_on(
-    served: Predictor, moody: Moody
+    served: Predictor, engine: FakeEngine
 ) -> None:
     calls = 0
 
@@ -203,24 +203,29 @@ def test_a_failed_pass_is_reported_and_a_living_engine_goes_on(
     assert len(served.predict(images(1), soon())) == 1
 
 
-def test_a_dead_engine_is_failed_and_stays_so(served: Predictor, moody: Moody) -> None:
-    moody.error = EngineError("the device is gone")
+def test_a_dead_engine_is_failed_and_stays_so(served: Predictor, engine: FakeEngine) -> None:
+    engine.error = EngineError("the device is gone")
     with pytest.raises(EngineFailed, match="the device is gone"):
         served.predict(images(1), soon())
     assert "the device is gone" in wait_for(served, "FAILED")["detail"]
-    moody.error = None
+    engine.error = None
     with pytest.raises(NotReady, match="FAILED"):
         _ = served.artifact
 
 
 def test_a_pass_that_does_not_end_is_failed(
-    served: Predictor, moody: Moody, monkeypatch: pytest.MonkeyPatch
+    served: Predictor, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(served._batcher, "busy_for", lambda: STUCK + 1)
-    assert served.status()["status"] == "FAILED"
-    assert "61 s" in served.status()["detail"]
-    monkeypatch.undo()
-    assert served.status() == {"status": "READY"}
+    monkeypatch.setattr(predictor_module, "STUCK", 0.0)
+    engine.open.clear()
+    with ThreadPoolExecutor() as threads:
+        answer = threads.submit(served.predict, images(1), soon())
+        assert engine.entered.acquire(timeout=30)
+        assert served.status()["status"] == "FAILED"
+        assert "busy" in served.status()["detail"]
+        engine.open.set()
+        assert len(answer.result(30)) == 1
+    assert wait_for(served, "READY") == {"status": "READY"}
 
 
 def test_stopping_refuses_what_comes_after(served: Predictor) -> None:

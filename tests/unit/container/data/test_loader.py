@@ -153,7 +153,7 @@ class TestStart:
         read: list[int] = []
         whole_read = Index.read
 
-        def noted(self, position):
+        def noted(self: Index, position: int) -> bytes:
             read.append(position)
             return whole_read(self, position)
 
@@ -193,7 +193,7 @@ class TestWorkers:
     ) -> None:
         here = os.getpid()
 
-        def die(self, data, name, random):
+        def die(*_: object) -> None:
             assert os.getpid() != here
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -207,7 +207,9 @@ class TestWorkers:
         said: list[str] = []
         asked: list[tuple[int, int, int]] = []
 
-        def none_affordable(wanted, prefetch, batch_bytes, *, report):
+        def none_affordable(
+            wanted: int, prefetch: int, batch_bytes: int, *, report: Callable[[str], object]
+        ) -> int:
             asked.append((wanted, prefetch, batch_bytes))
             report("too little")
             return 0

@@ -14,7 +14,7 @@ MEGABYTE = 1 << 20
 
 @pytest.fixture
 def free(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    def set_to(megabytes):
+    def set_to(megabytes: int) -> None:
         room = SimpleNamespace(f_bavail=megabytes * 256, f_frsize=4096)
         monkeypatch.setattr(os, "statvfs", lambda _: room)
 

@@ -54,7 +54,7 @@ def test_an_unknown_total_and_an_earlier_start(
 def test_failed_work_does_not_print_a_last_line(
     clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def work():
+    def work() -> None:
         with ProgressBar("decoding images", 10) as progress:
             clock.now = 10.0
             progress.advance(5)

@@ -3,8 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from container.images import budget as budget_module
-from container.images.budget import LARGE, Budget
+from container.images.budget import BUDGET, LARGE, Budget
 from container.images.decode import decode
 from container.images.formats import sniff
 from container.images.readers import plan
@@ -71,13 +70,13 @@ def test_large_pictures_take_turns_between_processes(tmp_path: Path) -> None:
     thread.join(10)
 
 
-def test_memory_of_large_pictures_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    given: list[int] = []
-    monkeypatch.setattr(budget_module, "_give_back", lambda: given.append(1))
+def test_memory_of_large_images_is_returned(monkeypatch: pytest.MonkeyPatch) -> None:
+    trimmed: list[int] = []
+    monkeypatch.setattr(BUDGET, "trim", lambda: trimmed.append(1))
     decode(encoded(picture(20, 20), "PNG"))
-    assert given == []
+    assert trimmed == []
     decode(encoded(picture(2000, 2400), "PNG", compress_level=1))
-    assert given == [1]
+    assert trimmed == [1]
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_scrap(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("old")
 
-    def fill():
+    def fill() -> None:
         with written_aside(path) as aside:
             aside.write_text("half")
             raise OSError(errno.ENOSPC, "No space left on device")
@@ -113,7 +113,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_scrap(tmp_path: Path) -> None:
 def test_safetensors_own_way_of_saying_the_disk_is_full(
     folder: CheckpointFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_args, **_kwargs):
+    def full(*_args: object, **_kwargs: object) -> None:
         raise RuntimeError("Error while serializing: IoError(Os { code: 28, "
                            'message: "No space left on device" })')  # fmt: skip
 
@@ -123,7 +123,7 @@ def test_safetensors_own_way_of_saying_the_disk_is_full(
 
 
 def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:
-    def fail():
+    def fail() -> None:
         with written_aside(tmp_path / "file"):
             raise KeyError("x")
 
@@ -133,13 +133,13 @@ def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.AdamW, torch.optim.Adam])
 def test_an_optimizers_state_survives_the_file(folder: CheckpointFolder, kind: type[Any]) -> None:
-    def make():
+    def make() -> tuple[torch.nn.Linear, torch.optim.Optimizer]:
         torch.manual_seed(0)
         layer = torch.nn.Linear(3, 2)
         options = {"momentum": 0.9} if kind is torch.optim.SGD else {}
         return layer, kind(layer.parameters(), lr=0.1, **options)
 
-    def step(layer, optimizer):
+    def step(layer: torch.nn.Linear, optimizer: torch.optim.Optimizer) -> None:
         optimizer.zero_grad()
         layer(torch.ones(4, 3)).square().sum().backward()
         optimizer.step()

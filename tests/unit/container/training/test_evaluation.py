@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from container.artifact import Bfloat16
 from container.data.index import Index
 from container.data.loader import EpochLoader
 from container.images.geometry import Geometry
@@ -126,14 +127,14 @@ CPU = torch.device("cpu")
 class BrighterThan(nn.Module):
     """Two classes: whether the mean of red is above a threshold."""
 
-    def __init__(self, threshold):
+    def __init__(self, threshold: float) -> None:
         super().__init__()
         self.linear = nn.Linear(1, 2)
         with torch.no_grad():
             self.linear.weight.copy_(torch.tensor([[0.0], [1.0]]))
             self.linear.bias.copy_(torch.tensor([0.0, -threshold]))
 
-    def forward(self, images):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.linear(images[:, :1].mean(dim=(2, 3)))
 
 
@@ -154,10 +155,10 @@ def compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., A
     index = Index(tmp_path, ("0", "1"), tuple(paths), np.array(labels))
     options = {"image_size": 8, "batch_size": 16, "seed": 0, "workers": 0, "train": False}
 
-    def load(index):
+    def load(index: Index) -> EpochLoader:
         return EpochLoader(index, Geometry.for_size(8), **options)
 
-    def compare(factor, network=None):
+    def compare(factor: float, network: nn.Module | None = None) -> Bfloat16 | None:
         std = (1 / 255 / factor,) * 3
         network = network or BrighterThan(254.5 * factor)
         classifier = Classifier(network, mean=(0, 0, 0), std=std)
@@ -203,11 +204,11 @@ def test_a_cpu_that_would_take_for_ever_is_spared(
 class Precisions(nn.Module):
     """Notes what a GPU would compute in at each pass."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.seen = set()
 
-    def forward(self, images):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         tf32 = torch.backends.cudnn.allow_tf32
         self.seen.add((torch.get_float32_matmul_precision(), tf32, images.dtype))
         return images[:, :2].mean(dim=(2, 3))

@@ -71,7 +71,7 @@ def test_a_failed_download_says_what_can_be_done(
 ) -> None:
     monkeypatch.setenv("BERTH_WEIGHTS_DIR", str(tmp_path))
 
-    def offline(*_args, **_kwargs):
+    def offline(*_args: object, **_kwargs: object) -> None:
         raise OSError("network unreachable")
 
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", offline)
@@ -85,7 +85,7 @@ def test_download_uses_torchvisions_hub(
     monkeypatch.setenv("BERTH_WEIGHTS_DIR", str(tmp_path))
     asked = []
 
-    def hub(url, **_options):
+    def hub(url: str, **_options: object) -> Any:
         asked.append(url)
         return pretrained
 
@@ -179,7 +179,7 @@ def test_a_file_that_is_no_state_dict(tmp_path: Path, name: str) -> None:
 
 def test_a_pickle_with_code_in_it_is_not_run(tmp_path: Path) -> None:
     class Evil:
-        def __reduce__(self):
+        def __reduce__(self) -> Any:
             return (open, (str(tmp_path / "owned"), "w"))
 
     torch.save(Evil(), tmp_path / "evil.pth")
@@ -193,7 +193,7 @@ def test_a_path_that_does_not_exist(tmp_path: Path) -> None:
         find_weights("nowhere.pth", "resnet18", tmp_path)
 
 
-def _without_counters(state):
+def _without_counters(state: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in state.items() if "num_batches_tracked" not in key}
 
 

@@ -57,7 +57,7 @@ class TestDigits:
 
 
 class TestCifar10:
-    def make(self, path, members):
+    def make(self, path: Path, members: dict[str, bytes]) -> Path:
         with tarfile.open(path, "w:gz") as bundle:
             for name, content in members.items():
                 info = tarfile.TarInfo(name)
