@@ -36,7 +36,7 @@ UNIT = Path(__file__).parent / "unit"
 SLOW_FIXTURES = {"engine", "job", "moto_url", "server", "start", "toy_executor"}
 SLOW_FILES = (
     "container/data/sources/test_sources.py",
-    "container/data/test_folders_people_have.py",
+    "container/files/test_folders.py",
     "container/monitoring/debugger",
     "container/test_architectures.py",
     "container/test_artifact.py",
