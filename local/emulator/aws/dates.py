@@ -62,10 +62,11 @@ class Dates:
 
 
 def _parse(response: Response) -> Any:
-    text = response.get_data(as_text=True)
-    if text.startswith("{"):
-        return json.loads(text)
-    return ElementTree.fromstring(text) if text.startswith("<") else None  # noqa: S314 - moto's own
+    """An answer in JSON or XML; None for one in CBOR, which has no resource of a known identity."""
+    data = response.get_data()
+    if data.startswith(b"{"):
+        return json.loads(data)
+    return ElementTree.fromstring(data) if data.startswith(b"<") else None  # noqa: S314 - moto's
 
 
 def _text(root: Any) -> str:

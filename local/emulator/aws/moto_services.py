@@ -190,7 +190,7 @@ class MotoServices:
 
     def _note(self, number: int, request: Request, response: Response) -> None:
         """Take what is needed from the answer to a kept request."""
-        text = response.get_data(as_text=True)
+        text = response.get_data().decode(errors="replace")  # CBOR is none
         compact(self._journal, number, request, text)
         self._dates.note(response, request.time, created=request.operation.startswith("Create"))
         if request.operation == "CreateAccessKey":

@@ -31,7 +31,8 @@ from local.emulator.errors import ServiceError
 NAME = re.compile("[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+")
 DEFAULT_REGION = "us-east-1"
-PAGE = 1000
+PAGE = 10_000
+"""Buckets of a page by default (API reference)."""
 
 
 class Buckets:
@@ -46,7 +47,7 @@ class Buckets:
     def list_buckets(self, request: S3Request) -> Response:
         """ListBuckets."""
         prefix, after = request.query.get("prefix", ""), request.query.get("continuation-token", "")
-        limit = int(request.query.get("max-buckets") or PAGE * 10)
+        limit = request.number("max-buckets", PAGE)
         region = request.query.get("bucket-region")
         found = [
             bucket

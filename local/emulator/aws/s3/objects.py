@@ -137,7 +137,9 @@ class Objects:
     def attributes(self, request: S3Request) -> Response:
         """GetObjectAttributes."""
         version = self._find(request)
-        wanted = {name.strip() for name in request.headers["x-amz-object-attributes"].split(",")}
+        wanted = {
+            name.strip() for name in request.headers.get("x-amz-object-attributes", "").split(",")
+        }
         sizes = version.state.get("parts")
         parts = {
             "ETag": element("ETag", version.etag),
@@ -196,7 +198,7 @@ class Objects:
 
     def put_part(self, request: S3Request) -> Response:
         """UploadPart, or UploadPartCopy."""
-        upload, number = self._upload(request), int(request.query.get("partNumber", 0))
+        upload, number = self._upload(request), request.number("partNumber", 0)
         if not 1 <= number <= MOST_PARTS:
             raise ServiceError(
                 "InvalidArgument",
@@ -220,8 +222,8 @@ class Objects:
     def list_parts(self, request: S3Request) -> Response:
         """ListParts."""
         upload = self._upload(request)
-        after = int(request.query.get("part-number-marker") or 0)
-        limit = min(int(request.query.get("max-parts") or PAGE), PAGE)
+        after = request.number("part-number-marker", 0)
+        limit = min(request.number("max-parts", PAGE), PAGE)
         found = sorted((number, part) for number, part in upload.parts.items() if number > after)
         parts = [
             elements(

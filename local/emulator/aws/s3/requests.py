@@ -69,6 +69,17 @@ class S3Request:
         """The version ID it names."""
         return self.query.get("versionId")
 
+    def number(self, name: str, default: int) -> int:
+        """A whole number of its query.
+
+        Raises:
+            ServiceError: it is none.
+        """
+        text = self.query.get(name) or str(default)
+        if not text.isascii() or not text.isdigit():
+            raise ServiceError("InvalidArgument", f"{name}: found {text!r}, expected a number")
+        return int(text)
+
     def body(self) -> bytes:
         """Its body, for which memory is enough."""
         return bytes(self.environ["wsgi.input"].read())

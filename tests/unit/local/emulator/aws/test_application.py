@@ -223,6 +223,26 @@ def test_a_bucket_s3_would_not_make(server: Server, name: str) -> None:
     assert s3.list_buckets()["Buckets"] == []
 
 
+def test_alarms_survive(home: Home) -> None:
+    alarm = {
+        "AlarmName": "slow",
+        "Namespace": "mine",
+        "MetricName": "latency",
+        "Period": 60,
+        "EvaluationPeriods": 1,
+        "Threshold": 0.5,
+        "Statistic": "Average",
+        "ComparisonOperator": "GreaterThanThreshold",
+    }
+    with serve(home) as server:
+        cloudwatch = client(server.url, "cloudwatch")
+        for threshold in (0.25, 0.5):
+            cloudwatch.put_metric_alarm(**alarm | {"Threshold": threshold})
+    with serve(home) as server:
+        [found] = client(server.url, "cloudwatch").describe_alarms()["MetricAlarms"]
+        assert {name: found[name] for name in alarm} == alarm
+
+
 def test_what_moto_had_before_is_forgotten(tmp_path: Path) -> None:
     """moto's state is the process's, in which other servers ran: as in these tests."""
     for name in ("one", "two"):
