@@ -3,6 +3,7 @@ import io
 import os
 import tarfile
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -19,7 +20,9 @@ def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.
     return entry
 
 
-def tar(*members: tarfile.TarInfo, content: bytes = b"", mode: str = "w:gz") -> bytes:
+def tar(
+    *members: tarfile.TarInfo, content: bytes = b"", mode: Literal["w", "w:gz"] = "w:gz"
+) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode=mode) as bundle:
         for entry in members:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import boto3
 import botocore.config
@@ -27,6 +27,7 @@ from local.emulator.store import Kind, Store
 from tests.unit.local.emulator.fakes import BUCKET, FakeLogs, FakeObjects
 from tests.unit.local.emulator.training_harness import REGION
 
+T = TypeVar("T")
 QUICK = HostingTiming(watch=0.1, backoff=0.05, max_backoff=0.2, grace=5, drain=10)
 IMAGE = "toy:latest"
 
@@ -103,11 +104,13 @@ class HostingHarness:
         """Its body, once its status is one of these."""
         return self.until(lambda: self.body(name), lambda b: b["EndpointStatus"] in statuses)
 
-    def until(self, read: Callable[[], Any], good: Callable[[Any], bool]) -> Any:
+    def until(self, read: Callable[[], T], good: Callable[[T], bool]) -> T:
+        """The value, once it is good; it is read after every change in the store."""
         deadline = time.monotonic() + 20
         while not good(value := read()):
             assert time.monotonic() < deadline, value
-            time.sleep(0.01)
+            with self.context.store.changed:
+                self.context.store.changed.wait(0.01)  # S3 and logs do not notify
         return value
 
     def gone(self, name: str) -> None:

@@ -21,14 +21,14 @@ def test_join_waits_for_work_and_for_the_work_it_starts() -> None:
     background.join()
 
 
-def test_what_nobody_expects_is_told_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unexpected_error_is_reported_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     def work() -> None:
         raise KeyError("spare")
 
-    background, told = Background(), []
-    background.spawn("job", work, told.append)
+    background, failures = Background(), list[str]()
+    background.spawn("job", work, failures.append)
     background.join()
-    assert told == ["KeyError: 'spare'"]
+    assert failures == ["KeyError: 'spare'"]
     assert "Traceback" in caplog.text
 
 
@@ -69,7 +69,7 @@ def test_a_thread_that_cannot_start_poisons_nothing(monkeypatch: pytest.MonkeyPa
     def refuse(_thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    background, done = Background(), []
+    background, done = Background(), list[str]()
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", refuse)
         with pytest.raises(RuntimeError, match="can't start new thread"):

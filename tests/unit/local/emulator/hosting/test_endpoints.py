@@ -299,12 +299,14 @@ class TestDeaths:
         harness.create("one")
         harness.wait("one", "InService")
         statuses = Statuses(harness)
-        counts = []
+        counts: list[int] = []
+
+        def count() -> list[int]:
+            counts.append(self.count(harness))
+            return counts
+
         harness.kill("one")
-        harness.until(
-            lambda: counts.append(self.count(harness)) or counts,
-            lambda seen: 1 in seen and seen[-1] == 2,
-        )
+        harness.until(count, lambda seen: 1 in seen and seen[-1] == 2)
         statuses.stop()
         assert statuses.seen == {"InService"}
 

@@ -33,6 +33,9 @@ class RecordingExecutor:
 
     def __init__(self, real: Executor) -> None:
         self._real = real
+        self.name, self.max_hosts = real.name, real.max_hosts
+        self.check_image, self.reap = real.check_image, real.reap
+        self.create_network, self.remove_network = real.create_network, real.remove_network
         self.started: list[FakeStubbornContainer] = []
 
     def start(self, spec: ContainerSpec, on_line: Callable[[str], None]) -> FakeStubbornContainer:

@@ -212,7 +212,7 @@ class TestStreams:
         assert "broke off" in str(caught.value)
 
 
-ASYNC = {
+ASYNC: dict[str, Any] = {
     "AsyncInferenceConfig": {
         "OutputConfig": {
             "S3OutputPath": f"s3://{BUCKET}/out",
@@ -255,7 +255,7 @@ class TestAsynchronous:
         with harness.runtime() as client:
             sent = client.invoke_endpoint_async(EndpointName="one", Body=b"x")
         key = "/aws/sagemaker/Endpoints/one data-log"
-        lines = harness.until(lambda: harness.logs.streams.get(key), bool)
+        lines = harness.until(lambda: harness.logs.streams.get(key, []), bool)
         assert lines[0].startswith(f"{sent['OutputLocation']}: ")
         assert "FailureLocation" not in sent
 

@@ -5,6 +5,7 @@ import json
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -99,7 +100,7 @@ def test_every_transition_has_its_times_and_words(harness: TrainingHarness) -> N
 
 
 def test_the_description_repeats_the_request(harness: TrainingHarness) -> None:
-    further = {
+    further: dict[str, Any] = {
         "CheckpointConfig": {"S3Uri": "s3://bucket/c"},
         "DebugHookConfig": {"S3OutputPath": "s3://bucket/d"},
         "ProfilerConfig": {"S3OutputPath": "s3://bucket/p"},

@@ -104,10 +104,12 @@ def test_only_the_start_of_an_endless_line_is_searched(path: Path) -> None:
 
 def test_hosts_may_print_at_the_same_time(path: Path) -> None:
     watched = Watched(path, a="a=([0-9]+)")
-    threads = [
-        threading.Thread(target=lambda: [watched.watch.read("a=1") for _ in range(50)])
-        for _ in range(4)
-    ]
+
+    def print_lines() -> None:
+        for _ in range(50):
+            watched.watch.read("a=1")
+
+    threads = [threading.Thread(target=print_lines) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

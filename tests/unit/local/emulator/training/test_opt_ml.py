@@ -71,7 +71,7 @@ def test_what_a_channel_says_of_its_data_is_written(tmp_path: Path) -> None:
     }
 
 
-OPTIONAL = {
+OPTIONAL: dict[str, Any] = {
     "CheckpointConfig": {"S3Uri": "s3://bucket/checkpoints"},
     "DebugHookConfig": {
         "S3OutputPath": "s3://bucket/debug",
@@ -87,20 +87,22 @@ OPTIONAL = {
 
 
 @pytest.mark.parametrize("field", OPTIONAL)
-def test_each_further_file_is_there_exactly_when_asked_for(field: str, tmp_path: Path) -> None:
+def test_each_further_file_is_there_exactly_when_configured(field: str, tmp_path: Path) -> None:
     files = make(OptMl(tmp_path), request(**{field: OPTIONAL[field]}))
     assert set(files) - {"hyperparameters", "inputdataconfig", "resourceconfig"} == {field.lower()}
 
 
 @pytest.mark.parametrize("field", ["DebugRuleConfigurations", "ProfilerRuleConfigurations"])
-def test_rules_are_told_as_they_were_asked_for(field: str, tmp_path: Path) -> None:
+def test_rules_are_written_as_requested(field: str, tmp_path: Path) -> None:
     rule = {"RuleConfigurationName": "a", "RuleEvaluatorImage": "b", "RuleParameters": {"c": "d"}}
-    files = make(OptMl(tmp_path), request(**{field: [rule]}))
+    with_rules: dict[str, Any] = {field: [rule]}
+    without: dict[str, Any] = {field: []}
+    files = make(OptMl(tmp_path), request(**with_rules))
     assert files[field.lower()] == [rule]
-    assert field.lower() not in make(OptMl(tmp_path / "other"), request(**{field: []}))
+    assert field.lower() not in make(OptMl(tmp_path / "other"), request(**without))
 
 
-def test_the_hook_is_told_where_to_write_and_what(tmp_path: Path) -> None:
+def test_the_hook_finds_where_to_write_and_what(tmp_path: Path) -> None:
     files = make(OptMl(tmp_path), request(**OPTIONAL))
     assert files["debughookconfig"] == {
         "S3OutputPath": "s3://bucket/debug",
@@ -125,7 +127,7 @@ def test_smdebug_reads_the_hooks_configuration(
     assert json_config.get_include_collections(given) == ["losses"]
 
 
-def test_a_plain_process_is_told_paths_of_this_machine(tmp_path: Path) -> None:
+def test_a_plain_process_gets_paths_of_this_machine(tmp_path: Path) -> None:
     tree = OptMl(tmp_path, seen_as=PurePosixPath(tmp_path), interface="lo")
     files = make(tree, request(**OPTIONAL))
     assert files["checkpointconfig"]["LocalPath"] == str(tmp_path / "checkpoints")

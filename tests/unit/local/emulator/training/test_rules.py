@@ -33,8 +33,8 @@ def configuration(name: str, **parameters: str) -> dict[str, Any]:
 
 def training(*rules: str, **more: Any) -> dict[str, Any]:
     """The body of a job that trains and asks for these debugger rules."""
-    asked = {"DebugRuleConfigurations": [configuration(rule) for rule in rules]}
-    body = new_body(request(**asked, **more), ARN, None, START)
+    requested: dict[str, Any] = {"DebugRuleConfigurations": [configuration(rule) for rule in rules]}
+    body = new_body(request(**requested, **more), ARN, None, START)
     enter(body, "Training", START)
     return body
 

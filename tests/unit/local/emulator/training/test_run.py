@@ -86,12 +86,13 @@ def start(harness: TrainingHarness, **changes: Any) -> None:
 
 
 def test_hosts_share_a_private_network_and_a_model(make_harness: MakeHarness) -> None:
-    harness = make_harness(good)
     seen: list[dict[str, bool]] = []
-    engine(harness).work = lambda *given: (
-        seen.append(dict(engine(harness).networks)),
-        good(*given),
-    )[1]
+
+    def work(spec: ContainerSpec, say: Say, sigterm: threading.Event) -> int:
+        seen.append(dict(engine(harness).networks))
+        return good(spec, say, sigterm)
+
+    harness = make_harness(work)
     body = harness.run(ResourceConfig=TWO, EnableNetworkIsolation=True)
     assert body["TrainingJobStatus"] == "Completed"
     assert seen == [{"job": True}] * 2
@@ -376,7 +377,7 @@ def test_live_output_is_never_read_through_a_link(
     assert harness.objects.names() == []
 
 
-RULES = {
+RULES: dict[str, Any] = {
     "DebugHookConfig": {"S3OutputPath": "s3://bucket/d"},
     "DebugRuleConfigurations": [{"RuleConfigurationName": "Overfit", "RuleEvaluatorImage": "x"}],
 }
@@ -436,7 +437,7 @@ def test_rules_of_a_job_that_never_ran(make_harness: MakeHarness) -> None:
 def test_a_rules_file_that_is_gone_fails_the_download(make_harness: MakeHarness) -> None:
     harness = make_harness(good)
     own = {"rule_to_invoke": "Mine", "source_s3_uri": "s3://bucket/mine.py"}
-    given = {**RULES["DebugRuleConfigurations"][0], "RuleParameters": own}  # type: ignore[dict-item]
+    given = {**RULES["DebugRuleConfigurations"][0], "RuleParameters": own}
     body = harness.run(DebugRuleConfigurations=[given])
     assert body["FailureReason"] == (
         "ClientError: Data download failed: rule Overfit: there is no s3://bucket/mine.py"

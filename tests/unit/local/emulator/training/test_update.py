@@ -15,7 +15,7 @@ from tests.unit.local.emulator.fakes import BUCKET, FakeExecutor
 from tests.unit.local.emulator.training_harness import TrainingHarness, build, request
 
 Say = Callable[[str], None]
-ROOT = {"S3OutputPath": f"s3://{BUCKET}/profile"}
+ROOT: dict[str, Any] = {"S3OutputPath": f"s3://{BUCKET}/profile"}
 RULE = {"RuleConfigurationName": "fired", "RuleEvaluatorImage": "rules:latest"}
 REPORT = {
     "RuleConfigurationName": "ProfilerReport",

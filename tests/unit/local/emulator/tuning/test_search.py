@@ -89,7 +89,7 @@ def test_a_small_space_is_walked_before_a_point_comes_again() -> None:
         values = bayesian(SMALL, "Minimize", 2, number, known)
         known.append(Known(values, "complete", float("abcdef".index(str(values["x"])))))
     assert Counter(str(each.values["x"]) for each in known) == Counter("abcdef")
-    assert bayesian(SMALL, "Minimize", 2, 6, known)["x"] in "abcdef"
+    assert str(bayesian(SMALL, "Minimize", 2, 6, known)["x"]) in "abcdef"
 
 
 def test_the_grid_is_every_combination_once() -> None:

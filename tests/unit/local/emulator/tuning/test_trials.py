@@ -1,12 +1,14 @@
 import json
 import re
 from datetime import UTC, datetime
+from typing import Any
 
 from botocore.session import get_session
 from botocore.validate import validate_parameters
 
 from local.emulator.store import Kind, Record
 from local.emulator.tuning.plan import read
+from local.emulator.tuning.ranges import Value
 from local.emulator.tuning.trials import TuningTrial, facts, fresh, load, summary, training_request
 from tests.unit.local.emulator.tuning_harness import METRIC, tuning_request
 
@@ -32,10 +34,10 @@ MIXED = {
     "ContinuousParameterRanges": [{"Name": "rate", "MinValue": "0", "MaxValue": "1"}],
     "CategoricalParameterRanges": [{"Name": "arch", "Values": ['"resnet18"']}],
 }
-VALUES = {"epochs": 3, "rate": 0.1, "arch": '"resnet18"'}
+VALUES: dict[str, Value] = {"epochs": 3, "rate": 0.1, "arch": '"resnet18"'}
 
 
-def shape(name: str):  # type: ignore[no-untyped-def]
+def shape(name: str) -> Any:
     return get_session().get_service_model("sagemaker").shape_for(name)
 
 
