@@ -94,7 +94,7 @@ def test_a_dead_container_is_removed_before_another_takes_its_name(
     instance, engine = make("one", on_change=changed)
     instance.start()
     assert instance.running
-    engine.started[0].stop(0)
+    engine.started[0].stop(10)
     assert back.wait(10)
     assert changes == [False, True]
     assert len(engine.started) == 2
