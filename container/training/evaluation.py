@@ -31,7 +31,7 @@ BFLOAT16_IMAGES = 512
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class EvaluationResult:
     """The outcome on one split.
 
     Attributes:
@@ -113,15 +113,15 @@ class Evaluation:
 
 def evaluate(
     classifier: Classifier, index: Index, loader: EpochLoader, device: torch.device
-) -> Evaluation:
+) -> EvaluationResult:
     """Predict every image of an index, which `loader` goes through in order."""
     with _whole_float32():
-        return Evaluation(index, _predict(classifier, loader, device))
+        return EvaluationResult(index, _predict(classifier, loader, device))
 
 
 def evaluate_bfloat16(
     classifier: Classifier,
-    evaluation: Evaluation,
+    evaluation: EvaluationResult,
     load: Callable[[Index], EpochLoader],
     device: torch.device,
 ) -> Bfloat16 | None:
@@ -138,9 +138,9 @@ def evaluate_bfloat16(
         return None
     chosen = evaluation.index.spread(BFLOAT16_IMAGES)
     index = evaluation.index.take(chosen)
-    exact = Evaluation(index, evaluation.probabilities[chosen])
+    exact = EvaluationResult(index, evaluation.probabilities[chosen])
     with torch.autocast(device.type, dtype=torch.bfloat16):
-        rounded = Evaluation(index, _predict(classifier, load(index), device))
+        rounded = EvaluationResult(index, _predict(classifier, load(index), device))
     return Bfloat16(
         images=len(chosen),
         accuracy=rounded.accuracy,
@@ -186,7 +186,7 @@ def _predict(
 
 
 def write_report(
-    evaluation: Evaluation,
+    evaluation: EvaluationResult,
     folder: Path,
     *,
     split: str,
@@ -228,7 +228,7 @@ def write_report(
     return report
 
 
-def print_table(evaluation: Evaluation, split: str, say: Callable[[str], None]) -> None:
+def print_table(evaluation: EvaluationResult, split: str, say: Callable[[str], None]) -> None:
     """The per-class table, for the log."""
     table = {printable(name): row for name, row in evaluation.by_class().items()}
     width = max(len("class"), *(len(name) for name in table))

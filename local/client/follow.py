@@ -13,13 +13,13 @@ from local.log_groups import TRAINING_JOBS
 from local.statuses import TERMINAL
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.3, 2.0
-"""Seconds between two questions: short after something happened, then longer and longer."""
+"""Seconds between two polls: short after something happened, then longer and longer."""
 QUIET_READS = 2
 """So many reads without a line after the end: CloudWatch hands the last ones out late."""
 
 
-class Pace:
-    """Waits between two questions."""
+class Backoff:
+    """Waits between two polls, longer and longer while nothing happens."""
 
     def __init__(self, sleep: Callable[[float], None] = time.sleep) -> None:
         self._sleep, self._pause = sleep, FIRST_PAUSE
@@ -72,7 +72,7 @@ def follow_training(
     client = target.client("sagemaker")
     reader = LogReader(target.client("logs"), TRAINING_JOBS, f"{name}/") if log else None
     printer = LinePrinter(log or print)
-    pace, seen, last = Pace(sleep), 0, ""
+    pace, seen, last = Backoff(sleep), 0, ""
     while True:
         job = patiently(lambda: client.describe_training_job(TrainingJobName=name))
         if job is None:

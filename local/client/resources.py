@@ -13,8 +13,8 @@ PAGE = 100
 
 
 @dataclass(frozen=True)
-class Kind:
-    """One kind.
+class ResourceKind:
+    """A kind of resource that has jobs or endpoints.
 
     Attributes:
         name: for people, and for --kind.
@@ -49,7 +49,7 @@ class Kind:
         return (TRANSFORM_JOBS if self.name == "transform" else TRAINING_JOBS), f"{name}/"
 
 
-TRAIN = Kind(
+TRAIN = ResourceKind(
     "training",
     "TrainingJob",
     "list_training_jobs",
@@ -57,7 +57,7 @@ TRAIN = Kind(
     "TrainingJobSummaries",
     "stop_training_job",
 )
-TUNE = Kind(
+TUNE = ResourceKind(
     "tuning",
     "HyperParameterTuningJob",
     "list_hyper_parameter_tuning_jobs",
@@ -65,7 +65,7 @@ TUNE = Kind(
     "HyperParameterTuningJobSummaries",
     "stop_hyper_parameter_tuning_job",
 )
-TRANSFORMS = Kind(
+TRANSFORMS = ResourceKind(
     "transform",
     "TransformJob",
     "list_transform_jobs",
@@ -73,7 +73,9 @@ TRANSFORMS = Kind(
     "TransformJobSummaries",
     "stop_transform_job",
 )
-ENDPOINT = Kind("endpoint", "Endpoint", "list_endpoints", "describe_endpoint", "Endpoints", None)
+ENDPOINT = ResourceKind(
+    "endpoint", "Endpoint", "list_endpoints", "describe_endpoint", "Endpoints", None
+)
 KINDS = (TRAIN, TUNE, TRANSFORMS, ENDPOINT)
 
 
@@ -88,7 +90,9 @@ class Listed:
     ended: datetime | None
 
 
-def newest(client: Any, kind: Kind, limit: int, status: str | None = None) -> Iterator[Listed]:
+def newest(
+    client: Any, kind: ResourceKind, limit: int, status: str | None = None
+) -> Iterator[Listed]:
     """The newest ones of a kind, newest first; all of them or those of one status."""
     arguments = {"SortBy": "CreationTime", "SortOrder": "Descending"}
     if status is not None:
@@ -109,7 +113,7 @@ def newest(client: Any, kind: Kind, limit: int, status: str | None = None) -> It
         )
 
 
-def describe(client: Any, kind: Kind, name: str) -> dict[str, Any] | None:
+def describe(client: Any, kind: ResourceKind, name: str) -> dict[str, Any] | None:
     """A thing of this kind, None when there is none of this name."""
     from botocore.exceptions import ClientError
 
@@ -125,8 +129,8 @@ def describe(client: Any, kind: Kind, name: str) -> dict[str, Any] | None:
 
 
 def find(
-    client: Any, name: str, kinds: tuple[Kind, ...] = KINDS
-) -> list[tuple[Kind, dict[str, Any]]]:
+    client: Any, name: str, kinds: tuple[ResourceKind, ...] = KINDS
+) -> list[tuple[ResourceKind, dict[str, Any]]]:
     """Everything of this name; a job and an endpoint may share one.
 
     Raises:

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from local.client.follow import QUIET_READS, LinePrinter, Pace
+from local.client.follow import QUIET_READS, Backoff, LinePrinter
 from local.client.log_streams import LogReader
-from local.client.resources import ENDPOINT, TRAIN, TRANSFORMS, TUNE, Kind, describe, find
+from local.client.resources import ENDPOINT, TRAIN, TRANSFORMS, TUNE, ResourceKind, describe, find
 from local.client.target import Target
 from local.commands.options.shared import Common, with_common
 from local.errors import UserError
@@ -52,7 +52,7 @@ def logs(
 
 def _follow(reader: LogReader, printer: LinePrinter, hosts: int, over: Callable[[], bool]) -> None:
     """Print lines until it is over, and those that come late after that."""
-    pace, quiet = Pace(), 0
+    pace, quiet = Backoff(), 0
     while quiet < QUIET_READS:
         ended = over()
         lines = reader.read()
@@ -61,7 +61,7 @@ def _follow(reader: LogReader, printer: LinePrinter, hosts: int, over: Callable[
         pace.wait(happened=ended or bool(lines))
 
 
-def _is_over(target: Target, kind: Kind, name: str) -> Callable[[], bool]:
+def _is_over(target: Target, kind: ResourceKind, name: str) -> Callable[[], bool]:
     client = target.client("sagemaker")
     ends = ("Failed",) if kind is ENDPOINT else TERMINAL
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from local.client.follow import Pace, patiently
+from local.client.follow import Backoff, patiently
 from local.client.target import Target
 from local.commands.options.job import JobOptions, job_options
 from local.commands.options.monitoring import WatchOptions, profile_options
@@ -91,7 +91,7 @@ def _watch(target: Target, name: str) -> dict[str, Any]:
         raise typer.Exit(130) from None
 
 
-def follow_tuning(target: Target, name: str, pace: Pace | None = None) -> dict[str, Any]:
+def follow_tuning(target: Target, name: str, pace: Backoff | None = None) -> dict[str, Any]:
     """Watch a tuning job to its end: a live table on a terminal, else a line for every change.
 
     Returns:
@@ -100,7 +100,7 @@ def follow_tuning(target: Target, name: str, pace: Pace | None = None) -> dict[s
     from rich.console import Console
     from rich.live import Live
 
-    client, console, pace = target.client("sagemaker"), Console(stderr=True), pace or Pace()
+    client, console, pace = target.client("sagemaker"), Console(stderr=True), pace or Backoff()
     seen: dict[str, tuple[str, float | None]] = {}
     with Live(console=console, auto_refresh=False, vertical_overflow="ellipsis") as live:
         while True:

@@ -7,7 +7,7 @@ from werkzeug.wrappers import Response
 
 from local.emulator.aws.s3.buckets import Buckets
 from local.emulator.aws.s3.multipart import Uploads
-from local.emulator.aws.s3.objects import Objects
+from local.emulator.aws.s3.objects import S3Objects
 from local.emulator.aws.s3.requests import Environ, S3Request
 from local.emulator.aws.s3.settings import SETTINGS, cors_headers
 from local.emulator.aws.s3.store import ObjectStore
@@ -40,7 +40,7 @@ class S3App:
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
         uploads = Uploads(store.contents)
-        buckets, objects = Buckets(store, uploads), Objects(store, uploads)
+        buckets, objects = Buckets(store, uploads), S3Objects(store, uploads)
         self._list_buckets = buckets.list_buckets
         self._buckets: Operations = {
             ("GET", ""): buckets.list_objects,

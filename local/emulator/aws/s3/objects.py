@@ -35,7 +35,7 @@ MOST_PARTS = 10_000
 PAGE = 1000
 
 
-class Objects:
+class S3Objects:
     """Answers to requests about objects.
 
     Every operation raises ServiceError, in S3's words, for what it refuses.

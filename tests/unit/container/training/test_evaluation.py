@@ -15,7 +15,7 @@ from container.data.loader import EpochLoader
 from container.images.geometry import Geometry
 from container.models import Classifier
 from container.training.evaluation import (
-    Evaluation,
+    EvaluationResult,
     evaluate,
     evaluate_bfloat16,
     print_table,
@@ -24,7 +24,7 @@ from container.training.evaluation import (
 
 
 @pytest.fixture
-def evaluation(tmp_path: Path) -> Evaluation:
+def evaluation(tmp_path: Path) -> EvaluationResult:
     """Six images of three classes; the 2nd (surely) and the 5th (barely) are got wrong."""
     paths = []
     for number, name in enumerate(["a", "a", "b$x^2$", "b$x^2$", "c<b>", "c<b>"]):
@@ -33,7 +33,7 @@ def evaluation(tmp_path: Path) -> Evaluation:
         Image.new("RGB", (16, 12), (40 * number, 10, 10)).save(file)
         paths.append(f"{name}/{number}.png")
     rows = [[8, 1, 1], [0, 9, 1], [1, 8, 1], [1, 7, 2], [5, 1, 4], [1, 1, 8]]
-    return Evaluation(
+    return EvaluationResult(
         Index(
             root=tmp_path / "data",
             classes=("a", "b$x^2$", "c<b>"),
@@ -44,42 +44,42 @@ def evaluation(tmp_path: Path) -> Evaluation:
     )
 
 
-def test_accuracy_and_top5(evaluation: Evaluation) -> None:
+def test_accuracy_and_top5(evaluation: EvaluationResult) -> None:
     assert evaluation.accuracy == pytest.approx(4 / 6)
     assert evaluation.top5 == 1.0
 
 
-def test_top5_counts_places_beyond_the_fifth(evaluation: Evaluation) -> None:
+def test_top5_counts_places_beyond_the_fifth(evaluation: EvaluationResult) -> None:
     probabilities = np.tile(np.linspace(1, 0, 8, dtype=np.float32), (2, 1))
     index = Index(evaluation.index.root, tuple("abcdefgh"), ("a/0", "h/1"), np.array([4, 5]))
-    assert Evaluation(index, probabilities).top5 == 0.5
+    assert EvaluationResult(index, probabilities).top5 == 0.5
 
 
-def test_confusion_rows_are_the_truth(evaluation: Evaluation) -> None:
+def test_confusion_rows_are_the_truth(evaluation: EvaluationResult) -> None:
     assert evaluation.confusion.tolist() == [[1, 1, 0], [0, 2, 0], [1, 0, 1]]
 
 
-def test_table_by_class(evaluation: Evaluation) -> None:
+def test_table_by_class(evaluation: EvaluationResult) -> None:
     table = evaluation.by_class()
     assert table["a"] == {"precision": 0.5, "recall": 0.5, "f1": 0.5, "support": 2}
     assert table["b$x^2$"]["precision"] == pytest.approx(2 / 3)
     assert table["c<b>"]["recall"] == 0.5
 
 
-def test_a_class_never_predicted_nor_present_is_zero(evaluation: Evaluation) -> None:
+def test_a_class_never_predicted_nor_present_is_zero(evaluation: EvaluationResult) -> None:
     index = Index(evaluation.index.root, ("a", "b", "c"), ("a/0",), np.array([0]))
-    table = Evaluation(index, np.array([[0.2, 0.8, 0.0]], np.float32)).by_class()
+    table = EvaluationResult(index, np.array([[0.2, 0.8, 0.0]], np.float32)).by_class()
     assert table["c"] == {"precision": 0, "recall": 0, "f1": 0, "support": 0}
 
 
-def test_worst_are_the_surest_mistakes_first(evaluation: Evaluation) -> None:
+def test_worst_are_the_surest_mistakes_first(evaluation: EvaluationResult) -> None:
     assert [(m["path"], m["predicted"]) for m in evaluation.worst()] == [
         ("a/1.png", "b$x^2$"),
         ("c<b>/4.png", "a"),
     ]
 
 
-def test_report_and_pictures(evaluation: Evaluation, tmp_path: Path) -> None:
+def test_report_and_pictures(evaluation: EvaluationResult, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     history = [
@@ -100,8 +100,10 @@ def test_report_and_pictures(evaluation: Evaluation, tmp_path: Path) -> None:
         assert pixels.std() > 5, f"{name} is blank"
 
 
-def test_no_mistakes_no_picture_of_them(evaluation: Evaluation, tmp_path: Path) -> None:
-    perfect = Evaluation(evaluation.index, np.eye(3, dtype=np.float32)[evaluation.index.labels])
+def test_no_mistakes_no_picture_of_them(evaluation: EvaluationResult, tmp_path: Path) -> None:
+    perfect = EvaluationResult(
+        evaluation.index, np.eye(3, dtype=np.float32)[evaluation.index.labels]
+    )
     write_report(perfect, tmp_path, split="test", history=[], best_epoch=1)
     assert not (tmp_path / "worst.png").exists()
 
@@ -114,7 +116,7 @@ def test_many_classes_still_make_a_matrix(tmp_path: Path) -> None:
         assert max(picture.size) < 4000
 
 
-def test_printed_table_lines_up(evaluation: Evaluation) -> None:
+def test_printed_table_lines_up(evaluation: EvaluationResult) -> None:
     lines = []
     print_table(evaluation, "test", lines.append)
     assert lines[-1] == "test: accuracy 0.6667, top-5 1.0000 on 6 images"

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from local.client.follow import LONGEST_PAUSE, LinePrinter, Pace, follow_training, interruptions
+from local.client.follow import LONGEST_PAUSE, Backoff, LinePrinter, follow_training, interruptions
 from local.client.log_streams import LogLine
 from tests.unit.local.fake_logs import FakeLogs
 
@@ -119,7 +119,7 @@ def test_what_was_lost() -> None:
 
 def test_it_looks_less_and_less_often_while_nothing_happens() -> None:
     pauses: list[float] = []
-    pace = Pace(pauses.append)
+    pace = Backoff(pauses.append)
     pace.wait(happened=True)
     for _ in range(20):
         pace.wait(happened=False)

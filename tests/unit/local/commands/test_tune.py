@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from local.client.follow import Pace
+from local.client.follow import Backoff
 from local.client.target import Target
 from local.commands.tune import finish, follow_tuning
 from local.errors import UserError
@@ -126,7 +126,7 @@ def test_trials_are_told_line_by_line(capsys: pytest.CaptureFixture[str]) -> Non
         (tuning_job("InProgress"), RUNNING),
         (tuning_job("Completed", best), DONE),
     )
-    ended = follow_tuning(story, NAME, Pace(lambda _seconds: None))  # type: ignore[arg-type]
+    ended = follow_tuning(story, NAME, Backoff(lambda _seconds: None))  # type: ignore[arg-type]
     assert ended["HyperParameterTuningJobStatus"] == "Completed"
     told = capsys.readouterr().err.splitlines()
     assert [line.split("  ")[:2] for line in told] == [
