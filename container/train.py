@@ -27,7 +27,8 @@ from container.errors import BerthError, DataError, JobEnded
 from container.hyperparameters import UNTRAINED, Hyperparameters, frozen_untrained
 from container.images.geometry import Geometry
 from container.models import Classifier, build_network
-from container.training.callbacks import Observation
+from container.monitoring.requested import is_debugged, is_profiled
+from container.training.callbacks import Callback
 from container.training.checkpoint import CheckpointFolder, Interrupted, StopSignal
 from container.training.distributed import World, join_world, launch, needs_launch
 from container.training.export import write_artifact
@@ -106,11 +107,11 @@ def run(environment: Environment, *, export: bool = True) -> None:
     ignored = script_mode.ignored(environment.hyperparameters)
     if ignored:
         tell(f"hyperparameters of the SageMaker SDK that change nothing here: {', '.join(ignored)}")
-    observation = _observe(environment, hp, world, tell)
+    callback = _callback(environment, hp, world, tell)
     try:
-        _train(environment, hp, world, stop, observation, tell, export=export)
+        _train(environment, hp, world, stop, callback, tell, export=export)
     finally:
-        observation.abandon()
+        callback.teardown()
 
 
 def _train(
@@ -118,7 +119,7 @@ def _train(
     hp: Hyperparameters,
     world: World,
     stop: StopSignal,
-    observation: Observation,
+    callback: Callback,
     tell: Callable[[str], None],
     *,
     export: bool,
@@ -145,7 +146,7 @@ def _train(
         "train_images": len(job.splits.train.paths),
         "classes": list(job.splits.train.classes),
     }
-    observation.attach(classifier.network, job.device, hp.epochs * len(loader), facts)
+    callback.setup(classifier.network, job.device, hp.epochs * len(loader), facts)
     trainer = Trainer(
         hp,
         classifier,
@@ -159,7 +160,7 @@ def _train(
         stop=stop,
         metrics=MetricLogger(environment.output_data_dir, active=world.is_main),
         say=tell,
-        observation=observation,
+        callback=callback,
     )
     try:
         progress = trainer.fit()
@@ -170,37 +171,31 @@ def _train(
                 describe(job, start.stem, start.weights, trainer.progress), classifier, None, tell
             )
         raise
-    observation.end_training()
+    callback.on_train_end()
     world.leave()
     if world.is_main:
         artifact = describe(job, start.stem, start.weights, progress)
-        finish(job, classifier, artifact, progress, observation, export=export)
-        observation.conclude()
+        finish(job, classifier, artifact, progress, callback, export=export)
+        callback.on_fit_end()
         if frozen_untrained(hp.freeze, hp.weights):
             tell(f"warning: {UNTRAINED}")
 
 
-def _observe(
+def _callback(
     environment: Environment, hp: Hyperparameters, world: World, tell: Callable[[str], None]
-) -> Observation:
-    """Who watches the job; what they need is imported only if somebody does.
+) -> Callback:
+    """The debugger and the profiler, imported only where the job is debugged or profiled.
 
     Raises:
-        RuleError, DataError: what is asked of them is wrong.
+        RuleError, DataError: their configuration is wrong.
     """
-    config = environment.base / "input" / "config"
-    hooked = (config / "debughookconfig.json").exists() or "SMDEBUG_CONFIG_FILE_PATH" in os.environ
-    profiled = (config / "profilerconfig.json").exists()
-    asked = (
-        hooked if hp.debug is None else hp.debug,
-        profiled if hp.profile is None else hp.profile,
-    )
-    if not any(asked):
-        return Observation()
-    from container.monitoring.config import Plan
-    from container.monitoring.monitor import Instruments
+    base = environment.base
+    if not is_debugged(base, hp.debug) and not is_profiled(base, hp.profile):
+        return Callback()
+    from container.monitoring.config import MonitoringConfig
+    from container.monitoring.monitor import Monitor
 
-    return Instruments(Plan.read(environment, hp, tell), environment, hp, world, tell)
+    return Monitor(MonitoringConfig.read(environment, hp, tell), environment, hp, world, tell)
 
 
 def _read_data(environment: Environment, hp: Hyperparameters) -> Splits:

@@ -1,4 +1,4 @@
-"""What a job is to be watched for, read and checked before it starts."""
+"""What of a job is debugged and profiled, read and checked before it starts."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -19,12 +19,12 @@ PROFILER_RULES_FILE = "profilerruleconfigurations.json"
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What is to be watched; read, and refused where it is wrong, before training starts.
+class MonitoringConfig:
+    """What is debugged and profiled; read, and refused where it is wrong, before training starts.
 
     Attributes:
-        debug: which tensors are kept; None if none are.
-        profile: how time is measured; None if it is not.
+        debug: the tensors to save; None to save none.
+        profile: how time is measured; None to measure none.
         debug_rules: evaluated on the tensors.
         profiler_rules: evaluated on the measurements.
         own_rules: the file of the user's own rules, or a folder of such files.
@@ -39,7 +39,7 @@ class Plan:
     @classmethod
     def read(
         cls, environment: Environment, hp: Hyperparameters, say: Callable[[str], None]
-    ) -> "Plan":
+    ) -> "MonitoringConfig":
         """By SageMaker's configuration files, and by hyperparameters, which come first.
 
         Raises:
@@ -47,8 +47,8 @@ class Plan:
             DataError: a configuration file or the user's file of rules cannot be read.
         """
         config = environment.base / "input" / "config"
-        asked = _configured(config / "debugruleconfigurations.json", DEBUG_RULES)
-        judged = _configured(config / PROFILER_RULES_FILE, PROFILER_RULES)
+        debug_rules = _configured(config / "debugruleconfigurations.json", DEBUG_RULES)
+        profiler_rules = _configured(config / PROFILER_RULES_FILE, PROFILER_RULES)
         profile = ProfilerSettings.read(
             environment.base,
             profile=hp.profile,
@@ -57,8 +57,8 @@ class Plan:
             say=say,
         )
         if hp.debug:
-            names = {each.name for each in asked}
-            asked += tuple(each for each in hp.debug_rules() if each.name not in names)
+            names = {rule.name for rule in debug_rules}
+            debug_rules += tuple(rule for rule in hp.debug_rules() if rule.name not in names)
         debug = None
         if is_wanted(environment.base, hp.debug):
             debug = HookSettings.read(
@@ -66,35 +66,35 @@ class Plan:
                 save_interval=hp.save_interval,
                 collections=hp.collections,
                 tensorboard=hp.tensorboard,
-                rules=asked,
+                rules=debug_rules,
                 all_ranks=hp.debug_all_ranks,
             )
-        plan = cls(
+        found = cls(
             debug=debug,
             profile=profile,
-            debug_rules=asked if debug is not None else (),
-            profiler_rules=(judged or hp.profiler_rules()) if profile is not None else (),
+            debug_rules=debug_rules if debug is not None else (),
+            profiler_rules=(profiler_rules or hp.profiler_rules()) if profile is not None else (),
             own_rules=_own_rules(environment, hp),
         )
-        for rule in (*plan.debug_rules, *plan.profiler_rules):
+        for rule in (*found.debug_rules, *found.profiler_rules):
             for action in rule.unserved:
                 say(
                     f"rule {rule.name}: nothing is sent for its action {action}; only StopTraining "
                     "is taken here"
                 )
-        check(plan.own_rules, plan.debug_rules)
-        return plan
+        check(found.own_rules, found.debug_rules)
+        return found
 
-    def with_new_rules(self, environment: Environment) -> "Plan":
-        """The same with the profiler rules that the file of them has by now.
+    def with_new_rules(self, environment: Environment) -> "MonitoringConfig":
+        """A copy with the profiler rules that their file holds now.
 
         Raises:
             RuleError: a rule or a parameter is unknown.
             DataError: the file cannot be read.
         """
         path = environment.base / "input" / "config" / PROFILER_RULES_FILE
-        judged = _configured(path, PROFILER_RULES)
-        return replace(self, profiler_rules=judged) if judged else self
+        rules = _configured(path, PROFILER_RULES)
+        return replace(self, profiler_rules=rules) if rules else self
 
 
 def _configured(path: Path, catalogue: Catalogue) -> tuple[RuleRequest, ...]:

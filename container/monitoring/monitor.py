@@ -1,7 +1,7 @@
-"""The observation that listens: the debugger's hook and watcher, the profiler, the curves.
+"""The callback that debugs and profiles: the debugger's hook and watcher, the profiler, the curves.
 
-Imported only by a job that is debugged or profiled, and it imports of the two only what is asked
-for. What goes wrong in here is said in one line and costs the job nothing.
+Imported only by a job that is debugged or profiled, and it imports of the two only what the job
+needs. What goes wrong in here is printed in one line and costs the job nothing.
 """
 
 import json
@@ -24,10 +24,11 @@ from container.environment import Environment
 from container.errors import BerthError
 from container.files.json_files import replace_text, to_json
 from container.hyperparameters import Hyperparameters
-from container.monitoring.config import Plan
+from container.monitoring.config import MonitoringConfig
 from container.monitoring.debugger.rule_status import StatusFile
+from container.monitoring.requested import profiler_file
 from container.rules.requests import RuleRequest
-from container.training.callbacks import Collection, Mode, Observation, StepFacts
+from container.training.callbacks import Callback, Collection, Mode, StepMetrics
 from container.training.curves import Curves
 from container.training.distributed import World
 from container.training.gather import gather_folder
@@ -47,18 +48,18 @@ REPORT_SECONDS = 600.0
 
 
 @dataclass
-class Instruments(Observation):
-    """Everything that watches one rank.
+class Monitor(Callback):
+    """Debugs and profiles one rank.
 
     Args:
-        plan: what is to be watched.
+        config: what is debugged and profiled.
         environment: the job's tree.
         hp: the hyperparameters.
-        world: this rank's place.
-        say: where lines go.
+        world: this rank and the others.
+        say: prints a line.
     """
 
-    plan: Plan
+    config: MonitoringConfig
     environment: Environment
     hp: Hyperparameters
     world: World
@@ -69,11 +70,11 @@ class Instruments(Observation):
     _timeline: "Timeline | None" = field(default=None, init=False)
     _operators: "OperatorProfile | None" = field(default=None, init=False)
     _curves: Curves | None = field(default=None, init=False)
-    _stop_told: bool = field(default=False, init=False)
+    _stop_written: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
-        """The machine is watched from here on, while data is read and the network is built."""
-        settings = self.plan.profile
+        """Sample the machine from here on, while data is read and the network is built."""
+        settings = self.config.profile
         if settings is None:
             return
         settings.root.mkdir(parents=True, exist_ok=True)
@@ -81,38 +82,38 @@ class Instruments(Observation):
             from container.monitoring.profiler.recorder.sampler import Sampler
 
             host = self.environment.current_host
-            config = self.environment.base / "input" / "config" / "profilerconfig.json"
-            self._sampler = Sampler(settings.root, host, settings.interval, self.say, config)
+            file = profiler_file(self.environment.base)
+            self._sampler = Sampler(settings.root, host, settings.interval, self.say, file)
             self._sampler.start()
         if self.world.is_main:
-            with self._spared("no statuses"):
-                StatusFile(self._rules / "profiler.json", self.plan.profiler_rules).write()
+            with self._loss_printed("no statuses"):
+                StatusFile(self._rules / "profiler.json", self.config.profiler_rules).write()
             self.say(
                 f"profiler: the machine's use every {settings.interval * 1000:.0f} ms, every "
-                f"step's phases; {len(self.plan.profiler_rules)} rules"
+                f"step's phases; {len(self.config.profiler_rules)} rules"
             )
 
-    def attach(
+    def setup(
         self, network: nn.Module, device: torch.device, steps: int, facts: Mapping[str, object]
     ) -> None:
-        """What is going to be trained."""
+        """Keep what is trained, for the hook and the report."""
         self._network, self._device, self._steps, self._facts = network, device, steps, facts
 
     @property
-    def may_stop(self) -> bool:  # type: ignore[override]
+    def can_stop(self) -> bool:  # type: ignore[override]
         """Whether a rule that ends training is evaluated."""
-        return any(each.stop for each in self.plan.debug_rules)
+        return any(each.stop for each in self.config.debug_rules)
 
-    def begin(self, first_step: int, first_eval_step: int) -> None:
-        """Start what watches, at the job's first step or at the one it goes on with."""
+    def on_train_start(self, first_step: int, first_eval_step: int) -> None:
+        """Start the timeline, the hook and the curves, at the first step or where it resumes."""
         self._times = {"training_started": time.time()}
-        if self.plan.profile is not None:
-            self._begin_profile(self.plan.profile)
-        if self.plan.debug is not None:
-            self._begin_debug(self.plan.debug, first_step, first_eval_step)
+        if self.config.profile is not None:
+            self._begin_profile(self.config.profile)
+        if self.config.debug is not None:
+            self._begin_debug(self.config.debug, first_step, first_eval_step)
         if self.world.is_main:
             curves = Curves(self._data / "curves.jsonl", self._steps)
-            with self._spared("no curves"):
+            with self._loss_printed("no curves"):
                 curves.begin(first_step)
                 self._curves = curves
 
@@ -153,19 +154,19 @@ class Instruments(Observation):
             first_eval_step=first_eval_step,
         )
         if self.world.is_main:
-            names = ", ".join(each.name for each in self.plan.debug_rules) or "none"
+            names = ", ".join(each.name for each in self.config.debug_rules) or "none"
             self.say(f"debugger: tensors in {settings.path}; rules: {names}")
-        if self.world.is_main and self.plan.debug_rules:
+        if self.world.is_main and self.config.debug_rules:
             from container.monitoring.debugger.watcher import Watcher
 
             statuses = self._rules / "debug.json"
             self._watcher = Watcher(
-                settings.path, statuses, self.plan.debug_rules, self.plan.own_rules, self.say
+                settings.path, statuses, self.config.debug_rules, self.config.own_rules, self.say
             )
             self._watcher.start()
 
     def batches(self, mode: Mode, batches: Iterable[T], first_step: int) -> Iterator[T]:
-        """The batches, timed; torch.profiler learns which step begins."""
+        """The batches, timed; torch.profiler starts and stops between them."""
         if self._timeline is None:
             yield from batches
             return
@@ -182,80 +183,80 @@ class Instruments(Observation):
         """A timed phase."""
         return nullcontext() if self._timeline is None else self._timeline.phase(name)
 
-    def forward(self, mode: Mode, network: nn.Module) -> bool:
-        """Count the pass; whether its tensors are kept."""
+    def on_before_forward(self, mode: Mode, network: nn.Module) -> bool:
+        """Count the pass; whether its tensors are saved."""
         return self._hook is not None and self._hook.step(mode, network)
 
-    def gradients(self) -> None:
-        """Keep the gradients."""
+    def on_after_backward(self) -> None:
+        """Save the gradients."""
         if self._hook is not None:
             self._hook.gradients()
 
     def record(self, collection: Collection, value: Tensor) -> None:
-        """Keep a tensor."""
+        """Save a tensor."""
         if self._hook is not None:
             self._hook.record(collection, value)
 
-    def wants_norm(self, step: int) -> bool:
+    def wants_gradient_norm(self, step: int) -> bool:
         """On the steps that the curves show."""
         return self._curves is not None and self._curves.wants(step)
 
-    def stepped(self, facts: StepFacts) -> None:
-        """Tell the curves."""
+    def on_step_end(self, metrics: StepMetrics) -> None:
+        """Add the step to the curves."""
         if self._curves is not None:
             curves, self._curves = self._curves, None
-            with self._spared("no more curves"):
-                curves.add(facts)
+            with self._loss_printed("no more curves"):
+                curves.add(metrics)
                 self._curves = curves
 
-    def stop_asked(self) -> str | None:
-        """The rule that fired and ends training; a file says so to whoever runs the container."""
-        asked = None if self._watcher is None else self._watcher.stop_asked()
-        if asked is not None and not self._stop_told:
-            self._stop_told = True
-            with self._spared("nobody is told that a rule ended training"):
-                replace_text(self._rules / "stopped", asked + "\n")
-        return asked
+    def stop_reason(self) -> str | None:
+        """The rule that fired and ends training; written to `rules/stopped` for the caller too."""
+        reason = None if self._watcher is None else self._watcher.stop_asked()
+        if reason is not None and not self._stop_written:
+            self._stop_written = True
+            with self._loss_printed("rules/stopped was not written"):
+                replace_text(self._rules / "stopped", reason + "\n")
+        return reason
 
-    def end_training(self) -> None:
-        """Close the tensors, so that rules see the end; bring the hosts' measurements together."""
+    def on_train_end(self) -> None:
+        """Close the tensors, so that rules see the end; gather the hosts' measurements."""
         self._times["training_ended"] = time.time()
         if self._operators is not None:
             self._operators.close()
         if self._hook is not None and not self.world.is_main:
             self._hook.close()
-        if self.plan.debug is not None and self.plan.debug.all_ranks:
+        if self.config.debug is not None and self.config.debug.all_ranks:
             self.world.any(False, self._device)  # rank 0's marks the end for all
         if self._hook is not None:
             self._hook.close()
         self._flush_curves()
-        if self.plan.profile is None:
+        if self.config.profile is None:
             return
         if not self.world.is_main:
             self._close_profile()
-        with self._spared("not in the report: other hosts"):
-            for problem in gather_folder(self.plan.profile.root, self.world):
+        with self._loss_printed("not in the report: other hosts"):
+            for problem in gather_folder(self.config.profile.root, self.world):
                 self.say(f"profiler: not in the report: {problem}")
 
-    def conclude(self) -> None:
-        """The rules' last word, and the report."""
+    def on_fit_end(self) -> None:
+        """Evaluate the rules a last time, and write the report."""
         self._take_new_rules()
         statuses: list[dict[str, Any]] = []
         if self._watcher is not None:
             statuses = self._watcher.finish()
         self._close_profile()
-        if self.plan.profile is not None:
-            with self._spared("no report"):
-                self._write_facts(self.plan.profile.root)
-                _copy(self.plan.profile.root, self._data / "profiler")
+        if self.config.profile is not None:
+            with self._loss_printed("no report"):
+                self._write_facts(self.config.profile.root)
+                _copy(self.config.profile.root, self._data / "profiler")
                 statuses += self._report()
         for each in statuses:
             if each["RuleEvaluationStatus"] not in ("NoIssuesFound", "InProgress"):
                 line = str(each.get("StatusDetails", "")).partition("\n")[0]
                 self.say(f"rule {each['RuleConfigurationName']}: {line}")
 
-    def abandon(self) -> None:
-        """Let go of everything; what is written stays."""
+    def teardown(self) -> None:
+        """Release everything; what is written stays."""
         if self._watcher is not None:
             self._watcher.kill()
         for part in (self._hook, self._operators):
@@ -266,12 +267,12 @@ class Instruments(Observation):
 
     def _flush_curves(self) -> None:
         if self._curves is not None:
-            with self._spared("no last curves"):
+            with self._loss_printed("no last curves"):
                 self._curves.flush()
 
     @contextmanager
-    def _spared(self, loss: str) -> Iterator[None]:
-        """What cannot be written or read is lost, in one line; the job is not."""
+    def _loss_printed(self, loss: str) -> Iterator[None]:
+        """Print in one line what could not be written or read; the job goes on."""
         try:
             yield
         except (OSError, ValueError, KeyError, subprocess.SubprocessError) as error:
@@ -285,11 +286,11 @@ class Instruments(Observation):
             self._sampler = None
 
     def _take_new_rules(self) -> None:
-        """SageMaker may have been asked for further profiler rules meanwhile."""
-        if self.plan.profile is None:
+        """Read the profiler rules again: UpdateTrainingJob may have added some."""
+        if self.config.profile is None:
             return
         try:
-            self.plan = self.plan.with_new_rules(self.environment)
+            self.config = self.config.with_new_rules(self.environment)
         except BerthError as error:
             self.say(f"profiler: rules that were added are not evaluated: {error}")
 
@@ -313,7 +314,7 @@ class Instruments(Observation):
         """Make the report in a process of its own: its memory goes with it."""
         into = self._data / "report"
         command = [sys.executable, "-m", "container.monitoring.profiler.report", str(self._data)]
-        command += ["--into", str(into), "--rules", _as_configurations(self.plan.profiler_rules)]
+        command += ["--into", str(into), "--rules", _as_configurations(self.config.profiler_rules)]
         done = subprocess.run(
             command, timeout=REPORT_SECONDS, capture_output=True, text=True, check=False
         )
@@ -324,7 +325,7 @@ class Instruments(Observation):
         told = json.loads((into / "report.json").read_text(encoding="utf-8"))
         self.say(f"verdict: {told['verdict']['sentences'][0]}")
         self.say(f"report: {into / 'profiler-report.html'}")
-        asked = {each.name for each in self.plan.profiler_rules}  # ProfilerReport runs more
+        asked = {each.name for each in self.config.profiler_rules}  # ProfilerReport runs more
         found = json.loads((into / "profiler-rules.json").read_text(encoding="utf-8"))
         found = [each for each in found if each["RuleConfigurationName"] in asked]
         replace_text(self._rules / "profiler.json", to_json(found, indent=1))

@@ -1,8 +1,7 @@
-"""What the training loop tells those who watch it: the debugger and the profiler, or nobody.
+"""The training loop's callback: what the debugger and the profiler are called with.
 
-The loop always speaks to an `Observation`. This one is nobody: every method does nothing, and
-neither smdebug nor the profiler is imported. `container.monitoring.monitor` has the one that
-listens.
+The loop always calls a `Callback`. This one does nothing, and neither smdebug nor the profiler is
+imported; `container.monitoring.monitor` has the one that debugs and profiles.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,7 +20,7 @@ _NOTHING = nullcontext()
 
 
 @dataclass(frozen=True)
-class StepFacts:
+class StepMetrics:
     """One optimiser step, for the curves.
 
     Attributes:
@@ -39,28 +38,28 @@ class StepFacts:
     gradient_norm: Tensor | None
 
 
-class Observation:
-    """Nobody watches.
+class Callback:
+    """Does nothing at each point of training.
 
     Attributes:
-        may_stop: whether `stop_asked` can ever have an answer; the same on every rank.
+        can_stop: whether `stop_reason` can ever return one; the same on every rank.
     """
 
-    may_stop = False
+    can_stop = False
 
-    def attach(
+    def setup(
         self, network: nn.Module, device: torch.device, steps: int, facts: Mapping[str, object]
     ) -> None:
-        """What is going to be trained.
+        """The network is built.
 
         Args:
             network: the bare network, on its device.
             device: where it is.
-            steps: optimiser steps the whole job has.
-            facts: what the report is to know of the job.
+            steps: optimiser steps of the whole job.
+            facts: of the job, for the report.
         """
 
-    def begin(self, first_step: int, first_eval_step: int) -> None:
+    def on_train_start(self, first_step: int, first_eval_step: int) -> None:
         """Training and validation start with these steps; not 0 after an interruption."""
 
     def batches(self, mode: Mode, batches: Iterable[T], first_step: int) -> Iterator[T]:  # noqa: ARG002
@@ -71,32 +70,32 @@ class Observation:
         """A part of a step, or of the job outside of steps."""
         return _NOTHING
 
-    def forward(self, mode: Mode, network: nn.Module) -> bool:  # noqa: ARG002
-        """A forward pass of this network follows; whether its tensors are kept."""
+    def on_before_forward(self, mode: Mode, network: nn.Module) -> bool:  # noqa: ARG002
+        """A forward pass of this network follows; returns whether its tensors are saved."""
         return False
 
-    def gradients(self) -> None:
-        """The gradients of a step that is kept are there, unscaled and not yet clipped."""
+    def on_after_backward(self) -> None:
+        """The gradients of a step that is saved are there, unscaled and not yet clipped."""
 
     def record(self, collection: Collection, value: Tensor) -> None:
-        """Keep a tensor that no module gives away; only after `forward` said so."""
+        """Save a tensor that no module returns; only if `on_before_forward` returned True."""
 
-    def wants_norm(self, step: int) -> bool:  # noqa: ARG002
-        """Whether the gradients' norm of this step is to be measured."""
+    def wants_gradient_norm(self, step: int) -> bool:  # noqa: ARG002
+        """Whether the norm of this step's gradients is to be measured."""
         return False
 
-    def stepped(self, facts: StepFacts) -> None:
+    def on_step_end(self, metrics: StepMetrics) -> None:
         """An optimiser step is done."""
 
-    def stop_asked(self) -> str | None:
-        """Why training is to end now, with the model so far; None if it is not."""
+    def stop_reason(self) -> str | None:
+        """Why training is to end now, with the model so far; None to go on."""
         return None
 
-    def end_training(self) -> None:
-        """The last step is done; every rank says so, while they can still talk to each other."""
+    def on_train_end(self) -> None:
+        """The last step is done; called on every rank while they can still communicate."""
 
-    def conclude(self) -> None:
-        """The artifact and the evaluation are written: rank 0 makes its last statements."""
+    def on_fit_end(self) -> None:
+        """The artifact and the evaluation are written; called on rank 0."""
 
-    def abandon(self) -> None:
-        """The job ends early: let go of everything; what is written stays. Harmless at the end."""
+    def teardown(self) -> None:
+        """The job ends, early or not: release everything; what is written stays."""

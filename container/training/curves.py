@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from container.files.json_files import to_json
-from container.training.callbacks import StepFacts
+from container.training.callbacks import StepMetrics
 
 POINTS = 2000
 """Steps of a job that are written, spread evenly: more than a screen is wide."""
@@ -27,7 +27,7 @@ class Curves:
     def __init__(self, path: Path, steps: int) -> None:
         self._path = path
         self._every = max(1, steps // POINTS)
-        self._held: list[tuple[StepFacts, float]] = []
+        self._held: list[tuple[StepMetrics, float]] = []
 
     def begin(self, first_step: int) -> None:
         """Drop lines of an interrupted run for steps that are trained again."""
@@ -41,7 +41,7 @@ class Curves:
         """Whether this step will be written."""
         return step % self._every == 0
 
-    def add(self, facts: StepFacts) -> None:
+    def add(self, facts: StepMetrics) -> None:
         """Buffer a step, if it is to be written."""
         if self.wants(facts.step):
             self._held.append((facts, time.time()))

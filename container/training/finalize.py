@@ -10,7 +10,7 @@ import numpy as np
 
 from container.artifact import DESCRIPTION, Artifact
 from container.models import IMAGENET_MEAN, IMAGENET_STD, Classifier
-from container.training.callbacks import Observation
+from container.training.callbacks import Callback
 from container.training.checkpoint import written_aside
 from container.training.evaluation import evaluate, evaluate_bfloat16, print_table, write_report
 from container.training.export import write_artifact
@@ -63,7 +63,7 @@ def finish(
     classifier: Classifier,
     artifact: Artifact,
     progress: TrainingProgress,
-    observation: Observation,
+    callback: Callback,
     *,
     export: bool = True,
 ) -> None:
@@ -76,9 +76,9 @@ def finish(
         checked = held_out.spread(EXPORT_CHECKS).tolist()
         loaded = [job.geometry.load(held_out.read(at), held_out.paths[at]) for at in checked]
         pixels = np.stack(loaded)
-    with observation.phase("export"):
+    with callback.phase("export"):
         artifact = write_artifact(artifact, classifier, pixels, say)
-    with observation.phase("evaluation"):
+    with callback.phase("evaluation"):
         evaluation = evaluate(classifier, held_out, loader(held_out), job.device)
         bfloat16 = evaluate_bfloat16(classifier, evaluation, loader, job.device)
     print_table(evaluation, split, say)

@@ -27,7 +27,7 @@ from container.errors import TrainingError
 from container.files.json_files import finite
 from container.hyperparameters import Hyperparameters
 from container.models import Classifier
-from container.training.callbacks import Observation, StepFacts
+from container.training.callbacks import Callback, StepMetrics
 from container.training.checkpoint import CheckpointFolder, Interrupted, StopSignal
 from container.training.distributed import World
 from container.training.metrics import MetricLogger, StepProgress
@@ -58,7 +58,7 @@ class Trainer:
         stop: the stop signal.
         metrics: where metric lines go.
         say: where messages go.
-        observation: who watches.
+        callback: called as training goes on.
     """
 
     def __init__(
@@ -76,12 +76,12 @@ class Trainer:
         stop: StopSignal,
         metrics: MetricLogger,
         say: Callable[[str], None],
-        observation: Observation | None = None,
+        callback: Callback | None = None,
     ) -> None:
         self.hp, self.device, self.world, self.say = hp, device, world, say
         self.classifier, self.train_loader, self.validation_loader = classifier, train, validation
         self.checkpoints, self.stop, self.metrics = checkpoints, stop, metrics
-        self.observation = observation or Observation()
+        self.callback = callback or Callback()
         self._rule_fired = False
         self._head = classifier.network.get_submodule(head)
         if hp.freeze:
@@ -142,7 +142,7 @@ class Trainer:
         """
         self._resume()
         validated = self.progress.epoch * len(self.validation_loader)
-        self.observation.begin(self.progress.step, validated)
+        self.callback.on_train_start(self.progress.step, validated)
         while not (self._rule_fired or self._epochs_done() or self._out_of_patience()):
             self._train_epoch()
             self._end_epoch()
@@ -156,11 +156,11 @@ class Trainer:
         bar = StepProgress(self.say, progress.epoch + 1, self.hp.epochs, size, progress.batch)
         sums = torch.tensor(progress.sums, dtype=torch.float64, device=self.device)
         batches = self.train_loader.batches(progress.epoch, start=progress.batch)
-        for images, labels in self.observation.batches("train", batches, progress.step):
+        for images, labels in self.callback.batches("train", batches, progress.step):
             loss, hits = self._train_step(images, labels)
             progress.batch += 1
             progress.step += 1
-            with self.observation.phase("metrics"):
+            with self.callback.phase("metrics"):
                 sums += torch.stack([loss * len(labels), hits, hits.new_tensor(len(labels))]).to(
                     sums
                 )
@@ -175,7 +175,7 @@ class Trainer:
 
     def _train_step(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """One optimiser step; returns the mean loss and the number of hits, on the device."""
-        state, hp, phase = self._state, self.hp, self.observation.phase
+        state, hp, phase = self._state, self.hp, self.callback.phase
         progress = state.progress
         torch.manual_seed(_step_seed(hp.seed, progress.epoch, progress.batch, self.world.rank))
         rate = learning_rate_at(progress.step, hp, len(self.train_loader))
@@ -188,7 +188,7 @@ class Trainer:
             images, targets = self._augment(images, labels)
             inputs = self.classifier.normalize(images)
             inputs = inputs.contiguous(memory_format=torch.channels_last)
-        keep = self.observation.forward("train", self.classifier.network)
+        keep = self.callback.on_before_forward("train", self.classifier.network)
         with phase("forward"):
             with self._autocast():
                 logits = self._forward(inputs)
@@ -201,11 +201,11 @@ class Trainer:
         with phase("optimizer"):
             state.scaler.unscale_(state.optimizer)
             if keep:
-                self.observation.gradients()
+                self.callback.on_after_backward()
             norm = clip_gradients(
                 self.classifier.network.parameters(),
                 hp.gradient_clip,
-                measure=self.observation.wants_norm(progress.step),
+                measure=self.callback.wants_gradient_norm(progress.step),
             )
             state.scaler.step(state.optimizer)
             state.scaler.update()
@@ -213,16 +213,16 @@ class Trainer:
                 state.ema.update_parameters(self.classifier.network)
         if keep:
             self._record(inputs, labels, logits, loss)
-        facts = StepFacts(progress.step, progress.epoch + 1, loss.detach(), rate, norm)
-        self.observation.stepped(facts)
+        metrics = StepMetrics(progress.step, progress.epoch + 1, loss.detach(), rate, norm)
+        self.callback.on_step_end(metrics)
         return loss.detach(), (logits.detach().argmax(1) == labels).sum().float()
 
     def _record(self, inputs: Tensor, labels: Tensor, logits: Tensor, loss: Tensor) -> None:
-        with self.observation.phase("debug"):
-            self.observation.record("inputs", inputs)
-            self.observation.record("labels", labels)
-            self.observation.record("predictions", logits.detach().float().softmax(1))
-            self.observation.record("losses", loss)
+        with self.callback.phase("debug"):
+            self.callback.record("inputs", inputs)
+            self.callback.record("labels", labels)
+            self.callback.record("predictions", logits.detach().float().softmax(1))
+            self.callback.record("losses", loss)
 
     def _may_look(self) -> bool:
         """Whether to read the loss now: on a GPU rarely, as reading waits for it."""
@@ -265,13 +265,13 @@ class Trainer:
     def _rule_stops(self) -> bool:
         """Whether a rule that fired ends training here; the ranks agree."""
         several = self.world.size > 1
-        if not self.observation.may_stop or (several and self.progress.batch % STOP_CHECK_STEPS):
+        if not self.callback.can_stop or (several and self.progress.batch % STOP_CHECK_STEPS):
             return False
-        asked = self.observation.stop_asked()
-        if not self.world.any(asked is not None, self.device):
+        reason = self.callback.stop_reason()
+        if not self.world.any(reason is not None, self.device):
             return False
         self._rule_fired = True
-        self.say(f"training ends with the model so far: {asked or 'a rule fired on rank 0'}")
+        self.say(f"training ends with the model so far: {reason or 'a rule fired on rank 0'}")
         return True
 
     def _leave(self) -> None:
@@ -318,18 +318,18 @@ class Trainer:
     def _validate(self, network: nn.Module) -> tuple[float, float]:
         """Mean cross-entropy and accuracy over every rank's share of the validation images."""
         sums = torch.zeros(3, dtype=torch.float64, device=self.device)
-        phase = self.observation.phase
+        phase = self.callback.phase
         network.eval()
         with torch.inference_mode(), self._autocast():
             batches = self.validation_loader.batches(0)
-            for images, labels in self.observation.batches("eval", batches, 0):
+            for images, labels in self.callback.batches("eval", batches, 0):
                 if self.stop.received and self.world.size == 1:
                     self._save()
                     self._leave()
                 with phase("copy"):
                     images, labels = images.to(self.device), labels.to(self.device)
                 inputs = self.classifier.normalize(images)
-                keep = self.observation.forward("eval", network)
+                keep = self.callback.on_before_forward("eval", network)
                 with phase("forward"):
                     logits = network(inputs).float()
                     loss = F.cross_entropy(logits, labels, reduction="sum")
@@ -370,7 +370,7 @@ class Trainer:
         self._saved_at = time.monotonic()
         if not self.world.is_main:
             return
-        with self.observation.phase("checkpoint"):
+        with self.callback.phase("checkpoint"):
             self._state.save(self.checkpoints)
 
     def _resume(self) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 from container.environment import in_tree
 from container.errors import BerthError
 from container.files.json_files import read_object
+from container.monitoring.requested import has_hook_file, hook_file, is_debugged
 from container.rules.debugger import DEBUG_RULES
 from container.rules.requests import RuleRequest
 
@@ -89,7 +90,7 @@ def is_wanted(base: Path, debug: bool | None) -> bool:
     """
     if os.environ.get("USE_SMDEBUG", "").strip().lower() in _FALSE:
         return False
-    return _is_configured(base) if debug is None else debug
+    return is_debugged(base, debug)
 
 
 @dataclass(frozen=True)
@@ -142,8 +143,8 @@ class HookSettings:
             HookSettingsError: a file is not what it should be, or a collection is unknown; one line
                 that names the file and the field.
         """
-        if _is_configured(base):
-            file = _hook_file(base)
+        if has_hook_file(base):
+            file = hook_file(base)
             source, given = str(file), _read(file)
         else:
             names = dict.fromkeys(("losses", *collections))
@@ -225,15 +226,6 @@ def _tensorboard(base: Path, wanted: bool, hook: Mapping[str, Any]) -> Path | No
     if "tensorboard_dir" in hook:
         return in_tree(base, hook["tensorboard_dir"])
     return default if wanted or hook.get("export_tensorboard") == "true" else None
-
-
-def _hook_file(base: Path) -> Path:
-    named = os.environ.get("SMDEBUG_CONFIG_FILE_PATH")
-    return Path(named) if named else base / "input" / "config" / "debughookconfig.json"
-
-
-def _is_configured(base: Path) -> bool:
-    return "SMDEBUG_CONFIG_FILE_PATH" in os.environ or _hook_file(base).exists()
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any
 from container.environment import DEFAULT_BASE, in_tree
 from container.errors import BerthError
 from container.files.json_files import read_object
+from container.monitoring.requested import profiler_file
 
 INTERVALS = (100, 200, 500, 1000, 5000, 60_000)
 """Milliseconds that SageMaker's API takes."""
@@ -82,7 +83,7 @@ class ProfilerSettings:
         if profile is False:
             return None
         chosen = cls(base / "output" / "data" / "profiler", interval_ms / 1000, _steps(steps))
-        path = base / "input" / "config" / "profilerconfig.json"
+        path = profiler_file(base)
         file = _Section(path, "", read_object(path, ProfilerError)) if path.exists() else None
         if file is None or file.flag("DisableProfiler"):
             return chosen if profile else None

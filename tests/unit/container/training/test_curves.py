@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from container.training.callbacks import StepFacts
+from container.training.callbacks import StepMetrics
 from container.training.curves import HELD, POINTS, Curves
 
 
-def facts(step: int, loss: float = 1.0, norm: float | None = 2.0) -> StepFacts:
+def facts(step: int, loss: float = 1.0, norm: float | None = 2.0) -> StepMetrics:
     value = None if norm is None else torch.tensor(norm)
-    return StepFacts(step, 1 + step // 100, torch.tensor(loss), 0.1, value)
+    return StepMetrics(step, 1 + step // 100, torch.tensor(loss), 0.1, value)
 
 
 def lines(path: Path) -> list[dict[str, float | None] | dict[str, float]] | list[dict[str, float]]:
