@@ -30,6 +30,8 @@ QUICK = {
     "workers": "0",
 }
 """Hyperparameters of a training that takes seconds."""
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+"""Threads of jobs that run side by side wait for each other, spinning."""
 PROBE = """
 import json, os, pathlib
 from container import train
@@ -190,6 +192,7 @@ class Process:
         variables = {
             "SAGEMAKER_TRAINING_MODULE": "container.train:main",
             "TRAINING_JOB_NAME": "contract",
+            **ONE_THREAD,
         }
         running = self._run("train", tree.root, {**variables, **(environment or {})})
         try:
@@ -280,7 +283,7 @@ class Docker:
         """Train with inputs mounted read-only, no network, and Docker's own 64 MB /dev/shm."""
         running = self._run(
             command=list(command) if command else None,
-            environment={"TRAINING_JOB_NAME": "contract", **(environment or {})},
+            environment={"TRAINING_JOB_NAME": "contract", **ONE_THREAD, **(environment or {})},
             volumes={
                 str(tree.root): {"bind": base, "mode": "rw"},
                 str(tree.root / "input"): {"bind": f"{base}/input", "mode": "ro"},

@@ -32,6 +32,8 @@ REGION = "eu-west-1"
 BUCKET = "photos"
 ROLE = "arn:aws:iam::123456789012:role/berth"
 LABELS = {"blue", "green", "red"}
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+"""A job's environment: its network is too small for a second thread."""
 OFFLINE = Path(__file__).parent / "offline"
 METRICS = [
     {"Name": name, "Regex": f"{name}=(.*?);"} for name in ("train:loss", "validation:accuracy")
@@ -160,6 +162,7 @@ def training_request(name: str, quick: dict[str, str]) -> dict[str, Any]:
             "VolumeSizeInGB": 10,
         },
         "StoppingCondition": {"MaxRuntimeInSeconds": 600},
+        "Environment": ONE_THREAD,
     }
 
 
@@ -197,6 +200,7 @@ def tuning_request(name: str, quick: dict[str, str]) -> dict[str, Any]:
                     "OutputDataConfig",
                     "ResourceConfig",
                     "StoppingCondition",
+                    "Environment",
                 )
             },
         },
@@ -410,6 +414,7 @@ def test_sdk_v3(sagemaker: str, quick: dict[str, str], image_folder: Path) -> No
             "epochs": int(quick["epochs"]),
             "freeze": False,
         },
+        environment=ONE_THREAD,
         base_job_name="with-sdk",
     ).with_metric_definitions(
         [shapes.MetricDefinition(name=m["Name"], regex=m["Regex"]) for m in METRICS]
