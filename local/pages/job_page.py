@@ -1,15 +1,14 @@
-"""What a training job left, as one HTML file: nothing is loaded from anywhere, text is escaped."""
+"""What a training job left, as one HTML file that loads nothing."""
 
 import base64
-from collections.abc import Iterator, Mapping
-from html import escape
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
+from container.pages.environment import environment
 from local.client.follow import interruptions
 from local.errors import UserError
-from local.pages.html import document, rows
 from local.requests.tuning import plain
 from local.results.downloads import OUTPUT, find_output
 from local.results.evaluation import read_epochs, read_evaluation
@@ -24,6 +23,7 @@ CAPTIONS = {
     "worst.png": "The surest mistakes",
     "golden.jpg": "Golden image",
 }
+Content = TypeVar("Content")
 LARGEST_PICTURE = 20_000_000
 """Bytes of a picture that still goes into the page."""
 
@@ -33,153 +33,99 @@ def write_report_page(job: Mapping[str, Any], folder: Path) -> Path:
 
     Args:
         job: DescribeTrainingJob's answer.
-        folder: where its outputs were unpacked; without any, the page tells what SageMaker knows.
+        folder: where its outputs were unpacked; without any, the page has what SageMaker knows.
     """
-    name = str(job["TrainingJobName"])
-    body = [
-        f"<h1>{escape(name)}</h1>",
-        *_facts(job),
-        *_evaluation(folder),
-        *_profiler(folder),
-        *_rules(job, folder),
-        *_curves(folder),
-        *_pictures(folder),
-        *_metrics(job),
-        "<h2>Hyperparameters</h2>",
-        rows(
-            ["hyperparameter", "value"],
-            [[key, plain(value)] for key, value in sorted(job.get("HyperParameters", {}).items())],
-        ),
-        *_files(folder),
-    ]
     folder.mkdir(parents=True, exist_ok=True)
+    evaluation, evaluation_error = _read(folder, "evaluation.json", read_evaluation)
+    epochs, epochs_error = _read(folder, "metrics.jsonl", read_epochs)
+    names = list(epochs[0]) if epochs else []
     page = folder / "index.html"
-    page.write_text(document(name, "\n".join(body)), encoding="utf-8")
+    text = (
+        environment(__package__)
+        .get_template("job.html")
+        .render(
+            name=str(job["TrainingJobName"]),
+            facts=list(_facts(job)),
+            failure=job.get("FailureReason", ""),
+            interruptions=interruptions(dict(job)),
+            evaluation=evaluation,
+            evaluation_error=evaluation_error,
+            profile=_profile(folder),
+            rules=[
+                ([each.name, each.kind, each.status, each.details], each.status in TOLD)
+                for each in rule_statuses(job, folder)
+            ],
+            epoch_names=names,
+            epochs=[[_number(epoch.get(name)) for name in names] for epoch in epochs or ()],
+            epochs_error=epochs_error,
+            pictures=_pictures(folder),
+            metrics=[
+                [each["MetricName"], f"{each['Value']:.6g}"]
+                for each in job.get("FinalMetricDataList", [])
+            ],
+            hyperparameters=[
+                [key, plain(value)] for key, value in sorted(job.get("HyperParameters", {}).items())
+            ],
+            files=_files(folder),
+            charts={},
+        )
+    )
+    page.write_text(text, encoding="utf-8")
     return page
+
+
+def _read(folder: Path, name: str, read: Callable[[Path], Content]) -> tuple[Content | None, str]:
+    """A file the job left, as `read` gives it, and what is wrong with it."""
+    path = find_output(folder, name)
+    try:
+        return (None if path is None else read(path)), ""
+    except UserError as error:
+        return None, str(error)
 
 
 def _facts(job: Mapping[str, Any]) -> Iterator[str]:
     resources = job.get("ResourceConfig", {})
     status, secondary = str(job["TrainingJobStatus"]), job.get("SecondaryStatus")
-    facts = [
-        status if secondary in (None, status) else f"{status} ({secondary})",
-        f"{resources.get('InstanceCount', 1)} × {resources.get('InstanceType', '?')}",
-        job.get("AlgorithmSpecification", {}).get("TrainingImage", ""),
-    ]
+    yield status if secondary in (None, status) else f"{status} ({secondary})"
+    yield f"{resources.get('InstanceCount', 1)} × {resources.get('InstanceType', '?')}"
+    image = job.get("AlgorithmSpecification", {}).get("TrainingImage")
+    if image:
+        yield image
     if "TrainingTimeInSeconds" in job:
-        facts.append(f"trained {duration(job['TrainingTimeInSeconds'])}")
+        yield f"trained {duration(job['TrainingTimeInSeconds'])}"
     if "BillableTimeInSeconds" in job:
-        facts.append(f"billed {duration(job['BillableTimeInSeconds'])}")
-    yield f"<p class=note>{escape(' · '.join(facts))}</p>"
-    if job.get("FailureReason"):
-        yield f"<p class=failure>{escape(job['FailureReason'])}</p>"
-    lost = interruptions(dict(job))
-    if lost:
-        yield f"<h2>Interrupted {len(lost)} ×</h2>"
-        yield "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lost) + "</ul>"
+        yield f"billed {duration(job['BillableTimeInSeconds'])}"
 
 
-def _evaluation(folder: Path) -> Iterator[str]:
-    path = find_output(folder, "evaluation.json")
-    if path is None:
-        return
-    try:
-        evaluation = read_evaluation(path)
-    except UserError as error:
-        yield f"<h2>Evaluation</h2><p class=note>{escape(str(error))}</p>"
-        return
-    yield f"<h2>Evaluation on {evaluation.images} {escape(evaluation.split)} images</h2>"
-    yield (
-        f"<p class=figures><b>{evaluation.accuracy:.2%}</b> accuracy, "
-        f"<b>{evaluation.top5:.2%}</b> top-5, best epoch {evaluation.best_epoch}</p>"
-    )
-    yield rows(
-        ["class", "precision", "recall", "F1", "images"],
-        [
-            [
-                name,
-                *(f"{share:.3f}" for share in (row.precision, row.recall, row.f1)),
-                str(row.support),
-            ]
-            for name, row in evaluation.classes.items()
-        ],
-    )
-
-
-def _profiler(folder: Path) -> Iterator[str]:
-    """A link to the profiler's report, and its verdict."""
+def _profile(folder: Path) -> dict[str, str] | None:
+    """The profiler's report: its verdict, and the link that leads to it."""
     page = find_report(folder)
     if page is None:
-        return
-    verdict = first_sentence(page)
-    yield "<h2>Profiler</h2>"
-    yield f"<p>{escape(verdict)}</p>" if verdict else ""
-    link = quote(page.relative_to(folder).as_posix())
-    yield f'<p><a href="{escape(link)}">The profiler\'s report</a></p>'
+        return None
+    return {
+        "verdict": first_sentence(page),
+        "link": quote(page.relative_to(folder).as_posix()),
+    }
 
 
-def _rules(job: Mapping[str, Any], folder: Path) -> Iterator[str]:
-    statuses = rule_statuses(job, folder)
-    if statuses:
-        yield "<h2>Rules</h2>"
-        yield rows(
-            ["rule", "of the", "status", "details"],
-            [[each.name, each.kind, each.status, each.details] for each in statuses],
-            ["failed" if each.status in TOLD else "" for each in statuses],
-        )
-
-
-def _curves(folder: Path) -> Iterator[str]:
-    """The metrics of every epoch, as a table; its picture comes with the others."""
-    path = find_output(folder, "metrics.jsonl")
-    if path is None:
-        return
-    try:
-        epochs = read_epochs(path)
-    except UserError as error:
-        yield f"<h2>Epochs</h2><p class=note>{escape(str(error))}</p>"
-        return
-    if not epochs:
-        return
-    names = list(epochs[0])
-    yield "<h2>Epochs</h2>"
-    yield rows(names, [[_number(epoch.get(name)) for name in names] for epoch in epochs])
-
-
-def _pictures(folder: Path) -> Iterator[str]:
+def _pictures(folder: Path) -> list[dict[str, str]]:
+    """The pictures the job left, known ones first, as captions and data URLs."""
     paths = [path for path in (folder / OUTPUT).rglob("*") if path.suffix.lower() in PICTURES]
     known = list(CAPTIONS)
     paths.sort(key=lambda p: (known.index(p.name) if p.name in known else len(known), p.name))
+    found = []
     for path in paths:
         if path.stat().st_size > LARGEST_PICTURE:
             continue
-        caption = CAPTIONS.get(path.name, path.stem)
         data = base64.b64encode(path.read_bytes()).decode()
-        kind = PICTURES[path.suffix.lower()]
-        yield f"<h2>{escape(caption)}</h2>"
-        yield f'<img alt="{escape(caption)}" src="data:{kind};base64,{data}">'
+        url = f"data:{PICTURES[path.suffix.lower()]};base64,{data}"
+        found.append({"caption": CAPTIONS.get(path.name, path.stem), "url": url})
+    return found
 
 
-def _metrics(job: Mapping[str, Any]) -> Iterator[str]:
-    metrics = job.get("FinalMetricDataList", [])
-    if metrics:
-        yield "<h2>Final metrics, as SageMaker read them</h2>"
-        yield rows(
-            ["metric", "value"], [[each["MetricName"], f"{each['Value']:.6g}"] for each in metrics]
-        )
-
-
-def _files(folder: Path) -> Iterator[str]:
-    root = folder / OUTPUT
-    paths = sorted(path for path in root.rglob("*") if path.is_file())
-    if not paths:
-        yield "<p class=note>The job left no output.</p>"
-        return
-    yield "<h2>Files</h2>"
-    yield rows(
-        ["file", "bytes"],
-        [[str(path.relative_to(folder)), f"{path.stat().st_size:,}"] for path in paths],
-    )
+def _files(folder: Path) -> list[list[str]]:
+    paths = sorted(path for path in (folder / OUTPUT).rglob("*") if path.is_file())
+    return [[str(path.relative_to(folder)), f"{path.stat().st_size:,}"] for path in paths]
 
 
 def _number(value: object) -> str:

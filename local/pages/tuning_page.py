@@ -1,14 +1,15 @@
-"""A tuning job as one HTML file: nothing is loaded from anywhere, names are escaped.
+"""A tuning job as one HTML file that loads nothing.
 
 Built from SageMaker's answers alone, so a job on AWS gets the same page as a local one.
 """
 
-from collections.abc import Iterator, Mapping
-from html import escape
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from local.pages.html import document, rows
+from container.pages.charts import Chart, Charts, axis, label
+from container.pages.environment import environment
 from local.requests.tuning import plain
 from local.results.tuning_trials import Trial, best_of, duration, read_objective, short
 
@@ -26,17 +27,34 @@ def page(tuning_job: Mapping[str, Any], trials: list[Trial]) -> str:
         tuning_job: DescribeHyperParameterTuningJob's answer.
         trials: those of the job, oldest first.
     """
-    name = str(tuning_job["HyperParameterTuningJobName"])
     objective, maximize = read_objective(tuning_job)
-    body = [
-        f"<h1>{escape(name)}</h1>",
-        f"<p class=note>{escape(_facts(tuning_job))}</p>",
-        *_best(trials, objective, maximize=maximize),
-        *_figures(tuning_job, trials, objective, maximize=maximize),
-        "<h2>Trials</h2>",
-        _table(trials, objective, maximize=maximize),
-    ]
-    return document(name, "\n".join(body))
+    best = best_of(trials, maximize=maximize)
+    searched = list(dict.fromkeys(name for trial in trials for name in trial.hyperparameters))
+    charts = Charts()
+    study = _study(tuning_job, trials, maximize=maximize)
+    no_importance = _why_no_importance(study)
+    return (
+        environment(__package__)
+        .get_template("tuning.html")
+        .render(
+            name=str(tuning_job["HyperParameterTuningJobName"]),
+            facts=_facts(tuning_job),
+            objective=objective,
+            best=best,
+            history=_history(charts, study, trials, objective) if study.trials else None,
+            coordinates=_coordinates(charts, study, objective, maximize=maximize)
+            if study.trials
+            else None,
+            importance=None if no_importance else _importance(charts, study),
+            no_importance=no_importance,
+            header=["trial", "status", *searched, objective, "time", ""],
+            rows=[
+                (_row(trial, searched), "best" if trial is best else trial.status.lower())
+                for trial in trials
+            ],
+                charts=charts.specs,
+        )
+    )
 
 
 def write_page(tuning_job: Mapping[str, Any], trials: list[Trial], path: Path) -> None:
@@ -45,106 +63,96 @@ def write_page(tuning_job: Mapping[str, Any], trials: list[Trial], path: Path) -
     path.write_text(page(tuning_job, trials), encoding="utf-8")
 
 
-def _facts(tuning_job: Mapping[str, Any]) -> str:
+def _facts(tuning_job: Mapping[str, Any]) -> list[str]:
     config = tuning_job["HyperParameterTuningJobConfig"]
     counters = tuning_job.get("TrainingJobStatusCounters", {})
     failed = counters.get("NonRetryableError", 0) + counters.get("RetryableError", 0)
-    limits = config["ResourceLimits"]
-    return (
-        f"{config['Strategy']} search, {tuning_job['HyperParameterTuningJobStatus']}: "
-        f"{counters.get('Completed', 0)} trials completed, {failed} failed, "
-        f"{counters.get('Stopped', 0)} stopped; "
-        f"at most {limits['MaxParallelTrainingJobs']} at a time"
-    )
-
-
-def _best(trials: list[Trial], objective: str, *, maximize: bool) -> list[str]:
-    best = best_of(trials, maximize=maximize)
-    if best is None:
-        return [f"<p>No trial has a value of {escape(objective)} yet.</p>"]
-    values = [[name, value] for name, value in best.hyperparameters.items()]
     return [
-        "<h2>Best trial</h2>",
-        f"<p><span class=mono>{escape(best.name)}</span>: "
-        f"{escape(objective)} {best.objective:.4f}</p>",
-        rows(["hyperparameter", "value"], values),
+        str(tuning_job["HyperParameterTuningJobStatus"]),
+        f"{config['Strategy']} search",
+        f"{counters.get('Completed', 0)} trials completed",
+        f"{failed} failed",
+        f"{counters.get('Stopped', 0)} stopped",
+        f"at most {config['ResourceLimits']['MaxParallelTrainingJobs']} at a time",
     ]
 
 
-def _table(trials: list[Trial], objective: str, *, maximize: bool) -> str:
-    searched = _searched(trials)
-    best = best_of(trials, maximize=maximize)
-    cells = [
-        [
-            trial.name,
-            trial.status,
-            *(short(trial.hyperparameters.get(name, "–")) for name in searched),
-            "–" if trial.objective is None else f"{trial.objective:.4f}",
-            duration(trial.seconds),
-            trial.failure,
-        ]
-        for trial in trials
+def _row(trial: Trial, searched: list[str]) -> list[str]:
+    return [
+        trial.name,
+        trial.status,
+        *(short(trial.hyperparameters.get(name, "–")) for name in searched),
+        "–" if trial.objective is None else f"{trial.objective:.4f}",
+        duration(trial.seconds),
+        trial.failure,
     ]
-    classes = [
-        "best" if trial is best else "failed" if trial.status == "Failed" else ""
-        for trial in trials
-    ]
-    return rows(["trial", "status", *searched, objective, "time", ""], cells, classes)
 
 
-def _searched(trials: list[Trial]) -> list[str]:
-    return list(dict.fromkeys(name for trial in trials for name in trial.hyperparameters))
-
-
-def _figures(
-    tuning_job: Mapping[str, Any], trials: list[Trial], objective: str, *, maximize: bool
-) -> Iterator[str]:
-    import optuna
-    from plotly.offline import get_plotlyjs
-
-    # Plotly reads tags in its labels: a name is text.
-    label = escape(objective)
-    study = _study(tuning_job, trials, maximize=maximize)
-    if not study.trials:
-        yield "<p class=note>No trial has completed, so there is nothing to draw.</p>"
-        return
-    drawings = optuna.visualization
-    yield f"<script>{get_plotlyjs()}</script>"
-    yield "<h2>Optimisation history</h2>"
+def _history(charts: Charts, study: "optuna.Study", trials: list[Trial], objective: str) -> Chart:
+    """The objective trial by trial, and the best one so far, numbered as the trials' names are."""
     numbers = [number for number, trial in enumerate(trials, 1) if _is_finished(trial)]
-    history = drawings.plot_optimization_history(study, target_name=label)
-    yield _drawn(_history(history, numbers))
-    yield "<h2>Parallel coordinates</h2>"
-    yield _drawn(drawings.plot_parallel_coordinate(study, target_name=label))
-    yield "<h2>Importance</h2>"
-    problem = _why_no_importance(study)
-    if problem:
-        yield f"<p class=note>{problem}</p>"
-        return
-    importances = optuna.importance.get_param_importances(study)
-    yield "<p class=note>How much of the objective's variance each hyperparameter explains.</p>"
-    yield _drawn(_bars(importances))
+    figure = _figure("plot_optimization_history", study, objective)
+    for trace, colour in zip(figure["data"], ("--blue", "--orange"), strict=False):
+        trace["x"] = [numbers[position] for position in trace["x"]]
+        trace |= {"marker": {"color": colour}, "line": {"color": colour}}
+    ticks = {"tickformat": "d", "tick0": 1, "nticks": min(20, numbers[-1] + 1)}
+    layout = {"xaxis": axis("trial", **ticks), "yaxis": axis(label(objective))}
+    return charts.add("history", "The objective of each trial", figure["data"], layout, height=360)
 
 
-def _history(figure: Any, numbers: list[int]) -> Any:
-    """Optuna's, its trials counted as their names are, its legend out of the way."""
-    for trace in figure.data:
-        trace.x = [numbers[position] for position in trace.x]
-    figure.update_xaxes(tickformat="d", tick0=1, nticks=min(20, numbers[-1] + 1))
-    return figure.update_layout(legend={"orientation": "h", "y": -0.2, "yanchor": "top"})
-
-
-def _bars(importances: Mapping[str, float]) -> Any:
-    from plotly import graph_objects
-
-    names = list(importances)[::-1]
-    bars = graph_objects.Bar(
-        x=[importances[name] for name in names],
-        y=names,
-        orientation="h",
-        text=[f"{importances[name]:.2f}" for name in names],
+def _coordinates(charts: Charts, study: "optuna.Study", objective: str, *, maximize: bool) -> Chart:
+    """One line a trial through its hyperparameters, the stronger the better its objective."""
+    figure = _figure("plot_parallel_coordinate", study, objective)
+    for trace in figure["data"]:
+        if trace["mode"] == "lines":
+            height = trace["y"][0]
+            trace["line"]["color"] = "--blue"
+            trace["opacity"] = 0.15 + 0.85 * (height if maximize else 1 - height)
+        else:
+            trace["marker"]["colorscale"] = [[0, "--card"], [1, "--blue"]]
+    layout = figure["layout"]
+    for annotation in layout["annotations"]:
+        annotation["font"]["color"] = "--soft"
+    for shape in layout["shapes"]:
+        shape["line"]["color"] = "--faint"
+    kept = ("annotations", "hovermode", "shapes", "xaxis", "yaxis")
+    return charts.add(
+        "coordinates",
+        "Each trial as a line through its hyperparameters; the stronger, the better",
+        figure["data"],
+        {key: layout[key] for key in kept} | {"showlegend": False},
+        height=420,
     )
-    return graph_objects.Figure(bars, {"xaxis": {"range": [0, 1]}})
+
+
+def _importance(charts: Charts, study: "optuna.Study") -> Chart:
+    import optuna
+
+    importances = optuna.importance.get_param_importances(study)
+    names = list(importances)[::-1]
+    bars = {
+        "type": "bar",
+        "x": [importances[name] for name in names],
+        "y": names,
+        "orientation": "h",
+        "text": [f"{importances[name]:.2f}" for name in names],
+        "marker": {"color": "--blue"},
+    }
+    return charts.add(
+        "importance",
+        "How much of the objective’s variance each hyperparameter explains",
+        [bars],
+        {"xaxis": {"range": [0, 1]}, "yaxis": {"type": "category"}, "hovermode": "closest"},
+        height=90 + 40 * len(names),
+    )
+
+
+def _figure(function: str, study: "optuna.Study", objective: str) -> dict[str, Any]:
+    """One of Optuna's figures as plain JSON."""
+    import optuna
+
+    figure = getattr(optuna.visualization, function)(study, target_name=label(objective))
+    return dict(json.loads(figure.to_json()))
 
 
 def _why_no_importance(study: "optuna.Study") -> str | None:
@@ -160,12 +168,6 @@ def _why_no_importance(study: "optuna.Study") -> str | None:
     return None if varied else "All trials had the same hyperparameters."
 
 
-def _drawn(figure: Any) -> str:
-    figure.update_layout(title=None, template="plotly_white", margin={"t": 20, "b": 40})
-    text = figure.to_html(full_html=False, include_plotlyjs=False, config={"displaylogo": False})
-    return str(text)
-
-
 def _study(tuning_job: Mapping[str, Any], trials: list[Trial], *, maximize: bool) -> "optuna.Study":
     """The finished trials as Optuna's, which draws them."""
     import optuna
@@ -178,8 +180,8 @@ def _study(tuning_job: Mapping[str, Any], trials: list[Trial], *, maximize: bool
         given = {n: v for n, v in trial.hyperparameters.items() if n in ranges}
         study.add_trial(
             optuna.trial.create_trial(
-                params={escape(name): _value(text, ranges[name]) for name, text in given.items()},
-                distributions={escape(name): ranges[name] for name in given},
+                params={label(name): _value(text, ranges[name]) for name, text in given.items()},
+                distributions={label(name): ranges[name] for name in given},
                 value=trial.objective,
             )
         )
@@ -221,7 +223,7 @@ def _ranges(tuning_job: Mapping[str, Any], trials: list[Trial]) -> dict[str, Any
         log = each.get("ScalingType") == "Logarithmic"
         found[each["Name"]] = IntDistribution(min(whole), max(whole), log=log)
     for each in given.get("CategoricalParameterRanges", ()):
-        choices = [escape(plain(value)) for value in (*each["Values"], *seen(each["Name"]))]
+        choices = [label(plain(value)) for value in (*each["Values"], *seen(each["Name"]))]
         found[each["Name"]] = CategoricalDistribution(list(dict.fromkeys(choices)))
     return found
 
@@ -231,5 +233,5 @@ def _value(text: str, distribution: Any) -> Any:
     from optuna.distributions import CategoricalDistribution, IntDistribution
 
     if isinstance(distribution, CategoricalDistribution):
-        return escape(text)
+        return label(text)
     return round(float(text)) if isinstance(distribution, IntDistribution) else float(text)

@@ -1,13 +1,10 @@
-"""The HTML pages in a real browser that has no network.
+"""The job's and the search's page in a real browser that has no network.
 
 They are skipped where there is no Chromium; with CI=true that is a failure.
 """
 
 import base64
-import re
-import shutil
-import subprocess
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +13,7 @@ import pytest
 from local.pages.job_page import write_report_page
 from local.pages.tuning_page import write_page
 from local.results.tuning_trials import Trial
+from tests.browser.devtools import BROWSER, Page, page
 from tests.requirements import missing
 from tests.unit.local.fake_tuning import trial, tuning_job
 
@@ -25,59 +23,48 @@ EVIL = """<img src=x onerror="document.body.id='owned'"></script><script>documen
 PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 
-Show = Callable[[Path], str]
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    if BROWSER is None:
+        missing("no chromium on PATH")
+    with page(tmp_path_factory.mktemp("browser")) as found:
+        yield found
 
 
 @pytest.fixture
-def show(tmp_path: Path) -> Show:
-    """What a page has become once its scripts have run; it must have complained of nothing."""
-    if BROWSER is None:
-        missing("no chromium on PATH")
-    flags = (
-        "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking "
-        "--disable-dev-shm-usage --virtual-time-budget=3000 --enable-logging=stderr --dump-dom"
-    )
-
-    def run(page: Path) -> str:
-        done = subprocess.run(
-            [
-                BROWSER,
-                *flags.split(),
-                "--host-resolver-rules=MAP * ~NOTFOUND",
-                f"--user-data-dir={tmp_path / 'profile'}",
-                page.as_uri(),
-            ],
-            capture_output=True,
-            text=True,
-            timeout=90,
-            check=True,
-        )
-        assert "CONSOLE" not in done.stderr, done.stderr
-        return done.stdout
-
-    return run
+def show(browser: Page) -> Iterator[Page]:
+    """A wide screen; the page neither complains nor fetches, and no text in it runs."""
+    browser.look()
+    yield browser
+    assert browser.complaints == []
+    assert {each.partition(":")[0] for each in browser.requests} <= {"file", "data", "blob"}
+    assert browser.ask("document.body.id") == ""
 
 
-def test_a_search_is_drawn(show: Show, tmp_path: Path) -> None:
+def test_a_search_is_drawn(show: Page, tmp_path: Path) -> None:
     entries = [
         trial(n, "Completed", value, **{EVIL: f"0.0{n}"}, epochs=str(n + 1), batch_size="32")
         for n, value in ((1, 0.7), (2, 0.8), (3, 0.9))
     ]
     job = tuning_job(rate=EVIL)
     job["HyperParameterTuningJobName"] = EVIL
-    page = tmp_path / "tuning.html"
-    write_page(job, [Trial.read(entry) for entry in entries], page)
-    shown = show(page)
-    assert len(re.findall(r'<svg class="main-svg"[^>]*>', shown)) >= 3
-    assert 'class="points"' in shown  # the history and the bars
-    assert 'class="parcoords' in shown or "parcoords-line-layers" in shown
-    assert "owned" in shown  # as text
-    assert not re.search(r"<body[^>]*owned", shown)
+    written = tmp_path / "tuning.html"
+    write_page(job, [Trial.read(entry) for entry in entries], written)
+    show.open(written)
+    drawn = "document.querySelectorAll('#{} .{} path').length"
+    assert show.ask(drawn.format("history", "points")) == 3
+    assert show.ask(drawn.format("coordinates", "lines")) >= 3
+    assert show.ask(drawn.format("importance", "points")) == 3
+    assert show.ask("document.querySelector('h1').innerText") == EVIL
+    line = "getComputedStyle(document.querySelector('#coordinates .lines path')).stroke"
+    light = show.ask(line)
+    show.look(dark=True)
+    show.wait(f"{line} !== {light!r}", seconds=10)
 
 
-def test_a_report_is_shown(show: Show, tmp_path: Path) -> None:
+def test_a_report_is_shown(show: Page, tmp_path: Path) -> None:
     folder = tmp_path / "first"
     (folder / "output").mkdir(parents=True)
     (folder / "output" / "curves.png").write_bytes(PIXEL)
@@ -87,7 +74,18 @@ def test_a_report_is_shown(show: Show, tmp_path: Path) -> None:
         "FailureReason": EVIL,
         "HyperParameters": {EVIL: EVIL},
     }
-    shown = show(write_report_page(job, folder))
-    assert "Loss, accuracy and learning rate" in shown
-    assert not re.search(r"<body[^>]*owned", shown)
-    assert "<script" not in shown
+    show.open(write_report_page(job, folder))
+    assert show.ask("document.querySelector('h1').innerText") == EVIL
+    assert show.ask("document.querySelector('.failure').innerText") == EVIL
+    assert show.ask("document.querySelector('img').naturalWidth") == 1
+    assert show.ask("document.scripts.length") == 0
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_a_phone_scrolls_in_one_direction_only(show: Page, tmp_path: Path, dark: bool) -> None:
+    written = tmp_path / "tuning.html"
+    entries = [trial(n, "Completed", n / 9, learning_rate=f"0.0{n}") for n in (1, 2, 3)]
+    write_page(tuning_job(), [Trial.read(entry) for entry in entries], written)
+    show.look(width=390, dark=dark)
+    show.open(written)
+    assert show.ask("document.documentElement.scrollWidth") <= 390

@@ -3,27 +3,38 @@
 python -m container.monitoring.profiler.report FOLDER --into DIR
 """
 
+import re
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from container.files.json_files import replace_text
+from jinja2 import Environment
+from markupsafe import Markup
+
+from container.files.json_files import replace_text, to_json
+from container.monitoring.profiler import units
 from container.monitoring.profiler.metrics import ProfileMetrics
 from container.monitoring.profiler.outcome import RuleOutcome
 from container.monitoring.profiler.reading import Recording
-from container.monitoring.profiler.report.markup import Html, join, tag
-from container.monitoring.profiler.report.material import Material, Section
-from container.monitoring.profiler.report.page import document, link, listing
-from container.monitoring.profiler.report.sections.framework import framework
-from container.monitoring.profiler.report.sections.gaps import gaps
-from container.monitoring.profiler.report.sections.learning import learning
-from container.monitoring.profiler.report.sections.loop import loop
-from container.monitoring.profiler.report.sections.opening import judgement, title
-from container.monitoring.profiler.report.sections.rules import rules as rules_section
-from container.monitoring.profiler.report.sections.summary import summary
-from container.monitoring.profiler.report.sections.system import system
-from container.monitoring.profiler.report.writing import attempt, file_name, write_json
+from container.monitoring.profiler.report.bottlenecks import (
+    batch_size,
+    cpu,
+    data_loading,
+    gpu_memory,
+    gpu_use,
+    io,
+)
+from container.monitoring.profiler.report.context import ReportContext
+from container.monitoring.profiler.report.framework import framework
+from container.monitoring.profiler.report.learning import learning
+from container.monitoring.profiler.report.overview import gaps, summary, title, verdict
+from container.monitoring.profiler.report.rules import rules as rules_section
+from container.monitoring.profiler.report.steps import balance, steps
+from container.monitoring.profiler.report.system import system
 from container.monitoring.profiler.rules import evaluate
+from container.pages.environment import environment
 from container.rules.profiler import PROFILER_RULES
 from container.rules.requests import RuleRequest, ask
 
@@ -31,16 +42,42 @@ HTML, FIGURES, REPORTS = "profiler-report.html", "report.json", "profiler-report
 STATUSES = "profiler-rules.json"
 """The rules' statuses, unless they are to go elsewhere."""
 
-SECTIONS: tuple[tuple[str, str, Section], ...] = (
-    ("summary", "Training job summary", summary),
-    ("system", "System usage statistics", system),
-    ("framework", "Framework metrics summary", framework),
-    ("rules", "Rules summary", rules_section),
-    ("loop", "Analysing the training loop", loop),
-    ("learning", "Learning curves", learning),
-    ("missing", "What was not recorded", gaps),
+Part = tuple[str, Callable[[ReportContext], dict[str, Any]]]
+"""A template, and the function that gives what it shows."""
+
+
+class Section(NamedTuple):
+    """A section of the page: its id, its heading, and the parts it is made of."""
+
+    anchor: str
+    title: str
+    parts: tuple[Part, ...]
+
+
+SECTIONS = (
+    Section("summary", "Training job summary", (("summary.html", summary),)),
+    Section("system", "System usage statistics", (("system.html", system),)),
+    Section("framework", "Framework metrics summary", (("framework.html", framework),)),
+    Section("rules", "Rules summary", (("rules.html", rules_section),)),
+    Section(
+        "loop",
+        "Analysing the training loop",
+        # SageMaker's own order.
+        (
+            ("steps.html", steps),
+            ("gpu_use.html", gpu_use),
+            ("balance.html", balance),
+            ("data_loading.html", data_loading),
+            ("batch_size.html", batch_size),
+            ("bottleneck.html", cpu),
+            ("bottleneck.html", io),
+            ("gpu_memory.html", gpu_memory),
+        ),
+    ),
+    Section("learning", "Learning curves", (("learning.html", learning),)),
+    Section("missing", "What was not recorded", (("gaps.html", gaps),)),
 )
-"""Anchor, title and contents; the title and the verdict come before, as number 1."""
+"""The title and the verdict come before, as number 1."""
 
 
 def write_report(
@@ -53,7 +90,8 @@ def write_report(
     """Read a job's profile, judge it, and write the report.
 
     Writes `profiler-report.html`, `report.json`, `profiler-reports/<Rule>.json` and the rules'
-    statuses. A section that fails says so in its place; of the files, only the HTML must succeed.
+    statuses. A section that fails shows its error in its place; of the files, only the HTML must
+    succeed.
 
     Args:
         folder: what `Recording.read` takes.
@@ -75,8 +113,8 @@ def write_report(
         f"read {len(recording.system):,} samples and {len(recording.events):,} events; "
         "evaluating rules"
     )
-    asked = ask(PROFILER_RULES, ["auto"]) if rules is None else tuple(rules)
-    outcomes = evaluate(recording, asked)
+    requests = ask(PROFILER_RULES, ["auto"]) if rules is None else tuple(rules)
+    outcomes = evaluate(recording, requests)
     say("writing")
     return write_outcomes(recording, outcomes, into, say, statuses)
 
@@ -88,70 +126,72 @@ def write_outcomes(
     say: Callable[[str], None] = lambda _: None,
     statuses: Path | None = None,
 ) -> Path:
-    """The same for a recording whose rules have been evaluated already."""
-    material = Material(ProfileMetrics(recording, outcomes))
+    """Write the same for a recording whose rules have been evaluated already."""
+    report = ReportContext(ProfileMetrics(recording, outcomes))
     page = into / HTML
-    content = render(material)
-    replace_text(page, content)
-    charts = {name: spec["data"] for name, spec in material.charts.specs.items()}
-    figures = {**material.data, "charts": charts}
-    attempt(lambda: write_json(into / FIGURES, figures), say)
+    replace_text(page, render(report))
+    charts = {name: spec["data"] for name, spec in report.charts.specs.items()}
+    _try_to_write(into / FIGURES, {**report.data, "charts": charts}, say)
     for outcome in outcomes:
-        path = into / REPORTS / f"{file_name(outcome.request.name)}.json"
-        if not attempt(lambda path=path, o=outcome: write_json(path, o.as_json()), say):  # type: ignore[misc]
+        path = into / REPORTS / f"{_file_name(outcome.request.name)}.json"
+        if not _try_to_write(path, outcome.as_json(), say):
             break
-    found = [outcome.status() for outcome in outcomes]
-    attempt(lambda: write_json(statuses or into / STATUSES, found), say)
+    _try_to_write(statuses or into / STATUSES, [outcome.status() for outcome in outcomes], say)
     return page
 
 
-def render(material: Material) -> str:
-    """The HTML of a report; fills the material's charts and data."""
-    header = tag("header", _built("The title", title, material))
-    blocks = [
-        tag(
-            "section",
-            _built("The verdict", judgement, material),
-            id="verdict",
-            class_=f"verdict {_tone(material)}",
-        )
+def render(report: ReportContext) -> str:
+    """The HTML of a report; fills the report's charts and data."""
+    header = _content("The title", [("title.html", title)], report)
+    judged = _content("The verdict", [("verdict.html", verdict)], report)
+    sections = [
+        {"anchor": anchor, "title": name, "content": _content(name, parts, report)}
+        for anchor, name, parts in SECTIONS
     ]
-    for number, (anchor, name, section) in enumerate(SECTIONS, 2):
-        heading = tag("h2", tag("span", str(number), class_="no"), name)
-        blocks.append(tag("section", heading, _built(name, section, material), id=anchor))
-    footer = tag(
-        "footer",
-        "Everything in this report is in report.json as well, and each rule’s findings in "
-        "profiler-reports/. Charts by Plotly.js, which is part of this file.",
+    return (
+        _environment()
+        .get_template("report.html")
+        .render(
+            name=report.data.get("job", {}).get("job") or "training job",
+            title=header,
+            verdict=judged,
+            tone=report.data.get("verdict", {}).get("tone", "unknown"),
+            sections=sections,
+            charts=report.charts.specs,
+        )
     )
-    main = tag("main", *blocks, footer)
-    body = tag("div", header, _contents(), main, class_="frame")
-    name = material.data.get("job", {}).get("job") or "training job"
-    return document(f"{name} – profiler report", body, material.charts.specs)
 
 
-def _contents() -> Html:
-    """Links to the sections."""
-    entries: list[object] = [link("verdict", "Verdict")]
-    entries += [link(anchor, name) for anchor, name, _ in SECTIONS]
-    return tag("nav", listing(entries), aria_label="Contents")
+def _content(name: str, parts: Iterable[Part], report: ReportContext) -> Markup:
+    """A section's HTML; in place of a part that fails its error, which report.json has in full."""
+    shown = []
+    for template, function in parts:
+        try:
+            content = _environment().get_template(template).render(function(report))
+        except Exception as error:
+            report.data.setdefault("failures", {})[name] = traceback.format_exc()
+            line = f"{type(error).__name__}: {error}".partition("\n")[0]
+            content = _environment().get_template("failure.html").render(name=name, error=line)
+        shown.append(Markup(content))  # noqa: S704  the templates escape
+    return Markup("").join(shown)
 
 
-def _built(name: str, section: Section, material: Material) -> Html:
-    """A section's HTML, as far as it came; what stopped it is said and kept in report.json."""
-    parts: list[Html] = []
+@cache
+def _environment() -> Environment:
+    shown = ("count", "factor", "percent", "seconds")
+    return environment(__name__, {name: getattr(units, name) for name in shown})
+
+
+def _try_to_write(path: Path, value: Any, say: Callable[[str], None]) -> bool:
+    """Write a JSON file, whole or not at all; an error is a line of progress."""
     try:
-        parts.extend(section(material))
-    except Exception as error:
-        line = f"{type(error).__name__}: {error}".partition("\n")[0]
-        material.data.setdefault("failures", {})[name] = traceback.format_exc()
-        said = f"{name} could not be completed ({line}). The rest of the report is not affected."
-        parts.append(tag("p", said, class_="broken"))
-    return join(parts)
+        replace_text(path, to_json(value, indent=1))
+    except OSError as error:
+        say(f"profiler report: {error.filename or 'a file'}: {error.strerror or error}")
+        return False
+    return True
 
 
-def _tone(material: Material) -> str:
-    try:
-        return material.verdict.tone
-    except Exception:  # said in the verdict's place
-        return "unknown"
+def _file_name(rule: str) -> str:
+    """A rule's name as the name of its file."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", rule).lstrip(".")[:100] or "rule"

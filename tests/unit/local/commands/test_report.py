@@ -1,4 +1,3 @@
-import base64
 import json
 import tarfile
 from dataclasses import dataclass, field
@@ -10,7 +9,6 @@ import pytest
 
 from local.commands import report as subject
 from local.errors import UserError
-from local.pages.job_page import write_report_page
 from tests.unit.local.command_runner import Commands
 from tests.unit.local.fake_tuning import FakeTuning, trial, tuning_job
 
@@ -51,46 +49,6 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "first"
 
 
-def test_everything_a_job_left_is_on_one_page(folder: Path) -> None:
-    text = write_report_page(JOB, folder).read_text()
-    assert "<b>92.50%</b> accuracy" in text
-    assert "<td>cat</td><td>1.000</td><td>0.900</td><td>0.947</td><td>20</td>" in text
-    assert "<td>2</td><td>0.22222</td>" in text
-    assert "<td>arch</td><td>resnet18</td>" in text
-    assert "<td>validation:accuracy</td><td>0.9</td>" in text
-    assert "billed 30 s" in text
-    picture = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
-    assert text.count(picture) == 3
-    assert text.index("Loss, accuracy") < text.index("<h2>Confusion") < text.index("<h2>other")
-
-
-def test_names_are_text_and_nothing_is_loaded(folder: Path) -> None:
-    text = write_report_page(JOB | {"FailureReason": EVIL}, folder).read_text()
-    assert EVIL not in text
-    assert text.count("&lt;img src=x onerror=alert(1)&gt;") == 3
-    assert "<script" not in text
-    assert "http" not in text
-
-
-def test_a_job_that_left_nothing(tmp_path: Path) -> None:
-    job = JOB | {"TrainingJobStatus": "Failed", "FailureReason": "no luck"}
-    text = write_report_page(job, tmp_path / "first").read_text()
-    assert "<p class=failure>no luck</p>" in text
-    assert "The job left no output." in text
-
-
-@pytest.mark.parametrize("content", ["[]", "{", "{}", '{"images": 3}', "null", "[" * 5000])
-def test_another_images_evaluation_is_said_and_the_rest_is_shown(
-    folder: Path, content: str
-) -> None:
-    (folder / "output/data/evaluation.json").write_text(content)
-    (folder / "output/data/metrics.jsonl").write_text(content)
-    text = write_report_page(JOB, folder).read_text()
-    assert "evaluation.json: " in text
-    assert "validation:accuracy" in text
-    assert "<h2>Confusion" in text
-
-
 def leave_report(folder: Path, sentence: str = "The GPU waits.") -> Path:
     page = folder / "output/data/report/profiler-report.html"
     page.parent.mkdir(parents=True)
@@ -98,25 +56,6 @@ def leave_report(folder: Path, sentence: str = "The GPU waits.") -> Path:
     figures = {"verdict": {"sentences": [sentence]}}
     page.with_name("report.json").write_text(json.dumps(figures))
     return page
-
-
-def test_the_page_leads_to_the_profilers_report_and_tells_of_rules(folder: Path) -> None:
-    leave_report(folder, f"The GPU waits {EVIL}")
-    rules = folder / "output/data/rules"
-    rules.mkdir()
-    status = {"RuleConfigurationName": EVIL, "RuleEvaluationStatus": "IssuesFound"}
-    (rules / "debug.json").write_text(json.dumps([status | {"StatusDetails": EVIL}]))
-    text = write_report_page(JOB, folder).read_text()
-    assert '<a href="output/data/report/profiler-report.html">' in text
-    assert "<p>The GPU waits &lt;img" in text
-    assert "<td>debugger</td><td>IssuesFound</td>" in text
-    assert EVIL not in text
-
-
-def test_without_a_profiler_the_page_does_not_speak_of_one(folder: Path) -> None:
-    text = write_report_page(JOB, folder).read_text()
-    assert "Profiler" not in text
-    assert "Rules" not in text
 
 
 @dataclass

@@ -1,16 +1,18 @@
 import json
 import re
-import shutil
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from container.monitoring.profiler.metrics import ProfileMetrics
 from container.monitoring.profiler.reading import Recording
-from container.monitoring.profiler.report import SECTIONS, render, write_report
+from container.monitoring.profiler.report import SECTIONS, render, write_outcomes, write_report
 from container.monitoring.profiler.report.__main__ import main, read_rules
-from container.monitoring.profiler.report.material import Material
+from container.monitoring.profiler.report.context import ReportContext
 from container.monitoring.profiler.rules import evaluate
 from container.rules.profiler import PROFILER_RULES
 from container.rules.requests import RuleError, ask
@@ -27,8 +29,8 @@ from tests.unit.container.monitoring.profiler.recorded import fired, recorded
 EVIL = """</script><script>document.body.id='owned'</script><img src=x onerror="alert(1)">"""
 
 
-class Text(HTMLParser):
-    """What a page says and is made of; the scripts' contents by their ids."""
+class ReadPage(HTMLParser):
+    """A page's text, ids, links and elements; the scripts' contents by their ids."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -39,7 +41,7 @@ class Text(HTMLParser):
         self.scripts: dict[str, str] = {}
         self._script: str | None = None
         self.feed(page)
-        self.said = " ".join(" ".join(self.words).split())
+        self.text = " ".join(" ".join(self.words).split())
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = dict(attrs)
@@ -58,12 +60,12 @@ class Text(HTMLParser):
             self.scripts[self._script] = self.scripts.get(self._script, "") + data
 
 
-def written(folder: Path, into: Path) -> tuple[Text, dict]:
+def written(folder: Path, into: Path) -> tuple[ReadPage, dict[str, Any]]:
     page = write_report(folder, into)
-    return Text(page.read_text()), json.loads((into / "report.json").read_text())
+    return ReadPage(page.read_text()), json.loads((into / "report.json").read_text())
 
 
-def test_every_section_is_there_and_every_link_leads_somewhere(tmp_path):
+def test_every_section_is_there_and_every_link_leads_somewhere(tmp_path: Path) -> None:
     folder = write_berth(tmp_path / "job", busy_host(points=240, steps=60))
     write_operators(folder / "data" / "profiler")
     page, figures = written(folder, tmp_path / "report")
@@ -71,7 +73,7 @@ def test_every_section_is_there_and_every_link_leads_somewhere(tmp_path):
     assert len(page.ids) == len(set(page.ids))
     assert {link[1:] for link in page.links} <= set(page.ids)
     assert all(link.startswith("#") for link in page.links)
-    assert "broken" not in page.said
+    assert "broken" not in page.text
     assert "failures" not in figures
     for title in (
         "Training job summary", "System usage statistics", "Framework metrics summary",
@@ -79,7 +81,7 @@ def test_every_section_is_there_and_every_link_leads_somewhere(tmp_path):
         "Data loading", "Batch size", "CPU bottlenecks", "I/O bottlenecks", "GPU memory",
         "Learning curves", "not enough data: 240 of 1 000 points", "LossNotDecreasing",
     ):  # fmt: skip
-        assert title in page.said, title
+        assert title in page.text, title
     assert figures["job"]["job"] == "berth-demo"
     assert figures["steps"]["steps"] == 60
     assert {row["metric"] for row in figures["system"]} >= {"CPU", "GPU", "memory", "I/O wait"}
@@ -87,7 +89,7 @@ def test_every_section_is_there_and_every_link_leads_somewhere(tmp_path):
     assert set(figures["charts"]) == set(json.loads(page.scripts["charts"]))
 
 
-def test_a_file_for_every_rule_and_their_statuses(tmp_path):
+def test_a_file_for_every_rule_and_their_statuses(tmp_path: Path) -> None:
     folder = write_berth(tmp_path / "job", busy_host(points=240, steps=60))
     write_report(folder, tmp_path / "report", statuses=tmp_path / "rules" / "profiler.json")
     files = {path.stem for path in (tmp_path / "report" / "profiler-reports").iterdir()}
@@ -101,47 +103,47 @@ def test_a_file_for_every_rule_and_their_statuses(tmp_path):
     assert not list(tmp_path.rglob(".*"))  # nothing half written is left
 
 
-def test_a_folder_aws_wrote(tmp_path):
+def test_a_folder_aws_wrote(tmp_path: Path) -> None:
     folder = write_aws(tmp_path, busy_host("algo-1", 240), busy_host("algo-2", 240))
     page, figures = written(folder, tmp_path / "report")
     assert figures["job"]["hosts"] == ["algo-1", "algo-2"]
     assert figures["framework"]["modes"][0]["mode"] == "train"
-    assert "No debugger rules:" in page.said
-    assert "No curves:" in page.said
+    assert "No debugger rules:" in page.text
+    assert "No curves:" in page.text
 
 
-def test_an_empty_job_has_a_report_that_says_so(tmp_path):
+def test_an_empty_job_has_a_report_that_says_so(tmp_path: Path) -> None:
     (tmp_path / "job").mkdir()
     page, figures = written(tmp_path / "job", tmp_path / "report")
-    assert "Nothing was recorded, so there is nothing to judge." in page.said
+    assert "Nothing was recorded, so there is nothing to judge." in page.text
     for missing in (
         "No times:", "No system metrics:", "No framework events:", "No operators:",
         "No training steps:", "No GPU", "No curves:", "No epochs:",
     ):  # fmt: skip
-        assert missing in page.said, missing
+        assert missing in page.text, missing
     assert figures["problems"]
     assert figures["charts"] == {}
 
 
-def test_a_job_without_a_gpu_and_one_without_steps(tmp_path):
+def test_a_job_without_a_gpu_and_one_without_steps(tmp_path: Path) -> None:
     folder = write_berth(tmp_path / "cpu", busy_host(points=120, gpus=0, steps=30))
     page, _ = written(folder, tmp_path / "one")
-    assert "No GPU: the job trained on processors." in page.said
+    assert "No GPU: the job trained on processors." in page.text
     folder = write_berth(tmp_path / "idle", Host(cpu=constant(60, 5, 2)))
     page, _ = written(folder, tmp_path / "two")
-    assert "No training step was recorded" in page.said
-    assert "broken" not in page.said
+    assert "No training step was recorded" in page.text
+    assert "broken" not in page.text
 
 
-def test_many_hosts_unfold(tmp_path):
+def test_many_hosts_unfold(tmp_path: Path) -> None:
     hosts = [busy_host(f"algo-{n}", points=60, gpus=2, steps=20) for n in range(1, 12)]
     page, figures = written(write_berth(tmp_path / "job", *hosts), tmp_path / "report")
     assert [f"algo-{n}" for n in range(1, 12)] == figures["job"]["hosts"]
     assert len(figures["steps"]["by_rank"]) == 11
-    assert "rank 10 on algo-11" in page.said
+    assert "rank 10 on algo-11" in page.text
 
 
-def test_hostile_names_are_text(tmp_path):
+def test_hostile_names_are_text(tmp_path: Path) -> None:
     folder = write_berth(
         tmp_path / "job", busy_host(EVIL.replace("/", ""), points=120, steps=30), job={"job": EVIL}
     )
@@ -153,12 +155,12 @@ def test_hostile_names_are_text(tmp_path):
     page, _ = written(folder, tmp_path / "report")
     assert page.elements.count("script") == 3
     assert "img" not in page.elements
-    assert EVIL in page.said
+    assert EVIL in page.text
     assert json.loads(page.scripts["charts"])
     assert "<" not in page.scripts["charts"]
 
 
-def test_only_the_two_scripts_may_run_and_nothing_may_be_fetched(tmp_path):
+def test_only_the_two_scripts_may_run_and_nothing_may_be_fetched(tmp_path: Path) -> None:
     page = write_report(write_berth(tmp_path / "job", busy_host(points=60)), tmp_path / "report")
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page.read_text())
     assert policy is not None
@@ -169,69 +171,57 @@ def test_only_the_two_scripts_may_run_and_nothing_may_be_fetched(tmp_path):
     assert page.stat().st_size < 3_000_000
 
 
-def test_a_section_that_fails_costs_only_itself(tmp_path, monkeypatch):
+def test_a_section_that_fails_costs_only_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job = recorded(use={"CPU": 50})
-    material = Material(ProfileMetrics(job, ()))
+    report = ReportContext(ProfileMetrics(job, ()))
     monkeypatch.setattr(ProfileMetrics, "system", property(lambda _: 1 / 0))
-    page = Text(render(material))
-    assert "System usage statistics could not be completed (ZeroDivisionError" in page.said
-    assert "Training job summary could not" not in page.said
-    assert "Step durations" in page.said
-    assert "ZeroDivisionError" in material.data["failures"]["System usage statistics"]
+    page = ReadPage(render(report))
+    assert "System usage statistics could not be completed (ZeroDivisionError" in page.text
+    assert "Training job summary could not" not in page.text
+    assert "Step durations" in page.text
+    assert "ZeroDivisionError" in report.data["failures"]["System usage statistics"]
 
 
-def test_a_full_disk_costs_the_figures_but_not_the_report(tmp_path, monkeypatch):
-    from container.monitoring.profiler.report import writing
-
-    real = writing.replace_text
-
-    def full(path: Path, content: str) -> None:
-        if path.suffix == ".json":
-            raise OSError(28, "No space left on device", str(path))
-        real(path, content)
-
-    monkeypatch.setattr(writing, "replace_text", full)
-    said: list[str] = []
+def test_figures_that_cannot_be_written_cost_themselves_alone(tmp_path: Path) -> None:
     folder = write_berth(tmp_path / "job", busy_host(points=60, steps=20))
-    page = write_report(folder, tmp_path / "report", say=said.append)
-    assert page.exists()
-    assert [line for line in said if "No space left" in line]
-    assert not list((tmp_path / "report").rglob("*.json"))
+    into = tmp_path / "report"
+    for taken in (into / "report.json", into / "profiler-reports", into / "profiler-rules.json"):
+        taken.parent.mkdir(exist_ok=True)
+        taken.mkdir() if taken.suffix else taken.write_text("a file")
+    lines: list[str] = []
+    page = write_report(folder, into, say=lines.append)
+    assert "Training job summary" in page.read_text()
+    assert len([line for line in lines if line.startswith("profiler report: ")]) == 3
 
 
-def test_a_report_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
+def test_a_report_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     folder = write_berth(tmp_path / "job", busy_host(points=60, steps=20))
-    page = write_report(folder, tmp_path / "report")
-    before = page.read_bytes()
-
-    def full(self: Path, target: Path) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "replace", full)
-    with pytest.raises(OSError, match="No space left"):
+    (tmp_path / "report" / "profiler-report.html").mkdir(parents=True)
+    with pytest.raises(OSError, match="profiler-report"):
         write_report(folder, tmp_path / "report")
-    assert page.read_bytes() == before
-    assert not list(tmp_path.rglob(".*"))
+    assert [path.name for path in (tmp_path / "report").iterdir()] == ["profiler-report.html"]
 
 
-def test_damaged_recordings_still_give_a_report(tmp_path):
+def test_damaged_recordings_still_give_a_report(tmp_path: Path) -> None:
     folder = write_berth(tmp_path / "job", busy_host(points=240, steps=40))
     for path in sorted(folder.rglob("*.json"))[::2]:
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     page, figures = written(folder, tmp_path / "report")
     assert figures["problems"]
-    assert figures["problems"][0] in page.said
+    assert figures["problems"][0] in page.text
     assert "failures" not in figures
 
 
-def test_a_debugger_rule_leads_to_its_step_and_a_profiler_rule_to_its_time(tmp_path):
+def test_a_debugger_rule_leads_to_its_step_and_a_profiler_rule_to_its_time(tmp_path: Path) -> None:
     job = recorded(
         losses=[2.0] * 100, use={"CPU": 50}, debug_rules=[fired("DeadRelu", steps=[7, 9])],
         durations=[0.1] * 100 + [2.0] * 11 + [0.1] * 100,
     )  # fmt: skip
     rules = ask(PROFILER_RULES, ["StepOutlier"], {"StepOutlier_n_outliers": 1})
-    material = Material(ProfileMetrics(job, evaluate(job, rules)))
-    page = Text(render(material))
+    report = ReportContext(ProfileMetrics(job, evaluate(job, rules)))
+    page = ReadPage(render(report))
     specs = json.loads(page.scripts["charts"])
     assert [each["x"] for each in specs["curve-loss"]["moments"]] == [4, 9]  # by time, where known
     assert "#step-DeadRelu-7" in page.links
@@ -241,7 +231,7 @@ def test_a_debugger_rule_leads_to_its_step_and_a_profiler_rule_to_its_time(tmp_p
     assert "moment-profiler-StepOutlier-1" in page.ids
 
 
-def test_charts_are_what_plotly_knows_and_small(tmp_path):
+def test_charts_are_what_plotly_knows_and_small(tmp_path: Path) -> None:
     from plotly import graph_objects
 
     folder = write_berth(tmp_path / "job", busy_host(points=3000, gpus=2, steps=4000))
@@ -253,7 +243,7 @@ def test_charts_are_what_plotly_knows_and_small(tmp_path):
             assert len(trace.get("x", [])) <= 1500, name
 
 
-def test_from_the_command_line(tmp_path, capsys):
+def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = write_berth(tmp_path / "job", busy_host(points=60, steps=20))
     assert main([str(folder), "--into", str(tmp_path / "out"), "--rules", '["StepOutlier"]']) == 0
     out, err = capsys.readouterr()
@@ -266,7 +256,7 @@ def test_from_the_command_line(tmp_path, capsys):
     assert "--rules: expected JSON" in capsys.readouterr().err
 
 
-def test_rules_in_three_shapes():
+def test_rules_in_three_shapes() -> None:
     assert [each.rule for each in read_rules('["batchsize"]')] == ["BatchSize"]
     patient = {each.rule: each.parameters for each in read_rules('{"BatchSize_patience": 5}')}
     assert patient["BatchSize"]["patience"] == 5
@@ -276,10 +266,7 @@ def test_rules_in_three_shapes():
         read_rules('["BatchSice"]')
 
 
-def test_neither_torch_nor_smdebug_is_imported():
-    import subprocess
-    import sys
-
+def test_neither_torch_nor_smdebug_is_imported() -> None:
     code = (
         "import sys, container.monitoring.profiler.report.__main__\n"
         "found = [name for name in ('torch', 'smdebug', 'serve', 'local') if name in sys.modules]\n"
@@ -288,14 +275,9 @@ def test_neither_torch_nor_smdebug_is_imported():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_reading_is_not_part_of_it(tmp_path):
-    """What was read and judged elsewhere is written the same."""
-    from container.monitoring.profiler.report import write_outcomes
-
+def test_what_was_read_and_evaluated_elsewhere_is_written_the_same(tmp_path: Path) -> None:
     folder = write_berth(tmp_path / "job", busy_host(points=60, steps=20))
     recording = Recording.read(folder)
     outcomes = evaluate(recording, ask(PROFILER_RULES, ["auto"]))
     one = write_outcomes(recording, outcomes, tmp_path / "one").read_text()
-    two = write_report(folder, tmp_path / "two").read_text()
-    assert one == two
-    shutil.rmtree(tmp_path / "one")
+    assert one == write_report(folder, tmp_path / "two").read_text()

@@ -1,10 +1,6 @@
-"""What the page does: unpack Plotly, draw in the scheme's colours, show moments, prepare for print.
-
-Plotly lies in the page compressed, a third of its size. The page's security policy names the hashes
-of these two scripts, so that nothing else in it can run, and allows no request of any kind.
-"""
-
-SCRIPT = """
+// Unpacks Plotly, draws the charts in the scheme's colours, shows moments, prepares for print.
+// Plotly lies in the page compressed. The page's security policy names the hashes of the two scripts,
+// so that nothing else in it can run, and allows no request of any kind.
 "use strict";
 (() => {
   const root = document.documentElement;
@@ -20,8 +16,9 @@ SCRIPT = """
       return Object.fromEntries(Object.entries(value).map(
         ([key, each]) => [key, paint(each, style, colour || /color/i.test(key))]));
     }
-    const name = colour && typeof value === "string" && /^--[a-z0-9]+$/.test(value);
-    return name ? style.getPropertyValue(value).trim() : value;
+    const name = colour && typeof value === "string" && /^--[a-z0-9-]+$/.test(value);
+    if (!name) return value;
+    return (style.getPropertyValue(value) || style.getPropertyValue("--gray")).trim();
   };
 
   const axis = { gridcolor: "--grid", zeroline: false, linecolor: "--line", automargin: true,
@@ -161,4 +158,3 @@ SCRIPT = """
   else if (!("DecompressionStream" in window)) root.classList.add("unavailable");
   else unpack().then(start);
 })();
-"""

@@ -1,8 +1,6 @@
-"""What each rule looks for and what to do when it fires, in words."""
+"""What each rule looks for and what to do when it fires."""
 
-from container.monitoring.profiler.report.markup import Html
-
-TEXTS: dict[str, tuple[str, str]] = {
+GUIDE: dict[str, tuple[str, str]] = {
     "BatchSize": (
         "Checks whether processors, GPU and GPU memory are all little used, which means that a "
         "step has too little to do.",
@@ -137,12 +135,6 @@ TEXTS: dict[str, tuple[str, str]] = {
 """By rule: what it looks at, and what to do when it fires."""
 
 
-def words(rule: str) -> tuple[str, str]:
-    """A rule's description and recommendation; those of a user's own are unknown here."""
-    return TEXTS.get(rule, ("A rule of your own.", "See what its file says of it."))
-
-
-RULES_NOTE = Html(
-    "Rules that fired come first. A rule with too few data points has not judged: profile longer, "
-    "at a shorter interval, or lower its <code>patience</code>."
-)
+def guide(rule: str) -> tuple[str, str]:
+    """A rule's purpose and remedy; a user's own rules are not known here."""
+    return GUIDE.get(rule, ("A rule of your own.", "See what its file says of it."))

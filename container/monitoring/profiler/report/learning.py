@@ -1,17 +1,14 @@
 """What the network learned, step by step and epoch by epoch."""
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from container.monitoring.profiler.report.charts import axis, scatter
-from container.monitoring.profiler.report.markup import Html, join, missing, note, table, tag, text
-from container.monitoring.profiler.report.material import Material
-from container.monitoring.profiler.report.page import anchor
+from container.monitoring.profiler.report.context import Link, ReportContext, anchor
 from container.monitoring.profiler.report.series import BINS, means, rounded
 from container.monitoring.profiler.units import count, number, percent
+from container.pages.charts import Chart, axis, label, scatter
 
 CURVES = (
     ("loss", "Loss", "--blue"),
@@ -20,29 +17,46 @@ CURVES = (
 )
 
 
-def learning(material: Material) -> Iterator[Html]:
+def learning(report: ReportContext) -> dict[str, Any]:
     """The curves over steps, then the epochs."""
-    figures = material.figures.learning
-    material.data["learning"] = figures
-    yield from _curves(material)
-    yield from _epochs(material, figures)
+    figures = report.figures.learning
+    report.data["learning"] = figures
+    records = figures["epochs"]
+    numbers = [row.get("epoch", place + 1) for place, row in enumerate(records)]
+    names = list(dict.fromkeys(name for row in records for name in row if name != "epoch"))
+    steps = _steps(report) if len(report.figures.recording.curves) else []
+    return {
+        "curves": _curves(report, steps),
+        "not_finite": figures["not_finite"],
+        "steps": [link for _, link in steps],
+        "charts": _epochs(report, records, numbers) if records else [],
+        "header": ["epoch", *names],
+        "rows": [
+            [
+                _numbered(epoch, figures["best_epoch"]),
+                *(_figure(name, row.get(name)) for name in names),
+            ]
+            for epoch, row in zip(numbers, records, strict=True)
+        ],
+    }
 
 
-def _curves(material: Material) -> Iterator[Html]:
-    curves = material.figures.recording.curves
+def _curves(
+    report: ReportContext, fired: list[tuple[float, Link]]
+) -> list[tuple[str, Chart | None]]:
+    """Each curve's caption, and its chart if it was recorded."""
+    curves = report.figures.recording.curves
     if not len(curves):
-        yield missing("No curves:", "curves.jsonl, which profile and debug write, is not here.")
-        return
-    marks, anchors = _steps(material)
+        return []
+    marks = [{"x": x, "label": label(link.text), "anchor": link.target} for x, link in fired]
     steps = curves["step"].to_numpy(float)
-    drawn = 0
+    found: list[tuple[str, Chart | None]] = []
     for name, caption, colour in CURVES:
         values = curves[name].to_numpy(float) if name in curves else np.empty(0)
         if not np.isfinite(values).any():
-            yield missing(f"No {caption.lower()}:", "it was not recorded.")
+            found.append((caption, None))
             continue
-        drawn += 1
-        yield material.charts.add(
+        chart = report.charts.add(
             f"curve-{name}",
             caption,
             _traces(steps, values, name, colour),
@@ -54,12 +68,8 @@ def _curves(material: Material) -> Iterator[Html]:
             height=280 if name == "loss" else 210,
             moments=marks if name == "loss" else (),
         )
-    lost = material.figures.learning["not_finite"]
-    if lost:
-        yield note(f"{count(lost)} recorded losses are infinite or undefined: the line has gaps.")
-    if anchors:
-        yield tag("h4", "Steps debugger rules fired at, as marked in the loss curve")
-        yield tag("ul", join(anchors), class_="moments")
+        found.append((caption, chart))
+    return found
 
 
 def _traces(steps: Any, values: Any, name: str, colour: str) -> list[dict[str, Any]]:
@@ -110,25 +120,27 @@ def _scale(values: Any) -> dict[str, Any]:
     return {"rangemode": "tozero"} if good.min() >= 0 else {}
 
 
-def _steps(material: Material) -> tuple[list[dict[str, Any]], list[Html]]:
-    """The steps debugger rules fired at: marks, and the anchors that lead to them."""
-    marks, anchors = [], []
-    for each in material.moments:
-        if each["kind"] != "debugger" or each["step"] is None:
-            continue
-        target = anchor("step", each["rule"], each["step"])
-        words = f"{each['rule']} at step {count(each['step'])}"
-        marks.append({"x": _place(material, each), "label": text(words), "anchor": target})
-        anchors.append(tag("li", tag("a", words, href=f"#{target}"), id=target))
-    return marks, anchors
+def _steps(report: ReportContext) -> list[tuple[float, Link]]:
+    """The steps debugger rules fired at: where on the axis of steps, and the link that marks it."""
+    return [
+        (
+            _place(report, each),
+            Link(
+                anchor("step", each["rule"], each["step"]),
+                f"{each['rule']} at step {count(each['step'])}",
+            ),
+        )
+        for each in report.moments
+        if each["kind"] == "debugger" and each["step"] is not None
+    ]
 
 
-def _place(material: Material, moment: dict[str, Any]) -> float:
+def _place(report: ReportContext, moment: dict[str, Any]) -> float:
     """Where a moment is on the axis of training steps.
 
     The debugger also counts validation's steps, so the time it fired at says it better.
     """
-    curves = material.figures.recording.curves
+    curves = report.figures.recording.curves
     known = curves[np.isfinite(curves["time"].to_numpy(float))] if "time" in curves else curves[:0]
     if moment["time"] is None or not len(known):
         return float(moment["step"])
@@ -136,13 +148,9 @@ def _place(material: Material, moment: dict[str, Any]) -> float:
     return float(round(float(at), 1))
 
 
-def _epochs(material: Material, figures: dict[str, Any]) -> Iterator[Html]:
-    records = figures["epochs"]
-    yield tag("h3", "Epochs")
-    if not records:
-        yield missing("No epochs:", "metrics.jsonl is not here, or no epoch was finished.")
-        return
-    numbers = [row.get("epoch", place + 1) for place, row in enumerate(records)]
+def _epochs(
+    report: ReportContext, records: list[dict[str, Any]], numbers: list[Any]
+) -> list[Chart]:
     charts = []
     for metric, caption in (("loss", "Loss by epoch"), ("accuracy", "Accuracy by epoch")):
         traces = [
@@ -162,22 +170,8 @@ def _epochs(material: Material, figures: dict[str, Any]) -> Iterator[Html]:
             layout["yaxis"] = {"tickformat": ".0%"} if metric == "accuracy" else {}
             if len(records) <= 12:
                 layout["xaxis"]["dtick"] = 1
-            charts.append(material.charts.add(f"epochs-{metric}", caption, traces, layout))
-    yield tag("div", *charts, class_="pair")
-    names = list(dict.fromkeys(name for row in records for name in row if name != "epoch"))
-    rows = [
-        [
-            _numbered(numbers[place], figures["best_epoch"]),
-            *(_figure(name, row.get(name)) for name in names),
-        ]
-        for place, row in enumerate(records)
-    ]
-    whole = table(["epoch", *names], rows)
-    if len(rows) <= 15:
-        yield whole
-    else:
-        summary = tag("summary", f"All {len(rows)} epochs as a table")
-        yield tag("details", summary, whole, class_="more")
+            charts.append(report.charts.add(f"epochs-{metric}", caption, traces, layout))
+    return charts
 
 
 def _numbered(epoch: Any, best: int | None) -> str:

@@ -1,23 +1,41 @@
 """What every section works with: the figures, the page's charts, and what goes into report.json."""
 
-from collections.abc import Callable, Iterable, Iterator
+import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import zip_longest
-from typing import Any
+from typing import Any, NamedTuple
 
 from container.monitoring.profiler.metrics import ProfileMetrics
-from container.monitoring.profiler.report.charts import Charts
-from container.monitoring.profiler.report.markup import Html, text
-from container.monitoring.profiler.report.page import anchor, link
 from container.monitoring.profiler.report.series import Clock
 from container.monitoring.profiler.units import elapsed
 from container.monitoring.profiler.verdict import Verdict, verdict
+from container.pages.charts import Charts, label
+
+MOMENTS = 8
+"""Moments of a rule that are marked; all of them are in its file."""
+
+
+class Share(NamedTuple):
+    """A part of a bar: name, share of the whole (0 to 1), colour, and a further figure."""
+
+    name: str
+    share: float
+    colour: str
+    figure: str = ""
+
+
+class Link(NamedTuple):
+    """A link within the page: the id it leads to, and its text."""
+
+    target: str
+    text: str
 
 
 @dataclass
-class Material:
-    """One report in the making.
+class ReportContext:
+    """What one report is made from.
 
     Attributes:
         figures: everything the recording comes to.
@@ -31,7 +49,7 @@ class Material:
 
     @cached_property
     def verdict(self) -> Verdict:
-        """The job's, worked out once."""
+        """The job's verdict."""
         return verdict(self.figures.recording, self.figures.outcomes, self.figures)
 
     @cached_property
@@ -66,7 +84,7 @@ class Material:
         return [
             {
                 "x": round((each["time"] - start) / unit, 4),
-                "label": text(f"{each['rule']} at {elapsed(each['time'] - start)}"),
+                "label": label(f"{each['rule']} at {elapsed(each['time'] - start)}"),
                 "anchor": each["anchor"],
             }
             for each in self.moments
@@ -79,13 +97,16 @@ class Material:
         """A moment as time since the start."""
         return elapsed(time - self.clock.start) if self.clock else "–"
 
-    def linked(self, names: Iterable[str]) -> list[Html]:
-        """Links to what is said of these rules."""
-        known = {row["name"]: row["kind"] for row in self.figures.rules}
-        return [link(anchor("rule", known.get(name, ""), name), name) for name in names]
+    def rule_links(self, names: Iterable[str]) -> list[Link]:
+        """Links to these rules' entries."""
+        kinds = {row["name"]: row["kind"] for row in self.figures.rules}
+        return [Link(anchor("rule", kinds.get(name, ""), name), name) for name in names]
 
 
-MOMENTS = 8
-"""Moments of a rule that are marked; all of them are in its file."""
-
-Section = Callable[[Material], Iterator[Html]]
+def anchor(*parts: object) -> str:
+    """An id out of texts: letters, digits and dashes, unique for unlike texts."""
+    raw = "-".join(map(str, parts))
+    plain = "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "-" for c in raw)
+    if plain == raw:
+        return raw
+    return f"{plain[:60]}-{hashlib.sha256(raw.encode()).hexdigest()[:8]}"

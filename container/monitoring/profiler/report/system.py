@@ -8,13 +8,10 @@ import pandas as pd
 
 from container.monitoring.profiler.metrics.system import ORDER
 from container.monitoring.profiler.reading.text import natural
-from container.monitoring.profiler.report.charts import PERCENT, label, scatter
-from container.monitoring.profiler.report.colours import METRIC, nth
-from container.monitoring.profiler.report.markup import Html, join, missing, note, table, tag
-from container.monitoring.profiler.report.material import Material
-from container.monitoring.profiler.report.page import link
+from container.monitoring.profiler.report.context import ReportContext
 from container.monitoring.profiler.report.series import Clock, line, means, rounded
 from container.monitoring.profiler.units import count, data, number, points
+from container.pages.charts import PERCENT, Chart, colour, label, scatter, series_colour
 
 OPEN = 2
 """Nodes that are unfolded from the start."""
@@ -23,56 +20,49 @@ ACROSS = 240
 COLUMNS = ("max", "p99", "p95", "p50", "min")
 
 
-def system(material: Material) -> Iterator[Html]:
+def system(report: ReportContext) -> dict[str, Any]:
     """The statistics, then for each node its use over time, a row a core."""
-    rows = material.figures.system
-    material.data["system"] = rows
-    if not rows:
-        yield missing(
-            "No system metrics:",
-            "the sampler did not run or its files are not here; profile=true records them.",
-        )
-        yield from _moments(material)
-        return
-    nodes = sorted({row["node"] for row in rows}, key=natural)
-    yield note(
-        "CPU and I/O wait are the mean over a node’s cores at each sample; percentiles are over "
-        "samples."
-    )
-    for place, node in enumerate(nodes):
-        own = [row for row in rows if row["node"] == node]
-        parts = [_table(own)]
-        if material.clock is not None:
-            parts.extend(_node(material, material.clock, node))
-        if len(nodes) == 1:
-            yield from parts
-            continue
-        told = ", ".join(
-            f"{row['metric']} {row['name']}".strip() + f" {points(row['p50'])}"
+    rows = report.figures.system
+    report.data["system"] = rows
+    nodes = []
+    for place, name in enumerate(sorted({row["node"] for row in rows}, key=natural)):
+        own = [row for row in rows if row["node"] == name]
+        medians = [
+            f"{_title(row)} {points(row['p50'])}"
             for row in own
             if row["metric"] in ("CPU", "GPU", "memory")
+        ]
+        nodes.append(
+            {
+                "name": name,
+                "medians": ", ".join(medians),
+                "open": place < OPEN,
+                "rows": [_row(row) for row in own],
+                "charts": [] if report.clock is None else list(_charts(report, report.clock, name)),
+            }
         )
-        heading = tag("summary", tag("b", node), tag("span", f" median {told}", class_="soft"))
-        yield tag("details", heading, *parts, class_="node", open="open" if place < OPEN else None)
-    yield from _moments(material)
+    moments = [
+        {"anchor": each["anchor"], "text": f"{report.at(each['time'])} {each['rule']}"}
+        for each in report.moments
+        if each["time"] is not None
+    ]
+    return {"header": ["metric", *COLUMNS, "samples"], "nodes": nodes, "moments": moments}
 
 
-def _table(rows: list[dict[str, Any]]) -> Html:
-    return table(
-        ["metric", *COLUMNS, "samples"],
-        [
-            [
-                f"{row['metric']} {row['name']}".strip(),
-                *(_figure(row[name], row["unit"]) for name in COLUMNS),
-                count(row["samples"]),
-            ]
-            for row in rows
-        ],
-    )
+def _title(row: dict[str, Any]) -> str:
+    return f"{row['metric']} {row['name']}".strip()
 
 
-def _node(material: Material, clock: Clock, node: str) -> Iterator[Html]:
-    series = material.figures.series
+def _row(row: dict[str, Any]) -> list[str]:
+    return [
+        _title(row),
+        *(_figure(row[name], row["unit"]) for name in COLUMNS),
+        count(row["samples"]),
+    ]
+
+
+def _charts(report: ReportContext, clock: Clock, node: str) -> Iterator[Chart]:
+    series = report.figures.series
     own = series[series["node"] == node]
     traces = [
         scatter(*_line(clock, rows), f"{metric} {name}".strip(), _colour(metric, place))
@@ -80,7 +70,7 @@ def _node(material: Material, clock: Clock, node: str) -> Iterator[Html]:
         for place, (name, rows) in enumerate(_named(own[own["metric"] == metric]))
     ]
     if traces:
-        yield material.charts.add(
+        yield report.charts.add(
             "utilisation",
             f"Utilisation of {node} over time",
             traces,
@@ -89,14 +79,14 @@ def _node(material: Material, clock: Clock, node: str) -> Iterator[Html]:
                 "yaxis": PERCENT,
             },
             height=320,
-            moments=material.marks(),
+            moments=report.marks(),
         )
-    yield from _cores(material, clock, node)
-    yield from _flows(material, clock, own)
+    yield from _cores(report, clock, node)
+    yield from _flows(report, clock, own)
 
 
-def _cores(material: Material, clock: Clock, node: str) -> Iterator[Html]:
-    raw = material.figures.recording.system
+def _cores(report: ReportContext, clock: Clock, node: str) -> Iterator[Chart]:
+    raw = report.figures.recording.system
     raw = raw[(raw["node"] == node) & raw["dimension"].isin(["CPUUtilization", "GPUUtilization"])]
     found = sorted(_named(raw), key=lambda each: (each[0].startswith("gpu"), natural(each[0])))
     if len(found) < 2:
@@ -118,7 +108,7 @@ def _cores(material: Material, clock: Clock, node: str) -> Iterator[Html]:
         "hovertemplate": "%{y}: %{z} %<extra></extra>",
         "colorbar": {"ticksuffix": " %", "thickness": 10, "outlinewidth": 0, "len": 1.0},
     }
-    yield material.charts.add(
+    yield report.charts.add(
         "cores",
         f"Every core of {node} over time",
         [trace],
@@ -131,15 +121,15 @@ def _cores(material: Material, clock: Clock, node: str) -> Iterator[Html]:
     )
 
 
-def _flows(material: Material, clock: Clock, own: pd.DataFrame) -> Iterator[Html]:
+def _flows(report: ReportContext, clock: Clock, own: pd.DataFrame) -> Iterator[Chart]:
     """What is measured in bytes."""
     traces: list[dict[str, Any]] = []
     for place, (metric, rows) in enumerate(
         own[own["unit"].isin(["B/s", "B"])].groupby("metric", observed=True, sort=True)
     ):
-        traces.append(scatter(*_line(clock, rows), str(metric), nth(place)))
+        traces.append(scatter(*_line(clock, rows), str(metric), series_colour(place)))
     if traces:
-        yield material.charts.add(
+        yield report.charts.add(
             "flows",
             "Network and disks over time",
             traces,
@@ -150,23 +140,6 @@ def _flows(material: Material, clock: Clock, own: pd.DataFrame) -> Iterator[Html
             },
             height=280,
         )
-
-
-def _moments(material: Material) -> Iterator[Html]:
-    """The anchors that rules link to: each is marked in the chart above."""
-    found = [each for each in material.moments if each["time"] is not None]
-    if not found:
-        return
-    yield tag("h4", "Moments rules fired, as marked in the charts")
-    items = [
-        tag(
-            "li",
-            link(each["anchor"], material.at(each["time"]), " ", each["rule"]),
-            id=each["anchor"],
-        )
-        for each in found
-    ]
-    yield tag("ul", join(items), class_="moments")
 
 
 def _line(clock: Clock, rows: pd.DataFrame) -> tuple[list[Any], list[Any]]:
@@ -180,7 +153,9 @@ def _named(rows: pd.DataFrame) -> Sequence[tuple[str, pd.DataFrame]]:
 
 def _colour(metric: str, place: int) -> str:
     """A metric's own colour; further GPUs take others."""
-    return METRIC[metric] if place == 0 else nth(2 * place + (metric == "GPU memory"))
+    if place == 0:
+        return colour("metric", metric)
+    return series_colour(2 * place + (metric == "GPU memory"))
 
 
 def _figure(value: float, unit: str) -> str:

@@ -1,0 +1,170 @@
+import base64
+import json
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.pages.job_page import write_report_page
+
+PNG = b"\x89PNG a picture"
+EVIL = "<img src=x onerror=alert(1)>"
+JOB: dict[str, Any] = {
+    "TrainingJobName": "first",
+    "TrainingJobStatus": "Completed",
+    "SecondaryStatus": "Completed",
+    "HyperParameters": {"epochs": "2", "arch": '"resnet18"', "note": EVIL},
+    "ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1},
+    "AlgorithmSpecification": {"TrainingImage": "berth:latest"},
+    "TrainingTimeInSeconds": 90,
+    "BillableTimeInSeconds": 30,
+    "FinalMetricDataList": [{"MetricName": "validation:accuracy", "Value": 0.9}],
+}
+
+
+class ReadPage(HTMLParser):
+    """A page's headings, rows of table cells, links, pictures and text."""
+
+    def __init__(self, page: Path) -> None:
+        super().__init__()
+        self.headings: list[str] = []
+        self.rows: list[list[str]] = []
+        self.links: list[str | None] = []
+        self.pictures: list[str | None] = []
+        self.elements: list[str] = []
+        self.text = ""
+        self._open: list[str] = []
+        self.feed(page.read_text())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._open.append(tag)
+        self.elements.append(tag)
+        given = dict(attrs)
+        if tag == "tr":
+            self.rows.append([])
+        elif tag == "td":
+            self.rows[-1].append("")
+        elif tag == "h2":
+            self.headings.append("")
+        elif tag == "a":
+            self.links.append(given["href"])
+        elif tag == "img":
+            self.pictures.append(given["src"])
+
+    def handle_endtag(self, tag: str) -> None:
+        while self._open and self._open.pop() != tag:
+            pass
+
+    def handle_data(self, data: str) -> None:
+        if self._open[-1:] == ["style"]:
+            return
+        self.text += data
+        if self._open[-1:] == ["td"]:
+            self.rows[-1][-1] += data
+        elif self._open[-1:] == ["h2"]:
+            self.headings[-1] += data
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A job's folder with what our image leaves."""
+    data = tmp_path / "first" / "output" / "data"
+    data.mkdir(parents=True)
+    row = {"precision": 1.0, "recall": 0.9, "f1": 0.947, "support": 20}
+    report = {
+        "split": "test",
+        "images": 40,
+        "accuracy": 0.925,
+        "top5": 1.0,
+        "best_epoch": 2,
+        "classes": {"cat": row, EVIL: row},
+    }
+    (data / "evaluation.json").write_text(json.dumps(report))
+    epochs = [{"epoch": n, "validation:accuracy": n / 9} for n in (1, 2)]
+    (data / "metrics.jsonl").write_text("".join(json.dumps(each) + "\n" for each in epochs))
+    for name in ("confusion.png", "curves.png", "other.png"):
+        (data / name).write_bytes(PNG)
+    return tmp_path / "first"
+
+
+def test_everything_a_job_left_is_on_one_page(folder: Path) -> None:
+    page = ReadPage(write_report_page(JOB, folder))
+    assert "92.50%" in page.text
+    for row in (
+        ["cat", "1.000", "0.900", "0.947", "20"],
+        ["2", "0.22222"],
+        ["arch", "resnet18"],
+        ["validation:accuracy", "0.9"],
+        ["output/data/other.png", str(len(PNG))],
+    ):
+        assert row in page.rows
+    for fact in ("1 × ml.m5.large", "berth:latest", "trained 1 min 30 s", "billed 30 s"):
+        assert fact in page.text
+    assert page.pictures == [f"data:image/png;base64,{base64.b64encode(PNG).decode()}"] * 3
+    shown = [each for each in page.headings if each in ("Confusion", "other") or "Loss" in each]
+    assert shown == ["Loss, accuracy and learning rate", "Confusion", "other"]
+
+
+def test_names_are_text_and_nothing_is_loaded(folder: Path) -> None:
+    written = write_report_page(JOB | {"FailureReason": EVIL}, folder)
+    page = ReadPage(written)
+    assert page.text.count(EVIL) == 3
+    assert len(page.pictures) == 3
+    assert "script" not in page.elements
+    text = written.read_text()
+    assert "http:" not in text
+    assert "https:" not in text
+    assert "default-src 'none'" in text.replace("&#39;", "'")
+
+
+def test_a_job_that_left_nothing(tmp_path: Path) -> None:
+    job = JOB | {"TrainingJobStatus": "Failed", "FailureReason": "no luck"}
+    page = ReadPage(write_report_page(job, tmp_path / "first"))
+    assert "no luck" in page.text
+    assert "no output" in page.text
+
+
+@pytest.mark.parametrize("content", ["[]", "{", "{}", '{"images": 3}', "null", "[" * 5000])
+def test_an_evaluation_of_another_shape_costs_itself_alone(folder: Path, content: str) -> None:
+    (folder / "output/data/evaluation.json").write_text(content)
+    (folder / "output/data/metrics.jsonl").write_text(content)
+    page = ReadPage(write_report_page(JOB, folder))
+    assert "evaluation.json: " in page.text
+    assert "validation:accuracy" in page.text
+    assert "Confusion" in page.headings
+
+
+def test_the_profilers_report_is_linked_and_rules_are_listed(folder: Path) -> None:
+    report = folder / "output/data/report/profiler-report.html"
+    report.parent.mkdir(parents=True)
+    report.write_text("<html>")
+    figures = {"verdict": {"sentences": [f"The GPU waits {EVIL}"]}}
+    report.with_name("report.json").write_text(json.dumps(figures))
+    rules = folder / "output/data/rules"
+    rules.mkdir()
+    status = {"RuleConfigurationName": EVIL, "RuleEvaluationStatus": "IssuesFound"}
+    (rules / "debug.json").write_text(json.dumps([status | {"StatusDetails": EVIL}]))
+    page = ReadPage(write_report_page(JOB, folder))
+    assert page.links == ["output/data/report/profiler-report.html"]
+    assert f"The GPU waits {EVIL}" in page.text
+    assert [EVIL, "debugger", "IssuesFound", EVIL] in page.rows
+
+
+def test_without_a_profiler_there_is_no_section_on_it(folder: Path) -> None:
+    assert not {"Profiler", "Rules"} & set(ReadPage(write_report_page(JOB, folder)).headings)
+
+
+def test_interruptions_are_listed(tmp_path: Path) -> None:
+    job = JOB | {
+        "SecondaryStatusTransitions": [
+            {
+                "Status": "Interrupted",
+                "StatusMessage": "capacity",
+                "StartTime": datetime(2026, 1, 2, tzinfo=UTC),
+            }
+        ]
+    }
+    headings = ReadPage(write_report_page(job, tmp_path)).headings
+    assert [each for each in headings if each.startswith("Interrupted 1")]
