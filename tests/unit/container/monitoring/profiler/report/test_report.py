@@ -2,6 +2,7 @@ import json
 import re
 import subprocess
 import sys
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -162,7 +163,7 @@ def test_hostile_names_are_text(tmp_path: Path) -> None:
 
 def test_only_the_two_scripts_may_run_and_nothing_may_be_fetched(tmp_path: Path) -> None:
     page = write_report(write_berth(tmp_path / "job", busy_host(points=60)), tmp_path / "report")
-    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page.read_text())
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', unescape(page.read_text()))
     assert policy is not None
     rules = dict(rule.split(" ", 1) for rule in policy[1].split("; "))
     assert rules["default-src"] == "'none'"
@@ -237,7 +238,7 @@ def test_charts_are_what_plotly_knows_and_small(tmp_path: Path) -> None:
     folder = write_berth(tmp_path / "job", busy_host(points=3000, gpus=2, steps=4000))
     page, _ = written(folder, tmp_path / "report")
     for name, spec in json.loads(page.scripts["charts"]).items():
-        painted = json.loads(re.sub(r'"--\w+"', '"#123456"', json.dumps(spec)))
+        painted = json.loads(re.sub(r'"--[\w-]+"', '"#123456"', json.dumps(spec)))
         graph_objects.Figure(painted["data"], painted["layout"])
         for trace in spec["data"]:
             assert len(trace.get("x", [])) <= 1500, name
