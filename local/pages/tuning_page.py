@@ -52,7 +52,7 @@ def page(tuning_job: Mapping[str, Any], trials: list[Trial]) -> str:
                 (_row(trial, searched), "best" if trial is best else trial.status.lower())
                 for trial in trials
             ],
-                charts=charts.specs,
+            charts=charts.specs,
         )
     )
 
