@@ -89,4 +89,5 @@ signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 print("toy: serving", sorted(path.name for path in model.iterdir()), flush=True)
 host = "127.0.0.1" if "SAGEMAKER_BASE_DIR" in os.environ else "0.0.0.0"
 port = int(os.environ.get("SAGEMAKER_BIND_TO_PORT", "8080"))
+ThreadingHTTPServer.request_queue_size = 128  # by default 5 connections may wait
 ThreadingHTTPServer((host, port), Handler).serve_forever()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from local.emulator import copies
-from local.emulator.executors import ContainerSpec, ExecutorError, ImageMissing
+from local.emulator.executors import Container, ContainerSpec, Executor, ExecutorError, ImageMissing
 from local.emulator.ports import Statistics, StoredObject
 
 BUCKET = "bucket"
@@ -245,3 +245,23 @@ class FakeExecutor:
 
     def reap(self) -> list[str]:
         return []
+
+
+class RecordingExecutor:
+    """A real executor whose containers a test can reach."""
+
+    def __init__(self, real: Executor) -> None:
+        self._real = real
+        self.name, self.max_hosts = real.name, real.max_hosts
+        self.check_image, self.reap = real.check_image, real.reap
+        self.create_network, self.remove_network = real.create_network, real.remove_network
+        self.started: dict[str, Container] = {}
+
+    def start(self, spec: ContainerSpec, on_line: Callable[[str], None]) -> Container:
+        container = self.started[spec.name] = self._real.start(spec, on_line)
+        return container
+
+    def running(self, prefix: str) -> list[Container]:
+        """The containers whose names begin so and that have not ended."""
+        found = [one for name, one in self.started.items() if name.startswith(prefix)]
+        return [container for container in found if container.wait(0) is None]

@@ -24,7 +24,7 @@ from local.emulator.hosting.instances import HostingTiming
 from local.emulator.hosting.invocations import InvocationLimits
 from local.emulator.hosting.runtime import RuntimeApp
 from local.emulator.store import Kind, Store
-from tests.unit.local.emulator.fakes import BUCKET, FakeLogs, FakeObjects
+from tests.unit.local.emulator.fakes import BUCKET, FakeLogs, FakeObjects, RecordingExecutor
 from tests.unit.local.emulator.training_harness import REGION
 
 T = TypeVar("T")
@@ -50,6 +50,7 @@ class HostingHarness:
     context: Context
     objects: FakeObjects
     logs: FakeLogs
+    executor: RecordingExecutor
     endpoints: Endpoints
     limits: InvocationLimits
 
@@ -127,11 +128,7 @@ class HostingHarness:
 
     def kill(self, name: str) -> None:
         """End a container as a crash would."""
-        active = self.endpoints.active(name)
-        assert active is not None
-        with active.borrow() as (_, instance):
-            container = instance._container
-        assert container is not None
+        container, *_ = self.executor.running(f"endpoint-{name}-")
         container.stop(0)
 
     @contextmanager
@@ -157,7 +154,7 @@ class HostingHarness:
         """Another server on the same home, after this one's end."""
         again = build(
             self.context.home.path.parent,
-            self.context.executor,
+            self.executor,
             self.objects,
             self.logs,
             limits=self.limits,
@@ -194,7 +191,8 @@ def build(
     home = Home.find(folder / "home")
     kept = objects or FakeObjects(folder / "s3")
     written = logs or FakeLogs()
-    context = Context(home, REGION, Store(home.database), kept, written, executor)
+    recorded = executor if isinstance(executor, RecordingExecutor) else RecordingExecutor(executor)
+    context = Context(home, REGION, Store(home.database), kept, written, recorded)
     allowed = limits or replace(InvocationLimits(), timeout=5)
     endpoints = Endpoints(context, timing=timing, limits=allowed, seed=seed)
-    return HostingHarness(context, kept, written, endpoints, allowed)
+    return HostingHarness(context, kept, written, recorded, endpoints, allowed)
