@@ -45,8 +45,8 @@ TRUST = {
         }
     ],
 }
-"""The role there is from the start, so that nobody has to create one before the first job; the SDK
-checks that SageMaker may assume it."""
+"""The role there is from the start: a first job needs one, and the SDK checks that SageMaker may
+assume it."""
 _alone = threading.Lock()
 
 

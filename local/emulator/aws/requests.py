@@ -89,8 +89,8 @@ class Request:
 
     def environ(self, key_id: str = "local") -> Environ:
         """As WSGI has it, with a credential scope that tells moto the service and the region."""
-        path, _, asked = self.target.partition("?")
-        builder = EnvironBuilder(path=path, query_string=asked, method=self.method, data=self.body)
+        path, _, query = self.target.partition("?")
+        builder = EnvironBuilder(path=path, query_string=query, method=self.method, data=self.body)
         environ = builder.get_environ()
         builder.close()
         environ.update(self.headers)

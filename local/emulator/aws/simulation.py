@@ -1,4 +1,4 @@
-"""`iam:SimulatePrincipalPolicy`, which moto lacks and SageMaker's SDK asks before a job."""
+"""`iam:SimulatePrincipalPolicy`, which moto lacks and SageMaker's SDK sends before a job."""
 
 import uuid
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ NAMESPACE = "https://iam.amazonaws.com/doc/2010-05-08/"
 
 
 def simulate(form: Mapping[str, Sequence[str]]) -> str:
-    """The answer's XML: on this machine everything is allowed, on every resource asked about.
+    """The answer's XML: on this machine everything is allowed, on every resource of the request.
 
     Raises:
         ServiceError: no action is named, or `Marker` is not one this gave.

@@ -1,4 +1,4 @@
-"""Access control lists: kept and shown as S3 does; whoever has a key may do everything here."""
+"""Access control lists: kept and shown as S3 does; every key may do everything here."""
 
 from collections.abc import Mapping
 from xml.etree import ElementTree

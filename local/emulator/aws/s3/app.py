@@ -111,7 +111,7 @@ class S3App:
             ) from None
 
     def _preflight(self, request: S3Request) -> Response:
-        """What a browser asks before a page's own request (CORS)."""
+        """The response to a browser's CORS preflight request."""
         method = request.headers.get("access-control-request-method", "")
         wanted = request.headers.get("access-control-request-headers")
         headers = self._cors(request, request.headers.get("origin", ""), method, wanted)

@@ -27,7 +27,7 @@ class Content:
     Attributes:
         path: where it lies.
         size: its bytes.
-        md5: hex digest, None where nobody has computed it (several parts joined).
+        md5: hex digest, None where it was not computed (several parts joined).
     """
 
     path: Path
@@ -77,13 +77,13 @@ class Body:
             yield block
 
     def close(self) -> None:
-        """Let the file go."""
+        """Close the file."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
 
     def __del__(self) -> None:
-        """Let the file go: nobody closes the body of an answer that was never sent."""
+        """Close the file of a response that was never sent."""
         self.close()
 
 
@@ -144,7 +144,7 @@ class Contents:
         self._place(name).unlink(missing_ok=True)
 
     def sweep(self, keep: Callable[[str], bool]) -> int:
-        """Delete what a killed server left: every file nobody keeps. How many there were."""
+        """Delete the files that a killed server left, all but those to keep; gives their number."""
         removed = 0
         for folder in [self._incoming, *self._files.iterdir()]:
             with os.scandir(folder) as files:

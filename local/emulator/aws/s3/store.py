@@ -366,7 +366,7 @@ class ObjectStore:
 
     @contextlib.contextmanager
     def _replacing(self, bucket: str, key: str) -> Iterator[list[Version]]:
-        """An object's versions, to be changed in place; files nobody needs are deleted then."""
+        """An object's versions, to be changed in place; files that no version has are deleted."""
         with self._transaction() as database:
             self.bucket(bucket)
             before = self.history(bucket, key)

@@ -17,8 +17,8 @@ Environ = dict[str, Any]
 class Malformed(Exception):
     """A signature that cannot be read; one line with what was found."""
 
-    def __init__(self, said: str, *, in_url: bool = False) -> None:
-        super().__init__(said)
+    def __init__(self, message: str, *, in_url: bool = False) -> None:
+        super().__init__(message)
         self.in_url = in_url
 
 
@@ -50,24 +50,28 @@ class Claim:
 
 
 def claim(environ: Environ) -> Claim | None:
-    """The request's claim; None when nobody signed it.
+    """The request's claim; None when it is not signed.
 
     Raises:
         Malformed: it cannot be read.
     """
-    asked = {name: values[0] for name, values in query(environ).items()}
+    parameters = {name: values[0] for name, values in query(environ).items()}
     authorization = str(environ.get("HTTP_AUTHORIZATION", "")).strip()
-    token = environ.get("HTTP_X_AMZ_SECURITY_TOKEN") or asked.get("X-Amz-Security-Token")
+    token = environ.get("HTTP_X_AMZ_SECURITY_TOKEN") or parameters.get("X-Amz-Security-Token")
     if authorization:
         return _in_header(environ, authorization, token)
-    if asked.keys() & {"X-Amz-Signature", "X-Amz-Credential", "X-Amz-Algorithm"}:
-        return _in_url(environ, asked, token)
-    if asked.keys() >= {"AWSAccessKeyId", "Signature"}:
-        if not asked.get("Expires", "").isdigit():
+    if parameters.keys() & {"X-Amz-Signature", "X-Amz-Credential", "X-Amz-Algorithm"}:
+        return _in_url(environ, parameters, token)
+    if parameters.keys() >= {"AWSAccessKeyId", "Signature"}:
+        if not parameters.get("Expires", "").isdigit():
             raise Malformed("Query-string authentication requires Expires, in seconds", in_url=True)
-        token = token or asked.get("x-amz-security-token")
+        token = token or parameters.get("x-amz-security-token")
         return Claim(
-            asked["AWSAccessKeyId"], asked["Signature"], "", end=asked["Expires"], token=token
+            parameters["AWSAccessKeyId"],
+            parameters["Signature"],
+            "",
+            end=parameters["Expires"],
+            token=token,
         )
     return None
 
@@ -90,14 +94,14 @@ def _in_header(environ: Environ, authorization: str, token: str | None) -> Claim
     return _claim(environ, parts, time, None, token)
 
 
-def _in_url(environ: Environ, asked: dict[str, str], token: str | None) -> Claim:
+def _in_url(environ: Environ, parameters: dict[str, str], token: str | None) -> Claim:
     names = ("Algorithm", "Credential", "Date", "Expires", "SignedHeaders", "Signature")
-    missing = [name for name in names if not asked.get(f"X-Amz-{name}")]
+    missing = [name for name in names if not parameters.get(f"X-Amz-{name}")]
     if missing and missing != ["Expires"]:
         raise Malformed(f"X-Amz-{missing[0]}: missing in the URL's query", in_url=True)
-    if asked["X-Amz-Algorithm"] != ALGORITHM:
+    if parameters["X-Amz-Algorithm"] != ALGORITHM:
         raise Malformed(f"X-Amz-Algorithm: expected {ALGORITHM}", in_url=True)
-    expires = asked.get("X-Amz-Expires", "900")
+    expires = parameters.get("X-Amz-Expires", "900")
     if not expires.isascii() or not expires.isdigit():
         raise Malformed(
             f"X-Amz-Expires: found {expires!r}, expected a number of seconds", in_url=True
@@ -108,8 +112,10 @@ def _in_url(environ: Environ, asked: dict[str, str], token: str | None) -> Claim
             f"X-Amz-Expires must be less than {WEEK} seconds",
             in_url=True,
         )
-    parts = {name: asked[f"X-Amz-{name}"] for name in ("Credential", "SignedHeaders", "Signature")}
-    return _claim(environ, parts, asked["X-Amz-Date"], int(expires), token)
+    parts = {
+        name: parameters[f"X-Amz-{name}"] for name in ("Credential", "SignedHeaders", "Signature")
+    }
+    return _claim(environ, parts, parameters["X-Amz-Date"], int(expires), token)
 
 
 def _claim(

@@ -1,4 +1,4 @@
-"""What AWS answers to a request that it does not let in, in the words of each protocol.
+"""AWS's errors for a request that is not authenticated, in the words of each protocol.
 
 Codes and statuses: "Error responses" in the S3 API reference, "Common errors" in those of IAM, STS
 and SageMaker; JSON services answer 400 where REST ones answer 403.
@@ -33,88 +33,90 @@ class Refusals:
         self._json_status = 403 if service == "sagemaker-runtime" else 400
 
     def unsigned(self) -> ServiceError:
-        """Nobody signed it."""
-        said = f"Request is missing Authentication Token: {HINT}."
+        """It is not signed."""
+        message = f"Request is missing Authentication Token: {HINT}."
         return self._choose(
-            ServiceError("AccessDenied", f"Access Denied: nobody signed this; {HINT}.", 403),
-            ServiceError("MissingAuthenticationToken", said, 403),
-            ServiceError("MissingAuthenticationTokenException", said, 403),
+            ServiceError(
+                "AccessDenied", f"Access Denied: this request is not signed; {HINT}.", 403
+            ),
+            ServiceError("MissingAuthenticationToken", message, 403),
+            ServiceError("MissingAuthenticationTokenException", message, 403),
         )
 
     def unknown_key(self) -> ServiceError:
         """No access key has this ID."""
-        said = f"The AWS Access Key Id you provided does not exist in our records: {HINT}."
+        message = f"The AWS Access Key Id you provided does not exist in our records: {HINT}."
         return self._choose(
-            ServiceError("InvalidAccessKeyId", said, 403),
+            ServiceError("InvalidAccessKeyId", message, 403),
             ServiceError("InvalidClientTokenId", TOKEN, 403),
             ServiceError("UnrecognizedClientException", TOKEN, self._json_status),
         )
 
     def wrong_token(self) -> ServiceError:
         """The session token does not belong to the access key."""
-        said = (
+        message = (
             "The provided token is malformed or otherwise invalid; if it is left from another "
             "account: unset AWS_SESSION_TOKEN"
         )
         return self._choose(
-            ServiceError("InvalidToken", said, 400),
-            ServiceError("InvalidClientTokenId", said, 403),
-            ServiceError("UnrecognizedClientException", said, self._json_status),
+            ServiceError("InvalidToken", message, 400),
+            ServiceError("InvalidClientTokenId", message, 403),
+            ServiceError("UnrecognizedClientException", message, self._json_status),
         )
 
     def ended_session(self) -> ServiceError:
         """The session token is of a session that is over."""
-        said = "The security token included in the request is expired"
+        message = "The security token included in the request is expired"
         return self._choose(
             ServiceError("ExpiredToken", "The provided token has expired.", 400),
-            ServiceError("ExpiredToken", said, 403),
-            ServiceError("ExpiredTokenException", said, self._json_status),
+            ServiceError("ExpiredToken", message, 403),
+            ServiceError("ExpiredTokenException", message, self._json_status),
         )
 
-    def wrong_signature(self, said: str = MISMATCH) -> ServiceError:
+    def wrong_signature(self, message: str = MISMATCH) -> ServiceError:
         """The signature is not the one that the secret gives."""
         return self._choose(
-            ServiceError("SignatureDoesNotMatch", said, 403),
-            ServiceError("SignatureDoesNotMatch", said, 403),
-            ServiceError("InvalidSignatureException", said, self._json_status),
+            ServiceError("SignatureDoesNotMatch", message, 403),
+            ServiceError("SignatureDoesNotMatch", message, 403),
+            ServiceError("InvalidSignatureException", message, self._json_status),
         )
 
-    def wrong_clock(self, said: str) -> ServiceError:
+    def wrong_clock(self, message: str) -> ServiceError:
         """The request was signed at another time than now."""
         skewed = "The difference between the request time and the current time is too large"
         if self._s3:
-            return ServiceError("RequestTimeTooSkewed", f"{skewed}: {said}.", 403)
-        return self.wrong_signature(said)
+            return ServiceError("RequestTimeTooSkewed", f"{skewed}: {message}.", 403)
+        return self.wrong_signature(message)
 
-    def malformed(self, said: str, *, in_url: bool) -> ServiceError:
+    def malformed(self, message: str, *, in_url: bool) -> ServiceError:
         """The signature cannot be read."""
         code = "AuthorizationQueryParametersError" if in_url else "AuthorizationHeaderMalformed"
         return self._choose(
-            ServiceError(code, said, 400),
-            ServiceError("IncompleteSignature", said, 400),
-            ServiceError("IncompleteSignatureException", said, self._json_status),
+            ServiceError(code, message, 400),
+            ServiceError("IncompleteSignature", message, 400),
+            ServiceError("IncompleteSignatureException", message, self._json_status),
         )
 
-    def expired(self, said: str = "Request has expired") -> ServiceError:
+    def expired(self, message: str = "Request has expired") -> ServiceError:
         """A presigned URL is used too late (or too early)."""
         if self._s3:
-            return ServiceError("AccessDenied", said, 403)
-        return self.wrong_signature(f"Signature expired: {said}")
+            return ServiceError("AccessDenied", message, 403)
+        return self.wrong_signature(f"Signature expired: {message}")
 
     def other_bytes(self) -> ServiceError:
         """The body is not the one that was signed."""
-        said = "The provided 'x-amz-content-sha256' header does not match what was computed."
+        message = "The provided 'x-amz-content-sha256' header does not match what was computed."
         if self._s3:
-            return ServiceError("XAmzContentSHA256Mismatch", said)
-        return self.wrong_signature(said)
+            return ServiceError("XAmzContentSHA256Mismatch", message)
+        return self.wrong_signature(message)
 
     def too_long(self, most: int) -> ServiceError:
         """The body is longer than any request's to this service."""
-        said = f"The body of this request is longer than {most} bytes."
+        message = f"The body of this request is longer than {most} bytes."
         return self._choose(
-            ServiceError("MaxMessageLengthExceeded", said),
-            ServiceError("RequestEntityTooLarge", said, 413),
-            ServiceError("RequestEntityTooLargeException", said, 413),
+            ServiceError("MaxMessageLengthExceeded", message),
+            ServiceError("RequestEntityTooLarge", message, 413),
+            ServiceError("RequestEntityTooLargeException", message, 413),
         )
 
     def _choose(self, s3: ServiceError, query: ServiceError, json: ServiceError) -> ServiceError:

@@ -1,4 +1,4 @@
-"""Who a request is for, by its signature, and what it asks."""
+"""The service, region and operation of a request, by its signature, headers and URL."""
 
 import re
 from dataclasses import dataclass
@@ -48,7 +48,8 @@ def scope(environ: dict[str, Any]) -> Scope | None:
 def service(environ: dict[str, Any]) -> str:
     """The signing name of the service a request is for, `sagemaker-runtime` for the runtime.
 
-    What nobody signed is told by its header or its URL, so that it is refused in the right words.
+    A request without a signature is recognised by its header or URL: each service refuses it in its
+    own words.
     """
     signed = scope(environ)
     path = str(environ.get("PATH_INFO", ""))
@@ -94,8 +95,8 @@ def bucket_and_key(environ: dict[str, Any]) -> tuple[str, str]:
 
 
 def s3_operation(environ: dict[str, Any]) -> str:
-    """A name for what an S3 request asks, S3's own wherever one rule gives it."""
-    method, asked = environ["REQUEST_METHOD"], query(environ)
+    """The name of an S3 request's operation, S3's own wherever one rule gives it."""
+    method, parameters = environ["REQUEST_METHOD"], query(environ)
     bucket, key = bucket_and_key(environ)
     verb = {"PUT": "Put", "GET": "Get", "HEAD": "Head", "DELETE": "Delete", "POST": "Post"}.get(
         method, method
@@ -103,27 +104,27 @@ def s3_operation(environ: dict[str, Any]) -> str:
     if not bucket:
         return "ListBuckets"
     if not key:
-        return _bucket_operation(method, verb, asked)
-    if "uploadId" in asked:
+        return _bucket_operation(method, verb, parameters)
+    if "uploadId" in parameters:
         return {
             "PUT": "UploadPart",
             "POST": "CompleteMultipartUpload",
             "DELETE": "AbortMultipartUpload",
         }.get(method, "ListParts")
-    if "uploads" in asked:
+    if "uploads" in parameters:
         return "CreateMultipartUpload"
     if method == "PUT" and "HTTP_X_AMZ_COPY_SOURCE" in environ:
         return "CopyObject"
-    about = next((name for word, name in SUBRESOURCES.items() if word in asked), "")
+    about = next((name for word, name in SUBRESOURCES.items() if word in parameters), "")
     return f"{verb}Object{about}"
 
 
-def _bucket_operation(method: str, verb: str, asked: dict[str, list[str]]) -> str:
-    if method == "POST" and "delete" in asked:
+def _bucket_operation(method: str, verb: str, parameters: dict[str, list[str]]) -> str:
+    if method == "POST" and "delete" in parameters:
         return "DeleteObjects"
-    if method == "GET" and "list-type" in asked:
+    if method == "GET" and "list-type" in parameters:
         return "ListObjectsV2"
-    about = next((word for word, values in asked.items() if values == [""]), "")
+    about = next((word for word, values in parameters.items() if values == [""]), "")
     if about:
         return f"{verb}Bucket{about.title().replace('-', '')}"
     return {"PUT": "CreateBucket", "GET": "ListObjects", "POST": "PostObject"}.get(

@@ -65,8 +65,8 @@ class Signer:
         ways = itertools.product(
             payloads, _paths(environ, self._service), dict.fromkeys(_queries(environ))
         )
-        for payload, path, asked in ways:
-            canonical = f"{environ['REQUEST_METHOD']}\n{path}\n{asked}\n{lines}\n{payload}"
+        for payload, path, parameters in ways:
+            canonical = f"{environ['REQUEST_METHOD']}\n{path}\n{parameters}\n{lines}\n{payload}"
             yield self.sign(self._auth.string_to_sign(self._request, canonical))
 
     def chunk(self, before: str, hashed: str) -> str:
@@ -101,7 +101,7 @@ def version_2_requests(environ: Environ, date: str, bucket: str | None) -> Itera
         bucket: the bucket that its host names, None when its path does.
     """
     auth = HmacV1Auth(Credentials("", ""))
-    asked = environ.get("QUERY_STRING", "")
+    parameters = environ.get("QUERY_STRING", "")
     amazon = HTTPHeaders()
     for name, value in _amazon(environ).items():
         amazon[name] = value
@@ -111,7 +111,7 @@ def version_2_requests(environ: Environ, date: str, bucket: str | None) -> Itera
     prefix = f"/{bucket}" if bucket is not None else ""
     raw = raw_path(environ)
     for path in dict.fromkeys((raw, _encoded(raw, "/" + UNRESERVED))):
-        split = urlsplit(f"http://host{path}?{asked}")
+        split = urlsplit(f"http://host{path}?{parameters}")
         yield "\n".join((*lines, auth.canonical_resource(split, auth_path=prefix + path)))
 
 
@@ -156,8 +156,8 @@ def _amazon(environ: Environ) -> dict[str, str]:
 
 
 def _pairs(environ: Environ) -> list[tuple[str, str]]:
-    asked = environ.get("QUERY_STRING", "")
-    pairs = (pair.partition("=") for pair in asked.split("&") if pair)
+    parameters = environ.get("QUERY_STRING", "")
+    pairs = (pair.partition("=") for pair in parameters.split("&") if pair)
     return [(name, value) for name, _, value in pairs if name != "X-Amz-Signature"]
 
 

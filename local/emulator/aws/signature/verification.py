@@ -26,7 +26,7 @@ S3_SKEW = 15 * 60
 SKEW = 5 * 60
 """The same for other services ("Signature expired … - 5 min.", as they say)."""
 LONGEST = 64 * 1024 * 1024
-"""Bytes of a body that is read before it is let in; none but an object's may be longer."""
+"""Bytes of a body that is read before its signature is checked; only an object's may be longer."""
 UNSIGNED = "UNSIGNED-PAYLOAD"
 SIGNED_CHUNKS = f"{STREAMING}AWS4-"
 HASH = re.compile("[0-9a-f]{64}")
@@ -77,7 +77,7 @@ class Verification:
         claim = claims.claim(environ)
         if claim is None:
             if service == "s3" and environ["REQUEST_METHOD"] == "OPTIONS":
-                return  # a browser asks so, unsigned, whether a page may ask
+                return  # a browser's CORS preflight is never signed
             if service == "s3" and _is_form(environ):
                 check_form(environ, self._key, refusals, self._clock())
                 return
@@ -172,17 +172,19 @@ class Verification:
         self, moment: float, lifetime: int | None, refusals: Refusals, skew: float
     ) -> None:
         now = self._clock()
-        said = f"signed at {_timestamp(moment)}, it is {_timestamp(now)}"
+        message = f"signed at {_timestamp(moment)}, it is {_timestamp(now)}"
         if lifetime is not None:
             if moment > now + skew:
-                raise refusals.expired(f"Request is not valid yet: {said}")
+                raise refusals.expired(f"Request is not valid yet: {message}")
             if moment + lifetime < now:
                 raise refusals.expired()
         elif moment < now - skew:
-            raise refusals.wrong_clock(f"Signature expired: {said}, {skew / 60:.0f} min. allowed")
+            raise refusals.wrong_clock(
+                f"Signature expired: {message}, {skew / 60:.0f} min. allowed"
+            )
         elif moment > now + skew:
             raise refusals.wrong_clock(
-                f"Signature not yet current: {said}, {skew / 60:.0f} min. allowed"
+                f"Signature not yet current: {message}, {skew / 60:.0f} min. allowed"
             )
 
     def _check_all_signed(self, environ: Environ, signed: tuple[str, ...]) -> None:
@@ -199,7 +201,7 @@ class Verification:
 
 
 def drain(environ: Environ) -> None:
-    """Read on to the end of a body nobody wants: a client that still sends reads no answer."""
+    """Read the rest of a refused request's body: a client that still sends reads no response."""
     with contextlib.suppress(Exception):
         while environ["wsgi.input"].read(BLOCK):
             pass
@@ -222,9 +224,9 @@ def _declared(environ: Environ, claim: claims.Claim) -> str | None:
         return declared or None
     if declared and "x-amz-content-sha256" in claim.headers:
         return declared
-    asked = query(environ).get("X-Amz-Content-Sha256", [""])[0]
-    if asked:
-        return asked
+    parameters = query(environ).get("X-Amz-Content-Sha256", [""])[0]
+    if parameters:
+        return parameters
     s3 = claim.scope is not None and claim.scope.service == "s3"
     return UNSIGNED if s3 else None
 
