@@ -157,14 +157,14 @@ def berth() -> None:
     """Train, tune and serve image classifiers, the same on this machine and on AWS."""
 
 
-def main(*words: str, arguments: Sequence[str] | None = None) -> int:
-    """Run `berth WORDS ARGUMENTS`; the exit status.
+def main(*prefix: str, arguments: Sequence[str] | None = None) -> int:
+    """Run `berth PREFIX ARGUMENTS`; the exit status.
 
-    `words` make a module runnable alone: `python -m local.commands.train` calls `main("train")`.
+    `prefix` makes a module runnable alone: `python -m local.commands.train` calls `main("train")`.
     An error a user can put right is one red line on stderr and status 1; wrong usage is status 2;
     Ctrl-C 130.
     """
-    given = [*words, *(sys.argv[1:] if arguments is None else arguments)]
+    given = [*prefix, *(sys.argv[1:] if arguments is None else arguments)]
     try:
         app(given, prog_name="berth")
     except SystemExit as ended:

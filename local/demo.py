@@ -1,8 +1,8 @@
 """`make demo`: the whole of berth on this machine, without Docker and without AWS.
 
 A SageMaker starts on this machine; handwritten digits go to its S3; a tuning job searches for
-hyperparameters, a training job takes the best, an endpoint serves what it learnt, and plain boto3
-asks it about test images. What runs are the `berth` commands a user types; each is shown.
+hyperparameters, a training job takes the best, an endpoint serves the model, and plain boto3
+invokes it with test images. Each step is a `berth` command, which is shown.
 """
 
 import argparse
@@ -42,7 +42,7 @@ SHOWN = 10
 
 
 class DemoError(Exception):
-    """A step failed; the message says which, in one line."""
+    """A step failed; the message names it, in one line."""
 
 
 class Demo:
@@ -66,30 +66,30 @@ class Demo:
         """
         started = time.monotonic()
         if (self._folder / "home" / "server.json").exists():
-            self._berth("down")
+            self._run_command("down")
         shutil.rmtree(self._folder, ignore_errors=True)
         digits, output = self._folder / "digits", self._folder / "training"
-        self._rule("1. a SageMaker on this machine")
-        self._berth("up", "--port", "0")
+        self._heading("1. a SageMaker on this machine")
+        self._run_command("up", "--port", "0")
         try:
-            self._rule("2. handwritten digits, to S3")
-            self._berth("data", "fetch", "digits", str(digits))
-            self._berth("data", "upload", str(digits), "--prefix", "digits")
-            self._rule("3. tune: 6 trials, 2 at a time")
+            self._heading("2. handwritten digits, to S3")
+            self._run_command("data", "fetch", "digits", str(digits))
+            self._run_command("data", "upload", str(digits), "--prefix", "digits")
+            self._heading("3. tune: 6 trials, 2 at a time")
             self._tune(self._folder / "tuning")
-            self._rule("4. train with the best hyperparameters")
+            self._heading("4. train with the best hyperparameters")
             chosen = ("--from-tuning", "demo-tuning", "-p", f"epochs={EPOCHS}")
             naming = ("--name", "demo-training", "--output-dir", str(output))
-            self._berth("train", DATA, *chosen, *naming)
-            self._rule("5. deploy")
-            self._berth("deploy", "demo", "--job", "demo-training")
-            self._rule("6. ask the endpoint, with boto3 alone")
-            right = self._ask(digits / "test")
-            self._berth("delete", "demo", "--yes")
+            self._run_command("train", DATA, *chosen, *naming)
+            self._heading("5. deploy")
+            self._run_command("deploy", "demo", "--job", "demo-training")
+            self._heading("6. invoke the endpoint, with boto3 alone")
+            right = self._invoke(digits / "test")
+            self._run_command("delete", "demo", "--yes")
         finally:
-            self._rule("7. down")
-            self._berth("down")
-        self._sum_up(output, right, time.monotonic() - started)
+            self._heading("7. down")
+            self._run_command("down")
+        self._summarize(output, right, time.monotonic() - started)
 
     def _tune(self, output: Path) -> None:
         options = [
@@ -98,16 +98,18 @@ class Demo:
             *("-p", f"epochs={TRIAL_EPOCHS}", "-p", f"seed={self._seed}"),
             *(*TRIALS, "--seed", str(self._seed)),
         ]
-        self._berth("tune", DATA, "--name", "demo-tuning", *options, "--output-dir", str(output))
+        self._run_command(
+            "tune", DATA, "--name", "demo-tuning", *options, "--output-dir", str(output)
+        )
 
-    def _berth(self, *arguments: str) -> None:
+    def _run_command(self, *arguments: str) -> None:
         """Show a `berth` command and run it."""
         self._console.print(f"[bold]$ berth {shlex.join(arguments)}[/bold]", soft_wrap=True)
         command = [sys.executable, "-m", "local.cli", *arguments]
         if subprocess.run(command, env=self._environment, check=False).returncode:
             raise DemoError(f"berth {arguments[0]} failed: see above")
 
-    def _ask(self, test: Path) -> int:
+    def _invoke(self, test: Path) -> int:
         """Send some test images, show the answers, and give how many were right."""
         import boto3
 
@@ -146,10 +148,10 @@ class Demo:
         self._console.print(table)
         return right
 
-    def _sum_up(self, output: Path, right: int, seconds: float) -> None:
+    def _summarize(self, output: Path, right: int, seconds: float) -> None:
         (report,) = output.rglob("evaluation.json")
         evaluation = json.loads(report.read_text(encoding="utf-8"))
-        self._rule("done")
+        self._heading("done")
         self._console.print(
             f"test accuracy {evaluation['accuracy']:.4f} on {evaluation['images']} images; "
             f"the endpoint named {right} of {SHOWN} right; {seconds:.0f} s in all"
@@ -160,7 +162,7 @@ class Demo:
         ):
             self._console.print(f"{what}: {where}", soft_wrap=True)
 
-    def _rule(self, title: str) -> None:
+    def _heading(self, title: str) -> None:
         self._console.rule(title)
 
 

@@ -1,4 +1,4 @@
-"""Build the image and say what it weighs.
+"""Build the image and report its size.
 
     python -m local.image build --tag berth:latest --weights resnet18
 
@@ -19,7 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SITE_PACKAGES = "/opt/venv/lib/python3.11/site-packages"
-# What a registry may hand SageMaker: one image, in Docker's or OCI's words. An index (a list of
+# What a registry may hand SageMaker: one image, in Docker's or OCI's format. An index (a list of
 # images, which BuildKit makes as soon as it attaches a provenance record) is refused at
 # CreateTrainingJob and CreateModel with "Unsupported manifest media type".
 ACCEPTED_MANIFESTS = {
@@ -42,7 +42,7 @@ class Builder:
 
 
 @dataclass(frozen=True)
-class Weight:
+class ImagePart:
     """A part of the image: what it is and its size in bytes."""
 
     name: str
@@ -66,7 +66,7 @@ def manifest_problem(manifest: Mapping[str, object]) -> str | None:
     )
 
 
-def clients(path: str | None = None) -> list[str]:
+def docker_clients(path: str | None = None) -> list[str]:
     """Return every `docker` on PATH, first found first."""
     folders = (path if path is not None else os.environ.get("PATH", "")).split(os.pathsep)
     found = (shutil.which("docker", path=folder) for folder in dict.fromkeys(folders) if folder)
@@ -78,7 +78,7 @@ def find_builder() -> Builder:
 
     Raises ImageError when there is no client, no engine, or no client with BuildKit.
     """
-    candidates = clients()
+    candidates = docker_clients()
     if not candidates:
         raise ImageError("docker: no such command on PATH; install Docker (Debian: docker.io)")
     _output([candidates[0], "version", "--format", "{{.Server.Version}}"], "docker engine")
@@ -132,23 +132,23 @@ def build_command(
     return [*command, str(ROOT)]
 
 
-def layers(docker: str, image: str) -> list[Weight]:
+def layers(docker: str, image: str) -> list[ImagePart]:
     """Return the image's layers, biggest first, each named by the command that made it."""
     columns = "{{.Size}}\t{{.CreatedBy}}"
     history = [docker, "history", "--no-trunc", "--human=false", "--format", columns, image]
     lines = _output(history, image).splitlines()
     pairs = (line.partition("\t") for line in lines)
-    return _biggest(Weight(_layer_name(command), int(size)) for size, _, command in pairs)
+    return _biggest(ImagePart(_layer_name(command), int(size)) for size, _, command in pairs)
 
 
-def packages(docker: str, image: str) -> list[Weight]:
+def packages(docker: str, image: str) -> list[ImagePart]:
     """Return what lies in the image's site-packages, biggest first."""
     listing = _output(
         [docker, "run", "--rm", "--network=none", image, "du", "-k", "-d1", SITE_PACKAGES], image
     )
     pairs = (line.partition("\t") for line in listing.splitlines())
     return _biggest(
-        Weight(Path(path).name, int(size) * 1024)
+        ImagePart(Path(path).name, int(size) * 1024)
         for size, _, path in pairs
         if path != SITE_PACKAGES
     )
@@ -208,7 +208,7 @@ def _layer_name(command: str) -> str:
     return telling[:90] or "the base image"
 
 
-def _biggest(weights: Iterable[Weight]) -> list[Weight]:
+def _biggest(weights: Iterable[ImagePart]) -> list[ImagePart]:
     return sorted(weights, key=lambda weight: -weight.size)
 
 
@@ -228,7 +228,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run `python -m local.image`; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m local.image", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
-    verb = verbs.add_parser("build", help="build the image and say what it weighs")
+    verb = verbs.add_parser("build", help="build the image and report its size")
     verb.add_argument("--tag", default="berth:latest", help="the image's name (%(default)s)")
     verb.add_argument(
         "--base-image", help="a Debian bookworm image (default: debian:bookworm-slim)"
@@ -240,7 +240,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--weights", nargs="*", default=[], help="torchvision architectures to bake weights of"
     )
     verb.add_argument("--torch-index-url", help="package index with another torch build")
-    verb.add_argument("--no-cache", action="store_true", help="build every layer anew")
+    verb.add_argument("--no-cache", action="store_true", help="build every layer again")
     options = parser.parse_args(arguments)
     try:
         builder = find_builder()

@@ -6,18 +6,18 @@ China, GovCloud and the ISO regions are worlds of their own; botocore knows them
 import functools
 import re
 
-OURS = ("aws", "amazonaws.com")
+DEFAULT = ("aws", "amazonaws.com")
 """Where a name of no region is taken to be."""
 
 
 def partition(region: str) -> str:
     """The partition a region is in, such as `aws`, `aws-cn` or `aws-us-gov`."""
-    return (_find(region) or OURS)[0]
+    return (_find(region) or DEFAULT)[0]
 
 
 def domain(region: str) -> str:
     """What host names of a region end with, such as `amazonaws.com` or `c2s.ic.gov`."""
-    return (_find(region) or OURS)[1]
+    return (_find(region) or DEFAULT)[1]
 
 
 def is_region(region: str) -> bool:

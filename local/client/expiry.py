@@ -1,7 +1,7 @@
-"""The end of an endpoint, set when it is made.
+"""An endpoint's time to live, set when it is created.
 
-On this machine the local SageMaker deletes it, by a tag; on AWS a one-time schedule of EventBridge
-does. Both go on without the command that asked.
+The local SageMaker deletes the endpoint by a tag; on AWS a one-time schedule of EventBridge does.
+Neither needs the command to keep running.
 """
 
 import re
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from local.client.target import Target
 
 SHORTEST = timedelta(minutes=1)
-"""EventBridge Scheduler knows no smaller step."""
+"""EventBridge Scheduler has no smaller step."""
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd])")
 
 
-def duration(text: str, option: str = "--ttl") -> timedelta:
+def parse_duration(text: str, option: str = "--ttl") -> timedelta:
     """`90m`, `2h`, `1h30m` or `3d` as a time span.
 
     Raises:
@@ -37,8 +37,8 @@ def duration(text: str, option: str = "--ttl") -> timedelta:
     return span
 
 
-def arrange(target: "Target", request: dict[str, Any]) -> None:
-    """Set a schedule on AWS, in place of one the endpoint's name may have had.
+def create_schedule(target: "Target", request: dict[str, Any]) -> None:
+    """Create a schedule on AWS; replaces an earlier one of the endpoint's name.
 
     Raises:
         UserError: the role cannot be used by the scheduler.
@@ -58,10 +58,10 @@ def arrange(target: "Target", request: dict[str, Any]) -> None:
             raise
 
 
-def cancel(target: "Target", endpoint: str) -> None:
-    """Take an endpoint's schedule away, if it has one; locally it goes with the endpoint.
+def delete_schedule(target: "Target", endpoint: str) -> None:
+    """Delete an endpoint's schedule, if it has one; the local SageMaker has none.
 
-    Whoever may not look at schedules is taken to have none.
+    An account without access to schedules has none either.
     """
     if target.where == "local":
         return
@@ -72,8 +72,8 @@ def cancel(target: "Target", endpoint: str) -> None:
             raise
 
 
-def clock(when: datetime) -> str:
-    """A moment as people read it, here and in UTC."""
+def format_time(when: datetime) -> str:
+    """A time in the local time zone and in UTC."""
     here = when.astimezone()
     shown = f"{here:%Y-%m-%d %H:%M:%S %Z}"
     utc = when.astimezone(UTC)

@@ -1,33 +1,19 @@
 """Following a job: its status changes and its log, as they come, until it ends."""
 
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from local.client.log_streams import BUSY, LogLine, LogReader
+from local.client.console import print_note
+from local.client.log_streams import LogLine, LogReader
+from local.client.polling import FIRST_PAUSE, Backoff, unless_throttled
 from local.client.target import Target
-from local.errors import code
 from local.log_groups import TRAINING_JOBS
 from local.statuses import TERMINAL
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.3, 2.0
-"""Seconds between two polls: short after something happened, then longer and longer."""
 QUIET_READS = 2
-"""So many reads without a line after the end: CloudWatch hands the last ones out late."""
-
-
-class Backoff:
-    """Waits between two polls, longer and longer while nothing happens."""
-
-    def __init__(self, sleep: Callable[[float], None] = time.sleep) -> None:
-        self._sleep, self._pause = sleep, FIRST_PAUSE
-
-    def wait(self, *, happened: bool) -> None:
-        """Wait, shortly when something just `happened`."""
-        self._pause = FIRST_PAUSE if happened else min(LONGEST_PAUSE, self._pause * 1.4)
-        self._sleep(self._pause)
+"""Reads without a line that end the reading of a log: CloudWatch delivers the last lines late."""
 
 
 @dataclass
@@ -45,38 +31,26 @@ class LinePrinter:
             self.write(f"{line.host} | {line.text}" if several else line.text)
 
 
-def patiently(ask: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
-    """A Describe's answer; None while the service is too busy."""
-    from botocore.exceptions import ClientError
-
-    try:
-        return ask()
-    except ClientError as error:
-        if code(error) not in BUSY:
-            raise
-        return None
-
-
 def follow_training(
     target: Target,
     name: str,
     *,
     log: Callable[[str], None] | None = print,
-    tell: Callable[[str], None] = lambda line: print(line, file=sys.stderr),
+    on_status: Callable[[str], None] = print_note,
     sleep: Callable[[float], None] = time.sleep,
 ) -> dict[str, Any]:
-    """Follow a training job to its end; gives the last DescribeTrainingJob answer.
+    """Follow a training job to its end; gives the last DescribeTrainingJob response.
 
-    `log` gets each line of its log (None: it is not read), `tell` each change of its status.
+    `log` gets each line of its log (None: it is not read), `on_status` each change of its status.
     """
     client = target.client("sagemaker")
     reader = LogReader(target.client("logs"), TRAINING_JOBS, f"{name}/") if log else None
     printer = LinePrinter(log or print)
-    pace, seen, last = Backoff(sleep), 0, ""
+    backoff, seen, last = Backoff(sleep), 0, ""
     while True:
-        job = patiently(lambda: client.describe_training_job(TrainingJobName=name))
+        job = unless_throttled(lambda: client.describe_training_job(TrainingJobName=name))
         if job is None:
-            pace.wait(happened=False)
+            backoff.wait(happened=False)
             continue
         hosts = job["ResourceConfig"].get("InstanceCount", 1)
         transitions = job.get("SecondaryStatusTransitions", [])
@@ -85,7 +59,7 @@ def follow_training(
         for position, transition in enumerate(transitions[newest:], newest):
             line = transition_line(transition)
             if position >= seen or line != last:
-                tell(line)
+                on_status(line)
             last = line
         happened = len(transitions) > seen
         seen = len(transitions)
@@ -96,7 +70,7 @@ def follow_training(
             happened = happened or bool(lines)
         if ended:
             break
-        pace.wait(happened=happened)
+        backoff.wait(happened=happened)
     if reader is not None:
         quiet = 0
         while quiet < QUIET_READS:

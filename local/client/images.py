@@ -33,7 +33,7 @@ UNKNOWN_TYPE = "application/octet-stream"
 
 
 @dataclass(frozen=True)
-class Picture:
+class ImageFile:
     """One file to send.
 
     Attributes:
@@ -52,21 +52,21 @@ class Picture:
         return CONTENT_TYPES.get(self.path.suffix.lower(), UNKNOWN_TYPE)
 
 
-def find_pictures(paths: Sequence[Path]) -> list[Picture]:
+def find_images(paths: Sequence[Path]) -> list[ImageFile]:
     """The files named, and the images of the folders named, in order.
 
-    A file that is named is taken whatever its ending; in a folder only image files are, and what
-    is not is said.
+    A file that is named is taken whatever its ending; in a folder only image files are; a note
+    names the others.
 
     Raises:
         UserError: a path is not there, is no regular file, or a folder holds no image.
     """
-    found: list[Picture] = []
+    found: list[ImageFile] = []
     for path in paths:
         if path.is_dir():
             found += _in_folder(path)
         elif path.is_file():
-            found.append(Picture(path, readable(str(path))))
+            found.append(ImageFile(path, readable(str(path))))
         elif path.exists():
             raise UserError(f"{readable(str(path))}: neither a regular file nor a folder")
         else:
@@ -74,7 +74,7 @@ def find_pictures(paths: Sequence[Path]) -> list[Picture]:
     return found
 
 
-def _in_folder(folder: Path) -> list[Picture]:
+def _in_folder(folder: Path) -> list[ImageFile]:
     files: list[Path] = []
     others: list[str] = []
     for path in sorted(folder.rglob("*")):
@@ -93,7 +93,7 @@ def _in_folder(folder: Path) -> list[Picture]:
     if others:
         print(f"{readable(str(folder))}: {left_out('no images', others)}", file=sys.stderr)
     return [
-        Picture(
+        ImageFile(
             path,
             readable(str(path.relative_to(folder))),
             readable(path.parent.name) if path.parent != folder else None,

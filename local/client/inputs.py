@@ -24,7 +24,7 @@ def find_channels(target: Target, data: str) -> dict[str, str]:
 
     Below it lie `train`, `validation` and `test` of class folders, by any of their usual names;
     without a `train` that holds class folders, everything is one channel `train`. When planning
-    without a local SageMaker to ask, an S3 prefix counts as one channel.
+    without a local SageMaker, an S3 prefix counts as one channel.
 
     Raises:
         UserError: nothing is there, a split is there by two names, or a folder is given for AWS.

@@ -4,16 +4,9 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from local.client.polling import THROTTLED
 from local.errors import code
 
-BUSY = {
-    "ThrottlingException",
-    "Throttling",
-    "TooManyRequestsException",
-    "RequestLimitExceeded",
-    "ServiceUnavailableException",
-}
-"""Codes that mean: ask again later. boto3 has tried several times by then."""
 PAGES = 50
 """Most pages (a page is at most 1 MB) read of one stream at a time, so that all get their turn."""
 
@@ -60,7 +53,7 @@ class LogReader:
                     self._tokens[stream] = None
                 self._read(stream, lines)
         except ClientError as error:
-            if code(error) not in BUSY:
+            if code(error) not in THROTTLED:
                 raise
         return sorted(lines, key=lambda line: line.timestamp)
 

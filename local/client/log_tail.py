@@ -1,4 +1,4 @@
-"""What a container said last, or of its failing, from CloudWatch Logs."""
+"""The end of a container's log, and its errors, from CloudWatch Logs."""
 
 import time
 from typing import Any
@@ -11,12 +11,12 @@ WAIT = 15.0
 """Seconds the last lines of a container may take to reach CloudWatch Logs."""
 
 CANNOT_SERVE = "cannot serve: "
-"""How the line begins in which `serve` gives up; SageMaker goes on asking /ping all the same."""
-ABOUT_OBJECTS = "[sagemaker logs]: "
+"""The mark of the line with which `serve` ends; SageMaker goes on calling /ping all the same."""
+SAGEMAKER_MARK = "[sagemaker logs]: "
 """What marks SageMaker's own lines, in a transform job's log: one for each object that failed."""
 
 
-def last_words(
+def read_log_tail(
     logs: Any,
     group: str,
     *,
@@ -38,25 +38,25 @@ def last_words(
         time.sleep(min(1.0, wait))
 
 
-def cannot_serve(logs: Any, group: str, *, prefix: str = "", since: float = 0.0) -> str:
-    """Why a container said that it cannot serve its model; "" while none did.
+def serving_error(logs: Any, group: str, *, prefix: str = "", since: float = 0.0) -> str:
+    """Why a container cannot serve its model, by its log; "" while none logged it.
 
-    The arguments are those of `last_words`.
+    The arguments are those of `read_log_tail`.
     """
-    said = _filtered(logs, group, prefix, since, CANNOT_SERVE.strip())
-    return next((line.partition(CANNOT_SERVE)[2] for line in said if CANNOT_SERVE in line), "")
+    lines = _filtered(logs, group, prefix, since, CANNOT_SERVE.strip())
+    return next((line.partition(CANNOT_SERVE)[2] for line in lines if CANNOT_SERVE in line), "")
 
 
-def failures_of(logs: Any, group: str, prefix: str, names: list[str]) -> dict[str, str]:
-    """What a transform job's log says of the objects with these names, where it says anything."""
-    said = [
-        line.partition(ABOUT_OBJECTS)[2]
-        for line in _filtered(logs, group, prefix, 0.0, ABOUT_OBJECTS.strip())
+def transform_errors(logs: Any, group: str, prefix: str, names: list[str]) -> dict[str, str]:
+    """The lines of a transform job's log about the objects with these names, by name."""
+    lines = [
+        line.partition(SAGEMAKER_MARK)[2]
+        for line in _filtered(logs, group, prefix, 0.0, SAGEMAKER_MARK.strip())
     ]
     return {
         name: line.partition(f"{name}: ")[2]
         for name in names
-        for line in said
+        for line in lines
         if f"{name}: " in line
     }
 

@@ -1,4 +1,4 @@
-"""Which model is meant: a training job's artifact, or an artifact by its S3 URI."""
+"""The model of --job or --model-data: an artifact in S3 and the image that serves it."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ class ModelSource:
 def find_model(
     target: "Target", *, job: str | None, model_data: str | None, image_uri: str | None
 ) -> ModelSource:
-    """The model the options name; a job is asked for its artifact and its image.
+    """The model of the options; a job's artifact and image come from its description.
 
     Raises:
         UserError: none or two are named, or the job left no model.

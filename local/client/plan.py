@@ -1,7 +1,4 @@
-"""`--plan`: the exact requests, the permissions they need and the most they can cost.
-
-Nothing is sent: what is printed is what would be.
-"""
+"""`--plan`: the exact requests, their permissions and their highest cost; nothing is sent."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from local.client.console import print_line
 from local.requests import permissions, prices
 
 if TYPE_CHECKING:
@@ -20,35 +18,35 @@ def show(
     requests: Sequence[tuple[str, Mapping[str, Any]]],
     console: Console | None = None,
 ) -> None:
-    """Print what would be sent to `target`: (operation, request) in the order of sending."""
+    """Print the (operation, request) pairs that would go to `target`, in order."""
     out = console or Console()
 
-    def say(text: str) -> None:
-        out.print(text, markup=False, highlight=False, soft_wrap=True)
+    def write(text: str) -> None:
+        print_line(out, text)
 
     local = target.where == "local"
-    say(
+    write(
         "plan: what would be sent to the local SageMaker"
         if local
         else f"plan: what would be sent to AWS, account {target.account}, {target.region}"
     )
     for operation, request in requests:
-        say(f"\n{operation}")
-        say(_json(request))
+        write(f"\n{operation}")
+        write(_json(request))
     scope = {"region": target.region, "account": target.account}
     on_aws = "on AWS, " if local else ""
-    say(f"\nIAM policy: {on_aws}what whoever sends this needs")
-    say(_json(permissions.caller(requests, **scope)))
-    roles = permissions.role(requests, **scope)
+    write(f"\nIAM policy: {on_aws}what the sender of these requests needs")
+    write(_json(permissions.caller_policy(requests, **scope)))
+    roles = permissions.role_policy(requests, **scope)
     if roles["Statement"]:
-        say(f"\nIAM policy: {on_aws}what the role {target.role} needs")
-        say(_json(roles))
+        write(f"\nIAM policy: {on_aws}what the role {target.role} needs")
+        write(_json(roles))
     for _, request in (each for each in requests if each[0] == "CreateSchedule"):
-        say(f"the role {request['Target']['RoleArn']} must also trust scheduler.amazonaws.com")
-    say(f"\ncost at most{': nothing on this machine; on AWS' if local else ''}")
-    for line in prices.lines(prices.highest(requests), target.region):
-        say(f"  {line}")
-    say("\nnothing was sent, nothing was created")
+        write(f"the role {request['Target']['RoleArn']} must also trust scheduler.amazonaws.com")
+    write(f"\ncost at most{': nothing on this machine; on AWS' if local else ''}")
+    for line in prices.lines(prices.maximum_costs(requests), target.region):
+        write(f"  {line}")
+    write("\nnothing was sent, nothing was created")
 
 
 def _json(value: Mapping[str, Any]) -> str:

@@ -114,7 +114,7 @@ def ecr_digest(ecr: Any, repository: str, tag: str) -> str:
 
 
 def registry_digest(engine: Any, name: str, auth: dict[str, str] | None = None) -> str:
-    """The digest a registry has for `host/repository:tag`, asked by the engine.
+    """The digest a registry has for `host/repository:tag`, queried by the engine.
 
     Raises:
         UserError: the registry has no such image or does not answer, or SageMaker would refuse it.

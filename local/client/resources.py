@@ -80,7 +80,7 @@ KINDS = (TRAIN, TUNE, TRANSFORMS, ENDPOINT)
 
 
 @dataclass(frozen=True)
-class Listed:
+class ResourceSummary:
     """One entry of a listing; `ended` is None while it goes on, and for endpoints."""
 
     kind: str
@@ -92,7 +92,7 @@ class Listed:
 
 def newest(
     client: Any, kind: ResourceKind, limit: int, status: str | None = None
-) -> Iterator[Listed]:
+) -> Iterator[ResourceSummary]:
     """The newest ones of a kind, newest first; all of them or those of one status."""
     arguments = {"SortBy": "CreationTime", "SortOrder": "Descending"}
     if status is not None:
@@ -102,7 +102,7 @@ def newest(
     )
     entries = (entry for page in pages for entry in page[kind.summaries])
     for entry in islice(entries, limit):
-        yield Listed(
+        yield ResourceSummary(
             kind.name,
             entry[kind.argument],
             entry[kind.status],

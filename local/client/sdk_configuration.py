@@ -1,7 +1,7 @@
-"""What SageMaker's Python SDK must be told beside AWS's variables: the default bucket and role.
+"""The SageMaker Python SDK's configuration file: the default bucket and role.
 
-Both of its major versions ask STS for them, at an address of AWS's that no variable changes. Its
-own configuration file, found by `SAGEMAKER_USER_CONFIG_OVERRIDE`, spares them the question.
+Without it both major versions query STS, at an address of AWS's that no variable changes.
+`SAGEMAKER_USER_CONFIG_OVERRIDE` names the file.
 """
 
 import os

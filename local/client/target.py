@@ -1,4 +1,4 @@
-"""Where requests go: the SageMaker on this machine, or AWS. Nobody else asks which."""
+"""Where requests go: the SageMaker on this machine, or AWS."""
 
 import os
 import shlex
@@ -14,15 +14,15 @@ from local.errors import UserError, code
 from local.partitions import domain, partition
 
 REPOSITORY = "berth"
-"""The ECR repository whose `latest` is used on AWS unless --image-uri says otherwise."""
+"""The ECR repository whose `latest` is used on AWS without --image-uri."""
 LOCAL_IMAGE = "berth:latest"
 LOCAL_REGION = "us-east-1"
-NOBODY = Credentials("nobody", "nothing")
+NO_CREDENTIALS = Credentials("nobody", "nothing")
 """The access key of a target that has none."""
 LOCAL_ROLE = "berth"
 """The role the local IAM has from the start."""
 MADE_BY = {"berth:made-by": "berth"}
-"""The tag on everything this command makes, by which `berth delete --all` finds it."""
+"""The tag on everything berth creates, by which `berth delete --all` finds it."""
 ATTEMPTS = 10
 """Tries of a request that was throttled or lost; the SageMaker SDK's own figure."""
 LOCAL_ATTEMPTS = 3
@@ -41,10 +41,10 @@ class Target:
         url: the local SageMaker's URL; None on AWS, and when `plan` found none running.
         region: AWS's name of the region.
         account: the account's twelve digits.
-        role: ARN of the role jobs and endpoints assume; "" where `connect` was not asked for one.
+        role: ARN of the role jobs and endpoints assume; "" where none is needed.
         bucket: name of the bucket data and results go to.
         image_uri: the image.
-        tags: on everything made, `MADE_BY` among them.
+        tags: on everything created, `MADE_BY` among them.
         plan: only show what would be sent.
         credentials: the local SageMaker's access key; None on AWS, and where there is no URL.
     """
@@ -112,24 +112,24 @@ class Target:
 
         if self.where == "aws":
             return boto3.Session(region_name=self.region)
-        return _local_session(self.region, self.credentials or NOBODY)
+        return _local_session(self.region, self.credentials or NO_CREDENTIALS)
 
     def tag_list(self) -> list[dict[str, str]]:
         """The tags as requests carry them."""
         return [{"Key": key, "Value": value} for key, value in self.tags.items()]
 
-    def command(self, *words: str) -> str:
-        """A berth command to type, for this target."""
-        there = ["--where", "aws"] if self.where == "aws" else []
+    def command(self, *arguments: str) -> str:
+        """A berth command line for this target."""
+        options = ["--where", "aws"] if self.where == "aws" else []
         if self.where == "aws" or self.region != LOCAL_REGION:
-            there += ["--region", self.region]
-        return shlex.join(["berth", *words, *there])
+            options += ["--region", self.region]
+        return shlex.join(["berth", *arguments, *options])
 
     def environment(self) -> dict[str, str]:
         """Variables that point any AWS SDK or the AWS CLI here; none on AWS."""
         if self.url is None:
             return {}
-        key = self.credentials or NOBODY
+        key = self.credentials or NO_CREDENTIALS
         return {
             "AWS_ENDPOINT_URL": self.url,
             "AWS_ACCESS_KEY_ID": key.key_id,
@@ -138,7 +138,7 @@ class Target:
         }
 
     def ensure_bucket(self) -> None:
-        """Make the bucket, closed to the public, unless it is there; nothing when planning.
+        """Create the bucket, closed to the public, unless it exists; nothing when planning.
 
         Raises:
             UserError: the bucket belongs to somebody else.

@@ -1,9 +1,9 @@
-"""A folder to an S3 prefix: in parallel, what is there already left alone.
+"""A folder to an S3 prefix: in parallel, unchanged files left out.
 
-    plan = look(Path("photos"))                       # the files, or why they cannot be sent
-    done = send(s3, plan, "my-bucket", "data/photos/")
+    files = scan_folder(Path("photos"))           # or why they cannot be sent
+    result = upload_files(s3, files, "my-bucket", "data/photos/")
 
-Broken off, the same call goes on where it was: what arrived is not sent again.
+After an interruption the same call continues: what was uploaded is not sent again.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from typing import Any
 from container.files.folders import is_junk, is_utf8, left_out, readable
 from container.files.media_types import media_type
 from container.files.regular import HEAD, open_regular, read_bounded, size_of
-from local.client.progress import Progress
+from local.client.progress import ProgressBar
 from local.errors import UserError, code
 
 WORKERS = 24
@@ -54,7 +54,7 @@ class Files:
 
 
 @dataclass(frozen=True)
-class Sent:
+class UploadResult:
     """How many files were sent and how many were there already, and which objects are extra."""
 
     sent: int
@@ -64,12 +64,12 @@ class Sent:
 
 
 @dataclass(frozen=True)
-class _Remote:
+class _RemoteObject:
     size: int
     etag: str
 
 
-def look(root: Path, *, strict: bool = True, largest: int | None = None) -> Files:
+def scan_folder(root: Path, *, strict: bool = True, largest: int | None = None) -> Files:
     """Every file below a folder, but for what tools left there.
 
     What cannot be sent (a pipe, a name that is not UTF-8, a link that leads out of the folder or
@@ -81,13 +81,13 @@ def look(root: Path, *, strict: bool = True, largest: int | None = None) -> File
     if not root.is_dir():
         raise UserError(f"{readable(str(root))}: not a folder")
     top = root.resolve()
-    walk = _Walk(top, largest)
+    walk = _FolderWalk(top, largest)
     paths = dict(sorted(walk.files(root, (top,))))
-    if strict and walk.unfit:
-        raise UserError(walk.unfit[0])
-    shown = walk.unfit[:SHOWN]
-    if len(walk.unfit) > SHOWN:
-        shown.append(f"{len(walk.unfit):,} files and folders that cannot be sent in all")
+    if strict and walk.problems:
+        raise UserError(walk.problems[0])
+    shown = walk.problems[:SHOWN]
+    if len(walk.problems) > SHOWN:
+        shown.append(f"{len(walk.problems):,} files and folders that cannot be sent in all")
     if not paths:
         raise UserError(
             "; ".join([f"{readable(str(root))}: no files in it, expected images", *shown])
@@ -96,13 +96,13 @@ def look(root: Path, *, strict: bool = True, largest: int | None = None) -> File
     return Files(root, paths, (*(f"left out: {line}" for line in shown), *junk))
 
 
-class _Walk:
-    """Collects the files below a folder, what tools left, and a line on all that is unfit."""
+class _FolderWalk:
+    """The files below a folder, what tools left there, and a line on all that cannot be sent."""
 
     def __init__(self, top: Path, largest: int | None) -> None:
         self._top, self._largest = top, largest
         self.junk: dict[str, None] = {}
-        self.unfit: list[str] = []
+        self.problems: list[str] = []
 
     def files(self, folder: Path, above: tuple[Path, ...]) -> Iterator[tuple[str, Path]]:
         """Key and path of each."""
@@ -110,21 +110,21 @@ class _Walk:
             with os.scandir(folder) as entries:
                 found = sorted(entry.name for entry in entries)
         except OSError as error:
-            self.unfit.append(f"{readable(str(folder))}: cannot be read: {error.strerror}")
+            self.problems.append(f"{readable(str(folder))}: cannot be read: {error.strerror}")
             return
         for name in found:
             path = folder / name
             if is_junk(name):
                 self.junk[name] = None
-            elif (why := self._unfit(path, above)) is not None:
-                self.unfit.append(f"{readable(str(path))}: {why}")
+            elif (why := self._problem(path, above)) is not None:
+                self.problems.append(f"{readable(str(path))}: {why}")
             elif path.is_dir():
                 for key, file in self.files(path, (*above, path.resolve())):
                     yield f"{name}/{key}", file
             else:
                 yield name, path
 
-    def _unfit(self, path: Path, above: tuple[Path, ...]) -> str | None:
+    def _problem(self, path: Path, above: tuple[Path, ...]) -> str | None:
         """Why a file or folder cannot be sent; None when it can."""
         if not is_utf8(path.name):
             return "its name is not UTF-8, as the keys in S3 are: rename it"
@@ -146,7 +146,7 @@ class _Walk:
         return None
 
 
-def send(
+def upload_files(
     s3: Any,
     files: Files,
     bucket: str,
@@ -155,7 +155,7 @@ def send(
     kms_key: str | None = None,
     delete: bool = False,
     workers: int = WORKERS,
-) -> Sent:
+) -> UploadResult:
     """Send every file that is not there with the same bytes; `delete` removes extra objects.
 
     `s3` should keep as many connections open as there are `workers`. The first error ends it,
@@ -166,20 +166,20 @@ def send(
         ClientError: S3 refused.
     """
     there = _listing(s3, bucket, prefix)
-    sender = _Sender(s3, bucket, kms_key)
+    uploader = _Uploader(s3, bucket, kms_key)
     counts = {True: 0, False: 0}
-    sent_bytes = 0
+    uploaded_bytes = 0
     threads = ThreadPoolExecutor(workers)
     try:
         waiting = {
-            threads.submit(sender.send, path, prefix + key, there.get(prefix + key)): path
+            threads.submit(uploader.upload, path, prefix + key, there.get(prefix + key)): path
             for key, path in files.paths.items()
         }
-        with Progress(f"uploading {files.root}", len(waiting)) as progress:
+        with ProgressBar(f"uploading {files.root}", len(waiting)) as progress:
             for done in as_completed(waiting):
                 size = done.result()
                 counts[size is not None] += 1
-                sent_bytes += size or 0
+                uploaded_bytes += size or 0
                 progress.advance()
     finally:
         threads.shutdown(cancel_futures=True)
@@ -187,13 +187,13 @@ def send(
     extra = tuple(sorted(key for key in there if key not in expected and not key.endswith("/")))
     if delete:
         _delete(s3, bucket, extra)
-    return Sent(counts[True], counts[False], sent_bytes, extra)
+    return UploadResult(counts[True], counts[False], uploaded_bytes, extra)
 
 
-def _listing(s3: Any, bucket: str, prefix: str) -> dict[str, _Remote]:
+def _listing(s3: Any, bucket: str, prefix: str) -> dict[str, _RemoteObject]:
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
     return {
-        entry["Key"]: _Remote(entry["Size"], entry["ETag"].strip('"'))
+        entry["Key"]: _RemoteObject(entry["Size"], entry["ETag"].strip('"'))
         for page in pages
         for entry in page.get("Contents", ())
     }
@@ -207,7 +207,7 @@ def _delete(s3: Any, bucket: str, keys: tuple[str, ...]) -> None:
             raise UserError(f"s3://{bucket}/{failure['Key']}: {failure['Message']}")
 
 
-class _Sender:
+class _Uploader:
     """Sends one file; shared by the threads."""
 
     def __init__(self, s3: Any, bucket: str, kms_key: str | None) -> None:
@@ -216,7 +216,7 @@ class _Sender:
             {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key} if kms_key else {}
         )
 
-    def send(self, path: Path, key: str, there: _Remote | None) -> int | None:
+    def upload(self, path: Path, key: str, there: _RemoteObject | None) -> int | None:
         """The bytes sent; None when the object is there already."""
         try:
             with open_regular(path) as stream:
@@ -240,7 +240,7 @@ class _Sender:
         return len(data)
 
     def _send_large(
-        self, path: Path, stream: BufferedReader, key: str, there: _Remote | None
+        self, path: Path, stream: BufferedReader, key: str, there: _RemoteObject | None
     ) -> int | None:
         from boto3.s3.transfer import TransferConfig
 
@@ -260,7 +260,7 @@ class _Sender:
         )
         return size
 
-    def _is_there(self, key: str, size: int, digest: str, there: _Remote | None) -> bool:
+    def _is_there(self, key: str, size: int, digest: str, there: _RemoteObject | None) -> bool:
         if there is None or there.size != size:
             return False
         if there.etag == digest:

@@ -1,4 +1,4 @@
-"""Images for training: fetched, checked, and brought to S3.
+"""`berth data`: images for training fetched, imported, checked and uploaded.
 
 berth data fetch digits photos
 berth data import labels.csv photos
@@ -19,12 +19,12 @@ from rich.console import Console
 from container.files.folders import is_utf8, readable
 from container.files.regular import LARGEST
 from local.client import plan
-from local.client.upload import WORKERS, look, send
-from local.commands.options.shared import Common, with_common
+from local.client.upload import WORKERS, scan_folder, upload_files
+from local.commands.options.shared import CommonOptions, with_common
 from local.errors import UserError
 
 NEEDED = ("numpy", "PIL", "simplejpeg")
-"""What the container's data commands import, which comes with the extra `image`."""
+"""Packages of the extra `image` that the container's data commands import."""
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Fetch, import, check and upload images."
@@ -42,7 +42,7 @@ def fetch(
     dest: Annotated[Path, typer.Argument(help="the folder to make")],
 ) -> None:
     """Write a data set; further options are its own: `--archive`, `--from`, `--seed`, …"""
-    raise typer.Exit(_container("container.data.sources", [name, str(dest), *context.args]))
+    raise typer.Exit(_run_module("container.data.sources", [name, str(dest), *context.args]))
 
 
 @app.command(
@@ -76,7 +76,7 @@ def import_labels(
     ):
         arguments += [] if value is None else [f"{option}={value}"]
     arguments += ["--copy"] * copy + ["--strict"] * strict
-    raise typer.Exit(_container("container.data.sources", ["labels", *arguments]))
+    raise typer.Exit(_run_module("container.data.sources", ["labels", *arguments]))
 
 
 @app.command(help="Look at every image: damage, duplicates between splits, empty classes.")
@@ -86,13 +86,13 @@ def lint(
 ) -> None:
     """Check a folder; exit status 1 when something was found."""
     flags = ["--json"] if as_json else []
-    raise typer.Exit(_container("container.data.lint", [str(folder), *flags]))
+    raise typer.Exit(_run_module("container.data.lint", [str(folder), *flags]))
 
 
-@app.command(help="Bring a folder to S3, what is there already left alone; prints its S3 URI.")
+@app.command(help="Upload a folder to S3, unchanged files left out; prints its S3 URI.")
 @with_common
 def upload(
-    common: Common,
+    common: CommonOptions,
     folder: Annotated[Path, typer.Argument(help="the folder")],
     prefix: Annotated[
         str | None, typer.Option(help="S3 prefix in the bucket (default: data/FOLDER'S NAME)")
@@ -114,9 +114,9 @@ def upload(
     What the check finds are warnings, as training leaves such files out; `--strict` refuses.
     """
     console, notes = Console(), Console(stderr=True)
-    files = look(folder, strict=strict, largest=LARGEST if check else None)
+    files = scan_folder(folder, strict=strict, largest=LARGEST if check else None)
     target = common.connect(needs_role=False)
-    where = tidy(prefix) if prefix is not None else f"data/{folder.resolve().name}/"
+    where = normalize_prefix(prefix) if prefix is not None else f"data/{folder.resolve().name}/"
     if not is_utf8(where):
         raise UserError(
             f"{readable(where)}: not UTF-8, as the keys in S3 are; choose another with --prefix"
@@ -125,38 +125,42 @@ def upload(
         notes.print(line, highlight=False, markup=False, soft_wrap=True)
     uri = f"s3://{target.bucket}/{where}"
     if target.plan:
-        plan.show(target, requests(target.bucket, where, delete=delete), console)
+        plan.show(target, upload_requests(target.bucket, where, delete=delete), console)
         console.print(f"{len(files.paths):,} files, {files.size:,} bytes, to {uri}")
         return
     flags = [] if strict else ["--exit-zero"]
-    if check and _container("container.data.lint", [str(folder), *flags]):
+    if check and _run_module("container.data.lint", [str(folder), *flags]):
         other = "leave --strict out" if strict else "upload it as it is with --no-lint"
         raise UserError(f"{readable(str(folder))}: see above; put it right, or {other}")
     target.ensure_bucket()
     s3 = target.client("s3", connections=parallel)
-    done = send(s3, files, target.bucket, where, kms_key=kms_key, delete=delete, workers=parallel)
-    said = f"{done.sent:,} files sent ({done.bytes:,} bytes), {done.unchanged:,} there already"
+    done = upload_files(
+        s3, files, target.bucket, where, kms_key=kms_key, delete=delete, workers=parallel
+    )
+    summary = f"{done.sent:,} files sent ({done.bytes:,} bytes), {done.unchanged:,} there already"
     if done.extra:
         what = "removed" if delete else "not in the folder (--delete removes them)"
-        said += f", {len(done.extra):,} {what}"
-    notes.print(said, highlight=False)
+        summary += f", {len(done.extra):,} {what}"
+    notes.print(summary, highlight=False)
     console.print(uri, soft_wrap=True, highlight=False)
 
 
-def tidy(prefix: str) -> str:
+def normalize_prefix(prefix: str) -> str:
     """A prefix that ends with one slash and begins with none; "" for the bucket's root."""
     bare = prefix.strip("/")
     return f"{bare}/" if bare else ""
 
 
-def requests(bucket: str, prefix: str, *, delete: bool = False) -> list[tuple[str, dict[str, str]]]:
-    """What an upload sends, for `--plan`: one request stands for all files."""
-    every = {"Bucket": bucket, "Key": f"{prefix}*"}
-    sent = [("CreateBucket", {"Bucket": bucket}), ("PutObject", every)]
-    return [*sent, ("DeleteObject", every)] if delete else sent
+def upload_requests(
+    bucket: str, prefix: str, *, delete: bool = False
+) -> list[tuple[str, dict[str, str]]]:
+    """The requests of an upload, for `--plan`: one stands for all files."""
+    objects = {"Bucket": bucket, "Key": f"{prefix}*"}
+    created = [("CreateBucket", {"Bucket": bucket}), ("PutObject", objects)]
+    return [*created, ("DeleteObject", objects)] if delete else created
 
 
-def _container(module: str, arguments: Sequence[str]) -> int:
+def _run_module(module: str, arguments: Sequence[str]) -> int:
     """Run one of the container's own commands in this environment; its exit status."""
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:

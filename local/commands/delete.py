@@ -1,4 +1,4 @@
-"""`berth delete`: endpoints, with the configuration and the models that belong to them."""
+"""`berth delete`: endpoints, with their configurations and models."""
 
 import sys
 import time
@@ -7,54 +7,55 @@ from typing import Annotated, Any
 
 import typer
 
-from local.client.expiry import cancel
+from local.client.expiry import delete_schedule
 from local.client.resources import ENDPOINT, KINDS, describe, find
 from local.client.target import MADE_BY
-from local.commands.options.shared import Common, with_common
+from local.commands.options.shared import CommonOptions, with_common
 from local.errors import UserError, code
 
 GONE_SECONDS = 600.0
-"""How long an endpoint may take to go; AWS needs some seconds."""
+"""How long the deletion of an endpoint may take; AWS needs some seconds."""
 
 
 @with_common
 def delete(
-    common: Common,
+    common: CommonOptions,
     names: Annotated[list[str] | None, typer.Argument(help="of endpoints")] = None,
     *,
     every: Annotated[
-        bool, typer.Option("--all", help="every endpoint, configuration and model berth made")
+        bool,
+        typer.Option("--all", help="every endpoint, configuration and model that berth created"),
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="do not ask")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="delete without confirmation")] = False,
 ) -> None:
     """Delete endpoints, each with its configuration and models; what is in S3 stays."""
     if bool(names) == every:
         raise UserError("delete: expected names of endpoints, or --all")
     target = common.connect(needs_role=False)
     client = target.client("sagemaker")
-    doomed = (
-        list(_made_here(client))
+    resources = (
+        list(_created_by_berth(client))
         if every
-        else [each for n in names or () for each in _of(client, n)]
+        else [each for n in names or () for each in _endpoint_resources(client, n)]
     )
-    doomed = list(dict.fromkeys(doomed))
-    if not doomed:
+    resources = list(dict.fromkeys(resources))
+    if not resources:
         print("nothing to delete")
         return
-    for what, name in doomed:
+    for what, name in resources:
         print(f"{what.replace('_', ' ')} {name}")
     if target.plan:
         return
     if not yes and not typer.confirm("delete them?"):
         raise typer.Exit(1)
-    for what, name in doomed:
+    for what, name in resources:
         _delete(client, what, name)
         if what == "endpoint":
-            cancel(target, name)  # else it would end a later endpoint of the same name
-    print(f"deleted {len(doomed)}")
+            delete_schedule(target, name)  # else it would end a later endpoint of the same name
+    print(f"deleted {len(resources)}")
 
 
-def _of(client: Any, name: str) -> Iterator[tuple[str, str]]:
+def _endpoint_resources(client: Any, name: str) -> Iterator[tuple[str, str]]:
     endpoint = describe(client, ENDPOINT, name)
     if endpoint is None:
         kind, _ = find(client, name, KINDS)[0]
@@ -78,8 +79,8 @@ def _of(client: Any, name: str) -> Iterator[tuple[str, str]]:
             yield "model", variant["ModelName"]
 
 
-def _made_here(client: Any) -> Iterator[tuple[str, str]]:
-    """What carries this command's tag, endpoints first: nothing is deleted that another needs."""
+def _created_by_berth(client: Any) -> Iterator[tuple[str, str]]:
+    """The resources with berth's tag, endpoints first: what another needs is deleted after it."""
     for what, listing, summaries, prefix in (
         ("endpoint", "list_endpoints", "Endpoints", "Endpoint"),
         ("endpoint_config", "list_endpoint_configs", "EndpointConfigs", "EndpointConfig"),

@@ -1,9 +1,9 @@
-"""Images to an endpoint, predictions back.
+"""`berth invoke`: images to an endpoint, predictions back.
 
     berth invoke flowers rose.jpg tulip.jpg
     berth invoke flowers photos/test --json > predictions.jsonl
 
-A folder of class folders is also an exam: the accuracy by the folders' names is printed.
+For a folder of class folders the accuracy by the folders' names is printed as well.
 """
 
 import base64
@@ -22,12 +22,12 @@ from rich.console import Console
 from container.files.regular import open_regular, read_bounded, size_of
 from local.client import plan
 from local.client.console import table_console
-from local.client.images import Picture, find_pictures
-from local.client.progress import Progress
-from local.client.resize import shrink as make_smaller
-from local.commands.options.shared import Common, with_common
+from local.client.images import ImageFile, find_images
+from local.client.progress import ProgressBar
+from local.client.resize import resize_to_fit
+from local.commands.options.shared import CommonOptions, with_common
 from local.errors import UserError, code, one_line
-from local.results.predictions import Answer, read_predictions, show
+from local.results.predictions import ImagePrediction, print_predictions, read_predictions
 
 REAL_TIME_LIMIT = 25 * 1024**2
 """Bytes an instance-based endpoint takes in one request (developer guide, quotas)."""
@@ -37,20 +37,20 @@ MOST_IN_BATCH = 256
 """Instances the container takes in one request."""
 PARALLEL = 8
 MESSAGE = 500
-"""Characters of a container's refusal that are shown; any image may have written it."""
+"""Characters of a container's error that are shown; any image may have written it."""
 
 
 @dataclass(frozen=True)
-class Caller:
-    """Sends pictures to one endpoint; used by several threads at once.
+class EndpointClient:
+    """Sends images to one endpoint; used by several threads at once.
 
     Attributes:
         runtime: boto3's client of `sagemaker-runtime`.
         endpoint: the endpoint's name.
         limit: bytes of a request's body.
-        top_k: how many classes to ask for; None leaves it to the container.
-        shrink: make pictures smaller that exceed the limit, instead of refusing them.
-        variant: the production variant to ask; None leaves it to the endpoint.
+        top_k: classes in a prediction; None leaves it to the container.
+        shrink: resize images that exceed the limit, instead of refusing them.
+        variant: the production variant; None leaves it to the endpoint.
     """
 
     runtime: Any
@@ -60,56 +60,56 @@ class Caller:
     shrink: bool = False
     variant: str | None = None
 
-    def ask(self, pictures: Sequence[Picture]) -> list[Answer]:
-        """The answers for pictures, sent in one request where they fit in it."""
-        if len(pictures) == 1:
-            return [self._ask_one(pictures[0])]
+    def predict(self, images: Sequence[ImageFile]) -> list[ImagePrediction]:
+        """The predictions for some images, sent in one request where they fit in it."""
+        if len(images) == 1:
+            return [self._predict_one(images[0])]
         # In base64 four bytes stand for three, and the JSON around them takes some.
-        room = self.limit // 4 * 3 // len(pictures) - 64
-        together = [picture for picture in pictures if _size(picture) <= room]
-        answers = self._ask_together(together)
-        return [answers.get(picture) or self._ask_one(picture) for picture in pictures]
+        room = self.limit // 4 * 3 // len(images) - 64
+        together = [image for image in images if _size(image) <= room]
+        predictions = self._predict_together(together)
+        return [predictions.get(image) or self._predict_one(image) for image in images]
 
-    def _ask_together(self, pictures: Sequence[Picture]) -> dict[Picture, Answer]:
-        """The answers of one request; none if it was refused, as it is for one bad picture."""
-        if not pictures:
+    def _predict_together(self, images: Sequence[ImageFile]) -> dict[ImageFile, ImagePrediction]:
+        """The predictions of one request; none if it was refused, as it is for one bad image."""
+        if not images:
             return {}
         try:
             instances = [
-                {"b64": base64.b64encode(self._load(picture, self.limit)[0]).decode()}
-                for picture in pictures
+                {"b64": base64.b64encode(self._load(image, self.limit)[0]).decode()}
+                for image in images
             ]
             body = json.dumps({"instances": instances}).encode()
-            rows = self._send(body, "application/json", len(pictures))
+            rows = self._send(body, "application/json", len(images))
         except Exception as error:
-            reason(error)
+            error_line(error)
             return {}
-        return {picture: Answer(picture, row) for picture, row in zip(pictures, rows, strict=True)}
+        return {image: ImagePrediction(image, row) for image, row in zip(images, rows, strict=True)}
 
-    def _ask_one(self, picture: Picture) -> Answer:
+    def _predict_one(self, image: ImageFile) -> ImagePrediction:
         try:
-            data, shrunk = self._load(picture, self.limit)
-            kind = picture.content_type if shrunk is None else "image/jpeg"
+            data, resized = self._load(image, self.limit)
+            kind = image.content_type if resized is None else "image/jpeg"
             (row,) = self._send(data, kind, 1)
         except Exception as error:
-            return Answer(picture, error=reason(error))
-        return Answer(picture, row, shrunk=shrunk)
+            return ImagePrediction(image, error=error_line(error))
+        return ImagePrediction(image, row, resized=resized)
 
-    def _load(self, picture: Picture, limit: int) -> tuple[bytes, int | None]:
+    def _load(self, image: ImageFile, limit: int) -> tuple[bytes, int | None]:
         try:
-            with open_regular(picture.path) as file:
+            with open_regular(image.path) as file:
                 size = size_of(file)
                 data = read_bounded(file) if size <= limit or self.shrink else b""
         except OSError as error:
-            raise UserError(f"{picture.name}: cannot be read: {error.strerror}") from None
+            raise UserError(f"{image.name}: cannot be read: {error.strerror}") from None
         if size <= limit:
             return data, None
         if not self.shrink:
             raise UserError(
-                f"{picture.name}: {size:,} bytes, a request takes {limit:,}; "
+                f"{image.name}: {size:,} bytes, a request takes {limit:,}; "
                 "make it smaller, or let --shrink do it"
             )
-        smaller = make_smaller(data, limit, picture.name)
+        smaller = resize_to_fit(data, limit, image.name)
         return smaller, len(smaller)
 
     def request(self, body: bytes | str, kind: str) -> dict[str, Any]:
@@ -126,15 +126,15 @@ class Caller:
         return request | {"Body": body}
 
     def _send(self, body: bytes, kind: str, count: int) -> list[tuple[tuple[str, float], ...]]:
-        answer = self.runtime.invoke_endpoint(**self.request(body, kind))
-        return read_predictions(answer["Body"].read(), count)
+        response = self.runtime.invoke_endpoint(**self.request(body, kind))
+        return read_predictions(response["Body"].read(), count)
 
 
-def reason(error: BaseException) -> str:
-    """Why an image has no prediction, in one line: the container's own words where it spoke.
+def error_line(error: BaseException) -> str:
+    """Why an image has no prediction, in one line: the container's own error where it sent one.
 
     Raises:
-        BaseException: `error` itself, when it is a defect and no answer.
+        BaseException: `error` itself, when it is a defect of this program.
     """
     if code(error) == "ModelError":
         response: dict[str, Any] = getattr(error, "response", {})
@@ -149,29 +149,29 @@ def reason(error: BaseException) -> str:
     return line
 
 
-def ask_all(
-    caller: Caller, pictures: Sequence[Picture], *, batch: int = 1, parallel: int = PARALLEL
-) -> list[Answer]:
-    """The answers for all pictures, in their order; `batch` of them in a request."""
-    groups = list(_groups(pictures, batch))
-    answers: list[list[Answer]] = [[] for _ in groups]
+def predict_all(
+    client: EndpointClient, images: Sequence[ImageFile], *, batch: int = 1, parallel: int = PARALLEL
+) -> list[ImagePrediction]:
+    """The predictions for all images, in their order; `batch` of them in a request."""
+    groups = list(_groups(images, batch))
+    predictions: list[list[ImagePrediction]] = [[] for _ in groups]
     threads = ThreadPoolExecutor(parallel)
     try:
         waiting = {
-            threads.submit(caller.ask, group): position for position, group in enumerate(groups)
+            threads.submit(client.predict, group): position for position, group in enumerate(groups)
         }
-        with Progress(f"asking {caller.endpoint}", len(pictures)) as progress:
+        with ProgressBar(f"invoking {client.endpoint}", len(images)) as progress:
             for done in as_completed(waiting):
-                answers[waiting[done]] = done.result()
+                predictions[waiting[done]] = done.result()
                 progress.advance(len(groups[waiting[done]]))
     finally:
         threads.shutdown(cancel_futures=True)
-    return [answer for group in answers for answer in group]
+    return [answer for group in predictions for answer in group]
 
 
 @with_common
 def invoke(
-    common: Common,
+    common: CommonOptions,
     endpoint: Annotated[str, typer.Argument(help="the endpoint's name")],
     images: Annotated[list[Path], typer.Argument(help="image files, and folders of them")],
     top_k: Annotated[int | None, typer.Option(min=1, help="classes shown (default: 5)")] = None,
@@ -183,20 +183,20 @@ def invoke(
         int, typer.Option(min=1, max=MOST_IN_BATCH, help="images in one request, as JSON")
     ] = 1,
     parallel: Annotated[int, typer.Option(min=1, max=64, help="requests at once")] = PARALLEL,
-    variant: Annotated[str | None, typer.Option(help="the production variant to ask")] = None,
+    variant: Annotated[str | None, typer.Option(help="the production variant")] = None,
 ) -> None:
     """Send images to an endpoint; exit status 1 when one of them got no prediction."""
-    pictures = find_pictures(images)
+    files = find_images(images)
     target = common.connect(needs_role=False)
     if target.plan:
-        first = pictures[0]
-        asked = Caller(None, endpoint, top_k=top_k, variant=variant)
+        first = files[0]
+        planned = EndpointClient(None, endpoint, top_k=top_k, variant=variant)
         kind = first.content_type if batch == 1 else "application/json"
-        request = asked.request(f"<the bytes of {first.name}>", kind)
+        request = planned.request(f"<the bytes of {first.name}>", kind)
         plan.show(target, [("InvokeEndpoint", request)])
-        Console().print(f"the like for {len(pictures):,} images", highlight=False)
+        Console().print(f"the like for {len(files):,} images", highlight=False)
         return
-    caller = Caller(
+    client = EndpointClient(
         runtime=target.client("sagemaker-runtime", connections=parallel),
         endpoint=endpoint,
         limit=payload_limit(target.client("sagemaker"), endpoint),
@@ -204,9 +204,9 @@ def invoke(
         shrink=shrink,
         variant=variant,
     )
-    answers = ask_all(caller, pictures, batch=batch, parallel=parallel)
-    show(answers, as_json=as_json, out=table_console(), notes=Console(stderr=True))
-    if any(answer.error is not None for answer in answers):
+    predictions = predict_all(client, files, batch=batch, parallel=parallel)
+    print_predictions(predictions, as_json=as_json, out=table_console(), notes=Console(stderr=True))
+    if any(each.error is not None for each in predictions):
         raise typer.Exit(1)
 
 
@@ -214,7 +214,7 @@ def payload_limit(sagemaker: Any, endpoint: str) -> int:
     """Bytes a request to the endpoint may have.
 
     Raises:
-        UserError: there is no such endpoint, it does not serve, or it answers to S3 only.
+        UserError: there is no such endpoint, it does not serve, or it predictions to S3 only.
     """
     try:
         described = sagemaker.describe_endpoint(EndpointName=endpoint)
@@ -229,23 +229,25 @@ def payload_limit(sagemaker: Any, endpoint: str) -> int:
     if status in ("Creating", "Deleting", "Failed"):
         raise UserError(f"endpoint {endpoint}: is {status}, expected InService")
     if described.get("AsyncInferenceConfig"):
-        raise UserError(f"endpoint {endpoint}: asynchronous, it takes and answers objects in S3")
+        raise UserError(
+            f"endpoint {endpoint}: asynchronous, it takes and predictions objects in S3"
+        )
     variants = described.get("ProductionVariants") or []
     serverless = any(variant.get("CurrentServerlessConfig") for variant in variants)
     return SERVERLESS_LIMIT if serverless else REAL_TIME_LIMIT
 
 
-def _size(picture: Picture) -> int:
-    """Bytes of the file; 0 when it cannot be read, which reading it will tell."""
+def _size(image: ImageFile) -> int:
+    """Bytes of the file; 0 when it cannot be read: sending it then fails with the reason."""
     try:
-        return picture.path.stat().st_size
+        return image.path.stat().st_size
     except OSError:
         return 0
 
 
-def _groups(pictures: Sequence[Picture], size: int) -> Iterator[Sequence[Picture]]:
-    for start in range(0, len(pictures), size):
-        yield pictures[start : start + size]
+def _groups(images: Sequence[ImageFile], size: int) -> Iterator[Sequence[ImageFile]]:
+    for start in range(0, len(images), size):
+        yield images[start : start + size]
 
 
 if __name__ == "__main__":

@@ -9,10 +9,10 @@ from typing import Annotated, Literal
 import typer
 
 from local.client.console import table_console
-from local.client.resources import KINDS, Listed, newest
-from local.commands.options.shared import Common, with_common
+from local.client.resources import KINDS, ResourceSummary, newest
+from local.commands.options.shared import CommonOptions, with_common
 from local.errors import UserError
-from local.results.tuning_trials import duration
+from local.results.tuning_trials import format_duration
 
 COLOURS = {
     "Completed": "green",
@@ -25,7 +25,7 @@ COLOURS = {
 
 @with_common
 def jobs(
-    common: Common,
+    common: CommonOptions,
     *,
     kind: Annotated[
         Literal["all", "training", "tuning", "transform", "endpoint"],
@@ -40,23 +40,23 @@ def jobs(
 ) -> None:
     """List jobs and endpoints, the newest first."""
     client = common.connect(needs_role=False).client("sagemaker")
-    asked = [each for each in KINDS if kind in ("all", each.name)]
-    known = {each.name: client.meta.service_model.shape_for(each.status).enum for each in asked}
+    kinds = [each for each in KINDS if kind in ("all", each.name)]
+    known = {each.name: client.meta.service_model.shape_for(each.status).enum for each in kinds}
     if status is not None and not any(status in statuses for statuses in known.values()):
         expected = ", ".join(sorted({one for statuses in known.values() for one in statuses}))
         raise UserError(f"--status: found {status!r}, expected one of {expected}")
-    found: list[Listed] = []
-    for each in asked:
+    found: list[ResourceSummary] = []
+    for each in kinds:
         if status is None or status in known[each.name]:
             found += newest(client, each, limit, status)
     found = sorted(found, key=lambda entry: entry.created, reverse=True)[:limit]
     if as_json:
-        print(json.dumps([_plain(entry) for entry in found], indent=2))
+        print(json.dumps([_json_value(entry) for entry in found], indent=2))
         return
     _print(found)
 
 
-def _plain(entry: Listed) -> dict[str, str | None]:
+def _json_value(entry: ResourceSummary) -> dict[str, str | None]:
     return {
         key: value.astimezone(UTC).isoformat(timespec="seconds")
         if isinstance(value, datetime)
@@ -65,7 +65,7 @@ def _plain(entry: Listed) -> dict[str, str | None]:
     }
 
 
-def _print(found: list[Listed]) -> None:
+def _print(found: list[ResourceSummary]) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -83,7 +83,7 @@ def _print(found: list[Listed]) -> None:
             Text(entry.name),
             Text(entry.status, COLOURS.get(entry.status, "")),
             entry.created.astimezone().strftime("%Y-%m-%d %H:%M"),
-            duration(took),
+            format_duration(took),
         )
     console.print(table)
 

@@ -6,18 +6,19 @@ from typing import Annotated
 
 import typer
 
-from local.client.follow import QUIET_READS, Backoff, LinePrinter
+from local.client.follow import QUIET_READS, LinePrinter
 from local.client.log_streams import LogReader
+from local.client.polling import Backoff
 from local.client.resources import ENDPOINT, TRAIN, TRANSFORMS, TUNE, ResourceKind, describe, find
 from local.client.target import Target
-from local.commands.options.shared import Common, with_common
+from local.commands.options.shared import CommonOptions, with_common
 from local.errors import UserError
 from local.statuses import TERMINAL
 
 
 @with_common
 def logs(
-    common: Common,
+    common: CommonOptions,
     name: Annotated[str, typer.Argument(help="of a training or transform job or an endpoint")],
     *,
     follow: Annotated[
@@ -52,13 +53,13 @@ def logs(
 
 def _follow(reader: LogReader, printer: LinePrinter, hosts: int, over: Callable[[], bool]) -> None:
     """Print lines until it is over, and those that come late after that."""
-    pace, quiet = Backoff(), 0
+    backoff, quiet = Backoff(), 0
     while quiet < QUIET_READS:
         ended = over()
         lines = reader.read()
         printer.show(lines, hosts)
         quiet = quiet + 1 if ended and not lines else 0
-        pace.wait(happened=ended or bool(lines))
+        backoff.wait(happened=ended or bool(lines))
 
 
 def _is_over(target: Target, kind: ResourceKind, name: str) -> Callable[[], bool]:

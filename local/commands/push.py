@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from local.client import plan
+from local.client.console import print_line
 from local.client.registry import (
     Login,
     check,
@@ -27,7 +28,7 @@ from local.client.registry import (
     registry_digest,
 )
 from local.client.target import LOCAL_IMAGE, Target
-from local.commands.options.shared import Common, with_common
+from local.commands.options.shared import CommonOptions, with_common
 from local.errors import UserError
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ _TAG = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
 
 @with_common
 def push(
-    common: Common,
+    common: CommonOptions,
     image: Annotated[
         str, typer.Argument(help="the image, as the engine on this machine names it")
     ] = LOCAL_IMAGE,
@@ -62,18 +63,18 @@ def push(
     _check_names(name, tag)
     if registry:
         if common.plan:
-            _say(console, f"plan: would push {image} to {registry}/{name}:{tag}")
+            print_line(console, f"plan: would push {image} to {registry}/{name}:{tag}")
             return
-        _say(console, to_registry(image, Login(registry), name, tag))
+        print_line(console, to_registry(image, Login(registry), name, tag))
         return
     target = common.connect(needs_role=False)
     if target.plan:
         plan.show(target, create_requests(name, immutable=immutable, tags=target.tags), console)
-        _say(console, f"then {image} would be pushed to {name}:{tag}")
+        print_line(console, f"then {image} would be pushed to {name}:{tag}")
     elif target.where == "local":
-        _say(console, keep_here(target, image, name, immutable=immutable))
+        print_line(console, keep_here(target, image, name, immutable=immutable))
     else:
-        _say(console, to_ecr(target, image, name, tag, immutable=immutable))
+        print_line(console, to_ecr(target, image, name, tag, immutable=immutable))
 
 
 def to_registry(image: str, login: Login, repository: str, tag: str) -> str:
@@ -101,7 +102,7 @@ def to_ecr(
         _require(engine, image)
         ecr = target.client("ecr")
         uri, made = ensure_repository(ecr, repository, immutable=immutable, tags=target.tags)
-        _say(Console(stderr=True), f"repository {uri}{', made' if made else ''}")
+        print_line(Console(stderr=True), f"repository {uri}{', made' if made else ''}")
         _send(engine, image, uri, tag, log_in(ecr))
         return f"{uri}@{ecr_digest(ecr, repository, tag)}"
 
@@ -116,12 +117,14 @@ def keep_here(target: Target, image: str, repository: str, *, immutable: bool = 
     try:
         with connect_engine() as engine:
             _require(engine, image)
-    except NoEngine:
-        _say(notes, "no Docker engine answers: plain processes stand for the image here")
+    except EngineUnavailable:
+        print_line(notes, "no Docker engine answers: plain processes stand for the image here")
     ecr = target.client("ecr")
     uri, made = ensure_repository(ecr, repository, immutable=immutable, tags=target.tags)
-    _say(notes, f"repository {uri}{', made' if made else ''}")
-    _say(notes, "nothing to push: the local SageMaker runs what is on this machine, by its name")
+    print_line(notes, f"repository {uri}{', made' if made else ''}")
+    print_line(
+        notes, "nothing to push: the local SageMaker runs what is on this machine, by its name"
+    )
     return image
 
 
@@ -139,7 +142,7 @@ def split(image: str) -> tuple[str, str]:
     return name, tag or "latest"
 
 
-class NoEngine(UserError):
+class EngineUnavailable(UserError):
     """No Docker engine answers."""
 
 
@@ -148,7 +151,7 @@ def connect_engine() -> Iterator["DockerClient"]:
     """The engine on this machine.
 
     Raises:
-        NoEngine: none answers.
+        EngineUnavailable: none answers.
     """
     from docker.client import DockerClient
     from docker.errors import DockerException
@@ -156,7 +159,7 @@ def connect_engine() -> Iterator["DockerClient"]:
     try:
         engine = DockerClient.from_env(timeout=600)
     except DockerException:
-        raise NoEngine(
+        raise EngineUnavailable(
             "docker: no engine answers; start one, or point DOCKER_HOST at one"
         ) from None
     try:
@@ -222,10 +225,6 @@ def follow(lines: Iterable[dict[str, Any]], name: str) -> None:
             if layer not in layers:
                 layers[layer] = bar.add_task(layer, total=detail["total"])
             bar.update(layers[layer], completed=detail.get("current", 0), total=detail["total"])
-
-
-def _say(console: Console, line: str) -> None:
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -9,13 +9,14 @@ from typing import Annotated, Any
 import typer
 
 from container.errors import BerthError
+from local.client.console import print_note
 from local.client.resources import TRAIN, TUNE, find, newest
 from local.client.target import Target
 from local.commands.options.monitoring import Parameters
-from local.commands.options.shared import Common, pairs, with_common
+from local.commands.options.shared import CommonOptions, pairs, with_common
 from local.errors import UserError
 from local.pages.job_page import write_report_page
-from local.results.downloads import OUTPUT, bring_home
+from local.results.downloads import OUTPUT, download_results
 from local.results.profile_sources import (
     fetch_folder,
     is_path,
@@ -24,8 +25,8 @@ from local.results.profile_sources import (
     report_name,
 )
 from local.results.profiler_report import (
-    ANEW,
-    RECORDED,
+    LOCAL_REPORT,
+    PROFILER_OUTPUT,
     find_recording,
     find_report,
     make_report,
@@ -39,7 +40,7 @@ LOOKED_THROUGH = 1000
 
 @with_common
 def report(
-    common: Common,
+    common: CommonOptions,
     name: Annotated[
         str | None,
         typer.Argument(
@@ -57,8 +58,8 @@ def report(
     """Look at what a job left: accuracy, confusion, curves, mistakes, where its time went; or a
     search's trials.
 
-    A profiler's report that a job did not make is made here, from what it recorded; with
-    --rule-parameter it is made anew.
+    A profiler's report that a job did not make is made here, from its recording; with
+    --rule-parameter it is made again.
     """
     parameters = pairs(rule_parameter or (), "--rule-parameter")
     if name is not None and is_path(name):
@@ -72,7 +73,7 @@ def report(
 
 
 def _recorded(
-    common: Common, given: str, output_dir: Path | None, parameters: Mapping[str, str]
+    common: CommonOptions, given: str, output_dir: Path | None, parameters: Mapping[str, str]
 ) -> Path:
     """The report of what lies at a path or URI."""
     into = output_dir or Path(report_name(given))
@@ -85,7 +86,7 @@ def _recorded(
 
 
 def _job(
-    common: Common, name: str | None, output_dir: Path | None, parameters: Mapping[str, str]
+    common: CommonOptions, name: str | None, output_dir: Path | None, parameters: Mapping[str, str]
 ) -> Path:
     target = common.connect(needs_role=False)
     name = name or _last(target)
@@ -116,7 +117,7 @@ def _training(
     if job["TrainingJobStatus"] not in TERMINAL:
         raise UserError(f"{name}: still running; watch it: {target.command('logs', '-f', name)}")
     if not (folder / OUTPUT).is_dir():
-        bring_home(target, job, folder, model=False)
+        download_results(target, job, folder, model=False)
     if parameters or find_report(folder) is None:
         try:
             _profile(target, job, folder, parameters)
@@ -124,24 +125,24 @@ def _training(
             if parameters:
                 raise
             # The page has more to show than this.
-            _tell(f"profiler   no report: {error}")
+            print_note(f"profiler   no report: {error}")
     page = find_report(folder)
     if page is not None:
-        _tell(f"profiler   {page}")
+        print_note(f"profiler   {page}")
     return write_report_page(job, folder)
 
 
 def _profile(
     target: Target, job: Mapping[str, Any], folder: Path, parameters: Mapping[str, str]
 ) -> None:
-    """Make the profiler's report anew from what the job recorded, if it did."""
+    """Make the profiler's report from the job's recording, if there is one."""
     root = job.get("ProfilerConfig", {}).get("S3OutputPath")
     if find_recording(folder) is None and root:
-        uri = f"{root.rstrip('/')}/{job['TrainingJobName']}/{RECORDED}"
-        fetch_folder(target, uri, folder / RECORDED)
+        uri = f"{root.rstrip('/')}/{job['TrainingJobName']}/{PROFILER_OUTPUT}"
+        fetch_folder(target, uri, folder / PROFILER_OUTPUT)
     recording = find_recording(folder)
     if recording is not None:
-        make_report(recording, folder / ANEW, {**parameters_of(job), **parameters})
+        make_report(recording, folder / LOCAL_REPORT, {**parameters_of(job), **parameters})
     elif parameters:
         raise UserError(f"{job['TrainingJobName']}: --rule-parameter: the job was not profiled")
 
@@ -154,10 +155,6 @@ def _tuning(target: Target, job: Mapping[str, Any], folder: Path) -> Path:
     name = job["HyperParameterTuningJobName"]
     write_page(job, list_trials(target.client("sagemaker"), name), page)
     return page
-
-
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

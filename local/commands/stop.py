@@ -6,13 +6,13 @@ from typing import Annotated
 import typer
 
 from local.client.resources import TRAIN, TRANSFORMS, TUNE, find
-from local.commands.options.shared import Common, with_common
+from local.commands.options.shared import CommonOptions, with_common
 from local.errors import UserError
 
 
 @with_common
 def stop(
-    common: Common,
+    common: CommonOptions,
     names: Annotated[list[str], typer.Argument(help="of training, tuning or transform jobs")],
 ) -> None:
     """Stop running jobs: SIGTERM, two minutes to save the work, then SIGKILL."""

@@ -7,16 +7,17 @@ from typing import Annotated, Any
 
 import typer
 
+from local.client.console import print_note
 from local.client.follow import follow_training, interruptions
 from local.client.target import Target
 from local.commands.options.job import JobOptions, job_options
-from local.commands.options.monitoring import WatchOptions, watch_options
-from local.commands.options.shared import Common, common_options, with_options
+from local.commands.options.monitoring import MonitoringOptions, monitoring_options
+from local.commands.options.shared import CommonOptions, common_options, with_options
 from local.errors import UserError
 from local.log_groups import TRAINING_JOBS
 from local.requests.names import checked_name, job_name
 from local.requests.tuning import best_hyperparameters
-from local.results.downloads import bring_home, find_output
+from local.results.downloads import download_results, find_output
 from local.results.evaluation import read_evaluation
 from local.results.profiler_report import find_report, first_sentence
 from local.results.rule_statuses import issues, rule_statuses
@@ -25,11 +26,11 @@ LAST_LINES = 15
 """Of a failed job's log, shown when it was not followed line by line."""
 
 
-@with_options(common_options, job_options, watch_options)
+@with_options(common_options, job_options, monitoring_options)
 def train(
-    common: Common,
+    common: CommonOptions,
     options: JobOptions,
-    watching: WatchOptions,
+    monitoring: MonitoringOptions,
     *,
     data: Annotated[
         str | None,
@@ -73,26 +74,26 @@ def train(
     name = checked_name(name) if name else job_name(about, datetime.now(UTC))
     base = {} if from_tuning is None else _best(target, from_tuning)
     job = options.job(target, name, data, base, interrupt_after=interrupt_after)
-    job = watching.applied(job, target, name, options.hyperparameters)
+    job = monitoring.apply_to(job, target, name, options.hyperparameters)
     job.check()
     request = job.request(name)
     if target.plan:
         from local.client import plan
 
-        plan.show(target, [*watching.uploads(target, name), ("CreateTrainingJob", request)])
+        plan.show(target, [*monitoring.uploads(target, name), ("CreateTrainingJob", request)])
         return
     target.ensure_bucket()
-    watching.upload(target, name)
+    monitoring.upload(target, name)
     target.client("sagemaker").create_training_job(**request)
-    _tell(f"training job {name}")
+    print_note(f"training job {name}")
     if not wait:
         print(name)
         return
     ended = _follow(target, name, quiet=quiet)
     folder = output_dir or Path(name)
-    found = bring_home(target, ended, folder) if download else []
+    found = download_results(target, ended, folder) if download else []
     for line in summary(ended, folder, found):
-        _tell(line)
+        print_note(line)
     if ended["TrainingJobStatus"] != "Completed":
         raise UserError(f"{name}: {outcome(ended)}")
     print(name)
@@ -103,8 +104,8 @@ def _best(target: Target, tuning_job: str) -> dict[str, str]:
         HyperParameterTuningJobName=tuning_job
     )
     best = best_hyperparameters(answer)
-    said = " ".join(f"{name}={value}" for name, value in best.items())
-    _tell(f"from {answer['BestTrainingJob']['TrainingJobName']}: {said}")
+    shown = " ".join(f"{name}={value}" for name, value in best.items())
+    print_note(f"from {answer['BestTrainingJob']['TrainingJobName']}: {shown}")
     return best
 
 
@@ -112,8 +113,8 @@ def _follow(target: Target, name: str, *, quiet: bool) -> dict[str, Any]:
     try:
         ended = follow_training(target, name, log=None if quiet else _print)
     except (KeyboardInterrupt, BrokenPipeError) as why:
-        _tell(f"\nthe job goes on; follow it: {target.command('logs', '-f', name)}")
-        _tell(f"stop it: {target.command('stop', name)}")
+        print_note(f"\nthe job goes on; follow it: {target.command('logs', '-f', name)}")
+        print_note(f"stop it: {target.command('stop', name)}")
         if isinstance(why, BrokenPipeError):
             raise
         raise typer.Exit(130) from None
@@ -121,12 +122,12 @@ def _follow(target: Target, name: str, *, quiet: bool) -> dict[str, Any]:
         from local.client.log_streams import LogReader
 
         for line in LogReader(target.client("logs"), TRAINING_JOBS, f"{name}/").last(LAST_LINES):
-            _tell(f"  {line.text}")
+            print_note(f"  {line.text}")
     return ended
 
 
 def outcome(job: dict[str, Any]) -> str:
-    """A training job's status with what SageMaker says about it, in one line."""
+    """A training job's status with SageMaker's reason, in one line."""
     reason = " ".join(str(job.get("FailureReason", "")).split())
     secondary = job.get("SecondaryStatus", "")
     status = str(job["TrainingJobStatus"])
@@ -136,15 +137,15 @@ def outcome(job: dict[str, Any]) -> str:
 
 
 def summary(job: dict[str, Any], folder: Path, found: list[Path]) -> list[str]:
-    """What came of a training job, line by line."""
+    """The result of a training job, line by line."""
     lines: list[str] = []
     written = find_output(folder, "evaluation.json") if found else None
     if written is not None:
         lines.append(_accuracy(written))
     metrics = job.get("FinalMetricDataList", [])
     if metrics:
-        said = ", ".join(f"{each['MetricName']} {each['Value']:.4g}" for each in metrics)
-        lines.append(f"metrics    {said}")
+        shown = ", ".join(f"{each['MetricName']} {each['Value']:.4g}" for each in metrics)
+        lines.append(f"metrics    {shown}")
     lost = interruptions(job)
     if lost:
         times = "once" if len(lost) == 1 else f"{len(lost)} times"
@@ -175,10 +176,6 @@ def _accuracy(written: Path) -> str:
 
 def _print(line: str) -> None:
     print(line, flush=True)
-
-
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
-"""A folder or an S3 prefix of images through a model, without an endpoint.
+"""`berth transform`: a folder or an S3 prefix of images through a model, without an endpoint.
 
 berth transform photos/test --job berth-20260102-030405
 berth transform s3://bucket/photos/ --model flowers-20260102-030405 --where aws
 """
 
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -17,21 +16,21 @@ from rich.console import Console
 from container.files.folders import left_out
 from container.files.regular import LARGEST
 from local.client import plan
-from local.client.console import table_console
-from local.client.images import CONTENT_TYPES, Picture
-from local.client.log_tail import cannot_serve, failures_of, last_words
+from local.client.console import print_line, table_console
+from local.client.images import CONTENT_TYPES, ImageFile
+from local.client.log_tail import read_log_tail, serving_error, transform_errors
 from local.client.model_source import find_model
-from local.client.progress import Progress
+from local.client.polling import Polling, poll
+from local.client.progress import ProgressBar
 from local.client.target import Target
-from local.client.upload import Files, look, send
-from local.commands.data import requests as upload_requests
-from local.commands.deploy import Pace
-from local.commands.options.shared import Common, pairs, with_common
+from local.client.upload import Files, scan_folder, upload_files
+from local.commands.data import upload_requests
+from local.commands.options.shared import CommonOptions, pairs, with_common
 from local.errors import UserError, code
 from local.log_groups import TRANSFORM_JOBS
 from local.requests.hosting import Hosting
 from local.requests.transform import Transform
-from local.results.predictions import Answer, read_predictions, show
+from local.results.predictions import ImagePrediction, print_predictions, read_predictions
 from local.statuses import TERMINAL
 
 DOWNLOADS = 16
@@ -39,7 +38,7 @@ DOWNLOADS = 16
 
 @with_common
 def transform(
-    common: Common,
+    common: CommonOptions,
     source: Annotated[str, typer.Argument(help="a folder of images, or an S3 prefix")],
     job: Annotated[str | None, typer.Option(help="the training job whose model to use")] = None,
     model_data: Annotated[
@@ -50,25 +49,25 @@ def transform(
     ] = None,
     name: Annotated[str | None, typer.Option(help="the job's name (default: made up)")] = None,
     output: Annotated[
-        str | None, typer.Option(metavar="S3-URI", help="where the answers go")
+        str | None, typer.Option(metavar="S3-URI", help="where the predictions go")
     ] = None,
     to: Annotated[
-        Path | None, typer.Option(help="folder for the answers (default: the job's name)")
+        Path | None, typer.Option(help="folder for the predictions (default: the job's name)")
     ] = None,
     env: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="environment variable")
     ] = None,
     instance_type: Annotated[str, typer.Option(help="type of the instances")] = "ml.m5.large",
     instance_count: Annotated[int, typer.Option(min=1, help="how many of them")] = 1,
-    kms_key: Annotated[str | None, typer.Option(help="KMS key of volumes and answers")] = None,
+    kms_key: Annotated[str | None, typer.Option(help="KMS key of volumes and predictions")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON Lines instead of a table")] = False,
 ) -> None:
-    """Predict every image, and bring the answers home as `<image>.out`."""
+    """Predict every image, and download the predictions as `<image>.out`."""
     if model and (job or model_data):
         raise UserError("--model: found --job or --model-data as well, expected one of them")
     folder = None
     if not source.startswith("s3://"):
-        folder = images_only(look(Path(source), strict=False, largest=LARGEST))
+        folder = images_only(scan_folder(Path(source), strict=False, largest=LARGEST))
     target = common.connect(needs_role=model is None)
     stamp = f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
     name = name or f"transform-{stamp}"
@@ -84,7 +83,7 @@ def transform(
             stamp=stamp,
             tags=target.tags,
         )
-    asked = Transform(
+    request = Transform(
         name=name,
         model=model or (hosting.resource_name if hosting else ""),
         source=f"s3://{target.bucket}/{own_prefix}" if folder else source,
@@ -101,29 +100,29 @@ def transform(
             sent += upload_requests(target.bucket, own_prefix)
         if hosting:
             sent.append(("CreateModel", hosting.model()))
-        plan.show(target, [*sent, ("CreateTransformJob", asked.request())])
+        plan.show(target, [*sent, ("CreateTransformJob", request.request())])
         return
     notes = Console(stderr=True)
     for line in folder.left_out if folder else ():
-        _say(notes, line)
+        print_line(notes, line)
     target.ensure_bucket()
     if folder:
-        send(
+        upload_files(
             target.client("s3", connections=24), folder, target.bucket, own_prefix, kms_key=kms_key
         )
-    trouble = run(target, asked, hosting, notes)
+    failure = run(target, request, hosting, notes)
     home = to or Path(name)
-    answers = fetch(target, asked, home, folder)
-    if trouble:
-        answers += unanswered(target, asked, answers, folder)
-    if not any(answer.error is None for answer in answers) and trouble:
-        say_last_words(target, name, notes)
-        raise UserError(trouble)
-    show(answers, as_json=as_json, out=table_console(), notes=notes)
-    _say(notes, f"answers: {home} and {asked.destination}")
-    if trouble:
-        raise UserError(trouble)
-    if any(answer.error is not None for answer in answers):
+    predictions = download_predictions(target, request, home, folder)
+    if failure:
+        predictions += missing_predictions(target, request, predictions, folder)
+    if not any(prediction.error is None for prediction in predictions) and failure:
+        print_log_tail(target, name, notes)
+        raise UserError(failure)
+    print_predictions(predictions, as_json=as_json, out=table_console(), notes=notes)
+    print_line(notes, f"predictions: {home} and {request.destination}")
+    if failure:
+        raise UserError(failure)
+    if any(prediction.error is not None for prediction in predictions):
         raise typer.Exit(1)
 
 
@@ -138,16 +137,16 @@ def images_only(files: Files) -> Files:
         endings = " ".join(CONTENT_TYPES)
         raise UserError(f"{files.root}: no image in it, expected files that end in {endings}")
     others = [key for key in files.paths if key not in paths]
-    said = [left_out("no images", others)] if others else []
-    return Files(files.root, paths, (*files.left_out, *said))
+    notes = [left_out("no images", others)] if others else []
+    return Files(files.root, paths, (*files.left_out, *notes))
 
 
 def run(
     target: Target,
-    asked: Transform,
+    job: Transform,
     hosting: Hosting | None,
     notes: Console,
-    pace: Pace | None = None,
+    polling: Polling | None = None,
 ) -> str:
     """Send the requests and wait until the job has ended; a model made for it is deleted again.
 
@@ -155,43 +154,47 @@ def run(
 
     Returns:
         How the job ended if it did not complete, in a line; "" if it did. Either way S3 holds the
-        answers of all objects but those that failed.
+        predictions of all objects but those that failed.
     """
-    pace = pace or Pace()
+    polling = polling or Polling()
     sagemaker = target.client("sagemaker")
     if hosting:
         sagemaker.create_model(**hosting.model())
     try:
-        sagemaker.create_transform_job(**asked.request())
+        sagemaker.create_transform_job(**job.request())
     except Exception:
         _delete_model(sagemaker, hosting)
         raise
     try:
-        described = _wait(target, asked.name, notes, pace)
+        described = _wait(target, job.name, notes, polling)
     except KeyboardInterrupt:
-        _say(notes, f"no longer waiting; transform job {asked.name} goes on")
+        print_line(notes, f"no longer waiting; transform job {job.name} goes on")
         raise
     _delete_model(sagemaker, hosting)
     status = described["TransformJobStatus"]
     if status == "Completed":
         return ""
     why = described.get("FailureReason", "no reason given")
-    return f"transform job {asked.name}: {status}: {why}"
+    return f"transform job {job.name}: {status}: {why}"
 
 
-def say_last_words(target: Target, name: str, notes: Console, wait: float = Pace().words) -> None:
+def print_log_tail(
+    target: Target, name: str, notes: Console, wait: float = Polling().log_timeout
+) -> None:
     """Show the end of a transform job's log."""
-    words = last_words(target.client("logs"), TRANSFORM_JOBS, prefix=f"{name}/", wait=wait)
-    if words:
-        _say(notes, "the container's last words:")
-        for line in words:
-            _say(notes, f"  {line}")
+    lines = read_log_tail(target.client("logs"), TRANSFORM_JOBS, prefix=f"{name}/", wait=wait)
+    if lines:
+        print_line(notes, "the end of the container's log:")
+        for line in lines:
+            print_line(notes, f"  {line}")
 
 
-def fetch(target: Target, asked: Transform, to: Path, folder: Files | None) -> list[Answer]:
-    """Download every answer to `to` under its image's name with `.out`, and read it."""
+def download_predictions(
+    target: Target, job: Transform, to: Path, folder: Files | None
+) -> list[ImagePrediction]:
+    """Download every prediction to `to` under its image's name with `.out`, and read it."""
     s3 = target.client("s3", connections=DOWNLOADS)
-    bucket, prefix = split_uri(asked.destination)
+    bucket, prefix = split_uri(job.destination)
     base = prefix.rstrip("/") + "/"
     keys = [
         entry["Key"]
@@ -200,36 +203,37 @@ def fetch(target: Target, asked: Transform, to: Path, folder: Files | None) -> l
         if entry["Key"].endswith(".out")
     ]
 
-    def one(key: str) -> Answer:
+    def fetch(key: str) -> ImagePrediction:
         name = key.removeprefix(base)
         path = to / safe(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         body = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
         path.write_bytes(body)
-        return _answer(name.removesuffix(".out"), body, folder)
+        return _read_prediction(name.removesuffix(".out"), body, folder)
 
     with (
         ThreadPoolExecutor(DOWNLOADS) as threads,
-        Progress("fetching answers", len(keys)) as progress,
+        ProgressBar("downloading predictions", len(keys)) as progress,
     ):
-        answers = []
-        for answer in threads.map(one, keys):
-            answers.append(answer)
+        predictions = []
+        for prediction in threads.map(fetch, keys):
+            predictions.append(prediction)
             progress.advance()
-    return answers
+    return predictions
 
 
-def unanswered(
-    target: Target, asked: Transform, answers: list[Answer], folder: Files | None
-) -> list[Answer]:
-    """The images that have no answer, each with what the job's log says of it."""
-    names = list(folder.paths) if folder else _names(target, asked.source)
-    answered = {answer.picture.name for answer in answers}
+def missing_predictions(
+    target: Target, job: Transform, found: list[ImagePrediction], folder: Files | None
+) -> list[ImagePrediction]:
+    """The images without a prediction, each with the job log's line about it."""
+    names = list(folder.paths) if folder else _names(target, job.source)
+    answered = {prediction.image.name for prediction in found}
     missing = [name for name in names if name not in answered]
-    said = failures_of(target.client("logs"), TRANSFORM_JOBS, f"{asked.name}/", missing)
+    errors = transform_errors(target.client("logs"), TRANSFORM_JOBS, f"{job.name}/", missing)
     return [
-        Answer(
-            _picture(name, folder), error=said.get(name, "no answer, the log says nothing of it")
+        ImagePrediction(
+            _image_file(name, folder),
+            error=errors.get(name, "no prediction, and no line of the log about it"),
         )
         for name in missing
     ]
@@ -268,44 +272,41 @@ def safe(name: str) -> PurePosixPath:
     return path
 
 
-def _answer(name: str, body: bytes, folder: Files | None) -> Answer:
-    picture = _picture(name, folder)
+def _read_prediction(name: str, body: bytes, folder: Files | None) -> ImagePrediction:
+    image = _image_file(name, folder)
     try:
         (row,) = read_predictions(body, 1)
     except UserError as error:
-        return Answer(picture, error=str(error))
-    return Answer(picture, row)
+        return ImagePrediction(image, error=str(error))
+    return ImagePrediction(image, row)
 
 
-def _picture(name: str, folder: Files | None) -> Picture:
+def _image_file(name: str, folder: Files | None) -> ImageFile:
     parts = PurePosixPath(name).parts
     path = folder.paths.get(name, Path(name)) if folder else Path(name)
-    return Picture(path, name, parts[-2] if len(parts) > 1 else None)
+    return ImageFile(path, name, parts[-2] if len(parts) > 1 else None)
 
 
-def _wait(target: Target, name: str, notes: Console, pace: Pace) -> dict[str, Any]:
+def _wait(target: Target, name: str, notes: Console, polling: Polling) -> dict[str, Any]:
     sagemaker = target.client("sagemaker")
     stopped = False
-    started, told = time.monotonic(), ""
-    with notes.status(f"transform job {name}: asked for") as status:
-        while True:
-            described: dict[str, Any] = sagemaker.describe_transform_job(TransformJobName=name)
-            state = described["TransformJobStatus"]
-            passed = time.monotonic() - started
-            status.update(f"transform job {name}: {state}, {passed:.0f} s")
-            if state != told and not notes.is_terminal:
-                _say(notes, f"transform job {name}: {state}")
-                told = state
-            if state in TERMINAL:
-                return described
-            if target.where == "aws" and not stopped:
-                # AWS asks the container's /ping for minutes more; the local SageMaker does not.
-                why = cannot_serve(target.client("logs"), TRANSFORM_JOBS, prefix=f"{name}/")
-                if why:
-                    _say(notes, f"its container cannot serve: {why}; stopping the job")
-                    sagemaker.stop_transform_job(TransformJobName=name)
-                    stopped = True
-            time.sleep(pace.pause(passed))
+
+    def describe() -> dict[str, Any]:
+        described: dict[str, Any] = sagemaker.describe_transform_job(TransformJobName=name)
+        return described
+
+    subject = f"transform job {name}"
+    for described, _ in poll(notes, subject, describe, "TransformJobStatus", polling):
+        if described["TransformJobStatus"] in TERMINAL:
+            break
+        if target.where == "aws" and not stopped:
+            # AWS calls the container's /ping for minutes more; the local SageMaker does not.
+            error = serving_error(target.client("logs"), TRANSFORM_JOBS, prefix=f"{name}/")
+            if error:
+                print_line(notes, f"its container cannot serve: {error}; stopping the job")
+                sagemaker.stop_transform_job(TransformJobName=name)
+                stopped = True
+    return described
 
 
 def _delete_model(sagemaker: Any, hosting: Hosting | None) -> None:
@@ -316,10 +317,6 @@ def _delete_model(sagemaker: Any, hosting: Hosting | None) -> None:
     except Exception as error:
         if code(error) != "ValidationException":  # gone already
             raise
-
-
-def _say(console: Console, line: str) -> None:
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

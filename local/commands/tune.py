@@ -9,12 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
-from local.client.follow import Backoff, patiently
+from local.client.console import print_note
+from local.client.polling import Backoff, unless_throttled
 from local.client.target import Target
 from local.commands.options.job import JobOptions, job_options
-from local.commands.options.monitoring import WatchOptions, profile_options
+from local.commands.options.monitoring import MonitoringOptions, profile_options
 from local.commands.options.search import SearchOptions, search_options
-from local.commands.options.shared import Common, common_options, with_options
+from local.commands.options.shared import CommonOptions, common_options, with_options
 from local.errors import UserError
 from local.requests.hyperparameter_files import write_best
 from local.requests.names import TUNING_LIMIT, checked_name, job_name
@@ -32,10 +33,10 @@ from local.statuses import TERMINAL
 
 @with_options(common_options, job_options, search_options, profile_options)
 def tune(
-    common: Common,
+    common: CommonOptions,
     options: JobOptions,
     searching: SearchOptions,
-    watching: WatchOptions,
+    monitoring: MonitoringOptions,
     *,
     data: Annotated[
         str | None,
@@ -50,7 +51,7 @@ def tune(
 ) -> None:
     """Search for the best hyperparameters, and leave them as best.json, best.yaml and a page.
 
-    Ctrl-C only ends the watching: the search goes on, and `berth report NAME` has its results.
+    Ctrl-C only ends the monitoring: the search goes on, and `berth report NAME` has its results.
     """
     if data is None and not options.channels:
         raise UserError("data: found none, expected s3://bucket/prefix or a folder (or --channel)")
@@ -63,7 +64,7 @@ def tune(
     )
     search = searching.without(options.hyperparameters)
     job = options.job(target, name, data, searching.fixed)
-    job = watching.applied(job, target, name, options.hyperparameters)
+    job = monitoring.apply_to(job, target, name, options.hyperparameters)
     search.check(job)
     request = search.request(name, job)
     if target.plan:
@@ -73,9 +74,9 @@ def tune(
         return
     target.ensure_bucket()
     target.client("sagemaker").create_hyper_parameter_tuning_job(**request)
-    _tell(f"tuning job {name}")
+    print_note(f"tuning job {name}")
     for each in search.ranges:
-        _tell(f"  {each.name}: {each.words()}")
+        print_note(f"  {each.name}: {each.describe()}")
     if wait:
         ended = _watch(target, name)
         finish(target, ended, output_dir or Path(name), data or "DATA")
@@ -86,13 +87,13 @@ def _watch(target: Target, name: str) -> dict[str, Any]:
     try:
         return follow_tuning(target, name)
     except KeyboardInterrupt:
-        _tell(f"\nthe search goes on; its results: {target.command('report', name)}")
-        _tell(f"stop it: {target.command('stop', name)}")
+        print_note(f"\nthe search goes on; its results: {target.command('report', name)}")
+        print_note(f"stop it: {target.command('stop', name)}")
         raise typer.Exit(130) from None
 
 
-def follow_tuning(target: Target, name: str, pace: Backoff | None = None) -> dict[str, Any]:
-    """Watch a tuning job to its end: a live table on a terminal, else a line for every change.
+def follow_tuning(target: Target, name: str, backoff: Backoff | None = None) -> dict[str, Any]:
+    """Monitoring a tuning job to its end: a live table on a terminal, else a line for every change.
 
     Returns:
         The last DescribeHyperParameterTuningJob answer.
@@ -100,14 +101,18 @@ def follow_tuning(target: Target, name: str, pace: Backoff | None = None) -> dic
     from rich.console import Console
     from rich.live import Live
 
-    client, console, pace = target.client("sagemaker"), Console(stderr=True), pace or Backoff()
+    client, console, backoff = (
+        target.client("sagemaker"),
+        Console(stderr=True),
+        backoff or Backoff(),
+    )
     seen: dict[str, tuple[str, float | None]] = {}
     with Live(console=console, auto_refresh=False, vertical_overflow="ellipsis") as live:
         while True:
-            job = patiently(
+            job = unless_throttled(
                 lambda: client.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
             )
-            answer = None if job is None else patiently(partial(_trials, client, job))
+            answer = None if job is None else unless_throttled(partial(_trials, client, job))
             happened = False
             if answer is not None and job is not None:
                 trials: list[Trial] = answer["trials"]
@@ -119,11 +124,11 @@ def follow_tuning(target: Target, name: str, pace: Backoff | None = None) -> dic
                 else:
                     for trial in trials:
                         if state[trial.name] != seen.get(trial.name):
-                            _tell(line(trial))
+                            print_note(line(trial))
                 seen = state
                 if job["HyperParameterTuningJobStatus"] in TERMINAL:
                     return job
-            pace.wait(happened=happened)
+            backoff.wait(happened=happened)
 
 
 def _trials(client: Any, job: Mapping[str, Any]) -> dict[str, Any]:
@@ -145,7 +150,7 @@ def finish(target: Target, job: Mapping[str, Any], folder: Path, data: str = "DA
     trials = list_trials(target.client("sagemaker"), name)
     page = folder / "tuning.html"
     write_page(job, trials, page)
-    _tell(f"page       {page}")
+    print_note(f"page       {page}")
     status = job["HyperParameterTuningJobStatus"]
     reason = " ".join(str(job.get("FailureReason", "")).split())
     if status == "Failed":
@@ -163,16 +168,14 @@ def finish(target: Target, job: Mapping[str, Any], folder: Path, data: str = "DA
             "hyperparameters": values,
         },
     )
-    said = " ".join(f"{key}={value}" for key, value in values.items())
-    _tell(f"best       {best['TrainingJobName']}: {metric['MetricName']} {metric['Value']:.4f}")
-    _tell(f"           {said}")
-    _tell(f"files      {written[0]}, {written[1].name}")
-    _tell(f"train it   {target.command('train', data, '--from-tuning', name)}")
+    shown = " ".join(f"{key}={value}" for key, value in values.items())
+    print_note(
+        f"best       {best['TrainingJobName']}: {metric['MetricName']} {metric['Value']:.4f}"
+    )
+    print_note(f"           {shown}")
+    print_note(f"files      {written[0]}, {written[1].name}")
+    print_note(f"train it   {target.command('train', data, '--from-tuning', name)}")
     return page
-
-
-def _tell(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -9,12 +9,12 @@ from urllib.parse import quote
 from container.pages.environment import environment
 from local.client.follow import interruptions
 from local.errors import UserError
-from local.requests.tuning import plain
+from local.requests.tuning import unquote_json
 from local.results.downloads import OUTPUT, find_output
 from local.results.evaluation import read_epochs, read_evaluation
 from local.results.profiler_report import find_report, first_sentence
-from local.results.rule_statuses import TOLD, rule_statuses
-from local.results.tuning_trials import duration
+from local.results.rule_statuses import REPORTED, rule_statuses
+from local.results.tuning_trials import format_duration
 
 PICTURES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
 CAPTIONS = {
@@ -52,7 +52,7 @@ def write_report_page(job: Mapping[str, Any], folder: Path) -> Path:
             evaluation_error=evaluation_error,
             profile=_profile(folder),
             rules=[
-                ([each.name, each.kind, each.status, each.details], each.status in TOLD)
+                ([each.name, each.kind, each.status, each.details], each.status in REPORTED)
                 for each in rule_statuses(job, folder)
             ],
             epoch_names=names,
@@ -64,7 +64,7 @@ def write_report_page(job: Mapping[str, Any], folder: Path) -> Path:
                 for each in job.get("FinalMetricDataList", [])
             ],
             hyperparameters=[
-                [key, plain(value)] for key, value in sorted(job.get("HyperParameters", {}).items())
+                [key, unquote_json(value)] for key, value in sorted(job.get("HyperParameters", {}).items())
             ],
             files=_files(folder),
             charts={},
@@ -92,9 +92,9 @@ def _facts(job: Mapping[str, Any]) -> Iterator[str]:
     if image:
         yield image
     if "TrainingTimeInSeconds" in job:
-        yield f"trained {duration(job['TrainingTimeInSeconds'])}"
+        yield f"trained {format_duration(job['TrainingTimeInSeconds'])}"
     if "BillableTimeInSeconds" in job:
-        yield f"billed {duration(job['BillableTimeInSeconds'])}"
+        yield f"billed {format_duration(job['BillableTimeInSeconds'])}"
 
 
 def _profile(folder: Path) -> dict[str, str] | None:

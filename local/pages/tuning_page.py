@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from container.pages.charts import Chart, Charts, axis, label
 from container.pages.environment import environment
-from local.requests.tuning import plain
-from local.results.tuning_trials import Trial, best_of, duration, read_objective, short
+from local.requests.tuning import unquote_json
+from local.results.tuning_trials import Trial, best_of, format_duration, read_objective, short
 
 if TYPE_CHECKING:
     import optuna
@@ -83,7 +83,7 @@ def _row(trial: Trial, searched: list[str]) -> list[str]:
         trial.status,
         *(short(trial.hyperparameters.get(name, "–")) for name in searched),
         "–" if trial.objective is None else f"{trial.objective:.4f}",
-        duration(trial.seconds),
+        format_duration(trial.seconds),
         trial.failure,
     ]
 
@@ -223,7 +223,7 @@ def _ranges(tuning_job: Mapping[str, Any], trials: list[Trial]) -> dict[str, Any
         log = each.get("ScalingType") == "Logarithmic"
         found[each["Name"]] = IntDistribution(min(whole), max(whole), log=log)
     for each in given.get("CategoricalParameterRanges", ()):
-        choices = [label(plain(value)) for value in (*each["Values"], *seen(each["Name"]))]
+        choices = [label(unquote_json(value)) for value in (*each["Values"], *seen(each["Name"]))]
         found[each["Name"]] = CategoricalDistribution(list(dict.fromkeys(choices)))
     return found
 

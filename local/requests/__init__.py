@@ -1,1 +1,1 @@
-"""Options in, the exact request dicts out. Pure: nothing here reads a file or asks a server."""
+"""Options to the exact request dicts: pure data, without a server."""

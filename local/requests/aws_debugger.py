@@ -10,8 +10,8 @@ from container.rules.debugger import DEBUG_RULES
 from container.rules.requests import RuleRequest
 from local.errors import UserError
 from local.partitions import domain
-from local.requests.monitoring import Watch, of_profiler
-from local.requests.training import Job, canonical
+from local.requests.monitoring import Monitoring, is_profiler_parameter
+from local.requests.training import TrainingJobRequest, canonical
 
 ACCOUNTS = {
     "af-south-1": "314341159256",
@@ -77,12 +77,14 @@ def evaluator_image(region: str) -> str:
     return f"{account}.dkr.ecr.{region}.{domain(region)}/sagemaker-debugger-rules:latest"
 
 
-def aws_debugger(watch: Watch, job: Job, name: str, region: str) -> dict[str, Any]:
+def aws_debugger(
+    monitoring: Monitoring, job: TrainingJobRequest, name: str, region: str
+) -> dict[str, Any]:
     """The members of a CreateTrainingJob request that set AWS's debugger and profiler to work.
 
     Args:
-        watch: what is to be watched.
-        job: the job; its hyperparameters may say how often tensors and samples are taken.
+        monitoring: what is monitored.
+        job: the job; its hyperparameters may set how often tensors and samples are taken.
         name: the job's.
         region: where it runs.
 
@@ -90,27 +92,29 @@ def aws_debugger(watch: Watch, job: Job, name: str, region: str) -> dict[str, An
         UserError: there is no such image in the region, or AWS would refuse the rules.
     """
     image = evaluator_image(region)
-    if watch.rules_file:
+    if monitoring.rules_file:
         raise UserError("--aws-debugger: AWS's image has built-in rules only; leave --rules-file")
-    said = {canonical(key): value for key, value in job.hyperparameters.items()}
+    given = {canonical(key): value for key, value in job.hyperparameters.items()}
     members: dict[str, Any] = {}
-    if watch.debug:
-        rules = watch.debug_rules()
+    if monitoring.debug:
+        rules = monitoring.debug_rules()
         if len(rules) > MOST_RULES:
             raise UserError(f"--rules: found {len(rules)}, AWS evaluates at most {MOST_RULES}")
         members["DebugHookConfig"] = {
             "S3OutputPath": job.output,
             "CollectionConfigurations": _collections(
-                rules, said.get("save_interval", SAVE_INTERVAL)
+                rules, given.get("save_interval", SAVE_INTERVAL)
             ),
         }
         members["DebugRuleConfigurations"] = [_debug_rule(rule, image, name) for rule in rules]
-    if watch.profile:
+    if monitoring.profile:
         members["ProfilerConfig"] = {
             "S3OutputPath": job.output,
-            "ProfilingIntervalInMilliseconds": int(said.get("profile_interval", PROFILE_INTERVAL)),
+            "ProfilingIntervalInMilliseconds": int(given.get("profile_interval", PROFILE_INTERVAL)),
         }
-        thresholds = {key: text for key, text in watch.parameters.items() if of_profiler(key)}
+        thresholds = {
+            key: text for key, text in monitoring.parameters.items() if is_profiler_parameter(key)
+        }
         members["ProfilerRuleConfigurations"] = [_rule("ProfilerReport", image, thresholds)]
     return members
 
@@ -119,9 +123,9 @@ def _collections(rules: tuple[RuleRequest, ...], interval: str) -> list[dict[str
     """Everything the rules read; losses in any case, for the curves."""
     names = dict.fromkeys(["losses"])
     for rule in rules:
-        asked = str(rule.parameters.get("collection_names") or "")
+        collections = str(rule.parameters.get("collection_names") or "")
         names |= dict.fromkeys(DEBUG_RULES[rule.rule].collections)
-        names |= dict.fromkeys(name.strip() for name in asked.split(",") if name.strip())
+        names |= dict.fromkeys(name.strip() for name in collections.split(",") if name.strip())
     return [
         {"CollectionName": name, "CollectionParameters": _collection(name, interval)}
         for name in names

@@ -1,7 +1,7 @@
-"""What a job is told of the debugger and the profiler: hyperparameters, which work everywhere.
+"""The debugger and the profiler as hyperparameters, which work everywhere.
 
-watch = Watch(debug=True, rules=("Overfit",), parameters={"Overfit_patience": "3"})
-watch.hyperparameters()      # {"debug": "true", "rules": "Overfit", "rule_parameters": …}
+monitoring = Monitoring(debug=True, rules=("Overfit",), parameters={"Overfit_patience": "3"})
+monitoring.hyperparameters()      # {"debug": "true", "rules": "Overfit", "rule_parameters": …}
 """
 
 import json
@@ -19,8 +19,8 @@ CHANNEL = "rules"
 
 
 @dataclass(frozen=True)
-class Watch:
-    """What is to be watched.
+class Monitoring:
+    """What is monitored.
 
     Attributes:
         debug: keep tensors and evaluate rules on them.
@@ -41,8 +41,8 @@ class Watch:
     own: tuple[str, ...] = ()
 
     def hyperparameters(self) -> dict[str, str]:
-        """What our container is told; only what was asked for."""
-        told = {
+        """The hyperparameters of our container; only those that were set."""
+        given = {
             "debug": "true" if self.debug else "",
             "profile": "true" if self.profile else "",
             "rules": ",".join(self.rules or (("auto", *self.own) if self.own else ())),
@@ -52,7 +52,7 @@ class Watch:
             "stop_on": ",".join(self.stop_on),
             "rules_file": self.rules_file,
         }
-        return {name: value for name, value in told.items() if value not in ("", "{}")}
+        return {name: value for name, value in given.items() if value not in ("", "{}")}
 
     def debug_rules(self) -> tuple[RuleRequest, ...]:
         """The debugger rules, with all their parameters.
@@ -63,7 +63,11 @@ class Watch:
         if not self.debug:
             return ()
         names = [name for name in self.rules or ("auto", *self.own) if name.lower() != "none"]
-        given = {name: value for name, value in self.parameters.items() if not of_profiler(name)}
+        given = {
+            name: value
+            for name, value in self.parameters.items()
+            if not is_profiler_parameter(name)
+        }
         try:
             return ask(DEBUG_RULES, names, given, self.stop_on, own=bool(self.rules_file))
         except RuleError as error:
@@ -75,9 +79,9 @@ class Watch:
         Raises:
             UserError: one line that names the rule or parameter, and the nearest known ones.
         """
-        judges = {name.lower() for name in PROFILER_RULES}
+        profiler_names = {name.lower() for name in PROFILER_RULES}
         for name in (*self.rules, *self.stop_on):
-            if name.lower() in judges:
+            if name.lower() in profiler_names:
                 raise UserError(
                     f"--rules: {name} is a rule of the profiler, which evaluates all of its own "
                     "with --profile"
@@ -88,7 +92,7 @@ class Watch:
         if self.debug:
             self._check_own()
             self.debug_rules()
-        elif any(not of_profiler(name) for name in self.parameters):
+        elif any(not is_profiler_parameter(name) for name in self.parameters):
             raise UserError("--rule-parameter: debugger rules are evaluated with --debug alone")
 
     def _check_own(self) -> None:
@@ -109,14 +113,14 @@ def profiler_rules(parameters: Mapping[str, Any]) -> tuple[RuleRequest, ...]:
     Raises:
         UserError: a parameter is unknown, or a value is not what it should be.
     """
-    given = {name: value for name, value in parameters.items() if of_profiler(name)}
+    given = {name: value for name, value in parameters.items() if is_profiler_parameter(name)}
     try:
         return ask(PROFILER_RULES, ["auto"], given)
     except RuleError as error:
         raise UserError(str(error)) from None
 
 
-def of_profiler(name: str) -> bool:
+def is_profiler_parameter(name: str) -> bool:
     """Whether `<Rule>_<parameter>` names a rule of the profiler."""
     return name.partition("_")[0].lower() in {rule.lower() for rule in PROFILER_RULES}
 

@@ -1,7 +1,7 @@
 """The IAM permissions requests need: derived from the requests, as policies ready to paste.
 
-Two parties need permissions: whoever sends the requests, and the execution role that the job's or
-endpoint's instances have.
+Two policies: of the sender of the requests, and of the execution role of the job's or endpoint's
+instances.
 """
 
 import json
@@ -82,7 +82,7 @@ OPERATIONS: Mapping[str, Operation] = {
         "endpoint-config/{EndpointConfigName}",
     ),
     "InvokeEndpoint": Operation("sagemaker", "endpoint/{EndpointName}", ("DescribeEndpoint",)),
-    # Deleting the endpoint takes the target away in the name of whoever deletes it.
+    # Deleting the endpoint deregisters the target as the user who deletes it.
     "RegisterScalableTarget": Operation(
         "application-autoscaling", "*", ("DeregisterScalableTarget",)
     ),
@@ -116,7 +116,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "DeleteEndpoint": Operation("sagemaker", "endpoint/{EndpointName}", ("DescribeEndpoint",)),
     "DeleteSchedule": Operation("scheduler", "schedule/default/{Name}"),
 }
-"""What the scripts send. `CreateBucket`, `PutObject` and `DeleteObject` are treated apart."""
+"""What berth sends. `CreateBucket`, `PutObject` and `DeleteObject` are treated apart."""
 
 S3_OPERATIONS = ("CreateBucket", "PutObject", "DeleteObject")
 
@@ -163,8 +163,8 @@ class _Policy:
         return {"Version": "2012-10-17", "Statement": statements}
 
 
-def caller(requests: Sequence[Request], *, region: str, account: str) -> dict[str, Any]:
-    """The policy of whoever sends the requests, follows them and reads what they leave."""
+def caller_policy(requests: Sequence[Request], *, region: str, account: str) -> dict[str, Any]:
+    """The policy of the sender, who also follows the requests and reads their outputs."""
     policy = _Policy(region)
     for operation, request in requests:
         if operation in S3_OPERATIONS:
@@ -194,7 +194,7 @@ def caller(requests: Sequence[Request], *, region: str, account: str) -> dict[st
     return policy.json()
 
 
-def role(requests: Sequence[Request], *, region: str, account: str) -> dict[str, Any]:
+def role_policy(requests: Sequence[Request], *, region: str, account: str) -> dict[str, Any]:
     """The policy of the execution role: what instances read, write, pull and log."""
     policy = _Policy(region)
     for operation, request in requests:

@@ -1,7 +1,7 @@
-"""The most a request can cost: a small table of AWS's prices, and arithmetic.
+"""The highest cost of a request, from a table of AWS's prices.
 
-The figures are USD an hour on demand in us-east-1. Each was found in at least two published tables
-taken from AWS's own price list; what could not be confirmed is not in it, and is called unknown.
+The table holds USD an hour on demand in us-east-1, each confirmed by two published copies of AWS's
+price list; the price of any other type is unknown.
 """
 
 import math
@@ -51,7 +51,7 @@ HOURLY: Mapping[str, float] = {
 SERVERLESS_GB_SECOND = 0.00002
 """USD for a second of one GB of a serverless endpoint's memory, while it answers."""
 DEFAULT_RUNTIME = 24 * 3600
-"""Seconds a training job may run when its request does not say (API reference)."""
+"""Seconds a training job may run when its request has no limit (API reference)."""
 DAY, MONTH = 24, 730
 """Hours."""
 
@@ -61,9 +61,9 @@ class Cost:
     """The highest bill of one request.
 
     Attributes:
-        what: the request in a few words.
-        usd: the most it can cost; None when a price is unknown or nothing ever ends it.
-        detail: how it comes about, in a line.
+        what: the request.
+        usd: the most it can cost; None when a price is unknown or it has no end.
+        detail: how it is computed, in a line.
     """
 
     what: str
@@ -71,12 +71,8 @@ class Cost:
     detail: str
 
 
-def highest(requests: Iterable[tuple[str, Mapping[str, Any]]]) -> list[Cost]:
-    """What the requests can cost at most, those that cost nothing by themselves left out.
-
-    `requests` are (operation, request) as they would be sent; an endpoint's configuration and its
-    scaling and end are found by their operations.
-    """
+def maximum_costs(requests: Iterable[tuple[str, Mapping[str, Any]]]) -> list[Cost]:
+    """The highest cost of each (operation, request) that is billed by itself."""
     listed = list(requests)
     costs: list[Cost] = []
     for operation, request in listed:
@@ -93,19 +89,19 @@ def highest(requests: Iterable[tuple[str, Mapping[str, Any]]]) -> list[Cost]:
 
 
 def lines(costs: Sequence[Cost], region: str = REGION) -> list[str]:
-    """The costs as text, a line each, and where the figures are from; `region` is where to."""
+    """The costs as text, a line each, with the source of the prices."""
     if not costs:
         return ["nothing: none of this is billed by the hour"]
-    said = [
+    shown = [
         f"{cost.what}: {'unknown' if cost.usd is None else f'{cost.usd:,.2f} USD'} ({cost.detail})"
         for cost in costs
     ]
     known = [cost.usd for cost in costs if cost.usd is not None]
     if len(costs) > 1 and len(known) == len(costs):
-        said.append(f"in all: {sum(known):,.2f} USD")
+        shown.append(f"in all: {sum(known):,.2f} USD")
     elsewhere = "" if region == REGION else f" ({region} may differ)"
     return [
-        *said,
+        *shown,
         f"instances on demand in {REGION}{elsewhere}, {AS_OF}; storage and transfer are extra; "
         f"{CHECK}",
     ]
@@ -136,15 +132,15 @@ def _tuning(request: Mapping[str, Any]) -> Cost:
             return Cost(what, None, detail)
         each.append((usd, _runtime(definition), detail))
     dearest, _, detail = max(each)
-    total, said = dearest * jobs, f"{jobs} jobs, each {detail}"
+    total, detail = dearest * jobs, f"{jobs} jobs, each {detail}"
     seconds = limits.get("MaxRuntimeInSeconds")
     if seconds is not None:
         rate = max(usd / runtime for usd, runtime, _ in each)
         capped = rate * seconds * limits["MaxParallelTrainingJobs"]
         if capped < total:
-            total, said = capped, f"{said}, ended after {_duration(seconds)} in all"
+            total, detail = capped, f"{detail}, ended after {_duration(seconds)} in all"
     spot = any(definition.get("EnableManagedSpotTraining") for definition in definitions)
-    return Cost(what, total, said + ("; spot, so likely less" if spot else ""))
+    return Cost(what, total, detail + ("; spot, so likely less" if spot else ""))
 
 
 def _combinations(config: Mapping[str, Any]) -> int:

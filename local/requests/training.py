@@ -1,6 +1,6 @@
 """A training job's request, and what a tuning job's trials share with it.
 
-job = Job(image_uri=..., role=..., channels={"train": "s3://..."}, output="s3://...")
+job = TrainingJobRequest(image_uri=..., role=..., channels={"train": "s3://..."}, output="s3://...")
 job.request("my-job")        # what CreateTrainingJob takes
 """
 
@@ -28,14 +28,14 @@ NUMBER = r"([-+0-9.eE]+)"
 IMAGE = "berth"
 """Last part of our image's repository: its hyperparameters are known and checked here."""
 INTERRUPT_TAG = "berth:interrupt-after"
-"""Tag that asks the local SageMaker to interrupt a managed spot job after so many seconds."""
+"""Tag by which the local SageMaker interrupts a managed spot job after so many seconds."""
 DAY = 86400
 MAX_RUN = 28 * DAY
 """Longest MaxRuntimeInSeconds (developer guide; the default is a day)."""
 LIMIT_HYPERPARAMETERS = 100
 
 
-def is_ours(image_uri: str) -> bool:
+def is_berth_image(image_uri: str) -> bool:
     """Whether the image is this project's, by its repository's name."""
     return image_uri.rpartition("/")[2].partition("@")[0].partition(":")[0] == IMAGE
 
@@ -45,7 +45,7 @@ def metric_definitions(metrics: Mapping[str, str]) -> list[dict[str, str]]:
     return [{"Name": name, "Regex": regex} for name, regex in metrics.items()]
 
 
-def our_metrics() -> dict[str, str]:
+def berth_metrics() -> dict[str, str]:
     """The regular expressions that read our image's metric lines."""
     return {name: f"{re.escape(name)}={NUMBER};" for name in METRICS}
 
@@ -78,7 +78,7 @@ def check_hyperparameters(given: Mapping[str, str], image_uri: str) -> None:
         raise UserError(
             f"hyperparameters: found {len(given)}, expected at most {LIMIT_HYPERPARAMETERS}"
         )
-    if not is_ours(image_uri):
+    if not is_berth_image(image_uri):
         return
     try:
         Hyperparameters.parse(given)
@@ -87,8 +87,8 @@ def check_hyperparameters(given: Mapping[str, str], image_uri: str) -> None:
 
 
 @dataclass(frozen=True)
-class Job:
-    """Everything a training job is told; a tuning job's trials share all but what is searched.
+class TrainingJobRequest:
+    """A training job's request; a tuning job's trials share all but the searched hyperparameters.
 
     Attributes:
         image_uri: the image.

@@ -12,9 +12,14 @@ from typing import Any, Literal
 
 from container.hyperparameters import Hyperparameters
 from local.errors import UserError
-from local.requests.training import Job, canonical, check_hyperparameters, is_ours
+from local.requests.training import (
+    TrainingJobRequest,
+    canonical,
+    check_hyperparameters,
+    is_berth_image,
+)
 
-Kind = Literal["continuous", "integer", "categorical"]
+RangeKind = Literal["continuous", "integer", "categorical"]
 Strategy = Literal["Bayesian", "Random", "Hyperband", "Grid"]
 SCALINGS = {
     "auto": "Auto",
@@ -43,7 +48,7 @@ class Range:
     """
 
     name: str
-    kind: Kind
+    kind: RangeKind
     low: str = ""
     high: str = ""
     scaling: str = "Auto"
@@ -82,7 +87,7 @@ class Range:
 
     @classmethod
     def _between(
-        cls, text: str, name: str, low: str, high: str, kind: Kind, scaling: str
+        cls, text: str, name: str, low: str, high: str, kind: RangeKind, scaling: str
     ) -> "Range":
         number = int if kind == "integer" else float
         try:
@@ -109,8 +114,8 @@ class Range:
         """The values by which the range stands or falls: its ends, or every one."""
         return self.values or (self.low, self.high)
 
-    def words(self) -> str:
-        """For people: what may be tried."""
+    def describe(self) -> str:
+        """The values it allows, as text."""
         if self.values:
             return ", ".join(self.values)
         scaling = "" if self.scaling == "Auto" else f", {self.scaling.lower()}"
@@ -153,7 +158,7 @@ class Search:
     parents: tuple[str, ...] = ()
     identical: bool = False
 
-    def check(self, job: Job) -> None:
+    def check(self, job: TrainingJobRequest) -> None:
         """Refuse what does not fit together, every range's ends included.
 
         Raises:
@@ -171,7 +176,7 @@ class Search:
         if self.objective not in job.metrics:
             known = ", ".join(job.metrics) or "none"
             raise UserError(f"--objective: found {self.objective!r}, the metrics are: {known}")
-        if is_ours(job.image_uri):
+        if is_berth_image(job.image_uri):
             for each in self.ranges:
                 for value in each.extremes:
                     trial = dict(job.hyperparameters) | {each.name: value}
@@ -197,7 +202,7 @@ class Search:
             return math.prod(len(each.values) for each in self.ranges)
         return self.max_jobs
 
-    def _check_resources(self, job: Job) -> None:
+    def _check_resources(self, job: TrainingJobRequest) -> None:
         # SDKs write numbers as JSON, a string's quotes included.
         fixed = (
             job.hyperparameters[name].strip().strip('"')
@@ -213,7 +218,7 @@ class Search:
                 f"epochs of a trial ({most})"
             )
 
-    def request(self, name: str, job: Job) -> dict[str, Any]:
+    def request(self, name: str, job: TrainingJobRequest) -> dict[str, Any]:
         """The CreateHyperParameterTuningJob request."""
         definition = {"StaticHyperParameters": dict(job.hyperparameters)} | job.definition()
         if job.environment:
@@ -307,10 +312,14 @@ def best_hyperparameters(tuning_job: Mapping[str, Any]) -> dict[str, str]:
         (each for each in definitions if each.get("DefinitionName") == chosen), definitions[0]
     ).get("StaticHyperParameters", {})
     every = dict(fixed) | dict(best["TunedHyperParameters"])
-    return {name: plain(value) for name, value in every.items() if not name.startswith("_tuning_")}
+    return {
+        name: unquote_json(value)
+        for name, value in every.items()
+        if not name.startswith("_tuning_")
+    }
 
 
-def plain(value: str) -> str:
+def unquote_json(value: str) -> str:
     """A value without the JSON quotes the SDK's tuner puts around categorical ones."""
     if value.startswith('"'):
         try:

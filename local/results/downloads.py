@@ -25,7 +25,7 @@ def artifacts(job: Mapping[str, Any]) -> dict[str, str]:
     return {MODEL: model, "output.tar.gz": f"{folder}/output.tar.gz"}
 
 
-def bring_home(
+def download_results(
     target: Target, job: Mapping[str, Any], folder: Path, *, model: bool = True
 ) -> list[Path]:
     """Download what the job left to `folder`; what it did not leave is left out.

@@ -35,7 +35,7 @@ class ClassReport(_Checked):
     support: Count
 
 
-class Evaluation(_Checked):
+class EvaluationReport(_Checked):
     """The accuracy of a model, from `evaluation.json`.
 
     Attributes:
@@ -55,14 +55,14 @@ class Evaluation(_Checked):
     classes: dict[str, ClassReport]
 
 
-def read_evaluation(path: Path) -> Evaluation:
+def read_evaluation(path: Path) -> EvaluationReport:
     """Read an `evaluation.json`.
 
     Raises:
         UserError: it is not what berth's image writes; the line names the field.
     """
     try:
-        return Evaluation.model_validate_json(_read(path))
+        return EvaluationReport.model_validate_json(_read(path))
     except ValidationError as error:
         raise UserError(f"{path}: not berth's evaluation: {_first(error)}") from None
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from local.archives import MAX_FILES, leads_out
 from local.errors import UserError, code
 from local.results.downloads import LARGEST, OUTPUT, download, unpack
-from local.results.profiler_report import RECORDED
+from local.results.profiler_report import PROFILER_OUTPUT
 
 if TYPE_CHECKING:
     from local.client.target import Target
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 ARCHIVES = (".tar.gz", ".tgz")
 WORKERS = 16
 """Downloads at once: a job's recording is hundreds of small files."""
-_PLAIN_PARTS = {RECORDED, OUTPUT, "data", "profiler", ""}
+_PLAIN_PARTS = {PROFILER_OUTPUT, OUTPUT, "data", "profiler", ""}
 """Folders named the same in every job."""
 
 
@@ -52,7 +52,7 @@ def recording_at(path: Path, scratch: Path) -> Iterator[Path]:
         UserError: there is no such path, or an archive holds what a job's may not.
     """
     if path.is_dir():
-        inner = (path / name for name in (RECORDED, OUTPUT))
+        inner = (path / name for name in (PROFILER_OUTPUT, OUTPUT))
         yield next((folder for folder in inner if folder.is_dir()), path)
         return
     if not path.is_file():
@@ -80,13 +80,13 @@ def recording_in_s3(target: "Target", uri: str, scratch: Path) -> Iterator[Path]
         else:
             root = uri.rstrip("/")
             # A job's folder also holds tensors, by the gigabyte: only what was recorded is fetched.
-            if fetch_folder(target, f"{root}/{RECORDED}", folder / RECORDED):
-                yield folder / RECORDED
+            if fetch_folder(target, f"{root}/{PROFILER_OUTPUT}", folder / PROFILER_OUTPUT):
+                yield folder / PROFILER_OUTPUT
                 return
             if not download(target, f"{root}/{OUTPUT}/{archive.name}", archive):
-                if not fetch_folder(target, root, folder / RECORDED):
+                if not fetch_folder(target, root, folder / PROFILER_OUTPUT):
                     raise UserError(f"{uri}: nothing there, expected what a profiler recorded")
-                yield folder / RECORDED
+                yield folder / PROFILER_OUTPUT
                 return
         unpack(archive, folder / OUTPUT)
         yield folder / OUTPUT

@@ -1,4 +1,4 @@
-"""The profiler's report on this machine: the one a job left, or made anew from what it recorded."""
+"""The profiler's report: the one a job left, or one made on this machine from its recording."""
 
 import json
 from collections.abc import Mapping
@@ -10,15 +10,15 @@ from container.rules.profiler import PROFILER_RULES
 from local.errors import UserError
 from local.requests.monitoring import profiler_rules
 from local.requests.training import canonical
-from local.requests.tuning import plain
+from local.requests.tuning import unquote_json
 from local.results.downloads import OUTPUT
 
 HTML = "profiler-report.html"
-ANEW = "report"
+LOCAL_REPORT = "report"
 """Where, in the job's folder, a report lies that was made on this machine."""
 STATUSES = "profiler-rules.json"
 """Beside a report that was made on this machine: what the rules found."""
-RECORDED = "profiler-output"
+PROFILER_OUTPUT = "profiler-output"
 """Where, in the job's folder and in S3, AWS's profiler keeps what it records."""
 NEEDED = ("numpy", "pandas", "plotly")
 LARGEST_FIGURES = 64_000_000
@@ -27,7 +27,7 @@ LARGEST_FIGURES = 64_000_000
 
 def find_report(folder: Path) -> Path | None:
     """The report in a job's folder: one made here comes before the one the job left."""
-    here = folder / ANEW / HTML
+    here = folder / LOCAL_REPORT / HTML
     if here.is_file():
         return here
     left = sorted((folder / OUTPUT).rglob(f"report/{HTML}"))
@@ -38,7 +38,7 @@ def find_recording(folder: Path) -> Path | None:
     """What a job recorded, below its folder, if anything."""
     if any((folder / OUTPUT).rglob("profiler/**/*.json")):
         return folder / OUTPUT
-    aws = folder / RECORDED
+    aws = folder / PROFILER_OUTPUT
     return aws if aws.is_dir() else None
 
 
@@ -67,26 +67,26 @@ def make_report(recording: Path, into: Path, parameters: Mapping[str, str]) -> P
 
 
 def parameters_of(job: Mapping[str, Any]) -> dict[str, str]:
-    """The parameters of the profiler's rules that a training job was asked for.
+    """The parameters of the profiler's rules of a training job's request.
 
     Args:
-        job: DescribeTrainingJob's answer; what is not to be understood in it is left out.
+        job: DescribeTrainingJob's answer; what cannot be parsed is left out.
     """
-    asked: dict[str, Any] = {}
+    requested: dict[str, Any] = {}
     for rule in job.get("ProfilerRuleConfigurations", []):
-        asked |= rule.get("RuleParameters", {})
-    told = {canonical(name): value for name, value in job.get("HyperParameters", {}).items()}
+        requested |= rule.get("RuleParameters", {})
+    given = {canonical(name): value for name, value in job.get("HyperParameters", {}).items()}
     try:
-        found = json.loads(plain(told.get("rule_parameters", "{}")))
+        found = json.loads(unquote_json(given.get("rule_parameters", "{}")))
     except (ValueError, RecursionError):
         found = {}
-    asked |= found if isinstance(found, dict) else {}
+    requested |= found if isinstance(found, dict) else {}
     known = {
         f"{rule}_{parameter}".lower()
         for rule, spec in PROFILER_RULES.items()
         for parameter in spec.parameters
     }
-    return {name: str(value) for name, value in asked.items() if name.lower() in known}
+    return {name: str(value) for name, value in requested.items() if name.lower() in known}
 
 
 def first_sentence(page: Path) -> str:

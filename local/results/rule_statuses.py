@@ -1,4 +1,4 @@
-"""What a job's rules found: from what it left, or from what SageMaker knows."""
+"""The statuses of a job's rules: from its outputs, or from SageMaker."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from local.client.console import printable
 from local.results.downloads import OUTPUT
-from local.results.profiler_report import ANEW, STATUSES
+from local.results.profiler_report import LOCAL_REPORT, STATUSES
 
 LARGEST = 4_000_000
 """Bytes of a file of statuses that is read; 32 rules with a traceback each are 40,000."""
-TOLD = ("IssuesFound", "Error")
+REPORTED = ("IssuesFound", "Error")
 """The statuses worth a line at a job's end."""
-COUNTING = "ProfilerReport"
+SUMMARY_RULE = "ProfilerReport"
 _KINDS = {
     "debugger": ("debug.json", "DebugRuleEvaluationStatuses"),
     "profiler": ("profiler.json", "ProfilerRuleEvaluationStatuses"),
@@ -21,8 +22,8 @@ _KINDS = {
 
 
 @dataclass(frozen=True)
-class RuleStatus:
-    """What came of one rule.
+class RuleEvaluation:
+    """The evaluation of one rule.
 
     Attributes:
         kind: debugger or profiler.
@@ -37,16 +38,16 @@ class RuleStatus:
     details: str
 
     def line(self) -> str:
-        """It in a line, for people."""
+        """It in one line."""
         found = "" if self.status == "IssuesFound" else f" {self.status}"
         return f"{self.name}{found}: {self.details or 'no details'}"
 
 
-def rule_statuses(job: Mapping[str, Any], folder: Path | None) -> list[RuleStatus]:
+def rule_statuses(job: Mapping[str, Any], folder: Path | None) -> list[RuleEvaluation]:
     """The rules of a job, the debugger's first.
 
-    The container's own files come first: AWS knows nothing of rules a container evaluates. Before
-    those comes what a report that was made on this machine found.
+    The container's own files take precedence, as AWS does not know the rules a container evaluates;
+    those of a report made on this machine take precedence over both.
 
     Args:
         job: DescribeTrainingJob's answer.
@@ -61,23 +62,23 @@ def rule_statuses(job: Mapping[str, Any], folder: Path | None) -> list[RuleStatu
     return found
 
 
-def issues(statuses: list[RuleStatus]) -> Iterator[str]:
-    """A line for each rule that found something, or could not be evaluated.
+def issues(statuses: list[RuleEvaluation]) -> Iterator[str]:
+    """A line for each rule that found an issue, or could not be evaluated.
 
     The rule ProfilerReport only counts the others: it has a line where they have none.
     """
-    told = [status for status in statuses if status.status in TOLD]
-    others = [status for status in told if status.name != COUNTING]
-    summed_up = any(status.kind == "profiler" for status in others)
-    for status in others if summed_up else told:
+    reported = [status for status in statuses if status.status in REPORTED]
+    others = [status for status in reported if status.name != SUMMARY_RULE]
+    counted = any(status.kind == "profiler" for status in others)
+    for status in others if counted else reported:
         yield status.line()
 
 
 def _files(folder: Path | None, kind: str, file: str) -> list[Path]:
     if folder is None:
         return []
-    anew = [folder / ANEW / STATUSES] if kind == "profiler" else []
-    return anew + sorted((folder / OUTPUT).rglob(f"rules/{file}"))
+    remade = [folder / LOCAL_REPORT / STATUSES] if kind == "profiler" else []
+    return remade + sorted((folder / OUTPUT).rglob(f"rules/{file}"))
 
 
 def _read(paths: list[Path]) -> list[Any]:
@@ -92,17 +93,15 @@ def _read(paths: list[Path]) -> list[Any]:
     return found if isinstance(found, list) else []
 
 
-def _status(kind: str, entry: Any) -> RuleStatus | None:
+def _status(kind: str, entry: Any) -> RuleEvaluation | None:
     if not isinstance(entry, dict):
         return None
     name, status = entry.get("RuleConfigurationName"), entry.get("RuleEvaluationStatus")
     if not isinstance(name, str) or not isinstance(status, str):
         return None
     details = str(entry.get("StatusDetails") or "").strip().partition("\n")[0]
-    return RuleStatus(kind, _plain(name), _plain(status), _plain(details))
+    return RuleEvaluation(kind, _printable(name), _printable(status), _printable(details))
 
 
-def _plain(text: str) -> str:
-    """What a terminal shows as it stands."""
-    whole = text.encode("utf-8", "replace").decode()
-    return "".join(mark if mark.isprintable() else " " for mark in whole).strip()
+def _printable(text: str) -> str:
+    return printable(text).strip()

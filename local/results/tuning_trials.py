@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from local.requests.tuning import plain
+from local.requests.tuning import unquote_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -45,7 +45,7 @@ class Trial:
             name=answer["TrainingJobName"],
             status=answer["TrainingJobStatus"],
             hyperparameters={
-                name: plain(value) for name, value in answer["TunedHyperParameters"].items()
+                name: unquote_json(value) for name, value in answer["TunedHyperParameters"].items()
             },
             objective=None if metric is None else float(metric["Value"]),
             seconds=None if start is None else (end - start).total_seconds(),
@@ -120,7 +120,7 @@ def table(trials: list[Trial], objective: str, *, maximize: bool) -> "Table":
             *(Text(cell) for cell in (trial.name, trial.status)),
             *(Text(short(trial.hyperparameters.get(name, "–"))) for name in searched),
             Text("–" if trial.objective is None else f"{trial.objective:.4f}"),
-            Text(duration(trial.seconds)),
+            Text(format_duration(trial.seconds)),
             style=style,
         )
     return shown
@@ -131,7 +131,8 @@ def line(trial: Trial) -> str:
     values = " ".join(f"{name}={short(value)}" for name, value in trial.hyperparameters.items())
     objective = "" if trial.objective is None else f"  objective {trial.objective:.4f}"
     failure = f"  {trial.failure}" if trial.failure else ""
-    return f"{trial.name}  {trial.status}  {values}{objective}  {duration(trial.seconds)}{failure}"
+    took = format_duration(trial.seconds)
+    return f"{trial.name}  {trial.status}  {values}{objective}  {took}{failure}"
 
 
 def short(value: str) -> str:
@@ -142,7 +143,7 @@ def short(value: str) -> str:
         return value
 
 
-def duration(seconds: float | None) -> str:
+def format_duration(seconds: float | None) -> str:
     """`3 s`, `2 min 5 s` or `1 h 10 min`."""
     if seconds is None:
         return "–"

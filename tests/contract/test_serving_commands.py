@@ -125,7 +125,7 @@ def test_an_endpoint_that_fails_says_why_and_leaves_nothing(
 ) -> None:
     assert berth("deploy", "broken", "--model-data", models["bad"]) == 1
     shown = capsys.readouterr()
-    assert "the container's last words:\n  toy: the model cannot be loaded" in shown.out
+    assert "the end of the container's log:\n  toy: the model cannot be loaded" in shown.out
     assert "endpoint broken: failed: " in shown.err
     wait_until(lambda: names(target) == set())
 

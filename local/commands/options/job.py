@@ -12,7 +12,7 @@ from local.client.target import Target
 from local.commands.options.shared import pairs
 from local.errors import UserError
 from local.requests.hyperparameter_files import read_hyperparameters
-from local.requests.training import DAY, Job, is_ours, merge, our_metrics
+from local.requests.training import DAY, TrainingJobRequest, berth_metrics, is_berth_image, merge
 
 INSTANCES, RULES, NETWORK = "Instances", "Spot and limits", "Network and keys"
 
@@ -46,7 +46,7 @@ MetricRegexes = Annotated[
 
 @dataclass(frozen=True)
 class JobOptions:
-    """The options as given; `job` makes a `Job` of them."""
+    """The options as given; `job` makes a `TrainingJobRequest` of them."""
 
     hyperparameters: Mapping[str, str]
     file: Path | None
@@ -78,7 +78,7 @@ class JobOptions:
         base: Mapping[str, str],
         *,
         interrupt_after: int | None = None,
-    ) -> Job:
+    ) -> TrainingJobRequest:
         """The job at `target`; `base` are hyperparameters that the file and --hp may replace.
 
         A spot job without --checkpoints keeps them under its own name, or an interruption would
@@ -95,13 +95,14 @@ class JobOptions:
         checkpoints = self.checkpoints
         if self.spot and checkpoints is None:
             checkpoints = f"s3://{target.bucket}/checkpoints/{name}"
-        return Job(
+        return TrainingJobRequest(
             image_uri=target.image_uri,
             role=target.role,
             channels=channels,
             output=f"s3://{target.bucket}/jobs",
             hyperparameters=merge(base, read, self.hyperparameters),
-            metrics=(our_metrics() if is_ours(target.image_uri) else {}) | dict(self.metrics),
+            metrics=(berth_metrics() if is_berth_image(target.image_uri) else {})
+            | dict(self.metrics),
             input_mode=self.input_mode,
             instance_type=self.instance_type,
             instance_count=self.instance_count,

@@ -1,4 +1,4 @@
-"""The options of the debugger and the profiler: what `train` and `tune` have a job watched for."""
+"""The options of the debugger and the profiler: what `train` and `tune` monitor."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,8 +11,8 @@ from container.rules.requests import RuleError
 from local.commands.options.shared import pairs
 from local.errors import UserError
 from local.requests.aws_debugger import aws_debugger
-from local.requests.monitoring import CHANNEL, Watch, split_names
-from local.requests.training import Job, canonical, is_ours, merge
+from local.requests.monitoring import CHANNEL, Monitoring, split_names
+from local.requests.training import TrainingJobRequest, canonical, is_berth_image, merge
 
 if TYPE_CHECKING:
     from local.client.target import Target
@@ -41,68 +41,72 @@ Parameters = Annotated[
 
 
 @dataclass(frozen=True)
-class WatchOptions:
+class MonitoringOptions:
     """The options as given.
 
     Attributes:
-        watch: what they ask for.
+        monitoring: the debugger and the profiler.
         file: the file of own rules on this machine.
         aws: whether AWS's own debugger and profiler do the work.
     """
 
-    watch: Watch
+    monitoring: Monitoring
     file: Path | None = None
     aws: bool = False
 
-    def applied(
-        self, job: Job, target: "Target", name: str, given: Mapping[str, str] | None = None
-    ) -> Job:
-        """The job, watched.
+    def apply_to(
+        self,
+        job: TrainingJobRequest,
+        target: "Target",
+        name: str,
+        given: Mapping[str, str] | None = None,
+    ) -> TrainingJobRequest:
+        """The job with its monitoring.
 
         Args:
             job: the job without it.
             target: where it goes.
             name: the job's.
-            given: the hyperparameters of --hp, which must not say the same things.
+            given: the hyperparameters of --hp, which must not set the same ones.
 
         Raises:
             UserError: a rule or parameter is unknown, or the options do not fit together.
         """
-        watch = self.watch
-        watch.check()
+        monitoring = self.monitoring
+        monitoring.check()
         if self.file is not None:
             from container.rules.custom import check
 
             try:
-                check(self.file, watch.debug_rules())
+                check(self.file, monitoring.debug_rules())
             except RuleError as error:
                 raise UserError(f"--rules-file: {error}") from None
         if self.aws:
-            if not (watch.debug or watch.profile):
+            if not (monitoring.debug or monitoring.profile):
                 raise UserError("--aws-debugger: expected --debug or --profile with it")
-            return replace(job, debugger=aws_debugger(watch, job, name, target.region))
-        told = watch.hyperparameters()
-        if told and not is_ours(job.image_uri):
+            return replace(job, debugger=aws_debugger(monitoring, job, name, target.region))
+        added = monitoring.hyperparameters()
+        if added and not is_berth_image(job.image_uri):
             raise UserError(
                 f"--debug and --profile: {job.image_uri} is not this project's image, which alone "
                 "has a debugger and a profiler of its own; see --aws-debugger"
             )
-        twice = sorted(set(map(canonical, given or {})) & told.keys())
+        twice = sorted(set(map(canonical, given or {})) & added.keys())
         if twice:
             raise UserError(f"{twice[0]}: found both an option and --hp for it, expected one")
         channels = dict(job.channels)
         if self.file is not None:
             if CHANNEL in channels:
                 raise UserError(f"--rules-file: found a --channel {CHANNEL} too, expected one")
-            bucket, key = self._target(target, name)
+            bucket, key = self._rules_object(target, name)
             channels[CHANNEL] = f"s3://{bucket}/{key}"
-        return replace(job, hyperparameters=merge(job.hyperparameters, told), channels=channels)
+        return replace(job, hyperparameters=merge(job.hyperparameters, added), channels=channels)
 
     def uploads(self, target: "Target", name: str) -> list[tuple[str, dict[str, Any]]]:
         """What has to be in S3 before the job: an operation and its request, without the body."""
         if self.file is None or self.aws:
             return []
-        bucket, key = self._target(target, name)
+        bucket, key = self._rules_object(target, name)
         return [("PutObject", {"Bucket": bucket, "Key": key})]
 
     def upload(self, target: "Target", name: str) -> None:
@@ -111,13 +115,13 @@ class WatchOptions:
             body = b"" if self.file is None else self.file.read_bytes()
             target.client("s3").put_object(**request, Body=body)
 
-    def _target(self, target: "Target", name: str) -> tuple[str, str]:
+    def _rules_object(self, target: "Target", name: str) -> tuple[str, str]:
         """Bucket and key of the file of own rules: beside what the job leaves."""
         file = "" if self.file is None else self.file.name
         return target.bucket, f"jobs/{name}/rules/{file}"
 
 
-def watch_options(
+def monitoring_options(
     *,
     profile: Profile = False,
     debug: Annotated[
@@ -159,10 +163,10 @@ def watch_options(
             rich_help_panel=PANEL,
         ),
     ] = False,
-) -> WatchOptions:
+) -> MonitoringOptions:
     """The options as given."""
     names, stopping = split_names(rules or ()), split_names(stop_on or ())
-    watch = Watch(
+    monitoring = Monitoring(
         debug=debug or bool(names or stopping or rules_file),
         profile=profile,
         rules=names,
@@ -171,13 +175,15 @@ def watch_options(
         rules_file="" if rules_file is None else rules_file.name,
         own=() if rules_file is None else _own(rules_file),
     )
-    return WatchOptions(watch, rules_file, aws_debugger)
+    return MonitoringOptions(monitoring, rules_file, aws_debugger)
 
 
-def profile_options(*, profile: Profile = False, rule_parameter: Parameters = None) -> WatchOptions:
+def profile_options(
+    *, profile: Profile = False, rule_parameter: Parameters = None
+) -> MonitoringOptions:
     """The options of a search: AWS's tuning has no members for its debugger, ours needs none."""
     given = pairs(rule_parameter or (), "--rule-parameter")
-    return WatchOptions(Watch(profile=profile, parameters=given))
+    return MonitoringOptions(Monitoring(profile=profile, parameters=given))
 
 
 def _own(file: Path) -> tuple[str, ...]:

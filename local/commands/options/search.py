@@ -15,7 +15,7 @@ from local.requests.tuning import Range, Search, Strategy
 
 PANEL = "The search"
 JOBS, PARALLEL = 10, 2
-"""Trials in all and at a time, where neither an option nor a preset says."""
+"""Trials in all and at a time, without an option and a preset."""
 
 
 @dataclass(frozen=True)
@@ -23,14 +23,14 @@ class SearchOptions:
     """A search, and the hyperparameters its preset or file fixes.
 
     Attributes:
-        search: everything the options say.
+        search: the search of the options.
         fixed: hyperparameters of the preset or file; --hyperparameters and --hp win over them.
-        asked: the names --range gave.
+        explicit: the names --range gave.
     """
 
     search: Search
     fixed: Mapping[str, str]
-    asked: frozenset[str]
+    explicit: frozenset[str]
 
     def without(self, names: Iterable[str]) -> Search:
         """The search without a preset's ranges of hyperparameters that are fixed by hand."""
@@ -38,7 +38,7 @@ class SearchOptions:
         kept = tuple(
             each
             for each in self.search.ranges
-            if each.name in self.asked or canonical(each.name) not in fixed
+            if each.name in self.explicit or canonical(each.name) not in fixed
         )
         return replace(self.search, ranges=kept)
 
@@ -127,10 +127,10 @@ def search_options(
         read = read_search(ranges_file)
         fixed |= read.hyperparameters
         every |= {each.name: each for each in read.ranges}
-    asked = [Range.parse(text) for text in range_ or ()]
-    if len({each.name for each in asked}) < len(asked):
+    explicit = [Range.parse(text) for text in range_ or ()]
+    if len({each.name for each in explicit}) < len(explicit):
         raise UserError("--range: a hyperparameter is given twice")
-    every |= {each.name: each for each in asked}
+    every |= {each.name: each for each in explicit}
     count = jobs or (chosen.jobs if chosen else JOBS)
     search = Search(
         ranges=tuple(every.values()),
@@ -150,4 +150,4 @@ def search_options(
         identical=identical,
     )
     fixed = {name: value for name, value in fixed.items() if name not in every}
-    return SearchOptions(search, fixed, frozenset(each.name for each in asked))
+    return SearchOptions(search, fixed, frozenset(each.name for each in explicit))

@@ -1,7 +1,7 @@
 """The options every command shares.
 
     @with_common
-    def train(common: Common, data: Annotated[str, typer.Argument()]) -> None:
+    def train(common: CommonOptions, data: Annotated[str, typer.Argument()]) -> None:
         target = common.connect()
 
 `with_common` gives a command --where, --image-uri, --role, --bucket, --region, --tags, --plan and
@@ -75,7 +75,7 @@ Executor = Annotated[
 
 
 @dataclass(frozen=True)
-class Common:
+class CommonOptions:
     """The shared options of one call."""
 
     where: WhereName = "local"
@@ -115,9 +115,9 @@ def common_options(
     tags: Tags = None,
     plan: Plan = False,
     executor: Executor = "auto",
-) -> Common:
+) -> CommonOptions:
     """The shared options, as one value."""
-    return Common(
+    return CommonOptions(
         where=where,
         image_uri=image_uri,
         role=role,
@@ -165,17 +165,17 @@ with_common = with_options(common_options)
 
 
 def pairs(given: "list[str] | tuple[str, ...]", option: str) -> dict[str, str]:
-    """`name=value` words as a dict.
+    """`name=value` arguments as a dict.
 
     Raises:
-        UserError: a word has no `=`, no name, or a name a second time.
+        UserError: an argument has no `=`, no name, or a name a second time.
     """
     found: dict[str, str] = {}
-    for word in given:
-        name, equals, value = word.partition("=")
+    for argument in given:
+        name, equals, value = argument.partition("=")
         name = name.strip()
         if not equals or not name:
-            raise UserError(f"{option}: found {word!r}, expected name=value")
+            raise UserError(f"{option}: found {argument!r}, expected name=value")
         if name in found:
             raise UserError(f"{option}: {name!r} is given twice")
         found[name] = value.strip()

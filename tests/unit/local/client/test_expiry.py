@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from local.client.expiry import arrange, cancel, clock, duration
+from local.client.expiry import create_schedule, delete_schedule, format_time, parse_duration
 from local.client.target import Target
 from local.errors import UserError
 from local.requests.hosting import schedule
@@ -23,26 +23,26 @@ ROLE = "arn:aws:iam::123456789012:role/berth"
     ],
 )
 def test_durations(text: str, span: timedelta) -> None:
-    assert duration(text) == span
+    assert parse_duration(text) == span
 
 
 @pytest.mark.parametrize("text", ["", "2", "h", "2 hours", "-2h", "2h-", "30s", "0h"])
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(UserError, match="--ttl: found"):
-        duration(text)
+        parse_duration(text)
 
 
 def test_a_schedule_replaces_the_earlier_one(moto_aws: Target) -> None:
     scheduler = moto_aws.client("scheduler")
     for hour in (3, 4):
         when = datetime(2030, 1, 2, hour, tzinfo=UTC)
-        arrange(moto_aws, schedule("flowers", when, ROLE))
+        create_schedule(moto_aws, schedule("flowers", when, ROLE))
         (found,) = scheduler.list_schedules()["Schedules"]
         expression = scheduler.get_schedule(Name=found["Name"])["ScheduleExpression"]
         assert expression == f"at(2030-01-02T0{hour}:00:00)"
-    cancel(moto_aws, "flowers")
+    delete_schedule(moto_aws, "flowers")
     assert scheduler.list_schedules()["Schedules"] == []
-    cancel(moto_aws, "flowers")  # one that is not there is no error
+    delete_schedule(moto_aws, "flowers")  # one that is not there is no error
 
 
 def test_here_there_is_no_schedule_to_cancel() -> None:
@@ -50,7 +50,7 @@ def test_here_there_is_no_schedule_to_cancel() -> None:
         def client(self, *_: Any) -> Any:  # type: ignore[override]
             raise AssertionError("asked for a client")
 
-    cancel(Here("local", "http://127.0.0.1:9", "us-east-1", "1", "", "", ""), "flowers")
+    delete_schedule(Here("local", "http://127.0.0.1:9", "us-east-1", "1", "", "", ""), "flowers")
 
 
 def test_a_moment_is_shown_in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,7 +59,7 @@ def test_a_moment_is_shown_in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "Europe/Zurich")
     time.tzset()
     try:
-        shown = clock(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
+        shown = format_time(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
     finally:
         monkeypatch.undo()
         time.tzset()

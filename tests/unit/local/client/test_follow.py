@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from local.client.follow import LONGEST_PAUSE, Backoff, LinePrinter, follow_training, interruptions
+from local.client.follow import LinePrinter, follow_training, interruptions
 from local.client.log_streams import LogLine
+from local.client.polling import LONGEST_PAUSE, Backoff
 from tests.unit.local.fake_logs import FakeLogs
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -38,26 +39,26 @@ class Story:
 
     def describe_training_job(self, *, TrainingJobName: str) -> Any:  # noqa: N803
         assert TrainingJobName == "job"
-        told, lines = next(self._chapters)
+        statuses, lines = next(self._chapters)
         for host, text in lines:
             self._time += 1
             self.logs.streams.setdefault(f"job/{host}-17", []).append((self._time, text))
-        if isinstance(told, Exception):
-            raise told
-        return told
+        if isinstance(statuses, Exception):
+            raise statuses
+        return statuses
 
 
 def follow(story: Story) -> tuple[dict[str, Any], list[str], list[str]]:
     log: list[str] = []
-    told: list[str] = []
+    statuses: list[str] = []
     job = follow_training(
         story,  # type: ignore[arg-type]
         "job",
         log=log.append,
-        tell=told.append,
+        on_status=statuses.append,
         sleep=lambda _seconds: None,
     )
-    return job, log, [line.split("  ", 1)[1] for line in told]
+    return job, log, [line.split("  ", 1)[1] for line in statuses]
 
 
 def test_a_job_is_followed_to_its_end() -> None:
@@ -69,10 +70,10 @@ def test_a_job_is_followed_to_its_end() -> None:
         (answer("InProgress", starting, training), [("algo-1", "epoch 2")]),
         (end, [("algo-1", "the last line")]),
     )
-    job, log, told = follow(story)
+    job, log, statuses = follow(story)
     assert job == end
     assert log == ["epoch 1", "epoch 2", "the last line"]
-    assert told == ["Starting: Preparing", "Training", "Completed: done"]
+    assert statuses == ["Starting: Preparing", "Training", "Completed: done"]
 
 
 def test_a_changing_message_is_told_once_each() -> None:
@@ -119,11 +120,11 @@ def test_what_was_lost() -> None:
 
 def test_it_looks_less_and_less_often_while_nothing_happens() -> None:
     pauses: list[float] = []
-    pace = Backoff(pauses.append)
-    pace.wait(happened=True)
+    backoff = Backoff(pauses.append)
+    backoff.wait(happened=True)
     for _ in range(20):
-        pace.wait(happened=False)
-    pace.wait(happened=True)
+        backoff.wait(happened=False)
+    backoff.wait(happened=True)
     assert pauses[0] == pauses[-1] < pauses[1] < pauses[2]
     assert max(pauses) == LONGEST_PAUSE
 

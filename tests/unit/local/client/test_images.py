@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from local.client.images import find_pictures
+from local.client.images import find_images
 from local.errors import UserError
 
 
@@ -17,7 +17,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 def test_a_folder_gives_its_images_and_their_classes(photos: Path) -> None:
-    found = find_pictures([photos])
+    found = find_images([photos])
     assert [(one.name, one.truth, one.content_type) for one in found] == [
         ("ants/1.jpg", "ants", "image/jpeg"),
         ("ants/2.PNG", "ants", "image/png"),
@@ -27,16 +27,16 @@ def test_a_folder_gives_its_images_and_their_classes(photos: Path) -> None:
 
 
 def test_a_named_file_is_taken_whatever_its_ending(photos: Path) -> None:
-    (found,) = find_pictures([photos / "notes.txt"])
+    (found,) = find_images([photos / "notes.txt"])
     assert (found.truth, found.content_type) == (None, "application/octet-stream")
 
 
 def test_what_is_not_there_is_named(photos: Path) -> None:
     with pytest.raises(UserError, match="nowhere: no such file or folder"):
-        find_pictures([photos / "nowhere"])
+        find_images([photos / "nowhere"])
     (photos / "empty").mkdir()
     with pytest.raises(UserError, match="empty: no image in it"):
-        find_pictures([photos / "empty"])
+        find_images([photos / "empty"])
 
 
 def test_what_is_no_image_is_said_and_what_tools_left_is_not_sent(
@@ -46,7 +46,7 @@ def test_what_is_no_image_is_said_and_what_tools_left_is_not_sent(
     (photos / "ants" / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"x")
     (photos / "@eaDir").mkdir()
     (photos / "@eaDir" / "1.jpg").write_bytes(b"x")
-    names = [one.name for one in find_pictures([photos])]
+    names = [one.name for one in find_images([photos])]
     assert names == ["ants/1.jpg", "ants/2.PNG", r"ants/caf\xe9.jpg", "bees/1.webp", "top.tiff"]
     assert capsys.readouterr().err.endswith("left out (no images): ants/pipe.jpg, notes.txt\n")
 
@@ -54,4 +54,4 @@ def test_what_is_no_image_is_said_and_what_tools_left_is_not_sent(
 def test_a_pipe_is_not_opened(photos: Path) -> None:
     os.mkfifo(photos / "pipe.jpg")
     with pytest.raises(UserError, match="neither a regular file nor a folder"):
-        find_pictures([photos / "pipe.jpg"])
+        find_images([photos / "pipe.jpg"])

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from local.client.log_tail import last_words
+from local.client.log_tail import read_log_tail
 from local.client.target import Target
 
 GROUP = "/aws/sagemaker/Endpoints/flowers"
@@ -22,16 +22,16 @@ def test_the_latest_streams_last_lines(moto_target: Target) -> None:
     logs = moto_target.client("logs")
     write(logs, "AllTraffic/i-1", -60_000, "old")
     write(logs, "AllTraffic/i-2", -30_000, *(f"line {n}" for n in range(30)))
-    assert last_words(logs, GROUP, wait=0) == [f"line {n}" for n in range(10, 30)]
-    assert last_words(logs, GROUP, lines=2, wait=0) == ["line 28", "line 29"]
-    assert last_words(logs, GROUP, prefix="AllTraffic/i-1", wait=0) == ["old"]
+    assert read_log_tail(logs, GROUP, wait=0) == [f"line {n}" for n in range(10, 30)]
+    assert read_log_tail(logs, GROUP, lines=2, wait=0) == ["line 28", "line 29"]
+    assert read_log_tail(logs, GROUP, prefix="AllTraffic/i-1", wait=0) == ["old"]
 
 
 def test_nothing_was_said(moto_target: Target) -> None:
     logs = moto_target.client("logs")
-    assert last_words(logs, GROUP, wait=0) == []
+    assert read_log_tail(logs, GROUP, wait=0) == []
     logs.create_log_group(logGroupName=GROUP)
-    assert last_words(logs, GROUP, wait=0) == []
+    assert read_log_tail(logs, GROUP, wait=0) == []
 
 
 def test_it_waits_for_what_is_on_its_way(
@@ -41,4 +41,4 @@ def test_it_waits_for_what_is_on_its_way(
     monkeypatch.setattr(
         "local.client.log_tail.time.sleep", lambda _: write(logs, "AllTraffic/i-1", 0, "late")
     )
-    assert last_words(logs, GROUP, wait=30) == ["late"]
+    assert read_log_tail(logs, GROUP, wait=30) == ["late"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from local.client.resize import shrink
+from local.client.resize import resize_to_fit
 from local.errors import UserError
 
 
@@ -21,7 +21,7 @@ def encoded(picture: Image.Image, kind: str, **options: object) -> bytes:
 
 def test_what_fits_once_encoded_keeps_its_pixels() -> None:
     data = encoded(noisy(300, 200), "PNG")
-    small = shrink(data, 120_000, "a.png")
+    small = resize_to_fit(data, 120_000, "a.png")
     assert len(small) <= 120_000 < len(data)
     with Image.open(io.BytesIO(small)) as picture:
         assert (picture.format, picture.size) == ("JPEG", (300, 200))
@@ -29,7 +29,7 @@ def test_what_fits_once_encoded_keeps_its_pixels() -> None:
 
 @pytest.mark.parametrize("limit", [60_000, 10_000, 3_000])
 def test_it_is_scaled_until_it_fits(limit: int) -> None:
-    small = shrink(encoded(noisy(600, 400), "PNG"), limit, "a.png")
+    small = resize_to_fit(encoded(noisy(600, 400), "PNG"), limit, "a.png")
     assert limit / 3 < len(small) <= limit
     with Image.open(io.BytesIO(small)) as picture:
         width, height = picture.size
@@ -43,7 +43,7 @@ def test_it_stays_upright() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was turned: shown rotated a quarter clockwise
     data = encoded(picture, "JPEG", exif=exif.tobytes(), quality=95)
-    with Image.open(io.BytesIO(shrink(data, 50_000, "a.jpg"))) as small:
+    with Image.open(io.BytesIO(resize_to_fit(data, 50_000, "a.jpg"))) as small:
         assert small.size == (100, 200)
         assert not small.getexif().get(0x0112)
         top, bottom = small.getpixel((50, 20)), small.getpixel((50, 180))
@@ -55,16 +55,16 @@ def test_it_stays_upright() -> None:
 
 def test_transparency_becomes_white() -> None:
     data = encoded(Image.new("RGBA", (50, 50), (0, 0, 0, 0)), "PNG")
-    with Image.open(io.BytesIO(shrink(data, 50_000, "a.png"))) as small:
+    with Image.open(io.BytesIO(resize_to_fit(data, 50_000, "a.png"))) as small:
         assert small.getpixel((25, 25)) == (255, 255, 255)
 
 
 @pytest.mark.parametrize("data", [b"", b"no picture", encoded(noisy(40, 40), "PNG")[:200]])
 def test_what_is_no_picture_is_named(data: bytes) -> None:
     with pytest.raises(UserError, match=r"a\.png: cannot be made smaller"):
-        shrink(data, 1000, "a.png")
+        resize_to_fit(data, 1000, "a.png")
 
 
 def test_too_small_a_limit_is_said() -> None:
     with pytest.raises(UserError, match="cannot be made smaller than 100 bytes"):
-        shrink(encoded(noisy(100, 100), "PNG"), 100, "a.png")
+        resize_to_fit(encoded(noisy(100, 100), "PNG"), 100, "a.png")

@@ -7,7 +7,7 @@ import pytest
 
 from local.client import upload as subject
 from local.client.target import Target
-from local.client.upload import look, send
+from local.client.upload import scan_folder, upload_files
 from local.errors import UserError
 
 
@@ -28,24 +28,24 @@ def keys(target: Target, prefix: str = "") -> list[str]:
 
 def test_everything_is_sent_once(moto_target: Target, photos: Path) -> None:
     s3 = moto_target.client("s3")
-    done = send(s3, look(photos), "bucket", "data/photos/")
+    done = upload_files(s3, scan_folder(photos), "bucket", "data/photos/")
     assert (done.sent, done.unchanged, done.bytes, done.extra) == (6, 0, 6 * 103, ())
     assert keys(moto_target) == [
         f"data/photos/train/class {n % 2}/{n}.png" for n in (0, 2, 4, 1, 3, 5)
     ]
     body = s3.get_object(Bucket="bucket", Key="data/photos/train/class 1/5.png")["Body"].read()
     assert body == b"png" + bytes([5]) * 100
-    again = send(s3, look(photos), "bucket", "data/photos/")
+    again = upload_files(s3, scan_folder(photos), "bucket", "data/photos/")
     assert (again.sent, again.unchanged, again.bytes) == (0, 6, 0)
 
 
 def test_only_what_changed_goes(moto_target: Target, photos: Path) -> None:
     s3 = moto_target.client("s3")
-    send(s3, look(photos), "bucket", "p/")
+    upload_files(s3, scan_folder(photos), "bucket", "p/")
     changed = photos / "train" / "class 0" / "2.png"
     changed.write_bytes(b"PNG" + bytes([2]) * 100)  # of the same length
     (photos / "train" / "class 0" / "new.png").write_bytes(b"new")
-    done = send(s3, look(photos), "bucket", "p/")
+    done = upload_files(s3, scan_folder(photos), "bucket", "p/")
     assert (done.sent, done.unchanged, done.bytes) == (2, 5, 106)
     body = s3.get_object(Bucket="bucket", Key="p/train/class 0/2.png")["Body"].read()
     assert body.startswith(b"PNG")
@@ -59,15 +59,15 @@ def test_a_file_in_parts_is_known_again(
     large.parent.mkdir()
     large.write_bytes(os.urandom(1024) * 6 * 1024)
     s3 = moto_target.client("s3")
-    assert send(s3, look(large.parent), "bucket", "w/").sent == 1
+    assert upload_files(s3, scan_folder(large.parent), "bucket", "w/").sent == 1
     head = s3.head_object(Bucket="bucket", Key="w/big.bin")
     assert head["ETag"].endswith('-2"')
     assert head["ContentType"] == "application/octet-stream"
-    assert send(s3, look(large.parent), "bucket", "w/").unchanged == 1
+    assert upload_files(s3, scan_folder(large.parent), "bucket", "w/").unchanged == 1
     data = bytearray(large.read_bytes())
     data[-1] ^= 1
     large.write_bytes(data)
-    assert send(s3, look(large.parent), "bucket", "w/").sent == 1
+    assert upload_files(s3, scan_folder(large.parent), "bucket", "w/").sent == 1
 
 
 def test_another_tools_object_with_the_same_bytes_is_left(
@@ -76,7 +76,7 @@ def test_another_tools_object_with_the_same_bytes_is_left(
     s3 = moto_target.client("s3")
     path = photos / "train" / "class 0" / "0.png"
     s3.put_object(Bucket="bucket", Key="p/train/class 0/0.png", Body=path.read_bytes())
-    done = send(s3, look(photos), "bucket", "p/")
+    done = upload_files(s3, scan_folder(photos), "bucket", "p/")
     assert (done.sent, done.unchanged) == (5, 1)
 
 
@@ -94,27 +94,27 @@ def test_uploads_run_side_by_side(photos: Path) -> None:
         def put_object(self, **_: Any) -> None:
             together.wait()
 
-    assert send(Slow(), look(photos), "bucket", "", workers=3).sent == 6
+    assert upload_files(Slow(), scan_folder(photos), "bucket", "", workers=3).sent == 6
 
 
 def test_what_the_folder_lacks_is_named_and_removed_when_told(
     moto_target: Target, photos: Path
 ) -> None:
     s3 = moto_target.client("s3")
-    send(s3, look(photos), "bucket", "p/")
+    upload_files(s3, scan_folder(photos), "bucket", "p/")
     s3.put_object(Bucket="bucket", Key="p2/other.png", Body=b"")
     (photos / "train" / "class 0" / "0.png").unlink()
     extra = ("p/train/class 0/0.png",)
-    assert send(s3, look(photos), "bucket", "p/").extra == extra
+    assert upload_files(s3, scan_folder(photos), "bucket", "p/").extra == extra
     assert len(keys(moto_target, "p/")) == 6
-    assert send(s3, look(photos), "bucket", "p/", delete=True).extra == extra
+    assert upload_files(s3, scan_folder(photos), "bucket", "p/", delete=True).extra == extra
     assert len(keys(moto_target, "p/")) == 5
     assert keys(moto_target, "p2/") == ["p2/other.png"]
 
 
 def test_a_kms_key_is_asked_for(moto_target: Target, photos: Path) -> None:
     s3 = moto_target.client("s3")
-    send(s3, look(photos), "bucket", "p/", kms_key="key-1")
+    upload_files(s3, scan_folder(photos), "bucket", "p/", kms_key="key-1")
     head = s3.head_object(Bucket="bucket", Key="p/train/class 0/0.png")
     assert head["ServerSideEncryption"] == "aws:kms"
     assert head["SSEKMSKeyId"].endswith("key-1")
@@ -132,7 +132,7 @@ def test_an_error_ends_it(photos: Path) -> None:
             raise ConnectionError("gone")
 
     with pytest.raises(ConnectionError):
-        send(Full(), look(photos), "bucket", "")
+        upload_files(Full(), scan_folder(photos), "bucket", "")
 
 
 def test_junk_and_hidden_files_stay_here(photos: Path) -> None:
@@ -140,13 +140,13 @@ def test_junk_and_hidden_files_stay_here(photos: Path) -> None:
         path = photos / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"x")
-    assert len(look(photos).paths) == 6
+    assert len(scan_folder(photos).paths) == 6
 
 
 def test_links_inside_are_followed(photos: Path) -> None:
     (photos / "train" / "again.png").symlink_to(photos / "train" / "class 0" / "0.png")
     (photos / "more").symlink_to(photos / "train" / "class 1")
-    assert {"train/again.png", "more/1.png"} <= look(photos).paths.keys()
+    assert {"train/again.png", "more/1.png"} <= scan_folder(photos).paths.keys()
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_links_that_lead_elsewhere_are_refused(
 ) -> None:
     (photos / link).symlink_to(target)
     with pytest.raises(UserError, match=message):
-        look(photos)
+        scan_folder(photos)
 
 
 def test_what_cannot_be_sent_is_left_out_and_said(photos: Path) -> None:
@@ -175,7 +175,7 @@ def test_what_cannot_be_sent_is_left_out_and_said(photos: Path) -> None:
     (photos / "train" / "__pycache__").mkdir()
     with (photos / "train" / "sparse.png").open("wb") as file:
         file.truncate(2 << 30)
-    files = look(photos, strict=False, largest=1 << 20)
+    files = scan_folder(photos, strict=False, largest=1 << 20)
     assert len(files.paths) == 6
     text = "\n".join(files.left_out)
     for name in ("pipe.png", "secret", "gone.png", "itself.png", r"caf\xe9.png", "sparse.png"):
@@ -209,19 +209,19 @@ def test_an_object_has_its_content_type(
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / name).write_bytes(data)
     s3 = moto_target.client("s3")
-    send(s3, look(tmp_path / "x"), "bucket", "t/")
+    upload_files(s3, scan_folder(tmp_path / "x"), "bucket", "t/")
     assert s3.head_object(Bucket="bucket", Key=f"t/{name}")["ContentType"] == kind
 
 
 def test_nothing_to_send(tmp_path: Path) -> None:
     (tmp_path / "empty" / "train").mkdir(parents=True)
     with pytest.raises(UserError, match="no files in it"):
-        look(tmp_path / "empty")
+        scan_folder(tmp_path / "empty")
     with pytest.raises(UserError, match="not a folder"):
-        look(tmp_path / "nowhere")
+        scan_folder(tmp_path / "nowhere")
 
 
 def test_a_socket_is_no_file(photos: Path) -> None:
     os.mkfifo(photos / "pipe")
     with pytest.raises(UserError, match="pipe: neither a file nor a folder"):
-        look(photos)
+        scan_folder(photos)

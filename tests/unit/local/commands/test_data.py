@@ -7,7 +7,7 @@ from PIL import Image
 
 from local.cli import main
 from local.client.target import Target
-from local.commands.data import tidy
+from local.commands.data import normalize_prefix
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_a_plan_sends_nothing(
 
 
 def test_prefixes_end_with_one_slash() -> None:
-    assert [tidy(text) for text in ("a", "/a/b/", "", "/")] == ["a/", "a/b/", "", ""]
+    assert [normalize_prefix(text) for text in ("a", "/a/b/", "", "/")] == ["a/", "a/b/", "", ""]
 
 
 def test_what_is_not_installed_is_named(

@@ -13,17 +13,17 @@ import pytest
 from PIL import Image
 
 from local.cli import main
-from local.client.images import find_pictures
+from local.client.images import find_images
 from local.client.target import Target
 from local.commands import invoke as subject
-from local.commands.invoke import Caller, ask_all, payload_limit
+from local.commands.invoke import EndpointClient, payload_limit, predict_all
 from local.errors import UserError
 
 URL_MARK = "/endpoints/flowers/invocations"
 
 
 class Runtime(BaseHTTPRequestHandler):
-    """Says red for a picture that begins with `r`, blue for `b`; refuses one that holds `bad`."""
+    """Predicts red for an image that begins with `r`, blue for `b`; refuses `bad` ones."""
 
     protocol_version = "HTTP/1.1"
     seen: list[tuple[str, dict[str, str], bytes]]
@@ -109,8 +109,8 @@ def photos(tmp_path: Path) -> Path:
 
 
 def test_one_image_goes_as_it_is(client: Any, runtime: type[Runtime], photos: Path) -> None:
-    (picture,) = find_pictures([photos / "blue" / "1.png"])
-    (answer,) = Caller(client, "flowers", top_k=3, variant="B").ask([picture])
+    (picture,) = find_images([photos / "blue" / "1.png"])
+    (answer,) = EndpointClient(client, "flowers", top_k=3, variant="B").predict([picture])
     assert answer.top == (("blue", 0.9),)
     kind, headers, body = runtime.seen[0]
     assert (kind, body) == ("image/png", b"b1")
@@ -121,8 +121,8 @@ def test_one_image_goes_as_it_is(client: Any, runtime: type[Runtime], photos: Pa
 
 def test_an_error_is_one_images_own(client: Any, photos: Path) -> None:
     (photos / "red" / "3.jpg").write_bytes(b"bad")
-    answers = ask_all(Caller(client, "flowers"), find_pictures([photos]))
-    assert [answer.picture.name for answer in answers] == [
+    answers = predict_all(EndpointClient(client, "flowers"), find_images([photos]))
+    assert [answer.image.name for answer in answers] == [
         "blue/1.png",
         "blue/2.png",
         "red/1.jpg",
@@ -134,14 +134,14 @@ def test_an_error_is_one_images_own(client: Any, photos: Path) -> None:
 
 
 def test_a_batch_is_one_request(client: Any, runtime: type[Runtime], photos: Path) -> None:
-    answers = ask_all(Caller(client, "flowers"), find_pictures([photos]), batch=3)
+    answers = predict_all(EndpointClient(client, "flowers"), find_images([photos]), batch=3)
     assert [answer.top[0][0] for answer in answers] == ["blue", "red", "red", "red"]
     assert sorted(kind for kind, *_ in runtime.seen) == ["application/json", "image/jpeg"]
 
 
 def test_a_bad_image_in_a_batch_fails_alone(client: Any, photos: Path) -> None:
     (photos / "blue" / "3.png").write_bytes(b"bad")
-    answers = ask_all(Caller(client, "flowers"), find_pictures([photos]), batch=8)
+    answers = predict_all(EndpointClient(client, "flowers"), find_images([photos]), batch=8)
     assert [answer.error for answer in answers] == [
         None,
         None,
@@ -155,7 +155,9 @@ def test_what_is_too_large_is_named_and_not_sent(
     client: Any, runtime: type[Runtime], photos: Path
 ) -> None:
     (photos / "red" / "1.jpg").write_bytes(b"r" * 2000)
-    answers = ask_all(Caller(client, "flowers", limit=1000), find_pictures([photos / "red"]))
+    answers = predict_all(
+        EndpointClient(client, "flowers", limit=1000), find_images([photos / "red"])
+    )
     assert answers[0].error is not None
     assert answers[0].error.startswith("1.jpg: 2,000 bytes, a request takes 1,000")
     assert answers[1].error is None
@@ -170,9 +172,9 @@ def test_shrink_makes_it_fit(
     for name in ("a.png", "b.png"):
         Image.fromarray(pixels).save(tmp_path / name)
     limit = 60_000
-    caller = Caller(client, "flowers", limit=limit, shrink=True)
-    answers = ask_all(caller, find_pictures([tmp_path]), batch=batch)
-    assert all(answer.shrunk and answer.error is None for answer in answers)
+    caller = EndpointClient(client, "flowers", limit=limit, shrink=True)
+    answers = predict_all(caller, find_images([tmp_path]), batch=batch)
+    assert all(answer.resized and answer.error is None for answer in answers)
     assert len(runtime.seen) == 2  # too large to share a request
     assert all(len(body) <= limit for *_, body in runtime.seen)
     assert {kind for kind, *_ in runtime.seen} == {"image/jpeg"}
@@ -180,16 +182,18 @@ def test_shrink_makes_it_fit(
 
 def test_a_large_image_leaves_the_batch(client: Any, runtime: type[Runtime], photos: Path) -> None:
     (photos / "red" / "1.jpg").write_bytes(b"r" * 900)
-    answers = ask_all(Caller(client, "flowers", limit=1000), find_pictures([photos]), batch=4)
+    answers = predict_all(
+        EndpointClient(client, "flowers", limit=1000), find_images([photos]), batch=4
+    )
     assert [answer.error for answer in answers] == [None] * 4
     assert sorted(kind for kind, *_ in runtime.seen) == ["application/json", "image/jpeg"]
 
 
 def test_a_file_that_cannot_be_read_fails_alone(client: Any, photos: Path) -> None:
-    pictures = find_pictures([photos])
+    pictures = find_images([photos])
     (photos / "red" / "1.jpg").unlink()
     for batch in (1, 4):
-        answers = ask_all(Caller(client, "flowers"), pictures, batch=batch)
+        answers = predict_all(EndpointClient(client, "flowers"), pictures, batch=batch)
         assert [answer.error for answer in answers] == [
             None,
             None,
@@ -201,12 +205,12 @@ def test_a_file_that_cannot_be_read_fails_alone(client: Any, photos: Path) -> No
 def test_requests_run_side_by_side(photos: Path) -> None:
     together = threading.Barrier(4, timeout=10)
 
-    class Slow(Caller):
-        def ask(self, *_: Any) -> Any:
+    class Slow(EndpointClient):
+        def predict(self, *_: Any) -> Any:
             together.wait()
             return []
 
-    assert ask_all(Slow(None, "flowers"), find_pictures([photos]), parallel=4) == []
+    assert predict_all(Slow(None, "flowers"), find_images([photos]), parallel=4) == []
 
 
 def test_a_defect_is_no_answer(photos: Path) -> None:
@@ -215,7 +219,7 @@ def test_a_defect_is_no_answer(photos: Path) -> None:
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        ask_all(Caller(Broken(), "flowers"), find_pictures([photos]))
+        predict_all(EndpointClient(Broken(), "flowers"), find_images([photos]))
 
 
 class Described:
@@ -276,7 +280,7 @@ def test_the_commands_status_tells_of_a_failure(
     assert "1 of 2 images have no prediction" in shown.err
 
 
-def test_a_plan_asks_nobody(
+def test_a_plan_sends_nothing(
     runtime: type[Runtime],
     photos: Path,
     capsys: pytest.CaptureFixture[str],

@@ -41,7 +41,7 @@ class Job:
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("local.client.follow.Backoff.wait", lambda *_given, **_settings: None)
+    monkeypatch.setattr("local.client.polling.Backoff.wait", lambda *_given, **_settings: None)
 
 
 def shown(monkeypatch: pytest.MonkeyPatch, job: Job, *words: str) -> list[str]:

@@ -21,7 +21,7 @@ from local.cli import main
 from local.client.registry import Login, registry_digest
 from local.client.target import Target
 from local.commands import push as subject
-from local.commands.push import NoEngine, follow, split, to_ecr, to_registry
+from local.commands.push import EngineUnavailable, follow, split, to_ecr, to_registry
 from local.errors import UserError
 from tests.requirements import missing
 
@@ -163,19 +163,19 @@ def test_without_an_engine_plain_processes_do(
 ) -> None:
     @contextmanager
     def connect() -> Iterator[Engine]:
-        raise NoEngine("docker: no engine answers")
+        raise EngineUnavailable("docker: no engine answers")
         yield
 
     monkeypatch.setattr(subject, "connect_engine", connect)
     assert subject.keep_here(moto_target, "berth:latest", "berth") == "berth:latest"
     assert "plain processes" in capsys.readouterr().err
-    with pytest.raises(NoEngine):
+    with pytest.raises(EngineUnavailable):
         to_ecr(moto_target, "berth:latest", "berth", "latest")
 
 
 def test_no_engine_is_said_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")
-    with pytest.raises(NoEngine, match="no engine answers"), subject.connect_engine():
+    with pytest.raises(EngineUnavailable, match="no engine answers"), subject.connect_engine():
         pass
 
 

@@ -113,7 +113,9 @@ def test_outputs_are_brought_home_first(
 ) -> None:
     brought: list[Path] = []
     monkeypatch.setattr(
-        subject, "bring_home", lambda _target, _job, folder, **_settings: brought.append(folder)
+        subject,
+        "download_results",
+        lambda _target, _job, folder, **_settings: brought.append(folder),
     )
     words = ("report", "first", "--no-open", "--output-dir", str(tmp_path / "there"))
     done = Commands(Done(JOB), monkeypatch).run(*words)

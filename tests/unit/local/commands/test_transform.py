@@ -1,4 +1,5 @@
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -6,7 +7,7 @@ import pytest
 
 from local.cli import main
 from local.client.target import Target
-from local.client.upload import Files, look
+from local.client.upload import Files, scan_folder
 from local.commands.transform import images_only, safe, split_uri
 from local.errors import UserError
 
@@ -72,7 +73,7 @@ def test_an_answer_that_is_none_is_an_error_of_its_own(
     arguments = ["s3://bucket/photos/", *MODEL, "--to", "here"]
     assert main("transform", arguments=arguments) == 1
     shown = capsys.readouterr()
-    assert "the answer is 'oops'" in shown.out
+    assert "'oops'" in shown.out
     assert "1 of 2 images have no prediction" in shown.err
     assert Path("here/ants/1.jpg.out").exists()
 
@@ -94,10 +95,10 @@ def logged(target: Target, *lines: str) -> None:
 
 @pytest.fixture
 def failed(answered: Target, monkeypatch: pytest.MonkeyPatch) -> Target:
-    def ended(*_: Any) -> dict[str, Any]:
-        return {"TransformJobStatus": "Failed", "FailureReason": "AlgorithmError"}
+    def ended(*_: Any) -> Iterator[tuple[dict[str, Any], float]]:
+        yield {"TransformJobStatus": "Failed", "FailureReason": "AlgorithmError"}, 0.0
 
-    monkeypatch.setattr("local.commands.transform._wait", ended)
+    monkeypatch.setattr("local.commands.transform.poll", ended)
     return answered
 
 
@@ -156,7 +157,7 @@ def test_a_plan_sends_nothing(
 
 
 def test_only_images_are_sent(photos: Path) -> None:
-    assert set(images_only(look(photos)).paths) == {"ants/1.jpg", "bees/2.jpg"}
+    assert set(images_only(scan_folder(photos)).paths) == {"ants/1.jpg", "bees/2.jpg"}
     notes = Files(photos, {"notes.txt": photos / "bees" / "notes.txt"})
     with pytest.raises(UserError, match="no image in it"):
         images_only(notes)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from local.client.follow import Backoff
+from local.client.polling import Backoff
 from local.client.target import Target
 from local.commands.tune import finish, follow_tuning
 from local.errors import UserError

@@ -10,10 +10,10 @@ from container.monitoring.debugger.settings import HookSettings
 from local.errors import UserError
 from local.requests import aws_debugger as subject
 from local.requests.aws_debugger import ACCOUNTS, aws_debugger, evaluator_image
-from local.requests.monitoring import Watch
+from local.requests.monitoring import Monitoring
 from tests.unit.local.requests.test_training import PLAIN, accepted
 
-EVERYTHING = Watch(
+EVERYTHING = Monitoring(
     debug=True,
     profile=True,
     rules=("auto", "TensorVariance"),
@@ -26,9 +26,9 @@ EVERYTHING = Watch(
 )
 
 
-def members(watch: Watch = EVERYTHING, **hyperparameters: str) -> dict[str, Any]:
+def members(monitoring: Monitoring = EVERYTHING, **hyperparameters: str) -> dict[str, Any]:
     job = replace(PLAIN, hyperparameters=hyperparameters)
-    return aws_debugger(watch, job, "job", "eu-west-1")
+    return aws_debugger(monitoring, job, "job", "eu-west-1")
 
 
 def test_the_accounts_are_those_of_sagemakers_sdk() -> None:
@@ -70,8 +70,11 @@ def test_sagemaker_takes_the_request() -> None:
 
 
 def test_only_what_is_asked_for_is_in_it() -> None:
-    assert list(members(Watch(debug=True))) == ["DebugHookConfig", "DebugRuleConfigurations"]
-    assert list(members(Watch(profile=True))) == ["ProfilerConfig", "ProfilerRuleConfigurations"]
+    assert list(members(Monitoring(debug=True))) == ["DebugHookConfig", "DebugRuleConfigurations"]
+    assert list(members(Monitoring(profile=True))) == [
+        "ProfilerConfig",
+        "ProfilerRuleConfigurations",
+    ]
 
 
 def test_the_action_is_what_sagemakers_sdk_writes() -> None:
@@ -103,7 +106,7 @@ def test_our_hook_understands_the_collections(tmp_path: Path) -> None:
 
 def test_a_rules_own_collections_are_kept_too() -> None:
     given = {"AllZero_collection_names": "biases, losses"}
-    hook = members(Watch(debug=True, rules=("AllZero",), parameters=given))["DebugHookConfig"]
+    hook = members(Monitoring(debug=True, rules=("AllZero",), parameters=given))["DebugHookConfig"]
     names = [each["CollectionName"] for each in hook["CollectionConfigurations"]]
     assert names == ["losses", "biases"]
 
@@ -118,10 +121,10 @@ def test_how_often_is_the_hyperparameters_to_say() -> None:
 
 def test_what_aws_would_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="AWS's image has built-in rules only"):
-        members(Watch(debug=True, rules_file="mine.py"))
+        members(Monitoring(debug=True, rules_file="mine.py"))
     long = {"ExplodingTensor_tensor_regex": "x" * 257}
     with pytest.raises(UserError, match="'tensor_regex': found 257 characters, AWS takes 256"):
-        members(Watch(debug=True, parameters=long))
+        members(Monitoring(debug=True, parameters=long))
     monkeypatch.setattr(subject, "MOST_RULES", 3)
     with pytest.raises(UserError, match="AWS evaluates at most 3"):
         members()

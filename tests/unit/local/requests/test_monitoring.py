@@ -5,21 +5,21 @@ import pytest
 
 from container.hyperparameters import Hyperparameters
 from local.errors import UserError
-from local.requests.monitoring import Watch, profiler_rules, split_names
+from local.requests.monitoring import Monitoring, profiler_rules, split_names
 
 
 def test_nothing_asked_for_is_nothing_told() -> None:
-    Watch().check()
-    assert Watch().hyperparameters() == {}
-    assert Watch().debug_rules() == ()
+    Monitoring().check()
+    assert Monitoring().hyperparameters() == {}
+    assert Monitoring().debug_rules() == ()
 
 
 @pytest.mark.parametrize(
-    "watch",
+    "monitoring",
     [
-        Watch(debug=True),
-        Watch(profile=True),
-        Watch(
+        Monitoring(debug=True),
+        Monitoring(profile=True),
+        Monitoring(
             debug=True,
             profile=True,
             rules=("Overfit", "deadrelu"),
@@ -31,28 +31,28 @@ def test_nothing_asked_for_is_nothing_told() -> None:
             },
             stop_on=("overfit",),
         ),
-        Watch(debug=True, rules=("auto", "Mine"), rules_file="mine.py", own=("Mine", "Other")),
-        Watch(debug=True, rules_file="mine.py", own=("Mine",)),
-        Watch(debug=True, rules=("none",)),
-        Watch(
+        Monitoring(debug=True, rules=("auto", "Mine"), rules_file="mine.py", own=("Mine", "Other")),
+        Monitoring(debug=True, rules_file="mine.py", own=("Mine",)),
+        Monitoring(debug=True, rules=("none",)),
+        Monitoring(
             debug=True,
             rules=("SimilarAcrossRuns",),
             parameters={"SimilarAcrossRuns_other_trials": "a,b"},
         ),
     ],
 )
-def test_our_container_understands_what_it_is_told(watch: Watch) -> None:
-    watch.check()
-    read = Hyperparameters.parse(watch.hyperparameters())
-    assert bool(read.debug) is watch.debug
-    assert bool(read.profile) is watch.profile
-    if watch.debug:
-        assert read.debug_rules() == watch.debug_rules()
-    assert read.profiler_rules() == profiler_rules(watch.parameters)
+def test_our_container_understands_what_it_is_told(monitoring: Monitoring) -> None:
+    monitoring.check()
+    read = Hyperparameters.parse(monitoring.hyperparameters())
+    assert bool(read.debug) is monitoring.debug
+    assert bool(read.profile) is monitoring.profile
+    if monitoring.debug:
+        assert read.debug_rules() == monitoring.debug_rules()
+    assert read.profiler_rules() == profiler_rules(monitoring.parameters)
 
 
 def test_what_is_told() -> None:
-    watch = Watch(
+    monitoring = Monitoring(
         debug=True,
         rules=("Overfit", "AllZero"),
         parameters={
@@ -62,7 +62,7 @@ def test_what_is_told() -> None:
         },
         stop_on=("Overfit",),
     )
-    told = watch.hyperparameters()
+    told = monitoring.hyperparameters()
     assert json.loads(told.pop("rule_parameters")) == {
         "Overfit_patience": 3,
         "AllZero_tensor_regex": "none.*",
@@ -72,9 +72,9 @@ def test_what_is_told() -> None:
 
 
 def test_all_own_rules_are_evaluated_when_none_is_named() -> None:
-    watch = Watch(debug=True, rules_file="mine.py", own=("Mine", "Other"))
-    assert watch.hyperparameters()["rules"] == "auto,Mine,Other"
-    assert {"Mine", "Other", "Overfit"} <= {rule.name for rule in watch.debug_rules()}
+    monitoring = Monitoring(debug=True, rules_file="mine.py", own=("Mine", "Other"))
+    assert monitoring.hyperparameters()["rules"] == "auto,Mine,Other"
+    assert {"Mine", "Other", "Overfit"} <= {rule.name for rule in monitoring.debug_rules()}
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_all_own_rules_are_evaluated_when_none_is_named() -> None:
 )
 def test_what_is_refused_here_and_not_in_a_container(given: dict[str, Any], line: str) -> None:
     with pytest.raises(UserError) as caught:
-        Watch(**({"debug": True} | given)).check()
+        Monitoring(**({"debug": True} | given)).check()
     assert line in str(caught.value)
     assert "\n" not in str(caught.value)
 

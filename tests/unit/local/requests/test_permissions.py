@@ -4,7 +4,7 @@ import botocore.session
 import pytest
 
 from local.requests.hosting import Hosting, Scaling, schedule
-from local.requests.permissions import OPERATIONS, S3_OPERATIONS, caller, role
+from local.requests.permissions import OPERATIONS, S3_OPERATIONS, caller_policy, role_policy
 
 REGION, ACCOUNT = "us-east-1", "123456789012"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/berth"
@@ -47,7 +47,9 @@ def actions(policy: dict[str, Any]) -> dict[str, list[str]]:
 
 
 def test_who_sends_a_training_job() -> None:
-    needed = actions(caller([("CreateTrainingJob", TRAINING)], region=REGION, account=ACCOUNT))
+    needed = actions(
+        caller_policy([("CreateTrainingJob", TRAINING)], region=REGION, account=ACCOUNT)
+    )
     job = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:training-job/job-1"  # compared in lower case
     for action in ("CreateTrainingJob", "DescribeTrainingJob", "StopTrainingJob", "AddTags"):
         assert needed[f"sagemaker:{action}"] == [job]
@@ -61,7 +63,7 @@ def test_who_sends_a_training_job() -> None:
 
 
 def test_the_role_of_a_training_job() -> None:
-    needed = actions(role([("CreateTrainingJob", TRAINING)], region=REGION, account=ACCOUNT))
+    needed = actions(role_policy([("CreateTrainingJob", TRAINING)], region=REGION, account=ACCOUNT))
     assert needed["s3:GetObject"] == [
         "arn:aws:s3:::in/data/*",
         "arn:aws:s3:::out/jobs*",
@@ -81,7 +83,7 @@ def test_the_role_of_a_job_that_awss_rules_may_stop() -> None:
         "DebugHookConfig": {"S3OutputPath": "s3://debug/jobs"},
         "DebugRuleConfigurations": [rule],
     }
-    needed = actions(role([("CreateTrainingJob", watched)], region=REGION, account=ACCOUNT))
+    needed = actions(role_policy([("CreateTrainingJob", watched)], region=REGION, account=ACCOUNT))
     job = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:training-job/job-1"
     assert needed["sagemaker:StopTrainingJob"] == [job]
     assert needed["sagemaker:ListTrainingJobs"] == ["*"]
@@ -89,14 +91,14 @@ def test_the_role_of_a_job_that_awss_rules_may_stop() -> None:
     rules = "arn:aws:ecr:eu-west-1:503895931360:repository/sagemaker-debugger-rules"
     assert rules in needed["ecr:BatchGetImage"]
     del stop["action_json"]
-    needed = actions(role([("CreateTrainingJob", watched)], region=REGION, account=ACCOUNT))
+    needed = actions(role_policy([("CreateTrainingJob", watched)], region=REGION, account=ACCOUNT))
     assert "sagemaker:StopTrainingJob" not in needed
 
 
 def test_a_tuning_jobs_trials_are_followed() -> None:
     request = {"HyperParameterTuningJobName": "search", "TrainingJobDefinition": TRAINING}
     sent = [("CreateHyperParameterTuningJob", request)]
-    needed = actions(caller(sent, region=REGION, account=ACCOUNT))
+    needed = actions(caller_policy(sent, region=REGION, account=ACCOUNT))
     trials = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:training-job/search-*"
     assert trials in needed["sagemaker:DescribeTrainingJob"]
     assert needed["iam:PassRole"] == [ROLE]
@@ -109,8 +111,8 @@ def test_nothing_more_than_asked_for() -> None:
         if key not in ("VpcConfig", "CheckpointConfig", "Tags")
     } | {"OutputDataConfig": {"S3OutputPath": "s3://out/jobs"}}
     sent = [("CreateTrainingJob", plain)]
-    everything = actions(caller(sent, region=REGION, account=ACCOUNT)) | actions(
-        role(sent, region=REGION, account=ACCOUNT)
+    everything = actions(caller_policy(sent, region=REGION, account=ACCOUNT)) | actions(
+        role_policy(sent, region=REGION, account=ACCOUNT)
     )
     assert not [name for name in everything if name.startswith(("kms:", "ec2:"))]
     assert "sagemaker:AddTags" not in everything
@@ -124,7 +126,7 @@ def test_an_end_and_scaling() -> None:
         ("RegisterScalableTarget", Scaling(1, 2, 10).target("flowers")),
         ("PutScalingPolicy", Scaling(1, 2, 10).policy("flowers")),
     ]
-    policy = caller(sent, region=REGION, account=ACCOUNT)
+    policy = caller_policy(sent, region=REGION, account=ACCOUNT)
     needed = actions(policy)
     name = f"arn:aws:scheduler:{REGION}:{ACCOUNT}:schedule/default/berth-ttl-Flowers"
     assert needed["scheduler:CreateSchedule"] == [name]
@@ -134,7 +136,7 @@ def test_an_end_and_scaling() -> None:
     }
     assert needed["application-autoscaling:PutScalingPolicy"] == ["*"]
     assert "cloudwatch:PutMetricAlarm" in needed
-    of_role = actions(role(sent, region=REGION, account=ACCOUNT))
+    of_role = actions(role_policy(sent, region=REGION, account=ACCOUNT))
     endpoint = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:endpoint/flowers"
     assert of_role == {
         "sagemaker:DeleteEndpoint": [endpoint],
@@ -150,7 +152,7 @@ def test_a_role_passed_to_two_services_is_two_statements() -> None:
         ("CreateModel", hosting.model()),
         ("CreateSchedule", schedule("f", datetime(2030, 1, 1, tzinfo=UTC), ROLE)),
     ]
-    policy = caller(sent, region=REGION, account=ACCOUNT)
+    policy = caller_policy(sent, region=REGION, account=ACCOUNT)
     services = [
         statement["Condition"]["StringEquals"]["iam:PassedToService"]
         for statement in policy["Statement"]
@@ -171,7 +173,7 @@ def test_every_operation_and_its_company_exist(operation: str) -> None:
 
 def test_objects_are_the_buckets() -> None:
     sent = [(name, {"Bucket": "b", "Key": "p/*"}) for name in S3_OPERATIONS]
-    needed = actions(caller(sent, region=REGION, account=ACCOUNT))
+    needed = actions(caller_policy(sent, region=REGION, account=ACCOUNT))
     assert needed["s3:PutObject"] == needed["s3:DeleteObject"] == ["arn:aws:s3:::b/p/*"]
     assert needed["s3:CreateBucket"] == needed["s3:ListBucket"] == ["arn:aws:s3:::b"]
 
@@ -193,7 +195,7 @@ def test_arns_of_another_partition(region: str, partition: str) -> None:
         ("CreateRepository", {"repositoryName": "berth", "tags": [{}]}),
         ("RegisterScalableTarget", {}),
     ]
-    for policy in (caller, role):
+    for policy in (caller_policy, role_policy):
         found = actions(policy(requests, region=region, account=ACCOUNT))
         arns = {arn for each in found.values() for arn in each if arn != "*"}
         assert arns

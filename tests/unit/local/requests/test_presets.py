@@ -2,7 +2,7 @@ import pytest
 
 from local.errors import UserError
 from local.requests.presets import PRESETS, find_preset
-from local.requests.training import Job, our_metrics
+from local.requests.training import TrainingJobRequest, berth_metrics
 from local.requests.tuning import Range, Search
 
 RATE = Range("learning_rate", "continuous", "0.001", "0.1", "Logarithmic")
@@ -63,13 +63,13 @@ def test_what_a_preset_searches(
 @pytest.mark.parametrize("name", PRESETS)
 def test_our_image_takes_every_preset(name: str) -> None:
     preset = find_preset(name)
-    job = Job(
+    job = TrainingJobRequest(
         "berth:latest",
         "role",
         {"train": "s3://b/d/"},
         "s3://b/jobs",
         hyperparameters=preset.hyperparameters,
-        metrics=our_metrics(),
+        metrics=berth_metrics(),
     )
     Search(preset.parsed(), max_jobs=preset.jobs, max_parallel=preset.parallel).check(job)
 

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from local.requests.hosting import Hosting, Scaling, Serverless, schedule
-from local.requests.prices import highest, lines
+from local.requests.prices import lines, maximum_costs
 
 RESOURCES = {"InstanceType": "ml.m5.xlarge", "InstanceCount": 2, "VolumeSizeInGB": 10}
 TRAINING: dict[str, Any] = {
@@ -35,26 +35,26 @@ def tuning(**limits: int) -> dict[str, Any]:
 
 
 def test_training_is_price_times_instances_times_runtime() -> None:
-    (cost,) = highest([("CreateTrainingJob", TRAINING)])
+    (cost,) = maximum_costs([("CreateTrainingJob", TRAINING)])
     assert cost.usd == pytest.approx(0.23 * 2 * 2)
     assert cost.detail == "2 x ml.m5.xlarge at 0.23 USD/h for at most 2 h"
 
 
 def test_spot_is_bounded_by_on_demand() -> None:
-    (cost,) = highest([("CreateTrainingJob", TRAINING | {"EnableManagedSpotTraining": True})])
+    (cost,) = maximum_costs([("CreateTrainingJob", TRAINING | {"EnableManagedSpotTraining": True})])
     assert cost.usd == pytest.approx(0.92)
     assert "spot" in cost.detail
 
 
 def test_without_a_limit_a_job_may_run_a_day() -> None:
     request = {"TrainingJobName": "job", "ResourceConfig": RESOURCES}
-    (cost,) = highest([("CreateTrainingJob", request)])
+    (cost,) = maximum_costs([("CreateTrainingJob", request)])
     assert cost.usd == pytest.approx(0.23 * 2 * 24)
 
 
 def test_a_warm_pool_is_billed_while_it_waits() -> None:
     request = TRAINING | {"ResourceConfig": RESOURCES | {"KeepAlivePeriodInSeconds": 3600}}
-    (cost,) = highest([("CreateTrainingJob", request)])
+    (cost,) = maximum_costs([("CreateTrainingJob", request)])
     assert cost.usd == pytest.approx(0.23 * 2 * 3)
 
 
@@ -64,12 +64,12 @@ def test_instance_groups_are_added() -> None:
         {"InstanceType": "ml.g5.xlarge", "InstanceCount": 1, "InstanceGroupName": "b"},
     ]
     request = TRAINING | {"ResourceConfig": {"InstanceGroups": groups}}
-    (cost,) = highest([("CreateTrainingJob", request)])
+    (cost,) = maximum_costs([("CreateTrainingJob", request)])
     assert cost.usd == pytest.approx((0.23 + 1.408) * 2)
 
 
 def test_tuning_is_all_its_jobs() -> None:
-    (cost,) = highest([("CreateHyperParameterTuningJob", tuning(MaxNumberOfTrainingJobs=8))])
+    (cost,) = maximum_costs([("CreateHyperParameterTuningJob", tuning(MaxNumberOfTrainingJobs=8))])
     assert cost.usd == pytest.approx(0.23 * 2 * 8)
 
 
@@ -81,16 +81,16 @@ def test_a_grid_is_all_its_combinations() -> None:
             "CategoricalParameterRanges": [{"Values": ["1", "2"]}, {"Values": ["3", "4", "5"]}]
         },
     }
-    (cost,) = highest([("CreateHyperParameterTuningJob", request)])
+    (cost,) = maximum_costs([("CreateHyperParameterTuningJob", request)])
     assert cost.usd == pytest.approx(0.23 * 2 * 6)
 
 
 def test_tuning_ends_with_its_own_time_limit() -> None:
     limits = {"MaxNumberOfTrainingJobs": 8, "MaxRuntimeInSeconds": 1800}
-    (cost,) = highest([("CreateHyperParameterTuningJob", tuning(**limits))])
+    (cost,) = maximum_costs([("CreateHyperParameterTuningJob", tuning(**limits))])
     assert cost.usd == pytest.approx(0.23 * 2 * 0.5 * 2)
     limits["MaxRuntimeInSeconds"] = 10**6
-    (cost,) = highest([("CreateHyperParameterTuningJob", tuning(**limits))])
+    (cost,) = maximum_costs([("CreateHyperParameterTuningJob", tuning(**limits))])
     assert cost.usd == pytest.approx(0.23 * 2 * 8)
 
 
@@ -98,19 +98,19 @@ def test_an_unknown_price_is_never_nothing() -> None:
     request = TRAINING | {
         "ResourceConfig": {"InstanceType": "ml.p9.huge", "InstanceCount": 1, "VolumeSizeInGB": 1}
     }
-    costs = highest([("CreateTrainingJob", request), ("CreateTrainingJob", TRAINING)])
+    costs = maximum_costs([("CreateTrainingJob", request), ("CreateTrainingJob", TRAINING)])
     assert costs[0].usd is None
     said = lines(costs)
     assert said[0].startswith("training job job: unknown (the price of ml.p9.huge is not in")
     assert not any(line.startswith("in all") for line in said)
     wide = tuning(MaxNumberOfTrainingJobs=8)
     wide["TrainingJobDefinition"]["ResourceConfig"] = request["ResourceConfig"]
-    (cost,) = highest([("CreateHyperParameterTuningJob", wide)])
+    (cost,) = maximum_costs([("CreateHyperParameterTuningJob", wide)])
     assert cost.usd is None
 
 
 def test_an_endpoint_costs_until_it_is_deleted() -> None:
-    (cost,) = highest(
+    (cost,) = maximum_costs(
         [
             ("CreateEndpointConfig", HOSTING.endpoint_config()),
             ("CreateEndpoint", HOSTING.endpoint()),
@@ -126,17 +126,17 @@ def test_an_endpoint_costs_until_it_is_deleted() -> None:
 def test_an_endpoint_with_an_end_costs_until_then() -> None:
     config = ("CreateEndpointConfig", HOSTING.endpoint_config())
     tagged = ("CreateEndpoint", HOSTING.endpoint(timedelta(hours=2)))
-    (cost,) = highest([config, tagged])
+    (cost,) = maximum_costs([config, tagged])
     assert cost.usd == pytest.approx(0.23)
     ends = datetime.now(UTC) + timedelta(hours=2)
     scheduled = ("CreateSchedule", schedule("flowers", ends, HOSTING.role))
-    (cost,) = highest([config, scheduled, ("CreateEndpoint", HOSTING.endpoint())])
+    (cost,) = maximum_costs([config, scheduled, ("CreateEndpoint", HOSTING.endpoint())])
     assert cost.usd == pytest.approx(0.23, rel=0.01)
 
 
 def test_autoscaling_counts_at_its_most() -> None:
     target = ("RegisterScalableTarget", Scaling(1, 4, 100).target("flowers"))
-    (cost,) = highest([("CreateEndpointConfig", HOSTING.endpoint_config()), target])
+    (cost,) = maximum_costs([("CreateEndpointConfig", HOSTING.endpoint_config()), target])
     assert cost.usd == pytest.approx(0.115 * 4 * 730)
 
 
@@ -145,7 +145,7 @@ def test_serverless_is_billed_while_it_answers() -> None:
         name="f", image_uri="i", model_data="s3://b/m", role=HOSTING.role, stamp="1",
         serverless=Serverless(2048, 3),
     )  # fmt: skip
-    (cost,) = highest([("CreateEndpointConfig", hosting.endpoint_config())])
+    (cost,) = maximum_costs([("CreateEndpointConfig", hosting.endpoint_config())])
     assert cost.usd == pytest.approx(0.00002 * 2 * 3 * 3600 * 730)
     assert "nothing while idle" in cost.detail
 
@@ -155,13 +155,13 @@ def test_a_transform_has_a_rate_and_no_end() -> None:
         "TransformJobName": "all",
         "TransformResources": {"InstanceType": "ml.m5.large", "InstanceCount": 2},
     }
-    (cost,) = highest([("CreateTransformJob", request)])
+    (cost,) = maximum_costs([("CreateTransformJob", request)])
     assert cost.usd is None
     assert "0.23 USD an hour" in cost.detail
 
 
 def test_the_lines_say_where_the_figures_are_from() -> None:
-    said = lines(highest([("CreateTrainingJob", TRAINING), ("CreateTrainingJob", TRAINING)]))
+    said = lines(maximum_costs([("CreateTrainingJob", TRAINING), ("CreateTrainingJob", TRAINING)]))
     assert said[2] == "in all: 1.84 USD"
     assert "check aws.amazon.com/sagemaker/pricing" in said[-1]
     assert "us-east-1" in said[-1]

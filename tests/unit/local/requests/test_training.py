@@ -8,15 +8,15 @@ from botocore.validate import ParamValidator
 from local.errors import UserError
 from local.requests.training import (
     DAY,
-    Job,
+    TrainingJobRequest,
+    berth_metrics,
     check_hyperparameters,
-    is_ours,
+    is_berth_image,
     merge,
-    our_metrics,
 )
 
 ROLE = "arn:aws:iam::123456789012:role/berth"
-PLAIN = Job(
+PLAIN = TrainingJobRequest(
     image_uri="berth:latest",
     role=ROLE,
     channels={"train": "s3://bucket/flowers/"},
@@ -65,7 +65,7 @@ def test_a_plain_job() -> None:
 
 
 def test_a_job_with_everything() -> None:
-    job = Job(
+    job = TrainingJobRequest(
         image_uri="123456789012.dkr.ecr.eu-west-1.amazonaws.com/berth:latest",
         role=ROLE,
         channels={"train": "s3://b/train/", "weights": "s3://b/resnet18.safetensors"},
@@ -170,7 +170,7 @@ def test_what_does_not_fit_together_is_refused(changes: dict[str, Any], words: s
     ],
 )
 def test_our_image_is_known_by_its_repository(image: str, *, ours: bool) -> None:
-    assert is_ours(image) is ours
+    assert is_berth_image(image) is ours
 
 
 def test_another_images_hyperparameters_are_its_own_affair() -> None:
@@ -187,7 +187,7 @@ def test_our_metrics_are_read_from_the_lines_our_image_prints() -> None:
     )
     found = {
         name: [float(value) for value in re.findall(regex, lines)]
-        for name, regex in our_metrics().items()
+        for name, regex in berth_metrics().items()
     }
     assert found == {
         "train:loss": [0.71159],
@@ -198,7 +198,7 @@ def test_our_metrics_are_read_from_the_lines_our_image_prints() -> None:
         "test:accuracy": [0.702602],
         "test:top5": [0.944238],
     }
-    assert re.findall(our_metrics()["train:loss"], "train:loss=nan;") == []
+    assert re.findall(berth_metrics()["train:loss"], "train:loss=nan;") == []
 
 
 def test_later_values_replace_earlier_ones_by_any_name() -> None:

@@ -6,16 +6,16 @@ import pytest
 from botocore.validate import ParamValidator
 
 from local.errors import UserError
-from local.requests.training import Job, our_metrics
-from local.requests.tuning import Range, Search, best_hyperparameters, plain
+from local.requests.training import TrainingJobRequest, berth_metrics
+from local.requests.tuning import Range, Search, best_hyperparameters, unquote_json
 
-JOB = Job(
+JOB = TrainingJobRequest(
     image_uri="berth:latest",
     role="arn:aws:iam::123456789012:role/berth",
     channels={"train": "s3://bucket/flowers/"},
     output="s3://bucket/jobs",
     hyperparameters={"arch": "resnet18"},
-    metrics=our_metrics(),
+    metrics=berth_metrics(),
     tags={"team": "plants"},
 )
 RATE = Range.parse("learning_rate=0.001:0.1:log")
@@ -244,4 +244,4 @@ def test_best_hyperparameters_of_an_answer() -> None:
     ("value", "expected"), [('"sgd"', "sgd"), ("sgd", "sgd"), ('"sgd', '"sgd'), ("0.1", "0.1")]
 )
 def test_the_sdks_quotes_are_taken_off(value: str, expected: str) -> None:
-    assert plain(value) == expected
+    assert unquote_json(value) == expected

@@ -8,7 +8,7 @@ import pytest
 from local.client.target import Target
 from local.errors import UserError
 from local.results import downloads as subject
-from local.results.downloads import bring_home, find_output, unpack
+from local.results.downloads import download_results, find_output, unpack
 
 JOB: dict[str, Any] = {
     "TrainingJobName": "job",
@@ -46,7 +46,7 @@ def test_what_a_job_left_comes_home(moto_target: Target, tmp_path: Path) -> None
     put(moto_target, "jobs/job/output/model.tar.gz", archive(tmp_path / "m", file("model.json")))
     packed = archive(tmp_path / "o", file("data/evaluation.json", b"{}"), file("data/a/b.png"))
     put(moto_target, "jobs/job/output/output.tar.gz", packed)
-    found = bring_home(moto_target, JOB, folder)
+    found = download_results(moto_target, JOB, folder)
     assert found == [folder / "model.tar.gz", folder / "output"]
     assert find_output(folder, "evaluation.json") == folder / "output/data/evaluation.json"
     assert find_output(folder, "nothing.json") is None
@@ -55,13 +55,13 @@ def test_what_a_job_left_comes_home(moto_target: Target, tmp_path: Path) -> None
         "jobs/job/output/output.tar.gz",
         archive(tmp_path / "o", file("data/evaluation.json", b"[]")),
     )
-    assert bring_home(moto_target, JOB, folder, model=False) == [folder / "output"]
+    assert download_results(moto_target, JOB, folder, model=False) == [folder / "output"]
     assert not (folder / "output/data/a").exists()
     assert sorted(path.name for path in folder.iterdir()) == ["model.tar.gz", "output"]
 
 
 def test_what_was_not_left_is_left_out(moto_target: Target, tmp_path: Path) -> None:
-    assert bring_home(moto_target, JOB, tmp_path / "home") == []
+    assert download_results(moto_target, JOB, tmp_path / "home") == []
     assert list((tmp_path / "home").iterdir()) == []
 
 
@@ -83,7 +83,7 @@ def test_an_archive_is_not_trusted(
     put(moto_target, "jobs/job/output/output.tar.gz", packed)
     folder = tmp_path / "home"
     with pytest.raises(UserError) as refused:
-        bring_home(moto_target, JOB, folder)
+        download_results(moto_target, JOB, folder)
     assert words in str(refused.value)
     assert list(folder.iterdir()) == []
     assert not (tmp_path / "outside").exists()

@@ -5,11 +5,17 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from local.client.images import Picture
+from local.client.images import ImageFile
 from local.errors import UserError
-from local.results.predictions import Answer, json_lines, read_predictions, show, summary
+from local.results.predictions import (
+    ImagePrediction,
+    json_lines,
+    print_predictions,
+    read_predictions,
+    summary,
+)
 
-ANT, BEE = Picture(Path("ants/1.jpg"), "1.jpg", "ants"), Picture(Path("2.jpg"), "2[x].jpg")
+ANT, BEE = ImageFile(Path("ants/1.jpg"), "1.jpg", "ants"), ImageFile(Path("2.jpg"), "2[x].jpg")
 BODY = json.dumps(
     {
         "predictions": [
@@ -52,17 +58,20 @@ def top_of(pair: str) -> bytes:
     ],
 )
 def test_another_answer_is_said(body: bytes) -> None:
-    with pytest.raises(UserError, match="the answer is"):
+    with pytest.raises(UserError, match="the response is"):
         read_predictions(body, 1)
 
 
 def test_too_few_predictions_are_said() -> None:
-    with pytest.raises(UserError, match="found 1 predictions in the answer, expected 2"):
+    with pytest.raises(UserError, match="found 1 predictions.*expected 2"):
         read_predictions(BODY, 2)
 
 
 def test_json_lines() -> None:
-    lines = [json.loads(line) for line in json_lines([Answer(ANT, TOP), Answer(BEE, error="no")])]
+    lines = [
+        json.loads(line)
+        for line in json_lines([ImagePrediction(ANT, TOP), ImagePrediction(BEE, error="no")])
+    ]
     assert lines[0] == {
         "file": "ants/1.jpg",
         "truth": "ants",
@@ -78,8 +87,13 @@ def test_json_lines() -> None:
 
 def test_the_table_shows_names_as_they_are() -> None:
     out, notes = io.StringIO(), io.StringIO()
-    answers = [Answer(ANT, TOP, shrunk=10), Answer(BEE, error="HTTP 400: [bold]")]
-    show(answers, as_json=False, out=Console(file=out, width=120), notes=Console(file=notes))
+    answers = [
+        ImagePrediction(ANT, TOP, resized=10),
+        ImagePrediction(BEE, error="HTTP 400: [bold]"),
+    ]
+    print_predictions(
+        answers, as_json=False, out=Console(file=out, width=120), notes=Console(file=notes)
+    )
     shown = out.getvalue()
     assert "2[x].jpg" in shown
     assert "HTTP 400: [bold]" in shown
@@ -87,14 +101,19 @@ def test_the_table_shows_names_as_they_are() -> None:
     assert "bees 0.25" in shown
     assert notes.getvalue().splitlines() == [
         "1 of 2 images have no prediction",
-        "1 images were made smaller to be sent",
+        "1 images were resized to be sent",
         "accuracy 1.0000: 1 of 1 as the folders say",
     ]
 
 
 def test_accuracy_is_about_what_was_judged() -> None:
-    wrong = Picture(Path("bees/1.jpg"), "bees/1.jpg", "bees")
-    failed = Picture(Path("bees/2.jpg"), "bees/2.jpg", "bees")
-    answers = [Answer(ANT, TOP), Answer(wrong, TOP), Answer(failed, error="x"), Answer(BEE, TOP)]
+    wrong = ImageFile(Path("bees/1.jpg"), "bees/1.jpg", "bees")
+    failed = ImageFile(Path("bees/2.jpg"), "bees/2.jpg", "bees")
+    answers = [
+        ImagePrediction(ANT, TOP),
+        ImagePrediction(wrong, TOP),
+        ImagePrediction(failed, error="x"),
+        ImagePrediction(BEE, TOP),
+    ]
     assert summary(answers)[-1] == "accuracy 0.5000: 1 of 2 as the folders say"
-    assert summary([Answer(BEE, TOP)]) == []
+    assert summary([ImagePrediction(BEE, TOP)]) == []

@@ -132,7 +132,7 @@ def test_no_such_path(tmp_path: Path) -> None:
         pass
 
 
-RECORDED = {
+PROFILER_OUTPUT = {
     "jobs/first/profiler-output/system/a.json": b"a",
     "jobs/first/profiler-output/framework/": b"",
     "jobs/first/profiler-output/framework/b.json": b"b",
@@ -144,7 +144,7 @@ RECORDED = {
     "uri", ["s3://bucket/jobs/first/", "s3://bucket/jobs/first/profiler-output"]
 )
 def test_of_a_jobs_prefix_only_the_recording_is_fetched(uri: str, tmp_path: Path) -> None:
-    with recording_in_s3(S3(**RECORDED), uri, tmp_path) as folder:  # type: ignore[arg-type]
+    with recording_in_s3(S3(**PROFILER_OUTPUT), uri, tmp_path) as folder:  # type: ignore[arg-type]
         assert files(folder) == ["framework/b.json", "system/a.json"]
     assert list(tmp_path.iterdir()) == []
 
@@ -177,7 +177,7 @@ def test_what_cannot_be_fetched(uri: str, line: str, tmp_path: Path) -> None:
 def test_a_folder_is_there_whole_or_not_at_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    s3 = S3(**RECORDED)
+    s3 = S3(**PROFILER_OUTPUT)
     folder = tmp_path / "first" / "profiler-output"
     with monkeypatch.context() as patch:
         patch.setattr("local.results.profile_sources.MAX_FILES", 1)

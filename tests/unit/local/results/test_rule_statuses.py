@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from local.results.rule_statuses import LARGEST, RuleStatus, issues, rule_statuses
+from local.results.rule_statuses import LARGEST, RuleEvaluation, issues, rule_statuses
 
 
 def entry(name: Any, status: Any, details: Any = "") -> dict[str, Any]:
@@ -28,8 +28,8 @@ def test_the_containers_word_comes_first(tmp_path: Path) -> None:
         "ProfilerRuleEvaluationStatuses": [entry("ProfilerReport", "NoIssuesFound")],
     }
     assert rule_statuses(job, tmp_path) == [
-        RuleStatus("debugger", "Overfit", "IssuesFound", "fired at step 4"),
-        RuleStatus("profiler", "ProfilerReport", "NoIssuesFound", ""),
+        RuleEvaluation("debugger", "Overfit", "IssuesFound", "fired at step 4"),
+        RuleEvaluation("profiler", "ProfilerReport", "NoIssuesFound", ""),
     ]
     assert rule_statuses({}, tmp_path / "elsewhere") == []
 

@@ -6,7 +6,7 @@ from rich.console import Console
 from local.results.tuning_trials import (
     Trial,
     best_of,
-    duration,
+    format_duration,
     line,
     list_trials,
     short,
@@ -97,4 +97,4 @@ def test_short_values(value: str, expected: str) -> None:
     [(None, "–"), (3.9, "3 s"), (125, "2 min 5 s"), (4200, "1 h 10 min")],
 )
 def test_durations(seconds: float | None, expected: str) -> None:
-    assert duration(seconds) == expected
+    assert format_duration(seconds) == expected

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from local.client.target import Target
-from local.commands.options.monitoring import watch_options
+from local.commands.options.monitoring import monitoring_options
 from local.errors import UserError
-from local.requests.training import Job
+from local.requests.training import TrainingJobRequest
 from tests.unit.local.command_runner import Commands
 
 RULES = """
@@ -19,7 +19,7 @@ class Mine(Rule):
 """
 TRAIN = ("train", "s3://bucket/pets", "--name", "first", "--no-wait")
 PLACE = Target("local", None, "us-east-1", "123456789012", "role", "bucket", "berth:latest")
-JOB = Job("berth:latest", "role", {"train": "s3://bucket/pets/"}, "s3://bucket/jobs")
+JOB = TrainingJobRequest("berth:latest", "role", {"train": "s3://bucket/pets/"}, "s3://bucket/jobs")
 TUNE = ("tune", "s3://bucket/pets", "--name", "search", "--no-wait", "-r", "lr=0.1:1")
 
 
@@ -61,7 +61,7 @@ def test_a_watched_job_is_told_by_hyperparameters(berth: Commands) -> None:
 
 @pytest.mark.parametrize("given", [{"rules": ["Overfit"]}, {"stop_on": ["Overfit"]}])
 def test_a_rule_implies_the_debugger(given: dict[str, Any]) -> None:
-    job = watch_options(**given).applied(JOB, PLACE, "first")
+    job = monitoring_options(**given).apply_to(JOB, PLACE, "first")
     assert job.hyperparameters["debug"] == "true"
 
 
@@ -94,8 +94,8 @@ def test_a_plan_shows_the_file_and_sends_nothing(berth: Commands) -> None:
 
 
 def test_awss_own_debugger_is_asked_for_alone() -> None:
-    watching = watch_options(profile=True, rules=["Overfit"], aws_debugger=True)
-    request = watching.applied(JOB, PLACE, "first").request("first")
+    watching = monitoring_options(profile=True, rules=["Overfit"], aws_debugger=True)
+    request = watching.apply_to(JOB, PLACE, "first").request("first")
     assert request["HyperParameters"] == {}
     rules = [rule["RuleConfigurationName"] for rule in request["DebugRuleConfigurations"]]
     assert rules == ["Overfit"]
@@ -141,7 +141,7 @@ def test_what_does_not_fit_is_one_line(
     if "rules_file" in given:
         given = given | {"rules_file": Path(given["rules_file"])}
     with pytest.raises(UserError) as caught:
-        watch_options(**given).applied(JOB, PLACE, "first")
+        monitoring_options(**given).apply_to(JOB, PLACE, "first")
     assert line in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -149,21 +149,21 @@ def test_what_does_not_fit_is_one_line(
 def test_nothing_is_said_twice(tmp_path: Path) -> None:
     write_files(tmp_path)
     with pytest.raises(UserError, match="debug: found both an option and --hp for it"):
-        watch_options(debug=True).applied(JOB, PLACE, "first", {"Debug": "false"})
+        monitoring_options(debug=True).apply_to(JOB, PLACE, "first", {"Debug": "false"})
     job = replace(JOB, channels={"rules": "s3://b/x"})
     with pytest.raises(UserError, match="found a --channel rules too"):
-        watch_options(rules_file=tmp_path / "mine.py").applied(job, PLACE, "first")
+        monitoring_options(rules_file=tmp_path / "mine.py").apply_to(job, PLACE, "first")
 
 
 def test_the_options_win_over_what_a_search_found() -> None:
     found = replace(JOB, hyperparameters={"profile": "false", "lr": "0.1"})
-    job = watch_options(profile=True).applied(found, PLACE, "first")
+    job = monitoring_options(profile=True).apply_to(found, PLACE, "first")
     assert job.hyperparameters == {"profile": "true", "lr": "0.1"}
 
 
 def test_another_image_has_no_such_debugger() -> None:
     job = replace(JOB, image_uri="theirs:2")
     with pytest.raises(UserError, match="theirs:2 is not this project's image"):
-        watch_options(debug=True).applied(job, PLACE, "first")
-    watched = watch_options(debug=True, aws_debugger=True).applied(job, PLACE, "first")
+        monitoring_options(debug=True).apply_to(job, PLACE, "first")
+    watched = monitoring_options(debug=True, aws_debugger=True).apply_to(job, PLACE, "first")
     assert "DebugHookConfig" in watched.debugger

@@ -4,7 +4,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from local.commands.options.shared import Common, pairs, with_common
+from local.commands.options.shared import CommonOptions, pairs, with_common
 from local.errors import UserError
 
 
@@ -18,7 +18,7 @@ def given(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 def call(given: list[Any], *arguments: str) -> Any:
     @with_common
     def command(
-        common: Common, name: Annotated[str, typer.Argument()], *, deep: bool = False
+        common: CommonOptions, name: Annotated[str, typer.Argument()], *, deep: bool = False
     ) -> None:
         """Say what was given."""
         given.append((common, name, deep))
@@ -31,7 +31,7 @@ def call(given: list[Any], *arguments: str) -> Any:
 def test_without_options_everything_is_local(given: list[Any]) -> None:
     done = call(given, "thing")
     assert done.exit_code == 0, done.output
-    assert given == [(Common(), "thing", False)]
+    assert given == [(CommonOptions(), "thing", False)]
 
 
 def test_every_shared_option(given: list[Any]) -> None:
@@ -42,7 +42,7 @@ def test_every_shared_option(given: list[Any]) -> None:
         *("--plan", "--executor", "process"),
     )
     assert done.exit_code == 0, done.output
-    common = Common(
+    common = CommonOptions(
         "aws", "image", "role", "bucket", "eu-west-1", {"a": "b", "c": "d=e"}, True, "process"
     )
     assert given == [(common, "thing", True)]
