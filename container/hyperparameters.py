@@ -27,7 +27,7 @@ from pydantic.fields import FieldInfo
 from container.errors import BerthError, ScriptError
 from container.rules.debugger import DEBUG_RULES
 from container.rules.profiler import PROFILER_RULES
-from container.rules.requests import RuleError, RuleRequest, ask
+from container.rules.requests import RuleError, RuleRequest, parse_rules
 from container.script_mode import refuse_script
 
 ALIASES = {"lr": "learning_rate"}
@@ -223,7 +223,7 @@ class Hyperparameters(BaseModel):
         overrides = {
             key: value for key, value in self.rule_parameters.items() if not _of_profiler(key)
         }
-        return ask(DEBUG_RULES, names, overrides, self.stop_on, own=bool(self.rules_file))
+        return parse_rules(DEBUG_RULES, names, overrides, self.stop_on, own=bool(self.rules_file))
 
     def profiler_rules(self) -> tuple[RuleRequest, ...]:
         """All profiler rules, with the requested parameters.
@@ -232,7 +232,7 @@ class Hyperparameters(BaseModel):
             RuleError: a parameter is unknown.
         """
         overrides = {key: value for key, value in self.rule_parameters.items() if _of_profiler(key)}
-        return ask(PROFILER_RULES, ["auto"], overrides)
+        return parse_rules(PROFILER_RULES, ["auto"], overrides)
 
     @field_validator("head_hidden", mode="before")
     @classmethod

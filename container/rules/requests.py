@@ -173,7 +173,7 @@ def _check_expression(rule: str, name: str, found: str) -> None:
         ) from None
 
 
-def ask(
+def parse_rules(
     catalogue: Catalogue,
     names: Iterable[str],
     overrides: Mapping[str, Any] | None = None,
@@ -222,7 +222,7 @@ def from_configurations(
     """The rules of a request's `DebugRuleConfigurations` or `ProfilerRuleConfigurations`.
 
     Raises:
-        RuleError: as `ask`; also a configuration without a rule.
+        RuleError: as `parse_rules`; also a configuration without a rule.
     """
     requests = []
     for position, configuration in enumerate(configurations):

@@ -64,7 +64,8 @@ def write_report_page(job: Mapping[str, Any], folder: Path) -> Path:
                 for each in job.get("FinalMetricDataList", [])
             ],
             hyperparameters=[
-                [key, unquote_json(value)] for key, value in sorted(job.get("HyperParameters", {}).items())
+                [key, unquote_json(value)]
+                for key, value in sorted(job.get("HyperParameters", {}).items())
             ],
             files=_files(folder),
             charts={},

@@ -11,7 +11,7 @@ from typing import Any
 
 from container.rules.debugger import DEBUG_RULES
 from container.rules.profiler import PROFILER_RULES
-from container.rules.requests import RuleError, RuleRequest, RuleSpec, ask
+from container.rules.requests import RuleError, RuleRequest, RuleSpec, parse_rules
 from local.errors import UserError
 
 CHANNEL = "rules"
@@ -69,7 +69,7 @@ class Monitoring:
             if not is_profiler_parameter(name)
         }
         try:
-            return ask(DEBUG_RULES, names, given, self.stop_on, own=bool(self.rules_file))
+            return parse_rules(DEBUG_RULES, names, given, self.stop_on, own=bool(self.rules_file))
         except RuleError as error:
             raise UserError(str(error)) from None
 
@@ -102,7 +102,7 @@ class Monitoring:
         for name in self.rules if self.rules_file else ():
             if name.lower() not in lower:
                 try:
-                    ask(known, [name])
+                    parse_rules(known, [name])
                 except RuleError as error:
                     raise UserError(f"--rules: {error}") from None
 
@@ -115,7 +115,7 @@ def profiler_rules(parameters: Mapping[str, Any]) -> tuple[RuleRequest, ...]:
     """
     given = {name: value for name, value in parameters.items() if is_profiler_parameter(name)}
     try:
-        return ask(PROFILER_RULES, ["auto"], given)
+        return parse_rules(PROFILER_RULES, ["auto"], given)
     except RuleError as error:
         raise UserError(str(error)) from None
 

@@ -36,7 +36,7 @@ from container.monitoring.profiler.report.system import system
 from container.monitoring.profiler.rules import evaluate
 from container.pages.environment import environment
 from container.rules.profiler import PROFILER_RULES
-from container.rules.requests import RuleRequest, ask
+from container.rules.requests import RuleRequest, parse_rules
 
 HTML, FIGURES, REPORTS = "profiler-report.html", "report.json", "profiler-reports"
 STATUSES = "profiler-rules.json"
@@ -113,7 +113,7 @@ def write_report(
         f"read {len(recording.system):,} samples and {len(recording.events):,} events; "
         "evaluating rules"
     )
-    requests = ask(PROFILER_RULES, ["auto"]) if rules is None else tuple(rules)
+    requests = parse_rules(PROFILER_RULES, ["auto"]) if rules is None else tuple(rules)
     outcomes = evaluate(recording, requests)
     say("writing")
     return write_outcomes(recording, outcomes, into, say, statuses)

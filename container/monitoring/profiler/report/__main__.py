@@ -12,7 +12,7 @@ from pathlib import Path
 from container.errors import BerthError
 from container.monitoring.profiler.report import write_report
 from container.rules.profiler import PROFILER_RULES
-from container.rules.requests import RuleRequest, ask, from_configurations
+from container.rules.requests import RuleRequest, from_configurations, parse_rules
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,9 +55,9 @@ def read_rules(text: str) -> tuple[RuleRequest, ...]:
     except ValueError as error:
         raise BerthError(f"--rules: expected JSON, found {text!r}: {error}") from None
     if isinstance(given, dict):
-        return ask(PROFILER_RULES, ["auto"], given)
+        return parse_rules(PROFILER_RULES, ["auto"], given)
     if isinstance(given, list) and all(isinstance(each, str) for each in given):
-        return ask(PROFILER_RULES, given)
+        return parse_rules(PROFILER_RULES, given)
     if isinstance(given, list) and all(isinstance(each, dict) for each in given):
         return from_configurations(PROFILER_RULES, given, "--rules")
     raise BerthError(f"--rules: expected a list of names or an object, found {text!r}")

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from container.rules.debugger import DEBUG_RULES
 from container.rules.profiler import PROFILER_RULES
-from container.rules.requests import RuleError, ask, from_configurations
+from container.rules.requests import RuleError, from_configurations, parse_rules
 
 
 def configuration(
@@ -21,28 +21,36 @@ def configuration(
 
 
 def test_auto_is_every_rule_that_needs_nothing() -> None:
-    auto = {request.rule for request in ask(DEBUG_RULES, ["auto"])}
+    auto = {request.rule for request in parse_rules(DEBUG_RULES, ["auto"])}
     assert {"VanishingGradient", "Overfit", "StalledTrainingRule"} <= auto
     assert not auto & {"AllZero", "UnchangedTensor", "SimilarAcrossRuns", "TensorVariance"}
     for name in auto:
         assert not any(each.required for each in DEBUG_RULES[name].parameters.values())
-    assert {request.rule for request in ask(PROFILER_RULES, ["auto"])} == set(PROFILER_RULES)
+    assert {request.rule for request in parse_rules(PROFILER_RULES, ["auto"])} == set(
+        PROFILER_RULES
+    )
 
 
 def test_names_and_overrides_in_any_capitalisation() -> None:
-    (request,) = ask(DEBUG_RULES, ["OVERFIT"], {"overfit_Ratio_Threshold": "0.5"}, ["overfit"])
+    (request,) = parse_rules(
+        DEBUG_RULES, ["OVERFIT"], {"overfit_Ratio_Threshold": "0.5"}, ["overfit"]
+    )
     assert (request.rule, request.name, request.stop) == ("Overfit", "Overfit", True)
     assert request.parameters["ratio_threshold"] == 0.5
     assert request.parameters["patience"] == DEBUG_RULES["Overfit"].parameters["patience"].default
 
 
 def test_none_is_the_default() -> None:
-    (request,) = ask(DEBUG_RULES, ["VanishingGradient"], {"VanishingGradient_threshold": "None"})
+    (request,) = parse_rules(
+        DEBUG_RULES, ["VanishingGradient"], {"VanishingGradient_threshold": "None"}
+    )
     assert request.parameters["threshold"] == 1e-7
 
 
 def test_the_longest_rule_takes_the_override() -> None:
-    requests = ask(DEBUG_RULES, ["auto"], {"StalledTrainingRule_stop_training_on_fire": "True"})
+    requests = parse_rules(
+        DEBUG_RULES, ["auto"], {"StalledTrainingRule_stop_training_on_fire": "True"}
+    )
     (stalled,) = [each for each in requests if each.rule == "StalledTrainingRule"]
     assert stalled.parameters["stop_training_on_fire"] is True
 
@@ -90,15 +98,15 @@ def test_what_is_wrong_is_named(
     names: list[str], overrides: Any, stop: list[str], message: str
 ) -> None:
     with pytest.raises(RuleError) as error:
-        ask(DEBUG_RULES, names, overrides, stop)
+        parse_rules(DEBUG_RULES, names, overrides, stop)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 
 def test_rules_of_the_users_own_keep_their_parameters_as_they_are() -> None:
     with pytest.raises(RuleError, match="unknown rule 'Mine'"):
-        ask(DEBUG_RULES, ["Mine"])
-    (request,) = ask(DEBUG_RULES, ["Mine"], {"Mine_Limit": "7"}, own=True)
+        parse_rules(DEBUG_RULES, ["Mine"])
+    (request,) = parse_rules(DEBUG_RULES, ["Mine"], {"Mine_Limit": "7"}, own=True)
     assert request.parameters == {"Limit": "7"}
 
 
@@ -145,9 +153,9 @@ def test_the_report_takes_the_parameters_of_the_rules_it_runs() -> None:
         "scan_interval_us": 60_000_000,
         "LowGPUUtilization_threshold_p95": 60.0,
     }
-    (alone,) = ask(PROFILER_RULES, ["ProfilerReport"], {"cpubottleneck_THRESHOLD": "20"})
+    (alone,) = parse_rules(PROFILER_RULES, ["ProfilerReport"], {"cpubottleneck_THRESHOLD": "20"})
     assert alone.parameters["CPUBottleneck_threshold"] == 20.0
-    both = ask(
+    both = parse_rules(
         PROFILER_RULES,
         ["CPUBottleneck", "ProfilerReport"],
         {"CPUBottleneck_threshold": 30, "ProfilerReport_CPUBottleneck_threshold": 40},
@@ -170,7 +178,7 @@ def test_what_the_report_cannot_pass_on_is_named(
     key: str, value: float | str, message: str
 ) -> None:
     with pytest.raises(RuleError) as error:
-        ask(PROFILER_RULES, ["ProfilerReport"], {key: value})
+        parse_rules(PROFILER_RULES, ["ProfilerReport"], {key: value})
     assert message in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -182,7 +190,7 @@ def test_any_text_is_a_rule_or_refused_in_one_line(name: Any, key: Any) -> None:
 
 def refusal(name: str, key: str) -> str:
     try:
-        ask(DEBUG_RULES, [name], {key: "1"})
+        parse_rules(DEBUG_RULES, [name], {key: "1"})
     except RuleError as error:
         return str(error)
     return ""

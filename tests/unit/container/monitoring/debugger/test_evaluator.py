@@ -12,7 +12,7 @@ import torch
 from container.monitoring.debugger import trial as trials
 from container.monitoring.debugger.evaluator import ENDED, STOP, EvaluatorConfig, RuleEvaluator
 from container.rules.debugger import DEBUG_RULES
-from container.rules.requests import RuleRequest, ask
+from container.rules.requests import RuleRequest, parse_rules
 from tests.unit.container.monitoring.debugger.training import random_data, settings_for, train_tiny
 
 OWN = """
@@ -121,7 +121,7 @@ def own(rule: str, *, stop: bool = False, **parameters: Any) -> RuleRequest:
 
 
 def test_every_step_is_shown_to_every_rule(tensors: Path) -> None:
-    rules = [*ask(DEBUG_RULES, ["StalledTrainingRule", "Overfit"]), own("Fires", limit="4")]
+    rules = [*parse_rules(DEBUG_RULES, ["StalledTrainingRule", "Overfit"]), own("Fires", limit="4")]
     stalled, overfit, fires = evaluated(tensors, rules, OWN)
     assert (stalled["RuleEvaluationStatus"], stalled["Points"]) == ("NoIssuesFound", 6)
     assert stalled["StatusDetails"] == ""
@@ -199,7 +199,7 @@ def test_no_rule_stops_training_unless_it_is_told_to(tensors: Path) -> None:
 
 
 def test_a_folder_nobody_wrote_to_is_an_error(tmp_path: Path) -> None:
-    (status,) = evaluated(tmp_path / "tensors", ask(DEBUG_RULES, ["Overfit"]))
+    (status,) = evaluated(tmp_path / "tensors", parse_rules(DEBUG_RULES, ["Overfit"]))
     assert status["RuleEvaluationStatus"] == "Error"
     assert status["StatusDetails"] == (
         f"{tmp_path}/tensors: no tensors that could be read were saved, so nothing was evaluated"
@@ -209,7 +209,7 @@ def test_a_folder_nobody_wrote_to_is_an_error(tmp_path: Path) -> None:
 def test_a_description_cut_short_is_an_error(tensors: Path) -> None:
     (file,) = (tensors / "collections").rglob("*.json")
     file.write_text(file.read_text()[:40])
-    (status,) = evaluated(tensors, ask(DEBUG_RULES, ["StalledTrainingRule"]))
+    (status,) = evaluated(tensors, parse_rules(DEBUG_RULES, ["StalledTrainingRule"]))
     assert status["RuleEvaluationStatus"] == "Error"
 
 
@@ -219,7 +219,7 @@ def test_files_cut_short_leave_the_other_steps(tensors: Path) -> None:
         file.write_bytes(file.read_bytes()[:30])
     loss, stalled = evaluated(
         tensors,
-        ask(DEBUG_RULES, ["LossNotDecreasing", "StalledTrainingRule"],
+        parse_rules(DEBUG_RULES, ["LossNotDecreasing", "StalledTrainingRule"],
             {"LossNotDecreasing_num_steps": 1}),
     )  # fmt: skip
     assert stalled["Points"] == 5
@@ -235,14 +235,14 @@ def test_statuses_that_cannot_be_written_do_not_end_the_evaluation(
     (exchange / ENDED).touch()
     (tensors.parent / "rules").write_text("a file where a folder should be")
     statuses = tensors.parent / "rules" / "debug.json"
-    request = ask(DEBUG_RULES, ["StalledTrainingRule"])
+    request = parse_rules(DEBUG_RULES, ["StalledTrainingRule"])
     RuleEvaluator(EvaluatorConfig(tensors, statuses, exchange, request, None, os.getpid())).run()
     assert capsys.readouterr().err == f"{statuses}: cannot be written\n"
 
 
 def test_an_assignment_arrives_as_it_was_sent(tmp_path: Path) -> None:
     sent = EvaluatorConfig(
-        tmp_path / "a", tmp_path / "b", tmp_path / "c", ask(DEBUG_RULES, ["auto"]), None, 12
+        tmp_path / "a", tmp_path / "b", tmp_path / "c", parse_rules(DEBUG_RULES, ["auto"]), None, 12
     )
     sent.write(tmp_path / "file")
     assert EvaluatorConfig.read(tmp_path / "file") == sent

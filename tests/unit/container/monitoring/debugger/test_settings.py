@@ -12,7 +12,7 @@ from container.monitoring.debugger.settings import (
     is_wanted,
 )
 from container.rules.debugger import DEBUG_RULES
-from container.rules.requests import ask
+from container.rules.requests import parse_rules
 
 
 @pytest.fixture(autouse=True)
@@ -180,7 +180,7 @@ def test_the_hook_parameters_may_ask_for_tensorboard(tmp_path: Path) -> None:
 
 
 def test_rules_bring_what_they_read(tmp_path: Path) -> None:
-    rules = ask(DEBUG_RULES, ["DeadRelu", "Confusion", "PoorWeightInitialization"])
+    rules = parse_rules(DEBUG_RULES, ["DeadRelu", "Confusion", "PoorWeightInitialization"])
     settings = HookSettings.read(tmp_path, collections=(), rules=rules)
     assert list(parameters(settings)) == [
         "losses",
@@ -204,7 +204,7 @@ def test_rules_add_to_the_file(tmp_path: Path) -> None:
             ]
         },
     )
-    rules = ask(DEBUG_RULES, ["DeadRelu", "VanishingGradient"])
+    rules = parse_rules(DEBUG_RULES, ["DeadRelu", "VanishingGradient"])
     assert parameters(HookSettings.read(tmp_path, rules=rules)) == {
         "relu_output": given,
         "gradients": {},
@@ -212,7 +212,7 @@ def test_rules_add_to_the_file(tmp_path: Path) -> None:
 
 
 def test_a_rules_own_regex_and_collections_are_kept(tmp_path: Path) -> None:
-    rules = ask(
+    rules = parse_rules(
         DEBUG_RULES,
         ["AllZero", "ExplodingTensor"],
         {"AllZero_collection_names": "biases, labels", "ExplodingTensor_tensor_regex": "fc_output"},
@@ -224,7 +224,7 @@ def test_a_rules_own_regex_and_collections_are_kept(tmp_path: Path) -> None:
 
 def test_validation_losses_are_kept_often_where_a_rule_reads_them(tmp_path: Path) -> None:
     hook_file(tmp_path, {"HookParameters": {"save_interval": "100"}})
-    rules = ask(DEBUG_RULES, ["Overfit"])
+    rules = parse_rules(DEBUG_RULES, ["Overfit"])
     assert "losses" not in parameters(HookSettings.read(tmp_path))
     assert parameters(HookSettings.read(tmp_path, rules=rules))["losses"] == {
         "eval.save_interval": "2"

@@ -19,7 +19,7 @@ from container.monitoring.debugger import watcher as watchers
 from container.monitoring.debugger.hook import TensorHook
 from container.monitoring.debugger.watcher import Watcher
 from container.rules.debugger import DEBUG_RULES
-from container.rules.requests import RuleRequest, ask
+from container.rules.requests import RuleRequest, parse_rules
 from tests.unit.container.monitoring.debugger.training import settings_for
 
 OWN = '''
@@ -117,7 +117,7 @@ def states(entries: list[dict[str, Any]]) -> list[str]:
 
 def test_rules_are_evaluated_while_training_goes_on(job: Job) -> None:
     rules = [own("Raises"), own("Light"), own("Fires", stop=True)]
-    watcher = job.watch([*rules, *ask(DEBUG_RULES, ["auto"])])
+    watcher = job.watch([*rules, *parse_rules(DEBUG_RULES, ["auto"])])
     assert set(states(job.read())) == {"InProgress"}
     assert watcher.stop_asked() is None
     job.step(5)  # the fifth is not closed yet
@@ -176,7 +176,7 @@ def test_a_process_that_dies_is_an_error_of_what_it_had_not_done(job: Job) -> No
 
 
 def test_tensors_that_never_come_are_an_error(job: Job) -> None:
-    watcher = job.watch(ask(DEBUG_RULES, ["Overfit"]))
+    watcher = job.watch(parse_rules(DEBUG_RULES, ["Overfit"]))
     (entry,) = watcher.finish()
     assert entry["RuleEvaluationStatus"] == "Error"
     assert "no tensors that could be read were saved" in entry["StatusDetails"]
@@ -192,7 +192,7 @@ def test_files_cut_short_are_no_end_of_it(job: Job) -> None:
     (job.settings.path / "training_job_end.ts").unlink()
     for file in (events, index, described):
         file.write_bytes(file.read_bytes()[:25])
-    watcher = job.watch(ask(DEBUG_RULES, ["ExplodingTensor"]))
+    watcher = job.watch(parse_rules(DEBUG_RULES, ["ExplodingTensor"]))
     time.sleep(1)  # it looks, and finds no description it could read
     described.write_text(whole)
     (entry,) = watcher.finish()
@@ -205,7 +205,7 @@ def test_a_process_that_cannot_be_started_is_said(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    watcher = job.watch(ask(DEBUG_RULES, ["Overfit"]))
+    watcher = job.watch(parse_rules(DEBUG_RULES, ["Overfit"]))
     assert len(job.said) == 1
     assert job.said[0].startswith("rules are not evaluated: ")
     assert watcher.stop_asked() is None

@@ -6,7 +6,7 @@ import pytest
 from container.monitoring.profiler.rules import evaluate
 from container.monitoring.profiler.verdict import verdict
 from container.rules.profiler import PROFILER_RULES
-from container.rules.requests import ask
+from container.rules.requests import parse_rules
 from tests.unit.container.monitoring.profiler.recorded import fired, recorded
 
 GPU = {"device": "NVIDIA T4"}
@@ -191,7 +191,7 @@ def test_a_machine_that_is_hardly_used():
 
 def test_more_workers_than_cores_only_cost_memory():
     job = recorded(cores=2, hyperparameters={"workers": 8}, use={"CPU": 90})
-    found = verdict(job, evaluate(job, ask(PROFILER_RULES, ["Dataloader"])))
+    found = verdict(job, evaluate(job, parse_rules(PROFILER_RULES, ["Dataloader"])))
     workers = advice(found, "workers")
     assert (workers.current, workers.to, workers.factor) == (8, 2, None)
     assert workers.expected_gain == "the memory of 6 processes; steps stay as fast"
@@ -357,7 +357,7 @@ def test_the_rules_are_counted_and_every_recommendation_has_its_figures():
         phases=waiting(0.5), job=GPU, use={"GPU": 40, "GPU memory": 20, "CPU": 30},
         hyperparameters={"workers": 1}, debug_rules=[fired("ClassImbalance", "3 of 10 classes")],
     )  # fmt: skip
-    outcomes = evaluate(job, ask(PROFILER_RULES, ["auto"]))
+    outcomes = evaluate(job, parse_rules(PROFILER_RULES, ["auto"]))
     found = verdict(job, outcomes)
     assert "Dataloader" in advice(found, "workers").rules
     assert any(each.startswith("Of 12 rules") for each in found.sentences)

@@ -14,7 +14,7 @@ from container.monitoring.debugger.rules.base import DebugRule
 from container.monitoring.debugger.rules.registry import make
 from container.monitoring.debugger.smdebug_fixes import RuleEvaluationConditionMet, open_trial
 from container.rules.debugger import DEBUG_RULES
-from container.rules.requests import RuleRequest, ask
+from container.rules.requests import RuleRequest, parse_rules
 from tests.unit.container.monitoring.debugger.training import Data, settings_for, train_tiny
 
 R = TypeVar("R", bound=DebugRule)
@@ -26,7 +26,7 @@ REGEX = "input_images"
 def request(rule: str, **parameters: Any) -> RuleRequest:
     """A rule as it is asked for by name, with other than its default parameters."""
     overrides = {f"{rule}_{name}": value for name, value in parameters.items()}
-    return ask(DEBUG_RULES, [rule], overrides)[0]
+    return parse_rules(DEBUG_RULES, [rule], overrides)[0]
 
 
 def make_rule(kind: type[R], trial: Any, **parameters: Any) -> R:

@@ -12,7 +12,7 @@ from container.monitoring.debugger.rules.inputs import CheckInputImages
 from container.monitoring.debugger.rules.registry import make
 from container.monitoring.debugger.smdebug_fixes import open_trial
 from container.rules.debugger import DEBUG_RULES
-from container.rules.requests import ask
+from container.rules.requests import parse_rules
 from tests.unit.container.monitoring.debugger.rules.runs import make_rule
 from tests.unit.container.monitoring.debugger.training import (
     Data,
@@ -57,7 +57,7 @@ def fired(rule: Any, trial: Any) -> list[int]:
 
 
 def made(trial: Any) -> Any:
-    return make(ask(DEBUG_RULES, ["CheckInputImages"])[0], trial)
+    return make(parse_rules(DEBUG_RULES, ["CheckInputImages"])[0], trial)
 
 
 def test_pixels_from_0_to_255_are_not_normalised(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from container.monitoring.debugger.rules.overfitting import Overfit, Overtrainin
 from container.monitoring.debugger.rules.registry import make
 from container.monitoring.debugger.smdebug_fixes import open_trial
 from container.rules.debugger import DEBUG_RULES
-from container.rules.requests import RuleError, ask
+from container.rules.requests import RuleError, parse_rules
 from tests.unit.container.monitoring.debugger.rules.runs import make_rule
 from tests.unit.container.monitoring.debugger.training import (
     Data,
@@ -61,7 +61,9 @@ def evaluate(rule: Any, trial: Any) -> list[int]:
 
 
 def made(name: str, trial: Any, **overrides: Any) -> Any:
-    (request,) = ask(DEBUG_RULES, [name], {f"{name}_{key}": v for key, v in overrides.items()})
+    (request,) = parse_rules(
+        DEBUG_RULES, [name], {f"{name}_{key}": v for key, v in overrides.items()}
+    )
     return make(request, trial)
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from container.monitoring.profiler.reading import Recording
 from container.monitoring.profiler.rules import evaluate
 from container.rules.profiler import PROFILER_RULES
-from container.rules.requests import ask
+from container.rules.requests import parse_rules
 from tests.unit.container.monitoring.profiler.folders import (
     PHASES,
     START,
@@ -271,7 +271,7 @@ def test_whatever_is_damaged_the_rest_is_read_and_judged(intact, tmp_path_factor
     found = Recording.read(folder)
     assert len(found.system) <= len(whole.system)
     assert len(found.events) <= len(whole.events)
-    for outcome in evaluate(found, ask(PROFILER_RULES, ["auto"])):
+    for outcome in evaluate(found, parse_rules(PROFILER_RULES, ["auto"])):
         assert outcome.error is None, outcome.error
         json.dumps([outcome.as_json(), outcome.status()], allow_nan=False)
     assert all("\n" not in line for line in found.problems)

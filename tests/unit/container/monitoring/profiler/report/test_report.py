@@ -16,7 +16,7 @@ from container.monitoring.profiler.report.__main__ import main, read_rules
 from container.monitoring.profiler.report.context import ReportContext
 from container.monitoring.profiler.rules import evaluate
 from container.rules.profiler import PROFILER_RULES
-from container.rules.requests import RuleError, ask
+from container.rules.requests import RuleError, parse_rules
 from tests.unit.container.monitoring.profiler.folders import (
     Host,
     busy_host,
@@ -220,7 +220,7 @@ def test_a_debugger_rule_leads_to_its_step_and_a_profiler_rule_to_its_time(tmp_p
         losses=[2.0] * 100, use={"CPU": 50}, debug_rules=[fired("DeadRelu", steps=[7, 9])],
         durations=[0.1] * 100 + [2.0] * 11 + [0.1] * 100,
     )  # fmt: skip
-    rules = ask(PROFILER_RULES, ["StepOutlier"], {"StepOutlier_n_outliers": 1})
+    rules = parse_rules(PROFILER_RULES, ["StepOutlier"], {"StepOutlier_n_outliers": 1})
     report = ReportContext(ProfileMetrics(job, evaluate(job, rules)))
     page = ReadPage(render(report))
     specs = json.loads(page.scripts["charts"])
@@ -279,6 +279,6 @@ def test_neither_torch_nor_smdebug_is_imported() -> None:
 def test_what_was_read_and_evaluated_elsewhere_is_written_the_same(tmp_path: Path) -> None:
     folder = write_berth(tmp_path / "job", busy_host(points=60, steps=20))
     recording = Recording.read(folder)
-    outcomes = evaluate(recording, ask(PROFILER_RULES, ["auto"]))
+    outcomes = evaluate(recording, parse_rules(PROFILER_RULES, ["auto"]))
     one = write_outcomes(recording, outcomes, tmp_path / "one").read_text()
     assert one == write_report(folder, tmp_path / "two").read_text()

@@ -3,7 +3,7 @@
 from container.monitoring.profiler.reading import Recording
 from container.monitoring.profiler.rules import evaluate
 from container.rules.profiler import PROFILER_RULES
-from container.rules.requests import ask
+from container.rules.requests import parse_rules
 from tests.unit.container.monitoring.profiler.folders import write_aws, write_berth
 
 
@@ -19,6 +19,6 @@ def berth_outcome(folder, rule, *hosts, job=None, **parameters):
 
 def _outcome(folder, rule, parameters):
     overrides = {f"{rule}_{name}": value for name, value in parameters.items()}
-    (found,) = evaluate(Recording.read(folder), ask(PROFILER_RULES, [rule], overrides))
+    (found,) = evaluate(Recording.read(folder), parse_rules(PROFILER_RULES, [rule], overrides))
     assert found.error is None, found.error
     return found

@@ -6,7 +6,7 @@ import pytest
 from container.monitoring.profiler.reading import Recording
 from container.monitoring.profiler.rules import RULES, evaluate, report_parts
 from container.rules.profiler import PROFILER_RULES
-from container.rules.requests import ask, from_configurations
+from container.rules.requests import from_configurations, parse_rules
 from tests.unit.container.monitoring.profiler.folders import (
     START,
     Host,
@@ -30,7 +30,7 @@ def by_name(outcomes):
 
 def test_every_rule_has_an_outcome_in_the_order_asked(tmp_path):
     recording = Recording.read(write_berth(tmp_path, busy_host()))
-    rules = ask(PROFILER_RULES, ["auto"])
+    rules = parse_rules(PROFILER_RULES, ["auto"])
     found = evaluate(recording, rules)
     assert [outcome.request for outcome in found] == list(rules)
     fired = {outcome.request.rule for outcome in found if outcome.fired}
@@ -45,7 +45,7 @@ def test_no_rules_no_outcomes(bound):
 
 
 def test_an_empty_recording_has_an_outcome_for_every_rule(tmp_path):
-    found = evaluate(Recording.read(tmp_path), ask(PROFILER_RULES, ["auto"]))
+    found = evaluate(Recording.read(tmp_path), parse_rules(PROFILER_RULES, ["auto"]))
     assert len(found) == len(PROFILER_RULES)
     for outcome in found:
         assert outcome.error is None
@@ -55,7 +55,7 @@ def test_an_empty_recording_has_an_outcome_for_every_rule(tmp_path):
 
 
 def test_a_report_runs_all_the_others(bound):
-    found = evaluate(bound, ask(PROFILER_RULES, ["ProfilerReport"]))
+    found = evaluate(bound, parse_rules(PROFILER_RULES, ["ProfilerReport"]))
     assert {outcome.request.rule for outcome in found} == set(PROFILER_RULES)
     assert {outcome.part_of for outcome in found[:-1]} == {"ProfilerReport"}
     report = found[-1]
@@ -84,7 +84,9 @@ def test_a_report_passes_parameters_on(bound):
 
 
 def test_what_was_asked_for_by_itself_is_not_run_again(bound):
-    rules = ask(PROFILER_RULES, ["CPUBottleneck", "ProfilerReport"], {"CPUBottleneck_threshold": 9})
+    rules = parse_rules(
+        PROFILER_RULES, ["CPUBottleneck", "ProfilerReport"], {"CPUBottleneck_threshold": 9}
+    )
     found = evaluate(bound, rules)
     (own,) = [outcome for outcome in found if outcome.request.rule == "CPUBottleneck"]
     assert own.part_of is None
@@ -92,7 +94,7 @@ def test_what_was_asked_for_by_itself_is_not_run_again(bound):
 
 
 def test_unless_the_report_has_other_parameters_for_it(bound):
-    rules = ask(
+    rules = parse_rules(
         PROFILER_RULES,
         ["CPUBottleneck", "ProfilerReport"],
         {"ProfilerReport_CPUBottleneck_cpu_threshold": 100},
@@ -108,7 +110,9 @@ def test_a_rule_that_fails_says_so_and_the_others_go_on(bound, monkeypatch):
         raise ZeroDivisionError("on purpose")
 
     monkeypatch.setitem(RULES, "CPUBottleneck", fails)
-    found = by_name(evaluate(bound, ask(PROFILER_RULES, ["CPUBottleneck", "LowGPUUtilization"])))
+    found = by_name(
+        evaluate(bound, parse_rules(PROFILER_RULES, ["CPUBottleneck", "LowGPUUtilization"]))
+    )
     status = found["CPUBottleneck"].status()
     assert status["RuleEvaluationStatus"] == "Error"
     details = status["StatusDetails"].splitlines()
@@ -118,7 +122,7 @@ def test_a_rule_that_fails_says_so_and_the_others_go_on(bound, monkeypatch):
 
 
 def test_a_rules_file_has_sagemakers_shape(bound):
-    (found,) = evaluate(bound, ask(PROFILER_RULES, ["CPUBottleneck"]))
+    (found,) = evaluate(bound, parse_rules(PROFILER_RULES, ["CPUBottleneck"]))
     written = json.loads(json.dumps(found.as_json(), allow_nan=False))
     assert list(written) == [
         "RuleTriggered", "Violations", "Details", "Datapoints", "RuleParameters",
@@ -131,7 +135,7 @@ def test_a_rules_file_has_sagemakers_shape(bound):
 
 
 def test_a_status_has_sagemakers_fields_and_berths(bound):
-    (found,) = evaluate(bound, ask(PROFILER_RULES, ["CPUBottleneck"]))
+    (found,) = evaluate(bound, parse_rules(PROFILER_RULES, ["CPUBottleneck"]))
     status = json.loads(json.dumps(found.status(), allow_nan=False))
     assert status["RuleConfigurationName"] == status["Rule"] == "CPUBottleneck"
     assert status["RuleEvaluationStatus"] == "IssuesFound"
@@ -143,7 +147,7 @@ def test_a_status_has_sagemakers_fields_and_berths(bound):
 
 
 def test_parts_of_a_report_have_every_parameter():
-    (asked,) = ask(PROFILER_RULES, ["ProfilerReport"], {"StepOutlier_mode": "TRAIN"})
+    (asked,) = parse_rules(PROFILER_RULES, ["ProfilerReport"], {"StepOutlier_mode": "TRAIN"})
     parts = {part.rule: part for part in report_parts(asked)}
     assert parts["StepOutlier"].parameters == {
         "stddev": 3, "mode": "TRAIN", "n_outliers": 10, "scan_interval_us": 60_000_000,
