@@ -9,8 +9,18 @@ import pandas as pd
 from container.hyperparameters import Hyperparameters
 from container.monitoring.profiler.metrics.job import job_figures
 from container.monitoring.profiler.metrics.learning import learning_figures
-from container.monitoring.profiler.metrics.steps import framework_figures, share, step_figures
-from container.monitoring.profiler.metrics.system import measured, statistic, system_figures
+from container.monitoring.profiler.metrics.steps import (
+    breakdown,
+    framework_figures,
+    share,
+    step_figures,
+)
+from container.monitoring.profiler.metrics.system import (
+    Samples,
+    measured,
+    statistic,
+    system_figures,
+)
 from container.monitoring.profiler.outcome import RuleOutcome, rule_figures
 from container.monitoring.profiler.reading import Recording
 
@@ -26,6 +36,7 @@ class ProfileMetrics:
     def __init__(self, recording: Recording, outcomes: Sequence[RuleOutcome] = ()) -> None:
         self.recording = recording
         self.outcomes = tuple(outcomes)
+        self._breakdowns: dict[str, dict[str, Any]] = {}
 
     @cached_property
     def job(self) -> dict[str, Any]:
@@ -52,11 +63,23 @@ class ProfileMetrics:
         return system_figures(inside) if len(inside) else self.system
 
     @cached_property
+    def samples(self) -> Samples:
+        """The system metrics as rules read them: by node and metric, core by core."""
+        return Samples(self.recording)
+
+    def breakdown(self, mode: str) -> dict[str, Any]:
+        """See `steps.breakdown`; worked out once a mode."""
+        if mode not in self._breakdowns:
+            self._breakdowns[mode] = breakdown(self.recording.events, mode)
+        return self._breakdowns[mode]
+
+    @cached_property
     def framework(self) -> dict[str, Any]:
         """See `framework_figures`."""
         loop = self.job["training_loop"]
         return framework_figures(
             self.recording.events,
+            {mode: self.breakdown(mode) for mode in ("train", "eval")},
             self.recording.on_device,
             self.recording.operators,
             loop["seconds"] if loop else None,

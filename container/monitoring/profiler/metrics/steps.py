@@ -1,10 +1,12 @@
 """How long training steps take, and which took much longer than the rest."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from container.monitoring.profiler.metrics.statistics import summary
 from container.monitoring.profiler.phases import WITHIN_STEP
 
 COMPUTE = ("forward", "backward")
@@ -40,7 +42,8 @@ def step_figures(events: pd.DataFrame) -> dict[str, Any] | None:
     late = steps[steps["duration"] > limit]
     first = steps.sort_values("start").groupby("rank", observed=True)["duration"].first()
     return {
-        **_statistics(values),
+        "steps": len(values),
+        **summary(values),
         "limit": limit,
         "first": float(first.mean()),
         "outliers": len(late),
@@ -57,7 +60,8 @@ def step_figures(events: pd.DataFrame) -> dict[str, Any] | None:
         ],
         "by_rank": [
             {"rank": _rank(rank), "node": str(rows["node"].iloc[0])}
-            | _statistics(rows["duration"].to_numpy(dtype=float))
+            | {"steps": len(rows)}
+            | summary(rows["duration"].to_numpy(dtype=float))
             | _of_rank(events, rank)
             for rank, rows in steps.groupby("rank", observed=True)
         ],
@@ -72,20 +76,6 @@ def training_steps(events: pd.DataFrame) -> pd.DataFrame:
 def inside_training(events: pd.DataFrame) -> pd.DataFrame:
     """What is part of a training step, without the steps themselves."""
     return events[(events["phase"] != "step") & (events["mode"] == "train")]
-
-
-def _statistics(values: "np.ndarray[Any, np.dtype[np.float64]]") -> dict[str, Any]:
-    p50, p95, p99 = np.quantile(values, [0.5, 0.95, 0.99])
-    return {
-        "steps": len(values),
-        "mean": float(values.mean()),
-        "deviation": float(values.std()),
-        "min": float(values.min()),
-        "p50": float(p50),
-        "p95": float(p95),
-        "p99": float(p99),
-        "max": float(values.max()),
-    }
 
 
 def _of_rank(events: pd.DataFrame, rank: Any) -> dict[str, float]:
@@ -121,6 +111,7 @@ def _rank(value: Any) -> int | None:
 
 def framework_figures(
     events: pd.DataFrame,
+    breakdowns: Mapping[str, dict[str, Any]],
     on_device: pd.DataFrame,
     operators: pd.DataFrame,
     loop: float | None,
@@ -140,14 +131,14 @@ def framework_figures(
         for mode, rows in steps.groupby("mode", observed=True)
     }
     train, evaluation = by_mode.get("train", 0.0), by_mode.get("eval", 0.0)
-    phases = _phases(events, ranks, "train")
+    phases = _phases(events, breakdowns["train"], ranks, "train")
     seen = _seen_by_gpu(phases, on_device[on_device["mode"] == "train"], ranks)
     return {
         "ranks": ranks if len(steps) else 0,
         "modes": _shares({"train": train, "eval": evaluation}, loop) if len(steps) else [],
         "measured_by": "GPU" if seen is not phases else "loop",
         "phases": seen,
-        "evaluation_phases": _phases(events, ranks, "eval"),
+        "evaluation_phases": _phases(events, breakdowns["eval"], ranks, "eval"),
         "outside": _outside(events, ranks, duration),
         "operators": {
             device: _operators(operators[operators["device"] == device])
@@ -171,8 +162,9 @@ def _shares(seconds: dict[str, float], loop: float | None) -> list[dict[str, Any
     ]
 
 
-def _phases(events: pd.DataFrame, ranks: int, mode: str) -> list[dict[str, Any]]:
-    found = breakdown(events, mode)
+def _phases(
+    events: pd.DataFrame, found: dict[str, Any], ranks: int, mode: str
+) -> list[dict[str, Any]]:
     if not found or set(found["phases"]) <= {REST}:
         return []
     times = events[events["mode"] == mode].groupby("phase", observed=True).size()

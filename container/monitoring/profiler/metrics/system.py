@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from container.monitoring.profiler.metrics.statistics import Floats, pick
 from container.monitoring.profiler.reading import Recording
 from container.monitoring.profiler.reading.text import natural
 
@@ -27,7 +28,6 @@ _FLOWS = {
     "WriteThroughputInBytesPerSecond": "disk written",
     "IOPS": "disk operations",
 }
-QUANTILES = {"p99": 0.99, "p95": 0.95, "p50": 0.50}
 
 CPU, IO_WAIT = "CPUUtilization", "I/OWaitPercentage"
 GPU, GPU_MEMORY = "GPUUtilization", "GPUMemoryUtilization"
@@ -36,7 +36,6 @@ SNAPSHOT = 0.02
 LOOKS = 500
 """A rule looks at a recording at most so often, however short its scan interval is."""
 
-Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
 
@@ -85,12 +84,9 @@ def system_figures(series: pd.DataFrame) -> list[dict[str, Any]]:
         values = values[np.isfinite(values)]
         if not len(values):
             continue
-        quantiles = np.quantile(values, list(QUANTILES.values()))
         rows.append(
             {"node": node, "metric": metric, "name": name, "unit": unit, "samples": len(values)}
-            | {"max": float(values.max())}
-            | dict(zip(QUANTILES, map(float, quantiles), strict=True))
-            | {"min": float(values.min()), "mean": float(values.mean())}
+            | pick(values, "max", "p99", "p95", "p50", "min", "mean")
         )
     return sorted(rows, key=_place)
 
@@ -174,8 +170,8 @@ class Points:
         return cls(starts, tuple(str(names[at]) for at in order), values)
 
 
-class View:
-    """A recording, arranged for rules; tables are made once and shared between them.
+class Samples:
+    """System metrics as tables of points, a node and metric each; made once, when first read.
 
     Attributes:
         recording: what is looked at.
@@ -251,25 +247,6 @@ class View:
         if len(counts) > LOOKS:
             counts = counts[np.linspace(0, len(counts) - 1, LOOKS).round().astype(np.int64)]
         return counts
-
-
-def quartiles(values: Floats) -> dict[str, float]:
-    """A box plot's figures: p25, p50, p75, p95, and whiskers within 1.5 interquartile ranges."""
-    p25, p50, p75, p95 = (float(found) for found in np.quantile(values, (0.25, 0.5, 0.75, 0.95)))
-    reach = 1.5 * (p75 - p25)
-    return {
-        "p25": p25,
-        "p50": p50,
-        "p75": p75,
-        "p95": p95,
-        "upper": min(p75 + reach, float(values.max())),
-        "lower": max(p25 - reach, float(values.min())),
-    }
-
-
-def present(values: Floats) -> Floats:
-    """(n,) without what was not measured."""
-    return np.asarray(values[~np.isnan(values)], np.float64)
 
 
 def listed(names: Sequence[str], most: int = 3) -> str:

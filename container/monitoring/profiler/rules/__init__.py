@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from container.monitoring.profiler.metrics.system import View
+from container.monitoring.profiler.metrics import ProfileMetrics
 from container.monitoring.profiler.outcome import RuleOutcome
 from container.monitoring.profiler.reading import Recording
 from container.monitoring.profiler.rules.bottlenecks import cpu_bottleneck, io_bottleneck
@@ -29,7 +29,7 @@ from container.rules.requests import RuleRequest
 
 REPORT = "ProfilerReport"
 
-RULES: dict[str, Callable[[View, RuleRequest], RuleOutcome]] = {
+RULES: dict[str, Callable[[ProfileMetrics, RuleRequest], RuleOutcome]] = {
     "BatchSize": batch_size,
     "CPUBottleneck": cpu_bottleneck,
     "IOBottleneck": io_bottleneck,
@@ -44,14 +44,16 @@ RULES: dict[str, Callable[[View, RuleRequest], RuleOutcome]] = {
 }
 
 
-def evaluate(recording: Recording, rules: Sequence[RuleRequest]) -> list[RuleOutcome]:
+def evaluate(
+    recording: Recording, rules: Sequence[RuleRequest], metrics: ProfileMetrics | None = None
+) -> list[RuleOutcome]:
     """An outcome for every rule asked for, in their order.
 
     A ProfilerReport's follows those of the rules it runs that were not asked for by themselves, or
     that its overrides change; these are `part_of` it. A rule that fails says so in its outcome.
     """
-    view = View(recording)
-    outcomes = [_evaluated(view, asked) for asked in rules if asked.rule != REPORT]
+    metrics = metrics or ProfileMetrics(recording)
+    outcomes = [_evaluated(metrics, asked) for asked in rules if asked.rule != REPORT]
     own = {outcome.request.rule: outcome for outcome in outcomes}
     names = {asked.name for asked in rules}
     for asked in rules:
@@ -62,7 +64,7 @@ def evaluate(recording: Recording, rules: Sequence[RuleRequest]) -> list[RuleOut
             known = own.get(part.rule)
             if known is None or (_overridden(asked, part) and not _same(known.request, part)):
                 name = f"{asked.name}-{part.rule}" if part.name in names else part.name
-                found = _evaluated(view, replace(part, name=name))
+                found = _evaluated(metrics, replace(part, name=name))
                 known = replace(found, part_of=asked.name)
                 outcomes.append(known)
             parts.append(known)
@@ -94,9 +96,9 @@ def _same(one: RuleRequest, other: RuleRequest) -> bool:
     return dict(one.parameters) == dict(other.parameters)
 
 
-def _evaluated(view: View, asked: RuleRequest) -> RuleOutcome:
+def _evaluated(metrics: ProfileMetrics, asked: RuleRequest) -> RuleOutcome:
     try:
-        return RULES[asked.rule](view, asked)
+        return RULES[asked.rule](metrics, asked)
     except Exception as error:  # a rule that fails must not cost the report
         reason = f"the rule failed: {type(error).__name__}: {error}".splitlines()[0]
         return RuleOutcome(asked, reason, judged=False, error=traceback.format_exc())

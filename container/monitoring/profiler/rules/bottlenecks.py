@@ -5,7 +5,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from container.monitoring.profiler.metrics.system import CPU, GPU, IO_WAIT, Floats, View
+from container.monitoring.profiler.metrics import ProfileMetrics
+from container.monitoring.profiler.metrics.statistics import Floats
+from container.monitoring.profiler.metrics.system import CPU, GPU, IO_WAIT
 from container.monitoring.profiler.outcome import NO_GPU, Findings, RuleOutcome, unjudged
 from container.rules.requests import RuleRequest
 
@@ -15,29 +17,36 @@ PERIODS = 200
 """How many spans of consecutive points it lists, the longest ones."""
 
 
-def cpu_bottleneck(view: View, request: RuleRequest) -> RuleOutcome:
+def cpu_bottleneck(metrics: ProfileMetrics, request: RuleRequest) -> RuleOutcome:
     """Fires while more than `threshold` % of the points are bottlenecks.
 
     A bottleneck is a point at which a GPU is below `gpu_threshold` and a core above
     `cpu_threshold`: one core suffices, for one thread can hold a GPU up. Violations are
     bottlenecks.
     """
-    return _bottleneck(view, request, CPU, "cpu_threshold", "a core was busy", "processor metrics")
+    return _bottleneck(
+        metrics, request, CPU, "cpu_threshold", "a core was busy", "processor metrics"
+    )
 
 
-def io_bottleneck(view: View, request: RuleRequest) -> RuleOutcome:
+def io_bottleneck(metrics: ProfileMetrics, request: RuleRequest) -> RuleOutcome:
     """Fires while more than `threshold` % of the points are bottlenecks.
 
     A bottleneck is a point at which a GPU is below `gpu_threshold` and a core waits for input and
     output more than `io_threshold` % of its time. Violations are bottlenecks.
     """
     return _bottleneck(
-        view, request, IO_WAIT, "io_threshold", "a core waited for data", "I/O wait metrics"
+        metrics, request, IO_WAIT, "io_threshold", "a core waited for data", "I/O wait metrics"
     )
 
 
 def _bottleneck(
-    view: View, request: RuleRequest, dimension: str, limit: str, cause: str, metric: str
+    metrics: ProfileMetrics,
+    request: RuleRequest,
+    dimension: str,
+    limit: str,
+    cause: str,
+    metric: str,
 ) -> RuleOutcome:
     asked = request.parameters
     found = Findings()
@@ -46,8 +55,8 @@ def _bottleneck(
     listed: dict[str, dict[str, int]] = {}
     periods: list[list[Any]] = []
     doing: dict[str, float] = {}
-    for node in view.nodes:
-        times, (gpu, cores) = view.together(node, GPU, dimension)
+    for node in metrics.samples.nodes:
+        times, (gpu, cores) = metrics.samples.together(node, GPU, dimension)
         if not gpu.size or not cores.size:
             continue
         points = max(points, len(times))
@@ -57,7 +66,7 @@ def _bottleneck(
         low += int((idle > 0).sum())
         bottlenecks += int(held.sum())
         so_far = np.cumsum(held)
-        for seen in view.looks(times, asked):
+        for seen in metrics.samples.looks(times, asked):
             share = 100 * so_far[seen - 1] / seen
             if seen >= asked["patience"] and share > asked["threshold"]:
                 found.fire(float(times[seen - 1]))
@@ -67,10 +76,13 @@ def _bottleneck(
                 repr(float(times[at])), {"GPUs": int(idle[at]), "CPUs": int(busy[at])}
             )
         periods += [[node, *span] for span in _spans(times, held)]
-        for phase, count in _doing(view.recording.events, node, times[held]).items():
+        for phase, count in _doing(metrics.recording.events, node, times[held]).items():
             doing[phase] = doing.get(phase, 0.0) + count
     missing = unjudged(
-        request, points, asked["patience"], f"no {metric} in this job" if view.has_gpus else NO_GPU
+        request,
+        points,
+        asked["patience"],
+        f"no {metric} in this job" if metrics.samples.has_gpus else NO_GPU,
     )
     if missing:
         return missing

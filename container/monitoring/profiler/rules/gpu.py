@@ -5,15 +5,13 @@ from typing import Any
 
 import numpy as np
 
+from container.monitoring.profiler.metrics import ProfileMetrics
+from container.monitoring.profiler.metrics.statistics import Floats, present, quartiles
 from container.monitoring.profiler.metrics.system import (
     CPU,
     GPU,
     GPU_MEMORY,
-    Floats,
-    View,
     listed,
-    present,
-    quartiles,
 )
 from container.monitoring.profiler.outcome import Findings, RuleOutcome, unjudged
 from container.rules.requests import RuleRequest
@@ -27,14 +25,14 @@ Series = dict[tuple[str, str], tuple[Floats, Floats]]
 """By node and GPU: (n,) times and values."""
 
 
-def low_gpu_utilization(view: View, request: RuleRequest) -> RuleOutcome:
+def low_gpu_utilization(metrics: ProfileMetrics, request: RuleRequest) -> RuleOutcome:
     """Fires for a GPU whose last `window` points are used little, or in bursts.
 
     Used little: their p95 is below `threshold_p95`. In bursts: it is not, but their p5 is below
     `threshold_p5`. Violations are GPUs at looks.
     """
     asked = request.parameters
-    series = _series(view, GPU)
+    series = _series(metrics, GPU)
     points = _most(series)
     missing = unjudged(request, points, asked["patience"])
     if missing:
@@ -45,7 +43,7 @@ def low_gpu_utilization(view: View, request: RuleRequest) -> RuleOutcome:
     guilty: list[str] = []
     for (node, gpu), (times, values) in series.items():
         issue = ""
-        for seen in view.looks(times, asked):
+        for seen in metrics.samples.looks(times, asked):
             if seen < asked["patience"]:
                 continue
             p5, p95 = np.quantile(values[max(0, seen - window) : seen], (0.05, 0.95))
@@ -71,14 +69,14 @@ def low_gpu_utilization(view: View, request: RuleRequest) -> RuleOutcome:
     return found.outcome(request, reason, points=points, needed=asked["patience"])
 
 
-def gpu_memory_increase(view: View, request: RuleRequest) -> RuleOutcome:
+def gpu_memory_increase(metrics: ProfileMetrics, request: RuleRequest) -> RuleOutcome:
     """Fires where the mean of `window` points exceeds the mean of the window before by `increase`.
 
     Percentage points of the GPU's memory. Violations are points; it fires at each of them.
     """
     asked = request.parameters
     window = max(1, asked["window"])
-    series = _series(view, GPU_MEMORY)
+    series = _series(metrics, GPU_MEMORY)
     points, needed = _most(series), max(asked["patience"], 2 * window)
     missing = unjudged(request, points, needed)
     if missing:
@@ -117,14 +115,14 @@ def gpu_memory_increase(view: View, request: RuleRequest) -> RuleOutcome:
     return found.outcome(request, reason, points=points, needed=needed)
 
 
-def load_balancing(view: View, request: RuleRequest) -> RuleOutcome:
+def load_balancing(metrics: ProfileMetrics, request: RuleRequest) -> RuleOutcome:
     """Fires for two GPUs whose histograms of utilisation lie further apart than `threshold`.
 
     The Jensen-Shannon distance (natural logarithm: at most sqrt(ln 2) = 0.83) of histograms of 2 %
     over everything seen, of any two GPUs of the job. Violations are pairs at looks.
     """
     asked = request.parameters
-    series = _series(view, GPU)
+    series = _series(metrics, GPU)
     if len(series) == 1:
         return RuleOutcome(
             request,
@@ -139,7 +137,7 @@ def load_balancing(view: View, request: RuleRequest) -> RuleOutcome:
         return missing
     keys = list(series)
     times = np.unique(np.concatenate([when for when, _ in series.values()]))
-    at = times[view.looks(times, asked) - 1]
+    at = times[metrics.samples.looks(times, asked) - 1]
     histograms = [_growing(at, *series[key]) for key in keys]
     found = Findings()
     pairs: list[dict[str, Any]] = []
@@ -190,10 +188,10 @@ def jensen_shannon(one: Floats, other: Floats) -> Floats:
     return np.asarray(np.sqrt(np.maximum((left + right) / 2, 0.0)))
 
 
-def _series(view: View, dimension: str) -> Series:
+def _series(metrics: ProfileMetrics, dimension: str) -> Series:
     found: Series = {}
-    for node in view.nodes:
-        points = view.points(node, dimension)
+    for node in metrics.samples.nodes:
+        points = metrics.samples.points(node, dimension)
         for at, name in enumerate(points.names):
             there = ~np.isnan(points.values[:, at])
             found[node, name] = points.times[there], points.values[there, at]
@@ -212,7 +210,7 @@ def _growing(at: Floats, times: Floats, values: Floats) -> Floats:
     return counts.cumsum(axis=0)
 
 
-def batch_size(view: View, request: RuleRequest) -> RuleOutcome:
+def batch_size(metrics: ProfileMetrics, request: RuleRequest) -> RuleOutcome:
     """Fires where processors, a GPU and its memory all stay below their thresholds.
 
     Their p95 over the last `window` points is compared, once there are `patience` points and
@@ -225,21 +223,21 @@ def batch_size(view: View, request: RuleRequest) -> RuleOutcome:
     found = Findings()
     points = 0
     said: list[str] = []
-    for node in view.nodes:
-        times, (cores, gpus, memories) = view.together(node, CPU, GPU, GPU_MEMORY)
+    for node in metrics.samples.nodes:
+        times, (cores, gpus, memories) = metrics.samples.together(node, CPU, GPU, GPU_MEMORY)
         if not cores.size or not gpus.size or gpus.shape != memories.shape:
             continue
         complete = ~np.isnan(cores).all(axis=1)
         times, cores = times[complete], np.nanmean(cores[complete], axis=1)
         gpus, memories = gpus[complete], memories[complete]
         points = max(points, len(times))
-        names = view.points(node, GPU).names
+        names = metrics.samples.points(node, GPU).names
         found.describe(node, "cpu", quartiles(cores))
         for at, name in enumerate(names):
             gpu, memory = gpus[:, at], memories[:, at]
             if np.isnan(gpu).all() or np.isnan(memory).all():
                 continue
-            for seen in view.looks(times, asked):
+            for seen in metrics.samples.looks(times, asked):
                 last = slice(seen - window, seen)
                 if seen >= needed and (
                     _p95(cores[last]) < asked["cpu_threshold_p95"]

@@ -6,16 +6,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from container.monitoring.profiler.metrics import ProfileMetrics
+from container.monitoring.profiler.metrics.statistics import Floats, pick, present
 from container.monitoring.profiler.metrics.steps import APART, breakdown
 from container.monitoring.profiler.metrics.system import (
     CPU,
     GPU,
     GPU_MEMORY,
     IO_WAIT,
-    Floats,
     Points,
-    View,
-    present,
 )
 from container.monitoring.profiler.outcome import RuleOutcome
 from container.monitoring.profiler.rules.steps import NO_STEPS
@@ -37,20 +36,20 @@ _TABLES = {
 its cores', GPUs' or interfaces'."""
 
 
-def overall_system_usage(view: View, request: RuleRequest) -> RuleOutcome:
+def overall_system_usage(metrics: ProfileMetrics, request: RuleRequest) -> RuleOutcome:
     """How much of everything each node used: max, p99, p95, p50, min and mean.
 
     Percentages; network and disk in what was recorded (bytes), added up over interfaces. `names`
     holds the figures of every single metric of a node: by GPU, by interface, not by core.
     """
-    if view.recording.system.empty:
+    if metrics.recording.system.empty:
         return RuleOutcome(request, "no system metrics in this job", judged=False)
     details: dict[str, Any] = {table: {} for table in _TABLES}
     names: dict[str, dict[str, dict[str, float]]] = {}
     points = 0
     for table, (kind, dimension, how) in _TABLES.items():
-        for node in view.nodes:
-            found = _measured(view, node, kind, dimension)
+        for node in metrics.samples.nodes:
+            found = _measured(metrics, node, kind, dimension)
             if not len(found):
                 continue
             with warnings.catch_warnings():
@@ -69,14 +68,14 @@ def overall_system_usage(view: View, request: RuleRequest) -> RuleOutcome:
     return RuleOutcome(request, reason, datapoints=points, details=details)
 
 
-def overall_framework_metrics(view: View, request: RuleRequest) -> RuleOutcome:
+def overall_framework_metrics(metrics: ProfileMetrics, request: RuleRequest) -> RuleOutcome:
     """Where the time went: modes, phases, forward against backward, and operators.
 
     SageMaker's tables hold percentages, its operators' totals microseconds. `train` and `eval` are
     the steps' breakdowns, `train_on_device` what a GPU did meanwhile, `outside` the seconds of
     phases outside steps.
     """
-    recording = view.recording
+    recording = metrics.recording
     events = recording.events
     details: dict[str, Any] = {"phase": {}, "phase_time": {}, "ratio": {}}
     modes = _modes(events)
@@ -93,7 +92,7 @@ def overall_framework_metrics(view: View, request: RuleRequest) -> RuleOutcome:
     outside = parts[parts["mode"] == "other"].groupby("phase", observed=True)["duration"].sum()
     details["outside"] = {str(phase): float(seconds) for phase, seconds in outside.items()}
     for mode in ("train", "eval"):
-        details[mode] = breakdown(events, mode)
+        details[mode] = metrics.breakdown(mode)
     if not recording.on_device.empty:
         details["train_on_device"] = breakdown(
             pd.concat([events[events["phase"] == "step"], recording.on_device]), "train"
@@ -113,11 +112,11 @@ def overall_framework_metrics(view: View, request: RuleRequest) -> RuleOutcome:
     )
 
 
-def _measured(view: View, node: str, kind: str, dimension: str | None) -> Points:
+def _measured(metrics: ProfileMetrics, node: str, kind: str, dimension: str | None) -> Points:
     """A node's metric; without a dimension all of its kind, whichever way dimensions are used."""
     if dimension is not None:
-        return view.points(node, dimension)
-    system = view.recording.system
+        return metrics.samples.points(node, dimension)
+    system = metrics.recording.system
     mine = system[(system["node"] == node) & (system["kind"] == kind)]
     if kind == "memory":
         percent = mine["name"].astype(str) == "MemoryUsedPercent"
@@ -131,9 +130,8 @@ def _measured(view: View, node: str, kind: str, dimension: str | None) -> Points
 
 
 def _usage(values: Floats) -> dict[str, float]:
-    top, p99, p95, p50, low = np.quantile(values, (1.0, 0.99, 0.95, 0.5, 0.0))
-    figures = {"max": top, "p99": p99, "p95": p95, "p50": p50, "min": low, "mean": values.mean()}
-    return {name: round(float(figure), 2) for name, figure in figures.items()}
+    found = pick(values, "max", "p99", "p95", "p50", "min", "mean")
+    return {name: round(value, 2) for name, value in found.items()}
 
 
 def _modes(events: pd.DataFrame) -> dict[str, float]:

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from container.monitoring.profiler.metrics.steps import breakdown
-from container.monitoring.profiler.metrics.system import Floats, View
+from container.monitoring.profiler.metrics import ProfileMetrics
+from container.monitoring.profiler.metrics.statistics import Floats, pick
 from container.monitoring.profiler.outcome import MOMENTS, RuleOutcome
 from container.rules.requests import RuleRequest
 
@@ -19,14 +19,14 @@ BARS = 100
 NO_STEPS = "no steps in this job's timeline"
 
 
-def step_outlier(view: View, request: RuleRequest) -> RuleOutcome:
+def step_outlier(metrics: ProfileMetrics, request: RuleRequest) -> RuleOutcome:
     """Fires where more than `n_outliers` steps last longer than mean + `stddev` deviations.
 
     By process and mode (train, eval; `mode` names one, in any of SageMaker's spellings). Violations
     are the outliers of processes that have too many; it fires at each look at which one has.
     """
     asked = request.parameters
-    steps = _steps(view, asked["mode"])
+    steps = _steps(metrics, asked["mode"])
     if steps.empty:
         reason = f"no steps of mode {asked['mode']!r}" if asked["mode"] else NO_STEPS
         return RuleOutcome(request, reason, needed=ENOUGH, judged=False)
@@ -57,7 +57,7 @@ def step_outlier(view: View, request: RuleRequest) -> RuleOutcome:
         }
         details[name] = entry
         order = np.argsort(ends, kind="stable")
-        looks = view.looks(ends[order], asked)
+        looks = metrics.samples.looks(ends[order], asked)
         broken = _counts(durations[order], looks, asked["stddev"]) > asked["n_outliers"]
         fired.update(ends[order][looks[broken] - 1].tolist())
         if entry["number_of_outliers"] > asked["n_outliers"]:
@@ -82,12 +82,12 @@ def step_outlier(view: View, request: RuleRequest) -> RuleOutcome:
     )
 
 
-def max_initialization_time(view: View, request: RuleRequest) -> RuleOutcome:
+def max_initialization_time(metrics: ProfileMetrics, request: RuleRequest) -> RuleOutcome:
     """Fires if `threshold` minutes after the job's start no training step has begun."""
     asked = request.parameters
-    job = view.recording.job
+    job = metrics.recording.job
     begin, end = job.get("started"), job.get("ended")
-    steps = _steps(view, "train")
+    steps = _steps(metrics, "train")
     if begin is None or end is None:
         return RuleOutcome(request, "nothing was recorded of this job", judged=False)
     details: dict[str, Any] = {"job_start": begin, "job_end": end, "step_num": {}}
@@ -106,7 +106,7 @@ def max_initialization_time(view: View, request: RuleRequest) -> RuleOutcome:
         reason = f"the first training step began {_span(waited)} after the job"
     else:
         reason = f"no training step in the {_span(waited)} recorded"
-        if view.recording.events.empty:
+        if metrics.recording.events.empty:
             reason += ", which have no timeline"
     return RuleOutcome(
         request,
@@ -126,22 +126,9 @@ def histogram(durations: Floats) -> dict[str, list[float]]:
     return {"probs": counts.tolist(), "binedges": edges.tolist()}
 
 
-def spread(durations: Floats) -> dict[str, float]:
-    """Mean, max, p99, p95, p50 and min of durations (n,) in seconds."""
-    p99, p95, p50 = (float(part) for part in np.quantile(durations, (0.99, 0.95, 0.5)))
-    return {
-        "mean": float(durations.mean()),
-        "max": float(durations.max()),
-        "p99": p99,
-        "p95": p95,
-        "p50": p50,
-        "min": float(durations.min()),
-    }
-
-
 def _entry(durations: Floats, outliers: Any) -> dict[str, Any]:
     return {
-        "step_stats": spread(durations),
+        "step_stats": pick(durations, "mean", "max", "p99", "p95", "p50", "min"),
         "number_of_outliers": int(outliers.sum()),
         "stddev": float(durations.std()),
         **histogram(durations[~outliers]),
@@ -161,8 +148,8 @@ def _counts(durations: Floats, looks: Any, stddev: float) -> Any:
     return np.where(looks >= ENOUGH, counts, 0)
 
 
-def _steps(view: View, mode: str | None) -> pd.DataFrame:
-    events = view.recording.events
+def _steps(metrics: ProfileMetrics, mode: str | None) -> pd.DataFrame:
+    events = metrics.recording.events
     steps = events[events["phase"] == "step"]
     if mode:
         wanted = mode.strip().rpartition(".")[2].lower()
@@ -183,7 +170,7 @@ def _span(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
 
 
-def dataloader(view: View, request: RuleRequest) -> RuleOutcome:
+def dataloader(metrics: ProfileMetrics, request: RuleRequest) -> RuleOutcome:
     """Fires if a host's loader processes are below `min_threshold` % of its cores, or above `max`.
 
     As many as the job says, or as the timeline shows in the median second; with no workers the
@@ -191,7 +178,7 @@ def dataloader(view: View, request: RuleRequest) -> RuleOutcome:
     memory need no loaders: then there is nothing to judge.
     """
     asked = request.parameters
-    events, job = view.recording.events, view.recording.job
+    events, job = metrics.recording.events, metrics.recording.job
     waits = events[(events["phase"] == "data") & (events["mode"] != "eval")]
     if job.get("in_memory"):
         return RuleOutcome(
@@ -201,7 +188,7 @@ def dataloader(view: View, request: RuleRequest) -> RuleOutcome:
             judged=False,
         )
     cores = job.get("cores")
-    loaders, source = _loaders(view)
+    loaders, source = _loaders(metrics)
     if not cores or loaders is None:
         what = "how many loader workers the job had" if cores else "how many cores the host had"
         return RuleOutcome(
@@ -218,7 +205,7 @@ def dataloader(view: View, request: RuleRequest) -> RuleOutcome:
         durations = waits["duration"].to_numpy()
         p25, p50, p95 = (float(part) for part in np.quantile(durations, (0.25, 0.5, 0.95)))
         details["dataloading_time"] = {"p25": p25, "p50": p50, "p95": p95, **histogram(durations)}
-        parts = breakdown(events, "train")
+        parts = metrics.breakdown("train")
         if parts and "data" in parts["phases"]:
             details["wait_share"] = parts["phases"]["data"]["share"]
     fired = not fewest <= loaders <= most
@@ -243,9 +230,9 @@ def dataloader(view: View, request: RuleRequest) -> RuleOutcome:
     )
 
 
-def _loaders(view: View) -> tuple[float | None, str]:
+def _loaders(metrics: ProfileMetrics) -> tuple[float | None, str]:
     """Loader processes of a host, and what told them; None if nothing did."""
-    job, events = view.recording.job, view.recording.events
+    job, events = metrics.recording.job, metrics.recording.events
     if job.get("workers") is not None:
         ranks = max(1, round(job.get("world", 1) / max(1, len(job.get("hosts", [])))))
         return max(1, job["workers"] * ranks), "job"

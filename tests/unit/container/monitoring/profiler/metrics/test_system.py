@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from container.monitoring.profiler.metrics.system import LOOKS, Points, View, listed, quartiles
+from container.monitoring.profiler.metrics.statistics import quartiles
+from container.monitoring.profiler.metrics.system import LOOKS, Points, Samples, listed
 from container.monitoring.profiler.reading import Recording
 from tests.unit.container.monitoring.profiler.folders import START, Host, constant, write_aws
 
@@ -37,7 +38,7 @@ def test_metrics_of_one_node_at_common_points(tmp_path):
     late = Host(gpu=constant(10, 9), start=START + 0.06)  # its thread wakes up 60 ms later
     folder = write_aws(tmp_path / "a", Host(cpu=host.cpu))
     write_aws(tmp_path / "b", late)
-    view = View(Recording.read(folder.parent.parent))
+    view = Samples(Recording.read(folder.parent.parent))
     times, (cores, gpus) = view.together("algo-1", "CPUUtilization", "GPUUtilization")
     assert len(times) == 10
     assert not np.isnan(cores).any()
@@ -46,7 +47,7 @@ def test_metrics_of_one_node_at_common_points(tmp_path):
 
 @pytest.fixture
 def view(tmp_path):
-    return View(Recording.read(write_aws(tmp_path, Host(cpu=constant(10, 50)))))
+    return Samples(Recording.read(write_aws(tmp_path, Host(cpu=constant(10, 50)))))
 
 
 def test_looks_are_a_scan_apart_and_the_last_sees_all(view):
