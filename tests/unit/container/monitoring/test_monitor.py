@@ -204,9 +204,11 @@ def test_a_job_that_nothing_watches_imports_nothing(job, tmp_path):
     modules = tmp_path / "modules"
     root = Path(__file__).parents[4]
     subprocess.run([sys.executable, "-c", script, str(modules)], check=True, cwd=root)
+    imported = modules.read_text().splitlines()
+    assert "container.training.trainer" in imported
     found = [
         name
-        for name in modules.read_text().splitlines()
+        for name in imported
         if name.startswith(
             (
                 "smdebug",
@@ -216,9 +218,4 @@ def test_a_job_that_nothing_watches_imports_nothing(job, tmp_path):
             )
         )
     ]
-    assert found == [
-        "container.monitoring.debugger",
-        "container.rules.debugger",
-        "container.monitoring.profiler",
-        "container.rules.profiler",
-    ]
+    assert found == []
