@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from container.data import loader
+from container.images.crop import RandomCrop
 from container.monitoring import monitor
 from container.train import JobEnded
 
@@ -67,13 +67,13 @@ def test_what_a_watched_job_leaves_and_that_it_learns_the_same(job, capsys):
 
 
 def test_a_loader_that_is_too_slow(job, monkeypatch):
-    load = loader._Files._load
+    load = RandomCrop.load
 
-    def slow(self, epoch, position):
+    def slow(self, data, name, random):
         time.sleep(0.1)
-        return load(self, epoch, position)
+        return load(self, data, name, random)
 
-    monkeypatch.setattr(loader._Files, "_load", slow)
+    monkeypatch.setattr(RandomCrop, "load", slow)
     monkeypatch.setattr(monitor, "available_cpus", lambda: 4)
     base = job(image_size=72, workers=0, profile=True, profile_steps="none", batch_size=12)
     data = base / "output" / "data"
