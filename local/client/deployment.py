@@ -21,7 +21,7 @@ SETTLED = ("InService", "Failed", "OutOfService", "UpdateRollbackFailed")
 
 
 @dataclass(frozen=True)
-class EndpointDeployment:
+class DeploymentRequests:
     """Everything that one deployment sends.
 
     Attributes:
@@ -121,7 +121,7 @@ class ContainerFailure(UserError):
 
 def deploy_endpoint(
     target: Target,
-    deployment: EndpointDeployment,
+    deployment: DeploymentRequests,
     *,
     console: Console,
     keep: bool = False,
@@ -173,7 +173,7 @@ def deploy_endpoint(
 
 
 def _send(
-    created: CreatedResources, deployment: EndpointDeployment
+    created: CreatedResources, deployment: DeploymentRequests
 ) -> list[tuple[str, dict[str, Any]]]:
     """Send all but the scaling requests, which need the endpoint in service; gives those."""
     later = []
@@ -208,7 +208,7 @@ def _scale(target: Target, requests: list[tuple[str, dict[str, Any]]]) -> None:
 
 
 def _wait(
-    created: CreatedResources, deployment: EndpointDeployment, console: Console, polling: Polling
+    created: CreatedResources, deployment: DeploymentRequests, console: Console, polling: Polling
 ) -> None:
     name, config = deployment.hosting.name, deployment.hosting.resource_name
 
@@ -272,7 +272,7 @@ def _print_log_tail(
 
 def _print_result(
     target: Target,
-    deployment: EndpointDeployment,
+    deployment: DeploymentRequests,
     before: dict[str, Any] | None,
     console: Console,
     *,

@@ -19,8 +19,8 @@ EVERY = 10.0
 """Seconds between two lines in a log."""
 
 
-class ProgressBar:
-    """`with ProgressBar("uploading", 100) as progress: progress.advance()`, from any thread."""
+class TransferProgress:
+    """`with TransferProgress("uploading", 100) as progress: progress.advance()`, thread-safe."""
 
     def __init__(self, what: str, total: int) -> None:
         self._what, self._total, self._done = what, total, 0

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from local.client import plan
-from local.client.deployment import EndpointDeployment, deploy_endpoint
+from local.client.deployment import DeploymentRequests, deploy_endpoint
 from local.client.expiry import parse_duration
 from local.client.model_source import find_model
 from local.commands.options.shared import CommonOptions, pairs, with_common
@@ -123,7 +123,7 @@ def deploy(
         startup_seconds=startup,
         tags=target.tags,
     )
-    deployment = EndpointDeployment(
+    deployment = DeploymentRequests(
         hosting=hosting,
         where=target.where,
         update=update,

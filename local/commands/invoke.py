@@ -23,7 +23,7 @@ from container.files.regular import open_regular, read_bounded, size_of
 from local.client import plan
 from local.client.console import table_console
 from local.client.images import ImageFile, find_images
-from local.client.progress import ProgressBar
+from local.client.progress import TransferProgress
 from local.client.resize import resize_to_fit
 from local.commands.options.shared import CommonOptions, with_common
 from local.errors import UserError, code, one_line
@@ -160,7 +160,7 @@ def predict_all(
         waiting = {
             threads.submit(client.predict, group): position for position, group in enumerate(groups)
         }
-        with ProgressBar(f"invoking {client.endpoint}", len(images)) as progress:
+        with TransferProgress(f"invoking {client.endpoint}", len(images)) as progress:
             for done in as_completed(waiting):
                 predictions[waiting[done]] = done.result()
                 progress.advance(len(groups[waiting[done]]))

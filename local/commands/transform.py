@@ -21,7 +21,7 @@ from local.client.images import CONTENT_TYPES, ImageFile
 from local.client.log_tail import read_log_tail, serving_error, transform_errors
 from local.client.model_source import find_model
 from local.client.polling import Polling, poll
-from local.client.progress import ProgressBar
+from local.client.progress import TransferProgress
 from local.client.target import Target
 from local.client.upload import Files, scan_folder, upload_files
 from local.commands.data import upload_requests
@@ -213,7 +213,7 @@ def download_predictions(
 
     with (
         ThreadPoolExecutor(DOWNLOADS) as threads,
-        ProgressBar("downloading predictions", len(keys)) as progress,
+        TransferProgress("downloading predictions", len(keys)) as progress,
     ):
         predictions = []
         for prediction in threads.map(fetch, keys):

@@ -9,7 +9,7 @@ import pytest
 from botocore.stub import ANY, Stubber
 from rich.console import Console
 
-from local.client.deployment import EndpointDeployment, deploy_endpoint
+from local.client.deployment import DeploymentRequests, deploy_endpoint
 from local.client.polling import Polling
 from local.client.target import Target
 from local.errors import UserError
@@ -125,7 +125,7 @@ def logged(stub: Stubber, *lines: str) -> None:
 
 
 def deploy(
-    target: Target, deployment: EndpointDeployment, **options: Any
+    target: Target, deployment: DeploymentRequests, **options: Any
 ) -> tuple[str, str | None]:
     """What was printed, and the error if it failed."""
     out = io.StringIO()
@@ -145,7 +145,7 @@ def test_it_waits_until_the_endpoint_serves(target: StubbedTarget) -> None:
     sagemaker.add_response("create_endpoint", {"EndpointArn": ARN}, HOSTING.endpoint())
     described(sagemaker, "Creating")
     described(sagemaker, "InService")
-    shown, error = deploy(target, EndpointDeployment(HOSTING, "local"))
+    shown, error = deploy(target, DeploymentRequests(HOSTING, "local"))
     assert error is None
     assert shown.splitlines() == [
         "endpoint flowers: Creating",
@@ -167,7 +167,7 @@ def test_a_failure_shows_the_containers_log_and_leaves_nothing(
     sagemaker.add_response("delete_endpoint", {}, {"EndpointName": "flowers"})
     sagemaker.add_response("delete_endpoint_config", {}, {"EndpointConfigName": NAME})
     sagemaker.add_response("delete_model", {}, {"ModelName": NAME})
-    shown, error = deploy(target, EndpointDeployment(HOSTING, "local"))
+    shown, error = deploy(target, DeploymentRequests(HOSTING, "local"))
     assert error == "endpoint flowers: failed: did not pass the ping health check."
     assert (
         "the end of the container's log:\n  loading\n  ArtifactError: model.json: not there\n"
@@ -183,7 +183,7 @@ def test_keep_leaves_it_to_be_looked_at(target: StubbedTarget) -> None:
     sagemaker.add_response("create_endpoint", {"EndpointArn": ARN}, HOSTING.endpoint())
     described(sagemaker, "Failed", FailureReason="x")
     target.stub("logs").add_client_error("describe_log_streams", "ResourceNotFoundException")
-    shown, error = deploy(target, EndpointDeployment(HOSTING, "local"), keep=True)
+    shown, error = deploy(target, DeploymentRequests(HOSTING, "local"), keep=True)
     assert error == "endpoint flowers: failed: x"
     assert "logged nothing" in shown
     assert "deleting" not in shown
@@ -200,7 +200,7 @@ def test_what_cannot_be_deleted_is_reported(target: StubbedTarget) -> None:
     with pytest.raises(Exception, match="no quota"):
         deploy_endpoint(
             target,
-            EndpointDeployment(HOSTING, "local"),
+            DeploymentRequests(HOSTING, "local"),
             console=Console(file=out, width=200),
             polling=FAST,
         )
@@ -220,7 +220,7 @@ def test_an_update_that_failed_is_recognised_by_its_old_configuration(
     logged(target.stub("logs"), "boom")
     sagemaker.add_response("delete_endpoint_config", {}, {"EndpointConfigName": NAME})
     sagemaker.add_response("delete_model", {}, {"ModelName": NAME})
-    shown, error = deploy(target, EndpointDeployment(HOSTING, "local", update=True))
+    shown, error = deploy(target, DeploymentRequests(HOSTING, "local", update=True))
     assert error == "endpoint flowers: update failed: rolled back"
     assert "  boom\n" in shown
 
@@ -231,19 +231,19 @@ def test_an_update_names_the_earlier_configuration(target: StubbedTarget) -> Non
     created(sagemaker)
     sagemaker.add_response("update_endpoint", {"EndpointArn": ARN}, HOSTING.update())
     described(sagemaker, "InService")
-    shown, error = deploy(target, EndpointDeployment(HOSTING, "local", update=True))
+    shown, error = deploy(target, DeploymentRequests(HOSTING, "local", update=True))
     assert error is None
     assert "it served flowers-old before, which is kept" in shown
 
 
 def test_a_name_that_is_taken_and_one_that_is_not_there(target: StubbedTarget) -> None:
     described(target.stub("sagemaker"), "InService")
-    _, error = deploy(target, EndpointDeployment(HOSTING, "local"))
+    _, error = deploy(target, DeploymentRequests(HOSTING, "local"))
     assert error is not None
     assert "there already (InService)" in error
     assert "--update" in error
     missing(target.stub("sagemaker"))
-    _, error = deploy(target, EndpointDeployment(HOSTING, "local", update=True))
+    _, error = deploy(target, DeploymentRequests(HOSTING, "local", update=True))
     assert error == "endpoint flowers: not there, so there is nothing to --update"
 
 
@@ -256,7 +256,7 @@ def test_waiting_has_an_end(target: StubbedTarget) -> None:
     with pytest.raises(UserError, match="still Creating after"):
         deploy_endpoint(
             target,
-            EndpointDeployment(HOSTING, "local"),
+            DeploymentRequests(HOSTING, "local"),
             console=Console(file=io.StringIO()),
             keep=True,
             polling=Polling(0.0, -1.0, 0.0),
@@ -270,7 +270,7 @@ def test_a_time_to_live_here_is_a_tag(target: StubbedTarget) -> None:
     ttl = timedelta(hours=2)
     sagemaker.add_response("create_endpoint", {"EndpointArn": ARN}, HOSTING.endpoint(ttl))
     described(sagemaker, "InService")
-    shown, error = deploy(target, EndpointDeployment(HOSTING, "local", ttl=ttl))
+    shown, error = deploy(target, DeploymentRequests(HOSTING, "local", ttl=ttl))
     assert error is None
     assert "it will be deleted at " in shown
     assert "by the local SageMaker" in shown
@@ -293,7 +293,7 @@ def aws() -> Iterator[StubbedTarget]:
 
 
 def test_on_aws_the_end_is_scheduled_before_anything_is_billed(aws: StubbedTarget) -> None:
-    deployment = EndpointDeployment(
+    deployment = DeploymentRequests(
         HOSTING, "aws", ttl=timedelta(hours=1), ends=ENDS, scheduler_role=ROLE
     )
     operations = [operation for operation, _ in deployment.requests()]
@@ -312,7 +312,7 @@ def test_on_aws_the_end_is_scheduled_before_anything_is_billed(aws: StubbedTarge
 
 
 def test_a_schedule_that_is_refused_costs_nothing(aws: StubbedTarget) -> None:
-    deployment = EndpointDeployment(
+    deployment = DeploymentRequests(
         HOSTING, "aws", ttl=timedelta(hours=1), ends=ENDS, scheduler_role=ROLE
     )
     sagemaker = aws.stub("sagemaker")
@@ -337,7 +337,7 @@ def test_an_earlier_endpoints_schedule_does_not_end_this_one(aws: StubbedTarget)
     created(sagemaker)
     sagemaker.add_response("create_endpoint", {"EndpointArn": ARN}, HOSTING.endpoint())
     described(sagemaker, "InService")
-    shown, error = deploy(aws, EndpointDeployment(HOSTING, "aws"))
+    shown, error = deploy(aws, DeploymentRequests(HOSTING, "aws"))
     assert error is None
     assert "it is billed until it is deleted" in shown
 
@@ -369,7 +369,7 @@ def test_a_container_that_cannot_serve_is_not_waited_for(
         sagemaker.add_response("delete_model", {}, {"ModelName": NAME})
     else:
         sagemaker.add_client_error("delete_endpoint", "ValidationException", "in progress")
-    shown, error = deploy(aws, EndpointDeployment(HOSTING, "aws"))
+    shown, error = deploy(aws, DeploymentRequests(HOSTING, "aws"))
     assert error == "endpoint flowers: its container cannot serve: /opt/ml/model: no model.json"
     assert ("berth delete flowers" in shown) is not deletable
 
@@ -383,7 +383,7 @@ def test_an_update_whose_container_cannot_serve_is_left_to_be_rolled_back(
     sagemaker.add_response("update_endpoint", {"EndpointArn": ARN}, HOSTING.update())
     described(sagemaker, "Updating", "flowers-old")
     cannot_serve(aws.stub("logs"))
-    shown, error = deploy(aws, EndpointDeployment(HOSTING, "aws", update=True))
+    shown, error = deploy(aws, DeploymentRequests(HOSTING, "aws", update=True))
     assert error is not None
     assert "no model.json" in error
     assert NAME in shown
@@ -400,7 +400,7 @@ def test_scaling_is_set_once_it_serves(aws: StubbedTarget) -> None:
     stub = aws.stub("application-autoscaling")
     stub.add_response("register_scalable_target", {}, scaling.target("flowers"))
     stub.add_response("put_scaling_policy", {"PolicyARN": "a"}, scaling.policy("flowers"))
-    _, error = deploy(aws, EndpointDeployment(HOSTING, "aws", scaling=scaling), wait=False)
+    _, error = deploy(aws, DeploymentRequests(HOSTING, "aws", scaling=scaling), wait=False)
     assert error is None
 
 
@@ -418,7 +418,7 @@ def test_ctrl_c_ends_the_waiting_only(target: StubbedTarget) -> None:
     with pytest.raises(KeyboardInterrupt):
         deploy_endpoint(
             target,
-            EndpointDeployment(HOSTING, "local"),
+            DeploymentRequests(HOSTING, "local"),
             console=Interrupted(file=out),
             polling=FAST,
         )

@@ -51,7 +51,7 @@ CreateEndpoint
   "EndpointConfigName": "flowers-20260102"
 }
 
-IAM policy: what whoever sends this needs
+IAM policy: what the sender of these requests needs
 {
   "Version": "2012-10-17",
   "Statement": [

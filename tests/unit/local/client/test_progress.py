@@ -1,7 +1,7 @@
 import pytest
 
 from local.client import progress as subject
-from local.client.progress import ProgressBar
+from local.client.progress import TransferProgress
 
 
 def test_a_log_gets_a_line_now_and_then(
@@ -9,7 +9,7 @@ def test_a_log_gets_a_line_now_and_then(
 ) -> None:
     now = [0.0]
     monkeypatch.setattr(subject.time, "monotonic", lambda: now[0])
-    with ProgressBar("sending", 2000) as progress:
+    with TransferProgress("sending", 2000) as progress:
         for second in range(1, 26):
             now[0] = second
             progress.advance(50)
@@ -22,6 +22,6 @@ def test_a_terminal_gets_a_bar_that_goes_away(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
-    with ProgressBar("sending", 4) as progress:
+    with TransferProgress("sending", 4) as progress:
         progress.advance(4)
     assert "sending" in capfd.readouterr().err
