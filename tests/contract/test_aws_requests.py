@@ -187,7 +187,7 @@ def action(sent: Sent) -> str:
 
 def granted(plan: str) -> set[str]:
     """The actions of the policy a plan prints for whoever sends the requests."""
-    policy = plan.partition("what whoever sends this needs")[2].partition("IAM policy")[0]
+    policy = plan.partition("what the sender of these requests needs")[2].partition("IAM policy")[0]
     return set(re.findall(r'"([a-z0-9-]+:[A-Z]\w+)"', policy))
 
 
