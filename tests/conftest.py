@@ -59,7 +59,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
 
-class CachedFileLoader(JSONFileLoader):  # type: ignore[misc]
+class CachedFileLoader(JSONFileLoader):
     """botocore parses a service's model once a process, not once a session."""
 
     @staticmethod

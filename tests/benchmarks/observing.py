@@ -68,7 +68,8 @@ DATA_ONLY = {"container.rules.debugger", "container.rules.profiler"}
 
 def train() -> None:
     """The job itself, in a process of its own: writes when every step ended."""
-    from container.train import JobEnded, main
+    from container.errors import JobEnded
+    from container.train import main
     from container.training import trainer
 
     steps = Path(os.environ["STEPS"]).open("w", buffering=1)  # noqa: SIM115
@@ -83,7 +84,7 @@ def train() -> None:
                 json.dumps(sorted(set(found) - DATA_ONLY))
             )
 
-    trainer.Trainer._leave_or_save = noted  # type: ignore[method-assign]
+    trainer.Trainer._leave_or_save = noted  # type: ignore[method-assign, assignment]
     try:
         main()
     except JobEnded as ended:
@@ -201,7 +202,7 @@ def jobs(root: Path, images: Path) -> Iterator[list[Job]]:
 def measure(title: str, images: Path, windows: int, seconds: float) -> None:
     with tempfile.TemporaryDirectory() as folder, jobs(Path(folder), images) as running:
         for number in range(windows):
-            order: Callable[[list[Job]], Any] = list if number % 2 == 0 else reversed  # type: ignore[assignment]
+            order: Callable[[list[Job]], Any] = list if number % 2 == 0 else reversed
             for job in order(running):
                 job.turn(seconds)
         # On until each debugged job has kept tensors within a turn.

@@ -24,17 +24,17 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-sys.path.append(str(Path(__file__).parents[1] / "unit" / "data"))
-
-from lossless import lossless_jpeg
-
 from container.errors import BadImage
 from container.images.budget import BUDGET
 from container.images.budget import LARGE as LARGE_FROM
 from container.images.decode import decode, sniff, use_image
 from container.images.readers import plan
 
-LARGE = {
+sys.path.append(str(Path(__file__).parents[1] / "unit" / "container" / "images"))
+
+from lossless import lossless_jpeg
+
+LARGE: dict[str, tuple[str, dict[str, Any]]] = {
     "PNG": ("RGB", {}),
     "PNG with alpha": ("RGBA", {}),
     "PNG grey with alpha": ("LA", {}),
@@ -188,8 +188,8 @@ def beside(data: bytes) -> tuple[str, str, str]:
         return here, f"{type(error).__name__}", ""
     if ours is None or ours.shape != theirs.shape:
         return here, there, ""
-    error = float(((ours.astype(float) - theirs) ** 2).mean())
-    return here, there, "same" if not error else f"{10 * math.log10(255**2 / error):.0f} dB"
+    squared = float(((ours.astype(float) - theirs) ** 2).mean())
+    return here, there, "same" if not squared else f"{10 * math.log10(255**2 / squared):.0f} dB"
 
 
 def take(name: str, side: int) -> str:

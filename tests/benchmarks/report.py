@@ -15,7 +15,9 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "container" / "profiler"))
+sys.path.insert(
+    0, str(Path(__file__).parents[1] / "unit" / "container" / "monitoring" / "profiler")
+)
 
 from folders import write_hour
 

@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from container.monitoring.profiler.report import SECTIONS, write_report
@@ -24,7 +23,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A job with two GPUs, steps that took long, and names that mean harm."""
     folder = tmp_path_factory.mktemp("profile")
     host = busy_host(points=400, gpus=2, steps=300)
-    host.steps = np.where(np.arange(300) % 20 == 7, 5 * np.asarray(host.steps), host.steps)
+    host.steps = [5 * step if n % 20 == 7 else step for n, step in enumerate(host.steps)]
     write_berth(folder, host, job={"job": EVIL}, epochs=6)
     write_operators(folder / "data" / "profiler")
     rules = [fired("DeadRelu", EVIL, steps=[120]), fired(EVIL, EVIL)]

@@ -9,6 +9,7 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import boto3
 import sagemaker
@@ -215,7 +216,7 @@ photo = min(PHOTOS.glob("validation/red/*"))
 
 
 class ImagePredictor(Predictor):
-    def __init__(self, endpoint_name, sagemaker_session, **_options):
+    def __init__(self, endpoint_name: Any, sagemaker_session: Any, **_options: Any) -> None:
         super().__init__(
             endpoint_name,
             sagemaker_session=sagemaker_session,

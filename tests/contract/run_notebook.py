@@ -19,6 +19,6 @@ def _hurried(seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    time.sleep = _hurried
+    time.sleep = _hurried  # type: ignore[assignment]
     sys.argv = sys.argv[1:]
     runpy.run_path(sys.argv[0], run_name="__main__")

@@ -122,7 +122,7 @@ class Ticking(datetime):
     _passed: ClassVar = count()
 
     @classmethod
-    def now(cls, tz: tzinfo | None = None) -> datetime:
+    def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
         return datetime.now(tz) + timedelta(seconds=next(cls._passed))
 
 

@@ -65,7 +65,7 @@ def main(folder: str, executor: str, moment: str = "null") -> None:
     else:
         commands = {verb: (sys.executable, str(TOY / f"{verb}.py")) for verb in ("train", "serve")}
         runs = ProcessExecutor(home, {"toy": commands})
-    regions.Store = Mortal
+    regions.Store = Mortal  # type: ignore[attr-defined]
     server = Server(home, executor=runs)
     signal.signal(signal.SIGTERM, lambda *_: server.request_stop())
     print(server.url, flush=True)

@@ -3,12 +3,13 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 
 @pytest.mark.timeout(1100)
-def test_demo_trains_serves_and_predicts(tmp_path):
+def test_demo_trains_serves_and_predicts(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "local.demo", "--folder", str(tmp_path / "demo")],
         capture_output=True,

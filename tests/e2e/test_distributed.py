@@ -2,12 +2,13 @@
 
 import json
 import signal
+from typing import Any
 
 HOSTS = ("127.0.0.1", "127.0.0.2")
 RUN = {"epochs": 3, "batch_size": 4, "ema": 0.5, "augment": "standard", "checkpoint_minutes": 1e-6}
 
 
-def start_both(make_job, name):
+def start_both(make_job: Any, name: Any) -> Any:
     jobs = []
     for host in HOSTS:
         job = make_job(f"{name}-{host}", RUN)
@@ -17,14 +18,14 @@ def start_both(make_job, name):
     return jobs
 
 
-def run_both(jobs):
+def run_both(jobs: Any) -> Any:
     processes = [job.start() for job in jobs]
     logs = [process.communicate(timeout=300)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], logs
     return logs
 
 
-def test_two_hosts_train_one_model_and_survive_a_stop(make_job):
+def test_two_hosts_train_one_model_and_survive_a_stop(make_job: Any) -> None:
     whole = start_both(make_job, "whole")
     logs = run_both(whole)
     assert "2 processes" in logs[0]
@@ -49,7 +50,7 @@ def test_two_hosts_train_one_model_and_survive_a_stop(make_job):
     assert stopped[0].metrics == first.metrics
 
 
-def test_a_failure_on_one_host_is_the_line_that_is_left(make_job):
+def test_a_failure_on_one_host_is_the_line_that_is_left(make_job: Any) -> None:
     jobs = start_both(make_job, "failing")
     for job in jobs:
         path = job.base / "input" / "config" / "hyperparameters.json"

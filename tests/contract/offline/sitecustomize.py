@@ -5,11 +5,12 @@ The engine's own networks are on this machine too; they are private ranges.
 
 import ipaddress
 import socket
+from typing import Any
 
 _connect = socket.socket.connect
 
 
-def _local_only(self, address):
+def _local_only(self: Any, address: Any) -> Any:
     if self.family != socket.AF_UNIX:
         host = "127.0.0.1" if address[0] == "localhost" else address[0]
         if not ipaddress.ip_address(host).is_loopback:
@@ -17,4 +18,4 @@ def _local_only(self, address):
     return _connect(self, address)
 
 
-socket.socket.connect = _local_only
+socket.socket.connect = _local_only  # type: ignore[method-assign]

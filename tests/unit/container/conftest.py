@@ -2,8 +2,9 @@
 
 import io
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ TINY = {
 
 
 @pytest.fixture
-def _restore_signals():
+def _restore_signals() -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     yield
     for number, handler in before.items():
@@ -34,7 +35,9 @@ def _restore_signals():
 
 
 @pytest.fixture
-def job(tmp_path, monkeypatch, image_folder, _restore_signals):
+def job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, image_folder: Path, _restore_signals: Any
+) -> Any:
     """A function that runs a job on the coloured images and gives its tree.
 
     The model is converted to OpenVINO, which takes seconds, with `export=True` alone.
@@ -43,7 +46,12 @@ def job(tmp_path, monkeypatch, image_folder, _restore_signals):
     monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(base))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
-    def run(channels=("train", "validation"), data=image_folder, export=False, **hyperparameters):
+    def run(
+        channels: Any = ("train", "validation"),
+        data: Any = image_folder,
+        export: bool = False,
+        **hyperparameters: Any,
+    ) -> Any:
         (base / "input" / "data").mkdir(parents=True, exist_ok=True)
         for channel in channels:
             link = base / "input" / "data" / channel
@@ -53,7 +61,7 @@ def job(tmp_path, monkeypatch, image_folder, _restore_signals):
         train.main(export=export)
         return base
 
-    run.base = base
+    run.base = base  # type: ignore[attr-defined]
     return run
 
 
@@ -63,7 +71,7 @@ def picture(height: int = 48, width: int = 64, seed: int = 0) -> np.ndarray:
     return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
 
 
-def encoded(pixels: np.ndarray | Image.Image, kind: str = "JPEG", **options: object) -> bytes:
+def encoded(pixels: np.ndarray | Image.Image, kind: str = "JPEG", **options: Any) -> bytes:
     image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)

@@ -3,6 +3,8 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,18 +18,18 @@ from container.training.export import write_artifact
 
 
 @pytest.fixture(scope="module")
-def classifier():
+def classifier() -> Any:
     torch.manual_seed(0)
     network, _ = build_network("resnet18", 2, image_size=32, stem="small")
     return Classifier(network)
 
 
 @pytest.fixture
-def blank(tmp_path):
+def blank(tmp_path: Path) -> Any:
     return describe(tmp_path / "model")
 
 
-def describe(path):
+def describe(path: Any) -> Any:
     return Artifact(
         path=path,
         arch="resnet18",
@@ -45,7 +47,7 @@ def describe(path):
 
 
 @pytest.fixture(scope="module")
-def exported(classifier, tmp_path_factory):
+def exported(classifier: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Written once: an export takes seconds."""
     artifact = describe(tmp_path_factory.mktemp("exported") / "model")
     pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
@@ -54,17 +56,17 @@ def exported(classifier, tmp_path_factory):
 
 
 @pytest.fixture
-def stored(blank, exported):
+def stored(blank: Any, exported: Any) -> Any:
     shutil.copytree(exported, blank.path)
     return blank.path
 
 
-def damage(folder, **changes):
+def damage(folder: Any, **changes: Any) -> None:
     path = folder / "model.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-def test_what_is_written_is_read(stored, blank):
+def test_what_is_written_is_read(stored: Any, blank: Any) -> None:
     read = Artifact.read(stored)
     assert replace(read, export=None) == blank
     assert read.export["images"] == 3
@@ -75,7 +77,7 @@ def test_what_is_written_is_read(stored, blank):
     }
 
 
-def test_export_answers_any_batch_like_pytorch(stored, classifier):
+def test_export_answers_any_batch_like_pytorch(stored: Any, classifier: Any) -> None:
     import openvino as ov
 
     options = {"INFERENCE_PRECISION_HINT": "f32"}
@@ -97,13 +99,15 @@ def test_an_export_is_reported_to_nobody() -> None:
     assert told.stdout.strip() == "openvino.tools.ovc.telemetry_stub"
 
 
-def test_every_file_beside_the_description_has_its_checksum(stored):
+def test_every_file_beside_the_description_has_its_checksum(stored: Any) -> None:
     files = {path.relative_to(stored).as_posix() for path in stored.rglob("*") if path.is_file()}
-    assert set(Artifact.read(stored).checksums) == files - {"model.json"}
+    checksums = Artifact.read(stored).checksums
+    assert checksums is not None
+    assert set(checksums) == files - {"model.json"}
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "openvino/model.xml", "openvino/model.bin"])
-def test_a_changed_byte_is_found(stored, name):
+def test_a_changed_byte_is_found(stored: Any, name: str) -> None:
     data = bytearray((stored / name).read_bytes())
     data[len(data) // 2] ^= 1
     (stored / name).write_bytes(data)
@@ -117,22 +121,24 @@ def test_a_changed_byte_is_found(stored, name):
         Artifact.read(stored)
 
 
-def test_writing_again_replaces_everything(stored, blank, classifier):
+def test_writing_again_replaces_everything(stored: Any, blank: Any, classifier: Any) -> None:
     (stored / "openvino" / "stale").write_text("")
     write_artifact(blank, classifier, None, print)
     assert Artifact.read(stored).export is None
 
 
-def test_without_held_out_images_there_is_no_export(blank, classifier):
+def test_without_held_out_images_there_is_no_export(blank: Any, classifier: Any) -> None:
     artifact = write_artifact(blank, classifier, None, print)
     assert artifact.export is None
     assert not (blank.path / "openvino").exists()
 
 
-def test_a_full_disk_keeps_the_artifact_that_was_there(stored, blank, classifier, monkeypatch):
+def test_a_full_disk_keeps_the_artifact_that_was_there(
+    stored: Any, blank: Any, classifier: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = {path: path.read_bytes() for path in stored.rglob("*") if path.is_file()}
 
-    def full(*_args):
+    def full(*_args: Any) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("container.training.export.save_file", full)
@@ -152,20 +158,20 @@ def test_a_full_disk_keeps_the_artifact_that_was_there(stored, blank, classifier
         ({"bfloat16": {"images": 3}}, "not an artifact's description"),
     ],
 )
-def test_a_description_that_makes_no_sense(stored, changes, said):
+def test_a_description_that_makes_no_sense(stored: Any, changes: Any, said: str) -> None:
     damage(stored, **changes)
     with pytest.raises(ArtifactError, match=said):
         Artifact.read(stored)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "null", '"x"', "{"])
-def test_a_description_that_is_not_one(stored, text):
+def test_a_description_that_is_not_one(stored: Any, text: str) -> None:
     (stored / "model.json").write_text(text)
     with pytest.raises(ArtifactError, match="model.json"):
         Artifact.read(stored)
 
 
-def test_missing_files_are_named(stored, tmp_path):
+def test_missing_files_are_named(stored: Any, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="no model.json"):
         Artifact.read(tmp_path / "nowhere")
     (stored / "openvino" / "model.xml").unlink()

@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 import pytest
 
@@ -6,7 +7,7 @@ from container.cpus import available_cpus
 
 
 @pytest.fixture(autouse=True)
-def _eight_cores(monkeypatch):
+def _eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(8)))
 
 
@@ -15,18 +16,18 @@ def _eight_cores(monkeypatch):
     [("max 100000", 8), ("200000 100000", 2), ("50000 100000", 1), ("250000 100000", 3),
      ("9900000 100000", 8), ("nonsense", 8)],
 )  # fmt: skip
-def test_cgroup_v2(tmp_path, text, cores):
+def test_cgroup_v2(tmp_path: Path, text: str, cores: int) -> None:
     (tmp_path / "cpu.max").write_text(text + "\n")
     assert available_cpus(tmp_path) == cores
 
 
 @pytest.mark.parametrize(("quota", "cores"), [("-1", 8), ("150000", 2)])
-def test_cgroup_v1(tmp_path, quota, cores):
+def test_cgroup_v1(tmp_path: Path, quota: str, cores: int) -> None:
     (tmp_path / "cpu").mkdir()
     (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text(quota)
     (tmp_path / "cpu" / "cpu.cfs_period_us").write_text("100000")
     assert available_cpus(tmp_path) == cores
 
 
-def test_no_cgroup_is_the_affinity_mask(tmp_path):
+def test_no_cgroup_is_the_affinity_mask(tmp_path: Path) -> None:
     assert available_cpus(tmp_path) == 8

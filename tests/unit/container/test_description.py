@@ -30,10 +30,10 @@ NAN, INFINITY = float("nan"), float("inf")
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        *[(field, value) for field in ("mean", "std") for value in (
+        *[(field, value) for field in ("mean", "std") for value in list[Any]((
             [NAN, 0.4, 0.3], [0.5, INFINITY, 0.3], [0.5, 0.4], [0.5, 0.4, "0.3"], [True, 0.4, 0.3],
             [0.5, 0.4, None], 0.5, {}, None, "0.5", [10**400, 1, 1],
-        )],
+        ))],
         ("std", [0, 0.25, 0.5]),
         ("std", [0.2, -0.25, 0.5]),
         ("std", [0.2, -0.0, 0.5]),

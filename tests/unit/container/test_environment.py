@@ -1,5 +1,7 @@
 import json
 import os
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -8,19 +10,19 @@ from container.errors import DataError
 
 
 @pytest.fixture
-def tree(tmp_path, monkeypatch):
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(tmp_path))
     monkeypatch.delenv("TRAINING_JOB_NAME", raising=False)
     (tmp_path / "input" / "config").mkdir(parents=True)
     return tmp_path
 
 
-def write(tree, name, value):
+def write(tree: Any, name: Any, value: Any) -> None:
     text = value if isinstance(value, str) else json.dumps(value)
     (tree / "input" / "config" / name).write_text(text)
 
 
-def test_a_bare_tree_is_one_host(tree):
+def test_a_bare_tree_is_one_host(tree: Any) -> None:
     environment = Environment.read()
     assert environment.hosts == ("algo-1",)
     assert environment.host_rank == 0
@@ -30,12 +32,12 @@ def test_a_bare_tree_is_one_host(tree):
     assert environment.weights_channel is None
 
 
-def test_default_base_is_sagemakers(monkeypatch):
+def test_default_base_is_sagemakers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SAGEMAKER_BASE_DIR", raising=False)
     assert str(Environment.read().model_dir) == "/opt/ml/model"
 
 
-def test_hosts_are_sorted_and_ranked(tree, monkeypatch):
+def test_hosts_are_sorted_and_ranked(tree: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRAINING_JOB_NAME", "job-7")
     write(tree, "resourceconfig.json", {
         "current_host": "algo-2", "hosts": ["algo-2", "algo-1"], "network_interface_name": "ethwe",
@@ -47,7 +49,7 @@ def test_hosts_are_sorted_and_ranked(tree, monkeypatch):
     assert environment.job_name == "job-7"
 
 
-def test_channels_are_those_declared(tree):
+def test_channels_are_those_declared(tree: Any) -> None:
     write(tree, "inputdataconfig.json", {"train": {}, "weights": {}})
     for name in ("train", "weights", "stray"):
         (tree / "input" / "data" / name).mkdir(parents=True)
@@ -56,32 +58,32 @@ def test_channels_are_those_declared(tree):
     assert environment.weights_channel == tree / "input" / "data" / "weights"
 
 
-def test_without_a_declaration_the_folders_are_the_channels(tree):
+def test_without_a_declaration_the_folders_are_the_channels(tree: Any) -> None:
     (tree / "input" / "data" / "train").mkdir(parents=True)
     (tree / "input" / "data" / "file").write_text("")
     assert list(Environment.read().channels) == ["train"]
 
 
-def test_a_declared_channel_that_is_missing(tree):
+def test_a_declared_channel_that_is_missing(tree: Any) -> None:
     write(tree, "inputdataconfig.json", {"train": {}})
     with pytest.raises(DataError, match="channel 'train' is declared but"):
         Environment.read().channels  # noqa: B018 - reading is the test
 
 
 @pytest.mark.parametrize(("text", "found"), [("{", "Expecting"), ("[]", "found list")])
-def test_config_that_is_not_an_object(tree, text, found):
+def test_config_that_is_not_an_object(tree: Any, text: str, found: str) -> None:
     write(tree, "resourceconfig.json", text)
     with pytest.raises(DataError, match=f"resourceconfig.json: expected a JSON object.*{found}"):
         Environment.read()
 
 
-def test_a_host_that_is_not_among_the_hosts(tree):
+def test_a_host_that_is_not_among_the_hosts(tree: Any) -> None:
     write(tree, "resourceconfig.json", {"current_host": "algo-9", "hosts": ["algo-1"]})
     with pytest.raises(DataError, match="current_host is 'algo-9'"):
         Environment.read()
 
 
-def test_the_first_failure_stays(tree):
+def test_the_first_failure_stays(tree: Any) -> None:
     assert first_failure(tree) == ""
     write_failure(tree, "first\nmore")
     write_failure(tree, "second")
@@ -90,14 +92,16 @@ def test_the_first_failure_stays(tree):
     assert first_failure(tree) == ""
 
 
-def test_pipe_mode_is_refused(tree):
+def test_pipe_mode_is_refused(tree: Any) -> None:
     write(tree, "inputdataconfig.json", {"train": {"TrainingInputMode": "Pipe"}})
     with pytest.raises(DataError, match="found input mode Pipe, expected File or FastFile"):
         Environment.read().channels  # noqa: B018
 
 
 @pytest.mark.parametrize(("hosts", "refused"), [(["a"], False), (["a", "b"], True)])
-def test_sharded_data_is_refused_where_it_would_be_trained_on_twice(tree, hosts, refused):
+def test_sharded_data_is_refused_where_it_would_be_trained_on_twice(
+    tree: Any, hosts: Any, refused: bool
+) -> None:
     write(tree, "resourceconfig.json", {"current_host": "a", "hosts": hosts})
     write(tree, "inputdataconfig.json", {"train": {"S3DistributionType": "ShardedByS3Key"}})
     (tree / "input" / "data" / "train").mkdir(parents=True)
@@ -109,7 +113,9 @@ def test_sharded_data_is_refused_where_it_would_be_trained_on_twice(tree, hosts,
         assert list(environment.channels) == ["train"]
 
 
-def test_an_interface_that_exists_is_used_and_another_is_not(tree, monkeypatch):
+def test_an_interface_that_exists_is_used_and_another_is_not(
+    tree: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
         monkeypatch.delenv(name, raising=False)
     write(tree, "resourceconfig.json", {

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from container.artifact import Artifact
+from container.errors import JobEnded
 from container.files.json_files import to_json
-from container.train import JobEnded
 from container.training import trainer
 
 

@@ -1,4 +1,5 @@
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,31 +17,31 @@ GIVEN = {
 }
 
 
-def sdk(values):
+def sdk(values: Any) -> Any:
     """SDK v2 and v3 JSON-encode every value."""
     return {key: json.dumps(value) for key, value in values.items()}
 
 
-def boto3(values):
+def boto3(values: Any) -> Any:
     """People who call boto3 write str(value)."""
     return {key: str(value) for key, value in values.items()} | {"head_hidden": "512,256"}
 
 
 @pytest.mark.parametrize("encode", [sdk, boto3, dict])
-def test_every_encoding_gives_the_same_values(encode):
+def test_every_encoding_gives_the_same_values(encode: Any) -> None:
     hp = Hyperparameters.parse(encode(GIVEN))
     assert hp == Hyperparameters(**GIVEN)
     assert hp.head_hidden == (512, 256)
     assert hp.freeze is True
 
 
-def test_defaults_are_pytorchs():
+def test_defaults_are_pytorchs() -> None:
     hp = Hyperparameters.parse({})
     assert (hp.optimizer, hp.learning_rate, hp.eps, hp.weight_decay) == ("adamw", 1e-3, 1e-8, 1e-2)
 
 
 @pytest.mark.parametrize("name", ["lr", "learning-rate", "learning_rate", "Learning_Rate"])
-def test_spellings_of_a_name(name):
+def test_spellings_of_a_name(name: str) -> None:
     assert Hyperparameters.parse({name: "0.5"}).learning_rate == 0.5
 
 
@@ -48,15 +49,15 @@ def test_spellings_of_a_name(name):
     ("text", "widths"), [("512", (512,)), ("[512, 256]", (512, 256)), ("512, 256", (512, 256)),
                          ("[]", ()), ("", ())],
 )  # fmt: skip
-def test_head_hidden_in_every_form(text, widths):
+def test_head_hidden_in_every_form(text: str, widths: Any) -> None:
     assert Hyperparameters.parse({"head_hidden": text}).head_hidden == widths
 
 
-def test_a_numeric_path_stays_text():
+def test_a_numeric_path_stays_text() -> None:
     assert Hyperparameters.parse({"weights": "123"}).weights == "123"
 
 
-def test_the_toolkits_and_the_tuners_entries_are_left_out():
+def test_the_toolkits_and_the_tuners_entries_are_left_out() -> None:
     given = {"_tuning_objective_metric": "validation:accuracy", "sagemaker_region": '"x"'}
     assert Hyperparameters.parse(given) == Hyperparameters()
 
@@ -83,7 +84,7 @@ def test_the_toolkits_and_the_tuners_entries_are_left_out():
         ({"epochs": "x" * 3000}, "'epochs': input should be a valid integer"),
     ],
 )
-def test_bad_values_are_one_line_that_names_them(given, said):
+def test_bad_values_are_one_line_that_names_them(given: Any, said: str) -> None:
     with pytest.raises(HyperparameterError) as caught:
         Hyperparameters.parse(given)
     assert said in str(caught.value)
@@ -94,7 +95,7 @@ ODD = ("[" * 3000, "{" * 3000, "9" * 5000, "\x00", "null", "[]", "{}", "-1")
 
 
 @pytest.mark.parametrize("name", list(Hyperparameters.model_fields))
-def test_odd_values_are_one_short_line_or_a_value(name):
+def test_odd_values_are_one_short_line_or_a_value(name: Any) -> None:
     lines = []
     for odd in ODD:
         try:
@@ -106,16 +107,16 @@ def test_odd_values_are_one_short_line_or_a_value(name):
 
 
 @pytest.mark.parametrize("text", ["500", '"500"', '"\\"500\\""', "500.0"])
-def test_a_number_within_quotes_is_a_number(text):
+def test_a_number_within_quotes_is_a_number(text: str) -> None:
     assert Hyperparameters.parse({"profile_interval": text}).profile_interval == 500
 
 
-def test_all_bad_values_are_named_at_once():
+def test_all_bad_values_are_named_at_once() -> None:
     with pytest.raises(HyperparameterError, match=r"epochs.*; .*batch_size"):
         Hyperparameters.parse({"epochs": "0", "batch_size": "x"})
 
 
 @given(st.floats(min_value=1e-9, max_value=999))
-def test_a_tuned_learning_rate_survives_its_string(value):
+def test_a_tuned_learning_rate_survives_its_string(value: Any) -> None:
     assert Hyperparameters.parse({"lr": str(value)}).learning_rate == value
     assert Hyperparameters.parse({"lr": json.dumps(str(value))}).learning_rate == value

@@ -1,3 +1,6 @@
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -30,7 +33,7 @@ ONE_OF_EACH_FAMILY = [
 
 
 @pytest.mark.parametrize(("arch", "size"), ONE_OF_EACH_FAMILY)
-def test_every_family_gets_a_head_of_the_jobs_own(arch, size):
+def test_every_family_gets_a_head_of_the_jobs_own(arch: Any, size: Any) -> None:
     network, head = build_network(arch, 7, image_size=size)
     network.train()
     logits = network(torch.randn(2, 3, size, size))
@@ -38,15 +41,15 @@ def test_every_family_gets_a_head_of_the_jobs_own(arch, size):
     assert sum(p.numel() for p in network.get_submodule(head).parameters()) > 0
 
 
-def test_head_with_hidden_layers_and_dropout():
+def test_head_with_hidden_layers_and_dropout() -> None:
     network, head = build_network("resnet18", 5, image_size=32, head_hidden=(64, 16), dropout=0.3)
-    kinds = [type(layer).__name__ for layer in network.get_submodule(head)]
+    kinds = [type(layer).__name__ for layer in network.get_submodule(head).children()]
     assert kinds == ["Dropout", "Linear", "ReLU", "Dropout", "Linear", "ReLU", "Dropout", "Linear"]
     assert network(torch.randn(2, 3, 32, 32)).shape == (2, 5)
 
 
 @pytest.mark.parametrize(("stem", "side"), [("standard", 8), ("small", 16), ("full", 32)])
-def test_stems_keep_more_of_small_images(stem, side):
+def test_stems_keep_more_of_small_images(stem: str, side: int) -> None:
     network, _ = build_network("resnet18", 2, image_size=32, stem=stem)
     shapes = []
     network.layer1.register_forward_pre_hook(lambda _module, inputs: shapes.append(inputs[0].shape))
@@ -54,7 +57,7 @@ def test_stems_keep_more_of_small_images(stem, side):
     assert shapes[0][-1] == side
 
 
-def test_only_resnets_have_small_stems():
+def test_only_resnets_have_small_stems() -> None:
     assert has_small_stem("resnet50")
     assert has_small_stem("resnext50_32x4d")
     assert not has_small_stem("vgg11")
@@ -62,27 +65,27 @@ def test_only_resnets_have_small_stems():
         build_network("vgg11", 2, image_size=32, stem="small")
 
 
-def test_unknown_architecture_names_the_nearest():
+def test_unknown_architecture_names_the_nearest() -> None:
     with pytest.raises(ModelError, match="'resnet19' is not a torchvision classifier.*resnet18"):
         build_network("resnet19", 2, image_size=32)
 
 
 @pytest.mark.parametrize(("arch", "size"), [("alexnet", 16), ("vit_b_16", 50)])
-def test_image_size_that_does_not_fit(arch, size):
+def test_image_size_that_does_not_fit(arch: str, size: int) -> None:
     with pytest.raises(ModelError, match=f"'image_size': {size} does not fit {arch}"):
         build_network(arch, 2, image_size=size)
 
 
-def test_convolutional_head_refuses_hidden_layers():
+def test_convolutional_head_refuses_hidden_layers() -> None:
     with pytest.raises(ModelError, match="convolutional head"):
         build_network("squeezenet1_1", 2, image_size=64, head_hidden=(8,))
 
 
-def test_classifier_normalises_and_answers_probabilities():
+def test_classifier_normalises_and_answers_probabilities() -> None:
     seen = []
 
     class Spy(torch.nn.Module):
-        def forward(self, images):
+        def forward(self, images: Any) -> Any:
             seen.append(images)
             return torch.tensor([[0.0, 1.0]]).repeat(len(images), 1)
 
@@ -95,7 +98,7 @@ def test_classifier_normalises_and_answers_probabilities():
     assert seen[0][0, 2, 0, 0].item() == pytest.approx(-0.406 / 0.225, rel=1e-5)
 
 
-def _artifact(folder, classes=("a", "b", "c")):
+def _artifact(folder: Any, classes: Any = ("a", "b", "c")) -> Any:
     return Artifact(
         path=folder,
         arch="resnet18",
@@ -112,7 +115,7 @@ def _artifact(folder, classes=("a", "b", "c")):
     )
 
 
-def test_loaded_classifier_is_the_stored_one(tmp_path):
+def test_loaded_classifier_is_the_stored_one(tmp_path: Path) -> None:
     network, _ = build_network(
         "resnet18", 3, image_size=32, stem="small", head_hidden=(8,), dropout=0.1
     )
@@ -125,7 +128,7 @@ def test_loaded_classifier_is_the_stored_one(tmp_path):
     assert torch.equal(loaded(pixels), expected)
 
 
-def test_weights_that_do_not_fit_are_named(tmp_path):
+def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
     network, _ = build_network(
         "resnet18", 4, image_size=32, stem="small", head_hidden=(8,), dropout=0.1
     )
@@ -134,5 +137,5 @@ def test_weights_that_do_not_fit_are_named(tmp_path):
         load_classifier(_artifact(tmp_path))
 
 
-def test_every_torchvision_classifier_is_known_by_name():
+def test_every_torchvision_classifier_is_known_by_name() -> None:
     assert {"resnet18", "resnet50", "vit_b_16"} <= set(zoo.list_models(module=zoo))

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,16 +16,16 @@ from safetensors.torch import load_file, save_file
 
 from container import train
 from container.artifact import Artifact
+from container.errors import JobEnded
 from container.models import build_network, load_classifier
-from container.train import JobEnded
 from container.training import export
 
 
-def failure(job):
+def failure(job: Any) -> Any:
     return (job.base / "output" / "failure").read_text()
 
 
-def fails(job, said, **given):
+def fails(job: Any, said: Any, **given: Any) -> None:
     with pytest.raises(JobEnded) as ended:
         job(**given)
     assert ended.value.errno == 1
@@ -35,7 +36,7 @@ def fails(job, said, **given):
     assert not model.exists() or not list(model.iterdir())
 
 
-def test_what_a_job_leaves(job, capsys):
+def test_what_a_job_leaves(job: Any, capsys: pytest.CaptureFixture[str]) -> None:
     base = job(epochs=2, export=True)
     artifact = Artifact.read(base / "model")
     assert artifact.classes == ("blue", "green", "red")
@@ -68,7 +69,7 @@ def test_what_a_job_leaves(job, capsys):
     assert "weights: none" in log
 
 
-def test_the_golden_image_is_answered_by_the_artifact(job):
+def test_the_golden_image_is_answered_by_the_artifact(job: Any) -> None:
     base = job()
     artifact = Artifact.read(base / "model")
     golden = json.loads((base / "output" / "data" / "evaluation.json").read_text())["golden"]
@@ -80,7 +81,9 @@ def test_the_golden_image_is_answered_by_the_artifact(job):
         assert probabilities[place].item() == pytest.approx(prediction["probability"], abs=1e-5)
 
 
-def test_a_test_channel_is_what_is_evaluated(job, image_folder, tmp_path, capsys):
+def test_a_test_channel_is_what_is_evaluated(
+    job: Any, image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     data = tmp_path / "data"
     shutil.copytree(image_folder, data)
     shutil.copytree(data / "validation", data / "test")
@@ -94,7 +97,7 @@ def test_a_test_channel_is_what_is_evaluated(job, image_folder, tmp_path, capsys
     assert f"test:accuracy={evaluation['accuracy']:.6g};" in capsys.readouterr().out
 
 
-def test_the_same_seed_gives_the_same_weights(job):
+def test_the_same_seed_gives_the_same_weights(job: Any) -> None:
     digests = []
     for seed in (7, 7, 8):
         shutil.rmtree(job.base, ignore_errors=True)
@@ -102,7 +105,7 @@ def test_the_same_seed_gives_the_same_weights(job):
     assert digests[0] == digests[1] != digests[2]
 
 
-def test_frozen_backbone_keeps_every_weight_and_statistic(job, tmp_path):
+def test_frozen_backbone_keeps_every_weight_and_statistic(job: Any, tmp_path: Path) -> None:
     torch.manual_seed(5)
     network, head = build_network("shufflenet_v2_x0_5", 3, image_size=32)
     save_file(network.state_dict(), tmp_path / "start.safetensors")
@@ -124,36 +127,38 @@ def test_frozen_backbone_keeps_every_weight_and_statistic(job, tmp_path):
         {"amp": "bf16", "gradient_clip": 0.1, "schedule": "constant"},
     ],
 )
-def test_options_train(job, options):
+def test_options_train(job: Any, options: Any) -> None:
     """The network is the one that other tests export."""
     artifact = Artifact.read(job(**options) / "model")
     images = torch.zeros(2, 32, 32, 3, dtype=torch.uint8)
     assert load_classifier(artifact)(images).sum(1).allclose(torch.ones(2))
 
 
-def test_options_of_the_network_train_and_are_exported(job):
+def test_options_of_the_network_train_and_are_exported(job: Any) -> None:
     options = {"head_hidden": "16,8", "dropout": 0.2, "cutmix": 1, "augment": "strong"}
     assert Artifact.read(job(export=True, **options) / "model").export is not None
 
 
-def test_early_stopping(job, capsys):
+def test_early_stopping(job: Any, capsys: pytest.CaptureFixture[str]) -> None:
     job(epochs=50, early_stopping_patience=2, learning_rate=1e-9, schedule="constant")
     assert "early stopping" in capsys.readouterr().out
     lines = (job.base / "output" / "data" / "metrics.jsonl").read_text().splitlines()
     assert len(lines) < 50
 
 
-def test_unknown_hyperparameter(job):
+def test_unknown_hyperparameter(job: Any) -> None:
     fails(job, "unknown hyperparameter 'learning_rat': did you mean 'learning_rate'?",
           learning_rat=1)  # fmt: skip
 
 
-def test_unknown_architecture(job):
+def test_unknown_architecture(job: Any) -> None:
     fails(job, "'resnet19' is not a torchvision classifier; the nearest are", arch="resnet19")
 
 
-def test_what_is_not_possible_is_said_before_an_image_is_read(job, monkeypatch):
-    def read(*_args):
+def test_what_is_not_possible_is_said_before_an_image_is_read(
+    job: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(*_args: Any) -> None:
         raise AssertionError("data was read first")
 
     monkeypatch.setattr(train, "_read_data", read)
@@ -161,7 +166,7 @@ def test_what_is_not_possible_is_said_before_an_image_is_read(job, monkeypatch):
     fails(job, "'weights': no file /nowhere.pth", weights="/nowhere.pth")
 
 
-def test_one_usable_image(job, image_folder, tmp_path):
+def test_one_usable_image(job: Any, image_folder: Path, tmp_path: Path) -> None:
     shutil.copytree(image_folder / "validation", tmp_path / "validation")
     for name in ("red", "blue", "green"):
         (tmp_path / "train" / name).mkdir(parents=True)
@@ -173,39 +178,39 @@ def test_one_usable_image(job, image_folder, tmp_path):
     fails(job, "class", data=tmp_path)
 
 
-def test_image_too_small_for_the_network(job):
+def test_image_too_small_for_the_network(job: Any) -> None:
     fails(job, "'image_size': 16 does not fit alexnet", arch="alexnet", image_size=16)
 
 
-def test_weights_of_the_wrong_shape(job, tmp_path):
+def test_weights_of_the_wrong_shape(job: Any, tmp_path: Path) -> None:
     network, _ = build_network("shufflenet_v2_x1_0", 3, image_size=32)
     save_file(network.state_dict(), tmp_path / "w.safetensors")
     fails(job, "does not fit the network", weights=str(tmp_path / "w.safetensors"))
 
 
-def test_missing_channel(job, image_folder):
+def test_missing_channel(job: Any, image_folder: Path) -> None:
     fails(job, "validation", channels=("validation",))
 
 
-def test_declared_channel_without_data(job):
+def test_declared_channel_without_data(job: Any) -> None:
     fails(job, "channel 'train' is declared but", channels=("train",), data=Path("/nowhere"))
 
 
-def test_one_class_only(job, image_folder, tmp_path):
+def test_one_class_only(job: Any, image_folder: Path, tmp_path: Path) -> None:
     for split in ("train", "validation"):
         shutil.copytree(image_folder / split / "red", tmp_path / split / "red")
     fails(job, "class", data=tmp_path)
 
 
-def test_a_loss_that_is_not_finite_names_step_and_rate(job):
+def test_a_loss_that_is_not_finite_names_step_and_rate(job: Any) -> None:
     fails(job, "with learning rate", optimizer="sgd", learning_rate=1000, epochs=20,
           schedule="constant", momentum=1)  # fmt: skip
     assert failure(job).startswith("loss is ")
     assert "at step " in failure(job)
 
 
-def test_a_full_disk_leaves_no_half_artifact(job, monkeypatch):
-    def full(_tensors, path, *_rest):
+def test_a_full_disk_leaves_no_half_artifact(job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_tensors: Any, path: Any, *_rest: Any) -> None:
         Path(path).write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -214,8 +219,10 @@ def test_a_full_disk_leaves_no_half_artifact(job, monkeypatch):
     assert list((job.base / "model").iterdir()) == []
 
 
-def test_an_unexpected_error_leads_with_its_line_and_keeps_its_traceback(job, monkeypatch):
-    def broken(*_args, **_kwargs):
+def test_an_unexpected_error_leads_with_its_line_and_keeps_its_traceback(
+    job: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_args: Any, **_kwargs: Any) -> None:
         raise RuntimeError("surprise\nmore")
 
     monkeypatch.setattr(train, "build_network", broken)
@@ -224,7 +231,7 @@ def test_an_unexpected_error_leads_with_its_line_and_keeps_its_traceback(job, mo
     assert failure(job).startswith("RuntimeError: surprise\n\nTraceback")
 
 
-def test_another_runs_checkpoints_are_refused_but_more_epochs_are_not(job):
+def test_another_runs_checkpoints_are_refused_but_more_epochs_are_not(job: Any) -> None:
     job(epochs=1)
     job(epochs=2)
     with pytest.raises(JobEnded):
@@ -233,9 +240,9 @@ def test_another_runs_checkpoints_are_refused_but_more_epochs_are_not(job):
 
 
 def test_an_export_that_cannot_be_made_is_said_and_the_artifact_still_comes(
-    job, monkeypatch, capsys
-):
-    def refuse(*_args):
+    job: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_args: Any) -> None:
         raise RuntimeError("no such operation")
 
     monkeypatch.setattr(export, "_convert", refuse)
@@ -244,18 +251,22 @@ def test_an_export_that_cannot_be_made_is_said_and_the_artifact_still_comes(
     assert "no OpenVINO export: no such operation" in capsys.readouterr().out
 
 
-def test_an_export_that_differs_is_not_kept(job, monkeypatch, capsys):
+def test_an_export_that_differs_is_not_kept(
+    job: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(export, "TOLERANCE", -1.0)
     assert Artifact.read(job(export=True) / "model").openvino is None
     assert "differ from PyTorch's" in capsys.readouterr().out
 
 
-def test_a_stop_before_the_first_epoch_leaves_a_checkpoint_and_no_model(job, monkeypatch):
+def test_a_stop_before_the_first_epoch_leaves_a_checkpoint_and_no_model(
+    job: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from container.training import trainer
 
     step = trainer.Trainer._train_step
 
-    def stopping(self, images, labels):
+    def stopping(self: Any, images: Any, labels: Any) -> Any:
         os.kill(os.getpid(), signal.SIGTERM)
         return step(self, images, labels)
 
@@ -268,10 +279,10 @@ def test_a_stop_before_the_first_epoch_leaves_a_checkpoint_and_no_model(job, mon
     assert not (job.base / "model").exists()
 
 
-def test_compile_is_what_trains(job, monkeypatch):
+def test_compile_is_what_trains(job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     compiled = []
 
-    def compile_nothing(module):
+    def compile_nothing(module: Any) -> Any:
         compiled.append(module)
         return module
 
@@ -280,6 +291,8 @@ def test_compile_is_what_trains(job, monkeypatch):
     assert len(compiled) == 1
 
 
-def test_compile_without_a_compiler_is_refused_before_training(job, monkeypatch):
+def test_compile_without_a_compiler_is_refused_before_training(
+    job: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(shutil, "which", lambda _name: None)
     fails(job, "torch.compile needs a C++ compiler", compile=True)

@@ -27,7 +27,7 @@ def test_the_image_holds_what_the_tests_ran_with() -> None:
 
 
 def test_both_locks_are_what_is_installed() -> None:
-    check = [sys.executable, ROOT / "docker" / "lock.py", "--check"]
+    check = [sys.executable, str(ROOT / "docker" / "lock.py"), "--check"]
     done = subprocess.run(check, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 

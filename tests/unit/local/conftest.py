@@ -1,9 +1,15 @@
+"""moto as AWS, and a local SageMaker that starts nothing."""
+
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import requests
 
 from local.client.target import Target
+from local.emulator.home import Home
+from local.emulator.server import Server
+from tests.unit.local.emulator.server_harness import serve
 
 ROLE = "arn:aws:iam::123456789012:role/berth"
 
@@ -44,3 +50,14 @@ def moto_aws(moto_url: str, moto_target: Target, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
     image = "123456789012.dkr.ecr.us-east-1.amazonaws.com/berth:latest"
     return Target("aws", None, "us-east-1", "123456789012", ROLE, "bucket", image)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home.find(tmp_path / "home")
+
+
+@pytest.fixture
+def server(home: Home) -> Iterator[Server]:
+    with serve(home) as server:
+        yield server

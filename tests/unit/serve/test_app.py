@@ -90,20 +90,20 @@ def test_another_accept_is_not_acceptable(client: FlaskClient, accept: str) -> N
 
 
 def test_a_compressed_body_is_told_to_come_as_it_is(client: FlaskClient) -> None:
-    response = invoke(client, **{"Content-Encoding": "gzip"})
+    response = invoke(client, None, "image/png", **{"Content-Encoding": "gzip"})
     assert response.status_code == 415
     assert "Content-Encoding" in error_of(response)
-    assert invoke(client, **{"Content-Encoding": "identity"}).status_code == 200
+    assert invoke(client, None, "image/png", **{"Content-Encoding": "identity"}).status_code == 200
 
 
 def test_custom_attributes_come_back_and_choose_top_k(client: FlaskClient) -> None:
-    response = invoke(client, **{ATTRIBUTES: "trace=1a; top_k=2"})
+    response = invoke(client, None, "image/png", **{ATTRIBUTES: "trace=1a; top_k=2"})
     assert response.headers[ATTRIBUTES] == "trace=1a; top_k=2"
     assert len(response.get_json()["predictions"][0]["top"]) == 2
 
 
 def test_custom_attributes_come_back_with_an_error_too(client: FlaskClient) -> None:
-    response = invoke(client, b"junk", **{ATTRIBUTES: "trace=1a"})
+    response = invoke(client, b"junk", "image/png", **{ATTRIBUTES: "trace=1a"})
     assert response.status_code == 400
     assert response.headers[ATTRIBUTES] == "trace=1a"
 
@@ -112,7 +112,7 @@ def test_custom_attributes_come_back_with_an_error_too(client: FlaskClient) -> N
 def test_custom_attributes_that_cannot_be_used_are_refused(
     client: FlaskClient, attributes: str
 ) -> None:
-    response = invoke(client, **{ATTRIBUTES: attributes})
+    response = invoke(client, None, "image/png", **{ATTRIBUTES: attributes})
     assert response.status_code == 400
     assert ATTRIBUTES in error_of(response)
     assert response.headers.get(ATTRIBUTES, "") in ("", "top_k=none")

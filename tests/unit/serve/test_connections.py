@@ -142,7 +142,7 @@ def test_what_is_no_request_gets_json(server: Server, sent: bytes, status: int) 
 def test_headers_that_would_rewrite_the_path_do_nothing(server: Server) -> None:
     assert server.ask("GET", "/ping", SCRIPT_NAME="/a", PATH_INFO="/b")[0] == 200
     scheme = {"X-Forwarded-Protocol": "ssl", "X-Forwarded-Proto": "http"}
-    assert server.ask("GET", "/ping", **scheme)[0] == 200
+    assert server.ask("GET", "/ping", b"", **scheme)[0] == 200
 
 
 def test_requests_sent_ahead_are_answered_in_their_order(server: Server) -> None:

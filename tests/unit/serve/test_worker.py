@@ -5,6 +5,7 @@ import io
 import json
 import random
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ EACH = 60
 """Requests of each kind; all together take some seconds."""
 
 
-def npy(array: object) -> bytes:
+def npy(array: Any) -> bytes:
     data = io.BytesIO()
     np.save(data, array)
     return data.getvalue()
@@ -168,10 +169,12 @@ def test_a_changed_request_is_answered_and_never_by_a_5xx(client: FlaskClient, a
         said = rng.choice(TYPES) if rng.random() < 0.2 else content_type
         path = rng.choice(PATHS) if rng.random() < 0.05 else "/invocations"
         method = rng.choice(METHODS) if rng.random() < 0.05 else "POST"
-        environ = {f"HTTP_{name.upper().replace('-', '_')}": text for name, text in headers.items()}
+        environ: dict[str, Any] = {
+            f"HTTP_{name.upper().replace('-', '_')}": text for name, text in headers.items()
+        }
         environ |= {"CONTENT_TYPE": said, "wsgi.input": io.BytesIO(body)}
         environ["CONTENT_LENGTH"] = headers.get("Content-Length", str(len(body)))
-        environ["wsgi.input_terminated"] = True  # type: ignore[assignment]
+        environ["wsgi.input_terminated"] = True
         response = client.open(path, method=method, environ_overrides=environ)
         what = f"request {number}: {method} {path} {said!r} {headers} {body[:80]!r}"
         assert response.status_code < 500, f"{what}: {response.text}"

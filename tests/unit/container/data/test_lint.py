@@ -63,13 +63,13 @@ class TestBadFiles:
     def test_fail_names_the_first_and_the_count(self, bad: Path) -> None:
         splits = find_splits({"data": bad}, 0.2, 0)
         with pytest.raises(DataError, match=r"^train: a/empty\.jpg: empty .*\(3 such files\)$"):
-            lint(splits, on_bad_image="fail", report=[].append)
+            lint(splits, on_bad_image="fail", report=list[str]().append)
 
     def test_nothing_left(self, root: Path) -> None:
         for path in (root / "validation").rglob("*.jpg"):
             path.write_bytes(b"x")
         with pytest.raises(DataError, match="validation: no usable image is left"):
-            lint(find_splits({"data": root}, 0, 0), on_bad_image="skip", report=[].append)
+            lint(find_splits({"data": root}, 0, 0), on_bad_image="skip", report=list[str]().append)
 
     def test_a_class_that_is_left_empty_is_named(self, root: Path) -> None:
         for path in (root / "train/b").iterdir():

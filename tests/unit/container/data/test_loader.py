@@ -12,6 +12,7 @@ from container.data import loader as loader_module
 from container.data.index import Index
 from container.data.loader import EpochLoader, decode_all
 from container.errors import BadImage, DataError
+from container.images.crop import RandomCrop
 from container.images.geometry import Geometry
 
 SMALL, LARGE = Geometry.for_size(16), Geometry.for_size(72)
@@ -22,10 +23,8 @@ def index(make_folder: Callable[..., Any]) -> Index:
     return Index.from_folder(make_folder({"a": 7, "b": 6}, side=(80, 90)))
 
 
-def make(
-    index: Index, geometry: Geometry, **options: Callable[..., Any] | bool | int
-) -> EpochLoader:
-    settings = {"batch_size": 4, "seed": 1, "train": True, "workers": 0}
+def make(index: Index, geometry: Geometry, **options: Any) -> EpochLoader:
+    settings: dict[str, Any] = {"batch_size": 4, "seed": 1, "train": True, "workers": 0}
     settings |= {"image_size": geometry.crop} | options
     return EpochLoader(index, geometry, **settings)
 
@@ -197,7 +196,7 @@ class TestWorkers:
             assert os.getpid() != here
             os.kill(os.getpid(), signal.SIGKILL)
 
-        monkeypatch.setattr(loader_module.RandomCrop, "load", die)
+        monkeypatch.setattr(RandomCrop, "load", die)
         with pytest.raises(DataError, match=r"worker died at a/.*--shm-size"):
             list(make(index, LARGE, workers=1).batches(0))
 

@@ -43,14 +43,15 @@ def test_a_decoder_that_crashes_names_the_file_and_harms_no_other(
     good = encoded(picture())
     files = {f"a/{number}.jpg": good for number in range(6)} | {"a/bad.jpg": good + b"deadly"}
 
-    def outcome(name: str) -> str:
-        try:
-            checker.check(files[name], name)
-        except BadImage as error:
-            return str(error)
-        return ""
+    with Checker() as own, ThreadPoolExecutor(2) as threads:
 
-    with Checker() as checker, ThreadPoolExecutor(2) as threads:
+        def outcome(name: str) -> str:
+            try:
+                own.check(files[name], name)
+            except BadImage as error:
+                return str(error)
+            return ""
+
         outcomes = dict(zip(files, threads.map(outcome, files), strict=True))
         assert outcome("a/bad.jpg") == "a/bad.jpg: its decoder crashed (SIGSEGV)"
     assert outcomes.pop("a/bad.jpg") == "a/bad.jpg: its decoder crashed (SIGSEGV)"

@@ -44,7 +44,7 @@ def test_load_gives_the_crop_resized(
         (72, 72), Image.Resampling.BILINEAR, box=box
     )
     pixels = RandomCrop(72).load(data, "x", generator(4))
-    assert (pixels.shape, pixels.dtype) == ((72, 72, 3), np.uint8)
+    assert (pixels.shape, pixels.dtype) == ((72, 72, 3), np.dtype(np.uint8))
     assert np.abs(pixels.astype(int) - np.asarray(expected)).mean() < 3
 
 

@@ -71,7 +71,7 @@ class TestFormats:
     ) -> None:
         for kind in ["JPEG", *LOSSLESS]:
             pixels = decode(encoded(picture(), kind))
-            assert (pixels.dtype, pixels.shape) == (np.uint8, (48, 64, 3))
+            assert (pixels.dtype, pixels.shape) == (np.dtype(np.uint8), (48, 64, 3))
             assert pixels.flags.c_contiguous
             assert pixels.flags.writeable
 
@@ -149,8 +149,8 @@ class TestOrientation:
     ) -> None:
         exif = Image.Exif()
         exif[0x0112] = orientation
-        options = {"JPEG": {"quality": 95}, "WebP": {"lossless": True}}.get(kind, {})
-        data = encoded(picture(), kind, exif=exif.tobytes(), **options)
+        exact: dict[str, dict[str, Any]] = {"JPEG": {"quality": 95}, "WebP": {"lossless": True}}
+        data = encoded(picture(), kind, exif=exif.tobytes(), **exact.get(kind, {}))
         upright = {
             1: lambda a: a,
             2: lambda a: a[:, ::-1],

@@ -1,7 +1,9 @@
 """Pictures of every format that people have, and what is said of those that are not read."""
 
 import struct
+import subprocess
 import zlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,17 +11,19 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from container.errors import BadImage
-from container.images import isolation
 from container.images.decode import decode, use_image
 from container.images.geometry import Geometry
 from tests.unit.container.conftest import encoded, picture
 from tests.unit.container.images.lossless import lossless_jpeg
 
 READ = ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "AVIF", "JPEG2000", "MPO"]
-EXACT = {"WEBP": {"lossless": True}, "AVIF": {"quality": 100, "subsampling": "4:4:4"}}
+EXACT: dict[str, dict[str, Any]] = {
+    "WEBP": {"lossless": True},
+    "AVIF": {"quality": 100, "subsampling": "4:4:4"},
+}
 
 
-def whole(kind: str, pixels: np.ndarray, **options: object) -> bytes:
+def whole(kind: str, pixels: np.ndarray, **options: Any) -> bytes:
     return encoded(pixels, kind, **EXACT.get(kind, {}), **options)
 
 
@@ -209,9 +213,9 @@ class TestLosslessJpeg:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         data = lossless_jpeg(picture(16, 16))
-        real = isolation.subprocess.run
+        real = subprocess.run
         monkeypatch.setattr(
-            isolation.subprocess,
+            subprocess,
             "run",
             lambda command, **options: real(
                 [command[0], "-c", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"],

@@ -46,7 +46,7 @@ def test_apply_gives_the_crop_for_any_shape(
 ) -> None:
     image = np.zeros((height, width, 3), dtype=np.uint8)
     result = Geometry(crop + margin, crop).apply(image)
-    assert (result.shape, result.dtype) == ((crop, crop, 3), np.uint8)
+    assert (result.shape, result.dtype) == ((crop, crop, 3), np.dtype(np.uint8))
 
 
 def test_a_very_long_picture_is_no_burden() -> None:

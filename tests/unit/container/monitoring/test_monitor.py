@@ -5,13 +5,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.torch import load_file
 
+from container.errors import JobEnded
 from container.images.crop import RandomCrop
 from container.monitoring import monitor
-from container.train import JobEnded
 
 WATCHED = {
     "profile": True,
@@ -23,15 +24,17 @@ WATCHED = {
 }
 
 
-def read(path):
+def read(path: Any) -> Any:
     return json.loads(path.read_text())
 
 
-def by_name(statuses):
+def by_name(statuses: Any) -> Any:
     return {each["RuleConfigurationName"]: each["RuleEvaluationStatus"] for each in statuses}
 
 
-def test_what_a_watched_job_leaves_and_that_it_learns_the_same(job, capsys):
+def test_what_a_watched_job_leaves_and_that_it_learns_the_same(
+    job: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     base = job(epochs=2)
     plain = load_file(base / "model" / "model.safetensors")
     (base / "checkpoints").rename(base / "earlier")
@@ -66,10 +69,10 @@ def test_what_a_watched_job_leaves_and_that_it_learns_the_same(job, capsys):
     assert "convolution" in operators.read_text()
 
 
-def test_a_loader_that_is_too_slow(job, monkeypatch):
+def test_a_loader_that_is_too_slow(job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     load = RandomCrop.load
 
-    def slow(self, data, name, random):
+    def slow(self: RandomCrop, data: bytes, name: str, random: Any) -> Any:
         time.sleep(0.1)
         return load(self, data, name, random)
 
@@ -91,7 +94,9 @@ def test_a_loader_that_is_too_slow(job, monkeypatch):
     assert first["factor"] > 1
 
 
-def test_a_rule_that_fires_ends_training_with_the_model_so_far(job, tmp_path, capsys):
+def test_a_rule_that_fires_ends_training_with_the_model_so_far(
+    job: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     own = tmp_path / "own.py"
     own.write_text(
         "from smdebug.rules.rule import Rule\n"
@@ -119,7 +124,7 @@ def test_a_rule_that_fires_ends_training_with_the_model_so_far(job, tmp_path, ca
     assert not (base / "output" / "failure").exists()
 
 
-def test_a_requests_own_configuration_files(job):
+def test_a_requests_own_configuration_files(job: Any) -> None:
     config = job.base / "input" / "config"
     (config / "rules").mkdir(parents=True)
     (config / "rules" / "own.py").write_text(
@@ -178,13 +183,15 @@ def test_a_requests_own_configuration_files(job):
         ),
     ],
 )
-def test_what_cannot_be_watched_is_refused_before_the_data_is_read(job, given, said):
+def test_what_cannot_be_watched_is_refused_before_the_data_is_read(
+    job: Any, given: Any, said: str
+) -> None:
     with pytest.raises(JobEnded) as ended:
         job(channels=(), **given)
     assert said in str(ended.value)
 
 
-def test_the_rules_channel_names_its_file(job, tmp_path):
+def test_the_rules_channel_names_its_file(job: Any, tmp_path: Path) -> None:
     channel = job.base / "input" / "data" / "rules"
     channel.mkdir(parents=True)
     for name in ("one", "two"):
@@ -195,7 +202,7 @@ def test_the_rules_channel_names_its_file(job, tmp_path):
         job(channels=("rules",), debug=True, rules="Other", rules_file="two.py")
 
 
-def test_a_job_that_nothing_watches_imports_nothing(job, tmp_path):
+def test_a_job_that_nothing_watches_imports_nothing(job: Any, tmp_path: Path) -> None:
     job(debug=False, profile=False)
     script = (
         "import sys, container.train as train; train.main(export=False); "

@@ -1,7 +1,9 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from PIL import Image
 
 from container.training import charts
@@ -9,13 +11,13 @@ from container.training import charts
 
 def test_the_worst_are_kept_as_thumbnails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shapes: list[tuple[int, ...]] = []
-    real = charts.plt.Axes.imshow
+    real = Axes.imshow
 
-    def imshow(axes: object, image: np.ndarray, **options: object) -> object:
+    def imshow(axes: Axes, image: np.ndarray, **options: Any) -> Any:
         shapes.append(image.shape)
         return real(axes, image, **options)
 
-    monkeypatch.setattr(charts.plt.Axes, "imshow", imshow)
+    monkeypatch.setattr(Axes, "imshow", imshow)
     worst = []
     for name, size in (("wide.png", (1200, 300)), ("high.jpg", (90, 900)), ("small.gif", (20, 10))):
         Image.new("RGB", size, "red").save(tmp_path / name)

@@ -40,7 +40,7 @@ def evaluation(tmp_path: Path) -> EvaluationResult:
             paths=tuple(paths),
             labels=np.array([0, 0, 1, 1, 2, 2]),
         ),
-        np.array(rows, dtype=np.float32) / 10,
+        np.array(rows, dtype=np.float32) / np.float32(10),
     )
 
 
@@ -82,7 +82,7 @@ def test_worst_are_the_surest_mistakes_first(evaluation: EvaluationResult) -> No
 def test_report_and_pictures(evaluation: EvaluationResult, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    history = [
+    history: list[dict[str, float | None]] = [
         {"epoch": e, "train:loss": 1 / e, "train:accuracy": 0.5, "validation:loss": 1 / e,
          "validation:accuracy": 0.5, "learning_rate": 0.1}
         for e in (1, 2)
@@ -117,7 +117,7 @@ def test_many_classes_still_make_a_matrix(tmp_path: Path) -> None:
 
 
 def test_printed_table_lines_up(evaluation: EvaluationResult) -> None:
-    lines = []
+    lines: list[str] = []
     print_table(evaluation, "test", lines.append)
     assert lines[-1] == "test: accuracy 0.6667, top-5 1.0000 on 6 images"
     assert len({len(line) for line in lines[:-1]}) == 1
@@ -155,7 +155,13 @@ def compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., A
             labels.append(label)
             Image.new("RGB", (8, 8), (red, 0, 0)).save(tmp_path / paths[-1])
     index = Index(tmp_path, ("0", "1"), tuple(paths), np.array(labels))
-    options = {"image_size": 8, "batch_size": 16, "seed": 0, "workers": 0, "train": False}
+    options: dict[str, Any] = {
+        "image_size": 8,
+        "batch_size": 16,
+        "seed": 0,
+        "workers": 0,
+        "train": False,
+    }
 
     def load(index: Index) -> EpochLoader:
         return EpochLoader(index, Geometry.for_size(8), **options)
@@ -208,7 +214,7 @@ class Precisions(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.seen = set()
+        self.seen: set[Any] = set()
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         tf32 = torch.backends.cudnn.allow_tf32

@@ -1,11 +1,11 @@
 import json
 import re
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
-from container.training import metrics
 from container.training.metrics import MetricLogger, StepProgress
 
 NAMES = ("train:loss", "train:accuracy", "validation:accuracy", "test:accuracy", "test:top5")
@@ -47,9 +47,9 @@ def test_other_ranks_are_silent(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_a_log_gets_a_plain_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = []
+    lines: list[str] = []
     clock = iter([0.0, 0.0, 4.0, 12.0, 13.0, 25.0])
-    monkeypatch.setattr(metrics.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     progress = StepProgress(lines.append, epoch=1, epochs=3, steps=40, done=10)
     for _ in range(4):
         progress.advance(32, torch.tensor(0.5))
@@ -64,7 +64,7 @@ def test_a_terminal_gets_a_bar(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    lines = []
+    lines: list[str] = []
     progress = StepProgress(lines.append, epoch=2, epochs=3, steps=4, done=0)
     for _ in range(4):
         progress.advance(8, torch.tensor(1.0))

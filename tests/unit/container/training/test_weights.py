@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision import models as zoo
 
 from container.errors import WeightsError
@@ -23,7 +23,7 @@ def pretrained() -> Any:
 
 
 @pytest.fixture
-def network() -> tuple[nn.Module, str]:
+def network() -> tuple[Any, str]:
     return build_network("resnet18", 5, image_size=32)
 
 
@@ -34,13 +34,14 @@ def test_none_is_none() -> None:
 
 @pytest.mark.parametrize("file", ["resnet18.safetensors", "resnet18-f37072fd.pth"])
 def test_channel_comes_first(
-    tmp_path: Path, pretrained: Any, network: tuple[nn.Module, str], file: str
+    tmp_path: Path, pretrained: Any, network: tuple[Any, str], file: str
 ) -> None:
     if file.endswith("pth"):
         torch.save(pretrained, tmp_path / file)
     else:
         save_file(pretrained, tmp_path / file)
     found = find_weights("imagenet", "resnet18", tmp_path)
+    assert found is not None
     assert found.source == str(tmp_path / file)
     assert len(found.sha256) == 64
     net, head = network
@@ -131,13 +132,14 @@ def test_bake_refuses_an_unknown_architecture(tmp_path: Path) -> None:
     assert "resnet19" in result.stderr
 
 
-def test_an_earlier_jobs_model_brings_its_head(
-    tmp_path: Path, network: tuple[nn.Module, str]
-) -> None:
+def test_an_earlier_jobs_model_brings_its_head(tmp_path: Path, network: tuple[Any, str]) -> None:
+    other: Any
     other, _ = build_network("resnet18", 5, image_size=32)
     save_file(other.state_dict(), tmp_path / "model.safetensors")
     net, head = network
-    assert fit_weights(net, find_weights(str(tmp_path), "resnet18", None), head) is True
+    found = find_weights(str(tmp_path), "resnet18", None)
+    assert found is not None
+    assert fit_weights(net, found, head) is True
     assert torch.equal(net.fc.weight, other.fc.weight)
 
 
@@ -210,11 +212,13 @@ def _without_counters(state: dict[str, Any]) -> dict[str, Any]:
     ],
 )
 def test_a_state_dict_is_found_in_what_people_save(
-    tmp_path: Path, pretrained: Any, network: tuple[nn.Module, str], wrap: Callable[..., Any]
+    tmp_path: Path, pretrained: Any, network: tuple[Any, str], wrap: Callable[..., Any]
 ) -> None:
     torch.save(wrap(pretrained), tmp_path / "w.pth")
     net, head = network
-    fit_weights(net, find_weights("w.pth", "resnet18", tmp_path), head)
+    found = find_weights("w.pth", "resnet18", tmp_path)
+    assert found is not None
+    fit_weights(net, found, head)
     assert torch.equal(net.layer4[1].conv2.weight, pretrained["layer4.1.conv2.weight"])
     assert torch.equal(net.bn1.running_mean, pretrained["bn1.running_mean"])
 

@@ -52,7 +52,7 @@ def test_throttled_it_reads_nothing_and_goes_on(logs: FakeLogs) -> None:
     assert texts(reader.read()) == ["a"]
 
 
-def test_throttled_between_two_pages(logs: FakeLogs) -> None:
+def test_throttled_between_two_pages(logs: FakeLogs, monkeypatch: pytest.MonkeyPatch) -> None:
     logs.streams["job/algo-1-17"] = [(n, f"line {n}") for n in range(5)]
     reader = LogReader(logs, "group", "job/")
     ask = logs.get_log_events
@@ -65,20 +65,20 @@ def test_throttled_between_two_pages(logs: FakeLogs) -> None:
             logs.busy = 1
         return ask(**arguments)
 
-    logs.get_log_events = sometimes
+    monkeypatch.setattr(logs, "get_log_events", sometimes)
     read: list[str] = []
     for _ in range(8):
         read += texts(reader.read())
     assert read == [f"line {n}" for n in range(5)]
 
 
-def test_another_error_is_raised(logs: FakeLogs) -> None:
+def test_another_error_is_raised(logs: FakeLogs, monkeypatch: pytest.MonkeyPatch) -> None:
     logs.streams["job/algo-1-17"] = [(1, "a")]
 
     def refuse(**_arguments: Any) -> None:
         raise ClientError({"Error": {"Code": "AccessDeniedException"}}, "GetLogEvents")
 
-    logs.get_log_events = refuse
+    monkeypatch.setattr(logs, "get_log_events", refuse)
     with pytest.raises(ClientError, match="AccessDeniedException"):
         LogReader(logs, "group", "job/").read()
 

@@ -1,6 +1,7 @@
+import time
+
 import pytest
 
-from local.client import progress as subject
 from local.client.progress import TransferProgress
 
 
@@ -8,7 +9,7 @@ def test_a_log_gets_a_line_now_and_then(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [0.0]
-    monkeypatch.setattr(subject.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     with TransferProgress("sending", 2000) as progress:
         for second in range(1, 26):
             now[0] = second

@@ -9,7 +9,7 @@ import subprocess
 import tarfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -161,10 +161,8 @@ def test_here_the_image_keeps_its_name(
 def test_without_an_engine_plain_processes_do(
     moto_target: Target, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    @contextmanager
-    def connect() -> Iterator[Engine]:
+    def connect() -> AbstractContextManager[Engine]:
         raise EngineUnavailable("docker: no engine answers")
-        yield
 
     monkeypatch.setattr(subject, "connect_engine", connect)
     assert subject.keep_here(moto_target, "berth:latest", "berth") == "berth:latest"

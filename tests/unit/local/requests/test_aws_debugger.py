@@ -113,7 +113,7 @@ def test_a_rules_own_collections_are_kept_too() -> None:
 
 def test_how_often_is_the_hyperparameters_to_say() -> None:
     assert members()["ProfilerConfig"]["ProfilingIntervalInMilliseconds"] == 500
-    told = members(**{"profile-interval": "100", "save-interval": "7"})
+    told = members(EVERYTHING, **{"profile-interval": "100", "save-interval": "7"})
     assert told["ProfilerConfig"]["ProfilingIntervalInMilliseconds"] == 100
     losses = told["DebugHookConfig"]["CollectionConfigurations"][0]["CollectionParameters"]
     assert losses == {"train.save_interval": "7", "eval.save_interval": "1"}

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -172,7 +173,7 @@ class TestManifests:
     def test_bad_lines_are_named(
         self, flat: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        boxes = {"annotations": [], "image_size": []}
+        boxes: dict[str, list[Any]] = {"annotations": [], "image_size": []}
         write(
             flat / "x.manifest",
             entry("s3://b/1.jpg", "ants", 0),

@@ -2,7 +2,7 @@ import io
 import pickle
 import tarfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -254,10 +254,10 @@ def test_png_files_are_written_without_loss(tmp_path: Path) -> None:
 
     class Pictures:
         data = np.random.default_rng(1).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
-        targets = (1, 0, 1)
-        classes = ("cat", "dog")
+        targets: list[int] = [1, 0, 1]  # noqa: RUF012
+        classes: Sequence[str] = ("cat", "dog")
 
-    write_images(Pictures, tmp_path / "train")
+    write_images(Pictures(), tmp_path / "train")
     assert files(tmp_path) == ["train/cat/00001.png", "train/dog/00000.png", "train/dog/00002.png"]
     written = np.asarray(Image.open(tmp_path / "train/dog/00002.png"))
     assert np.array_equal(written, Pictures.data[2])

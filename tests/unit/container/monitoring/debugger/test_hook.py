@@ -336,7 +336,8 @@ def test_gradients_are_kept_without_being_told(tmp_path: Path) -> None:
 
 
 def test_a_wrapped_network_and_its_average(tmp_path: Path) -> None:
-    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    store = distributed.HashStore()  # type: ignore[attr-defined]
+    distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
     try:
         network = ResNet()
         wrapped = DistributedDataParallel(network)

@@ -59,8 +59,8 @@ class Host:
     gpu_memory: Any = None
     memory: Any = None
     network: Any = None
-    steps: Sequence[float] = ()
-    eval_steps: Sequence[float] = ()
+    steps: Sequence[float] | np.ndarray = ()
+    eval_steps: Sequence[float] | np.ndarray = ()
     before: float = 1.0
     phases: Mapping[str, float] = field(default_factory=lambda: dict(PHASES))
     pid: int = 7

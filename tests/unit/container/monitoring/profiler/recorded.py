@@ -54,7 +54,7 @@ def recorded(
     events = events.assign(node="algo-1", pid=events["rank"], name=events["phase"])
     ended = float((events["start"] + events["duration"]).max()) if rows else START + 10
     trained = START + 1 + sum(durations)
-    facts = {
+    facts: dict[str, Any] = {
         "job": "made-up", "hosts": ["algo-1"], "world": ranks, "device": "cpu", "cores": cores,
         "train_images": 50_000, "hyperparameters": {**HYPERPARAMETERS, **(hyperparameters or {})},
         "started": START, "ended": ended + 0.1,

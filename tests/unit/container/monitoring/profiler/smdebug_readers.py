@@ -22,11 +22,11 @@ FAR = 2**53
 
 
 def framework_events(root: Path) -> list[Any]:
-    return LocalAlgorithmMetricsReader(str(root)).get_events(0, FAR)  # type: ignore[no-any-return]
+    return LocalAlgorithmMetricsReader(str(root)).get_events(0, FAR)
 
 
 def system_events(root: Path) -> list[Any]:
-    return LocalSystemMetricsReader(str(root)).get_events(0, FAR)  # type: ignore[no-any-return]
+    return LocalSystemMetricsReader(str(root)).get_events(0, FAR)
 
 
 def frames(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from container.monitoring.profiler.phases import CPU, GPU, OTHER, PHASES, STEPS, normalise
@@ -27,16 +29,16 @@ from container.monitoring.profiler.phases import CPU, GPU, OTHER, PHASES, STEPS,
         ("  FORWARD ", "x", "forward", ""),
     ],
 )
-def test_names(process, name, phase, mode):
+def test_names(process: str, name: str, phase: Any, mode: str) -> None:
     assert normalise(process, name) == (phase, mode)
 
 
 @pytest.mark.parametrize("phase", PHASES)
-def test_berths_own_names(phase):
+def test_berths_own_names(phase: Any) -> None:
     assert normalise(PHASES[phase], PHASES[phase]) == (phase, "")
     assert normalise(phase, phase) == (phase, "")
 
 
 @pytest.mark.parametrize("mode", STEPS)
-def test_berths_steps(mode):
+def test_berths_steps(mode: Any) -> None:
     assert normalise(STEPS[mode], STEPS[mode]) == ("step", mode)

@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from container.monitoring.profiler import units
         (-2, "−2.00 s"), (None, "–"), (math.nan, "–"), (math.inf, "–"),
     ],
 )  # fmt: skip
-def test_seconds(value, text):
+def test_seconds(value: Any, text: str) -> None:
     assert units.seconds(value) == text
 
 
@@ -25,7 +26,7 @@ def test_seconds(value, text):
         (0.9961, "99.6 %"), (0.99999, "99.9 %"), (1.0, "100 %"), (None, "–"),
     ],
 )  # fmt: skip
-def test_a_share_is_never_rounded_to_none_or_all(share, text):
+def test_a_share_is_never_rounded_to_none_or_all(share: float | None, text: str) -> None:
     assert units.percent(share) == text
 
 
@@ -33,12 +34,12 @@ def test_a_share_is_never_rounded_to_none_or_all(share, text):
     ("value", "text"),
     [(0, "0 B"), (812, "812 B"), (4.2e6, "4.20 MB"), (999_700, "1.00 MB"), (5e15, "5000 TB")],
 )
-def test_bytes(value, text):
+def test_bytes(value: float, text: str) -> None:
     assert units.data(value) == text
     assert units.data(value, per_second=True) == f"{text}/s"
 
 
-def test_counts_numbers_and_factors():
+def test_counts_numbers_and_factors() -> None:
     assert units.count(50_000) == "50\u202f000"
     assert units.number(0.1) == "0.1"
     assert units.number(True) == "true"
@@ -47,7 +48,7 @@ def test_counts_numbers_and_factors():
     assert units.factor(12.4) == "12×"
 
 
-def test_times_that_make_no_sense_are_not_shown():
+def test_times_that_make_no_sense_are_not_shown() -> None:
     assert units.moment(0) == "1970-01-01 00:00:00 UTC"
     assert units.moment(1e300) == "–"
     assert units.elapsed(3847) == "1:04:07"

@@ -1,4 +1,5 @@
 import dataclasses
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -12,15 +13,15 @@ from tests.unit.container.monitoring.profiler.recorded import fired, recorded
 GPU = {"device": "NVIDIA T4"}
 
 
-def judged(**given):
+def judged(**given: Any) -> Any:
     return verdict(recorded(**given), ())
 
 
-def advice(found, name):
+def advice(found: Any, name: Any) -> Any:
     return next((each for each in found.recommendations if each.hyperparameter == name), None)
 
 
-def waiting(share):
+def waiting(share: Any) -> Any:
     rest = 1 - share
     return {"data": share, "forward": 0.3 * rest, "backward": 0.65 * rest, "optimizer": 0.05 * rest}
 
@@ -28,7 +29,7 @@ def waiting(share):
 # Waiting for data ------------------------------------------------------------------------------
 
 
-def test_a_gpu_that_waits_for_data_wants_workers():
+def test_a_gpu_that_waits_for_data_wants_workers() -> None:
     found = judged(
         phases=waiting(0.4), job=GPU, use={"GPU": 55, "CPU": 20}, hyperparameters={"workers": 2}
     )
@@ -41,14 +42,14 @@ def test_a_gpu_that_waits_for_data_wants_workers():
     assert found.sentences[0].startswith("The GPU waits 40 % of the time for data; try workers=5")
 
 
-def test_without_workers_loading_is_taken_out_of_the_step():
+def test_without_workers_loading_is_taken_out_of_the_step() -> None:
     found = judged(phases=waiting(0.75), job=GPU, use={"GPU": 20}, hyperparameters={"workers": 0})
     workers = advice(found, "workers")
     assert workers.to == 4  # 0.75 / 0.25 = 3, and one to spare
     assert workers.factor == pytest.approx(4)
 
 
-def test_no_more_workers_than_cores():
+def test_no_more_workers_than_cores() -> None:
     found = judged(
         phases=waiting(0.6), job=GPU, use={"GPU": 30}, cores=4, hyperparameters={"workers": 2}
     )
@@ -57,7 +58,7 @@ def test_no_more_workers_than_cores():
     assert workers.factor == pytest.approx(1 / 0.5)  # 2 of 4 workers: half a step a batch
 
 
-def test_where_all_cores_load_already_more_cores_are_wanted():
+def test_where_all_cores_load_already_more_cores_are_wanted() -> None:
     found = judged(
         phases=waiting(0.5), job=GPU, use={"GPU": 40}, cores=4, hyperparameters={"workers": 4}
     )
@@ -65,27 +66,27 @@ def test_where_all_cores_load_already_more_cores_are_wanted():
     assert advice(found, "instance_type").to == "8 cores or more"
 
 
-def test_on_processors_that_are_busy_workers_cannot_help_beyond_what_is_idle():
+def test_on_processors_that_are_busy_workers_cannot_help_beyond_what_is_idle() -> None:
     found = judged(phases=waiting(0.4), use={"CPU": 80}, hyperparameters={"workers": 1})
     assert advice(found, "workers").factor == pytest.approx(1 / 0.8)
     found = judged(phases=waiting(0.4), use={"CPU": 99}, hyperparameters={"workers": 1})
     assert advice(found, "workers") is None
 
 
-def test_a_wait_the_gpu_works_through_is_no_loss():
+def test_a_wait_the_gpu_works_through_is_no_loss() -> None:
     found = judged(phases=waiting(0.4), job=GPU, use={"GPU": 99}, hyperparameters={"workers": 1})
     assert advice(found, "workers") is None
     assert found.tone == "healthy"
     assert any("works on through all but 1.0 %" in each for each in found.sentences)
 
 
-def test_workers_are_not_recommended_for_images_kept_in_memory():
+def test_workers_are_not_recommended_for_images_kept_in_memory() -> None:
     found = judged(phases=waiting(0.4), hyperparameters={"workers": 1, "image_size": 32})
     assert advice(found, "workers") is None
     assert any("decoded in memory" in each for each in found.sentences)
 
 
-def test_unknown_workers_are_one_a_core():
+def test_unknown_workers_are_one_a_core() -> None:
     found = judged(phases=waiting(0.4), job={"hyperparameters": None, "workers": None, **GPU})
     assert (advice(found, "workers").current, advice(found, "workers").to) == (None, 8)
 
@@ -93,7 +94,7 @@ def test_unknown_workers_are_one_a_core():
 # Computing -------------------------------------------------------------------------------------
 
 
-def test_a_step_that_is_mostly_overhead_wants_a_larger_batch():
+def test_a_step_that_is_mostly_overhead_wants_a_larger_batch() -> None:
     phases = {"forward": 0.2, "backward": 0.3, "optimizer": 0.3, "metrics": 0.2}
     found = judged(phases=phases, use={"memory": 10, "CPU": 50})
     batch = advice(found, "batch_size")
@@ -102,18 +103,18 @@ def test_a_step_that_is_mostly_overhead_wants_a_larger_batch():
     assert batch.also == "learning_rate=0.002"  # AdamW: the root of 4
 
 
-def test_memory_bounds_the_batch():
+def test_memory_bounds_the_batch() -> None:
     phases = {"forward": 0.2, "backward": 0.3, "optimizer": 0.5}
     assert advice(judged(phases=phases, use={"memory": 50}), "batch_size") is None
     assert advice(judged(phases=phases, use={"memory": 40}), "batch_size").to == 64
 
 
-def test_few_images_bound_the_batch():
+def test_few_images_bound_the_batch() -> None:
     phases = {"forward": 0.2, "backward": 0.3, "optimizer": 0.5}
     assert advice(judged(phases=phases, job={"train_images": 1000}), "batch_size") is None
 
 
-def test_threads_that_leave_cores_idle():
+def test_threads_that_leave_cores_idle() -> None:
     found = judged(job={"device": "cpu with 2 threads"}, use={"CPU": 25})
     threads = advice(found, "OMP_NUM_THREADS")
     assert (threads.current, threads.to) == (2, 8)
@@ -122,14 +123,14 @@ def test_threads_that_leave_cores_idle():
     assert advice(found, "OMP_NUM_THREADS") is None
 
 
-def test_single_precision_on_a_gpu():
+def test_single_precision_on_a_gpu() -> None:
     found = judged(job=GPU, hyperparameters={"amp": "off"})
     assert advice(found, "amp").factor == pytest.approx(1 / (1 - 0.9 / 2))
     assert advice(judged(job=GPU), "amp") is None
     assert advice(judged(hyperparameters={"amp": "off"}), "amp") is None
 
 
-def test_what_costs_accuracy_comes_last_and_never_first():
+def test_what_costs_accuracy_comes_last_and_never_first() -> None:
     found = judged(hyperparameters={"weights": "imagenet", "augment": "standard"})
     assert found.tone == "healthy"
     kinds = [each.kind for each in found.recommendations]
@@ -143,7 +144,7 @@ def test_what_costs_accuracy_comes_last_and_never_first():
 # Around training -------------------------------------------------------------------------------
 
 
-def test_frequent_checkpoints():
+def test_frequent_checkpoints() -> None:
     found = judged(
         durations=[1.0] * 600,
         outside={"checkpoint": 100},
@@ -157,14 +158,14 @@ def test_frequent_checkpoints():
     assert longer.factor > 1.1
 
 
-def test_a_long_validation_has_its_price():
+def test_a_long_validation_has_its_price() -> None:
     found = advice(judged(outside={"evaluation": 8}), "validation_split")
     assert (found.current, found.to, found.kind) == (0.2, 0.1, "price")
     assert found.factor == pytest.approx(1 / (1 - 0.4 / 2))
     assert advice(judged(outside={"evaluation": 1}), "validation_split") is None
 
 
-def test_compiling_that_takes_longer_than_it_saves():
+def test_compiling_that_takes_longer_than_it_saves() -> None:
     durations = [20.0] + [0.1] * 200
     found = advice(judged(durations=durations, hyperparameters={"compile": True}), "compile")
     assert found.to is False
@@ -172,7 +173,7 @@ def test_compiling_that_takes_longer_than_it_saves():
     assert advice(judged(hyperparameters={"compile": True}), "compile") is None
 
 
-def test_element_wise_operators_of_a_long_job_want_compiling():
+def test_element_wise_operators_of_a_long_job_want_compiling() -> None:
     job = recorded(durations=[5.0] * 200, hyperparameters={"compile": False})
     operators = pd.DataFrame(
         [(0, "cpu", "aten::conv2d", 10, 6.0, 6.0), (0, "cpu", "aten::relu_", 10, 4.0, 4.0)],
@@ -183,13 +184,13 @@ def test_element_wise_operators_of_a_long_job_want_compiling():
     assert found.factor == pytest.approx(1 / (1 - 0.9 * 0.4))
 
 
-def test_a_machine_that_is_hardly_used():
+def test_a_machine_that_is_hardly_used() -> None:
     found = advice(judged(use={"CPU": 20, "memory": 30}), "instance_type")
     assert found.kind == "price"
     assert found.expected_gain == "the same training on about 30 % of the machine"
 
 
-def test_more_workers_than_cores_only_cost_memory():
+def test_more_workers_than_cores_only_cost_memory() -> None:
     job = recorded(cores=2, hyperparameters={"workers": 8}, use={"CPU": 90})
     found = verdict(job, evaluate(job, parse_rules(PROFILER_RULES, ["Dataloader"])))
     workers = advice(found, "workers")
@@ -197,7 +198,7 @@ def test_more_workers_than_cores_only_cost_memory():
     assert workers.expected_gain == "the memory of 6 processes; steps stay as fast"
 
 
-def test_epochs_after_the_best():
+def test_epochs_after_the_best() -> None:
     epochs = [
         {"epoch": n, "validation:accuracy": 0.9 if n == 4 else 0.8, "validation:loss": 1.0}
         for n in range(1, 21)
@@ -208,7 +209,7 @@ def test_epochs_after_the_best():
     assert found.expected_gain == "13 of 20 epochs spared for the same model"
 
 
-def test_a_job_that_only_starts_up_is_told_so():
+def test_a_job_that_only_starts_up_is_told_so() -> None:
     found = judged(job={"started": 1_700_000_000.0 - 100}, durations=[0.1] * 20)
     assert any("98 % of the job, passed before the first step" in each for each in found.sentences)
 
@@ -216,14 +217,14 @@ def test_a_job_that_only_starts_up_is_told_so():
 # Learning --------------------------------------------------------------------------------------
 
 
-def epoch(number, train, validation):
+def epoch(number: Any, train: Any, validation: Any) -> Any:
     return {
         "epoch": number, "train:loss": train, "validation:loss": validation,
         "validation:accuracy": 0.5,
     }  # fmt: skip
 
 
-def test_overfitting_wants_the_next_stronger_regularisation():
+def test_overfitting_wants_the_next_stronger_regularisation() -> None:
     epochs = [epoch(1, 1.0, 1.0), epoch(2, 0.5, 0.8), epoch(3, 0.1, 1.6)]
     rules = [fired("Overfit")]
     found = judged(epochs=epochs, debug_rules=rules, hyperparameters={"augment": "standard"})
@@ -237,13 +238,13 @@ def test_overfitting_wants_the_next_stronger_regularisation():
 
 
 @pytest.mark.parametrize(("losses", "to"), [([1.0] * 10 + [9.0] * 10, 1e-4), ([2.3] * 20, 3e-3)])
-def test_a_loss_that_does_not_fall(losses, to):
+def test_a_loss_that_does_not_fall(losses: Any, to: float) -> None:
     found = judged(losses=losses, debug_rules=[fired("LossNotDecreasing")])
     rate = found.recommendations[0]
     assert (rate.hyperparameter, rate.current, rate.to) == ("learning_rate", 0.001, to)
 
 
-def test_a_loss_that_did_fall_wants_a_rule_that_looks_longer():
+def test_a_loss_that_did_fall_wants_a_rule_that_looks_longer() -> None:
     rule = fired("LossNotDecreasing", "fired at step 9: rose by 6 %") | {
         "Parameters": {"num_steps": 10}
     }
@@ -258,12 +259,12 @@ def test_a_loss_that_did_fall_wants_a_rule_that_looks_longer():
     )
 
 
-def test_classes_that_are_mistaken_but_not_rare_want_no_weights():
+def test_classes_that_are_mistaken_but_not_rare_want_no_weights() -> None:
     rule = fired("ClassImbalance", "fired at step 9: mostly mispredicted: class 3 (82 % of 55)")
     assert judged(debug_rules=[rule]).recommendations[0].kind == "price"
 
 
-def test_a_loss_that_stands_still_late_under_a_constant_rate():
+def test_a_loss_that_stands_still_late_under_a_constant_rate() -> None:
     losses = [2.3] * 5 + [0.5] * 40
     rules = [fired("LossNotDecreasing") | {"Parameters": {}}]
     found = judged(losses=losses, debug_rules=rules, hyperparameters={"schedule": "constant"})
@@ -288,7 +289,7 @@ def test_a_loss_that_stands_still_late_under_a_constant_rate():
         ("SimilarAcrossRuns", {"seed": 3}, "seed", 4),
     ],
 )
-def test_each_rule_names_a_hyperparameter(rule, given, name, to):
+def test_each_rule_names_a_hyperparameter(rule: str, given: Any, name: str, to: Any) -> None:
     found = judged(debug_rules=[fired(rule)], hyperparameters=given, losses=[1.0] * 20)
     first = found.recommendations[0]
     assert (first.kind, first.hyperparameter, first.to) == ("learning", name, to)
@@ -296,7 +297,7 @@ def test_each_rule_names_a_hyperparameter(rule, given, name, to):
     assert f"{rule} fired once: it did" in first.why
 
 
-def test_overtraining_names_the_epochs_that_were_enough():
+def test_overtraining_names_the_epochs_that_were_enough() -> None:
     epochs = [
         {"epoch": n, "validation:accuracy": min(n, 5) / 10, "validation:loss": 1.0}
         for n in range(1, 11)
@@ -310,14 +311,14 @@ def test_overtraining_names_the_epochs_that_were_enough():
 # As a whole ------------------------------------------------------------------------------------
 
 
-def test_a_healthy_job_is_told_so():
+def test_a_healthy_job_is_told_so() -> None:
     found = judged(use={"CPU": 95, "memory": 60})
     assert found.tone == "healthy"
     assert found.sentences[0].startswith("Healthy: 90 % of every training step is computing")
     assert "Of a training step of 100 ms, 60 % is the backward pass" in found.sentences[1]
 
 
-def test_several_debugger_rules_are_told_one_by_one_and_so_is_a_healthy_speed():
+def test_several_debugger_rules_are_told_one_by_one_and_so_is_a_healthy_speed() -> None:
     found = judged(debug_rules=[fired("DeadRelu"), fired("Overfit", "fired at step 3: by 0.2")])
     assert found.sentences[0] == "DeadRelu and Overfit fired."
     assert found.sentences[1] == "DeadRelu fired once: it did."
@@ -325,19 +326,19 @@ def test_several_debugger_rules_are_told_one_by_one_and_so_is_a_healthy_speed():
     assert found.sentences[3].startswith("The speed is healthy: 90 %")
 
 
-def test_nothing_recorded():
+def test_nothing_recorded() -> None:
     found = judged(durations=(), job={"started": None, "ended": None})
     assert found.tone == "unknown"
     assert found.sentences == ("Nothing was recorded, so there is nothing to judge.",)
     assert found.recommendations == ()
 
 
-def test_no_steps_recorded():
+def test_no_steps_recorded() -> None:
     found = judged(durations=(), use={"CPU": 50})
     assert found.sentences[0].startswith("No training step was recorded")
 
 
-def test_unequal_ranks_are_named():
+def test_unequal_ranks_are_named() -> None:
     job = recorded(ranks=2)
     slow = (job.events["rank"] == 1) & job.events["phase"].isin(["forward", "backward"])
     job.events.loc[slow, "duration"] *= 1.5
@@ -345,14 +346,14 @@ def test_unequal_ranks_are_named():
     assert "rank 1 on algo-1 computes 135 ms a step where the mean is 112 ms" in said
 
 
-def test_steps_that_took_long_are_blamed_on_a_phase():
+def test_steps_that_took_long_are_blamed_on_a_phase() -> None:
     job = recorded(durations=[0.1] * 195 + [1.0] * 5)
     said = " ".join(verdict(job, ()).sentences)
     assert "5 of 200 steps took longer than" in said
     assert "18 % of the training time, most of it the backward pass" in said
 
 
-def test_the_rules_are_counted_and_every_recommendation_has_its_figures():
+def test_the_rules_are_counted_and_every_recommendation_has_its_figures() -> None:
     job = recorded(
         phases=waiting(0.5), job=GPU, use={"GPU": 40, "GPU memory": 20, "CPU": 30},
         hyperparameters={"workers": 1}, debug_rules=[fired("ClassImbalance", "3 of 10 classes")],
@@ -373,6 +374,6 @@ def test_the_rules_are_counted_and_every_recommendation_has_its_figures():
     ("freeze", "weights", "random"),
     [(True, "none", True), (True, "imagenet", False), (False, "none", False)],
 )
-def test_a_head_on_random_features_is_said(freeze, weights, random):
+def test_a_head_on_random_features_is_said(freeze: bool, weights: str, random: bool) -> None:
     found = judged(hyperparameters={"freeze": freeze, "weights": weights})
     assert any("random features" in sentence for sentence in found.sentences) is random

@@ -1,6 +1,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -65,7 +66,7 @@ def make(tmp_path: Path, toy_executor: Executor, lines: list[str]) -> Iterator[M
         engine = RecordingExecutor(toy_executor)
         made.append(
             Instance(
-                engine,
+                cast(Executor, engine),
                 spec,
                 FakeLogStream(lines, threading.Condition()),
                 start_timeout=start_timeout,

@@ -32,7 +32,7 @@ def test_each_hosts_end_is_told(tmp_path: Path) -> None:
     made, engine, events = cluster(tmp_path, lambda spec, *_: int(spec.hostname[-1]))
     made.start()
     ended = [events.get(timeout=5) for _ in range(2)]
-    assert sorted((event.rank, event.status) for event in ended) == [(0, 1), (1, 2)]  # type: ignore[union-attr]
+    assert sorted((event.rank, event.status) for event in ended) == [(0, 1), (1, 2)]
     assert all(event.cluster is made for event in ended)
     made.remove()
     assert not engine.running

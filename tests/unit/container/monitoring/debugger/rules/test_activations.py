@@ -1,10 +1,10 @@
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from container.monitoring.debugger.rules.activations import DeadRelu, SaturatedActivation, activity
 from container.rules.requests import RuleError
@@ -23,7 +23,7 @@ from tests.unit.container.monitoring.debugger.training import random_data, tiny_
 
 
 def with_bias(network: nn.Sequential, layer: int, bias: float) -> nn.Sequential:
-    nn.init.constant_(network[layer].bias, bias)
+    nn.init.constant_(cast(Tensor, network[layer].bias), bias)
     return network
 
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 from smdebug.core.modes import ModeKeys
-from torch import nn
+from torch import Tensor, nn
 
 from container.monitoring.debugger.hook import TensorHook
 from container.monitoring.debugger.rules.losses import LossNotDecreasing
@@ -86,7 +86,7 @@ def test_a_loss_that_grows_fires_beyond_the_accepted_rise(tmp_path: Path) -> Non
     network = untrained()
 
     def exaggerate(_step: int) -> None:  # a wrong answer costs more, the surer the network is
-        network[-1].weight.data *= 1.2
+        cast(Tensor, network[-1].weight).data *= 1.2
 
     settings = settings_for(tmp_path, collections=["losses"])
     trial = train_tiny(

@@ -26,7 +26,7 @@ from tests.unit.container.monitoring.debugger.rules.runs import (
     train,
 )
 
-REQUIRED = {
+REQUIRED: dict[str, dict[str, Any]] = {
     "AllZero": {"tensor_regex": "weight"},
     "TensorVariance": {"tensor_regex": "weight", "max_threshold": 100},
     "UnchangedTensor": {"tensor_regex": "weight"},
@@ -60,7 +60,8 @@ def test_a_rule_takes_the_parameters_of_the_catalogue_and_leaves_defaults_to_it(
 @pytest.mark.parametrize("rule", sorted(LOCATIONS))
 def test_a_rule_is_made_and_judges_a_sound_step(tmp_path: Path, rule: str) -> None:
     trial = train(tmp_path, layers(16), [request("PoorWeightInitialization")], steps=1)
-    given = {"other_trials": trial.path} if rule == "SimilarAcrossRuns" else REQUIRED.get(rule, {})
+    other: dict[str, Any] = {"other_trials": trial.path}
+    given = other if rule == "SimilarAcrossRuns" else REQUIRED.get(rule, {})
     made = make(request(rule, **given), trial)
     assert type(made).__name__ == rule
     assert made.invoke_at_step(0) is False
@@ -111,9 +112,10 @@ def test_smdebugs_actions_are_carried_out(exploding: Any, monkeypatch: pytest.Mo
 
 def test_a_rule_survives_steps_that_hold_nothing_of_it(tmp_path: Path) -> None:
     trial = train(tmp_path, nn.Sequential(*layers(8)), steps=2)  # no more than the loss
+    other: dict[str, Any] = {"other_trials": trial.path}
     for rule in LOCATIONS:
-        given = {"other_trials": trial.path} if rule == "SimilarAcrossRuns" else REQUIRED.get(rule)
-        made = make(request(rule, **(given or {})), trial)
+        given = other if rule == "SimilarAcrossRuns" else REQUIRED.get(rule, {})
+        made = make(request(rule, **given), trial)
         assert [made.invoke_at_step(step) for step in (0, 1)] == [False, False]
 
 

@@ -1,11 +1,11 @@
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import boto3
 import pytest
 import torch
 from moto import mock_aws
-from torch import nn
+from torch import Tensor, nn
 
 from container.monitoring.debugger.rules.registry import make
 from container.monitoring.debugger.rules.tensors import (
@@ -107,12 +107,12 @@ def test_the_variance_of_weights_is_within_bounds_or_not(tmp_path: Path) -> None
     steps, rule = judge(tmp_path / "a", network, "TensorVariance", within, learning_rate=0.01)
     assert (steps, rule.points, rule.details) == ([], 12, "")
     with torch.no_grad():
-        network[2].weight *= 50
+        cast(Tensor, network[2].weight).mul_(50)
     steps, rule = judge(tmp_path / "b", network, "TensorVariance", within, learning_rate=1e-6)
     assert steps == [0, 1, 2, 3]
     assert rule.details.startswith("the variance of Sequential_2.weight is ")
     with torch.no_grad():
-        network[2].weight *= 1e-5
+        cast(Tensor, network[2].weight).mul_(1e-5)
     steps, rule = judge(tmp_path / "c", network, "TensorVariance", within, learning_rate=1e-6)
     assert steps == [0, 1, 2, 3]
     assert "outside 0.0001 to 2" in rule.details

@@ -1,8 +1,9 @@
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from container.monitoring.debugger.rules.registry import make
 from container.monitoring.debugger.rules.weights import PoorWeightInitialization, WeightUpdateRatio
@@ -44,7 +45,7 @@ def test_weights_of_wildly_different_variance_are_a_poor_start(tmp_path: Path) -
 
 
 def test_the_initialisation_of_he_is_none(tmp_path: Path) -> None:
-    options = {"steps": 12, "learning_rate": 0.01}
+    options: dict[str, Any] = {"steps": 12, "learning_rate": 0.01}
     steps, rule = judge(tmp_path, wide(1, 1, 1), "PoorWeightInitialization", **options)
     assert (steps, rule.details) == ([], "")
     assert rule.points == 10 * (2 + 3)  # ten steps: two activations, three weights' gradients
@@ -54,7 +55,7 @@ def test_a_network_that_cannot_move_is_a_poor_start(tmp_path: Path) -> None:
     # All inputs of an activation are zero, and so are all gradients but the last bias's; the
     # labels are in balance, so that one is zero too, and the loss stays at ln 3.
     inputs, labels = vectors(samples=33)
-    options = {"steps": 8, "data": (inputs, labels)}
+    options: dict[str, Any] = {"steps": 8, "data": (inputs, labels)}
     steps, rule = judge(tmp_path, wide(0, 0, 0), "PoorWeightInitialization", **options)
     assert steps == [5, 6, 7]
     assert "percentile of gradient/Sequential_0.weight are only 0 apart" in rule.details
@@ -197,7 +198,7 @@ def test_frozen_weights_may_stand_still_where_gradients_tell(tmp_path: Path) -> 
 
 def test_weights_that_begin_at_zero_have_no_size_to_compare_with(tmp_path: Path) -> None:
     network = layers(8)
-    nn.init.zeros_(network[2].weight)
+    nn.init.zeros_(cast(Tensor, network[2].weight))
     asked = request("WeightUpdateRatio")
     trial = train(tmp_path, network, [asked], steps=3)
     rule = make(asked, trial)
@@ -233,7 +234,7 @@ def test_parameters_that_make_no_sense_are_refused(tmp_path: Path) -> None:
 def test_noise_without_a_pattern_is_learnt_without_alarm(tmp_path: Path) -> None:
     network = nn.Sequential(nn.Flatten(), *layers(64, 64))
     network[1] = nn.Linear(192, 64)
-    nn.init.kaiming_normal_(network[1].weight)
+    nn.init.kaiming_normal_(cast(Tensor, network[1].weight))
     data = random_data(classes=3)
     for rule in ("WeightUpdateRatio", "PoorWeightInitialization"):
         steps, _ = judge(tmp_path / rule, network, rule, data=data, steps=6, learning_rate=0.01)

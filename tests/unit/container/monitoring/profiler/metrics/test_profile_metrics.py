@@ -1,30 +1,32 @@
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from container.monitoring.profiler.metrics import ProfileMetrics
-from container.monitoring.profiler.metrics.job import job_figures, natural
+from container.monitoring.profiler.metrics.job import job_figures
 from container.monitoring.profiler.metrics.learning import learning_figures
 from container.monitoring.profiler.outcome import RuleOutcome, rule_figures, short, starved
 from container.monitoring.profiler.outcome import fired as found_by
+from container.monitoring.profiler.reading.text import natural
 from container.rules.requests import RuleRequest
 from tests.unit.container.monitoring.profiler.recorded import START, fired, recorded
 
 
-def row(rows, **wanted):
+def row(rows: Any, **wanted: Any) -> Any:
     return next(each for each in rows if wanted.items() <= each.items())
 
 
-def test_the_parts_of_a_job_add_up():
+def test_the_parts_of_a_job_add_up() -> None:
     found = job_figures(recorded(durations=[0.5] * 20, outside={"export": 4}))
     parts = ("initialisation", "training_loop", "finalisation")
     assert [found[part]["seconds"] for part in parts] == pytest.approx([1, 10, 4.1])
     assert sum(found[part]["share"] for part in parts) == pytest.approx(1)
 
 
-def test_a_job_without_facts_has_those_its_measurements_tell():
+def test_a_job_without_facts_has_those_its_measurements_tell() -> None:
     job = dataclasses.replace(recorded(durations=[0.5] * 20), job={})
     found = job_figures(job)
     assert found["started"] == START + 1
@@ -32,11 +34,11 @@ def test_a_job_without_facts_has_those_its_measurements_tell():
     assert found["hosts"] == ["algo-1"]
 
 
-def test_hosts_are_sorted_as_people_count():
+def test_hosts_are_sorted_as_people_count() -> None:
     assert sorted(["algo-10", "algo-2", "algo-1"], key=natural) == ["algo-1", "algo-2", "algo-10"]
 
 
-def test_statistics_of_a_node_are_over_the_mean_of_its_cores():
+def test_statistics_of_a_node_are_over_the_mean_of_its_cores() -> None:
     job = recorded(use={"CPU": [0.0, 40.0] * 20, "memory": 30}, cores=4)
     system = job.system.copy()
     system.loc[system["name"] == "cpu0", "value"] *= 2
@@ -48,7 +50,7 @@ def test_statistics_of_a_node_are_over_the_mean_of_its_cores():
     assert [each["metric"] for each in rows] == ["CPU", "busiest core", "memory"]
 
 
-def test_cores_whose_samples_come_a_little_apart_are_still_one_sample():
+def test_cores_whose_samples_come_a_little_apart_are_still_one_sample() -> None:
     job = recorded(use={"CPU": 50}, cores=4)
     dice = np.random.default_rng(0)
     system = job.system.assign(time=job.system["time"] + dice.uniform(0, 0.1, len(job.system)))
@@ -56,7 +58,7 @@ def test_cores_whose_samples_come_a_little_apart_are_still_one_sample():
     assert row(rows, metric="CPU")["samples"] == 40
 
 
-def test_use_is_measured_while_training_only():
+def test_use_is_measured_while_training_only() -> None:
     # 200 steps of 0.1 s from second 1 of some 22: samples before and after do not count.
     use = [0.0] * 4 + [90.0] * 32 + [0.0] * 4
     figures = ProfileMetrics(recorded(use={"CPU": use}, job={"started": START - 1}))
@@ -67,7 +69,7 @@ def test_use_is_measured_while_training_only():
     assert row(figures.while_training, metric="CPU")["samples"] < 40
 
 
-def test_phases_and_what_none_accounts_for():
+def test_phases_and_what_none_accounts_for() -> None:
     figures = ProfileMetrics(recorded(phases={"data": 0.2, "forward": 0.3, "backward": 0.4}))
     shares = {each["phase"]: each["share"] for each in figures.framework["phases"]}
     assert shares == pytest.approx(
@@ -78,14 +80,14 @@ def test_phases_and_what_none_accounts_for():
     assert figures.training_seconds == pytest.approx(20)
 
 
-def test_ranks_work_side_by_side():
+def test_ranks_work_side_by_side() -> None:
     figures = ProfileMetrics(recorded(ranks=4))
     assert figures.training_seconds == pytest.approx(20)
     assert row(figures.framework["phases"], phase="forward")["seconds"] == pytest.approx(6)
     assert len(figures.steps["by_rank"]) == 4
 
 
-def test_a_gpus_own_times_of_the_phases_replace_the_loops():
+def test_a_gpus_own_times_of_the_phases_replace_the_loops() -> None:
     # The loop launches quickly and waits for the GPU where it reads the loss.
     job = recorded(
         phases={"data": 0.5, "forward": 0.05, "backward": 0.05, "metrics": 0.4},
@@ -104,7 +106,7 @@ def test_a_gpus_own_times_of_the_phases_replace_the_loops():
     assert forward["median"] == pytest.approx(0.03)
 
 
-def test_outliers_and_what_they_cost():
+def test_outliers_and_what_they_cost() -> None:
     found = ProfileMetrics(recorded(durations=[0.1] * 195 + [1.0] * 5)).steps
     assert (found["steps"], found["outliers"]) == (200, 5)
     assert found["excess"] == pytest.approx(4.5)
@@ -112,7 +114,7 @@ def test_outliers_and_what_they_cost():
     assert [each["step"] for each in found["longest"]] == [195, 196, 197, 198, 199]
 
 
-def test_learning():
+def test_learning() -> None:
     epochs = pd.DataFrame(
         {"epoch": [1, 2, 3], "validation:accuracy": [0.4, 0.6, 0.6], "validation:loss": [2, 1, 0.9]}
     )
@@ -124,7 +126,7 @@ def test_learning():
     assert found["gradient_norm"] is None
 
 
-def test_rules_of_both_kinds_those_that_fired_most_first():
+def test_rules_of_both_kinds_those_that_fired_most_first() -> None:
     request = RuleRequest("BatchSize", "mine", {"patience": 1000})
     few = RuleOutcome(request, "too few", datapoints=120, needed=1000, judged=False)
     none = RuleOutcome(RuleRequest("LoadBalancing", "LoadBalancing"), "one GPU", judged=False)
@@ -138,7 +140,7 @@ def test_rules_of_both_kinds_those_that_fired_most_first():
     assert found_by(rows, "BatchSize") is None
 
 
-def test_a_debugger_rule_that_saw_nothing_has_not_judged():
+def test_a_debugger_rule_that_saw_nothing_has_not_judged() -> None:
     status = fired("SaturatedActivation") | {
         "RuleEvaluationStatus": "NoIssuesFound", "StatusDetails": "", "Points": 0, "Triggered": 0,
     }  # fmt: skip
@@ -147,7 +149,7 @@ def test_a_debugger_rule_that_saw_nothing_has_not_judged():
     assert row["reason"] == "nothing that it watches was recorded"
 
 
-def test_a_debugger_status_of_any_shape_is_read():
+def test_a_debugger_status_of_any_shape_is_read() -> None:
     rows = rule_figures([], [{
         "RuleConfigurationName": "X", "RuleEvaluationStatus": "IssuesFound", "Steps": "none",
         "Times": [True, "x"], "Triggered": "many", "Parameters": 3,

@@ -1,3 +1,6 @@
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from container.monitoring.profiler.metrics.steps import REST, breakdown
@@ -11,11 +14,11 @@ from tests.unit.container.monitoring.profiler.folders import (
 )
 
 
-def parts(folder, *hosts, mode="train"):
+def parts(folder: Any, *hosts: Any, mode: str = "train") -> Any:
     return breakdown(Recording.read(write_berth(folder, *hosts)).events, mode)
 
 
-def test_phases_add_up_to_the_step(tmp_path):
+def test_phases_add_up_to_the_step(tmp_path: Path) -> None:
     found = parts(tmp_path, Host(steps=[0.2, 0.4], phases={"data": 0.5, "forward": 0.25}))
     assert found["steps"] == 2
     assert found["seconds"] == pytest.approx(0.6)
@@ -27,7 +30,7 @@ def test_phases_add_up_to_the_step(tmp_path):
     assert found["phases"]["data"]["p50"] == pytest.approx(0.15)
 
 
-def test_ranks_are_put_together(tmp_path):
+def test_ranks_are_put_together(tmp_path: Path) -> None:
     one = Host(steps=[0.2] * 3, phases={"data": 0.5})
     other = Host(name="algo-2", steps=[0.2] * 3, phases={"data": 0.1})
     found = parts(tmp_path, one, other)
@@ -35,22 +38,28 @@ def test_ranks_are_put_together(tmp_path):
     assert found["phases"]["data"]["share"] == pytest.approx(30)
 
 
-def test_modes_apart(tmp_path):
+def test_modes_apart(tmp_path: Path) -> None:
     host = Host(steps=[0.2], eval_steps=[0.5] * 4)
     assert parts(tmp_path / "eval", host, mode="eval")["steps"] == 4
     assert "backward" not in parts(tmp_path / "again", host, mode="eval")["phases"]
 
 
-def test_parts_of_parts_are_not_counted_twice(tmp_path):
+def test_parts_of_parts_are_not_counted_twice(tmp_path: Path) -> None:
     host = Host(steps=[1.0], phases={"forward": 1.0}, cpu=constant(3, 1))
     root = write_berth(tmp_path, host) / "data" / "profiler"
-    layer = ("Forward-SubModuleInternal", "Conv2d_0", START + 1.1, 0.5, {})
+    layer: tuple[str, str, float, float, dict[str, Any]] = (
+        "Forward-SubModuleInternal",
+        "Conv2d_0",
+        START + 1.1,
+        0.5,
+        {},
+    )
     write_trace(root, host, [layer, ("nccl", "ncclAllReduce", START + 1.2, 0.5, {})])
     found = breakdown(Recording.read(tmp_path).events, "train")
     assert list(found["phases"]) == ["forward"]
     assert found["phases"]["forward"]["share"] == pytest.approx(100)
 
 
-def test_without_steps_or_time_there_is_nothing_to_divide(tmp_path):
+def test_without_steps_or_time_there_is_nothing_to_divide(tmp_path: Path) -> None:
     assert parts(tmp_path / "a", Host(cpu=constant(3, 1))) == {}
     assert parts(tmp_path / "b", Host(steps=[0.0] * 3)) == {}

@@ -1,3 +1,6 @@
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,12 +15,12 @@ from tests.unit.container.monitoring.profiler.folders import START, Host, consta
 MINUTE = {"scan_interval_us": 60_000_000}
 
 
-def rows(*samples):
+def rows(*samples: Any) -> Any:
     table = pd.DataFrame(samples, columns=["time", "name", "value"])
     return table.assign(name=table["name"].astype("category"))
 
 
-def test_samples_some_milliseconds_apart_are_one_point():
+def test_samples_some_milliseconds_apart_are_one_point() -> None:
     found = Points.of(
         rows((10.0, "cpu0", 1), (10.004, "cpu1", 2), (10.5, "cpu0", 3), (10.507, "cpu1", 4))
     )
@@ -25,7 +28,7 @@ def test_samples_some_milliseconds_apart_are_one_point():
     assert found.values.tolist() == [[1, 2], [3, 4]]
 
 
-def test_what_was_not_measured_is_missing():
+def test_what_was_not_measured_is_missing() -> None:
     found = Points.of(rows((10.0, "cpu10", 1), (10.0, "cpu2", 2), (10.5, "cpu2", 4)))
     assert found.names == ("cpu2", "cpu10")
     assert found.values[0].tolist() == [2, 1]
@@ -33,7 +36,7 @@ def test_what_was_not_measured_is_missing():
     assert len(Points.of(None)) == 0
 
 
-def test_metrics_of_one_node_at_common_points(tmp_path):
+def test_metrics_of_one_node_at_common_points(tmp_path: Path) -> None:
     host = Host(cpu=constant(10, 50, 2), gpu=constant(10, 9))
     late = Host(gpu=constant(10, 9), start=START + 0.06)  # its thread wakes up 60 ms later
     folder = write_aws(tmp_path / "a", Host(cpu=host.cpu))
@@ -46,23 +49,23 @@ def test_metrics_of_one_node_at_common_points(tmp_path):
 
 
 @pytest.fixture
-def view(tmp_path):
+def view(tmp_path: Path) -> Any:
     return Samples(Recording.read(write_aws(tmp_path, Host(cpu=constant(10, 50)))))
 
 
-def test_looks_are_a_scan_apart_and_the_last_sees_all(view):
+def test_looks_are_a_scan_apart_and_the_last_sees_all(view: Any) -> None:
     times = START + 0.5 * np.arange(300)
     assert view.looks(times, MINUTE).tolist() == [120, 240, 300]
     assert view.looks(times, {"scan_interval_us": 10**12}).tolist() == [300]
     assert view.looks(times[:0], MINUTE).tolist() == []
 
 
-def test_scans_that_see_nothing_new_are_left_out(view):
+def test_scans_that_see_nothing_new_are_left_out(view: Any) -> None:
     times = np.concatenate([START + np.arange(5), START + 86_400 * 365 + np.arange(5)])
     assert view.looks(times, MINUTE).tolist() == [5, 10]
 
 
-def test_there_are_only_so_many_looks(view):
+def test_there_are_only_so_many_looks(view: Any) -> None:
     looks = view.looks(START + 0.5 * np.arange(5000), {"scan_interval_us": 1})
     assert len(looks) == LOOKS
     assert looks[-1] == 5000
@@ -70,11 +73,11 @@ def test_there_are_only_so_many_looks(view):
 
 
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=50))
-def test_a_box_lies_within_its_whiskers(values):
+def test_a_box_lies_within_its_whiskers(values: Any) -> None:
     found = quartiles(np.array(values))
     assert min(values) <= found["lower"] <= found["p50"] <= found["upper"] <= max(values)
 
 
-def test_long_lists_are_cut():
+def test_long_lists_are_cut() -> None:
     assert listed(["a", "b"]) == "a, b"
     assert listed(list("abcde")) == "a, b, c and 2 more"

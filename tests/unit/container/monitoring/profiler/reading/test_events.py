@@ -1,4 +1,6 @@
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,25 +13,27 @@ BASE = 1_700_000_040_000_000
 NAME = f"{BASE + 60_000_000}_7-algo-1_pythontimeline.json"
 
 
-def meta(**args):
+def meta(**args: Any) -> Any:
     return {"name": "process_name", "ph": "M", "pid": args.pop("pid", 0), "args": args}
 
 
 START = meta(start_time_since_epoch_in_micros=BASE)
 
 
-def event(name="Step:ModeKeys.TRAIN", ts=0, dur=1000, pid=0, **args):
+def event(
+    name: Any = "Step:ModeKeys.TRAIN", ts: Any = 0, dur: Any = 1000, pid: Any = 0, **args: Any
+) -> Any:
     return {"name": name, "ph": "X", "pid": pid, "ts": ts, "dur": dur, "args": args}
 
 
-def read(tmp_path, found, name=NAME):
+def read(tmp_path: Path, found: Any, name: Any = NAME) -> Any:
     path = tmp_path / name
     path.write_text(found if isinstance(found, str) else json.dumps(found))
     problems = RecordingWarnings()
     return read_events([path], lambda _: "file", problems), problems.lines()
 
 
-def test_an_event(tmp_path):
+def test_an_event(tmp_path: Path) -> None:
     found, problems = read(tmp_path, [START, event(ts=500_000, dur=250_000, step_num="3")])
     row = found.table.iloc[0]
     assert row.to_dict() == {
@@ -39,7 +43,7 @@ def test_an_event(tmp_path):
     assert problems == ()
 
 
-def test_phases_have_the_names_of_their_processes(tmp_path):
+def test_phases_have_the_names_of_their_processes(tmp_path: Path) -> None:
     found, _ = read(
         tmp_path,
         [START, meta(pid=4, name="Forward"), meta(pid=5, name="DataLoaderIter"),
@@ -49,7 +53,7 @@ def test_phases_have_the_names_of_their_processes(tmp_path):
     assert set(found.table["name"]) == {"ResNet_0", "DataLoaderIter::GetNext"}
 
 
-def test_an_event_within_a_step_has_its_mode_and_number(tmp_path):
+def test_an_event_within_a_step_has_its_mode_and_number(tmp_path: Path) -> None:
     found, _ = read(
         tmp_path,
         [START, event("Step:ModeKeys.EVAL", ts=1000, dur=100, step_num=4),
@@ -62,7 +66,7 @@ def test_an_event_within_a_step_has_its_mode_and_number(tmp_path):
     assert (outside["mode"], outside["step"]) == ("other", -1)
 
 
-def test_a_wait_before_a_step_is_that_steps(tmp_path):
+def test_a_wait_before_a_step_is_that_steps(tmp_path: Path) -> None:
     found, _ = read(
         tmp_path,
         [START, event("DataLoaderIter", ts=0, dur=900), event(ts=1000, dur=100, step_num=4),
@@ -73,7 +77,7 @@ def test_a_wait_before_a_step_is_that_steps(tmp_path):
     assert waits["step"].tolist() == [4, -1]
 
 
-def test_a_steps_own_word_counts(tmp_path):
+def test_a_steps_own_word_counts(tmp_path: Path) -> None:
     found, _ = read(
         tmp_path,
         [START, event(ts=0, dur=1000, step_num=1, mode="train", rank=5),
@@ -84,7 +88,7 @@ def test_a_steps_own_word_counts(tmp_path):
     assert found.table["step"].tolist() == [1, 9]
 
 
-def test_operators_are_summed(tmp_path):
+def test_operators_are_summed(tmp_path: Path) -> None:
     found, _ = read(
         tmp_path,
         [START, meta(pid=1, name="cpu_functions"), meta(pid=2, name="gpu_functions-dev:0"),
@@ -97,7 +101,7 @@ def test_operators_are_summed(tmp_path):
     assert found.operators["total_time"].tolist() == pytest.approx([30e-6, 7e-6])
 
 
-def test_what_a_gpu_did_of_a_phase_is_kept_apart(tmp_path):
+def test_what_a_gpu_did_of_a_phase_is_kept_apart(tmp_path: Path) -> None:
     found, _ = read(
         tmp_path,
         [START, meta(pid=2, name="gpu_functions-dev:0"), event(ts=0, dur=100, step_num=0),
@@ -108,20 +112,20 @@ def test_what_a_gpu_did_of_a_phase_is_kept_apart(tmp_path):
     assert found.on_device["mode"].tolist() == ["train"]
 
 
-def test_what_the_loader_said_of_itself(tmp_path):
+def test_what_the_loader_said_of_itself(tmp_path: Path) -> None:
     loader = event("_MultiProcessingDataLoaderIter.__init__", pid=3, num_workers=4, pin_memory=True)
     found, _ = read(tmp_path, [START, meta(pid=3, name="DataLoaderIterInitialize"), loader])
     assert found.loader == {"num_workers": 4, "pin_memory": True}
 
 
-def test_a_file_cut_short_in_an_event(tmp_path):
+def test_a_file_cut_short_in_an_event(tmp_path: Path) -> None:
     text = json.dumps([START, *[event(ts=ts) for ts in range(50)]])
     found, problems = read(tmp_path, text[:-70])
     assert len(found.table) == 49
     assert problems == ("file: cut short or damaged; the 50 events that could be read are used",)
 
 
-def test_smdebugs_unfinished_file_is_whole(tmp_path):
+def test_smdebugs_unfinished_file_is_whole(tmp_path: Path) -> None:
     text = "[\n" + "".join(json.dumps(each) + ",\n" for each in [START, event(), event(ts=9)])
     found, problems = read(tmp_path, text, "7-algo-1_pythontimeline.json.tmp")
     assert len(found.table) == 2
@@ -129,7 +133,7 @@ def test_smdebugs_unfinished_file_is_whole(tmp_path):
     assert problems == ()
 
 
-def test_noise_between_events(tmp_path):
+def test_noise_between_events(tmp_path: Path) -> None:
     text = json.dumps([START, event(), event(ts=9)])
     middle = text.index('{"name": "Step')
     found, problems = read(tmp_path, text[:middle] + '\x00#{"{{,' + text[middle:])
@@ -145,7 +149,7 @@ def test_noise_between_events(tmp_path):
         event(ts=1e300), event(ts=-1e300), event(step_num=10**30),
     ],
 )  # fmt: skip
-def test_events_that_cannot_be_read_are_left_out_and_counted(tmp_path, bad):
+def test_events_that_cannot_be_read_are_left_out_and_counted(tmp_path: Path, bad: Any) -> None:
     found, problems = read(tmp_path, [START, event(), bad, event(ts=5000)])
     assert len(found.table) == 2
     assert problems == ("file: 1 of its events could not be read and were left out",)
@@ -160,41 +164,41 @@ def test_events_that_cannot_be_read_are_left_out_and_counted(tmp_path, bad):
         ('{"a":' * 3000, "holds no events"),
     ],
 )  # fmt: skip
-def test_foreign_files(tmp_path, text, problem):
+def test_foreign_files(tmp_path: Path, text: Any, problem: str) -> None:
     found, problems = read(tmp_path, text)
     assert found.table.empty
     assert problems == (f"file: {problem}",)
 
 
-def test_a_trace_within_an_object(tmp_path):
+def test_a_trace_within_an_object(tmp_path: Path) -> None:
     found, _ = read(tmp_path, {"traceEvents": [START, event()]})
     assert len(found.table) == 1
 
 
-def test_without_a_start_time_the_files_name_tells(tmp_path):
+def test_without_a_start_time_the_files_name_tells(tmp_path: Path) -> None:
     found, problems = read(tmp_path, [event(ts=0, dur=10_000_000), event(ts=20_000_000, dur=0)])
     assert found.table["start"].tolist() == [BASE / 1e6 + 40, BASE / 1e6 + 60]
     assert problems == ()
 
 
-def test_times_that_count_from_1970_need_none(tmp_path):
+def test_times_that_count_from_1970_need_none(tmp_path: Path) -> None:
     found, _ = read(tmp_path, [event(ts=BASE)], "mine.json")
     assert found.table["start"].tolist() == [BASE / 1e6]
 
 
-def test_without_any_time_events_are_left_out(tmp_path):
+def test_without_any_time_events_are_left_out(tmp_path: Path) -> None:
     found, problems = read(tmp_path, [event(ts=5)], "mine.json")
     assert found.table.empty
     assert problems == ("file: no start time in it nor in its name; its events were left out",)
 
 
-def test_what_was_recorded_twice_counts_once(tmp_path):
+def test_what_was_recorded_twice_counts_once(tmp_path: Path) -> None:
     found, problems = read(tmp_path, [START, event(), event()])
     assert len(found.table) == 1
     assert problems == ("1 events were recorded twice; one of each is used",)
 
 
-def test_every_event_berth_writes_is_known(tmp_path):
+def test_every_event_berth_writes_is_known(tmp_path: Path) -> None:
     file = TimelineFile(tmp_path, "algo-3", rank=2, clock=lambda: 10**9, wall=lambda: BASE * 1000)
     phases = [
         TimelineEvent(name, name, "train", 5, 10**9 + at * 1000, 10**9 + (at + 1) * 1000)

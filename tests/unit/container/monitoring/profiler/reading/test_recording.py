@@ -2,6 +2,7 @@ import json
 import random
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,14 +32,14 @@ SMALL = Host(
 )
 
 
-def same(one, other):
+def same(one: Any, other: Any) -> Any:
     """Whether two recordings hold the same samples and events."""
     return one.system.astype(str).equals(other.system.astype(str)) and one.events.astype(
         str
     ).equals(other.events.astype(str))
 
 
-def test_sagemakers_folder(tmp_path):
+def test_sagemakers_folder(tmp_path: Path) -> None:
     job = write_aws(tmp_path, SMALL, job="pytorch-2023")
     found = Recording.read(job)
     assert found.problems == ()
@@ -65,13 +66,13 @@ def test_sagemakers_folder(tmp_path):
 
 
 @pytest.mark.parametrize("part", ["profiler-output", ""])
-def test_any_of_sagemakers_folders_is_the_same_recording(tmp_path, part):
+def test_any_of_sagemakers_folders_is_the_same_recording(tmp_path: Path, part: str) -> None:
     job = write_aws(tmp_path, SMALL)
     assert same(Recording.read(job / part), Recording.read(tmp_path))
     assert Recording.read(job / part).job["job"] == job.name
 
 
-def test_berths_own_folder(tmp_path):
+def test_berths_own_folder(tmp_path: Path) -> None:
     write_operators(write_berth(tmp_path, SMALL) / "data" / "profiler")
     found = Recording.read(tmp_path)
     assert found.problems == ()
@@ -90,7 +91,7 @@ def test_berths_own_folder(tmp_path):
 
 
 @pytest.mark.parametrize("part", ["", "data", "data/profiler"])
-def test_any_of_berths_folders_is_the_same_recording(tmp_path, part):
+def test_any_of_berths_folders_is_the_same_recording(tmp_path: Path, part: str) -> None:
     whole = Recording.read(write_berth(tmp_path, SMALL))
     found = Recording.read(tmp_path / part)
     assert same(found, whole)
@@ -99,7 +100,7 @@ def test_any_of_berths_folders_is_the_same_recording(tmp_path, part):
     assert found.debug_rules == whole.debug_rules
 
 
-def test_a_tree_in_which_the_profile_lies_twice(tmp_path):
+def test_a_tree_in_which_the_profile_lies_twice(tmp_path: Path) -> None:
     output = tmp_path / "output"
     write_berth(output, SMALL)
     shutil.copytree(output / "data" / "profiler", output / "profiler")
@@ -108,7 +109,7 @@ def test_a_tree_in_which_the_profile_lies_twice(tmp_path):
     assert same(found, Recording.read(output / "data"))
 
 
-def test_hosts_whose_files_lie_in_folders_of_their_own(tmp_path):
+def test_hosts_whose_files_lie_in_folders_of_their_own(tmp_path: Path) -> None:
     second = Host(name="algo-2", cpu=constant(200, 9, 2), steps=[0.5] * 100, pid=7)
     write_berth(tmp_path, SMALL)
     write_berth(tmp_path / "algo-2", second, job={"started": START - 100})
@@ -122,7 +123,7 @@ def test_hosts_whose_files_lie_in_folders_of_their_own(tmp_path):
     assert len(found.curves) == 100
 
 
-def test_ten_hosts_are_in_their_order(tmp_path):
+def test_ten_hosts_are_in_their_order(tmp_path: Path) -> None:
     hosts = [Host(name=f"algo-{at}", cpu=constant(3, 9), steps=[0.1] * 3) for at in range(1, 12)]
     found = Recording.read(write_aws(tmp_path, *hosts))
     assert found.job["hosts"] == [host.name for host in hosts]
@@ -130,7 +131,7 @@ def test_ten_hosts_are_in_their_order(tmp_path):
     assert set(last["rank"]) == {10}
 
 
-def test_profiles_of_several_jobs_in_one_folder(tmp_path):
+def test_profiles_of_several_jobs_in_one_folder(tmp_path: Path) -> None:
     write_aws(tmp_path, SMALL, job="one")
     write_aws(tmp_path, Host(cpu=constant(5, 50), start=START + 900), job="two")
     assert Recording.read(tmp_path).problems[0] == (
@@ -139,7 +140,7 @@ def test_profiles_of_several_jobs_in_one_folder(tmp_path):
     )
 
 
-def test_an_empty_folder(tmp_path):
+def test_an_empty_folder(tmp_path: Path) -> None:
     found = Recording.read(tmp_path)
     assert found.system.empty
     assert found.events.empty
@@ -151,12 +152,12 @@ def test_an_empty_folder(tmp_path):
     )
 
 
-def test_no_folder_at_all(tmp_path):
+def test_no_folder_at_all(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="expected a folder with a job's output"):
         Recording.read(tmp_path / "nothing")
 
 
-def test_links_out_of_the_folder_are_not_followed(tmp_path):
+def test_links_out_of_the_folder_are_not_followed(tmp_path: Path) -> None:
     elsewhere = write_aws(tmp_path / "elsewhere", SMALL)
     folder = tmp_path / "job"
     (folder / "system").mkdir(parents=True)
@@ -174,7 +175,7 @@ def test_links_out_of_the_folder_are_not_followed(tmp_path):
     ]
 
 
-def test_a_link_to_itself_and_a_name_of_odd_characters(tmp_path):
+def test_a_link_to_itself_and_a_name_of_odd_characters(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
     (tmp_path / "system").mkdir()
     (tmp_path / "system" / "a\nb\udcff.json").write_text("x")
@@ -184,13 +185,13 @@ def test_a_link_to_itself_and_a_name_of_odd_characters(tmp_path):
     "".join(problems).encode()
 
 
-def test_a_folder_given_as_a_link_is_read(tmp_path):
+def test_a_folder_given_as_a_link_is_read(tmp_path: Path) -> None:
     write_aws(tmp_path, SMALL, job="real")
     (tmp_path / "link").symlink_to(tmp_path / "real")
     assert not Recording.read(tmp_path / "link").system.empty
 
 
-def test_facts_of_the_wrong_kind_are_replaced_by_what_was_recorded(tmp_path):
+def test_facts_of_the_wrong_kind_are_replaced_by_what_was_recorded(tmp_path: Path) -> None:
     write_berth(
         tmp_path, SMALL,
         job={"cores": "many", "workers": -1, "hosts": [], "started": True, "ended": 1e400},
@@ -204,26 +205,26 @@ def test_facts_of_the_wrong_kind_are_replaced_by_what_was_recorded(tmp_path):
     assert "job.json: cores: expected a number, found 'many'" in found.problems
 
 
-def test_a_job_without_gpus(tmp_path):
+def test_a_job_without_gpus(tmp_path: Path) -> None:
     host = Host(cpu=constant(9, 5), steps=[0.1])
     assert Recording.read(write_aws(tmp_path, host)).job["device"] == "cpu"
 
 
-def test_samples_only(tmp_path):
+def test_samples_only(tmp_path: Path) -> None:
     found = Recording.read(write_aws(tmp_path, Host(cpu=constant(30, 50))))
     assert "training_started" not in found.job
     assert found.job["ended"] == START + 14.5
     assert found.problems == ("no framework events were found: nothing is known of the steps",)
 
 
-def test_a_job_that_was_resumed_has_one_rank(tmp_path):
+def test_a_job_that_was_resumed_has_one_rank(tmp_path: Path) -> None:
     root = write_aws(tmp_path, SMALL) / "profiler-output"
     again = Host(cpu=constant(200, 50, 2), steps=[0.5] * 100, pid=99, start=START + 1000)
     write_events(root, again, aws=True)
     assert Recording.read(tmp_path).job["world"] == 1
 
 
-def test_two_processes_at_a_time_are_two_ranks(tmp_path):
+def test_two_processes_at_a_time_are_two_ranks(tmp_path: Path) -> None:
     root = write_aws(tmp_path, SMALL) / "profiler-output"
     write_events(root, Host(steps=[0.5] * 100, pid=8), aws=True)
     found = Recording.read(tmp_path)
@@ -231,7 +232,7 @@ def test_two_processes_at_a_time_are_two_ranks(tmp_path):
     assert found.events.groupby("rank")["pid"].unique().map(list).tolist() == [[7], [8]]
 
 
-def test_a_long_job_on_two_hosts(tmp_path):
+def test_a_long_job_on_two_hosts(tmp_path: Path) -> None:
     found = Recording.read(write_hour(tmp_path, points=300, cores=4, steps=1000))
     assert found.problems == ()
     assert len(found.system) == 300 * 2 * 12
@@ -242,7 +243,7 @@ def test_a_long_job_on_two_hosts(tmp_path):
     )
 
 
-def test_times_keep_their_microseconds(tmp_path):
+def test_times_keep_their_microseconds(tmp_path: Path) -> None:
     found = Recording.read(write_berth(tmp_path, Host(steps=[0.000123] * 3, before=0.5)))
     steps = found.events[found.events["phase"] == "step"]
     assert steps["duration"].to_numpy() == pytest.approx(np.full(3, 0.000123))
@@ -250,7 +251,7 @@ def test_times_keep_their_microseconds(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def intact(tmp_path_factory):
+def intact(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A folder with every kind of file."""
     folder = tmp_path_factory.mktemp("intact")
     host = busy_host(points=150, steps=60)
@@ -260,7 +261,9 @@ def intact(tmp_path_factory):
 
 @settings(deadline=None, max_examples=10)
 @given(st.integers(0, 2**32 - 1))
-def test_whatever_is_damaged_the_rest_is_read_and_judged(intact, tmp_path_factory, seed):
+def test_whatever_is_damaged_the_rest_is_read_and_judged(
+    intact: Any, tmp_path_factory: pytest.TempPathFactory, seed: Any
+) -> None:
     folder = tmp_path_factory.mktemp("damaged") / "job"
     shutil.copytree(intact, folder)
     dice = random.Random(seed)  # noqa: S311 - for damage, not for secrets
@@ -278,7 +281,7 @@ def test_whatever_is_damaged_the_rest_is_read_and_judged(intact, tmp_path_factor
     shutil.rmtree(folder)
 
 
-def damage(path: Path, dice: random.Random):
+def damage(path: Path, dice: random.Random) -> None:
     """Cut a file short, empty it, put noise into it or delete it."""
     text = path.read_bytes()
     at = dice.randrange(len(text))
@@ -297,7 +300,7 @@ def damage(path: Path, dice: random.Random):
         path.unlink()
 
 
-def test_one_sample_a_second_and_one_a_minute_in_one_job(tmp_path):
+def test_one_sample_a_second_and_one_a_minute_in_one_job(tmp_path: Path) -> None:
     root = write_aws(tmp_path, SMALL) / "profiler-output"
     write_system(root, Host(name="algo-2", cpu=constant(5, 50), interval=60))
     assert Recording.read(tmp_path).problems == ()

@@ -1,4 +1,6 @@
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -8,14 +10,14 @@ from container.monitoring.profiler.reading.text import RecordingWarnings
 START = 1_700_000_040.0
 
 
-def sample(time=START, value=5.0, **more):
+def sample(time: Any = START, value: Any = 5.0, **more: Any) -> Any:
     return {
         "Type": "cpu", "Name": "cpu0", "Dimension": "CPUUtilization", "Value": value,
         "NodeId": "algo-1", "Timestamp": time,
     } | more  # fmt: skip
 
 
-def read(tmp_path, *texts):
+def read(tmp_path: Path, *texts: Any) -> Any:
     paths = []
     for position, text in enumerate(texts):
         path = tmp_path / f"{position}.algo-1.json"
@@ -25,25 +27,25 @@ def read(tmp_path, *texts):
     return read_system(paths, lambda path: path.name, problems), problems.lines()
 
 
-def lines(*samples):
+def lines(*samples: Any) -> Any:
     return "".join(json.dumps(each) + "\n" for each in samples)
 
 
-def test_samples_by_time(tmp_path):
+def test_samples_by_time(tmp_path: Path) -> None:
     table, problems = read(tmp_path, lines(sample(START + 1, 2)), lines(sample(START, 1)))
     assert table["value"].tolist() == [1, 2]
     assert table.columns.tolist() == ["time", "node", "kind", "name", "dimension", "value"]
     assert problems == ()
 
 
-def test_a_file_cut_short_in_a_line(tmp_path):
+def test_a_file_cut_short_in_a_line(tmp_path: Path) -> None:
     text = lines(sample(), sample(START + 1))
     table, problems = read(tmp_path, text[:-20])
     assert len(table) == 1
     assert problems == ("0.algo-1.json: cut short; its last line was left out",)
 
 
-def test_a_whole_last_line_without_its_end_is_read(tmp_path):
+def test_a_whole_last_line_without_its_end_is_read(tmp_path: Path) -> None:
     table, problems = read(tmp_path, lines(sample(), sample(START + 1))[:-1])
     assert len(table) == 2
     assert problems == ()
@@ -62,20 +64,20 @@ def test_a_whole_last_line_without_its_end_is_read(tmp_path):
         json.dumps(sample()).replace("5.0", "1" + "0" * 400),
     ],
 )  # fmt: skip
-def test_lines_that_are_no_samples_are_left_out_and_counted(tmp_path, bad):
+def test_lines_that_are_no_samples_are_left_out_and_counted(tmp_path: Path, bad: Any) -> None:
     table, problems = read(tmp_path, lines(sample()) + bad + "\n" + lines(sample(START + 1)))
     assert table["value"].tolist() == [5, 5]
     (problem,) = problems
     assert problem == "0.algo-1.json: 1 of 3 lines are not system metrics and were left out"
 
 
-def test_numbers_written_as_text_are_read(tmp_path):
+def test_numbers_written_as_text_are_read(tmp_path: Path) -> None:
     table, problems = read(tmp_path, lines(sample(value="5.5"), sample(time=str(START + 1))))
     assert table["value"].tolist() == [5.5, 5]
     assert problems == ()
 
 
-def test_memory_needs_no_dimension_and_a_gpu_no_name(tmp_path):
+def test_memory_needs_no_dimension_and_a_gpu_no_name(tmp_path: Path) -> None:
     memory = sample(Type="memory", Name="MemoryUsedPercent")
     del memory["Dimension"]
     gpu = sample(Type="GPU", Dimension="GPUUtilization", Name=None)
@@ -85,7 +87,7 @@ def test_memory_needs_no_dimension_and_a_gpu_no_name(tmp_path):
     assert problems == ()
 
 
-def test_disks_are_disks(tmp_path):
+def test_disks_are_disks(tmp_path: Path) -> None:
     table, _ = read(tmp_path, lines(sample(Type="i/o", Name="IOPS", Dimension="")))
     assert table["kind"].tolist() == ["disk"]
 
@@ -97,25 +99,25 @@ def test_disks_are_disks(tmp_path):
         (b"\xff\xfe\x00", "holds no system metrics"), ("[]", "holds no system metrics"),
     ],
 )  # fmt: skip
-def test_foreign_files(tmp_path, text, problem):
+def test_foreign_files(tmp_path: Path, text: bytes | str, problem: str) -> None:
     table, problems = read(tmp_path, text)
     assert table.empty
     assert problems == (f"0.algo-1.json: {problem}",)
 
 
-def test_many_foreign_files_are_not_all_named(tmp_path):
+def test_many_foreign_files_are_not_all_named(tmp_path: Path) -> None:
     _, problems = read(tmp_path, *["x\n"] * 10)
     assert len(problems) == 4
     assert problems[-1] == "7 more files: holds no system metrics"
 
 
-def test_what_was_recorded_twice_counts_once(tmp_path):
+def test_what_was_recorded_twice_counts_once(tmp_path: Path) -> None:
     table, problems = read(tmp_path, lines(sample(), sample(START + 1)), lines(sample()))
     assert len(table) == 2
     assert problems == ("1 samples were recorded twice; one of each is used",)
 
 
-def test_a_clock_that_jumps_back(tmp_path):
+def test_a_clock_that_jumps_back(tmp_path: Path) -> None:
     times = [START, START + 1, START - 3600, START - 3599]
     table, problems = read(tmp_path, lines(*[sample(time) for time in times]))
     assert table["time"].tolist() == sorted(times)
@@ -125,25 +127,25 @@ def test_a_clock_that_jumps_back(tmp_path):
     )
 
 
-def test_a_clock_that_jumps_ahead(tmp_path):
+def test_a_clock_that_jumps_ahead(tmp_path: Path) -> None:
     times = [START, START + 1, START + 3600, START + 3601]
     _, problems = read(tmp_path, lines(*[sample(time) for time in times]))
     assert problems == ("algo-1: no system metrics for 3,599 s after 2023-11-14 22:14:01 UTC",)
 
 
-def test_threads_that_write_out_of_order_are_no_jump(tmp_path):
+def test_threads_that_write_out_of_order_are_no_jump(tmp_path: Path) -> None:
     times = [START + 0.01, START, START + 0.51, START + 0.5]
     _, problems = read(tmp_path, lines(*[sample(time) for time in times]))
     assert problems == ()
 
 
-def test_names_that_no_file_could_hold(tmp_path):
+def test_names_that_no_file_could_hold(tmp_path: Path) -> None:
     table, _ = read(tmp_path, lines(sample(NodeId="algo\ud800\n1"), sample(NodeId="algo\ud801\t1")))
     assert table["node"].tolist() == ["algo??1"]  # the same sample, by then
     table["node"].cat.categories[0].encode()
 
 
-def test_a_file_that_cannot_be_read(tmp_path):
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     problems = RecordingWarnings()
     table = read_system([tmp_path / "gone.json"], lambda path: path.name, problems)
     assert table.empty

@@ -65,9 +65,14 @@ def test_the_counters_are_read_once_a_sample(
 ) -> None:
     stat = tmp_path / "stat"
     stat.write_text("cpu 0\n" + "".join(f"cpu{n} 1 0 0 1 0 0 0 0\n" for n in range(64)))
-    reads = []
+    reads: list[Path] = []
     real = Path.read_text
-    monkeypatch.setattr(Path, "read_text", lambda path: reads.append(path) or real(path))
+
+    def read_text(path: Path) -> str:
+        reads.append(path)
+        return real(path)
+
+    monkeypatch.setattr(Path, "read_text", read_text)
     cores = Cores(stat, set(range(64)))
     assert len(list(cores.sample())) == 128
     assert reads == [stat, stat]

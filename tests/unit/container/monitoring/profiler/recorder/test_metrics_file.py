@@ -97,8 +97,14 @@ def test_a_file_cut_off_is_still_read(tmp_path: Path) -> None:
 def test_a_sample_is_one_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = MetricsFile(tmp_path, "algo-1")
     file.write([CPU], MINUTE)
-    real, writes = os.write, []
-    monkeypatch.setattr(os, "write", lambda f, data: writes.append(data) or real(f, data))
+    real = os.write
+    writes: list[bytes] = []
+
+    def write(file: int, data: bytes) -> int:
+        writes.append(data)
+        return real(file, data)
+
+    monkeypatch.setattr(os, "write", write)
     file.write([CPU] * 100, MINUTE + 1)
     assert [data.count(b"\n") for data in writes] == [100]
     file.close()

@@ -33,7 +33,7 @@ def train(profile: OperatorProfile | None, steps: int, first: int = 0) -> dict[s
 
 def read(root: Path, rank: int = 0) -> dict[str, Any]:
     path = root / "framework" / "torch" / f"algo-1-rank{rank}-operators.json"
-    return json.loads(path.read_text())  # type: ignore[no-any-return]
+    return json.loads(path.read_text())
 
 
 def test_table_and_trace_of_the_steps(tmp_path: Path) -> None:

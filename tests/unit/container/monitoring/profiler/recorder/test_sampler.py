@@ -102,7 +102,7 @@ time.sleep(600)
 
 @pytest.mark.parametrize("interval", ["0.1", "60"])
 def test_it_ends_with_its_parent(tmp_path: Path, interval: str) -> None:
-    command = [sys.executable, "-c", PARENT, tmp_path, interval]
+    command = [sys.executable, "-c", PARENT, str(tmp_path), interval]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         child = psutil.Process(int(parent.stdout.readline()))
@@ -127,7 +127,7 @@ def test_it_ends_where_it_was_orphaned_before_it_began(tmp_path: Path) -> None:
         sys.executable,
         "-m",
         "container.monitoring.profiler.recorder.sampler",
-        tmp_path,
+        str(tmp_path),
         "algo-1",
         "0.1",
         "1",

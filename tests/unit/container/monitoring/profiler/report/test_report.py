@@ -197,12 +197,21 @@ def test_figures_that_cannot_be_written_cost_themselves_alone(tmp_path: Path) ->
     assert len([line for line in lines if line.startswith("profiler report: ")]) == 3
 
 
-def test_a_report_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
+def test_a_report_that_cannot_be_written_leaves_the_earlier_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = write_berth(tmp_path / "job", busy_host(points=60, steps=20))
-    (tmp_path / "report" / "profiler-report.html").mkdir(parents=True)
-    with pytest.raises(OSError, match="profiler-report"):
+    page = write_report(folder, tmp_path / "report")
+    before = page.read_bytes()
+
+    def full(self: Path, target: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
         write_report(folder, tmp_path / "report")
-    assert [path.name for path in (tmp_path / "report").iterdir()] == ["profiler-report.html"]
+    assert page.read_bytes() == before
+    assert not list((tmp_path / "report").rglob(".*"))
 
 
 def test_damaged_recordings_still_give_a_report(tmp_path: Path) -> None:

@@ -1,16 +1,19 @@
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from tests.unit.container.monitoring.profiler.folders import Host, constant
 from tests.unit.container.monitoring.profiler.rules.asking import outcome
 
 
-def host(points=1100, cpu=30, gpu=40, memory=20):
+def host(points: int = 1100, cpu: int = 30, gpu: int = 40, memory: int = 20) -> Any:
     return Host(
         cpu=constant(points, cpu, 2), gpu=constant(points, gpu), gpu_memory=constant(points, memory)
     )
 
 
-def test_an_instance_that_idles_fires(tmp_path):
+def test_an_instance_that_idles_fires(tmp_path: Path) -> None:
     found = outcome(tmp_path, "BatchSize", host())
     assert found.fired
     assert found.datapoints == 1100
@@ -23,23 +26,23 @@ def test_an_instance_that_idles_fires(tmp_path):
 
 
 @pytest.mark.parametrize("busy", [{"cpu": 80}, {"gpu": 80}, {"memory": 80}])
-def test_one_that_is_used_keeps_it_from_firing(tmp_path, busy):
+def test_one_that_is_used_keeps_it_from_firing(tmp_path: Path, busy: Any) -> None:
     found = outcome(tmp_path, "BatchSize", host(**busy))
     assert not found.fired
     assert found.judged
 
 
-def test_the_threshold_itself_is_enough_use(tmp_path):
+def test_the_threshold_itself_is_enough_use(tmp_path: Path) -> None:
     assert not outcome(tmp_path, "BatchSize", host(gpu=70)).fired
 
 
-def test_processors_count_by_their_mean(tmp_path):
+def test_processors_count_by_their_mean(tmp_path: Path) -> None:
     mixed = host()
     mixed.cpu[:, 0] = 99  # the mean is 64.5
     assert outcome(tmp_path, "BatchSize", mixed).fired
 
 
-def test_it_waits_for_its_patience_and_for_a_window(tmp_path):
+def test_it_waits_for_its_patience_and_for_a_window(tmp_path: Path) -> None:
     assert outcome(tmp_path / "a", "BatchSize", host(120)).reason == (
         "not enough data: 120 of 1000 points"
     )
@@ -48,12 +51,12 @@ def test_it_waits_for_its_patience_and_for_a_window(tmp_path):
     assert outcome(tmp_path / "c", "BatchSize", host(120), patience=100, window=100).fired
 
 
-def test_without_gpus_it_judges_nothing(tmp_path):
+def test_without_gpus_it_judges_nothing(tmp_path: Path) -> None:
     found = outcome(tmp_path, "BatchSize", Host(cpu=constant(1100, 10)))
     assert not found.judged
     assert found.reason.startswith("no GPU metrics in this job")
 
 
-def test_without_the_gpus_memory_it_judges_nothing(tmp_path):
+def test_without_the_gpus_memory_it_judges_nothing(tmp_path: Path) -> None:
     found = outcome(tmp_path, "BatchSize", Host(cpu=constant(1100, 10), gpu=constant(1100, 9)))
     assert not found.judged

@@ -1,4 +1,6 @@
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -7,27 +9,27 @@ from tests.unit.container.monitoring.profiler.folders import START, Host, consta
 from tests.unit.container.monitoring.profiler.rules.asking import berth_outcome, outcome
 
 
-def alternating(points, share, high, low, names=1):
+def alternating(points: Any, share: Any, high: Any, low: Any, names: int = 1) -> Any:
     """`high` at the given share of the points, spread evenly; else `low`."""
     at = np.floor(np.arange(1, points + 1) * share) > np.floor(np.arange(points) * share)
     return np.where(at[:, None], high, low) * np.ones((1, names))
 
 
-def bound(points, share, **more):
+def bound(points: Any, share: Any, **more: Any) -> Any:
     """A host whose GPU idles while one of its four cores is busy."""
     cpu = constant(points, 20, 4)
     cpu[:, 2:3] = alternating(points, share, 99, 20)
     return Host(cpu=cpu, io=constant(points, 1, 4), gpu=alternating(points, share, 2, 95), **more)
 
 
-def waiting(points, share):
+def waiting(points: Any, share: Any) -> Any:
     """A host whose GPU idles while one of its cores waits for a disk."""
     io = constant(points, 1, 4)
     io[:, :1] = alternating(points, share, 80, 1)
     return Host(cpu=constant(points, 20, 4), io=io, gpu=alternating(points, share, 2, 95))
 
 
-def test_a_gpu_that_waits_for_a_core_fires(tmp_path):
+def test_a_gpu_that_waits_for_a_core_fires(tmp_path: Path) -> None:
     found = outcome(tmp_path, "CPUBottleneck", bound(1200, 0.6))
     assert found.fired
     assert found.datapoints == 1200
@@ -40,7 +42,7 @@ def test_a_gpu_that_waits_for_a_core_fires(tmp_path):
     assert found.triggered == 2
 
 
-def test_less_than_half_of_the_time_does_not(tmp_path):
+def test_less_than_half_of_the_time_does_not(tmp_path: Path) -> None:
     found = outcome(tmp_path, "CPUBottleneck", bound(1200, 0.4))
     assert not found.fired
     assert found.violations == 480
@@ -48,26 +50,26 @@ def test_less_than_half_of_the_time_does_not(tmp_path):
 
 
 @pytest.mark.parametrize(("threshold", "fires"), [(50, False), (49.9, True)])
-def test_the_share_must_exceed_the_threshold(tmp_path, threshold, fires):
+def test_the_share_must_exceed_the_threshold(tmp_path: Path, threshold: float, fires: bool) -> None:
     found = outcome(tmp_path, "CPUBottleneck", bound(200, 0.5), patience=200, threshold=threshold)
     assert found.fired is fires
 
 
-def test_values_on_the_thresholds_are_no_bottleneck(tmp_path):
+def test_values_on_the_thresholds_are_no_bottleneck(tmp_path: Path) -> None:
     on = Host(cpu=constant(200, 90), gpu=constant(200, 9))
     assert outcome(tmp_path / "cpu", "CPUBottleneck", on, patience=100).violations == 0
     on = Host(cpu=constant(200, 91), gpu=constant(200, 10))
     assert outcome(tmp_path / "gpu", "CPUBottleneck", on, patience=100).violations == 0
 
 
-def test_busy_cores_beside_a_busy_gpu_are_no_bottleneck(tmp_path):
+def test_busy_cores_beside_a_busy_gpu_are_no_bottleneck(tmp_path: Path) -> None:
     found = outcome(tmp_path, "CPUBottleneck", Host(cpu=constant(1200, 99), gpu=constant(1200, 95)))
     assert not found.fired
     assert found.violations == 0
     assert found.details["bottlenecks"] == {}
 
 
-def test_a_gpu_that_waits_for_a_disk_fires_the_other_rule(tmp_path):
+def test_a_gpu_that_waits_for_a_disk_fires_the_other_rule(tmp_path: Path) -> None:
     found = outcome(tmp_path / "io", "IOBottleneck", waiting(1200, 0.7))
     assert found.fired
     assert found.violations == 840
@@ -77,7 +79,7 @@ def test_a_gpu_that_waits_for_a_disk_fires_the_other_rule(tmp_path):
 
 
 @pytest.mark.parametrize("rule", ["CPUBottleneck", "IOBottleneck"])
-def test_too_little_to_judge(tmp_path, rule):
+def test_too_little_to_judge(tmp_path: Path, rule: str) -> None:
     short = outcome(tmp_path / "short", rule, bound(120, 0.9))
     assert short.reason == "not enough data: 120 of 1000 points"
     assert not short.judged
@@ -86,12 +88,12 @@ def test_too_little_to_judge(tmp_path, rule):
     )
 
 
-def test_a_gpu_without_io_wait_metrics(tmp_path):
+def test_a_gpu_without_io_wait_metrics(tmp_path: Path) -> None:
     found = outcome(tmp_path, "IOBottleneck", Host(cpu=constant(200, 9), gpu=constant(200, 1)))
     assert found.reason == "no I/O wait metrics in this job"
 
 
-def test_one_host_of_two_suffices(tmp_path):
+def test_one_host_of_two_suffices(tmp_path: Path) -> None:
     fine = Host(name="algo-2", cpu=constant(1200, 20), gpu=constant(1200, 95))
     found = outcome(tmp_path, "CPUBottleneck", bound(1200, 0.6), fine)
     assert found.fired
@@ -99,7 +101,7 @@ def test_one_host_of_two_suffices(tmp_path):
     assert found.details["shares"]["algo-2"] == 0
 
 
-def test_what_training_did_meanwhile_is_told(tmp_path):
+def test_what_training_did_meanwhile_is_told(tmp_path: Path) -> None:
     # the GPU idles in the first half of every second, while the step waits for data
     points = 240
     half = (np.arange(points) % 2 == 0)[:, None]
@@ -115,7 +117,7 @@ def test_what_training_did_meanwhile_is_told(tmp_path):
     assert found.details["general"] == {"data": 100}
 
 
-def test_spans_of_bottlenecks_are_listed_the_longest_first(tmp_path):
+def test_spans_of_bottlenecks_are_listed_the_longest_first(tmp_path: Path) -> None:
     cpu = constant(400, 10)
     cpu[100:150] = 99
     cpu[200:300] = 99
@@ -128,7 +130,7 @@ def test_spans_of_bottlenecks_are_listed_the_longest_first(tmp_path):
     json.dumps(found.as_json(), allow_nan=False)
 
 
-def test_details_stay_small_however_long_the_job(tmp_path):
+def test_details_stay_small_however_long_the_job(tmp_path: Path) -> None:
     found = outcome(tmp_path, "CPUBottleneck", bound(3000, 0.9, interval=0.1))
     assert found.violations == 2700
     assert len(found.details["bottlenecks"]) == 1000

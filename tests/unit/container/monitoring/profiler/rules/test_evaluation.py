@@ -1,5 +1,7 @@
 import json
 from datetime import datetime
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,15 +22,15 @@ BOUND = Host(cpu=constant(1200, 99), gpu=constant(1200, 1))
 
 
 @pytest.fixture
-def bound(tmp_path):
+def bound(tmp_path: Path) -> Any:
     return Recording.read(write_aws(tmp_path, BOUND))
 
 
-def by_name(outcomes):
+def by_name(outcomes: Any) -> Any:
     return {found.request.name: found for found in outcomes}
 
 
-def test_every_rule_has_an_outcome_in_the_order_asked(tmp_path):
+def test_every_rule_has_an_outcome_in_the_order_asked(tmp_path: Path) -> None:
     recording = Recording.read(write_berth(tmp_path, busy_host()))
     rules = parse_rules(PROFILER_RULES, ["auto"])
     found = evaluate(recording, rules)
@@ -40,11 +42,11 @@ def test_every_rule_has_an_outcome_in_the_order_asked(tmp_path):
     assert found[-1].reason.endswith("1 had too little to judge")  # one GPU has no load to balance
 
 
-def test_no_rules_no_outcomes(bound):
+def test_no_rules_no_outcomes(bound: Any) -> None:
     assert evaluate(bound, ()) == []
 
 
-def test_an_empty_recording_has_an_outcome_for_every_rule(tmp_path):
+def test_an_empty_recording_has_an_outcome_for_every_rule(tmp_path: Path) -> None:
     found = evaluate(Recording.read(tmp_path), parse_rules(PROFILER_RULES, ["auto"]))
     assert len(found) == len(PROFILER_RULES)
     for outcome in found:
@@ -54,7 +56,7 @@ def test_an_empty_recording_has_an_outcome_for_every_rule(tmp_path):
         json.dumps(outcome.as_json(), allow_nan=False)
 
 
-def test_a_report_runs_all_the_others(bound):
+def test_a_report_runs_all_the_others(bound: Any) -> None:
     found = evaluate(bound, parse_rules(PROFILER_RULES, ["ProfilerReport"]))
     assert {outcome.request.rule for outcome in found} == set(PROFILER_RULES)
     assert {outcome.part_of for outcome in found[:-1]} == {"ProfilerReport"}
@@ -65,7 +67,7 @@ def test_a_report_runs_all_the_others(bound):
     assert report.violations == 1202  # 1,200 points, and a GPU at 2 looks
 
 
-def test_a_report_passes_parameters_on(bound):
+def test_a_report_passes_parameters_on(bound: Any) -> None:
     given = {
         "rule_to_invoke": "ProfilerReport",
         "cpubottleneck_CPU_threshold": "99",
@@ -83,7 +85,7 @@ def test_a_report_passes_parameters_on(bound):
     assert found["LowGPUUtilization"].triggered == 1
 
 
-def test_what_was_asked_for_by_itself_is_not_run_again(bound):
+def test_what_was_asked_for_by_itself_is_not_run_again(bound: Any) -> None:
     rules = parse_rules(
         PROFILER_RULES, ["CPUBottleneck", "ProfilerReport"], {"CPUBottleneck_threshold": 9}
     )
@@ -93,7 +95,7 @@ def test_what_was_asked_for_by_itself_is_not_run_again(bound):
     assert own.request.parameters["threshold"] == 9
 
 
-def test_unless_the_report_has_other_parameters_for_it(bound):
+def test_unless_the_report_has_other_parameters_for_it(bound: Any) -> None:
     rules = parse_rules(
         PROFILER_RULES,
         ["CPUBottleneck", "ProfilerReport"],
@@ -105,8 +107,10 @@ def test_unless_the_report_has_other_parameters_for_it(bound):
     assert found["ProfilerReport-CPUBottleneck"].part_of == "ProfilerReport"
 
 
-def test_a_rule_that_fails_says_so_and_the_others_go_on(bound, monkeypatch):
-    def fails(view, request):
+def test_a_rule_that_fails_says_so_and_the_others_go_on(
+    bound: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(view: Any, request: Any) -> None:
         raise ZeroDivisionError("on purpose")
 
     monkeypatch.setitem(RULES, "CPUBottleneck", fails)
@@ -121,7 +125,7 @@ def test_a_rule_that_fails_says_so_and_the_others_go_on(bound, monkeypatch):
     assert found["LowGPUUtilization"].fired
 
 
-def test_a_rules_file_has_sagemakers_shape(bound):
+def test_a_rules_file_has_sagemakers_shape(bound: Any) -> None:
     (found,) = evaluate(bound, parse_rules(PROFILER_RULES, ["CPUBottleneck"]))
     written = json.loads(json.dumps(found.as_json(), allow_nan=False))
     assert list(written) == [
@@ -134,7 +138,7 @@ def test_a_rules_file_has_sagemakers_shape(bound):
     ]  # fmt: skip
 
 
-def test_a_status_has_sagemakers_fields_and_berths(bound):
+def test_a_status_has_sagemakers_fields_and_berths(bound: Any) -> None:
     (found,) = evaluate(bound, parse_rules(PROFILER_RULES, ["CPUBottleneck"]))
     status = json.loads(json.dumps(found.status(), allow_nan=False))
     assert status["RuleConfigurationName"] == status["Rule"] == "CPUBottleneck"
@@ -146,7 +150,7 @@ def test_a_status_has_sagemakers_fields_and_berths(bound):
     assert status["Parameters"]["patience"] == 1000
 
 
-def test_parts_of_a_report_have_every_parameter():
+def test_parts_of_a_report_have_every_parameter() -> None:
     (asked,) = parse_rules(PROFILER_RULES, ["ProfilerReport"], {"StepOutlier_mode": "TRAIN"})
     parts = {part.rule: part for part in report_parts(asked)}
     assert parts["StepOutlier"].parameters == {

@@ -1,5 +1,7 @@
 import json
 import math
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,15 +14,15 @@ from tests.unit.container.monitoring.profiler.folders import START, Host, consta
 from tests.unit.container.monitoring.profiler.rules.asking import outcome
 
 
-def host(gpu, memory=None, **more):
+def host(gpu: Any, memory: Any = None, **more: Any) -> Any:
     return Host(cpu=constant(len(gpu), 50), gpu=gpu, gpu_memory=memory, **more)
 
 
-def low(folder, gpu, **parameters):
+def low(folder: Any, gpu: Any, **parameters: Any) -> Any:
     return outcome(folder, "LowGPUUtilization", host(np.asarray(gpu, float)), **parameters)
 
 
-def test_a_gpu_that_is_used_little_fires(tmp_path):
+def test_a_gpu_that_is_used_little_fires(tmp_path: Path) -> None:
     found = low(tmp_path, constant(1100, 40))
     assert found.fired
     assert found.datapoints == 1100
@@ -29,14 +31,14 @@ def test_a_gpu_that_is_used_little_fires(tmp_path):
     assert "gpu0 on algo-1 under-used" in found.reason
 
 
-def test_a_gpu_that_works_in_bursts_fires(tmp_path):
+def test_a_gpu_that_works_in_bursts_fires(tmp_path: Path) -> None:
     found = low(tmp_path, np.tile([95.0, 95, 95, 5], 300).reshape(-1, 1))
     assert found.details["algo-1"]["gpu0"]["issue"] == "fluctuating"
     assert found.details["algo-1"]["gpu0"]["gpu_5"] == 5
     assert found.fired
 
 
-def test_a_busy_gpu_does_not_fire(tmp_path):
+def test_a_busy_gpu_does_not_fire(tmp_path: Path) -> None:
     found = low(tmp_path, np.tile([80.0, 95], 600).reshape(-1, 1))
     assert not found.fired
     assert found.judged
@@ -44,14 +46,14 @@ def test_a_busy_gpu_does_not_fire(tmp_path):
     assert "every GPU is busy" in found.reason
 
 
-def test_it_fires_at_every_look_after_its_patience(tmp_path):
+def test_it_fires_at_every_look_after_its_patience(tmp_path: Path) -> None:
     # looks every minute, which has 120 points; 240 are needed
     found = low(tmp_path, constant(480, 40), patience=240, window=100)
     assert found.triggered == 3
     assert found.moments == tuple(START + 0.5 * (points - 1) for points in (240, 360, 480))
 
 
-def test_only_the_last_window_counts(tmp_path):
+def test_only_the_last_window_counts(tmp_path: Path) -> None:
     gpu = np.concatenate([constant(300, 10), constant(300, 90)])
     found = low(tmp_path, gpu, patience=240, window=100)
     assert found.triggered == 1
@@ -60,7 +62,9 @@ def test_only_the_last_window_counts(tmp_path):
 
 
 @pytest.mark.parametrize(("points", "judged"), [(99, False), (100, True), (101, True)])
-def test_patience_is_how_many_points_it_waits_for(tmp_path, points, judged):
+def test_patience_is_how_many_points_it_waits_for(
+    tmp_path: Path, points: int, judged: bool
+) -> None:
     found = low(tmp_path, constant(points, 40), patience=100)
     assert found.judged is judged
     assert found.fired is judged
@@ -70,7 +74,7 @@ def test_patience_is_how_many_points_it_waits_for(tmp_path, points, judged):
 
 
 @pytest.mark.parametrize("rule", ["LowGPUUtilization", "GPUMemoryIncrease", "LoadBalancing"])
-def test_a_job_without_gpus(tmp_path, rule):
+def test_a_job_without_gpus(tmp_path: Path, rule: str) -> None:
     found = outcome(tmp_path, rule, Host(cpu=constant(1100, 99)))
     assert found.reason == "no GPU metrics in this job"
     assert not found.judged
@@ -78,21 +82,21 @@ def test_a_job_without_gpus(tmp_path, rule):
     assert found.status()["RuleEvaluationStatus"] == "NoIssuesFound"
 
 
-def test_only_the_idle_one_of_several_is_named(tmp_path):
+def test_only_the_idle_one_of_several_is_named(tmp_path: Path) -> None:
     gpu = np.column_stack([np.full(200, 90.0), np.full(200, 3.0)])
     found = low(tmp_path, gpu, patience=100, window=100)
     assert found.reason.startswith("gpu1 on algo-1 under-used")
     assert found.details["algo-1"]["gpu0"]["issue"] == ""
 
 
-def memory(folder, values, **parameters):
+def memory(folder: Any, values: Any, **parameters: Any) -> Any:
     values = np.asarray(values, float).reshape(-1, 1)
     return outcome(
         folder, "GPUMemoryIncrease", host(constant(len(values), 90), values), **parameters
     )
 
 
-def test_memory_that_jumps_fires(tmp_path):
+def test_memory_that_jumps_fires(tmp_path: Path) -> None:
     found = memory(tmp_path, [20] * 150 + [40] * 50, patience=100)
     assert found.fired
     details = found.details["algo-1"]["gpu0"]
@@ -103,26 +107,26 @@ def test_memory_that_jumps_fires(tmp_path):
     assert found.moments[0] == START + 152 * 0.5
 
 
-def test_memory_that_grows_slowly_or_falls_does_not(tmp_path):
+def test_memory_that_grows_slowly_or_falls_does_not(tmp_path: Path) -> None:
     assert not memory(tmp_path / "slow", np.linspace(20, 60, 200), patience=100).fired
     assert not memory(tmp_path / "falls", [60] * 150 + [20] * 50, patience=100).fired
 
 
-def test_an_increase_of_just_the_limit_does_not_fire(tmp_path):
+def test_an_increase_of_just_the_limit_does_not_fire(tmp_path: Path) -> None:
     assert not memory(tmp_path / "at", [20] * 150 + [25] * 50, patience=100).fired
     assert memory(tmp_path / "over", [20] * 150 + [25.1] * 50, patience=100).fired
 
 
-def test_memory_that_jumped_before_the_patience_was_over_does_not_fire(tmp_path):
+def test_memory_that_jumped_before_the_patience_was_over_does_not_fire(tmp_path: Path) -> None:
     assert not memory(tmp_path, [20] * 50 + [60] * 150, patience=100).fired
 
 
-def test_memory_waits_for_two_windows(tmp_path):
+def test_memory_waits_for_two_windows(tmp_path: Path) -> None:
     found = memory(tmp_path, [20] * 15, patience=1, window=10)
     assert found.reason == "not enough data: 15 of 20 points"
 
 
-def test_gpus_that_work_unequally_fire(tmp_path):
+def test_gpus_that_work_unequally_fire(tmp_path: Path) -> None:
     gpu = np.column_stack([np.full(1100, 90.0), np.full(1100, 20.0)])
     found = outcome(tmp_path, "LoadBalancing", host(gpu))
     assert found.fired
@@ -135,14 +139,14 @@ def test_gpus_that_work_unequally_fire(tmp_path):
     json.dumps(found.details, allow_nan=False)
 
 
-def test_gpus_that_work_alike_do_not(tmp_path):
+def test_gpus_that_work_alike_do_not(tmp_path: Path) -> None:
     dice = np.random.default_rng(3)
     found = outcome(tmp_path, "LoadBalancing", host(dice.uniform(60, 100, (1100, 3))))
     assert not found.fired
     assert found.judged
 
 
-def test_gpus_of_different_hosts_are_compared(tmp_path):
+def test_gpus_of_different_hosts_are_compared(tmp_path: Path) -> None:
     found = outcome(
         tmp_path,
         "LoadBalancing",
@@ -154,14 +158,14 @@ def test_gpus_of_different_hosts_are_compared(tmp_path):
     assert "gpu0 on algo-1 and gpu0 on algo-2" in found.reason
 
 
-def test_full_utilisation_is_counted(tmp_path):
+def test_full_utilisation_is_counted(tmp_path: Path) -> None:
     gpu = np.column_stack([np.full(200, 100.0), np.full(200, 99.0)])
     found = outcome(tmp_path, "LoadBalancing", host(gpu), patience=100)
     assert found.details["algo-1"]["workloads"]["gpu0"][49] == 200
     assert not found.fired
 
 
-def test_a_single_gpu_has_nothing_to_balance(tmp_path):
+def test_a_single_gpu_has_nothing_to_balance(tmp_path: Path) -> None:
     found = outcome(tmp_path, "LoadBalancing", host(constant(1100, 50)))
     assert not found.judged
     assert found.reason == "a single GPU has no load to balance"
@@ -171,7 +175,7 @@ COUNTS = arrays(np.float64, (3, 8), elements=st.integers(0, 9)).map(lambda found
 
 
 @given(COUNTS, COUNTS, st.floats(0.5, 100))
-def test_the_distance_is_a_distance(one, other, factor):
+def test_the_distance_is_a_distance(one: Any, other: Any, factor: Any) -> None:
     distance = jensen_shannon(one, other)
     assert (distance >= 0).all()
     assert (distance <= math.sqrt(math.log(2)) + 1e-9).all()
@@ -179,7 +183,7 @@ def test_the_distance_is_a_distance(one, other, factor):
     assert np.allclose(jensen_shannon(one, one * factor), 0, atol=1e-6)
 
 
-def test_the_distance_of_known_distributions():
+def test_the_distance_of_known_distributions() -> None:
     # half of the mass is shared: (1/2)(KL(p|m) + KL(q|m)) = (1/2) ln 2
     distance = jensen_shannon(np.array([[1.0, 1, 0]]), np.array([[0.0, 1, 1]]))
     assert distance[0] == pytest.approx(math.sqrt(math.log(2) / 2))

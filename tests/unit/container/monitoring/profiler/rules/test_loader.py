@@ -1,3 +1,6 @@
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from tests.unit.container.monitoring.profiler.folders import (
@@ -10,7 +13,7 @@ from tests.unit.container.monitoring.profiler.folders import (
 from tests.unit.container.monitoring.profiler.rules.asking import _outcome, berth_outcome, outcome
 
 
-def host(cores=4, steps=40):
+def host(cores: int = 4, steps: int = 40) -> Any:
     return Host(cpu=constant(60, 50, cores), steps=[0.1] * steps)
 
 
@@ -22,7 +25,7 @@ def host(cores=4, steps=40):
         (7, 10, False), (6, 10, True), (20, 10, False), (21, 10, True),
     ],
 )  # fmt: skip
-def test_workers_against_cores(tmp_path, workers, cores, fires):
+def test_workers_against_cores(tmp_path: Path, workers: int, cores: int, fires: bool) -> None:
     found = berth_outcome(tmp_path, "Dataloader", host(cores), job={"workers": workers})
     assert found.fired is fires
     assert found.details["cores"] == cores
@@ -30,7 +33,7 @@ def test_workers_against_cores(tmp_path, workers, cores, fires):
     assert found.datapoints == 40
 
 
-def test_why_and_how_much_it_matters_is_told(tmp_path):
+def test_why_and_how_much_it_matters_is_told(tmp_path: Path) -> None:
     found = berth_outcome(tmp_path, "Dataloader", host(), job={"workers": 1})
     assert found.reason == "1 loader process for 4 cores: fewer than 70 %"
     assert found.details["wait_share"] == pytest.approx(20, abs=0.1)
@@ -39,7 +42,7 @@ def test_why_and_how_much_it_matters_is_told(tmp_path):
     assert found.moments == (pytest.approx(START + 1),)
 
 
-def test_images_that_stay_in_memory_need_no_loaders(tmp_path):
+def test_images_that_stay_in_memory_need_no_loaders(tmp_path: Path) -> None:
     facts = {"workers": 0, "in_memory": True}
     found = berth_outcome(tmp_path, "Dataloader", host(), job=facts)
     assert not found.fired
@@ -47,21 +50,21 @@ def test_images_that_stay_in_memory_need_no_loaders(tmp_path):
     assert found.reason.endswith("the images are decoded once and stay in memory")
 
 
-def test_its_thresholds_are_heeded(tmp_path):
+def test_its_thresholds_are_heeded(tmp_path: Path) -> None:
     found = berth_outcome(
         tmp_path, "Dataloader", host(), job={"workers": 2}, min_threshold=50, max_threshold=60
     )
     assert not found.fired
 
 
-def test_every_rank_of_a_host_has_workers(tmp_path):
+def test_every_rank_of_a_host_has_workers(tmp_path: Path) -> None:
     facts = {"workers": 2, "world": 4, "hosts": ["algo-1", "algo-2"]}
     found = berth_outcome(tmp_path, "Dataloader", host(), job=facts)
     assert found.details["dataloaders"] == 4
     assert not found.fired
 
 
-def with_workers(folder, loaders):
+def with_workers(folder: Any, loaders: Any) -> Any:
     """A recording without job.json whose timeline shows loader processes at work."""
     root = write_berth(folder, host()) / "data" / "profiler"
     (root / "job.json").unlink()
@@ -74,7 +77,7 @@ def with_workers(folder, loaders):
     return folder
 
 
-def test_loader_processes_are_counted_in_the_timeline(tmp_path):
+def test_loader_processes_are_counted_in_the_timeline(tmp_path: Path) -> None:
     found = _outcome(with_workers(tmp_path / "one", 1), "Dataloader", {})
     assert found.fired
     assert found.details["dataloaders"] == 1
@@ -83,7 +86,7 @@ def test_loader_processes_are_counted_in_the_timeline(tmp_path):
     assert found.details["source"] == "timeline"
 
 
-def test_what_the_recording_does_not_tell(tmp_path):
+def test_what_the_recording_does_not_tell(tmp_path: Path) -> None:
     found = outcome(tmp_path / "workers", "Dataloader", host())
     assert found.reason == "the recording does not tell how many loader workers the job had"
     assert not found.judged

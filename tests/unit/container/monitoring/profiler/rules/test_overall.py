@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from tests.unit.container.monitoring.profiler.folders import (
 from tests.unit.container.monitoring.profiler.rules.asking import _outcome, berth_outcome, outcome
 
 
-def test_usage_by_node_and_metric(tmp_path):
+def test_usage_by_node_and_metric(tmp_path: Path) -> None:
     first = Host(
         cpu=np.column_stack([np.arange(101.0), np.full(101, 50.0)]),
         io=constant(101, 2, 2),
@@ -41,7 +42,7 @@ def test_usage_by_node_and_metric(tmp_path):
     assert set(found.details["names"]["algo-1"]) >= {"GPU gpu0", "GPU gpu1"}
 
 
-def test_interfaces_and_disks_are_added_up(tmp_path):
+def test_interfaces_and_disks_are_added_up(tmp_path: Path) -> None:
     root = write_berth(tmp_path, Host(cpu=constant(3, 1))) / "data" / "profiler"
     kinds = (
         ("network", "ReceiveBytesPerSecond", "Algorithm", 100),
@@ -65,13 +66,13 @@ def test_interfaces_and_disks_are_added_up(tmp_path):
     assert found.details["Disk"]["algo-1"]["p50"] == 11
 
 
-def test_nothing_measured(tmp_path):
+def test_nothing_measured(tmp_path: Path) -> None:
     found = outcome(tmp_path, "OverallSystemUsage", Host(steps=[0.1] * 3))
     assert found.reason == "no system metrics in this job"
     assert not found.judged
 
 
-def test_where_the_time_goes(tmp_path):
+def test_where_the_time_goes(tmp_path: Path) -> None:
     host = Host(steps=[1.0] * 30, eval_steps=[0.5] * 20, cpu=constant(10, 50))
     root = write_berth(tmp_path, host) / "data" / "profiler"
     write_operators(root)
@@ -100,7 +101,7 @@ def test_where_the_time_goes(tmp_path):
     json.dumps(found.as_json(), allow_nan=False)
 
 
-def test_a_timeline_of_sagemakers_counts_the_wait_for_data_to_the_step(tmp_path):
+def test_a_timeline_of_sagemakers_counts_the_wait_for_data_to_the_step(tmp_path: Path) -> None:
     host = Host(steps=[1.0] * 30, cpu=constant(10, 50))
     phases = outcome(tmp_path, "OverallFrameworkMetrics", host).details["train"]["phases"]
     assert phases["data"]["share"] == pytest.approx(20, abs=0.1)
@@ -109,7 +110,7 @@ def test_a_timeline_of_sagemakers_counts_the_wait_for_data_to_the_step(tmp_path)
     assert sum(part["share"] for part in phases.values()) == pytest.approx(100)
 
 
-def test_what_a_gpu_did_stands_beside_what_its_host_did(tmp_path):
+def test_what_a_gpu_did_stands_beside_what_its_host_did(tmp_path: Path) -> None:
     host = Host(steps=[1.0] * 10, phases={"forward": 0.1, "backward": 0.1}, cpu=constant(9, 1))
     root = write_berth(tmp_path, host) / "data" / "profiler"
     begin = START + 1
@@ -126,12 +127,12 @@ def test_what_a_gpu_did_stands_beside_what_its_host_did(tmp_path):
     assert "GPU" not in details
 
 
-def test_no_steps_no_breakdown(tmp_path):
+def test_no_steps_no_breakdown(tmp_path: Path) -> None:
     found = berth_outcome(tmp_path, "OverallFrameworkMetrics", Host(cpu=constant(9, 1)))
     assert not found.judged
     assert found.details["train"] == {}
 
 
-def test_everything_recorded_and_nothing_wrong(tmp_path):
+def test_everything_recorded_and_nothing_wrong(tmp_path: Path) -> None:
     found = berth_outcome(tmp_path, "OverallSystemUsage", busy_host(points=50, steps=20))
     assert found.reason.startswith("processors used on average: algo-1 6")

@@ -1,3 +1,6 @@
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,13 +11,13 @@ from tests.unit.container.monitoring.profiler.folders import START, Host, consta
 from tests.unit.container.monitoring.profiler.rules.asking import berth_outcome, outcome
 
 
-def steps_with(slow, count=400, usual=0.1, long=1.0):
+def steps_with(slow: Any, count: int = 400, usual: float = 0.1, long: float = 1.0) -> Any:
     durations = np.full(count, usual)
     durations[np.linspace(50, count - 10, slow).astype(int)] = long
     return Host(steps=durations, cpu=constant(20, 50))
 
 
-def test_many_slow_steps_fire(tmp_path):
+def test_many_slow_steps_fire(tmp_path: Path) -> None:
     found = berth_outcome(tmp_path, "StepOutlier", steps_with(12))
     assert found.fired
     assert found.violations == 12
@@ -33,24 +36,24 @@ def test_many_slow_steps_fire(tmp_path):
 
 
 @pytest.mark.parametrize(("slow", "fires"), [(10, False), (11, True)])
-def test_as_many_as_are_normal_do_not(tmp_path, slow, fires):
+def test_as_many_as_are_normal_do_not(tmp_path: Path, slow: int, fires: bool) -> None:
     found = berth_outcome(tmp_path, "StepOutlier", steps_with(slow))
     assert found.fired is fires
     assert found.details["step_details"]["algo-1-7"]["number_of_outliers"] == slow
 
 
-def test_its_parameters_are_heeded(tmp_path):
+def test_its_parameters_are_heeded(tmp_path: Path) -> None:
     assert berth_outcome(tmp_path / "a", "StepOutlier", steps_with(3), n_outliers=2).fired
     assert not berth_outcome(tmp_path / "b", "StepOutlier", steps_with(12), stddev=9).fired
 
 
-def test_steps_that_last_the_same_are_no_outliers(tmp_path):
+def test_steps_that_last_the_same_are_no_outliers(tmp_path: Path) -> None:
     found = berth_outcome(tmp_path, "StepOutlier", steps_with(0))
     assert found.details["step_details"]["algo-1-7"]["number_of_outliers"] == 0
     assert not found.fired
 
 
-def test_too_few_steps(tmp_path):
+def test_too_few_steps(tmp_path: Path) -> None:
     found = berth_outcome(tmp_path, "StepOutlier", steps_with(20, count=99))
     assert found.reason == "not enough data: 99 of 100 steps"
     assert not found.judged
@@ -59,7 +62,7 @@ def test_too_few_steps(tmp_path):
     )
 
 
-def both_modes():
+def both_modes() -> Any:
     host = steps_with(0)
     evaluation = np.full(300, 0.05)
     evaluation[np.arange(20) * 15] = 2.0
@@ -71,29 +74,29 @@ def both_modes():
     ("mode", "fires"),
     [(None, True), ("EVAL", True), ("ModeKeys.EVAL", True), ("Step:ModeKeys.TRAIN", False)],
 )
-def test_modes_apart(tmp_path, mode, fires):
+def test_modes_apart(tmp_path: Path, mode: str | None, fires: bool) -> None:
     found = berth_outcome(tmp_path, "StepOutlier", both_modes(), mode=mode)
     assert found.fired is fires
 
 
-def test_evaluation_has_an_entry_of_its_own(tmp_path):
+def test_evaluation_has_an_entry_of_its_own(tmp_path: Path) -> None:
     found = berth_outcome(tmp_path, "StepOutlier", both_modes())
     assert set(found.details["step_details"]) == {"algo-1-7", "algo-1-7 (eval)"}
     assert found.details["step_details"]["algo-1-7 (eval)"]["phase"] == "Step:ModeKeys.EVAL"
 
 
-def test_a_mode_without_steps(tmp_path):
+def test_a_mode_without_steps(tmp_path: Path) -> None:
     found = berth_outcome(tmp_path, "StepOutlier", steps_with(20), mode="PREDICT")
     assert found.reason == "no steps of mode 'PREDICT'"
 
 
-def test_sagemakers_own_timeline_works_as_well(tmp_path):
+def test_sagemakers_own_timeline_works_as_well(tmp_path: Path) -> None:
     assert outcome(tmp_path, "StepOutlier", steps_with(12)).violations == 12
 
 
 @settings(deadline=None)
 @given(st.lists(st.floats(1e-3, 10), min_size=ENOUGH, max_size=200), st.floats(0.5, 4))
-def test_what_each_look_counts_is_what_it_would_count_alone(durations, stddev):
+def test_what_each_look_counts_is_what_it_would_count_alone(durations: Any, stddev: Any) -> None:
     values = np.array(durations)
     looks = np.array([50, ENOUGH, len(values)])
     counts = _counts(values, looks, stddev)
@@ -104,7 +107,7 @@ def test_what_each_look_counts_is_what_it_would_count_alone(durations, stddev):
         assert (seen > limit + 1e-5).sum() <= count <= (seen > limit - 1e-5).sum()
 
 
-def test_a_late_first_step_fires(tmp_path):
+def test_a_late_first_step_fires(tmp_path: Path) -> None:
     late = Host(cpu=constant(30, 50), interval=60, steps=[0.1] * 20, before=25 * 60)
     found = outcome(tmp_path, "MaxInitializationTime", late)
     assert found.fired
@@ -115,7 +118,7 @@ def test_a_late_first_step_fires(tmp_path):
     assert "began 25.0 min after the job" in found.reason
 
 
-def test_an_early_one_does_not(tmp_path):
+def test_an_early_one_does_not(tmp_path: Path) -> None:
     found = outcome(
         tmp_path, "MaxInitializationTime", Host(cpu=constant(30, 50), steps=[0.1] * 20, before=19)
     )
@@ -124,7 +127,7 @@ def test_an_early_one_does_not(tmp_path):
     assert found.datapoints == 20
 
 
-def test_a_first_step_that_never_comes_fires(tmp_path):
+def test_a_first_step_that_never_comes_fires(tmp_path: Path) -> None:
     found = outcome(tmp_path, "MaxInitializationTime", Host(cpu=constant(30, 50), interval=60))
     assert found.fired
     assert found.reason == (
@@ -132,7 +135,7 @@ def test_a_first_step_that_never_comes_fires(tmp_path):
     )
 
 
-def test_without_a_timeline_job_json_tells_when_training_began(tmp_path):
+def test_without_a_timeline_job_json_tells_when_training_began(tmp_path: Path) -> None:
     host = Host(cpu=constant(30, 50), interval=60)
     found = berth_outcome(
         tmp_path, "MaxInitializationTime", host, job={"training_started": START + 90}
@@ -142,14 +145,14 @@ def test_without_a_timeline_job_json_tells_when_training_began(tmp_path):
     assert found.details["initialization_in_seconds"] == 90
 
 
-def test_a_recording_too_short_to_tell(tmp_path):
+def test_a_recording_too_short_to_tell(tmp_path: Path) -> None:
     found = outcome(tmp_path, "MaxInitializationTime", Host(cpu=constant(30, 50)))
     assert not found.fired
     assert not found.judged
     assert found.reason.startswith("no training step in the 14.5 s recorded")
 
 
-def test_the_job_begins_when_job_json_says(tmp_path):
+def test_the_job_begins_when_job_json_says(tmp_path: Path) -> None:
     host = Host(cpu=constant(30, 50), steps=[0.1] * 20)
     found = berth_outcome(
         tmp_path, "MaxInitializationTime", host, job={"started": START - 3600}, threshold=30
@@ -158,6 +161,6 @@ def test_the_job_begins_when_job_json_says(tmp_path):
     assert found.details["initialization_in_seconds"] == pytest.approx(3601)
 
 
-def test_the_limit_itself_is_in_time(tmp_path):
+def test_the_limit_itself_is_in_time(tmp_path: Path) -> None:
     host = Host(cpu=constant(30, 50), steps=[0.1] * 20, before=60.0)
     assert not berth_outcome(tmp_path, "MaxInitializationTime", host, threshold=1).fired

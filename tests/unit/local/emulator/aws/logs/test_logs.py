@@ -1,4 +1,5 @@
 import json
+import os
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -65,7 +66,7 @@ def test_pages_and_filters(server: Server) -> None:
     logs = client(server.url, "logs")
     found, token = [], None
     while True:
-        options = {"nextToken": token} if token else {}
+        options: dict[str, Any] = {"nextToken": token} if token else {}
         page = logs.get_log_events(
             logGroupName=GROUP, logStreamName=STREAM, startFromHead=True, limit=10, **options
         )
@@ -191,7 +192,7 @@ def test_a_full_disk_loses_the_line_and_not_the_job(
     writer = server.services.logs.open(GROUP, STREAM)
     writer.write("before")
     with monkeypatch.context() as patch:
-        patch.setattr(log_files.os, "write", lambda _descriptor, _data: 0)
+        patch.setattr(os, "write", lambda _descriptor, _data: 0)
         writer.write("lost")
     writer.write("after")
     assert server.services.logs.tail(GROUP, "", 10) == ["before", "after"]

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from local.emulator.aws.s3 import contents
 from local.emulator.home import Home
 from local.emulator.server import Server
 from tests.unit.local.emulator.server_harness import client, serve
@@ -185,7 +184,7 @@ def test_another_disk_gets_a_copy(
         raise OSError(errno.EXDEV, "another disk")
 
     s3.put_object(Bucket=BUCKET, Key="x", Body=b"bytes")
-    monkeypatch.setattr(contents.os, "link", link)
+    monkeypatch.setattr(os, "link", link)
     server.services.objects.link(BUCKET, "x", tmp_path / "x")
     assert (tmp_path / "x").read_bytes() == b"bytes"
     assert (tmp_path / "x").stat().st_nlink == 1

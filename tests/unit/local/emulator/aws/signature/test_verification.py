@@ -176,22 +176,25 @@ def test_a_url_that_is_given_away_allows_what_it_says(server: Server, s3: Any) -
 def test_a_presigned_form(server: Server, version: str) -> None:
     s3 = client(server.url, "s3", signature_version=version)
 
-    def post(form: Any, body: bytes = b"bytes", **more: str) -> requests.Response:
+    def post(
+        form: Any, more: dict[str, str] | None = None, body: bytes = b"bytes"
+    ) -> requests.Response:
         return requests.post(
-            form["url"], form["fields"] | more, files={"file": ("a.txt", body)}, timeout=10
+            form["url"], form["fields"] | (more or {}), files={"file": ("a.txt", body)}, timeout=10
         )
 
     limits: Any = [["content-length-range", 1, 10], ["starts-with", "$Content-Type", "text/"]]
     form = s3.generate_presigned_post(BUCKET, f"form/{version}", None, limits)
-    done = post(form, **{"Content-Type": "text/plain"})
+    text = {"Content-Type": "text/plain"}
+    done = post(form, text)
     assert done.status_code in (200, 204), done.text
     assert s3.get_object(Bucket=BUCKET, Key=f"form/{version}")["Body"].read() == b"bytes"
     told = {
-        "AccessDenied": post(form, **{"Content-Type": "image/png"}),
-        "EntityTooLarge": post(form, b"x" * 11, **{"Content-Type": "text/plain"}),
-        "Extra input fields": post(form, acl="public-read", **{"Content-Type": "text/plain"}),
-        "Policy Condition failed": post(form, key="other", **{"Content-Type": "text/plain"}),
-        "SignatureDoesNotMatch": post(form, policy="e30=", **{"Content-Type": "text/plain"}),
+        "AccessDenied": post(form, {"Content-Type": "image/png"}),
+        "EntityTooLarge": post(form, text, b"x" * 11),
+        "Extra input fields": post(form, text | {"acl": "public-read"}),
+        "Policy Condition failed": post(form, text | {"key": "other"}),
+        "SignatureDoesNotMatch": post(form, text | {"policy": "e30="}),
     }
     assert {word: word in answer.text for word, answer in told.items()} == dict.fromkeys(told, True)
     over = s3.generate_presigned_post(BUCKET, "form/over", ExpiresIn=-1)
@@ -403,7 +406,10 @@ def test_curl(server: Server, s3: Any, tmp_path: Path) -> None:
     ],
 )
 def test_a_signature_that_is_none(server: Server, header: str) -> None:
-    headers = {"Authorization": header.encode("latin-1"), "X-Amz-Date": "20260101T000000Z"}
+    headers: dict[str, str | bytes | None] = {
+        "Authorization": header.encode("latin-1"),
+        "X-Amz-Date": "20260101T000000Z",
+    }
     answer = requests.get(server.url, headers=headers, timeout=10)
     assert answer.status_code in (400, 403), answer.text
     assert "<Code>" in answer.text
