@@ -24,6 +24,6 @@ class AccessLog(Logger):  # type: ignore[misc]  # gunicorn has no types
             path.encode("unicode_escape").decode("ascii"),
             resp.status_code,
             milliseconds,
-            environ.get("serve.instances", 0),
+            environ.get("serve.payloads.instances", 0),
             resp.sent,
         )

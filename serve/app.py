@@ -11,11 +11,11 @@ from time import monotonic
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
-from serve import codec
-from serve.accept import negotiate
-from serve.body import Admission, declared_length, read_body
 from serve.devices import gpus
 from serve.errors import BadRequest, EngineFailed, NotReady, Overloaded, TimedOut
+from serve.payloads import codec
+from serve.payloads.accept import negotiate
+from serve.payloads.body import Admission, declared_length, read_body
 from serve.predictor import Predictor
 from serve.settings import IN_FLIGHT, Settings
 
@@ -66,7 +66,7 @@ def create_app(predictor: Predictor, settings: Settings) -> Flask:
             with predictor.decoder_slot(deadline):
                 images = codec.read_images(request.headers.get("Content-Type", ""), body, artifact)
             del body
-            request.environ["serve.instances"] = images.count
+            request.environ["serve.payloads.instances"] = images.count
             rows = predictor.predict(images.pixels, deadline)
         text = codec.write_predictions(accepted, rows, artifact.classes, top_k)
         return Response(text, content_type=f"{accepted}; charset=utf-8")

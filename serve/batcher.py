@@ -15,7 +15,7 @@ from typing import NamedTuple, cast
 import numpy as np
 
 from serve.errors import EngineFailed, Overloaded
-from serve.images import Pixels, Probabilities
+from serve.payloads.images import Pixels, Probabilities
 
 
 class _QueuedImage(NamedTuple):

@@ -13,7 +13,7 @@ import numpy as np
 from container.artifact import Artifact
 from container.errors import ArtifactError, BerthError
 from serve.devices import torch_installed
-from serve.images import Pixels, Probabilities
+from serve.payloads.images import Pixels, Probabilities
 
 LOG = logging.getLogger("gunicorn.error")
 

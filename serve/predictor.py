@@ -21,7 +21,7 @@ from serve.batcher import Batcher
 from serve.engine import Engine, check, load_engine
 from serve.errors import NotReady, Overloaded, TimedOut
 from serve.health import Health, State
-from serve.images import Pixels, Probabilities
+from serve.payloads.images import Pixels, Probabilities
 
 LOG = logging.getLogger("gunicorn.error")
 

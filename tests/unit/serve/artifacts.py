@@ -12,7 +12,7 @@ import openvino.opset8 as ops
 from PIL import Image
 
 from container.artifact import Bfloat16
-from serve.images import Pixels, Probabilities
+from serve.payloads.images import Pixels, Probabilities
 from serve.predictor import Predictor
 from serve.settings import Settings
 

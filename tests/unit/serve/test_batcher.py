@@ -8,7 +8,7 @@ import pytest
 
 from serve.batcher import Batcher
 from serve.errors import EngineFailed, Overloaded
-from serve.images import Pixels, Probabilities
+from serve.payloads.images import Pixels, Probabilities
 
 
 class Gate:

@@ -13,7 +13,7 @@ from container.errors import ArtifactError
 from serve import predictor as predictor_module
 from serve.engine import EngineError
 from serve.errors import BadRequest, EngineFailed, NotReady, Overloaded, TimedOut
-from serve.images import Pixels, Probabilities
+from serve.payloads.images import Pixels, Probabilities
 from serve.predictor import Predictor
 from tests.unit.serve.artifacts import CROP, ChannelMeans, wait_for, write_artifact
 

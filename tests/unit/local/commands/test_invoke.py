@@ -296,6 +296,6 @@ def test_a_plan_sends_nothing(
 
 
 def test_as_many_instances_as_the_container_takes() -> None:
-    from serve.images import MAX_INSTANCES
+    from serve.payloads.images import MAX_INSTANCES
 
     assert subject.MOST_IN_BATCH == MAX_INSTANCES

@@ -27,10 +27,10 @@ from werkzeug.http import parse_options_header
 from container.artifact import Artifact
 from container.images.decode import sniff
 from serve.errors import BadRequest, one_line
-from serve.images import Pixels, Probabilities, RequestImages, decode
-from serve.instances import read_json
-from serve.multipart import read_multipart
-from serve.npy import MAGIC, read_npy
+from serve.payloads.images import Pixels, Probabilities, RequestImages, decode
+from serve.payloads.instances import read_json
+from serve.payloads.multipart import read_multipart
+from serve.payloads.npy import MAGIC, read_npy
 
 DEFAULT_TOP_K = 5
 ATTRIBUTES_LIMIT = 1024

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 from container.artifact import Artifact
-from serve.codec import (
+from serve.errors import BadRequest
+from serve.payloads.codec import (
     are_attributes,
     check_attributes,
     read_images,
     read_top_k,
     write_predictions,
 )
-from serve.errors import BadRequest
-from serve.images import MAX_INSTANCES, Pixels
+from serve.payloads.images import MAX_INSTANCES, Pixels
 from tests.unit.serve.artifacts import CLASSES, CROP, picture
 
 

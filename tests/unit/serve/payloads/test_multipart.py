@@ -6,8 +6,8 @@ from flask.testing import FlaskClient
 from werkzeug.datastructures import FileStorage
 
 from container.artifact import Artifact
-from serve.codec import read_images
 from serve.errors import BadRequest
+from serve.payloads.codec import read_images
 from tests.unit.serve.artifacts import picture
 
 BOUNDARY = "form 1".replace(" ", "-")

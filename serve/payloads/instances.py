@@ -11,7 +11,7 @@ from urllib.parse import unquote_to_bytes
 
 from container.artifact import Artifact
 from serve.errors import BadRequest, one_line
-from serve.images import MAX_INSTANCES, RequestImages, check_count, decode
+from serve.payloads.images import MAX_INSTANCES, RequestImages, check_count, decode
 
 EXPECTED = 'expected {"instances": [{"b64": "<base64 of an image>"}, ...]}'
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from container.artifact import Artifact
 from serve.errors import BadRequest, one_line
-from serve.images import RequestImages, check_count
+from serve.payloads.images import RequestImages, check_count
 
 MAGIC = b"\x93NUMPY"
 

@@ -8,7 +8,7 @@ from werkzeug.formparser import FormDataParser
 
 from container.artifact import Artifact
 from serve.errors import BadRequest, one_line
-from serve.images import MAX_INSTANCES, RequestImages, decode
+from serve.payloads.images import MAX_INSTANCES, RequestImages, decode
 
 EXPECTED = (
     "expected multipart/form-data; boundary=..., with each image as a file "

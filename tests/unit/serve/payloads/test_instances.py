@@ -7,7 +7,7 @@ import pytest
 
 from container.artifact import Artifact
 from serve.errors import BadRequest
-from serve.instances import from_base64, read_json
+from serve.payloads.instances import from_base64, read_json
 from tests.unit.serve.artifacts import picture
 
 DATA = bytes(range(256)) * 4 + b"\xfb\xff"

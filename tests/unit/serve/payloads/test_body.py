@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from serve.body import Admission, declared_length, read_body
 from serve.errors import BadRequest, Overloaded
+from serve.payloads.body import Admission, declared_length, read_body
 
 SOON = 30.0
 

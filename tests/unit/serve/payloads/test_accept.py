@@ -1,7 +1,7 @@
 import pytest
 
-from serve.accept import negotiate
 from serve.errors import BadRequest
+from serve.payloads.accept import negotiate
 
 JAVA = "text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2"
 

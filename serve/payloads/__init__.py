@@ -1,0 +1,1 @@
+"""Requests and answers of `/invocations`: bodies, media types, arrays and images."""
