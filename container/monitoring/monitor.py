@@ -312,23 +312,23 @@ class Monitor(Callback):
 
     def _report(self) -> list[dict[str, Any]]:
         """Make the report in a process of its own: its memory goes with it."""
-        into = self._data / "report"
-        command = [sys.executable, "-m", "container.monitoring.profiler.report", str(self._data)]
-        command += ["--into", str(into), "--rules", _as_configurations(self.config.profiler_rules)]
+        statuses = self._rules / "profiler.json"
+        command = [
+            *(sys.executable, "-X", "utf8", "-m", "container.monitoring.profiler.report"),
+            *(str(self._data), "--into", str(self._data / "report")),
+            *("--rules", _as_configurations(self.config.profiler_rules)),
+            *("--statuses", str(statuses)),
+        ]
         done = subprocess.run(
-            command, timeout=REPORT_SECONDS, capture_output=True, text=True, check=False
+            command, timeout=REPORT_SECONDS, capture_output=True, encoding="utf-8", check=False
         )
+        for line in done.stdout.splitlines():
+            self.say(line)
         if done.returncode:
             lines = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
             self.say(f"profiler: no report: {lines[-1]}")
             return []
-        told = json.loads((into / "report.json").read_text(encoding="utf-8"))
-        self.say(f"verdict: {told['verdict']['sentences'][0]}")
-        self.say(f"report: {into / 'profiler-report.html'}")
-        asked = {each.name for each in self.config.profiler_rules}  # ProfilerReport runs more
-        found = json.loads((into / "profiler-rules.json").read_text(encoding="utf-8"))
-        found = [each for each in found if each["RuleConfigurationName"] in asked]
-        replace_text(self._rules / "profiler.json", to_json(found, indent=1))
+        found: list[dict[str, Any]] = json.loads(statuses.read_text(encoding="utf-8"))
         return found
 
 

@@ -63,7 +63,7 @@ def make_report(recording: Path, into: Path, parameters: Mapping[str, str]) -> P
     from container.monitoring.profiler.report import write_report
 
     into.mkdir(parents=True, exist_ok=True)
-    return write_report(recording, into, rules)
+    return write_report(recording, into, rules).page
 
 
 def parameters_of(job: Mapping[str, Any]) -> dict[str, str]:

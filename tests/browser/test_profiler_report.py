@@ -28,7 +28,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_operators(folder / "data" / "profiler")
     rules = [fired("DeadRelu", EVIL, steps=[120]), fired(EVIL, EVIL)]
     (folder / "data" / "rules" / "debug.json").write_text(json.dumps(rules))
-    return write_report(folder, folder / "report")
+    return write_report(folder, folder / "report").page
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,7 @@ def test_a_phone_scrolls_in_one_direction_only(show: Page, report: Path) -> None
 
 def test_an_empty_job_asks_for_no_charts(show: Page, tmp_path: Path) -> None:
     (tmp_path / "job").mkdir()
-    empty = write_report(tmp_path / "job", tmp_path / "report")
+    empty = write_report(tmp_path / "job", tmp_path / "report").page
     show.look(width=390)
     show.open(empty)
     assert widths(show)[0] <= 390

@@ -1,6 +1,7 @@
 """All figures of one recording, each worked out when it is first asked for."""
 
 from collections.abc import Sequence
+from copy import copy
 from functools import cached_property
 from typing import Any
 
@@ -37,6 +38,13 @@ class ProfileMetrics:
         self.recording = recording
         self.outcomes = tuple(outcomes)
         self._breakdowns: dict[str, dict[str, Any]] = {}
+
+    def with_outcomes(self, outcomes: Sequence[RuleOutcome]) -> "ProfileMetrics":
+        """The same metrics, without computing them again, of a recording with these outcomes."""
+        metrics = copy(self)
+        metrics.outcomes = tuple(outcomes)
+        metrics.__dict__.pop("rules", None)
+        return metrics
 
     @cached_property
     def job(self) -> dict[str, Any]:

@@ -16,7 +16,6 @@ from markupsafe import Markup
 from container.files.json_files import replace_text, to_json
 from container.monitoring.profiler import units
 from container.monitoring.profiler.metrics import ProfileMetrics
-from container.monitoring.profiler.outcome import RuleOutcome
 from container.monitoring.profiler.reading import Recording
 from container.monitoring.profiler.report.bottlenecks import (
     batch_size,
@@ -40,7 +39,7 @@ from container.rules.requests import RuleRequest, parse_rules
 
 HTML, FIGURES, REPORTS = "profiler-report.html", "report.json", "profiler-reports"
 STATUSES = "profiler-rules.json"
-"""The rules' statuses, unless they are to go elsewhere."""
+"""The statuses of all rules, those that a ProfilerReport runs too."""
 
 Part = tuple[str, Callable[[ReportContext], dict[str, Any]]]
 """A template, and the function that gives what it shows."""
@@ -80,13 +79,26 @@ SECTIONS = (
 """The title and the verdict come before, as number 1."""
 
 
+class WrittenReport(NamedTuple):
+    """A report that was written.
+
+    Attributes:
+        page: the HTML file.
+        verdict: the verdict's first sentence; "" if the verdict failed.
+        statuses: the statuses of the requested rules, without those that a ProfilerReport runs.
+    """
+
+    page: Path
+    verdict: str
+    statuses: list[dict[str, Any]]
+
+
 def write_report(
     folder: Path,
     into: Path,
     rules: Sequence[RuleRequest] | None = None,
     say: Callable[[str], None] = lambda _: None,
-    statuses: Path | None = None,
-) -> Path:
+) -> WrittenReport:
     """Read a job's profile, judge it, and write the report.
 
     Writes `profiler-report.html`, `report.json`, `profiler-reports/<Rule>.json` and the rules'
@@ -98,10 +110,6 @@ def write_report(
         into: the folder the report goes into.
         rules: profiler rules to evaluate; by default all, as SageMaker's defaults have them.
         say: where progress goes, a line at a time.
-        statuses: the file for the rules' statuses; by default one beside the report.
-
-    Returns:
-        The HTML file.
 
     Raises:
         FileNotFoundError: there is no such folder.
@@ -114,20 +122,10 @@ def write_report(
         "evaluating rules"
     )
     requests = parse_rules(PROFILER_RULES, ["auto"]) if rules is None else tuple(rules)
-    outcomes = evaluate(recording, requests)
+    metrics = ProfileMetrics(recording)
+    outcomes = evaluate(recording, requests, metrics)
     say("writing")
-    return write_outcomes(recording, outcomes, into, say, statuses)
-
-
-def write_outcomes(
-    recording: Recording,
-    outcomes: Sequence[RuleOutcome],
-    into: Path,
-    say: Callable[[str], None] = lambda _: None,
-    statuses: Path | None = None,
-) -> Path:
-    """Write the same for a recording whose rules have been evaluated already."""
-    report = ReportContext(ProfileMetrics(recording, outcomes))
+    report = ReportContext(metrics.with_outcomes(outcomes))
     page = into / HTML
     replace_text(page, render(report))
     charts = {name: spec["data"] for name, spec in report.charts.specs.items()}
@@ -136,8 +134,15 @@ def write_outcomes(
         path = into / REPORTS / f"{_file_name(outcome.request.name)}.json"
         if not _try_to_write(path, outcome.as_json(), say):
             break
-    _try_to_write(statuses or into / STATUSES, [outcome.status() for outcome in outcomes], say)
-    return page
+    statuses = [outcome.status() for outcome in outcomes]
+    _try_to_write(into / STATUSES, statuses, say)
+    sentences = report.data.get("verdict", {}).get("sentences", [""])
+    requested = [
+        status
+        for outcome, status in zip(outcomes, statuses, strict=True)
+        if outcome.part_of is None
+    ]
+    return WrittenReport(page, sentences[0], requested)
 
 
 def render(report: ReportContext) -> str:

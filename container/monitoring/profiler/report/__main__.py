@@ -10,13 +10,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from container.errors import BerthError
+from container.files.json_files import replace_text, to_json
 from container.monitoring.profiler.report import write_report
 from container.rules.profiler import PROFILER_RULES
 from container.rules.requests import RuleRequest, from_configurations, parse_rules
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the path of the HTML on standard output, progress on standard error; 1 if it failed."""
+    """Print the verdict and the HTML's path on standard output, progress on standard error.
+
+    Returns:
+        0, or 1 if the HTML or the statuses could not be written.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m container.monitoring.profiler.report",
         description="Writes a profiled job's report: one HTML file, and every figure as JSON.",
@@ -33,14 +38,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help='profiler rules as JSON: a list of names (["BatchSize"]), of SageMaker’s '
         'ProfilerRuleConfigurations, or parameters ({"BatchSize_patience": 100}) for all rules',
     )
+    parser.add_argument("--statuses", type=Path, help="file for the statuses of the given rules")
     options = parser.parse_args(arguments)
     try:
         rules = None if options.rules is None else read_rules(options.rules)
-        page = write_report(options.folder, options.into, rules, say=_say)
+        report = write_report(options.folder, options.into, rules, say=_say)
+        if report.verdict:
+            print(f"verdict: {report.verdict}")
+        print(f"report: {report.page}")
+        if options.statuses is not None:
+            replace_text(options.statuses, to_json(report.statuses, indent=1))
     except (BerthError, OSError) as error:
         _say(str(error))
         return 1
-    print(page)
     return 0
 
 

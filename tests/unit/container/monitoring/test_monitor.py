@@ -40,7 +40,7 @@ def test_what_a_watched_job_leaves_and_that_it_learns_the_same(
     (base / "checkpoints").rename(base / "earlier")
     capsys.readouterr()
     base = job(epochs=2, export=True, **WATCHED)
-    said = capsys.readouterr().out
+    log = capsys.readouterr().out
     watched = load_file(base / "model" / "model.safetensors")
     assert all(watched[name].equal(value) for name, value in plain.items())
 
@@ -55,8 +55,10 @@ def test_what_a_watched_job_leaves_and_that_it_learns_the_same(
     assert len(list((data / "report" / "profiler-reports").glob("*.json"))) == 12
     page = (data / "report" / "profiler-report.html").read_text()
     assert "VanishingGradient" in page
-    assert "\nverdict: " in said
-    assert f"report: {data / 'report' / 'profiler-report.html'}" in said
+    verdict = read(data / "report" / "report.json")["verdict"]["sentences"][0]
+    assert f"\nverdict: {verdict}\n" in log
+    assert f"\nreport: {data / 'report' / 'profiler-report.html'}\n" in log
+    assert "no report" not in log
 
     facts = read(data / "profiler" / "job.json")
     moments = ["started", "training_started", "training_ended", "ended"]
@@ -92,6 +94,21 @@ def test_a_loader_that_is_too_slow(job: Any, monkeypatch: pytest.MonkeyPatch) ->
     )
     # Of the whole job: how much that is depends on how long the machine took to start and export.
     assert first["factor"] > 1
+
+
+def test_a_report_that_fails_is_one_line_and_costs_the_job_nothing(
+    job: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = job.base / "output" / "data"
+    data.mkdir(parents=True)
+    (data / "report").write_text("a file where the report's folder goes")
+    job(profile=True, profile_steps="none")
+    lines = capsys.readouterr().out.splitlines()
+    (line,) = (line for line in lines if line.startswith("profiler: no report: "))
+    assert str(data / "report") in line
+    assert not [line for line in lines if line.startswith(("verdict: ", "report: "))]
+    assert set(by_name(read(data / "rules" / "profiler.json")).values()) == {"InProgress"}
+    assert (job.base / "model" / "model.safetensors").exists()
 
 
 def test_a_rule_that_fires_ends_training_with_the_model_so_far(

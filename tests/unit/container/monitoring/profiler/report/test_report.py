@@ -11,7 +11,7 @@ import pytest
 
 from container.monitoring.profiler.metrics import ProfileMetrics
 from container.monitoring.profiler.reading import Recording
-from container.monitoring.profiler.report import SECTIONS, render, write_outcomes, write_report
+from container.monitoring.profiler.report import SECTIONS, render, write_report
 from container.monitoring.profiler.report.__main__ import main, read_rules
 from container.monitoring.profiler.report.context import ReportContext
 from container.monitoring.profiler.rules import evaluate
@@ -62,7 +62,7 @@ class ReadPage(HTMLParser):
 
 
 def written(folder: Path, into: Path) -> tuple[ReadPage, dict[str, Any]]:
-    page = write_report(folder, into)
+    page = write_report(folder, into).page
     return ReadPage(page.read_text()), json.loads((into / "report.json").read_text())
 
 
@@ -92,15 +92,16 @@ def test_every_section_is_there_and_every_link_leads_somewhere(tmp_path: Path) -
 
 def test_a_file_for_every_rule_and_their_statuses(tmp_path: Path) -> None:
     folder = write_berth(tmp_path / "job", busy_host(points=240, steps=60))
-    write_report(folder, tmp_path / "report", statuses=tmp_path / "rules" / "profiler.json")
+    report = write_report(folder, tmp_path / "report")
     files = {path.stem for path in (tmp_path / "report" / "profiler-reports").iterdir()}
     assert files == set(PROFILER_RULES)
     found = json.loads((tmp_path / "report/profiler-reports/BatchSize.json").read_text())
     assert set(found) == {
         "RuleTriggered", "Violations", "Details", "Datapoints", "RuleParameters",
     }  # fmt: skip
-    statuses = json.loads((tmp_path / "rules" / "profiler.json").read_text())
+    statuses = json.loads((tmp_path / "report" / "profiler-rules.json").read_text())
     assert {each["RuleConfigurationName"] for each in statuses} == set(PROFILER_RULES)
+    assert statuses == report.statuses
     assert not list(tmp_path.rglob(".*"))  # nothing half written is left
 
 
@@ -162,7 +163,8 @@ def test_hostile_names_are_text(tmp_path: Path) -> None:
 
 
 def test_only_the_two_scripts_may_run_and_nothing_may_be_fetched(tmp_path: Path) -> None:
-    page = write_report(write_berth(tmp_path / "job", busy_host(points=60)), tmp_path / "report")
+    folder = write_berth(tmp_path / "job", busy_host(points=60))
+    page = write_report(folder, tmp_path / "report").page
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', unescape(page.read_text()))
     assert policy is not None
     rules = dict(rule.split(" ", 1) for rule in policy[1].split("; "))
@@ -192,7 +194,7 @@ def test_figures_that_cannot_be_written_cost_themselves_alone(tmp_path: Path) ->
         taken.parent.mkdir(exist_ok=True)
         taken.mkdir() if taken.suffix else taken.write_text("a file")
     lines: list[str] = []
-    page = write_report(folder, into, say=lines.append)
+    page = write_report(folder, into, say=lines.append).page
     assert "Training job summary" in page.read_text()
     assert len([line for line in lines if line.startswith("profiler report: ")]) == 3
 
@@ -201,7 +203,7 @@ def test_a_report_that_cannot_be_written_leaves_the_earlier_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = write_berth(tmp_path / "job", busy_host(points=60, steps=20))
-    page = write_report(folder, tmp_path / "report")
+    page = write_report(folder, tmp_path / "report").page
     before = page.read_bytes()
 
     def full(self: Path, target: Path) -> None:
@@ -257,13 +259,46 @@ def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     folder = write_berth(tmp_path / "job", busy_host(points=60, steps=20))
     assert main([str(folder), "--into", str(tmp_path / "out"), "--rules", '["StepOutlier"]']) == 0
     out, err = capsys.readouterr()
-    assert out.strip() == str(tmp_path / "out" / "profiler-report.html")
+    figures = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert out.splitlines() == [
+        f"verdict: {figures['verdict']['sentences'][0]}",
+        f"report: {tmp_path / 'out' / 'profiler-report.html'}",
+    ]
     assert "reading" in err
     assert [p.name for p in (tmp_path / "out/profiler-reports").iterdir()] == ["StepOutlier.json"]
     assert main([str(tmp_path / "nowhere"), "--into", str(tmp_path)]) == 1
     assert "nowhere" in capsys.readouterr().err
     assert main([str(folder), "--into", str(tmp_path), "--rules", "["]) == 1
     assert "--rules: expected JSON" in capsys.readouterr().err
+
+
+def test_the_statuses_are_of_the_given_rules_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_berth(tmp_path / "job", busy_host(points=60, steps=20))
+    statuses = tmp_path / "rules" / "profiler.json"
+    command = [str(folder), "--into", str(tmp_path / "out"), "--rules", '["ProfilerReport"]']
+    assert main([*command, "--statuses", str(statuses)]) == 0
+    found = json.loads(statuses.read_text())
+    assert [each["RuleConfigurationName"] for each in found] == ["ProfilerReport"]
+    every = json.loads((tmp_path / "out" / "profiler-rules.json").read_text())
+    assert {each["RuleConfigurationName"] for each in every} == set(PROFILER_RULES)
+    assert found[0] in every
+    (tmp_path / "file").touch()
+    assert main([*command, "--statuses", str(tmp_path / "file" / "profiler.json")]) == 1
+    out, err = capsys.readouterr()
+    assert "report: " in out
+    assert "file" in err.splitlines()[-1]
+
+
+def test_a_verdict_that_fails_costs_only_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ReportContext, "verdict", property(lambda _: 1 / 0))
+    report = write_report(write_berth(tmp_path / "job", busy_host(points=60)), tmp_path / "report")
+    assert report.verdict == ""
+    assert "The verdict could not be completed" in ReadPage(report.page.read_text()).text
+    assert len(report.statuses) == len(PROFILER_RULES)
 
 
 def test_rules_in_three_shapes() -> None:
@@ -285,9 +320,9 @@ def test_neither_torch_nor_smdebug_is_imported() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_what_was_read_and_evaluated_elsewhere_is_written_the_same(tmp_path: Path) -> None:
+def test_metrics_shared_with_the_rules_give_the_same_page(tmp_path: Path) -> None:
     folder = write_berth(tmp_path / "job", busy_host(points=60, steps=20))
     recording = Recording.read(folder)
     outcomes = evaluate(recording, parse_rules(PROFILER_RULES, ["auto"]))
-    one = write_outcomes(recording, outcomes, tmp_path / "one").read_text()
-    assert one == write_report(folder, tmp_path / "two").read_text()
+    page = render(ReportContext(ProfileMetrics(recording, outcomes)))
+    assert page == write_report(folder, tmp_path / "report").page.read_text()
