@@ -38,7 +38,7 @@ class RuleOutcome:
         details: figures by node, GPU or worker, under the names SageMaker's files use; finite
             numbers, text, lists and dicts only.
         error: the traceback, if the rule itself failed.
-        part_of: the name of the ProfilerReport that asked for it; None if it was asked for itself.
+        part_of: the name of the ProfilerReport that runs it; None if it was requested itself.
     """
 
     request: RuleRequest
@@ -168,7 +168,7 @@ def fired(rows: Iterable[Mapping[str, Any]], *rules: str) -> dict[str, Any] | No
     )
 
 
-def said(row: Mapping[str, Any]) -> str:
+def describe(row: Mapping[str, Any]) -> str:
     """That a rule fired, how often, and its own words for why, without a full stop.
 
     The debugger's own words begin with `fired at step 40: ` or `fired 3 times, …: `.

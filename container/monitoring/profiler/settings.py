@@ -28,16 +28,16 @@ _HAD = {
     "rotatemaxfilesizeinbytes",
     "rotatefilecloseintervalinseconds",
     "detailedprofilingconfig",
-    # How often smdebug tries to open a file; ours is opened or it is said why not.
+    # How often smdebug tries to open a file; ours is opened, or a line says why not.
     "fileopenfailthreshold",
-    # Every step's wait for data is recorded, so those asked for are.
+    # Every step's wait for data is recorded, so the requested ones are.
     "dataloaderprofilingconfig",
 }
 """What of ProfilingParameters is followed; the rest is named once."""
 
 
 class ProfilerError(BerthError):
-    """The profiler is asked for something that does not make sense."""
+    """The profiler's configuration is invalid."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,10 @@ class ProfilerSettings:
 
         Args:
             base: the root of SageMaker's tree.
-            profile: True or False as the user said; None to do what `profilerconfig.json` says.
+            profile: True or False as the user set it; None to do what `profilerconfig.json` says.
             interval_ms, steps: the hyperparameters `profile_interval` and `profile_steps`, used
                 where the file says nothing.
-            say: told once about what the file asks for and this profiler does not have.
+            say: prints once what the file requests and this profiler does not have.
 
         Raises:
             ProfilerError: the file is malformed.
@@ -211,7 +211,7 @@ class ConfigFile:
     Args:
         path: the file; it need not be there.
         interval: seconds between two samples, until the file says otherwise.
-        say: told what changed.
+        say: prints what changed.
 
     Attributes:
         interval: seconds between two samples.

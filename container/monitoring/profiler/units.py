@@ -79,6 +79,11 @@ def number(value: float | None) -> str:
     return f"{value:.4g}"
 
 
+def plain(value: object) -> str:
+    """A parameter's value as users write it: none, true, 0.5, text."""
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
+
+
 def factor(value: float) -> str:
     """How many times faster: 1.45×."""
     return f"{value:.2f}×" if value < 9.995 else f"{value:.0f}×"

@@ -25,9 +25,9 @@ from container.monitoring.profiler.advice.speed import (
     too_many_workers,
 )
 from container.monitoring.profiler.metrics import ProfileMetrics
-from container.monitoring.profiler.outcome import FIRED, RuleOutcome, said, short, starved
+from container.monitoring.profiler.outcome import FIRED, RuleOutcome, describe, short, starved
 from container.monitoring.profiler.reading import Recording
-from container.monitoring.profiler.units import factor, percent, points, seconds
+from container.monitoring.profiler.units import factor, percent, plain, points, seconds
 
 ADVISERS: tuple[Callable[[ProfileMetrics], Iterator[Recommendation]], ...] = (
     learning_advice,
@@ -49,7 +49,7 @@ WAITING = 0.05
 STARTING = 0.2
 """Share of a job from which on its initialisation or finalisation is worth a sentence."""
 NAMED_RULES = 6
-"""Debugger rules whose reasons are told one by one."""
+"""Debugger rules whose reasons are given one by one."""
 UNEVEN = 1.1
 """Times the mean that the slowest rank may compute before the ranks count as unequal."""
 NAMED = {
@@ -95,89 +95,89 @@ class Verdict:
 
 
 def verdict(
-    recording: Recording, outcomes: Sequence[RuleOutcome], figures: ProfileMetrics | None = None
+    recording: Recording, outcomes: Sequence[RuleOutcome], metrics: ProfileMetrics | None = None
 ) -> Verdict:
     """Judge a job by what it recorded and what the rules found.
 
     Args:
         recording: what was recorded.
         outcomes: what the profiler's rules made of it.
-        figures: theirs, where they have been worked out already.
+        metrics: the recording's metrics with these outcomes, where they are computed already.
     """
-    figures = figures or ProfileMetrics(recording, outcomes)
-    advice = _advice(figures)
-    tone = _tone(figures, advice)
-    random = figures.setting("freeze") is True and frozen_untrained(
-        True, str(figures.setting("weights"))
+    metrics = metrics or ProfileMetrics(recording, outcomes)
+    advice = _advice(metrics)
+    tone = _tone(metrics, advice)
+    random = metrics.setting("freeze") is True and frozen_untrained(
+        True, str(metrics.setting("weights"))
     )
     warning = (f"{UNTRAINED[0].upper()}{UNTRAINED[1:]}.",) if random else ()
-    sentences = (*_headlines(figures, advice, tone), *warning, *_findings(figures))
+    sentences = (*_headlines(metrics, advice, tone), *warning, *_findings(metrics))
     return Verdict(tone, tuple(filter(None, sentences)), advice)
 
 
-def _advice(figures: ProfileMetrics) -> tuple[Recommendation, ...]:
+def _advice(metrics: ProfileMetrics) -> tuple[Recommendation, ...]:
     """Everything the advisers say, the first word on each hyperparameter only."""
     found: dict[str, Recommendation] = {}
     for adviser in ADVISERS:
-        for each in adviser(figures):
+        for each in adviser(metrics):
             found.setdefault(each.hyperparameter, each)
     order = {"learning": 0, "speed": 1, "price": 2}
     return tuple(sorted(found.values(), key=lambda e: (order[e.kind], -(e.factor or 1.0))))
 
 
-def _tone(figures: ProfileMetrics, advice: Iterable[Recommendation]) -> Tone:
-    if _alarms(figures):
+def _tone(metrics: ProfileMetrics, advice: Iterable[Recommendation]) -> Tone:
+    if _alarms(metrics):
         return "troubled"
-    if figures.steps is None:
+    if metrics.steps is None:
         return "unknown"
     worth = any(a.kind == "speed" and (a.factor or 1) >= WORTHWHILE for a in advice)
-    serious = any(r["kind"] == "profiler" and r["status"] == FIRED for r in figures.rules)
-    return "improvable" if worth or serious or figures.waiting >= WAITING else "healthy"
+    serious = any(r["kind"] == "profiler" and r["status"] == FIRED for r in metrics.rules)
+    return "improvable" if worth or serious or metrics.waiting >= WAITING else "healthy"
 
 
 def _headlines(
-    figures: ProfileMetrics, advice: Sequence[Recommendation], tone: Tone
+    metrics: ProfileMetrics, advice: Sequence[Recommendation], tone: Tone
 ) -> Iterator[str]:
     """What matters most: learning that went wrong, then where the time goes."""
-    rows = _alarms(figures)
+    rows = _alarms(metrics)
     if len(rows) == 1:
-        yield f"{said(rows[0])}."
+        yield f"{describe(rows[0])}."
     elif rows:
         yield f"{_list([row['name'] for row in rows])} fired."
-        yield from (f"{said(row)}." for row in rows[:NAMED_RULES])
-    if figures.steps is not None:
-        yield from _speed(figures, advice, tone)
-        for row in _fired(figures):
+        yield from (f"{describe(row)}." for row in rows[:NAMED_RULES])
+    if metrics.steps is not None:
+        yield from _speed(metrics, advice, tone)
+        for row in _fired(metrics):
             if row not in rows:
-                yield f"{said(row)}; over the whole job it fell."
+                yield f"{describe(row)}; over the whole job it fell."
         return
-    learned = figures.learning["steps"] or figures.learning["epochs"]
-    if not len(figures.recording.system) and not learned and not rows:
+    learned = metrics.learning["steps"] or metrics.learning["epochs"]
+    if not len(metrics.recording.system) and not learned and not rows:
         yield "Nothing was recorded, so there is nothing to judge."
         return
     yield "No training step was recorded, so nothing tells where a step's time goes."
 
 
-def _fired(figures: ProfileMetrics) -> list[dict[str, Any]]:
-    return [r for r in figures.rules if r["kind"] == "debugger" and r["status"] == FIRED]
+def _fired(metrics: ProfileMetrics) -> list[dict[str, Any]]:
+    return [r for r in metrics.rules if r["kind"] == "debugger" and r["status"] == FIRED]
 
 
-def _alarms(figures: ProfileMetrics) -> list[dict[str, Any]]:
+def _alarms(metrics: ProfileMetrics) -> list[dict[str, Any]]:
     """The debugger rules that fired; a loss that rose from one batch to another but fell over the
     whole job is none."""
     return [
         row
-        for row in _fired(figures)
-        if row["rule"] != "LossNotDecreasing" or not has_fallen(figures)
+        for row in _fired(metrics)
+        if row["rule"] != "LossNotDecreasing" or not has_fallen(metrics)
     ]
 
 
-def _speed(figures: ProfileMetrics, advice: Sequence[Recommendation], tone: Tone) -> Iterator[str]:
+def _speed(metrics: ProfileMetrics, advice: Sequence[Recommendation], tone: Tone) -> Iterator[str]:
     """What the steps' time is lost to, and the changes that gain most."""
-    wait, compute = figures.waiting, figures.phase("forward", "backward")
+    wait, compute = metrics.waiting, metrics.phase("forward", "backward")
     speed = [a for a in advice if a.kind == "speed" and a.factor and a.factor >= WORTHWHILE]
     if tone == "healthy" or (tone == "troubled" and not speed and wait < WAITING):
-        if not figures.framework["phases"]:
+        if not metrics.framework["phases"]:
             yield "Nothing was found to change, though steps were recorded without their phases."
             return
         begin = "Healthy" if tone == "healthy" else "The speed is healthy"
@@ -187,78 +187,78 @@ def _speed(figures: ProfileMetrics, advice: Sequence[Recommendation], tone: Tone
             f"hyperparameters that keeps the model would gain {least} or more."
         )
     elif wait >= WAITING:
-        who = "GPU" if figures.on_gpu else "network"
-        tries = _list([f"{a.hyperparameter}={_plain(a.to)}" for a in speed[:2]], "or")
+        who = "GPU" if metrics.on_gpu else "network"
+        tries = _list([f"{a.hyperparameter}={plain(a.to)}" for a in speed[:2]], "or")
         tries = f"; try {tries}" if tries else ""
         yield f"The {who} waits {percent(wait)} of the time for data{tries}."
     elif speed:
         best = speed[0]
         gain = factor(best.factor or 1)
-        yield f"Up to {gain} as fast with {best.hyperparameter}={_plain(best.to)}."
+        yield f"Up to {gain} as fast with {best.hyperparameter}={plain(best.to)}."
     elif tone == "improvable":
-        names = [r["name"] for r in figures.rules if r["status"] == FIRED]
+        names = [r["name"] for r in metrics.rules if r["status"] == FIRED]
         them = "it" if len(names) == 1 else "them"
         yield f"{_list(names)} fired, but no hyperparameter answers {them}."
 
 
-def _findings(figures: ProfileMetrics) -> Iterator[str]:
+def _findings(metrics: ProfileMetrics) -> Iterator[str]:
     """The sentences below the first."""
-    yield from _step(figures)
-    yield from _machine(figures)
-    yield from _job(figures)
-    yield from _ranks(figures)
-    yield from _slow_steps(figures)
-    yield from _learned(figures)
-    yield from _rules(figures)
+    yield from _step(metrics)
+    yield from _machine(metrics)
+    yield from _job(metrics)
+    yield from _ranks(metrics)
+    yield from _slow_steps(metrics)
+    yield from _learned(metrics)
+    yield from _rules(metrics)
 
 
-def _step(figures: ProfileMetrics) -> Iterator[str]:
-    steps = figures.steps
+def _step(metrics: ProfileMetrics) -> Iterator[str]:
+    steps = metrics.steps
     if steps is None:
         return
-    ranked = sorted(figures.framework["phases"], key=lambda row: -row["seconds"])
-    told = [
+    ranked = sorted(metrics.framework["phases"], key=lambda row: -row["seconds"])
+    parts = [
         f"{percent(row['share'])} is {NAMED.get(row['phase'], row['phase'])}"
         for row in ranked[:4]
         if (row["share"] or 0) >= 0.02
     ]
-    if told:
-        yield f"Of a training step of {seconds(steps['p50'])}, {_list(told)}."
+    if parts:
+        yield f"Of a training step of {seconds(steps['p50'])}, {_list(parts)}."
     else:
         yield f"A training step takes {seconds(steps['p50'])}; its phases were not recorded."
-    if figures.waiting >= WAITING and in_memory(figures):
+    if metrics.waiting >= WAITING and in_memory(metrics):
         yield (
             "Images this small stay decoded in memory, where workers change nothing: the wait is "
             "for picking batches out of it."
         )
-    hidden = figures.phase("data") - figures.waiting
+    hidden = metrics.phase("data") - metrics.waiting
     if hidden >= WAITING:
         yield (
-            f"The loop waits {percent(figures.phase('data'))} of a step for data, but the GPU "
-            f"works on through all but {percent(figures.waiting)} of it."
+            f"The loop waits {percent(metrics.phase('data'))} of a step for data, but the GPU "
+            f"works on through all but {percent(metrics.waiting)} of it."
         )
 
 
-def _machine(figures: ProfileMetrics) -> Iterator[str]:
-    told = []
+def _machine(metrics: ProfileMetrics) -> Iterator[str]:
+    used = []
     for metric, words in (
         ("GPU", "the GPU"),
         ("GPU memory", "its memory"),
         ("CPU", "the processors"),
         ("memory", "the memory"),
     ):
-        found = figures.use(metric, "p50")
-        if found is not None and (figures.on_gpu or not metric.startswith("GPU")):
-            told.append(f"{words} {points(found)}")
-    if told:
-        yield f"In use while training, in the median: {_list(told)}."
-    waiting = figures.use("I/O wait", "p95")
+        found = metrics.use(metric, "p50")
+        if found is not None and (metrics.on_gpu or not metric.startswith("GPU")):
+            used.append(f"{words} {points(found)}")
+    if used:
+        yield f"In use while training, in the median: {_list(used)}."
+    waiting = metrics.use("I/O wait", "p95")
     if waiting is not None and waiting >= 20:
         yield f"Processors wait for disks: the 95th percentile of I/O wait is {points(waiting)}."
 
 
-def _job(figures: ProfileMetrics) -> Iterator[str]:
-    job = figures.job
+def _job(metrics: ProfileMetrics) -> Iterator[str]:
+    job = metrics.job
     for part, words in (("initialisation", "before the first step"), ("finalisation", "after it")):
         found = job[part]
         if found and found["share"] and found["share"] >= STARTING and job["training_loop"]:
@@ -270,8 +270,8 @@ def _job(figures: ProfileMetrics) -> Iterator[str]:
             )
 
 
-def _ranks(figures: ProfileMetrics) -> Iterator[str]:
-    rows = figures.steps["by_rank"] if figures.steps else []
+def _ranks(metrics: ProfileMetrics) -> Iterator[str]:
+    rows = metrics.steps["by_rank"] if metrics.steps else []
     work = [row["compute"] for row in rows if row["compute"]]
     if len(work) < 2:
         return
@@ -285,11 +285,11 @@ def _ranks(figures: ProfileMetrics) -> Iterator[str]:
         )
 
 
-def _slow_steps(figures: ProfileMetrics) -> Iterator[str]:
-    steps, total = figures.steps, figures.training_seconds if figures.steps else 0.0
+def _slow_steps(metrics: ProfileMetrics) -> Iterator[str]:
+    steps, total = metrics.steps, metrics.training_seconds if metrics.steps else 0.0
     if steps is None or not steps["outliers"] or not total:
         return
-    share = steps["excess"] / (total * max(1, figures.framework["ranks"]))
+    share = steps["excess"] / (total * max(1, metrics.framework["ranks"]))
     if share < 0.01:
         return
     blame = steps["blame"]
@@ -300,8 +300,8 @@ def _slow_steps(figures: ProfileMetrics) -> Iterator[str]:
     )
 
 
-def _learned(figures: ProfileMetrics) -> Iterator[str]:
-    learning = figures.learning
+def _learned(metrics: ProfileMetrics) -> Iterator[str]:
+    learning = metrics.learning
     best = learning["best_epoch"]
     if best is not None:
         row = next(row for row in learning["epochs"] if row["epoch"] == best)
@@ -314,24 +314,24 @@ def _learned(figures: ProfileMetrics) -> Iterator[str]:
         yield f"The loss went from {loss['first']:.3g} to {loss['last']:.3g}."
 
 
-def _rules(figures: ProfileMetrics) -> Iterator[str]:
-    rows = figures.rules
+def _rules(metrics: ProfileMetrics) -> Iterator[str]:
+    rows = metrics.rules
     if not rows:
         return
     names = [row["name"] for row in rows if row["status"] == FIRED]
     few = sum(map(short, rows))
     without = sum(map(starved, rows)) - few
     failed = [row["name"] for row in rows if row["status"] == "Error"]
-    told = (
+    sentence = (
         f"Of {len(rows)} rules {_list(names)} fired"
         if names
         else f"None of {len(rows)} rules fired"
     )
     if few:
-        told += f"; {few} had too few data points to judge"
+        sentence += f"; {few} had too few data points to judge"
     if without:
-        told += f"; {without} had nothing to judge"
-    yield f"{told}."
+        sentence += f"; {without} had nothing to judge"
+    yield f"{sentence}."
     if failed:
         yield f"{_list(failed)} could not be evaluated."
 
@@ -341,7 +341,3 @@ def _list(words: Sequence[str], joint: str = "and") -> str:
     if len(words) < 2:
         return "".join(words)
     return f"{', '.join(words[:-1])} {joint} {words[-1]}"
-
-
-def _plain(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)

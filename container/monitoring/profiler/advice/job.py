@@ -23,19 +23,19 @@ PATIENT = 3
 """Epochs without anything better that a job should wait for at least."""
 
 
-def checkpoint_advice(figures: ProfileMetrics) -> Iterator[Recommendation]:
+def checkpoint_advice(metrics: ProfileMetrics) -> Iterator[Recommendation]:
     """Rarer checkpoints within epochs.
 
     Checkpoints take a share c of the loop; of each epoch of e minutes, the floor(e / m) due every m
     minutes can be made rarer, the two at its end cannot. With m′ minutes a share
     c · (1 − m/m′) · (inner / all) is saved.
     """
-    loop, minutes = figures.job["training_loop"], figures.setting("checkpoint_minutes")
-    epochs = len(figures.learning["epochs"])
+    loop, minutes = metrics.job["training_loop"], metrics.setting("checkpoint_minutes")
+    epochs = len(metrics.learning["epochs"])
     if not loop or not loop["seconds"] or not minutes or not epochs:
         return
     minutes = float(minutes)
-    taken = figures.seconds_of("checkpoint")
+    taken = metrics.seconds_of("checkpoint")
     share = taken / loop["seconds"]
     inner = math.floor(loop["seconds"] / epochs / 60 / minutes)
     if share < CHECKPOINTS or not inner:
@@ -56,17 +56,17 @@ def checkpoint_advice(figures: ProfileMetrics) -> Iterator[Recommendation]:
     )
 
 
-def validation_advice(figures: ProfileMetrics) -> Iterator[Recommendation]:
+def validation_advice(metrics: ProfileMetrics) -> Iterator[Recommendation]:
     """A smaller validation split where validation takes a good part of the loop.
 
     Validation's share v shrinks with the split: v · (1 − to/from) is saved. The price is a less
     certain accuracy, whose standard error grows with the root of from/to.
     """
-    loop, split = figures.job["training_loop"], figures.setting("validation_split")
+    loop, split = metrics.job["training_loop"], metrics.setting("validation_split")
     if not loop or not loop["seconds"] or not split:
         return
     split = float(split)
-    share = figures.evaluation_seconds / loop["seconds"]
+    share = metrics.evaluation_seconds / loop["seconds"]
     if share < 0.15 or split < 0.15:
         return
     saved = share / 2
@@ -83,15 +83,15 @@ def validation_advice(figures: ProfileMetrics) -> Iterator[Recommendation]:
     )
 
 
-def patience_advice(figures: ProfileMetrics) -> Iterator[Recommendation]:
+def patience_advice(metrics: ProfileMetrics) -> Iterator[Recommendation]:
     """Early stopping where the last epochs brought nothing better.
 
     With the best of n epochs at b, a patience of p ends the job after b + p of them: the loop
     becomes n / (b + p) times shorter.
     """
-    learning = figures.learning
+    learning = metrics.learning
     epochs, best = len(learning["epochs"]), learning["best_epoch"]
-    if best is None or figures.setting("early_stopping_patience") != 0:
+    if best is None or metrics.setting("early_stopping_patience") != 0:
         return
     patience = max(PATIENT, math.ceil(epochs / 10))
     gain = epochs / (best + patience)
@@ -99,7 +99,7 @@ def patience_advice(figures: ProfileMetrics) -> Iterator[Recommendation]:
         return
     accuracy = of_epoch(learning, best, "validation:accuracy")
     last = of_epoch(learning, None, "validation:accuracy")
-    rule = fired(figures.rules, "Overtraining")
+    rule = fired(metrics.rules, "Overtraining")
     yield Recommendation(
         "early_stopping_patience",
         0,
@@ -113,14 +113,14 @@ def patience_advice(figures: ProfileMetrics) -> Iterator[Recommendation]:
     )
 
 
-def compilation_advice(figures: ProfileMetrics) -> Iterator[Recommendation]:
+def compilation_advice(metrics: ProfileMetrics) -> Iterator[Recommendation]:
     """No compilation where the first step, which compiles, takes a good part of a short job.
 
     The first step beyond the median is a share i of the duration: 1 / (1 − i), less what compiled
     steps are faster.
     """
-    duration, steps = figures.job["duration"], figures.steps
-    if figures.setting("compile") is not True or not duration or steps is None:
+    duration, steps = metrics.job["duration"], metrics.steps
+    if metrics.setting("compile") is not True or not duration or steps is None:
         return
     extra = steps["first"] - steps["p50"]
     share = extra / duration

@@ -10,7 +10,7 @@ from typing import Any
 from container.monitoring.profiler.advice import Recommendation
 from container.monitoring.profiler.metrics import ProfileMetrics
 from container.monitoring.profiler.metrics.learning import of_epoch
-from container.monitoring.profiler.outcome import fired, said
+from container.monitoring.profiler.outcome import describe, fired
 from container.monitoring.profiler.units import number, percent
 
 Advice = Iterator[Recommendation]
@@ -19,25 +19,25 @@ FALLEN = 0.95
 """Share of its first value below which a loss has fallen, whatever it did in between."""
 
 
-def learning_advice(figures: ProfileMetrics) -> Advice:
+def learning_advice(metrics: ProfileMetrics) -> Advice:
     """What each debugger rule that fired suggests, one piece of advice a rule at most."""
     seen = set()
     for rule, advise in ADVISERS.items():
-        row = fired(figures.rules, rule)
+        row = fired(metrics.rules, rule)
         if row is None or row["kind"] != "debugger":
             continue
-        for advice in advise(figures, row):
+        for advice in advise(metrics, row):
             if advice.hyperparameter not in seen:
                 seen.add(advice.hyperparameter)
                 yield advice
                 break
 
 
-def _lower_rate(figures: ProfileMetrics, row: Mapping[str, Any]) -> Advice:
+def _lower_rate(metrics: ProfileMetrics, row: Mapping[str, Any]) -> Advice:
     """Values out of range: a learning rate a third as high, after gradients are clipped."""
-    norms, clip = figures.learning["gradient_norm"], figures.setting("gradient_clip")
-    lost = figures.learning["not_finite"]
-    found = f"{said(row)}; {lost} recorded losses are not finite" if lost else said(row)
+    norms, clip = metrics.learning["gradient_norm"], metrics.setting("gradient_clip")
+    lost = metrics.learning["not_finite"]
+    found = f"{describe(row)}; {lost} recorded losses are not finite" if lost else describe(row)
     if norms and norms["p50"] > 0 and clip in (0, 0.0):
         yield _advice(
             "gradient_clip",
@@ -49,96 +49,96 @@ def _lower_rate(figures: ProfileMetrics, row: Mapping[str, Any]) -> Advice:
             "were largest",
             row,
         )
-    yield from _rate(figures, row, 1 / 3, found)
+    yield from _rate(metrics, row, 1 / 3, found)
 
 
-def _vanishing(figures: ProfileMetrics, row: Mapping[str, Any]) -> Advice:
+def _vanishing(metrics: ProfileMetrics, row: Mapping[str, Any]) -> Advice:
     """Gradients that do not reach the first layers: start from trained weights."""
-    norms = figures.learning["gradient_norm"]
-    found = said(row) + (
+    norms = metrics.learning["gradient_norm"]
+    found = describe(row) + (
         f"; the gradient norm is {number(norms['p50'])} in the middle" if norms else ""
     )
-    if str(figures.setting("weights")).lower() == "none":
+    if str(metrics.setting("weights")).lower() == "none":
         yield _advice(
             "weights", "none", "imagenet", found, "first layers that need no gradient to begin", row
         )
-    arch = figures.setting("arch")
+    arch = metrics.setting("arch")
     if isinstance(arch, str) and arch.startswith("vgg") and not arch.endswith("_bn"):
         yield _advice(
             "arch", arch, f"{arch}_bn", found, "normalised layers keep gradients in range", row
         )
-    yield from _rate(figures, row, 3, found)
+    yield from _rate(metrics, row, 3, found)
 
 
-def _warm_up(figures: ProfileMetrics, row: Mapping[str, Any]) -> Advice:
+def _warm_up(metrics: ProfileMetrics, row: Mapping[str, Any]) -> Advice:
     """Units killed by the first large steps: a warm-up, then a lower rate."""
-    if figures.setting("warmup_epochs") in (0, 0.0):
+    if metrics.setting("warmup_epochs") in (0, 0.0):
         yield _advice(
             "warmup_epochs",
             0,
             1,
-            f"{said(row)}, from step {row['steps'][0]} on" if row["steps"] else said(row),
+            f"{describe(row)}, from step {row['steps'][0]} on" if row["steps"] else describe(row),
             "small first steps, which leave the units alive",
             row,
         )
-    yield from _rate(figures, row, 1 / 3, said(row))
+    yield from _rate(metrics, row, 1 / 3, describe(row))
 
 
-def _initialisation(figures: ProfileMetrics, row: Mapping[str, Any]) -> Advice:
-    if str(figures.setting("weights")).lower() == "none":
+def _initialisation(metrics: ProfileMetrics, row: Mapping[str, Any]) -> Advice:
+    if str(metrics.setting("weights")).lower() == "none":
         yield _advice(
             "weights",
             "none",
             "imagenet",
-            said(row),
+            describe(row),
             "weights whose variance is known to be right",
             row,
         )
-    yield from _warm_up(figures, row)
+    yield from _warm_up(metrics, row)
 
 
-def _update_ratio(figures: ProfileMetrics, row: Mapping[str, Any]) -> Advice:
-    """Too large or too small: what the rule said tells which; else nothing is advised."""
+def _update_ratio(metrics: ProfileMetrics, row: Mapping[str, Any]) -> Advice:
+    """Too large or too small: the rule's reason tells which; else nothing is advised."""
     reason = str(row["reason"]).lower()
     if "less than" in reason or "below" in reason:
-        yield from _rate(figures, row, 3, said(row))
+        yield from _rate(metrics, row, 3, describe(row))
     elif "more than" in reason or "above" in reason:
-        yield from _rate(figures, row, 1 / 3, said(row))
+        yield from _rate(metrics, row, 1 / 3, describe(row))
 
 
-def _imbalance(figures: ProfileMetrics, row: Mapping[str, Any]) -> Advice:
+def _imbalance(metrics: ProfileMetrics, row: Mapping[str, Any]) -> Advice:
     """Weights for rare classes, unless the rule says that classes are mistaken, not rare."""
     if "mispredicted" in str(row["reason"]) and "to 1" not in str(row["reason"]):
         return
-    if figures.setting("class_weights") == "none":
+    if metrics.setting("class_weights") == "none":
         yield _advice(
             "class_weights",
             "none",
             "balanced",
-            said(row),
+            describe(row),
             "rare classes count as much as frequent ones",
             row,
         )
 
 
-def has_fallen(figures: ProfileMetrics) -> bool:
+def has_fallen(metrics: ProfileMetrics) -> bool:
     """Whether the training loss ended clearly lower than it began."""
-    loss = figures.learning["loss"]
+    loss = metrics.learning["loss"]
     return loss is not None and loss["last"] <= FALLEN * loss["first"]
 
 
-def _not_decreasing(figures: ProfileMetrics, row: Mapping[str, Any]) -> Advice:
+def _not_decreasing(metrics: ProfileMetrics, row: Mapping[str, Any]) -> Advice:
     """A loss that rises wants smaller steps, one that never fell larger ones, one that has fallen
     and stands still a rate that goes down; one that did fall, a rule that looks at more of it."""
-    loss = figures.learning["loss"]
+    loss = metrics.learning["loss"]
     if loss is None:
         return
-    found = f"{said(row)}; the loss went from {loss['first']:.3g} to {loss['last']:.3g}"
+    found = f"{describe(row)}; the loss went from {loss['first']:.3g} to {loss['last']:.3g}"
     if loss["last"] > 1.02 * loss["first"]:
-        yield from _rate(figures, row, 0.1, found)
-    elif not has_fallen(figures):
-        yield from _rate(figures, row, 3, found)
-    elif figures.setting("schedule") == "constant":
+        yield from _rate(metrics, row, 0.1, found)
+    elif not has_fallen(metrics):
+        yield from _rate(metrics, row, 3, found)
+    elif metrics.setting("schedule") == "constant":
         yield _advice(
             "schedule",
             "constant",
@@ -160,14 +160,14 @@ def _not_decreasing(figures: ProfileMetrics, row: Mapping[str, Any]) -> Advice:
         )
 
 
-def _overfit(figures: ProfileMetrics, row: Mapping[str, Any]) -> Advice:
+def _overfit(metrics: ProfileMetrics, row: Mapping[str, Any]) -> Advice:
     """The next stronger regularisation that is not in use yet."""
-    learning = figures.learning
+    learning = metrics.learning
     lowest = learning["lowest_loss_epoch"]
     train = of_epoch(learning, None, "train:loss")
     last = of_epoch(learning, None, "validation:loss")
     best = of_epoch(learning, lowest, "validation:loss")
-    found, gain = said(row), "training and validation losses that stay together"
+    found, gain = describe(row), "training and validation losses that stay together"
     if train is not None and last is not None:
         found += f"; the last epoch's losses are {train:.3g} in training, {last:.3g} in validation"
     if lowest is not None and best is not None and last:
@@ -185,35 +185,35 @@ def _overfit(figures: ProfileMetrics, row: Mapping[str, Any]) -> Advice:
         ("dropout", 0, 0.2),
         ("ema", 0, 0.999),
     ):
-        if figures.setting(name) == at:
+        if metrics.setting(name) == at:
             yield _advice(name, at, to, found, gain, row)
 
 
-def _overtrained(figures: ProfileMetrics, row: Mapping[str, Any]) -> Advice:
+def _overtrained(metrics: ProfileMetrics, row: Mapping[str, Any]) -> Advice:
     """The number of epochs that were enough."""
-    best, epochs = figures.learning["best_epoch"], figures.setting("epochs")
-    done = len(figures.learning["epochs"])
+    best, epochs = metrics.learning["best_epoch"], metrics.setting("epochs")
+    done = len(metrics.learning["epochs"])
     if best is None or not epochs or best >= done:
         return
     yield _advice(
         "epochs",
         int(epochs),
         best + 1,
-        f"{said(row)}; the best validation accuracy came in epoch {best} of {done}",
+        f"{describe(row)}; the best validation accuracy came in epoch {best} of {done}",
         f"the same model after {percent((best + 1) / done)} of the epochs",
         row,
     )
 
 
-def _unchanged(figures: ProfileMetrics, row: Mapping[str, Any]) -> Advice:
-    if figures.setting("freeze") is True:
-        yield _advice("freeze", True, False, said(row), "a backbone that learns as well", row)
+def _unchanged(metrics: ProfileMetrics, row: Mapping[str, Any]) -> Advice:
+    if metrics.setting("freeze") is True:
+        yield _advice("freeze", True, False, describe(row), "a backbone that learns as well", row)
 
 
-def _same_seed(figures: ProfileMetrics, row: Mapping[str, Any]) -> Advice:
-    seed = figures.setting("seed")
+def _same_seed(metrics: ProfileMetrics, row: Mapping[str, Any]) -> Advice:
+    seed = metrics.setting("seed")
     if seed is not None:
-        yield _advice("seed", seed, int(seed) + 1, said(row), "a run that differs", row)
+        yield _advice("seed", seed, int(seed) + 1, describe(row), "a run that differs", row)
 
 
 ADVISERS: Mapping[str, Callable[[ProfileMetrics, Mapping[str, Any]], Advice]] = {
@@ -234,9 +234,9 @@ ADVISERS: Mapping[str, Callable[[ProfileMetrics, Mapping[str, Any]], Advice]] = 
 """Rules that a hyperparameter can answer, the most urgent first."""
 
 
-def _rate(figures: ProfileMetrics, row: Mapping[str, Any], times: float, found: str) -> Advice:
+def _rate(metrics: ProfileMetrics, row: Mapping[str, Any], times: float, found: str) -> Advice:
     try:
-        rate = float(figures.setting("learning_rate"))
+        rate = float(metrics.setting("learning_rate"))
     except (TypeError, ValueError):
         return
     words = (

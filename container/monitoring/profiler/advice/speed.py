@@ -35,7 +35,7 @@ KEPT_SIDE, KEPT_BYTES = 64, 1 << 30
 then, so their number changes nothing; see `container.data.loader`."""
 
 
-def batch_size_advice(figures: ProfileMetrics) -> Iterator[Recommendation]:
+def batch_size_advice(metrics: ProfileMetrics) -> Iterator[Recommendation]:
     """A larger batch where much of a step does not depend on the batch.
 
     Of a step of length 1, a part o is the same for any batch: the optimizer, the bookkeeping and
@@ -44,11 +44,11 @@ def batch_size_advice(figures: ProfileMetrics) -> Iterator[Recommendation]:
     1 / (1 − o·(1 − 1/k)) times faster. Memory bounds k: all of the p99 in use is taken to grow with
     the batch, which overestimates, up to 85 %.
     """
-    batch = figures.setting("batch_size")
-    if not batch or not figures.steps:
+    batch = metrics.setting("batch_size")
+    if not batch or not metrics.steps:
         return
-    fixed, words = _fixed(figures)
-    times = _room(figures, int(batch))
+    fixed, words = _fixed(metrics)
+    times = _room(metrics, int(batch))
     if times < 2 or fixed <= 0:
         return
     gain = less(fixed * (1 - 1 / times))
@@ -60,7 +60,7 @@ def batch_size_advice(figures: ProfileMetrics) -> Iterator[Recommendation]:
     rules = tuple(
         row["name"]
         for name in ("BatchSize", "LowGPUUtilization")
-        if (row := fired(figures.rules, name))
+        if (row := fired(metrics.rules, name))
     )
     yield Recommendation(
         "batch_size",
@@ -71,18 +71,18 @@ def batch_size_advice(figures: ProfileMetrics) -> Iterator[Recommendation]:
         gain,
         f"1 / (1 − {fixed:.2f} · (1 − 1/{times})) = {gain:.2f}",
         rules=rules,
-        also=_learning_rate(figures, times),
+        also=_learning_rate(metrics, times),
     )
 
 
-def precision_advice(figures: ProfileMetrics) -> Iterator[Recommendation]:
+def precision_advice(metrics: ProfileMetrics) -> Iterator[Recommendation]:
     """Half precision on a GPU that computes in single precision.
 
     Halves the bytes of every activation and gradient, so that forward and backward, a share f of a
     step, take at best half as long: 1 / (1 − f/2).
     """
-    compute = figures.phase(*COMPUTE)
-    if not figures.on_gpu or figures.setting("amp") != "off" or not compute:
+    compute = metrics.phase(*COMPUTE)
+    if not metrics.on_gpu or metrics.setting("amp") != "off" or not compute:
         return
     gain = less(compute / 2)
     yield Recommendation(
@@ -96,17 +96,17 @@ def precision_advice(figures: ProfileMetrics) -> Iterator[Recommendation]:
     )
 
 
-def threads_advice(figures: ProfileMetrics) -> Iterator[Recommendation]:
+def threads_advice(metrics: ProfileMetrics) -> Iterator[Recommendation]:
     """More threads where the network computes on fewer than the cores that are idle.
 
     With t threads of c cores a process, of which a share u is busy, computing (a share f of a step)
     becomes at most s = min(c / t, 1 / u) times faster: 1 / (1 − f·(1 − 1/s)).
     """
-    found = re.fullmatch(r"cpu with (\d+) threads?.*", str(figures.job["device"]))
-    cores, busy = cores_of_a_process(figures), figures.use("CPU")
+    found = re.fullmatch(r"cpu with (\d+) threads?.*", str(metrics.job["device"]))
+    cores, busy = cores_of_a_process(metrics), metrics.use("CPU")
     if found is None or not cores or not busy:
         return
-    threads, compute = int(found[1]), figures.phase(*COMPUTE)
+    threads, compute = int(found[1]), metrics.phase(*COMPUTE)
     faster = min(cores / threads, 100 / busy) if threads else 1.0
     gain = less(compute * (1 - 1 / faster)) if faster > 1 else 1.0
     if gain < WORTHWHILE:
@@ -123,23 +123,23 @@ def threads_advice(figures: ProfileMetrics) -> Iterator[Recommendation]:
     )
 
 
-def compile_advice(figures: ProfileMetrics) -> Iterator[Recommendation]:
+def compile_advice(metrics: ProfileMetrics) -> Iterator[Recommendation]:
     """Compilation where much of the computing is element by element and the loop is long.
 
     Element-wise operators, a share e of the operators' own time, are merged into their neighbours
     and at best vanish: with forward and backward a share f of a step, 1 / (1 − f·e).
     """
-    loop = figures.job["training_loop"]
-    if figures.setting("compile") is not False or not loop or loop["seconds"] < LONG_LOOP:
+    loop = metrics.job["training_loop"]
+    if metrics.setting("compile") is not False or not loop or loop["seconds"] < LONG_LOOP:
         return
-    operators = figures.framework["operators"]
+    operators = metrics.framework["operators"]
     rows = operators.get("cuda") or operators.get("cpu") or []
     merged = sum(
         row["share"] or 0.0
         for row in rows
         if any(name in str(row["name"]).lower() for name in ELEMENTWISE)
     )
-    compute = figures.phase(*COMPUTE)
+    compute = metrics.phase(*COMPUTE)
     gain = less(compute * merged)
     if merged < 0.1 or gain < WORTHWHILE:
         return
@@ -155,15 +155,15 @@ def compile_advice(figures: ProfileMetrics) -> Iterator[Recommendation]:
     )
 
 
-def instance_advice(figures: ProfileMetrics) -> Iterator[Recommendation]:
+def instance_advice(metrics: ProfileMetrics) -> Iterator[Recommendation]:
     """A smaller instance where the scarce resource is hardly used and nothing holds it up.
 
     The gain is one of money: at the 95th percentile the resource needs a share p of what is there.
     """
-    metric = "GPU" if figures.on_gpu else "CPU"
-    used = figures.use(metric, "p95")
-    memory = figures.use("GPU memory" if figures.on_gpu else "memory", "p95")
-    if used is None or used >= 40 or figures.waiting >= 0.05 or not figures.steps:
+    metric = "GPU" if metrics.on_gpu else "CPU"
+    used = metrics.use(metric, "p95")
+    memory = metrics.use("GPU memory" if metrics.on_gpu else "memory", "p95")
+    if used is None or used >= 40 or metrics.waiting >= 0.05 or not metrics.steps:
         return
     room = "" if memory is None else f", its memory {points(memory)}"
     yield Recommendation(
@@ -174,11 +174,11 @@ def instance_advice(figures: ProfileMetrics) -> Iterator[Recommendation]:
         "for data",
         f"the same training on about {percent(max(used, memory or 0) / 100)} of the machine",
         kind="price",
-        rules=tuple(r["name"] for n in ("BatchSize",) if (r := fired(figures.rules, n))),
+        rules=tuple(r["name"] for n in ("BatchSize",) if (r := fired(metrics.rules, n))),
     )
 
 
-def price_advice(figures: ProfileMetrics) -> Iterator[Recommendation]:
+def price_advice(metrics: ProfileMetrics) -> Iterator[Recommendation]:
     """What makes computing cheaper at the price of accuracy, for jobs that do little else.
 
     With forward and backward a share f of a step: a smaller image, side s instead of S, leaves
@@ -186,10 +186,10 @@ def price_advice(figures: ProfileMetrics) -> Iterator[Recommendation]:
     frozen backbone saves the backward pass, a share b, 1 / (1 − b); augmentation a step weaker
     saves at most its share a, 1 / (1 − a).
     """
-    compute, backward = figures.phase(*COMPUTE), figures.phase("backward")
-    augment = figures.phase("augment")
-    side = figures.setting("image_size")
-    if figures.setting("augment") == "strong" and augment >= 0.1:
+    compute, backward = metrics.phase(*COMPUTE), metrics.phase("backward")
+    augment = metrics.phase("augment")
+    side = metrics.setting("image_size")
+    if metrics.setting("augment") == "strong" and augment >= 0.1:
         gain = less(augment)
         yield Recommendation(
             "augment",
@@ -203,7 +203,7 @@ def price_advice(figures: ProfileMetrics) -> Iterator[Recommendation]:
         )
     if compute < 0.7:
         return
-    if figures.setting("stem") == "full":
+    if metrics.setting("stem") == "full":
         gain = less(0.75 * compute)
         yield Recommendation(
             "stem",
@@ -216,7 +216,7 @@ def price_advice(figures: ProfileMetrics) -> Iterator[Recommendation]:
             f"1 / (1 − 0.75 · {compute:.2f}) = {gain:.2f}",
             kind="price",
         )
-    if figures.setting("freeze") is False and figures.setting("weights") not in (None, "none"):
+    if metrics.setting("freeze") is False and metrics.setting("weights") not in (None, "none"):
         gain = less(backward)
         yield Recommendation(
             "freeze",
@@ -245,38 +245,38 @@ def price_advice(figures: ProfileMetrics) -> Iterator[Recommendation]:
         )
 
 
-def _fixed(figures: ProfileMetrics) -> tuple[float, str]:
+def _fixed(metrics: ProfileMetrics) -> tuple[float, str]:
     """The share of a step that does not depend on the batch, and what it is made of."""
-    optimizer = figures.phase("optimizer")
-    if not figures.on_gpu:
-        rest = figures.phase("metrics", "unaccounted")
+    optimizer = metrics.phase("optimizer")
+    if not metrics.on_gpu:
+        rest = metrics.phase("metrics", "unaccounted")
         return optimizer + rest, f"optimizer {percent(optimizer)}, bookkeeping {percent(rest)}"
-    used = figures.use("GPU")
+    used = metrics.use("GPU")
     if used is None:
         return optimizer, f"optimizer {percent(optimizer)}"
-    idle = max(0.0, 1 - used / 100 - figures.waiting)
+    idle = max(0.0, 1 - used / 100 - metrics.waiting)
     return min(0.95, idle + optimizer), (
         f"the GPU idles {percent(idle)} without waiting for data, optimizer {percent(optimizer)}"
     )
 
 
-def _room(figures: ProfileMetrics, batch: int) -> int:
+def _room(metrics: ProfileMetrics, batch: int) -> int:
     """How many times larger a batch can be, a power of two; 1 where nothing larger fits."""
-    used = figures.use("GPU memory" if figures.on_gpu else "memory", "p99")
+    used = metrics.use("GPU memory" if metrics.on_gpu else "memory", "p99")
     most = float(LARGEST) if used is None else min(LARGEST, FULL / max(used, 1.0))
-    images, world = figures.job["train_images"], figures.job["world"] or 1
+    images, world = metrics.job["train_images"], metrics.job["world"] or 1
     if images:
         most = min(most, images / (world * batch * FEWEST_STEPS))
     return 1 if most < 2 else 2 ** int(math.log2(most))
 
 
-def _learning_rate(figures: ProfileMetrics, times: int) -> str:
+def _learning_rate(metrics: ProfileMetrics, times: int) -> str:
     """The learning rate to go with a batch `times` larger.
 
     In proportion for SGD (Goyal et al. 2017), with the root for Adam and AdamW (Malladi et al.
     2022).
     """
-    rate, optimizer = figures.setting("learning_rate"), figures.setting("optimizer")
+    rate, optimizer = metrics.setting("learning_rate"), metrics.setting("optimizer")
     try:
         found = float(rate)
     except (TypeError, ValueError):
@@ -285,7 +285,7 @@ def _learning_rate(figures: ProfileMetrics, times: int) -> str:
     return f"learning_rate={scaled:.2g}"
 
 
-def loading_advice(figures: ProfileMetrics) -> Iterator[Recommendation]:
+def loading_advice(metrics: ProfileMetrics) -> Iterator[Recommendation]:
     """More workers where a step waits for data.
 
     A step of length 1 waits a share w and computes 1 − w. Where steps wait, the loader is what
@@ -297,25 +297,25 @@ def loading_advice(figures: ProfileMetrics) -> Iterator[Recommendation]:
     Processors bound it: where the network trains on them too and they are busy a share u of the
     time, the work in a step is u and no number of workers makes steps more than 1 / u times faster.
     """
-    wait = figures.waiting
-    if wait < WAIT or in_memory(figures):
+    wait = metrics.waiting
+    if wait < WAIT or in_memory(metrics):
         return
-    workers, cores = _workers(figures), cores_of_a_process(figures)
+    workers, cores = _workers(metrics), cores_of_a_process(metrics)
     if workers is None:
         if cores is not None:
-            yield _unknown_workers(figures, wait, cores)
+            yield _unknown_workers(metrics, wait, cores)
         return
     wanted = math.ceil(wait / (1 - wait) if workers == 0 else workers / (1 - wait))
     wanted = max(wanted, workers + 1)
     most = wanted if cores is None else cores
-    busy = figures.use("CPU")
-    rules = _rules(figures)
+    busy = metrics.use("CPU")
+    rules = _rules(metrics)
     if most > workers:
         to = min(wanted + 1, most)
         step = max(1 - wait, wait / to if workers == 0 else workers / to)
         formula = f"1 / max(1 − {wait:.2f}, {wait if workers == 0 else workers:.3g} / {to})"
         gain = 1 / step
-        if not figures.on_gpu and busy:
+        if not metrics.on_gpu and busy:
             gain = min(gain, 100 / busy)
             formula = f"min({formula}, 1 / {busy / 100:.2f})"
         if gain >= WORTHWHILE:
@@ -325,13 +325,13 @@ def loading_advice(figures: ProfileMetrics) -> Iterator[Recommendation]:
                 to,
                 f"{percent(wait)} of a training step is waiting for data, which "
                 f"{'nothing loads ahead' if workers == 0 else f'{workers} loader processes bring'}",
-                steps_faster(gain, _training_share(figures)),
+                steps_faster(gain, _training_share(metrics)),
                 gain,
                 f"{formula} = {gain:.2f}",
                 rules=rules,
             )
             return
-    if cores is not None and figures.on_gpu:
+    if cores is not None and metrics.on_gpu:
         gain = 1 / (1 - wait)
         yield Recommendation(
             "instance_type",
@@ -339,7 +339,7 @@ def loading_advice(figures: ProfileMetrics) -> Iterator[Recommendation]:
             f"{wanted} cores or more",
             f"{percent(wait)} of a training step is waiting for data though {workers} loader "
             f"processes already use the {cores} cores there are",
-            f"{steps_faster(gain, _training_share(figures))}, with workers={wanted}",
+            f"{steps_faster(gain, _training_share(metrics))}, with workers={wanted}",
             gain,
             f"1 / (1 − {wait:.2f}) = {gain:.2f}",
             rules=rules,
@@ -359,7 +359,7 @@ def loading_advice(figures: ProfileMetrics) -> Iterator[Recommendation]:
         )
 
 
-def _unknown_workers(figures: ProfileMetrics, wait: float, cores: int) -> Recommendation:
+def _unknown_workers(metrics: ProfileMetrics, wait: float, cores: int) -> Recommendation:
     """One worker a core, where nothing tells how many there were."""
     gain = 1 / (1 - wait)
     return Recommendation(
@@ -368,21 +368,21 @@ def _unknown_workers(figures: ProfileMetrics, wait: float, cores: int) -> Recomm
         cores,
         f"{percent(wait)} of a training step is waiting for data; how many loader processes there "
         f"were is not recorded, and {cores} is one a core",
-        steps_faster(gain, _training_share(figures)),
+        steps_faster(gain, _training_share(metrics)),
         gain,
         f"1 / (1 − {wait:.2f}) = {gain:.2f}",
-        rules=_rules(figures),
+        rules=_rules(metrics),
     )
 
 
-def too_many_workers(figures: ProfileMetrics) -> Iterator[Recommendation]:
+def too_many_workers(metrics: ProfileMetrics) -> Iterator[Recommendation]:
     """Fewer workers where the Dataloader rule counts more than cores and no step waits for them.
 
     Nothing is gained in time; each worker that goes frees the batches it held ready.
     """
-    rule = fired(figures.rules, "Dataloader")
-    workers, cores = _workers(figures), cores_of_a_process(figures)
-    wait = figures.waiting
+    rule = fired(metrics.rules, "Dataloader")
+    workers, cores = _workers(metrics), cores_of_a_process(metrics)
+    wait = metrics.waiting
     if rule is None or not workers or not cores or workers <= cores or wait >= WAIT:
         return
     yield Recommendation(
@@ -396,38 +396,38 @@ def too_many_workers(figures: ProfileMetrics) -> Iterator[Recommendation]:
     )
 
 
-def in_memory(figures: ProfileMetrics) -> bool:
+def in_memory(metrics: ProfileMetrics) -> bool:
     """Whether the images stay decoded in memory, so that no workers load them."""
-    side, images = figures.setting("image_size"), figures.job["train_images"]
+    side, images = metrics.setting("image_size"), metrics.job["train_images"]
     if side is None or side > KEPT_SIDE:
         return False
     return images is None or images * side * side * 3 <= KEPT_BYTES
 
 
-def _workers(figures: ProfileMetrics) -> int | None:
+def _workers(metrics: ProfileMetrics) -> int | None:
     """Loader processes a rank has; berth's default is one a core, at most 8."""
-    workers = figures.setting("workers")
+    workers = metrics.setting("workers")
     if workers is not None:
         return int(workers)
-    cores = cores_of_a_process(figures)
-    if cores is None or not figures.recording.job.get("hyperparameters"):
+    cores = cores_of_a_process(metrics)
+    if cores is None or not metrics.recording.job.get("hyperparameters"):
         return None
     return min(8, cores)
 
 
-def cores_of_a_process(figures: ProfileMetrics) -> int | None:
+def cores_of_a_process(metrics: ProfileMetrics) -> int | None:
     """Cores that each rank of a host has to itself; None where they are not known."""
-    cores, world = figures.job["cores"], figures.job["world"] or 1
+    cores, world = metrics.job["cores"], metrics.job["world"] or 1
     if not cores:
         return None
-    return max(1, int(cores / max(1, world / max(1, len(figures.job["hosts"])))))
+    return max(1, int(cores / max(1, world / max(1, len(metrics.job["hosts"])))))
 
 
-def _training_share(figures: ProfileMetrics) -> float | None:
-    duration = figures.job["duration"]
-    return figures.training_seconds / duration if duration else None
+def _training_share(metrics: ProfileMetrics) -> float | None:
+    duration = metrics.job["duration"]
+    return metrics.training_seconds / duration if duration else None
 
 
-def _rules(figures: ProfileMetrics) -> tuple[str, ...]:
+def _rules(metrics: ProfileMetrics) -> tuple[str, ...]:
     names = ("CPUBottleneck", "IOBottleneck", "Dataloader", "LowGPUUtilization")
-    return tuple(row["name"] for name in names if (row := fired(figures.rules, name)))
+    return tuple(row["name"] for name in names if (row := fired(metrics.rules, name)))

@@ -1,4 +1,4 @@
-"""All figures of one recording, each worked out when it is first asked for."""
+"""All metrics of one recording, each computed when it is first used."""
 
 from collections.abc import Sequence
 from copy import copy
@@ -27,7 +27,7 @@ from container.monitoring.profiler.reading import Recording
 
 
 class ProfileMetrics:
-    """The figures the verdict and the report share.
+    """The metrics that rules, verdict and report share.
 
     Args:
         recording: what was recorded.
@@ -158,7 +158,7 @@ class ProfileMetrics:
     def setting(self, name: str) -> Any:
         """A hyperparameter of the job, its default where it was not given; None if none is known.
 
-        What the loader really used comes before what it was asked for.
+        What the loader really used comes before what was requested.
         """
         given = self.recording.job.get("hyperparameters")
         if name in ("workers", "batch_size", "image_size") and self.job[name] is not None:

@@ -1,4 +1,4 @@
-"""What is said of the distribution of some values."""
+"""Statistics of the distribution of some values."""
 
 import numpy as np
 from numpy.typing import NDArray

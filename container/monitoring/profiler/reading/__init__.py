@@ -34,7 +34,7 @@ class Recording:
             recorded), mode (train, eval, other), step (-1: none), start (unix s), duration (s).
         operators: rank, device (cpu, cuda), name, calls, self_time, total_time (s).
         job: job.json's facts, completed from what was recorded: hosts, world, cores, device,
-            started, training_started, training_ended, ended, workers where they can be told;
+            started, training_started, training_ended, ended, workers where they are known;
             `inferred` lists the facts that do not stand in job.json.
         curves: step, epoch, time, loss, learning_rate, gradient_norm.
         epochs: a row an epoch.
@@ -115,20 +115,20 @@ def _completed(
     facts: dict[str, Any], system: pd.DataFrame, events: Events, folder: Path
 ) -> dict[str, Any]:
     """The facts with those added that the recording tells."""
-    told = {**_from_system(system), **_from_events(events)}
+    inferred = {**_from_system(system), **_from_events(events)}
     nodes = {*system["node"].unique(), *events.table["node"].unique()}
     if nodes:
-        told["hosts"] = sorted(map(str, nodes), key=natural)
+        inferred["hosts"] = sorted(map(str, nodes), key=natural)
     starts = [table.min() for table in (system["time"], events.table["start"]) if len(table)]
     ends = (system["time"], events.table["start"] + events.table["duration"])
     if starts:
-        told["started"] = float(min(starts))
-        told["ended"] = float(max(table.max() for table in ends if len(table)))
+        inferred["started"] = float(min(starts))
+        inferred["ended"] = float(max(table.max() for table in ends if len(table)))
     place = folder.resolve()
     while place.name in _UNNAMED:
         place = place.parent
-    told["job"] = printable(place.name)
-    added = {key: value for key, value in told.items() if key not in facts}
+    inferred["job"] = printable(place.name)
+    added = {key: value for key, value in inferred.items() if key not in facts}
     return {**facts, **added, "inferred": sorted(added)}
 
 

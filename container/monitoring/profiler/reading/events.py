@@ -37,7 +37,7 @@ OPERATORS = ("rank", "device", "name", "calls", "self_time", "total_time")
 
 _NEXT = re.compile(r"[\s,\[\]]*")
 ATTEMPTS = 1000
-"""How often reading starts anew after something that is no event; then the rest is left."""
+"""How often reading starts again after something that is no event; then the rest is left."""
 SLACK = 1e-6
 """Seconds: the files' resolution."""
 
@@ -52,7 +52,7 @@ class Events:
         on_device: the same for what a GPU did of a phase.
         operators: rank, device, name, calls, self_time, total_time (s), summed over the events of
             operators, which tell no self time: it is the total.
-        loader: what the loader said of itself: num_workers, pin_memory.
+        loader: what the loader recorded of itself: num_workers, pin_memory.
     """
 
     table: pd.DataFrame

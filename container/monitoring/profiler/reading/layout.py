@@ -118,7 +118,7 @@ def _leaves(link: Path, root: Path) -> bool:
 
 
 def _note_several(root: Path, paths: Iterable[Path], problems: RecordingWarnings) -> None:
-    """Say so if the folder holds the profiles of several jobs: they cannot be told apart."""
+    """Warn of a folder that holds the profiles of several jobs, which cannot be separated."""
     found = {_PROFILE.match(path.relative_to(root).as_posix()) for path in paths}
     profiles = sorted({_HOST.sub("", match[1]).strip("/") for match in found if match})
     if len(profiles) > 1:

@@ -1,9 +1,9 @@
 """How long phases take on a GPU, which runs behind the host that gives it work.
 
-Events are recorded on the current stream where phases begin and end, and asked later, by another
-thread, whether the GPU has come by; nobody waits. Times between neighbouring events are added up
-from a first event whose host time is known, and kept between what is certain: no event happens
-before it is recorded, nor after it is found to have happened.
+Events are recorded on the current stream where phases begin and end, and queried later, by another
+thread, for whether the GPU has reached them; nothing waits. Times between neighbouring events are
+added up from a first event whose host time is known, and kept between what is certain: no event
+happens before it is recorded, nor after it is found to have happened.
 """
 
 from collections import deque

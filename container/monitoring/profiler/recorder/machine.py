@@ -143,7 +143,7 @@ class Rates:
         self._before, self._at = read(), clock()
 
     def take(self) -> list[float]:
-        """Growth a second since last asked."""
+        """Growth a second since the last call."""
         now, at = self._read(), self._clock()
         span = at - self._at
         rates = [
@@ -189,7 +189,7 @@ def _memory_limit(cgroups: Path, own: Path) -> _MemoryLimit | None:
         if path is None:
             continue
         inner = root / path.lstrip("/")
-        # A container without a cgroup namespace is told a path that it does not have.
+        # A container without a cgroup namespace sees a path that it does not have.
         folder = inner if inner.is_dir() else root
         while folder == root or root in folder.parents:
             value = _number(folder / limit)
@@ -245,7 +245,7 @@ class Gpus:
     """Per GPU, the share of time it worked and the share of its memory in use, in %.
 
     Without a driver, or without NVML's Python library, there are none; a GPU that stops answering
-    is left out from then on. Each is said once.
+    is left out from then on. Each is printed once.
 
     Args:
         say: where messages go.

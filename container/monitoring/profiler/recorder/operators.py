@@ -24,7 +24,7 @@ KINETO_SILENT = "99"
 
 
 class OperatorProfile:
-    """Profiles some training steps. Whatever goes wrong is said, and training goes on.
+    """Profiles some training steps. Whatever goes wrong is printed, and training goes on.
 
     Args:
         root: the profiler's folder.
@@ -46,7 +46,7 @@ class OperatorProfile:
     def step(self, number: int) -> None:
         """Called as every training step begins, in `timeline.phase("profiler")`.
 
-        Costs nothing outside of the steps asked for. The one before them warms the profiler up.
+        Costs nothing outside of the requested steps. The one before them warms the profiler up.
         """
         if not self._wanted and self._profile is None:
             return

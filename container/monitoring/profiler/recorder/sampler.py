@@ -150,7 +150,7 @@ class MetricSource(Protocol):
     """Something that can be sampled."""
 
     def sample(self) -> Iterable[Metric]:
-        """Figures of the time since last asked, or of now."""
+        """Metrics of the time since the last call, or of now."""
 
 
 class Schedule:
@@ -166,7 +166,7 @@ class Schedule:
         self.begin(interval)
 
     def begin(self, interval: float) -> None:
-        """Start anew, with this many seconds between two moments."""
+        """Start again, with this many seconds between two moments."""
         self._interval, self._start, self._count = interval, self._clock(), 0
 
     def wait(self) -> float:
@@ -183,7 +183,7 @@ def record(
     sleep: Callable[[float], bool],
     wall: Callable[[], float] = time.time,
 ) -> None:
-    """Sample until `sleep`, which is told for how many seconds, says that it is over.
+    """Sample until `sleep`, which gets the seconds to sleep, returns that it is over.
 
     Raises:
         OSError: the metrics cannot be written.

@@ -100,15 +100,15 @@ class Timeline:
         """
         source, end = iter(batches), object()
         outer, number = self._scope, first_step
-        asked = self._clock()
+        requested = self._clock()
         while (batch := next(source, end)) is not end:
-            scope = self._scope = _Scope(mode, number, asked)
-            self._emit("data", asked, self._clock())
+            scope = self._scope = _Scope(mode, number, requested)
+            self._emit("data", requested, self._clock())
             try:
                 yield batch  # type: ignore[misc]
             finally:
-                asked = self._clock()
-                self._end_step(scope, outer, asked)
+                requested = self._clock()
+                self._end_step(scope, outer, requested)
             number += 1
 
     def phase(self, name: str) -> AbstractContextManager[object]:

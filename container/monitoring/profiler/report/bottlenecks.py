@@ -28,7 +28,7 @@ IDLE = 10.0
 
 def gpu_use(report: ReportContext) -> dict[str, Any]:
     """Box plots of every GPU; of the processors where there is none."""
-    series = report.figures.series
+    series = report.metrics.series
     found = series[series["metric"] == "GPU"]
     no_gpu = None
     if not len(found):
@@ -40,21 +40,21 @@ def gpu_use(report: ReportContext) -> dict[str, Any]:
 
 def data_loading(report: ReportContext) -> dict[str, Any]:
     """How long steps wait for data, and with how many processes it is loaded."""
-    figures = report.figures
-    events = inside_training(figures.recording.events)
+    metrics = report.metrics
+    events = inside_training(metrics.recording.events)
     waits = events[events["phase"] == "data"]
     if not len(waits):
         return {"facts": None}
     values = waits["duration"].to_numpy(float)
     p50, p95, p99 = np.quantile(values, [0.5, 0.95, 0.99])
     found = {
-        "share": figures.phase("data"),
+        "share": metrics.phase("data"),
         "p50": float(p50),
         "p95": float(p95),
         "p99": float(p99),
         "max": float(values.max()),
-        "workers": figures.setting("workers"),
-        "cores": figures.job["cores"],
+        "workers": metrics.setting("workers"),
+        "cores": metrics.job["cores"],
     }
     report.data["data_loading"] = found
     facts = [
@@ -72,13 +72,13 @@ def data_loading(report: ReportContext) -> dict[str, Any]:
 
 def batch_size(report: ReportContext) -> dict[str, Any]:
     """Whether processors, GPU and its memory leave room for a larger batch."""
-    figures = report.figures
+    metrics = report.metrics
     rows = [
-        (metric, figures.use(metric, "p50"), figures.use(metric, "p95"))
+        (metric, metrics.use(metric, "p50"), metrics.use(metric, "p95"))
         for metric in ("CPU", "memory", "GPU", "GPU memory")
     ]
     rows = [row for row in rows if row[2] is not None]
-    size = figures.setting("batch_size")
+    size = metrics.setting("batch_size")
     report.data["batch_size"] = {
         "batch_size": size,
         "use": {metric: {"p50": p50, "p95": p95} for metric, p50, p95 in rows},
@@ -105,7 +105,7 @@ def io(report: ReportContext) -> dict[str, Any]:
 
 def gpu_memory(report: ReportContext) -> dict[str, Any]:
     """Every GPU's memory over time."""
-    series = report.figures.series
+    series = report.metrics.series
     found = series[series["metric"] == "GPU memory"]
     clock = report.clock
     if not len(found) or clock is None:
@@ -188,7 +188,7 @@ def _bottleneck(
     report: ReportContext, heading: str, metric: str, limit: float, rule: str, key: str
 ) -> dict[str, Any]:
     """A GPU's use against what may hold it up, sample by sample."""
-    series = report.figures.series
+    series = report.metrics.series
     pairs = _paired(series, metric)
     if not len(pairs):
         measured = len(series) > 0 and bool((series["metric"] == "GPU").any())
@@ -268,8 +268,8 @@ def _paired(series: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 def _no_gpu(report: ReportContext) -> tuple[str, str]:
     """What is missing, and why."""
-    device = report.figures.job["device"]
-    if device is not None and not report.figures.on_gpu:
+    device = report.metrics.job["device"]
+    if device is not None and not report.metrics.on_gpu:
         return "No GPU:", "the job trained on processors."
     return (
         "No GPU metrics:",

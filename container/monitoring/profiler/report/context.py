@@ -1,4 +1,4 @@
-"""What every section works with: the figures, the page's charts, and what goes into report.json."""
+"""What every section works with: the metrics, the page's charts, and what goes into report.json."""
 
 import hashlib
 from collections.abc import Iterable
@@ -38,24 +38,24 @@ class ReportContext:
     """What one report is made from.
 
     Attributes:
-        figures: everything the recording comes to.
+        metrics: the recording's metrics, with the rules' outcomes.
         charts: gathers the charts.
         data: gathers report.json.
     """
 
-    figures: ProfileMetrics
+    metrics: ProfileMetrics
     charts: Charts = field(default_factory=Charts)
     data: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
     def verdict(self) -> Verdict:
         """The job's verdict."""
-        return verdict(self.figures.recording, self.figures.outcomes, self.figures)
+        return verdict(self.metrics.recording, self.metrics.outcomes, self.metrics)
 
     @cached_property
     def clock(self) -> Clock | None:
         """The time axis; None where nothing has a time."""
-        start, end = self.figures.job["started"], self.figures.job["ended"]
+        start, end = self.metrics.job["started"], self.metrics.job["ended"]
         return None if start is None or end is None else Clock(start, end)
 
     @cached_property
@@ -70,7 +70,7 @@ class ReportContext:
                 "step": step,
                 "anchor": anchor("moment", row["kind"], row["name"], place),
             }
-            for row in self.figures.rules
+            for row in self.metrics.rules
             if row["triggered"]
             for place, (time, step) in enumerate(zip_longest(row["moments"], row["steps"]), 1)
             if place <= MOMENTS
@@ -99,7 +99,7 @@ class ReportContext:
 
     def rule_links(self, names: Iterable[str]) -> list[Link]:
         """Links to these rules' entries."""
-        kinds = {row["name"]: row["kind"] for row in self.figures.rules}
+        kinds = {row["name"]: row["kind"] for row in self.metrics.rules}
         return [Link(anchor("rule", kinds.get(name, ""), name), name) for name in names]
 
 

@@ -24,8 +24,8 @@ DEVICES = {"cpu": "processor", "cuda": "GPU"}
 
 def framework(report: ReportContext) -> dict[str, Any]:
     """Modes, phases of training and validation steps, what is outside of steps, operators."""
-    figures = report.figures.framework
-    report.data["framework"] = figures
+    metrics = report.metrics.framework
+    report.data["framework"] = metrics
     modes = [
         Share(
             row["mode"],
@@ -33,15 +33,15 @@ def framework(report: ReportContext) -> dict[str, Any]:
             colour("phase", row["mode"]),
             seconds(row["seconds"]),
         )
-        for row in figures["modes"]
+        for row in metrics["modes"]
     ]
-    clock = report.clock if modes and figures["phases"] else None
+    clock = report.clock if modes and metrics["phases"] else None
     return {
         "modes": modes,
-        "phases": _coloured(figures["phases"]),
-        "evaluation_phases": _coloured(figures["evaluation_phases"]),
-        "measured_by_gpu": figures["measured_by"] == "GPU",
-        "outside": figures["outside"],
+        "phases": _coloured(metrics["phases"]),
+        "evaluation_phases": _coloured(metrics["evaluation_phases"]),
+        "measured_by_gpu": metrics["measured_by"] == "GPU",
+        "outside": metrics["outside"],
         "course": None if clock is None else _over_time(report, clock),
         "operators": [
             (
@@ -49,9 +49,9 @@ def framework(report: ReportContext) -> dict[str, Any]:
                 "--blue" if device == "cpu" else "--green",
                 [{**row, "name": _short(row["name"])} for row in rows],
             )
-            for device, rows in figures["operators"].items()
+            for device, rows in metrics["operators"].items()
         ]
-        if any(figures["operators"].values())
+        if any(metrics["operators"].values())
         else [],
     }
 
@@ -62,7 +62,7 @@ def _coloured(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _over_time(report: ReportContext, clock: Clock) -> Chart:
     """How a step is made up, over the course of the job: mean seconds a step in each bin."""
-    events = report.figures.recording.events
+    events = report.metrics.recording.events
     steps = training_steps(events)
     bins = min(ACROSS, max(1, len(steps) // 4))
     first = float(steps["start"].min())

@@ -19,21 +19,21 @@ CURVES = (
 
 def learning(report: ReportContext) -> dict[str, Any]:
     """The curves over steps, then the epochs."""
-    figures = report.figures.learning
-    report.data["learning"] = figures
-    records = figures["epochs"]
+    metrics = report.metrics.learning
+    report.data["learning"] = metrics
+    records = metrics["epochs"]
     numbers = [row.get("epoch", place + 1) for place, row in enumerate(records)]
     names = list(dict.fromkeys(name for row in records for name in row if name != "epoch"))
-    steps = _steps(report) if len(report.figures.recording.curves) else []
+    steps = _steps(report) if len(report.metrics.recording.curves) else []
     return {
         "curves": _curves(report, steps),
-        "not_finite": figures["not_finite"],
+        "not_finite": metrics["not_finite"],
         "steps": [link for _, link in steps],
         "charts": _epochs(report, records, numbers) if records else [],
         "header": ["epoch", *names],
         "rows": [
             [
-                _numbered(epoch, figures["best_epoch"]),
+                _numbered(epoch, metrics["best_epoch"]),
                 *(_figure(name, row.get(name)) for name in names),
             ]
             for epoch, row in zip(numbers, records, strict=True)
@@ -45,7 +45,7 @@ def _curves(
     report: ReportContext, fired: list[tuple[float, Link]]
 ) -> list[tuple[str, Chart | None]]:
     """Each curve's caption, and its chart if it was recorded."""
-    curves = report.figures.recording.curves
+    curves = report.metrics.recording.curves
     if not len(curves):
         return []
     marks = [{"x": x, "label": label(link.text), "anchor": link.target} for x, link in fired]
@@ -140,7 +140,7 @@ def _place(report: ReportContext, moment: dict[str, Any]) -> float:
 
     The debugger also counts validation's steps, so the time it fired at says it better.
     """
-    curves = report.figures.recording.curves
+    curves = report.metrics.recording.curves
     known = curves[np.isfinite(curves["time"].to_numpy(float))] if "time" in curves else curves[:0]
     if moment["time"] is None or not len(known):
         return float(moment["step"])

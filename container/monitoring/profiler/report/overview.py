@@ -4,7 +4,7 @@ from typing import Any
 
 from container.monitoring.profiler.advice import Recommendation
 from container.monitoring.profiler.report.context import ReportContext, Share
-from container.monitoring.profiler.units import count, moment, percent, seconds
+from container.monitoring.profiler.units import count, moment, percent, plain, seconds
 from container.pages.charts import colour
 
 VERDICTS = {
@@ -24,7 +24,7 @@ PARTS = {
 
 def title(report: ReportContext) -> dict[str, Any]:
     """The job's name and its facts at a glance."""
-    job = report.figures.job
+    job = report.metrics.job
     chips = [
         ("", moment(job["started"]) if job["started"] else ""),
         ("", seconds(job["duration"]) if job["duration"] else ""),
@@ -39,7 +39,7 @@ def title(report: ReportContext) -> dict[str, Any]:
     return {
         "job": job["job"] or "Unnamed training job",
         "chips": [(name, value) for name, value in chips if value],
-        "problems": len(report.figures.recording.problems),
+        "problems": len(report.metrics.recording.problems),
     }
 
 
@@ -57,7 +57,7 @@ def verdict(report: ReportContext) -> dict[str, Any]:
                 colour("phase", row["phase"]),
                 "" if row["median"] is None else seconds(row["median"]),
             )
-            for row in report.figures.framework["phases"]
+            for row in report.metrics.framework["phases"]
         ],
         "kinds": [
             (kind, heading, cards)
@@ -69,7 +69,7 @@ def verdict(report: ReportContext) -> dict[str, Any]:
 
 def summary(report: ReportContext) -> dict[str, Any]:
     """Start, end, duration, and the three parts of the job."""
-    job = report.figures.job
+    job = report.metrics.job
     report.data["job"] = job
     facts = [
         ("Start (UTC)", moment(job["started"]).removesuffix(" UTC")),
@@ -107,7 +107,7 @@ def summary(report: ReportContext) -> dict[str, Any]:
 
 def gaps(report: ReportContext) -> dict[str, Any]:
     """Everything that was missing, cut short or out of order."""
-    recording = report.figures.recording
+    recording = report.metrics.recording
     problems = list(recording.problems)
     report.data["problems"] = problems
     inferred = recording.job.get("inferred") or []
@@ -117,8 +117,8 @@ def gaps(report: ReportContext) -> dict[str, Any]:
 def _card(each: Recommendation, report: ReportContext) -> dict[str, Any]:
     return {
         "hyperparameter": each.hyperparameter,
-        "current": None if each.current is None else _plain(each.current),
-        "to": _plain(each.to),
+        "current": None if each.current is None else _setting(each.current),
+        "to": _setting(each.to),
         "factor": each.factor,
         "also": each.also,
         "why": f"{each.why[:1].upper()}{each.why[1:].rstrip('.')}.",
@@ -132,7 +132,5 @@ def _counted(singular: str, plural: str, value: float | None) -> str:
     return f"{count(value)} {singular if value == 1 else plural}" if value else ""
 
 
-def _plain(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def _setting(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else plain(value)

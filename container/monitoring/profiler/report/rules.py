@@ -7,7 +7,7 @@ from typing import Any
 from container.monitoring.profiler.outcome import FIRED, short, starved
 from container.monitoring.profiler.report.context import Link, ReportContext, anchor
 from container.monitoring.profiler.report.rule_guide import guide
-from container.monitoring.profiler.units import count
+from container.monitoring.profiler.units import count, plain
 
 LONGEST = 6000
 """Letters of a rule's details that the page shows; its file has them all."""
@@ -22,8 +22,8 @@ STATUSES = {
 
 def rules(report: ReportContext) -> dict[str, Any]:
     """The rules, those that fired most first; each unfolds."""
-    rows = report.figures.rules
-    details = {outcome.request.name: outcome.details for outcome in report.figures.outcomes}
+    rows = report.metrics.rules
+    details = {outcome.request.name: outcome.details for outcome in report.metrics.outcomes}
     report.data["rules"] = rows
     return {
         "fired": sum(row["status"] == FIRED for row in rows),
@@ -49,7 +49,7 @@ def findings(report: ReportContext, rule: str) -> list[dict[str, Any]]:
             "reason": str(row["reason"]).partition("\n")[0] or "nothing to say",
             "points": data_points(row) if starved(row) else "",
         }
-        for row in report.figures.rules
+        for row in report.metrics.rules
         if row["rule"] == rule and row["kind"] == "profiler"
     ]
 
@@ -62,7 +62,7 @@ def _rule(
     fired = row["status"] == FIRED
     reason, _, trace = str(row["reason"]).strip().partition("\n")
     moments = list(_moments(report, row)) if fired else []
-    parameters = ", ".join(f"{name}={_plain(each)}" for name, each in row["parameters"].items())
+    parameters = ", ".join(f"{name}={plain(each)}" for name, each in row["parameters"].items())
     return {
         "anchor": anchor("rule", row["kind"], row["name"]),
         "name": row["name"],
@@ -102,7 +102,7 @@ def _moments(report: ReportContext, row: Mapping[str, Any]) -> Iterator[Link]:
         if each["rule"] != row["name"] or each["kind"] != row["kind"]:
             continue
         step = each["step"]
-        if each["kind"] == "debugger" and step is not None and len(report.figures.recording.curves):
+        if each["kind"] == "debugger" and step is not None and len(report.metrics.recording.curves):
             yield Link(anchor("step", row["name"], step), f"step {count(step)}")
         elif each["time"] is not None:
             yield Link(each["anchor"], report.at(each["time"]))
@@ -115,9 +115,3 @@ def _details(details: Mapping[str, Any]) -> str:
     if len(shown) > LONGEST:
         shown = f"{shown[:LONGEST]}\n… the rest is in profiler-reports/"
     return shown
-
-
-def _plain(value: Any) -> str:
-    if value is None:
-        return "none"
-    return str(value).lower() if isinstance(value, bool) else str(value)

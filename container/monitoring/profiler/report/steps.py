@@ -19,11 +19,11 @@ OUTLIERS = 200
 
 def steps(report: ReportContext) -> dict[str, Any]:
     """Statistics, histogram and course of step durations; outliers."""
-    found = report.figures.steps
+    found = report.metrics.steps
     report.data["steps"] = found
     if found is None:
         return {"steps": None}
-    batch_size = report.figures.job["batch_size"] or 0
+    batch_size = report.metrics.job["batch_size"] or 0
     ranks = found["by_rank"] if len(found["by_rank"]) > 1 else []
     rows = [("all ranks" if ranks else "training steps", found)]
     rows += [(f"rank {row['rank']} on {row['node']}", row) for row in ranks[:SHOWN_RANKS]]
@@ -56,10 +56,10 @@ def steps(report: ReportContext) -> dict[str, Any]:
 
 def balance(report: ReportContext) -> dict[str, Any]:
     """Whether GPUs, or ranks, have equal work."""
-    series = report.figures.series
+    series = report.metrics.series
     gpus = series[series["metric"] == "GPU"]
     found = list(gpus.groupby(["node", "name"], observed=True))
-    ranks = report.figures.steps["by_rank"] if report.figures.steps else []
+    ranks = report.metrics.steps["by_rank"] if report.metrics.steps else []
     chart = None
     edges = spaced(0, 100, 50)
     traces = []
@@ -87,7 +87,7 @@ def balance(report: ReportContext) -> dict[str, Any]:
             },
         )
     mean = float(np.mean([row["compute"] for row in ranks])) if ranks else 0.0
-    outcome = next((o for o in report.figures.outcomes if o.request.rule == "LoadBalancing"), None)
+    outcome = next((o for o in report.metrics.outcomes if o.request.rule == "LoadBalancing"), None)
     return {
         "divided": len(found) >= 2 or len(ranks) >= 2,
         "chart": chart,
@@ -109,7 +109,7 @@ def balance(report: ReportContext) -> dict[str, Any]:
 
 
 def _histogram(report: ReportContext, found: dict[str, Any]) -> Chart:
-    events = training_steps(report.figures.recording.events)
+    events = training_steps(report.metrics.recording.events)
     values = events["duration"].to_numpy(float)
     top = max(found["p99"] * 1.1, found["limit"])
     heights, edges = np.histogram(np.minimum(values, top), bins=BARS, range=(found["min"], top))
@@ -140,7 +140,7 @@ def _histogram(report: ReportContext, found: dict[str, Any]) -> Chart:
 
 
 def _course(report: ReportContext, found: dict[str, Any]) -> Chart:
-    events = training_steps(report.figures.recording.events)
+    events = training_steps(report.metrics.recording.events)
     if (events["step"] >= 0).any():
         at = events["step"].to_numpy(float)
     else:

@@ -22,7 +22,7 @@ COLUMNS = ("max", "p99", "p95", "p50", "min")
 
 def system(report: ReportContext) -> dict[str, Any]:
     """The statistics, then for each node its use over time, a row a core."""
-    rows = report.figures.system
+    rows = report.metrics.system
     report.data["system"] = rows
     nodes = []
     for place, name in enumerate(sorted({row["node"] for row in rows}, key=natural)):
@@ -62,7 +62,7 @@ def _row(row: dict[str, Any]) -> list[str]:
 
 
 def _charts(report: ReportContext, clock: Clock, node: str) -> Iterator[Chart]:
-    series = report.figures.series
+    series = report.metrics.series
     own = series[series["node"] == node]
     traces = [
         scatter(*_line(clock, rows), f"{metric} {name}".strip(), _colour(metric, place))
@@ -86,7 +86,7 @@ def _charts(report: ReportContext, clock: Clock, node: str) -> Iterator[Chart]:
 
 
 def _cores(report: ReportContext, clock: Clock, node: str) -> Iterator[Chart]:
-    raw = report.figures.recording.system
+    raw = report.metrics.recording.system
     raw = raw[(raw["node"] == node) & raw["dimension"].isin(["CPUUtilization", "GPUUtilization"])]
     found = sorted(_named(raw), key=lambda each: (each[0].startswith("gpu"), natural(each[0])))
     if len(found) < 2:

@@ -47,37 +47,37 @@ RULES: dict[str, Callable[[ProfileMetrics, RuleRequest], RuleOutcome]] = {
 def evaluate(
     recording: Recording, rules: Sequence[RuleRequest], metrics: ProfileMetrics | None = None
 ) -> list[RuleOutcome]:
-    """An outcome for every rule asked for, in their order.
+    """An outcome for every requested rule, in their order.
 
-    A ProfilerReport's follows those of the rules it runs that were not asked for by themselves, or
+    A ProfilerReport's follows those of the rules it runs that were not requested themselves, or
     that its overrides change; these are `part_of` it. A rule that fails says so in its outcome.
     """
     metrics = metrics or ProfileMetrics(recording)
-    outcomes = [_evaluated(metrics, asked) for asked in rules if asked.rule != REPORT]
+    outcomes = [_evaluated(metrics, request) for request in rules if request.rule != REPORT]
     own = {outcome.request.rule: outcome for outcome in outcomes}
-    names = {asked.name for asked in rules}
-    for asked in rules:
-        if asked.rule != REPORT:
+    names = {request.name for request in rules}
+    for request in rules:
+        if request.rule != REPORT:
             continue
         parts = []
-        for part in report_parts(asked):
+        for part in report_parts(request):
             known = own.get(part.rule)
-            if known is None or (_overridden(asked, part) and not _same(known.request, part)):
-                name = f"{asked.name}-{part.rule}" if part.name in names else part.name
+            if known is None or (_overridden(request, part) and not _same(known.request, part)):
+                name = f"{request.name}-{part.rule}" if part.name in names else part.name
                 found = _evaluated(metrics, replace(part, name=name))
-                known = replace(found, part_of=asked.name)
+                known = replace(found, part_of=request.name)
                 outcomes.append(known)
             parts.append(known)
-        outcomes.append(_report(asked, parts))
+        outcomes.append(_report(request, parts))
     return outcomes
 
 
-def report_parts(asked: RuleRequest) -> Iterator[RuleRequest]:
+def report_parts(request: RuleRequest) -> Iterator[RuleRequest]:
     """The rules a ProfilerReport runs, with its `<Rule>_<parameter>` overrides.
 
     Its scan interval is theirs too, where they are given none of their own.
     """
-    given = {key.lower(): value for key, value in asked.parameters.items()}
+    given = {key.lower(): value for key, value in request.parameters.items()}
     for rule, spec in PROFILER_RULES.items():
         if rule == REPORT:
             continue
@@ -88,23 +88,23 @@ def report_parts(asked: RuleRequest) -> Iterator[RuleRequest]:
         yield RuleRequest(rule, rule, values)
 
 
-def _overridden(asked: RuleRequest, part: RuleRequest) -> bool:
-    return any(key.lower().startswith(f"{part.rule.lower()}_") for key in asked.parameters)
+def _overridden(request: RuleRequest, part: RuleRequest) -> bool:
+    return any(key.lower().startswith(f"{part.rule.lower()}_") for key in request.parameters)
 
 
 def _same(one: RuleRequest, other: RuleRequest) -> bool:
     return dict(one.parameters) == dict(other.parameters)
 
 
-def _evaluated(metrics: ProfileMetrics, asked: RuleRequest) -> RuleOutcome:
+def _evaluated(metrics: ProfileMetrics, request: RuleRequest) -> RuleOutcome:
     try:
-        return RULES[asked.rule](metrics, asked)
+        return RULES[request.rule](metrics, request)
     except Exception as error:  # a rule that fails must not cost the report
         reason = f"the rule failed: {type(error).__name__}: {error}".splitlines()[0]
-        return RuleOutcome(asked, reason, judged=False, error=traceback.format_exc())
+        return RuleOutcome(request, reason, judged=False, error=traceback.format_exc())
 
 
-def _report(asked: RuleRequest, parts: Sequence[RuleOutcome]) -> RuleOutcome:
+def _report(request: RuleRequest, parts: Sequence[RuleOutcome]) -> RuleOutcome:
     fired = [part for part in parts if part.fired]
     unjudged = [part for part in parts if not part.judged]
     reason = f"{len(fired)} of {len(parts)} rules fired"
@@ -113,7 +113,7 @@ def _report(asked: RuleRequest, parts: Sequence[RuleOutcome]) -> RuleOutcome:
     if unjudged:
         reason += f"; {len(unjudged)} had too little to judge"
     return RuleOutcome(
-        asked,
+        request,
         reason,
         triggered=len(fired),
         violations=sum(part.violations for part in fired),

@@ -48,7 +48,7 @@ def _bottleneck(
     cause: str,
     metric: str,
 ) -> RuleOutcome:
-    asked = request.parameters
+    parameters = request.parameters
     found = Findings()
     points = low = bottlenecks = 0
     shares: dict[str, float] = {}
@@ -60,15 +60,15 @@ def _bottleneck(
         if not gpu.size or not cores.size:
             continue
         points = max(points, len(times))
-        idle = (gpu < asked["gpu_threshold"]).sum(axis=1)
-        busy = (cores > asked[limit]).sum(axis=1)
+        idle = (gpu < parameters["gpu_threshold"]).sum(axis=1)
+        busy = (cores > parameters[limit]).sum(axis=1)
         held = (idle > 0) & (busy > 0)
         low += int((idle > 0).sum())
         bottlenecks += int(held.sum())
         so_far = np.cumsum(held)
-        for seen in metrics.samples.looks(times, asked):
+        for seen in metrics.samples.looks(times, parameters):
             share = 100 * so_far[seen - 1] / seen
-            if seen >= asked["patience"] and share > asked["threshold"]:
+            if seen >= parameters["patience"] and share > parameters["threshold"]:
                 found.fire(float(times[seen - 1]))
         shares[node] = 100 * float(held.mean())
         for at in np.flatnonzero(held)[:LISTED]:
@@ -81,7 +81,7 @@ def _bottleneck(
     missing = unjudged(
         request,
         points,
-        asked["patience"],
+        parameters["patience"],
         f"no {metric} in this job" if metrics.samples.has_gpus else NO_GPU,
     )
     if missing:
@@ -96,11 +96,12 @@ def _bottleneck(
     }
     worst = max(shares, key=lambda node: shares[node])
     reason = (
-        f"at {shares[worst]:.1f} % of the points on {worst} {cause} (over {asked[limit]:g} %) and "
-        f"a GPU was not (below {asked['gpu_threshold']:g} %); limit {asked['threshold']:g} %"
+        f"at {shares[worst]:.1f} % of the points on {worst} {cause} "
+        f"(over {parameters[limit]:g} %) and a GPU was not "
+        f"(below {parameters['gpu_threshold']:g} %); limit {parameters['threshold']:g} %"
     )
     return found.outcome(
-        request, reason, points=points, needed=asked["patience"], violations=bottlenecks
+        request, reason, points=points, needed=parameters["patience"], violations=bottlenecks
     )
 
 

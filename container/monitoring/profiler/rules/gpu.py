@@ -31,42 +31,43 @@ def low_gpu_utilization(metrics: ProfileMetrics, request: RuleRequest) -> RuleOu
     Used little: their p95 is below `threshold_p95`. In bursts: it is not, but their p5 is below
     `threshold_p5`. Violations are GPUs at looks.
     """
-    asked = request.parameters
+    parameters = request.parameters
     series = _series(metrics, GPU)
     points = _most(series)
-    missing = unjudged(request, points, asked["patience"])
+    missing = unjudged(request, points, parameters["patience"])
     if missing:
         return missing
-    window = max(1, asked["window"])
+    window = max(1, parameters["window"])
     found = Findings()
-    said: dict[str, str] = {}
+    summaries: dict[str, str] = {}
     guilty: list[str] = []
     for (node, gpu), (times, values) in series.items():
         issue = ""
-        for seen in metrics.samples.looks(times, asked):
-            if seen < asked["patience"]:
+        for seen in metrics.samples.looks(times, parameters):
+            if seen < parameters["patience"]:
                 continue
             p5, p95 = np.quantile(values[max(0, seen - window) : seen], (0.05, 0.95))
             issue = ""
-            if p95 < asked["threshold_p95"]:
+            if p95 < parameters["threshold_p95"]:
                 issue = "under-used"
-            elif p95 > asked["threshold_p95"] and p5 < asked["threshold_p5"]:
+            elif p95 > parameters["threshold_p95"] and p5 < parameters["threshold_p5"]:
                 issue = "fluctuating"
             if issue:
                 found.fire(float(times[seen - 1]))
         p5, p95 = (float(part) for part in np.quantile(values[-window:], (0.05, 0.95)))
         found.describe(node, gpu, {"gpu_95": p95, "gpu_5": p5, **quartiles(values), "issue": issue})
-        said[f"{gpu} on {node}"] = f"p95 {p95:.0f} %, p5 {p5:.0f} %"
+        summaries[f"{gpu} on {node}"] = f"p95 {p95:.0f} %, p5 {p5:.0f} %"
         if issue:
             guilty.append(f"{gpu} on {node}")
     if found.moments and not guilty:
         reason = "a GPU was under-used or in bursts for a while, but not at the end"
     elif guilty:
         name = guilty[0]
-        reason = f"{listed(guilty)} under-used or in bursts ({name}: {said[name]})"
+        reason = f"{listed(guilty)} under-used or in bursts ({name}: {summaries[name]})"
     else:
-        reason = f"every GPU is busy ({'; '.join(f'{k}: {v}' for k, v in list(said.items())[:3])})"
-    return found.outcome(request, reason, points=points, needed=asked["patience"])
+        first = "; ".join(f"{gpu}: {summary}" for gpu, summary in list(summaries.items())[:3])
+        reason = f"every GPU is busy ({first})"
+    return found.outcome(request, reason, points=points, needed=parameters["patience"])
 
 
 def gpu_memory_increase(metrics: ProfileMetrics, request: RuleRequest) -> RuleOutcome:
@@ -74,10 +75,10 @@ def gpu_memory_increase(metrics: ProfileMetrics, request: RuleRequest) -> RuleOu
 
     Percentage points of the GPU's memory. Violations are points; it fires at each of them.
     """
-    asked = request.parameters
-    window = max(1, asked["window"])
+    parameters = request.parameters
+    window = max(1, parameters["window"])
     series = _series(metrics, GPU_MEMORY)
-    points, needed = _most(series), max(asked["patience"], 2 * window)
+    points, needed = _most(series), max(parameters["patience"], 2 * window)
     missing = unjudged(request, points, needed)
     if missing:
         return missing
@@ -88,8 +89,8 @@ def gpu_memory_increase(metrics: ProfileMetrics, request: RuleRequest) -> RuleOu
         means = (sums[window:] - sums[:-window]) / window
         rise = means[window:] - means[:-window]
         last = np.arange(len(rise)) + 2 * window - 1
-        judged = last + 1 >= asked["patience"]
-        broken = judged & (rise > asked["increase"] + 1e-9)
+        judged = last + 1 >= parameters["patience"]
+        broken = judged & (rise > parameters["increase"] + 1e-9)
         for at in last[broken]:
             found.fire(float(times[at]))
         most = float(rise[judged].max()) if judged.any() else 0.0
@@ -110,7 +111,7 @@ def gpu_memory_increase(metrics: ProfileMetrics, request: RuleRequest) -> RuleOu
         )
     reason = (
         f"the memory of {where} rose by {max(0.0, steepest):.1f} percentage points at most from "
-        f"one window of {window} points to the next (limit {asked['increase']:g})"
+        f"one window of {window} points to the next (limit {parameters['increase']:g})"
     )
     return found.outcome(request, reason, points=points, needed=needed)
 
@@ -121,31 +122,31 @@ def load_balancing(metrics: ProfileMetrics, request: RuleRequest) -> RuleOutcome
     The Jensen-Shannon distance (natural logarithm: at most sqrt(ln 2) = 0.83) of histograms of 2 %
     over everything seen, of any two GPUs of the job. Violations are pairs at looks.
     """
-    asked = request.parameters
+    parameters = request.parameters
     series = _series(metrics, GPU)
     if len(series) == 1:
         return RuleOutcome(
             request,
             "a single GPU has no load to balance",
             datapoints=_most(series),
-            needed=asked["patience"],
+            needed=parameters["patience"],
             judged=False,
         )
     points = min((len(times) for times, _ in series.values()), default=0)
-    missing = unjudged(request, points, asked["patience"])
+    missing = unjudged(request, points, parameters["patience"])
     if missing:
         return missing
     keys = list(series)
     times = np.unique(np.concatenate([when for when, _ in series.values()]))
-    at = times[metrics.samples.looks(times, asked) - 1]
+    at = times[metrics.samples.looks(times, parameters) - 1]
     histograms = [_growing(at, *series[key]) for key in keys]
     found = Findings()
     pairs: list[dict[str, Any]] = []
     for one, other in combinations(range(len(keys)), 2):
         mine, theirs = histograms[one], histograms[other]
-        enough = np.minimum(mine.sum(axis=1), theirs.sum(axis=1)) >= asked["patience"]
+        enough = np.minimum(mine.sum(axis=1), theirs.sum(axis=1)) >= parameters["patience"]
         distances = jensen_shannon(mine, theirs)
-        for moment in at[enough & (distances > asked["threshold"])]:
+        for moment in at[enough & (distances > parameters["threshold"])]:
             found.fire(float(moment))
         pairs.append({"one": keys[one], "other": keys[other], "distance": float(distances[-1])})
     for (node, gpu), counts in zip(keys, histograms, strict=True):
@@ -162,9 +163,9 @@ def load_balancing(metrics: ProfileMetrics, request: RuleRequest) -> RuleOutcome
     (node, gpu), (other_node, other_gpu) = worst["one"], worst["other"]
     reason = (
         f"{gpu} on {node} and {other_gpu} on {other_node} differ most, by {worst['distance']:.2f} "
-        f"(limit {asked['threshold']:g})"
+        f"(limit {parameters['threshold']:g})"
     )
-    return found.outcome(request, reason, points=points, needed=asked["patience"])
+    return found.outcome(request, reason, points=points, needed=parameters["patience"])
 
 
 def jensen_shannon(one: Floats, other: Floats) -> Floats:
@@ -217,12 +218,12 @@ def batch_size(metrics: ProfileMetrics, request: RuleRequest) -> RuleOutcome:
     `window` of them; processors count by their mean. Violations are GPUs at looks. Without GPUs it
     judges nothing: on processors alone, more pictures at a time fill nothing further.
     """
-    asked = request.parameters
-    window = max(1, asked["window"])
-    needed = max(asked["patience"], window)
+    parameters = request.parameters
+    window = max(1, parameters["window"])
+    needed = max(parameters["patience"], window)
     found = Findings()
     points = 0
-    said: list[str] = []
+    summaries: list[str] = []
     for node in metrics.samples.nodes:
         times, (cores, gpus, memories) = metrics.samples.together(node, CPU, GPU, GPU_MEMORY)
         if not cores.size or not gpus.size or gpus.shape != memories.shape:
@@ -237,18 +238,18 @@ def batch_size(metrics: ProfileMetrics, request: RuleRequest) -> RuleOutcome:
             gpu, memory = gpus[:, at], memories[:, at]
             if np.isnan(gpu).all() or np.isnan(memory).all():
                 continue
-            for seen in metrics.samples.looks(times, asked):
+            for seen in metrics.samples.looks(times, parameters):
                 last = slice(seen - window, seen)
                 if seen >= needed and (
-                    _p95(cores[last]) < asked["cpu_threshold_p95"]
-                    and _p95(gpu[last]) < asked["gpu_threshold_p95"]
-                    and _p95(memory[last]) < asked["gpu_memory_threshold_p95"]
+                    _p95(cores[last]) < parameters["cpu_threshold_p95"]
+                    and _p95(gpu[last]) < parameters["gpu_threshold_p95"]
+                    and _p95(memory[last]) < parameters["gpu_memory_threshold_p95"]
                 ):
                     found.fire(float(times[seen - 1]))
             found.describe(node, name, quartiles(present(gpu)))
             found.describe(node, f"{name}_memory", quartiles(present(memory)))
             if len(times) >= needed:
-                said.append(
+                summaries.append(
                     f"{name} on {node}: p95 of processors {_p95(cores[-window:]):.0f} %, "
                     f"GPU {_p95(gpu[-window:]):.0f} %, its memory {_p95(memory[-window:]):.0f} %"
                 )
@@ -256,10 +257,10 @@ def batch_size(metrics: ProfileMetrics, request: RuleRequest) -> RuleOutcome:
     if missing:
         return missing
     limits = (
-        f"limits {asked['cpu_threshold_p95']:g}, {asked['gpu_threshold_p95']:g}, "
-        f"{asked['gpu_memory_threshold_p95']:g} %"
+        f"limits {parameters['cpu_threshold_p95']:g}, {parameters['gpu_threshold_p95']:g}, "
+        f"{parameters['gpu_memory_threshold_p95']:g} %"
     )
-    reason = f"{said[0]} ({limits})" if said else "no GPU has enough points"
+    reason = f"{summaries[0]} ({limits})" if summaries else "no GPU has enough points"
     return found.outcome(request, reason, points=points, needed=needed)
 
 

@@ -25,10 +25,10 @@ def step_outlier(metrics: ProfileMetrics, request: RuleRequest) -> RuleOutcome:
     By process and mode (train, eval; `mode` names one, in any of SageMaker's spellings). Violations
     are the outliers of processes that have too many; it fires at each look at which one has.
     """
-    asked = request.parameters
-    steps = _steps(metrics, asked["mode"])
+    parameters = request.parameters
+    steps = _steps(metrics, parameters["mode"])
     if steps.empty:
-        reason = f"no steps of mode {asked['mode']!r}" if asked["mode"] else NO_STEPS
+        reason = f"no steps of mode {parameters['mode']!r}" if parameters["mode"] else NO_STEPS
         return RuleOutcome(request, reason, needed=ENOUGH, judged=False)
     details: dict[str, Any] = {}
     moments: list[float] = []
@@ -43,7 +43,7 @@ def step_outlier(metrics: ProfileMetrics, request: RuleRequest) -> RuleOutcome:
         most = max(most, len(rows))
         if len(rows) < ENOUGH:
             continue
-        limit = durations.mean() + asked["stddev"] * durations.std() + RESOLUTION
+        limit = durations.mean() + parameters["stddev"] * durations.std() + RESOLUTION
         outliers = durations > limit
         name = f"{node}-{pid}" + ("" if mode == "train" else f" ({mode})")
         entry = _entry(durations, outliers) | {
@@ -57,10 +57,10 @@ def step_outlier(metrics: ProfileMetrics, request: RuleRequest) -> RuleOutcome:
         }
         details[name] = entry
         order = np.argsort(ends, kind="stable")
-        looks = metrics.samples.looks(ends[order], asked)
-        broken = _counts(durations[order], looks, asked["stddev"]) > asked["n_outliers"]
+        looks = metrics.samples.looks(ends[order], parameters)
+        broken = _counts(durations[order], looks, parameters["stddev"]) > parameters["n_outliers"]
         fired.update(ends[order][looks[broken] - 1].tolist())
-        if entry["number_of_outliers"] > asked["n_outliers"]:
+        if entry["number_of_outliers"] > parameters["n_outliers"]:
             violations += entry["number_of_outliers"]
             moments += entry["times"]
             numbers += entry["step_numbers"]
@@ -71,7 +71,7 @@ def step_outlier(metrics: ProfileMetrics, request: RuleRequest) -> RuleOutcome:
         return RuleOutcome(request, reason, datapoints=most, needed=ENOUGH, judged=False)
     return RuleOutcome(
         request,
-        _said(worst.partition(" ")[0], details[worst], asked),
+        _summary(worst.partition(" ")[0], details[worst], parameters),
         triggered=len(fired),
         violations=violations,
         datapoints=len(steps),
@@ -84,7 +84,7 @@ def step_outlier(metrics: ProfileMetrics, request: RuleRequest) -> RuleOutcome:
 
 def max_initialization_time(metrics: ProfileMetrics, request: RuleRequest) -> RuleOutcome:
     """Fires if `threshold` minutes after the job's start no training step has begun."""
-    asked = request.parameters
+    parameters = request.parameters
     job = metrics.recording.job
     begin, end = job.get("started"), job.get("ended")
     steps = _steps(metrics, "train")
@@ -99,7 +99,7 @@ def max_initialization_time(metrics: ProfileMetrics, request: RuleRequest) -> Ru
         details["step_num"] = {"first": until * 1e6, "last": float(steps["start"].max()) * 1e6}
     waited = max(0.0, until - begin)
     details["initialization_in_seconds"] = waited
-    limit = 60 * asked["threshold"]
+    limit = 60 * parameters["threshold"]
     late = waited > limit
     known = until != end
     if known:
@@ -110,7 +110,7 @@ def max_initialization_time(metrics: ProfileMetrics, request: RuleRequest) -> Ru
             reason += ", which have no timeline"
     return RuleOutcome(
         request,
-        f"{reason} (limit {asked['threshold']:g} min)",
+        f"{reason} (limit {parameters['threshold']:g} min)",
         triggered=int(late),
         violations=int(late),
         datapoints=len(steps),
@@ -157,12 +157,12 @@ def _steps(metrics: ProfileMetrics, mode: str | None) -> pd.DataFrame:
     return steps
 
 
-def _said(name: str, entry: dict[str, Any], asked: Any) -> str:
+def _summary(name: str, entry: dict[str, Any], parameters: Any) -> str:
     found = entry["number_of_outliers"]
     return (
         f"{found:,} {entry['mode']} steps of {name} took longer than {entry['threshold']:.3g} s, "
-        f"their mean {entry['step_stats']['mean']:.3g} s and {asked['stddev']:g} deviations "
-        f"(up to {asked['n_outliers']:,} are normal)"
+        f"their mean {entry['step_stats']['mean']:.3g} s and {parameters['stddev']:g} deviations "
+        f"(up to {parameters['n_outliers']:,} are normal)"
     )
 
 
@@ -177,7 +177,7 @@ def dataloader(metrics: ProfileMetrics, request: RuleRequest) -> RuleOutcome:
     training process itself loads, and counts as one. Images that are decoded once and stay in
     memory need no loaders: then there is nothing to judge.
     """
-    asked = request.parameters
+    parameters = request.parameters
     events, job = metrics.recording.events, metrics.recording.job
     waits = events[(events["phase"] == "data") & (events["mode"] != "eval")]
     if job.get("in_memory"):
@@ -194,8 +194,8 @@ def dataloader(metrics: ProfileMetrics, request: RuleRequest) -> RuleOutcome:
         return RuleOutcome(
             request, f"the recording does not tell {what}", datapoints=len(waits), judged=False
         )
-    fewest = cores * asked["min_threshold"] / 100
-    most = cores * asked["max_threshold"] / 100
+    fewest = cores * parameters["min_threshold"] / 100
+    most = cores * parameters["max_threshold"] / 100
     details: dict[str, Any] = {"cores": int(cores), "dataloaders": int(loaders), "source": source}
     if job.get("workers") is not None:
         details["num_workers"] = int(job["workers"])
@@ -212,12 +212,13 @@ def dataloader(metrics: ProfileMetrics, request: RuleRequest) -> RuleOutcome:
     counted = f"{loaders:g} loader process{'es' if loaders != 1 else ''} for {cores:g} cores"
     if fired:
         reason = f"{counted}: " + (
-            f"fewer than {asked['min_threshold']:g} %"
+            f"fewer than {parameters['min_threshold']:g} %"
             if loaders < fewest
-            else f"more than {asked['max_threshold']:g} %"
+            else f"more than {parameters['max_threshold']:g} %"
         )
     else:
-        reason = f"{counted}, within {asked['min_threshold']:g} to {asked['max_threshold']:g} %"
+        least, largest = parameters["min_threshold"], parameters["max_threshold"]
+        reason = f"{counted}, within {least:g} to {largest:g} %"
     begin = job.get("training_started", job.get("started"))
     return RuleOutcome(
         request,
@@ -231,7 +232,7 @@ def dataloader(metrics: ProfileMetrics, request: RuleRequest) -> RuleOutcome:
 
 
 def _loaders(metrics: ProfileMetrics) -> tuple[float | None, str]:
-    """Loader processes of a host, and what told them; None if nothing did."""
+    """Loader processes of a host, and where their number stands; None if nothing did."""
     job, events = metrics.recording.job, metrics.recording.events
     if job.get("workers") is not None:
         ranks = max(1, round(job.get("world", 1) / max(1, len(job.get("hosts", [])))))

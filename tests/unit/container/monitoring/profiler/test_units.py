@@ -53,3 +53,10 @@ def test_times_that_make_no_sense_are_not_shown() -> None:
     assert units.moment(1e300) == "–"
     assert units.elapsed(3847) == "1:04:07"
     assert units.elapsed(-5) == "−00:05"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(None, "none"), (True, "true"), (0.5, "0.5"), (8, "8"), ("None", "None")]
+)
+def test_a_parameters_value_as_users_write_it(value: object, text: str) -> None:
+    assert units.plain(value) == text
