@@ -18,7 +18,7 @@ IMAGES ?=
 ARGS   ?=
 
 # Tests run side by side; many of them wait for a server or a job most of the time.
-WORKERS ?= 4
+WORKERS ?= 3
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help

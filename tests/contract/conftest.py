@@ -148,10 +148,10 @@ class Endpoint:
     running: Running
 
     def ping(self) -> requests.Response | None:
-        """None while nothing listens yet."""
+        """None while nothing listens, or without an answer in the time SageMaker allows."""
         try:
             return requests.get(f"{self.url}/ping", timeout=PING_LIMIT)
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.Timeout):
             return None
 
     def until_ready(self, limit: float = 120) -> list[requests.Response]:

@@ -139,7 +139,7 @@ def test_search_train_look_and_clean_up(berth: Berth) -> None:
     best = json.loads((berth.folder / "search/best.json").read_text())
     assert best["objective"]["name"] == "toy:score"
     assert best["hyperparameters"].keys() == {"learning_rate", "flavour", "seconds"}
-    assert "Plotly.newPlot" in (berth.folder / "search/tuning.html").read_text()
+    assert "Optimisation history" in (berth.folder / "search/tuning.html").read_text()
 
     done = berth("train", DATA, *toy, "--from-tuning", "search", "-p", "epochs=2", "--name", "best")
     assert "toy: input train/cat/1.jpg 1 bytes" in done.stdout

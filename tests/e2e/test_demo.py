@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.timeout(1100)
+@pytest.mark.timeout(1900)
 def test_demo_trains_serves_and_predicts(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "local.demo", "--folder", str(tmp_path / "demo")],
         capture_output=True,
         text=True,
-        timeout=1000,
+        timeout=1800,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     (found,) = (tmp_path / "demo" / "training").rglob("evaluation.json")
