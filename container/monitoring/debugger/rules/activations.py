@@ -1,6 +1,7 @@
 """Rules about activations: units that are dead or saturated."""
 
-from typing import Any
+from abc import abstractmethod
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,30 +31,35 @@ def activity(active: NDArray[np.bool_]) -> NDArray[np.float64]:
     return np.asarray(100.0 * active.mean(axis=others), dtype=np.float64)
 
 
+@dataclass(kw_only=True, eq=False)
 class _IdleUnits(DebugRule):
-    """Fires when too many units of a layer are hardly ever active."""
+    """Fires when too many units of a layer are hardly ever active.
 
-    def __init__(
-        self,
-        base_trial: Any,
-        tensor_regex: str | None,
-        threshold_inactivity: float,
-        threshold_layer: float,
-        action_str: str,
-    ) -> None:
-        super().__init__(base_trial, action_str=action_str)
-        self.threshold_inactivity = threshold_inactivity
-        self.threshold_layer = threshold_layer
-        self._selection = Selection.read(self.rule_name, tensor_regex=tensor_regex)
+    Args:
+        tensor_regex: expressions for the names of the layers' inputs or outputs.
+        threshold_inactivity: in percent of a unit's samples.
+        threshold_layer: in percent of a layer's units.
 
-    def _judge(self, idle: dict[str, float], what: str) -> bool:
+    Raises:
+        RuleError: `tensor_regex` is not a regular expression.
+    """
+
+    tensor_regex: str | None
+    threshold_inactivity: float
+    threshold_layer: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._selection = Selection.read(self.rule_name, tensor_regex=self.tensor_regex)
+
+    def _judge(self, step: int, what: str) -> bool:
         """Fires for the layer with the largest share of idle units, in percent, if it is too large.
 
         Args:
-            idle: the share by layer.
+            step: the global step, in training or evaluation.
             what: what the units are, in the reason.
         """
-        self.points += len(idle)
+        idle = self.measure(step, self._selection, self._idle)
         beyond = {name: share for name, share in idle.items() if share > self.threshold_layer}
         if not beyond:
             return False
@@ -63,12 +69,17 @@ class _IdleUnits(DebugRule):
             f"{self.threshold_layer:g} %; so are those of {len(beyond)} of {len(idle)} layers)"
         )
 
+    @abstractmethod
+    def _idle(self, name: str, step: int) -> float | None:
+        """The share of a layer's units that is idle, in percent; None where it is unknown."""
+
     def _share(self, active: NDArray[np.bool_]) -> float | None:
         """How many units are active less than `threshold_inactivity`, in percent; None of none."""
         often = activity(active)
         return 100.0 * float((often < self.threshold_inactivity).mean()) if often.size else None
 
 
+@dataclass(kw_only=True, eq=False)
 class DeadRelu(_IdleUnits):
     """Fires when more than `threshold_layer` percent of a layer's ReLUs are dead.
 
@@ -79,43 +90,15 @@ class DeadRelu(_IdleUnits):
 
     Of a layer that was saved only as reductions, only a fully dead layer can be detected:
     its maximum is zero.
-
-    Args:
-        base_trial: an smdebug trial.
-        tensor_regex: expressions for the names of the layers' outputs.
-        threshold_inactivity: in percent of a unit's samples.
-        threshold_layer: in percent of a layer's units.
-        action_str: smdebug's actions.
-
-    Raises:
-        RuleError: `tensor_regex` is not a regular expression.
     """
 
-    def __init__(
-        self,
-        base_trial: Any,
-        *,
-        tensor_regex: str | None,
-        threshold_inactivity: float,
-        threshold_layer: float,
-        action_str: str = "",
-    ) -> None:
-        super().__init__(
-            base_trial, tensor_regex, threshold_inactivity, threshold_layer, action_str
-        )
-
     def invoke_at_step(self, step: int) -> bool:
-        """Whether a layer is dead at this global step, in training or evaluation."""
-        dead: dict[str, float] = {}
-        for name in self.names(step, self._selection):
-            share = self._dead(name, step)
-            if share is not None:
-                dead[name] = share
+        """Whether a layer is dead at this global step."""
         return self._judge(
-            dead, f"dead: active for less than {self.threshold_inactivity:g} % of the samples"
+            step, f"dead: active for less than {self.threshold_inactivity:g} % of the samples"
         )
 
-    def _dead(self, name: str, step: int) -> float | None:
+    def _idle(self, name: str, step: int) -> float | None:
         outputs = self.value(name, step)
         if outputs is not None and outputs.size:
             return self._share(~(outputs <= 0))
@@ -126,6 +109,7 @@ class DeadRelu(_IdleUnits):
         return 100.0
 
 
+@dataclass(kw_only=True, eq=False)
 class SaturatedActivation(_IdleUnits):
     """Fires when more than `threshold_layer` percent of a tanh or sigmoid layer is saturated.
 
@@ -139,59 +123,36 @@ class SaturatedActivation(_IdleUnits):
     limit can be detected.
 
     Args:
-        base_trial: an smdebug trial.
-        tensor_regex: expressions for the names of the layers' inputs.
         threshold_tanh_min: a tanh's input at or below it is saturated.
         threshold_tanh_max: a tanh's input at or above it is.
         threshold_sigmoid_min: a sigmoid's input at or below it is.
         threshold_sigmoid_max: a sigmoid's input at or above it is.
-        threshold_inactivity: in percent of a unit's samples.
-        threshold_layer: in percent of a layer's units.
-        action_str: smdebug's actions.
-
-    Raises:
-        RuleError: `tensor_regex` is not a regular expression.
     """
 
-    def __init__(
-        self,
-        base_trial: Any,
-        *,
-        tensor_regex: str | None,
-        threshold_tanh_min: float,
-        threshold_tanh_max: float,
-        threshold_sigmoid_min: float,
-        threshold_sigmoid_max: float,
-        threshold_inactivity: float,
-        threshold_layer: float,
-        action_str: str = "",
-    ) -> None:
-        super().__init__(
-            base_trial, tensor_regex, threshold_inactivity, threshold_layer, action_str
-        )
+    threshold_tanh_min: float
+    threshold_tanh_max: float
+    threshold_sigmoid_min: float
+    threshold_sigmoid_max: float
+
+    def __post_init__(self) -> None:
+        """The limits by the layer's kind."""
+        super().__post_init__()
         self._limits = {
-            "tanh": (threshold_tanh_min, threshold_tanh_max),
-            "sigmoid": (threshold_sigmoid_min, threshold_sigmoid_max),
+            "tanh": (self.threshold_tanh_min, self.threshold_tanh_max),
+            "sigmoid": (self.threshold_sigmoid_min, self.threshold_sigmoid_max),
         }
 
     def invoke_at_step(self, step: int) -> bool:
-        """Whether a layer is saturated at this global step, in training or evaluation."""
-        saturated: dict[str, float] = {}
-        for name in self.names(step, self._selection):
-            kind = max(self._limits, key=name.lower().rfind)
-            if kind not in name.lower():
-                self.not_evaluated(f"{name} is named neither tanh nor sigmoid")
-                continue
-            share = self._saturated(name, step, *self._limits[kind])
-            if share is not None:
-                saturated[name] = share
-        return self._judge(
-            saturated,
-            f"saturated: within their limits for less than {self.threshold_inactivity:g} % of the "
-            "samples",
-        )
+        """Whether a layer is saturated at this global step."""
+        inside = f"within their limits for less than {self.threshold_inactivity:g} % of the samples"
+        return self._judge(step, f"saturated: {inside}")
 
-    def _saturated(self, name: str, step: int, low: float, high: float) -> float | None:
+    def _idle(self, name: str, step: int) -> float | None:
+        kind = max(self._limits, key=name.lower().rfind)
+        if kind not in name.lower():
+            self.not_evaluated(f"{name} is named neither tanh nor sigmoid")
+            return None
+        low, high = self._limits[kind]
         inputs = self.value(name, step)
         if inputs is not None and inputs.size:
             return self._share(~((inputs <= low) | (inputs >= high)))

@@ -1,15 +1,19 @@
 """Rules about gradients that vanish and values that are not finite."""
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from container.monitoring.debugger.rules import tensor_values
-from container.monitoring.debugger.rules.base import DebugRule, shortened
+from container.monitoring.debugger.rules.base import DebugRule, TensorRule, shortened
 from container.monitoring.debugger.rules.selection import Selection
 
+_GRADIENTS = Selection(("gradients",))
 
+
+@dataclass(kw_only=True, eq=False)
 class VanishingGradient(DebugRule):
     """Fires when a gradient's mean absolute value, `mean(|g|)`, is below a threshold.
 
@@ -18,30 +22,14 @@ class VanishingGradient(DebugRule):
     Source: SageMaker's developer guide, "VanishingGradient".
 
     Args:
-        base_trial: an smdebug trial.
         threshold: of the mean absolute value.
-        action_str: smdebug's actions.
     """
 
-    def __init__(
-        self,
-        base_trial: Any,
-        *,
-        threshold: float,
-        action_str: str = "",
-    ) -> None:
-        super().__init__(base_trial, action_str=action_str)
-        self.threshold = threshold
-        self._selection = Selection(("gradients",))
+    threshold: float
 
     def invoke_at_step(self, step: int) -> bool:
         """Whether a gradient saved at this global step is vanishing."""
-        means: dict[str, float] = {}
-        for name in self.names(step, self._selection):
-            mean = self.reduction(name, step, "mean", absolute=True)
-            if mean is not None:
-                means[name] = mean
-        self.points += len(means)
+        means = self.measure(step, _GRADIENTS, self._mean)
         vanished = sorted((n for n in means if means[n] < self.threshold), key=lambda n: means[n])
         if not vanished:
             return False
@@ -50,8 +38,12 @@ class VanishingGradient(DebugRule):
             f"{self.threshold:g}: {means[vanished[0]]:.3g} in {shortened(vanished)}"
         )
 
+    def _mean(self, name: str, step: int) -> float | None:
+        return self.reduction(name, step, "mean", absolute=True)
 
-class ExplodingTensor(DebugRule):
+
+@dataclass(kw_only=True, eq=False)
+class ExplodingTensor(TensorRule):
     """Fires when a tensor holds NaN or an infinity.
 
     For a tensor saved only as reductions its extremes are checked, and where these were
@@ -61,42 +53,16 @@ class ExplodingTensor(DebugRule):
     Source: SageMaker's developer guide, "ExplodingTensor".
 
     Args:
-        base_trial: an smdebug trial.
-        collection_names: names of collections, separated by commas.
-        tensor_regex: expressions for further tensors' names; with neither, all tensors.
         only_nan: whether infinities are fine.
-        action_str: smdebug's actions.
-
-    Raises:
-        RuleError: `tensor_regex` is not a regular expression.
     """
 
-    def __init__(
-        self,
-        base_trial: Any,
-        *,
-        collection_names: str | None,
-        tensor_regex: str | None,
-        only_nan: bool,
-        action_str: str = "",
-    ) -> None:
-        super().__init__(base_trial, action_str=action_str)
-        self.only_nan = only_nan
-        self._selection = Selection.read(
-            self.rule_name, collection_names=collection_names, tensor_regex=tensor_regex
-        )
+    only_nan: bool
+    required: ClassVar[bool] = False
 
     def invoke_at_step(self, step: int) -> bool:
         """Whether a tensor saved at this global step is not a number somewhere."""
-        exploded: dict[str, str] = {}
-        for name in self.names(step, self._selection):
-            found = self._look(name, step)
-            if found is None:
-                self.unreadable(name, "min", "max", "mean", "sum", "l1")
-                continue
-            self.points += 1
-            if found:
-                exploded[name] = found
+        found = self.measure(step, self.selection, self._look)
+        exploded = {name: words for name, words in found.items() if words}
         if not exploded:
             return False
         first = next(iter(exploded))
@@ -119,7 +85,10 @@ class ExplodingTensor(DebugRule):
         for (what, absolute), number in usable.items():
             if np.isnan(number) or (np.isinf(number) and not self.only_nan):
                 return f"its {'abs_' if absolute else ''}{what} is {number}"
-        return "" if usable else None
+        if not usable:
+            self.unreadable(name, "min", "max", "mean", "sum", "l1")
+            return None
+        return ""
 
     def _conclusive(self, saved: Mapping[tuple[str, bool], float]) -> dict[tuple[str, bool], float]:
         """The reductions that are no number only if some element is none."""

@@ -3,7 +3,7 @@
 Source: the SageMaker developer guide's list of built-in Debugger rules.
 """
 
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from container.monitoring.debugger.rules.base import DebugRule
 from container.monitoring.debugger.rules.selection import Selection
 
 
+@dataclass(kw_only=True, eq=False)
 class CheckInputImages(DebugRule):
     """Fires when the images' mean differs from zero, in any channel, by more than `threshold_mean`.
 
@@ -28,20 +29,17 @@ class CheckInputImages(DebugRule):
         channel: the dimension of the channels: 1 for (N, C, H, W); -1 for the last.
     """
 
-    def __init__(
-        self,
-        base_trial: Any,
-        *,
-        threshold_mean: float,
-        threshold_samples: int,
-        regex: str,
-        channel: int,
-    ) -> None:
-        super().__init__(base_trial)
+    threshold_mean: float
+    threshold_samples: int
+    regex: str
+    channel: int
+
+    def __post_init__(self) -> None:
+        """No image has been seen yet."""
+        super().__post_init__()
         self._selection = Selection.read(
-            "CheckInputImages", tensor_regex=regex, regex_parameter="regex"
+            self.rule_name, tensor_regex=self.regex, regex_parameter="regex"
         )
-        self._threshold, self._samples, self._channel = threshold_mean, threshold_samples, channel
         self._sums: NDArray[np.float64] | None = None
 
     def invoke_at_step(self, step: int) -> bool:
@@ -59,18 +57,20 @@ class CheckInputImages(DebugRule):
             added = True
         if not added or self._sums is None:
             return False
-        if self.points < self._samples:
-            self._reason = f"not judged: {self.points} images so far, {self._samples} needed"
+        if self.points < self.threshold_samples:
+            self._reason = (
+                f"not judged: {self.points} images so far, {self.threshold_samples} needed"
+            )
             return False
         self._reason = ""
         means = self._sums / self.points
         worst = int(np.abs(means).argmax())
-        if not abs(means[worst]) > self._threshold:
+        if not abs(means[worst]) > self.threshold_mean:
             return False
         where = f"channel {worst} of " if len(means) > 1 else ""
         return self.fire(
             f"the mean of {where}{self.points} images is {means[worst]:.3g}, more than "
-            f"{self._threshold:g} from 0: they do not look normalised"
+            f"{self.threshold_mean:g} from 0: they do not look normalised"
         )
 
     def _means(self, name: str, step: int) -> tuple[NDArray[np.float64], int] | None:
@@ -79,12 +79,12 @@ class CheckInputImages(DebugRule):
         if value is None:
             mean = self.reduction(name, step, "mean")
             return None if mean is None else (np.array([mean]), self._images(name, step))
-        if not value.size or not -value.ndim <= self._channel < value.ndim:
+        if not value.size or not -value.ndim <= self.channel < value.ndim:
             self.not_evaluated(
-                f"{name} has the shape {value.shape}, without dimension {self._channel}"
+                f"{name} has the shape {value.shape}, without dimension {self.channel}"
             )
             return None
-        channel = self._channel % value.ndim
+        channel = self.channel % value.ndim
         others = tuple(d for d in range(value.ndim) if d != channel)
         return value.mean(axis=others, dtype=np.float64), len(value)
 

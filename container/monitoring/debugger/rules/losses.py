@@ -7,7 +7,6 @@ their meaning; each class documents its own algorithm.
 import math
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from smdebug.core.modes import ModeKeys
@@ -17,6 +16,7 @@ from container.monitoring.debugger.rules.selection import Selection
 from container.rules.requests import RuleError
 
 
+@dataclass(kw_only=True, eq=False)
 class LossRule(DebugRule):
     """A rule that reads scalars, the losses."""
 
@@ -36,6 +36,7 @@ class LossRule(DebugRule):
         return found
 
 
+@dataclass(kw_only=True, eq=False)
 class LossNotDecreasing(LossRule):
     """Fires when a loss did not fall by `diff_percent` over `num_steps`, or rose too much.
 
@@ -50,7 +51,6 @@ class LossNotDecreasing(LossRule):
     it at the last of their steps, for its batches differ though nothing is learnt between them.
 
     Args:
-        base_trial: an smdebug trial.
         collection_names: names of collections, separated by commas.
         tensor_regex: regular expressions for further tensors.
         use_losses_collection: whether to include the collection `losses`.
@@ -63,37 +63,33 @@ class LossNotDecreasing(LossRule):
         RuleError: no tensors are chosen, or the mode is none of these.
     """
 
-    def __init__(
-        self,
-        base_trial: Any,
-        *,
-        collection_names: str | None,
-        tensor_regex: str | None,
-        use_losses_collection: bool,
-        num_steps: int,
-        diff_percent: float,
-        increase_threshold_percent: float,
-        mode: str | None,
-    ) -> None:
-        super().__init__(base_trial)
-        if use_losses_collection:
-            collection_names = ",".join(filter(None, [collection_names, "losses"]))
+    collection_names: str | None
+    tensor_regex: str | None
+    use_losses_collection: bool
+    num_steps: int
+    diff_percent: float
+    increase_threshold_percent: float
+    mode: str | None
+
+    def __post_init__(self) -> None:
+        """Nothing has been compared yet."""
+        super().__post_init__()
+        names = [self.collection_names, "losses" if self.use_losses_collection else None]
         self._selection = Selection.read(
-            "LossNotDecreasing",
-            collection_names=collection_names,
-            tensor_regex=tensor_regex,
+            self.rule_name,
+            collection_names=",".join(filter(None, names)),
+            tensor_regex=self.tensor_regex,
             required=True,
         )
-        self._num_steps = max(1, num_steps)
-        self._fall, self._rise = diff_percent, increase_threshold_percent
-        self._only = _mode("LossNotDecreasing", mode)
+        self._num_steps = max(1, self.num_steps)
+        self._only = _mode(self.rule_name, self.mode)
         self._histories: dict[tuple[str, ModeKeys], _History] = {}
         self._evaluation: dict[str, list[float]] = {}
         self._where = (0, 0)
 
     def invoke_at_step(self, step: int) -> bool:
         """Compare this step's losses with earlier ones."""
-        mode = self.mode(step)
+        mode = self.mode_of(step)
         wanted = self._wanted(mode)
         number = step if self._only is ModeKeys.GLOBAL else self.mode_step(step)
         trained = step - self.mode_step(step) if mode is ModeKeys.EVAL else None
@@ -146,15 +142,15 @@ class LossNotDecreasing(LossRule):
         if not math.isfinite(loss):
             return f"is {loss}"
         change = 100 * (loss - before) / abs(before) if before else 100 * float(np.sign(loss))
-        if -self._fall < change <= 0:
+        if -self.diff_percent < change <= 0:
             return (
                 f"fell by {abs(change):.3g} % from {before:.4g} at step {then} to {loss:.4g}, less "
-                f"than {self._fall:g} %"
+                f"than {self.diff_percent:g} %"
             )
-        if change > self._rise:
+        if change > self.increase_threshold_percent:
             return (
                 f"rose by {change:.3g} % from {before:.4g} at step {then} to {loss:.4g}, more "
-                f"than {self._rise:g} %"
+                f"than {self.increase_threshold_percent:g} %"
             )
         return ""
 

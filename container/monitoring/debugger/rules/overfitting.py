@@ -6,7 +6,6 @@ their meaning; each class documents its own algorithm.
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from smdebug.core.modes import ModeKeys
@@ -65,6 +64,7 @@ class EvaluationLosses:
         return self._training_mean, validation
 
 
+@dataclass(kw_only=True, eq=False)
 class Overfit(LossRule):
     """Fires when the validation loss leaves the training loss behind.
 
@@ -87,27 +87,23 @@ class Overfit(LossRule):
         ratio_threshold: as above.
     """
 
-    def __init__(
-        self,
-        base_trial: Any,
-        *,
-        tensor_regex: str | None,
-        start_step: int,
-        patience: int,
-        ratio_threshold: float,
-    ) -> None:
-        super().__init__(base_trial)
-        self._selection = (
-            Selection.read("Overfit", tensor_regex=tensor_regex) if tensor_regex else _LOSSES
-        )
-        self._start, self._patience, self._threshold = start_step, patience, ratio_threshold
+    tensor_regex: str | None
+    start_step: int
+    patience: int
+    ratio_threshold: float
+
+    def __post_init__(self) -> None:
+        """No evaluation has been seen yet."""
+        super().__post_init__()
+        chosen = Selection.read(self.rule_name, tensor_regex=self.tensor_regex)
+        self._selection = chosen if self.tensor_regex else _LOSSES
         self._evaluations = EvaluationLosses()
         self._in_a_row = 0
 
     def invoke_at_step(self, step: int) -> bool:
         """Take in this step's losses; judge the evaluation they follow."""
-        mode = self.mode(step)
-        if step < self._start or mode not in (ModeKeys.TRAIN, ModeKeys.EVAL):
+        mode = self.mode_of(step)
+        if step < self.start_step or mode not in (ModeKeys.TRAIN, ModeKeys.EVAL):
             if not self.points:
                 self.not_evaluated("no losses of both training and evaluation were saved yet")
             return False
@@ -127,18 +123,19 @@ class Overfit(LossRule):
             return False
         self.points += 1
         training, validation = means[0], means[1]
-        exceeded = validation - training > self._threshold * abs(training)
+        exceeded = validation - training > self.ratio_threshold * abs(training)
         self._in_a_row = self._in_a_row + 1 if exceeded else 0
-        if self._in_a_row < max(1, self._patience):
+        if self._in_a_row < max(1, self.patience):
             return False
         times = f", for {self._in_a_row} evaluations in a row" if self._in_a_row > 1 else ""
         ratio = (validation - training) / abs(training) if training else math.inf
         return self.fire(
             f"the mean validation loss {validation:.4g} is {100 * ratio:.3g} % above the mean "
-            f"training loss {training:.4g}, more than {100 * self._threshold:g} %{times}"
+            f"training loss {training:.4g}, more than {100 * self.ratio_threshold:g} %{times}"
         )
 
 
+@dataclass(kw_only=True, eq=False)
 class Overtraining(LossRule):
     """Fires when training goes on though nothing improves any more.
 
@@ -151,23 +148,20 @@ class Overtraining(LossRule):
     still come, or at once in a trial without modes.
 
     Args:
-        base_trial: an smdebug trial.
         patience_train: saved steps of training.
         patience_validation: evaluations.
         delta: in units of the loss.
     """
 
-    def __init__(
-        self,
-        base_trial: Any,
-        *,
-        patience_train: int,
-        patience_validation: int,
-        delta: float,
-    ) -> None:
-        super().__init__(base_trial)
-        self._training = _Best(patience_train, delta)
-        self._validation = _Best(patience_validation, delta)
+    patience_train: int
+    patience_validation: int
+    delta: float
+
+    def __post_init__(self) -> None:
+        """No loss has been seen yet."""
+        super().__post_init__()
+        self._training = _Best(self.patience_train, self.delta)
+        self._validation = _Best(self.patience_validation, self.delta)
         self._evaluations = EvaluationLosses()
 
     def invoke_at_step(self, step: int) -> bool:
@@ -176,7 +170,7 @@ class Overtraining(LossRule):
         if not losses:
             return False
         self.points += 1
-        mode = self.mode(step)
+        mode = self.mode_of(step)
         over = self._evaluations.add(mode, losses, step - self.mode_step(step))
         if over is not None:
             self._validation.see(over[1])

@@ -4,7 +4,8 @@ Sources: the SageMaker developer guide's list of built-in Debugger rules, which 
 meaning; each class documents how it interprets formulas that are ambiguous or wrong.
 """
 
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +17,33 @@ from container.monitoring.debugger.rules.selection import Selection
 Counts = NDArray[np.int64]
 
 
+@dataclass(kw_only=True, eq=False)
 class _PredictionRule(DebugRule):
-    """A rule that reads pairs of a label and a prediction."""
+    """A rule that reads pairs of a label and a prediction.
 
-    labels = Selection()
-    predictions = Selection()
+    Args:
+        base_trial: an smdebug trial with labels (N,) and predictions, classes (N,) or
+            probabilities (N, classes).
+        labels_regex, predictions_regex: expressions for the two tensors.
+    """
+
+    labels_regex: str
+    predictions_regex: str
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.labels = self._selection("labels")
+        self.predictions = self._selection("predictions")
+        self._judged = False
+
+    def _selection(self, kind: str) -> Selection:
+        """The tensors of a kind, by the parameters named after it."""
+        return Selection.read(
+            self.rule_name,
+            collection_names=getattr(self, f"{kind}_collection", None),
+            tensor_regex=getattr(self, f"{kind}_regex"),
+            regex_parameter=f"{kind}_regex",
+        )
 
     def pairs(self, step: int, *, argmax: bool = False) -> tuple[Counts, Counts, int] | None:
         """What was saved at a global step.
@@ -75,6 +98,7 @@ def _grown(matrix: Counts, classes: int) -> Counts:
     return np.pad(matrix, (0, missing)) if missing else matrix
 
 
+@dataclass(kw_only=True, eq=False)
 class ClassImbalance(_PredictionRule):
     """Fires when some classes are rare, or rare classes are mostly mistaken.
 
@@ -90,52 +114,35 @@ class ClassImbalance(_PredictionRule):
     grows in proportion, or chance alone would make classes look unequal.
 
     Args:
-        base_trial: an smdebug trial with labels (N,) and predictions, classes (N,) or
-            probabilities (N, classes).
         threshold_imbalance: as above.
         threshold_misprediction: as above.
         samples: as above, for up to ten classes.
         argmax: whether a single vector of predictions is one image's probabilities; predictions
             (N, classes) are taken for probabilities in any case.
-        labels_regex, predictions_regex: expressions for the two tensors.
     """
 
-    def __init__(
-        self,
-        base_trial: Any,
-        *,
-        threshold_imbalance: float,
-        threshold_misprediction: float,
-        samples: int,
-        argmax: bool,
-        labels_regex: str,
-        predictions_regex: str,
-    ) -> None:
-        super().__init__(base_trial)
-        self._imbalance, self._misprediction = threshold_imbalance, threshold_misprediction
-        self._samples, self._argmax = samples, argmax
-        rule = "ClassImbalance"
-        self.labels = Selection.read(
-            rule, tensor_regex=labels_regex, regex_parameter="labels_regex"
-        )
-        self.predictions = Selection.read(
-            rule, tensor_regex=predictions_regex, regex_parameter="predictions_regex"
-        )
+    threshold_imbalance: float
+    threshold_misprediction: float
+    samples: int
+    argmax: bool
+
+    def __post_init__(self) -> None:
+        """No label has been counted yet."""
+        super().__post_init__()
         self._matrix: Counts = np.zeros((0, 0), np.int64)
-        self._judged = False
 
     def invoke_at_step(self, step: int) -> bool:
         """Count this step's labels; judge when there are enough."""
         if not self.in_training(step):
             return False
-        pairs = self.pairs(step, argmax=self._argmax)
+        pairs = self.pairs(step, argmax=self.argmax)
         if pairs is None:
             return False
         labels, predictions, known = pairs
         self.points += len(labels)
         classes = max(known, int(labels.max()) + 1, int(predictions.max()) + 1, len(self._matrix))
         self._matrix = _grown(self._matrix, classes) + _tally(labels, predictions, classes)
-        needed = max(1, self._samples) * max(1.0, classes / 10)
+        needed = max(1, self.samples) * max(1.0, classes / 10)
         if self._matrix.sum() < needed:
             if not self._judged:
                 self._reason = (
@@ -152,10 +159,10 @@ class ClassImbalance(_PredictionRule):
         reasons = []
         largest, smallest = int(counts.argmax()), int(counts.argmin())
         ratio = counts[largest] / max(1, counts[smallest])
-        if ratio > self._imbalance:
+        if ratio > self.threshold_imbalance:
             reasons.append(
                 f"class {largest} has {counts[largest]} of {counts.sum()} samples and class "
-                f"{smallest} has {counts[smallest]}: more than {self._imbalance:g} to 1"
+                f"{smallest} has {counts[smallest]}: more than {self.threshold_imbalance:g} to 1"
             )
         seen = np.flatnonzero(counts)
         mistaken = 1 - self._matrix.diagonal()[seen] / counts[seen]
@@ -163,7 +170,7 @@ class ClassImbalance(_PredictionRule):
         worst = [
             f"class {label} ({100 * fraction:.0f} % of {counts[label]})"
             for label, fraction in zip(seen, mistaken, strict=True)
-            if fraction > self._misprediction >= overall
+            if fraction > self.threshold_misprediction >= overall
         ]
         if worst:
             reasons.append(
@@ -172,6 +179,7 @@ class ClassImbalance(_PredictionRule):
         return reasons
 
 
+@dataclass(kw_only=True, eq=False)
 class Confusion(_PredictionRule):
     """Fires when the confusion matrix is weak on its diagonal or strong off it.
 
@@ -187,9 +195,6 @@ class Confusion(_PredictionRule):
     0.9; that cannot be meant. A class that is never predicted has nothing on its diagonal.
 
     Args:
-        base_trial: an smdebug trial with labels (N,) and predictions, classes (N,) or
-            probabilities (N, classes).
-        labels_regex, predictions_regex: expressions for the two tensors.
         labels_collection, predictions_collection: collections to look for them, besides.
         min_diag: as above.
         max_off_diag: as above.
@@ -197,39 +202,19 @@ class Confusion(_PredictionRule):
             been seen.
     """
 
-    SEEN = 10
+    SEEN: ClassVar[int] = 10
     """How often a class must have been seen: of fewer, one error is more than a tenth."""
 
-    def __init__(
-        self,
-        base_trial: Any,
-        *,
-        labels_regex: str,
-        predictions_regex: str,
-        labels_collection: str,
-        predictions_collection: str,
-        min_diag: float,
-        max_off_diag: float,
-        category_no: int | None,
-    ) -> None:
-        super().__init__(base_trial)
-        rule = "Confusion"
-        self.labels = Selection.read(
-            rule,
-            collection_names=labels_collection,
-            tensor_regex=labels_regex,
-            regex_parameter="labels_regex",
-        )
-        self.predictions = Selection.read(
-            rule,
-            collection_names=predictions_collection,
-            tensor_regex=predictions_regex,
-            regex_parameter="predictions_regex",
-        )
-        self._min_diag, self._max_off_diag = min_diag, max_off_diag
-        self._classes = category_no
+    labels_collection: str
+    predictions_collection: str
+    min_diag: float
+    max_off_diag: float
+    category_no: int | None
+
+    def __post_init__(self) -> None:
+        """No pair has been counted yet."""
+        super().__post_init__()
         self._matrices: dict[ModeKeys, Counts] = {}
-        self._judged = False
 
     def invoke_at_step(self, step: int) -> bool:
         """Count this step's pairs; judge when every class has been seen."""
@@ -238,9 +223,9 @@ class Confusion(_PredictionRule):
             return False
         labels, predictions, known = pairs
         self.points += len(labels)
-        mode = self.mode(step)
+        mode = self.mode_of(step)
         matrix = self._matrices.get(mode, np.zeros((0, 0), np.int64))
-        classes = self._classes or max(
+        classes = self.category_no or max(
             known, int(labels.max()) + 1, int(predictions.max()) + 1, len(matrix)
         )
         matrix = self._matrices[mode] = _grown(matrix, classes) + _tally(
@@ -259,9 +244,9 @@ class Confusion(_PredictionRule):
         self._judged, self._reason = True, ""
         reasons = []
         if weak:
-            reasons.append(f"on the diagonal below {self._min_diag:g}: {shortened(weak)}")
+            reasons.append(f"on the diagonal below {self.min_diag:g}: {shortened(weak)}")
         if strong:
-            reasons.append(f"off it above {self._max_off_diag:g}: {shortened(strong)}")
+            reasons.append(f"off it above {self.max_off_diag:g}: {shortened(strong)}")
         return self.fire("; ".join(reasons)) if reasons else False
 
     def _judge(self, matrix: Counts) -> tuple[list[str], list[str]]:
@@ -271,7 +256,7 @@ class Confusion(_PredictionRule):
         weak = [
             f"class {i} ({diagonal[i]:.2f})" if predicted[i] else f"class {i} (never predicted)"
             for i in np.argsort(diagonal, kind="stable")
-            if diagonal[i] < self._min_diag
+            if diagonal[i] < self.min_diag
         ]
         off = shares - np.diag(diagonal)
         order = np.argsort(-off, axis=None, kind="stable")
@@ -279,6 +264,6 @@ class Confusion(_PredictionRule):
         strong = [
             f"class {label} among those predicted {prediction} ({off[label, prediction]:.2f})"
             for label, prediction in places
-            if off[label, prediction] > self._max_off_diag
+            if off[label, prediction] > self.max_off_diag
         ]
         return weak, strong

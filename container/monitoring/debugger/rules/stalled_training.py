@@ -5,11 +5,12 @@ Source: the SageMaker developer guide's list of built-in Debugger rules.
 
 import time
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
 
 from container.monitoring.debugger.rules.base import DebugRule
 
 
+@dataclass(kw_only=True, eq=False)
 class StalledTrainingRule(DebugRule):
     """Fires when no tensor was saved for more than `threshold` seconds; once a stall.
 
@@ -26,45 +27,39 @@ class StalledTrainingRule(DebugRule):
         clock: monotonic seconds.
     """
 
-    def __init__(
-        self,
-        base_trial: Any,
-        *,
-        threshold: float,
-        stop_training_on_fire: bool,
-        training_job_name_prefix: str | None,  # noqa: ARG002
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        super().__init__(base_trial)
-        self.stop_training_on_fire = stop_training_on_fire
-        self._threshold, self._clock = threshold, clock
-        self._since = clock()
+    threshold: float
+    stop_training_on_fire: bool
+    training_job_name_prefix: str | None
+    clock: Callable[[], float] = time.monotonic
+
+    def __post_init__(self) -> None:
+        """The time begins to count."""
+        super().__post_init__()
+        self._since = self.clock()
         self._saved_at: float | None = None
         self._fired = False
 
     def invoke_at_step(self, step: int) -> bool:
         """Whether a saved step came too long after the one before."""
         fired, self._fired = self._fired, False
-        self._since = self._clock()
+        self._since = self.clock()
         self.points += 1
         before = self._saved_at
         self._saved_at = self._time_of(step)
-        if fired or before is None or self._saved_at - before <= self._threshold:
+        if fired or before is None or self._saved_at - before <= self.threshold:
             return False
         return self._fire(self._saved_at - before)
 
     def invoke_at_time(self) -> bool:
         """Whether the last saved step is too long ago."""
-        waited = self._clock() - self._since
-        if self._fired or waited <= self._threshold:
+        waited = self.clock() - self._since
+        if self._fired or waited <= self.threshold:
             return False
         self._fired = True
         return self._fire(waited)
 
     def _fire(self, seconds: float) -> bool:
-        return self.fire(
-            f"nothing was saved for {seconds:.3g} s, longer than {self._threshold:g} s"
-        )
+        return self.fire(f"nothing was saved for {seconds:.3g} s, longer than {self.threshold:g} s")
 
     def _time_of(self, step: int) -> float:
         time_of = getattr(self.base_trial, "time_of", None)

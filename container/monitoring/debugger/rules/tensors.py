@@ -1,7 +1,8 @@
 """Rules about any tensors: all zero, of extreme variance, unchanged, unlike another run's."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from smdebug.core.modes import ModeKeys
@@ -10,14 +11,14 @@ from smdebug.core.utils import get_path_to_collections, is_s3
 from smdebug.trials import create_trial
 
 from container.monitoring.debugger.rules import tensor_values
-from container.monitoring.debugger.rules.base import DebugRule, shortened
-from container.monitoring.debugger.rules.selection import Selection
+from container.monitoring.debugger.rules.base import TensorRule, shortened
 from container.monitoring.debugger.rules.tensor_values import Array
 from container.monitoring.debugger.trial import GrowingTrial, ended, ready
 from container.rules.requests import RuleError
 
 
-class AllZero(DebugRule):
+@dataclass(kw_only=True, eq=False)
+class AllZero(TensorRule):
     """Fires when at least `threshold` percent of a tensor's values are zero.
 
     A tensor that was saved only as reductions is all zero if its absolute maximum, l1 or l2 norm
@@ -25,42 +26,14 @@ class AllZero(DebugRule):
     Source: SageMaker's developer guide, "AllZero".
 
     Args:
-        base_trial: an smdebug trial.
-        collection_names: names of collections, separated by commas.
-        tensor_regex: expressions for further tensors' names.
         threshold: in percent.
-        action_str: smdebug's actions.
-
-    Raises:
-        RuleError: no tensors are selected; `tensor_regex` is not a regular expression.
     """
 
-    def __init__(
-        self,
-        base_trial: Any,
-        *,
-        collection_names: str | None,
-        tensor_regex: str | None,
-        threshold: float,
-        action_str: str = "",
-    ) -> None:
-        super().__init__(base_trial, action_str=action_str)
-        self.threshold = threshold
-        self._selection = Selection.read(
-            self.rule_name,
-            collection_names=collection_names,
-            tensor_regex=tensor_regex,
-            required=True,
-        )
+    threshold: float
 
     def invoke_at_step(self, step: int) -> bool:
         """Whether a tensor saved at this global step is zero."""
-        zeros: dict[str, float] = {}
-        for name in self.names(step, self._selection):
-            share = self._zeros(name, step)
-            if share is not None:
-                zeros[name] = share
-        self.points += len(zeros)
+        zeros = self.measure(step, self.selection, self._zeros)
         beyond = [name for name in zeros if zeros[name] >= self.threshold]
         return bool(beyond) and self.fire(
             f"{len(beyond)} of {len(zeros)} tensors are zero to at least {self.threshold:g} %: "
@@ -87,7 +60,8 @@ class AllZero(DebugRule):
         return None
 
 
-class TensorVariance(DebugRule):
+@dataclass(kw_only=True, eq=False)
+class TensorVariance(TensorRule):
     """Fires when a tensor's variance is above one threshold or below another.
 
     The variance is the population's, in float64. A tensor of fewer than two values has none, and a
@@ -96,62 +70,45 @@ class TensorVariance(DebugRule):
     Source: SageMaker's developer guide, "TensorVariance".
 
     Args:
-        base_trial: an smdebug trial.
-        collection_names: names of collections, separated by commas.
-        tensor_regex: expressions for further tensors' names; with neither, all tensors.
         max_threshold: None for no upper bound.
         min_threshold: None for no lower bound.
-        action_str: smdebug's actions.
 
     Raises:
-        RuleError: neither threshold is given, or nothing passes both; no tensors are
-            selected; `tensor_regex` is not a regular expression.
+        RuleError: neither threshold is given, or nothing passes both.
     """
 
-    def __init__(
-        self,
-        base_trial: Any,
-        *,
-        collection_names: str | None,
-        tensor_regex: str | None,
-        max_threshold: float | None,
-        min_threshold: float | None,
-        action_str: str = "",
-    ) -> None:
-        super().__init__(base_trial, action_str=action_str)
-        if max_threshold is None and min_threshold is None:
+    max_threshold: float | None
+    min_threshold: float | None
+
+    def __post_init__(self) -> None:
+        """Check the thresholds."""
+        super().__post_init__()
+        if self.max_threshold is None and self.min_threshold is None:
             raise RuleError(
                 f"rule {self.rule_name}: one of the parameters 'max_threshold' and "
                 "'min_threshold' is required"
             )
-        self._highest = np.inf if max_threshold is None else max_threshold
-        self._lowest = -np.inf if min_threshold is None else min_threshold
+        self._highest = np.inf if self.max_threshold is None else self.max_threshold
+        self._lowest = -np.inf if self.min_threshold is None else self.min_threshold
         if self._lowest > self._highest:
             raise RuleError(
                 f"rule {self.rule_name}: expected min_threshold ≤ max_threshold, found "
-                f"{min_threshold} and {max_threshold}"
+                f"{self.min_threshold} and {self.max_threshold}"
             )
-        self._selection = Selection.read(
-            self.rule_name,
-            collection_names=collection_names,
-            tensor_regex=tensor_regex,
-            required=True,
-        )
 
     def invoke_at_step(self, step: int) -> bool:
         """Whether a tensor saved at this global step varies too much or too little."""
-        variances: dict[str, float] = {}
-        for name in self.names(step, self._selection):
-            variance = self._variance(name, step)
-            if variance is not None and not np.isnan(variance):
-                variances[name] = variance
-        self.points += len(variances)
+        variances = self.measure(step, self.selection, self._finite_variance)
         beyond = [n for n, v in variances.items() if v > self._highest or v < self._lowest]
         return bool(beyond) and self.fire(
             f"the variance of {beyond[0]} is {variances[beyond[0]]:.3g}, outside "
             f"{self._lowest:g} to {self._highest:g}; so is that of {len(beyond)} of "
             f"{len(variances)} tensors"
         )
+
+    def _finite_variance(self, name: str, step: int) -> float | None:
+        variance = self._variance(name, step)
+        return None if variance is None or np.isnan(variance) else variance
 
     def _variance(self, name: str, step: int) -> float | None:
         array = self.value(name, step)
@@ -169,7 +126,8 @@ class TensorVariance(DebugRule):
         return None
 
 
-class UnchangedTensor(DebugRule):
+@dataclass(kw_only=True, eq=False)
+class UnchangedTensor(TensorRule):
     """Fires when a tensor is the same at a step and at the `num_steps` − 1 saved before it.
 
     Same is `numpy.allclose(then, now, rtol, atol, equal_nan)`, that is
@@ -179,60 +137,37 @@ class UnchangedTensor(DebugRule):
     Source: SageMaker's developer guide, "UnchangedTensor".
 
     Args:
-        base_trial: an smdebug trial.
-        collection_names: names of collections, separated by commas.
-        tensor_regex: expressions for further tensors' names.
         num_steps: saved steps that have to be the same, the present one included.
         rtol: relative tolerance.
         atol: absolute tolerance.
         equal_nan: whether one NaN is the same as another.
-        action_str: smdebug's actions.
 
     Raises:
-        RuleError: no tensors are selected; `tensor_regex` is not a regular expression;
-            `num_steps` is less than 2.
+        RuleError: `num_steps` is less than 2.
     """
 
-    def __init__(
-        self,
-        base_trial: Any,
-        *,
-        collection_names: str | None,
-        tensor_regex: str | None,
-        num_steps: int,
-        rtol: float,
-        atol: float,
-        equal_nan: bool,
-        action_str: str = "",
-    ) -> None:
-        super().__init__(base_trial, action_str=action_str)
-        if num_steps < 2:
+    num_steps: int
+    rtol: float
+    atol: float
+    equal_nan: bool
+
+    def __post_init__(self) -> None:
+        """Check the number of steps."""
+        super().__post_init__()
+        if self.num_steps < 2:
             raise RuleError(
                 f"rule {self.rule_name}: parameter 'num_steps': expected at least 2, found "
-                f"{num_steps}"
+                f"{self.num_steps}"
             )
-        self.num_steps = num_steps
-        self._tolerance = {"rtol": rtol, "atol": atol, "equal_nan": equal_nan}
-        self._selection = Selection.read(
-            self.rule_name,
-            collection_names=collection_names,
-            tensor_regex=tensor_regex,
-            required=True,
-        )
+        self._tolerance = {"rtol": self.rtol, "atol": self.atol, "equal_nan": self.equal_nan}
 
     def invoke_at_step(self, step: int) -> bool:
         """Whether a tensor saved at this global step has not changed."""
-        same = []
-        compared = 0
-        for name in self.names(step, self._selection):
-            unchanged = self._unchanged(name, step)
-            if unchanged is not None:
-                compared += 1
-                same += [name] * unchanged
-        self.points += compared
+        compared = self.measure(step, self.selection, self._unchanged)
+        same = [name for name, unchanged in compared.items() if unchanged]
         return bool(same) and self.fire(
-            f"{len(same)} of {compared} tensors are the same at the last {self.num_steps} saved "
-            f"steps: {shortened(same)}"
+            f"{len(same)} of {len(compared)} tensors are the same at the last {self.num_steps} "
+            f"saved steps: {shortened(same)}"
         )
 
     def _unchanged(self, name: str, step: int) -> bool | None:
@@ -250,7 +185,7 @@ class UnchangedTensor(DebugRule):
         if now is None or not now.size:
             self.unreadable(name, "reductions")
             return None
-        mode = self.mode(step)
+        mode = self.mode_of(step)
         for then_step in reversed(earlier):
             then = tensor_values.content(self.base_trial, name, then_step, mode)
             if then is None:
@@ -260,7 +195,8 @@ class UnchangedTensor(DebugRule):
         return True
 
 
-class SimilarAcrossRuns(DebugRule):
+@dataclass(kw_only=True, eq=False)
+class SimilarAcrossRuns(TensorRule):
     """Fires when a tensor differs from another run's at the same step.
 
     It guards what should be reproducible. Compared are the tensors of one name at the same step of
@@ -271,38 +207,24 @@ class SimilarAcrossRuns(DebugRule):
     published description of the rules, that it "returns True if tensors are different".
 
     Args:
-        base_trial: an smdebug trial.
         other_trials: folders or S3 prefixes with the tensors of other runs, separated by commas;
-            they may still be running.
-        collection_names: collections to compare, separated by commas.
-        tensor_regex: expressions for further tensors' names; with neither, all are compared.
-        action_str: smdebug's actions.
+            they may still be running. Afterwards the trials themselves, smdebug's own attribute.
 
     Raises:
-        RuleError: another run holds no tensors; `tensor_regex` is not a regular expression.
+        RuleError: another run holds no tensors.
     """
 
-    def __init__(
-        self,
-        base_trial: Any,
-        *,
-        other_trials: str,
-        collection_names: str | None,
-        tensor_regex: str | None,
-        action_str: str = "",
-    ) -> None:
-        selection = Selection.read(
-            type(self).__name__, collection_names=collection_names, tensor_regex=tensor_regex
-        )
-        paths = [path.strip() for path in other_trials.split(",") if path.strip()]
-        super().__init__(
-            base_trial, action_str=action_str, other_trials=[_other_trial(p) for p in paths]
-        )
-        self._selection = selection
+    other_trials: Any
+    required: ClassVar[bool] = False
+
+    def read_other_trials(self) -> list[Any]:
+        """The other runs' trials."""
+        paths = (path.strip() for path in self.other_trials.split(","))
+        return [_other_trial(path) for path in paths if path]
 
     def invoke_at_step(self, step: int) -> bool:
         """Whether a tensor saved at this global step differs from another run's."""
-        names = self.names(step, self._selection)
+        names = self.names(step, self.selection)
         different: list[str] = []
         compared = 0
         for other in self.other_trials:
@@ -323,10 +245,10 @@ class SimilarAcrossRuns(DebugRule):
 
     def _has(self, other: Any, step: int) -> bool:
         """Whether the other run saved anything at this global step."""
-        return other.global_step(self.mode(step), self.mode_step(step)) is not None
+        return other.global_step(self.mode_of(step), self.mode_step(step)) is not None
 
     def _same(self, other: Any, name: str, step: int) -> bool | None:
-        theirs = tensor_values.content(other, name, self.mode_step(step), self.mode(step))
+        theirs = tensor_values.content(other, name, self.mode_step(step), self.mode_of(step))
         ours = None if theirs is None else tensor_values.content(self.base_trial, name, step)
         if ours is None or theirs is None:
             return None

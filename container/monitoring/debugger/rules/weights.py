@@ -1,7 +1,7 @@
 """Rules about weights: their initialisation and their updates."""
 
 import math
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,8 +12,10 @@ from container.rules.requests import RuleError
 
 _GRADIENT = "gradient/"
 """Before a parameter's name: smdebug's name for its gradient."""
+_WEIGHTS, _GRADIENTS = Selection(("weights",)), Selection(("gradients",))
 
 
+@dataclass(kw_only=True, eq=False)
 class PoorWeightInitialization(DebugRule):
     """Fires when the first steps show that the weights started badly. Two signs:
 
@@ -30,37 +32,28 @@ class PoorWeightInitialization(DebugRule):
     reading, because in a network of any size the gradients of healthy weights are that narrow.
 
     Args:
-        base_trial: an smdebug trial.
         activation_inputs_regex: expressions for the names of the activations' inputs.
         threshold: of the ratio of the variances.
         distribution_range: of the gradient's percentiles.
         patience: analysed steps without a lower loss.
         steps: training steps, of those saved, that are analysed; the rule ends with them.
-        action_str: smdebug's actions.
 
     Raises:
         RuleError: `activation_inputs_regex` is not a regular expression.
     """
 
-    def __init__(
-        self,
-        base_trial: Any,
-        *,
-        activation_inputs_regex: str | None,
-        threshold: float,
-        distribution_range: float,
-        patience: int,
-        steps: int,
-        action_str: str = "",
-    ) -> None:
-        super().__init__(base_trial, action_str=action_str)
-        self.threshold = threshold
-        self.distribution_range = distribution_range
-        self.patience = patience
-        self.steps = steps
+    activation_inputs_regex: str | None
+    threshold: float
+    distribution_range: float
+    patience: int
+    steps: int
+
+    def __post_init__(self) -> None:
+        """Nothing has been analysed yet."""
+        super().__post_init__()
         self._inputs = Selection.read(
             self.rule_name,
-            tensor_regex=activation_inputs_regex,
+            tensor_regex=self.activation_inputs_regex,
             regex_parameter="activation_inputs_regex",
         )
         self._analysed = 0
@@ -92,12 +85,7 @@ class PoorWeightInitialization(DebugRule):
 
     def _uneven(self, step: int) -> str:
         """How the variances differ, if they differ too much."""
-        variances: dict[str, float] = {}
-        for name in self.names(step, self._inputs):
-            variance = self.reduction(name, step, "variance")
-            if variance is not None and math.isfinite(variance):
-                variances[name] = variance
-        self.points += len(variances)
+        variances = self.measure(step, self._inputs, self._variance)
         self._inputs_seen = self._inputs_seen or bool(variances)
         if len(variances) < 2:
             return ""
@@ -111,14 +99,13 @@ class PoorWeightInitialization(DebugRule):
             f"layers: {variances[low]:.3g} in {low}, {variances[high]:.3g} in {high}"
         )
 
+    def _variance(self, name: str, step: int) -> float | None:
+        variance = self.reduction(name, step, "variance")
+        return None if variance is None or not math.isfinite(variance) else variance
+
     def _narrow(self, step: int) -> str:
         """Which layer's gradient is too narrow, if one is."""
-        ranges: dict[str, float] = {}
-        for name in self.names(step, Selection(("gradients",))):
-            width = self._width(name, step)
-            if width is not None:
-                ranges[name] = width
-        self.points += len(ranges)
+        ranges = self.measure(step, _GRADIENTS, self._width)
         if not ranges:
             return ""
         least = min(ranges, key=lambda name: ranges[name])
@@ -158,6 +145,7 @@ class PoorWeightInitialization(DebugRule):
         return self._without_lower >= self.patience
 
 
+@dataclass(kw_only=True, eq=False)
 class WeightUpdateRatio(DebugRule):
     """Fires when a weight moves too much or too little for its size.
 
@@ -172,39 +160,28 @@ class WeightUpdateRatio(DebugRule):
     Source: SageMaker's developer guide, "WeightUpdateRatio".
 
     Args:
-        base_trial: an smdebug trial.
         num_steps: training steps to look back; None for the step saved before.
         large_threshold: the rule fires above it.
         small_threshold: the rule fires below it.
         epsilon: keeps the ratio finite.
-        action_str: smdebug's actions.
 
     Raises:
         RuleError: `num_steps` is less than 1.
     """
 
-    def __init__(
-        self,
-        base_trial: Any,
-        *,
-        num_steps: int | None,
-        large_threshold: float,
-        small_threshold: float,
-        epsilon: float,
-        action_str: str = "",
-    ) -> None:
-        super().__init__(base_trial, action_str=action_str)
-        if num_steps is not None and num_steps < 1:
+    num_steps: int | None
+    large_threshold: float
+    small_threshold: float
+    epsilon: float
+
+    def __post_init__(self) -> None:
+        """Check the number of steps."""
+        super().__post_init__()
+        if self.num_steps is not None and self.num_steps < 1:
             raise RuleError(
                 f"rule {self.rule_name}: parameter 'num_steps': expected at least 1, found "
-                f"{num_steps}"
+                f"{self.num_steps}"
             )
-        self.num_steps = num_steps
-        self.large_threshold = large_threshold
-        self.small_threshold = small_threshold
-        self.epsilon = epsilon
-        self._weights = Selection(("weights",))
-        self._gradients = Selection(("gradients",))
         self._moving: set[str] = set()
 
     def invoke_at_step(self, step: int) -> bool:
@@ -212,14 +189,8 @@ class WeightUpdateRatio(DebugRule):
         if not self.in_training(step):
             return False
         saved = self.base_trial.tensor_names(step=step)
-        self._moving = set(self._gradients.filter(saved, self.base_trial)) or self._moving
-        ratios: dict[str, float] = {}
-        for name in self.names(step, self._weights):
-            frozen = bool(self._moving) and _GRADIENT + name not in self._moving
-            ratio = None if frozen else self._ratio(name, step)
-            if ratio is not None:
-                ratios[name] = ratio
-        self.points += len(ratios)
+        self._moving = set(_GRADIENTS.filter(saved, self.base_trial)) or self._moving
+        ratios = self.measure(step, _WEIGHTS, self._ratio)
         large = [n for n in ratios if ratios[n] > self.large_threshold]
         small = [n for n in ratios if ratios[n] < self.small_threshold]
         if large:
@@ -234,7 +205,9 @@ class WeightUpdateRatio(DebugRule):
         )
 
     def _ratio(self, name: str, step: int) -> float | None:
-        mode = self.mode(step)
+        if self._moving and _GRADIENT + name not in self._moving:
+            return None  # frozen
+        mode = self.mode_of(step)
         earlier = self.earlier_steps(name, step)
         if self.num_steps is not None:
             earlier = [s for s in earlier if s >= self.mode_step(step) - self.num_steps][:1]

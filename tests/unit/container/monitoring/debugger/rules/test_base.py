@@ -60,14 +60,14 @@ def test_what_is_missing_is_said_until_something_was_seen(trial: Any) -> None:
 
 def test_steps_know_their_mode_and_those_before(trial: Any) -> None:
     rule = Everything(trial)
-    assert [rule.mode(step) for step in (0, 1)] == [ModeKeys.TRAIN, ModeKeys.EVAL]
+    assert [rule.mode_of(step) for step in (0, 1)] == [ModeKeys.TRAIN, ModeKeys.EVAL]
     assert [rule.in_training(step) for step in range(6)] == [True, False, False, True, False, True]
     assert [rule.mode_step(step) for step in range(6)] == [0, 0, 1, 1, 2, 2]
     assert [rule.earlier_steps(REGEX, step) for step in range(6)] == [
         [], [], [0], [0], [0, 1], [0, 1],
     ]  # fmt: skip
     (before,) = rule.earlier_steps(REGEX, 3)
-    assert rule.value(REGEX, before, rule.mode(3)).tolist() == [0.0, 0.0]
+    assert rule.value(REGEX, before, rule.mode_of(3)).tolist() == [0.0, 0.0]
 
 
 def test_a_run_by_smdebugs_own_hook_that_names_no_modes(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_a_run_by_smdebugs_own_hook_that_names_no_modes(tmp_path: Path) -> None:
     atexit.unregister(hook._cleanup)
     trial = open_trial(tmp_path / "own")
     rule = Everything(trial)
-    assert [rule.mode(step) for step in trial.steps()] == [ModeKeys.GLOBAL] * 4
+    assert [rule.mode_of(step) for step in trial.steps()] == [ModeKeys.GLOBAL] * 4
     assert rule.earlier_steps("Sequential_0.weight", 3) == [0, 1, 2]
     unchanged = make(request("UnchangedTensor", collection_names="weights"), trial)
     assert fired(unchanged, trial) == [2, 3]
