@@ -3,10 +3,18 @@
 from dataclasses import dataclass
 
 from local.emulator.credentials import ACCOUNT
+from local.emulator.errors import ServiceError, invalid
 from local.emulator.executors import Executor
 from local.emulator.home import Home
 from local.emulator.ports import Logs, Objects
-from local.emulator.store import Kind, Store
+from local.emulator.store import Kind, Missing, Record, Store
+
+HOSTED = {
+    Kind.MODEL: "model",
+    Kind.ENDPOINT_CONFIG: "endpoint configuration",
+    Kind.ENDPOINT: "endpoint",
+}
+"""Resources whose errors AWS words alike, by their names in them: a ValidationException."""
 
 
 @dataclass(frozen=True)
@@ -32,3 +40,18 @@ class Context:
     def arn(self, kind: Kind, name: str) -> str:
         """The ARN of a resource."""
         return f"arn:aws:sagemaker:{self.region}:{ACCOUNT}:{kind}/{name}"
+
+    def hosted(self, kind: Kind, name: str) -> Record:
+        """A model, endpoint configuration or endpoint, as of now.
+
+        Raises:
+            ServiceError: it does not exist.
+        """
+        try:
+            return self.store.get(kind, name)
+        except Missing:
+            raise self.not_hosted(kind, name) from None
+
+    def not_hosted(self, kind: Kind, name: str) -> ServiceError:
+        """AWS's error for a model, endpoint configuration or endpoint that does not exist."""
+        return invalid(f'Could not find {HOSTED[kind]} "{self.arn(kind, name)}".')

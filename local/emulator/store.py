@@ -34,7 +34,7 @@ class Kind(StrEnum):
 
 
 class Exists(Exception):
-    """A resource of this kind and name is there already."""
+    """A resource of this kind and name is there already; the message is its ARN."""
 
 
 class Missing(Exception):
@@ -107,7 +107,7 @@ class Store:
                     (kind, name, arn, now.timestamp(), now.timestamp(), *_texts(record)),
                 )
         except sqlite3.IntegrityError:
-            raise Exists(name) from None
+            raise Exists(arn) from None
         return record
 
     def get(self, kind: Kind, name: str) -> Record:

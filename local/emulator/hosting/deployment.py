@@ -4,9 +4,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from local.emulator.context import Context
-from local.emulator.errors import invalid
 from local.emulator.hosting.variants import Variant, read_variants
-from local.emulator.store import Kind, Missing
+from local.emulator.store import Kind
 
 
 @dataclass(frozen=True)
@@ -30,13 +29,9 @@ class EndpointDeployment:
         """The deployment of an endpoint configuration.
 
         Raises:
-            ServiceError: it or a model is missing, or needs what cannot be run locally.
+            ServiceError: it or a model is missing.
         """
-        try:
-            body = context.store.get(Kind.ENDPOINT_CONFIG, config).body
-        except Missing:
-            arn = context.arn(Kind.ENDPOINT_CONFIG, config)
-            raise invalid(f'Could not find endpoint configuration "{arn}".') from None
+        body = context.hosted(Kind.ENDPOINT_CONFIG, config).body
         return cls(
             config,
             read_variants(context, body),

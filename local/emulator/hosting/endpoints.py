@@ -20,7 +20,7 @@ from typing import Any
 from local import log_groups
 from local.emulator.background import Background
 from local.emulator.context import Context
-from local.emulator.errors import ServiceError, in_use, invalid
+from local.emulator.errors import ServiceError, invalid
 from local.emulator.hosting.active_endpoint import ActiveEndpoint
 from local.emulator.hosting.async_invocations import AsyncInvocations
 from local.emulator.hosting.data_capture import DataCapture
@@ -38,7 +38,7 @@ from local.emulator.hosting.instances import HostingTiming
 from local.emulator.hosting.invocations import InvocationLimits
 from local.emulator.hosting.metrics import EndpointMetrics
 from local.emulator.hosting.ttl import TtlTimers, read_ttl
-from local.emulator.store import Exists, Kind, Missing, Record
+from local.emulator.store import Kind, Missing, Record
 
 NO_CONTAINERS = "No container of the endpoint runs that could be updated."
 _BUSY = {"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"}
@@ -92,8 +92,8 @@ class Endpoints:
         """Add an endpoint and start it in the background.
 
         Raises:
-            ServiceError: the name is taken, the configuration or a model is missing, or needs
-                what cannot be run locally.
+            Exists: the name is taken.
+            ServiceError: the configuration or a model is missing.
         """
         name = request["EndpointName"]
         tags = {tag["Key"]: tag["Value"] for tag in request.get("Tags", [])}
@@ -116,10 +116,7 @@ class Endpoints:
             "lifetime": lifetime,
             "expires": None,
         }
-        try:
-            record = self._context.store.add(Kind.ENDPOINT, name, arn, body, private)
-        except Exists:
-            raise in_use(f'Cannot create already existing endpoint "{arn}".') from None
+        record = self._context.store.add(Kind.ENDPOINT, name, arn, body, private)
         self._context.store.tag(arn, tags)
         self._spawn(name, functools.partial(self._bring_up, name))
         return record
@@ -411,8 +408,7 @@ class Endpoints:
         try:
             return self._context.store.update(Kind.ENDPOINT, name, change)
         except Missing:
-            arn = self._context.arn(Kind.ENDPOINT, name)
-            raise invalid(f'Could not find endpoint "{arn}".') from None
+            raise self._context.not_hosted(Kind.ENDPOINT, name) from None
 
     @staticmethod
     def _refuse_busy(record: Record) -> None:

@@ -262,9 +262,13 @@ class Instance:
         self._log.write(line)
 
     def _note(self, text: str) -> None:
-        """Write a line to the log, marked as SageMaker marks its own."""
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
-        self._log.write(f"{now}:[sagemaker logs]: {text}")
+        write_note(self._log, text)
+
+
+def write_note(log: LogStream, text: str) -> None:
+    """Write a line to a log, marked as SageMaker marks its own."""
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
+    log.write(f"{now}:[sagemaker logs]: {text}")
 
 
 def _gave_up(ping: bytes) -> str:

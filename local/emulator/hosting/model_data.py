@@ -23,21 +23,12 @@ def source_of(container: dict[str, Any]) -> dict[str, str] | None:
 
     Returns:
         `uri`; `type`: `archive` (a gzip-compressed tar), `prefix` or `object`.
-
-    Raises:
-        BadModelData: a feature the local SageMaker lacks; the line names the field.
     """
     nested = container.get("ModelDataSource", {}).get("S3DataSource")
     url = container.get("ModelDataUrl")
     if nested is None:
         return None if not url else {"uri": url, "type": "archive"}
-    if "ManifestS3Uri" in nested:
-        raise BadModelData("ModelDataSource.S3DataSource.ManifestS3Uri cannot be used locally")
     if nested["CompressionType"] == "Gzip":
-        if nested["S3DataType"] != "S3Object":
-            raise BadModelData(
-                "ModelDataSource.S3DataSource: CompressionType Gzip needs S3DataType S3Object"
-            )
         kind = "archive"
     else:
         kind = "prefix" if nested["S3DataType"] == "S3Prefix" else "object"

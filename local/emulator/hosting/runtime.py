@@ -5,9 +5,10 @@ import json
 import re
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
 
 import urllib3
 from werkzeug.wrappers import Request, Response
@@ -17,6 +18,7 @@ from local.emulator.context import Context
 from local.emulator.credentials import ACCOUNT
 from local.emulator.errors import ServiceError
 from local.emulator.hosting.active_endpoint import ActiveEndpoint
+from local.emulator.hosting.data_capture import DataCapture
 from local.emulator.hosting.endpoints import Endpoints
 from local.emulator.hosting.event_stream import CONTENT_TYPE, payload_part, stream_error
 from local.emulator.hosting.fleet import NoSuchVariant, Unavailable
@@ -55,6 +57,8 @@ _RETURNED = ("New-Session-Id", "Closed-Session-Id")
 _ATTRIBUTES_LENGTH = 1024
 _DRAIN = 1 << 20
 _ASYNC_TTL = 21600
+
+Answer = TypeVar("Answer", ContainerResponse, urllib3.BaseHTTPResponse)
 
 
 class RuntimeApp:
@@ -115,74 +119,54 @@ class RuntimeApp:
             body = self._body(request, active, target)
             variant, instance = self._borrow(stack, name, active, target)
             headers = _headers(request, streamed=operation != "invocations")
+            call = _Call(name, variant, instance, body, headers, began)
             if operation == "invocations":
-                return self._invoke(name, active, variant, instance, body, headers, began)
-            return self._stream(stack, name, variant, instance, body, headers, began)
+                return self._invoke(call, active.capture)
+            return self._stream(call, stack)
 
-    def _invoke(
-        self,
-        name: str,
-        active: ActiveEndpoint,
-        variant: Variant,
-        instance: Instance,
-        body: bytes,
-        headers: dict[str, str],
-        began: float,
-    ) -> Response:
-        sent = time.perf_counter()
-        try:
-            answer = invoke(instance, body, headers, self._limits.timeout)
-        except (TooSlow, NoAnswer) as error:
-            self._measure(name, variant, 0, began, sent)
-            raise failed(self._context, name, error) from None
-        self._measure(name, variant, answer.status, began, sent)
+    def _invoke(self, call: "_Call", capture: DataCapture | None) -> Response:
+        answer = self._send(call, invoke)
         if not answer.good:
-            raise refused(self._context, name, answer.status, answer.body)
-        capture = active.capture
+            raise refused(self._context, call.endpoint, answer.status, answer.body)
         if capture is not None and capture.wanted():
-            _record(capture, variant, body, headers, answer)
+            _record(capture, call, answer)
         response = Response([answer.body])
         response.headers.clear()
         response.headers["Content-Length"] = str(len(answer.body))
         if "Content-Type" in answer.headers:
             response.headers["Content-Type"] = answer.headers["Content-Type"]
-        _describe(response, variant, answer.headers)
+        _describe(response, call.variant, answer.headers)
         return response
 
-    def _stream(
-        self,
-        stack: ExitStack,
-        name: str,
-        variant: Variant,
-        instance: Instance,
-        body: bytes,
-        headers: dict[str, str],
-        began: float,
-    ) -> Response:
-        sent = time.perf_counter()
-        try:
-            answer = open_stream(instance, body, headers, self._limits.timeout)
-        except (TooSlow, NoAnswer) as error:
-            self._measure(name, variant, 0, began, sent)
-            raise failed(self._context, name, error) from None
-        self._measure(name, variant, answer.status, began, sent)
+    def _stream(self, call: "_Call", stack: ExitStack) -> Response:
+        answer = self._send(call, open_stream)
         try:
             if not 200 <= answer.status < 300:
-                raise refused(self._context, name, answer.status, b"".join(chunks(answer)))
+                raise refused(self._context, call.endpoint, answer.status, b"".join(chunks(answer)))
         except (TooSlow, NoAnswer) as error:
-            raise failed(self._context, name, error) from None
+            raise failed(self._context, call.endpoint, error) from None
         response = Response(_frames(answer), content_type=CONTENT_TYPE)
         response.headers[_PREFIX + "Content-Type"] = answer.headers.get("Content-Type", "")
-        _describe(response, variant, answer.headers)
+        _describe(response, call.variant, answer.headers)
         stack.callback(answer.release_conn)
         response.call_on_close(stack.pop_all().close)
         return response
 
-    def _measure(self, name: str, variant: Variant, status: int, began: float, sent: float) -> None:
-        """Record an invocation in CloudWatch, after the container answered."""
-        now = time.perf_counter()
-        measurement = Measurement(status, now - sent, sent - began, variant.count)
-        self._endpoints.metrics.record(name, variant.name, measurement)
+    def _send(self, call: "_Call", send: Callable[..., Answer]) -> Answer:
+        """The container's answer, recorded in CloudWatch; `send` is `invoke` or `open_stream`."""
+        sent = time.perf_counter()
+        try:
+            answer = send(call.instance, call.body, call.headers, self._limits.timeout)
+        except (TooSlow, NoAnswer) as error:
+            self._measure(call, 0, sent)
+            raise failed(self._context, call.endpoint, error) from None
+        self._measure(call, answer.status, sent)
+        return answer
+
+    def _measure(self, call: "_Call", status: int, sent: float) -> None:
+        now, count = time.perf_counter(), call.variant.count
+        measurement = Measurement(status, now - sent, sent - call.began, count)
+        self._endpoints.metrics.record(call.endpoint, call.variant.name, measurement)
 
     def _asynchronous(self, name: str, active: ActiveEndpoint, request: Request) -> Response:
         body = _read(request, self._limits.inline)
@@ -258,6 +242,18 @@ class RuntimeApp:
                 f"The log group {log_groups.endpoint(name)} has the reason.",
                 503,
             ) from None
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A request on its way to a container; `began` is when it came, by `time.perf_counter`."""
+
+    endpoint: str
+    variant: Variant
+    instance: Instance
+    body: bytes
+    headers: dict[str, str]
+    began: float
 
 
 def _headers(request: Request, *, streamed: bool) -> dict[str, str]:
@@ -345,15 +341,13 @@ def _describe(response: Response, variant: Variant, headers: Mapping[str, str]) 
             response.headers[name] = headers[name]
 
 
-def _record(
-    capture: Any, variant: Variant, body: bytes, headers: dict[str, str], answer: ContainerResponse
-) -> None:
+def _record(capture: DataCapture, call: _Call, answer: ContainerResponse) -> None:
     capture.record(
-        variant.name,
-        (body, headers.get("Content-Type", "application/octet-stream")),
+        call.variant.name,
+        (call.body, call.headers.get("Content-Type", "application/octet-stream")),
         (answer.body, answer.headers.get("Content-Type", "application/octet-stream")),
-        inference_id=headers.get(_PREFIX + "Inference-Id"),
-        attributes=headers.get(ATTRIBUTES),
+        inference_id=call.headers.get(_PREFIX + "Inference-Id"),
+        attributes=call.headers.get(ATTRIBUTES),
     )
 
 

@@ -4,9 +4,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from local.emulator.context import Context
-from local.emulator.errors import ServiceError, invalid
-from local.emulator.hosting.model_data import VOLUME_GB, BadModelData, source_of
-from local.emulator.store import Kind, Missing
+from local.emulator.hosting.model_data import VOLUME_GB, source_of
+from local.emulator.store import Kind
 
 STARTUP = 480
 """Seconds a container may take to answer /ping: AWS's 8 minutes."""
@@ -50,33 +49,21 @@ class Variant:
 
 
 def read_variants(context: Context, config: dict[str, Any]) -> list[Variant]:
-    """The variants of an endpoint configuration, as DescribeEndpointConfig shows it.
+    """The variants of an endpoint configuration, which was checked when it was made.
 
     Raises:
-        ServiceError: a model is missing, or needs what the local SageMaker cannot run.
+        ServiceError: a model is missing.
     """
-    name = config["EndpointConfigName"]
-    for feature in ("ShadowProductionVariants", "ExplainerConfig"):
-        if config.get(feature):
-            raise invalid(f"Endpoint configuration {name}: {feature} cannot be run locally")
-    return [
-        _read_variant(context, one, bool(config.get("EnableNetworkIsolation")))
-        for one in config["ProductionVariants"]
-    ]
+    isolated = bool(config.get("EnableNetworkIsolation"))
+    return [_read_variant(context, one, isolated) for one in config["ProductionVariants"]]
 
 
 def _read_variant(context: Context, variant: dict[str, Any], isolated: bool) -> Variant:
-    name = variant["VariantName"]
-    if not variant.get("ModelName"):
-        raise invalid(
-            f"Variant {name} has no ModelName: inference components cannot be run locally"
-        )
     serverless = variant.get("ServerlessConfig")
-    instance_type = variant.get("InstanceType")
     return read_model(
         context,
         variant["ModelName"],
-        name=name,
+        name=variant["VariantName"],
         count=1 if serverless else variant.get("InitialInstanceCount", 1),
         weight=float(variant.get("InitialVariantWeight", 1.0)),
         startup=variant.get(
@@ -85,28 +72,25 @@ def _read_variant(context: Context, variant: dict[str, Any], isolated: bool) -> 
         ),
         volume_gb=variant.get("VolumeSizeInGB", VOLUME_GB),
         isolated=isolated,
-        instance_type=instance_type,
+        instance_type=variant.get("InstanceType"),
         serverless=serverless,
     )
 
 
 def read_model(context: Context, model: str, *, isolated: bool = False, **rest: Any) -> Variant:
-    """What is run of a model, with a variant's own values.
+    """What is run of a model, which has one container, with a variant's own values.
 
     Raises:
-        ServiceError: the model is missing, or needs what the local SageMaker cannot run.
+        ServiceError: the model is missing.
     """
-    container, model_isolated = _container_of(context, model)
-    try:
-        source = source_of(container)
-    except BadModelData as error:
-        raise invalid(f"Model {model}: {error}") from None
+    body = context.hosted(Kind.MODEL, model).body
+    [container] = body.get("Containers") or [body["PrimaryContainer"]]
     return Variant(
         model=model,
         image=container["Image"],
         environment=dict(container.get("Environment", {})),
-        source=source,
-        isolated=isolated or model_isolated,
+        source=source_of(container),
+        isolated=isolated or bool(body.get("EnableNetworkIsolation")),
         gpus=has_gpus(rest.get("instance_type")),
         **rest,
     )
@@ -115,29 +99,3 @@ def read_model(context: Context, model: str, *, isolated: bool = False, **rest: 
 def has_gpus(instance_type: str | None) -> bool:
     """Whether an instance type has NVIDIA GPUs: the families g and p."""
     return (instance_type or "").removeprefix("ml.")[:1] in {"g", "p"}
-
-
-def _container_of(context: Context, model: str) -> tuple[dict[str, Any], bool]:
-    """A model's one container definition, and whether it is isolated from the network."""
-    try:
-        body = context.store.get(Kind.MODEL, model).body
-    except Missing:
-        raise _no_model(context, model) from None
-    containers = body.get("Containers") or [body["PrimaryContainer"]]
-    if len(containers) > 1:
-        raise invalid(
-            f"Model {model} has {len(containers)} containers: pipelines of several containers "
-            "cannot be run locally; expected one"
-        )
-    container = containers[0]
-    if container.get("Mode") == "MultiModel":
-        raise invalid(f"Model {model}: Mode MultiModel cannot be run locally")
-    if "Image" not in container:
-        raise invalid(f"Model {model} has no Image: model packages cannot be run locally")
-    if container.get("AdditionalModelDataSources"):
-        raise invalid(f"Model {model}: AdditionalModelDataSources cannot be run locally")
-    return container, bool(body.get("EnableNetworkIsolation"))
-
-
-def _no_model(context: Context, model: str) -> ServiceError:
-    return invalid(f'Could not find model "{context.arn(Kind.MODEL, model)}".')

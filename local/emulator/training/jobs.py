@@ -7,9 +7,9 @@ from typing import Any
 
 from local.emulator.context import Context
 from local.emulator.copies import spread
-from local.emulator.errors import ServiceError, in_use, invalid, not_found
+from local.emulator.errors import ServiceError, invalid, not_found
 from local.emulator.executors import ExecutorError, ImageMissing
-from local.emulator.store import Exists, Kind, Missing, Record
+from local.emulator.store import Kind, Missing, Record
 from local.emulator.training.concurrency import ConcurrencyLimit
 from local.emulator.training.describe import enter, new_body, reconfigure, utc_now
 from local.emulator.training.metrics import MetricPoint, read_metrics
@@ -61,7 +61,8 @@ class TrainingJobs:
             cpus: how many cores each of its hosts may use; None for all.
 
         Raises:
-            ServiceError: the name is taken, or the image cannot be run here.
+            Exists: the name is taken.
+            ServiceError: the image cannot be run here.
         """
         name = request["TrainingJobName"]
         arn = self._context.arn(Kind.TRAINING_JOB, name)
@@ -74,14 +75,8 @@ class TrainingJobs:
         with self._lock:
             if self._closing:
                 raise ServiceError("InternalFailure", "the local SageMaker is stopping", 500)
-            try:
-                body = new_body(request, arn, tuning_job_arn, utc_now())
-                record = self._context.store.add(Kind.TRAINING_JOB, name, arn, body, private)
-            except Exists:
-                raise in_use(
-                    f"Training job names must be unique within an AWS account and region, and a "
-                    f"training job with this name already exists ({arn})"
-                ) from None
+            body = new_body(request, arn, tuning_job_arn, utc_now())
+            record = self._context.store.add(Kind.TRAINING_JOB, name, arn, body, private)
             try:
                 shutil.rmtree(folder, ignore_errors=True)
                 folder.mkdir(parents=True)

@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from local.emulator.context import Context
-from local.emulator.errors import in_use, invalid, not_found
+from local.emulator.errors import invalid, not_found
 from local.emulator.hosting.describe import set_reason
 from local.emulator.hosting.fleet import DeploymentFailed, Fleet
 from local.emulator.hosting.instances import HostingTiming
 from local.emulator.hosting.variants import Variant, read_model
-from local.emulator.store import Exists, Kind, Missing, Record
+from local.emulator.store import Kind, Missing, Record
 from local.emulator.transform.run import STRATEGIES, Stopped, TransformFailed, TransformRun
 from local.log_groups import TRANSFORM_JOBS
 
@@ -56,11 +56,10 @@ class TransformJobs:
         """Add a job and start it in the background.
 
         Raises:
-            ServiceError: the name is taken, the model is missing, or the job needs what cannot
-                be done locally.
+            Exists: the name is taken.
+            ServiceError: the model is missing.
         """
         name = request["TransformJobName"]
-        _refuse(request)
         self._variant(request)
         body = {member: request[member] for member in _SHOWN if member in request} | {
             "TransformJobArn": self._context.arn(Kind.TRANSFORM_JOB, name),
@@ -68,11 +67,7 @@ class TransformJobs:
             "CreationTime": datetime.now(UTC),
         }
         arn = body["TransformJobArn"]
-        private = {"request": request}
-        try:
-            record = self._context.store.add(Kind.TRANSFORM_JOB, name, arn, body, private)
-        except Exists:
-            raise in_use(f'Job name must be unique within an account: "{arn}" exists.') from None
+        record = self._context.store.add(Kind.TRANSFORM_JOB, name, arn, body, {"request": request})
         self._context.store.tag(arn, {tag["Key"]: tag["Value"] for tag in request.get("Tags", [])})
         self._spawn(name, request)
         return record
@@ -248,21 +243,3 @@ def _environment(request: dict[str, Any]) -> dict[str, str]:
     if request.get("MaxConcurrentTransforms"):
         environment["SAGEMAKER_MAX_CONCURRENT_TRANSFORMS"] = str(request["MaxConcurrentTransforms"])
     return environment
-
-
-def _refuse(request: dict[str, Any]) -> None:
-    """Refuse features of the API that the local SageMaker lacks.
-
-    Raises:
-        ServiceError: the request needs it.
-    """
-    split = request["TransformInput"].get("SplitType", "None")
-    if split not in {"None", "Line"}:
-        raise invalid(f"TransformInput.SplitType {split} cannot be used locally; None and Line can")
-    processing = request.get("DataProcessing", {})
-    for field, plain in (("InputFilter", "$"), ("OutputFilter", "$"), ("JoinSource", "None")):
-        if processing.get(field, plain) != plain:
-            raise invalid(
-                f"DataProcessing.{field} {processing[field]} cannot be used locally; "
-                f"expected {plain}"
-            )

@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,7 +14,7 @@ import urllib3
 
 from local.emulator.context import Context
 from local.emulator.hosting.fleet import Fleet, Unavailable
-from local.emulator.hosting.instances import HostingTiming
+from local.emulator.hosting.instances import HostingTiming, write_note
 from local.emulator.hosting.invocations import MB, ContainerResponse, NoAnswer, TooSlow, invoke
 from local.emulator.location import Location
 from local.emulator.ports import LogStream
@@ -244,8 +243,7 @@ class TransformRun:
             raise Stopped
 
     def _note(self, text: str) -> None:
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
-        self._log.write(f"{now}:[sagemaker logs]: {text}")
+        write_note(self._log, text)
 
 
 class _Failure(Exception):

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from local.emulator.context import Context
-from local.emulator.errors import in_use, invalid, not_found
-from local.emulator.store import Exists, Kind, Missing, Record
+from local.emulator.errors import invalid, not_found
+from local.emulator.store import Kind, Missing, Record
 from local.emulator.tuning import parents
 from local.emulator.tuning.plan import read
 from local.emulator.tuning.progress import TuningOutcome, objective_counters, training_counters
@@ -49,7 +49,7 @@ class TuningJobs:
         """Start a tuning job from a request that was checked; returns at once.
 
         Raises:
-            ServiceError: ResourceInUse for a taken name.
+            Exists: the name is taken.
         """
         plan, store = read(request), self._context.store
         arn = self._context.arn(Kind.TUNING_JOB, plan.name)
@@ -66,13 +66,7 @@ class TuningJobs:
         earlier = parents.best(plan, store)
         if earlier is not None:
             body["OverallBestTrainingJob"] = earlier
-        try:
-            record = store.add(Kind.TUNING_JOB, plan.name, arn, body, private)
-        except Exists:
-            raise in_use(
-                f"A hyperparameter tuning job named {plan.name} exists already: tuning job names "
-                "are unique within an account and region."
-            ) from None
+        record = store.add(Kind.TUNING_JOB, plan.name, arn, body, private)
         if plan.tags:
             store.tag(arn, {each["Key"]: each["Value"] for each in plan.tags})
         self._start(plan.name)

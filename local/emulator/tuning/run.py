@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from local.emulator.context import Context
 from local.emulator.errors import ServiceError
 from local.emulator.executors import ExecutorError
-from local.emulator.store import Kind, Missing, Record
+from local.emulator.store import Exists, Kind, Missing, Record
 from local.emulator.training.metrics import MetricPoint
 from local.emulator.tuning import parents, progress, search, stopping
 from local.emulator.tuning import trials as trials_of
@@ -227,6 +227,8 @@ class TuningRun:
                 tuning_job_arn=record.arn,
                 cpus=max(1, cores() // min(self.plan.parallel, self.plan.total)),
             )
+        except Exists as taken:
+            return TuningOutcome("Failed", f"A training job could not be started: {taken} exists")
         except (ServiceError, ExecutorError, OSError) as error:
             if self._closing.is_set():
                 return None

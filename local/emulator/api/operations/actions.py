@@ -8,7 +8,7 @@ from local.emulator.api.parser import Request
 from local.emulator.api.serializer import Response
 from local.emulator.context import Context
 from local.emulator.services import Services
-from local.emulator.store import Record
+from local.emulator.store import Exists, Record
 
 Validate = Callable[[Request, Context], None]
 """Raises the ServiceError with which AWS refuses a request."""
@@ -26,7 +26,11 @@ class Create:
         """Answer a request."""
         self.resource.check_free(services, request)
         self.validate(request, services)
-        return {f"{self.resource.prefix}Arn": self.handle(services, request).arn}
+        try:
+            record = self.handle(services, request)
+        except Exists:  # another request was faster
+            raise self.resource.taken(services, request) from None
+        return {f"{self.resource.prefix}Arn": record.arn}
 
 
 @dataclass(frozen=True)

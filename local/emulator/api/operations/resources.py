@@ -10,14 +10,11 @@ from local.emulator.api import defaults
 from local.emulator.api.operations.training import describe_training_job
 from local.emulator.api.parser import Request
 from local.emulator.api.validation.tags import tags_of
-from local.emulator.context import Context
+from local.emulator.context import HOSTED, Context
 from local.emulator.errors import ServiceError, in_use, invalid, not_found
 from local.emulator.services import Services
-from local.emulator.store import Exists, Kind, Missing, Record
+from local.emulator.store import Kind, Missing, Record
 from local.statuses import TERMINAL
-
-HOSTED = (Kind.MODEL, Kind.ENDPOINT_CONFIG, Kind.ENDPOINT)
-"""Resources whose errors AWS words alike: a ValidationException with the ARN."""
 
 
 @dataclass(frozen=True)
@@ -54,27 +51,23 @@ class Resource:
         Raises:
             ServiceError: one has.
         """
-        name: str = request[f"{self.prefix}Name"]
         try:
-            context.store.get(self.kind, name)
+            context.store.get(self.kind, request[f"{self.prefix}Name"])
         except Missing:
             return
-        raise self.taken(context, name)
+        raise self.taken(context, request)
 
     def add(self, context: Context, request: Request) -> Record:
         """Store a request and its tags, for a resource that nothing runs.
 
         Raises:
-            ServiceError: the name is in use.
+            Exists: the name is in use.
         """
         name: str = request[f"{self.prefix}Name"]
         arn = context.arn(self.kind, name)
         body = {key: value for key, value in request.items() if key != "Tags"}
         body |= {f"{self.prefix}Arn": arn, "CreationTime": datetime.now(UTC)}
-        try:
-            record = context.store.add(self.kind, name, arn, body)
-        except Exists:
-            raise self.taken(context, name) from None
+        record = context.store.add(self.kind, name, arn, body)
         context.store.tag(arn, tags_of(request))
         return record
 
@@ -110,15 +103,16 @@ class Resource:
         A training job's is a ValidationException although the API's model names another.
         """
         if self.kind in HOSTED:
-            return invalid(f'Could not find {self.label} "{context.arn(self.kind, name)}".')
+            return context.not_hosted(self.kind, name)
         if self.kind is Kind.TRANSFORM_JOB:
             return invalid(f"Could not find requested job with name: {name}.")
         if self.kind is Kind.TRAINING_JOB:
             return invalid("Requested resource not found.")
         return not_found(f"Requested resource not found: {self.label} {name}.")
 
-    def taken(self, context: Context, name: str) -> ServiceError:
+    def taken(self, context: Context, request: Request) -> ServiceError:
         """AWS's error for a name that is in use."""
+        name: str = request[f"{self.prefix}Name"]
         arn = context.arn(self.kind, name)
         if self.kind in HOSTED:
             return invalid(f'Cannot create already existing {self.label} "{arn}".')

@@ -7,7 +7,7 @@ from local.emulator.api.validation.fields import check_unique, refuse_present, u
 from local.emulator.api.validation.tags import check_tags
 from local.emulator.context import Context
 from local.emulator.errors import invalid
-from local.emulator.store import Kind, Missing, Record
+from local.emulator.store import Kind
 
 SERVERLESS_MEMORY = (1024, 2048, 3072, 4096, 5120, 6144)
 """MB a serverless variant may have, by the API's documentation."""
@@ -135,7 +135,7 @@ def _check_variant(variant: dict[str, Any], request: dict[str, Any], context: Co
     refuse_present(variant, UNSUPPORTED_VARIANT, f"{field}: ")
     if "ModelName" not in variant:
         raise invalid(f"{field}: ModelName is missing; expected a model's name.")
-    find_existing(context, Kind.MODEL, variant["ModelName"], "model")
+    context.hosted(Kind.MODEL, variant["ModelName"])
     serverless = variant.get("ServerlessConfig")
     if serverless is None:
         for member in ("InstanceType", "InitialInstanceCount"):
@@ -204,18 +204,6 @@ def check_weights(request: dict[str, Any], _context: Context) -> None:
 
 
 def _check_config(name: str, context: Context) -> None:
-    config = find_existing(context, Kind.ENDPOINT_CONFIG, name, "endpoint configuration")
+    config = context.hosted(Kind.ENDPOINT_CONFIG, name)
     for variant in config.body["ProductionVariants"]:
-        find_existing(context, Kind.MODEL, variant["ModelName"], "model")
-
-
-def find_existing(context: Context, kind: Kind, name: str, label: str) -> Record:
-    """A resource that a request refers to.
-
-    Raises:
-        ServiceError: it does not exist.
-    """
-    try:
-        return context.store.get(kind, name)
-    except Missing:
-        raise invalid(f'Could not find {label} "{context.arn(kind, name)}".') from None
+        context.hosted(Kind.MODEL, variant["ModelName"])

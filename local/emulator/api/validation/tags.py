@@ -5,12 +5,10 @@ from typing import Any
 
 from local.emulator.api.validation.fields import check_unique
 from local.emulator.errors import invalid
+from local.emulator.training.interruptions import INTERRUPT_TAG
 
 MAX_TAGS = 50
 """Tags of one resource, by the AWS general reference."""
-
-INTERRUPT_AFTER = "berth:interrupt-after"
-"""The tag of a spot rehearsal: the job is interrupted after so many seconds of training."""
 
 
 def tags_of(request: dict[str, Any]) -> dict[str, str]:
@@ -40,12 +38,12 @@ def check_rehearsal(request: dict[str, Any], *, spot: bool) -> None:
     Raises:
         ServiceError: it has not.
     """
-    value = tags_of(request).get(INTERRUPT_AFTER)
+    value = tags_of(request).get(INTERRUPT_TAG)
     if value is None:
         return
     if not spot:
         raise invalid(
-            f"The tag {INTERRUPT_AFTER} was given without EnableManagedSpotTraining; expected it "
+            f"The tag {INTERRUPT_TAG} was given without EnableManagedSpotTraining; expected it "
             "to be true, since only spot training is interrupted."
         )
     try:
@@ -54,5 +52,5 @@ def check_rehearsal(request: dict[str, Any], *, spot: bool) -> None:
         seconds = math.nan
     if not (math.isfinite(seconds) and seconds > 0):
         raise invalid(
-            f"The tag {INTERRUPT_AFTER} is '{value}'; expected a number of seconds above 0."
+            f"The tag {INTERRUPT_TAG} is '{value}'; expected a number of seconds above 0."
         )

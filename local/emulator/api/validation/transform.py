@@ -4,7 +4,6 @@ from typing import Any
 
 from local.emulator.api.validation.data import check_input, check_output
 from local.emulator.api.validation.fields import refuse_present, unsupported
-from local.emulator.api.validation.hosting import find_existing
 from local.emulator.api.validation.tags import check_tags
 from local.emulator.context import Context
 from local.emulator.errors import invalid, limit_exceeded
@@ -37,7 +36,7 @@ def check_transform(request: dict[str, Any], context: Context) -> None:
     """
     check_tags(request)
     refuse_present(request, UNSUPPORTED)
-    model = find_existing(context, Kind.MODEL, request["ModelName"], "model")
+    model = context.hosted(Kind.MODEL, request["ModelName"])
     _check_payload(request)
     hosts, most = request["TransformResources"]["InstanceCount"], context.executor.max_hosts
     if hosts > most:

@@ -124,11 +124,6 @@ def test_where_the_data_lies(container: dict[str, Any], expected: dict[str, str]
     assert source_of(definition(container)) == expected
 
 
-def test_what_cannot_be_read() -> None:
-    with pytest.raises(BadModelData, match="needs S3DataType S3Object"):
-        source_of(definition({"Source": ("S3Prefix", "Gzip")}))
-
-
 def definition(container: dict[str, Any]) -> dict[str, Any]:
     if "Source" not in container:
         return container

@@ -12,7 +12,7 @@ import pytest
 from local.emulator.api.operations import OPERATIONS
 from local.emulator.errors import ServiceError
 from local.emulator.executors import Executor
-from local.emulator.store import Kind
+from local.emulator.store import Exists, Kind
 from tests.unit.local.emulator.fakes import BUCKET
 from tests.unit.local.emulator.training_harness import TrainingHarness, build, request
 
@@ -345,9 +345,8 @@ def test_a_server_that_goes_down_and_comes_up_loses_nothing(harness: TrainingHar
 
 def test_names_are_unique(harness: TrainingHarness) -> None:
     harness.run()
-    with pytest.raises(ServiceError, match="must be unique") as caught:
+    with pytest.raises(Exists):
         harness.jobs.create(request())
-    assert caught.value.code == "ResourceInUse"
 
 
 def test_an_image_that_cannot_run_here_is_refused_at_once(harness: TrainingHarness) -> None:

@@ -10,7 +10,7 @@ from botocore.session import get_session
 from botocore.validate import validate_parameters
 
 from local.emulator.errors import ServiceError, invalid
-from local.emulator.store import Kind
+from local.emulator.store import Exists, Kind
 from local.emulator.tuning import search
 from local.emulator.tuning.ranges import Space
 from local.emulator.tuning.search import Direction, Known
@@ -215,9 +215,8 @@ def test_a_refused_training_job_fails_the_tuning_job(harness: Build) -> None:
 def test_a_taken_name_is_refused(harness: Build) -> None:
     here = harness(learns)
     here.tuning.create(tuning_request())
-    with pytest.raises(ServiceError) as caught:
+    with pytest.raises(Exists):
         here.tuning.create(tuning_request())
-    assert caught.value.code == "ResourceInUse"
 
 
 @pytest.mark.parametrize(
