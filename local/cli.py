@@ -157,16 +157,14 @@ def berth() -> None:
     """Train, tune and serve image classifiers, the same on this machine and on AWS."""
 
 
-def main(*prefix: str, arguments: Sequence[str] | None = None) -> int:
-    """Run `berth PREFIX ARGUMENTS`; the exit status.
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `berth ARGUMENTS`, by default the command line's; the exit status.
 
-    `prefix` makes a module runnable alone: `python -m local.commands.train` calls `main("train")`.
     An error a user can put right is one red line on stderr and status 1; wrong usage is status 2;
     Ctrl-C 130.
     """
-    given = [*prefix, *(sys.argv[1:] if arguments is None else arguments)]
     try:
-        app(given, prog_name="berth")
+        app(arguments, prog_name="berth")
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else 1
     except Exception as error:

@@ -168,9 +168,3 @@ def _run_module(module: str, arguments: Sequence[str]) -> int:
             f"{', '.join(missing)}: not installed, needed for this: pip install berth[image]"
         )
     return subprocess.run([sys.executable, "-m", module, *arguments], check=False).returncode
-
-
-if __name__ == "__main__":
-    from local.cli import main
-
-    sys.exit(main("data"))

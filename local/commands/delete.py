@@ -1,6 +1,5 @@
 """`berth delete`: endpoints, with their configurations and models."""
 
-import sys
 import time
 from collections.abc import Iterator
 from typing import Annotated, Any
@@ -111,9 +110,3 @@ def _delete(client: Any, what: str, name: str) -> None:
             if time.monotonic() > deadline:
                 raise UserError(f"endpoint {name}: still there after {GONE_SECONDS:.0f} s")
             time.sleep(0.3)
-
-
-if __name__ == "__main__":
-    from local.cli import main
-
-    sys.exit(main("delete"))

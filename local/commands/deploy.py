@@ -5,7 +5,6 @@ berth deploy flowers --model-data s3://bucket/model.tar.gz --where aws --serverl
 berth deploy flowers --job another-job --update
 """
 
-import sys
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
@@ -151,9 +150,3 @@ def _refuse_locally(update: bool, ttl: timedelta | None, max_instances: int | No
         raise UserError("--max-instances: autoscaling is not simulated locally; leave it out")
     if update and ttl:
         raise UserError("--ttl: locally it is set when an endpoint is made, not by an update")
-
-
-if __name__ == "__main__":
-    from local.cli import main
-
-    sys.exit(main("deploy"))

@@ -9,7 +9,6 @@ For a folder of class folders the accuracy by the folders' names is printed as w
 import base64
 import contextlib
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -248,9 +247,3 @@ def _size(image: ImageFile) -> int:
 def _groups(images: Sequence[ImageFile], size: int) -> Iterator[Sequence[ImageFile]]:
     for start in range(0, len(images), size):
         yield images[start : start + size]
-
-
-if __name__ == "__main__":
-    from local.cli import main
-
-    sys.exit(main("invoke"))

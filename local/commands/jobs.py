@@ -1,7 +1,6 @@
 """`berth jobs`: training, tuning and transform jobs and endpoints in one table."""
 
 import json
-import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Literal
@@ -86,9 +85,3 @@ def _print(found: list[ResourceSummary]) -> None:
             format_duration(took),
         )
     console.print(table)
-
-
-if __name__ == "__main__":
-    from local.cli import main
-
-    sys.exit(main("jobs"))

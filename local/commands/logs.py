@@ -1,6 +1,5 @@
 """`berth logs`: what a job or an endpoint printed, or prints now."""
 
-import sys
 from collections.abc import Callable
 from typing import Annotated
 
@@ -71,9 +70,3 @@ def _is_over(target: Target, kind: ResourceKind, name: str) -> Callable[[], bool
         return answer is None or answer[kind.status] in ends
 
     return over
-
-
-if __name__ == "__main__":
-    from local.cli import main
-
-    sys.exit(main("logs"))

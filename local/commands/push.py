@@ -7,7 +7,6 @@ On this machine nothing needs to be pushed: the local SageMaker runs what the en
 """
 
 import re
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
@@ -225,9 +224,3 @@ def follow(lines: Iterable[dict[str, Any]], name: str) -> None:
             if layer not in layers:
                 layers[layer] = bar.add_task(layer, total=detail["total"])
             bar.update(layers[layer], completed=detail.get("current", 0), total=detail["total"])
-
-
-if __name__ == "__main__":
-    from local.cli import main
-
-    sys.exit(main("push"))

@@ -1,6 +1,5 @@
 """`berth report`: what a job left, as one page in the browser."""
 
-import sys
 import webbrowser
 from collections.abc import Mapping
 from pathlib import Path
@@ -155,9 +154,3 @@ def _tuning(target: Target, job: Mapping[str, Any], folder: Path) -> Path:
     name = job["HyperParameterTuningJobName"]
     write_page(job, list_trials(target.client("sagemaker"), name), page)
     return page
-
-
-if __name__ == "__main__":
-    from local.cli import main
-
-    sys.exit(main("report"))

@@ -1,6 +1,5 @@
 """`berth stop`: end a running job; what it has checkpointed and saved by then is kept."""
 
-import sys
 from typing import Annotated
 
 import typer
@@ -28,9 +27,3 @@ def stop(
         for kind in running:
             getattr(client, str(kind.stopping))(**{kind.argument: name})
             print(f"{kind.name} job {name}: stopping")
-
-
-if __name__ == "__main__":
-    from local.cli import main
-
-    sys.exit(main("stop"))

@@ -1,6 +1,5 @@
 """`berth train`: one training job, followed to its end, its results brought home."""
 
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,9 +9,9 @@ import typer
 from local.client.console import print_note
 from local.client.follow import follow_training, interruptions
 from local.client.target import Target
-from local.commands.options.job import JobOptions, job_options
+from local.commands.options.job import JobOptions
 from local.commands.options.monitoring import MonitoringOptions, monitoring_options
-from local.commands.options.shared import CommonOptions, common_options, with_options
+from local.commands.options.shared import CommonOptions, with_options
 from local.errors import UserError
 from local.log_groups import TRAINING_JOBS
 from local.requests.names import checked_name, job_name
@@ -26,7 +25,7 @@ LAST_LINES = 15
 """Of a failed job's log, shown when it was not followed line by line."""
 
 
-@with_options(common_options, job_options, monitoring_options)
+@with_options(CommonOptions, JobOptions, monitoring_options)
 def train(
     common: CommonOptions,
     options: JobOptions,
@@ -63,18 +62,16 @@ def train(
 
     Ctrl-C only ends the following: the job goes on, and a line says how to get back to it.
     """
-    if data is None and not options.channels:
-        raise UserError("data: found none, expected s3://bucket/prefix or a folder (or --channel)")
+    about = options.about(data)
     if interrupt_after is not None and common.where == "aws":
         raise UserError(
             "--interrupt-after: AWS interrupts when it wants to; only --where local can"
         )
     target = common.connect()
-    about = data or next(iter(options.channels.values()))
     name = checked_name(name) if name else job_name(about, datetime.now(UTC))
     base = {} if from_tuning is None else _best(target, from_tuning)
     job = options.job(target, name, data, base, interrupt_after=interrupt_after)
-    job = monitoring.apply_to(job, target, name, options.hyperparameters)
+    job = monitoring.apply_to(job, target, name, options.given)
     job.check()
     request = job.request(name)
     if target.plan:
@@ -176,9 +173,3 @@ def _accuracy(written: Path) -> str:
 
 def _print(line: str) -> None:
     print(line, flush=True)
-
-
-if __name__ == "__main__":
-    from local.cli import main
-
-    sys.exit(main("train"))

@@ -4,7 +4,6 @@ berth transform photos/test --job berth-20260102-030405
 berth transform s3://bucket/photos/ --model flowers-20260102-030405 --where aws
 """
 
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -317,9 +316,3 @@ def _delete_model(sagemaker: Any, hosting: Hosting | None) -> None:
     except Exception as error:
         if code(error) != "ValidationException":  # gone already
             raise
-
-
-if __name__ == "__main__":
-    from local.cli import main
-
-    sys.exit(main("transform"))

@@ -1,6 +1,5 @@
 """`berth tune`: a search for the best hyperparameters, watched to its end."""
 
-import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
@@ -12,10 +11,10 @@ import typer
 from local.client.console import print_note
 from local.client.polling import Backoff, unless_throttled
 from local.client.target import Target
-from local.commands.options.job import JobOptions, job_options
+from local.commands.options.job import JobOptions
 from local.commands.options.monitoring import MonitoringOptions, profile_options
 from local.commands.options.search import SearchOptions, search_options
-from local.commands.options.shared import CommonOptions, common_options, with_options
+from local.commands.options.shared import CommonOptions, with_options
 from local.errors import UserError
 from local.requests.hyperparameter_files import write_best
 from local.requests.names import TUNING_LIMIT, checked_name, job_name
@@ -31,7 +30,7 @@ from local.results.tuning_trials import (
 from local.statuses import TERMINAL
 
 
-@with_options(common_options, job_options, search_options, profile_options)
+@with_options(CommonOptions, JobOptions, search_options, profile_options)
 def tune(
     common: CommonOptions,
     options: JobOptions,
@@ -53,18 +52,16 @@ def tune(
 
     Ctrl-C only ends the monitoring: the search goes on, and `berth report NAME` has its results.
     """
-    if data is None and not options.channels:
-        raise UserError("data: found none, expected s3://bucket/prefix or a folder (or --channel)")
+    about = options.about(data)
     target = common.connect()
-    about = data or next(iter(options.channels.values()))
     name = (
         checked_name(name, TUNING_LIMIT)
         if name
         else job_name(about, datetime.now(UTC), TUNING_LIMIT)
     )
-    search = searching.without(options.hyperparameters)
+    search = searching.without(options.given)
     job = options.job(target, name, data, searching.fixed)
-    job = monitoring.apply_to(job, target, name, options.hyperparameters)
+    job = monitoring.apply_to(job, target, name, options.given)
     search.check(job)
     request = search.request(name, job)
     if target.plan:
@@ -176,9 +173,3 @@ def finish(target: Target, job: Mapping[str, Any], folder: Path, data: str = "DA
     print_note(f"files      {written[0]}, {written[1].name}")
     print_note(f"train it   {target.command('train', data, '--from-tuning', name)}")
     return page
-
-
-if __name__ == "__main__":
-    from local.cli import main
-
-    sys.exit(main("tune"))

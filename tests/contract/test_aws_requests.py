@@ -193,7 +193,7 @@ def granted(plan: str) -> set[str]:
 
 def run(command: str, *more: str) -> int:
     """`berth COMMAND --where aws`; its exit status."""
-    return main(arguments=[*shlex.split(command), "--where", "aws", *more])
+    return main([*shlex.split(command), "--where", "aws", *more])
 
 
 @pytest.mark.parametrize("name", CASES)

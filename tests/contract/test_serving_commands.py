@@ -46,7 +46,7 @@ def target(
 def berth(target: Target, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Berth:
     monkeypatch.setattr("local.commands.options.shared.connect", lambda **_: target)
     monkeypatch.chdir(tmp_path)
-    return lambda *arguments: main(arguments=[str(argument) for argument in arguments])
+    return lambda *arguments: main([str(argument) for argument in arguments])
 
 
 @pytest.fixture(scope="module")

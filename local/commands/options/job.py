@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -44,31 +45,108 @@ MetricRegexes = Annotated[
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class JobOptions:
-    """The options as given; `job` makes a `TrainingJobRequest` of them."""
+    """The options as given; `job` makes a `TrainingJobRequest` of them.
 
-    hyperparameters: Mapping[str, str]
-    file: Path | None
-    channels: Mapping[str, str]
-    weights: str | None
-    metrics: Mapping[str, str]
-    input_mode: str
-    instance_type: str
-    instance_count: int
-    volume_gb: int
-    max_run: int
-    spot: bool
-    max_wait: int | None
-    checkpoints: str | None
-    retries: int | None
-    subnets: tuple[str, ...]
-    security_groups: tuple[str, ...]
-    isolated: bool
-    encrypted_traffic: bool
-    volume_kms_key: str | None
-    output_kms_key: str | None
-    environment: Mapping[str, str]
+    Raises:
+        UserError: one of them is not what it should be.
+    """
+
+    hp: Values = None
+    hyperparameters: ValueFile = None
+    channel: Channels = None
+    weights_from: WeightsUri = None
+    metric: MetricRegexes = None
+    input_mode: Annotated[
+        Literal["File", "FastFile"], typer.Option(help="copy the images first, or stream them")
+    ] = "File"
+    instance_type: Annotated[
+        str, typer.Option(help="type of the instances", rich_help_panel=INSTANCES)
+    ] = "ml.g4dn.xlarge"
+    instance_count: Annotated[
+        int, typer.Option(min=1, help="hosts that train together", rich_help_panel=INSTANCES)
+    ] = 1
+    volume_gb: Annotated[
+        int, typer.Option(min=1, help="size of a volume, GB", rich_help_panel=INSTANCES)
+    ] = 30
+    max_run: Annotated[int, typer.Option(help="seconds a job may run", rich_help_panel=RULES)] = DAY
+    spot: Annotated[
+        bool, typer.Option("--spot", help="managed spot capacity", rich_help_panel=RULES)
+    ] = False
+    max_wait: Annotated[
+        int | None,
+        typer.Option(
+            help="seconds in all, waiting for spot included (default: twice --max-run)",
+            rich_help_panel=RULES,
+        ),
+    ] = None
+    checkpoints: Annotated[
+        str | None,
+        typer.Option(
+            help="S3 prefix of checkpoints (default with --spot: checkpoints/JOB in the bucket)",
+            rich_help_panel=RULES,
+        ),
+    ] = None
+    retries: Annotated[
+        int | None,
+        typer.Option(min=1, max=30, help="starts after faults of AWS's", rich_help_panel=RULES),
+    ] = None
+    subnet: Annotated[
+        list[str] | None, typer.Option(help="of the VPC, repeatable", rich_help_panel=NETWORK)
+    ] = None
+    security_group: Annotated[
+        list[str] | None, typer.Option(help="of the VPC, repeatable", rich_help_panel=NETWORK)
+    ] = None
+    network_isolation: Annotated[
+        bool,
+        typer.Option(
+            "--network-isolation", help="no network for the container", rich_help_panel=NETWORK
+        ),
+    ] = False
+    encrypt_traffic: Annotated[
+        bool,
+        typer.Option("--encrypt-traffic", help="between the hosts", rich_help_panel=NETWORK),
+    ] = False
+    volume_kms_key: Annotated[
+        str | None, typer.Option(help="encrypts the volumes", rich_help_panel=NETWORK)
+    ] = None
+    output_kms_key: Annotated[
+        str | None, typer.Option(help="encrypts the results in S3", rich_help_panel=NETWORK)
+    ] = None
+    env: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="an environment variable, repeatable"),
+    ] = None
+
+    def __post_init__(self) -> None:
+        """Refuse URIs that are none."""
+        given = (("--checkpoints", self.checkpoints), ("--weights-from", self.weights_from))
+        for option, uri in given:
+            if uri is not None and not uri.startswith("s3://"):
+                raise UserError(f"{option}: found {uri!r}, expected s3://bucket/prefix")
+
+    @cached_property
+    def given(self) -> dict[str, str]:
+        """The hyperparameters of --hp."""
+        return pairs(self.hp or (), "--hp")
+
+    @cached_property
+    def channels(self) -> dict[str, str]:
+        """The channels of --channel."""
+        return pairs(self.channel or (), "--channel")
+
+    def about(self, data: str | None) -> str:
+        """What is trained on: the data, or without any the first channel.
+
+        Raises:
+            UserError: there is neither.
+        """
+        if data is None and not self.channels:
+            raise UserError(
+                "data: found none, expected s3://bucket/prefix or a folder (or --channel)"
+            )
+        return data or next(iter(self.channels.values()))
 
     def job(
         self,
@@ -87,11 +165,11 @@ class JobOptions:
         Raises:
             UserError: the data or the file of hyperparameters is not there.
         """
-        read = {} if self.file is None else read_hyperparameters(self.file)
+        read = {} if self.hyperparameters is None else read_hyperparameters(self.hyperparameters)
         channels = {} if data is None else find_channels(target, data)
         channels |= self.channels
-        if self.weights:
-            channels["weights"] = self.weights
+        if self.weights_from:
+            channels["weights"] = self.weights_from
         checkpoints = self.checkpoints
         if self.spot and checkpoints is None:
             checkpoints = f"s3://{target.bucket}/checkpoints/{name}"
@@ -100,9 +178,9 @@ class JobOptions:
             role=target.role,
             channels=channels,
             output=f"s3://{target.bucket}/jobs",
-            hyperparameters=merge(base, read, self.hyperparameters),
+            hyperparameters=merge(base, read, self.given),
             metrics=(berth_metrics() if is_berth_image(target.image_uri) else {})
-            | dict(self.metrics),
+            | pairs(self.metric or (), "--metric"),
             input_mode=self.input_mode,
             instance_type=self.instance_type,
             instance_count=self.instance_count,
@@ -113,111 +191,12 @@ class JobOptions:
             checkpoints=checkpoints,
             interrupt_after=interrupt_after,
             retries=self.retries,
-            subnets=self.subnets,
-            security_groups=self.security_groups,
-            isolated=self.isolated,
-            encrypted_traffic=self.encrypted_traffic,
+            subnets=tuple(self.subnet or ()),
+            security_groups=tuple(self.security_group or ()),
+            isolated=self.network_isolation,
+            encrypted_traffic=self.encrypt_traffic,
             volume_kms_key=self.volume_kms_key,
             output_kms_key=self.output_kms_key,
-            environment=self.environment,
+            environment=pairs(self.env or (), "--env"),
             tags=target.tags,
         )
-
-
-def job_options(
-    *,
-    hp: Values = None,
-    hyperparameters: ValueFile = None,
-    channel: Channels = None,
-    weights_from: WeightsUri = None,
-    metric: MetricRegexes = None,
-    input_mode: Annotated[
-        Literal["File", "FastFile"], typer.Option(help="copy the images first, or stream them")
-    ] = "File",
-    instance_type: Annotated[
-        str, typer.Option(help="type of the instances", rich_help_panel=INSTANCES)
-    ] = "ml.g4dn.xlarge",
-    instance_count: Annotated[
-        int, typer.Option(min=1, help="hosts that train together", rich_help_panel=INSTANCES)
-    ] = 1,
-    volume_gb: Annotated[
-        int, typer.Option(min=1, help="size of a volume, GB", rich_help_panel=INSTANCES)
-    ] = 30,
-    max_run: Annotated[
-        int, typer.Option(help="seconds a job may run", rich_help_panel=RULES)
-    ] = DAY,
-    spot: Annotated[
-        bool, typer.Option("--spot", help="managed spot capacity", rich_help_panel=RULES)
-    ] = False,
-    max_wait: Annotated[
-        int | None,
-        typer.Option(
-            help="seconds in all, waiting for spot included (default: twice --max-run)",
-            rich_help_panel=RULES,
-        ),
-    ] = None,
-    checkpoints: Annotated[
-        str | None,
-        typer.Option(
-            help="S3 prefix of checkpoints (default with --spot: checkpoints/JOB in the bucket)",
-            rich_help_panel=RULES,
-        ),
-    ] = None,
-    retries: Annotated[
-        int | None,
-        typer.Option(min=1, max=30, help="starts after faults of AWS's", rich_help_panel=RULES),
-    ] = None,
-    subnet: Annotated[
-        list[str] | None, typer.Option(help="of the VPC, repeatable", rich_help_panel=NETWORK)
-    ] = None,
-    security_group: Annotated[
-        list[str] | None, typer.Option(help="of the VPC, repeatable", rich_help_panel=NETWORK)
-    ] = None,
-    network_isolation: Annotated[
-        bool,
-        typer.Option(
-            "--network-isolation", help="no network for the container", rich_help_panel=NETWORK
-        ),
-    ] = False,
-    encrypt_traffic: Annotated[
-        bool,
-        typer.Option("--encrypt-traffic", help="between the hosts", rich_help_panel=NETWORK),
-    ] = False,
-    volume_kms_key: Annotated[
-        str | None, typer.Option(help="encrypts the volumes", rich_help_panel=NETWORK)
-    ] = None,
-    output_kms_key: Annotated[
-        str | None, typer.Option(help="encrypts the results in S3", rich_help_panel=NETWORK)
-    ] = None,
-    env: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="an environment variable, repeatable"),
-    ] = None,
-) -> JobOptions:
-    """The options as given."""
-    for option, uri in (("--checkpoints", checkpoints), ("--weights-from", weights_from)):
-        if uri is not None and not uri.startswith("s3://"):
-            raise UserError(f"{option}: found {uri!r}, expected s3://bucket/prefix")
-    return JobOptions(
-        hyperparameters=pairs(hp or (), "--hp"),
-        file=hyperparameters,
-        channels=pairs(channel or (), "--channel"),
-        weights=weights_from,
-        metrics=pairs(metric or (), "--metric"),
-        input_mode=input_mode,
-        instance_type=instance_type,
-        instance_count=instance_count,
-        volume_gb=volume_gb,
-        max_run=max_run,
-        spot=spot,
-        max_wait=max_wait,
-        checkpoints=checkpoints,
-        retries=retries,
-        subnets=tuple(subnet or ()),
-        security_groups=tuple(security_group or ()),
-        isolated=network_isolation,
-        encrypted_traffic=encrypt_traffic,
-        volume_kms_key=volume_kms_key,
-        output_kms_key=output_kms_key,
-        environment=pairs(env or (), "--env"),
-    )

@@ -11,7 +11,7 @@
 import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Any, get_type_hints
 
 import typer
@@ -74,59 +74,26 @@ Executor = Annotated[
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CommonOptions:
     """The shared options of one call."""
 
-    where: WhereName = "local"
-    image_uri: str | None = None
-    role: str | None = None
-    bucket: str | None = None
-    region: str | None = None
-    tags: dict[str, str] = field(default_factory=dict)
-    plan: bool = False
-    executor: ExecutorName = "auto"
+    where: Where = "local"
+    image_uri: ImageUri = None
+    role: Role = None
+    bucket: Bucket = None
+    region: Region = None
+    tags: Tags = None
+    plan: Plan = False
+    executor: Executor = "auto"
 
     def connect(self, *, needs_role: bool = True) -> Target:
         """The target they name; see `local.client.target.connect`.
 
         `needs_role=False` is for commands whose requests carry no role.
         """
-        return connect(
-            where=self.where,
-            image_uri=self.image_uri,
-            role=self.role,
-            bucket=self.bucket,
-            region=self.region,
-            tags=self.tags,
-            plan=self.plan,
-            executor=self.executor,
-            needs_role=needs_role,
-        )
-
-
-def common_options(
-    *,
-    where: Where = "local",
-    image_uri: ImageUri = None,
-    role: Role = None,
-    bucket: Bucket = None,
-    region: Region = None,
-    tags: Tags = None,
-    plan: Plan = False,
-    executor: Executor = "auto",
-) -> CommonOptions:
-    """The shared options, as one value."""
-    return CommonOptions(
-        where=where,
-        image_uri=image_uri,
-        role=role,
-        bucket=bucket,
-        region=region,
-        tags=pairs(tags or (), "--tags"),
-        plan=plan,
-        executor=executor,
-    )
+        options = vars(self) | {"tags": pairs(self.tags or (), "--tags")}
+        return connect(**options, needs_role=needs_role)
 
 
 def with_options(
@@ -134,8 +101,8 @@ def with_options(
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the options of some groups.
 
-    A group is a function whose keyword-only parameters are options; what it returns becomes the
-    command's argument: the first group's the first, and so on.
+    A group is a dataclass whose fields are options, or a function whose keyword-only parameters
+    are; what it makes becomes the command's argument: the first group's the first, and so on.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -161,7 +128,7 @@ def with_options(
     return decorate
 
 
-with_common = with_options(common_options)
+with_common = with_options(CommonOptions)
 
 
 def pairs(given: "list[str] | tuple[str, ...]", option: str) -> dict[str, str]:

@@ -1,11 +1,9 @@
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from local import commands
 from local.cli import COMMANDS, app, load, main
 from local.errors import UserError
 
@@ -26,7 +24,7 @@ def test_help_lists_every_command_and_loads_nothing() -> None:
     script = (
         "import sys\n"
         "from local.cli import main\n"
-        "status = main(arguments=['--help'])\n"
+        "status = main(['--help'])\n"
         f"print(status, [name for name in {HEAVY} if name in sys.modules])\n"
     )
     done = subprocess.run(
@@ -50,18 +48,9 @@ def test_a_command_is_named_as_in_the_table(name: str) -> None:
     assert load(name).name == name
 
 
-@pytest.mark.parametrize("module", ["train", "tune", "jobs", "logs", "stop", "delete", "report"])
-def test_each_module_runs_alone(module: str) -> None:
-    source = (Path(commands.__file__).parent / f"{module}.py").read_text()
-    assert source.endswith(
-        f'if __name__ == "__main__":\n    from local.cli import main\n\n'
-        f'    sys.exit(main("{module}"))\n'
-    )
-
-
-def test_a_module_alone() -> None:
+def test_the_command_line_is_a_module_too() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "local.commands.train", "--help"],
+        [sys.executable, "-m", "local.cli", "train", "--help"],
         capture_output=True,
         text=True,
         check=True,
@@ -70,7 +59,7 @@ def test_a_module_alone() -> None:
 
 
 def test_a_typo_is_met_with_the_nearest_command(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(arguments=["trian"]) == 2
+    assert main(["trian"]) == 2
     assert "Did you mean 'train'" in capsys.readouterr().err
 
 
@@ -85,7 +74,7 @@ def test_a_users_error_is_one_line_and_status_one(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("local.commands.options.shared.connect", raising(UserError("no region")))
-    assert main("jobs", arguments=[]) == 1
+    assert main(["jobs"]) == 1
     assert capsys.readouterr().err == "berth: no region\n"
 
 
@@ -93,7 +82,7 @@ def test_ctrl_c_is_quiet(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("local.commands.options.shared.connect", raising(KeyboardInterrupt()))
-    assert main("jobs", arguments=[]) == 130
+    assert main(["jobs"]) == 130
     assert "Traceback" not in capsys.readouterr().err
 
 
@@ -102,4 +91,4 @@ def test_a_defect_shows_itself(monkeypatch: pytest.MonkeyPatch) -> None:
         "local.commands.options.shared.connect", raising(ZeroDivisionError("a defect"))
     )
     with pytest.raises(ZeroDivisionError, match="a defect"):
-        main("jobs", arguments=[])
+        main(["jobs"])

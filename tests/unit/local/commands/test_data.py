@@ -26,13 +26,13 @@ def test_fetch_writes_a_data_set_with_its_own_options(
 ) -> None:
     dest = tmp_path / "copy"
     arguments = ["fetch", "folder", str(dest), "--from", str(photos), "--seed", "3"]
-    assert main("data", arguments=arguments) == 0
+    assert main(["data", *arguments]) == 0
     assert (dest / "train" / "ants" / "1.png").is_file()
     assert "2 images, 2 classes" in capfd.readouterr().out
 
 
 def test_fetch_says_what_is_wrong(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert main("data", arguments=["fetch", "folder", str(tmp_path / "x"), "--from", "/no"]) == 1
+    assert main(["data", "fetch", "folder", str(tmp_path / "x"), "--from", "/no"]) == 1
     assert capfd.readouterr().err.startswith("error: /no")
 
 
@@ -42,19 +42,19 @@ def test_import_makes_an_image_folder(
     rows = [f"train/{name}/1.png,{name}" for name in ("ants", "bees")]
     (photos / "labels.csv").write_text("\n".join(["path,label", *rows, "gone.png,ants"]))
     dest = tmp_path / "imported"
-    assert main("data", arguments=["import", str(photos / "labels.csv"), str(dest)]) == 1
+    assert main(["data", "import", str(photos / "labels.csv"), str(dest)]) == 1
     shown = capfd.readouterr()
     assert f"{photos}/labels.csv:4: gone.png is not in" in shown.err
     assert "2 images, 2 classes" in shown.out
     assert (dest / "bees" / "1.png").samefile(photos / "train" / "bees" / "1.png")
-    assert main("data", arguments=["lint", str(dest)]) == 0
+    assert main(["data", "lint", str(dest)]) == 0
 
 
 def test_lint_tells_good_from_bad(photos: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert main("data", arguments=["lint", str(photos)]) == 0
+    assert main(["data", "lint", str(photos)]) == 0
     (photos / "train" / "ants" / "bad.png").write_bytes(b"not a picture")
     capfd.readouterr()
-    assert main("data", arguments=["lint", str(photos), "--json"]) == 1
+    assert main(["data", "lint", str(photos), "--json"]) == 1
     assert json.loads(capfd.readouterr().out)["bad"][0]["path"] == "ants/bad.png"
 
 
@@ -62,11 +62,11 @@ def test_upload_checks_sends_and_prints_the_uri(
     moto_aws: Target, photos: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["upload", str(photos), "--where", "aws", "--bucket", "bucket"]
-    assert main("data", arguments=arguments) == 0
+    assert main(["data", *arguments]) == 0
     shown = capfd.readouterr()
     assert shown.out.splitlines()[-1] == "s3://bucket/data/photos/"
     assert "4 files sent" in shown.err
-    assert main("data", arguments=[*arguments, "--no-lint"]) == 0
+    assert main(["data", *arguments, "--no-lint"]) == 0
     assert "0 files sent (0 bytes), 4 there already" in capfd.readouterr().err
 
 
@@ -76,17 +76,17 @@ def test_upload_warns_of_what_training_would_skip(
     (photos / "train" / "ants" / "bad.png").write_bytes(b"not a picture")
     os.mkfifo(photos / "train" / "ants" / "pipe.png")
     arguments = ["upload", str(photos), "--where", "aws", "--bucket", "bucket"]
-    assert main("data", arguments=[*arguments, "--strict"]) == 1
+    assert main(["data", *arguments, "--strict"]) == 1
     assert "pipe.png" in capfd.readouterr().err
     (photos / "train" / "ants" / "pipe.png").unlink()
-    assert main("data", arguments=[*arguments, "--strict"]) == 1
+    assert main(["data", *arguments, "--strict"]) == 1
     shown = capfd.readouterr()
     assert "bad.png" in shown.out
     assert "--strict" in shown.err
     s3 = moto_aws.client("s3")
     assert "Contents" not in s3.list_objects_v2(Bucket="bucket")
     os.mkfifo(photos / "train" / "ants" / "pipe.png")
-    assert main("data", arguments=arguments) == 0
+    assert main(["data", *arguments]) == 0
     shown = capfd.readouterr()
     assert "bad.png" in shown.out
     assert "pipe.png" in shown.err
@@ -99,13 +99,13 @@ def test_upload_stops_at_what_training_would_refuse(
     (photos / "train" / "Ants").mkdir()
     (photos / "train" / "Ants" / "1.png").write_bytes(b"x")
     arguments = ["upload", str(photos), "--where", "aws", "--bucket", "bucket"]
-    assert main("data", arguments=arguments) == 1
+    assert main(["data", *arguments]) == 1
     shown = capfd.readouterr()
     assert "found class folders 'Ants' and 'ants'" in shown.err
     assert "--no-lint" in shown.err
     s3 = moto_aws.client("s3")
     assert "Contents" not in s3.list_objects_v2(Bucket="bucket")
-    assert main("data", arguments=[*arguments, "--no-lint", "--prefix", "/as/is"]) == 0
+    assert main(["data", *arguments, "--no-lint", "--prefix", "/as/is"]) == 0
     assert s3.list_objects_v2(Bucket="bucket", Prefix="as/is/")["KeyCount"] == 5
 
 
@@ -116,7 +116,7 @@ def test_a_plan_sends_nothing(
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     role = "arn:aws:iam::123456789012:role/berth"
     arguments = ["upload", str(photos), "--where", "aws", "--role", role, "--plan", "--delete"]
-    assert main("data", arguments=arguments) == 0
+    assert main(["data", *arguments]) == 0
     shown = capsys.readouterr().out
     assert "s3:DeleteObject" in shown
     assert "arn:aws:s3:::berth-us-east-1-123456789012/data/photos/*" in shown
@@ -134,5 +134,5 @@ def test_what_is_not_installed_is_named(
     monkeypatch.setattr(
         "local.commands.data.find_spec", lambda name: None if name == "simplejpeg" else name
     )
-    assert main("data", arguments=["lint", str(photos)]) == 1
+    assert main(["data", "lint", str(photos)]) == 1
     assert "simplejpeg: not installed" in capsys.readouterr().err

@@ -33,7 +33,7 @@ def test_bad_options_are_named(
     tmp_path: Path,
 ) -> None:
     monkeypatch.setenv("BERTH_HOME", str(tmp_path))
-    assert main("deploy", arguments=["flowers", *arguments, "--plan"]) == 1
+    assert main(["deploy", "flowers", *arguments, "--plan"]) == 1
     assert message in capsys.readouterr().err
 
 
@@ -42,7 +42,7 @@ def test_a_plan_shows_every_request_and_sends_none(
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # no server there
     arguments = ["flowers", *MODEL, *AWS, "--ttl", "2h", "--max-instances", "2", "--plan"]
-    assert main("deploy", arguments=arguments) == 0
+    assert main(["deploy", *arguments]) == 0
     shown = capsys.readouterr().out
     for operation in (
         "CreateModel",
@@ -61,7 +61,7 @@ def test_moto_accepts_every_request_of_a_deployment(
     moto_aws: Target, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["flowers", *MODEL, *AWS, "--ttl", "2h", "--max-instances", "2"]
-    assert main("deploy", arguments=arguments) == 0, capsys.readouterr().err
+    assert main(["deploy", *arguments]) == 0, capsys.readouterr().err
     (schedule,) = moto_aws.client("scheduler").list_schedules()["Schedules"]
     assert schedule["Name"] == "berth-ttl-flowers"
     found = moto_aws.client("scheduler").get_schedule(Name=schedule["Name"])

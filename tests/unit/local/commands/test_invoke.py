@@ -252,7 +252,7 @@ def test_an_endpoint_that_is_not_there_is_said(moto_target: Target) -> None:
 def command(runtime: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     target = Target("local", runtime.url, "us-east-1", "123456789012", "", "", "")
     monkeypatch.setattr("local.commands.options.shared.connect", lambda **_: target)
-    return lambda *arguments: main("invoke", arguments=["flowers", *map(str, arguments)])
+    return lambda *arguments: main(["invoke", "flowers", *map(str, arguments)])
 
 
 def test_the_command_prints_json_lines_and_the_accuracy(
@@ -288,7 +288,7 @@ def test_a_plan_sends_nothing(
 ) -> None:
     target = Target("local", None, "us-east-1", "123456789012", "", "", "", plan=True)
     monkeypatch.setattr("local.commands.options.shared.connect", lambda **_: target)
-    assert main("invoke", arguments=["flowers", str(photos), "--plan", "--top-k", "2"]) == 0
+    assert main(["invoke", "flowers", str(photos), "--plan", "--top-k", "2"]) == 0
     shown = capsys.readouterr().out
     assert "sagemaker:InvokeEndpoint" in shown
     assert '"CustomAttributes": "top_k=2"' in shown

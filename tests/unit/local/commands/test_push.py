@@ -149,7 +149,7 @@ def test_here_the_image_keeps_its_name(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr("local.commands.options.shared.connect", lambda **_: moto_target)
-    assert main("push", arguments=[]) == 0
+    assert main(["push"]) == 0
     shown = capsys.readouterr()
     assert shown.out == "berth:latest\n"
     assert "nothing to push" in shown.err
@@ -198,7 +198,7 @@ def test_what_cannot_be_pushed_is_named(capsys: pytest.CaptureFixture[str]) -> N
         (["berth", "--repository", "Flowers"], "--repository: found 'Flowers'"),
         (["berth", "--tag", "a b"], "--tag: found 'a b'"),
     ):
-        assert main("push", arguments=arguments) == 1
+        assert main(["push", *arguments]) == 1
         assert message in capsys.readouterr().err
 
 
@@ -209,11 +209,11 @@ def test_a_plan_sends_nothing(
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     role = "arn:aws:iam::123456789012:role/berth"
-    assert main("push", arguments=["--where", "aws", "--role", role, "--plan"]) == 0
+    assert main(["push", "--where", "aws", "--role", role, "--plan"]) == 0
     shown = capsys.readouterr().out
     assert '"scanOnPush": true' in shown
     assert "ecr:PutImage" in shown
-    assert main("push", arguments=["--registry", "127.0.0.1:9", "--plan"]) == 0
+    assert main(["push", "--registry", "127.0.0.1:9", "--plan"]) == 0
     assert "would push berth:latest to 127.0.0.1:9/berth:latest" in capsys.readouterr().out
 
 
@@ -280,7 +280,7 @@ def test_a_real_registry_has_what_is_printed(
     engine: "DockerClient", registry: str, tiny: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = [tiny, "--registry", registry, "--repository", "team/tiny", "--tag", "v1"]
-    assert main("push", arguments=arguments) == 0
+    assert main(["push", *arguments]) == 0
     uri = capsys.readouterr().out.strip()
     assert uri == f"{registry}/team/tiny@{manifest_digest(registry, 'team/tiny', 'v1')}"
     pulled = engine.images.pull(uri)

@@ -44,7 +44,7 @@ MODEL = ["--model-data", "s3://bucket/model.tar.gz", "--name", "all"]
 def test_a_folder_goes_up_and_its_answers_come_home(
     answered: Target, photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main("transform", arguments=[str(photos), *MODEL, "--json"]) == 0, capsys.readouterr()
+    assert main(["transform", str(photos), *MODEL, "--json"]) == 0, capsys.readouterr()
     shown = capsys.readouterr()
     lines = [json.loads(line) for line in shown.out.splitlines()]
     assert [(line["file"], line["truth"], line["label"]) for line in lines] == [
@@ -71,7 +71,7 @@ def test_an_answer_that_is_none_is_an_error_of_its_own(
     key = "transform/all/output/bees/2.jpg.out"
     answered.client("s3").put_object(Bucket="bucket", Key=key, Body=b"oops")
     arguments = ["s3://bucket/photos/", *MODEL, "--to", "here"]
-    assert main("transform", arguments=arguments) == 1
+    assert main(["transform", *arguments]) == 1
     shown = capsys.readouterr()
     assert "'oops'" in shown.out
     assert "1 of 2 images have no prediction" in shown.err
@@ -108,7 +108,7 @@ def test_a_job_that_fails_shows_the_last_words(
     logged(failed, "out of memory")
     for name in ("ants/1.jpg", "bees/2.jpg"):
         failed.client("s3").delete_object(Bucket="bucket", Key=f"transform/all/output/{name}.out")
-    assert main("transform", arguments=[str(photos), *MODEL]) == 1
+    assert main(["transform", str(photos), *MODEL]) == 1
     shown = capsys.readouterr().err
     assert "  out of memory" in shown
     assert "transform job all: Failed: AlgorithmError" in shown
@@ -130,7 +130,7 @@ def test_the_answers_of_a_job_that_failed_come_home_and_the_bad_image_is_named(
         "2026-01-02T03:04:05.679:[sagemaker logs]: bucket/photos/bees/2.jpg: ClientError: 415",
     )
     given = str(photos) if source == "folder" else source
-    assert main("transform", arguments=[given, *MODEL, "--json"]) == 1
+    assert main(["transform", given, *MODEL, "--json"]) == 1
     shown = capsys.readouterr()
     good, bad = [json.loads(line) for line in shown.out.splitlines()]
     assert good["label"] == "ants"
@@ -147,12 +147,12 @@ def test_a_plan_sends_nothing(
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # nobody answers there
     role = "arn:aws:iam::123456789012:role/berth"
     aws = ["--where", "aws", "--role", role, "--region", "us-east-1", "--plan"]
-    assert main("transform", arguments=[str(photos), *MODEL, *aws]) == 0
+    assert main(["transform", str(photos), *MODEL, *aws]) == 0
     shown = capsys.readouterr().out
     for operation in ("PutObject", "CreateModel", "CreateTransformJob"):
         assert f"\n{operation}\n{{" in shown
     assert "0.115 USD an hour" in shown
-    assert main("transform", arguments=["s3://b/p/", "--model", "m", "--job", "j", *aws]) == 1
+    assert main(["transform", "s3://b/p/", "--model", "m", "--job", "j", *aws]) == 1
     assert "--model: found --job" in capsys.readouterr().err
 
 

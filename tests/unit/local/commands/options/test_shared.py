@@ -43,7 +43,14 @@ def test_every_shared_option(given: list[Any]) -> None:
     )
     assert done.exit_code == 0, done.output
     common = CommonOptions(
-        "aws", "image", "role", "bucket", "eu-west-1", {"a": "b", "c": "d=e"}, True, "process"
+        where="aws",
+        image_uri="image",
+        role="role",
+        bucket="bucket",
+        region="eu-west-1",
+        tags=["a=b", "c=d=e"],
+        plan=True,
+        executor="process",
     )
     assert given == [(common, "thing", True)]
 
