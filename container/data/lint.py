@@ -19,10 +19,10 @@ from typing import Literal, TextIO
 import numpy as np
 
 from container.data.index import Index
-from container.data.progress import ProgressBar
 from container.data.splits import Splits, read_splits
 from container.errors import BadImage, BerthError, DataError
 from container.files.folders import readable, some
+from container.files.progress import ProgressBar
 from container.images.checking import Checker
 from container.images.decode import printable
 

@@ -25,8 +25,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from container.data.index import Index
-from container.data.progress import ProgressBar
 from container.errors import BerthError, DataError
+from container.files.progress import ProgressBar
 from container.images.budget import BUDGET, LockFile
 from container.images.crop import RandomCrop
 from container.images.decode import printable

@@ -5,7 +5,6 @@ process that evaluates rules imports it; the job's own process never does.
 """
 
 import ast
-import difflib
 import importlib.util
 import inspect
 import sys
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from container.rules.debugger import DEBUG_RULES
-from container.rules.requests import RuleError, RuleRequest
+from container.rules.requests import RuleError, RuleRequest, hint
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ def locate(path: Path | None, request: RuleRequest) -> CustomRule:
     if path is None:
         raise RuleError(
             f"rule {request.rule!r} is not built in, and no file with rules of your own was given: "
-            f"{_near(request.rule, DEBUG_RULES)}"
+            f"{hint(request.rule, DEBUG_RULES)}"
         )
     file = path / (request.source or "").rpartition("/")[2] if path.is_dir() else path
     found = find(file)
@@ -101,13 +100,13 @@ def locate(path: Path | None, request: RuleRequest) -> CustomRule:
     if rule is None:
         raise RuleError(
             f"{file}: expected a class {request.rule!r} with a method invoke_at_step: "
-            f"{_near(request.rule, found)}"
+            f"{hint(request.rule, found)}"
         )
     for name in request.parameters:
         if rule.parameters is not None and name not in rule.parameters:
             raise RuleError(
                 f"{file}: rule {request.rule}: unknown parameter {name!r}: "
-                f"{_near(name, rule.parameters)}"
+                f"{hint(name, rule.parameters)}"
             )
     return rule
 
@@ -185,11 +184,3 @@ def _parameters(node: ast.ClassDef) -> tuple[str, ...] | None:
     return tuple(
         a.arg for a in [*(arguments.posonlyargs + arguments.args)[2:], *arguments.kwonlyargs]
     )
-
-
-def _near(given: str, known: Iterable[str]) -> str:
-    by_lower = {name.lower(): name for name in known}
-    near = difflib.get_close_matches(given.lower(), by_lower, n=3, cutoff=0.5)
-    if near:
-        return "did you mean " + " or ".join(repr(by_lower[name]) for name in near) + "?"
-    return "known are " + (", ".join(sorted(by_lower.values())) or "none")

@@ -310,7 +310,7 @@ def _parameters(catalogue: Catalogue, rule: str, given: Mapping[str, Any]) -> di
             continue
         if name is None:
             raise RuleError(
-                f"rule {rule}: unknown parameter {key!r}: {_hint(key, list(spec.parameters))}"
+                f"rule {rule}: unknown parameter {key!r}: {hint(key, list(spec.parameters))}"
             )
         meant = spec.parameters[name].read(rule, name, value)
         values[name] = spec.parameters[name].default if meant is None else meant
@@ -330,14 +330,14 @@ def _of_another(catalogue: Catalogue, rule: str, key: str) -> tuple[str, str]:
         others = [name for name in catalogue if name != rule]
         raise RuleError(
             f"rule {rule}: unknown parameter {key!r}: expected <Rule>_<parameter>: "
-            f"{_hint(key.partition('_')[0], others)}"
+            f"{hint(key.partition('_')[0], others)}"
         )
     wanted = key[len(part) + 1 :]
     known = {_normalised(name): name for name in catalogue[part].parameters}
     if _normalised(wanted) not in known:
         raise RuleError(
             f"rule {rule}: unknown parameter {wanted!r} of {part}: "
-            f"{_hint(wanted, list(known.values()))}"
+            f"{hint(wanted, list(known.values()))}"
         )
     return part, known[_normalised(wanted)]
 
@@ -365,7 +365,7 @@ def _known(catalogue: Catalogue, given: str, *, own: bool) -> str:
             f"rule {given.strip()!r} is for {other}, which an image classifier has nothing of: "
             "leave it out"
         )
-    raise RuleError(f"unknown rule {given.strip()!r}: {_hint(given.strip(), list(catalogue))}")
+    raise RuleError(f"unknown rule {given.strip()!r}: {hint(given.strip(), list(catalogue))}")
 
 
 def _split(key: str, chosen: list[str]) -> tuple[str, str]:
@@ -375,7 +375,7 @@ def _split(key: str, chosen: list[str]) -> tuple[str, str]:
         return rule, key[len(rule) + 1 :]
     raise RuleError(
         f"rule parameter {key!r}: expected <Rule>_<parameter> of a rule that is evaluated: "
-        f"{_hint(key.partition('_')[0], chosen)}"
+        f"{hint(key.partition('_')[0], chosen)}"
     )
 
 
@@ -385,13 +385,14 @@ def _among(given: str, chosen: list[str]) -> str:
             return name
     raise RuleError(
         f"rule {given.strip()!r} is to stop training but is not evaluated: "
-        f"{_hint(given.strip(), chosen)}"
+        f"{hint(given.strip(), chosen)}"
     )
 
 
-def _hint(given: str, known: list[str]) -> str:
+def hint(given: str, known: Iterable[str]) -> str:
+    """The nearest of the known names, or all of them: `did you mean 'Overfit'?`."""
     by_lower = {name.lower(): name for name in known}
     near = difflib.get_close_matches(given.lower(), by_lower, n=3, cutoff=0.5)
     if near:
         return "did you mean " + " or ".join(repr(by_lower[name]) for name in near) + "?"
-    return "known are " + (", ".join(sorted(known)) or "none")
+    return "known are " + (", ".join(sorted(by_lower.values())) or "none")

@@ -9,6 +9,7 @@ After an interruption the same call continues: what was uploaded is not sent aga
 import hashlib
 import os
 import re
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -18,8 +19,8 @@ from typing import Any
 
 from container.files.folders import is_junk, is_utf8, left_out, readable
 from container.files.media_types import media_type
+from container.files.progress import ProgressBar
 from container.files.regular import HEAD, open_regular, read_bounded, size_of
-from local.client.progress import TransferProgress
 from local.errors import UserError, code
 
 WORKERS = 24
@@ -175,7 +176,7 @@ def upload_files(
             threads.submit(uploader.upload, path, prefix + key, there.get(prefix + key)): path
             for key, path in files.paths.items()
         }
-        with TransferProgress(f"uploading {files.root}", len(waiting)) as progress:
+        with ProgressBar(f"uploading {files.root}", len(waiting), log=sys.stderr) as progress:
             for done in as_completed(waiting):
                 size = done.result()
                 counts[size is not None] += 1

@@ -9,6 +9,7 @@ For a folder of class folders the accuracy by the folders' names is printed as w
 import base64
 import contextlib
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -18,11 +19,11 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from container.files.progress import ProgressBar
 from container.files.regular import open_regular, read_bounded, size_of
 from local.client import plan
 from local.client.console import table_console
 from local.client.images import ImageFile, find_images
-from local.client.progress import TransferProgress
 from local.client.resize import resize_to_fit
 from local.commands.options.shared import CommonOptions, with_common
 from local.errors import UserError, code, one_line
@@ -159,7 +160,7 @@ def predict_all(
         waiting = {
             threads.submit(client.predict, group): position for position, group in enumerate(groups)
         }
-        with TransferProgress(f"invoking {client.endpoint}", len(images)) as progress:
+        with ProgressBar(f"invoking {client.endpoint}", len(images), log=sys.stderr) as progress:
             for done in as_completed(waiting):
                 predictions[waiting[done]] = done.result()
                 progress.advance(len(groups[waiting[done]]))

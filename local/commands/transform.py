@@ -4,6 +4,7 @@ berth transform photos/test --job berth-20260102-030405
 berth transform s3://bucket/photos/ --model flowers-20260102-030405 --where aws
 """
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -13,6 +14,7 @@ import typer
 from rich.console import Console
 
 from container.files.folders import left_out
+from container.files.progress import ProgressBar
 from container.files.regular import LARGEST
 from local.client import plan
 from local.client.console import print_line, table_console
@@ -20,7 +22,6 @@ from local.client.images import CONTENT_TYPES, ImageFile
 from local.client.log_tail import read_log_tail, serving_error, transform_errors
 from local.client.model_source import find_model
 from local.client.polling import Polling, poll
-from local.client.progress import TransferProgress
 from local.client.target import Target
 from local.client.upload import Files, scan_folder, upload_files
 from local.commands.data import upload_requests
@@ -212,7 +213,7 @@ def download_predictions(
 
     with (
         ThreadPoolExecutor(DOWNLOADS) as threads,
-        TransferProgress("downloading predictions", len(keys)) as progress,
+        ProgressBar("downloading predictions", len(keys), log=sys.stderr) as progress,
     ):
         predictions = []
         for prediction in threads.map(fetch, keys):

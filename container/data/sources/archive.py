@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
-from container.data.progress import ProgressBar
 from container.errors import DataError
 from container.files.folders import (
     SPLITS,
@@ -22,6 +21,7 @@ from container.files.folders import (
     readable,
     split_of,
 )
+from container.files.progress import ProgressBar
 from container.images.decode import printable
 
 Placement = Callable[[PurePosixPath], PurePosixPath | None]

@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from container.data.progress import ProgressBar
 from container.data.sources.archive import ArchiveLimits, place_in_splits, unpack
 from container.data.sources.base import DatasetSource
 from container.data.sources.download import download
 from container.data.splits import stratified
 from container.errors import DataError
+from container.files.progress import ProgressBar
 
 DIGIT_SIDE = 32
 _DIGITS_HELD_OUT = 0.15

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import requests
 
-from container.data.progress import ProgressBar
 from container.errors import DataError
+from container.files.progress import ProgressBar
 
 _BLOCK = 1 << 14  # lost at most when the connection is cut
 _TIMEOUT = (10, 60)

@@ -5,12 +5,12 @@ import errno
 import shutil
 from pathlib import Path
 
-from container.data.progress import ProgressBar
 from container.data.sources.archive import ArchiveLimits, place_images, unpack
 from container.data.sources.base import DatasetSource
 from container.data.splits import read_splits, stratified
 from container.errors import DataError
 from container.files.folders import is_utf8, left_out, readable
+from container.files.progress import ProgressBar
 from container.files.regular import LARGEST, copy_regular
 
 LIMITS = ArchiveLimits(files=5_000_000, file_bytes=LARGEST, total_bytes=64 << 30)

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from container.data.progress import ProgressBar
 from container.data.sources.base import DatasetSource
 from container.data.sources.image_files import ImageFiles
 from container.data.sources.rows import FORMATS, Columns, Row, read_rows
@@ -25,6 +24,7 @@ from container.files.folders import (
     readable,
     split_of,
 )
+from container.files.progress import ProgressBar
 from container.files.regular import LARGEST, TooLarge, copy_regular, open_regular, size_of
 
 _SHOWN = 20

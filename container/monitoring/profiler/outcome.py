@@ -147,7 +147,7 @@ def unjudged(
     return None
 
 
-def rule_figures(
+def rule_rows(
     outcomes: Iterable[RuleOutcome], debug_rules: Iterable[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
     """A row a rule, those that fired most first.

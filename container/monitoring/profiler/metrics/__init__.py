@@ -8,21 +8,21 @@ from typing import Any
 import pandas as pd
 
 from container.hyperparameters import Hyperparameters
-from container.monitoring.profiler.metrics.job import job_figures
-from container.monitoring.profiler.metrics.learning import learning_figures
+from container.monitoring.profiler.metrics.job import job_metrics
+from container.monitoring.profiler.metrics.learning import learning_metrics
 from container.monitoring.profiler.metrics.steps import (
     breakdown,
-    framework_figures,
+    framework_metrics,
     share,
-    step_figures,
+    step_metrics,
 )
 from container.monitoring.profiler.metrics.system import (
     Samples,
     measured,
     statistic,
-    system_figures,
+    system_metrics,
 )
-from container.monitoring.profiler.outcome import RuleOutcome, rule_figures
+from container.monitoring.profiler.outcome import RuleOutcome, rule_rows
 from container.monitoring.profiler.reading import Recording
 
 
@@ -48,8 +48,8 @@ class ProfileMetrics:
 
     @cached_property
     def job(self) -> dict[str, Any]:
-        """See `job_figures`."""
-        return job_figures(self.recording)
+        """See `job_metrics`."""
+        return job_metrics(self.recording)
 
     @cached_property
     def series(self) -> pd.DataFrame:
@@ -58,8 +58,8 @@ class ProfileMetrics:
 
     @cached_property
     def system(self) -> list[dict[str, Any]]:
-        """See `system_figures`."""
-        return system_figures(self.series)
+        """See `system_metrics`."""
+        return system_metrics(self.series)
 
     @cached_property
     def while_training(self) -> list[dict[str, Any]]:
@@ -68,7 +68,7 @@ class ProfileMetrics:
         if first is None or last is None:
             return self.system
         inside = self.series[self.series["time"].between(first, last)]
-        return system_figures(inside) if len(inside) else self.system
+        return system_metrics(inside) if len(inside) else self.system
 
     @cached_property
     def samples(self) -> Samples:
@@ -83,9 +83,9 @@ class ProfileMetrics:
 
     @cached_property
     def framework(self) -> dict[str, Any]:
-        """See `framework_figures`."""
+        """See `framework_metrics`."""
         loop = self.job["training_loop"]
-        return framework_figures(
+        return framework_metrics(
             self.recording.events,
             {mode: self.breakdown(mode) for mode in ("train", "eval")},
             self.recording.on_device,
@@ -96,18 +96,18 @@ class ProfileMetrics:
 
     @cached_property
     def steps(self) -> dict[str, Any] | None:
-        """See `step_figures`."""
-        return step_figures(self.recording.events)
+        """See `step_metrics`."""
+        return step_metrics(self.recording.events)
 
     @cached_property
     def learning(self) -> dict[str, Any]:
-        """See `learning_figures`."""
-        return learning_figures(self.recording.curves, self.recording.epochs)
+        """See `learning_metrics`."""
+        return learning_metrics(self.recording.curves, self.recording.epochs)
 
     @cached_property
     def rules(self) -> list[dict[str, Any]]:
-        """See `rule_figures`."""
-        return rule_figures(self.outcomes, self.recording.debug_rules)
+        """See `rule_rows`."""
+        return rule_rows(self.outcomes, self.recording.debug_rules)
 
     @property
     def on_gpu(self) -> bool:

@@ -8,7 +8,7 @@ from container.monitoring.profiler.reading import Recording
 from container.monitoring.profiler.reading.text import natural
 
 
-def job_figures(recording: Recording) -> dict[str, Any]:
+def job_metrics(recording: Recording) -> dict[str, Any]:
     """The job's facts and its three parts.
 
     Times are unix seconds and None where nothing tells them. Initialisation runs from the start to

@@ -11,7 +11,7 @@ ENDS = 0.1
 """The first and the last tenth of the steps stand for the beginning and the end of a curve."""
 
 
-def learning_figures(curves: pd.DataFrame, epochs: pd.DataFrame) -> dict[str, Any]:
+def learning_metrics(curves: pd.DataFrame, epochs: pd.DataFrame) -> dict[str, Any]:
     """The curves' ends and the epochs; `best_epoch` has the highest validation accuracy.
 
     Losses at the beginning and the end are means over the first and the last tenth of what was

@@ -27,7 +27,7 @@ REST = "rest"
 """A step's time that no phase accounts for."""
 
 
-def step_figures(events: pd.DataFrame) -> dict[str, Any] | None:
+def step_metrics(events: pd.DataFrame) -> dict[str, Any] | None:
     """Durations of training steps in seconds, over all ranks and a rank; None without steps.
 
     Outliers are the steps longer than the mean plus three standard deviations; `excess` is what
@@ -109,7 +109,7 @@ def _rank(value: Any) -> int | None:
     return None if pd.isna(value) else int(value)
 
 
-def framework_figures(
+def framework_metrics(
     events: pd.DataFrame,
     breakdowns: Mapping[str, dict[str, Any]],
     on_device: pd.DataFrame,
@@ -279,7 +279,7 @@ def breakdown(events: pd.DataFrame, mode: str) -> dict[str, Any]:
         return {}
     order = [phase for phase in WITHIN_STEP if phase in sums]
     order += sorted(set(sums) - set(order), key=lambda phase: -float(sums[phase].sum()))
-    phases = {phase: _phase_figures(sums[phase], total, len(steps)) for phase in order}
+    phases = {phase: _phase_metrics(sums[phase], total, len(steps)) for phase in order}
     rest = total - accounted
     if rest > 1e-9 * total:
         mean = rest / len(steps)
@@ -293,7 +293,7 @@ def breakdown(events: pd.DataFrame, mode: str) -> dict[str, Any]:
     }
 
 
-def _phase_figures(durations: Any, total: float, steps: int) -> dict[str, float]:
+def _phase_metrics(durations: Any, total: float, steps: int) -> dict[str, float]:
     p50, p95 = (float(part) for part in np.quantile(durations, (0.5, 0.95)))
     seconds = float(durations.sum())
     return {

@@ -75,7 +75,7 @@ def measured(system: pd.DataFrame) -> pd.DataFrame:
     return together.sort_values("time", kind="stable", ignore_index=True)
 
 
-def system_figures(series: pd.DataFrame) -> list[dict[str, Any]]:
+def system_metrics(series: pd.DataFrame) -> list[dict[str, Any]]:
     """Per node and metric: max, p99, p95, p50, min, mean, and how many samples; of `measured`."""
     rows = []
     keys = ["node", "metric", "name", "unit"]

@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 
 from container.monitoring.profiler.metrics import ProfileMetrics
-from container.monitoring.profiler.metrics.job import job_figures
-from container.monitoring.profiler.metrics.learning import learning_figures
-from container.monitoring.profiler.outcome import RuleOutcome, rule_figures, short, starved
+from container.monitoring.profiler.metrics.job import job_metrics
+from container.monitoring.profiler.metrics.learning import learning_metrics
+from container.monitoring.profiler.outcome import RuleOutcome, rule_rows, short, starved
 from container.monitoring.profiler.outcome import fired as found_by
 from container.monitoring.profiler.reading.text import natural
 from container.rules.requests import RuleRequest
@@ -20,7 +20,7 @@ def row(rows: Any, **wanted: Any) -> Any:
 
 
 def test_the_parts_of_a_job_add_up() -> None:
-    found = job_figures(recorded(durations=[0.5] * 20, outside={"export": 4}))
+    found = job_metrics(recorded(durations=[0.5] * 20, outside={"export": 4}))
     parts = ("initialisation", "training_loop", "finalisation")
     assert [found[part]["seconds"] for part in parts] == pytest.approx([1, 10, 4.1])
     assert sum(found[part]["share"] for part in parts) == pytest.approx(1)
@@ -28,7 +28,7 @@ def test_the_parts_of_a_job_add_up() -> None:
 
 def test_a_job_without_facts_has_those_its_measurements_tell() -> None:
     job = dataclasses.replace(recorded(durations=[0.5] * 20), job={})
-    found = job_figures(job)
+    found = job_metrics(job)
     assert found["started"] == START + 1
     assert found["duration"] == pytest.approx(10)
     assert found["hosts"] == ["algo-1"]
@@ -119,7 +119,7 @@ def test_learning() -> None:
         {"epoch": [1, 2, 3], "validation:accuracy": [0.4, 0.6, 0.6], "validation:loss": [2, 1, 0.9]}
     )
     curves = pd.DataFrame({"loss": [3.0] * 5 + [float("nan")] + [1.0] * 14})
-    found = learning_figures(curves, epochs)
+    found = learning_metrics(curves, epochs)
     assert (found["best_epoch"], found["lowest_loss_epoch"]) == (2, 3)
     assert (found["loss"]["first"], found["loss"]["last"]) == (3, 1)
     assert found["not_finite"] == 1
@@ -131,7 +131,7 @@ def test_rules_of_both_kinds_those_that_fired_most_first() -> None:
     few = RuleOutcome(request, "too few", datapoints=120, needed=1000, judged=False)
     none = RuleOutcome(RuleRequest("LoadBalancing", "LoadBalancing"), "one GPU", judged=False)
     summed = RuleOutcome(RuleRequest("ProfilerReport", "ProfilerReport"), "sum", triggered=9)
-    rows = rule_figures([few, none, summed], [fired("DeadRelu", steps=[1, 2]), {"Rule": "Own"}])
+    rows = rule_rows([few, none, summed], [fired("DeadRelu", steps=[1, 2]), {"Rule": "Own"}])
     assert [each["name"] for each in rows] == ["DeadRelu", "mine", "LoadBalancing", "Own"]
     assert (short(rows[1]), short(rows[2]), starved(rows[2])) == (True, False, True)
     assert rows[0]["kind"] == "debugger"
@@ -144,13 +144,13 @@ def test_a_debugger_rule_that_saw_nothing_has_not_judged() -> None:
     status = fired("SaturatedActivation") | {
         "RuleEvaluationStatus": "NoIssuesFound", "StatusDetails": "", "Points": 0, "Triggered": 0,
     }  # fmt: skip
-    (row,) = rule_figures([], [status])
+    (row,) = rule_rows([], [status])
     assert starved(row)
     assert row["reason"] == "nothing that it watches was recorded"
 
 
 def test_a_debugger_status_of_any_shape_is_read() -> None:
-    rows = rule_figures([], [{
+    rows = rule_rows([], [{
         "RuleConfigurationName": "X", "RuleEvaluationStatus": "IssuesFound", "Steps": "none",
         "Times": [True, "x"], "Triggered": "many", "Parameters": 3,
         "LastModifiedTime": "2023-11-14T22:20:00+00:00",

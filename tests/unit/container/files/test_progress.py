@@ -2,8 +2,8 @@ import sys
 
 import pytest
 
-from container.data import progress as progress_module
-from container.data.progress import ProgressBar
+from container.files import progress as progress_module
+from container.files.progress import ProgressBar
 
 
 class Clock:
@@ -74,3 +74,12 @@ def test_a_terminal_gets_a_bar(
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "decoding images: 100%" in captured.err
+
+
+def test_lines_may_go_elsewhere(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with ProgressBar("uploading photos", 10, log=sys.stderr) as progress:
+        clock.now = 10.0
+        progress.advance(10)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("uploading photos: 10 of 10")

@@ -3,7 +3,7 @@
 import sys
 import time
 from types import TracebackType
-from typing import NoReturn, Self
+from typing import NoReturn, Self, TextIO
 
 from tqdm import tqdm
 
@@ -15,10 +15,25 @@ class ProgressBar:
 
     Without a terminal, work shorter than ten seconds prints nothing and longer work prints
     `decoding images: 12,000 of 50,000 (1,900/s)` every ten seconds and once at the end.
+
+    Args:
+        what: what is done.
+        total: how many units there are; 0 if that is unknown.
+        unit: of a terminal's bar, e.g. B.
+        done: units that were done before.
+        log: where the lines go, by default standard output; a bar goes to standard error.
     """
 
-    def __init__(self, what: str, total: int, *, unit: str = "", done: int = 0) -> None:
-        self._what, self._total, self._done = what, total, done
+    def __init__(
+        self,
+        what: str,
+        total: int,
+        *,
+        unit: str = "",
+        done: int = 0,
+        log: TextIO | None = None,
+    ) -> None:
+        self._what, self._total, self._done, self._log = what, total, done, log
         self._started = self._printed = time.monotonic()
         self._at_start = done
         self._logged = False
@@ -56,5 +71,5 @@ class ProgressBar:
         now = time.monotonic()
         rate = (self._done - self._at_start) / max(now - self._started, 1e-9)
         of = f" of {self._total:,}" if self._total else ""
-        print(f"{self._what}: {self._done:,}{of} ({rate:,.0f}/s)", flush=True)
+        print(f"{self._what}: {self._done:,}{of} ({rate:,.0f}/s)", file=self._log, flush=True)
         self._printed, self._logged = now, True
