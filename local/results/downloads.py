@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from container.files.archives import BadArchive
 from local import archives
 from local.client.target import Target
 from local.errors import UserError, code
@@ -63,7 +64,7 @@ def unpack(archive: Path, folder: Path) -> None:
     folder.mkdir(parents=True)
     try:
         archives.unpack(archive, folder, limit=LARGEST)
-    except (archives.BadArchive, OSError) as error:
+    except (BadArchive, OSError) as error:
         raise UserError(f"{archive.name}: cannot be unpacked: {error}") from None
 
 

