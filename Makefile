@@ -6,6 +6,7 @@ STAMP  := $(VENV)/.installed
 
 # What `make build` passes on: make build TAG=berth:mine WEIGHTS="resnet18 resnet50"
 TAG        ?= berth:latest
+PLATFORM   ?= linux/amd64
 BASE_IMAGE ?=
 EXTRA_CA   ?=
 WEIGHTS    ?=
@@ -80,10 +81,10 @@ check: setup ## lint, formatting, types and the walls between the packages
 	$(BIN)/lint-imports
 	$(BIN)/python docker/lock.py --check
 
-build: setup ## build the image; TAG, BASE_IMAGE, EXTRA_CA, WEIGHTS are passed on
-	$(BIN)/python -m local.image build --tag $(TAG) \
+build: setup ## build the image; TAG, PLATFORM, BASE_IMAGE, EXTRA_CA, WEIGHTS are passed on
+	$(BIN)/python -m local.image build --tag $(TAG) --platform $(PLATFORM) \
 	    $(if $(BASE_IMAGE),--base-image $(BASE_IMAGE)) \
-	    $(if $(EXTRA_CA),--extra-ca $(EXTRA_CA)) \
+	    $(if $(EXTRA_CA),--extra-ca '$(EXTRA_CA)') \
 	    $(if $(WEIGHTS),--weights $(WEIGHTS))
 
 push: setup ## push the image to ECR; TAG, ARGS are passed on

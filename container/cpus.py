@@ -11,9 +11,16 @@ from pathlib import Path
 CGROUP = Path("/sys/fs/cgroup")
 
 
+def allowed_cpus() -> set[int]:
+    """Numbers of the cores in the affinity mask; all of the machine's where there is no mask."""
+    if hasattr(os, "sched_getaffinity"):  # macOS has none
+        return set(os.sched_getaffinity(0))
+    return set(range(os.cpu_count() or 1))
+
+
 def available_cpus(cgroup: Path = CGROUP) -> int:
     """Whole cores, at least 1: the affinity mask's, or the cgroup's quota rounded up if less."""
-    allowed = len(os.sched_getaffinity(0))
+    allowed = len(allowed_cpus())
     quota = _quota(cgroup)
     return max(1, allowed if quota is None else min(allowed, math.ceil(quota)))
 

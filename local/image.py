@@ -17,15 +17,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from local.platforms import AMD64, ARM64, DEFAULT, of_engine, of_image
+
 ROOT = Path(__file__).resolve().parent.parent
 SITE_PACKAGES = "/opt/venv/lib/python3.11/site-packages"
-# What a registry may hand SageMaker: one image, in Docker's or OCI's format. An index (a list of
-# images, which BuildKit makes as soon as it attaches a provenance record) is refused at
-# CreateTrainingJob and CreateModel with "Unsupported manifest media type".
-ACCEPTED_MANIFESTS = {
-    "application/vnd.docker.distribution.manifest.v2+json",
-    "application/vnd.oci.image.manifest.v1+json",
-}
+ACCEPTED_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+"""What a registry may hand SageMaker: one image in Docker's format, schema 2.
+
+OCI's format, and an index (a list of images, which BuildKit makes as soon as it attaches a
+provenance record), end CreateModel with "Unsupported manifest media type".
+"""
 
 
 class ImageError(Exception):
@@ -53,16 +54,15 @@ def manifest_problem(manifest: Mapping[str, object]) -> str | None:
     """Say why SageMaker would refuse an image with this manifest (or descriptor), or None.
 
     `manifest` is the JSON a registry serves for the tag, or the descriptor an engine shows for the
-    image; only `mediaType` and, where that is absent, `manifests` are read.
+    image; only its `mediaType` is read, which Docker's format always has and OCI's may lack.
     """
-    media_type = manifest.get("mediaType")
-    if media_type is None and "manifests" in manifest:
-        media_type = "an index without a media type"
-    if media_type in ACCEPTED_MANIFESTS or (media_type is None and "layers" in manifest):
+    found = manifest.get("mediaType")
+    if found == ACCEPTED_MANIFEST:
         return None
     return (
-        f"manifest: found {media_type or 'no media type'}, expected a single image "
-        f"({' or '.join(sorted(ACCEPTED_MANIFESTS))}); build with --provenance=false"
+        f"manifest: found {found or 'no media type'}, expected one image in Docker's format "
+        f"({ACCEPTED_MANIFEST}); build with: docker buildx build --provenance=false "
+        "--output type=docker, as make build does"
     )
 
 
@@ -103,6 +103,7 @@ def build_command(
     builder: Builder,
     *,
     tag: str,
+    platform: str = DEFAULT,
     base_image: str | None = None,
     extra_ca: Path | None = None,
     weights: Sequence[str] = (),
@@ -117,7 +118,8 @@ def build_command(
         arguments["BASE_IMAGE"] = base_image
     if torch_index_url:
         arguments["TORCH_INDEX_URL"] = torch_index_url
-    command = [*builder.command, "--file", str(ROOT / "docker" / "Dockerfile"), "--tag", tag]
+    command = [*builder.command, "--platform", platform, "--tag", tag]
+    command += ["--file", str(ROOT / "docker" / "Dockerfile")]
     for name, value in arguments.items():
         command += ["--build-arg", f"{name}={value}"]
     for name in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL"):
@@ -164,21 +166,38 @@ def report(docker: str, image: str) -> str:
     problem = manifest_problem(facts["Descriptor"]) if facts.get("Descriptor") else None
     if problem:
         raise ImageError(f"{image}: {problem}")
-    lines = [f"image     {image}", f"id        {facts['Id']}", f"size      {_size(facts['Size'])}"]
+    lines = [
+        f"image     {image}",
+        f"id        {facts['Id']}",
+        f"platform  {of_image(facts) or 'unknown'}",
+        f"size      {_size(facts['Size'])}",
+    ]
     lines += [f"layer     {_size(part.size)}  {part.name}" for part in layers(docker, image)[:4]]
     lines += [f"packages  {_size(part.size)}  {part.name}" for part in packages(docker, image)[:6]]
     return "\n".join(lines)
 
 
-def build(builder: Builder, command: Sequence[str], tag: str) -> None:
+def build(builder: Builder, command: Sequence[str], tag: str, platform: str = DEFAULT) -> None:
     """Run the build, its progress on this terminal, and drop the image that `tag` named before.
 
-    Raises ImageError when the build fails.
+    Raises ImageError when the build fails; it names the emulator that an engine of another
+    platform needs.
     """
     before = _image_id(builder.docker, tag)
     done = subprocess.run(command, env={**os.environ, **builder.environment}, check=False)
     if done.returncode:
-        raise ImageError(f"{tag}: docker build failed with status {done.returncode}, see above")
+        native = of_engine(
+            json.loads(_output([builder.docker, "info", "-f", "{{json .}}"], "info"))
+        )
+        emulator = (
+            f"; {platform} needs an emulator on this engine, which is {native} "
+            "(Debian: qemu-user-static and binfmt-support; Docker Desktop has one)"
+            if native != platform
+            else ""
+        )
+        raise ImageError(
+            f"{tag}: docker build failed with status {done.returncode}, see above{emulator}"
+        )
     if before and before != _image_id(builder.docker, tag):
         # Refused, and rightly, while a container or another tag still uses it.
         subprocess.run([builder.docker, "rmi", before], capture_output=True, check=False)
@@ -231,6 +250,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verb = verbs.add_parser("build", help="build the image and report its size")
     verb.add_argument("--tag", default="berth:latest", help="the image's name (%(default)s)")
     verb.add_argument(
+        "--platform",
+        default=DEFAULT,
+        choices=(AMD64, ARM64),
+        help="what it runs on (%(default)s, whatever this machine is)",
+    )
+    verb.add_argument(
         "--base-image", help="a Debian bookworm image (default: debian:bookworm-slim)"
     )
     verb.add_argument(
@@ -247,6 +272,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = build_command(
             builder,
             tag=options.tag,
+            platform=options.platform,
             base_image=options.base_image,
             extra_ca=options.extra_ca,
             weights=options.weights,
@@ -254,7 +280,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             revision=_revision(),
             no_cache=options.no_cache,
         )
-        build(builder, command, options.tag)
+        build(builder, command, options.tag, options.platform)
         print(report(builder.docker, options.tag))
     except ImageError as error:
         print(f"berth: {error}", file=sys.stderr)

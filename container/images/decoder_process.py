@@ -20,10 +20,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     data = sys.stdin.buffer.read()
-    if sys.platform == "linux":
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-        limit = pages * resource.getpagesize() + memory
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    _limit_memory(memory)
     try:
         image = JpegImageFile(io.BytesIO(data))
         image.load()
@@ -35,6 +32,16 @@ def main() -> None:
         return
     sys.stdout.buffer.write(f"ok {image.mode} {image.width} {image.height}\n".encode())
     sys.stdout.buffer.write(pixels)
+
+
+def _limit_memory(size: int) -> None:
+    """Allow `size` bytes more than now, where the system tells how many those are."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+    except OSError:  # macOS, whose RLIMIT_AS limits nothing
+        return
+    limit = pages * resource.getpagesize() + size
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 if __name__ == "__main__":

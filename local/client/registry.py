@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from local.errors import UserError, code
-from local.image import ACCEPTED_MANIFESTS, manifest_problem
+from local.image import ACCEPTED_MANIFEST, manifest_problem
 
-INDEXES = (
+MANIFESTS = (
+    ACCEPTED_MANIFEST,
+    "application/vnd.oci.image.manifest.v1+json",
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
 )
+"""What ECR may have for a tag, whether or not SageMaker takes it."""
 UNTAGGED_DAYS = 14
 """Days after which ECR forgets an image that no tag names any more."""
 
@@ -102,7 +105,7 @@ def ecr_digest(ecr: Any, repository: str, tag: str) -> str:
     answer = ecr.batch_get_image(
         repositoryName=repository,
         imageIds=[{"imageTag": tag}],
-        acceptedMediaTypes=[*sorted(ACCEPTED_MANIFESTS), *INDEXES],
+        acceptedMediaTypes=list(MANIFESTS),
     )
     if not answer["images"]:
         raise UserError(f"{repository}:{tag}: ECR does not have the image after the push")

@@ -14,6 +14,7 @@ from rich.console import Console
 from local.client import plan
 from local.client.deployment import DeploymentRequests, deploy_endpoint
 from local.client.expiry import parse_duration
+from local.client.image_platform import check_platform
 from local.client.model_source import find_model
 from local.commands.options.shared import CommonOptions, pairs, with_common
 from local.errors import UserError
@@ -101,6 +102,7 @@ def deploy(
     if serverless and max_instances is not None:
         raise UserError("--max-instances: a serverless endpoint scales by itself; leave it out")
     source = find_model(target, job=job, model_data=model_data, image_uri=common.image_uri)
+    check_platform(target, source.image_uri, [None if serverless else instance_type])
     now = datetime.now(UTC)
     hosting = Hosting(
         name=name,

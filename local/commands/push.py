@@ -3,7 +3,9 @@
     berth push --where aws
     berth push berth:mine --repository flowers --where aws
 
-On this machine nothing needs to be pushed: the local SageMaker runs what the engine holds.
+The image must be one that SageMaker takes: in Docker's format, and for the processors of the
+instances it is for. On this machine nothing needs to be pushed: the local SageMaker runs what the
+engine holds.
 """
 
 import re
@@ -15,6 +17,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
+from local import platforms
 from local.client import plan
 from local.client.console import print_line
 from local.client.registry import (
@@ -28,6 +31,7 @@ from local.client.registry import (
 )
 from local.client.target import LOCAL_IMAGE, Target
 from local.commands.options.shared import CommonOptions, with_common
+from local.engine import NoEngine, connect
 from local.errors import UserError
 
 if TYPE_CHECKING:
@@ -50,6 +54,10 @@ def push(
     immutable: Annotated[
         bool, typer.Option("--immutable", help="a new repository's tags never move")
     ] = False,
+    instance_type: Annotated[
+        str | None,
+        typer.Option(help="that will run it, such as ml.c7g.xlarge (default: any with amd64)"),
+    ] = None,
     registry: Annotated[
         str | None,
         typer.Option(metavar="HOST", help="another registry, with the engine's own login"),
@@ -59,12 +67,12 @@ def push(
     console = Console()
     name, own_tag = split(image)
     name, tag = repository or name, tag or own_tag
-    _check_names(name, tag)
+    _check_names(name, tag, instance_type)
     if registry:
         if common.plan:
             print_line(console, f"plan: would push {image} to {registry}/{name}:{tag}")
             return
-        print_line(console, to_registry(image, Login(registry), name, tag))
+        print_line(console, to_registry(image, Login(registry), name, tag, instance_type))
         return
     target = common.connect(needs_role=False)
     if target.plan:
@@ -73,24 +81,40 @@ def push(
     elif target.where == "local":
         print_line(console, keep_here(target, image, name, immutable=immutable))
     else:
-        print_line(console, to_ecr(target, image, name, tag, immutable=immutable))
+        uri = to_ecr(target, image, name, tag, immutable=immutable, instance_type=instance_type)
+        print_line(console, uri)
 
 
-def to_registry(image: str, login: Login, repository: str, tag: str) -> str:
+def to_registry(
+    image: str, login: Login, repository: str, tag: str, instance_type: str | None = None
+) -> str:
     """Push to any registry; the URI by the digest that registry has.
 
+    Args:
+        image: as the engine names it.
+        login: the registry, and who pushes.
+        repository: where to in it.
+        tag: the tag there.
+        instance_type: of SageMaker's, that will run it; None for any with amd64.
+
     Raises:
-        UserError: no engine, no such image, a failed push, or a manifest SageMaker would refuse.
+        UserError: no engine, no such image, an image SageMaker would refuse, or a failed push.
     """
     uri = f"{login.host}/{repository}"
     with connect_engine() as engine:
-        _require(engine, image)
+        _require_usable(engine, image, instance_type)
         _send(engine, image, uri, tag, login)
         return f"{uri}@{registry_digest(engine, f'{uri}:{tag}', login.auth)}"
 
 
 def to_ecr(
-    target: Target, image: str, repository: str, tag: str, *, immutable: bool = False
+    target: Target,
+    image: str,
+    repository: str,
+    tag: str,
+    *,
+    immutable: bool = False,
+    instance_type: str | None = None,
 ) -> str:
     """Push to the account's ECR, the repository made when missing; the URI by ECR's digest.
 
@@ -98,7 +122,7 @@ def to_ecr(
         UserError: as `to_registry`.
     """
     with connect_engine() as engine:
-        _require(engine, image)
+        _require_usable(engine, image, instance_type)
         ecr = target.client("ecr")
         uri, made = ensure_repository(ecr, repository, immutable=immutable, tags=target.tags)
         print_line(Console(stderr=True), f"repository {uri}{', made' if made else ''}")
@@ -152,43 +176,51 @@ def connect_engine() -> Iterator["DockerClient"]:
     Raises:
         EngineUnavailable: none answers.
     """
-    from docker.client import DockerClient
-    from docker.errors import DockerException
-
     try:
-        engine = DockerClient.from_env(timeout=600)
-    except DockerException:
-        raise EngineUnavailable(
-            "docker: no engine answers; start one, or point DOCKER_HOST at one"
-        ) from None
+        engine = connect(timeout=600)
+    except NoEngine as error:
+        raise EngineUnavailable(f"{error}; start one, or point DOCKER_HOST at one") from None
     try:
         yield engine
     finally:
         engine.close()
 
 
-def _check_names(repository: str, tag: str) -> None:
+def _check_names(repository: str, tag: str, instance_type: str | None) -> None:
     if not _REPOSITORY.fullmatch(repository):
         raise UserError(
             f"--repository: found {repository!r}, expected lower-case words joined by - _ . or /"
         )
     if not _TAG.fullmatch(tag):
         raise UserError(f"--tag: found {tag!r}, expected up to 128 letters, digits, _ . and -")
+    if instance_type is not None and not platforms.is_instance_type(instance_type):
+        raise UserError(
+            f"--instance-type: found {instance_type!r}, expected a type such as ml.m5.large"
+        )
 
 
-def _require(engine: "DockerClient", image: str) -> None:
-    """Make sure the engine has the image, and that SageMaker would take it where that shows."""
+def _require(engine: "DockerClient", image: str) -> dict[str, Any]:
+    """What the engine shows of an image, which it must have."""
     from docker.errors import ImageNotFound
 
     try:
-        facts = engine.images.get(image).attrs
+        return dict(engine.images.get(image).attrs)
     except ImageNotFound:
         raise UserError(
             f"{image}: the engine has no such image; make it with: make build"
         ) from None
-    # Only the containerd image store shows a descriptor; the classic store holds single images.
+
+
+def _require_usable(engine: "DockerClient", image: str, instance_type: str | None) -> None:
+    """Make sure that SageMaker's instances could run an image, as far as the engine shows it."""
+    facts = _require(engine, image)
+    # Only the containerd image store shows a descriptor; the classic store holds single images in
+    # Docker's format.
     if facts.get("Descriptor"):
         check(image, facts["Descriptor"])
+    problem = platforms.problem(facts, instance_type)
+    if problem:
+        raise UserError(f"{image}: {problem}")
 
 
 def _send(engine: "DockerClient", image: str, uri: str, tag: str, login: Login) -> None:

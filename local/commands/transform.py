@@ -18,6 +18,7 @@ from container.files.progress import ProgressBar
 from container.files.regular import LARGEST
 from local.client import plan
 from local.client.console import print_line, table_console
+from local.client.image_platform import check_platform
 from local.client.images import CONTENT_TYPES, ImageFile
 from local.client.log_tail import read_log_tail, serving_error, transform_errors
 from local.client.model_source import find_model
@@ -75,6 +76,7 @@ def transform(
     hosting = None
     if model is None:
         found = find_model(target, job=job, model_data=model_data, image_uri=common.image_uri)
+        check_platform(target, found.image_uri, [instance_type])
         hosting = Hosting(
             name=name,
             image_uri=found.image_uri,

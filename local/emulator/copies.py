@@ -82,7 +82,7 @@ def spread(folder: Path) -> None:
 
 def _fill(source: int, target: int) -> None:
     status = os.fstat(source)
-    if status.st_blocks * 512 < status.st_size and hasattr(os, "SEEK_DATA"):
+    if status.st_blocks * 512 < status.st_size and _finds_holes(source):
         _fill_around_holes(source, target, status.st_size)
         return
     try:
@@ -101,6 +101,18 @@ def _fill(source: int, target: int) -> None:
     # Files of some file systems have no length until they are read.
     with open(source, "rb", closefd=False) as reader, open(target, "wb", closefd=False) as writer:
         shutil.copyfileobj(reader, writer, _BLOCK)
+
+
+def _finds_holes(file: int) -> bool:
+    """Whether the system and the file system tell where a file has holes."""
+    if not hasattr(os, "SEEK_DATA"):
+        return False
+    try:
+        os.lseek(file, 0, os.SEEK_DATA)
+    except OSError as error:
+        return error.errno == errno.ENXIO  # it is one hole
+    os.lseek(file, 0, os.SEEK_SET)
+    return True
 
 
 def _fill_around_holes(source: int, target: int, size: int) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from local.client.image_platform import check_platform
 from local.client.inputs import find_channels
 from local.client.target import Target
 from local.commands.options.shared import pairs
@@ -163,8 +164,10 @@ class JobOptions:
         lose everything.
 
         Raises:
-            UserError: the data or the file of hyperparameters is not there.
+            UserError: the data or the file of hyperparameters is not there, or the instances cannot
+                run the image.
         """
+        check_platform(target, target.image_uri, [self.instance_type])
         read = {} if self.hyperparameters is None else read_hyperparameters(self.hyperparameters)
         channels = {} if data is None else find_channels(target, data)
         channels |= self.channels

@@ -1,25 +1,21 @@
 """The Docker engine: its client, its errors, and the local image that a URI names."""
 
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import requests
-from docker.client import DockerClient
 from docker.errors import APIError, DockerException, NotFound
 
+from local import engine
 from local.emulator.executors import ExecutorError, ImageMissing
-
-TIMEOUT = 120
-"""Seconds the engine has for one response: a busy disk makes creating a container slow."""
 
 _ECR = re.compile(r"^\d{12}\.dkr\.ecr(-fips)?\.[a-z0-9-]+\.amazonaws\.com(\.cn)?/(?P<rest>.+)$")
 
 
-def connect(timeout: float = TIMEOUT) -> Any:
-    """A client of the engine that `docker` itself would use: `DOCKER_HOST`, else its context.
+def connect(timeout: float = engine.TIMEOUT) -> Any:
+    """A client of the engine that `docker` itself would use; see `local.engine.connect`.
 
     Args:
         timeout: seconds for each response.
@@ -28,15 +24,9 @@ def connect(timeout: float = TIMEOUT) -> Any:
         ExecutorError: no engine answers.
     """
     try:
-        if os.environ.get("DOCKER_HOST"):
-            return DockerClient.from_env(timeout=timeout)
-        return DockerClient.from_context(timeout=timeout)
-    except (DockerException, requests.RequestException, OSError) as error:
-        where = os.environ.get("DOCKER_HOST", "its usual socket")
-        raise ExecutorError(
-            f"no Docker engine answers at {where} ({_cause(error)}); start one, or use "
-            "--executor process"
-        ) from None
+        return engine.connect(timeout)
+    except engine.NoEngine as error:
+        raise ExecutorError(f"{error}; start one, or use --executor process") from None
 
 
 @contextmanager
@@ -47,7 +37,7 @@ def sdk_errors() -> Iterator[None]:
     except APIError as error:
         raise ExecutorError(f"Docker refused: {explanation(error)}") from None
     except (DockerException, requests.RequestException, OSError) as error:
-        raise ExecutorError(f"the Docker engine went away: {_cause(error)}") from None
+        raise ExecutorError(f"the Docker engine went away: {engine.innermost(error)}") from None
 
 
 def explanation(error: Any) -> str:
@@ -86,10 +76,3 @@ def find_image(client: Any, image: str) -> str:
     raise ImageMissing(
         f"image {image} is not on this machine; build it (make build) or docker pull it"
     )
-
-
-def _cause(error: BaseException) -> str:
-    """The innermost reason, in one line: the SDK wraps it several times over."""
-    while error.__cause__ or error.__context__:
-        error = error.__cause__ or error.__context__ or error
-    return " ".join(str(error).split()) or type(error).__name__

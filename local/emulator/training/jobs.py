@@ -1,10 +1,10 @@
 """Training jobs: created, updated, stopped, recovered after a restart."""
 
-import os
 import shutil
 import threading
 from typing import Any
 
+from container.cpus import available_cpus
 from local.emulator.context import Context
 from local.emulator.copies import spread
 from local.emulator.errors import ServiceError, invalid, not_found
@@ -39,7 +39,7 @@ class TrainingJobs:
         jobs = context.home.job(Kind.TRAINING_JOB, "")
         jobs.mkdir(parents=True, exist_ok=True)
         spread(jobs)
-        self._concurrency = ConcurrencyLimit(max_parallel or max(2, os.cpu_count() or 1))
+        self._concurrency = ConcurrencyLimit(max_parallel or max(2, available_cpus()))
         self._timing = timing or TrainingTiming()
         self._lock = threading.Lock()
         self._runs: dict[str, TrainingRun] = {}

@@ -1,7 +1,6 @@
 """One tuning job from its first trial to its end."""
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Sequence
@@ -9,6 +8,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from container.cpus import available_cpus
 from local.emulator.context import Context
 from local.emulator.errors import ServiceError
 from local.emulator.executors import ExecutorError
@@ -225,7 +225,7 @@ class TuningRun:
             self._training.create(
                 trials_of.training_request(self.plan, trial, self._context.executor.max_hosts),
                 tuning_job_arn=record.arn,
-                cpus=max(1, cores() // min(self.plan.parallel, self.plan.total)),
+                cpus=max(1, available_cpus() // min(self.plan.parallel, self.plan.total)),
             )
         except Exists as taken:
             return TuningOutcome("Failed", f"A training job could not be started: {taken} exists")
@@ -349,10 +349,3 @@ class TuningRun:
     def _seconds(self) -> float:
         """How long the tuning job has run, the time its server was down left out."""
         return self._before + time.monotonic() - self._started
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

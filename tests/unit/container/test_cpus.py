@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from container.cpus import available_cpus
+from container.cpus import allowed_cpus, available_cpus
 
 
 @pytest.fixture(autouse=True)
@@ -31,3 +31,12 @@ def test_cgroup_v1(tmp_path: Path, quota: str, cores: int) -> None:
 
 def test_no_cgroup_is_the_affinity_mask(tmp_path: Path) -> None:
     assert available_cpus(tmp_path) == 8
+
+
+def test_no_affinity_mask_is_all_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    assert allowed_cpus() == {0, 1, 2, 3}
+    assert available_cpus(tmp_path) == 4
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert available_cpus(tmp_path) == 1

@@ -5,13 +5,14 @@ of the cgroup where it has a limit, as the kernel would count it before it kills
 """
 
 import importlib
-import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
+
+from container.cpus import allowed_cpus
 
 CGROUPS = Path("/sys/fs/cgroup")
 _V1_NO_LIMIT = 1 << 60
@@ -39,7 +40,7 @@ class Cores:
 
     def __init__(self, stat: Path = Path("/proc/stat"), allowed: set[int] | None = None) -> None:
         self._stat = stat
-        self._allowed = _affinity() if allowed is None else allowed
+        self._allowed = allowed_cpus() if allowed is None else allowed
         self._before = self._read()
 
     def sample(self) -> Iterator[Metric]:
@@ -219,12 +220,6 @@ def _number(path: Path) -> int | None:
         return int(path.read_text())
     except (OSError, ValueError):
         return None
-
-
-def _affinity() -> set[int]:
-    if hasattr(os, "sched_getaffinity"):
-        return set(os.sched_getaffinity(0))
-    return set(range(os.cpu_count() or 1))
 
 
 def _network_bytes() -> tuple[float, ...]:

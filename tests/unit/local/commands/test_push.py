@@ -45,6 +45,7 @@ class Engine:
     ) -> None:
         self.target, self.lines = target, lines or [{"status": "done"}]
         self.descriptor: dict[str, Any] | None = None
+        self.architecture = "amd64"
         self.pushed: list[dict[str, Any]] = []
         self.tagged: list[tuple[str, str]] = []
         self.images = self.api = self
@@ -58,7 +59,8 @@ class Engine:
 
     @property
     def attrs(self) -> dict[str, Any]:
-        return {"Descriptor": self.descriptor} if self.descriptor else {}
+        shown = {"Os": "linux", "Architecture": self.architecture}
+        return shown | ({"Descriptor": self.descriptor} if self.descriptor else {})
 
     def tag(self, uri: str, tag: str) -> bool:
         self.tagged.append((uri, tag))
@@ -109,13 +111,42 @@ def test_to_ecr_logs_in_pushes_and_gives_the_digest(
     assert "auth-token" not in shown.out + shown.err
 
 
-def test_an_index_is_refused_before_anything_is_made(
-    pretended: Engine, moto_target: Target
+@pytest.mark.parametrize("media_type", [INDEX_TYPE, "application/vnd.oci.image.manifest.v1+json"])
+def test_what_sagemaker_refuses_is_refused_before_anything_is_made(
+    media_type: str, pretended: Engine, moto_target: Target
 ) -> None:
-    pretended.descriptor = {"mediaType": INDEX_TYPE, "digest": "sha256:1", "size": 1}
+    pretended.descriptor = {"mediaType": media_type, "digest": "sha256:1", "size": 1}
     with pytest.raises(UserError, match="berth:latest: manifest: found application/vnd.oci"):
         to_ecr(moto_target, "berth:latest", "flowers", "v1")
     assert pretended.pushed == []
+    assert moto_target.client("ecr").describe_repositories()["repositories"] == []
+
+
+@pytest.mark.parametrize(
+    ("architecture", "instance_type", "refused"),
+    [
+        ("amd64", None, None),
+        ("arm64", None, "found linux/arm64, expected linux/amd64"),
+        ("arm64", "ml.c7g.xlarge", None),
+        ("amd64", "ml.c7g.xlarge", "found linux/amd64, expected linux/arm64"),
+        ("arm64", "ml.g5.xlarge", "found linux/arm64, expected linux/amd64"),
+    ],
+)
+def test_an_image_for_other_processors_is_refused_before_anything_is_made(
+    architecture: str,
+    instance_type: str | None,
+    refused: str | None,
+    pretended: Engine,
+    moto_target: Target,
+) -> None:
+    pretended.architecture = architecture
+    if refused is None:
+        assert to_ecr(moto_target, "berth:latest", "flowers", "v1", instance_type=instance_type)
+        return
+    with pytest.raises(UserError, match=refused) as raised:
+        to_ecr(moto_target, "berth:latest", "flowers", "v1", instance_type=instance_type)
+    assert (instance_type or "SageMaker") in str(raised.value)
+    assert (pretended.pushed, pretended.tagged) == ([], [])
     assert moto_target.client("ecr").describe_repositories()["repositories"] == []
 
 
@@ -149,6 +180,8 @@ def test_here_the_image_keeps_its_name(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr("local.commands.options.shared.connect", lambda **_: moto_target)
+    pretended.architecture = "arm64"  # what this machine's engine runs
+    pretended.descriptor = {"mediaType": INDEX_TYPE, "digest": "sha256:1", "size": 1}
     assert main(["push"]) == 0
     shown = capsys.readouterr()
     assert shown.out == "berth:latest\n"
@@ -173,7 +206,10 @@ def test_without_an_engine_plain_processes_do(
 
 def test_no_engine_is_said_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")
-    with pytest.raises(EngineUnavailable, match="no engine answers"), subject.connect_engine():
+    with (
+        pytest.raises(EngineUnavailable, match="no Docker engine answers"),
+        subject.connect_engine(),
+    ):
         pass
 
 
@@ -197,6 +233,7 @@ def test_what_cannot_be_pushed_is_named(capsys: pytest.CaptureFixture[str]) -> N
         (["berth@sha256:1"], "named by digest"),
         (["berth", "--repository", "Flowers"], "--repository: found 'Flowers'"),
         (["berth", "--tag", "a b"], "--tag: found 'a b'"),
+        (["berth", "--instance-type", "c7g"], "--instance-type: found 'c7g'"),
     ):
         assert main(["push", *arguments]) == 1
         assert message in capsys.readouterr().err
@@ -217,8 +254,8 @@ def test_a_plan_sends_nothing(
     assert "would push berth:latest to 127.0.0.1:9/berth:latest" in capsys.readouterr().out
 
 
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[str]:
     """Host and port of Debian's `docker-registry`, on loopback."""
     command = shutil.which("docker-registry")
     if command is None:
@@ -226,7 +263,8 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    folder = tmp_path_factory.mktemp("registry")
+    folder = tmp_path / "registry"
+    folder.mkdir()
     config = folder / "config.yml"
     config.write_text(CONFIG.format(folder=folder / "data", port=port))
     with (folder / "log").open("w") as log:
@@ -262,6 +300,43 @@ def tiny(engine: "DockerClient") -> Iterator[str]:
     yield f"{name}:tiny"
     for tag in engine.images.get(f"{name}:tiny").tags:
         engine.images.remove(tag)
+
+
+@pytest.fixture
+def foreign(engine: "DockerClient", tiny: str, tmp_path: Path) -> Iterator[str]:
+    """The same image for another processor, as Docker on a Mac builds it."""
+    saved = tmp_path / "saved"
+    with tarfile.open(fileobj=io.BytesIO(b"".join(engine.images.get(tiny).save()))) as archive:
+        archive.extractall(saved)  # noqa: S202  # the engine wrote it just now
+    name = f"{tiny}-arm64"
+    (listed,) = json.loads((saved / "manifest.json").read_text())
+    config = json.loads((saved / listed["Config"]).read_text()) | {"architecture": "arm64"}
+    (saved / "arm64.json").write_text(json.dumps(config))
+    entry = {"Config": "arm64.json", "RepoTags": [name], "Layers": listed["Layers"]}
+    (saved / "manifest.json").write_text(json.dumps([entry]))
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w") as archive:
+        for path in ("manifest.json", "arm64.json", *listed["Layers"]):
+            archive.add(saved / path, arcname=path)
+    engine.images.load(data.getvalue())
+    yield name
+    for tag in engine.images.get(name).tags:
+        engine.images.remove(tag)
+
+
+@pytest.mark.docker
+def test_a_real_registry_gets_nothing_of_an_image_for_other_processors(
+    registry: str, foreign: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [foreign, "--registry", registry, "--repository", "foreign", "--tag", "v1"]
+    assert main(["push", *arguments]) == 1
+    refusal = capsys.readouterr().err
+    assert f"{foreign}: platform: found linux/arm64, expected linux/amd64" in refusal
+    assert refusal.count("\n") == 1
+    assert requests.get(f"http://{registry}/v2/_catalog", timeout=10).json()["repositories"] == []
+    assert main(["push", *arguments, "--instance-type", "ml.c7g.xlarge"]) == 0
+    held = requests.get(f"http://{registry}/v2/_catalog", timeout=10).json()["repositories"]
+    assert held == ["foreign"]
 
 
 def manifest_digest(registry: str, name: str, tag: str) -> str:

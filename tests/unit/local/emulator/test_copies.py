@@ -10,15 +10,17 @@ from local.emulator.copies import copy, spread
 
 
 @pytest.mark.parametrize("content", [b"", b"x", b"ab" * 3_000_000])
-@pytest.mark.parametrize("kernel", [True, False])
+@pytest.mark.parametrize("kernel", ["copies", "refuses", "cannot"])
 def test_a_copy_is_whole(
-    content: bytes, kernel: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    content: bytes, kernel: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> int:
         raise OSError(errno.EXDEV, "another disk")
 
-    if not kernel:
+    if kernel == "refuses":
         monkeypatch.setattr(os, "copy_file_range", refuse)
+    elif kernel == "cannot":  # macOS
+        monkeypatch.delattr(os, "copy_file_range")
     (tmp_path / "a").write_bytes(content)
     copy(tmp_path / "a", tmp_path / "b")
     assert (tmp_path / "b").read_bytes() == content
@@ -38,6 +40,26 @@ def test_holes_stay_holes(tmp_path: Path) -> None:
     with (tmp_path / "b").open("rb") as made:
         made.seek((1 << 20) - 1)
         assert made.read(8) == b"\0middle\0"
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP])
+def test_a_disk_that_does_not_tell_holes(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As HFS+ on macOS, and network drives."""
+    seek = os.lseek
+
+    def refuse(file: int, position: int, whence: int) -> int:
+        if whence in (os.SEEK_DATA, os.SEEK_HOLE):
+            raise OSError(number, os.strerror(number))
+        return seek(file, position, whence)
+
+    monkeypatch.setattr(os, "lseek", refuse)
+    with (tmp_path / "a").open("wb") as file:
+        file.write(b"begin")
+        file.truncate(1 << 20)
+    copy(tmp_path / "a", tmp_path / "b")
+    assert (tmp_path / "b").read_bytes() == (tmp_path / "a").read_bytes()
 
 
 def test_a_program_stays_one(tmp_path: Path) -> None:
