@@ -12,9 +12,11 @@ import requests
 from docker.errors import APIError, DockerException, NotFound
 from docker.types import DeviceRequest, Mount
 
+from local import platforms
 from local.emulator.executors import Container, ContainerSpec, ExecutorError, saved_output
 from local.emulator.executors.docker_container import DockerContainer
 from local.emulator.executors.engine import connect, find_image, sdk_errors
+from local.emulator.executors.engine_host import find_engine_host
 from local.emulator.executors.ownership import change_owner
 from local.emulator.home import Home
 
@@ -29,8 +31,12 @@ class DockerExecutor:
     """Runs containers; see `Executor`.
 
     All carry the home's label and are named `berth-<home's id>-<name>`. An isolated container has
-    no network at all or, with a port or other hosts, one without a way out; the container then has
-    an address of its own, which only Linux routes.
+    no network at all or, with a port or other hosts, one without a way out. A server's port cannot
+    be published from there: it is reached by its container's own address, which leads to it only
+    from the Linux machine that the engine is on.
+
+    Paths of bind mounts are the engine's: it must be on this machine, in a virtual machine that
+    shares the home's folder, or on another machine that has it at the same path.
 
     Args:
         home: whose containers they are.
@@ -57,6 +63,7 @@ class DockerExecutor:
         weakref.finalize(self, self._client.close)
         with sdk_errors():
             self._engine: dict[str, Any] = self._client.info()
+            self._host = find_engine_host(self._client.api.base_url, self._engine)
 
     def check_image(self, image: str) -> None:
         """Check that the engine has the image; it is never pulled.
@@ -106,6 +113,18 @@ class DockerExecutor:
             options = self._options(spec)
         except OSError as error:
             raise ExecutorError(f"{spec.name} did not start: {error}") from None
+        if _needs_own_network(spec) and not self._host.routed:
+            raise ExecutorError(
+                f"{spec.name} did not start: a server with network isolation is reached by its "
+                "container's own address, which leads nowhere from here (Docker Desktop, or an "
+                "engine on another machine); leave the isolation out, or use --executor process"
+            )
+        native = platforms.of_engine(self._engine)
+        if image.platform and native and image.platform != native:
+            on_line(
+                f"berth: {spec.image} is for {image.platform} and the engine is {native}: it runs "
+                "in an emulator, slowly, or not at all where there is none"
+            )
         self._mark(spec.name)
         own_network = spec.name if _needs_own_network(spec) else None
         if own_network:
@@ -113,9 +132,9 @@ class DockerExecutor:
         running = None
         try:
             with sdk_errors():
-                container = self._client.containers.create(image, **options)
+                container = self._client.containers.create(image.id, **options)
                 running = DockerContainer(
-                    spec, container, lambda: self._remove(spec, image, container)
+                    spec, container, lambda: self._remove(spec, image.id, container)
                 )
                 running.start(on_line)
         except ExecutorError as error:
@@ -171,7 +190,14 @@ class DockerExecutor:
         except APIError as error:
             if error.status_code != 409:  # its removal is in progress already
                 raise
-        change_owner(self._client, image, base, self._owner, self._labels("hand back", base))
+        change_owner(
+            self._client,
+            image,
+            base,
+            self._owner,
+            self._labels("hand back", base),
+            self._engine.get("SecurityOptions") or (),
+        )
 
     def _options(self, spec: ContainerSpec) -> dict[str, Any]:
         role = (*(spec.entrypoint or ()), *spec.command, "default")[0]
@@ -208,7 +234,7 @@ class DockerExecutor:
             endpoint = self._client.api.create_endpoint_config(aliases=[spec.hostname])
             options |= {"network": full, "networking_config": {full: endpoint}}
         if spec.port is not None and not spec.isolated:
-            options["ports"] = {f"{spec.port}/tcp": ("127.0.0.1", None)}
+            options["ports"] = {f"{spec.port}/tcp": (self._host.address, None)}
         return options
 
     def _labels(self, role: str, base: Path) -> dict[str, str]:
@@ -276,11 +302,13 @@ def _start_error(spec: ContainerSpec, line: str) -> ExecutorError:
     if words and f'exec: "{words[0]}"' in line and any(why in line for why in missing):
         why = line.rpartition("exec: ")[2].removesuffix(": unknown")
         return ExecutorError(f"image {spec.image} has no {words[0]!r} that can be run: {why}")
-    if "bind source path does not exist" in line and spec.base.exists():
+    unseen = ("bind source path does not exist", "Mounts denied", "is not shared from the host")
+    if any(why in line for why in unseen) and spec.base.exists():
         return ExecutorError(
             f"{spec.name} did not start: the Docker engine does not see {spec.base}, which is "
-            "here: it is on another machine, or this is a container with the engine's socket, "
-            "whose paths are the engine's; mount the home at the same path in both, or "
-            "use --executor process"
+            "here: it is in a virtual machine that does not share the folder (Docker Desktop: "
+            "Settings, Resources, File sharing), on another machine, or this is a container with "
+            "the engine's socket, whose paths are the engine's; share the home, mount it at the "
+            "same path in both, choose another one with BERTH_HOME, or use --executor process"
         )
     return ExecutorError(f"{spec.name} of image {spec.image} did not start: {line}")

@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from docker.errors import NotFound
+from docker.errors import APIError, NotFound
 from docker.utils.socket import STDERR, frames_iter
 
 from local.emulator.executors import ContainerSpec, ExecutorError
 from local.emulator.executors.engine import sdk_errors
 from local.emulator.executors.line_buffer import LineBuffer
-from local.emulator.executors.signals import COLUMNS, handles_signal
+from local.emulator.executors.signals import COLUMNS, handles_signal, status_handles_signal
 
 REMOVED_STATUS = 128 + signal.SIGKILL
 """The exit status of a container that was removed before the engine reported its own."""
@@ -66,7 +66,7 @@ class DockerContainer:
 
     @property
     def address(self) -> tuple[str, int]:
-        """Loopback and the published port; the container's own address if it is isolated.
+        """Where its port is published, on the loopback; its own address if it is isolated.
 
         Raises:
             ExecutorError: its spec names no port, or it ended as soon as it was started.
@@ -122,7 +122,7 @@ class DockerContainer:
         settings = self._container.attrs["NetworkSettings"]
         bindings = (settings["Ports"] or {}).get(f"{self._spec.port}/tcp")
         if bindings:
-            return "127.0.0.1", int(bindings[0]["HostPort"])
+            return str(bindings[0]["HostIp"]), int(bindings[0]["HostPort"])
         for network in settings["Networks"].values():
             if network["IPAddress"] and self._spec.port is not None:
                 return str(network["IPAddress"]), self._spec.port
@@ -146,8 +146,17 @@ class DockerContainer:
             # From the engine, because its pids mean nothing anywhere else.
             table = self._container.top(ps_args=f"-o {COLUMNS}")
             return handles_signal(table, pid, signal.SIGTERM)
+        except APIError as error:
+            _log.debug("%s: the engine's ps shows no signals: %s", self.name, error)
         except Exception as error:
-            # It ended, the engine did (`wait` raises), or its `ps` has no such columns.
+            # It ended, or the engine did: `wait` returns or raises.
+            _log.debug("%s: whether it handles SIGTERM is unknown: %s", self.name, error)
+            return True
+        try:
+            ran = self._container.exec_run(["cat", "/proc/1/status"])
+            text = ran.output.decode(errors="replace") if ran.exit_code == 0 else ""
+            return status_handles_signal(text, signal.SIGTERM)
+        except Exception as error:
             _log.debug("%s: whether it handles SIGTERM is unknown: %s", self.name, error)
             return True
 

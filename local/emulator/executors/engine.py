@@ -3,15 +3,24 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import requests
 from docker.errors import APIError, DockerException, NotFound
 
-from local import engine
+from local import engine, platforms
 from local.emulator.executors import ExecutorError, ImageMissing
 
 _ECR = re.compile(r"^\d{12}\.dkr\.ecr(-fips)?\.[a-z0-9-]+\.amazonaws\.com(\.cn)?/(?P<rest>.+)$")
+
+
+@dataclass(frozen=True)
+class EngineImage:
+    """An image on the engine: its id, and what it runs on (`linux/amd64`), if that is known."""
+
+    id: str
+    platform: str | None
 
 
 def connect(timeout: float = engine.TIMEOUT) -> Any:
@@ -45,8 +54,8 @@ def explanation(error: Any) -> str:
     return " ".join(str(error.explanation or error).split())
 
 
-def find_image(client: Any, image: str) -> str:
-    """The engine's id of the image that a URI names; images are never pulled.
+def find_image(client: Any, image: str) -> EngineImage:
+    """The engine's image that a URI names; images are never pulled.
 
     An ECR URI that the engine does not have under that name means the local image of the same
     repository and tag, the one that `berth push` pushes. A digest may also be the id of a local
@@ -66,7 +75,8 @@ def find_image(client: Any, image: str) -> str:
     with sdk_errors():
         for name in names:
             try:
-                return str(client.images.get(name).id)
+                found = client.images.get(name)
+                return EngineImage(str(found.id), platforms.of_image(found.attrs))
             except NotFound:
                 continue
             except APIError as error:

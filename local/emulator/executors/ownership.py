@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +23,33 @@ _log = logging.getLogger(__name__)
 
 
 def change_owner(
-    client: Any, image: str, folder: Path, owner: tuple[int, int], labels: dict[str, str]
+    client: Any,
+    image: str,
+    folder: Path,
+    owner: tuple[int, int],
+    labels: dict[str, str],
+    security: Iterable[str] = (),
 ) -> None:
     """Make `owner` (uid, gid) own everything in `folder`, unless it does already.
 
     A short-lived container of the image, with these labels, does it as root, without a network.
     A failure is logged, not raised.
+
+    Args:
+        client: the engine's.
+        image: one that the engine has.
+        folder: on this machine.
+        owner: as this machine knows them.
+        labels: of the container.
+        security: the engine's SecurityOptions: a rootless one, whose owner is root in its
+            containers, and one that maps their users (`userns-remap`) know other numbers.
     """
     if not _others_own(folder, owner[0]):
         return
-    arguments = [f"{owner[0]}:{owner[1]}", "/handed"]
+    names = {option.removeprefix("name=").partition(",")[0] for option in security}
+    inside = (0, 0) if "rootless" in names else owner
+    mapping = {"userns_mode": "host"} if "userns" in names else {}
+    arguments = [f"{inside[0]}:{inside[1]}", "/handed"]
     tried = []
     for words in (["chown", "-hR"], ["python3", "-c", _SCRIPT], ["python", "-c", _SCRIPT]):
         try:
@@ -44,6 +62,7 @@ def change_owner(
                 labels=labels,
                 network_mode="none",
                 remove=True,
+                **mapping,
             )
             return
         except (DockerException, requests.RequestException, OSError) as error:

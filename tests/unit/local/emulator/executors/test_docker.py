@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from docker.client import DockerClient
+from docker.errors import APIError
 from docker.models.containers import Container as SdkContainer
 
 from local.emulator.executors import SHM_SIZE, ContainerSpec, ExecutorError, saved_output
@@ -51,7 +52,15 @@ def test_a_file_alone_may_be_read_only(
         start(executor, script, read_only=("file/part",))
 
 
-def test_sigterm_waits_for_a_handler(executor: DockerExecutor, start: Start) -> None:
+@pytest.mark.parametrize("ps", ["of procps", "of BusyBox"])
+def test_sigterm_waits_for_a_handler(
+    ps: str, executor: DockerExecutor, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_args: object, **_options: object) -> None:
+        raise APIError("ps: bad -o argument 'caught'")
+
+    if ps == "of BusyBox":
+        monkeypatch.setattr(SdkContainer, "top", refuse)
     script = (
         "import signal, sys, time; print('up'); time.sleep(0.5)\n"
         "signal.signal(signal.SIGTERM, lambda *_: sys.exit(3)); time.sleep(60)"

@@ -7,6 +7,7 @@ import sys
 import threading
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import requests
@@ -14,7 +15,7 @@ from docker.errors import APIError, ImageNotFound, NotFound
 
 from local.emulator.executors import ContainerSpec, ExecutorError, ImageMissing
 from local.emulator.executors.docker import DockerExecutor
-from local.emulator.executors.engine import find_image, sdk_errors
+from local.emulator.executors.engine import connect, find_image, sdk_errors
 from local.emulator.home import Home
 
 
@@ -27,6 +28,9 @@ class FakeDockerClient:
         self.images = SimpleNamespace(get=self.get)
         self.containers = SimpleNamespace(create=self.fail, list=self.fail)
         self.networks = SimpleNamespace(list=self.fail, create=self.fail)
+        self.api = SimpleNamespace(base_url="http+docker://localhost", create_endpoint_config=dict)
+        self.facts: dict[str, object] = {"NCPU": 2, "Architecture": "x86_64"}
+        self.architecture = "amd64"
         self.closed = False
 
     def get(self, name: str) -> SimpleNamespace:
@@ -34,7 +38,8 @@ class FakeDockerClient:
             raise self.error
         if name not in self.names:
             raise ImageNotFound("no such image")
-        return SimpleNamespace(id=f"id of {name}")
+        attrs = {"Os": "linux", "Architecture": self.architecture}
+        return SimpleNamespace(id=f"id of {name}", attrs=attrs)
 
     def fail(self, *_args: object, **_options: object) -> None:
         raise self.error or AssertionError("not expected")
@@ -42,7 +47,7 @@ class FakeDockerClient:
     def info(self) -> dict[str, object]:
         if self.error:
             raise self.error
-        return {"NCPU": 2}
+        return self.facts
 
     def close(self) -> None:
         self.closed = True
@@ -70,12 +75,12 @@ ACCOUNT = "123456789012.dkr.ecr.us-east-1.amazonaws.com"
     ],
 )
 def test_the_local_image_of_a_uri(uri: str, local: str) -> None:
-    assert find_image(FakeDockerClient(local), uri) == f"id of {local}"
+    assert find_image(FakeDockerClient(local), uri).id == f"id of {local}"
 
 
 def test_what_was_pulled_from_the_registry_comes_first() -> None:
     uri = f"{ACCOUNT}/berth:latest"
-    assert find_image(FakeDockerClient("berth:latest", uri), uri) == f"id of {uri}"
+    assert find_image(FakeDockerClient("berth:latest", uri), uri).id == f"id of {uri}"
 
 
 @pytest.mark.parametrize("uri", ["berth:1", f"{ACCOUNT}/berth:1", "host:5000/berth:latest"])
@@ -119,6 +124,16 @@ def test_the_client_is_closed_with_the_executor(tmp_path: Path) -> None:
     assert not engine.closed
     del executor
     assert engine.closed
+
+
+def test_an_engine_behind_ssh_is_reached_by_its_forwarded_socket(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "ssh://somebody@192.0.2.7")
+    with pytest.raises(
+        ExecutorError, match=r"ssh://somebody@192\.0\.2\.7 .*ssh -nNT -L .*unix:///"
+    ):
+        connect(timeout=2)
 
 
 def test_no_engine_is_an_error_that_names_the_way_out(tmp_path: Path) -> None:
@@ -206,16 +221,112 @@ def test_a_container_that_another_server_removed_was_killed(tmp_path: Path) -> N
     running.remove()
 
 
-def test_an_engine_that_does_not_see_the_folder_is_named(tmp_path: Path) -> None:
+class FakeBusyBoxContainer(FakeRemoteContainer):
+    """One of an engine whose `ps` has no columns of signals."""
+
+    def __init__(self, *statuses: str) -> None:
+        super().__init__(pid=1)
+        self.statuses = list(statuses)
+
+    def top(self, ps_args: str) -> dict[str, object]:
+        raise APIError(f"ps: bad argument in {ps_args}")
+
+    def exec_run(self, command: list[str]) -> SimpleNamespace:
+        assert command == ["cat", "/proc/1/status"]
+        assert not self.signals, "the signal came before the handler"
+        return SimpleNamespace(exit_code=0, output=self.statuses.pop(0).encode())
+
+
+def test_a_container_is_looked_into_where_the_engines_ps_shows_no_signals(tmp_path: Path) -> None:
+    deaf = "Name:\tpython3\nSigBlk:\t0000000000000000\nSigIgn:\t0000000001001000\nSigCgt:\t0"
+    heeds = deaf.replace("SigCgt:\t0", "SigCgt:\t0000000000004002")
+    engine = FakeDockerClient("berth")
+    executor = DockerExecutor(Home.find(tmp_path / "home"), client=engine)
+    container = FakeBusyBoxContainer(deaf, heeds)
+    engine.containers.create = lambda *_args, **_options: container
+    running = executor.start(ContainerSpec("job", "berth", ("train",), tmp_path), print)
+    assert running.stop(grace=5) == 143
+    running.remove()
+    assert (container.signals, container.statuses) == (["SIGTERM"], [])
+
+
+def started_options(engine: FakeDockerClient, spec: ContainerSpec, home: Path) -> dict[str, Any]:
+    """What a container of the spec is created with."""
+    created: list[dict[str, Any]] = []
+
+    def create(_image: str, **options: Any) -> None:
+        created.append(options)
+        raise APIError("stop here")
+
+    engine.containers.create = create
+    with pytest.raises(ExecutorError, match="stop here"):
+        DockerExecutor(Home.find(home), client=engine).start(spec, print)
+    return created[0]
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("http+docker://localhost", "127.0.0.1"),
+        ("http://127.0.0.1:2375", "127.0.0.1"),
+        ("https://192.0.2.7:2376", "192.0.2.7"),
+    ],
+)
+def test_a_port_is_published_where_the_engine_is(url: str, address: str, tmp_path: Path) -> None:
+    engine = FakeDockerClient("berth")
+    engine.api.base_url = url
+    spec = ContainerSpec("job", "berth", ("serve",), tmp_path / "a folder", port=8080)
+    options = started_options(engine, spec, tmp_path / "home")
+    assert options["ports"] == {"8080/tcp": (address, None)}
+    assert options["mounts"][0]["Source"] == str(tmp_path / "a folder")
+
+
+@pytest.mark.parametrize(
+    ("url", "system"),
+    [("http+docker://localhost", "Docker Desktop"), ("https://192.0.2.7:2376", "Debian")],
+)
+def test_an_isolated_server_that_cannot_be_reached_is_refused(
+    url: str, system: str, tmp_path: Path
+) -> None:
+    engine = FakeDockerClient("berth")
+    engine.api.base_url = url
+    engine.facts["OperatingSystem"] = system
+    executor = DockerExecutor(Home.find(tmp_path / "home"), client=engine)
+    spec = ContainerSpec("job", "berth", ("serve",), tmp_path, port=8080, isolated=True)
+    with pytest.raises(ExecutorError, match="network isolation .*own address, which leads nowhere"):
+        executor.start(spec, print)
+    assert not Home.find(tmp_path / "home").containers_marker.exists()
+
+
+@pytest.mark.parametrize("architecture", ["amd64", "arm64"])
+def test_an_image_for_other_processors_is_said_in_the_log(
+    architecture: str, tmp_path: Path
+) -> None:
+    engine = FakeDockerClient("berth")
+    engine.architecture = architecture
+    executor = DockerExecutor(Home.find(tmp_path / "home"), client=engine)
+    engine.containers.create = lambda *_args, **_options: FakeRemoteContainer(1)
+    lines: list[str] = []
+    running = executor.start(ContainerSpec("job", "berth", ("train",), tmp_path), lines.append)
+    running.stop(grace=5)
+    running.remove()
+    said = ["for linux/arm64 and the engine is linux/amd64" in line for line in lines]
+    assert said == ([True] if architecture == "arm64" else [])
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        'invalid mount config for type "bind": bind source path does not exist: /x',
+        "Mounts denied: The path /x is not shared from the host and is not known to Docker.",
+    ],
+)
+def test_an_engine_that_does_not_see_the_folder_is_named(message: str, tmp_path: Path) -> None:
     class FakeRemoteClient(FakeDockerClient):
         def refuse(self, *_args: object, **_options: object) -> None:
             response = requests.Response()
             response.status_code = 400
-            raise APIError(
-                "400",
-                response,
-                'invalid mount config for type "bind": bind source path does not exist: /x',
-            )
+            raise APIError("400", response, message)
 
     engine = FakeRemoteClient("berth")
     engine.containers.create = engine.refuse

@@ -23,6 +23,7 @@ class FakeChownClient:
 
     def __init__(self, *lacks: str, runs: bool = False) -> None:
         self.ran: list[str] = []
+        self.userns_modes: list[str | None] = []
         self.containers = SimpleNamespace(run=self.run)
         self.lacks, self.runs = lacks, runs
 
@@ -30,6 +31,7 @@ class FakeChownClient:
         assert options["labels"] == {"a": "label"}
         assert options["user"] == "0:0"
         assert options["network_mode"] == "none"
+        self.userns_modes.append(options.get("userns_mode"))
         (program,) = options["entrypoint"]
         if program in self.lacks:
             raise APIError(f"{program}: executable file not found")
@@ -59,6 +61,23 @@ def test_nothing_is_run_for_files_that_have_the_owner_already(folder: Path) -> N
 
 def test_chown_changes_the_owner(folder: Path) -> None:
     assert give(FakeChownClient(), folder) == ["chown -hR 54321:54322 /handed"]
+
+
+@pytest.mark.parametrize(
+    ("security", "given", "userns_mode"),
+    [
+        (["name=seccomp,profile=default", "name=cgroupns"], "54321:54322", None),
+        (["name=seccomp,profile=default", "name=rootless"], "0:0", None),
+        (["name=userns"], "54321:54322", "host"),
+    ],
+)
+def test_engines_that_know_users_by_other_numbers(
+    folder: Path, security: list[str], given: str, userns_mode: str | None
+) -> None:
+    engine = FakeChownClient()
+    change_owner(engine, "image", folder, OTHER, {"a": "label"}, security)
+    assert engine.ran == [f"chown -hR {given} /handed"]
+    assert engine.userns_modes == [userns_mode]
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from local.emulator.executors.signals import COLUMNS, handles_signal
+from local.emulator.executors.signals import COLUMNS, handles_signal, status_handles_signal
 
 LINE = (
     "import signal, time; signal.signal(signal.SIGHUP, signal.SIG_DFL); "  # nohup ignores it
@@ -62,3 +62,19 @@ def test_the_first_process_counts() -> None:
 )
 def test_an_unknown_process_counts_as_handling_it(found: Any) -> None:
     assert handles_signal(found, 5, SIGTERM)
+
+
+@pytest.mark.parametrize(
+    ("caught", "blocked", "ignored", "expected"),
+    [("0", "0", "0", False), ("4000", "0", "0", True), ("0", "4000", "0", True),
+     ("0", "0", "4000", True), ("2", "1", "8000", False), ("?", "0", "0", True)],
+)  # fmt: skip
+def test_the_status_file_shows_it_too(
+    caught: str, blocked: str, ignored: str, expected: bool
+) -> None:
+    status = f"Name:\tcat\nSigBlk:\t{blocked}\nSigIgn:\t{ignored}\nSigCgt:\t{caught}\n"
+    assert status_handles_signal(status, SIGTERM) is expected
+
+
+def test_without_a_status_it_is_unknown() -> None:
+    assert status_handles_signal("", SIGTERM) is True
