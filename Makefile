@@ -36,6 +36,8 @@ $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --use-pep517 \
 	    --quiet -c constraints.txt -e '.[image,local,sdk,dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off \
+	    --quiet --no-deps -r docker/no-deps.txt
 	@# Once more: the sagemaker-training toolkit has a command 'train' as well, and the last one stays.
 	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --use-pep517 \
 	    --quiet -c constraints.txt --no-deps --force-reinstall -e .

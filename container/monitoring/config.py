@@ -9,6 +9,7 @@ from container.errors import DataError
 from container.files.json_files import read_json
 from container.hyperparameters import Hyperparameters
 from container.monitoring.debugger.settings import HookSettings, is_wanted
+from container.monitoring.debugger.smdebug_install import prepare
 from container.monitoring.profiler.settings import ProfilerSettings
 from container.rules.custom import check
 from container.rules.debugger import DEBUG_RULES
@@ -44,7 +45,8 @@ class MonitoringConfig:
 
         Raises:
             RuleError: a rule or a parameter is unknown.
-            DataError: a configuration file or the user's file of rules cannot be read.
+            DataError: a configuration file or the user's file of rules cannot be read, or tensors
+                are wanted and smdebug is not installed.
         """
         config = environment.base / "input" / "config"
         debug_rules = _configured(config / "debugruleconfigurations.json", DEBUG_RULES)
@@ -61,6 +63,7 @@ class MonitoringConfig:
             debug_rules += tuple(rule for rule in hp.debug_rules() if rule.name not in names)
         debug = None
         if is_wanted(environment.base, hp.debug):
+            prepare()
             debug = HookSettings.read(
                 environment.base,
                 save_interval=hp.save_interval,

@@ -9,6 +9,7 @@ from importlib import metadata
 import numpy as np
 
 from container.artifact import DESCRIPTION, Artifact
+from container.errors import DISTRIBUTION
 from container.models import IMAGENET_MEAN, IMAGENET_STD, Classifier
 from container.training.callbacks import Callback
 from container.training.checkpoint import written_aside
@@ -52,7 +53,8 @@ def describe(
             "device": job.device_name,
             "versions": {
                 "python": platform.python_version(),
-                **{name: metadata.version(name) for name in ("berth", "torch", "torchvision")},
+                "berth": metadata.version(DISTRIBUTION),
+                **{name: metadata.version(name) for name in ("torch", "torchvision")},
             },
         },
     )

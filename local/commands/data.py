@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from container.errors import extra_missing
 from container.files.folders import is_utf8, readable
 from container.files.regular import LARGEST
 from local.client import plan
@@ -164,7 +165,5 @@ def _run_module(module: str, arguments: Sequence[str]) -> int:
     """Run one of the container's own commands in this environment; its exit status."""
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
-        raise UserError(
-            f"{', '.join(missing)}: not installed, needed for this: pip install berth[image]"
-        )
+        raise UserError(extra_missing(f"this command needs {', '.join(missing)}", "image"))
     return subprocess.run([sys.executable, "-m", module, *arguments], check=False).returncode

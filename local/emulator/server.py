@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, get_args
 
+from container.errors import DISTRIBUTION
 from local.emulator import lock
 from local.emulator.credentials import credentials
 from local.emulator.errors import ServiceError
@@ -242,7 +243,7 @@ class Server:
                 "executor": self.services.executor.name,
                 "home": str(self.home.path),
                 "pid": os.getpid(),
-                "version": importlib.metadata.version("berth"),
+                "version": importlib.metadata.version(DISTRIBUTION),
             }
             return Response(json.dumps(facts), content_type="application/json")
         if (method, operation) == STOP:

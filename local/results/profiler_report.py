@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from container.errors import extra_missing
 from container.rules.profiler import PROFILER_RULES
 from local.errors import UserError
 from local.requests.monitoring import profiler_rules
@@ -56,10 +57,7 @@ def make_report(recording: Path, into: Path, parameters: Mapping[str, str]) -> P
     rules = profiler_rules(parameters)
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
-        raise UserError(
-            f"{', '.join(missing)}: not installed, needed for the profiler's report: "
-            "pip install berth[local]"
-        )
+        raise UserError(extra_missing(f"the profiler's report needs {', '.join(missing)}", "local"))
     from container.monitoring.profiler.report import write_report
 
     into.mkdir(parents=True, exist_ok=True)

@@ -23,6 +23,7 @@ from typing import Any
 
 from container.files.json_files import replace_text, to_json
 from container.monitoring.debugger.rule_status import RuleEvaluationStatus, StatusFile
+from container.monitoring.debugger.smdebug_install import prepare
 from container.rules.requests import RuleRequest
 
 POLL_SECONDS = 0.3
@@ -313,6 +314,7 @@ def _import_reader() -> None:
     Torch alone is half a gigabyte and many seconds, and pandas takes pyarrow where it finds it. A
     rule of the user's own may still import them.
     """
+    prepare()
     large = ("torch", "horovod", "pyarrow")
     hidden = [name for name in large if name not in sys.modules]
     sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None: cannot be imported

@@ -2,6 +2,8 @@
 
 Its problems, and what is done about each:
 
+- Its generated protobuf code needs protobuf's Python implementation:
+  `container.monitoring.debugger.smdebug_install`.
 - Importing it warns a hundred times (generated protobuf code, `distutils`, `six`): imported with
   warnings off.
 - It leaves a finder in `sys.meta_path` that lacks `find_spec`, so every later import warns:
@@ -48,6 +50,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from container.monitoring.debugger.smdebug_install import prepare
+
+prepare()
 
 
 @contextmanager

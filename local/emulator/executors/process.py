@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 
+from container.errors import extra_missing
 from local.emulator.executors import Container, ContainerSpec, ExecutorError, ImageMissing
 from local.emulator.executors.line_buffer import LineBuffer
 from local.emulator.executors.process_registry import ProcessRegistry
@@ -83,8 +84,9 @@ class ProcessExecutor:
         for verb, words in verbs.items():
             if shutil.which(words[0]) is None:
                 raise ImageMissing(
-                    f"{words[0]}, which {verb!r} of {image} runs, is not installed: "
-                    "pip install 'berth[image]'"
+                    extra_missing(
+                        f"{words[0]}, which {verb!r} of {image} runs, is not there", "image"
+                    )
                 )
 
     def create_network(self, name: str, *, isolated: bool) -> None:

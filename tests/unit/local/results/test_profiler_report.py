@@ -87,7 +87,7 @@ def test_a_wrong_parameter_makes_no_report(tmp_path: Path) -> None:
 
 def test_what_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subject, "NEEDED", ("numpy", "no_such_package"))
-    with pytest.raises(UserError, match=r"^no_such_package: not installed"):
+    with pytest.raises(UserError, match=r"needs no_such_package: "):
         make_report(tmp_path, tmp_path / "into", {})
 
 

@@ -47,7 +47,9 @@ def test_another_image_is_refused_with_what_would_run_it(executor: ProcessExecut
 
 def test_commands_that_are_not_installed_are_named(home: Home) -> None:
     executor = ProcessExecutor(home, {"toy": {"train": ("/nowhere/train",)}})
-    with pytest.raises(ImageMissing, match=r"/nowhere/train, .* pip install 'berth\[image\]'"):
+    with pytest.raises(
+        ImageMissing, match=r"/nowhere/train, .* pip install 'berth-vision\[image\]'"
+    ):
         executor.check_image("toy")
 
 
