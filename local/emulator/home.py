@@ -1,5 +1,6 @@
 """Where the local SageMaker keeps everything: one folder of the user's."""
 
+import contextlib
 import hashlib
 import os
 import stat
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import platformdirs
 
+from local.emulator.file_names import as_on_disk, file_name
 from local.errors import UserError
 
 PRIVATE = 0o700
@@ -36,7 +38,10 @@ class Home:
             UserError: it is another user's, or holds other things that others may read.
         """
         chosen = path or os.environ.get("BERTH_HOME") or platformdirs.user_data_dir("berth")
-        home = cls(Path(chosen).expanduser().resolve())
+        place = Path(chosen).expanduser().resolve()
+        with contextlib.suppress(OSError):  # a folder above it that may not be listed
+            place = as_on_disk(place)
+        home = cls(place)
         try:
             home.path.mkdir(parents=True, exist_ok=True, mode=PRIVATE)
             home._close()
@@ -62,6 +67,12 @@ class Home:
                 f"chmod 700 {self.path}"
             )
         self.path.chmod(PRIVATE)
+        if self.path.stat().st_mode & OTHERS:
+            raise UserError(
+                f"{self.path}: the disk keeps no permissions, as a Windows drive under WSL, and "
+                "others could read the access key; choose a folder of the system's own disk with "
+                "--home or BERTH_HOME"
+            )
 
     @property
     def database(self) -> Path:
@@ -115,4 +126,4 @@ class Home:
 
     def job(self, kind: str, name: str) -> Path:
         """The folder of one job or endpoint: its hosts' `/opt/ml` trees lie in it."""
-        return self.path / "jobs" / kind / name
+        return self.path / "jobs" / kind / file_name(self.path, name)

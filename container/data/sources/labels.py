@@ -107,7 +107,7 @@ class Labels(DatasetSource):
         ) in self._images.values():  # before linking, as the destination may be in this folder
             if unused := found.unused(used):
                 print(left_out(f"{len(unused):,} images that no row names", unused))
-        taken: set[PurePosixPath] = set()
+        taken: set[str] = set()
         with ProgressBar("linking images", len(images)) as progress:
             for image in images:
                 self._place(image, folder, taken)
@@ -139,16 +139,16 @@ class Labels(DatasetSource):
             if problem is not None:
                 self._bad.append(f"{row.place}: {problem}")
 
-    def _place(self, image: _Image, folder: Path, taken: set[PurePosixPath]) -> None:
+    def _place(self, image: _Image, folder: Path, taken: set[str]) -> None:
         target = image.folder / image.file.name
-        if target in taken:  # two folders below the images' own have a file of this name
+        if _folded(target) in taken:  # two folders below the images' own have a file of this name
             inner = os.path.relpath(image.file, os.path.realpath(image.row.images.folder))
             target = image.folder / inner.replace(os.sep, "_")
         number = 1
-        while target in taken:
+        while _folded(target) in taken:
             number += 1
             target = image.folder / f"{image.file.stem}-{number}{image.file.suffix}"
-        taken.add(target)
+        taken.add(_folded(target))
         where = folder / target
         where.parent.mkdir(parents=True, exist_ok=True)
         if not self._copy:
@@ -166,6 +166,11 @@ class Labels(DatasetSource):
         if self._bad:
             count = f"{len(self._bad):,} of {rows:,} rows cannot be used"
             print(f"{count}; --strict writes nothing then", file=sys.stderr)
+
+
+def _folded(path: PurePosixPath) -> str:
+    """A path as disks see it that take `a.JPG` and `a.jpg` for one."""
+    return str(path).casefold()
 
 
 def _label_files(path: Path) -> list[Path]:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 
+from local.emulator.file_names import file_name
 from local.emulator.home import Home
 
 MARK = "BERTH_PROCESS"
@@ -101,4 +102,4 @@ class ProcessRegistry:
                     yield process
 
     def _path(self, name: str) -> Path:
-        return self._folder / f"{name}.json"
+        return self._folder / f"{file_name(self._folder, name)}.json"

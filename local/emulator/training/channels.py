@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import unquote, urlparse
 
 from local.emulator.copies import copy
+from local.emulator.file_names import ignores_case
 from local.emulator.location import BadLocation, Location
 from local.emulator.ports import Objects
 from local.emulator.training.opt_ml import Host
@@ -66,9 +67,11 @@ def lay_out(
         except KeyError as error:
             raise BadChannel(f"channel {name}: {error.args[0]}") from None
         except (FileExistsError, NotADirectoryError, IsADirectoryError):
+            how = "a file's name and a folder's at once, which no volume can hold"
+            if ignores_case(folder):
+                how += ", or another's but for its case, which this disk takes for the same"
             raise BadChannel(
-                f"channel {name}: {entry.name} is a file's name and a folder's at once, which no "
-                "volume can hold; rename one of the objects"
+                f"channel {name}: {entry.name} is {how}; rename one of the objects"
             ) from None
     return len(mine)
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
+from local.emulator.file_names import file_name
+
 LONGEST_NAME = 200
 """Characters a file's name may have before it is replaced by its digest; file systems allow 255."""
 CACHED_STREAMS = 32
@@ -45,7 +47,7 @@ class EventFile:
     @classmethod
     def create(cls, folder: Path, stream: str, created: int) -> "EventFile":
         """Make the file of a new stream."""
-        path = folder / f"{file_name(stream)}.jsonl"
+        path = folder / f"{file_name(folder, quoted(stream))}.jsonl"
         path.write_text(_line({"stream": stream, "created": created}), encoding="utf-8")
         return cls(path, stream, created)
 
@@ -120,13 +122,13 @@ def _keep_recent(file: EventFile) -> None:
         oldest.forget()
 
 
-def file_name(name: str) -> str:
-    """A group's or a stream's name as a file's."""
-    quoted = quote(name, safe="")
-    if len(quoted) <= LONGEST_NAME:
-        return quoted
+def quoted(name: str) -> str:
+    """A group's or a stream's name with what a file's may hold."""
+    text = quote(name, safe="")
+    if len(text) <= LONGEST_NAME:
+        return text
     digest = hashlib.sha256(name.encode()).hexdigest()[:32]
-    return f"{quoted[: LONGEST_NAME - 33]}-{digest}"
+    return f"{text[: LONGEST_NAME - 33]}-{digest}"
 
 
 def _line(value: object) -> str:

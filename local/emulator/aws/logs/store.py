@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from local.emulator.aws.logs.files import Event, EventFile, file_name
+from local.emulator.aws.logs.files import Event, EventFile, quoted
 from local.emulator.errors import ServiceError
+from local.emulator.file_names import file_name
 
 logger = logging.getLogger(__name__)
 
@@ -123,7 +124,7 @@ class LogStore:
             groups = self._regions.setdefault(region, {})
             if name in groups:
                 raise _exists("log group")
-            folder = self._folder / region / file_name(name)
+            folder = self._folder / region / file_name(self._folder, quoted(name))
             group = Group(folder, name, now(), settings)
             group.save()
             groups[name] = group

@@ -44,3 +44,14 @@ def test_a_file_is_no_home(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="file: "):
         Home.find(tmp_path / "file")
+
+
+def test_a_disk_without_permissions_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a Windows drive under WSL, where a change of mode succeeds and changes nothing."""
+    (tmp_path / "drive").mkdir(mode=0o755)
+    (tmp_path / "drive").chmod(0o777)
+    monkeypatch.setattr(Path, "chmod", lambda *_: None)
+    with pytest.raises(UserError, match="drive: the disk keeps no permissions"):
+        Home.find(tmp_path / "drive")

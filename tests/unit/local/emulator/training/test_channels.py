@@ -189,6 +189,22 @@ def test_a_name_that_is_file_and_folder_is_refused(objects: FakeObjects, tmp_pat
         lay_out(objects, channel("s3://bucket/a"), HOSTS[0], HOSTS, tmp_path / "c")
 
 
+def test_keys_that_differ_in_case_are_named_where_the_disk_ignores_it(
+    objects: FakeObjects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objects.add("a/cat.jpg")
+    objects.add("a/Cat.jpg")
+    copied = objects.copy
+
+    def copy(bucket: str, key: str, path: Path) -> None:
+        copied(bucket, key, path.with_name(path.name.lower()))
+
+    monkeypatch.setattr(objects, "copy", copy)
+    monkeypatch.setattr("local.emulator.training.channels.ignores_case", lambda _: True)
+    with pytest.raises(BadChannel, match=r"cat\.jpg is .* but for its case"):
+        lay_out(objects, channel("s3://bucket/a"), HOSTS[0], HOSTS, tmp_path / "c")
+
+
 @pytest.mark.parametrize(
     ("uri", "message"),
     [
