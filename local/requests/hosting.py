@@ -7,7 +7,7 @@ hosting.model(), hosting.endpoint_config(), hosting.endpoint()
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -94,8 +94,7 @@ class Hosting:
             raise UserError(
                 f"--model-data: found {self.model_data}, expected s3://BUCKET/…/model.tar.gz"
             )
-        if bool(self.subnets) != bool(self.security_groups):
-            raise UserError("--subnet and --security-group: found one, expected both or none")
+        check_vpc(self.subnets, self.security_groups)
         if self.serverless:
             self._check_serverless(self.serverless)
         elif self.instance_count < 1:
@@ -140,14 +139,9 @@ class Hosting:
             "PrimaryContainer": container,
             "ExecutionRoleArn": self.role,
         }
-        if self.subnets:
-            request["VpcConfig"] = {
-                "SecurityGroupIds": list(self.security_groups),
-                "Subnets": list(self.subnets),
-            }
         if self.isolated:
             request["EnableNetworkIsolation"] = True
-        return request | _tagged(self.tags)
+        return request | vpc(self.subnets, self.security_groups) | tagged(self.tags)
 
     def endpoint_config(self) -> dict[str, Any]:
         """CreateEndpointConfig."""
@@ -166,7 +160,7 @@ class Hosting:
             request["AsyncInferenceConfig"] = {"OutputConfig": {"S3OutputPath": self.async_output}}
         if self.kms_key:
             request["KmsKeyId"] = self.kms_key
-        return request | _tagged(self.tags)
+        return request | tagged(self.tags)
 
     def _variant(self) -> dict[str, Any]:
         variant: dict[str, Any] = {"VariantName": VARIANT, "ModelName": self.resource_name}
@@ -195,7 +189,7 @@ class Hosting:
         return {
             "EndpointName": self.name,
             "EndpointConfigName": self.resource_name,
-        } | _tagged(tags)
+        } | tagged(tags)
 
     def update(self) -> dict[str, Any]:
         """UpdateEndpoint; AWS's default is blue/green, all traffic moved at once."""
@@ -312,6 +306,23 @@ def schedule(endpoint: str, when: datetime, role: str) -> dict[str, Any]:
     }
 
 
-def _tagged(tags: Mapping[str, str]) -> dict[str, Any]:
+def check_vpc(subnets: Sequence[str], security_groups: Sequence[str]) -> None:
+    """Refuse one of the two without the other.
+
+    Raises:
+        UserError: one is missing.
+    """
+    if bool(subnets) != bool(security_groups):
+        raise UserError("--subnet and --security-group: found one, expected both or none")
+
+
+def vpc(subnets: Sequence[str], security_groups: Sequence[str]) -> dict[str, Any]:
+    """A request's `VpcConfig`, if there is one."""
+    config = {"Subnets": list(subnets), "SecurityGroupIds": list(security_groups)}
+    return {"VpcConfig": config} if subnets else {}
+
+
+def tagged(tags: Mapping[str, str]) -> dict[str, Any]:
+    """A request's `Tags`, if there are any."""
     listed = [{"Key": key, "Value": value} for key, value in tags.items()]
     return {"Tags": listed} if listed else {}

@@ -11,7 +11,7 @@ from typing import Any
 
 from container.hyperparameters import ALIASES, HyperparameterError, Hyperparameters
 from local.errors import UserError
-from local.requests.hosting import check_volume_key
+from local.requests.hosting import check_volume_key, check_vpc, tagged, vpc
 
 METRICS = (
     "train:loss",
@@ -160,8 +160,7 @@ class TrainingJobRequest:
             )
         if self.interrupt_after is not None and not self.spot:
             raise UserError("--interrupt-after: only a --spot job can be interrupted")
-        if bool(self.subnets) != bool(self.security_groups):
-            raise UserError("--subnet and --security-group: found one, expected both or none")
+        check_vpc(self.subnets, self.security_groups)
         if self.volume_kms_key:
             check_volume_key(self.instance_type, "--volume-kms-key")
 
@@ -178,9 +177,7 @@ class TrainingJobRequest:
         request |= self.debugger
         if self.environment:
             request["Environment"] = dict(self.environment)
-        if tags:
-            request["Tags"] = [{"Key": key, "Value": value} for key, value in tags.items()]
-        return request
+        return request | tagged(tags)
 
     def definition(self) -> dict[str, Any]:
         """What CreateTrainingJob and a tuning job's TrainingJobDefinition have in common."""
@@ -211,12 +208,7 @@ class TrainingJobRequest:
             parts["CheckpointConfig"] = {"S3Uri": self.checkpoints}
         if self.retries is not None:
             parts["RetryStrategy"] = {"MaximumRetryAttempts": self.retries}
-        if self.subnets:
-            parts["VpcConfig"] = {
-                "Subnets": list(self.subnets),
-                "SecurityGroupIds": list(self.security_groups),
-            }
-        return parts
+        return parts | vpc(self.subnets, self.security_groups)
 
     def _resources(self) -> dict[str, Any]:
         resources: dict[str, Any] = {

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from local.errors import UserError
-from local.requests.hosting import check_volume_key
+from local.requests.hosting import check_volume_key, tagged
 from local.requests.names import checked_name
 
 CONTENT_TYPE = "application/x-image"
@@ -85,6 +85,4 @@ class Transform:
         }
         if self.environment:
             request["Environment"] = dict(self.environment)
-        if self.tags:
-            request["Tags"] = [{"Key": key, "Value": value} for key, value in self.tags.items()]
-        return request
+        return request | tagged(self.tags)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from container.hyperparameters import Hyperparameters
 from local.errors import UserError
+from local.requests.hosting import tagged
 from local.requests.training import (
     TrainingJobRequest,
     canonical,
@@ -237,9 +238,7 @@ class Search:
                 if self.identical
                 else "TransferLearning",
             }
-        if job.tags:
-            request["Tags"] = [{"Key": key, "Value": value} for key, value in job.tags.items()]
-        return request
+        return request | tagged(job.tags)
 
     def _config(self) -> dict[str, Any]:
         limits: dict[str, int] = {"MaxParallelTrainingJobs": self.max_parallel}

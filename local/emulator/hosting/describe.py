@@ -10,6 +10,8 @@ from local.emulator.hosting.variants import Variant
 
 REASON = 1024
 """Characters a FailureReason may have."""
+BUSY = {"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"}
+"""The statuses in which an endpoint takes no other operation."""
 
 
 def variant_summaries(fleet: Fleet, since: datetime) -> list[dict[str, Any]]:
@@ -98,6 +100,25 @@ def want_weights(body: dict[str, Any], wanted: dict[str, dict[str, Any]]) -> Non
             known[name][field] = change.get(field, known[name][field])
     body["EndpointStatus"] = "Updating"
     set_reason(body, None)
+
+
+def refuse_busy(body: dict[str, Any]) -> None:
+    """Refuse to change an endpoint while another operation is in progress.
+
+    Raises:
+        ServiceError: one is.
+    """
+    if body["EndpointStatus"] in BUSY:
+        raise invalid(
+            f'Cannot update in-progress endpoint "{body["EndpointArn"]}": its status is '
+            f"{body['EndpointStatus']}."
+        )
+
+
+def show_restart(body: dict[str, Any]) -> None:
+    """Show that a restarted server starts an endpoint's containers again."""
+    if body["EndpointStatus"] not in {"Creating", "Updating"}:
+        body["EndpointStatus"] = "SystemUpdating"
 
 
 def show_health(

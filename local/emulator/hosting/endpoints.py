@@ -28,8 +28,10 @@ from local.emulator.hosting.deployment import EndpointDeployment
 from local.emulator.hosting.describe import (
     describe_config,
     pending_summary,
+    refuse_busy,
     set_reason,
     show_health,
+    show_restart,
     variant_summaries,
     want_weights,
 )
@@ -41,7 +43,6 @@ from local.emulator.hosting.ttl import TtlTimers, read_ttl
 from local.emulator.store import Kind, Missing, Record
 
 NO_CONTAINERS = "No container of the endpoint runs that could be updated."
-_BUSY = {"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"}
 _RETRY_DELETE = 5.0
 
 
@@ -133,7 +134,7 @@ class Endpoints:
         started = datetime.now(UTC)
 
         def begin(record: Record) -> None:
-            self._refuse_busy(record)
+            refuse_busy(record.body)
             wanted = deployment.retaining(request, self._running(record).deployment)
             record.private["pending"] = wanted.dump()
             record.body["EndpointStatus"] = "Updating"
@@ -158,7 +159,7 @@ class Endpoints:
         wanted = {one["VariantName"]: one for one in request["DesiredWeightsAndCapacities"]}
 
         def begin(record: Record) -> None:
-            self._refuse_busy(record)
+            refuse_busy(record.body)
             self._running(record)
             want_weights(record.body, wanted)
 
@@ -174,7 +175,7 @@ class Endpoints:
         """
 
         def begin(record: Record) -> None:
-            self._refuse_busy(record)
+            refuse_busy(record.body)
             record.body["EndpointStatus"] = "Deleting"
 
         self._change(name, begin)
@@ -188,7 +189,7 @@ class Endpoints:
             if status == "Deleting" or (expires is not None and expires <= time.time()):
                 self._spawn(name, functools.partial(self._remove, name))
             elif status != "Failed":
-                self._change(name, _show_restart)
+                self._change(name, lambda record: show_restart(record.body))
                 fleets = self._context.home.job("endpoint", name) / "fleets"
                 shutil.rmtree(fleets, ignore_errors=True)
                 self._spawn(name, functools.partial(self._bring_up, name))
@@ -402,21 +403,11 @@ class Endpoints:
 
         self._change(name, show)
 
-    # The rest
-
     def _change(self, name: str, change: Callable[[Record], None]) -> Record:
         try:
             return self._context.store.update(Kind.ENDPOINT, name, change)
         except Missing:
             raise self._context.not_hosted(Kind.ENDPOINT, name) from None
-
-    @staticmethod
-    def _refuse_busy(record: Record) -> None:
-        if record.body["EndpointStatus"] in _BUSY:
-            raise invalid(
-                f'Cannot update in-progress endpoint "{record.arn}": its status is '
-                f"{record.body['EndpointStatus']}."
-            )
 
     def _running(self, record: Record) -> ActiveEndpoint:
         """The containers that an update changes.
@@ -456,8 +447,3 @@ class Endpoints:
             self.delete(name)
         except ServiceError:  # an update is in progress
             self._ttl_timers.set(name, _RETRY_DELETE)
-
-
-def _show_restart(record: Record) -> None:
-    if record.body["EndpointStatus"] not in {"Creating", "Updating"}:
-        record.body["EndpointStatus"] = "SystemUpdating"

@@ -5,7 +5,6 @@ import queue
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from typing import Any, Literal
 
 from local.emulator.context import Context
@@ -22,6 +21,7 @@ from local.emulator.training.archive import (
 from local.emulator.training.channels import BadChannel
 from local.emulator.training.cluster import HostEnded, HostLost
 from local.emulator.training.concurrency import ConcurrencyLimit
+from local.emulator.training.deadlines import deadlines, wait_deadline
 from local.emulator.training.describe import (
     end,
     enter,
@@ -31,7 +31,7 @@ from local.emulator.training.describe import (
     seconds_in,
     utc_now,
 )
-from local.emulator.training.interruptions import INTERRUPT_TAG, Interruption, count
+from local.emulator.training.interruptions import Interruption, count
 from local.emulator.training.job_attempt import JobAttempt
 from local.emulator.training.metrics import MetricPoint
 from local.emulator.training.opt_ml import FIRST_HOST, hosts_of
@@ -179,7 +179,7 @@ class TrainingRun:
     def _wait_for_slot(self) -> TrainingOutcome | Literal["go"] | None:
         self._enter("Pending")
         while True:
-            match self._next(self._wait_deadline()):
+            match self._next(wait_deadline(self._record, self._request)):
                 case "slot":
                     self._enter("Pending", "Preparing the instances for training")
                     return "go"
@@ -237,11 +237,12 @@ class TrainingRun:
 
     def _watch(self, attempt: JobAttempt) -> TrainingOutcome | Interruption | HostEnded:
         """Wait for the hosts' end, a deadline or a request; the host that failed, if one did."""
-        deadlines = self._deadlines()
+        tags = self._context.store.tags(self._record.arn)
+        due_at = deadlines(self._record, self._request, tags)
         running = attempt.size
         while running:
-            due = min(deadlines, key=lambda kind: deadlines[kind])
-            event = self._next(deadlines[due])
+            due = min(due_at, key=lambda kind: due_at[kind])
+            event = self._next(due_at[due])
             now = utc_now()
             match event:
                 case HostEnded(_, 0):
@@ -271,30 +272,6 @@ class TrainingRun:
             self._decide(STOPPED, "Stopping")
             return STOPPED
         return COMPLETED
-
-    def _deadlines(self) -> dict[str, float]:
-        """When the attempt that just began must end, by `time.monotonic`, and why."""
-        record = self._record
-        limit = record.body["StoppingCondition"]["MaxRuntimeInSeconds"]
-        deadlines = {"MaxRuntimeExceeded": time.monotonic() + limit - self._seconds_trained()}
-        waiting = self._wait_deadline()
-        if waiting is not None:
-            deadlines["MaxWaitTimeExceeded"] = waiting
-        after = self._context.store.tags(record.arn).get(INTERRUPT_TAG)
-        if after is not None and self._is_spot and not count(record, "spot"):
-            deadlines["spot"] = time.monotonic() + float(after)
-        return deadlines
-
-    def _wait_deadline(self) -> float | None:
-        """When MaxWaitTimeInSeconds is over, by `time.monotonic`; only spot jobs have it."""
-        record = self._record
-        limit = record.body["StoppingCondition"].get("MaxWaitTimeInSeconds")
-        if limit is None or not self._is_spot:
-            return None
-        created: datetime = record.body["CreationTime"]
-        paused: float = record.private.get("paused_seconds", 0.0)
-        left = float(limit) - (utc_now() - created).total_seconds() + paused
-        return time.monotonic() + left
 
     def _note_interruption(self, interruption: Interruption) -> None:
         """Record what it cost; leave the trees as the next attempt must find them."""
@@ -463,7 +440,3 @@ class TrainingRun:
     @property
     def _image(self) -> str:
         return str(self._request["AlgorithmSpecification"]["TrainingImage"])
-
-    @property
-    def _is_spot(self) -> bool:
-        return bool(self._request.get("EnableManagedSpotTraining", False))

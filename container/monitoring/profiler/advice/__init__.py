@@ -43,18 +43,7 @@ class Recommendation:
 
     def as_json(self) -> dict[str, Any]:
         """The attributes by name; `current` is called `from`."""
-        return {
-            "hyperparameter": self.hyperparameter,
-            "from": self.current,
-            "to": self.to,
-            "also": self.also,
-            "why": self.why,
-            "expected_gain": self.expected_gain,
-            "factor": self.factor,
-            "formula": self.formula,
-            "kind": self.kind,
-            "rules": list(self.rules),
-        }
+        return {"from" if name == "current" else name: each for name, each in vars(self).items()}
 
 
 def less(share: float) -> float:

@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from container.files.json_files import finite
+
 ENDS = 0.1
 """The first and the last tenth of the steps stand for the beginning and the end of a curve."""
 
@@ -18,7 +20,7 @@ def learning_metrics(curves: pd.DataFrame, epochs: pd.DataFrame) -> dict[str, An
     recorded; gradient norms are quantiles over all of it.
     """
     records = [
-        {str(name): _plain(value) for name, value in row.items()}
+        {str(name): _whole(value) for name, value in row.items()}
         for row in epochs.to_dict("records")
     ]
     return {
@@ -85,9 +87,7 @@ def _best(records: list[dict[str, Any]], metric: str, pick: Any) -> int | None:
     return int(next(row["epoch"] for row in found if row[metric] == best))
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float):
-        return None if not math.isfinite(value) else int(value) if value.is_integer() else value
-    return value
+def _whole(value: Any) -> Any:
+    """A JSON value, whole numbers as int; None for what is not finite."""
+    value = finite(value)
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -55,13 +55,7 @@ class S3Objects:
         for algorithm, value in upload.checksums.items():
             state |= {"algorithm": algorithm.upper(), "checksum_value": value}
             state["checksum_type"] = WHOLE
-        version = self._store.add(
-            request.bucket,
-            request.key,
-            content,
-            state,
-            lambda now: check_write(request.headers, now),
-        )
+        version = self._add(request, content, state)
         headers = {"ETag": f'"{version.etag}"', **_version_id(version), **_checksum(version)}
         return Response(headers=headers)
 
@@ -88,13 +82,7 @@ class S3Objects:
             kept.append("tags")
         state |= {name: source.state[name] for name in kept if name in source.state}
         content = self._shared(request, source)
-        version = self._store.add(
-            request.bucket,
-            request.key,
-            content,
-            state,
-            lambda now: check_write(request.headers, now),
-        )
+        version = self._add(request, content, state)
         response = document(
             "CopyObjectResult",
             elements({"ETag": f'"{version.etag}"', "LastModified": timestamp(version.modified)}),
@@ -272,13 +260,7 @@ class S3Objects:
             if current is not None and current.state.get("upload") == upload_id:
                 return self._completed(request, current)
             content, state = self._uploads.join(upload, parts)
-            version = self._store.add(
-                request.bucket,
-                request.key,
-                content,
-                state,
-                lambda now: check_write(request.headers, now),
-            )
+            version = self._add(request, content, state)
             self._uploads.end(upload)
         return self._completed(request, version)
 
@@ -286,6 +268,16 @@ class S3Objects:
         """AbortMultipartUpload."""
         self._uploads.end(self._upload(request))
         return Response(status=204)
+
+    def _add(self, request: S3Request, content: Content, state: dict[str, Any]) -> Version:
+        """Make a file the object that a request names, if its conditions hold."""
+        return self._store.add(
+            request.bucket,
+            request.key,
+            content,
+            state,
+            lambda now: check_write(request.headers, now),
+        )
 
     def _completed(self, request: S3Request, version: Version) -> Response:
         facts = {

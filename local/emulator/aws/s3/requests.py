@@ -3,11 +3,11 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from werkzeug.datastructures import EnvironHeaders
+from werkzeug.http import parse_date
 
 from local.emulator.aws.s3.acl import from_headers
 from local.emulator.aws.s3.store import Version
@@ -218,7 +218,5 @@ def _matches(etags: str, version: Version) -> bool:
 
 def _seconds(date: str | None) -> float | None:
     """An HTTP date; None where it is missing or none."""
-    try:
-        return parsedate_to_datetime(date).timestamp() if date else None
-    except (ValueError, IndexError):
-        return None
+    moment = parse_date(date)
+    return moment.timestamp() if moment else None

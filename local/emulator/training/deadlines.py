@@ -1,0 +1,47 @@
+"""When a training job must end or have begun, by its request and by what it has used up."""
+
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from local.emulator.store import Record
+from local.emulator.training.describe import seconds_in, utc_now
+from local.emulator.training.interruptions import INTERRUPT_TAG, count
+
+
+def deadlines(
+    record: Record, request: Mapping[str, Any], tags: Mapping[str, str]
+) -> dict[str, float]:
+    """When an attempt that begins now must end, by `time.monotonic`, by the reason.
+
+    Args:
+        record: the job.
+        request: its CreateTrainingJob request.
+        tags: the job's.
+    """
+    limit = record.body["StoppingCondition"]["MaxRuntimeInSeconds"]
+    trained = seconds_in(record.body, "Training", utc_now())
+    found = {"MaxRuntimeExceeded": time.monotonic() + limit - trained}
+    waiting = wait_deadline(record, request)
+    if waiting is not None:
+        found["MaxWaitTimeExceeded"] = waiting
+    after = tags.get(INTERRUPT_TAG)
+    if after is not None and _is_spot(request) and not count(record, "spot"):
+        found["spot"] = time.monotonic() + float(after)
+    return found
+
+
+def wait_deadline(record: Record, request: Mapping[str, Any]) -> float | None:
+    """When MaxWaitTimeInSeconds is over, by `time.monotonic`; only spot jobs have it."""
+    limit = record.body["StoppingCondition"].get("MaxWaitTimeInSeconds")
+    if limit is None or not _is_spot(request):
+        return None
+    created: datetime = record.body["CreationTime"]
+    paused: float = record.private.get("paused_seconds", 0.0)
+    left = float(limit) - (utc_now() - created).total_seconds() + paused
+    return time.monotonic() + left
+
+
+def _is_spot(request: Mapping[str, Any]) -> bool:
+    return bool(request.get("EnableManagedSpotTraining", False))
