@@ -74,7 +74,7 @@ quick: setup ## run the tests that need no server, container, browser or trainin
 	$(BIN)/python -m pytest -n 2 -m "not slow" tests/unit
 
 nightly: setup ## train, resume, export and serve every torchvision classifier once (hours; 16 GB)
-	BERTH_ARCHITECTURES=all $(BIN)/python -m pytest -n 1 tests/unit/container/test_architectures.py
+	BERTH_ARCHITECTURES=all $(BIN)/python -m pytest -n 1 tests/unit/container/test_models_architectures.py
 
 check: setup ## lint, formatting, types and the walls between the packages
 	$(BIN)/ruff check .

@@ -38,7 +38,7 @@ SLOW_FILES = (
     "container/data/sources/test_sources.py",
     "container/files/test_folders.py",
     "container/monitoring/debugger",
-    "container/test_architectures.py",
+    "container/test_models_architectures.py",
     "container/test_artifact.py",
     "container/test_models.py",
     "container/training/test_weights.py",

@@ -73,7 +73,7 @@ def test_notebook_with_sdk_v2(
 
 
 def test_rules_are_those_that_sdk_v2_sends(sdk_v2: Path, tmp_path: Path) -> None:
-    """What tests/unit/container/rules/test_rules_sent.py reads is what is sent."""
+    """What tests/unit/container/rules/test_requests_sent.py reads is what is sent."""
     written = tmp_path / "rules.json"
     subprocess.run(
         [str(sdk_v2), "-W", "ignore", str(HERE / "rule_requests.py"), str(written)],
