@@ -139,9 +139,10 @@ class Hosting:
             "PrimaryContainer": container,
             "ExecutionRoleArn": self.role,
         }
+        request |= vpc(self.subnets, self.security_groups)
         if self.isolated:
             request["EnableNetworkIsolation"] = True
-        return request | vpc(self.subnets, self.security_groups) | tagged(self.tags)
+        return request | tagged(self.tags)
 
     def endpoint_config(self) -> dict[str, Any]:
         """CreateEndpointConfig."""

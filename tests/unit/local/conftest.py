@@ -10,20 +10,9 @@ from local.client.target import Target
 from local.emulator.home import Home
 from local.emulator.server import Server
 from tests.unit.local.emulator.server_harness import serve
+from tests.unit.local.trained_job import write_job
 
 ROLE = "arn:aws:iam::123456789012:role/berth"
-
-
-@pytest.fixture(scope="session")
-def moto_url() -> Iterator[str]:
-    """moto's server, for the whole session."""
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
 
 
 @pytest.fixture
@@ -61,3 +50,10 @@ def home(tmp_path: Path) -> Home:
 def server(home: Home) -> Iterator[Server]:
     with serve(home) as server:
         yield server
+
+
+@pytest.fixture
+def job_folder(tmp_path: Path) -> Path:
+    """The folder of the training job `first` with what our image leaves."""
+    write_job(tmp_path / "first")
+    return tmp_path / "first"

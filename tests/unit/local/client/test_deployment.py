@@ -97,6 +97,15 @@ def created(stub: Stubber) -> None:
     )
 
 
+def updated(target: StubbedTarget) -> Any:
+    """An endpoint that served `flowers-old`, whose update is accepted."""
+    sagemaker = target.stub("sagemaker")
+    described(sagemaker, "InService", "flowers-old")
+    created(sagemaker)
+    sagemaker.add_response("update_endpoint", {"EndpointArn": ARN}, HOSTING.update())
+    return sagemaker
+
+
 def logged(stub: Stubber, *lines: str) -> None:
     """The last lines of the newest container; `i-0` serves since before the update, and talks."""
     changed = datetime(2026, 1, 2, tzinfo=UTC).timestamp() * 1000
@@ -211,10 +220,7 @@ def test_what_cannot_be_deleted_is_reported(target: StubbedTarget) -> None:
 def test_an_update_that_failed_is_recognised_by_its_old_configuration(
     target: StubbedTarget,
 ) -> None:
-    sagemaker = target.stub("sagemaker")
-    described(sagemaker, "InService", "flowers-old")
-    created(sagemaker)
-    sagemaker.add_response("update_endpoint", {"EndpointArn": ARN}, HOSTING.update())
+    sagemaker = updated(target)
     described(sagemaker, "Updating", "flowers-old")
     described(sagemaker, "InService", "flowers-old", FailureReason="rolled back")
     logged(target.stub("logs"), "boom")
@@ -226,10 +232,7 @@ def test_an_update_that_failed_is_recognised_by_its_old_configuration(
 
 
 def test_an_update_names_the_earlier_configuration(target: StubbedTarget) -> None:
-    sagemaker = target.stub("sagemaker")
-    described(sagemaker, "InService", "flowers-old")
-    created(sagemaker)
-    sagemaker.add_response("update_endpoint", {"EndpointArn": ARN}, HOSTING.update())
+    sagemaker = updated(target)
     described(sagemaker, "InService")
     shown, error = deploy(target, DeploymentRequests(HOSTING, "local", update=True))
     assert error is None
@@ -377,10 +380,7 @@ def test_a_container_that_cannot_serve_is_not_waited_for(
 def test_an_update_whose_container_cannot_serve_is_left_to_be_rolled_back(
     aws: StubbedTarget,
 ) -> None:
-    sagemaker = aws.stub("sagemaker")
-    described(sagemaker, "InService", "flowers-old")
-    created(sagemaker)
-    sagemaker.add_response("update_endpoint", {"EndpointArn": ARN}, HOSTING.update())
+    sagemaker = updated(aws)
     described(sagemaker, "Updating", "flowers-old")
     cannot_serve(aws.stub("logs"))
     shown, error = deploy(aws, DeploymentRequests(HOSTING, "aws", update=True))

@@ -11,46 +11,11 @@ from local.commands import report as subject
 from local.errors import UserError
 from tests.unit.local.command_runner import Commands
 from tests.unit.local.fake_tuning import FakeTuning, trial, tuning_job
-
-PNG = b"\x89PNG a picture"
-EVIL = "<img src=x onerror=alert(1)>"
-JOB: dict[str, Any] = {
-    "TrainingJobName": "first",
-    "TrainingJobStatus": "Completed",
-    "SecondaryStatus": "Completed",
-    "HyperParameters": {"epochs": "2", "arch": '"resnet18"', "note": EVIL},
-    "ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1},
-    "AlgorithmSpecification": {"TrainingImage": "berth:latest"},
-    "TrainingTimeInSeconds": 90,
-    "BillableTimeInSeconds": 30,
-    "FinalMetricDataList": [{"MetricName": "validation:accuracy", "Value": 0.9}],
-}
+from tests.unit.local.trained_job import JOB
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A job's folder with what our image leaves."""
-    data = tmp_path / "first" / "output" / "data"
-    data.mkdir(parents=True)
-    row = {"precision": 1.0, "recall": 0.9, "f1": 0.947, "support": 20}
-    report = {
-        "split": "test",
-        "images": 40,
-        "accuracy": 0.925,
-        "top5": 1.0,
-        "best_epoch": 2,
-        "classes": {"cat": row, EVIL: row},
-    }
-    (data / "evaluation.json").write_text(json.dumps(report))
-    epochs = [{"epoch": n, "validation:accuracy": n / 9} for n in (1, 2)]
-    (data / "metrics.jsonl").write_text("".join(json.dumps(each) + "\n" for each in epochs))
-    for name in ("confusion.png", "curves.png", "other.png"):
-        (data / name).write_bytes(PNG)
-    return tmp_path / "first"
-
-
-def leave_report(folder: Path, sentence: str = "The GPU waits.") -> Path:
-    page = folder / "output/data/report/profiler-report.html"
+def leave_report(job_folder: Path, sentence: str = "The GPU waits.") -> Path:
+    page = job_folder / "output/data/report/profiler-report.html"
     page.parent.mkdir(parents=True)
     page.write_text("<html>")
     figures = {"verdict": {"sentences": [sentence]}}
@@ -97,14 +62,14 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_the_page_is_opened(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, opened: list[str]
+    job_folder: Path, monkeypatch: pytest.MonkeyPatch, opened: list[str]
 ) -> None:
-    monkeypatch.chdir(folder.parent)
+    monkeypatch.chdir(job_folder.parent)
     target = Done(JOB)
     done = Commands(target, monkeypatch).run("report", "first")
     assert done.exit_code == 0, (done.output, done.exception)
-    assert done.stdout.strip() == str(folder / "index.html")
-    assert opened == [(folder / "index.html").as_uri()]
+    assert done.stdout.strip() == str(job_folder / "index.html")
+    assert opened == [(job_folder / "index.html").as_uri()]
     assert "s3" not in target.asked  # what is at home is not downloaded again
 
 
@@ -132,12 +97,12 @@ def test_a_running_job_has_no_report_yet(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_without_a_name_it_is_the_last_job_that_ended(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    job_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(folder.parent)
+    monkeypatch.chdir(job_folder.parent)
     done = Commands(Done(JOB), monkeypatch).run("report", "--no-open")
     assert done.exit_code == 0, (done.output, done.exception)
-    assert done.stdout.strip() == str(folder / "index.html")
+    assert done.stdout.strip() == str(job_folder / "index.html")
     running = Done(JOB | {"TrainingJobStatus": "Stopping"})
     done = Commands(running, monkeypatch).run("report", "--no-open")
     assert "no training job has ended yet" in str(done.exception)
@@ -167,42 +132,42 @@ def maker(monkeypatch: pytest.MonkeyPatch) -> Maker:
     return maker
 
 
-def record(folder: Path) -> None:
-    (folder / "output/data/profiler").mkdir()
-    (folder / "output/data/profiler/job.json").write_text("{}")
+def record(job_folder: Path) -> None:
+    (job_folder / "output/data/profiler").mkdir()
+    (job_folder / "output/data/profiler/job.json").write_text("{}")
 
 
 def test_a_report_that_was_left_is_not_made_again(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, maker: Maker
+    job_folder: Path, monkeypatch: pytest.MonkeyPatch, maker: Maker
 ) -> None:
-    monkeypatch.chdir(folder.parent)
-    record(folder)
-    left = leave_report(folder)
+    monkeypatch.chdir(job_folder.parent)
+    record(job_folder)
+    left = leave_report(job_folder)
     done = Commands(Done(JOB), monkeypatch).run("report", "first", "--no-open")
     assert done.exit_code == 0, (done.output, done.exception)
     assert maker.made == []
-    assert f"profiler   {left.relative_to(folder.parent)}" in done.stderr
+    assert f"profiler   {left.relative_to(job_folder.parent)}" in done.stderr
 
 
 @pytest.mark.parametrize("words", [(), ("--rule-parameter", "BatchSize_patience=9")])
 def test_a_report_is_made_of_what_was_recorded(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, maker: Maker, words: tuple[str, ...]
+    job_folder: Path, monkeypatch: pytest.MonkeyPatch, maker: Maker, words: tuple[str, ...]
 ) -> None:
-    monkeypatch.chdir(folder.parent)
-    record(folder)
+    monkeypatch.chdir(job_folder.parent)
+    record(job_folder)
     if words:
-        leave_report(folder)
+        leave_report(job_folder)
     done = Commands(Done(JOB), monkeypatch).run("report", "first", "--no-open", *words)
     assert done.exit_code == 0, (done.output, done.exception)
     ((held, into, parameters),) = maker.made
     assert "data/profiler/job.json" in held
     assert into == Path("first/report")
     assert parameters == ({"BatchSize_patience": "9"} if words else {})
-    assert 'href="report/profiler-report.html"' in (folder / "index.html").read_text()
+    assert 'href="report/profiler-report.html"' in (job_folder / "index.html").read_text()
 
 
 def test_what_awss_profiler_recorded_is_fetched(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, maker: Maker
+    job_folder: Path, monkeypatch: pytest.MonkeyPatch, maker: Maker
 ) -> None:
     def fetch(_target: object, uri: str, into: Path) -> int:
         assert uri == "s3://bucket/p/first/profiler-output"
@@ -211,7 +176,7 @@ def test_what_awss_profiler_recorded_is_fetched(
         return 1
 
     monkeypatch.setattr(subject, "fetch_folder", fetch)
-    monkeypatch.chdir(folder.parent)
+    monkeypatch.chdir(job_folder.parent)
     job = JOB | {"ProfilerConfig": {"S3OutputPath": "s3://bucket/p/"}}
     done = Commands(Done(job), monkeypatch).run("report", "first", "--no-open")
     assert done.exit_code == 0, (done.output, done.exception)
@@ -219,10 +184,10 @@ def test_what_awss_profiler_recorded_is_fetched(
 
 
 def test_the_page_comes_without_the_profilers_report_too(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, maker: Maker
+    job_folder: Path, monkeypatch: pytest.MonkeyPatch, maker: Maker
 ) -> None:
-    monkeypatch.chdir(folder.parent)
-    record(folder)
+    monkeypatch.chdir(job_folder.parent)
+    record(job_folder)
     maker.error = UserError("pandas: not installed")
     berth = Commands(Done(JOB), monkeypatch)
     done = berth.run("report", "first", "--no-open")
@@ -233,9 +198,9 @@ def test_the_page_comes_without_the_profilers_report_too(
 
 
 def test_thresholds_for_a_job_that_was_not_profiled(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, maker: Maker
+    job_folder: Path, monkeypatch: pytest.MonkeyPatch, maker: Maker
 ) -> None:
-    monkeypatch.chdir(folder.parent)
+    monkeypatch.chdir(job_folder.parent)
     words = ("report", "first", "--no-open", "--rule-parameter", "BatchSize_patience=9")
     done = Commands(Done(JOB), monkeypatch).run(*words)
     assert str(done.exception) == "first: --rule-parameter: the job was not profiled"
@@ -243,23 +208,23 @@ def test_thresholds_for_a_job_that_was_not_profiled(
 
 
 def test_a_path_needs_no_sagemaker(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, maker: Maker, opened: list[str]
+    job_folder: Path, monkeypatch: pytest.MonkeyPatch, maker: Maker, opened: list[str]
 ) -> None:
-    monkeypatch.chdir(folder.parent)
-    record(folder)
+    monkeypatch.chdir(job_folder.parent)
+    record(job_folder)
     with tarfile.open("first.tar.gz", "w:gz") as tar:
-        tar.add(folder / "output/data", "data")
+        tar.add(job_folder / "output/data", "data")
     berth = Commands(Done(JOB), monkeypatch)
     assert berth.run("report", "first.tar.gz").exit_code == 0
     assert berth.run("report", "./first", "--output-dir", "there").exit_code == 0
     assert berth.asked == []
     assert [into for _, into, _ in maker.made] == [Path("first-report"), Path("there")]
     assert all("data/profiler/job.json" in held for held, _, _ in maker.made)
-    assert opened[1] == (folder.parent / "there/profiler-report.html").as_uri()
+    assert opened[1] == (job_folder.parent / "there/profiler-report.html").as_uri()
 
 
 def test_a_folder_named_like_no_job(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, maker: Maker
+    job_folder: Path, monkeypatch: pytest.MonkeyPatch, maker: Maker
 ) -> None:
     from botocore.exceptions import ClientError
 
@@ -267,7 +232,7 @@ def test_a_folder_named_like_no_job(
         def describe_training_job(self, **_arguments: str) -> dict[str, Any]:
             raise ClientError({"Error": {"Code": "ValidationException"}}, "Describe")
 
-    monkeypatch.chdir(folder.parent)
+    monkeypatch.chdir(job_folder.parent)
     berth = Commands(Nothing(JOB), monkeypatch)
     assert berth.run("report", "first", "--no-open").exit_code == 0
     assert maker.made[0][1] == Path("first-report")

@@ -3,25 +3,11 @@ import json
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from local.pages.job_page import write_report_page
-
-PNG = b"\x89PNG a picture"
-EVIL = "<img src=x onerror=alert(1)>"
-JOB: dict[str, Any] = {
-    "TrainingJobName": "first",
-    "TrainingJobStatus": "Completed",
-    "SecondaryStatus": "Completed",
-    "HyperParameters": {"epochs": "2", "arch": '"resnet18"', "note": EVIL},
-    "ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1},
-    "AlgorithmSpecification": {"TrainingImage": "berth:latest"},
-    "TrainingTimeInSeconds": 90,
-    "BillableTimeInSeconds": 30,
-    "FinalMetricDataList": [{"MetricName": "validation:accuracy", "Value": 0.9}],
-}
+from tests.unit.local.trained_job import EVIL, JOB, PNG
 
 
 class ReadPage(HTMLParser):
@@ -67,30 +53,8 @@ class ReadPage(HTMLParser):
             self.headings[-1] += data
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A job's folder with what our image leaves."""
-    data = tmp_path / "first" / "output" / "data"
-    data.mkdir(parents=True)
-    row = {"precision": 1.0, "recall": 0.9, "f1": 0.947, "support": 20}
-    report = {
-        "split": "test",
-        "images": 40,
-        "accuracy": 0.925,
-        "top5": 1.0,
-        "best_epoch": 2,
-        "classes": {"cat": row, EVIL: row},
-    }
-    (data / "evaluation.json").write_text(json.dumps(report))
-    epochs = [{"epoch": n, "validation:accuracy": n / 9} for n in (1, 2)]
-    (data / "metrics.jsonl").write_text("".join(json.dumps(each) + "\n" for each in epochs))
-    for name in ("confusion.png", "curves.png", "other.png"):
-        (data / name).write_bytes(PNG)
-    return tmp_path / "first"
-
-
-def test_everything_a_job_left_is_on_one_page(folder: Path) -> None:
-    page = ReadPage(write_report_page(JOB, folder))
+def test_everything_a_job_left_is_on_one_page(job_folder: Path) -> None:
+    page = ReadPage(write_report_page(JOB, job_folder))
     assert "92.50%" in page.text
     for row in (
         ["cat", "1.000", "0.900", "0.947", "20"],
@@ -107,8 +71,8 @@ def test_everything_a_job_left_is_on_one_page(folder: Path) -> None:
     assert shown == ["Loss, accuracy and learning rate", "Confusion", "other"]
 
 
-def test_names_are_text_and_nothing_is_loaded(folder: Path) -> None:
-    written = write_report_page(JOB | {"FailureReason": EVIL}, folder)
+def test_names_are_text_and_nothing_is_loaded(job_folder: Path) -> None:
+    written = write_report_page(JOB | {"FailureReason": EVIL}, job_folder)
     page = ReadPage(written)
     assert page.text.count(EVIL) == 3
     assert len(page.pictures) == 3
@@ -127,33 +91,33 @@ def test_a_job_that_left_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["[]", "{", "{}", '{"images": 3}', "null", "[" * 5000])
-def test_an_evaluation_of_another_shape_costs_itself_alone(folder: Path, content: str) -> None:
-    (folder / "output/data/evaluation.json").write_text(content)
-    (folder / "output/data/metrics.jsonl").write_text(content)
-    page = ReadPage(write_report_page(JOB, folder))
+def test_an_evaluation_of_another_shape_costs_itself_alone(job_folder: Path, content: str) -> None:
+    (job_folder / "output/data/evaluation.json").write_text(content)
+    (job_folder / "output/data/metrics.jsonl").write_text(content)
+    page = ReadPage(write_report_page(JOB, job_folder))
     assert "evaluation.json: " in page.text
     assert "validation:accuracy" in page.text
     assert "Confusion" in page.headings
 
 
-def test_the_profilers_report_is_linked_and_rules_are_listed(folder: Path) -> None:
-    report = folder / "output/data/report/profiler-report.html"
+def test_the_profilers_report_is_linked_and_rules_are_listed(job_folder: Path) -> None:
+    report = job_folder / "output/data/report/profiler-report.html"
     report.parent.mkdir(parents=True)
     report.write_text("<html>")
     figures = {"verdict": {"sentences": [f"The GPU waits {EVIL}"]}}
     report.with_name("report.json").write_text(json.dumps(figures))
-    rules = folder / "output/data/rules"
+    rules = job_folder / "output/data/rules"
     rules.mkdir()
     status = {"RuleConfigurationName": EVIL, "RuleEvaluationStatus": "IssuesFound"}
     (rules / "debug.json").write_text(json.dumps([status | {"StatusDetails": EVIL}]))
-    page = ReadPage(write_report_page(JOB, folder))
+    page = ReadPage(write_report_page(JOB, job_folder))
     assert page.links == ["output/data/report/profiler-report.html"]
     assert f"The GPU waits {EVIL}" in page.text
     assert [EVIL, "debugger", "IssuesFound", EVIL] in page.rows
 
 
-def test_without_a_profiler_there_is_no_section_on_it(folder: Path) -> None:
-    assert not {"Profiler", "Rules"} & set(ReadPage(write_report_page(JOB, folder)).headings)
+def test_without_a_profiler_there_is_no_section_on_it(job_folder: Path) -> None:
+    assert not {"Profiler", "Rules"} & set(ReadPage(write_report_page(JOB, job_folder)).headings)
 
 
 def test_interruptions_are_listed(tmp_path: Path) -> None:

@@ -51,6 +51,16 @@ def revived(path: Path) -> TuningHarness:
     return here
 
 
+def recovered_and_stopped(here: TuningHarness) -> dict[str, Any]:
+    """How the job ends when a recovered server stops its one running trial."""
+    here.training.gate.clear()
+    here.training.recover()
+    here.tuning.recover()
+    here.wait(lambda: len(here.training.stopped) == 1)
+    here.training.gate.set()
+    return here.ended()
+
+
 @pytest.mark.parametrize("strategy", ["Random", "Bayesian", "Hyperband"])
 def test_an_interrupted_job_ends_with_the_trials_of_an_uninterrupted_one(
     tmp_path: Path, strategy: str
@@ -138,12 +148,7 @@ def test_a_stop_survives_the_server(tmp_path: Path) -> None:
     interrupted(tmp_path / "cut", 1, jobs=5)
     here = TuningHarness.build(tmp_path / "cut", learns)
     here.tuning.stop("job")
-    here.training.gate.clear()
-    here.training.recover()
-    here.tuning.recover()
-    here.wait(lambda: len(here.training.stopped) == 1)
-    here.training.gate.set()
-    body = here.ended()
+    body = recovered_and_stopped(here)
     assert body["HyperParameterTuningJobStatus"] == "Stopped"
     assert body["TrainingJobStatusCounters"]["Stopped"] == 1
     assert len(here.trials()) == 2
@@ -154,12 +159,7 @@ def test_the_time_limit_counts_all_servers_together(tmp_path: Path) -> None:
     interrupted(tmp_path / "cut", 1, jobs=5, limits={"MaxRuntimeInSeconds": 120})
     here = TuningHarness.build(tmp_path / "cut", learns)
     change_private(here, lambda private: private.update(seconds=119.9))
-    here.training.gate.clear()
-    here.training.recover()
-    here.tuning.recover()
-    here.wait(lambda: len(here.training.stopped) == 1)
-    here.training.gate.set()
-    body = here.ended()
+    body = recovered_and_stopped(here)
     assert body["HyperParameterTuningJobStatus"] == "Completed"
     assert body["ConsumedResources"]["RuntimeInSeconds"] >= 120
     assert body["TrainingJobStatusCounters"]["Stopped"] == 1
@@ -170,12 +170,7 @@ def test_a_time_limit_before_any_objective_is_a_failure(tmp_path: Path) -> None:
     interrupted(tmp_path / "cut", 0, jobs=5, limits={"MaxRuntimeInSeconds": 120})
     here = TuningHarness.build(tmp_path / "cut", lambda _: FakeRun([]))
     change_private(here, lambda private: private.update(seconds=120.0))
-    here.training.gate.clear()
-    here.training.recover()
-    here.tuning.recover()
-    here.wait(lambda: len(here.training.stopped) == 1)
-    here.training.gate.set()
-    body = here.ended()
+    body = recovered_and_stopped(here)
     assert body["HyperParameterTuningJobStatus"] == "Failed"
     assert "MaxRuntimeInSeconds (120)" in body["FailureReason"]
     here.close()
