@@ -4,17 +4,20 @@
 #   docker/base-image.sh NAME[:TAG] [SUITE]
 #
 # Then: python -m local.image build --base-image NAME[:TAG]
-# Needs mmdebstrap and root. MIRROR names another Debian mirror than apt's own.
+# Needs mmdebstrap and root. MIRROR names another Debian mirror than apt's own; PLATFORM is linux/amd64
+# (what `make build` builds) or linux/arm64, for which another machine needs qemu-user-static.
 set -euo pipefail
 
 name=${1:?"usage: docker/base-image.sh NAME[:TAG] [SUITE]"}
 suite=${2:-bookworm}
+platform=${PLATFORM:-linux/amd64}
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 # Documentation and translations are never read in a container.
 mmdebstrap \
+    --architectures="${platform#linux/}" \
     --variant=minbase \
     --include=ca-certificates,python3,python3-venv \
     --dpkgopt='path-exclude=/usr/share/man/*' \
@@ -23,4 +26,4 @@ mmdebstrap \
     --dpkgopt='path-include=/usr/share/doc/*/copyright' \
     "$suite" "$work/base.tar" ${MIRROR:+"$MIRROR"}
 
-docker import --change 'CMD ["bash"]' "$work/base.tar" "$name"
+docker import --platform "$platform" --change 'CMD ["bash"]' "$work/base.tar" "$name"
