@@ -16,7 +16,6 @@ from container.images.orientation import exif_orientation, find, of_xmp
 
 # Frame headers by the process they announce (ITU T.81, table B.1).
 _BASELINE, _EXTENDED, _PROGRESSIVE, _LOSSLESS = 0xC0, 0xC1, 0xC2, 0xC3
-_ARITHMETIC = frozenset({0xC9, 0xCA})
 _UNREAD = {
     **dict.fromkeys((0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF, 0xDE, 0xDF), "hierarchical JPEG"),
     0xCB: "lossless JPEG with arithmetic coding",

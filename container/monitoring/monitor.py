@@ -30,8 +30,7 @@ from container.monitoring.requested import profiler_file
 from container.rules.requests import RuleRequest
 from container.training.callbacks import Callback, Collection, Mode, StepMetrics
 from container.training.curves import Curves
-from container.training.distributed import World
-from container.training.gather import gather_folder
+from container.training.distributed import World, gather_folder
 
 if TYPE_CHECKING:
     from container.monitoring.debugger.hook import TensorHook

@@ -8,7 +8,6 @@ After an interruption the same call continues: what was uploaded is not sent aga
 
 import hashlib
 import os
-import re
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -33,8 +32,6 @@ SHOWN = 10
 """Files that cannot be sent and are named each."""
 MD5 = "berth-md5"
 """Metadata of every object sent: its ETag is no MD5 when it went up in parts or under a KMS key."""
-
-_PLAIN_ETAG = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from urllib.parse import unquote
 from local import log_groups
 from local.emulator.context import Context
 from local.emulator.errors import ServiceError
-from local.emulator.hosting.active_endpoint import ActiveEndpoint
+from local.emulator.hosting.deployment import ActiveEndpoint
 from local.emulator.hosting.fleet import NoSuchVariant, Unavailable
 from local.emulator.hosting.instances import Instance
 from local.emulator.hosting.invocations import (

@@ -1,9 +1,16 @@
-"""A deployed endpoint configuration: read, stored, and changed by what an update retains."""
+"""A deployed endpoint configuration: read, stored, changed by updates, and run by containers."""
 
+import contextlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from local.emulator.context import Context
+from local.emulator.hosting.data_capture import DataCapture
+from local.emulator.hosting.fleet import Fleet, Unavailable
+from local.emulator.hosting.instances import Instance
 from local.emulator.hosting.variants import Variant, read_variants
 from local.emulator.store import Kind
 
@@ -77,3 +84,34 @@ class EndpointDeployment:
             variants.append(replace(variant, weight=weight, count=count))
         capture = self.capture if "DataCaptureConfig" in excluded else running.capture
         return replace(self, variants=variants, capture=capture)
+
+
+@dataclass
+class ActiveEndpoint:
+    """An endpoint whose containers run.
+
+    Attributes:
+        fleet: its containers; an update puts another in their place.
+        deployment: what they were started from.
+        capture: where its traffic is captured; None for nowhere.
+        since: when the fleet came up.
+    """
+
+    fleet: Fleet
+    deployment: EndpointDeployment
+    capture: DataCapture | None
+    since: datetime
+
+    @contextmanager
+    def borrow(self, target: str | None = None) -> Iterator[tuple[Variant, Instance]]:
+        """A container for one request; see `Fleet.borrow`. It is right across an update."""
+        with contextlib.ExitStack() as stack:
+            while True:
+                fleet = self.fleet
+                try:
+                    borrowed = stack.enter_context(fleet.borrow(target))
+                    break
+                except Unavailable:
+                    if self.fleet is fleet:
+                        raise
+            yield borrowed

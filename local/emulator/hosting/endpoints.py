@@ -21,10 +21,9 @@ from local import log_groups
 from local.emulator.background import Background
 from local.emulator.context import Context
 from local.emulator.errors import ServiceError, invalid
-from local.emulator.hosting.active_endpoint import ActiveEndpoint
 from local.emulator.hosting.async_invocations import AsyncInvocations
 from local.emulator.hosting.data_capture import DataCapture
-from local.emulator.hosting.deployment import EndpointDeployment
+from local.emulator.hosting.deployment import ActiveEndpoint, EndpointDeployment
 from local.emulator.hosting.describe import (
     describe_config,
     pending_summary,

@@ -17,8 +17,8 @@ from local import log_groups
 from local.emulator.context import Context
 from local.emulator.credentials import ACCOUNT
 from local.emulator.errors import ServiceError
-from local.emulator.hosting.active_endpoint import ActiveEndpoint
 from local.emulator.hosting.data_capture import DataCapture
+from local.emulator.hosting.deployment import ActiveEndpoint
 from local.emulator.hosting.endpoints import Endpoints
 from local.emulator.hosting.event_stream import CONTENT_TYPE, payload_part, stream_error
 from local.emulator.hosting.fleet import NoSuchVariant, Unavailable

@@ -26,11 +26,10 @@ from container.monitoring.profiler.report.bottlenecks import (
     io,
 )
 from container.monitoring.profiler.report.context import ReportContext
-from container.monitoring.profiler.report.framework import framework
+from container.monitoring.profiler.report.framework import balance, framework, steps
 from container.monitoring.profiler.report.learning import learning
 from container.monitoring.profiler.report.overview import gaps, summary, title, verdict
 from container.monitoring.profiler.report.rules import rules as rules_section
-from container.monitoring.profiler.report.steps import balance, steps
 from container.monitoring.profiler.report.system import system
 from container.monitoring.profiler.rules import evaluate
 from container.pages.environment import environment
