@@ -27,6 +27,8 @@ ACCEPTED_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 OCI's format, and an index (a list of images, which BuildKit makes as soon as it attaches a
 provenance record), end CreateModel with "Unsupported manifest media type".
 """
+ONE_DOCKER_IMAGE = ("--provenance=false", "--output", "type=docker,oci-mediatypes=false")
+"""Options of BuildKit for such an image; an engine with containerd's store would keep OCI's."""
 
 
 class ImageError(Exception):
@@ -61,8 +63,8 @@ def manifest_problem(manifest: Mapping[str, object]) -> str | None:
         return None
     return (
         f"manifest: found {found or 'no media type'}, expected one image in Docker's format "
-        f"({ACCEPTED_MANIFEST}); build with: docker buildx build --provenance=false "
-        "--output type=docker, as make build does"
+        f"({ACCEPTED_MANIFEST}); build it as make build does, with: docker buildx build "
+        f"{' '.join(ONE_DOCKER_IMAGE)}"
     )
 
 
@@ -85,11 +87,7 @@ def find_builder() -> Builder:
     for docker in candidates:
         buildx = subprocess.run([docker, "buildx", "version"], capture_output=True, check=False)
         if buildx.returncode == 0:
-            return Builder(
-                docker,
-                (docker, "buildx", "build", "--provenance=false", "--output", "type=docker"),
-                {},
-            )
+            return Builder(docker, (docker, "buildx", "build", *ONE_DOCKER_IMAGE), {})
         # Clients before 23 carry BuildKit themselves; it makes one plain image, never an index.
         version = _output([docker, "version", "--format", "{{.Client.Version}}"], docker)
         if int(version.split(".")[0]) < 23:

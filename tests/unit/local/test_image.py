@@ -93,7 +93,7 @@ def test_buildx_is_told_to_make_no_index(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("PATH", fake_docker(tmp_path / "a", buildx=True, version="28.1.0"))
     command = " ".join(find_builder().command)
     assert "--provenance=false" in command
-    assert "--output type=docker" in command
+    assert "--output type=docker,oci-mediatypes=false" in command
 
 
 def test_a_client_without_buildx_is_passed_over(
