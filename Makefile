@@ -1,8 +1,11 @@
-# Everything runs from one virtual environment, .venv, which `make setup` makes and keeps current.
-PYTHON ?= python3.11
-VENV   := .venv
-BIN    := $(VENV)/bin
-STAMP  := $(VENV)/.installed
+# Everything runs from one virtual environment, .venv, which setup.sh makes and keeps current: what
+# runs for `make demo` and the commands, the tests' and checks' needs as well for the others.
+VENV  := .venv
+BIN   := $(VENV)/bin
+STAMP := $(VENV)/.installed
+RUNS  := $(VENV)/.runs
+# The Python to make it with; setup.sh finds one.
+export PYTHON
 
 # What `make build` passes on: make build TAG=berth:mine WEIGHTS="resnet18 resnet50"
 TAG        ?= berth:latest
@@ -28,43 +31,40 @@ SHELL := /bin/bash
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
 
-setup: $(STAMP) ## make .venv and install everything in it (needs Python 3.11 and a C compiler)
+setup: $(STAMP) ## make .venv and install everything in it (Python 3.11 to 3.13 and a C compiler)
 
-$(STAMP): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
-	    || { echo "setup: needs Python 3.11; name it with: make setup PYTHON=/path/to/python3.11"; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --use-pep517 \
-	    --quiet -c constraints.txt -e '.[image,local,sdk,dev]'
-	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off \
-	    --quiet --no-deps -r docker/no-deps.txt
-	@# Once more: the sagemaker-training toolkit has a command 'train' as well, and the last one stays.
-	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --use-pep517 \
-	    --quiet -c constraints.txt --no-deps --force-reinstall -e .
+LOCKS := pyproject.toml constraints.txt docker/no-deps.txt
+
+$(STAMP): $(LOCKS)
+	@bash setup.sh $(VENV) all,sdk,dev "about 3.4 GB, less where PyTorch comes without CUDA (a Mac), into $(VENV), which takes 7.0 GB"
+	@touch $@ $(RUNS)
+
+$(RUNS): $(LOCKS)
+	@bash setup.sh $(VENV) all "about 3.3 GB, less where PyTorch comes without CUDA (a Mac), into $(VENV), which takes 6.7 GB"
 	@touch $@
 
-demo: setup ## tune, train, deploy and ask a small classifier, on this machine alone
+demo: $(RUNS) ## tune, train, deploy and ask a small classifier, on this machine alone
 	$(BIN)/python -m local.demo
 
-up: setup ## start the SageMaker of this machine
+up: $(RUNS) ## start the SageMaker of this machine
 	$(BIN)/berth up $(ARGS)
 
-down: setup ## end it; nothing is lost
+down: $(RUNS) ## end it; nothing is lost
 	$(BIN)/berth down $(ARGS)
 
-tune: setup ## search hyperparameters; DATA, ARGS are passed on
+tune: $(RUNS) ## search hyperparameters; DATA, ARGS are passed on
 	$(BIN)/berth tune $(DATA) $(ARGS)
 
-train: setup ## train a classifier; DATA, ARGS are passed on
+train: $(RUNS) ## train a classifier; DATA, ARGS are passed on
 	$(BIN)/berth train $(DATA) $(ARGS)
 
-report: setup ## look at what a job left, the last one without JOB; JOB, ARGS are passed on
+report: $(RUNS) ## look at what a job left, the last one without JOB; JOB, ARGS are passed on
 	$(BIN)/berth report $(JOB) $(ARGS)
 
-deploy: setup ## serve what a job learnt; NAME, JOB, ARGS are passed on
+deploy: $(RUNS) ## serve what a job learnt; NAME, JOB, ARGS are passed on
 	$(BIN)/berth deploy $(NAME) --job $(JOB) $(ARGS)
 
-invoke: setup ## ask an endpoint; NAME, IMAGES, ARGS are passed on
+invoke: $(RUNS) ## ask an endpoint; NAME, IMAGES, ARGS are passed on
 	$(BIN)/berth invoke $(NAME) $(IMAGES) $(ARGS)
 
 test: setup ## run the tests; those that need Docker run where an engine answers
@@ -83,13 +83,13 @@ check: setup ## lint, formatting, types and the walls between the packages
 	$(BIN)/lint-imports
 	$(BIN)/python docker/lock.py --check
 
-build: setup ## build the image; TAG, PLATFORM, BASE_IMAGE, EXTRA_CA, WEIGHTS are passed on
+build: $(RUNS) ## build the image; TAG, PLATFORM, BASE_IMAGE, EXTRA_CA, WEIGHTS are passed on
 	$(BIN)/python -m local.image build --tag $(TAG) --platform $(PLATFORM) \
 	    $(if $(BASE_IMAGE),--base-image $(BASE_IMAGE)) \
 	    $(if $(EXTRA_CA),--extra-ca '$(EXTRA_CA)') \
 	    $(if $(WEIGHTS),--weights $(WEIGHTS))
 
-push: setup ## push the image to ECR; TAG, ARGS are passed on
+push: $(RUNS) ## push the image to ECR; TAG, ARGS are passed on
 	$(BIN)/berth push $(TAG) $(ARGS)
 
 bench: setup ## measure; every script in tests/benchmarks in turn

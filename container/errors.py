@@ -1,18 +1,5 @@
 """The errors shown to users: one line with what was found and what was expected."""
 
-DISTRIBUTION = "berth-vision"
-"""The name that pip knows the project by; another `berth` has that name on PyPI."""
-
-
-def extra_missing(what: str, extra: str) -> str:
-    """The line for something that needs an extra of the distribution which is not installed.
-
-    Args:
-        what: what is missing, and for what.
-        extra: its name in `pyproject.toml`.
-    """
-    return f"{what}: install it with: pip install '{DISTRIBUTION}[{extra}]'"
-
 
 class BerthError(Exception):
     """An error that the user can fix; its message is a single line."""

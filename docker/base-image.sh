@@ -9,7 +9,7 @@
 set -euo pipefail
 
 name=${1:?"usage: docker/base-image.sh NAME[:TAG] [SUITE]"}
-suite=${2:-bookworm}
+suite=${2:-trixie}
 platform=${PLATFORM:-linux/amd64}
 
 work=$(mktemp -d)

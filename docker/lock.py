@@ -27,7 +27,7 @@ WITHOUT_DEPENDENCIES = ROOT / "docker" / "no-deps.txt"
 """Packages installed with `pip install --no-deps`."""
 LOCKS = {
     ROOT / "docker" / "requirements.txt": ("image",),
-    ROOT / "constraints.txt": ("image", "local", "sdk", "dev"),
+    ROOT / "constraints.txt": ("image", "local", "serve", "tuning", "report", "sdk", "dev"),
 }
 HEADER = "# Written by docker/lock.py; change pyproject.toml and run `make lock` instead.\n"
 
@@ -38,20 +38,20 @@ def pythons(requires: str) -> list[str]:
     return [f"3.{minor}" for minor in range(30) if admitted.contains(f"3.{minor}.0")]
 
 
-def closure(extras: Iterable[str]) -> dict[str, str]:
-    """Return name -> exact version of all that the project's `extras` need, directly or not."""
+def closure(extras: Iterable[str], *, bare: bool = True) -> dict[str, str]:
+    """Return name -> exact version of all that the project's `extras` need, directly or not.
+
+    With `bare`, also of the packages that are installed without dependencies.
+    """
     pins: dict[str, str] = {}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     versions = pythons(project["requires-python"])
     offered = project["optional-dependencies"]
     wanted = [Requirement(line) for extra in extras for line in offered[extra]]
-    bare = [
-        Requirement(line)
-        for line in WITHOUT_DEPENDENCIES.read_text().splitlines()
-        if line and not line.startswith("#")
-    ]
-    alone = {canonicalize_name(requirement.name) for requirement in bare}
-    wanted += bare
+    lines = WITHOUT_DEPENDENCIES.read_text().splitlines() if bare else ()
+    without = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    alone = {canonicalize_name(requirement.name) for requirement in without}
+    wanted += without
     seen: set[tuple[str, frozenset[str]]] = set()
     while wanted:
         requirement = wanted.pop()

@@ -16,6 +16,10 @@ def one_line(error: BaseException) -> str | None:
 
     if isinstance(error, UserError | BerthError):
         return str(error)
+    if isinstance(error, ModuleNotFoundError):
+        from container.extras import module_missing
+
+        return module_missing(error)
     if isinstance(error, OSError) and error.strerror:
         # A full disk, a folder that may not be written, a file where a folder should be.
         what = error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"

@@ -20,7 +20,8 @@ from pathlib import Path
 from local.platforms import AMD64, ARM64, DEFAULT, of_engine, of_image
 
 ROOT = Path(__file__).resolve().parent.parent
-SITE_PACKAGES = "/opt/venv/lib/python3.11/site-packages"
+LISTING = "du -k -d1 /opt/venv/lib/python3*/site-packages"
+"""Shell: the kilobytes of what is installed in the image, whichever Python that has."""
 ACCEPTED_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 """What a registry may hand SageMaker: one image in Docker's format, schema 2.
 
@@ -143,14 +144,12 @@ def layers(docker: str, image: str) -> list[ImagePart]:
 
 def packages(docker: str, image: str) -> list[ImagePart]:
     """Return what lies in the image's site-packages, biggest first."""
-    listing = _output(
-        [docker, "run", "--rm", "--network=none", image, "du", "-k", "-d1", SITE_PACKAGES], image
-    )
+    listing = _output([docker, "run", "--rm", "--network=none", image, "sh", "-c", LISTING], image)
     pairs = (line.partition("\t") for line in listing.splitlines())
     return _biggest(
         ImagePart(Path(path).name, int(size) * 1024)
         for size, _, path in pairs
-        if path != SITE_PACKAGES
+        if Path(path).name != "site-packages"
     )
 
 
@@ -254,7 +253,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="what it runs on (%(default)s, whatever this machine is)",
     )
     verb.add_argument(
-        "--base-image", help="a Debian bookworm image (default: debian:bookworm-slim)"
+        "--base-image", help="an image of Debian 13 or 12 (default: debian:trixie-slim)"
     )
     verb.add_argument(
         "--extra-ca", type=Path, help="PEM file of authorities to trust during the build only"

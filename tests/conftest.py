@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from local.emulator.executors.process import Commands
 
 IMAGE = os.environ.get("BERTH_IMAGE", "berth:latest")
-BASE_IMAGE = os.environ.get("BERTH_BASE_IMAGE", "berth-base:bookworm")
+BASE_IMAGE = os.environ.get("BERTH_BASE_IMAGE", "berth-base:trixie")
 TOY = Path(__file__).parent / "toy"
 UNIT = Path(__file__).parent / "unit"
 SLOW_FIXTURES = {"engine", "job", "moto_url", "server", "start", "toy_executor"}

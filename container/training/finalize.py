@@ -9,7 +9,7 @@ from importlib import metadata
 import numpy as np
 
 from container.artifact import DESCRIPTION, Artifact
-from container.errors import DISTRIBUTION
+from container.extras import DISTRIBUTION
 from container.models import IMAGENET_MEAN, IMAGENET_STD, Classifier
 from container.training.callbacks import Callback
 from container.training.checkpoint import written_aside

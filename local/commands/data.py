@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from container.errors import extra_missing
+from container.extras import extra_missing
 from container.files.folders import is_utf8, readable
 from container.files.regular import LARGEST
 from local.client import plan

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from container.extras import module_missing
 from local.client.console import print_note
 from local.client.polling import Backoff, unless_throttled
 from local.client.target import Target
@@ -136,6 +137,8 @@ def _trials(client: Any, job: Mapping[str, Any]) -> dict[str, Any]:
 def finish(target: Target, job: Mapping[str, Any], folder: Path, data: str = "DATA") -> Path:
     """Leave `best.json`, `best.yaml` and `tuning.html` of a tuning job; gives the page's path.
 
+    Without the extra `report` there is no page, and a line says so.
+
     `data` is what was trained on, for the command that trains with the best hyperparameters.
 
     Raises:
@@ -146,8 +149,15 @@ def finish(target: Target, job: Mapping[str, Any], folder: Path, data: str = "DA
     name = job["HyperParameterTuningJobName"]
     trials = list_trials(target.client("sagemaker"), name)
     page = folder / "tuning.html"
-    write_page(job, trials, page)
-    print_note(f"page       {page}")
+    try:
+        write_page(job, trials, page)
+    except ModuleNotFoundError as error:
+        line = module_missing(error)
+        if line is None:
+            raise
+        print_note(f"no page    {line}")
+    else:
+        print_note(f"page       {page}")
     status = job["HyperParameterTuningJobStatus"]
     reason = " ".join(str(job.get("FailureReason", "")).split())
     if status == "Failed":

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, get_args
 
-from container.errors import DISTRIBUTION
+from container.extras import DISTRIBUTION
 from local.emulator import lock
 from local.emulator.credentials import credentials
 from local.emulator.errors import ServiceError

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from container.errors import extra_missing
+from container.extras import extra_missing
 from container.rules.profiler import PROFILER_RULES
 from local.errors import UserError
 from local.requests.monitoring import profiler_rules
@@ -57,7 +57,9 @@ def make_report(recording: Path, into: Path, parameters: Mapping[str, str]) -> P
     rules = profiler_rules(parameters)
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
-        raise UserError(extra_missing(f"the profiler's report needs {', '.join(missing)}", "local"))
+        raise UserError(
+            extra_missing(f"the profiler's report needs {', '.join(missing)}", "report")
+        )
     from container.monitoring.profiler.report import write_report
 
     into.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from container.errors import extra_missing
+from container.extras import extra_missing
 from local.emulator.executors import Container, ContainerSpec, ExecutorError, ImageMissing
 from local.emulator.executors.line_buffer import LineBuffer
 from local.emulator.executors.process_registry import ProcessRegistry

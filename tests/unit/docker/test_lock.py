@@ -1,4 +1,5 @@
 import re
+import runpy
 import subprocess
 import sys
 import tomllib
@@ -10,6 +11,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[3]
+
+LOCK = runpy.run_path(str(ROOT / "docker" / "lock.py"))
 
 
 def pins(path: Path) -> dict[str, str]:
@@ -34,13 +37,47 @@ def test_both_locks_are_what_is_installed() -> None:
 
 @pytest.mark.parametrize(
     ("extra", "locked"),
-    [("image", IMAGE), ("local", MACHINE), ("sdk", MACHINE), ("dev", MACHINE)],
+    [
+        ("image", IMAGE),
+        ("serve", IMAGE),
+        *((extra, MACHINE) for extra in ("local", "tuning", "report", "sdk", "dev")),
+    ],
 )
 def test_every_requirement_is_locked_within_its_bounds(extra: str, locked: dict[str, str]) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     for line in project["optional-dependencies"][extra]:
         requirement = Requirement(line)
         assert requirement.specifier.contains(locked[canonicalize_name(requirement.name)])
+
+
+def test_all_is_every_extra_that_runs() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (line,) = project["optional-dependencies"]["all"]
+    everything = Requirement(line)
+    assert everything.name == project["name"]
+    assert everything.extras == {*project["optional-dependencies"]} - {"all", "sdk", "dev"}
+
+
+@pytest.mark.parametrize(
+    ("line", "needed"),
+    [
+        ("a", True),
+        ("a; python_version < '3.11'", False),
+        ("a; python_version < '3.12'", True),
+        ("a; python_version >= '3.13'", True),
+        ("a; python_full_version >= '3.14'", False),
+        ("a; extra == 'more'", True),
+        ("a; extra == 'other'", False),
+        ("a; extra == 'more' and python_version > '3.13'", False),
+    ],
+)
+def test_what_any_of_the_pythons_needs_is_locked(line: str, *, needed: bool) -> None:
+    marker = Requirement(line).marker
+    assert LOCK["applies"](marker, {"more"}, LOCK["pythons"](">=3.11,<3.14")) is needed
+
+
+def test_the_pythons_are_those_of_the_project() -> None:
+    assert LOCK["pythons"](">=3.11,<3.14") == ["3.11", "3.12", "3.13"]
 
 
 def test_the_torch_layer_locks_all_that_torch_needs() -> None:

@@ -44,6 +44,11 @@ REFUSED = ClientError(
         (S3UploadFailedError("Failed to upload a\nto b"), "Failed to upload a to b"),
         (OSError(28, "No space left on device"), "No space left on device"),
         (PermissionError(13, "Permission denied", "job/out"), "job/out: Permission denied"),
+        (
+            ModuleNotFoundError("No module named 'torch'", name="torch"),
+            "torch is not installed: install it with: pip install 'berth-vision[image]'",
+        ),
+        (ModuleNotFoundError("No module named 'a_bug'", name="a_bug"), None),
         (OSError("a bug"), None),
         (KeyError("x"), None),
     ],

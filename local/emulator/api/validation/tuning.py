@@ -1,7 +1,9 @@
 """Hyperparameter tuning jobs."""
 
+from importlib.util import find_spec
 from typing import Any
 
+from container.extras import extra_missing
 from local.emulator.api.validation.fields import check_unique, refuse_present
 from local.emulator.api.validation.ranges import check_ranges, combinations, tuned_names
 from local.emulator.api.validation.tags import check_rehearsal, check_tags
@@ -56,6 +58,8 @@ def check_tuning(request: dict[str, Any], context: Context) -> None:
         ServiceError: the request is invalid, or unsupported here.
         ExecutorError: the executor cannot run the image, or does not answer.
     """
+    if find_spec("optuna") is None:
+        raise invalid(extra_missing("the local SageMaker searches with optuna", "tuning"))
     check_tags(request)
     refuse_present(request, UNSUPPORTED)
     config, definitions = request[CONFIG], _definitions(request)
