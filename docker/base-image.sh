@@ -27,3 +27,8 @@ mmdebstrap \
     "$suite" "$work/base.tar" ${MIRROR:+"$MIRROR"}
 
 docker import --platform "$platform" --change 'CMD ["bash"]' "$work/base.tar" "$name"
+if [ "$(docker image inspect --format '{{.Os}}/{{.Architecture}}' "$name")" != "$platform" ]; then
+    # Engines before 23 give every import their own platform.
+    printf 'FROM scratch\nADD base.tar /\nCMD ["bash"]\n' >"$work/Dockerfile"
+    DOCKER_BUILDKIT=1 docker build --quiet --platform "$platform" --tag "$name" "$work"
+fi
