@@ -73,7 +73,12 @@ def draw_worst(root: Path, worst: Sequence[Mapping[str, Any]], folder: Path) -> 
     columns = 4
     rows = -(-len(worst) // columns)
     figure, grid = plt.subplots(
-        rows, columns, figsize=(12, 3.2 * rows), layout="constrained", squeeze=False
+        rows,
+        columns,
+        figsize=(12, 3.2 * rows),
+        layout="constrained",
+        squeeze=False,
+        subplot_kw={"xticks": (), "yticks": ()},
     )
     for axes in grid.flat:
         axes.axis("off")
@@ -100,6 +105,9 @@ def _escape_dollar(name: str) -> str:
 
 
 def _save(figure: Any, path: Path) -> Path:
+    # With a layout engine, `savefig` draws everything once more to lay it out.
+    figure.get_layout_engine().execute(figure)
+    figure.set_layout_engine("none")
     figure.savefig(path, dpi=110)
     plt.close(figure)
     return path

@@ -1,8 +1,8 @@
 """Evaluation of the model: accuracy, top-5, a table and a confusion matrix by class.
 
 Predictions are made with the artifact's own `Classifier` and the geometry serving uses, so the
-numbers are those the endpoint will show. scikit-learn and matplotlib are imported only when
-needed, as they would slow every job's start.
+numbers are those the endpoint will show. matplotlib is imported only when needed, as it would slow
+every job's start.
 """
 
 import shutil
@@ -62,21 +62,20 @@ class EvaluationResult:
     @property
     def confusion(self) -> npt.NDArray[np.int64]:
         """int64 (C, C): images of the row's class that were predicted as the column's."""
-        from sklearn.metrics import confusion_matrix
-
-        every = np.arange(len(self.index.classes))
-        matrix: npt.NDArray[np.int64] = confusion_matrix(
-            self.index.labels, self.predicted, labels=every
-        )
-        return matrix
+        count = len(self.index.classes)
+        cells = self.index.labels * count + self.predicted
+        matrix: npt.NDArray[np.int64] = np.bincount(cells, minlength=count * count)
+        return matrix.reshape(count, count)
 
     def by_class(self) -> dict[str, dict[str, float]]:
         """Precision, recall, F1 (0 where undefined) and support (images) of every class."""
-        from sklearn.metrics import precision_recall_fscore_support
-
-        every = np.arange(len(self.index.classes))
-        columns = precision_recall_fscore_support(
-            self.index.labels, self.predicted, labels=every, zero_division=0
+        matrix = self.confusion
+        hits, called, support = matrix.diagonal(), matrix.sum(axis=0), matrix.sum(axis=1)
+        columns = (
+            hits / np.maximum(called, 1),
+            hits / np.maximum(support, 1),
+            2 * hits / np.maximum(called + support, 1),
+            support,
         )
         return {
             name: {

@@ -50,6 +50,7 @@ def job(
         channels: Any = ("train", "validation"),
         data: Any = image_folder,
         export: bool = False,
+        main: Callable[..., None] = train.main,
         **hyperparameters: Any,
     ) -> Any:
         (base / "input" / "data").mkdir(parents=True, exist_ok=True)
@@ -58,7 +59,7 @@ def job(
             if not link.exists():
                 link.symlink_to(data / channel)
         write_tree(base, list(channels), TINY | hyperparameters)
-        train.main(export=export)
+        main(export=export)
         return base
 
     run.base = base  # type: ignore[attr-defined]

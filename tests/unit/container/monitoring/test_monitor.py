@@ -1,7 +1,7 @@
 """Whole jobs that are profiled and debugged, run in this process, and jobs that nothing watches."""
 
+import importlib
 import json
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from container.errors import JobEnded
 from container.images.crop import RandomCrop
 from container.monitoring import monitor
+from tests.unit.container.modules import imported_anew
 
 WATCHED = {
     "profile": True,
@@ -39,7 +40,7 @@ def test_what_a_watched_job_leaves_and_that_it_learns_the_same(
     plain = load_file(base / "model" / "model.safetensors")
     (base / "checkpoints").rename(base / "earlier")
     capsys.readouterr()
-    base = job(epochs=2, export=True, **WATCHED)
+    base = job(epochs=2, **WATCHED)
     log = capsys.readouterr().out
     watched = load_file(base / "model" / "model.safetensors")
     assert all(watched[name].equal(value) for name, value in plain.items())
@@ -219,16 +220,10 @@ def test_the_rules_channel_names_its_file(job: Any, tmp_path: Path) -> None:
         job(channels=("rules",), debug=True, rules="Other", rules_file="two.py")
 
 
-def test_a_job_that_nothing_watches_imports_nothing(job: Any, tmp_path: Path) -> None:
-    job(debug=False, profile=False)
-    script = (
-        "import sys, container.train as train; train.main(export=False); "
-        "print(*sorted(sys.modules), sep='\\n', file=open(sys.argv[1], 'w'))"
-    )
-    modules = tmp_path / "modules"
-    root = Path(__file__).parents[4]
-    subprocess.run([sys.executable, "-c", script, str(modules)], check=True, cwd=root)
-    imported = modules.read_text().splitlines()
+def test_a_job_that_nothing_watches_imports_nothing(job: Any) -> None:
+    with imported_anew("container", "smdebug"):
+        job(debug=False, profile=False, main=importlib.import_module("container.train").main)
+        imported = list(sys.modules)
     assert "container.training.trainer" in imported
     found = [
         name

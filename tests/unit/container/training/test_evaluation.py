@@ -66,6 +66,23 @@ def test_table_by_class(evaluation: EvaluationResult) -> None:
     assert table["c<b>"]["recall"] == 0.5
 
 
+def test_the_table_is_scikit_learns(tmp_path: Path) -> None:
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+    noise = np.random.default_rng(0)
+    classes = tuple("abcdefg")
+    index = Index(tmp_path, classes, ("a/0",) * 50, noise.integers(0, 6, 50))
+    result = EvaluationResult(index, noise.random((50, 7), dtype=np.float32))
+    options = {"labels": range(7)}
+    expected = confusion_matrix(index.labels, result.predicted, **options)
+    assert result.confusion.tolist() == expected.tolist()
+    columns = precision_recall_fscore_support(
+        index.labels, result.predicted, zero_division=0, **options
+    )
+    for row, values in zip(result.by_class().values(), zip(*columns, strict=True), strict=True):
+        assert tuple(row.values()) == pytest.approx(values)
+
+
 def test_a_class_never_predicted_nor_present_is_zero(evaluation: EvaluationResult) -> None:
     index = Index(evaluation.index.root, ("a", "b", "c"), ("a/0",), np.array([0]))
     table = EvaluationResult(index, np.array([[0.2, 0.8, 0.0]], np.float32)).by_class()

@@ -1,4 +1,3 @@
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -114,22 +113,15 @@ def test_bake_writes_safetensors(
     assert "resnet18" in capsys.readouterr().out
 
 
-def test_bake_refuses_an_unknown_architecture(tmp_path: Path) -> None:
-    result = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "container.training.weights",
-            "bake",
-            "resnet19",
-            "--into",
-            str(tmp_path),
-        ],
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 2
-    assert "resnet19" in result.stderr
+def test_bake_refuses_an_unknown_architecture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["weights", "bake", "resnet19", "--into", str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        weights.main()
+    assert ended.value.code == 2
+    assert "resnet19" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_earlier_jobs_model_brings_its_head(tmp_path: Path, network: tuple[Any, str]) -> None:

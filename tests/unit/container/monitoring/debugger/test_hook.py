@@ -366,3 +366,13 @@ def test_a_wrapped_network_and_its_average(tmp_path: Path) -> None:
     assert not weight.value(0, mode=ModeKeys.EVAL).any()
     assert trial.tensor("relu_output_1").steps(ModeKeys.EVAL) == [0]
     assert trial.tensor("gradient/ResNet_fc.bias").value(0).any()
+
+
+def test_a_network_is_exported_as_before_once_its_hook_is_closed(tmp_path: Path) -> None:
+    network, (images, _) = tiny_network(), random_data(2)
+    hook = TensorHook(settings_for(tmp_path, collections=EVERYTHING), network)
+    hook.step("train")
+    expected = network(images).detach()
+    hook.close()
+    program = torch.export.export(network, (images,))
+    assert torch.equal(program.module()(images), expected)

@@ -1,0 +1,31 @@
+"""Python modules imported a second time in the test's own process."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def imported_anew(*packages: str, keep: str | None = None) -> Iterator[None]:
+    """Within the block the packages are imported as by a process that had not yet done so.
+
+    It takes the place of a process that would first spend seconds on importing PyTorch.
+
+    Args:
+        keep: modules with this in their names stay, such as compiled ones.
+    """
+
+    def of_packages() -> list[str]:
+        return [
+            name
+            for name in sys.modules
+            if name.partition(".")[0] in packages and (keep is None or keep not in name)
+        ]
+
+    before = {name: sys.modules.pop(name) for name in of_packages()}
+    try:
+        yield
+    finally:
+        for name in of_packages():
+            del sys.modules[name]
+        sys.modules.update(before)
