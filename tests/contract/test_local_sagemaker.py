@@ -19,6 +19,7 @@ import pytest
 
 from local.emulator.credentials import credentials
 from local.emulator.home import Home
+from tests.training_requests import ROLE, training
 
 pytestmark = [
     pytest.mark.timeout(1200),
@@ -30,7 +31,6 @@ pytestmark = [
 IMAGE = "berth:latest"
 REGION = "eu-west-1"
 BUCKET = "photos"
-ROLE = "arn:aws:iam::123456789012:role/berth"
 LABELS = {"blue", "green", "red"}
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 """A job's environment: its network is too small for a second thread."""
@@ -128,46 +128,17 @@ def wait(
     return status
 
 
-def channels() -> list[dict[str, Any]]:
-    return [
-        {
-            "ChannelName": name,
-            "DataSource": {
-                "S3DataSource": {
-                    "S3DataType": "S3Prefix",
-                    "S3Uri": f"s3://{BUCKET}/coloured/{name}",
-                    "S3DataDistributionType": "FullyReplicated",
-                }
-            },
-        }
-        for name in ("train", "validation")
-    ]
-
-
 def training_request(name: str, quick: dict[str, str]) -> dict[str, Any]:
-    return {
-        "TrainingJobName": name,
-        "AlgorithmSpecification": {
-            "TrainingImage": IMAGE,
-            "TrainingInputMode": "File",
-            "MetricDefinitions": METRICS,
-        },
-        "RoleArn": ROLE,
-        "HyperParameters": quick,
-        "InputDataConfig": channels(),
-        "OutputDataConfig": {"S3OutputPath": f"s3://{BUCKET}/out"},
-        "ResourceConfig": {
-            "InstanceType": "ml.m5.large",
-            "InstanceCount": 1,
-            "VolumeSizeInGB": 10,
-        },
-        "StoppingCondition": {"MaxRuntimeInSeconds": 600},
-        "Environment": ONE_THREAD,
-    }
+    return {"TrainingJobName": name, "HyperParameters": quick, **definition()}
+
+
+def definition() -> dict[str, Any]:
+    return training(
+        IMAGE, BUCKET, "coloured", metrics=METRICS, stopping={"MaxRuntimeInSeconds": 600}
+    )
 
 
 def tuning_request(name: str, quick: dict[str, str]) -> dict[str, Any]:
-    training = training_request("unused", quick)
     static = {key: value for key, value in quick.items() if key != "learning_rate"}
     return {
         "HyperParameterTuningJobName": name,
@@ -189,21 +160,7 @@ def tuning_request(name: str, quick: dict[str, str]) -> dict[str, Any]:
                 ]
             },
         },
-        "TrainingJobDefinition": {
-            "StaticHyperParameters": static,
-            **{
-                key: training[key]
-                for key in (
-                    "AlgorithmSpecification",
-                    "RoleArn",
-                    "InputDataConfig",
-                    "OutputDataConfig",
-                    "ResourceConfig",
-                    "StoppingCondition",
-                    "Environment",
-                )
-            },
-        },
+        "TrainingJobDefinition": {"StaticHyperParameters": static, **definition()},
     }
 
 

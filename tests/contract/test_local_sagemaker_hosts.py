@@ -19,6 +19,7 @@ from local.emulator import daemon
 from local.emulator.credentials import credentials
 from local.emulator.daemon import Address
 from local.emulator.home import Home
+from tests.training_requests import training
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
 
@@ -56,31 +57,9 @@ def client(sagemaker: Address, service: str) -> Any:
 def request(name: str, image: str, hyperparameters: dict[str, str], *, isolated: bool) -> Any:
     return {
         "TrainingJobName": name,
-        "AlgorithmSpecification": {"TrainingImage": image, "TrainingInputMode": "File"},
-        "RoleArn": "arn:aws:iam::123456789012:role/berth",
         "HyperParameters": hyperparameters,
-        "InputDataConfig": [
-            {
-                "ChannelName": channel,
-                "DataSource": {
-                    "S3DataSource": {
-                        "S3DataType": "S3Prefix",
-                        "S3Uri": f"s3://{BUCKET}/data/{channel}",
-                        "S3DataDistributionType": "FullyReplicated",
-                    }
-                },
-            }
-            for channel in ("train", "validation")
-        ],
-        "OutputDataConfig": {"S3OutputPath": f"s3://{BUCKET}/out"},
-        "ResourceConfig": {
-            "InstanceType": "ml.m5.large",
-            "InstanceCount": 2,
-            "VolumeSizeInGB": 10,
-        },
-        "StoppingCondition": {"MaxRuntimeInSeconds": LIMIT},
         "EnableNetworkIsolation": isolated,
-        "Environment": {"OMP_NUM_THREADS": "1"},
+        **training(image, BUCKET, "data", instances=2, stopping={"MaxRuntimeInSeconds": LIMIT}),
     }
 
 

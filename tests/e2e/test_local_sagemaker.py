@@ -18,6 +18,7 @@ import pytest
 
 from local.emulator.credentials import credentials
 from local.emulator.home import Home
+from tests.training_requests import ROLE, training
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -176,37 +177,8 @@ def started(job: dict[str, Any]) -> float:
 
 
 def definition(stopping: dict[str, int]) -> dict[str, Any]:
-    return {
-        "AlgorithmSpecification": {
-            "TrainingImage": IMAGE,
-            "TrainingInputMode": "File",
-            "MetricDefinitions": [
-                {"Name": "validation:accuracy", "Regex": "validation:accuracy=(.*?);"}
-            ],
-        },
-        "RoleArn": "arn:aws:iam::123456789012:role/berth",
-        "InputDataConfig": [
-            {
-                "ChannelName": channel,
-                "DataSource": {
-                    "S3DataSource": {
-                        "S3DataType": "S3Prefix",
-                        "S3Uri": f"s3://{BUCKET}/data/{channel}",
-                        "S3DataDistributionType": "FullyReplicated",
-                    }
-                },
-            }
-            for channel in ("train", "validation")
-        ],
-        "OutputDataConfig": {"S3OutputPath": f"s3://{BUCKET}/out"},
-        "ResourceConfig": {
-            "InstanceType": "ml.m5.large",
-            "InstanceCount": 1,
-            "VolumeSizeInGB": 10,
-        },
-        "StoppingCondition": stopping,
-        "Environment": {"OMP_NUM_THREADS": "1"},
-    }
+    accuracy = {"Name": "validation:accuracy", "Regex": "validation:accuracy=(.*?);"}
+    return training(IMAGE, BUCKET, "data", metrics=[accuracy], stopping=stopping)
 
 
 def wait_until(condition: Callable[[], Any], limit: float = 400) -> None:
@@ -273,7 +245,7 @@ def serve(local: Local, name: str) -> None:
             "Image": IMAGE,
             "ModelDataUrl": f"s3://{BUCKET}/out/{name}/output/model.tar.gz",
         },
-        ExecutionRoleArn="arn:aws:iam::123456789012:role/berth",
+        ExecutionRoleArn=ROLE,
     )
     variant = {
         "VariantName": "AllTraffic",

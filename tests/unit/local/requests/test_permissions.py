@@ -5,6 +5,7 @@ import pytest
 
 from local.requests.hosting import Hosting, Scaling, schedule
 from local.requests.permissions import OPERATIONS, S3_OPERATIONS, caller_policy, role_policy
+from tests.training_requests import channel
 
 REGION, ACCOUNT = "us-east-1", "123456789012"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/berth"
@@ -21,12 +22,7 @@ TRAINING: dict[str, Any] = {
         "TrainingImage": f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/team/berth:latest",
         "TrainingInputMode": "File",
     },
-    "InputDataConfig": [
-        {
-            "ChannelName": "train",
-            "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://in/data/"}},
-        }
-    ],
+    "InputDataConfig": [channel("train", "s3://in/data/")],
     "OutputDataConfig": {"S3OutputPath": "s3://out/jobs", "KmsKeyId": "key-1"},
     "CheckpointConfig": {"S3Uri": "s3://out/checkpoints"},
     "VpcConfig": {"SecurityGroupIds": ["sg-1"], "Subnets": ["subnet-1"]},

@@ -23,6 +23,7 @@ from local.emulator.ports import StoredObject
 from local.emulator.services import Services
 from local.emulator.store import Kind, Record, Store
 from local.emulator.training.metrics import MetricPoint
+from tests.training_requests import channel
 
 ROLE = "arn:aws:iam::123456789012:role/berth"
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/toy:latest"
@@ -234,12 +235,7 @@ TRAINING: dict[str, Any] = {
     "TrainingJobName": "job",
     "AlgorithmSpecification": {"TrainingImage": IMAGE, "TrainingInputMode": "File"},
     "RoleArn": ROLE,
-    "InputDataConfig": [
-        {
-            "ChannelName": "train",
-            "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://data/train/"}},
-        }
-    ],
+    "InputDataConfig": [channel("train", "s3://data/train/")],
     "OutputDataConfig": {"S3OutputPath": "s3://out/models"},
     "ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 10},
     "StoppingCondition": {"MaxRuntimeInSeconds": 3600},

@@ -13,6 +13,7 @@ from local.emulator.api.operations import OPERATIONS
 from local.emulator.errors import ServiceError
 from local.emulator.executors import Executor
 from local.emulator.store import Exists, Kind
+from tests.training_requests import channel
 from tests.unit.local.emulator.fakes import BUCKET
 from tests.unit.local.emulator.training_harness import TrainingHarness, build, request
 
@@ -125,11 +126,7 @@ def test_a_request_without_a_time_limit_has_a_day(harness: TrainingHarness) -> N
 
 def test_inputs_are_there_and_gone_after_the_end(harness: TrainingHarness) -> None:
     harness.objects.add("data/cat/1.png", "abc")
-    channel = {
-        "ChannelName": "train",
-        "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://bucket/data"}},
-    }
-    harness.run(InputDataConfig=[channel])
+    harness.run(InputDataConfig=[channel("train", "s3://bucket/data")])
     assert "toy: input train/cat/1.png 3 bytes" in harness.logs.lines()
     folder = harness.context.home.job("training-job", "job")
     left = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
@@ -143,11 +140,7 @@ def test_inputs_are_there_and_gone_after_the_end(harness: TrainingHarness) -> No
 
 
 def test_missing_data_fails_the_job_before_it_trains(harness: TrainingHarness) -> None:
-    channel = {
-        "ChannelName": "train",
-        "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://bucket/gone"}},
-    }
-    body = harness.run(InputDataConfig=[channel])
+    body = harness.run(InputDataConfig=[channel("train", "s3://bucket/gone")])
     assert body["TrainingJobStatus"] == "Failed"
     assert body["FailureReason"] == (
         "ClientError: Data download failed: channel train: "

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from local.emulator.training.opt_ml import BadPath, OptMl, hosts_of, local_path
+from tests.training_requests import channel
 from tests.unit.local.emulator.training_harness import request
 
 
@@ -46,20 +47,12 @@ def test_a_plain_request_gets_the_three_files_and_the_folders(tmp_path: Path) ->
 
 
 def test_what_a_channel_says_of_its_data_is_written(tmp_path: Path) -> None:
-    channel = {
-        "ChannelName": "train",
-        "DataSource": {
-            "S3DataSource": {
-                "S3DataType": "S3Prefix",
-                "S3Uri": "s3://bucket/train",
-                "S3DataDistributionType": "ShardedByS3Key",
-            }
-        },
+    given = channel("train", "s3://bucket/train", S3DataDistributionType="ShardedByS3Key") | {
         "ContentType": "image/png",
         "CompressionType": "None",
         "InputMode": "FastFile",
     }
-    files = make(OptMl(tmp_path), request(InputDataConfig=[channel]))
+    files = make(OptMl(tmp_path), request(InputDataConfig=[given]))
     assert files["inputdataconfig"] == {
         "train": {
             "TrainingInputMode": "FastFile",

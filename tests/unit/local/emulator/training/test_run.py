@@ -15,6 +15,7 @@ from local.emulator.errors import ServiceError
 from local.emulator.executors import ContainerSpec, ExecutorError, ImageMissing
 from local.emulator.store import Kind
 from local.emulator.training.describe import enter, new_body
+from tests.training_requests import channel
 from tests.unit.local.emulator.fakes import BUCKET, FakeExecutor
 from tests.unit.local.emulator.training_harness import TrainingHarness, build, request
 
@@ -284,12 +285,9 @@ def test_what_cannot_be_removed_does_not_fail_the_job(
 def test_inputs_are_gone_even_if_the_upload_failed(make_harness: MakeHarness) -> None:
     harness = make_harness(good)
     harness.objects.add("data/1")
-    channel = {
-        "ChannelName": "train",
-        "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://bucket/data"}},
-    }
     body = harness.run(
-        InputDataConfig=[channel], OutputDataConfig={"S3OutputPath": "s3://nowhere/out"}
+        InputDataConfig=[channel("train", "s3://bucket/data")],
+        OutputDataConfig={"S3OutputPath": "s3://nowhere/out"},
     )
     assert body["TrainingJobStatus"] == "Failed"
     folder = harness.context.home.job("training-job", "job") / "algo-1"
@@ -307,11 +305,8 @@ def test_a_full_disk_at_the_download_fails_the_job(
 
     harness.objects.add("data/1")
     monkeypatch.setattr(harness.objects, "copy", full)
-    channel = {
-        "ChannelName": "train",
-        "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://bucket/data"}},
-    }
-    reason = harness.run(InputDataConfig=[channel])["FailureReason"]
+    body = harness.run(InputDataConfig=[channel("train", "s3://bucket/data")])
+    reason = body["FailureReason"]
     assert reason.startswith("ClientError: Data download failed: no space is left on this machine")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from local.emulator.executors import Executor
+from tests.training_requests import channel
 from tests.unit.local.emulator.fakes import BUCKET
 from tests.unit.local.emulator.training_harness import TrainingHarness, build, request
 
@@ -27,13 +28,10 @@ def harness(toy_executor: Executor, tmp_path: Path) -> Iterator[TrainingHarness]
 def test_two_hosts_without_a_way_out_train_and_leave_nothing(harness: TrainingHarness) -> None:
     harness.objects.add("data/a", "1")
     harness.objects.add("data/b", "22")
-    source = {
-        "S3DataType": "S3Prefix",
-        "S3Uri": "s3://bucket/data",
-        "S3DataDistributionType": "ShardedByS3Key",
-    }
     body = harness.run(
-        InputDataConfig=[{"ChannelName": "train", "DataSource": {"S3DataSource": source}}],
+        InputDataConfig=[
+            channel("train", "s3://bucket/data", S3DataDistributionType="ShardedByS3Key")
+        ],
         ResourceConfig={"InstanceType": "ml.m5.large", "InstanceCount": 2},
         EnableNetworkIsolation=True,
         CheckpointConfig={"S3Uri": "s3://bucket/saved"},

@@ -10,16 +10,12 @@ from local.emulator.store import Kind, Record
 from local.emulator.tuning.plan import read
 from local.emulator.tuning.ranges import Value
 from local.emulator.tuning.trials import TuningTrial, facts, fresh, load, summary, training_request
+from tests.training_requests import channel
 from tests.unit.local.emulator.tuning_harness import METRIC, tuning_request
 
 FULL = {
     "DefinitionName": "toy",
-    "InputDataConfig": [
-        {
-            "ChannelName": "train",
-            "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://bucket/d"}},
-        }
-    ],
+    "InputDataConfig": [channel("train", "s3://bucket/d")],
     "VpcConfig": {"SecurityGroupIds": ["sg-1"], "Subnets": ["subnet-1"]},
     "EnableNetworkIsolation": True,
     "EnableInterContainerTrafficEncryption": True,
