@@ -162,6 +162,10 @@ class HostingHarness:
         again.endpoints.recover()
         return again
 
+    def close(self) -> None:
+        self.endpoints.shutdown()
+        self.context.store.close()
+
 
 @contextmanager
 def serving(app: Any) -> Iterator[str]:

@@ -72,6 +72,10 @@ class TrainingHarness:
         self.jobs.create(request(**changes))
         return self.wait(changes.get("TrainingJobName", "job"))
 
+    def close(self) -> None:
+        self.jobs.shutdown()
+        self.context.store.close()
+
 
 def build(
     folder: Path,

@@ -3,6 +3,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,8 @@ process_only = pytest.mark.parametrize("toy_executor", ["process"], indirect=Tru
 
 @pytest.fixture
 def harness(tmp_path: Path, toy_executor: Executor) -> Iterator[HostingHarness]:
-    harness = build(tmp_path, toy_executor)
-    yield harness
-    harness.endpoints.shutdown()
-    harness.context.store.close()
+    with closing(build(tmp_path, toy_executor)) as harness:
+        yield harness
 
 
 def update(harness: HostingHarness, name: str, config: str, **rest: Any) -> None:
@@ -313,8 +312,7 @@ class TestDeaths:
             who(client)
         harness.endpoints.delete("one")
         harness.gone("one")
-        harness.endpoints.shutdown()
-        harness.context.store.close()
+        harness.close()
 
     @staticmethod
     def count(harness: HostingHarness) -> int:
@@ -337,8 +335,7 @@ class TestRestarts:
         assert again.body("bad")["EndpointStatus"] == "Failed"
         with again.runtime() as client:
             assert who(client) == "one"
-        again.endpoints.shutdown()
-        again.context.store.close()
+        again.close()
 
     def test_an_update_cut_short_is_made_after_the_restart(self, harness: HostingHarness) -> None:
         harness.serve("one")
@@ -351,8 +348,7 @@ class TestRestarts:
         body = again.wait("one", "InService")
         assert body["EndpointConfigName"] == "two"
         assert "FailureReason" not in body
-        again.endpoints.shutdown()
-        again.context.store.close()
+        again.close()
 
     def test_what_cannot_come_back_fails(self, harness: HostingHarness) -> None:
         harness.serve("one")
@@ -361,8 +357,7 @@ class TestRestarts:
         again = harness.restart()
         body = again.wait("one", "Failed")
         assert "could not find model data" in body["FailureReason"]
-        again.endpoints.shutdown()
-        again.context.store.close()
+        again.close()
 
 
 @process_only

@@ -75,8 +75,7 @@ def staged(folder: Path, *, running: bool | None = None) -> Iterator[HostingHarn
     try:
         yield harness
     finally:
-        harness.endpoints.shutdown()
-        harness.context.store.close()
+        harness.close()
         server.shutdown()
         server.server_close()
 

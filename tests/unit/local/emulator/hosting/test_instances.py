@@ -7,7 +7,7 @@ import pytest
 
 from local.emulator.executors import Container, ContainerSpec, Executor, ExecutorError
 from local.emulator.hosting.instances import TAIL_LENGTH, Instance, InstanceFailed
-from tests.unit.local.emulator.fakes import FakeLogStream
+from tests.unit.local.emulator.fakes import FakeLogStream, RecordingExecutor
 from tests.unit.local.emulator.hosting_harness import IMAGE, QUICK
 
 pytestmark = pytest.mark.parametrize("toy_executor", ["process"], indirect=True)
@@ -29,23 +29,20 @@ class FakeStubbornContainer:
         self._real.remove()
 
 
-class RecordingExecutor:
-    """An executor that keeps what it started."""
+class FakeStubbornExecutor(RecordingExecutor):
+    """An executor that keeps what it started, in order."""
 
     def __init__(self, real: Executor) -> None:
-        self._real = real
-        self.name, self.max_hosts = real.name, real.max_hosts
-        self.check_image, self.reap = real.check_image, real.reap
-        self.create_network, self.remove_network = real.create_network, real.remove_network
-        self.started: list[FakeStubbornContainer] = []
+        super().__init__(real)
+        self.stubborn: list[FakeStubbornContainer] = []
 
-    def start(self, spec: ContainerSpec, on_line: Callable[[str], None]) -> FakeStubbornContainer:
+    def start(self, spec: ContainerSpec, on_line: Callable[[str], None]) -> Container:
         self.on_line = on_line
-        self.started.append(FakeStubbornContainer(self._real.start(spec, on_line)))
-        return self.started[-1]
+        self.stubborn.append(FakeStubbornContainer(super().start(spec, on_line)))
+        return cast(Container, self.stubborn[-1])
 
 
-MakeInstance = Callable[..., tuple[Instance, RecordingExecutor]]
+MakeInstance = Callable[..., tuple[Instance, FakeStubbornExecutor]]
 
 
 @pytest.fixture
@@ -59,11 +56,11 @@ def make(tmp_path: Path, toy_executor: Executor, lines: list[str]) -> Iterator[M
 
     def build(
         name: str, *, on_change: Callable[[], None] = lambda: None, start_timeout: float = 10
-    ) -> tuple[Instance, RecordingExecutor]:
+    ) -> tuple[Instance, FakeStubbornExecutor]:
         base = tmp_path / name
         (base / "model").mkdir(parents=True)
         spec = ContainerSpec(name, IMAGE, ("serve",), base, port=8080)
-        engine = RecordingExecutor(toy_executor)
+        engine = FakeStubbornExecutor(toy_executor)
         made.append(
             Instance(
                 cast(Executor, engine),
@@ -95,12 +92,12 @@ def test_a_dead_container_is_removed_before_another_takes_its_name(
     instance, engine = make("one", on_change=changed)
     instance.start()
     assert instance.running
-    engine.started[0].stop(10)
+    engine.stubborn[0].stop(10)
     assert back.wait(10)
     assert changes == [False, True]
-    assert len(engine.started) == 2
-    assert engine.started[0].refusals == 0
-    engine.started[1].refusals = 0
+    assert len(engine.stubborn) == 2
+    assert engine.stubborn[0].refusals == 0
+    engine.stubborn[1].refusals = 0
     notes = [line.partition("[sagemaker logs]: ")[2] for line in lines if "[sagemaker" in line]
     assert notes == [
         "the container ended with status 0; starting it again",
@@ -114,7 +111,7 @@ def test_stopped_while_it_starts(make: MakeInstance) -> None:
     instance.abandon()
     with pytest.raises(InstanceFailed, match="it was stopped"):
         instance.start()
-    assert engine.started == []
+    assert engine.stubborn == []
     assert not instance.running
     instance.stop()
     instance.stop()

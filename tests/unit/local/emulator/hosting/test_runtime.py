@@ -26,8 +26,7 @@ def harness(tmp_path: Path, toy_executor: Executor) -> Iterator[HostingHarness]:
         limits=replace(InvocationLimits(), timeout=0.6, payload=300_000, serverless=100_000),
     )
     yield harness
-    harness.endpoints.shutdown()
-    harness.context.store.close()
+    harness.close()
 
 
 def refusal(call: Any, **request: Any) -> tuple[str, int, dict[str, Any]]:
@@ -298,8 +297,7 @@ class TestAsynchronous:
             for one in sent:
                 assert again.object_at(one["OutputLocation"]) == b"slept"
         finally:
-            again.endpoints.shutdown()
-            again.context.store.close()
+            again.close()
 
 
 @process_only

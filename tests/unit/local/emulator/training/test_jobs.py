@@ -3,7 +3,6 @@
 import io
 import json
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +17,6 @@ from tests.unit.local.emulator.fakes import BUCKET
 from tests.unit.local.emulator.training_harness import TrainingHarness, build, request
 
 pytestmark = pytest.mark.parametrize("toy_executor", ["process"], indirect=True)
-
-
-@pytest.fixture
-def harness(toy_executor: Executor, tmp_path: Path) -> Iterator[TrainingHarness]:
-    harness = build(tmp_path, toy_executor)
-    yield harness
-    harness.jobs.shutdown()
-    harness.context.store.close()
 
 
 def names_in(harness: TrainingHarness, key: str) -> list[str]:
@@ -365,5 +356,4 @@ def test_jobs_beyond_the_places_wait_and_a_waiting_one_can_be_stopped(
     assert "TrainingStartTime" not in harness.body("two")
     harness.jobs.stop("one")
     assert harness.wait("three")["TrainingJobStatus"] == "Completed"
-    harness.jobs.shutdown()
-    harness.context.store.close()
+    harness.close()

@@ -51,8 +51,7 @@ def make_harness(tmp_path: Path) -> Iterator[Callable[[Any], TrainingHarness]]:
 
     yield build_one
     for harness in harnesses:
-        harness.jobs.shutdown()
-        harness.context.store.close()
+        harness.close()
 
 
 def start(harness: TrainingHarness, **changes: Any) -> Path:

@@ -48,8 +48,7 @@ def opened() -> Iterator[list[TrainingHarness]]:
     harnesses: list[TrainingHarness] = []
     yield harnesses
     for harness in harnesses:
-        harness.jobs.shutdown()
-        harness.context.store.close()
+        harness.close()
 
 
 @pytest.fixture

@@ -1,28 +1,17 @@
 """Training jobs in real containers: a network of hosts, no network, files that are the caller's."""
 
 import os
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from local.emulator.executors import Executor
 from tests.training_requests import channel
 from tests.unit.local.emulator.fakes import BUCKET
-from tests.unit.local.emulator.training_harness import TrainingHarness, build, request
+from tests.unit.local.emulator.training_harness import TrainingHarness, request
 
 pytestmark = [
     pytest.mark.docker,
     pytest.mark.parametrize("toy_executor", ["docker"], indirect=True),
 ]
-
-
-@pytest.fixture
-def harness(toy_executor: Executor, tmp_path: Path) -> Iterator[TrainingHarness]:
-    harness = build(tmp_path, toy_executor)
-    yield harness
-    harness.jobs.shutdown()
-    harness.context.store.close()
 
 
 def test_two_hosts_without_a_way_out_train_and_leave_nothing(harness: TrainingHarness) -> None:

@@ -26,8 +26,7 @@ RANGES = {
 def harness(toy_executor: Executor, tmp_path: Path) -> Iterator[TrainingHarness]:
     harness = build(tmp_path, toy_executor, max_parallel=3)
     yield harness
-    harness.jobs.shutdown()
-    harness.context.store.close()
+    harness.close()
 
 
 @pytest.fixture
@@ -136,5 +135,4 @@ def test_a_tuning_job_goes_on_after_its_server_went(
     assert running < {each["TrainingJobName"] for each in trials(again)}
     assert any("toy: resuming after epoch" in line for line in harness.logs.lines())
     resumed.shutdown()
-    again.jobs.shutdown()
-    again.context.store.close()
+    again.close()
