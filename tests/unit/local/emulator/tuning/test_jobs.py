@@ -21,7 +21,7 @@ Build = Callable[[Callable[[dict[str, str]], FakeRun]], TuningHarness]
 
 @pytest.fixture
 def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Build]:
-    monkeypatch.setattr("local.emulator.tuning.run.cores", lambda: 8)
+    monkeypatch.setattr("local.emulator.tuning.run.available_cpus", lambda: 8)
     with contextlib.ExitStack() as stack:
 
         def build(script: Callable[[dict[str, str]], FakeRun]) -> TuningHarness:
