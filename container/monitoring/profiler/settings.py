@@ -91,12 +91,9 @@ class ProfilerSettings:
         missing = [parameters.names[key] for key in parameters.values if key not in _HAD]
         if missing:
             say(f"{path}: the profiler does not have {', '.join(missing)} and goes on without")
-        interval = file.number("ProfilingIntervalInMilliseconds", interval_ms)
-        if interval not in INTERVALS:
-            raise file.wrong("ProfilingIntervalInMilliseconds", f"one of {INTERVALS}")
         return cls(
             in_tree(base, parameters.text("LocalPath", f"{DEFAULT_BASE}/output/profiler")),
-            interval / 1000,
+            file.interval(interval_ms),
             _detailed(parameters, chosen.steps, say),
             int(parameters.positive("RotateMaxFileSizeInBytes", ROTATE_BYTES)),
             parameters.positive("RotateFileCloseIntervalInSeconds", ROTATE_SECONDS),
@@ -154,6 +151,14 @@ class _Section:
         if not (0 <= found < float("inf") and found.is_integer()):
             raise self.wrong(key, "a whole number, at least 0")
         return int(found)
+
+    def interval(self, default: float) -> float:
+        """Seconds between two samples; the default is milliseconds."""
+        key = "ProfilingIntervalInMilliseconds"
+        found = self.number(key, default)
+        if key.lower() in self.values and found not in INTERVALS:
+            raise self.wrong(key, f"one of {INTERVALS}")
+        return found / 1000
 
     def section(self, key: str) -> "_Section":
         """An object within, or the text of one."""
@@ -226,31 +231,25 @@ class ConfigFile:
     def changed(self) -> bool:
         """Whether the file asks for something else than when it was last looked at."""
         text = self._read()
-        if text is None or text == self._text:
+        if self._path is None or text is None or text == self._text:
             return False
         self._text = text
-        before = self.interval, self.off
         try:
-            given = json.loads(text)
-            found = {key.lower(): value for key, value in given.items() if value is not None}
-            interval = float(found.get("profilingintervalinmilliseconds", self.interval * 1000))
-        except (ValueError, TypeError, AttributeError, RecursionError):
+            file = _Section(self._path, "", json.loads(text))
+            found = file.interval(1000 * self.interval), file.flag("DisableProfiler")
+        except ProfilerError as error:
+            self._say(f"the profiler goes on as before: {error}")
+            return False
+        except (ValueError, AttributeError, RecursionError):
             self._say(f"the profiler goes on as before: {self._path} is no profiler configuration")
             return False
-        if interval not in INTERVALS:
-            self._say(
-                f"the profiler goes on as before: {self._path}: ProfilingIntervalInMilliseconds: "
-                f"expected one of {INTERVALS}, found {interval:g}"
-            )
+        if found == (self.interval, self.off):
             return False
-        self.interval = interval / 1000
-        self.off = str(found.get("disableprofiler", False)).lower() == "true"
-        if (self.interval, self.off) == before:
-            return False
+        self.interval, self.off = found
         self._say(
             "profiler: the machine's use is not recorded from here on; the steps' phases are"
             if self.off
-            else f"profiler: the machine's use every {interval:g} ms from here on"
+            else f"profiler: the machine's use every {1000 * self.interval:g} ms from here on"
         )
         return True
 
