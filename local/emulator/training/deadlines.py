@@ -11,14 +11,15 @@ from local.emulator.training.interruptions import INTERRUPT_TAG, count
 
 
 def deadlines(
-    record: Record, request: Mapping[str, Any], tags: Mapping[str, str]
+    record: Record, request: Mapping[str, Any], tags: Mapping[str, str], began: float
 ) -> dict[str, float]:
-    """When an attempt that begins now must end, by `time.monotonic`, by the reason.
+    """When an attempt must end, by `time.monotonic`, by the reason.
 
     Args:
         record: the job.
         request: its CreateTrainingJob request.
         tags: the job's.
+        began: when the attempt began, by `time.monotonic`.
     """
     limit = record.body["StoppingCondition"]["MaxRuntimeInSeconds"]
     trained = seconds_in(record.body, "Training", utc_now())
@@ -28,7 +29,7 @@ def deadlines(
         found["MaxWaitTimeExceeded"] = waiting
     after = tags.get(INTERRUPT_TAG)
     if after is not None and _is_spot(request) and not count(record, "spot"):
-        found["spot"] = time.monotonic() + float(after)
+        found["spot"] = began + float(after)
     return found
 
 

@@ -140,6 +140,13 @@ class TrainingJobs:
             run.reconfigure(request)
         return record
 
+    def retag(self, name: str) -> None:
+        """Let a job that runs look at its tags again; one of them asks for a spot rehearsal."""
+        with self._lock:
+            run = self._runs.get(name)
+        if run is not None:
+            run.send("tags")
+
     def metrics(self, name: str) -> list[MetricPoint]:
         """Every metric point of a job so far, in order; none of a job that is not there."""
         with self._lock:

@@ -43,7 +43,7 @@ from local.emulator.training.rules import (
     stopped_by_rule,
 )
 
-Request = Literal["stop", "shutdown"]
+Request = Literal["stop", "shutdown", "tags"]
 AGAIN = "Starting the training job again after its interruption"
 
 _log = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ class TrainingRun:
         self._request: dict[str, Any] = self._record.private["request"]
 
     def send(self, what: Request) -> None:
-        """Stop the job, or interrupt it as the server goes down; from any thread, at once."""
+        """Stop the job, interrupt it as the server goes down, or read its tags again; at once."""
         self._events.put(what)
 
     def reconfigure(self, request: dict[str, Any]) -> None:
@@ -237,8 +237,8 @@ class TrainingRun:
 
     def _watch(self, attempt: JobAttempt) -> TrainingOutcome | Interruption | HostEnded:
         """Wait for the hosts' end, a deadline or a request; the host that failed, if one did."""
-        tags = self._context.store.tags(self._record.arn)
-        due_at = deadlines(self._record, self._request, tags)
+        began = time.monotonic()
+        due_at = self._deadlines(began)
         running = attempt.size
         while running:
             due = min(due_at, key=lambda kind: due_at[kind])
@@ -260,6 +260,9 @@ class TrainingRun:
                 case "shutdown":
                     attempt.stop(self._timing.grace)
                     return Interruption("shutdown", "The local SageMaker was stopped", now)
+                case "tags":
+                    due_at = self._deadlines(began)
+                    continue
             if due == "spot":
                 attempt.stop(self._timing.grace)
                 return Interruption("spot", "The managed spot instance was interrupted", now)
@@ -272,6 +275,10 @@ class TrainingRun:
             self._decide(STOPPED, "Stopping")
             return STOPPED
         return COMPLETED
+
+    def _deadlines(self, began: float) -> dict[str, float]:
+        tags = self._context.store.tags(self._record.arn)
+        return deadlines(self._record, self._request, tags, began)
 
     def _note_interruption(self, interruption: Interruption) -> None:
         """Record what it cost; leave the trees as the next attempt must find them."""

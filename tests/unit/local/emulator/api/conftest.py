@@ -65,8 +65,12 @@ class FakeService:
         self.context, self.kind, self.prefix, self.status = context, kind, prefix, status
         self.more: Callable[[dict[str, Any]], dict[str, Any]] = more
         self.stopped: list[str] = []
+        self.retagged: list[str] = []
         self.updated: list[dict[str, Any]] = []
         self.measured: list[MetricPoint] = []
+
+    def retag(self, name: str) -> None:
+        self.retagged.append(name)
 
     def metrics(self, _name: str) -> list[MetricPoint]:
         return self.measured

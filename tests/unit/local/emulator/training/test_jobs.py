@@ -299,6 +299,23 @@ def test_a_spot_job_that_saves_nothing_in_s3_starts_over(harness: TrainingHarnes
     assert interruption["seconds_lost"] == pytest.approx(interruption["seconds_trained"], abs=0.01)
 
 
+def test_a_rehearsal_may_be_asked_for_while_the_job_runs(harness: TrainingHarness) -> None:
+    harness.jobs.create(
+        request(
+            hyperparameters={"epochs": "12", "seconds": "0.1"},
+            EnableManagedSpotTraining=True,
+            CheckpointConfig={"S3Uri": "s3://bucket/saved"},
+        )
+    )
+    harness.wait_for_metrics(2)
+    harness.context.store.tag(harness.record().arn, {"berth:interrupt-after": "0.01"})
+    harness.jobs.retag("job")
+    assert harness.wait()["TrainingJobStatus"] == "Completed"
+    assert harness.statuses().count("Interrupted") == 1
+    (resumed,) = [each for each in harness.logs.lines() if each.startswith("toy: resuming")]
+    assert 1 <= int(resumed.rpartition(" ")[2]) < 12
+
+
 def test_a_tag_alone_interrupts_nothing(harness: TrainingHarness) -> None:
     harness.run(Tags=[{"Key": "berth:interrupt-after", "Value": "0"}])
     assert "Interrupted" not in harness.statuses()

@@ -23,6 +23,21 @@ def test_tags_come_and_go(client: Any, arn: str) -> None:
     assert pairs(client.list_tags(ResourceArn=arn)["Tags"]) == {"äöü 1": ""}
 
 
+def test_only_a_spot_job_is_interrupted(client: Any, arn: str, valid: Any) -> None:
+    rehearsal = [{"Key": "berth:interrupt-after", "Value": "1"}]
+    with pytest.raises(client.exceptions.ClientError, match="EnableManagedSpotTraining"):
+        client.add_tags(ResourceArn=arn, Tags=rehearsal)
+    limits = {"MaxRuntimeInSeconds": 60, "MaxWaitTimeInSeconds": 60}
+    spot = {"EnableManagedSpotTraining": True, "StoppingCondition": limits}
+    request = valid("create_training_job", **spot) | {"TrainingJobName": "spot"}
+    spot_arn = client.create_training_job(**request)["TrainingJobArn"]
+    wrong = [{"Key": "berth:interrupt-after", "Value": "soon"}]
+    with pytest.raises(client.exceptions.ClientError, match="'soon'; expected a number"):
+        client.add_tags(ResourceArn=spot_arn, Tags=wrong)
+    added = client.add_tags(ResourceArn=spot_arn, Tags=rehearsal)
+    assert pairs(added["Tags"]) == {"berth:interrupt-after": "1"}
+
+
 def test_a_resource_has_fifty(client: Any, arn: str) -> None:
     many = [{"Key": f"k{n:02}", "Value": str(n)} for n in range(49)]
     client.add_tags(ResourceArn=arn, Tags=many)
