@@ -11,6 +11,7 @@ import gc
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 IMAGE = os.environ.get("BERTH_IMAGE", "berth:latest")
 BASE_IMAGE = os.environ.get("BERTH_BASE_IMAGE", "berth-base:trixie")
 TOY = Path(__file__).parent / "toy"
+PRELOADED = Path(__file__).parent / "preloaded"
 UNIT = Path(__file__).parent / "unit"
 SLOW_FIXTURES = {"engine", "job", "moto_url", "server", "start", "toy_executor"}
 SLOW_FILES = (
@@ -48,6 +50,24 @@ SLOW_FILES = (
     "local/emulator/test_server.py",
 )
 """Files and folders of unit tests that start servers or processes, or train networks."""
+LONG_FILES = {
+    "contract/test_local_sagemaker.py": 180,
+    "contract/test_sdk_v2.py": 140,
+    "e2e/test_local_sagemaker.py": 100,
+    "e2e/test_killed_sagemaker.py": 100,
+    "e2e/test_documents.py": 90,
+    "contract/test_local_mode.py": 90,
+    "contract/test_local_sagemaker_hosts.py": 70,
+    "contract/test_training.py": 70,
+    "e2e/test_demo.py": 60,
+    "contract/test_commands.py": 60,
+    "unit/container/test_train.py": 60,
+    "e2e/test_interruption.py": 50,
+    "e2e/test_distributed.py": 50,
+    "unit/container/monitoring/test_monitor.py": 40,
+    "contract/test_training_image.py": 30,
+}
+"""Files whose tests take long, with their seconds on two cores, longest first."""
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell's background job ignores Ctrl-C, and so would all that tests start and interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -100,12 +120,19 @@ def _look_for_image() -> str | None:
     return None
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark `slow` whatever is no unit test, or needs a server, a container or a training job."""
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark `slow` whatever is no unit test, or needs a server, a container or a training job; let
+    every worker begin with long tests.
+    """
     slow = {UNIT / name for name in SLOW_FILES}
-    gone = [str(path) for path in slow if not path.exists()]
+    named = slow | {UNIT.parent / name for name in LONG_FILES}
+    gone = [str(path) for path in named if not path.exists()]
     if gone:
-        raise pytest.UsageError(f"SLOW_FILES in tests/conftest.py: found no {gone}")
+        raise pytest.UsageError(f"SLOW_FILES and LONG_FILES in tests/conftest.py: found no {gone}")
+    workers = getattr(config, "workerinput", {}).get("workercount", 1)
+    if workers > 1:
+        items[:] = long_first(items, workers)
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
         if (
@@ -114,6 +141,34 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             or not SLOW_FIXTURES.isdisjoint(fixtures)
         ):
             item.add_marker(pytest.mark.slow)
+
+
+def long_first(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
+    """Every test once, so ordered that each worker begins with as many seconds of LONG_FILES.
+
+    Workers get a run of the tests each, all of one length, and steal from the ends of the others'
+    runs when they have done theirs.
+    """
+    files = {UNIT.parent / name: seconds for name, seconds in LONG_FILES.items()}
+    long: dict[Path, list[pytest.Item]] = {path: [] for path in files}
+    short = []
+    for item in items:
+        long.get(item.path, short).append(item)
+    runs: list[list[pytest.Item]] = [[] for _ in range(workers)]
+    seconds = [0] * workers
+    for path, tests in long.items():
+        if tests:
+            lightest = seconds.index(min(seconds))
+            runs[lightest] += tests
+            seconds[lightest] += files[path]
+    left = len(items)
+    for number, run in enumerate(runs):
+        size = left // (workers - number)
+        wanted = max(0, size - len(run))
+        run += short[:wanted]
+        del short[:wanted]
+        left -= len(run)
+    return [item for run in runs for item in run] + short
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -158,6 +213,26 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[P
         return folder
 
     return made_once
+
+
+@pytest.fixture(scope="session")
+def preloaded(once: Callable[[str, Callable[[Path], None]], Path]) -> dict[str, str]:
+    """The environment in which `train` and its ranks start as forks; see tests/preloaded.
+
+    All workers of the run share one server, which ends with the run. Where there are no pidfds, as
+    on a Mac, there are no variables, and everything starts as it does for users.
+    """
+    if not hasattr(os, "pidfd_open"):
+        return {}
+    owner = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
+
+    def start(folder: Path) -> None:
+        command = [sys.executable, "-P", str(PRELOADED / "server.py"), str(owner)]
+        started = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        (folder / "address").write_text(started.stdout.strip())
+
+    address = (once("preloaded", start) / "address").read_text()
+    return {"PRELOADED": address, "PYTHONPATH": str(PRELOADED)}
 
 
 @pytest.fixture(scope="session")

@@ -22,14 +22,14 @@ import pytest
 import requests
 
 QUICK = {
-    "arch": "shufflenet_v2_x0_5",
+    "arch": "squeezenet1_1",
     "weights": "none",
     "image_size": "32",
     "epochs": "1",
     "batch_size": "8",
     "workers": "0",
 }
-"""Hyperparameters of a training that takes seconds."""
+"""Hyperparameters of a training that takes seconds: the fewest layers to convert to OpenVINO."""
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 """Threads of jobs that run side by side wait for each other, spinning."""
 PROBE = """
@@ -178,12 +178,15 @@ class Endpoint:
 
 
 class Process:
-    """The commands on this machine: no Docker, no root."""
+    """The commands on this machine: no Docker, no root.
+
+    A `train` that is given no PYTHONPATH starts with the variables of `preloaded`.
+    """
 
     name = "process"
 
-    def __init__(self, scratch: Path) -> None:
-        self._scratch = scratch
+    def __init__(self, scratch: Path, preloaded: Mapping[str, str]) -> None:
+        self._scratch, self._preloaded = scratch, preloaded
 
     @contextmanager
     def start(
@@ -193,6 +196,7 @@ class Process:
             "SAGEMAKER_TRAINING_MODULE": "container.train:main",
             "TRAINING_JOB_NAME": "contract",
             **ONE_THREAD,
+            **self._preloaded,
         }
         running = self._run("train", tree.root, {**variables, **(environment or {})})
         try:
@@ -380,7 +384,8 @@ def platform(
 ) -> Process | Docker:
     if request.param == "docker":
         return Docker(request.getfixturevalue("engine"), request.getfixturevalue("image"))
-    return Process(tmp_path_factory.mktemp("process"))
+    preloaded = request.getfixturevalue("preloaded")
+    return Process(tmp_path_factory.mktemp("process"), preloaded)
 
 
 @pytest.fixture(scope="session")
@@ -400,6 +405,8 @@ def trained(
     once: Callable[[str, Callable[[Path], None]], Path],
 ) -> Result:
     """One training job that completed, of a module that also keeps the toolkit's variables.
+
+    It starts as it does for users: its PYTHONPATH is its own.
 
     Its tree is only to be read. The variables are in `variables.json` among its output.
     """

@@ -52,7 +52,7 @@ data = {name: f"{inputs}/{name}" for name in ("train", "validation")}
 
 # %%
 hyperparameters = {
-    "arch": "shufflenet_v2_x0_5",
+    "arch": "squeezenet1_1",
     "weights": "none",
     "image_size": 32,
     "epochs": 1,

@@ -51,7 +51,10 @@ def executor(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def sagemaker(
-    executor: str, image_folder: Path, tmp_path_factory: pytest.TempPathFactory
+    executor: str,
+    image_folder: Path,
+    preloaded: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[str]:
     """The URL of a local SageMaker with a bucket of coloured images; nothing gets out."""
     root = tmp_path_factory.mktemp(executor)
@@ -62,8 +65,10 @@ def sagemaker(
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("AWS_")]:
             patch.delenv(name)
+        folders = filter(None, [preloaded.get("PYTHONPATH"), str(OFFLINE)])
         for name, value in {
-            "PYTHONPATH": str(OFFLINE),
+            **preloaded,
+            "PYTHONPATH": os.pathsep.join(folders),
             "AWS_DEFAULT_REGION": REGION,
             "AWS_CONFIG_FILE": "/nonexistent",
             "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent",

@@ -146,7 +146,8 @@ def test_two_hosts_are_debugged_and_profiled_as_the_request_to_boto3_says(
     sagemaker: Address, bucket: str, image: str, quick: dict[str, str], tmp_path: Path
 ) -> None:
     jobs, s3 = client(sagemaker, "sagemaker"), client(sagemaker, "s3")
-    asked = request("watched", image, quick | {"batch_size": "4"}, isolated=False) | {
+    network = quick | {"arch": "shufflenet_v2_x0_5", "batch_size": "4"}
+    asked = request("watched", image, network, isolated=False) | {
         "DebugHookConfig": {
             "S3OutputPath": f"s3://{bucket}/debug",
             "HookParameters": {"save_interval": "2"},

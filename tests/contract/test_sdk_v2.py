@@ -28,14 +28,17 @@ def sdk_v2(pytestconfig: pytest.Config) -> Path:
 
 
 @pytest.fixture(params=["process", pytest.param("docker", marks=pytest.mark.docker)])
-def variables(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, str]]:
+def variables(
+    request: pytest.FixtureRequest, tmp_path: Path, preloaded: dict[str, str]
+) -> Iterator[dict[str, str]]:
     """A notebook's environment: what `berth up` printed, and nothing of the user's AWS settings."""
     if request.param == "docker":
         request.getfixturevalue("image")
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-    kept |= {
+    folders = filter(None, [preloaded.get("PYTHONPATH"), str(HERE / "offline")])
+    kept |= preloaded | {
         "BERTH_HOME": str(tmp_path / "home"),
-        "PYTHONPATH": str(HERE / "offline"),
+        "PYTHONPATH": os.pathsep.join(folders),
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_EC2_METADATA_DISABLED": "true",
         "OMP_NUM_THREADS": "1",

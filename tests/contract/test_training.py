@@ -72,7 +72,7 @@ def test_the_toolkits_variables_are_set(trained: Any) -> None:
     assert json.loads(found["SM_HOSTS"]) == ["algo-1"]
     assert found["SM_CURRENT_HOST"] == "algo-1"
     assert int(found["SM_NUM_GPUS"]) >= 0
-    assert found["SM_HP_ARCH"] == json.loads(found["SM_HPS"])["arch"] == "shufflenet_v2_x0_5"
+    assert found["SM_HP_ARCH"] == json.loads(found["SM_HPS"])["arch"] == "squeezenet1_1"
 
 
 def test_both_sdks_encodings_and_both_input_modes_mean_the_same(
@@ -82,7 +82,7 @@ def test_both_sdks_encodings_and_both_input_modes_mean_the_same(
     tree = make_tree(mode="FastFile")
     tree.configure(
         {
-            "arch": '"shufflenet_v2_x0_5"',
+            "arch": '"squeezenet1_1"',
             "weights": '"none"',
             "image-size": "32",
             "epochs": "1",

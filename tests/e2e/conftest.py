@@ -42,20 +42,26 @@ def stripes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Job:
-    """One training job's tree and the `train` process in it, which runs `module`."""
+    """One training job's tree and the `train` process in it, which runs `module`.
 
-    def __init__(self, base: Path, module: str) -> None:
-        self.base, self.module = base, module
+    `preloaded` is the environment in which it starts as a fork; without it, as it does for users.
+    """
+
+    def __init__(self, base: Path, module: str, preloaded: Mapping[str, str]) -> None:
+        self.base, self.module, self.preloaded = base, module, preloaded
         self.process: subprocess.Popen[str] | None = None
 
     def start(self) -> "subprocess.Popen[str]":
         self.process = subprocess.Popen(
             [Path(sys.executable).parent / "train"],
             env=os.environ
+            | dict(self.preloaded)
             | {
                 "SAGEMAKER_BASE_DIR": str(self.base),
                 "SAGEMAKER_TRAINING_MODULE": self.module,
-                "PYTHONPATH": str(Path(__file__).parent),
+                "PYTHONPATH": os.pathsep.join(
+                    [*filter(None, [self.preloaded.get("PYTHONPATH")]), str(Path(__file__).parent)]
+                ),
                 "PYTHONUNBUFFERED": "1",
                 # These networks are too small for a second thread to be of any use.
                 "OMP_NUM_THREADS": "1",
@@ -106,19 +112,28 @@ class Job:
 
 
 @pytest.fixture
-def make_job(tmp_path: Path, stripes: Path) -> Iterator[Callable[..., Job]]:
-    """make_job(name, hyperparameters, module=...); what it starts is stopped after the test."""
+def make_job(
+    tmp_path: Path, stripes: Path, preloaded: dict[str, str]
+) -> Iterator[Callable[..., Job]]:
+    """make_job(name, hyperparameters, module=...); what it starts is stopped after the test.
+
+    With `fresh=True` its processes import everything themselves.
+    """
     jobs: list[Job] = []
 
     def make(
-        name: str, hyperparameters: Mapping[str, object], module: str = "container.train:main"
+        name: str,
+        hyperparameters: Mapping[str, object],
+        module: str = "container.train:main",
+        *,
+        fresh: bool = False,
     ) -> Job:
         base = tmp_path / name
         (base / "input" / "data").mkdir(parents=True)
         for channel in ("train", "validation"):
             (base / "input" / "data" / channel).symlink_to(stripes / channel)
         write_tree(base, ["train", "validation"], SMALL_NETWORK | dict(hyperparameters))
-        jobs.append(Job(base, module))
+        jobs.append(Job(base, module, {} if fresh else preloaded))
         return jobs[-1]
 
     yield make

@@ -1,0 +1,223 @@
+"""A process that has imported what a training job imports, and forks itself for every job.
+
+    python -P tests/preloaded/server.py OWNER
+
+It prints the path of its socket and goes to the background, where it ends with the process whose
+number is OWNER. `sitecustomize.py` beside it says what it is sent. It has one thread, and never
+runs a job itself: a fork begins with what is imported, and with nothing else.
+"""
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+import random
+import runpy
+import selectors
+import shutil
+import signal
+import socket
+import struct
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from importlib.util import module_from_spec, spec_from_file_location
+from io import TextIOWrapper
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+HERE = Path(__file__).parent
+IMPORTED = ("container.train", "torch.distributed.run", "sagemaker_training.environment")
+"""Nothing that starts a thread as it is imported, as OpenVINO and pandas do."""
+
+
+def _client() -> ModuleType:
+    """`sitecustomize.py` beside this file; Debian's Python has another one."""
+    spec = spec_from_file_location("preloaded_client", HERE / "sitecustomize.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+client = _client()
+
+
+@dataclass
+class Running:
+    """A child, and the connection of its stand-in."""
+
+    pid: int
+    ended: int
+    """A pidfd: readable when the child has ended."""
+    connection: socket.socket
+
+
+class Server:
+    """Forks children; in one of them `serve` comes back with what it shall run."""
+
+    def __init__(self, address: Path, owner: int) -> None:
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(address))
+        self._listener.listen(64)
+        self._owner = os.pidfd_open(owner)
+        self._imported = client.read_at_import(dict(os.environ))
+
+    def serve(self) -> dict[str, Any] | None:
+        """The request of the child that this is now, or None in the server, when it may end."""
+        with selectors.DefaultSelector() as events:
+            events.register(self._listener, selectors.EVENT_READ)
+            events.register(self._owner, selectors.EVENT_READ)
+            while True:
+                for key, _ in events.select():
+                    if key.fileobj is self._owner:
+                        return None
+                    if key.fileobj is self._listener:
+                        request = self._accept(events)
+                        if request is not None:
+                            return request
+                    elif isinstance(key.data, Running):
+                        self._end(key.data, events)
+
+    def _accept(self, events: selectors.BaseSelector) -> dict[str, Any] | None:
+        connection, _ = self._listener.accept()
+        streams: list[int] = []
+        try:
+            connection.settimeout(10)
+            size, streams, _, _ = socket.recv_fds(connection, 4, 3)
+            data = connection.recv(struct.unpack("!I", size)[0], socket.MSG_WAITALL)
+            request = json.loads(data)
+            if client.read_at_import(request["environment"]) != self._imported:
+                connection.sendall(struct.pack("!i", 0))
+                raise ValueError("it would have imported something else")
+            pid = os.fork()
+            if pid == 0:
+                self._become(streams, events, connection)
+                return dict(request)
+            connection.sendall(struct.pack("!i", pid))
+        except (OSError, ValueError, struct.error):
+            connection.close()
+            return None
+        finally:
+            for stream in streams:
+                os.close(stream)
+        running = Running(pid, os.pidfd_open(pid), connection)
+        events.register(running.ended, selectors.EVENT_READ, running)
+        events.register(connection, selectors.EVENT_READ, running)
+        return None
+
+    def _become(
+        self, streams: list[int], events: selectors.BaseSelector, connection: socket.socket
+    ) -> None:
+        os.setsid()
+        for number, stream in enumerate(streams):
+            os.dup2(stream, number)
+        for key in list(events.get_map().values()):
+            if isinstance(key.data, Running):
+                key.data.connection.close()
+            if isinstance(key.fileobj, int):
+                os.close(key.fileobj)
+        connection.close()
+        self._listener.close()
+
+    def _end(self, running: Running, events: selectors.BaseSelector) -> None:
+        """The child has ended, or its stand-in has: then the child is killed."""
+        if running.ended not in events.get_map():
+            return  # both at once
+        events.unregister(running.ended)
+        events.unregister(running.connection)
+        group = running.pid
+        done, status = os.waitpid(running.pid, os.WNOHANG)
+        if not done:
+            os.killpg(group, signal.SIGKILL)
+            _, status = os.waitpid(running.pid, 0)
+        os.close(running.ended)
+        with running.connection as connection:
+            try:
+                connection.sendall(struct.pack("!i", status))
+            except OSError:
+                return  # the stand-in was killed
+
+
+def prepare(request: dict[str, Any]) -> None:
+    """Make a fork what a fresh interpreter would be."""
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    os.chdir(request["folder"])
+    time.tzset()
+    unbuffered = request["unbuffered"] or bool(os.environ.get("PYTHONUNBUFFERED"))
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        setattr(sys, name, stream(number, unbuffered))
+        setattr(sys, f"__{name}__", getattr(sys, name))
+    random.seed()
+    sys.modules["numpy"].random.seed()
+    added = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    first = [] if request["safe_path"] else [request["folder"]]
+    if "script" in request:
+        first = [] if request["safe_path"] else [str(Path(request["script"]).parent)]
+    sys.path[:0] = [*first, *(each for each in added if each and each != str(HERE))]
+    sys.path_importer_cache.clear()
+    importlib.invalidate_caches()
+    sys.modules.pop("sitecustomize", None)
+    with contextlib.suppress(ModuleNotFoundError):
+        importlib.import_module("sitecustomize")
+
+
+def stream(number: int, unbuffered: bool) -> TextIOWrapper:
+    """A standard stream as Python opens it."""
+    if number == 0:
+        return open(number, closefd=False)
+    raw = open(number, "wb", buffering=0 if unbuffered else -1, closefd=False)  # noqa: SIM115
+    return TextIOWrapper(
+        raw,
+        encoding="utf-8",
+        errors="backslashreplace" if number == 2 else "strict",
+        write_through=unbuffered,
+        line_buffering=number == 2 or os.isatty(number),
+    )
+
+
+def run(request: dict[str, Any]) -> None:
+    """Run the module or script, as `python -m` or `python script` would."""
+    sys.argv = ["-m", *request["arguments"]]
+    if "script" in request:
+        sys.argv[0] = request["script"]
+        runpy.run_path(request["script"], run_name="__main__")
+        return
+    # Python would run the file a second time all the same, and say that this is unusual.
+    name = request["module"]
+    sys.modules.pop(name if name != "container" else "container.__main__", None)
+    runpy.run_module(name, run_name="__main__", alter_sys=True)
+
+
+def main(owner: str) -> dict[str, Any] | None:
+    for module in IMPORTED:
+        importlib.import_module(module)
+    threads = len(list(Path("/proc/self/task").iterdir()))
+    if threads != 1:
+        sys.exit(f"cannot fork: the imports left {threads} threads")
+    folder = Path(tempfile.mkdtemp(prefix="preloaded-"))
+    server = Server(folder / "socket", int(owner))
+    print(folder / "socket", flush=True)
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for number in range(3):
+        os.dup2(nothing, number)
+    gc.collect()
+    gc.freeze()
+    request = server.serve()
+    if request is None:
+        shutil.rmtree(folder, ignore_errors=True)
+    return request
+
+
+if __name__ == "__main__":
+    if (asked := main(sys.argv[1])) is not None:
+        prepare(asked)
+        run(asked)
