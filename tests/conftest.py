@@ -151,7 +151,7 @@ def long_first(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
     """
     files = {UNIT.parent / name: seconds for name, seconds in LONG_FILES.items()}
     long: dict[Path, list[pytest.Item]] = {path: [] for path in files}
-    short = []
+    short: list[pytest.Item] = []
     for item in items:
         long.get(item.path, short).append(item)
     runs: list[list[pytest.Item]] = [[] for _ in range(workers)]
