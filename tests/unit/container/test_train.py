@@ -123,10 +123,22 @@ def test_frozen_backbone_keeps_every_weight_and_statistic(job: Any, tmp_path: Pa
 @pytest.mark.parametrize(
     "options",
     [
-        {"optimizer": "sgd", "momentum": 0.5, "nesterov": True},
-        {"optimizer": "adam", "eps": 1e-6, "class_weights": "balanced"},
-        {"ema": 0.5, "label_smoothing": 0.1, "mixup": 0.2, "class_weights": "balanced"},
-        {"amp": "bf16", "gradient_clip": 0.1, "schedule": "constant"},
+        {
+            "optimizer": "sgd",
+            "momentum": 0.5,
+            "nesterov": True,
+            "ema": 0.5,
+            "mixup": 0.2,
+            "label_smoothing": 0.1,
+            "class_weights": "balanced",
+        },
+        {
+            "optimizer": "adam",
+            "eps": 1e-6,
+            "amp": "bf16",
+            "gradient_clip": 0.1,
+            "schedule": "constant",
+        },
     ],
 )
 def test_options_train(job: Any, options: Any) -> None:
@@ -151,15 +163,14 @@ def test_unknown_architecture(job: Any) -> None:
     fails(job, "'resnet19' is not a torchvision classifier; the nearest are", arch="resnet19")
 
 
-def test_what_is_not_possible_is_said_before_an_image_is_read(
-    job: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def read(*_args: Any) -> None:
-        raise AssertionError("data was read first")
-
-    monkeypatch.setattr(train, "_read_data", read)
-    fails(job, "'resnet19' is not a torchvision classifier", arch="resnet19")
-    fails(job, "'weights': no file /nowhere.pth", weights="/nowhere.pth")
+def test_what_is_not_possible_is_said_before_an_image_is_read(job: Any, tmp_path: Path) -> None:
+    for name in ("blue", "red"):
+        (tmp_path / "train" / name).mkdir(parents=True)
+        (tmp_path / "train" / name / "0.png").write_text("no picture")
+    unusable: dict[str, Any] = {"channels": ("train",), "data": tmp_path}
+    fails(job, "'resnet19' is not a torchvision classifier", arch="resnet19", **unusable)
+    fails(job, "'weights': no file /nowhere.pth", weights="/nowhere.pth", **unusable)
+    fails(job, "every class has a single image", **unusable)
 
 
 def test_one_usable_image(job: Any, image_folder: Path, tmp_path: Path) -> None:

@@ -246,7 +246,7 @@ def test_a_debugger_rule_leads_to_its_step_and_a_profiler_rule_to_its_time(tmp_p
 def test_charts_are_what_plotly_knows_and_small(tmp_path: Path) -> None:
     from plotly import graph_objects
 
-    folder = write_berth(tmp_path / "job", busy_host(points=3000, gpus=2, steps=4000))
+    folder = write_berth(tmp_path / "job", busy_host(points=2000, gpus=2, steps=2000))
     page, _ = written(folder, tmp_path / "report")
     for name, spec in json.loads(page.scripts["charts"]).items():
         painted = json.loads(re.sub(r'"--[\w-]+"', '"#123456"', json.dumps(spec)))
