@@ -1,4 +1,3 @@
-import os
 import signal
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from container.cpus import allowed_cpus
 from container.monitoring.profiler.recorder.machine import Metric
 from container.monitoring.profiler.recorder.sampler import MetricsFile, Sampler, Schedule, record
 from tests.unit.container.monitoring.profiler.smdebug_readers import frames, system_events
@@ -44,7 +44,7 @@ def test_smdebug_reads_what_it_samples(tmp_path: Path, capfd: pytest.CaptureFixt
     sampler.stop()
     assert samplers(tmp_path) == []
     found = system_events(tmp_path)
-    cores = sorted(os.sched_getaffinity(0))
+    cores = sorted(allowed_cpus())
     assert {(e.type, e.name, e.dimension) for e in found if e.type != "gpu"} == {
         ("memory", "MemoryUsedPercent", ""),
         ("i/o", "IOPS", ""),
