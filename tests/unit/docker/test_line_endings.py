@@ -1,10 +1,15 @@
+import shutil
 import subprocess
 from pathlib import Path
+
+from tests.requirements import missing
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_a_checkout_with_autocrlf_has_the_lines_that_linux_reads(tmp_path: Path) -> None:
+    if shutil.which("git") is None:
+        missing("git is not installed")
     source, clone = tmp_path / "source", tmp_path / "clone"
     source.mkdir()
     git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.com", "-c", "core.autocrlf=true"]

@@ -112,9 +112,12 @@ def _files(root: Path, problems: RecordingWarnings) -> Iterator[Path]:
 
 def _leaves(link: Path, root: Path) -> bool:
     try:
-        return not link.resolve().is_relative_to(root)
+        place = link.resolve(strict=True)
+    except FileNotFoundError:
+        place = link.resolve()
     except (OSError, RuntimeError):  # a link to itself
         return True
+    return not place.is_relative_to(root)
 
 
 def _note_several(root: Path, paths: Iterable[Path], problems: RecordingWarnings) -> None:
