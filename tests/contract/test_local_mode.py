@@ -27,6 +27,8 @@ pytestmark = [
 COMPOSE_FOLDER = "com.docker.compose.project.working_dir"
 LABELS = {"blue", "green", "red"}
 ROLE = "arn:aws:iam::000000000000:role/nobody"
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+"""Threads of two hosts on one machine wait for each other, spinning."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -103,6 +105,7 @@ def training_request(
         ],
         "OutputDataConfig": {"S3OutputPath": output.as_uri()},
         "ResourceConfig": {"InstanceType": "local", "InstanceCount": hosts, "VolumeSizeInGB": 1},
+        "Environment": dict(ONE_THREAD),
     }
 
 
@@ -212,6 +215,7 @@ def test_model_trainer_of_sdk_v3(
         role=ROLE,
         compute=Compute(instance_type="local_cpu", instance_count=1),
         hyperparameters={"image_size": 32, "epochs": 1, "freeze": False, **quick},
+        environment=dict(ONE_THREAD),
         local_container_root=str(root),
     )
     trainer.train(
