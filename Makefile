@@ -1,10 +1,10 @@
-# Everything runs from one virtual environment, .venv, which setup.sh makes and keeps current: what
-# runs for `make demo` and the commands, the tests' and checks' needs as well for the others.
+# Everything runs from one virtual environment, .venv, which docker/setup.sh makes and keeps current:
+# what runs for `make demo` and the commands; for the others what tests and checks need as well.
 VENV  := .venv
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
 RUNS  := $(VENV)/.runs
-# The Python to make it with; setup.sh finds one.
+# The Python to make it with; docker/setup.sh finds one.
 export PYTHON
 
 # What `make build` passes on: make build TAG=berth:mine WEIGHTS="resnet18 resnet50"
@@ -36,11 +36,11 @@ setup: $(STAMP) ## make .venv and install everything in it (Python 3.11 to 3.13 
 LOCKS := pyproject.toml constraints.txt docker/no-deps.txt
 
 $(STAMP): $(LOCKS)
-	@bash setup.sh $(VENV) all,sdk,dev "about 3.4 GB, less where PyTorch comes without CUDA (a Mac), into $(VENV), which takes 7.0 GB"
+	@bash docker/setup.sh $(VENV) all,sdk,dev "about 3.4 GB, less where PyTorch comes without CUDA (a Mac), into $(VENV), which takes 7.0 GB"
 	@touch $@ $(RUNS)
 
 $(RUNS): $(LOCKS)
-	@bash setup.sh $(VENV) all "about 3.3 GB, less where PyTorch comes without CUDA (a Mac), into $(VENV), which takes 6.7 GB"
+	@bash docker/setup.sh $(VENV) all "about 3.3 GB, less where PyTorch comes without CUDA (a Mac), into $(VENV), which takes 6.7 GB"
 	@touch $@
 
 demo: $(RUNS) ## tune, train, deploy and ask a small classifier, on this machine alone

@@ -33,7 +33,13 @@ def program(path: Path, name: str, script: str) -> None:
 def setup(path: Path, tmp_path: Path, python: str = "") -> subprocess.CompletedProcess[str]:
     kept = {name: value for name, value in os.environ.items() if name not in ("CC", "PYTHON")}
     return subprocess.run(
-        [str(path / "bash"), str(ROOT / "setup.sh"), str(tmp_path / "venv"), "all", "3 GB"],
+        [
+            str(path / "bash"),
+            str(ROOT / "docker" / "setup.sh"),
+            str(tmp_path / "venv"),
+            "all",
+            "3 GB",
+        ],
         env={**kept, "PATH": str(path), "PYTHON": python},
         capture_output=True,
         text=True,

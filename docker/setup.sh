@@ -1,9 +1,9 @@
 #!/bin/bash
 # Make or update the virtual environment that everything runs from; `make` calls this.
 #
-#   setup.sh VENV EXTRAS SIZES      with the Python in $PYTHON, else the first of 3.13, 3.12, 3.11
+#   docker/setup.sh VENV EXTRAS SIZES      with the Python in $PYTHON, else the first of 3.13, 3.12, 3.11
 set -euo pipefail
-cd "$(dirname "$0")"
+cd "$(dirname "$0")/.."
 venv=$1 extras=$2 sizes=$3
 
 needs() {
