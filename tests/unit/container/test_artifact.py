@@ -21,7 +21,7 @@ from tests.unit.container.modules import imported_anew
 
 @pytest.fixture(scope="module")
 def classifier() -> Any:
-    """A few layers, which are exported in a second; whole architectures: test_models_architectures.py."""
+    """A few layers, which are exported fast; whole ones: test_models_architectures.py."""
     torch.manual_seed(0)
     layers = (nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(2))
     return Classifier(nn.Sequential(*layers, nn.Flatten(), nn.Linear(32, 2)))
