@@ -4,6 +4,9 @@ Imports nothing but the standard library.
 """
 
 import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, requires
 
 DISTRIBUTION = "berth-vision"
@@ -30,6 +33,25 @@ def module_missing(error: ModuleNotFoundError) -> str | None:
     module = (error.name or "").partition(".")[0]
     extra = _extra_with(NAMES.get(module, module))
     return None if extra is None else extra_missing(f"{module} is not installed", extra)
+
+
+@contextmanager
+def named_extra(command: str, extra: str) -> Iterator[None]:
+    """What is imported here ends the command in one line where its extra is not installed.
+
+    Args:
+        command: the line's first word.
+        extra: the extra with all that the command needs.
+
+    Raises:
+        SystemExit: a module of an extra is missing; the line goes to stderr.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if module_missing(error) is None:
+            raise
+        sys.exit(f"{command}: {extra_missing(f'{error.name} is not installed', extra)}")
 
 
 def _extra_with(package: str) -> str | None:

@@ -1,6 +1,6 @@
 """A training job, read from top to bottom.
 
-SageMaker runs the `train` command (`container/__main__.py`), which calls `main` in process; with
+SageMaker runs the `train` command (`container/command.py`), which calls `main` in process; with
 several GPUs or hosts, torchrun runs this module once a rank.
 """
 

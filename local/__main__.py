@@ -2,7 +2,7 @@
 
 import sys
 
-from container.extras import module_missing
+from container.extras import named_extra
 
 
 def main() -> int:
@@ -10,14 +10,8 @@ def main() -> int:
 
     An installation without the extra `local` ends in one line that says how to get it.
     """
-    try:
+    with named_extra("berth", "local"):
         from local.cli import main as berth
-    except ModuleNotFoundError as error:
-        line = module_missing(error)
-        if line is None:
-            raise
-        print(f"berth: {line}", file=sys.stderr)
-        return 1
     return berth()
 
 

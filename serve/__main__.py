@@ -3,6 +3,7 @@
 import sys
 
 from container.errors import BerthError
+from container.extras import named_extra
 
 
 def main() -> None:
@@ -13,11 +14,12 @@ def main() -> None:
     if len(sys.argv) > 1:
         sys.exit(f"serve: found argument {sys.argv[1]!r}, expected none; see serve/settings.py")
     try:
-        import serve.gunicorn_conf  # noqa: F401  # invalid settings are reported here, in one line
+        with named_extra("serve", "serve"):
+            from gunicorn.app.wsgiapp import WSGIApplication
+
+            import serve.gunicorn_conf  # noqa: F401  # invalid settings end here, in one line
     except BerthError as error:
         sys.exit(f"serve: {error}")
-
-    from gunicorn.app.wsgiapp import WSGIApplication
 
     sys.argv[1:] = ["--config", "python:serve.gunicorn_conf", "serve.app:application()"]
     WSGIApplication("%(prog)s").run()

@@ -127,6 +127,11 @@ def test_local_alone_is_small_and_runs_a_sagemaker(
             assert done.stderr.splitlines()[-1].endswith(f"'berth-vision[{extra}]'"), done.stderr
     finally:
         run(berth, "down", **home)
+    for verb, extra in (("train", "image"), ("serve", "serve")):
+        done = run(bin_folder / verb)
+        assert done.returncode == 1
+        assert done.stderr.endswith(f"'berth-vision[{extra}]'\n"), done.stderr
+        assert len(done.stderr.splitlines()) == 1
 
 
 def test_serve_alone_has_all_that_a_server_on_a_cpu_imports(
@@ -144,10 +149,12 @@ def test_serve_alone_has_all_that_a_server_on_a_cpu_imports(
     assert berth.stderr.endswith("'berth-vision[local]'\n")
 
 
-def test_without_any_extra_the_command_says_which_it_needs(
+def test_without_any_extra_each_command_says_which_it_needs(
     wheel: Path, cache: Path, tmp_path: Path
 ) -> None:
-    berth = run(installed(None, wheel, cache, tmp_path) / "berth", "--help")
-    assert (berth.returncode, berth.stdout) == (1, "")
-    assert len(berth.stderr.splitlines()) == 1
-    assert berth.stderr.endswith("'berth-vision[local]'\n")
+    bin_folder = installed(None, wheel, cache, tmp_path)
+    for command, extra in (("berth", "local"), ("train", "image"), ("serve", "serve")):
+        done = run(bin_folder / command)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert len(done.stderr.splitlines()) == 1
+        assert done.stderr.endswith(f"'berth-vision[{extra}]'\n")

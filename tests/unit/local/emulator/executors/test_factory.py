@@ -17,7 +17,10 @@ def use_engine(monkeypatch: pytest.MonkeyPatch, images: Tags | None) -> None:
         if images is None:
             raise ExecutorError("no Docker engine answers at x; use --executor process")
         return SimpleNamespace(
-            api=SimpleNamespace(images=lambda: [{"RepoTags": tags} for tags in images]),
+            api=SimpleNamespace(
+                base_url="http+docker://localhost",
+                images=lambda: [{"RepoTags": tags} for tags in images],
+            ),
             close=lambda: None,
             info=lambda: {"NCPU": 2},
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from container import __main__ as command
+from container import command
 from tests.trees import write_tree
 
 
