@@ -15,7 +15,9 @@ from tests.unit.local.emulator.executors.containers import Start
 SLEEP = "import time; print('sleeps'); time.sleep(60)"
 
 
-@pytest.mark.parametrize("later", ["process", "docker", None])
+@pytest.mark.parametrize(
+    "later", ["process", pytest.param("docker", marks=pytest.mark.docker), None]
+)
 def test_any_later_server_removes_what_is_left(
     toy_executor: Executor,
     toy_commands: Commands,

@@ -71,11 +71,12 @@ def test_it_follows_its_configuration(tmp_path: Path, capfd: pytest.CaptureFixtu
     sampler = Sampler(root, "algo-1", 60.0, config=config)
     sampler.start()
     wait_for(lambda: samplers(root), "no sampler")
-    said = ""
+    said, written = "", 0
 
     def hear(text: str, words: str) -> bool:
-        nonlocal said
-        config.write_text(text)
+        nonlocal said, written
+        written += 1  # what lay there when the sampler first looked is no change
+        config.write_text(text + " " * (written % 2))
         said += capfd.readouterr().out
         return words in said
 
@@ -140,6 +141,7 @@ def test_it_ends_where_it_was_orphaned_before_it_began(tmp_path: Path) -> None:
 def test_sigterm_ends_it_between_two_samples(tmp_path: Path) -> None:
     sampler = Sampler(tmp_path, "algo-1", 60)
     sampler.start()
+    wait_for(lambda: samplers(tmp_path), "no sampler")
     (child,) = samplers(tmp_path)
     wait_for(lambda: _waits(child), "the sampler does not begin")
     child.terminate()
