@@ -153,9 +153,18 @@ def test_a_full_disk_ends_it_with_a_line(tmp_path: Path, capfd: pytest.CaptureFi
     (tmp_path / "system").write_text("a file in its place")
     sampler = Sampler(tmp_path, "algo-1", 0.1)
     sampler.start()
+    heard = ""
+
+    def hear() -> bool:
+        nonlocal heard
+        heard += capfd.readouterr().out
+        return "end here" in heard
+
+    wait_for(hear, "no line")
     wait_for(lambda: not samplers(tmp_path), "the sampler goes on")
     sampler.stop()
-    said = [line for line in capfd.readouterr().out.splitlines() if "GPU" not in line]
+    heard += capfd.readouterr().out
+    said = [line for line in heard.splitlines() if "GPU" not in line]
     assert len(said) == 1
     assert said[0].startswith("the profiler's system metrics end here: ")
 
