@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,19 +120,25 @@ def _look_for_image() -> str | None:
     return None
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark `slow` whatever is no unit test, or needs a server, a container or a training job; let
-    every worker begin with long tests.
-    """
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> Generator[None]:
+    """Mark `slow` before `-m` chooses; let every worker begin with long tests of the chosen."""
+    mark_slow(items)
+    yield
+    workers = getattr(config, "workerinput", {}).get("workercount", 1)
+    if workers > 1:
+        items[:] = long_first(items, workers)
+
+
+def mark_slow(items: list[pytest.Item]) -> None:
+    """Mark whatever is no unit test, or needs a server, a container or a training job."""
     slow = {UNIT / name for name in SLOW_FILES}
     named = slow | {UNIT.parent / name for name in LONG_FILES}
     gone = [str(path) for path in named if not path.exists()]
     if gone:
         raise pytest.UsageError(f"SLOW_FILES and LONG_FILES in tests/conftest.py: found no {gone}")
-    workers = getattr(config, "workerinput", {}).get("workercount", 1)
-    if workers > 1:
-        items[:] = long_first(items, workers)
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
         if (
