@@ -15,6 +15,7 @@ import pytest
 from local.emulator.executors import ContainerSpec
 from local.emulator.executors.docker import DockerExecutor
 from local.emulator.home import Home
+from tests.requirements import missing
 from tests.unit.local.emulator.executors.containers import StartedContainer, status_of
 
 pytestmark = pytest.mark.docker
@@ -50,7 +51,7 @@ def executor(
     tmp_path: Path, toy_image: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[DockerExecutor]:
     if not SOCKET.startswith("/"):
-        pytest.skip(f"the engine is at {SOCKET}: it has an address already")
+        missing(f"the engine is at {SOCKET}: it has an address already")
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Relay) as server:
         server.daemon_threads = True
         threading.Thread(target=server.serve_forever, args=(0.05,)).start()
