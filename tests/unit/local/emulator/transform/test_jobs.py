@@ -164,13 +164,13 @@ class TestFailures:
         )
         assert jobs.outputs() == {"out/b.out": b"good"}
         assert any(f"{BUCKET}/in/a: ClientError: the" in line for line in jobs.harness.logs.lines())
-        assert jobs.posts() == 2
+        jobs.harness.until(jobs.posts, lambda count: count == 2)
 
     def test_a_server_error_is_tried_again(self, jobs: Jobs) -> None:
         jobs.harness.objects.add("in/a", b"status 500")
         body = jobs.run(ModelClientConfig={"InvocationsMaxRetries": 2})
         assert body["FailureReason"].startswith(f"AlgorithmError: {BUCKET}/in/a: the container")
-        assert jobs.posts() == 3
+        jobs.harness.until(jobs.posts, lambda count: count == 3)
 
     def test_too_large(self, jobs: Jobs) -> None:
         jobs.harness.objects.add("in/a", b"x" * (1024**2 + 1))
