@@ -59,6 +59,10 @@ def _print_environment(home: Home, url: str) -> None:
     variables = target.environment() | {sdk_configuration.VARIABLE: str(home.sdk_file)}
     for name, value in variables.items():
         typer.echo(f"export {name}={shlex.quote(value)}")
+    typer.echo(
+        f"berth: jobs share {home.warm_pool_cache}; what is in it may be deleted at any time",
+        err=True,
+    )
     left = [name for name in OF_ANOTHER_ACCOUNT if os.environ.get(name)]
     left += sorted(name for name in os.environ if name.startswith("AWS_ENDPOINT_URL_"))
     if left:

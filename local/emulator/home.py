@@ -120,6 +120,11 @@ class Home:
         return self.path / "processes"
 
     @property
+    def warm_pool_cache(self) -> Path:
+        """What training jobs share as `/opt/ml/sagemaker/warmpoolcache`; it outlives them."""
+        return self.path / "warm-pool-cache"
+
+    @property
     def containers_marker(self) -> Path:
         """A file that exists while the home may have containers or networks on an engine."""
         return self.path / "containers"

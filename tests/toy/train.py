@@ -3,7 +3,8 @@
 Hyperparameters, all optional: `epochs` (3), `seconds` an epoch (0.1), `learning_rate` (0.1; the
 score is best at 0.1), `fail` (a message: write it to output/failure and exit 1), `silent` (print no
 metric), `ignore_sigterm`, `shm` (print the size of /dev/shm), `statuses` (put this text where the
-statuses of debugger rules go, before the first epoch), `report` (leave this page as a report).
+statuses of debugger rules go, before the first epoch), `report` (leave this page as a report),
+`keep` (print what earlier jobs kept in the warm pool's cache, and keep a file of this name there).
 """
 
 import json
@@ -42,6 +43,11 @@ if "fail" in hyperparameters:
     (base / "output/failure").write_text(hyperparameters["fail"])
     say(f"toy: failing: {hyperparameters['fail']}")
     sys.exit(1)
+
+if "keep" in hyperparameters:
+    cache = base / "sagemaker/warmpoolcache"
+    say(f"toy: kept {sorted(path.name for path in cache.iterdir())}")
+    (cache / hyperparameters["keep"]).write_text("kept")
 
 if "statuses" in hyperparameters:
     (base / "output/data/rules").mkdir(parents=True, exist_ok=True)

@@ -31,6 +31,8 @@ class ContainerSpec:
         environment: environment variables of the request.
         base: folder on this machine mounted at `/opt/ml`.
         read_only: paths relative to `base` the container may not write, e.g. `input/data`.
+        shared: folders of this machine that other containers see too, by where they lie below
+            `base`; they are made when missing, and anything in `base` at that place is hidden.
         hostname: its name on `network`, e.g. `algo-1`.
         network: a private network made with `Executor.create_network`; None for the default one.
         isolated: without access to anything outside (SageMaker's network isolation).
@@ -47,6 +49,7 @@ class ContainerSpec:
     entrypoint: tuple[str, ...] | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     read_only: tuple[str, ...] = ()
+    shared: Mapping[str, Path] = field(default_factory=dict)
     hostname: str = "algo-1"
     network: str | None = None
     isolated: bool = False

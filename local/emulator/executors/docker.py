@@ -18,6 +18,7 @@ from local.emulator.executors.docker_container import DockerContainer
 from local.emulator.executors.engine import connect, find_image, sdk_errors
 from local.emulator.executors.engine_host import find_engine_host
 from local.emulator.executors.ownership import change_owner
+from local.emulator.executors.shared import SharedFolders, make_mount_point
 from local.emulator.home import Home
 
 HOME_LABEL = "berth.home"
@@ -57,6 +58,7 @@ class DockerExecutor:
         self._owner = owner or (status.st_uid, status.st_gid)
         self._id = home.id
         self._marker = home.containers_marker
+        self._shared, self._cache = SharedFolders(), home.warm_pool_cache
         self._marked: set[str] = set()
         self._lock = threading.Lock()
         self._client = client or connect()
@@ -109,10 +111,6 @@ class DockerExecutor:
             ImageMissing, ExecutorError: it could not be started.
         """
         image = find_image(self._client, spec.image)
-        try:
-            options = self._options(spec)
-        except OSError as error:
-            raise ExecutorError(f"{spec.name} did not start: {error}") from None
         if _needs_own_network(spec) and not self._host.routed:
             raise ExecutorError(
                 f"{spec.name} did not start: a server with network isolation is reached by its "
@@ -129,20 +127,24 @@ class DockerExecutor:
         own_network = spec.name if _needs_own_network(spec) else None
         if own_network:
             self.create_network(own_network, isolated=True)
-        running = None
+        running, user = None, object()
         try:
+            options = self._options(spec)
+            self._shared.acquire(user, spec.shared.values())
             with sdk_errors():
                 container = self._client.containers.create(image.id, **options)
                 running = DockerContainer(
-                    spec, container, lambda: self._remove(spec, image.id, container)
+                    spec, container, lambda: self._remove(spec, image.id, container, user)
                 )
                 running.start(on_line)
-        except ExecutorError as error:
+        except (ExecutorError, OSError) as error:
             if running is not None:
                 running.remove()
-            elif own_network:
-                self.remove_network(own_network)
-            raise _start_error(spec, str(error)) from None
+            else:
+                self._release(user, image.id)
+                if own_network:
+                    self.remove_network(own_network)
+            raise _start_error(spec, error) from None
         return running
 
     def reap(self) -> list[str]:
@@ -153,7 +155,7 @@ class DockerExecutor:
         Raises:
             ExecutorError: the engine does not answer.
         """
-        names = []
+        names, image = [], None
         ours = {"label": f"{HOME_LABEL}={self._id}"}
         with sdk_errors():
             for container in self._client.containers.list(
@@ -161,7 +163,10 @@ class DockerExecutor:
             ):
                 names.append(container.name.removeprefix(self._full("")))
                 _save_output(container)
-                self._discard(container, container.attrs["Image"], _base(container))
+                image = container.attrs["Image"]
+                self._discard(container, image, _base(container))
+            if image is not None:
+                self._hand_back(image, self._cache)
             for network in self._client.networks.list(filters=ours):
                 names.append(network.name.removeprefix(self._full("")))
                 network.remove()
@@ -170,7 +175,7 @@ class DockerExecutor:
             self._marker.unlink(missing_ok=True)
         return names
 
-    def _remove(self, spec: ContainerSpec, image: str, container: Any) -> None:
+    def _remove(self, spec: ContainerSpec, image: str, container: Any, user: object) -> None:
         """Remove a container of `start`; `reap` finds what an engine that is gone has left."""
         try:
             self._discard(container, image, spec.base)
@@ -178,6 +183,7 @@ class DockerExecutor:
             _log.warning("container %s was not removed: %s", spec.name, error)
         else:
             self._unmark(spec.name)
+        self._release(user, image)
         if _needs_own_network(spec):
             self.remove_network(spec.name)
 
@@ -190,12 +196,20 @@ class DockerExecutor:
         except APIError as error:
             if error.status_code != 409:  # its removal is in progress already
                 raise
+        self._hand_back(image, base)
+
+    def _release(self, user: object, image: str) -> None:
+        """A container no longer uses the folders it shared with others."""
+        self._shared.release(user, lambda folder: self._hand_back(image, folder))
+
+    def _hand_back(self, image: str, folder: Path) -> None:
+        """Make the home's owner own everything in a folder, by a container of the image."""
         change_owner(
             self._client,
             image,
-            base,
+            folder,
             self._owner,
-            self._labels("hand back", base),
+            self._labels("hand back", folder),
             self._engine.get("SecurityOptions") or (),
         )
 
@@ -276,6 +290,9 @@ def _mounts(spec: ContainerSpec) -> list[Any]:
         if not source.exists():
             source.mkdir(parents=True)
         mounts.append(Mount(f"/opt/ml/{part}", str(source), type="bind", read_only=True))
+    for part, source in spec.shared.items():
+        make_mount_point(spec.base, part)
+        mounts.append(Mount(f"/opt/ml/{part}", str(source), type="bind"))
     return mounts
 
 
@@ -295,8 +312,11 @@ def _base(container: Any) -> Path:
     return Path(container.labels[BASE_LABEL])
 
 
-def _start_error(spec: ContainerSpec, line: str) -> ExecutorError:
-    """The reason a container did not start, from the engine's message."""
+def _start_error(spec: ContainerSpec, error: ExecutorError | OSError) -> ExecutorError:
+    """The reason a container did not start, from the engine's message or this machine's."""
+    line = str(error)
+    if isinstance(error, OSError):
+        return ExecutorError(f"{spec.name} did not start: {line}")
     missing = ("executable file not found", "no such file or directory", "permission denied")
     words = (*(spec.entrypoint or ()), *spec.command)
     if words and f'exec: "{words[0]}"' in line and any(why in line for why in missing):

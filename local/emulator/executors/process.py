@@ -15,7 +15,13 @@ from pathlib import Path
 import psutil
 
 from container.extras import extra_missing
-from local.emulator.executors import Container, ContainerSpec, ExecutorError, ImageMissing
+from local.emulator.executors import (
+    Container,
+    ContainerSpec,
+    ExecutorError,
+    ImageMissing,
+    shared,
+)
 from local.emulator.executors.line_buffer import LineBuffer
 from local.emulator.executors.process_registry import ProcessRegistry
 from local.emulator.home import Home
@@ -109,6 +115,9 @@ class ProcessExecutor:
             self._running[spec.name] = None
         port = None if spec.port is None else self._take_port()
         try:
+            for part, folder in spec.shared.items():
+                shared.make(folder)
+                shared.link(spec.base, part, folder)
             process = subprocess.Popen(
                 words,
                 cwd=spec.base,

@@ -22,7 +22,13 @@ from local.emulator.training.checkpoints import Mirror, Mirrors
 from local.emulator.training.cluster import Cluster, HostEnded, HostLost
 from local.emulator.training.describe import REASON_LENGTH
 from local.emulator.training.metrics import MetricWatch
-from local.emulator.training.opt_ml import MOUNT, OptMl, hosts_of, local_path
+from local.emulator.training.opt_ml import (
+    MOUNT,
+    WARM_POOL_CACHE,
+    OptMl,
+    hosts_of,
+    local_path,
+)
 from local.emulator.training.own_rules import fetch_own_rules
 from local.log_groups import TRAINING_JOBS
 
@@ -304,6 +310,7 @@ class JobAttempt:
                 "TRAINING_JOB_ARN": self._arn,
             },
             read_only=("input/data",),
+            shared={str(WARM_POOL_CACHE): self._context.home.warm_pool_cache},
             hostname=host,
             network=network,
             isolated=self._request.get("EnableNetworkIsolation", False),

@@ -20,6 +20,8 @@ DEFAULT_PATHS = {
     "ProfilerConfig": "/opt/ml/output/profiler",
 }
 """The default LocalPath of each configuration: AWS's folders, which smdebug looks in too."""
+WARM_POOL_CACHE = PurePosixPath("sagemaker/warmpoolcache")
+"""Where below /opt/ml a job finds what earlier jobs of its warm pool have kept."""
 FIRST_HOST = "algo-1"
 """Its files hold what a job has only once."""
 GROUP = "homogeneousCluster"
@@ -74,7 +76,10 @@ def local_path(request: dict[str, Any], field: str) -> PurePosixPath | None:
     if MOUNT not in path.parents:
         raise BadPath(f"{field}.LocalPath: found {given}, expected a folder below {MOUNT}")
     relative = path.relative_to(MOUNT)
-    if relative.parts[0] in {"input", "model"} or str(relative) in {"output", "output/data"}:
+    if relative.parts[0] in {"input", "model", "sagemaker"} or str(relative) in {
+        "output",
+        "output/data",
+    }:
         raise BadPath(f"{field}.LocalPath: found {given}, which has another meaning to SageMaker")
     return relative
 

@@ -51,6 +51,7 @@ def test_up_prints_what_a_shell_evaluates(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setattr(daemon, "running", up)
     again = CliRunner().invoke(app, ["env", "--home", str(tmp_path / "home")])
     assert (again.exit_code, again.stdout) == (0, done.stdout)
+    assert str(tmp_path / "home" / "warm-pool-cache") in again.stderr
 
 
 def exported(lines: str) -> dict[str, str]:

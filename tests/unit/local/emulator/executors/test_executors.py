@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -155,6 +156,65 @@ def test_the_toy_trains(toy_executor: Executor, tmp_path: Path, toy_uri: str) ->
     assert lines[-1] == "toy: done"
     container.remove()
     assert json.loads((base / "model" / "model.json").read_text())["epochs"] == 3
+
+
+SHARE = """
+import fcntl, os, time
+if BASE == "/opt/ml":
+    os.setuid(4242)  # an image's user, who is not the home's owner
+file = open(BASE + "/some/where/lock", "a")
+try:
+    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+except BlockingIOError:
+    print("taken")
+else:
+    print("locked")
+    time.sleep(SECONDS)
+"""
+"""A script that takes a lock in a shared folder and keeps it for `SECONDS`."""
+
+
+def test_containers_share_a_folder_and_its_locks(
+    toy_executor: Executor, start: Start, tmp_path: Path
+) -> None:
+    folder = tmp_path / "shared"
+
+    def run(name: str, seconds: int) -> StartedContainer:
+        base = "/opt/ml" if toy_executor.name == "docker" else str(tmp_path / name)
+        script = f"BASE, SECONDS = {base!r}, {seconds}\n{SHARE}"
+        return start(toy_executor, script, name, shared={"some/where": folder})
+
+    first = run("first", 60)
+    first.until_prints("locked")
+    second = run("second", 0)
+    assert second.output() == ["taken"]
+    second.container.remove()
+    first.container.remove()
+    third = run("third", 0)
+    assert third.output() == ["locked"]
+    third.container.remove()
+    (kept,) = folder.iterdir()
+    assert (kept.name, kept.stat().st_uid) == ("lock", os.getuid())
+    assert kept.stat().st_mode & 0o666 == 0o666 or toy_executor.name == "process"
+
+
+def test_a_folder_that_is_shared_replaces_what_an_earlier_container_left_there(
+    toy_executor: Executor, start: Start, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (tmp_path / "job").mkdir()
+    (tmp_path / "job" / "some").symlink_to(outside)
+    base = "/opt/ml" if toy_executor.name == "docker" else str(tmp_path / "job")
+    folder = tmp_path / "shared"
+    job = start(
+        toy_executor,
+        f"open({base!r} + '/some/where/file', 'w').write('kept')",
+        shared={"some/where": folder},
+    )
+    assert job.container.wait(20) == 0
+    assert [path.read_text() for path in folder.iterdir()] == ["kept"]
+    assert list(outside.iterdir()) == []
 
 
 PRINT_ENVIRONMENT = "import json, os; print(json.dumps(dict(os.environ)))"

@@ -344,6 +344,25 @@ def test_a_server_that_goes_down_and_comes_up_loses_nothing(harness: TrainingHar
     again.context.store.close()
 
 
+def test_what_a_job_keeps_for_its_warm_pool_is_there_for_later_ones(
+    harness: TrainingHarness,
+) -> None:
+    harness.run(TrainingJobName="one", HyperParameters={"epochs": "1", "keep": "first"})
+    assert names_in(harness, "out/one/output/model.tar.gz") == ["model.json"]
+    assert names_in(harness, "out/one/output/output.tar.gz") == ["data/result.txt"]
+    harness.jobs.shutdown()
+    later = harness.restart()
+    later.run(TrainingJobName="two", HyperParameters={"epochs": "1", "keep": "second"})
+    assert [line for line in later.logs.lines() if "kept" in line] == [
+        "toy: kept []",
+        "toy: kept ['first']",
+    ]
+    home = later.context.home
+    later.context.store.close()
+    assert sorted(path.name for path in home.warm_pool_cache.iterdir()) == ["first", "second"]
+    assert not list(home.path.glob("jobs/*/*/*/sagemaker"))
+
+
 def test_names_are_unique(harness: TrainingHarness) -> None:
     harness.run()
     with pytest.raises(Exists):

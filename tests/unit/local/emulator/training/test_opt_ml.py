@@ -141,7 +141,16 @@ def test_hosts_are_numbered_across_instance_groups() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/tmp/x", "/opt/ml", "/opt/ml/../etc", "/opt/ml/model", "/opt/ml/output", "relative"]
+    "path",
+    [
+        "/tmp/x",
+        "/opt/ml",
+        "/opt/ml/../etc",
+        "/opt/ml/model",
+        "/opt/ml/output",
+        "/opt/ml/sagemaker/warmpoolcache",
+        "relative",
+    ],
 )
 def test_a_local_path_that_cannot_be_kept_is_refused(path: str) -> None:
     wanted = {"CheckpointConfig": {"S3Uri": "s3://bucket/c", "LocalPath": path}}

@@ -39,6 +39,17 @@ def test_two_hosts_without_a_way_out_train_and_leave_nothing(harness: TrainingHa
     assert harness.context.executor.reap() == []
 
 
+def test_jobs_share_the_warm_pools_cache(harness: TrainingHarness) -> None:
+    for name in ("one", "two"):
+        body = harness.run(TrainingJobName=name, HyperParameters={"epochs": "1", "keep": name})
+        assert body["TrainingJobStatus"] == "Completed", body.get("FailureReason")
+    assert "toy: kept ['one']" in harness.logs.lines()
+    kept = list(harness.context.home.warm_pool_cache.iterdir())
+    assert sorted(path.name for path in kept) == ["one", "two"]
+    assert {path.stat().st_uid for path in kept} == {os.getuid()}
+    assert not list(harness.context.home.path.glob("jobs/*/*/*/sagemaker"))
+
+
 def test_two_hosts_that_fail_leave_nothing(harness: TrainingHarness) -> None:
     body = harness.run(
         ResourceConfig={"InstanceType": "ml.m5.large", "InstanceCount": 2},
