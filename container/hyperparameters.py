@@ -70,10 +70,13 @@ class Hyperparameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    arch: str = Field("resnet18", description="any torchvision classifier, by name")
+    arch: str = Field(
+        "resnet18",
+        description="any torchvision or timm classifier, by name; timm/NAME where both have it",
+    )
     weights: str = Field(
         "imagenet",
-        description="imagenet (weights channel, then the image, then torchvision's hub), none, "
+        description="imagenet (weights channel, then the image, then a hub), none, "
         "or a path to a .safetensors or .pth file or to an earlier job's model",
     )
     freeze: bool = Field(False, description="train the head only, on a frozen backbone")
@@ -87,7 +90,12 @@ class Hyperparameters(BaseModel):
         (), description="widths of hidden layers in the head, e.g. 512 or 512,256"
     )
     dropout: Fraction = Field(0.0, description="dropout before each linear layer of the head")
-    image_size: int = Field(224, ge=8, le=2048, description="side of the square network input")
+    image_size: int = Field(
+        224,
+        ge=8,
+        le=2048,
+        description="side of the square network input; by default what pretrained weights expect",
+    )
     epochs: int = Field(10, ge=1, le=100_000, description="passes over the training images")
     batch_size: int = Field(32, ge=2, le=65536, description="images per step and process")
     optimizer: Literal["sgd", "adam", "adamw"] = Field("adamw", description="sgd, adam or adamw")

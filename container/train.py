@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from container import script_mode
+from container.architectures import build_network
 from container.cpus import available_cpus
 from container.data.lint import lint
 from container.data.splits import Splits, find_splits
@@ -25,8 +26,7 @@ from container.environment import (
 )
 from container.errors import BerthError, DataError, JobEnded
 from container.hyperparameters import UNTRAINED, Hyperparameters, frozen_untrained
-from container.images.geometry import Geometry
-from container.models import Classifier, build_network
+from container.models import Classifier
 from container.monitoring.requested import is_debugged, is_profiled
 from container.training.callbacks import Callback
 from container.training.checkpoint import CheckpointFolder, Interrupted, StopSignal
@@ -125,6 +125,7 @@ def _train(
     export: bool,
 ) -> None:
     start = Initialization.find(hp, environment.weights_channel, main=world.is_main)
+    hp = start.hp
     if frozen_untrained(hp.freeze, hp.weights):
         tell(f"warning: {UNTRAINED}")
     job = TrainingJob(
@@ -132,7 +133,7 @@ def _train(
         hp=hp,
         world=world,
         device=_device(world),
-        geometry=Geometry.for_size(hp.image_size),
+        geometry=start.preprocessing.geometry(hp.image_size),
         splits=world.share(lambda: _read_data(environment, hp)),
     )
     environment.output_data_dir.mkdir(parents=True, exist_ok=True)
@@ -167,14 +168,12 @@ def _train(
     except Interrupted:
         if world.is_main and trainer.progress.best_epoch:
             trainer.restore_best()
-            write_artifact(
-                describe(job, start.stem, start.weights, trainer.progress), classifier, None, tell
-            )
+            write_artifact(describe(job, start, trainer.progress), classifier, None, tell)
         raise
     callback.on_train_end()
     world.leave()
     if world.is_main:
-        artifact = describe(job, start.stem, start.weights, progress)
+        artifact = describe(job, start, progress)
         finish(job, classifier, artifact, progress, callback, export=export)
         callback.on_fit_end()
         if frozen_untrained(hp.freeze, hp.weights):
@@ -266,7 +265,8 @@ def _build(job: TrainingJob, start: Initialization) -> tuple[Classifier, str]:
         say(f"network: {hp.arch}, {stem} stem, {count / 1e6:.1f} million parameters")
         say(f"weights: {source}")
         say(f"device: {job.device_name}")
-    return Classifier(network).to(job.device), head
+    means = start.preprocessing
+    return Classifier(network, means.mean, means.std).to(job.device), head
 
 
 def _silent(_message: str) -> None:

@@ -77,9 +77,9 @@ class EpochLoader:
         self._batch_size, self._seed, self._train = batch_size, seed, train
         self._rank, self._world = rank, world
         self._workers, self._report = workers, report
-        self._crop = (
-            RandomCrop(image_size) if train and random_crop and image_size > SMALL else None
-        )
+        self._crop = None
+        if train and random_crop and image_size > SMALL:
+            self._crop = RandomCrop(image_size, geometry.interpolation)
         side = geometry.crop
         self._small = side <= SMALL and len(index) * side * side * 3 <= CACHE_BYTES
         self._decoded: Tensor | None = None

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from container.images.decode import MARGIN, stored_size, use_image
+from container.images.geometry import FILTERS, Interpolation
 
 # A quarter of the area at least: the customary 8 % (Szegedy et al. 2015, section 6) suits long
 # runs from scratch, and cuts the object away too often for fine-tuning on a few thousand images.
@@ -21,9 +22,10 @@ class RandomCrop:
     """A random part of the image, resized to `size` x `size` pixels."""
 
     size: int
+    interpolation: Interpolation = "bilinear"
 
     def load(self, data: bytes, name: str, random: np.random.Generator) -> npt.NDArray[np.uint8]:
-        """Encoded bytes to uint8 (size, size, 3) RGB, bilinear and antialiased.
+        """Encoded bytes to uint8 (size, size, 3) RGB, antialiased.
 
         All randomness is drawn from `random`. A JPEG is decoded at the smallest scale that
         still has `MARGIN` pixels a side for every pixel of the crop. Raises BadImage as `decode`
@@ -52,7 +54,7 @@ class RandomCrop:
                 min((top + height) * down, found[0]),
             )
             side = (self.size, self.size)
-            return np.array(image.resize(side, Image.Resampling.BILINEAR, box=box))
+            return np.array(image.resize(side, FILTERS[self.interpolation], box=box))
 
         return use_image(data, cut, name=name, at_least=at_least)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -10,8 +10,20 @@ from PIL import Image
 
 from container.images.decode import MARGIN, MAX_PIXELS, use_image
 
+Interpolation = Literal["bilinear", "bicubic", "lanczos"]
+
+FILTERS = {
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+"""Pillow's filters, all of them antialiased."""
+
 SMALL = 64
 """Image sizes up to this are not cropped: the margin would be a pixel or two wide."""
+
+CROP_SHARE = 224 / 256
+"""The usual margin (He et al. 2016, section 3.4)."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +36,7 @@ class Geometry:
 
     resize: int
     crop: int
+    interpolation: Interpolation = "bilinear"
 
     def __post_init__(self) -> None:  # noqa: D105
         if not 1 <= self.crop <= self.resize:
@@ -33,18 +46,22 @@ class Geometry:
             )
 
     @classmethod
-    def for_size(cls, image_size: int) -> Self:
-        """The usual margin: 256 for 224 (He et al. 2016, section 3.4), none up to 64 pixels."""
-        if image_size <= SMALL:
-            return cls(resize=image_size, crop=image_size)
-        return cls(resize=round(image_size * 256 / 224), crop=image_size)
+    def for_size(
+        cls,
+        image_size: int,
+        crop_share: float = CROP_SHARE,
+        interpolation: Interpolation = "bilinear",
+    ) -> Self:
+        """An image of `image_size / crop_share` pixels cropped to `image_size`, to 64 uncropped."""
+        resize = image_size if image_size <= SMALL else round(image_size / crop_share)
+        return cls(resize, image_size, interpolation)
 
     def apply(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """uint8 (H, W, 3) to uint8 (crop, crop, 3), bilinear and antialiased."""
+        """uint8 (H, W, 3) to uint8 (crop, crop, 3)."""
         return self.fit(Image.fromarray(image))
 
     def fit(self, image: Image.Image) -> npt.NDArray[np.uint8]:
-        """An RGB image to uint8 (crop, crop, 3), bilinear and antialiased.
+        """An RGB image to uint8 (crop, crop, 3), antialiased.
 
         Only the part inside the crop is resampled: the same pixels for less work, also for an image
         of an extreme aspect ratio.
@@ -62,8 +79,8 @@ class Geometry:
             min((left + self.crop) * across, width),
             min((top + self.crop) * down, height),
         )
-        resized = image.resize((self.crop, self.crop), Image.Resampling.BILINEAR, box=box)
-        return np.array(resized)
+        side = (self.crop, self.crop)
+        return np.array(image.resize(side, FILTERS[self.interpolation], box=box))
 
     def load(
         self, data: bytes, name: str = "image", *, max_pixels: int = MAX_PIXELS
@@ -72,14 +89,23 @@ class Geometry:
         at_least = (MARGIN * self.resize, MARGIN * self.resize)
         return use_image(data, self.fit, name=name, max_pixels=max_pixels, at_least=at_least)
 
-    def to_json(self) -> dict[str, int]:
-        """{"resize": ..., "crop": ...}, in pixels."""
-        return {"resize": self.resize, "crop": self.crop}
+    def to_json(self) -> dict[str, int | str]:
+        """{"resize": ..., "crop": ...}, in pixels, and the "interpolation"."""
+        return {"resize": self.resize, "crop": self.crop, "interpolation": self.interpolation}
 
     @classmethod
     def from_json(cls, value: Mapping[str, object]) -> Self:
-        """The inverse of `to_json`. Raises ValueError naming a field that is no whole number."""
-        return cls(resize=_whole(value, "resize"), crop=_whole(value, "crop"))
+        """The inverse of `to_json`; bilinear where no filter is named, as it once always was.
+
+        Raises ValueError naming the field that is not as expected.
+        """
+        named = value.get("interpolation", "bilinear")
+        if not isinstance(named, str) or named not in FILTERS:
+            raise ValueError(
+                f"geometry interpolation: found {named!r:.80}, expected one of {', '.join(FILTERS)}"
+            )
+        interpolation = cast(Interpolation, named)
+        return cls(_whole(value, "resize"), _whole(value, "crop"), interpolation)
 
 
 def _whole(value: Mapping[str, object], field: str) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 
 from container.artifact import DESCRIPTION, Artifact
 from container.extras import DISTRIBUTION
-from container.models import IMAGENET_MEAN, IMAGENET_STD, Classifier
+from container.models import Classifier
 from container.training.callbacks import Callback
 from container.training.checkpoint import written_aside
 from container.training.evaluation import evaluate, evaluate_bfloat16, print_table, write_report
@@ -18,28 +18,26 @@ from container.training.export import write_artifact
 from container.training.job import TrainingJob, digest
 from container.training.metrics import MetricLogger, say
 from container.training.state import TrainingProgress
-from container.training.weights import Weights
+from container.training.weights import Initialization
 
 EXPORT_CHECKS = 16
 """Held-out images an export is compared with PyTorch on."""
 
 
-def describe(
-    job: TrainingJob, stem: str, weights: Weights | None, progress: TrainingProgress
-) -> Artifact:
+def describe(job: TrainingJob, start: Initialization, progress: TrainingProgress) -> Artifact:
     """The description of the job's model for `model.json`."""
-    hp = job.hp
+    hp, weights = job.hp, start.weights
     return Artifact(
         path=job.environment.model_dir,
         arch=hp.arch,
-        stem=stem,
+        stem=start.stem,
         head_hidden=hp.head_hidden,
         dropout=hp.dropout,
         image_size=hp.image_size,
         classes=job.splits.train.classes,
         geometry=job.geometry,
-        mean=IMAGENET_MEAN,
-        std=IMAGENET_STD,
+        mean=start.preprocessing.mean,
+        std=start.preprocessing.std,
         export=None,
         provenance={
             "job": job.environment.job_name,
@@ -54,7 +52,7 @@ def describe(
             "versions": {
                 "python": platform.python_version(),
                 "berth": metadata.version(DISTRIBUTION),
-                **{name: metadata.version(name) for name in ("torch", "torchvision")},
+                **{name: metadata.version(name) for name in ("torch", "torchvision", "timm")},
             },
         },
     )

@@ -1,88 +1,86 @@
-"""Pretrained weights: found where the job can reach them, fitted strictly, recorded by digest.
+"""What a job starts from: its weights found, fitted strictly, and recorded by digest.
 
-`imagenet` is searched for in the `weights` channel, then in the image (baked in at build), then at
-torchvision's hub. Which one was used is returned and printed; nothing falls back to random weights.
-
-    python -m container.training.weights bake resnet18 resnet50 --into /opt/berth/weights
+`imagenet` is searched for in the `weights` channel, then in the image (baked in at build), in
+installed packages, then at the hub of torchvision or timm. Which one was used is returned and
+printed; nothing falls back to random weights.
 """
 
-import argparse
-import hashlib
-import os
 import re
-import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torchvision import models as zoo
 
+from container.architectures import build_network, has_small_stem, known
 from container.artifact import DESCRIPTION, WEIGHTS
 from container.errors import BerthError, WeightsError
+from container.files.fields import FieldError, Fields
 from container.files.json_files import read_object
 from container.hyperparameters import Hyperparameters
-from container.models import build_network, has_small_stem, load_tensors
-
-BAKED = Path("/opt/berth/weights")
-CHECKPOINT_KEYS = ("checkpoint", "state_dict", "model_state_dict", "model", "network", "net")
-"""Where training scripts keep the network among other things: Lightning, timm, PyTorch's tutorials,
-torchvision's references."""
-WRAPPER_PREFIXES = ("module.", "_orig_mod.", "model.", "network.")
-"""What DataParallel, torch.compile and a module around the network put before each name."""
-SUFFIXES = (".safetensors", ".pth", ".pt")
-
-
-@dataclass(frozen=True)
-class Weights:
-    """A state dict and where it came from: a description and a SHA-256."""
-
-    state: Mapping[str, Tensor]
-    source: str
-    sha256: str
+from container.images.geometry import CROP_SHARE, SMALL, Geometry
+from container.images.preprocessing import Preprocessing
+from container.models import load_tensors
+from container.training.pretrained import Pretrained
+from container.training.state_dicts import SUFFIXES, Weights, read_weights
 
 
 @dataclass(frozen=True)
 class Initialization:
-    """The stem and the pretrained weights of a job's network; None where there are none to load.
+    """What a job's network starts from, with all that `hp` left open.
 
-    Ranks other than the main one load none: DDP broadcasts them.
+    Attributes:
+        stem: the first layers' name.
+        weights: the pretrained weights; None where there are none to load: ranks other than the
+            main one load none, as DDP broadcasts them.
+        preprocessing: what the weights expect of an image.
+        hp: the hyperparameters, `image_size` the weights' own where it was not given.
     """
 
     stem: str
     weights: Weights | None
+    preprocessing: Preprocessing
+    hp: Hyperparameters
 
     @classmethod
     def find(cls, hp: Hyperparameters, channel: Path | None, *, main: bool) -> "Initialization":
         """Resolve what `hp` leaves open, and check that it fits together, before an image is read.
 
-        The network is built without memory for its tensors where torchvision can do so (RegNet
-        computes its widths with tensors), so this costs a fraction of a second.
+        The network is built without memory for its tensors where its family can do so, so this
+        costs a fraction of a second.
 
         Raises:
             ModelError: the architecture, its stem, head or image size are not possible.
             WeightsError: the weights are not there or do not fit.
         """
+        preprocessing = find_preprocessing(hp.weights, hp.arch, channel)
+        if "image_size" not in hp.model_fields_set:
+            hp = hp.model_copy(update={"image_size": preprocessing.image_size})
         stem: str = hp.stem
         if stem == "auto":
             earlier = earlier_stem(hp.weights, hp.arch, channel)
             small = hp.image_size <= 64 and hp.weights.lower() == "none" and has_small_stem(hp.arch)
             stem = earlier or ("small" if small else "standard")
-        with torch.device("cpu" if hp.arch.startswith("regnet") else "meta"):
-            network, head = build_network(
-                hp.arch,
-                2,
-                image_size=hp.image_size,
-                stem=stem,
-                head_hidden=hp.head_hidden,
-                dropout=hp.dropout,
-            )
+        build = partial(
+            build_network,
+            hp.arch,
+            2,
+            image_size=hp.image_size,
+            stem=stem,
+            head_hidden=hp.head_hidden,
+            dropout=hp.dropout,
+        )
+        try:
+            with torch.device("meta"):
+                network, head = build()
+        except BerthError:
+            # Some families compute with tensors as they are built, which needs their memory.
+            network, head = build()
         weights = find_weights(hp.weights, hp.arch, channel) if main else None
         if weights is not None:
             require_fit(network, weights, head)
-        return cls(stem, weights)
+        return cls(stem, weights, preprocessing, hp)
 
 
 def find_weights(name: str, arch: str, channel: Path | None) -> Weights | None:
@@ -91,7 +89,7 @@ def find_weights(name: str, arch: str, channel: Path | None) -> Weights | None:
     Args:
         name: `imagenet`, `none`, or a path, absolute or inside the weights channel, to a
             .safetensors or .pth file or a directory with a `model.safetensors`.
-        arch: torchvision's name of the architecture.
+        arch: the architecture.
         channel: the `weights` channel's folder, if the job has one.
 
     Raises:
@@ -100,12 +98,48 @@ def find_weights(name: str, arch: str, channel: Path | None) -> Weights | None:
     if name.lower() == "none":
         return None
     if name.lower() == "imagenet":
-        return _imagenet(arch, channel)
+        return Pretrained.find(arch, channel).load()
     path = _resolve(name, channel)
     if not path.is_file():
         raise WeightsError(f"hyperparameter 'weights': no file {path}; expected imagenet, none "
                            f"or a path to one of {', '.join(SUFFIXES)}")  # fmt: skip
-    return _read(path)
+    return read_weights(path)
+
+
+def find_preprocessing(name: str, arch: str, channel: Path | None) -> Preprocessing:
+    """What the weights that a job requests were trained with.
+
+    For an earlier job's model it is what `model.json` beside it says, for another file what is
+    usual for the architecture, for `none` ImageNet's statistics.
+
+    Raises:
+        ModelError: the architecture is unknown.
+        WeightsError: the weights are not where they should be, or a description is unreadable.
+    """
+    if name.lower() == "none":
+        known(arch)
+        return Preprocessing()
+    if name.lower() == "imagenet":
+        return Pretrained.find(arch, channel).preprocessing
+    description = _resolve(name, channel).with_name(DESCRIPTION)
+    if not description.is_file():
+        return Pretrained(known(arch), None).preprocessing
+    stored = Fields(read_object(description, WeightsError))
+    default = Preprocessing()
+    try:
+        if not stored.has("geometry"):
+            return default
+        geometry = Geometry.from_json(stored.object("geometry").items())
+        return Preprocessing(
+            image_size=geometry.crop,
+            # Up to 64 pixels there was no margin to keep.
+            crop_share=geometry.crop / geometry.resize if geometry.crop > SMALL else CROP_SHARE,
+            interpolation=geometry.interpolation,
+            mean=stored.three("mean") if stored.has("mean") else default.mean,
+            std=stored.three("std", positive=True) if stored.has("std") else default.std,
+        )
+    except (FieldError, ValueError) as error:
+        raise WeightsError(f"{description}: not an artifact's description: {error}") from None
 
 
 def _resolve(name: str, channel: Path | None) -> Path:
@@ -134,75 +168,6 @@ def earlier_stem(name: str, arch: str, channel: Path | None) -> str | None:
         )
     stem = stored.get("stem")
     return stem if stem in {"standard", "small", "full"} else None
-
-
-def _imagenet(arch: str, channel: Path | None) -> Weights:
-    folders = [folder for folder in (channel, baked_folder()) if folder is not None]
-    for folder in folders:
-        for suffix in SUFFIXES:
-            for path in sorted(folder.glob(f"{arch}[.-]*")) if folder.is_dir() else ():
-                if path.suffix == suffix:
-                    return _read(path)
-        if folder == channel:
-            raise WeightsError(
-                f"channel 'weights' ({folder}) has no {arch}.safetensors or {arch}-*.pth; it holds "
-                f"{', '.join(sorted(p.name for p in folder.iterdir())[:5]) or 'nothing'}"
-            )
-    return _download(arch)
-
-
-def baked_folder() -> Path:
-    """Where weights baked into the image lie; `BERTH_WEIGHTS_DIR` names another folder."""
-    return Path(os.environ.get("BERTH_WEIGHTS_DIR", BAKED))
-
-
-def _download(arch: str) -> Weights:
-    weights = zoo.get_model_weights(arch).DEFAULT
-    try:
-        state = zoo.get_model(arch, weights=weights, progress=sys.stdout.isatty()).state_dict()
-    except (OSError, RuntimeError) as error:
-        raise WeightsError(
-            f"hyperparameter 'weights': imagenet weights of {arch} are not in a weights channel "
-            f"nor in {baked_folder()}, and downloading them failed ({error}); bring them in a "
-            "channel named weights, bake them into the image, or say weights=none"
-        ) from None
-    return Weights(state, weights.url, _digest_state(state))
-
-
-def _read(path: Path) -> Weights:
-    try:
-        if path.suffix == ".safetensors":
-            state = load_file(path)
-        elif path.suffix in SUFFIXES:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        else:
-            raise ValueError(f"the suffix is not one of {', '.join(SUFFIXES)}")
-        state = _unwrapped(state)
-    except Exception as error:
-        raise WeightsError(f"{path}: expected a state dict of tensors ({_line(error)})") from None
-    with path.open("rb") as file:
-        return Weights(state, str(path), hashlib.file_digest(file, "sha256").hexdigest())
-
-
-def _unwrapped(found: object) -> dict[str, Tensor]:
-    """The state dict in a saved file: alone, in a checkpoint, or of a wrapped network.
-
-    Raises:
-        ValueError: there is none.
-    """
-    for name in (*CHECKPOINT_KEYS, *CHECKPOINT_KEYS):  # one may lie within another
-        if isinstance(found, Mapping) and isinstance(found.get(name), Mapping):
-            found = found[name]
-    if not isinstance(found, Mapping) or not found:
-        raise ValueError("it holds something else")
-    state = {str(key): value for key, value in found.items() if key != "n_averaged"}
-    odd = [key for key, value in state.items() if not isinstance(value, Tensor)]
-    if odd:
-        raise ValueError(f"it holds something else: {odd[0]!r}")
-    for prefix in (*WRAPPER_PREFIXES, *WRAPPER_PREFIXES):
-        if state and all(key.startswith(prefix) for key in state):
-            state = {key.removeprefix(prefix): value for key, value in state.items()}
-    return state
 
 
 def fit_weights(network: nn.Module, weights: Weights, head: str) -> bool:
@@ -267,47 +232,3 @@ def _fitted(
             + (f" (and {len(problems) - 1} more)" if len(problems) > 1 else "")
         )
     return body, stored_head, same_head
-
-
-def _digest_state(state: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for key in sorted(state):
-        digest.update(key.encode())
-        digest.update(state[key].contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def bake(archs: list[str], into: Path) -> None:
-    """Download torchvision's default weights and keep them as `<arch>.safetensors` in `into`.
-
-    Raises:
-        WeightsError: a download failed.
-    """
-    into.mkdir(parents=True, exist_ok=True)
-    for arch in archs:
-        weights = _download(arch)
-        state = {key: tensor.contiguous() for key, tensor in weights.state.items()}
-        save_file(state, into / f"{arch}.safetensors", metadata={"source": weights.source})
-        print(f"{arch}: {weights.source} -> {into / arch}.safetensors", flush=True)
-
-
-def main() -> None:
-    """The command line: `bake ARCH... --into FOLDER`."""
-    parser = argparse.ArgumentParser(prog="python -m container.training.weights")
-    commands = parser.add_subparsers(required=True)
-    baking = commands.add_parser("bake", help="keep torchvision's weights as safetensors")
-    baking.add_argument("archs", nargs="*", metavar="ARCH", choices=zoo.list_models(module=zoo))
-    baking.add_argument("--into", type=Path, default=BAKED)
-    arguments = parser.parse_args()
-    try:
-        bake(arguments.archs, arguments.into)
-    except BerthError as error:
-        sys.exit(str(error))
-
-
-if __name__ == "__main__":
-    main()

@@ -65,9 +65,11 @@ class Figures:
 def build_artifact(base: Path, arch: str) -> None:
     import torch
 
+    from container.architectures import build_network
     from container.artifact import Artifact, Bfloat16
     from container.images.geometry import Geometry
-    from container.models import IMAGENET_MEAN, IMAGENET_STD, Classifier, build_network
+    from container.images.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+    from container.models import Classifier
     from container.training.export import write_artifact
 
     torch.manual_seed(0)

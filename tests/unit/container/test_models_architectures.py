@@ -18,9 +18,9 @@ from torch import nn
 from torchvision import models as zoo
 
 from container import train
+from container.architectures import build_network
 from container.artifact import Artifact
 from container.errors import JobEnded
-from container.models import build_network
 from container.training.weights import find_weights, fit_weights
 from serve.engine import Engine, OpenVinoEngine, TorchEngine
 

@@ -15,9 +15,10 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from container import train
+from container.architectures import build_network
 from container.artifact import Artifact
 from container.errors import JobEnded
-from container.models import build_network, load_classifier
+from container.models import load_classifier
 from container.training import export
 
 

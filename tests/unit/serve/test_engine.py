@@ -100,7 +100,7 @@ def write_weights(artifact: Artifact) -> None:
     import torch
     from safetensors.torch import save_file
 
-    from container.models import build_network
+    from container.architectures import build_network
 
     torch.manual_seed(0)
     network, _ = build_network("resnet18", 3, image_size=CROP, stem="small")

@@ -91,9 +91,26 @@ def test_load_names_the_image_and_keeps_the_limit(
 
 
 def test_json_there_and_back() -> None:
-    geometry = Geometry(256, 224)
-    assert geometry.to_json() == {"resize": 256, "crop": 224}
+    geometry = Geometry(256, 224, "bicubic")
+    assert geometry.to_json() == {"resize": 256, "crop": 224, "interpolation": "bicubic"}
     assert Geometry.from_json(geometry.to_json()) == geometry
+
+
+def test_json_from_before_there_was_more_than_one_filter() -> None:
+    assert Geometry.from_json({"resize": 256, "crop": 224}) == Geometry(256, 224, "bilinear")
+
+
+@pytest.mark.parametrize("filter_", ["nearest", 3, None, ["bicubic"]])
+def test_json_of_an_unknown_filter(filter_: object) -> None:
+    with pytest.raises(ValueError, match="^geometry interpolation: found .*, expected one of bil"):
+        Geometry.from_json({"resize": 256, "crop": 224, "interpolation": filter_})
+
+
+def test_filters_differ(picture: Callable[..., Any]) -> None:
+    image = picture(100, 100)
+    results = [Geometry(48, 48, each).apply(image) for each in ("bilinear", "bicubic", "lanczos")]
+    assert not np.array_equal(results[0], results[1])
+    assert not np.array_equal(results[1], results[2])
 
 
 @pytest.mark.parametrize("value", [{}, {"resize": 256}, {"resize": "256", "crop": 1}])

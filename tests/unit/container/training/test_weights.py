@@ -1,18 +1,17 @@
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 from torchvision import models as zoo
 
+from container.architectures import build_network
 from container.errors import WeightsError
-from container.models import build_network
-from container.training import weights
-from container.training.weights import Weights, find_weights, fit_weights
+from container.training.state_dicts import Weights
+from container.training.weights import find_weights, fit_weights
 
 
 @pytest.fixture(scope="module")
@@ -64,64 +63,6 @@ def test_a_channel_without_the_architecture_is_an_error_not_a_fallback(
     save_file(pretrained, tmp_path / "resnet50.safetensors")
     with pytest.raises(WeightsError, match=r"no resnet18.*holds resnet50.safetensors"):
         find_weights("imagenet", "resnet18", tmp_path)
-
-
-def test_a_failed_download_says_what_can_be_done(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("BERTH_WEIGHTS_DIR", str(tmp_path))
-
-    def offline(*_args: object, **_kwargs: object) -> None:
-        raise OSError("network unreachable")
-
-    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", offline)
-    with pytest.raises(WeightsError, match="network unreachable.*weights=none"):
-        find_weights("imagenet", "resnet18", None)
-
-
-def test_download_uses_torchvisions_hub(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pretrained: Any
-) -> None:
-    monkeypatch.setenv("BERTH_WEIGHTS_DIR", str(tmp_path))
-    asked = []
-
-    def hub(url: str, **_options: object) -> Any:
-        asked.append(url)
-        return pretrained
-
-    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", hub)
-    found = find_weights("imagenet", "resnet18", None)
-    assert asked == [found.source]
-    assert torch.equal(found.state["fc.weight"], pretrained["fc.weight"])
-
-
-def test_bake_writes_safetensors(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    pretrained: Any,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setattr(
-        "torchvision.models._api.load_state_dict_from_url", lambda _url, **_o: pretrained
-    )
-    monkeypatch.setattr(
-        sys, "argv", ["weights", "bake", "resnet18", "--into", str(tmp_path / "baked")]
-    )
-    weights.main()
-    stored = load_file(tmp_path / "baked" / "resnet18.safetensors")
-    assert torch.equal(stored["conv1.weight"], pretrained["conv1.weight"])
-    assert "resnet18" in capsys.readouterr().out
-
-
-def test_bake_refuses_an_unknown_architecture(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["weights", "bake", "resnet19", "--into", str(tmp_path)])
-    with pytest.raises(SystemExit) as ended:
-        weights.main()
-    assert ended.value.code == 2
-    assert "resnet19" in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_earlier_jobs_model_brings_its_head(tmp_path: Path, network: tuple[Any, str]) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from safetensors.torch import save_file
 
+from container.architectures import build_network
 from container.errors import BerthError, WeightsError
 from container.hyperparameters import Hyperparameters, frozen_untrained
-from container.models import build_network
 from container.training.weights import Initialization
 
 
@@ -45,7 +45,7 @@ def test_an_earlier_model_of_another_architecture(earlier: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"arch": "resnet19"}, "'arch': 'resnet19' is not a torchvision classifier"),
+        ({"arch": "resnet19"}, "'arch': 'resnet19' is not a classifier of torchvision or timm"),
         ({"arch": "vgg11", "stem": "small"}, "'stem'"),
         ({"arch": "squeezenet1_1", "head_hidden": "8"}, "'head_hidden'"),
         ({"arch": "alexnet", "image_size": "16"}, "'image_size': 16 does not fit"),
@@ -72,3 +72,48 @@ def test_regnets_compute_their_widths_with_tensors() -> None:
 )
 def test_a_head_on_random_features_is_known(freeze: bool, weights: str, random: bool) -> None:
     assert frozen_untrained(freeze, weights) is random
+
+
+@pytest.mark.parametrize(
+    ("given", "size", "interpolation"),
+    [
+        ({"arch": "efficientnet_lite0"}, 224, "bicubic"),
+        ({"arch": "efficientnet_lite0", "image_size": "96"}, 96, "bicubic"),
+        ({"arch": "efficientnet_lite1", "weights": "none"}, 224, "bilinear"),
+    ],
+)
+def test_the_image_size_is_the_weights_own_unless_given(
+    given: dict[str, str], size: int, interpolation: str
+) -> None:
+    start = Initialization.find(Hyperparameters.parse(given), None, main=False)
+    assert start.hp.image_size == size
+    assert start.preprocessing.geometry(size).interpolation == interpolation
+
+
+def test_an_earlier_models_preprocessing_goes_on(earlier: Path) -> None:
+    stored = json.loads((earlier / "model.json").read_text())
+    stored |= {
+        "geometry": {"resize": 80, "crop": 72, "interpolation": "bicubic"},
+        "mean": [0.1, 0.2, 0.3],
+        "std": [0.5, 0.5, 0.5],
+    }
+    (earlier / "model.json").write_text(json.dumps(stored))
+    start = Initialization.find(Hyperparameters.parse({"weights": str(earlier)}), None, main=False)
+    assert start.hp.image_size == 72
+    assert start.preprocessing.geometry(72).to_json() == stored["geometry"]
+    assert start.preprocessing.mean == (0.1, 0.2, 0.3)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("geometry", {"resize": 8, "crop": 72}), ("geometry", []), ("std", [0, 1, 1]), ("mean", "x")],
+)
+def test_an_earlier_models_description_that_makes_no_sense(
+    earlier: Path, field: str, value: object
+) -> None:
+    stored = {"arch": "resnet18", "geometry": {"resize": 80, "crop": 72}, field: value}
+    (earlier / "model.json").write_text(json.dumps(stored))
+    with pytest.raises(
+        WeightsError, match=rf"model.json: not an artifact's description: .*{field}"
+    ):
+        Initialization.find(Hyperparameters.parse({"weights": str(earlier)}), None, main=False)

