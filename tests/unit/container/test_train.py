@@ -161,7 +161,7 @@ def test_unknown_hyperparameter(job: Any) -> None:
 
 
 def test_unknown_architecture(job: Any) -> None:
-    fails(job, "'resnet19' is not a torchvision classifier; the nearest are", arch="resnet19")
+    fails(job, "'resnet19' is not a classifier of torchvision or timm; the nearest are", arch="resnet19")
 
 
 def test_what_is_not_possible_is_said_before_an_image_is_read(job: Any, tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_what_is_not_possible_is_said_before_an_image_is_read(job: Any, tmp_path
         (tmp_path / "train" / name).mkdir(parents=True)
         (tmp_path / "train" / name / "0.png").write_text("no picture")
     unusable: dict[str, Any] = {"channels": ("train",), "data": tmp_path}
-    fails(job, "'resnet19' is not a torchvision classifier", arch="resnet19", **unusable)
+    fails(job, "'resnet19' is not a classifier of torchvision or timm", arch="resnet19", **unusable)
     fails(job, "'weights': no file /nowhere.pth", weights="/nowhere.pth", **unusable)
     fails(job, "every class has a single image", **unusable)
 
