@@ -137,8 +137,8 @@ class Environment:
 
     @property
     def channels(self) -> dict[str, Path]:
-        """The input channels by name, without `weights` and `rules`, which hold no images."""
-        others = ("weights", "rules")
+        """The input channels by name, without those that hold no images."""
+        others = ("weights", "rules", "features")
         return {name: path for name, path in self._channels().items() if name not in others}
 
     @property
@@ -150,6 +150,11 @@ class Environment:
     def rules_channel(self) -> Path | None:
         """The channel that brings a file of the user's own rules, if the job has one."""
         return self._channels().get("rules")
+
+    @property
+    def features_channel(self) -> Path | None:
+        """The channel that brings features an earlier job computed, if the job has one."""
+        return self._channels().get("features")
 
     def _channels(self) -> dict[str, Path]:
         data = self.base / "input" / "data"

@@ -29,6 +29,10 @@ class TrainingError(BerthError):
     """Training cannot go on: a non-finite loss, a full disk, an impossible configuration."""
 
 
+class FeatureError(BerthError):
+    """Features of images cannot be computed, or those given are of other images or weights."""
+
+
 class ScriptError(BerthError):
     """The request names a training script, which this image does not run."""
 

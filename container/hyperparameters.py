@@ -80,6 +80,23 @@ class Hyperparameters(BaseModel):
         "or a path to a .safetensors or .pth file or to an earlier job's model",
     )
     freeze: bool = Field(False, description="train the head only, on a frozen backbone")
+    feature_cache: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="auto, on or off: with freeze, compute each image's features once and train "
+        "the head on them; auto is on unless something forbids it, which the log says",
+    )
+    augment_views: int = Field(
+        4,
+        ge=1,
+        le=100,
+        description="augmented views of each training image that get features, at most one an "
+        "epoch",
+    )
+    features_only: bool = Field(
+        False,
+        description="compute the features and leave them as the model, for another job's features "
+        "channel; nothing is trained",
+    )
     stem: Literal["auto", "standard", "small", "full"] = Field(
         "auto",
         description="first layers of a ResNet: standard (7x7 stride 2, max-pool), small (3x3 "
@@ -198,6 +215,19 @@ class Hyperparameters(BaseModel):
     def _nesterov(self) -> "Hyperparameters":
         if self.nesterov and self.optimizer == "sgd" and self.momentum == 0:
             raise ValueError("hyperparameter 'nesterov': needs a momentum above 0, found 0")
+        return self
+
+    @model_validator(mode="after")
+    def _features(self) -> "Hyperparameters":
+        name = "features_only" if self.features_only else "feature_cache"
+        if not (self.features_only or self.feature_cache == "on"):
+            return self
+        if not self.freeze:
+            raise ValueError(f"hyperparameter {name!r}: needs freeze=true, found freeze=false")
+        if self.cutmix:
+            raise ValueError(f"hyperparameter {name!r}: needs cutmix=0, found cutmix={self.cutmix}")
+        if self.features_only and self.feature_cache == "off":
+            raise ValueError("hyperparameter 'features_only': found with feature_cache=off")
         return self
 
     @field_validator("collections", "rules", "stop_on", mode="before")

@@ -16,6 +16,7 @@ from container import script_mode
 from container.architectures import build_network
 from container.cpus import available_cpus
 from container.data.lint import lint
+from container.data.loader import EpochLoader
 from container.data.splits import Splits, find_splits
 from container.environment import (
     Environment,
@@ -25,6 +26,8 @@ from container.environment import (
     write_failure,
 )
 from container.errors import BerthError, DataError, JobEnded
+from container.features.job import JobFeatures
+from container.features.loader import FeatureLoader
 from container.hyperparameters import UNTRAINED, Hyperparameters, frozen_untrained
 from container.models import Classifier
 from container.monitoring.requested import is_debugged, is_profiled
@@ -139,7 +142,24 @@ def _train(
     environment.output_data_dir.mkdir(parents=True, exist_ok=True)
     _require_enough(job)
     classifier, head = _build(job, start)
-    loader = job.loader(job.splits.train, train=True)
+    features = JobFeatures.of(
+        job, classifier, head, start.stem, lambda: bool(stop.received), graph=export, say=tell
+    )
+    if features is not None and hp.features_only:
+        world.leave()
+        if world.is_main:
+            features.leave()
+        return
+    loader: EpochLoader | FeatureLoader
+    validation: EpochLoader | FeatureLoader
+    if features is None:
+        loader, validation = (
+            job.loader(job.splits.train, train=True),
+            job.loader(job.splits.validation),
+        )
+    else:
+        loader, validation = features.loader(train=True), features.loader(train=False)
+    trained_on = {"features": None} if features is None else features.identity
     facts = {
         "device": job.device_name,
         "workers": loader.workers,
@@ -154,14 +174,15 @@ def _train(
         head,
         job.splits.train,
         loader,
-        job.loader(job.splits.validation),
+        validation,
         device=job.device,
         world=world,
-        checkpoints=CheckpointFolder(environment.checkpoint_dir, job.identity, tell),
+        checkpoints=CheckpointFolder(environment.checkpoint_dir, job.identity | trained_on, tell),
         stop=stop,
         metrics=MetricLogger(environment.output_data_dir, active=world.is_main),
         say=tell,
         callback=callback,
+        on_features=features is not None,
     )
     try:
         progress = trainer.fit()
@@ -174,7 +195,8 @@ def _train(
     world.leave()
     if world.is_main:
         artifact = describe(job, start, progress)
-        finish(job, classifier, artifact, progress, callback, export=export)
+        shortcut = None if features is None else features.shortcut(classifier, head, tell)
+        finish(job, classifier, artifact, progress, callback, export=export, shortcut=shortcut)
         callback.on_fit_end()
         if frozen_untrained(hp.freeze, hp.weights):
             tell(f"warning: {UNTRAINED}")

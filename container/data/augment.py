@@ -27,6 +27,7 @@ class Augment:
 
     Call with images uint8 (N, 3, H, W) and labels int64 (N,). Returns images of the same shape
     and labels; after MixUp or CutMix images are float32 0..255 and targets float32 (N, classes).
+    MixUp also mixes features (N, F), to which no other step applies.
     Randomness comes from torch's global CPU generator, which the caller seeds, on every device:
     a batch changes in the same way wherever it is, and a GPU is never waited for.
     """
@@ -45,6 +46,9 @@ class Augment:
             images = step(images)
         if self._mix is None:
             return images, labels
+        if images.ndim == 2:  # features, which MixUp takes for images of one pixel
+            mixed, targets = self._mix(images.float()[..., None, None], labels)
+            return mixed[..., 0, 0], targets
         return self._mix(images.float(), labels)
 
 

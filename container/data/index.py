@@ -1,5 +1,6 @@
 """The images of a split and their labels: a folder a class."""
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,9 @@ from container.files.media_types import sniff_media_type
 from container.files.regular import HEAD, open_regular, read_bounded, size_of
 from container.images.decode import sniff
 
+DIGEST_BYTES = 16
+"""Bytes of a file's digest."""
+
 _SMALL = 1 << 20
 # Files up to this size are read whatever their first bytes.
 
@@ -34,7 +38,8 @@ class Index:
     `paths` are relative to `root`, with forward slashes, sorted; `labels` is int64 (N,), each an
     index into `classes`. `misplaced` are files outside class folders, or in a folder inside one:
     they are not used, and `lint` reports them. `notes` are lines on junk files and empty folders
-    that are left out.
+    that are left out. `digests` is uint8 (N, 16), a digest of each file's bytes as
+    `content_digest` gives it, where `lint` has read them; None before.
     """
 
     root: Path
@@ -43,6 +48,7 @@ class Index:
     labels: npt.NDArray[np.int64]
     misplaced: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    digests: npt.NDArray[np.uint8] | None = None
 
     @classmethod
     def from_folder(cls, root: Path, classes: Sequence[str] | None = None) -> Self:
@@ -129,7 +135,13 @@ class Index:
             labels=self.labels[kept],
             misplaced=self.misplaced,
             notes=self.notes,
+            digests=None if self.digests is None else self.digests[kept],
         )
+
+
+def content_digest(data: bytes) -> bytes:
+    """The digest by which files are told apart: 16 bytes of BLAKE2b."""
+    return hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest()
 
 
 def _notes(here: FolderContents, inside: Mapping[str, FolderContents]) -> Iterator[str]:

@@ -7,10 +7,9 @@ was found. The folder is only read.
 """
 
 import argparse
-import hashlib
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Literal, TextIO
 
 import numpy as np
 
-from container.data.index import Index
+from container.data.index import DIGEST_BYTES, Index, content_digest
 from container.data.splits import Splits, read_splits
 from container.errors import BadImage, BerthError, DataError
 from container.files.folders import readable, some
@@ -109,8 +108,12 @@ def inspect(splits: Mapping[str, Index], notes: Sequence[str] = ()) -> LintRepor
 
     `notes` are included in the report.
     """
-    with Checker() as checker:
-        checked = {split: _examine(split, index, checker) for split, index in splits.items()}
+    return _report(splits, _examine_all(splits, frozenset()), notes)
+
+
+def _report(
+    splits: Mapping[str, Index], checked: "Mapping[str, list[_CheckedFile]]", notes: Sequence[str]
+) -> LintReport:
     leaks, conflicts = _twins(splits, checked)
     return LintReport(
         images={split: len(index) for split, index in splits.items()},
@@ -137,15 +140,18 @@ def lint(
     *,
     on_bad_image: Literal["skip", "fail"],
     report: Callable[[str], object] = print,
+    known: Container[bytes] = frozenset(),
 ) -> Splits:
     """Report what `inspect` finds, a line each, and return the splits without bad files.
 
     A class folder without a usable image is not a class. With "fail" a bad file raises
     DataError, naming the first and the count; so does a split that has no image left, and a class
-    that only a held-out split has an image of.
+    that only a held-out split has an image of. Files whose digest is among `known` were decoded
+    before and are only read. The returned indexes have their files' digests.
     """
-    named = dict(splits.items())
-    findings = inspect(named, splits.notes)
+    checked = _examine_all(dict(splits.items()), known)
+    named = {split: _with_digests(index, checked[split]) for split, index in splits.items()}
+    findings = _report(named, checked, splits.notes)
     for line in findings.lines():
         report(line)
     if findings.bad and on_bad_image == "fail":
@@ -214,32 +220,54 @@ class _CheckedFile:
     reason: str
 
 
-def _examine(split: str, index: Index, checker: Checker) -> list[_CheckedFile]:
+def _with_digests(index: Index, checked: "list[_CheckedFile]") -> Index:
+    whole = b"".join(each.digest or bytes(DIGEST_BYTES) for each in checked)
+    digests = np.frombuffer(whole, dtype=np.uint8).reshape(len(index), DIGEST_BYTES)
+    return replace(index, digests=digests)
+
+
+def _examine_all(
+    splits: Mapping[str, Index], known: Container[bytes]
+) -> dict[str, list[_CheckedFile]]:
+    with Checker() as checker:
+        return {split: _examine(split, index, checker, known) for split, index in splits.items()}
+
+
+def _examine(
+    split: str, index: Index, checker: Checker, known: Container[bytes]
+) -> list[_CheckedFile]:
     starts = range(0, len(index), _CHUNK)
     checked: list[_CheckedFile] = []
     with (
         ThreadPoolExecutor() as threads,
         ProgressBar(f"checking {split} images", len(index)) as progress,
     ):
-        for chunk in threads.map(lambda start: _examine_chunk(index, start, checker), starts):
+        for chunk in threads.map(
+            lambda start: _examine_chunk(index, start, checker, known), starts
+        ):
             checked += chunk
             progress.advance(len(chunk))
     return checked
 
 
-def _examine_chunk(index: Index, start: int, checker: Checker) -> list[_CheckedFile]:
+def _examine_chunk(
+    index: Index, start: int, checker: Checker, known: Container[bytes]
+) -> list[_CheckedFile]:
     stop = min(start + _CHUNK, len(index))
-    return [_check_file(index, at, checker) for at in range(start, stop)]
+    return [_check_file(index, at, checker, known) for at in range(start, stop)]
 
 
-def _check_file(index: Index, position: int, checker: Checker) -> _CheckedFile:
-    name = index.paths[position]
+def _check_file(
+    index: Index, position: int, checker: Checker, known: Container[bytes]
+) -> _CheckedFile:
     try:
         data = index.read(position)
-        checker.check(data, name)
+        digest = content_digest(data)
+        if digest not in known:
+            checker.check(data, index.paths[position])
     except (BadImage, DataError) as error:
         return _CheckedFile(b"", str(error))
-    return _CheckedFile(hashlib.blake2b(data, digest_size=16).digest(), "")
+    return _CheckedFile(digest, "")
 
 
 def _twins(

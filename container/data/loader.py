@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from container.data.index import Index
+from container.data.order import EpochOrder
 from container.errors import BerthError, DataError
 from container.files.progress import ProgressBar
 from container.images.budget import BUDGET, LockFile
@@ -42,7 +44,19 @@ _CHUNK = 256
 _MEGABYTE = 1 << 20
 
 Batch = tuple[Tensor, Tensor]
-_Request = tuple[int, npt.NDArray[np.int64]]
+Request = tuple[int, npt.NDArray[np.int64]]
+
+
+class BatchLoader(Protocol):
+    """What the training loop reads: the batches of one split for one process."""
+
+    def __len__(self) -> int:
+        """Batches an epoch has for this process."""
+        ...
+
+    def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of `epoch` from number `start` on."""
+        ...
 
 
 class EpochLoader:
@@ -74,8 +88,8 @@ class EpochLoader:
         if image_size != geometry.crop:
             raise ValueError(f"image_size {image_size} is not the geometry's crop {geometry.crop}")
         self._index, self._geometry = index, geometry
-        self._batch_size, self._seed, self._train = batch_size, seed, train
-        self._rank, self._world = rank, world
+        self._batch_size, self._seed = batch_size, seed
+        self._order = EpochOrder(len(index), batch_size, seed, train, rank, world)
         self._workers, self._report = workers, report
         self._crop = None
         if train and random_crop and image_size > SMALL:
@@ -102,7 +116,7 @@ class EpochLoader:
 
     def __len__(self) -> int:
         """Batches an epoch has for this process."""
-        return len(self._slices(self._share()))
+        return len(self._order)
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of `epoch` from number `start` on; earlier ones are not decoded.
@@ -110,42 +124,22 @@ class EpochLoader:
         Yields images uint8 (N, 3, crop, crop) and labels int64 (N,). Raises BadImage or DataError,
         one line, for a file that can no longer be read, and DataError when a worker dies.
         """
-        order = self._order(epoch)
-        requests = [(epoch, order[part]) for part in self._slices(len(order))[start:]]
+        return self.decode([(epoch, batch) for batch in self._order.batches(epoch)[start:]])
+
+    def decode(self, requests: list[Request]) -> Iterator[Batch]:
+        """A batch for each request, an epoch and positions (int64), as `batches` yields them."""
         if not requests:
             return iter(())
         return self._from_memory(requests) if self._small else self._from_files(requests)
 
-    def _share(self) -> int:
-        count = len(self._index)
-        if self._train:
-            return -(-count // self._world)
-        return len(range(self._rank, count, self._world))
-
-    def _order(self, epoch: int) -> npt.NDArray[np.int64]:
-        """Positions in the index that this process sees in `epoch`, in order."""
-        count = len(self._index)
-        order: npt.NDArray[np.int64] = np.arange(count)
-        if self._train:
-            order = np.random.default_rng((self._seed, epoch)).permutation(count)
-            order = np.resize(order, self._share() * self._world)
-        return order[self._rank :: self._world]
-
-    def _slices(self, count: int) -> list[slice]:
-        starts = list(range(0, count, self._batch_size))
-        lone = count > 1 and self._batch_size > 1 and count % self._batch_size == 1
-        if self._train and lone:
-            starts.pop()
-        return [slice(start, start + self._batch_size) for start in starts]
-
-    def _from_memory(self, requests: list[_Request]) -> Iterator[Batch]:
+    def _from_memory(self, requests: list[Request]) -> Iterator[Batch]:
         if self._decoded is None:
             self._decoded = torch.from_numpy(decode_all(self._index, self._geometry))
         for _, positions in requests:
             at = torch.from_numpy(positions)
             yield self._decoded.index_select(0, at), self._labels.index_select(0, at)
 
-    def _from_files(self, requests: list[_Request]) -> Iterator[Batch]:
+    def _from_files(self, requests: list[Request]) -> Iterator[Batch]:
         if self._processes is None:
             self._processes = self._start()
         self._sampler.requests = requests
@@ -189,13 +183,13 @@ class EpochLoader:
         )
 
 
-class _BatchSampler(Sampler[_Request]):
+class _BatchSampler(Sampler[Request]):
     """The batches that workers decode; replaced for each epoch."""
 
     def __init__(self) -> None:
-        self.requests: list[_Request] = []
+        self.requests: list[Request] = []
 
-    def __iter__(self) -> Iterator[_Request]:
+    def __iter__(self) -> Iterator[Request]:
         return iter(self.requests)
 
     def __len__(self) -> int:
@@ -230,7 +224,7 @@ class _BatchDataset(Dataset[Batch | BerthError]):
         dead = [position for pid, position in rows if pid in pids]
         return [self._index.paths[at] for at in dead or [position for _, position in rows]]
 
-    def __getitem__(self, request: _Request) -> Batch | BerthError:
+    def __getitem__(self, request: Request) -> Batch | BerthError:
         epoch, positions = request
         side = self._geometry.crop
         images = torch.empty((len(positions), 3, side, side), dtype=torch.uint8)

@@ -73,6 +73,19 @@ class World:
         dist.broadcast_object_list(box)
         return cast(T, box[0])
 
+    def gather(self, value: T) -> list[T]:
+        """Every rank's value in the order of ranks, on every rank; a collective operation."""
+        if self.size == 1:
+            return [value]
+        found: list[Any] = [None] * self.size
+        dist.all_gather_object(found, value)
+        return cast(list[T], found)
+
+    def send(self, values: Tensor, source: int) -> None:
+        """Fill `values`, a tensor on this rank's device, with those of rank `source`."""
+        if self.size > 1:
+            dist.broadcast(values, src=source)
+
     def leave(self) -> None:
         """Leave the process group; no collective operation may follow."""
         if self.size > 1 and dist.is_initialized():

@@ -114,7 +114,7 @@ def evaluate(
     classifier: Classifier, index: Index, loader: EpochLoader, device: torch.device
 ) -> EvaluationResult:
     """Predict every image of an index, which `loader` goes through in order."""
-    with _whole_float32():
+    with whole_float32():
         return EvaluationResult(index, _predict(classifier, loader, device))
 
 
@@ -150,7 +150,7 @@ def evaluate_bfloat16(
 
 
 @contextmanager
-def _whole_float32() -> Iterator[None]:
+def whole_float32() -> Iterator[None]:
     """Disable TF32, which GPUs use for convolutions by default.
 
     Its ten bits move probabilities by more than the 1e-4 that serving may differ by.

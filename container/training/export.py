@@ -17,12 +17,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from container.artifact import DESCRIPTION, OPENVINO, WEIGHTS, Artifact, checksum
 from container.errors import TrainingError
 from container.models import Classifier, not_finite
 from container.training.checkpoint import disk_full, is_disk_full
 from container.training.optimizer import REMEDIES
+
+Convert = Callable[[Classifier, npt.NDArray[np.float32]], Any]
+"""Makes an OpenVINO graph of a classifier, given pixels float32 (N, H, W, 3)."""
 
 TOLERANCE = 1e-4
 """Largest probability difference from PyTorch an export may show."""
@@ -33,6 +37,7 @@ def write_artifact(
     classifier: Classifier,
     held_out: npt.NDArray[np.uint8] | None,
     say: Callable[[str], None],
+    convert_whole: Convert | None = None,
 ) -> Artifact:
     """Leave the artifact in `artifact.path`.
 
@@ -42,6 +47,7 @@ def write_artifact(
         held_out: uint8 pixels (N, crop, crop, 3) of images not trained on, to check the export
             with; None writes no export (an interrupted job has no time for one).
         say: where messages go.
+        convert_whole: makes the graph, by default `convert`.
 
     Raises:
         TrainingError: the weights or the probabilities are not finite, which could not be
@@ -57,7 +63,8 @@ def write_artifact(
         save_file(state, folder / WEIGHTS)
         export = None
         if held_out is not None:
-            export = _export(classifier, held_out, folder / OPENVINO, say)
+            make = convert_whole or convert
+            export = _export(classifier, held_out, folder / OPENVINO, say, make)
         checksums = {
             file.relative_to(folder).as_posix(): checksum(file)
             for file in sorted(folder.rglob("*"))
@@ -95,16 +102,17 @@ def _export(
     held_out: npt.NDArray[np.uint8],
     path: Path,
     say: Callable[[str], None],
+    make: Convert,
 ) -> dict[str, Any] | None:
     """Convert, check and save; None, with a log line, when the export is not the same model."""
-    ov = _openvino()
+    ov = openvino()
     pixels = held_out.astype(np.float32)
     with torch.inference_mode():
         expected = classifier(torch.from_numpy(pixels)).numpy()
     if not np.isfinite(expected).all():
         raise TrainingError(f"no model: its probabilities are not finite; {REMEDIES}")
     try:
-        graph = _convert(classifier, pixels)
+        graph = make(classifier, pixels)
         compiled = ov.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
         difference = float(np.abs(compiled(pixels)[0] - expected).max())
     except Exception as error:
@@ -122,27 +130,36 @@ def _export(
     return {"openvino": OPENVINO, "max_difference": difference, "images": len(pixels)}
 
 
-def _openvino() -> Any:
+def openvino() -> Any:
     """OpenVINO without its telemetry package, which reports each conversion to Google Analytics.
 
     Without name resolution each report would also delay the job's end by ten seconds. OpenVINO
     falls back to a stub where the package is missing.
     """
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # not importable
-    import openvino
+    import openvino as ov
 
-    return openvino
+    return ov
 
 
-def _convert(classifier: Classifier, pixels: npt.NDArray[np.float32]) -> Any:
+def convert(
+    module: nn.Module, pixels: npt.NDArray[np.float32], output: str = "probabilities"
+) -> Any:
+    """A module that maps pixels to a matrix as an OpenVINO graph of any number of images.
+
+    Args:
+        module: in eval mode, on the processor.
+        pixels: float32 (N, H, W, 3), RGB 0..255, to trace it with.
+        output: the name of its output.
+    """
     # Two images: a dynamic dimension traced at size one is taken for a constant.
     example = torch.from_numpy(np.resize(pixels, (2, *pixels.shape[1:])))
     batch = torch.export.Dim("batch", min=1, max=65536)
-    program = torch.export.export(classifier, (example,), dynamic_shapes=({0: batch},))
-    graph = _openvino().convert_model(program)
+    program = torch.export.export(module, (example,), dynamic_shapes=({0: batch},))
+    graph = openvino().convert_model(program)
     graph.reshape([-1, *pixels.shape[1:]])
     graph.input(0).set_names({"pixels"})
-    graph.output(0).set_names({"probabilities"})
+    graph.output(0).set_names({output})
     return graph
 
 

@@ -5,16 +5,25 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib import metadata
+from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from container.artifact import DESCRIPTION, Artifact
+from container.data.index import Index
 from container.extras import DISTRIBUTION
 from container.models import Classifier
 from container.training.callbacks import Callback
 from container.training.checkpoint import written_aside
-from container.training.evaluation import evaluate, evaluate_bfloat16, print_table, write_report
-from container.training.export import write_artifact
+from container.training.evaluation import (
+    EvaluationResult,
+    evaluate,
+    evaluate_bfloat16,
+    print_table,
+    write_report,
+)
+from container.training.export import Convert, write_artifact
 from container.training.job import TrainingJob, digest
 from container.training.metrics import MetricLogger, say
 from container.training.state import TrainingProgress
@@ -22,6 +31,19 @@ from container.training.weights import Initialization
 
 EXPORT_CHECKS = 16
 """Held-out images an export is compared with PyTorch on."""
+
+
+class Shortcut(Protocol):
+    """What a job that trained a head alone knows of the backbone already."""
+
+    @property
+    def convert(self) -> Convert | None:
+        """Makes the OpenVINO graph, None to convert the whole network."""
+        ...
+
+    def probabilities(self, held_out: Index) -> npt.NDArray[np.float32] | None:
+        """Class probabilities of a split's images, float32 (N, C), None to predict them."""
+        ...
 
 
 def describe(job: TrainingJob, start: Initialization, progress: TrainingProgress) -> Artifact:
@@ -66,8 +88,14 @@ def finish(
     callback: Callback,
     *,
     export: bool = True,
+    shortcut: Shortcut | None = None,
 ) -> None:
-    """On rank 0: write the artifact first, then evaluate it."""
+    """On rank 0: write the artifact first, then evaluate it.
+
+    Args:
+        export: convert the model to OpenVINO as well.
+        shortcut: what is known of the backbone already.
+    """
     loader = partial(job.loader, alone=True)
     split = "validation" if job.splits.test is None else "test"
     held_out = job.splits.test or job.splits.validation
@@ -77,9 +105,15 @@ def finish(
         loaded = [job.geometry.load(held_out.read(at), held_out.paths[at]) for at in checked]
         pixels = np.stack(loaded)
     with callback.phase("export"):
-        artifact = write_artifact(artifact, classifier, pixels, say)
+        convert = shortcut.convert if shortcut and export else None
+        artifact = write_artifact(artifact, classifier, pixels, say, convert)
     with callback.phase("evaluation"):
-        evaluation = evaluate(classifier, held_out, loader(held_out), job.device)
+        known = shortcut.probabilities(held_out) if shortcut else None
+        evaluation = (
+            evaluate(classifier, held_out, loader(held_out), job.device)
+            if known is None
+            else EvaluationResult(held_out, known)
+        )
         bfloat16 = evaluate_bfloat16(classifier, evaluation, loader, job.device)
     print_table(evaluation, split, say)
     if bfloat16 is not None:

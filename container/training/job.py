@@ -60,11 +60,15 @@ class TrainingJob:
             return f"{torch.cuda.get_device_name(self.device)}{ranks}"
         return f"cpu with {torch.get_num_threads()} threads{ranks}"
 
+    @property
+    def workers(self) -> int:
+        """Processes that decode for each of this rank's loaders."""
+        if self.hp.workers is not None:
+            return self.hp.workers
+        return min(8, max(1, available_cpus() // self.world.local_size))
+
     def loader(self, index: Index, *, train: bool = False, alone: bool = False) -> EpochLoader:
         """The loader of one split: this rank's share of it, or all of it when `alone`."""
-        workers = self.hp.workers
-        if workers is None:
-            workers = min(8, max(1, available_cpus() // self.world.local_size))
         return EpochLoader(
             index,
             self.geometry,
@@ -73,7 +77,7 @@ class TrainingJob:
             seed=self.hp.seed,
             train=train,
             random_crop=self.hp.augment != "none",
-            workers=workers,
+            workers=self.workers,
             rank=0 if alone else self.world.rank,
             world=1 if alone else self.world.size,
         )
@@ -88,6 +92,9 @@ class TrainingJob:
             "checkpoint_minutes",
             "on_bad_image",
             "compile",
+            "feature_cache",
+            "augment_views",
+            "features_only",
             *MONITORING_HYPERPARAMETERS,
         }
         train = self.splits.train

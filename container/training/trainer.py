@@ -22,7 +22,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from container.data.augment import make_augment
 from container.data.index import Index
-from container.data.loader import EpochLoader
+from container.data.loader import BatchLoader
 from container.errors import TrainingError
 from container.files.json_files import finite
 from container.hyperparameters import Hyperparameters
@@ -51,7 +51,8 @@ class Trainer:
         classifier: on the device, head replaced, weights loaded.
         head: name of the head within `classifier.network`, which `freeze` leaves trainable.
         index: the training images.
-        train, validation: this rank's loaders.
+        train, validation: this rank's loaders, of pixels uint8 (N, 3, H, W); with `on_features` of
+            what the head takes, float32 (N, F).
         device: where the classifier is.
         world: this rank.
         checkpoints: where state is kept.
@@ -59,6 +60,7 @@ class Trainer:
         metrics: where metric lines go.
         say: where messages go.
         callback: called as training goes on.
+        on_features: train the head by itself: the backbone, which must be frozen, is not run.
     """
 
     def __init__(
@@ -67,8 +69,8 @@ class Trainer:
         classifier: Classifier,
         head: str,
         index: Index,
-        train: EpochLoader,
-        validation: EpochLoader,
+        train: BatchLoader,
+        validation: BatchLoader,
         *,
         device: torch.device,
         world: World,
@@ -77,6 +79,7 @@ class Trainer:
         metrics: MetricLogger,
         say: Callable[[str], None],
         callback: Callback | None = None,
+        on_features: bool = False,
     ) -> None:
         self.hp, self.device, self.world, self.say = hp, device, world, say
         self.classifier, self.train_loader, self.validation_loader = classifier, train, validation
@@ -87,34 +90,37 @@ class Trainer:
         if hp.freeze:
             classifier.network.requires_grad_(False)
             self._head.requires_grad_(True)
-        classifier.to(memory_format=torch.channels_last)
         classes = len(index.classes)
+        self._on_features = on_features
+        self._network = self._head if on_features else classifier.network
         self._augment = make_augment(
-            hp.augment,
+            "none" if on_features else hp.augment,
             image_size=hp.image_size,
             mixup=hp.mixup,
             cutmix=hp.cutmix,
             num_classes=classes,
         )
+        if not on_features:
+            classifier.to(memory_format=torch.channels_last)
         self._class_weights = (
             balanced_class_weights(index.labels, classes).to(device)
             if hp.class_weights == "balanced"
             else None
         )
         self._precision = _precision(hp.amp, device)
-        self._forward: nn.Module = classifier.network
+        self._forward: nn.Module = self._network
         if world.size > 1:
             self._forward = DistributedDataParallel(
-                classifier.network, device_ids=[device.index] if device.type == "cuda" else None
+                self._network, device_ids=[device.index] if device.type == "cuda" else None
             )
         # After DDP, which gives every rank the weights of rank 0.
         self._state = TrainingState(
-            network=classifier.network,
-            optimizer=make_optimizer(classifier.network, hp),
+            network=self._network,
+            optimizer=make_optimizer(self._network, hp),
             scaler=torch.amp.GradScaler(
                 device.type, enabled=self._precision == torch.float16, init_scale=2.0**12
             ),
-            ema=_moving_average(classifier.network, hp.ema),
+            ema=_moving_average(self._network, hp.ema),
         )
         if hp.compile:
             if not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))):
@@ -186,9 +192,8 @@ class Trainer:
             labels = labels.to(self.device, non_blocking=True)
         with phase("augment"), torch.no_grad():
             images, targets = self._augment(images, labels)
-            inputs = self.classifier.normalize(images)
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
-        keep = self.callback.on_before_forward("train", self.classifier.network)
+            inputs = self._inputs(images)
+        keep = self.callback.on_before_forward("train", self._network)
         with phase("forward"):
             with self._autocast():
                 logits = self._forward(inputs)
@@ -203,19 +208,26 @@ class Trainer:
             if keep:
                 self.callback.on_after_backward()
             norm = clip_gradients(
-                self.classifier.network.parameters(),
+                self._network.parameters(),
                 hp.gradient_clip,
                 measure=self.callback.wants_gradient_norm(progress.step),
             )
             state.scaler.step(state.optimizer)
             state.scaler.update()
             if state.ema is not None:
-                state.ema.update_parameters(self.classifier.network)
+                state.ema.update_parameters(self._network)
         if keep:
             self._record(inputs, labels, logits, loss)
         metrics = StepMetrics(progress.step, progress.epoch + 1, loss.detach(), rate, norm)
         self.callback.on_step_end(metrics)
         return loss.detach(), (logits.detach().argmax(1) == labels).sum().float()
+
+    def _inputs(self, images: Tensor) -> Tensor:
+        """What the trained network takes: normalised images, or features as they are."""
+        if self._on_features:
+            return images
+        inputs = self.classifier.normalize(images)
+        return inputs.contiguous(memory_format=torch.channels_last)
 
     def _record(self, inputs: Tensor, labels: Tensor, logits: Tensor, loss: Tensor) -> None:
         with self.callback.phase("debug"):
@@ -328,7 +340,7 @@ class Trainer:
                     self._leave()
                 with phase("copy"):
                     images, labels = images.to(self.device), labels.to(self.device)
-                inputs = self.classifier.normalize(images)
+                inputs = self._inputs(images)
                 keep = self.callback.on_before_forward("eval", network)
                 with phase("forward"):
                     logits = network(inputs).float()

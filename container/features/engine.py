@@ -1,0 +1,92 @@
+"""What runs a backbone over images: PyTorch, or on a processor OpenVINO."""
+
+from contextlib import nullcontext
+from typing import Any, Protocol, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from container.features.backbone import Backbone
+from container.training.evaluation import whole_float32
+from container.training.export import openvino
+
+Values = npt.NDArray[np.float32]
+
+TOLERANCE = 1e-4
+"""Largest difference from PyTorch's features an engine may show, of the largest of them."""
+
+
+class FeatureEngine(Protocol):
+    """Maps images, uint8 (N, 3, H, W), to features, float32 (N, F)."""
+
+    name: str
+
+    def __call__(self, images: Tensor) -> Values:
+        """The features of some images."""
+        ...
+
+
+class TorchBackbone:
+    """PyTorch on any device, with no graph kept, in float32 without TF32 or autocast to bfloat16.
+
+    Args:
+        backbone: on the device.
+        device: where it is.
+        precision: float32 or bfloat16.
+    """
+
+    def __init__(self, backbone: Backbone, device: torch.device, precision: str) -> None:
+        self.name = f"PyTorch on {device.type}" + (" in bfloat16" * (precision == "bfloat16"))
+        self._classifier, self._device, self._precision = backbone.classifier, device, precision
+        backbone.to(memory_format=torch.channels_last)
+
+    def __call__(self, images: Tensor) -> Values:
+        """The features of some images."""
+        rounded = self._precision == "bfloat16"
+        with (
+            torch.inference_mode(),
+            nullcontext() if rounded else whole_float32(),
+            torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=rounded),
+        ):
+            pixels = self._classifier.normalize(images.to(self._device, non_blocking=True))
+            features = self._classifier.network(
+                pixels.contiguous(memory_format=torch.channels_last)
+            )
+            return cast(Values, features.float().cpu().numpy())
+
+
+class OpenVinoBackbone:
+    """OpenVINO in float32 on the processor.
+
+    Args:
+        graph: maps pixels float32 (N, H, W, 3) to features; not changed.
+        threads: of the processor.
+    """
+
+    def __init__(self, graph: Any, threads: int) -> None:
+        ov = openvino()
+        self.name = "OpenVINO"
+        # Pixels arrive as the loader has them, uint8 (N, 3, H, W).
+        prepared = ov.preprocess.PrePostProcessor(graph.clone())
+        prepared.input().tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NCHW"))
+        prepared.input().model().set_layout(ov.Layout("NHWC"))
+        self._compiled = ov.Core().compile_model(
+            prepared.build(),
+            "CPU",
+            {
+                "INFERENCE_PRECISION_HINT": "f32",
+                "PERFORMANCE_HINT": "LATENCY",
+                "INFERENCE_NUM_THREADS": threads,
+            },
+        )
+
+    def __call__(self, images: Tensor) -> Values:
+        """The features of some images."""
+        return np.array(self._compiled(images.numpy())[0], dtype=np.float32)
+
+
+def difference(one: Values, other: Values) -> float:
+    """The largest difference of two matrices, as a share of the largest number in the second."""
+    return float(np.abs(one - other).max() / max(float(np.abs(other).max()), 1e-6))

@@ -1,0 +1,315 @@
+"""Computing the features of images, or finding them computed: one streaming pass over a split.
+
+    extractor = FeatureExtractor(classifier, head, arch="resnet18", stem="standard",
+                                 geometry=geometry, cache=FeatureCache.find(base), workers=2)
+    features = extractor.extract(index)        # .values: memmap (N, F), .labels: int64 (N,)
+
+Several processes compute a share of the shards each. Those of one host write into one file; hosts
+send each other theirs.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from container.data.augment import Augment, make_augment
+from container.data.index import Index
+from container.data.loader import EpochLoader, Request
+from container.features.backbone import feature_width, headless, weights_digest
+from container.features.cache import FeatureCache
+from container.features.engine import FeatureEngine
+from container.features.engines import Engines
+from container.features.key import FeatureKey, View, images_digest
+from container.features.store import (
+    BATCH,
+    DamagedFeatures,
+    FeatureDraft,
+    Matrix,
+    MatrixLayout,
+    as_bytes,
+    open_matrix,
+    read_description,
+    read_shard,
+)
+from container.files.progress import ProgressBar
+from container.images.geometry import Geometry
+from container.models import Classifier
+from container.training.checkpoint import Interrupted
+from container.training.distributed import World
+
+
+@dataclass(frozen=True)
+class Features:
+    """The features of a split's images.
+
+    Attributes:
+        values: float32 or float16 (N, F), mapped from a file and only read.
+        labels: int64 (N,).
+        key: what they depend on.
+    """
+
+    values: Matrix
+    labels: npt.NDArray[np.int64]
+    key: FeatureKey
+
+
+@dataclass
+class FeatureExtractor:
+    """Computes features by one backbone and keeps them in a cache.
+
+    Every process of the job calls the same methods in the same order.
+
+    Args:
+        classifier: on the device, with rank 0's weights on every rank.
+        head: the name of its head within `classifier.network`.
+        arch, stem: of the network, for the key.
+        geometry: how an image becomes its input.
+        cache: where features are kept.
+        workers: processes that decode.
+        device: where the classifier is.
+        world: the ranks.
+        keep_graph: convert the backbone to OpenVINO even for a few images, as the export needs it.
+        say: where messages go.
+
+    Raises:
+        FeatureError: features cannot stand for this network's images.
+    """
+
+    classifier: Classifier
+    head: str
+    arch: str
+    stem: str
+    geometry: Geometry
+    cache: FeatureCache
+    workers: int = 0
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    world: World = field(default_factory=World)
+    keep_graph: bool = False
+    say: Callable[[str], None] = print
+
+    def __post_init__(self) -> None:  # noqa: D105
+        self.width = feature_width(self.classifier, self.head, self.geometry.crop)
+        self.engines = Engines(
+            self.cache, self.device, threads=torch.get_num_threads(), keep=self.keep_graph
+        )
+
+    @cached_property
+    def weights(self) -> str:
+        """SHA-256 of rank 0's backbone."""
+        return self.world.share(lambda: weights_digest(self.classifier, self.head))
+
+    def key(self, index: Index, view: View | None = None, precision: str = "float32") -> FeatureKey:
+        """What the features of these images depend on."""
+        classifier, weights = self.classifier, self.weights
+        return self.world.share(
+            lambda: FeatureKey(
+                images=images_digest(index),
+                count=len(index),
+                arch=self.arch,
+                stem=self.stem,
+                weights=weights,
+                geometry=self.geometry.to_json(),
+                mean=_three(classifier.mean),
+                std=_three(classifier.std),
+                view=view,
+                width=self.width,
+                precision=precision,
+            )
+        )
+
+    def extract(
+        self,
+        index: Index,
+        view: View | None = None,
+        *,
+        name: str = "train",
+        precision: str = "float32",
+        in_channel: bool = True,
+    ) -> Features:
+        """The features of every image of an index, in its order.
+
+        Args:
+            view: the augmented view; by default none, but the geometry of evaluation.
+            name: of the split, for messages.
+            precision: float32, or bfloat16 by PyTorch's autocast.
+            in_channel: a cache with a channel must have them there.
+
+        Raises:
+            BadImage, DataError: a file can no longer be read.
+            FeatureError: they are not finite, or the channel has others.
+            Interrupted: the job is to stop; what is computed is kept.
+            TrainingError: the disk is full.
+        """
+        key = self.key(index, view, precision)
+        what = f"features of {name} images" + (f", view {view.number + 1}" if view else "")
+        if self.cache.channel is not None and in_channel:
+            folder = self.cache.require_in_channel(key.name, key.parts)
+            values = open_matrix(folder, key, verify=self.world.local_rank == 0)
+            return Features(values, index.labels, key)
+        folder = self.cache.folder(key.name)
+        if self.world.local_rank == 0:
+            self.cache.hold(key.name)
+        whole = self._whole(key) if self.world.local_rank == 0 else True
+        if not all(self.world.gather(whole)):
+            if self.world.local_rank == 0:
+                with self.cache.computing(key.name, f"the {what}"):
+                    self._compute(index, key, what)
+            else:
+                self._compute(index, key, what)
+        return Features(open_matrix(folder, key, verify=False), index.labels, key)
+
+    def _whole(self, key: FeatureKey) -> bool:
+        folder = self.cache.folder(key.name)
+        if not folder.is_dir():
+            return False
+        try:
+            open_matrix(folder, key)
+        except DamagedFeatures as error:
+            self.say(f"{error}: computed anew")
+            return False
+        return True
+
+    def _compute(self, index: Index, key: FeatureKey, what: str) -> None:
+        """On every rank: what no host has is computed, and each host gets all of it."""
+        world, leads = self.world, self.world.local_rank == 0
+        draft = FeatureDraft(self.cache.folder(key.name), key)
+        whole = leads and self._whole(key)  # another job may have computed it meanwhile
+        done: dict[int, str] = {}
+        if whole:
+            stored = read_description(self.cache.folder(key.name))["shards"]
+            done = dict(enumerate(stored))
+        elif leads:
+            self.cache.make_room(draft.layout.size, key.name)
+            done = draft.begin()
+        if all(world.gather(whole or not leads)):
+            return
+        found = {shard: digest for each in world.gather(done) for shard, digest in each.items()}
+        layout = draft.layout
+        missing = [shard for shard in range(layout.shards) if shard not in found]
+        if found:
+            self.say(f"{what}: {len(found)} of {layout.shards} shards are there already")
+        mine = missing[world.rank :: world.size]
+        written: dict[int, str] = {}
+        engine_name = "an earlier attempt"
+        world.align(self.classifier.network.state_dict().values())
+        if mine:
+            total = sum(len(layout.range(shard)) for shard in mine)
+            with (
+                headless(self.classifier, self.head) as backbone,
+                ProgressBar(f"computing {what}", total) as progress,
+            ):
+                engine = self.engines.choose(
+                    backbone, key.parts, self._sample(index), key.precision, total
+                )
+                engine_name = engine.name
+                for shard, values in self._shards(index, key, engine, layout, mine):
+                    written[shard] = draft.write(shard, as_bytes(values, layout), world.rank)
+                    progress.advance(len(values))
+                    if self.cache.stopped():
+                        break
+        if world.any(self.cache.stopped(), self.device):
+            raise Interrupted(f"stopped while computing {what}; the shards done are kept")
+        digests = {**found, **_merged(world.gather(written))}
+        self._exchange(draft, layout, done | written, whole)
+        if leads and not whole:
+            draft.finish(digests, {"engine": engine_name})
+        self.say(f"{what}: {key.count:,} x {key.width} {key.dtype.name} by {engine_name}")
+        world.any(False, self.device)  # no rank opens them before every host has them
+
+    def _sample(self, index: Index) -> Tensor:
+        """A few of the images, uint8 (N, 3, H, W), to compare engines on."""
+        chosen = index.spread(4)
+        loaded = [self.geometry.load(index.read(at), index.paths[at]) for at in chosen.tolist()]
+        return torch.from_numpy(np.stack(loaded).transpose(0, 3, 1, 2).copy())
+
+    def _shards(
+        self,
+        index: Index,
+        key: FeatureKey,
+        engine: FeatureEngine,
+        layout: MatrixLayout,
+        mine: Sequence[int],
+    ) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
+        """Each shard and its features, decoded by other processes meanwhile."""
+        view = key.view
+        augment = _augment(view, self.geometry.crop)
+        loader = EpochLoader(
+            index,
+            self.geometry,
+            image_size=self.geometry.crop,
+            batch_size=BATCH,
+            seed=0 if view is None else view.seed,
+            train=view is not None,
+            workers=self.workers,
+        )
+        requests: list[Request] = [
+            (0 if view is None else view.number, np.arange(start, min(start + BATCH, rows.stop)))
+            for rows in map(layout.range, mine)
+            for start in range(rows.start, rows.stop, BATCH)
+        ]
+        batches = iter(zip(requests, loader.decode(requests), strict=True))
+        for shard in mine:
+            rows = layout.range(shard)
+            values = np.empty((len(rows), key.width), dtype=np.float32)
+            for _ in range(rows.start, rows.stop, BATCH):
+                (_, positions), (images, labels) = next(batches)
+                if augment is not None and view is not None:
+                    torch.manual_seed(_batch_seed(view, int(positions[0])))
+                    images, _ = augment(images, labels)
+                values[positions - rows.start] = engine(images)
+            yield shard, values
+
+    def _exchange(
+        self, draft: FeatureDraft, layout: MatrixLayout, held: dict[int, str], whole: bool
+    ) -> None:
+        """Send every host the shards that it lacks; one host has all of them already."""
+        world = self.world
+        if world.size == world.local_size:
+            return
+        path = self.cache.folder(draft.folder.stem) / draft.path.name if whole else draft.path
+        leads = world.local_rank == 0
+        held_by = world.gather(set(range(layout.shards)) if whole else set(held))
+        hosts = world.gather(world.rank - world.local_rank)
+        on_host: dict[int, set[int]] = {}
+        for host, shards in zip(hosts, held_by, strict=True):
+            on_host[host] = on_host.get(host, set()) | shards
+        for shard in range(layout.shards):
+            owners = [rank for rank, shards in enumerate(held_by) if shard in shards]
+            if all(shard in shards for shards in on_host.values()):
+                continue
+            source = owners[0]
+            _, size = layout.place(shard)
+            sent = torch.empty(size, dtype=torch.uint8)
+            if world.rank == source:
+                sent = torch.frombuffer(
+                    bytearray(read_shard(path, layout, shard)), dtype=torch.uint8
+                )
+            sent = sent.to(self.device)
+            world.send(sent, source)
+            if leads and shard not in on_host[world.rank]:
+                draft.write(shard, sent.cpu().numpy().tobytes(), world.rank)
+
+
+def _augment(view: View | None, image_size: int) -> Augment | None:
+    if view is None:
+        return None
+    return make_augment(view.augment, image_size=image_size, mixup=0, cutmix=0, num_classes=2)
+
+
+def _batch_seed(view: View, first: int) -> int:
+    entropy = np.random.SeedSequence([view.seed, view.number, first])
+    return int(entropy.generate_state(1, np.uint64)[0])
+
+
+def _merged(found: Sequence[dict[int, str]]) -> dict[int, str]:
+    return {shard: digest for each in found for shard, digest in each.items()}
+
+
+def _three(buffer: Tensor) -> tuple[float, ...]:
+    """Channel statistics, for pixels of 0..255."""
+    return tuple(round(float(value), 4) for value in buffer.flatten())

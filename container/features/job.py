@@ -1,0 +1,234 @@
+"""A training job's features: whether it trains on them, its loaders, its evaluation and export."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from container.data.index import Index
+from container.data.order import EpochOrder
+from container.errors import FeatureError
+from container.features.cache import FOLDER, FeatureCache
+from container.features.extraction import FeatureExtractor, Features
+from container.features.graph import join_head
+from container.features.key import View
+from container.features.loader import FeatureLoader
+from container.features.output import find_channel, leave
+from container.hyperparameters import Hyperparameters
+from container.models import Classifier
+from container.monitoring.requested import is_debugged
+from container.training.evaluation import whole_float32
+from container.training.export import Convert
+from container.training.job import TrainingJob
+from container.training.metrics import say
+
+TOLERANCE = 1e-5
+"""Largest difference of a probability from the whole network's with which cached features of
+held-out images are used for their evaluation."""
+_CHECKS = 4
+
+
+def wants_features(hp: Hyperparameters, debugged: bool, say: Callable[[str], None]) -> bool:
+    """Whether a job is to train on features; the head may still forbid it.
+
+    Raises:
+        FeatureError: `feature_cache=on`, and something forbids it.
+    """
+    asked = hp.feature_cache == "on" or hp.features_only
+    if hp.feature_cache == "off" or not (hp.freeze or asked):
+        return False
+    reason = None
+    if not hp.freeze:
+        reason = "freeze=false trains the backbone, whose features change"
+    elif hp.cutmix:
+        reason = "cutmix cuts images, which features no longer are"
+    elif debugged:
+        reason = "the debugger keeps the backbone's tensors too"
+    return reason is None or _forbidden(hp, reason, say)
+
+
+def _forbidden(hp: Hyperparameters, reason: str, say: Callable[[str], None]) -> bool:
+    if hp.features_only:
+        raise FeatureError(f"hyperparameter 'features_only': found true, but {reason}")
+    if hp.feature_cache == "on":
+        raise FeatureError(f"hyperparameter 'feature_cache': found on, but {reason}")
+    say(f"every epoch goes through the backbone (feature_cache=auto): {reason}")
+    return False
+
+
+@dataclass(frozen=True)
+class JobFeatures:
+    """The features of a job's splits.
+
+    Attributes:
+        job: whose they are.
+        extractor: that computed them.
+        train: the features of each view of the training images.
+        validation, test: those of the held-out images; None where there is no such split.
+    """
+
+    job: TrainingJob
+    extractor: FeatureExtractor
+    train: Sequence[Features]
+    validation: Features
+    test: Features | None
+
+    @classmethod
+    def of(
+        cls,
+        job: TrainingJob,
+        classifier: Classifier,
+        head: str,
+        stem: str,
+        stopped: Callable[[], bool],
+        *,
+        graph: bool,
+        say: Callable[[str], None],
+    ) -> "JobFeatures | None":
+        """Compute or find them; None, after a line, where the head forbids it.
+
+        Args:
+            stopped: whether the job is to stop.
+            graph: whether the model will be converted to OpenVINO.
+
+        Raises:
+            FeatureError: `feature_cache=on`, and the head forbids it.
+        """
+        hp = job.hp
+        if not wants_features(hp, is_debugged(job.environment.base, hp.debug), say):
+            if job.environment.features_channel is not None:
+                raise FeatureError(
+                    "channel 'features': found one, expected none in a job that trains through "
+                    "its backbone (freeze=true, feature_cache=auto or on, cutmix=0, no debug)"
+                )
+            return None
+        environment = job.environment
+        unpacked = environment.base / FOLDER / "channel"
+        leads = job.world.local_rank == 0
+        found = find_channel(environment.features_channel, unpacked) if leads else None
+        channel = job.world.gather(found)[job.world.rank - job.world.local_rank]
+        cache = FeatureCache.find(environment.base, channel, say, stopped)
+        try:
+            extractor = FeatureExtractor(
+                classifier,
+                head,
+                arch=hp.arch,
+                stem=stem,
+                geometry=job.geometry,
+                cache=cache,
+                workers=job.workers,
+                device=job.device,
+                world=job.world,
+                keep_graph=graph,
+                say=say,
+            )
+        except FeatureError as error:
+            _forbidden(hp, str(error), say)
+            return None
+        splits = job.splits
+        count = min(hp.augment_views, hp.epochs) if hp.augment != "none" else 1
+        views: list[View | None] = [
+            None if hp.augment == "none" else View(hp.augment, hp.seed, number)
+            for number in range(count)
+        ]
+        return cls(
+            job,
+            extractor,
+            [extractor.extract(splits.train, view, name="train") for view in views],
+            extractor.extract(splits.validation, name="validation"),
+            None if splits.test is None else extractor.extract(splits.test, name="test"),
+        )
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a run must share with the one whose checkpoint it resumes."""
+        return {"features": [view.key.name for view in self.train]}
+
+    def loader(self, *, train: bool) -> FeatureLoader:
+        """The loader of the training or the validation images: this rank's share of them."""
+        hp, world = self.job.hp, self.job.world
+        views = self.train if train else [self.validation]
+        order = EpochOrder(
+            len(views[0].labels), hp.batch_size, hp.seed, train, world.rank, world.size
+        )
+        return FeatureLoader(views, order)
+
+    def leave(self) -> None:
+        """Make the features the job's model, for another job's `features` channel."""
+        kept = [*self.train, self.validation, *([self.test] if self.test else [])]
+        folders = {each.key.name: self.extractor.cache.folder(each.key.name) for each in kept}
+        graph = self.extractor.engines.folder
+        model_dir = self.job.environment.model_dir
+        leave([*folders.values(), *([graph] if graph else [])], model_dir)
+        say(
+            f"model: {model_dir}: the features of {len(folders)} sets of images; nothing is trained"
+        )
+
+    def shortcut(self, classifier: Classifier, head: str, say: Callable[[str], None]) -> "HeadOnly":
+        """What the end of the job needs not compute again."""
+        return HeadOnly(self, classifier, head, say)
+
+
+@dataclass(frozen=True)
+class HeadOnly:
+    """A classifier of which only the head was trained, on features.
+
+    Attributes:
+        features: of its job.
+        classifier: the whole.
+        head: the name of its head.
+        say: where messages go.
+    """
+
+    features: JobFeatures
+    classifier: Classifier
+    head: str
+    say: Callable[[str], None]
+
+    @property
+    def convert(self) -> Convert | None:
+        """Joins the backbone's kept graph with the head; None where no graph is kept."""
+        graph = self.features.extractor.engines.load(self.features.validation.key.parts)
+        if graph is None:
+            return None
+        return lambda whole, _pixels: join_head(graph, whole.network.get_submodule(self.head))
+
+    def probabilities(self, held_out: Index) -> npt.NDArray[np.float32] | None:
+        """Probabilities of a held-out split by its features, float32 (N, C).
+
+        None where they differ from the whole network's on a few images.
+        """
+        job = self.features.job
+        mine = held_out is job.splits.validation
+        features = self.features.validation if mine else self.features.test
+        if features is None or features.values.dtype != np.float32:
+            return None
+        found = _by_head(self.classifier, self.head, features, job.device)
+        chosen = held_out.spread(_CHECKS)
+        pixels = np.stack([job.geometry.load(held_out.read(i), held_out.paths[i]) for i in chosen])
+        with torch.inference_mode(), whole_float32():
+            whole = self.classifier(torch.from_numpy(pixels).to(job.device)).cpu().numpy()
+        differs = float(np.abs(whole - found[chosen]).max())
+        if differs <= TOLERANCE:
+            return found
+        self.say(
+            f"evaluation through the backbone: by cached features probabilities differ by "
+            f"{differs:.1e} (at most {TOLERANCE:.0e} is accepted)"
+        )
+        return None
+
+
+def _by_head(
+    classifier: Classifier, head: str, features: Features, device: torch.device
+) -> npt.NDArray[np.float32]:
+    module = classifier.eval().network.get_submodule(head)
+    rows = []
+    with torch.inference_mode():
+        for start in range(0, len(features.labels), 1024):
+            values = np.asarray(features.values[start : start + 1024], dtype=np.float32)
+            logits = module(torch.tensor(values, device=device))
+            rows.append(torch.softmax(logits.float(), dim=1).cpu().numpy())
+    return np.concatenate(rows)

@@ -1,0 +1,259 @@
+"""Features on disk: one matrix in a file, written and checked in shards, and its description.
+
+A set of features is a folder named after its key:
+
+    features.bin     the matrix (N, F), row by row, float32 or float16, little-endian
+    features.json    the parts of its key, its shape, and the SHA-256 of each shard (range of rows)
+
+While it is computed the folder is called `<key>.partial` and holds, for each process that computes,
+a line for every shard that is written. The description is written last and the folder renamed then,
+so that what a key names is whole; and each shard is read against its checksum before it is used.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from container.errors import FeatureError
+from container.features.key import FORMAT, FeatureKey, key_of
+from container.files.json_files import read_object, to_json, written_aside
+from container.training.checkpoint import disk_full, is_disk_full
+
+DESCRIPTION = "features.json"
+VALUES = "features.bin"
+PARTIAL = ".partial"
+
+BATCH = 64
+"""Images of one forward pass; a shard is a multiple."""
+_SHARD_BYTES = 16 << 20
+_SHARDS = 16
+
+Matrix = npt.NDArray[Any]
+
+
+class DamagedFeatures(FeatureError):
+    """What lies under a key is not what was written there."""
+
+
+@dataclass(frozen=True)
+class MatrixLayout:
+    """How a matrix (count, width) of a dtype lies in its file: in shards of `rows` rows."""
+
+    count: int
+    width: int
+    dtype: np.dtype[Any]
+    rows: int
+
+    @classmethod
+    def of(cls, key: FeatureKey) -> "MatrixLayout":
+        """Shards of at most 16 MiB; 16 of them, if that makes batches of 64 images."""
+        most = _SHARD_BYTES // (key.width * key.dtype.itemsize)
+        rows = min(most, -(-key.count // _SHARDS))
+        return cls(key.count, key.width, key.dtype, max(1, -(-rows // BATCH)) * BATCH)
+
+    @property
+    def shards(self) -> int:
+        """How many shards there are."""
+        return -(-self.count // self.rows)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return self.count * self.width * self.dtype.itemsize
+
+    def range(self, shard: int) -> range:
+        """The rows of a shard."""
+        return range(shard * self.rows, min((shard + 1) * self.rows, self.count))
+
+    def place(self, shard: int) -> tuple[int, int]:
+        """Where a shard begins in the file and how many bytes it has."""
+        rows, row_bytes = self.range(shard), self.width * self.dtype.itemsize
+        return rows.start * row_bytes, len(rows) * row_bytes
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """What `features.json` of a folder says.
+
+    Raises:
+        DamagedFeatures: it cannot be read, or is of another format.
+    """
+    stored = read_object(folder / DESCRIPTION, DamagedFeatures)
+    if stored.get("format") != FORMAT:
+        raise DamagedFeatures(
+            f"{folder / DESCRIPTION}: format {stored.get('format')!r:.20}, expected {FORMAT}; it "
+            "was written by another version"
+        )
+    return stored
+
+
+def open_matrix(folder: Path, key: FeatureKey, *, verify: bool = True) -> Matrix:
+    """The matrix of a folder, mapped read-only.
+
+    Args:
+        key: which must be the one it was written under.
+        verify: read every shard against its checksum.
+
+    Raises:
+        DamagedFeatures: there is something else, or it is not whole.
+    """
+    stored = read_description(folder)
+    path, layout = folder / VALUES, MatrixLayout.of(key)
+    if key_of(stored.get("parts") or {}) != key.name:
+        raise DamagedFeatures(f"{folder / DESCRIPTION}: its parts are not those of its key")
+    sums = stored.get("shards")
+    if not isinstance(sums, list) or len(sums) != layout.shards:
+        raise DamagedFeatures(f"{folder / DESCRIPTION}: shards: expected {layout.shards} checksums")
+    size = path.stat().st_size if path.is_file() else 0
+    if size != layout.size:
+        raise DamagedFeatures(f"{path}: found {size:,} bytes, expected {layout.size:,}")
+    if verify:
+        for shard, expected in enumerate(sums):
+            if shard_digest(path, layout, shard) != expected:
+                raise DamagedFeatures(f"{path}: shard {shard} does not match its checksum")
+    return np.memmap(path, layout.dtype, mode="r", shape=(layout.count, layout.width))
+
+
+def shard_digest(path: Path, layout: MatrixLayout, shard: int) -> str:
+    """SHA-256 of one shard of a file."""
+    return hashlib.sha256(read_shard(path, layout, shard)).hexdigest()
+
+
+def read_shard(path: Path, layout: MatrixLayout, shard: int) -> bytes:
+    """The bytes of one shard of a file."""
+    start, size = layout.place(shard)
+    with path.open("rb", buffering=0) as file:
+        return os.pread(file.fileno(), size, start)
+
+
+class FeatureDraft:
+    """Features being computed, by one or several processes of a host.
+
+    Args:
+        folder: what they will be called when they are whole.
+        key: what they are of.
+    """
+
+    def __init__(self, folder: Path, key: FeatureKey) -> None:
+        self._final, self._key = folder, key
+        self.folder = folder.with_name(folder.name + PARTIAL)
+        self.layout = MatrixLayout.of(key)
+        self.path = self.folder / VALUES
+
+    def begin(self) -> dict[int, str]:
+        """Make room on the disk; return the shards that an earlier attempt left whole.
+
+        Raises:
+            TrainingError: the disk is full.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        done = self._left() if self.path.is_file() else {}
+        try:
+            with self.path.open("r+b" if done else "wb") as file:
+                if hasattr(os, "posix_fallocate"):
+                    os.posix_fallocate(file.fileno(), 0, self.layout.size)
+                else:
+                    file.truncate(self.layout.size)
+        except OSError as error:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            if is_disk_full(error):
+                raise disk_full(self._final) from None
+            raise
+        return done
+
+    def _left(self) -> dict[int, str]:
+        done: dict[int, str] = {}
+        for log in sorted(self.folder.glob("shards-*.jsonl")):
+            for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
+                try:
+                    shard, digest = json.loads(line)
+                except ValueError:
+                    continue  # the line that was being written
+                if shard in range(self.layout.shards):
+                    done[shard] = digest
+        return {
+            shard: digest
+            for shard, digest in sorted(done.items())
+            if shard_digest(self.path, self.layout, shard) == digest
+        }
+
+    def write(self, shard: int, values: bytes, rank: int) -> str:
+        """Write a shard's bytes, log it for this rank, and return its SHA-256.
+
+        Raises:
+            TrainingError: the disk is full.
+        """
+        start, size = self.layout.place(shard)
+        if len(values) != size:
+            raise ValueError(f"shard {shard} has {len(values)} bytes, expected {size}")
+        digest = hashlib.sha256(values).hexdigest()
+        try:
+            with self.path.open("r+b", buffering=0) as file:
+                view = memoryview(values)
+                while view:
+                    written = os.pwrite(file.fileno(), view, start)
+                    start, view = start + written, view[written:]
+            with (self.folder / f"shards-{rank}.jsonl").open("a", encoding="utf-8") as log:
+                log.write(json.dumps([shard, digest]) + "\n")
+        except OSError as error:
+            if is_disk_full(error):
+                raise disk_full(self._final) from None
+            raise
+        return digest
+
+    def finish(self, digests: Mapping[int, str], made_by: Mapping[str, Any]) -> None:
+        """Describe the whole matrix and give the folder its name.
+
+        Args:
+            digests: of every shard.
+            made_by: what computed it, for people.
+
+        Raises:
+            TrainingError: the disk is full.
+        """
+        stored = {
+            "format": FORMAT,
+            "key": self._key.name,
+            "parts": self._key.parts,
+            "shape": [self.layout.count, self.layout.width],
+            "rows": self.layout.rows,
+            "shards": [digests[shard] for shard in range(self.layout.shards)],
+            "made_by": dict(made_by),
+        }
+        try:
+            with self.path.open("rb") as file:
+                os.fsync(file.fileno())
+            for log in self.folder.glob("shards-*.jsonl"):
+                log.unlink()
+            with written_aside(self.folder / DESCRIPTION) as aside:
+                aside.write_text(to_json(stored, indent=1) + "\n", encoding="utf-8")
+        except OSError as error:
+            if is_disk_full(error):
+                raise disk_full(self._final) from None
+            raise
+        # Whoever has mapped damaged features keeps the file they are in.
+        shutil.rmtree(self._final, ignore_errors=True)
+        self.folder.rename(self._final)
+
+
+def as_bytes(values: npt.NDArray[np.float32], layout: MatrixLayout) -> bytes:
+    """Features float32 (N, F) as the file has them.
+
+    Raises:
+        FeatureError: they are not finite, in this dtype.
+    """
+    with np.errstate(over="ignore"):
+        stored = values.astype(layout.dtype.newbyteorder("<"))
+    if not np.isfinite(stored).all():
+        raise FeatureError(
+            f"the backbone gives features that are not finite in {layout.dtype.name}: check its "
+            "weights, or train with feature_cache=off"
+        )
+    return stored.tobytes()
