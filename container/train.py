@@ -31,6 +31,7 @@ from container.features.loader import FeatureLoader
 from container.hyperparameters import UNTRAINED, Hyperparameters, frozen_untrained
 from container.models import Classifier
 from container.monitoring.requested import is_debugged, is_profiled
+from container.tracking.tracker import Tracker, make_tracker
 from container.training.callbacks import Callback
 from container.training.checkpoint import CheckpointFolder, Interrupted, StopSignal
 from container.training.distributed import World, join_world, launch, needs_launch
@@ -110,11 +111,20 @@ def run(environment: Environment, *, export: bool = True) -> None:
     ignored = script_mode.ignored(environment.hyperparameters)
     if ignored:
         tell(f"hyperparameters of the SageMaker SDK that change nothing here: {', '.join(ignored)}")
-    callback = _callback(environment, hp, world, tell)
+    tracker = make_tracker(environment, hp, main=world.is_main, say=tell)
     try:
-        _train(environment, hp, world, stop, callback, tell, export=export)
-    finally:
-        callback.teardown()
+        callback = _callback(environment, hp, world, tell)
+        try:
+            _train(environment, hp, world, stop, callback, tracker, tell, export=export)
+        finally:
+            callback.teardown()
+    except Interrupted:
+        tracker.end("KILLED")
+        raise
+    except BaseException:
+        tracker.end("FAILED")
+        raise
+    tracker.end("FINISHED")
 
 
 def _train(
@@ -123,12 +133,14 @@ def _train(
     world: World,
     stop: StopSignal,
     callback: Callback,
+    tracker: Tracker,
     tell: Callable[[str], None],
     *,
     export: bool,
 ) -> None:
     start = Initialization.find(hp, environment.weights_channel, main=world.is_main)
     hp = start.hp
+    tracker.parameters(hp)
     if frozen_untrained(hp.freeze, hp.weights):
         tell(f"warning: {UNTRAINED}")
     job = TrainingJob(
@@ -168,6 +180,7 @@ def _train(
         "classes": list(job.splits.train.classes),
     }
     callback.setup(classifier.network, job.device, hp.epochs * len(loader), facts)
+    metrics = MetricLogger(environment.output_data_dir, active=world.is_main, tracker=tracker)
     trainer = Trainer(
         hp,
         classifier,
@@ -179,7 +192,7 @@ def _train(
         world=world,
         checkpoints=CheckpointFolder(environment.checkpoint_dir, job.identity | trained_on, tell),
         stop=stop,
-        metrics=MetricLogger(environment.output_data_dir, active=world.is_main),
+        metrics=metrics,
         say=tell,
         callback=callback,
         on_features=features is not None,
@@ -196,7 +209,16 @@ def _train(
     if world.is_main:
         artifact = describe(job, start, progress)
         shortcut = None if features is None else features.shortcut(classifier, head, tell)
-        finish(job, classifier, artifact, progress, callback, export=export, shortcut=shortcut)
+        finish(
+            job,
+            classifier,
+            artifact,
+            progress,
+            callback,
+            metrics,
+            export=export,
+            shortcut=shortcut,
+        )
         callback.on_fit_end()
         if frozen_untrained(hp.freeze, hp.weights):
             tell(f"warning: {UNTRAINED}")

@@ -86,6 +86,7 @@ def finish(
     artifact: Artifact,
     progress: TrainingProgress,
     callback: Callback,
+    metrics: MetricLogger,
     *,
     export: bool = True,
     shortcut: Shortcut | None = None,
@@ -126,7 +127,5 @@ def finish(
         evaluation, folder, split=split, history=progress.history, best_epoch=progress.best_epoch
     )
     if split == "test":
-        MetricLogger(folder, active=True).line(
-            {"test:accuracy": report["accuracy"], "test:top5": report["top5"]}
-        )
+        metrics.final({"test:accuracy": report["accuracy"], "test:top5": report["top5"]})
     say(f"model: {job.environment.model_dir}; report and pictures: {folder}")

@@ -6,13 +6,14 @@ is how SageMaker's metric definitions work. The same numbers go to `metrics.json
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from torch import Tensor
 from tqdm import tqdm
 
 from container.files.json_files import to_json
+from container.tracking.tracker import Tracker
 
 LOG_SECONDS = 10.0
 """Without a terminal, one progress line at most this often."""
@@ -24,15 +25,23 @@ def say(message: str) -> None:
 
 
 class MetricLogger:
-    """Prints metric lines and keeps `metrics.jsonl`; silent on ranks other than 0."""
+    """Prints metric lines and keeps `metrics.jsonl`; silent on ranks other than 0.
 
-    def __init__(self, folder: Path, *, active: bool) -> None:
+    Args:
+        folder: of the file.
+        active: whether this is rank 0.
+        tracker: is told the same metrics.
+    """
+
+    def __init__(self, folder: Path, *, active: bool, tracker: Tracker | None = None) -> None:
         self._path = folder / "metrics.jsonl"
         self._active = active
+        self._tracker = tracker or Tracker()
 
-    def restore(self, history: Iterable[Mapping[str, float | None]]) -> None:
+    def restore(self, history: Sequence[Mapping[str, float | None]]) -> None:
         """Start with the records of an interrupted run."""
         if self._active:
+            self._tracker.restore(history)
             self._path.write_text("".join(to_json(record) + "\n" for record in history))
 
     def epoch(self, record: Mapping[str, float]) -> None:
@@ -42,6 +51,13 @@ class MetricLogger:
         with self._path.open("a", encoding="utf-8") as file:
             file.write(to_json(record) + "\n")
         self.line(record)
+        self._tracker.epoch(record)
+
+    def final(self, values: Mapping[str, float]) -> None:
+        """Print the trained model's metrics."""
+        self.line(values)
+        if self._active:
+            self._tracker.final(values)
 
     def line(self, values: Mapping[str, float]) -> None:
         """Print a metric line."""

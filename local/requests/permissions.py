@@ -118,6 +118,19 @@ OPERATIONS: Mapping[str, Operation] = {
 }
 """What berth sends. `CreateBucket`, `PutObject` and `DeleteObject` are treated apart."""
 
+TRACKING = (
+    "CreateExperiment",
+    "CreateRun",
+    "DeleteRun",
+    "GetExperimentByName",
+    "GetMetricHistory",
+    "GetRun",
+    "LogBatch",
+    "SearchRuns",
+    "SetTag",
+    "UpdateRun",
+)
+"""What a job that logs to SageMaker's managed MLflow does there."""
 S3_OPERATIONS = ("CreateBucket", "PutObject", "DeleteObject")
 
 BEGINNING = "arn:aws:"
@@ -236,6 +249,11 @@ def role_policy(requests: Sequence[Request], *, region: str, account: str) -> di
                 ("kms:CreateGrant", "kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey*"),
                 _key_arn(key, region, account),
             )
+        for uri in _find(request, ("MLFLOW_TRACKING_URI",)):
+            if uri.startswith("arn:"):
+                policy.add((f"sagemaker-mlflow:{action}" for action in TRACKING), uri)
+            if ":mlflow-app/" in uri:
+                policy.add(("sagemaker:CallMlflowAppApi",), uri)
         if any("stoptraining" in action for action in _find(request, ("action_json",))):
             policy.add(("sagemaker:ListTrainingJobs",), "*")
             job = _arn("sagemaker", "training-job/{TrainingJobName}", request, region, account)

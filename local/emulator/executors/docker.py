@@ -21,6 +21,8 @@ from local.emulator.executors.ownership import change_owner
 from local.emulator.executors.shared import SharedFolders, make_mount_point
 from local.emulator.home import Home
 
+HOST_NAME = "host.docker.internal"
+"""What containers call the machine of the engine, in Docker Desktop and here."""
 HOME_LABEL = "berth.home"
 ROLE_LABEL = "berth.role"
 BASE_LABEL = "berth.base"
@@ -247,6 +249,8 @@ class DockerExecutor:
             full = self._full(network)
             endpoint = self._client.api.create_endpoint_config(aliases=[spec.hostname])
             options |= {"network": full, "networking_config": {full: endpoint}}
+        if not spec.isolated and any(HOST_NAME in value for value in spec.environment.values()):
+            options["extra_hosts"] = {HOST_NAME: "host-gateway"}
         if spec.port is not None and not spec.isolated:
             options["ports"] = {f"{spec.port}/tcp": (self._host.address, None)}
         return options

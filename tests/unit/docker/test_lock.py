@@ -96,4 +96,10 @@ def test_the_torch_layer_locks_all_that_torch_needs() -> None:
 
 
 def unconditional(name: str) -> list[str]:
-    return [line for line in requires(name) or () if "extra ==" not in line]
+    """What every installation of a package requires, on one of the Pythons at least."""
+    versions = LOCK["pythons"](">=3.11,<3.14")
+    return [
+        line
+        for line in requires(name) or ()
+        if LOCK["applies"](Requirement(line).marker, (), versions)
+    ]

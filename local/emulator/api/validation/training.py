@@ -34,7 +34,7 @@ UNSUPPORTED = {
     "ResourceConfig.InstancePlacementConfig": "leave it out",
     "ResourceConfig.TrainingPlanArn": "leave it out",
     "ExperimentConfig": "leave it out: there are no experiments",
-    "MlflowConfig": "leave it out: there is no MLflow server",
+    "MlflowConfig": "leave it out and name a server in Environment: MLFLOW_TRACKING_URI",
     "ModelPackageConfig": "leave it out: there is no model registry",
     "RemoteDebugConfig.EnableRemoteDebug": "leave it out",
     "ServerlessJobConfig": "give AlgorithmSpecification and ResourceConfig",

@@ -71,6 +71,21 @@ def test_the_role_of_a_training_job() -> None:
     assert needed["ec2:CreateNetworkInterface"] == ["*"]
 
 
+@pytest.mark.parametrize(("kind", "app"), [("tracking-server", False), ("app", True)])
+def test_the_role_of_a_job_that_logs_to_managed_mlflow(kind: str, app: bool) -> None:
+    arn = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:mlflow-{kind}/mine"
+
+    def needed(uri: str) -> dict[str, list[str]]:
+        request = TRAINING | {"Environment": {"MLFLOW_TRACKING_URI": uri}}
+        return actions(
+            role_policy([("CreateTrainingJob", request)], region=REGION, account=ACCOUNT)
+        )
+
+    assert needed(arn)["sagemaker-mlflow:LogBatch"] == [arn]
+    assert ("sagemaker:CallMlflowAppApi" in needed(arn)) is app
+    assert not any("mlflow" in action.lower() for action in needed("https://tracking.example"))
+
+
 def test_the_role_of_a_job_that_awss_rules_may_stop() -> None:
     image = "503895931360.dkr.ecr.eu-west-1.amazonaws.com/sagemaker-debugger-rules:latest"
     stop = {"rule_to_invoke": "Overfit", "action_json": '{"name": "stoptraining"}'}

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -279,6 +280,21 @@ def test_a_port_is_published_where_the_engine_is(url: str, address: str, tmp_pat
     options = started_options(engine, spec, tmp_path / "home")
     assert options["ports"] == {"8080/tcp": (address, None)}
     assert options["mounts"][0]["Source"] == str(tmp_path / "a folder")
+
+
+def test_a_container_that_names_the_engines_machine_reaches_it(tmp_path: Path) -> None:
+    engine = FakeDockerClient("berth")
+    given = {"MLFLOW_TRACKING_URI": "http://host.docker.internal:5000"}
+    plain = ContainerSpec("plain", "berth", ("train",), tmp_path)
+    named, isolated = (
+        replace(plain, name=name, environment=given, isolated=name == "isolated")
+        for name in ("named", "isolated")
+    )
+    hosts = [
+        started_options(engine, spec, tmp_path / "home").get("extra_hosts")
+        for spec in (plain, named, isolated)
+    ]
+    assert hosts == [None, {"host.docker.internal": "host-gateway"}, None]
 
 
 @pytest.mark.parametrize(

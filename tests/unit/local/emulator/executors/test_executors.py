@@ -231,12 +231,18 @@ def test_the_environment_is_the_requests_and_nothing_secret(
     for name in ("AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "GITHUB_TOKEN", "OPENAI_API_KEY"):
         monkeypatch.setenv(name, "hush")
     monkeypatch.setenv("SM_MODEL_DIR", "/elsewhere")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://bob:hush@127.0.0.1:5000")
     monkeypatch.setenv("TRAINING_JOB_NAME", "another")
     given = {"MINE": "a b=c", "AWS_REGION": "eu-west-1"}
     found = environment_of(start(toy_executor, PRINT_ENVIRONMENT, environment=given))
     assert found.items() >= given.items()
     assert "hush" not in found.values()
-    assert not found.keys() & {"SM_MODEL_DIR", "TRAINING_JOB_NAME", "OMP_WAIT_POLICY"}
+    assert not found.keys() & {
+        "MLFLOW_TRACKING_URI",
+        "SM_MODEL_DIR",
+        "TRAINING_JOB_NAME",
+        "OMP_WAIT_POLICY",
+    }
 
 
 def test_threads_that_share_cores_do_not_spin(toy_executor: Executor, start: Start) -> None:
