@@ -41,7 +41,7 @@ class Classifier(nn.Module):
 
     def normalize(self, images: Tensor) -> Tensor:
         """Pixels 0..255 (N, 3, H, W), uint8 or float, to normalised float32."""
-        return (images.to(torch.float32) - self.mean) / self.std
+        return (images.to(torch.float32) - self.mean).div_(self.std)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """RGB pixels 0..255 (N, H, W, 3), uint8 or float32, to float32 probabilities (N, C)."""

@@ -6,7 +6,7 @@
         ...                                # uint8 (N, 3, 224, 224), int64 (N,)
 
 Small sets of small images are decoded once and kept in memory; all others are decoded by worker
-processes during training, a batch at a time.
+processes during training, a batch at a time, which keep what there is memory for.
 """
 
 import os
@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
+from container.data.decoded import DecodedImages
 from container.data.index import Index
 from container.data.order import EpochOrder
 from container.errors import BerthError, DataError
@@ -68,6 +69,7 @@ class EpochLoader:
     (seed, epoch, image); `random_crop=False` takes the evaluation geometry there instead.
     `train=False` gives every image once, in index order, through `geometry`, whose crop is
     `image_size`. `report` is called with one line when shared memory is too small for `workers`.
+    `keep` is how many bytes of decoded images may stay in memory for later epochs.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class EpochLoader:
         rank: int = 0,
         world: int = 1,
         random_crop: bool = True,
+        keep: int = 0,
         report: Callable[[str], object] = print,
     ) -> None:
         if image_size != geometry.crop:
@@ -99,6 +102,7 @@ class EpochLoader:
         self._decoded: Tensor | None = None
         self._labels = torch.from_numpy(index.labels)
         self._sampler = _BatchSampler()
+        self._keep = keep
         self._processes: DataLoader[Batch | BerthError] | None = None
         self._files: _BatchDataset | None = None
         # Held by the worker that decodes a large image; deleted with this loader.
@@ -167,7 +171,12 @@ class EpochLoader:
         workers = affordable_workers(
             self._workers, PREFETCH, self._batch_size * 3 * side * side, report=self._report
         )
-        self._files = _BatchDataset(self._index, self._geometry, self._crop, self._seed, workers)
+        kept = None
+        if self._keep and DecodedImages.possible():
+            kept = DecodedImages(len(self._index), self._keep)
+        self._files = _BatchDataset(
+            self._index, self._geometry, self._crop, self._seed, workers, kept
+        )
         begin = partial(_begin, lock_file=self._lock_file.path, files=self._files)
         return DataLoader(
             self._files,
@@ -206,8 +215,10 @@ class _BatchDataset(Dataset[Batch | BerthError]):
         crop: RandomCrop | None,
         seed: int,
         workers: int,
+        kept: DecodedImages | None,
     ) -> None:
         self._index, self._geometry, self._crop, self._seed = index, geometry, crop, seed
+        self._kept = kept
         # A row for each worker: its pid, and the position being decoded or -1.
         self._at = torch.full((workers, 2), -1, dtype=torch.int64)
         if workers:
@@ -243,11 +254,19 @@ class _BatchDataset(Dataset[Batch | BerthError]):
         return images, torch.from_numpy(self._index.labels[positions])
 
     def _load(self, epoch: int, position: int) -> npt.NDArray[np.uint8]:
+        random = np.random.default_rng((self._seed, epoch, position))
+        kept = None if self._kept is None else self._kept.get(position)
+        if kept is not None:
+            return kept if self._crop is None else self._crop.crop(kept, random)
         name = self._index.paths[position]
         data = self._index.read(position)
-        if self._crop is None:
-            return self._geometry.load(data, name)
-        return self._crop.load(data, name, np.random.default_rng((self._seed, epoch, position)))
+        keep = None if self._kept is None else partial(self._kept.put, position)
+        if self._crop is not None:
+            return self._crop.load(data, name, random, keep)
+        pixels = self._geometry.load(data, name)
+        if keep is not None:
+            keep(pixels)
+        return pixels
 
 
 def _begin(worker: int, *, lock_file: Path, files: _BatchDataset) -> None:

@@ -1,6 +1,7 @@
 """The random resized crop of training images above 64 pixels."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,12 +25,19 @@ class RandomCrop:
     size: int
     interpolation: Interpolation = "bilinear"
 
-    def load(self, data: bytes, name: str, random: np.random.Generator) -> npt.NDArray[np.uint8]:
+    def load(
+        self,
+        data: bytes,
+        name: str,
+        random: np.random.Generator,
+        keep: Callable[[npt.NDArray[np.uint8]], None] | None = None,
+    ) -> npt.NDArray[np.uint8]:
         """Encoded bytes to uint8 (size, size, 3) RGB, antialiased.
 
         All randomness is drawn from `random`. A JPEG is decoded at the smallest scale that
-        still has `MARGIN` pixels a side for every pixel of the crop. Raises BadImage as `decode`
-        does.
+        still has `MARGIN` pixels a side for every pixel of the crop. `keep` is called with the
+        whole image, uint8 (H, W, 3), where it is too small for any part of it to be decoded at a
+        reduced scale: `crop` then gives the same pixels. Raises BadImage as `decode` does.
         """
         shape = random.random((_ATTEMPTS, 2))
         place = random.random(2)
@@ -44,19 +52,38 @@ class RandomCrop:
 
         def cut(image: Image.Image) -> npt.NDArray[np.uint8]:
             found = (image.height, image.width)
-            whole = stored or found
-            top, left, height, width = _part(whole, shape, place)
-            down, across = found[0] / whole[0], found[1] / whole[1]
-            box = (
-                left * across,
-                top * down,
-                min((left + width) * across, found[1]),
-                min((top + height) * down, found[0]),
-            )
-            side = (self.size, self.size)
-            return np.array(image.resize(side, FILTERS[self.interpolation], box=box))
+            small = stored is None or (stored == found and min(stored) < MARGIN * self.size)
+            if keep is not None and small:
+                keep(np.asarray(image))
+            return self._cut(image, stored or found, shape, place)
 
         return use_image(data, cut, name=name, at_least=at_least)
+
+    def crop(
+        self, image: npt.NDArray[np.uint8], random: np.random.Generator
+    ) -> npt.NDArray[np.uint8]:
+        """As `load`, of an image that it gave to `keep`: uint8 (H, W, 3)."""
+        shape, place = random.random((_ATTEMPTS, 2)), random.random(2)
+        height, width, _ = image.shape
+        return self._cut(Image.fromarray(image), (height, width), shape, place)
+
+    def _cut(
+        self,
+        image: Image.Image,
+        whole: tuple[int, int],
+        shape: npt.NDArray[np.float64],
+        place: npt.NDArray[np.float64],
+    ) -> npt.NDArray[np.uint8]:
+        """The part of an image that was decoded from one of `whole` pixels, height and width."""
+        top, left, height, width = _part(whole, shape, place)
+        down, across = image.height / whole[0], image.width / whole[1]
+        box = (
+            left * across,
+            top * down,
+            min((left + width) * across, image.width),
+            min((top + height) * down, image.height),
+        )
+        return np.array(image.resize((self.size,) * 2, FILTERS[self.interpolation], box=box))
 
 
 def _part(

@@ -13,6 +13,7 @@ from container.data.splits import Splits
 from container.environment import Environment
 from container.hyperparameters import Hyperparameters
 from container.images.geometry import Geometry
+from container.memory import available_memory
 from container.training.distributed import World
 
 MONITORING_HYPERPARAMETERS = (
@@ -80,7 +81,12 @@ class TrainingJob:
             workers=self.workers,
             rank=0 if alone else self.world.rank,
             world=1 if alone else self.world.size,
+            keep=self._kept_bytes() if self.hp.epochs > 1 and not alone else 0,
         )
+
+    def _kept_bytes(self) -> int:
+        """What a loader of this rank may keep decoded: an eighth of the memory that is left."""
+        return available_memory() // (8 * self.world.local_size)
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -246,3 +246,33 @@ def test_a_set_too_large_to_keep_is_read_from_files(
     index.file(0).unlink()
     with pytest.raises(DataError, match="cannot be read"):
         list(loader.batches(0))
+
+
+class TestKeptImages:
+    """What decoded images that stay in memory change: nothing but the time."""
+
+    @pytest.mark.parametrize("train", [True, False])
+    @pytest.mark.parametrize("workers", [0, 2])
+    @pytest.mark.parametrize("keep", [100_000, 10_000_000])
+    def test_every_epoch_is_the_same_as_without(
+        self, index: Index, train: bool, workers: int, keep: int
+    ) -> None:
+        plain = make(index, LARGE, train=train)
+        kept = make(index, LARGE, train=train, workers=workers, keep=keep)
+        for epoch in range(3):
+            assert same(list(plain.batches(epoch)), list(kept.batches(epoch)))
+
+    def test_a_kept_image_is_not_read_again(self, index: Index) -> None:
+        loader = make(index, LARGE, keep=10_000_000)
+        first = list(loader.batches(0))
+        for position in range(len(index)):
+            index.file(position).write_bytes(b"gone")
+        assert same(first, list(loader.batches(0)))
+
+    def test_an_image_that_found_no_room_is_read_again(self, index: Index) -> None:
+        loader = make(index, LARGE, keep=100_000)
+        list(loader.batches(0))
+        for position in range(len(index)):
+            index.file(position).write_bytes(b"gone")
+        with pytest.raises(BadImage):
+            list(loader.batches(0))

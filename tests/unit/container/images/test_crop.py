@@ -88,3 +88,25 @@ def test_small_pictures_are_enlarged(
 def test_bad_images_are_named(data: bytes) -> None:
     with pytest.raises(BadImage, match=r"^bad\.jpg: "):
         RandomCrop(96).load(data, "bad.jpg", generator())
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WebP"])
+def test_an_image_that_was_kept_gives_the_same_pixels(
+    kind: str, picture: Callable[..., Any], encoded: Callable[..., Any]
+) -> None:
+    data = encoded(picture(200, 300), kind)
+    crop = RandomCrop(72)
+    kept: list[Any] = []
+    for seed in range(5):
+        loaded = crop.load(data, "x", generator(seed), kept.append)
+        assert np.array_equal(crop.crop(kept[-1], generator(seed)), loaded)
+    assert kept[0].shape == (200, 300, 3)
+
+
+def test_an_image_whose_parts_are_decoded_at_several_scales_is_not_kept(
+    picture: Callable[..., Any], encoded: Callable[..., Any]
+) -> None:
+    kept: list[Any] = []
+    for seed in range(5):
+        RandomCrop(16).load(encoded(picture(200, 300)), "x", generator(seed), kept.append)
+    assert kept == []

@@ -1,0 +1,38 @@
+"""How much memory this process may still take: what the machine has free and the cgroup allows."""
+
+from pathlib import Path
+
+import psutil
+
+from container.cpus import CGROUP
+
+
+def available_memory(cgroup: Path = CGROUP) -> int:
+    """Bytes: the machine's available memory, or what is left of the cgroup's limit if less.
+
+    Pages of files that were not used lately count as free, as the kernel drops them first.
+    """
+    free = int(psutil.virtual_memory().available)
+    left = _left(cgroup)
+    return free if left is None else max(0, min(free, left))
+
+
+def _left(cgroup: Path) -> int | None:
+    """Bytes left of cgroup v2's `memory.max` or v1's limit; None without a limit."""
+    old = cgroup / "memory"
+    for limit, used, stat, inactive in (
+        (cgroup / "memory.max", cgroup / "memory.current", cgroup / "memory.stat", "inactive_file"),
+        (
+            old / "memory.limit_in_bytes",
+            old / "memory.usage_in_bytes",
+            old / "memory.stat",
+            "total_inactive_file",
+        ),
+    ):
+        try:
+            most, now = int(limit.read_text()), int(used.read_text())
+            kinds = dict(line.split() for line in stat.read_text().splitlines())
+        except (OSError, ValueError):
+            continue  # No such cgroup, or "max".
+        return most - now + int(kinds.get(inactive, 0))
+    return None
