@@ -124,6 +124,13 @@ class Hyperparameters(BaseModel):
     schedule: Literal["cosine", "constant"] = Field(
         "cosine", description="cosine (down to zero) or constant"
     )
+    layer_decay: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="learning rate of each stage of the network over that of the one after it; "
+        "1 is the same for all",
+    )
     warmup_epochs: NonNegative = Field(0.0, description="linear warm-up; fractions count")
     label_smoothing: Fraction = Field(
         0.0, description="share of the target spread over all classes"

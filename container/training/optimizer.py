@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,19 +19,62 @@ def make_optimizer(network: nn.Module, hp: Hyperparameters) -> torch.optim.Optim
     """SGD, Adam or AdamW over the parameters that require a gradient.
 
     Biases and the parameters of norm layers (every tensor of fewer than two dimensions) take no
-    weight decay: He et al. 2019, Bag of Tricks, section 3.1.
+    weight decay: He et al. 2019, Bag of Tricks, section 3.1. With `layer_decay` below 1 each stage
+    has groups of its own, whose `lr_scale` is by what its learning rate is multiplied: Clark et al.
+    2020, ELECTRA, appendix A.
     """
-    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": hp.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+    groups: list[dict[str, Any]] = []
+    for scale, parameters in _by_stage(network, hp.layer_decay):
+        for penalized in (True, False):
+            members = [each for each in parameters if (each.ndim > 1) == penalized]
+            if members or scale == 1:
+                decay = hp.weight_decay if penalized else 0.0
+                groups.append({"params": members, "weight_decay": decay, "lr_scale": scale})
     if hp.optimizer == "sgd":
         return torch.optim.SGD(
             groups, lr=hp.learning_rate, momentum=hp.momentum, nesterov=hp.nesterov
         )
     kind = torch.optim.AdamW if hp.optimizer == "adamw" else torch.optim.Adam
     return kind(groups, lr=hp.learning_rate, eps=hp.eps)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the last stage's learning rate, and the others' in proportion."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["lr_scale"]
+
+
+def _by_stage(network: nn.Module, decay: float) -> list[tuple[float, list[nn.Parameter]]]:
+    """The trained parameters of each stage, the last stage first, and its `lr_scale`."""
+    trained = [(n, p) for n, p in network.named_parameters() if p.requires_grad]
+    if decay == 1:
+        return [(1.0, [parameter for _, parameter in trained])]
+    stages: dict[str, list[nn.Parameter]] = {}
+    for name, parameter in trained:
+        stages.setdefault(stage_of(network, name), []).append(parameter)
+    last_first = reversed(list(stages.values()))
+    return [(decay**depth, parameters) for depth, parameters in enumerate(last_first)]
+
+
+def stage_of(network: nn.Module, parameter: str) -> str:
+    """The stage a parameter belongs to, by the names of modules in the order they run.
+
+    That is a child of the network, or a part of one that is a sequence of several, as ResNet's
+    `layer1`, EfficientNet's `features.3` and a vision transformer's `blocks.7` are.
+    """
+    module, taken = network, ""
+    for part in parameter.split(".")[:-1]:
+        taken = f"{taken}.{part}".lstrip(".")
+        module = module.get_submodule(part)
+        children = [child for child in module.children() if any(True for _ in child.parameters())]
+        if not isinstance(module, nn.Sequential | nn.ModuleList) or _is_block(children):
+            break
+    return taken
+
+
+def _is_block(children: list[nn.Module]) -> bool:
+    """Whether a sequence's members are layers, not sequences or blocks of layers themselves."""
+    return len(children) < 2 or not any(True for each in children for _ in each.children())
 
 
 def learning_rate_at(step: int, hp: Hyperparameters, steps_per_epoch: int) -> float:

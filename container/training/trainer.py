@@ -37,6 +37,7 @@ from container.training.optimizer import (
     clip_gradients,
     learning_rate_at,
     make_optimizer,
+    set_learning_rate,
 )
 from container.training.state import TrainingProgress, TrainingState
 
@@ -60,6 +61,7 @@ class Trainer:
         metrics: where metric lines go.
         say: where messages go.
         callback: called as training goes on.
+        rate_at: the learning rate of a step (from 0); by default what `hp` describes.
         on_features: train the head by itself: the backbone, which must be frozen, is not run.
     """
 
@@ -79,12 +81,14 @@ class Trainer:
         metrics: MetricLogger,
         say: Callable[[str], None],
         callback: Callback | None = None,
+        rate_at: Callable[[int], float] | None = None,
         on_features: bool = False,
     ) -> None:
         self.hp, self.device, self.world, self.say = hp, device, world, say
         self.classifier, self.train_loader, self.validation_loader = classifier, train, validation
         self.checkpoints, self.stop, self.metrics = checkpoints, stop, metrics
         self.callback = callback or Callback()
+        self._rate_at = rate_at or (lambda step: learning_rate_at(step, hp, len(train)))
         self._rule_fired = False
         self._head = classifier.network.get_submodule(head)
         if hp.freeze:
@@ -184,9 +188,8 @@ class Trainer:
         state, hp, phase = self._state, self.hp, self.callback.phase
         progress = state.progress
         torch.manual_seed(_step_seed(hp.seed, progress.epoch, progress.batch, self.world.rank))
-        rate = learning_rate_at(progress.step, hp, len(self.train_loader))
-        for group in state.optimizer.param_groups:
-            group["lr"] = rate
+        rate = self._rate_at(progress.step)
+        set_learning_rate(state.optimizer, rate)
         with phase("copy"):
             images = images.to(self.device, non_blocking=True)
             labels = labels.to(self.device, non_blocking=True)
@@ -259,7 +262,7 @@ class Trainer:
 
     @property
     def _rate(self) -> float:
-        return float(self._state.optimizer.param_groups[0]["lr"])
+        return max(float(group["lr"]) for group in self._state.optimizer.param_groups)
 
     def _leave_or_save(self, sums: Tensor, loss: Tensor) -> None:
         several = self.world.size > 1

@@ -3,6 +3,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torchvision
 from torch import nn
 
 from container.hyperparameters import Hyperparameters
@@ -11,6 +12,8 @@ from container.training.optimizer import (
     clip_gradients,
     learning_rate_at,
     make_optimizer,
+    set_learning_rate,
+    stage_of,
 )
 
 
@@ -85,3 +88,26 @@ def test_clipping_limits_the_norm_and_zero_does_not() -> None:
         layer.weight.grad = torch.full((1, 4), 10.0)
         clip_gradients(layer.parameters(), largest)
         assert layer.weight.grad.norm().item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_earlier_stages_learn_more_slowly() -> None:
+    network = torchvision.models.resnet18()
+    optimizer = make_optimizer(network, Hyperparameters(layer_decay=0.5))
+    set_learning_rate(optimizer, 0.1)
+    rates = {
+        id(parameter): group["lr"]
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    }
+    assert len(rates) == len(list(network.parameters()))
+    assert rates[id(network.fc.weight)] == rates[id(network.fc.bias)] == 0.1
+    assert rates[id(network.layer4[1].conv1.weight)] == 0.05
+    assert rates[id(network.layer4[0].bn2.bias)] == 0.025
+    assert rates[id(network.conv1.weight)] == min(rates.values())
+
+
+def test_stages_are_the_parts_of_a_networks_sequences() -> None:
+    network = torchvision.models.efficientnet_b0()
+    assert stage_of(network, "features.0.1.weight") == "features.0"
+    assert stage_of(network, "features.2.1.block.0.0.weight") == "features.2.1"
+    assert stage_of(network, "classifier.1.bias") == "classifier"

@@ -1,0 +1,99 @@
+"""How probes are compared: held-out predictions, stratified folds and intervals."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from container.data.splits import stratified
+
+FOLDS = 5
+SMALL = 400
+"""Validation images below which probes are cross-validated: 95 % intervals of 400 are 5 points
+wide."""
+CONFIDENCE = 1.959964
+"""Standard normal quantile of a two-sided 95 % interval."""
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Accuracy on images that the classifier was not fitted to.
+
+    Attributes:
+        hits, images: how many were right, of how many.
+        loss: their mean cross-entropy.
+    """
+
+    hits: int
+    images: int
+    loss: float
+
+    @property
+    def accuracy(self) -> float:
+        """Share that was right."""
+        return self.hits / self.images
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The accuracy's 95 % confidence interval."""
+        return wilson(self.hits, self.images)
+
+    def better_than(self, other: "HeldOut") -> bool:
+        """Whether this is more accurate, or as accurate at a lower loss, on the same images."""
+        return (self.accuracy, -self.loss) > (other.accuracy, -other.loss)
+
+    @classmethod
+    def of(cls, logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> "HeldOut":
+        """Of logits (N, C) and labels (N,)."""
+        hits = int((logits.argmax(1) == labels).sum())
+        return cls(hits, len(labels), cross_entropy(logits, labels))
+
+
+def wilson(hits: int, images: int) -> tuple[float, float]:
+    """Wilson's 95 % score interval of a proportion.
+
+    Wilson 1927, Probable inference; its coverage stays near 95 % for few images and shares near 1,
+    where hits +- 2 standard deviations fails (Brown, Cai and DasGupta 2001).
+    """
+    if images == 0:
+        return 0.0, 1.0
+    share, square = hits / images, CONFIDENCE**2
+    middle = (share + square / (2 * images)) / (1 + square / images)
+    half = CONFIDENCE * math.sqrt(share * (1 - share) / images + square / (4 * images**2))
+    half /= 1 + square / images
+    # At 0 and `images` hits the bounds are exact; computed, they miss by a rounding error.
+    low = 0.0 if hits == 0 else max(0.0, middle - half)
+    return low, 1.0 if hits == images else min(1.0, middle + half)
+
+
+def cross_entropy(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> float:
+    """Mean cross-entropy of logits (N, C)."""
+    shifted = logits - logits.max(1, keepdims=True)
+    chosen = np.take_along_axis(shifted, labels[:, None], 1)[:, 0]
+    return float((np.log(np.exp(shifted).sum(1)) - chosen).mean())
+
+
+def fold_numbers(labels: npt.NDArray[np.int64], folds: int, seed: int) -> npt.NDArray[np.int64]:
+    """The fold, 0 to `folds` - 1, that holds each image out, int64 (N,); classes dealt evenly."""
+    order = np.random.default_rng(seed).permutation(len(labels))
+    numbers = np.empty(len(labels), dtype=np.int64)
+    dealt = 0
+    for label in np.unique(labels):
+        members = order[labels[order] == label]
+        numbers[members] = (np.arange(len(members)) + dealt) % folds
+        dealt += len(members)
+    return numbers
+
+
+def folds_for(labels: npt.NDArray[np.int64]) -> int:
+    """`FOLDS`, or as many as the smallest class has images; at least 2."""
+    counts = np.bincount(labels)
+    return max(2, min(FOLDS, int(counts[counts > 0].min())))
+
+
+def subset(labels: npt.NDArray[np.int64], images: int, seed: int) -> npt.NDArray[np.int64]:
+    """Positions, sorted, of about `images` images with the classes' shares kept."""
+    if images >= len(labels):
+        return np.arange(len(labels))
+    return stratified(labels, images / len(labels), seed)[1]

@@ -1,0 +1,55 @@
+import numpy as np
+
+from container.fit.probes import STRENGTHS
+from container.fit.selection import choose_probe, cross_validated, fit_probe
+from container.fit.validation import HeldOut
+from tests.unit.container.fit.synthetic import clouds
+
+
+def test_few_validation_images_are_not_what_strengths_are_chosen_by() -> None:
+    train, validation = clouds(40, spread=3), clouds(5, spread=3, seed=1)
+    choice = choose_probe(train, validation, 3, seed=0)
+    assert choice.compared.images == len(train)
+    assert "5-fold" in choice.how
+    assert choice.validation.images == len(validation)
+
+
+def test_many_validation_images_are() -> None:
+    train, validation = clouds(20, spread=3), clouds(140, spread=3, seed=1)
+    choice = choose_probe(train, validation, 3, seed=0)
+    assert choice.compared == choice.validation
+    assert choice.compared.images == 420
+    others = [
+        HeldOut.of(fit_probe(train, 3, each).logits(validation.values), validation.labels)
+        for each in STRENGTHS
+    ]
+    assert choice.validation.accuracy >= max(other.accuracy for other in others) - 0.01
+
+
+def test_cross_validation_predicts_what_new_images_will_show() -> None:
+    train, later = clouds(100, spread=4), clouds(400, spread=4, seed=5)
+    strength, compared, _ = cross_validated(train, 3, seed=0)
+    found = HeldOut.of(fit_probe(train, 3, strength).logits(later.values), later.labels)
+    low, high = compared.interval
+    assert low <= found.accuracy <= high
+
+
+def test_noise_is_told_from_knowledge() -> None:
+    train = clouds(60)
+    shuffled = np.random.default_rng(0).permutation(train.labels)
+    _, compared, _ = cross_validated(type(train)(train.values, shuffled), 3, seed=0)
+    assert compared.accuracy < 0.5
+
+
+def test_a_class_of_a_single_image_leaves_it_to_the_validation_images() -> None:
+    train, validation = clouds(20), clouds(3, seed=1)
+    lone = train.take(np.flatnonzero((train.labels != 2) | (np.arange(60) == 59)))
+    choice = choose_probe(lone, validation, 3, seed=0)
+    assert choice.compared.images == len(validation)
+
+
+def test_the_same_seed_chooses_the_same() -> None:
+    train, validation = clouds(30, spread=4), clouds(4, spread=4, seed=1)
+    one, other = (choose_probe(train, validation, 3, seed=4) for _ in range(2))
+    assert one.compared == other.compared
+    assert (one.probe.weight == other.probe.weight).all()
