@@ -135,7 +135,7 @@ class CurveData:
             ]
             images.append(round(share * whole))
             accuracies.append(float(np.concatenate(self._right(drawn)).mean()))
-        return _power_law(images, accuracies)
+        return power_law(images, accuracies)
 
     def halvings(self) -> list[Halving]:
         """What half of a class's images cost, for each class, the dearest first."""
@@ -207,7 +207,7 @@ def advise(curve: LearningCurve | None, halvings: Sequence[Halving]) -> str:
     return f"{more}; {alike}" if more else alike
 
 
-def _power_law(images: Sequence[int], accuracies: Sequence[float]) -> LearningCurve:
+def power_law(images: Sequence[int], accuracies: Sequence[float]) -> LearningCurve:
     """Least squares between the logarithms of images and errors.
 
     Raises:

@@ -9,8 +9,8 @@ for all strengths and all folds. Gradients are scaled by Boehning's bound of the
 not depend on the weights and is diagonal in the features' principal axes (Boehning 1992,
 Multinomial logistic regression algorithm, Annals of the Institute of Statistical Mathematics 44),
 and accelerated with restarts (Nesterov 1983; O'Donoghue and Candes 2015, section 3.2). On 4,000
-images, 1,280 features, 10 classes and 7 strengths this takes a fifth to a third of what scikit-learn's
-`LogisticRegression` takes strength by strength with warm starts.
+images, 1,280 features, 10 classes and 7 strengths this takes a fifth to a third of the time that
+scikit-learn's `LogisticRegression` takes strength by strength with warm starts.
 """
 
 from collections.abc import Sequence

@@ -7,8 +7,8 @@ from container.fit.learning_curve import (
     LearningCurve,
     NoCurve,
     advise,
+    power_law,
 )
-from container.fit.selection import LabelledFeatures
 from tests.unit.container.fit.synthetic import clouds
 
 NAMES = ("ants", "bees", "wasps")
@@ -56,10 +56,11 @@ def test_advice_names_a_class_only_where_it_stands_out() -> None:
 
 
 def test_more_images_that_do_not_help_have_no_curve() -> None:
-    train = clouds(64)
-    labels = np.random.default_rng(0).integers(0, 3, len(train))
-    data = CurveData(LabelledFeatures(train.values, labels), clouds(150, seed=1), NAMES, 1.0, 0)
     with pytest.raises(NoCurve, match="do not lower"):
-        for seed in range(5):
-            data.seed = seed
-            data.curve()
+        power_law([10, 20, 40], [0.6, 0.55, 0.58])
+
+
+def test_a_power_law_goes_on_from_the_last_point() -> None:
+    curve = power_law([100, 200, 400], [1 - 0.4, 1 - 0.2, 1 - 0.1])
+    assert curve.doubled == pytest.approx(1 - 0.05)
+    assert curve.accuracy(1600) == pytest.approx(1 - 0.025)
