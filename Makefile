@@ -26,7 +26,7 @@ WORKERS ?= 3
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down tune train report deploy invoke test quick nightly check build push bench lock clean
+.PHONY: help setup demo up down tune train report deploy invoke test quick nightly gpu check build push bench lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
@@ -75,6 +75,9 @@ quick: setup ## run the tests that need no server, container, browser or trainin
 
 nightly: setup ## train, resume, export and serve every torchvision classifier once (hours; 16 GB)
 	BERTH_ARCHITECTURES=all $(BIN)/python -m pytest -n 1 tests/unit/container/test_models_architectures.py
+
+gpu: ## on a machine with an NVIDIA GPU: run what only a GPU can show, and print a table; PYTHON has PyTorch
+	$(or $(PYTHON),$(wildcard $(BIN)/python),python3) tests/gpu/run.py $(ARGS)
 
 check: setup ## lint, formatting, types and the walls between the packages
 	$(BIN)/ruff check .

@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, requires
+from importlib.metadata import PackageNotFoundError, requires, version
 
 DISTRIBUTION = "berth-vision"
 """The name that pip knows the project by; another `berth` has that name on PyPI."""
@@ -16,6 +16,14 @@ NAMES = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml", "pynvml":
 SMALLEST_FIRST = ("serve", "local", "tuning", "report", "image")
 """The extras by their megabytes, of those that hold a module."""
 _REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+).*extra == ['\"]([a-z]+)['\"]")
+
+
+def installed_version() -> str:
+    """This project's version, or `checkout` where its folder is used without being installed."""
+    try:
+        return version(DISTRIBUTION)
+    except PackageNotFoundError:
+        return "checkout"
 
 
 def extra_missing(what: str, extra: str) -> str:

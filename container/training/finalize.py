@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from container.artifact import DESCRIPTION, Artifact
 from container.data.index import Index
-from container.extras import DISTRIBUTION
+from container.extras import installed_version
 from container.models import Classifier
 from container.training.callbacks import Callback
 from container.training.checkpoint import written_aside
@@ -73,7 +73,7 @@ def describe(job: TrainingJob, start: Initialization, progress: TrainingProgress
             "device": job.device_name,
             "versions": {
                 "python": platform.python_version(),
-                "berth": metadata.version(DISTRIBUTION),
+                "berth": installed_version(),
                 **{name: metadata.version(name) for name in ("torch", "torchvision", "timm")},
             },
         },
