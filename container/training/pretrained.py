@@ -98,7 +98,10 @@ class Pretrained:
         if self.path is None:
             return _download(self.arch)
         weights = read_weights(self.path)
-        return _in_order(self.arch, weights) if self.packaged else weights
+        if not self.packaged:
+            return weights
+        package = PACKAGES[self.arch].replace("_", "-")
+        return _in_order(self.arch, replace(weights, source=f"package {package}"))
 
 
 def at_hand(channel: Path | None) -> list[Pretrained]:

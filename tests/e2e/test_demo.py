@@ -18,7 +18,7 @@ def test_demo_trains_serves_and_predicts(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     (found,) = (tmp_path / "demo" / "training").rglob("evaluation.json")
-    assert json.loads(found.read_text())["accuracy"] >= 0.96
+    assert json.loads(found.read_text())["accuracy"] >= 0.9
     assert (tmp_path / "demo" / "tuning" / "tuning.html").exists()
     for shown in ("berth tune", "precision", "prediction", "test accuracy", "of 10 right"):
         assert shown in done.stdout

