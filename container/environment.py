@@ -156,6 +156,12 @@ class Environment:
         """The channel that brings features an earlier job computed, if the job has one."""
         return self._channels().get("features")
 
+    @property
+    def warm_pool(self) -> Path | None:
+        """The folder SageMaker keeps from one job of a warm pool to the next, if there is one."""
+        pool = self.base / "sagemaker" / "warmpoolcache"
+        return pool if pool.is_dir() and os.access(pool, os.W_OK) else None
+
     def _channels(self) -> dict[str, Path]:
         data = self.base / "input" / "data"
         path = self.base / "input" / "config" / "inputdataconfig.json"

@@ -26,7 +26,7 @@ from container.environment import (
     write_failure,
 )
 from container.errors import BerthError, DataError, JobEnded
-from container.features.job import JobFeatures
+from container.features.job import JobFeatures, decodable_files, given_features
 from container.features.loader import FeatureLoader
 from container.hyperparameters import UNTRAINED, Hyperparameters, frozen_untrained
 from container.models import Classifier
@@ -143,19 +143,27 @@ def _train(
     tracker.parameters(hp)
     if frozen_untrained(hp.freeze, hp.weights):
         tell(f"warning: {UNTRAINED}")
+    given = given_features(environment, world)
     job = TrainingJob(
         environment=environment,
         hp=hp,
         world=world,
         device=_device(world),
         geometry=start.preprocessing.geometry(hp.image_size),
-        splits=world.share(lambda: _read_data(environment, hp)),
+        splits=world.share(lambda: _read_data(environment, hp, given)),
     )
     environment.output_data_dir.mkdir(parents=True, exist_ok=True)
     _require_enough(job)
     classifier, head = _build(job, start)
     features = JobFeatures.of(
-        job, classifier, head, start.stem, lambda: bool(stop.received), graph=export, say=tell
+        job,
+        classifier,
+        head,
+        start.stem,
+        given,
+        lambda: bool(stop.received),
+        graph=export,
+        say=tell,
     )
     if features is not None and hp.features_only:
         world.leave()
@@ -241,9 +249,11 @@ def _callback(
     return Monitor(MonitoringConfig.read(environment, hp, tell), environment, hp, world, tell)
 
 
-def _read_data(environment: Environment, hp: Hyperparameters) -> Splits:
+def _read_data(environment: Environment, hp: Hyperparameters, given: Path | None) -> Splits:
     splits = find_splits(environment.channels, hp.validation_split, hp.seed)
-    splits = lint(splits, on_bad_image=hp.on_bad_image, report=say)
+    known = decodable_files(environment, hp, given)
+    splits = lint(splits, on_bad_image=hp.on_bad_image, report=say, known=known)
+    known.add(index for _, index in splits.items())
     counts = ", ".join(
         f"{len(index.paths)} {name}"
         for name, index in (

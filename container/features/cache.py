@@ -17,6 +17,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import IO, Any
 
+from container.environment import Environment
 from container.errors import FeatureError
 from container.features.key import differences
 from container.features.store import DESCRIPTION, PARTIAL, read_description
@@ -24,11 +25,14 @@ from container.training.checkpoint import Interrupted
 
 LIMIT = 20 << 30
 """Bytes a shared cache may grow to; what was not used for longest goes first."""
-WARM_POOL = Path("sagemaker", "warmpoolcache")
-"""Below `/opt/ml`: SageMaker keeps it from one job of a warm pool to the next."""
 FOLDER = "features"
 _LOCKS = "locks"
 _POLL_SECONDS = 0.1
+
+
+def cache_root(environment: Environment) -> Path:
+    """`features` in the warm-pool cache, else in the tree: neither of the model nor the output."""
+    return (environment.warm_pool or environment.base) / FOLDER
 
 
 @dataclass
@@ -56,24 +60,18 @@ class FeatureCache:
     @classmethod
     def find(
         cls,
-        base: Path,
+        environment: Environment,
         channel: Path | None = None,
         say: Callable[[str], None] = print,
         stopped: Callable[[], bool] = lambda: False,
     ) -> "FeatureCache":
-        """The cache of a job in the tree at `base`.
-
-        It is in the warm-pool cache where the tree has one, else in `base/features`, which is
-        neither the model nor the output, else in a temporary folder.
-        """
-        pool = base / WARM_POOL
-        shared = pool.is_dir() and os.access(pool, os.W_OK)
-        root = (pool if shared else base) / FOLDER
+        """The cache of a job: `cache_root`, or a temporary folder where that cannot be written."""
+        root = cache_root(environment)
         try:
             root.mkdir(parents=True, exist_ok=True)
         except OSError:
             root = Path(mkdtemp(prefix="berth-features-"))
-        return cls(root, shared, channel, say, stopped)
+        return cls(root, environment.warm_pool is not None, channel, say, stopped)
 
     def folder(self, name: str) -> Path:
         """Where what is named by a key lies, whether it is there or not."""

@@ -2,16 +2,19 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from container.data.decodable import NAME, DecodableFiles
 from container.data.index import Index
 from container.data.order import EpochOrder
+from container.environment import Environment
 from container.errors import FeatureError
-from container.features.cache import FOLDER, FeatureCache
+from container.features.cache import FOLDER, FeatureCache, cache_root
 from container.features.extraction import FeatureExtractor, Features
 from container.features.graph import join_head
 from container.features.key import View
@@ -20,7 +23,7 @@ from container.features.output import find_channel, leave
 from container.hyperparameters import Hyperparameters
 from container.models import Classifier
 from container.monitoring.requested import is_debugged
-from container.training.evaluation import whole_float32
+from container.training.distributed import World
 from container.training.export import Convert
 from container.training.job import TrainingJob
 from container.training.metrics import say
@@ -28,7 +31,6 @@ from container.training.metrics import say
 TOLERANCE = 1e-5
 """Largest difference of a probability from the whole network's with which cached features of
 held-out images are used for their evaluation."""
-_CHECKS = 4
 
 
 def wants_features(hp: Hyperparameters, debugged: bool, say: Callable[[str], None]) -> bool:
@@ -59,6 +61,27 @@ def _forbidden(hp: Hyperparameters, reason: str, say: Callable[[str], None]) -> 
     return False
 
 
+def given_features(environment: Environment, world: World) -> Path | None:
+    """The folder of features in the job's `features` channel; None where it has no such channel.
+
+    Raises:
+        FeatureError: the channel holds none.
+    """
+    leads = world.local_rank == 0
+    unpacked = environment.base / FOLDER / "channel"
+    found = find_channel(environment.features_channel, unpacked) if leads else None
+    return world.gather(found)[world.rank - world.local_rank]
+
+
+def decodable_files(
+    environment: Environment, hp: Hyperparameters, given: Path | None
+) -> DecodableFiles:
+    """The files that earlier jobs decoded, as the cache or given features have them."""
+    keeps = environment.warm_pool is not None or hp.features_only
+    kept = cache_root(environment) / NAME if keeps else None
+    return DecodableFiles(kept, [] if given is None else [given / NAME])
+
+
 @dataclass(frozen=True)
 class JobFeatures:
     """The features of a job's splits.
@@ -83,6 +106,7 @@ class JobFeatures:
         classifier: Classifier,
         head: str,
         stem: str,
+        channel: Path | None,
         stopped: Callable[[], bool],
         *,
         graph: bool,
@@ -91,6 +115,7 @@ class JobFeatures:
         """Compute or find them; None, after a line, where the head forbids it.
 
         Args:
+            channel: the folder of features that the job was given.
             stopped: whether the job is to stop.
             graph: whether the model will be converted to OpenVINO.
 
@@ -99,18 +124,13 @@ class JobFeatures:
         """
         hp = job.hp
         if not wants_features(hp, is_debugged(job.environment.base, hp.debug), say):
-            if job.environment.features_channel is not None:
+            if channel is not None:
                 raise FeatureError(
                     "channel 'features': found one, expected none in a job that trains through "
                     "its backbone (freeze=true, feature_cache=auto or on, cutmix=0, no debug)"
                 )
             return None
-        environment = job.environment
-        unpacked = environment.base / FOLDER / "channel"
-        leads = job.world.local_rank == 0
-        found = find_channel(environment.features_channel, unpacked) if leads else None
-        channel = job.world.gather(found)[job.world.rank - job.world.local_rank]
-        cache = FeatureCache.find(environment.base, channel, say, stopped)
+        cache = FeatureCache.find(job.environment, channel, say, stopped)
         try:
             extractor = FeatureExtractor(
                 classifier,
@@ -162,7 +182,8 @@ class JobFeatures:
         folders = {each.key.name: self.extractor.cache.folder(each.key.name) for each in kept}
         graph = self.extractor.engines.folder
         model_dir = self.job.environment.model_dir
-        leave([*folders.values(), *([graph] if graph else [])], model_dir)
+        decodable = self.extractor.cache.root / NAME
+        leave([*folders.values(), *([graph] if graph else []), decodable], model_dir)
         say(
             f"model: {model_dir}: the features of {len(folders)} sets of images; nothing is trained"
         )
@@ -196,10 +217,15 @@ class HeadOnly:
             return None
         return lambda whole, _pixels: join_head(graph, whole.network.get_submodule(self.head))
 
-    def probabilities(self, held_out: Index) -> npt.NDArray[np.float32] | None:
+    def probabilities(
+        self,
+        held_out: Index,
+        checked: npt.NDArray[np.int64],
+        expected: npt.NDArray[np.float32],
+    ) -> npt.NDArray[np.float32] | None:
         """Probabilities of a held-out split by its features, float32 (N, C).
 
-        None where they differ from the whole network's on a few images.
+        None where they differ from those that are expected of some.
         """
         job = self.features.job
         mine = held_out is job.splits.validation
@@ -207,11 +233,7 @@ class HeadOnly:
         if features is None or features.values.dtype != np.float32:
             return None
         found = _by_head(self.classifier, self.head, features, job.device)
-        chosen = held_out.spread(_CHECKS)
-        pixels = np.stack([job.geometry.load(held_out.read(i), held_out.paths[i]) for i in chosen])
-        with torch.inference_mode(), whole_float32():
-            whole = self.classifier(torch.from_numpy(pixels).to(job.device)).cpu().numpy()
-        differs = float(np.abs(whole - found[chosen]).max())
+        differs = float(np.abs(expected - found[checked]).max())
         if differs <= TOLERANCE:
             return found
         self.say(
@@ -219,6 +241,17 @@ class HeadOnly:
             f"{differs:.1e} (at most {TOLERANCE:.0e} is accepted)"
         )
         return None
+
+    def predict_bfloat16(self, images: Index) -> npt.NDArray[np.float32] | None:
+        """Probabilities of some held-out images by features in bfloat16, which are kept too."""
+        job = self.features.job
+        if job.world.size > 1:  # the other processes have left
+            return None
+        features = self.features.extractor.extract(
+            images, name="held-out", precision="bfloat16", in_channel=False
+        )
+        with torch.autocast(job.device.type, dtype=torch.bfloat16):
+            return _by_head(self.classifier, self.head, features, job.device)
 
 
 def _by_head(

@@ -16,8 +16,8 @@ _DEEP = 3
 _LIMITS = ArchiveLimits(files=100_000, file_bytes=1 << 42, total_bytes=1 << 42)
 
 
-def leave(folders: list[Path], model_dir: Path) -> None:
-    """Put folders of a cache into `features/` of the model, linked where the disk is the same.
+def leave(kept: list[Path], model_dir: Path) -> None:
+    """Put folders and files of a cache into `features/` of the model, linked where possible.
 
     Raises:
         TrainingError: the disk is full.
@@ -25,8 +25,12 @@ def leave(folders: list[Path], model_dir: Path) -> None:
     target = model_dir / FOLDER
     shutil.rmtree(target, ignore_errors=True)
     try:
-        for folder in folders:
-            shutil.copytree(folder, target / folder.name, copy_function=_link)
+        target.mkdir(parents=True)
+        for path in kept:
+            if path.is_dir():
+                shutil.copytree(path, target / path.name, copy_function=_link)
+            elif path.exists():
+                _link(str(path), str(target / path.name))
     except (OSError, shutil.Error) as error:
         shutil.rmtree(target, ignore_errors=True)
         if is_disk_full(error):

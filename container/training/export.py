@@ -38,6 +38,7 @@ def write_artifact(
     held_out: npt.NDArray[np.uint8] | None,
     say: Callable[[str], None],
     convert_whole: Convert | None = None,
+    expected: npt.NDArray[np.float32] | None = None,
 ) -> Artifact:
     """Leave the artifact in `artifact.path`.
 
@@ -48,6 +49,7 @@ def write_artifact(
             with; None writes no export (an interrupted job has no time for one).
         say: where messages go.
         convert_whole: makes the graph, by default `convert`.
+        expected: probabilities of those images by PyTorch, float32 (N, C), where they are known.
 
     Raises:
         TrainingError: the weights or the probabilities are not finite, which could not be
@@ -64,7 +66,7 @@ def write_artifact(
         export = None
         if held_out is not None:
             make = convert_whole or convert
-            export = _export(classifier, held_out, folder / OPENVINO, say, make)
+            export = _export(classifier, held_out, folder / OPENVINO, say, make, expected)
         checksums = {
             file.relative_to(folder).as_posix(): checksum(file)
             for file in sorted(folder.rglob("*"))
@@ -103,12 +105,14 @@ def _export(
     path: Path,
     say: Callable[[str], None],
     make: Convert,
+    expected: npt.NDArray[np.float32] | None,
 ) -> dict[str, Any] | None:
     """Convert, check and save; None, with a log line, when the export is not the same model."""
     ov = openvino()
     pixels = held_out.astype(np.float32)
-    with torch.inference_mode():
-        expected = classifier(torch.from_numpy(pixels)).numpy()
+    if expected is None:
+        with torch.inference_mode():
+            expected = classifier(torch.from_numpy(pixels)).numpy()
     if not np.isfinite(expected).all():
         raise TrainingError(f"no model: its probabilities are not finite; {REMEDIES}")
     try:

@@ -20,6 +20,7 @@ from container.training.evaluation import (
     EvaluationResult,
     evaluate,
     evaluate_bfloat16,
+    predict,
     print_table,
     write_report,
 )
@@ -41,8 +42,23 @@ class Shortcut(Protocol):
         """Makes the OpenVINO graph, None to convert the whole network."""
         ...
 
-    def probabilities(self, held_out: Index) -> npt.NDArray[np.float32] | None:
-        """Class probabilities of a split's images, float32 (N, C), None to predict them."""
+    def probabilities(
+        self,
+        held_out: Index,
+        checked: npt.NDArray[np.int64],
+        expected: npt.NDArray[np.float32],
+    ) -> npt.NDArray[np.float32] | None:
+        """Class probabilities of a split's images, float32 (N, C); None to predict them.
+
+        Args:
+            held_out: the split.
+            checked: positions, int64, of some of its images.
+            expected: what the whole network predicts for those.
+        """
+        ...
+
+    def predict_bfloat16(self, images: Index) -> npt.NDArray[np.float32] | None:
+        """Probabilities of some images in bfloat16, float32 (N, C); None to predict them."""
         ...
 
 
@@ -100,22 +116,27 @@ def finish(
     loader = partial(job.loader, alone=True)
     split = "validation" if job.splits.test is None else "test"
     held_out = job.splits.test or job.splits.validation
-    pixels = None
-    if export:
-        checked = held_out.spread(EXPORT_CHECKS).tolist()
+    pixels = expected = convert = known = None
+    checked = held_out.spread(EXPORT_CHECKS)
+    if export or shortcut:
         loaded = [job.geometry.load(held_out.read(at), held_out.paths[at]) for at in checked]
         pixels = np.stack(loaded)
+    if shortcut and pixels is not None:
+        expected = predict(classifier, pixels, job.device)
+        convert = shortcut.convert if export else None
     with callback.phase("export"):
-        convert = shortcut.convert if shortcut and export else None
-        artifact = write_artifact(artifact, classifier, pixels, say, convert)
+        shown = pixels if export else None
+        artifact = write_artifact(artifact, classifier, shown, say, convert, expected)
     with callback.phase("evaluation"):
-        known = shortcut.probabilities(held_out) if shortcut else None
+        if shortcut and expected is not None:
+            known = shortcut.probabilities(held_out, checked, expected)
         evaluation = (
             evaluate(classifier, held_out, loader(held_out), job.device)
             if known is None
             else EvaluationResult(held_out, known)
         )
-        bfloat16 = evaluate_bfloat16(classifier, evaluation, loader, job.device)
+        by_head = shortcut.predict_bfloat16 if shortcut else None
+        bfloat16 = evaluate_bfloat16(classifier, evaluation, loader, job.device, by_head)
     print_table(evaluation, split, say)
     if bfloat16 is not None:
         say(f"in bfloat16: {bfloat16}")

@@ -9,8 +9,8 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, cast
 
 import numpy as np
@@ -41,6 +41,8 @@ from container.training.optimizer import (
 )
 from container.training.state import TrainingProgress, TrainingState
 
+SMALL_STEP = 1 << 23
+"""Parameters times images of a step that one thread computes within a millisecond."""
 STOP_CHECK_STEPS = 8
 """Steps between two synchronisations of the stop flag, each a round trip between hosts."""
 
@@ -150,6 +152,10 @@ class Trainer:
             TrainingError: the loss is not finite, of a step or of every epoch's validation, or the
                 disk is full.
         """
+        with self._threads():
+            return self._fit()
+
+    def _fit(self) -> TrainingProgress:
         self._resume()
         validated = self.progress.epoch * len(self.validation_loader)
         self.callback.on_train_start(self.progress.step, validated)
@@ -159,6 +165,19 @@ class Trainer:
         self._require_best()
         self.restore_best()
         return self.progress
+
+    @contextmanager
+    def _threads(self) -> Iterator[None]:
+        """One thread for a head whose step takes less time than threads take to meet."""
+        before = torch.get_num_threads()
+        size = sum(parameter.numel() for parameter in self._network.parameters())
+        small = self._on_features and size * self.hp.batch_size <= SMALL_STEP
+        if small and self.device.type == "cpu":
+            torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
     def _train_epoch(self) -> None:
         progress, size = self.progress, len(self.train_loader)
