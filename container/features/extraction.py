@@ -163,14 +163,15 @@ class FeatureExtractor:
                 self._compute(index, key, what)
         return Features(open_matrix(folder, key, verify=False), index.labels, key)
 
-    def _whole(self, key: FeatureKey) -> bool:
+    def _whole(self, key: FeatureKey, *, tell: bool = True) -> bool:
         folder = self.cache.folder(key.name)
         if not folder.is_dir():
             return False
         try:
             open_matrix(folder, key)
         except DamagedFeatures as error:
-            self.say(f"{error}: computed anew")
+            if tell:
+                self.say(f"{error}: computed anew")
             return False
         return True
 
@@ -178,7 +179,8 @@ class FeatureExtractor:
         """On every rank: what no host has is computed, and each host gets all of it."""
         world, leads = self.world, self.world.local_rank == 0
         draft = FeatureDraft(self.cache.folder(key.name), key)
-        whole = leads and self._whole(key)  # another job may have computed it meanwhile
+        # Another job may have computed it meanwhile.
+        whole = leads and self._whole(key, tell=False)
         done: dict[int, str] = {}
         if whole:
             stored = read_description(self.cache.folder(key.name))["shards"]
