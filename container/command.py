@@ -28,6 +28,8 @@ from container.script_mode import refuse_script_variables
 
 DEFAULT_FUNCTION = "container.train:main"
 """The default of `SAGEMAKER_TRAINING_MODULE`."""
+FEATURES = "features"
+"""What of the model is there after a job with `features_only`."""
 WRITTEN = ("output", "output/data", "model", "checkpoints")
 """Folders of the tree that a job writes into."""
 INTERRUPTED = 130
@@ -121,9 +123,13 @@ def _training_function(given: str) -> Callable[[], None]:
 
 
 def _require_result(environment: Environment, name: str) -> None:
-    path = environment.model_dir / DESCRIPTION
-    if name == DEFAULT_FUNCTION and environment.host_rank == 0 and not path.is_file():
-        raise DataError(f"{path}: found no model at the end of training, expected one")
+    if name != DEFAULT_FUNCTION or environment.host_rank != 0:
+        return
+    only_features = read_hyperparameters(environment).features_only
+    path = environment.model_dir / (FEATURES if only_features else DESCRIPTION)
+    if not path.exists():
+        what = "features" if only_features else "model"
+        raise DataError(f"{path}: found no {what} at the end of training, expected it")
 
 
 def _fail(base: Path, line: str, status: int, trace: str = "") -> int:

@@ -122,7 +122,7 @@ class MlflowTracker(Tracker):
         self._logged: dict[str, str] = {}
         self._waiting: list[tuple[int, int, Mapping[str, float]]] = []
         self._history: list[Mapping[str, float | None]] = []
-        self._step = 0
+        self._step, self._with_model = 0, True
         self._files: list[tuple[Path, str]] = []
         self._status: str | None = None
         self._failing = self._warned = self._introduced = self._ended = False
@@ -134,6 +134,7 @@ class MlflowTracker(Tracker):
         """Log the hyperparameters that are not None; returns at once."""
         given = hp.model_dump(mode="json").items()
         with self._changed:
+            self._with_model = not hp.features_only
             self._parameters = {name: str(value) for name, value in given if value is not None}
             self._changed.notify_all()
 
@@ -154,13 +155,16 @@ class MlflowTracker(Tracker):
         self._log(dict(metrics))
 
     def end(self, status: str) -> None:
-        """Log what is left: files too, unless the job was interrupted. Says what was not logged."""
+        """Log what is left, and say what was not logged.
+
+        No files of a job that was interrupted, and no model that holds features alone.
+        """
         from container.tracking.mlflow_run import model_files, output_files
 
         files: list[tuple[Path, str]] = []
         if status != "KILLED":
             files = output_files(self._environment.output_data_dir)
-        if status == "FINISHED":
+        if status == "FINISHED" and self._with_model:
             files += model_files(self._environment.model_dir)
         with self._changed:
             self._files, self._status = files, status

@@ -10,16 +10,31 @@ import typer
 
 from container.extras import module_missing
 from local.client.console import print_note
+from local.client.follow import follow_training
+from local.client.image_platform import check_platform
 from local.client.polling import Backoff, unless_throttled
 from local.client.target import Target
 from local.commands.options.job import JobOptions
 from local.commands.options.monitoring import MonitoringOptions, profile_options
-from local.commands.options.search import SearchOptions, search_options
+from local.commands.options.search import PANEL, SearchOptions, search_options
 from local.commands.options.shared import CommonOptions, with_options
+from local.commands.train import outcome
 from local.errors import UserError
+from local.requests.features import (
+    CHANNEL,
+    CPU_INSTANCE,
+    GPU_INSTANCE,
+    SUFFIX,
+    extraction_job,
+    features_uri,
+    problem,
+    required,
+    with_features,
+)
 from local.requests.hyperparameter_files import write_best
 from local.requests.names import TUNING_LIMIT, checked_name, job_name
-from local.requests.tuning import best_hyperparameters
+from local.requests.training import TrainingJobRequest
+from local.requests.tuning import Search, best_hyperparameters
 from local.results.tuning_trials import (
     Trial,
     line,
@@ -43,6 +58,19 @@ def tune(
         typer.Argument(help="s3://bucket/prefix (or, on this machine, a folder) of images"),
     ] = None,
     name: Annotated[str | None, typer.Option(help="the job's (default: berth-DATA-TIME)")] = None,
+    features: Annotated[
+        bool | None,
+        typer.Option(
+            "--features/--no-features",
+            help="trials train on features computed once: on AWS by a training job before them, "
+            "here by the first of them (default: where no range changes the features)",
+            rich_help_panel=PANEL,
+        ),
+    ] = None,
+    features_instance: Annotated[
+        str,
+        typer.Option(help="type of the instance that computes them", rich_help_panel=PANEL),
+    ] = GPU_INSTANCE,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="watch the trials")] = True,
     output_dir: Annotated[
         Path | None,
@@ -64,13 +92,26 @@ def tune(
     job = options.job(target, name, data, searching.fixed)
     job = monitoring.apply_to(job, target, name, options.given)
     search.check(job)
+    extraction = None
+    if _shares_features(search, job, features):
+        if features:
+            job = required(job)
+        if target.where == "aws":
+            extraction = extraction_job(search, job, features_instance)
+            trained_on = options.instance_type or CPU_INSTANCE
+            check_platform(target, job.image_uri, [features_instance, trained_on])
+            job = with_features(job, features_uri(job, f"{name}{SUFFIX}"), trained_on)
     request = search.request(name, job)
+    first = None if extraction is None else extraction.request(f"{name}{SUFFIX}")
     if target.plan:
         from local.client import plan
 
-        plan.show(target, [("CreateHyperParameterTuningJob", request)])
+        before = [] if first is None else [("CreateTrainingJob", first)]
+        plan.show(target, [*before, ("CreateHyperParameterTuningJob", request)])
         return
     target.ensure_bucket()
+    if first is not None:
+        _extract(target, first, job.channels[CHANNEL])
     target.client("sagemaker").create_hyper_parameter_tuning_job(**request)
     print_note(f"tuning job {name}")
     for each in search.ranges:
@@ -79,6 +120,40 @@ def tune(
         ended = _watch(target, name)
         finish(target, ended, output_dir or Path(name), data or "DATA")
     print(name)
+
+
+def _shares_features(search: Search, job: TrainingJobRequest, asked: bool | None) -> bool:
+    """Whether the trials train on features that are computed once for all of them.
+
+    Raises:
+        UserError: it is asked for, and a range or a fixed hyperparameter forbids it.
+    """
+    if asked is False:
+        return False
+    reason = problem(search, job)
+    if reason is not None and asked:
+        raise UserError(f"--features: {reason}")
+    return reason is None
+
+
+def _extract(target: Target, request: Mapping[str, Any], uri: str) -> None:
+    """Compute the features, and wait: trials cannot start without.
+
+    Raises:
+        UserError: the job failed.
+    """
+    name = request["TrainingJobName"]
+    target.client("sagemaker").create_training_job(**request)
+    kind = request["ResourceConfig"]["InstanceType"]
+    print_note(f"training job {name} computes the features on {kind}; the trials start after it")
+    try:
+        ended = follow_training(target, name, log=None)
+    except KeyboardInterrupt:
+        print_note(f"\nthe job goes on, and no trial was started: {target.command('logs', name)}")
+        print_note(f"with its features: the same command and --channel {CHANNEL}={uri}")
+        raise typer.Exit(130) from None
+    if ended["TrainingJobStatus"] != "Completed":
+        raise UserError(f"{name}: {outcome(ended)}; without features: --no-features")
 
 
 def _watch(target: Target, name: str) -> dict[str, Any]:

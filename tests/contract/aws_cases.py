@@ -284,6 +284,15 @@ TUNING = {
         f"tune-preset-{name}": Case(f"tune {DATA} --no-wait --preset {name}", before=bucket)
         for name in PRESETS
     },
+    "tune-features": Case(
+        f"tune {DATA} --name search --no-wait --features --features-instance ml.g5.xlarge "
+        "-p freeze=true -r lr=0.001:0.1:log -r epochs=2:10:int --spot --env LOG_LEVEL=debug",
+        before=bucket,
+    ),
+    "tune-no-features": Case(
+        f"tune {DATA} --name search --no-wait --no-features -p freeze=true -r lr=0.001:0.1:log",
+        before=bucket,
+    ),
     "tune-profiled": Case(
         f"{SEARCH} --profile --rule-parameter StepOutlier_stddev=5", before=bucket
     ),

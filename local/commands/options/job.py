@@ -13,6 +13,7 @@ from local.client.inputs import find_channels
 from local.client.target import Target
 from local.commands.options.shared import pairs
 from local.errors import UserError
+from local.requests.features import CPU_INSTANCE, GPU_INSTANCE
 from local.requests.hyperparameter_files import read_hyperparameters
 from local.requests.training import DAY, TrainingJobRequest, berth_metrics, is_berth_image, merge
 
@@ -63,8 +64,13 @@ class JobOptions:
         Literal["File", "FastFile"], typer.Option(help="copy the images first, or stream them")
     ] = "File"
     instance_type: Annotated[
-        str, typer.Option(help="type of the instances", rich_help_panel=INSTANCES)
-    ] = "ml.g4dn.xlarge"
+        str | None,
+        typer.Option(
+            help=f"type of the instances (default: {GPU_INSTANCE}; {CPU_INSTANCE} for trials on "
+            "features)",
+            rich_help_panel=INSTANCES,
+        ),
+    ] = None
     instance_count: Annotated[
         int, typer.Option(min=1, help="hosts that train together", rich_help_panel=INSTANCES)
     ] = 1
@@ -167,7 +173,8 @@ class JobOptions:
             UserError: the data or the file of hyperparameters is not there, or the instances cannot
                 run the image.
         """
-        check_platform(target, target.image_uri, [self.instance_type])
+        instance_type = self.instance_type or GPU_INSTANCE
+        check_platform(target, target.image_uri, [instance_type])
         read = {} if self.hyperparameters is None else read_hyperparameters(self.hyperparameters)
         channels = {} if data is None else find_channels(target, data)
         channels |= self.channels
@@ -185,7 +192,7 @@ class JobOptions:
             metrics=(berth_metrics() if is_berth_image(target.image_uri) else {})
             | pairs(self.metric or (), "--metric"),
             input_mode=self.input_mode,
-            instance_type=self.instance_type,
+            instance_type=instance_type,
             instance_count=self.instance_count,
             volume_gb=self.volume_gb,
             max_run=self.max_run,

@@ -138,6 +138,21 @@ def test_training_that_left_no_model_has_failed(
     assert "found no model" in line
 
 
+@pytest.mark.parametrize(("left", "expected"), [("features", 0), ("model.json", 1)])
+def test_a_job_for_features_leaves_features(
+    left: str,
+    expected: int,
+    base: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_tree(base, ["train"], {"freeze": "true", "features_only": "true"})
+    monkeypatch.setattr("container.train.main", lambda: (base / "model" / left).mkdir())
+    status, line = ends(capsys)
+    assert status == expected
+    assert ("found no features" in line) is bool(expected)
+
+
 @pytest.mark.parametrize("named", ["nowhere:main", "container.train:nothing", "container.train"])
 def test_a_module_that_is_not_there(
     base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], named: str

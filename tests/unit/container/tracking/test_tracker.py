@@ -69,6 +69,18 @@ def test_a_test_channels_metrics_are_the_models(
     assert steps(store, trial, "test:accuracy") == [1]
 
 
+def test_features_are_no_model(
+    job: Any, store: Any, monkeypatch: pytest.MonkeyPatch, image_folder: Path
+) -> None:
+    monkeypatch.setenv("TRAINING_JOB_NAME", "search-features")
+    base = job(freeze=True, features_only=True)
+    assert (base / "model" / "features").is_dir()
+    (run,) = runs(store, "search-features")
+    assert run.info.status == "FINISHED"
+    assert run.data.params["features_only"] == "True"
+    assert store.list_artifacts(run.info.run_id, "model") == []
+
+
 def test_a_job_that_is_no_trial_lies_below_no_run(
     job: Any, store: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

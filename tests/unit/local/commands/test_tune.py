@@ -7,6 +7,7 @@ import pytest
 
 from local.client.polling import Backoff
 from local.client.target import Target
+from local.commands import tune as tune_command
 from local.commands.tune import finish, follow_tuning
 from local.errors import UserError
 from local.requests.hyperparameter_files import read_hyperparameters
@@ -167,3 +168,100 @@ def test_a_stopped_search_without_values(tmp_path: Path) -> None:
     job = tuning_job("Stopped")
     with pytest.raises(UserError, match="search: Stopped, and no trial has an objective value"):
         finish(FakeTuning((job, [])), job, tmp_path)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def on_aws(moto_aws: Target, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Commands:
+    monkeypatch.chdir(tmp_path)
+    moto_aws.client("s3").put_object(Bucket="bucket", Key="pets/cat/1", Body=b"x")
+    return Commands(moto_aws, monkeypatch)
+
+
+FROZEN = ("-p", "freeze=true", "-r", "lr=0.001:0.1:log")
+
+
+def test_features_are_computed_first_on_aws(on_aws: Commands) -> None:
+    trials = sent(on_aws, *FROZEN)["TrainingJobDefinition"]
+    client = on_aws.target.client("sagemaker")
+    first = client.describe_training_job(TrainingJobName="search-features")
+    assert first["HyperParameters"]["features_only"] == "true"
+    assert first["ResourceConfig"]["InstanceType"] == "ml.g4dn.xlarge"
+    assert trials["ResourceConfig"]["InstanceType"] == "ml.c5.xlarge"
+    (channel,) = (each for each in trials["InputDataConfig"] if each["ChannelName"] == "features")
+    place = f"{first['OutputDataConfig']['S3OutputPath']}/search-features/output/model.tar.gz"
+    assert channel["DataSource"]["S3DataSource"]["S3Uri"] == place
+    assert "feature_cache" not in trials["StaticHyperParameters"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [(*FROZEN, "--no-features"), ("-r", "lr=0.001:0.1:log"), (*FROZEN, "-r", "image_size=32,64")],
+)
+def test_trials_that_share_no_features_need_no_job(on_aws: Commands, words: Any) -> None:
+    trials = sent(on_aws, *words)["TrainingJobDefinition"]
+    assert trials["ResourceConfig"]["InstanceType"] == "ml.g4dn.xlarge"
+    assert (
+        on_aws.target.client("sagemaker").list_training_jobs(NameContains="features")[
+            "TrainingJobSummaries"
+        ]
+        == []
+    )
+
+
+def test_an_instance_that_is_given_is_the_trials(on_aws: Commands) -> None:
+    trials = sent(on_aws, *FROZEN, "--instance-type", "ml.m5.xlarge")["TrainingJobDefinition"]
+    assert trials["ResourceConfig"]["InstanceType"] == "ml.m5.xlarge"
+
+
+def test_the_plan_has_both_requests_and_both_bills(on_aws: Commands) -> None:
+    on_aws.target = replace(on_aws.target, plan=True)
+    words = ("tune", "s3://bucket/pets", "--name", "search", *FROZEN, "--max-run", "3600")
+    done = on_aws.run(*words)
+    assert done.exit_code == 0, (done.output, done.exception)
+    assert "CreateTrainingJob\n" in done.output
+    assert "CreateHyperParameterTuningJob\n" in done.output
+    costs = [line for line in done.output.splitlines() if " USD (" in line or "in all" in line]
+    assert [line.split(":")[0].strip() for line in costs] == [
+        "training job search-features",
+        "tuning job search",
+        "in all",
+    ]
+    assert on_aws.target.client("sagemaker").list_training_jobs()["TrainingJobSummaries"] == []
+
+
+def test_a_range_that_unfreezes_the_backbone_is_refused(berth: Commands) -> None:
+    done = berth.run("tune", "s3://bucket/pets", "--features", "-r", "freeze=true,false")
+    assert done.exit_code != 0
+    assert str(done.exception).startswith("--features: the range freeze=true,false unfreezes")
+
+
+def test_on_this_machine_trials_share_them_without_a_job(berth: Commands) -> None:
+    trials = sent(berth, *FROZEN, "--features")["TrainingJobDefinition"]
+    assert trials["StaticHyperParameters"]["feature_cache"] == "on"
+    assert [each["ChannelName"] for each in trials["InputDataConfig"]] == ["train"]
+    assert berth.target.client("sagemaker").list_training_jobs()["TrainingJobSummaries"] == []
+
+
+def test_features_that_cannot_be_computed_start_no_trial(
+    on_aws: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = {"TrainingJobStatus": "Failed", "FailureReason": "AlgorithmError: no such head"}
+    monkeypatch.setattr(tune_command, "follow_training", lambda *_args, **_options: failed)
+    done = on_aws.run("tune", "s3://bucket/pets", "--name", "search", *FROZEN)
+    assert str(done.exception) == (
+        "search-features: Failed: AlgorithmError: no such head; without features: --no-features"
+    )
+    client = on_aws.target.client("sagemaker")
+    assert client.list_hyper_parameter_tuning_jobs()["HyperParameterTuningJobSummaries"] == []
+
+
+def test_ctrl_c_while_features_are_computed_says_how_to_go_on(
+    on_aws: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_args: Any, **_options: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tune_command, "follow_training", interrupt)
+    done = on_aws.run("tune", "s3://bucket/pets", "--name", "search", *FROZEN)
+    assert done.exit_code == 130
+    assert "--channel features=s3://bucket/jobs/search-features/output/model.tar.gz" in done.stderr
