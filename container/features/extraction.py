@@ -10,7 +10,7 @@ send each other theirs.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -91,6 +91,7 @@ class FeatureExtractor:
     world: World = field(default_factory=World)
     keep_graph: bool = False
     say: Callable[[str], None] = print
+    _weights: str = field(default="", init=False)
 
     def __post_init__(self) -> None:  # noqa: D105
         self.width = feature_width(self.classifier, self.head, self.geometry.crop)
@@ -98,10 +99,13 @@ class FeatureExtractor:
             self.cache, self.device, threads=torch.get_num_threads(), keep=self.keep_graph
         )
 
-    @cached_property
+    @property
     def weights(self) -> str:
         """SHA-256 of rank 0's backbone."""
-        return self.world.share(lambda: weights_digest(self.classifier, self.head))
+        if not self._weights:
+            digest = partial(weights_digest, self.classifier, self.head)
+            self._weights = self.world.share(digest)
+        return self._weights
 
     def key(self, index: Index, view: View | None = None, precision: str = "float32") -> FeatureKey:
         """What the features of these images depend on."""
