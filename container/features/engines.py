@@ -37,7 +37,7 @@ class Engines:
         self, cache: FeatureCache, device: torch.device, *, threads: int, keep: bool
     ) -> None:
         self._cache, self._device, self._threads, self._keep = cache, device, threads, keep
-        self._fast: FeatureEngine | None = None
+        self.fast: FeatureEngine | None = None
         self._slow_only = False
         self._name: str | None = None
         self.graph: Any | None = None
@@ -62,8 +62,8 @@ class Engines:
         torch_engine = TorchBackbone(backbone, self._device, precision)
         if self._device.type != "cpu" or precision != "float32" or self._slow_only:
             return torch_engine
-        if self._fast is not None:
-            return self._fast
+        if self.fast is not None:
+            return self.fast
         expected = torch_engine(sample)
         started = time.monotonic()
         torch_engine(sample)
@@ -86,7 +86,7 @@ class Engines:
             )
             return torch_engine
         self._slow_only = False
-        self._fast = engine
+        self.fast = engine
         return engine
 
     def load(self, parts: dict[str, Any]) -> Any | None:

@@ -78,15 +78,15 @@ def request(name: str) -> dict[str, Any]:
 class Trial:
     """A local SageMaker in a folder of its own, with the images in its S3."""
 
-    def __init__(self, root: Path, data: Path) -> None:
+    def __init__(self, root: Path, data: Path, prefix: str = "data") -> None:
         self.home = root / "home"
         self.berth("up", "--executor", "process", "--port", "0")
         self._url = json.loads((self.home / "server.json").read_text())["url"]
-        self._sagemaker, s3 = self._client("sagemaker"), self._client("s3")
+        self.sagemaker, s3 = self._client("sagemaker"), self._client("s3")
         s3.create_bucket(Bucket=BUCKET)
         for path in data.rglob("*.jpg"):
             s3.put_object(
-                Bucket=BUCKET, Key=f"data/{path.relative_to(data)}", Body=path.read_bytes()
+                Bucket=BUCKET, Key=f"{prefix}/{path.relative_to(data)}", Body=path.read_bytes()
             )
 
     def berth(self, *arguments: str) -> None:
@@ -109,9 +109,9 @@ class Trial:
     def run(self, name: str) -> dict[str, float]:
         """Seconds to its start, in all, and by what the API calls each part."""
         asked = time.time()
-        self._sagemaker.create_training_job(**request(name))
+        self.sagemaker.create_training_job(**request(name))
         while True:
-            job = self._sagemaker.describe_training_job(TrainingJobName=name)
+            job = self.sagemaker.describe_training_job(TrainingJobName=name)
             if job["TrainingJobStatus"] != "InProgress":
                 break
             time.sleep(0.02)
