@@ -24,9 +24,11 @@ from local.requests.features import (
     CHANNEL,
     CPU_INSTANCE,
     GPU_INSTANCE,
+    NO_FEATURES,
     SUFFIX,
     extraction_job,
     features_uri,
+    is_frozen,
     problem,
     required,
     with_features,
@@ -68,9 +70,12 @@ def tune(
         ),
     ] = None,
     features_instance: Annotated[
-        str,
-        typer.Option(help="type of the instance that computes them", rich_help_panel=PANEL),
-    ] = GPU_INSTANCE,
+        str | None,
+        typer.Option(
+            help=f"type of the instance that computes them (default: {GPU_INSTANCE})",
+            rich_help_panel=PANEL,
+        ),
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="watch the trials")] = True,
     output_dir: Annotated[
         Path | None,
@@ -92,15 +97,21 @@ def tune(
     job = options.job(target, name, data, searching.fixed)
     job = monitoring.apply_to(job, target, name, options.given)
     search.check(job)
-    extraction = None
-    if _shares_features(search, job, features):
-        if features:
-            job = required(job)
-        if target.where == "aws":
-            extraction = extraction_job(search, job, features_instance)
-            trained_on = options.instance_type or CPU_INSTANCE
-            check_platform(target, job.image_uri, [features_instance, trained_on])
-            job = with_features(job, features_uri(job, f"{name}{SUFFIX}"), trained_on)
+    extraction, plain = None, job
+    shared = _shares_features(search, job, features)
+    if shared and features:
+        job = required(job)
+    if features_instance is not None and not (shared and target.where == "aws"):
+        raise UserError(
+            "--features-instance: no job computes features "
+            + ("on this machine, where trials share them" if shared else "for this search")
+        )
+    if shared and target.where == "aws":
+        computed_on = features_instance or GPU_INSTANCE
+        extraction = extraction_job(search, job, computed_on)
+        trained_on = options.instance_type or CPU_INSTANCE
+        check_platform(target, job.image_uri, [computed_on, trained_on])
+        job = with_features(job, features_uri(job, f"{name}{SUFFIX}"), trained_on)
     request = search.request(name, job)
     first = None if extraction is None else extraction.request(f"{name}{SUFFIX}")
     if target.plan:
@@ -111,7 +122,12 @@ def tune(
         return
     target.ensure_bucket()
     if first is not None:
-        _extract(target, first, job.channels[CHANNEL])
+        reason = _extract(target, first, job.channels[CHANNEL])
+        if reason is not None and features:
+            raise UserError(f"--features: {reason}")
+        if reason is not None:
+            print_note(f"every trial goes through the backbone: {reason}")
+            request = search.request(name, plain)
     target.client("sagemaker").create_hyper_parameter_tuning_job(**request)
     print_note(f"tuning job {name}")
     for each in search.ranges:
@@ -133,14 +149,19 @@ def _shares_features(search: Search, job: TrainingJobRequest, asked: bool | None
     reason = problem(search, job)
     if reason is not None and asked:
         raise UserError(f"--features: {reason}")
+    if reason is not None and is_frozen(job):
+        print_note(f"every trial computes its own features: {reason}")
     return reason is None
 
 
-def _extract(target: Target, request: Mapping[str, Any], uri: str) -> None:
+def _extract(target: Target, request: Mapping[str, Any], uri: str) -> str | None:
     """Compute the features, and wait: trials cannot start without.
 
+    Returns:
+        Why this network has none, as only the job can tell; None once they are there.
+
     Raises:
-        UserError: the job failed.
+        UserError: the job failed otherwise.
     """
     name = request["TrainingJobName"]
     target.client("sagemaker").create_training_job(**request)
@@ -152,8 +173,11 @@ def _extract(target: Target, request: Mapping[str, Any], uri: str) -> None:
         print_note(f"\nthe job goes on, and no trial was started: {target.command('logs', name)}")
         print_note(f"with its features: the same command and --channel {CHANNEL}={uri}")
         raise typer.Exit(130) from None
-    if ended["TrainingJobStatus"] != "Completed":
-        raise UserError(f"{name}: {outcome(ended)}; without features: --no-features")
+    if ended["TrainingJobStatus"] == "Completed":
+        return None
+    if NO_FEATURES in ended.get("FailureReason", ""):
+        return f"{name}: {outcome(ended)}"
+    raise UserError(f"{name}: {outcome(ended)}; without features: --no-features")
 
 
 def _watch(target: Target, name: str) -> dict[str, Any]:

@@ -19,6 +19,8 @@ SUFFIX = "-features"
 GPU_INSTANCE = "ml.g4dn.xlarge"
 CPU_INSTANCE = "ml.c5.xlarge"
 """What computes features, and what trains heads on them, by default."""
+NO_FEATURES = "hyperparameter 'features_only': found true, but"
+"""How the reason begins with which a job ends whose network has no features to share."""
 KEYED = (
     "arch",
     "weights",
@@ -66,6 +68,11 @@ def problem(search: Search, job: TrainingJobRequest) -> str | None:
     if fixed.features_only:
         return "features_only=true trains nothing"
     return None
+
+
+def is_frozen(job: TrainingJobRequest) -> bool:
+    """Whether what the trials share freezes the backbone of a network of this project's."""
+    return is_berth_image(job.image_uri) and Hyperparameters.parse(job.hyperparameters).freeze
 
 
 def extraction_job(search: Search, job: TrainingJobRequest, instance: str) -> TrainingJobRequest:

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from container.errors import FeatureError, JobEnded
 from container.features.job import wants_features
 from container.hyperparameters import HyperparameterError, Hyperparameters
+from local.requests.features import NO_FEATURES
 
 FROZEN: dict[str, Any] = {"freeze": True, "augment": "none", "epochs": 3}
 
@@ -109,6 +110,11 @@ def test_a_convolutional_head_trains_through_the_backbone(
     forget(base)
     with pytest.raises(JobEnded, match="'feature_cache': found on, but the head"):
         job(**given, feature_cache="on")
+
+
+def test_a_network_without_features_says_so_in_the_words_that_clients_know(job: Any) -> None:
+    with pytest.raises(JobEnded, match=NO_FEATURES):
+        job(**{**FROZEN, "arch": "squeezenet1_1"}, features_only=True)
 
 
 def test_features_only_leaves_a_channel_for_other_jobs(

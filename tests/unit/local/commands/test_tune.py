@@ -235,6 +235,23 @@ def test_a_range_that_unfreezes_the_backbone_is_refused(berth: Commands) -> None
     assert str(done.exception).startswith("--features: the range freeze=true,false unfreezes")
 
 
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [((*FROZEN, "--no-features"), "for this search"), (FROZEN, "on this machine")],
+)
+def test_an_instance_for_features_that_no_job_computes(
+    berth: Commands, words: tuple[str, ...], why: str
+) -> None:
+    given = ("tune", "s3://bucket/pets", *words, "--features-instance", "ml.g5.xlarge")
+    done = berth.run(*given)
+    assert str(done.exception).startswith("--features-instance: no job computes features " + why)
+
+
+def test_a_frozen_search_that_shares_no_features_says_why(berth: Commands) -> None:
+    words = ("tune", "s3://bucket/pets", "--no-wait", *FROZEN, "-r", "image_size=32,64")
+    assert "every trial computes its own features: the range image_size" in berth.run(*words).stderr
+
+
 def test_on_this_machine_trials_share_them_without_a_job(berth: Commands) -> None:
     trials = sent(berth, *FROZEN, "--features")["TrainingJobDefinition"]
     assert trials["StaticHyperParameters"]["feature_cache"] == "on"
@@ -253,6 +270,28 @@ def test_features_that_cannot_be_computed_start_no_trial(
     )
     client = on_aws.target.client("sagemaker")
     assert client.list_hyper_parameter_tuning_jobs()["HyperParameterTuningJobSummaries"] == []
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_network_without_features_trains_as_before_unless_they_are_asked_for(
+    asked: bool, on_aws: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reason = "AlgorithmError: hyperparameter 'features_only': found true, but the head is a filter"
+    failed = {"TrainingJobStatus": "Failed", "FailureReason": reason}
+    monkeypatch.setattr(tune_command, "follow_training", lambda *_args, **_options: failed)
+    words = ("tune", "s3://bucket/pets", "--name", "search", "--no-wait", *FROZEN)
+    done = on_aws.run(*words, *(["--features"] if asked else []))
+    made = on_aws.target.client("sagemaker").list_hyper_parameter_tuning_jobs()
+    assert len(made["HyperParameterTuningJobSummaries"]) == (not asked)
+    if asked:
+        assert str(done.exception).startswith("--features: search-features: Failed: ")
+        return
+    assert "every trial goes through the backbone: search-features: Failed" in done.stderr
+    trials = on_aws.target.client("sagemaker").describe_hyper_parameter_tuning_job(
+        HyperParameterTuningJobName="search"
+    )["TrainingJobDefinition"]
+    assert [each["ChannelName"] for each in trials["InputDataConfig"]] == ["train"]
+    assert trials["ResourceConfig"]["InstanceType"] == "ml.g4dn.xlarge"
 
 
 def test_ctrl_c_while_features_are_computed_says_how_to_go_on(

@@ -52,6 +52,21 @@ def test_a_file_alone_may_be_read_only(
         start(executor, script, read_only=("file/part",))
 
 
+def test_a_later_server_hands_back_what_a_killed_ones_jobs_have_shared(
+    executor: DockerExecutor, start: Start, home: Home
+) -> None:
+    script = (
+        "import os, time; os.setuid(4242); place = '/opt/ml/sagemaker/warmpoolcache'; "
+        "os.mkdir(f'{place}/theirs', 0o700); print('made', flush=True); time.sleep(60)"
+    )
+    job = start(executor, script, shared={"sagemaker/warmpoolcache": home.warm_pool_cache})
+    job.until_prints("made")
+    made = home.warm_pool_cache / "theirs"
+    assert made.stat().st_uid == 4242
+    assert DockerExecutor(home).reap() == ["job"]
+    assert made.stat().st_uid == os.getuid()
+
+
 @pytest.mark.parametrize("ps", ["of procps", "of BusyBox"])
 def test_sigterm_waits_for_a_handler(
     ps: str, executor: DockerExecutor, start: Start, monkeypatch: pytest.MonkeyPatch
