@@ -50,8 +50,14 @@ def build_network(
     if stem != "standard":
         _replace_stem(network, arch, full=stem == "full")
     head = _replace_head(network, arch, classes, head_hidden, dropout)
-    _check_size(network, arch, image_size)
+    if (name, image_size, stem) not in _FITTING:
+        _check_size(network, arch, image_size)
+        _FITTING.add((name, image_size, stem))
     return network, head
+
+
+_FITTING: set[tuple[str, int, str]] = set()
+"""Architecture, image size and stem of networks that this process has seen to fit each other."""
 
 
 def known(arch: str) -> str:

@@ -59,7 +59,7 @@ def feature_width(classifier: Classifier, head: str, image_size: int) -> int:
     module = classifier.network.get_submodule(head)
     hook = module.register_forward_pre_hook(lambda _module, given: taken.append(given[0]))
     training = classifier.training
-    images = torch.zeros(2, 3, image_size, image_size, device=classifier.mean.device)
+    images = torch.zeros(1, 3, image_size, image_size, device=classifier.mean.device)
     try:
         with torch.inference_mode():
             answer = classifier.eval().network(images)

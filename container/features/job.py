@@ -24,6 +24,7 @@ from container.hyperparameters import Hyperparameters
 from container.models import Classifier
 from container.monitoring.requested import is_debugged
 from container.training.distributed import World
+from container.training.evaluation import whole_float32
 from container.training.export import Convert
 from container.training.job import TrainingJob
 from container.training.metrics import say
@@ -232,7 +233,8 @@ class HeadOnly:
         features = self.features.validation if mine else self.features.test
         if features is None or features.values.dtype != np.float32:
             return None
-        found = _by_head(self.classifier, self.head, features, job.device)
+        with whole_float32():
+            found = _by_head(self.classifier, self.head, features, job.device)
         differs = float(np.abs(expected - found[checked]).max())
         if differs <= TOLERANCE:
             return found

@@ -9,9 +9,15 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
+from container.artifact import Artifact
 from container.errors import FeatureError, JobEnded
+from container.features import graph
+from container.features import job as jobs
+from container.features.extraction import FeatureExtractor
 from container.features.job import wants_features
 from container.hyperparameters import HyperparameterError, Hyperparameters
+from container.images.checking import Checker
+from container.training import export, finalize
 from local.requests.features import NO_FEATURES
 
 FROZEN: dict[str, Any] = {"freeze": True, "augment": "none", "epochs": 3}
@@ -133,3 +139,54 @@ def test_features_only_leaves_a_channel_for_other_jobs(
     forget(base)
     with pytest.raises(JobEnded, match="found features of other weights of the backbone"):
         job(channels=("train", "validation", "features"), **FROZEN, seed=1)
+
+
+def test_trials_of_a_warm_pool_decode_convert_and_compute_nothing_twice(
+    job: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (job.base / "sagemaker" / "warmpoolcache").mkdir(parents=True)
+    base = job(**FROZEN, export=True)
+    first, _, _ = left(base)
+    assert entries(base) == []
+    assert Artifact.read(base / "model").export["max_difference"] <= 1e-4
+    forget(base)
+    capsys.readouterr()
+
+    def twice(*_args: Any, **_options: Any) -> None:
+        raise AssertionError("it was done before")
+
+    for owner, name in ((Checker, "check"), (graph, "convert"), (export, "convert")):
+        monkeypatch.setattr(owner, name, twice)
+    monkeypatch.setattr(FeatureExtractor, "_compute", twice)
+    monkeypatch.setattr(finalize, "evaluate", twice)
+    base = job(**FROZEN | {"learning_rate": 0.05}, export=True)
+    log = capsys.readouterr().out
+    assert "OpenVINO export: probabilities within" in log
+    assert "features of" not in log
+    second, evaluation, _ = left(base)
+    assert evaluation["images"] == 12
+    assert not np.array_equal(first["fc.weight"], second["fc.weight"])
+
+
+def test_evaluation_goes_through_the_backbone_where_features_give_something_else(
+    job: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = job(**FROZEN)
+    _, by_features, _ = left(base)
+    forget(base)
+    capsys.readouterr()
+    monkeypatch.setattr(jobs, "TOLERANCE", -1.0)
+    _, through, _ = left(job(**FROZEN))
+    assert "evaluation through the backbone: by cached features" in capsys.readouterr().out
+    assert through["confusion"] == by_features["confusion"]
+
+
+def test_a_features_channel_is_for_jobs_that_train_on_features(job: Any, tmp_path: Path) -> None:
+    (tmp_path / "features" / "key").mkdir(parents=True)
+    (tmp_path / "features" / "key" / "features.json").write_text("{}")
+    (job.base / "input" / "data").mkdir(parents=True)
+    (job.base / "input" / "data" / "features").symlink_to(tmp_path / "features")
+    with pytest.raises(JobEnded, match="channel 'features': found one, expected none in a job"):
+        job(channels=("train", "validation", "features"))
+    with pytest.raises(JobEnded, match="channel 'features' .*: found no features; expected those"):
+        job(channels=("train", "validation", "features"), **FROZEN)
