@@ -1,16 +1,18 @@
 """Images a second out of the loader, beside torchvision's and timm's.
 
-    python tests/benchmarks/pipeline.py FOLDER [--rounds 5] [--workers 1 2] [--size 224]
+    python tests/benchmarks/pipeline.py [--folder FOLDER] [--rounds 5] [--workers 1 2]
 
-FOLDER holds <class>/<image>. Each is asked for random crops, mirrored at random, as its
-documentation has it: ImageFolder, RandomResizedCrop, ToTensor, Normalize and DataLoader; timm's
-create_loader with its defaults for training. The first epoch is measured apart: ours decodes then,
-and keeps what there is memory for. Last, how near our pixels are to those of an exact resize of the
-whole image.
+FOLDER holds <class>/<image>; without one, 256 pictures of 500x375 are made. Each is asked for
+random crops, mirrored at random, as its documentation has it: ImageFolder, RandomResizedCrop,
+ToTensor, Normalize and DataLoader; timm's create_loader with its defaults for training. The first
+epoch is measured apart: ours decodes then, and keeps what there is memory for. Last, how near our
+pixels are to those of an exact resize of the whole image.
 """
 
 import argparse
 import statistics
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -30,6 +32,10 @@ from container.data.loader import EpochLoader
 from container.images.geometry import Geometry
 from container.images.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from container.memory import available_memory
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from photographs import photographs
 
 BATCH = 32
 
@@ -110,16 +116,19 @@ def psnr(folder: Path, size: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("--folder", type=Path)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--size", type=int, default=224)
     arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as made:
+        measure(arguments, arguments.folder or photographs(Path(made), 256))
+
+
+def measure(arguments: argparse.Namespace, folder: Path) -> None:
     for workers in arguments.workers:
         makers = {"berth": ours, "torchvision": torchvisions, "timm": timms}
-        loaders = {
-            name: make(arguments.folder, arguments.size, workers) for name, make in makers.items()
-        }
+        loaders = {name: make(folder, arguments.size, workers) for name, make in makers.items()}
         first = {name: rate(loader(0)) for name, loader in loaders.items()}
         later: dict[str, list[float]] = {name: [] for name in loaders}
         for number in range(1, arguments.rounds + 1):
@@ -134,7 +143,7 @@ def main() -> None:
                 f"  {name:12} {first[name]:7.0f} {median:7.0f}"
                 f"   berth is {medians['berth'] / median:.2f}x"
             )
-    print(f"PSNR against an exact resize: {psnr(arguments.folder, arguments.size):.1f} dB (median)")
+    print(f"PSNR against an exact resize: {psnr(folder, arguments.size):.1f} dB (median)")
 
 
 if __name__ == "__main__":
