@@ -49,6 +49,22 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 NonNegative = Annotated[float, Field(ge=0)]
 
 
+FIT_HYPERPARAMETERS = frozenset(
+    {
+        "amp",
+        "arch",
+        "checkpoint_minutes",
+        "fit_minutes",
+        "image_size",
+        "on_bad_image",
+        "seed",
+        "validation_split",
+        "weights",
+        "workers",
+    }
+)
+"""What a fit job takes; it chooses the others."""
+
 UNTRAINED = (
     "freeze=true with weights=none trains a head on random features that never change: expect "
     "little of it; give weights=imagenet or an earlier model, or freeze=false"
@@ -158,6 +174,11 @@ class Hyperparameters(BaseModel):
     workers: int | None = Field(
         None, ge=0, le=256, description="loader processes; by default one a core, at most 8"
     )
+    fit_minutes: NonNegative = Field(
+        0.0,
+        description="minutes for a fit job, which chooses what is not given here: backbone, image "
+        "size and how to train, and ends within them; 0 is off",
+    )
     seed: int = Field(0, ge=0, lt=2**31, description="the same seed gives the same run")
     validation_split: float = Field(
         0.2, gt=0, lt=1, description="share of train used when there is no validation channel"
@@ -251,6 +272,24 @@ class Hyperparameters(BaseModel):
             if name not in COLLECTIONS:
                 raise ValueError(f"expected some of {', '.join(COLLECTIONS)}")
         return value
+
+    @model_validator(mode="after")
+    def _fit(self) -> "Hyperparameters":
+        if not self.fit_minutes:
+            return self
+        if self.weights.lower() == "none":
+            raise ValueError(
+                "hyperparameter 'weights': a fit job needs pretrained ones, found none; expected "
+                "imagenet or a path"
+            )
+        default = type(self).model_fields
+        for name in sorted(self.model_fields_set - FIT_HYPERPARAMETERS):
+            if getattr(self, name) != default[name].default:
+                raise ValueError(
+                    f"hyperparameter {name!r}: found with fit_minutes, expected it left out: a fit "
+                    f"job takes only {', '.join(sorted(FIT_HYPERPARAMETERS))}"
+                )
+        return self
 
     @model_validator(mode="after")
     def _rules(self) -> "Hyperparameters":

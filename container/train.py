@@ -6,6 +6,7 @@ several GPUs or hosts, torchrun runs this module once a rank.
 
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 from container import script_mode
 from container.architectures import build_network
 from container.cpus import available_cpus
+from container.data.index import Index
 from container.data.lint import lint
 from container.data.loader import EpochLoader
 from container.data.splits import Splits, find_splits
@@ -26,6 +28,7 @@ from container.environment import (
     write_failure,
 )
 from container.errors import BerthError, DataError, JobEnded
+from container.features.cache import FeatureCache
 from container.features.job import JobFeatures, decodable_files, given_features
 from container.features.loader import FeatureLoader
 from container.hyperparameters import UNTRAINED, Hyperparameters, frozen_untrained
@@ -60,7 +63,7 @@ def main(*, export: bool = True) -> None:
     try:
         environment = Environment.read()
         _export_variables(base)
-        if needs_launch(environment):
+        if needs_launch(environment) and not _is_fit(environment):
             environment.clear_failure()
             read_hyperparameters(environment)
             launch(environment, "container.train")
@@ -100,8 +103,26 @@ def _export_variables(base: Path) -> None:
         say(f"the toolkit's SM_* variables are not set: {type(error).__name__}: {error}")
 
 
+def _is_fit(environment: Environment) -> bool:
+    """Whether this is a fit job, which runs in one process.
+
+    Raises:
+        HyperparameterError: a hyperparameter is wrong.
+        DataError: a fit job has several hosts.
+    """
+    environment.clear_failure()
+    if not read_hyperparameters(environment).fit_minutes:
+        return False
+    if len(environment.hosts) > 1:
+        raise DataError(
+            f"hosts: found {len(environment.hosts)}, expected one for a job with fit_minutes"
+        )
+    return True
+
+
 def run(environment: Environment, *, export: bool = True) -> None:
     """One rank's job: data, network, training, artifact, evaluation."""
+    began = time.monotonic()
     stop = StopSignal()
     world = join_world(environment)
     if world.size == 1:
@@ -113,6 +134,10 @@ def run(environment: Environment, *, export: bool = True) -> None:
         tell(f"hyperparameters of the SageMaker SDK that change nothing here: {', '.join(ignored)}")
     tracker = make_tracker(environment, hp, main=world.is_main, say=tell)
     try:
+        if hp.fit_minutes:
+            _fit(environment, hp, began, stop, tracker, tell, export=export)
+            tracker.end("FINISHED")
+            return
         callback = _callback(environment, hp, world, tell)
         try:
             _train(environment, hp, world, stop, callback, tracker, tell, export=export)
@@ -125,6 +150,38 @@ def run(environment: Environment, *, export: bool = True) -> None:
         tracker.end("FAILED")
         raise
     tracker.end("FINISHED")
+
+
+def _fit(
+    environment: Environment,
+    hp: Hyperparameters,
+    began: float,
+    stop: StopSignal,
+    tracker: Tracker,
+    tell: Callable[[str], None],
+    *,
+    export: bool,
+) -> None:
+    """A job with `fit_minutes`, which began at `time.monotonic() == began`."""
+    from container.fit.backbones import FitData, find_backbones
+    from container.fit.budget import TimeBudget
+    from container.fit.context import FitContext
+    from container.fit.job import run_fit
+
+    if environment.features_channel is not None:
+        raise DataError("channel 'features': found one, expected none in a job with fit_minutes")
+    budget = TimeBudget(60 * hp.fit_minutes, spent=time.monotonic() - began)
+    find_backbones(hp, environment.weights_channel)
+    tracker.parameters(hp)
+    if is_debugged(environment.base, hp.debug) or is_profiled(environment.base, hp.profile):
+        tell("a fit job is neither debugged nor profiled")
+    splits = _read_data(environment, hp, None)
+    environment.output_data_dir.mkdir(parents=True, exist_ok=True)
+    _require_enough(splits.train, ranks=1)
+    cache = FeatureCache.find(environment, None, tell, lambda: bool(stop.received))
+    data = FitData(environment, hp, _device(World()), splits, cache)
+    metrics = MetricLogger(environment.output_data_dir, active=True, tracker=tracker)
+    run_fit(FitContext(data, budget, stop, tell, export), metrics)
 
 
 def _train(
@@ -153,7 +210,7 @@ def _train(
         splits=world.share(lambda: _read_data(environment, hp, given)),
     )
     environment.output_data_dir.mkdir(parents=True, exist_ok=True)
-    _require_enough(job)
+    _require_enough(job.splits.train, ranks=world.size)
     classifier, head = _build(job, start)
     features = JobFeatures.of(
         job,
@@ -282,18 +339,17 @@ def _device(world: World) -> torch.device:
     return torch.device("cpu")
 
 
-def _require_enough(job: TrainingJob) -> None:
+def _require_enough(train: Index, *, ranks: int) -> None:
     """Raises DataError for fewer than two classes, or for steps of one image."""
-    train = job.splits.train
     used = int((train.counts() > 0).sum())
     if used < 2:
         raise DataError(
             f"train: found usable images of {used} class{'' if used == 1 else 'es'}, expected of "
             "two or more"
         )
-    if -(-len(train) // job.world.size) < 2:
+    if -(-len(train) // ranks) < 2:
         raise DataError(
-            f"train: found {len(train)} usable images for {job.world.size} processes, expected two "
+            f"train: found {len(train)} usable images for {ranks} processes, expected two "
             "or more for each: batch normalisation cannot learn from one"
         )
 

@@ -55,6 +55,12 @@ COMMANDS = {
         "berth train s3://bucket/data/flowers/ -p epochs=5 -p learning_rate=0.003 --spot",
         JOBS,
     ),
+    "fit": CommandEntry(
+        "local.commands.fit:fit",
+        "Make the best classifier of a folder for the minutes you have.",
+        "berth fit photos --minutes 30",
+        JOBS,
+    ),
     "jobs": CommandEntry(
         "local.commands.jobs:jobs",
         "List jobs and endpoints.",

@@ -50,7 +50,7 @@ class Probe:
 
     def logits(self, features: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
         """float32 (N, C) of features (N, F)."""
-        rows = torch.from_numpy(np.asarray(features, dtype=np.float32))
+        rows = torch.from_numpy(np.array(features, dtype=np.float32))
         found: npt.NDArray[np.float32] = (rows @ self.weight.T + self.bias).numpy()
         return found
 
@@ -102,7 +102,7 @@ class FeatureTable:
         classes: int,
         device: torch.device | None = None,
     ) -> None:
-        values = torch.from_numpy(np.asarray(features, dtype=np.float32)).to(device)
+        values = torch.from_numpy(np.array(features, dtype=np.float32)).to(device)
         self.classes, self.labels = classes, torch.from_numpy(labels).to(device)
         self._mean = values.mean(0)
         centred = values - self._mean

@@ -96,6 +96,14 @@ def describe(job: TrainingJob, start: Initialization, progress: TrainingProgress
     )
 
 
+def held_out_pixels(job: TrainingJob) -> npt.NDArray[np.uint8]:
+    """uint8 (N, crop, crop, 3) of the held-out images an export is compared on."""
+    held_out = job.splits.test or job.splits.validation
+    checked = held_out.spread(EXPORT_CHECKS).tolist()
+    loaded = [job.geometry.load(held_out.read(at), held_out.paths[at]) for at in checked]
+    return np.stack(loaded)
+
+
 def finish(
     job: TrainingJob,
     classifier: Classifier,
@@ -119,8 +127,7 @@ def finish(
     pixels = expected = convert = known = None
     checked = held_out.spread(EXPORT_CHECKS)
     if export or shortcut:
-        loaded = [job.geometry.load(held_out.read(at), held_out.paths[at]) for at in checked]
-        pixels = np.stack(loaded)
+        pixels = held_out_pixels(job)
     if shortcut and pixels is not None:
         expected = predict(classifier, pixels, job.device)
         convert = shortcut.convert if export else None

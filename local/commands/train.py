@@ -1,5 +1,6 @@
 """`berth train`: one training job, followed to its end, its results brought home."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +19,7 @@ from local.requests.names import checked_name, job_name
 from local.requests.tuning import best_hyperparameters
 from local.results.downloads import download_results, find_output
 from local.results.evaluation import read_evaluation
+from local.results.fit import FILE, fit_lines
 from local.results.profiler_report import find_report, first_sentence
 from local.results.rule_statuses import issues, rule_statuses
 
@@ -81,6 +83,26 @@ def train(
         return
     target.ensure_bucket()
     monitoring.upload(target, name)
+    start_and_follow(
+        target, name, request, wait=wait, quiet=quiet, download=download, output_dir=output_dir
+    )
+
+
+def start_and_follow(
+    target: Target,
+    name: str,
+    request: Mapping[str, Any],
+    *,
+    wait: bool,
+    quiet: bool,
+    download: bool,
+    output_dir: Path | None,
+) -> None:
+    """Create a training job, follow it to its end, bring home what it left, print its name.
+
+    Raises:
+        UserError: it did not complete.
+    """
     target.client("sagemaker").create_training_job(**request)
     print_note(f"training job {name}")
     if not wait:
@@ -139,6 +161,9 @@ def summary(job: dict[str, Any], folder: Path, found: list[Path]) -> list[str]:
     written = find_output(folder, "evaluation.json") if found else None
     if written is not None:
         lines.append(_accuracy(written))
+    fitted = find_output(folder, FILE) if found else None
+    if fitted is not None:
+        lines += [f"fit        {line}" for line in fit_lines(fitted)]
     metrics = job.get("FinalMetricDataList", [])
     if metrics:
         shown = ", ".join(f"{each['MetricName']} {each['Value']:.4g}" for each in metrics)

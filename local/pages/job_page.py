@@ -12,12 +12,14 @@ from local.errors import UserError
 from local.requests.tuning import unquote_json
 from local.results.downloads import OUTPUT, find_output
 from local.results.evaluation import read_epochs, read_evaluation
+from local.results.fit import FILE, read_fit
 from local.results.profiler_report import find_report, first_sentence
 from local.results.rule_statuses import REPORTED, rule_statuses
 from local.results.tuning_trials import format_duration
 
 PICTURES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
 CAPTIONS = {
+    "fit.png": "Accuracy against minutes, and what more images would bring",
     "curves.png": "Loss, accuracy and learning rate",
     "confusion.png": "Confusion",
     "worst.png": "The surest mistakes",
@@ -38,6 +40,7 @@ def write_report_page(job: Mapping[str, Any], folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     evaluation, evaluation_error = _read(folder, "evaluation.json", read_evaluation)
     epochs, epochs_error = _read(folder, "metrics.jsonl", read_epochs)
+    fit, fit_error = _read(folder, FILE, read_fit)
     names = list(epochs[0]) if epochs else []
     page = folder / "index.html"
     text = (
@@ -50,6 +53,8 @@ def write_report_page(job: Mapping[str, Any], folder: Path) -> Path:
             interruptions=interruptions(dict(job)),
             evaluation=evaluation,
             evaluation_error=evaluation_error,
+            fit=fit,
+            fit_error=fit_error,
             profile=_profile(folder),
             rules=[
                 ([each.name, each.kind, each.status, each.details], each.status in REPORTED)

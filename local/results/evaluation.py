@@ -62,9 +62,9 @@ def read_evaluation(path: Path) -> EvaluationReport:
         UserError: it is not what berth's image writes; the line names the field.
     """
     try:
-        return EvaluationReport.model_validate_json(_read(path))
+        return EvaluationReport.model_validate_json(read_bounded_file(path))
     except ValidationError as error:
-        raise UserError(f"{path}: not berth's evaluation: {_first(error)}") from None
+        raise UserError(f"{path}: not berth's evaluation: {first_problem(error)}") from None
 
 
 def read_epochs(path: Path) -> list[dict[str, Any]]:
@@ -74,7 +74,7 @@ def read_epochs(path: Path) -> list[dict[str, Any]]:
         UserError: a line is no JSON object; it is named.
     """
     epochs = []
-    for number, line in enumerate(_read(path).splitlines(), 1):
+    for number, line in enumerate(read_bounded_file(path).splitlines(), 1):
         if not line.strip():
             continue
         try:
@@ -88,14 +88,15 @@ def read_epochs(path: Path) -> list[dict[str, Any]]:
     return epochs
 
 
-def _read(path: Path) -> bytes:
+def read_bounded_file(path: Path) -> bytes:
+    """The bytes of a file that a job left. Raises UserError for more than `LARGEST`."""
     size = path.stat().st_size
     if size > LARGEST:
         raise UserError(f"{path}: found {size:,} bytes, expected at most {LARGEST:,}")
     return path.read_bytes()
 
 
-def _first(error: ValidationError) -> str:
+def first_problem(error: ValidationError) -> str:
     """The first thing that is wrong, in one line."""
     details = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in details["loc"])

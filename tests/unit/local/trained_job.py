@@ -37,3 +37,34 @@ def write_job(folder: Path) -> None:
     (data / "metrics.jsonl").write_text("".join(json.dumps(each) + "\n" for each in epochs))
     for name in ("confusion.png", "curves.png", "other.png"):
         (data / name).write_bytes(PNG)
+
+
+FIT = {
+    "chosen": "probe resnet18 at 224 px",
+    "minutes": 5.0,
+    "used_minutes": 4.5,
+    "leaderboard": [
+        {
+            "name": "probe resnet18 at 224 px",
+            "accuracy": 0.92,
+            "interval": [0.88, 0.95],
+            "how": "244 images, 5-fold cross-validation",
+            "seconds": 66,
+            "detail": "L2 strength 0.1",
+            "chosen": True,
+        },
+        {
+            "name": "fine-tuned resnet18 at 224 px",
+            "accuracy": 0.9,
+            "interval": [0.79, 0.95],
+            "how": "49 validation images",
+            "seconds": 240,
+            "detail": "round 1",
+            "chosen": False,
+        },
+    ],
+    "choices": [{"what": "augment=standard", "why": "mirrored images are known as well"}],
+    "advice": "twice the photographs of 'bees' would help most",
+    "no_curve": "",
+}
+"""What a fit job found, as its `fit.json` has it."""

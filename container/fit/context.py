@@ -1,0 +1,155 @@
+"""A fit job under way: its data, time and state, and what is loaded of its backbones."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from container.features.extraction import Features
+from container.fit.backbones import FitData, SizedBackbone
+from container.fit.budget import SAFETY, TimeBudget, spoken
+from container.fit.choices import Choice
+from container.fit.images import median_side
+from container.fit.leaderboard import LeaderboardEntry
+from container.fit.selection import LabelledFeatures
+from container.fit.state import FitState
+from container.fit.threads import counts
+from container.training.checkpoint import CheckpointFolder, Interrupted, StopSignal
+from container.training.job import digest
+
+END_SECONDS = 20.0
+"""Kept for artifact, export and pictures before the first artifact was measured."""
+SAMPLE = 200
+"""Images whose size is looked at."""
+
+
+@dataclass
+class FitContext:
+    """What the stages of a fit job share.
+
+    Attributes:
+        data: what backbones are tried on.
+        budget: the time.
+        stop: the stop signal.
+        say: where messages go.
+        export: whether the model is converted to OpenVINO as well.
+        state: what is done.
+        features: of all training and validation images, by backbone and size.
+        threads: numbers of the processor's threads to try, the most first.
+    """
+
+    data: FitData
+    budget: TimeBudget
+    stop: StopSignal
+    say: Callable[[str], None]
+    export: bool = True
+    state: FitState = field(default_factory=FitState)
+    features: dict[tuple[str, int], tuple[Features, Features]] = field(default_factory=dict)
+    threads: tuple[int, ...] = field(default_factory=lambda: counts(torch.get_num_threads()))
+    _loaded: dict[tuple[str, int], SizedBackbone] = field(default_factory=dict)
+
+    @cached_property
+    def checkpoints(self) -> CheckpointFolder:
+        """Where the state is kept."""
+        hp, train = self.data.hp, self.data.splits.train
+        identity = {
+            "fit": True,
+            "arch": hp.arch if "arch" in hp.model_fields_set else None,
+            "image_size": hp.image_size if "image_size" in hp.model_fields_set else None,
+            "weights": hp.weights,
+            "seed": hp.seed,
+            "validation_split": hp.validation_split,
+            "classes": list(train.classes),
+            "train images": len(train),
+            "train digest": digest(train),
+        }
+        return CheckpointFolder(self.data.environment.checkpoint_dir / "fit", identity, self.say)
+
+    def round_folder(self, number: int) -> Path:
+        """Where a round of fine-tuning, from 1, keeps its state and its metrics."""
+        return self.data.environment.checkpoint_dir / "fit" / f"round-{number}"
+
+    def round_checkpoints(self, number: int, identity: Mapping[str, object]) -> CheckpointFolder:
+        """The checkpoints of a round."""
+        return CheckpointFolder(self.round_folder(number), identity, self.say)
+
+    @cached_property
+    def side(self) -> int:
+        """The median shorter side of the training images, in pixels."""
+        train = self.data.splits.train
+        order = np.random.default_rng(self.data.hp.seed).permutation(len(train))
+        return median_side(train, order[:SAMPLE])
+
+    @cached_property
+    def images(self) -> int:
+        """Images of all splits."""
+        return sum(len(index) for _, index in self.data.splits.items())
+
+    def choose(self, what: str, why: str) -> None:
+        """Log a decision and keep it."""
+        choice = Choice(what, why)
+        self.state.choices.append(choice)
+        self.say(str(choice))
+
+    def save(self) -> None:
+        """Keep the state. Raises TrainingError when the disk is full."""
+        self.state.save(self.checkpoints, self.budget.elapsed)
+
+    def require_running(self) -> None:
+        """Raise Interrupted when the job is to stop."""
+        if self.stop.received:
+            raise Interrupted(
+                f"stopped by {self.stop.received} {spoken(self.budget.elapsed)} into the time; "
+                "what is done is kept"
+            )
+
+    def reserve(self, seconds_an_image: float) -> None:
+        """Keep time for the end: evaluation at so many seconds an image, artifact, pictures."""
+        held_out = self.data.splits.test or self.data.splits.validation
+        artifact = self.budget.costs.get("artifact", END_SECONDS)
+        self.budget.reserve = SAFETY * (2 * artifact + seconds_an_image * len(held_out))
+
+    def point(self, accuracy: float, name: str) -> None:
+        """Keep an accuracy on the validation images with the time it was measured at."""
+        self.state.points.append(
+            {"minutes": self.budget.elapsed / 60, "accuracy": accuracy, "name": name}
+        )
+
+    def margin(self, size: int) -> bool:
+        """Whether images are cropped to this size as the weights' training did.
+
+        Smaller ones are enlarged, and seen whole.
+        """
+        return size <= self.side
+
+    def backbone(self, arch: str, size: int) -> SizedBackbone:
+        """A backbone, loaded once."""
+        if (arch, size) not in self._loaded:
+            loaded = SizedBackbone.load(self.data, arch, size, margin=self.margin(size))
+            self._loaded[arch, size] = loaded
+        return self._loaded[arch, size]
+
+    def forget(self, arch: str, size: int) -> None:
+        """Load a backbone anew when it is next needed, as it was trained."""
+        self._loaded.pop((arch, size), None)
+
+    def of(self, entry: LeaderboardEntry) -> SizedBackbone:
+        """The backbone of a classifier."""
+        return self.backbone(entry.arch, entry.image_size)
+
+    def extract(self, arch: str, size: int) -> tuple[LabelledFeatures, LabelledFeatures]:
+        """The features of all training and all validation images."""
+        if (arch, size) not in self.features:
+            extractor, splits = self.backbone(arch, size).extractor, self.data.splits
+            self.features[arch, size] = (
+                extractor.extract(splits.train, name="train"),
+                extractor.extract(splits.validation, name="validation"),
+            )
+        train, validation = self.features[arch, size]
+        return (
+            LabelledFeatures(train.values, train.labels),
+            LabelledFeatures(validation.values, validation.labels),
+        )

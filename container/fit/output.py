@@ -1,0 +1,38 @@
+"""What a fit job found, in its output: `fit.json` and, as a picture, `fit.png`."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from container.files.json_files import to_json
+from container.fit.budget import TimeBudget
+from container.fit.state import FitState
+
+FILE = "fit.json"
+
+
+def described(state: FitState, budget: TimeBudget) -> dict[str, Any]:
+    """The leaderboard, the accuracy minute by minute, the choices and the advice."""
+    board = state.board
+    return {
+        "minutes": budget.seconds / 60,
+        "used_minutes": round(budget.elapsed / 60, 3),
+        "chosen": board.chosen.name,
+        "leaderboard": [
+            entry.to_json() | {"chosen": entry is board.chosen} for entry in board.ranked
+        ],
+        "by_minute": board.best_by_minute(),
+        "points": state.points,
+        "choices": [{"what": each.what, "why": each.why} for each in state.choices],
+        "rounds": [asdict(each) for each in state.rounds],
+        **state.learning,
+    }
+
+
+def write_fit(state: FitState, budget: TimeBudget, folder: Path) -> None:
+    """Leave both files in a folder."""
+    from container.fit.pictures import draw_fit
+
+    found = described(state, budget)
+    draw_fit(found, folder)
+    (folder / FILE).write_text(to_json(found, indent=1) + "\n", encoding="utf-8")

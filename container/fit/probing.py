@@ -1,0 +1,108 @@
+"""Probes on the features of all images, and what they say of more images."""
+
+import time
+
+from container.fit.advice import SHARE, learn
+from container.fit.budget import SAFETY, spoken
+from container.fit.context import FitContext
+from container.fit.ending import probe_progress, write_model
+from container.fit.leaderboard import LeaderboardEntry
+from container.fit.selection import choose_probe, fit_probe
+from container.fit.trials import promising
+
+
+def probe_backbones(fit: FitContext) -> None:
+    """Put a probe of each promising backbone on the leaderboard, as far as time allows."""
+    board = fit.state.board
+    for trial in promising(fit):
+        if any(
+            (each.arch, each.image_size) == (trial.arch, trial.image_size) for each in board.entries
+        ):
+            continue
+        fit.require_running()
+        fit.reserve(trial.seconds)
+        if board.entries and SAFETY * trial.seconds * fit.images > fit.budget.free / 2:
+            fit.say(f"left out: {trial.arch} at {trial.image_size} px, for lack of time")
+            continue
+        add_probe(fit, trial.arch, trial.image_size)
+    for line in board.lines():
+        fit.say(line)
+
+
+def add_probe(fit: FitContext, arch: str, size: int) -> int:
+    """Compute the features of all images and fit a probe to them; its number on the leaderboard.
+
+    The first one's model is written, which measures how long that takes.
+    """
+    data, board, budget = fit.data, fit.state.board, fit.budget
+    began = time.monotonic()
+    train, validation = fit.extract(arch, size)
+    budget.measured("features", time.monotonic() - began, len(train) + len(validation))
+    began = time.monotonic()
+    classes = len(data.splits.train.classes)
+    choice = choose_probe(train, validation, classes, data.hp.seed, data.device)
+    budget.measured("probe", time.monotonic() - began)
+    entry = LeaderboardEntry(
+        arch=arch,
+        image_size=size,
+        kind="probe",
+        how=choice.how,
+        compared=choice.compared,
+        validation=choice.validation,
+        seconds=budget.elapsed,
+        detail=f"L2 strength {choice.probe.strength:g}",
+    )
+    board.add(entry)
+    number = len(board.entries) - 1
+    fit.state.probes[number] = choice.probe
+    fit.point(entry.validation.accuracy, entry.name)
+    fit.say(f"{spoken(budget.elapsed)}: {entry.line()}")
+    if board.best_probe is entry and data.splits.test is not None:
+        together = train.with_more(validation)
+        fit.state.final = fit_probe(together, classes, choice.probe.strength, data.device)
+    if "artifact" not in budget.costs:
+        began = time.monotonic()
+        backbone = fit.backbone(arch, size)
+        backbone.use_probe(choice.probe)
+        write_model(backbone, probe_progress(entry), export=fit.export)
+        budget.measured("artifact", time.monotonic() - began)
+        fit.reserve(_seconds_an_image(fit, arch, size))
+        fit.choose(
+            f"{spoken(budget.reserve)} kept for the end",
+            "writing the model took so long, and its evaluation comes on top",
+        )
+    fit.save()
+    return number
+
+
+def _seconds_an_image(fit: FitContext, arch: str, size: int) -> float:
+    """Of a forward pass: the slower of two measurements, as features may have been there."""
+    tried = [e.seconds for e in fit.state.trials if (e.arch, e.image_size) == (arch, size)]
+    return max(fit.budget.costs["features"], *tried)
+
+
+def advise_more(fit: FitContext) -> None:
+    """A learning curve on the best probe's features, and whose photographs would help most."""
+    best = fit.state.board.best_probe
+    if "advice" in fit.state.learning or (best.arch, best.image_size) not in fit.features:
+        return
+    fit.require_running()
+    if not fit.budget.affords("probe", share=SHARE):
+        fit.state.learning["no_curve"] = "the time is short"
+        fit.state.learning["advice"] = "none, as the time is short"
+    else:
+        train, validation = fit.extract(best.arch, best.image_size)
+        probe = fit.state.probes[fit.state.board.entries.index(best)]
+        fit.state.learning |= learn(
+            train,
+            validation,
+            fit.data.splits.train.classes,
+            probe.strength,
+            fit.data.hp.seed,
+            fit.data.device,
+            fit.budget,
+        )
+    if "no_curve" in fit.state.learning:
+        fit.say(f"no learning curve: {fit.state.learning['no_curve']}")
+    fit.say(f"advice: {fit.state.learning['advice']}")
+    fit.save()

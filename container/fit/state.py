@@ -1,0 +1,132 @@
+"""What a fit job has done, kept in its checkpoints so that it goes on after an interruption."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from container.fit.choices import Choice
+from container.fit.leaderboard import Leaderboard, LeaderboardEntry
+from container.fit.probes import Probe
+from container.training.checkpoint import CheckpointFolder
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """A backbone at one size, tried on some of the images.
+
+    Attributes:
+        arch, image_size: which.
+        accuracy: of its probe, cross-validated.
+        seconds: for the features of one image.
+    """
+
+    arch: str
+    image_size: int
+    accuracy: float
+    seconds: float
+
+
+@dataclass
+class FineTuningRound:
+    """One attempt to fine-tune.
+
+    Attributes:
+        entry: number of the probe it starts from.
+        hyperparameters: what was chosen.
+        seconds: for its epochs, and what was gone of the job when it began.
+        done: whether it has ended.
+        history: its epochs' metrics.
+        best_epoch: the best of them.
+    """
+
+    entry: int
+    hyperparameters: dict[str, Any]
+    seconds: float
+    began: float
+    done: bool = False
+    history: list[dict[str, float | None]] = field(default_factory=list)
+    best_epoch: int = 0
+
+
+@dataclass
+class FitState:
+    """The state of a fit job.
+
+    Attributes:
+        spent: seconds of the job's time that are gone.
+        trials: the backbones and sizes tried on some images.
+        board: the classifiers.
+        probes: of the board's entries, by their number.
+        final: the best probe fitted to validation images too, where a test split is held out.
+        rounds: of fine-tuning.
+        choices: decisions and their reasons.
+        points: accuracy by time: seconds, accuracy, and what it is of.
+        learning: the learning curve, or why there is none, and the advice.
+        threads: of the processor, chosen; 0 before.
+        saves: how often this was saved.
+    """
+
+    spent: float = 0.0
+    trials: list[TrialResult] = field(default_factory=list)
+    board: Leaderboard = field(default_factory=Leaderboard)
+    probes: dict[int, Probe] = field(default_factory=dict)
+    final: Probe | None = None
+    rounds: list[FineTuningRound] = field(default_factory=list)
+    choices: list[Choice] = field(default_factory=list)
+    points: list[dict[str, Any]] = field(default_factory=list)
+    learning: dict[str, Any] = field(default_factory=dict)
+    threads: int = 0
+    saves: int = 0
+
+    def save(self, folder: CheckpointFolder, spent: float) -> None:
+        """Write it. Raises TrainingError when the disk is full."""
+        self.spent, self.saves = spent, self.saves + 1
+        probes: dict[str, Probe] = {str(number): probe for number, probe in self.probes.items()}
+        if self.final is not None:
+            probes["final"] = self.final
+        tensors: dict[str, Tensor] = {}
+        for name, probe in probes.items():
+            tensors |= {f"{name}/weight": probe.weight, f"{name}/bias": probe.bias}
+        counters = {
+            "spent": spent,
+            "trials": [asdict(each) for each in self.trials],
+            "board": [each.to_json() for each in self.board.entries],
+            "strengths": {name: probe.strength for name, probe in probes.items()},
+            "rounds": [asdict(each) for each in self.rounds],
+            "choices": [asdict(each) for each in self.choices],
+            "points": self.points,
+            "learning": self.learning,
+            "threads": self.threads,
+            "saves": self.saves,
+        }
+        folder.save(self.saves, tensors, counters)
+
+    @classmethod
+    def load(cls, folder: CheckpointFolder) -> "FitState":
+        """The newest, or a new one. Raises CheckpointError for one of another job."""
+        checkpoint = folder.load_last()
+        if checkpoint is None:
+            return cls()
+        stored: Mapping[str, Any] = checkpoint.counters
+        probes = {
+            name: Probe(
+                checkpoint.tensors[f"{name}/weight"], checkpoint.tensors[f"{name}/bias"], strength
+            )
+            for name, strength in stored["strengths"].items()
+        }
+        final = probes.pop("final", None)
+        return cls(
+            spent=stored["spent"],
+            trials=[TrialResult(**each) for each in stored["trials"]],
+            board=Leaderboard([LeaderboardEntry.from_json(each) for each in stored["board"]]),
+            probes={int(number): probe for number, probe in probes.items()},
+            final=final,
+            rounds=[FineTuningRound(**each) for each in stored["rounds"]],
+            choices=[Choice(**each) for each in stored["choices"]],
+            points=stored["points"],
+            learning=stored["learning"],
+            threads=stored["threads"],
+            saves=stored["saves"],
+        )

