@@ -12,7 +12,7 @@ from container.environment import Environment
 from container.errors import WeightsError
 from container.features.cache import FeatureCache
 from container.features.extraction import FeatureExtractor
-from container.fit.probes import Probe
+from container.fit.linear.probes import Probe
 from container.hyperparameters import Hyperparameters
 from container.models import Classifier
 from container.training.distributed import World

@@ -14,7 +14,7 @@ from container.fit.budget import SAFETY, TimeBudget, spoken
 from container.fit.choices import Choice
 from container.fit.images import median_side
 from container.fit.leaderboard import LeaderboardEntry
-from container.fit.selection import LabelledFeatures
+from container.fit.linear.selection import LabelledFeatures
 from container.fit.state import FitState
 from container.fit.threads import counts
 from container.training.checkpoint import CheckpointFolder, Interrupted, StopSignal

@@ -10,7 +10,7 @@ from container.fit.budget import spoken
 from container.fit.context import FitContext
 from container.fit.finetuning import with_recipe
 from container.fit.leaderboard import LeaderboardEntry
-from container.fit.output import write_fit
+from container.fit.report.output import write_fit
 from container.models import load_tensors
 from container.training.callbacks import Callback
 from container.training.export import write_artifact

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from container.fit.backbones import SizedBackbone
 from container.fit.budget import TimeBudget
 from container.fit.choices import Choice, batch_size_for, ema_for
-from container.fit.probes import Probe
+from container.fit.linear.probes import Probe
 from container.training.callbacks import Callback
 from container.training.checkpoint import CheckpointFolder, StopSignal
 from container.training.distributed import World

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from container.fit.validation import HeldOut
+from container.fit.linear.validation import HeldOut
 
 
 @dataclass(frozen=True)

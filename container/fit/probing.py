@@ -2,13 +2,16 @@
 
 import time
 
-from container.fit.advice import SHARE, learn
 from container.fit.budget import SAFETY, spoken
 from container.fit.context import FitContext
 from container.fit.ending import probe_progress, write_model
 from container.fit.leaderboard import LeaderboardEntry
-from container.fit.selection import choose_probe, fit_probe
+from container.fit.linear.advice import SHARE, learn
+from container.fit.linear.selection import choose_probe, fit_probe
 from container.fit.trials import promising
+
+MEASURED_FROM = 600.0
+"""Seconds of a job from which the first probe's model is exported at once."""
 
 
 def probe_backbones(fit: FitContext) -> None:
@@ -32,7 +35,7 @@ def probe_backbones(fit: FitContext) -> None:
 def add_probe(fit: FitContext, arch: str, size: int) -> int:
     """Compute the features of all images and fit a probe to them; its number on the leaderboard.
 
-    The first one's model is written, which measures how long that takes.
+    The first one's model is written: from then on there is one.
     """
     data, board, budget = fit.data, fit.state.board, fit.budget
     began = time.monotonic()
@@ -60,19 +63,26 @@ def add_probe(fit: FitContext, arch: str, size: int) -> int:
     if board.best_probe is entry and data.splits.test is not None:
         together = train.with_more(validation)
         fit.state.final = fit_probe(together, classes, choice.probe.strength, data.device)
-    if "artifact" not in budget.costs:
-        began = time.monotonic()
-        backbone = fit.backbone(arch, size)
-        backbone.use_probe(choice.probe)
-        write_model(backbone, probe_progress(entry), export=fit.export)
-        budget.measured("artifact", time.monotonic() - began)
+    if number == 0:
+        _write_first(fit, entry)
         fit.reserve(_seconds_an_image(fit, arch, size))
         fit.choose(
             f"{spoken(budget.reserve)} kept for the end",
-            "writing the model took so long, and its evaluation comes on top",
+            "artifact, export and evaluation come then",
         )
     fit.save()
     return number
+
+
+def _write_first(fit: FitContext, entry: LeaderboardEntry) -> None:
+    """Write the first probe's model; with much time exported, to measure how long that takes."""
+    backbone = fit.of(entry)
+    backbone.use_probe(fit.state.probes[0])
+    measured = fit.budget.seconds >= MEASURED_FROM
+    began = time.monotonic()
+    write_model(backbone, probe_progress(entry), export=fit.export and measured)
+    if measured or not fit.export:
+        fit.budget.measured("artifact", time.monotonic() - began)
 
 
 def _seconds_an_image(fit: FitContext, arch: str, size: int) -> float:

@@ -17,9 +17,9 @@ from container.fit.finetuning import (
     with_recipe,
 )
 from container.fit.leaderboard import LeaderboardEntry
+from container.fit.linear.validation import SMALL, HeldOut
 from container.fit.probing import add_probe
 from container.fit.state import FineTuningRound
-from container.fit.validation import SMALL, HeldOut
 
 ENOUGH_EPOCHS = 6
 """Epochs for which a smaller input is taken, if it gets as many and the larger does not."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from container.fit.choices import Choice
 from container.fit.leaderboard import Leaderboard, LeaderboardEntry
-from container.fit.probes import Probe
+from container.fit.linear.probes import Probe
 from container.training.checkpoint import CheckpointFolder
 
 

@@ -12,10 +12,10 @@ from container.fit.backbones import SizedBackbone, find_backbones, own_size
 from container.fit.budget import SAFETY, minutes_for
 from container.fit.choices import candidate_sizes
 from container.fit.context import END_SECONDS, FitContext
-from container.fit.selection import LabelledFeatures, cross_validated
+from container.fit.linear.selection import LabelledFeatures, cross_validated
+from container.fit.linear.validation import subset
 from container.fit.state import TrialResult
 from container.fit.threads import fastest_threads
-from container.fit.validation import subset
 
 IMAGES = 300
 """Training images that a backbone and a size are tried on."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from container.fit.selection import LabelledFeatures
+from container.fit.linear.selection import LabelledFeatures
 
 
 def clouds(

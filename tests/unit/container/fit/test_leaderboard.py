@@ -1,7 +1,7 @@
 import json
 
 from container.fit.leaderboard import Leaderboard, LeaderboardEntry
-from container.fit.validation import HeldOut
+from container.fit.linear.validation import HeldOut
 
 
 def probe(hits: int, seconds: float = 10, arch: str = "resnet18") -> LeaderboardEntry:

@@ -6,7 +6,7 @@ import torch
 from container.errors import CheckpointError
 from container.fit.choices import Choice
 from container.fit.leaderboard import Leaderboard
-from container.fit.probes import Probe
+from container.fit.linear.probes import Probe
 from container.fit.state import FineTuningRound, FitState, TrialResult
 from container.training.checkpoint import CheckpointFolder
 from tests.unit.container.fit.test_leaderboard import probe, tuned

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from container.fit.learning_curve import (
+from container.fit.linear.learning_curve import (
     CurveData,
     Halving,
     LearningCurve,

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from container.fit.probes import FINAL_ITERATIONS, STRENGTHS, FeatureTable, Probe
-from container.fit.validation import (
+from container.fit.linear.probes import FINAL_ITERATIONS, STRENGTHS, FeatureTable, Probe
+from container.fit.linear.validation import (
     SMALL,
     HeldOut,
     fold_numbers,

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from container.fit.probes import FeatureTable
-from container.fit.selection import LabelledFeatures
-from container.fit.validation import SMALL, fold_numbers, folds_for, subset
+from container.fit.linear.probes import FeatureTable
+from container.fit.linear.selection import LabelledFeatures
+from container.fit.linear.validation import SMALL, fold_numbers, folds_for, subset
 
 SHARES = (0.125, 0.25, 0.5, 1.0)
 """Of the images, at which the curve is measured."""

@@ -1,8 +1,8 @@
 import numpy as np
 
-from container.fit.probes import STRENGTHS
-from container.fit.selection import choose_probe, cross_validated, fit_probe
-from container.fit.validation import HeldOut
+from container.fit.linear.probes import STRENGTHS
+from container.fit.linear.selection import choose_probe, cross_validated, fit_probe
+from container.fit.linear.validation import HeldOut
 from tests.unit.container.fit.synthetic import clouds
 
 

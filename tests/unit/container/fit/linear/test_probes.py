@@ -3,7 +3,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from container.fit.probes import STRENGTHS, FeatureTable
+from container.fit.linear.probes import STRENGTHS, FeatureTable
 from tests.unit.container.fit.synthetic import clouds
 
 
@@ -72,7 +72,7 @@ def test_many_masks_are_solved_part_by_part_alike(monkeypatch: pytest.MonkeyPatc
     masks = np.random.default_rng(2).random((5, len(features))) < 0.8
     table = FeatureTable(features.values, features.labels, 3)
     together = table.solve((0.1, 0.01), masks)
-    monkeypatch.setattr("container.fit.probes.LARGEST", 2 * len(features) * 2 * 3)
+    monkeypatch.setattr("container.fit.linear.probes.LARGEST", 2 * len(features) * 2 * 3)
     apart = table.solve((0.1, 0.01), masks)
     torch.testing.assert_close(together.weights, apart.weights, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(together.biases, apart.biases, atol=1e-4, rtol=1e-4)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from container.fit.validation import (
+from container.fit.linear.validation import (
     HeldOut,
     cross_entropy,
     fold_numbers,

@@ -31,7 +31,7 @@ def described(state: FitState, budget: TimeBudget) -> dict[str, Any]:
 
 def write_fit(state: FitState, budget: TimeBudget, folder: Path) -> None:
     """Leave both files in a folder."""
-    from container.fit.pictures import draw_fit
+    from container.fit.report.pictures import draw_fit
 
     found = described(state, budget)
     draw_fit(found, folder)

@@ -11,7 +11,7 @@ from matplotlib import pyplot as plt
 
 
 def draw_fit(found: Mapping[str, Any], folder: Path) -> Path:
-    """`fit.png` of what `container.fit.output.described` gives."""
+    """`fit.png` of what `container.fit.report.output.described` gives."""
     curve = found.get("curve")
     figure, panels = plt.subplots(
         1, 2 if curve else 1, figsize=(11 if curve else 6, 4), squeeze=False, layout="constrained"

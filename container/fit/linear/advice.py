@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from container.fit.budget import TimeBudget
-from container.fit.learning_curve import CurveData, Halving, LearningCurve, NoCurve, advise
-from container.fit.selection import LabelledFeatures
+from container.fit.linear.learning_curve import CurveData, Halving, LearningCurve, NoCurve, advise
+from container.fit.linear.selection import LabelledFeatures
 
 SHARE = 0.1
 """Of the free time, that the learning curve and the classes' halving may take."""
