@@ -74,7 +74,7 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_rounds_fill_the_time_and_leave_the_end_alone(plan: Any) -> None:
-    # An epoch of 1,000 images and 200 for validation takes 1.25 x 1,067 x 0.01 = 13.3 s: 14 in 200 s.
+    # An epoch of 1,000 images and 200 for validation takes 1.25 x 1,067 x 0.01 s, so 14 fit.
     fit, done = plan(220, 0.01)
     assert [(size, epochs) for size, epochs, _, _ in done] == [(128, 14)]
     assert fit.budget.left >= fit.budget.reserve
