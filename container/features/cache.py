@@ -65,13 +65,20 @@ class FeatureCache:
         say: Callable[[str], None] = print,
         stopped: Callable[[], bool] = lambda: False,
     ) -> "FeatureCache":
-        """The cache of a job: `cache_root`, or a temporary folder where that cannot be written."""
-        root = cache_root(environment)
-        try:
-            root.mkdir(parents=True, exist_ok=True)
-        except OSError:
-            root = Path(mkdtemp(prefix="berth-features-"))
-        return cls(root, environment.warm_pool is not None, channel, say, stopped)
+        """The cache of a job: `cache_root`, else in its tree, else a temporary folder.
+
+        The first of them that can be written is taken.
+        """
+        for root in (cache_root(environment), environment.base / FOLDER):
+            try:
+                root.mkdir(parents=True, exist_ok=True)
+            except OSError:
+                continue
+            if os.access(root, os.W_OK | os.X_OK):
+                shared = environment.warm_pool in root.parents
+                return cls(root, shared, channel, say, stopped)
+        root = Path(mkdtemp(prefix="berth-features-"))
+        return cls(root, False, channel, say, stopped)
 
     def folder(self, name: str) -> Path:
         """Where what is named by a key lies, whether it is there or not."""

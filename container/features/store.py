@@ -12,6 +12,7 @@ so that what a key names is whole; and each shard is read against its checksum b
 
 import hashlib
 import json
+import mmap
 import os
 import shutil
 from collections.abc import Mapping
@@ -35,6 +36,9 @@ BATCH = 64
 """Images of one forward pass; a shard is a multiple."""
 _SHARD_BYTES = 16 << 20
 _SHARDS = 16
+
+READ_AHEAD = 1 << 30
+"""Bytes of a matrix up to which the system may read ahead: it stays in memory."""
 
 Matrix = npt.NDArray[Any]
 
@@ -118,7 +122,17 @@ def open_matrix(folder: Path, key: FeatureKey, *, verify: bool = True) -> Matrix
         for shard, expected in enumerate(sums):
             if shard_digest(path, layout, shard) != expected:
                 raise DamagedFeatures(f"{path}: shard {shard} does not match its checksum")
-    return np.memmap(path, layout.dtype, mode="r", shape=(layout.count, layout.width))
+    values = np.memmap(path, layout.dtype, mode="r", shape=(layout.count, layout.width))
+    if layout.size > READ_AHEAD:
+        mapped: Any = values.base
+        advise_random(mapped)
+    return values
+
+
+def advise_random(mapped: mmap.mmap) -> None:
+    """Have the system read a row alone and not what follows, which a shuffle does not ask for."""
+    if hasattr(mmap, "MADV_RANDOM"):
+        mapped.madvise(mmap.MADV_RANDOM)
 
 
 def shard_digest(path: Path, layout: MatrixLayout, shard: int) -> str:

@@ -117,7 +117,10 @@ class Trainer:
         self._forward: nn.Module = self._network
         if world.size > 1:
             self._forward = DistributedDataParallel(
-                self._network, device_ids=[device.index] if device.type == "cuda" else None
+                self._network,
+                device_ids=[device.index] if device.type == "cuda" else None,
+                # Those of a frozen backbone do not change, and a head has none.
+                broadcast_buffers=not hp.freeze,
             )
         # After DDP, which gives every rank the weights of rank 0.
         self._state = TrainingState(

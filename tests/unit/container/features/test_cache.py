@@ -32,6 +32,14 @@ def test_the_cache_is_in_the_warm_pool_or_else_the_jobs_own(tmp_path: Path) -> N
     assert (shared.root, shared.shared) == (pool / "features", True)
 
 
+def test_a_pool_that_another_user_filled_is_left_alone(tmp_path: Path) -> None:
+    pool = tmp_path / "sagemaker" / "warmpoolcache"
+    pool.mkdir(parents=True)
+    (pool / "features").write_text("a file in its place")
+    cache = FeatureCache.find(environment(tmp_path))
+    assert (cache.root, cache.shared) == (tmp_path / "features", False)
+
+
 def test_a_tree_that_cannot_be_written_has_a_temporary_folder(tmp_path: Path) -> None:
     (tmp_path / "features").write_text("a file in its place")
     cache = FeatureCache.find(environment(tmp_path))

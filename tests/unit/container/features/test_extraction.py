@@ -259,6 +259,21 @@ def test_large_sets_are_kept_in_float16(
     np.testing.assert_allclose(features.values, exact, rtol=1e-3)
 
 
+def test_a_matrix_too_large_for_memory_is_read_by_rows(
+    tmp_path: Path, index: Index, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    advised: list[Any] = []
+    monkeypatch.setattr(store, "advise_random", advised.append)
+    tiny.extractor(tmp_path, said).extract(index)
+    assert advised == []
+    monkeypatch.setattr(store, "READ_AHEAD", 150 * tiny.WIDTH * 4 - 1)
+    features = tiny.extractor(tmp_path, said).extract(index)
+    monkeypatch.undo()
+    (mapped,) = advised[-1:]
+    store.advise_random(mapped)
+    assert features.values.shape == (150, tiny.WIDTH)
+
+
 def test_features_that_are_not_finite_are_refused(
     tmp_path: Path, index: Index, said: list[str]
 ) -> None:
