@@ -8,6 +8,7 @@ import matplotlib as mpl
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
+from matplotlib.ticker import NullLocator
 
 
 def draw_fit(found: Mapping[str, Any], folder: Path) -> Path:
@@ -47,7 +48,7 @@ def _by_minute(axes: Any, found: Mapping[str, Any]) -> None:
     )
     axes.set(xlabel="minutes", ylabel="validation accuracy", title="Accuracy against minutes")
     axes.set_xlim(0, None)
-    axes.legend(fontsize=8, loc="lower right")
+    axes.legend(fontsize=8)
 
 
 def _learning_curve(axes: Any, curve: Mapping[str, Any]) -> None:
@@ -65,4 +66,6 @@ def _learning_curve(axes: Any, curve: Mapping[str, Any]) -> None:
         ylabel="error",
         title="Learning curve of the best probe",
     )
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xticks(further, [f"{each:,}" for each in further])
     axes.legend(fontsize=8)
