@@ -35,7 +35,7 @@ def run_fit(fit: FitContext, metrics: MetricLogger) -> None:
     if fit.state.threads:
         torch.set_num_threads(fit.state.threads)
     try:
-        if not fit.state.trials:
+        if not fit.state.tried:
             try_backbones(fit)
         probe_backbones(fit)
         advise_more(fit)

@@ -17,13 +17,14 @@ MEASURED_FROM = 600.0
 def probe_backbones(fit: FitContext) -> None:
     """Put a probe of each promising backbone on the leaderboard, as far as time allows."""
     board = fit.state.board
-    for trial in promising(fit):
+    found = promising(fit)
+    fit.reserve(max(each.seconds for each in found))
+    for trial in found:
         if any(
             (each.arch, each.image_size) == (trial.arch, trial.image_size) for each in board.entries
         ):
             continue
         fit.require_running()
-        fit.reserve(trial.seconds)
         if board.entries and SAFETY * trial.seconds * fit.images > fit.budget.free / 2:
             fit.say(f"left out: {trial.arch} at {trial.image_size} px, for lack of time")
             continue

@@ -161,6 +161,7 @@ def _run(fit: FitContext, planned: FineTuningRound) -> None:
 
     def ended(record: Mapping[str, float]) -> None:
         fit.point(record["validation:accuracy"], name)
+        fit.save()
 
     progress = fine_tune(
         backbone,

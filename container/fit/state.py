@@ -57,6 +57,7 @@ class FitState:
     Attributes:
         spent: seconds of the job's time that are gone.
         trials: the backbones and sizes tried on some images.
+        tried: whether the trials are complete.
         board: the classifiers.
         probes: of the board's entries, by their number.
         final: the best probe fitted to validation images too, where a test split is held out.
@@ -70,6 +71,7 @@ class FitState:
 
     spent: float = 0.0
     trials: list[TrialResult] = field(default_factory=list)
+    tried: bool = False
     board: Leaderboard = field(default_factory=Leaderboard)
     probes: dict[int, Probe] = field(default_factory=dict)
     final: Probe | None = None
@@ -92,6 +94,7 @@ class FitState:
         counters = {
             "spent": spent,
             "trials": [asdict(each) for each in self.trials],
+            "tried": self.tried,
             "board": [each.to_json() for each in self.board.entries],
             "strengths": {name: probe.strength for name, probe in probes.items()},
             "rounds": [asdict(each) for each in self.rounds],
@@ -120,6 +123,7 @@ class FitState:
         return cls(
             spent=stored["spent"],
             trials=[TrialResult(**each) for each in stored["trials"]],
+            tried=stored["tried"],
             board=Leaderboard([LeaderboardEntry.from_json(each) for each in stored["board"]]),
             probes={int(number): probe for number, probe in probes.items()},
             final=final,

@@ -47,6 +47,8 @@ def try_backbones(fit: FitContext) -> None:
         if fit.state.trials == []:
             fit.choose(f"image sizes {', '.join(map(str, sizes))}", _why(fit, own, sizes))
         for size in sizes:
+            if any((each.arch, each.image_size) == (arch, size) for each in fit.state.trials):
+                continue
             fit.require_running()
             if _too_slow(fit, arch, size, len(tried)):
                 fit.say(f"not tried: {arch} at {size} px, for lack of time")
@@ -62,6 +64,7 @@ def try_backbones(fit: FitContext) -> None:
             f"fit_minutes: found no backbone that takes these images among {', '.join(archs)}"
         )
     _require_time(fit)
+    fit.state.tried = True
     fit.save()
 
 
@@ -103,7 +106,7 @@ def _too_slow(fit: FitContext, arch: str, size: int, images: int) -> bool:
 
 
 def _try(fit: FitContext, backbone: SizedBackbone, tried: Index) -> None:
-    if not fit.state.trials:
+    if not fit.state.threads:
         _choose_threads(fit, backbone, tried)
     began = time.monotonic()
     workers, backbone.extractor.workers = backbone.extractor.workers, 0
@@ -141,6 +144,7 @@ def _choose_threads(fit: FitContext, backbone: SizedBackbone, tried: Index) -> N
         fit.state.threads = threads
         fit.choose(f"threads={threads}", f"they were the fastest of {_some(fit.threads)}")
     else:
+        fit.state.threads = torch.get_num_threads()
         measure()
 
 

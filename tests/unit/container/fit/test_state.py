@@ -19,6 +19,7 @@ def folder(path: Path, seed: int = 0) -> CheckpointFolder:
 def test_everything_that_was_done_is_there_again(tmp_path: Path) -> None:
     state = FitState(
         trials=[TrialResult("resnet18", 224, 0.9, 0.02)],
+        tried=True,
         board=Leaderboard([probe(80), tuned(85)]),
         probes={0: Probe(torch.randn(2, 4), torch.randn(2), 0.01)},
         final=Probe(torch.randn(2, 4), torch.randn(2), 0.01),
