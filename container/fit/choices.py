@@ -14,8 +14,8 @@ SIZES = (64, 96, 128, 160, 192)
 LEAST_SCALE, MOST_SCALE = 1.5, 16.0
 """By how much a small image is enlarged: ImageNet's networks look for shapes of more pixels than an
 8- or 32-pixel image has."""
-FEW_EPOCHS, MANY_EPOCHS = 2, 24
-"""Epochs of fine-tuning: fewer are not worth it, more overfit and leave no time for another try."""
+MANY_EPOCHS = 24
+"""Epochs of fine-tuning, at most: more overfit and leave no time for another try."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,8 @@ def candidate_sizes(own: int, side: int) -> tuple[int, ...]:
 
 
 def epochs_for(seconds: float, epoch_seconds: float) -> int:
-    """Whole epochs that fit, at most `MANY_EPOCHS`; 0 when fewer than `FEW_EPOCHS` do."""
-    fitting = math.floor(seconds / epoch_seconds)
-    return 0 if fitting < FEW_EPOCHS else min(fitting, MANY_EPOCHS)
+    """Whole epochs that fit, at most `MANY_EPOCHS`."""
+    return min(math.floor(seconds / epoch_seconds), MANY_EPOCHS)
 
 
 def batch_size_for(images: int) -> int:

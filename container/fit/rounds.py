@@ -27,6 +27,9 @@ ROUNDS = 4
 """Attempts, at most."""
 MEASURED_IMAGES = 8
 """Of the training steps that are timed."""
+MOST_FORWARDS = 4
+"""Forward passes that a training step is taken to be at most, as few steps are measured badly on a
+busy machine."""
 FORWARD = 1 / 3
 """Of a training step, a forward pass (Kaplan et al. 2020, Scaling laws for neural language models,
 section 2.1)."""
@@ -94,7 +97,8 @@ def _start(fit: FitContext) -> tuple[int, int, float]:
     for size in sorted(smaller, reverse=True):
         if epochs >= ENOUGH_EPOCHS:
             break
-        if _epochs(fit, best.arch, size)[0] <= max(epochs, ENOUGH_EPOCHS - 1):
+        more = _epochs(fit, best.arch, size)[0]
+        if more <= epochs or (epochs and more < ENOUGH_EPOCHS):
             continue
         known = [
             at
@@ -121,13 +125,17 @@ def _step(fit: FitContext, arch: str, size: int) -> float:
             return guess
         seconds = step_seconds(fit.backbone(arch, best), MEASURED_IMAGES)
         fit.budget.measured(name, seconds, MEASURED_IMAGES)
-    return fit.budget.costs[name] * measured[size] / measured[best]
+    most = MOST_FORWARDS * measured[best]
+    return min(fit.budget.costs[name], most) * measured[size] / measured[best]
 
 
 def _epochs(fit: FitContext, arch: str, size: int) -> tuple[int, float]:
-    """Epochs that fit the free time, and the seconds of one with its validation."""
+    """Epochs that fit the free time, and the seconds of one with its validation.
+
+    Nothing is added for safety: training ends on time even if they do not fit.
+    """
     step, splits = _step(fit, arch, size), fit.data.splits
-    seconds = SAFETY * step * (len(splits.train) + FORWARD * len(splits.validation))
+    seconds = step * (len(splits.train) + FORWARD * len(splits.validation))
     return epochs_for(fit.budget.free, seconds), seconds
 
 

@@ -30,7 +30,8 @@ def test_photographs_get_the_networks_size_and_small_images_several(
 
 def test_epochs_are_what_fits() -> None:
     assert epochs_for(100, 11) == 9
-    assert epochs_for(21, 11) == 0
+    assert epochs_for(21, 11) == 1
+    assert epochs_for(10, 11) == 0
     assert epochs_for(10_000, 1) == MANY_EPOCHS
 
 
