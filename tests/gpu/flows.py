@@ -30,7 +30,7 @@ DEFAULTS: Mapping[str, object] = {
     "weights": "none",
     "image_size": 64,
     "batch_size": 32,
-    "epochs": 3,
+    "epochs": 6,
     "learning_rate": 0.01,
     "workers": 2,
 }
