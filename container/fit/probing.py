@@ -99,8 +99,7 @@ def advise_more(fit: FitContext) -> None:
         return
     fit.require_running()
     if not fit.budget.affords("probe", share=SHARE):
-        fit.state.learning["no_curve"] = "the time is short"
-        fit.state.learning["advice"] = "none, as the time is short"
+        fit.state.learning |= {"no_curve": "the time is short", "advice": ""}
     else:
         train, validation = fit.extract(best.arch, best.image_size)
         probe = fit.state.probes[fit.state.board.entries.index(best)]
@@ -115,5 +114,6 @@ def advise_more(fit: FitContext) -> None:
         )
     if "no_curve" in fit.state.learning:
         fit.say(f"no learning curve: {fit.state.learning['no_curve']}")
-    fit.say(f"advice: {fit.state.learning['advice']}")
+    if fit.state.learning["advice"]:
+        fit.say(f"advice: {fit.state.learning['advice']}")
     fit.save()
