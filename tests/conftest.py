@@ -64,6 +64,7 @@ LONG_FILES = {
     "unit/container/test_train.py": 60,
     "e2e/test_interruption.py": 50,
     "e2e/test_distributed.py": 50,
+    "e2e/test_features.py": 40,
     "unit/container/monitoring/test_monitor.py": 40,
     "contract/test_training_image.py": 30,
 }
