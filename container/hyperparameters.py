@@ -113,6 +113,10 @@ class Hyperparameters(BaseModel):
         description="compute the features and leave them as the model, for another job's features "
         "channel; nothing is trained",
     )
+    freeze_batch_norm: bool = Field(
+        False,
+        description="keep batch normalisation's statistics as they are; its weights still learn",
+    )
     stem: Literal["auto", "standard", "small", "full"] = Field(
         "auto",
         description="first layers of a ResNet: standard (7x7 stride 2, max-pool), small (3x3 "

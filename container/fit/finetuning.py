@@ -96,6 +96,7 @@ def recipe(
         "layer_decay": round(FIRST_STAGE ** (1 / max(1, stages - 1)), 4),
         "ema": ema_for(steps),
         "augment": augment,
+        "freeze_batch_norm": True,
         "mixup": 0.1 if per_class < 200 and epochs >= 10 else 0.0,
         "label_smoothing": 0.1,
         "early_stopping_patience": max(3, epochs // 3),
@@ -107,6 +108,7 @@ def recipe(
     )
     reasons = [
         Choice(f"augment={augment}", why),
+        Choice("freeze_batch_norm=true", "few steps are too few to find new statistics"),
         Choice(f"batch_size={batch}", f"{images:,} training images give {steps:,} steps"),
         Choice(f"mixup={chosen['mixup']}", f"there are {per_class:.0f} images a class"),
         Choice(f"ema={chosen['ema']}", "the average is over the last tenth of the steps"),

@@ -386,6 +386,10 @@ class Trainer:
         """A frozen backbone stays in eval mode: its batch statistics must not drift."""
         self._forward.train(not self.hp.freeze)
         self._head.train()
+        if self.hp.freeze_batch_norm:
+            for module in self.classifier.network.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
 
     def _epochs_done(self) -> bool:
         return self.progress.epoch >= self.hp.epochs

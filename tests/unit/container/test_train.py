@@ -121,6 +121,20 @@ def test_frozen_backbone_keeps_every_weight_and_statistic(job: Any, tmp_path: Pa
     assert changed == {f"{head}.weight", f"{head}.bias"}
 
 
+def test_frozen_statistics_stay_while_weights_learn(job: Any, tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    network, _ = build_network("shufflenet_v2_x0_5", 3, image_size=32)
+    save_file(network.state_dict(), tmp_path / "start.safetensors")
+    base = job(freeze_batch_norm=True, weights=str(tmp_path / "start.safetensors"))
+    before, after = (
+        load_file(tmp_path / "start.safetensors"),
+        load_file(base / "model" / "model.safetensors"),
+    )
+    learnt = {name for name, _ in network.named_parameters()}
+    for name in before:
+        assert torch.equal(before[name], after[name]) != (name in learnt), name
+
+
 @pytest.mark.parametrize(
     "options",
     [
