@@ -10,8 +10,8 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, cast
+from contextlib import contextmanager
+from typing import cast
 
 import numpy as np
 import torch
@@ -39,6 +39,7 @@ from container.training.optimizer import (
     make_optimizer,
     set_learning_rate,
 )
+from container.training.precision import autocast, precision_for
 from container.training.state import TrainingProgress, TrainingState
 
 SMALL_STEP = 1 << 23
@@ -113,7 +114,7 @@ class Trainer:
             if hp.class_weights == "balanced"
             else None
         )
-        self._precision = _precision(hp.amp, device)
+        self._precision = precision_for(hp.amp, device)
         self._forward: nn.Module = self._network
         if world.size > 1:
             self._forward = DistributedDataParallel(
@@ -220,7 +221,7 @@ class Trainer:
             inputs = self._inputs(images)
         keep = self.callback.on_before_forward("train", self._network)
         with phase("forward"):
-            with self._autocast():
+            with autocast(self.device, self._precision):
                 logits = self._forward(inputs)
             loss = F.cross_entropy(
                 logits.float(), targets, self._class_weights, label_smoothing=hp.label_smoothing
@@ -357,7 +358,7 @@ class Trainer:
         sums = torch.zeros(3, dtype=torch.float64, device=self.device)
         phase = self.callback.phase
         network.eval()
-        with torch.inference_mode(), self._autocast():
+        with torch.inference_mode(), autocast(self.device, self._precision):
             batches = self.validation_loader.batches(0)
             for images, labels in self.callback.batches("eval", batches, 0):
                 if self.stop.received and self.world.size == 1:
@@ -402,11 +403,6 @@ class Trainer:
             return True
         return False
 
-    def _autocast(self) -> AbstractContextManager[Any]:
-        if self._precision is None:
-            return nullcontext()
-        return torch.autocast(self.device.type, dtype=self._precision)
-
     def _save(self) -> None:
         self._saved_at = time.monotonic()
         if not self.world.is_main:
@@ -439,14 +435,3 @@ def _moving_average(network: nn.Module, decay: float) -> AveragedModel | None:
 
 def _step_seed(seed: int, epoch: int, batch: int, rank: int) -> int:
     return int(np.random.SeedSequence([seed, epoch, batch, rank]).generate_state(1, np.uint64)[0])
-
-
-def _precision(amp: str, device: torch.device) -> torch.dtype | None:
-    if amp == "off" or (amp == "auto" and device.type == "cpu"):
-        return None
-    if amp == "fp16":
-        return torch.float16
-    # GPUs before Ampere emulate bfloat16, many times slower than they compute in float16.
-    if amp == "auto" and not torch.cuda.is_bf16_supported(including_emulation=False):
-        return torch.float16
-    return torch.bfloat16

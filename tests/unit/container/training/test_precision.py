@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 import torch
 
-from container.training.trainer import _precision
+from container.training.precision import precision_for
 
 
 @pytest.mark.parametrize(
@@ -26,4 +26,4 @@ def test_what_training_computes_in(
         "is_bf16_supported",
         lambda including_emulation=True: including_emulation or ampere,
     )
-    assert _precision(amp, torch.device(device)) == dtype
+    assert precision_for(amp, torch.device(device)) == dtype
