@@ -49,7 +49,7 @@ def wants_features(hp: Hyperparameters, debugged: bool, say: Callable[[str], Non
     elif hp.cutmix:
         reason = "cutmix cuts images, which features no longer are"
     elif debugged:
-        reason = "the debugger keeps the backbone's tensors too"
+        reason = "the debugger keeps the backbone's tensors too; debug=false leaves it out"
     return reason is None or _forbidden(hp, reason, say)
 
 
