@@ -12,6 +12,7 @@ import numpy as np
 
 from container.artifact import Artifact
 from container.errors import ArtifactError, BerthError
+from container.openvino_runtime import core
 from serve.devices import torch_installed
 from serve.payloads.images import Pixels, Probabilities
 
@@ -52,16 +53,13 @@ class OpenVinoEngine:
     """
 
     def __init__(self, artifact: Artifact, cpus: int, *, bfloat16: bool = False) -> None:
-        from openvino import Core
-
         if artifact.openvino is None:
             raise EngineError(f"{artifact.path}: holds no OpenVINO export")
-        core = Core()
-        if bfloat16 and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        if bfloat16 and "BF16" not in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             LOG.warning("this processor has no bfloat16; serving in float32")
             bfloat16 = False
         try:
-            compiled = core.compile_model(
+            compiled = core().compile_model(
                 str(artifact.openvino),
                 "CPU",
                 {

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from container.features.backbone import Backbone
+from container.openvino_runtime import core, openvino
 from container.training.evaluation import whole_float32
-from container.training.export import openvino
 
 Values = npt.NDArray[np.float32]
 
@@ -72,7 +72,7 @@ class OpenVinoBackbone:
         prepared = ov.preprocess.PrePostProcessor(graph.clone())
         prepared.input().tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NCHW"))
         prepared.input().model().set_layout(ov.Layout("NHWC"))
-        self._compiled = ov.Core().compile_model(
+        self._compiled = core().compile_model(
             prepared.build(),
             "CPU",
             {

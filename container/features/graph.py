@@ -16,7 +16,8 @@ from container.features.cache import FeatureCache
 from container.features.key import key_of
 from container.features.store import PARTIAL
 from container.files.json_files import replace_text, to_json
-from container.training.export import convert, openvino
+from container.openvino_runtime import core, openvino
+from container.training.export import convert
 
 PREFIX = "graph-"
 """What a graph's folder is called, before its key."""
@@ -39,7 +40,7 @@ def kept_graph(cache: FeatureCache, name: str) -> Any | None:
                 for file in _FILES:
                     if checksum(folder / file) != stored[file]:
                         raise ValueError(f"{file} does not match its checksum")
-                return openvino().Core().read_model(folder / _FILES[0])
+                return core().read_model(folder / _FILES[0])
             except (ArtifactError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
                 cache.say(f"{folder}: damaged ({str(error).splitlines()[0]}): converted anew")
     return None

@@ -6,7 +6,6 @@ All files are written to a temporary folder and renamed, the description last, s
 
 import copy
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -22,6 +21,7 @@ from torch import nn
 from container.artifact import DESCRIPTION, OPENVINO, WEIGHTS, Artifact, checksum
 from container.errors import TrainingError
 from container.models import Classifier, not_finite
+from container.openvino_runtime import core, openvino
 from container.training.checkpoint import disk_full, is_disk_full
 from container.training.optimizer import REMEDIES
 
@@ -117,7 +117,7 @@ def _export(
         raise TrainingError(f"no model: its probabilities are not finite; {REMEDIES}")
     try:
         graph = make(classifier, pixels)
-        compiled = ov.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        compiled = core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
         difference = float(np.abs(compiled(pixels)[0] - expected).max())
     except Exception as error:
         say(f"no OpenVINO export: {_line(error)}; this model will be served by PyTorch")
@@ -132,18 +132,6 @@ def _export(
     ov.save_model(graph, path, compress_to_fp16=False)
     say(f"OpenVINO export: probabilities within {difference:.1e} of PyTorch's")
     return {"openvino": OPENVINO, "max_difference": difference, "images": len(pixels)}
-
-
-def openvino() -> Any:
-    """OpenVINO without its telemetry package, which reports each conversion to Google Analytics.
-
-    Without name resolution each report would also delay the job's end by ten seconds. OpenVINO
-    falls back to a stub where the package is missing.
-    """
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # not importable
-    import openvino as ov
-
-    return ov
 
 
 def convert(

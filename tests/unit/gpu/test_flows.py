@@ -27,6 +27,7 @@ def test_a_job_is_interrupted_goes_on_and_is_served(
     monkeypatch.setattr(flows, "DEFAULTS", {**flows.DEFAULTS, **TINY})
     monkeypatch.setattr(flows, "PICTURES", {"train": 16, "validation": 4})
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.delenv("SM_CURRENT_HOST", raising=False)  # set by a job in this process
     base, hidden = tmp_path / "job", tmp_path / "hidden"
     hidden.mkdir()
     (hidden / "sitecustomize.py").write_text(

@@ -10,7 +10,7 @@ from torch import nn
 from container.features.backbone import headless
 from container.features.cache import FeatureCache
 from container.features.graph import join_head, keep_graph, kept_graph
-from container.training.export import openvino
+from container.openvino_runtime import core
 from tests.unit.container.features import tiny
 
 
@@ -33,7 +33,7 @@ def test_a_kept_graph_joined_with_a_head_is_the_classifier(tmp_path: Path) -> No
         pixels = np.random.default_rng(0).integers(0, 256, (3, tiny.SIDE, tiny.SIDE, 3))
         with torch.inference_mode():
             expected = classifier(torch.from_numpy(pixels).float()).numpy()
-        compiled = openvino().Core().compile_model(joined, "CPU")
+        compiled = core().compile_model(joined, "CPU")
         found = compiled({"pixels": pixels.astype(np.float32)})["probabilities"]
         np.testing.assert_allclose(found, expected, atol=1e-5)
     with pytest.raises(ValueError, match="no Tanh is expected in a head"):

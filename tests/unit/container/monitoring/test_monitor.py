@@ -73,13 +73,15 @@ def test_what_a_watched_job_leaves_and_that_it_learns_the_same(
 
 
 def test_a_loader_that_is_too_slow(job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    load = RandomCrop.load
+    def slowly(work: Any) -> Any:
+        def slow(*given: Any) -> Any:
+            time.sleep(0.1)
+            return work(*given)
 
-    def slow(self: RandomCrop, data: bytes, name: str, random: Any) -> Any:
-        time.sleep(0.1)
-        return load(self, data, name, random)
+        return slow
 
-    monkeypatch.setattr(RandomCrop, "load", slow)
+    for name in ("load", "crop"):
+        monkeypatch.setattr(RandomCrop, name, slowly(getattr(RandomCrop, name)))
     monkeypatch.setattr(monitor, "available_cpus", lambda: 4)
     base = job(image_size=72, workers=0, profile=True, profile_steps="none", batch_size=12)
     data = base / "output" / "data"
