@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from local.emulator.executors import Executor
     from local.emulator.executors.process import Commands
 
+# As in the image: protobuf is imported once, and smdebug takes no other.
+os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
+
 IMAGE = os.environ.get("BERTH_IMAGE", "berth:latest")
 BASE_IMAGE = os.environ.get("BERTH_BASE_IMAGE", "berth-base:trixie")
 TOY = Path(__file__).parent / "toy"

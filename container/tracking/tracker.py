@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 VARIABLE = "MLFLOW_TRACKING_URI"
 DEFAULTS = {
+    # The debugger's smdebug takes no other, and protobuf is imported once.
+    "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": "python",
     # MLflow's own would go on for minutes, at a job's end too.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",

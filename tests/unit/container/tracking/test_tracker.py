@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -17,6 +18,7 @@ from container.tracking import tracker
 from container.tracking.mlflow_run import PARENT, RunPlan
 from container.tracking.tracker import MlflowTracker, Tracker, make_tracker
 from container.training import trainer
+from tests.trees import write_tree
 from tests.unit.container.modules import imported_anew
 
 
@@ -262,3 +264,25 @@ def test_a_server_that_never_answers_does_not_hold_up_the_end(
     logging.end(status)
     run.back.set()
     assert said[0] == "warning: MLflow: not logged: the hyperparameters, metrics of epochs 1 to 2"
+
+
+BOTH = """
+from container.environment import Environment, read_hyperparameters
+from container.monitoring.debugger.smdebug_install import prepare
+from container.tracking.tracker import make_tracker
+
+environment = Environment.read()
+make_tracker(environment, read_hyperparameters(environment), main=True, say=print)
+prepare()
+"""
+
+
+def test_a_job_may_be_debugged_as_well(tmp_path: Path) -> None:
+    """smdebug needs protobuf's Python implementation, and MLflow imports protobuf first."""
+    write_tree(tmp_path, ["train"], {})
+    (tmp_path / "input" / "data" / "train").mkdir(parents=True)
+    environ = {**os.environ, "SAGEMAKER_BASE_DIR": str(tmp_path)}
+    environ |= {"MLFLOW_TRACKING_URI": f"file://{tmp_path}/runs", "MLFLOW_ALLOW_FILE_STORE": "true"}
+    del environ["PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION"]
+    done = subprocess.run([sys.executable, "-c", BOTH], env=environ, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
