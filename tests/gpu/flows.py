@@ -21,6 +21,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from trees import write_tree
+
 ROOT = Path(__file__).parents[2]
 COLOURS = {"blue": (60, 60, 200), "green": (60, 200, 60), "red": (200, 60, 60)}
 PICTURES = {"train": 64, "validation": 16}
@@ -56,20 +60,7 @@ def write_job(base: Path, hyperparameters: Mapping[str, object]) -> None:
 
 def configure(base: Path, hyperparameters: Mapping[str, object]) -> None:
     """Write the job's configuration; `DEFAULTS` for what is not given."""
-    config = base / "input" / "config"
-    config.mkdir(parents=True, exist_ok=True)
-    values = {**DEFAULTS, **hyperparameters}
-    files: dict[str, Any] = {
-        "hyperparameters": {name: str(value) for name, value in values.items()},
-        "inputdataconfig": {channel: {"TrainingInputMode": "File"} for channel in PICTURES},
-        "resourceconfig": {
-            "current_host": "algo-1",
-            "hosts": ["algo-1"],
-            "network_interface_name": "lo",
-        },
-    }
-    for name, value in files.items():
-        (config / f"{name}.json").write_text(json.dumps(value), encoding="utf-8")
+    write_tree(base, list(PICTURES), {**DEFAULTS, **hyperparameters})
 
 
 def environment(base: Path, **more: str) -> dict[str, str]:
