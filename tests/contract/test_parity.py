@@ -6,12 +6,12 @@ import json
 from typing import Any
 
 import numpy as np
-import openvino as ov
 import pytest
 from PIL import Image
 
 from container.artifact import Artifact
 from container.images.geometry import Geometry
+from container.openvino_runtime import core
 
 TOLERANCE = 1e-4
 CLASSES = 6
@@ -80,7 +80,7 @@ def test_the_golden_image_is_answered_as_it_was_evaluated(platform: Any, photogr
 def test_in_bfloat16_the_answer_is_the_same_to_two_digits(platform: Any, photographed: Any) -> None:
     """Where it is refused, the log says why and the answer is float32's."""
     measured = Artifact.read(photographed.model).bfloat16
-    capable = "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    capable = "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     served = capable and measured is not None and measured.good_enough
     golden = json.loads((photographed.output / "evaluation.json").read_text())["golden"]
     data = (photographed.output / golden["file"]).read_bytes()

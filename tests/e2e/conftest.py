@@ -1,5 +1,6 @@
 """Training jobs as SageMaker starts them, as processes of this machine."""
 
+import fcntl
 import json
 import os
 import subprocess
@@ -14,6 +15,8 @@ from PIL import Image
 
 from tests.trees import write_tree
 
+HOSTS = ("127.0.0.1", "127.0.0.2")
+"""Two loopback addresses of this machine."""
 SMALL_NETWORK = {
     "arch": "shufflenet_v2_x0_5",
     "weights": "none",
@@ -144,3 +147,29 @@ def make_job(
                 job.process.wait()
             if job.process.stdout is not None:
                 job.process.stdout.close()
+
+
+@pytest.fixture
+def make_two_hosts(
+    make_job: Callable[..., Job], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str, Mapping[str, object]], list[Job]]]:
+    """make_two_hosts(name, hyperparameters): the jobs of both hosts, rank 0's first.
+
+    Hosts agree on one port, as on SageMaker, where each has its own network. Here all tests share
+    one, so those with hosts run one at a time, whichever worker they are on.
+    """
+
+    def make(name: str, hyperparameters: Mapping[str, object]) -> list[Job]:
+        jobs = []
+        for host in HOSTS:
+            job = make_job(f"{name}-{host}", hyperparameters)
+            config = {"current_host": host, "hosts": list(HOSTS), "network_interface_name": "lo"}
+            (job.base / "input" / "config" / "resourceconfig.json").write_text(json.dumps(config))
+            jobs.append(job)
+        return jobs
+
+    base = tmp_path_factory.getbasetemp()
+    root = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with (root / "two-hosts.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield make

@@ -4,18 +4,7 @@ import json
 import signal
 from typing import Any
 
-HOSTS = ("127.0.0.1", "127.0.0.2")
 RUN = {"epochs": 3, "batch_size": 4, "ema": 0.5, "augment": "standard", "checkpoint_minutes": 1e-6}
-
-
-def start_both(make_job: Any, name: Any) -> Any:
-    jobs = []
-    for host in HOSTS:
-        job = make_job(f"{name}-{host}", RUN)
-        config = {"current_host": host, "hosts": list(HOSTS), "network_interface_name": "lo"}
-        (job.base / "input" / "config" / "resourceconfig.json").write_text(json.dumps(config))
-        jobs.append(job)
-    return jobs
 
 
 def run_both(jobs: Any) -> Any:
@@ -25,8 +14,8 @@ def run_both(jobs: Any) -> Any:
     return logs
 
 
-def test_two_hosts_train_one_model_and_survive_a_stop(make_job: Any) -> None:
-    whole = start_both(make_job, "whole")
+def test_two_hosts_train_one_model_and_survive_a_stop(make_two_hosts: Any) -> None:
+    whole = make_two_hosts("whole", RUN)
     logs = run_both(whole)
     assert "2 processes" in logs[0]
     assert "epoch=3; " in logs[0]
@@ -36,7 +25,7 @@ def test_two_hosts_train_one_model_and_survive_a_stop(make_job: Any) -> None:
     report = json.loads((first.base / "output" / "data" / "evaluation.json").read_text())
     assert report["images"] == 16
 
-    stopped = start_both(make_job, "stopped")
+    stopped = make_two_hosts("stopped", RUN)
     processes = [job.start() for job in stopped]
     stopped[0].wait_for_step(8)
     for process in processes:
@@ -50,12 +39,8 @@ def test_two_hosts_train_one_model_and_survive_a_stop(make_job: Any) -> None:
     assert stopped[0].metrics == first.metrics
 
 
-def test_a_failure_on_one_host_is_the_line_that_is_left(make_job: Any) -> None:
-    jobs = start_both(make_job, "failing")
-    for job in jobs:
-        path = job.base / "input" / "config" / "hyperparameters.json"
-        given = json.loads(path.read_text()) | {"arch": "resnet19"}
-        path.write_text(json.dumps(given))
+def test_a_failure_on_one_host_is_the_line_that_is_left(make_two_hosts: Any) -> None:
+    jobs = make_two_hosts("failing", RUN | {"arch": "resnet19"})
     processes = [job.start() for job in jobs]
     logs = [process.communicate(timeout=200)[0] for process in processes]
     assert [process.returncode for process in processes] == [1, 1], logs

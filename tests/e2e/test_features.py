@@ -1,9 +1,7 @@
 """Jobs that train on features, stopped in the middle and on two hosts."""
 
-import json
 import signal
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from safetensors.numpy import load
@@ -41,22 +39,13 @@ def test_a_stop_while_training_on_features_changes_nothing(make_job: Callable[..
     assert stopped.metrics == whole.metrics
 
 
-def start_both(make_job: Callable[..., Job], name: str, given: dict[str, Any]) -> list[Job]:
-    hosts = ("127.0.0.1", "127.0.0.2")
-    jobs = [make_job(f"{name}-{host}", given) for host in hosts]
-    for job, host in zip(jobs, hosts, strict=True):
-        config = {"current_host": host, "hosts": list(hosts), "network_interface_name": "lo"}
-        (job.base / "input" / "config" / "resourceconfig.json").write_text(json.dumps(config))
-    return jobs
-
-
 def test_two_hosts_train_the_head_they_would_through_the_backbone(
-    make_job: Callable[..., Job],
+    make_two_hosts: Callable[..., list[Job]],
 ) -> None:
     given = FROZEN | {"epochs": 3, "batch_size": 4, "augment": "none", "dropout": 0.2}
     found = {}
     for feature_cache in ("on", "off"):
-        jobs = start_both(make_job, feature_cache, given | {"feature_cache": feature_cache})
+        jobs = make_two_hosts(feature_cache, given | {"feature_cache": feature_cache})
         processes = [job.start() for job in jobs]
         logs = [process.communicate(timeout=300)[0] for process in processes]
         assert [process.returncode for process in processes] == [0, 0], logs

@@ -6,21 +6,14 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def imported_anew(*packages: str, keep: str | None = None) -> Iterator[None]:
+def imported_anew(*packages: str) -> Iterator[None]:
     """Within the block the packages are imported as by a process that had not yet done so.
 
     It takes the place of a process that would first spend seconds on importing PyTorch.
-
-    Args:
-        keep: modules with this in their names stay, such as compiled ones.
     """
 
     def of_packages() -> list[str]:
-        return [
-            name
-            for name in sys.modules
-            if name.partition(".")[0] in packages and (keep is None or keep not in name)
-        ]
+        return [name for name in sys.modules if name.partition(".")[0] in packages]
 
     before = {name: sys.modules.pop(name) for name in of_packages()}
     try:
