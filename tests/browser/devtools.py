@@ -154,7 +154,7 @@ def page(profile: Path) -> Iterator[Page]:
         os.close(write)
         os.close(read)
         try:
-            browser.wait(5)
+            browser.wait(60)
         except subprocess.TimeoutExpired:
             browser.kill()
             browser.wait()

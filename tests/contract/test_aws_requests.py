@@ -79,7 +79,7 @@ def moto(moto_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Moto
     }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
-    requests.post(f"{moto_url}/moto-api/reset", timeout=10).raise_for_status()
+    requests.post(f"{moto_url}/moto-api/reset", timeout=60).raise_for_status()
     moto = Moto(moto_url, boto3.Session().client)
     monkeypatch.setattr(push, "connect_engine", lambda: _engine(moto))
     monkeypatch.setattr(deploy, "datetime", Ticking)

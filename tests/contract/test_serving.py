@@ -191,7 +191,7 @@ def test_a_wrong_request_is_told_why_and_harms_nobody(endpoint: Any, case: str) 
 def test_other_paths_are_answered_in_json(
     endpoint: Any, method: str, path: str, status: int
 ) -> None:
-    answer = requests.request(method, endpoint.url + path, timeout=10)
+    answer = requests.request(method, endpoint.url + path, timeout=60)
     assert answer.status_code == status
     assert answer.json()["error"]
 
@@ -241,7 +241,7 @@ def test_batch_transform_is_told_how_to_send(platform: Any, trained: Any) -> Non
     }
     with platform.serve(trained.tree.model, environment) as endpoint:
         endpoint.until_ready()
-        told = requests.get(f"{endpoint.url}/execution-parameters", timeout=10).json()
+        told = requests.get(f"{endpoint.url}/execution-parameters", timeout=60).json()
         large = endpoint.invoke(bytes(27 * 1024 * 1024), "image/png")
     assert told == {
         "MaxConcurrentTransforms": 2,
@@ -252,7 +252,7 @@ def test_batch_transform_is_told_how_to_send(platform: Any, trained: Any) -> Non
 
 
 def test_execution_parameters_by_default(endpoint: Any) -> None:
-    told = requests.get(f"{endpoint.url}/execution-parameters", timeout=10).json()
+    told = requests.get(f"{endpoint.url}/execution-parameters", timeout=60).json()
     assert told["BatchStrategy"] in {"SINGLE_RECORD", "MULTI_RECORD"}
     assert told["MaxConcurrentTransforms"] >= 1
     assert 1 <= told["MaxConcurrentTransforms"] * told["MaxPayloadInMB"] <= 100
@@ -271,7 +271,7 @@ def test_sigterm_answers_what_was_asked_and_ends(platform: Any, trained: Any) ->
     with platform.serve(trained.tree.model) as endpoint, requests.Session() as idle:
         endpoint.until_ready()
         # A client that keeps its connection open must not hold up the end.
-        assert idle.get(f"{endpoint.url}/ping", timeout=10).status_code == 200
+        assert idle.get(f"{endpoint.url}/ping", timeout=60).status_code == 200
         host, _, port = endpoint.url.removeprefix("http://").partition(":")
         with socket.create_connection((host, int(port)), timeout=STOP_LIMIT) as client:
             client.sendall(

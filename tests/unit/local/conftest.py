@@ -18,7 +18,7 @@ ROLE = "arn:aws:iam::123456789012:role/berth"
 @pytest.fixture
 def moto_target(moto_url: str) -> Target:
     """A target that is moto alone, empty, with its bucket."""
-    requests.post(f"{moto_url}/moto-api/reset", timeout=10).raise_for_status()
+    requests.post(f"{moto_url}/moto-api/reset", timeout=60).raise_for_status()
     target = Target(
         "local", moto_url, "us-east-1", "123456789012", ROLE, "bucket", "berth:latest", {"a": "b"}
     )

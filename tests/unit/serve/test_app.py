@@ -266,7 +266,7 @@ def test_more_requests_than_fit_are_told_to_come_back(
     with ThreadPoolExecutor(2) as pool:
         answered = [pool.submit(invoke, app.test_client()) for _ in range(2)]
         for _ in answered:
-            assert inside.acquire(timeout=30)
+            assert inside.acquire(timeout=60)
         refused = invoke(app.test_client())
         assert app.test_client().get("/ping").status_code == 200
         leave.set()

@@ -57,7 +57,7 @@ def test_what_queues_behind_a_pass_goes_together_and_in_order() -> None:
     gate = Gate()
     with running(gate) as batcher:
         answers = [batcher.submit(image(0))]
-        assert gate.entered.acquire(timeout=30)
+        assert gate.entered.acquire(timeout=60)
         answers += [batcher.submit(image(value)) for value in range(1, 6)]
         gate.open.set()
         assert [answer.result(30)[0] for answer in answers] == [0, 1, 2, 3, 4, 5]
@@ -68,14 +68,14 @@ def test_uint8_and_float_images_are_not_stacked_together() -> None:
     gate = Gate()
     with running(gate) as batcher:
         first = batcher.submit(image(0))
-        assert gate.entered.acquire(timeout=30)
+        assert gate.entered.acquire(timeout=60)
         mixed = [
             batcher.submit(image(1)),
             batcher.submit(image(2, np.float32)),
             batcher.submit(image(3, np.float32)),
         ]
         gate.open.set()
-        assert not wait([first, *mixed], timeout=30).not_done
+        assert not wait([first, *mixed], timeout=60).not_done
     assert gate.batches == [[0], [1], [2, 3]]
     assert gate.dtypes == [np.uint8, np.uint8, np.float32]
 
@@ -84,7 +84,7 @@ def test_a_full_queue_refuses_and_a_cancelled_image_makes_room() -> None:
     gate = Gate()
     with running(gate, capacity=2) as batcher:
         batcher.submit(image(0))
-        assert gate.entered.acquire(timeout=30)
+        assert gate.entered.acquire(timeout=60)
         waiting = [batcher.submit(image(1)), batcher.submit(image(2))]
         with pytest.raises(Overloaded, match="2 images are waiting"):
             batcher.submit(image(3))
@@ -142,7 +142,7 @@ def test_busy_for_counts_only_while_a_pass_runs() -> None:
     with running(gate) as batcher:
         assert batcher.busy_for() == 0
         answer = batcher.submit(image(1))
-        assert gate.entered.acquire(timeout=30)
+        assert gate.entered.acquire(timeout=60)
         assert batcher.busy_for() > 0
         gate.open.set()
         answer.result(30)

@@ -53,7 +53,7 @@ def served(engine: FakeEngine, model_dir: Path) -> Iterator[Predictor]:
     predictor = Predictor(model_dir, cpus=2, gpu=False, load=lambda *_, **__: engine)
     predictor.start()
     wait_for(predictor, "READY")
-    assert engine.entered.acquire(timeout=30)  # The warm-up.
+    assert engine.entered.acquire(timeout=60)  # The warm-up.
     yield predictor
     engine.open.set()
     predictor.stop()
@@ -143,13 +143,13 @@ def test_a_bad_image_takes_its_earlier_neighbours_out_of_the_queue(
     engine.open.clear()
     with ThreadPoolExecutor(1) as pool:
         busy = pool.submit(served.predict, images(0), soon())
-        assert engine.entered.acquire(timeout=30)
+        assert engine.entered.acquire(timeout=60)
         with pytest.raises(BadRequest):
             served.predict(some(), soon())
         engine.open.set()
         busy.result(30)
     served.predict(images(9), soon())
-    assert engine.entered.acquire(timeout=30)
+    assert engine.entered.acquire(timeout=60)
     assert not engine.entered.acquire(blocking=False), "a pass was made for a refused request"
 
 
@@ -175,7 +175,7 @@ def test_waiting_for_a_turn_to_decode_ends_with_the_deadline(served: Predictor) 
     with ThreadPoolExecutor(2) as pool:
         decoding = [pool.submit(served.predict, slow(), soon()) for _ in range(2)]
         for _ in decoding:
-            assert entered.acquire(timeout=30)
+            assert entered.acquire(timeout=60)
         with pytest.raises(TimedOut):
             served.predict(never(), monotonic() + 0.01)
         release.set()
@@ -219,7 +219,7 @@ def test_a_pass_that_does_not_end_is_failed(
     engine.open.clear()
     with ThreadPoolExecutor() as threads:
         answer = threads.submit(served.predict, images(1), soon())
-        assert engine.entered.acquire(timeout=30)
+        assert engine.entered.acquire(timeout=60)
         assert served.status()["status"] == "FAILED"
         assert "busy" in served.status()["detail"]
         engine.open.set()

@@ -27,9 +27,9 @@ class Meeting:
 
     def exchange(self, rank: int, value: Any) -> list[Any]:
         self.values[rank] = value
-        self.barrier.wait(10)
+        self.barrier.wait(60)
         found = list(self.values)
-        self.barrier.wait(10)
+        self.barrier.wait(60)
         return found
 
 

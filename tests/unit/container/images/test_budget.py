@@ -17,7 +17,7 @@ def test_what_does_not_fit_waits_until_there_is_room() -> None:
     def first_one() -> None:
         with budget.hold(70):
             inside.set()
-            leave.wait(10)
+            leave.wait(60)
 
     def second_one() -> None:
         with budget.hold(70):
@@ -26,10 +26,10 @@ def test_what_does_not_fit_waits_until_there_is_room() -> None:
 
     threads = [threading.Thread(target=first_one), threading.Thread(target=second_one)]
     threads[0].start()
-    assert inside.wait(10)
+    assert inside.wait(60)
     threads[1].start()
     leave.set()
-    assert second.wait(10)
+    assert second.wait(60)
     for thread in threads:
         thread.join(10)
 
@@ -66,7 +66,7 @@ def test_large_pictures_take_turns_between_processes(tmp_path: Path) -> None:
         with theirs.hold(LARGE - 1):  # What is small does not wait for a turn.
             assert not inside.is_set()
         leave.set()
-    assert inside.wait(10)
+    assert inside.wait(60)
     thread.join(10)
 
 

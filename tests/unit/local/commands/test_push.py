@@ -333,16 +333,16 @@ def test_a_real_registry_gets_nothing_of_an_image_for_other_processors(
     refusal = capsys.readouterr().err
     assert f"{foreign}: platform: found linux/arm64, expected linux/amd64" in refusal
     assert refusal.count("\n") == 1
-    assert requests.get(f"http://{registry}/v2/_catalog", timeout=10).json()["repositories"] == []
+    assert requests.get(f"http://{registry}/v2/_catalog", timeout=60).json()["repositories"] == []
     assert main(["push", *arguments, "--instance-type", "ml.c7g.xlarge"]) == 0
-    held = requests.get(f"http://{registry}/v2/_catalog", timeout=10).json()["repositories"]
+    held = requests.get(f"http://{registry}/v2/_catalog", timeout=60).json()["repositories"]
     assert held == ["foreign"]
 
 
 def manifest_digest(registry: str, name: str, tag: str) -> str:
     accept = "application/vnd.docker.distribution.manifest.v2+json"
     answer = requests.get(
-        f"http://{registry}/v2/{name}/manifests/{tag}", headers={"Accept": accept}, timeout=10
+        f"http://{registry}/v2/{name}/manifests/{tag}", headers={"Accept": accept}, timeout=60
     )
     answer.raise_for_status()
     digest = "sha256:" + hashlib.sha256(answer.content).hexdigest()

@@ -107,7 +107,7 @@ class HostingHarness:
 
     def until(self, read: Callable[[], T], good: Callable[[T], bool]) -> T:
         """The value, once it is good; it is read after every change in the store."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not good(value := read()):
             assert time.monotonic() < deadline, value
             with self.context.store.changed:

@@ -54,7 +54,7 @@ def serve(home: Home, port: int = 0) -> Server:
 
 def access_key(url: str) -> dict[str, str]:
     """boto3's arguments with the access key of the server that answers there."""
-    home = requests.get(f"{url}/_berth/health", timeout=10).json()["home"]
+    home = requests.get(f"{url}/_berth/health", timeout=60).json()["home"]
     key = credentials(Home(Path(home)))
     return {"aws_access_key_id": key.key_id, "aws_secret_access_key": key.secret}
 

@@ -10,7 +10,7 @@ def test_join_waits_for_work_and_for_the_work_it_starts() -> None:
     gate = threading.Event()
 
     def first() -> None:
-        gate.wait(5)
+        gate.wait(60)
         background.spawn("second", lambda: done.append("second"), done.append)
         done.append("first")
 
@@ -40,7 +40,7 @@ def test_join_beside_a_thread_that_is_just_starting(monkeypatch: pytest.MonkeyPa
     def slowly(thread: threading.Thread) -> None:
         if thread.name == "job":
             starting.set()
-            assert go_on.wait(10)
+            assert go_on.wait(60)
         start(thread)
 
     def join() -> None:
@@ -55,11 +55,11 @@ def test_join_beside_a_thread_that_is_just_starting(monkeypatch: pytest.MonkeyPa
         target=background.spawn, args=("job", lambda: done.append("job"), done.append)
     )
     spawner.start()
-    assert starting.wait(10)
+    assert starting.wait(60)
     threading.Thread(target=join).start()
     joined.wait(0.05)  # it meets the thread before that has begun
     go_on.set()
-    assert joined.wait(10)
+    assert joined.wait(60)
     spawner.join()
     background.join()
     assert (raised, done) == ([], ["job"])

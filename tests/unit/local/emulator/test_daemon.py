@@ -41,7 +41,7 @@ def alive(pid: int) -> bool:
 
 def gone(pid: int) -> bool:
     """Whether the process is gone; its parent may take an instant to notice its end."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while alive(pid) and time.monotonic() < deadline:
         time.sleep(0.01)
     return not alive(pid)

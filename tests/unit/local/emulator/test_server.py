@@ -17,21 +17,21 @@ from tests.unit.local.emulator.server_harness import FakeIdleExecutor, Signed, c
 
 
 def test_health_says_who_answers(server: Server, home: Home) -> None:
-    health = requests.get(f"{server.url}/_berth/health", timeout=10).json()
+    health = requests.get(f"{server.url}/_berth/health", timeout=60).json()
     assert (health["status"], health["executor"]) == ("ok", "process")
     assert health["home"] == str(home.path)
-    assert requests.get(f"{server.url}/_berth/other", timeout=10).status_code == 404
+    assert requests.get(f"{server.url}/_berth/other", timeout=60).status_code == 404
 
 
 def test_asked_to_stop_it_lets_the_process_end(server: Server) -> None:
     waiting = threading.Thread(target=server.wait)
     waiting.start()
-    assert requests.get(f"{server.url}/_berth/shutdown", timeout=10).status_code == 404
+    assert requests.get(f"{server.url}/_berth/shutdown", timeout=60).status_code == 404
     assert waiting.is_alive()
-    assert requests.post(f"{server.url}/_berth/shutdown", timeout=10).status_code == 403
+    assert requests.post(f"{server.url}/_berth/shutdown", timeout=60).status_code == 403
     assert waiting.is_alive()
     signed = Signed(server.url, "berth")
-    answer = requests.post(f"{server.url}/_berth/shutdown", auth=signed, timeout=10)
+    answer = requests.post(f"{server.url}/_berth/shutdown", auth=signed, timeout=60)
     assert answer.status_code == 200, answer.text
     waiting.join(10)
     assert not waiting.is_alive()
@@ -49,17 +49,17 @@ def test_asked_to_stop_it_lets_the_process_end(server: Server) -> None:
 )
 def test_a_web_page_of_somebody_else_is_refused(server: Server, headers: dict[str, str]) -> None:
     client(server.url, "s3").create_bucket(Bucket="bucket")
-    answer = requests.post(f"{server.url}/_berth/shutdown", headers=headers, timeout=10)
+    answer = requests.post(f"{server.url}/_berth/shutdown", headers=headers, timeout=60)
     assert answer.status_code == 403
-    assert requests.put(f"{server.url}/other", headers=headers, timeout=10).status_code == 403
+    assert requests.put(f"{server.url}/other", headers=headers, timeout=60).status_code == 403
     assert not server.services.objects.bucket_exists("other")
     own = requests.get(
-        f"{server.url}/_berth/health", headers={"Host": f"localhost:{server.port}"}, timeout=10
+        f"{server.url}/_berth/health", headers={"Host": f"localhost:{server.port}"}, timeout=60
     )
     assert own.status_code == 200
     inside = {"Host": f"host.docker.internal:{server.port}"}
-    assert requests.get(f"{server.url}/_berth/health", headers=inside, timeout=10).ok
-    assert "Access-Control-Allow-Origin" not in requests.get(server.url, timeout=10).headers
+    assert requests.get(f"{server.url}/_berth/health", headers=inside, timeout=60).ok
+    assert "Access-Control-Allow-Origin" not in requests.get(server.url, timeout=60).headers
 
 
 def test_each_service_by_its_signature(server: Server) -> None:
@@ -110,14 +110,14 @@ def test_every_request_is_a_line_in_the_log(
     client(server.url, "ecr").describe_repositories()
     client(server.url, "iam").list_roles()
     client(server.url, "sagemaker").list_models()
-    requests.get(f"{server.url}/_berth/health", timeout=10)
+    requests.get(f"{server.url}/_berth/health", timeout=60)
     expected = [
         "s3 CreateBucket 200",
         "ecr DescribeRepositories 200",
         "iam ListRoles 200",
         "sagemaker ListModels 200",
     ]
-    deadline = time.monotonic() + 10  # a line follows the answer, in the server's own thread
+    deadline = time.monotonic() + 60  # a line follows the answer, in the server's own thread
 
     def told() -> list[str]:
         return [" ".join(record.getMessage().split()[:3]) for record in caplog.records]
@@ -181,7 +181,7 @@ def test_nobody_is_answered_before_the_recovery(
     monkeypatch.setattr(server.services.endpoints, "recover", recover)
     with server:
         assert asked
-        assert requests.get(f"{server.url}/_berth/health", timeout=10).ok
+        assert requests.get(f"{server.url}/_berth/health", timeout=60).ok
 
 
 def test_a_second_server_in_a_process_is_refused(server: Server, tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ def test_a_stopped_server_has_closed_its_port(home: Home) -> None:
     with serve(home) as server:
         url = server.url
     with pytest.raises(requests.ConnectionError):
-        requests.get(f"{url}/_berth/health", timeout=10)
+        requests.get(f"{url}/_berth/health", timeout=60)
 
 
 def test_an_error_of_the_sagemaker_service_has_its_shape(server: Server) -> None:

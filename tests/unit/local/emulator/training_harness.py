@@ -49,7 +49,7 @@ class TrainingHarness:
     ) -> dict[str, Any]:
         """The body once `until` holds; by default once the job has ended and its thread too."""
         store = self.context.store
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             body = self.body(name)
             if until is None:

@@ -181,26 +181,26 @@ def test_a_presigned_url_works_without_a_signature_in_the_header(server: Server)
     s3 = client(server.url, "s3", signature_version="s3v4")
     s3.create_bucket(Bucket="bucket")
     put = s3.generate_presigned_url("put_object", {"Bucket": "bucket", "Key": "a b"})
-    assert requests.put(put, data=b"bytes", timeout=10).status_code == 200
+    assert requests.put(put, data=b"bytes", timeout=60).status_code == 200
     get = s3.generate_presigned_url("get_object", {"Bucket": "bucket", "Key": "a b"})
-    assert requests.get(get, timeout=10).content == b"bytes"
-    assert requests.get(f"{server.url}/bucket/a b", timeout=10).status_code == 403
+    assert requests.get(get, timeout=60).content == b"bytes"
+    assert requests.get(f"{server.url}/bucket/a b", timeout=60).status_code == 403
 
 
 def test_a_bucket_in_the_host_name(server: Server) -> None:
     with requests.Session() as session:
         session.headers["Host"] = f"bucket.localhost:{server.port}"
         session.auth = Signed(server.url)
-        assert session.put(server.url, timeout=10).status_code == 200
+        assert session.put(server.url, timeout=60).status_code == 200
         url = f"{server.url}/folder/key"
-        assert session.put(url, b"bytes", timeout=10).status_code == 200
+        assert session.put(url, b"bytes", timeout=60).status_code == 200
         assert server.services.objects.read("bucket", "folder/key") == b"bytes"
-        assert session.get(url, timeout=10).content == b"bytes"
+        assert session.get(url, timeout=60).content == b"bytes"
 
 
 def test_nothing_of_the_reset_page_of_moto_is_there(server: Server) -> None:
     client(server.url, "s3").create_bucket(Bucket="bucket")
-    requests.post(f"{server.url}/moto-api/reset", timeout=10)
+    requests.post(f"{server.url}/moto-api/reset", timeout=60)
     assert server.services.objects.bucket_exists("bucket")
 
 

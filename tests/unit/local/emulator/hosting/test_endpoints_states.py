@@ -96,7 +96,7 @@ def set_status(harness: HostingHarness, status: str) -> None:
 
 def settled() -> None:
     """Back when no operation on the endpoint goes on."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while any(thread.name == "endpoint one" for thread in threading.enumerate()):
         assert time.monotonic() < deadline
         time.sleep(0.01)

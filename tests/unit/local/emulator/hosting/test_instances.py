@@ -93,7 +93,7 @@ def test_a_dead_container_is_removed_before_another_takes_its_name(
     instance.start()
     assert instance.running
     engine.stubborn[0].stop(10)
-    assert back.wait(10)
+    assert back.wait(60)
     assert changes == [False, True]
     assert len(engine.stubborn) == 2
     assert engine.stubborn[0].refusals == 0

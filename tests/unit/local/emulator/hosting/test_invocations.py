@@ -107,7 +107,7 @@ def test_parts_without_chunks_come_as_they_are_sent() -> None:
     def halves(connection: socket.socket) -> None:
         connection.recv(65536)
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfirst")
-        gate.wait(5)
+        gate.wait(60)
         connection.sendall(b"other")
 
     with server(halves) as instance:

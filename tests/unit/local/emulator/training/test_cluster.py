@@ -31,7 +31,7 @@ def cluster(folder: Path, work: Work, count: int = 2) -> tuple[Cluster, FakeExec
 def test_each_hosts_end_is_told(tmp_path: Path) -> None:
     made, engine, events = cluster(tmp_path, lambda spec, *_: int(spec.hostname[-1]))
     made.start()
-    ended = [events.get(timeout=5) for _ in range(2)]
+    ended = [events.get(timeout=60) for _ in range(2)]
     assert sorted((event.rank, event.status) for event in ended) == [(0, 1), (1, 2)]
     assert all(event.cluster is made for event in ended)
     made.remove()
@@ -52,34 +52,34 @@ def test_lines_come_with_their_hosts_rank(tmp_path: Path) -> None:
     )
     made.start()
     for _ in range(2):
-        events.get(timeout=5)
+        events.get(timeout=60)
     assert sorted(lines) == [(0, "algo-1"), (1, "algo-2")]
 
 
 def wait_for_sigterm(_spec: ContainerSpec, _say: object, told: threading.Event) -> int:
-    told.wait(10)
+    told.wait(60)
     return 143
 
 
 def test_all_are_stopped_at_once(tmp_path: Path) -> None:
-    told = threading.Barrier(2, timeout=5)
+    told = threading.Barrier(2, timeout=60)
 
     def work(_spec: ContainerSpec, _say: object, event: threading.Event) -> int:
-        event.wait(10)
+        event.wait(60)
         told.wait()  # ends only if both are told before one of them has ended
         return 143
 
     made, _, events = cluster(tmp_path, work)
     made.start()
     made.stop(5)
-    assert {events.get(timeout=5).rank for _ in range(2)} == {0, 1}
+    assert {events.get(timeout=60).rank for _ in range(2)} == {0, 1}
 
 
 def test_a_lost_engine_is_told_and_stopping_does_not_fail(tmp_path: Path) -> None:
     made, engine, events = cluster(tmp_path, wait_for_sigterm)
     made.start()
     engine.gone = True
-    lost = events.get(timeout=5)
+    lost = events.get(timeout=60)
     assert isinstance(lost, HostLost)
     assert lost.line == "the engine does not answer"
     made.stop(0.1)

@@ -38,7 +38,7 @@ def good(spec: ContainerSpec, say: Say, _sigterm: threading.Event) -> int:
 
 def until_sigterm(spec: ContainerSpec, _say: Say, sigterm: threading.Event) -> int:
     save(spec, "checkpoints/epoch", "1")
-    sigterm.wait(10)
+    sigterm.wait(60)
     save(spec, "model/partial")
     return 143
 

@@ -375,7 +375,7 @@ def test_metrics_put_by_clients_of_other_protocols_survive(home: Home, protocol:
         body = json.dumps({"Namespace": "mine", "MetricData": [point]})
     with serve(home) as server:
         signed = Signed(server.url, "monitoring")
-        answer = requests.post(server.url, body, headers=headers, auth=signed, timeout=10)
+        answer = requests.post(server.url, body, headers=headers, auth=signed, timeout=60)
         assert answer.ok, answer.text
         before = _maxima(client(server.url, "cloudwatch"), "mine", "loss", {"job": "1"})
     with serve(home) as server:

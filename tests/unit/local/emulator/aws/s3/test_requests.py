@@ -213,14 +213,14 @@ def test_pages_of_this_machine_that_a_bucket_allows(server: Server, s3: Any) -> 
     def preflight(**headers: str) -> requests.Response:
         asked = {"Origin": "http://localhost:3000", "Access-Control-Request-Method": "GET"}
         asked |= {name.replace("_", "-"): value for name, value in headers.items()}
-        return requests.options(f"{server.url}/{BUCKET}/page", headers=asked, timeout=10)
+        return requests.options(f"{server.url}/{BUCKET}/page", headers=asked, timeout=60)
 
     allowed = preflight(Access_Control_Request_Headers="x-amz-date")
     assert allowed.headers["Access-Control-Allow-Origin"] == "http://localhost:3000"
     assert preflight(Access_Control_Request_Method="PUT").status_code == 403
     assert preflight(Access_Control_Request_Headers="x-other").status_code == 403
     url = s3.generate_presigned_url("get_object", {"Bucket": BUCKET, "Key": "page"})
-    page = requests.get(url, headers={"Origin": "http://localhost:3000"}, timeout=10)
+    page = requests.get(url, headers={"Origin": "http://localhost:3000"}, timeout=60)
     assert page.headers["Access-Control-Allow-Origin"] == "http://localhost:3000"
     s3.delete_bucket_cors(Bucket=BUCKET)
     assert preflight().status_code == 403
@@ -266,7 +266,7 @@ def test_the_aws_cli(server: Server, tmp_path: Path) -> None:
     aws("s3", "cp", "--quiet", "--recursive", "s3://cli-bucket/d", str(tmp_path / "back"))
     assert (tmp_path / "back" / "moved").read_bytes() == (source / "big").read_bytes()
     url = aws("s3", "presign", "s3://cli-bucket/d/a/x y").strip()
-    assert requests.get(url, timeout=10).text == "small"
+    assert requests.get(url, timeout=60).text == "small"
     aws("s3", "rb", "--force", "s3://cli-bucket")
 
 

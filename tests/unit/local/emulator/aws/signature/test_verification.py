@@ -97,22 +97,22 @@ def test_each_service_refuses_in_its_own_words(server: Server, service: str) -> 
 
 def test_nothing_unsigned_does_anything(server: Server) -> None:
     target = {"X-Amz-Target": "SageMaker.CreateTrainingJob"}
-    answer = requests.post(server.url, b"{}", headers=target, timeout=10)
+    answer = requests.post(server.url, b"{}", headers=target, timeout=60)
     assert answer.status_code == 403
     assert answer.json()["__type"] == "MissingAuthenticationTokenException"
     form = {"Action": "AssumeRoleWithWebIdentity", "Version": "2011-06-15"}
-    answer = requests.post(server.url, form, timeout=10)
+    answer = requests.post(server.url, form, timeout=60)
     assert (answer.status_code, "MissingAuthenticationToken" in answer.text) == (403, True)
     for method in ("GET", "PUT", "POST", "DELETE", "HEAD"):
-        answer = requests.request(method, f"{server.url}/{BUCKET}/key", data=b"x", timeout=10)
+        answer = requests.request(method, f"{server.url}/{BUCKET}/key", data=b"x", timeout=60)
         assert answer.status_code == 403
-    health = requests.get(f"{server.url}/_berth/health", timeout=10).text
+    health = requests.get(f"{server.url}/_berth/health", timeout=60).text
     assert access_key(server.url)["aws_access_key_id"] not in health
 
 
 def test_a_public_object_is_not_everybodys(server: Server, s3: Any) -> None:
     s3.put_object(Bucket=BUCKET, Key="public", Body=b"x", ACL="public-read")
-    answer = requests.get(f"{server.url}/{BUCKET}/public", timeout=10)
+    answer = requests.get(f"{server.url}/{BUCKET}/public", timeout=60)
     assert (answer.status_code, "AccessDenied" in answer.text) == (403, True)
 
 
@@ -134,28 +134,28 @@ def test_a_presigned_url_ends(server: Server, version: str) -> None:
     s3 = client(server.url, "s3", signature_version=version)
     asked = {"Bucket": BUCKET, "Key": f"a b+c/%2F~ü({version})"}
     put = s3.generate_presigned_url("put_object", asked)
-    assert requests.put(put, b"bytes", timeout=10).status_code == 200
+    assert requests.put(put, b"bytes", timeout=60).status_code == 200
     get = s3.generate_presigned_url("get_object", asked)
-    assert requests.get(get, timeout=10).content == b"bytes"
-    assert requests.get(get.replace(version, "other"), timeout=10).status_code == 403
-    assert requests.delete(get, timeout=10).status_code == 403
+    assert requests.get(get, timeout=60).content == b"bytes"
+    assert requests.get(get.replace(version, "other"), timeout=60).status_code == 403
+    assert requests.delete(get, timeout=60).status_code == 403
     over = s3.generate_presigned_url("get_object", asked, ExpiresIn=0)
     time.sleep(1.1)
-    answer = requests.get(over, timeout=10)
+    answer = requests.get(over, timeout=60)
     assert (answer.status_code, "Request has expired" in answer.text) == (403, True)
     longer = over.replace("X-Amz-Expires=0", "X-Amz-Expires=99").replace("Expires=1", "Expires=2")
-    assert "SignatureDoesNotMatch" in requests.get(longer, timeout=10).text
+    assert "SignatureDoesNotMatch" in requests.get(longer, timeout=60).text
     names = s3.generate_presigned_url(
         "get_object", asked | {"ResponseContentDisposition": 'attachment; filename="a b.txt"'}
     )
-    assert "filename" in requests.get(names, timeout=10).headers["Content-Disposition"]
+    assert "filename" in requests.get(names, timeout=60).headers["Content-Disposition"]
 
 
 @pytest.mark.parametrize("expires", ["604801", "-1", "soon"])
 def test_a_presigned_url_for_ever(server: Server, s3: Any, expires: str) -> None:
     url = s3.generate_presigned_url("get_object", {"Bucket": BUCKET, "Key": "key"})
     url = url.replace("X-Amz-Expires=3600", f"X-Amz-Expires={expires}")
-    answer = requests.get(url, timeout=10)
+    answer = requests.get(url, timeout=60)
     assert answer.status_code == 400
     assert "AuthorizationQueryParametersError" in answer.text
 
@@ -163,12 +163,12 @@ def test_a_presigned_url_for_ever(server: Server, s3: Any, expires: str) -> None
 def test_a_url_that_is_given_away_allows_what_it_says(server: Server, s3: Any) -> None:
     url = s3.generate_presigned_url("put_object", {"Bucket": BUCKET, "Key": "given"})
     more = {"x-amz-acl": "public-read"}
-    answer = requests.put(url, b"x", headers=more, timeout=10)
+    answer = requests.put(url, b"x", headers=more, timeout=60)
     assert (answer.status_code, "x-amz-acl" in answer.text) == (403, True)
     asked = {"Bucket": BUCKET, "Key": "given", "ContentType": "text/plain"}
     url = s3.generate_presigned_url("put_object", asked)
-    wrong = requests.put(url, b"x", headers={"Content-Type": "text/html"}, timeout=10)
-    right = requests.put(url, b"x", headers={"Content-Type": "text/plain"}, timeout=10)
+    wrong = requests.put(url, b"x", headers={"Content-Type": "text/html"}, timeout=60)
+    right = requests.put(url, b"x", headers={"Content-Type": "text/plain"}, timeout=60)
     assert (wrong.status_code, right.status_code) == (403, 200)
 
 
@@ -180,7 +180,7 @@ def test_a_presigned_form(server: Server, version: str) -> None:
         form: Any, more: dict[str, str] | None = None, body: bytes = b"bytes"
     ) -> requests.Response:
         return requests.post(
-            form["url"], form["fields"] | (more or {}), files={"file": ("a.txt", body)}, timeout=10
+            form["url"], form["fields"] | (more or {}), files={"file": ("a.txt", body)}, timeout=60
         )
 
     limits: Any = [["content-length-range", 1, 10], ["starts-with", "$Content-Type", "text/"]]
@@ -199,7 +199,7 @@ def test_a_presigned_form(server: Server, version: str) -> None:
     assert {word: word in answer.text for word, answer in told.items()} == dict.fromkeys(told, True)
     over = s3.generate_presigned_post(BUCKET, "form/over", ExpiresIn=-1)
     assert "Policy expired" in post(over).text
-    bare = requests.post(f"{server.url}/{BUCKET}", {"key": "x"}, files={"file": b"x"}, timeout=10)
+    bare = requests.post(f"{server.url}/{BUCKET}", {"key": "x"}, files={"file": b"x"}, timeout=60)
     assert (bare.status_code, "AccessDenied" in bare.text) == (403, True)
     prefix = s3.generate_presigned_post(BUCKET, "up/${filename}")
     assert post(prefix).status_code in (200, 204)
@@ -226,11 +226,11 @@ def test_a_body_that_was_not_signed(server: Server) -> None:
         request.body = b"evil!"
         return request
 
-    answer = requests.put(f"{server.url}/{BUCKET}/body", b"right", auth=exchange, timeout=10)
+    answer = requests.put(f"{server.url}/{BUCKET}/body", b"right", auth=exchange, timeout=60)
     assert (answer.status_code, "XAmzContentSHA256Mismatch" in answer.text) == (400, True)
     target = {"X-Amz-Target": "SageMaker.ListModels", "Content-Type": "application/x-amz-json-1.1"}
     signed = Signed(server.url, "sagemaker")
-    answer = requests.post(server.url, b'{"a":1}'[:5], headers=target, auth=exchange, timeout=10)
+    answer = requests.post(server.url, b'{"a":1}'[:5], headers=target, auth=exchange, timeout=60)
     assert answer.json()["__type"] == "InvalidSignatureException"
 
 
@@ -244,7 +244,7 @@ def test_a_body_of_unknown_length(server: Server, s3: Any, payload: str | None) 
             return request
 
     url, auth = f"{server.url}/{BUCKET}/chunked", Chunked(server.url, payload=payload)
-    answer = requests.put(url, iter([b"in ", b"pieces"]), auth=auth, timeout=10)
+    answer = requests.put(url, iter([b"in ", b"pieces"]), auth=auth, timeout=60)
     assert answer.status_code == (200 if payload else 400), answer.text
 
 
@@ -277,7 +277,7 @@ def chunked(url: str, chunks: list[bytes], trailers: dict[str, str], **changed: 
         signed = changed.get("trailer", signer.trailer(last, lines))
         body += lines.replace(b"\n", b"\r\n") + f"x-amz-trailer-signature:{signed}\r\n".encode()
     answer = requests.put(
-        request.url, body + b"\r\n", headers=dict(request.headers.items()), timeout=10
+        request.url, body + b"\r\n", headers=dict(request.headers.items()), timeout=60
     )
     return answer.status_code, answer.text
 
@@ -327,7 +327,7 @@ def test_a_session_is_who_assumed_a_role(server: Server) -> None:
     for keys in map(_keys, answers):
         other(server, "sagemaker", **keys).list_models()
         url = other(server, "s3", **keys).generate_presigned_url("list_buckets")
-        assert requests.get(url, timeout=10).status_code == 200
+        assert requests.get(url, timeout=60).status_code == 200
         without = keys | {"aws_session_token": None}
         assert refused("s3", other(server, "s3", **without))[0] == "InvalidToken"
     me = other(server, "sts", **_keys(assumed)).get_caller_identity()["Arn"]
@@ -410,7 +410,7 @@ def test_a_signature_that_is_none(server: Server, header: str) -> None:
         "Authorization": header.encode("latin-1"),
         "X-Amz-Date": "20260101T000000Z",
     }
-    answer = requests.get(server.url, headers=headers, timeout=10)
+    answer = requests.get(server.url, headers=headers, timeout=60)
     assert answer.status_code in (400, 403), answer.text
     assert "<Code>" in answer.text
 
@@ -424,7 +424,7 @@ def test_two_signatures_are_none(server: Server) -> None:
         request.headers["Authorization"] = f"{theirs}, {request.headers['Authorization']}"
         return request
 
-    assert requests.get(server.url, auth=twice, timeout=10).status_code == 400
+    assert requests.get(server.url, auth=twice, timeout=60).status_code == 400
 
 
 def test_dates_as_requests_write_them() -> None:
@@ -466,6 +466,6 @@ def test_every_path_is_signed_as_it_is_sent(server: Server, s3: Any) -> None:
     s3.put_object(Bucket=BUCKET, Key="a b(1).txt", Body=b"x")
     for written in ("a%20b(1).txt", "a%20b%281%29.txt", quote("a b(1).txt")):
         answer = requests.get(
-            f"{server.url}/{BUCKET}/{written}", auth=Signed(server.url), timeout=10
+            f"{server.url}/{BUCKET}/{written}", auth=Signed(server.url), timeout=60
         )
         assert answer.content == b"x"
