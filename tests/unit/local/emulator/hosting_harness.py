@@ -197,6 +197,6 @@ def build(
     written = logs or FakeLogs()
     recorded = executor if isinstance(executor, RecordingExecutor) else RecordingExecutor(executor)
     context = Context(home, REGION, Store(home.database), kept, written, recorded)
-    allowed = limits or replace(InvocationLimits(), timeout=5)
+    allowed = limits or replace(InvocationLimits(), timeout=30)
     endpoints = Endpoints(context, timing=timing, limits=allowed, seed=seed)
     return HostingHarness(context, kept, written, recorded, endpoints, allowed)
