@@ -8,7 +8,9 @@ RUNS  := $(VENV)/.runs
 export PYTHON
 
 # What `make build` passes on: make build TAG=berth:mine WEIGHTS="resnet18 resnet50"
-TAG        ?= berth:latest
+# TARGET is full, or serve for an image that serves on CPUs only; TAG is berth:latest and berth:serve.
+TARGET     ?= full
+TAG        ?=
 PLATFORM   ?= linux/amd64
 BASE_IMAGE ?=
 EXTRA_CA   ?=
@@ -86,13 +88,14 @@ check: setup ## lint, formatting, types and the walls between the packages
 	$(BIN)/lint-imports
 	$(BIN)/python docker/lock.py --check
 
-build: $(RUNS) ## build the image; TAG, PLATFORM, BASE_IMAGE, EXTRA_CA, WEIGHTS are passed on
-	$(BIN)/python -m local.image build --tag $(TAG) --platform $(PLATFORM) \
+build: $(RUNS) ## build the image; TARGET, TAG, PLATFORM, BASE_IMAGE, EXTRA_CA, WEIGHTS are passed on
+	$(BIN)/python -m local.image build --target $(TARGET) --platform $(PLATFORM) \
+	    $(if $(TAG),--tag $(TAG)) \
 	    $(if $(BASE_IMAGE),--base-image $(BASE_IMAGE)) \
 	    $(if $(EXTRA_CA),--extra-ca '$(EXTRA_CA)') \
 	    $(if $(WEIGHTS),--weights $(WEIGHTS))
 
-push: $(RUNS) ## push the image to ECR; TAG, ARGS are passed on
+push: $(RUNS) ## push the images to ECR; TAG, ARGS are passed on
 	$(BIN)/berth push $(TAG) $(ARGS)
 
 bench: setup ## measure; every script in tests/benchmarks in turn

@@ -22,7 +22,7 @@ from container.environment import (
     read_hyperparameters,
     write_failure,
 )
-from container.errors import BerthError, DataError, JobEnded
+from container.errors import BerthError, DataError, JobEnded, TrainingError
 from container.extras import module_missing
 from container.script_mode import refuse_script_variables
 
@@ -32,6 +32,8 @@ FEATURES = "features"
 """What of the model is there after a job with `features_only`."""
 WRITTEN = ("output", "output/data", "model", "checkpoints")
 """Folders of the tree that a job writes into."""
+IMAGE_TARGET = "BERTH_IMAGE_TARGET"
+"""The variable by which the image of the Dockerfile's target `serve` says that it is that one."""
 INTERRUPTED = 130
 """128 + SIGINT, as a shell reports it."""
 
@@ -46,6 +48,7 @@ def main() -> None:
     if not faulthandler.is_enabled():
         faulthandler.enable()  # prints the stack when a library crashes
     try:
+        _refuse_serving_image()
         environment = _prepare(base)
         name = os.environ.get("SAGEMAKER_TRAINING_MODULE") or DEFAULT_FUNCTION
         if name == DEFAULT_FUNCTION:
@@ -69,6 +72,15 @@ def main() -> None:
         line = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
         sys.exit(_fail(base, line, 1, traceback.format_exc()))
     sys.exit(0)
+
+
+def _refuse_serving_image() -> None:
+    """Raises TrainingError in the image that serves only."""
+    if os.environ.get(IMAGE_TARGET) == "serve":
+        raise TrainingError(
+            "this image serves only, it holds no PyTorch; berth:latest trains: make build, without "
+            "TARGET=serve"
+        )
 
 
 def _prepare(base: Path) -> Environment:

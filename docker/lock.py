@@ -47,6 +47,7 @@ def closure(extras: Iterable[str], *, bare: bool = True) -> dict[str, str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     versions = pythons(project["requires-python"])
     offered = project["optional-dependencies"]
+    own = canonicalize_name(project["name"])
     wanted = [Requirement(line) for extra in extras for line in offered[extra]]
     lines = WITHOUT_DEPENDENCIES.read_text().splitlines() if bare else ()
     without = [Requirement(line) for line in lines if line and not line.startswith("#")]
@@ -59,6 +60,9 @@ def closure(extras: Iterable[str], *, bare: bool = True) -> dict[str, str]:
         if (name, frozenset(requirement.extras)) in seen:
             continue
         seen.add((name, frozenset(requirement.extras)))
+        if name == own:
+            wanted += [Requirement(line) for extra in requirement.extras for line in offered[extra]]
+            continue
         try:
             found = distribution(name)
         except PackageNotFoundError:

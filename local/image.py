@@ -1,6 +1,7 @@
 """Build the image and report its size.
 
     python -m local.image build --tag berth:latest --weights resnet18
+    python -m local.image build --target serve
 
 Drives the `docker` command, so whatever engine it is set up for (a context, DOCKER_HOST) is used.
 """
@@ -20,6 +21,8 @@ from pathlib import Path
 from local.platforms import AMD64, ARM64, DEFAULT, of_engine, of_image
 
 ROOT = Path(__file__).resolve().parent.parent
+IMAGES = {"full": "berth:latest", "serve": "berth:serve"}
+"""What each target of the Dockerfile is named; `serve` serves on CPUs, without PyTorch."""
 LISTING = "du -k -d1 /opt/venv/lib/python3*/site-packages"
 """Shell: the kilobytes of what is installed in the image, whichever Python that has."""
 ACCEPTED_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
@@ -51,6 +54,11 @@ class ImagePart:
 
     name: str
     size: int
+
+
+def serving_tag(tag: str) -> str:
+    """The tag of the image that serves only, beside the tag of the one that trains."""
+    return "serve" if tag == "latest" else f"{tag}-serve"
 
 
 def manifest_problem(manifest: Mapping[str, object]) -> str | None:
@@ -102,6 +110,7 @@ def build_command(
     builder: Builder,
     *,
     tag: str,
+    target: str = "full",
     platform: str = DEFAULT,
     base_image: str | None = None,
     extra_ca: Path | None = None,
@@ -110,14 +119,22 @@ def build_command(
     revision: str = "unknown",
     no_cache: bool = False,
 ) -> list[str]:
-    """Return the whole build command; pure, so that it can be printed and tested."""
+    """Return the whole build command; pure, so that it can be printed and tested.
+
+    Raises ImageError for an option that the target does not have.
+    """
+    for option, given in (("--weights", weights), ("--torch-index-url", torch_index_url)):
+        if given and target == "serve":
+            raise ImageError(f"{option}: the target serve holds no PyTorch; leave it out")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    arguments = {"WEIGHTS": " ".join(weights), "VERSION": project["version"], "REVISION": revision}
+    arguments = {"VERSION": project["version"], "REVISION": revision}
+    if target == "full":
+        arguments["WEIGHTS"] = " ".join(weights)
     if base_image:
         arguments["BASE_IMAGE"] = base_image
     if torch_index_url:
         arguments["TORCH_INDEX_URL"] = torch_index_url
-    command = [*builder.command, "--platform", platform, "--tag", tag]
+    command = [*builder.command, "--platform", platform, "--target", target, "--tag", tag]
     command += ["--file", str(ROOT / "docker" / "Dockerfile")]
     for name, value in arguments.items():
         command += ["--build-arg", f"{name}={value}"]
@@ -245,7 +262,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m local.image", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
     verb = verbs.add_parser("build", help="build the image and report its size")
-    verb.add_argument("--tag", default="berth:latest", help="the image's name (%(default)s)")
+    verb.add_argument(
+        "--target",
+        default="full",
+        choices=tuple(IMAGES),
+        help="full, or serve: on CPUs only, without PyTorch (%(default)s)",
+    )
+    verb.add_argument(
+        "--tag", help="the image's name (berth:latest, or berth:serve for the target serve)"
+    )
     verb.add_argument(
         "--platform",
         default=DEFAULT,
@@ -264,11 +289,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verb.add_argument("--torch-index-url", help="package index with another torch build")
     verb.add_argument("--no-cache", action="store_true", help="build every layer again")
     options = parser.parse_args(arguments)
+    tag = options.tag or IMAGES[options.target]
     try:
         builder = find_builder()
         command = build_command(
             builder,
-            tag=options.tag,
+            tag=tag,
+            target=options.target,
             platform=options.platform,
             base_image=options.base_image,
             extra_ca=options.extra_ca,
@@ -277,8 +304,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             revision=_revision(),
             no_cache=options.no_cache,
         )
-        build(builder, command, options.tag, options.platform)
-        print(report(builder.docker, options.tag))
+        build(builder, command, tag, options.platform)
+        print(report(builder.docker, tag))
     except ImageError as error:
         print(f"berth: {error}", file=sys.stderr)
         return 1

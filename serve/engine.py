@@ -175,7 +175,7 @@ def load_engine(artifact: Artifact, *, cpus: int, gpu: bool, precision: str = "a
     if not torch_installed():
         raise ArtifactError(
             f"{artifact.path}: holds no OpenVINO export, and PyTorch, the other way to serve it, "
-            "is not installed"
+            "is not installed; the image berth:latest, made without TARGET=serve, has it"
         )
     LOG.warning(
         "%s: holds no OpenVINO export; serving with PyTorch in float32, slower to start and to "

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
 
 IMAGE = os.environ.get("BERTH_IMAGE", "berth:latest")
+SERVING_IMAGE = os.environ.get("BERTH_SERVING_IMAGE", "berth:serve")
 BASE_IMAGE = os.environ.get("BERTH_BASE_IMAGE", "berth-base:trixie")
 TOY = Path(__file__).parent / "toy"
 PRELOADED = Path(__file__).parent / "preloaded"
@@ -249,6 +250,18 @@ def preloaded(once: Callable[[str, Callable[[Path], None]], Path]) -> dict[str, 
 def image() -> str:
     """The name of the image under test."""
     return IMAGE
+
+
+@pytest.fixture(scope="session")
+def serving_image(engine: "docker.DockerClient") -> str:
+    """The name of the image that serves only; only for tests marked `docker`."""
+    import docker
+
+    try:
+        engine.images.get(SERVING_IMAGE)
+    except docker.errors.ImageNotFound:
+        missing(f"the Docker engine has no image {SERVING_IMAGE}; run `make build TARGET=serve`")
+    return SERVING_IMAGE
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,10 @@
 """The model of --job or --model-data: an artifact in S3 and the image that serves it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from local.errors import UserError, code
+from local.image import serving_tag
 
 if TYPE_CHECKING:
     from local.client.target import Target
@@ -18,13 +19,25 @@ class ModelSource:
 
 
 def find_model(
-    target: "Target", *, job: str | None, model_data: str | None, image_uri: str | None
+    target: "Target",
+    *,
+    job: str | None,
+    model_data: str | None,
+    image_uri: str | None,
+    slim: bool = False,
 ) -> ModelSource:
     """The model of the options; a job's artifact and image come from its description.
+
+    With `slim`, the image is the one that `serving_image` names.
 
     Raises:
         UserError: none or two are named, or the job left no model.
     """
+    if slim:
+        if image_uri:
+            raise UserError("--slim: found --image-uri as well, expected one of them")
+        trained = find_model(target, job=job, model_data=model_data, image_uri=None)
+        return replace(trained, image_uri=serving_image(trained.image_uri))
     if (job is None) == (model_data is None):
         found = "both" if job else "neither"
         raise UserError(f"--job and --model-data: found {found}, expected one of them")
@@ -47,3 +60,19 @@ def find_model(
             f"--job: training job {job} is {status}, expected Completed with a model in S3"
         )
     return ModelSource(artifact, image_uri or described["AlgorithmSpecification"]["TrainingImage"])
+
+
+def serving_image(uri: str) -> str:
+    """The image that serves only, beside one that trains: `berth push` pushes both.
+
+    Raises:
+        UserError: the image that trains is named by digest, which tells no tag.
+    """
+    if "@" in uri:
+        raise UserError(
+            f"--slim: found {uri}, named by digest, expected a tag; name the other image with "
+            "--image-uri"
+        )
+    path, slash, last = uri.rpartition("/")
+    name, _, tag = last.partition(":")
+    return f"{path}{slash}{name}:{serving_tag(tag or 'latest')}"

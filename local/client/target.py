@@ -11,11 +11,12 @@ from local.emulator.credentials import ACCOUNT, Credentials, credentials
 from local.emulator.executors import ExecutorName
 from local.emulator.home import Home
 from local.errors import UserError, code
+from local.image import IMAGES
 from local.partitions import domain, partition
 
 REPOSITORY = "berth"
 """The ECR repository whose `latest` is used on AWS without --image-uri."""
-LOCAL_IMAGE = "berth:latest"
+LOCAL_IMAGE = IMAGES["full"]
 LOCAL_REGION = "us-east-1"
 NO_CREDENTIALS = Credentials("nobody", "nothing")
 """The access key of a target that has none."""

@@ -18,7 +18,7 @@ from local.client.image_platform import check_platform
 from local.client.model_source import find_model
 from local.commands.options.shared import CommonOptions, pairs, with_common
 from local.errors import UserError
-from local.requests.hosting import Hosting, Scaling, Serverless
+from local.requests.hosting import Hosting, Scaling, Serverless, has_gpu
 
 PANEL = "Instances"
 CALLS, BACKLOG = 600.0, 5.0
@@ -65,6 +65,14 @@ def deploy(
             rich_help_panel=PANEL,
         ),
     ] = None,
+    slim: Annotated[
+        bool,
+        typer.Option(
+            "--slim",
+            help="with the image that serves only, on CPUs (make build TARGET=serve)",
+            rich_help_panel=PANEL,
+        ),
+    ] = False,
     serverless: Annotated[
         bool, typer.Option("--serverless", help="no instances", rich_help_panel=PANEL)
     ] = False,
@@ -101,7 +109,11 @@ def deploy(
         _refuse_locally(update, span, max_instances)
     if serverless and max_instances is not None:
         raise UserError("--max-instances: a serverless endpoint scales by itself; leave it out")
-    source = find_model(target, job=job, model_data=model_data, image_uri=common.image_uri)
+    if slim and not serverless and has_gpu(instance_type):
+        raise UserError(f"--slim: {instance_type} has a GPU, which only the other image uses")
+    source = find_model(
+        target, job=job, model_data=model_data, image_uri=common.image_uri, slim=slim
+    )
     check_platform(target, source.image_uri, [None if serverless else instance_type])
     now = datetime.now(UTC)
     hosting = Hosting(

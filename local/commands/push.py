@@ -3,6 +3,8 @@
     berth push --where aws
     berth push berth:mine --repository flowers --where aws
 
+Without a name berth:latest is pushed, and berth:serve too where it was built.
+
 The image must be one that SageMaker takes: in Docker's format, and for the processors of the
 instances it is for. On this machine nothing needs to be pushed: the local SageMaker runs what the
 engine holds.
@@ -33,6 +35,7 @@ from local.client.target import LOCAL_IMAGE, Target
 from local.commands.options.shared import CommonOptions, with_common
 from local.engine import NoEngine, connect
 from local.errors import UserError
+from local.image import IMAGES, serving_tag
 
 if TYPE_CHECKING:
     from docker.client import DockerClient
@@ -45,8 +48,12 @@ _TAG = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
 def push(
     common: CommonOptions,
     image: Annotated[
-        str, typer.Argument(help="the image, as the engine on this machine names it")
-    ] = LOCAL_IMAGE,
+        str | None,
+        typer.Argument(
+            help="the image, as the engine on this machine names it "
+            "(default: berth:latest, and berth:serve where it was built)"
+        ),
+    ] = None,
     repository: Annotated[
         str | None, typer.Option(help="repository (default: the image's name)")
     ] = None,
@@ -64,25 +71,54 @@ def push(
     ] = None,
 ) -> None:
     """Push the image and print its URI by digest; SageMaker would take what is printed."""
-    console = Console()
-    name, own_tag = split(image)
+    name, own_tag = split(image or LOCAL_IMAGE)
     name, tag = repository or name, tag or own_tag
     _check_names(name, tag, instance_type)
+    images = {image or LOCAL_IMAGE: tag}
+    if image is None and _serving_image_fits(
+        anywhere=common.where == "local" and not registry, instance_type=instance_type
+    ):
+        images[IMAGES["serve"]] = serving_tag(tag)
+    console = Console()
     if registry:
-        if common.plan:
-            print_line(console, f"plan: would push {image} to {registry}/{name}:{tag}")
-            return
-        print_line(console, to_registry(image, Login(registry), name, tag, instance_type))
+        for each, its_tag in images.items():
+            if common.plan:
+                print_line(console, f"plan: would push {each} to {registry}/{name}:{its_tag}")
+            else:
+                login = Login(registry)
+                print_line(console, to_registry(each, login, name, its_tag, instance_type))
         return
     target = common.connect(needs_role=False)
     if target.plan:
         plan.show(target, create_requests(name, immutable=immutable, tags=target.tags), console)
-        print_line(console, f"then {image} would be pushed to {name}:{tag}")
-    elif target.where == "local":
-        print_line(console, keep_here(target, image, name, immutable=immutable))
-    else:
-        uri = to_ecr(target, image, name, tag, immutable=immutable, instance_type=instance_type)
+    for each, its_tag in images.items():
+        if target.plan:
+            uri = f"then {each} would be pushed to {name}:{its_tag}"
+        elif target.where == "local":
+            uri = keep_here(target, each, name, immutable=immutable)
+        else:
+            uri = to_ecr(
+                target, each, name, its_tag, immutable=immutable, instance_type=instance_type
+            )
         print_line(console, uri)
+
+
+def _serving_image_fits(*, anywhere: bool, instance_type: str | None) -> bool:
+    """Whether the engine has the image that serves only, for the instances or `anywhere`.
+
+    A note says so where it is of another platform.
+    """
+    image = IMAGES["serve"]
+    try:
+        with connect_engine() as engine:
+            facts = _facts(engine, image)
+    except EngineUnavailable:
+        return False
+    problem = platforms.problem(facts, instance_type) if facts and not anywhere else None
+    if problem:
+        line = f"{image} is left out: {problem}; or push it alone: berth push {image}"
+        print_line(Console(stderr=True), line)
+    return facts is not None and problem is None
 
 
 def to_registry(
@@ -199,16 +235,23 @@ def _check_names(repository: str, tag: str, instance_type: str | None) -> None:
         )
 
 
-def _require(engine: "DockerClient", image: str) -> dict[str, Any]:
-    """What the engine shows of an image, which it must have."""
+def _facts(engine: "DockerClient", image: str) -> dict[str, Any] | None:
+    """What the engine shows of an image; None where it has no such image."""
     from docker.errors import ImageNotFound
 
     try:
         return dict(engine.images.get(image).attrs)
     except ImageNotFound:
-        raise UserError(
-            f"{image}: the engine has no such image; make it with: make build"
-        ) from None
+        return None
+
+
+def _require(engine: "DockerClient", image: str) -> dict[str, Any]:
+    """What the engine shows of an image, which it must have."""
+    facts = _facts(engine, image)
+    if facts is None:
+        make = "make build TARGET=serve" if image == IMAGES["serve"] else "make build"
+        raise UserError(f"{image}: the engine has no such image; make it with: {make}")
+    return facts
 
 
 def _require_usable(engine: "DockerClient", image: str, instance_type: str | None) -> None:

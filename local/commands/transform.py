@@ -29,7 +29,7 @@ from local.commands.data import upload_requests
 from local.commands.options.shared import CommonOptions, pairs, with_common
 from local.errors import UserError, code
 from local.log_groups import TRANSFORM_JOBS
-from local.requests.hosting import Hosting
+from local.requests.hosting import Hosting, has_gpu
 from local.requests.transform import Transform
 from local.results.predictions import ImagePrediction, print_predictions, read_predictions
 from local.statuses import TERMINAL
@@ -60,12 +60,20 @@ def transform(
     ] = None,
     instance_type: Annotated[str, typer.Option(help="type of the instances")] = "ml.m5.large",
     instance_count: Annotated[int, typer.Option(min=1, help="how many of them")] = 1,
+    slim: Annotated[
+        bool,
+        typer.Option(
+            "--slim", help="with the image that serves only, on CPUs (make build TARGET=serve)"
+        ),
+    ] = False,
     kms_key: Annotated[str | None, typer.Option(help="KMS key of volumes and predictions")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON Lines instead of a table")] = False,
 ) -> None:
     """Predict every image, and download the predictions as `<image>.out`."""
     if model and (job or model_data):
         raise UserError("--model: found --job or --model-data as well, expected one of them")
+    if model and slim:
+        raise UserError("--slim: found --model as well, which has its image; expected one of them")
     folder = None
     if not source.startswith("s3://"):
         folder = images_only(scan_folder(Path(source), strict=False, largest=LARGEST))
@@ -75,7 +83,11 @@ def transform(
     own_prefix = f"transform/{name}/input/"
     hosting = None
     if model is None:
-        found = find_model(target, job=job, model_data=model_data, image_uri=common.image_uri)
+        if slim and has_gpu(instance_type):
+            raise UserError(f"--slim: {instance_type} has a GPU, which only the other image uses")
+        found = find_model(
+            target, job=job, model_data=model_data, image_uri=common.image_uri, slim=slim
+        )
         check_platform(target, found.image_uri, [instance_type])
         hosting = Hosting(
             name=name,

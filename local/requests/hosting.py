@@ -29,6 +29,13 @@ SCHEDULE_LIMIT = 64
 """Characters of a schedule's name (EventBridge Scheduler's API reference)."""
 
 _GPU = re.compile(r"ml\.[gp][4-9]")
+
+
+def has_gpu(instance_type: str) -> bool:
+    """Whether an instance type has a GPU that this image's CUDA knows."""
+    return _GPU.match(instance_type) is not None
+
+
 _LOCAL_DISK = re.compile(r"ml\.(gr?[5-9]|p[5-9]|trn\d|[a-z]+\d+[a-z]*d)")
 
 
@@ -176,7 +183,7 @@ class Hosting:
             "InitialInstanceCount": self.instance_count,
             "InitialVariantWeight": 1.0,
         }
-        if _GPU.match(self.instance_type):
+        if has_gpu(self.instance_type):
             variant["InferenceAmiVersion"] = GPU_AMI
         if self.startup_seconds is not None:
             variant["ContainerStartupHealthCheckTimeoutInSeconds"] = self.startup_seconds

@@ -1,7 +1,8 @@
-"""SageMaker's side of the container contract, played twice over.
+"""SageMaker's side of the container contract, played several times over.
 
 `process` runs the `train` and `serve` commands on this machine with SAGEMAKER_BASE_DIR; `docker`
-runs the built image with SageMaker's mounts. A test that takes `platform` holds for both.
+runs the built image with SageMaker's mounts. A test that takes `platform` holds for both. One that
+only serves holds for `slim` too, the image of target `serve`: it names WHAT_SERVES.
 """
 
 import json
@@ -42,6 +43,12 @@ def main():
     path = pathlib.Path(os.environ["SM_OUTPUT_DATA_DIR"], "variables.json")
     path.write_text(json.dumps(found))
 """
+WHAT_SERVES = [
+    "process",
+    pytest.param("docker", marks=pytest.mark.docker),
+    pytest.param("slim", marks=pytest.mark.docker),
+]
+"""Every `platform` that serves: the parameters of tests that train nothing themselves."""
 PING_LIMIT = 2
 """Seconds within which SageMaker wants /ping answered."""
 
@@ -352,6 +359,16 @@ class Docker:
             )
 
 
+class Slim(Docker):
+    """The image that serves only; what it serves, the other one has trained."""
+
+    name = "slim"
+
+    def __init__(self, engine: Any, image: str, trainer: Docker) -> None:
+        super().__init__(engine, image)
+        self.trainer = trainer
+
+
 @dataclass
 class _Container:
     container: Any
@@ -382,8 +399,12 @@ def _free_port() -> int:
 def platform(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Process | Docker:
-    if request.param == "docker":
-        return Docker(request.getfixturevalue("engine"), request.getfixturevalue("image"))
+    if request.param in ("docker", "slim"):
+        engine = request.getfixturevalue("engine")
+        docker = Docker(engine, request.getfixturevalue("image"))
+        if request.param == "docker":
+            return docker
+        return Slim(engine, request.getfixturevalue("serving_image"), docker)
     preloaded = request.getfixturevalue("preloaded")
     return Process(tmp_path_factory.mktemp("process"), preloaded)
 
@@ -411,6 +432,8 @@ def trained(
     Its tree is only to be read. The variables are in `variables.json` among its output.
     """
 
+    trainer = platform.trainer if isinstance(platform, Slim) else platform
+
     def train(folder: Path) -> None:
         tree = Tree.make(folder / "ml", QUICK, channels)
         code = tree.root / "code"
@@ -420,11 +443,11 @@ def trained(
             "SAGEMAKER_TRAINING_MODULE": "probe:main",
             "PYTHONPATH": f"/opt/ml/code:{code}",
         }
-        result = platform.train(tree, variables)
+        result = trainer.train(tree, variables)
         assert result.code == 0, result.logs
         (folder / "log").write_text(result.logs)
 
-    folder = once(f"trained-{platform.name}", train)
+    folder = once(f"trained-{trainer.name}", train)
     return Result(0, (folder / "log").read_text(), Tree(folder / "ml"))
 
 

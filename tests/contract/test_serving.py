@@ -17,6 +17,10 @@ import pytest
 import requests
 from PIL import Image
 
+from tests.contract.conftest import WHAT_SERVES
+
+pytestmark = pytest.mark.parametrize("platform", WHAT_SERVES, indirect=True)
+
 STOP_LIMIT = 30
 """Seconds between SageMaker's SIGTERM and its SIGKILL."""
 STATES = {"STARTING", "LOADING", "WARMING", "READY", "FAILED"}

@@ -8,7 +8,7 @@ import pytest
 
 pytestmark = [
     pytest.mark.docker,
-    pytest.mark.parametrize("platform", ["docker"], indirect=True),
+    pytest.mark.parametrize("platform", ["docker", "slim"], indirect=True),
 ]
 
 INVOKE = """

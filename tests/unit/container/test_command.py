@@ -31,6 +31,18 @@ def ends(capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
     return ended.value.code, (capsys.readouterr().err.strip().splitlines() or [""])[-1]
 
 
+def test_the_image_that_serves_only_says_which_one_trains(
+    base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(command.IMAGE_TARGET, "serve")
+    status, line = ends(capsys)
+    assert status == 1
+    assert "berth:latest" in line
+    assert (base / "output" / "failure").read_text() == f"{line}\n"
+    monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(base / "nowhere"))
+    assert ends(capsys) == (1, line), "also without a job"
+
+
 @pytest.mark.parametrize(
     ("name", "text", "found"),
     [

@@ -47,7 +47,20 @@ def test_every_requirement_is_locked_within_its_bounds(extra: str, locked: dict[
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     for line in project["optional-dependencies"][extra]:
         requirement = Requirement(line)
+        if requirement.name == project["name"]:
+            continue
         assert requirement.specifier.contains(locked[canonicalize_name(requirement.name)])
+
+
+def test_the_image_that_trains_holds_what_serves_and_the_dockerfile_takes_it_from_there() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    offered = project["optional-dependencies"]
+    own = [line for line in offered["image"] if Requirement(line).name == project["name"]]
+    assert own == [f"{project['name']}[serve]"]
+    assert set(offered["image"]).isdisjoint(offered["serve"])
+    assert rf"grep -v '^{project['name']}\[serve\]'" in (ROOT / "docker/Dockerfile").read_text()
+    closure = LOCK["closure"]
+    assert closure(["serve"], bare=False).items() < closure(["image"], bare=False).items()
 
 
 def test_all_is_every_extra_that_runs() -> None:

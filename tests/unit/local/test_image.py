@@ -84,6 +84,43 @@ def test_nothing_is_passed_that_was_not_asked_for() -> None:
         assert word not in command
 
 
+def test_the_image_that_serves_takes_no_pytorch() -> None:
+    command = build_command(LEGACY, tag="berth:serve", target="serve")
+    assert command[command.index("--target") + 1] == "serve"
+    assert not any(word.startswith("WEIGHTS=") for word in command)
+    with pytest.raises(ImageError, match="--weights: the target serve holds no PyTorch"):
+        build_command(LEGACY, tag="berth:serve", target="serve", weights=["resnet18"])
+    with pytest.raises(ImageError, match="--torch-index-url"):
+        build_command(
+            LEGACY, tag="berth:serve", target="serve", torch_index_url="https://a.example"
+        )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "tag"),
+    [
+        ([], "berth:latest"),
+        (["--target", "serve"], "berth:serve"),
+        (["--target", "serve", "--tag", "berth:mine"], "berth:mine"),
+    ],
+)
+def test_each_target_has_its_name(
+    arguments: list[str], tag: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[str] = []
+    monkeypatch.setattr(subject, "find_builder", lambda: LEGACY)
+    monkeypatch.setattr(subject, "build", lambda _builder, _command, tag, _: built.append(tag))
+    monkeypatch.setattr(subject, "report", lambda _docker, tag: tag)
+    assert subject.main(["build", *arguments]) == 0
+    assert built == [tag]
+
+
+def test_every_target_is_a_stage_of_the_dockerfile() -> None:
+    text = (subject.ROOT / "docker" / "Dockerfile").read_text()
+    for target in subject.IMAGES:
+        assert f" AS {target}\n" in text
+
+
 def test_a_missing_bundle_is_named() -> None:
     with pytest.raises(ImageError, match=r"--extra-ca /nowhere/ca\.pem: no such file"):
         build_command(LEGACY, tag="berth:latest", extra_ca=Path("/nowhere/ca.pem"))

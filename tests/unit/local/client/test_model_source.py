@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from local.client.model_source import ModelSource, find_model
+from local.client.model_source import ModelSource, find_model, serving_image
 from local.client.target import Target
 from local.errors import UserError
 
@@ -37,6 +37,32 @@ def test_a_jobs_artifact_and_image() -> None:
 def test_an_artifact_by_its_uri() -> None:
     found = find_model(PLACE, job=None, model_data=DATA, image_uri=None)
     assert found == ModelSource(DATA, "berth:latest")
+
+
+def test_the_image_that_serves_only_is_beside_the_one_that_trained() -> None:
+    found = find_model(PLACE, job=None, model_data=DATA, image_uri=None, slim=True)
+    assert found == ModelSource(DATA, "berth:serve")
+    with pytest.raises(UserError, match="--slim: found --image-uri as well"):
+        find_model(PLACE, job=None, model_data=DATA, image_uri="mine", slim=True)
+
+
+@pytest.mark.parametrize(
+    ("trains", "serves"),
+    [
+        ("berth", "berth:serve"),
+        ("berth:latest", "berth:serve"),
+        ("berth:v1", "berth:v1-serve"),
+        ("localhost:5000/team/berth", "localhost:5000/team/berth:serve"),
+        ("1.dkr.ecr.eu-west-1.amazonaws.com/berth:v1", None),
+    ],
+)
+def test_its_name(trains: str, serves: str | None) -> None:
+    assert serving_image(trains) == (serves or f"{trains}-serve")
+
+
+def test_a_digest_tells_no_tag() -> None:
+    with pytest.raises(UserError, match=r"--slim: found berth@sha256:1, .*--image-uri"):
+        serving_image("berth@sha256:1")
 
 
 @pytest.mark.parametrize("job", [f"Failed-{DATA}", f"InProgress-{DATA}", "Completed"])

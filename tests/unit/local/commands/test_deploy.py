@@ -23,6 +23,8 @@ AWS = ["--where", "aws", "--role", ROLE, "--region", "us-east-1"]
             [*MODEL, *AWS, "--serverless", "--max-instances", "3"],
             "--max-instances: a serverless endpoint scales by itself",
         ),
+        ([*MODEL, "--slim", "--instance-type", "ml.g5.xlarge"], "--slim: ml.g5.xlarge has a GPU"),
+        ([*MODEL, "--slim", "--image-uri", "mine"], "--slim: found --image-uri as well"),
     ],
 )
 def test_bad_options_are_named(
@@ -55,6 +57,16 @@ def test_a_plan_shows_every_request_and_sends_none(
         assert f"\n{operation}\n{{" in shown
     assert "must also trust scheduler.amazonaws.com" in shown
     assert "0.46 USD" in shown
+
+
+@pytest.mark.parametrize("more", [[], ["--serverless", "--instance-type", "ml.g5.xlarge"]])
+def test_the_image_that_serves_only_is_asked_for(
+    more: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # no server there
+    assert main(["deploy", "flowers", *MODEL, *AWS, *more, "--slim", "--plan"]) == 0
+    image = "123456789012.dkr.ecr.us-east-1.amazonaws.com/berth:serve"
+    assert f'"Image": "{image}"' in capsys.readouterr().out
 
 
 def test_moto_accepts_every_request_of_a_deployment(

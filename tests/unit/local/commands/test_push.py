@@ -46,6 +46,7 @@ class Engine:
         self.target, self.lines = target, lines or [{"status": "done"}]
         self.descriptor: dict[str, Any] | None = None
         self.architecture = "amd64"
+        self.names = {"berth:latest"}
         self.pushed: list[dict[str, Any]] = []
         self.tagged: list[tuple[str, str]] = []
         self.images = self.api = self
@@ -53,7 +54,7 @@ class Engine:
     def get(self, image: str) -> Any:
         from docker.errors import ImageNotFound
 
-        if image != "berth:latest":
+        if image not in self.names:
             raise ImageNotFound(image)
         return self
 
@@ -189,6 +190,48 @@ def test_here_the_image_keeps_its_name(
     assert pretended.pushed == []
     (found,) = moto_target.client("ecr").describe_repositories()["repositories"]
     assert found["repositoryName"] == "berth"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "tags"),
+    [
+        ([], ["latest", "serve"]),
+        (["--tag", "v1"], ["v1", "v1-serve"]),
+        (["berth:latest"], ["latest"]),
+        (["berth:serve"], ["serve"]),
+    ],
+)
+def test_both_images_are_pushed_where_both_were_built(
+    arguments: list[str],
+    tags: list[str],
+    pretended: Engine,
+    moto_aws: Target,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pretended.names.add("berth:serve")
+    assert main(["push", *arguments, "--where", "aws", "--region", "us-east-1"]) == 0
+    shown = capsys.readouterr().out
+    assert [pushed["tag"] for pushed in pretended.pushed] == tags
+    assert [line.partition("@")[0].rpartition("/")[2] for line in shown.splitlines()] == [
+        "berth" for _ in tags
+    ]
+
+
+def test_one_for_other_processors_is_left_out(
+    pretended: Engine,
+    moto_target: Target,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pretended.names.add("berth:serve")
+    pretended.architecture = "arm64"
+    monkeypatch.setattr("local.commands.options.shared.connect", lambda **_: moto_target)
+    assert main(["push"]) == 0, "here any will do"
+    assert capsys.readouterr().out == "berth:latest\nberth:serve\n"
+    assert main(["push", "--registry", "127.0.0.1:9", "--plan"]) == 0
+    shown = capsys.readouterr()
+    assert len(shown.out.splitlines()) == 1
+    assert "berth:serve is left out: platform: found linux/arm64" in shown.err
 
 
 def test_without_an_engine_plain_processes_do(
