@@ -22,6 +22,11 @@ GPU_BATCH = 32
 """Images in one pass on a GPU: past this the pass grows about as fast as the batch."""
 
 
+def cpu_batch(cpus: int) -> int:
+    """Images in one pass on `cpus` cores: two per core, beyond which only activations grow."""
+    return max(4, 2 * cpus)
+
+
 class EngineError(BerthError):
     """The engine cannot start, or its output is not a probability."""
 
@@ -43,8 +48,6 @@ class OpenVinoEngine:
     with several the stacked batch keeps one stream's cores as busy as two streams would be: the
     measured throughput is the same and the latency half. The batch is dynamic: a graph compiled
     for each fixed size is no faster and holds its own copy of the weights.
-
-    Two images per core in one pass: beyond that nothing is gained and activations grow.
 
     float32 by default, whatever the processor may prefer: bfloat16 is about twice as
     fast where it exists, but moves probabilities by more than the 1e-4 that evaluation and serving
@@ -76,7 +79,7 @@ class OpenVinoEngine:
             ) from error
         self._dtype = np.dtype(compiled.input(0).get_element_type().to_dtype())
         self._request = compiled.create_infer_request()
-        self.max_batch = max(4, 2 * cpus)
+        self.max_batch = cpu_batch(cpus)
         self.name = f"OpenVINO on {cpus} CPU core{'s' if cpus > 1 else ''}" + (
             " in bfloat16" if bfloat16 else ""
         )
@@ -120,7 +123,7 @@ class TorchEngine:
         module: Any = load_classifier(artifact, device=self._device.type)
         self._module = module.to(memory_format=torch.channels_last)
         self._pinned: dict[np.dtype[Any], Any] = {}
-        self.max_batch = GPU_BATCH if gpu else max(4, 2 * cpus)
+        self.max_batch = GPU_BATCH if gpu else cpu_batch(cpus)
         self.name = (
             f"PyTorch on {torch.cuda.get_device_name()}" if gpu else f"PyTorch on {cpus} CPU cores"
         )

@@ -1,4 +1,4 @@
-"""Why a request gets no prediction; `serve.app` turns each into an HTTP response."""
+"""Why a request gets no prediction; `serve.responses` turns each into an HTTP response."""
 
 
 class BadRequest(Exception):
@@ -19,6 +19,10 @@ class NotReady(Exception):
 
 class Overloaded(Exception):
     """Queues, memory or processor cores are in use by other requests."""
+
+
+class OutOfMemory(Exception):
+    """A model needs more memory than models that are not in use can leave."""
 
 
 class TimedOut(Exception):

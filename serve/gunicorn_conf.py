@@ -1,7 +1,9 @@
 """gunicorn's configuration: lower-case names are its settings and hooks.
 
 One worker process for each GPU, or one for all CPU cores: each loads the model once and has the
-one queue that batches. Threads only wait, decode and encode.
+one queue that batches. Threads only wait, decode and encode. A multi-model endpoint has one worker,
+as that one has to know all models, and serves them on the CPU: on GPUs SageMaker supports only
+Triton's container for it.
 """
 
 import ctypes
@@ -12,9 +14,9 @@ from typing import Any
 from serve.devices import first_free, gpus, torch_installed
 from serve.settings import IN_FLIGHT, Settings
 
-GPUS = gpus() if torch_installed() else ()
-
 _SETTINGS = Settings.from_environment()
+GPUS = gpus() if torch_installed() and _SETTINGS.models_dir is None else ()
+
 _DESCRIPTORS = 4096
 
 

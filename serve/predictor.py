@@ -49,6 +49,7 @@ class Predictor:
         gpu: whether this process has one.
         precision: of the forward pass, as `load_engine` takes it.
         load: makes the engine.
+        decoders: the slots for decoding, where several predictors share the cores.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Predictor:
         gpu: bool,
         precision: str = "auto",
         load: Callable[..., Engine] = load_engine,
+        decoders: threading.BoundedSemaphore | None = None,
     ) -> None:
         self._model_dir = model_dir
         self._cpus = cpus
@@ -67,16 +69,21 @@ class Predictor:
         self._load = load
         self._health = Health()
         # More decoders than cores would not be faster, and would delay /ping.
-        self._decoders = threading.BoundedSemaphore(cpus)
+        self._decoders = decoders or threading.BoundedSemaphore(cpus)
         self._artifact: Artifact | None = None
         self._batcher: Batcher | None = None
         self._stopping = threading.Event()
+        self._loaded: Future[None] = Future()
         # A daemon, so that a load that hangs does not block the process from exiting.
         self._thread = threading.Thread(target=self._load_and_run, name="engine", daemon=True)
 
     def start(self) -> None:
         """Start loading in the background."""
         self._thread.start()
+
+    def wait(self) -> None:
+        """Wait until the model is loaded. Raises what loading it raised."""
+        self._loaded.result()
 
     def stop(self) -> None:
         """End the thread after the forward pass under way; waiting requests fail."""
@@ -150,7 +157,12 @@ class Predictor:
 
     def _load_and_run(self) -> None:
         try:
-            batcher = self._prepare()
+            try:
+                batcher = self._prepare()
+            except BaseException as error:
+                self._loaded.set_exception(error)
+                raise
+            self._loaded.set_result(None)
             if not self._stopping.is_set():
                 batcher.run()
         except BerthError as error:

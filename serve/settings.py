@@ -61,6 +61,10 @@ class Settings:
         cpus: processor cores this process may use.
         precision: what the forward pass computes in, `BERTH_PRECISION`: float32, bfloat16, or auto,
             which is float32 on a CPU and float16 on a GPU.
+        models_dir: where the models of a multi-model endpoint are, `SAGEMAKER_MULTI_MODEL=true`;
+            None where the endpoint has the one model of `model_dir`.
+        max_models: most models of a multi-model endpoint in memory, `BERTH_MAX_MODELS`; None where
+            memory alone decides.
     """
 
     model_dir: Path
@@ -72,6 +76,8 @@ class Settings:
     advertised_mb: int
     cpus: int
     precision: str = "auto"
+    models_dir: Path | None = None
+    max_models: int | None = None
 
     @property
     def payload_bytes(self) -> int:
@@ -95,8 +101,10 @@ class Settings:
             transforms = max(1, transforms)
         advertised = max(1, min(payload, BATCH_PAYLOAD_MB // transforms))
 
+        base = Path(environ.get("SAGEMAKER_BASE_DIR") or "/opt/ml")
+        multi_model = environ.get("SAGEMAKER_MULTI_MODEL", "").strip().lower() == "true"
         return cls(
-            model_dir=Path(environ.get("SAGEMAKER_BASE_DIR") or "/opt/ml") / "model",
+            model_dir=base / "model",
             host=_host(environ),
             port=_whole(environ, "SAGEMAKER_BIND_TO_PORT", 1, 65535) or 8080,
             payload_mb=payload,
@@ -105,6 +113,8 @@ class Settings:
             advertised_mb=advertised if given is None else given,
             cpus=cpus,
             precision=_one_of(environ, "BERTH_PRECISION", PRECISIONS),
+            models_dir=base / "models" if multi_model else None,
+            max_models=_whole(environ, "BERTH_MAX_MODELS", 1, 100_000),
         )
 
 

@@ -149,10 +149,11 @@ class Running(Protocol):
 
 @dataclass
 class Endpoint:
-    """A server that was started; `url` answers once it listens."""
+    """A server that was started; `url` answers once it listens, `base` is its /opt/ml."""
 
     url: str
     running: Running
+    base: str = "/opt/ml"
 
     def ping(self) -> requests.Response | None:
         """None while nothing listens, or without an answer in the time SageMaker allows."""
@@ -174,10 +175,12 @@ class Endpoint:
             time.sleep(0.02)
         raise AssertionError(f"{self.url} was never ready:\n{self.running.logs()}")
 
-    def invoke(self, body: bytes, content_type: str, **headers: str) -> requests.Response:
+    def invoke(
+        self, body: bytes, content_type: str, path: str = "/invocations", **headers: str
+    ) -> requests.Response:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return requests.post(
-            f"{self.url}/invocations",
+            f"{self.url}{path}",
             data=body,
             headers={"Content-Type": content_type, **named},
             timeout=60,
@@ -217,16 +220,17 @@ class Process:
 
     @contextmanager
     def serve(
-        self, model: Path, environment: Mapping[str, str] | None = None
+        self, model: Path, environment: Mapping[str, str] | None = None, *, place: str = "model"
     ) -> Iterator[Endpoint]:
+        """Serve with the model, or what else `place` names, in /opt/ml."""
         base = self._scratch / f"serve-{time.monotonic_ns()}"
         base.mkdir()
-        (base / "model").symlink_to(model)
+        (base / place).symlink_to(model)
         variables = dict(environment or {})
         port = variables.setdefault("SAGEMAKER_BIND_TO_PORT", str(_free_port()))
         running = self._run("serve", base, variables)
         try:
-            yield Endpoint(f"http://127.0.0.1:{port}", running)
+            yield Endpoint(f"http://127.0.0.1:{port}", running, str(base))
         finally:
             running.kill()
 
@@ -316,15 +320,20 @@ class Docker:
 
     @contextmanager
     def serve(
-        self, model: Path, environment: Mapping[str, str] | None = None, **options: Any
+        self,
+        model: Path,
+        environment: Mapping[str, str] | None = None,
+        *,
+        place: str = "model",
+        **options: Any,
     ) -> Iterator[Endpoint]:
-        """Serve with the model mounted read-only."""
+        """Serve with the model, or what else `place` names, mounted read-only."""
         variables = dict(environment or {})
         port = variables.get("SAGEMAKER_BIND_TO_PORT", "8080")
         running = self._run(
             command=["serve"],
             environment=variables,
-            volumes={str(model): {"bind": "/opt/ml/model", "mode": "ro"}},
+            volumes={str(model): {"bind": f"/opt/ml/{place}", "mode": "ro"}},
             ports={f"{port}/tcp": ("127.0.0.1", None)},
             **options,
         )

@@ -36,7 +36,7 @@ def test_it_trains_when_told_nothing(platform: Any, config: dict[str, Any]) -> N
 def test_labels(platform: Any, config: dict[str, Any]) -> None:
     labels = config["Labels"]
     assert labels["com.amazonaws.sagemaker.capabilities.accept-bind-to-port"] == "true"
-    assert "com.amazonaws.sagemaker.capabilities.multi-models" not in labels
+    assert labels["com.amazonaws.sagemaker.capabilities.multi-models"] == "true"
     assert labels["org.opencontainers.image.licenses"] == "Apache-2.0"
     assert labels["org.opencontainers.image.version"]
     assert labels["org.opencontainers.image.revision"]

@@ -1,6 +1,7 @@
 """The `serve` command as SageMaker runs it: a process, a port and signals."""
 
 import http.client
+import json
 import os
 import signal
 import socket
@@ -255,3 +256,22 @@ def test_concurrent_clients_are_all_answered(base: Path) -> None:
         for thread in clients:
             thread.join()
         assert statuses == [200] * 60
+
+
+def test_a_multi_model_server_starts_without_a_model_and_loads_two(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_artifact(tmp_path / "models" / name / "model")
+    with serving(tmp_path, SAGEMAKER_MULTI_MODEL="true") as server:
+        server.wait_for("READY")
+        for name in ("a", "b"):
+            given = {"model_name": name, "url": f"{tmp_path}/models/{name}/model"}
+            assert server.ask("POST", "/models", json.dumps(given).encode())[0] == 200
+        for name in ("a", "b"):
+            status, text = server.ask("POST", f"/models/{name}/invoke", picture())
+            assert (status, '"label": "red"' in text) == (200, True)
+        assert server.ask("POST", "/invocations", picture())[0] == 404
+        assert "libtorch" not in Path(f"/proc/{server.worker()}/maps").read_text()
+        assert server.end() == 0
+        log = server.log.read_text()
+    assert "POST /models/a/invoke status=200" in log
+    assert "Traceback" not in log

@@ -122,3 +122,13 @@ def test_a_payload_of_zero_means_any_size_and_is_bounded_all_the_same() -> None:
 def test_a_value_that_cannot_be_used_is_named(name: str, value: str) -> None:
     with pytest.raises(ServerSettingsError, match=f"^{name}: found '{value}', expected"):
         read(**{name: value})
+
+
+def test_a_multi_model_endpoint_has_a_folder_of_models() -> None:
+    assert read().models_dir is None
+    assert read(SAGEMAKER_MULTI_MODEL="false").models_dir is None
+    multi = read(SAGEMAKER_MULTI_MODEL="true", SAGEMAKER_BASE_DIR="/base")
+    assert (multi.models_dir, multi.max_models) == (Path("/base/models"), None)
+    assert read(BERTH_MAX_MODELS="3").max_models == 3
+    with pytest.raises(ServerSettingsError, match="BERTH_MAX_MODELS: found '0'"):
+        read(BERTH_MAX_MODELS="0")

@@ -1,0 +1,72 @@
+"""An invocation: a request's body, its images, their predictions and the response."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from time import monotonic
+
+from flask import Flask, Response, request
+
+from serve.errors import BadRequest
+from serve.payloads import codec
+from serve.payloads.accept import negotiate
+from serve.payloads.body import Admission, declared_length, read_body
+from serve.predictor import Predictor
+
+INVOCATION_SECONDS = 55.0
+"""Seconds an invocation may take; SageMaker's own timeout of 60 would give no reason."""
+
+BODY_BYTES = 512 * 1024 * 1024
+"""Bytes of request bodies in memory at once, or one body of the largest size if that is more."""
+
+ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
+
+
+def answer_invocation(
+    admission: Admission, limit: int, use: Callable[[float], AbstractContextManager[Predictor]]
+) -> Response:
+    """Answer the current request with predictions for its images.
+
+    Args:
+        admission: bounds the invocations handled at once, and their bodies.
+        limit: bytes a body may have.
+        use: given the deadline on the monotonic clock, the predictor, which is held until the
+            response is made; called once the body is read.
+    """
+    deadline = monotonic() + INVOCATION_SECONDS
+    announced = declared_length(request.environ) or 0
+    with admission.admit(announced=min(announced, limit)) as admitted:
+        body = read_body(request.environ, limit, deadline, admitted.add)
+        with use(deadline) as predictor:
+            artifact = predictor.artifact
+            attributes = codec.check_attributes(request.headers.get(ATTRIBUTES, ""))
+            top_k = codec.read_top_k(attributes)
+            accepted = negotiate(request.headers.get("Accept", ""))
+            _check_encoding()
+            # Parsing a large document holds the GIL and blocks all other threads.
+            with predictor.decoder_slot(deadline):
+                images = codec.read_images(request.headers.get("Content-Type", ""), body, artifact)
+            del body
+            request.environ["serve.payloads.instances"] = images.count
+            rows = predictor.predict(images.pixels, deadline)
+    text = codec.write_predictions(accepted, rows, artifact.classes, top_k)
+    return Response(text, content_type=f"{accepted}; charset=utf-8")
+
+
+def echo_attributes(app: Flask) -> None:
+    """Let every response of the application carry the request's custom attributes."""
+
+    @app.after_request
+    def echo(response: Response) -> Response:
+        attributes = request.headers.get(ATTRIBUTES, "")
+        if attributes and codec.are_attributes(attributes):
+            response.headers[ATTRIBUTES] = attributes
+        return response
+
+
+def _check_encoding() -> None:
+    for name in ("Content-Encoding", "Transfer-Encoding"):
+        encoding = request.headers.get(name, "").strip().lower()
+        if encoding not in ("", "identity", "chunked"):
+            raise BadRequest(
+                f"{name}: found {encoding[:100]}, expected none: send the body as it is", 415
+            )

@@ -1,0 +1,1 @@
+"""A multi-model endpoint: models come and go while the server runs."""

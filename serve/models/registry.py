@@ -1,0 +1,343 @@
+"""The models of a multi-model endpoint: loaded, used, evicted and unloaded.
+
+    registry = Registry(Path("/opt/ml/models"), cpus=2)
+    registry.load("a1b2", "/opt/ml/models/a1b2/model")
+    with registry.use("a1b2", deadline=monotonic() + 55) as predictor:
+        predictor.predict(images.pixels, deadline)
+
+When memory runs short, models that were not used for the longest time leave it. Their next use
+loads them again, as whoever loaded them does not know that they have left.
+"""
+
+import logging
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from container.artifact import Artifact
+from container.errors import BerthError
+from container.memory import available_memory
+from serve.engine import Engine, load_engine
+from serve.errors import BadRequest, NotReady, OutOfMemory, TimedOut, one_line
+from serve.health import State
+from serve.models.folders import model_folder
+from serve.models.memory import RESERVE, memory_needed, release_memory
+from serve.models.turns import Turns, TurnTakingEngine
+from serve.predictor import STUCK, Predictor
+
+LOG = logging.getLogger("gunicorn.error")
+
+REMEMBERED = 10_000
+"""Evicted models whose names are kept."""
+
+UNLOAD_SECONDS = 60.0
+"""Seconds an unloaded model's invocations may go on, the time that SageMaker gives them."""
+
+MIB = 1 << 20
+
+
+@dataclass
+class LoadedModel:
+    """A model in memory.
+
+    Attributes:
+        users: invocations that hold it.
+        size: bytes it takes, as foreseen.
+    """
+
+    name: str
+    url: str
+    predictor: Predictor
+    size: int = 0
+    users: int = 0
+
+
+@dataclass
+class _Load:
+    """A model being loaded; `done` holds what others wait for."""
+
+    name: str
+    url: str
+    size: int = 0
+    done: "Future[None]" = field(default_factory=Future)
+
+
+class Registry:
+    """Models by name; thread-safe.
+
+    Args:
+        root: the folder that holds the models' folders.
+        cpus: cores for one forward pass at a time, and how many images are decoded at a time.
+        precision: of the forward passes, as `load_engine` takes it.
+        most: models in memory at once; None where memory alone decides.
+        load: makes an engine.
+        available: bytes of memory that are left.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        cpus: int,
+        precision: str = "auto",
+        most: int | None = None,
+        load: Callable[..., Engine] = load_engine,
+        available: Callable[[], int] = available_memory,
+    ) -> None:
+        self._root = root
+        self._cpus = cpus
+        self._precision = precision
+        self._most = most
+        self._load_engine = load
+        self._available = available
+        self._decoders = threading.BoundedSemaphore(cpus)
+        self._turns = Turns()
+        self._changed = threading.Condition()
+        # The one that was not used for the longest time comes first.
+        self._models: OrderedDict[str, LoadedModel] = OrderedDict()
+        self._loads: dict[str, _Load] = {}
+        self._evicted: OrderedDict[str, str] = OrderedDict()
+        # One load at a time, as each measures the memory that the last one left.
+        self._loading = threading.Lock()
+        self._predictors: set[Predictor] = set()
+
+    def load(self, name: str, url: str) -> None:
+        """Load the model in the folder `url`; loads of one name that come together load it once.
+
+        Raises:
+            BadRequest: 409 when it is loaded, by this call's twin or before; 400 when there is no
+                model below the root, or one that cannot be served.
+            OutOfMemory: models in use leave too little memory.
+        """
+        with self._changed:
+            if name in self._models:
+                raise _loaded(name)
+            load = self._loads.get(name)
+            mine = load is None
+            if load is None:
+                load = self._loads[name] = _Load(name, url)
+        if mine:
+            self._run(load)
+            return
+        load.done.result()
+        raise _loaded(name)
+
+    def names(self) -> list[tuple[str, str]]:
+        """(name, url) of the models in memory, sorted."""
+        with self._changed:
+            return sorted((model.name, model.url) for model in self._models.values())
+
+    def url_of(self, name: str) -> str:
+        """The URL of a model in memory. Raises BadRequest, 404, for others."""
+        with self._changed:
+            if name not in self._models:
+                raise _unknown(name)
+            return self._models[name].url
+
+    @contextmanager
+    def use(self, name: str, deadline: float) -> Iterator[Predictor]:
+        """The model's predictor, which stays loaded within the block.
+
+        Raises:
+            BadRequest: 404 for a model that was not loaded or was unloaded.
+            OutOfMemory: it was evicted and does not fit now.
+            TimedOut: it is still being loaded at `deadline` on the monotonic clock.
+        """
+        model = self._acquire(name, deadline)
+        try:
+            yield model.predictor
+        finally:
+            with self._changed:
+                model.users -= 1
+                self._changed.notify_all()
+
+    def unload(self, name: str) -> None:
+        """Forget a model; its memory is free afterwards. Its invocations are answered before that.
+
+        Raises BadRequest, 404, for a model that was not loaded.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: name not in self._loads)
+            model = self._models.pop(name, None)
+            if self._evicted.pop(name, None) is None and model is None:
+                raise _unknown(name)
+            if model is None:
+                return
+            self._changed.wait_for(lambda: model.users == 0, UNLOAD_SECONDS)
+        self._end(model.predictor)
+        LOG.info("unloaded %s", one_line(name))
+
+    def status(self) -> dict[str, str]:
+        """READY; FAILED while a pass does not end or after a model's engine has died."""
+        if (seconds := self._turns.busy_for()) > STUCK:
+            detail = f"an engine has been busy with one forward pass for {seconds:.0f} s"
+            return {"status": State.FAILED, "detail": detail}
+        with self._changed:
+            models = list(self._models.values())
+        for model in models:
+            try:
+                _ = model.predictor.artifact
+            except NotReady as error:
+                return {"status": State.FAILED, "detail": f"{one_line(model.name)}: {error}"}
+        return {"status": State.READY}
+
+    def stop(self) -> None:
+        """End every engine; waiting requests fail."""
+        with self._changed:
+            predictors = list(self._predictors)
+        for predictor in predictors:
+            predictor.stop()
+
+    def _acquire(self, name: str, deadline: float) -> LoadedModel:
+        while monotonic() <= deadline:
+            with self._changed:
+                model = self._models.get(name)
+                if model is not None:
+                    self._models.move_to_end(name)
+                    model.users += 1
+                    return model
+                load = self._loads.get(name)
+                mine = load is None
+                if load is None:
+                    if name not in self._evicted:
+                        raise _unknown(name)
+                    load = self._loads[name] = _Load(name, self._evicted[name])
+            try:
+                if mine:
+                    self._run(load)
+                else:
+                    load.done.result(max(0.0, deadline - monotonic()))
+            except TimeoutError:
+                break
+            except BadRequest:
+                # Its folder has gone or was replaced since it was evicted.
+                with self._changed:
+                    self._evicted.pop(name, None)
+                raise _unknown(name) from None
+        raise TimedOut("the model was not loaded within the time an invocation may take")
+
+    def _run(self, load: _Load) -> None:
+        """Load a model and tell who waits for it."""
+        try:
+            with self._loading:
+                model = self._start(load)
+        except BaseException as error:
+            self._settle(load, error=error)
+            raise
+        self._settle(load, model)
+
+    def _settle(
+        self,
+        load: _Load,
+        model: LoadedModel | None = None,
+        error: BaseException | None = None,
+    ) -> None:
+        with self._changed:
+            del self._loads[load.name]
+            if model is not None:
+                self._models[load.name] = model
+                self._evicted.pop(load.name, None)
+            self._changed.notify_all()
+        if error is not None:
+            load.done.set_exception(error)
+        else:
+            load.done.set_result(None)
+
+    def _start(self, load: _Load) -> LoadedModel:
+        folder = model_folder(self._root, load.url)
+        started = monotonic()
+
+        def engine(artifact: Artifact, **options: Any) -> Engine:
+            load.size = memory_needed(artifact, self._cpus)
+            self._make_room(load.size)
+            return TurnTakingEngine(self._load_engine(artifact, **options), self._turns)
+
+        predictor = Predictor(
+            folder,
+            cpus=self._cpus,
+            gpu=False,
+            precision=self._precision,
+            load=engine,
+            decoders=self._decoders,
+        )
+        with self._changed:
+            self._predictors.add(predictor)
+        try:
+            predictor.start()
+            predictor.wait()
+        except BaseException as error:
+            self._end(predictor)
+            if isinstance(error, BerthError):
+                raise BadRequest(f"the model cannot be served: {_told(error, folder)}") from None
+            if isinstance(error, MemoryError):
+                raise OutOfMemory("memory: none was left while the model was loaded") from None
+            raise
+        LOG.info(
+            "loaded %s after %.2f s, taking at most %d MiB",
+            one_line(load.name),
+            monotonic() - started,
+            load.size // MIB,
+        )
+        return LoadedModel(load.name, load.url, predictor, load.size)
+
+    def _make_room(self, needed: int) -> None:
+        """Evict models until `needed` bytes fit; none where evicting all would not help."""
+        with self._changed:
+            idle = sum(model.size for model in self._models.values() if not model.users)
+        if needed + RESERVE > self._available() + idle:
+            raise self._no_room(needed)
+        while not self._fits(needed):
+            with self._changed:
+                model = next((each for each in self._models.values() if not each.users), None)
+                if model is None:
+                    raise self._no_room(needed)
+                del self._models[model.name]
+                self._evicted[model.name] = model.url
+                while len(self._evicted) > REMEMBERED:
+                    self._evicted.popitem(last=False)
+            self._end(model.predictor)
+            LOG.info("evicted %s, the model not used for the longest time", one_line(model.name))
+
+    def _fits(self, needed: int) -> bool:
+        if self._most is not None and len(self._models) >= self._most:
+            return False
+        return needed + RESERVE <= self._available()
+
+    def _no_room(self, needed: int) -> OutOfMemory:
+        if self._most is not None and len(self._models) >= self._most:
+            return OutOfMemory(
+                f"models: found {len(self._models)} in use, expected fewer than BERTH_MAX_MODELS "
+                f"({self._most})"
+            )
+        return OutOfMemory(
+            f"memory: found {self._available() // MIB:,} MiB free beside the models in use, "
+            f"expected {(needed + RESERVE) // MIB:,} MiB for this one and its requests"
+        )
+
+    def _end(self, predictor: Predictor) -> None:
+        predictor.stop()
+        with self._changed:
+            self._predictors.discard(predictor)
+        release_memory()
+
+
+def _loaded(name: str) -> BadRequest:
+    return BadRequest(f"model_name: {one_line(name)!r} is loaded already", 409)
+
+
+def _unknown(name: str) -> BadRequest:
+    return BadRequest(f"model: {one_line(name)!r} is not loaded, POST /models loads it", 404)
+
+
+def _told(error: BerthError, folder: Path) -> str:
+    """The error without where the folder is, and without the places in OpenVINO's source."""
+    text = str(error).replace(f"{folder}/", "").replace(str(folder), "the model")
+    text = re.sub(r"Exception from \S+?:\d+: ", "", text)
+    return re.sub(r"Check '.*?' failed at \S+?:\d+: ", "", text)
