@@ -97,6 +97,12 @@ COMMANDS = {
         "berth invoke flowers rose.jpg",
         SERVING,
     ),
+    "load": CommandEntry(
+        "local.commands.load:load",
+        "Measure an endpoint under rising load.",
+        "berth load flowers photos/test --rate 200",
+        SERVING,
+    ),
     "transform": CommandEntry(
         "local.commands.transform:transform",
         "Predict a whole folder of images.",

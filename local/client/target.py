@@ -60,33 +60,34 @@ class Target:
     tags: dict[str, str] = field(default_factory=dict)
     plan: bool = False
     credentials: Credentials | None = field(default=None, repr=False, compare=False)
-    _clients: dict[tuple[str, int], Any] = field(
+    _clients: dict[tuple[str, int, int | None], Any] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
     _making: threading.Lock = field(
         default_factory=threading.Lock, init=False, repr=False, compare=False
     )
 
-    def client(self, service: str, connections: int = 10) -> Any:
+    def client(self, service: str, connections: int = 10, *, attempts: int | None = None) -> Any:
         """The boto3 client of the service; the local one reads nothing of the user's AWS settings.
 
         It is made once: botocore takes a third of a second of processor time for each. At most
-        `connections` are kept open: as many as threads share the client.
+        `connections` are kept open: as many as threads share the client. A request is sent at most
+        `attempts` times; without, as often as suits where it goes.
 
         Raises:
             UserError: `plan` found no local SageMaker to read from.
         """
         with self._making:
-            key = (service, connections)
+            key = (service, connections, attempts)
             if key not in self._clients:
-                self._clients[key] = self._new_client(service, connections)
+                self._clients[key] = self._new_client(*key)
             return self._clients[key]
 
-    def _new_client(self, service: str, connections: int) -> Any:
+    def _new_client(self, service: str, connections: int, attempts: int | None) -> Any:
         from botocore.config import Config
 
-        attempts = ATTEMPTS if self.where == "aws" else LOCAL_ATTEMPTS
-        retries = {"mode": "standard", "total_max_attempts": attempts}
+        usual = ATTEMPTS if self.where == "aws" else LOCAL_ATTEMPTS
+        retries = {"mode": "standard", "total_max_attempts": attempts or usual}
         if self.where == "aws":
             config = Config(
                 retries=retries,

@@ -1,0 +1,290 @@
+"""`berth load`: how much an endpoint answers, how fast, and what more would cost.
+
+    berth load flowers photos/test
+    berth load flowers photos/test --rate 200 --p99 300
+
+More and more requests at once, until more bring nothing. The same for any endpoint that takes
+images, whoever's container is behind it.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from container.files.regular import open_regular, read_bounded, size_of
+from local.client import plan
+from local.client.console import print_note, printable, table_console
+from local.client.images import ImageFile, find_images
+from local.client.load import Level, measure
+from local.commands.invoke import EndpointClient, error_line, payload_limit
+from local.commands.options.shared import CommonOptions, with_common
+from local.errors import UserError
+from local.pages.load_page import page, write_page
+from local.requests.prices import AS_OF, REGION
+from local.results.load_curve import (
+    SAFETY_FACTOR,
+    Fleet,
+    Sizing,
+    calls_per_instance,
+    fastest_within,
+    knee,
+    saturated,
+    size,
+)
+
+MOST_IMAGES = 100
+"""Files of those named that are sent, one in so many: they stay in memory meanwhile."""
+BUSY = 0.7
+"""Share of a core from which on this process, one interpreter, may be what limits."""
+
+
+@with_common
+def load(
+    common: CommonOptions,
+    endpoint: Annotated[str, typer.Argument(help="the endpoint's name")],
+    images: Annotated[list[Path], typer.Argument(help="image files, and folders of them")],
+    seconds: Annotated[
+        float, typer.Option(min=0.1, max=3600, help="how long each level is kept up")
+    ] = 10.0,
+    max_concurrency: Annotated[
+        int, typer.Option(min=1, max=512, help="requests at once, at most")
+    ] = 64,
+    rate: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="requests a second you want: how many instances, what price"),
+    ] = None,
+    p99: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="milliseconds within which 99 % shall be answered"),
+    ] = None,
+    variant: Annotated[str | None, typer.Option(help="the production variant")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="the page (default: ENDPOINT-load.html)")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table")] = False,
+) -> None:
+    """Measure an endpoint under rising load, and draw throughput against latency."""
+    found = find_images(images)
+    step = -(-len(found) // MOST_IMAGES)
+    files = found[::step]
+    target = common.connect(needs_role=False)
+    if target.plan:
+        request = EndpointClient(None, endpoint, variant=variant).request(
+            f"<the bytes of {files[0].name}>", files[0].content_type
+        )
+        plan.show(target, [("InvokeEndpoint", request)])
+        print(f"for {seconds:g} s with 1 request at once, then 2, 4, … up to {max_concurrency}")
+        return
+    sagemaker = target.client("sagemaker")
+    limit = payload_limit(sagemaker, endpoint)
+    fleet = describe_fleet(sagemaker, endpoint, variant)
+    runtime = target.client("sagemaker-runtime", connections=max_concurrency, attempts=1)
+    client = EndpointClient(runtime, endpoint, limit, variant=variant)
+    requests = [client.request(_read(file, limit), file.content_type) for file in files]
+
+    def send(number: int) -> str | None:
+        try:
+            runtime.invoke_endpoint(**requests[number % len(requests)])["Body"].read()
+        except Exception as error:
+            return error_line(error)
+        return None
+
+    refused = send(0)
+    if refused:
+        raise UserError(f"endpoint {endpoint}: {files[0].name}: {refused}")
+    measure(send, 1, min(1.0, seconds))  # connections are opened, caches filled
+    levels, ended = _rise(send, seconds, max_concurrency)
+    answered = [level for level in levels if level.latencies]
+    if not answered:
+        raise UserError(f"endpoint {endpoint}: no request was answered: {', '.join(levels[0].errors)}")
+    best = knee(answered)
+    chosen = best if p99 is None else fastest_within(answered, p99 / 1000)
+    if chosen is None:
+        raise UserError(
+            f"--p99 {p99:g}: not reached; one request at once has "
+            f"{1000 * answered[0].percentile(99):,.0f} ms"
+        )
+    sizing = size(chosen, fleet, rate) if rate and fleet else None
+    facts = [
+        f"{ended}.",
+        *_facts(best, chosen, fleet, p99),
+        *([_price(sizing, fleet, target.where)] if sizing and fleet else []),
+        *_doubts(levels),
+    ]
+    path = output or Path(f"{endpoint}-load.html")
+    write_page(path, page(endpoint, facts, answered, best))
+    if as_json:
+        json.dump(_document(endpoint, levels, best, chosen, fleet, sizing), sys.stdout, indent=2)
+        print()
+        return
+    _print_table(levels, best)
+    for fact in facts:
+        print(fact)
+    print(path)
+
+
+def _rise(send: Any, seconds: float, most: int) -> tuple[list[Level], str]:
+    """The levels 1, 2, 4, …, and why there are no more."""
+    levels: list[Level] = []
+    concurrency = 1
+    while True:
+        level = measure(send, concurrency, seconds)
+        levels.append(level)
+        print_note(
+            f"{concurrency} at once: {level.rate:,.1f} requests/s, "
+            f"median {1000 * level.percentile(50):,.0f} ms, "
+            f"p99 {1000 * level.percentile(99):,.0f} ms"
+        )
+        reason = saturated(levels)
+        if reason:
+            return levels, f"stopped at {concurrency} requests at once: {reason}"
+        if concurrency == most:
+            return levels, f"stopped at {most} requests at once, as --max-concurrency says"
+        concurrency = min(2 * concurrency, most)
+
+
+def _read(image: ImageFile, limit: int) -> bytes:
+    try:
+        with open_regular(image.path) as file:
+            size = size_of(file)
+            if size <= limit:
+                return read_bounded(file)
+    except OSError as error:
+        raise UserError(f"{image.name}: cannot be read: {error.strerror}") from None
+    raise UserError(f"{image.name}: {size:,} bytes, a request takes {limit:,}")
+
+
+def describe_fleet(sagemaker: Any, endpoint: str, variant: str | None) -> Fleet | None:
+    """What answers for the endpoint, or for one variant; None where it is of several types."""
+    described = sagemaker.describe_endpoint(EndpointName=endpoint)
+    config = sagemaker.describe_endpoint_config(EndpointConfigName=described["EndpointConfigName"])
+    types = {each["VariantName"]: each.get("InstanceType") for each in config["ProductionVariants"]}
+    variants = [
+        each
+        for each in described["ProductionVariants"]
+        if variant is None or each["VariantName"] == variant
+    ]
+    if not variants:
+        raise UserError(
+            f"--variant {variant}: endpoint {endpoint} has none of this name, but: "
+            f"{', '.join(types)}"
+        )
+    if len({types.get(each["VariantName"]) for each in variants}) > 1:
+        return None
+    serverless = variants[0].get("CurrentServerlessConfig")
+    if serverless:
+        return Fleet(None, memory_gb=serverless["MemorySizeInMB"] / 1024)
+    count = sum(each.get("CurrentInstanceCount", 1) for each in variants)
+    return Fleet(types.get(variants[0]["VariantName"]), max(1, count))
+
+
+def _facts(best: Level, chosen: Level, fleet: Fleet | None, p99: float | None) -> list[str]:
+    def said(level: Level) -> str:
+        return (
+            f"{level.rate:,.1f} requests/s with {level.concurrency} at once, "
+            f"median {1000 * level.percentile(50):,.0f} ms, "
+            f"p99 {1000 * level.percentile(99):,.0f} ms"
+        )
+
+    lines = [f"knee: {said(best)}; beyond it latency grows faster than throughput"]
+    if p99 is not None:
+        lines.append(f"most within {p99:g} ms: {said(chosen)}")
+    if fleet is None:
+        lines.append("variants of several instance types answered: choose one with --variant")
+    elif fleet.instance_type is not None:
+        lines.append(
+            f"autoscaling: berth deploy --calls-per-instance "
+            f"{calls_per_instance(chosen, fleet):.0f} ({SAFETY_FACTOR:.0%} of that a minute, "
+            "where AWS advises to start)"
+        )
+    return lines
+
+
+def _price(sizing: Sizing, fleet: Fleet, where: str) -> str:
+    what = (
+        "serverless" if sizing.instances is None else f"{sizing.instances} x {fleet.instance_type}"
+    )
+    cost = "its price is not known"
+    if sizing.hourly is not None and sizing.monthly is not None:
+        cost = (
+            f"{sizing.hourly:,.3g} USD an hour, {sizing.monthly:,.2f} a month "
+            f"(on demand in {REGION}, {AS_OF})"
+        )
+    here = "" if where == "aws" else "; measured on this machine, not on such instances"
+    return f"for {sizing.rate:g} requests/s: {what}, {cost}{here}"
+
+
+def _doubts(levels: Sequence[Level]) -> list[str]:
+    busiest = max(levels, key=lambda level: level.client_cpu)
+    lines = []
+    if busiest.client_cpu > BUSY:
+        lines.append(
+            f"with {busiest.concurrency} at once this client used {busiest.client_cpu:.0%} of a "
+            "core: it may be what limits"
+        )
+    for level in levels:
+        lines += [
+            f"with {level.concurrency} at once {count:,} requests failed: {printable(line)}"
+            for line, count in level.errors.items()
+        ]
+    return lines
+
+
+def _print_table(levels: Sequence[Level], best: Level) -> None:
+    from rich.table import Table
+
+    table = Table()
+    for name in ("at once", "requests/s", "median ms", "p90 ms", "p99 ms", "failed", ""):
+        table.add_column(name, justify="right")
+    for level in levels:
+        table.add_row(
+            str(level.concurrency),
+            f"{level.rate:,.1f}",
+            *(f"{1000 * level.percentile(percent):,.0f}" for percent in (50, 90, 99)),
+            f"{level.error_share:.1%}",
+            "knee" if level is best else "",
+        )
+    table_console().print(table)
+
+
+def _document(
+    endpoint: str,
+    levels: Sequence[Level],
+    best: Level,
+    chosen: Level,
+    fleet: Fleet | None,
+    sizing: Sizing | None,
+) -> dict[str, Any]:
+    return {
+        "endpoint": endpoint,
+        "instance_type": fleet.instance_type if fleet else None,
+        "instances": fleet.instances if fleet else None,
+        "levels": [
+            {
+                "concurrency": level.concurrency,
+                "requests_per_second": level.rate,
+                "seconds": level.seconds,
+                **{
+                    f"p{percent}_ms": 1000 * level.percentile(percent) if level.latencies else None
+                    for percent in (50, 90, 99)
+                },
+                "answered": len(level.latencies),
+                "failed": dict(level.errors),
+                "client_cpu": level.client_cpu,
+            }
+            for level in levels
+        ],
+        "knee": best.concurrency,
+        "chosen": chosen.concurrency,
+        "for_rate": None
+        if sizing is None
+        else {
+            "requests_per_second": sizing.rate,
+            "instances": sizing.instances,
+            "usd_per_hour": sizing.hourly,
+        },
+    }
