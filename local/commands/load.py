@@ -100,7 +100,8 @@ def load(
     levels, ended = _rise(send, seconds, max_concurrency)
     answered = [level for level in levels if level.latencies]
     if not answered:
-        raise UserError(f"endpoint {endpoint}: no request was answered: {', '.join(levels[0].errors)}")
+        why = ", ".join(levels[0].errors)
+        raise UserError(f"endpoint {endpoint}: no request was answered: {why}")
     best = knee(answered)
     chosen = best if p99 is None else fastest_within(answered, p99 / 1000)
     if chosen is None:
