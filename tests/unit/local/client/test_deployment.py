@@ -41,7 +41,7 @@ class StubbedTarget(Target):
 
     stubs: dict[str, Stubber] = field(default_factory=dict)
 
-    def client(self, service: str, connections: int = 10) -> Any:  # noqa: ARG002
+    def client(self, service: str, connections: int = 10, *, attempts: int | None = None) -> Any:  # noqa: ARG002
         return self.stub(service).client
 
     def stub(self, service: str) -> Stubber:

@@ -47,7 +47,7 @@ def test_a_schedule_replaces_the_earlier_one(moto_aws: Target) -> None:
 
 def test_here_there_is_no_schedule_to_cancel() -> None:
     class Here(Target):
-        def client(self, *_: Any) -> Any:
+        def client(self, *_: Any, **__: Any) -> Any:
             raise AssertionError("asked for a client")
 
     delete_schedule(Here("local", "http://127.0.0.1:9", "us-east-1", "1", "", "", ""), "flowers")

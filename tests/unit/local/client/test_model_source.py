@@ -12,7 +12,7 @@ DATA = "s3://bucket/job/output/model.tar.gz"
 class Told(Target):
     """A target whose training job is as told."""
 
-    def client(self, *_: Any) -> Any:
+    def client(self, *_: Any, **__: Any) -> Any:
         return self
 
     def describe_training_job(self, TrainingJobName: str) -> dict[str, Any]:  # noqa: N803

@@ -58,7 +58,7 @@ class Runtime(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def runtime() -> Iterator[Any]:
-    state = {
+    state: dict[str, Any] = {
         "width": threading.Semaphore(2),
         "refusal": None,
         "bodies": set(),
