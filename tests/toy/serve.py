@@ -5,8 +5,13 @@ these words does more: `status 418` answers with that status, `sleep 2.5` waits 
 `die` ends the server, `who` answers with the model's JSON, `stream` answers in three chunks. A
 model folder that holds `broken` makes it end at once with a message; one that holds `slow` makes
 `/ping` answer 503 for two seconds; with `hopeless` it says for ever that it cannot serve.
+
+With SAGEMAKER_MULTI_MODEL=true it loads models, at most as many as TOY_MODELS says (2), none that
+holds `broken`, and those that hold `slow` in two seconds. `forget` makes it forget the model that
+is invoked, and `who` answers with that one's JSON.
 """
 
+import json
 import os
 import signal
 import sys
@@ -16,6 +21,9 @@ from pathlib import Path
 
 model = Path(os.environ.get("SAGEMAKER_BASE_DIR", "/opt/ml")) / "model"
 started = time.monotonic()
+several = os.environ.get("SAGEMAKER_MULTI_MODEL") == "true"
+most = int(os.environ.get("TOY_MODELS", "2"))
+models: dict[str, Path] = {}
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -45,11 +53,46 @@ class Handler(BaseHTTPRequestHandler):
                 b'"MaxPayloadInMB": 6}',
                 kind,
             )
+        elif self.path == "/models" and several:
+            self.answer(200, b'{"models": []}', "application/json")
         else:
             self.answer(404, b"")
 
+    def do_DELETE(self) -> None:
+        name = self.path.rpartition("/")[2]
+        found = models.pop(name, None)
+        self.answer(404 if found is None else 200, b"")
+
+    def load(self, body: bytes) -> None:
+        given = json.loads(body)
+        name, folder = given["model_name"], Path(given["url"])
+        if name in models:
+            self.answer(409, b"")
+        elif len(models) >= most:
+            self.answer(507, b"toy: no memory")
+        elif (folder / "broken").exists():
+            self.answer(400, b"toy: broken")
+        else:
+            if (folder / "slow").exists():
+                time.sleep(2)
+            print(f"toy: loads {self.headers['X-Amzn-SageMaker-Target-Model']}", flush=True)
+            models[name] = folder
+            self.answer(200, b"")
+
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        folder = model
+        if several:
+            if self.path == "/models":
+                self.load(body)
+                return
+            invoked = self.path.split("/")[2]
+            if invoked not in models:
+                self.answer(404, b"toy: not loaded")
+                return
+            folder = models[invoked]
+            if body == b"forget":
+                del models[invoked]
         words = body[:100].decode(errors="replace").split()
         match words:
             case ["status", code]:
@@ -60,7 +103,7 @@ class Handler(BaseHTTPRequestHandler):
             case ["die"]:
                 os._exit(7)
             case ["who"]:
-                self.answer(200, (model / "model.json").read_bytes(), "application/json")
+                self.answer(200, (folder / "model.json").read_bytes(), "application/json")
             case ["stream"]:
                 self.send_response(200)
                 self.send_header("Content-Type", "text/plain")

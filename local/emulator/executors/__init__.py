@@ -70,6 +70,10 @@ class Container(Protocol):
     def address(self) -> tuple[str, int]:
         """Host and port on this machine that reach the spec's `port`."""
 
+    @property
+    def base(self) -> str:
+        """Where it sees the spec's `base`."""
+
     def wait(self, timeout: float | None = None) -> int | None:
         """The exit status, after the end and the last line; None after `timeout` seconds.
 

@@ -75,6 +75,11 @@ class DockerContainer:
             raise ExecutorError(f"{self.name} listens on no port")
         return self._address
 
+    @property
+    def base(self) -> str:
+        """Where its folder is mounted."""
+        return "/opt/ml"
+
     def wait(self, timeout: float | None = None) -> int | None:
         """The exit status, after the end and the last line; None after `timeout` seconds.
 

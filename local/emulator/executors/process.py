@@ -223,6 +223,11 @@ class RunningProcess:
             raise ExecutorError(f"{self.name} listens on no port")
         return "127.0.0.1", self._port
 
+    @property
+    def base(self) -> str:
+        """Its folder on this machine."""
+        return str(self._spec.base)
+
     def wait(self, timeout: float | None = None) -> int | None:
         """Its exit status, 128 + the signal's number if one ended it; None after `timeout` s."""
         if not self._ended.wait(timeout):

@@ -15,6 +15,7 @@ from local.emulator.errors import ServiceError
 from local.emulator.executors import ContainerSpec, ExecutorError
 from local.emulator.hosting.instances import PORT, HostingTiming, Instance, InstanceFailed
 from local.emulator.hosting.model_data import BadModelData, copy_tree, fetch
+from local.emulator.hosting.target_models import TargetModels
 from local.emulator.hosting.variants import Variant
 
 
@@ -256,13 +257,20 @@ class Fleet:
         identity = f"i-{secrets.token_hex(9)[:17]}"
         base = self.folder / variant.name / identity
         copy_tree(self.folder / variant.name / "model", base / "model")
+        models, environment = None, self._environment()
+        if variant.multi_model and variant.source is not None:
+            (base / "models").mkdir()
+            models = TargetModels(
+                self._context.objects, variant.source["uri"], base / "models", variant.volume_gb
+            )
+            environment["SAGEMAKER_MULTI_MODEL"] = "true"
         spec = ContainerSpec(
             name=f"{self._owner}-{variant.name}-{number}-{identity[2:8]}",
             image=variant.image,
             command=("serve",),
             base=base,
-            environment=self._environment() | variant.environment | self._extra,
-            read_only=("model",),
+            environment=environment | variant.environment | self._extra,
+            read_only=("model",) if models is None else ("model", "models"),
             hostname="model",
             isolated=variant.isolated,
             port=PORT,
@@ -276,6 +284,7 @@ class Fleet:
             start_timeout=variant.startup,
             timing=self._timing,
             on_change=self.on_change,
+            models=models,
         )
         with self._idle:
             if self._stopped:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 import urllib3
 
 from local.emulator.executors import Container, ContainerSpec, Executor, ExecutorError
+from local.emulator.hosting.target_models import TargetModels
 from local.emulator.ports import LogStream
 
 PORT = 8080
@@ -63,6 +64,7 @@ class Instance:
         serving: whether it answers; requests go only to one that does.
         in_flight: requests it works on now; changed by the fleet, under its lock.
         pool: kept connections to it.
+        models: those of a multi-model container; None for the others.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Instance:
         start_timeout: float,
         timing: HostingTiming,
         on_change: Callable[[], None],
+        models: TargetModels | None = None,
     ) -> None:
         """Nothing runs yet.
 
@@ -84,7 +87,9 @@ class Instance:
             start_timeout: seconds until /ping must answer 200.
             timing: every other interval.
             on_change: called after `serving` changed while it is watched.
+            models: those of a multi-model container.
         """
+        self.models = models
         self.serving = False
         self.in_flight = 0
         self.pool = urllib3.HTTPConnectionPool("127.0.0.1", PORT)
@@ -141,6 +146,8 @@ class Instance:
                 container.remove()
         if self._watcher is not None:
             self._watcher.join()
+        if self.models is not None:
+            self.models.close()
         self.pool.close()
         self._log.close()
 
@@ -156,7 +163,11 @@ class Instance:
         host, port = self._address(container)
         self.pool.close()
         self.pool = urllib3.HTTPConnectionPool(host, port, maxsize=64, retries=False)
+        if self.models is not None:
+            self.models.attach((host, port), container.base)
         self._wait_ready(container)
+        if self.models is not None and (wrong := self.models.check(self._timing.ping)):
+            raise InstanceFailed(f"{wrong}: the image serves no multi-model endpoints")
         self.serving = True
 
     def _address(self, container: Container) -> tuple[str, int]:

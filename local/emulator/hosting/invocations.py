@@ -66,15 +66,19 @@ class ContainerResponse:
 
 
 def invoke(
-    instance: Instance, body: bytes, headers: Mapping[str, str], timeout: float
+    instance: Instance,
+    body: bytes,
+    headers: Mapping[str, str],
+    timeout: float,
+    path: str = "/invocations",
 ) -> ContainerResponse:
-    """POST a body to a container's /invocations and read the whole answer.
+    """POST a body to a container's `path` and read the whole answer.
 
     Raises:
         TooSlow, NoAnswer: there is none.
     """
     deadline = time.monotonic() + timeout
-    response = open_stream(instance, body, headers, timeout)
+    response = open_stream(instance, body, headers, timeout, path)
     try:
         return ContainerResponse(
             response.status, response.headers, b"".join(chunks(response, deadline))
@@ -84,9 +88,13 @@ def invoke(
 
 
 def open_stream(
-    instance: Instance, body: bytes, headers: Mapping[str, str], timeout: float
+    instance: Instance,
+    body: bytes,
+    headers: Mapping[str, str],
+    timeout: float,
+    path: str = "/invocations",
 ) -> urllib3.BaseHTTPResponse:
-    """POST a body to a container's /invocations; its answer's body is still to be read.
+    """POST a body to a container's `path`; its answer's body is still to be read.
 
     A kept connection that the container closed just then is replaced by a new one, once.
 
@@ -94,7 +102,7 @@ def open_stream(
         TooSlow, NoAnswer: there is none.
     """
     try:
-        return _post(instance, body, headers, timeout)
+        return _post(instance, path, body, headers, timeout)
     except exceptions.ProtocolError:
         if not instance.running:
             raise NoAnswer from None
@@ -105,7 +113,7 @@ def open_stream(
     except exceptions.HTTPError:
         raise NoAnswer from None
     try:
-        return _post(instance, body, headers, timeout)
+        return _post(instance, path, body, headers, timeout)
     except exceptions.NewConnectionError:
         raise NoAnswer from None
     except exceptions.TimeoutError:
@@ -186,11 +194,11 @@ def failed(context: Context, endpoint: str, error: Exception) -> ServiceError:
 
 
 def _post(
-    instance: Instance, body: bytes, headers: Mapping[str, str], timeout: float
+    instance: Instance, path: str, body: bytes, headers: Mapping[str, str], timeout: float
 ) -> urllib3.BaseHTTPResponse:
     response = instance.pool.urlopen(
         "POST",
-        "/invocations",
+        path,
         body=body,
         headers=headers,
         timeout=timeout,

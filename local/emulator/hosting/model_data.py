@@ -23,8 +23,11 @@ def source_of(container: dict[str, Any]) -> dict[str, str] | None:
     """Where a container definition's model data lies, or None without any.
 
     Returns:
-        `uri`; `type`: `archive` (a gzip-compressed tar), `prefix` or `object`.
+        `uri`; `type`: `archive` (a gzip-compressed tar), `prefix`, `object`, or `models`, the
+        prefix of a multi-model endpoint's archives.
     """
+    if container.get("Mode") == "MultiModel":
+        return {"uri": container["ModelDataUrl"], "type": "models"}
     nested = container.get("ModelDataSource", {}).get("S3DataSource")
     url = container.get("ModelDataUrl")
     if nested is None:
@@ -39,13 +42,15 @@ def source_of(container: dict[str, Any]) -> dict[str, str] | None:
 def fetch(
     objects: Objects, source: dict[str, str] | None, folder: Path, *, limit_gb: int = VOLUME_GB
 ) -> None:
-    """Put a model's files into the new folder `folder`; without a source it stays empty.
+    """Put a model's files into the new folder `folder`.
+
+    It stays empty without a source, and for a multi-model endpoint, whose models come later.
 
     Raises:
         BadModelData: they are missing, too large, or not to be trusted.
     """
     folder.mkdir(parents=True)
-    if source is None:
+    if source is None or source["type"] == "models":
         return
     uri, kind = source["uri"], source["type"]
     limit = limit_gb * 1024**3

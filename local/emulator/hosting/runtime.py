@@ -1,6 +1,7 @@
 """The runtime's REST API: InvokeEndpoint, …WithResponseStream and …Async, passed to containers."""
 
 import contextlib
+import functools
 import json
 import re
 import time
@@ -36,6 +37,13 @@ from local.emulator.hosting.invocations import (
     refused,
 )
 from local.emulator.hosting.metrics import Measurement
+from local.emulator.hosting.target_models import (
+    NO_MEMORY,
+    ModelMissing,
+    ModelNotReady,
+    ModelRefused,
+    TargetModels,
+)
 from local.emulator.hosting.variants import Variant
 from local.emulator.store import Kind, Missing
 
@@ -48,7 +56,6 @@ _PATH = re.compile(
 _PREFIX = "X-Amzn-SageMaker-"
 _PASSED = ("Inference-Id", "Session-Id", "Target-Variant", "Target-Model", "Enable-Explanations")
 REFUSED_HEADERS = {
-    "Target-Model": "multi-model endpoints",
     "Target-Container-Hostname": "endpoints of several containers",
     "Inference-Component": "inference components",
 }
@@ -82,14 +89,15 @@ class RuntimeApp:
         """Answer one request."""
         request = Request(environ)
         began = time.perf_counter()
+        identity = str(uuid.uuid4())
         try:
-            response = self._answer(request, began)
+            response = self._answer(request, began, identity)
         except ServiceError as error:
             response = _error(error)
-        response.headers["x-amzn-RequestId"] = str(uuid.uuid4())
+        response.headers["x-amzn-RequestId"] = identity
         return response(environ, start_response)
 
-    def _answer(self, request: Request, began: float) -> Response:
+    def _answer(self, request: Request, began: float, identity: str) -> Response:
         found = _PATH.fullmatch(request.path)
         if found is None or request.method != "POST":
             raise ServiceError(
@@ -118,14 +126,26 @@ class RuntimeApp:
             target = request.headers.get(_PREFIX + "Target-Variant")
             body = self._body(request, active, target)
             variant, instance = self._borrow(stack, name, active, target)
+            model = request.headers.get(_PREFIX + "Target-Model")
+            if not variant.multi_model and model is not None:
+                raise ServiceError(
+                    "ValidationError",
+                    f"Endpoint {name} is not a multi-model endpoint and does not support target "
+                    "model header.",
+                )
+            # InvokeEndpointWithResponseStream has no such parameter.
+            if variant.multi_model and (model is None or operation != "invocations"):
+                raise ServiceError(
+                    "ValidationError", f"Request {identity} is missing a target model header."
+                )
             headers = _headers(request, streamed=operation != "invocations")
-            call = _Call(name, variant, instance, body, headers, began)
+            call = _Call(name, variant, instance, body, headers, began, model)
             if operation == "invocations":
                 return self._invoke(call, active.capture)
             return self._stream(call, stack)
 
     def _invoke(self, call: "_Call", capture: DataCapture | None) -> Response:
-        answer = self._send(call, invoke)
+        answer = self._send(call, invoke) if call.model is None else self._send_to_model(call)
         if not answer.good:
             raise refused(self._context, call.endpoint, answer.status, answer.body)
         if capture is not None and capture.wanted():
@@ -162,6 +182,39 @@ class RuntimeApp:
             raise failed(self._context, call.endpoint, error) from None
         self._measure(call, answer.status, sent)
         return answer
+
+    def _send_to_model(self, call: "_Call") -> ContainerResponse:
+        """The answer of a model of a multi-model container, which loads it where it has not."""
+        models, target = call.instance.models, call.model
+        assert models is not None  # noqa: S101  # it is a multi-model variant's
+        assert target is not None  # noqa: S101
+        known = True
+        while True:
+            path = self._ready(call, models, target)
+            answer = self._send(call, functools.partial(invoke, path=path))
+            if answer.status == 404 and known:  # it was started again, or made room by itself
+                models.forget(target)
+                known = False
+            elif answer.status != NO_MEMORY or not models.make_room(target):
+                return answer
+
+    def _ready(self, call: "_Call", models: TargetModels, target: str) -> str:
+        """Where the model is invoked, once it is loaded."""
+        try:
+            return models.path(target, self._limits.timeout)
+        except ModelMissing as error:
+            raise ServiceError("ValidationError", str(error)) from None
+        except ModelNotReady:
+            raise ServiceError(
+                "ModelNotReadyException",
+                f"Model {target} of endpoint {call.endpoint} is still being downloaded or loaded. "
+                "Wait and try your request again.",
+                429,
+            ) from None
+        except ModelRefused as error:
+            if not error.status:
+                raise failed(self._context, call.endpoint, NoAnswer()) from None
+            raise refused(self._context, call.endpoint, error.status, error.body) from None
 
     def _measure(self, call: "_Call", status: int, sent: float) -> None:
         now, count = time.perf_counter(), call.variant.count
@@ -246,7 +299,12 @@ class RuntimeApp:
 
 @dataclass(frozen=True)
 class _Call:
-    """A request on its way to a container; `began` is when it came, by `time.perf_counter`."""
+    """A request on its way to a container.
+
+    Attributes:
+        began: when it came, by `time.perf_counter`.
+        model: the model it names; None for a container that has one.
+    """
 
     endpoint: str
     variant: Variant
@@ -254,6 +312,7 @@ class _Call:
     body: bytes
     headers: dict[str, str]
     began: float
+    model: str | None
 
 
 def _headers(request: Request, *, streamed: bool) -> dict[str, str]:

@@ -47,6 +47,11 @@ class Variant:
     instance_type: str | None = None
     serverless: dict[str, int] | None = None
 
+    @property
+    def multi_model(self) -> bool:
+        """Whether requests name one of several models."""
+        return self.source is not None and self.source["type"] == "models"
+
 
 def read_variants(context: Context, config: dict[str, Any]) -> list[Variant]:
     """The variants of an endpoint configuration, which was checked when it was made.

@@ -50,8 +50,11 @@ def check_model(request: dict[str, Any], context: Context) -> None:
         )
     container = primary or containers[0]
     refuse_present(container, UNSUPPORTED_CONTAINER, "PrimaryContainer.")
-    if container.get("Mode") == "MultiModel":
-        raise unsupported("PrimaryContainer.Mode 'MultiModel'", "expected SingleModel")
+    multi_model = container.get("Mode") == "MultiModel"
+    if container.get("MultiModelConfig", {}).get("ModelCacheSetting", "Enabled") != "Enabled":
+        raise unsupported(
+            "PrimaryContainer.MultiModelConfig.ModelCacheSetting 'Disabled'", "expected Enabled"
+        )
     if "Image" not in container:
         raise invalid("PrimaryContainer.Image is missing; expected an image's URI.")
     if container.get("ImageConfig", {}).get("RepositoryAccessMode") == "Vpc":
@@ -59,14 +62,37 @@ def check_model(request: dict[str, Any], context: Context) -> None:
             "PrimaryContainer.ImageConfig.RepositoryAccessMode 'Vpc'", "expected Platform"
         )
     context.executor.check_image(container["Image"])
-    _check_artifact(container, request, context)
+    if multi_model:
+        _check_models(container)
+    _check_artifact(container, request, context, prefix=multi_model)
 
 
-def _check_artifact(container: dict[str, Any], request: dict[str, Any], context: Context) -> None:
+def _check_models(container: dict[str, Any]) -> None:
+    """Check where a multi-model endpoint's archives are."""
+    field, url = "PrimaryContainer.ModelDataUrl", container.get("ModelDataUrl")
+    if "ModelDataSource" in container:
+        raise invalid(
+            "PrimaryContainer.ModelDataSource cannot be used with Mode MultiModel; expected "
+            "ModelDataUrl."
+        )
+    if url is None:
+        raise invalid(f"{field} is missing; Mode MultiModel expects the S3 prefix of its models.")
+    if not url.startswith("s3://"):
+        raise invalid(f"{field} is {url}; Mode MultiModel expects s3://bucket/prefix/.")
+    if url.endswith((".tar.gz", ".tgz")):
+        raise invalid(
+            f"{field} is {url}, an archive; Mode MultiModel expects the S3 prefix below which the "
+            "archives are."
+        )
+
+
+def _check_artifact(
+    container: dict[str, Any], request: dict[str, Any], context: Context, *, prefix: bool
+) -> None:
     url, source = container.get("ModelDataUrl"), container.get("ModelDataSource")
     if url is not None and source is not None:
         raise invalid("PrimaryContainer has ModelDataUrl and ModelDataSource; expected one.")
-    prefix, field = False, "PrimaryContainer.ModelDataUrl"
+    field = "PrimaryContainer.ModelDataUrl"
     if source is not None:
         field = "PrimaryContainer.ModelDataSource.S3DataSource"
         if "S3DataSource" not in source:
@@ -135,8 +161,18 @@ def _check_variant(variant: dict[str, Any], request: dict[str, Any], context: Co
     refuse_present(variant, UNSUPPORTED_VARIANT, f"{field}: ")
     if "ModelName" not in variant:
         raise invalid(f"{field}: ModelName is missing; expected a model's name.")
-    context.hosted(Kind.MODEL, variant["ModelName"])
+    model = context.hosted(Kind.MODEL, variant["ModelName"]).body
     serverless = variant.get("ServerlessConfig")
+    if is_multi_model(model):
+        for member, found in (
+            ("ServerlessConfig", serverless),
+            ("AsyncInferenceConfig", request.get("AsyncInferenceConfig")),
+        ):
+            if found is not None:
+                raise invalid(
+                    f"{member} was given for the model {variant['ModelName']}, whose Mode is "
+                    f"MultiModel ({field}); expected a real-time endpoint with instances."
+                )
     if serverless is None:
         for member in ("InstanceType", "InitialInstanceCount"):
             if member not in variant:
@@ -159,6 +195,12 @@ def _check_variant(variant: dict[str, Any], request: dict[str, Any], context: Co
     for member in ("AsyncInferenceConfig", "DataCaptureConfig", "VpcConfig"):
         if member in request:
             raise invalid(f"{member} was given for the serverless {field}; serverless has none.")
+
+
+def is_multi_model(model: dict[str, Any]) -> bool:
+    """Whether a model's container serves several models, by its description."""
+    [container] = model.get("Containers") or [model["PrimaryContainer"]]
+    return bool(container.get("Mode") == "MultiModel")
 
 
 def check_endpoint(request: dict[str, Any], context: Context) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 from local.emulator.api.validation.data import check_input, check_output
 from local.emulator.api.validation.fields import refuse_present, unsupported
+from local.emulator.api.validation.hosting import is_multi_model
 from local.emulator.api.validation.tags import check_tags
 from local.emulator.context import Context
 from local.emulator.errors import invalid, limit_exceeded
@@ -37,6 +38,11 @@ def check_transform(request: dict[str, Any], context: Context) -> None:
     check_tags(request)
     refuse_present(request, UNSUPPORTED)
     model = context.hosted(Kind.MODEL, request["ModelName"])
+    if is_multi_model(model.body):
+        raise invalid(
+            f"ModelName is {request['ModelName']}, whose Mode is MultiModel; expected a model of "
+            "one archive."
+        )
     _check_payload(request)
     hosts, most = request["TransformResources"]["InstanceCount"], context.executor.max_hosts
     if hosts > most:

@@ -153,6 +153,7 @@ class FakeContainer:
     ) -> None:
         self.name = spec.name
         self.address = ("127.0.0.1", 1)
+        self.base = str(spec.base)
         self._owner = owner
         self._sigterm = threading.Event()
         self._status: int | None = None

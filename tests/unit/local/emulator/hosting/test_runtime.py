@@ -144,7 +144,11 @@ class TestRefusals:
             model = refusal(
                 client.invoke_endpoint, EndpointName="one", Body=b"x", TargetModel="a.tar.gz"
             )
-            assert "Target-Model: multi-model" in model[2]["Error"]["Message"]
+            assert model[:2] == ("ValidationError", 400)
+            assert model[2]["Error"]["Message"] == (
+                "Endpoint one is not a multi-model endpoint and does not support target model "
+                "header."
+            )
 
     def test_a_container_that_is_too_slow(self, harness: HostingHarness) -> None:
         harness.serve("one")

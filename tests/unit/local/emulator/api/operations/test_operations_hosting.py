@@ -102,6 +102,9 @@ SOURCE = {
     },
 }
 
+MANY = {f"{CONTAINER}.Mode": "MultiModel", f"{CONTAINER}.ModelDataUrl": "s3://data/model/"}
+"""What makes a model that of a multi-model endpoint."""
+
 
 @pytest.mark.parametrize(
     ("changes", "expected"),
@@ -115,7 +118,21 @@ SOURCE = {
         ),
         ({f"{CONTAINER}.Image": ...}, "PrimaryContainer.Image is missing"),
         ({f"{CONTAINER}.Image": "no:where"}, "the image no:where is not on this machine"),
-        ({f"{CONTAINER}.Mode": "MultiModel"}, "Mode 'MultiModel' is not supported"),
+        (
+            {f"{CONTAINER}.Mode": "MultiModel"},
+            "ModelDataUrl is s3://data/model/model.tar.gz, an archive; Mode MultiModel expects",
+        ),
+        (MANY | {f"{CONTAINER}.ModelDataUrl": ...}, "ModelDataUrl is missing; Mode MultiModel"),
+        (MANY | {f"{CONTAINER}.ModelDataUrl": "file:///x"}, "Mode MultiModel expects s3://"),
+        (
+            MANY | {f"{CONTAINER}.ModelDataUrl": "s3://data/none/"},
+            "Could not access model data at s3://data/none/",
+        ),
+        (SOURCE | {f"{CONTAINER}.Mode": "MultiModel"}, "ModelDataSource cannot be used with Mode"),
+        (
+            MANY | {f"{CONTAINER}.MultiModelConfig": {"ModelCacheSetting": "Disabled"}},
+            "ModelCacheSetting 'Disabled' is not supported",
+        ),
         ({f"{CONTAINER}.ModelPackageName": "p"}, "ModelPackageName is not supported"),
         (
             {f"{CONTAINER}.ImageConfig": {"RepositoryAccessMode": "Vpc"}},
@@ -159,6 +176,7 @@ def test_where_a_models_data_may_lie(client: Any, valid: Any, tmp_path: Path) ->
         SOURCE,
         {f"{CONTAINER}.ModelDataUrl": archive.as_uri()},
         {f"{CONTAINER}.ModelDataUrl": ...},
+        MANY,
         {CONTAINER: ..., "Containers": [valid("create_model")[CONTAINER]]},
     ]
     for number, change in enumerate(changes):
@@ -275,3 +293,20 @@ def test_endpoints_that_are_refused(served: Any, refused: Refused) -> None:
     assert "'all' more than once" in refusal["Message"]
     served.delete_model(ModelName="model")
     assert refused("create_endpoint", more) == f'Could not find model "{ARN}:model/model".'
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {**SERVERLESS},
+        {"AsyncInferenceConfig": {"OutputConfig": {"S3OutputPath": "s3://out/a"}}},
+    ],
+)
+def test_several_models_are_served_in_real_time_by_instances(
+    client: Any, valid: Any, changes: dict[str, Any]
+) -> None:
+    client.create_model(**valid("create_model", MANY))
+    config = valid("create_endpoint_config", changes)
+    with pytest.raises(client.exceptions.ClientError, match="whose Mode is MultiModel"):
+        client.create_endpoint_config(**config)
+    client.create_endpoint_config(**valid("create_endpoint_config"))

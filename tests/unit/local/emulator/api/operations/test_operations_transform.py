@@ -90,3 +90,13 @@ def test_more_hosts_than_there_are(refused: Refused) -> None:
     changes = {"TransformResources.InstanceCount": 2}
     message = refused(CREATE, changes, "ResourceLimitExceeded")
     assert message == "TransformResources.InstanceCount is 2; the executor process has 1."
+
+
+def test_several_models_transform_nothing(client: Any, valid: Any) -> None:
+    several = {
+        "PrimaryContainer.Mode": "MultiModel",
+        "PrimaryContainer.ModelDataUrl": "s3://data/model/",
+    }
+    client.create_model(**valid("create_model", several, ModelName="several"))
+    with pytest.raises(client.exceptions.ClientError, match="whose Mode is MultiModel"):
+        client.create_transform_job(**valid(CREATE, ModelName="several"))

@@ -1,0 +1,192 @@
+"""The models of one multi-model container: fetched, loaded and unloaded as invocations name them.
+
+A model is fetched from below the prefix when it is first named, and serves until the container has
+no memory for another; then those named longest ago are unloaded and their files removed, as AWS
+does. An archive that is replaced meanwhile is seen when its model is loaded again.
+"""
+
+import hashlib
+import json
+import shutil
+import threading
+from collections import OrderedDict
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import urllib3
+
+from local.emulator.hosting.model_data import BadModelData, fetch
+from local.emulator.ports import Objects
+
+LOAD_SECONDS = 360
+"""Seconds a model may take to be loaded or unloaded: AWS's limit (invoke-multi-model-endpoint)."""
+NO_MEMORY = 507
+
+
+class ModelMissing(Exception):
+    """There is no archive of this name below the prefix, or none that can be trusted."""
+
+
+class ModelNotReady(Exception):
+    """The model is still being fetched or loaded."""
+
+
+class ModelRefused(Exception):
+    """The container did not load a model.
+
+    Attributes:
+        status: what it answered; 0 for nothing.
+        body: its answer.
+    """
+
+    def __init__(self, status: int, body: bytes) -> None:
+        super().__init__(f"status {status}")
+        self.status, self.body = status, body
+
+
+class TargetModels:
+    """Which models a container holds; thread-safe.
+
+    Args:
+        objects: the local S3.
+        prefix: `s3://…` of the archives.
+        folder: the container's `/opt/ml/models` on this machine.
+        limit_gb: what a model may unpack to.
+    """
+
+    def __init__(self, objects: Objects, prefix: str, folder: Path, limit_gb: int) -> None:
+        self._objects, self._folder, self._limit_gb = objects, folder, limit_gb
+        self._prefix = prefix if prefix.endswith("/") else f"{prefix}/"
+        self._lock = threading.Lock()
+        self._address, self._base = ("127.0.0.1", 0), ""
+        # The one that was named longest ago comes first.
+        self._loaded: OrderedDict[str, None] = OrderedDict()
+        self._pending: dict[str, Future[None]] = {}
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="models")
+
+    def attach(self, address: tuple[str, int], base: str) -> None:
+        """A container has started, which holds no model: where it listens, and its /opt/ml."""
+        with self._lock:
+            self._address, self._base = address, base
+            self._loaded.clear()
+
+    def check(self, timeout: float) -> str:
+        """What is wrong with the container's list of models; empty when it has one."""
+        status, _ = self._ask("GET", "/models", timeout)
+        return "" if status == 200 else f"GET /models answered {status or 'nothing'}"
+
+    def path(self, target: str, timeout: float) -> str:
+        """Where the container invokes a model; it is loaded first where it is not.
+
+        Raises:
+            ModelMissing: it cannot be fetched.
+            ModelNotReady: it is not loaded within `timeout` seconds; loading goes on.
+            ModelRefused: the container does not load it.
+        """
+        with self._lock:
+            if target in self._loaded:
+                self._loaded.move_to_end(target)
+                return f"/models/{_name(target)}/invoke"
+            pending = self._pending.get(target)
+            if pending is None:
+                pending = self._pending[target] = self._worker.submit(self._load, target)
+        try:
+            pending.result(timeout)
+        except TimeoutError:
+            raise ModelNotReady(target) from None
+        return f"/models/{_name(target)}/invoke"
+
+    def forget(self, target: str) -> None:
+        """The container does not know a model that was loaded."""
+        with self._lock:
+            self._loaded.pop(target, None)
+
+    def make_room(self, keep: str) -> bool:
+        """Unload the model named longest ago, but not `keep`; False where there is no other."""
+        return self._worker.submit(self._unload_one, keep).result()
+
+    def close(self) -> None:
+        """Nothing more is loaded."""
+        self._worker.shutdown(wait=False, cancel_futures=True)
+
+    def _load(self, target: str) -> None:
+        place = self._folder / _name(target)
+        try:
+            self._fetch(target, place)
+            self._send(target)
+        except BaseException:
+            shutil.rmtree(place, ignore_errors=True)
+            with self._lock:
+                del self._pending[target]
+            raise
+        with self._lock:
+            del self._pending[target]
+            self._loaded[target] = None
+
+    def _fetch(self, target: str, place: Path) -> None:
+        uri = f"{self._prefix}{target}"
+        bucket, _, key = uri.removeprefix("s3://").partition("/")
+        if not any(found.key == key for found in self._objects.keys(bucket, key)):
+            raise ModelMissing(
+                f"Failed to download model data (bucket: {bucket}, key: {key}). Please ensure that "
+                "there is an object located at the URL and that the role passed to CreateModel "
+                "has permissions to download the model."
+            )
+        shutil.rmtree(place, ignore_errors=True)
+        source = {"uri": uri, "type": "archive"}
+        try:
+            fetch(self._objects, source, place / "model", limit_gb=self._limit_gb)
+        except (BadModelData, OSError) as error:
+            raise ModelMissing(f"Failed to get the model data: {error}") from None
+
+    def _send(self, target: str) -> None:
+        """Let the container load a model, unloading others while it has no memory."""
+        name = _name(target)
+        given = {"model_name": name, "url": f"{self._base}/models/{name}/model"}
+        while True:
+            status, body = self._ask("POST", "/models", LOAD_SECONDS, target, given)
+            if status in (200, 409):
+                return
+            if status != NO_MEMORY or not self._unload_one(target):
+                raise ModelRefused(status, body)
+
+    def _unload_one(self, keep: str) -> bool:
+        with self._lock:
+            target = next((each for each in self._loaded if each != keep), None)
+            if target is None:
+                return False
+            del self._loaded[target]
+        self._ask("DELETE", f"/models/{_name(target)}", LOAD_SECONDS, target)
+        shutil.rmtree(self._folder / _name(target), ignore_errors=True)
+        return True
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        timeout: float,
+        target: str = "",
+        given: dict[str, str] | None = None,
+    ) -> tuple[int, bytes]:
+        """The container's status and answer; 0 where it gave none."""
+        host, port = self._address
+        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        if target:
+            headers["X-Amzn-SageMaker-Target-Model"] = target
+        with urllib3.HTTPConnectionPool(host, port, retries=False) as pool:
+            try:
+                answer = pool.request(
+                    method,
+                    path,
+                    body=json.dumps(given) if given else None,
+                    headers=headers,
+                    timeout=timeout,
+                )
+            except urllib3.exceptions.HTTPError:
+                return 0, b""
+            return answer.status, answer.data
+
+
+def _name(target: str) -> str:
+    """The name the container knows a model by: any target makes a folder's name."""
+    return hashlib.sha256(target.encode()).hexdigest()[:32]
