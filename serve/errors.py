@@ -1,16 +1,22 @@
 """Why a request gets no prediction; `serve.responses` turns each into an HTTP response."""
 
+from collections.abc import Mapping
+
 
 class BadRequest(Exception):
     """The request is wrong; the message is one line for the client.
 
     Attributes:
         status: the HTTP status.
+        headers: what the response has besides.
     """
 
-    def __init__(self, message: str, status: int = 400) -> None:
+    def __init__(
+        self, message: str, status: int = 400, *, headers: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(message)
         self.status = status
+        self.headers = dict(headers or {})
 
 
 class NotReady(Exception):

@@ -25,7 +25,9 @@ def register_error_handlers(app: Flask, paths: str) -> None:
 
     @app.errorhandler(BadRequest)
     def bad_request(error: BadRequest) -> Response:
-        return _error(str(error), error.status)
+        response = _error(str(error), error.status)
+        response.headers.update(error.headers)
+        return response
 
     @app.errorhandler(NotReady)
     @app.errorhandler(TimedOut)

@@ -8,6 +8,7 @@ from time import monotonic
 from typing import Any, Protocol
 
 from serve.errors import BadRequest, Overloaded, one_line
+from serve.payloads.codings import Decoder, decoder
 
 PIECE = 64 * 1024
 DISCARD = 256 * 1024 * 1024
@@ -92,20 +93,25 @@ def read_body(
     deadline: float,
     on_bytes: Callable[[int], None] = lambda _: None,
 ) -> bytes:
-    """The whole body, at most `limit` bytes, by `deadline` on the monotonic clock.
+    """The whole body without its Content-Encoding, by `deadline` on the monotonic clock.
 
-    `on_bytes` is called with the size of each piece and may raise to refuse it.
+    At most `limit` bytes are taken, and as many are made of them. `on_bytes` is called with the
+    size of each piece, inflated, and may raise to refuse it.
 
-    Raises BadRequest: 413 above the limit, whether declared or not; 408 past the deadline;
-    400 when the connection ended before the body did.
+    Raises BadRequest: 413 above the limit, whether declared, received or inflated; 415 for an
+    unknown coding; 408 past the deadline; 400 when the connection ended before the body did, or
+    the body is not what its Content-Encoding says.
     """
     declared = declared_length(environ)
     try:
         if declared is not None and declared > limit:
-            _discard(environ["wsgi.input"], deadline)
-            raise _too_large(f"{declared:,}", limit)
-        return _read(environ["wsgi.input"], declared, limit, deadline, on_bytes)
-    except (BadRequest, Overloaded):
+            raise _too_large(f"{declared:,} bytes", limit)
+        coding = decoder(environ.get("HTTP_CONTENT_ENCODING", ""))
+        return _read(environ["wsgi.input"], declared, limit, deadline, on_bytes, coding)
+    except BadRequest:
+        _discard(environ["wsgi.input"], deadline)
+        raise
+    except Overloaded:
         raise
     except TimeoutError:
         raise BadRequest("request body: the rest of it did not arrive in time", 408) from None
@@ -124,25 +130,33 @@ def _read(
     limit: int,
     deadline: float,
     on_bytes: Callable[[int], None],
+    coding: Decoder,
 ) -> bytes:
     pieces: list[bytes] = []
-    total = 0
-    while declared is None or total < declared:
-        piece = stream.read(PIECE if declared is None else min(PIECE, declared - total))
-        if not piece:
-            break
-        total += len(piece)
-        if total > limit:
-            pieces.clear()
-            _discard(stream, deadline)
-            raise _too_large(f"more than {limit:,}", limit)
-        if monotonic() > deadline:
-            raise TimeoutError
-        on_bytes(len(piece))
-        pieces.append(piece)
-    if declared is not None and total < declared:
-        raise BadRequest(f"request body: found {total:,} bytes, expected {declared:,}")
-    return b"".join(pieces)
+    total = inflated = 0
+    try:
+        while declared is None or total < declared:
+            piece = stream.read(PIECE if declared is None else min(PIECE, declared - total))
+            if not piece:
+                break
+            total += len(piece)
+            if total > limit:
+                raise _too_large(f"more than {limit:,} bytes", limit)
+            if monotonic() > deadline:
+                raise TimeoutError
+            for part in coding.decode(piece):
+                inflated += len(part)
+                if inflated > limit:
+                    raise _too_large(f"more than {limit:,} bytes compressed in it", limit)
+                on_bytes(len(part))
+                pieces.append(part)
+        if declared is not None and total < declared:
+            raise BadRequest(f"request body: found {total:,} bytes, expected {declared:,}")
+        coding.end()
+        return b"".join(pieces)
+    finally:
+        # An exception's traceback would keep them while the rest of the body is dropped.
+        pieces.clear()
 
 
 def _discard(stream: Stream, deadline: float) -> None:
@@ -155,7 +169,7 @@ def _discard(stream: Stream, deadline: float) -> None:
 
 def _too_large(found: str, limit: int) -> BadRequest:
     return BadRequest(
-        f"request body: found {found} bytes, expected at most {limit:,} "
+        f"request body: found {found}, expected at most {limit:,} "
         "(set by SAGEMAKER_MAX_PAYLOAD_IN_MB)",
         413,
     )

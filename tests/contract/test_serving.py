@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import gzip
 import hashlib
 import io
 import json
@@ -113,6 +114,18 @@ def test_a_batch_is_answered_like_its_images_one_by_one(endpoint: Any) -> None:
     for one, other in zip(alone, together, strict=True):
         assert one["label"] == other["label"]
         assert one["probability"] == pytest.approx(other["probability"], abs=1e-5)
+
+
+def test_a_compressed_body(endpoint: Any) -> None:
+    """A bomb of 26 KB is refused like a body of 26 MB."""
+    packed = gzip.compress(encoded("BMP"))
+    answer = endpoint.invoke(packed, "image/bmp", Content_Encoding="gzip")
+    assert answer.status_code == 200, answer.text
+    bomb = gzip.compress(bytes(26 * 1024 * 1024))
+    assert endpoint.invoke(bomb, "image/bmp", Content_Encoding="gzip").status_code == 413
+    assert endpoint.invoke(packed[:-9], "image/bmp", Content_Encoding="gzip").status_code == 400
+    assert endpoint.invoke(packed, "image/bmp", Content_Encoding="br").status_code == 415
+    assert_still_serving(endpoint)
 
 
 def test_a_body_in_chunks(endpoint: Any) -> None:

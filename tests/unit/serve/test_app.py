@@ -1,7 +1,10 @@
 import base64
+import gzip
 import io
 import json
 import threading
+import zlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,12 @@ def invoke(
     given = {name.replace("_", "-"): value for name, value in headers.items()}
     body = picture() if body is None else body
     return client.post("/invocations", data=body, content_type=content_type, headers=given)
+
+
+def array(value: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, value)
+    return file.getvalue()
 
 
 def error_of(response: TestResponse) -> str:
@@ -90,11 +99,39 @@ def test_another_accept_is_not_acceptable(client: FlaskClient, accept: str) -> N
     assert "text/csv" in error_of(response)
 
 
-def test_a_compressed_body_is_told_to_come_as_it_is(client: FlaskClient) -> None:
-    response = invoke(client, None, "image/png", **{"Content-Encoding": "gzip"})
+FORM = b'--b\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n%b\r\n--b--\r\n'
+BODIES: dict[str, Callable[[], bytes]] = {
+    "image/png": picture,
+    "application/octet-stream": picture,
+    "application/json": lambda: json.dumps(
+        {"instances": [{"b64": base64.b64encode(picture()).decode()}]}
+    ).encode(),
+    "multipart/form-data; boundary=b": lambda: FORM % picture(),
+    "application/x-npy": lambda: array(np.full((1, CROP, CROP, 3), 9, np.uint8)),
+}
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+@pytest.mark.parametrize("content_type", BODIES)
+def test_a_compressed_body_is_answered_like_the_body(
+    client: FlaskClient, content_type: str, coding: str
+) -> None:
+    body = BODIES[content_type]()
+    packed = gzip.compress(body) if coding == "gzip" else zlib.compress(body)
+    answer = invoke(client, packed, content_type, Content_Encoding=coding)
+    assert answer.status_code == 200, answer.text
+    assert answer.get_json() == invoke(client, body, content_type).get_json()
+    damaged = invoke(client, packed[:-5], content_type, Content_Encoding=coding)
+    assert damaged.status_code == 400
+    assert coding in error_of(damaged)
+
+
+def test_another_coding_is_refused_with_those_there_are(client: FlaskClient) -> None:
+    response = invoke(client, None, "image/png", Content_Encoding="br")
     assert response.status_code == 415
-    assert "Content-Encoding" in error_of(response)
-    assert invoke(client, None, "image/png", **{"Content-Encoding": "identity"}).status_code == 200
+    assert "found br, expected gzip or deflate" in error_of(response)
+    assert response.headers["Accept-Encoding"] == "gzip, deflate"
+    assert invoke(client, None, "image/png", Content_Encoding="identity").status_code == 200
 
 
 def test_custom_attributes_come_back_and_choose_top_k(client: FlaskClient) -> None:

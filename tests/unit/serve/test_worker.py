@@ -110,7 +110,7 @@ HEADERS = {
         "\xff",
     ],
     "Content-Length": ["0", "5", "999999999999", "-1", "9" * 5000, "1e3", "\xb2", "+5", ""],
-    "Content-Encoding": ["gzip", "identity", "br, gzip", "\xff"],
+    "Content-Encoding": ["gzip", "deflate", "identity", "br, gzip", "\xff"],
     "Transfer-Encoding": ["chunked", "gzip, chunked", "identity", "x"],
     "X-Amzn-SageMaker-Custom-Attributes": [
         "top_k=0",
