@@ -294,4 +294,5 @@ def _print_result(
     if before:
         print_line(console, f"it served {before['EndpointConfigName']} before, which is kept")
     where_option = "" if target.where == "local" else " --where aws"
-    print_line(console, f"try it: berth invoke {name} IMAGE…{where_option}")
+    model = " --target-model MODEL.tar.gz" if deployment.hosting.multi_model else ""
+    print_line(console, f"try it: berth invoke {name} IMAGE…{model}{where_option}")

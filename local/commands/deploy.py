@@ -3,6 +3,7 @@
 berth deploy flowers --job berth-20260102-030405 --ttl 2h
 berth deploy flowers --model-data s3://bucket/model.tar.gz --where aws --serverless
 berth deploy flowers --job another-job --update
+berth deploy gardens --multi-model s3://bucket/models
 """
 
 from datetime import UTC, datetime, timedelta
@@ -32,6 +33,13 @@ def deploy(
     job: Annotated[str | None, typer.Option(help="the training job whose model to serve")] = None,
     model_data: Annotated[
         str | None, typer.Option(help="S3 URI of a model.tar.gz, instead of --job")
+    ] = None,
+    multi_model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="S3-PREFIX",
+            help="serve every archive below it; berth invoke names one with --target-model",
+        ),
     ] = None,
     update: Annotated[
         bool, typer.Option("--update", help="replace what the endpoint serves, blue/green")
@@ -111,8 +119,15 @@ def deploy(
         raise UserError("--max-instances: a serverless endpoint scales by itself; leave it out")
     if slim and not serverless and has_gpu(instance_type):
         raise UserError(f"--slim: {instance_type} has a GPU, which only the other image uses")
+    if multi_model and (job or model_data):
+        other = "--job" if job else "--model-data"
+        raise UserError(f"--multi-model: found {other} as well, expected one of them")
     source = find_model(
-        target, job=job, model_data=model_data, image_uri=common.image_uri, slim=slim
+        target,
+        job=job,
+        model_data=multi_model or model_data,
+        image_uri=common.image_uri,
+        slim=slim,
     )
     check_platform(target, source.image_uri, [None if serverless else instance_type])
     now = datetime.now(UTC)
@@ -134,6 +149,7 @@ def deploy(
         capture_percent=capture_percent,
         async_output=async_output,
         startup_seconds=startup,
+        multi_model=multi_model is not None,
         tags=target.tags,
     )
     deployment = DeploymentRequests(

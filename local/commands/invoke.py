@@ -2,6 +2,7 @@
 
     berth invoke flowers rose.jpg tulip.jpg
     berth invoke flowers photos/test --json > predictions.jsonl
+    berth invoke gardens rose.jpg --target-model roses.tar.gz
 
 For a folder of class folders the accuracy by the folders' names is printed as well.
 """
@@ -51,6 +52,7 @@ class EndpointClient:
         top_k: classes in a prediction; None leaves it to the container.
         shrink: resize images that exceed the limit, instead of refusing them.
         variant: the production variant; None leaves it to the endpoint.
+        target_model: the archive that a multi-model endpoint is to use.
     """
 
     runtime: Any
@@ -59,6 +61,7 @@ class EndpointClient:
     top_k: int | None = None
     shrink: bool = False
     variant: str | None = None
+    target_model: str | None = None
 
     def predict(self, images: Sequence[ImageFile]) -> list[ImagePrediction]:
         """The predictions for some images, sent in one request where they fit in it."""
@@ -123,6 +126,8 @@ class EndpointClient:
             request["CustomAttributes"] = f"top_k={self.top_k}"
         if self.variant is not None:
             request["TargetVariant"] = self.variant
+        if self.target_model is not None:
+            request["TargetModel"] = self.target_model
         return request | {"Body": body}
 
     def _send(self, body: bytes, kind: str, count: int) -> list[tuple[tuple[str, float], ...]]:
@@ -184,13 +189,21 @@ def invoke(
     ] = 1,
     parallel: Annotated[int, typer.Option(min=1, max=64, help="requests at once")] = PARALLEL,
     variant: Annotated[str | None, typer.Option(help="the production variant")] = None,
+    target_model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME.tar.gz", help="the archive that a multi-model endpoint is to use"
+        ),
+    ] = None,
 ) -> None:
     """Send images to an endpoint; exit status 1 when one of them got no prediction."""
     files = find_images(images)
     target = common.connect(needs_role=False)
     if target.plan:
         first = files[0]
-        planned = EndpointClient(None, endpoint, top_k=top_k, variant=variant)
+        planned = EndpointClient(
+            None, endpoint, top_k=top_k, variant=variant, target_model=target_model
+        )
         kind = first.content_type if batch == 1 else "application/json"
         request = planned.request(f"<the bytes of {first.name}>", kind)
         plan.show(target, [("InvokeEndpoint", request)])
@@ -203,6 +216,7 @@ def invoke(
         top_k=top_k,
         shrink=shrink,
         variant=variant,
+        target_model=target_model,
     )
     predictions = predict_all(client, files, batch=batch, parallel=parallel)
     print_predictions(predictions, as_json=as_json, out=table_console(), notes=Console(stderr=True))

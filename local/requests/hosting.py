@@ -54,7 +54,7 @@ class Hosting:
     Attributes:
         name: the endpoint's name.
         image_uri: the image that serves.
-        model_data: S3 URI of the `model.tar.gz`.
+        model_data: S3 URI of the `model.tar.gz`; of several, the prefix they are below.
         role: ARN of the role the container has.
         stamp: goes into the names of model and configuration, so that an update gets new ones.
         instance_type: of every instance; not used when `serverless` is given.
@@ -67,6 +67,7 @@ class Hosting:
         capture_uri: S3 prefix that keeps requests and answers; None keeps nothing.
         capture_percent: share of the requests kept.
         async_output: S3 prefix for answers: makes the endpoint asynchronous.
+        multi_model: requests name one of the archives below `model_data`.
         startup_seconds: how long a container may take until `/ping` answers 200; AWS's own is 480.
         tags: on all three resources.
     """
@@ -88,6 +89,7 @@ class Hosting:
     capture_percent: int = 100
     async_output: str | None = None
     startup_seconds: int | None = None
+    multi_model: bool = False
     tags: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -97,7 +99,9 @@ class Hosting:
             UserError: one line naming the option.
         """
         checked_name(self.name)
-        if not self.model_data.startswith("s3://"):
+        if self.multi_model:
+            self._check_multi_model()
+        elif not self.model_data.startswith("s3://"):
             raise UserError(
                 f"--model-data: found {self.model_data}, expected s3://BUCKET/…/model.tar.gz"
             )
@@ -112,6 +116,24 @@ class Hosting:
             raise UserError(f"--capture-percent: found {self.capture_percent}, expected 1 to 100")
         if self.startup_seconds is not None and not 60 <= self.startup_seconds <= 3600:
             raise UserError(f"--startup: found {self.startup_seconds} s, expected 60 to 3600")
+
+    def _check_multi_model(self) -> None:
+        if not self.model_data.startswith("s3://") or self.model_data.endswith((".tar.gz", ".tgz")):
+            raise UserError(
+                f"--multi-model: found {self.model_data}, expected s3://BUCKET/PREFIX, below which "
+                "the archives are"
+            )
+        if not self.serverless and has_gpu(self.instance_type):
+            raise UserError(
+                f"--multi-model: {self.instance_type} has a GPU, for which SageMaker takes only "
+                "Triton's container; expected an instance without"
+            )
+        for option, given in (
+            ("--serverless", self.serverless),
+            ("--async-output", self.async_output),
+        ):
+            if given:
+                raise UserError(f"--multi-model: found {option} as well, expected one of them")
 
     def _check_serverless(self, serverless: Serverless) -> None:
         if serverless.memory_mb not in MEMORY_SIZES:
@@ -139,6 +161,9 @@ class Hosting:
     def model(self) -> dict[str, Any]:
         """CreateModel."""
         container: dict[str, Any] = {"Image": self.image_uri, "ModelDataUrl": self.model_data}
+        if self.multi_model:
+            prefix = f"{self.model_data.rstrip('/')}/"
+            container |= {"Mode": "MultiModel", "ModelDataUrl": prefix}
         if self.environment:
             container["Environment"] = dict(self.environment)
         request: dict[str, Any] = {

@@ -341,6 +341,7 @@ SERVING = {
         f"--subnet subnet-0a --security-group sg-0c --network-isolation --kms-key {KEY} "
         f"--capture s3://{BUCKET}/captured --capture-percent 20 --tags team=vision",
     ),
+    "deploy-multi-model": Case(f"deploy gardens --multi-model s3://{BUCKET}/models"),
     "deploy-gpu": Case(f"{FLOWERS} --instance-type ml.g4dn.xlarge --no-wait"),
     "deploy-serverless": Case(f"{FLOWERS} --serverless --memory 3072 --concurrency 10"),
     "deploy-scaling": Case(f"{FLOWERS} --max-instances 4 --calls-per-instance 250"),
@@ -367,6 +368,11 @@ SERVING = {
     "invoke": Case(
         "invoke flowers photos/cat/1.png --top-k 2 --variant AllTraffic",
         given=(FLOWERS,),
+        before=predicting(1),
+    ),
+    "invoke-target-model": Case(
+        "invoke gardens photos/cat/1.png --target-model roses.tar.gz",
+        given=(f"deploy gardens --multi-model s3://{BUCKET}/models",),
         before=predicting(1),
     ),
     "invoke-batch": Case(

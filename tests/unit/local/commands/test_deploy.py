@@ -8,6 +8,7 @@ from local.client.target import Target
 
 ROLE = "arn:aws:iam::123456789012:role/berth"
 MODEL = ["--model-data", "s3://bucket/model.tar.gz"]
+MANY = ["--multi-model", "s3://bucket/models"]
 AWS = ["--where", "aws", "--role", ROLE, "--region", "us-east-1"]
 
 
@@ -16,6 +17,10 @@ AWS = ["--where", "aws", "--role", ROLE, "--region", "us-east-1"]
     [
         ([], "--job and --model-data: found neither"),
         ([*MODEL, "--job", "j"], "--job and --model-data: found both"),
+        ([*MODEL, *MANY], "--multi-model: found --model-data as well"),
+        (["--job", "j", *MANY], "--multi-model: found --job as well"),
+        (["--multi-model", "models"], "--multi-model: found models, expected s3://"),
+        ([*MANY, "--serverless"], "--multi-model: found --serverless as well"),
         ([*MODEL, "--max-instances", "3"], "--max-instances: autoscaling is not simulated locally"),
         ([*MODEL, "--update", "--ttl", "2h"], "--ttl: locally it is set when an endpoint is made"),
         ([*MODEL, "--ttl", "soon"], "--ttl: found 'soon'"),
@@ -83,3 +88,14 @@ def test_moto_accepts_every_request_of_a_deployment(
         ServiceNamespace="sagemaker"
     )["ScalableTargets"]
     assert target["MaxCapacity"] == 2
+
+
+def test_the_plan_of_several_models_names_their_prefix(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # no server there
+    assert main(["deploy", "gardens", *MANY, *AWS, "--plan"]) == 0
+    shown = capsys.readouterr().out
+    assert '"Mode": "MultiModel"' in shown
+    assert '"ModelDataUrl": "s3://bucket/models/"' in shown
+    assert '"arn:aws:s3:::bucket/models/*"' in shown

@@ -110,12 +110,15 @@ def photos(tmp_path: Path) -> Path:
 
 def test_one_image_goes_as_it_is(client: Any, runtime: type[Runtime], photos: Path) -> None:
     (picture,) = find_images([photos / "blue" / "1.png"])
-    (answer,) = EndpointClient(client, "flowers", top_k=3, variant="B").predict([picture])
+    (answer,) = EndpointClient(
+        client, "flowers", top_k=3, variant="B", target_model="a.tar.gz"
+    ).predict([picture])
     assert answer.top == (("blue", 0.9),)
     kind, headers, body = runtime.seen[0]
     assert (kind, body) == ("image/png", b"b1")
     assert headers["X-Amzn-SageMaker-Custom-Attributes"] == "top_k=3"
     assert headers["X-Amzn-SageMaker-Target-Variant"] == "B"
+    assert headers["X-Amzn-SageMaker-Target-Model"] == "a.tar.gz"
     assert headers["Accept"] == "application/json"
 
 

@@ -46,6 +46,7 @@ def validate(service: str, operation: str, request: dict[str, Any]) -> None:
         EVERYTHING,
         PLAIN | {"serverless": Serverless(2048, 10)},
         PLAIN | {"async_output": "s3://bucket/answers"},
+        EVERYTHING | {"model_data": "s3://bucket/models", "multi_model": True},
     ],
 )
 def test_botocore_accepts_what_is_built(options: dict[str, Any]) -> None:
@@ -220,3 +221,28 @@ def test_two_long_names_have_two_schedules() -> None:
     names = {schedule_name("a" * 62 + last) for last in "bc"}
     assert len(names) == 2
     assert {len(name) for name in names} == {64}
+
+
+@pytest.mark.parametrize("prefix", ["s3://bucket/models", "s3://bucket/models/"])
+def test_several_models_are_named_by_their_prefix(prefix: str) -> None:
+    hosting = Hosting(**PLAIN | {"model_data": prefix, "multi_model": True})
+    assert hosting.model()["PrimaryContainer"] == {
+        "Image": "berth:latest",
+        "Mode": "MultiModel",
+        "ModelDataUrl": "s3://bucket/models/",
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"model_data": "models"}, "found models, expected s3://BUCKET/PREFIX"),
+        ({"model_data": "s3://bucket/model.tar.gz"}, "found s3://bucket/model.tar.gz, expected"),
+        ({"instance_type": "ml.g5.xlarge"}, "ml.g5.xlarge has a GPU"),
+        ({"serverless": Serverless()}, "found --serverless as well"),
+        ({"async_output": "s3://bucket/answers"}, "found --async-output as well"),
+    ],
+)
+def test_what_several_models_cannot_have(changes: dict[str, Any], named: str) -> None:
+    with pytest.raises(UserError, match=f"--multi-model: {named}"):
+        Hosting(**PLAIN | {"model_data": "s3://bucket/models", "multi_model": True} | changes)
