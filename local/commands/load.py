@@ -62,6 +62,12 @@ def load(
         typer.Option(min=0.001, help="milliseconds within which 99 % shall be answered"),
     ] = None,
     variant: Annotated[str | None, typer.Option(help="the production variant")] = None,
+    target_model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME.tar.gz", help="the archive that a multi-model endpoint is to use"
+        ),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option(help="the page (default: ENDPOINT-load.html)")
     ] = None,
@@ -73,9 +79,9 @@ def load(
     files = found[::step]
     target = common.connect(needs_role=False)
     if target.plan:
-        request = EndpointClient(None, endpoint, variant=variant).request(
-            f"<the bytes of {files[0].name}>", files[0].content_type
-        )
+        request = EndpointClient(
+            None, endpoint, variant=variant, target_model=target_model
+        ).request(f"<the bytes of {files[0].name}>", files[0].content_type)
         plan.show(target, [("InvokeEndpoint", request)])
         print(f"for {seconds:g} s with 1 request at once, then 2, 4, … up to {max_concurrency}")
         return
@@ -83,7 +89,7 @@ def load(
     limit = payload_limit(sagemaker, endpoint)
     fleet = describe_fleet(sagemaker, endpoint, variant)
     runtime = target.client("sagemaker-runtime", connections=max_concurrency, attempts=1)
-    client = EndpointClient(runtime, endpoint, limit, variant=variant)
+    client = EndpointClient(runtime, endpoint, limit, variant=variant, target_model=target_model)
     requests = [client.request(_read(file, limit), file.content_type) for file in files]
 
     def send(number: int) -> str | None:

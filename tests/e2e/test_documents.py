@@ -16,7 +16,12 @@ from PIL import Image
 from container.hyperparameters import table
 
 ROOT = Path(__file__).parents[2]
-IN_ORDER = ("README.md", "docs/debugging-and-profiling.md", "docs/container.md")
+IN_ORDER = (
+    "README.md",
+    "docs/debugging-and-profiling.md",
+    "docs/container.md",
+    "docs/serving.md",
+)
 """Pages with blocks to type; `docs/container.md` trains what it serves."""
 PAGES = {
     str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
