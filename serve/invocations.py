@@ -1,15 +1,17 @@
 """An invocation: a request's body, its images, their predictions and the response."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from time import monotonic
 
 from flask import Flask, Response, request
 
 from serve.errors import BadRequest
+from serve.explanations.heat_map import draw
 from serve.payloads import codec
 from serve.payloads.accept import negotiate
 from serve.payloads.body import Admission, declared_length, read_body
+from serve.payloads.images import Pixels
 from serve.predictor import Predictor
 
 INVOCATION_SECONDS = 55.0
@@ -47,9 +49,22 @@ def answer_invocation(
                 images = codec.read_images(request.headers.get("Content-Type", ""), body, artifact)
             del body
             request.environ["serve.payloads.instances"] = images.count
-            rows = predictor.predict(images.pixels, deadline)
-    text = codec.write_predictions(accepted, rows, artifact.classes, top_k)
+            explained = codec.read_explain(attributes, accepted, images.count)
+            kept: list[Pixels] = []
+            rows = predictor.predict(_keeping(images.pixels, kept, explained), deadline)
+            heat_maps = [
+                draw(image, predictor.explain(image, int(row.argmax()), deadline))
+                for image, row in zip(kept, rows, strict=False)
+            ]
+    text = codec.write_predictions(accepted, rows, artifact.classes, top_k, heat_maps)
     return Response(text, content_type=f"{accepted}; charset=utf-8")
+
+
+def _keeping(pixels: Iterator[Pixels], kept: list[Pixels], keep: bool) -> Iterator[Pixels]:
+    for image in pixels:
+        if keep:
+            kept.append(image)
+        yield image
 
 
 def echo_attributes(app: Flask) -> None:

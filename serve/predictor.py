@@ -20,6 +20,8 @@ from container.errors import BerthError
 from serve.batcher import Batcher
 from serve.engine import Engine, check, load_engine
 from serve.errors import NotReady, Overloaded, TimedOut
+from serve.explanations.explainer import Explainer
+from serve.explanations.heat_map import HeatMap
 from serve.health import Health, State
 from serve.payloads.images import Pixels, Probabilities
 
@@ -72,6 +74,7 @@ class Predictor:
         self._decoders = decoders or threading.BoundedSemaphore(cpus)
         self._artifact: Artifact | None = None
         self._batcher: Batcher | None = None
+        self._explainer: Explainer | None = None
         self._stopping = threading.Event()
         self._loaded: Future[None] = Future()
         # A daemon, so that a load that hangs does not block the process from exiting.
@@ -134,6 +137,18 @@ class Predictor:
             for answer in answers:
                 answer.cancel()
 
+    def explain(self, image: Pixels, label: int, deadline: float) -> HeatMap:
+        """How much each part of an image (crop, crop, 3) speaks for class number `label`.
+
+        `deadline` is on the monotonic clock.
+
+        Raises:
+            NotReady, TimedOut, Overloaded, EngineFailed: as `predict`.
+        """
+        if self._explainer is None:
+            raise NotReady("the model is not loaded")
+        return self._explainer.explain(image, label, deadline)
+
     @contextmanager
     def decoder_slot(self, deadline: float) -> Iterator[None]:
         """Hold one of the slots for decoding, as many as there are cores.
@@ -192,6 +207,7 @@ class Predictor:
             capacity=CAPACITY,
         )
         self._artifact, self._batcher = artifact, batcher
+        self._explainer = Explainer(artifact, self.predict, 0 if self._gpu else self._cpus)
         self._health.move(State.READY)
         LOG.info(
             "ready after %.2f s: %s, %d classes, %s",

@@ -11,7 +11,7 @@ import base64
 import contextlib
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,13 @@ from local.client.images import ImageFile, find_images
 from local.client.resize import resize_to_fit
 from local.commands.options.shared import CommonOptions, with_common
 from local.errors import UserError, code, one_line
-from local.results.predictions import ImagePrediction, print_predictions, read_predictions
+from local.results.predictions import (
+    ImagePrediction,
+    heat_map_files,
+    print_predictions,
+    read_heat_map,
+    read_predictions,
+)
 
 REAL_TIME_LIMIT = 25 * 1024**2
 """Bytes an instance-based endpoint takes in one request (developer guide, quotas)."""
@@ -53,6 +59,7 @@ class EndpointClient:
         shrink: resize images that exceed the limit, instead of refusing them.
         variant: the production variant; None leaves it to the endpoint.
         target_model: the archive that a multi-model endpoint is to use.
+        heat_maps: where each image's heat map goes; none are asked for without.
     """
 
     runtime: Any
@@ -62,6 +69,7 @@ class EndpointClient:
     shrink: bool = False
     variant: str | None = None
     target_model: str | None = None
+    heat_maps: Mapping[ImageFile, Path] | None = None
 
     def predict(self, images: Sequence[ImageFile]) -> list[ImagePrediction]:
         """The predictions for some images, sent in one request where they fit in it."""
@@ -83,7 +91,7 @@ class EndpointClient:
                 for image in images
             ]
             body = json.dumps({"instances": instances}).encode()
-            rows = self._send(body, "application/json", len(images))
+            rows = read_predictions(self._send(body, "application/json"), len(images))
         except Exception as error:
             error_line(error)
             return {}
@@ -93,10 +101,24 @@ class EndpointClient:
         try:
             data, resized = self._load(image, self.limit)
             kind = image.content_type if resized is None else "image/jpeg"
-            (row,) = self._send(data, kind, 1)
+            response = self._send(data, kind)
+            (row,) = read_predictions(response, 1)
+            heat_map = self._keep_heat_map(image, response)
         except Exception as error:
             return ImagePrediction(image, error=error_line(error))
-        return ImagePrediction(image, row, resized=resized)
+        return ImagePrediction(image, row, resized=resized, heat_map=heat_map)
+
+    def _keep_heat_map(self, image: ImageFile, response: bytes) -> Path | None:
+        if self.heat_maps is None:
+            return None
+        path = self.heat_maps[image]
+        png = read_heat_map(response)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(png)
+        except OSError as error:
+            raise UserError(f"{path}: cannot be written: {error.strerror}") from None
+        return path
 
     def _load(self, image: ImageFile, limit: int) -> tuple[bytes, int | None]:
         try:
@@ -122,17 +144,19 @@ class EndpointClient:
             "ContentType": kind,
             "Accept": "application/json",
         }
-        if self.top_k is not None:
-            request["CustomAttributes"] = f"top_k={self.top_k}"
+        attributes = [f"top_k={self.top_k}"] if self.top_k is not None else []
+        attributes += ["explain=true"] if self.heat_maps is not None else []
+        if attributes:
+            request["CustomAttributes"] = ",".join(attributes)
         if self.variant is not None:
             request["TargetVariant"] = self.variant
         if self.target_model is not None:
             request["TargetModel"] = self.target_model
         return request | {"Body": body}
 
-    def _send(self, body: bytes, kind: str, count: int) -> list[tuple[tuple[str, float], ...]]:
+    def _send(self, body: bytes, kind: str) -> bytes:
         response = self.runtime.invoke_endpoint(**self.request(body, kind))
-        return read_predictions(response["Body"].read(), count)
+        return bytes(response["Body"].read())
 
 
 def error_line(error: BaseException) -> str:
@@ -195,14 +219,26 @@ def invoke(
             metavar="NAME.tar.gz", help="the archive that a multi-model endpoint is to use"
         ),
     ] = None,
+    explain: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="write each image's heat map there, as PNG"),
+    ] = None,
 ) -> None:
     """Send images to an endpoint; exit status 1 when one of them got no prediction."""
+    if explain is not None and batch > 1:
+        raise UserError(f"--batch {batch}: heat maps are made one image a request; leave it out")
     files = find_images(images)
+    heat_maps = None if explain is None else heat_map_files(files, explain)
     target = common.connect(needs_role=False)
     if target.plan:
         first = files[0]
         planned = EndpointClient(
-            None, endpoint, top_k=top_k, variant=variant, target_model=target_model
+            None,
+            endpoint,
+            top_k=top_k,
+            variant=variant,
+            target_model=target_model,
+            heat_maps=heat_maps,
         )
         kind = first.content_type if batch == 1 else "application/json"
         request = planned.request(f"<the bytes of {first.name}>", kind)
@@ -217,6 +253,7 @@ def invoke(
         shrink=shrink,
         variant=variant,
         target_model=target_model,
+        heat_maps=heat_maps,
     )
     predictions = predict_all(client, files, batch=batch, parallel=parallel)
     print_predictions(predictions, as_json=as_json, out=table_console(), notes=Console(stderr=True))

@@ -1,8 +1,12 @@
 """Predictions of a model, image by image: as a table, as JSON Lines, with their accuracy."""
 
+import base64
 import json
+import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -11,6 +15,8 @@ from rich.table import Table
 from local.client.console import printable
 from local.client.images import ImageFile
 from local.errors import UserError
+
+PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @dataclass(frozen=True)
@@ -22,12 +28,14 @@ class ImagePrediction:
         top: (label, probability) pairs, best first; empty when it failed.
         error: why there is no prediction, in one line.
         resized: bytes of the smaller image that was sent; None when it was sent as it is.
+        heat_map: the PNG that shows where in the image the label was found.
     """
 
     image: ImageFile
     top: tuple[tuple[str, float], ...] = ()
     error: str | None = None
     resized: int | None = None
+    heat_map: Path | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As one line of JSON Lines."""
@@ -39,6 +47,8 @@ class ImagePrediction:
         label, probability = self.top[0]
         if self.resized is not None:
             out["shrunk_to"] = self.resized
+        if self.heat_map is not None:
+            out["heat_map"] = str(self.heat_map)
         top = [{"label": name, "probability": value} for name, value in self.top]
         return out | {"label": label, "probability": probability, "top": top}
 
@@ -62,6 +72,34 @@ def read_predictions(body: bytes, expected: int) -> list[tuple[tuple[str, float]
     if len(found) != expected or not all(found):
         raise UserError(f"found {len(found)} predictions in the response, expected {expected}")
     return found
+
+
+def read_heat_map(body: bytes) -> bytes:
+    """The PNG of the only prediction in a response body that `read_predictions` has read.
+
+    Raises:
+        UserError: there is none.
+    """
+    found = json.loads(body)["predictions"][0].get("heat_map")
+    try:
+        png = base64.b64decode(found, validate=True)
+    except (TypeError, ValueError):
+        png = b""
+    if not png.startswith(PNG):
+        raise UserError("the response has no heat map: the endpoint's container cannot explain")
+    return png
+
+
+def heat_map_files(images: Sequence[ImageFile], folder: Path) -> dict[ImageFile, Path]:
+    """A PNG file in `folder` for each image, named after it."""
+    files: dict[ImageFile, Path] = {}
+    taken: Counter[str] = Counter()
+    for image in images:
+        name = re.sub(r"[^\w.-]+", "-", image.name).strip(".-")
+        taken[name.casefold()] += 1
+        number = taken[name.casefold()]
+        files[image] = folder / (f"{name}.png" if number == 1 else f"{name} {number}.png")
+    return files
 
 
 def _check(rows: list[tuple[tuple[str, float], ...]]) -> None:

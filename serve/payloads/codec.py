@@ -15,6 +15,7 @@ Accepted content types:
                                         any of the first three, recognised by its first bytes
 """
 
+import base64
 import csv
 import io
 import json
@@ -33,6 +34,9 @@ from serve.payloads.multipart import read_multipart
 from serve.payloads.npy import MAGIC, read_npy
 
 DEFAULT_TOP_K = 5
+MOST_EXPLAINED = 8
+"""Most images in a request for heat maps: where no class activation can be had, each takes fifty
+predictions."""
 ATTRIBUTES_LIMIT = 1024
 """Longest X-Amzn-SageMaker-Custom-Attributes value, by SageMaker's API."""
 
@@ -142,13 +146,17 @@ def _one(body: bytes, artifact: Artifact, hint: str) -> Iterator[Pixels]:
 
 
 def write_predictions(
-    media_type: str, probabilities: Sequence[Probabilities], classes: Sequence[str], top_k: int
+    media_type: str,
+    probabilities: Sequence[Probabilities],
+    classes: Sequence[str],
+    top_k: int,
+    heat_maps: Sequence[bytes] = (),
 ) -> str:
     """The response body for (classes,) probabilities of each instance.
 
     JSON: `{"predictions": [{"label", "probability", "top": [{"label", "probability"}, ...]}]}`,
     JSON Lines: one such prediction a line, CSV: `label,probability,label,probability,...` a line,
-    best first in all three.
+    best first in all three. PNGs among `heat_maps` are added to JSON predictions, in base64.
     """
     best = [_best(row, classes, top_k) for row in probabilities]
     if media_type == "text/csv":
@@ -156,7 +164,7 @@ def write_predictions(
         writer = csv.writer(lines, lineterminator="\n")
         writer.writerows([cell for pair in pairs for cell in pair] for pairs in best)
         return lines.getvalue()
-    predictions = [
+    predictions: list[dict[str, object]] = [
         {
             "label": pairs[0][0],
             "probability": pairs[0][1],
@@ -164,6 +172,8 @@ def write_predictions(
         }
         for pairs in best
     ]
+    for prediction, png in zip(predictions, heat_maps, strict=False):
+        prediction["heat_map"] = base64.b64encode(png).decode()
     if media_type == "application/jsonlines":
         return "".join(json.dumps(prediction, allow_nan=False) + "\n" for prediction in predictions)
     return json.dumps({"predictions": predictions}, allow_nan=False) + "\n"
@@ -189,17 +199,52 @@ def read_top_k(attributes: str) -> int:
 
     Raises BadRequest unless it is a whole number from 1. More than there are classes is all.
     """
+    value = _attribute(attributes, "top_k")
+    if value is None:
+        return DEFAULT_TOP_K
+    if not (value.isdigit() and int(value[:9]) >= 1):
+        raise BadRequest(
+            f"X-Amzn-SageMaker-Custom-Attributes: found top_k={value}, "
+            "expected top_k to be a whole number from 1"
+        )
+    return int(value[:9])
+
+
+def read_explain(attributes: str, media_type: str, count: int) -> bool:
+    """Whether heat maps are asked for: the `explain=` among attributes, `true` or `false`.
+
+    Raises BadRequest for another value, and where a response of `media_type` or for `count` images
+    cannot have them.
+    """
+    value = _attribute(attributes, "explain")
+    if value in (None, "false"):
+        return False
+    if value != "true":
+        raise BadRequest(
+            f"X-Amzn-SageMaker-Custom-Attributes: found explain={value}, "
+            "expected explain to be true or false"
+        )
+    if media_type == "text/csv":
+        raise BadRequest(
+            "Accept: found text/csv, expected application/json or application/jsonlines with "
+            "explain=true",
+            406,
+        )
+    if count > MOST_EXPLAINED:
+        raise BadRequest(
+            f"instances: found {count}, expected at most {MOST_EXPLAINED} in one request with "
+            "explain=true",
+            413,
+        )
+    return True
+
+
+def _attribute(attributes: str, wanted: str) -> str | None:
     for word in re.split(r"[,;\s]+", attributes):
         name, equals, value = word.partition("=")
-        if name != "top_k" or not equals:
-            continue
-        if not (value.isdigit() and int(value[:9]) >= 1):
-            raise BadRequest(
-                f"X-Amzn-SageMaker-Custom-Attributes: found {word}, "
-                "expected top_k to be a whole number from 1"
-            )
-        return int(value[:9])
-    return DEFAULT_TOP_K
+        if name == wanted and equals:
+            return value
+    return None
 
 
 def _best(

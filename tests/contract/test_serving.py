@@ -164,6 +164,13 @@ def test_custom_attributes_come_back(endpoint: Any, body: str) -> None:
     assert answer.headers[ATTRIBUTES] == "trace=17; user=me"
 
 
+def test_a_prediction_is_explained(endpoint: Any) -> None:
+    answer = endpoint.invoke(encoded("PNG"), "image/png", **{ATTRIBUTES: "explain=true"})
+    (prediction,) = answer.json()["predictions"]
+    with Image.open(io.BytesIO(base64.b64decode(prediction["heat_map"]))) as picture:
+        assert picture.format == "PNG"
+
+
 def test_sagemakers_other_headers_do_no_harm(endpoint: Any) -> None:
     answer = endpoint.invoke(
         encoded("PNG"),

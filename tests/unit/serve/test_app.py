@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from flask.testing import FlaskClient
+from PIL import Image
 from werkzeug.test import TestResponse
 
 from serve import app as app_module
@@ -138,6 +139,45 @@ def test_custom_attributes_come_back_and_choose_top_k(client: FlaskClient) -> No
     response = invoke(client, None, "image/png", **{ATTRIBUTES: "trace=1a; top_k=2"})
     assert response.headers[ATTRIBUTES] == "trace=1a; top_k=2"
     assert len(response.get_json()["predictions"][0]["top"]) == 2
+
+
+def test_a_prediction_is_explained_by_a_picture(client: FlaskClient) -> None:
+    response = invoke(client, None, "image/png", **{ATTRIBUTES: "top_k=1,explain=true"})
+    (prediction,) = response.get_json()["predictions"]
+    assert len(prediction["top"]) == 1
+    with Image.open(io.BytesIO(base64.b64decode(prediction["heat_map"]))) as picture:
+        assert (picture.format, picture.size) == ("PNG", (CROP, CROP))
+    plain = invoke(client, None, "image/png", **{ATTRIBUTES: "explain=false"})
+    assert "heat_map" not in plain.get_json()["predictions"][0]
+
+
+def test_every_instance_has_its_own_picture(client: FlaskClient) -> None:
+    pictures = [picture(colour) for colour in ("red", "blue")]
+    instances = [{"b64": base64.b64encode(each).decode()} for each in pictures]
+    body = json.dumps({"instances": instances}).encode()
+    headers = {ATTRIBUTES: "explain=true", "Accept": "application/jsonlines"}
+    rows = invoke(client, body, "application/json", **headers).text.splitlines()
+    first, second = (json.loads(row)["heat_map"] for row in rows)
+    assert first != second
+
+
+@pytest.mark.parametrize(
+    ("attributes", "accept", "count", "status", "named"),
+    [
+        ("explain=yes", "", 1, 400, ATTRIBUTES),
+        ("explain=true", "text/csv", 1, 406, "Accept"),
+        ("explain=true", "", 9, 413, "instances"),
+    ],
+)
+def test_an_explanation_that_cannot_be_had_is_refused(
+    client: FlaskClient, attributes: str, accept: str, count: int, status: int, named: str
+) -> None:
+    instances = [{"b64": base64.b64encode(picture()).decode()}] * count
+    body = json.dumps({"instances": instances}).encode()
+    headers = {ATTRIBUTES: attributes, "Accept": accept}
+    response = invoke(client, body, "application/json", **headers)
+    assert response.status_code == status
+    assert error_of(response).startswith(named)
 
 
 def test_custom_attributes_come_back_with_an_error_too(client: FlaskClient) -> None:

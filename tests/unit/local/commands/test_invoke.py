@@ -18,6 +18,7 @@ from local.client.target import Target
 from local.commands import invoke as subject
 from local.commands.invoke import EndpointClient, payload_limit, predict_all
 from local.errors import UserError
+from local.results.predictions import heat_map_files
 
 URL_MARK = "/endpoints/flowers/invocations"
 
@@ -28,6 +29,7 @@ class Runtime(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     seen: list[tuple[str, dict[str, str], bytes]]
     described: dict[str, Any]
+    heat_map = b"\x89PNG\r\n\x1a\n..."
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -51,9 +53,14 @@ class Runtime(BaseHTTPRequestHandler):
         rows = []
         for picture in pictures:
             label = "red" if picture[:1] == b"r" else "blue"
-            rows.append(
-                {"label": label, "probability": 0.9, "top": [{"label": label, "probability": 0.9}]}
-            )
+            row = {
+                "label": label,
+                "probability": 0.9,
+                "top": [{"label": label, "probability": 0.9}],
+            }
+            if "explain=true" in self.headers.get("X-Amzn-SageMaker-Custom-Attributes", ""):
+                row["heat_map"] = base64.b64encode(self.heat_map).decode()
+            rows.append(row)
         self.answer(200, {"predictions": rows})
 
     def answer(self, status: int, value: object, headers: dict[str, str] | None = None) -> None:
@@ -120,6 +127,40 @@ def test_one_image_goes_as_it_is(client: Any, runtime: type[Runtime], photos: Pa
     assert headers["X-Amzn-SageMaker-Target-Variant"] == "B"
     assert headers["X-Amzn-SageMaker-Target-Model"] == "a.tar.gz"
     assert headers["Accept"] == "application/json"
+
+
+def test_each_images_heat_map_is_a_file(
+    client: Any, runtime: type[Runtime], photos: Path, tmp_path: Path
+) -> None:
+    (photos / "red" / "1,jpg").write_bytes(b"r1")
+    pictures = [*find_images([photos]), *find_images([photos / "red" / "1,jpg"] * 2)]
+    files = heat_map_files(pictures[:-1], tmp_path / "heat")
+    assert len(set(files.values())) == len(files) == 5
+    assert files[pictures[0]] == tmp_path / "heat" / "blue-1.png.png"
+    assert {path.parent for path in files.values()} == {tmp_path / "heat"}
+    answers = predict_all(EndpointClient(client, "flowers", heat_maps=files), pictures[:-1])
+    assert [answer.error for answer in answers] == [None] * 5
+    for answer in answers:
+        assert answer.heat_map == files[answer.image]
+        assert files[answer.image].read_bytes() == runtime.heat_map
+        assert answer.to_json()["heat_map"] == str(files[answer.image])
+
+
+def test_a_container_that_explains_nothing_is_named(
+    client: Any, runtime: type[Runtime], photos: Path, tmp_path: Path
+) -> None:
+    pictures = find_images([photos])[:1]
+    files = heat_map_files(pictures, tmp_path / "heat")
+    for sent in (b"", b"<html>"):
+        runtime.heat_map = sent
+        (answer,) = predict_all(EndpointClient(client, "flowers", heat_maps=files), pictures)
+        assert "heat map" in str(answer.error)
+    assert not (tmp_path / "heat").exists()
+
+
+def test_heat_maps_are_made_one_by_one(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["invoke", "flowers", str(photos), "--explain", "heat", "--batch", "2"]) == 1
+    assert "--batch 2" in capsys.readouterr().err
 
 
 def test_an_error_is_one_images_own(client: Any, photos: Path) -> None:

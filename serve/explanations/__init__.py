@@ -1,0 +1,1 @@
+"""Heat maps of predictions: where in an image the model finds a class."""

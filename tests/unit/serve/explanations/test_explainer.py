@@ -1,0 +1,56 @@
+import threading
+from collections.abc import Iterator
+from time import monotonic
+
+import numpy as np
+import pytest
+
+from container.artifact import Artifact
+from serve.errors import TimedOut
+from serve.explanations.explainer import Explainer
+from serve.payloads.images import Pixels, Probabilities
+
+SIDE = 70
+
+
+def red_share(pixels: Iterator[Pixels], _deadline: float) -> list[Probabilities]:
+    """Class 0 is as probable as there are red pixels, of which none is all of an image."""
+    rows = []
+    for image in pixels:
+        red = (image[..., 0] > 200) & (image[..., 1] < 50)
+        share = 0.5 + red.mean() / 2
+        rows.append(np.array([share, 1 - share], np.float32))
+    return rows
+
+
+def test_what_is_hidden_and_missed_is_hot(artifact: Artifact) -> None:
+    image = np.full((SIDE, SIDE, 3), 128, np.uint8)
+    image[10:20, 50:60] = (255, 0, 0)
+    explainer = Explainer(artifact, red_share, cpus=0)
+    heat = explainer.explain(image, 0, monotonic() + 60)
+    assert heat.shape == (7, 7)
+    assert heat[1, 5] == heat.max() == 1
+    assert heat[4:].max() == heat[:, :3].max() == 0
+    assert explainer.explain(image, 1, monotonic() + 60).max() == 0, "red speaks against class 1"
+    np.testing.assert_array_equal(image[10:20, 50:60], np.broadcast_to((255, 0, 0), (10, 10, 3)))
+
+
+def test_an_explanation_has_the_requests_time(artifact: Artifact) -> None:
+    entered, leave = threading.Event(), threading.Event()
+
+    def slow(pixels: Iterator[Pixels], deadline: float) -> list[Probabilities]:
+        if monotonic() > deadline:
+            raise TimedOut("no answer within the time an invocation may take")
+        entered.set()
+        leave.wait(60)
+        return red_share(pixels, deadline)
+
+    explainer = Explainer(artifact, slow, cpus=0)
+    image = np.zeros((SIDE, SIDE, 3), np.uint8)
+    thread = threading.Thread(target=explainer.explain, args=(image, 0, monotonic() + 60))
+    thread.start()
+    assert entered.wait(60)
+    with pytest.raises(TimedOut):
+        explainer.explain(image, 0, monotonic() - 1)
+    leave.set()
+    thread.join()
