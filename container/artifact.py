@@ -7,71 +7,28 @@ as a server on a CPU reads artifacts too.
 
 import hashlib
 import json
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, Self
+from typing import Any
 
 from container.errors import ArtifactError
 from container.files.fields import FieldError, Fields
 from container.files.json_files import to_json
 from container.images.geometry import Geometry
+from container.precisions import Bfloat16, Int8
 
 FORMAT = 1
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
 OPENVINO = "openvino/model.xml"
+OPENVINO_INT8 = "openvino/int8/model.xml"
 
 LARGEST = 8192
 """Pixels of an image's side a model may take: four times what training takes."""
 
 WRAPPERS = 3
 """Folders within each other that an archive may have around the model."""
-
-BFLOAT16_ACCURACY = 0.99
-"""Share of float32's accuracy that has to remain, as MLPerf Inference requires of ResNet-50."""
-
-
-@dataclass(frozen=True)
-class Bfloat16:
-    """A model in bfloat16 beside itself in float32, on the same held-out images.
-
-    bfloat16 keeps float32's range and 8 of its 24 significant bits, and processors that have it
-    (AMX, AVX512_BF16, GPUs since Ampere) multiply it at twice float32's rate or more. Its cost in
-    accuracy is measured after training, so that the choice at deployment is an informed one.
-
-    Attributes:
-        images: how many.
-        accuracy, float32_accuracy: share of them that is labelled right, 0..1.
-        same_label: share whose most probable class is the same, right or wrong.
-        max_difference: largest difference of one probability.
-    """
-
-    images: int
-    accuracy: float
-    float32_accuracy: float
-    same_label: float
-    max_difference: float
-
-    @property
-    def good_enough(self) -> bool:
-        """Whether so much accuracy remains that bfloat16 may be served."""
-        return self.accuracy >= BFLOAT16_ACCURACY * self.float32_accuracy
-
-    def __str__(self) -> str:
-        """One line for a log."""
-        return (
-            f"accuracy {self.accuracy:.4f} on {self.images} images, {self.float32_accuracy:.4f} in "
-            f"float32; {100 * self.same_label:.1f} % of labels the same, probabilities within "
-            f"{self.max_difference:.1e}"
-        )
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """The inverse of `dataclasses.asdict`. Raises KeyError, TypeError or ValueError."""
-        shares = ("accuracy", "float32_accuracy", "same_label", "max_difference")
-        return cls(int(value["images"]), *(float(value[name]) for name in shares))
 
 
 @dataclass(frozen=True)
@@ -89,6 +46,7 @@ class Artifact:
             how many held-out images; None when there is none.
         provenance: the job, hyperparameters, weights and versions that made it.
         bfloat16: what serving in bfloat16 costs; None when it was not measured.
+        int8: what serving in int8 costs; None when the model was not quantised.
     """
 
     path: Path
@@ -104,6 +62,7 @@ class Artifact:
     export: dict[str, Any] | None
     provenance: dict[str, Any]
     bfloat16: Bfloat16 | None = None
+    int8: Int8 | None = None
     checksums: dict[str, str] | None = field(default=None, compare=False)
 
     @property
@@ -115,6 +74,17 @@ class Artifact:
     def openvino(self) -> Path | None:
         """The exported graph: pixels (N, crop, crop, 3), RGB 0..255, to probabilities (N, C)."""
         return self.path / OPENVINO if self.export else None
+
+    @property
+    def openvino_int8(self) -> Path | None:
+        """The same graph in int8; None where there is none, or it costs too much accuracy."""
+        kept = self.export and self.int8 is not None and self.int8.good_enough
+        return self.path / OPENVINO_INT8 if kept else None
+
+    @property
+    def _files(self) -> list[Path]:
+        """What is loaded of it, without the files of a graph's weights."""
+        return [file for file in (self.weights, self.openvino, self.openvino_int8) if file]
 
     @classmethod
     def read(cls, model_dir: Path) -> "Artifact":
@@ -136,9 +106,10 @@ class Artifact:
         except (FieldError, ValueError, RecursionError) as error:
             reason = str(error) or type(error).__name__
             raise ArtifactError(f"{path}: not an artifact's description: {reason}") from None
-        for file in (artifact.weights, artifact.openvino):
-            if file and not file.is_file():
-                raise ArtifactError(f"{model_dir}: {DESCRIPTION} names {file.name}, not found")
+        for file in artifact._files:
+            if not file.is_file():
+                name = file.relative_to(model_dir)
+                raise ArtifactError(f"{model_dir}: {DESCRIPTION} names {name}, not found")
         if len(artifact.classes) < 2:
             raise ArtifactError(f"{path}: {len(artifact.classes)} classes, expected at least 2")
         artifact._verify()
@@ -148,8 +119,7 @@ class Artifact:
         """Raises ArtifactError for the first file that is not the one that was written."""
         if self.checksums is None:
             return
-        needed = [file for file in (self.weights, self.openvino) if file]
-        for file in needed:
+        for file in self._files:
             name = file.relative_to(self.path).as_posix()
             if name not in self.checksums:
                 raise ArtifactError(
@@ -181,6 +151,7 @@ class Artifact:
             "sha256": self.checksums,
             "provenance": self.provenance,
             "bfloat16": asdict(self.bfloat16) if self.bfloat16 else None,
+            "int8": asdict(self.int8) if self.int8 else None,
         }
         return to_json(stored, indent=2) + "\n"
 
@@ -231,13 +202,14 @@ def _parse(stored: Fields, model_dir: Path) -> Artifact:
             raise FieldError(
                 f"export.openvino: found {export['openvino']!r:.80}, expected {OPENVINO}"
             )
-    bfloat16 = None
+    bfloat16 = int8 = None
     if stored.has("bfloat16"):
-        cost = stored.object("bfloat16")
-        cost.whole("images", low=0)
-        for name in ("accuracy", "float32_accuracy", "same_label", "max_difference"):
-            cost.number(name, low=0, high=1)
-        bfloat16 = Bfloat16.from_json(cost.items())
+        bfloat16 = Bfloat16.from_json(_cost(stored.object("bfloat16")))
+    if stored.has("int8"):
+        fields = stored.object("int8")
+        fields.number("tolerance", low=0, high=100)
+        fields.whole("calibration_images", low=0)
+        int8 = Int8.from_json(_cost(fields))
     geometry = stored.object("geometry")
     geometry.whole("crop", low=1, high=LARGEST)
     geometry.whole("resize", low=1, high=LARGEST)
@@ -255,8 +227,17 @@ def _parse(stored: Fields, model_dir: Path) -> Artifact:
         export=export,
         provenance=stored.object("provenance").items(),
         bfloat16=bfloat16,
+        int8=int8,
         checksums=_checksums(stored),
     )
+
+
+def _cost(fields: Fields) -> dict[str, Any]:
+    """What a lower precision costs. Raises FieldError naming a number that cannot be."""
+    fields.whole("images", low=0)
+    for name in ("accuracy", "float32_accuracy", "same_label", "max_difference"):
+        fields.number(name, low=0, high=1)
+    return fields.items()
 
 
 def _checksums(stored: Fields) -> dict[str, str] | None:

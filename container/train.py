@@ -140,7 +140,7 @@ def run(environment: Environment, *, export: bool = True) -> None:
             return
         callback = _callback(environment, hp, world, tell)
         try:
-            _train(environment, hp, world, stop, callback, tracker, tell, export=export)
+            _train(environment, hp, world, began, stop, callback, tracker, tell, export=export)
         finally:
             callback.teardown()
     except Interrupted:
@@ -188,6 +188,7 @@ def _train(
     environment: Environment,
     hp: Hyperparameters,
     world: World,
+    began: float,
     stop: StopSignal,
     callback: Callback,
     tracker: Tracker,
@@ -283,6 +284,8 @@ def _train(
             metrics,
             export=export,
             shortcut=shortcut,
+            elapsed=lambda: time.monotonic() - began,
+            stopped=lambda: bool(stop.received),
         )
         callback.on_fit_end()
         if frozen_untrained(hp.freeze, hp.weights):

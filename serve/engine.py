@@ -15,6 +15,15 @@ from container.errors import ArtifactError, BerthError
 from container.openvino_runtime import core
 from serve.devices import torch_installed
 from serve.payloads.images import Pixels, Probabilities
+from serve.precision import (
+    REDUCED,
+    cost_of,
+    fastest,
+    has_instructions,
+    model_obstacle,
+    passes,
+    possible,
+)
 
 LOG = logging.getLogger("gunicorn.error")
 
@@ -51,37 +60,33 @@ class OpenVinoEngine:
 
     float32 by default, whatever the processor may prefer: bfloat16 is about twice as
     fast where it exists, but moves probabilities by more than the 1e-4 that evaluation and serving
-    promise to agree to.
+    promise to agree to; int8 is faster still where it has instructions for it, and moves them more.
     Cores are not pinned: containers that share a host would all pin themselves to the same ones.
     """
 
-    def __init__(self, artifact: Artifact, cpus: int, *, bfloat16: bool = False) -> None:
-        if artifact.openvino is None:
+    def __init__(self, artifact: Artifact, cpus: int, *, precision: str = "float32") -> None:
+        graph = artifact.openvino_int8 if precision == "int8" else artifact.openvino
+        if graph is None:
             raise EngineError(f"{artifact.path}: holds no OpenVINO export")
-        if bfloat16 and "BF16" not in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-            LOG.warning("this processor has no bfloat16; serving in float32")
-            bfloat16 = False
         try:
             compiled = core().compile_model(
-                str(artifact.openvino),
+                str(graph),
                 "CPU",
                 {
                     "PERFORMANCE_HINT": "LATENCY",
                     "NUM_STREAMS": "1",
                     "INFERENCE_NUM_THREADS": cpus,
-                    "INFERENCE_PRECISION_HINT": "bf16" if bfloat16 else "f32",
+                    "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
                     "ENABLE_CPU_PINNING": False,
                 },
             )
         except RuntimeError as error:
-            raise ArtifactError(
-                f"{artifact.openvino}: OpenVINO cannot load it: {_one_line(error)}"
-            ) from error
+            raise ArtifactError(f"{graph}: OpenVINO cannot load it: {_one_line(error)}") from error
         self._dtype = np.dtype(compiled.input(0).get_element_type().to_dtype())
         self._request = compiled.create_infer_request()
         self.max_batch = cpu_batch(cpus)
         self.name = f"OpenVINO on {cpus} CPU core{'s' if cpus > 1 else ''}" + (
-            " in bfloat16" if bfloat16 else ""
+            f" in {precision}" if precision in REDUCED else ""
         )
 
     def predict(self, batch: Pixels) -> Probabilities:
@@ -159,22 +164,21 @@ def load_engine(artifact: Artifact, *, cpus: int, gpu: bool, precision: str = "a
         artifact: the model.
         cpus: cores it may use.
         gpu: whether it may use a GPU.
-        precision: float32, bfloat16, or auto: float32 on a CPU, float16 on a GPU. bfloat16 is
-            used only where the artifact records that enough accuracy remains.
+        precision: float32, bfloat16, int8, fastest, or auto: float32 on a CPU, float16 on a GPU.
+            bfloat16 and int8, which is for CPUs, are used only where the artifact records that
+            enough accuracy remains.
 
     Raises:
         BerthError: no engine can load it; the message names the file and the cause.
     """
-    if precision == "bfloat16" and (problem := _bfloat16_problem(artifact)):
-        LOG.warning("%s: %s; serving in float32", artifact.path, problem)
-        precision = "float32"
     if gpu and torch_installed():
         try:
-            return TorchEngine(artifact, cpus, gpu=True, precision=precision)
+            allowed = _allowed(artifact, precision, gpu=True)
+            return TorchEngine(artifact, cpus, gpu=True, precision=allowed)
         except EngineError as error:
             LOG.warning("%s; serving on the CPU instead", error)
     if artifact.openvino is not None:
-        return OpenVinoEngine(artifact, cpus, bfloat16=precision == "bfloat16")
+        return _on_cpu(artifact, cpus, _allowed(artifact, precision, gpu=False))
     if not torch_installed():
         raise ArtifactError(
             f"{artifact.path}: holds no OpenVINO export, and PyTorch, the other way to serve it, "
@@ -188,13 +192,48 @@ def load_engine(artifact: Artifact, *, cpus: int, gpu: bool, precision: str = "a
     return TorchEngine(artifact, cpus, gpu=False)
 
 
-def _bfloat16_problem(artifact: Artifact) -> str:
-    """Why a model may not be served in bfloat16; empty if it may."""
-    if artifact.bfloat16 is None:
-        return "training did not measure what bfloat16 costs this model"
-    if not artifact.bfloat16.good_enough:
-        return f"bfloat16 costs this model too much ({artifact.bfloat16})"
-    return ""
+def _allowed(artifact: Artifact, precision: str, *, gpu: bool) -> str:
+    """What is served in where `precision` is asked for; what forbids it is logged."""
+    problem = model_obstacle(artifact, precision) if precision in REDUCED else ""
+    if gpu and precision in ("int8", "fastest"):
+        if precision == "int8":
+            LOG.warning("int8 is for CPUs; serving in float16")
+        return "auto"
+    if problem:
+        LOG.warning("%s: %s; serving in float32", artifact.path, problem)
+        return "float32"
+    return precision
+
+
+def _on_cpu(artifact: Artifact, cpus: int, precision: str) -> "OpenVinoEngine":
+    """The export in the precision that is asked for, or in the fastest."""
+    if precision in REDUCED and not has_instructions(precision):
+        LOG.warning("this processor has no %s; serving in float32", precision)
+        precision = "float32"
+    if precision == "fastest":
+        return _fastest(artifact, cpus)
+    if precision in ("auto", "float32") and (others := possible(artifact)[1:]):
+        costs = "; ".join(f"{each}: {cost_of(artifact, each)}" for each in others)
+        LOG.info("BERTH_PRECISION=fastest may serve this model faster, in %s", costs)
+    return OpenVinoEngine(artifact, cpus, precision=precision)
+
+
+def _fastest(artifact: Artifact, cpus: int) -> "OpenVinoEngine":
+    engines = {
+        precision: OpenVinoEngine(artifact, cpus, precision=precision)
+        for precision in possible(artifact)
+    }
+    if len(engines) == 1:
+        LOG.info("float32 is all that this model and this processor can be served in")
+        return engines["float32"]
+    crop = artifact.geometry.crop
+    found = passes([engine.predict for engine in engines.values()], crop)
+    seconds = dict(zip(engines, found, strict=True))
+    chosen = fastest(seconds)
+    shown = ", ".join(f"{each} {1000 * taken:.2f} ms" for each, taken in seconds.items())
+    cost = f" ({cost_of(artifact, chosen)})" if chosen in REDUCED else ""
+    LOG.info("fastest: %s%s; a pass with one image: %s", chosen, cost, shown)
+    return engines[chosen]
 
 
 def check(engine: Engine, artifact: Artifact) -> None:

@@ -24,7 +24,7 @@ IN_FLIGHT = 128
 """Requests handled at once; further ones get status 503 and Retry-After."""
 
 STRATEGIES = ("SINGLE_RECORD", "MULTI_RECORD")
-PRECISIONS = ("auto", "float32", "bfloat16")
+PRECISIONS = ("auto", "float32", "bfloat16", "int8", "fastest")
 
 
 _CONTAINER_FILES = (".dockerenv", "run/.containerenv")
@@ -59,8 +59,8 @@ class Settings:
         advertised_mb: the body size reported to a batch transform. SageMaker refuses a job whose
             `transforms * advertised_mb` is above 100 MB, so it can be less than `payload_mb`.
         cpus: processor cores this process may use.
-        precision: what the forward pass computes in, `BERTH_PRECISION`: float32, bfloat16, or auto,
-            which is float32 on a CPU and float16 on a GPU.
+        precision: what the forward pass computes in, `BERTH_PRECISION`: float32, bfloat16, int8,
+            fastest, or auto, which is float32 on a CPU and float16 on a GPU.
         models_dir: where the models of a multi-model endpoint are, `SAGEMAKER_MULTI_MODEL=true`;
             None where the endpoint has the one model of `model_dir`.
         max_models: most models of a multi-model endpoint in memory, `BERTH_MAX_MODELS`; None where

@@ -8,7 +8,7 @@ every job's start.
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from container.artifact import Bfloat16
 from container.data.index import Index
 from container.data.loader import EpochLoader
 from container.files.json_files import to_json
 from container.images.decode import printable
 from container.models import Classifier
+from container.precisions import Bfloat16, PrecisionCost
 
 WORST = 16
 """How many of the worst-classified images are shown."""
@@ -157,9 +157,14 @@ def evaluate_bfloat16(
     if predicted is None:
         with torch.autocast(device.type, dtype=torch.bfloat16):
             predicted = _predict(classifier, load(index), device)
-    rounded = EvaluationResult(index, predicted)
-    return Bfloat16(
-        images=len(chosen),
+    return Bfloat16(**asdict(precision_cost(exact, predicted)))
+
+
+def precision_cost(exact: EvaluationResult, predicted: npt.NDArray[np.float32]) -> PrecisionCost:
+    """An evaluation in float32 beside the probabilities of another precision, float32 (N, C)."""
+    rounded = EvaluationResult(exact.index, predicted)
+    return PrecisionCost(
+        images=len(exact.index),
         accuracy=rounded.accuracy,
         float32_accuracy=exact.accuracy,
         same_label=float((rounded.predicted == exact.predicted).mean()),

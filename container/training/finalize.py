@@ -1,6 +1,7 @@
 """The end of a training job: the artifact and its evaluation."""
 
 import platform
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -13,6 +14,7 @@ import numpy.typing as npt
 from container.artifact import DESCRIPTION, Artifact
 from container.data.index import Index
 from container.extras import installed_version
+from container.hyperparameters import Hyperparameters
 from container.models import Classifier
 from container.training.callbacks import Callback
 from container.training.checkpoint import written_aside
@@ -27,6 +29,7 @@ from container.training.evaluation import (
 from container.training.export import Convert, write_artifact
 from container.training.job import TrainingJob, digest
 from container.training.metrics import MetricLogger, say
+from container.training.quantization import SHARE, START_SECONDS, Quantizer
 from container.training.state import TrainingProgress
 from container.training.weights import Initialization
 
@@ -114,12 +117,16 @@ def finish(
     *,
     export: bool = True,
     shortcut: Shortcut | None = None,
+    elapsed: Callable[[], float] | None = None,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> None:
-    """On rank 0: write the artifact first, then evaluate it.
+    """On rank 0: write the artifact first, then evaluate it, and at last quantise it.
 
     Args:
         export: convert the model to OpenVINO as well.
         shortcut: what is known of the backbone already.
+        elapsed: the job's seconds so far; None where it has none to spare for int8.
+        stopped: whether the job is to stop.
     """
     loader = partial(job.loader, alone=True)
     split = "validation" if job.splits.test is None else "test"
@@ -156,4 +163,26 @@ def finish(
     )
     if split == "test":
         metrics.final({"test:accuracy": report["accuracy"], "test:top5": report["top5"]})
+    if elapsed is not None and artifact.openvino is not None:
+        quantizer = Quantizer(job.splits.train, evaluation, loader, say, stopped)
+        with callback.phase("quantization"):
+            _quantize(job.hp, quantizer, artifact, elapsed())
     say(f"model: {job.environment.model_dir}; report and pictures: {folder}")
+
+
+def _quantize(
+    hp: Hyperparameters, quantizer: Quantizer, artifact: Artifact, elapsed: float
+) -> None:
+    """Leave int8 beside float32, where it is asked for or takes a small share of the job's time."""
+    if hp.quantize == "off":
+        return
+    if hp.quantize == "auto":
+        spare = SHARE * elapsed
+        expected = quantizer.seconds(artifact) if spare > START_SECONDS else START_SECONDS
+        if expected > spare:
+            say(
+                f"no int8 (quantize=auto): it would take some {expected:.0f} s, more than "
+                f"{100 * SHARE:.0f} % of the job's time; quantize=int8 makes it in any case"
+            )
+            return
+    quantizer.add(artifact, hp.quantize_tolerance)

@@ -101,6 +101,8 @@ class TrainingJob:
             "feature_cache",
             "augment_views",
             "features_only",
+            "quantize",
+            "quantize_tolerance",
             *MONITORING_HYPERPARAMETERS,
         }
         train = self.splits.train

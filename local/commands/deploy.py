@@ -17,7 +17,12 @@ from local.client.deployment import DeploymentRequests, deploy_endpoint
 from local.client.expiry import parse_duration
 from local.client.image_platform import check_platform
 from local.client.model_source import find_model
-from local.commands.options.shared import CommonOptions, pairs, with_common
+from local.commands.options.shared import (
+    CommonOptions,
+    Precision,
+    serving_environment,
+    with_common,
+)
 from local.errors import UserError
 from local.requests.hosting import Hosting, Scaling, Serverless, has_gpu
 
@@ -51,6 +56,10 @@ def deploy(
     ] = None,
     env: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="environment variable")
+    ] = None,
+    precision: Annotated[
+        Precision | None,
+        typer.Option(help="what the model computes in (default: float32, on a GPU float16)"),
     ] = None,
     keep: Annotated[
         bool, typer.Option("--keep", help="leave what was made when the endpoint fails")
@@ -140,7 +149,7 @@ def deploy(
         instance_type=instance_type,
         instance_count=instance_count,
         serverless=Serverless(memory, concurrency) if serverless else None,
-        environment=pairs(env or (), "--env"),
+        environment=serving_environment(env, precision),
         subnets=tuple(subnet or ()),
         security_groups=tuple(security_group or ()),
         isolated=network_isolation,

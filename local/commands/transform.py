@@ -26,7 +26,12 @@ from local.client.polling import Polling, poll
 from local.client.target import Target
 from local.client.upload import Files, scan_folder, upload_files
 from local.commands.data import upload_requests
-from local.commands.options.shared import CommonOptions, pairs, with_common
+from local.commands.options.shared import (
+    CommonOptions,
+    Precision,
+    serving_environment,
+    with_common,
+)
 from local.errors import UserError, code
 from local.log_groups import TRANSFORM_JOBS
 from local.requests.hosting import Hosting, has_gpu
@@ -57,6 +62,10 @@ def transform(
     ] = None,
     env: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="environment variable")
+    ] = None,
+    precision: Annotated[
+        Precision | None,
+        typer.Option(help="what the model computes in (default: float32, on a GPU float16)"),
     ] = None,
     instance_type: Annotated[str, typer.Option(help="type of the instances")] = "ml.m5.large",
     instance_count: Annotated[int, typer.Option(min=1, help="how many of them")] = 1,
@@ -105,7 +114,7 @@ def transform(
         instance_type=instance_type,
         instance_count=instance_count,
         kms_key=kms_key,
-        environment=pairs(env or (), "--env"),
+        environment=serving_environment(env, precision),
         tags=target.tags,
     )
     if target.plan:

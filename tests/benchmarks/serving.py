@@ -66,10 +66,11 @@ def build_artifact(base: Path, arch: str) -> None:
     import torch
 
     from container.architectures import build_network
-    from container.artifact import Artifact, Bfloat16
+    from container.artifact import Artifact
     from container.images.geometry import Geometry
     from container.images.preprocessing import IMAGENET_MEAN, IMAGENET_STD
     from container.models import Classifier
+    from container.precisions import Bfloat16
     from container.training.export import write_artifact
 
     torch.manual_seed(0)

@@ -12,7 +12,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
 
@@ -22,6 +22,8 @@ from local.emulator.executors import ExecutorName
 from local.errors import UserError
 
 PANEL = "Where and as whom"
+PRECISION = "BERTH_PRECISION"
+"""The variable that the image reads what a model is served in from."""
 
 Where = Annotated[
     WhereName,
@@ -129,6 +131,27 @@ def with_options(
 
 
 with_common = with_options(CommonOptions)
+
+
+Precision = Literal["auto", "float32", "bfloat16", "int8", "fastest"]
+"""What a model is served in; `auto` is float32 on a CPU, float16 on a GPU."""
+
+
+def serving_environment(env: "list[str] | None", precision: Precision | None) -> dict[str, str]:
+    """The container's environment from `--env` and `--precision`.
+
+    Raises:
+        UserError: an `--env` is none, or names another precision.
+    """
+    found = pairs(env or (), "--env")
+    if precision is None:
+        return found
+    if found.get(PRECISION, precision) != precision:
+        raise UserError(
+            f"--precision: found {precision}, but --env {PRECISION}={found[PRECISION]}; leave one "
+            "of them out"
+        )
+    return found | {PRECISION: precision}
 
 
 def pairs(given: "list[str] | tuple[str, ...]", option: str) -> dict[str, str]:

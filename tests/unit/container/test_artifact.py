@@ -233,7 +233,7 @@ def test_missing_files_are_named(stored: Any, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="no model.json"):
         Artifact.read(tmp_path / "nowhere")
     (stored / "openvino" / "model.xml").unlink()
-    with pytest.raises(ArtifactError, match="names model.xml, not found"):
+    with pytest.raises(ArtifactError, match="names openvino/model.xml, not found"):
         Artifact.read(stored)
     (stored / "model.safetensors").unlink()
     with pytest.raises(ArtifactError, match="names model.safetensors, not found"):

@@ -39,7 +39,7 @@ def fails(job: Any, said: Any, **given: Any) -> None:
 
 def test_what_a_job_leaves(job: Any, capsys: pytest.CaptureFixture[str]) -> None:
     network = {"head_hidden": "16,8", "dropout": 0.2}
-    base = job(epochs=2, export=True, cutmix=1, augment="strong", **network)
+    base = job(epochs=2, export=True, cutmix=1, augment="strong", quantize="int8", **network)
     artifact = Artifact.read(base / "model")
     assert (artifact.head_hidden, artifact.dropout) == ((16, 8), 0.2)
     assert artifact.classes == ("blue", "green", "red")
@@ -67,6 +67,11 @@ def test_what_a_job_leaves(job: Any, capsys: pytest.CaptureFixture[str]) -> None
         assert artifact.bfloat16.images == 12
         assert artifact.bfloat16.float32_accuracy == evaluation["accuracy"]
         assert f"in bfloat16: {artifact.bfloat16}\n" in log
+    assert artifact.int8.images == 12
+    assert artifact.int8.float32_accuracy == evaluation["accuracy"]
+    assert f"in int8: {artifact.int8}\n" in log
+    assert (artifact.openvino_int8 is not None) == artifact.int8.good_enough
+    assert ("int8 is not kept" in log) != artifact.int8.good_enough
     accuracy = records[1]["validation:accuracy"]
     assert f"validation:accuracy={accuracy:.6g};" in log
     assert "weights: none" in log

@@ -11,7 +11,7 @@ import openvino as ov
 import openvino.opset8 as ops
 from PIL import Image
 
-from container.artifact import Bfloat16
+from container.precisions import Bfloat16, Int8
 from serve.payloads.images import Pixels, Probabilities
 from serve.predictor import Predictor
 from serve.settings import Settings
@@ -20,20 +20,26 @@ CROP = 8
 CLASSES = ("red", "green", 'blue, "deep"')
 
 
-def write_graph(path: Path, *, classes: int = 3, dtype: type = np.float32) -> None:
+def write_graph(
+    path: Path, *, classes: int = 3, dtype: type = np.float32, spread: float = 0.1
+) -> None:
     """The softmax of each channel's mean, a tenth of it so that no probability is 0 or 1."""
     pixels = ops.parameter([-1, CROP, CROP, 3], dtype, name="pixels")
     means = ops.reduce_mean(
         ops.convert(pixels, "f32"), ops.constant(np.array([1, 2])), keep_dims=False
     )
-    spread = ops.constant(np.eye(3, classes, dtype=np.float32) / 10)
-    output = ops.softmax(ops.matmul(means, spread, False, False), axis=1)
+    logits = ops.constant(np.eye(3, classes, dtype=np.float32) * np.float32(spread))
+    output = ops.softmax(ops.matmul(means, logits, False, False), axis=1)
     path.parent.mkdir(parents=True, exist_ok=True)
     ov.save_model(ov.Model([output], [pixels]), path, compress_to_fp16=False)
 
 
 def write_artifact(
-    model_dir: Path, *, export: bool = True, bfloat16: Bfloat16 | None = None
+    model_dir: Path,
+    *,
+    export: bool = True,
+    bfloat16: Bfloat16 | None = None,
+    int8: Int8 | None = None,
 ) -> Path:
     model_dir.mkdir(parents=True, exist_ok=True)
     description = {
@@ -52,11 +58,14 @@ def write_artifact(
         else None,
         "provenance": {},
         "bfloat16": asdict(bfloat16) if bfloat16 else None,
+        "int8": asdict(int8) if int8 else None,
     }
     (model_dir / "model.json").write_text(json.dumps(description))
     (model_dir / "model.safetensors").write_bytes(b"")
     if export:
         write_graph(model_dir / "openvino" / "model.xml")
+        if int8 and int8.good_enough:
+            write_graph(model_dir / "openvino" / "int8" / "model.xml", spread=0.05)
     return model_dir
 
 

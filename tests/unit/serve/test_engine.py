@@ -8,11 +8,13 @@ import numpy as np
 import openvino as ov
 import pytest
 
-from container.artifact import Artifact, Bfloat16
+from container.artifact import Artifact
 from container.errors import ArtifactError
 from container.openvino_runtime import core
+from container.precisions import Bfloat16, Int8
 from serve import engine
 from serve.engine import EngineError, OpenVinoEngine, TorchEngine, check, load_engine
+from serve.precision import passes, possible
 from tests.unit.serve.artifacts import CROP, ChannelMeans, write_artifact, write_graph
 
 
@@ -134,6 +136,16 @@ HARMLESS = Bfloat16(
     images=100, accuracy=0.9, float32_accuracy=0.9, same_label=1.0, max_difference=0.01
 )
 HARMFUL = replace(HARMLESS, accuracy=0.8)
+AS_GOOD = Int8(
+    images=100,
+    accuracy=0.9,
+    float32_accuracy=0.9,
+    same_label=1.0,
+    max_difference=0.01,
+    tolerance=0.5,
+    calibration_images=100,
+)
+WORSE = replace(AS_GOOD, accuracy=0.8)
 
 
 def capable(monkeypatch: pytest.MonkeyPatch, *capabilities: str) -> None:
@@ -229,6 +241,138 @@ def test_a_processor_without_bfloat16_serves_in_float32_and_says_so(
     assert "this processor has no bfloat16; serving in float32" in caplog.text
 
 
+def test_int8_is_a_graph_of_its_own(tmp_path: Path, batch: np.ndarray) -> None:
+    artifact = Artifact.read(write_artifact(tmp_path, int8=AS_GOOD))
+    loaded = load_engine(artifact, cpus=1, gpu=False, precision="int8")
+    assert loaded.name == "OpenVINO on 1 CPU core in int8"
+    powers = np.exp(batch.mean(axis=(1, 2)) * 0.05)
+    answers = loaded.predict(batch)
+    np.testing.assert_allclose(answers, powers / powers.sum(axis=1, keepdims=True), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("measured", "said"),
+    [
+        (None, "training left no int8 (hyperparameter quantize=int8); serving in float32"),
+        (WORSE, "int8 costs this model too much (accuracy 0.8000 on 100 images, 0.9000 in"),
+    ],
+)
+def test_without_int8_it_is_served_in_float32_and_that_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, measured: Int8 | None, said: str
+) -> None:
+    artifact = Artifact.read(write_artifact(tmp_path, int8=measured))
+    loaded = load_engine(artifact, cpus=1, gpu=False, precision="int8")
+    assert loaded.name == "OpenVINO on 1 CPU core"
+    assert [each.message for each in caplog.records if "serving in float32" in each.message] == [
+        message for message in caplog.messages if f"{tmp_path}: {said}" in message
+    ]
+    assert f"{tmp_path}: {said}" in caplog.text
+
+
+def test_a_processor_without_int8_serves_in_float32_and_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    capable(monkeypatch, "FP32")
+    artifact = Artifact.read(write_artifact(tmp_path, int8=AS_GOOD))
+    loaded = load_engine(artifact, cpus=1, gpu=False, precision="int8")
+    assert loaded.name == "OpenVINO on 1 CPU core"
+    assert "this processor has no int8; serving in float32" in caplog.text
+
+
+@pytest.mark.parametrize("precision", ["auto", "float32"])
+def test_float32_says_what_could_be_faster_and_loads_nothing_else(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    precision: str,
+) -> None:
+    caplog.set_level("INFO")
+    capable(monkeypatch, "FP32", "BF16", "INT8")
+    artifact = Artifact.read(write_artifact(tmp_path, bfloat16=HARMLESS, int8=AS_GOOD))
+    assert artifact.openvino_int8 is not None
+    artifact.openvino_int8.write_text("no graph")
+    loaded = load_engine(artifact, cpus=1, gpu=False, precision=precision)
+    assert loaded.name == "OpenVINO on 1 CPU core"
+    assert f"BERTH_PRECISION=fastest may serve this model faster, in bfloat16: {HARMLESS}" in (
+        caplog.text
+    )
+    assert f"int8: {AS_GOOD}" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "name"),
+    [
+        ([20.0, 10.0, 5.0], " in int8"),
+        ([20.0, 10.0, 9.9], " in bfloat16"),
+        ([10.0, 9.8, 9.5], ""),
+        ([10.0, 12.0, 30.0], ""),
+    ],
+)
+def test_the_fastest_is_measured_and_a_tie_goes_to_the_exact(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    milliseconds: list[float],
+    name: str,
+) -> None:
+    caplog.set_level("INFO")
+    capable(monkeypatch, "FP32", "BF16", "INT8")
+    monkeypatch.setattr(engine, "passes", lambda *_: [each / 1000 for each in milliseconds])
+    artifact = Artifact.read(write_artifact(tmp_path, bfloat16=HARMLESS, int8=AS_GOOD))
+    loaded = load_engine(artifact, cpus=1, gpu=False, precision="fastest")
+    assert loaded.name == f"OpenVINO on 1 CPU core{name}"
+    assert f"float32 {milliseconds[0]:.2f} ms" in caplog.text
+    assert f"int8 {milliseconds[2]:.2f} ms" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "compared"),
+    [(("BF16",), {"float32", "bfloat16"}), (("INT8",), {"float32", "int8"}), ((), {"float32"})],
+)
+def test_the_fastest_is_one_that_processor_and_model_bear(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capabilities: tuple[str, ...],
+    compared: set[str],
+) -> None:
+    capable(monkeypatch, "FP32", *capabilities)
+    both = Artifact.read(write_artifact(tmp_path / "both", bfloat16=HARMLESS, int8=AS_GOOD))
+    assert set(possible(both)) == compared
+    neither = Artifact.read(write_artifact(tmp_path / "neither", bfloat16=HARMFUL, int8=WORSE))
+    assert possible(neither) == ["float32"]
+    loaded = load_engine(neither, cpus=1, gpu=False, precision="fastest")
+    assert loaded.name == "OpenVINO on 1 CPU core"
+
+
+def test_passes_are_measured_for_each_engine(tmp_path: Path) -> None:
+    artifact = Artifact.read(write_artifact(tmp_path, int8=AS_GOOD))
+    engines = [OpenVinoEngine(artifact, 1, precision=each) for each in ("float32", "int8")]
+    found = passes([each.predict for each in engines], CROP)
+    assert len(found) == 2
+    assert all(0 < seconds < 60 for seconds in found)
+
+
+@pytest.mark.parametrize(("precision", "said"), [("int8", True), ("fastest", False)])
+def test_a_gpus_fastest_is_float16(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    precision: str,
+    said: bool,
+) -> None:
+    asked = []
+
+    def gpu_engine(*_given: object, precision: str, **_named: object) -> ChannelMeans:
+        asked.append(precision)
+        return ChannelMeans()
+
+    monkeypatch.setattr(engine, "TorchEngine", gpu_engine)
+    artifact = Artifact.read(write_artifact(tmp_path, int8=AS_GOOD))
+    load_engine(artifact, cpus=1, gpu=True, precision=precision)
+    assert asked == ["auto"]
+    assert ("int8 is for CPUs; serving in float16" in caplog.text) == said
+
+
 def test_the_openvino_engine_does_not_import_torch(model_dir: Path) -> None:
     code = f"""
 import json, sys
@@ -238,7 +382,7 @@ from serve.app import application
 from serve.engine import check, load_engine
 artifact = Artifact.read(Path({str(model_dir)!r}))
 check(load_engine(artifact, cpus=1, gpu=False), artifact)
-print(json.dumps([name for name in ("torch", "torchvision") if name in sys.modules]))
+print(json.dumps([name for name in ("torch", "torchvision", "nncf") if name in sys.modules]))
 """
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert json.loads(done.stdout) == []

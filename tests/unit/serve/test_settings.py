@@ -67,7 +67,8 @@ def test_a_container_is_known_by_its_marks(
 
 def test_the_precision_is_the_devices_own_unless_it_is_named() -> None:
     assert read().precision == "auto"
-    assert read(BERTH_PRECISION="bfloat16").precision == "bfloat16"
+    for named in ("float32", "bfloat16", "int8", "fastest"):
+        assert read(BERTH_PRECISION=named).precision == named
 
 
 def test_a_batch_transform_takes_larger_records_within_what_sagemaker_adds_up() -> None:

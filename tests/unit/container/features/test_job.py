@@ -162,6 +162,7 @@ def test_trials_of_a_warm_pool_decode_convert_and_compute_nothing_twice(
     base = job(**FROZEN | {"learning_rate": 0.05}, export=True)
     log = capsys.readouterr().out
     assert "OpenVINO export: probabilities within" in log
+    assert "no int8 (quantize=auto): it would take some" in log
     assert "features of" not in log
     second, evaluation, _ = left(base)
     assert evaluation["images"] == 12

@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 from torch import nn
 
-from container.artifact import Bfloat16
 from container.data.index import Index
 from container.data.loader import EpochLoader
 from container.images.geometry import Geometry
 from container.models import Classifier
+from container.precisions import Bfloat16
 from container.training.evaluation import (
     EvaluationResult,
     evaluate,

@@ -25,6 +25,10 @@ AWS = ["--where", "aws", "--role", ROLE, "--region", "us-east-1"]
         ([*MODEL, "--update", "--ttl", "2h"], "--ttl: locally it is set when an endpoint is made"),
         ([*MODEL, "--ttl", "soon"], "--ttl: found 'soon'"),
         (
+            [*MODEL, "--precision", "int8", "--env", "BERTH_PRECISION=float32"],
+            "--precision: found int8, but --env BERTH_PRECISION=float32",
+        ),
+        (
             [*MODEL, *AWS, "--serverless", "--max-instances", "3"],
             "--max-instances: a serverless endpoint scales by itself",
         ),
@@ -72,6 +76,17 @@ def test_the_image_that_serves_only_is_asked_for(
     assert main(["deploy", "flowers", *MODEL, *AWS, *more, "--slim", "--plan"]) == 0
     image = "123456789012.dkr.ecr.us-east-1.amazonaws.com/berth:serve"
     assert f'"Image": "{image}"' in capsys.readouterr().out
+
+
+def test_the_precision_is_in_the_models_environment(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # no server there
+    given = ["--precision", "fastest", "--env", "COLOUR=blue", "--plan"]
+    assert main(["deploy", "flowers", *MODEL, *AWS, *given]) == 0
+    shown = capsys.readouterr().out
+    assert '"BERTH_PRECISION": "fastest"' in shown
+    assert '"COLOUR": "blue"' in shown
 
 
 def test_moto_accepts_every_request_of_a_deployment(

@@ -3,7 +3,7 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from container.artifact import Bfloat16
+from container.precisions import Bfloat16, Int8
 
 MEASURED = Bfloat16(
     images=200, accuracy=0.9, float32_accuracy=0.905, same_label=0.985, max_difference=0.0123
@@ -27,3 +27,21 @@ def test_the_line_for_a_log() -> None:
         "accuracy 0.9000 on 200 images, 0.9050 in float32; 98.5 % of labels the same, "
         "probabilities within 1.2e-02"
     )
+
+
+QUANTIZED = Int8(**asdict(MEASURED), tolerance=0.5, calibration_images=128)
+
+
+def test_int8_is_read_as_it_was_written() -> None:
+    assert Int8.from_json(json.loads(json.dumps(asdict(QUANTIZED)))) == QUANTIZED
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "tolerance", "good_enough"),
+    [(0.9, 0.5, True), (0.95, 0, True), (0.905, 0, True), (0.895, 1, True), (0.8949, 1, False)],
+)
+def test_int8_may_lose_as_many_points_as_are_tolerated(
+    accuracy: float, tolerance: float, good_enough: bool
+) -> None:
+    measured = replace(QUANTIZED, accuracy=accuracy, tolerance=tolerance)
+    assert measured.good_enough is good_enough
