@@ -28,7 +28,7 @@ WORKERS ?= 3
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down tune train report deploy invoke test quick nightly gpu check build push bench lock clean
+.PHONY: help setup demo up down tune train report deploy invoke test quick nightly gpu check build push bench soak lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
@@ -99,7 +99,10 @@ push: $(RUNS) ## push the images to ECR; TAG, ARGS are passed on
 	$(BIN)/berth push $(TAG) $(ARGS)
 
 bench: setup ## measure; every script in tests/benchmarks in turn
-	@for script in tests/benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+	@for script in $(filter-out %/soak.py,$(wildcard tests/benchmarks/*.py)); do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+
+soak: setup ## load a server for ten minutes, a tenth of it hostile: what it holds stays flat
+	$(BIN)/python tests/benchmarks/soak.py $(ARGS)
 
 lock: setup ## write constraints.txt and docker/requirements.txt from .venv
 	$(BIN)/python docker/lock.py
