@@ -1,29 +1,90 @@
-"""The access log: one line a request, none for the pings of health checks."""
+"""The server's log: one line an invocation, none for health checks and scrapes.
 
-from datetime import timedelta
+Text, or with BERTH_LOG_FORMAT=json one JSON object a line, of everything that is logged.
+"""
+
+import json
+import logging
+import re
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from gunicorn.glogging import Logger
+
+from serve.records import RECORD, InvocationRecord
+from serve.settings import Settings
+
+QUIET = {"/ping", "/metrics"}
+"""Paths asked for every few seconds, which are not logged."""
+
+IDS = {
+    "request_id": ("HTTP_X_AMZN_REQUESTID", "HTTP_X_REQUEST_ID"),
+    "inference_id": ("HTTP_X_AMZN_SAGEMAKER_INFERENCE_ID",),
+}
+"""Fields of a line, and the headers (as WSGI names them) that hold them, the first found counts."""
+
+LONGEST_ID = 64
+"""Characters of an id; SageMaker's longest."""
 
 
 class AccessLog(Logger):  # type: ignore[misc]  # gunicorn has no types
     """gunicorn's logger, with an access line of named fields and no address, header or body.
 
-    POST /invocations status=200 ms=41.3 instances=1 bytes=151
+    POST /invocations status=200 ms=41.3 instances=1 received=30125 bytes=151 decode_ms=2.1
+    queue_ms=0.2 compute_ms=38.0 request_id=… inference_id=…
+
+    It also ends the invocation's record, once the response is sent.
     """
+
+    def setup(self, cfg: Any) -> None:
+        """Set up both logs."""
+        super().setup(cfg)
+        if Settings.from_environment().log_format == "json":
+            for handler in (*self.error_log.handlers, *self.access_log.handlers):
+                handler.setFormatter(JsonLines())
 
     def access(self, resp: Any, req: Any, environ: dict[str, Any], request_time: timedelta) -> None:
         """Log one request."""
+        seconds = request_time.total_seconds()
+        record: InvocationRecord | None = environ.get(RECORD)
+        if record is not None:
+            record.observe(record, resp.status_code, seconds)
         path = req.path[:100]
-        if path == "/ping":
+        if path in QUIET:
             return
-        milliseconds = request_time.total_seconds() * 1000
-        self.access_log.info(
-            "%s %s status=%d ms=%.1f instances=%d bytes=%d",
-            req.method,
-            path.encode("unicode_escape").decode("ascii"),
-            resp.status_code,
-            milliseconds,
-            environ.get("serve.payloads.instances", 0),
-            resp.sent,
-        )
+        fields: dict[str, object] = {"status": resp.status_code, "ms": _milliseconds(seconds)}
+        if record is not None:
+            fields |= {"instances": record.images, "received": record.received}
+        fields["bytes"] = resp.sent
+        if record is not None:
+            for stage in ("decode", "queue", "compute"):
+                fields[f"{stage}_ms"] = _milliseconds(getattr(record, stage))
+        for name, headers in IDS.items():
+            found = next((environ[header] for header in headers if environ.get(header)), "")
+            if found:
+                fields[name] = _identifier(found)
+        method, path = req.method, path.encode("unicode_escape").decode("ascii")
+        words = " ".join(f"{name}={value}" for name, value in fields.items())
+        logged = {"method": method, "path": path, **fields}
+        self.access_log.info("%s %s %s", method, path, words, extra={"fields": logged})
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line: time, level, and the fields of a request or the message."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record's line."""
+        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        line: dict[str, object] = {"time": time, "level": record.levelname}
+        line |= getattr(record, "fields", None) or {"message": record.getMessage()}
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+def _milliseconds(seconds: float) -> float:
+    return round(seconds * 1000, 1)
+
+
+def _identifier(text: str) -> str:
+    return re.sub(r"[^\x21-\x7e]", "?", text[:LONGEST_ID])

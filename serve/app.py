@@ -1,4 +1,7 @@
-"""The HTTP side of SageMaker's inference contract: /ping, /invocations, /execution-parameters."""
+"""The HTTP side of SageMaker's inference contract: /ping, /invocations, /execution-parameters.
+
+Beside it /metrics, which SageMaker does not route and Prometheus scrapes.
+"""
 
 import atexit
 from contextlib import nullcontext
@@ -7,12 +10,15 @@ from flask import Flask, Response
 
 from serve.devices import gpus
 from serve.invocations import BODY_BYTES, answer_invocation, echo_attributes
+from serve.metrics import Metrics, ModelDescription
 from serve.models.registry import Registry
 from serve.models.routes import create_models_app
 from serve.payloads.body import Admission
 from serve.predictor import Predictor
 from serve.responses import json_response, register_error_handlers
 from serve.settings import IN_FLIGHT, Settings
+
+PATHS = "GET /ping, POST /invocations, GET /execution-parameters or GET /metrics"
 
 
 def create_app(predictor: Predictor, settings: Settings) -> Flask:
@@ -38,11 +44,18 @@ def create_app(predictor: Predictor, settings: Settings) -> Flask:
     @app.post("/invocations")
     def invocations() -> Response:
         return answer_invocation(
-            admission, settings.payload_bytes, lambda _: nullcontext(predictor)
+            admission, settings.payload_bytes, metrics, lambda _: nullcontext(predictor)
         )
 
+    def models() -> list[ModelDescription]:
+        described = predictor.description()
+        return [] if described is None else [described]
+
+    metrics = Metrics(models, lambda: predictor.waiting)
+    metrics.register(app)
+
     echo_attributes(app)
-    register_error_handlers(app, "GET /ping, POST /invocations or GET /execution-parameters")
+    register_error_handlers(app, PATHS)
     return app
 
 

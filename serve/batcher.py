@@ -16,11 +16,14 @@ import numpy as np
 
 from serve.errors import EngineFailed, Overloaded
 from serve.payloads.images import Pixels, Probabilities
+from serve.records import InvocationRecord
 
 
 class _QueuedImage(NamedTuple):
     image: Pixels
     result: "Future[Probabilities]"
+    record: InvocationRecord
+    since: float
 
 
 class Batcher:
@@ -51,8 +54,12 @@ class Batcher:
         self._closed = ""
         self._busy_since: float | None = None
 
-    def submit(self, image: Pixels) -> "Future[Probabilities]":
+    def submit(
+        self, image: Pixels, record: InvocationRecord | None = None
+    ) -> "Future[Probabilities]":
         """Queue one image (H, W, 3); the future holds its (classes,) probabilities.
+
+        `record` is told how long the image waited, and its pass took.
 
         Cancelling the future removes the image from the queue unless its pass has begun.
 
@@ -60,7 +67,7 @@ class Batcher:
             Overloaded: `capacity` images wait already.
             EngineFailed: the batcher was closed.
         """
-        job = _QueuedImage(image, Future())
+        job = _QueuedImage(image, Future(), record or InvocationRecord(), monotonic())
         with self._changed:
             if self._closed:
                 raise EngineFailed(self._closed)
@@ -71,6 +78,11 @@ class Batcher:
             self._queue.append(job)
             self._changed.notify()
         return job.result
+
+    @property
+    def waiting(self) -> int:
+        """Images that wait."""
+        return len(self._queue)
 
     def busy_for(self) -> float:
         """Seconds since the current forward pass began; 0 when idle."""
@@ -83,12 +95,17 @@ class Batcher:
         Raises what `check` raised, after every waiting image has failed with EngineFailed.
         """
         while batch := self._take():
-            self._busy_since = monotonic()
+            self._busy_since = started = monotonic()
+            for job in batch:
+                job.record.waited_for_engine(started - job.since)
             try:
                 rows = self._predict_batch(batch)
             except Exception as error:
                 self._fail(batch, error)
             else:
+                seconds = monotonic() - started
+                for record in {id(job.record): job.record for job in batch}.values():
+                    record.compute += seconds
                 for job, row in zip(batch, rows, strict=True):
                     job.result.set_result(row)
             finally:

@@ -9,6 +9,8 @@ Triton's container for it.
 import ctypes
 import os
 import resource
+import shutil
+import tempfile
 from typing import Any
 
 from serve.devices import first_free, gpus, torch_installed
@@ -59,6 +61,11 @@ errorlog = "-"
 logger_class = "serve.access_log.AccessLog"
 proc_name = "serve"
 
+_METRICS = "PROMETHEUS_MULTIPROC_DIR"
+"""Where several workers count; read by prometheus_client when it is imported, in a worker."""
+if workers > 1:
+    os.environ[_METRICS] = tempfile.mkdtemp(prefix="serve-metrics-", dir=worker_tmp_dir)
+
 
 def pre_fork(server: Any, worker: Any) -> None:
     """Assign a free GPU to a new worker."""
@@ -70,6 +77,21 @@ def post_fork(_server: Any, worker: Any) -> None:
     if worker.gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = worker.gpu
     _limit_malloc()
+
+
+def child_exit(_server: Any, worker: Any) -> None:
+    """Forget a dead worker's queue, and keep what it counted."""
+    if _METRICS in os.environ:
+        from prometheus_client.multiprocess import mark_process_dead
+
+        forget: Any = mark_process_dead  # has no types
+        forget(worker.pid)
+
+
+def on_exit(_server: Any) -> None:
+    """Remove what several workers counted."""
+    if _METRICS in os.environ:
+        shutil.rmtree(os.environ[_METRICS], ignore_errors=True)
 
 
 def _limit_malloc() -> None:

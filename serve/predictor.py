@@ -23,7 +23,9 @@ from serve.errors import NotReady, Overloaded, TimedOut
 from serve.explanations.explainer import Explainer
 from serve.explanations.heat_map import HeatMap
 from serve.health import Health, State
+from serve.metrics import ModelDescription
 from serve.payloads.images import Pixels, Probabilities
+from serve.records import InvocationRecord
 
 LOG = logging.getLogger("gunicorn.error")
 
@@ -75,6 +77,7 @@ class Predictor:
         self._artifact: Artifact | None = None
         self._batcher: Batcher | None = None
         self._explainer: Explainer | None = None
+        self._engine_name = ""
         self._stopping = threading.Event()
         self._loaded: Future[None] = Future()
         # A daemon, so that a load that hangs does not block the process from exiting.
@@ -104,6 +107,18 @@ class Predictor:
         return self._health.status()
 
     @property
+    def waiting(self) -> int:
+        """Images that wait for the engine."""
+        return self._batcher.waiting if self._batcher else 0
+
+    def description(self, name: str = "") -> ModelDescription | None:
+        """What is being served, for /metrics; None before and after something is."""
+        artifact, ready = self._artifact, self._health.ready
+        if artifact is None or not ready:
+            return None
+        return ModelDescription(name, artifact.arch, self._engine_name, len(artifact.classes))
+
+    @property
     def artifact(self) -> Artifact:
         """The model being served. Raises NotReady before and after it is."""
         if self._artifact is None or not self._health.ready:
@@ -112,10 +127,15 @@ class Predictor:
             raise NotReady(f"the model is {status['status']}{detail}")
         return self._artifact
 
-    def predict(self, pixels: Iterator[Pixels], deadline: float) -> list[Probabilities]:
+    def predict(
+        self,
+        pixels: Iterator[Pixels],
+        deadline: float,
+        record: InvocationRecord | None = None,
+    ) -> list[Probabilities]:
         """(classes,) probabilities for each image, decoding the next while earlier ones wait.
 
-        `deadline` is on the monotonic clock.
+        `deadline` is on the monotonic clock; `record` is told where the seconds went.
 
         Raises:
             NotReady: as `artifact`.
@@ -126,10 +146,11 @@ class Predictor:
         batcher = self._batcher
         if batcher is None:
             raise NotReady("the model is not loaded")
+        record = record or InvocationRecord()
         answers: list[Future[Probabilities]] = []
         try:
-            while (image := self._decode_next(pixels, deadline)) is not None:
-                answers.append(batcher.submit(image))
+            while (image := self._decode_next(pixels, deadline, record)) is not None:
+                answers.append(batcher.submit(image, record))
             return [answer.result(max(0.0, deadline - monotonic())) for answer in answers]
         except TimeoutError:
             raise TimedOut("no answer within the time an invocation may take") from None
@@ -150,24 +171,35 @@ class Predictor:
         return self._explainer.explain(image, label, deadline)
 
     @contextmanager
-    def decoder_slot(self, deadline: float) -> Iterator[None]:
+    def decoder_slot(
+        self, deadline: float, record: InvocationRecord | None = None
+    ) -> Iterator[None]:
         """Hold one of the slots for decoding, as many as there are cores.
+
+        `record` is told how long it took to get one and how long it was held.
 
         Raises TimedOut when none is free by `deadline` on the monotonic clock, and before that
         Overloaded when none is free for as long as `DECODE_WAIT`.
         """
-        left = deadline - monotonic()
+        asked = monotonic()
+        left = deadline - asked
         if not self._decoders.acquire(timeout=max(0.0, min(left, DECODE_WAIT))):
             if left > DECODE_WAIT:
                 raise Overloaded(f"no processor core was free to decode for {DECODE_WAIT:.0f} s")
             raise TimedOut("no answer within the time an invocation may take")
+        record = record or InvocationRecord()
+        began = monotonic()
+        record.waited_to_decode(began - asked)
         try:
             yield
         finally:
             self._decoders.release()
+            record.decode += monotonic() - began
 
-    def _decode_next(self, pixels: Iterator[Pixels], deadline: float) -> Pixels | None:
-        with self.decoder_slot(deadline):
+    def _decode_next(
+        self, pixels: Iterator[Pixels], deadline: float, record: InvocationRecord
+    ) -> Pixels | None:
+        with self.decoder_slot(deadline, record):
             return next(pixels, None)
 
     def _load_and_run(self) -> None:
@@ -206,7 +238,7 @@ class Predictor:
             max_batch=engine.max_batch,
             capacity=CAPACITY,
         )
-        self._artifact, self._batcher = artifact, batcher
+        self._artifact, self._batcher, self._engine_name = artifact, batcher, engine.name
         self._explainer = Explainer(artifact, self.predict, 0 if self._gpu else self._cpus)
         self._health.move(State.READY)
         LOG.info(

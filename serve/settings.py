@@ -25,6 +25,7 @@ IN_FLIGHT = 128
 
 STRATEGIES = ("SINGLE_RECORD", "MULTI_RECORD")
 PRECISIONS = ("auto", "float32", "bfloat16", "int8", "fastest")
+LOG_FORMATS = ("text", "json")
 
 
 _CONTAINER_FILES = (".dockerenv", "run/.containerenv")
@@ -65,6 +66,7 @@ class Settings:
             None where the endpoint has the one model of `model_dir`.
         max_models: most models of a multi-model endpoint in memory, `BERTH_MAX_MODELS`; None where
             memory alone decides.
+        log_format: of the log's lines, `BERTH_LOG_FORMAT`: text or json.
     """
 
     model_dir: Path
@@ -78,6 +80,7 @@ class Settings:
     precision: str = "auto"
     models_dir: Path | None = None
     max_models: int | None = None
+    log_format: str = "text"
 
     @property
     def payload_bytes(self) -> int:
@@ -113,6 +116,7 @@ class Settings:
             advertised_mb=advertised if given is None else given,
             cpus=cpus,
             precision=_one_of(environ, "BERTH_PRECISION", PRECISIONS),
+            log_format=_one_of(environ, "BERTH_LOG_FORMAT", LOG_FORMATS),
             models_dir=base / "models" if multi_model else None,
             max_models=_whole(environ, "BERTH_MAX_MODELS", 1, 100_000),
         )

@@ -27,6 +27,7 @@ from container.memory import available_memory
 from serve.engine import Engine, load_engine
 from serve.errors import BadRequest, NotReady, OutOfMemory, TimedOut, one_line
 from serve.health import State
+from serve.metrics import ModelDescription
 from serve.models.folders import model_folder
 from serve.models.memory import RESERVE, memory_needed, release_memory
 from serve.models.turns import Turns, TurnTakingEngine
@@ -133,6 +134,19 @@ class Registry:
         """(name, url) of the models in memory, sorted."""
         with self._changed:
             return sorted((model.name, model.url) for model in self._models.values())
+
+    def descriptions(self) -> list[ModelDescription]:
+        """The models in memory, for /metrics."""
+        with self._changed:
+            models = list(self._models.values())
+        found = [model.predictor.description(model.name) for model in models]
+        return [description for description in found if description is not None]
+
+    @property
+    def waiting(self) -> int:
+        """Images that wait for an engine."""
+        with self._changed:
+            return sum(model.predictor.waiting for model in self._models.values())
 
     def url_of(self, name: str) -> str:
         """The URL of a model in memory. Raises BadRequest, 404, for others."""

@@ -16,6 +16,7 @@ from serve.invocations import (
     answer_invocation,
     echo_attributes,
 )
+from serve.metrics import Metrics
 from serve.models.registry import Registry
 from serve.payloads.body import Admission, Admitted, read_body
 from serve.responses import json_response, register_error_handlers
@@ -72,12 +73,20 @@ def create_models_app(registry: Registry, settings: Settings) -> Flask:
     @app.post("/models/<name>/invoke")
     def invoke(name: str) -> Response:
         return answer_invocation(
-            admission, settings.payload_bytes, lambda deadline: registry.use(name, deadline)
+            admission,
+            settings.payload_bytes,
+            metrics,
+            lambda deadline: registry.use(name, deadline),
         )
+
+    metrics = Metrics(registry.descriptions, lambda: registry.waiting)
+    metrics.register(app)
 
     echo_attributes(app)
     register_error_handlers(
-        app, "GET /ping, GET or POST /models, GET or DELETE /models/NAME, POST /models/NAME/invoke"
+        app,
+        "GET /ping, GET or POST /models, GET or DELETE /models/NAME, POST /models/NAME/invoke or "
+        "GET /metrics",
     )
     return app
 

@@ -9,6 +9,7 @@ import json
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 import requests
 from PIL import Image
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.contract.conftest import WHAT_SERVES
 
@@ -218,6 +220,38 @@ def test_other_paths_are_answered_in_json(
     answer = requests.request(method, endpoint.url + path, timeout=60)
     assert answer.status_code == status
     assert answer.json()["error"]
+
+
+def test_prometheus_scrapes_what_was_invoked(endpoint: Any) -> None:
+    def answered() -> float:
+        scraped = requests.get(f"{endpoint.url}/metrics", timeout=10)
+        assert scraped.status_code == 200
+        families = text_string_to_metric_families(scraped.text)
+        return sum(
+            sample.value
+            for family in families
+            for sample in family.samples
+            if sample.name == "berth_invocations_total" and sample.labels["status"] == "200"
+        )
+
+    before = answered()
+    assert endpoint.invoke(encoded("PNG"), "image/png").status_code == 200
+    end = time.monotonic() + 60
+    while answered() <= before:  # counted once the response is sent
+        assert time.monotonic() < end
+
+
+def test_the_log_is_json_lines_if_asked_for(platform: Any, trained: Any, wait_for: Any) -> None:
+    with platform.serve(trained.tree.model, {"BERTH_LOG_FORMAT": "json"}) as endpoint:
+        endpoint.until_ready()
+        sent = {"X-Amzn-SageMaker-Inference-Id": "mine-17"}
+        assert endpoint.invoke(encoded("PNG"), "image/png", **sent).status_code == 200
+        wait_for(lambda: "mine-17" in endpoint.running.logs(), endpoint.running)
+        lines = [json.loads(line) for line in endpoint.running.logs().splitlines()]
+    (line,) = (line for line in lines if line.get("path") == "/invocations")
+    assert (line["status"], line["inference_id"], line["instances"]) == (200, "mine-17", 1)
+    assert line["ms"] >= line["decode_ms"] > 0
+    assert line["compute_ms"] > 0
 
 
 def test_ping_is_answered_while_invocations_are(endpoint: Any) -> None:

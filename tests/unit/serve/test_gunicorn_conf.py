@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -30,6 +31,22 @@ def test_a_worker_sees_only_the_gpu_it_was_given(monkeypatch: pytest.MonkeyPatch
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "0,1"
     gunicorn_conf.post_fork(None, SimpleNamespace(gpu="1"))
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"
+
+
+def test_what_several_workers_count_goes_with_the_server(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    gunicorn_conf.on_exit(None)
+    gunicorn_conf.child_exit(None, SimpleNamespace(pid=10))
+    folder = tmp_path / "counted"
+    folder.mkdir()
+    for name in ("counter_10.db", "gauge_livesum_10.db"):
+        (folder / name).touch()
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(folder))
+    gunicorn_conf.child_exit(None, SimpleNamespace(pid=10))
+    assert [path.name for path in folder.iterdir()] == ["counter_10.db"]
+    gunicorn_conf.on_exit(None)
+    assert not folder.exists()
 
 
 def test_a_thread_is_left_for_pings_when_every_place_is_taken() -> None:
