@@ -199,6 +199,8 @@ class Predictor:
     def _decode_next(
         self, pixels: Iterator[Pixels], deadline: float, record: InvocationRecord
     ) -> Pixels | None:
+        if monotonic() > deadline:
+            raise TimedOut("no answer within the time an invocation may take")
         with self.decoder_slot(deadline, record):
             return next(pixels, None)
 

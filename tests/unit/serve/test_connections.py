@@ -12,7 +12,7 @@ import pytest
 from serve import connections
 from serve.connections import BoundedUnreader
 from tests.unit.serve.artifacts import picture, write_artifact
-from tests.unit.serve.test_main import Server, serving
+from tests.unit.serve.server import Server, serving
 
 PATIENCE = 3.0
 """Seconds that this server waits where a real one waits for twenty."""

@@ -1,3 +1,4 @@
+import json
 import logging
 import threading
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from container.artifact import checksum
 from container.errors import ArtifactError
 from serve import predictor as predictor_module
 from serve.engine import EngineError
@@ -114,6 +116,29 @@ def test_a_missing_model_is_failed(tmp_path: Path) -> None:
     assert "no model.json" in wait_for(predictor, "FAILED")["detail"]
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "openvino/model.bin", "openvino/model.xml"])
+@pytest.mark.parametrize("damage", ["cut short", "tampered"])
+def test_a_file_that_is_not_the_one_written_is_never_served(
+    model_dir: Path, name: str, damage: str
+) -> None:
+    (model_dir / "model.safetensors").write_bytes(b"weights")
+    files = [path for path in model_dir.rglob("*") if path.is_file()]
+    digests = {path.relative_to(model_dir).as_posix(): checksum(path) for path in files}
+    description = json.loads((model_dir / "model.json").read_text())
+    digests.pop("model.json")
+    (model_dir / "model.json").write_text(json.dumps(description | {"sha256": digests}))
+    file = model_dir / name
+    data = file.read_bytes()
+    file.write_bytes(data[:-1] if damage == "cut short" else bytes([data[0] ^ 1]) + data[1:])
+
+    predictor = Predictor(model_dir, cpus=1, gpu=False, load=lambda *_, **__: ChannelMeans())
+    predictor.start()
+    detail = wait_for(predictor, "FAILED")["detail"]
+    assert f"{name}: damaged or replaced" in detail
+    with pytest.raises(NotReady):
+        predictor.predict(images(1), soon())
+
+
 def test_the_real_engine_answers(tmp_path: Path) -> None:
     predictor = Predictor(write_artifact(tmp_path), cpus=1, gpu=False)
     predictor.start()
@@ -159,6 +184,27 @@ def test_a_request_that_waits_too_long_is_told(served: Predictor, engine: FakeEn
         served.predict(images(1), monotonic() + 0.01)
     engine.open.set()
     assert len(served.predict(images(1), soon())) == 1
+
+
+def test_a_request_past_its_deadline_is_neither_decoded_nor_computed(
+    served: Predictor, engine: FakeEngine
+) -> None:
+    def never() -> Iterator[Pixels]:
+        yield pytest.fail("decoded past the deadline")
+
+    engine.open.clear()
+    with ThreadPoolExecutor(1) as pool:
+        busy = pool.submit(served.predict, images(0), soon())
+        assert engine.entered.acquire(timeout=60)
+        with pytest.raises(TimedOut):
+            served.predict(images(1, 2), monotonic() + 0.05)
+        with pytest.raises(TimedOut):
+            served.predict(never(), monotonic() - 1)
+        engine.open.set()
+        busy.result(60)
+    served.predict(images(9), soon())
+    assert engine.entered.acquire(timeout=60)
+    assert not engine.entered.acquire(blocking=False), "a pass was made for nobody"
 
 
 def test_waiting_for_a_turn_to_decode_ends_with_the_deadline(served: Predictor) -> None:
