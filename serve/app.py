@@ -63,11 +63,14 @@ def application() -> Flask:
     """The application factory for gunicorn: configured by the environment, loading its model."""
     settings = Settings.from_environment()
     if settings.models_dir is not None:
+        from serve.gunicorn_conf import KNOWN_MODELS
+
         registry = Registry(
             settings.models_dir,
             cpus=settings.cpus,
             precision=settings.precision,
             most=settings.max_models,
+            known=KNOWN_MODELS,
         )
         atexit.register(registry.stop)
         return create_models_app(registry, settings)

@@ -14,6 +14,7 @@ import tempfile
 from typing import Any
 
 from serve.devices import first_free, gpus, torch_installed
+from serve.models.known import KnownModels
 from serve.settings import IN_FLIGHT, Settings
 
 _SETTINGS = Settings.from_environment()
@@ -55,6 +56,11 @@ timeout = 120
 # is writable.
 worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else "/tmp"  # noqa: S108
 control_socket_disable = True
+
+# Inherited by every worker, and gone with the last of them.
+KNOWN_MODELS = None
+if _SETTINGS.models_dir is not None:
+    KNOWN_MODELS = KnownModels(tempfile.TemporaryFile(dir=worker_tmp_dir))  # noqa: SIM115
 
 accesslog = "-"
 errorlog = "-"

@@ -6,7 +6,8 @@
         predictor.predict(images.pixels, deadline)
 
 When memory runs short, models that were not used for the longest time leave it. Their next use
-loads them again, as whoever loaded them does not know that they have left.
+loads them again, as whoever loaded them does not know that they have left; so it is after the death
+of a worker process.
 """
 
 import logging
@@ -29,6 +30,7 @@ from serve.errors import BadRequest, NotReady, OutOfMemory, TimedOut, one_line
 from serve.health import State
 from serve.metrics import ModelDescription
 from serve.models.folders import model_folder
+from serve.models.known import KnownModels
 from serve.models.memory import RESERVE, memory_needed, release_memory
 from serve.models.turns import Turns, TurnTakingEngine
 from serve.predictor import STUCK, Predictor
@@ -78,6 +80,7 @@ class Registry:
         cpus: cores for one forward pass at a time, and how many images are decoded at a time.
         precision: of the forward passes, as `load_engine` takes it.
         most: models in memory at once; None where memory alone decides.
+        known: what an earlier worker's registry had loaded, to be loaded again when it is used.
         load: makes an engine.
         available: bytes of memory that are left.
     """
@@ -89,6 +92,7 @@ class Registry:
         cpus: int,
         precision: str = "auto",
         most: int | None = None,
+        known: KnownModels | None = None,
         load: Callable[..., Engine] = load_engine,
         available: Callable[[], int] = available_memory,
     ) -> None:
@@ -104,7 +108,8 @@ class Registry:
         # The one that was not used for the longest time comes first.
         self._models: OrderedDict[str, LoadedModel] = OrderedDict()
         self._loads: dict[str, _Load] = {}
-        self._evicted: OrderedDict[str, str] = OrderedDict()
+        self._known = known
+        self._evicted: OrderedDict[str, str] = OrderedDict(known.read() if known else {})
         # One load at a time, as each measures the memory that the last one left.
         self._loading = threading.Lock()
         self._predictors: set[Predictor] = set()
@@ -182,6 +187,7 @@ class Registry:
             model = self._models.pop(name, None)
             if self._evicted.pop(name, None) is None and model is None:
                 raise _unknown(name)
+            self._keep()
             if model is None:
                 return
             self._changed.wait_for(lambda: model.users == 0, UNLOAD_SECONDS)
@@ -258,11 +264,18 @@ class Registry:
             if model is not None:
                 self._models[load.name] = model
                 self._evicted.pop(load.name, None)
+                self._keep()
             self._changed.notify_all()
         if error is not None:
             load.done.set_exception(error)
         else:
             load.done.set_result(None)
+
+    def _keep(self) -> None:
+        """Write down what is loaded or evicted, for the next worker."""
+        if self._known is not None:
+            loaded = {model.name: model.url for model in self._models.values()}
+            self._known.write(dict(self._evicted) | loaded)
 
     def _start(self, load: _Load) -> LoadedModel:
         folder = model_folder(self._root, load.url)

@@ -1,5 +1,6 @@
 """The `serve` command while many clients use it: its end, and the death of its worker."""
 
+import json
 import os
 import signal
 import threading
@@ -89,3 +90,27 @@ def test_a_worker_that_is_killed_under_load_costs_only_what_it_held(server: Serv
         assert after == 5
     assert server.worker() != first
     assert server.end() == 0
+
+
+def test_models_of_a_worker_that_is_killed_are_loaded_again(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        write_artifact(tmp_path / "models" / name / "model")
+
+    def load(server: Server, name: str) -> int:
+        given = {"model_name": name, "url": f"{tmp_path}/models/{name}/model"}
+        return server.ask("POST", "/models", json.dumps(given).encode())[0]
+
+    with serving(tmp_path, SAGEMAKER_MULTI_MODEL="true", BERTH_MAX_MODELS="2") as server:
+        server.wait_for("READY")
+        assert [load(server, name) for name in ("a", "b", "c")] == [200] * 3
+        assert server.ask("DELETE", "/models/b")[0] == 200
+        os.kill(first := server.worker(), signal.SIGKILL)
+        until = monotonic() + 60
+        while Path(f"/proc/{first}").exists():
+            assert monotonic() < until
+            sleep(0.01)
+        server.wait_for("READY")
+        # SageMaker, which is told nothing, invokes what it has had loaded and not unloaded.
+        statuses = [server.ask("POST", f"/models/{n}/invoke", picture())[0] for n in "abc"]
+        assert statuses == [200, 404, 200]
+        assert load(server, "b") == 200

@@ -1,4 +1,5 @@
 import gc
+import tempfile
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from container.artifact import Artifact
 from serve.engine import EngineError
 from serve.errors import BadRequest, EngineFailed, OutOfMemory, TimedOut
 from serve.models import registry as registry_module
+from serve.models.known import KnownModels
 from serve.models.memory import RESERVE
 from serve.models.registry import Registry
 from serve.payloads.images import Pixels, Probabilities
@@ -57,7 +59,7 @@ class GatedEngine(ChannelMeans):
 class Machine:
     """What loads engines and how much memory is left: 1 GiB for each model."""
 
-    def __init__(self, root: Path, gibibytes: int, *, most: int | None = None) -> None:
+    def __init__(self, root: Path, gibibytes: int, **options: Any) -> None:
         self.root = root
         self.memory = gibibytes * GIB
         self.engines: dict[str, GatedEngine] = {}
@@ -66,7 +68,7 @@ class Machine:
         self.gate.set()
         self.error: Exception | None = None
         self.registry = Registry(
-            root, cpus=2, most=most, load=self.load_engine, available=self.available
+            root, cpus=2, load=self.load_engine, available=self.available, **options
         )
 
     def load_engine(self, artifact: Artifact, **_: Any) -> GatedEngine:
@@ -246,6 +248,22 @@ def test_an_evicted_model_can_be_loaded_or_unloaded_by_name(
     server.registry.unload("b")
     with pytest.raises(BadRequest, match="'b' is not loaded"):
         server.invoke("b")
+
+
+def test_a_registry_goes_on_with_what_an_earlier_one_knew(
+    machine: Callable[..., Machine],
+) -> None:
+    with tempfile.TemporaryFile() as file:
+        earlier = machine(99, most=2, known=KnownModels(file))
+        for name in "abcd":
+            earlier.load(name)
+        earlier.registry.unload("b")
+        server = machine(99, most=2, known=KnownModels(file))
+        assert server.loaded == []
+        for name in "acd":
+            assert server.invoke(name) == 1
+        with pytest.raises(BadRequest, match="'b' is not loaded"):
+            server.invoke("b")
 
 
 def test_an_evicted_model_whose_folder_has_gone_is_not_loaded(

@@ -1,0 +1,36 @@
+import os
+import tempfile
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import pytest
+
+from serve.models.known import KnownModels
+
+
+@pytest.fixture
+def file() -> Iterator[BinaryIO]:
+    with tempfile.TemporaryFile() as file:
+        yield file
+
+
+def test_what_was_written_last_is_read(file: BinaryIO) -> None:
+    known = KnownModels(file)
+    assert known.read() == {}
+    known.write({"a": "/models/a", "ü": "/models/ü"})
+    assert KnownModels(file).read() == {"a": "/models/a", "ü": "/models/ü"}
+    known.write({"b": "/b"})
+    assert known.read() == {"b": "/b"}
+    known.write({})
+    assert known.read() == {}
+
+
+def test_what_a_killed_worker_left_half_written_is_nothing(file: BinaryIO) -> None:
+    known = KnownModels(file)
+    known.write({"a": "/models/a"})
+    os.ftruncate(file.fileno(), 9)
+    assert known.read() == {}
+    # Killed after it wrote, before it cut off what was longer before.
+    known.write({"a": "/models/a"})
+    os.pwrite(file.fileno(), b"{}\n", 0)
+    assert known.read() == {}
