@@ -87,9 +87,9 @@ class Predictor:
         """Start loading in the background."""
         self._thread.start()
 
-    def wait(self) -> None:
-        """Wait until the model is loaded. Raises what loading it raised."""
-        self._loaded.result()
+    def failure(self) -> BaseException | None:
+        """What loading the model raised, once that has ended; None for a model that is loaded."""
+        return self._loaded.exception()
 
     def stop(self) -> None:
         """End the thread after the forward pass under way; waiting requests fail."""
@@ -98,6 +98,8 @@ class Predictor:
             self._batcher.close("the server is stopping")
         if self._thread.is_alive():
             self._thread.join(SHUTDOWN_WAIT)
+        # It holds this predictor, whose engine would be kept until the next garbage collection.
+        self._explainer = None
 
     def status(self) -> dict[str, str]:
         """The state and its detail, see `Health`; FAILED also while the engine hangs."""

@@ -182,16 +182,11 @@ class Registry:
 
         Raises BadRequest, 404, for a model that was not loaded.
         """
-        with self._changed:
-            self._changed.wait_for(lambda: name not in self._loads)
-            model = self._models.pop(name, None)
-            if self._evicted.pop(name, None) is None and model is None:
-                raise _unknown(name)
-            self._keep()
-            if model is None:
-                return
-            self._changed.wait_for(lambda: model.users == 0, UNLOAD_SECONDS)
-        self._end(model.predictor)
+        predictor = self._take(name)
+        if predictor is not None:
+            self._end(predictor)
+            del predictor
+            release_memory()
         LOG.info("unloaded %s", one_line(name))
 
     def status(self) -> dict[str, str]:
@@ -243,6 +238,19 @@ class Registry:
                 raise _unknown(name) from None
         raise TimedOut("the model was not loaded within the time an invocation may take")
 
+    def _take(self, name: str) -> Predictor | None:
+        """A model's predictor, which nobody uses any more; None of an evicted one."""
+        with self._changed:
+            self._changed.wait_for(lambda: name not in self._loads)
+            model = self._models.pop(name, None)
+            if self._evicted.pop(name, None) is None and model is None:
+                raise _unknown(name)
+            self._keep()
+            if model is None:
+                return None
+            self._changed.wait_for(lambda: model.users == 0, UNLOAD_SECONDS)
+            return model.predictor
+
     def _run(self, load: _Load) -> None:
         """Load a model and tell who waits for it."""
         try:
@@ -282,7 +290,7 @@ class Registry:
         started = monotonic()
 
         def engine(artifact: Artifact, **options: Any) -> Engine:
-            load.size = memory_needed(artifact, self._cpus)
+            load.size = memory_needed(artifact, self._cpus, self._precision)
             self._make_room(load.size)
             return TurnTakingEngine(self._load_engine(artifact, **options), self._turns)
 
@@ -296,16 +304,14 @@ class Registry:
         )
         with self._changed:
             self._predictors.add(predictor)
-        try:
-            predictor.start()
-            predictor.wait()
-        except BaseException as error:
+        predictor.start()
+        if error := predictor.failure():
+            refusal = _refusal(error, folder)
             self._end(predictor)
-            if isinstance(error, BerthError):
-                raise BadRequest(f"the model cannot be served: {_told(error, folder)}") from None
-            if isinstance(error, MemoryError):
-                raise OutOfMemory("memory: none was left while the model was loaded") from None
-            raise
+            # Both hold what was loaded.
+            del predictor, error
+            release_memory()
+            raise refusal
         LOG.info(
             "loaded %s after %.2f s, taking at most %d MiB",
             one_line(load.name),
@@ -329,8 +335,11 @@ class Registry:
                 self._evicted[model.name] = model.url
                 while len(self._evicted) > REMEMBERED:
                     self._evicted.popitem(last=False)
+            name = model.name
             self._end(model.predictor)
-            LOG.info("evicted %s, the model not used for the longest time", one_line(model.name))
+            del model
+            release_memory()
+            LOG.info("evicted %s, the model not used for the longest time", one_line(name))
 
     def _fits(self, needed: int) -> bool:
         if self._most is not None and len(self._models) >= self._most:
@@ -352,7 +361,6 @@ class Registry:
         predictor.stop()
         with self._changed:
             self._predictors.discard(predictor)
-        release_memory()
 
 
 def _loaded(name: str) -> BadRequest:
@@ -361,6 +369,15 @@ def _loaded(name: str) -> BadRequest:
 
 def _unknown(name: str) -> BadRequest:
     return BadRequest(f"model: {one_line(name)!r} is not loaded, POST /models loads it", 404)
+
+
+def _refusal(error: BaseException, folder: Path) -> BaseException:
+    """What a request to load a model is told; an unexpected error is itself."""
+    if isinstance(error, BerthError):
+        return BadRequest(f"the model cannot be served: {_told(error, folder)}")
+    if isinstance(error, MemoryError):
+        return OutOfMemory("memory: none was left while the model was loaded")
+    return error
 
 
 def _told(error: BerthError, folder: Path) -> str:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.unit.serve.artifacts import CROP, picture, write_artifact
-from tests.unit.serve.test_main import Server, serving
+from tests.unit.serve.server import Server, serving
 
 GROWTH = 150 * 2**20
 """Bytes by which the worker may grow: a picture's decoder, and what malloc keeps."""

@@ -22,6 +22,10 @@ def test_a_larger_input_and_more_cores_need_more(artifact: Artifact) -> None:
     assert memory_needed(large, 16) > memory_needed(large, 4)
 
 
+def test_the_search_for_the_fastest_precision_loads_them_all(artifact: Artifact) -> None:
+    assert memory_needed(artifact, 2, "fastest") == 3 * memory_needed(artifact, 2)
+
+
 def test_without_an_export_the_weights_are_what_counts(tmp_path: Path) -> None:
     model = write_artifact(tmp_path / "model", export=False)
     (model / "model.safetensors").write_bytes(bytes(MIB))

@@ -1,4 +1,3 @@
-import gc
 import tempfile
 import threading
 import weakref
@@ -351,14 +350,19 @@ def test_an_unload_waits_for_the_load_under_way(machine: Callable[..., Machine])
     assert server.loaded == []
 
 
-def test_an_unloaded_engine_is_freed(machine: Callable[..., Machine]) -> None:
+def test_an_engine_is_freed_at_once_with_its_model(machine: Callable[..., Machine]) -> None:
     server = machine()
     server.load("a")
     server.invoke("a")
     engine = weakref.ref(server.engines.pop("a"))
     server.registry.unload("a")
-    gc.collect()
     assert engine() is None
+    for name in "bc":
+        server.load(name)
+    evicted = weakref.ref(server.engines.pop("b"))
+    server.memory = 2 * GIB
+    server.load("d")
+    assert evicted() is None
 
 
 def test_a_use_past_its_deadline_is_not_begun(machine: Callable[..., Machine]) -> None:
