@@ -12,6 +12,10 @@ import pytest
 import requests
 from PIL import Image
 
+from tests.contract.conftest import WHAT_SERVES
+
+pytestmark = pytest.mark.parametrize("platform", WHAT_SERVES, indirect=True)
+
 ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 MULTI_MODEL = {"SAGEMAKER_MULTI_MODEL": "true", "BERTH_MAX_MODELS": "2"}
 

@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-pytestmark = [
-    pytest.mark.docker,
-    pytest.mark.parametrize("platform", ["docker", "slim"], indirect=True),
-]
+pytestmark = pytest.mark.docker
+FULL = pytest.mark.parametrize("platform", ["docker"], indirect=True)
+BOTH = pytest.mark.parametrize("platform", ["docker", "slim"], indirect=True)
 
 INVOKE = """
 import io, urllib.request
@@ -33,6 +32,7 @@ def inside(running: Any, script: str) -> tuple[int, str]:
     return done.exit_code, done.output.decode()
 
 
+@FULL
 def test_no_shell_stands_between_sagemaker_and_the_server(platform: Any, trained: Any) -> None:
     with platform.serve(trained.tree.model) as endpoint:
         endpoint.until_ready()
@@ -42,6 +42,7 @@ def test_no_shell_stands_between_sagemaker_and_the_server(platform: Any, trained
     assert Path(first[1]).name == "serve", first
 
 
+@BOTH
 def test_a_server_needs_no_network(platform: Any, trained: Any, wait_for: Any) -> None:
     """As with EnableNetworkIsolation, but stricter: there is nothing but the loopback."""
     volumes = {str(trained.tree.model): {"bind": "/opt/ml/model", "mode": "ro"}}
@@ -52,6 +53,7 @@ def test_a_server_needs_no_network(platform: Any, trained: Any, wait_for: Any) -
     assert json.loads(answer)["predictions"][0]["label"] in {"blue", "green", "red"}
 
 
+@BOTH
 def test_a_server_writes_nowhere_but_tmp(platform: Any, trained: Any) -> None:
     """Serverless endpoints have a read-only file system, /tmp apart, and no /dev/shm."""
     options = {"read_only": True, "tmpfs": {"/tmp": "size=64m"}, "ipc_mode": "none"}
@@ -61,6 +63,7 @@ def test_a_server_writes_nowhere_but_tmp(platform: Any, trained: Any) -> None:
     assert code == 0, answer
 
 
+@FULL
 def test_a_killed_worker_comes_back(platform: Any, trained: Any, wait_for: Any) -> None:
     kill = "kill -9 $(cat /proc/1/task/1/children)"
     with platform.serve(trained.tree.model) as endpoint:
