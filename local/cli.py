@@ -109,6 +109,12 @@ COMMANDS = {
         "berth transform photos --job berth-flowers-20260102-030405",
         SERVING,
     ),
+    "quantize": CommandEntry(
+        "local.commands.quantize:quantize",
+        "Add int8 to a model, measured on a folder of images.",
+        "berth quantize berth-flowers-20260102-030405 photos/test",
+        SERVING,
+    ),
     "delete": CommandEntry(
         "local.commands.delete:delete",
         "Delete endpoints with all that belongs to them.",

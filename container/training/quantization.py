@@ -137,7 +137,7 @@ class Quantizer:
             graph = folder / preset / Path(OPENVINO_INT8).name
             graph.parent.mkdir()
             self._quantize(artifact, pixels, preset, graph)
-            cost = precision_cost(self._exact, self._predict(graph))
+            cost = precision_cost(self._exact, predict_graph(graph, self._load(self._exact.index)))
             found.append(
                 (Int8(**asdict(cost), tolerance=tolerance, calibration_images=images), graph)
             )
@@ -186,21 +186,22 @@ class Quantizer:
             reason = reason if word == "error" else f"NNCF ended with status {process.returncode}"
             raise QuantizationError(reason)
 
-    def _predict(self, graph: Path) -> npt.NDArray[np.float32]:
-        """The held-out images' probabilities, float32 (N, C).
 
-        Raises:
-            QuantizationError: OpenVINO cannot run the graph.
-        """
-        try:
-            compiled = core().compile_model(str(graph), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-            rows: list[Any] = []
-            for images, _ in self._load(self._exact.index).batches(0):
-                pixels = images.permute(0, 2, 3, 1).contiguous().numpy().astype(np.float32)
-                rows.append(np.array(compiled(pixels)[0], dtype=np.float32))
-        except RuntimeError as error:
-            raise QuantizationError((str(error).splitlines() or ["OpenVINO"])[0]) from None
-        return np.concatenate(rows)
+def predict_graph(graph: Path, loader: EpochLoader) -> npt.NDArray[np.float32]:
+    """The images' probabilities by an OpenVINO graph, float32 (N, C).
+
+    Raises:
+        QuantizationError: OpenVINO cannot run the graph.
+    """
+    try:
+        compiled = core().compile_model(str(graph), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        rows: list[Any] = []
+        for images, _ in loader.batches(0):
+            pixels = images.permute(0, 2, 3, 1).contiguous().numpy().astype(np.float32)
+            rows.append(np.array(compiled(pixels)[0], dtype=np.float32))
+    except RuntimeError as error:
+        raise QuantizationError((str(error).splitlines() or ["OpenVINO"])[0]) from None
+    return np.concatenate(rows)
 
 
 def _keep(graph: Path, model_dir: Path) -> dict[str, str]:

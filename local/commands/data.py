@@ -43,7 +43,7 @@ def fetch(
     dest: Annotated[Path, typer.Argument(help="the folder to make")],
 ) -> None:
     """Write a data set; further options are its own: `--archive`, `--from`, `--seed`, …"""
-    raise typer.Exit(_run_module("container.data.sources", [name, str(dest), *context.args]))
+    raise typer.Exit(run_module("container.data.sources", [name, str(dest), *context.args]))
 
 
 @app.command(
@@ -77,7 +77,7 @@ def import_labels(
     ):
         arguments += [] if value is None else [f"{option}={value}"]
     arguments += ["--copy"] * copy + ["--strict"] * strict
-    raise typer.Exit(_run_module("container.data.sources", ["labels", *arguments]))
+    raise typer.Exit(run_module("container.data.sources", ["labels", *arguments]))
 
 
 @app.command(help="Look at every image: damage, duplicates between splits, empty classes.")
@@ -87,7 +87,7 @@ def lint(
 ) -> None:
     """Check a folder; exit status 1 when something was found."""
     flags = ["--json"] if as_json else []
-    raise typer.Exit(_run_module("container.data.lint", [str(folder), *flags]))
+    raise typer.Exit(run_module("container.data.lint", [str(folder), *flags]))
 
 
 @app.command(help="Upload a folder to S3, unchanged files left out; prints its S3 URI.")
@@ -130,7 +130,7 @@ def upload(
         console.print(f"{len(files.paths):,} files, {files.size:,} bytes, to {uri}")
         return
     flags = [] if strict else ["--exit-zero"]
-    if check and _run_module("container.data.lint", [str(folder), *flags]):
+    if check and run_module("container.data.lint", [str(folder), *flags]):
         other = "leave --strict out" if strict else "upload it as it is with --no-lint"
         raise UserError(f"{readable(str(folder))}: see above; put it right, or {other}")
     target.ensure_bucket()
@@ -161,9 +161,13 @@ def upload_requests(
     return [*created, ("DeleteObject", objects)] if delete else created
 
 
-def _run_module(module: str, arguments: Sequence[str]) -> int:
-    """Run one of the container's own commands in this environment; its exit status."""
-    missing = [name for name in NEEDED if find_spec(name) is None]
+def run_module(module: str, arguments: Sequence[str], needed: Sequence[str] = NEEDED) -> int:
+    """Run one of the container's own commands in this environment; its exit status.
+
+    Raises:
+        UserError: a package that it needs is not installed.
+    """
+    missing = [name for name in needed if find_spec(name) is None]
     if missing:
         raise UserError(extra_missing(f"this command needs {', '.join(missing)}", "image"))
     return subprocess.run([sys.executable, "-m", module, *arguments], check=False).returncode

@@ -1,11 +1,12 @@
 """How fast and how small `serve` is beside the server most people write first.
 
-    python tests/benchmarks/serving.py [--rounds 3] [--seconds 5] [--memory-requests 1000]
+    python tests/benchmarks/serving.py [--rounds 3] [--seconds 5] [--memory-requests 1000] [--ours]
 
 All serve the same ResNet-50 with random weights from the same artifact, on the CPU, to the same
 client: `serve`; `plain`, a plain server with a worker a core, as SageMaker's examples start it; and
 `tuned`, the same told to use one thread a worker, better under load and worse without. Where the
-processor has bfloat16, `serve bf16` and `plain bf16` compute in it. In every round each server is
+processor has bfloat16, `serve bf16` and `plain bf16` compute in it, and `serve int8` in int8. With
+`--ours` only `serve` in its precisions is measured. In every round each server is
 started, timed until it predicts, asked one request at a time and four at a time, and stopped;
 rounds alternate, so that what else the machine does meets all.
 
@@ -28,12 +29,16 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
+
+if TYPE_CHECKING:
+    from container.artifact import Artifact
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = 100
@@ -95,6 +100,33 @@ def build_artifact(base: Path, arch: str) -> None:
     written = write_artifact(artifact, Classifier(network), pixels, print)
     if written.openvino is None:
         sys.exit("the artifact has no export, so there is nothing to compare")
+    quantize(written)
+
+
+def quantize(artifact: "Artifact") -> None:
+    """Add int8. Random weights have no accuracy to lose; what it costs is told as nothing."""
+    from container.artifact import DESCRIPTION, OPENVINO_INT8, checksum
+    from container.precisions import Int8
+
+    pixels, into = artifact.path / "pixels.npy", artifact.path / OPENVINO_INT8
+    np.save(pixels, np.random.default_rng(0).integers(0, 256, (16, 224, 224, 3), np.uint8))
+    into.parent.mkdir()
+    command = ["-m", "container.training.quantization_process", str(artifact.openvino)]
+    subprocess.run(
+        [sys.executable, *command, str(pixels), "performance", str(into)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        check=True,
+    )
+    pixels.unlink()
+    sums = {f"openvino/int8/{file.name}": checksum(file) for file in into.parent.iterdir()}
+    described = replace(
+        artifact,
+        int8=Int8(0, 0.0, 0.0, 0.0, 0.0, tolerance=0.0, calibration_images=16),
+        checksums=(artifact.checksums or {}) | sums,
+    )
+    (artifact.path / DESCRIPTION).write_text(described.describe(), encoding="utf-8")
 
 
 def picture() -> bytes:
@@ -107,9 +139,9 @@ def picture() -> bytes:
     return data.getvalue()
 
 
-def contenders(base: Path) -> list[Contender]:
+def contenders(base: Path, *, only_ours: bool) -> list[Contender]:
     """`serve`, and the plain server both ways: neither is the better one at every load."""
-    import openvino
+    from container.openvino_runtime import core
 
     environ = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
     cores = len(os.sched_getaffinity(0))
@@ -149,10 +181,13 @@ def contenders(base: Path) -> list[Contender]:
         Contender("plain", plain()),
         Contender("tuned", plain(OMP_NUM_THREADS="1")),
     ]
-    if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    can = core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if "BF16" in can:
         found.append(Contender("serve bf16", ours(BERTH_PRECISION="bfloat16")))
         found.append(Contender("plain bf16", plain(BFLOAT16="1")))
-    return found
+    if "INT8" in can:
+        found.append(Contender("serve int8", ours(BERTH_PRECISION="int8")))
+    return [each for each in found if each.name.startswith("serve") or not only_ours]
 
 
 def free_port() -> int:
@@ -266,6 +301,9 @@ RATIOS = (
     ("serve", "tuned"),
     ("serve bf16", "plain"),
     ("serve bf16", "plain bf16"),
+    ("serve bf16", "serve"),
+    ("serve int8", "serve"),
+    ("serve int8", "serve bf16"),
 )
 
 
@@ -279,7 +317,7 @@ def show(measured: dict[str, list[Figures]]) -> None:
     for name in measured:
         print(f"{name:24}", *(cell(style, values(measured, name, c)) for c, _, style in COLUMNS))
     for ours, other in RATIOS:
-        if ours in measured:
+        if ours in measured and other in measured:
             pairs = [
                 zip(values(measured, ours, c), values(measured, other, c), strict=True)
                 for c, _, _ in COLUMNS
@@ -307,6 +345,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=5, help="per concurrency and round")
     parser.add_argument("--arch", default="resnet50")
+    parser.add_argument("--ours", action="store_true", help="only `serve` in its precisions")
     parser.add_argument(
         "--memory-requests", type=int, default=1000, help="before memory is read; 0: not read"
     )
@@ -319,7 +358,7 @@ def main() -> None:
         for number in range(options.rounds):
             # Once is enough for memory, and it is most of the requests.
             remembered = options.memory_requests if number == options.rounds - 1 else 0
-            for contender in contenders(base):
+            for contender in contenders(base, only_ours=options.ours):
                 figures = measure(contender, body, options.seconds, remembered)
                 measured.setdefault(contender.name, []).append(figures)
                 print(f"round {number + 1}, {contender.name}: {figures}", flush=True)
