@@ -65,7 +65,7 @@ LONG_FILES = {
     "contract/test_training.py": 70,
     "e2e/test_demo.py": 60,
     "contract/test_commands.py": 60,
-    "unit/serve/test_fuzz.py": 70,
+    "unit/serve/test_serve_fuzz.py": 70,
     "unit/container/test_train.py": 60,
     "e2e/test_interruption.py": 50,
     "e2e/test_distributed.py": 50,

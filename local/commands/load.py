@@ -27,8 +27,8 @@ from local.pages.load_page import page, write_page
 from local.requests.prices import AS_OF, REGION
 from local.results.load_curve import (
     SAFETY_FACTOR,
-    Fleet,
     Sizing,
+    VariantCapacity,
     calls_per_instance,
     fastest_within,
     knee,
@@ -87,7 +87,7 @@ def load(
         return
     sagemaker = target.client("sagemaker")
     limit = payload_limit(sagemaker, endpoint)
-    fleet = describe_fleet(sagemaker, endpoint, variant)
+    capacity = describe_capacity(sagemaker, endpoint, variant)
     runtime = target.client("sagemaker-runtime", connections=max_concurrency, attempts=1)
     client = EndpointClient(runtime, endpoint, limit, variant=variant, target_model=target_model)
     requests = [client.request(_read(file, limit), file.content_type) for file in files]
@@ -115,17 +115,17 @@ def load(
             f"--p99 {p99:g}: not reached; one request at once has "
             f"{1000 * answered[0].percentile(99):,.0f} ms"
         )
-    sizing = size(chosen, fleet, rate) if rate and fleet else None
+    sizing = size(chosen, capacity, rate) if rate and capacity else None
     facts = [
         f"{ended}.",
-        *_facts(best, chosen, fleet, p99),
-        *([_price(sizing, fleet, target.where)] if sizing and fleet else []),
+        *_facts(best, chosen, capacity, p99),
+        *([_price(sizing, capacity, target.where)] if sizing and capacity else []),
         *_doubts(levels),
     ]
     path = output or Path(f"{endpoint}-load.html")
     write_page(path, page(endpoint, facts, answered, best))
     if as_json:
-        json.dump(_document(endpoint, levels, best, chosen, fleet, sizing), sys.stdout, indent=2)
+        json.dump(_document(endpoint, levels, best, chosen, capacity, sizing), sys.stdout, indent=2)
         print()
         return
     _print_table(levels, best)
@@ -165,7 +165,7 @@ def _read(image: ImageFile, limit: int) -> bytes:
     raise UserError(f"{image.name}: {size:,} bytes, a request takes {limit:,}")
 
 
-def describe_fleet(sagemaker: Any, endpoint: str, variant: str | None) -> Fleet | None:
+def describe_capacity(sagemaker: Any, endpoint: str, variant: str | None) -> VariantCapacity | None:
     """What answers for the endpoint, or for one variant; None where it is of several types."""
     described = sagemaker.describe_endpoint(EndpointName=endpoint)
     config = sagemaker.describe_endpoint_config(EndpointConfigName=described["EndpointConfigName"])
@@ -184,12 +184,14 @@ def describe_fleet(sagemaker: Any, endpoint: str, variant: str | None) -> Fleet 
         return None
     serverless = variants[0].get("CurrentServerlessConfig")
     if serverless:
-        return Fleet(None, memory_gb=serverless["MemorySizeInMB"] / 1024)
+        return VariantCapacity(None, memory_gb=serverless["MemorySizeInMB"] / 1024)
     count = sum(each.get("CurrentInstanceCount", 1) for each in variants)
-    return Fleet(types.get(variants[0]["VariantName"]), max(1, count))
+    return VariantCapacity(types.get(variants[0]["VariantName"]), max(1, count))
 
 
-def _facts(best: Level, chosen: Level, fleet: Fleet | None, p99: float | None) -> list[str]:
+def _facts(
+    best: Level, chosen: Level, capacity: VariantCapacity | None, p99: float | None
+) -> list[str]:
     def said(level: Level) -> str:
         return (
             f"{level.rate:,.1f} requests/s with {level.concurrency} at once, "
@@ -200,20 +202,22 @@ def _facts(best: Level, chosen: Level, fleet: Fleet | None, p99: float | None) -
     lines = [f"knee: {said(best)}; beyond it latency grows faster than throughput"]
     if p99 is not None:
         lines.append(f"most within {p99:g} ms: {said(chosen)}")
-    if fleet is None:
+    if capacity is None:
         lines.append("variants of several instance types answered: choose one with --variant")
-    elif fleet.instance_type is not None:
+    elif capacity.instance_type is not None:
         lines.append(
             f"autoscaling: berth deploy --calls-per-instance "
-            f"{calls_per_instance(chosen, fleet):.0f} ({SAFETY_FACTOR:.0%} of that a minute, "
+            f"{calls_per_instance(chosen, capacity):.0f} ({SAFETY_FACTOR:.0%} of that a minute, "
             "where AWS advises to start)"
         )
     return lines
 
 
-def _price(sizing: Sizing, fleet: Fleet, where: str) -> str:
+def _price(sizing: Sizing, capacity: VariantCapacity, where: str) -> str:
     what = (
-        "serverless" if sizing.instances is None else f"{sizing.instances} x {fleet.instance_type}"
+        "serverless"
+        if sizing.instances is None
+        else f"{sizing.instances} x {capacity.instance_type}"
     )
     cost = "its price is not known"
     if sizing.hourly is not None and sizing.monthly is not None:
@@ -263,13 +267,13 @@ def _document(
     levels: Sequence[Level],
     best: Level,
     chosen: Level,
-    fleet: Fleet | None,
+    capacity: VariantCapacity | None,
     sizing: Sizing | None,
 ) -> dict[str, Any]:
     return {
         "endpoint": endpoint,
-        "instance_type": fleet.instance_type if fleet else None,
-        "instances": fleet.instances if fleet else None,
+        "instance_type": capacity.instance_type if capacity else None,
+        "instances": capacity.instances if capacity else None,
         "levels": [
             {
                 "concurrency": level.concurrency,

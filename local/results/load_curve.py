@@ -44,7 +44,7 @@ def saturated(levels: Sequence[Level]) -> str | None:
 
 
 @dataclass(frozen=True)
-class Fleet:
+class VariantCapacity:
     """What answered the load test.
 
     Attributes:
@@ -78,20 +78,20 @@ class Sizing:
         return None if self.hourly is None else self.hourly * MONTH
 
 
-def calls_per_instance(level: Level, fleet: Fleet) -> float:
+def calls_per_instance(level: Level, capacity: VariantCapacity) -> float:
     """Calls a minute per instance, for autoscaling: `SageMakerVariantInvocationsPerInstance`."""
-    return level.rate / fleet.instances * SAFETY_FACTOR * 60
+    return level.rate / capacity.instances * SAFETY_FACTOR * 60
 
 
-def size(level: Level, fleet: Fleet, rate: float) -> Sizing:
+def size(level: Level, capacity: VariantCapacity, rate: float) -> Sizing:
     """Instances and their price for `rate` requests a second.
 
     A serverless endpoint is billed for the seconds that it answers: its requests' mean latency, as
     the client saw it.
     """
-    if fleet.instance_type is None:
+    if capacity.instance_type is None:
         busy = rate * level.mean
-        return Sizing(rate, None, busy * fleet.memory_gb * SERVERLESS_GB_SECOND * 3600)
-    instances = math.ceil(rate / (level.rate / fleet.instances))
-    price = HOURLY.get(fleet.instance_type)
+        return Sizing(rate, None, busy * capacity.memory_gb * SERVERLESS_GB_SECOND * 3600)
+    instances = math.ceil(rate / (level.rate / capacity.instances))
+    price = HOURLY.get(capacity.instance_type)
     return Sizing(rate, instances, None if price is None else price * instances)

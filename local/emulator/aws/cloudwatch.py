@@ -29,7 +29,7 @@ PutMetricData = Callable[[str, str, list[Point]], None]
 """Publishes a region's points in a namespace."""
 
 
-class Metrics:
+class MetricStore:
     """Metric data of every region, as files in a folder. Not safe from several threads at once."""
 
     def __init__(self, folder: Path) -> None:

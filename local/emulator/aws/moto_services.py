@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 from werkzeug.test import run_wsgi_app
 from werkzeug.wrappers import Response
 
-from local.emulator.aws.cloudwatch import Metrics, Point, read_request
+from local.emulator.aws.cloudwatch import MetricStore, Point, read_request
 from local.emulator.aws.compaction import compact
 from local.emulator.aws.dates import Dates
 from local.emulator.aws.journal import Journal
@@ -64,7 +64,7 @@ class MotoServices:
         self._dates = Dates()
         self._sessions = Sessions()
         self._access_keys: dict[str, tuple[str, str]] = {}
-        self._metrics = Metrics(home.logs)
+        self._metrics = MetricStore(home.logs)
 
     def close(self) -> None:
         """Close the journal; nothing is lost without it."""

@@ -1,10 +1,7 @@
-"""The runtime is a small server on loopback that answers as the container behind SageMaker does."""
-
 import base64
 import json
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +16,21 @@ from local.commands import invoke as subject
 from local.commands.invoke import EndpointClient, payload_limit, predict_all
 from local.errors import UserError
 from local.results.predictions import heat_map_files
+from tests.unit.local.commands.runtime_server import RuntimeHandler, served
 
 URL_MARK = "/endpoints/flowers/invocations"
 
 
-class Runtime(BaseHTTPRequestHandler):
+class Runtime(RuntimeHandler):
     """Predicts red for an image that begins with `r`, blue for `b`; refuses `bad` ones."""
 
-    protocol_version = "HTTP/1.1"
     seen: list[tuple[str, dict[str, str], bytes]]
     described: dict[str, Any]
     heat_map = b"\x89PNG\r\n\x1a\n..."
 
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
+    def do_POST(self) -> None:  # noqa: N802
+        operation, body = self.read()
         if self.path != URL_MARK:
-            operation = self.headers["X-Amz-Target"].rpartition(".")[2]
             assert operation == "DescribeEndpoint"
             self.answer(200, self.described)
             return
@@ -48,7 +44,7 @@ class Runtime(BaseHTTPRequestHandler):
                 "OriginalStatusCode": 400,
                 "OriginalMessage": json.dumps({"error": "request body: not an image"}),
             }
-            self.answer(424, model_error, {"x-amzn-errortype": "ModelError"})
+            self.answer(424, model_error, "ModelError")
             return
         rows = []
         for picture in pictures:
@@ -63,34 +59,11 @@ class Runtime(BaseHTTPRequestHandler):
             rows.append(row)
         self.answer(200, {"predictions": rows})
 
-    def answer(self, status: int, value: object, headers: dict[str, str] | None = None) -> None:
-        data = json.dumps(value).encode()
-        self.send_response(status)
-        for name, text in (headers or {}).items():
-            self.send_header(name, text)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        pass
-
 
 @pytest.fixture
 def runtime() -> Iterator[type[Runtime]]:
-    handler = type(
-        "Handler", (Runtime,), {"seen": [], "described": {"EndpointStatus": "InService"}}
-    )
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    handler.url = f"http://127.0.0.1:{server.server_address[1]}"  # type: ignore[attr-defined]
-    yield handler
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with served(Runtime, seen=[], described={"EndpointStatus": "InService"}) as runtime:
+        yield runtime
 
 
 @pytest.fixture

@@ -1,9 +1,6 @@
-"""The runtime is a small server on loopback that answers as SageMaker does."""
-
 import json
 import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +8,22 @@ import pytest
 
 from local.cli import main
 from local.client.target import Target
+from tests.unit.local.commands.runtime_server import RuntimeHandler, served
 
 VARIANT = {"VariantName": "AllTraffic", "CurrentInstanceCount": 2}
 LARGE = {"VariantName": "AllTraffic", "InstanceType": "ml.m5.large"}
 
 
-class Runtime(BaseHTTPRequestHandler):
+class Runtime(RuntimeHandler):
     """Answers at most `width` requests at once; further ones get `refusal`, if there is one."""
 
-    protocol_version = "HTTP/1.1"
     width: threading.Semaphore
     refusal: int | None
     described: dict[str, Any]
     bodies: set[bytes]
 
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        operation = (self.headers["X-Amz-Target"] or "").rpartition(".")[2]
+    def do_POST(self) -> None:  # noqa: N802
+        operation, body = self.read()
         if operation:
             self.answer(200, self.described[operation])
             return
@@ -42,45 +38,20 @@ class Runtime(BaseHTTPRequestHandler):
             self.width.release()
         self.answer(200, {"predictions": []})
 
-    def answer(self, status: int, value: object, error: str = "") -> None:
-        data = json.dumps(value).encode()
-        self.send_response(status)
-        if error:
-            self.send_header("x-amzn-errortype", error)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        pass
-
 
 @pytest.fixture
 def runtime() -> Iterator[Any]:
-    state: dict[str, Any] = {
-        "width": threading.Semaphore(2),
-        "refusal": None,
-        "bodies": set(),
-        "described": {
-            "DescribeEndpoint": {
-                "EndpointStatus": "InService",
-                "EndpointConfigName": "flowers",
-                "ProductionVariants": [VARIANT],
-            },
-            "DescribeEndpointConfig": {"ProductionVariants": [LARGE]},
+    described = {
+        "DescribeEndpoint": {
+            "EndpointStatus": "InService",
+            "EndpointConfigName": "flowers",
+            "ProductionVariants": [VARIANT],
         },
+        "DescribeEndpointConfig": {"ProductionVariants": [LARGE]},
     }
-    handler = type("Handler", (Runtime,), state)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    handler.url = f"http://127.0.0.1:{server.server_address[1]}"  # type: ignore[attr-defined]
-    yield handler
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    width = threading.Semaphore(2)
+    with served(Runtime, width=width, refusal=None, bodies=set(), described=described) as runtime:
+        yield runtime
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ import pytest
 
 from local.client.load import Level
 from local.results.load_curve import (
-    Fleet,
+    VariantCapacity,
     calls_per_instance,
     fastest_within,
     knee,
@@ -38,15 +38,17 @@ def test_levels_end_where_more_brings_nothing() -> None:
 
 
 def test_instances_and_their_price() -> None:
-    found = size(RISE[1], Fleet("ml.m5.large", 2), 100)
+    found = size(RISE[1], VariantCapacity("ml.m5.large", 2), 100)
     assert found.instances == 6, "19 requests/s each"
     assert found.hourly == pytest.approx(6 * 0.115)
     assert found.monthly == pytest.approx(6 * 0.115 * 730)
-    assert size(RISE[1], Fleet("ml.x9.large"), 100).hourly is None
-    assert calls_per_instance(RISE[1], Fleet("ml.m5.large", 2)) == pytest.approx(19 * 60 / 2)
+    assert size(RISE[1], VariantCapacity("ml.x9.large"), 100).hourly is None
+    assert calls_per_instance(RISE[1], VariantCapacity("ml.m5.large", 2)) == pytest.approx(
+        19 * 60 / 2
+    )
 
 
 def test_a_serverless_endpoint_costs_what_it_answers() -> None:
-    found = size(level(4, 40, 100), Fleet(None, memory_gb=4), 10)
+    found = size(level(4, 40, 100), VariantCapacity(None, memory_gb=4), 10)
     assert found.instances is None
     assert found.hourly == pytest.approx(10 * 0.1 * 4 * 0.00002 * 3600)
