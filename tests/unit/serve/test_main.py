@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -14,6 +15,25 @@ import pytest
 
 from tests.unit.serve.artifacts import picture, write_artifact
 from tests.unit.serve.server import Server, serving
+
+TWO_GPUS = """
+import os, sys
+from serve import devices, engine
+
+def refuse(*_, **__):
+    raise engine.EngineError("there is no GPU in this test")
+
+devices.gpus = lambda *_: ("0", "1")
+devices.torch_installed = engine.torch_installed = lambda: True
+engine.TorchEngine = refuse
+
+from serve import gunicorn_conf
+print("counted in", os.environ["PROMETHEUS_MULTIPROC_DIR"], flush=True)
+from serve.__main__ import main
+del sys.argv[1:]
+main()
+"""
+"""A server whose two workers each hold a GPU to be theirs, and predict on the CPU."""
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +67,32 @@ def test_a_server_answers_survives_bad_requests_and_ends_on_sigterm(base: Path) 
     assert "status=413" in log
     assert "/ping" not in log
     assert "Traceback" not in log
+
+
+def test_two_workers_count_together_and_leave_nothing(base: Path) -> None:
+    def counted() -> float:
+        status, text = server.ask("GET", "/metrics")
+        assert status == 200
+        found = re.findall(r'^berth_invocations_total\{status="200"\} (\S+)', text, re.MULTILINE)
+        return sum(map(float, found))
+
+    with serving(base, (sys.executable, "-c", TWO_GPUS)) as server:
+        server.wait_for("READY")
+        pid = server.process.pid
+        workers = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        until = monotonic() + 120
+        answered = 0
+        while answered < 20:  # the other worker may still be loading, and answer 503
+            answered += server.invoke(picture())[0] == 200
+            assert monotonic() < until
+        while counted() < answered:
+            assert monotonic() < until
+        assert counted() == answered
+        assert server.end() == 0
+        log = server.log.read_text()
+    assert len(workers) == 2
+    (folder,) = re.findall(r"^counted in (\S+)", log, re.MULTILINE)
+    assert not Path(folder).exists()
 
 
 def test_a_chunked_body_is_read_and_bounded_on_the_wire(base: Path) -> None:

@@ -118,6 +118,7 @@ def test_a_payload_of_zero_means_any_size_and_is_bounded_all_the_same() -> None:
         ("BERTH_BIND_HOST", "http://0.0.0.0"),
         ("BERTH_BIND_HOST", "127.0.0.1:80"),
         ("BERTH_PRECISION", "bf16"),
+        ("BERTH_LOG_FORMAT", "yaml"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_named(name: str, value: str) -> None:

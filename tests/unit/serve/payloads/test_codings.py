@@ -82,7 +82,7 @@ def test_a_bomb_is_refused_before_it_fills_the_memory(encode: Callable[[bytes], 
         tracemalloc.stop()
     assert error.status == 413
     assert "SAGEMAKER_MAX_PAYLOAD_IN_MB" in str(error)
-    assert peak < LIMIT + 16 * PIECE
+    assert peak < 10 * LIMIT
 
 
 def test_a_body_of_exactly_the_limit_is_taken() -> None:
