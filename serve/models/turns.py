@@ -13,8 +13,10 @@ from serve.payloads.images import Pixels, Probabilities
 class Turns:
     """A lock that is given first come, first served.
 
-    Each engine has a thread for each core. Two passes side by side would make each other slower;
-    and with a plain lock, the engine that has just finished would take it again.
+    Each engine has a thread for each core, so that passes side by side answer no more images than
+    one after the other (ResNet-18 and -50 on 2 cores: 0.89 to 1.00 times as many), and as many
+    passes would hold their activations. With a plain lock, the engine that has just finished would
+    take it again.
     """
 
     def __init__(self) -> None:
