@@ -26,6 +26,9 @@ from container.precisions import Bfloat16, PrecisionCost
 WORST = 16
 """How many of the worst-classified images are shown."""
 TOP = 5
+EVALUATION = "evaluation.json"
+"""The report's file among a job's outputs."""
+
 BFLOAT16_IMAGES = 512
 """How many images are predicted again in bfloat16, at most."""
 
@@ -243,7 +246,7 @@ def write_report(
             "predictions": evaluation.top(0),
         },
     }
-    (folder / "evaluation.json").write_text(to_json(report, indent=2) + "\n", encoding="utf-8")
+    (folder / EVALUATION).write_text(to_json(report, indent=2) + "\n", encoding="utf-8")
     charts.draw_confusion(evaluation.confusion, evaluation.index.classes, folder)
     charts.draw_curves(history, folder)
     charts.draw_worst(evaluation.index.root, evaluation.worst(), folder)

@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib import metadata
@@ -14,11 +14,13 @@ import numpy.typing as npt
 from container.artifact import DESCRIPTION, Artifact
 from container.data.index import Index
 from container.extras import installed_version
+from container.files.json_files import replace_text, to_json
 from container.hyperparameters import Hyperparameters
 from container.models import Classifier
 from container.training.callbacks import Callback
 from container.training.checkpoint import written_aside
 from container.training.evaluation import (
+    EVALUATION,
     EvaluationResult,
     evaluate,
     evaluate_bfloat16,
@@ -165,17 +167,24 @@ def finish(
         metrics.final({"test:accuracy": report["accuracy"], "test:top5": report["top5"]})
     if elapsed is not None and artifact.openvino is not None:
         quantizer = Quantizer(job.splits.train, evaluation, loader, say, stopped)
-        with callback.phase("quantization"):
-            _quantize(job.hp, quantizer, artifact, elapsed())
+        with callback.phase("export"):
+            artifact = _quantize(job.hp, quantizer, artifact, elapsed())
+    costs = {"bfloat16": artifact.bfloat16, "int8": artifact.int8}
+    report["precisions"] = {name: asdict(cost) for name, cost in costs.items() if cost}
+    replace_text(folder / EVALUATION, to_json(report, indent=2) + "\n")
     say(f"model: {job.environment.model_dir}; report and pictures: {folder}")
 
 
 def _quantize(
     hp: Hyperparameters, quantizer: Quantizer, artifact: Artifact, elapsed: float
-) -> None:
-    """Leave int8 beside float32, where it is asked for or takes a small share of the job's time."""
+) -> Artifact:
+    """Leave int8 beside float32, where it is asked for or takes a small share of the job's time.
+
+    Returns:
+        The artifact as it is on disk then.
+    """
     if hp.quantize == "off":
-        return
+        return artifact
     if hp.quantize == "auto":
         spare = SHARE * elapsed
         expected = quantizer.seconds(artifact) if spare > START_SECONDS else START_SECONDS
@@ -184,5 +193,5 @@ def _quantize(
                 f"no int8 (quantize=auto): it would take some {expected:.0f} s, more than "
                 f"{100 * SHARE:.0f} % of the job's time; quantize=int8 makes it in any case"
             )
-            return
-    quantizer.add(artifact, hp.quantize_tolerance)
+            return artifact
+    return quantizer.add(artifact, hp.quantize_tolerance)

@@ -37,8 +37,8 @@ CALIBRATION_BYTES = 512 << 20
 HELD_OUT_IMAGES = 512
 """Images int8 is compared with float32 on, at most."""
 
-PRESETS = ("performance", "mixed")
-"""NNCF's, the faster first; the next is tried where one costs too much accuracy."""
+METHODS = ("fast", "accurate")
+"""The second is tried where the first costs too much accuracy."""
 
 START_SECONDS = 10.0
 """Quantising's time besides that for images: the process, NNCF's analysis, compiling graphs."""
@@ -129,14 +129,14 @@ class Quantizer:
         return START_SECONDS + (PASSES * images + len(self._exact.index)) * one_pass
 
     def _best(self, artifact: Artifact, tolerance: float, folder: Path) -> tuple[Int8, Path]:
-        """The first preset's cost and graph within the tolerance; else the most accurate."""
+        """The first method's cost and graph within the tolerance; else the most accurate."""
         pixels = folder / "pixels.npy"
         images = self._calibrate_with(artifact, pixels)
         found: list[tuple[Int8, Path]] = []
-        for preset in PRESETS:
-            graph = folder / preset / Path(OPENVINO_INT8).name
+        for method in METHODS:
+            graph = folder / method / Path(OPENVINO_INT8).name
             graph.parent.mkdir()
-            self._quantize(artifact, pixels, preset, graph)
+            self._quantize(artifact, pixels, method, graph)
             cost = precision_cost(self._exact, predict_graph(graph, self._load(self._exact.index)))
             found.append(
                 (Int8(**asdict(cost), tolerance=tolerance, calibration_images=images), graph)
@@ -155,10 +155,10 @@ class Quantizer:
         np.save(path, np.stack(pixels))
         return len(chosen)
 
-    def _quantize(self, artifact: Artifact, pixels: Path, preset: str, into: Path) -> None:
+    def _quantize(self, artifact: Artifact, pixels: Path, method: str, into: Path) -> None:
         """Run NNCF. Raises QuantizationError when it fails or the job is to stop."""
         command = [sys.executable, "-m", "container.training.quantization_process"]
-        command += [str(artifact.openvino), str(pixels), preset, str(into)]
+        command += [str(artifact.openvino), str(pixels), method, str(into)]
         log = into.with_suffix(".log")
         with (
             log.open("wb") as output,

@@ -35,6 +35,23 @@ class ClassReport(_Checked):
     support: Count
 
 
+class PrecisionReport(_Checked):
+    """The model in bfloat16 or int8 beside itself in float32, on some of the images.
+
+    Attributes:
+        same_label: share of them whose most probable class is the same.
+        max_difference: largest difference of one probability.
+        tolerance: percentage points of accuracy it may lose, where that is bounded in these.
+    """
+
+    images: Count
+    accuracy: Share
+    float32_accuracy: Share
+    same_label: Share
+    max_difference: Share
+    tolerance: float | None = None
+
+
 class EvaluationReport(_Checked):
     """The accuracy of a model, from `evaluation.json`.
 
@@ -45,6 +62,7 @@ class EvaluationReport(_Checked):
         top5: share of them whose class is among the five most probable.
         best_epoch: the epoch the weights come from.
         classes: precision, recall, F1 and support by class.
+        precisions: what serving it in less than float32 costs, by the precision's name.
     """
 
     split: str
@@ -53,6 +71,7 @@ class EvaluationReport(_Checked):
     top5: Share
     best_epoch: Count
     classes: dict[str, ClassReport]
+    precisions: dict[str, PrecisionReport] = {}
 
 
 def read_evaluation(path: Path) -> EvaluationReport:

@@ -113,7 +113,7 @@ def quantize(artifact: "Artifact") -> None:
     into.parent.mkdir()
     command = ["-m", "container.training.quantization_process", str(artifact.openvino)]
     subprocess.run(
-        [sys.executable, *command, str(pixels), "performance", str(into)],
+        [sys.executable, *command, str(pixels), "fast", str(into)],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

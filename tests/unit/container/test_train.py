@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,7 @@ def test_what_a_job_leaves(job: Any, capsys: pytest.CaptureFixture[str]) -> None
     assert artifact.int8.images == 12
     assert artifact.int8.float32_accuracy == evaluation["accuracy"]
     assert f"in int8: {artifact.int8}\n" in log
+    assert evaluation["precisions"]["int8"] == asdict(artifact.int8)
     assert (artifact.openvino_int8 is not None) == artifact.int8.good_enough
     assert ("int8 is not kept" in log) != artifact.int8.good_enough
     accuracy = records[1]["validation:accuracy"]

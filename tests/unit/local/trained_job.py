@@ -24,6 +24,7 @@ def write_job(folder: Path) -> None:
     data = folder / "output" / "data"
     data.mkdir(parents=True)
     row = {"precision": 1.0, "recall": 0.9, "f1": 0.947, "support": 20}
+    cost = {"images": 40, "float32_accuracy": 0.925, "same_label": 0.975, "max_difference": 0.031}
     report = {
         "split": "test",
         "images": 40,
@@ -31,6 +32,10 @@ def write_job(folder: Path) -> None:
         "top5": 1.0,
         "best_epoch": 2,
         "classes": {"cat": row, EVIL: row},
+        "precisions": {
+            "bfloat16": cost | {"accuracy": 0.925},
+            "int8": cost | {"accuracy": 0.9, "tolerance": 0.5, "calibration_images": 128},
+        },
     }
     (data / "evaluation.json").write_text(json.dumps(report))
     epochs = [{"epoch": n, "validation:accuracy": n / 9} for n in (1, 2)]

@@ -58,6 +58,8 @@ def test_everything_a_job_left_is_on_one_page(job_folder: Path) -> None:
     assert "92.50%" in page.text
     for row in (
         ["cat", "1.000", "0.900", "0.947", "20"],
+        ["bfloat16", "92.50%", "92.50%", "97.5%", "0.0310", "40"],
+        ["int8", "90.00%", "92.50%", "97.5%", "0.0310", "40"],
         ["2", "0.22222"],
         ["arch", "resnet18"],
         ["validation:accuracy", "0.9"],
