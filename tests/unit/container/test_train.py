@@ -68,6 +68,7 @@ def test_what_a_job_leaves(job: Any, capsys: pytest.CaptureFixture[str]) -> None
         assert artifact.bfloat16.images == 12
         assert artifact.bfloat16.float32_accuracy == evaluation["accuracy"]
         assert f"in bfloat16: {artifact.bfloat16}\n" in log
+    assert artifact.int8 is not None
     assert artifact.int8.images == 12
     assert artifact.int8.float32_accuracy == evaluation["accuracy"]
     assert f"in int8: {artifact.int8}\n" in log
