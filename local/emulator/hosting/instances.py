@@ -166,7 +166,7 @@ class Instance:
         if self.models is not None:
             self.models.attach((host, port), container.base)
         self._wait_ready(container)
-        if self.models is not None and (wrong := self.models.check(self._timing.ping)):
+        if self.models is not None and (wrong := self.models.check()):
             raise InstanceFailed(f"{wrong}: the image serves no multi-model endpoints")
         self.serving = True
 

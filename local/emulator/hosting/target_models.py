@@ -10,7 +10,7 @@ import json
 import shutil
 import threading
 from collections import OrderedDict
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from pathlib import Path
 
 import urllib3
@@ -20,6 +20,7 @@ from local.emulator.ports import Objects
 
 LOAD_SECONDS = 360
 """Seconds a model may take to be loaded or unloaded: AWS's limit (invoke-multi-model-endpoint)."""
+LIST_SECONDS = 30
 NO_MEMORY = 507
 
 
@@ -62,6 +63,7 @@ class TargetModels:
         # The one that was named longest ago comes first.
         self._loaded: OrderedDict[str, None] = OrderedDict()
         self._pending: dict[str, Future[None]] = {}
+        self._closed = False
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="models")
 
     def attach(self, address: tuple[str, int], base: str) -> None:
@@ -70,9 +72,9 @@ class TargetModels:
             self._address, self._base = address, base
             self._loaded.clear()
 
-    def check(self, timeout: float) -> str:
+    def check(self) -> str:
         """What is wrong with the container's list of models; empty when it has one."""
-        status, _ = self._ask("GET", "/models", timeout)
+        status, _ = self._ask("GET", "/models", LIST_SECONDS)
         return "" if status == 200 else f"GET /models answered {status or 'nothing'}"
 
     def path(self, target: str, timeout: float) -> str:
@@ -89,11 +91,15 @@ class TargetModels:
                 return f"/models/{_name(target)}/invoke"
             pending = self._pending.get(target)
             if pending is None:
+                if self._closed:
+                    raise ModelRefused(0, b"")
                 pending = self._pending[target] = self._worker.submit(self._load, target)
         try:
             pending.result(timeout)
         except TimeoutError:
             raise ModelNotReady(target) from None
+        except CancelledError:  # the container is being stopped
+            raise ModelRefused(0, b"") from None
         return f"/models/{_name(target)}/invoke"
 
     def forget(self, target: str) -> None:
@@ -103,10 +109,19 @@ class TargetModels:
 
     def make_room(self, keep: str) -> bool:
         """Unload the model named longest ago, but not `keep`; False where there is no other."""
-        return self._worker.submit(self._unload_one, keep).result()
+        with self._lock:
+            if self._closed:
+                return False
+            unloaded = self._worker.submit(self._unload_one, keep)
+        try:
+            return unloaded.result()
+        except CancelledError:
+            return False
 
     def close(self) -> None:
         """Nothing more is loaded."""
+        with self._lock:
+            self._closed = True
         self._worker.shutdown(wait=False, cancel_futures=True)
 
     def _load(self, target: str) -> None:

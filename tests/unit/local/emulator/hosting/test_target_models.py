@@ -13,8 +13,9 @@ from botocore.exceptions import ClientError
 
 from local.emulator.executors import Executor
 from local.emulator.hosting.invocations import InvocationLimits
+from local.emulator.hosting.target_models import ModelRefused, TargetModels
 from local.emulator.store import Kind
-from tests.unit.local.emulator.fakes import BUCKET
+from tests.unit.local.emulator.fakes import BUCKET, FakeObjects
 from tests.unit.local.emulator.hosting_harness import IMAGE, HostingHarness, archive, build
 
 process_only = pytest.mark.parametrize("toy_executor", ["process"], indirect=True)
@@ -191,3 +192,11 @@ class TestOfProcesses:
         upload(harness, "a")
         with pytest.raises(AssertionError, match="GET /models answered 404"):
             serve(harness, SAGEMAKER_MULTI_MODEL="false")
+
+
+def test_a_container_that_is_stopped_loads_nothing(tmp_path: Path) -> None:
+    models = TargetModels(FakeObjects(tmp_path / "s3"), f"s3://{BUCKET}/models", tmp_path, 1)
+    models.close()
+    with pytest.raises(ModelRefused):
+        models.path("a", 30)
+    assert not models.make_room("a")
