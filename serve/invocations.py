@@ -1,10 +1,12 @@
 """An invocation: a request's body, its images, their predictions and the response."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from itertools import chain
 from time import monotonic
 
-from flask import Flask, Response, request
+from flask import Flask, Response, current_app, request, stream_with_context
 
 from serve.errors import BadRequest
 from serve.explanations.heat_map import draw
@@ -12,7 +14,7 @@ from serve.metrics import Metrics
 from serve.payloads import codec
 from serve.payloads.accept import negotiate
 from serve.payloads.body import Admission, declared_length, read_body
-from serve.payloads.images import Pixels
+from serve.payloads.images import Pixels, Probabilities
 from serve.predictor import Predictor
 from serve.records import RECORD, InvocationRecord
 
@@ -43,38 +45,71 @@ def answer_invocation(
     deadline = monotonic() + INVOCATION_SECONDS
     record = request.environ[RECORD] = InvocationRecord(metrics.observe)
     announced = declared_length(request.environ) or 0
-    with admission.admit(announced=min(announced, limit)) as admitted:
+    with ExitStack() as held:
+        admitted = held.enter_context(admission.admit(announced=min(announced, limit)))
         body = read_body(request.environ, limit, deadline, admitted.add)
         record.received = len(body)
-        with use(deadline) as predictor:
-            artifact = predictor.artifact
-            attributes = codec.check_attributes(request.headers.get(ATTRIBUTES, ""))
-            top_k = codec.read_top_k(attributes)
-            accepted = negotiate(request.headers.get("Accept", ""))
-            _check_transfer_encoding()
-            # Parsing a large document holds the GIL and blocks all other threads.
-            with predictor.decoder_slot(deadline, record):
-                images = codec.read_images(request.headers.get("Content-Type", ""), body, artifact)
-            del body
-            record.images = images.count
-            explained = codec.read_explain(attributes, accepted, images.count)
-            kept: list[Pixels] = []
-            rows = predictor.predict(_keeping(images.pixels, kept, explained), deadline, record)
-            drawing = monotonic()
-            heat_maps = [
-                draw(image, predictor.explain(image, int(row.argmax()), deadline))
-                for image, row in zip(kept, rows, strict=False)
-            ]
-            record.compute += monotonic() - drawing
-    text = codec.write_predictions(accepted, rows, artifact.classes, top_k, heat_maps)
-    return Response(text, content_type=f"{accepted}; charset=utf-8")
+        predictor = held.enter_context(use(deadline))
+        artifact = predictor.artifact
+        attributes = codec.check_attributes(request.headers.get(ATTRIBUTES, ""))
+        top_k = codec.read_top_k(attributes)
+        accepted = negotiate(request.headers.get("Accept", ""))
+        _check_transfer_encoding()
+        # Parsing a large document holds the GIL and blocks all other threads.
+        with predictor.decoder_slot(deadline, record):
+            images = codec.read_images(request.headers.get("Content-Type", ""), body, artifact)
+        del body
+        record.images = images.count
+        explained = codec.read_explain(attributes, accepted, images.count)
+        streamed = codec.read_stream(attributes, accepted)
+        kept: deque[Pixels] | None = deque() if explained else None
+        rows = predictor.stream(_keeping(images.pixels, kept), deadline, record, in_order=streamed)
+        predictions = _explain(rows, kept, predictor, deadline, record)
+        content_type = f"{accepted}; charset=utf-8"
+        if streamed:
+            first = next(predictions)  # What is wrong with it still has a status of its own.
+            lines = _lines(chain([first], predictions), artifact.classes, top_k)
+            response = Response(stream_with_context(lines), content_type=content_type)
+            response.call_on_close(held.pop_all().close)
+            return response
+        text = codec.write_predictions(accepted, list(predictions), artifact.classes, top_k)
+    return Response(text, content_type=content_type)
 
 
-def _keeping(pixels: Iterator[Pixels], kept: list[Pixels], keep: bool) -> Iterator[Pixels]:
+def _keeping(pixels: Iterator[Pixels], kept: deque[Pixels] | None) -> Iterator[Pixels]:
     for image in pixels:
-        if keep:
+        if kept is not None:
             kept.append(image)
         yield image
+
+
+def _explain(
+    rows: Iterator[Probabilities],
+    images: deque[Pixels] | None,
+    predictor: Predictor,
+    deadline: float,
+    record: InvocationRecord,
+) -> Iterator[codec.Prediction]:
+    """The images' predictions; with their heat maps, unless the images were not kept."""
+    for row in rows:
+        heat_map = None
+        if images is not None:
+            began, image = monotonic(), images.popleft()
+            heat_map = draw(image, predictor.explain(image, int(row.argmax()), deadline))
+            record.compute += monotonic() - began
+        yield codec.Prediction(row, heat_map)
+
+
+def _lines(
+    predictions: Iterable[codec.Prediction], classes: Sequence[str], top_k: int
+) -> Iterator[str]:
+    """A line for each prediction; an error ends them, as a line in place of the next."""
+    try:
+        for prediction in predictions:
+            yield codec.write_predictions("application/jsonlines", [prediction], classes, top_k)
+    except Exception as error:
+        answer = current_app.make_response(current_app.handle_user_exception(error))
+        yield answer.get_data(as_text=True)
 
 
 def echo_attributes(app: Flask) -> None:

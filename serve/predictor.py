@@ -9,6 +9,7 @@
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from container.artifact import Artifact
 from container.errors import BerthError
 from serve.batcher import Batcher
 from serve.engine import Engine, check, load_engine
-from serve.errors import NotReady, Overloaded, TimedOut
+from serve.errors import BadRequest, NotReady, Overloaded, TimedOut
 from serve.explanations.explainer import Explainer
 from serve.explanations.heat_map import HeatMap
 from serve.health import Health, State
@@ -31,6 +32,9 @@ LOG = logging.getLogger("gunicorn.error")
 
 CAPACITY = 512
 """Images that may wait for the engine: two of the largest requests."""
+
+AHEAD = 64
+"""Images of one request that may be decoded before its first is predicted."""
 
 DECODE_WAIT = 10.0
 """Seconds a request waits until its next image can be decoded. Ordinary images take milliseconds
@@ -135,9 +139,21 @@ class Predictor:
         deadline: float,
         record: InvocationRecord | None = None,
     ) -> list[Probabilities]:
+        """What `stream` yields, all of it."""
+        return list(self.stream(pixels, deadline, record))
+
+    def stream(
+        self,
+        pixels: Iterator[Pixels],
+        deadline: float,
+        record: InvocationRecord | None = None,
+        *,
+        in_order: bool = False,
+    ) -> Iterator[Probabilities]:
         """(classes,) probabilities for each image, decoding the next while earlier ones wait.
 
-        `deadline` is on the monotonic clock; `record` is told where the seconds went.
+        `deadline` is on the monotonic clock; `record` is told where the seconds went. An image that
+        cannot be decoded raises at once, or with `in_order` after those before it are yielded.
 
         Raises:
             NotReady: as `artifact`.
@@ -149,11 +165,25 @@ class Predictor:
         if batcher is None:
             raise NotReady("the model is not loaded")
         record = record or InvocationRecord()
-        answers: list[Future[Probabilities]] = []
+        answers: deque[Future[Probabilities]] = deque()
+        more, refused = True, None
         try:
-            while (image := self._decode_next(pixels, deadline, record)) is not None:
-                answers.append(batcher.submit(image, record))
-            return [answer.result(max(0.0, deadline - monotonic())) for answer in answers]
+            while more or answers:
+                while more and len(answers) < AHEAD:
+                    try:
+                        image = self._decode_next(pixels, deadline, record)
+                    except BadRequest as error:
+                        if not in_order:
+                            raise
+                        image, refused = None, error
+                    more = image is not None
+                    if image is not None:
+                        answers.append(batcher.submit(image, record))
+                if answers:
+                    yield answers[0].result(max(0.0, deadline - monotonic()))
+                    answers.popleft()
+            if refused is not None:
+                raise refused
         except TimeoutError:
             raise TimedOut("no answer within the time an invocation may take") from None
         finally:

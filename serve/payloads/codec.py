@@ -1,7 +1,7 @@
 """Decodes request bodies to pixels and encodes probabilities as response bodies.
 
     images = read_images("image/jpeg", body, artifact)  # RequestImages: count and pixels
-    text = write_predictions("text/csv", probabilities, artifact.classes, top_k=5)
+    text = write_predictions("text/csv", predictions, artifact.classes, top_k=5)
 
 Accepted content types:
 
@@ -21,6 +21,7 @@ import io
 import json
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from werkzeug.http import parse_options_header
@@ -145,26 +146,30 @@ def _one(body: bytes, artifact: Artifact, hint: str) -> Iterator[Pixels]:
         raise BadRequest(f"{error}{hint}", error.status) from None
 
 
+@dataclass(frozen=True)
+class Prediction:
+    """What is said of one image: (classes,) probabilities, and a PNG where it is explained."""
+
+    probabilities: Probabilities
+    heat_map: bytes | None = None
+
+
 def write_predictions(
-    media_type: str,
-    probabilities: Sequence[Probabilities],
-    classes: Sequence[str],
-    top_k: int,
-    heat_maps: Sequence[bytes] = (),
+    media_type: str, predictions: Sequence[Prediction], classes: Sequence[str], top_k: int
 ) -> str:
-    """The response body for (classes,) probabilities of each instance.
+    """The response body for the predictions of a request's images.
 
     JSON: `{"predictions": [{"label", "probability", "top": [{"label", "probability"}, ...]}]}`,
     JSON Lines: one such prediction a line, CSV: `label,probability,label,probability,...` a line,
-    best first in all three. PNGs among `heat_maps` are added to JSON predictions, in base64.
+    best first in all three. In JSON a heat map is the prediction's `heat_map`, in base64.
     """
-    best = [_best(row, classes, top_k) for row in probabilities]
+    best = [_best(each.probabilities, classes, top_k) for each in predictions]
     if media_type == "text/csv":
         lines = io.StringIO()
         writer = csv.writer(lines, lineterminator="\n")
         writer.writerows([cell for pair in pairs for cell in pair] for pairs in best)
         return lines.getvalue()
-    predictions: list[dict[str, object]] = [
+    documents: list[dict[str, object]] = [
         {
             "label": pairs[0][0],
             "probability": pairs[0][1],
@@ -172,11 +177,12 @@ def write_predictions(
         }
         for pairs in best
     ]
-    for prediction, png in zip(predictions, heat_maps, strict=False):
-        prediction["heat_map"] = base64.b64encode(png).decode()
+    for document, each in zip(documents, predictions, strict=True):
+        if each.heat_map is not None:
+            document["heat_map"] = base64.b64encode(each.heat_map).decode()
     if media_type == "application/jsonlines":
-        return "".join(json.dumps(prediction, allow_nan=False) + "\n" for prediction in predictions)
-    return json.dumps({"predictions": predictions}, allow_nan=False) + "\n"
+        return "".join(json.dumps(document, allow_nan=False) + "\n" for document in documents)
+    return json.dumps({"predictions": documents}, allow_nan=False) + "\n"
 
 
 def are_attributes(value: str) -> bool:
@@ -235,6 +241,27 @@ def read_explain(attributes: str, media_type: str, count: int) -> bool:
             f"instances: found {count}, expected at most {MOST_EXPLAINED} in one request with "
             "explain=true",
             413,
+        )
+    return True
+
+
+def read_stream(attributes: str, media_type: str) -> bool:
+    """Whether each prediction is sent as soon as it is there: the `stream=` among attributes.
+
+    Raises BadRequest for a value other than `true` or `false`, and unless `media_type` has a line
+    for each prediction.
+    """
+    value = _attribute(attributes, "stream")
+    if value in (None, "false"):
+        return False
+    if value != "true":
+        raise BadRequest(
+            f"X-Amzn-SageMaker-Custom-Attributes: found stream={value}, "
+            "expected stream to be true or false"
+        )
+    if media_type != "application/jsonlines":
+        raise BadRequest(
+            f"Accept: found {media_type}, expected application/jsonlines with stream=true", 406
         )
     return True
 

@@ -4,6 +4,7 @@ Each trains, tunes, deploys, invokes and transforms with the real image's comman
 as containers, while every connection that would leave this machine fails.
 """
 
+import base64
 import json
 import os
 import re
@@ -288,6 +289,16 @@ def test_boto3(sagemaker: str, quick: dict[str, str], image_folder: Path, tmp_pa
     check_answer(answer["Body"].read())
     assert answer["InvokedProductionVariant"] == "AllTraffic"
     assert answer["CustomAttributes"] == "top_k=2"
+    image = base64.b64encode(picture(image_folder).read_bytes()).decode()
+    streamed = runtime.invoke_endpoint_with_response_stream(
+        EndpointName=name,
+        ContentType="application/json",
+        Accept="application/jsonlines",
+        CustomAttributes="stream=true",
+        Body=json.dumps({"instances": [{"b64": image}] * 3}),
+    )
+    lines = b"".join(event["PayloadPart"]["Bytes"] for event in streamed["Body"]).splitlines()
+    assert [json.loads(line)["label"] for line in lines] == [json.loads(lines[0])["label"]] * 3
     with pytest.raises(runtime.exceptions.ModelError) as refused:
         runtime.invoke_endpoint(EndpointName=name, ContentType="image/png", Body=b"not an image")
     assert refused.value.response["OriginalStatusCode"] == 400

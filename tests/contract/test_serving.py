@@ -173,6 +173,19 @@ def test_a_prediction_is_explained(endpoint: Any) -> None:
         assert picture.format == "PNG"
 
 
+def test_predictions_are_streamed(endpoint: Any) -> None:
+    images = [encoded("PNG"), encoded("JPEG"), b"not an image"]
+    body = {"instances": [{"b64": base64.b64encode(image).decode()} for image in images]}
+    headers = {ATTRIBUTES: "stream=true", "Accept": "application/jsonlines"}
+    answer = endpoint.invoke(json.dumps(body).encode(), "application/json", **headers)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["Transfer-Encoding"] == "chunked"
+    *rows, last = (json.loads(line) for line in answer.text.splitlines())
+    assert len(rows) == 2
+    assert "instances[2]" in last["error"]
+    assert endpoint.invoke(images[0], "image/png").status_code == 200
+
+
 def test_sagemakers_other_headers_do_no_harm(endpoint: Any) -> None:
     answer = endpoint.invoke(
         encoded("PNG"),

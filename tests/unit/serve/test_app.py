@@ -4,7 +4,7 @@ import io
 import json
 import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -180,6 +180,80 @@ def test_an_explanation_that_cannot_be_had_is_refused(
     assert error_of(response).startswith(named)
 
 
+def stream(client: FlaskClient, *images: bytes) -> TestResponse:
+    instances = [{"b64": base64.b64encode(each).decode()} for each in images]
+    headers = {ATTRIBUTES: "top_k=1,stream=true", "Accept": "application/jsonlines"}
+    body = json.dumps({"instances": instances}).encode()
+    return invoke(client, body, "application/json", **headers)
+
+
+def test_a_stream_has_a_line_for_each_image(client: FlaskClient) -> None:
+    colours = ("red", "lime", "red")
+    response = stream(client, *(picture(colour) for colour in colours))
+    assert (response.status_code, response.mimetype) == (200, "application/jsonlines")
+    assert response.headers[ATTRIBUTES] == "top_k=1,stream=true"
+    assert "Content-Length" not in response.headers
+    rows = [json.loads(line) for line in response.text.splitlines()]
+    assert [row["label"] for row in rows] == ["red", "green", "red"]
+    assert len(rows[0]["top"]) == 1
+
+
+def test_a_line_is_sent_when_its_image_is_predicted(
+    client: FlaskClient, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[int] = []
+
+    def rows(*_: Any, **__: Any) -> Iterator[Any]:
+        for number in range(3):
+            sent.append(number)
+            yield np.array([0.2, 0.3, 0.5], np.float32)
+
+    monkeypatch.setattr(predictor, "stream", rows)
+    lines = stream(client, *[picture()] * 3).iter_encoded()
+    assert next(lines)
+    assert sent == [0]
+    assert next(lines)
+    assert sent == [0, 1]
+    assert len(list(lines)) == 1
+
+
+def test_an_error_ends_a_stream_with_a_line(client: FlaskClient, predictor: Predictor) -> None:
+    response = stream(client, picture(), b"no image", picture())
+    assert response.status_code == 200
+    first, last = (json.loads(line) for line in response.text.splitlines())
+    assert first["label"] == "red"
+    assert "instances[1]" in last["error"]
+    assert predictor.waiting == 0
+    assert stream(client, b"no image", picture()).status_code == 400, "none was sent yet"
+
+
+def test_a_stream_that_nobody_reads_on_frees_its_place(
+    predictor: Predictor, model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app_module, "IN_FLIGHT", 1)
+    client = create_app(predictor, settings_for(model_dir)).test_client()
+    left = stream(client, picture(), picture())
+    assert invoke(client).status_code == 503, "its place is taken while it is read"
+    left.close()
+    assert invoke(client).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("attributes", "accept", "status", "named"),
+    [
+        ("stream=1", "application/jsonlines", 400, ATTRIBUTES),
+        ("stream=true", "application/json", 406, "Accept"),
+        ("stream=true", "", 406, "Accept"),
+    ],
+)
+def test_a_stream_that_cannot_be_had_is_refused(
+    client: FlaskClient, attributes: str, accept: str, status: int, named: str
+) -> None:
+    response = invoke(client, None, "image/png", **{ATTRIBUTES: attributes, "Accept": accept})
+    assert response.status_code == status
+    assert error_of(response).startswith(named)
+
+
 def test_custom_attributes_come_back_with_an_error_too(client: FlaskClient) -> None:
     response = invoke(client, b"junk", "image/png", **{ATTRIBUTES: "trace=1a"})
     assert response.status_code == 400
@@ -315,10 +389,10 @@ def test_trouble_behind_the_request_is_told(
     status: int,
     said: str,
 ) -> None:
-    def predict(*_: Any) -> Any:
+    def predict(*_: Any, **__: Any) -> Any:
         raise error
 
-    monkeypatch.setattr(predictor, "predict", predict)
+    monkeypatch.setattr(predictor, "stream", predict)
     response = invoke(client)
     assert response.status_code == status
     assert said in error_of(response)
@@ -335,12 +409,12 @@ def test_more_requests_than_fit_are_told_to_come_back(
     app = create_app(predictor, settings_for(model_dir))
     inside, leave = threading.Semaphore(0), threading.Event()
 
-    def wait_inside(*_: Any) -> list[Any]:
+    def wait_inside(*_: Any, **__: Any) -> Iterator[Any]:
         inside.release()
         assert leave.wait(30)
-        return [np.array([0.2, 0.3, 0.5], np.float32)]
+        yield np.array([0.2, 0.3, 0.5], np.float32)
 
-    monkeypatch.setattr(predictor, "predict", wait_inside)
+    monkeypatch.setattr(predictor, "stream", wait_inside)
     with ThreadPoolExecutor(2) as pool:
         answered = [pool.submit(invoke, app.test_client()) for _ in range(2)]
         for _ in answered:

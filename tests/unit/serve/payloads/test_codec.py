@@ -12,6 +12,7 @@ import pytest
 from container.artifact import Artifact
 from serve.errors import BadRequest
 from serve.payloads.codec import (
+    Prediction,
     are_attributes,
     check_attributes,
     read_images,
@@ -311,7 +312,10 @@ def test_npy_headers_of_odd_shapes_are_refused(artifact: Artifact) -> None:
                 assert refused("application/x-npy", body + bytes(64), artifact).status < 500
 
 
-ROWS = [np.array([0.2, 0.7, 0.1], np.float32), np.array([0.25, 0.25, 0.5], np.float32)]
+ROWS = [
+    Prediction(np.array([0.2, 0.7, 0.1], np.float32)),
+    Prediction(np.array([0.25, 0.25, 0.5], np.float32)),
+]
 
 
 def test_json_predictions_are_best_first_and_exact() -> None:
@@ -340,7 +344,7 @@ def test_json_predictions_are_best_first_and_exact() -> None:
 
 def test_a_tiny_probability_survives_the_trip() -> None:
     row = np.array([1.2345678e-30, 1, 0], np.float32)
-    text = write_predictions("application/json", [row], CLASSES, top_k=3)
+    text = write_predictions("application/json", [Prediction(row)], CLASSES, top_k=3)
     found = {top["label"]: top["probability"] for top in json.loads(text)["predictions"][0]["top"]}
     assert np.float32(found["red"]) == row[0]
 
