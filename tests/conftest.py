@@ -57,9 +57,9 @@ SLOW_FILES = (
 LONG_FILES = {
     "contract/test_local_sagemaker.py": 180,
     "contract/test_sdk_v2.py": 140,
+    "e2e/test_documents.py": 110,
     "e2e/test_local_sagemaker.py": 100,
     "e2e/test_killed_sagemaker.py": 100,
-    "e2e/test_documents.py": 90,
     "contract/test_local_mode.py": 90,
     "contract/test_local_sagemaker_hosts.py": 70,
     "contract/test_training.py": 70,
