@@ -21,7 +21,7 @@ import numpy.typing as npt
 from container.artifact import DESCRIPTION, OPENVINO_INT8, Artifact, checksum
 from container.data.index import Index
 from container.data.loader import EpochLoader
-from container.errors import TrainingError
+from container.errors import BerthError, TrainingError
 from container.openvino_runtime import core
 from container.precisions import Int8
 from container.training.checkpoint import written_aside
@@ -90,28 +90,25 @@ class Quantizer:
         Returns:
             The artifact as it is on disk then.
         """
-        with tempfile.TemporaryDirectory(prefix="int8-") as temporary:
-            folder = Path(temporary)
-            try:
-                cost, graph = self._best(artifact, tolerance, folder)
-            except QuantizationError as error:
-                self._say(f"no int8: {error}")
-                return artifact
-            self._say(f"in int8: {cost}")
-            files: dict[str, str] = {}
-            if cost.good_enough:
-                try:
-                    files = _keep(graph, artifact.path)
-                except OSError as error:
-                    self._say(f"no int8: it cannot be kept: {error.strerror}")
-                    return artifact
-            else:
-                self._say(
-                    f"int8 is not kept: accuracy {100 * cost.accuracy:.2f} % in int8, "
-                    f"{100 * cost.float32_accuracy:.2f} % in float32, at most {tolerance:g} "
-                    "percentage points may be lost (quantize_tolerance)"
-                )
-        artifact = replace(artifact, int8=cost, checksums=(artifact.checksums or {}) | files)
+        try:
+            with tempfile.TemporaryDirectory(prefix="int8-") as temporary:
+                cost, graph = self._best(artifact, tolerance, Path(temporary))
+                files = _keep(graph, artifact.path) if cost.good_enough else {}
+        except (BerthError, OSError) as error:
+            # A finished job is not lost for want of space or of an image.
+            reason = error.strerror if isinstance(error, OSError) else None
+            self._say(f"no int8: {reason or error}")
+            return artifact
+        self._say(f"in int8: {cost}")
+        if not cost.good_enough:
+            self._say(
+                f"int8 is not kept: accuracy {100 * cost.accuracy:.2f} % in int8, "
+                f"{100 * cost.float32_accuracy:.2f} % in float32, at most {tolerance:g} "
+                "percentage points may be lost (quantize_tolerance)"
+            )
+        kept = artifact.checksums
+        checksums = None if kept is None else kept | files
+        artifact = replace(artifact, int8=cost, checksums=checksums)
         with written_aside(artifact.path / DESCRIPTION) as aside:
             aside.write_text(artifact.describe(), encoding="utf-8")
         return artifact

@@ -91,6 +91,15 @@ def test_a_graph_that_is_as_good_is_kept_with_its_checksums(
         Artifact.read(artifact.path)
 
 
+def test_an_artifact_from_before_checksums_can_be_read_afterwards(
+    artifact: Artifact, image_folder: Path
+) -> None:
+    quantizer(image_folder, []).add(replace(artifact, checksums=None), 0.5)
+    read = Artifact.read(artifact.path)
+    assert read.checksums is None
+    assert read.openvino_int8 is not None
+
+
 def test_outside_the_tolerance_it_is_measured_said_and_not_kept(
     artifact: Artifact, image_folder: Path
 ) -> None:
@@ -116,7 +125,11 @@ def test_outside_the_tolerance_it_is_measured_said_and_not_kept(
     )
 
 
-@pytest.mark.parametrize("how", ["stopped", "damaged", "without nncf"])
+def no_space(*_given: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("how", ["stopped", "damaged", "without nncf", "full disk"])
 def test_what_prevents_it_is_said_and_the_model_stays_as_it_was(
     artifact: Artifact,
     image_folder: Path,
@@ -135,6 +148,9 @@ def test_what_prevents_it_is_said_and_the_model_stays_as_it_was(
         (tmp_path / "nncf.py").write_text("raise ImportError('nncf is not installed')")
         monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
         said = "ImportError: nncf is not installed"
+    if how == "full disk":
+        monkeypatch.setattr(np, "save", no_space)
+        said = "No space left on device"
     before = {path: path.read_bytes() for path in artifact.path.rglob("*") if path.is_file()}
     assert given.add(artifact, 0.5) == artifact
     (line,) = lines
