@@ -42,8 +42,8 @@ class Artifact:
         mean, std: per-channel statistics of pixels scaled to 0..1, RGB.
         checksums: the SHA-256 of each file, by its path within the directory; None in artifacts
             made before it was kept.
-        export: the OpenVINO export's file, and its largest probability difference from PyTorch on
-            how many held-out images; None when there is none.
+        export: the OpenVINO export's file, its largest probability difference from PyTorch on how
+            many held-out images, and what it makes of the reference image; None when there is none.
         provenance: the job, hyperparameters, weights and versions that made it.
         bfloat16: what serving in bfloat16 costs; None when it was not measured.
         int8: what serving in int8 costs; None when the model was not quantised.
@@ -69,6 +69,12 @@ class Artifact:
     def weights(self) -> Path:
         """The safetensors file."""
         return self.path / WEIGHTS
+
+    @property
+    def reference(self) -> tuple[float, ...] | None:
+        """What the export made of the reference image; None in artifacts made before this."""
+        kept = self.export and self.export.get("reference")
+        return tuple(kept) if kept else None
 
     @property
     def openvino(self) -> Path | None:
@@ -112,6 +118,11 @@ class Artifact:
                 raise ArtifactError(f"{model_dir}: {DESCRIPTION} names {name}, not found")
         if len(artifact.classes) < 2:
             raise ArtifactError(f"{path}: {len(artifact.classes)} classes, expected at least 2")
+        if artifact.reference and len(artifact.reference) != len(artifact.classes):
+            raise ArtifactError(
+                f"{path}: export.reference: found {len(artifact.reference)} numbers, expected one "
+                f"for each of the {len(artifact.classes)} classes"
+            )
         artifact._verify()
         return artifact
 
@@ -198,6 +209,8 @@ def _parse(stored: Fields, model_dir: Path) -> Artifact:
     if stored.has("export"):
         fields = stored.object("export")
         export = fields.items()
+        if fields.has("reference"):
+            fields.numbers("reference")
         if fields.text("openvino") != OPENVINO:
             raise FieldError(
                 f"export.openvino: found {export['openvino']!r:.80}, expected {OPENVINO}"

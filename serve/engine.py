@@ -12,6 +12,7 @@ import numpy as np
 
 from container.artifact import Artifact
 from container.errors import ArtifactError, BerthError
+from container.images.reference import reference_image
 from container.openvino_runtime import core
 from serve.devices import torch_installed
 from serve.payloads.images import Pixels, Probabilities
@@ -36,6 +37,11 @@ def cpu_batch(cpus: int) -> int:
     return max(4, 2 * cpus)
 
 
+REFERENCE_TOLERANCE = 0.01
+"""How far the reference image's probabilities may be from those where the model was made: a hundred
+times what processors differ by, and far from what wrong code gives."""
+
+
 class EngineError(BerthError):
     """The engine cannot start, or its output is not a probability."""
 
@@ -45,6 +51,8 @@ class Engine(Protocol):
 
     name: str
     max_batch: int
+    exact: bool
+    """Whether it computes in float32, so that its answers are those of any other machine."""
 
     def predict(self, batch: Pixels) -> Probabilities:
         """RGB pixels 0..255, (N, crop, crop, 3), to probabilities (N, classes)."""
@@ -85,6 +93,7 @@ class OpenVinoEngine:
         self._dtype = np.dtype(compiled.input(0).get_element_type().to_dtype())
         self._request = compiled.create_infer_request()
         self.max_batch = cpu_batch(cpus)
+        self.exact = precision not in REDUCED
         self.name = f"OpenVINO on {cpus} CPU core{'s' if cpus > 1 else ''}" + (
             f" in {precision}" if precision in REDUCED else ""
         )
@@ -129,6 +138,7 @@ class TorchEngine:
         self._module = module.to(memory_format=torch.channels_last)
         self._pinned: dict[np.dtype[Any], Any] = {}
         self.max_batch = GPU_BATCH if gpu else cpu_batch(cpus)
+        self.exact = self._half is None
         self.name = (
             f"PyTorch on {torch.cuda.get_device_name()}" if gpu else f"PyTorch on {cpus} CPU cores"
         )
@@ -237,10 +247,12 @@ def _fastest(artifact: Artifact, cpus: int) -> "OpenVinoEngine":
 
 
 def check(engine: Engine, artifact: Artifact) -> None:
-    """Predict one grey image. Raises EngineError unless a probability per class comes back."""
-    crop = artifact.geometry.crop
-    grey = np.full((1, crop, crop, 3), 127, np.uint8)
-    probabilities = engine.predict(grey)
+    """Predict the reference image.
+
+    Raises EngineError unless a probability per class comes back; in float32 the same as where the
+    model was made, if the artifact kept them.
+    """
+    probabilities = engine.predict(reference_image(artifact.geometry.crop)[None])
     expected = (1, len(artifact.classes))
     if probabilities.shape != expected:
         raise EngineError(
@@ -253,6 +265,14 @@ def check(engine: Engine, artifact: Artifact) -> None:
             f"{artifact.path}: the probabilities of one image sum to {total:.3g}, expected 1; "
             "the weights may hold NaN or infinity"
         )
+    if engine.exact and artifact.reference is not None:
+        difference = float(np.abs(probabilities[0] - np.array(artifact.reference)).max())
+        if not difference <= REFERENCE_TOLERANCE:
+            raise EngineError(
+                f"{artifact.path}: {engine.name} predicts the reference image otherwise than where "
+                f"the model was made, a probability differs by {difference:.2g}, expected at most "
+                f"{REFERENCE_TOLERANCE:g}: the model or this processor's code for it is wrong"
+            )
 
 
 def _one_line(error: BaseException) -> str:

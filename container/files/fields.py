@@ -72,6 +72,13 @@ class Fields:
             raise self._wrong(name, f"a finite number{between}")
         return float(found)
 
+    def numbers(self, name: str) -> tuple[float, ...]:
+        """A list of finite numbers."""
+        found = self._get(name)
+        if not isinstance(found, list) or not all(map(_is_finite, found)):
+            raise self._wrong(name, "a list of finite numbers")
+        return tuple(float(number) for number in found)
+
     def three(self, name: str, *, positive: bool = False) -> tuple[float, float, float]:
         """Three finite numbers, one a channel; all above zero if `positive`."""
         found = self._get(name)

@@ -20,6 +20,7 @@ from torch import nn
 
 from container.artifact import DESCRIPTION, OPENVINO, WEIGHTS, Artifact, checksum
 from container.errors import TrainingError
+from container.images.reference import reference_image
 from container.models import Classifier, not_finite
 from container.openvino_runtime import core, openvino
 from container.training.checkpoint import disk_full, is_disk_full
@@ -119,6 +120,7 @@ def _export(
         graph = make(classifier, pixels)
         compiled = core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
         difference = float(np.abs(compiled(pixels)[0] - expected).max())
+        reference = compiled(reference_image(pixels.shape[1])[None].astype(np.float32))[0][0]
     except Exception as error:
         say(f"no OpenVINO export: {_line(error)}; this model will be served by PyTorch")
         return None
@@ -131,7 +133,12 @@ def _export(
     path.parent.mkdir(parents=True)
     ov.save_model(graph, path, compress_to_fp16=False)
     say(f"OpenVINO export: probabilities within {difference:.1e} of PyTorch's")
-    return {"openvino": OPENVINO, "max_difference": difference, "images": len(pixels)}
+    return {
+        "openvino": OPENVINO,
+        "max_difference": difference,
+        "images": len(pixels),
+        "reference": [round(float(probability), 6) for probability in reference],
+    }
 
 
 def convert(

@@ -56,6 +56,7 @@ class TurnTakingEngine:
     def __init__(self, engine: Engine, turns: Turns) -> None:
         self.name = engine.name
         self.max_batch = engine.max_batch
+        self.exact = engine.exact
         self._engine = engine
         self._turns = turns
 

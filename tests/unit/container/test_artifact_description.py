@@ -69,6 +69,8 @@ NAN, INFINITY = float("nan"), float("inf")
         ("export", "openvino/model.xml"),
         ("export", {}),
         ("export", {"openvino": "../model.xml"}),
+        ("export", {"openvino": "openvino/model.xml", "reference": "0.5"}),
+        ("export", {"openvino": "openvino/model.xml", "reference": [0.5, NAN, 0.5]}),
         ("bfloat16", {"images": 3}),
         ("bfloat16", [1]),
         ("bfloat16", {"images": 3, "accuracy": NAN, "float32_accuracy": 1, "same_label": 1,
@@ -146,3 +148,11 @@ def test_two_models_are_none(model_dir: Path, tmp_path: Path) -> None:
         Artifact.read(root)
     with pytest.raises(ArtifactError, match=r"no model\.json; found nothing"):
         Artifact.read(tmp_path / "nowhere")
+
+
+def test_a_reference_of_other_classes_is_named(tmp_path: Path) -> None:
+    model_dir = write_artifact(tmp_path / "exported")
+    description = json.loads((model_dir / "model.json").read_text())
+    say(model_dir, export=description["export"] | {"reference": [0.5] * 7})
+    with pytest.raises(ArtifactError, match=r"export\.reference: found 7 .* expected"):
+        Artifact.read(model_dir)

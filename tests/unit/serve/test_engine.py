@@ -10,6 +10,7 @@ import pytest
 
 from container.artifact import Artifact
 from container.errors import ArtifactError
+from container.images.reference import reference_image
 from container.openvino_runtime import core
 from container.precisions import Bfloat16, Int8
 from serve import engine
@@ -75,6 +76,27 @@ def test_weights_that_are_not_finite_are_found(artifact: Artifact) -> None:
 
     with pytest.raises(EngineError, match="sum to nan, expected 1"):
         check(Broken(), artifact)
+
+
+def test_the_reference_image_must_be_what_it_was_where_the_model_was_made(tmp_path: Path) -> None:
+    path = write_artifact(tmp_path)
+    artifact = Artifact.read(path)
+    assert artifact.reference is None
+    served = OpenVinoEngine(artifact, cpus=1)
+    made = served.predict(reference_image(CROP)[None])[0]
+    description = json.loads((path / "model.json").read_text())
+    for moved, right in ((0.0, True), (0.001, True), (0.02, False)):
+        card = [float(made[0]) + moved, *map(float, made[1:])]
+        description["export"]["reference"] = card
+        (path / "model.json").write_text(json.dumps(description))
+        kept = Artifact.read(path)
+        if right:
+            check(served, kept)
+            continue
+        with pytest.raises(EngineError, match="reference image"):
+            check(served, kept)
+        served.exact = False
+        check(served, kept)
 
 
 def test_the_export_is_preferred_on_a_cpu(artifact: Artifact) -> None:
