@@ -8,14 +8,14 @@ from contextlib import nullcontext
 
 from flask import Flask, Response
 
-from serve.devices import gpus
-from serve.invocations import BODY_BYTES, answer_invocation, echo_attributes
+from serve.http.invocations import BODY_BYTES, answer_invocation, echo_attributes
+from serve.http.responses import json_response, register_error_handlers
+from serve.inference.devices import gpus
+from serve.inference.predictor import Predictor
 from serve.metrics import Metrics, ModelDescription
 from serve.models.registry import Registry
 from serve.models.routes import create_models_app
 from serve.payloads.body import Admission
-from serve.predictor import Predictor
-from serve.responses import json_response, register_error_handlers
 from serve.settings import IN_FLIGHT, Settings
 
 PATHS = "GET /ping, POST /invocations, GET /execution-parameters or GET /metrics"

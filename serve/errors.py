@@ -1,4 +1,4 @@
-"""Why a request gets no prediction; `serve.responses` turns each into an HTTP response."""
+"""Why a request gets no prediction; `serve.http.responses` turns each into an HTTP response."""
 
 from collections.abc import Mapping
 

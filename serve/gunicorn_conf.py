@@ -13,7 +13,7 @@ import shutil
 import tempfile
 from typing import Any
 
-from serve.devices import first_free, gpus, torch_installed
+from serve.inference.devices import first_free, gpus, torch_installed
 from serve.models.known import KnownModels
 from serve.settings import IN_FLIGHT, Settings
 
@@ -35,7 +35,7 @@ def raise_descriptors() -> int:
 
 bind = f"{_SETTINGS.host}:{_SETTINGS.port}"
 workers = max(1, len(GPUS))
-worker_class = "serve.worker.Worker"
+worker_class = "serve.http.worker.Worker"
 # Sixteen more than admitted requests, so that one is free to answer /ping or to refuse.
 threads = IN_FLIGHT + 16
 # A connection without a request costs a descriptor; some are kept for everything else.
@@ -64,7 +64,7 @@ if _SETTINGS.models_dir is not None:
 
 accesslog = "-"
 errorlog = "-"
-logger_class = "serve.access_log.AccessLog"
+logger_class = "serve.http.access_log.AccessLog"
 proc_name = "serve"
 
 _METRICS = "PROMETHEUS_MULTIPROC_DIR"

@@ -4,8 +4,8 @@ import ctypes
 import gc
 
 from container.artifact import Artifact
-from serve.engine import cpu_batch
-from serve.precision import REDUCED
+from serve.inference.engine import cpu_batch
+from serve.inference.precision import REDUCED
 
 RESERVE = 256 << 20
 """Bytes left to requests: their bodies and the pictures being decoded."""

@@ -25,15 +25,15 @@ from typing import Any
 from container.artifact import Artifact
 from container.errors import BerthError
 from container.memory import available_memory
-from serve.engine import Engine, load_engine
 from serve.errors import BadRequest, NotReady, OutOfMemory, TimedOut, one_line
-from serve.health import State
+from serve.inference.engine import Engine, load_engine
+from serve.inference.health import State
+from serve.inference.predictor import STUCK, Predictor
 from serve.metrics import ModelDescription
 from serve.models.folders import model_folder
 from serve.models.known import KnownModels
 from serve.models.memory import RESERVE, memory_needed, release_memory
 from serve.models.turns import Turns, TurnTakingEngine
-from serve.predictor import STUCK, Predictor
 
 LOG = logging.getLogger("gunicorn.error")
 

@@ -10,16 +10,16 @@ from time import monotonic
 from flask import Flask, Response, request
 
 from serve.errors import BadRequest, one_line
-from serve.invocations import (
+from serve.http.invocations import (
     BODY_BYTES,
     INVOCATION_SECONDS,
     answer_invocation,
     echo_attributes,
 )
+from serve.http.responses import json_response, register_error_handlers
 from serve.metrics import Metrics
 from serve.models.registry import Registry
 from serve.payloads.body import Admission, Admitted, read_body
-from serve.responses import json_response, register_error_handlers
 from serve.settings import IN_FLIGHT, Settings
 
 PAGE = 100

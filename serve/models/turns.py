@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from time import monotonic
 
-from serve.engine import Engine
+from serve.inference.engine import Engine
 from serve.payloads.images import Pixels, Probabilities
 
 

@@ -140,7 +140,7 @@ def test_serve_alone_has_all_that_a_server_on_a_cpu_imports(
     bin_folder = installed("serve", wheel, cache, tmp_path)
     code = (
         f"import sys\nfor name in {LARGE}:\n    sys.modules[name] = None\n"
-        "import serve.app, serve.engine, serve.__main__, openvino"
+        "import serve.app, serve.inference.engine, serve.__main__, openvino"
     )
     done = run(bin_folder / "python", "-c", code)
     assert done.returncode == 0, done.stderr

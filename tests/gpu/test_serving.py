@@ -20,7 +20,7 @@ def trained(jobs: Any) -> Any:
 @pytest.mark.gpu("the engine in float16, against float32")
 def test_engine(trained: Any, figure: Any) -> None:
     from container.artifact import Artifact
-    from serve.engine import TorchEngine, load_engine
+    from serve.inference.engine import TorchEngine, load_engine
 
     artifact = Artifact.read(trained.base / "model")
     engine = load_engine(artifact, cpus=2, gpu=True)

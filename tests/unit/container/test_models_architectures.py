@@ -22,7 +22,7 @@ from container.architectures import build_network
 from container.artifact import Artifact
 from container.errors import JobEnded
 from container.training.weights import find_weights, fit_weights
-from serve.engine import Engine, OpenVinoEngine, TorchEngine
+from serve.inference.engine import Engine, OpenVinoEngine, TorchEngine
 
 SAMPLE = ("mnasnet0_5", "googlenet")
 EVERY = os.environ.get("BERTH_ARCHITECTURES") == "all"

@@ -12,8 +12,8 @@ import openvino.opset8 as ops
 from PIL import Image
 
 from container.precisions import Bfloat16, Int8
+from serve.inference.predictor import Predictor
 from serve.payloads.images import Pixels, Probabilities
-from serve.predictor import Predictor
 from serve.settings import Settings
 
 CROP = 8

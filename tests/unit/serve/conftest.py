@@ -6,7 +6,7 @@ from flask.testing import FlaskClient
 
 from container.artifact import Artifact
 from serve.app import create_app
-from serve.predictor import Predictor
+from serve.inference.predictor import Predictor
 from tests.unit.serve.artifacts import ChannelMeans, settings_for, wait_for, write_artifact
 
 

@@ -18,8 +18,8 @@ from werkzeug.test import TestResponse
 from serve import app as app_module
 from serve.app import create_app
 from serve.errors import EngineFailed, Overloaded, TimedOut
-from serve.invocations import ATTRIBUTES
-from serve.predictor import Predictor
+from serve.http.invocations import ATTRIBUTES
+from serve.inference.predictor import Predictor
 from tests.unit.serve.artifacts import CLASSES, CROP, ChannelMeans, picture, settings_for, wait_for
 
 

@@ -18,7 +18,7 @@ from tests.unit.serve.server import Server, serving
 
 TWO_GPUS = """
 import os, sys
-from serve import devices, engine
+from serve.inference import devices, engine
 
 def refuse(*_, **__):
     raise engine.EngineError("there is no GPU in this test")

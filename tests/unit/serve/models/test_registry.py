@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from container.artifact import Artifact
-from serve.engine import EngineError
 from serve.errors import BadRequest, EngineFailed, OutOfMemory, TimedOut
+from serve.inference.engine import EngineError
 from serve.models import registry as registry_module
 from serve.models.known import KnownModels
 from serve.models.memory import RESERVE

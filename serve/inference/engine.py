@@ -14,9 +14,8 @@ from container.artifact import Artifact
 from container.errors import ArtifactError, BerthError
 from container.images.reference import reference_image
 from container.openvino_runtime import core
-from serve.devices import torch_installed
-from serve.payloads.images import Pixels, Probabilities
-from serve.precision import (
+from serve.inference.devices import torch_installed
+from serve.inference.precision import (
     REDUCED,
     cost_of,
     fastest,
@@ -25,6 +24,7 @@ from serve.precision import (
     passes,
     possible,
 )
+from serve.payloads.images import Pixels, Probabilities
 
 LOG = logging.getLogger("gunicorn.error")
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from gunicorn.config import Config
 
-from serve.access_log import AccessLog
+from serve.http.access_log import AccessLog
 from serve.records import RECORD, InvocationRecord
 
 

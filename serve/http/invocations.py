@@ -10,12 +10,12 @@ from flask import Flask, Response, current_app, request, stream_with_context
 
 from serve.errors import BadRequest
 from serve.explanations.heat_map import draw
+from serve.inference.predictor import Predictor
 from serve.metrics import Metrics
 from serve.payloads import codec
 from serve.payloads.accept import negotiate
 from serve.payloads.body import Admission, declared_length, read_body
 from serve.payloads.images import Pixels, Probabilities
-from serve.predictor import Predictor
 from serve.records import RECORD, InvocationRecord
 
 INVOCATION_SECONDS = 55.0

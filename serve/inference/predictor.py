@@ -18,12 +18,12 @@ from time import monotonic
 
 from container.artifact import Artifact
 from container.errors import BerthError
-from serve.batcher import Batcher
-from serve.engine import Engine, check, load_engine
 from serve.errors import BadRequest, NotReady, Overloaded, TimedOut
 from serve.explanations.explainer import Explainer
 from serve.explanations.heat_map import HeatMap
-from serve.health import Health, State
+from serve.inference.batcher import Batcher
+from serve.inference.engine import Engine, check, load_engine
+from serve.inference.health import Health, State
 from serve.metrics import ModelDescription
 from serve.payloads.images import Pixels, Probabilities
 from serve.records import InvocationRecord

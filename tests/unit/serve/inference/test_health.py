@@ -1,4 +1,4 @@
-from serve.health import Health, State
+from serve.inference.health import Health, State
 
 
 def test_states_follow_each_other_by_name() -> None:

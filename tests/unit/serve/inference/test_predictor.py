@@ -12,11 +12,11 @@ import pytest
 
 from container.artifact import checksum
 from container.errors import ArtifactError
-from serve import predictor as predictor_module
-from serve.engine import EngineError
 from serve.errors import BadRequest, EngineFailed, NotReady, Overloaded, TimedOut
+from serve.inference import predictor as predictor_module
+from serve.inference.engine import EngineError
+from serve.inference.predictor import Predictor
 from serve.payloads.images import Pixels, Probabilities
-from serve.predictor import Predictor
 from tests.unit.serve.artifacts import CROP, ChannelMeans, wait_for, write_artifact
 
 

@@ -13,9 +13,9 @@ from container.errors import ArtifactError
 from container.images.reference import reference_image
 from container.openvino_runtime import core
 from container.precisions import Bfloat16, Int8
-from serve import engine
-from serve.engine import EngineError, OpenVinoEngine, TorchEngine, check, load_engine
-from serve.precision import passes, possible
+from serve.inference import engine
+from serve.inference.engine import EngineError, OpenVinoEngine, TorchEngine, check, load_engine
+from serve.inference.precision import passes, possible
 from tests.unit.serve.artifacts import CROP, ChannelMeans, write_artifact, write_graph
 
 
@@ -401,7 +401,7 @@ import json, sys
 from pathlib import Path
 from container.artifact import Artifact
 from serve.app import application
-from serve.engine import check, load_engine
+from serve.inference.engine import check, load_engine
 artifact = Artifact.read(Path({str(model_dir)!r}))
 check(load_engine(artifact, cpus=1, gpu=False), artifact)
 print(json.dumps([name for name in ("torch", "torchvision", "nncf") if name in sys.modules]))

@@ -9,8 +9,8 @@ from time import monotonic, sleep
 
 import pytest
 
-from serve import connections
-from serve.connections import BoundedUnreader
+from serve.http import connections
+from serve.http.connections import BoundedUnreader
 from tests.unit.serve.artifacts import picture, write_artifact
 from tests.unit.serve.server import Server, serving
 
@@ -18,7 +18,7 @@ PATIENCE = 3.0
 """Seconds that this server waits where a real one waits for twenty."""
 
 PROGRAM = (
-    "import serve.connections as c; from serve.__main__ import main; "
+    "import serve.http.connections as c; from serve.__main__ import main; "
     f"c.HEADER_SECONDS = c.BODY_SECONDS = {PATIENCE}; main()"
 )
 

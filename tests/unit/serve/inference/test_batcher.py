@@ -6,8 +6,8 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from serve.batcher import Batcher
 from serve.errors import EngineFailed, Overloaded
+from serve.inference.batcher import Batcher
 from serve.payloads.images import Pixels, Probabilities
 
 

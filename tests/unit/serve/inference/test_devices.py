@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from serve.devices import first_free, gpus
+from serve.inference.devices import first_free, gpus
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from typing import Any
 from gunicorn.http.errors import ParseException
 from gunicorn.workers.gthread import ThreadWorker
 
-from serve.connections import (
+from serve.http.connections import (
     SEND_SECONDS,
     UNREAD_SECONDS,
     Connection,

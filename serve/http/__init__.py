@@ -1,0 +1,1 @@
+"""HTTP: connections and their worker, the log, invocations and their responses."""
