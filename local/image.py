@@ -224,12 +224,14 @@ def _image_id(docker: str, image: str) -> str | None:
 
 
 def _revision() -> str:
-    described = subprocess.run(
-        ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    """The commit that is built; `unknown` without git, or outside a checkout."""
+    describe = ["describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        described = subprocess.run(
+            ["git", "-C", str(ROOT), *describe], capture_output=True, text=True, check=False
+        )
+    except OSError:
+        return "unknown"
     return described.stdout.strip() or "unknown"
 
 

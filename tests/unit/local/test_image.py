@@ -115,6 +115,16 @@ def test_each_target_has_its_name(
     assert built == [tag]
 
 
+def test_an_image_is_built_without_git(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    commands: list[list[str]] = []
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(subject, "find_builder", lambda: LEGACY)
+    monkeypatch.setattr(subject, "build", lambda _builder, command, *_: commands.append(command))
+    monkeypatch.setattr(subject, "report", lambda _docker, tag: tag)
+    assert subject.main(["build"]) == 0
+    assert "REVISION=unknown" in commands[0]
+
+
 def test_every_target_is_a_stage_of_the_dockerfile() -> None:
     text = (subject.ROOT / "docker" / "Dockerfile").read_text()
     for target in subject.IMAGES:
