@@ -6,8 +6,10 @@ its memory; several, one a GPU, in files of the folder PROMETHEUS_MULTIPROC_DIR,
 """
 
 import os
+import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from time import monotonic, sleep
 from typing import Any
 
 from flask import Flask, Response
@@ -22,6 +24,10 @@ FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 55.0)
 """Bounds of the histograms, from a small network's pass to the longest invocation."""
+
+
+STARTING_SECONDS = 5.0
+"""How long a worker's new file may be empty; it is a moment."""
 
 
 @dataclass(frozen=True)
@@ -118,12 +124,7 @@ class Metrics:
             self._model.clear()
         for model in self._models():
             self._model.labels(model.name, model.arch, model.engine, str(model.classes)).set(1)
-        registry = self._registry
-        if self._several:
-            registry = CollectorRegistry()
-            collector: Any = MultiProcessCollector  # has no types
-            collector(registry)
-        return generate_latest(registry)
+        return _added_up() if self._several else generate_latest(self._registry)
 
     def register(self, app: Flask) -> None:
         """Let the application answer GET /metrics."""
@@ -131,3 +132,18 @@ class Metrics:
         @app.get("/metrics")
         def metrics() -> Response:
             return Response(self.text(), content_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+
+def _added_up() -> bytes:
+    """The metrics in all workers' files."""
+    registry = CollectorRegistry()
+    collector: Any = MultiProcessCollector  # has no types
+    collector(registry)
+    until = monotonic() + STARTING_SECONDS
+    while True:
+        try:
+            return generate_latest(registry)
+        except struct.error:  # prometheus_client reads a file that another worker has just made
+            if monotonic() > until:
+                raise
+            sleep(0.005)

@@ -16,6 +16,8 @@ from tests.unit.serve.artifacts import CLASSES, picture
 MODEL = ModelDescription("", "resnet18", 'OpenVINO "on" 2\nCPU cores', 3)
 TWO_WORKERS = """
 import os
+import threading
+from pathlib import Path
 from serve.metrics import Metrics, ModelDescription
 from serve.records import InvocationRecord
 
@@ -30,7 +32,12 @@ if child == 0:
     count(3, 5)
     os._exit(0)
 os.waitpid(child, 0)
-print(count(4, 6).text().decode())
+metrics = count(4, 6)
+# A third worker has made its file, and not yet filled it.
+empty = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"], "counter_999999999.db")
+empty.touch()
+threading.Timer(0.2, empty.write_bytes, (bytes(65536),)).start()
+print(metrics.text().decode())
 """
 
 
