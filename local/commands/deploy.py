@@ -25,6 +25,7 @@ from local.commands.options.shared import (
 )
 from local.errors import UserError
 from local.requests.hosting import Hosting, Scaling, Serverless, has_gpu
+from local.requests.names import stamp
 
 PANEL = "Instances"
 CALLS, BACKLOG = 600.0, 5.0
@@ -145,7 +146,7 @@ def deploy(
         image_uri=source.image_uri,
         model_data=source.model_data,
         role=target.role,
-        stamp=f"{now:%Y%m%d-%H%M%S}",
+        stamp=stamp(now),
         instance_type=instance_type,
         instance_count=instance_count,
         serverless=Serverless(memory, concurrency) if serverless else None,

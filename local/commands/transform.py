@@ -35,6 +35,7 @@ from local.commands.options.shared import (
 from local.errors import UserError, code
 from local.log_groups import TRANSFORM_JOBS
 from local.requests.hosting import Hosting, has_gpu
+from local.requests.names import stamp
 from local.requests.transform import Transform
 from local.results.predictions import ImagePrediction, print_predictions, read_predictions
 from local.statuses import TERMINAL
@@ -87,8 +88,8 @@ def transform(
     if not source.startswith("s3://"):
         folder = images_only(scan_folder(Path(source), strict=False, largest=LARGEST))
     target = common.connect(needs_role=model is None)
-    stamp = f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
-    name = name or f"transform-{stamp}"
+    now = datetime.now(UTC)
+    name = name or f"transform-{stamp(now)}"
     own_prefix = f"transform/{name}/input/"
     hosting = None
     if model is None:
@@ -103,7 +104,7 @@ def transform(
             image_uri=found.image_uri,
             model_data=found.model_data,
             role=target.role,
-            stamp=stamp,
+            stamp=stamp(now),
             tags=target.tags,
         )
     request = Transform(

@@ -1,6 +1,6 @@
 """An endpoint's requests: what stands behind it, how it is updated, scaled and deleted later.
 
-hosting = Hosting(name="flowers", image_uri=..., model_data=..., role=..., stamp="20260102-030405")
+hosting = Hosting(name="flowers", image_uri=..., model_data=..., role=..., stamp="…")
 hosting.model(), hosting.endpoint_config(), hosting.endpoint()
 """
 

@@ -1,4 +1,4 @@
-"""Names of jobs: what is trained on, and when; legal for SageMaker and unique to the second."""
+"""Names of jobs: what is trained on, and when; legal for SageMaker, unique to the millisecond."""
 
 import re
 from datetime import datetime
@@ -11,13 +11,18 @@ TUNING_LIMIT = 32
 LEGAL = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*")
 
 
+def stamp(now: datetime) -> str:
+    """The end of a name: `20260102-030405-678`, to the millisecond."""
+    return f"{now:%Y%m%d-%H%M%S}-{now.microsecond // 1000:03d}"
+
+
 def job_name(data: str, now: datetime, limit: int = TRAINING_LIMIT) -> str:
     """`berth-<data>-<timestamp>`; `data` is a URI or path, its last part is shortened to fit."""
-    stamp = now.strftime("%Y%m%d-%H%M%S")
+    end = stamp(now)
     slug = re.sub(r"[^a-zA-Z0-9]+", "-", data.rstrip("/").rpartition("/")[2]).strip("-")
-    room = limit - len(f"berth--{stamp}")
+    room = limit - len(f"berth--{end}")
     slug = slug[:room].strip("-") or "job"
-    return f"berth-{slug}-{stamp}"
+    return f"berth-{slug}-{end}"
 
 
 def checked_name(name: str, limit: int = TRAINING_LIMIT) -> str:

@@ -18,7 +18,7 @@ from botocore.awsrequest import AWSResponse
 
 Answer = Callable[[dict[str, Any]], dict[str, Any]]
 MARK = "recorded"
-STAMP = re.compile(r"\b20\d{6}-\d{6}\b")
+STAMP = re.compile(r"\b20\d{6}-\d{6}-\d{3}\b")
 MOMENT = re.compile(r"\bat\(20[-0-9T:]+\)")
 
 

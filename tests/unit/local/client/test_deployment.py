@@ -21,9 +21,9 @@ HOSTING = Hosting(
     image_uri="berth:latest",
     model_data="s3://bucket/model.tar.gz",
     role=ROLE,
-    stamp="20260102-030405",
+    stamp="20260102-030405-678",
 )
-NAME = "flowers-20260102-030405"
+NAME = "flowers-20260102-030405-678"
 ARN = "arn:aws:sagemaker:us-east-1:123456789012:endpoint/flowers"
 FAST = Polling(interval=0.0, timeout=5.0, log_timeout=0.0)
 GROUP = "/aws/sagemaker/Endpoints/flowers"

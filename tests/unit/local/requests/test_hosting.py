@@ -15,7 +15,7 @@ PLAIN: dict[str, Any] = {
     "image_uri": "berth:latest",
     "model_data": "s3://bucket/job/model.tar.gz",
     "role": ROLE,
-    "stamp": "20260102-030405",
+    "stamp": "20260102-030405-678",
 }
 EVERYTHING = PLAIN | {
     "instance_type": "ml.m5.xlarge",
@@ -60,7 +60,7 @@ def test_botocore_accepts_what_is_built(options: dict[str, Any]) -> None:
 def test_the_least_that_serves() -> None:
     hosting = Hosting(**PLAIN)
     assert hosting.model() == {
-        "ModelName": "flowers-20260102-030405",
+        "ModelName": "flowers-20260102-030405-678",
         "PrimaryContainer": {
             "Image": "berth:latest",
             "ModelDataUrl": "s3://bucket/job/model.tar.gz",
@@ -68,11 +68,11 @@ def test_the_least_that_serves() -> None:
         "ExecutionRoleArn": ROLE,
     }
     assert hosting.endpoint_config() == {
-        "EndpointConfigName": "flowers-20260102-030405",
+        "EndpointConfigName": "flowers-20260102-030405-678",
         "ProductionVariants": [
             {
                 "VariantName": "AllTraffic",
-                "ModelName": "flowers-20260102-030405",
+                "ModelName": "flowers-20260102-030405-678",
                 "InstanceType": "ml.m5.large",
                 "InitialInstanceCount": 1,
                 "InitialVariantWeight": 1.0,
@@ -81,7 +81,7 @@ def test_the_least_that_serves() -> None:
     }
     assert hosting.endpoint() == {
         "EndpointName": "flowers",
-        "EndpointConfigName": "flowers-20260102-030405",
+        "EndpointConfigName": "flowers-20260102-030405-678",
     }
     assert hosting.update() == hosting.endpoint()
 
@@ -90,7 +90,7 @@ def test_everything_asked_for_is_in_the_requests() -> None:
     hosting = Hosting(**EVERYTHING)
     tags = [{"Key": "team", "Value": "a"}]
     assert hosting.model() == {
-        "ModelName": "flowers-20260102-030405",
+        "ModelName": "flowers-20260102-030405-678",
         "PrimaryContainer": {
             "Image": "berth:latest",
             "ModelDataUrl": "s3://bucket/job/model.tar.gz",
@@ -121,7 +121,7 @@ def test_serverless_has_no_instances() -> None:
     assert variant["ProductionVariants"] == [
         {
             "VariantName": "AllTraffic",
-            "ModelName": "flowers-20260102-030405",
+            "ModelName": "flowers-20260102-030405-678",
             "ServerlessConfig": {"MemorySizeInMB": 2048, "MaxConcurrency": 10},
         }
     ]
@@ -145,8 +145,8 @@ def test_gpu_hosts_get_the_driver_torch_needs(kind: str, gpu: bool) -> None:
 
 
 def test_a_long_name_leaves_room_for_the_stamp() -> None:
-    hosting = Hosting(**PLAIN | {"name": "a" * 46 + "-" + "b" * 16})
-    assert hosting.resource_name == "a" * 46 + "-20260102-030405"
+    hosting = Hosting(**PLAIN | {"name": "a" * 42 + "-" + "b" * 16})
+    assert hosting.resource_name == "a" * 42 + "-20260102-030405-678"
     assert len(Hosting(**PLAIN | {"name": "a" * 63}).resource_name) == 63
 
 

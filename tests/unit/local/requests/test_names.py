@@ -5,16 +5,16 @@ import pytest
 from local.errors import UserError
 from local.requests.names import LEGAL, TUNING_LIMIT, checked_name, job_name
 
-NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+NOW = datetime(2026, 1, 2, 3, 4, 5, 67_890, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
-        ("s3://bucket/data/flowers/", "berth-flowers-20260102-030405"),
-        ("file:///home/me/My Photos__1", "berth-My-Photos-1-20260102-030405"),
-        ("s3://bucket/-/", "berth-job-20260102-030405"),
-        ("x" * 99, f"berth-{'x' * 41}-20260102-030405"),
+        ("s3://bucket/data/flowers/", "berth-flowers-20260102-030405-067"),
+        ("file:///home/me/My Photos__1", "berth-My-Photos-1-20260102-030405-067"),
+        ("s3://bucket/-/", "berth-job-20260102-030405-067"),
+        ("x" * 99, f"berth-{'x' * 37}-20260102-030405-067"),
     ],
 )
 def test_a_jobs_name_says_what_and_when(data: str, expected: str) -> None:
@@ -26,7 +26,7 @@ def test_a_jobs_name_says_what_and_when(data: str, expected: str) -> None:
 
 def test_a_tuning_jobs_name_is_shorter() -> None:
     name = job_name("s3://bucket/a-long-name-of-data/", NOW, TUNING_LIMIT)
-    assert name == "berth-a-long-nam-20260102-030405"
+    assert name == "berth-a-long-20260102-030405-067"
     assert len(name) <= 32
 
 
