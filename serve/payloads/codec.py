@@ -222,14 +222,8 @@ def read_explain(attributes: str, media_type: str, count: int) -> bool:
     Raises BadRequest for another value, and where a response of `media_type` or for `count` images
     cannot have them.
     """
-    value = _attribute(attributes, "explain")
-    if value in (None, "false"):
+    if not _flag(attributes, "explain"):
         return False
-    if value != "true":
-        raise BadRequest(
-            f"X-Amzn-SageMaker-Custom-Attributes: found explain={value}, "
-            "expected explain to be true or false"
-        )
     if media_type == "text/csv":
         raise BadRequest(
             "Accept: found text/csv, expected application/json or application/jsonlines with "
@@ -251,19 +245,23 @@ def read_stream(attributes: str, media_type: str) -> bool:
     Raises BadRequest for a value other than `true` or `false`, and unless `media_type` has a line
     for each prediction.
     """
-    value = _attribute(attributes, "stream")
-    if value in (None, "false"):
+    if not _flag(attributes, "stream"):
         return False
-    if value != "true":
-        raise BadRequest(
-            f"X-Amzn-SageMaker-Custom-Attributes: found stream={value}, "
-            "expected stream to be true or false"
-        )
     if media_type != "application/jsonlines":
         raise BadRequest(
             f"Accept: found {media_type}, expected application/jsonlines with stream=true", 406
         )
     return True
+
+
+def _flag(attributes: str, name: str) -> bool:
+    value = _attribute(attributes, name)
+    if value not in (None, "false", "true"):
+        raise BadRequest(
+            f"X-Amzn-SageMaker-Custom-Attributes: found {name}={value}, "
+            f"expected {name} to be true or false"
+        )
+    return value == "true"
 
 
 def _attribute(attributes: str, wanted: str) -> str | None:
