@@ -109,16 +109,12 @@ def load(
         why = ", ".join(levels[0].errors)
         raise UserError(f"endpoint {endpoint}: no request was answered: {why}")
     best = knee(answered)
-    chosen = best if p99 is None else fastest_within(answered, p99 / 1000)
-    if chosen is None:
-        raise UserError(
-            f"--p99 {p99:g}: not reached; one request at once has "
-            f"{1000 * answered[0].percentile(99):,.0f} ms"
-        )
-    sizing = size(chosen, capacity, rate) if rate and capacity else None
+    within = best if p99 is None else fastest_within(answered, p99 / 1000)
+    chosen = within or best
+    sizing = size(chosen, capacity, rate) if rate and capacity and within else None
     facts = [
         f"{ended}.",
-        *_facts(best, chosen, capacity, p99),
+        *_facts(best, chosen, capacity, p99 if within else None),
         *([_price(sizing, capacity, target.where)] if sizing and capacity else []),
         *_doubts(levels),
     ]
@@ -127,11 +123,16 @@ def load(
     if as_json:
         json.dump(_document(endpoint, levels, best, chosen, capacity, sizing), sys.stdout, indent=2)
         print()
-        return
-    _print_table(levels, best)
-    for fact in facts:
-        print(fact)
-    print(path)
+    else:
+        _print_table(levels, best)
+        for fact in facts:
+            print(fact)
+        print(path)
+    if within is None:
+        raise UserError(
+            f"--p99 {p99:g}: not reached; one request at once has "
+            f"{1000 * answered[0].percentile(99):,.0f} ms"
+        )
 
 
 def _rise(send: Any, seconds: float, most: int) -> tuple[list[Level], str]:

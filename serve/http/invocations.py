@@ -40,7 +40,7 @@ def answer_invocation(
         limit: bytes a body may have.
         metrics: what counts the invocation.
         use: given the deadline on the monotonic clock, the predictor, which is held until the
-            response is made; called once the body is read.
+            response is made, or sent where it is streamed; called once the body is read.
     """
     deadline = monotonic() + INVOCATION_SECONDS
     record = request.environ[RECORD] = InvocationRecord(metrics.observe)

@@ -116,8 +116,12 @@ def test_an_endpoint_that_refuses_the_image_is_not_measured(
 def test_a_latency_out_of_reach(
     load: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert load("--p99", "0.01", "--max-concurrency", "1") == 1
-    assert "--p99 0.01" in capsys.readouterr().err
+    assert load("--p99", "0.01", "--rate", "9", "--max-concurrency", "1") == 1
+    said = capsys.readouterr()
+    assert "--p99 0.01" in said.err
+    assert "knee" in said.out
+    assert "USD" not in said.out
+    assert Path("flowers-load.html").exists(), "what was measured is not lost"
 
 
 def test_a_variant_that_is_not_there(
