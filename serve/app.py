@@ -8,6 +8,7 @@ from contextlib import nullcontext
 
 from flask import Flask, Response
 
+from serve.embedded_metrics import EmbeddedMetrics
 from serve.http.invocations import BODY_BYTES, answer_invocation, echo_attributes
 from serve.http.responses import json_response, register_error_handlers
 from serve.inference.devices import gpus
@@ -21,7 +22,9 @@ from serve.settings import IN_FLIGHT, Settings
 PATHS = "GET /ping, POST /invocations, GET /execution-parameters or GET /metrics"
 
 
-def create_app(predictor: Predictor, settings: Settings) -> Flask:
+def create_app(
+    predictor: Predictor, settings: Settings, embedded: EmbeddedMetrics | None = None
+) -> Flask:
     """The WSGI application around a predictor, which the caller starts."""
     app = Flask("serve", static_folder=None)
     admission = Admission(IN_FLIGHT, max(BODY_BYTES, settings.payload_bytes))
@@ -51,7 +54,7 @@ def create_app(predictor: Predictor, settings: Settings) -> Flask:
         described = predictor.description()
         return [] if described is None else [described]
 
-    metrics = Metrics(models, lambda: predictor.waiting)
+    metrics = Metrics(models, lambda: predictor.waiting, embedded)
     metrics.register(app)
 
     echo_attributes(app)
@@ -62,6 +65,10 @@ def create_app(predictor: Predictor, settings: Settings) -> Flask:
 def application() -> Flask:
     """The application factory for gunicorn: configured by the environment, loading its model."""
     settings = Settings.from_environment()
+    embedded = None
+    if settings.cloudwatch_namespace is not None:
+        embedded = EmbeddedMetrics(settings.cloudwatch_namespace, settings.cloudwatch_dimensions)
+        atexit.register(embedded.stop)
     if settings.models_dir is not None:
         from serve.gunicorn_conf import KNOWN_MODELS
 
@@ -73,10 +80,10 @@ def application() -> Flask:
             known=KNOWN_MODELS,
         )
         atexit.register(registry.stop)
-        return create_models_app(registry, settings)
+        return create_models_app(registry, settings, embedded)
     predictor = Predictor(
         settings.model_dir, cpus=settings.cpus, gpu=bool(gpus()), precision=settings.precision
     )
     atexit.register(predictor.stop)
     predictor.start()
-    return create_app(predictor, settings)
+    return create_app(predictor, settings, embedded)

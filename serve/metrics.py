@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from serve.embedded_metrics import EmbeddedMetrics
 from serve.records import InvocationRecord
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
@@ -53,12 +54,16 @@ class Metrics:
     Args:
         models: what is being served, now.
         waiting: images that wait for an engine, now.
+        embedded: writes CloudWatch's metrics as well, where they are asked for.
     """
 
     def __init__(
-        self, models: Callable[[], Iterable[ModelDescription]], waiting: Callable[[], int]
+        self,
+        models: Callable[[], Iterable[ModelDescription]],
+        waiting: Callable[[], int],
+        embedded: EmbeddedMetrics | None = None,
     ) -> None:
-        self._models, self._waiting = models, waiting
+        self._models, self._waiting, self._embedded = models, waiting, embedded
         self._several = FOLDER in os.environ
         registry = self._registry = CollectorRegistry()
         self._invocations = Counter(
@@ -116,6 +121,8 @@ class Metrics:
             self._decode.observe(record.decode)
             self._queue.observe(record.queue)
             self._compute.observe(record.compute)
+        if self._embedded is not None:
+            self._embedded.observe(record, status, seconds)
 
     def text(self) -> bytes:
         """All metrics in Prometheus' text format."""

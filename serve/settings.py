@@ -3,13 +3,14 @@
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Self
 
 from container.cpus import available_cpus
 from container.errors import BerthError
+from serve.embedded_metrics import METRIC_NAMES
 
 REALTIME_PAYLOAD_MB = 25
 """SageMaker's limit for a real-time invocation."""
@@ -36,6 +37,13 @@ _CGROUPS = re.compile(
     r"/(docker|kubepods|ecs|lxc|containerd|garden|actions_job)(/|\.slice)"
     r"|/(docker-|libpod-|crio-|cri-containerd-|lxc\.payload\.)",
 )
+
+
+_NAMESPACE = re.compile(r"(?!AWS/)[0-9A-Za-z._/# -][0-9A-Za-z._/#: -]{0,254}")
+_DIMENSION_NAME = re.compile(r"(?!:)[!-<>-~]{1,255}")
+_DIMENSION_VALUE = re.compile(r"[!-~](?:[ -~]{0,1022}[!-~])?")
+DIMENSIONS = 30
+"""CloudWatch's limits (API reference: PutMetricData, Dimension); its own names begin with AWS/."""
 
 
 class ServerSettingsError(BerthError):
@@ -67,6 +75,10 @@ class Settings:
         max_models: most models of a multi-model endpoint in memory, `BERTH_MAX_MODELS`; None where
             memory alone decides.
         log_format: of the log's lines, `BERTH_LOG_FORMAT`: text or json.
+        cloudwatch_namespace: where CloudWatch keeps the metrics it finds in the log,
+            `BERTH_CLOUDWATCH_NAMESPACE`; None where none are written.
+        cloudwatch_dimensions: names and values that identify those metrics,
+            `BERTH_CLOUDWATCH_DIMENSIONS`: NAME=VALUE, several with commas between.
     """
 
     model_dir: Path
@@ -81,6 +93,8 @@ class Settings:
     models_dir: Path | None = None
     max_models: int | None = None
     log_format: str = "text"
+    cloudwatch_namespace: str | None = None
+    cloudwatch_dimensions: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def payload_bytes(self) -> int:
@@ -119,6 +133,8 @@ class Settings:
             log_format=_one_of(environ, "BERTH_LOG_FORMAT", LOG_FORMATS),
             models_dir=base / "models" if multi_model else None,
             max_models=_whole(environ, "BERTH_MAX_MODELS", 1, 100_000),
+            cloudwatch_namespace=_namespace(environ),
+            cloudwatch_dimensions=_dimensions(environ),
         )
 
 
@@ -155,6 +171,40 @@ def _host(environ: Mapping[str, str]) -> str:
             f"BERTH_BIND_HOST: found {host!r:.80}, expected an address such as 127.0.0.1 or 0.0.0.0"
         ) from None
     return f"[{address}]" if address.version == 6 else host
+
+
+def _namespace(environ: Mapping[str, str]) -> str | None:
+    found = environ.get("BERTH_CLOUDWATCH_NAMESPACE", "").strip()
+    if found and not _NAMESPACE.fullmatch(found):
+        raise ServerSettingsError(
+            f"BERTH_CLOUDWATCH_NAMESPACE: found {found!r:.80}, expected at most 255 letters, "
+            "digits, spaces and . - _ / # : that do not begin with AWS/ or a colon"
+        )
+    return found or None
+
+
+def _dimensions(environ: Mapping[str, str]) -> dict[str, str]:
+    name = "BERTH_CLOUDWATCH_DIMENSIONS"
+    text = environ.get(name, "").strip()
+    found: dict[str, str] = {}
+    for each in text.split(",") if text else ():
+        key, _, value = map(str.strip, each.partition("="))
+        if not (_DIMENSION_NAME.fullmatch(key) and _DIMENSION_VALUE.fullmatch(value)):
+            raise ServerSettingsError(
+                f"{name}: found {each!r:.80}, expected NAME=VALUE in ASCII, several with commas "
+                "between"
+            )
+        if key in found or key in METRIC_NAMES:
+            raise ServerSettingsError(
+                f"{name}: found {key!r:.80}, expected a name that no other dimension and no "
+                "metric has"
+            )
+        found[key] = value
+    if len(found) > DIMENSIONS:
+        raise ServerSettingsError(
+            f"{name}: found {len(found)} dimensions, expected at most {DIMENSIONS}"
+        )
+    return found
 
 
 def _one_of(environ: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:

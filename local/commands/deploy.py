@@ -111,6 +111,10 @@ def deploy(
     async_output: Annotated[
         str | None, typer.Option(metavar="S3-URI", help="asynchronous: answers go there")
     ] = None,
+    cloudwatch: Annotated[
+        str | None,
+        typer.Option(metavar="NAMESPACE", help="metrics of its answers in this namespace"),
+    ] = None,
     subnet: Annotated[list[str] | None, typer.Option(help="of your VPC, repeatable")] = None,
     security_group: Annotated[
         list[str] | None, typer.Option(help="of your VPC, repeatable")
@@ -160,6 +164,7 @@ def deploy(
         async_output=async_output,
         startup_seconds=startup,
         multi_model=multi_model is not None,
+        metrics_namespace=cloudwatch,
         tags=target.tags,
     )
     deployment = DeploymentRequests(

@@ -28,6 +28,7 @@ MEMORY_SIZES = (1024, 2048, 3072, 4096, 5120, 6144)
 SCHEDULE_LIMIT = 64
 """Characters of a schedule's name (EventBridge Scheduler's API reference)."""
 
+_NAMESPACE = re.compile(r"(?!AWS/)[0-9A-Za-z._/# -][0-9A-Za-z._/#: -]{0,254}")
 _GPU = re.compile(r"ml\.[gp][4-9]")
 
 
@@ -67,6 +68,8 @@ class Hosting:
         capture_uri: S3 prefix that keeps requests and answers; None keeps nothing.
         capture_percent: share of the requests kept.
         async_output: S3 prefix for answers: makes the endpoint asynchronous.
+        metrics_namespace: CloudWatch's namespace for what the container writes of its answers into
+            the log; None where it writes nothing.
         multi_model: requests name one of the archives below `model_data`.
         startup_seconds: how long a container may take until `/ping` answers 200; AWS's own is 480.
         tags: on all three resources.
@@ -90,6 +93,7 @@ class Hosting:
     async_output: str | None = None
     startup_seconds: int | None = None
     multi_model: bool = False
+    metrics_namespace: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -116,6 +120,11 @@ class Hosting:
             raise UserError(f"--capture-percent: found {self.capture_percent}, expected 1 to 100")
         if self.startup_seconds is not None and not 60 <= self.startup_seconds <= 3600:
             raise UserError(f"--startup: found {self.startup_seconds} s, expected 60 to 3600")
+        if self.metrics_namespace is not None and not _NAMESPACE.fullmatch(self.metrics_namespace):
+            raise UserError(
+                f"--cloudwatch: found {self.metrics_namespace!r:.80}, expected at most 255 "
+                "letters, digits, spaces and . - _ / # : that do not begin with AWS/ or a colon"
+            )
 
     def _check_multi_model(self) -> None:
         if not self.model_data.startswith("s3://") or self.model_data.endswith((".tar.gz", ".tgz")):
@@ -164,8 +173,8 @@ class Hosting:
         if self.multi_model:
             prefix = f"{self.model_data.rstrip('/')}/"
             container |= {"Mode": "MultiModel", "ModelDataUrl": prefix}
-        if self.environment:
-            container["Environment"] = dict(self.environment)
+        if environment := self._metrics_environment() | dict(self.environment):
+            container["Environment"] = environment
         request: dict[str, Any] = {
             "ModelName": self.resource_name,
             "PrimaryContainer": container,
@@ -175,6 +184,15 @@ class Hosting:
         if self.isolated:
             request["EnableNetworkIsolation"] = True
         return request | tagged(self.tags)
+
+    def _metrics_environment(self) -> dict[str, str]:
+        if self.metrics_namespace is None:
+            return {}
+        # AWS/SageMaker's own metrics have the same two, so that both fit on one graph.
+        return {
+            "BERTH_CLOUDWATCH_NAMESPACE": self.metrics_namespace,
+            "BERTH_CLOUDWATCH_DIMENSIONS": f"EndpointName={self.name},VariantName={VARIANT}",
+        }
 
     def endpoint_config(self) -> dict[str, Any]:
         """CreateEndpointConfig."""

@@ -9,6 +9,7 @@ from time import monotonic
 
 from flask import Flask, Response, request
 
+from serve.embedded_metrics import EmbeddedMetrics
 from serve.errors import BadRequest, one_line
 from serve.http.invocations import (
     BODY_BYTES,
@@ -31,7 +32,9 @@ MANAGED = 16
 """Loads and unloads at once: each waits in a thread, and invocations need them more."""
 
 
-def create_models_app(registry: Registry, settings: Settings) -> Flask:
+def create_models_app(
+    registry: Registry, settings: Settings, embedded: EmbeddedMetrics | None = None
+) -> Flask:
     """The WSGI application around a registry of models, which the caller stops."""
     app = Flask("serve", static_folder=None)
     admission = Admission(IN_FLIGHT, max(BODY_BYTES, settings.payload_bytes))
@@ -79,7 +82,7 @@ def create_models_app(registry: Registry, settings: Settings) -> Flask:
             lambda deadline: registry.use(name, deadline),
         )
 
-    metrics = Metrics(registry.descriptions, lambda: registry.waiting)
+    metrics = Metrics(registry.descriptions, lambda: registry.waiting, embedded)
     metrics.register(app)
 
     echo_attributes(app)

@@ -21,6 +21,7 @@ import pytest
 
 from local.emulator.credentials import credentials
 from local.emulator.home import Home
+from tests.embedded_documents import Document, documents, total
 from tests.training_requests import ROLE, training
 
 pytestmark = [
@@ -173,7 +174,11 @@ def hosting_requests(name: str, artifact: str) -> dict[str, dict[str, Any]]:
     return {
         "create_model": {
             "ModelName": name,
-            "PrimaryContainer": {"Image": IMAGE, "ModelDataUrl": artifact},
+            "PrimaryContainer": {
+                "Image": IMAGE,
+                "ModelDataUrl": artifact,
+                "Environment": {"BERTH_CLOUDWATCH_NAMESPACE": "Photos"},
+            },
             "ExecutionRoleArn": ROLE,
         },
         "create_endpoint_config": {
@@ -224,6 +229,13 @@ def check_transform(s3: Any, name: str, image_folder: Path) -> None:
     assert names == {f"{path.name}.out" for path in (image_folder / "validation/red").iterdir()}
     for item in written:
         check_answer(s3.get_object(Bucket=BUCKET, Key=item["Key"])["Body"].read())
+
+
+def metrics_in_the_log(endpoint: str) -> list[Document]:
+    """What CloudWatch would make metrics of, were it given the endpoint's log."""
+    group = f"/aws/sagemaker/Endpoints/{endpoint}"
+    pages = boto3.client("logs").get_paginator("filter_log_events").paginate(logGroupName=group)
+    return documents("\n".join(event["message"] for page in pages for event in page["events"]))
 
 
 def test_boto3(sagemaker: str, quick: dict[str, str], image_folder: Path, tmp_path: Path) -> None:
@@ -304,6 +316,10 @@ def test_boto3(sagemaker: str, quick: dict[str, str], image_folder: Path, tmp_pa
     assert refused.value.response["OriginalStatusCode"] == 400
     assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 424
     client.delete_endpoint(EndpointName=name)
+    # The container writes its last minute when it ends.
+    wait(lambda: str(total(metrics_in_the_log(name), "Invocations")), {"3.0"})
+    assert total(metrics_in_the_log(name), "Images") == 4
+    assert total(metrics_in_the_log(name), "Invocation4XXErrors") == 1
 
     client.create_transform_job(**transform_request(name))
     client.get_waiter("transform_job_completed_or_stopped").wait(

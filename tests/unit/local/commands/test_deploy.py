@@ -33,6 +33,7 @@ AWS = ["--where", "aws", "--role", ROLE, "--region", "us-east-1"]
             "--max-instances: a serverless endpoint scales by itself",
         ),
         ([*MODEL, "--slim", "--instance-type", "ml.g5.xlarge"], "--slim: ml.g5.xlarge has a GPU"),
+        ([*MODEL, "--cloudwatch", "AWS/Flowers"], "--cloudwatch: found 'AWS/Flowers', expected"),
         ([*MODEL, "--slim", "--image-uri", "mine"], "--slim: found --image-uri as well"),
     ],
 )

@@ -28,6 +28,7 @@ EVERYTHING = PLAIN | {
     "capture_uri": "s3://bucket/capture",
     "capture_percent": 50,
     "startup_seconds": 600,
+    "metrics_namespace": "Flowers",
     "tags": {"team": "a"},
 }
 
@@ -94,7 +95,11 @@ def test_everything_asked_for_is_in_the_requests() -> None:
         "PrimaryContainer": {
             "Image": "berth:latest",
             "ModelDataUrl": "s3://bucket/job/model.tar.gz",
-            "Environment": {"A": "1"},
+            "Environment": {
+                "BERTH_CLOUDWATCH_NAMESPACE": "Flowers",
+                "BERTH_CLOUDWATCH_DIMENSIONS": "EndpointName=flowers,VariantName=AllTraffic",
+                "A": "1",
+            },
         },
         "ExecutionRoleArn": ROLE,
         "VpcConfig": {"SecurityGroupIds": ["sg-1"], "Subnets": ["subnet-1"]},
