@@ -1,29 +1,36 @@
-"""How soon the image serves after `docker run`, and how much memory it takes.
+"""How soon the images serve after `docker run`, and how much memory they take.
 
-    python tests/benchmarks/image.py [--image berth:latest] [--rounds 5] [--requests 1000]
+    python tests/benchmarks/image.py [IMAGE ...] [--rounds 5] [--requests 1000]
 
-Every round runs two containers of the image in turn: one that serves a ResNet-50 with random
-weights, timed from `docker run` to the first 200 on /ping, and one that only imports PyTorch, as
-any server built on it must, timed until it ends. Memory is the proportional set size of the serving
-container's processes after the last round's requests.
+The images are berth:latest and berth:serve unless named. Every round runs in turn a container of
+each that serves a ResNet-50 with random weights, timed from `docker run` to its first prediction,
+and one of the first image that only imports PyTorch, as any server built on it must, timed until it
+ends. Memory is the proportional set size of the container's processes after the last round's
+requests.
 """
 
 import argparse
-import json
+import http.client
 import statistics
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from serving import ask, build_artifact, free_port, picture, pinged
+from servers.artifact import build_artifact
+from servers.contenders import ours
+from servers.process import free_port
+from servers.traffic import ask
 
 import docker
 
+PHOTOGRAPH = ours(Path(), "float32")
+
 
 def serve(engine: Any, image: str, model: Path, port: int) -> tuple[Any, float]:
-    """The container, and seconds until it was ready."""
+    """The container, and seconds until it predicted."""
     started = time.perf_counter()
     container = engine.containers.run(
         image,
@@ -32,10 +39,10 @@ def serve(engine: Any, image: str, model: Path, port: int) -> tuple[Any, float]:
         volumes={str(model): {"bind": "/opt/ml/model", "mode": "ro"}},
         ports={"8080/tcp": ("127.0.0.1", port)},
     )
-    while not pinged(port):
+    while not PHOTOGRAPH.answers(port):
         if time.perf_counter() - started > 60:
             container.remove(force=True)
-            sys.exit("the container did not become ready within a minute")
+            sys.exit(f"{image}: the container did not become ready within a minute")
         time.sleep(0.005)
     return container, time.perf_counter() - started
 
@@ -60,38 +67,43 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--image", default="berth:latest")
+    parser.add_argument("images", nargs="*", default=["berth:latest", "berth:serve"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--requests", type=int, default=1000, help="before memory is read")
     options = parser.parse_args()
     try:
         engine = docker.from_env()
-        engine.images.get(options.image)
+        for image in options.images:
+            engine.images.get(image)
     except docker.errors.DockerException as error:
-        print(f"not measured: no Docker engine with {options.image} ({error})")
+        print(f"not measured: no Docker engine with {', '.join(options.images)} ({error})")
         return
-    body, ready, imported = picture(), [], []
+    ready: defaultdict[str, list[float]] = defaultdict(list)
+    used: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         build_artifact(Path(folder), "resnet50")
-        for number in range(options.rounds):
-            port = free_port()
-            container, seconds = serve(engine, options.image, Path(folder) / "model", port)
-            try:
-                ready.append(seconds)
-                if number == options.rounds - 1:
-                    for _ in range(options.requests):
-                        ask(port, body)
-                    used = memory(container)
-            finally:
-                container.remove(force=True)
-            imported.append(import_torch(engine, options.image))
-            print(f"round {number + 1}: ready {ready[-1]:.2f} s, torch {imported[-1]:.2f} s")
-    print(json.dumps({
-        "median seconds to the first 200": round(statistics.median(ready), 2),
-        "median seconds to import torch": round(statistics.median(imported), 2),
-        "ratio": round(statistics.median(ready) / statistics.median(imported), 2),
-        f"MB (PSS) after {options.requests} requests": round(used),
-    }))  # fmt: skip
+        for number in range(1, options.rounds + 1):
+            for image in options.images:
+                port = free_port()
+                container, seconds = serve(engine, image, Path(folder) / "model", port)
+                try:
+                    ready[image].append(seconds)
+                    if number == options.rounds:
+                        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+                        for _ in range(options.requests):
+                            ask(connection, PHOTOGRAPH.request())
+                        used[image] = memory(container)
+                finally:
+                    container.remove(force=True)
+            ready["import torch"].append(import_torch(engine, options.images[0]))
+            print(f"round {number}:", {name: round(taken[-1], 2) for name, taken in ready.items()})
+    for image in options.images:
+        pairs = zip(ready[image], ready["import torch"], strict=True)
+        print(
+            f"{image}: {statistics.median(ready[image]):.2f} s to the first prediction, "
+            f"{statistics.median(a / b for a, b in pairs):.2f} of PyTorch's import; "
+            f"{used[image]:.0f} MB (PSS) after {options.requests} requests"
+        )
 
 
 if __name__ == "__main__":

@@ -26,7 +26,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from serving import build_artifact, contenders, picture, running
+from servers.artifact import build_artifact, picture
+from servers.contenders import ours
+from servers.process import running
 
 HOSTILE = 0.1
 """The share of hostile requests."""
@@ -221,8 +223,8 @@ def main() -> int:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         build_artifact(Path(folder), given.arch)
-        with running(contenders(Path(folder))[0]) as (process, port, _):
-            soak = Soak(port, process.pid, given.minutes * 60)
+        with running(ours(Path(folder), "float32")) as server:
+            soak = Soak(server.port, server.process.pid, given.minutes * 60)
             clients = [
                 threading.Thread(target=soak.client, args=(given.seed + number,))
                 for number in range(given.clients)
