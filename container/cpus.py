@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup")
+TOPOLOGY = Path("/sys/devices/system/cpu")
 
 
 def allowed_cpus() -> set[int]:
@@ -23,6 +24,24 @@ def available_cpus(cgroup: Path = CGROUP) -> int:
     allowed = len(allowed_cpus())
     quota = _quota(cgroup)
     return max(1, allowed if quota is None else min(allowed, math.ceil(quota)))
+
+
+def physical_cpus(cgroup: Path = CGROUP, topology: Path = TOPOLOGY) -> int:
+    """As `available_cpus`, with the hardware threads of a core counted once: for arithmetic.
+
+    PyTorch takes as many by default, but knows no quota. Two threads of one core share its
+    multipliers; the second is worth more to what reads and decodes.
+    """
+    cores = {_core(topology, number) for number in allowed_cpus()}
+    return min(len(cores), available_cpus(cgroup))
+
+
+def _core(topology: Path, number: int) -> str:
+    """What the threads of one core have in common; the number itself where that is unknown."""
+    try:
+        return (topology / f"cpu{number}" / "topology" / "core_cpus_list").read_text()
+    except OSError:
+        return str(number)
 
 
 def _quota(cgroup: Path) -> float | None:

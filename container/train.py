@@ -15,7 +15,7 @@ import torch
 
 from container import script_mode
 from container.architectures import build_network
-from container.cpus import available_cpus
+from container.cpus import physical_cpus
 from container.data.index import Index
 from container.data.lint import lint
 from container.data.loader import EpochLoader
@@ -331,14 +331,14 @@ def _device(world: World) -> torch.device:
     """This rank's GPU, or the processor.
 
     The processor is used with `OMP_NUM_THREADS` threads where that is set (the launcher sets it),
-    else with as many as the container may use cores.
+    else with one for each core that the container may use.
     """
     if torch.cuda.is_available():
         torch.backends.cudnn.benchmark = True
         torch.set_float32_matmul_precision("high")
         return torch.device("cuda", world.local_rank)
     if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(available_cpus())
+        torch.set_num_threads(physical_cpus())
     return torch.device("cpu")
 
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
-from container.cpus import available_cpus
+from container.cpus import physical_cpus
 from container.environment import Environment
 from container.errors import TrainingError
 from container.training.checkpoint import Interrupted
@@ -136,7 +136,7 @@ def launch(environment: Environment, module: str) -> None:
         "--max-restarts=0",
         "-m", module,
     ]  # fmt: skip
-    threads = max(1, available_cpus() // processes_per_host())
+    threads = max(1, physical_cpus() // processes_per_host())
     child = subprocess.Popen(command, env={"OMP_NUM_THREADS": str(threads)} | os.environ)
     forwarded: list[str] = []
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from container.cpus import allowed_cpus, available_cpus
+from container.cpus import allowed_cpus, available_cpus, physical_cpus
 
 
 @pytest.fixture(autouse=True)
@@ -40,3 +40,17 @@ def test_no_affinity_mask_is_all_cores(tmp_path: Path, monkeypatch: pytest.Monke
     assert available_cpus(tmp_path) == 4
     monkeypatch.setattr(os, "cpu_count", lambda: None)
     assert available_cpus(tmp_path) == 1
+
+
+def test_the_threads_of_a_core_are_one_physical_core(tmp_path: Path) -> None:
+    for number in range(8):
+        folder = tmp_path / f"cpu{number}" / "topology"
+        folder.mkdir(parents=True)
+        (folder / "core_cpus_list").write_text(f"{number % 4},{number % 4 + 4}\n")
+    assert physical_cpus(tmp_path, tmp_path) == 4
+    (tmp_path / "cpu.max").write_text("300000 100000\n")
+    assert physical_cpus(tmp_path, tmp_path) == 3
+
+
+def test_physical_cores_of_an_unknown_topology_are_those_available(tmp_path: Path) -> None:
+    assert physical_cpus(tmp_path, tmp_path) == 8
