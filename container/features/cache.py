@@ -112,11 +112,11 @@ class FeatureCache:
             Interrupted: the job is to stop.
         """
         with self._open_lock(f"{name}.build") as lock:
-            told = False
+            reported = False
             while not _locked(lock):
-                if not told:
+                if not reported:
                     self.say(f"waiting for {what}, which another job computes")
-                    told = True
+                    reported = True
                 if self.stopped():
                     raise Interrupted(f"stopped while waiting for {what}")
                 time.sleep(_POLL_SECONDS)

@@ -30,7 +30,7 @@ class MetricLogger:
     Args:
         folder: of the file.
         active: whether this is rank 0.
-        tracker: is told the same metrics.
+        tracker: receives the same metrics.
     """
 
     def __init__(self, folder: Path, *, active: bool, tracker: Tracker | None = None) -> None:

@@ -59,7 +59,7 @@ class Batcher:
     ) -> "Future[Probabilities]":
         """Queue one image (H, W, 3); the future holds its (classes,) probabilities.
 
-        `record` is told how long the image waited, and its pass took.
+        `record` takes the seconds that the image waited and its pass took.
 
         Cancelling the future removes the image from the queue unless its pass has begun.
 

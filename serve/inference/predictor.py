@@ -152,8 +152,8 @@ class Predictor:
     ) -> Iterator[Probabilities]:
         """(classes,) probabilities for each image, decoding the next while earlier ones wait.
 
-        `deadline` is on the monotonic clock; `record` is told where the seconds went. An image that
-        cannot be decoded raises at once, or with `in_order` after those before it are yielded.
+        `deadline` is on the monotonic clock; `record` takes the seconds of each stage. An image
+        that cannot be decoded raises at once, with `in_order` after those before it are yielded.
 
         Raises:
             NotReady: as `artifact`.
@@ -208,7 +208,7 @@ class Predictor:
     ) -> Iterator[None]:
         """Hold one of the slots for decoding, as many as there are cores.
 
-        `record` is told how long it took to get one and how long it was held.
+        `record` takes the seconds until one was free, and those that it was held.
 
         Raises TimedOut when none is free by `deadline` on the monotonic clock, and before that
         Overloaded when none is free for as long as `DECODE_WAIT`.

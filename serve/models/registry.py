@@ -372,15 +372,15 @@ def _unknown(name: str) -> BadRequest:
 
 
 def _refusal(error: BaseException, folder: Path) -> BaseException:
-    """What a request to load a model is told; an unexpected error is itself."""
+    """What answers a request to load a model; an unexpected error is itself."""
     if isinstance(error, BerthError):
-        return BadRequest(f"the model cannot be served: {_told(error, folder)}")
+        return BadRequest(f"the model cannot be served: {_shown(error, folder)}")
     if isinstance(error, MemoryError):
         return OutOfMemory("memory: none was left while the model was loaded")
     return error
 
 
-def _told(error: BerthError, folder: Path) -> str:
+def _shown(error: BerthError, folder: Path) -> str:
     """The error without where the folder is, and without the places in OpenVINO's source."""
     text = str(error).replace(f"{folder}/", "").replace(str(folder), "the model")
     text = re.sub(r"Exception from \S+?:\d+: ", "", text)

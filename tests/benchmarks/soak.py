@@ -97,7 +97,7 @@ class Soak:
                 print(
                     f"{now - self.started:5.0f} s  {(done - before) / (now - reported):6.1f}/s  "
                     f"{last.memory:6.1f} MB  {last.threads} threads  "
-                    f"{last.descriptors} descriptors  {told(statuses)}",
+                    f"{last.descriptors} descriptors  {counted(statuses)}",
                     flush=True,
                 )
                 reported, before = now, done
@@ -176,7 +176,7 @@ ATTACKS: tuple[Attack, ...] = (damaged, huge, bomb, deep, elsewhere, half_open)
 BOMB = gzip.compress(bytes(100_000_000))
 
 
-def told(statuses: dict[tuple[bool, object], int]) -> str:
+def counted(statuses: dict[tuple[bool, object], int]) -> str:
     """Good and hostile requests by what was answered."""
     groups = []
     for hostile, name in ((False, "good"), (True, "hostile")):
@@ -234,7 +234,7 @@ def main() -> int:
             soak.monitor()
             for client in clients:
                 client.join()
-            print(told(dict(soak.statuses)))
+            print(counted(dict(soak.statuses)))
             problems = judge(soak)
     for problem in problems:
         print(f"soak: {problem}", file=sys.stderr)
