@@ -1,6 +1,7 @@
 """The command a newcomer types first."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,9 +10,10 @@ import pytest
 
 
 @pytest.mark.timeout(1900)
-def test_demo_trains_serves_and_predicts(tmp_path: Path) -> None:
+def test_demo_trains_serves_and_predicts(tmp_path: Path, preloaded: dict[str, str]) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "local.demo", "--folder", str(tmp_path / "demo")],
+        env=os.environ | preloaded,
         capture_output=True,
         text=True,
         timeout=1800,

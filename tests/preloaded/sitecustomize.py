@@ -28,6 +28,8 @@ SCRIPTS = ("train", "torchrun")
 AT_IMPORT = ("OMP_NUM_", "MKL_", "KMP_", "OPENBLAS_", "TORCH_", "LD_", "PYTHONHASHSEED")
 """The first letters of variables that are read while modules are imported, and change anything
 where there is one thread."""
+READ_LATER = ("TORCH_NCCL_",)
+"""Those among them that are read when a process group is made; torchrun sets one for its ranks."""
 RELAYED = (
     signal.SIGTERM,
     signal.SIGINT,
@@ -59,7 +61,11 @@ def _commands() -> Path:
 
 def read_at_import(environment: dict[str, str]) -> dict[str, str]:
     """The variables of which a fork has the server's values."""
-    return {name: value for name, value in environment.items() if name.startswith(AT_IMPORT)}
+    return {
+        name: value
+        for name, value in environment.items()
+        if name.startswith(AT_IMPORT) and not name.startswith(READ_LATER)
+    }
 
 
 def hand_over(address: str, target: dict[str, object]) -> None:
