@@ -11,16 +11,20 @@ import os
 import resource
 import shutil
 import tempfile
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, BinaryIO
 
 from serve.inference.devices import first_free, gpus, torch_installed
 from serve.models.known import KnownModels
-from serve.settings import IN_FLIGHT, Settings
+from serve.settings import IN_FLIGHT, ServerSettingsError, Settings
 
 _SETTINGS = Settings.from_environment()
 GPUS = gpus() if torch_installed() and _SETTINGS.models_dir is None else ()
 
 _DESCRIPTORS = 4096
+METRICS_BYTES = 1 << 20
+"""Room for what a worker counts where there are several: four files of 64 KiB that grow with the
+names in them. Without it each counts for itself."""
 
 
 def raise_descriptors() -> int:
@@ -31,6 +35,34 @@ def raise_descriptors() -> int:
     wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(_DESCRIPTORS, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     return wanted
+
+
+def writable(folders: Iterable[str]) -> str:
+    """The first folder in which a file can be made. Raises ServerSettingsError without one."""
+    problems = []
+    for folder in folders:
+        try:
+            with tempfile.TemporaryFile(dir=folder):
+                return folder
+        except OSError as error:
+            problems.append(f"{folder} ({error.strerror})")
+    raise ServerSettingsError(
+        f"temporary files: found {' and '.join(problems)}, expected one of them writable, as with "
+        "docker run --tmpfs /tmp"
+    )
+
+
+def anonymous_file(folder: str) -> BinaryIO:
+    """A file without a name, in memory where the system can: a full disk does not matter then."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("serve"), "w+b")
+    return tempfile.TemporaryFile(dir=folder)
+
+
+def has_room(folder: str, size: int) -> bool:
+    """Whether `size` bytes are free; a process that writes a mapped file without them is killed."""
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize >= size
 
 
 bind = f"{_SETTINGS.host}:{_SETTINGS.port}"
@@ -54,13 +86,13 @@ timeout = 120
 
 # Heartbeats on a disk can block; serverless endpoints have no /dev/shm, and /tmp may be all that
 # is writable.
-worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else "/tmp"  # noqa: S108
+worker_tmp_dir = writable(("/dev/shm", os.environ.get("TMPDIR") or "/tmp"))  # noqa: S108
 control_socket_disable = True
 
 # Inherited by every worker, and gone with the last of them.
 KNOWN_MODELS = None
 if _SETTINGS.models_dir is not None:
-    KNOWN_MODELS = KnownModels(tempfile.TemporaryFile(dir=worker_tmp_dir))  # noqa: SIM115
+    KNOWN_MODELS = KnownModels(anonymous_file(worker_tmp_dir))
 
 accesslog = "-"
 errorlog = "-"
@@ -69,7 +101,7 @@ proc_name = "serve"
 
 _METRICS = "PROMETHEUS_MULTIPROC_DIR"
 """Where several workers count; read by prometheus_client when it is imported, in a worker."""
-if workers > 1:
+if workers > 1 and has_room(worker_tmp_dir, workers * METRICS_BYTES):
     os.environ[_METRICS] = tempfile.mkdtemp(prefix="serve-metrics-", dir=worker_tmp_dir)
 
 

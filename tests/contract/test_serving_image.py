@@ -27,6 +27,25 @@ print(urllib.request.urlopen("http://127.0.0.1:8080/ping", timeout=2).status)
 """
 
 
+LOAD = """
+import json, urllib.request
+given = json.dumps({"model_name": "a", "url": "/opt/ml/models/a/model"}).encode()
+urllib.request.urlopen(
+    urllib.request.Request("http://127.0.0.1:8080/models", given), timeout=30
+)
+"""
+
+
+def kill_worker(running: Any) -> None:
+    """Kill the server's one worker; it is gone when this returns."""
+    script = (
+        "set -- $(cat /proc/1/task/1/children); kill -9 $1; "
+        "while [ -e /proc/$1 ]; do sleep 0.05; done"
+    )
+    done = running.container.exec_run(["sh", "-c", script])
+    assert done.exit_code == 0, done.output
+
+
 def inside(running: Any, script: str) -> tuple[int, str]:
     done = running.container.exec_run(["python", "-c", script])
     return done.exit_code, done.output.decode()
@@ -63,13 +82,66 @@ def test_a_server_writes_nowhere_but_tmp(platform: Any, trained: Any) -> None:
     assert code == 0, answer
 
 
+@BOTH
+@pytest.mark.parametrize("many", [False, True])
+def test_a_server_with_nothing_to_write_in_ends_in_one_line(platform: Any, many: bool) -> None:
+    options = {"read_only": True, "ipc_mode": "none"}
+    environment = {"SAGEMAKER_MULTI_MODEL": "true"} if many else {}
+    with platform.command(["serve"], environment=environment, **options) as running:
+        assert running.wait(60) == 1
+        logs = running.logs()
+    assert len(logs.splitlines()) == 1, logs
+    assert logs.startswith("serve: temporary files: found /dev/shm (")
+    assert "/tmp (Read-only file system)" in logs
+
+
+FILL = "cat /dev/zero > /tmp/full 2> /dev/null; exec serve"
+
+
+@BOTH
+def test_a_server_and_its_next_worker_work_while_tmp_is_full(
+    platform: Any, trained: Any, wait_for: Any
+) -> None:
+    options = {"read_only": True, "tmpfs": {"/tmp": "size=1m"}, "ipc_mode": "none"}
+    options |= {"volumes": {str(trained.tree.model): {"bind": "/opt/ml/model", "mode": "ro"}}}
+    with platform.command(["sh", "-c", FILL], **options) as running:
+        for _ in range(2):
+            wait_for(lambda: inside(running, PING) == (0, "200\n"), running)
+            code, answer = inside(running, INVOKE)
+            assert code == 0, answer
+            kill_worker(running)
+        free = running.container.exec_run(["sh", "-c", "df -k /tmp | tail -1"]).output.decode()
+        logs = running.logs()
+    assert free.split()[3] == "0", free
+    assert "Traceback" not in logs
+
+
+@BOTH
+def test_models_of_a_killed_worker_are_known_while_tmp_is_full(
+    platform: Any, trained: Any, wait_for: Any
+) -> None:
+    options = {"read_only": True, "tmpfs": {"/tmp": "size=1m"}, "ipc_mode": "none"}
+    options |= {
+        "volumes": {str(trained.tree.model): {"bind": "/opt/ml/models/a/model", "mode": "ro"}}
+    }
+    options |= {"environment": {"SAGEMAKER_MULTI_MODEL": "true"}}
+    invoke = INVOKE.replace("/invocations", "/models/a/invoke")
+    with platform.command(["sh", "-c", FILL], **options) as running:
+        wait_for(lambda: inside(running, PING) == (0, "200\n"), running)
+        code, answer = inside(running, LOAD)
+        assert code == 0, answer
+        kill_worker(running)
+        wait_for(lambda: inside(running, PING) == (0, "200\n"), running)
+        code, answer = inside(running, invoke)
+        assert code == 0, answer
+        assert "Traceback" not in running.logs()
+
+
 @FULL
 def test_a_killed_worker_comes_back(platform: Any, trained: Any, wait_for: Any) -> None:
-    kill = "kill -9 $(cat /proc/1/task/1/children)"
     with platform.serve(trained.tree.model) as endpoint:
         endpoint.until_ready()
-        done = endpoint.running.container.exec_run(["sh", "-c", kill])
-        assert done.exit_code == 0, done.output
+        kill_worker(endpoint.running)
         endpoint.until_ready()
         code, answer = inside(endpoint.running, INVOKE)
     assert code == 0, answer

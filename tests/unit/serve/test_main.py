@@ -202,6 +202,20 @@ def test_what_cannot_be_used_ends_in_one_line() -> None:
     assert run("--port", "80").stderr.startswith("serve: found argument '--port', expected none")
 
 
+def test_an_address_that_cannot_be_had_ends_in_one_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = run(SAGEMAKER_BIND_TO_PORT=port, BERTH_BIND_HOST="127.0.0.1")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"serve: SAGEMAKER_BIND_TO_PORT: found port {port}, on which")
+    assert done.stderr.count("\n") == 1
+    # A block of addresses kept for documentation (RFC 5737), no machine's own.
+    done = run(SAGEMAKER_BIND_TO_PORT=port, BERTH_BIND_HOST="192.0.2.1")
+    assert done.returncode == 1
+    assert done.stderr.startswith("serve: BERTH_BIND_HOST: found 192.0.2.1, on which")
+    assert done.stderr.count("\n") == 1
+
+
 def test_concurrent_clients_are_all_answered(base: Path) -> None:
     with serving(base) as server:
         server.wait_for("READY")
