@@ -2,12 +2,13 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from time import monotonic
 
 import numpy as np
 
 from container.artifact import Artifact
-from serve.errors import TimedOut
+from serve.errors import OutOfMemory, TimedOut
 from serve.explanations.class_activation import ClassActivation
 from serve.explanations.heat_map import HeatMap, scaled
 from serve.payloads.images import Pixels, Probabilities
@@ -26,6 +27,8 @@ class Explainer:
         predict: probabilities for images, by a deadline on the monotonic clock.
         cpus: cores for the class activation; 0 where the model is served by a GPU, whose
             predictions are fast enough for occlusion.
+        room: given a deadline, holds memory for a second copy of the model within its block, or
+            raises OutOfMemory or TimedOut.
     """
 
     def __init__(
@@ -33,8 +36,10 @@ class Explainer:
         artifact: Artifact,
         predict: Callable[[Iterator[Pixels], float], list[Probabilities]],
         cpus: int,
+        room: Callable[[float], AbstractContextManager[object]] = lambda _: nullcontext(),
     ) -> None:
         self._artifact, self._predict, self._cpus = artifact, predict, cpus
+        self._room = room
         self._activation: ClassActivation | None = None
         self._compiled = False
         self._lock = threading.Lock()
@@ -50,14 +55,21 @@ class Explainer:
             raise TimedOut("no answer within the time an invocation may take")
         try:
             if not self._compiled:
-                graph = self._artifact.openvino if self._cpus else None
-                self._activation = ClassActivation.of(graph, self._cpus) if graph else None
-                self._compiled = True
+                self._compile(deadline)
             if self._activation is not None:
                 return self._activation.heat(image, label)
+        except OutOfMemory:
+            pass  # Occlusion needs none of its own; the next explanation may find more.
         finally:
             self._lock.release()
         return self._occlude(image, label, deadline)
+
+    def _compile(self, deadline: float) -> None:
+        graph = self._artifact.openvino if self._cpus else None
+        if graph is not None:
+            with self._room(deadline):
+                self._activation = ClassActivation.of(graph, self._cpus)
+        self._compiled = True
 
     def _occlude(self, image: Pixels, label: int, deadline: float) -> HeatMap:
         """What the class loses where a patch of the mean colour hides a part of the image.

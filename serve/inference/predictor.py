@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from time import monotonic
 
@@ -58,6 +58,7 @@ class Predictor:
         precision: of the forward pass, as `load_engine` takes it.
         load: makes the engine.
         decoders: the slots for decoding, where several predictors share the cores.
+        room: of explanations, as `Explainer` takes it.
     """
 
     def __init__(
@@ -69,12 +70,14 @@ class Predictor:
         precision: str = "auto",
         load: Callable[..., Engine] = load_engine,
         decoders: threading.BoundedSemaphore | None = None,
+        room: Callable[[float], AbstractContextManager[object]] = lambda _: nullcontext(),
     ) -> None:
         self._model_dir = model_dir
         self._cpus = cpus
         self._gpu = gpu
         self._precision = precision
         self._load = load
+        self._room = room
         self._health = Health()
         # More decoders than cores would not be faster, and would delay /ping.
         self._decoders = decoders or threading.BoundedSemaphore(cpus)
@@ -273,7 +276,8 @@ class Predictor:
             capacity=CAPACITY,
         )
         self._artifact, self._batcher, self._engine_name = artifact, batcher, engine.name
-        self._explainer = Explainer(artifact, self.predict, 0 if self._gpu else self._cpus)
+        cpus = 0 if self._gpu else self._cpus
+        self._explainer = Explainer(artifact, self.predict, cpus, self._room)
         self._health.move(State.READY)
         LOG.info(
             "ready after %.2f s: %s, %d classes, %s",

@@ -26,13 +26,27 @@ def memory_needed(artifact: Artifact, cpus: int, precision: str = "auto") -> int
     while ViT was loaded to all of it. Only the files' sizes and the input's size are read.
     To find the fastest precision, each is loaded beside the others.
     """
+    activations = _activations(artifact, cpu_batch(cpus))
+    needed = _ENGINE + int(_WEIGHTS * _weights(artifact)) + activations
+    return needed * (1 + len(REDUCED)) if precision == "fastest" else needed
+
+
+def memory_to_explain(artifact: Artifact) -> int:
+    """Bytes that the first explanation of a model takes beside it, at most.
+
+    It compiles the graph in float32 a second time, for one image. Measured as above.
+    """
+    return _ENGINE + int(_WEIGHTS * _weights(artifact)) + _activations(artifact, 1)
+
+
+def _weights(artifact: Artifact) -> int:
     graph = artifact.openvino
     files = (artifact.weights,) if graph is None else (graph, graph.with_suffix(".bin"))
-    weights = sum(file.stat().st_size for file in files if file.is_file())
-    pixels = 3 * artifact.geometry.crop**2
-    activations = cpu_batch(cpus) * pixels * 4 * _ACTIVATIONS
-    needed = _ENGINE + int(_WEIGHTS * weights) + activations
-    return needed * (1 + len(REDUCED)) if precision == "fastest" else needed
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def _activations(artifact: Artifact, images: int) -> int:
+    return images * 3 * artifact.geometry.crop**2 * 4 * _ACTIVATIONS
 
 
 def release_memory() -> None:

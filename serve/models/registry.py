@@ -32,7 +32,7 @@ from serve.inference.predictor import STUCK, Predictor
 from serve.metrics import ModelDescription
 from serve.models.folders import model_folder
 from serve.models.known import KnownModels
-from serve.models.memory import RESERVE, memory_needed, release_memory
+from serve.models.memory import RESERVE, memory_needed, memory_to_explain, release_memory
 from serve.models.turns import Turns, TurnTakingEngine
 
 LOG = logging.getLogger("gunicorn.error")
@@ -301,6 +301,7 @@ class Registry:
             precision=self._precision,
             load=engine,
             decoders=self._decoders,
+            room=lambda deadline: self._room_to_explain(load.name, predictor, deadline),
         )
         with self._changed:
             self._predictors.add(predictor)
@@ -319,6 +320,29 @@ class Registry:
             load.size // MIB,
         )
         return LoadedModel(load.name, load.url, predictor, load.size)
+
+    @contextmanager
+    def _room_to_explain(self, name: str, predictor: Predictor, deadline: float) -> Iterator[None]:
+        """Hold memory for a model's first explanation, none of another model's.
+
+        Raises OutOfMemory where too little is free, TimedOut where a load takes until `deadline`.
+        """
+        needed = memory_to_explain(predictor.artifact)
+        # A load would measure the memory that is about to be taken here.
+        if not self._loading.acquire(timeout=max(0.0, deadline - monotonic())):
+            raise TimedOut("no answer within the time an invocation may take")
+        try:
+            before = self._available()
+            if needed + RESERVE > before:
+                raise OutOfMemory("memory: too little is left to explain with the model's graph")
+            yield
+            taken = min(needed, max(0, before - self._available()))
+        finally:
+            self._loading.release()
+        with self._changed:
+            model = self._models.get(name)
+            if model is not None and model.predictor is predictor:
+                model.size += taken
 
     def _make_room(self, needed: int) -> None:
         """Evict models until `needed` bytes fit; none where evicting all would not help."""

@@ -19,15 +19,17 @@ SIDE = 24
 class Network(nn.Module):
     """Pixels as the export takes them, a map, its average, and a head that is not linear."""
 
-    def __init__(self, pool: bool = True, bypass: bool = False) -> None:
+    def __init__(self, pool: bool = True, bypass: bool = False, channels: int = 16) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.features = nn.Sequential(
-            nn.Conv2d(3, 8, 3, stride=2), nn.ReLU(), nn.Conv2d(8, 16, 3, stride=2), nn.ReLU()
+            nn.Conv2d(3, 8, 3, stride=2), nn.ReLU(), nn.Conv2d(8, channels, 3, stride=2), nn.ReLU()
         )
         side = 1 if pool else 5
         self.average = nn.AdaptiveAvgPool2d(1) if pool else nn.Identity()
-        self.head = nn.Sequential(nn.Linear(16 * side * side, 12), nn.GELU(), nn.Linear(12, 4))
+        self.head = nn.Sequential(
+            nn.Linear(channels * side * side, 12), nn.GELU(), nn.Linear(12, 4)
+        )
         self.bypass = bypass
 
     def scores(self, features: torch.Tensor) -> torch.Tensor:
@@ -55,16 +57,18 @@ def grad_cam(network: Network, image: np.ndarray, label: int) -> Any:
     assert features.grad is not None
     weights = features.grad.mean((2, 3), keepdim=True)
     heat = (weights * features).sum(1)[0].relu().detach().numpy()
-    return heat / heat.max()
+    return heat / (heat.max() or 1)
 
 
-def test_the_map_is_grad_cams(tmp_path: Path) -> None:
-    network = Network()
+@pytest.mark.parametrize("channels", [16, 64, 150])
+def test_the_map_is_grad_cams(tmp_path: Path, channels: int) -> None:
+    network = Network(channels=channels)
     activation = ClassActivation.of(export(network, tmp_path), cpus=1)
     assert activation is not None
     image = np.random.default_rng(1).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
-    for label in range(4):
-        expected = grad_cam(network, image, label)
+    maps = [grad_cam(network, image, label) for label in range(4)]
+    assert any(each.any() for each in maps)
+    for label, expected in enumerate(maps):
         np.testing.assert_allclose(activation.heat(image, label), expected, atol=0.01)
         rounded = activation.heat(image.astype(np.float32) + 0.2, label)
         np.testing.assert_allclose(rounded, expected, atol=0.01)

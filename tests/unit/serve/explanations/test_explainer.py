@@ -1,12 +1,15 @@
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from time import monotonic
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from container.artifact import Artifact
-from serve.errors import TimedOut
+from serve.errors import OutOfMemory, TimedOut
+from serve.explanations import explainer as explainer_module
 from serve.explanations.explainer import Explainer
 from serve.payloads.images import Pixels, Probabilities
 
@@ -33,6 +36,40 @@ def test_what_is_hidden_and_missed_is_hot(artifact: Artifact) -> None:
     assert heat[4:].max() == heat[:, :3].max() == 0
     assert explainer.explain(image, 1, monotonic() + 60).max() == 0, "red speaks against class 1"
     np.testing.assert_array_equal(image[10:20, 50:60], np.broadcast_to((255, 0, 0), (10, 10, 3)))
+
+
+class Memory:
+    """Room for a second copy of a model, once there is `enough`."""
+
+    def __init__(self) -> None:
+        self.enough = False
+        self.asked = 0
+
+    @contextmanager
+    def room(self, _deadline: float) -> Iterator[None]:
+        self.asked += 1
+        if not self.enough:
+            raise OutOfMemory("memory: none is left")
+        yield
+
+
+def test_without_memory_for_the_graph_occlusion_explains_until_there_is_some(
+    artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled = np.full((2, 2), 0.5)
+    activation = SimpleNamespace(heat=lambda *_: compiled)
+    monkeypatch.setattr(
+        explainer_module, "ClassActivation", SimpleNamespace(of=lambda *_: activation)
+    )
+    memory = Memory()
+    explainer = Explainer(artifact, red_share, 1, memory.room)
+    image = np.zeros((SIDE, SIDE, 3), np.uint8)
+    for _ in range(2):
+        assert explainer.explain(image, 0, monotonic() + 60).shape == (7, 7)
+    memory.enough = True
+    for _ in range(2):
+        assert explainer.explain(image, 0, monotonic() + 60) is compiled
+    assert memory.asked == 3
 
 
 def test_an_explanation_has_the_requests_time(artifact: Artifact) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import monotonic, sleep
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 
 from container.artifact import Artifact
 from serve.errors import BadRequest, EngineFailed, OutOfMemory, TimedOut
+from serve.explanations import explainer as explainer_module
 from serve.inference.engine import EngineError
 from serve.models import registry as registry_module
 from serve.models.known import KnownModels
@@ -58,8 +60,11 @@ class GatedEngine(ChannelMeans):
 class Machine:
     """What loads engines and how much memory is left: 1 GiB for each model."""
 
-    def __init__(self, root: Path, gibibytes: int, **options: Any) -> None:
+    def __init__(
+        self, root: Path, gibibytes: int, taken: Callable[[], int] = lambda: 0, **options: Any
+    ) -> None:
         self.root = root
+        self.taken = taken
         self.memory = gibibytes * GIB
         self.engines: dict[str, GatedEngine] = {}
         self.loads: list[str] = []
@@ -80,7 +85,7 @@ class Machine:
         return engine
 
     def available(self) -> int:
-        return self.memory + RESERVE - GIB * len(self.registry.names())
+        return self.memory + RESERVE - GIB * len(self.registry.names()) - self.taken()
 
     def url(self, name: str) -> str:
         return f"{self.root}/{name}/model"
@@ -214,6 +219,42 @@ def test_the_least_recently_used_model_leaves_when_memory_runs_short(
     server.invoke("c")
     server.load("e")
     assert server.loaded == ["c", "d", "e"]
+
+
+def test_explanations_take_memory_that_is_free_and_are_counted(
+    machine: Callable[..., Machine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each takes as much as a model here: four models, room for two explanations."""
+    explained: list[Path] = []
+
+    def compiled(graph: Path, _cpus: int) -> Any:
+        explained.append(graph)
+        return SimpleNamespace(heat=lambda *_: np.zeros((1, 1)))
+
+    monkeypatch.setattr(registry_module, "memory_to_explain", lambda _: GIB)
+    monkeypatch.setattr(explainer_module, "ClassActivation", SimpleNamespace(of=compiled))
+
+    def taken() -> int:
+        return GIB * sum(graph.parents[2].name in server.loaded for graph in explained)
+
+    server = machine(6, taken=taken)
+    for name in "abcd":
+        server.load(name)
+    shapes = []
+    for name in "abcda":
+        with server.registry.use(name, soon()) as predictor:
+            shapes.append(predictor.explain(next(image()), 0, soon()).shape)
+    assert shapes == [(1, 1), (1, 1), (7, 7), (7, 7), (1, 1)], "the others by occlusion"
+    assert server.loaded == ["a", "b", "c", "d"], "none had to leave"
+
+    monkeypatch.setattr(registry_module, "memory_needed", lambda *_: 6 * GIB)
+    with server.registry.use("c", soon()), pytest.raises(OutOfMemory):
+        server.load("large")
+    assert server.loaded == ["a", "b", "c", "d"], "without c, what may leave is not enough"
+    monkeypatch.setattr(registry_module, "memory_needed", lambda *_: 5 * GIB)
+    with server.registry.use("c", soon()):
+        server.load("large")
+    assert server.loaded == ["c", "large"]
 
 
 def test_no_more_models_than_the_cap_stay(machine: Callable[..., Machine]) -> None:
