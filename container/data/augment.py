@@ -87,8 +87,11 @@ def make_augment(
 
 def random_flip(images: Tensor) -> Tensor:
     """Mirror each image left to right with probability one half."""
-    chosen = (torch.rand(len(images)) < 0.5).nonzero()[:, 0].to(images.device)
-    return images.index_copy(0, chosen, images.index_select(0, chosen).flip(-1))
+    mirrored = (torch.rand(len(images)) < 0.5).to(images.device)
+    columns = torch.arange(images.shape[-1], device=images.device)
+    columns = torch.where(mirrored[:, None], columns.flip(0), columns)
+    # One pass over the batch: every further one waits for all threads, which workers compete with.
+    return images.gather(-1, columns[:, None, None, :].expand(images.shape))
 
 
 class RandomShift:

@@ -34,14 +34,13 @@ class DecodedImages:
         self._lock = multiprocessing.get_context("fork").Lock()
 
     def get(self, position: int) -> npt.NDArray[np.uint8] | None:
-        """The image, uint8 (H, W, 3), read-only; None where it is not kept."""
+        """The image, uint8 (H, W, 3), not to be written to; None where it is not kept."""
         with self._lock:
             start, height, width = self._table[position].tolist()
         if start == _MISSING:
             return None
-        view = self._pixels[start : start + height * width * 3].reshape(height, width, 3)
-        view.flags.writeable = False
-        return view
+        # Not marked read-only, which PyTorch does not know and warns of.
+        return self._pixels[start : start + height * width * 3].reshape(height, width, 3)
 
     def put(self, position: int, pixels: npt.NDArray[np.uint8]) -> None:
         """Keep an image, uint8 (H, W, 3), if there is room."""

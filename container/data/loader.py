@@ -25,13 +25,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
+from container.data.crop import RandomCrop
 from container.data.decoded import DecodedImages
 from container.data.index import Index
 from container.data.order import EpochOrder
 from container.errors import BerthError, DataError
 from container.files.progress import ProgressBar
 from container.images.budget import BUDGET, LockFile
-from container.images.crop import RandomCrop
 from container.images.decode import printable
 from container.images.geometry import SMALL, Geometry
 

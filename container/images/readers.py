@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from PIL import AvifImagePlugin, Image, ImageFile
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
@@ -75,17 +76,28 @@ class Refused(Exception):
     """A sound file that is not read; the message has what was found and what was expected."""
 
 
+Pixels = npt.NDArray[np.uint8]
+
+
 class DecodePlan:
     """An image about to be decoded: its sides, its cost in bytes and its loader, usable once."""
 
-    def __init__(self, size: tuple[int, int], cost: int, load: Callable[[], Image.Image]) -> None:
+    def __init__(
+        self, size: tuple[int, int], cost: int, load: Callable[[], Image.Image | Pixels]
+    ) -> None:
         self.width, self.height = size
         self.cost = cost
         self._load = [load]
 
     def load(self) -> Image.Image:
         """Decode the image: mode RGB, upright."""
-        return self._load.pop()()
+        found = self._load.pop()()
+        return found if isinstance(found, Image.Image) else Image.fromarray(found)
+
+    def pixels(self) -> Pixels:
+        """Decode the image: uint8 (H, W, 3) RGB, upright, C-contiguous, writable."""
+        found = self._load.pop()()
+        return np.array(found) if isinstance(found, Image.Image) else found
 
     def close(self) -> None:
         """Drop the loader if it was not used."""
@@ -202,9 +214,11 @@ def _plan_jpeg(data: bytes, max_pixels: int, at_least: tuple[int, int] | None) -
     return DecodePlan(size, cost + 32 * size[1], lambda: _load_jpeg(data, header, scale))
 
 
-def _load_jpeg(data: bytes, header: jpeg.JpegHeader, scale: int) -> Image.Image:
+def _load_jpeg(data: bytes, header: jpeg.JpegHeader, scale: int) -> Image.Image | Pixels:
     if header.ordinary:
         pixels = jpeg.decode_ordinary(data, header, scale)
+        if pixels is not None and header.orientation == 1:
+            return pixels
         if pixels is not None:
             return _upright(Image.fromarray(pixels), header.orientation)
     stored = (header.width, header.height)

@@ -1,12 +1,13 @@
 """Images a second out of the loader, beside torchvision's and timm's.
 
-    python tests/benchmarks/pipeline.py [--folder FOLDER] [--rounds 5] [--workers 1 2]
+    python tests/benchmarks/pipeline.py [--folder FOLDER] [--rounds 6] [--workers 1 2]
 
 FOLDER holds <class>/<image>; without one, 256 pictures of 500x375 are made. Each is asked for
 random crops, mirrored at random, as its documentation has it: ImageFolder, RandomResizedCrop,
-ToTensor, Normalize and DataLoader; timm's create_loader with its defaults for training. The first
-epoch is measured apart: ours decodes then, and keeps what there is memory for. Last, how near our
-pixels are to those of an exact resize of the whole image.
+ToTensor, Normalize and DataLoader; timm's create_loader with its defaults for training. Each round
+makes the loaders anew, in another order, and measures their first epoch, which starts workers, and
+a later one: ours keeps what it decodes while there is memory, and `forgetful` keeps
+nothing. Last, how near our pixels are to those of an exact resize of the whole image.
 """
 
 import argparse
@@ -16,9 +17,10 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import psutil
 import torch
 from PIL import Image
 from timm.data.dataset_factory import create_dataset
@@ -32,6 +34,7 @@ from container.data.loader import EpochLoader
 from container.images.geometry import Geometry
 from container.images.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from container.memory import available_memory
+from container.models import Classifier
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -40,12 +43,17 @@ from photographs import photographs
 BATCH = 32
 
 
-def ours(folder: Path, size: int, workers: int) -> Callable[[int], Iterable[Any]]:
+def forgetful(folder: Path, size: int, workers: int) -> Callable[[int], Iterable[Any]]:
+    return ours(folder, size, workers, keep=0)
+
+
+def ours(
+    folder: Path, size: int, workers: int, keep: int | None = None
+) -> Callable[[int], Iterable[Any]]:
     index = Index.from_folder(folder)
     geometry = Geometry.for_size(size)
     augment = make_augment("standard", size, 0.0, 0.0, len(index.classes))
-    mean = 255 * torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
-    std = 255 * torch.tensor(IMAGENET_STD).view(1, 3, 1, 1)
+    normalize = Classifier(torch.nn.Identity(), IMAGENET_MEAN, IMAGENET_STD).normalize
     loader = EpochLoader(
         index,
         geometry,
@@ -54,13 +62,13 @@ def ours(folder: Path, size: int, workers: int) -> Callable[[int], Iterable[Any]
         seed=0,
         train=True,
         workers=workers,
-        keep=available_memory() // 8,
+        keep=available_memory() // 8 if keep is None else keep,
     )
 
     def epoch(number: int) -> Iterable[Any]:
         for images, labels in loader.batches(number):
             changed, targets = augment(images, labels)
-            yield (changed.float() - mean) / std, targets
+            yield normalize(changed), targets
 
     return epoch
 
@@ -93,12 +101,28 @@ def timms(folder: Path, size: int, workers: int) -> Callable[[int], Iterable[Any
     return lambda _epoch: loader
 
 
-def rate(batches: Iterable[Any]) -> float:
-    """Images a second."""
-    started, images = time.perf_counter(), 0
+class Epoch(NamedTuple):
+    """Images a second, and milliseconds of a core an image, the workers' included."""
+
+    rate: float
+    core: float
+
+
+def measured(batches: Iterable[Any]) -> Epoch:
+    started, before, images = time.perf_counter(), core_seconds(), 0
+    after = before
     for batch, _ in batches:
         images += len(batch)
-    return images / (time.perf_counter() - started)
+        # While the workers live: those that end are no longer asked.
+        after = core_seconds()
+    return Epoch(images / (time.perf_counter() - started), 1000 * (after - before) / images)
+
+
+def core_seconds() -> float:
+    """Seconds of cores that this process and those it started have used."""
+    here = psutil.Process()
+    times = [process.cpu_times() for process in (here, *here.children())]
+    return sum(each.user + each.system for each in times)
 
 
 def psnr(folder: Path, size: int) -> float:
@@ -117,7 +141,7 @@ def psnr(folder: Path, size: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--folder", type=Path)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--size", type=int, default=224)
     arguments = parser.parse_args()
@@ -126,23 +150,37 @@ def main() -> None:
 
 
 def measure(arguments: argparse.Namespace, folder: Path) -> None:
+    makers = {
+        "berth": ours,
+        "forgetful": forgetful,
+        "torchvision": torchvisions,
+        "timm": timms,
+    }
+    names = list(makers)
     for workers in arguments.workers:
-        makers = {"berth": ours, "torchvision": torchvisions, "timm": timms}
-        loaders = {name: make(folder, arguments.size, workers) for name, make in makers.items()}
-        first = {name: rate(loader(0)) for name, loader in loaders.items()}
-        later: dict[str, list[float]] = {name: [] for name in loaders}
-        for number in range(1, arguments.rounds + 1):
-            for name, loader in loaders.items():
-                later[name].append(rate(loader(number)))
-        medians = {name: statistics.median(rates) for name, rates in later.items()}
-        print(
-            f"{workers} workers: images/s, first epoch and the median of {arguments.rounds} later"
-        )
-        for name, median in medians.items():
-            print(
-                f"  {name:12} {first[name]:7.0f} {median:7.0f}"
-                f"   berth is {medians['berth'] / median:.2f}x"
-            )
+        epochs: dict[str, list[tuple[Epoch, Epoch]]] = {name: [] for name in names}
+        # An epoch that does not count: what is loaded and started once a process is paid for.
+        for name in names:
+            measured(makers[name](folder, arguments.size, workers)(0))
+        for number in range(arguments.rounds):
+            start = number % len(names)
+            for name in names[start:] + names[:start]:
+                loader = makers[name](folder, arguments.size, workers)
+                epochs[name].append((measured(loader(0)), measured(loader(1))))
+        print(f"{workers} workers, medians of {arguments.rounds} rounds")
+        for at, what in enumerate(("first epoch", "later epochs")):
+            ours_ = [epoch[at] for epoch in epochs["berth"]]
+            for name in names:
+                theirs = [epoch[at] for epoch in epochs[name]]
+                pairs = list(zip(ours_, theirs, strict=True))
+                print(
+                    f"  {what:12} {name:12}"
+                    f" {statistics.median(each.rate for each in theirs):6.0f} images/s,"
+                    f" {statistics.median(each.core for each in theirs):5.2f} core ms an image;"
+                    f" berth's rate is {statistics.median(a.rate / b.rate for a, b in pairs):.2f}x,"
+                    f" its core ms {statistics.median(a.core / b.core for a, b in pairs):.2f}x",
+                    flush=True,
+                )
     print(f"PSNR against an exact resize: {psnr(folder, arguments.size):.1f} dB (median)")
 
 

@@ -30,6 +30,17 @@ def test_classifier_normalises_and_answers_probabilities() -> None:
     assert seen[0][0, 2, 0, 0].item() == pytest.approx(-0.406 / 0.225, rel=1e-5)
 
 
+@pytest.mark.parametrize("kind", [torch.uint8, torch.float32])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_normalising_leaves_pixels_and_their_layout_as_they_are(kind: Any, layout: Any) -> None:
+    pixels = torch.randint(0, 256, (2, 3, 5, 6)).to(kind).contiguous(memory_format=layout)
+    before = pixels.clone()
+    normalized = Classifier(torch.nn.Identity()).normalize(pixels)
+    assert torch.equal(pixels, before)
+    assert normalized.dtype == torch.float32
+    assert normalized.is_contiguous(memory_format=layout)
+
+
 def _artifact(folder: Any, classes: Any = ("a", "b", "c")) -> Any:
     return Artifact(
         path=folder,

@@ -10,7 +10,6 @@ import pytest
         "images.decode",
         "images.geometry",
         "images.jpeg",
-        "images.crop",
         "data.index",
         "data.splits",
         "data.lint",

@@ -12,13 +12,12 @@ def image(seed: int, height: int = 5, width: int = 7) -> npt.NDArray[np.uint8]:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def test_an_image_comes_back_read_only() -> None:
+def test_an_image_comes_back() -> None:
     images = DecodedImages(3, 10_000)
     images.put(1, image(1))
     kept = images.get(1)
     assert kept is not None
     assert np.array_equal(kept, image(1))
-    assert not kept.flags.writeable
     assert images.get(0) is images.get(2) is None
 
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from container.data import loader as loader_module
+from container.data.crop import RandomCrop
 from container.data.index import Index
 from container.data.loader import EpochLoader, decode_all
 from container.errors import BadImage, DataError
-from container.images.crop import RandomCrop
 from container.images.geometry import Geometry
 
 SMALL, LARGE = Geometry.for_size(16), Geometry.for_size(72)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
+from container.data.crop import RandomCrop
 from container.errors import JobEnded
-from container.images.crop import RandomCrop
 from container.monitoring import monitor
 from tests.unit.container.modules import imported_anew
 

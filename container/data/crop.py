@@ -3,12 +3,15 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from PIL import Image
+from torch.nn import functional as F
 
-from container.images.decode import MARGIN, stored_size, use_image
+from container.images.decode import MARGIN, stored_size, use_pixels
 from container.images.geometry import FILTERS, Interpolation
 
 # A quarter of the area at least: the customary 8 % (Szegedy et al. 2015, section 6) suits long
@@ -16,6 +19,9 @@ from container.images.geometry import FILTERS, Interpolation
 AREA = (0.25, 1.0)
 RATIO = (3 / 4, 4 / 3)
 _ATTEMPTS = 10
+_VECTORS = ("AVX2", "AVX512")
+
+Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -30,8 +36,8 @@ class RandomCrop:
         data: bytes,
         name: str,
         random: np.random.Generator,
-        keep: Callable[[npt.NDArray[np.uint8]], None] | None = None,
-    ) -> npt.NDArray[np.uint8]:
+        keep: Callable[[Pixels], None] | None = None,
+    ) -> Pixels:
         """Encoded bytes to uint8 (size, size, 3) RGB, antialiased.
 
         All randomness is drawn from `random`. A JPEG is decoded at the smallest scale that
@@ -50,40 +56,63 @@ class RandomCrop:
                 math.ceil(MARGIN * self.size * stored[1] / width),
             )
 
-        def cut(image: Image.Image) -> npt.NDArray[np.uint8]:
-            found = (image.height, image.width)
+        def cut(image: Pixels) -> Pixels:
+            found = (image.shape[0], image.shape[1])
             small = stored is None or (stored == found and min(stored) < MARGIN * self.size)
             if keep is not None and small:
-                keep(np.asarray(image))
+                keep(image)
             return self._cut(image, stored or found, shape, place)
 
-        return use_image(data, cut, name=name, at_least=at_least)
+        return use_pixels(data, cut, name=name, at_least=at_least)
 
-    def crop(
-        self, image: npt.NDArray[np.uint8], random: np.random.Generator
-    ) -> npt.NDArray[np.uint8]:
+    def crop(self, image: Pixels, random: np.random.Generator) -> Pixels:
         """As `load`, of an image that it gave to `keep`: uint8 (H, W, 3)."""
         shape, place = random.random((_ATTEMPTS, 2)), random.random(2)
         height, width, _ = image.shape
-        return self._cut(Image.fromarray(image), (height, width), shape, place)
+        return self._cut(image, (height, width), shape, place)
 
     def _cut(
         self,
-        image: Image.Image,
+        image: Pixels,
         whole: tuple[int, int],
         shape: npt.NDArray[np.float64],
         place: npt.NDArray[np.float64],
-    ) -> npt.NDArray[np.uint8]:
+    ) -> Pixels:
         """The part of an image that was decoded from one of `whole` pixels, height and width."""
         top, left, height, width = _part(whole, shape, place)
-        down, across = image.height / whole[0], image.width / whole[1]
-        box = (
-            left * across,
-            top * down,
-            min((left + width) * across, image.width),
-            min((top + height) * down, image.height),
-        )
-        return np.array(image.resize((self.size,) * 2, FILTERS[self.interpolation], box=box))
+        down, across = image.shape[0] / whole[0], image.shape[1] / whole[1]
+        rows = _span(top * down, height * down, image.shape[0])
+        columns = _span(left * across, width * across, image.shape[1])
+        resize = resize_by_torch if _torch_is_faster(self.interpolation) else resize_by_pillow
+        return resize(image[rows, columns], self.size, self.interpolation)
+
+
+def resize_by_pillow(image: Pixels, size: int, interpolation: Interpolation) -> Pixels:
+    """uint8 (H, W, 3) to (size, size, 3), antialiased."""
+    return np.array(Image.fromarray(image).resize((size, size), FILTERS[interpolation]))
+
+
+def resize_by_torch(image: Pixels, size: int, interpolation: Interpolation) -> Pixels:
+    """As `resize_by_pillow` to within rounding, three to four times as fast where there is AVX2.
+
+    A view of (3, size, size). Not for lanczos, which PyTorch does not have.
+    """
+    planes = torch.from_numpy(image).permute(2, 0, 1)[None]
+    resized = F.interpolate(planes, size=(size, size), mode=interpolation, antialias=True)
+    pixels: Pixels = resized[0].permute(1, 2, 0).numpy()
+    return pixels
+
+
+@cache
+def _torch_is_faster(interpolation: Interpolation) -> bool:
+    """Whether PyTorch has vector code for it here; without it takes longer than Pillow."""
+    return interpolation != "lanczos" and torch.backends.cpu.get_cpu_capability() in _VECTORS
+
+
+def _span(start: float, length: float, limit: int) -> slice:
+    """Whole pixels, one at least, nearest to `length` of them from `start` on."""
+    begin = min(round(start), limit - 1)
+    return slice(begin, min(max(begin + 1, round(start + length)), limit))
 
 
 def _part(

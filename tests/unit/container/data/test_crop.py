@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from container.data.crop import AREA, RATIO, RandomCrop, _part, resize_by_pillow, resize_by_torch
 from container.errors import BadImage
-from container.images.crop import AREA, RATIO, RandomCrop, _part
+from container.images.geometry import Interpolation
 
 
 def generator(seed: int = 0) -> Any:
@@ -82,6 +83,33 @@ def test_small_pictures_are_enlarged(
     picture: Callable[..., Any], encoded: Callable[..., Any]
 ) -> None:
     assert RandomCrop(96).load(encoded(picture(10, 12)), "x", generator()).shape == (96, 96, 3)
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("size", [(300, 400), (41, 500), (3, 2), (1, 1), (1200, 900)])
+def test_both_ways_to_resize_give_the_same_pixels_where_a_part_is_cut_out(
+    size: tuple[int, int], interpolation: Interpolation, picture: Callable[..., Any]
+) -> None:
+    part = picture(size[0] + 20, size[1] + 30).copy()[7 : size[0] + 7, 11 : size[1] + 11]
+    one = resize_by_torch(part, 96, interpolation)
+    other = resize_by_pillow(part, 96, interpolation)
+    assert (one.shape, one.dtype) == (other.shape, other.dtype)
+    error = np.square(one.astype(float) - other).mean()
+    assert 10 * np.log10(255**2 / max(error, 1e-9)) > 45
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 50), (900, 2)])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "lanczos"])
+def test_every_filter_crops_images_of_any_shape(
+    size: tuple[int, int],
+    interpolation: Interpolation,
+    picture: Callable[..., Any],
+    encoded: Callable[..., Any],
+) -> None:
+    crop = RandomCrop(96, interpolation)
+    data = encoded(picture(*size), "PNG")
+    for seed in range(5):
+        assert crop.load(data, "x", generator(seed)).shape == (96, 96, 3)
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff\xd8\xff", b"GIF89a"])
