@@ -127,6 +127,17 @@ def _look_for_image() -> str | None:
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is imported and collected stays to the end, and no garbage collection looks at it."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> Generator[None]:
@@ -145,13 +156,13 @@ def mark_slow(items: list[pytest.Item]) -> None:
     gone = [str(path) for path in named if not path.exists()]
     if gone:
         raise pytest.UsageError(f"SLOW_FILES and LONG_FILES in tests/conftest.py: found no {gone}")
+    in_slow_file: dict[Path, bool] = {}
     for item in items:
+        if item.path not in in_slow_file:
+            above = {item.path, *item.path.parents}
+            in_slow_file[item.path] = UNIT not in above or not slow.isdisjoint(above)
         fixtures = getattr(item, "fixturenames", ())
-        if (
-            UNIT not in item.path.parents
-            or not slow.isdisjoint((item.path, *item.path.parents))
-            or not SLOW_FIXTURES.isdisjoint(fixtures)
-        ):
+        if in_slow_file[item.path] or not SLOW_FIXTURES.isdisjoint(fixtures):
             item.add_marker(pytest.mark.slow)
 
 
