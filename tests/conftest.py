@@ -61,6 +61,7 @@ LONG_FILES = {
     "e2e/test_local_sagemaker.py": 100,
     "e2e/test_killed_sagemaker.py": 100,
     "contract/test_local_mode.py": 90,
+    "contract/test_int8.py": 80,
     "contract/test_local_sagemaker_hosts.py": 70,
     "contract/test_training.py": 70,
     "e2e/test_demo.py": 60,
