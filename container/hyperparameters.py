@@ -134,7 +134,10 @@ class Hyperparameters(BaseModel):
         description="side of the square network input; by default what pretrained weights expect",
     )
     epochs: int = Field(10, ge=1, le=100_000, description="passes over the training images")
-    batch_size: int = Field(32, ge=2, le=65536, description="images per step and process")
+    batch_size: int = Field(32, ge=2, le=65536, description="images per batch and process")
+    gradient_accumulation_steps: int = Field(
+        1, ge=1, le=65536, description="batches whose gradients make one optimizer step"
+    )
     optimizer: Literal["sgd", "adam", "adamw"] = Field("adamw", description="sgd, adam or adamw")
     learning_rate: float = Field(1e-3, gt=0, le=1000, description="its highest value")
     momentum: float = Field(0.9, ge=0, le=1, description="of SGD")

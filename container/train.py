@@ -31,10 +31,16 @@ from container.errors import BerthError, DataError, JobEnded
 from container.features.cache import FeatureCache
 from container.features.job import JobFeatures, decodable_files, given_features
 from container.features.loader import FeatureLoader
-from container.hyperparameters import UNTRAINED, Hyperparameters, frozen_untrained
+from container.hyperparameters import (
+    UNTRAINED,
+    HyperparameterError,
+    Hyperparameters,
+    frozen_untrained,
+)
 from container.models import Classifier
 from container.monitoring.requested import is_debugged, is_profiled
 from container.tracking.tracker import Tracker, make_tracker
+from container.training.accumulation import steps_of
 from container.training.callbacks import Callback
 from container.training.checkpoint import CheckpointFolder, Interrupted, StopSignal
 from container.training.distributed import World, join_world, launch, needs_launch
@@ -245,7 +251,9 @@ def _train(
         "train_images": len(job.splits.train.paths),
         "classes": list(job.splits.train.classes),
     }
-    callback.setup(classifier.network, job.device, hp.epochs * len(loader), facts)
+    _require_batches(hp, len(loader))
+    steps = hp.epochs * steps_of(len(loader), hp.gradient_accumulation_steps)
+    callback.setup(classifier.network, job.device, steps, facts)
     metrics = MetricLogger(environment.output_data_dir, active=world.is_main, tracker=tracker)
     trainer = Trainer(
         hp,
@@ -354,6 +362,16 @@ def _require_enough(train: Index, *, ranks: int) -> None:
         raise DataError(
             f"train: found {len(train)} usable images for {ranks} processes, expected two "
             "or more for each: batch normalisation cannot learn from one"
+        )
+
+
+def _require_batches(hp: Hyperparameters, batches: int) -> None:
+    """Raises HyperparameterError for a step on more batches than an epoch has."""
+    size = hp.gradient_accumulation_steps
+    if size > batches:
+        raise HyperparameterError(
+            f"hyperparameter 'gradient_accumulation_steps': found {size}, expected at most "
+            f"{batches}: an epoch has {batches} batches of {hp.batch_size} images for a process"
         )
 
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from container.models import load_tensors, not_finite
 from container.training.checkpoint import (
@@ -110,3 +110,11 @@ class TrainingState:
             return
         say("the best epoch's weights are not in the checkpoints: keeping the last epoch's")
         self.network.load_state_dict(self.kept.state_dict())
+
+
+def moving_average(network: nn.Module, decay: float) -> AveragedModel | None:
+    """An exponential moving average of the network's weights and buffers; None for a decay of 0."""
+    if not decay:
+        return None
+    average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+    return AveragedModel(network, multi_avg_fn=average, use_buffers=True)

@@ -9,7 +9,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import cast
 
@@ -18,15 +18,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from container.data.augment import make_augment
 from container.data.index import Index
-from container.data.loader import BatchLoader
+from container.data.loader import Batch, BatchLoader
 from container.errors import TrainingError
 from container.files.json_files import finite
 from container.hyperparameters import Hyperparameters
 from container.models import Classifier
+from container.training.accumulation import (
+    GroupLoss,
+    ends_step,
+    in_groups,
+    loss_weight,
+    steps_of,
+    synchronized,
+)
 from container.training.callbacks import Callback, StepMetrics
 from container.training.checkpoint import CheckpointFolder, Interrupted, StopSignal
 from container.training.distributed import World
@@ -40,12 +47,12 @@ from container.training.optimizer import (
     set_learning_rate,
 )
 from container.training.precision import autocast, precision_for
-from container.training.state import TrainingProgress, TrainingState
+from container.training.state import TrainingProgress, TrainingState, moving_average
 
 SMALL_STEP = 1 << 23
 """Parameters times images of a step that one thread computes within a millisecond."""
-STOP_CHECK_STEPS = 8
-"""Steps between two synchronisations of the stop flag, each a round trip between hosts."""
+STOP_CHECK_BATCHES = 8
+"""Batches between two synchronisations of the stop flag, each a round trip between hosts."""
 
 
 class Trainer:
@@ -91,7 +98,9 @@ class Trainer:
         self.classifier, self.train_loader, self.validation_loader = classifier, train, validation
         self.checkpoints, self.stop, self.metrics = checkpoints, stop, metrics
         self.callback = callback or Callback()
-        self._rate_at = rate_at or (lambda step: learning_rate_at(step, hp, len(train)))
+        steps = steps_of(len(train), hp.gradient_accumulation_steps)
+        self._stop_check_steps = max(1, STOP_CHECK_BATCHES // hp.gradient_accumulation_steps)
+        self._rate_at = rate_at or (lambda step: learning_rate_at(step, hp, steps))
         self._rule_fired = False
         self._head = classifier.network.get_submodule(head)
         if hp.freeze:
@@ -116,8 +125,9 @@ class Trainer:
         )
         self._precision = precision_for(hp.amp, device)
         self._forward: nn.Module = self._network
+        self._parallel: DistributedDataParallel | None = None
         if world.size > 1:
-            self._forward = DistributedDataParallel(
+            self._forward = self._parallel = DistributedDataParallel(
                 self._network,
                 device_ids=[device.index] if device.type == "cuda" else None,
                 # Those of a frozen backbone do not change, and a head has none.
@@ -130,7 +140,7 @@ class Trainer:
             scaler=torch.amp.GradScaler(
                 device.type, enabled=self._precision == torch.float16, init_scale=2.0**12
             ),
-            ema=_moving_average(self._network, hp.ema),
+            ema=moving_average(self._network, hp.ema),
         )
         if hp.compile:
             if not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))):
@@ -184,51 +194,54 @@ class Trainer:
             torch.set_num_threads(before)
 
     def _train_epoch(self) -> None:
-        progress, size = self.progress, len(self.train_loader)
+        progress, size = self.progress, self.hp.gradient_accumulation_steps
         self._train_mode()
-        bar = StepProgress(self.say, progress.epoch + 1, self.hp.epochs, size, progress.batch)
+        steps, done = (steps_of(each, size) for each in (len(self.train_loader), progress.batch))
+        bar = StepProgress(self.say, progress.epoch + 1, self.hp.epochs, steps, done)
         sums = torch.tensor(progress.sums, dtype=torch.float64, device=self.device)
         batches = self.train_loader.batches(progress.epoch, start=progress.batch)
-        for images, labels in self.callback.batches("train", batches, progress.step):
-            loss, hits = self._train_step(images, labels)
-            progress.batch += 1
+        groups = in_groups(batches, size, lambda: self.callback.phase("data"))
+        for group in self.callback.batches("train", groups, progress.step):
+            taken = self._train_step(group)
+            loss, hits, images = taken.mean, taken.hits, taken.images
             progress.step += 1
             with self.callback.phase("metrics"):
-                sums += torch.stack([loss * len(labels), hits, hits.new_tensor(len(labels))]).to(
-                    sums
-                )
+                sums += torch.stack([loss * images, hits, hits.new_tensor(images)]).to(sums)
                 if self._may_look():
                     self._require_finite(sums, loss)
-                bar.advance(len(labels) * self.world.size, loss)
+                bar.advance(images * self.world.size, loss)
             self._leave_or_save(sums, loss)
             if self._rule_stops():
                 break
         progress.sums = sums.tolist()
         bar.close()
 
-    def _train_step(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """One optimiser step; returns the mean loss and the number of hits, on the device."""
+    def _train_step(self, group: Iterable[Batch]) -> GroupLoss:
         state, hp, phase = self._state, self.hp, self.callback.phase
-        progress = state.progress
-        torch.manual_seed(_step_seed(hp.seed, progress.epoch, progress.batch, self.world.rank))
+        progress, size = state.progress, hp.gradient_accumulation_steps
         rate = self._rate_at(progress.step)
         set_learning_rate(state.optimizer, rate)
-        with phase("copy"):
-            images = images.to(self.device, non_blocking=True)
-            labels = labels.to(self.device, non_blocking=True)
-        with phase("augment"), torch.no_grad():
-            images, targets = self._augment(images, labels)
-            inputs = self._inputs(images)
-        keep = self.callback.on_before_forward("train", self._network)
-        with phase("forward"):
-            with autocast(self.device, self._precision):
-                logits = self._forward(inputs)
-            loss = F.cross_entropy(
-                logits.float(), targets, self._class_weights, label_smoothing=hp.label_smoothing
-            )
-        with phase("backward"):
-            state.optimizer.zero_grad(set_to_none=True)
-            state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        state.optimizer.zero_grad(set_to_none=True)
+        total, keep = GroupLoss(self._network.parameters()), False
+        for images, labels in group:
+            torch.manual_seed(_step_seed(hp.seed, progress.epoch, progress.batch, self.world.rank))
+            last = ends_step(progress.batch, len(self.train_loader), size)
+            with phase("copy"):
+                images = images.to(self.device, non_blocking=True)
+                labels = labels.to(self.device, non_blocking=True)
+            with phase("augment"), torch.no_grad():
+                images, targets = self._augment(images, labels)
+                inputs = self._inputs(images)
+            keep = last and self.callback.on_before_forward("train", self._network)
+            with synchronized(self._parallel, last):
+                with phase("forward"):
+                    with autocast(self.device, self._precision):
+                        logits = self._forward(inputs)
+                    loss = total.add(*self._loss(logits, targets), last=last)
+                with phase("backward"):
+                    state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            total.count(logits, labels)
+            progress.batch += 1
         with phase("optimizer"):
             state.scaler.unscale_(state.optimizer)
             if keep:
@@ -243,10 +256,16 @@ class Trainer:
             if state.ema is not None:
                 state.ema.update_parameters(self._network)
         if keep:
-            self._record(inputs, labels, logits, loss)
-        metrics = StepMetrics(progress.step, progress.epoch + 1, loss.detach(), rate, norm)
+            self._record(inputs, labels, logits, total.mean)
+        metrics = StepMetrics(progress.step, progress.epoch + 1, total.mean, rate, norm)
         self.callback.on_step_end(metrics)
-        return loss.detach(), (logits.detach().argmax(1) == labels).sum().float()
+        return total
+
+    def _loss(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | float]:
+        """The mean over a batch, and its weight among those of a step."""
+        weights, smoothing = self._class_weights, self.hp.label_smoothing
+        mean = F.cross_entropy(logits.float(), targets, weights, label_smoothing=smoothing)
+        return mean, loss_weight(targets, weights)
 
     def _inputs(self, images: Tensor) -> Tensor:
         """What the trained network takes: normalised images, or features as they are."""
@@ -266,7 +285,7 @@ class Trainer:
     def _may_look(self) -> bool:
         """Whether to read the loss now: on a GPU rarely, as reading waits for it."""
         every = 1 if self.device.type == "cpu" else 50
-        return self.progress.batch % every == 0 or self.progress.batch == len(self.train_loader)
+        return self.progress.step % every == 0 or self.progress.batch == len(self.train_loader)
 
     def _require_finite(self, sums: Tensor, loss: Tensor) -> None:
         if not math.isfinite(float(sums[0])):
@@ -290,7 +309,7 @@ class Trainer:
 
     def _leave_or_save(self, sums: Tensor, loss: Tensor) -> None:
         several = self.world.size > 1
-        if several and self.progress.batch % STOP_CHECK_STEPS:
+        if several and self.progress.step % self._stop_check_steps:
             return
         due = time.monotonic() - self._saved_at > 60 * self.hp.checkpoint_minutes
         stopping = self.world.any(bool(self.stop.received), self.device)
@@ -304,7 +323,7 @@ class Trainer:
     def _rule_stops(self) -> bool:
         """Whether a rule that fired ends training here; the ranks agree."""
         several = self.world.size > 1
-        if not self.callback.can_stop or (several and self.progress.batch % STOP_CHECK_STEPS):
+        if not self.callback.can_stop or (several and self.progress.step % self._stop_check_steps):
             return False
         reason = self.callback.stop_reason()
         if not self.world.any(reason is not None, self.device):
@@ -425,13 +444,6 @@ class Trainer:
     def restore_best(self) -> None:
         """Put the best epoch's weights into the classifier; the last epoch's if they are lost."""
         self._state.restore_best(self.checkpoints, self.say)
-
-
-def _moving_average(network: nn.Module, decay: float) -> AveragedModel | None:
-    if not decay:
-        return None
-    average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-    return AveragedModel(network, multi_avg_fn=average, use_buffers=True)
 
 
 def _step_seed(seed: int, epoch: int, batch: int, rank: int) -> int:

@@ -4,6 +4,8 @@ import json
 import signal
 from typing import Any
 
+import pytest
+
 RUN = {"epochs": 3, "batch_size": 4, "ema": 0.5, "augment": "standard", "checkpoint_minutes": 1e-6}
 
 
@@ -37,6 +39,21 @@ def test_two_hosts_train_one_model_and_survive_a_stop(make_two_hosts: Any) -> No
     assert "resuming from the checkpoint" in logs[0]
     assert stopped[0].weights == first.weights
     assert stopped[0].metrics == first.metrics
+
+
+def test_two_hosts_learn_the_same_whether_batches_are_accumulated_or_larger(
+    make_two_hosts: Any,
+) -> None:
+    same = {"augment": "none", "optimizer": "sgd", "freeze_batch_norm": True, "gradient_clip": 1}
+    whole = make_two_hosts("whole", RUN | same | {"batch_size": 20})
+    run_both(whole)
+    parts = make_two_hosts(
+        "parts", RUN | same | {"batch_size": 10, "gradient_accumulation_steps": 2}
+    )
+    run_both(parts)
+    assert parts[0].steps()[-1] == whole[0].steps()[-1] == 9
+    for one, other in zip(parts[0].metrics, whole[0].metrics, strict=True):
+        assert one == pytest.approx(other, rel=1e-3, abs=1e-5)
 
 
 def test_a_failure_on_one_host_is_the_line_that_is_left(make_two_hosts: Any) -> None:

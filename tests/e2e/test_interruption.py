@@ -53,6 +53,26 @@ def test_sigterm_and_kill_change_nothing(make_job: Callable[..., Job]) -> None:
         assert job.metrics == whole.metrics
 
 
+def test_a_stop_between_accumulated_batches_changes_nothing(make_job: Callable[..., Job]) -> None:
+    options = RANDOM | {"epochs": 40, "gradient_accumulation_steps": 5}
+    whole = make_job("whole", options, UNEXPORTED)
+    whole.run()
+
+    stopped = make_job("stopped", options, UNEXPORTED)
+    process = stopped.start()
+    stopped.wait_for_step(4)
+    process.send_signal(signal.SIGTERM)
+    log, _ = process.communicate(timeout=60)
+    assert process.returncode == 143, log
+    step = stopped.steps()[-1]
+    assert step < 120
+    assert stopped.counters(step)["batch"] in (0, 5, 10), "a step has five batches, or the last two"
+    assert "resuming from the checkpoint" in stopped.run()
+    assert stopped.weights == whole.weights
+    assert stopped.metrics == whole.metrics
+    assert whole.steps()[-1] == 120
+
+
 def test_a_stopped_job_leaves_the_model_so_far(make_job: Callable[..., Job]) -> None:
     job = make_job("job", {"epochs": 500})
     process = job.start()

@@ -276,9 +276,9 @@ def test_a_stop_before_the_first_epoch_leaves_a_checkpoint_and_no_model(
 
     step = trainer.Trainer._train_step
 
-    def stopping(self: Any, images: Any, labels: Any) -> Any:
+    def stopping(self: Any, group: Any) -> Any:
         os.kill(os.getpid(), signal.SIGTERM)
-        return step(self, images, labels)
+        return step(self, group)
 
     monkeypatch.setattr(trainer.Trainer, "_train_step", stopping)
     with pytest.raises(JobEnded) as ended:

@@ -134,7 +134,8 @@ def steps(report: ReportContext) -> dict[str, Any]:
     report.data["steps"] = found
     if found is None:
         return {"steps": None}
-    batch_size = report.metrics.job["batch_size"] or 0
+    batches = report.metrics.setting("gradient_accumulation_steps") or 1
+    images = batches * (report.metrics.job["batch_size"] or 0)
     ranks = found["by_rank"] if len(found["by_rank"]) > 1 else []
     rows = [("all ranks" if ranks else "training steps", found)]
     rows += [(f"rank {row['rank']} on {row['node']}", row) for row in ranks[:SHOWN_RANKS]]
@@ -150,7 +151,7 @@ def steps(report: ReportContext) -> dict[str, Any]:
             ]
             for name, row in rows
         ],
-        "rate": batch_size * max(1, len(found["by_rank"])) / found["mean"],
+        "rate": images * max(1, len(found["by_rank"])) / found["mean"],
         "charts": [_histogram(report, found), _course(report, found)],
         "longest": [
             [
