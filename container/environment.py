@@ -7,6 +7,7 @@ the same job runs without Docker and without root.
 import json
 import os
 import socket
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,9 @@ def base_folder() -> Path:
 
 def in_tree(base: Path, path: str) -> Path:
     """A path as SageMaker writes it, under `/opt/ml` or not, in the tree at `base`."""
-    given = Path(path).expanduser()
+    given = Path(path)
+    with suppress(RuntimeError):  # a user without a home folder, as many of containers
+        given = given.expanduser()
     if given.is_relative_to(DEFAULT_BASE):
         return base / given.relative_to(DEFAULT_BASE)
     return given

@@ -3,6 +3,7 @@
 import functools
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
@@ -54,7 +55,10 @@ def _folder(data: str) -> Path:
     parts = urlsplit(data)
     if parts.scheme not in ("", "file"):
         raise UserError(f"data: found {data!r}, expected s3://bucket/prefix or a folder")
-    path = Path(unquote(parts.path) if parts.scheme else data).expanduser().resolve()
+    path = Path(unquote(parts.path) if parts.scheme else data)
+    with suppress(RuntimeError):  # a user without a home folder
+        path = path.expanduser()
+    path = path.resolve()
     if not path.is_dir():
         raise UserError(f"data: {path} is no folder; expected one of images, or s3://bucket/prefix")
     if not is_utf8(str(path)):

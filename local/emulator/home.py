@@ -35,10 +35,17 @@ class Home:
         Nobody but its owner may look into it.
 
         Raises:
-            UserError: it is another user's, or holds other things that others may read.
+            UserError: it is another user's, or holds other things that others may read, or the
+                user has no home folder that it could be in.
         """
-        chosen = path or os.environ.get("BERTH_HOME") or platformdirs.user_data_dir("berth")
-        place = Path(chosen).expanduser().resolve()
+        chosen = path or os.environ.get("BERTH_HOME")
+        try:
+            place = Path(chosen or platformdirs.user_data_dir("berth")).expanduser().resolve()
+        except RuntimeError:
+            raise UserError(
+                f"home: found no home folder (HOME is not set and uid {os.getuid()} has no entry "
+                "in /etc/passwd); choose a folder with --home or BERTH_HOME"
+            ) from None
         with contextlib.suppress(OSError):  # a folder above it that may not be listed
             place = as_on_disk(place)
         home = cls(place)
@@ -46,7 +53,10 @@ class Home:
             home.path.mkdir(parents=True, exist_ok=True, mode=PRIVATE)
             home._close()
         except OSError as error:
-            raise UserError(f"{home.path}: {error.strerror or error}") from None
+            raise UserError(
+                f"{home.path}: {error.strerror or error}; choose a folder of your own with --home "
+                "or BERTH_HOME"
+            ) from None
         return home
 
     def _close(self) -> None:

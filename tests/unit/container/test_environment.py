@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from container.environment import Environment, first_failure, write_failure
+from container.environment import Environment, first_failure, in_tree, write_failure
 from container.errors import DataError
 
 
@@ -35,6 +35,20 @@ def test_a_bare_tree_is_one_host(tree: Any) -> None:
 def test_default_base_is_sagemakers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SAGEMAKER_BASE_DIR", raising=False)
     assert str(Environment.read().model_dir) == "/opt/ml/model"
+
+
+def test_paths_of_a_user_without_a_home_folder_stay_as_they_are(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert in_tree(tree, "~/weights") == Path("/home/someone/weights")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    assert in_tree(tree, "~/weights") == Path("~/weights")
+    assert in_tree(tree, "/opt/ml/input/a") == tree / "input" / "a"
 
 
 def test_hosts_are_sorted_and_ranked(tree: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -117,3 +117,13 @@ def test_a_folder_is_not_on_aws(tmp_path: Path) -> None:
 
 def test_a_plan_without_a_server_takes_the_prefix_as_one_channel() -> None:
     assert find_channels(OFFLINE, "s3://bucket/pets") == {"train": "s3://bucket/pets/"}
+
+
+def test_a_user_without_a_home_folder_has_no_images_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    with pytest.raises(UserError, match="~/photos is no folder; expected"):
+        find_channels(OFFLINE, "~/photos")

@@ -40,6 +40,22 @@ def test_another_users_folder_is_no_home(tmp_path: Path, monkeypatch: pytest.Mon
         Home.find(tmp_path)
 
 
+def test_a_user_without_a_home_folder_is_told_to_choose_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `docker run --user 12345` in an image that does not know that user."""
+
+    def unknown(uid: int) -> None:
+        raise KeyError(uid)
+
+    for name in ("HOME", "BERTH_HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    with pytest.raises(UserError, match="found no home folder .* --home or BERTH_HOME"):
+        Home.find()
+    assert Home.find(tmp_path / "home").path == tmp_path / "home"
+
+
 def test_a_file_is_no_home(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="file: "):
