@@ -148,6 +148,23 @@ def test_more_batches_than_an_epoch_has_make_no_step(job: Any) -> None:
         job(batch_size=8, gradient_accumulation_steps=6)
 
 
+def test_profiles_and_curves_count_optimizer_steps(job: Any) -> None:
+    given = {"batch_size": 10, "gradient_accumulation_steps": 2, "epochs": 2}
+    data = job(profile=True, profile_steps="none", **given) / "output" / "data"
+    events: list[dict[str, Any]] = [
+        event
+        for path in (data / "profiler" / "framework").rglob("*.json")
+        for event in json.loads(path.read_text())
+        if event.get("args", {}).get("mode") == "train"
+    ]
+    steps = [e["args"]["step_num"] for e in events if e["name"] == "Step:ModeKeys.TRAIN"]
+    forwards = [e["args"]["step_num"] for e in events if e["name"] == "Forward"]
+    assert sorted(map(int, steps)) == [0, 1, 2, 3]
+    assert sorted(map(int, forwards)) == [0, 0, 1, 1, 2, 2, 3, 3]
+    curves = [json.loads(line) for line in (data / "curves.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in curves] == [0, 1, 2, 3]
+
+
 def test_the_last_step_of_an_epoch_may_have_fewer_batches(job: Any) -> None:
     _, _, steps = trained(job, batch_size=8, gradient_accumulation_steps=3)
     assert steps == 4
