@@ -18,12 +18,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from container.errors import CheckpointError, TrainingError
 from container.files import json_files
 from container.files.json_files import to_json
+from container.training.state_dicts import save_state
 
 KEEP = 2
 """Checkpoints kept: the last, and the one before it in case the last turns out corrupt."""
@@ -103,7 +104,7 @@ class CheckpointFolder:
         self._path.mkdir(parents=True, exist_ok=True)
         path = self._path / f"{name}.safetensors"
         with written_aside(path) as aside:
-            save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, aside)
+            save_state(tensors, aside)
             digest = _digest(aside)
         stored = {"sha256": digest, "run": self._run, "counters": dict(counters)}
         with written_aside(path.with_suffix(".json")) as aside:

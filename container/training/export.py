@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 from container.artifact import DESCRIPTION, OPENVINO, WEIGHTS, Artifact, checksum
@@ -25,6 +24,7 @@ from container.models import Classifier, not_finite
 from container.openvino_runtime import core, openvino
 from container.training.checkpoint import disk_full, is_disk_full
 from container.training.optimizer import REMEDIES
+from container.training.state_dicts import save_state
 
 Convert = Callable[[Classifier, npt.NDArray[np.float32]], Any]
 """Makes an OpenVINO graph of a classifier, given pixels float32 (N, H, W, 3)."""
@@ -62,8 +62,7 @@ def write_artifact(
         raise TrainingError(f"no model: {name} holds values that are not finite; {REMEDIES}")
     artifact.path.mkdir(parents=True, exist_ok=True)
     with _aside(artifact.path) as folder:
-        state = {key: value.contiguous() for key, value in classifier.network.state_dict().items()}
-        save_file(state, folder / WEIGHTS)
+        save_state(classifier.network.state_dict(), folder / WEIGHTS)
         export = None
         if held_out is not None:
             make = convert_whole or convert

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torchvision import models as zoo
 
 from container.architectures import (
@@ -32,6 +31,7 @@ from container.training.state_dicts import (
     digest_state,
     line,
     read_weights,
+    save_state,
 )
 
 BAKED = Path("/opt/berth/weights")
@@ -192,8 +192,8 @@ def bake(archs: list[str], into: Path) -> None:
     into.mkdir(parents=True, exist_ok=True)
     for arch in map(known, archs):
         weights = _download(arch)
-        state = {key: tensor.contiguous() for key, tensor in weights.state.items()}
-        save_file(state, into / f"{file_stem(arch)}.safetensors", {"source": weights.source})
+        file = into / f"{file_stem(arch)}.safetensors"
+        save_state(weights.state, file, {"source": weights.source})
         print(f"{arch}: {weights.source} -> {into / file_stem(arch)}.safetensors", flush=True)
 
 

@@ -1,12 +1,13 @@
 """Files of a network's weights: state dicts as training scripts leave them, never unpickled."""
 
 import hashlib
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from container.errors import WeightsError
@@ -81,3 +82,23 @@ def digest_state(state: Mapping[str, Tensor]) -> str:
 def line(error: Exception) -> str:
     """An error's first line."""
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def save_state(
+    state: Mapping[str, Tensor], path: Path, metadata: dict[str, str] | None = None
+) -> None:
+    """Write tensors of any layout as safetensors, for whoever the umask lets read a new file.
+
+    safetensors itself writes for the owner alone, and a server, a job that resumes and the user of
+    an image are often another user.
+
+    Raises:
+        OSError, SafetensorError: as safetensors does, for a full disk too.
+    """
+    save_file({name: tensor.contiguous() for name, tensor in state.items()}, path, metadata)
+    usual = path.with_name(f"{path.name}.mode")
+    usual.touch()
+    try:
+        path.chmod(stat.S_IMODE(usual.stat().st_mode))
+    finally:
+        usual.unlink()

@@ -74,8 +74,12 @@ def test_a_server_needs_no_network(platform: Any, trained: Any, wait_for: Any) -
 
 @BOTH
 def test_a_server_writes_nowhere_but_tmp(platform: Any, trained: Any) -> None:
-    """Serverless endpoints have a read-only file system, /tmp apart, and no /dev/shm."""
+    """Serverless endpoints have a read-only file system, /tmp apart, and no /dev/shm.
+
+    Here the server is a user besides whom the image does not know.
+    """
     options = {"read_only": True, "tmpfs": {"/tmp": "size=64m"}, "ipc_mode": "none"}
+    options |= {"user": "12345:12345"}
     with platform.serve(trained.tree.model, **options) as endpoint:
         endpoint.until_ready()
         code, answer = inside(endpoint.running, INVOKE)

@@ -1,5 +1,6 @@
 """What SageMaker may ask of the training image that only Docker can show."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,20 @@ def test_no_shell_stands_between_sagemaker_and_the_job(
         first = read.output.decode().split("\0")
     assert Path(first[0]).name.startswith("python"), first
     assert Path(first[1]).name == "train", first
+
+
+def test_a_user_whom_the_image_does_not_know_trains(platform: Any, make_tree: Any) -> None:
+    """As `docker run --user`: no name, no home folder, nothing of the image is theirs."""
+    tree = make_tree({"profile": "true", "debug": "true"})
+    user = os.getuid() or 12345
+    if os.getuid() == 0:
+        for path in (tree.root, *tree.root.rglob("*")):
+            os.chown(path, user, user)
+    result = platform.train(tree, user=f"{user}:{user}")
+    assert result.code == 0, result.logs
+    assert "ermission" not in result.logs
+    assert "writable" not in result.logs
+    assert (tree.model / "model.json").is_file()
 
 
 def test_a_small_shared_memory_kills_no_job(platform: Any, make_tree: Any) -> None:

@@ -191,6 +191,12 @@ def test_without_held_out_images_there_is_no_export(blank: Any, classifier: Any)
     assert not (blank.path / "openvino").exists()
 
 
+def test_whoever_may_read_one_file_may_read_all(stored: Any) -> None:
+    """A server is often another user than the job."""
+    modes = {path.stat().st_mode & 0o777 for path in stored.rglob("*") if path.is_file()}
+    assert len(modes) == 1
+
+
 def test_a_full_disk_keeps_the_artifact_that_was_there(
     stored: Any, blank: Any, classifier: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,7 +205,7 @@ def test_a_full_disk_keeps_the_artifact_that_was_there(
     def full(*_args: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("container.training.export.save_file", full)
+    monkeypatch.setattr("container.training.export.save_state", full)
     with pytest.raises(TrainingError, match="disk full"):
         write_artifact(blank, classifier, None, print)
     assert {path: path.read_bytes() for path in stored.rglob("*") if path.is_file()} == before

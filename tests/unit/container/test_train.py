@@ -244,7 +244,7 @@ def test_a_full_disk_leaves_no_half_artifact(job: Any, monkeypatch: pytest.Monke
         Path(path).write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(export, "save_file", full)
+    monkeypatch.setattr(export, "save_state", full)
     fails(job, "disk full")
     assert list((job.base / "model").iterdir()) == []
 

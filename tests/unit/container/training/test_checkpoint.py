@@ -117,7 +117,7 @@ def test_safetensors_own_way_of_saying_the_disk_is_full(
         raise RuntimeError("Error while serializing: IoError(Os { code: 28, "
                            'message: "No space left on device" })')  # fmt: skip
 
-    monkeypatch.setattr(checkpoint, "save_file", full)
+    monkeypatch.setattr(checkpoint, "save_state", full)
     with pytest.raises(TrainingError, match="disk full"):
         folder.save(1, {"w": torch.zeros(1)}, {})
 
