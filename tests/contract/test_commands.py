@@ -86,11 +86,6 @@ def environment(
         yield environment
 
 
-@pytest.fixture
-def berth(environment: dict[str, str], tmp_path: Path) -> "Berth":
-    return Berth(environment, tmp_path)
-
-
 class Berth:
     """Runs `berth` in a folder of its own."""
 
@@ -128,8 +123,18 @@ def upload(berth: Berth) -> None:
     berth("data", "upload", "pets", "--no-lint")
 
 
+@pytest.fixture(scope="module")
+def uploaded(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The pictures at DATA, for all tests of the server."""
+    upload(Berth(environment, tmp_path_factory.mktemp("uploaded")))
+
+
+@pytest.fixture
+def berth(environment: dict[str, str], uploaded: None, tmp_path: Path) -> Berth:
+    return Berth(environment, tmp_path)
+
+
 def test_search_train_look_and_clean_up(berth: Berth) -> None:
-    upload(berth)
     toy = ("--image-uri", "toy:latest")
     done = berth(
         *("tune", DATA, *toy, *SCORE, "--name", "search", "--jobs", "4", "--seed", "1"),
@@ -159,7 +164,6 @@ def test_search_train_look_and_clean_up(berth: Berth) -> None:
 
 
 def test_a_failure_in_one_line(berth: Berth) -> None:
-    upload(berth)
     done = berth(
         *("train", DATA, "--image-uri", "toy:latest", "--name", "unlucky"),
         *("-p", "fail=no luck"),
@@ -173,7 +177,6 @@ def test_a_failure_in_one_line(berth: Berth) -> None:
 
 
 def test_a_running_job_is_stopped(berth: Berth) -> None:
-    upload(berth)
     berth(
         *("train", DATA, "--image-uri", "toy:latest", "--name", "long", "--no-wait"),
         *("-p", "seconds=60"),
@@ -238,14 +241,12 @@ def test_what_is_refused_is_refused_at_once(berth: Berth) -> None:
 
 
 def test_an_image_without_train(berth: Berth) -> None:
-    upload(berth)
     done = berth("train", DATA, "--image-uri", "servesonly:latest", "-q", status=1)
     last = done.stderr.splitlines()[-1]
     assert "Failed: ClientError: the container cannot be started: servesonly:latest has no" in last
 
 
 def test_a_metric_that_never_appears(berth: Berth) -> None:
-    upload(berth)
     done = berth(
         *("tune", DATA, *TOY, *SCORE, "--name", "silent", "--jobs", "2"),
         *("-r", "learning_rate=0.001:1:log", "-p", "silent=1", "-p", "seconds=0.01"),
@@ -259,7 +260,6 @@ def test_a_metric_that_never_appears(berth: Berth) -> None:
 
 @pytest.mark.parametrize("how", ["ctrl-c", "reader gone"])
 def test_whoever_stops_looking_stops_nothing(berth: Berth, how: str) -> None:
-    upload(berth)
     name = how.replace(" ", "-")
     with berth.start(
         *("train", DATA, *TOY, "--name", name, "--no-download"),
@@ -293,7 +293,7 @@ def test_a_server_that_is_killed_meanwhile(toy_commands: "Commands", tmp_path: P
     with serving(toy_commands, tmp_path / "home") as (server, environment):
         berth = Berth(environment, tmp_path)
         upload(berth)
-        with berth.start("train", DATA, *TOY, "--name", "left", "-p", "seconds=5") as process:
+        with berth.start("train", DATA, *TOY, "--name", "left", "-p", "seconds=600") as process:
             assert process.stdout is not None
             assert process.stderr is not None
             assert process.stdout.readline().startswith("toy: job left")

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_quick_tests_are_those_that_start_nothing() -> None:
-    chosen = ("tests/unit/local/emulator/test_daemon.py", "tests/unit/container/test_cpus.py")
+    chosen = ("tests/unit/local/emulator/test_daemon.py", "tests/unit/serve/test_settings.py")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "--collect-only", "-q", "-m", "not slow", *chosen],
         cwd=ROOT,
@@ -20,7 +20,7 @@ def test_quick_tests_are_those_that_start_nothing() -> None:
         check=False,
     )
     collected = {line.partition("::")[0] for line in done.stdout.splitlines() if "::" in line}
-    assert collected == {"tests/unit/container/test_cpus.py"}, done.stdout
+    assert collected == {"tests/unit/serve/test_settings.py"}, done.stdout
 
 
 @pytest.mark.parametrize(
