@@ -55,9 +55,9 @@ SLOW_FILES = (
 )
 """Files and folders of unit tests that start servers or processes, or train networks."""
 LONG_FILES = {
-    "contract/test_local_sagemaker.py": 180,
     "contract/test_sdk_v2.py": 140,
     "e2e/test_documents.py": 110,
+    "contract/test_local_sagemaker.py": 110,
     "e2e/test_local_sagemaker.py": 100,
     "e2e/test_killed_sagemaker.py": 100,
     "contract/test_local_mode.py": 90,

@@ -1,7 +1,8 @@
 """Unmodified clients on the local SageMaker: boto3, the AWS CLI and the SDK v3, offline.
 
-Each trains, tunes, deploys, invokes and transforms with the real image's commands, as processes and
-as containers, while every connection that would leave this machine fails.
+Each trains, tunes, deploys, invokes and transforms with the real image's commands, as processes,
+and boto3 as containers too, while every connection that would leave this machine fails. What runs a
+job is nothing that a client sees: a request has been read before, and an answer is written after.
 """
 
 import base64
@@ -328,6 +329,7 @@ def test_boto3(sagemaker: str, quick: dict[str, str], image_folder: Path, tmp_pa
     check_transform(s3, name, image_folder)
 
 
+@pytest.mark.parametrize("executor", ["process"], indirect=True)
 def test_aws_cli(sagemaker: str, quick: dict[str, str], image_folder: Path, tmp_path: Path) -> None:
     name = "with-cli"
 
@@ -378,6 +380,7 @@ def test_aws_cli(sagemaker: str, quick: dict[str, str], image_folder: Path, tmp_
     check_transform(boto3.client("s3"), name, image_folder)
 
 
+@pytest.mark.parametrize("executor", ["process"], indirect=True)
 def test_sdk_v3(sagemaker: str, quick: dict[str, str], image_folder: Path) -> None:
     import boto3
     from sagemaker.core import resources, shapes
