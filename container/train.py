@@ -42,7 +42,7 @@ from container.monitoring.requested import is_debugged, is_profiled
 from container.tracking.tracker import Tracker, make_tracker
 from container.training.accumulation import steps_of
 from container.training.callbacks import Callback
-from container.training.checkpoint import CheckpointFolder, Interrupted, StopSignal
+from container.training.checkpoint import Interrupted, StopSignal
 from container.training.distributed import World, join_world, launch, needs_launch
 from container.training.export import write_artifact
 from container.training.finalize import describe, finish
@@ -264,7 +264,7 @@ def _train(
         validation,
         device=job.device,
         world=world,
-        checkpoints=CheckpointFolder(environment.checkpoint_dir, job.identity | trained_on, tell),
+        checkpoints=job.checkpoints(environment.checkpoint_dir, tell, trained_on),
         stop=stop,
         metrics=metrics,
         say=tell,

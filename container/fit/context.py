@@ -1,6 +1,6 @@
 """A fit job under way: its data, time and state, and what is loaded of its backbones."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -71,10 +71,6 @@ class FitContext:
     def round_folder(self, number: int) -> Path:
         """Where a round of fine-tuning, from 1, keeps its state and its metrics."""
         return self.data.environment.checkpoint_dir / "fit" / f"round-{number}"
-
-    def round_checkpoints(self, number: int, identity: Mapping[str, object]) -> CheckpointFolder:
-        """The checkpoints of a round."""
-        return CheckpointFolder(self.round_folder(number), identity, self.say)
 
     @cached_property
     def side(self) -> int:

@@ -60,7 +60,7 @@ def kept(fit: FitContext) -> tuple[SizedBackbone, TrainingProgress]:
     at = [each for each in board.entries if each.kind == "fine-tuned"].index(chosen)
     planned = state.rounds[at]
     job = with_recipe(backbone, planned.hyperparameters)
-    best = fit.round_checkpoints(at + 1, job.identity).load_best()
+    best = job.checkpoints(fit.round_folder(at + 1), fit.say).load_best()
     if best is None:
         raise TrainingError(f"checkpoints: found no weights of round {at + 1}, which was best")
     load_tensors(backbone.classifier.network, best.tensors)

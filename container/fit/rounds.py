@@ -178,7 +178,7 @@ def _run(fit: FitContext, planned: FineTuningRound) -> None:
         fit.budget,
         began=planned.began,
         seconds=planned.seconds,
-        checkpoints=fit.round_checkpoints(number, job.identity),
+        checkpoints=job.checkpoints(fit.round_folder(number), fit.say),
         metrics=TimedMetrics(fit.round_folder(number), ended),
         stop=fit.stop,
         say=fit.say,

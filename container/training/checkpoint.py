@@ -61,12 +61,22 @@ class CheckpointFolder:
         path: `/opt/ml/checkpoints`.
         run: values that a run must share with the one that wrote a checkpoint, by name.
         say: where messages go.
+        defaults: what a value of `run` was before there was a choice, by name: a checkpoint that an
+            older version wrote does not have those that came later.
     """
 
-    def __init__(self, path: Path, run: Mapping[str, Any], say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        run: Mapping[str, Any],
+        say: Callable[[str], None],
+        *,
+        defaults: Mapping[str, Any] | None = None,
+    ) -> None:
         self._path = path
         self._run = json.loads(to_json(run))
         self._say = say
+        self._defaults = json.loads(to_json(defaults or {}))
 
     def save(self, step: int, tensors: Mapping[str, Tensor], counters: Mapping[str, Any]) -> Path:
         """Write a checkpoint and drop those before the last two.
@@ -130,9 +140,10 @@ class CheckpointFolder:
             )
             return None
         for name, value in self._run.items():
-            if run.get(name) != value:
+            written = run.get(name, self._defaults.get(name))
+            if written != value:
                 raise CheckpointError(
-                    f"{weights}: written by another run, with {name}={run.get(name)!r} where this "
+                    f"{weights}: written by another run, with {name}={written!r} where this "
                     f"one has {value!r}; give this job an empty checkpoint location"
                 )
         return Checkpoint(tensors, counters)

@@ -1,7 +1,9 @@
 """A training job's configuration and data, shared by its stages."""
 
 import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +16,7 @@ from container.environment import Environment
 from container.hyperparameters import Hyperparameters
 from container.images.geometry import Geometry
 from container.memory import available_memory
+from container.training.checkpoint import CheckpointFolder
 from container.training.distributed import World
 
 MONITORING_HYPERPARAMETERS = (
@@ -87,6 +90,13 @@ class TrainingJob:
     def _kept_bytes(self) -> int:
         """What a loader of this rank may keep decoded: an eighth of the memory that is left."""
         return available_memory() // (8 * self.world.local_size)
+
+    def checkpoints(
+        self, path: Path, say: Callable[[str], None], more: Mapping[str, Any] | None = None
+    ) -> CheckpointFolder:
+        """The checkpoints in `path`, of runs with the same `identity` and the same `more`."""
+        defaults = Hyperparameters().model_dump(mode="json")
+        return CheckpointFolder(path, self.identity | dict(more or {}), say, defaults=defaults)
 
     @property
     def identity(self) -> dict[str, Any]:

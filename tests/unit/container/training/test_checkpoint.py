@@ -87,6 +87,23 @@ def test_another_runs_checkpoint_is_refused(
         other.load_last()
 
 
+def test_what_an_older_version_did_not_write_is_the_default(
+    folder: CheckpointFolder, tmp_path: Path, said: list[Any]
+) -> None:
+    folder.save(1, {"w": torch.zeros(1)}, {"step": 1})
+
+    def newer(accumulated: int) -> CheckpointFolder:
+        run = {"lr": 0.1, "widths": (1, 2), "accumulated": accumulated}
+        defaults = {"lr": 0.2, "accumulated": 1}
+        return CheckpointFolder(tmp_path / "checkpoints", run, said.append, defaults=defaults)
+
+    last = newer(1).load_last()
+    assert last is not None
+    assert last.counters == {"step": 1}
+    with pytest.raises(CheckpointError, match=r"accumulated=1 where this one has 4"):
+        newer(4).load_last()
+
+
 def test_best_is_kept_apart(folder: CheckpointFolder) -> None:
     folder.save_best({"w": torch.ones(1)}, {"epoch": 1})
     folder.save_best({"w": torch.ones(1) * 2}, {"epoch": 4})
