@@ -1,10 +1,14 @@
 """What is known of one invocation when it ends: for its line in the log and for /metrics."""
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 RECORD = "serve.record"
 """The key of an invocation's record in its WSGI environment."""
+
+RECEIVED_AT: ContextVar[float] = ContextVar("RECEIVED_AT")
+"""When the headers of the request that this thread answers were complete (monotonic clock)."""
 
 
 @dataclass

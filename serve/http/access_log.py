@@ -7,11 +7,12 @@ import json
 import logging
 import re
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 from typing import Any
 
 from gunicorn.glogging import Logger
 
-from serve.records import RECORD, InvocationRecord
+from serve.records import RECEIVED_AT, RECORD, InvocationRecord
 from serve.settings import Settings
 
 QUIET = {"/ping", "/metrics"}
@@ -45,7 +46,9 @@ class AccessLog(Logger):  # type: ignore[misc]  # gunicorn has no types
 
     def access(self, resp: Any, req: Any, environ: dict[str, Any], request_time: timedelta) -> None:
         """Log one request."""
-        seconds = request_time.total_seconds()
+        # gunicorn's own begins when a thread takes the request, its body being here.
+        began = RECEIVED_AT.get(None)
+        seconds = request_time.total_seconds() if began is None else monotonic() - began
         record: InvocationRecord | None = environ.get(RECORD)
         if record is not None:
             record.observe(record, resp.status_code, seconds)

@@ -1,10 +1,11 @@
-"""A client's connection: its buffered headers, its deadlines and its error responses.
+"""A client's connection: its buffered request, its deadlines and its error responses.
 
 Deadlines are those of Apache's mod_reqtimeout: 20 s for the headers; 20 s for a body, plus a second
 for every 500 bytes received.
 """
 
 import json
+import re
 from collections.abc import Callable
 from http import HTTPStatus
 from time import monotonic
@@ -29,23 +30,32 @@ SEND_SECONDS = 20.0
 UNREAD_SECONDS = 0.01
 """Seconds to read the unused rest of a body; then the connection is closed."""
 
+MAX_HELD_BODY = 8 * 1024 * 1024
+"""Longest body that is received before a thread is given to its request: a phone's photograph."""
+
+PIECE = 64 * 1024
 MAX_HEADER_BYTES = 64 * 1024
 MAX_CHUNK_LINE = 16 * 1024
 """Bytes of a chunk's size with its extensions, and of all trailers."""
+
+
+_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,7})[ \t]*\r\n", re.IGNORECASE)
+_UNHELD = re.compile(rb"\r\n(?:expect|transfer-encoding)[ \t]*:", re.IGNORECASE)
 
 
 class BoundedUnreader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no types
     """Reads from a socket until a deadline that moves as bytes arrive. Raises TimeoutError."""
 
     def __init__(self, sock: Any) -> None:
-        super().__init__(sock)
-        self.begin()
+        super().__init__(sock, PIECE)
+        self.begin(monotonic())
 
-    def begin(self) -> None:
-        """Start the deadline of a body."""
-        self._started = monotonic()
-        self._arrived = 0
-        self._end = self._started + MAX_BODY_SECONDS
+    def begin(self, since: float, ahead: bytes | memoryview = b"") -> None:
+        """Start a body whose headers were complete at `since`, and of which `ahead` is here."""
+        self._ahead = memoryview(ahead)
+        self._started = since
+        self._arrived = len(ahead)
+        self._end = since + MAX_BODY_SECONDS
 
     def end_within(self, seconds: float) -> None:
         """Set the deadline to `seconds` from now."""
@@ -53,8 +63,10 @@ class BoundedUnreader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no 
 
     def chunk(self) -> bytes:
         """The next bytes; none at the end."""
-        allowed = self._started + BODY_SECONDS + self._arrived / MIN_BYTES_PER_SECOND
-        left = min(allowed, self._end) - monotonic()
+        if self._ahead:
+            piece, self._ahead = bytes(self._ahead[:PIECE]), self._ahead[PIECE:]
+            return piece
+        left = min(body_deadline(self._started, self._arrived), self._end) - monotonic()
         if left <= 0:
             raise TimeoutError
         self.sock.settimeout(left)
@@ -65,15 +77,33 @@ class BoundedUnreader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no 
         self._arrived += len(data)
         return data
 
+    def take_buffered(self) -> bytes:
+        """What is here of the next request."""
+        data: bytes = super().take_buffered() + bytes(self._ahead)
+        self._ahead = memoryview(b"")
+        return data
+
+
+def body_deadline(since: float, arrived: int) -> float:
+    """When the rest of a body must be here, of which `arrived` bytes are, begun at `since`."""
+    return since + min(MAX_BODY_SECONDS, BODY_SECONDS + arrived / MIN_BYTES_PER_SECOND)
+
 
 class Connection(TConn):  # type: ignore[misc]
-    """A connection that buffers the next request's headers before a thread handles it."""
+    """A connection that buffers the next request before a thread handles it.
+
+    Its headers, and a body that announces its length and is not too long.
+    """
+
+    received_at = 0.0
+    """When the request's headers were complete, on the monotonic clock."""
 
     def __init__(self, cfg: Any, sock: Any, client: Any, server: Any) -> None:
         super().__init__(cfg, sock, client, server)
         self.parser: Any = None
         self._unreader = BoundedUnreader(sock)
         self._received = bytearray()
+        self._head_bytes = self._request_bytes = 0
         self.await_headers()
 
     def await_headers(self) -> None:
@@ -85,6 +115,29 @@ class Connection(TConn):  # type: ignore[misc]
         if not self._received:
             data = data.lstrip(b"\r\n")
         self._received += data
+
+    def await_body(self) -> None:
+        """Start the deadline of the body, the headers being complete."""
+        self.received_at = monotonic()
+        self._head_bytes = self._received.index(b"\r\n\r\n") + 4
+        head = self._received[: self._head_bytes]
+        found = _LENGTH.search(head)
+        length = int(found[1]) if found and not _UNHELD.search(head) else 0
+        self._request_bytes = self._head_bytes + (length if length <= MAX_HELD_BODY else 0)
+
+    def extend(self) -> None:
+        """Move the deadline of the body, more of which has arrived."""
+        self.timeout = body_deadline(self.received_at, len(self._received) - self._head_bytes)
+
+    @property
+    def size(self) -> int:
+        """Bytes that are buffered."""
+        return len(self._received)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether as much of the next request is here as is waited for, after `await_body`."""
+        return len(self._received) >= self._request_bytes
 
     @property
     def begun(self) -> bool:
@@ -112,13 +165,13 @@ class Connection(TConn):  # type: ignore[misc]
         return None
 
     def hand_over(self) -> None:
-        """Pass the buffered bytes to the parser, which then need not wait for headers."""
+        """Pass the buffered bytes to the parser, which then waits for no headers."""
         if self.parser is None:
             self.parser = get_parser(self.cfg, self.sock, self.client)
             self.parser.unreader = self._unreader
-        self._unreader.begin()
-        self._unreader.unread(bytes(self._received))
-        self._received.clear()
+        received, self._received = memoryview(self._received), bytearray()
+        self._unreader.begin(self.received_at, received[self._head_bytes :])
+        self._unreader.unread(bytes(received[: self._head_bytes]))
         self.initialized = self.data_ready = True
 
     def take_back(self) -> None:

@@ -16,7 +16,7 @@ from serve.payloads import codec
 from serve.payloads.accept import negotiate
 from serve.payloads.body import Admission, declared_length, read_body
 from serve.payloads.images import Pixels, Probabilities
-from serve.records import RECORD, InvocationRecord
+from serve.records import RECEIVED_AT, RECORD, InvocationRecord
 
 INVOCATION_SECONDS = 55.0
 """Seconds an invocation may take; SageMaker's own timeout of 60 would give no reason."""
@@ -42,7 +42,7 @@ def answer_invocation(
         use: given the deadline on the monotonic clock, the predictor, which is held until the
             response is made, or sent where it is streamed; called once the body is read.
     """
-    deadline = monotonic() + INVOCATION_SECONDS
+    deadline = RECEIVED_AT.get(monotonic()) + INVOCATION_SECONDS
     record = request.environ[RECORD] = InvocationRecord(metrics.observe)
     announced = declared_length(request.environ) or 0
     with ExitStack() as held:

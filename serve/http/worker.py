@@ -1,8 +1,9 @@
 """gunicorn's threaded worker, hardened against clients that are slow, idle or hostile.
 
-A thread takes a connection only once the headers of a request are received, so that clients which
-never send them cost a descriptor each and no thread. Everything a client has to send has a
-deadline. `GET /ping` has its own threads, so that a busy server still answers health checks.
+A thread takes a connection only once a request is received, so that clients which never send the
+rest cost a descriptor each and no thread; of a body that is long, or in chunks, only the headers
+are waited for. Everything a client has to send has a deadline. `GET /ping` has its own threads, so
+that a busy server still answers health checks.
 """
 
 import errno
@@ -20,6 +21,7 @@ from gunicorn.http.errors import ParseException
 from gunicorn.workers.gthread import ThreadWorker
 
 from serve.http.connections import (
+    PIECE,
     SEND_SECONDS,
     UNREAD_SECONDS,
     Connection,
@@ -28,6 +30,7 @@ from serve.http.connections import (
     is_read,
     refusal,
 )
+from serve.records import RECEIVED_AT
 
 LINGER = 3.0
 """Seconds in which a client that is still sending may read the error response (RFC 9112, 9.6)."""
@@ -35,7 +38,9 @@ LINGER = 3.0
 TICK = 0.2
 """Seconds between checks of deadlines during shutdown, and the linger of a refused client then."""
 
-PIECE = 64 * 1024
+MAX_HELD = 64 * 1024 * 1024
+"""Bytes of requests that are held until they are whole; above, a thread reads the rest."""
+
 FULL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -54,6 +59,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         # Ordered sets, the connection with the nearest deadline first.
         self._awaiting_headers: dict[Connection, None] = {}
         self._lingering: dict[Connection, None] = {}
+        # In no order: their deadlines move.
+        self._awaiting_body: dict[Connection, None] = {}
+        self._held = 0
         self._pings = ThreadPoolExecutor(2)
         super().init_process()
 
@@ -79,7 +87,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         self._watch(connection, self._awaiting_headers, self._receive)
 
     def enqueue_req(self, conn: Connection) -> None:
-        """Pass a request whose headers are complete to a thread."""
+        """Pass a request to a thread."""
+        self._forget(conn)
         pool = self._pings if conn.is_ping else self.tpool
         conn.hand_over()
         done: Future[bool] = pool.submit(self.handle, conn)
@@ -121,14 +130,14 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         now = monotonic()
         while (conn := next(iter(self._awaiting_headers), None)) and conn.timeout <= now:
             if conn.begun:
-                message = "HTTP headers: the rest of them did not arrive in time"
-                self._refuse(conn, self._awaiting_headers, 408, message)
+                self._refuse(conn, 408, "HTTP headers: the rest of them did not arrive in time")
             else:
-                self._forget(conn, self._awaiting_headers)
                 self._drop(conn)
         while (conn := next(iter(self._lingering), None)) and conn.timeout <= now:
-            self._forget(conn, self._lingering)
             self._drop(conn)
+        for conn in [each for each in self._awaiting_body if each.timeout <= now]:
+            # Its thread finds the deadline passed, and says so.
+            self.enqueue_req(conn)
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         """Check deadlines during shutdown too, when the original waits for its whole timeout."""
@@ -136,6 +145,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def handle_request(self, req: Any, conn: Connection) -> bool:
         """Handle one request in a thread. False closes the connection."""
+        RECEIVED_AT.set(conn.received_at)
         conn.sock.settimeout(SEND_SECONDS)
         guard(req.body, req.force_close)
         try:
@@ -177,41 +187,56 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         group[conn] = None
         self.poller.register(conn.sock, EVENT_READ, lambda _: readable(conn))
 
-    def _forget(self, conn: Connection, group: dict[Connection, None]) -> None:
-        group.pop(conn, None)
+    def _forget(self, conn: Connection) -> None:
+        self._awaiting_headers.pop(conn, None)
+        self._lingering.pop(conn, None)
+        if conn in self._awaiting_body:
+            self._awaiting_body.pop(conn)
+            self._held -= conn.size
         with suppress(OSError, KeyError, ValueError):
             self.poller.unregister(conn.sock)
 
     def _receive(self, conn: Connection) -> None:
         try:
-            data = conn.sock.recv(8192)
+            data = conn.sock.recv(PIECE)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
             data = b""
-        if data:
+        if data and conn in self._awaiting_body:
+            conn.add(data)
+            self._held += len(data)
+            self._await_body(conn)
+        elif data:
             conn.add(data)
             self._advance(conn)
+        elif conn in self._awaiting_body:
+            # Its thread finds the end, and says what is missing.
+            self.enqueue_req(conn)
         elif conn.begun:
-            self._refuse(
-                conn, self._awaiting_headers, 400, "HTTP headers: found only a part of them"
-            )
+            self._refuse(conn, 400, "HTTP headers: found only a part of them")
         else:
-            self._forget(conn, self._awaiting_headers)
             self._drop(conn)
 
     def _advance(self, conn: Connection) -> None:
         if problem := conn.problem:
-            self._refuse(conn, self._awaiting_headers, *problem)
+            self._refuse(conn, *problem)
         elif conn.complete:
-            self._forget(conn, self._awaiting_headers)
-            self.enqueue_req(conn)
+            conn.await_body()
+            self._awaiting_headers.pop(conn)
+            self._awaiting_body[conn] = None
+            self._held += conn.size
+            self._await_body(conn)
 
-    def _refuse(
-        self, conn: Connection, group: dict[Connection, None], status: int, message: str
-    ) -> None:
+    def _await_body(self, conn: Connection) -> None:
+        if conn.is_whole or self._held > MAX_HELD:
+            self.enqueue_req(conn)
+        else:
+            conn.extend()
+
+    def _refuse(self, conn: Connection, status: int, message: str) -> None:
         self.log.info("status=%d %s", status, message)
-        self._forget(conn, group)
+        self._forget(conn)
         with suppress(OSError):
             conn.sock.send(error_response(status, message))
         self._end(conn)
@@ -234,10 +259,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         except OSError:
             more = b""
         if not more:
-            self._forget(conn, self._lingering)
             self._drop(conn)
 
     def _drop(self, conn: Connection) -> None:
+        self._forget(conn)
         self.nr_conns -= 1
         conn.close()
 
@@ -245,18 +270,20 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         """Close the connection with the nearest deadline, or the one idle longest."""
         for group in (self._lingering, self._awaiting_headers):
             if group:
-                conn = next(iter(group))
-                self._forget(conn, group)
-                self._drop(conn)
+                self._drop(next(iter(group)))
                 return
         if self.keepalived_conns:
             self.keepalived_conns[0].timeout = 0.0
             self.murder_keepalived()
+        elif self._awaiting_body:
+            self._drop(min(self._awaiting_body, key=lambda conn: conn.timeout))
 
     def _expire_idle(self) -> None:
         # A request that was received but not yet read is still answered.
         for conn in list(self._awaiting_headers):
             self._receive(conn)
+        for conn in list(self._awaiting_body):
+            self.enqueue_req(conn)
         # The event loop closes expired connections after each round of events.
         for conn in (*self.keepalived_conns, *self._awaiting_headers):
             conn.timeout = 0.0

@@ -263,7 +263,7 @@ def test_whoever_stops_looking_stops_nothing(berth: Berth, how: str) -> None:
     name = how.replace(" ", "-")
     with berth.start(
         *("train", DATA, *TOY, "--name", name, "--no-download"),
-        *("-p", "seconds=0.5", "-p", "epochs=16"),
+        *("-p", "seconds=0.5", "-p", "epochs=2000"),
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -276,8 +276,10 @@ def test_whoever_stops_looking_stops_nothing(berth: Berth, how: str) -> None:
     assert process.returncode == (130 if how == "ctrl-c" else 1)
     assert said[-2].startswith(f"the job goes on; follow it: berth logs -f {name}")
     assert said[-1].startswith(f"stop it: berth stop {name}")
+    assert berth.status(name) == "InProgress"
+    berth("stop", name)
     berth("logs", "-f", name)
-    assert berth.status(name) == "Completed"
+    assert berth.status(name) == "Stopped"
 
 
 def test_names_of_all_kinds(berth: Berth) -> None:

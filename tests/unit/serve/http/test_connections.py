@@ -66,6 +66,41 @@ def test_connections_without_requests_cost_no_ping_and_end(server: Server) -> No
     assert statuses == [0 if not halves[at % 5] else 408 for at in range(200)]
 
 
+def test_bodies_that_stall_by_the_hundred_keep_no_other_request_waiting(server: Server) -> None:
+    body = picture()
+    head = HEAD + f"Connection: close\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with ExitStack() as stack:
+        stalled = [stack.enter_context(connect(server, head + body[:9])) for _ in range(200)]
+        slow = [stack.enter_context(connect(server, head + body[:9])) for _ in range(200)]
+        for _ in range(5):
+            assert server.invoke(body)[0] == 200
+        for connection in slow:
+            connection.sendall(body[9:])
+        assert {answer(connection)[0] for connection in slow} == {200}
+        missing = [answer(connection) for connection in stalled]
+    assert {status for status, _ in missing} == {408}
+    assert "did not arrive in time" in missing[0][1]["error"]
+
+
+def test_a_body_that_ends_early_is_told_what_is_missing(server: Server) -> None:
+    with connect(server, HEAD + b"Content-Length: 1000\r\n\r\n" + bytes(10)) as connection:
+        connection.shutdown(socket.SHUT_WR)
+        status, error = answer(connection)
+    assert status == 400
+    assert "found 10 bytes, expected 1,000" in error["error"]
+
+
+@pytest.mark.parametrize("expect", [b"", b"Expect: 100-continue\r\n"])
+def test_a_body_too_long_to_be_held_is_read_by_a_thread(server: Server, expect: bytes) -> None:
+    body = picture() + bytes(9_000_000)
+    head = HEAD + expect + f"Connection: close\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with connect(server, head) as connection:
+        if expect:
+            assert connection.recv(25) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(body)
+        assert answer(connection)[0] in (200, 400)
+
+
 def test_a_body_that_trickles_in_is_given_up_and_pings_are_answered(server: Server) -> None:
     for more in (b"Content-Length: 1000\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n"):
         with connect(server, HEAD + more) as connection:
@@ -192,7 +227,7 @@ def test_a_body_may_take_longer_the_more_of_it_came(monkeypatch: pytest.MonkeyPa
         client.sendall(b"a")
         with pytest.raises(TimeoutError):
             unreader.chunk()
-        unreader.begin()
+        unreader.begin(now)
         assert unreader.chunk() == b"a"
         unreader.end_within(0)
         with pytest.raises(TimeoutError):
