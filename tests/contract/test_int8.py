@@ -41,9 +41,13 @@ HYPERPARAMETERS = {
 }
 SAME = 1e-3
 """Largest difference of one probability between endpoints of the same precision."""
-ROUNDED = 0.02
+ROUNDED = 0.1
 """The same between an endpoint and the job, whose passes hold more images and round differently, in
-int8 by a whole step: a tenth of what int8 differs from float32 by."""
+int8 by a whole step, and on each processor in its own way."""
+CHANGED = 0.06
+"""What int8 changes a probability of this network by at least, three times less than seen."""
+IMAGES = 4.01
+"""Labels that may differ, between an endpoint and the job, of the held-out images."""
 
 READY = re.compile(r"ready after .*OpenVINO on \d+ CPU cores?(?: in (\w+))?$", re.MULTILINE)
 
@@ -165,15 +169,15 @@ def check_int8(job: Job, int8: Probabilities, float32: Probabilities) -> None:
     recorded = job.recorded.int8
     assert recorded is not None
     assert recorded.images == len(job.held_out)
-    assert accuracy(job, int8) == pytest.approx(recorded.accuracy, abs=2.01 / recorded.images)
+    assert accuracy(job, int8) == pytest.approx(recorded.accuracy, abs=IMAGES / recorded.images)
     assert accuracy(job, float32) == pytest.approx(
-        recorded.float32_accuracy, abs=2.01 / recorded.images
+        recorded.float32_accuracy, abs=IMAGES / recorded.images
     )
     difference = float(np.abs(int8 - float32).max())
-    assert difference > 3 * ROUNDED, "that is float32"
+    assert difference > CHANGED, "that is float32"
     assert difference == pytest.approx(recorded.max_difference, abs=ROUNDED)
     same = float((int8.argmax(axis=1) == float32.argmax(axis=1)).mean())
-    assert same == pytest.approx(recorded.same_label, abs=2.01 / recorded.images)
+    assert same == pytest.approx(recorded.same_label, abs=IMAGES / recorded.images)
 
 
 def served(platform: Any, job: Job, precision: str) -> tuple[Probabilities, str]:
@@ -207,7 +211,7 @@ def test_int8_over_http_is_as_good_as_the_job_recorded(platform: Any, job: Job) 
         recorded = job.recorded.bfloat16
         assert recorded is not None
         assert accuracy(job, fastest) == pytest.approx(
-            recorded.accuracy, abs=2.01 / recorded.images
+            recorded.accuracy, abs=IMAGES / recorded.images
         )
 
 
