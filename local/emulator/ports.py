@@ -3,7 +3,10 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
+
+Point = dict[str, Any]
+"""Values of a metric, as PutMetricData's `MetricData` has them; its time is UTC seconds."""
 
 
 @dataclass(frozen=True)

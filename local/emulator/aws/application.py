@@ -13,6 +13,7 @@ from werkzeug.wsgi import get_input_stream
 from local.emulator.aws import answers, moto_services, simulation
 from local.emulator.aws.cloudwatch import CloudWatch
 from local.emulator.aws.logs.app import LogsApp
+from local.emulator.aws.logs.metrics.publisher import LogMetrics
 from local.emulator.aws.logs.store import LogStore
 from local.emulator.aws.moto_services import MotoServices
 from local.emulator.aws.requests import Environ, Request
@@ -48,8 +49,10 @@ class AWSServices:
         self.objects = ObjectStore(home.objects)
         self._s3 = S3App(self.objects)
         log_store = LogStore(home.logs)
-        self._logs = LogsApp(log_store)
-        self.logs = CloudWatch(log_store, self._moto.put_metric_data, region)
+        put = self._moto.put_metric_data
+        self._metrics = LogMetrics(log_store, put)
+        self._logs = LogsApp(log_store, self._metrics)
+        self.logs = CloudWatch(log_store, self._metrics, put, region)
 
     def load(self) -> None:
         """Take over what an earlier version kept elsewhere, and sweep what a killed server left."""
@@ -60,6 +63,7 @@ class AWSServices:
 
     def close(self) -> None:
         """Close all files; nothing is lost without it."""
+        self._metrics.close()
         self.objects.close()
         self._moto.close()
 

@@ -8,14 +8,16 @@ import copy
 import json
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from local.emulator.aws.logs.metrics.publisher import LogMetrics, PutMetricData
 from local.emulator.aws.logs.store import LogStore, StreamWriter
 from local.emulator.aws.requests import Request
-from local.emulator.ports import Statistics
+from local.emulator.ports import Point, Statistics
 
 METRICS_KEPT = timedelta(days=15)
 """AWS keeps points of one-minute metrics 15 days (CloudWatch user guide, "Metrics retention")."""
@@ -23,10 +25,6 @@ BATCH = 1000
 """Points of one PutMetricData request at most (API reference)."""
 NUMBERS = {"Value", "Sum", "Minimum", "Maximum", "SampleCount", "Values", "Counts"}
 MEMBER = re.compile(r"\.member\.(\d+)\.?|\.")
-
-Point = dict[str, Any]
-PutMetricData = Callable[[str, str, list[Point]], None]
-"""Publishes a region's points in a namespace."""
 
 
 class MetricStore:
@@ -68,8 +66,10 @@ class MetricStore:
 class CloudWatch:
     """One region's logs and metrics, without HTTP: what jobs write. Safe from any thread."""
 
-    def __init__(self, logs: LogStore, put: PutMetricData, region: str) -> None:
-        self._logs, self._put, self._region = logs, put, region
+    def __init__(
+        self, logs: LogStore, metrics: LogMetrics, put: PutMetricData, region: str
+    ) -> None:
+        self._logs, self._metrics, self._put, self._region = logs, metrics, put, region
 
     def in_region(self, region: str) -> "CloudWatch":
         """The same for what another region's jobs write."""
@@ -79,7 +79,8 @@ class CloudWatch:
 
     def open(self, group: str, stream: str) -> StreamWriter:
         """Create (or go on with) a stream; its group is created when missing."""
-        return StreamWriter(self._logs.ensure_stream(self._region, group, stream))
+        file = self._logs.ensure_stream(self._region, group, stream)
+        return StreamWriter(file, partial(self._metrics.observe, self._region, group))
 
     def tail(self, group: str, stream_prefix: str, lines: int) -> list[str]:
         """The last lines of the group's streams with that prefix, oldest first."""

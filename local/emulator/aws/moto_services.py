@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 from werkzeug.test import run_wsgi_app
 from werkzeug.wrappers import Response
 
-from local.emulator.aws.cloudwatch import MetricStore, Point, read_request
+from local.emulator.aws.cloudwatch import MetricStore, read_request
 from local.emulator.aws.compaction import compact
 from local.emulator.aws.dates import Dates
 from local.emulator.aws.journal import Journal
@@ -24,6 +24,7 @@ from local.emulator.aws.requests import Request
 from local.emulator.aws.sessions import Sessions
 from local.emulator.aws.signature.keys import Key
 from local.emulator.home import Home
+from local.emulator.ports import Point
 
 logger = logging.getLogger(__name__)
 

@@ -9,6 +9,8 @@ from werkzeug.wrappers import Response
 
 from local.emulator.aws.logs.files import Event, EventFile
 from local.emulator.aws.logs.filters import compile_pattern
+from local.emulator.aws.logs.metrics.publisher import LogMetrics
+from local.emulator.aws.logs.metrics.transformations import check_transformations
 from local.emulator.aws.logs.store import Group, LogStore, StreamNotFound, event_ids, now
 from local.emulator.credentials import ACCOUNT
 from local.emulator.errors import ServiceError
@@ -27,8 +29,8 @@ Members = dict[str, Any]
 class LogsApp:
     """CloudWatch Logs' answers to requests."""
 
-    def __init__(self, store: LogStore) -> None:
-        self._store = store
+    def __init__(self, store: LogStore, metrics: LogMetrics) -> None:
+        self._store, self._metrics = store, metrics
         self._operations: dict[str, Callable[[str, Members], Members | None]] = {
             "CreateLogGroup": self._create_group,
             "DeleteLogGroup": self._delete_group,
@@ -138,6 +140,8 @@ class LogsApp:
         ]
         if accepted:
             stream.append(accepted)
+            seen = [(timestamp, message) for timestamp, _, message in accepted]
+            self._metrics.observe(region, _group_name(members), seen)
         answer: Members = {"nextSequenceToken": f"{len(stream.events()):056d}"}
         rejected = {}
         if True in old:
@@ -209,6 +213,7 @@ class LogsApp:
     def _put_metric_filter(self, region: str, members: Members) -> None:
         name, pattern = members["filterName"], members["filterPattern"]
         compile_pattern(pattern)
+        check_transformations(pattern, members["metricTransformations"])
         kept = self._group(region, members).settings.get("metricFilters", {})
         added = {
             "creationTime": now(),

@@ -6,7 +6,7 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -206,8 +206,10 @@ class LogStore:
 class StreamWriter:
     """Appends a job's lines to a log stream."""
 
-    def __init__(self, file: EventFile) -> None:
-        self._file = file
+    def __init__(
+        self, file: EventFile, on_events: Callable[[Sequence[tuple[int, str]]], None]
+    ) -> None:
+        self._file, self._on_events = file, on_events
         self._failed = False
 
     def write(self, line: str) -> None:
@@ -219,6 +221,7 @@ class StreamWriter:
             if not self._failed:
                 logger.warning("log stream %s loses lines: %s", self._file.stream, error)
             self._failed = True
+        self._on_events([(written, line)])
 
     def close(self) -> None:
         """Nothing is left to write: every line is in the file at once."""

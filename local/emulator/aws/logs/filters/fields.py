@@ -7,6 +7,8 @@ from local.emulator.aws.logs.filters.scanner import Scanner
 from local.emulator.aws.logs.filters.values import MOST_EXPRESSIONS, compare, refused
 
 Check = Callable[[str], bool]
+Named = tuple[str, Check]
+"""A field's name, and what its value has to be."""
 
 _FIELD = re.compile(r'"([^"]*)"|\[([^\]]*)\]|(\S+)')
 REST = "..."
@@ -18,6 +20,36 @@ def compile_fields(text: str) -> Callable[[str], bool]:
     Raises:
         ServiceError: the pattern cannot be read.
     """
+    before, after = _read(text)
+
+    def match(message: str) -> bool:
+        pairs = _pair(before, after, message)
+        return pairs is not None and all(check(value) for (_, check), value in pairs)
+
+    return match
+
+
+def field_names(text: str) -> set[str]:
+    """The names that a pattern gives to fields.
+
+    Raises:
+        ServiceError: the pattern cannot be read.
+    """
+    before, after = _read(text)
+    return {name for name, _ in (*before, *(after or ()))}
+
+
+def field_values(text: str, message: str) -> dict[str, str]:
+    """The fields of a message by the names that the pattern gives them; none without a match.
+
+    Raises:
+        ServiceError: the pattern cannot be read.
+    """
+    pairs = _pair(*_read(text), message)
+    return {name: value for (name, _), value in pairs or ()}
+
+
+def _read(text: str) -> tuple[list[Named], list[Named] | None]:
     scanner = Scanner(text)
     scanner.expect("[")
     before, after = _fields(scanner)
@@ -27,23 +59,25 @@ def compile_fields(text: str) -> Callable[[str], bool]:
         raise refused(
             f"it has {scanner.expressions} regular expressions; expected at most {MOST_EXPRESSIONS}"
         )
-
-    def match(message: str) -> bool:
-        found = [quoted or listed or word for quoted, listed, word in _FIELD.findall(message)]
-        least = len(before) + len(after or ())
-        if len(found) < least or (after is None and len(found) > least):
-            return False
-        last = found[len(found) - len(after or ()) :]
-        checks = [*zip(before, found, strict=False), *zip(after or (), last, strict=True)]
-        return all(check(value) for check, value in checks)
-
-    return match
+    return before, after
 
 
-def _fields(scanner: Scanner) -> tuple[list[Check], list[Check] | None]:
+def _pair(
+    before: list[Named], after: list[Named] | None, message: str
+) -> list[tuple[Named, str]] | None:
+    """Each field of the pattern with the message's; None where the message has too few or many."""
+    found = [quoted or listed or word for quoted, listed, word in _FIELD.findall(message)]
+    least = len(before) + len(after or ())
+    if len(found) < least or (after is None and len(found) > least):
+        return None
+    last = found[len(found) - len(after or ()) :]
+    return [*zip(before, found, strict=False), *zip(after or (), last, strict=True)]
+
+
+def _fields(scanner: Scanner) -> tuple[list[Named], list[Named] | None]:
     """The fields before and after `...`; None for the latter without it."""
-    before: list[Check] = []
-    after: list[Check] | None = None
+    before: list[Named] = []
+    after: list[Named] | None = None
     while True:
         if scanner.take(REST):
             if after is not None:
@@ -55,11 +89,12 @@ def _fields(scanner: Scanner) -> tuple[list[Check], list[Check] | None]:
             return before, after
 
 
-def _field(scanner: Scanner) -> Check:
+def _field(scanner: Scanner) -> Named:
     """A name, alone or with conditions: `status = 4* || status = 500`."""
     if scanner.kind != "plain":
         raise refused(f"found {scanner.token or 'the end'}; expected a field's name or ...")
-    return _either(scanner, scanner.token)
+    name = scanner.token
+    return name, _either(scanner, name)
 
 
 def _either(scanner: Scanner, name: str) -> Check:

@@ -43,6 +43,20 @@ def compile_json(text: str) -> Callable[[str], bool]:
     return match
 
 
+def is_selector(text: str) -> bool:
+    """Whether a text is the place of a property, as `$.name` or `$.list[0]["a name"]`."""
+    return text.startswith("$") and len(text) > 1 and not _STEP.sub("", text[1:])
+
+
+def json_values(selector: str, message: str) -> list[Any]:
+    """The texts, numbers and truths at a place of a message, as `$.name`; none if it is no JSON."""
+    try:
+        value = json.loads(message)
+    except (ValueError, RecursionError):
+        return []
+    return list(_leaves(value, _steps(selector)))
+
+
 def _either(scanner: Scanner) -> Check:
     checks = [_both(scanner)]
     while scanner.take("||"):

@@ -1,0 +1,1 @@
+"""Metrics that CloudWatch makes of log events: embedded ones, and those of metric filters."""
