@@ -5,8 +5,8 @@ for every 500 bytes received.
 """
 
 import json
-import re
 from collections.abc import Callable
+from contextlib import suppress
 from http import HTTPStatus
 from time import monotonic
 from typing import Any
@@ -15,6 +15,15 @@ from gunicorn.http import errors, get_parser
 from gunicorn.http.body import ChunkedReader, LengthReader
 from gunicorn.http.unreader import SocketUnreader
 from gunicorn.workers.gthread import TConn
+
+from serve.http.framing import (
+    CONTINUE,
+    MAX_CHUNK_LINE,
+    ChunkedBody,
+    SizedBody,
+    body_of,
+    without_expectation,
+)
 
 HEADER_SECONDS = 20.0
 BODY_SECONDS = 20.0
@@ -30,17 +39,8 @@ SEND_SECONDS = 20.0
 UNREAD_SECONDS = 0.01
 """Seconds to read the unused rest of a body; then the connection is closed."""
 
-MAX_HELD_BODY = 8 * 1024 * 1024
-"""Longest body that is received before a thread is given to its request: a phone's photograph."""
-
 PIECE = 64 * 1024
 MAX_HEADER_BYTES = 64 * 1024
-MAX_CHUNK_LINE = 16 * 1024
-"""Bytes of a chunk's size with its extensions, and of all trailers."""
-
-
-_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,7})[ \t]*\r\n", re.IGNORECASE)
-_UNHELD = re.compile(rb"\r\n(?:expect|transfer-encoding)[ \t]*:", re.IGNORECASE)
 
 
 class BoundedUnreader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no types
@@ -92,7 +92,7 @@ def body_deadline(since: float, arrived: int) -> float:
 class Connection(TConn):  # type: ignore[misc]
     """A connection that buffers the next request before a thread handles it.
 
-    Its headers, and a body that announces its length and is not too long.
+    Its headers, and a body that is not too long.
     """
 
     received_at = 0.0
@@ -103,7 +103,8 @@ class Connection(TConn):  # type: ignore[misc]
         self.parser: Any = None
         self._unreader = BoundedUnreader(sock)
         self._received = bytearray()
-        self._head_bytes = self._request_bytes = 0
+        self._head_bytes = 0
+        self._body: SizedBody | ChunkedBody = SizedBody(0, 0)
         self.await_headers()
 
     def await_headers(self) -> None:
@@ -117,13 +118,22 @@ class Connection(TConn):  # type: ignore[misc]
         self._received += data
 
     def await_body(self) -> None:
-        """Start the deadline of the body, the headers being complete."""
+        """Start the deadline of the body, the headers being complete.
+
+        A client that waits to be told to continue is told so.
+        """
         self.received_at = monotonic()
         self._head_bytes = self._received.index(b"\r\n\r\n") + 4
-        head = self._received[: self._head_bytes]
-        found = _LENGTH.search(head)
-        length = int(found[1]) if found and not _UNHELD.search(head) else 0
-        self._request_bytes = self._head_bytes + (length if length <= MAX_HELD_BODY else 0)
+        head = bytes(self._received[: self._head_bytes])
+        self._body = body_of(head)
+        if self.is_whole or (going_on := without_expectation(head)) == head:
+            return
+        self._received[: self._head_bytes] = going_on
+        self._head_bytes = len(going_on)
+        self._body = body_of(going_on)
+        # One that has gone away is noticed when it is read from.
+        with suppress(OSError):
+            self.sock.send(CONTINUE)
 
     def extend(self) -> None:
         """Move the deadline of the body, more of which has arrived."""
@@ -137,7 +147,7 @@ class Connection(TConn):  # type: ignore[misc]
     @property
     def is_whole(self) -> bool:
         """Whether as much of the next request is here as is waited for, after `await_body`."""
-        return len(self._received) >= self._request_bytes
+        return self._body.is_whole(self._received)
 
     @property
     def begun(self) -> bool:

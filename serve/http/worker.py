@@ -1,9 +1,9 @@
 """gunicorn's threaded worker, hardened against clients that are slow, idle or hostile.
 
 A thread takes a connection only once a request is received, so that clients which never send the
-rest cost a descriptor each and no thread; of a body that is long, or in chunks, only the headers
-are waited for. Everything a client has to send has a deadline. `GET /ping` has its own threads, so
-that a busy server still answers health checks.
+rest cost a descriptor each and no thread; of a body that is long only the headers are waited for.
+Everything a client has to send has a deadline. `GET /ping` has its own threads, so that a busy
+server still answers health checks.
 """
 
 import errno

@@ -66,16 +66,35 @@ def test_connections_without_requests_cost_no_ping_and_end(server: Server) -> No
     assert statuses == [0 if not halves[at % 5] else 408 for at in range(200)]
 
 
-def test_bodies_that_stall_by_the_hundred_keep_no_other_request_waiting(server: Server) -> None:
+def framed(body: bytes, framing: str) -> tuple[bytes, bytes]:
+    """A request with this body, as two pieces that a client sends one after the other."""
+    if framing == "length":
+        head, sent = f"Content-Length: {len(body)}\r\n", body
+    else:
+        chunks = [f"{len(part):x};a=b\r\n".encode() + part for part in (body[:99], body[99:])]
+        head, sent = "Transfer-Encoding: chunked\r\n", b"\r\n".join([*chunks, b"0\r\nX: y\r\n\r\n"])
+    if framing == "expect":
+        head += "Expect: 100-continue\r\n"
+    whole = HEAD + f"Connection: close\r\n{head}\r\n".encode() + sent
+    return whole[: len(whole) - len(sent) + 9], whole[len(whole) - len(sent) + 9 :]
+
+
+@pytest.mark.parametrize("framing", ["length", "chunks", "expect"])
+def test_bodies_that_stall_by_the_hundred_keep_no_other_request_waiting(
+    server: Server, framing: str
+) -> None:
     body = picture()
-    head = HEAD + f"Connection: close\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    first, rest = framed(body, framing)
     with ExitStack() as stack:
-        stalled = [stack.enter_context(connect(server, head + body[:9])) for _ in range(200)]
-        slow = [stack.enter_context(connect(server, head + body[:9])) for _ in range(200)]
+        stalled = [stack.enter_context(connect(server, first)) for _ in range(200)]
+        slow = [stack.enter_context(connect(server, first)) for _ in range(200)]
+        if framing == "expect":
+            told = {each.recv(25) for each in (*stalled, *slow)}
+            assert told == {b"HTTP/1.1 100 Continue\r\n\r\n"}
         for _ in range(5):
             assert server.invoke(body)[0] == 200
         for connection in slow:
-            connection.sendall(body[9:])
+            connection.sendall(rest)
         assert {answer(connection)[0] for connection in slow} == {200}
         missing = [answer(connection) for connection in stalled]
     assert {status for status, _ in missing} == {408}
@@ -88,6 +107,38 @@ def test_a_body_that_ends_early_is_told_what_is_missing(server: Server) -> None:
         status, error = answer(connection)
     assert status == 400
     assert "found 10 bytes, expected 1,000" in error["error"]
+
+
+@pytest.mark.parametrize("step", [1, 2, 7, 4096])
+def test_chunks_may_be_cut_anywhere_and_the_next_request_begins_behind_them(
+    server: Server, step: int
+) -> None:
+    body = picture()
+    cuts = range(0, len(body), 50)
+    chunks = b"".join(b"32\r\n" + body[at : at + 50].ljust(50, b"\0") + b"\r\n" for at in cuts)
+    sent = HEAD + b"Transfer-Encoding: Chunked\r\n\r\n" + chunks + b"000\r\n\r\n"
+    with connect(server, b"") as connection:
+        for at in range(0, len(sent), step):
+            connection.sendall(sent[at : at + step])
+        connection.sendall(b"GET /ping HTTP/1.1\r\nConnection: close\r\n\r\n")
+        data = b""
+        while piece := connection.recv(65536):
+            data += piece
+    statuses = [int(part[:3]) for part in data.split(b"HTTP/1.1 ")[1:]]
+    assert statuses == [200, 200]
+
+
+def test_chunks_too_many_to_be_held_are_read_by_a_thread(server: Server) -> None:
+    chunk = b"100000\r\n" + bytes(0x100000) + b"\r\n"
+    head = HEAD + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with connect(server, head) as connection:
+        for _ in range(12):
+            connection.sendall(chunk)
+        connection.sendall(b"0\r\n\r\n")
+        assert answer(connection)[0] == 400
+    with connect(server, head + b"ffffffff\r\n") as connection:
+        connection.shutdown(socket.SHUT_WR)
+        assert answer(connection)[0] == 400
 
 
 @pytest.mark.parametrize("expect", [b"", b"Expect: 100-continue\r\n"])
@@ -160,6 +211,11 @@ def test_many_small_bodies_in_chunks_are_all_inside(server: Server) -> None:
         (HEAD + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
         (HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
         (HEAD + b"Transfer-Encoding: chunked\r\n\r\n1\r\nabc", 400),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n1\r\nabcde\r\n", 400),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n5\r\na", 400),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nX: y\r\n", 400),
+        (HEAD + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        (HEAD.replace(b"1.1", b"1.0") + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
         (HEAD + b"Transfer-Encoding: chunked\r\n\r\n1;" + b"a" * 100_000, 400),
         (HEAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\n" + b"X: a\r\n" * 50_000, 400),
         (HEAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\nHost: x\r\n\r\n", 400),
