@@ -9,11 +9,11 @@ from typing import Any
 from werkzeug.test import Client
 
 from local.emulator.api.app import SageMakerApp
-from local.emulator.api.parser import parse
 from local.emulator.context import Context
 from local.emulator.home import Home
 from local.emulator.ports import StoredObject
 from local.emulator.services import Services
+from local.emulator.shapes.parser import parse
 from local.emulator.store import Kind, Record, Store
 from tests.contract.recorder import Sent
 

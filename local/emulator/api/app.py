@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from werkzeug import Request, Response
 
 from local.emulator.api.operations import OPERATIONS
-from local.emulator.api.parser import parse
 from local.emulator.api.serializer import serialize
-from local.emulator.api.service_model import operation_model
 from local.emulator.errors import ServiceError
 from local.emulator.executors import ExecutorError, ImageMissing
 from local.emulator.services import Services
+from local.emulator.shapes.parser import parse
+from local.emulator.shapes.service_model import operation_model
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment

@@ -37,6 +37,7 @@ from local.emulator.hosting.invocations import (
     refused,
 )
 from local.emulator.hosting.metrics import Measurement
+from local.emulator.hosting.runtime_headers import PREFIX, check_headers, number
 from local.emulator.hosting.target_models import (
     NO_MEMORY,
     ModelMissing,
@@ -53,15 +54,8 @@ if TYPE_CHECKING:
 _PATH = re.compile(
     r"/endpoints/([^/]+)/(invocations|invocations-response-stream|async-invocations)"
 )
-_PREFIX = "X-Amzn-SageMaker-"
-_PASSED = ("Inference-Id", "Session-Id", "Target-Variant", "Target-Model", "Enable-Explanations")
-REFUSED_HEADERS = {
-    "Target-Container-Hostname": "endpoints of several containers",
-    "Inference-Component": "inference components",
-}
-"""Features that are refused, by the header that requests them."""
+_PASSED = ("Inference-Id", "Session-Id", "Target-Variant", "Target-Model")
 _RETURNED = ("New-Session-Id", "Closed-Session-Id")
-_ATTRIBUTES_LENGTH = 1024
 _DRAIN = 1 << 20
 _ASYNC_TTL = 21600
 
@@ -106,12 +100,11 @@ class RuntimeApp:
                 404,
             )
         name, operation = found.groups()
-        for header, what in REFUSED_HEADERS.items():
-            if _PREFIX + header in request.headers:
-                _drain(request)
-                raise ServiceError(
-                    "ValidationError", f"{_PREFIX}{header}: {what} cannot be run locally"
-                )
+        try:
+            check_headers(operation, name, request.headers)
+        except ServiceError:
+            _drain(request)
+            raise
         active = self._active(name, request)
         if operation == "async-invocations":
             return self._asynchronous(name, active, request)
@@ -123,10 +116,10 @@ class RuntimeApp:
                 "InvokeEndpointAsync.",
             )
         with ExitStack() as stack:
-            target = request.headers.get(_PREFIX + "Target-Variant")
+            target = request.headers.get(PREFIX + "Target-Variant")
             body = self._body(request, active, target)
             variant, instance = self._borrow(stack, name, active, target)
-            model = request.headers.get(_PREFIX + "Target-Model")
+            model = request.headers.get(PREFIX + "Target-Model")
             if not variant.multi_model and model is not None:
                 raise ServiceError(
                     "ValidationError",
@@ -166,7 +159,7 @@ class RuntimeApp:
         except (TooSlow, NoAnswer) as error:
             raise failed(self._context, call.endpoint, error) from None
         response = Response(_frames(answer), content_type=CONTENT_TYPE)
-        response.headers[_PREFIX + "Content-Type"] = answer.headers.get("Content-Type", "")
+        response.headers[PREFIX + "Content-Type"] = answer.headers.get("Content-Type", "")
         _describe(response, call.variant, answer.headers)
         stack.callback(answer.release_conn)
         response.call_on_close(stack.pop_all().close)
@@ -223,7 +216,7 @@ class RuntimeApp:
 
     def _asynchronous(self, name: str, active: ActiveEndpoint, request: Request) -> Response:
         body = _read(request, self._limits.inline)
-        location = request.headers.get(_PREFIX + "InputLocation")
+        location = request.headers.get(PREFIX + "InputLocation")
         if (location is None) == (not body):
             raise ServiceError(
                 "ValidationError", "Give either InputLocation or Body, one of the two."
@@ -234,7 +227,7 @@ class RuntimeApp:
             )
         headers = _headers(request, streamed=True)
         headers["Content-Type"] = request.headers.get(
-            _PREFIX + "Content-Type", "application/octet-stream"
+            PREFIX + "Content-Type", "application/octet-stream"
         )
         queued = self._endpoints.asynchronous.submit(
             name,
@@ -242,18 +235,18 @@ class RuntimeApp:
             headers,
             location=location,
             inline=body or None,
-            timeout=_number(request, "InvocationTimeoutSeconds", 1, 3600),
-            ttl=_number(request, "RequestTTLSeconds", 60, 21600) or _ASYNC_TTL,
-            extension=request.headers.get(_PREFIX + "S3OutputPathExtension", "").strip("/"),
-            filename=request.headers.get(_PREFIX + "Filename"),
+            timeout=number(request.headers, "InvocationTimeoutSeconds"),
+            ttl=number(request.headers, "RequestTTLSeconds") or _ASYNC_TTL,
+            extension=request.headers.get(PREFIX + "S3OutputPathExtension", "").strip("/"),
+            filename=request.headers.get(PREFIX + "Filename"),
         )
-        identity = request.headers.get(_PREFIX + "Inference-Id", queued.identity)
+        identity = request.headers.get(PREFIX + "Inference-Id", queued.identity)
         response = Response(
             json.dumps({"InferenceId": identity}), 202, content_type="application/json"
         )
-        response.headers[_PREFIX + "OutputLocation"] = queued.output
+        response.headers[PREFIX + "OutputLocation"] = queued.output
         if queued.failure is not None:
-            response.headers[_PREFIX + "FailureLocation"] = queued.failure
+            response.headers[PREFIX + "FailureLocation"] = queued.failure
         return response
 
     def _active(self, name: str, request: Request) -> ActiveEndpoint:
@@ -316,30 +309,12 @@ class _Call:
 
 
 def _headers(request: Request, *, streamed: bool) -> dict[str, str]:
-    """What the container gets of a request's headers.
-
-    Raises:
-        ServiceError: one is longer than AWS allows, or not ASCII.
-    """
-    attributes = request.headers.get(ATTRIBUTES)
-    if attributes is not None:
-        if len(attributes) > _ATTRIBUTES_LENGTH:
-            raise ServiceError(
-                "ValidationError",
-                "1 validation error detected: Value at 'customAttributes' failed to satisfy "
-                f"constraint: Member must have length less than or equal to {_ATTRIBUTES_LENGTH}",
-            )
-        if not attributes.isascii():
-            raise ServiceError(
-                "ValidationError",
-                "1 validation error detected: Value at 'customAttributes' failed to satisfy "
-                r"constraint: Member must satisfy regular expression pattern: \p{ASCII}*",
-            )
+    """What the container gets of a request's headers."""
     pairs = {
         "Content-Type": request.headers.get("Content-Type"),
-        "Accept": request.headers.get(_PREFIX + "Accept" if streamed else "Accept"),
-        ATTRIBUTES: attributes,
-        **{_PREFIX + name: request.headers.get(_PREFIX + name) for name in _PASSED},
+        "Accept": request.headers.get(PREFIX + "Accept" if streamed else "Accept"),
+        ATTRIBUTES: request.headers.get(ATTRIBUTES),
+        **{PREFIX + name: request.headers.get(PREFIX + name) for name in _PASSED},
     }
     return {name: value for name, value in pairs.items() if value is not None}
 
@@ -382,20 +357,9 @@ def _drain(request: Request) -> None:
             pass
 
 
-def _number(request: Request, name: str, low: int, high: int) -> float | None:
-    text = request.headers.get(_PREFIX + name)
-    if text is None:
-        return None
-    if not text.isdecimal() or not low <= int(text) <= high:
-        raise ServiceError(
-            "ValidationError", f"{name} is {text}; expected a whole number from {low} to {high}"
-        )
-    return float(text)
-
-
 def _describe(response: Response, variant: Variant, headers: Mapping[str, str]) -> None:
     response.headers["x-Amzn-Invoked-Production-Variant"] = variant.name
-    for name in (ATTRIBUTES, *(_PREFIX + one for one in _RETURNED)):
+    for name in (ATTRIBUTES, *(PREFIX + one for one in _RETURNED)):
         if name in headers:
             response.headers[name] = headers[name]
 
@@ -405,7 +369,7 @@ def _record(capture: DataCapture, call: _Call, answer: ContainerResponse) -> Non
         call.variant.name,
         (call.body, call.headers.get("Content-Type", "application/octet-stream")),
         (answer.body, answer.headers.get("Content-Type", "application/octet-stream")),
-        inference_id=call.headers.get(_PREFIX + "Inference-Id"),
+        inference_id=call.headers.get(PREFIX + "Inference-Id"),
         attributes=call.headers.get(ATTRIBUTES),
     )
 

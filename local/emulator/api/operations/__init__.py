@@ -26,7 +26,6 @@ from local.emulator.api.operations.resources import (
 from local.emulator.api.operations.search import get_search_suggestions, search
 from local.emulator.api.operations.tags import add_tags, delete_tags, list_tags
 from local.emulator.api.operations.training import update_training_job
-from local.emulator.api.parser import Request
 from local.emulator.api.serializer import Response
 from local.emulator.api.validation.hosting import (
     check_endpoint,
@@ -39,6 +38,7 @@ from local.emulator.api.validation.training import check_training
 from local.emulator.api.validation.transform import check_transform
 from local.emulator.api.validation.tuning import check_tuning
 from local.emulator.services import Services
+from local.emulator.shapes.parser import Request
 
 Operation = Callable[[Services, Request], Response]
 

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from local.emulator.api.operations.resources import Resource
-from local.emulator.api.parser import Request
 from local.emulator.api.serializer import Response
 from local.emulator.context import Context
 from local.emulator.services import Services
+from local.emulator.shapes.parser import Request
 from local.emulator.store import Exists, Record
 
 Validate = Callable[[Request, Context], None]

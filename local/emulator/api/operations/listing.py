@@ -8,9 +8,9 @@ from typing import Any
 from local.emulator.api import defaults
 from local.emulator.api.operations.resources import TUNING_JOB, Resource
 from local.emulator.api.pagination import Key, page
-from local.emulator.api.parser import Request
 from local.emulator.api.serializer import Response
 from local.emulator.services import Services
+from local.emulator.shapes.parser import Request
 from local.emulator.store import Kind, Record
 from local.emulator.tuning.trials import summary
 

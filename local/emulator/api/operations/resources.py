@@ -8,11 +8,11 @@ from typing import Any
 
 from local.emulator.api import defaults
 from local.emulator.api.operations.training import describe_training_job
-from local.emulator.api.parser import Request
 from local.emulator.api.validation.tags import tags_of
 from local.emulator.context import HOSTED, Context
 from local.emulator.errors import ServiceError, in_use, invalid, not_found
 from local.emulator.services import Services
+from local.emulator.shapes.parser import Request
 from local.emulator.store import Kind, Missing, Record
 from local.statuses import TERMINAL
 

@@ -13,15 +13,15 @@ from local.emulator.api.operations.resources import (
 )
 from local.emulator.api.operations.tags import tag_list
 from local.emulator.api.pagination import page
-from local.emulator.api.parser import Request
 from local.emulator.api.search.expression import compile_expression
 from local.emulator.api.search.properties import METRICS, Property, find, suggestions
 from local.emulator.api.serializer import Response
-from local.emulator.api.service_model import service_model
 from local.emulator.api.validation.fields import refuse_present, unsupported
 from local.emulator.context import Context
 from local.emulator.errors import invalid
 from local.emulator.services import Services
+from local.emulator.shapes.parser import Request
+from local.emulator.shapes.service_model import service_model
 from local.emulator.store import Kind, Record
 
 MAX_SUGGESTIONS = 50

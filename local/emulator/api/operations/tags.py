@@ -1,7 +1,6 @@
 """Tags of any resource."""
 
 from local.emulator.api.pagination import page
-from local.emulator.api.parser import Request
 from local.emulator.api.serializer import Response
 from local.emulator.api.validation.tags import (
     MAX_TAGS,
@@ -12,6 +11,7 @@ from local.emulator.api.validation.tags import (
 from local.emulator.context import Context
 from local.emulator.errors import invalid
 from local.emulator.services import Services
+from local.emulator.shapes.parser import Request
 from local.emulator.store import Kind, Record
 
 PAGE = 50

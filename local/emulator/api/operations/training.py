@@ -3,12 +3,12 @@
 from typing import Any
 
 from local.emulator.api import defaults
-from local.emulator.api.parser import Request
 from local.emulator.api.validation.data import check_output
 from local.emulator.api.validation.debugger import check_debugger
 from local.emulator.api.validation.fields import unsupported
 from local.emulator.errors import invalid
 from local.emulator.services import Services
+from local.emulator.shapes.parser import Request
 from local.emulator.store import Record
 from local.emulator.training.describe import utc_now
 from local.emulator.training.metrics import latest

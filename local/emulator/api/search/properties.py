@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from local.emulator.api.service_model import service_model
 from local.emulator.errors import invalid
+from local.emulator.shapes.service_model import service_model
 
 Sort = Literal["text", "number", "time", "truth", "loose", "list", "structure"]
 """The type of a property; `loose` is text that may be a number, such as a hyperparameter."""

@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any
 
 from local.emulator.ports import Point
+from local.emulator.shapes.service_model import service_model
 
 MARK = '"_aws"'
 """What the events have that are documents of this format."""
@@ -137,7 +138,4 @@ def _shown(value: object) -> str:
 @cache
 def units() -> frozenset[str]:
     """CloudWatch's units, as botocore's model of PutMetricData lists them."""
-    import botocore.session
-
-    model = botocore.session.get_session().get_service_model("cloudwatch")
-    return frozenset(model.shape_for("StandardUnit").enum)
+    return frozenset(service_model("cloudwatch").shape_for("StandardUnit").enum)

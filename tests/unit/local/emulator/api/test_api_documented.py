@@ -7,9 +7,9 @@ from pathlib import Path
 
 import local.emulator.api
 from local.emulator.api.operations import OPERATIONS
-from local.emulator.api.service_model import service_model
 from local.emulator.aws.application import SERVICES
-from local.emulator.hosting.runtime import REFUSED_HEADERS
+from local.emulator.hosting.runtime_headers import REFUSED_HEADERS
+from local.emulator.shapes.service_model import service_model
 
 CODE = Path(local.emulator.api.__file__).parent
 PAGE = Path(__file__).parents[5] / "docs" / "local-sagemaker.md"

@@ -16,8 +16,8 @@ from werkzeug.test import Client
 
 from local.emulator.api.app import SageMakerApp
 from local.emulator.api.operations import OPERATIONS
-from local.emulator.api.service_model import operation_model, service_model
 from local.emulator.context import Context
+from local.emulator.shapes.service_model import operation_model, service_model
 from local.emulator.store import Kind, Record
 
 Change = Callable[..., dict[str, Any]]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from local.emulator.api.serializer import InvalidResponse, serialize
-from local.emulator.api.service_model import operation_model
+from local.emulator.shapes.service_model import operation_model
 
 SHAPE = operation_model("DescribeTrainingJob").output_shape
 

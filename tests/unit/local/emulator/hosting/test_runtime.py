@@ -150,6 +150,33 @@ class TestRefusals:
                 "header."
             )
 
+    def test_headers_are_checked_as_botocores_model_has_them(self, harness: HostingHarness) -> None:
+        harness.serve("one")
+        refused = [
+            ("EndpointName", "x" * 64, "endpointName"),
+            ("EndpointName", "a_b", "endpointName"),
+            ("Accept", "a" * 1025, "accept"),
+            ("ContentType", "a" * 1025, "contentType"),
+            ("CustomAttributes", "\u00e9", "customAttributes"),
+            ("InferenceId", "i" * 65, "inferenceId"),
+            ("TargetModel", "\u00e9.tar.gz", "targetModel"),
+            ("TargetModel", "m" * 1025, "targetModel"),
+            ("TargetVariant", "a b", "targetVariant"),
+            ("SessionId", "a b", "sessionId"),
+            ("InferenceComponentName", "one", "Inference-Component"),
+            ("TargetContainerHostname", "one", "Target-Container-Hostname"),
+            ("EnableExplanations", "`true`", "Enable-Explanations"),
+            ("PrefixAwareId", "one", "Prefix-Aware-Id"),
+        ]
+        with harness.runtime() as client:
+            for member, value, named in refused:
+                sent = {"EndpointName": "one", "Body": b"x", member: value}
+                code, status, error = refusal(client.invoke_endpoint, **sent)
+                assert (code, status) == ("ValidationError", 400), member
+                assert named in error["Error"]["Message"]
+                assert len(error["Error"]["Message"]) < 600
+            client.invoke_endpoint(EndpointName="one", Body=b"x", InferenceId="i" * 64)
+
     def test_a_container_that_is_too_slow(self, harness: HostingHarness) -> None:
         harness.serve("one")
         with harness.runtime() as client:

@@ -64,7 +64,7 @@ def test_what_was_asked_for_is_in_progress_from_the_start() -> None:
 
 @pytest.mark.parametrize("name", ["Overfit", "x" * 256, "--", "Ü/ö", "a b"])
 def test_the_evaluations_arn_is_one_of_sagemakers(name: str) -> None:
-    from local.emulator.api.parser import parse
+    from local.emulator.shapes.parser import parse
 
     service = botocore.session.get_session().get_service_model("sagemaker")
     shape = service.shape_for("DebugRuleEvaluationStatus")

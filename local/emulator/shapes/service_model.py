@@ -1,4 +1,4 @@
-"""SageMaker's own description of its API, as botocore carries it."""
+"""A service's own description of its API, as botocore carries it."""
 
 from functools import cache
 from typing import Any
@@ -7,11 +7,11 @@ from local.emulator.errors import ServiceError
 
 
 @cache
-def service_model() -> Any:
-    """botocore's `ServiceModel` of SageMaker, read once (a tenth of a second)."""
+def service_model(service: str = "sagemaker") -> Any:
+    """botocore's `ServiceModel`, read once (a tenth of a second)."""
     import botocore.session
 
-    return botocore.session.get_session().get_service_model("sagemaker")
+    return botocore.session.get_session().get_service_model(service)
 
 
 def operation_model(name: str) -> Any:

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from local.emulator.api.operations import OPERATIONS
-from local.emulator.api.parser import parse
-from local.emulator.api.service_model import operation_model
 from local.emulator.errors import ServiceError
+from local.emulator.shapes.parser import parse
+from local.emulator.shapes.service_model import operation_model
 
 NAME = {"TrainingJobName": "job"}
 

@@ -6,32 +6,19 @@ enums and ranges; the messages here are AWS's.
 
 import json
 import math
-import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from difflib import get_close_matches
-from functools import cache
 from typing import Any
 
 from local.emulator.errors import ServiceError, invalid
+from local.emulator.shapes.constraints import length_constraints, shown, text_constraints
 
 Request = dict[str, Any]
 """A parsed request: the members of the operation's input shape, in Python's types."""
 
-SHOWN = 256
-"""Characters of an invalid value that a message repeats."""
-
-LISTED = 20
-"""Allowed values that a message lists; of more it lists the nearest."""
-
 INTEGERS = {"integer": 31, "long": 63}
 """Bits of the API's integer types, without the sign."""
-
-SPACES = "\\u0020\\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000"
-"""Unicode's category Z, which `re` has no name for."""
-
-UNUSABLE = re.compile("[\\0\ud800-\udfff]")
-"""Characters that JSON can hold and an environment variable, file name or UTF-8 text cannot."""
 
 
 def parse(shape: Any, body: bytes) -> Request:
@@ -73,7 +60,7 @@ class _Parser:
 
     def _broken(self, path: str, value: object, constraint: str) -> None:
         self.problems.append(
-            f"Value '{_shown(value)}' at '{path}' failed to satisfy constraint: {constraint}"
+            f"Value '{shown(value)}' at '{path}' failed to satisfy constraint: {constraint}"
         )
 
     def _read_structure(self, shape: Any, value: Any, path: str) -> dict[str, Any]:
@@ -100,7 +87,7 @@ class _Parser:
     def _read_list(self, shape: Any, value: Any, path: str) -> list[Any]:
         if not isinstance(value, list):
             raise _wrong_type(path, value, "a list")
-        for constraint in _length(shape, len(value)):
+        for constraint in length_constraints(shape, len(value)):
             self._broken(path, value, constraint)
         return [
             self.read(shape.member, item, f"{path}.{number}.member")
@@ -110,13 +97,13 @@ class _Parser:
     def _read_map(self, shape: Any, value: Any, path: str) -> dict[str, Any]:
         if not isinstance(value, dict):
             raise _wrong_type(path, value, "a map")
-        for constraint in _length(shape, len(value)):
+        for constraint in length_constraints(shape, len(value)):
             self._broken(path, value, constraint)
         for key, item in value.items():
             if not isinstance(item, str):  # every map of these operations is of strings
                 raise _wrong_type(f"{path}.{key}", item, "a string")
             for part, what, text in (("key", shape.key, key), ("value", shape.value, item)):
-                if broken := _text_constraints(what, text):
+                if broken := text_constraints(what, text):
                     self._broken(
                         path,
                         f"{{{key}={item}}}",
@@ -127,7 +114,7 @@ class _Parser:
     def _read_string(self, shape: Any, value: Any, path: str) -> str:
         if not isinstance(value, str):
             raise _wrong_type(path, value, "a string")
-        for constraint in _text_constraints(shape, value):
+        for constraint in text_constraints(shape, value):
             self._broken(path, value, constraint)
         return value
 
@@ -175,54 +162,9 @@ class _Parser:
             self._broken(path, value, f"Member must have value greater than or equal to {low}")
 
 
-def _text_constraints(shape: Any, value: str) -> list[str]:
-    broken = _length(shape, len(value))
-    if allowed := shape.metadata.get("enum"):
-        if value not in allowed:
-            broken.append(f"Member must satisfy enum value set: [{_choices(value, allowed)}]")
-        return broken
-    if UNUSABLE.search(value):
-        broken.append("Member must not hold NUL or half a character (a lone surrogate)")
-    if pattern := shape.metadata.get("pattern"):
-        here = pattern.startswith("(https|s3)://") and value.startswith("file:///")
-        if not here and not _compiled(pattern).fullmatch(value):
-            broken.append(f"Member must satisfy regular expression pattern: {pattern}")
-    return broken
-
-
-def _length(shape: Any, length: int) -> list[str]:
-    low, high = shape.metadata.get("min"), shape.metadata.get("max")
-    broken = []
-    if high is not None and length > high:
-        broken.append(f"Member must have length less than or equal to {high}")
-    if low is not None and length < low:
-        broken.append(f"Member must have length greater than or equal to {low}")
-    return broken
-
-
-def _choices(value: str, allowed: list[str]) -> str:
-    if len(allowed) <= LISTED:
-        return ", ".join(allowed)
-    near = get_close_matches(value, allowed, 5, cutoff=0) or allowed[:5]
-    return f"{', '.join(near)}, and {len(allowed) - len(near)} more"
-
-
-@cache
-def _compiled(pattern: str) -> re.Pattern[str]:
-    """The model's pattern, which has Java's syntax: Unicode's categories have names."""
-    for name, replacement in ((r"\p{L}", r"\w"), (r"\p{N}", ""), (r"\p{Z}", SPACES)):
-        pattern = pattern.replace(name, replacement)
-    return re.compile(pattern.replace(r"\p{Alnum}", "a-zA-Z0-9"))
-
-
 def _join(path: str, name: str) -> str:
     name = name[:1].lower() + name[1:]
     return f"{path}.{name}" if path else name
-
-
-def _shown(value: object) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, default=str)
-    return text if len(text) <= SHOWN else text[:SHOWN] + "…"
 
 
 def _json_type(value: object) -> str:
@@ -236,6 +178,5 @@ def _serialization_error(message: str) -> ServiceError:
 
 def _wrong_type(path: str, value: object, expected: str) -> ServiceError:
     return _serialization_error(
-        f"'{path}' is the {_json_type(value)} '{_shown(value)}' in the request; "
-        f"expected {expected}."
+        f"'{path}' is the {_json_type(value)} '{shown(value)}' in the request; expected {expected}."
     )
