@@ -1,7 +1,9 @@
 """What is in the headers of a request to the runtime, checked with botocore's model of it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
+
+from werkzeug.datastructures import Headers
 
 from local.emulator.errors import ServiceError
 from local.emulator.shapes.constraints import shown, text_constraints
@@ -23,7 +25,7 @@ REFUSED_HEADERS = {
 """Features that are refused, by the header that requests them."""
 
 
-def check_headers(operation: str, endpoint: str, headers: Mapping[str, str]) -> None:
+def check_headers(operation: str, endpoint: str, headers: Headers) -> None:
     """Check the endpoint's name and every header that the operation has a member for.
 
     Args:
@@ -57,7 +59,7 @@ def check_headers(operation: str, endpoint: str, headers: Mapping[str, str]) -> 
             raise ServiceError("ValidationError", f"{PREFIX}{header}: {what} cannot be run locally")
 
 
-def number(headers: Mapping[str, str], name: str) -> float | None:
+def number(headers: Headers, name: str) -> float | None:
     """A header's number, which was checked; None without it."""
     text = headers.get(PREFIX + name)
     return None if text is None else float(text)
