@@ -17,6 +17,7 @@ from typing import Any
 from local.emulator.aws.logs.metrics.publisher import LogMetrics, PutMetricData
 from local.emulator.aws.logs.store import LogStore, StreamWriter
 from local.emulator.aws.requests import Request
+from local.emulator.errors import ServiceError
 from local.emulator.ports import Point, Statistics
 
 METRICS_KEPT = timedelta(days=15)
@@ -24,6 +25,8 @@ METRICS_KEPT = timedelta(days=15)
 BATCH = 1000
 """Points of one PutMetricData request at most (API reference)."""
 NUMBERS = {"Value", "Sum", "Minimum", "Maximum", "SampleCount", "Values", "Counts"}
+STATISTICS = ("SampleCount", "Average", "Sum", "Minimum", "Maximum")
+"""What moto makes of points; of percentiles and trimmed means it answers nothing, or fails."""
 MEMBER = re.compile(r"\.member\.(\d+)\.?|\.")
 
 
@@ -127,9 +130,32 @@ class CloudWatch:
 
 def read_request(request: Request) -> tuple[str, list[Point]]:
     """The namespace and the points of a PutMetricData request."""
-    form = request.headers["CONTENT_TYPE"].startswith("application/x-www-form-urlencoded")
-    members = _nested(request.members) if form else request.members
+    members = _members(request)
     return members["Namespace"], members.get("MetricData", [])
+
+
+def check_statistics(request: Request) -> None:
+    """Check that GetMetricStatistics or GetMetricData asks for statistics that there are.
+
+    Raises:
+        ServiceError: it asks for others, as percentiles.
+    """
+    members = _members(request)
+    wanted = [*members.get("Statistics", []), *members.get("ExtendedStatistics", [])]
+    for query in members.get("MetricDataQueries", []):
+        wanted += [query["MetricStat"].get("Stat")] if "MetricStat" in query else []
+    for one in wanted:
+        if one not in STATISTICS:
+            raise ServiceError(
+                "InvalidParameterValue",
+                f"The statistic {one!r} is not made by the local CloudWatch; expected "
+                f"{', '.join(STATISTICS[:-1])} or {STATISTICS[-1]}.",
+            )
+
+
+def _members(request: Request) -> dict[str, Any]:
+    form = request.headers["CONTENT_TYPE"].startswith("application/x-www-form-urlencoded")
+    return _nested(request.members) if form else request.members
 
 
 def _nested(form: dict[str, str]) -> dict[str, Any]:

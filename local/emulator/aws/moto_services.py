@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 from werkzeug.test import run_wsgi_app
 from werkzeug.wrappers import Response
 
-from local.emulator.aws.cloudwatch import MetricStore, read_request
+from local.emulator.aws.cloudwatch import MetricStore, check_statistics, read_request
 from local.emulator.aws.compaction import compact
 from local.emulator.aws.dates import Dates
 from local.emulator.aws.journal import Journal
@@ -83,10 +83,13 @@ class MotoServices:
         """Answer a request by the owner of a key, and keep it if it changed something.
 
         Raises:
+            ServiceError: it asks for statistics that moto does not make.
             OSError: it could not be kept (the disk is full).
             NotImplementedError: moto lacks the operation.
         """
         operation = request.operation
+        if operation in ("GetMetricStatistics", "GetMetricData"):
+            check_statistics(request)
         with self._lock:
             self._start()
             if request.service == "sts" or _reads(operation) or operation in NOT_KEPT:

@@ -36,10 +36,19 @@ def parse(shape: Any, body: bytes) -> Request:
         raise _serialization_error(
             f"The request's body is a JSON {_json_type(value)}; expected an object."
         )
+    return check(shape, value)
+
+
+def check(shape: Any, value: dict[str, Any]) -> Request:
+    """The same of a JSON object that was read already. An operation without input has no shape.
+
+    Raises:
+        ServiceError: as `parse`.
+    """
     if shape is None:
         return {}
     parser = _Parser()
-    request: dict[str, Any] = parser.read(shape, value, "")
+    request: Request = parser.read(shape, value, "")
     if parser.problems:
         count = len(parser.problems)
         raise invalid(

@@ -14,10 +14,14 @@ from local.emulator.aws.logs.metrics.transformations import check_transformation
 from local.emulator.aws.logs.store import Group, LogStore, StreamNotFound, event_ids, now
 from local.emulator.credentials import ACCOUNT
 from local.emulator.errors import ServiceError
+from local.emulator.shapes.parser import check
+from local.emulator.shapes.service_model import service_model
 
 DAY = 24 * 3600 * 1000
 OLDEST, NEWEST = 14 * DAY, DAY // 12
 """Milliseconds before and after now of the events that PutLogEvents accepts (API reference)."""
+BATCH_BYTES, EVENT_BYTES = 1_048_576, 26
+"""Of PutLogEvents' messages in UTF-8, and what each event counts beside its own (API reference)."""
 PAGE = 50
 EVENTS_PAGE = 10_000
 """Items of a page at most, and by default: of groups, streams and filters; of events."""
@@ -69,7 +73,12 @@ class LogsApp:
                 501,
             )
         try:
-            answer = run(region, members)
+            shape = service_model("logs").operation_model(operation).input_shape
+            answer = run(region, check(shape, members))
+        except ServiceError as refusal:
+            if refusal.code != "ValidationException":
+                raise
+            raise _invalid(refusal.message) from None
         except KeyError as missing:
             raise _invalid(
                 f"1 validation error detected: Value null at '{missing.args[0]}' failed to satisfy "
@@ -131,6 +140,7 @@ class LogsApp:
     def _put_events(self, region: str, members: Members) -> Members:
         stream = self._group(region, members).stream(members["logStreamName"])
         sent, moment = members["logEvents"], now()
+        _check_batch(sent)
         old = [moment - event["timestamp"] > OLDEST for event in sent]
         new = [event["timestamp"] - moment > NEWEST for event in sent]
         accepted = [
@@ -196,9 +206,15 @@ class LogsApp:
                 _event(event) | {"logStreamName": name, "eventId": event_id}
                 for event, event_id in zip(events, ids, strict=True)
             ]
-        found.sort(key=_place)
+        newest_first = members.get("startFromHead") is False
+        found.sort(key=_place, reverse=newest_first)
         if token := members.get("nextToken"):
-            found = [event for event in found if _place(event) > _read_place(token)]
+            last = _read_place(token)
+            found = [
+                event
+                for event in found
+                if (_place(event) < last if newest_first else _place(event) > last)
+            ]
         limit = _limit(members, EVENTS_PAGE)
         answer: Members = {
             "events": found[:limit],
@@ -316,6 +332,30 @@ def _event(event: Event) -> Members:
         "message": event.message,
         "timestamp": event.timestamp,
     }
+
+
+def _check_batch(events: Sequence[Members]) -> None:
+    """Check what PutLogEvents wants of its events together.
+
+    Raises:
+        ServiceError: they are too large, in no order, or span more than a day.
+    """
+    size = sum(len(event["message"].encode()) + EVENT_BYTES for event in events)
+    if size > BATCH_BYTES:
+        raise _invalid(
+            f"Upload too large: found {size} bytes, {EVENT_BYTES} of them for each event; expected "
+            f"at most {BATCH_BYTES}"
+        )
+    times = [event["timestamp"] for event in events]
+    if times != sorted(times):
+        raise _invalid(
+            "Log events in a single PutLogEvents request must be in chronological order."
+        )
+    if times[-1] - times[0] > DAY:
+        raise _invalid(
+            "The batch of log events in a single PutLogEvents request cannot span more than 24 "
+            "hours."
+        )
 
 
 def _in_order(events: list[Event]) -> list[Event]:

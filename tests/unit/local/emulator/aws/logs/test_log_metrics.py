@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from botocore.exceptions import ClientError
 
 from local.emulator.aws.logs.metrics.publisher import LogMetrics
@@ -16,7 +17,7 @@ from local.emulator.ports import Point
 from local.emulator.server import Server
 from serve.embedded_metrics import EmbeddedMetrics
 from serve.records import InvocationRecord
-from tests.unit.local.emulator.server_harness import client
+from tests.unit.local.emulator.server_harness import Signed, client
 
 GROUP = "/aws/sagemaker/Endpoints/flowers"
 REGION = "us-east-1"
@@ -253,3 +254,52 @@ def test_transformations_that_can_make_no_metric_are_refused(
             logGroupName="mine", filterName="f", filterPattern=pattern, metricTransformations=[one]
         )
     assert caught.value.response["Error"]["Code"] == "InvalidParameterException"
+
+
+def test_statistics_that_are_not_made_are_refused(server: Server) -> None:
+    cloudwatch = client(server.url, "cloudwatch")
+    now = datetime.now(UTC)
+    span = {"StartTime": now - timedelta(hours=1), "EndTime": now}
+    for wanted in ({"ExtendedStatistics": ["p99"]}, {"Statistics": ["Sum", "Median"]}):
+        with pytest.raises(ClientError, match="not made by the local CloudWatch"):
+            cloudwatch.get_metric_statistics(
+                Namespace="n", MetricName="m", Period=60, **span, **wanted
+            )
+    metric = {"Metric": {"Namespace": "n", "MetricName": "m"}, "Period": 60}
+    for stat in ("p99", "tm90", "Bogus"):
+        query = {"Id": "a", "MetricStat": {**metric, "Stat": stat}}
+        with pytest.raises(ClientError, match="not made by the local CloudWatch"):
+            cloudwatch.get_metric_data(MetricDataQueries=[query], **span)
+    query = {"Id": "a", "MetricStat": {**metric, "Stat": "Average"}}
+    assert cloudwatch.get_metric_data(MetricDataQueries=[query], **span)["MetricDataResults"]
+
+
+@pytest.mark.parametrize("protocol", ["json", "form"])
+def test_older_clients_are_refused_statistics_too(server: Server, protocol: str) -> None:
+    form = {
+        "Action": "GetMetricData",
+        "Version": "2010-08-01",
+        "StartTime": "2026-01-01T00:00:00Z",
+        "EndTime": "2026-01-02T00:00:00Z",
+        "MetricDataQueries.member.1.Id": "a",
+        "MetricDataQueries.member.1.MetricStat.Metric.Namespace": "n",
+        "MetricDataQueries.member.1.MetricStat.Metric.MetricName": "m",
+        "MetricDataQueries.member.1.MetricStat.Period": "60",
+        "MetricDataQueries.member.1.MetricStat.Stat": "p99",
+    }
+    stat = {"Metric": {"Namespace": "n", "MetricName": "m"}, "Period": 60, "Stat": "p99"}
+    members = {
+        "StartTime": 1796000000,
+        "EndTime": 1796000600,
+        "MetricDataQueries": [{"Id": "a", "MetricStat": stat}],
+    }
+    target = {
+        "X-Amz-Target": "GraniteServiceVersion20100801.GetMetricData",
+        "Content-Type": "application/x-amz-json-1.0",
+    }
+    sent: dict[str, Any] = {"data": form}
+    if protocol == "json":
+        sent = {"data": json.dumps(members), "headers": target}
+    answer = requests.post(server.url, auth=Signed(server.url, "monitoring"), timeout=60, **sent)
+    assert answer.status_code == 400
+    assert "not made by the local CloudWatch" in answer.text

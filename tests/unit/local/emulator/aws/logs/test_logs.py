@@ -324,14 +324,19 @@ def test_events_too_old_or_too_new_are_rejected(server: Server) -> None:
     logs.create_log_group(logGroupName=GROUP)
     logs.create_log_stream(logGroupName=GROUP, logStreamName=STREAM)
     now = int(time.time() * 1000)
-    times = [now - 15 * DAY * 1000, now, now + 3 * 3600 * 1000]
-    events = [{"timestamp": moment, "message": str(moment)} for moment in times]
-    answer = logs.put_log_events(logGroupName=GROUP, logStreamName=STREAM, logEvents=events)
-    assert answer["rejectedLogEventsInfo"] == {
-        "tooOldLogEventEndIndex": 1,
-        "tooNewLogEventStartIndex": 2,
-    }
-    assert messages(logs) == [str(now)]
+    hour = 3600 * 1000
+    batches = [
+        (
+            [now - 14 * DAY * 1000 - hour, now - 14 * DAY * 1000 + hour],
+            {"tooOldLogEventEndIndex": 1},
+        ),
+        ([now, now + 3 * hour], {"tooNewLogEventStartIndex": 1}),
+    ]
+    for times, rejected in batches:
+        events = [{"timestamp": moment, "message": str(moment)} for moment in times]
+        answer = logs.put_log_events(logGroupName=GROUP, logStreamName=STREAM, logEvents=events)
+        assert answer["rejectedLogEventsInfo"] == rejected
+    assert messages(logs) == [str(batches[0][0][1]), str(now)]
 
 
 def test_streams_in_pages_by_name_and_by_their_last_event(server: Server) -> None:
@@ -381,3 +386,75 @@ def test_metrics_put_by_clients_of_other_protocols_survive(home: Home, protocol:
     with serve(home) as server:
         after = _maxima(client(server.url, "cloudwatch"), "mine", "loss", {"job": "1"})
     assert before == after == [0.5]
+
+
+def test_the_newest_events_may_come_first(server: Server) -> None:
+    for stream in ("job/a", "job/b"):
+        writer = server.services.logs.open(GROUP, stream)
+        for number in range(3):
+            writer.write(f"{stream} {number}")
+    logs = client(server.url, "logs")
+    pages = logs.get_paginator("filter_log_events").paginate
+
+    def found(*, first: bool, size: int) -> list[str]:
+        options = {"logGroupName": GROUP, "startFromHead": first}
+        every = pages(**options, PaginationConfig={"PageSize": size})
+        return [event["eventId"] for page in every for event in page["events"]]
+
+    oldest = found(first=True, size=10)
+    assert len(set(oldest)) == 6
+    assert found(first=False, size=10) == found(first=False, size=2) == oldest[::-1]
+
+
+def event(**changed: Any) -> dict[str, Any]:
+    return {"timestamp": int(time.time() * 1000), "message": "a", **changed}
+
+
+@pytest.mark.parametrize(
+    ("operation", "members", "named"),
+    [
+        ("PutLogEvents", {"logEvents": [event(timestamp="now")]}, "timestamp"),
+        ("PutLogEvents", {"logEvents": [event(message="")]}, "message"),
+        ("PutLogEvents", {"logEvents": [{"message": "a"}]}, "timestamp"),
+        ("PutLogEvents", {"logEvents": []}, "logEvents"),
+        ("PutLogEvents", {"logEvents": ["a"]}, "logEvents"),
+        ("PutLogEvents", {"logEvents": [event(message="\u00e9" * 525_000)]}, "too large"),
+        ("PutLogEvents", {"logEvents": [event(message="a" * 20)] * 10_001}, "logEvents"),
+        ("PutLogEvents", {"logEvents": [event(), event(timestamp=5)]}, "chronological"),
+        ("PutLogEvents", {"logEvents": [event(timestamp=5), event()]}, "24 hours"),
+        ("GetLogEvents", {"limit": 0}, "limit"),
+        ("GetLogEvents", {"limit": "ten"}, "limit"),
+        ("GetLogEvents", {"startTime": -1}, "startTime"),
+        ("FilterLogEvents", {"logStreamNames": "one"}, "logStreamNames"),
+        ("FilterLogEvents", {"filterPattern": {}}, "filterPattern"),
+        ("CreateLogGroup", {"logGroupName": "a b"}, "logGroupName"),
+        ("CreateLogGroup", {"logGroupName": "new", "tags": {"a": 1}}, "tags"),
+        ("CreateLogStream", {"logStreamName": "a:b"}, "logStreamName"),
+        ("DescribeLogStreams", {"orderBy": "Size"}, "orderBy"),
+        ("DescribeLogGroups", {"limit": 51}, "limit"),
+        ("PutRetentionPolicy", {"retentionInDays": "week"}, "retentionInDays"),
+        ("PutMetricFilter", {"filterName": "f", "filterPattern": "a"}, "metricTransformations"),
+    ],
+)
+def test_members_are_checked_as_botocores_model_has_them(
+    server: Server, operation: str, members: dict[str, Any], named: str
+) -> None:
+    server.services.logs.open(GROUP, "one").write("a")
+    target = {
+        "X-Amz-Target": f"Logs_20140328.{operation}",
+        "Content-Type": "application/x-amz-json-1.1",
+    }
+    group = {} if operation == "DescribeLogGroups" else {"logGroupName": GROUP}
+    stream = {"logStreamName": "one"} if operation.endswith(("LogEvents", "LogStream")) else {}
+    if operation == "FilterLogEvents":
+        stream = {}
+    answer = requests.post(
+        server.url,
+        json=group | stream | members,
+        headers=target,
+        auth=Signed(server.url, "logs"),
+        timeout=30,
+    )
+    assert answer.status_code == 400
+    assert answer.json()["__type"] in ("InvalidParameterException", "SerializationException")
+    assert named in answer.json()["message"]
