@@ -42,6 +42,10 @@ class Handler(WSGIRequestHandler):
         environ["berth.metadata"] = spelled
         return environ
 
+    def handle_expect_100(self) -> bool:
+        """Nothing: werkzeug tells a client to continue too, and once is enough."""
+        return True
+
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """Nothing: the server logs a line of its own."""
 

@@ -47,7 +47,7 @@ class SageMakerApp:
     def _respond(self, request: Request) -> Response:
         target = request.headers.get("X-Amz-Target", "")
         try:
-            body = self._answer(target, request.get_data())
+            body = self._answer(target, request)
         except ServiceError as error:
             return _error(error)
         except (OSError, sqlite3.OperationalError) as failure:
@@ -67,12 +67,15 @@ class SageMakerApp:
             )
         return _response(200, body)
 
-    def _answer(self, target: str, body: bytes) -> bytes:
-        name = target.removeprefix(PREFIX)
+    def _answer(self, target: str, http: Request) -> bytes:
+        body, name = http.get_data(), target.removeprefix(PREFIX)
         if not target.startswith(PREFIX):
+            # SageMaker's Feature Store, metrics and edge APIs are signed for the same service.
+            found = f"X-Amz-Target is {target!r}" if target else f"{http.method} {http.path}"
             raise ServiceError(
                 "UnknownOperationException",
-                f"The header X-Amz-Target is {target!r}; expected SageMaker.<Operation>.",
+                f"{found}: the local SageMaker does not offer this; expected a header X-Amz-Target "
+                "with SageMaker.<Operation>, or a path /endpoints/<name>/invocations.",
             )
         model = operation_model(name)
         operation = OPERATIONS.get(name)

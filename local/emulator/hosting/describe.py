@@ -87,7 +87,7 @@ def want_weights(body: dict[str, Any], wanted: dict[str, dict[str, Any]]) -> Non
     """Show the weights and counts an update requests, by variant.
 
     Raises:
-        ServiceError: it names a variant that is not there.
+        ServiceError: it names a variant that is not there, or leaves every weight 0.
     """
     known = {one["VariantName"]: one for one in body["ProductionVariants"]}
     for name, change in wanted.items():
@@ -98,6 +98,11 @@ def want_weights(body: dict[str, Any], wanted: dict[str, dict[str, Any]]) -> Non
             )
         for field in ("DesiredWeight", "DesiredInstanceCount"):
             known[name][field] = change.get(field, known[name][field])
+    if not any(one["DesiredWeight"] for one in known.values()):
+        raise invalid(
+            "DesiredWeightsAndCapacities: every DesiredWeight of the endpoint would be 0; expected "
+            "one above 0, or no request would reach a variant."
+        )
     body["EndpointStatus"] = "Updating"
     set_reason(body, None)
 

@@ -18,6 +18,9 @@ UNSUPPORTED_CONTAINER = {
     "InferenceSpecificationName": "leave it out",
 }
 
+ROUTING = ("LEAST_OUTSTANDING_REQUESTS", "RANDOM")
+"""How a variant may choose the container of a request; here it is always the first of the two."""
+
 UNSUPPORTED_CONFIG = {
     "ShadowProductionVariants": "leave it out",
     "ExplainerConfig": "leave it out",
@@ -28,6 +31,7 @@ UNSUPPORTED_VARIANT = {
     "InstancePools": "give InstanceType and InitialInstanceCount",
     "CapacityReservationConfig": "leave it out",
     "AcceleratorPartitionLayouts": "leave it out",
+    "AcceleratorType": "leave it out: Elastic Inference has ended",
     "CoreDumpConfig": "leave it out",
 }
 
@@ -150,15 +154,26 @@ def check_endpoint_config(request: dict[str, Any], context: Context) -> None:
     capture = request.get("DataCaptureConfig")
     if capture is not None:
         check_output(capture["DestinationS3Uri"], "DataCaptureConfig.DestinationS3Uri", context)
-    output = request.get("AsyncInferenceConfig", {}).get("OutputConfig", {})
+    output = request.get("AsyncInferenceConfig", {}).get("OutputConfig")
+    if output is not None and "S3OutputPath" not in output:
+        raise invalid(
+            "AsyncInferenceConfig.OutputConfig.S3OutputPath is missing; expected the S3 place of "
+            "the answers, as s3://bucket/prefix."
+        )
     for member in ("S3OutputPath", "S3FailurePath"):
-        if member in output:
+        if output and member in output:
             check_output(output[member], f"AsyncInferenceConfig.OutputConfig.{member}", context)
 
 
 def _check_variant(variant: dict[str, Any], request: dict[str, Any], context: Context) -> None:
     field = f"ProductionVariants '{variant['VariantName']}'"
     refuse_present(variant, UNSUPPORTED_VARIANT, f"{field}: ")
+    routing = variant.get("RoutingConfig", {}).get("RoutingStrategy", ROUTING[0])
+    if routing not in ROUTING:
+        raise unsupported(
+            f"{field}: RoutingConfig.RoutingStrategy '{routing}'",
+            f"expected {' or '.join(ROUTING)}",
+        )
     if "ModelName" not in variant:
         raise invalid(f"{field}: ModelName is missing; expected a model's name.")
     model = context.hosted(Kind.MODEL, variant["ModelName"]).body

@@ -202,3 +202,24 @@ def test_an_error_of_the_sagemaker_service_has_its_shape(server: Server) -> None
     with pytest.raises(sagemaker.exceptions.ClientError) as error:
         sagemaker.describe_training_job(TrainingJobName="missing")
     assert "not found" in json.dumps(error.value.response["Error"]).lower()
+
+
+def test_a_client_is_told_to_continue_once(server: Server) -> None:
+    head = "PUT /_berth/health HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
+        connection.sendall(f"{head}Content-Length: 1\r\nConnection: close\r\n\r\na".encode())
+        answer = b"".join(iter(lambda: connection.recv(4096), b""))
+    assert answer.count(b"HTTP/1.1 100 ") == 1
+    assert b"HTTP/1.1 404 " in answer
+
+
+def test_apis_that_are_signed_as_sagemakers_are_named(server: Server) -> None:
+    metrics, features = (
+        client(server.url, service)
+        for service in ("sagemaker-metrics", "sagemaker-featurestore-runtime")
+    )
+    metric = {"MetricName": "m", "Timestamp": 1, "Value": 1.0}
+    with pytest.raises(ClientError, match="UnknownOperationException.*does not offer this"):
+        metrics.batch_put_metrics(TrialComponentName="t", MetricData=[metric])
+    with pytest.raises(ClientError, match="UnknownOperationException.*does not offer this"):
+        features.get_record(FeatureGroupName="f", RecordIdentifierValueAsString="1")

@@ -221,6 +221,9 @@ class TestUpdates:
         harness.serve("one")
         with pytest.raises(ServiceError, match='Could not find variant "blue"'):
             self.change(harness, VariantName="blue", DesiredWeight=2)
+        with pytest.raises(ServiceError, match="every DesiredWeight of the endpoint would be 0"):
+            self.change(harness, VariantName="AllTraffic", DesiredWeight=0)
+        assert harness.body()["ProductionVariants"][0]["DesiredWeight"] == 1
         self.change(harness, VariantName="AllTraffic", DesiredInstanceCount=3, DesiredWeight=5)
         assert harness.body()["ProductionVariants"][0]["DesiredInstanceCount"] == 3
         variant = harness.wait("one", "InService")["ProductionVariants"][0]

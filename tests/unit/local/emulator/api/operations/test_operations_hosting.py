@@ -237,6 +237,18 @@ def test_where_a_models_data_may_lie(client: Any, valid: Any, tmp_path: Path) ->
             {f"{VARIANT}.InstancePools": [{"InstanceType": "ml.m5.large", "Priority": 1}]},
             "InstancePools is not supported",
         ),
+        (
+            {f"{VARIANT}.AcceleratorType": "ml.eia2.medium"},
+            "ProductionVariants 'all': AcceleratorType is not supported",
+        ),
+        (
+            {f"{VARIANT}.RoutingConfig": {"RoutingStrategy": "PREFIX_AWARE"}},
+            "RoutingStrategy 'PREFIX_AWARE' is not supported",
+        ),
+        (
+            {"AsyncInferenceConfig": {"OutputConfig": {}}},
+            "AsyncInferenceConfig.OutputConfig.S3OutputPath is missing",
+        ),
     ],
 )
 def test_configurations_that_are_refused(
