@@ -152,11 +152,11 @@ def test_a_worker_that_is_killed_is_replaced(base: Path) -> None:
 
 
 def stall(server: Server) -> socket.socket:
-    """A request that takes a place, as its length is not known, and never sends all of its body."""
+    """A request that takes a place, as its body is too long to be held, and never sends it all."""
     connection = socket.create_connection(("127.0.0.1", server.port))
     connection.sendall(
         b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
-        b"Transfer-Encoding: chunked\r\n\r\n4\r\nsome\r\n"
+        b"Content-Length: 9000000\r\n\r\nsome"
     )
     return connection
 
