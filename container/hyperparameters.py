@@ -63,7 +63,30 @@ FIT_HYPERPARAMETERS = frozenset(
         "workers",
     }
 )
-"""What a fit job takes; it chooses the others."""
+"""What a fit job takes."""
+
+CHOSEN_BY_FIT = frozenset(
+    {
+        "augment",
+        "augment_views",
+        "batch_size",
+        "early_stopping_patience",
+        "ema",
+        "epochs",
+        "feature_cache",
+        "freeze",
+        "freeze_batch_norm",
+        "label_smoothing",
+        "layer_decay",
+        "learning_rate",
+        "mixup",
+        "optimizer",
+        "schedule",
+        "warmup_epochs",
+        "weight_decay",
+    }
+)
+"""What a fit job chooses: refused even at its default. Of the others it has the defaults."""
 
 UNTRAINED = (
     "freeze=true with weights=none trains a head on random features that never change: expect "
@@ -189,8 +212,10 @@ class Hyperparameters(BaseModel):
     workers: int | None = Field(
         None, ge=0, le=256, description="loader processes; by default one a core, at most 8"
     )
-    fit_minutes: NonNegative = Field(
+    fit_minutes: float = Field(
         0.0,
+        ge=0,
+        le=28 * 24 * 60,
         description="minutes for a fit job, which chooses what is not given here: backbone, image "
         "size and how to train, and ends within them; 0 is off",
     )
@@ -299,7 +324,8 @@ class Hyperparameters(BaseModel):
             )
         default = type(self).model_fields
         for name in sorted(self.model_fields_set - FIT_HYPERPARAMETERS):
-            if getattr(self, name) != default[name].default:
+            value = getattr(self, name)
+            if name in CHOSEN_BY_FIT or (value is not False and value != default[name].default):
                 raise ValueError(
                     f"hyperparameter {name!r}: found with fit_minutes, expected it left out: a fit "
                     f"job takes only {', '.join(sorted(FIT_HYPERPARAMETERS))}"

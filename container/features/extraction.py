@@ -8,6 +8,7 @@ Several processes compute a share of the shards each. Those of one host write in
 send each other theirs.
 """
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -91,6 +92,8 @@ class FeatureExtractor:
     world: World = field(default_factory=World)
     keep_graph: bool = False
     say: Callable[[str], None] = print
+    seconds_an_image: float | None = field(default=None, init=False)
+    """Of the last pass by this process, the engine's conversion left out; None before."""
     _weights: str = field(default="", init=False)
 
     def __post_init__(self) -> None:  # noqa: D105
@@ -175,7 +178,7 @@ class FeatureExtractor:
             open_matrix(folder, key)
         except DamagedFeatures as error:
             if tell:
-                self.say(f"{error}: computed anew")
+                self.cache.say(f"{error}: computed anew")
             return False
         return True
 
@@ -213,9 +216,12 @@ class FeatureExtractor:
                     backbone, key.parts, self._sample(index), key.precision, total
                 )
                 engine_name = engine.name
+                began, done_images = time.monotonic(), 0
                 for shard, values in self._shards(index, key, engine, layout, mine):
                     written[shard] = draft.write(shard, as_bytes(values, layout), world.rank)
                     progress.advance(len(values))
+                    done_images += len(values)
+                    self.seconds_an_image = (time.monotonic() - began) / done_images
                     if self.cache.stopped():
                         break
         if world.any(self.cache.stopped(), self.device):

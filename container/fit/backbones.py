@@ -123,8 +123,10 @@ def find_backbones(hp: Hyperparameters, channel: Path | None) -> tuple[list[str]
     Raises:
         WeightsError: there is none; the line says how to bring one.
     """
-    if "arch" in hp.model_fields_set or hp.weights.lower() != "imagenet":
+    if "arch" in hp.model_fields_set:
         return [known(hp.arch)], "hyperparameter arch names it"
+    if hp.weights.lower() != "imagenet":
+        return [known(hp.arch)], "weights are given and arch is not: it is the default"
     found = [each.arch for each in at_hand(channel)]
     if channel is None:
         found += [arch for arch in cached_by_hubs() if arch not in found]

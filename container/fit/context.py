@@ -1,5 +1,7 @@
 """A fit job under way: its data, time and state, and what is loaded of its backbones."""
 
+import importlib
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,7 +23,11 @@ from container.training.checkpoint import CheckpointFolder, Interrupted, StopSig
 from container.training.job import digest
 
 END_SECONDS = 20.0
-"""Kept for artifact, export and pictures before the first artifact was measured."""
+"""Kept for artifact and export before the first artifact was measured."""
+PICTURES = 5.0
+"""Times matplotlib's import that drawing takes: 4 to 5 on a busy machine of two cores."""
+IMPORT_SECONDS = 0.5
+"""Of matplotlib, at least, as it may have been imported before."""
 SAMPLE = 200
 """Images whose size is looked at."""
 
@@ -104,9 +110,15 @@ class FitContext:
 
     def reserve(self, seconds_an_image: float) -> None:
         """Keep time for the end: evaluation at so many seconds an image, artifact, pictures."""
-        held_out = self.data.splits.test or self.data.splits.validation
-        artifact = self.budget.costs.get("artifact", END_SECONDS)
-        self.budget.reserve = SAFETY * (2 * artifact + seconds_an_image * len(held_out))
+        costs, held_out = self.budget.costs, self.data.splits.test or self.data.splits.validation
+        if "pictures" not in costs:
+            began = time.monotonic()
+            importlib.import_module("container.training.charts")
+            took = max(IMPORT_SECONDS, time.monotonic() - began)
+            self.budget.measured("pictures", PICTURES * took)
+        artifact = costs.get("artifact", END_SECONDS)
+        evaluation = seconds_an_image * len(held_out)
+        self.budget.reserve = SAFETY * (artifact + costs["pictures"] + evaluation)
 
     def point(self, accuracy: float, name: str) -> None:
         """Keep an accuracy on the validation images with the time it was measured at."""

@@ -9,7 +9,7 @@ from container.fit.backbones import SizedBackbone
 from container.fit.budget import spoken
 from container.fit.context import FitContext
 from container.fit.finetuning import with_recipe
-from container.fit.leaderboard import LeaderboardEntry
+from container.fit.leaderboard import Leaderboard, LeaderboardEntry
 from container.fit.report.output import write_fit
 from container.models import load_tensors
 from container.training.callbacks import Callback
@@ -40,16 +40,15 @@ def write_model(backbone: SizedBackbone, progress: TrainingProgress, *, export: 
     write_artifact(artifact, backbone.classifier, pixels, lambda _line: None)
 
 
-def kept(fit: FitContext) -> tuple[SizedBackbone, TrainingProgress]:
-    """The classifier that is kept, with its weights, and its training.
+def kept(fit: FitContext, board: Leaderboard) -> tuple[SizedBackbone, TrainingProgress]:
+    """The classifier of a leaderboard that is kept, with its weights, and its training.
 
     The best probe is fitted to the validation images too where a test split is held out.
 
     Raises:
         TrainingError: the weights of a fine-tuning round are lost.
     """
-    state, board = fit.state, fit.state.board
-    chosen = board.chosen
+    state, chosen = fit.state, board.chosen
     if chosen.kind == "probe":
         fit.forget(chosen.arch, chosen.image_size)
         backbone = fit.of(chosen)
@@ -81,7 +80,7 @@ def finish_fit(fit: FitContext, metrics: MetricLogger) -> None:
         for line in board.lines():
             fit.say(line)
     fit.choose(f"the {chosen.name}", _why(fit, chosen))
-    backbone, progress = kept(fit)
+    backbone, progress = kept(fit, board)
     metrics.restore([])
     for record in progress.history:
         metrics.epoch({name: value for name, value in record.items() if value is not None})

@@ -11,7 +11,7 @@ from container.fit.budget import spoken
 from container.fit.context import FitContext
 from container.fit.ending import finish_fit, kept, write_model
 from container.fit.probing import advise_more, probe_backbones
-from container.fit.rounds import fine_tune_promising
+from container.fit.rounds import board_so_far, fine_tune_promising
 from container.fit.state import FitState
 from container.fit.trials import try_backbones
 from container.training.checkpoint import Interrupted
@@ -43,7 +43,7 @@ def run_fit(fit: FitContext, metrics: MetricLogger) -> None:
     except Interrupted:
         fit.save()
         if fit.state.board.entries:
-            backbone, progress = kept(fit)
+            backbone, progress = kept(fit, board_so_far(fit))
             write_model(backbone, progress, export=False)
         raise
     fit.save()

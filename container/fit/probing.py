@@ -41,7 +41,8 @@ def add_probe(fit: FitContext, arch: str, size: int) -> int:
     data, board, budget = fit.data, fit.state.board, fit.budget
     began = time.monotonic()
     train, validation = fit.extract(arch, size)
-    budget.measured("features", time.monotonic() - began, len(train) + len(validation))
+    seconds = (time.monotonic() - began) / (len(train) + len(validation))
+    budget.measured("features", fit.backbone(arch, size).extractor.seconds_an_image or seconds)
     began = time.monotonic()
     classes = len(data.splits.train.classes)
     choice = choose_probe(train, validation, classes, data.hp.seed, data.device)
@@ -111,6 +112,7 @@ def advise_more(fit: FitContext) -> None:
             fit.data.hp.seed,
             fit.data.device,
             fit.budget,
+            fit.require_running,
         )
     if "no_curve" in fit.state.learning:
         fit.say(f"no learning curve: {fit.state.learning['no_curve']}")

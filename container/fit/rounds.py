@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import torch
 
+from container.files.json_files import finite
 from container.fit.backbones import SizedBackbone
 from container.fit.budget import SAFETY, spoken
 from container.fit.choices import epochs_for
@@ -16,10 +17,11 @@ from container.fit.finetuning import (
     step_seconds,
     with_recipe,
 )
-from container.fit.leaderboard import LeaderboardEntry
+from container.fit.leaderboard import Leaderboard, LeaderboardEntry
 from container.fit.linear.validation import SMALL, HeldOut
 from container.fit.probing import add_probe
 from container.fit.state import FineTuningRound
+from container.training.checkpoint import Interrupted
 
 ENOUGH_EPOCHS = 6
 """Epochs for which a smaller input is taken, if it gets as many and the larger does not."""
@@ -42,7 +44,7 @@ def fine_tune_promising(fit: FitContext) -> None:
             _run(fit, planned)
     while len(fit.state.rounds) < ROUNDS:
         fit.require_running()
-        next_round = _plan(fit)
+        next_round = _plan(fit) if _can_be_better(fit) else None
         if next_round is None:
             return
         fit.state.rounds.append(next_round)
@@ -50,8 +52,22 @@ def fine_tune_promising(fit: FitContext) -> None:
         _run(fit, next_round)
 
 
+def _can_be_better(fit: FitContext) -> bool:
+    """Whether the validation images could prefer another classifier; if not, a line says so."""
+    chosen = fit.state.board.chosen
+    if chosen.validation.hits < chosen.validation.images:
+        return True
+    fit.choose(
+        "no more fine-tuning" if fit.state.rounds else "no fine-tuning",
+        f"the {chosen.name} is right on all {chosen.validation.images:,} validation images, which "
+        "cannot tell a better one",
+    )
+    return False
+
+
 def _plan(fit: FitContext) -> FineTuningRound | None:
     """The next round; None, after a line, where it is not worth it."""
+    _keep_time_for_evaluation(fit)
     number, epochs, seconds = _start(fit)
     entry = fit.state.board.entries[number]
     left = spoken(fit.budget.free)
@@ -80,6 +96,17 @@ def _plan(fit: FitContext) -> FineTuningRound | None:
     return FineTuningRound(number, chosen, free, fit.budget.elapsed)
 
 
+def _keep_time_for_evaluation(fit: FitContext) -> None:
+    """Keep time for the evaluation of a fine-tuned network, which no features shorten."""
+    best = fit.state.board.best_probe
+    fit.reserve(
+        max(
+            FORWARD * _step(fit, best.arch, best.image_size),
+            *(each.seconds for each in fit.state.trials if each.arch == best.arch),
+        )
+    )
+
+
 def _start(fit: FitContext) -> tuple[int, int, float]:
     """The probe to start from, the epochs that fit, and the seconds of one.
 
@@ -97,14 +124,14 @@ def _start(fit: FitContext) -> tuple[int, int, float]:
     for size in sorted(smaller, reverse=True):
         if epochs >= ENOUGH_EPOCHS:
             break
-        more = _epochs(fit, best.arch, size)[0]
-        if more <= epochs or (epochs and more < ENOUGH_EPOCHS):
-            continue
         known = [
             at
             for at, each in enumerate(entries)
             if (each.arch, each.image_size, each.kind) == (best.arch, size, "probe")
         ]
+        more = _epochs(fit, best.arch, size, 0 if known else _features_seconds(fit, best, size))[0]
+        if more <= epochs or (epochs and more < ENOUGH_EPOCHS):
+            continue
         number = known[0] if known else add_probe(fit, best.arch, size)
         epochs, seconds = _epochs(fit, best.arch, size)
     return number, epochs, seconds
@@ -129,14 +156,26 @@ def _step(fit: FitContext, arch: str, size: int) -> float:
     return min(fit.budget.costs[name], most) * measured[size] / measured[best]
 
 
-def _epochs(fit: FitContext, arch: str, size: int) -> tuple[int, float]:
+def _features_seconds(fit: FitContext, entry: LeaderboardEntry, size: int) -> float:
+    """Seconds for the features of all images by a classifier's backbone at another size."""
+    seconds = {
+        each.image_size: each.seconds for each in fit.state.trials if each.arch == entry.arch
+    }
+    splits = fit.data.splits
+    return SAFETY * seconds[size] * (len(splits.train) + len(splits.validation))
+
+
+def _epochs(fit: FitContext, arch: str, size: int, before: float = 0.0) -> tuple[int, float]:
     """Epochs that fit the free time, and the seconds of one with its validation.
 
     Nothing is added for safety: training ends on time even if they do not fit.
+
+    Args:
+        before: seconds that are needed before the first.
     """
     step, splits = _step(fit, arch, size), fit.data.splits
     seconds = step * (len(splits.train) + FORWARD * len(splits.validation))
-    return epochs_for(fit.budget.free, seconds), seconds
+    return epochs_for(max(0.0, fit.budget.free - before), seconds), seconds
 
 
 def _next_rate(fit: FitContext) -> tuple[float, str]:
@@ -169,25 +208,43 @@ def _run(fit: FitContext, planned: FineTuningRound) -> None:
 
     def ended(record: Mapping[str, float]) -> None:
         fit.point(record["validation:accuracy"], name)
+        # One that a killed process had begun comes again.
+        planned.history[int(record["epoch"]) - 1 :] = [finite(record)]
         fit.save()
 
-    progress = fine_tune(
-        backbone,
-        fit.state.probes[planned.entry],
-        job,
-        fit.budget,
-        began=planned.began,
-        seconds=planned.seconds,
-        checkpoints=job.checkpoints(fit.round_folder(number), fit.say),
-        metrics=TimedMetrics(fit.round_folder(number), ended),
-        stop=fit.stop,
-        say=fit.say,
-    )
+    checkpoints = job.checkpoints(fit.round_folder(number), fit.say)
+    try:
+        progress = fine_tune(
+            backbone,
+            fit.state.probes[planned.entry],
+            job,
+            fit.budget,
+            began=planned.began,
+            seconds=planned.seconds,
+            checkpoints=checkpoints,
+            metrics=TimedMetrics(fit.round_folder(number), ended),
+            stop=fit.stop,
+            say=fit.say,
+        )
+    except Interrupted:
+        best = checkpoints.load_best()
+        if best is not None:
+            planned.best_epoch = int(best.counters["epoch"])
+        raise
     planned.history, planned.best_epoch, planned.done = progress.history, progress.best_epoch, True
     tuned = _entry(fit, planned, entry, number)
     fit.state.board.add(tuned)
     fit.say(f"{spoken(fit.budget.elapsed)}: {tuned.line()}")
     fit.save()
+
+
+def board_so_far(fit: FitContext) -> Leaderboard:
+    """The leaderboard with the best epoch of a round that was interrupted."""
+    board = Leaderboard(list(fit.state.board.entries))
+    for number, planned in enumerate(fit.state.rounds, 1):
+        if not planned.done and planned.best_epoch:
+            board.add(_entry(fit, planned, board.entries[planned.entry], number))
+    return board
 
 
 def _entry(

@@ -1,7 +1,9 @@
 """Every backbone and input size on some images: which are promising, and how fast they are."""
 
 import time
+from dataclasses import replace
 
+import numpy as np
 import torch
 
 from container.architectures import ModelError
@@ -10,19 +12,21 @@ from container.data.loader import decode_all
 from container.errors import FeatureError, TrainingError
 from container.fit.backbones import SizedBackbone, find_backbones, own_size
 from container.fit.budget import SAFETY, minutes_for
-from container.fit.choices import candidate_sizes
+from container.fit.choices import SIZES, candidate_sizes
 from container.fit.context import END_SECONDS, FitContext
-from container.fit.linear.selection import LabelledFeatures, cross_validated
-from container.fit.linear.validation import subset
+from container.fit.linear.selection import LabelledFeatures, choose_probe, cross_validated
+from container.fit.linear.validation import can_be_folded, sample, subset
 from container.fit.state import TrialResult
 from container.fit.threads import fastest_threads
 
 IMAGES = 300
 """Training images that a backbone and a size are tried on."""
-MEASURED_IMAGES = 16
+SPEED_IMAGES = 64
+"""Training images that a backbone is tried on where there is no other, nor another size."""
+MEASURED_IMAGES = 8
 """Of the forward pass by which the number of threads is chosen."""
 SHARE = 0.15
-"""Of the time, for all trials."""
+"""Of the time that is left when they begin, for all trials."""
 FEATURE_SHARE = 0.4
 """Of the time, for the features of all images by one backbone."""
 PROMISING = 3
@@ -39,33 +43,59 @@ def try_backbones(fit: FitContext) -> None:
     hp, channel = fit.data.hp, fit.data.environment.weights_channel
     archs, why = find_backbones(hp, channel)
     fit.choose(f"backbones {', '.join(archs)}", why)
-    train = fit.data.splits.train
-    tried = train.take(subset(train.labels, IMAGES, hp.seed))
-    for arch in archs:
-        own = own_size(hp, arch, channel)
-        sizes = (own,) if "image_size" in hp.model_fields_set else candidate_sizes(own, fit.side)
-        if fit.state.trials == []:
-            fit.choose(f"image sizes {', '.join(map(str, sizes))}", _why(fit, own, sizes))
-        for size in sizes:
-            if any((each.arch, each.image_size) == (arch, size) for each in fit.state.trials):
-                continue
-            fit.require_running()
-            if _too_slow(fit, arch, size, len(tried)):
-                fit.say(f"not tried: {arch} at {size} px, for lack of time")
-                continue
-            try:
-                backbone = fit.backbone(arch, size)
-            except (FeatureError, ModelError) as error:
-                fit.say(f"not tried: {arch} at {size} px: {error}")
-                continue
-            _try(fit, backbone, tried)
+    owns = {arch: own_size(hp, arch, channel) for arch in archs}
+    candidates = [(arch, size) for arch, own in owns.items() for size in _sizes(fit, own)]
+    tried, held = _tried(fit, alone=len(candidates) == 1)
+    if not fit.state.trials:
+        sizes = _sizes(fit, owns[archs[0]])
+        fit.choose(f"image sizes {', '.join(map(str, sizes))}", _why(fit, owns[archs[0]], sizes))
+    until = fit.budget.elapsed + SHARE * fit.budget.left
+    for arch, size in candidates:
+        if any((each.arch, each.image_size) == (arch, size) for each in fit.state.trials):
+            continue
+        fit.require_running()
+        if _too_slow(fit, arch, size, len(tried) + len(held or ()), until):
+            fit.say(f"not tried: {arch} at {size} px, for lack of time")
+            continue
+        _try(fit, arch, size, tried, held)
     if not fit.state.trials:
         raise TrainingError(
             f"fit_minutes: found no backbone that takes these images among {', '.join(archs)}"
         )
+    _shrink(fit, tried, held)
     _require_time(fit)
     fit.state.tried = True
     fit.save()
+
+
+def _sizes(fit: FitContext, own: int) -> tuple[int, ...]:
+    if "image_size" in fit.data.hp.model_fields_set:
+        return (own,)
+    return candidate_sizes(own, fit.side)
+
+
+def _shrink(fit: FitContext, tried: Index, held: Index | None) -> None:
+    """Where no trial's size gets through all images in time, try the largest one that may."""
+    cheapest = min(fit.state.trials, key=lambda each: each.seconds)
+    if "image_size" in fit.data.hp.model_fields_set or _needed(fit, cheapest) <= 0:
+        return
+    for size in sorted(SIZES, reverse=True):
+        seconds = cheapest.seconds * (size / cheapest.image_size) ** 2
+        trial = seconds * (len(tried) + len(held or ()))
+        smaller = replace(cheapest, image_size=size, seconds=seconds)
+        if size < cheapest.image_size and trial + _needed(fit, smaller) <= 0:
+            fit.choose(
+                f"image size {size}",
+                f"{fit.images:,} images at {cheapest.image_size} px take longer than what is left",
+            )
+            fit.require_running()
+            if _try(fit, cheapest.arch, size, tried, held):
+                return
+
+
+def _needed(fit: FitContext, trial: TrialResult) -> float:
+    """Seconds that one pass over all images and the end need beyond those that are left."""
+    return END_SECONDS + SAFETY * trial.seconds * fit.images - fit.budget.left
 
 
 def promising(fit: FitContext) -> list[TrialResult]:
@@ -92,36 +122,79 @@ def _why(fit: FitContext, own: int, sizes: tuple[int, ...]) -> str:
     return f"images of {fit.side} px can be enlarged to each; the most accurate is taken"
 
 
-def _too_slow(fit: FitContext, arch: str, size: int, images: int) -> bool:
-    """Whether a trial would take more than what is left of the trials' share of the time.
+def _too_slow(fit: FitContext, arch: str, size: int, images: int, until: float) -> bool:
+    """Whether a trial would take longer than trials may, or the features of all images would.
 
     Time goes with the pixels; another backbone is taken to be as fast.
+
+    Args:
+        images: of the trial.
+        until: `budget.elapsed` when trials are to end.
     """
     trials = fit.state.trials
     if not trials:
         return False
     last = ([each for each in trials if each.arch == arch] or trials)[-1]
-    seconds = last.seconds * (size / last.image_size) ** 2 * images
-    return fit.budget.elapsed + seconds > SHARE * fit.budget.seconds
+    seconds = last.seconds * (size / last.image_size) ** 2
+    return fit.budget.elapsed + seconds * images > until or (
+        last.arch == arch and SAFETY * seconds * fit.images > FEATURE_SHARE * fit.budget.seconds
+    )
 
 
-def _try(fit: FitContext, backbone: SizedBackbone, tried: Index) -> None:
+def _tried(fit: FitContext, *, alone: bool) -> tuple[Index, Index | None]:
+    """The training images backbones are tried on, and validation images to compare them on.
+
+    Without those they are compared by cross-validation; there are some where a class of the
+    training images has a single one, which cannot be both learned and held out.
+
+    Args:
+        alone: there is one candidate, whose speed alone matters.
+    """
+    splits, seed = fit.data.splits, fit.data.hp.seed
+    # All of few images in any case, as their features are those that the probe needs.
+    images = SPEED_IMAGES if alone and len(splits.train) > IMAGES else IMAGES
+    tried = splits.train.take(sample(splits.train.labels, images, seed))
+    if can_be_folded(tried.labels):
+        return tried, None
+    known = np.flatnonzero(np.isin(splits.validation.labels, tried.labels))
+    if not len(known):
+        return tried, None
+    return tried, splits.validation.take(
+        known[subset(splits.validation.labels[known], images, seed)]
+    )
+
+
+def _try(fit: FitContext, arch: str, size: int, tried: Index, held: Index | None) -> bool:
+    """Add a trial; False, after a line, where the backbone does not take such images."""
+    try:
+        backbone = fit.backbone(arch, size)
+    except (FeatureError, ModelError) as error:
+        fit.say(f"not tried: {arch} at {size} px: {error}")
+        return False
     if not fit.state.threads:
         _choose_threads(fit, backbone, tried)
     began = time.monotonic()
-    workers, backbone.extractor.workers = backbone.extractor.workers, 0
-    features = backbone.extractor.extract(tried, name="some")
-    backbone.extractor.workers = workers
-    seconds = (time.monotonic() - began) / len(tried)
-    labelled = LabelledFeatures(features.values, features.labels)
-    compared = cross_validated(labelled, len(tried.classes), fit.data.hp.seed)[1]
-    hp = backbone.job.hp
-    fit.state.trials.append(TrialResult(hp.arch, hp.image_size, compared.accuracy, seconds))
+    extractor = backbone.extractor
+    workers, extractor.workers = extractor.workers, 0
+    some = [extractor.extract(each, name="some") for each in (tried, held) if each is not None]
+    extractor.workers = workers
+    # Converting the backbone takes as long for a few images as for all.
+    seconds = extractor.seconds_an_image
+    if seconds is None:
+        seconds = (time.monotonic() - began) / sum(len(each.labels) for each in some)
+    train, *rest = (LabelledFeatures(each.values, each.labels) for each in some)
+    classes, seed = len(tried.classes), fit.data.hp.seed
+    if rest:
+        compared = choose_probe(train, rest[0], classes, seed).validation
+    else:
+        compared = cross_validated(train, classes, seed)[1]
+    fit.state.trials.append(TrialResult(arch, size, compared.accuracy, seconds))
     low, high = compared.interval
     fit.say(
         f"tried: {backbone.name}: accuracy {compared.accuracy:.3f} ({low:.3f} to {high:.3f}) on "
-        f"{len(tried)} images, {1 / seconds:.0f} images/s"
+        f"{compared.images} images, {1 / seconds:.1f} images/s"
     )
+    return True
 
 
 def _choose_threads(fit: FitContext, backbone: SizedBackbone, tried: Index) -> None:
@@ -155,8 +228,8 @@ def _some(numbers: tuple[int, ...]) -> str:
 def _require_time(fit: FitContext) -> None:
     """Raise TrainingError unless the cheapest backbone gets through all images in time."""
     cheapest = min(fit.state.trials, key=lambda each: each.seconds)
-    needed = fit.budget.elapsed + END_SECONDS + SAFETY * cheapest.seconds * fit.images
-    if needed > fit.budget.seconds:
+    if _needed(fit, cheapest) > 0:
+        needed = fit.budget.seconds + _needed(fit, cheapest)
         raise TrainingError(
             f"hyperparameter 'fit_minutes': found {fit.budget.seconds / 60:g}, too few for one "
             f"pass over {fit.images:,} images by {cheapest.arch} at {cheapest.image_size} px, "

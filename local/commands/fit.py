@@ -1,5 +1,6 @@
 """`berth fit`: the best classifier of some photographs for the minutes there are."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,11 +18,14 @@ from local.commands.options.job import JobOptions
 from local.commands.options.shared import CommonOptions, with_options
 from local.commands.train import start_and_follow
 from local.errors import UserError
+from local.requests.hyperparameter_files import read_hyperparameters
 from local.requests.names import checked_name, job_name
-from local.requests.training import DAY, TrainingJobRequest, canonical
+from local.requests.training import DAY, MAX_RUN, TrainingJobRequest, canonical
 
 START = 600
 """Seconds a job may take beyond its minutes: the container's start, the images' download."""
+LEAST, MOST = 0.1, (MAX_RUN - START) / 60
+"""Minutes a job may be given."""
 
 
 @with_options(CommonOptions, JobOptions)
@@ -36,7 +40,7 @@ def fit(
             "folders; for AWS a folder is uploaded first"
         ),
     ],
-    minutes: Annotated[float, typer.Option(min=0.1, help="that the job may take")] = 30,
+    minutes: Annotated[float, typer.Option(help="that the job may take")] = 30,
     name: Annotated[str | None, typer.Option(help="the job's (default: berth-DATA-TIME)")] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="follow the job")] = True,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="do not print its log")] = False,
@@ -53,14 +57,11 @@ def fit(
     Probes on the features of every pretrained backbone at hand first, then fine-tuning with what is
     left. Ctrl-C only ends the following.
     """
-    twice = [each for each in options.given if canonical(each) == "fit_minutes"]
-    if twice:
-        raise UserError(f"{twice[0]}: found in --hp, expected --minutes")
+    options = replace(options, max_run=_max_run(options, minutes))
+    _check(options)
     target = common.connect()
     name = checked_name(name) if name else job_name(photos, datetime.now(UTC))
-    if options.max_run == DAY:
-        options = replace(options, max_run=min(DAY, round(60 * minutes) + START))
-    base = {"fit_minutes": f"{minutes:g}"}
+    base = {"fit_minutes": f"{minutes:.10g}"}
     uploading = common.where == "aws" and not photos.startswith("s3://")
     if uploading:
         files, prefix = _scan(photos), f"data/{Path(photos).resolve().name}/"
@@ -81,6 +82,38 @@ def fit(
     if files is not None:
         _upload(target, files, prefix)
     _run(target, name, job, request, wait=wait, quiet=quiet, download=download, into=output_dir)
+
+
+def _max_run(options: JobOptions, minutes: float) -> int:
+    """The job's MaxRuntimeInSeconds: that of --max-run, else its minutes and a start.
+
+    Raises:
+        UserError: the minutes are none, or more than --max-run.
+    """
+    if not LEAST <= minutes <= MOST:  # neither is NaN
+        raise UserError(f"--minutes: found {minutes:g}, expected {LEAST:g} to {MOST:,.0f}")
+    if options.max_run == DAY:
+        return math.ceil(60 * minutes) + START
+    if options.max_run < 60 * minutes:
+        raise UserError(
+            f"--max-run: found {options.max_run} seconds, expected at least those of --minutes "
+            f"({60 * minutes:.0f}), and some for the container's start"
+        )
+    return options.max_run
+
+
+def _check(options: JobOptions) -> None:
+    """Raise UserError for what a fit job cannot do, before it costs anything."""
+    read = read_hyperparameters(options.hyperparameters) if options.hyperparameters else {}
+    for option, given in (("--hp", options.given), (str(options.hyperparameters), read)):
+        for name in given:
+            if canonical(name) == "fit_minutes":
+                raise UserError(f"{name}: found in {option}, expected --minutes")
+    if options.instance_count > 1:
+        raise UserError(
+            f"--instance-count: found {options.instance_count}, expected 1: a fit job runs on one "
+            "host"
+        )
 
 
 def _scan(photos: str) -> Files:

@@ -1,6 +1,6 @@
 """What a fit job says to photograph next, as far as its time allows to find out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -22,16 +22,20 @@ def learn(
     seed: int,
     device: torch.device,
     budget: TimeBudget,
+    require_running: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """The learning curve and the classes' halving on a probe's features, as JSON.
 
     The curve comes first; how long it took tells whether there is time for the classes.
 
+    Args:
+        require_running: raises where the job is to stop; called between probes.
+
     Returns:
         `curve` or, why there is none, `no_curve`; `halvings`; `advice` in words.
     """
     allowed, began = SHARE * budget.free, budget.elapsed
-    data = CurveData(train, validation, classes, strength, seed, device)
+    data = CurveData(train, validation, classes, strength, seed, device, require_running)
     found: dict[str, Any] = {}
     curve: LearningCurve | None = None
     try:

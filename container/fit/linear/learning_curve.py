@@ -6,7 +6,7 @@ The error of many classifiers falls with the number of images as a power law, er
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,6 +84,7 @@ class CurveData:
         classes: their names.
         strength: of the probes.
         seed: of every draw.
+        require_running: raises where the job is to stop; called between probes.
     """
 
     def __init__(
@@ -94,7 +95,9 @@ class CurveData:
         strength: float,
         seed: int,
         device: torch.device | None = None,
+        require_running: Callable[[], None] = lambda: None,
     ) -> None:
+        self._require_running = require_running
         train = train.take(subset(train.labels, MOST_IMAGES, seed))
         together = train.with_more(validation.take(subset(validation.labels, MOST_IMAGES, seed)))
         self.classes, self.strength, self.seed = tuple(classes), strength, seed
@@ -177,6 +180,7 @@ class CurveData:
         masks = np.zeros((len(splits), len(self.labels)), dtype=np.bool_)
         for mask, (kept, _) in zip(masks, splits, strict=True):
             mask[kept] = True
+        self._require_running()
         solution = self._table.solve((self.strength,), masks, ITERATIONS)
         return [
             solution.logits(at)[0, held].argmax(1) == self.labels[held]

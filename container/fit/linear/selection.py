@@ -10,6 +10,7 @@ from container.fit.linear.probes import FINAL_ITERATIONS, STRENGTHS, FeatureTabl
 from container.fit.linear.validation import (
     SMALL,
     HeldOut,
+    can_be_folded,
     fold_numbers,
     folds_for,
     subset,
@@ -72,7 +73,7 @@ def choose_probe(
     else by the validation images.
     """
     searched = train.take(subset(train.labels, SEARCHED, seed))
-    if len(validation) < SMALL and _can_be_folded(searched.labels):
+    if len(validation) < SMALL and can_be_folded(searched.labels):
         strength, compared, how = cross_validated(searched, classes, seed, device)
     else:
         table = FeatureTable(searched.values, searched.labels, classes, device)
@@ -115,12 +116,6 @@ def cross_validated(
     found = [HeldOut.of(each, features.labels) for each in logits]
     at = _best(found)
     return STRENGTHS[at], found[at], f"{len(features):,} images, {folds}-fold cross-validation"
-
-
-def _can_be_folded(labels: npt.NDArray[np.int64]) -> bool:
-    """Whether every class has an image for at least two folds."""
-    counts = np.bincount(labels)
-    return int(counts[counts > 0].min()) >= 2
 
 
 def _best(found: list[HeldOut]) -> int:

@@ -12,6 +12,8 @@ FOLDS = 5
 SMALL = 400
 """Validation images below which probes are cross-validated: 95 % intervals of 400 are 5 points
 wide."""
+FEW = 4
+"""Images of a class from which a sample says something about it."""
 CONFIDENCE = 1.959964
 """Standard normal quantile of a two-sided 95 % interval."""
 
@@ -93,7 +95,34 @@ def folds_for(labels: npt.NDArray[np.int64]) -> int:
 
 
 def subset(labels: npt.NDArray[np.int64], images: int, seed: int) -> npt.NDArray[np.int64]:
-    """Positions, sorted, of about `images` images with the classes' shares kept."""
+    """Positions, sorted, of about `images` images with the classes' shares kept.
+
+    Where no class has two images, of any.
+    """
     if images >= len(labels):
         return np.arange(len(labels))
+    if np.bincount(labels).max() < 2:
+        return np.sort(np.random.default_rng(seed).permutation(len(labels))[:images])
     return stratified(labels, images / len(labels), seed)[1]
+
+
+def sample(labels: npt.NDArray[np.int64], images: int, seed: int) -> npt.NDArray[np.int64]:
+    """Positions, sorted, of at most about `images` images, `FEW` or more of each of their classes.
+
+    With more classes than that leaves room for, of some of the classes, drawn at random; of any
+    images where no class has two.
+    """
+    counts = np.bincount(labels)
+    several = np.flatnonzero(counts > 1)
+    room = max(2, images // FEW)
+    if images >= len(labels) or (counts > 0).sum() <= room or len(several) < 2:
+        return subset(labels, images, seed)
+    drawn = np.random.default_rng(seed).permutation(several)[:room]
+    members = np.flatnonzero(np.isin(labels, drawn))
+    return members[subset(labels[members], images, seed)]
+
+
+def can_be_folded(labels: npt.NDArray[np.int64]) -> bool:
+    """Whether every class has an image for at least two folds."""
+    counts = np.bincount(labels)
+    return int(counts[counts > 0].min()) >= 2

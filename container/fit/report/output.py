@@ -4,7 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from container.files.json_files import to_json
+from container.files.json_files import replace_text, to_json
 from container.fit.budget import TimeBudget
 from container.fit.state import FitState
 
@@ -35,4 +35,4 @@ def write_fit(state: FitState, budget: TimeBudget, folder: Path) -> None:
 
     found = described(state, budget)
     draw_fit(found, folder)
-    (folder / FILE).write_text(to_json(found, indent=1) + "\n", encoding="utf-8")
+    replace_text(folder / FILE, to_json(found, indent=1) + "\n")

@@ -2,25 +2,39 @@
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from container import train
 from container.artifact import Artifact
 from container.errors import JobEnded
 from container.fit import finetuning
+from container.fit.linear.validation import HeldOut
+from container.hyperparameters import Hyperparameters
 from container.models import load_classifier
 from tests.trees import write_tree
 
 
 @pytest.fixture
+def doubtful(tmp_path: Path, image_folder: Path) -> Path:
+    """The coloured images, one of the validation images in another's class."""
+    folder = tmp_path / "doubtful"
+    shutil.copytree(image_folder, folder)
+    (folder / "validation" / "blue" / "0.png").rename(folder / "validation" / "red" / "blue.png")
+    return folder
+
+
+@pytest.fixture
 def fit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, image_folder: Path, _restore_signals: Any
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, doubtful: Path, _restore_signals: Any
 ) -> Any:
     """A function that runs a fit job at 64 pixels: a few probes, and one short round."""
     base = tmp_path / "ml"
@@ -33,14 +47,15 @@ def fit(
     monkeypatch.setattr("container.fit.choices.MANY_EPOCHS", 2)
     monkeypatch.setattr("container.fit.rounds.ROUNDS", 1)
 
-    def run(**hyperparameters: Any) -> Path:
+    def run(folder: Path = doubtful, **hyperparameters: Any) -> Path:
+        channels = [path.name for path in sorted(folder.iterdir())]
         (base / "input" / "data").mkdir(parents=True, exist_ok=True)
-        for channel in ("train", "validation"):
+        for channel in channels:
             link = base / "input" / "data" / channel
             if not link.exists():
-                link.symlink_to(image_folder / channel)
+                link.symlink_to(folder / channel)
         given = {"fit_minutes": 10, "image_size": 64, "workers": 0} | hyperparameters
-        write_tree(base, ["train", "validation"], given)
+        write_tree(base, channels, given)
         train.main(export=False)
         return base
 
@@ -123,10 +138,41 @@ def test_an_interrupted_job_leaves_a_model_and_goes_on_with_the_time_that_was_le
     assert 60 * found["used_minutes"] > spent
 
 
+def test_an_interrupted_round_leaves_its_best_epoch_where_that_is_the_best_model(
+    fit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = finetuning.TimedMetrics.epoch
+
+    def stopping(self: Any, record: Any) -> None:
+        plain(self, record)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(finetuning.TimedMetrics, "epoch", stopping)
+    monkeypatch.setattr(HeldOut, "better_than", lambda _self, _other: True)
+    with pytest.raises(JobEnded):
+        fit()
+    best = load_file(fit.base / "checkpoints" / "fit" / "round-1" / "best.safetensors")
+    left = load_file(fit.base / "model" / "model.safetensors")
+    assert all(torch.equal(left[name], tensor) for name, tensor in best.items())
+    provenance = Artifact.read(fit.base / "model").provenance
+    assert provenance["hyperparameters"]["epochs"] == 2
+
+    monkeypatch.setattr(finetuning.TimedMetrics, "epoch", plain)
+    found = json.loads((fit() / "output" / "data" / "fit.json").read_text())
+    assert [entry["kind"] for entry in found["leaderboard"]].count("fine-tuned") == 1
+    assert len(found["rounds"][0]["history"]) == 2
+
+
 def test_time_that_is_too_short_says_how_much_is_needed(fit: Any) -> None:
     failure = refused(fit, fit_minutes=0.1)
     assert "'fit_minutes': found 0.1, too few for one pass over" in failure
     assert "or more" in failure
+
+
+def test_a_probe_that_is_never_wrong_is_not_fine_tuned(fit: Any, image_folder: Path) -> None:
+    found = json.loads((fit(image_folder) / "output" / "data" / "fit.json").read_text())
+    assert [entry["kind"] for entry in found["leaderboard"]] == ["probe"]
+    assert any("right on all 12 validation images" in choice["why"] for choice in found["choices"])
 
 
 def test_without_a_backbone_the_three_ways_to_bring_one_are_said(
@@ -138,6 +184,34 @@ def test_without_a_backbone_the_three_ways_to_bring_one_are_said(
         assert way in failure
 
 
+def test_a_class_needs_no_second_image_to_be_tried(
+    fit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two images of a class one is held out; there are more than are tried."""
+    monkeypatch.setattr("container.fit.trials.IMAGES", 6)
+    noise = np.random.default_rng(0)
+    for number in range(8):
+        folder = tmp_path / "pairs" / "train" / f"class {number}"
+        folder.mkdir(parents=True)
+        for each in range(2):
+            pixels = 28 * number + noise.integers(0, 28, (32, 32, 3))
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{each}.png")
+    fit(tmp_path / "pairs")
+    assert len(Artifact.read(fit.base / "model").classes) == 8
+
+
 def test_what_a_fit_job_chooses_itself_is_not_taken(fit: Any) -> None:
     assert "'epochs': found with fit_minutes, expected it left out" in refused(fit, epochs=3)
+    assert "'epochs': found with fit_minutes, expected it left out" in refused(fit, epochs=10)
+    assert "'debug': found with fit_minutes" in refused(fit, debug=True)
     assert "'weights': a fit job needs pretrained ones" in refused(fit, weights="none")
+
+
+@pytest.mark.parametrize("minutes", ["abc", "-1", "nan", "inf", "1e308", "40321", "true", ""])
+def test_minutes_that_are_none_are_refused_in_one_line(fit: Any, minutes: str) -> None:
+    assert "fit_minutes" in refused(fit, fit_minutes=minutes)
+
+
+def test_what_a_fit_job_leaves_out_may_be_said(fit: Any) -> None:
+    given = {"fit_minutes": "5", "debug": "false", "profile": "false", "class_weights": "none"}
+    assert Hyperparameters.parse(given).fit_minutes == 5

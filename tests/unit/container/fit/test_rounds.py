@@ -34,10 +34,11 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """
     done: list[tuple[int, int, float, float]] = []
 
-    def run(seconds: float, step: float, hits: tuple[int, ...] = ()) -> Any:
+    def run(seconds: float, step: float, hits: tuple[int, ...] = (), probe: int = 170) -> Any:
         fit, clock = planned(tmp_path, seconds, [SMALL, LARGE])
         fit.budget.reserve = 20
-        fit.state.board = Leaderboard([probe_at(128, 170)])
+        monkeypatch.setattr(fit, "reserve", lambda _seconds: None)
+        fit.state.board = Leaderboard([probe_at(128, probe)])
         fit.state.learning["mirrored_alike"] = True
         monkeypatch.setattr(fit, "_loaded", {("resnet18", s): Backbone(s) for s in (64, 128)})
         monkeypatch.setattr(rounds, "step_seconds", lambda _backbone, images: step * images)
@@ -95,6 +96,23 @@ def test_a_step_that_was_measured_much_too_long_is_not_believed(plan: Any) -> No
     # Four forward passes of 0.008 s at most.
     _, done = plan(20 + 24 * 35, 1.0)
     assert done[0][:2] == (128, 24)
+
+
+def test_features_of_a_smaller_size_take_time_too(plan: Any, monkeypatch: Any) -> None:
+    # 2 epochs of 8 s at 64 px fit the 20 s that are left, but not with 1,200 features before.
+    monkeypatch.setattr(rounds, "_features_seconds", lambda *_given: 15)
+    _, done = plan(40, 0.03)
+    assert [(size, epochs) for size, epochs, _, _ in done] == []
+
+
+@pytest.mark.parametrize(("probe", "hits"), [(200, ()), (170, (200,))])
+def test_nothing_is_tried_that_validation_images_cannot_prefer(
+    plan: Any, probe: int, hits: tuple[int, ...]
+) -> None:
+    fit, done = plan(3600, 0.01, hits, probe)
+    assert len(done) == len(hits)
+    assert "no " in fit.state.choices[-1].what
+    assert "right on all 200 validation images" in fit.state.choices[-1].why
 
 
 def test_too_little_time_is_said(plan: Any) -> None:

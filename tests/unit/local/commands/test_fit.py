@@ -54,6 +54,22 @@ def test_a_folder_is_uploaded_and_one_job_is_sent(berth: Commands) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("words", "seconds"),
+    [
+        (["--minutes", "3000"], 3000 * 60 + 600),
+        (["--minutes", "40310"], 28 * 86400),
+        (["--minutes", "5", "--max-run", "400"], 400),
+    ],
+)
+def test_aws_leaves_a_job_the_minutes_it_has(
+    berth: Commands, words: list[str], seconds: int
+) -> None:
+    done = berth.run("fit", "pets", "--where", "aws", "--name", "first", "--no-wait", *words)
+    assert done.exit_code == 0, done.output
+    assert sent(berth, "first")["StoppingCondition"]["MaxRuntimeInSeconds"] == seconds
+
+
 def test_an_s3_prefix_is_used_where_it_is(berth: Commands) -> None:
     berth.target.client("s3").put_object(Bucket="bucket", Key="x/train/cat/1", Body=b"x")
     done = berth.run("fit", "s3://bucket/x", "--name", "first", "--no-wait", "-p", "seed=3")
@@ -96,10 +112,19 @@ def test_a_plan_shows_upload_and_job_and_sends_nothing(berth: Commands) -> None:
     [
         (["pets", "-p", "fit_minutes=3"], "expected --minutes"),
         (["pets", "-p", "epochs=3"], "found with fit_minutes, expected it left out"),
+        (["pets", "--hyperparameters", "given.json"], "found in given.json, expected --minutes"),
         (["nowhere"], "nowhere"),
+        (["pets", "--minutes", "0"], "--minutes: found 0, expected 0.1 to"),
+        (["pets", "--minutes", "-3"], "--minutes: found -3"),
+        (["pets", "--minutes", "nan"], "--minutes: found nan"),
+        (["pets", "--minutes", "inf"], "--minutes: found inf"),
+        (["pets", "--minutes", "40311"], "--minutes: found 40311"),
+        (["pets", "--max-run", "600"], "--max-run: found 600 seconds, expected at least"),
+        (["pets", "--instance-count", "2"], "--instance-count: found 2, expected 1"),
     ],
 )
 def test_what_cannot_be_is_one_line(berth: Commands, words: list[str], said: str) -> None:
+    Path("given.json").write_text('{"fit-minutes": 5}')
     done = berth.run("fit", *words)
     assert isinstance(done.exception, UserError)
     assert said in str(done.exception)

@@ -1,3 +1,6 @@
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -9,6 +12,7 @@ from container.fit.linear.learning_curve import (
     advise,
     power_law,
 )
+from container.training.checkpoint import Interrupted
 from tests.unit.container.fit.synthetic import clouds
 
 NAMES = ("ants", "bees", "wasps")
@@ -42,6 +46,17 @@ def test_the_class_with_too_few_images_is_named() -> None:
     first = CurveData(few, later, NAMES, 0.01, seed=0).halvings()[0]
     assert (first.name, first.images) == ("bees", 210)
     assert first.loss > 0
+
+
+@pytest.mark.parametrize("part", [CurveData.curve, CurveData.halvings])
+def test_a_job_that_is_to_stop_goes_no_further(part: Callable[[CurveData], Any]) -> None:
+    def stop() -> None:
+        raise Interrupted("stopped")
+
+    later = clouds(200, spread=6, seed=1)
+    data = CurveData(clouds(64, spread=6), later, NAMES, 0.1, 0, require_running=stop)
+    with pytest.raises(Interrupted):
+        part(data)
 
 
 def test_advice_names_a_class_only_where_it_stands_out() -> None:

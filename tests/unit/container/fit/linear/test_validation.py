@@ -7,6 +7,7 @@ from container.fit.linear.validation import (
     cross_entropy,
     fold_numbers,
     folds_for,
+    sample,
     subset,
     wilson,
 )
@@ -64,3 +65,27 @@ def test_a_subset_keeps_the_shares_of_the_classes() -> None:
     labels = np.array([0] * 80 + [1] * 20)
     assert np.bincount(labels[subset(labels, 50, 0)]).tolist() == [40, 10]
     assert len(subset(labels, 200, 0)) == 100
+
+
+def test_a_subset_of_single_images_is_of_any() -> None:
+    assert len(subset(np.arange(50), 20, 0)) == 20
+    assert (subset(np.arange(50), 20, 0) != subset(np.arange(50), 20, 1)).any()
+
+
+@pytest.mark.parametrize("per_class", [2, 4, 30])
+def test_a_sample_of_many_classes_is_of_some_of_them(per_class: int) -> None:
+    labels = np.repeat(np.arange(500), per_class)
+    counts = np.bincount(labels[sample(labels, 300, 0)])
+    assert counts[counts > 0].min() >= 2
+    assert (counts > 0).sum() == 75
+    assert counts.sum() <= 300
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [np.repeat(np.arange(3), 200), np.arange(500), np.array([0, 0, 1, 1]), np.arange(400) // 2 * 2],
+)
+def test_a_sample_is_never_much_larger_than_asked(labels: np.ndarray) -> None:
+    found = sample(labels, 300, 0)
+    assert len(set(labels[found].tolist())) >= 2
+    assert len(found) == len(set(found.tolist())) <= 305
