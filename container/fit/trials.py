@@ -94,8 +94,13 @@ def _shrink(fit: FitContext, tried: Index, held: Index | None) -> None:
 
 
 def _needed(fit: FitContext, trial: TrialResult) -> float:
-    """Seconds that one pass over all images and the end need beyond those that are left."""
-    return END_SECONDS + SAFETY * trial.seconds * fit.images - fit.budget.left
+    """Seconds that one pass over all images and the end need beyond those that are left.
+
+    Of few training images the trial made all features.
+    """
+    train = len(fit.data.splits.train)
+    images = fit.images - (train if train <= IMAGES and trial in fit.state.trials else 0)
+    return END_SECONDS + SAFETY * trial.seconds * images - fit.budget.left
 
 
 def promising(fit: FitContext) -> list[TrialResult]:

@@ -38,8 +38,10 @@ def tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     It gives the sizes that were tried and the context.
     """
 
-    def run(seconds: float, an_image: float, *, side: int, gone: float = 0.0) -> Any:
-        fit, clock = planned(tmp_path, seconds, [])
+    def run(
+        seconds: float, an_image: float, *, side: int, gone: float = 0.0, images: int = 1000
+    ) -> Any:
+        fit, clock = planned(tmp_path, seconds, [], images)
         clock.now += gone
         fit.__dict__["side"] = side
 
@@ -87,6 +89,12 @@ def test_where_the_time_is_short_photographs_are_made_smaller(tried: Any) -> Non
     assert sizes == [224, 192]
     assert promising(fit)[0].image_size == 192
     assert fit.state.choices[-1].what == "image size 192"
+
+
+def test_features_that_the_trial_made_are_there(tried: Any) -> None:
+    # 300 training images take 120 s, 60 others 30 with a quarter more.
+    sizes, _ = tried(200, 0.4, side=500, images=300)
+    assert sizes == [224]
 
 
 def test_less_than_the_smallest_size_takes_is_an_error(tried: Any) -> None:
