@@ -1,1 +1,1 @@
-"""What trains. Runs in the image."""
+"""The training code, which runs in the image."""

@@ -1,4 +1,4 @@
-"""The `train` command as it is installed; `python -m container` is the same."""
+"""The `train` command, also `python -m container`."""
 
 from container.extras import named_extra
 
@@ -7,8 +7,7 @@ def main() -> None:
     """Run the job that SageMaker's tree describes; see `container.command`.
 
     Raises:
-        SystemExit: always; an installation without what trains ends in one line that says how to
-            get it.
+        SystemExit: always; if training is not installed, with a message on how to install it.
     """
     with named_extra("train", "image"):
         from container.command import main as train

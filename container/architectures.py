@@ -1,7 +1,7 @@
-"""Architectures by name: torchvision's and timm's classifiers, each with a head of the job's own.
+"""Architectures by name: torchvision's and timm's classifiers with a new head.
 
-A name that both know is torchvision's; `timm/NAME` is timm's in any case. timm is imported when one
-of its names is used.
+A name in both is torchvision's; `timm/NAME` is always timm's. timm is imported only for its own
+names.
 """
 
 import difflib
@@ -12,16 +12,16 @@ import torch
 from torch import nn
 from torchvision import models as zoo
 
-from container.errors import BerthError
+from container.errors import BerthError, first_line
 from container.images.geometry import FILTERS
 from container.images.preprocessing import Preprocessing
 
 TIMM = "timm/"
-"""What stands before a name that is timm's in any case."""
+"""Prefix of a name that is always timm's."""
 
 
 class ModelError(BerthError):
-    """The architecture is unknown or cannot take the job's options."""
+    """The architecture is unknown or does not support the job's options."""
 
 
 def build_network(
@@ -33,14 +33,14 @@ def build_network(
     head_hidden: Sequence[int] = (),
     dropout: float = 0.0,
 ) -> tuple[nn.Module, str]:
-    """A torchvision or timm classifier with random weights and a new head.
+    """Build a torchvision or timm classifier with random weights and a new head.
 
     Returns:
-        The network, and the name of the module that is its head.
+        The network, and the name of its head module.
 
     Raises:
-        ModelError: the architecture is unknown, has no such stem, has no head that can be replaced,
-            or cannot take images of this size.
+        ModelError: the architecture is unknown, has no such stem, has no replaceable head, or does
+            not support this image size.
     """
     name = known(arch)
     try:
@@ -57,38 +57,39 @@ def build_network(
 
 
 _FITTING: set[tuple[str, int, str]] = set()
-"""Architecture, image size and stem of networks that this process has seen to fit each other."""
+"""Combinations of architecture, image size and stem that this process has checked."""
 
 
 def known(arch: str) -> str:
-    """The name an architecture goes by: without `timm/` where that says nothing.
+    """The canonical name of an architecture: without `timm/` unless torchvision has the name too.
 
     Raises:
-        ModelError: neither torchvision nor timm has it; the line names the nearest.
+        ModelError: neither torchvision nor timm has it; the message names the nearest.
     """
-    ours = zoo.list_models(module=zoo)
-    if arch in ours:
+    torchvision_names = zoo.list_models(module=zoo)
+    if arch in torchvision_names:
         return arch
     import timm
 
     name = arch.removeprefix(TIMM)
     if timm.is_model(name) and ("." not in name or timm.is_model_pretrained(name)):
-        return f"{TIMM}{name}" if name in ours else name
-    theirs = timm.list_pretrained(f"{name.partition('.')[0]}.*") or timm.list_models()
-    near = difflib.get_close_matches(name.lower(), sorted({*ours, *theirs}), n=3, cutoff=0.4)
+        return f"{TIMM}{name}" if name in torchvision_names else name
+    timm_names = timm.list_pretrained(f"{name.partition('.')[0]}.*") or timm.list_models()
+    names = sorted({*torchvision_names, *timm_names})
+    near = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.4)
     raise ModelError(
         f"hyperparameter 'arch': {arch!r} is not a classifier of torchvision or timm; "
-        f"the nearest are {', '.join(near or ours[:3])}"
+        f"the nearest are {', '.join(near or torchvision_names[:3])}"
     )
 
 
 def is_timm(name: str) -> bool:
-    """Whether a name that `known` returned is timm's."""
+    """Whether a name returned by `known` is timm's."""
     return name not in zoo.list_models(module=zoo)
 
 
 def file_stem(name: str) -> str:
-    """How a file of the architecture's weights is called, without its suffix."""
+    """The name of an architecture's weights file, without the suffix."""
     return name.replace("/", "_")
 
 
@@ -98,7 +99,7 @@ def has_small_stem(arch: str) -> bool:
 
 
 def timm_preprocessing(name: str) -> Preprocessing:
-    """What timm's default weights of an architecture were trained with."""
+    """The preprocessing of timm's default weights."""
     import timm
 
     config: Any = timm.get_pretrained_cfg(name.removeprefix(TIMM))
@@ -114,9 +115,9 @@ def timm_preprocessing(name: str) -> Preprocessing:
 
 
 def torchvision_preprocessing(arch: str, file: str = "") -> Preprocessing:
-    """What torchvision's weights were trained with: those in a file of this name, or the default.
+    """The preprocessing of torchvision's weights: those with this file name, or the default ones.
 
-    torchvision has two trainings of some networks, which differ in the resize before the crop.
+    torchvision has two sets of weights for some networks, which differ in the resize.
     """
     offered = zoo.get_model_weights(arch)
     found = next((each for each in offered if each.url.endswith(f"/{file}")), offered.DEFAULT)
@@ -142,7 +143,7 @@ def _torchvision(arch: str, image_size: int) -> nn.Module:
 
 
 def _timm(name: str, image_size: int) -> nn.Module:
-    """timm's network with its usual 1000-way head; those of a fixed input size for this one."""
+    """timm's network with a 1000-way head, built for `image_size` if its input size is fixed."""
     import timm
 
     name = name.removeprefix(TIMM)
@@ -159,7 +160,7 @@ _RESNETS = frozenset(
 
 
 def _options(arch: str, image_size: int) -> dict[str, object]:
-    """Constructor arguments some families need: no auxiliary heads, no slow or fixed-size start."""
+    """Constructor arguments for some architectures: image size, no auxiliary heads or slow init."""
     if arch in {"googlenet", "inception_v3"}:
         # Their weights expect inputs scaled to -1..1; transform_input does that to normalised ones.
         return {"aux_logits": False, "init_weights": False, "transform_input": True}
@@ -186,7 +187,7 @@ def _replace_stem(network: nn.Module, arch: str, *, full: bool) -> None:
 def _replace_head(
     network: nn.Module, arch: str, classes: int, hidden: Sequence[int], dropout: float
 ) -> str:
-    """Put a head of our own where the 1000-way layer stands; returns its name."""
+    """Replace the 1000-way layer with a new head; returns its name."""
     name, layer = _last_layer(network, arch)
     if isinstance(layer, nn.Conv2d):
         if hidden:
@@ -200,7 +201,7 @@ def _replace_head(
 
 
 def _last_layer(network: nn.Module, arch: str) -> tuple[str, nn.Module]:
-    """The layer that gives the 1000 logits, and its name."""
+    """The layer that outputs the 1000 logits, and its name."""
     layers = [
         (name, module)
         for name, module in network.named_modules()
@@ -211,7 +212,7 @@ def _last_layer(network: nn.Module, arch: str) -> tuple[str, nn.Module]:
         layers = [pair for pair in layers if pair[1] is classifier()]
     if not layers:
         raise ModelError(
-            f"hyperparameter 'arch': {arch} has no single 1000-way layer that a head could replace"
+            f"hyperparameter 'arch': {arch} has no single 1000-way layer to replace with a new head"
         )
     return layers[-1]
 
@@ -228,12 +229,13 @@ def _mlp(width: int, hidden: Sequence[int], classes: int, dropout: float) -> nn.
 
 
 def _misfit(arch: str, image_size: int, error: Exception) -> ModelError:
-    cause = (str(error).splitlines() or [type(error).__name__])[0]
-    return ModelError(f"hyperparameter 'image_size': {image_size} does not fit {arch} ({cause})")
+    return ModelError(
+        f"hyperparameter 'image_size': {image_size} does not fit {arch} ({first_line(error)})"
+    )
 
 
 def _check_size(network: nn.Module, arch: str, image_size: int) -> None:
-    """Check by one forward pass that the network can take this image size."""
+    """Check with one forward pass that the network supports this image size."""
     try:
         with torch.inference_mode():
             network.eval()(torch.zeros(1, 3, image_size, image_size))

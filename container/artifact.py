@@ -1,8 +1,8 @@
-"""What `/opt/ml/model` holds: `model.safetensors`, `model.json` and the OpenVINO export.
+"""The artifact in `/opt/ml/model`: `model.safetensors`, `model.json` and the OpenVINO export.
 
-Data only, never pickle. Everything a prediction depends on (classes, geometry, normalisation,
-architecture) travels in `model.json`, so that training and serving agree. Imports no torch,
-as a server on a CPU reads artifacts too.
+Data only, never pickle. `model.json` has everything a prediction depends on (classes, geometry,
+normalisation, architecture), so training and serving agree. Does not import torch, because CPU
+servers read artifacts too.
 """
 
 import hashlib
@@ -25,10 +25,10 @@ OPENVINO = "openvino/model.xml"
 OPENVINO_INT8 = "openvino/int8/model.xml"
 
 LARGEST = 8192
-"""Pixels of an image's side a model may take: four times what training takes."""
+"""Largest input side in pixels: four times the limit of training."""
 
 WRAPPERS = 3
-"""Folders within each other that an archive may have around the model."""
+"""Nested folders that an archive may have around the model, at most."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,13 @@ class Artifact:
         classes: class names in the order of the network's outputs.
         geometry: how an image becomes the network's square input.
         mean, std: per-channel statistics of pixels scaled to 0..1, RGB.
-        checksums: the SHA-256 of each file, by its path within the directory; None in artifacts
-            made before it was kept.
-        export: the OpenVINO export's file, its largest probability difference from PyTorch on how
-            many held-out images, and what it makes of the reference image; None when there is none.
+        checksums: the SHA-256 of each file, by its relative path; None in older artifacts.
+        export: the OpenVINO export's file, its largest difference from PyTorch's probabilities, the
+            number of held-out images compared, and its probabilities for the reference image; None
+            without an export.
         provenance: the job, hyperparameters, weights and versions that made it.
-        bfloat16: what serving in bfloat16 costs; None when it was not measured.
-        int8: what serving in int8 costs; None when the model was not quantised.
+        bfloat16: accuracy in bfloat16; None if it was not measured.
+        int8: accuracy in int8; None if the model was not quantized.
     """
 
     path: Path
@@ -72,7 +72,7 @@ class Artifact:
 
     @property
     def reference(self) -> tuple[float, ...] | None:
-        """What the export made of the reference image; None in artifacts made before this."""
+        """The export's probabilities for the reference image; None in older artifacts."""
         kept = self.export and self.export.get("reference")
         return tuple(kept) if kept else None
 
@@ -83,21 +83,21 @@ class Artifact:
 
     @property
     def openvino_int8(self) -> Path | None:
-        """The same graph in int8; None where there is none, or it costs too much accuracy."""
+        """The graph in int8; None if there is none or it loses too much accuracy."""
         kept = self.export and self.int8 is not None and self.int8.good_enough
         return self.path / OPENVINO_INT8 if kept else None
 
     @property
     def _files(self) -> list[Path]:
-        """What is loaded of it, without the files of a graph's weights."""
+        """The files to load, without those of a graph's weights."""
         return [file for file in (self.weights, self.openvino, self.openvino_int8) if file]
 
     @classmethod
     def read(cls, model_dir: Path) -> "Artifact":
-        """Read a model directory, or the one folder in it that an archive was packed with.
+        """Read a model directory, or the single folder in it that an archive was packed with.
 
         Raises:
-            ArtifactError: it is missing, incomplete, damaged, of another format, or makes no sense.
+            ArtifactError: it is missing, incomplete, damaged, invalid or of another format.
         """
         model_dir = _unwrap(model_dir)
         path = model_dir / DESCRIPTION
@@ -127,7 +127,7 @@ class Artifact:
         return artifact
 
     def _verify(self) -> None:
-        """Raises ArtifactError for the first file that is not the one that was written."""
+        """Raise ArtifactError for the first file that does not match its checksum."""
         if self.checksums is None:
             return
         for file in self._files:
@@ -168,7 +168,7 @@ class Artifact:
 
 
 def checksum(path: Path) -> str:
-    """A file's SHA-256 in hexadecimal. Raises ArtifactError when it cannot be read."""
+    """A file's SHA-256 in hexadecimal. Raises ArtifactError if it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -179,7 +179,7 @@ def checksum(path: Path) -> str:
 
 
 def _unwrap(model_dir: Path) -> Path:
-    """Where the description is. Raises ArtifactError, saying what is there instead."""
+    """The folder of the description. Raises ArtifactError, naming what was found instead."""
     folder = model_dir
     for _ in range(WRAPPERS + 1):
         if (folder / DESCRIPTION).is_file():
@@ -194,8 +194,8 @@ def _unwrap(model_dir: Path) -> Path:
     names = sorted(path.name for path in model_dir.iterdir()) if model_dir.is_dir() else []
     found = f"found {', '.join(map(repr, names[:5]))}{', ...' if len(names) > 5 else ''}"
     raise ArtifactError(
-        f"{model_dir}: no {DESCRIPTION}; {found if names else 'found nothing'}, expected what a "
-        "training job left: in the archive, it is at the top (tar -C model -czf model.tar.gz .)"
+        f"{model_dir}: no {DESCRIPTION}; {found if names else 'found nothing'}, expected a "
+        "training job's model at the top of the archive (tar -C model -czf model.tar.gz .)"
     )
 
 
@@ -204,7 +204,7 @@ def _is_litter(name: str) -> bool:
 
 
 def _parse(stored: Fields, model_dir: Path) -> Artifact:
-    """The description's fields. Raises FieldError or ValueError naming one."""
+    """Parse the description. Raises FieldError or ValueError naming the invalid field."""
     export = None
     if stored.has("export"):
         fields = stored.object("export")
@@ -246,7 +246,7 @@ def _parse(stored: Fields, model_dir: Path) -> Artifact:
 
 
 def _cost(fields: Fields) -> dict[str, Any]:
-    """What a lower precision costs. Raises FieldError naming a number that cannot be."""
+    """Validate the accuracy of a lower precision. Raises FieldError naming the invalid field."""
     fields.whole("images", low=0)
     for name in ("accuracy", "float32_accuracy", "same_label", "max_difference"):
         fields.number(name, low=0, high=1)

@@ -27,13 +27,13 @@ from container.extras import module_missing
 from container.script_mode import refuse_script_variables
 
 DEFAULT_FUNCTION = "container.train:main"
-"""The default of `SAGEMAKER_TRAINING_MODULE`."""
+"""Default of `SAGEMAKER_TRAINING_MODULE`."""
 FEATURES = "features"
-"""What of the model is there after a job with `features_only`."""
+"""The model's only folder after a job with `features_only`."""
 WRITTEN = ("output", "output/data", "model", "checkpoints")
-"""Folders of the tree that a job writes into."""
+"""Folders of the tree that a job writes to."""
 IMAGE_TARGET = "BERTH_IMAGE_TARGET"
-"""The variable by which the image of the Dockerfile's target `serve` says that it is that one."""
+"""The variable that the image sets to its Dockerfile target, full or serve."""
 INTERRUPTED = 130
 """128 + SIGINT, as a shell reports it."""
 
@@ -42,7 +42,7 @@ def main() -> None:
     """Run the job that SageMaker's tree describes.
 
     Raises:
-        SystemExit: always; status 0 only if training came to its end and left what it should.
+        SystemExit: always; status 0 only if training finished and wrote its results.
     """
     base = base_folder()
     if not faulthandler.is_enabled():
@@ -64,7 +64,7 @@ def main() -> None:
     except BerthError as error:
         sys.exit(_fail(base, str(error), 1))
     except KeyboardInterrupt:
-        sys.exit(_fail(base, "stopped by SIGINT before training began", INTERRUPTED))
+        sys.exit(_fail(base, "stopped by SIGINT before training started", INTERRUPTED))
     except SystemExit as ended:
         line = f"training ended the process with status {ended.code!r} before its end"
         sys.exit(_fail(base, line, _status(ended.code)))
@@ -75,16 +75,16 @@ def main() -> None:
 
 
 def _refuse_serving_image() -> None:
-    """Raises TrainingError in the image that serves only."""
+    """Raise TrainingError in an image that can only serve."""
     if os.environ.get(IMAGE_TARGET) == "serve":
         raise TrainingError(
-            "this image serves only, it holds no PyTorch; berth:latest trains: make build, without "
-            "TARGET=serve"
+            "this image can only serve, as it has no PyTorch; train with berth:latest (make build "
+            "without TARGET=serve)"
         )
 
 
 def _prepare(base: Path) -> Environment:
-    """The job's environment, once its tree is seen to be whole and can be written.
+    """Check that the job's tree is complete and writable; returns its environment.
 
     Raises:
         DataError: a file or folder of the tree is missing or wrong.
@@ -110,15 +110,15 @@ def _require_writable(folder: Path) -> None:
             file.write(bytes(4096))
     except OSError as error:
         raise DataError(
-            f"{folder}: found {error.strerror}, expected a folder that the job can write into"
+            f"{folder}: found {error.strerror}, expected a folder that the job can write to"
         ) from None
 
 
 def _training_function(given: str) -> Callable[[], None]:
-    """What `SAGEMAKER_TRAINING_MODULE` names: `module:function`.
+    """Import the function in `SAGEMAKER_TRAINING_MODULE`, as `module:function`.
 
     Raises:
-        DataError: it is not there, or needs an extra that is not installed.
+        DataError: it does not exist, or needs an extra that is not installed.
     """
     module, _, name = given.partition(":")
     try:

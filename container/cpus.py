@@ -1,7 +1,7 @@
-"""How many processor cores this process may use: what the cgroup and the affinity mask allow.
+"""The number of CPU cores this process may use, by its affinity mask and cgroup.
 
-`os.cpu_count()` and torch's default count the machine's cores; in a container with half a core
-that oversubscribes it by far.
+`os.cpu_count()` and torch's default count all cores of the machine, far too many for a container
+limited to half a core.
 """
 
 import math
@@ -13,31 +13,31 @@ TOPOLOGY = Path("/sys/devices/system/cpu")
 
 
 def allowed_cpus() -> set[int]:
-    """Numbers of the cores in the affinity mask; all of the machine's where there is no mask."""
+    """The numbers of the cores in the affinity mask, or of all cores if there is no mask."""
     if hasattr(os, "sched_getaffinity"):  # macOS has none
         return set(os.sched_getaffinity(0))
     return set(range(os.cpu_count() or 1))
 
 
 def available_cpus(cgroup: Path = CGROUP) -> int:
-    """Whole cores, at least 1: the affinity mask's, or the cgroup's quota rounded up if less."""
+    """The number of cores in the affinity mask, or the cgroup's quota rounded up if less."""
     allowed = len(allowed_cpus())
     quota = _quota(cgroup)
     return max(1, allowed if quota is None else min(allowed, math.ceil(quota)))
 
 
 def physical_cpus(cgroup: Path = CGROUP, topology: Path = TOPOLOGY) -> int:
-    """As `available_cpus`, with the hardware threads of a core counted once: for arithmetic.
+    """As `available_cpus`, but counting the hardware threads of a core once.
 
-    PyTorch takes as many by default, but knows no quota. Two threads of one core share its
-    multipliers; the second is worth more to what reads and decodes.
+    For arithmetic, as the threads of a core share its multipliers; reading and decoding benefit
+    more from a second thread. PyTorch's default is the same but ignores the quota.
     """
     cores = {_core(topology, number) for number in allowed_cpus()}
     return min(len(cores), available_cpus(cgroup))
 
 
 def _core(topology: Path, number: int) -> str:
-    """What the threads of one core have in common; the number itself where that is unknown."""
+    """An identifier shared by the threads of one core; the number itself if unknown."""
     try:
         return (topology / f"cpu{number}" / "topology" / "core_cpus_list").read_text()
     except OSError:

@@ -37,6 +37,11 @@ class ScriptError(BerthError):
     """The request names a training script, which this image does not run."""
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message; the name of its class if it has no message."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 class JobEnded(Exception):
     """A job failed or was stopped; `errno` is the process's exit status."""
 

@@ -1,6 +1,6 @@
-"""The distribution's extras, and the line for a module whose extra is not installed.
+"""The distribution's extras, and messages for modules whose extra is not installed.
 
-Imports nothing but the standard library.
+Imports only the standard library.
 """
 
 import re
@@ -10,16 +10,16 @@ from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, requires, version
 
 DISTRIBUTION = "berth-vision"
-"""The name that pip knows the project by; another `berth` has that name on PyPI."""
+"""The project's name for pip; `berth` belongs to another project."""
 NAMES = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml", "pynvml": "nvidia-ml-py"}
-"""Modules that their distribution does not name."""
+"""Distributions whose name differs from their module's, by module."""
 SMALLEST_FIRST = ("serve", "local", "tuning", "report", "image")
-"""The extras by their megabytes, of those that hold a module."""
+"""The extras by size, to suggest the smallest one with a module."""
 _REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+).*extra == ['\"]([a-z]+)['\"]")
 
 
 def installed_version() -> str:
-    """This project's version, or `checkout` where its folder is used without being installed."""
+    """This project's version, or `checkout` if it is used without being installed."""
     try:
         return version(DISTRIBUTION)
     except PackageNotFoundError:
@@ -27,17 +27,17 @@ def installed_version() -> str:
 
 
 def extra_missing(what: str, extra: str) -> str:
-    """The line for something that needs an extra which is not installed.
+    """The message for something that needs an extra which is not installed.
 
     Args:
-        what: what is missing, and for what.
+        what: what is missing.
         extra: its name in `pyproject.toml`.
     """
     return f"{what}: install it with: pip install '{DISTRIBUTION}[{extra}]'"
 
 
 def module_missing(error: ModuleNotFoundError) -> str | None:
-    """The line for a module that an extra brings; None if none does: a defect of this program."""
+    """The message for a module of an extra; None if no extra has it, which is a bug."""
     module = (error.name or "").partition(".")[0]
     extra = _extra_with(NAMES.get(module, module))
     return None if extra is None else extra_missing(f"{module} is not installed", extra)
@@ -45,14 +45,14 @@ def module_missing(error: ModuleNotFoundError) -> str | None:
 
 @contextmanager
 def named_extra(command: str, extra: str) -> Iterator[None]:
-    """What is imported here ends the command in one line where its extra is not installed.
+    """Exit with a one-line message if an import within the block needs a missing extra.
 
     Args:
-        command: the line's first word.
-        extra: the extra with all that the command needs.
+        command: the command's name, for the message.
+        extra: the extra with everything the command needs.
 
     Raises:
-        SystemExit: a module of an extra is missing; the line goes to stderr.
+        SystemExit: a module of an extra is missing; the message goes to stderr.
     """
     try:
         yield

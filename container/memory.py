@@ -1,4 +1,4 @@
-"""How much memory this process may still take: what the machine has free and the cgroup allows."""
+"""The memory this process may still allocate, by the machine and its cgroup."""
 
 from pathlib import Path
 
@@ -8,9 +8,9 @@ from container.cpus import CGROUP
 
 
 def available_memory(cgroup: Path = CGROUP) -> int:
-    """Bytes: the machine's available memory, or what is left of the cgroup's limit if less.
+    """Bytes of memory available on the machine, or left of the cgroup's limit if less.
 
-    Pages of files that were not used lately count as free, as the kernel drops them first.
+    Inactive file pages count as free, as the kernel drops them first.
     """
     free = int(psutil.virtual_memory().available)
     left = _left(cgroup)

@@ -1,6 +1,6 @@
 """The classifier: normalisation, network and softmax in one module.
 
-A `Classifier` is what is trained, exported and served, so that the preprocessing exists once.
+The same `Classifier` is trained, exported and served, so the preprocessing exists only once.
 """
 
 from collections import OrderedDict
@@ -41,7 +41,7 @@ class Classifier(nn.Module):
 
     def normalize(self, images: Tensor) -> Tensor:
         """Pixels 0..255 (N, 3, H, W), uint8 or float, to normalised float32."""
-        # In place, as each further copy of a batch costs the processor more than its arithmetic.
+        # In place, because copying a batch costs more than its arithmetic.
         return images.to(torch.float32, copy=True).sub_(self.mean).div_(self.std)
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -51,10 +51,10 @@ class Classifier(nn.Module):
 
 
 def load_classifier(artifact: Artifact, device: str = "cpu") -> Classifier:
-    """The artifact's model in torch, in eval mode, wherever it was trained.
+    """Load the artifact's model in PyTorch, in eval mode.
 
     Raises:
-        ArtifactError: the weights are unreadable or do not fit the architecture `model.json` names.
+        ArtifactError: the weights cannot be read or do not fit the architecture in `model.json`.
     """
     network, _ = build_network(
         artifact.arch,
@@ -76,7 +76,7 @@ def load_classifier(artifact: Artifact, device: str = "cpu") -> Classifier:
 
 
 def not_finite(module: nn.Module) -> str | None:
-    """The name of a parameter or buffer that holds NaN or an infinity; None when all are finite."""
+    """The name of a parameter or buffer with NaN or infinity; None if all are finite."""
     for name, tensor in module.state_dict().items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             return name
@@ -84,13 +84,13 @@ def not_finite(module: nn.Module) -> str | None:
 
 
 def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor], *, strict: bool = True) -> None:
-    """`load_state_dict` of tensors without versions, taken to be those of the installed modules.
+    """`load_state_dict` for tensors without metadata, using that of the module.
 
-    What a safetensors file keeps of a `state_dict` is its tensors. Some modules also read the
-    version that PyTorch stores beside them (`_metadata`): MNASNet loads nothing without it.
+    safetensors files lack the version numbers that PyTorch stores in a `state_dict` (`_metadata`).
+    Some modules read them: MNASNet cannot be loaded without.
 
     Raises:
-        RuntimeError: they do not fit, as `torch.nn.Module.load_state_dict` has it.
+        RuntimeError: they do not fit, from `torch.nn.Module.load_state_dict`.
     """
     state: OrderedDict[str, Tensor] = OrderedDict(tensors)
     state._metadata = module.state_dict()._metadata  # type: ignore[attr-defined]

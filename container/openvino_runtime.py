@@ -1,4 +1,4 @@
-"""OpenVINO, imported once and with one core for the whole process."""
+"""OpenVINO, imported once and with a single core per process."""
 
 import sys
 from functools import cache
@@ -6,10 +6,10 @@ from typing import Any
 
 
 def openvino() -> Any:
-    """OpenVINO without its telemetry package, which reports each conversion to Google Analytics.
+    """Import OpenVINO without its telemetry, which reports each conversion to Google Analytics.
 
-    Without name resolution each report would also delay the job's end by ten seconds. OpenVINO
-    falls back to a stub where the package is missing.
+    Without DNS each report would also delay the job's end by ten seconds. OpenVINO uses a stub if
+    the package is missing.
     """
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # not importable
     import openvino as ov
@@ -21,8 +21,8 @@ def openvino() -> Any:
 def core() -> Any:
     """The process's `openvino.Core`, which is never destroyed.
 
-    A core's CPU plugin gives its thread a stack for signal handlers and frees it with itself. Where
-    a second core was made meanwhile, or another thread ends the first, the freed stack stays in
-    use, and the next signal with a handler (SIGTERM, SIGCHLD) kills the process with SIGSEGV.
+    A core's CPU plugin sets a signal stack for its thread and frees it on destruction. If a second
+    core was created meanwhile, or another thread destroys the first, the freed stack stays in use,
+    and the next signal with a handler (SIGTERM, SIGCHLD) kills the process with SIGSEGV.
     """
     return openvino().Core()

@@ -1,6 +1,6 @@
-"""What it costs a model to be served in less than float32, measured after training.
+"""The accuracy of a model in bfloat16 and int8, measured after training.
 
-Both costs travel in `model.json`, so that the choice at deployment is an informed one.
+Both are recorded in `model.json` for the choice at deployment.
 """
 
 from collections.abc import Mapping
@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 BFLOAT16_ACCURACY = 0.99
-"""Share of float32's accuracy that has to remain, as MLPerf Inference requires of ResNet-50."""
+"""Share of float32's accuracy that must remain: MLPerf Inference's requirement for ResNet-50."""
 
 
 @dataclass(frozen=True)
 class PrecisionCost:
-    """A model in another precision beside itself in float32, on the same held-out images.
+    """A model in a lower precision compared with float32 on the same held-out images.
 
     Attributes:
-        images: how many.
-        accuracy, float32_accuracy: share of them that is labelled right, 0..1.
-        same_label: share whose most probable class is the same, right or wrong.
-        max_difference: largest difference of one probability.
+        images: number of images.
+        accuracy, float32_accuracy: share of correct predictions, 0..1.
+        same_label: share of images with the same most probable class, correct or not.
+        max_difference: largest difference of a probability.
     """
 
     images: int
@@ -39,15 +39,15 @@ class PrecisionCost:
 
 @dataclass(frozen=True)
 class Bfloat16(PrecisionCost):
-    """The cost of bfloat16.
+    """The accuracy in bfloat16.
 
-    It keeps float32's range and 8 of its 24 significant bits, and processors that have it
-    (AMX, AVX512_BF16, GPUs since Ampere) multiply it at twice float32's rate or more.
+    It has float32's range and 8 of its 24 significant bits. Processors that support it (AMX,
+    AVX512_BF16, GPUs since Ampere) multiply at twice float32's rate or more.
     """
 
     @property
     def good_enough(self) -> bool:
-        """Whether so much accuracy remains that bfloat16 may be served."""
+        """Whether enough accuracy remains to serve in bfloat16."""
         return self.accuracy >= BFLOAT16_ACCURACY * self.float32_accuracy
 
     @classmethod
@@ -58,11 +58,11 @@ class Bfloat16(PrecisionCost):
 
 @dataclass(frozen=True)
 class Int8(PrecisionCost):
-    """The cost of int8, for which a graph of its own is made.
+    """The accuracy in int8, which has its own graph.
 
     Attributes:
         tolerance: percentage points of accuracy it may lose.
-        calibration_images: training images that the ranges of activations come from.
+        calibration_images: training images used to calibrate ranges of activations.
     """
 
     tolerance: float
@@ -70,7 +70,7 @@ class Int8(PrecisionCost):
 
     @property
     def good_enough(self) -> bool:
-        """Whether so much accuracy remains that the graph is kept and may be served."""
+        """Whether enough accuracy remains to keep and serve the graph."""
         lost = 100 * (self.float32_accuracy - self.accuracy)
         return lost <= self.tolerance + 1e-9
 

@@ -17,7 +17,7 @@ SCRIPT = ("program", "submit_directory")
 
 
 def refuse_script(hyperparameters: Mapping[str, Any]) -> None:
-    """Raises ScriptError, one line, when hyperparameters name a script or its location."""
+    """Raise ScriptError if hyperparameters name a script or its location."""
     for name, value in hyperparameters.items():
         plain = name.strip().lower().replace("-", "_")
         if plain in {f"{PREFIX}{end}" for end in SCRIPT} and _names_something(value):
@@ -25,7 +25,7 @@ def refuse_script(hyperparameters: Mapping[str, Any]) -> None:
 
 
 def refuse_script_variables(variables: Mapping[str, str]) -> None:
-    """Raises ScriptError, one line, when environment variables do."""
+    """Raise ScriptError if environment variables name a script or its location."""
     for end in SCRIPT:
         name = f"{PREFIX}{end}".upper()
         if _names_something(variables.get(name)):
@@ -44,8 +44,8 @@ def _names_something(value: object) -> bool:
 def _line(what: str, value: object) -> str:
     found = str(value).strip().strip('"')[:80]
     return (
-        f"{what}: found {found!r}, but this image trains image classifiers of its own and runs no "
-        "script; leave entry_point, source_dir and source_code out and keep the other "
-        "hyperparameters (an Estimator or ModelTrainer with this image alone), or run the script "
-        "in a framework's image"
+        f"{what}: found {found!r}, but this image trains its own image classifiers and runs no "
+        "script; omit entry_point, source_dir and source_code and keep the other hyperparameters "
+        "(an Estimator or ModelTrainer with only this image), or run the script in a framework's "
+        "image"
     )

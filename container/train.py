@@ -56,11 +56,11 @@ INTERRUPTED = 143
 
 
 def main(*, export: bool = True) -> None:
-    """Run the job SageMaker's tree describes.
+    """Run the job that SageMaker's tree describes.
 
     Args:
-        export: convert the model to OpenVINO as well; without it PyTorch serves the model. With
-            several processes, each of which runs this module, the model is always converted.
+        export: also convert the model to OpenVINO; otherwise PyTorch serves it. With several
+            processes the model is always converted.
 
     Raises:
         JobEnded: it failed (status 1) or was stopped (143); `output/failure` has the reason.
@@ -88,10 +88,10 @@ def main(*, export: bool = True) -> None:
 
 
 def _export_variables(base: Path) -> None:
-    """Set the sagemaker-training toolkit's `SM_*` variables, which scripts written for it read.
+    """Set the sagemaker-training toolkit's `SM_*` variables, which its users' code may read.
 
-    The toolkit fixes its tree when it is imported; for another tree nothing is set. The SDK's
-    entries among the hyperparameters are left out, as it fails on a job name of digits.
+    The toolkit fixes its tree on import; nothing is set for another tree. The SDK's entries among
+    the hyperparameters are omitted, because the toolkit fails if a job's name is a number.
     """
     if "SM_CURRENT_HOST" in os.environ:
         return
@@ -102,15 +102,15 @@ def _export_variables(base: Path) -> None:
             return
         toolkit.logger.setLevel("WARNING")
         given = toolkit.read_hyperparameters()
-        left_out = set(script_mode.ignored(given))
-        passed = {name: value for name, value in given.items() if name not in left_out}
+        ignored = set(script_mode.ignored(given))
+        passed = {name: value for name, value in given.items() if name not in ignored}
         os.environ.update(toolkit.Environment(hyperparameters=passed).to_env_vars())
     except Exception as error:
         say(f"the toolkit's SM_* variables are not set: {type(error).__name__}: {error}")
 
 
 def _is_fit(environment: Environment) -> bool:
-    """Whether this is a fit job, which runs in one process.
+    """Whether this is a fit job, which runs in a single process.
 
     Raises:
         HyperparameterError: a hyperparameter is wrong.
@@ -134,19 +134,19 @@ def run(environment: Environment, *, export: bool = True) -> None:
     if world.size == 1:
         environment.clear_failure()
     hp = read_hyperparameters(environment)
-    tell = say if world.is_main else _silent
+    log = say if world.is_main else _silent
     ignored = script_mode.ignored(environment.hyperparameters)
     if ignored:
-        tell(f"hyperparameters of the SageMaker SDK that change nothing here: {', '.join(ignored)}")
-    tracker = make_tracker(environment, hp, main=world.is_main, say=tell)
+        log(f"ignored hyperparameters of the SageMaker SDK: {', '.join(ignored)}")
+    tracker = make_tracker(environment, hp, main=world.is_main, say=log)
     try:
         if hp.fit_minutes:
-            _fit(environment, hp, began, stop, tracker, tell, export=export)
+            _fit(environment, hp, began, stop, tracker, log, export=export)
             tracker.end("FINISHED")
             return
-        callback = _callback(environment, hp, world, tell)
+        callback = _callback(environment, hp, world, log)
         try:
-            _train(environment, hp, world, began, stop, callback, tracker, tell, export=export)
+            _train(environment, hp, world, began, stop, callback, tracker, log, export=export)
         finally:
             callback.teardown()
     except Interrupted:
@@ -164,11 +164,11 @@ def _fit(
     began: float,
     stop: StopSignal,
     tracker: Tracker,
-    tell: Callable[[str], None],
+    log: Callable[[str], None],
     *,
     export: bool,
 ) -> None:
-    """A job with `fit_minutes`, which began at `time.monotonic() == began`."""
+    """Run a job with `fit_minutes`; `began` is its start on the monotonic clock."""
     from container.fit.backbones import FitData, find_backbones
     from container.fit.budget import TimeBudget
     from container.fit.context import FitContext
@@ -180,14 +180,14 @@ def _fit(
     find_backbones(hp, environment.weights_channel)
     tracker.parameters(hp)
     if is_debugged(environment.base, hp.debug) or is_profiled(environment.base, hp.profile):
-        tell("a fit job is neither debugged nor profiled")
+        log("a fit job is neither debugged nor profiled")
     splits = _read_data(environment, hp, None)
     environment.output_data_dir.mkdir(parents=True, exist_ok=True)
     _require_enough(splits.train, ranks=1)
-    cache = FeatureCache.find(environment, None, tell, lambda: bool(stop.received))
+    cache = FeatureCache.find(environment, None, log, lambda: bool(stop.received))
     data = FitData(environment, hp, _device(World()), splits, cache)
     metrics = MetricLogger(environment.output_data_dir, active=True, tracker=tracker)
-    run_fit(FitContext(data, budget, stop, tell, export), metrics)
+    run_fit(FitContext(data, budget, stop, log, export), metrics)
 
 
 def _train(
@@ -198,7 +198,7 @@ def _train(
     stop: StopSignal,
     callback: Callback,
     tracker: Tracker,
-    tell: Callable[[str], None],
+    log: Callable[[str], None],
     *,
     export: bool,
 ) -> None:
@@ -206,7 +206,7 @@ def _train(
     hp = start.hp
     tracker.parameters(hp)
     if frozen_untrained(hp.freeze, hp.weights):
-        tell(f"warning: {UNTRAINED}")
+        log(f"warning: {UNTRAINED}")
     given = given_features(environment, world)
     job = TrainingJob(
         environment=environment,
@@ -227,12 +227,12 @@ def _train(
         given,
         lambda: bool(stop.received),
         graph=export,
-        say=tell,
+        say=log,
     )
     if features is not None and hp.features_only:
         world.leave()
         if world.is_main:
-            features.leave()
+            features.write_model()
         return
     loader: EpochLoader | FeatureLoader
     validation: EpochLoader | FeatureLoader
@@ -264,10 +264,10 @@ def _train(
         validation,
         device=job.device,
         world=world,
-        checkpoints=job.checkpoints(environment.checkpoint_dir, tell, trained_on),
+        checkpoints=job.checkpoints(environment.checkpoint_dir, log, trained_on),
         stop=stop,
         metrics=metrics,
-        say=tell,
+        say=log,
         callback=callback,
         on_features=features is not None,
     )
@@ -276,13 +276,13 @@ def _train(
     except Interrupted:
         if world.is_main and trainer.progress.best_epoch:
             trainer.restore_best()
-            write_artifact(describe(job, start, trainer.progress), classifier, None, tell)
+            write_artifact(describe(job, start, trainer.progress), classifier, None, log)
         raise
     callback.on_train_end()
     world.leave()
     if world.is_main:
         artifact = describe(job, start, progress)
-        shortcut = None if features is None else features.shortcut(classifier, head, tell)
+        shortcut = None if features is None else features.shortcut(classifier, head, log)
         finish(
             job,
             classifier,
@@ -297,13 +297,13 @@ def _train(
         )
         callback.on_fit_end()
         if frozen_untrained(hp.freeze, hp.weights):
-            tell(f"warning: {UNTRAINED}")
+            log(f"warning: {UNTRAINED}")
 
 
 def _callback(
-    environment: Environment, hp: Hyperparameters, world: World, tell: Callable[[str], None]
+    environment: Environment, hp: Hyperparameters, world: World, log: Callable[[str], None]
 ) -> Callback:
-    """The debugger and the profiler, imported only where the job is debugged or profiled.
+    """The debugger and the profiler, imported only if the job uses them.
 
     Raises:
         RuleError, DataError: their configuration is wrong.
@@ -314,7 +314,7 @@ def _callback(
     from container.monitoring.config import MonitoringConfig
     from container.monitoring.monitor import Monitor
 
-    return Monitor(MonitoringConfig.read(environment, hp, tell), environment, hp, world, tell)
+    return Monitor(MonitoringConfig.read(environment, hp, log), environment, hp, world, log)
 
 
 def _read_data(environment: Environment, hp: Hyperparameters, given: Path | None) -> Splits:
@@ -336,10 +336,10 @@ def _read_data(environment: Environment, hp: Hyperparameters, given: Path | None
 
 
 def _device(world: World) -> torch.device:
-    """This rank's GPU, or the processor.
+    """This rank's GPU, or the CPU.
 
-    The processor is used with `OMP_NUM_THREADS` threads where that is set (the launcher sets it),
-    else with one for each core that the container may use.
+    The CPU is used with `OMP_NUM_THREADS` threads if that is set, as by the launcher, and otherwise
+    with one thread per available core.
     """
     if torch.cuda.is_available():
         torch.backends.cudnn.benchmark = True
@@ -351,7 +351,7 @@ def _device(world: World) -> torch.device:
 
 
 def _require_enough(train: Index, *, ranks: int) -> None:
-    """Raises DataError for fewer than two classes, or for steps of one image."""
+    """Raise DataError for fewer than two classes or images per process."""
     used = int((train.counts() > 0).sum())
     if used < 2:
         raise DataError(
@@ -366,7 +366,7 @@ def _require_enough(train: Index, *, ranks: int) -> None:
 
 
 def _require_batches(hp: Hyperparameters, batches: int) -> None:
-    """Raises HyperparameterError for a step on more batches than an epoch has."""
+    """Raise HyperparameterError if a step needs more batches than an epoch has."""
     size = hp.gradient_accumulation_steps
     if size > batches:
         raise HyperparameterError(
@@ -376,7 +376,7 @@ def _require_batches(hp: Hyperparameters, batches: int) -> None:
 
 
 def _build(job: TrainingJob, start: Initialization) -> tuple[Classifier, str]:
-    """The classifier on its device, and its head's name."""
+    """Build the classifier on its device; also returns its head's name."""
     hp, stem, weights = job.hp, start.stem, start.weights
     torch.manual_seed(hp.seed)
     network, head = build_network(
@@ -401,7 +401,7 @@ def _build(job: TrainingJob, start: Initialization) -> tuple[Classifier, str]:
 
 
 def _silent(_message: str) -> None:
-    """The log of ranks other than 0."""
+    """Discard a message, on ranks other than 0."""
 
 
 if __name__ == "__main__":

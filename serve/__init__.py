@@ -1,1 +1,1 @@
-"""What serves. Runs in the image."""
+"""The inference server, which runs in the image."""

@@ -1,4 +1,4 @@
-"""The `serve` command: what SageMaker runs in the image."""
+"""The `serve` command, which SageMaker runs in the image."""
 
 import errno
 import socket
@@ -31,7 +31,7 @@ def main() -> None:
 
 
 def _check_address(settings: Settings) -> None:
-    """Raise ServerSettingsError where the server cannot listen; gunicorn would try for seconds."""
+    """Raise ServerSettingsError if the server cannot listen; gunicorn would retry for seconds."""
     host, port = settings.host.strip("[]"), settings.port
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -45,7 +45,7 @@ def _check_address(settings: Settings) -> None:
             variable, found = "BERTH_BIND_HOST", host
         raise ServerSettingsError(
             f"{variable}: found {found}, on which the server cannot listen ({error.strerror}), "
-            "expected another or a free one"
+            "expected a free one"
         ) from None
 
 

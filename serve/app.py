@@ -1,6 +1,6 @@
 """The HTTP side of SageMaker's inference contract: /ping, /invocations, /execution-parameters.
 
-Beside it /metrics, which SageMaker does not route and Prometheus scrapes.
+Also /metrics for Prometheus, which SageMaker does not route.
 """
 
 import atexit
@@ -25,7 +25,7 @@ PATHS = "GET /ping, POST /invocations, GET /execution-parameters or GET /metrics
 def create_app(
     predictor: Predictor, settings: Settings, embedded: EmbeddedMetrics | None = None
 ) -> Flask:
-    """The WSGI application around a predictor, which the caller starts."""
+    """The WSGI application for one predictor, which the caller starts."""
     app = Flask("serve", static_folder=None)
     admission = Admission(IN_FLIGHT, max(BODY_BYTES, settings.payload_bytes))
 
@@ -63,7 +63,7 @@ def create_app(
 
 
 def application() -> Flask:
-    """The application factory for gunicorn: configured by the environment, loading its model."""
+    """The application factory for gunicorn: reads the environment and starts loading the model."""
     settings = Settings.from_environment()
     embedded = None
     if settings.cloudwatch_namespace is not None:

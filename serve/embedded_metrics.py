@@ -1,11 +1,11 @@
-"""CloudWatch's metrics, as documents in the log: the embedded metric format (EMF).
+"""CloudWatch metrics as lines in the log, in the embedded metric format (EMF).
 
-CloudWatch makes metrics of such lines in any log group, SageMaker's as well, without a permission
-or a request of the container's:
+CloudWatch extracts metrics from such lines in any log group, including SageMaker's, so the
+container needs no permissions and sends no requests:
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
 
-A document holds up to 100 invocations of one minute. A request's thread only puts its numbers into
-a queue that needs no lock; a thread of its own writes.
+A document has up to 100 invocations of one minute. Request threads only append to a lock-free
+queue; a separate thread writes.
 """
 
 import json
@@ -23,20 +23,20 @@ VALUES = 100
 """Most values of a metric in one document (the specification's target members)."""
 
 LINE_BYTES = 4096
-"""Longest line of several invocations: Linux writes so much to a pipe in one piece, however many
-workers write to it (pipe(7), PIPE_BUF)."""
+"""Longest line of several invocations: a write to a pipe is atomic up to this size (pipe(7),
+PIPE_BUF)."""
 
 MINUTE = 60
-"""Seconds that a document covers: what CloudWatch keeps metrics by."""
+"""Seconds that a document covers: CloudWatch's resolution of metrics."""
 
 TICK = 1.0
-"""Seconds between looks at the queue."""
+"""Seconds between two reads of the queue."""
 
 COUNTS = ("Invocations", "Invocation4XXErrors", "Invocation5XXErrors", "Images")
 TIMES = ("Latency", "DecodeTime", "QueueTime", "ComputeTime")
-"""Metrics in milliseconds, a value an invocation."""
+"""Metrics in milliseconds, one value per invocation."""
 METRIC_NAMES = frozenset({*COUNTS, *TIMES, "_aws"})
-"""Members of a document that no dimension may be named like."""
+"""Names that dimensions must not have."""
 
 
 class _Invocation(NamedTuple):
@@ -50,10 +50,10 @@ class EmbeddedMetrics:
     """Writes the invocations of one worker process.
 
     Args:
-        namespace: CloudWatch's namespace of the metrics.
-        dimensions: names and values that identify them, the same in every document.
-        write: takes a line with its end.
-        clock: seconds since 1970.
+        namespace: CloudWatch namespace of the metrics.
+        dimensions: names and values of the metrics' dimensions, the same in every document.
+        write: writes a line, which includes the newline.
+        clock: returns seconds since 1970.
     """
 
     def __init__(
@@ -73,14 +73,14 @@ class EmbeddedMetrics:
         self._thread.start()
 
     def observe(self, record: InvocationRecord, status: int, seconds: float) -> None:
-        """Take an invocation whose response was sent after `seconds`."""
+        """Record an invocation whose response was sent after `seconds`."""
         stages = (record.decode, record.queue, record.compute) if status == 200 else ()
         times = tuple(round(each * 1000, 1) for each in (seconds, *stages))
         # Appending to a deque is atomic.
         self._ended.append(_Invocation(self._clock(), status, record.images, times))
 
     def stop(self) -> None:
-        """Write what is left."""
+        """Write all remaining documents and stop the thread."""
         self._stop.set()
         self._thread.join()
 
@@ -88,24 +88,24 @@ class EmbeddedMetrics:
         while not self._stop.wait(TICK):
             self._collect()
         self._collect()
-        self._put_out()
+        self._flush()
 
     def _collect(self) -> None:
-        """Write the documents that are full and those of minutes that are over."""
+        """Write documents that are full or whose minute is over."""
         now = self._clock()
         for _ in range(len(self._ended)):
             invocation = self._ended.popleft()
             if self._minute and _minute(self._minute[0].ended) != _minute(invocation.ended):
-                self._put_out()
+                self._flush()
             self._minute.append(invocation)
             if len(self._minute) == VALUES:
-                self._put_out()
+                self._flush()
         if self._minute and _minute(self._minute[0].ended) != _minute(now):
-            self._put_out()
+            self._flush()
 
-    def _put_out(self) -> None:
+    def _flush(self) -> None:
         for line in self._lines(self._minute):
-            # A log that nobody reads any more must not end the server.
+            # A closed log must not stop the server.
             with suppress(OSError):
                 self._write(line)
         self._minute = []

@@ -1,14 +1,14 @@
-"""Why a request gets no prediction; `serve.http.responses` turns each into an HTTP response."""
+"""Errors of requests; `serve.http.responses` turns each into an HTTP response."""
 
 from collections.abc import Mapping
 
 
 class BadRequest(Exception):
-    """The request is wrong; the message is one line for the client.
+    """The request is invalid; the message is one line for the client.
 
     Attributes:
         status: the HTTP status.
-        headers: what the response has besides.
+        headers: additional headers of the response.
     """
 
     def __init__(
@@ -20,15 +20,15 @@ class BadRequest(Exception):
 
 
 class NotReady(Exception):
-    """The model is not loaded; the message holds the server's state."""
+    """The model is not loaded; the message has the server's state."""
 
 
 class Overloaded(Exception):
-    """Queues, memory or processor cores are in use by other requests."""
+    """Other requests use all of the queue, the memory or the CPU cores."""
 
 
 class OutOfMemory(Exception):
-    """A model needs more memory than models that are not in use can leave."""
+    """A model needs more memory than evicting all idle models would free."""
 
 
 class TimedOut(Exception):
@@ -36,9 +36,9 @@ class TimedOut(Exception):
 
 
 class EngineFailed(Exception):
-    """The forward pass raised, or the engine has stopped."""
+    """The forward pass failed, or the engine has stopped."""
 
 
 def one_line(text: str) -> str:
-    """`text` without control characters, at most 200 characters of it."""
+    """At most 200 characters of `text`, with control characters replaced by spaces."""
     return "".join(c if c.isprintable() else " " for c in text[:200])

@@ -1,9 +1,9 @@
 """gunicorn's configuration: lower-case names are its settings and hooks.
 
-One worker process for each GPU, or one for all CPU cores: each loads the model once and has the
-one queue that batches. Threads only wait, decode and encode. A multi-model endpoint has one worker,
-as that one has to know all models, and serves them on the CPU: on GPUs SageMaker supports only
-Triton's container for it.
+One worker process per GPU, or one for all CPU cores. Each loads the model once and has one queue
+for batching; threads only wait, decode and encode. A multi-model endpoint has a single worker,
+which must know all models, and serves them on the CPU: on GPUs, SageMaker supports only Triton's
+container.
 """
 
 import ctypes
@@ -23,8 +23,8 @@ GPUS = gpus() if torch_installed() and _SETTINGS.models_dir is None else ()
 
 _DESCRIPTORS = 4096
 METRICS_BYTES = 1 << 20
-"""Room for what a worker counts where there are several: four files of 64 KiB that grow with the
-names in them. Without it each counts for itself."""
+"""Disk space for the metrics of each of several workers: four files of 64 KiB that grow with the
+number of labels. Without it, each worker counts separately."""
 
 
 def raise_descriptors() -> int:
@@ -38,7 +38,7 @@ def raise_descriptors() -> int:
 
 
 def writable(folders: Iterable[str]) -> str:
-    """The first folder in which a file can be made. Raises ServerSettingsError without one."""
+    """The first folder that is writable. Raises ServerSettingsError if none is."""
     problems = []
     for folder in folders:
         try:
@@ -53,14 +53,14 @@ def writable(folders: Iterable[str]) -> str:
 
 
 def anonymous_file(folder: str) -> BinaryIO:
-    """A file without a name, in memory where the system can: a full disk does not matter then."""
+    """A file without a name, in memory if possible, so that a full disk does not matter."""
     if hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create("serve"), "w+b")
     return tempfile.TemporaryFile(dir=folder)
 
 
 def has_room(folder: str, size: int) -> bool:
-    """Whether `size` bytes are free; a process that writes a mapped file without them is killed."""
+    """Whether `size` bytes are free; writing to a mapped file on a full disk kills the process."""
     found = os.statvfs(folder)
     return found.f_bavail * found.f_frsize >= size
 
@@ -70,7 +70,7 @@ workers = max(1, len(GPUS))
 worker_class = "serve.http.worker.Worker"
 # Sixteen more than admitted requests, so that one is free to answer /ping or to refuse.
 threads = IN_FLIGHT + 16
-# A connection without a request costs a descriptor; some are kept for everything else.
+# A connection costs a file descriptor; some are reserved for everything else.
 worker_connections = min(1000, raise_descriptors() - 200)
 backlog = 1024
 keepalive = 75
@@ -81,15 +81,15 @@ secure_scheme_headers: dict[str, str] = {}
 
 # SageMaker kills 30 s after SIGTERM.
 graceful_timeout = 25
-# A worker whose threads all sit in native code is not hung; one that is silent this long is.
+# Long, because a worker whose threads are all in native code is not hung.
 timeout = 120
 
-# Heartbeats on a disk can block; serverless endpoints have no /dev/shm, and /tmp may be all that
+# Heartbeats on a disk can block; but serverless endpoints have no /dev/shm, and perhaps only /tmp
 # is writable.
 worker_tmp_dir = writable(("/dev/shm", os.environ.get("TMPDIR") or "/tmp"))  # noqa: S108
 control_socket_disable = True
 
-# Inherited by every worker, and gone with the last of them.
+# Inherited by every worker, and deleted with the last.
 KNOWN_MODELS = None
 if _SETTINGS.models_dir is not None:
     KNOWN_MODELS = KnownModels(anonymous_file(worker_tmp_dir))
@@ -100,7 +100,7 @@ logger_class = "serve.http.access_log.AccessLog"
 proc_name = "serve"
 
 _METRICS = "PROMETHEUS_MULTIPROC_DIR"
-"""Where several workers count; read by prometheus_client when it is imported, in a worker."""
+"""The folder where several workers count; prometheus_client reads it on import, in a worker."""
 if workers > 1 and has_room(worker_tmp_dir, workers * METRICS_BYTES):
     os.environ[_METRICS] = tempfile.mkdtemp(prefix="serve-metrics-", dir=worker_tmp_dir)
 
@@ -118,25 +118,24 @@ def post_fork(_server: Any, worker: Any) -> None:
 
 
 def child_exit(_server: Any, worker: Any) -> None:
-    """Forget a dead worker's queue, and keep what it counted."""
+    """Drop a dead worker's gauges and keep its counters."""
     if _METRICS in os.environ:
         from prometheus_client.multiprocess import mark_process_dead
 
-        forget: Any = mark_process_dead  # has no types
-        forget(worker.pid)
+        mark_dead: Any = mark_process_dead  # has no types
+        mark_dead(worker.pid)
 
 
 def on_exit(_server: Any) -> None:
-    """Remove what several workers counted."""
+    """Remove the workers' metrics files."""
     if _METRICS in os.environ:
         shutil.rmtree(os.environ[_METRICS], ignore_errors=True)
 
 
 def _limit_malloc() -> None:
-    """At most two malloc arenas: by default glibc makes eight a core, and threads that come and
-    go leave decoded images' worth of free memory in each. Large bodies and pictures are mapped
-    each for itself, so that their memory goes back; by itself glibc would soon keep up to 32 MB
-    blocks."""
+    """Limit glibc's malloc to two arenas: by default it uses eight per core, and each keeps free
+    memory the size of decoded images. Large bodies and images get their own mappings, so their
+    memory returns to the system; by default glibc would keep blocks of up to 32 MB."""
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
         libc.mallopt(_M_ARENA_MAX, 2)

@@ -1,8 +1,8 @@
-"""What Prometheus scrapes at /metrics: invocations, their images, where their seconds go, models.
+"""Prometheus metrics at /metrics: invocations, images, time per stage, models.
 
-Invocations are counted when their response is sent, so that none waits for it. One worker counts in
-its memory; several, one a GPU, in files of the folder PROMETHEUS_MULTIPROC_DIR, which
-`serve.gunicorn_conf` sets, and whichever answers a scrape adds them up.
+Invocations are counted after their response is sent, so none waits for it. A single worker counts
+in memory. Several workers, one per GPU, count in files of the folder PROMETHEUS_MULTIPROC_DIR,
+which `serve.gunicorn_conf` sets, and the one that answers a scrape adds them up.
 """
 
 import os
@@ -21,14 +21,14 @@ from serve.embedded_metrics import EmbeddedMetrics
 from serve.records import InvocationRecord
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-"""prometheus_client's variable: the folder in which several processes count."""
+"""prometheus_client's variable for the folder where several processes count."""
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 55.0)
 """Bounds of the histograms, from a small network's pass to the longest invocation."""
 
 
 STARTING_SECONDS = 5.0
-"""How long a worker's new file may be empty; it is a moment."""
+"""Seconds for which a worker's new file may be empty."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,10 @@ class ModelDescription:
     """A model that is being served.
 
     Attributes:
-        name: of a multi-model endpoint's model; empty for the one of other endpoints.
+        name: its name on a multi-model endpoint; empty on other endpoints.
         arch: its architecture.
-        engine: what predicts, and on what.
-        classes: how many.
+        engine: the name of its engine.
+        classes: number of classes.
     """
 
     name: str
@@ -52,9 +52,9 @@ class Metrics:
     """The metrics of one server.
 
     Args:
-        models: what is being served, now.
-        waiting: images that wait for an engine, now.
-        embedded: writes CloudWatch's metrics as well, where they are asked for.
+        models: returns the models being served.
+        waiting: returns the number of images waiting for an engine.
+        embedded: also writes CloudWatch metrics, if configured.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class Metrics:
             self._embedded.observe(record, status, seconds)
 
     def text(self) -> bytes:
-        """All metrics in Prometheus' text format."""
+        """All metrics in Prometheus's text format."""
         self._length.set(self._waiting())
         if not self._several:
             self._model.clear()
@@ -134,7 +134,7 @@ class Metrics:
         return _added_up() if self._several else generate_latest(self._registry)
 
     def register(self, app: Flask) -> None:
-        """Let the application answer GET /metrics."""
+        """Add GET /metrics to an application."""
 
         @app.get("/metrics")
         def metrics() -> Response:
@@ -142,7 +142,7 @@ class Metrics:
 
 
 def _added_up() -> bytes:
-    """The metrics in all workers' files."""
+    """The sums of all workers' metrics."""
     registry = CollectorRegistry()
     collector: Any = MultiProcessCollector  # has no types
     collector(registry)

@@ -1,4 +1,4 @@
-"""What is known of one invocation when it ends: for its line in the log and for /metrics."""
+"""The record of one invocation, for the access log and /metrics."""
 
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -8,22 +8,22 @@ RECORD = "serve.record"
 """The key of an invocation's record in its WSGI environment."""
 
 RECEIVED_AT: ContextVar[float] = ContextVar("RECEIVED_AT")
-"""When the headers of the request that this thread answers were complete (monotonic clock)."""
+"""When the headers of this thread's request were complete, on the monotonic clock."""
 
 
 @dataclass
 class InvocationRecord:
-    """Filled while an invocation is answered, by its thread and by the engine's.
+    """Filled by the threads of the invocation and of the engine.
 
     Attributes:
-        observe: called with the record, the HTTP status and the seconds it took, once the response
-            is sent.
-        received: bytes of the body, inflated.
-        images: how many it holds.
-        decode: seconds its body was parsed and its images were decoded.
-        queue: seconds it waited for a core to decode, and the longest that an image waited for the
+        observe: called with the record, the HTTP status and the seconds taken, once the response is
+            sent.
+        received: bytes of the inflated body.
+        images: number of images.
+        decode: seconds of parsing the body and decoding images.
+        queue: seconds of waiting for a core to decode, plus the longest wait of an image for the
             engine.
-        compute: seconds of the forward passes its images were in, and of heat maps.
+        compute: seconds of forward passes with its images, and of heat maps.
     """
 
     observe: Callable[["InvocationRecord", int, float], None] = lambda _record, _status, _seconds: (
@@ -46,5 +46,5 @@ class InvocationRecord:
         self._decode_wait += seconds
 
     def waited_for_engine(self, seconds: float) -> None:
-        """Take an image's wait for its forward pass."""
+        """Record an image's wait for its forward pass."""
         self._engine_wait = max(self._engine_wait, seconds)

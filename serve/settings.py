@@ -1,4 +1,4 @@
-"""The server's settings, from environment variables that SageMaker or a user sets."""
+"""The server's settings, from environment variables set by SageMaker or a user."""
 
 import os
 import re
@@ -16,10 +16,10 @@ REALTIME_PAYLOAD_MB = 25
 """SageMaker's limit for a real-time invocation."""
 
 BATCH_PAYLOAD_MB = 100
-"""SageMaker's limit for one batch record, and for records in flight taken together."""
+"""SageMaker's limit for one batch record, and for all records in flight."""
 
 UNLIMITED_PAYLOAD_MB = 1024
-"""The bound for `0`, a batch transform's "any size": one body is held in memory."""
+"""The limit for `0`, which means any size in a batch transform: bodies are held in memory."""
 
 IN_FLIGHT = 128
 """Requests handled at once; further ones get status 503 and Retry-After."""
@@ -30,7 +30,7 @@ LOG_FORMATS = ("text", "json")
 
 
 _CONTAINER_FILES = (".dockerenv", "run/.containerenv")
-"""Files that Docker, and Podman and CRI-O, leave in a container's root."""
+"""Files in a container's root, from Docker or from Podman and CRI-O."""
 
 _CONTAINER_VARIABLES = ("KUBERNETES_SERVICE_HOST", "ECS_CONTAINER_METADATA_URI_V4")
 _CGROUPS = re.compile(
@@ -54,31 +54,30 @@ class ServerSettingsError(BerthError):
 class Settings:
     """How the server runs.
 
-    `SAGEMAKER_SAFE_PORT_RANGE` is not read: it names the ports a container may open for itself,
-    and this one opens none beside `port`.
+    `SAGEMAKER_SAFE_PORT_RANGE` is not read: it lists additional ports that a container may open.
 
     Attributes:
         model_dir: where the artifact is; only ever read.
-        host: address to listen on: `BERTH_BIND_HOST`; without it every interface in a container,
-            as SageMaker needs, and 127.0.0.1 elsewhere.
+        host: address to listen on, `BERTH_BIND_HOST`; by default every interface in a container, as
+            SageMaker needs, and 127.0.0.1 elsewhere.
         port: TCP port.
         payload_mb: largest request body, in MB of 1024 * 1024 bytes.
-        transforms: requests a batch transform should keep in flight.
+        transforms: concurrent requests that a batch transform should send.
         strategy: how a batch transform should group records.
-        advertised_mb: the body size reported to a batch transform. SageMaker refuses a job whose
-            `transforms * advertised_mb` is above 100 MB, so it can be less than `payload_mb`.
-        cpus: processor cores this process may use.
-        precision: what the forward pass computes in, `BERTH_PRECISION`: float32, bfloat16, int8,
+        advertised_mb: the body size reported to a batch transform. SageMaker refuses a job if
+            `transforms * advertised_mb` exceeds 100 MB, so it can be less than `payload_mb`.
+        cpus: CPU cores this process may use.
+        precision: precision of the forward pass, `BERTH_PRECISION`: float32, bfloat16, int8,
             fastest, or auto, which is float32 on a CPU and float16 on a GPU.
-        models_dir: where the models of a multi-model endpoint are, `SAGEMAKER_MULTI_MODEL=true`;
-            None where the endpoint has the one model of `model_dir`.
-        max_models: most models of a multi-model endpoint in memory, `BERTH_MAX_MODELS`; None where
-            memory alone decides.
-        log_format: of the log's lines, `BERTH_LOG_FORMAT`: text or json.
-        cloudwatch_namespace: where CloudWatch keeps the metrics it finds in the log,
-            `BERTH_CLOUDWATCH_NAMESPACE`; None where none are written.
-        cloudwatch_dimensions: names and values that identify those metrics,
-            `BERTH_CLOUDWATCH_DIMENSIONS`: NAME=VALUE, several with commas between.
+        models_dir: folder of the models of a multi-model endpoint, `SAGEMAKER_MULTI_MODEL=true`;
+            None to serve the model in `model_dir`.
+        max_models: most models of a multi-model endpoint in memory, `BERTH_MAX_MODELS`; None for no
+            limit but memory.
+        log_format: format of the log, `BERTH_LOG_FORMAT`: text or json.
+        cloudwatch_namespace: CloudWatch namespace of metrics in the log,
+            `BERTH_CLOUDWATCH_NAMESPACE`; None to write none.
+        cloudwatch_dimensions: names and values of their dimensions, `BERTH_CLOUDWATCH_DIMENSIONS`:
+            NAME=VALUE, separated by commas.
     """
 
     model_dir: Path
@@ -113,7 +112,7 @@ class Settings:
         cpus = available_cpus()
         transforms = _whole(environ, "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS", 1, 1000)
         if transforms is None:
-            # One more than cores, so that decoding the next image overlaps the forward pass.
+            # One more than cores, so that decoding overlaps with the forward pass.
             transforms = cpus + 1 if given is None else min(cpus + 1, BATCH_PAYLOAD_MB // payload)
             transforms = max(1, transforms)
         advertised = max(1, min(payload, BATCH_PAYLOAD_MB // transforms))
@@ -139,9 +138,9 @@ class Settings:
 
 
 def in_container(environ: Mapping[str, str] = os.environ, root: Path = Path("/")) -> bool:
-    """Whether this process runs in a container, by the runtime's files, variables or cgroup.
+    """Whether this process runs in a container, from the runtime's files, variables or cgroup.
 
-    Only there is an address of every interface needed; elsewhere it would open the server to the
+    Only there the server must listen on every interface; elsewhere that would expose it to the
     network.
     """
     if any((root / mark).exists() for mark in _CONTAINER_FILES):
@@ -191,13 +190,11 @@ def _dimensions(environ: Mapping[str, str]) -> dict[str, str]:
         key, _, value = map(str.strip, each.partition("="))
         if not (_DIMENSION_NAME.fullmatch(key) and _DIMENSION_VALUE.fullmatch(value)):
             raise ServerSettingsError(
-                f"{name}: found {each!r:.80}, expected NAME=VALUE in ASCII, several with commas "
-                "between"
+                f"{name}: found {each!r:.80}, expected NAME=VALUE in ASCII, separated by commas"
             )
         if key in found or key in METRIC_NAMES:
             raise ServerSettingsError(
-                f"{name}: found {key!r:.80}, expected a name that no other dimension and no "
-                "metric has"
+                f"{name}: found {key!r:.80}, expected a name that no other dimension or metric has"
             )
         found[key] = value
     if len(found) > DIMENSIONS:
@@ -208,7 +205,7 @@ def _dimensions(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _one_of(environ: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
-    """The variable's value; the first of the choices where it is not set."""
+    """The variable's value, or the first choice if it is not set."""
     found = environ.get(name) or choices[0]
     if found not in choices:
         raise ServerSettingsError(f"{name}: found {found!r}, expected {' or '.join(choices)}")
@@ -219,8 +216,9 @@ def _whole(environ: Mapping[str, str], name: str, low: int, high: int) -> int | 
     text = environ.get(name, "").strip()
     if not text:
         return None
-    if not (text.isascii() and text.isdigit() and low <= int(text[:9]) <= high):
+    value = int(text) if re.fullmatch(r"[0-9]{1,9}", text) else -1
+    if not low <= value <= high:
         raise ServerSettingsError(
-            f"{name}: found {text!r}, expected a whole number from {low} to {high}"
+            f"{name}: found {text!r:.80}, expected a whole number from {low} to {high}"
         )
-    return int(text)
+    return value

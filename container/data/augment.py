@@ -1,4 +1,4 @@
-"""Random changes to a batch of training images, on the device the batch is on.
+"""Random augmentation of a batch of training images, on the device of the batch.
 
 augment = make_augment("standard", image_size=32, mixup=0.0, cutmix=0.0, num_classes=10)
 images, targets = augment(images, labels)
@@ -17,7 +17,7 @@ from container.images.geometry import SMALL
 
 Name = Literal["none", "standard", "strong"]
 
-# What RandomErasing paints: ImageNet's mean colour, which normalisation brings close to zero.
+# The fill colour of RandomErasing: ImageNet's mean, which normalises to about zero.
 _ERASED = (124.0, 116.0, 104.0)
 _ERASING_PROBABILITY = 0.25
 
@@ -28,8 +28,8 @@ class Augment:
     Call with images uint8 (N, 3, H, W) and labels int64 (N,). Returns images of the same shape
     and labels; after MixUp or CutMix images are float32 0..255 and targets float32 (N, classes).
     MixUp also mixes features (N, F), to which no other step applies.
-    Randomness comes from torch's global CPU generator, which the caller seeds, on every device:
-    a batch changes in the same way wherever it is, and a GPU is never waited for.
+    Random numbers come from torch's global CPU generator, which the caller seeds. So a batch is
+    augmented in the same way on every device, without synchronising with a GPU.
     """
 
     def __init__(
@@ -41,12 +41,12 @@ class Augment:
         self._mix = mix
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Augment one batch; the tensors passed in are left as they are."""
+        """Augment one batch; does not modify its inputs."""
         for step in self._steps:
             images = step(images)
         if self._mix is None:
             return images, labels
-        if images.ndim == 2:  # features, which MixUp takes for images of one pixel
+        if images.ndim == 2:  # features, passed to MixUp as images of one pixel
             mixed, targets = self._mix(images.float()[..., None, None], labels)
             return mixed[..., 0, 0], targets
         return self._mix(images.float(), labels)
@@ -55,12 +55,12 @@ class Augment:
 def make_augment(
     name: str, image_size: int, mixup: float, cutmix: float, num_classes: int
 ) -> Augment:
-    """The augmentation called `name`, with MixUp and CutMix where their alpha is above 0.
+    """Build an augmentation by name, with MixUp and CutMix if their alpha is above 0.
 
-    "none" changes nothing. "standard" flips each image with probability one half and, up to 64
-    pixels, shifts it by up to an eighth of its side (larger images come randomly cropped from
-    the loader). "strong" adds TrivialAugmentWide and RandomErasing, drawn for each image.
-    With both MixUp and CutMix each batch gets one of them. Raises DataError for another name.
+    "none" changes nothing. "standard" flips each image with probability one half and shifts images
+    of up to 64 pixels by up to an eighth of their side; the loader has cropped larger ones at
+    random. "strong" adds TrivialAugmentWide and RandomErasing, drawn for each image. With both
+    MixUp and CutMix, each batch gets one of them. Raises DataError for another name.
     """
     if name not in get_args(Name):
         raise DataError(f"augment: found {name!r}, expected one of {', '.join(get_args(Name))}")
@@ -86,19 +86,19 @@ def make_augment(
 
 
 def random_flip(images: Tensor) -> Tensor:
-    """Mirror each image left to right with probability one half."""
+    """Flip each image left to right with probability one half."""
     mirrored = (torch.rand(len(images)) < 0.5).to(images.device)
     columns = torch.arange(images.shape[-1], device=images.device)
     columns = torch.where(mirrored[:, None], columns.flip(0), columns)
-    # One pass over the batch: every further one waits for all threads, which workers compete with.
+    # One operation on the whole batch: each one synchronises all threads, which compete with
+    # workers.
     return images.gather(-1, columns[:, None, None, :].expand(images.shape))
 
 
 class RandomShift:
-    """Move each image by up to `reach` pixels either way, the border mirrored.
+    """Shift each image by up to `reach` pixels in each direction, reflecting at the border.
 
-    The same as padding by `reach` and cropping back at random, image by image, but in one
-    indexed copy of the batch.
+    Equals padding by `reach` and randomly cropping each image, but copies the batch only once.
     """
 
     def __init__(self, reach: int) -> None:
@@ -109,14 +109,14 @@ class RandomShift:
         count, _, height, width = images.shape
         reach = min(self._reach, height - 1, width - 1)
         padded = F.pad(images, (reach,) * 4, mode="reflect")
-        # (N, C, 2 reach + 1, 2 reach + 1, H, W): every crop there is, as a view.
+        # (N, C, 2 reach + 1, 2 reach + 1, H, W): a view of all possible crops.
         windows = padded.unfold(2, height, 1).unfold(3, width, 1)
         down, across = torch.randint(2 * reach + 1, (2, count)).to(images.device)
         return windows[torch.arange(count, device=images.device), :, down, across]
 
 
 class PerImage:
-    """Run transforms that draw once a call on each image by itself."""
+    """Apply transforms to each image separately, so that each gets its own random numbers."""
 
     def __init__(self, *transforms: Callable[[Tensor], Tensor]) -> None:
         self._transforms = transforms

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 from container.images.decode import MARGIN, stored_size, use_pixels
 from container.images.geometry import FILTERS, Interpolation
 
-# A quarter of the area at least: the customary 8 % (Szegedy et al. 2015, section 6) suits long
-# runs from scratch, and cuts the object away too often for fine-tuning on a few thousand images.
+# At least a quarter of the area. The usual 8 % (Szegedy et al. 2015, section 6) suits long training
+# from scratch, but loses the object too often when fine-tuning on a few thousand images.
 AREA = (0.25, 1.0)
 RATIO = (3 / 4, 4 / 3)
 _ATTEMPTS = 10
@@ -38,12 +38,12 @@ class RandomCrop:
         random: np.random.Generator,
         keep: Callable[[Pixels], None] | None = None,
     ) -> Pixels:
-        """Encoded bytes to uint8 (size, size, 3) RGB, antialiased.
+        """Decode and crop: encoded bytes to uint8 (size, size, 3) RGB, antialiased.
 
-        All randomness is drawn from `random`. A JPEG is decoded at the smallest scale that
-        still has `MARGIN` pixels a side for every pixel of the crop. `keep` is called with the
-        whole image, uint8 (H, W, 3), where it is too small for any part of it to be decoded at a
-        reduced scale: `crop` then gives the same pixels. Raises BadImage as `decode` does.
+        A JPEG is decoded at the smallest scale that has `MARGIN` pixels per side for each pixel of
+        the crop. `keep` is called with the decoded image, uint8 (H, W, 3), if it is too small for
+        decoding at a reduced scale; `crop` then returns the same pixels. Raises BadImage as
+        `decode` does.
         """
         shape = random.random((_ATTEMPTS, 2))
         place = random.random(2)
@@ -66,7 +66,7 @@ class RandomCrop:
         return use_pixels(data, cut, name=name, at_least=at_least)
 
     def crop(self, image: Pixels, random: np.random.Generator) -> Pixels:
-        """As `load`, of an image that it gave to `keep`: uint8 (H, W, 3)."""
+        """As `load`, from an image that it passed to `keep`, uint8 (H, W, 3)."""
         shape, place = random.random((_ATTEMPTS, 2)), random.random(2)
         height, width, _ = image.shape
         return self._cut(image, (height, width), shape, place)
@@ -74,13 +74,13 @@ class RandomCrop:
     def _cut(
         self,
         image: Pixels,
-        whole: tuple[int, int],
+        original: tuple[int, int],
         shape: npt.NDArray[np.float64],
         place: npt.NDArray[np.float64],
     ) -> Pixels:
-        """The part of an image that was decoded from one of `whole` pixels, height and width."""
-        top, left, height, width = _part(whole, shape, place)
-        down, across = image.shape[0] / whole[0], image.shape[1] / whole[1]
+        """Crop a decoded image, whose size before decoding was `original` (height, width)."""
+        top, left, height, width = _part(original, shape, place)
+        down, across = image.shape[0] / original[0], image.shape[1] / original[1]
         rows = _span(top * down, height * down, image.shape[0])
         columns = _span(left * across, width * across, image.shape[1])
         resize = resize_by_torch if _torch_is_faster(self.interpolation) else resize_by_pillow
@@ -93,9 +93,9 @@ def resize_by_pillow(image: Pixels, size: int, interpolation: Interpolation) -> 
 
 
 def resize_by_torch(image: Pixels, size: int, interpolation: Interpolation) -> Pixels:
-    """As `resize_by_pillow` to within rounding, three to four times as fast where there is AVX2.
+    """As `resize_by_pillow` within rounding, and three to four times as fast with AVX2.
 
-    A view of (3, size, size). Not for lanczos, which PyTorch does not have.
+    Returns a view of (3, size, size). Not for lanczos, which PyTorch lacks.
     """
     planes = torch.from_numpy(image).permute(2, 0, 1)[None]
     resized = F.interpolate(planes, size=(size, size), mode=interpolation, antialias=True)
@@ -105,12 +105,12 @@ def resize_by_torch(image: Pixels, size: int, interpolation: Interpolation) -> P
 
 @cache
 def _torch_is_faster(interpolation: Interpolation) -> bool:
-    """Whether PyTorch has vector code for it here; without it takes longer than Pillow."""
+    """Whether PyTorch has vectorised code for this processor; otherwise Pillow is faster."""
     return interpolation != "lanczos" and torch.backends.cpu.get_cpu_capability() in _VECTORS
 
 
 def _span(start: float, length: float, limit: int) -> slice:
-    """Whole pixels, one at least, nearest to `length` of them from `start` on."""
+    """The range of pixels nearest to `start` and `length`, at least one."""
     begin = min(round(start), limit - 1)
     return slice(begin, min(max(begin + 1, round(start + length)), limit))
 
@@ -120,10 +120,10 @@ def _part(
     shape: npt.NDArray[np.float64],
     place: npt.NDArray[np.float64],
 ) -> tuple[float, float, float, float]:
-    """Top, left, height and width of the part to keep, in pixels and fractions of them.
+    """Top, left, height and width of the crop, in fractional pixels.
 
-    The area is uniform and the aspect ratio log-uniform; of the ten drawn, the first that fits
-    is taken, and the whole image, its longer side cut to the ratio's limit, if none does.
+    The area is uniform and the aspect ratio log-uniform. The first of ten draws that fits is used;
+    if none does, the whole image with its longer side cropped to the limit of the ratio.
     """
     height, width = size
     low, high = math.log(RATIO[0]), math.log(RATIO[1])

@@ -1,7 +1,7 @@
-"""Digests of files that were decoded without a fault, kept from one job to the next.
+"""Digests of files that were decoded without error, kept from one job to the next.
 
-The same bytes need not be decoded again to know that they can be: a tuning job's trials read the
-same images. A file of digests counts for one version of the decoders.
+A file whose bytes were decoded once needs no second check: a tuning job's trials read the same
+images. A file of digests is valid for one version of the decoders.
 """
 
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ from container.files.json_files import written_aside
 
 NAME = "decodable.bin"
 MOST = 1 << 22
-"""Digests that are kept at most: 64 MiB."""
+"""Digests to keep at most: 64 MiB."""
 _DECODERS = ("pillow", "simplejpeg")
 _DTYPE = np.dtype(f"V{DIGEST_BYTES}")
 
@@ -25,10 +25,10 @@ class DecodableFiles:
     """A set of files' digests.
 
     Args:
-        kept: where they are kept; None to keep none.
-        given: where more of them are read from.
+        kept: the file to read and update; None to keep none.
+        given: further files to read.
 
-    A file that cannot be read, or is of other decoders, holds none.
+    A file that cannot be read or is of other decoder versions is ignored.
     """
 
     def __init__(self, kept: Path | None, given: Iterable[Path] = ()) -> None:
@@ -41,26 +41,26 @@ class DecodableFiles:
         return digest in self._known
 
     def __len__(self) -> int:
-        """How many files are known."""
+        """Number of known files."""
         return len(self._known)
 
     def add(self, indexes: Iterable[Index]) -> None:
-        """Keep the digests of images that `container.data.lint` has let pass.
+        """Keep the digests of images that `container.data.lint` accepted.
 
-        Nothing is kept where the folder cannot be written, or there would be too many.
+        Does nothing if the folder is not writable or there would be too many.
         """
         rows: list[npt.NDArray[np.uint8]] = [
             index.digests for index in indexes if index.digests is not None
         ]
         found = {each.tobytes() for digests in rows for each in digests}
-        whole = self._known | found
-        if self._kept is None or whole == self._known or len(whole) > MOST:
+        known = self._known | found
+        if self._kept is None or known == self._known or len(known) > MOST:
             return
-        self._known = whole
+        self._known = known
         try:
             self._kept.parent.mkdir(parents=True, exist_ok=True)
             with written_aside(self._kept) as aside:
-                aside.write_bytes(_header() + b"\n" + b"".join(sorted(whole)))
+                aside.write_bytes(_header() + b"\n" + b"".join(sorted(known)))
         except OSError:
             return
 

@@ -1,4 +1,4 @@
-"""Decoded images kept in memory from one epoch to the next, shared by the processes that decode."""
+"""A cache of decoded images that lasts over epochs and is shared by the loader's workers."""
 
 import mmap
 import multiprocessing
@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 ALIGNMENT = 64
-"""Bytes: a cache line, so that two processes do not write to one."""
+"""Bytes of a cache line, so that no two processes write to the same one."""
 
 _MISSING = -1
 
@@ -15,31 +15,31 @@ _MISSING = -1
 class DecodedImages:
     """Pixels by position, in memory that forked processes share.
 
-    It is not a file of `/dev/shm`, which Docker makes 64 MB small, and takes memory only as images
-    are put into it.
+    It is anonymous memory, as Docker limits `/dev/shm` to 64 MB, and is allocated only as images
+    are added.
 
     Args:
-        count: how many images there are.
-        limit: bytes that may be kept; an image that no longer fits is decoded again each time.
+        count: number of images.
+        limit: bytes to keep at most; images that do not fit are decoded again each time.
     """
 
     def __init__(self, count: int, limit: int) -> None:
         self._limit = limit
         self._memory = mmap.mmap(-1, max(1, limit))
         self._pixels = np.frombuffer(self._memory, np.uint8)
-        # Where an image starts, its height and its width; and the first free byte.
+        # Offset, height and width of each image; and the first free byte.
         self._table = np.frombuffer(mmap.mmap(-1, max(1, count) * 24), np.int64).reshape(-1, 3)
         self._table[:, 0] = _MISSING
         self._used = np.frombuffer(mmap.mmap(-1, 8), np.int64)
         self._lock = multiprocessing.get_context("fork").Lock()
 
     def get(self, position: int) -> npt.NDArray[np.uint8] | None:
-        """The image, uint8 (H, W, 3), not to be written to; None where it is not kept."""
+        """The image, uint8 (H, W, 3), which must not be modified; None if it is not kept."""
         with self._lock:
             start, height, width = self._table[position].tolist()
         if start == _MISSING:
             return None
-        # Not marked read-only, which PyTorch does not know and warns of.
+        # Not marked read-only, because PyTorch would warn.
         return self._pixels[start : start + height * width * 3].reshape(height, width, 3)
 
     def put(self, position: int, pixels: npt.NDArray[np.uint8]) -> None:
@@ -55,5 +55,5 @@ class DecodedImages:
 
     @staticmethod
     def possible() -> bool:
-        """Whether workers are forked here: those that are spawned would not share the memory."""
+        """Whether workers are forked on this platform; spawned ones would not share the memory."""
         return multiprocessing.get_start_method() == "fork"

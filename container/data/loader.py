@@ -1,12 +1,12 @@
-"""Batches of decoded images, independent of the number of workers and of the starting batch.
+"""Batches of decoded images, the same for any number of workers and any starting batch.
 
     loader = EpochLoader(index, geometry, batch_size=64, seed=0, train=True, workers=2,
                          image_size=224)
     for images, labels in loader.batches(epoch=3, start=17):
         ...                                # uint8 (N, 3, 224, 224), int64 (N,)
 
-Small sets of small images are decoded once and kept in memory; all others are decoded by worker
-processes during training, a batch at a time, which keep what there is memory for.
+Small sets of small images are decoded once and kept in memory. All others are decoded in batches by
+worker processes, which cache as many images as memory allows.
 """
 
 import os
@@ -49,10 +49,10 @@ Request = tuple[int, npt.NDArray[np.int64]]
 
 
 class BatchLoader(Protocol):
-    """What the training loop reads: the batches of one split for one process."""
+    """The batches of one split for one process, as the training loop reads them."""
 
     def __len__(self) -> int:
-        """Batches an epoch has for this process."""
+        """Batches per epoch for this process."""
         ...
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
@@ -63,13 +63,11 @@ class BatchLoader(Protocol):
 class EpochLoader:
     """The batches of one split, for one of `world` processes.
 
-    `train=True` shuffles by (seed, epoch), shares the images out equally (the first few of an
-    epoch come twice when they do not divide), leaves out a last batch of a single image, which
-    batch normalisation cannot use, and above 64 pixels crops at random, each crop drawn from
-    (seed, epoch, image); `random_crop=False` takes the evaluation geometry there instead.
-    `train=False` gives every image once, in index order, through `geometry`, whose crop is
-    `image_size`. `report` is called with one line when shared memory is too small for `workers`.
-    `keep` is how many bytes of decoded images may stay in memory for later epochs.
+    `train=True` orders images as `EpochOrder` does and, above 64 pixels, crops them at random with
+    (seed, epoch, image) as seed; `random_crop=False` uses the evaluation geometry instead.
+    `train=False` yields every image once, in index order, through `geometry`, whose crop is
+    `image_size`. `report` is called with a message if shared memory is too small for `workers`.
+    `keep` is the number of bytes of decoded images to cache for later epochs.
     """
 
     def __init__(
@@ -105,21 +103,21 @@ class EpochLoader:
         self._keep = keep
         self._processes: DataLoader[Batch | BerthError] | None = None
         self._files: _BatchDataset | None = None
-        # Held by the worker that decodes a large image; deleted with this loader.
+        # Locked by the worker that decodes a large image; deleted with this loader.
         self._lock_file = LockFile()
 
     @property
     def in_memory(self) -> bool:
-        """Whether the set is decoded once and kept."""
+        """Whether all images are decoded once and kept in memory."""
         return self._small
 
     @property
     def workers(self) -> int:
-        """Processes that decode; 0 for a set kept in memory."""
+        """Number of worker processes; 0 for a set in memory."""
         return 0 if self._small else self._workers
 
     def __len__(self) -> int:
-        """Batches an epoch has for this process."""
+        """Batches per epoch for this process."""
         return len(self._order)
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
@@ -131,7 +129,7 @@ class EpochLoader:
         return self.decode([(epoch, batch) for batch in self._order.batches(epoch)[start:]])
 
     def decode(self, requests: list[Request]) -> Iterator[Batch]:
-        """A batch for each request, an epoch and positions (int64), as `batches` yields them."""
+        """Yield a batch, as `batches` does, for each request: an epoch and int64 positions."""
         if not requests:
             return iter(())
         return self._from_memory(requests) if self._small else self._from_files(requests)
@@ -153,8 +151,7 @@ class EpochLoader:
                     raise batch
                 yield batch
         except Exception as error:
-            # Drop the workers here, so that they stop at once: a traceback would keep them alive
-            # until the garbage collector runs.
+            # Stop the workers now: the traceback would keep them alive until garbage collection.
             self._processes = None
             if not isinstance(error, RuntimeError) or "DataLoader worker" not in str(error):
                 raise
@@ -187,13 +184,13 @@ class EpochLoader:
             prefetch_factor=PREFETCH if workers else None,
             worker_init_fn=begin if workers else None,
             pin_memory=torch.cuda.is_available(),
-            # Its own generator, as it would else draw from the caller's.
+            # Without its own generator it would draw from the global one, which the caller seeds.
             generator=torch.Generator().manual_seed(self._seed),
         )
 
 
 class _BatchSampler(Sampler[Request]):
-    """The batches that workers decode; replaced for each epoch."""
+    """The requests that workers process; replaced for each epoch."""
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
@@ -206,7 +203,7 @@ class _BatchSampler(Sampler[Request]):
 
 
 class _BatchDataset(Dataset[Batch | BerthError]):
-    """Decodes one whole batch for one request, in a worker process or without any."""
+    """Decodes a batch per request, in a worker process or without workers."""
 
     def __init__(
         self,
@@ -247,7 +244,7 @@ class _BatchDataset(Dataset[Batch | BerthError]):
                 here[1] = position
                 pixels[row] = self._load(epoch, position).transpose(2, 0, 1)
         except BerthError as error:
-            # Sent as a value: raised here it would arrive wrapped in the worker's traceback.
+            # Returned, because raising it would wrap it in the worker's traceback.
             return error
         finally:
             here[1] = -1
@@ -272,8 +269,8 @@ class _BatchDataset(Dataset[Batch | BerthError]):
 def _begin(worker: int, *, lock_file: Path, files: _BatchDataset) -> None:
     """Set up a worker process.
 
-    Ctrl-C reaches the whole process group; only the trainer handles it.
-    SIGTERM needs nothing here: torch installs its own handler in a worker.
+    Ctrl-C reaches the whole process group, but only the trainer must handle it. SIGTERM needs
+    nothing here: torch installs its own handler in a worker.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     BUDGET.use_lock_file(lock_file)
@@ -281,9 +278,9 @@ def _begin(worker: int, *, lock_file: Path, files: _BatchDataset) -> None:
 
 
 def decode_all(index: Index, geometry: Geometry) -> npt.NDArray[np.uint8]:
-    """Every image through `geometry`: uint8 (N, 3, crop, crop) RGB, in index order.
+    """Decode every image with `geometry`: uint8 (N, 3, crop, crop) RGB, in index order.
 
-    Raises BadImage or DataError, one line, for the first file that cannot be used.
+    Raises BadImage or DataError for the first file that cannot be used.
     """
     side = geometry.crop
     pixels = np.empty((len(index), 3, side, side), dtype=np.uint8)
@@ -312,11 +309,11 @@ def affordable_workers(
     report: Callable[[str], object] = print,
     shared_memory: Path = Path("/dev/shm"),  # noqa: S108
 ) -> int:
-    """`wanted`, or as many workers as have room, with one line to `report` when that is fewer.
+    """The number of workers that fit in shared memory, at most `wanted`; calls `report` if fewer.
 
-    A worker keeps `prefetch` finished batches of `batch_bytes` and fills another. Half of what
-    is free is used, as the validation loader's workers live at the same time. Without
-    that room a worker dies of a bus error; plain `docker run` gives a container only 64 MB.
+    A worker holds `prefetch` finished batches of `batch_bytes` and fills another. At most half of
+    the free memory is used, as the workers of the validation loader run at the same time. Without
+    enough memory a worker dies of a bus error; plain `docker run` gives a container only 64 MB.
     """
     if wanted < 1:
         return 0
@@ -336,7 +333,7 @@ def affordable_workers(
 
 
 def _free_bytes(shared_memory: Path) -> int | None:
-    """Free bytes; None where the system has no such folder."""
+    """Free bytes; None if the platform has no such folder."""
     try:
         room = os.statvfs(shared_memory)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The order in which a process sees the images of each epoch."""
+"""The order of images in each epoch."""
 
 from dataclasses import dataclass
 
@@ -10,16 +10,16 @@ import numpy.typing as npt
 class EpochOrder:
     """Positions of a split's images, in batches, for one of `world` processes.
 
-    `train=True` shuffles by (seed, epoch), shares the images out equally (the first few of an
-    epoch come twice when they do not divide) and leaves out a last batch of a single image, which
-    batch normalisation cannot use. `train=False` gives every image once, in index order.
+    `train=True` shuffles by (seed, epoch), gives each process an equal share (the first images of
+    an epoch are repeated if they do not divide evenly) and drops a last batch of a single image,
+    which batch normalisation cannot use. `train=False` yields every image once, in index order.
 
     Attributes:
         count: images of the split.
-        batch_size: images of a batch.
-        seed: of the shuffle.
+        batch_size: images per batch.
+        seed: seed of the shuffle.
         train: whether to shuffle.
-        rank, world: this process among all.
+        rank, world: number of this process and of processes.
     """
 
     count: int
@@ -30,7 +30,7 @@ class EpochOrder:
     world: int = 1
 
     def __len__(self) -> int:
-        """Batches an epoch has for this process."""
+        """Batches per epoch for this process."""
         return len(self._slices(self._share()))
 
     def batches(self, epoch: int) -> list[npt.NDArray[np.int64]]:

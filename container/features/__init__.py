@@ -1,1 +1,1 @@
-"""Features once: what a frozen backbone makes of each image, kept for every epoch and every job."""
+"""Features of a frozen backbone, computed once and reused in every epoch and job."""

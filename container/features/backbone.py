@@ -1,4 +1,4 @@
-"""The part of a classifier before its head: alone, and the hash of its weights."""
+"""The backbone of a classifier: the network without its head."""
 
 import hashlib
 from collections.abc import Iterator
@@ -12,10 +12,10 @@ from container.models import Classifier
 
 
 class Backbone(nn.Module):
-    """Pixels to features: RGB 0..255 (N, H, W, 3) to float32 (N, F).
+    """Maps pixels, RGB 0..255 (N, H, W, 3), to features, float32 (N, F).
 
     Args:
-        classifier: without its head, as `headless` has it.
+        classifier: one whose head `headless` has removed.
     """
 
     def __init__(self, classifier: Classifier) -> None:
@@ -23,7 +23,7 @@ class Backbone(nn.Module):
         self.classifier = classifier
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """The features of some images."""
+        """Compute features."""
         images = self.classifier.normalize(pixels.permute(0, 3, 1, 2))
         features: Tensor = self.classifier.network(images)
         return features.float()
@@ -31,46 +31,45 @@ class Backbone(nn.Module):
 
 @contextmanager
 def headless(classifier: Classifier, head: str) -> Iterator[Backbone]:
-    """Within the block the classifier has no head and is in eval mode: its network gives features.
+    """Within the block, the classifier is in eval mode and its head is an identity.
 
     Args:
-        head: the name of the head within `classifier.network`.
+        head: name of the head within `classifier.network`.
     """
     parent, _, child = head.rpartition(".")
     owner = classifier.network.get_submodule(parent)
-    whole = owner.get_submodule(child)
+    module = owner.get_submodule(child)
     training = classifier.training
     setattr(owner, child, nn.Identity())
     try:
         yield Backbone(classifier).eval()
     finally:
-        setattr(owner, child, whole)
+        setattr(owner, child, module)
         classifier.train(training)
 
 
 def feature_width(classifier: Classifier, head: str, image_size: int) -> int:
-    """F, the numbers that the head takes for an image; one forward pass finds it.
+    """F, the number of features per image, found with one forward pass.
 
     Raises:
-        FeatureError: the head does not take one vector an image, or something stands after it, so
-            that its input cannot stand for the image.
+        FeatureError: the head's input is not one vector per image, or other layers follow the head.
     """
-    taken: list[object] = []
+    inputs: list[object] = []
     module = classifier.network.get_submodule(head)
-    hook = module.register_forward_pre_hook(lambda _module, given: taken.append(given[0]))
+    hook = module.register_forward_pre_hook(lambda _module, args: inputs.append(args[0]))
     training = classifier.training
     images = torch.zeros(1, 3, image_size, image_size, device=classifier.mean.device)
     try:
         with torch.inference_mode():
-            answer = classifier.eval().network(images)
-            features = taken[0] if len(taken) == 1 else None
+            logits = classifier.eval().network(images)
+            features = inputs[0] if len(inputs) == 1 else None
             if not isinstance(features, Tensor) or features.ndim != 2:
                 found = "several inputs" if features is None else _shape(features)
                 raise FeatureError(
                     f"the head {head!r} takes {found}, expected one vector for each image"
                 )
-            if not torch.equal(module(features), answer):
-                raise FeatureError(f"other layers stand after the head {head!r}, expected none")
+            if not torch.equal(module(features), logits):
+                raise FeatureError(f"other layers follow the head {head!r}, expected none")
     finally:
         hook.remove()
         classifier.train(training)

@@ -1,8 +1,8 @@
-"""Where features are kept: SageMaker's warm-pool cache, a folder of the job's own, a channel.
+"""The cache of features: SageMaker's warm-pool cache, a folder of the job, or a channel.
 
-Several jobs may share a cache. Whoever computes something holds its lock while the others wait; the
-system releases the lock of a process that dies. Whoever reads holds another, shared, so that what
-is in use is not removed when room is made.
+Several jobs may share a cache. A job that computes an entry holds its lock while others wait; the
+system releases the lock when a process dies. Readers hold a second, shared lock, so that entries in
+use are not evicted.
 """
 
 import fcntl
@@ -24,27 +24,27 @@ from container.features.store import DESCRIPTION, PARTIAL, read_description
 from container.training.checkpoint import Interrupted
 
 LIMIT = 20 << 30
-"""Bytes a shared cache may grow to; what was not used for longest goes first."""
+"""Bytes a shared cache may grow to; the least recently used entries are evicted first."""
 FOLDER = "features"
 _LOCKS = "locks"
 _POLL_SECONDS = 0.1
 
 
 def cache_root(environment: Environment) -> Path:
-    """`features` in the warm-pool cache, else in the tree: neither of the model nor the output."""
+    """The folder `features` in the warm-pool cache, or without one in the job's own tree."""
     return (environment.warm_pool or environment.base) / FOLDER
 
 
 @dataclass
 class FeatureCache:
-    """A folder of features, each under its key, and of what belongs to them.
+    """A folder of features and backbone graphs, each named by its key.
 
     Attributes:
         root: the folder.
         shared: whether other jobs may use it at the same time.
-        channel: a folder of the same kind that is only read, the `features` channel.
+        channel: the `features` channel, a read-only folder of the same layout.
         say: where messages go.
-        stopped: whether the job is to stop.
+        stopped: returns whether the job must stop.
     """
 
     root: Path
@@ -65,10 +65,7 @@ class FeatureCache:
         say: Callable[[str], None] = print,
         stopped: Callable[[], bool] = lambda: False,
     ) -> "FeatureCache":
-        """The cache of a job: `cache_root`, else in its tree, else a temporary folder.
-
-        The first of them that can be written is taken.
-        """
+        """The cache of a job: in `cache_root`, the job's tree or else a temporary folder."""
         for root in (cache_root(environment), environment.base / FOLDER):
             try:
                 root.mkdir(parents=True, exist_ok=True)
@@ -81,16 +78,16 @@ class FeatureCache:
         return cls(root, False, channel, say, stopped)
 
     def folder(self, name: str) -> Path:
-        """Where what is named by a key lies, whether it is there or not."""
+        """The folder of an entry, whether or not it exists."""
         return self.root / name
 
     def in_channel(self, name: str) -> Path | None:
-        """Where the channel has it, if it does."""
+        """The folder of an entry in the channel, if it exists."""
         folder = None if self.channel is None else self.channel / name
         return folder if folder is not None and folder.is_dir() else None
 
     def hold(self, name: str) -> None:
-        """Keep what is named from being removed while this process lives; marks it as used."""
+        """Protect an entry from eviction while this process lives, and mark it as used."""
         with self._open_lock(f"{name}.read") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH)
             self._held.append(os.dup(lock.fileno()))
@@ -98,24 +95,24 @@ class FeatureCache:
             os.utime(self.folder(name))
 
     def release(self) -> None:
-        """Let go of everything that is held."""
+        """Release all entries that are held."""
         _close_all(self._held)
 
     @contextmanager
     def computing(self, name: str, what: str) -> Iterator[None]:
-        """Within the block no other job computes what is named; waits for one that does.
+        """Within the block no other job computes this entry; waits for one that does.
 
         Args:
-            what: what it is, for the line that says so.
+            what: the entry's description, for messages.
 
         Raises:
-            Interrupted: the job is to stop.
+            Interrupted: the job must stop.
         """
         with self._open_lock(f"{name}.build") as lock:
             reported = False
             while not _locked(lock):
                 if not reported:
-                    self.say(f"waiting for {what}, which another job computes")
+                    self.say(f"waiting for another job to compute {what}")
                     reported = True
                 if self.stopped():
                     raise Interrupted(f"stopped while waiting for {what}")
@@ -123,12 +120,12 @@ class FeatureCache:
             yield
 
     def make_room(self, size: int, keep: str) -> None:
-        """Remove what was not used for longest, and nobody uses, until `size` bytes fit the limit.
+        """Evict the least recently used entries that no job holds until `size` bytes fit `LIMIT`.
 
-        A cache of the job's own is not limited. What is larger than the limit is kept alone.
+        Only a shared cache has a limit. An entry larger than the limit is kept on its own.
 
         Args:
-            keep: the name of what is about to be written.
+            keep: name of the entry about to be written.
         """
         if not self.shared:
             return
@@ -140,9 +137,8 @@ class FeatureCache:
                 return
             name = path.name.removesuffix(PARTIAL)
             if name != keep and self._remove(name, path):
-                self.say(
-                    f"features of an earlier job removed, to keep {LIMIT >> 30} GiB: {name:.12}"
-                )
+                limit = f"{LIMIT >> 30} GiB"
+                self.say(f"removed features of an earlier job to stay below {limit}: {name:.12}")
                 total -= sizes[path]
 
     def _remove(self, name: str, path: Path) -> bool:
@@ -153,10 +149,10 @@ class FeatureCache:
             return True
 
     def require_in_channel(self, name: str, parts: dict[str, Any]) -> Path:
-        """Where the channel has the features of a key.
+        """The folder of a key's features in the channel.
 
         Raises:
-            FeatureError: it does not; the line says what is different about those it has.
+            FeatureError: the channel lacks them; the message names the differences to those it has.
         """
         found = self.in_channel(name)
         if found is not None:
@@ -170,8 +166,8 @@ class FeatureCache:
         has = "no features" if near is None else f"features of {', '.join(near)}"
         raise FeatureError(
             f"channel 'features' ({self.channel}): found {has}; expected those of "
-            f"{parts['count']:,} images by {parts['arch']}, view {_view(parts)}, as a job with "
-            "features_only=true and the same data and hyperparameters leaves them"
+            f"{parts['count']:,} images by {parts['arch']}, view {_view(parts)}, as written by a "
+            "job with features_only=true and the same data and hyperparameters"
         )
 
     def _open_lock(self, name: str) -> IO[bytes]:

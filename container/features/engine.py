@@ -1,4 +1,4 @@
-"""What runs a backbone over images: PyTorch, or on a processor OpenVINO."""
+"""Engines that run a backbone on images: PyTorch, or on a CPU OpenVINO."""
 
 from contextlib import nullcontext
 from typing import Any, Protocol, cast
@@ -10,12 +10,13 @@ from torch import Tensor
 
 from container.features.backbone import Backbone
 from container.openvino_runtime import core, openvino
-from container.training.evaluation import whole_float32
+from container.training.evaluation import tf32_disabled
 
 Values = npt.NDArray[np.float32]
 
 TOLERANCE = 1e-4
-"""Largest difference from PyTorch's features an engine may show, of the largest of them."""
+"""Largest accepted difference between an engine's features and PyTorch's, relative to the
+largest."""
 
 
 class FeatureEngine(Protocol):
@@ -24,16 +25,16 @@ class FeatureEngine(Protocol):
     name: str
 
     def __call__(self, images: Tensor) -> Values:
-        """The features of some images."""
+        """Compute features."""
         ...
 
 
 class TorchBackbone:
-    """PyTorch on any device, with no graph kept, in float32 without TF32 or autocast to bfloat16.
+    """PyTorch on any device, in float32 without TF32 or with autocast to bfloat16.
 
     Args:
-        backbone: on the device.
-        device: where it is.
+        backbone: the backbone, on the device.
+        device: the device.
         precision: float32 or bfloat16.
     """
 
@@ -43,12 +44,12 @@ class TorchBackbone:
         backbone.to(memory_format=torch.channels_last)
 
     def __call__(self, images: Tensor) -> Values:
-        """The features of some images."""
-        rounded = self._precision == "bfloat16"
+        """Compute features."""
+        bfloat16 = self._precision == "bfloat16"
         with (
             torch.inference_mode(),
-            nullcontext() if rounded else whole_float32(),
-            torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=rounded),
+            nullcontext() if bfloat16 else tf32_disabled(),
+            torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=bfloat16),
         ):
             pixels = self._classifier.normalize(images.to(self._device, non_blocking=True))
             features = self._classifier.network(
@@ -58,17 +59,17 @@ class TorchBackbone:
 
 
 class OpenVinoBackbone:
-    """OpenVINO in float32 on the processor.
+    """OpenVINO in float32 on the CPU.
 
     Args:
-        graph: maps pixels float32 (N, H, W, 3) to features; not changed.
-        threads: of the processor.
+        graph: maps pixels float32 (N, H, W, 3) to features; not modified.
+        threads: number of CPU threads.
     """
 
     def __init__(self, graph: Any, threads: int) -> None:
         ov = openvino()
         self.name = "OpenVINO"
-        # Pixels arrive as the loader has them, uint8 (N, 3, H, W).
+        # The loader yields uint8 (N, 3, H, W).
         prepared = ov.preprocess.PrePostProcessor(graph.clone())
         prepared.input().tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NCHW"))
         prepared.input().model().set_layout(ov.Layout("NHWC"))
@@ -83,10 +84,10 @@ class OpenVinoBackbone:
         )
 
     def __call__(self, images: Tensor) -> Values:
-        """The features of some images."""
+        """Compute features."""
         return np.array(self._compiled(images.numpy())[0], dtype=np.float32)
 
 
 def difference(one: Values, other: Values) -> float:
-    """The largest difference of two matrices, as a share of the largest number in the second."""
+    """The largest absolute difference of two matrices, relative to the largest value of `other`."""
     return float(np.abs(one - other).max() / max(float(np.abs(other).max()), 1e-6))

@@ -1,4 +1,4 @@
-"""Chooses the fastest engine at hand for a backbone."""
+"""Chooses the fastest available engine for a backbone."""
 
 import time
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from container.errors import first_line
 from container.features.backbone import Backbone
 from container.features.cache import FeatureCache
 from container.features.engine import (
@@ -19,20 +20,19 @@ from container.features.engine import (
 from container.features.graph import graph_name, keep_graph, kept_graph
 
 WORTH_SECONDS = 20.0
-"""Processor time by PyTorch for all images, over its threads, from which a conversion pays.
-
-Not wall time: on a busy machine both take longer, the conversion too."""
+"""If PyTorch takes more CPU time than this for all images, converting to OpenVINO pays off. CPU
+time of all threads, not wall time: on a busy machine both would take longer, the conversion too."""
 _OF_A_BACKBONE = ("arch", "stem", "weights", "geometry", "mean", "std", "width", "format")
 
 
 class Engines:
-    """The engines of one backbone, made when they are first needed.
+    """The engines of one backbone, created when first needed.
 
     Args:
         cache: where a converted backbone is kept.
         device: where the backbone is.
-        threads: of the processor.
-        keep: convert whatever the number of images, as the graph is needed later.
+        threads: number of CPU threads.
+        keep: convert even for few images, as the graph is needed later.
     """
 
     def __init__(
@@ -52,14 +52,14 @@ class Engines:
         precision: str,
         images: int,
     ) -> FeatureEngine:
-        """The engine for this many images.
+        """The engine for a number of images.
 
         Args:
-            backbone: the classifier without its head.
-            parts: of the features' key.
+            backbone: the backbone.
+            parts: the parts of the features' key.
             sample: some of the images, uint8 (N, 3, H, W).
-            precision: float32 or bfloat16, which PyTorch alone computes in.
-            images: how many there are to go through.
+            precision: float32, or bfloat16, which only PyTorch supports.
+            images: number of images to process.
         """
         torch_engine = TorchBackbone(backbone, self._device, precision)
         if self._device.type != "cpu" or precision != "float32" or self._slow_only:
@@ -78,13 +78,12 @@ class Engines:
             engine = OpenVinoBackbone(graph, self._threads)
             differs = difference(engine(sample), expected)
         except Exception as error:
-            line = (str(error).splitlines() or [type(error).__name__])[0]
-            self._cache.say(f"features by PyTorch, as OpenVINO fails: {line}")
+            self._cache.say(f"features by PyTorch, as OpenVINO failed: {first_line(error)}")
             return torch_engine
         if not differs <= TOLERANCE:
             self._cache.say(
-                f"features by PyTorch, as OpenVINO's differ by {differs:.1e} of the largest (at "
-                f"most {TOLERANCE:.0e} is accepted)"
+                f"features by PyTorch, as OpenVINO's differ by {differs:.1e} of the largest value "
+                f"(at most {TOLERANCE:.0e} is accepted)"
             )
             return torch_engine
         self._slow_only = False
@@ -92,7 +91,7 @@ class Engines:
         return engine
 
     def load(self, parts: dict[str, Any]) -> Any | None:
-        """The backbone's graph, if it is kept."""
+        """The backbone's graph, if the cache has it."""
         if self.graph is None:
             name = self._name = graph_name(_backbone_parts(parts))
             self._cache.hold(name)
@@ -101,7 +100,7 @@ class Engines:
 
     @property
     def folder(self) -> Path | None:
-        """Where the graph that is used is kept; None where there is none."""
+        """The folder of the graph in the cache; None if there is none."""
         folder = None if self._name is None else self._cache.folder(self._name)
         return folder if folder is not None and folder.is_dir() else None
 

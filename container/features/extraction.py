@@ -1,11 +1,11 @@
-"""Computing the features of images, or finding them computed: one streaming pass over a split.
+"""Computes the features of a split in one streaming pass, or finds them in the cache.
 
     extractor = FeatureExtractor(classifier, head, arch="resnet18", stem="standard",
                                  geometry=geometry, cache=FeatureCache.find(base), workers=2)
     features = extractor.extract(index)        # .values: memmap (N, F), .labels: int64 (N,)
 
-Several processes compute a share of the shards each. Those of one host write into one file; hosts
-send each other theirs.
+With several processes, each computes its share of the shards. Processes of one host write to the
+same file; hosts exchange their shards.
 """
 
 import time
@@ -49,9 +49,9 @@ class Features:
     """The features of a split's images.
 
     Attributes:
-        values: float32 or float16 (N, F), mapped from a file and only read.
+        values: float32 or float16 (N, F), a read-only memory map.
         labels: int64 (N,).
-        key: what they depend on.
+        key: everything the features depend on.
     """
 
     values: Matrix
@@ -61,24 +61,24 @@ class Features:
 
 @dataclass
 class FeatureExtractor:
-    """Computes features by one backbone and keeps them in a cache.
+    """Computes features with one backbone and keeps them in a cache.
 
-    Every process of the job calls the same methods in the same order.
+    Every process of the job must call the same methods in the same order.
 
     Args:
-        classifier: on the device, with rank 0's weights on every rank.
-        head: the name of its head within `classifier.network`.
-        arch, stem: of the network, for the key.
-        geometry: how an image becomes its input.
+        classifier: the classifier, on the device, with rank 0's weights on every rank.
+        head: name of its head within `classifier.network`.
+        arch, stem: the network's architecture and stem, for the key.
+        geometry: how an image becomes the network's input.
         cache: where features are kept.
-        workers: processes that decode.
+        workers: number of worker processes.
         device: where the classifier is.
-        world: the ranks.
-        keep_graph: convert the backbone to OpenVINO even for a few images, as the export needs it.
+        world: this rank and the number of ranks.
+        keep_graph: convert the backbone to OpenVINO even for few images, as the export needs it.
         say: where messages go.
 
     Raises:
-        FeatureError: features cannot stand for this network's images.
+        FeatureError: the head of this network cannot be trained on features.
     """
 
     classifier: Classifier
@@ -92,7 +92,7 @@ class FeatureExtractor:
     world: World = field(default_factory=World)
     keep_graph: bool = False
     say: Callable[[str], None] = print
-    seconds_an_image: float | None = field(default=None, init=False)
+    seconds_per_image: float | None = field(default=None, init=False)
     """Of the last pass by this process, the engine's conversion left out; None before."""
     _weights: str = field(default="", init=False)
 
@@ -111,7 +111,7 @@ class FeatureExtractor:
         return self._weights
 
     def key(self, index: Index, view: View | None = None, precision: str = "float32") -> FeatureKey:
-        """What the features of these images depend on."""
+        """The key of the features of some images."""
         classifier, weights = self.classifier, self.weights
         return self.world.share(
             lambda: FeatureKey(
@@ -141,15 +141,15 @@ class FeatureExtractor:
         """The features of every image of an index, in its order.
 
         Args:
-            view: the augmented view; by default none, but the geometry of evaluation.
-            name: of the split, for messages.
-            precision: float32, or bfloat16 by PyTorch's autocast.
-            in_channel: a cache with a channel must have them there.
+            view: the augmented view; None for the evaluation geometry.
+            name: name of the split, for messages.
+            precision: float32, or bfloat16 with PyTorch's autocast.
+            in_channel: if there is a channel, require the features to be in it.
 
         Raises:
             BadImage, DataError: a file can no longer be read.
-            FeatureError: they are not finite, or the channel has others.
-            Interrupted: the job is to stop; what is computed is kept.
+            FeatureError: they are not finite, or the channel lacks them.
+            Interrupted: the job must stop; finished shards are kept.
             TrainingError: the disk is full.
         """
         key = self.key(index, view, precision)
@@ -161,8 +161,8 @@ class FeatureExtractor:
         folder = self.cache.folder(key.name)
         if self.world.local_rank == 0:
             self.cache.hold(key.name)
-        whole = self._whole(key) if self.world.local_rank == 0 else True
-        if not all(self.world.gather(whole)):
+        complete = self._is_complete(key) if self.world.local_rank == 0 else True
+        if not all(self.world.gather(complete)):
             if self.world.local_rank == 0:
                 with self.cache.computing(key.name, f"the {what}"):
                     self._compute(index, key, what)
@@ -170,44 +170,45 @@ class FeatureExtractor:
                 self._compute(index, key, what)
         return Features(open_matrix(folder, key, verify=False), index.labels, key)
 
-    def _whole(self, key: FeatureKey, *, tell: bool = True) -> bool:
+    def _is_complete(self, key: FeatureKey, *, log: bool = True) -> bool:
+        """Whether the cache has these features undamaged; logs damaged ones if `log`."""
         folder = self.cache.folder(key.name)
         if not folder.is_dir():
             return False
         try:
             open_matrix(folder, key)
         except DamagedFeatures as error:
-            if tell:
-                self.cache.say(f"{error}: computed anew")
+            if log:
+                self.cache.say(f"{error}: computing it again")
             return False
         return True
 
     def _compute(self, index: Index, key: FeatureKey, what: str) -> None:
-        """On every rank: what no host has is computed, and each host gets all of it."""
-        world, leads = self.world, self.world.local_rank == 0
+        """On every rank: compute the shards that no host has, and copy all of them to each host."""
+        world, host_main = self.world, self.world.local_rank == 0
         draft = FeatureDraft(self.cache.folder(key.name), key)
         # Another job may have computed it meanwhile.
-        whole = leads and self._whole(key, tell=False)
+        complete = host_main and self._is_complete(key, log=False)
         done: dict[int, str] = {}
-        if whole:
+        if complete:
             stored = read_description(self.cache.folder(key.name))["shards"]
             done = dict(enumerate(stored))
-        elif leads:
+        elif host_main:
             self.cache.make_room(draft.layout.size, key.name)
             done = draft.begin()
-        if all(world.gather(whole or not leads)):
+        if all(world.gather(complete or not host_main)):
             return
-        found = {shard: digest for each in world.gather(done) for shard, digest in each.items()}
+        found = _merged(world.gather(done))
         layout = draft.layout
         missing = [shard for shard in range(layout.shards) if shard not in found]
         if found:
-            self.say(f"{what}: {len(found)} of {layout.shards} shards are there already")
-        mine = missing[world.rank :: world.size]
+            self.say(f"{what}: {len(found)} of {layout.shards} shards exist already")
+        own = missing[world.rank :: world.size]
         written: dict[int, str] = {}
         engine_name = "an earlier attempt"
         world.align(self.classifier.network.state_dict().values())
-        if mine:
-            total = sum(len(layout.range(shard)) for shard in mine)
+        if own:
+            total = sum(len(layout.range(shard)) for shard in own)
             with (
                 headless(self.classifier, self.head) as backbone,
                 ProgressBar(f"computing {what}", total) as progress,
@@ -217,24 +218,24 @@ class FeatureExtractor:
                 )
                 engine_name = engine.name
                 began, done_images = time.monotonic(), 0
-                for shard, values in self._shards(index, key, engine, layout, mine):
+                for shard, values in self._shards(index, key, engine, layout, own):
                     written[shard] = draft.write(shard, as_bytes(values, layout), world.rank)
                     progress.advance(len(values))
                     done_images += len(values)
-                    self.seconds_an_image = (time.monotonic() - began) / done_images
+                    self.seconds_per_image = (time.monotonic() - began) / done_images
                     if self.cache.stopped():
                         break
         if world.any(self.cache.stopped(), self.device):
-            raise Interrupted(f"stopped while computing {what}; the shards done are kept")
+            raise Interrupted(f"stopped while computing {what}; finished shards are kept")
         digests = {**found, **_merged(world.gather(written))}
-        self._exchange(draft, layout, done | written, whole)
-        if leads and not whole:
+        self._exchange(draft, layout, done | written, complete)
+        if host_main and not complete:
             draft.finish(digests, {"engine": engine_name})
         self.say(f"{what}: {key.count:,} x {key.width} {key.dtype.name} by {engine_name}")
-        world.any(False, self.device)  # no rank opens them before every host has them
+        world.any(False, self.device)  # a barrier: no rank opens the file before it is complete
 
     def _sample(self, index: Index) -> Tensor:
-        """A few of the images, uint8 (N, 3, H, W), to compare engines on."""
+        """A few of the images, uint8 (N, 3, H, W), to compare engines with."""
         chosen = index.spread(4)
         loaded = [self.geometry.load(index.read(at), index.paths[at]) for at in chosen.tolist()]
         return torch.from_numpy(np.stack(loaded).transpose(0, 3, 1, 2).copy())
@@ -245,9 +246,9 @@ class FeatureExtractor:
         key: FeatureKey,
         engine: FeatureEngine,
         layout: MatrixLayout,
-        mine: Sequence[int],
+        shards: Sequence[int],
     ) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
-        """Each shard and its features, decoded by other processes meanwhile."""
+        """Yield each shard and its features, float32 (N, F)."""
         view = key.view
         augment = _augment(view, self.geometry.crop)
         loader = EpochLoader(
@@ -261,11 +262,11 @@ class FeatureExtractor:
         )
         requests: list[Request] = [
             (0 if view is None else view.number, np.arange(start, min(start + BATCH, rows.stop)))
-            for rows in map(layout.range, mine)
+            for rows in map(layout.range, shards)
             for start in range(rows.start, rows.stop, BATCH)
         ]
         batches = iter(zip(requests, loader.decode(requests), strict=True))
-        for shard in mine:
+        for shard in shards:
             rows = layout.range(shard)
             values = np.empty((len(rows), key.width), dtype=np.float32)
             for _ in range(rows.start, rows.stop, BATCH):
@@ -277,15 +278,14 @@ class FeatureExtractor:
             yield shard, values
 
     def _exchange(
-        self, draft: FeatureDraft, layout: MatrixLayout, held: dict[int, str], whole: bool
+        self, draft: FeatureDraft, layout: MatrixLayout, held: dict[int, str], complete: bool
     ) -> None:
-        """Send every host the shards that it lacks; one host has all of them already."""
+        """Send every host the shards it lacks; with a single host there is nothing to send."""
         world = self.world
         if world.size == world.local_size:
             return
-        path = self.cache.folder(draft.folder.stem) / draft.path.name if whole else draft.path
-        leads = world.local_rank == 0
-        held_by = world.gather(set(range(layout.shards)) if whole else set(held))
+        path = self.cache.folder(draft.folder.stem) / draft.path.name if complete else draft.path
+        held_by = world.gather(set(range(layout.shards)) if complete else set(held))
         hosts = world.gather(world.rank - world.local_rank)
         on_host: dict[int, set[int]] = {}
         for host, shards in zip(hosts, held_by, strict=True):
@@ -303,7 +303,7 @@ class FeatureExtractor:
                 )
             sent = sent.to(self.device)
             world.send(sent, source)
-            if leads and shard not in on_host[world.rank]:
+            if world.local_rank == 0 and shard not in on_host[world.rank]:
                 draft.write(shard, sent.cpu().numpy().tobytes(), world.rank)
 
 
@@ -323,5 +323,5 @@ def _merged(found: Sequence[dict[int, str]]) -> dict[int, str]:
 
 
 def _three(buffer: Tensor) -> tuple[float, ...]:
-    """Channel statistics, for pixels of 0..255."""
+    """Per-channel statistics of pixels 0..255."""
     return tuple(round(float(value), 4) for value in buffer.flatten())

@@ -1,4 +1,4 @@
-"""The backbone as an OpenVINO graph, converted once and kept; and joined with a trained head."""
+"""The backbone as an OpenVINO graph: converted once, cached, and joined with a trained head."""
 
 import json
 import shutil
@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from container.artifact import checksum
-from container.errors import ArtifactError
+from container.errors import ArtifactError, first_line
 from container.features.backbone import Backbone
 from container.features.cache import FeatureCache
 from container.features.key import key_of
@@ -20,19 +20,19 @@ from container.openvino_runtime import core, openvino
 from container.training.export import convert
 
 PREFIX = "graph-"
-"""What a graph's folder is called, before its key."""
+"""Prefix of a graph's folder name, before its key."""
 _FILES = ("backbone.xml", "backbone.bin")
 _DESCRIPTION = "graph.json"
 
 
 def graph_name(parts: dict[str, Any]) -> str:
-    """The name of a backbone's graph in a cache: its key with the versions that convert."""
+    """The name of a backbone's graph in a cache, from its key and the converters' versions."""
     versions = {"openvino": openvino().__version__, "torch": torch.__version__}
     return PREFIX + key_of(parts | versions)
 
 
 def kept_graph(cache: FeatureCache, name: str) -> Any | None:
-    """A backbone's graph, if the channel or the cache has it whole."""
+    """A backbone's graph, if the channel or the cache has it undamaged."""
     for folder in (cache.in_channel(name), cache.folder(name)):
         if folder is not None and folder.is_dir():
             try:
@@ -42,12 +42,12 @@ def kept_graph(cache: FeatureCache, name: str) -> Any | None:
                         raise ValueError(f"{file} does not match its checksum")
                 return core().read_model(folder / _FILES[0])
             except (ArtifactError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
-                cache.say(f"{folder}: damaged ({str(error).splitlines()[0]}): converted anew")
+                cache.say(f"{folder}: damaged ({first_line(error)}): converting again")
     return None
 
 
 def keep_graph(cache: FeatureCache, name: str, backbone: Backbone, image_size: int) -> Any:
-    """Convert a backbone, which is on the processor, keep its graph, and return it."""
+    """Convert a backbone on the CPU, cache its graph, and return it."""
     ov = openvino()
     pixels = np.zeros((2, image_size, image_size, 3), dtype=np.float32)
     graph = convert(backbone, pixels, output="features")
@@ -63,28 +63,28 @@ def keep_graph(cache: FeatureCache, name: str, backbone: Backbone, image_size: i
         folder.rename(final)
     except (OSError, RuntimeError) as error:
         shutil.rmtree(folder, ignore_errors=True)
-        cache.say(f"the backbone's graph is not kept: {str(error).splitlines()[0]}")
+        cache.say(f"the backbone's graph is not kept: {first_line(error)}")
     return graph
 
 
 def join_head(graph: Any, head: nn.Module) -> Any:
-    """A graph from pixels to probabilities: a backbone's, then a head's layers and a softmax.
+    """A graph from pixels to probabilities: the backbone's, the head's layers and a softmax.
 
     Args:
-        graph: maps pixels to features; not changed.
-        head: a linear layer, or such with ReLUs and dropout between them.
+        graph: maps pixels to features; not modified.
+        head: a linear layer, or a sequence of linear layers, ReLUs and dropout.
 
     Raises:
-        ValueError: the head has another layer.
+        ValueError: the head has a layer of another type.
     """
     ov = openvino()
     opset = ov.opset13
-    whole = graph.clone()
-    node = whole.output(0).get_node().input_value(0)
+    backbone = graph.clone()
+    node = backbone.output(0).get_node().input_value(0)
     for layer in head if isinstance(head, nn.Sequential) else [head]:
         node = _LAYERS[_kind(layer)](opset, node, layer)
     node = opset.softmax(node, 1)
-    joined = ov.Model([opset.result(node)], whole.get_parameters(), "classifier")
+    joined = ov.Model([opset.result(node)], backbone.get_parameters(), "classifier")
     joined.input(0).set_names({"pixels"})
     joined.output(0).set_names({"probabilities"})
     return joined
@@ -94,7 +94,7 @@ def _kind(layer: nn.Module) -> type[nn.Module]:
     for kind in _LAYERS:
         if isinstance(layer, kind):
             return kind
-    raise ValueError(f"no {type(layer).__name__} is expected in a head")
+    raise ValueError(f"found a {type(layer).__name__} in the head")
 
 
 def _linear(opset: Any, node: Any, layer: Any) -> Any:

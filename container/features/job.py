@@ -1,4 +1,4 @@
-"""A training job's features: whether it trains on them, its loaders, its evaluation and export."""
+"""Training on features: when a job does so, its loaders, its evaluation and its export."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,37 +19,37 @@ from container.features.extraction import FeatureExtractor, Features
 from container.features.graph import join_head
 from container.features.key import View
 from container.features.loader import FeatureLoader
-from container.features.output import find_channel, leave
+from container.features.output import find_channel, write_features
 from container.hyperparameters import Hyperparameters
 from container.models import Classifier
 from container.monitoring.requested import is_debugged
 from container.training.distributed import World
-from container.training.evaluation import whole_float32
+from container.training.evaluation import tf32_disabled
 from container.training.export import Convert
 from container.training.job import TrainingJob
 from container.training.metrics import say
 
 TOLERANCE = 1e-5
-"""Largest difference of a probability from the whole network's with which cached features of
-held-out images are used for their evaluation."""
+"""Largest accepted difference between probabilities from cached features and from the network, for
+the evaluation to use the features."""
 
 
 def wants_features(hp: Hyperparameters, debugged: bool, say: Callable[[str], None]) -> bool:
-    """Whether a job is to train on features; the head may still forbid it.
+    """Whether a job's hyperparameters allow training on features; the head may still not.
 
     Raises:
-        FeatureError: `feature_cache=on`, and something forbids it.
+        FeatureError: they do not, but they require it.
     """
-    asked = hp.feature_cache == "on" or hp.features_only
-    if hp.feature_cache == "off" or not (hp.freeze or asked):
+    required = hp.feature_cache == "on" or hp.features_only
+    if hp.feature_cache == "off" or not (hp.freeze or required):
         return False
     reason = None
     if not hp.freeze:
         reason = "freeze=false trains the backbone, whose features change"
     elif hp.cutmix:
-        reason = "cutmix cuts images, which features no longer are"
+        reason = "cutmix needs images, not features"
     elif debugged:
-        reason = "the debugger keeps the backbone's tensors too; debug=false leaves it out"
+        reason = "the debugger saves the backbone's tensors too; set debug=false"
     return reason is None or _forbidden(hp, reason, say)
 
 
@@ -58,28 +58,27 @@ def _forbidden(hp: Hyperparameters, reason: str, say: Callable[[str], None]) -> 
         raise FeatureError(f"hyperparameter 'features_only': found true, but {reason}")
     if hp.feature_cache == "on":
         raise FeatureError(f"hyperparameter 'feature_cache': found on, but {reason}")
-    say(f"every epoch goes through the backbone (feature_cache=auto): {reason}")
+    say(f"every epoch runs the backbone (feature_cache=auto): {reason}")
     return False
 
 
 def given_features(environment: Environment, world: World) -> Path | None:
-    """The folder of features in the job's `features` channel; None where it has no such channel.
+    """The folder of features in the job's `features` channel; None without such a channel.
 
     Raises:
-        FeatureError: the channel holds none.
+        FeatureError: the channel has none.
     """
-    leads = world.local_rank == 0
     unpacked = environment.base / FOLDER / "channel"
-    found = find_channel(environment.features_channel, unpacked) if leads else None
+    found = find_channel(environment.features_channel, unpacked) if world.local_rank == 0 else None
     return world.gather(found)[world.rank - world.local_rank]
 
 
 def decodable_files(
     environment: Environment, hp: Hyperparameters, given: Path | None
 ) -> DecodableFiles:
-    """The files that earlier jobs decoded, as the cache or given features have them."""
-    keeps = environment.warm_pool is not None or hp.features_only
-    kept = cache_root(environment) / NAME if keeps else None
+    """The files that earlier jobs decoded, recorded in the cache or the features channel."""
+    persistent = environment.warm_pool is not None or hp.features_only
+    kept = cache_root(environment) / NAME if persistent else None
     return DecodableFiles(kept, [] if given is None else [given / NAME])
 
 
@@ -88,10 +87,10 @@ class JobFeatures:
     """The features of a job's splits.
 
     Attributes:
-        job: whose they are.
-        extractor: that computed them.
+        job: the job.
+        extractor: the extractor that computed them.
         train: the features of each view of the training images.
-        validation, test: those of the held-out images; None where there is no such split.
+        validation, test: the features of the held-out images; None without such a split.
     """
 
     job: TrainingJob
@@ -113,15 +112,15 @@ class JobFeatures:
         graph: bool,
         say: Callable[[str], None],
     ) -> "JobFeatures | None":
-        """Compute or find them; None, after a line, where the head forbids it.
+        """Compute or find the features; None, with a log line, if the head does not allow it.
 
         Args:
-            channel: the folder of features that the job was given.
-            stopped: whether the job is to stop.
+            channel: the folder of features in the job's channel.
+            stopped: returns whether the job must stop.
             graph: whether the model will be converted to OpenVINO.
 
         Raises:
-            FeatureError: `feature_cache=on`, and the head forbids it.
+            FeatureError: features are required, but the head does not allow them.
         """
         hp = job.hp
         if not wants_features(hp, is_debugged(job.environment.base, hp.debug), say):
@@ -165,11 +164,11 @@ class JobFeatures:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What a run must share with the one whose checkpoint it resumes."""
+        """Values by name that must equal those of a checkpoint to resume from it."""
         return {"features": [view.key.name for view in self.train]}
 
     def loader(self, *, train: bool) -> FeatureLoader:
-        """The loader of the training or the validation images: this rank's share of them."""
+        """The loader of this rank's share of the training or the validation images."""
         hp, world = self.job.hp, self.job.world
         views = self.train if train else [self.validation]
         order = EpochOrder(
@@ -177,31 +176,31 @@ class JobFeatures:
         )
         return FeatureLoader(views, order)
 
-    def leave(self) -> None:
-        """Make the features the job's model, for another job's `features` channel."""
+    def write_model(self) -> None:
+        """Write the features as the job's model, for another job's `features` channel."""
         kept = [*self.train, self.validation, *([self.test] if self.test else [])]
         folders = {each.key.name: self.extractor.cache.folder(each.key.name) for each in kept}
         graph = self.extractor.engines.folder
         model_dir = self.job.environment.model_dir
         decodable = self.extractor.cache.root / NAME
-        leave([*folders.values(), *([graph] if graph else []), decodable], model_dir)
+        write_features([*folders.values(), *([graph] if graph else []), decodable], model_dir)
         say(
             f"model: {model_dir}: the features of {len(folders)} sets of images; nothing is trained"
         )
 
     def shortcut(self, classifier: Classifier, head: str, say: Callable[[str], None]) -> "HeadOnly":
-        """What the end of the job needs not compute again."""
+        """Results for the end of the job that need not run the backbone again."""
         return HeadOnly(self, classifier, head, say)
 
 
 @dataclass(frozen=True)
 class HeadOnly:
-    """A classifier of which only the head was trained, on features.
+    """A classifier whose head alone was trained, on features.
 
     Attributes:
-        features: of its job.
-        classifier: the whole.
-        head: the name of its head.
+        features: the features of its job.
+        classifier: the complete classifier.
+        head: name of its head.
         say: where messages go.
     """
 
@@ -212,11 +211,11 @@ class HeadOnly:
 
     @property
     def convert(self) -> Convert | None:
-        """Joins the backbone's kept graph with the head; None where no graph is kept."""
+        """Joins the backbone's cached graph with the head; None without a cached graph."""
         graph = self.features.extractor.engines.load(self.features.validation.key.parts)
         if graph is None:
             return None
-        return lambda whole, _pixels: join_head(graph, whole.network.get_submodule(self.head))
+        return lambda model, _pixels: join_head(graph, model.network.get_submodule(self.head))
 
     def probabilities(
         self,
@@ -224,28 +223,28 @@ class HeadOnly:
         checked: npt.NDArray[np.int64],
         expected: npt.NDArray[np.float32],
     ) -> npt.NDArray[np.float32] | None:
-        """Probabilities of a held-out split by its features, float32 (N, C).
+        """Probabilities of a held-out split from its features, float32 (N, C).
 
-        None where they differ from those that are expected of some.
+        None if they differ from the network's, which are `expected` for the images `checked`.
         """
         job = self.features.job
-        mine = held_out is job.splits.validation
-        features = self.features.validation if mine else self.features.test
+        is_validation = held_out is job.splits.validation
+        features = self.features.validation if is_validation else self.features.test
         if features is None or features.values.dtype != np.float32:
             return None
-        with whole_float32():
+        with tf32_disabled():
             found = _by_head(self.classifier, self.head, features, job.device)
         differs = float(np.abs(expected - found[checked]).max())
         if differs <= TOLERANCE:
             return found
         self.say(
-            f"evaluation through the backbone: by cached features probabilities differ by "
+            f"evaluation runs the backbone: probabilities from cached features differ by "
             f"{differs:.1e} (at most {TOLERANCE:.0e} is accepted)"
         )
         return None
 
     def predict_bfloat16(self, images: Index) -> npt.NDArray[np.float32] | None:
-        """Probabilities of some held-out images by features in bfloat16, which are kept too."""
+        """Probabilities of some held-out images from features in bfloat16, which are cached too."""
         job = self.features.job
         if job.world.size > 1:  # the other processes have left
             return None

@@ -1,4 +1,4 @@
-"""What features depend on, by name, and the key under which they are kept."""
+"""The key of features: everything they depend on."""
 
 import hashlib
 from collections.abc import Mapping
@@ -11,9 +11,9 @@ from container.data.index import Index, content_digest
 from container.files.json_files import to_json
 
 FORMAT = 1
-"""Of the files and of how features are computed; others are computed anew."""
+"""Version of the files and of the computation; features of another version are computed again."""
 LARGEST_FLOAT32 = 1 << 30
-"""Bytes of one view of a split up to which its features are kept in float32."""
+"""Largest view of a split, in bytes, whose features are kept in float32."""
 
 NAMES = {
     "images": "another data set",
@@ -29,7 +29,7 @@ NAMES = {
     "width": "another number of features",
     "count": "another number of images",
 }
-"""What a difference in each part means, most telling first."""
+"""The meaning of a difference in each part, most informative first."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class View:
 
     Attributes:
         augment: the augmentation's name, never none.
-        seed: of its random numbers.
-        number: from 0; each number is another view.
+        seed: seed of its random numbers.
+        number: number of the view, from 0.
     """
 
     augment: str
@@ -53,14 +53,14 @@ class FeatureKey:
 
     Attributes:
         images: SHA-256 of the files' digests and labels, in order.
-        count: N, the images.
-        arch, stem: the architecture.
+        count: N, the number of images.
+        arch, stem: the architecture and its stem.
         weights: SHA-256 of the backbone's tensors.
         geometry: how an image becomes the network's input.
-        mean, std: by which pixels are normalised.
-        view: the augmented view, None for the evaluation's geometry.
-        width: F, the features of an image.
-        precision: what the backbone computes in, float32 or bfloat16.
+        mean, std: normalisation of pixels.
+        view: the augmented view; None for the evaluation geometry.
+        width: F, the number of features per image.
+        precision: float32 or bfloat16, in which the backbone computes.
     """
 
     images: str
@@ -77,16 +77,16 @@ class FeatureKey:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """float32, or float16 where that would take more than a gibibyte."""
+        """float32, or float16 if that would take more than 1 GiB."""
         large = self.count * self.width * 4 > LARGEST_FLOAT32
         return np.dtype(np.float16 if large else np.float32)
 
     @property
     def parts(self) -> dict[str, Any]:
-        """The parts as JSON values, by name."""
-        view = None if self.view is None else asdict(self.view)
-        whole = asdict(self) | {"view": view, "geometry": dict(self.geometry)}
-        return whole | {
+        """The parts by name, as JSON values."""
+        return asdict(self) | {
+            "view": None if self.view is None else asdict(self.view),
+            "geometry": dict(self.geometry),
             "mean": list(self.mean),
             "std": list(self.std),
             "dtype": self.dtype.name,
@@ -100,12 +100,12 @@ class FeatureKey:
 
 
 def key_of(parts: Mapping[str, Any]) -> str:
-    """SHA-256 of parts in the order of their names."""
+    """SHA-256 of the parts, sorted by name, in hexadecimal."""
     return hashlib.sha256(to_json(dict(sorted(parts.items()))).encode()).hexdigest()
 
 
 def differences(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
-    """What is different about features that were found, most telling first."""
+    """How features that were found differ from the expected ones, most informative first."""
     if found.get("format") != expected["format"]:
         return [f"format {found.get('format')!r:.20}, expected {expected['format']}"]
     names = [text for part, text in NAMES.items() if found.get(part) != expected[part]]
@@ -113,9 +113,9 @@ def differences(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[s
 
 
 def images_digest(index: Index) -> str:
-    """SHA-256 of the digest of each file's bytes and of the labels, in the order of the index.
+    """SHA-256 of the files' digests and the labels, in index order.
 
-    Files are read where `container.data.lint` has not done so.
+    Reads the files if `container.data.lint` has not done so.
     """
     digest = hashlib.sha256()
     if index.digests is not None:

@@ -1,4 +1,4 @@
-"""Batches of features, in the very order in which the images' loader would give the images."""
+"""Batches of features, in the same order as the batches of images."""
 
 from collections.abc import Iterator, Sequence
 
@@ -13,13 +13,12 @@ from container.features.extraction import Features
 class FeatureLoader:
     """The batches of one split's features, for one process.
 
-    Rows are read through the memory map as they are needed, so that sets may exceed memory. Of
-    several views an epoch uses one of each image: an image begins with a view drawn by the seed and
-    takes the next in each epoch.
+    Rows are read from the memory map when needed, so sets may exceed memory. With several views,
+    each epoch uses one view of each image: a random first one, then the next in each epoch.
 
     Args:
-        views: the features of the same images, one or several times.
-        order: of the images in each epoch.
+        views: the features of each view of the same images.
+        order: the order of the images in each epoch.
     """
 
     workers = 0
@@ -35,7 +34,7 @@ class FeatureLoader:
         )
 
     def __len__(self) -> int:
-        """Batches an epoch has for this process."""
+        """Batches per epoch for this process."""
         return len(self._order)
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:

@@ -11,13 +11,13 @@ from container.files.archives import ArchiveLimits, BadArchive, members
 from container.training.checkpoint import disk_full, is_disk_full
 
 ARCHIVE = "model.tar.gz"
-"""As SageMaker packs a job's model."""
-_DEEP = 3
+"""Name of a job's packed model in S3."""
+_MAX_DEPTH = 3
 _LIMITS = ArchiveLimits(files=100_000, file_bytes=1 << 42, total_bytes=1 << 42)
 
 
-def leave(kept: list[Path], model_dir: Path) -> None:
-    """Put folders and files of a cache into `features/` of the model, linked where possible.
+def write_features(kept: list[Path], model_dir: Path) -> None:
+    """Link or copy folders and files of a cache into `features/` of the model.
 
     Raises:
         TrainingError: the disk is full.
@@ -46,39 +46,39 @@ def _link(source: str, target: str) -> None:
 
 
 def find_channel(channel: Path | None, unpacked: Path) -> Path | None:
-    """The folder of a `features` channel that holds features, each under its key.
+    """The folder in a `features` channel whose subfolders are features, named by their keys.
 
-    It may be anywhere in the channel, or in a `model.tar.gz` as SageMaker leaves it.
+    It may be anywhere in the channel, or in a `model.tar.gz` from SageMaker.
 
     Args:
-        channel: the channel's folder; None where the job has none.
-        unpacked: where an archive's files go.
+        channel: the channel's folder; None if the job has none.
+        unpacked: where to unpack an archive.
 
     Raises:
-        FeatureError: there are none, or the archive is not sound.
+        FeatureError: there is none, or the archive is damaged.
     """
     if channel is None:
         return None
     archives = sorted(channel.rglob(ARCHIVE))
     folder = channel
-    if archives and not _holding(channel):
+    if archives and not _feature_folders(channel):
         _unpack(archives[0], unpacked)
         folder = unpacked
-    found = _holding(folder)
+    found = _feature_folders(folder)
     if not found:
         names = ", ".join(sorted(path.name for path in channel.iterdir())[:5]) or "nothing"
         raise FeatureError(
-            f"channel 'features' ({channel}): found {names}, expected what a job with "
-            f"features_only=true leaves: a folder with {DESCRIPTION} for each key, or {ARCHIVE}"
+            f"channel 'features' ({channel}): found {names}, expected the output of a job with "
+            f"features_only=true: a folder with {DESCRIPTION} for each key, or {ARCHIVE}"
         )
     return found[0]
 
 
-def _holding(folder: Path) -> list[Path]:
-    """Folders that hold features or graphs, the uppermost first."""
+def _feature_folders(folder: Path) -> list[Path]:
+    """Folders whose subfolders are features, the topmost first."""
     held = [
         path.parent.parent
-        for depth in range(_DEEP)
+        for depth in range(_MAX_DEPTH)
         for path in sorted(folder.glob("*/" * (depth + 1) + DESCRIPTION))
     ]
     return list(dict.fromkeys(held))

@@ -1,13 +1,13 @@
-"""Features on disk: one matrix in a file, written and checked in shards, and its description.
+"""Features on disk: a matrix, written and verified in shards, and its description.
 
 A set of features is a folder named after its key:
 
     features.bin     the matrix (N, F), row by row, float32 or float16, little-endian
     features.json    the parts of its key, its shape, and the SHA-256 of each shard (range of rows)
 
-While it is computed the folder is called `<key>.partial` and holds, for each process that computes,
-a line for every shard that is written. The description is written last and the folder renamed then,
-so that what a key names is whole; and each shard is read against its checksum before it is used.
+During computation the folder is named `<key>.partial` and has a log per process, with a line for
+each shard written. The description is written last, then the folder is renamed, so a folder named
+by a key is complete. Shards are verified by their checksums before use.
 """
 
 import hashlib
@@ -33,23 +33,23 @@ VALUES = "features.bin"
 PARTIAL = ".partial"
 
 BATCH = 64
-"""Images of one forward pass; a shard is a multiple."""
+"""Images per forward pass; a shard is a multiple of it."""
 _SHARD_BYTES = 16 << 20
 _SHARDS = 16
 
 READ_AHEAD = 1 << 30
-"""Bytes of a matrix up to which the system may read ahead: it stays in memory."""
+"""Largest matrix, in bytes, for which the system may read ahead: it fits in memory."""
 
 Matrix = npt.NDArray[Any]
 
 
 class DamagedFeatures(FeatureError):
-    """What lies under a key is not what was written there."""
+    """Stored features are incomplete or do not match their key or checksums."""
 
 
 @dataclass(frozen=True)
 class MatrixLayout:
-    """How a matrix (count, width) of a dtype lies in its file: in shards of `rows` rows."""
+    """The layout of a matrix (count, width) in its file, in shards of `rows` rows."""
 
     count: int
     width: int
@@ -58,14 +58,14 @@ class MatrixLayout:
 
     @classmethod
     def of(cls, key: FeatureKey) -> "MatrixLayout":
-        """Shards of at most 16 MiB; 16 of them, if that makes batches of 64 images."""
+        """16 shards of whole batches, or more if a shard would exceed 16 MiB."""
         most = _SHARD_BYTES // (key.width * key.dtype.itemsize)
         rows = min(most, -(-key.count // _SHARDS))
         return cls(key.count, key.width, key.dtype, max(1, -(-rows // BATCH)) * BATCH)
 
     @property
     def shards(self) -> int:
-        """How many shards there are."""
+        """Number of shards."""
         return -(-self.count // self.rows)
 
     @property
@@ -78,13 +78,13 @@ class MatrixLayout:
         return range(shard * self.rows, min((shard + 1) * self.rows, self.count))
 
     def place(self, shard: int) -> tuple[int, int]:
-        """Where a shard begins in the file and how many bytes it has."""
+        """A shard's offset in the file and its size, in bytes."""
         rows, row_bytes = self.range(shard), self.width * self.dtype.itemsize
         return rows.start * row_bytes, len(rows) * row_bytes
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """What `features.json` of a folder says.
+    """Read `features.json` of a folder.
 
     Raises:
         DamagedFeatures: it cannot be read, or is of another format.
@@ -99,14 +99,14 @@ def read_description(folder: Path) -> dict[str, Any]:
 
 
 def open_matrix(folder: Path, key: FeatureKey, *, verify: bool = True) -> Matrix:
-    """The matrix of a folder, mapped read-only.
+    """Map the matrix of a folder read-only.
 
     Args:
-        key: which must be the one it was written under.
-        verify: read every shard against its checksum.
+        key: the key it must have been written with.
+        verify: verify the checksum of every shard.
 
     Raises:
-        DamagedFeatures: there is something else, or it is not whole.
+        DamagedFeatures: it has another key, or is incomplete or damaged.
     """
     stored = read_description(folder)
     path, layout = folder / VALUES, MatrixLayout.of(key)
@@ -130,7 +130,7 @@ def open_matrix(folder: Path, key: FeatureKey, *, verify: bool = True) -> Matrix
 
 
 def advise_random(mapped: mmap.mmap) -> None:
-    """Have the system read a row alone and not what follows, which a shuffle does not ask for."""
+    """Disable the system's read-ahead, which is useless for shuffled rows."""
     if hasattr(mmap, "MADV_RANDOM"):
         mapped.madvise(mmap.MADV_RANDOM)
 
@@ -151,8 +151,8 @@ class FeatureDraft:
     """Features being computed, by one or several processes of a host.
 
     Args:
-        folder: what they will be called when they are whole.
-        key: what they are of.
+        folder: the folder's name once they are complete.
+        key: their key.
     """
 
     def __init__(self, folder: Path, key: FeatureKey) -> None:
@@ -162,13 +162,13 @@ class FeatureDraft:
         self.path = self.folder / VALUES
 
     def begin(self) -> dict[int, str]:
-        """Make room on the disk; return the shards that an earlier attempt left whole.
+        """Allocate disk space; return shards that an earlier attempt finished, with their SHA-256.
 
         Raises:
             TrainingError: the disk is full.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        done = self._left() if self.path.is_file() else {}
+        done = self._finished() if self.path.is_file() else {}
         try:
             with self.path.open("r+b" if done else "wb") as file:
                 if hasattr(os, "posix_fallocate"):
@@ -182,14 +182,14 @@ class FeatureDraft:
             raise
         return done
 
-    def _left(self) -> dict[int, str]:
+    def _finished(self) -> dict[int, str]:
         done: dict[int, str] = {}
         for log in sorted(self.folder.glob("shards-*.jsonl")):
             for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
                 try:
                     shard, digest = json.loads(line)
                 except ValueError:
-                    continue  # the line that was being written
+                    continue  # a partially written line
                 if shard in range(self.layout.shards):
                     done[shard] = digest
         return {
@@ -223,11 +223,11 @@ class FeatureDraft:
         return digest
 
     def finish(self, digests: Mapping[int, str], made_by: Mapping[str, Any]) -> None:
-        """Describe the whole matrix and give the folder its name.
+        """Write the description and rename the folder to its final name.
 
         Args:
-            digests: of every shard.
-            made_by: what computed it, for people.
+            digests: SHA-256 of every shard.
+            made_by: what computed the features, for information only.
 
         Raises:
             TrainingError: the disk is full.
@@ -252,22 +252,22 @@ class FeatureDraft:
             if is_disk_full(error):
                 raise disk_full(self._final) from None
             raise
-        # Whoever has mapped damaged features keeps the file they are in.
+        # A process that has mapped damaged features keeps its file.
         shutil.rmtree(self._final, ignore_errors=True)
         self.folder.rename(self._final)
 
 
 def as_bytes(values: npt.NDArray[np.float32], layout: MatrixLayout) -> bytes:
-    """Features float32 (N, F) as the file has them.
+    """Encode features, float32 (N, F), for the file.
 
     Raises:
-        FeatureError: they are not finite, in this dtype.
+        FeatureError: they are not finite in the file's dtype.
     """
     with np.errstate(over="ignore"):
         stored = values.astype(layout.dtype.newbyteorder("<"))
     if not np.isfinite(stored).all():
         raise FeatureError(
-            f"the backbone gives features that are not finite in {layout.dtype.name}: check its "
+            f"the backbone's features are not finite in {layout.dtype.name}: check its "
             "weights, or train with feature_cache=off"
         )
     return stored.tobytes()

@@ -1,7 +1,7 @@
-"""Zip and tar archives that are not trusted: data sets, models, what a job leaves.
+"""Reads untrusted zip and tar archives: data sets, models, and outputs of jobs.
 
-Nothing but ordinary files and folders is taken, at paths within the folder they are put in, up to
-limits; a compressed tar is read to its end, where its checksum is.
+Only regular files and folders are accepted, at paths inside the target folder and within limits. A
+compressed tar is read to its end, where its checksum is.
 """
 
 import bz2
@@ -24,25 +24,25 @@ from container.files.folders import readable
 
 _CHUNK = 1 << 20
 _PADDING = 64
-"""Chunks of padding that may follow a tar's end."""
+"""Chunks of padding accepted after the end of a tar."""
 _COMPRESSED = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}
-"""How a compressed tar begins, and what reads it."""
+"""The first bytes of a compressed tar, and the function that opens it."""
 
 
 class BadArchive(BerthError):
-    """An archive is damaged, too large or unsafe; one line that says why, without its name."""
+    """An archive is damaged, too large or unsafe; the message does not name the archive."""
 
 
 @dataclass(frozen=True)
 class ArchiveLimits:
-    """The most an archive may hold: files, bytes in one file, bytes in all."""
+    """The most an archive may hold: number of files, bytes per file, total bytes."""
 
     files: int
     file_bytes: int
     total_bytes: int
 
     def within(self, folder: Path) -> "ArchiveLimits":
-        """The same, but no more bytes than the disk of a folder has left."""
+        """The same limits, with at most as many bytes as the folder's disk has free."""
         return replace(self, total_bytes=min(self.total_bytes, shutil.disk_usage(folder).free))
 
 
@@ -51,8 +51,8 @@ class Member:
     """A file or folder of an archive.
 
     Attributes:
-        path: where it lies, relative to the archive's own folder.
-        size: its bytes.
+        path: its path, relative to the archive's root.
+        size: its size in bytes.
         is_folder: whether it is a folder.
         executable: whether its owner may execute it.
     """
@@ -67,8 +67,8 @@ class Member:
         """Write the content to a new file.
 
         Raises:
-            BadArchive: it is damaged, or holds more or fewer bytes than the archive says.
-            FileExistsError: the file is there already.
+            BadArchive: it is damaged, or has more or fewer bytes than declared.
+            FileExistsError: the file exists already.
         """
         file.parent.mkdir(parents=True, exist_ok=True)
         left = self.size
@@ -83,7 +83,7 @@ class Member:
 
 
 def members(archive: Path, limits: ArchiveLimits) -> Iterator[Member]:
-    """Every file and folder of a zip or tar archive, to be copied before the next is asked for.
+    """Yield every file and folder of a zip or tar; copy each before requesting the next.
 
     Raises:
         BadArchive: the archive is damaged or exceeds the limits, or holds a link, a device, an
@@ -111,13 +111,13 @@ def members(archive: Path, limits: ArchiveLimits) -> Iterator[Member]:
 
 
 def leads_out(name: str) -> bool:
-    """Whether a path would not lie inside the folder it is put below, on any system."""
+    """Whether a path is unsafe: it could point outside its folder on some operating system."""
     path = PurePosixPath(name)
     return not name or path.is_absolute() or ".." in path.parts or "\0" in name or "\\" in name
 
 
 def is_gzip(archive: Path) -> bool:
-    """Whether a file begins as gzip does."""
+    """Whether a file starts with gzip's signature."""
     with archive.open("rb") as file:
         return _COMPRESSED.get(file.read(2)) is gzip.open
 
@@ -158,11 +158,11 @@ def _of_tar(archive: Path) -> Iterator[Member]:
                     bool(info.mode & 0o100),
                     lambda info=info: cast(IO[bytes], bundle.extractfile(info)),  # type: ignore[misc]
                 )
-        for count in itertools.count():  # a checksum comes last
+        for count in itertools.count():  # the checksum is at the end
             if not plain.read(_CHUNK):
                 break
             if count > _PADDING:
-                raise BadArchive("it goes on after the archive's end")
+                raise BadArchive("found data after the archive's end")
 
 
 def _safe(name: str) -> PurePosixPath:
@@ -180,13 +180,13 @@ def _refused(name: str, found: str) -> BadArchive:
 
 @contextmanager
 def _one_line_errors() -> Iterator[None]:
-    """Raise BadArchive for what the libraries raise of a damaged file."""
+    """Turn the libraries' errors for a damaged file into BadArchive."""
     try:
         yield
     except UnicodeDecodeError:
-        raise BadArchive("not a sound archive: a name in it is not UTF-8") from None
+        raise BadArchive("damaged archive: a name in it is not UTF-8") from None
     except (
         tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError,
         EOFError, NotImplementedError,
     ) as error:  # fmt: skip
-        raise BadArchive(f"not a sound archive: {readable(str(error))}") from None
+        raise BadArchive(f"damaged archive: {readable(str(error))}") from None

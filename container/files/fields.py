@@ -10,7 +10,7 @@ from typing import Any
 
 
 class FieldError(ValueError):
-    """A field's value is invalid: one line with the field, what was found and what was expected."""
+    """A field's value is invalid; the message has the field, the value and what was expected."""
 
 
 class Fields:
@@ -23,7 +23,7 @@ class Fields:
         self._prefix = f"{name}." if name else ""
 
     def has(self, name: str) -> bool:
-        """Whether the field is there and not null."""
+        """Whether the field exists and is not null."""
         return self._value.get(name) is not None
 
     def text(self, name: str) -> str:
@@ -34,7 +34,7 @@ class Fields:
         return found
 
     def texts(self, name: str) -> tuple[str, ...]:
-        """A list of strings, none blank and none twice."""
+        """A list of distinct strings that are not blank."""
         found = self._get(name)
         if not isinstance(found, list) or not all(isinstance(word, str) for word in found):
             raise self._wrong(name, "a list of names")
@@ -80,7 +80,7 @@ class Fields:
         return tuple(float(number) for number in found)
 
     def three(self, name: str, *, positive: bool = False) -> tuple[float, float, float]:
-        """Three finite numbers, one a channel; all above zero if `positive`."""
+        """Three finite numbers, one per channel; all above zero if `positive`."""
         found = self._get(name)
         if (
             not isinstance(found, list)
@@ -93,11 +93,11 @@ class Fields:
         return red, green, blue
 
     def object(self, name: str) -> "Fields":
-        """An object of its own."""
+        """A nested object."""
         return Fields(self._get(name), f"{self._prefix}{name}")
 
     def items(self) -> dict[str, Any]:
-        """The object as it is."""
+        """The object as a dictionary."""
         return dict(self._value)
 
     def _get(self, name: str) -> Any:

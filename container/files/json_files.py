@@ -15,7 +15,7 @@ def read_json(path: Path, error: type[BerthError] = DataError, what: str = "JSON
     """A JSON file's value; `what` names what was expected.
 
     Raises:
-        error: it cannot be read, or is not JSON.
+        error: the file cannot be read, or is not JSON.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -34,7 +34,7 @@ def read_object(path: Path, error: type[BerthError] = DataError) -> dict[str, An
     """A JSON file's object.
 
     Raises:
-        error: it cannot be read, or holds something else.
+        error: the file cannot be read, or is not a JSON object.
     """
     value = read_json(path, error, "a JSON object")
     if not isinstance(value, dict):
@@ -44,7 +44,7 @@ def read_object(path: Path, error: type[BerthError] = DataError) -> dict[str, An
 
 
 def finite(value: Any) -> Any:
-    """Plain JSON values: numpy's numbers made Python's, infinities and NaN None."""
+    """Convert to plain JSON values: numpy to Python types, infinities and NaN to None."""
     if isinstance(value, Mapping):
         return {str(key): finite(each) for key, each in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
@@ -57,7 +57,7 @@ def finite(value: Any) -> Any:
 
 
 def to_json(value: Any, *, indent: int | None = None) -> str:
-    """JSON as RFC 8259 has it: what is not finite becomes null."""
+    """Encode as JSON (RFC 8259); non-finite numbers become null."""
     return json.dumps(finite(value), indent=indent, allow_nan=False, ensure_ascii=False)
 
 
@@ -68,7 +68,7 @@ def beside(path: Path, pid: int) -> Path:
 
 @contextmanager
 def written_aside(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that replaces it when the block ends well, else is removed."""
+    """A temporary path that replaces `path` when the block succeeds, and is removed otherwise."""
     aside = beside(path, os.getpid())
     try:
         yield aside
@@ -79,7 +79,7 @@ def written_aside(path: Path) -> Iterator[Path]:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Replace a UTF-8 file atomically, creating its folder; what cannot be encoded becomes `?`.
+    """Replace a UTF-8 file atomically, creating its folder; unencodable characters become `?`.
 
     Raises:
         OSError: it cannot be written; an earlier file is unchanged.

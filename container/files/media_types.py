@@ -1,4 +1,4 @@
-"""The media type of a file, by its first bytes or else its name."""
+"""The media type of a file, from its first bytes or its name."""
 
 import mimetypes
 from pathlib import PurePath
@@ -30,7 +30,7 @@ _NETPBM = {49: "bitmap", 52: "bitmap", 50: "graymap", 53: "graymap", 51: "pixmap
 
 
 def sniff_media_type(head: bytes) -> str | None:
-    """The media type by a file's first bytes; None when they are unknown."""
+    """The media type from a file's first bytes; None if unknown."""
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "image/webp"
     if head[:2] == b"BM" and head[6:10] == b"\0\0\0\0":  # reserved; text may begin with BM too
@@ -46,7 +46,7 @@ def sniff_media_type(head: bytes) -> str | None:
 
 
 def media_type(head: bytes, name: str) -> str:
-    """The media type of a file by its first bytes, else by its name, else `UNKNOWN`."""
+    """The media type of a file from its first bytes or else its name; otherwise `UNKNOWN`."""
     kind = sniff_media_type(head)
     if kind is not None and not kind.startswith("application/"):
         return kind

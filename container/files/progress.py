@@ -11,17 +11,17 @@ _SECONDS_BETWEEN_LINES = 10.0
 
 
 class ProgressBar:
-    """Counts up to `total` units; use as a context manager and call `advance`.
+    """Shows progress up to `total` units; use as a context manager and call `advance`.
 
     Without a terminal, work shorter than ten seconds prints nothing and longer work prints
     `decoding images: 12,000 of 50,000 (1,900/s)` every ten seconds and once at the end.
 
     Args:
-        what: what is done.
-        total: how many units there are; 0 if that is unknown.
-        unit: of a terminal's bar, e.g. B.
-        done: units that were done before.
-        log: where the lines go, by default standard output; a bar goes to standard error.
+        what: the description.
+        total: number of units; 0 if unknown.
+        unit: name of the unit on a terminal, e.g. B.
+        done: units already done.
+        log: where lines go, by default standard output; a bar goes to standard error.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class ProgressBar:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close the bar, or print a last line after earlier ones."""
+        """Close the bar, or print a final line if any was printed."""
         if self._bar is not None:
             self._bar.close()
         elif self._logged and kind is None:

@@ -1,7 +1,7 @@
 """Opens only regular files of bounded size.
 
-A folder of images may hold a pipe, a socket, a device or a huge sparse file; opened or read
-whole, any of them would hang a job or fill its memory.
+A folder of images may contain a pipe, a socket, a device or a huge sparse file; opening or reading
+it would block a job or exhaust its memory.
 """
 
 import errno
@@ -14,7 +14,7 @@ from pathlib import Path
 LARGEST = 256 << 20
 """Bytes of one image file: 64 megapixels of uncompressed RGB are 192 MB."""
 HEAD = 4096
-"""Bytes that are checked before a file is read whole."""
+"""Bytes to check before reading a whole file."""
 
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -26,7 +26,7 @@ _KINDS = {
 
 
 class NotRegular(OSError):
-    """The path is not a regular file; `strerror` has its type."""
+    """The path is not a regular file; `strerror` names its type."""
 
     def __init__(self, mode: int) -> None:
         kind = _KINDS.get(stat.S_IFMT(mode), "a special file")
@@ -34,21 +34,21 @@ class NotRegular(OSError):
 
 
 class TooLarge(OSError):
-    """The file is too large to read; `strerror` has its size."""
+    """The file is too large; `strerror` names its size."""
 
     def __init__(self, size: int, largest: int) -> None:
         super().__init__(errno.EFBIG, f"found {size:,} bytes, expected at most {largest:,}")
 
 
 def open_regular(path: Path) -> BufferedReader:
-    """Open a regular file for reading; a pipe or device is not even opened.
+    """Open a regular file for reading; never opens a pipe or device.
 
     Raises:
-        NotRegular: it is something else.
+        NotRegular: it is not a regular file.
         OSError: it cannot be opened.
     """
     _check(path.stat())
-    # If it has become a pipe since then, it neither blocks nor is read.
+    # O_NONBLOCK: it may have become a pipe in the meantime.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         _check(os.fstat(descriptor))
@@ -67,8 +67,8 @@ def read_regular(path: Path, largest: int = LARGEST) -> bytes:
     """The bytes of a regular file.
 
     Raises:
-        NotRegular: it is something else.
-        TooLarge: it holds more than `largest` bytes; nothing was read.
+        NotRegular: it is not a regular file.
+        TooLarge: it has more than `largest` bytes; nothing was read.
         OSError: it cannot be read.
     """
     with open_regular(path) as file:
@@ -76,7 +76,7 @@ def read_regular(path: Path, largest: int = LARGEST) -> bytes:
 
 
 def read_bounded(file: BufferedReader, largest: int = LARGEST) -> bytes:
-    """What is left of an open file. Raises TooLarge as `read_regular` does."""
+    """The remaining bytes of an open file. Raises TooLarge as `read_regular` does."""
     size = size_of(file)
     if size > largest:
         raise TooLarge(size, largest)

@@ -1,1 +1,1 @@
-"""The best classifier for the minutes there are: probes first, fine-tuning with what is left."""
+"""The best classifier within a time limit: probes first, then fine-tuning in the remaining time."""

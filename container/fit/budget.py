@@ -1,4 +1,4 @@
-"""The minutes of a fit job: what is spent, what is left, and what is kept for the end."""
+"""The time budget of a fit job."""
 
 import math
 import time
@@ -6,19 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 SAFETY = 1.25
-"""By how much a measured time is raised when it is planned with: machines are shared."""
+"""Factor on measured times in plans, because machines are shared."""
 
 
 @dataclass
 class TimeBudget:
-    """Counts a job's seconds down; measured costs are kept by name.
+    """Tracks a job's time and the measured costs of its work.
 
     Attributes:
-        seconds: the time given.
-        spent: seconds of it that were gone before an interruption.
-        clock: the time, in seconds.
-        reserve: seconds kept for what ends the job: evaluation, artifact and export.
-        costs: seconds for one unit of work, by the work's name; the latest measurement.
+        seconds: the time limit.
+        spent: seconds used before an interruption.
+        clock: returns the time in seconds.
+        reserve: seconds reserved for the end of the job: evaluation, artifact and export.
+        costs: the last measured seconds per unit of work, by name.
     """
 
     seconds: float
@@ -33,7 +33,7 @@ class TimeBudget:
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the job's start, those before an interruption among them."""
+        """Seconds since the job's start, including those before an interruption."""
         return self.spent + self.clock() - self._started
 
     @property
@@ -43,16 +43,16 @@ class TimeBudget:
 
     @property
     def free(self) -> float:
-        """Seconds left for anything but the end, not below 0."""
+        """Seconds left without the reserve, at least 0."""
         return max(0.0, self.left - self.reserve)
 
     def measured(self, name: str, seconds: float, units: float = 1) -> None:
-        """Remember what `units` of a work took."""
+        """Record the time that `units` of some work took."""
         if units > 0:
             self.costs[name] = seconds / units
 
     def cost(self, name: str, units: float = 1) -> float:
-        """Seconds that `units` of a measured work are planned with.
+        """Planned seconds for `units` of some work.
 
         Raises:
             KeyError: it was never measured.
@@ -60,12 +60,12 @@ class TimeBudget:
         return SAFETY * units * self.costs[name]
 
     def affords(self, name: str, units: float = 1, share: float = 1.0) -> bool:
-        """Whether `units` of a measured work fit into a share of the free seconds."""
+        """Whether `units` of some work fit into a share of the free seconds."""
         return self.cost(name, units) <= share * self.free
 
 
 def minutes_for(seconds: float) -> float:
-    """Whole minutes that hold so many seconds; tenths of a minute below one."""
+    """Seconds rounded up to whole minutes, or below one minute to tenths."""
     return math.ceil(seconds / 60) if seconds > 60 else math.ceil(seconds / 6) / 10
 
 

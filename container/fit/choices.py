@@ -1,21 +1,18 @@
-"""What a fit job chooses by itself: input sizes, augmentation, epochs and learning rates.
-
-Each choice comes with its reason, a line for the log and the page.
-"""
+"""Choices a fit job makes itself, each with a reason for the log and the page."""
 
 import math
 from dataclasses import dataclass
 
 PHOTOGRAPH = 0.6
-"""Share of a network's input that an image's shorter side has, from which on it counts as a
-photograph: sizes below the network's own would throw detail away."""
+"""An image counts as a photograph if its shorter side has at least this share of the network's
+input size: smaller inputs would lose detail."""
 SIZES = (64, 96, 128, 160, 192)
-"""Inputs tried for smaller images, besides the network's own."""
+"""Input sizes to try for smaller images, in addition to the network's own."""
 LEAST_SCALE, MOST_SCALE = 1.5, 16.0
-"""By how much a small image is enlarged: ImageNet's networks look for shapes of more pixels than an
-8- or 32-pixel image has."""
+"""Range of factors to enlarge small images by: networks trained on ImageNet expect larger shapes
+than an 8- or 32-pixel image has."""
 MANY_EPOCHS = 24
-"""Epochs of fine-tuning, at most: more overfit and leave no time for another try."""
+"""Epochs of fine-tuning, at most: more would overfit and leave no time for another round."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +51,10 @@ def epochs_for(seconds: float, epoch_seconds: float) -> int:
 
 
 def batch_size_for(images: int) -> int:
-    """Images a step: 32, and of small data sets fewer, so that an epoch has some steps."""
+    """Batch size: 32, or less for small data sets so that an epoch has several steps."""
     return 32 if images >= 640 else 16 if images >= 160 else 8
 
 
 def ema_for(steps: int) -> float:
-    """The moving average's decay: over the last tenth of the steps, at least over ten of them."""
+    """The decay of a moving average over the last tenth of the steps, at least ten."""
     return round(1 - 1 / max(10.0, steps / 10), 5)

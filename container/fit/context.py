@@ -1,4 +1,4 @@
-"""A fit job under way: its data, time and state, and what is loaded of its backbones."""
+"""The context of a running fit job: data, time budget, state and loaded backbones."""
 
 import importlib
 import time
@@ -23,13 +23,14 @@ from container.training.checkpoint import CheckpointFolder, Interrupted, StopSig
 from container.training.job import digest
 
 END_SECONDS = 20.0
-"""Kept for artifact and export before the first artifact was measured."""
+"""Reserved for artifact and export until the first artifact is measured."""
 PICTURES = 5.0
-"""Times matplotlib's import that drawing takes: 4 to 5 on a busy machine of two cores."""
+"""Time to draw all charts, in multiples of matplotlib's import: 4 to 5 on a busy two-core
+machine."""
 IMPORT_SECONDS = 0.5
-"""Of matplotlib, at least, as it may have been imported before."""
+"""Lower bound for matplotlib's import, which may have happened before."""
 SAMPLE = 200
-"""Images whose size is looked at."""
+"""Images to measure the size of."""
 
 
 @dataclass
@@ -97,19 +98,19 @@ class FitContext:
         self.say(str(choice))
 
     def save(self) -> None:
-        """Keep the state. Raises TrainingError when the disk is full."""
+        """Save the state. Raises TrainingError if the disk is full."""
         self.state.save(self.checkpoints, self.budget.elapsed)
 
     def require_running(self) -> None:
-        """Raise Interrupted when the job is to stop."""
+        """Raise Interrupted if a stop signal arrived."""
         if self.stop.received:
             raise Interrupted(
-                f"stopped by {self.stop.received} {spoken(self.budget.elapsed)} into the time; "
-                "what is done is kept"
+                f"stopped by {self.stop.received} after {spoken(self.budget.elapsed)}; "
+                "finished work is kept"
             )
 
-    def reserve(self, seconds_an_image: float) -> None:
-        """Keep time for the end: evaluation at so many seconds an image, artifact, pictures."""
+    def reserve(self, seconds_per_image: float) -> None:
+        """Reserve time for the end: evaluation at `seconds_per_image`, artifact and charts."""
         costs, held_out = self.budget.costs, self.data.splits.test or self.data.splits.validation
         if "pictures" not in costs:
             began = time.monotonic()
@@ -117,19 +118,19 @@ class FitContext:
             took = max(IMPORT_SECONDS, time.monotonic() - began)
             self.budget.measured("pictures", PICTURES * took)
         artifact = costs.get("artifact", END_SECONDS)
-        evaluation = seconds_an_image * len(held_out)
+        evaluation = seconds_per_image * len(held_out)
         self.budget.reserve = SAFETY * (artifact + costs["pictures"] + evaluation)
 
     def point(self, accuracy: float, name: str) -> None:
-        """Keep an accuracy on the validation images with the time it was measured at."""
+        """Record an accuracy on the validation images, with the current time."""
         self.state.points.append(
             {"minutes": self.budget.elapsed / 60, "accuracy": accuracy, "name": name}
         )
 
     def margin(self, size: int) -> bool:
-        """Whether images are cropped to this size as the weights' training did.
+        """Whether to crop images to this size as when the weights were trained.
 
-        Smaller ones are enlarged, and seen whole.
+        Smaller images are enlarged without a crop.
         """
         return size <= self.side
 
@@ -141,7 +142,7 @@ class FitContext:
         return self._loaded[arch, size]
 
     def forget(self, arch: str, size: int) -> None:
-        """Load a backbone anew when it is next needed, as it was trained."""
+        """Reload a backbone with its pretrained weights when it is next needed."""
         self._loaded.pop((arch, size), None)
 
     def of(self, entry: LeaderboardEntry) -> SizedBackbone:

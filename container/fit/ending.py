@@ -1,4 +1,4 @@
-"""The end of a fit job: the classifier that is kept, its model, its evaluation, what was found."""
+"""The end of a fit job: the chosen classifier, its artifact, its evaluation and the report."""
 
 from dataclasses import replace
 from typing import Any
@@ -20,7 +20,7 @@ from container.training.state import TrainingProgress
 
 
 def probe_progress(entry: LeaderboardEntry) -> TrainingProgress:
-    """A probe as a training run of one epoch."""
+    """A probe's metrics as the progress of a run of one epoch."""
     record: dict[str, float | None] = {
         "epoch": 1,
         "train:loss": None,
@@ -34,16 +34,16 @@ def probe_progress(entry: LeaderboardEntry) -> TrainingProgress:
 
 
 def write_model(backbone: SizedBackbone, progress: TrainingProgress, *, export: bool) -> None:
-    """Leave the backbone's classifier as the job's model."""
+    """Write the backbone's classifier as the job's model."""
     artifact = describe(backbone.job, backbone.start, progress)
     pixels = held_out_pixels(backbone.job) if export else None
     write_artifact(artifact, backbone.classifier, pixels, lambda _line: None)
 
 
 def kept(fit: FitContext, board: Leaderboard) -> tuple[SizedBackbone, TrainingProgress]:
-    """The classifier of a leaderboard that is kept, with its weights, and its training.
+    """A leaderboard's chosen classifier, with its weights loaded, and its training progress.
 
-    The best probe is fitted to the validation images too where a test split is held out.
+    With a test split, the best probe is one fitted to the validation images as well.
 
     Raises:
         TrainingError: the weights of a fine-tuning round are lost.
@@ -73,7 +73,7 @@ def kept(fit: FitContext, board: Leaderboard) -> tuple[SizedBackbone, TrainingPr
 
 
 def finish_fit(fit: FitContext, metrics: MetricLogger) -> None:
-    """Leave the model, its evaluation, and what the job found."""
+    """Write the model, its evaluation and the job's report."""
     board = fit.state.board
     chosen = board.chosen
     if fit.state.rounds:
@@ -111,7 +111,7 @@ def _why(fit: FitContext, chosen: LeaderboardEntry) -> str:
 
 
 def _shortcut(fit: FitContext, backbone: SizedBackbone, chosen: LeaderboardEntry) -> Any:
-    """What the features of a probe's backbone save at the end; None for another network."""
+    """The probe's features, which speed up the evaluation; None if there are none."""
     found = fit.features.get((chosen.arch, chosen.image_size))
     if chosen.kind != "probe" or found is None:
         return None

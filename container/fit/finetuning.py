@@ -29,15 +29,15 @@ FIRST_STAGE = 0.1
 WARMUP = 0.1
 """Share of the steps in which the learning rate rises."""
 MEASURED_STEPS = 1
-"""Steps that are timed, after one that is not."""
+"""Steps to time, after a warm-up step."""
 
 
 class DeadlineCallback(Callback):
-    """Ends training when the time for it is up.
+    """Ends training at a deadline.
 
     Args:
-        budget: of the job.
-        until: `budget.elapsed` at the end.
+        budget: the job's time budget.
+        until: the deadline, as a value of `budget.elapsed`.
     """
 
     can_stop = True
@@ -46,16 +46,16 @@ class DeadlineCallback(Callback):
         self._budget, self._until = budget, until
 
     def stop_reason(self) -> str | None:
-        """Why training is to end now; None to go on."""
+        """Why training must end now; None to continue."""
         return "its time is up" if self._budget.elapsed >= self._until else None
 
 
 class TimedMetrics(MetricLogger):
-    """Tells when each epoch ended.
+    """A `MetricLogger` that calls a function after each epoch.
 
     Args:
-        folder: of `metrics.jsonl`.
-        ended: is given each epoch's metrics.
+        folder: the folder of `metrics.jsonl`.
+        ended: called with each epoch's metrics.
     """
 
     def __init__(self, folder: Path, ended: Callable[[Mapping[str, float]], None]) -> None:
@@ -64,7 +64,7 @@ class TimedMetrics(MetricLogger):
         self._ended = ended
 
     def epoch(self, record: Mapping[str, float]) -> None:
-        """Print one epoch's metrics, keep them and tell of them."""
+        """Print and keep one epoch's metrics, then call `ended`."""
         super().epoch(record)
         self._ended(record)
 
@@ -72,12 +72,12 @@ class TimedMetrics(MetricLogger):
 def recipe(
     backbone: SizedBackbone, epochs: int, rate: float, *, mirrored_alike: bool
 ) -> tuple[dict[str, Any], list[Choice]]:
-    """The hyperparameters of a round and the reasons of those chosen for this data.
+    """The hyperparameters of a round, and the reasons for those chosen for this data.
 
     Args:
-        epochs: that fit the time.
+        epochs: number of epochs.
         rate: the head's learning rate.
-        mirrored_alike: whether the probe knows mirrored images as well as they are.
+        mirrored_alike: whether the probe predicts mirrored images about as well.
     """
     images = len(backbone.job.splits.train)
     per_class = images / len(backbone.job.splits.train.classes)
@@ -102,9 +102,9 @@ def recipe(
         "early_stopping_patience": max(3, epochs // 3),
     }
     why = (
-        "mirrored images are known as well as they are"
+        "mirrored images are predicted as well"
         if mirrored_alike
-        else "mirrored images are known worse: left and right tell the classes apart"
+        else "mirrored images are predicted worse: classes depend on left and right"
     )
     reasons = [
         Choice(f"augment={augment}", why),
@@ -114,7 +114,7 @@ def recipe(
         Choice(f"ema={chosen['ema']}", "the average is over the last tenth of the steps"),
         Choice(
             f"learning_rate={rate:g} for the head, {FIRST_STAGE * rate:g} for the first stage",
-            "early stages know what is common to all images",
+            "early stages have general features",
         ),
     ]
     return chosen, reasons
@@ -135,7 +135,7 @@ def with_recipe(backbone: SizedBackbone, chosen: Mapping[str, Any]) -> TrainingJ
 
 
 def step_seconds(backbone: SizedBackbone, batch: int) -> float:
-    """Seconds of one training step of `batch` images, decoding left out; nothing is trained."""
+    """Seconds of one training step of `batch` images without decoding; changes no weights."""
     network, device = backbone.classifier.network, backbone.job.device
     side = backbone.job.hp.image_size
     images = torch.rand(batch, 3, side, side, device=device).contiguous(
@@ -176,18 +176,18 @@ def fine_tune(
     stop: StopSignal,
     say: Callable[[str], None],
 ) -> TrainingProgress:
-    """Train the whole network from the probe's head; afterwards it holds the best epoch's weights.
+    """Train the network, starting with the probe as head, and load the best epoch's weights.
 
-    The learning rate falls to zero by the last step or, if steps take longer than planned, by the
-    end of the time.
+    The learning rate falls to zero by the last step, or by the deadline if steps take longer than
+    planned.
 
     Args:
-        began: `budget.elapsed` when the round began.
-        seconds: that training may take from then on.
+        began: `budget.elapsed` at the start of the round.
+        seconds: time limit of the round.
 
     Raises:
-        Interrupted: a stop signal arrived; a checkpoint is written.
-        TrainingError: no epoch ended with finite numbers.
+        Interrupted: a stop signal arrived; a checkpoint was written.
+        TrainingError: no epoch ended with finite loss and weights.
     """
     backbone.use_probe(probe)
     hp = job.hp

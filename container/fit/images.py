@@ -1,4 +1,4 @@
-"""How large the images of a data set are."""
+"""The size of a data set's images."""
 
 from statistics import median
 
@@ -13,7 +13,7 @@ def median_side(index: Index, positions: npt.NDArray[np.int64]) -> int:
     """The median of the shorter sides of some images, in pixels.
 
     Raises:
-        BadImage, DataError: one can no longer be read.
+        BadImage, DataError: an image can no longer be read.
     """
     return round(median(_side(index.read(at), index.paths[at]) for at in positions.tolist()))
 

@@ -1,8 +1,8 @@
-"""A fit job: the best classifier for the minutes given.
+"""A fit job: the best classifier within a time limit.
 
-Features of every backbone at hand, linear probes on them, the most promising fine-tuned with what
-is left of the time; then the artifact and its evaluation as of any training job. What is chosen
-depends on measured speeds, so the same seed gives the same model only where time allows the same.
+It fits linear probes to the features of all available backbones and fine-tunes the most promising
+in the remaining time, then writes the artifact and its evaluation as any training job. Its choices
+depend on measured speed, so a seed does not determine the model.
 """
 
 import torch
@@ -19,17 +19,17 @@ from container.training.metrics import MetricLogger
 
 
 def run_fit(fit: FitContext, metrics: MetricLogger) -> None:
-    """Run the job, from its newest checkpoint on if there is one.
+    """Run the job, from its newest checkpoint if there is one.
 
     Raises:
-        Interrupted: a stop signal arrived; what is done is kept, and a model of it is there.
+        Interrupted: a stop signal arrived; the state and the best model so far were written.
         BerthError: there is no backbone, too little time, or the data cannot be used.
     """
     fit.state = FitState.load(fit.checkpoints)
     fit.budget.spent += fit.state.spent
     if fit.state.saves:
         fit.say(
-            f"going on after an interruption, {spoken(fit.state.spent)} into the time, with "
+            f"resuming an interrupted job after {spoken(fit.state.spent)}, with "
             f"{len(fit.state.board.entries)} classifiers"
         )
     if fit.state.threads:

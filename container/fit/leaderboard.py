@@ -1,4 +1,4 @@
-"""The classifiers a fit job has tried, best first, and its accuracy minute by minute."""
+"""The leaderboard of a fit job's classifiers."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -13,12 +13,12 @@ class LeaderboardEntry:
 
     Attributes:
         arch, image_size: its backbone and the side of its input.
-        kind: whether the head alone was trained, or the whole network.
-        how: the images `compared` is of.
-        compared: its accuracy, by which probes are compared.
-        validation: its accuracy on the validation images, by which it is chosen.
-        seconds: into the job when it was there.
-        detail: what was chosen for it.
+        kind: whether only the head or the whole network was trained.
+        how: the images that `compared` was measured on.
+        compared: the accuracy by which probes are compared.
+        validation: the accuracy on the validation images, by which a classifier is chosen.
+        seconds: the job's elapsed seconds when it was finished.
+        detail: its hyperparameters in words.
     """
 
     arch: str
@@ -44,7 +44,7 @@ class LeaderboardEntry:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The entry's fields, with the name and the interval."""
+        """The entry's fields, its name, accuracies and confidence interval."""
         low, high = self.compared.interval
         return asdict(self) | {
             "name": self.name,
@@ -76,7 +76,7 @@ class Leaderboard:
 
     @property
     def ranked(self) -> list[LeaderboardEntry]:
-        """The entries by accuracy; of equals the lower loss, then the earlier, first."""
+        """The entries, the most accurate first; ties are ordered by loss, then by time."""
         return sorted(self.entries, key=lambda e: (-e.compared.accuracy, e.compared.loss))
 
     @property
@@ -86,9 +86,9 @@ class Leaderboard:
 
     @property
     def chosen(self) -> LeaderboardEntry:
-        """The classifier to keep: a fine-tuned one only where the validation images prefer it.
+        """The classifier to keep: the best probe, or a fine-tuned network that beats it.
 
-        Fine-tuned networks are compared with the best probe and each other on the same images.
+        Fine-tuned networks are compared with it and each other on the validation images.
         """
         chosen = self.best_probe
         for entry in self.entries:
@@ -103,7 +103,7 @@ class Leaderboard:
             yield f"  {place}. {entry.line()}"
 
     def best_by_minute(self) -> list[dict[str, float]]:
-        """The kept classifier's validation accuracy at each time it changed: minutes, accuracy."""
+        """The chosen classifier's validation accuracy each time one was added, in minutes."""
         points: list[dict[str, float]] = []
         so_far = Leaderboard()
         for entry in sorted(self.entries, key=lambda each: each.seconds):

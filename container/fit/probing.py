@@ -1,4 +1,4 @@
-"""Probes on the features of all images, and what they say of more images."""
+"""Probes on the features of all images, and advice from the best."""
 
 import time
 
@@ -11,7 +11,7 @@ from container.fit.linear.selection import choose_probe, fit_probe
 from container.fit.trials import promising
 
 MEASURED_FROM = 600.0
-"""Seconds of a job from which the first probe's model is exported at once."""
+"""Time limit, in seconds, from which the first probe's model is exported to measure the export."""
 
 
 def probe_backbones(fit: FitContext) -> None:
@@ -26,7 +26,7 @@ def probe_backbones(fit: FitContext) -> None:
             continue
         fit.require_running()
         if board.entries and SAFETY * trial.seconds * fit.images > fit.budget.free / 2:
-            fit.say(f"left out: {trial.arch} at {trial.image_size} px, for lack of time")
+            fit.say(f"skipped for lack of time: {trial.arch} at {trial.image_size} px")
             continue
         add_probe(fit, trial.arch, trial.image_size)
     for line in board.lines():
@@ -34,15 +34,15 @@ def probe_backbones(fit: FitContext) -> None:
 
 
 def add_probe(fit: FitContext, arch: str, size: int) -> int:
-    """Compute the features of all images and fit a probe to them; its number on the leaderboard.
+    """Compute the features of all images and fit a probe; returns its number on the leaderboard.
 
-    The first one's model is written: from then on there is one.
+    The first probe's model is written at once, so that an interrupted job has one.
     """
     data, board, budget = fit.data, fit.state.board, fit.budget
     began = time.monotonic()
     train, validation = fit.extract(arch, size)
     seconds = (time.monotonic() - began) / (len(train) + len(validation))
-    budget.measured("features", fit.backbone(arch, size).extractor.seconds_an_image or seconds)
+    budget.measured("features", fit.backbone(arch, size).extractor.seconds_per_image or seconds)
     began = time.monotonic()
     classes = len(data.splits.train.classes)
     choice = choose_probe(train, validation, classes, data.hp.seed, data.device)
@@ -67,17 +67,17 @@ def add_probe(fit: FitContext, arch: str, size: int) -> int:
         fit.state.final = fit_probe(together, classes, choice.probe.strength, data.device)
     if number == 0:
         _write_first(fit, entry)
-        fit.reserve(_seconds_an_image(fit, arch, size))
+        fit.reserve(_seconds_per_image(fit, arch, size))
         fit.choose(
-            f"{spoken(budget.reserve)} kept for the end",
-            "artifact, export and evaluation come then",
+            f"{spoken(budget.reserve)} reserved for the end",
+            "artifact, export and evaluation take time",
         )
     fit.save()
     return number
 
 
 def _write_first(fit: FitContext, entry: LeaderboardEntry) -> None:
-    """Write the first probe's model; with much time exported, to measure how long that takes."""
+    """Write the first probe's model; with enough time also export it, to measure the export."""
     backbone = fit.of(entry)
     backbone.use_probe(fit.state.probes[0])
     measured = fit.budget.seconds >= MEASURED_FROM
@@ -87,20 +87,20 @@ def _write_first(fit: FitContext, entry: LeaderboardEntry) -> None:
         fit.budget.measured("artifact", time.monotonic() - began)
 
 
-def _seconds_an_image(fit: FitContext, arch: str, size: int) -> float:
-    """Of a forward pass: the slower of two measurements, as features may have been there."""
+def _seconds_per_image(fit: FitContext, arch: str, size: int) -> float:
+    """Seconds of a forward pass: the slower measurement, as features may have been cached."""
     tried = [e.seconds for e in fit.state.trials if (e.arch, e.image_size) == (arch, size)]
     return max(fit.budget.costs["features"], *tried)
 
 
 def advise_more(fit: FitContext) -> None:
-    """A learning curve on the best probe's features, and whose photographs would help most."""
+    """Log a learning curve of the best probe's features, and which class needs more images."""
     best = fit.state.board.best_probe
     if "advice" in fit.state.learning or (best.arch, best.image_size) not in fit.features:
         return
     fit.require_running()
     if not fit.budget.affords("probe", share=SHARE):
-        fit.state.learning |= {"no_curve": "the time is short", "advice": ""}
+        fit.state.learning |= {"no_curve": "too little time", "advice": ""}
     else:
         train, validation = fit.extract(best.arch, best.image_size)
         probe = fit.state.probes[fit.state.board.entries.index(best)]

@@ -1,4 +1,4 @@
-"""Rounds of fine-tuning with the time that is left, each from a probe."""
+"""Rounds of fine-tuning in the remaining time, each starting from a probe."""
 
 from collections.abc import Mapping
 
@@ -24,21 +24,21 @@ from container.fit.state import FineTuningRound
 from container.training.checkpoint import Interrupted
 
 ENOUGH_EPOCHS = 6
-"""Epochs for which a smaller input is taken, if it gets as many and the larger does not."""
+"""If the best input size gets fewer epochs, a smaller one that gets as many is used."""
 ROUNDS = 4
-"""Attempts, at most."""
+"""Rounds, at most."""
 MEASURED_IMAGES = 8
-"""Of the training steps that are timed."""
+"""Batch size of the training steps that are timed."""
 MOST_FORWARDS = 4
-"""Forward passes that a training step is taken to be at most, as few steps are measured badly on a
-busy machine."""
+"""Upper bound for a training step, in forward passes: timing few steps on a busy machine is
+unreliable."""
 FORWARD = 1 / 3
-"""Of a training step, a forward pass (Kaplan et al. 2020, Scaling laws for neural language models,
-section 2.1)."""
+"""Share of the forward pass in a training step (Kaplan et al. 2020, Scaling laws for neural
+language models, section 2.1)."""
 
 
 def fine_tune_promising(fit: FitContext) -> None:
-    """Fine-tune until the time is up or another round is not worth it."""
+    """Fine-tune until time is up or no further round is worthwhile."""
     for planned in fit.state.rounds:
         if not planned.done:
             _run(fit, planned)
@@ -66,7 +66,7 @@ def _can_be_better(fit: FitContext) -> bool:
 
 
 def _plan(fit: FitContext) -> FineTuningRound | None:
-    """The next round; None, after a line, where it is not worth it."""
+    """The next round; None if there is no time for it."""
     _keep_time_for_evaluation(fit)
     number, epochs, seconds = _start(fit)
     entry = fit.state.board.entries[number]
@@ -108,9 +108,9 @@ def _keep_time_for_evaluation(fit: FitContext) -> None:
 
 
 def _start(fit: FitContext) -> tuple[int, int, float]:
-    """The probe to start from, the epochs that fit, and the seconds of one.
+    """The probe to start from, the number of epochs that fit, and the seconds of one.
 
-    A smaller input is taken where the best probe's gets few epochs.
+    Uses a smaller input size if the best probe's size gets few epochs.
     """
     entries = fit.state.board.entries
     best = fit.state.board.best_probe
@@ -138,10 +138,10 @@ def _start(fit: FitContext) -> tuple[int, int, float]:
 
 
 def _step(fit: FitContext, arch: str, size: int) -> float:
-    """Seconds of a training step for one image.
+    """Seconds of a training step per image.
 
-    Measured at the size of the backbone's best probe, and only if there may be time for fine-tuning
-    at all; at other sizes it goes as the forward pass does.
+    Measured at the size of the backbone's best probe, and only if there may be time for
+    fine-tuning; other sizes are scaled like the forward pass.
     """
     measured = {each.image_size: each.seconds for each in fit.state.trials if each.arch == arch}
     best = fit.state.board.best_probe.image_size
@@ -166,12 +166,12 @@ def _features_seconds(fit: FitContext, entry: LeaderboardEntry, size: int) -> fl
 
 
 def _epochs(fit: FitContext, arch: str, size: int, before: float = 0.0) -> tuple[int, float]:
-    """Epochs that fit the free time, and the seconds of one with its validation.
+    """Number of epochs that fit the free time, and the seconds of one with its validation.
 
-    Nothing is added for safety: training ends on time even if they do not fit.
+    Without a safety factor, because training ends at its deadline in any case.
 
     Args:
-        before: seconds that are needed before the first.
+        before: seconds needed before the first epoch.
     """
     step, splits = _step(fit, arch, size), fit.data.splits
     seconds = step * (len(splits.train) + FORWARD * len(splits.validation))
@@ -182,15 +182,15 @@ def _next_rate(fit: FitContext) -> tuple[float, str]:
     """The head's learning rate, and why."""
     rounds = fit.state.rounds
     if not rounds:
-        return FIRST_RATE, "it is the first"
+        return FIRST_RATE, "this is the first round"
     used = [float(each.hyperparameters["learning_rate"]) for each in rounds]
     if fit.state.board.chosen.kind == "fine-tuned":
-        return 2.5 * max(used), "the one before improved the probe"
-    return min(used) / 4, "the one before was not better than the probe"
+        return 2.5 * max(used), "the previous round improved on the probe"
+    return min(used) / 4, "the previous round did not improve on the probe"
 
 
 def _mirrored_alike(fit: FitContext, entry: LeaderboardEntry) -> bool:
-    """Whether the probe is as right on mirrored validation images as on the images."""
+    """Whether the probe predicts mirrored validation images about as well, measured once."""
     if "mirrored_alike" not in fit.state.learning:
         backbone = fit.of(entry)
         backbone.use_probe(fit.state.probes[fit.state.board.entries.index(entry)])
@@ -269,9 +269,9 @@ def _entry(
 
 
 def mirrored_alike(backbone: SizedBackbone) -> bool:
-    """Whether a probe is about as right on mirrored validation images as on the images.
+    """Whether a probe predicts mirrored validation images as well as the originals.
 
-    About is within two standard errors of the difference, or half a point.
+    The accuracy may be lower by two standard errors of the difference, or half a point.
     """
     job = backbone.job
     validation = job.splits.validation

@@ -1,4 +1,4 @@
-"""What a fit job has done, kept in its checkpoints so that it goes on after an interruption."""
+"""The state of a fit job, saved in checkpoints so that it can resume."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -17,9 +17,9 @@ class TrialResult:
     """A backbone at one size, tried on some of the images.
 
     Attributes:
-        arch, image_size: which.
-        accuracy: of its probe, cross-validated.
-        seconds: for the features of one image.
+        arch, image_size: the backbone and its input size.
+        accuracy: the cross-validated accuracy of its probe.
+        seconds: seconds for the features of one image.
     """
 
     arch: str
@@ -30,15 +30,16 @@ class TrialResult:
 
 @dataclass
 class FineTuningRound:
-    """One attempt to fine-tune.
+    """One round of fine-tuning.
 
     Attributes:
         entry: number of the probe it starts from.
-        hyperparameters: what was chosen.
-        seconds: for its epochs, and what was gone of the job when it began.
-        done: whether it has ended.
-        history: its epochs' metrics.
-        best_epoch: the best of them.
+        hyperparameters: its hyperparameters.
+        seconds: its time limit.
+        began: the job's elapsed seconds when it began.
+        done: whether it has finished.
+        history: metrics of its epochs.
+        best_epoch: its best epoch, from 1.
     """
 
     entry: int
@@ -55,18 +56,18 @@ class FitState:
     """The state of a fit job.
 
     Attributes:
-        spent: seconds of the job's time that are gone.
+        spent: seconds used of the job's time.
         trials: the backbones and sizes tried on some images.
         tried: whether the trials are complete.
         board: the classifiers.
-        probes: of the board's entries, by their number.
-        final: the best probe fitted to validation images too, where a test split is held out.
-        rounds: of fine-tuning.
+        probes: the probes of the board's entries, by number.
+        final: the best probe, fitted to the validation images too if there is a test split.
+        rounds: rounds of fine-tuning.
         choices: decisions and their reasons.
-        points: accuracy by time: seconds, accuracy, and what it is of.
+        points: measured accuracies, with minutes and the classifier's name.
         learning: the learning curve, or why there is none, and the advice.
-        threads: of the processor, chosen; 0 before.
-        saves: how often this was saved.
+        threads: the chosen number of CPU threads; 0 before.
+        saves: number of times this was saved.
     """
 
     spent: float = 0.0
@@ -83,7 +84,7 @@ class FitState:
     saves: int = 0
 
     def save(self, folder: CheckpointFolder, spent: float) -> None:
-        """Write it. Raises TrainingError when the disk is full."""
+        """Write a checkpoint. Raises TrainingError if the disk is full."""
         self.spent, self.saves = spent, self.saves + 1
         probes: dict[str, Probe] = {str(number): probe for number, probe in self.probes.items()}
         if self.final is not None:
@@ -108,7 +109,7 @@ class FitState:
 
     @classmethod
     def load(cls, folder: CheckpointFolder) -> "FitState":
-        """The newest, or a new one. Raises CheckpointError for one of another job."""
+        """Load the newest checkpoint, or a new state. Raises CheckpointError for another job's."""
         checkpoint = folder.load_last()
         if checkpoint is None:
             return cls()

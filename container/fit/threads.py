@@ -1,7 +1,7 @@
-"""How many threads of the processor are fastest, by measurement.
+"""Measures which number of CPU threads is fastest.
 
-Where other processes use the same cores, threads that wait for each other after every layer can be
-many times slower than one.
+If other processes use the same cores, threads that synchronise after every layer can be many times
+slower than a single one.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,19 +9,19 @@ from collections.abc import Callable, Sequence
 import torch
 
 CLEARLY = 0.9
-"""Share of the most threads' time below which fewer are taken."""
+"""Fewer threads are used only if they take less than this share of the time."""
 
 
 def counts(most: int) -> tuple[int, ...]:
-    """The numbers of threads that are tried: all, half, one."""
+    """The numbers of threads to try: all, half, one."""
     return tuple(dict.fromkeys(max(1, each) for each in (most, most // 2, 1)))
 
 
 def fastest_threads(measure: Callable[[], float], tried: Sequence[int]) -> tuple[int, float]:
-    """Set PyTorch's threads to the fastest number.
+    """Set PyTorch to the fastest number of threads.
 
     Args:
-        measure: takes a measurement, seconds.
+        measure: returns the seconds of one measurement.
         tried: numbers of threads, the most first.
 
     Returns:

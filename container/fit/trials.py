@@ -1,4 +1,4 @@
-"""Every backbone and input size on some images: which are promising, and how fast they are."""
+"""Trials of every backbone and input size on some images, for accuracy and speed."""
 
 import time
 from dataclasses import replace
@@ -20,15 +20,15 @@ from container.fit.state import TrialResult
 from container.fit.threads import fastest_threads
 
 IMAGES = 300
-"""Training images that a backbone and a size are tried on."""
+"""Training images of a trial."""
 SPEED_IMAGES = 64
-"""Training images that a backbone is tried on where there is no other, nor another size."""
+"""Training images of a trial without any alternative, which only measures the speed."""
 MEASURED_IMAGES = 8
-"""Of the forward pass by which the number of threads is chosen."""
+"""Batch size of the forward pass that chooses the number of threads."""
 SHARE = 0.15
-"""Of the time that is left when they begin, for all trials."""
+"""Share of the time left at their start for all trials."""
 FEATURE_SHARE = 0.4
-"""Of the time, for the features of all images by one backbone."""
+"""Share of the time for the features of all images by one backbone."""
 PROMISING = 3
 """Backbones whose features of all images are computed, at most."""
 
@@ -37,7 +37,7 @@ def try_backbones(fit: FitContext) -> None:
     """Probe some images at each backbone's sizes, small sizes first, and measure the speed.
 
     Raises:
-        TrainingError: no backbone takes these images, or none gets through them in time.
+        TrainingError: no backbone supports these images, or none is fast enough.
         WeightsError: there is no backbone.
     """
     hp, channel = fit.data.hp, fit.data.environment.weights_channel
@@ -104,9 +104,9 @@ def _needed(fit: FitContext, trial: TrialResult) -> float:
 
 
 def promising(fit: FitContext) -> list[TrialResult]:
-    """The best size of each backbone that fits its share of the time, the best three.
+    """The best size of the best three backbones, among those fast enough for all images.
 
-    The cheapest fits in any case.
+    If none is, the fastest.
     """
     trials = fit.state.trials
     share = FEATURE_SHARE * fit.budget.seconds
@@ -128,13 +128,13 @@ def _why(fit: FitContext, own: int, sizes: tuple[int, ...]) -> str:
 
 
 def _too_slow(fit: FitContext, arch: str, size: int, images: int, until: float) -> bool:
-    """Whether a trial would take longer than trials may, or the features of all images would.
+    """Whether a trial would take too long, or the features of all images would.
 
-    Time goes with the pixels; another backbone is taken to be as fast.
+    The time is estimated by the number of pixels, from the last trial of the same or any backbone.
 
     Args:
-        images: of the trial.
-        until: `budget.elapsed` when trials are to end.
+        images: number of images of the trial.
+        until: `budget.elapsed` when trials must end.
     """
     trials = fit.state.trials
     if not trials:
@@ -184,7 +184,7 @@ def _try(fit: FitContext, arch: str, size: int, tried: Index, held: Index | None
     some = [extractor.extract(each, name="some") for each in (tried, held) if each is not None]
     extractor.workers = workers
     # Converting the backbone takes as long for a few images as for all.
-    seconds = extractor.seconds_an_image
+    seconds = extractor.seconds_per_image
     if seconds is None:
         seconds = (time.monotonic() - began) / sum(len(each.labels) for each in some)
     train, *rest = (LabelledFeatures(each.values, each.labels) for each in some)
@@ -203,7 +203,7 @@ def _try(fit: FitContext, arch: str, size: int, tried: Index, held: Index | None
 
 
 def _choose_threads(fit: FitContext, backbone: SizedBackbone, tried: Index) -> None:
-    """Choose the number of threads for forward passes, which warms the backbone up."""
+    """Choose the number of threads for forward passes; also warms up the backbone."""
     job = backbone.job
     index = tried.take(tried.spread(MEASURED_IMAGES))
     images = torch.from_numpy(decode_all(index, job.geometry)).to(job.device)
@@ -231,7 +231,7 @@ def _some(numbers: tuple[int, ...]) -> str:
 
 
 def _require_time(fit: FitContext) -> None:
-    """Raise TrainingError unless the cheapest backbone gets through all images in time."""
+    """Raise TrainingError unless the fastest backbone can process all images in time."""
     cheapest = min(fit.state.trials, key=lambda each: each.seconds)
     if _needed(fit, cheapest) > 0:
         needed = fit.budget.seconds + _needed(fit, cheapest)

@@ -1,1 +1,1 @@
-"""Decoding of images of every accepted format, within bounds checked before decoding."""
+"""Decodes images of all accepted formats, checking limits before decoding."""

@@ -1,4 +1,4 @@
-"""A bound on the memory of all images that a process decodes at once.
+"""A limit on the memory of all images that a process decodes at once.
 
     with BUDGET.hold(size):
         ...                     # decode, resize, and drop the full-size pixels
@@ -21,7 +21,7 @@ from tempfile import mkstemp
 _GIGABYTE = 1 << 30
 
 LARGE = 32 << 20
-"""Bytes from which an image counts as large: a photograph of about four megapixels."""
+"""Bytes from which an image is large: a photograph of about four megapixels."""
 
 _CGROUPS = (
     Path("/sys/fs/cgroup/memory.max"),
@@ -41,7 +41,7 @@ class Budget:
         self.trim = _trim_heap
         self._lock_file: Path | None = None
         self._begin()
-        # A forked process has none of the threads that hold anything here.
+        # A forked process has none of the threads that hold bytes.
         os.register_at_fork(after_in_child=self._begin)
 
     def _begin(self) -> None:
@@ -101,7 +101,7 @@ def _remove(path: Path, creator: int) -> None:
 
 
 def _total() -> int:
-    """A gigabyte, or half of what the container or the machine has if that is less."""
+    """1 GiB, or half of the memory of the container or machine if that is less."""
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for path in _CGROUPS:
         try:

@@ -28,13 +28,13 @@ _PIPE_LOST = (BrokenPipeError, ConnectionResetError)
 
 
 class Checker:
-    """Checks images for any number of threads, with a subprocess for each that is busy."""
+    """Checks images from any number of threads, with one subprocess per busy thread."""
 
     def __init__(self) -> None:
         self._idle: list[subprocess.Popen[bytes]] = []
         self._all: list[subprocess.Popen[bytes]] = []
         self._lock = threading.Lock()
-        # Held by the subprocess that decodes a large image.
+        # Locked by the subprocess that decodes a large image.
         self._lock_file = LockFile()
 
     def __enter__(self) -> Self:  # noqa: D105
@@ -50,7 +50,7 @@ class Checker:
             _end(process)
 
     def check(self, data: bytes, name: str) -> None:
-        """Raise BadImage, one line, unless the image in `data` can be decoded."""
+        """Raise BadImage unless the image in `data` can be decoded."""
         process = self._take()
         try:
             reason = _check(process, data, name)
@@ -79,7 +79,7 @@ class Checker:
 
 
 def _check(process: "subprocess.Popen[bytes]", data: bytes, name: str) -> str | None:
-    """Why it cannot be decoded, or an empty string; None when the subprocess died."""
+    """Why an image cannot be decoded, or an empty string; None if the subprocess died."""
     head = printable(name).encode("utf-8", "replace")
     requests, answers = cast(BinaryIO, process.stdin), cast(BinaryIO, process.stdout)
     try:

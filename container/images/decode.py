@@ -1,4 +1,4 @@
-"""Bytes of one image to RGB pixels, bounded before anything is decoded.
+"""Decodes the bytes of one image to RGB pixels, checking limits first.
 
     pixels = decode(path.read_bytes(), name=path.name)             # uint8 (H, W, 3)
     small = decode(body, name="request body", at_least=(256, 256))  # where cheaper, reduced
@@ -32,13 +32,13 @@ __all__ = [
 ]
 
 MAX_PIXELS = 64_000_000
-"""Most pixels decoded by default: 192 MB of RGB, above any phone's usual camera mode."""
+"""Most pixels decoded by default: 192 MB of RGB, more than the default mode of any phone camera."""
 
 MARGIN = 4
-"""Each side of a reduced decoding is at least this many times that of the resized image.
+"""Each side of an image decoded at reduced scale is at least this many times the resized side.
 
-A decoder's reduction is not the resizing's filter: decoded as small as possible, images'
-probabilities moved by up to 0.09, and by 0.004 at four times (docs/pictures.md).
+A decoder reduces with another filter than the resize. At the smallest scale probabilities changed
+by up to 0.09, with a margin of four by 0.004 (docs/pictures.md).
 """
 
 T = TypeVar("T")
@@ -64,19 +64,19 @@ def use_image(
     max_pixels: int = MAX_PIXELS,
     at_least: tuple[int, int] | None = None,
 ) -> T:
-    """Decode an image and call `use` with it: mode RGB, upright, on white where transparent.
+    """Decode an image and call `use` with it: mode RGB, upright, transparency on white.
 
-    The image's memory counts in the process's budget until `use` returns, which should therefore
+    The image counts against the process's memory budget until `use` returns, which should therefore
     resize it. `use` must not decode another image.
 
-    `name` stands in messages. `max_pixels` bounds width x height as decoded. `at_least` is
+    `name` is used in messages. `max_pixels` limits width x height as decoded. `at_least` is
     (height, width) of the upright image: JPEG and JPEG 2000 may be decoded at a fraction of their
     size while both sides stay at least that; a JPEG with still too many pixels is reduced
     further. 16-bit samples keep their high byte. Of several frames or pages the first is used,
     and bytes after the image's end are ignored.
 
-    Raises BadImage, one line, for anything empty, too large, cut short, damaged, or of an
-    unsupported format.
+    Raises BadImage if the data are empty, too large, cut short, damaged, or of an unsupported
+    format.
     """
     return _bounded(data, DecodePlan.load, use, name, max_pixels, at_least)
 
@@ -89,7 +89,7 @@ def use_pixels(
     max_pixels: int = MAX_PIXELS,
     at_least: tuple[int, int] | None = None,
 ) -> T:
-    """As `use_image`, of pixels uint8 (H, W, 3) RGB, C-contiguous: cheaper for ordinary JPEGs."""
+    """As `use_image`, with pixels uint8 (H, W, 3) RGB, C-contiguous; faster for ordinary JPEGs."""
     return _bounded(data, DecodePlan.pixels, use, name, max_pixels, at_least)
 
 

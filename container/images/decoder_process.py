@@ -1,4 +1,4 @@
-"""Decodes one JPEG in a subprocess, so that a crash of the decoder is contained.
+"""Decodes one JPEG in a subprocess, to contain crashes of the decoder.
 
     python -m container.images.decoder_process MEMORY SECONDS < image
 
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def _limit_memory(size: int) -> None:
-    """Allow `size` bytes more than now, where the system tells how many those are."""
+    """Allow `size` bytes more than now, if the system reports the current size."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[0])
     except OSError:  # macOS, whose RLIMIT_AS limits nothing

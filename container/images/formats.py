@@ -18,7 +18,7 @@ _SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"\xff\x4f\xff\x51", "JPEG 2000"),
 )
 
-# P1 to P6: bits, greys and colours, each as text and as bytes (netpbm's ppm(5) and its kin).
+# P1 to P6: bitmap, greymap and pixmap, as text and as binary (netpbm's pbm(5), pgm(5), ppm(5)).
 _PORTABLE = re.compile(rb"P[1-6][\s#]")
 
 # Image formats without a decoder here.
@@ -88,7 +88,7 @@ _HEIF_BRANDS = {
 
 
 def sniff(data: bytes) -> str | None:
-    """The accepted format by the first bytes, or None."""
+    """The accepted format, recognised by the first bytes, or None."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WebP"
     if data[4:8] == b"ftyp":
@@ -104,7 +104,7 @@ def unread(kind: str, into: str = "JPEG or PNG") -> str:
 
 
 def refusal(data: bytes) -> str:
-    """The message for bytes that `sniff` does not recognise, by what they are."""
+    """The message for bytes that `sniff` does not recognise."""
     if not data:
         return f"empty (0 bytes), expected a {ACCEPTED} image"
     image_format = next((kind for magic, kind in _UNREAD if data.startswith(magic)), None)
@@ -125,6 +125,6 @@ def refusal(data: bytes) -> str:
 
 
 def _brands(data: bytes) -> list[bytes]:
-    """The major brand of an ISO media file, then those it is compatible with."""
+    """The major brand of an ISO media file, then its compatible brands."""
     end = min(int.from_bytes(data[:4], "big"), len(data), 4096)
     return [data[8:12], *(data[at : at + 4] for at in range(16, end - 3, 4))]

@@ -1,4 +1,4 @@
-"""The resize and centre crop by which an image of any size becomes the model's square input."""
+"""The resize and centre crop from an image of any size to the model's square input."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
-"""Pillow's filters, all of them antialiased."""
+"""Pillow's filters, all antialiased."""
 
 SMALL = 64
 """Image sizes up to this are not cropped: the margin would be a pixel or two wide."""
@@ -28,9 +28,9 @@ CROP_SHARE = 224 / 256
 
 @dataclass(frozen=True)
 class Geometry:
-    """Shorter side to `resize` pixels, then the centre `crop` x `crop`.
+    """Resizes the shorter side to `resize` pixels, then crops the centre `crop` x `crop`.
 
-    `load` is shared by evaluation and serving, so that both get the same pixels.
+    Evaluation and serving share `load`, so both get the same pixels.
     Raises ValueError unless 1 <= crop <= resize.
     """
 
@@ -52,7 +52,7 @@ class Geometry:
         crop_share: float = CROP_SHARE,
         interpolation: Interpolation = "bilinear",
     ) -> Self:
-        """An image of `image_size / crop_share` pixels cropped to `image_size`, to 64 uncropped."""
+        """Resize to `image_size / crop_share` and crop; up to 64 pixels resize without a crop."""
         resize = image_size if image_size <= SMALL else round(image_size / crop_share)
         return cls(resize, image_size, interpolation)
 
@@ -63,8 +63,8 @@ class Geometry:
     def fit(self, image: Image.Image) -> npt.NDArray[np.uint8]:
         """An RGB image to uint8 (crop, crop, 3), antialiased.
 
-        Only the part inside the crop is resampled: the same pixels for less work, also for an image
-        of an extreme aspect ratio.
+        Only the part inside the crop is resampled, which gives the same pixels for less work, even
+        with an extreme aspect ratio.
         """
         width, height = image.size
         scale = self.resize / min(height, width)
@@ -95,9 +95,9 @@ class Geometry:
 
     @classmethod
     def from_json(cls, value: Mapping[str, object]) -> Self:
-        """The inverse of `to_json`; bilinear where no filter is named, as it once always was.
+        """The inverse of `to_json`; older files without a filter are bilinear.
 
-        Raises ValueError naming the field that is not as expected.
+        Raises ValueError naming the invalid field.
         """
         named = value.get("interpolation", "bilinear")
         if not isinstance(named, str) or named not in FILTERS:

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-# Bytes that openjpeg keeps for each tile, and of each of its components (opj_tcp_t, opj_tccp_t).
+# Bytes that openjpeg keeps per tile, and per component of a tile (opj_tcp_t, opj_tccp_t).
 _TILE, _TILE_COMPONENT = 6_000, 1_200
 
 
@@ -65,7 +65,7 @@ def _sized(size: bytes, levels: int) -> Jpeg2000Header:
         right - left,
         below - top,
         components,
-        # Off the origin, reduced sides are rounded differently.
+        # With an offset, reduced sides are rounded differently.
         0 if left or top else levels,
         tiles * (_TILE + _TILE_COMPONENT * components),
     )
@@ -84,7 +84,7 @@ def _codestream(data: bytes) -> int:
         if length < header:
             break
         position += length
-    raise ValueError("it holds no codestream")
+    raise ValueError("it has no codestream")
 
 
 def _number(data: bytes, at: int, size: int) -> int:

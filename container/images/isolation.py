@@ -11,7 +11,7 @@ import sys
 from PIL import Image
 
 SECONDS = 20
-"""Processor seconds for one image."""
+"""CPU seconds for one image."""
 
 _OVERHEAD = 64 << 20
 _MODES = {"L": 1, "RGB": 3, "CMYK": 4}

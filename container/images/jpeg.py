@@ -43,13 +43,13 @@ class JpegHeader:
     """The fields of the segments up to the image's end.
 
     Attributes:
-        height, width: of the frame in pixels as stored, before orientation.
-        frame: the marker that announced it, 0xC0 to 0xCF.
-        precision: bits a sample.
+        height, width: pixels of the frame as stored, before orientation.
+        frame: the frame's marker, 0xC0 to 0xCF.
+        precision: bits per sample.
         sampling: (horizontal, vertical) factors of each component.
         orientation: EXIF's, 1..8.
         adobe: whether it has Adobe's marker.
-        scans: how many there are.
+        scans: number of scans.
         plain: whether there are no unknown bytes between segments.
     """
 
@@ -65,7 +65,7 @@ class JpegHeader:
 
     @property
     def components(self) -> int:
-        """How many colour components a pixel has."""
+        """Number of colour components per pixel."""
         return len(self.sampling)
 
     @property
@@ -87,7 +87,7 @@ class JpegHeader:
 
     @property
     def kept_bytes(self) -> int:
-        """What libjpeg keeps of the whole frame: coefficients, if there is more than one scan."""
+        """Bytes of coefficients that libjpeg keeps if there is more than one scan."""
         if self.scans < 2 and self.frame not in (_PROGRESSIVE, 0xCA):
             return 0
         across = max(h for h, _ in self.sampling)
@@ -107,8 +107,8 @@ class UnreadJpeg(ValueError):
 def read_header(data: bytes) -> JpegHeader:
     """Read the segments as libjpeg does, to the image's end.
 
-    Raises ValueError when there is no frame header or more than one, when a marker has no place
-    there or when scans and segments are endless; UnreadJpeg when no decoder reads such a frame.
+    Raises ValueError if there is not exactly one frame header or a marker is misplaced, and
+    UnreadJpeg if no decoder reads such a frame or it has too many scans or segments.
     """
     reader = _SegmentReader(data)
     reader.run()
@@ -130,7 +130,7 @@ class _SegmentReader:
         for _ in range(MAX_SEGMENTS):
             at = data.find(b"\xff", position)
             self._plain &= at == position
-            while 0 <= at < end and data[at] == 0xFF:  # Any number of them may fill up.
+            while 0 <= at < end and data[at] == 0xFF:  # Any number of fill bytes.
                 at += 1
             if at < 0 or at >= end:
                 return
@@ -210,9 +210,9 @@ class _SegmentReader:
 
 
 def reduction(header: JpegHeader, at_least: tuple[int, int] | None) -> int:
-    """8, 4, 2 or 1: the most the sides may be divided by and stay at least (height, width).
+    """The largest of 8, 4, 2 and 1 that keeps the sides at least (height, width).
 
-    libjpeg-turbo knows other factors too, but has no fast inverse DCT for them.
+    libjpeg-turbo has other factors, but no fast inverse DCT for them.
     """
     if at_least is None:
         return 1
@@ -224,9 +224,9 @@ def reduction(header: JpegHeader, at_least: tuple[int, int] | None) -> int:
 def decode_ordinary(data: bytes, header: JpegHeader, scale: int) -> npt.NDArray[np.uint8] | None:
     """Decode an `ordinary` JPEG to uint8 (H, W, 3) RGB, as stored.
 
-    The sides come divided by `scale` (1, 2, 4 or 8), rounded up. None when libjpeg-turbo's
-    simple interface refuses the file, or finds another size, and another decoder should
-    try it. Raises JpegDamage when the compressed data is cut short or corrupt.
+    The sides are divided by `scale` (1, 2, 4 or 8), rounded up. None if libjpeg-turbo's simple
+    interface refuses the file or finds another size, and another decoder should try. Raises
+    JpegDamage if the compressed data are cut short or corrupt.
     """
     height, width = -(-header.height // scale), -(-header.width // scale)
     sides = {"min_height": height, "min_width": width, "min_factor": scale}

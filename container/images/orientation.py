@@ -1,6 +1,6 @@
-"""EXIF's Orientation, in every place where an image file may store it.
+"""The EXIF orientation, from every place where an image file may store it.
 
-1 is upright; 2 to 8 have to be undone (EXIF 2.32, section 4.6.4.A). Invalid values count as 1.
+1 is upright; 2 to 8 must be undone (EXIF 2.32, section 4.6.4.A). Invalid values count as 1.
 """
 
 import re
@@ -122,7 +122,7 @@ def of_jpeg2000(data: bytes) -> int:
 
 
 def _raw_profile(text: object) -> bytes:
-    """An EXIF block as ImageMagick keeps it in a PNG: a name, a length, then hexadecimal digits."""
+    """Parse ImageMagick's EXIF block in a PNG: a name, a length, then hexadecimal digits."""
     if not isinstance(text, str):
         return b""
     try:

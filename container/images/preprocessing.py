@@ -1,4 +1,4 @@
-"""How a pretrained network expects its images: what its weights were trained with."""
+"""The preprocessing that a network's weights were trained with."""
 
 from dataclasses import dataclass
 
@@ -6,17 +6,17 @@ from container.images.geometry import CROP_SHARE, Geometry, Interpolation
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-"""Channel statistics most ImageNet weights were trained with, on pixels scaled to 0..1, RGB."""
+"""Channel statistics of most ImageNet weights, for RGB pixels scaled to 0..1."""
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What turns an image into a network's input.
+    """How an image becomes a network's input.
 
     Attributes:
         image_size: side of the square input the weights were trained for, in pixels.
         crop_share: that side over the shorter side of the resized image.
-        interpolation: the resizing's filter.
+        interpolation: the filter of the resize.
         mean, std: channel statistics of pixels scaled to 0..1, RGB.
     """
 
@@ -27,5 +27,5 @@ class Preprocessing:
     std: tuple[float, float, float] = IMAGENET_STD
 
     def geometry(self, image_size: int) -> Geometry:
-        """The resize and crop for an input of another size, its margin in proportion."""
+        """The resize and crop for another input size, with the same crop share."""
         return Geometry.for_size(image_size, self.crop_share, self.interpolation)

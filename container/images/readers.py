@@ -1,4 +1,4 @@
-"""A reader for each format: its cost, from the header alone, and then its pixels."""
+"""Readers of all formats: the cost of decoding, from the header alone, and the decoding."""
 
 import io
 import math
@@ -23,16 +23,16 @@ from container.images import headers, jpeg, orientation
 from container.images.isolation import decode_isolated
 
 MAX_SIDE = 100_000
-"""Longest side in pixels: JPEG's own limit is 65,535, and a row costs time and memory by itself."""
+"""Longest side in pixels: JPEG's limit is 65,535, and each row costs time and memory."""
 
 TEXT_SAMPLES = 4_000_000
-"""Most samples of a PBM, PGM or PPM that is text: Pillow reads a million a second, in Python."""
+"""Most samples of a PBM, PGM or PPM in text: Pillow reads a million per second, in Python."""
 
 RUN_BYTES = 4_000_000
-"""Most bytes of a run-length encoded BMP, which is read in the same way."""
+"""Most bytes of a run-length encoded BMP, which Pillow also reads in Python."""
 
 STORED = 4
-"""A reduced image may have stored this many times the pixels that may be decoded."""
+"""An image decoded at reduced scale may store this many times the pixel limit."""
 
 _READERS: dict[str, type[ImageFile.ImageFile]] = {
     "PNG": PngImageFile,
@@ -47,7 +47,7 @@ _READERS: dict[str, type[ImageFile.ImageFile]] = {
 
 
 class _Needs(NamedTuple):
-    """Bytes a pixel that a decoder allocates: for its lifetime, and while it loads."""
+    """Bytes per pixel that a decoder allocates: for its lifetime, and while loading."""
 
     kept: int
     loading: int
@@ -68,12 +68,12 @@ _JPEG2000_SAMPLE = 7
 _APART = 64 << 20
 _PIECE = 1 << 20
 
-# Each core already decodes another image.
+# Every core already decodes its own image.
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
 
 class Refused(Exception):
-    """A sound file that is not read; the message has what was found and what was expected."""
+    """A valid file that is not read; the message says what was found and what was expected."""
 
 
 Pixels = npt.NDArray[np.uint8]
@@ -105,9 +105,10 @@ class DecodePlan:
 
 
 def plan(data: bytes, kind: str, max_pixels: int, at_least: tuple[int, int] | None) -> DecodePlan:
-    """Read the header only.
+    """Plan the decoding from the header alone.
 
-    Raises Refused for an image that is too large or unsupported, any exception for a damaged one.
+    Raises Refused for an image that is too large or unsupported, and any exception for a damaged
+    one.
     """
     match kind:
         case "JPEG":
@@ -124,8 +125,8 @@ def plan(data: bytes, kind: str, max_pixels: int, at_least: tuple[int, int] | No
             return _plan_tiff(data, max_pixels)
         case "PPM":
             return _plan_ppm(data, max_pixels)
-    # Opening through the reader's class and not Image.open leaves the process-wide
-    # Image.MAX_IMAGE_PIXELS, with its warning, out of it: the limit here is the caller's.
+    # The reader's class, unlike Image.open, ignores the process-wide Image.MAX_IMAGE_PIXELS and its
+    # warning: the limit here is the caller's.
     image = _READERS[kind](io.BytesIO(data))
     _check(*image.size, max_pixels)
     if image.tile and image.tile[0][0] == "bmp_rle" and len(data) > RUN_BYTES:
@@ -149,7 +150,7 @@ class _Once:
 
 def _other(image: ImageFile.ImageFile, turn: int | None = None) -> Image.Image:
     image.load()
-    # A PNG may name it after its pixels.
+    # A PNG may store the orientation after its pixels.
     turn = orientation.of_info(image.info) if turn is None else turn
     return _upright(_rgb(image), turn)
 
@@ -172,7 +173,7 @@ def _cost_of(image: Image.Image, needs: _Needs) -> int:
 def _cost(size: tuple[int, int], mode: str, needs: _Needs, *, transparent: bool) -> int:
     """The most bytes allocated at once while an image is loaded, converted and transposed.
 
-    Pillow keeps four bytes a pixel for modes of more than one channel, and a pointer a row.
+    Pillow uses four bytes per pixel for modes of more than one channel, and a pointer per row.
     """
     width, height = size
     loaded = 1 if mode in ("1", "L", "P") else 4
@@ -292,7 +293,7 @@ def _plan_ppm(data: bytes, max_pixels: int) -> DecodePlan:
 def _load_ppm(
     data: bytes, offset: int, size: tuple[int, int], channels: int, maximum: int
 ) -> Image.Image:
-    """Binary samples of an unusual `maximum`; Pillow would go through them in Python."""
+    """Load binary samples of an unusual `maximum`, which Pillow would convert in Python."""
     width, height = size
     kind = np.dtype(">u2" if maximum > 255 else "u1")
     row = width * channels
@@ -302,7 +303,7 @@ def _load_ppm(
     table = np.round(np.arange(1 << 8 * kind.itemsize) * 255 / maximum).clip(0, 255)
     table = table.astype(np.uint8)
     pixels = np.empty(height * row, np.uint8)
-    # In pieces, as an index takes eight bytes a sample.
+    # In pieces, because indexing takes eight bytes per sample.
     for start in range(0, len(pixels), _PIECE):
         pixels[start : start + _PIECE] = table[samples[start : start + _PIECE]]
     shape = (height, width, channels) if channels > 1 else (height, width)
@@ -313,7 +314,7 @@ def _plan_tiff(data: bytes, max_pixels: int) -> DecodePlan:
     entry = orientation.find(data)
     turn = entry.value if entry else 1
     if entry and 2 <= turn <= 8:
-        # Pillow turns some of these itself as it loads them, but not every integer type's.
+        # While loading, Pillow applies the tag only if it has certain integer types.
         data = _without_orientation(data, entry)
     image = TiffImageFile(io.BytesIO(data))
     _check(*image.size, max_pixels)
@@ -325,7 +326,7 @@ def _plan_tiff(data: bytes, max_pixels: int) -> DecodePlan:
 
 
 def _without_orientation(data: bytes, entry: orientation.OrientationTag) -> bytes:
-    """The same TIFF, its Orientation being 1 of type SHORT."""
+    """The same TIFF with an Orientation of 1, of type SHORT."""
     order = "<" if data[:2] == b"II" else ">"
     length = entry.stop - entry.start
     upright = struct.pack(order + ("HHQH6x" if length == 20 else "HHIH2x"), 274, 3, 1, 1)
@@ -357,7 +358,7 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _rgb_from_16_bit_grey(image: Image.Image, samples: np.ndarray[Any, Any]) -> Image.Image:
-    # The high byte, as Pillow takes it of 16-bit colour, so grey and colour agree.
+    # The high byte, which Pillow also uses for 16-bit colour.
     grey = (samples >> 8).astype(np.uint8)
     transparent = image.info.get("transparency")
     if isinstance(transparent, int):

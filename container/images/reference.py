@@ -1,13 +1,13 @@
-"""A picture that needs no file: what a model made of it tells whether another machine agrees."""
+"""A generated image whose prediction shows whether two machines agree on a model."""
 
 import numpy as np
 import numpy.typing as npt
 
 
 def reference_image(size: int) -> npt.NDArray[np.uint8]:
-    """RGB pixels, (size, size, 3): red grows to the right, green downwards, blue is a grid.
+    """RGB pixels, uint8 (size, size, 3): red grows rightwards, green downwards, blue is a grid.
 
-    Of whole numbers alone, so that it is the same everywhere.
+    Uses only integer arithmetic, so it is the same on every machine.
     """
     place = np.arange(size)
     ramp = place * 255 // max(1, size - 1)

@@ -1,1 +1,1 @@
-"""What all HTML pages share: one look, one file a page, nothing loaded from anywhere."""
+"""Templates, style and charts of all HTML pages; each page is a single self-contained file."""

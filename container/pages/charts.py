@@ -1,7 +1,7 @@
-"""Charts as Plotly's JSON, gathered while a page is made and drawn by `charts.js` in the page.
+"""Charts as Plotly JSON, collected while a page is rendered and drawn by `charts.js` in the page.
 
-Colours are names of the style sheet's variables (`--blue`): the script puts in the values of the
-light, the dark or the printed scheme.
+Colours are names of the style sheet's variables (`--blue`), which the script replaces by the values
+of the light, dark or print scheme.
 """
 
 import re
@@ -11,7 +11,7 @@ from html import escape
 from typing import Any
 
 SERIES = 8
-"""Colours the style sheet has for things without one of their own: GPUs, ranks."""
+"""Number of colours in the style sheet for series such as GPUs and ranks."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Charts:
     """The charts of one page.
 
     Attributes:
-        specs: by the chart's anchor: Plotly's data and layout, and the moments marked in it.
+        specs: by anchor: Plotly's data and layout, and the marked moments.
     """
 
     def __init__(self) -> None:
@@ -52,12 +52,12 @@ class Charts:
         """Add a chart.
 
         Args:
-            anchor: its id; the n-th of the same name gets a number.
+            anchor: its id; duplicates get a number.
             caption: what it shows, as text.
             traces: Plotly's traces.
-            layout: Plotly's layout, completed by the script's own.
+            layout: Plotly's layout, merged with the script's default.
             height: pixels.
-            moments: marks across the chart: x, label, and the anchor that shows each.
+            moments: vertical marks: x, label, and the anchor of each.
         """
         name, count = anchor, 1
         while name in self.specs:
@@ -68,7 +68,7 @@ class Charts:
 
 
 def label(value: object) -> str:
-    """A name as Plotly shows it: Plotly reads tags in its texts."""
+    """Escape a name for Plotly, which interprets tags in its texts."""
     return escape(str(value), quote=False)
 
 
@@ -95,13 +95,13 @@ def axis(title: str = "", **more: Any) -> dict[str, Any]:
 def colour(kind: str, name: str) -> str:
     """The style sheet's variable for a phase or a metric: `--phase-data`, `--metric-gpu-memory`.
 
-    The page shows names that the style sheet does not have in gray.
+    Names that the style sheet lacks are shown in gray.
     """
     return f"--{kind}-{re.sub('[^a-z0-9]+', '-', name.lower())}"
 
 
 def series_colour(place: int) -> str:
-    """The style sheet's variable for the n-th of several, counted from 0."""
+    """The style sheet's variable for the n-th series, from 0."""
     return f"--series-{place % SERIES + 1}"
 
 

@@ -53,13 +53,13 @@ def _with_fixed_percents(value: Any) -> Any:
 
 @cache
 def _source(name: str) -> Markup:
-    """The text of a style sheet or script, as it is."""
+    """The unescaped text of a style sheet or script."""
     text = files(__package__).joinpath("templates", name).read_text(encoding="utf-8")
     return Markup(text)  # noqa: S704  it is our own file
 
 
 def _security_policy(scripts: bool) -> str:
-    """Only the page's own two scripts run, by their hashes, and nothing is fetched."""
+    """A Content-Security-Policy that allows only the page's two scripts and no requests."""
     allowed = "'none'"
     if scripts:
         allowed = " ".join(f"'{_hash(source)}'" for source in (_source("charts.js"), _plotly()))
@@ -81,5 +81,5 @@ def _plotly() -> str:
 
 @cache
 def _packed_plotly() -> str:
-    """Plotly.js, compressed to a third: gzip in base64."""
+    """Plotly.js as base64 of gzip, a third of its size."""
     return base64.b64encode(gzip.compress(_plotly().encode(), 9, mtime=0)).decode()

@@ -1,1 +1,1 @@
-"""The debugger's and the profiler's rules: names, parameters, defaults, and requests for them."""
+"""The catalogue of debugger and profiler rules, and requests for them."""

@@ -1,7 +1,7 @@
-"""Custom rules: classes with smdebug's interface in a file of the user's.
+"""Custom rules: classes with smdebug's interface in a user's file.
 
-Before training starts the file is only parsed, so that a missing name is found at no cost. The
-process that evaluates rules imports it; the job's own process never does.
+Before training starts the file is only parsed, to find a missing name early. The process that
+evaluates rules imports it; the training process never does.
 """
 
 import ast
@@ -22,10 +22,10 @@ class CustomRule:
     """A class that can be evaluated as a rule.
 
     Attributes:
-        file: where it is.
+        file: the Python file.
         name: the class's name.
-        parameters: the keywords of its constructor besides the trial; None if it takes any, or if
-            that is unknown without running the file.
+        parameters: the constructor's keywords except the trial; None if it accepts any, or if they
+            cannot be known without running the file.
     """
 
     file: Path
@@ -34,7 +34,7 @@ class CustomRule:
 
 
 def is_custom(request: RuleRequest) -> bool:
-    """Whether a request names a class of the user's: it has a source, or is not built in."""
+    """Whether a request is for a user's class: it has a source, or is not built in."""
     return request.source is not None or request.rule not in DEBUG_RULES
 
 
@@ -65,14 +65,14 @@ def find(path: Path) -> dict[str, CustomRule]:
 
 
 def check(path: Path | None, requests: Iterable[RuleRequest]) -> None:
-    """Check that every requested rule that is not built in is in the user's file.
+    """Check that the user's file has every requested rule that is not built in.
 
     Args:
-        path: the file; or a folder with the files that the requests' sources name.
+        path: the file, or a folder with the files named by the requests' sources.
         requests: all requested rules.
 
     Raises:
-        RuleError: one is missing, with similar names, or does not take a given parameter.
+        RuleError: a rule is missing, or does not accept a given parameter; names similar ones.
     """
     for request in requests:
         if is_custom(request):
@@ -91,7 +91,7 @@ def locate(path: Path | None, request: RuleRequest) -> CustomRule:
     """
     if path is None:
         raise RuleError(
-            f"rule {request.rule!r} is not built in, and no file with rules of your own was given: "
+            f"rule {request.rule!r} is not built in, and no file with custom rules was given: "
             f"{hint(request.rule, DEBUG_RULES)}"
         )
     file = path / (request.source or "").rpartition("/")[2] if path.is_dir() else path
@@ -114,13 +114,13 @@ def locate(path: Path | None, request: RuleRequest) -> CustomRule:
 def make(path: Path | None, request: RuleRequest, trial: Any) -> Any:
     """Import the user's file and create the rule, as SageMaker does: `Class(trial, **parameters)`.
 
-    Parameters are passed unchanged; from SageMaker they are strings. A constructor that takes
-    `other_trials` gets the trials at the given paths, separated by commas; one that requires an
-    `action_str` gets an empty one, as the job carries out actions.
+    Parameters are passed unchanged; from SageMaker they are strings. For a constructor with
+    `other_trials`, its comma-separated paths are opened as trials. A required `action_str` is
+    empty, because the job itself performs actions.
 
     Raises:
         RuleError: as in `check`.
-        Exception: the user's file or class raised it.
+        Exception: from the user's file or class.
     """
     kind = getattr(_imported(locate(path, request).file), request.rule)
     return kind(trial, **_arguments(kind, request.parameters))
@@ -160,7 +160,7 @@ def _imported(file: Path) -> Any:
 
 
 def _is_rule(node: ast.ClassDef, classes: Mapping[str, ast.ClassDef]) -> bool:
-    """Whether the class has the method or may inherit it, judging by the file alone."""
+    """Whether the class has the method or may inherit it, as far as the file shows."""
     if any(isinstance(n, ast.FunctionDef) and n.name == "invoke_at_step" for n in node.body):
         return True
     others = {name: kind for name, kind in classes.items() if kind is not node}

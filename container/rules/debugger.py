@@ -1,4 +1,4 @@
-"""The debugger's rules by name, with SageMaker's parameters and defaults; no rule is imported.
+"""The debugger's rules by name, with SageMaker's parameters and defaults, but not their code.
 
 Sources: the SageMaker developer guide's list of built-in Debugger rules, and smdebug_rulesconfig
 1.0.1 for the defaults.
@@ -44,7 +44,7 @@ _SPECS = (
     ),
     RuleSpec(
         "DeadRelu",
-        "layers whose ReLUs no longer answer",
+        "layers whose ReLUs are no longer active",
         {
             "tensor_regex": _text(".*relu_output"),
             "threshold_inactivity": _number(1.0),
@@ -91,14 +91,14 @@ _SPECS = (
     ),
     RuleSpec(
         "AllZero",
-        "tensors that are nothing but zeros",
+        "tensors that are all zero",
         {**_WHICH, "threshold": _number(100.0)},
         in_auto=False,
         one_of=(tuple(_WHICH),),
     ),
     RuleSpec(
         "ClassImbalance",
-        "classes that are rare, and mistaken more often than others",
+        "classes that are rare and mispredicted more often than others",
         {
             "threshold_imbalance": _number(10.0),
             "threshold_misprediction": _number(0.7),
@@ -110,7 +110,7 @@ _SPECS = (
     ),
     RuleSpec(
         "LossNotDecreasing",
-        "a loss that does not fall any more",
+        "a loss that no longer decreases",
         {
             **_WHICH,
             "use_losses_collection": _flag(default=True),
@@ -123,7 +123,7 @@ _SPECS = (
     ),
     RuleSpec(
         "Overfit",
-        "a validation loss that leaves the training loss behind",
+        "a validation loss that rises above the training loss",
         {
             "tensor_regex": _text(),
             "start_step": _count(0),
@@ -134,7 +134,7 @@ _SPECS = (
     ),
     RuleSpec(
         "Overtraining",
-        "training that goes on though nothing improves",
+        "training that continues without improvement",
         {
             "patience_train": _count(5),
             "patience_validation": _count(10),
@@ -151,7 +151,7 @@ _SPECS = (
     ),
     RuleSpec(
         "StalledTrainingRule",
-        "training that stands still",
+        "training that makes no progress",
         {
             "threshold": _number(1800.0),
             "stop_training_on_fire": _flag(default=False),
@@ -207,4 +207,4 @@ _SPECS = (
 )
 
 DEBUG_RULES = {spec.name: spec for spec in _SPECS}
-"""Every debugger rule for PyTorch, by name."""
+"""All debugger rules for PyTorch, by name."""

@@ -1,4 +1,4 @@
-"""The profiler's rules by name, with SageMaker's parameters and defaults; no rule is imported.
+"""The profiler's rules by name, with SageMaker's parameters and defaults, but not their code.
 
 Source: the SageMaker developer guide's list of built-in profiler rules.
 """
@@ -6,7 +6,7 @@ Source: the SageMaker developer guide's list of built-in profiler rules.
 from container.rules.requests import Parameter, RuleSpec
 
 SCAN = {"scan_interval_us": Parameter("count", 60_000_000)}
-"""Microseconds between two evaluations; every rule has it."""
+"""Microseconds between two evaluations; a parameter of every rule."""
 
 
 def _number(default: float) -> Parameter:
@@ -33,7 +33,7 @@ _SPECS = (
     ),
     _spec(
         "CPUBottleneck",
-        "GPUs that wait for processors",
+        "GPUs that wait for the CPU",
         threshold=_number(50),
         gpu_threshold=_number(10),
         cpu_threshold=_number(90),
@@ -41,7 +41,7 @@ _SPECS = (
     ),
     _spec(
         "IOBottleneck",
-        "GPUs that wait for data to arrive",
+        "GPUs that wait for data",
         threshold=_number(50),
         gpu_threshold=_number(10),
         io_threshold=_number(50),
@@ -56,13 +56,13 @@ _SPECS = (
     ),
     _spec(
         "LoadBalancing",
-        "GPUs that work unequally",
+        "GPUs with unequal load",
         threshold=_number(0.5),
         patience=_count(1000),
     ),
     _spec(
         "LowGPUUtilization",
-        "GPUs that are used little, or in bursts",
+        "GPUs with low or fluctuating utilization",
         threshold_p95=_number(70),
         threshold_p5=_number(10),
         window=_count(500),
@@ -70,7 +70,7 @@ _SPECS = (
     ),
     _spec(
         "MaxInitializationTime",
-        "a first training step that comes late",
+        "a late first training step",
         threshold=_number(20),
     ),
     _spec(
@@ -82,14 +82,14 @@ _SPECS = (
     ),
     _spec(
         "Dataloader",
-        "more or fewer loader workers than there are cores for",
+        "too many or too few loader workers for the cores",
         min_threshold=_number(70),
         max_threshold=_number(200),
     ),
-    _spec("OverallSystemUsage", "how much of every resource is used; it never fires"),
-    _spec("OverallFrameworkMetrics", "where the steps' time goes; it never fires"),
-    _spec("ProfilerReport", "runs all the others and writes the report"),
+    _spec("OverallSystemUsage", "the utilization of every resource; never fires"),
+    _spec("OverallFrameworkMetrics", "the time of each phase of a step; never fires"),
+    _spec("ProfilerReport", "runs all other rules and writes the report"),
 )
 
 PROFILER_RULES = {spec.name: spec for spec in _SPECS}
-"""Every profiler rule, by name."""
+"""All profiler rules, by name."""

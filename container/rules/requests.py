@@ -1,6 +1,6 @@
 """Requests for rules: their names, parameters and defaults, parsed from text.
 
-`container.monitoring` implements the rules. This parser also runs on the user's machine, so that a
+`container.monitoring` implements the rules. This parser also runs on the user's machine, so a
 misspelt rule is refused before a job is created.
 Imports nothing but the standard library.
 """
@@ -19,10 +19,10 @@ from container.errors import BerthError
 Kind = Literal["number", "count", "flag", "text"]
 
 COMMON = ("rule_to_invoke", "action_json", "base_trial_path", "other_trials_paths")
-"""Keys that SageMaker's SDK writes among a rule's own parameters."""
+"""Keys that SageMaker's SDK adds to a rule's parameters."""
 
 OTHER_TRIAL = re.compile(r"other_trial_(\d+)")
-"""The parameters in which SageMaker's SDK numbers its `other_trials_s3_input_paths`."""
+"""The numbered parameters that SageMaker's SDK makes of `other_trials_s3_input_paths`."""
 
 ELSEWHERE = {
     "CreateXgboostReport": "XGBoost",
@@ -30,13 +30,13 @@ ELSEWHERE = {
     "NLPSequenceRatio": "sequences of words",
     "TreeDepth": "XGBoost",
 }
-"""SageMaker's rules that do not apply to image classifiers, and what they are for."""
+"""SageMaker's rules that do not apply to image classifiers, and what they apply to."""
 
 NOTHING = ("", "none", "null")
-"""Texts that stand for no value: the SDK sends `str(None)`."""
+"""Texts that mean no value: the SDK sends `str(None)`."""
 
 TRUE, FALSE = ("true", "t", "yes", "y", "on", "1"), ("false", "f", "no", "n", "off", "0")
-"""Texts of a flag, as smdebug reads its own."""
+"""Texts of a flag, the same as in smdebug."""
 
 
 class RuleError(BerthError):
@@ -49,10 +49,10 @@ class Parameter:
 
     Attributes:
         kind: number (float), count (int), flag (bool) or text (str).
-        default: as SageMaker documents it; None where it has none.
+        default: SageMaker's documented default; None without one.
         required: whether the rule cannot run without it.
-        modes: the modes that a text may name, as `TRAIN` or `ModeKeys.TRAIN` in any
-            capitalisation; empty for any text.
+        modes: the accepted modes, as `TRAIN` or `ModeKeys.TRAIN` in any capitalisation; empty for
+            any text.
     """
 
     kind: Kind
@@ -61,10 +61,10 @@ class Parameter:
     modes: tuple[str, ...] = ()
 
     def read(self, rule: str, name: str, given: Any) -> float | int | bool | str | None:
-        """Parse a value or its text; None for a text that stands for no value.
+        """Parse a value or its text; None for a text that means no value.
 
         Raises:
-            RuleError: it is of another type.
+            RuleError: the value is invalid.
         """
         found = given
         if isinstance(given, str):
@@ -92,7 +92,7 @@ class Parameter:
         )
 
     def _of(self, text: str, given: str) -> float | bool | str:
-        """Convert a text to the parameter's type; the text itself where it cannot be."""
+        """Convert a text to the parameter's type; returns the text if that fails."""
         if self.kind == "flag" and text in (*TRUE, *FALSE):
             return text in TRUE
         if self.kind in ("number", "count"):
@@ -115,14 +115,14 @@ class RuleSpec:
     """A rule in a catalogue.
 
     Attributes:
-        name: SageMaker's.
+        name: SageMaker's name.
         watches: what it detects, in a few words.
-        parameters: by name.
+        parameters: its parameters by name.
         collections: the collections of tensors it reads (debugger rules).
-        in_auto: whether `auto` includes it; rules with a required parameter cannot be.
-        one_of: groups of parameters; one of each group must be given.
-        runs_others: whether it runs the other rules of its catalogue, and so takes their parameters
-            too, as `<Rule>_<parameter>`.
+        in_auto: whether `auto` includes it; impossible with a required parameter.
+        one_of: groups of parameters, of which at least one must be given each.
+        runs_others: whether it runs the other rules of its catalogue and accepts their parameters
+            as `<Rule>_<parameter>`.
     """
 
     name: str
@@ -143,8 +143,8 @@ class RuleRequest:
         name: the RuleConfigurationName of its status.
         parameters: every parameter of the rule with its value, defaults included.
         stop: whether training ends when it fires (the StopTraining action).
-        unserved: the names of other requested actions, which are not carried out.
-        source: S3 URI of a custom rule's file, where SageMaker's request names one.
+        unserved: the names of other requested actions, which are not performed.
+        source: S3 URI of a custom rule's file, if SageMaker's request has one.
     """
 
     rule: str
@@ -156,7 +156,7 @@ class RuleRequest:
 
     @property
     def texts(self) -> dict[str, str]:
-        """The parameters as SageMaker's requests have them; those without a value left out."""
+        """The parameters as strings for SageMaker's requests, without those that are None."""
         return {name: str(value) for name, value in self.parameters.items() if value is not None}
 
 
@@ -185,14 +185,14 @@ def parse_rules(
 
     Args:
         names: rules, or `auto` for all that need no parameter.
-        overrides: values by `<Rule>_<parameter>`, in any capitalisation. Those of a rule that is
-            not among the names go to the one that runs others, if that is.
+        overrides: values by `<Rule>_<parameter>`, in any capitalisation. Those of rules not in
+            `names` go to the rule that runs others, if that is in `names`.
         stop_on: rules that end training when they fire.
         own: whether names not in the catalogue are custom rules.
 
     Raises:
-        RuleError: an unknown rule or parameter, with similar names; a value of the wrong kind; a
-            required parameter that is missing.
+        RuleError: a rule or parameter is unknown (names similar ones), a value is invalid, or a
+            required parameter is missing.
     """
     chosen: list[str] = []
     for given in names:
@@ -245,7 +245,7 @@ def from_configurations(
         if others and (source or "other_trials" in catalogue[rule].parameters):
             parameters["other_trials"] = others
         elif others:
-            raise RuleError(f"rule {rule}: it reads no other trials; found {others}")
+            raise RuleError(f"rule {rule}: found other trials {others}, expected none")
         requests.append(
             RuleRequest(
                 rule,
@@ -362,14 +362,14 @@ def _known(catalogue: Catalogue, given: str, *, own: bool) -> str:
     other = {name.lower(): kind for name, kind in ELSEWHERE.items()}.get(given.strip().lower())
     if other is not None:
         raise RuleError(
-            f"rule {given.strip()!r} is for {other}, which an image classifier has nothing of: "
+            f"rule {given.strip()!r} is for {other} and does not apply to image classifiers: "
             "leave it out"
         )
     raise RuleError(f"unknown rule {given.strip()!r}: {hint(given.strip(), list(catalogue))}")
 
 
 def _split(key: str, chosen: list[str]) -> tuple[str, str]:
-    """`<Rule>_<parameter>` in its two parts."""
+    """Split `<Rule>_<parameter>` into its two parts."""
     rule = _rule_of(key, chosen)
     if rule is not None:
         return rule, key[len(rule) + 1 :]

@@ -1,1 +1,1 @@
-"""Experiment tracking: parameters, metrics and files of a job in MLflow, where one is named."""
+"""Experiment tracking: logs parameters, metrics and files of a job to MLflow."""

@@ -1,8 +1,7 @@
 """A job's run on an MLflow tracking server.
 
-Imported only where `MLFLOW_TRACKING_URI` is set, as it imports MLflow's client. The ARN of a
-SageMaker tracking server is such a URI too: MLflow finds the package sagemaker-mlflow, which knows
-it, by itself.
+Imported only if `MLFLOW_TRACKING_URI` is set, because it imports MLflow's client. The URI may be
+the ARN of a SageMaker tracking server, which MLflow resolves with the package sagemaker-mlflow.
 """
 
 import logging
@@ -20,29 +19,29 @@ PARENT = "mlflow.parentRunId"
 """The tag that nests a run below another (MLflow, system tags)."""
 JOB = "sagemaker.training_job"
 TUNING_JOB = "sagemaker.tuning_job"
-"""The tag of a tuning job's own run, below which its trials lie."""
+"""The tag of a tuning job's run, the parent of its trials."""
 MOST_METRICS = 1000
 MOST_PARAMETERS = 100
-"""Of one request (MLflow, REST API, Log Batch)."""
+"""Limits of one request (MLflow, REST API, Log Batch)."""
 MODEL_FOLDER, OUTPUT_FOLDER = "model", "output"
-"""Where a run's artifacts lie."""
+"""Folders of a run's artifacts."""
 PAGES = {".html", ".json", ".jsonl", ".csv", ".png", ".jpg", ".svg"}
-"""What is logged of output/data: pages, pictures and tables."""
+"""Suffixes of files in output/data to log: pages, images and tables."""
 
 
 @dataclass(frozen=True)
 class RunPlan:
-    """What run is to be found or made.
+    """The run to find or create.
 
     Attributes:
-        uri: the tracking server's.
-        experiment: the experiment's name; `experiment_id`, if it is set, wins.
+        uri: the tracking server's URI.
+        experiment: the experiment's name, used if `experiment_id` is None.
         experiment_id: the experiment's id, or None.
-        name: the run's.
-        job: what tells the job from all others: its ARN, or its place on its machine.
+        name: the run's name.
+        job: a unique identifier of the job: its ARN, or a hash of its host and folder.
         tuning_job: the tuning job it is a trial of, or None.
-        run_id: a run to go on in, or None.
-        resumed: whether the job goes on from a checkpoint, and so in a run that has finished.
+        run_id: an existing run to continue, or None.
+        resumed: whether the job resumes from a checkpoint, and may continue a finished run.
     """
 
     uri: str
@@ -57,9 +56,9 @@ class RunPlan:
 
 @dataclass
 class MlflowRun:
-    """The run; each method may be called again after it failed, and goes on where it stopped.
+    """The run. A method that failed may be called again and continues where it stopped.
 
-    All of them raise what MLflow's client raises: MlflowException, and the errors of requests and
+    All methods raise the errors of MLflow's client: MlflowException, and those of requests and
     botocore.
     """
 
@@ -73,11 +72,11 @@ class MlflowRun:
 
     @property
     def id(self) -> str | None:
-        """The run's id; None until `open` found or made it."""
+        """The run's id; None before `open`."""
         return self._run
 
     def open(self) -> None:
-        """Find or make the experiment, the tuning job's run and the run."""
+        """Find or create the experiment, the tuning job's run and the run."""
         if self._experiment is None:
             self._experiment = self.plan.experiment_id or self._find_experiment()
         if self.plan.tuning_job is not None and self._parent is None:
@@ -89,7 +88,7 @@ class MlflowRun:
         """Log the parameters that the run does not have yet.
 
         Returns:
-            Those that differ from the run's, which MLflow keeps, as text.
+            Descriptions of parameters that differ from the run's, which MLflow cannot change.
         """
         known: dict[str, str] = dict(self.client.get_run(self.run_id).data.params)
         new = [Param(name, value) for name, value in parameters.items() if name not in known]
@@ -102,10 +101,7 @@ class MlflowRun:
         ]
 
     def log_metrics(self, metrics: Sequence[tuple[int, int, Mapping[str, float]]]) -> None:
-        """Log metrics: steps, when they were measured (Unix ms), and values by name.
-
-        Values that are no finite numbers are left out.
-        """
+        """Log metrics: (step, Unix time in ms, values by name); skips non-finite values."""
         entities = [
             Metric(name, value, timestamp, step)
             for step, timestamp, values in metrics
@@ -120,9 +116,9 @@ class MlflowRun:
         return {entry.step for entry in self.client.get_metric_history(self.run_id, metric)}
 
     def log_files(self, files: Sequence[tuple[Path, str]]) -> Iterator[Path]:
-        """Log files, each below a folder of the run's artifacts; yields each once it is logged.
+        """Log files to folders of the run's artifacts; yields each once it is logged.
 
-        One that was logged already is left out.
+        Skips files that were logged before.
         """
         for path, folder in files:
             if path not in self._files_logged:
@@ -133,8 +129,8 @@ class MlflowRun:
     def end(self, status: str) -> None:
         """End the run: FINISHED, FAILED or KILLED.
 
-        The tuning job's run is ended too, as nobody knows which trial is the last; the next one
-        reopens it.
+        Also ends the tuning job's run, because no trial knows whether it is the last; the next
+        trial reopens it.
         """
         if self._parent is not None and self.plan.tuning_job is not None:
             self._settle(self.plan.tuning_job)
@@ -144,10 +140,10 @@ class MlflowRun:
 
     @property
     def client(self) -> MlflowClient:
-        """MLflow's client, which is made at its first use."""
+        """MLflow's client, created at first use."""
         if self._client is None:
             for name in ("mlflow", "urllib3"):
-                # They repeat addresses with passwords; what fails is said once, by the caller.
+                # They log addresses with passwords; the caller logs failures once.
                 logging.getLogger(name).setLevel(logging.CRITICAL)
             self._client = MlflowClient(self.plan.uri)
         return self._client
@@ -165,14 +161,14 @@ class MlflowRun:
         try:
             return str(self.client.create_experiment(self.plan.experiment))
         except Exception:
-            # Another trial was faster.
+            # Another trial may have created it meanwhile.
             found = self.client.get_experiment_by_name(self.plan.experiment)
             if found is None:
                 raise
             return str(found.experiment_id)
 
     def _find_run(self) -> str | None:
-        """The run that an interruption of this job left, or the one that the environment names."""
+        """The run of this job from before an interruption, or the one in the environment."""
         if self.plan.run_id is not None and self.plan.tuning_job is None:
             self.client.update_run(self.plan.run_id, status="RUNNING")
             return self.plan.run_id
@@ -190,7 +186,7 @@ class MlflowRun:
         return self._create(self.plan.name, tags)
 
     def _find_parent(self, tuning_job: str) -> str:
-        """The tuning job's run: the first there is, as trials that start together each make one."""
+        """The tuning job's first run, as trials that start together may each create one."""
         if self.plan.run_id is not None:
             return self.plan.run_id
         runs = self._search(TUNING_JOB, tuning_job)

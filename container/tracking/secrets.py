@@ -1,4 +1,4 @@
-"""What a log must not show of a tracking server's address and of errors that repeat it."""
+"""Hides secrets in a tracking server's address and in errors that repeat it."""
 
 import os
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
@@ -10,7 +10,7 @@ SECRET_VARIABLES = (
     "AWS_SECRET_ACCESS_KEY",
     "AWS_SESSION_TOKEN",
 )
-"""Environment variables that MLflow's client signs in with."""
+"""Environment variables with credentials of MLflow's client."""
 HIDDEN = "***"
 
 
@@ -24,7 +24,7 @@ def shown_uri(uri: str) -> str:
 
 
 def without_secrets(text: str, uri: str) -> str:
-    """A text in which the address's user, password and query, and the variables, are hidden."""
+    """Hide the address's user, password and query and the values of `SECRET_VARIABLES`."""
     secrets = [os.environ.get(name, "") for name in SECRET_VARIABLES]
     try:
         parts = urlsplit(uri)

@@ -1,7 +1,7 @@
-"""What a training job tells an MLflow tracking server, where the environment names one.
+"""Logs a training job to an MLflow tracking server, if the environment names one.
 
-A thread of its own talks to the server, so that training waits for it at no point, and a server
-that cannot be reached costs a line of the log and nothing else.
+A separate thread communicates with the server, so training never waits, and an unreachable server
+only causes a warning in the log.
 """
 
 from __future__ import annotations
@@ -26,58 +26,58 @@ if TYPE_CHECKING:
 
 VARIABLE = "MLFLOW_TRACKING_URI"
 DEFAULTS = {
-    # The debugger's smdebug takes no other, and protobuf is imported once.
+    # smdebug supports no other, and protobuf is imported only once.
     "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": "python",
-    # MLflow's own would go on for minutes, at a job's end too.
+    # MLflow's defaults would retry for minutes, even at a job's end.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
-    # It prints the server's address, which may hold a password.
+    # It would print the server's address, which may contain a password.
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "GIT_PYTHON_REFRESH": "quiet",
 }
-"""Variables of MLflow's client, where the environment does not set them."""
+"""Defaults of environment variables of MLflow's client and its dependencies."""
 OBJECTIVE = "_tuning_objective_metric"
-"""The hyperparameter that SageMaker gives the trials of a tuning job, and no other job."""
+"""The hyperparameter that SageMaker adds only to trials of a tuning job."""
 TRIAL = re.compile(r"(?P<tuning_job>.+)-\d{3,}-[0-9a-f]{8}")
-"""How SageMaker names a tuning job's training jobs."""
+"""The names of a tuning job's training jobs in SageMaker."""
 RETRY_SECONDS = 30.0
-"""Between two attempts to reach a server that could not be reached."""
+"""Seconds between two attempts to reach an unreachable server."""
 LAST_SECONDS = 20.0
-"""The end of a job waits so long for a server that could not be reached before."""
+"""Seconds to wait at a job's end for a server that was unreachable."""
 STALL_SECONDS = 180.0
-"""The end of a job waits so long for one file to arrive."""
+"""Seconds to wait at a job's end for the upload of one file."""
 INTERRUPTED_SECONDS = 10.0
-"""The end of a job that was interrupted waits so long: two minutes later it is killed."""
+"""Seconds to wait at the end of an interrupted job, which SageMaker kills after two minutes."""
 ERROR_LENGTH = 300
 
 
 class Tracker:
-    """Tells nobody anything: a job without a tracking server, or another rank than the first."""
+    """Does nothing: for jobs without a tracking server, and ranks other than 0."""
 
     def parameters(self, hp: Hyperparameters) -> None:
-        """The hyperparameters, of which those that are None may be known later."""
+        """Log the hyperparameters; may be called again with values that were None."""
 
     def restore(self, history: Iterable[Mapping[str, float | None]]) -> None:
-        """The job goes on after these epochs' records."""
+        """Restore the records of the epochs before an interruption."""
 
     def epoch(self, record: Mapping[str, float]) -> None:
-        """An epoch ended with these metrics; `epoch` is its number, from 1."""
+        """Log an epoch's metrics; `epoch` is its number, from 1."""
 
     def final(self, metrics: Mapping[str, float]) -> None:
-        """The trained model has these metrics."""
+        """Log the trained model's metrics."""
 
     def end(self, status: str) -> None:
-        """The job is FINISHED, FAILED or KILLED: what it leaves is complete."""
+        """End with FINISHED, FAILED or KILLED, after all output is written."""
 
 
 def make_tracker(
     environment: Environment, hp: Hyperparameters, *, main: bool, say: Callable[[str], None]
 ) -> Tracker:
-    """The tracker of this rank's job; MLflow is imported only where its variable is set.
+    """The tracker of this rank; imports MLflow only if its variable is set.
 
     Args:
-        environment: the job's.
+        environment: the job's environment.
         hp: its hyperparameters.
         main: whether this is rank 0, the only one that logs.
         say: where messages go.
@@ -99,7 +99,7 @@ def make_tracker(
 
 
 def tuning_job_of(environment: Environment) -> str | None:
-    """The tuning job that the job is a trial of; None for a job of its own."""
+    """The tuning job that the job is a trial of; None for other jobs."""
     trial = TRIAL.fullmatch(environment.job_name)
     if OBJECTIVE not in environment.hyperparameters or trial is None:
         return None
@@ -110,8 +110,8 @@ class MlflowTracker(Tracker):
     """Logs to an MLflow run, from a thread.
 
     Args:
-        run: not yet opened.
-        environment: the job's, for what it leaves.
+        run: the run, not yet opened.
+        environment: the job's environment, for its output folders.
         say: where messages go.
     """
 
@@ -141,7 +141,7 @@ class MlflowTracker(Tracker):
             self._changed.notify_all()
 
     def restore(self, history: Iterable[Mapping[str, float | None]]) -> None:
-        """Log those of these epochs that the run does not have yet."""
+        """Log the records of epochs that the run does not have yet."""
         with self._changed:
             self._history = list(history)
             self._step = max((_epoch(record) for record in self._history), default=0)
@@ -157,9 +157,9 @@ class MlflowTracker(Tracker):
         self._log(dict(metrics))
 
     def end(self, status: str) -> None:
-        """Log what is left, and say what was not logged.
+        """Log what is pending, and warn about what was not logged.
 
-        No files of a job that was interrupted, and no model that holds features alone.
+        Logs no files of an interrupted job, and no model that has only features.
         """
         from container.tracking.mlflow_run import model_files, output_files
 
@@ -179,7 +179,7 @@ class MlflowTracker(Tracker):
             self._say(f"warning: MLflow: not logged: {', '.join(left)}")
 
     def _is_patient(self, status: str) -> bool:
-        """Whether to wait on for the thread; the lock is held."""
+        """Whether to keep waiting for the thread. The caller holds the lock."""
         limit = STALL_SECONDS
         if status == "KILLED":
             limit = INTERRUPTED_SECONDS
@@ -188,7 +188,7 @@ class MlflowTracker(Tracker):
         return time.monotonic() - self._moved < limit
 
     def _left(self) -> list[str]:
-        """What was not logged; the lock is held."""
+        """Descriptions of what was not logged. The caller holds the lock."""
         left = [] if self._parameters == self._logged else ["the hyperparameters"]
         steps = {step for step, _, _ in self._waiting} | set(map(_epoch, self._history))
         if steps:
@@ -199,7 +199,7 @@ class MlflowTracker(Tracker):
                 else f"metrics of epochs {first} to {last}"
             )
         top = {folder.partition("/")[0] for _, folder in self._files}
-        words = {"output": "pages and pictures", "model": "the model"}
+        words = {"output": "pages and charts", "model": "the model"}
         left += [words[folder] for folder in words if folder in top]
         if not left and (self._failing or not self._ended):
             left.append("the run's end")
@@ -213,7 +213,7 @@ class MlflowTracker(Tracker):
             self._changed.notify_all()
 
     def _work(self) -> None:
-        """The thread: an attempt at all there is, whenever there is something."""
+        """The thread's loop: log everything pending whenever there is something."""
         while True:
             with self._changed:
                 status, files = self._status, list(self._files)
@@ -249,7 +249,7 @@ class MlflowTracker(Tracker):
             self._failing = False
 
     def _has_something(self) -> bool:
-        """Whether there is something to log; the lock is held."""
+        """Whether there is something to log. The caller holds the lock."""
         new = self._parameters != self._logged
         return bool(self._status is not None or new or self._waiting or self._history)
 
@@ -268,7 +268,7 @@ class MlflowTracker(Tracker):
         with self._changed:
             self._logged = parameters
         if kept:
-            self._say(f"MLflow: a run's parameters stay what they were: {', '.join(kept)}")
+            self._say(f"MLflow: parameters of a run cannot be changed: {', '.join(kept)}")
 
     def _send_history(self) -> None:
         from container.tracking.mlflow_run import now
@@ -304,7 +304,7 @@ class MlflowTracker(Tracker):
         uri = self._run.plan.uri
         reason = " ".join(without_secrets(str(error), uri).split())[:ERROR_LENGTH]
         self._say(
-            f"warning: MLflow: {shown_uri(uri)} takes nothing, and training goes on without it: "
+            f"warning: MLflow: logging to {shown_uri(uri)} failed, training continues without it: "
             f"{type(error).__name__}: {reason}"
         )
 

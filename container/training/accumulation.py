@@ -1,4 +1,4 @@
-"""Gradient accumulation: one optimiser step on several batches, as if they were one.
+"""Gradient accumulation: one optimizer step on several batches, as if they were one.
 
 The loss is the mean over all images of the step. Batch normalisation still sees a batch at a time.
 """
@@ -17,10 +17,10 @@ T = TypeVar("T")
 def in_groups(
     batches: Iterable[T], size: int, waiting: Callable[[], AbstractContextManager[object]]
 ) -> Iterator[Iterator[T]]:
-    """Every `size` batches, the last group maybe fewer; each is asked for when it is needed.
+    """Group batches lazily, `size` at a time; the last group may have fewer.
 
     Args:
-        waiting: entered while a batch after the first of a group is awaited.
+        waiting: returns a context entered while loading each batch of a group but the first.
     """
     source = iter(batches)
     for first in source:
@@ -43,35 +43,35 @@ def _group(
 
 
 def steps_of(batches: int, size: int) -> int:
-    """Optimiser steps of `batches` batches of an epoch, `size` a step, the last maybe fewer."""
+    """Number of optimizer steps in an epoch of `batches` batches, `size` per step."""
     return -(-batches // size)
 
 
 def ends_step(batch: int, batches: int, size: int) -> bool:
-    """Whether a batch, counted from 0, is the last of its step in an epoch of `batches`."""
+    """Whether a batch (from 0) is the last of its step, in an epoch of `batches`."""
     return batch + 1 == batches or (batch + 1) % size == 0
 
 
 def synchronized(
     parallel: DistributedDataParallel | None, last: bool
 ) -> AbstractContextManager[object]:
-    """Around a forward and a backward pass: DDP adds up gradients with a step's last batch only."""
+    """A context for forward and backward: DDP reduces gradients only with a step's last batch."""
     return nullcontext() if last or parallel is None else parallel.no_sync()
 
 
 class GroupLoss:
-    """The mean loss over a group's images, and what to differentiate for its gradient.
+    """The mean loss over a group's images, and the losses to call `backward` on.
 
-    A group's mean is that of its batches' means by weight. The sum of all weights is known with the
-    last batch only, so gradients are kept as multiples of the first batch's weight until then, and
-    scaled just before the last backward pass, with which DDP takes the mean over the ranks.
+    A group's mean is the weighted mean of its batches' means. The sum of the weights is known only
+    with the last batch. Until then gradients are relative to the first batch's weight; they are
+    rescaled just before the last backward pass, in which DDP averages them over the ranks.
 
     Args:
-        parameters: of the network.
+        parameters: the network's parameters.
 
     Attributes:
-        hits: how many images were labelled right, a scalar on their device.
-        images: how many there were.
+        hits: number of correct predictions, a scalar on the device.
+        images: number of images.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
@@ -84,11 +84,11 @@ class GroupLoss:
         self._mean: Tensor | None = None
 
     def add(self, mean: Tensor, weight: Tensor | float, *, last: bool) -> Tensor:
-        """What to call `backward` of.
+        """Add a batch's loss; returns the scalar to call `backward` on.
 
         Args:
-            mean: the loss of one batch, a scalar.
-            weight: by which the mean over its images was divided, as `loss_weight` gives it.
+            mean: the mean loss of the batch, a scalar.
+            weight: the batch's weight, from `loss_weight`.
             last: whether this is the group's last batch.
         """
         self._weights = self._weights + weight
@@ -107,22 +107,25 @@ class GroupLoss:
         return part * share
 
     def count(self, logits: Tensor, labels: Tensor) -> None:
-        """Count a batch's images, and those of which the largest logit is the label's."""
+        """Count a batch's images and its correct predictions."""
         hits = (logits.detach().argmax(1) == labels).sum().float()
         self.hits = self.hits + hits
         self.images += len(labels)
 
     @property
     def mean(self) -> Tensor:
-        """The mean loss of the images so far, a scalar on their device."""
+        """The mean loss of the images so far, a scalar on the device."""
         return torch.as_tensor(self._sum / self._weights) if self._mean is None else self._mean
 
 
 def loss_weight(targets: Tensor, class_weights: Tensor | None) -> Tensor | float:
-    """What `F.cross_entropy` divides the sum of a batch's losses by.
+    """The divisor of `F.cross_entropy` when it averages over a batch.
+
+    It is the sum of the labels' class weights, or the number of images if there are no class
+    weights or the targets are probabilities.
 
     Args:
-        targets: int64 (N,) labels, or float (N, C) probabilities, of which it counts the images.
+        targets: int64 (N,) labels, or float (N, C) probabilities.
         class_weights: float32 (C,), if the loss has them.
     """
     if class_weights is None or targets.ndim > 1:

@@ -1,7 +1,7 @@
-"""The training loop's callback: what the debugger and the profiler are called with.
+"""The training loop's callback interface, which the debugger and the profiler implement.
 
-The loop always calls a `Callback`. This one does nothing, and neither smdebug nor the profiler is
-imported; `container.monitoring.monitor` has the one that debugs and profiles.
+The base class does nothing and imports neither smdebug nor the profiler.
+`container.monitoring.monitor` has the implementation that debugs and profiles.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,13 +21,13 @@ _NOTHING = nullcontext()
 
 @dataclass(frozen=True)
 class StepMetrics:
-    """One optimiser step, for the curves.
+    """Metrics of one optimizer step.
 
     Attributes:
         step: its number, from 0.
-        epoch: from 1.
+        epoch: its epoch, from 1.
         loss: scalar, on the device, detached.
-        learning_rate: of this step.
+        learning_rate: the learning rate of this step.
         gradient_norm: scalar, the L2 norm of all gradients before clipping; None if not measured.
     """
 
@@ -42,7 +42,7 @@ class Callback:
     """Does nothing at each point of training.
 
     Attributes:
-        can_stop: whether `stop_reason` can ever return one; the same on every rank.
+        can_stop: whether `stop_reason` may ever return a reason; the same on every rank.
     """
 
     can_stop = False
@@ -50,52 +50,52 @@ class Callback:
     def setup(
         self, network: nn.Module, device: torch.device, steps: int, facts: Mapping[str, object]
     ) -> None:
-        """The network is built.
+        """Called once the network is built.
 
         Args:
-            network: the bare network, on its device.
-            device: where it is.
-            steps: optimiser steps of the whole job.
-            facts: of the job, for the report.
+            network: the network without DDP, on its device.
+            device: the device.
+            steps: optimizer steps of the whole job.
+            facts: the job's values for the report.
         """
 
     def on_train_start(self, first_step: int, first_eval_step: int) -> None:
-        """Training and validation start with these steps; not 0 after an interruption."""
+        """Called before training with the first steps of both modes; not 0 when resuming."""
 
     def batches(self, mode: Mode, batches: Iterable[T], first_step: int) -> Iterator[T]:  # noqa: ARG002
-        """The batches, each the beginning of a step of that mode."""
+        """Iterate over batches; each begins a step of `mode`."""
         return iter(batches)
 
     def phase(self, name: str) -> AbstractContextManager[object]:  # noqa: ARG002
-        """A part of a step, or of the job outside of steps."""
+        """A context around one phase of a step, or of the job outside of steps."""
         return _NOTHING
 
     def on_before_forward(self, mode: Mode, network: nn.Module) -> bool:  # noqa: ARG002
-        """A forward pass of this network follows; returns whether its tensors are saved."""
+        """Called before a forward pass; returns whether its tensors are saved."""
         return False
 
     def on_after_backward(self) -> None:
-        """The gradients of a step that is saved are there, unscaled and not yet clipped."""
+        """Called in a step that is saved, with gradients unscaled and not yet clipped."""
 
     def record(self, collection: Collection, value: Tensor) -> None:
-        """Save a tensor that no module returns; only if `on_before_forward` returned True."""
+        """Save a tensor that no module outputs; called only if `on_before_forward` was true."""
 
     def wants_gradient_norm(self, step: int) -> bool:  # noqa: ARG002
-        """Whether the norm of this step's gradients is to be measured."""
+        """Whether to measure the gradient norm of this step."""
         return False
 
     def on_step_end(self, metrics: StepMetrics) -> None:
-        """An optimiser step is done."""
+        """Called after each optimizer step."""
 
     def stop_reason(self) -> str | None:
-        """Why training is to end now, with the model so far; None to go on."""
+        """Why training must end now with the model so far; None to continue."""
         return None
 
     def on_train_end(self) -> None:
-        """The last step is done; called on every rank while they can still communicate."""
+        """Called after the last step, on every rank while they can still communicate."""
 
     def on_fit_end(self) -> None:
-        """The artifact and the evaluation are written; called on rank 0."""
+        """Called on rank 0 once the artifact and the evaluation are written."""
 
     def teardown(self) -> None:
-        """The job ends, early or not: release everything; what is written stays."""
+        """Release all resources at the job's end, whether or not it succeeded."""

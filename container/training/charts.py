@@ -1,4 +1,4 @@
-"""Charts as PNG files: confusion matrix, curves and worst mistakes."""
+"""Charts as PNG files: confusion matrix, training curves and wrong predictions."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,14 +16,14 @@ from matplotlib import pyplot as plt
 from matplotlib.ticker import MaxNLocator
 
 SIDE = 256
-"""Pixels of the longer side of a mistake's image in `worst.png`."""
+"""Pixels of the longer side of each image in `worst.png`."""
 
 NUMBERED = 20
-"""Up to this many classes a confusion matrix shows its numbers and every name."""
+"""With up to this many classes, a confusion matrix shows counts and class names."""
 
 
 def draw_confusion(confusion: npt.NDArray[np.int64], classes: Sequence[str], folder: Path) -> Path:
-    """`confusion.png`: int (C, C) counts, coloured by share of the true class."""
+    """Draw `confusion.png`: int64 (C, C) counts, coloured by share of the true class."""
     count = len(classes)
     side = min(4 + 0.35 * count, 16)
     figure, axes = plt.subplots(figsize=(side, side), layout="constrained")
@@ -48,7 +48,7 @@ def draw_confusion(confusion: npt.NDArray[np.int64], classes: Sequence[str], fol
 
 
 def draw_curves(history: Sequence[Mapping[str, float | None]], folder: Path) -> Path:
-    """`curves.png`: loss, accuracy and learning rate over the epochs."""
+    """Draw `curves.png`: loss, accuracy and learning rate by epoch."""
     epochs = [record["epoch"] for record in history]
     figure, (losses, accuracies, rates) = plt.subplots(
         1, 3, figsize=(13, 3.8), layout="constrained"
@@ -67,7 +67,7 @@ def draw_curves(history: Sequence[Mapping[str, float | None]], folder: Path) -> 
 
 
 def draw_worst(root: Path, worst: Sequence[Mapping[str, Any]], folder: Path) -> Path | None:
-    """`worst.png`: the surest mistakes; None, and no file, when there are none."""
+    """Draw `worst.png`: the most confident wrong predictions; None and no file without any."""
     if not worst:
         return None
     columns = 4
@@ -86,8 +86,8 @@ def draw_worst(root: Path, worst: Sequence[Mapping[str, Any]], folder: Path) -> 
         data = (root / mistake["path"]).read_bytes()
         axes.imshow(use_image(data, _thumbnail, name=mistake["path"], at_least=(SIDE, SIDE)))
         axes.set_title(
-            f"{_escape_dollar(mistake['label'])}, called\n{_escape_dollar(mistake['predicted'])} "
-            f"({mistake['probability']:.0%})",
+            f"{_escape_dollar(mistake['label'])}, predicted\n"
+            f"{_escape_dollar(mistake['predicted'])} ({mistake['probability']:.0%})",
             fontsize=9,
         )
     return _save(figure, folder / "worst.png")
@@ -100,12 +100,12 @@ def _thumbnail(picture: Image.Image) -> npt.NDArray[np.uint8]:
 
 
 def _escape_dollar(name: str) -> str:
-    """A class name as text: matplotlib would read `$` as mathematics."""
+    """Escape `$` in a class name, which matplotlib would parse as math."""
     return name.replace("$", r"\$")
 
 
 def _save(figure: Any, path: Path) -> Path:
-    # With a layout engine, `savefig` draws everything once more to lay it out.
+    # `savefig` would draw everything a second time to run the layout engine.
     figure.get_layout_engine().execute(figure)
     figure.set_layout_engine("none")
     figure.savefig(path, dpi=110)

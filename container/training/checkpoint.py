@@ -1,9 +1,9 @@
 """Crash-safe checkpoints: written to a temporary file, verified by digest, never pickled.
 
 A checkpoint is two files: `checkpoint-<step>.safetensors` with every tensor and, written after it,
-`checkpoint-<step>.json` with the counters and the digest of the first. A pair without a match is
-not a checkpoint, so a kill, a full disk or a half-done sync to S3 costs at most one of them.
-`best.*` holds the best weights so far in the same way.
+`checkpoint-<step>.json` with the counters and the digest of the first. A pair whose digest does not
+match is ignored, so a kill, a full disk or a partial sync to S3 costs at most one checkpoint.
+`best.*` holds the best weights so far in the same format.
 """
 
 import errno
@@ -21,17 +21,17 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import Tensor
 
-from container.errors import CheckpointError, TrainingError
+from container.errors import CheckpointError, TrainingError, first_line
 from container.files import json_files
 from container.files.json_files import to_json
 from container.training.state_dicts import save_state
 
 KEEP = 2
-"""Checkpoints kept: the last, and the one before it in case the last turns out corrupt."""
+"""Checkpoints kept: the last, and the previous one in case the last is corrupt."""
 
 
 class Interrupted(Exception):
-    """The job received a stop signal; its state is in a checkpoint."""
+    """The job received a stop signal and wrote a checkpoint."""
 
 
 class StopSignal:
@@ -59,10 +59,9 @@ class CheckpointFolder:
 
     Args:
         path: `/opt/ml/checkpoints`.
-        run: values that a run must share with the one that wrote a checkpoint, by name.
+        run: values by name that must equal those of the run that wrote a checkpoint.
         say: where messages go.
-        defaults: what a value of `run` was before there was a choice, by name: a checkpoint that an
-            older version wrote does not have those that came later.
+        defaults: values of `run` to assume where a checkpoint of an older version has none.
     """
 
     def __init__(
@@ -79,10 +78,10 @@ class CheckpointFolder:
         self._defaults = json.loads(to_json(defaults or {}))
 
     def save(self, step: int, tensors: Mapping[str, Tensor], counters: Mapping[str, Any]) -> Path:
-        """Write a checkpoint and drop those before the last two.
+        """Write a checkpoint and delete all but the last two.
 
         Raises:
-            TrainingError: the disk is full; no partial file stays behind.
+            TrainingError: the disk is full; no partial file is left.
         """
         path = self._write(f"checkpoint-{step:08d}", tensors, counters)
         for old in sorted(self._path.glob("checkpoint-*.json"))[:-KEEP]:
@@ -95,14 +94,14 @@ class CheckpointFolder:
         self._write("best", tensors, counters)
 
     def load_best(self) -> Checkpoint | None:
-        """The best weights, or None when there are none that can be read."""
+        """The best weights; None if there are none or they are corrupt."""
         return self._read(self._path / "best.json")
 
     def load_last(self) -> Checkpoint | None:
-        """The newest checkpoint that is whole, logging which ones are not.
+        """The newest intact checkpoint; logs each one that is not.
 
         Raises:
-            CheckpointError: it was written by a run with other hyperparameters or other data.
+            CheckpointError: it belongs to a run with other hyperparameters or other data.
         """
         for path in sorted(self._path.glob("checkpoint-*.json"), reverse=True):
             checkpoint = self._read(path)
@@ -131,12 +130,12 @@ class CheckpointFolder:
             tensors = load_file(weights)
         except FileNotFoundError as error:
             if error.filename != str(path):
-                self._say(f"checkpoint {weights.name} is not there: trying the one before it")
+                self._say(f"checkpoint {weights.name} is missing: trying the previous one")
             return None
         except Exception as error:
             self._say(
-                f"checkpoint {weights.name} is corrupt ({str(error).splitlines()[0]}): "
-                "trying the one before it"
+                f"checkpoint {weights.name} is corrupt ({first_line(error)}): "
+                "trying the previous one"
             )
             return None
         for name, value in self._run.items():
@@ -151,7 +150,7 @@ class CheckpointFolder:
 
 @contextmanager
 def written_aside(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that replaces it when the block ends well.
+    """A temporary path beside `path` that replaces it when the block succeeds.
 
     Raises:
         TrainingError: the disk is full; the temporary file is removed.
@@ -166,14 +165,14 @@ def written_aside(path: Path) -> Iterator[Path]:
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether an error says the disk is full; safetensors reports it in the message only."""
+    """Whether an error means that the disk is full; safetensors reports it only in the message."""
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return True
     return "os error 28" in str(error) or "No space left on device" in str(error)
 
 
 def disk_full(path: Path) -> TrainingError:
-    """The line for a full disk, with what is left of it."""
+    """The error for a full disk, with the space left."""
     free = shutil.disk_usage(path.parent).free
     return TrainingError(
         f"disk full: {path} could not be written ({free / 1e6:.0f} MB free); "
@@ -182,14 +181,15 @@ def disk_full(path: Path) -> TrainingError:
 
 
 def flatten_optimizer(state: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """An optimizer's `state_dict` as tensors by name and JSON values."""
+    """Split an optimizer's `state_dict` into tensors by name and JSON values by name."""
     tensors: dict[str, Tensor] = {}
     values: dict[str, Any] = {}
-    for index, name, value in _entries(state["state"]):
-        if isinstance(value, Tensor):
-            tensors[f"optimizer/{index}/{name}"] = value
-        else:
-            values[f"{index}/{name}"] = value
+    for index, entry in state["state"].items():
+        for name, value in entry.items():
+            if isinstance(value, Tensor):
+                tensors[f"optimizer/{index}/{name}"] = value
+            else:
+                values[f"{index}/{name}"] = value
     return tensors, values
 
 
@@ -198,17 +198,12 @@ def unflatten_optimizer(
 ) -> dict[str, Any]:
     """The inverse of `flatten_optimizer`, with the parameter groups of a fresh optimizer."""
     state: dict[int, dict[str, Any]] = {}
-    named = {k.removeprefix("optimizer/"): v for k, v in tensors.items() if "optimizer/" in k}
-    for key, value in [*named.items(), *values.items()]:
+    prefix = "optimizer/"
+    named = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    for key, value in (named | dict(values)).items():
         index, _, name = key.partition("/")
         state.setdefault(int(index), {})[name] = value
     return {"state": state, "param_groups": groups}
-
-
-def _entries(state: Mapping[int, Mapping[str, Any]]) -> Iterator[tuple[int, str, Any]]:
-    for index, entry in state.items():
-        for name, value in entry.items():
-            yield index, name, value
 
 
 def _digest(path: Path) -> str:

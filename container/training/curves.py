@@ -1,4 +1,4 @@
-"""Loss, learning rate and gradient norm step by step, in `curves.jsonl`."""
+"""Writes loss, learning rate and gradient norm of steps to `curves.jsonl`."""
 
 import json
 import time
@@ -11,26 +11,26 @@ from container.files.json_files import to_json
 from container.training.callbacks import StepMetrics
 
 POINTS = 2000
-"""Steps of a job that are written, spread evenly: more than a screen is wide."""
-HELD = 50
-"""Points buffered before the tensors are read, as reading one waits for the GPU."""
+"""Steps of a job to write, evenly spaced: more than a screen has pixels across."""
+BUFFERED = 50
+"""Points buffered before their tensors are read, as reading synchronises with the GPU."""
 
 
 class Curves:
-    """Writes some of a job's steps; a resumed job appends.
+    """Writes evenly spaced steps of a job; a resumed job appends.
 
     Args:
         path: the file.
-        steps: steps the whole job has.
+        steps: steps of the whole job.
     """
 
     def __init__(self, path: Path, steps: int) -> None:
         self._path = path
         self._every = max(1, steps // POINTS)
-        self._held: list[tuple[StepMetrics, float]] = []
+        self._buffer: list[tuple[StepMetrics, float]] = []
 
     def begin(self, first_step: int) -> None:
-        """Drop lines of an interrupted run for steps that are trained again."""
+        """Delete lines of an interrupted run for steps that will be trained again."""
         if not self._path.exists():
             return
         lines = self._path.read_text(encoding="utf-8").splitlines()
@@ -41,32 +41,32 @@ class Curves:
         """Whether this step will be written."""
         return step % self._every == 0
 
-    def add(self, facts: StepMetrics) -> None:
-        """Buffer a step, if it is to be written."""
-        if self.wants(facts.step):
-            self._held.append((facts, time.time()))
-            if len(self._held) >= HELD:
+    def add(self, metrics: StepMetrics) -> None:
+        """Buffer a step if it will be written."""
+        if self.wants(metrics.step):
+            self._buffer.append((metrics, time.time()))
+            if len(self._buffer) >= BUFFERED:
                 self.flush()
 
     def flush(self) -> None:
         """Write the buffered steps."""
-        if not self._held:
+        if not self._buffer:
             return
-        missing = torch.tensor(float("nan"), device=self._held[0][0].loss.device)
-        pairs = [(facts.loss, facts.gradient_norm) for facts, _ in self._held]
-        values = torch.stack([_pair(loss, norm, missing) for loss, norm in pairs]).tolist()
+        missing = torch.tensor(float("nan"), device=self._buffer[0][0].loss.device)
+        rows = [(metrics.loss, metrics.gradient_norm) for metrics, _ in self._buffer]
+        values = torch.stack([_pair(loss, norm, missing) for loss, norm in rows]).tolist()
         with self._path.open("a", encoding="utf-8") as file:
-            for (facts, moment), (loss, norm) in zip(self._held, values, strict=True):
+            for (metrics, moment), (loss, norm) in zip(self._buffer, values, strict=True):
                 line = {
-                    "step": facts.step,
-                    "epoch": facts.epoch,
+                    "step": metrics.step,
+                    "epoch": metrics.epoch,
                     "time": round(moment, 3),
                     "loss": loss,
-                    "learning_rate": facts.learning_rate,
+                    "learning_rate": metrics.learning_rate,
                     "gradient_norm": norm,
                 }
                 file.write(to_json(line) + "\n")
-        self._held.clear()
+        self._buffer.clear()
 
 
 def _pair(loss: Tensor, norm: Tensor | None, missing: Tensor) -> Tensor:

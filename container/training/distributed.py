@@ -1,7 +1,7 @@
 """Distributed training on several GPUs and hosts: torchrun starts the ranks, DDP synchronises them.
 
-The toolkit starts one process a host and does not dispatch torchrun; the job's main process does:
-it becomes torchrun's parent, forwards SIGTERM, and each rank runs `container.train` again.
+SageMaker's training toolkit starts one process per host. If a job needs several, that process runs
+torchrun and forwards SIGTERM to it, and each rank runs `container.train` again.
 """
 
 import os
@@ -28,9 +28,9 @@ from container.training.checkpoint import Interrupted
 T = TypeVar("T")
 
 PORT = 29500
-"""The rendezvous port of several hosts: torchrun's default, as each host has its own network."""
+"""Rendezvous port between hosts: torchrun's default. Hosts have separate networks."""
 PATIENCE = timedelta(minutes=30)
-"""How long a rank waits for another before it fails."""
+"""How long a rank waits for the others before it fails."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,11 @@ class World:
 
     @property
     def is_main(self) -> bool:
-        """Whether this rank writes what the job leaves."""
+        """Whether this is rank 0, which writes the job's output."""
         return self.rank == 0
 
     def sum(self, values: Tensor) -> Tensor:
-        """`values` (any shape, on this rank's device) added up over all ranks, in place."""
+        """Sum `values` (any shape, on this rank's device) over all ranks, in place."""
         if self.size > 1:
             dist.all_reduce(values)
         return values
@@ -60,13 +60,13 @@ class World:
         return bool(self.sum(torch.tensor(float(flag), device=device)).item())
 
     def align(self, buffers: Iterable[Tensor]) -> None:
-        """Give every rank rank 0's buffers: each keeps its own batch statistics while it trains."""
+        """Copy rank 0's buffers to every rank: batch statistics differ between ranks."""
         if self.size > 1:
             for buffer in buffers:
                 dist.broadcast(buffer, src=0)
 
     def share(self, make: Callable[[], T]) -> T:
-        """What `make` returns on rank 0, on every rank; it runs on rank 0 only."""
+        """Run `make` on rank 0 only and return its result on every rank."""
         if self.size == 1:
             return make()
         box: list[Any] = [make() if self.is_main else None]
@@ -74,7 +74,7 @@ class World:
         return cast(T, box[0])
 
     def gather(self, value: T) -> list[T]:
-        """Every rank's value in the order of ranks, on every rank; a collective operation."""
+        """The values of all ranks in order, on every rank; a collective operation."""
         if self.size == 1:
             return [value]
         found: list[Any] = [None] * self.size
@@ -82,7 +82,7 @@ class World:
         return cast(list[T], found)
 
     def send(self, values: Tensor, source: int) -> None:
-        """Fill `values`, a tensor on this rank's device, with those of rank `source`."""
+        """Overwrite `values`, a tensor on this rank's device, with those of rank `source`."""
         if self.size > 1:
             dist.broadcast(values, src=source)
 
@@ -94,18 +94,18 @@ class World:
 
 
 def processes_per_host() -> int:
-    """One a GPU, or one where there is none."""
+    """One per GPU, or one without a GPU."""
     return max(1, torch.cuda.device_count())
 
 
 def needs_launch(environment: Environment) -> bool:
-    """Whether this is the toolkit's process of a job that trains in several."""
+    """Whether this process must start torchrun because the job trains in several processes."""
     several = len(environment.hosts) * processes_per_host() > 1
     return several and "TORCHELASTIC_RUN_ID" not in os.environ
 
 
 def join_world(environment: Environment) -> World:
-    """Join the process group by torchrun's variables; without them, a world of size 1."""
+    """Join the process group of torchrun's variables; without them, a world of size 1."""
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return World()
     environment.join_network()
@@ -123,11 +123,11 @@ def join_world(environment: Environment) -> World:
 
 
 def launch(environment: Environment, module: str) -> None:
-    """Run `python -m module` once for every rank of this host and wait for all of them.
+    """Run `python -m module` once for each rank of this host and wait for all of them.
 
     Raises:
         Interrupted: SIGTERM arrived and was forwarded to the ranks.
-        TrainingError: a rank failed; its own line is in `output/failure`.
+        TrainingError: a rank failed; its error is in `output/failure`.
     """
     command = [
         sys.executable, "-m", "torch.distributed.run",
@@ -148,7 +148,7 @@ def launch(environment: Environment, module: str) -> None:
         signal.signal(number, forward)
     status = child.wait()
     if status and forwarded:
-        raise Interrupted(f"stopped by {forwarded[0]}; the ranks left their checkpoint")
+        raise Interrupted(f"stopped by {forwarded[0]}; a checkpoint was written")
     if status:
         raise TrainingError(f"a training process failed (torchrun ended with status {status})")
 
@@ -156,8 +156,8 @@ def launch(environment: Environment, module: str) -> None:
 def _rendezvous(environment: Environment) -> list[str]:
     """torchrun's rendezvous options.
 
-    A single host uses a free port, so that several jobs can share a machine. Several hosts need an
-    agreed address.
+    A single host uses a free port, so several jobs can share a machine. Several hosts need a known
+    address.
     """
     if len(environment.hosts) == 1:
         return ["--standalone", "--nnodes=1", "--local-addr=127.0.0.1"]
@@ -170,14 +170,14 @@ def _rendezvous(environment: Environment) -> list[str]:
 
 
 LARGEST = 256 << 20
-"""Bytes one host may send, packed; they pass through memory."""
+"""Bytes one host may send after compression; they are held in memory."""
 
 
 def gather_folder(folder: Path, world: World) -> list[str]:
-    """Add the files of every other host's `folder` to rank 0's; a collective operation.
+    """Copy the files of every other host's `folder` to rank 0's; a collective operation.
 
     Returns:
-        On rank 0, a line for each host whose files could not be gathered.
+        On rank 0, a message for each host whose files could not be gathered.
     """
     if world.size == 1:
         return []
@@ -190,7 +190,7 @@ def gather_folder(folder: Path, world: World) -> list[str]:
     for rank, part in enumerate(received or ()):
         if part is None:
             problems.append(
-                f"what rank {rank}'s host measured: more than {LARGEST >> 20} MiB, or unreadable"
+                f"profile of the host of rank {rank}: more than {LARGEST >> 20} MiB, or unreadable"
             )
         else:
             _unpack(part, folder)

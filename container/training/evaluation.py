@@ -1,8 +1,7 @@
-"""Evaluation of the model: accuracy, top-5, a table and a confusion matrix by class.
+"""Evaluation of the model: accuracy, top-5, per-class metrics and confusion matrix.
 
-Predictions are made with the artifact's own `Classifier` and the geometry serving uses, so the
-numbers are those the endpoint will show. matplotlib is imported only when needed, as it would slow
-every job's start.
+Uses the `Classifier` and geometry of the artifact, so an endpoint gets the same numbers. matplotlib
+is imported late because it would delay the start of every job.
 """
 
 import shutil
@@ -24,21 +23,21 @@ from container.models import Classifier
 from container.precisions import Bfloat16, PrecisionCost
 
 WORST = 16
-"""How many of the worst-classified images are shown."""
+"""How many wrong predictions are shown."""
 TOP = 5
 EVALUATION = "evaluation.json"
-"""The report's file among a job's outputs."""
+"""File name of the report in a job's output."""
 
 BFLOAT16_IMAGES = 512
-"""How many images are predicted again in bfloat16, at most."""
+"""Images predicted again in bfloat16, at most."""
 
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """The outcome on one split.
+    """Predictions for one split.
 
     Attributes:
-        index: the images, N of them in C classes.
+        index: the images, N of C classes.
         probabilities: float32 (N, C), in the order of the index.
     """
 
@@ -53,31 +52,31 @@ class EvaluationResult:
 
     @property
     def accuracy(self) -> float:
-        """Share of images whose most probable class is right."""
+        """Share of images whose most probable class is correct."""
         return float((self.predicted == self.index.labels).mean())
 
     @property
     def top5(self) -> float:
-        """Share of images whose class is among the five most probable (all, if fewer)."""
+        """Share of images whose class is among the five most probable."""
         best = np.argsort(-self.probabilities, axis=1)[:, :TOP]
         return float((best == self.index.labels[:, None]).any(axis=1).mean())
 
     @property
     def confusion(self) -> npt.NDArray[np.int64]:
-        """int64 (C, C): images of the row's class that were predicted as the column's."""
+        """int64 (C, C): images by true class (row) and predicted class (column)."""
         count = len(self.index.classes)
         cells = self.index.labels * count + self.predicted
         matrix: npt.NDArray[np.int64] = np.bincount(cells, minlength=count * count)
         return matrix.reshape(count, count)
 
     def by_class(self) -> dict[str, dict[str, float]]:
-        """Precision, recall, F1 (0 where undefined) and support (images) of every class."""
+        """Precision, recall, F1 (0 where undefined) and support (images) of each class."""
         matrix = self.confusion
-        hits, called, support = matrix.diagonal(), matrix.sum(axis=0), matrix.sum(axis=1)
+        hits, predicted, support = matrix.diagonal(), matrix.sum(axis=0), matrix.sum(axis=1)
         columns = (
-            hits / np.maximum(called, 1),
+            hits / np.maximum(predicted, 1),
             hits / np.maximum(support, 1),
-            2 * hits / np.maximum(called + support, 1),
+            2 * hits / np.maximum(predicted + support, 1),
             support,
         )
         return {
@@ -91,17 +90,17 @@ class EvaluationResult:
         }
 
     def worst(self) -> list[dict[str, Any]]:
-        """The wrong predictions of the highest probability, highest first."""
-        certainty = self.probabilities.max(axis=1)
+        """The most confident wrong predictions, highest probability first."""
+        confidence = self.probabilities.max(axis=1)
         wrong = np.flatnonzero(self.predicted != self.index.labels)
-        order = wrong[np.argsort(-certainty[wrong], kind="stable")][:WORST]
+        order = wrong[np.argsort(-confidence[wrong], kind="stable")][:WORST]
         names = self.index.classes
         return [
             {
                 "path": self.index.paths[i],
                 "label": names[self.index.labels[i]],
                 "predicted": names[self.predicted[i]],
-                "probability": float(certainty[i]),
+                "probability": float(confidence[i]),
             }
             for i in order
         ]
@@ -116,20 +115,20 @@ class EvaluationResult:
 def evaluate(
     classifier: Classifier, index: Index, loader: EpochLoader, device: torch.device
 ) -> EvaluationResult:
-    """Predict every image of an index, which `loader` goes through in order."""
-    with whole_float32():
+    """Predict every image of an index, of which `loader` yields batches in order."""
+    with tf32_disabled():
         return EvaluationResult(index, _predict(classifier, loader, device))
 
 
 def predict(
     classifier: Classifier, pixels: npt.NDArray[np.uint8], device: torch.device
 ) -> npt.NDArray[np.float32]:
-    """Probabilities float32 (N, C) of pixels uint8 (N, crop, crop, 3), in whole float32."""
-    with whole_float32(), torch.inference_mode():
-        found: npt.NDArray[np.float32] = (
+    """Probabilities, float32 (N, C), of pixels, uint8 (N, crop, crop, 3), without TF32."""
+    with tf32_disabled(), torch.inference_mode():
+        probabilities: npt.NDArray[np.float32] = (
             classifier.eval()(torch.from_numpy(pixels).to(device)).cpu().numpy()
         )
-    return found
+    return probabilities
 
 
 def evaluate_bfloat16(
@@ -139,19 +138,20 @@ def evaluate_bfloat16(
     device: torch.device,
     predict_bfloat16: Callable[[Index], npt.NDArray[np.float32] | None] | None = None,
 ) -> Bfloat16 | None:
-    """Predict some of the images again, evenly spread over the classes, in bfloat16.
+    """Measure bfloat16 on some of the images, spread evenly over the classes.
 
-    PyTorch's autocast stands for whatever will serve: it runs on any device that trains. On a
-    ResNet-18's 1,000 CIFAR-10 images it changed 3 labels where OpenVINO's bfloat16 changed 5, and
-    probabilities by at most 0.0095 where that changed them by 0.0100.
+    PyTorch's autocast, available on every training device, stands in for the serving engine. With a
+    ResNet-18 on 1,000 CIFAR-10 images it changed 3 labels, OpenVINO's bfloat16 changed 5, and
+    probabilities differed by at most 0.0095 and 0.0100.
 
     Args:
-        predict_bfloat16: a shorter way to their probabilities, None where it does not lead there.
+        predict_bfloat16: a faster way to predict images, float32 (N, C); None, or returning None,
+            to run the network.
 
     Returns:
-        None on a device where it cannot be measured in reasonable time.
+        None on a device without fast bfloat16.
     """
-    if not _has_kernels(device):
+    if not _has_fast_bfloat16(device):
         return None
     chosen = evaluation.index.spread(BFLOAT16_IMAGES)
     index = evaluation.index.take(chosen)
@@ -164,7 +164,7 @@ def evaluate_bfloat16(
 
 
 def precision_cost(exact: EvaluationResult, predicted: npt.NDArray[np.float32]) -> PrecisionCost:
-    """An evaluation in float32 beside the probabilities of another precision, float32 (N, C)."""
+    """Compare an evaluation in float32 with predictions of another precision, float32 (N, C)."""
     rounded = EvaluationResult(exact.index, predicted)
     return PrecisionCost(
         images=len(exact.index),
@@ -176,10 +176,11 @@ def precision_cost(exact: EvaluationResult, predicted: npt.NDArray[np.float32]) 
 
 
 @contextmanager
-def whole_float32() -> Iterator[None]:
+def tf32_disabled() -> Iterator[None]:
     """Disable TF32, which GPUs use for convolutions by default.
 
-    Its ten bits move probabilities by more than the 1e-4 that serving may differ by.
+    With its 10-bit mantissa probabilities differ by more than the 1e-4 allowed between training and
+    serving.
     """
     matmul, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     torch.set_float32_matmul_precision("highest")
@@ -191,8 +192,7 @@ def whole_float32() -> Iterator[None]:
         torch.backends.cudnn.allow_tf32 = convolutions
 
 
-def _has_kernels(device: torch.device) -> bool:
-    """Whether PyTorch computes in bfloat16 there at a usable rate."""
+def _has_fast_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return torch.backends.cpu.get_cpu_capability().startswith("AVX512")
@@ -218,13 +218,13 @@ def write_report(
     history: list[dict[str, float | None]],
     best_epoch: int,
 ) -> dict[str, Any]:
-    """Leave `evaluation.json`, the golden image and the pictures in `folder`.
+    """Write `evaluation.json`, the golden image and the charts to `folder`.
 
-    The golden image is the first of the split, copied beside its prediction: an endpoint that
+    The golden image is the first of the split. Its prediction is in the report: an endpoint that
     predicts it differently does not serve this model.
 
     Returns:
-        What `evaluation.json` holds.
+        The content of `evaluation.json`.
     """
     from container.training import charts
 
@@ -254,7 +254,7 @@ def write_report(
 
 
 def print_table(evaluation: EvaluationResult, split: str, say: Callable[[str], None]) -> None:
-    """The per-class table, for the log."""
+    """Print the per-class metrics and the accuracy."""
     table = {printable(name): row for name, row in evaluation.by_class().items()}
     width = max(len("class"), *(len(name) for name in table))
     say(f"{'class':<{width}}  precision  recall      f1  images")

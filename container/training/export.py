@@ -1,7 +1,7 @@
-"""Writing the artifact: weights, description, and an OpenVINO graph checked against PyTorch.
+"""Writes the artifact: weights, description, and an OpenVINO graph checked against PyTorch.
 
-All files are written to a temporary folder and renamed, the description last, so that
-`/opt/ml/model` never holds a partial artifact.
+All files are written to a temporary folder and renamed, the description last, so `/opt/ml/model`
+never holds a partial artifact.
 """
 
 import copy
@@ -18,19 +18,19 @@ import torch
 from torch import nn
 
 from container.artifact import DESCRIPTION, OPENVINO, WEIGHTS, Artifact, checksum
-from container.errors import TrainingError
+from container.errors import TrainingError, first_line
 from container.images.reference import reference_image
 from container.models import Classifier, not_finite
 from container.openvino_runtime import core, openvino
-from container.training.checkpoint import disk_full, is_disk_full
+from container.training.checkpoint import disk_full, is_disk_full, written_aside
 from container.training.optimizer import REMEDIES
 from container.training.state_dicts import save_state
 
 Convert = Callable[[Classifier, npt.NDArray[np.float32]], Any]
-"""Makes an OpenVINO graph of a classifier, given pixels float32 (N, H, W, 3)."""
+"""Converts a classifier to an OpenVINO graph, traced with pixels float32 (N, H, W, 3)."""
 
 TOLERANCE = 1e-4
-"""Largest probability difference from PyTorch an export may show."""
+"""Largest accepted difference between an export's probabilities and PyTorch's."""
 
 
 def write_artifact(
@@ -38,23 +38,26 @@ def write_artifact(
     classifier: Classifier,
     held_out: npt.NDArray[np.uint8] | None,
     say: Callable[[str], None],
-    convert_whole: Convert | None = None,
+    convert_classifier: Convert | None = None,
     expected: npt.NDArray[np.float32] | None = None,
 ) -> Artifact:
-    """Leave the artifact in `artifact.path`.
+    """Write the artifact to `artifact.path`.
 
     Args:
-        artifact: what to describe; its `export` is filled in here.
+        artifact: the description, without `export` and `checksums`.
         classifier: the trained model, on any device.
         held_out: uint8 pixels (N, crop, crop, 3) of images not trained on, to check the export
             with; None writes no export (an interrupted job has no time for one).
         say: where messages go.
-        convert_whole: makes the graph, by default `convert`.
-        expected: probabilities of those images by PyTorch, float32 (N, C), where they are known.
+        convert_classifier: converts the classifier; by default `convert`.
+        expected: PyTorch's probabilities of those images, float32 (N, C), if known.
+
+    Returns:
+        The artifact with `export` and `checksums`.
 
     Raises:
-        TrainingError: the weights or the probabilities are not finite, which could not be
-            served, or the disk is full; the model directory is as it was.
+        TrainingError: the weights or probabilities are not finite, or the disk is full; the model
+            directory is left unchanged.
     """
     classifier = copy.deepcopy(classifier).cpu().eval()
     name = not_finite(classifier.network)
@@ -65,8 +68,14 @@ def write_artifact(
         save_state(classifier.network.state_dict(), folder / WEIGHTS)
         export = None
         if held_out is not None:
-            make = convert_whole or convert
-            export = _export(classifier, held_out, folder / OPENVINO, say, make, expected)
+            export = _export(
+                classifier,
+                held_out,
+                folder / OPENVINO,
+                say,
+                convert_classifier or convert,
+                expected,
+            )
         checksums = {
             file.relative_to(folder).as_posix(): checksum(file)
             for file in sorted(folder.rglob("*"))
@@ -79,7 +88,7 @@ def write_artifact(
 
 @contextmanager
 def _aside(path: Path) -> Iterator[Path]:
-    """A folder within `path` whose files move into it when the block ends well, JSON last."""
+    """A temporary folder in `path`; its files move to `path` if the block succeeds, JSON last."""
     folder = path / ".partial"
     shutil.rmtree(folder, ignore_errors=True)
     try:
@@ -104,10 +113,10 @@ def _export(
     held_out: npt.NDArray[np.uint8],
     path: Path,
     say: Callable[[str], None],
-    make: Convert,
+    convert_classifier: Convert,
     expected: npt.NDArray[np.float32] | None,
 ) -> dict[str, Any] | None:
-    """Convert, check and save; None, with a log line, when the export is not the same model."""
+    """Convert, check and save; None, with a log line, if conversion fails or results differ."""
     ov = openvino()
     pixels = held_out.astype(np.float32)
     if expected is None:
@@ -116,12 +125,12 @@ def _export(
     if not np.isfinite(expected).all():
         raise TrainingError(f"no model: its probabilities are not finite; {REMEDIES}")
     try:
-        graph = make(classifier, pixels)
+        graph = convert_classifier(classifier, pixels)
         compiled = core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
         difference = float(np.abs(compiled(pixels)[0] - expected).max())
         reference = compiled(reference_image(pixels.shape[1])[None].astype(np.float32))[0][0]
     except Exception as error:
-        say(f"no OpenVINO export: {_line(error)}; this model will be served by PyTorch")
+        say(f"no OpenVINO export: {first_line(error)}; this model will be served by PyTorch")
         return None
     if not difference <= TOLERANCE:
         say(
@@ -143,14 +152,14 @@ def _export(
 def convert(
     module: nn.Module, pixels: npt.NDArray[np.float32], output: str = "probabilities"
 ) -> Any:
-    """A module that maps pixels to a matrix as an OpenVINO graph of any number of images.
+    """Convert a module to an OpenVINO graph with a dynamic batch size.
 
     Args:
-        module: in eval mode, on the processor.
+        module: maps pixels to a matrix; in eval mode, on the CPU.
         pixels: float32 (N, H, W, 3), RGB 0..255, to trace it with.
-        output: the name of its output.
+        output: name of the graph's output.
     """
-    # Two images: a dynamic dimension traced at size one is taken for a constant.
+    # Two images: torch.export treats a dimension of size one as constant.
     example = torch.from_numpy(np.resize(pixels, (2, *pixels.shape[1:])))
     batch = torch.export.Dim("batch", min=1, max=65536)
     program = torch.export.export(module, (example,), dynamic_shapes=({0: batch},))
@@ -161,5 +170,7 @@ def convert(
     return graph
 
 
-def _line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def update_description(artifact: Artifact) -> None:
+    """Rewrite `model.json`. Raises TrainingError if the disk is full."""
+    with written_aside(artifact.path / DESCRIPTION) as aside:
+        aside.write_text(artifact.describe(), encoding="utf-8")

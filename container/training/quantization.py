@@ -1,6 +1,6 @@
-"""The model in int8: quantised after training, measured beside float32, kept if it is as good.
+"""Post-training quantization to int8: compared with float32 and kept if accuracy holds.
 
-int8 multiplies four numbers where float32 multiplies one, on processors with VNNI or AMX; its
+On processors with VNNI or AMX, int8 does four multiplications in the time of one in float32. Its
 weights take a quarter of the space.
 """
 
@@ -18,53 +18,53 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from container.artifact import DESCRIPTION, OPENVINO_INT8, Artifact, checksum
+from container.artifact import OPENVINO_INT8, Artifact, checksum
 from container.data.index import Index
 from container.data.loader import EpochLoader
-from container.errors import BerthError, TrainingError
+from container.errors import BerthError, TrainingError, first_line
 from container.openvino_runtime import core
 from container.precisions import Int8
-from container.training.checkpoint import written_aside
 from container.training.evaluation import EvaluationResult, precision_cost
+from container.training.export import update_description
 
 CALIBRATION_IMAGES = 128
-"""Training images the ranges of activations come from: twice as many took twice as long and
-changed no label of 153 photographs, a quarter of them changed one."""
+"""Training images to calibrate the ranges of activations with. Twice as many took twice as long and
+changed no label of 153 photographs; a quarter of them changed one."""
 
 CALIBRATION_BYTES = 512 << 20
-"""Memory their pixels may take; larger images are fewer."""
+"""Memory for their pixels; fewer images are used if they are large."""
 
 HELD_OUT_IMAGES = 512
-"""Images int8 is compared with float32 on, at most."""
+"""Images to compare int8 with float32 on, at most."""
 
 METHODS = ("fast", "accurate")
-"""The second is tried where the first costs too much accuracy."""
+"""The second is tried if the first loses too much accuracy."""
 
 START_SECONDS = 10.0
-"""Quantising's time besides that for images: the process, NNCF's analysis, compiling graphs."""
+"""Fixed cost of quantizing: starting the process, NNCF's analysis, compiling graphs."""
 
 PASSES = 8
-"""Passes through the graph that calibrating with one image takes the time of."""
+"""Cost of calibrating with one image, in forward passes."""
 
 SHARE = 0.1
-"""Share of a job's time so far that `quantize=auto` may add."""
+"""Time that `quantize=auto` may take, as a share of the job's time so far."""
 
 _POLL = 0.2
 
 
 class QuantizationError(TrainingError):
-    """There is no int8 graph; the message says why."""
+    """Quantization failed."""
 
 
 class Quantizer:
-    """Adds int8 to a finished artifact.
+    """Adds an int8 graph to a finished artifact.
 
     Args:
-        calibration: images of the kind the model was trained on; their labels are not used.
-        held_out: the evaluation in float32, of other images.
-        load: gives the loader that goes through some images in order.
+        calibration: training images; their labels are not used.
+        held_out: the evaluation in float32 of other images.
+        load: returns a loader of some images in order.
         say: where messages go.
-        stopped: whether the job is to stop, which ends the quantisation.
+        stopped: returns whether the job must stop, which aborts quantization.
     """
 
     def __init__(
@@ -82,39 +82,38 @@ class Quantizer:
         self._load, self._say, self._stopped = load, say, stopped
 
     def add(self, artifact: Artifact, tolerance: float) -> Artifact:
-        """Quantise, measure, and keep the graph if no more than `tolerance` points are lost.
+        """Quantize, compare, and keep the graph if it loses at most `tolerance` percentage points.
 
-        What it costs is described in any case. The model is whole at every moment: the graph comes
-        before its description.
+        The comparison is recorded in any case. The artifact stays valid throughout: the graph is
+        written before its description.
 
         Returns:
-            The artifact as it is on disk then.
+            The artifact as it is now on disk.
         """
         try:
             with tempfile.TemporaryDirectory(prefix="int8-") as temporary:
                 cost, graph = self._best(artifact, tolerance, Path(temporary))
                 files = _keep(graph, artifact.path) if cost.good_enough else {}
         except (BerthError, OSError) as error:
-            # A finished job is not lost for want of space or of an image.
+            # A full disk or an unreadable image must not fail a finished job.
             reason = error.strerror if isinstance(error, OSError) else None
             self._say(f"no int8: {reason or error}")
             return artifact
         self._say(f"in int8: {cost}")
         if not cost.good_enough:
             self._say(
-                f"int8 is not kept: accuracy {100 * cost.accuracy:.2f} % in int8, "
-                f"{100 * cost.float32_accuracy:.2f} % in float32, at most {tolerance:g} "
+                f"int8 is not kept: accuracy is {100 * cost.accuracy:.2f} % in int8 and "
+                f"{100 * cost.float32_accuracy:.2f} % in float32; at most {tolerance:g} "
                 "percentage points may be lost (quantize_tolerance)"
             )
         kept = artifact.checksums
         checksums = None if kept is None else kept | files
         artifact = replace(artifact, int8=cost, checksums=checksums)
-        with written_aside(artifact.path / DESCRIPTION) as aside:
-            aside.write_text(artifact.describe(), encoding="utf-8")
+        update_description(artifact)
         return artifact
 
     def seconds(self, artifact: Artifact) -> float:
-        """An estimate of what `add` takes, from two passes through the float32 graph."""
+        """Estimate the seconds that `add` takes, by timing the float32 graph."""
         crop = artifact.geometry.crop
         images = min(CALIBRATION_IMAGES, len(self._calibration))
         infer = core().compile_model(str(artifact.openvino), "CPU")
@@ -128,7 +127,7 @@ class Quantizer:
     def _best(self, artifact: Artifact, tolerance: float, folder: Path) -> tuple[Int8, Path]:
         """The first method's cost and graph within the tolerance; else the most accurate."""
         pixels = folder / "pixels.npy"
-        images = self._calibrate_with(artifact, pixels)
+        images = self._write_calibration(artifact, pixels)
         found: list[tuple[Int8, Path]] = []
         for method in METHODS:
             graph = folder / method / Path(OPENVINO_INT8).name
@@ -142,8 +141,8 @@ class Quantizer:
                 break
         return max(found, key=lambda each: each[0].accuracy)
 
-    def _calibrate_with(self, artifact: Artifact, path: Path) -> int:
-        """Write pixels, uint8 (N, crop, crop, 3), to a .npy; returns N."""
+    def _write_calibration(self, artifact: Artifact, path: Path) -> int:
+        """Write calibration pixels, uint8 (N, crop, crop, 3), to a .npy; returns N."""
         size = 3 * artifact.geometry.crop**2
         most = min(CALIBRATION_IMAGES, max(1, CALIBRATION_BYTES // size))
         index = self._calibration
@@ -153,7 +152,7 @@ class Quantizer:
         return len(chosen)
 
     def _quantize(self, artifact: Artifact, pixels: Path, method: str, into: Path) -> None:
-        """Run NNCF. Raises QuantizationError when it fails or the job is to stop."""
+        """Run NNCF. Raises QuantizationError if it fails or the job must stop."""
         command = [sys.executable, "-m", "container.training.quantization_process"]
         command += [str(artifact.openvino), str(pixels), method, str(into)]
         log = into.with_suffix(".log")
@@ -170,7 +169,7 @@ class Quantizer:
             try:
                 while process.poll() is None:
                     if self._stopped():
-                        raise QuantizationError("the job is to stop")
+                        raise QuantizationError("the job is stopping")
                     try:
                         process.wait(_POLL)
                     except subprocess.TimeoutExpired:
@@ -185,7 +184,7 @@ class Quantizer:
 
 
 def predict_graph(graph: Path, loader: EpochLoader) -> npt.NDArray[np.float32]:
-    """The images' probabilities by an OpenVINO graph, float32 (N, C).
+    """Probabilities of the loader's images by an OpenVINO graph, float32 (N, C).
 
     Raises:
         QuantizationError: OpenVINO cannot run the graph.
@@ -197,7 +196,7 @@ def predict_graph(graph: Path, loader: EpochLoader) -> npt.NDArray[np.float32]:
             pixels = images.permute(0, 2, 3, 1).contiguous().numpy().astype(np.float32)
             rows.append(np.array(compiled(pixels)[0], dtype=np.float32))
     except RuntimeError as error:
-        raise QuantizationError((str(error).splitlines() or ["OpenVINO"])[0]) from None
+        raise QuantizationError(first_line(error)) from None
     return np.concatenate(rows)
 
 

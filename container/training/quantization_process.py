@@ -1,14 +1,15 @@
-"""Quantises an OpenVINO graph to int8 with NNCF, in a process of its own.
+"""Quantizes an OpenVINO graph to int8 with NNCF, in its own process.
 
     python -m container.training.quantization_process GRAPH PIXELS METHOD INTO
 
-GRAPH maps pixels float32 (N, H, W, 3) to probabilities, PIXELS is a .npy of uint8 (N, H, W, 3),
-METHOD is fast, or accurate (activations asymmetric about zero, which is a little slower to serve,
-and biases corrected layer by layer), and INTO the .xml of the graph that is written. The last line
-printed is `error` and the reason, or `ok`.
+GRAPH maps pixels float32 (N, H, W, 3) to probabilities. PIXELS is a .npy of uint8 (N, H, W, 3).
+METHOD is fast, or accurate (asymmetric activations, which serve slightly slower, and biases
+corrected layer by layer). INTO is the .xml to write. The last line printed is `ok`, or `error` and
+the reason.
 
-A process of its own, because NNCF makes OpenVINO cores besides the one a process may have
-(`container.openvino_runtime.core`), draws progress bars, and can be ended between two images.
+It has its own process because NNCF creates more OpenVINO cores than the one a process may have
+(`container.openvino_runtime.core`) and draws progress bars, and so that it can be killed at any
+time.
 """
 
 import sys
@@ -23,13 +24,12 @@ from container.openvino_runtime import openvino
 def quantize(graph: Path, pixels: Path, method: str, into: Path) -> None:
     """Write the int8 graph.
 
-    Weights get 7 of the 8 bits: products of pairs are summed in 16 bits by processors without VNNI
-    or AMX, where the full range overflows, so that what is measured here would not be what another
-    machine serves. Of 500
-    CIFAR-10 images an EfficientNet-Lite0 labelled 32 % differently with 8 bits on a processor with
-    AVX2 only, 9 % where sums were exact, and with 7 bits 14 % on either (2026-11-30).
+    Weights use 7 of the 8 bits. Processors without VNNI or AMX add pairs of products in 16 bits,
+    where the full range overflows, and accuracy would depend on the machine. With 8 bits an
+    EfficientNet-Lite0 labelled 32 % of 500 CIFAR-10 images differently on a processor with AVX2
+    only, and 9 % where sums were exact; with 7 bits, 14 % on either (2026-11-30).
     """
-    # NNCF imports PyTorch where it is installed, which takes seconds and is of no use to a graph.
+    # NNCF imports PyTorch if installed, which takes seconds and is not needed for a graph.
     sys.modules["torch"] = None  # type: ignore[assignment]
     ov = openvino()
     import nncf
@@ -50,7 +50,7 @@ def quantize(graph: Path, pixels: Path, method: str, into: Path) -> None:
 
 
 def has_attention(model: Any) -> bool:
-    """Whether it is a transformer: a softmax besides that of the classes, or fused attention."""
+    """Whether the model is a transformer: it has fused attention, or more than one softmax."""
     kinds = [operation.get_type_name() for operation in model.get_ops()]
     return kinds.count("Softmax") > 1 or "ScaledDotProductAttention" in kinds
 

@@ -1,7 +1,7 @@
 """The state of training, saved to and loaded from checkpoints.
 
-Two kinds: tensors (the network's, the optimiser's, the moving average's) and counters, which are
-JSON.
+It consists of tensors (of the network, the optimizer and the moving average) and of counters,
+stored as JSON.
 """
 
 from collections.abc import Callable
@@ -22,16 +22,16 @@ from container.training.checkpoint import (
 
 @dataclass
 class TrainingProgress:
-    """The counters of a run: everything in a checkpoint besides tensors.
+    """The counters of a run: everything in a checkpoint but its tensors.
 
     Attributes:
-        epoch: the epoch under way, from 0.
-        batch: batches of it already trained on.
-        step: optimiser steps since the start.
-        sums: this epoch's loss, hits and images so far (summed over this rank's batches).
+        epoch: the current epoch, from 0.
+        batch: batches of this epoch trained on so far.
+        step: optimizer steps since the start.
+        sums: loss, correct predictions and images of this epoch so far, summed over this rank.
         best: best validation accuracy, -1 before the first.
         best_epoch: the epoch (from 1) that reached it, 0 before the first.
-        history: one record of metrics an epoch; None where one was not finite.
+        history: one record of metrics per epoch, None for a value that was not finite.
     """
 
     epoch: int = 0
@@ -48,10 +48,10 @@ class TrainingState:
     """The complete state of training.
 
     Attributes:
-        network: being trained.
-        optimizer: of its parameters.
-        scaler: of the loss, for float16.
-        ema: the moving average of the network's weights, if one is kept.
+        network: the network in training.
+        optimizer: the optimizer of its parameters.
+        scaler: scales the loss for float16.
+        ema: the moving average of the network's weights, if there is one.
         progress: the counters.
     """
 
@@ -63,16 +63,16 @@ class TrainingState:
 
     @property
     def is_finite(self) -> bool:
-        """Whether the network that is kept, batch statistics too, holds finite numbers alone."""
+        """Whether all weights and batch statistics of `kept` are finite."""
         return not_finite(self.kept) is None
 
     @property
     def kept(self) -> nn.Module:
-        """The network that is validated and kept: the moving average's, if there is one."""
+        """The network to validate and save: the moving average, if there is one."""
         return self.network if self.ema is None else self.ema.module
 
     def save(self, checkpoints: CheckpointFolder) -> None:
-        """Write a checkpoint of this step. Raises TrainingError when the disk is full."""
+        """Write a checkpoint of this step. Raises TrainingError if the disk is full."""
         tensors, values = flatten_optimizer(self.optimizer.state_dict())
         tensors |= {f"model/{k}": v for k, v in self.network.state_dict().items()}
         if self.ema is not None:
@@ -85,7 +85,11 @@ class TrainingState:
         checkpoints.save(self.progress.step, tensors, counters)
 
     def load(self, checkpoint: Checkpoint, *, main: bool) -> None:
-        """Resume from a checkpoint; `main` is whether this is rank 0."""
+        """Load a checkpoint.
+
+        Args:
+            main: whether this is rank 0.
+        """
         tensors, counters = checkpoint.tensors, checkpoint.counters
 
         def part(prefix: str) -> dict[str, Tensor]:
@@ -99,16 +103,16 @@ class TrainingState:
         self.scaler.load_state_dict(counters["scaler"])
         self.progress = TrainingProgress(**counters["progress"])
         if not main:
-            # The sums in a checkpoint are of all ranks, so only one rank resumes them.
+            # A checkpoint has the sums over all ranks, so only rank 0 continues them.
             self.progress.sums = [0.0, 0.0, 0.0]
 
     def restore_best(self, checkpoints: CheckpointFolder, say: Callable[[str], None]) -> None:
-        """Put the best epoch's weights into the network; the last epoch's if they are lost."""
+        """Load the best epoch's weights into the network, or the last epoch's if they are lost."""
         best = checkpoints.load_best()
         if best is not None and best.counters["epoch"] == self.progress.best_epoch:
             load_tensors(self.network, best.tensors)
             return
-        say("the best epoch's weights are not in the checkpoints: keeping the last epoch's")
+        say("the checkpoints lack the best epoch's weights; using the last epoch's")
         self.network.load_state_dict(self.kept.state_dict())
 
 

@@ -1,4 +1,4 @@
-"""Files of a network's weights: state dicts as training scripts leave them, never unpickled."""
+"""Files of weights: state dicts as training scripts save them, never unpickled."""
 
 import hashlib
 import stat
@@ -10,19 +10,19 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from container.errors import WeightsError
+from container.errors import WeightsError, first_line
 
 CHECKPOINT_KEYS = ("checkpoint", "state_dict", "model_state_dict", "model", "network", "net")
-"""Where training scripts keep the network among other things: Lightning, timm, PyTorch's tutorials,
+"""Keys of the network's state dict in checkpoints of Lightning, timm, PyTorch's tutorials and
 torchvision's references."""
 WRAPPER_PREFIXES = ("module.", "_orig_mod.", "model.", "network.")
-"""What DataParallel, torch.compile and a module around the network put before each name."""
+"""Prefixes that DataParallel, torch.compile and wrapper modules add to each name."""
 SUFFIXES = (".safetensors", ".pth", ".pt")
 
 
 @dataclass(frozen=True)
 class Weights:
-    """A state dict and where it came from: a description and a SHA-256."""
+    """A state dict, its source in words, and its SHA-256."""
 
     state: Mapping[str, Tensor]
     source: str
@@ -30,10 +30,10 @@ class Weights:
 
 
 def read_weights(path: Path) -> Weights:
-    """The state dict in a file, out of whatever is around it.
+    """Read the network's state dict from a file, also from a checkpoint that contains it.
 
     Raises:
-        WeightsError: the file cannot be read or holds something else.
+        WeightsError: the file cannot be read or holds no state dict.
     """
     try:
         if path.suffix == ".safetensors":
@@ -44,26 +44,28 @@ def read_weights(path: Path) -> Weights:
             raise ValueError(f"the suffix is not one of {', '.join(SUFFIXES)}")
         state = _unwrapped(state)
     except Exception as error:
-        raise WeightsError(f"{path}: expected a state dict of tensors ({line(error)})") from None
+        raise WeightsError(
+            f"{path}: expected a state dict of tensors ({first_line(error)})"
+        ) from None
     with path.open("rb") as file:
         return Weights(state, str(path), hashlib.file_digest(file, "sha256").hexdigest())
 
 
 def _unwrapped(found: object) -> dict[str, Tensor]:
-    """The state dict in a saved file: alone, in a checkpoint, or of a wrapped network.
+    """The state dict in a loaded file: bare, in a checkpoint, or of a wrapped network.
 
     Raises:
         ValueError: there is none.
     """
-    for name in (*CHECKPOINT_KEYS, *CHECKPOINT_KEYS):  # one may lie within another
+    for name in (*CHECKPOINT_KEYS, *CHECKPOINT_KEYS):  # keys may be nested
         if isinstance(found, Mapping) and isinstance(found.get(name), Mapping):
             found = found[name]
     if not isinstance(found, Mapping) or not found:
-        raise ValueError("it holds something else")
+        raise ValueError("it holds none")
     state = {str(key): value for key, value in found.items() if key != "n_averaged"}
     odd = [key for key, value in state.items() if not isinstance(value, Tensor)]
     if odd:
-        raise ValueError(f"it holds something else: {odd[0]!r}")
+        raise ValueError(f"{odd[0]!r} is not a tensor")
     for prefix in (*WRAPPER_PREFIXES, *WRAPPER_PREFIXES):
         if state and all(key.startswith(prefix) for key in state):
             state = {key.removeprefix(prefix): value for key, value in state.items()}
@@ -71,7 +73,7 @@ def _unwrapped(found: object) -> dict[str, Tensor]:
 
 
 def digest_state(state: Mapping[str, Tensor]) -> str:
-    """SHA-256 of the tensors, by their names' order."""
+    """SHA-256 of the names and tensors, sorted by name."""
     digest = hashlib.sha256()
     for key in sorted(state):
         digest.update(key.encode())
@@ -79,26 +81,22 @@ def digest_state(state: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def line(error: Exception) -> str:
-    """An error's first line."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
 def save_state(
     state: Mapping[str, Tensor], path: Path, metadata: dict[str, str] | None = None
 ) -> None:
-    """Write tensors of any layout as safetensors, for whoever the umask lets read a new file.
+    """Write tensors of any memory layout as safetensors, with the permissions of a new file.
 
-    safetensors itself writes for the owner alone, and a server, a job that resumes and the user of
-    an image are often another user.
+    safetensors itself makes files readable by their owner only, but the server, a resuming job or
+    the user of an image often runs as another user.
 
     Raises:
-        OSError, SafetensorError: as safetensors does, for a full disk too.
+        OSError, SafetensorError: from safetensors; also when the disk is full.
     """
     save_file({name: tensor.contiguous() for name, tensor in state.items()}, path, metadata)
-    usual = path.with_name(f"{path.name}.mode")
-    usual.touch()
+    # The umask cannot be read without changing it for the whole process.
+    probe = path.with_name(f"{path.name}.mode")
+    probe.touch()
     try:
-        path.chmod(stat.S_IMODE(usual.stat().st_mode))
+        path.chmod(stat.S_IMODE(probe.stat().st_mode))
     finally:
-        usual.unlink()
+        probe.unlink()

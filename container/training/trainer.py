@@ -50,7 +50,7 @@ from container.training.precision import autocast, precision_for
 from container.training.state import TrainingProgress, TrainingState, moving_average
 
 SMALL_STEP = 1 << 23
-"""Parameters times images of a step that one thread computes within a millisecond."""
+"""Parameters times images of a step: below this, one thread needs less than a millisecond."""
 STOP_CHECK_BATCHES = 8
 """Batches between two synchronisations of the stop flag, each a round trip between hosts."""
 
@@ -62,17 +62,17 @@ class Trainer:
         classifier: on the device, head replaced, weights loaded.
         head: name of the head within `classifier.network`, which `freeze` leaves trainable.
         index: the training images.
-        train, validation: this rank's loaders, of pixels uint8 (N, 3, H, W); with `on_features` of
-            what the head takes, float32 (N, F).
+        train, validation: this rank's loaders. They yield pixels, uint8 (N, 3, H, W), or with
+            `on_features` the head's inputs, float32 (N, F).
         device: where the classifier is.
         world: this rank.
         checkpoints: where state is kept.
         stop: the stop signal.
         metrics: where metric lines go.
         say: where messages go.
-        callback: called as training goes on.
-        rate_at: the learning rate of a step (from 0); by default what `hp` describes.
-        on_features: train the head by itself: the backbone, which must be frozen, is not run.
+        callback: called at each stage of training.
+        rate_at: returns the learning rate of a step (from 0); by default the schedule of `hp`.
+        on_features: train the head alone on stored features; the backbone must be frozen.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class Trainer:
             self._forward = self._parallel = DistributedDataParallel(
                 self._network,
                 device_ids=[device.index] if device.type == "cuda" else None,
-                # Those of a frozen backbone do not change, and a head has none.
+                # A frozen backbone's buffers do not change, and a head has none.
                 broadcast_buffers=not hp.freeze,
             )
         # After DDP, which gives every rank the weights of rank 0.
@@ -153,7 +153,7 @@ class Trainer:
 
     @property
     def progress(self) -> TrainingProgress:
-        """Where the run stands."""
+        """The counters of the run."""
         return self._state.progress
 
     def fit(self) -> TrainingProgress:
@@ -162,9 +162,9 @@ class Trainer:
         Afterwards the classifier holds the best epoch's weights (the moving average's with `ema`).
 
         Raises:
-            Interrupted: SIGTERM arrived; a checkpoint of this very step is written.
-            TrainingError: the loss is not finite, of a step or of every epoch's validation, or the
-                disk is full.
+            Interrupted: SIGTERM arrived; a checkpoint of the current step was written.
+            TrainingError: the loss of a step is not finite, no epoch has a finite validation
+                loss, or the disk is full.
         """
         with self._threads():
             return self._fit()
@@ -182,7 +182,7 @@ class Trainer:
 
     @contextmanager
     def _threads(self) -> Iterator[None]:
-        """One thread for a head whose step takes less time than threads take to meet."""
+        """Use one thread for a small head, whose steps are faster than synchronising threads."""
         before = torch.get_num_threads()
         size = sum(parameter.numel() for parameter in self._network.parameters())
         small = self._on_features and size * self.hp.batch_size <= SMALL_STEP
@@ -202,15 +202,15 @@ class Trainer:
         batches = self.train_loader.batches(progress.epoch, start=progress.batch)
         groups = in_groups(batches, size, lambda: self.callback.phase("data"))
         for group in self.callback.batches("train", groups, progress.step):
-            taken = self._train_step(group)
-            loss, hits, images = taken.mean, taken.hits, taken.images
+            result = self._train_step(group)
+            loss, hits, images = result.mean, result.hits, result.images
             progress.step += 1
             with self.callback.phase("metrics"):
                 sums += torch.stack([loss * images, hits, hits.new_tensor(images)]).to(sums)
-                if self._may_look():
+                if self._loss_check_due():
                     self._require_finite(sums, loss)
                 bar.advance(images * self.world.size, loss)
-            self._leave_or_save(sums, loss)
+            self._save_or_interrupt(sums, loss)
             if self._rule_stops():
                 break
         progress.sums = sums.tolist()
@@ -262,16 +262,16 @@ class Trainer:
         return total
 
     def _loss(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | float]:
-        """The mean over a batch, and its weight among those of a step."""
+        """The mean loss of a batch, and the batch's weight within its step."""
         weights, smoothing = self._class_weights, self.hp.label_smoothing
         mean = F.cross_entropy(logits.float(), targets, weights, label_smoothing=smoothing)
         return mean, loss_weight(targets, weights)
 
     def _inputs(self, images: Tensor) -> Tensor:
-        """What the trained network takes: normalised images, or features as they are."""
+        """The inputs of the trained network: normalised images, or features unchanged."""
         if self._on_features:
             return images
-        # While they are bytes, which are a quarter of what they become.
+        # Convert the layout while pixels are bytes, a quarter of their size in float32.
         images = images.contiguous(memory_format=torch.channels_last)
         return self.classifier.normalize(images)
 
@@ -282,8 +282,8 @@ class Trainer:
             self.callback.record("predictions", logits.detach().float().softmax(1))
             self.callback.record("losses", loss)
 
-    def _may_look(self) -> bool:
-        """Whether to read the loss now: on a GPU rarely, as reading waits for it."""
+    def _loss_check_due(self) -> bool:
+        """Whether to read and check the loss; rare on a GPU, where reading it synchronises."""
         every = 1 if self.device.type == "cpu" else 50
         return self.progress.step % every == 0 or self.progress.batch == len(self.train_loader)
 
@@ -295,33 +295,33 @@ class Trainer:
             )
 
     def _require_best(self) -> None:
-        """Raise TrainingError when no epoch ended with a finite network."""
+        """Raise TrainingError if no epoch had a finite validation loss and finite weights."""
         progress = self.progress
         if not progress.best_epoch:
             raise TrainingError(
-                f"no epoch of {progress.epoch} ended with a finite validation loss and finite "
-                f"weights, the last with learning rate {self._rate:.3g}; {REMEDIES}"
+                f"no epoch ended with a finite validation loss and finite weights (epochs trained: "
+                f"{progress.epoch}, last learning rate: {self._rate:.3g}); {REMEDIES}"
             )
 
     @property
     def _rate(self) -> float:
         return max(float(group["lr"]) for group in self._state.optimizer.param_groups)
 
-    def _leave_or_save(self, sums: Tensor, loss: Tensor) -> None:
-        several = self.world.size > 1
-        if several and self.progress.step % self._stop_check_steps:
+    def _save_or_interrupt(self, sums: Tensor, loss: Tensor) -> None:
+        """Write a checkpoint if one is due or a stop signal arrived; the latter also raises."""
+        if self.world.size > 1 and self.progress.step % self._stop_check_steps:
             return
         due = time.monotonic() - self._saved_at > 60 * self.hp.checkpoint_minutes
         stopping = self.world.any(bool(self.stop.received), self.device)
-        if stopping or (self.world.any(due, self.device) if several else due):
+        if stopping or self.world.any(due, self.device):
             self._require_finite(sums, loss)
             self.progress.sums = self._total(sums.tolist())
             self._save()
         if stopping:
-            self._leave()
+            self._interrupt()
 
     def _rule_stops(self) -> bool:
-        """Whether a rule that fired ends training here; the ranks agree."""
+        """Whether a rule fired that ends training; the same on every rank."""
         several = self.world.size > 1
         if not self.callback.can_stop or (several and self.progress.step % self._stop_check_steps):
             return False
@@ -332,11 +332,11 @@ class Trainer:
         self.say(f"training ends with the model so far: {reason or 'a rule fired on rank 0'}")
         return True
 
-    def _leave(self) -> None:
+    def _interrupt(self) -> None:
         raise Interrupted(
             f"stopped by {self.stop.received or 'another rank'} at epoch "
             f"{self.progress.epoch + 1}, step {self.progress.step}; "
-            "the checkpoint holds everything to go on"
+            "a checkpoint was written, from which the job can resume"
         )
 
     def _end_epoch(self) -> None:
@@ -371,7 +371,7 @@ class Trainer:
             self.world.any(bool(self.stop.received), self.device)
             and progress.epoch < self.hp.epochs
         ):
-            self._leave()
+            self._interrupt()
 
     def _validate(self, network: nn.Module) -> tuple[float, float]:
         """Mean cross-entropy and accuracy over every rank's share of the validation images."""
@@ -383,7 +383,7 @@ class Trainer:
             for images, labels in self.callback.batches("eval", batches, 0):
                 if self.stop.received and self.world.size == 1:
                     self._save()
-                    self._leave()
+                    self._interrupt()
                 with phase("copy"):
                     images, labels = images.to(self.device), labels.to(self.device)
                 inputs = self._inputs(images)
@@ -404,7 +404,7 @@ class Trainer:
         return cast(list[float], self.world.sum(tensor).tolist())
 
     def _train_mode(self) -> None:
-        """A frozen backbone stays in eval mode: its batch statistics must not drift."""
+        """Switch to train mode, but a frozen backbone: its batch statistics must not change."""
         self._forward.train(not self.hp.freeze)
         self._head.train()
         if self.hp.freeze_batch_norm:
@@ -431,7 +431,7 @@ class Trainer:
             self._state.save(self.checkpoints)
 
     def _resume(self) -> None:
-        checkpoint = self.world.share(lambda: self.checkpoints.load_last())
+        checkpoint = self.world.share(self.checkpoints.load_last)
         if checkpoint is None:
             return
         self._state.load(checkpoint, main=self.world.is_main)
@@ -442,7 +442,7 @@ class Trainer:
         )
 
     def restore_best(self) -> None:
-        """Put the best epoch's weights into the classifier; the last epoch's if they are lost."""
+        """Load the best epoch's weights into the classifier; the last epoch's if they are lost."""
         self._state.restore_best(self.checkpoints, self.say)
 
 

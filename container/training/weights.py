@@ -1,8 +1,8 @@
-"""What a job starts from: its weights found, fitted strictly, and recorded by digest.
+"""Initial weights of a job: found, loaded strictly, and recorded by digest.
 
-`imagenet` is searched for in the `weights` channel, then in the image (baked in at build), in
-installed packages, then at the hub of torchvision or timm. Which one was used is returned and
-printed; nothing falls back to random weights.
+`imagenet` is searched for in the `weights` channel, in the image (baked in at build), in installed
+packages, then at the hub of torchvision or timm. The source is returned and printed; nothing falls
+back to random weights.
 """
 
 import re
@@ -28,14 +28,14 @@ from container.training.state_dicts import SUFFIXES, Weights, read_weights
 
 @dataclass(frozen=True)
 class Initialization:
-    """What a job's network starts from, with all that `hp` left open.
+    """How a job's network is initialised, with everything resolved that `hp` left open.
 
     Attributes:
-        stem: the first layers' name.
-        weights: the pretrained weights; None where there are none to load: ranks other than the
-            main one load none, as DDP broadcasts them.
-        preprocessing: what the weights expect of an image.
-        hp: the hyperparameters, `image_size` the weights' own where it was not given.
+        stem: standard, small or full.
+        weights: the pretrained weights; None without any, and on ranks other than the main one, as
+            DDP broadcasts them.
+        preprocessing: the preprocessing that the weights were trained with.
+        hp: the hyperparameters; an `image_size` that was not given is that of the weights.
     """
 
     stem: str
@@ -45,14 +45,14 @@ class Initialization:
 
     @classmethod
     def find(cls, hp: Hyperparameters, channel: Path | None, *, main: bool) -> "Initialization":
-        """Resolve what `hp` leaves open, and check that it fits together, before an image is read.
+        """Resolve what `hp` leaves open and check it before any image is read.
 
-        The network is built without memory for its tensors where its family can do so, so this
-        costs a fraction of a second.
+        Takes a fraction of a second: the network is built on the meta device where its architecture
+        allows.
 
         Raises:
-            ModelError: the architecture, its stem, head or image size are not possible.
-            WeightsError: the weights are not there or do not fit.
+            ModelError: the architecture is unknown, or its stem, head or image size is impossible.
+            WeightsError: the weights are missing or do not fit.
         """
         preprocessing = find_preprocessing(hp.weights, hp.arch, channel)
         if "image_size" not in hp.model_fields_set:
@@ -75,7 +75,7 @@ class Initialization:
             with torch.device("meta"):
                 network, head = build()
         except BerthError:
-            # Some families compute with tensors as they are built, which needs their memory.
+            # Some architectures compute with tensors while they are built.
             network, head = build()
         weights = find_weights(hp.weights, hp.arch, channel) if main else None
         if weights is not None:
@@ -84,7 +84,7 @@ class Initialization:
 
 
 def find_weights(name: str, arch: str, channel: Path | None) -> Weights | None:
-    """The weights that a job requests; None for `none`.
+    """The weights that `name` refers to; None for `none`.
 
     Args:
         name: `imagenet`, `none`, or a path, absolute or inside the weights channel, to a
@@ -93,7 +93,7 @@ def find_weights(name: str, arch: str, channel: Path | None) -> Weights | None:
         channel: the `weights` channel's folder, if the job has one.
 
     Raises:
-        WeightsError: they are nowhere to be found, or the file is not a state dict.
+        WeightsError: they were not found, or the file is not a state dict.
     """
     if name.lower() == "none":
         return None
@@ -107,14 +107,14 @@ def find_weights(name: str, arch: str, channel: Path | None) -> Weights | None:
 
 
 def find_preprocessing(name: str, arch: str, channel: Path | None) -> Preprocessing:
-    """What the weights that a job requests were trained with.
+    """The preprocessing that the weights `name` were trained with.
 
-    For an earlier job's model it is what `model.json` beside it says, for another file what is
-    usual for the architecture, for `none` ImageNet's statistics.
+    For an earlier job's model it is in the `model.json` beside it. For another file it is the
+    architecture's usual preprocessing, and for `none` it has ImageNet's statistics.
 
     Raises:
         ModelError: the architecture is unknown.
-        WeightsError: the weights are not where they should be, or a description is unreadable.
+        WeightsError: the weights are missing, or the description cannot be read.
     """
     if name.lower() == "none":
         known(arch)
@@ -132,7 +132,7 @@ def find_preprocessing(name: str, arch: str, channel: Path | None) -> Preprocess
         geometry = Geometry.from_json(stored.object("geometry").items())
         return Preprocessing(
             image_size=geometry.crop,
-            # Up to 64 pixels there was no margin to keep.
+            # Images of up to 64 pixels were resized without a margin.
             crop_share=geometry.crop / geometry.resize if geometry.crop > SMALL else CROP_SHARE,
             interpolation=geometry.interpolation,
             mean=stored.three("mean") if stored.has("mean") else default.mean,
@@ -150,10 +150,10 @@ def _resolve(name: str, channel: Path | None) -> Path:
 
 
 def earlier_stem(name: str, arch: str, channel: Path | None) -> str | None:
-    """The stem of the earlier job's model that `name` stands for; None for other weights.
+    """The stem of the earlier job's model that `name` refers to; None for other weights.
 
     Raises:
-        WeightsError: it is a model of another architecture, or its description cannot be read.
+        WeightsError: the model has another architecture, or its description cannot be read.
     """
     if name.lower() in {"none", "imagenet"}:
         return None
@@ -171,17 +171,17 @@ def earlier_stem(name: str, arch: str, channel: Path | None) -> str | None:
 
 
 def fit_weights(network: nn.Module, weights: Weights, head: str) -> bool:
-    """Load weights into a network, every tensor but those of its head.
+    """Load weights into a network.
 
     Args:
-        head: name of the head's module; a stored head is used when it has the same shape (going on
-            from an earlier job's model) and left out otherwise (another set of classes).
+        head: name of the head's module. A stored head of the same shape is loaded too (continuing
+            from an earlier job's model); another is skipped (different classes).
 
     Returns:
         Whether the head was loaded too.
 
     Raises:
-        WeightsError: a tensor is missing, extra, or of another shape.
+        WeightsError: a tensor is missing, unknown, or of another shape.
     """
     body, stored_head, same_head = _fitted(network, weights, head)
     load_tensors(network, body | (stored_head if same_head else {}), strict=False)
@@ -189,37 +189,37 @@ def fit_weights(network: nn.Module, weights: Weights, head: str) -> bool:
 
 
 def require_fit(network: nn.Module, weights: Weights, head: str) -> None:
-    """Raises as `fit_weights` does, and loads nothing: the network may be without memory."""
+    """Raise what `fit_weights` would, without loading; the network may be on the meta device."""
     _fitted(network, weights, head)
 
 
 def _fitted(
     network: nn.Module, weights: Weights, head: str
 ) -> tuple[dict[str, Tensor], dict[str, Tensor], bool]:
-    """The tensors of the body, those of the head, and whether the latter fit."""
+    """The stored tensors of the backbone, those of the head, and whether the latter fit."""
     own = network.state_dict()
 
     def of_head(key: str) -> bool:
         return key == head or key.startswith(f"{head}.")
 
-    # torchvision's files carry the auxiliary heads of GoogLeNet and Inception, built without here.
-    # Its DenseNet files name layers as torchvision once did: norm.1, now norm1.
-    given = {
+    # torchvision's files have the auxiliary heads of GoogLeNet and Inception, which are not built.
+    # Its DenseNet files have old layer names: norm.1, now norm1.
+    stored = {
         re.sub(r"(denselayer\d+\.(?:norm|relu|conv))\.(\d)", r"\1\2", key): tensor
         for key, tensor in weights.state.items()
         if not key.startswith(("aux", "AuxLogits"))
     }
-    stored_head = {key: tensor for key, tensor in given.items() if of_head(key)}
+    stored_head = {key: tensor for key, tensor in stored.items() if of_head(key)}
     same_head = {k: v.shape for k, v in stored_head.items()} == {
         k: v.shape for k, v in own.items() if of_head(k)
     }
-    body = {key: tensor for key, tensor in given.items() if not of_head(key)}
+    body = {key: tensor for key, tensor in stored.items() if not of_head(key)}
     problems = [
         f"{key} is {tuple(body[key].shape)}, expected {tuple(own[key].shape)}"
         for key in body.keys() & own.keys()
         if body[key].shape != own[key].shape
     ]
-    # Files from before PyTorch 0.4.1 lack the counters, which only a momentum of None would use.
+    # Files from before PyTorch 0.4.1 lack these counters, which only matter if momentum is None.
     problems += [
         f"{key} is missing"
         for key in own

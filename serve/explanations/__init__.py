@@ -1,1 +1,1 @@
-"""Heat maps of predictions: where in an image the model finds a class."""
+"""Heat maps that show which parts of an image a prediction depends on."""

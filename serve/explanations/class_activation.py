@@ -1,8 +1,8 @@
-"""Where in an image the exported graph finds a class: Grad-CAM without a backward pass.
+"""Grad-CAM on an exported graph, without a backward pass.
 
-Grad-CAM (Selvaraju et al., ICCV 2017) weights the channels of the last feature map by the class
-score's gradient. Here the map is averaged over its positions before the head, so the gradient is
-that of the head alone, by a channel: batches through the head with each channel raised in turn.
+Grad-CAM (Selvaraju et al., ICCV 2017) weights the channels of the last feature map by the gradient
+of the class score. The networks here average that map over positions before the head, so only the
+head's gradient with respect to each channel's mean is needed, which is found by finite differences.
 """
 
 from pathlib import Path
@@ -15,39 +15,36 @@ from serve.explanations.heat_map import HeatMap, scaled
 from serve.payloads.images import Pixels
 
 STEP = 0.05
-"""How much a channel is raised, as a share of the channels' mean magnitude: small enough for heads
-that are not linear, and a thousand times float32's rounding of the scores."""
+"""Step of the finite differences, as a share of the channels' mean magnitude: small enough for
+non-linear heads, and a thousand times the rounding error of scores in float32."""
 ROWS = 64
-"""Raised channels in one batch: compiling a ResNet-50's head for all 2,048 took 500 MB."""
+"""Channels in one batch: compiling a ResNet-50's head for all 2,048 took 500 MB."""
 POOLS = frozenset({"ReduceMean", "AvgPool", "AdaptiveAvgPool"})
 
 
 class ClassActivation:
-    """A graph cut in two at its last average over positions.
-
-    Used by one thread at a time.
-    """
+    """A graph split at its last average over positions. Not thread-safe."""
 
     def __init__(self, backbone: Any, head: Any) -> None:
         self._backbone, self._head = backbone, head
 
     @classmethod
     def of(cls, graph: Path, cpus: int) -> "ClassActivation | None":
-        """Compile both halves; None for a graph that is not one map, its average and a head."""
+        """Compile both halves; None for a graph without a map, its average and a head."""
         backbone, pool = _up_to_average(graph, 1)
         if pool is None:
             return None
         backbone = openvino().Model([pool.input_value(0)], backbone.get_parameters())
-        # The head reads the number of images off the input: with that number fixed it need not.
-        whole, pool = _up_to_average(graph, ROWS)
+        # A fixed batch size, because a dynamic one would be read from the input of the backbone.
+        model, pool = _up_to_average(graph, ROWS)
         pooled = openvino().opset13.parameter(pool.output(0).get_shape(), np.float32)
-        scores = _scores(whole)
+        scores = _scores(model)
         for each in pool.output(0).get_target_inputs():
             each.replace_source_output(pooled.output(0))
         try:
             head = openvino().Model([scores], [pooled])
         except RuntimeError:
-            return None  # The image reaches the scores on another way as well.
+            return None  # The scores also depend on the image in another way.
         options = {
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": "1",
@@ -58,14 +55,14 @@ class ClassActivation:
         return cls(*(core().compile_model(half, "CPU", options) for half in (backbone, head)))
 
     def heat(self, image: Pixels, label: int) -> HeatMap:
-        """How much each position of the map speaks for a class.
+        """The heat map of a class.
 
         Args:
             image: (H, W, 3), 0..255.
             label: the class's number.
 
         Returns:
-            (h, w), 0..1, where 1 is the position that speaks most; all 0 where none does.
+            (h, w), 0..1, where 1 is the strongest position; all 0 if none supports the class.
         """
         kind = np.dtype(self._backbone.input(0).get_element_type().to_dtype())
         if kind.kind in "iu" and image.dtype.kind == "f":
@@ -82,7 +79,7 @@ class ClassActivation:
 
 
 def _up_to_average(graph: Path, images: int) -> tuple[Any, Any]:
-    """The model for so many images, and its last average over positions; None without one."""
+    """The model for a batch of `images`, and its last average over positions, or None."""
     from openvino.passes import ConstantFolding, Manager
 
     model = core().read_model(str(graph))
@@ -108,7 +105,7 @@ def _averages_positions(node: Any) -> bool:
 
 
 def _scores(model: Any) -> Any:
-    """What goes into the last softmax, or the output where there is none."""
+    """The input of the last softmax, or the output if there is no softmax."""
     output = model.get_results()[0].input_value(0)
     node = output.get_node()
     return node.input_value(0) if node.get_type_name() == "Softmax" else output

@@ -1,4 +1,4 @@
-"""Explains a prediction: class activation where the graph allows it, else occlusion."""
+"""Explains a prediction by class activation, or by occlusion if the graph does not allow it."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -14,21 +14,21 @@ from serve.explanations.heat_map import HeatMap, scaled
 from serve.payloads.images import Pixels, Probabilities
 
 GRID = 7
-"""Positions of the patch across an image, and down: as many as most networks' last map has."""
+"""Positions of the occluding patch in each direction: as many as most networks' last map has."""
 PATCH = 2
-"""Sides of the patch, in steps of that grid: neighbours overlap by half."""
+"""Side of the patch in grid steps: neighbouring patches overlap by half."""
 
 
 class Explainer:
-    """The heat maps of one model's predictions; made when the first is asked for.
+    """Makes heat maps of one model's predictions; compiles its graph with the first.
 
     Args:
         artifact: the model.
-        predict: probabilities for images, by a deadline on the monotonic clock.
-        cpus: cores for the class activation; 0 where the model is served by a GPU, whose
-            predictions are fast enough for occlusion.
-        room: given a deadline, holds memory for a second copy of the model within its block, or
-            raises OutOfMemory or TimedOut.
+        predict: returns the probabilities of images by a deadline on the monotonic clock.
+        cpus: cores for class activation; 0 if a GPU serves the model, which is fast enough for
+            occlusion.
+        room: takes a deadline and returns a context that reserves memory for a second copy of the
+            model; raises OutOfMemory or TimedOut.
     """
 
     def __init__(
@@ -45,11 +45,11 @@ class Explainer:
         self._lock = threading.Lock()
 
     def explain(self, image: Pixels, label: int, deadline: float) -> HeatMap:
-        """How much each part of an image (crop, crop, 3) speaks for class number `label`.
+        """The heat map of an image (crop, crop, 3) for class number `label`.
 
         Raises:
             TimedOut: the deadline passed.
-            Overloaded, EngineFailed: as predictions raise them.
+            Overloaded, EngineFailed: from predictions.
         """
         if not self._lock.acquire(timeout=max(0.0, deadline - monotonic())):
             raise TimedOut("no answer within the time an invocation may take")
@@ -59,7 +59,7 @@ class Explainer:
             if self._activation is not None:
                 return self._activation.heat(image, label)
         except OutOfMemory:
-            pass  # Occlusion needs none of its own; the next explanation may find more.
+            pass  # Occlusion needs no extra memory; the next explanation tries again.
         finally:
             self._lock.release()
         return self._occlude(image, label, deadline)
@@ -72,7 +72,7 @@ class Explainer:
         self._compiled = True
 
     def _occlude(self, image: Pixels, label: int, deadline: float) -> HeatMap:
-        """What the class loses where a patch of the mean colour hides a part of the image.
+        """The drop of the class's score when a patch of the mean colour hides part of the image.
 
         Zeiler and Fergus, "Visualizing and understanding convolutional networks", ECCV 2014.
         """
@@ -88,9 +88,9 @@ class Explainer:
                     yield covered
 
         rows = self._predict(hidden(), deadline)
-        # Log-odds still tell parts apart where a sure prediction's probability stays close to 1.
-        sure = np.clip([row[label] for row in rows], 1e-6, 1 - 1e-6).astype(np.float64)
-        scores = np.log(sure / (1 - sure))
+        # Log-odds, because the probability of a confident prediction hardly changes.
+        odds = np.clip([row[label] for row in rows], 1e-6, 1 - 1e-6).astype(np.float64)
+        scores = np.log(odds / (1 - odds))
         return scaled((scores[0] - scores[1:]).reshape(GRID, GRID))
 
 

@@ -1,1 +1,1 @@
-"""HTTP: connections and their worker, the log, invocations and their responses."""
+"""The HTTP server: connections, worker, access log, invocations and responses."""

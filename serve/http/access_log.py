@@ -1,6 +1,6 @@
-"""The server's log: one line an invocation, none for health checks and scrapes.
+"""The server's log: one line per invocation, none for health checks and scrapes.
 
-Text, or with BERTH_LOG_FORMAT=json one JSON object a line, of everything that is logged.
+Text, or with BERTH_LOG_FORMAT=json one JSON object per line for everything that is logged.
 """
 
 import json
@@ -16,25 +16,25 @@ from serve.records import RECEIVED_AT, RECORD, InvocationRecord
 from serve.settings import Settings
 
 QUIET = {"/ping", "/metrics"}
-"""Paths asked for every few seconds, which are not logged."""
+"""Paths that are requested every few seconds and not logged."""
 
 IDS = {
     "request_id": ("HTTP_X_AMZN_REQUESTID", "HTTP_X_REQUEST_ID"),
     "inference_id": ("HTTP_X_AMZN_SAGEMAKER_INFERENCE_ID",),
 }
-"""Fields of a line, and the headers (as WSGI names them) that hold them, the first found counts."""
+"""Fields of a line and their headers in WSGI's naming; the first header found is used."""
 
 LONGEST_ID = 64
-"""Characters of an id; SageMaker's longest."""
+"""Characters of an id, SageMaker's maximum."""
 
 
 class AccessLog(Logger):  # type: ignore[misc]  # gunicorn has no types
-    """gunicorn's logger, with an access line of named fields and no address, header or body.
+    """gunicorn's logger, whose access lines have named fields but no address, header or body.
 
     POST /invocations status=200 ms=41.3 instances=1 received=30125 bytes=151 decode_ms=2.1
     queue_ms=0.2 compute_ms=38.0 request_id=… inference_id=…
 
-    It also ends the invocation's record, once the response is sent.
+    It also calls `observe` of the invocation's record, once the response is sent.
     """
 
     def setup(self, cfg: Any) -> None:
@@ -46,7 +46,7 @@ class AccessLog(Logger):  # type: ignore[misc]  # gunicorn has no types
 
     def access(self, resp: Any, req: Any, environ: dict[str, Any], request_time: timedelta) -> None:
         """Log one request."""
-        # gunicorn's own begins when a thread takes the request, its body being here.
+        # gunicorn's `request_time` begins when a thread takes the request, after its body arrived.
         began = RECEIVED_AT.get(None)
         seconds = request_time.total_seconds() if began is None else monotonic() - began
         record: InvocationRecord | None = environ.get(RECORD)
@@ -73,7 +73,7 @@ class AccessLog(Logger):  # type: ignore[misc]  # gunicorn has no types
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line: time, level, and the fields of a request or the message."""
+    """One JSON object per line: time, level, and the fields of a request or the message."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The record's line."""

@@ -16,6 +16,7 @@ from gunicorn.http.body import ChunkedReader, LengthReader
 from gunicorn.http.unreader import SocketUnreader
 from gunicorn.workers.gthread import TConn
 
+from serve.errors import one_line
 from serve.http.framing import (
     CONTINUE,
     MAX_CHUNK_LINE,
@@ -51,7 +52,7 @@ class BoundedUnreader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no 
         self.begin(monotonic())
 
     def begin(self, since: float, ahead: bytes | memoryview = b"") -> None:
-        """Start a body whose headers were complete at `since`, and of which `ahead` is here."""
+        """Start a body whose headers were complete at `since`; `ahead` was received already."""
         self._ahead = memoryview(ahead)
         self._started = since
         self._arrived = len(ahead)
@@ -78,14 +79,14 @@ class BoundedUnreader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no 
         return data
 
     def take_buffered(self) -> bytes:
-        """What is here of the next request."""
+        """The bytes already received of the next request."""
         data: bytes = super().take_buffered() + bytes(self._ahead)
         self._ahead = memoryview(b"")
         return data
 
 
 def body_deadline(since: float, arrived: int) -> float:
-    """When the rest of a body must be here, of which `arrived` bytes are, begun at `since`."""
+    """The deadline of a body begun at `since`, of which `arrived` bytes were received."""
     return since + min(MAX_BODY_SECONDS, BODY_SECONDS + arrived / MIN_BYTES_PER_SECOND)
 
 
@@ -118,9 +119,9 @@ class Connection(TConn):  # type: ignore[misc]
         self._received += data
 
     def await_body(self) -> None:
-        """Start the deadline of the body, the headers being complete.
+        """Start the deadline of the body, once the headers are complete.
 
-        A client that waits to be told to continue is told so.
+        Sends 100 Continue to a client that expects it.
         """
         self.received_at = monotonic()
         self._head_bytes = self._received.index(b"\r\n\r\n") + 4
@@ -136,17 +137,17 @@ class Connection(TConn):  # type: ignore[misc]
             self.sock.send(CONTINUE)
 
     def extend(self) -> None:
-        """Move the deadline of the body, more of which has arrived."""
+        """Extend the deadline of the body after receiving more of it."""
         self.timeout = body_deadline(self.received_at, len(self._received) - self._head_bytes)
 
     @property
     def size(self) -> int:
-        """Bytes that are buffered."""
+        """Number of buffered bytes."""
         return len(self._received)
 
     @property
     def is_whole(self) -> bool:
-        """Whether as much of the next request is here as is waited for, after `await_body`."""
+        """Whether all awaited bytes of the next request were received, after `await_body`."""
         return self._body.is_whole(self._received)
 
     @property
@@ -175,7 +176,7 @@ class Connection(TConn):  # type: ignore[misc]
         return None
 
     def hand_over(self) -> None:
-        """Pass the buffered bytes to the parser, which then waits for no headers."""
+        """Pass the buffered bytes to the parser, which then need not wait for headers."""
         if self.parser is None:
             self.parser = get_parser(self.cfg, self.sock, self.client)
             self.parser.unreader = self._unreader
@@ -232,8 +233,7 @@ def refusal(error: Exception) -> tuple[int, str]:
         errors.LimitRequestLine: 414,
         errors.LimitRequestHeaders: 431,
     }.get(type(error), 400)
-    found = "".join(c if c.isprintable() else " " for c in str(error)[:200])
-    return status, f"HTTP request: {found}, expected HTTP/1.1 as RFC 9112 has it"
+    return status, f"HTTP request: {one_line(str(error))}, expected HTTP/1.1 (RFC 9112)"
 
 
 def error_response(status: int, message: str) -> bytes:

@@ -1,4 +1,4 @@
-"""An invocation: a request's body, its images, their predictions and the response."""
+"""Answers an invocation: reads the body, decodes and predicts images, writes the response."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,7 +19,7 @@ from serve.payloads.images import Pixels, Probabilities
 from serve.records import RECEIVED_AT, RECORD, InvocationRecord
 
 INVOCATION_SECONDS = 55.0
-"""Seconds an invocation may take; SageMaker's own timeout of 60 would give no reason."""
+"""Seconds an invocation may take; SageMaker's timeout of 60 s would give the client no reason."""
 
 BODY_BYTES = 512 * 1024 * 1024
 """Bytes of request bodies in memory at once, or one body of the largest size if that is more."""
@@ -36,11 +36,11 @@ def answer_invocation(
     """Answer the current request with predictions for its images.
 
     Args:
-        admission: bounds the invocations handled at once, and their bodies.
-        limit: bytes a body may have.
-        metrics: what counts the invocation.
-        use: given the deadline on the monotonic clock, the predictor, which is held until the
-            response is made, or sent where it is streamed; called once the body is read.
+        admission: limits the number of concurrent invocations and the bytes of their bodies.
+        limit: largest body in bytes.
+        metrics: counts the invocation.
+        use: takes the deadline on the monotonic clock and returns a context with the predictor,
+            entered once the body is read and left when the response is complete.
     """
     deadline = RECEIVED_AT.get(monotonic()) + INVOCATION_SECONDS
     record = request.environ[RECORD] = InvocationRecord(metrics.observe)
@@ -67,7 +67,7 @@ def answer_invocation(
         predictions = _explain(rows, kept, predictor, deadline, record)
         content_type = f"{accepted}; charset=utf-8"
         if streamed:
-            first = next(predictions)  # What is wrong with it still has a status of its own.
+            first = next(predictions)  # Its errors can still set the response's status.
             lines = _lines(chain([first], predictions), artifact.classes, top_k)
             response = Response(stream_with_context(lines), content_type=content_type)
             response.call_on_close(held.pop_all().close)
@@ -90,7 +90,7 @@ def _explain(
     deadline: float,
     record: InvocationRecord,
 ) -> Iterator[codec.Prediction]:
-    """The images' predictions; with their heat maps, unless the images were not kept."""
+    """The predictions, with heat maps if the images were kept."""
     for row in rows:
         heat_map = None
         if images is not None:
@@ -103,7 +103,7 @@ def _explain(
 def _lines(
     predictions: Iterable[codec.Prediction], classes: Sequence[str], top_k: int
 ) -> Iterator[str]:
-    """A line for each prediction; an error ends them, as a line in place of the next."""
+    """A line for each prediction; an error becomes the last line."""
     try:
         for prediction in predictions:
             yield codec.write_predictions("application/jsonlines", [prediction], classes, top_k)
@@ -113,7 +113,7 @@ def _lines(
 
 
 def echo_attributes(app: Flask) -> None:
-    """Let every response of the application carry the request's custom attributes."""
+    """Copy the request's custom attributes to every response of the application."""
 
     @app.after_request
     def echo(response: Response) -> Response:
@@ -128,6 +128,6 @@ def _check_transfer_encoding() -> None:
     if encoding not in ("", "identity", "chunked"):
         raise BadRequest(
             f"Transfer-Encoding: found {encoding[:100]}, expected chunked or none; "
-            "Content-Encoding may say gzip or deflate",
+            "Content-Encoding may be gzip or deflate",
             415,
         )

@@ -1,6 +1,6 @@
-"""JSON responses and the status of every error, for each application here.
+"""JSON responses, and the status of every error.
 
-Every error is `{"error": one line saying what was found and what was expected}`.
+Every error is `{"error": one line with what was found and what was expected}`.
 """
 
 import json
@@ -15,13 +15,13 @@ LOG = logging.getLogger("gunicorn.error")
 
 
 def json_response(value: object, status: int = 200) -> Response:
-    """A response whose body is `value`, one line."""
+    """A response with `value` as one line of JSON."""
     text = json.dumps(value, allow_nan=False) + "\n"
     return Response(text, status, content_type="application/json")
 
 
 def register_error_handlers(app: Flask, paths: str) -> None:
-    """Answer exceptions with their status; `paths` names what is served instead of a 404."""
+    """Answer exceptions with their status; `paths` lists the valid paths for status 404."""
 
     @app.errorhandler(BadRequest)
     def bad_request(error: BadRequest) -> Response:

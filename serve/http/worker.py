@@ -1,9 +1,8 @@
-"""gunicorn's threaded worker, hardened against clients that are slow, idle or hostile.
+"""gunicorn's threaded worker, hardened against slow, idle and hostile clients.
 
-A thread takes a connection only once a request is received, so that clients which never send the
-rest cost a descriptor each and no thread; of a body that is long only the headers are waited for.
-Everything a client has to send has a deadline. `GET /ping` has its own threads, so that a busy
-server still answers health checks.
+A thread takes a connection only once its request is received, so clients that never finish cost a
+file descriptor but no thread. For a long body it takes over after the headers. Everything a client
+sends has a deadline. `GET /ping` has its own threads, so a busy server still answers health checks.
 """
 
 import errno
@@ -33,13 +32,13 @@ from serve.http.connections import (
 from serve.records import RECEIVED_AT
 
 LINGER = 3.0
-"""Seconds in which a client that is still sending may read the error response (RFC 9112, 9.6)."""
+"""Seconds for a client that is still sending to read the error response (RFC 9112, 9.6)."""
 
 TICK = 0.2
-"""Seconds between checks of deadlines during shutdown, and the linger of a refused client then."""
+"""Seconds between checks of deadlines, and for refused clients to linger, during shutdown."""
 
 MAX_HELD = 64 * 1024 * 1024
-"""Bytes of requests that are held until they are whole; above, a thread reads the rest."""
+"""Bytes of incomplete requests to buffer; above this, threads read the rest."""
 
 FULL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -47,19 +46,19 @@ FULL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     """Handles received requests; on SIGTERM closes idle keep-alive connections at once.
 
-    The original sleeps for the whole grace period when a client keeps one open, as clients of an
-    endpoint do; and it gives a thread to each connection, before a request is received.
+    gunicorn's own worker waits for the whole grace period while a client keeps a connection open,
+    and assigns a thread to each connection before it has received a request.
     """
 
     gpu: str | None = None
-    """The GPU assigned to this worker, as CUDA_VISIBLE_DEVICES names it."""
+    """The GPU of this worker, as named by CUDA_VISIBLE_DEVICES."""
 
     def init_process(self) -> None:
         """Start serving; runs in the worker process."""
-        # Ordered sets, the connection with the nearest deadline first.
+        # Ordered sets, earliest deadline first.
         self._awaiting_headers: dict[Connection, None] = {}
         self._lingering: dict[Connection, None] = {}
-        # In no order: their deadlines move.
+        # Unordered, because their deadlines move.
         self._awaiting_body: dict[Connection, None] = {}
         self._held = 0
         self._pings = ThreadPoolExecutor(2)
@@ -136,11 +135,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         while (conn := next(iter(self._lingering), None)) and conn.timeout <= now:
             self._drop(conn)
         for conn in [each for each in self._awaiting_body if each.timeout <= now]:
-            # Its thread finds the deadline passed, and says so.
+            # Its thread reports that the deadline passed.
             self.enqueue_req(conn)
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
-        """Check deadlines during shutdown too, when the original waits for its whole timeout."""
+        """Check deadlines during shutdown too, when gunicorn waits for its whole timeout."""
         super().wait_for_and_dispatch_events(min(timeout, 1.0 if self.alive else TICK))
 
     def handle_request(self, req: Any, conn: Connection) -> bool:
@@ -151,7 +150,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         try:
             return bool(super().handle_request(req, conn))
         except TimeoutError:
-            self.log.info("%s: the client did not take its answer in time", req.path[:100])
+            self.log.info("%s: the client did not read its response in time", req.path[:100])
             return False
 
     def _keepalive_after(self, conn: Connection, keepalive: bool) -> bool:
@@ -161,7 +160,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             conn.parser.unreader.end_within(UNREAD_SECONDS)
         try:
             return bool(conn.parser.finish_body(deadline=monotonic() + UNREAD_SECONDS))
-        # The response was sent: a malformed rest of the body only closes the connection.
+        # The response was sent; if the rest of the body is malformed, only close the connection.
         except (OSError, ParseException):
             return False
 
@@ -211,7 +210,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             conn.add(data)
             self._advance(conn)
         elif conn in self._awaiting_body:
-            # Its thread finds the end, and says what is missing.
+            # Its thread reports what is missing.
             self.enqueue_req(conn)
         elif conn.begun:
             self._refuse(conn, 400, "HTTP headers: found only a part of them")
@@ -242,7 +241,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         self._end(conn)
 
     def _end(self, conn: Connection) -> None:
-        """Close after reading on for a while: unread bytes would discard the response."""
+        """Close after reading for a while, as unread bytes would discard the response."""
         try:
             conn.sock.shutdown(socket.SHUT_WR)
         except OSError:
@@ -267,7 +266,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         conn.close()
 
     def _make_room(self) -> None:
-        """Close the connection with the nearest deadline, or the one idle longest."""
+        """Close the connection with the earliest deadline, or the one idle the longest."""
         for group in (self._lingering, self._awaiting_headers):
             if group:
                 self._drop(next(iter(group)))
@@ -279,7 +278,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             self._drop(min(self._awaiting_body, key=lambda conn: conn.timeout))
 
     def _expire_idle(self) -> None:
-        # A request that was received but not yet read is still answered.
+        # Requests already received are still answered.
         for conn in list(self._awaiting_headers):
             self._receive(conn)
         for conn in list(self._awaiting_body):

@@ -1,1 +1,1 @@
-"""What predicts: an engine for each device, the queue in front of it, what it computes in."""
+"""Inference: engines for each device, their batching queue and their precision."""

@@ -1,8 +1,8 @@
 """Dynamic batching of concurrent requests, without added latency for a single one.
 
-There is no timer. An idle engine takes an image at once; images that arrive while it is busy form
-the next batch. So batches grow with the load, and latency at concurrency 1 is that of the engine
-alone.
+There is no timer. An idle engine takes an image at once, and images that arrive while it is busy
+form the next batch. So batches grow with the load, and at concurrency 1 the latency is the
+engine's.
 """
 
 import threading
@@ -30,11 +30,11 @@ class Batcher:
     """A bounded queue in front of one engine.
 
     Args:
-        predict: (N, H, W, 3) uint8 or float32 to (N, classes) float32.
-        check: raises when the engine no longer works; called after `predict` raised, to
-            distinguish one failed batch from a dead engine.
+        predict: maps (N, H, W, 3) uint8 or float32 to (N, classes) float32.
+        check: raises if the engine no longer works; called after `predict` raised, to tell a failed
+            batch from a dead engine.
         max_batch: most images in one forward pass.
-        capacity: most images waiting.
+        capacity: most images in the queue.
     """
 
     def __init__(
@@ -57,11 +57,10 @@ class Batcher:
     def submit(
         self, image: Pixels, record: InvocationRecord | None = None
     ) -> "Future[Probabilities]":
-        """Queue one image (H, W, 3); the future holds its (classes,) probabilities.
+        """Queue one image (H, W, 3); the future returns its (classes,) probabilities.
 
-        `record` takes the seconds that the image waited and its pass took.
-
-        Cancelling the future removes the image from the queue unless its pass has begun.
+        The times of waiting and of the forward pass are added to `record`. Cancelling the future
+        removes the image from the queue unless its pass has begun.
 
         Raises:
             Overloaded: `capacity` images wait already.
@@ -81,7 +80,7 @@ class Batcher:
 
     @property
     def waiting(self) -> int:
-        """Images that wait."""
+        """Number of images in the queue."""
         return len(self._queue)
 
     def busy_for(self) -> float:
@@ -110,7 +109,7 @@ class Batcher:
                     job.result.set_result(row)
             finally:
                 self._busy_since = None
-            # A local that outlives the pass would keep the last batch alive while idle.
+            # Otherwise the last batch would stay in memory while idle.
             del batch
 
     def close(self, cause: str) -> None:
@@ -141,7 +140,7 @@ class Batcher:
     def _predict_batch(self, batch: list[_QueuedImage]) -> Probabilities:
         rows = self._predict(cast(Pixels, np.stack([job.image for job in batch])))
         if len(rows) != len(batch):
-            raise ValueError(f"the engine gave {len(rows)} answers for {len(batch)} images")
+            raise ValueError(f"the engine returned {len(rows)} rows for {len(batch)} images")
         return rows
 
     def _fail(self, batch: list[_QueuedImage], error: Exception) -> None:

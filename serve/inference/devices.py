@@ -1,6 +1,6 @@
 """Finds this container's GPUs without importing torch or calling a driver.
 
-Importing torch would cost every CPU server a second to start and hundreds of megabytes.
+Importing torch would cost every CPU server a second at start and hundreds of megabytes.
 """
 
 import os
@@ -10,13 +10,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 NONE = {"", "-1", "none", "void", "nodevfiles"}
-"""Values by which CUDA_VISIBLE_DEVICES and NVIDIA_VISIBLE_DEVICES hide every GPU."""
+"""Values of CUDA_VISIBLE_DEVICES and NVIDIA_VISIBLE_DEVICES that hide all GPUs."""
 
 
 def gpus(environ: Mapping[str, str] = os.environ, dev: Path = Path("/dev")) -> tuple[str, ...]:
-    """The GPUs as CUDA_VISIBLE_DEVICES would name them, one each; empty on a CPU host.
+    """The names of the GPUs for CUDA_VISIBLE_DEVICES; empty on a CPU host.
 
-    The driver may still be too old, which the torch engine detects.
+    Does not check the driver; the torch engine detects one that is too old.
     """
     if environ.get("NVIDIA_VISIBLE_DEVICES", "all").strip().lower() in NONE:
         return ()
@@ -25,8 +25,8 @@ def gpus(environ: Mapping[str, str] = os.environ, dev: Path = Path("/dev")) -> t
         present = sorted((match[1] for match in numbers if match), key=int)
     else:
         present = []
-    # Under WSL 2 the one paravirtual device stands for the GPU; other kinds of Windows GPU have it
-    # too, so the NVIDIA runtime's own variable must be set as well.
+    # WSL 2 has one paravirtual device for a GPU of any vendor, so the NVIDIA runtime's variable
+    # must be set too.
     if not present and (dev / "dxg").exists() and environ.get("NVIDIA_VISIBLE_DEVICES"):
         present = ["0"]
     if not present:

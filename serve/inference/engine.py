@@ -1,7 +1,7 @@
 """Inference engines: OpenVINO on a CPU, PyTorch on a GPU.
 
-OpenVINO runs the export in the artifact without torch, whose import is most of the start-up time
-and memory of a CPU server. PyTorch serves where there is a GPU, and artifacts without export.
+OpenVINO runs the artifact's export without torch, whose import would take most of the start-up time
+and memory of a CPU server. PyTorch serves on GPUs, and artifacts without an export.
 """
 
 import logging
@@ -29,17 +29,17 @@ from serve.payloads.images import Pixels, Probabilities
 LOG = logging.getLogger("gunicorn.error")
 
 GPU_BATCH = 32
-"""Images in one pass on a GPU: past this the pass grows about as fast as the batch."""
+"""Images in one pass on a GPU: beyond this, throughput hardly grows."""
 
 
 def cpu_batch(cpus: int) -> int:
-    """Images in one pass on `cpus` cores: two per core, beyond which only activations grow."""
+    """Images in one pass on `cpus` cores: two per core; more only takes more memory."""
     return max(4, 2 * cpus)
 
 
 REFERENCE_TOLERANCE = 0.01
-"""How far the reference image's probabilities may be from those where the model was made: a hundred
-times what processors differ by, and far from what wrong code gives."""
+"""Largest accepted difference between the reference image's probabilities here and on the training
+machine: a hundred times the difference between processors, and far below that of wrong code."""
 
 
 class EngineError(BerthError):
@@ -52,7 +52,7 @@ class Engine(Protocol):
     name: str
     max_batch: int
     exact: bool
-    """Whether it computes in float32, so that its answers are those of any other machine."""
+    """Whether it computes in float32, so that predictions agree with other machines."""
 
     def predict(self, batch: Pixels) -> Probabilities:
         """RGB pixels 0..255, (N, crop, crop, 3), to probabilities (N, classes)."""
@@ -61,21 +61,22 @@ class Engine(Protocol):
 class OpenVinoEngine:
     """The artifact's exported graph on the CPU.
 
-    One stream over all cores, because with one request at a time a second stream's cores idle, and
-    with several the stacked batch keeps one stream's cores as busy as two streams would be: the
-    measured throughput is the same and the latency half. The batch is dynamic: a graph compiled
-    for each fixed size is no faster and holds its own copy of the weights.
+    It uses one stream over all cores. With one request at a time the cores of a second stream would
+    idle, and with several requests a batch uses the cores as well as two streams: measured
+    throughput is the same and latency half. The batch size is dynamic: graphs compiled for fixed
+    sizes are no faster, and each has its own copy of the weights.
 
-    float32 by default, whatever the processor may prefer: bfloat16 is about twice as
-    fast where it exists, but moves probabilities by more than the 1e-4 that evaluation and serving
-    promise to agree to; int8 is faster still where it has instructions for it, and moves them more.
-    Cores are not pinned: containers that share a host would all pin themselves to the same ones.
+    The default is float32. Where supported, bfloat16 is about twice as fast, but probabilities
+    differ by more than the 1e-4 to which evaluation and serving must agree. int8 is faster still
+    and differs more.
+
+    Cores are not pinned: containers that share a host would all use the same ones.
     """
 
     def __init__(self, artifact: Artifact, cpus: int, *, precision: str = "float32") -> None:
         graph = artifact.openvino_int8 if precision == "int8" else artifact.openvino
         if graph is None:
-            raise EngineError(f"{artifact.path}: holds no OpenVINO export")
+            raise EngineError(f"{artifact.path}: no OpenVINO export")
         try:
             compiled = core().compile_model(
                 str(graph),
@@ -111,8 +112,8 @@ class OpenVinoEngine:
 class TorchEngine:
     """The artifact's weights in PyTorch.
 
-    On a GPU: float16 by default, channels last, and pixels copied from pinned
-    memory, as uint8 where they are uint8. On a CPU: float32, for artifacts without an export.
+    On a GPU: float16 by default, channels last, and pixels copied from pinned memory in their own
+    dtype. On a CPU: float32, for artifacts without an export.
     """
 
     def __init__(
@@ -129,11 +130,11 @@ class TorchEngine:
         halves = {"auto": torch.float16, "bfloat16": torch.bfloat16}
         self._half = halves.get(precision) if gpu else None
         if gpu:
-            # For float32, convolutions would else use TF32, whose ten bits are float16's.
+            # In float32, convolutions would use TF32, whose mantissa is as short as float16's.
             torch.backends.cudnn.allow_tf32 = False
         else:
             torch.set_num_threads(cpus)
-        # mypy reads `memory_format` as an overload that Module.to lacks together with a device.
+        # For mypy, Module.to has no overload with `memory_format`.
         module: Any = load_classifier(artifact, device=self._device.type)
         self._module = module.to(memory_format=torch.channels_last)
         self._pinned: dict[np.dtype[Any], Any] = {}
@@ -168,15 +169,15 @@ class TorchEngine:
 
 
 def load_engine(artifact: Artifact, *, cpus: int, gpu: bool, precision: str = "auto") -> Engine:
-    """The fastest engine this host has for the artifact; fallbacks are logged.
+    """Load the artifact with the fastest engine of this host; logs fallbacks.
 
     Args:
         artifact: the model.
-        cpus: cores it may use.
+        cpus: number of cores to use.
         gpu: whether it may use a GPU.
-        precision: float32, bfloat16, int8, fastest, or auto: float32 on a CPU, float16 on a GPU.
-            bfloat16 and int8, which is for CPUs, are used only where the artifact records that
-            enough accuracy remains.
+        precision: float32, bfloat16, int8 (CPUs only), fastest, or auto: float32 on a CPU and
+            float16 on a GPU. bfloat16 and int8 are used only if the artifact records sufficient
+            accuracy.
 
     Raises:
         BerthError: no engine can load it; the message names the file and the cause.
@@ -191,19 +192,19 @@ def load_engine(artifact: Artifact, *, cpus: int, gpu: bool, precision: str = "a
         return _on_cpu(artifact, cpus, _allowed(artifact, precision, gpu=False))
     if not torch_installed():
         raise ArtifactError(
-            f"{artifact.path}: holds no OpenVINO export, and PyTorch, the other way to serve it, "
-            "is not installed; the image berth:latest, made without TARGET=serve, has it"
+            f"{artifact.path}: no OpenVINO export, and PyTorch is not installed; the image "
+            "berth:latest, built without TARGET=serve, has it"
         )
     LOG.warning(
-        "%s: holds no OpenVINO export; serving with PyTorch in float32, slower to start and to "
-        "answer",
+        "%s: no OpenVINO export; serving with PyTorch in float32, which starts and predicts more "
+        "slowly",
         artifact.path,
     )
     return TorchEngine(artifact, cpus, gpu=False)
 
 
 def _allowed(artifact: Artifact, precision: str, *, gpu: bool) -> str:
-    """What is served in where `precision` is asked for; what forbids it is logged."""
+    """The precision to use for a requested one; logs why if they differ."""
     problem = model_obstacle(artifact, precision) if precision in REDUCED else ""
     if gpu and precision in ("int8", "fastest"):
         if precision == "int8":
@@ -216,7 +217,7 @@ def _allowed(artifact: Artifact, precision: str, *, gpu: bool) -> str:
 
 
 def _on_cpu(artifact: Artifact, cpus: int, precision: str) -> "OpenVinoEngine":
-    """The export in the precision that is asked for, or in the fastest."""
+    """Load the export in the given precision, or in the fastest."""
     if precision in REDUCED and not has_instructions(precision):
         LOG.warning("this processor has no %s; serving in float32", precision)
         precision = "float32"
@@ -234,7 +235,7 @@ def _fastest(artifact: Artifact, cpus: int) -> "OpenVinoEngine":
         for precision in possible(artifact)
     }
     if len(engines) == 1:
-        LOG.info("float32 is all that this model and this processor can be served in")
+        LOG.info("fastest: float32, the only precision of this model on this processor")
         return engines["float32"]
     crop = artifact.geometry.crop
     found = passes([engine.predict for engine in engines.values()], crop)
@@ -249,8 +250,8 @@ def _fastest(artifact: Artifact, cpus: int) -> "OpenVinoEngine":
 def check(engine: Engine, artifact: Artifact) -> None:
     """Predict the reference image.
 
-    Raises EngineError unless a probability per class comes back; in float32 the same as where the
-    model was made, if the artifact kept them.
+    Raises EngineError unless there is a probability per class; in float32 they must also equal
+    those recorded in the artifact, if there are any.
     """
     probabilities = engine.predict(reference_image(artifact.geometry.crop)[None])
     expected = (1, len(artifact.classes))
@@ -269,9 +270,9 @@ def check(engine: Engine, artifact: Artifact) -> None:
         difference = float(np.abs(probabilities[0] - np.array(artifact.reference)).max())
         if not difference <= REFERENCE_TOLERANCE:
             raise EngineError(
-                f"{artifact.path}: {engine.name} predicts the reference image otherwise than where "
-                f"the model was made, a probability differs by {difference:.2g}, expected at most "
-                f"{REFERENCE_TOLERANCE:g}: the model or this processor's code for it is wrong"
+                f"{artifact.path}: {engine.name} predicts the reference image differently than the "
+                f"training job: a probability differs by {difference:.2g}, expected at most "
+                f"{REFERENCE_TOLERANCE:g}; the model or the engine's code for this CPU is wrong"
             )
 
 

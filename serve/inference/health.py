@@ -1,11 +1,11 @@
-"""The server's state, as `/ping` reports it."""
+"""The server's state, reported by `/ping`."""
 
 import threading
 from enum import StrEnum
 
 
 class State(StrEnum):
-    """The states between a server's start and its end."""
+    """The states of a server."""
 
     STARTING = "STARTING"
     LOADING = "LOADING"
@@ -17,7 +17,7 @@ class State(StrEnum):
 class Health:
     """The current state and one line of detail; thread-safe.
 
-    FAILED is final, so that the first cause stays readable.
+    FAILED is final, so that the first cause is kept.
 
         health = Health()
         health.move(State.LOADING, "reading the model")
@@ -27,15 +27,15 @@ class Health:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._state = State.STARTING
-        self._detail = "the server has started, loading begins"
+        self._detail = "the server has started and will load the model"
 
     @property
     def ready(self) -> bool:
-        """Whether predictions are being made."""
+        """Whether the model is being served."""
         return self._state is State.READY
 
     def move(self, state: State, detail: str = "") -> None:
-        """Enter a state, unless the server has failed already."""
+        """Change the state, unless the server has failed."""
         with self._lock:
             if self._state is not State.FAILED:
                 self._state, self._detail = state, " ".join(detail.split())

@@ -1,4 +1,4 @@
-"""What a CPU computes in: what is asked for, where the model and the processor bear it."""
+"""Precisions on a CPU: which ones a model and a processor allow, and which is fastest."""
 
 from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
@@ -11,13 +11,13 @@ from container.precisions import PrecisionCost
 from serve.payloads.images import Pixels
 
 REDUCED = ("bfloat16", "int8")
-"""What a CPU may compute in instead of float32, the more exact first."""
+"""Precisions below float32, the more exact first."""
 
 GAIN = 1.1
-"""How many times as fast a precision must be for a more exact one to be given up."""
+"""A less exact precision must be this many times as fast to be chosen."""
 
 MEASURING_SECONDS = 0.25
-"""Time in which no further round of measuring begins."""
+"""After this time no further round of measuring begins."""
 ROUNDS = 5
 
 _CAPABILITIES = {"bfloat16": "BF16", "int8": "INT8"}
@@ -25,32 +25,32 @@ _CAPABILITIES = {"bfloat16": "BF16", "int8": "INT8"}
 
 
 def model_obstacle(artifact: Artifact, precision: str) -> str:
-    """Why a model may not be served in bfloat16 or int8; empty if it may."""
+    """Why a model must not be served in bfloat16 or int8; empty if it may be."""
     cost = cost_of(artifact, precision)
     if precision == "int8":
         if cost is None:
-            return "training left no int8 (hyperparameter quantize=int8)"
+            return "the training job made no int8 (hyperparameter quantize=int8)"
         if artifact.openvino_int8 is None:
-            return f"int8 costs this model too much ({cost})"
+            return f"int8 loses too much accuracy ({cost})"
     elif cost is None:
-        return "training did not measure what bfloat16 costs this model"
+        return "the training job did not measure the accuracy in bfloat16"
     elif not artifact.bfloat16 or not artifact.bfloat16.good_enough:
-        return f"bfloat16 costs this model too much ({cost})"
+        return f"bfloat16 loses too much accuracy ({cost})"
     return ""
 
 
 def cost_of(artifact: Artifact, precision: str) -> PrecisionCost | None:
-    """What a precision was seen to cost; None where it was not measured."""
+    """The measured accuracy of a precision; None if it was not measured."""
     return artifact.int8 if precision == "int8" else artifact.bfloat16
 
 
 def has_instructions(precision: str) -> bool:
-    """Whether OpenVINO computes in bfloat16 or int8 on this processor."""
+    """Whether OpenVINO supports bfloat16 or int8 natively on this processor."""
     return _CAPABILITIES[precision] in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def possible(artifact: Artifact) -> list[str]:
-    """What an exported model may be served in on this processor, the most exact first."""
+    """The precisions allowed for an exported model on this processor, the most exact first."""
     reduced = [
         precision
         for precision in REDUCED
@@ -60,7 +60,7 @@ def possible(artifact: Artifact) -> list[str]:
 
 
 def passes(predictions: Sequence[Callable[[Pixels], object]], crop: int) -> list[float]:
-    """The seconds of one pass with one image through each engine: the least of a few, interleaved.
+    """Seconds of a pass with one image through each engine: the minimum of interleaved rounds.
 
     Args:
         predictions: the engines' `predict`.
@@ -82,6 +82,6 @@ def passes(predictions: Sequence[Callable[[Pixels], object]], crop: int) -> list
 
 
 def fastest(seconds: Mapping[str, float]) -> str:
-    """The most exact precision that none is `GAIN` times as fast as; they come in that order."""
+    """The first precision, in the given order, that no other beats by a factor of `GAIN`."""
     least = min(seconds.values())
     return next(precision for precision, each in seconds.items() if each <= GAIN * least)

@@ -1,6 +1,6 @@
-"""The model behind the server: loaded in the background, then one engine and its queue.
+"""Serves one model: loads it in the background, then runs its engine and queue.
 
-`start` returns at once; `status()` reports the progress of the load:
+`start` returns at once; `status()` reports progress:
 
     predictor = Predictor(model_dir, cpus=2, gpu=False)
     predictor.start()
@@ -31,34 +31,34 @@ from serve.records import InvocationRecord
 LOG = logging.getLogger("gunicorn.error")
 
 CAPACITY = 512
-"""Images that may wait for the engine: two of the largest requests."""
+"""Images that may wait for the engine: two requests of the largest size."""
 
 AHEAD = 64
 """Images of one request that may be decoded before its first is predicted."""
 
 DECODE_WAIT = 10.0
-"""Seconds a request waits until its next image can be decoded. Ordinary images take milliseconds
-each; behind ones that take seconds, requests that wait longer would only pile up."""
+"""Seconds a request waits to decode its next image. Ordinary images take milliseconds; behind
+images that take seconds, requests would only pile up."""
 
 SHUTDOWN_WAIT = 10.0
-"""Seconds to wait for a load or a forward pass at shutdown: native code aborts the process when the
-interpreter exits under it."""
+"""Seconds to wait for a load or a forward pass at shutdown: if the interpreter exits while native
+code runs, the process aborts."""
 
 STUCK = 60.0
 """Seconds after which a forward pass counts as hung: an invocation may not take longer."""
 
 
 class Predictor:
-    """Loads an artifact in a thread of its own, which then runs the forward passes.
+    """Loads an artifact in its own thread, which then runs the forward passes.
 
     Args:
         model_dir: the artifact.
-        cpus: cores for the forward pass, and how many images are decoded at a time.
-        gpu: whether this process has one.
-        precision: of the forward pass, as `load_engine` takes it.
-        load: makes the engine.
-        decoders: the slots for decoding, where several predictors share the cores.
-        room: of explanations, as `Explainer` takes it.
+        cpus: number of cores for the forward pass, and of images decoded at a time.
+        gpu: whether this process has a GPU.
+        precision: precision of the forward pass, see `load_engine`.
+        load: loads the engine.
+        decoders: the decoding slots, if several predictors share the cores.
+        room: memory for explanations, see `Explainer`.
     """
 
     def __init__(
@@ -95,21 +95,21 @@ class Predictor:
         self._thread.start()
 
     def failure(self) -> BaseException | None:
-        """What loading the model raised, once that has ended; None for a model that is loaded."""
+        """Wait for the load to end; returns the exception it raised, or None."""
         return self._loaded.exception()
 
     def stop(self) -> None:
-        """End the thread after the forward pass under way; waiting requests fail."""
+        """Stop the thread after the current forward pass; waiting requests fail."""
         self._stopping.set()
         if self._batcher is not None:
             self._batcher.close("the server is stopping")
         if self._thread.is_alive():
             self._thread.join(SHUTDOWN_WAIT)
-        # It holds this predictor, whose engine would be kept until the next garbage collection.
+        # Break the reference cycle, which would keep the engine until garbage collection.
         self._explainer = None
 
     def status(self) -> dict[str, str]:
-        """The state and its detail, see `Health`; FAILED also while the engine hangs."""
+        """The state and its detail, see `Health`; also FAILED while the engine hangs."""
         if self._batcher and (seconds := self._batcher.busy_for()) > STUCK:
             detail = f"the engine has been busy with one forward pass for {seconds:.0f} s"
             return {"status": State.FAILED, "detail": detail}
@@ -117,11 +117,11 @@ class Predictor:
 
     @property
     def waiting(self) -> int:
-        """Images that wait for the engine."""
+        """Number of images waiting for the engine."""
         return self._batcher.waiting if self._batcher else 0
 
     def description(self, name: str = "") -> ModelDescription | None:
-        """What is being served, for /metrics; None before and after something is."""
+        """The description of the model for /metrics; None while it is not served."""
         artifact, ready = self._artifact, self._health.ready
         if artifact is None or not ready:
             return None
@@ -129,7 +129,7 @@ class Predictor:
 
     @property
     def artifact(self) -> Artifact:
-        """The model being served. Raises NotReady before and after it is."""
+        """The model being served. Raises NotReady while it is not served."""
         if self._artifact is None or not self._health.ready:
             status = self.status()
             detail = f": {status['detail']}" if "detail" in status else ""
@@ -142,7 +142,7 @@ class Predictor:
         deadline: float,
         record: InvocationRecord | None = None,
     ) -> list[Probabilities]:
-        """What `stream` yields, all of it."""
+        """All results of `stream` as a list."""
         return list(self.stream(pixels, deadline, record))
 
     def stream(
@@ -153,14 +153,14 @@ class Predictor:
         *,
         in_order: bool = False,
     ) -> Iterator[Probabilities]:
-        """(classes,) probabilities for each image, decoding the next while earlier ones wait.
+        """Yield (classes,) probabilities of each image, decoding ahead while earlier ones wait.
 
-        `deadline` is on the monotonic clock; `record` takes the seconds of each stage. An image
-        that cannot be decoded raises at once, with `in_order` after those before it are yielded.
+        `deadline` is on the monotonic clock; the time of each stage is added to `record`. An image
+        that cannot be decoded raises at once, or with `in_order` after all images before it.
 
         Raises:
-            NotReady: as `artifact`.
-            Overloaded, EngineFailed: as `Batcher.submit` raises them.
+            NotReady: the model is not served.
+            Overloaded, EngineFailed: from `Batcher.submit`.
             TimedOut: the deadline passed.
             BadRequest: an image cannot be decoded.
         """
@@ -194,12 +194,9 @@ class Predictor:
                 answer.cancel()
 
     def explain(self, image: Pixels, label: int, deadline: float) -> HeatMap:
-        """How much each part of an image (crop, crop, 3) speaks for class number `label`.
+        """The heat map of an image (crop, crop, 3) for class number `label`.
 
-        `deadline` is on the monotonic clock.
-
-        Raises:
-            NotReady, TimedOut, Overloaded, EngineFailed: as `predict`.
+        `deadline` is on the monotonic clock. Raises as `predict`.
         """
         if self._explainer is None:
             raise NotReady("the model is not loaded")
@@ -209,22 +206,20 @@ class Predictor:
     def decoder_slot(
         self, deadline: float, record: InvocationRecord | None = None
     ) -> Iterator[None]:
-        """Hold one of the slots for decoding, as many as there are cores.
+        """Hold one of the decoding slots, of which there is one per core.
 
-        `record` takes the seconds until one was free, and those that it was held.
-
-        Raises TimedOut when none is free by `deadline` on the monotonic clock, and before that
-        Overloaded when none is free for as long as `DECODE_WAIT`.
+        The times of waiting and of decoding are added to `record`. Raises TimedOut if no slot is
+        free by `deadline` on the monotonic clock, or Overloaded if none is free for `DECODE_WAIT`.
         """
-        asked = monotonic()
-        left = deadline - asked
+        requested = monotonic()
+        left = deadline - requested
         if not self._decoders.acquire(timeout=max(0.0, min(left, DECODE_WAIT))):
             if left > DECODE_WAIT:
                 raise Overloaded(f"no processor core was free to decode for {DECODE_WAIT:.0f} s")
             raise TimedOut("no answer within the time an invocation may take")
         record = record or InvocationRecord()
         began = monotonic()
-        record.waited_to_decode(began - asked)
+        record.waited_to_decode(began - requested)
         try:
             yield
         finally:
@@ -260,12 +255,12 @@ class Predictor:
         artifact = Artifact.read(self._model_dir)
         if artifact.path != self._model_dir:
             LOG.warning(
-                "%s holds no model.json; serving its folder %s, which the archive was packed with",
+                "%s has no model.json; serving its folder %s, which the archive was packed with",
                 self._model_dir,
                 artifact.path.relative_to(self._model_dir),
             )
         if artifact.checksums is None:
-            LOG.info("%s: made before checksums were kept, files not verified", artifact.path)
+            LOG.info("%s: no checksums (an older version), files not verified", artifact.path)
         engine = self._load(artifact, cpus=self._cpus, gpu=self._gpu, precision=self._precision)
         self._health.move(State.WARMING, f"first prediction with {engine.name}")
         check(engine, artifact)

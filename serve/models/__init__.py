@@ -1,1 +1,1 @@
-"""A multi-model endpoint: models come and go while the server runs."""
+"""Multi-model endpoints: models are loaded and unloaded while the server runs."""

@@ -1,4 +1,4 @@
-"""Finds the folder of a model by its URL, and reads nothing outside the models' root."""
+"""Finds the folder of a model by its URL, without reading anything outside the models' root."""
 
 import os
 import stat
@@ -8,20 +8,19 @@ from serve.errors import BadRequest, one_line
 
 MAX_URL = 1024
 MAX_FILES = 1000
-"""Most files and folders of one model; a job leaves five."""
+"""Most files and folders of one model; a training job writes five."""
 
 MAX_DESCRIPTION = 16 << 20
-"""Bytes of a JSON file: ten thousand classes with long names take one of them."""
+"""Largest JSON file in bytes: ten thousand classes with long names take 1 MiB."""
 
 _EXPECTED = "expected the folder of a model that SageMaker unpacked, below the models' directory"
 
 
 def model_folder(root: Path, url: str) -> Path:
-    """The folder that `url` names: a path below `root` without symbolic links on it or within.
+    """The folder that `url` names: a path below `root`, without symbolic links in it.
 
     Raises:
-        BadRequest: it is not below `root`, is no folder, or holds something else than files and
-            folders; nothing outside `root` was looked at.
+        BadRequest: it is not a folder below `root`, or has anything but files and folders.
     """
     folder = root / _below(root, url)
     try:
@@ -37,7 +36,7 @@ def model_folder(root: Path, url: str) -> Path:
 
 
 def _below(root: Path, url: str) -> PurePosixPath:
-    """`url` relative to `root`, by its words alone."""
+    """`url` relative to `root`, without touching the file system below it."""
     if not url.isprintable() or len(url) > MAX_URL:
         raise _wrong(url)
     path = PurePosixPath(url)

@@ -1,4 +1,4 @@
-"""Which models SageMaker has had loaded, kept across the death of a worker process."""
+"""The models that SageMaker loaded, kept when a worker process dies."""
 
 import json
 import os
@@ -7,21 +7,21 @@ from typing import BinaryIO
 
 
 class KnownModels:
-    """URLs by name in an open file that a worker's successor inherits.
+    """URLs by name, in an open file that the next worker inherits.
 
-    SageMaker is not told that a worker was killed, for want of memory perhaps, and goes on invoking
-    what it has had loaded.
+    SageMaker does not learn that a worker was killed, perhaps for lack of memory, and continues to
+    invoke the models it loaded.
 
     Args:
         file: open for reading and writing.
     """
 
     def __init__(self, file: BinaryIO) -> None:
-        self._open = file  # else it would be closed with its last reference
+        self._open = file  # a reference, so that it is not closed
         self._file = file.fileno()
 
     def read(self) -> dict[str, str]:
-        """What was written last; nothing where the file holds none, or half of it."""
+        """The last written URLs by name; empty if the file is empty or truncated."""
         data = os.pread(self._file, os.fstat(self._file).st_size, 0)
         try:
             found = json.loads(data.partition(b"\n")[0])
@@ -30,7 +30,7 @@ class KnownModels:
         return {str(name): str(url) for name, url in found.items()}
 
     def write(self, models: Mapping[str, str]) -> None:
-        """Keep these instead; a full disk keeps none."""
+        """Replace the file's content; on a full disk it becomes empty."""
         data = json.dumps(models).encode() + b"\n"
         try:
             os.pwrite(self._file, data, 0)

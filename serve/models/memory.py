@@ -1,4 +1,4 @@
-"""What a model takes in memory, foreseen before it is loaded, and given back afterwards."""
+"""Estimates a model's memory before it is loaded, and returns it to the system afterwards."""
 
 import ctypes
 import gc
@@ -8,23 +8,23 @@ from serve.inference.engine import cpu_batch
 from serve.inference.precision import REDUCED
 
 RESERVE = 256 << 20
-"""Bytes left to requests: their bodies and the pictures being decoded."""
+"""Bytes reserved for requests: their bodies and the images being decoded."""
 
 _ENGINE = 32 << 20
 _WEIGHTS = 2.25
-"""The graph's file is mapped while the compiled model holds the weights in a layout of its own."""
+"""The graph's file is mapped, and the compiled model has the weights in its own layout."""
 
 _ACTIVATIONS = 12
-"""float32 arrays of the input's size that a pass holds for each image at its widest point."""
+"""Peak memory of a pass per image, in float32 arrays of the input's size."""
 
 
 def memory_needed(artifact: Artifact, cpus: int, precision: str = "auto") -> int:
-    """Bytes that a model served in a precision takes at most.
+    """Upper bound, in bytes, of the memory of a model served in a precision.
 
-    An upper bound fitted to MobileNetV3-Small, ResNet-18 and -50 and ViT-B/16 at 224 pixels on 2
-    and 8 cores under OpenVINO: their own memory came to 54 to 91 % of it, and with the mapped file
-    while ViT was loaded to all of it. Only the files' sizes and the input's size are read.
-    To find the fastest precision, each is loaded beside the others.
+    Fitted to MobileNetV3-Small, ResNet-18 and -50 and ViT-B/16 at 224 pixels on 2 and 8 cores with
+    OpenVINO, which took 54 to 91 % of it; with the mapped file while loading, ViT took all of it.
+    It depends only on the sizes of the files and of the input. `fastest` loads every precision at
+    the same time.
     """
     activations = _activations(artifact, cpu_batch(cpus))
     needed = _ENGINE + int(_WEIGHTS * _weights(artifact)) + activations
@@ -32,9 +32,9 @@ def memory_needed(artifact: Artifact, cpus: int, precision: str = "auto") -> int
 
 
 def memory_to_explain(artifact: Artifact) -> int:
-    """Bytes that the first explanation of a model takes beside it, at most.
+    """Upper bound, in bytes, of the additional memory of a model's first explanation.
 
-    It compiles the graph in float32 a second time, for one image. Measured as above.
+    It compiles the graph again, in float32 and for one image. Measured like `memory_needed`.
     """
     return _ENGINE + int(_WEIGHTS * _weights(artifact)) + _activations(artifact, 1)
 
@@ -50,7 +50,7 @@ def _activations(artifact: Artifact, images: int) -> int:
 
 
 def release_memory() -> None:
-    """Return what an unloaded model leaves to the system; glibc would keep it."""
+    """Return an unloaded model's memory to the system; glibc would keep it."""
     gc.collect()
     libc = ctypes.CDLL(None)
     if hasattr(libc, "malloc_trim"):

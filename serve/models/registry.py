@@ -1,13 +1,13 @@
-"""The models of a multi-model endpoint: loaded, used, evicted and unloaded.
+"""The models of a multi-model endpoint: loads, uses, evicts and unloads them.
 
     registry = Registry(Path("/opt/ml/models"), cpus=2)
     registry.load("a1b2", "/opt/ml/models/a1b2/model")
     with registry.use("a1b2", deadline=monotonic() + 55) as predictor:
         predictor.predict(images.pixels, deadline)
 
-When memory runs short, models that were not used for the longest time leave it. Their next use
-loads them again, as whoever loaded them does not know that they have left; so it is after the death
-of a worker process.
+When memory runs short, the least recently used models are evicted. Their next use loads them again,
+because SageMaker does not know that they were evicted. The same happens after a worker process
+dies.
 """
 
 import logging
@@ -38,10 +38,10 @@ from serve.models.turns import Turns, TurnTakingEngine
 LOG = logging.getLogger("gunicorn.error")
 
 REMEMBERED = 10_000
-"""Evicted models whose names are kept."""
+"""Evicted models to remember, at most."""
 
 UNLOAD_SECONDS = 60.0
-"""Seconds an unloaded model's invocations may go on, the time that SageMaker gives them."""
+"""Seconds that an unloaded model's invocations may still take: SageMaker's timeout."""
 
 MIB = 1 << 20
 
@@ -51,8 +51,8 @@ class LoadedModel:
     """A model in memory.
 
     Attributes:
-        users: invocations that hold it.
-        size: bytes it takes, as foreseen.
+        users: number of invocations that use it.
+        size: estimated bytes of memory.
     """
 
     name: str
@@ -64,7 +64,7 @@ class LoadedModel:
 
 @dataclass
 class _Load:
-    """A model being loaded; `done` holds what others wait for."""
+    """A model being loaded; other threads wait for `done`."""
 
     name: str
     url: str
@@ -76,13 +76,13 @@ class Registry:
     """Models by name; thread-safe.
 
     Args:
-        root: the folder that holds the models' folders.
-        cpus: cores for one forward pass at a time, and how many images are decoded at a time.
-        precision: of the forward passes, as `load_engine` takes it.
-        most: models in memory at once; None where memory alone decides.
-        known: what an earlier worker's registry had loaded, to be loaded again when it is used.
-        load: makes an engine.
-        available: bytes of memory that are left.
+        root: the folder of the models' folders.
+        cpus: number of cores for a forward pass, and of images decoded at a time.
+        precision: precision of forward passes, see `load_engine`.
+        most: most models in memory; None for no limit but memory.
+        known: models that an earlier worker had loaded; each is loaded again when it is used.
+        load: loads an engine.
+        available: returns the bytes of free memory.
     """
 
     def __init__(
@@ -105,35 +105,33 @@ class Registry:
         self._decoders = threading.BoundedSemaphore(cpus)
         self._turns = Turns()
         self._changed = threading.Condition()
-        # The one that was not used for the longest time comes first.
+        # The least recently used comes first.
         self._models: OrderedDict[str, LoadedModel] = OrderedDict()
         self._loads: dict[str, _Load] = {}
         self._known = known
         self._evicted: OrderedDict[str, str] = OrderedDict(known.read() if known else {})
-        # One load at a time, as each measures the memory that the last one left.
+        # One load at a time, because each measures the free memory.
         self._loading = threading.Lock()
         self._predictors: set[Predictor] = set()
 
     def load(self, name: str, url: str) -> None:
-        """Load the model in the folder `url`; loads of one name that come together load it once.
+        """Load the model in the folder `url`; concurrent loads of a name load it once.
 
         Raises:
-            BadRequest: 409 when it is loaded, by this call's twin or before; 400 when there is no
-                model below the root, or one that cannot be served.
+            BadRequest: 409 if it is loaded already or by a concurrent call; 400 if there is no such
+                model below the root, or it cannot be served.
             OutOfMemory: models in use leave too little memory.
         """
         with self._changed:
             if name in self._models:
                 raise _loaded(name)
-            load = self._loads.get(name)
-            mine = load is None
-            if load is None:
+            running = self._loads.get(name)
+            if running is None:
                 load = self._loads[name] = _Load(name, url)
-        if mine:
-            self._run(load)
-            return
-        load.done.result()
-        raise _loaded(name)
+        if running is not None:
+            running.done.result()
+            raise _loaded(name)
+        self._run(load)
 
     def names(self) -> list[tuple[str, str]]:
         """(name, url) of the models in memory, sorted."""
@@ -149,7 +147,7 @@ class Registry:
 
     @property
     def waiting(self) -> int:
-        """Images that wait for an engine."""
+        """Number of images waiting for an engine."""
         with self._changed:
             return sum(model.predictor.waiting for model in self._models.values())
 
@@ -162,10 +160,10 @@ class Registry:
 
     @contextmanager
     def use(self, name: str, deadline: float) -> Iterator[Predictor]:
-        """The model's predictor, which stays loaded within the block.
+        """A context with the model's predictor, which stays loaded within the block.
 
         Raises:
-            BadRequest: 404 for a model that was not loaded or was unloaded.
+            BadRequest: 404 for a model that is not loaded.
             OutOfMemory: it was evicted and does not fit now.
             TimedOut: it is still being loaded at `deadline` on the monotonic clock.
         """
@@ -178,9 +176,9 @@ class Registry:
                 self._changed.notify_all()
 
     def unload(self, name: str) -> None:
-        """Forget a model; its memory is free afterwards. Its invocations are answered before that.
+        """Wait for a model's invocations, then unload it and free its memory.
 
-        Raises BadRequest, 404, for a model that was not loaded.
+        Raises BadRequest, 404, for a model that is not loaded.
         """
         predictor = self._take(name)
         if predictor is not None:
@@ -190,7 +188,7 @@ class Registry:
         LOG.info("unloaded %s", one_line(name))
 
     def status(self) -> dict[str, str]:
-        """READY; FAILED while a pass does not end or after a model's engine has died."""
+        """READY; FAILED while a forward pass hangs or after an engine died."""
         if (seconds := self._turns.busy_for()) > STUCK:
             detail = f"an engine has been busy with one forward pass for {seconds:.0f} s"
             return {"status": State.FAILED, "detail": detail}
@@ -204,7 +202,7 @@ class Registry:
         return {"status": State.READY}
 
     def stop(self) -> None:
-        """End every engine; waiting requests fail."""
+        """Stop every engine; waiting requests fail."""
         with self._changed:
             predictors = list(self._predictors)
         for predictor in predictors:
@@ -218,41 +216,40 @@ class Registry:
                     self._models.move_to_end(name)
                     model.users += 1
                     return model
-                load = self._loads.get(name)
-                mine = load is None
-                if load is None:
+                running = self._loads.get(name)
+                if running is None:
                     if name not in self._evicted:
                         raise _unknown(name)
                     load = self._loads[name] = _Load(name, self._evicted[name])
             try:
-                if mine:
+                if running is None:
                     self._run(load)
                 else:
-                    load.done.result(max(0.0, deadline - monotonic()))
+                    running.done.result(max(0.0, deadline - monotonic()))
             except TimeoutError:
                 break
             except BadRequest:
-                # Its folder has gone or was replaced since it was evicted.
+                # Its folder was deleted or replaced since it was evicted.
                 with self._changed:
                     self._evicted.pop(name, None)
                 raise _unknown(name) from None
         raise TimedOut("the model was not loaded within the time an invocation may take")
 
     def _take(self, name: str) -> Predictor | None:
-        """A model's predictor, which nobody uses any more; None of an evicted one."""
+        """Remove a model and wait for its users; returns its predictor, None if it was evicted."""
         with self._changed:
             self._changed.wait_for(lambda: name not in self._loads)
             model = self._models.pop(name, None)
             if self._evicted.pop(name, None) is None and model is None:
                 raise _unknown(name)
-            self._keep()
+            self._write_known()
             if model is None:
                 return None
             self._changed.wait_for(lambda: model.users == 0, UNLOAD_SECONDS)
             return model.predictor
 
     def _run(self, load: _Load) -> None:
-        """Load a model and tell who waits for it."""
+        """Load a model and wake the threads that wait for it."""
         try:
             with self._loading:
                 model = self._start(load)
@@ -272,15 +269,15 @@ class Registry:
             if model is not None:
                 self._models[load.name] = model
                 self._evicted.pop(load.name, None)
-                self._keep()
+                self._write_known()
             self._changed.notify_all()
         if error is not None:
             load.done.set_exception(error)
         else:
             load.done.set_result(None)
 
-    def _keep(self) -> None:
-        """Write down what is loaded or evicted, for the next worker."""
+    def _write_known(self) -> None:
+        """Record the loaded and evicted models for the next worker."""
         if self._known is not None:
             loaded = {model.name: model.url for model in self._models.values()}
             self._known.write(dict(self._evicted) | loaded)
@@ -309,7 +306,7 @@ class Registry:
         if error := predictor.failure():
             refusal = _refusal(error, folder)
             self._end(predictor)
-            # Both hold what was loaded.
+            # Both refer to the loaded model.
             del predictor, error
             release_memory()
             raise refusal
@@ -323,18 +320,18 @@ class Registry:
 
     @contextmanager
     def _room_to_explain(self, name: str, predictor: Predictor, deadline: float) -> Iterator[None]:
-        """Hold memory for a model's first explanation, none of another model's.
+        """Reserve memory for a model's first explanation, without evicting other models.
 
-        Raises OutOfMemory where too little is free, TimedOut where a load takes until `deadline`.
+        Raises OutOfMemory if too little is free, and TimedOut if a load takes until `deadline`.
         """
         needed = memory_to_explain(predictor.artifact)
-        # A load would measure the memory that is about to be taken here.
+        # A concurrent load would count this memory as free.
         if not self._loading.acquire(timeout=max(0.0, deadline - monotonic())):
             raise TimedOut("no answer within the time an invocation may take")
         try:
             before = self._available()
             if needed + RESERVE > before:
-                raise OutOfMemory("memory: too little is left to explain with the model's graph")
+                raise OutOfMemory("memory: too little is free to explain with the model's graph")
             yield
             taken = min(needed, max(0, before - self._available()))
         finally:
@@ -345,7 +342,7 @@ class Registry:
                 model.size += taken
 
     def _make_room(self, needed: int) -> None:
-        """Evict models until `needed` bytes fit; none where evicting all would not help."""
+        """Evict models until `needed` bytes fit; evicts none if that would not be enough."""
         with self._changed:
             idle = sum(model.size for model in self._models.values() if not model.users)
         if needed + RESERVE > self._available() + idle:
@@ -363,7 +360,7 @@ class Registry:
             self._end(model.predictor)
             del model
             release_memory()
-            LOG.info("evicted %s, the model not used for the longest time", one_line(name))
+            LOG.info("evicted %s, the least recently used model", one_line(name))
 
     def _fits(self, needed: int) -> bool:
         if self._most is not None and len(self._models) >= self._most:
@@ -377,8 +374,8 @@ class Registry:
                 f"({self._most})"
             )
         return OutOfMemory(
-            f"memory: found {self._available() // MIB:,} MiB free beside the models in use, "
-            f"expected {(needed + RESERVE) // MIB:,} MiB for this one and its requests"
+            f"memory: found {self._available() // MIB:,} MiB free besides the models in use, "
+            f"expected {(needed + RESERVE) // MIB:,} MiB for this model and its requests"
         )
 
     def _end(self, predictor: Predictor) -> None:
@@ -396,16 +393,16 @@ def _unknown(name: str) -> BadRequest:
 
 
 def _refusal(error: BaseException, folder: Path) -> BaseException:
-    """What answers a request to load a model; an unexpected error is itself."""
+    """The response to a failed request to load a model; unexpected errors are unchanged."""
     if isinstance(error, BerthError):
         return BadRequest(f"the model cannot be served: {_shown(error, folder)}")
     if isinstance(error, MemoryError):
-        return OutOfMemory("memory: none was left while the model was loaded")
+        return OutOfMemory("memory: none was left while loading the model")
     return error
 
 
 def _shown(error: BerthError, folder: Path) -> str:
-    """The error without where the folder is, and without the places in OpenVINO's source."""
+    """The error without the folder's path and without locations in OpenVINO's source."""
     text = str(error).replace(f"{folder}/", "").replace(str(folder), "the model")
     text = re.sub(r"Exception from \S+?:\d+: ", "", text)
     return re.sub(r"Check '.*?' failed at \S+?:\d+: ", "", text)

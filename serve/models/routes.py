@@ -1,4 +1,4 @@
-"""The HTTP side of SageMaker's contract for containers of multi-model endpoints.
+"""The HTTP side of SageMaker's contract for multi-model endpoints.
 
 https://docs.aws.amazon.com/sagemaker/latest/dg/mms-container-apis.html
 """
@@ -29,13 +29,13 @@ PAGE = 100
 MAX_NAME = 1024
 MAX_BODY = 64 * 1024
 MANAGED = 16
-"""Loads and unloads at once: each waits in a thread, and invocations need them more."""
+"""Concurrent loads and unloads: each blocks a thread that invocations need."""
 
 
 def create_models_app(
     registry: Registry, settings: Settings, embedded: EmbeddedMetrics | None = None
 ) -> Flask:
-    """The WSGI application around a registry of models, which the caller stops."""
+    """The WSGI application for a registry of models, which the caller stops."""
     app = Flask("serve", static_folder=None)
     admission = Admission(IN_FLIGHT, max(BODY_BYTES, settings.payload_bytes))
     managing = Admission(MANAGED, MANAGED * MAX_BODY)

@@ -1,1 +1,1 @@
-"""Requests and answers of `/invocations`: bodies, media types, arrays and images."""
+"""Payloads of `/invocations`: bodies, media types, arrays and images."""

@@ -1,4 +1,4 @@
-"""Content negotiation: the response type by the Accept header (RFC 9110, 12.5.1)."""
+"""Content negotiation with the Accept header (RFC 9110, 12.5.1)."""
 
 import re
 from urllib.request import parse_http_list
@@ -11,11 +11,11 @@ _QUALITY = re.compile(r"\d+\.?\d*|\.\d+")
 
 
 def negotiate(accept: str) -> str:
-    """The response type of the highest quality, the first of `RESPONSE_TYPES` among equals.
+    """The response type of the highest quality; ties go to the first of `RESPONSE_TYPES`.
 
-    Where two ranges fit one type, the more specific counts. Parameters such as a charset are
+    If two ranges match a type, the more specific one counts. Parameters such as a charset are
     ignored: every response is UTF-8. `*` alone and qualities such as `.2` are not in RFC 9110, but
-    Java sends them. Raises BadRequest, 406, when none is acceptable.
+    Java sends them. Raises BadRequest, 406, if none is acceptable.
     """
     ranges = [_range(item) for item in parse_http_list(accept)]
     ranges = [(media, quality) for media, quality in ranges if media]
@@ -40,7 +40,7 @@ def negotiate(accept: str) -> str:
 
 
 def _range(item: str) -> tuple[str, float]:
-    """A media range in lower case and its quality; 1 where none is given or it is no number."""
+    """A media range in lower case and its quality, which is 1 if missing or not a number."""
     media, *parameters = item.split(";")
     quality = 1.0
     for parameter in parameters:
@@ -51,7 +51,7 @@ def _range(item: str) -> tuple[str, float]:
 
 
 def _specificity(media: str, media_type: str) -> int:
-    """3 for the type itself, 2 for `type/*`, 1 for `*/*`, 0 where the range does not fit."""
+    """3 for the type itself, 2 for `type/*`, 1 for `*/*`, 0 if the range does not match."""
     if media == media_type:
         return 3
     if media in ("*", "*/*"):

@@ -1,4 +1,4 @@
-"""Reads a request body within bounds on its size, its time and the memory of all bodies."""
+"""Reads a request body, limiting its size, its time and the memory of all bodies."""
 
 import sys
 import threading
@@ -12,33 +12,33 @@ from serve.payloads.codings import Decoder, decoder
 
 PIECE = 64 * 1024
 DISCARD = 256 * 1024 * 1024
-"""Most bytes of a refused body read and dropped: a client reads no response while it sends."""
+"""Most bytes of a refused body to read and drop: clients read no response while they send."""
 
 
 class Stream(Protocol):
-    """The part of `wsgi.input` that is used."""
+    """The methods of `wsgi.input` that are used."""
 
     def read(self, size: int, /) -> bytes:
         """Up to `size` bytes; none at the end."""
 
 
 class Admitted:
-    """A request that counts in an `Admission`, and the bytes of its body."""
+    """A request admitted by an `Admission`, and the bytes of its body."""
 
     def __init__(self, admission: "Admission") -> None:
         self._admission = admission
         self.size = 0
 
     def add(self, size: int) -> None:
-        """Count `size` received bytes. Raises Overloaded above the bound of all bodies."""
+        """Count `size` received bytes. Raises Overloaded above the limit of all bodies."""
         self._admission.take(size)
         self.size += size
 
 
 class Admission:
-    """Bounds how many requests, and bytes of their bodies, are handled at once.
+    """Limits concurrent requests and the bytes of their bodies.
 
-    Without the second bound, requests that are each within the limit together exhaust the memory.
+    Without the second limit, requests that are each small enough could together exhaust memory.
     Bytes count once they are received, not when a client announces them.
     """
 
@@ -49,14 +49,14 @@ class Admission:
 
     @contextmanager
     def admit(self, size: int = 0, *, announced: int = 0) -> Iterator[Admitted]:
-        """Count a request, with `size` bytes and those it adds later, until the block ends.
+        """Count a request, its `size` bytes and those added later, until the block ends.
 
-        Raises Overloaded when the request, or the bytes `announced`, exceed a bound.
+        Raises Overloaded if the request or its `announced` bytes exceed a limit.
         """
         admitted = Admitted(self)
         with self._lock:
             if self._requests < 1 or self._bytes < announced:
-                raise Overloaded("as many requests as fit are being answered")
+                raise Overloaded("the limit of concurrent requests is reached")
             self._requests -= 1
         try:
             admitted.add(size)
@@ -67,17 +67,17 @@ class Admission:
                 self._bytes += admitted.size
 
     def take(self, size: int) -> None:
-        """Reserve bytes. Raises Overloaded when fewer are left."""
+        """Reserve bytes. Raises Overloaded if fewer are left."""
         with self._lock:
             if self._bytes < size:
-                raise Overloaded("as many bytes of requests as fit are being answered")
+                raise Overloaded("the limit on the bytes of concurrent requests is reached")
             self._bytes -= size
 
 
 def declared_length(environ: dict[str, Any]) -> int | None:
-    """Content-Length; None for a chunked body, whose size is not known.
+    """Content-Length; None for a chunked body, whose size is unknown.
 
-    Raises BadRequest for a length that is no number.
+    Raises BadRequest if it is not a number.
     """
     text = environ.get("CONTENT_LENGTH") or ""
     if not text:
@@ -93,14 +93,14 @@ def read_body(
     deadline: float,
     on_bytes: Callable[[int], None] = lambda _: None,
 ) -> bytes:
-    """The whole body without its Content-Encoding, by `deadline` on the monotonic clock.
+    """Read and decode the body, by `deadline` on the monotonic clock.
 
-    At most `limit` bytes are taken, and as many are made of them. `on_bytes` is called with the
-    size of each piece, inflated, and may raise to refuse it.
+    At most `limit` bytes are read, and at most `limit` inflated. `on_bytes` is called with the size
+    of each inflated piece and may raise to refuse it.
 
     Raises BadRequest: 413 above the limit, whether declared, received or inflated; 415 for an
-    unknown coding; 408 past the deadline; 400 when the connection ended before the body did, or
-    the body is not what its Content-Encoding says.
+    unknown coding; 408 past the deadline; 400 if the connection ended too early or the body does
+    not match its Content-Encoding.
     """
     declared = declared_length(environ)
     try:
@@ -115,12 +115,12 @@ def read_body(
         raise
     except TimeoutError:
         raise BadRequest("request body: the rest of it did not arrive in time", 408) from None
-    # gunicorn's parser of chunks and trailers has exceptions of its own.
+    # gunicorn's parser of chunks and trailers has its own exceptions.
     except Exception as error:
         reason = one_line(str(error))
         raise BadRequest(
-            f"request body: cannot be read ({reason}), expected as many bytes as Content-Length "
-            "says, or whole chunks"
+            f"request body: cannot be read ({reason}), expected the number of bytes in "
+            "Content-Length, or complete chunks"
         ) from None
 
 
@@ -155,12 +155,12 @@ def _read(
         coding.end()
         return b"".join(pieces)
     finally:
-        # An exception's traceback would keep them while the rest of the body is dropped.
+        # A traceback would keep them while the rest of the body is read and dropped.
         pieces.clear()
 
 
 def _discard(stream: Stream, deadline: float) -> None:
-    """Drop a refused body, so that the client reads the response; give up on a slow one."""
+    """Drop a refused body, so that the client reads the response; give up on a slow client."""
     dropped = 0
     with suppress(Exception):
         while dropped < DISCARD and monotonic() < deadline and (piece := stream.read(PIECE)):

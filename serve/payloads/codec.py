@@ -36,10 +36,9 @@ from serve.payloads.npy import MAGIC, read_npy
 
 DEFAULT_TOP_K = 5
 MOST_EXPLAINED = 8
-"""Most images in a request for heat maps: where no class activation can be had, each takes fifty
-predictions."""
+"""Most images in a request for heat maps: without class activation each takes fifty predictions."""
 ATTRIBUTES_LIMIT = 1024
-"""Longest X-Amzn-SageMaker-Custom-Attributes value, by SageMaker's API."""
+"""Longest X-Amzn-SageMaker-Custom-Attributes value in SageMaker's API."""
 
 REQUEST_TYPES = (
     "image/* (image/jpeg, image/png, ...), application/x-image, application/octet-stream, "
@@ -54,15 +53,15 @@ BINARY = frozenset(
         "binary/octet-stream",
     }
 )
-"""Generic binary types; the last is S3's default for an object uploaded without a type."""
+"""Generic binary types; the last is S3's default for objects."""
 
 FORM = "application/x-www-form-urlencoded"
-"""What curl sends when its user gives no Content-Type."""
+"""curl's default Content-Type."""
 
 UNSPECIFIC = BINARY | {FORM, ""}
-"""Types of bodies that are recognised by their first bytes instead."""
+"""Types of bodies to recognise by their first bytes."""
 
-CURL = "; with curl, --data-binary sends a file as it is, and --data does not"
+CURL = "; with curl, --data-binary sends a file unchanged, but --data does not"
 
 _IMAGE = "image/*"
 _KINDS = {
@@ -74,9 +73,9 @@ _KINDS = {
 
 
 def read_images(content_type: str, body: bytes, artifact: Artifact) -> RequestImages:
-    """The images in a body; `content_type` as the header has it, with or without parameters.
+    """The images in a body; `content_type` is the header, with or without parameters.
 
-    Raises BadRequest: 415 for another content type, 413 for too many instances, else 400.
+    Raises BadRequest: 415 for another content type, 413 for too many instances, otherwise 400.
     """
     media, options = parse_options_header(content_type)
     media = media.lower()
@@ -108,7 +107,7 @@ def _is_image(media: str) -> bool:
 
 
 def _recognise(body: bytes) -> str | None:
-    """The media type that a body's first bytes announce."""
+    """The media type of a body, recognised by its first bytes."""
     if sniff(body):
         return _IMAGE
     if body.startswith(MAGIC):
@@ -148,7 +147,7 @@ def _one(body: bytes, artifact: Artifact, hint: str) -> Iterator[Pixels]:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What is said of one image: (classes,) probabilities, and a PNG where it is explained."""
+    """The (classes,) probabilities of one image, and its heat map as a PNG if it was requested."""
 
     probabilities: Probabilities
     heat_map: bytes | None = None
@@ -160,8 +159,8 @@ def write_predictions(
     """The response body for the predictions of a request's images.
 
     JSON: `{"predictions": [{"label", "probability", "top": [{"label", "probability"}, ...]}]}`,
-    JSON Lines: one such prediction a line, CSV: `label,probability,label,probability,...` a line,
-    best first in all three. In JSON a heat map is the prediction's `heat_map`, in base64.
+    JSON Lines: one such prediction per line. CSV: `label,probability,label,probability,...` per
+    line. All list the best first. In JSON a heat map is the prediction's `heat_map`, in base64.
     """
     best = [_best(each.probabilities, classes, top_k) for each in predictions]
     if media_type == "text/csv":
@@ -191,7 +190,7 @@ def are_attributes(value: str) -> bool:
 
 
 def check_attributes(value: str) -> str:
-    """A custom attributes header as it may be echoed. Raises BadRequest."""
+    """Return a custom attributes header that may be echoed; raises BadRequest for others."""
     if not are_attributes(value):
         raise BadRequest(
             f"X-Amzn-SageMaker-Custom-Attributes: found {len(value)} characters, "
@@ -201,9 +200,9 @@ def check_attributes(value: str) -> str:
 
 
 def read_top_k(attributes: str) -> int:
-    """The `top_k=` among attributes set apart by commas, semicolons or blanks; 5 without one.
+    """The attribute `top_k`, or 5; attributes are separated by commas, semicolons or blanks.
 
-    Raises BadRequest unless it is a whole number from 1. More than there are classes is all.
+    Raises BadRequest unless it is a whole number from 1. It may exceed the number of classes.
     """
     value = _attribute(attributes, "top_k")
     if value is None:
@@ -217,10 +216,10 @@ def read_top_k(attributes: str) -> int:
 
 
 def read_explain(attributes: str, media_type: str, count: int) -> bool:
-    """Whether heat maps are asked for: the `explain=` among attributes, `true` or `false`.
+    """The attribute `explain`, which requests heat maps.
 
-    Raises BadRequest for another value, and where a response of `media_type` or for `count` images
-    cannot have them.
+    Raises BadRequest unless it is true or false, and if a response of `media_type` or for `count`
+    images cannot have heat maps.
     """
     if not _flag(attributes, "explain"):
         return False
@@ -240,10 +239,9 @@ def read_explain(attributes: str, media_type: str, count: int) -> bool:
 
 
 def read_stream(attributes: str, media_type: str) -> bool:
-    """Whether each prediction is sent as soon as it is there: the `stream=` among attributes.
+    """The attribute `stream`, which requests each prediction as soon as it is ready.
 
-    Raises BadRequest for a value other than `true` or `false`, and unless `media_type` has a line
-    for each prediction.
+    Raises BadRequest unless it is true or false, and if `media_type` is not JSON Lines.
     """
     if not _flag(attributes, "stream"):
         return False
@@ -276,5 +274,5 @@ def _best(
     probabilities: Probabilities, classes: Sequence[str], top_k: int
 ) -> list[tuple[str, float]]:
     order = np.argsort(-probabilities, kind="stable")[:top_k]
-    # Through str, a float32 keeps its own few digits instead of a float64's seventeen.
+    # str() gives the few digits of a float32, float() alone the seventeen of a float64.
     return [(classes[index], float(str(probabilities[index]))) for index in order]

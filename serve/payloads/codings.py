@@ -1,7 +1,6 @@
 """Content codings of a request body (RFC 9110, 8.4.1): gzip and deflate, inflated as it arrives.
 
-Nothing here holds more than `PIECE` inflated bytes, whatever a body claims to hold: who reads it
-counts what it takes and stops.
+Decoders yield at most `PIECE` inflated bytes at a time, so the caller can stop at its limit.
 """
 
 import zlib
@@ -14,26 +13,27 @@ PIECE = 64 * 1024
 """Most bytes inflated at a time: 64 KB of input can be 64 MB."""
 
 MEMBERS = 4096
-"""Most gzip members in one body: block compressors make one for every 64 KB, an attacker for 20."""
+"""Most gzip members in one body: block compressors write one per 64 KB, an attacker one per 20
+bytes."""
 
 ACCEPTED = ("gzip", "deflate")
 
 _GZIP, _ZLIB, _RAW = 31, 15, -15
-"""zlib's `wbits`: a stream in gzip's format (RFC 1952), in zlib's (1950), without any (1951)."""
+"""zlib's `wbits` for gzip's format (RFC 1952), zlib's (RFC 1950) and raw deflate (RFC 1951)."""
 
 
 class Decoder(Protocol):
-    """Turns the pieces of a body, as they arrive, into what they were before a coding."""
+    """Decodes the pieces of a body as they arrive."""
 
     def decode(self, piece: bytes) -> Iterator[bytes]:
-        """What `piece` adds, at most `PIECE` bytes at a time. Raises BadRequest, 400."""
+        """Decode `piece`, at most `PIECE` bytes at a time. Raises BadRequest, 400."""
 
     def end(self) -> None:
-        """The body has ended. Raises BadRequest, 400, when its coding has not."""
+        """End the body. Raises BadRequest, 400, if the stream is incomplete."""
 
 
 def decoder(content_encoding: str) -> Decoder:
-    """The decoder for a Content-Encoding header; an empty one and `identity` are none.
+    """The decoder for a Content-Encoding header; an empty one means `identity`.
 
     Raises BadRequest, 415, for several codings and for unknown ones.
     """
@@ -47,7 +47,7 @@ def decoder(content_encoding: str) -> Decoder:
         return _Deflate()
     raise BadRequest(
         f"Content-Encoding: found {one_line(content_encoding)[:100]}, expected {_choices()} or "
-        "none: the body as it is",
+        "none",
         415,
         headers={"Accept-Encoding": ", ".join(ACCEPTED)},
     )
@@ -58,11 +58,11 @@ class _Identity:
         yield piece
 
     def end(self) -> None:
-        """Do nothing: the body ends where its length says."""
+        """Do nothing: the body's length has been checked."""
 
 
 class _Gzip:
-    """Members one after another are one body (RFC 1952, 2.2)."""
+    """A body of one or more members (RFC 1952, 2.2)."""
 
     def __init__(self) -> None:
         self._stream = zlib.decompressobj(_GZIP)
@@ -87,7 +87,7 @@ class _Gzip:
 
 
 class _Deflate:
-    """zlib's format, as RFC 9110 has it; or without its two bytes in front, as some clients do."""
+    """zlib's format (RFC 9110), or raw deflate, which some clients send."""
 
     def __init__(self) -> None:
         self._stream: zlib._Decompress | None = None
@@ -117,13 +117,14 @@ def _inflate(stream: "zlib._Decompress", piece: bytes, name: str) -> Iterator[by
             data = stream.decompress(piece, PIECE)
         except zlib.error as error:
             raise BadRequest(
-                f"request body: not {name} as its Content-Encoding says, or damaged "
-                f"({one_line(str(error))}); leave the header out for a body that is not compressed"
+                f"request body: found data that are damaged or not {name} "
+                f"({one_line(str(error))}), expected {name} by its Content-Encoding; omit the "
+                "header if the body is not compressed"
             ) from None
         if data:
             yield data
         piece = stream.unconsumed_tail
-        # A full piece may leave more within zlib, for which no input is needed.
+        # After a full piece, zlib may have more output without further input.
         if stream.eof or not (piece or len(data) == PIECE):
             return
 
@@ -131,7 +132,7 @@ def _inflate(stream: "zlib._Decompress", piece: bytes, name: str) -> Iterator[by
 def _require_end(stream: "zlib._Decompress | None", name: str, *, begun: bool) -> None:
     if stream is None or not stream.eof:
         found = f"the {name} stream cut off" if begun else "nothing"
-        raise BadRequest(f"request body: found {found}, expected all of it by its Content-Encoding")
+        raise BadRequest(f"request body: found {found}, expected a complete {name} stream")
 
 
 def _after_the_end(name: str) -> BadRequest:

@@ -1,4 +1,4 @@
-"""The images of a request: how many, and their pixels."""
+"""The images of a request."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,14 +14,16 @@ Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 Probabilities = npt.NDArray[np.float32]
 
 MAX_INSTANCES = 256
-"""Most images in one request: at 40 ms an image this is 10 s of the 60 s an invocation may take."""
+"""Most images in one request: at 40 ms per image, 10 s of the 60 s an invocation may take."""
 
 
 @dataclass(frozen=True)
 class RequestImages:
-    """The images of one request: their count, and their pixels, decoded lazily one by one.
+    """The images of one request, decoded lazily.
 
-    Each is (crop, crop, 3), uint8 or float32 in 0..255. Decoding raises BadRequest.
+    Attributes:
+        count: number of images.
+        pixels: yields each image, (crop, crop, 3), uint8 or float32 in 0..255; raises BadRequest.
     """
 
     count: int
@@ -29,7 +31,7 @@ class RequestImages:
 
 
 def decode(data: bytes, name: str, artifact: Artifact) -> Pixels:
-    """Decode one image to the model's input size. Raises BadRequest beginning with `name`."""
+    """Decode one image to the model's input size. Raises BadRequest with `name` in the message."""
     try:
         return artifact.geometry.load(data, name)
     except BadImage as error:
@@ -37,7 +39,7 @@ def decode(data: bytes, name: str, artifact: Artifact) -> Pixels:
 
 
 def check_count(count: int) -> None:
-    """Raises BadRequest, 413, for more images than one request may hold."""
+    """Raise BadRequest, 413, for more images than allowed in one request."""
     if count > MAX_INSTANCES:
         raise BadRequest(
             f"instances: found {count:,}, expected at most {MAX_INSTANCES} in one request", 413

@@ -1,7 +1,7 @@
 """JSON bodies: `{"instances": [{"b64": "<base64 of an image>"}, ...]}`.
 
-Variants that are unambiguous are accepted: base64 wrapped into lines, in the URL-safe alphabet,
-without padding or as a data URL, and further keys beside `b64`.
+Unambiguous variants are accepted: base64 with line breaks, in the URL-safe alphabet, without
+padding or as a data URL, and other keys besides `b64`.
 """
 
 import binascii
@@ -16,8 +16,8 @@ from serve.payloads.images import MAX_INSTANCES, RequestImages, check_count, dec
 EXPECTED = 'expected {"instances": [{"b64": "<base64 of an image>"}, ...]}'
 
 MAX_STRUCTURE = 1024 * 1024
-"""Most bytes of a document that are neither within its strings nor blank. A hundred times what the
-largest request needs; what a parser makes of them is 30 MB."""
+"""Most bytes of a document outside of strings and blanks: a hundred times those of the largest
+request. Parsed, they take 30 MB."""
 
 MAX_STRINGS = 64 * 1024
 
@@ -59,8 +59,7 @@ def from_base64(text: str, name: str) -> bytes:
     plain = plain.replace("-", "+").replace("_", "/")
     if " " in plain:
         raise BadRequest(
-            f"{name}: found blanks within a line, expected base64 (was a + of it decoded as in a "
-            "URL?)"
+            f"{name}: found blanks within a line, expected base64 (was a + decoded as in a URL?)"
         )
     try:
         return binascii.a2b_base64(plain + "=" * (-len(plain) % 4), strict_mode=True)
@@ -77,8 +76,8 @@ def _instances(body: bytes) -> list[object]:
         raise BadRequest(f"request body: JSON nested too deeply, {EXPECTED}") from None
     except ValueError as error:
         raise BadRequest(
-            f"request body: not JSON ({one_line(str(error))}), {EXPECTED}; the Content-Type of an "
-            "image as it is would be image/jpeg, image/png, ..."
+            f"request body: not JSON ({one_line(str(error))}), {EXPECTED}; for a single image, the "
+            "Content-Type is image/jpeg, image/png, ..."
         ) from None
     if not isinstance(document, dict) or "instances" not in document:
         found = f"keys {_some(document)}" if isinstance(document, dict) else _kind(document)
@@ -102,10 +101,10 @@ def _text(instance: object, index: int) -> str:
 
 
 def _bounded(body: bytes) -> bytes:
-    """The document in UTF-8, if parsing it is known to take little memory and time.
+    """The document in UTF-8, if parsing it takes little memory and time.
 
-    A few megabytes of `{},{},...` become hundreds in objects and block every other thread.
-    Strings are cheap, so only what is outside of them is counted. Raises BadRequest, 413.
+    A few megabytes of `{},{},...` become hundreds in objects and block all other threads. Strings
+    are cheap, so only bytes outside of them are counted. Raises BadRequest, 413.
     """
     encoding = json.detect_encoding(body)
     if not encoding.startswith("utf-8"):
@@ -121,7 +120,7 @@ def _bounded(body: bytes) -> bytes:
                 raise _too_much(f"{MAX_STRUCTURE:,} bytes of JSON outside of strings")
         if quote < 0:
             return body
-        # To the string's end; a quote after an odd number of backslashes belongs to it.
+        # Find the string's end; a quote after an odd number of backslashes is escaped.
         inside = True
         while inside:
             strings -= 1
@@ -138,7 +137,7 @@ def _bounded(body: bytes) -> bytes:
 def _too_much(found: str) -> BadRequest:
     return BadRequest(
         f"request body: found more than {found}, {EXPECTED}, at most {MAX_INSTANCES} of them; "
-        "arrays of pixels go as application/x-npy",
+        "send arrays of pixels as application/x-npy",
         413,
     )
 

@@ -1,4 +1,4 @@
-"""Form uploads, multipart/form-data (RFC 7578): each file is an image."""
+"""Form uploads, multipart/form-data (RFC 7578), in which each file is an image."""
 
 import io
 from typing import IO, Any
@@ -16,19 +16,19 @@ EXPECTED = (
 )
 
 MORE_PARTS = 64
-"""Parts beside images that a form may hold."""
+"""Parts that a form may have in addition to images."""
 
 MAX_FIELD = 1024 * 1024
-"""Most bytes of a part that is no file; the parser also holds this much of one that is."""
+"""Most bytes of a part that is not a file; the parser also buffers this much of a file."""
 
 
 def read_multipart(body: bytes, options: dict[str, str], artifact: Artifact) -> RequestImages:
-    """The files of a form, in order; its other fields are ignored.
+    """The files of a form, in order; other fields are ignored.
 
     `options` are the Content-Type's parameters. Raises BadRequest.
     """
     if "boundary" not in options and body.startswith(b"--"):
-        # Clients that set the header by hand omit it; each part begins with it.
+        # Clients that set the header by hand omit the boundary, but each part begins with it.
         first, _, _ = body[2:200].partition(b"\r\n")
         options = {"boundary": first.decode("latin-1").rstrip()}
     files: list[tuple[str, io.BytesIO]] = []

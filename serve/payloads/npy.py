@@ -1,4 +1,4 @@
-"""Request bodies in NumPy's file format: pixels that need no decoding."""
+"""Request bodies in NumPy's file format, whose pixels need no decoding."""
 
 import io
 import math
@@ -53,9 +53,9 @@ def read_npy(body: bytes, artifact: Artifact) -> RequestImages:
 
 
 def _header(body: bytes, expected: str) -> tuple[tuple[int, ...], np.dtype[np.generic], bool, int]:
-    """Shape, dtype, Fortran order and where the data starts.
+    """Shape, dtype, Fortran order and the offset of the data.
 
-    Read separately from the data, as np.load allocates the size the header declares.
+    Read separately because np.load would allocate the size that the header declares.
     """
     stream = io.BytesIO(body)
     try:
@@ -79,7 +79,7 @@ def _header(body: bytes, expected: str) -> tuple[tuple[int, ...], np.dtype[np.ge
 
 
 def _shape_text(shape: tuple[int, ...]) -> str:
-    """The shape as Python prints it, without sizes of a digit count that it refuses to print."""
+    """The shape as Python prints it, without sizes that are too long for Python to print."""
     sizes = [str(size) if abs(size) < 10**12 else "a huge number" for size in shape[:8]]
     more = ", ..." if len(shape) > 8 else ""
     return f"({', '.join(sizes)}{',' if len(shape) == 1 else ''}{more})"
@@ -88,14 +88,14 @@ def _shape_text(shape: tuple[int, ...]) -> str:
 def _denormalised(
     images: npt.NDArray[np.float32], artifact: Artifact
 ) -> Iterator[npt.NDArray[np.float32]]:
-    """Normalised (N, 3, H, W) back to RGB pixels 0..255 (H, W, 3), one by one."""
+    """Yield normalised images (N, 3, H, W) as RGB pixels 0..255 (H, W, 3)."""
     scale = 255 * np.array(artifact.std, np.float32)
     shift = 255 * np.array(artifact.mean, np.float32)
     for index, image in enumerate(images):
         with np.errstate(all="ignore"):
             pixels = np.ascontiguousarray(image.transpose(1, 2, 0)) * scale + shift
         low, high = float(pixels.min()), float(pixels.max())
-        # Noise may exceed 0..255, but a full range beyond it was not normalised.
+        # Noise may exceed 0..255, but values a full range beyond it were not normalised.
         if not (low >= -255 and high <= 510):
             raise BadRequest(
                 f"npy array image {index}: found values that stand for pixels {low:.4g} to "

@@ -73,10 +73,10 @@ def train() -> None:
     from container.training import trainer
 
     steps = Path(os.environ["STEPS"]).open("w", buffering=1)  # noqa: SIM115
-    leave_or_save = trainer.Trainer._leave_or_save
+    save_or_interrupt = trainer.Trainer._save_or_interrupt
 
     def noted(self: trainer.Trainer, *arguments: Any) -> None:
-        leave_or_save(self, *arguments)
+        save_or_interrupt(self, *arguments)
         steps.write(f"{time.perf_counter()}\n")
         if self.progress.step == 1:
             found = [name for name in sys.modules if name.startswith(WATCHING)]
@@ -84,7 +84,7 @@ def train() -> None:
                 json.dumps(sorted(set(found) - DATA_ONLY))
             )
 
-    trainer.Trainer._leave_or_save = noted  # type: ignore[method-assign, assignment]
+    trainer.Trainer._save_or_interrupt = noted  # type: ignore[method-assign, assignment]
     try:
         main()
     except JobEnded as ended:

@@ -1,4 +1,4 @@
-"""Unpacks image folders from zip and tar archives whose contents are not trusted."""
+"""Unpacks image folders from untrusted zip and tar archives."""
 
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
@@ -18,13 +18,13 @@ from container.files.folders import (
 from container.files.progress import ProgressBar
 
 Placement = Callable[[PurePosixPath], PurePosixPath | None]
-"""A member's path in the archive to its path in the destination; None leaves it out."""
+"""Maps a member's path in the archive to its path in the destination; None to skip it."""
 
 
 def place_in_splits(path: PurePosixPath) -> PurePosixPath | None:
-    """Place an image .../<split>/<class>/<image> at the top; leave out everything else.
+    """Place an image .../<split>/<class>/<image> at <split>/<class>/<image>; skip everything else.
 
-    The split may have any of its usual names, and lie in folders of any depth.
+    The split may have any of its usual names.
     """
     if len(path.parts) < 3 or not is_image_name(path.name) or any(map(is_junk, path.parts)):
         return None
@@ -33,18 +33,18 @@ def place_in_splits(path: PurePosixPath) -> PurePosixPath | None:
 
 
 def place_images(path: PurePosixPath) -> PurePosixPath | None:
-    """Place every image at its path in the archive; leave out everything else."""
-    passed = not is_image_name(path.name) or any(map(is_junk, path.parts))
-    return None if passed else path
+    """Place every image at its path in the archive; skip everything else."""
+    skipped = not is_image_name(path.name) or any(map(is_junk, path.parts))
+    return None if skipped else path
 
 
 def unpack(archive: Path, folder: Path, placement: Placement, limits: ArchiveLimits) -> int:
     """Write the files of a zip or tar archive to their placement below `folder`.
 
-    What has no placement is printed, one line a reason.
+    Prints the skipped files, one line per reason.
 
     Returns:
-        How many files were written.
+        Number of files written.
 
     Raises:
         DataError: the archive is damaged or exceeds `limits`, or holds a link, an encrypted

@@ -11,7 +11,7 @@ from container.errors import DataError
 
 
 class DatasetSource(ABC):
-    """One data set. A subclass declares its options, and fills an empty folder.
+    """One data set. A subclass declares its options and fills an empty folder.
 
     Digits(seed=1).write(Path("digits"))
 
@@ -41,9 +41,9 @@ class DatasetSource(ABC):
         return ()
 
     def write(self, dest: Path) -> None:
-        """Write to a temporary folder and rename it to `dest` when it is complete.
+        """Write to a temporary folder and rename it to `dest` once it is complete.
 
-        Raises DataError when `dest` exists and is not empty, or the data are not as expected.
+        Raises DataError if `dest` exists and is not empty, or the data are invalid.
         """
         if dest.exists() and (not dest.is_dir() or any(dest.iterdir())):
             raise DataError(f"{dest}: already there, expected a new or empty folder")

@@ -26,7 +26,7 @@ _DIGITS_BRIGHTEST = 16
 
 
 class Digits(DatasetSource):
-    """Digits as 32 x 32 PNG files, about 70 % train and 15 % each validation and test."""
+    """Digits as 32 x 32 PNG files: about 70 % train, 15 % validation and 15 % test."""
 
     summary = (
         "scikit-learn's handwritten digits: 1,797 images of 8 x 8 pixels, bundled with the library."
@@ -47,7 +47,7 @@ class Digits(DatasetSource):
         digits = load_digits()
         labels = digits.target.astype(np.int64)
         rest, test = stratified(labels, _DIGITS_HELD_OUT, self._seed)
-        # The share of what is left that makes validation as large as test.
+        # The share of the rest that makes validation as large as test.
         share = _DIGITS_HELD_OUT / (1 - _DIGITS_HELD_OUT)
         train, validation = (rest[part] for part in stratified(labels[rest], share, self._seed))
         for split, positions in (("train", train), ("validation", validation), ("test", test)):
@@ -68,7 +68,7 @@ _CIFAR10_FOLDER = "cifar-10-batches-py"
 
 
 class LabelledImages(Protocol):
-    """The part of torchvision's CIFAR10 in use: pixels uint8 (N, 32, 32, 3) and labels."""
+    """What is used of torchvision's CIFAR10: pixels uint8 (N, 32, 32, 3) and labels."""
 
     data: npt.NDArray[np.uint8]
     targets: list[int]
@@ -76,7 +76,7 @@ class LabelledImages(Protocol):
 
 
 class Cifar10(DatasetSource):
-    """train/ and test/, from an archive given, or by torchvision's own download.
+    """CIFAR-10 from an archive, or downloaded by torchvision.
 
     The archive is the official cifar-10-python.tar.gz, or a tar of {train,test}/<class>/<image>.
     """
@@ -110,7 +110,7 @@ class Cifar10(DatasetSource):
             try:
                 images = CIFAR10(str(raw), train=train, download=True)
             except RuntimeError as error:
-                raise DataError(f"CIFAR-10: the download is not sound: {error}") from error
+                raise DataError(f"CIFAR-10: the download is corrupt: {error}") from error
             write_images(images, folder / split)
         shutil.rmtree(raw)
 
@@ -138,7 +138,7 @@ def _is_official_cifar10(archive: Path) -> bool:
 
 
 def _check_md5(archive: Path, expected: str) -> None:
-    """Raise DataError unless it is the official archive, as it holds pickles."""
+    """Raise DataError unless it is the official archive, because it contains pickles."""
     with archive.open("rb") as file:
         digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False))
     if digest.hexdigest() != expected:
@@ -153,7 +153,7 @@ DOGS_LIMITS = ArchiveLimits(files=50_000, file_bytes=64 << 20, total_bytes=4 << 
 
 
 class Dogs(DatasetSource):
-    """dogImages/{train,valid,test}/<nnn.Breed>/, downloaded, or from an archive that is given."""
+    """dogImages/{train,valid,test}/<nnn.Breed>/ from an archive, or downloaded."""
 
     summary = (
         "The dog breeds of Udacity's course: 8,351 photographs of 133 breeds, a 1.1 GB zip archive."
@@ -171,7 +171,7 @@ class Dogs(DatasetSource):
         )
 
     def write(self, dest: Path) -> None:
-        """Write `dest`; a download is kept beside it until it has been unpacked."""
+        """Write `dest`; a download is kept beside it until it is unpacked."""
         if self._archive is not None:
             super().write(dest)
             return

@@ -1,4 +1,4 @@
-"""Downloads one large file and resumes an interrupted download."""
+"""Downloads a large file, resuming an interrupted download."""
 
 import time
 from pathlib import Path
@@ -14,11 +14,11 @@ _ATTEMPTS = 5
 
 
 def download(url: str, target: Path, *, max_bytes: int, pause: float = 1.0) -> None:
-    """Fetch `url` into `target`, through `target`.part, which a later call continues.
+    """Download `url` to `target`, through `target`.part, which a later call resumes.
 
-    A cut connection is resumed at once, until five attempts in a row receive no bytes, with
-    `pause` seconds, doubled each time, between those. Raises DataError when the server
-    refuses, when the file is larger than `max_bytes`, or when the connection keeps failing.
+    A lost connection is resumed at once. After an attempt without any bytes it pauses for `pause`
+    seconds, doubled each time, and gives up after five in a row. Raises DataError if the server
+    refuses, the file is larger than `max_bytes`, or the connection keeps failing.
     """
     if target.exists():
         return
@@ -39,8 +39,8 @@ def download(url: str, target: Path, *, max_bytes: int, pause: float = 1.0) -> N
             fruitless += 1
             if fruitless == _ATTEMPTS:
                 raise DataError(
-                    f"{url}: the connection does not hold ({type(error).__name__}); "
-                    f"{_size(part):,} bytes are kept and the next run goes on from there"
+                    f"{url}: the connection keeps failing ({type(error).__name__}); "
+                    f"{_size(part):,} bytes are kept, and the next run resumes the download"
                 ) from error
             time.sleep(pause * 2**fruitless)
     part.replace(target)
@@ -68,7 +68,7 @@ def _fetch(url: str, part: Path, max_bytes: int) -> None:
             raise DataError(f"{url}: found HTTP {response.status_code}, expected the file")
         resumed = response.status_code == requests.codes.partial_content
         if resumed and not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
-            raise DataError(f"{url}: the server sent another range than asked for")
+            raise DataError(f"{url}: the server sent another range than requested")
         have = have if resumed else 0
         length = int(response.headers.get("Content-Length", 0))
         if have + length > max_bytes:
@@ -87,7 +87,7 @@ def _fetch(url: str, part: Path, max_bytes: int) -> None:
 
 
 def _validator(response: requests.Response) -> str:
-    """The validator of this version of the file; a download without one starts over."""
+    """The validator of this version of the file; empty if there is none, and nothing can resume."""
     etag = str(response.headers.get("ETag", ""))
     # A weak tag may stay the same while the bytes change (RFC 9110, section 13.1.5).
     return etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified", "")

@@ -1,4 +1,4 @@
-"""A user's folder or archive of class folders or split folders, copied and split."""
+"""Copies a folder or archive of class folders or split folders, and splits it."""
 
 import argparse
 import errno
@@ -18,10 +18,10 @@ LIMITS = ArchiveLimits(files=5_000_000, file_bytes=LARGEST, total_bytes=64 << 30
 
 
 class Folder(DatasetSource):
-    """Copies images into train, validation and test; splits already there stay as they are.
+    """Copies images into train, validation and test; existing splits are kept.
 
-    Where there is no test split and `test_split` is above 0, that share of each class is taken
-    from train; then `validation_split` of the rest where there is no validation split.
+    Without a test split and with `test_split` above 0, that share of each class is moved from
+    train; then, without a validation split, `validation_split` of the rest.
     """
 
     summary = (
@@ -76,8 +76,8 @@ class Folder(DatasetSource):
         splits, notes = read_splits({"folder": source})
         for split, share in (("test", self._test_split), ("validation", self._validation_split)):
             if split not in splits and share > 0:
-                kept, taken = stratified(splits["train"].labels, share, self._seed)
-                splits[split] = splits["train"].take(taken)
+                kept, held_out = stratified(splits["train"].labels, share, self._seed)
+                splits[split] = splits["train"].take(held_out)
                 splits["train"] = splits["train"].take(kept)
         for line in dict.fromkeys((*notes, *(n for index in splits.values() for n in index.notes))):
             print(line)
@@ -93,7 +93,7 @@ class Folder(DatasetSource):
         misplaced = dict.fromkeys(name for index in splits.values() for name in index.misplaced)
         for why, names in (
             ("not <class>/<image>", misplaced),
-            ("no regular file of a UTF-8 name and an image's size", unusable),
+            ("not a regular file, name not UTF-8, or too large", unusable),
         ):
             if names:
                 print(left_out(why, names))

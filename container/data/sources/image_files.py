@@ -1,4 +1,4 @@
-"""Finds the image that a row of labels refers to, within the images' folder only."""
+"""Finds the image that a row of labels refers to, and never outside the images' folder."""
 
 import os
 from collections.abc import Iterator
@@ -18,11 +18,11 @@ class ImageFiles:
         self._top = Path(os.path.realpath(folder))
 
     def find(self, path: str) -> Path | str:
-        """The file of that path, or one line on why there is none.
+        """The file at a path, or a message saying why there is none.
 
-        The path is relative to the folder, or absolute in it. Its ending may be missing; of an S3
-        URI the end of the key counts; a bare name is also looked for in the folders below, where it
-        must be the only one. A path that leads out of the folder, itself or by a link, names none.
+        The path is relative to the folder, or absolute and inside it. Its suffix may be missing. An
+        S3 URI matches by the end of its key. A bare name is also searched for in all folders below,
+        where it must be unique. A path outside the folder, directly or through a link, is rejected.
         """
         outside = False
         for candidate in _candidates(path):
@@ -45,7 +45,7 @@ class ImageFiles:
         return f"{readable(path)} is not in {readable(str(self.folder))}"
 
     def unused(self, used: set[Path]) -> list[str]:
-        """The images that are not among `used`, by their paths below the folder."""
+        """The images not in `used`, as paths relative to the folder."""
         return [
             str(path.relative_to(self._top))
             for path in self._all

@@ -1,4 +1,4 @@
-"""ImageFiles of one folder whose labels are in a table, an augmented manifest or an MXNet list.
+"""Images of one folder whose labels are in a table, an augmented manifest or an MXNet list.
 
 berth data import labels.csv photos        # path,label; a column of splits is kept
 berth data import train.manifest photos    # JSON Lines: source-ref, label, label-metadata
@@ -32,7 +32,7 @@ _SHOWN = 20
 
 @dataclass(frozen=True)
 class _Image:
-    """A row whose image is there: the file, and where it goes below the destination."""
+    """A row with its image file and the folder for it below the destination."""
 
     row: Row
     file: Path
@@ -40,10 +40,10 @@ class _Image:
 
 
 class Labels(DatasetSource):
-    """Class folders of a flat folder's images, in splits where the labels name splits.
+    """Sorts a folder's images into class folders, and into splits if the labels have them.
 
-    ImageFiles are hard links, or copies with `copy` or where the file system has no links. A row
-    that cannot be used is named with its file and line and left out; `strict` refuses.
+    Images are hard-linked, or copied with `copy` or if the file system has no links. A row that
+    cannot be used is reported with its file and line and skipped; with `strict` it is an error.
     """
 
     summary = (
@@ -74,10 +74,12 @@ class Labels(DatasetSource):
             help="a CSV, an augmented manifest or a .lst; repeatable, as train.lst and val.lst",
         )  # fmt: skip
         parser.add_argument(
-            "--images", type=Path, help="the folder the paths are in (default: the labels' own)"
+            "--images",
+            type=Path,
+            help="the folder of the paths (default: that of the labels)",
         )
         parser.add_argument("--copy", action="store_true", help="copy images instead of linking")
-        parser.add_argument("--strict", action="store_true", help="one bad row refuses all")
+        parser.add_argument("--strict", action="store_true", help="write nothing if any row is bad")
         parser.add_argument("--path-column", help="the column, or manifest key, of the paths")
         parser.add_argument("--label-column", help="the column, or manifest key, of the labels")
         parser.add_argument("--split-column", help="the column, or manifest key, of the splits")
@@ -102,10 +104,9 @@ class Labels(DatasetSource):
             raise DataError(f"{_named(files)}: found {', '.join(sorted(splits))}, expected train")
         check_class_names(_named(files), sorted({image.row.label for image in images}))
         used = {image.file for image in images}
-        for (
-            found
-        ) in self._images.values():  # before linking, as the destination may be in this folder
-            if unused := found.unused(used):
+        # Before linking, as the destination may be in this folder.
+        for images_of_folder in self._images.values():
+            if unused := images_of_folder.unused(used):
                 print(left_out(f"{len(unused):,} images that no row names", unused))
         taken: set[str] = set()
         with ProgressBar("linking images", len(images)) as progress:
@@ -169,12 +170,12 @@ class Labels(DatasetSource):
 
 
 def _folded(path: PurePosixPath) -> str:
-    """A path as disks see it that take `a.JPG` and `a.jpg` for one."""
+    """A path as a case-insensitive file system compares it."""
     return str(path).casefold()
 
 
 def _label_files(path: Path) -> list[Path]:
-    """The file itself; of a folder, the one table in it, or its lists of splits."""
+    """The file itself; for a folder, the only label file in it, or its files named for splits."""
     if not path.is_dir():
         return [path]
     found = sorted(each for each in path.iterdir() if each.suffix.lower() in FORMATS)
@@ -200,7 +201,7 @@ def _named(files: Sequence[Path]) -> str:
 
 
 def _unusable(row: Row, file: Path, *, with_splits: bool) -> str | None:
-    """Why a row cannot be used, its image being there; None when it can."""
+    """Why a row whose image exists cannot be used; None if it can."""
     if with_splits and not row.split:
         return "found no split, which other rows have"
     if "/" in row.label or "\0" in row.label or is_junk(row.label) or len(row.label.encode()) > 255:

@@ -1,1 +1,1 @@
-"""Linear probes on features: fitted, compared, and asked what more images would bring."""
+"""Linear probes on features, and learning curves."""

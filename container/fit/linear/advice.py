@@ -1,4 +1,4 @@
-"""What a fit job says to photograph next, as far as its time allows to find out."""
+"""Advice on which images to collect next, within a share of the job's time."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -11,7 +11,7 @@ from container.fit.linear.learning_curve import CurveData, Halving, LearningCurv
 from container.fit.linear.selection import LabelledFeatures
 
 SHARE = 0.1
-"""Of the free time, that the learning curve and the classes' halving may take."""
+"""Share of the free time for the learning curve and the halving of classes."""
 
 
 def learn(
@@ -24,9 +24,9 @@ def learn(
     budget: TimeBudget,
     require_running: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
-    """The learning curve and the classes' halving on a probe's features, as JSON.
+    """The learning curve and the halving of classes on a probe's features, as JSON values.
 
-    The curve comes first; how long it took tells whether there is time for the classes.
+    The time for the curve decides whether there is time to halve classes.
 
     Args:
         require_running: raises where the job is to stop; called between probes.
@@ -45,7 +45,7 @@ def learn(
         found["no_curve"] = str(reason)
     took = budget.elapsed - began
     halvings: list[Halving] = []
-    # As many probes of all images for each class as the curve has at its last point, at least.
+    # A class takes at least as many probes of all images as the last point of the curve.
     if took * min(len(classes), 20) / 4 <= allowed:
         halvings = data.halvings()
     found["halvings"] = [asdict(each) for each in halvings]

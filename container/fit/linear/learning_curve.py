@@ -1,4 +1,4 @@
-"""What more photographs would bring: a learning curve on the features, and whose would help most.
+"""Learning curves on features: what more images would bring, and of which class.
 
 The error of many classifiers falls with the number of images as a power law, error = a x images^-b
 (Cortes et al. 1993, Learning curves: asymptotic values and rate of convergence; Hestness et al.
@@ -18,21 +18,21 @@ from container.fit.linear.selection import LabelledFeatures
 from container.fit.linear.validation import SMALL, fold_numbers, folds_for, subset
 
 SHARES = (0.125, 0.25, 0.5, 1.0)
-"""Of the images, at which the curve is measured."""
+"""Shares of the images at which to measure the curve."""
 REPEATS = 3
-"""Draws of each share."""
+"""Random draws of each share."""
 FEWEST = 4
-"""Images each class needs at the smallest share but one, for a point to mean anything."""
+"""Images that each class must have at a share for the curve to use it."""
 MOST_CLASSES = 20
-"""Classes whose halving is measured: those with the most mistakes."""
+"""Classes to halve, at most: those with the most wrong predictions."""
 MOST_IMAGES = 10_000
-"""Images of which a curve is drawn, at most."""
+"""Images to use for a curve, at most."""
 ITERATIONS = 40
-"""Of each probe: their differences are what counts."""
+"""Iterations of each probe: few are enough to compare them."""
 
 
 class NoCurve(Exception):
-    """A learning curve cannot be drawn; the message says why."""
+    """There is no learning curve; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ class LearningCurve:
     """Error by number of training images.
 
     Attributes:
-        images: of each point.
-        accuracies: 0..1, measured on held-out images.
-        doubled: the accuracy expected of twice the images.
+        images: number of images at each point.
+        accuracies: 0..1, on held-out images.
+        doubled: the accuracy expected with twice the images.
         factor, exponent: error = factor x images ^ -exponent.
     """
 
@@ -53,20 +53,20 @@ class LearningCurve:
     exponent: float
 
     def accuracy(self, images: float) -> float:
-        """What the power law expects of a number of images."""
+        """The accuracy that the power law predicts for a number of images."""
         return 1 - min(1.0, self.factor * math.pow(images, -self.exponent))
 
 
 @dataclass(frozen=True)
 class Halving:
-    """What half of one class's training images cost.
+    """The accuracy lost without half of one class's training images.
 
     Attributes:
         name: the class.
-        images: it has.
-        loss: points of accuracy over all held-out images, 0..1; more photographs of a class whose
-            halving costs much help most.
-        error: the loss's standard error.
+        images: number of its training images.
+        loss: lost accuracy over all held-out images, 0..1; more images of a class with a high loss
+            help most.
+        error: the standard error of the loss.
     """
 
     name: str
@@ -76,15 +76,15 @@ class Halving:
 
 
 class CurveData:
-    """Features split into training and held-out images, as often as there are folds.
+    """Features split into training and held-out images, once or by folds.
 
     Args:
-        train, validation: the features; the validation images are held out, or with fewer than
-            `SMALL` of them the folds of all.
-        classes: their names.
-        strength: of the probes.
-        seed: of every draw.
-        require_running: raises where the job is to stop; called between probes.
+        train, validation: the features. The validation images are held out; if there are fewer than
+            `SMALL`, all images are split into folds.
+        classes: the classes' names.
+        strength: L2 strength of the probes.
+        seed: seed of every draw.
+        require_running: raises if the job must stop; called between probes.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class CurveData:
         return power_law(images, accuracies)
 
     def halvings(self) -> list[Halving]:
-        """What half of a class's images cost, for each class, the dearest first."""
+        """Halve each class in turn; returns the highest loss first."""
         right = np.concatenate(self._right(self._splits))
         held_labels = np.concatenate([self.labels[held] for _, held in self._splits])
         mistakes = np.bincount(held_labels[~right], minlength=len(self.classes))
@@ -176,7 +176,7 @@ class CurveData:
     def _right(
         self, splits: Sequence[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]
     ) -> list[npt.NDArray[np.bool_]]:
-        """Which held-out images of each split a probe fitted to its training images gets right."""
+        """Fit a probe to each split; returns which of its held-out images are predicted right."""
         masks = np.zeros((len(splits), len(self.labels)), dtype=np.bool_)
         for mask, (kept, _) in zip(masks, splits, strict=True):
             mask[kept] = True
@@ -189,7 +189,7 @@ class CurveData:
 
 
 def advise(curve: LearningCurve | None, halvings: Sequence[Halving]) -> str:
-    """What to photograph next, in a sentence or two."""
+    """Advice on which images to collect next, in a sentence or two."""
     more = ""
     if curve is not None:
         more = (
@@ -224,7 +224,7 @@ def power_law(images: Sequence[int], accuracies: Sequence[float]) -> LearningCur
     if slope >= 0:
         raise NoCurve("on these features more images do not lower the error")
     factor = math.exp(offset)
-    # From the last measured point on, as the line need not pass through it.
+    # From the last measured point, which the fitted line need not pass through.
     doubled = 1 - float(errors[-1]) * 2.0 ** float(slope)
     return LearningCurve(tuple(images), tuple(accuracies), doubled, factor, -float(slope))
 

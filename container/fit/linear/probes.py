@@ -25,13 +25,13 @@ STRENGTHS = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 """L2 strengths tried, strongest first: lambda in mean cross-entropy + lambda / 2 x |weights|^2, of
 standardised features. scikit-learn's C is 1 / (lambda x images)."""
 ITERATIONS = 60
-"""Of a search: more change hardly a prediction (on 4,000 CIFAR-10 images by 0.1 points)."""
+"""Iterations of a search: more change accuracy by 0.1 points on 4,000 CIFAR-10 images."""
 FINAL_ITERATIONS = 150
-"""Of the probe that is kept."""
+"""Iterations of the final probe."""
 LARGEST = 200_000_000
-"""Numbers held at once for the logits of all problems."""
+"""Logits of all problems to hold in memory at once."""
 NEGLIGIBLE = 1e-6
-"""Principal axes with less than this share of the first one's variance are left out."""
+"""Principal axes with less than this share of the first one's variance are dropped."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class ProbeSolution:
     strengths: tuple[float, ...]
 
     def logits(self, mask: int) -> npt.NDArray[np.float32]:
-        """float32 (S, N, C): what one mask's problems say of every image of the table."""
+        """float32 (S, N, C): the logits of one mask's problems for every image of the table."""
         rows = self.table.rows
         found = torch.einsum("nk,skc->snc", rows, self.weights[mask]) + self.biases[mask, :, None]
         logits: npt.NDArray[np.float32] = found.cpu().numpy()
@@ -107,7 +107,7 @@ class FeatureTable:
         self._mean = values.mean(0)
         centred = values - self._mean
         self._deviation = centred.std(0, correction=0)
-        # A feature that never changes says nothing, and would be divided by 0.
+        # A constant feature has no information and would be divided by 0.
         constant = self._deviation <= 1e-6 * self._deviation.max().clamp_min(1e-30)
         self._deviation = torch.where(constant, torch.inf, self._deviation)
         scaled = centred / self._deviation
@@ -126,7 +126,7 @@ class FeatureTable:
         Args:
             strengths: L2 strengths, S of them.
             masks: bool (M, N): the images each is fitted to; by default all of them, M = 1.
-            iterations: of each.
+            iterations: number of iterations.
         """
         count = len(self.rows)
         chosen = np.ones((1, count), dtype=np.bool_) if masks is None else masks

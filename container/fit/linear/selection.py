@@ -1,4 +1,4 @@
-"""Which strength of a probe is best, by cross-validation or by the validation images."""
+"""Selects the L2 strength of a probe, by cross-validation or on the validation images."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ from container.fit.linear.validation import (
 )
 
 SEARCHED = 20_000
-"""Training images by which a strength is chosen, at most; the chosen probe is fitted to all."""
+"""Training images to choose a strength with, at most; the chosen probe is fitted to all."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,11 @@ class LabelledFeatures:
         return len(self.labels)
 
     def take(self, positions: npt.NDArray[np.int64]) -> "LabelledFeatures":
-        """Those at some positions."""
+        """The features at some positions."""
         return LabelledFeatures(self.values[positions], self.labels[positions])
 
     def with_more(self, other: "LabelledFeatures") -> "LabelledFeatures":
-        """These, and then the others."""
+        """These features followed by others."""
         return LabelledFeatures(
             np.concatenate([self.values, other.values]),
             np.concatenate([self.labels, other.labels]),
@@ -48,9 +48,9 @@ class ProbeChoice:
     """The best strength of a backbone's probe.
 
     Attributes:
-        probe: of that strength, fitted to the training images.
+        probe: the probe of that strength, fitted to the training images.
         compared: its accuracy on held-out images, by which backbones are compared.
-        how: which images those are.
+        how: a description of those images.
         validation: its accuracy on the validation images.
     """
 
@@ -67,10 +67,9 @@ def choose_probe(
     seed: int,
     device: torch.device | None = None,
 ) -> ProbeChoice:
-    """Search the strengths.
+    """Choose a probe's strength on the validation images.
 
-    With fewer than `SMALL` validation images by stratified cross-validation of the training images,
-    else by the validation images.
+    If there are fewer than `SMALL`, by stratified cross-validation on the training images.
     """
     searched = train.take(subset(train.labels, SEARCHED, seed))
     if len(validation) < SMALL and can_be_folded(searched.labels):
@@ -95,7 +94,7 @@ def choose_probe(
 def fit_probe(
     features: LabelledFeatures, classes: int, strength: float, device: torch.device | None = None
 ) -> Probe:
-    """A probe of one strength, fitted to all of some features."""
+    """Fit a probe of one strength."""
     table = FeatureTable(features.values, features.labels, classes, device)
     return table.solve((strength,), iterations=FINAL_ITERATIONS).probe(0, 0)
 
@@ -103,7 +102,7 @@ def fit_probe(
 def cross_validated(
     features: LabelledFeatures, classes: int, seed: int, device: torch.device | None = None
 ) -> tuple[float, HeldOut, str]:
-    """The best strength by stratified folds, its accuracy on the images each fold held out, how."""
+    """The best strength by stratified cross-validation, its accuracy, and a description."""
     folds = folds_for(features.labels)
     numbers = fold_numbers(features.labels, folds, seed)
     table = FeatureTable(features.values, features.labels, classes, device)
@@ -119,5 +118,5 @@ def cross_validated(
 
 
 def _best(found: list[HeldOut]) -> int:
-    """The most accurate; of equals that of the lowest loss."""
+    """The position of the most accurate; ties are broken by the lower loss."""
     return max(range(len(found)), key=lambda at: (found[at].accuracy, -found[at].loss))

@@ -23,8 +23,8 @@ class HeldOut:
     """Accuracy on images that the classifier was not fitted to.
 
     Attributes:
-        hits, images: how many were right, of how many.
-        loss: their mean cross-entropy.
+        hits, images: number of correct predictions and of images.
+        loss: mean cross-entropy.
     """
 
     hits: int
@@ -33,7 +33,7 @@ class HeldOut:
 
     @property
     def accuracy(self) -> float:
-        """Share that was right."""
+        """Share of correct predictions."""
         return self.hits / self.images
 
     @property
@@ -47,7 +47,7 @@ class HeldOut:
 
     @classmethod
     def of(cls, logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> "HeldOut":
-        """Of logits (N, C) and labels (N,)."""
+        """Compute from logits (N, C) and labels (N,)."""
         hits = int((logits.argmax(1) == labels).sum())
         return cls(hits, len(labels), cross_entropy(logits, labels))
 
@@ -64,7 +64,7 @@ def wilson(hits: int, images: int) -> tuple[float, float]:
     middle = (share + square / (2 * images)) / (1 + square / images)
     half = CONFIDENCE * math.sqrt(share * (1 - share) / images + square / (4 * images**2))
     half /= 1 + square / images
-    # At 0 and `images` hits the bounds are exact; computed, they miss by a rounding error.
+    # The bounds for 0 and for all hits are exact; computing them gives rounding errors.
     low = 0.0 if hits == 0 else max(0.0, middle - half)
     return low, 1.0 if hits == images else min(1.0, middle + half)
 
@@ -77,7 +77,7 @@ def cross_entropy(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]
 
 
 def fold_numbers(labels: npt.NDArray[np.int64], folds: int, seed: int) -> npt.NDArray[np.int64]:
-    """The fold, 0 to `folds` - 1, that holds each image out, int64 (N,); classes dealt evenly."""
+    """The fold, 0 to `folds` - 1, that holds out each image, int64 (N,), stratified by class."""
     order = np.random.default_rng(seed).permutation(len(labels))
     numbers = np.empty(len(labels), dtype=np.int64)
     dealt = 0
@@ -95,10 +95,7 @@ def folds_for(labels: npt.NDArray[np.int64]) -> int:
 
 
 def subset(labels: npt.NDArray[np.int64], images: int, seed: int) -> npt.NDArray[np.int64]:
-    """Positions, sorted, of about `images` images with the classes' shares kept.
-
-    Where no class has two images, of any.
-    """
+    """Sorted positions of about `images` images, stratified by class if any class has two."""
     if images >= len(labels):
         return np.arange(len(labels))
     if np.bincount(labels).max() < 2:

@@ -1,1 +1,1 @@
-"""What a fit job found, as files of its output."""
+"""The report of a fit job."""

@@ -1,4 +1,4 @@
-"""What a fit job found, in its output: `fit.json` and, as a picture, `fit.png`."""
+"""Writes the report of a fit job: `fit.json` and the chart `fit.png`."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +12,7 @@ FILE = "fit.json"
 
 
 def described(state: FitState, budget: TimeBudget) -> dict[str, Any]:
-    """The leaderboard, the accuracy minute by minute, the choices and the advice."""
+    """The leaderboard, the accuracy over time, the choices and the advice, as JSON values."""
     board = state.board
     return {
         "minutes": budget.seconds / 60,
@@ -30,7 +30,7 @@ def described(state: FitState, budget: TimeBudget) -> dict[str, Any]:
 
 
 def write_fit(state: FitState, budget: TimeBudget, folder: Path) -> None:
-    """Leave both files in a folder."""
+    """Write both files to a folder."""
     from container.fit.report.pictures import draw_fit
 
     found = described(state, budget)

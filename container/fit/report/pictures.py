@@ -1,4 +1,4 @@
-"""The picture of a fit job: accuracy by minutes, and the learning curve where there is one."""
+"""The chart of a fit job: accuracy over time, and the learning curve if there is one."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +12,7 @@ from matplotlib.ticker import NullLocator
 
 
 def draw_fit(found: Mapping[str, Any], folder: Path) -> Path:
-    """`fit.png` of what `container.fit.report.output.described` gives."""
+    """Draw `fit.png` from the values that `container.fit.report.output.described` returns."""
     curve = found.get("curve")
     figure, panels = plt.subplots(
         1, 2 if curve else 1, figsize=(11 if curve else 6, 4), squeeze=False, layout="constrained"
@@ -27,7 +27,7 @@ def draw_fit(found: Mapping[str, Any], folder: Path) -> Path:
 
 
 def _by_minute(axes: Any, found: Mapping[str, Any]) -> None:
-    """Every measurement, and the kept classifier's accuracy with its interval."""
+    """Every measurement, and the chosen classifier's accuracy with its interval."""
     for name in dict.fromkeys(point["name"] for point in found["points"]):
         points = [point for point in found["points"] if point["name"] == name]
         axes.plot(

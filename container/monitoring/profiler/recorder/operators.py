@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from container.errors import first_line
 from container.files.json_files import replace_text, to_json
 
 if TYPE_CHECKING:
@@ -112,13 +113,12 @@ class OperatorProfile:
         replace_text(table, to_json(text, indent=1))
 
     def _guarded(self, action: Callable[..., Any], **options: Any) -> None:
-        """Profiling may fail in as many ways as there are drivers; training must not."""
+        """Run a profiler action; if it fails, log the error and stop profiling operators."""
         try:
             action(**options)
         except Exception as error:
             self._profile, self._wanted = None, range(0)
-            reason = (str(error) or type(error).__name__).splitlines()[0]
-            self._say(f"the profiler records no operators: {reason}")
+            self._say(f"the profiler records no operators: {first_line(error)}")
 
 
 def operator_table(averages: Any) -> list[dict[str, Any]]:

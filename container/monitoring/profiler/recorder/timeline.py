@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, TypeVar
 
+from container.errors import first_line
 from container.monitoring.profiler.phases import DEVICE, PHASES, STEPS
 from container.monitoring.profiler.recorder.device import DeviceSpans, Mark, cuda_spans
 from container.monitoring.profiler.recorder.event_file import (
@@ -216,8 +217,7 @@ class Timeline:
             ]
         except RuntimeError as error:
             self._spans = None
-            reason = (str(error) or type(error).__name__).splitlines()[0]
-            self._say(f"the profiler does not measure the GPU's phases any more: {reason}")
+            self._say(f"the profiler stops timing phases on the GPU: {first_line(error)}")
             return []
 
 

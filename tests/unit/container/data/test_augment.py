@@ -29,7 +29,7 @@ def test_none_changes_nothing() -> None:
 
 @pytest.mark.parametrize("name", ["standard", "strong"])
 @pytest.mark.parametrize("side", [8, 32, 64, 96])
-def test_shape_type_and_input_are_kept(name: str, side: int) -> None:
+def test_shape_dtype_and_input_are_preserved(name: str, side: int) -> None:
     images, labels = batch(8, side)
     before = images.clone()
     out, targets = make_augment(name, side, 0, 0, 4)(images, labels)
@@ -84,7 +84,7 @@ def test_strong_draws_for_each_image() -> None:
     assert len({tuple(image.flatten().tolist()) for image in out}) > 8
 
 
-def test_per_image_calls_once_an_image() -> None:
+def test_per_image_calls_once_per_image() -> None:
     calls: list[int] = []
 
     def note(image: torch.Tensor) -> torch.Tensor:
@@ -109,14 +109,14 @@ def test_mixes_give_float_images_and_targets(mixup: float, cutmix: float) -> Non
     assert ((targets > 0).sum(1) <= 2).all()
 
 
-def test_mixup_weights_pictures_as_it_weights_targets() -> None:
+def test_mixup_mixes_images_and_targets_alike() -> None:
     images = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
     images[1] = 200
     out, targets = make_augment("none", 8, 0.8, 0, 2)(images, torch.tensor([0, 1]))
     assert torch.allclose(out[:, 0, 0, 0], targets[:, 1] * 200, atol=1e-3)
 
 
-def test_both_mixes_take_turns() -> None:
+def test_mixup_and_cutmix_alternate() -> None:
     images, labels = batch(4, 16)
     augment = make_augment("none", 16, 1.0, 1.0, 4)
     whole = [bool((augment(images, labels)[0] % 1 == 0).all()) for _ in range(40)]

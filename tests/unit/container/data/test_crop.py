@@ -15,7 +15,7 @@ def generator(seed: int = 0) -> Any:
 
 
 @pytest.mark.parametrize("size", [(100, 100), (375, 500), (500, 120), (90, 1000), (1, 1)])
-def test_the_part_lies_inside_and_keeps_to_area_and_ratio(size: tuple[int, int]) -> None:
+def test_crops_respect_area_and_ratio(size: tuple[int, int]) -> None:
     random = generator()
     for _ in range(200):
         top, left, height, width = _part(size, random.random((10, 2)), random.random(2))
@@ -34,7 +34,7 @@ def test_a_strip_that_no_ratio_fits_gives_its_full_height() -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_load_gives_the_crop_resized(
+def test_load_resizes_the_crop(
     kind: str, picture: Callable[..., Any], encoded: Callable[..., Any]
 ) -> None:
     data = encoded(picture(200, 300), kind)
@@ -69,7 +69,7 @@ def test_a_sideways_jpeg_gives_the_crop_of_the_upright_picture(
     assert np.abs(one - RandomCrop(72).load(upright, "x", generator(3))).mean() < 3
 
 
-def test_crops_follow_the_generator_alone(
+def test_crops_depend_only_on_the_generator(
     picture: Callable[..., Any], encoded: Callable[..., Any]
 ) -> None:
     data = encoded(picture(100, 120))
@@ -87,7 +87,7 @@ def test_small_pictures_are_enlarged(
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 @pytest.mark.parametrize("size", [(300, 400), (41, 500), (3, 2), (1, 1), (1200, 900)])
-def test_both_ways_to_resize_give_the_same_pixels_where_a_part_is_cut_out(
+def test_pillow_and_torch_resize_crops_alike(
     size: tuple[int, int], interpolation: Interpolation, picture: Callable[..., Any]
 ) -> None:
     part = picture(size[0] + 20, size[1] + 30).copy()[7 : size[0] + 7, 11 : size[1] + 11]
@@ -119,7 +119,7 @@ def test_bad_images_are_named(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WebP"])
-def test_an_image_that_was_kept_gives_the_same_pixels(
+def test_a_kept_image_gives_the_same_pixels(
     kind: str, picture: Callable[..., Any], encoded: Callable[..., Any]
 ) -> None:
     data = encoded(picture(200, 300), kind)

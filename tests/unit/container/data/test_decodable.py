@@ -33,7 +33,7 @@ def checked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def test_only_what_is_not_known_is_decoded(
+def test_only_unknown_files_are_decoded(
     splits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = checked(monkeypatch)
@@ -59,15 +59,13 @@ def test_only_what_is_not_known_is_decoded(
 
 
 @pytest.mark.parametrize("content", [b"", b"decoded by pillow=0\n" + bytes(16), b"junk" * 99])
-def test_a_file_of_other_decoders_or_none_counts_for_nothing(
-    tmp_path: Path, content: bytes
-) -> None:
+def test_a_missing_file_or_one_of_other_decoders_is_ignored(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "decodable.bin"
     path.write_bytes(content)
     assert len(DecodableFiles(path)) == 0
 
 
-def test_no_more_are_kept_than_fit(
+def test_the_number_of_digests_is_limited(
     splits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(decodable, "MOST", 5)

@@ -12,7 +12,7 @@ def image(seed: int, height: int = 5, width: int = 7) -> npt.NDArray[np.uint8]:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def test_an_image_comes_back() -> None:
+def test_an_image_is_returned() -> None:
     images = DecodedImages(3, 10_000)
     images.put(1, image(1))
     kept = images.get(1)
@@ -21,7 +21,7 @@ def test_an_image_comes_back() -> None:
     assert images.get(0) is images.get(2) is None
 
 
-def test_what_does_not_fit_is_not_kept_and_smaller_ones_still_are() -> None:
+def test_too_large_images_are_skipped_and_smaller_ones_kept() -> None:
     images = DecodedImages(3, 2 * ALIGNMENT)
     images.put(0, image(0, 4, 4))
     images.put(1, image(1, 20, 20))
@@ -32,7 +32,7 @@ def test_what_does_not_fit_is_not_kept_and_smaller_ones_still_are() -> None:
 
 
 @pytest.mark.parametrize("limit", [0, 1])
-def test_no_room_at_all(limit: int) -> None:
+def test_a_limit_of_zero(limit: int) -> None:
     images = DecodedImages(1, limit)
     images.put(0, image(0))
     assert images.get(0) is None
@@ -52,7 +52,7 @@ def test_a_forked_process_shares_them() -> None:
     assert np.array_equal(images.get(1), image(1))  # type: ignore[arg-type]
 
 
-def test_images_put_at_once_do_not_touch() -> None:
+def test_concurrent_puts_do_not_overlap() -> None:
     count = 200
     images = DecodedImages(count, 1 << 20)
     with ThreadPoolExecutor(8) as threads:

@@ -21,7 +21,7 @@ def test_paths_are_sorted_and_labelled_by_folder(make_folder: Callable[..., Any]
     assert index.read(0) == (root / "a/000.jpg").read_bytes()
 
 
-def test_hidden_files_and_junk_are_passed_over(make_folder: Callable[..., Any]) -> None:
+def test_hidden_files_and_junk_are_ignored(make_folder: Callable[..., Any]) -> None:
     root = make_folder({"a": 1, "b": 1})
     for junk in (".DS_Store", "._000.jpg", "Thumbs.db", "desktop.ini", "x_$folder$"):
         (root / "a" / junk).write_bytes(b"junk")
@@ -32,7 +32,7 @@ def test_hidden_files_and_junk_are_passed_over(make_folder: Callable[..., Any]) 
     assert (index.classes, len(index), index.misplaced) == (("a", "b"), 2, ())
 
 
-def test_files_at_the_wrong_level_are_set_aside(make_folder: Callable[..., Any]) -> None:
+def test_files_at_the_wrong_level_are_misplaced(make_folder: Callable[..., Any]) -> None:
     root = make_folder({"a": 1, "a/deeper": 2, "b": 1})
     (root / "notes.txt").write_text("hello")
     index = Index.from_folder(root)
@@ -40,7 +40,7 @@ def test_files_at_the_wrong_level_are_set_aside(make_folder: Callable[..., Any])
     assert index.misplaced == ("notes.txt", "a/deeper/")
 
 
-def test_given_classes_fix_the_order(make_folder: Callable[..., Any]) -> None:
+def test_classes_set_the_order(make_folder: Callable[..., Any]) -> None:
     index = Index.from_folder(make_folder({"b": 1}), ("c", "b", "a"))
     assert index.labels.tolist() == [1]
     assert index.counts().tolist() == [0, 1, 0]
@@ -81,7 +81,7 @@ def test_spread_images_are_of_every_class(make_folder: Callable[..., Any]) -> No
     assert index.spread(100).tolist() == list(range(21))
 
 
-def test_a_file_that_has_gone(make_folder: Callable[..., Any]) -> None:
+def test_a_deleted_file(make_folder: Callable[..., Any]) -> None:
     index = Index.from_folder(make_folder({"a": 1, "b": 1}))
     index.file(1).unlink()
     with pytest.raises(DataError, match=r"^b/000\.jpg: cannot be read: No such file"):

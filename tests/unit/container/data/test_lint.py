@@ -41,7 +41,7 @@ class TestBadFiles:
         (root / "validation/b/000.jpg").write_bytes(whole[: len(whole) // 2])
         return root
 
-    def test_skip_names_and_drops_each_and_deletes_none(self, bad: Path) -> None:
+    def test_skip_reports_bad_files_without_deleting_them(self, bad: Path) -> None:
         said: list[str] = []
         before = sorted(bad.rglob("*"))
         splits = find_splits({"data": bad}, 0.2, 0)
@@ -65,13 +65,13 @@ class TestBadFiles:
         with pytest.raises(DataError, match=r"^train: a/empty\.jpg: empty .*\(3 such files\)$"):
             lint(splits, on_bad_image="fail", report=list[str]().append)
 
-    def test_nothing_left(self, root: Path) -> None:
+    def test_no_usable_image(self, root: Path) -> None:
         for path in (root / "validation").rglob("*.jpg"):
             path.write_bytes(b"x")
         with pytest.raises(DataError, match="validation: no usable image is left"):
             lint(find_splits({"data": root}, 0, 0), on_bad_image="skip", report=list[str]().append)
 
-    def test_a_class_that_is_left_empty_is_named(self, root: Path) -> None:
+    def test_a_class_without_usable_images_is_named(self, root: Path) -> None:
         for path in (root / "train/b").iterdir():
             path.write_bytes(b"x")
         report = findings(root)
@@ -104,11 +104,11 @@ class TestTwins:
         assert (len(report.leaks), len(report.conflicts)) == (0, 1)
         assert not report.clean
 
-    def test_a_copy_within_a_class_is_no_fault(self, root: Path) -> None:
+    def test_a_copy_within_a_class_is_accepted(self, root: Path) -> None:
         shutil.copyfile(root / "train/a/001.jpg", root / "train/a/copy.jpg")
         assert findings(root).clean
 
-    def test_many_are_counted(self, root: Path) -> None:
+    def test_many_findings_are_counted(self, root: Path) -> None:
         for number in range(7):
             shutil.copyfile(root / "train/a/001.jpg", root / f"validation/a/copy{number}.jpg")
         lines = list(findings(root).lines())

@@ -80,13 +80,15 @@ class TestTraining:
         assert orders[0] == orders[2]
         assert orders[0] != orders[1]
 
-    def test_a_last_batch_of_one_is_left_out(self, index: Index) -> None:
+    def test_a_last_batch_of_one_is_dropped(self, index: Index) -> None:
         loader = make(index, SMALL)
         assert [len(labels) for _, labels in loader.batches(0)] == [4, 4, 4]
         assert len(loader) == 3
 
     @pytest.mark.parametrize(("batch_size", "sizes"), [(5, [5, 5, 3]), (1, [1] * 13), (20, [13])])
-    def test_other_last_batches_stay(self, batch_size: int, sizes: list[int], index: Index) -> None:
+    def test_other_last_batches_are_kept(
+        self, batch_size: int, sizes: list[int], index: Index
+    ) -> None:
         loader = make(index, SMALL, batch_size=batch_size)
         assert [len(labels) for _, labels in loader.batches(0)] == sizes
         assert len(loader) == len(sizes)
@@ -111,7 +113,7 @@ class TestTraining:
         loaders = [make(few, SMALL, rank=rank, world=5) for rank in range(5)]
         assert [len(list(loader.batches(0))) for loader in loaders] == [1] * 5
 
-    def test_large_images_are_cropped_anew_each_epoch(self, index: Index) -> None:
+    def test_large_images_get_a_new_crop_each_epoch(self, index: Index) -> None:
         one = index.take([3])
         loader = make(one, LARGE)
         first, again, other = (next(iter(loader.batches(epoch)))[0] for epoch in (0, 0, 1))
@@ -122,7 +124,7 @@ class TestTraining:
             next(iter(plain.batches(0)))[0][0].numpy(), LARGE.load(one.read(0)).transpose(2, 0, 1)
         )
 
-    def test_each_image_has_a_crop_of_its_own(self, index: Index) -> None:
+    def test_each_image_has_its_own_crop(self, index: Index) -> None:
         index.file(1).write_bytes(index.read(0))
         ((images, _),) = make(index.take([0, 1]), LARGE).batches(0)
         assert not torch.equal(images[0], images[1])
@@ -162,32 +164,32 @@ class TestStart:
 
 
 class TestWorkers:
-    def test_their_number_changes_nothing(self, index: Index) -> None:
+    def test_the_number_of_workers_changes_nothing(self, index: Index) -> None:
         expected = [list(make(index, LARGE).batches(epoch)) for epoch in (0, 1)]
         for workers in (1, 2):
             loader = make(index, LARGE, workers=workers)
             assert all(same(list(loader.batches(epoch)), expected[epoch]) for epoch in (0, 1))
 
-    def test_an_epoch_left_early_does_not_spill_into_the_next(self, index: Index) -> None:
+    def test_an_abandoned_epoch_does_not_affect_the_next(self, index: Index) -> None:
         loader = make(index, LARGE, workers=1)
         next(iter(loader.batches(0)))
         assert same(list(loader.batches(1)), list(make(index, LARGE).batches(1)))
 
     @pytest.mark.parametrize("workers", [0, 1])
-    def test_a_bad_image_arrives_as_one_line(self, workers: int, index: Index) -> None:
+    def test_a_bad_image_is_reported_in_one_line(self, workers: int, index: Index) -> None:
         index.file(2).write_bytes(b"%PDF")
         with pytest.raises(BadImage) as caught:
             list(make(index, LARGE, workers=workers).batches(0))
         assert str(caught.value).startswith("a/002.jpg: not an accepted image: found a PDF")
         assert "\n" not in str(caught.value)
 
-    def test_a_file_that_has_gone_arrives_as_one_line(self, index: Index) -> None:
+    def test_a_deleted_file_is_reported_in_one_line(self, index: Index) -> None:
         index.file(2).unlink()
         for geometry in (SMALL, LARGE):
             with pytest.raises(DataError, match=r"^a/002\.jpg: cannot be read"):
                 list(make(index, geometry).batches(0))
 
-    def test_a_worker_that_dies_is_explained(
+    def test_a_dying_worker_is_explained(
         self, index: Index, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         here = os.getpid()
@@ -200,7 +202,7 @@ class TestWorkers:
         with pytest.raises(DataError, match=r"worker died at a/.*--shm-size"):
             list(make(index, LARGE, workers=1).batches(0))
 
-    def test_too_little_shared_memory_is_said_once(
+    def test_too_little_shared_memory_is_reported_once(
         self, index: Index, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         said: list[str] = []
@@ -221,7 +223,7 @@ class TestWorkers:
         assert asked[0] == (3, loader_module.PREFETCH, 4 * 3 * 72 * 72)
 
 
-def test_the_callers_generators_are_left_alone(index: Index) -> None:
+def test_the_global_generators_are_not_used(index: Index) -> None:
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
@@ -231,7 +233,7 @@ def test_the_callers_generators_are_left_alone(index: Index) -> None:
     assert torch.equal(torch.rand(1), expected)
 
 
-def test_the_image_size_is_the_geometrys(index: Index) -> None:
+def test_the_image_size_must_match_the_geometry(index: Index) -> None:
     with pytest.raises(ValueError, match="image_size 32 is not the geometry's crop 16"):
         make(index, SMALL, image_size=32)
 
@@ -254,7 +256,7 @@ class TestKeptImages:
     @pytest.mark.parametrize("train", [True, False])
     @pytest.mark.parametrize("workers", [0, 2])
     @pytest.mark.parametrize("keep", [100_000, 10_000_000])
-    def test_every_epoch_is_the_same_as_without(
+    def test_epochs_are_the_same_with_and_without_the_cache(
         self, index: Index, train: bool, workers: int, keep: int
     ) -> None:
         plain = make(index, LARGE, train=train)
@@ -269,7 +271,7 @@ class TestKeptImages:
             index.file(position).write_bytes(b"gone")
         assert same(first, list(loader.batches(0)))
 
-    def test_an_image_that_found_no_room_is_read_again(self, index: Index) -> None:
+    def test_an_image_that_did_not_fit_is_read_again(self, index: Index) -> None:
         loader = make(index, LARGE, keep=100_000)
         list(loader.batches(0))
         for position in range(len(index)):

@@ -21,7 +21,7 @@ def free(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     return set_to
 
 
-def test_enough_room_says_nothing(free: Callable[..., Any]) -> None:
+def test_no_message_with_enough_shared_memory(free: Callable[..., Any]) -> None:
     said: list[str] = []
     free(1024)
     assert affordable_workers(4, 2, MEGABYTE, report=said.append) == 4
@@ -29,7 +29,7 @@ def test_enough_room_says_nothing(free: Callable[..., Any]) -> None:
 
 
 @pytest.mark.parametrize(("batch", "workers", "needed"), [(4, 2, 96), (10, 1, 240), (11, 0, 264)])
-def test_too_little_room_names_the_remedy(
+def test_too_little_shared_memory_suggests_shm_size(
     batch: int, workers: int, needed: int, free: Callable[..., Any]
 ) -> None:
     said: list[str] = []
@@ -41,14 +41,14 @@ def test_too_little_room_names_the_remedy(
     ]
 
 
-def test_the_size_it_names_is_enough(free: Callable[..., Any]) -> None:
+def test_the_suggested_size_is_enough(free: Callable[..., Any]) -> None:
     free(96)
     said: list[str] = []
     assert affordable_workers(4, 2, 4 * MEGABYTE, report=said.append) == 4
     assert said == []
 
 
-def test_no_workers_need_no_room(free: Callable[..., Any]) -> None:
+def test_no_workers_need_no_shared_memory(free: Callable[..., Any]) -> None:
     free(0)
     assert affordable_workers(0, 2, MEGABYTE) == 0
 

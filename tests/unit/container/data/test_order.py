@@ -16,7 +16,7 @@ def test_evaluation_sees_every_image_once_in_order() -> None:
     assert flat(orders[1], 3) == [1, 3, 5, 7, 9]
 
 
-def test_training_shuffles_by_seed_and_epoch_and_leaves_no_lone_image() -> None:
+def test_training_shuffles_by_seed_and_epoch_without_single_image_batches() -> None:
     order = EpochOrder(9, 4, 0, train=True)
     assert len(order) == 2
     assert flat(order, 0) != flat(order, 1)

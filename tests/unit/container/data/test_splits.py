@@ -74,7 +74,7 @@ class TestRefusals:
         with pytest.raises(DataError, match="found both validation and val, expected one"):
             find_splits({"train": tmp_path, "val": tmp_path, "validation": tmp_path}, 0.2, 0)
 
-    def test_a_channel_that_is_not_there(self, tmp_path: Path) -> None:
+    def test_a_missing_channel(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match="nowhere: not a folder"):
             find_splits({"train": tmp_path / "nowhere"}, 0.2, 0)
 
@@ -115,7 +115,7 @@ class TestRefusals:
     st.floats(0.01, 0.99),
     st.integers(0, 1000),
 )
-def test_stratified_parts_are_whole_and_hold_every_class(
+def test_stratified_parts_are_complete_and_have_every_class(
     labels: Any, share: Any, seed: Any
 ) -> None:
     array = np.array(labels, dtype=np.int64)
@@ -127,7 +127,7 @@ def test_stratified_parts_are_whole_and_hold_every_class(
         assert out == (0 if count == 1 else min(max(round(count * share), 1), count - 1))
 
 
-def test_the_callers_generator_is_left_alone() -> None:
+def test_the_global_generator_is_not_used() -> None:
     np.random.seed(3)
     expected = np.random.random()
     np.random.seed(3)

@@ -11,7 +11,7 @@ from container.models import Classifier
 from tests.unit.container.features import tiny
 
 
-def test_the_width_is_what_the_head_takes() -> None:
+def test_the_width_is_that_of_the_heads_input() -> None:
     assert feature_width(tiny.classifier(), tiny.HEAD, tiny.SIDE) == tiny.WIDTH
 
 
@@ -41,11 +41,11 @@ def test_a_convolutional_head_is_refused() -> None:
 def test_layers_after_the_head_are_refused() -> None:
     classifier = tiny.classifier()
     classifier.network.append(nn.Softplus())
-    with pytest.raises(FeatureError, match="other layers stand after the head '4'"):
+    with pytest.raises(FeatureError, match="other layers follow the head '4'"):
         feature_width(classifier, tiny.HEAD, tiny.SIDE)
 
 
-def test_the_digest_is_of_the_backbone_alone() -> None:
+def test_the_digest_ignores_the_head() -> None:
     one, same, other = tiny.classifier(0), tiny.classifier(0), tiny.classifier(1)
     with torch.no_grad():
         same.network.get_submodule(tiny.HEAD).weight.zero_()

@@ -23,7 +23,7 @@ def environment(base: Path) -> Environment:
     return Environment(base, ("algo-1",), "algo-1", "lo", "local")
 
 
-def test_the_cache_is_in_the_warm_pool_or_else_the_jobs_own(tmp_path: Path) -> None:
+def test_the_cache_is_in_the_warm_pool_or_the_jobs_tree(tmp_path: Path) -> None:
     own = FeatureCache.find(environment(tmp_path))
     assert (own.root, own.shared) == (tmp_path / "features", False)
     pool = tmp_path / "sagemaker" / "warmpoolcache"
@@ -32,7 +32,7 @@ def test_the_cache_is_in_the_warm_pool_or_else_the_jobs_own(tmp_path: Path) -> N
     assert (shared.root, shared.shared) == (pool / "features", True)
 
 
-def test_a_pool_that_another_user_filled_is_left_alone(tmp_path: Path) -> None:
+def test_an_unwritable_pool_is_not_used(tmp_path: Path) -> None:
     pool = tmp_path / "sagemaker" / "warmpoolcache"
     pool.mkdir(parents=True)
     (pool / "features").write_text("a file in its place")
@@ -40,7 +40,7 @@ def test_a_pool_that_another_user_filled_is_left_alone(tmp_path: Path) -> None:
     assert (cache.root, cache.shared) == (tmp_path / "features", False)
 
 
-def test_a_tree_that_cannot_be_written_has_a_temporary_folder(tmp_path: Path) -> None:
+def test_an_unwritable_tree_falls_back_to_a_temporary_folder(tmp_path: Path) -> None:
     (tmp_path / "features").write_text("a file in its place")
     cache = FeatureCache.find(environment(tmp_path))
     assert tmp_path not in cache.root.parents
@@ -77,7 +77,7 @@ def test_one_job_computes_and_the_others_wait(
         thread.join()
     lines = [line for each in said for line in each]
     assert sum("80 x 6" in line for line in lines) == 1, "one has computed"
-    assert sum("waiting for the features of train images" in line for line in lines) == 3
+    assert sum("waiting for another job" in line for line in lines) == 3
     assert np.array_equal(found[0], found[1])
     assert np.array_equal(found[0], found[2])
 
@@ -107,7 +107,7 @@ def test_a_lock_ends_with_the_process_that_held_it(tmp_path: Path) -> None:
         assert said == []
 
 
-def test_a_job_that_is_stopped_waits_no_longer(tmp_path: Path) -> None:
+def test_a_stopped_job_stops_waiting(tmp_path: Path) -> None:
     with (
         FeatureCache(tmp_path, True).computing("key", "it"),
         pytest.raises(Interrupted, match="stopped while waiting for the features"),
@@ -131,14 +131,14 @@ def names(root: Path) -> set[str]:
     return {path.name for path in root.iterdir()} - {"locks"}
 
 
-def test_what_was_not_used_for_longest_goes_first(full: Path) -> None:
+def test_the_least_recently_used_is_evicted_first(full: Path) -> None:
     said: list[str] = []
     FeatureCache(full, True, say=said.append).make_room(150, "new")
     assert names(full) == {"c", "d"}
     assert len(said) == 2
 
 
-def test_what_is_in_use_stays(full: Path) -> None:
+def test_entries_in_use_are_not_evicted(full: Path) -> None:
     reader, builder = FeatureCache(full, True), FeatureCache(full, True)
     reader.hold("c")
     os.utime(full / "c", (1, 1))
@@ -163,7 +163,7 @@ def test_a_jobs_own_cache_has_no_limit(full: Path) -> None:
     assert names(full) == set("abcd")
 
 
-def test_locks_are_let_go_with_the_cache(tmp_path: Path) -> None:
+def test_locks_are_released_with_the_cache(tmp_path: Path) -> None:
     cache = FeatureCache(tmp_path, True)
     cache.hold("key")
     del cache

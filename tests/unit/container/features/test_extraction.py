@@ -46,7 +46,7 @@ def by_hand(extractor: FeatureExtractor, index: Index) -> np.ndarray:
         return backbone(torch.from_numpy(np.stack(loaded))).numpy()
 
 
-def test_features_are_what_the_head_takes(tmp_path: Path, index: Index, said: list[str]) -> None:
+def test_features_are_the_heads_input(tmp_path: Path, index: Index, said: list[str]) -> None:
     extractor = tiny.extractor(tmp_path, said)
     features = extractor.extract(index)
     assert features.values.shape == (150, tiny.WIDTH)
@@ -57,7 +57,7 @@ def test_features_are_what_the_head_takes(tmp_path: Path, index: Index, said: li
     assert said == ["features of train images: 150 x 6 float32 by PyTorch on cpu"]
 
 
-def test_the_whole_classifier_is_as_it_was(tmp_path: Path, index: Index, said: list[str]) -> None:
+def test_the_classifier_is_restored(tmp_path: Path, index: Index, said: list[str]) -> None:
     extractor = tiny.extractor(tmp_path, said)
     before = {name: value.clone() for name, value in extractor.classifier.state_dict().items()}
     training = extractor.classifier.training
@@ -109,13 +109,13 @@ def interrupted(root: Path, index: Index, after: int) -> list[str]:
     asked = iter(range(after))
     said: list[str] = []
     stopped = tiny.extractor(root, said, stopped=lambda: next(asked, None) is None)
-    with pytest.raises(Interrupted, match="features of train images; the shards done are kept"):
+    with pytest.raises(Interrupted, match="features of train images; finished shards are kept"):
         stopped.extract(index)
     assert not list(root.glob("*/features.json"))
     return said
 
 
-def test_an_interrupted_pass_goes_on_after_the_last_whole_shard(
+def test_an_interrupted_pass_resumes_after_the_last_finished_shard(
     tmp_path: Path, index: Index, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = tiny.extractor(tmp_path / "whole", said).extract(index).values
@@ -134,7 +134,7 @@ def test_an_interrupted_pass_goes_on_after_the_last_whole_shard(
     del said[:]
     features = tiny.extractor(tmp_path / "cache", said).extract(index)
     assert computed == [2]
-    assert said[0] == "features of train images: 2 of 3 shards are there already"
+    assert said[0] == "features of train images: 2 of 3 shards exist already"
     np.testing.assert_array_equal(features.values, whole)
     assert not list((tmp_path / "cache").glob("*.partial"))
 
@@ -148,7 +148,7 @@ def test_a_shard_damaged_before_the_end_is_computed_again(
     with values.open("r+b") as file:
         file.write(b"\xff\xff")
     features = tiny.extractor(tmp_path / "cache", said).extract(index)
-    assert said[-2] == "features of train images: 1 of 3 shards are there already"
+    assert said[-2] == "features of train images: 1 of 3 shards exist already"
     np.testing.assert_array_equal(features.values, whole)
 
 
@@ -181,16 +181,16 @@ def cut_description(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "line"),
     [
-        (truncate, "found 1,000 bytes, expected 3,600: computed anew"),
-        (flip_a_byte, "shard 0 does not match its checksum: computed anew"),
-        (no_values, "found 0 bytes, expected 3,600: computed anew"),
+        (truncate, "found 1,000 bytes, expected 3,600: computing it again"),
+        (flip_a_byte, "shard 0 does not match its checksum: computing it again"),
+        (no_values, "found 0 bytes, expected 3,600: computing it again"),
         (cut_description, "features.json: expected a JSON object, found"),
         (rewrite(format=99), "format 99, expected 1; it was written by another version"),
-        (rewrite(parts={}), "its parts are not those of its key: computed anew"),
-        (rewrite(shards=[]), "shards: expected 3 checksums: computed anew"),
+        (rewrite(parts={}), "its parts are not those of its key: computing it again"),
+        (rewrite(shards=[]), "shards: expected 3 checksums: computing it again"),
     ],
 )
-def test_damage_is_said_and_mended(
+def test_damage_is_logged_and_repaired(
     tmp_path: Path, index: Index, said: list[str], damage: Callable[[Path], None], line: str
 ) -> None:
     whole = np.array(tiny.extractor(tmp_path, said).extract(index).values)
@@ -223,7 +223,7 @@ def test_damaged_features_in_a_channel_are_refused(
         ({"index": slice(1, None)}, "found features of another data set"),
     ],
 )
-def test_a_channel_of_something_else_is_refused_by_what_differs(
+def test_a_channel_with_other_features_is_refused_with_the_differences(
     tmp_path: Path, index: Index, said: list[str], change: dict[str, Any], line: str
 ) -> None:
     tiny.extractor(tmp_path / "channel", said).extract(index)
@@ -236,7 +236,7 @@ def test_a_channel_of_something_else_is_refused_by_what_differs(
 
 
 @pytest.mark.parametrize("where", ["posix_fallocate", "pwrite"])
-def test_a_full_disk_is_one_line(
+def test_a_full_disk_is_reported_in_one_line(
     tmp_path: Path, index: Index, said: list[str], monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     def full(*_args: Any) -> None:
@@ -284,7 +284,7 @@ def test_features_that_are_not_finite_are_refused(
         extractor.extract(index)
 
 
-def test_a_file_that_is_gone_is_named(tmp_path: Path, index: Index, said: list[str]) -> None:
+def test_a_missing_file_is_named(tmp_path: Path, index: Index, said: list[str]) -> None:
     extractor = tiny.extractor(tmp_path, said)
     extractor.key(index)
     index.file(149).unlink()

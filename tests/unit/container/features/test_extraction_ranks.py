@@ -96,7 +96,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, str]]:
     return calls
 
 
-def test_the_ranks_of_a_host_fill_one_file(
+def test_the_ranks_of_a_host_write_one_file(
     tmp_path: Path, index: Index, written: list[tuple[int, int, str]]
 ) -> None:
     (alone,) = extract(extractors([tmp_path / "alone"], [], 1), index)
@@ -132,4 +132,4 @@ def test_a_host_that_lacks_them_gets_them_from_one_that_does_not(
     for values in extract(extractors(roots, said, 1), index):
         np.testing.assert_array_equal(values, alone)
     assert written == [(1, shard, "other") for shard in range(5)]
-    assert "features of train images: 5 of 5 shards are there already" in said
+    assert "features of train images: 5 of 5 shards exist already" in said

@@ -1,4 +1,4 @@
-"""A job that trains on features leaves what it would through the backbone."""
+"""Training on features: the model, its evaluation and the features channel."""
 
 import json
 import shutil
@@ -53,7 +53,7 @@ def entries(base: Path) -> list[Path]:
          "ema": 0.5, "gradient_clip": 1, "early_stopping_patience": 2},
     ],
 )  # fmt: skip
-def test_the_head_is_the_one_trained_through_the_backbone(job: Any, given: Any) -> None:
+def test_the_head_equals_one_trained_through_the_backbone(job: Any, given: Any) -> None:
     base = job(**FROZEN, **given, feature_cache="on")
     assert len(entries(base)) == 2, "train and validation"
     weights, evaluation, metrics = left(base)
@@ -72,9 +72,7 @@ def test_the_head_is_the_one_trained_through_the_backbone(job: Any, given: Any) 
     )
 
 
-def test_features_are_found_again_by_another_trial(
-    job: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_features_are_reused_by_another_trial(job: Any, capsys: pytest.CaptureFixture[str]) -> None:
     base = job(**FROZEN)
     before = {path: path.stat().st_mtime_ns for path in folder(base).glob("*/features.*")}
     assert "features of train images: 36 x" in capsys.readouterr().out
@@ -84,7 +82,7 @@ def test_features_are_found_again_by_another_trial(
     assert "features of train images" not in capsys.readouterr().out
 
 
-def test_augmented_views_are_as_many_as_asked_and_never_more_than_epochs(job: Any) -> None:
+def test_augmented_views_are_limited_by_epochs(job: Any) -> None:
     base = job(freeze=True, epochs=2, mixup=0.2, augment="strong")
     assert len(entries(base)) == 2 + 1
     forget(base)
@@ -92,7 +90,7 @@ def test_augmented_views_are_as_many_as_asked_and_never_more_than_epochs(job: An
     assert len(entries(base)) == 3 + 1
 
 
-def test_what_forbids_features_is_said_or_refused(job: Any) -> None:
+def test_reasons_against_features_are_logged_or_refused(job: Any) -> None:
     said: list[str] = []
     assert not wants_features(Hyperparameters(freeze=True, cutmix=1), False, said.append)
     assert not wants_features(Hyperparameters(freeze=True), True, said.append)
@@ -118,12 +116,12 @@ def test_a_convolutional_head_trains_through_the_backbone(
         job(**given, feature_cache="on")
 
 
-def test_a_network_without_features_says_so_in_the_words_that_clients_know(job: Any) -> None:
+def test_a_network_without_features_logs_the_line_that_clients_expect(job: Any) -> None:
     with pytest.raises(JobEnded, match=NO_FEATURES):
         job(**{**FROZEN, "arch": "squeezenet1_1"}, features_only=True)
 
 
-def test_features_only_leaves_a_channel_for_other_jobs(
+def test_features_only_writes_a_channel_for_other_jobs(
     job: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     base = job(**FROZEN, features_only=True)
@@ -141,7 +139,7 @@ def test_features_only_leaves_a_channel_for_other_jobs(
         job(channels=("train", "validation", "features"), **FROZEN, seed=1)
 
 
-def test_trials_of_a_warm_pool_decode_convert_and_compute_nothing_twice(
+def test_trials_of_a_warm_pool_repeat_no_work(
     job: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (job.base / "sagemaker" / "warmpoolcache").mkdir(parents=True)
@@ -162,14 +160,14 @@ def test_trials_of_a_warm_pool_decode_convert_and_compute_nothing_twice(
     base = job(**FROZEN | {"learning_rate": 0.05}, export=True)
     log = capsys.readouterr().out
     assert "OpenVINO export: probabilities within" in log
-    assert "no int8 (quantize=auto): it would take some" in log
+    assert "no int8 (quantize=auto)" in log
     assert "features of" not in log
     second, evaluation, _ = left(base)
     assert evaluation["images"] == 12
     assert not np.array_equal(first["fc.weight"], second["fc.weight"])
 
 
-def test_evaluation_goes_through_the_backbone_where_features_give_something_else(
+def test_evaluation_runs_the_backbone_if_features_disagree(
     job: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     base = job(**FROZEN)
@@ -178,7 +176,7 @@ def test_evaluation_goes_through_the_backbone_where_features_give_something_else
     capsys.readouterr()
     monkeypatch.setattr(jobs, "TOLERANCE", -1.0)
     _, through, _ = left(job(**FROZEN))
-    assert "evaluation through the backbone: by cached features" in capsys.readouterr().out
+    assert "evaluation runs the backbone" in capsys.readouterr().out
     assert through["confusion"] == by_features["confusion"]
 
 

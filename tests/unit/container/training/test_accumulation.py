@@ -1,4 +1,4 @@
-"""One step on several batches is the step on all of their images."""
+"""One step on several batches equals one step on all of their images."""
 
 import json
 import shutil
@@ -64,7 +64,7 @@ def test_the_gradient_is_that_of_all_images_at_once(
         assert len(sizes) > 1 or torch.equal(one, other)
 
 
-def test_batches_come_in_groups_and_are_asked_for_one_at_a_time() -> None:
+def test_batches_are_grouped_lazily() -> None:
     asked: list[int] = []
     waited: list[int] = []
 
@@ -88,7 +88,7 @@ def test_batches_come_in_groups_and_are_asked_for_one_at_a_time() -> None:
     assert waited == [1, 2, 4, 5, 7], "each batch after the first of its group, and the end"
 
 
-def test_one_batch_a_step_waits_for_no_other() -> None:
+def test_groups_of_one_never_wait() -> None:
     asked: list[int] = []
 
     def batches() -> Any:
@@ -113,7 +113,7 @@ def test_steps_end_where_groups_do(batches: int, size: int) -> None:
 
 
 def trained(job: Any, **given: Any) -> tuple[list[dict[str, float]], dict[str, Tensor], int]:
-    """The epochs' metrics, the weights and the optimiser steps of a job."""
+    """The metrics of each epoch, the weights and the number of optimizer steps of a job."""
     shutil.rmtree(job.base, ignore_errors=True)
     base: Path = job(augment="none", optimizer="sgd", learning_rate=0.05, epochs=2, **given)
     lines = (base / "output" / "data" / "metrics.jsonl").read_text().splitlines()
@@ -130,7 +130,7 @@ def trained(job: Any, **given: Any) -> tuple[list[dict[str, float]], dict[str, T
         {"freeze": True, "feature_cache": "on"},
     ],
 )
-def test_a_job_learns_what_it_learns_with_larger_batches(job: Any, options: Any) -> None:
+def test_accumulation_equals_larger_batches(job: Any, options: Any) -> None:
     """The last step of an epoch of 36 images has 16, in batches of 10 and 6."""
     whole, expected, steps = trained(job, batch_size=20, **options)
     parts, weights, part_steps = trained(
@@ -143,7 +143,7 @@ def test_a_job_learns_what_it_learns_with_larger_batches(job: Any, options: Any)
         assert torch.allclose(weights[name].float(), value.float(), rtol=1e-3, atol=1e-5), name
 
 
-def test_more_batches_than_an_epoch_has_make_no_step(job: Any) -> None:
+def test_more_accumulation_steps_than_batches_is_refused(job: Any) -> None:
     with pytest.raises(JobEnded, match=r"gradient_accumulation_steps.*found 6, expected at most 5"):
         job(batch_size=8, gradient_accumulation_steps=6)
 

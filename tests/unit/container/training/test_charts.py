@@ -9,7 +9,9 @@ from PIL import Image
 from container.training import charts
 
 
-def test_the_worst_are_kept_as_thumbnails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_predictions_are_kept_as_thumbnails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shapes: list[tuple[int, ...]] = []
     real = Axes.imshow
 

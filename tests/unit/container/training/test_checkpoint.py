@@ -34,7 +34,7 @@ def test_nothing_to_resume_from(folder: CheckpointFolder) -> None:
     assert folder.load_best() is None
 
 
-def test_the_last_checkpoint_comes_back(folder: CheckpointFolder) -> None:
+def test_the_last_checkpoint_is_loaded(folder: CheckpointFolder) -> None:
     for step in (1, 2, 3):
         folder.save(step, {"w": torch.full((2,), float(step))}, {"step": step})
     last = folder.load_last()
@@ -55,7 +55,7 @@ def test_only_two_are_kept(folder: CheckpointFolder, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["truncate", "flip", "empty json", "no tensors", "no json"])
-def test_a_corrupt_checkpoint_gives_way_to_the_one_before(
+def test_a_corrupt_checkpoint_falls_back_to_the_previous_one(
     folder: CheckpointFolder, tmp_path: Path, said: list[Any], damage: str
 ) -> None:
     folder.save(1, {"w": torch.arange(1000.0)}, {"step": 1})
@@ -75,7 +75,19 @@ def test_a_corrupt_checkpoint_gives_way_to_the_one_before(
     assert folder.load_last().counters == {"step": 1}
     if damage != "no json":
         assert "checkpoint-00000002.safetensors" in said[0]
-        assert "the one before it" in said[0]
+        assert "the previous one" in said[0]
+
+
+def test_an_error_without_a_message_is_named(
+    folder: CheckpointFolder, said: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def out_of_memory(_path: Path) -> None:
+        raise MemoryError
+
+    folder.save(1, {"w": torch.zeros(1)}, {"step": 1})
+    monkeypatch.setattr(checkpoint, "load_file", out_of_memory)
+    assert folder.load_last() is None
+    assert "MemoryError" in said[0]
 
 
 def test_another_runs_checkpoint_is_refused(
@@ -87,7 +99,7 @@ def test_another_runs_checkpoint_is_refused(
         other.load_last()
 
 
-def test_what_an_older_version_did_not_write_is_the_default(
+def test_values_missing_from_older_checkpoints_default(
     folder: CheckpointFolder, tmp_path: Path, said: list[Any]
 ) -> None:
     folder.save(1, {"w": torch.zeros(1)}, {"step": 1})
@@ -112,7 +124,7 @@ def test_best_is_kept_apart(folder: CheckpointFolder) -> None:
     assert folder.load_best().tensors["w"].item() == 2
 
 
-def test_a_full_disk_leaves_the_old_file_and_no_scrap(tmp_path: Path) -> None:
+def test_a_full_disk_leaves_the_old_file_and_no_partial_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("old")
 
@@ -127,7 +139,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_scrap(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_safetensors_own_way_of_saying_the_disk_is_full(
+def test_a_full_disk_reported_by_safetensors(
     folder: CheckpointFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_args: object, **_kwargs: object) -> None:
@@ -139,7 +151,7 @@ def test_safetensors_own_way_of_saying_the_disk_is_full(
         folder.save(1, {"w": torch.zeros(1)}, {})
 
 
-def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:
+def test_other_errors_are_not_changed(tmp_path: Path) -> None:
     def fail() -> None:
         with written_aside(tmp_path / "file"):
             raise KeyError("x")
@@ -149,7 +161,7 @@ def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.AdamW, torch.optim.Adam])
-def test_an_optimizers_state_survives_the_file(folder: CheckpointFolder, kind: type[Any]) -> None:
+def test_optimizer_state_round_trips(folder: CheckpointFolder, kind: type[Any]) -> None:
     def make() -> tuple[torch.nn.Linear, torch.optim.Optimizer]:
         torch.manual_seed(0)
         layer = torch.nn.Linear(3, 2)
@@ -187,7 +199,7 @@ def test_counters_are_json(folder: CheckpointFolder, tmp_path: Path) -> None:
     assert stored["counters"]["history"] == [{"epoch": 1}]
 
 
-def test_sigterm_is_remembered() -> None:
+def test_sigterm_is_recorded() -> None:
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         stop = StopSignal()

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from container.training.callbacks import StepMetrics
-from container.training.curves import HELD, POINTS, Curves
+from container.training.curves import BUFFERED, POINTS, Curves
 
 
 def facts(step: int, loss: float = 1.0, norm: float | None = 2.0) -> StepMetrics:
@@ -18,7 +18,7 @@ def lines(path: Path) -> list[dict[str, float | None] | dict[str, float]] | list
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_a_step_in_so_many(tmp_path: Path) -> None:
+def test_steps_are_evenly_spaced(tmp_path: Path) -> None:
     curves = Curves(tmp_path / "curves.jsonl", steps=3 * POINTS)
     for step in range(10):
         curves.add(facts(step))
@@ -29,7 +29,7 @@ def test_a_step_in_so_many(tmp_path: Path) -> None:
     assert not curves.wants(4)
 
 
-def test_what_a_line_holds(tmp_path: Path) -> None:
+def test_fields_of_a_line(tmp_path: Path) -> None:
     curves = Curves(tmp_path / "curves.jsonl", steps=5)
     for each in (facts(0, 1.5, 2.5), facts(1, math.nan), facts(2, norm=None), facts(3, math.inf)):
         curves.add(each)
@@ -46,15 +46,15 @@ def test_what_a_line_holds(tmp_path: Path) -> None:
     assert undefined["loss"] is infinite["loss"] is unmeasured["gradient_norm"] is None
 
 
-def test_lines_are_written_as_training_goes_on(tmp_path: Path) -> None:
-    curves = Curves(tmp_path / "curves.jsonl", steps=2 * HELD)
-    for step in range(HELD):
+def test_lines_are_written_during_training(tmp_path: Path) -> None:
+    curves = Curves(tmp_path / "curves.jsonl", steps=2 * BUFFERED)
+    for step in range(BUFFERED):
         curves.add(facts(step))
-    assert len(lines(tmp_path / "curves.jsonl")) == HELD
+    assert len(lines(tmp_path / "curves.jsonl")) == BUFFERED
 
 
 @pytest.mark.parametrize("damage", ["", '{"step": 4, "lo', "null\n", "[]\n"])
-def test_an_interrupted_run_goes_on_where_its_checkpoint_was(tmp_path: Path, damage: str) -> None:
+def test_an_interrupted_run_continues_from_its_checkpoint(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "curves.jsonl"
     curves = Curves(path, steps=10)
     curves.begin(0)

@@ -1,4 +1,4 @@
-"""How torchrun is asked to start the ranks of a job."""
+"""The options with which torchrun starts the ranks of a job."""
 
 import subprocess
 from types import SimpleNamespace
@@ -12,7 +12,7 @@ from container.training.distributed import launch
 
 
 def asked(hosts: list[str], rank: int, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """torchrun's reading of what a host of a job starts."""
+    """torchrun's parsed arguments on one host of a job."""
     commands: list[list[str]] = []
 
     def start(command: list[str], **_: object) -> SimpleNamespace:
@@ -26,14 +26,14 @@ def asked(hosts: list[str], rank: int, monkeypatch: pytest.MonkeyPatch) -> Any:
     return get_args_parser().parse_args(command[3:])
 
 
-def test_jobs_of_one_host_meet_at_a_free_port_each(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_single_host_jobs_use_free_ports(monkeypatch: pytest.MonkeyPatch) -> None:
     options = asked(["algo-1"], 0, monkeypatch)
     assert options.standalone
     assert options.master_port is None
     assert options.local_addr == "127.0.0.1"
 
 
-def test_the_hosts_of_a_job_agree_where_they_meet(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hosts_of_a_job_agree_on_the_rendezvous(monkeypatch: pytest.MonkeyPatch) -> None:
     hosts = ["algo-1", "algo-2"]
     places = []
     for rank in (0, 1):

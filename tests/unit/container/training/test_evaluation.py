@@ -25,7 +25,7 @@ from container.training.evaluation import (
 
 @pytest.fixture
 def evaluation(tmp_path: Path) -> EvaluationResult:
-    """Six images of three classes; the 2nd (surely) and the 5th (barely) are got wrong."""
+    """Six images of three classes; the 2nd (clearly) and the 5th (narrowly) are wrong."""
     paths = []
     for number, name in enumerate(["a", "a", "b$x^2$", "b$x^2$", "c<b>", "c<b>"]):
         file = tmp_path / "data" / name / f"{number}.png"
@@ -49,24 +49,24 @@ def test_accuracy_and_top5(evaluation: EvaluationResult) -> None:
     assert evaluation.top5 == 1.0
 
 
-def test_top5_counts_places_beyond_the_fifth(evaluation: EvaluationResult) -> None:
+def test_top5_with_more_than_five_classes(evaluation: EvaluationResult) -> None:
     probabilities = np.tile(np.linspace(1, 0, 8, dtype=np.float32), (2, 1))
     index = Index(evaluation.index.root, tuple("abcdefgh"), ("a/0", "h/1"), np.array([4, 5]))
     assert EvaluationResult(index, probabilities).top5 == 0.5
 
 
-def test_confusion_rows_are_the_truth(evaluation: EvaluationResult) -> None:
+def test_confusion_rows_are_true_classes(evaluation: EvaluationResult) -> None:
     assert evaluation.confusion.tolist() == [[1, 1, 0], [0, 2, 0], [1, 0, 1]]
 
 
-def test_table_by_class(evaluation: EvaluationResult) -> None:
+def test_per_class_metrics(evaluation: EvaluationResult) -> None:
     table = evaluation.by_class()
     assert table["a"] == {"precision": 0.5, "recall": 0.5, "f1": 0.5, "support": 2}
     assert table["b$x^2$"]["precision"] == pytest.approx(2 / 3)
     assert table["c<b>"]["recall"] == 0.5
 
 
-def test_the_table_is_scikit_learns(tmp_path: Path) -> None:
+def test_per_class_metrics_match_scikit_learn(tmp_path: Path) -> None:
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
     noise = np.random.default_rng(0)
@@ -89,14 +89,16 @@ def test_a_class_never_predicted_nor_present_is_zero(evaluation: EvaluationResul
     assert table["c"] == {"precision": 0, "recall": 0, "f1": 0, "support": 0}
 
 
-def test_worst_are_the_surest_mistakes_first(evaluation: EvaluationResult) -> None:
+def test_worst_lists_the_most_confident_wrong_predictions_first(
+    evaluation: EvaluationResult,
+) -> None:
     assert [(m["path"], m["predicted"]) for m in evaluation.worst()] == [
         ("a/1.png", "b$x^2$"),
         ("c<b>/4.png", "a"),
     ]
 
 
-def test_report_and_pictures(evaluation: EvaluationResult, tmp_path: Path) -> None:
+def test_report_and_charts(evaluation: EvaluationResult, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     history: list[dict[str, float | None]] = [
@@ -117,7 +119,7 @@ def test_report_and_pictures(evaluation: EvaluationResult, tmp_path: Path) -> No
         assert pixels.std() > 5, f"{name} is blank"
 
 
-def test_no_mistakes_no_picture_of_them(evaluation: EvaluationResult, tmp_path: Path) -> None:
+def test_no_chart_without_wrong_predictions(evaluation: EvaluationResult, tmp_path: Path) -> None:
     perfect = EvaluationResult(
         evaluation.index, np.eye(3, dtype=np.float32)[evaluation.index.labels]
     )
@@ -125,7 +127,7 @@ def test_no_mistakes_no_picture_of_them(evaluation: EvaluationResult, tmp_path: 
     assert not (tmp_path / "worst.png").exists()
 
 
-def test_many_classes_still_make_a_matrix(tmp_path: Path) -> None:
+def test_confusion_chart_of_many_classes(tmp_path: Path) -> None:
     from container.training.charts import draw_confusion
 
     path = draw_confusion(np.eye(133, dtype=np.int64), [f"breed {i}" for i in range(133)], tmp_path)
@@ -193,7 +195,7 @@ def compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., A
     return compare
 
 
-def test_a_model_that_bfloat16_hardly_changes(compared: Callable[..., Any]) -> None:
+def test_a_model_that_bfloat16_does_not_change(compared: Callable[..., Any]) -> None:
     """254 and 255 are themselves in eight bits."""
     found = compared(1.0)
     assert (found.images, found.accuracy, found.float32_accuracy) == (40, 1.0, 1.0)
@@ -201,7 +203,7 @@ def test_a_model_that_bfloat16_hardly_changes(compared: Callable[..., Any]) -> N
     assert found.good_enough
 
 
-def test_a_model_that_lives_by_digits_bfloat16_lacks(compared: Callable[..., Any]) -> None:
+def test_a_model_that_bfloat16_is_too_coarse_for(compared: Callable[..., Any]) -> None:
     """259.08 and 260.1 are both 260 in eight bits."""
     found = compared(1.02)
     assert (found.images, found.accuracy, found.float32_accuracy) == (40, 0.5, 1.0)
@@ -210,7 +212,7 @@ def test_a_model_that_lives_by_digits_bfloat16_lacks(compared: Callable[..., Any
     assert not found.good_enough
 
 
-def test_at_most_so_many_images_are_predicted_again(
+def test_bfloat16_is_measured_on_a_limited_number_of_images(
     compared: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("container.training.evaluation.BFLOAT16_IMAGES", 10)
@@ -219,7 +221,7 @@ def test_at_most_so_many_images_are_predicted_again(
     assert found.accuracy == 0.5, "the images are not of both classes alike"
 
 
-def test_a_cpu_that_would_take_for_ever_is_spared(
+def test_cpus_without_fast_bfloat16_skip_it(
     compared: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
@@ -227,7 +229,7 @@ def test_a_cpu_that_would_take_for_ever_is_spared(
 
 
 class Precisions(nn.Module):
-    """Notes what a GPU would compute in at each pass."""
+    """Records whether TF32 is allowed at each forward pass."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -239,7 +241,7 @@ class Precisions(nn.Module):
         return images[:, :2].mean(dim=(2, 3))
 
 
-def test_what_serving_must_agree_with_is_computed_in_whole_float32(
+def test_evaluation_disables_tf32(
     compared: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")

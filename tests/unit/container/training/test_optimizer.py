@@ -22,7 +22,7 @@ def rates(**given: float | str) -> list[float]:
     return [learning_rate_at(step, hp, 10) for step in range(10 * hp.epochs)]
 
 
-def test_cosine_falls_from_the_rate_to_nearly_zero() -> None:
+def test_cosine_decays_to_nearly_zero() -> None:
     curve = rates(epochs=4, learning_rate=0.4)
     assert curve[0] == 0.4
     assert curve[20] == pytest.approx(0.2)
@@ -53,7 +53,7 @@ def test_warmup_longer_than_the_run_only_warms_up() -> None:
     ("name", "kind"),
     [("sgd", torch.optim.SGD), ("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)],
 )
-def test_optimizer_and_its_options(name: str, kind: type[Any]) -> None:
+def test_optimizer_options(name: str, kind: type[Any]) -> None:
     hp = Hyperparameters(
         optimizer=name, learning_rate=0.2, momentum=0.7, eps=1e-5, weight_decay=0.3
     )
@@ -68,13 +68,13 @@ def test_optimizer_and_its_options(name: str, kind: type[Any]) -> None:
         assert decayed["eps"] == 1e-5
 
 
-def test_frozen_parameters_are_left_out() -> None:
+def test_frozen_parameters_are_not_optimized() -> None:
     network = nn.Sequential(nn.Linear(2, 2).requires_grad_(False), nn.Linear(2, 2))
     optimizer = make_optimizer(network, Hyperparameters())
     assert sum(len(group["params"]) for group in optimizer.param_groups) == 2
 
 
-def test_balanced_weights_are_scikit_learns() -> None:
+def test_balanced_weights_match_scikit_learn() -> None:
     from sklearn.utils.class_weight import compute_class_weight
 
     labels = np.array([0, 0, 0, 1, 2, 2])
@@ -90,7 +90,7 @@ def test_clipping_limits_the_norm_and_zero_does_not() -> None:
         assert layer.weight.grad.norm().item() == pytest.approx(expected, rel=1e-4)
 
 
-def test_earlier_stages_learn_more_slowly() -> None:
+def test_earlier_stages_have_lower_learning_rates() -> None:
     network = torchvision.models.resnet18()
     optimizer = make_optimizer(network, Hyperparameters(layer_decay=0.5))
     set_learning_rate(optimizer, 0.1)
@@ -106,7 +106,7 @@ def test_earlier_stages_learn_more_slowly() -> None:
     assert rates[id(network.conv1.weight)] == min(rates.values())
 
 
-def test_stages_are_the_parts_of_a_networks_sequences() -> None:
+def test_stages_of_real_architectures() -> None:
     network = torchvision.models.efficientnet_b0()
     assert stage_of(network, "features.0.1.weight") == "features.0"
     assert stage_of(network, "features.2.1.block.0.0.weight") == "features.2.1"

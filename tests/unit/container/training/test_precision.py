@@ -17,10 +17,10 @@ from container.training.precision import precision_for
         ("off", "cuda", True, None),
     ],
 )
-def test_what_training_computes_in(
+def test_precision_by_amp_and_device(
     monkeypatch: pytest.MonkeyPatch, amp: str, device: str, ampere: bool, dtype: Any
 ) -> None:
-    """GPUs before Ampere say that they can do bfloat16, because they emulate it."""
+    """GPUs before Ampere report support for bfloat16 because they emulate it."""
     monkeypatch.setattr(
         torch.cuda,
         "is_bf16_supported",

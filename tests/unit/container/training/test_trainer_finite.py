@@ -1,4 +1,4 @@
-"""A network that is not finite is no model, and JSON is JSON whatever was measured."""
+"""Non-finite networks are not saved as models, and non-finite metrics still give valid JSON."""
 
 import json
 import math
@@ -28,7 +28,7 @@ def validations(
     *results: tuple[float, float],
     before: Callable[[nn.Module], None] = lambda _network: None,
 ) -> None:
-    """Let each epoch's validation in turn give (loss, accuracy), after something to the network."""
+    """Replace each epoch's validation by a (loss, accuracy), calling `before` on the network."""
     left = list(results)
 
     def validate(_self: object, network: nn.Module) -> tuple[float, float]:
@@ -82,19 +82,19 @@ def test_a_job_without_a_finite_epoch_fails_with_one_line(
     options: dict[str, object],
 ) -> None:
     validations(monkeypatch, result, before=spoil)
-    with pytest.raises(JobEnded, match=r"no epoch of 1 ended with a finite .* lower learning_rate"):
+    with pytest.raises(JobEnded, match=r"no epoch ended with a finite .* lower learning_rate"):
         job(epochs=1, batch_size=36, **options)
     assert not list((job.base / "model").glob("*"))  # type: ignore[attr-defined]
 
 
-def test_the_last_step_may_be_the_one_that_breaks_it(job: Callable[..., Path]) -> None:
-    """Its loss is still that of the weights before it; only validation sees the rest."""
+def test_the_last_step_makes_the_weights_infinite(job: Callable[..., Path]) -> None:
+    """The loss of a step is computed before its update; only validation sees the new weights."""
     with pytest.raises(JobEnded, match="finite"):
         job(epochs=1, batch_size=36, optimizer="sgd", learning_rate=1000, schedule="constant",
             weight_decay=1e30)  # fmt: skip
 
 
-def test_what_is_not_finite_becomes_null() -> None:
+def test_non_finite_numbers_become_null() -> None:
     value = {"a": [math.nan, 1.5], "b": np.float32("inf"), "c": (np.int64(3), None, True, "x")}
     assert to_json(value) == '{"a": [null, 1.5], "b": null, "c": [3, null, true, "x"]}'
     assert to_json(np.array([[1.0, np.nan]])) == "[[1.0, null]]"

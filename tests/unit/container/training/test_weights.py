@@ -31,7 +31,7 @@ def test_none_is_none() -> None:
 
 
 @pytest.mark.parametrize("file", ["resnet18.safetensors", "resnet18-f37072fd.pth"])
-def test_channel_comes_first(
+def test_the_channel_takes_precedence(
     tmp_path: Path, pretrained: Any, network: tuple[Any, str], file: str
 ) -> None:
     if file.endswith("pth"):
@@ -65,7 +65,9 @@ def test_a_channel_without_the_architecture_is_an_error_not_a_fallback(
         find_weights("imagenet", "resnet18", tmp_path)
 
 
-def test_an_earlier_jobs_model_brings_its_head(tmp_path: Path, network: tuple[Any, str]) -> None:
+def test_the_head_of_an_earlier_jobs_model_is_loaded(
+    tmp_path: Path, network: tuple[Any, str]
+) -> None:
     other: Any
     other, _ = build_network("resnet18", 5, image_size=32)
     save_file(other.state_dict(), tmp_path / "model.safetensors")
@@ -90,7 +92,7 @@ def test_another_architecture_is_refused(pretrained: Any) -> None:
         fit_weights(net, Weights(pretrained, "file", ""), head)
 
 
-def test_old_densenet_names_are_understood() -> None:
+def test_old_densenet_names_are_converted() -> None:
     torch.manual_seed(0)
     modern = zoo.densenet121(weights=None).state_dict()
     old = {
@@ -106,13 +108,13 @@ def test_old_densenet_names_are_understood() -> None:
 
 
 @pytest.mark.parametrize("name", ["weights.pth", "weights.safetensors", "weights.bin"])
-def test_a_file_that_is_no_state_dict(tmp_path: Path, name: str) -> None:
+def test_a_file_that_is_not_a_state_dict(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"not weights")
     with pytest.raises(WeightsError, match=f"{name}: expected a state dict"):
         find_weights(name, "resnet18", tmp_path)
 
 
-def test_a_pickle_with_code_in_it_is_not_run(tmp_path: Path) -> None:
+def test_code_in_a_pickle_is_not_run(tmp_path: Path) -> None:
     class Evil:
         def __reduce__(self) -> Any:
             return (open, (str(tmp_path / "owned"), "w"))
@@ -123,7 +125,7 @@ def test_a_pickle_with_code_in_it_is_not_run(tmp_path: Path) -> None:
     assert not (tmp_path / "owned").exists()
 
 
-def test_a_path_that_does_not_exist(tmp_path: Path) -> None:
+def test_a_missing_path(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="no file .*nowhere.pth"):
         find_weights("nowhere.pth", "resnet18", tmp_path)
 
@@ -144,7 +146,7 @@ def _without_counters(state: dict[str, Any]) -> dict[str, Any]:
         lambda state: {"n_averaged": torch.tensor(1), **{f"module.{k}": state[k] for k in state}},
     ],
 )
-def test_a_state_dict_is_found_in_what_people_save(
+def test_state_dicts_within_common_checkpoint_formats(
     tmp_path: Path, pretrained: Any, network: tuple[Any, str], wrap: Callable[..., Any]
 ) -> None:
     torch.save(wrap(pretrained), tmp_path / "w.pth")
@@ -157,7 +159,7 @@ def test_a_state_dict_is_found_in_what_people_save(
 
 
 @pytest.mark.parametrize("saved", [{}, {"state_dict": 3}, {"a": 1}, [torch.zeros(1)], "text"])
-def test_what_holds_no_state_dict_is_refused(
+def test_files_without_a_state_dict_are_refused(
     tmp_path: Path, saved: dict[str, int] | list[Tensor] | str
 ) -> None:
     torch.save(saved, tmp_path / "w.pth")

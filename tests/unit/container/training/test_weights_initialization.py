@@ -1,4 +1,4 @@
-"""What a job starts from is settled, and refused where it is wrong, before an image is read."""
+"""The initial weights of a job are resolved and validated before any image is read."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ from container.training.weights import Initialization
 
 @pytest.fixture
 def earlier(tmp_path: Path) -> Path:
-    """What an earlier job left: a ResNet with a small stem."""
+    """The artifact of an earlier job: a ResNet with a small stem."""
     network, _ = build_network("resnet18", 2, image_size=32, stem="small")
     save_file(network.state_dict(), tmp_path / "model.safetensors")
     (tmp_path / "model.json").write_text(json.dumps({"arch": "resnet18", "stem": "small"}))
@@ -23,14 +23,14 @@ def earlier(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("name", ["", "model.safetensors"])
 @pytest.mark.parametrize("size", [64, 96])
-def test_the_stem_is_the_earlier_models(earlier: Path, name: str, size: int) -> None:
+def test_the_stem_comes_from_the_earlier_model(earlier: Path, name: str, size: int) -> None:
     given = {"weights": str(earlier / name), "image_size": str(size)}
     start = Initialization.find(Hyperparameters.parse(given), None, main=True)
     assert start.stem == "small"
     assert start.weights is not None
 
 
-def test_a_stem_that_was_asked_for_is_kept(earlier: Path) -> None:
+def test_an_explicit_stem_is_kept(earlier: Path) -> None:
     hp = Hyperparameters.parse({"weights": str(earlier), "stem": "standard"})
     with pytest.raises(WeightsError, match="conv1.weight is"):
         Initialization.find(hp, None, main=True)
@@ -53,7 +53,7 @@ def test_an_earlier_model_of_another_architecture(earlier: Path) -> None:
         ({"weights": "/nowhere.pth"}, "'weights': no file /nowhere.pth"),
     ],
 )
-def test_what_is_not_possible_is_named(given: dict[str, str], said: str) -> None:
+def test_impossible_combinations_are_named(given: dict[str, str], said: str) -> None:
     hp = Hyperparameters.parse({"weights": "none"} | given)
     with pytest.raises(BerthError) as caught:
         Initialization.find(hp, None, main=True)
@@ -70,7 +70,7 @@ def test_regnets_compute_their_widths_with_tensors() -> None:
     ("freeze", "weights", "random"),
     [(True, "none", True), (True, "None", True), (True, "imagenet", False), (False, "none", False)],
 )
-def test_a_head_on_random_features_is_known(freeze: bool, weights: str, random: bool) -> None:
+def test_a_head_on_random_features_is_detected(freeze: bool, weights: str, random: bool) -> None:
     assert frozen_untrained(freeze, weights) is random
 
 
@@ -82,7 +82,7 @@ def test_a_head_on_random_features_is_known(freeze: bool, weights: str, random: 
         ({"arch": "efficientnet_lite1", "weights": "none"}, 224, "bilinear"),
     ],
 )
-def test_the_image_size_is_the_weights_own_unless_given(
+def test_the_image_size_defaults_to_that_of_the_weights(
     given: dict[str, str], size: int, interpolation: str
 ) -> None:
     start = Initialization.find(Hyperparameters.parse(given), None, main=False)
@@ -90,7 +90,7 @@ def test_the_image_size_is_the_weights_own_unless_given(
     assert start.preprocessing.geometry(size).interpolation == interpolation
 
 
-def test_an_earlier_models_preprocessing_goes_on(earlier: Path) -> None:
+def test_the_preprocessing_of_an_earlier_model_is_kept(earlier: Path) -> None:
     stored = json.loads((earlier / "model.json").read_text())
     stored |= {
         "geometry": {"resize": 80, "crop": 72, "interpolation": "bicubic"},
@@ -108,7 +108,7 @@ def test_an_earlier_models_preprocessing_goes_on(earlier: Path) -> None:
     ("field", "value"),
     [("geometry", {"resize": 8, "crop": 72}), ("geometry", []), ("std", [0, 1, 1]), ("mean", "x")],
 )
-def test_an_earlier_models_description_that_makes_no_sense(
+def test_an_invalid_description_of_an_earlier_model(
     earlier: Path, field: str, value: object
 ) -> None:
     stored = {"arch": "resnet18", "geometry": {"resize": 80, "crop": 72}, field: value}

@@ -235,8 +235,8 @@ def test_float32_unless_bfloat16_is_asked_for(tmp_path: Path, precision: str) ->
 @pytest.mark.parametrize(
     ("measured", "said"),
     [
-        (None, "training did not measure what bfloat16 costs this model; serving in float32"),
-        (HARMFUL, "bfloat16 costs this model too much (accuracy 0.8000 on 100 images, 0.9000 in"),
+        (None, "the training job did not measure the accuracy in bfloat16; serving in float32"),
+        (HARMFUL, "bfloat16 loses too much accuracy (accuracy 0.8000 on 100 images, 0.9000 in"),
     ],
 )
 def test_a_model_that_does_not_bear_bfloat16_is_served_in_float32_and_that_is_said(
@@ -275,8 +275,8 @@ def test_int8_is_a_graph_of_its_own(tmp_path: Path, batch: np.ndarray) -> None:
 @pytest.mark.parametrize(
     ("measured", "said"),
     [
-        (None, "training left no int8 (hyperparameter quantize=int8); serving in float32"),
-        (WORSE, "int8 costs this model too much (accuracy 0.8000 on 100 images, 0.9000 in"),
+        (None, "the training job made no int8 (hyperparameter quantize=int8); serving in float32"),
+        (WORSE, "int8 loses too much accuracy (accuracy 0.8000 on 100 images, 0.9000 in"),
     ],
 )
 def test_without_int8_it_is_served_in_float32_and_that_is_said_once(

@@ -59,7 +59,7 @@ class TestEitherKind:
         with pytest.raises(DataError, match="not found, expected an archive"):
             unpack(tmp_path / "x", tmp_path / "out", place_in_splits, LIMITS)
 
-    def test_what_has_no_place_is_said_once(
+    def test_skipped_files_are_reported_once(
         self, make: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         archive = make(tmp_path / "x", GOOD | {"set/other/1.jpg": b"x"})

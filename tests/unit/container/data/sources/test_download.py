@@ -28,14 +28,14 @@ def only(target: Path) -> bool:
     return [path.name for path in target.parent.iterdir()] == [target.name]
 
 
-def test_a_whole_file(server: FileServer, target: Path) -> None:
+def test_a_complete_download(server: FileServer, target: Path) -> None:
     server.content = CONTENT
     fetch(server, target)
     assert target.read_bytes() == CONTENT
     assert only(target)
 
 
-def test_what_is_there_is_not_fetched_again(server: FileServer, target: Path) -> None:
+def test_an_existing_file_is_not_downloaded_again(server: FileServer, target: Path) -> None:
     target.parent.mkdir()
     target.write_bytes(b"here")
     fetch(server, target)
@@ -43,7 +43,7 @@ def test_what_is_there_is_not_fetched_again(server: FileServer, target: Path) ->
     assert server.requests == []
 
 
-def test_a_cut_connection_is_taken_up_where_it_stopped(server: FileServer, target: Path) -> None:
+def test_a_lost_connection_is_resumed(server: FileServer, target: Path) -> None:
     server.content, server.cuts = CONTENT, [20 * BLOCK, 10 * BLOCK]
     fetch(server, target)
     assert target.read_bytes() == CONTENT
@@ -51,7 +51,7 @@ def test_a_cut_connection_is_taken_up_where_it_stopped(server: FileServer, targe
     assert only(target)
 
 
-def test_a_later_run_goes_on(server: FileServer, target: Path) -> None:
+def test_a_later_run_resumes(server: FileServer, target: Path) -> None:
     server.content, server.cuts = CONTENT, [25 * BLOCK, *[0] * 5]
     with pytest.raises(DataError, match=r"409,600 bytes are kept and the next run goes on"):
         fetch(server, target)
@@ -62,22 +62,20 @@ def test_a_later_run_goes_on(server: FileServer, target: Path) -> None:
     assert ranges(server) == ["bytes=409600-"]
 
 
-def test_a_server_without_ranges_sends_it_all_again(server: FileServer, target: Path) -> None:
+def test_a_server_without_ranges_starts_over(server: FileServer, target: Path) -> None:
     server.content, server.cuts, server.ranges = CONTENT, [300_000], False
     fetch(server, target)
     assert target.read_bytes() == CONTENT
 
 
-def test_a_server_without_a_version_is_not_trusted_to_continue(
-    server: FileServer, target: Path
-) -> None:
+def test_a_server_without_validators_starts_over(server: FileServer, target: Path) -> None:
     server.content, server.cuts, server.etag = CONTENT, [300_000], ""
     fetch(server, target)
     assert target.read_bytes() == CONTENT
     assert ranges(server) == [None, None]
 
 
-def test_a_file_that_changed_meanwhile_is_fetched_anew(server: FileServer, target: Path) -> None:
+def test_a_changed_file_starts_over(server: FileServer, target: Path) -> None:
     server.content, server.cuts = CONTENT, [400_000, *[0] * 5]
     with pytest.raises(DataError):
         fetch(server, target)
@@ -86,7 +84,7 @@ def test_a_file_that_changed_meanwhile_is_fetched_anew(server: FileServer, targe
     assert target.read_bytes() == CONTENT[::-1]
 
 
-def test_all_of_it_was_here_before_the_last_run_ended(server: FileServer, target: Path) -> None:
+def test_the_part_file_is_already_complete(server: FileServer, target: Path) -> None:
     server.content = CONTENT
     target.parent.mkdir()
     target.with_name("file.zip.part").write_bytes(CONTENT)
@@ -96,7 +94,7 @@ def test_all_of_it_was_here_before_the_last_run_ended(server: FileServer, target
     assert ranges(server) == ["bytes=1000000-"]
 
 
-def test_a_file_that_shrank_is_fetched_anew(server: FileServer, target: Path) -> None:
+def test_a_shrunken_file_starts_over(server: FileServer, target: Path) -> None:
     server.content = CONTENT[:1000]
     target.parent.mkdir()
     target.with_name("file.zip.part").write_bytes(CONTENT)
@@ -105,7 +103,7 @@ def test_a_file_that_shrank_is_fetched_anew(server: FileServer, target: Path) ->
     assert target.read_bytes() == CONTENT[:1000]
 
 
-def test_a_file_that_is_too_large(server: FileServer, target: Path) -> None:
+def test_a_too_large_file(server: FileServer, target: Path) -> None:
     server.content = CONTENT
     with pytest.raises(DataError, match="1,000,000 bytes, expected at most 999,999"):
         fetch(server, target, max_bytes=999_999)
@@ -113,20 +111,20 @@ def test_a_file_that_is_too_large(server: FileServer, target: Path) -> None:
 
 
 @pytest.mark.parametrize("status", [403, 404])
-def test_a_refusal_is_not_tried_again(status: int, server: FileServer, target: Path) -> None:
+def test_a_client_error_is_not_retried(status: int, server: FileServer, target: Path) -> None:
     server.status = status
     with pytest.raises(DataError, match=f"found HTTP {status}, expected the file"):
         fetch(server, target)
     assert len(server.requests) == 1
 
 
-def test_a_server_in_trouble_is_tried_again(server: FileServer, target: Path) -> None:
+def test_a_server_error_is_retried(server: FileServer, target: Path) -> None:
     server.status = 503
-    with pytest.raises(DataError, match="the connection does not hold"):
+    with pytest.raises(DataError, match="the connection keeps failing"):
         fetch(server, target)
     assert len(server.requests) == 5
 
 
-def test_an_address_that_is_none(tmp_path: Path) -> None:
+def test_an_invalid_url(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="expected an http or https address"):
         download("nowhere", tmp_path / "x", max_bytes=1, pause=0)

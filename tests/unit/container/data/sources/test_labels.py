@@ -244,9 +244,7 @@ class TestLinks:
         Labels([write(flat / "labels.csv", "path,label", *rows)]).write(tmp_path / "dest")
         assert files(tmp_path / "dest") == {"ants/1.jpg", "ants/more_1.jpg", "bees/3.jpg"}
 
-    def test_names_that_differ_in_case_stand_apart_on_any_disk(
-        self, flat: Path, tmp_path: Path
-    ) -> None:
+    def test_names_that_differ_in_case_get_distinct_files(self, flat: Path, tmp_path: Path) -> None:
         (flat / "more").mkdir()
         (flat / "more" / "1.JPG").write_bytes((flat / "6.jpg").read_bytes())
         rows = ("1.jpg,ants", "more/1.JPG,ants", "3.jpg,bees")

@@ -105,7 +105,7 @@ class TestCifar10:
         assert np.array_equal(first, pixels[2].transpose(1, 2, 0))
         assert archive.exists()
 
-    def test_archives_of_something_else(self, tmp_path: Path) -> None:
+    def test_archives_with_other_contents(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match="no pictures, expected"):
             Cifar10(self.make(tmp_path / "x.tar.gz", {"a.txt": b"x"})).write(tmp_path / "dest")
         (tmp_path / "y").write_bytes(b"not a tar")
@@ -136,12 +136,12 @@ class TestDogs:
         "validation/001.Affenpinscher/Affenpinscher_00038.jpg",
     )
 
-    def test_an_archive_already_here_is_kept(self, archive: Path, tmp_path: Path) -> None:
+    def test_a_given_archive_is_kept(self, archive: Path, tmp_path: Path) -> None:
         Dogs(archive).write(tmp_path / "dest")
         assert files(tmp_path / "dest") == list(self.WRITTEN)
         assert archive.exists()
 
-    def test_a_download_is_taken_up_after_a_cut_and_cleared_away(
+    def test_a_download_is_resumed_and_then_deleted(
         self, archive: Path, server: FileServer, tmp_path: Path
     ) -> None:
         server.content = archive.read_bytes()
@@ -179,7 +179,7 @@ class TestFolder:
         copied = {path.read_bytes() for path in (tmp_path / "dest").rglob("*.jpg")}
         assert copied == {path.read_bytes() for path in root.rglob("*.jpg")}
 
-    def test_splits_that_are_there_stay(
+    def test_existing_splits_are_kept(
         self, make_folder: Callable[..., Any], tmp_path: Path
     ) -> None:
         root = make_folder({"train/a": 2, "train/b": 2, "val/a": 1})
@@ -211,7 +211,7 @@ class TestDestination:
         Folder(make_folder({"a": 2, "b": 2})).write(tmp_path / "dest")
         assert len(files(tmp_path / "dest")) == 4
 
-    def test_what_an_earlier_run_left_unfinished_is_replaced(
+    def test_an_unfinished_folder_is_replaced(
         self, make_folder: Callable[..., Any], tmp_path: Path
     ) -> None:
         (tmp_path / "dest.unfinished" / "old").mkdir(parents=True)
@@ -232,17 +232,13 @@ class TestCommand:
             f"{dest / 'train'}: 4 images, 2 classes\n{dest / 'validation'}: 4 images, 2 classes\n"
         )
 
-    def test_says_what_is_wrong_in_one_line(
-        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    def test_errors_are_one_line(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["cifar10", str(tmp_path / "d"), "--archive", str(tmp_path / "none")]) == 1
         error = capsys.readouterr().err
         assert error == f"error: {tmp_path / 'none'}: not found, expected an archive\n"
 
     @pytest.mark.parametrize("name", SOURCES)
-    def test_every_source_explains_itself(
-        self, name: str, capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    def test_every_source_has_help(self, name: str, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit) as caught:
             main([name, "--help"])
         assert caught.value.code == 0

@@ -107,7 +107,7 @@ class TestFailures:
         harness.objects.add("models/torn.tar.gz", b"\x1f\x8b no archive")
         for name, words in (
             ("gone", f"could not find model data at s3://{BUCKET}/nowhere.tar.gz"),
-            ("torn", f"s3://{BUCKET}/models/torn.tar.gz: not a sound archive"),
+            ("torn", f"s3://{BUCKET}/models/torn.tar.gz: damaged archive"),
         ):
             harness.config(name, {"ModelName": name})
             harness.create(name)
