@@ -152,7 +152,7 @@ def test_bytes_after_its_end_are_refused(coding: str, more: bytes) -> None:
 def test_a_body_that_was_never_compressed_is_told_so() -> None:
     error = refused("gzip", b"\xff\xd8\xff\xe0 a JPEG file, for example")
     assert error.status == 400
-    assert "leave the header out" in str(error)
+    assert "omit the header" in str(error)
 
 
 @pytest.mark.parametrize(
