@@ -91,10 +91,7 @@ def body_deadline(since: float, arrived: int) -> float:
 
 
 class Connection(TConn):  # type: ignore[misc]
-    """A connection that buffers the next request before a thread handles it.
-
-    Its headers, and a body that is not too long.
-    """
+    """A connection that buffers the next request, if its body is not too long, for a thread."""
 
     received_at = 0.0
     """When the request's headers were complete, on the monotonic clock."""
@@ -127,12 +124,12 @@ class Connection(TConn):  # type: ignore[misc]
         self._head_bytes = self._received.index(b"\r\n\r\n") + 4
         head = bytes(self._received[: self._head_bytes])
         self._body = body_of(head)
-        if self.is_whole or (going_on := without_expectation(head)) == head:
+        if self.is_whole or (continued := without_expectation(head)) == head:
             return
-        self._received[: self._head_bytes] = going_on
-        self._head_bytes = len(going_on)
-        self._body = body_of(going_on)
-        # One that has gone away is noticed when it is read from.
+        self._received[: self._head_bytes] = continued
+        self._head_bytes = len(continued)
+        self._body = body_of(continued)
+        # The next read notices a lost connection.
         with suppress(OSError):
             self.sock.send(CONTINUE)
 

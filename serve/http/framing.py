@@ -1,12 +1,12 @@
-"""Where a request's body ends, told while it arrives: by Content-Length, or by its chunks.
+"""Detects the end of a request's body while it arrives, from Content-Length or its chunks.
 
-Only for bodies that are worth holding; the parser decides later what is a request and what is none.
+Only for bodies that are buffered; gunicorn's parser validates the request later.
 """
 
 import re
 
 MAX_HELD_BODY = 8 * 1024 * 1024
-"""Longest body that is received before a thread is given to its request: a phone's photograph."""
+"""Longest body to receive before a thread takes the request: a photograph from a phone."""
 
 MAX_CHUNK_LINE = 16 * 1024
 """Bytes of a chunk's size with its extensions, and of all trailers."""
@@ -24,18 +24,18 @@ _SIZE = re.compile(rb"([0-9a-fA-F]{1,8})[ \t]*(?:;|$)")
 
 
 class SizedBody:
-    """A body of `length` bytes behind a head of `start` bytes."""
+    """A body of `length` bytes after a head of `start` bytes."""
 
     def __init__(self, start: int, length: int) -> None:
         self._end = start + length
 
     def is_whole(self, received: bytearray) -> bool:
-        """Whether all of it is here."""
+        """Whether all of it was received."""
         return len(received) >= self._end
 
 
 class ChunkedBody:
-    """A body in chunks (RFC 9112, 7.1) behind a head of `start` bytes."""
+    """A chunked body (RFC 9112, 7.1) after a head of `start` bytes."""
 
     def __init__(self, start: int) -> None:
         self._start = self._next = self._searched = start
@@ -43,13 +43,13 @@ class ChunkedBody:
         self._ended = False
 
     def is_whole(self, received: bytearray) -> bool:
-        """Whether its end is here, or what shows that it is malformed or too long to hold."""
+        """Whether its end was received, or it turned out to be malformed or too long to buffer."""
         while not self._ended and self._advance(received):
             pass
         return self._ended
 
     def _advance(self, received: bytearray) -> bool:
-        """Read the next line of a chunk's size or of the trailers, if it is here."""
+        """Read the next chunk size or trailer line, if it was received."""
         if len(received) < self._next:
             return False
         end = received.find(b"\r\n", max(self._next, self._searched))
@@ -74,10 +74,10 @@ class ChunkedBody:
 
 
 def body_of(head: bytes) -> SizedBody | ChunkedBody:
-    """The body behind this head, from the request line to the empty line.
+    """The body after this head, which lasts from the request line to the empty line.
 
-    One that is not held is taken to be whole from the start: it is longer than 8 MiB, or the head
-    is none that this module can tell the body of.
+    A body that is not buffered counts as complete from the start: it exceeds `MAX_HELD_BODY`, or
+    its length is unclear from the head.
     """
     lengths, codings = len(_LENGTHS.findall(head)), len(_CODINGS.findall(head))
     expected = len(_EXPECTATIONS.findall(head))
@@ -91,5 +91,5 @@ def body_of(head: bytes) -> SizedBody | ChunkedBody:
 
 
 def without_expectation(head: bytes) -> bytes:
-    """The head of a client that need not wait any more until it is told to continue."""
+    """Remove `Expect: 100-continue` from a head."""
     return _CONTINUE.sub(b"", head)
