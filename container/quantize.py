@@ -124,6 +124,8 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"--tolerance: found {options.tolerance:g}, expected 0 to 100")
     if not options.output.parent.is_dir():
         parser.error(f"--output: found no folder {options.output.parent}")
+    if options.output.is_dir():
+        parser.error(f"--output: found the folder {options.output}, expected a file to write")
     try:
         done = quantize(options.model, options.photos, options.output, options.tolerance, _print)
     except BerthError as error:

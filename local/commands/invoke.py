@@ -221,7 +221,9 @@ def invoke(
     ] = None,
     explain: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="write each image's heat map there, as PNG"),
+        typer.Option(
+            metavar="FOLDER", file_okay=False, help="write each image's heat map there, as PNG"
+        ),
     ] = None,
 ) -> None:
     """Send images to an endpoint; exit status 1 when one of them got no prediction."""
@@ -265,7 +267,7 @@ def payload_limit(sagemaker: Any, endpoint: str) -> int:
     """Bytes a request to the endpoint may have.
 
     Raises:
-        UserError: there is no such endpoint, it does not serve, or it predictions to S3 only.
+        UserError: there is no such endpoint, it does not serve, or it answers in S3 only.
     """
     try:
         described = sagemaker.describe_endpoint(EndpointName=endpoint)
@@ -281,7 +283,8 @@ def payload_limit(sagemaker: Any, endpoint: str) -> int:
         raise UserError(f"endpoint {endpoint}: is {status}, expected InService")
     if described.get("AsyncInferenceConfig"):
         raise UserError(
-            f"endpoint {endpoint}: asynchronous, it takes and predictions objects in S3"
+            f"endpoint {endpoint}: asynchronous, it takes objects in S3 and answers there; use "
+            "InvokeEndpointAsync"
         )
     variants = described.get("ProductionVariants") or []
     serverless = any(variant.get("CurrentServerlessConfig") for variant in variants)

@@ -69,7 +69,8 @@ def load(
         ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(help="the page (default: ENDPOINT-load.html)")
+        Path | None,
+        typer.Option(dir_okay=False, writable=True, help="the page (default: ENDPOINT-load.html)"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table")] = False,
 ) -> None:
@@ -119,7 +120,6 @@ def load(
         *_doubts(levels),
     ]
     path = output or Path(f"{endpoint}-load.html")
-    write_page(path, page(endpoint, facts, answered, best))
     if as_json:
         json.dump(_document(endpoint, levels, best, chosen, capacity, sizing), sys.stdout, indent=2)
         print()
@@ -127,6 +127,9 @@ def load(
         _print_table(levels, best)
         for fact in facts:
             print(fact)
+    # Last: what was measured is told even where no page can be written.
+    write_page(path, page(endpoint, facts, answered, best))
+    if not as_json:
         print(path)
     if within is None:
         raise UserError(
@@ -149,10 +152,14 @@ def _rise(send: Any, seconds: float, most: int) -> tuple[list[Level], str]:
         )
         reason = saturated(levels)
         if reason:
-            return levels, f"stopped at {concurrency} requests at once: {reason}"
+            return levels, f"stopped at {_requests(concurrency)} at once: {reason}"
         if concurrency == most:
-            return levels, f"stopped at {most} requests at once, as --max-concurrency says"
+            return levels, f"stopped at {_requests(most)} at once, as --max-concurrency says"
         concurrency = min(2 * concurrency, most)
+
+
+def _requests(number: int) -> str:
+    return "1 request" if number == 1 else f"{number} requests"
 
 
 def _read(image: ImageFile, limit: int) -> bytes:

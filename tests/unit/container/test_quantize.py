@@ -76,6 +76,7 @@ def test_what_is_wrong_is_one_line(
     [
         (["--tolerance", "101"], "--tolerance: found 101, expected 0 to 100"),
         (["--output", "nowhere/int8.tar.gz"], "--output: found no folder nowhere"),
+        (["--output", "."], "--output: found the folder ., expected a file"),
     ],
 )
 def test_wrong_usage(

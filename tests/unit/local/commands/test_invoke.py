@@ -136,6 +136,12 @@ def test_heat_maps_are_made_one_by_one(photos: Path, capsys: pytest.CaptureFixtu
     assert "--batch 2" in capsys.readouterr().err
 
 
+def test_heat_maps_go_into_a_folder(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = next(path for path in photos.rglob("*") if path.is_file())
+    assert main(["invoke", "flowers", str(photos), "--explain", str(file)]) == 2
+    assert "is a file" in " ".join(capsys.readouterr().err.split())
+
+
 def test_an_error_is_one_images_own(client: Any, photos: Path) -> None:
     (photos / "red" / "3.jpg").write_bytes(b"bad")
     answers = predict_all(EndpointClient(client, "flowers"), find_images([photos]))

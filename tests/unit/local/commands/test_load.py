@@ -104,6 +104,21 @@ def test_refused_requests_end_the_rise_and_are_named(
     assert Path("out/page.html").exists()
 
 
+def test_a_page_that_cannot_be_written_loses_no_measurement(
+    load: Callable[..., int], runtime: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("page").mkdir()
+    assert load("--output", "page") == 2
+    assert "is a directory" in " ".join(capsys.readouterr().err.split())
+    assert runtime.bodies == set(), "it is told before anything is sent"
+    Path("flowers-load.html").mkdir()
+    assert load("--max-concurrency", "1") == 1
+    said = capsys.readouterr()
+    assert "knee" in said.out
+    assert "stopped at 1 request at once" in said.out
+    assert "flowers-load.html" in said.err
+
+
 def test_an_endpoint_that_refuses_the_image_is_not_measured(
     load: Callable[..., int], runtime: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
