@@ -1,13 +1,17 @@
-"""Errors in the shape each of AWS's protocols gives them."""
+"""Errors, and CloudWatch's answers, in the shape each of AWS's protocols gives them."""
 
 import json
 import uuid
+from collections.abc import Mapping
 from typing import Any
 from xml.sax.saxutils import escape
 
 from werkzeug.wrappers import Response
 
 from local.emulator.errors import ServiceError
+
+CLOUDWATCH = "http://monitoring.amazonaws.com/doc/2010-08-01/"
+"""The namespace of CloudWatch's XML."""
 
 
 def error(environ: dict[str, Any], service: str, problem: ServiceError) -> Response:
@@ -40,10 +44,49 @@ def _element(problem: ServiceError) -> str:
     return f"<Code>{escape(problem.code)}</Code><Message>{escape(problem.message)}</Message>"
 
 
-def _cbor(texts: dict[str, Any]) -> bytes:
-    """A map of texts in CBOR (RFC 8949): all an error needs."""
-    encoded = bytes([0xA0 | len(texts)])
-    for text in (str(part) for pair in texts.items() for part in pair):
-        octets = text.encode()
-        encoded += b"\x79" + len(octets).to_bytes(2, "big") + octets
-    return encoded
+def success(headers: Mapping[str, str], operation: str, content: dict[str, Any]) -> Response:
+    """The answer of texts, lists and maps that an operation of CloudWatch gives.
+
+    Args:
+        headers: the request's, as WSGI names them; they tell its protocol.
+        operation: its name.
+        content: the members of its output shape.
+    """
+    request_id = str(uuid.uuid4())
+    named = {"x-amzn-RequestId": request_id}
+    if headers.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
+        text = (
+            f'<{operation}Response xmlns="{CLOUDWATCH}">'
+            f"<{operation}Result>{_elements(content)}</{operation}Result>"
+            f"<ResponseMetadata><RequestId>{request_id}</RequestId></ResponseMetadata>"
+            f"</{operation}Response>"
+        )
+        return Response(text, 200, named, content_type="text/xml")
+    if "HTTP_SMITHY_PROTOCOL" in headers:
+        named["smithy-protocol"] = headers["HTTP_SMITHY_PROTOCOL"]
+        return Response(_cbor(content), 200, named, content_type="application/cbor")
+    return Response(json.dumps(content), 200, named, content_type="application/x-amz-json-1.0")
+
+
+def _elements(value: Any) -> str:
+    if isinstance(value, dict):
+        return "".join(f"<{name}>{_elements(each)}</{name}>" for name, each in value.items())
+    if isinstance(value, list):
+        return "".join(f"<member>{_elements(each)}</member>" for each in value)
+    return escape(str(value))
+
+
+def _cbor(value: Any) -> bytes:
+    """Texts, lists and maps in CBOR (RFC 8949)."""
+    if isinstance(value, dict):
+        pairs = (_cbor(str(name)) + _cbor(each) for name, each in value.items())
+        return _head(5, len(value)) + b"".join(pairs)
+    if isinstance(value, list):
+        return _head(4, len(value)) + b"".join(map(_cbor, value))
+    octets = str(value).encode()
+    return _head(3, len(octets)) + octets
+
+
+def _head(kind: int, length: int) -> bytes:
+    """A major type and a length of 32 bits."""
+    return bytes([kind << 5 | 26]) + length.to_bytes(4, "big")

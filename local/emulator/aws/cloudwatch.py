@@ -16,6 +16,7 @@ from typing import Any
 
 from local.emulator.aws.logs.metrics.publisher import LogMetrics, PutMetricData
 from local.emulator.aws.logs.store import LogStore, StreamWriter
+from local.emulator.aws.metric_index import MetricIndex
 from local.emulator.aws.requests import Request
 from local.emulator.errors import ServiceError
 from local.emulator.ports import Point, Statistics
@@ -31,10 +32,15 @@ MEMBER = re.compile(r"\.member\.(\d+)\.?|\.")
 
 
 class MetricStore:
-    """Metric data of every region, as files in a folder. Not safe from several threads at once."""
+    """Metric data of every region, as files in a folder. Not safe from several threads at once.
+
+    Attributes:
+        index: what metrics there are, once they were loaded.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self.index = MetricIndex()
 
     def load(self) -> Iterator[tuple[str, str, list[Point]]]:
         """The points of the last 15 days by region and namespace; older ones are deleted."""
@@ -55,6 +61,7 @@ class MetricStore:
             draft.replace(path)
             region = path.stem.removeprefix("metrics-")
             for namespace, points in kept.items():
+                self.index.add(region, namespace, points)
                 for first in range(0, len(points), BATCH):
                     yield region, namespace, points[first : first + BATCH]
 
@@ -64,6 +71,7 @@ class MetricStore:
         timed = [point | {"Timestamp": _seconds(point.get("Timestamp"), now)} for point in points]
         with (self._folder / f"metrics-{region}.jsonl").open("a", encoding="utf-8") as file:
             file.write(_line([namespace, timed]))
+        self.index.add(region, namespace, timed)
 
 
 class CloudWatch:
@@ -130,7 +138,7 @@ class CloudWatch:
 
 def read_request(request: Request) -> tuple[str, list[Point]]:
     """The namespace and the points of a PutMetricData request."""
-    members = _members(request)
+    members = members_of(request)
     return members["Namespace"], members.get("MetricData", [])
 
 
@@ -140,7 +148,7 @@ def check_statistics(request: Request) -> None:
     Raises:
         ServiceError: it asks for others, as percentiles.
     """
-    members = _members(request)
+    members = members_of(request)
     wanted = [*members.get("Statistics", []), *members.get("ExtendedStatistics", [])]
     for query in members.get("MetricDataQueries", []):
         wanted += [query["MetricStat"].get("Stat")] if "MetricStat" in query else []
@@ -153,7 +161,8 @@ def check_statistics(request: Request) -> None:
             )
 
 
-def _members(request: Request) -> dict[str, Any]:
+def members_of(request: Request) -> dict[str, Any]:
+    """A request's members, nested in every protocol."""
     form = request.headers["CONTENT_TYPE"].startswith("application/x-www-form-urlencoded")
     return _nested(request.members) if form else request.members
 

@@ -16,7 +16,13 @@ from xml.etree import ElementTree
 from werkzeug.test import run_wsgi_app
 from werkzeug.wrappers import Response
 
-from local.emulator.aws.cloudwatch import MetricStore, check_statistics, read_request
+from local.emulator.aws import answers
+from local.emulator.aws.cloudwatch import (
+    MetricStore,
+    check_statistics,
+    members_of,
+    read_request,
+)
 from local.emulator.aws.compaction import compact
 from local.emulator.aws.dates import Dates
 from local.emulator.aws.journal import Journal
@@ -92,6 +98,9 @@ class MotoServices:
             check_statistics(request)
         with self._lock:
             self._start()
+            if operation == "ListMetrics":
+                listed = self._metrics.index.answer(request.region, members_of(request))
+                return answers.success(request.headers, operation, listed)
             if request.service == "sts" or _reads(operation) or operation in NOT_KEPT:
                 response = self._send(request, key_id)
             else:
