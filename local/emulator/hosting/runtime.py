@@ -282,12 +282,18 @@ class RuntimeApp:
                 f"Variant {target} of endpoint {name} of account {ACCOUNT} not found.",
             ) from None
         except Unavailable:
-            raise ServiceError(
-                "ServiceUnavailable",
+            asked = [one for one in active.fleet.variants if target in (None, one.name)]
+            why = (
                 f"No container of endpoint {name} answers now; each is being started again. "
-                f"The log group {log_groups.endpoint(name)} has the reason.",
-                503,
-            ) from None
+                f"The log group {log_groups.endpoint(name)} has the reason."
+            )
+            if not any(one.count for one in asked):
+                why = (
+                    f"No container of endpoint {name} runs: DesiredInstanceCount is 0 for "
+                    f"{', '.join(one.name for one in asked)}; expected 1 or more "
+                    "(UpdateEndpointWeightsAndCapacities)."
+                )
+            raise ServiceError("ServiceUnavailable", why, 503) from None
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from local.emulator.errors import ServiceError
 from local.emulator.executors import Executor
@@ -260,6 +261,18 @@ class TestUpdates:
         variant = harness.wait("one", "InService")["ProductionVariants"][0]
         assert variant["CurrentInstanceCount"] == 1
         with harness.runtime() as client:
+            assert who(client) == "one"
+
+    def test_no_containers_until_there_are_some_again(self, harness: HostingHarness) -> None:
+        harness.serve("one")
+        self.change(harness, VariantName="AllTraffic", DesiredInstanceCount=0)
+        harness.wait("one", "OutOfService")
+        with harness.runtime() as client:
+            for target in ({}, {"TargetVariant": "AllTraffic"}):
+                with pytest.raises(ClientError, match="DesiredInstanceCount is 0 for AllTraffic"):
+                    client.invoke_endpoint(EndpointName="one", Body=b"who", **target)
+            self.change(harness, VariantName="AllTraffic", DesiredInstanceCount=1)
+            harness.wait("one", "InService")
             assert who(client) == "one"
 
     @staticmethod
