@@ -1,1 +1,1 @@
-"""What the commands share: the target, and jobs, logs, files and images on it."""
+"""Clients of S3, SageMaker, CloudWatch Logs and ECR that the commands share."""

@@ -1,4 +1,4 @@
-"""Output of the commands: results on stdout, notes on stderr, text of others made printable."""
+"""Terminal output: results go to stdout, notes to stderr."""
 
 import sys
 from typing import TYPE_CHECKING
@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-WIDEST = 1000
-"""Characters of a line where stdout is no terminal: names are neither cut nor wrapped."""
+PIPE_WIDTH = 1000
+"""Line width when stdout is not a terminal, so that names are neither cut nor wrapped."""
 
 
 def table_console() -> "Console":
-    """A console on stdout for tables: as wide as the terminal, or as wide as the table."""
+    """A stdout console for tables, which wraps only on a terminal."""
     from rich.console import Console
 
-    return Console() if sys.stdout.isatty() else Console(width=WIDEST)
+    return Console() if sys.stdout.isatty() else Console(width=PIPE_WIDTH)
 
 
 def print_line(console: "Console", line: str) -> None:
-    """Print one line as it is: no markup, no colours, not wrapped."""
+    """Print one line verbatim: without markup, colours or wrapping."""
     console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -28,6 +28,6 @@ def print_note(line: str) -> None:
 
 
 def printable(text: str, replacement: str = " ") -> str:
-    """Text from a container or a file name, without characters that control a terminal."""
+    """Text from a container or a file name without terminal control characters."""
     whole = text.encode("utf-8", "replace").decode()
     return "".join(character if character.isprintable() else replacement for character in whole)

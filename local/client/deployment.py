@@ -1,4 +1,4 @@
-"""Deploying an endpoint: the requests in order, the wait for it, the cleanup after a failure."""
+"""Deployment of an endpoint: send the requests, wait for it, and clean up after a failure."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -17,21 +17,21 @@ from local.errors import UserError, one_line
 from local.requests.hosting import Hosting, Scaling, schedule
 
 SETTLED = ("InService", "Failed", "OutOfService", "UpdateRollbackFailed")
-"""The statuses in which an endpoint stays."""
+"""Statuses in which waiting for an endpoint ends."""
 
 
 @dataclass(frozen=True)
 class DeploymentRequests:
-    """Everything that one deployment sends.
+    """The requests of one deployment.
 
     Attributes:
         hosting: model, configuration and endpoint.
-        update: the endpoint is there and gets a new configuration.
-        scaling: on AWS, how many instances at least and at most.
-        ttl: how long the endpoint is to live.
-        ends: when it is deleted, on AWS.
-        scheduler_role: what the schedule acts as, on AWS.
         where: `local` or `aws`.
+        update: update an existing endpoint to a new configuration.
+        scaling: autoscaling, on AWS.
+        ttl: the endpoint's time to live.
+        ends: when the endpoint is deleted, on AWS.
+        scheduler_role: the role of the schedule that deletes it, on AWS.
     """
 
     hosting: Hosting
@@ -43,7 +43,7 @@ class DeploymentRequests:
     scheduler_role: str = ""
 
     def requests(self) -> list[tuple[str, dict[str, Any]]]:
-        """(operation, request) in the order of sending: what can fail cheaply goes first."""
+        """(operation, request) in the order of sending: cheap requests that may fail go first."""
         hosting = self.hosting
         sent = [
             ("CreateModel", hosting.model()),
@@ -64,14 +64,14 @@ class DeploymentRequests:
 
 @dataclass
 class CreatedResources:
-    """What was created so far, to be deleted when the rest fails.
+    """What a deployment has created so far, to be deleted if it fails.
 
     Attributes:
         target: where it was created.
-        sagemaker: boto3's client.
+        sagemaker: a boto3 client.
         endpoint: the endpoint's name.
-        before: the endpoint's description before anything was sent; None when it was not there.
-        operations: (operation, request) of all that was sent.
+        before: the endpoint's description before the deployment; None if it did not exist.
+        operations: every (operation, request) sent.
     """
 
     target: Target
@@ -81,9 +81,9 @@ class CreatedResources:
     operations: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
     def undo(self) -> list[str]:
-        """Delete it, the newest first; gives a line for each resource that could not be deleted.
+        """Delete the resources, newest first; return a line for each that could not be deleted.
 
-        The schedule of an endpoint that existed before stays in force.
+        The schedule of an endpoint that existed before is kept.
         """
         problems = []
         updated = any(operation == "UpdateEndpoint" for operation, _ in self.operations)
@@ -95,7 +95,7 @@ class CreatedResources:
             except Exception as error:
                 problems.append(f"{operation} could not be undone: {one_line(error) or error!r}")
                 if operation == "CreateEndpoint":
-                    # What an endpoint uses must not be deleted before it.
+                    # The endpoint still uses its configuration and model.
                     problems.append(
                         f"try again later: {self.target.command('delete', self.endpoint)}"
                     )
@@ -116,7 +116,7 @@ class CreatedResources:
 
 
 class ContainerFailure(UserError):
-    """A container logged that it cannot serve, while SageMaker still waits for it."""
+    """A container logged that it cannot serve, while SageMaker is still waiting for it."""
 
 
 def deploy_endpoint(
@@ -130,8 +130,8 @@ def deploy_endpoint(
 ) -> None:
     """Send a deployment's requests, wait for the endpoint, and print the result.
 
-    What was created is deleted when a step fails; an endpoint that existed before goes on serving
-    its old configuration. Ctrl-C ends the wait, not the endpoint.
+    If a step fails, the created resources are deleted unless `keep` is set; an endpoint that
+    existed before keeps serving its old configuration. Ctrl-C stops waiting; the endpoint stays.
 
     Raises:
         UserError: the endpoint failed; the end of the container's log was printed.
@@ -141,16 +141,16 @@ def deploy_endpoint(
     sagemaker = target.client("sagemaker")
     before = describe(sagemaker, ENDPOINT, name)
     if deployment.update and before is None:
-        raise UserError(f"endpoint {name}: not there, so there is nothing to --update")
+        raise UserError(f"endpoint {name}: not found; to create it, omit --update")
     if not deployment.update and before is not None:
         raise UserError(
-            f"endpoint {name}: there already ({before['EndpointStatus']}); replace what it serves "
-            f"with --update, or: berth delete {name}"
+            f"endpoint {name}: already exists ({before['EndpointStatus']}); update it with "
+            f"--update, or delete it: berth delete {name}"
         )
     created = CreatedResources(target, sagemaker, name, before)
     try:
         if not deployment.update and not deployment.ends:
-            # One left by an endpoint of the same name would delete this one.
+            # The schedule of an earlier endpoint of this name would delete this one.
             delete_schedule(target, name)
         scaling = _send(created, deployment)
         if wait or scaling:
@@ -158,14 +158,18 @@ def deploy_endpoint(
         _scale(target, scaling)
     except KeyboardInterrupt:
         if created.operations:
-            print_line(console, f"no longer waiting; endpoint {name} goes on: berth delete {name}")
+            print_line(
+                console, f"no longer waiting; endpoint {name} stays; delete it: berth delete {name}"
+            )
         raise
     except Exception as error:
         if isinstance(error, ContainerFailure) and deployment.update:
             resource = deployment.hosting.resource_name
-            print_line(console, f"SageMaker will roll the update back; {resource} stays until then")
+            print_line(
+                console, f"SageMaker will roll back the update; {resource} is kept until then"
+            )
         elif created.operations and not keep:
-            print_line(console, "deleting what was created for it")
+            print_line(console, "deleting the resources that were created")
             for problem in created.undo():
                 print_line(console, problem)
         raise
@@ -175,7 +179,7 @@ def deploy_endpoint(
 def _send(
     created: CreatedResources, deployment: DeploymentRequests
 ) -> list[tuple[str, dict[str, Any]]]:
-    """Send all but the scaling requests, which need the endpoint in service; gives those."""
+    """Send the requests, and return the scaling requests, which need the endpoint in service."""
     later = []
     for operation, request in deployment.requests():
         match operation:
@@ -215,7 +219,7 @@ def _wait(
     def describe_endpoint() -> dict[str, Any]:
         described = describe(created.sagemaker, ENDPOINT, name)
         if described is None:
-            raise UserError(f"endpoint {name}: deleted while it was waited for")
+            raise UserError(f"endpoint {name}: deleted while waiting for it")
         return described
 
     subject = f"endpoint {name}"
@@ -224,10 +228,10 @@ def _wait(
         if status in SETTLED:
             break
         if error := _serving_error(created, described):
-            raise ContainerFailure(f"{subject}: its container cannot serve: {error}")
+            raise ContainerFailure(f"{subject}: the container cannot serve: {error}")
         if passed > polling.timeout:
             raise UserError(f"{subject}: still {status} after {polling.timeout:.0f} s")
-    # An update that failed is rolled back: in service, with the configuration it had.
+    # A failed update is rolled back: the endpoint is in service with its old configuration.
     if status == "InService" and described["EndpointConfigName"] == config:
         return
     _print_log_tail(created.target, name, console, polling, _log_start(created, described))
@@ -237,9 +241,9 @@ def _wait(
 
 
 def _serving_error(created: CreatedResources, described: dict[str, Any]) -> str:
-    """Why a container cannot serve, by its log; "" while none logged it.
+    """The error that a container logged because it cannot serve; "" if there is none.
 
-    AWS calls /ping for minutes more before the endpoint fails; the local SageMaker does not.
+    AWS keeps calling /ping for minutes before the endpoint fails; the local SageMaker does not.
     """
     if created.target.where == "local":
         return ""
@@ -248,10 +252,10 @@ def _serving_error(created: CreatedResources, described: dict[str, Any]) -> str:
 
 
 def _log_start(created: CreatedResources, described: dict[str, Any]) -> float:
-    """UTC seconds after which the new containers log.
+    """The Unix time after which the new containers' log streams were created.
 
-    Older streams belong to an earlier endpoint of the name or, in an update, to the containers that
-    still serve.
+    Older streams belong to an earlier endpoint of the same name or, in an update, to the containers
+    that are still serving.
     """
     begun = created.before["LastModifiedTime"] if created.before else described["CreationTime"]
     return float(begun.timestamp())
@@ -263,7 +267,7 @@ def _print_log_tail(
     group = log_groups.endpoint(name)
     lines = read_log_tail(target.client("logs"), group, since=since, wait=polling.log_timeout)
     if not lines:
-        print_line(console, "the container logged nothing; was it started at all?")
+        print_line(console, "the container logged nothing; it may not have started")
         return
     print_line(console, "the end of the container's log:")
     for line in lines:
@@ -279,20 +283,20 @@ def _print_result(
     waited: bool,
 ) -> None:
     name = deployment.hosting.name
-    print_line(console, f"endpoint {name} {'serves' if waited else 'is being created'}")
+    print_line(console, f"endpoint {name} is {'in service' if waited else 'being created'}")
     if deployment.ends:
         print_line(
             console,
-            f"it will be deleted at {format_time(deployment.ends)}, by EventBridge Scheduler",
+            f"EventBridge Scheduler will delete it at {format_time(deployment.ends)}",
         )
     elif deployment.ttl:
-        # The local SageMaker counts from the moment the endpoint serves.
+        # The local SageMaker counts from the moment the endpoint is in service.
         ends = datetime.now(UTC) + deployment.ttl
-        print_line(console, f"it will be deleted at {format_time(ends)}, by the local SageMaker")
+        print_line(console, f"the local SageMaker will delete it at {format_time(ends)}")
     elif target.where == "aws" and not deployment.hosting.serverless:
-        print_line(console, f"it is billed until it is deleted: berth delete {name} --where aws")
+        print_line(console, f"AWS bills it until you delete it: berth delete {name} --where aws")
     if before:
-        print_line(console, f"it served {before['EndpointConfigName']} before, which is kept")
+        print_line(console, f"its previous configuration {before['EndpointConfigName']} is kept")
     where_option = "" if target.where == "local" else " --where aws"
     model = " --target-model MODEL.tar.gz" if deployment.hosting.multi_model else ""
     print_line(console, f"try it: berth invoke {name} IMAGE…{model}{where_option}")

@@ -1,7 +1,7 @@
 """An endpoint's time to live, set when it is created.
 
-The local SageMaker deletes the endpoint by a tag; on AWS a one-time schedule of EventBridge does.
-Neither needs the command to keep running.
+On AWS a one-time EventBridge schedule deletes the endpoint, in the local SageMaker a tag. Neither
+needs the command to keep running.
 """
 
 import re
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from local.client.target import Target
 
 SHORTEST = timedelta(minutes=1)
-"""EventBridge Scheduler has no smaller step."""
+"""The resolution of EventBridge Scheduler."""
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd])")
 
 
 def parse_duration(text: str, option: str = "--ttl") -> timedelta:
-    """`90m`, `2h`, `1h30m` or `3d` as a time span.
+    """Parse `90m`, `2h`, `1h30m` or `3d`.
 
     Raises:
-        UserError: it is none of these, or shorter than a minute.
+        UserError: `text` has another form, or is shorter than a minute.
     """
     parts = _DURATION.findall(text)
     rest = _DURATION.sub("", text).strip()
@@ -38,10 +38,10 @@ def parse_duration(text: str, option: str = "--ttl") -> timedelta:
 
 
 def create_schedule(target: "Target", request: dict[str, Any]) -> None:
-    """Create a schedule on AWS; replaces an earlier one of the endpoint's name.
+    """Create a schedule on AWS, or update the one of the same name.
 
     Raises:
-        UserError: the role cannot be used by the scheduler.
+        UserError: EventBridge Scheduler cannot assume the role.
     """
     scheduler = target.client("scheduler")
     try:
@@ -51,18 +51,15 @@ def create_schedule(target: "Target", request: dict[str, Any]) -> None:
             scheduler.update_schedule(**request)
         elif code(error) == "ValidationException" and "role" in str(error).lower():
             raise UserError(
-                f"--ttl: {request['Target']['RoleArn']} must trust scheduler.amazonaws.com and may "
-                "sagemaker:DeleteEndpoint; name one that does with --scheduler-role"
+                f"--ttl: {request['Target']['RoleArn']} must trust scheduler.amazonaws.com and "
+                "allow sagemaker:DeleteEndpoint; choose a role that does with --scheduler-role"
             ) from None
         else:
             raise
 
 
 def delete_schedule(target: "Target", endpoint: str) -> None:
-    """Delete an endpoint's schedule, if it has one; the local SageMaker has none.
-
-    An account without access to schedules has none either.
-    """
+    """Delete an endpoint's schedule on AWS, if it has one and the caller may access schedules."""
     if target.where == "local":
         return
     try:
@@ -73,7 +70,7 @@ def delete_schedule(target: "Target", endpoint: str) -> None:
 
 
 def format_time(when: datetime) -> str:
-    """A time in the local time zone and in UTC."""
+    """Format a time in the local time zone and in UTC."""
     here = when.astimezone()
     shown = f"{here:%Y-%m-%d %H:%M:%S %Z}"
     utc = when.astimezone(UTC)

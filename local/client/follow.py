@@ -1,4 +1,4 @@
-"""Following a job: its status changes and its log, as they come, until it ends."""
+"""Follow a job's status changes and log until it ends."""
 
 import time
 from collections.abc import Callable
@@ -13,18 +13,18 @@ from local.log_groups import TRAINING_JOBS
 from local.statuses import TERMINAL
 
 QUIET_READS = 2
-"""Reads without a line that end the reading of a log: CloudWatch delivers the last lines late."""
+"""Empty reads after which a log is complete: CloudWatch delivers the last lines late."""
 
 
 @dataclass
 class LinePrinter:
-    """Prints log lines; with the host in front as soon as there is more than one."""
+    """Prints log lines, each prefixed with its host as soon as there are several hosts."""
 
     write: Callable[[str], None] = print
     _hosts: set[str] = field(default_factory=set)
 
     def show(self, lines: list[LogLine], hosts: int = 1) -> None:
-        """Print them; `hosts` is how many the job is known to have."""
+        """Print the lines; `hosts` is the number of hosts the job is known to have."""
         self._hosts |= {line.host for line in lines}
         several = hosts > 1 or len(self._hosts) > 1
         for line in lines:
@@ -39,9 +39,10 @@ def follow_training(
     on_status: Callable[[str], None] = print_note,
     sleep: Callable[[float], None] = time.sleep,
 ) -> dict[str, Any]:
-    """Follow a training job to its end; gives the last DescribeTrainingJob response.
+    """Follow a training job to its end and return the last DescribeTrainingJob response.
 
-    `log` gets each line of its log (None: it is not read), `on_status` each change of its status.
+    `log` is called with each log line (None: the log is not read), `on_status` with each status
+    change.
     """
     client = target.client("sagemaker")
     reader = LogReader(target.client("logs"), TRAINING_JOBS, f"{name}/") if log else None
@@ -54,7 +55,7 @@ def follow_training(
             continue
         hosts = job["ResourceConfig"].get("InstanceCount", 1)
         transitions = job.get("SecondaryStatusTransitions", [])
-        # The newest one's message changes while it lasts; its predecessors' are final.
+        # Only the newest transition's message may still change.
         newest = max(0, seen - 1)
         for position, transition in enumerate(transitions[newest:], newest):
             line = transition_line(transition)
@@ -82,14 +83,14 @@ def follow_training(
 
 
 def transition_line(transition: dict[str, Any]) -> str:
-    """One status change: when, what, and SageMaker's message."""
+    """One line for a status change: time, status and message."""
     at = transition["StartTime"].astimezone().strftime("%H:%M:%S")
     message = " ".join(transition.get("StatusMessage", "").split())
     return f"{at}  {transition['Status']}" + (f": {message}" if message else "")
 
 
 def interruptions(job: dict[str, Any]) -> list[str]:
-    """A line for every time a training job was interrupted, with what was lost."""
+    """A line for each spot interruption of a training job."""
     return [
         transition_line(transition)
         for transition in job.get("SecondaryStatusTransitions", [])

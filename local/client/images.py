@@ -1,4 +1,4 @@
-"""The image files a person names: files, and folders of them."""
+"""The image files that command-line arguments name: files, or folders of them."""
 
 import sys
 from collections.abc import Sequence
@@ -27,9 +27,9 @@ CONTENT_TYPES = {
     ".jp2": "image/jp2",
     ".j2k": "image/x-jp2-codestream",
 }
-"""By the file's ending; what the container decodes."""
+"""Media types of the formats the container decodes, by file extension."""
 UNKNOWN_TYPE = "application/octet-stream"
-"""The container looks at the bytes."""
+"""With this type the container detects the format from the bytes."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class ImageFile:
     """One file to send.
 
     Attributes:
-        path: where it is.
-        name: how it is shown: relative to the folder it was found in.
-        truth: its class, when it lies in a class folder of a folder that was named; else None.
+        path: its path.
+        name: the displayed name: its path relative to the folder it was found in.
+        truth: its class folder, if it was found in one; or else None.
     """
 
     path: Path
@@ -48,18 +48,17 @@ class ImageFile:
 
     @property
     def content_type(self) -> str:
-        """Its media type."""
+        """The media type for its extension."""
         return CONTENT_TYPES.get(self.path.suffix.lower(), UNKNOWN_TYPE)
 
 
 def find_images(paths: Sequence[Path]) -> list[ImageFile]:
-    """The files named, and the images of the folders named, in order.
+    """The files among `paths` and the images in the folders among them, in order.
 
-    A file that is named is taken whatever its ending; in a folder only image files are; a note
-    names the others.
+    A file may have any extension. In a folder only image files count; a note lists the others.
 
     Raises:
-        UserError: a path is not there, is no regular file, or a folder holds no image.
+        UserError: a path does not exist or is not a regular file, or a folder contains no images.
     """
     found: list[ImageFile] = []
     for path in paths:
@@ -87,11 +86,9 @@ def _in_folder(folder: Path) -> list[ImageFile]:
             others.append(str(relative))
     if not files:
         endings = " ".join(CONTENT_TYPES)
-        raise UserError(
-            f"{readable(str(folder))}: no image in it, expected files that end in {endings}"
-        )
+        raise UserError(f"{readable(str(folder))}: no images found, expected files with {endings}")
     if others:
-        print(f"{readable(str(folder))}: {left_out('no images', others)}", file=sys.stderr)
+        print(f"{readable(str(folder))}: {left_out('not images', others)}", file=sys.stderr)
     return [
         ImageFile(
             path,

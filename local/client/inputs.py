@@ -1,4 +1,4 @@
-"""Where a job's images are: the channels below an S3 prefix or a folder."""
+"""A job's input channels, from the layout of an S3 prefix or a folder."""
 
 import functools
 import os
@@ -23,12 +23,13 @@ from local.errors import UserError, code
 def find_channels(target: Target, data: str) -> dict[str, str]:
     """The channels of `data`: `s3://bucket/prefix`, `file:///folder` or a folder's path.
 
-    Below it lie `train`, `validation` and `test` of class folders, by any of their usual names;
-    without a `train` that holds class folders, everything is one channel `train`. When planning
-    without a local SageMaker, an S3 prefix counts as one channel.
+    It contains `train`, `validation` and `test`, or their usual other names, each with class
+    folders. Without a `train` that has class folders, all of `data` is the channel `train`; so is
+    an S3 prefix with --plan while no local SageMaker is running.
 
     Raises:
-        UserError: nothing is there, a split is there by two names, or a folder is given for AWS.
+        UserError: there are no files, a split exists under two names, or `data` is a folder but the
+            target is AWS.
     """
     if data.startswith("s3://"):
         bucket, _, prefix = data.removeprefix("s3://").partition("/")
@@ -60,9 +61,9 @@ def _folder(data: str) -> Path:
         path = path.expanduser()
     path = path.resolve()
     if not path.is_dir():
-        raise UserError(f"data: {path} is no folder; expected one of images, or s3://bucket/prefix")
+        raise UserError(f"data: {path}: not a folder, expected images or s3://bucket/prefix")
     if not is_utf8(str(path)):
-        raise UserError(f"data: {readable(str(path))}: its name is not UTF-8: rename it")
+        raise UserError(f"data: {readable(str(path))}: the name is not UTF-8; rename the folder")
     return path
 
 
@@ -80,7 +81,7 @@ def _channels(root: str, contents_of: ContentsOf) -> dict[str, str]:
 
 
 def _s3_contents(target: Target, bucket: str, prefix: str) -> FolderContents:
-    """What lies right below a prefix."""
+    """The names directly below a prefix."""
     from botocore.exceptions import ClientError
 
     pages = target.client("s3").get_paginator("list_objects_v2")
@@ -91,9 +92,10 @@ def _s3_contents(target: Target, bucket: str, prefix: str) -> FolderContents:
             folders |= {
                 each["Prefix"][len(prefix) :].rstrip("/") for each in page.get("CommonPrefixes", ())
             }
-            files |= {each["Key"][len(prefix) :] for each in page.get("FolderContents", ())}
+            files |= {each["Key"][len(prefix) :] for each in page.get("Contents", ())}
     except ClientError as error:
         if code(error) == "NoSuchBucket":
-            raise UserError(f"data: there is no bucket {bucket}") from None
+            raise UserError(f"data: no such bucket: {bucket}") from None
         raise
-    return FolderContents.of(folders, files - {""})  # a console marks a folder by an empty object
+    # The S3 console creates an empty object named after the prefix for a new folder.
+    return FolderContents.of(folders, files - {""})

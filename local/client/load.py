@@ -1,4 +1,4 @@
-"""A closed loop of clients: so many requests at once, each followed by the next when answered."""
+"""Closed-loop load generation: each client sends its next request when the last one is answered."""
 
 import itertools
 import math
@@ -10,20 +10,20 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 
 PAUSE = 0.1
-"""Seconds before a client whose request failed sends the next: a refusal takes no time, and a
-server that refuses what is too much is not to be measured at refusing."""
+"""Seconds a client waits after a failed request: rejections are fast, and an overloaded server
+should not be measured by how fast it rejects."""
 
 
 @dataclass(frozen=True)
 class Level:
-    """One concurrency, kept up for a while.
+    """The measurement at one concurrency.
 
     Attributes:
-        concurrency: requests at once; each is followed by the next as soon as it is answered.
-        seconds: from the first request to the last answer.
-        latencies: seconds of each request that was answered, ascending.
-        errors: requests that failed, counted by their line.
-        client_cpu: processor seconds the sender used in a second.
+        concurrency: concurrent requests.
+        seconds: time from the first request to the last response.
+        latencies: latencies of the successful requests in seconds, ascending.
+        errors: number of failed requests by error message.
+        client_cpu: CPU seconds per second that the client used.
     """
 
     concurrency: int
@@ -34,35 +34,37 @@ class Level:
 
     @property
     def rate(self) -> float:
-        """Answered requests a second."""
+        """Successful requests per second."""
         return len(self.latencies) / self.seconds
 
     @property
     def mean(self) -> float:
-        """Seconds of an answered request; infinite when there was none."""
+        """Mean latency in seconds; infinite if no request succeeded."""
         return sum(self.latencies) / len(self.latencies) if self.latencies else math.inf
 
     @property
     def error_share(self) -> float:
-        """Failed requests among all, 0 to 1."""
+        """Share of the requests that failed, 0 to 1."""
         failed = sum(self.errors.values())
         return failed / max(1, failed + len(self.latencies))
 
     def percentile(self, percent: float) -> float:
-        """The nearest-rank percentile of the latencies, in seconds; infinite without an answer."""
+        """Nearest-rank percentile of the latencies in seconds; infinite if no request succeeded."""
         if not self.latencies:
             return math.inf
         return self.latencies[max(0, math.ceil(percent / 100 * len(self.latencies)) - 1)]
 
 
 def measure(send: Callable[[int], str | None], concurrency: int, seconds: float) -> Level:
-    """Keep `concurrency` requests under way for `seconds`.
+    """Keep `concurrency` requests in flight for `seconds`.
 
-    A request that is under way at the end is waited for and counts.
+    Requests that are in flight at the end are waited for and counted.
 
     Args:
-        send: sends the n-th request, in one of several threads; returns None, or the line that
-            says why it failed. What it raises ends the measurement.
+        send: sends the n-th request and returns None, or one line on why it failed; called from
+            several threads. An exception ends the measurement.
+        concurrency: number of requests in flight.
+        seconds: time to send requests for.
     """
     numbers = itertools.count()
     stopped = threading.Event()

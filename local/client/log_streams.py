@@ -1,4 +1,4 @@
-"""CloudWatch Logs, read as they grow: a job's streams, an endpoint's."""
+"""Incremental reading of the CloudWatch log streams of a job or an endpoint."""
 
 import re
 from dataclasses import dataclass, field
@@ -8,12 +8,12 @@ from local.client.polling import THROTTLED
 from local.errors import code
 
 PAGES = 50
-"""Most pages (a page is at most 1 MB) read of one stream at a time, so that all get their turn."""
+"""Most pages (of up to 1 MB) per stream and read, so that every stream gets its turn."""
 
 
 @dataclass(frozen=True)
 class LogLine:
-    """A line of a stream: `<job>/algo-1-<seconds>` or `<variant>/i-<hex>`."""
+    """A line of a log stream, which is named `<job>/algo-1-<seconds>` or `<variant>/i-<hex>`."""
 
     stream: str
     text: str
@@ -21,36 +21,34 @@ class LogLine:
 
     @property
     def host(self) -> str:
-        """`algo-1`, or the instance's id."""
+        """`algo-1`, or the instance id."""
         return re.sub(r"(?<=\d)-\d+$", "", self.stream.rpartition("/")[2])
 
 
 @dataclass
 class LogReader:
-    """Gives the lines that are new since the last `read`.
+    """Reads the lines added since the last `read`.
 
     Attributes:
-        client: of CloudWatch Logs.
+        client: a boto3 `logs` client.
         group: the log group.
-        prefix: of the streams' names; "" for all.
-        host: only this one's lines.
+        prefix: prefix of the stream names; "" for all.
+        host: read only this host's lines; None for all.
     """
 
     client: Any
     group: str
     prefix: str = ""
     host: str | None = None
-    _tokens: dict[str, str | None] = field(default_factory=dict)
+    _tokens: dict[str, str] = field(default_factory=dict)
 
     def read(self) -> list[LogLine]:
-        """The new lines, each stream's in order; none while the service is too busy to answer."""
+        """The new lines by time; those read so far if the service throttles."""
         from botocore.exceptions import ClientError
 
         lines: list[LogLine] = []
         try:
             for stream in self._streams():
-                if stream not in self._tokens:
-                    self._tokens[stream] = None
                 self._read(stream, lines)
         except ClientError as error:
             if code(error) not in THROTTLED:
@@ -58,16 +56,16 @@ class LogReader:
         return sorted(lines, key=lambda line: line.timestamp)
 
     def last(self, count: int) -> list[LogLine]:
-        """The last lines of all streams together, oldest first."""
+        """The last `count` lines of all streams together, oldest first."""
         lines: list[LogLine] = []
         for stream in self._streams():
-            answer = self.client.get_log_events(
+            response = self.client.get_log_events(
                 logGroupName=self.group,
                 logStreamName=stream,
                 startFromHead=False,
                 limit=max(1, min(count, 10_000)),
             )
-            lines += _lines(stream, answer)
+            lines += _lines(stream, response)
         return sorted(lines, key=lambda line: line.timestamp)[-count:]
 
     def _streams(self) -> list[str]:
@@ -89,21 +87,21 @@ class LogReader:
         return [name for name in names if LogLine(name, "", 0).host == self.host]
 
     def _read(self, stream: str, lines: list[LogLine]) -> None:
-        """Append a stream's new lines; those read before an error are there, and read only once."""
+        """Append a stream's new lines to `lines`, so that an error does not lose what was read."""
         for _ in range(PAGES):
-            token = self._tokens[stream]
+            token = self._tokens.get(stream)
             arguments = {} if token is None else {"nextToken": token}
-            answer = self.client.get_log_events(
+            response = self.client.get_log_events(
                 logGroupName=self.group, logStreamName=stream, startFromHead=True, **arguments
             )
-            lines += _lines(stream, answer)
-            self._tokens[stream] = answer["nextForwardToken"]
-            if answer["nextForwardToken"] == token:
+            lines += _lines(stream, response)
+            self._tokens[stream] = response["nextForwardToken"]
+            if response["nextForwardToken"] == token:
                 return
 
 
-def _lines(stream: str, answer: dict[str, Any]) -> list[LogLine]:
+def _lines(stream: str, response: dict[str, Any]) -> list[LogLine]:
     return [
         LogLine(stream, event["message"].rstrip("\n"), event["timestamp"] / 1000)
-        for event in answer["events"]
+        for event in response["events"]
     ]

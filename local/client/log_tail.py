@@ -1,4 +1,4 @@
-"""The end of a container's log, and its errors, from CloudWatch Logs."""
+"""The end of a container's log and the errors in it, from CloudWatch Logs."""
 
 import time
 from typing import Any
@@ -6,14 +6,14 @@ from typing import Any
 from local.errors import code
 
 LINES = 20
-"""Most lines shown."""
+"""Default number of lines."""
 WAIT = 15.0
-"""Seconds the last lines of a container may take to reach CloudWatch Logs."""
+"""Seconds to wait for a container's last lines to reach CloudWatch Logs."""
 
 CANNOT_SERVE = "cannot serve: "
-"""The mark of the line with which `serve` ends; SageMaker goes on calling /ping all the same."""
+"""Marks the last line of a `serve` that failed; SageMaker keeps calling /ping all the same."""
 SAGEMAKER_MARK = "[sagemaker logs]: "
-"""What marks SageMaker's own lines, in a transform job's log: one for each object that failed."""
+"""Starts SageMaker's own lines in a transform job's log, one for each object that failed."""
 
 
 def read_log_tail(
@@ -25,10 +25,16 @@ def read_log_tail(
     lines: int = LINES,
     wait: float = WAIT,
 ) -> list[str]:
-    """The last lines of the stream written to last; empty when there are none after `wait` s.
+    """The last lines of the newest stream; empty if there are none after `wait` seconds.
 
-    `logs` is boto3's client; `prefix` narrows the streams of the group, and `since` (UTC seconds)
-    leaves out those that were there before: in an update, the containers that still serve.
+    Args:
+        logs: a boto3 client.
+        group: the log group.
+        prefix: prefix of the stream names.
+        since: Unix time; older streams are skipped, such as those of the containers that are still
+            serving during an update.
+        lines: number of lines.
+        wait: seconds to wait for a line.
     """
     end = time.monotonic() + wait
     while True:
@@ -39,7 +45,7 @@ def read_log_tail(
 
 
 def serving_error(logs: Any, group: str, *, prefix: str = "", since: float = 0.0) -> str:
-    """Why a container cannot serve its model, by its log; "" while none logged it.
+    """The error that a container logged because it cannot serve its model; "" if there is none.
 
     The arguments are those of `read_log_tail`.
     """
@@ -48,7 +54,7 @@ def serving_error(logs: Any, group: str, *, prefix: str = "", since: float = 0.0
 
 
 def transform_errors(logs: Any, group: str, prefix: str, names: list[str]) -> dict[str, str]:
-    """The lines of a transform job's log about the objects with these names, by name."""
+    """The errors in a transform job's log, by the name of the object that failed."""
     lines = [
         line.partition(SAGEMAKER_MARK)[2]
         for line in _filtered(logs, group, prefix, 0.0, SAGEMAKER_MARK.strip())
@@ -92,7 +98,7 @@ def _read(logs: Any, group: str, prefix: str, since: float, lines: int) -> list[
         if not streams:
             return []
         latest = max(streams, key=_last_written)
-        answer = logs.get_log_events(
+        response = logs.get_log_events(
             logGroupName=group,
             logStreamName=latest["logStreamName"],
             limit=lines,
@@ -102,7 +108,7 @@ def _read(logs: Any, group: str, prefix: str, since: float, lines: int) -> list[
         if code(error) == "ResourceNotFoundException":
             return []
         raise
-    return [event["message"].rstrip("\n") for event in answer["events"]][-lines:]
+    return [event["message"].rstrip("\n") for event in response["events"]][-lines:]
 
 
 def _last_written(stream: dict[str, Any]) -> int:

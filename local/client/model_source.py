@@ -26,12 +26,12 @@ def find_model(
     image_uri: str | None,
     slim: bool = False,
 ) -> ModelSource:
-    """The model of the options; a job's artifact and image come from its description.
+    """The model of --job or --model-data; a job's description has its artifact and image.
 
-    With `slim`, the image is the one that `serving_image` names.
+    With `slim` the image is the matching serving image.
 
     Raises:
-        UserError: none or two are named, or the job left no model.
+        UserError: both options are set or neither is, or the job has no model.
     """
     if slim:
         if image_uri:
@@ -48,13 +48,13 @@ def find_model(
     except Exception as error:
         if code(error) in ("ResourceNotFound", "ValidationException"):
             raise UserError(
-                f"--job: there is no training job {job}; see them with: "
+                f"--job: no such training job: {job}; list them with: "
                 + target.command("jobs", "--kind", "training")
             ) from None
         raise
     artifact = described.get("ModelArtifacts", {}).get("S3ModelArtifacts")
     status = described["TrainingJobStatus"]
-    # A stopped job leaves the best model it had; one that failed leaves none to rely on.
+    # A stopped job uploads its best model so far; a failed one has no usable model.
     if status not in ("Completed", "Stopped") or not artifact:
         raise UserError(
             f"--job: training job {job} is {status}, expected Completed with a model in S3"
@@ -63,14 +63,14 @@ def find_model(
 
 
 def serving_image(uri: str) -> str:
-    """The image that serves only, beside one that trains: `berth push` pushes both.
+    """The serving image that `berth push` pushed along with a training image.
 
     Raises:
-        UserError: the image that trains is named by digest, which tells no tag.
+        UserError: the training image is a reference by digest, so its tag is unknown.
     """
     if "@" in uri:
         raise UserError(
-            f"--slim: found {uri}, named by digest, expected a tag; name the other image with "
+            f"--slim: found {uri} with a digest, expected a tag; specify the serving image with "
             "--image-uri"
         )
     path, slash, last = uri.rpartition("/")

@@ -1,4 +1,4 @@
-"""`--plan`: the exact requests, their permissions and their highest cost; nothing is sent."""
+"""`--plan`: print the exact requests, their permissions and their maximum cost; send nothing."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ def show(
     requests: Sequence[tuple[str, Mapping[str, Any]]],
     console: Console | None = None,
 ) -> None:
-    """Print the (operation, request) pairs that would go to `target`, in order."""
+    """Print the (operation, request) pairs that would be sent to `target`, in order."""
     out = console or Console()
 
     def write(text: str) -> None:
@@ -26,24 +26,24 @@ def show(
 
     local = target.where == "local"
     write(
-        "plan: what would be sent to the local SageMaker"
+        "plan: requests to the local SageMaker"
         if local
-        else f"plan: what would be sent to AWS, account {target.account}, {target.region}"
+        else f"plan: requests to AWS, account {target.account}, {target.region}"
     )
     for operation, request in requests:
         write(f"\n{operation}")
         write(_json(request))
     scope = {"region": target.region, "account": target.account}
     on_aws = "on AWS, " if local else ""
-    write(f"\nIAM policy: {on_aws}what the sender of these requests needs")
+    write(f"\nIAM policy: {on_aws}for the caller of these operations")
     write(_json(permissions.caller_policy(requests, **scope)))
     roles = permissions.role_policy(requests, **scope)
     if roles["Statement"]:
-        write(f"\nIAM policy: {on_aws}what the role {target.role} needs")
+        write(f"\nIAM policy: {on_aws}for the role {target.role}")
         write(_json(roles))
     for _, request in (each for each in requests if each[0] == "CreateSchedule"):
         write(f"the role {request['Target']['RoleArn']} must also trust scheduler.amazonaws.com")
-    write(f"\ncost at most{': nothing on this machine; on AWS' if local else ''}")
+    write(f"\nmaximum cost{': nothing on this machine; on AWS' if local else ''}")
     for line in prices.lines(prices.maximum_costs(requests), target.region):
         write(f"  {line}")
     write("\nnothing was sent, nothing was created")

@@ -1,9 +1,9 @@
-"""How often a service is polled: for news of a job that is followed, and for the end of a wait."""
+"""Polling: how often to describe a job that is followed or a resource that is waited for."""
 
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from local.client.console import print_line
 from local.errors import code
@@ -11,8 +11,9 @@ from local.errors import code
 if TYPE_CHECKING:
     from rich.console import Console
 
+Response = TypeVar("Response")
 FIRST_PAUSE, LONGEST_PAUSE = 0.3, 2.0
-"""Seconds between two requests of a `Backoff`."""
+"""Shortest and longest pause of a `Backoff`, in seconds."""
 THROTTLED = {
     "ThrottlingException",
     "Throttling",
@@ -20,29 +21,29 @@ THROTTLED = {
     "RequestLimitExceeded",
     "ServiceUnavailableException",
 }
-"""Codes of a service that is too busy; boto3 has retried several times by then."""
+"""Error codes of throttling; boto3 has already retried several times when one is raised."""
 
 
 class Backoff:
-    """Pauses that are short after an event, and then longer and longer."""
+    """Pauses that are short after an event and grow from there."""
 
     def __init__(self, sleep: Callable[[float], None] = time.sleep) -> None:
         self._sleep, self._pause = sleep, FIRST_PAUSE
 
     def wait(self, *, happened: bool) -> None:
-        """Pause, shortly when something just `happened`."""
+        """Pause; briefly if something has just `happened`."""
         self._pause = FIRST_PAUSE if happened else min(LONGEST_PAUSE, self._pause * 1.4)
         self._sleep(self._pause)
 
 
 @dataclass(frozen=True)
 class Polling:
-    """How a resource is waited for, in seconds.
+    """Times for waiting on a resource, in seconds.
 
     Attributes:
-        interval: between two requests at most; the first ones follow faster.
-        timeout: in all.
-        log_timeout: for the container's log to arrive.
+        interval: the longest pause between two requests; the first pauses are shorter.
+        timeout: the longest wait in total.
+        log_timeout: the longest wait for the container's log.
     """
 
     interval: float = 5.0
@@ -54,12 +55,12 @@ class Polling:
         return min(self.interval, 0.5 + passed / 10)
 
 
-def unless_throttled(describe: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
-    """The response of a Describe operation; None while the service throttles."""
+def unless_throttled(request: Callable[[], Response]) -> Response | None:
+    """The result of a request; None if the service throttles it."""
     from botocore.exceptions import ClientError
 
     try:
-        return describe()
+        return request()
     except ClientError as error:
         if code(error) not in THROTTLED:
             raise
@@ -73,9 +74,9 @@ def poll(
     status_member: str,
     polling: Polling,
 ) -> Iterator[tuple[dict[str, Any], float]]:
-    """Each response of a Describe operation with the seconds passed, until the caller breaks off.
+    """Yield each response of a Describe operation with the seconds passed, without end.
 
-    A terminal shows the status as it changes; elsewhere each change is a line.
+    On a terminal it shows the status in place; elsewhere it prints a line per change.
     """
     started, shown = time.monotonic(), ""
     with console.status(f"{subject}: requested") as line:

@@ -1,4 +1,4 @@
-"""What a registry holds for a tag, and whether SageMaker would take it."""
+"""Repositories, logins and image manifests of ECR and other registries."""
 
 import base64
 import json
@@ -14,37 +14,37 @@ MANIFESTS = (
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
 )
-"""What ECR may have for a tag, whether or not SageMaker takes it."""
+"""Every manifest format ECR may store, whether or not SageMaker accepts it."""
 UNTAGGED_DAYS = 14
-"""Days after which ECR forgets an image that no tag names any more."""
+"""Days after which ECR deletes an untagged image."""
 
 
 @dataclass(frozen=True)
 class Login:
-    """A registry and who may push to it; the password is never shown.
+    """A registry and the credentials for it; its repr does not contain the password.
 
     Attributes:
-        host: the registry's host, and port if any.
-        auth: what the engine's API takes, `{"username", "password"}`; None for the engine's own.
+        host: the registry's host, with a port if there is one.
+        auth: the engine API's `auth_config`, `{"username", "password"}`; None for the engine's own.
     """
 
     host: str
     auth: dict[str, str] | None = None
 
     def __repr__(self) -> str:
-        """Without the password."""
+        """The host only."""
         return f"Login({self.host!r})"
 
 
 def create_requests(
     repository: str, *, immutable: bool, tags: dict[str, str]
 ) -> list[tuple[str, dict[str, Any]]]:
-    """CreateRepository and PutLifecyclePolicy."""
+    """The CreateRepository and PutLifecyclePolicy requests."""
     policy = {
         "rules": [
             {
                 "rulePriority": 1,
-                "description": "images that no tag names any more",
+                "description": "untagged images",
                 "selection": {
                     "tagStatus": "untagged",
                     "countType": "sinceImagePushed",
@@ -75,7 +75,7 @@ def create_requests(
 def ensure_repository(
     ecr: Any, repository: str, *, immutable: bool, tags: dict[str, str]
 ) -> tuple[str, bool]:
-    """The repository's URI, and whether it was made; one that is there stays as it is."""
+    """The repository's URI and whether it was created; an existing one is not changed."""
     try:
         found = ecr.describe_repositories(repositoryNames=[repository])
         return str(found["repositories"][0]["repositoryUri"]), False
@@ -83,13 +83,13 @@ def ensure_repository(
         if code(error) != "RepositoryNotFoundException":
             raise
     (_, create), (_, lifecycle) = create_requests(repository, immutable=immutable, tags=tags)
-    made = ecr.create_repository(**create)
+    created = ecr.create_repository(**create)
     ecr.put_lifecycle_policy(**lifecycle)
-    return str(made["repository"]["repositoryUri"]), True
+    return str(created["repository"]["repositoryUri"]), True
 
 
 def log_in(ecr: Any) -> Login:
-    """A login of the account's registry, by a token that is good for twelve hours."""
+    """A login for the account's registry, with a token that is valid for twelve hours."""
     data = ecr.get_authorization_token()["authorizationData"][0]
     user, _, password = base64.b64decode(data["authorizationToken"]).decode().partition(":")
     host = data["proxyEndpoint"].partition("://")[2] or data["proxyEndpoint"]
@@ -97,19 +97,19 @@ def log_in(ecr: Any) -> Login:
 
 
 def ecr_digest(ecr: Any, repository: str, tag: str) -> str:
-    """The digest ECR has for a tag.
+    """The digest of a tag in ECR.
 
     Raises:
-        UserError: ECR has no such image, or SageMaker would refuse it.
+        UserError: ECR has no such image, or SageMaker would reject it.
     """
-    answer = ecr.batch_get_image(
+    response = ecr.batch_get_image(
         repositoryName=repository,
         imageIds=[{"imageTag": tag}],
         acceptedMediaTypes=list(MANIFESTS),
     )
-    if not answer["images"]:
+    if not response["images"]:
         raise UserError(f"{repository}:{tag}: ECR does not have the image after the push")
-    image = answer["images"][0]
+    image = response["images"][0]
     manifest = json.loads(image["imageManifest"])
     media_type = image.get("imageManifestMediaType") or manifest.get("mediaType")
     check(f"{repository}:{tag}", manifest | ({"mediaType": media_type} if media_type else {}))
@@ -117,10 +117,10 @@ def ecr_digest(ecr: Any, repository: str, tag: str) -> str:
 
 
 def registry_digest(engine: Any, name: str, auth: dict[str, str] | None = None) -> str:
-    """The digest a registry has for `host/repository:tag`, queried by the engine.
+    """The digest of `host/repository:tag` in a registry, queried through the engine.
 
     Raises:
-        UserError: the registry has no such image or does not answer, or SageMaker would refuse it.
+        UserError: the registry has no such image or is unreachable, or SageMaker would reject it.
     """
     from docker.errors import APIError
 
@@ -133,10 +133,10 @@ def registry_digest(engine: Any, name: str, auth: dict[str, str] | None = None) 
 
 
 def check(name: str, manifest: dict[str, Any]) -> None:
-    """Refuse a manifest, or a descriptor of one, that SageMaker would refuse.
+    """Check that SageMaker would accept a manifest, or the descriptor of one.
 
     Raises:
-        UserError: one line with what was found and what to do.
+        UserError: it would not.
     """
     problem = manifest_problem(manifest)
     if problem:

@@ -1,4 +1,4 @@
-"""An image made small enough to send: the same view, fewer pixels."""
+"""Shrinking of images that are too large for a request."""
 
 import io
 import math
@@ -9,22 +9,22 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from local.errors import UserError
 
 QUALITY = 92
-"""JPEG quality of what is re-encoded: no difference a classifier sees."""
+"""JPEG quality, high enough not to affect a classifier."""
 SMALLEST = 32
-"""Pixels of the shorter side below which nothing is made smaller."""
+"""Smallest length of the shorter side, in pixels."""
 
-# Large images are what this is for; Pillow's error at twice the size stays.
+# Large images are expected here; Pillow's error at twice the warning's size stays.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 def resize_to_fit(data: bytes, limit: int, name: str) -> bytes:
-    """The image as a JPEG of at most `limit` bytes, upright and on white where transparent.
+    """The image as a JPEG of at most `limit` bytes, upright, on a white background.
 
-    First only re-encoded; if that is not enough, scaled down until it fits. The container reads
-    orientation and transparency the same way, so the answer is about the same image.
+    It is re-encoded and, if that is not enough, scaled down until it fits. Orientation and
+    transparency are handled as in the container, so that the prediction is for the same view.
 
     Raises:
-        UserError: it is no image, or cannot be made small enough.
+        UserError: it is not an image, or cannot be shrunk enough.
     """
     try:
         with Image.open(io.BytesIO(data)) as opened:
@@ -36,17 +36,17 @@ def resize_to_fit(data: bytes, limit: int, name: str) -> bytes:
         ValueError,
         Image.DecompressionBombError,
     ) as error:
-        raise UserError(f"{name}: cannot be made smaller: {error}") from None
+        raise UserError(f"{name}: cannot shrink it: {error}") from None
     size = image.size
     while True:
         encoded = _encode(image)
         if len(encoded) <= limit:
             return encoded
-        # Bytes grow about as the number of pixels; a little less, so that it soon ends.
+        # Size is about proportional to the number of pixels; 5 % less avoids many rounds.
         scale = 0.95 * math.sqrt(limit / len(encoded))
         size = (int(size[0] * scale), int(size[1] * scale))
         if min(size) < SMALLEST:
-            raise UserError(f"{name}: cannot be made smaller than {limit:,} bytes")
+            raise UserError(f"{name}: cannot shrink it to {limit:,} bytes")
         image = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
 
 

@@ -1,4 +1,4 @@
-"""The kinds of things SageMaker keeps, and how each is listed, described and stopped."""
+"""SageMaker's jobs and endpoints: how each kind is listed, described and stopped."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,15 +14,14 @@ PAGE = 100
 
 @dataclass(frozen=True)
 class ResourceKind:
-    """A kind of resource that has jobs or endpoints.
+    """A kind of job, or the endpoint.
 
     Attributes:
-        name: for people, and for --kind.
-        member: how its members are called in the API, e.g. `TrainingJob`.
-        listing, describing: boto3's methods.
-        summaries: where a page of the listing has its entries.
-        stopping: boto3's method; None for what cannot be stopped.
-        argument: the API's name for its name.
+        name: the displayed name, and the value of --kind.
+        member: the prefix of its members in the API, such as `TrainingJob`.
+        listing, describing: names of boto3 methods.
+        summaries: the member of a list response that contains the entries.
+        stopping: name of the boto3 method; None if it cannot be stopped.
     """
 
     name: str
@@ -34,16 +33,16 @@ class ResourceKind:
 
     @property
     def argument(self) -> str:
-        """The member that holds its name."""
+        """The API member for its name."""
         return f"{self.member}Name"
 
     @property
     def status(self) -> str:
-        """The member that holds its status."""
+        """The API member for its status."""
         return f"{self.member}Status"
 
     def log(self, name: str) -> tuple[str, str]:
-        """Log group, and prefix of the streams' names."""
+        """The log group and the prefix of the stream names."""
         if self.name == "endpoint":
             return f"{ENDPOINTS}/{name}", ""
         return (TRANSFORM_JOBS if self.name == "transform" else TRAINING_JOBS), f"{name}/"
@@ -81,7 +80,7 @@ KINDS = (TRAIN, TUNE, TRANSFORMS, ENDPOINT)
 
 @dataclass(frozen=True)
 class ResourceSummary:
-    """One entry of a listing; `ended` is None while it goes on, and for endpoints."""
+    """An entry of a list response; `ended` is None for running jobs and for endpoints."""
 
     kind: str
     name: str
@@ -93,7 +92,7 @@ class ResourceSummary:
 def newest(
     client: Any, kind: ResourceKind, limit: int, status: str | None = None
 ) -> Iterator[ResourceSummary]:
-    """The newest ones of a kind, newest first; all of them or those of one status."""
+    """Up to `limit` resources of a kind, newest first; with `status`, only those in it."""
     arguments = {"SortBy": "CreationTime", "SortOrder": "Descending"}
     if status is not None:
         arguments["StatusEquals"] = status
@@ -114,34 +113,31 @@ def newest(
 
 
 def describe(client: Any, kind: ResourceKind, name: str) -> dict[str, Any] | None:
-    """A thing of this kind, None when there is none of this name."""
+    """The Describe response for a resource; None if it does not exist."""
     from botocore.exceptions import ClientError
 
     try:
-        answer: dict[str, Any] = getattr(client, kind.describing)(**{kind.argument: name})
+        response: dict[str, Any] = getattr(client, kind.describing)(**{kind.argument: name})
     except ClientError as error:
-        # A missing endpoint is a ValidationException, and so is a name of 33 letters or more for
-        # a tuning job: neither is one.
+        # ValidationException is for a missing endpoint, and for a name too long for a tuning job.
         if code(error) in ("ResourceNotFound", "ValidationException"):
             return None
         raise
-    return answer
+    return response
 
 
 def find(
     client: Any, name: str, kinds: tuple[ResourceKind, ...] = KINDS
 ) -> list[tuple[ResourceKind, dict[str, Any]]]:
-    """Everything of this name; a job and an endpoint may share one.
+    """Every resource with this name, and its Describe response; kinds may share a name.
 
     Raises:
-        UserError: there is nothing of this name.
+        UserError: there is none.
     """
     found = [
-        (kind, answer) for kind in kinds if (answer := describe(client, kind, name)) is not None
+        (kind, response) for kind in kinds if (response := describe(client, kind, name)) is not None
     ]
     if not found:
         expected = ", ".join(kind.name for kind in kinds)
-        raise UserError(
-            f"{name}: nothing of this name ({expected}); berth jobs lists what there is"
-        )
+        raise UserError(f"{name}: not found ({expected}); berth jobs lists jobs and endpoints")
     return found

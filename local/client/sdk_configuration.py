@@ -1,6 +1,6 @@
 """The SageMaker Python SDK's configuration file: the default bucket and role.
 
-Without it both major versions query STS, at an address of AWS's that no variable changes.
+Without it, SDK v2 and v3 query STS at a fixed AWS address that no environment variable overrides.
 `SAGEMAKER_USER_CONFIG_OVERRIDE` names the file.
 """
 
@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 VARIABLE = "SAGEMAKER_USER_CONFIG_OVERRIDE"
-"""The variable that names the file, in SDK v2 and v3."""
+"""The environment variable that names the file, in SDK v2 and v3."""
 
 
 def configuration(bucket: str, role: str) -> dict[str, Any]:
-    """The file's content, as "Configuring and using defaults with the SageMaker Python SDK" has it.
+    """The file's content; see "Configuring and using defaults with the SageMaker Python SDK".
 
     Args:
-        bucket: where `Session().default_bucket()` is; the SDK makes it when it is missing.
-        role: ARN of the role of jobs, models and pipelines that name none.
+        bucket: the default bucket, which the SDK creates if it is missing.
+        role: ARN of the default role of jobs, models and pipelines.
     """
     jobs = ("AutoMLJob", "Pipeline", "ProcessingJob", "TrainingJob")
     modules = {
@@ -37,7 +37,7 @@ def configuration(bucket: str, role: str) -> dict[str, Any]:
 
 
 def write(path: Path, bucket: str, role: str) -> None:
-    """Write the file; complete at once."""
+    """Write the file atomically."""
     import yaml
 
     text = yaml.safe_dump(configuration(bucket, role), sort_keys=False)

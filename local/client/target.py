@@ -1,4 +1,4 @@
-"""Where requests go: the SageMaker on this machine, or AWS."""
+"""Where requests go: the local SageMaker or AWS."""
 
 import os
 import shlex
@@ -19,15 +19,15 @@ REPOSITORY = "berth"
 LOCAL_IMAGE = IMAGES["full"]
 LOCAL_REGION = "us-east-1"
 NO_CREDENTIALS = Credentials("nobody", "nothing")
-"""The access key of a target that has none."""
+"""Used by a target without an access key."""
 LOCAL_ROLE = "berth"
-"""The role the local IAM has from the start."""
+"""The role that exists in the local IAM from the start."""
 MADE_BY = {"berth:made-by": "berth"}
-"""The tag on everything berth creates, by which `berth delete --all` finds it."""
+"""The tag on everything berth creates; `berth delete --all` finds resources by it."""
 ATTEMPTS = 10
-"""Tries of a request that was throttled or lost; the SageMaker SDK's own figure."""
+"""Attempts per request on AWS, as in the SageMaker SDK."""
 LOCAL_ATTEMPTS = 3
-"""The same on this machine, where waiting mends nothing."""
+"""Attempts per request to the local SageMaker, where waiting rarely helps."""
 CONNECT_SECONDS = 10
 
 Where = Literal["local", "aws"]
@@ -35,19 +35,19 @@ Where = Literal["local", "aws"]
 
 @dataclass(frozen=True)
 class Target:
-    """Where requests go and in whose name.
+    """Where requests go, and the defaults for them.
 
     Attributes:
         where: `local` or `aws`.
-        url: the local SageMaker's URL; None on AWS, and when `plan` found none running.
-        region: AWS's name of the region.
-        account: the account's twelve digits.
-        role: ARN of the role jobs and endpoints assume; "" where none is needed.
-        bucket: name of the bucket data and results go to.
+        url: the local SageMaker's URL; None on AWS, and with `plan` if none is running.
+        region: the region's name.
+        account: the account id.
+        role: ARN of the role that jobs and endpoints assume; "" if none is needed.
+        bucket: the bucket for data and results.
         image_uri: the image.
-        tags: on everything created, `MADE_BY` among them.
-        plan: only show what would be sent.
-        credentials: the local SageMaker's access key; None on AWS, and where there is no URL.
+        tags: tags for everything created, including `MADE_BY`.
+        plan: only print the requests.
+        credentials: the local SageMaker's access key; None on AWS, and without a URL.
     """
 
     where: Where
@@ -68,14 +68,17 @@ class Target:
     )
 
     def client(self, service: str, connections: int = 10, *, attempts: int | None = None) -> Any:
-        """The boto3 client of the service; the local one reads nothing of the user's AWS settings.
+        """A boto3 client; for the local SageMaker it ignores the user's AWS settings.
 
-        It is made once: botocore takes a third of a second of processor time for each. At most
-        `connections` are kept open: as many as threads share the client. A request is sent at most
-        `attempts` times; without, as often as suits where it goes.
+        Clients are cached, because creating one takes botocore 0.3 s of CPU time.
+
+        Args:
+            service: boto3's name of the service.
+            connections: size of the connection pool: the number of threads that share the client.
+            attempts: most attempts per request; None for the target's default.
 
         Raises:
-            UserError: `plan` found no local SageMaker to read from.
+            UserError: with `plan`, no local SageMaker is running.
         """
         with self._making:
             key = (service, connections, attempts)
@@ -97,7 +100,7 @@ class Target:
             return self.session.client(service, config=config)
         if self.url is None:
             raise UserError("the local SageMaker is not running; start it with: berth up")
-        # A proxy meant for the internet must not come between this machine and itself.
+        # Requests to 127.0.0.1 must not go through the user's proxy.
         config = Config(
             retries=retries,
             connect_timeout=CONNECT_SECONDS,
@@ -109,7 +112,7 @@ class Target:
 
     @cached_property
     def session(self) -> Any:
-        """A boto3 session: the usual chain on AWS, the home's access key and no files locally."""
+        """A boto3 session: with the default credential chain on AWS, the home's key locally."""
         import boto3
 
         if self.where == "aws":
@@ -117,7 +120,7 @@ class Target:
         return _local_session(self.region, self.credentials or NO_CREDENTIALS)
 
     def tag_list(self) -> list[dict[str, str]]:
-        """The tags as requests carry them."""
+        """The tags in the form of the API."""
         return [{"Key": key, "Value": value} for key, value in self.tags.items()]
 
     def command(self, *arguments: str) -> str:
@@ -128,7 +131,7 @@ class Target:
         return shlex.join(["berth", *arguments, *options])
 
     def environment(self) -> dict[str, str]:
-        """Variables that point any AWS SDK or the AWS CLI here; none on AWS."""
+        """Environment variables that point AWS SDKs and the AWS CLI here; none on AWS."""
         if self.url is None:
             return {}
         key = self.credentials or NO_CREDENTIALS
@@ -140,17 +143,17 @@ class Target:
         }
 
     def ensure_bucket(self) -> None:
-        """Create the bucket, closed to the public, unless it exists; nothing when planning.
+        """Create the bucket without public access unless it exists; with `plan`, do nothing.
 
         Raises:
-            UserError: the bucket belongs to somebody else.
+            UserError: this account may not use the bucket.
         """
         from botocore.exceptions import ClientError
 
         if self.plan:
             return
         s3 = self.client("s3")
-        # Anybody can guess the default's name and make it first, open to this account.
+        # Somebody else could create a bucket with the default name and open it to this account.
         default = self.bucket == default_bucket(self.region, self.account)
         owner = {"ExpectedBucketOwner": self.account} if default else {}
         try:
@@ -159,7 +162,7 @@ class Target:
         except ClientError as error:
             if code(error) in ("403", "AccessDenied"):
                 raise UserError(
-                    f"bucket {self.bucket}: this account may not use it; name another with --bucket"
+                    f"bucket {self.bucket}: access denied; choose another with --bucket"
                 ) from None
             if code(error) not in ("404", "NoSuchBucket"):
                 raise
@@ -177,7 +180,7 @@ class Target:
 
 
 def default_bucket(region: str, account: str) -> str:
-    """The bucket data and results go to unless another is named."""
+    """The default bucket for data and results."""
     return f"berth-{region}-{account}"
 
 
@@ -193,12 +196,13 @@ def connect(
     executor: ExecutorName = "auto",
     needs_role: bool = True,
 ) -> Target:
-    """The target the options name; the local SageMaker is started when none runs.
+    """The target of the options; starts the local SageMaker if it is not running.
 
-    With `plan` nothing is started and nothing is made.
+    With `plan` nothing is started or created.
 
     Raises:
-        UserError: on AWS, no credentials, region or role; locally, another executor runs.
+        UserError: on AWS, there are no credentials, region or role; locally, the running SageMaker
+            has another executor.
     """
     connector = _connect_local if where == "local" else _connect_aws
     target = connector(region, plan, executor, role, needs_role)
@@ -234,8 +238,8 @@ def _find_url(plan: bool, executor: ExecutorName) -> str | None:
         return None
     if executor not in ("auto", address.executor):
         raise UserError(
-            f"--executor {executor}: the local SageMaker runs with {address.executor}; "
-            "stop it first with: berth down"
+            f"--executor: found {executor}, but the local SageMaker is running with "
+            f"{address.executor}; stop it first: berth down"
         )
     return str(address.url)
 
@@ -251,10 +255,10 @@ def _connect_aws(
     except ProfileNotFound as error:
         raise UserError(f"AWS: {error}") from None
     if session.region_name is None:
-        raise UserError("--region: none given, expected one such as eu-west-1 (or AWS_REGION)")
+        raise UserError("--region: missing, expected one such as eu-west-1 (or AWS_REGION)")
     if needs_role and not role:
         raise UserError(
-            "--role: none given, expected the ARN of an IAM role that SageMaker may assume "
+            "--role: missing, expected the ARN of an IAM role that SageMaker can assume "
             "(or BERTH_ROLE)"
         )
     region = session.region_name

@@ -1,9 +1,9 @@
-"""A folder to an S3 prefix: in parallel, unchanged files left out.
+"""Parallel upload of a folder to an S3 prefix, which skips unchanged files.
 
-    files = scan_folder(Path("photos"))           # or why they cannot be sent
+    files = scan_folder(Path("photos"))
     result = upload_files(s3, files, "my-bucket", "data/photos/")
 
-After an interruption the same call continues: what was uploaded is not sent again.
+After an interruption, the same call continues where it stopped.
 """
 
 import hashlib
@@ -23,22 +23,25 @@ from container.files.regular import HEAD, open_regular, read_bounded, size_of
 from local.errors import UserError, code
 
 WORKERS = 24
-"""Uploads at once. Small files wait for the network, not for the processor."""
+"""Parallel uploads; small files wait for the network, not for the CPU."""
 PART = 16 * 1024**2
-"""Bytes from which a file goes up in parts of this size."""
+"""Bytes of a part, and of the smallest file that is uploaded in parts."""
 PARTS = 4
-"""Parts of one file at once."""
+"""Parallel parts per file."""
 SHOWN = 10
-"""Files that cannot be sent and are named each."""
+"""Most messages about files that cannot be uploaded."""
 MD5 = "berth-md5"
-"""Metadata of every object sent: its ETag is no MD5 when it went up in parts or under a KMS key."""
+"""Metadata of each object: the ETag of a multipart or KMS-encrypted object is not its MD5."""
 
 
 @dataclass(frozen=True)
 class Files:
-    """What a folder holds: file by key relative to the prefix, in the order of the keys.
+    """The files of a folder.
 
-    `left_out` are lines on what is not sent.
+    Attributes:
+        root: the folder.
+        paths: each file by its key relative to the prefix, sorted by key.
+        left_out: lines on files that are not uploaded.
     """
 
     root: Path
@@ -47,13 +50,13 @@ class Files:
 
     @property
     def size(self) -> int:
-        """Bytes of all files."""
+        """Total size of the files in bytes."""
         return sum(path.stat().st_size for path in self.paths.values())
 
 
 @dataclass(frozen=True)
 class UploadResult:
-    """How many files were sent and how many were there already, and which objects are extra."""
+    """Numbers of files sent and unchanged, bytes sent, and the keys that are not in the folder."""
 
     sent: int
     unchanged: int
@@ -68,13 +71,14 @@ class _RemoteObject:
 
 
 def scan_folder(root: Path, *, strict: bool = True, largest: int | None = None) -> Files:
-    """Every file below a folder, but for what tools left there.
+    """Every file below a folder, except files such as `.DS_Store` that tools create.
 
-    What cannot be sent (a pipe, a name that is not UTF-8, a link that leads out of the folder or
-    nowhere, more than `largest` bytes) is an error when `strict`, and else left out.
+    A file that cannot be uploaded (a pipe, a name that is not UTF-8, a broken link or one out of
+    the folder, more than `largest` bytes) is an error with `strict`, and skipped without.
 
     Raises:
-        UserError: no folder, no file in it, or, when `strict`, one that cannot be sent.
+        UserError: `root` is not a folder or has no files, or with `strict`, a file cannot be
+            uploaded.
     """
     if not root.is_dir():
         raise UserError(f"{readable(str(root))}: not a folder")
@@ -85,17 +89,17 @@ def scan_folder(root: Path, *, strict: bool = True, largest: int | None = None) 
         raise UserError(walk.problems[0])
     shown = walk.problems[:SHOWN]
     if len(walk.problems) > SHOWN:
-        shown.append(f"{len(walk.problems):,} files and folders that cannot be sent in all")
+        shown.append(f"{len(walk.problems):,} files and folders cannot be uploaded in total")
     if not paths:
         raise UserError(
-            "; ".join([f"{readable(str(root))}: no files in it, expected images", *shown])
+            "; ".join([f"{readable(str(root))}: found no files, expected images", *shown])
         )
     junk = [left_out("left by a tool", walk.junk)] if walk.junk else []
     return Files(root, paths, (*(f"left out: {line}" for line in shown), *junk))
 
 
 class _FolderWalk:
-    """The files below a folder, what tools left there, and a line on all that cannot be sent."""
+    """A walk of a folder that also collects junk files and messages on files to skip."""
 
     def __init__(self, top: Path, largest: int | None) -> None:
         self._top, self._largest = top, largest
@@ -103,7 +107,7 @@ class _FolderWalk:
         self.problems: list[str] = []
 
     def files(self, folder: Path, above: tuple[Path, ...]) -> Iterator[tuple[str, Path]]:
-        """Key and path of each."""
+        """Yield the key and path of each file."""
         try:
             with os.scandir(folder) as entries:
                 found = sorted(entry.name for entry in entries)
@@ -123,24 +127,24 @@ class _FolderWalk:
                 yield name, path
 
     def _problem(self, path: Path, above: tuple[Path, ...]) -> str | None:
-        """Why a file or folder cannot be sent; None when it can."""
+        """Why a file or folder cannot be uploaded; None if it can."""
         if not is_utf8(path.name):
-            return "its name is not UTF-8, as the keys in S3 are: rename it"
+            return "the name is not UTF-8, which S3 keys must be; rename it"
         if path.is_symlink():
             real = Path(os.path.realpath(path))
             if not real.exists() or real.is_symlink():
-                return f"a link to {readable(str(path.readlink()))}, which is not there"
+                return f"a broken link to {readable(str(path.readlink()))}"
             if not real.is_relative_to(self._top):
-                return f"a link to {readable(str(real))}, which lies outside {self._top}"
+                return f"a link to {readable(str(real))}, which is outside {self._top}"
             if real in above:
-                return "a link to a folder it lies in, which never ends"
+                return "a link to a folder that contains it"
         if path.is_dir():
             return None
         if not path.is_file():
             return "neither a file nor a folder"
         size = path.stat().st_size
         if self._largest is not None and size > self._largest:
-            return f"{size:,} bytes, expected at most {self._largest:,} in an image"
+            return f"found {size:,} bytes, expected at most {self._largest:,} in an image"
         return None
 
 
@@ -154,27 +158,27 @@ def upload_files(
     delete: bool = False,
     workers: int = WORKERS,
 ) -> UploadResult:
-    """Send every file that is not there with the same bytes; `delete` removes extra objects.
+    """Upload every new or changed file; `delete` deletes objects that are not in the folder.
 
-    `s3` should keep as many connections open as there are `workers`. The first error ends it,
-    after the uploads then under way.
+    The connection pool of `s3` should have one connection per worker. After the first error no
+    further upload starts.
 
     Raises:
         UserError: a file cannot be read.
-        ClientError: S3 refused.
+        ClientError: S3 returned an error.
     """
-    there = _listing(s3, bucket, prefix)
+    existing = _listing(s3, bucket, prefix)
     uploader = _Uploader(s3, bucket, kms_key)
     counts = {True: 0, False: 0}
     uploaded_bytes = 0
     threads = ThreadPoolExecutor(workers)
     try:
-        waiting = {
-            threads.submit(uploader.upload, path, prefix + key, there.get(prefix + key)): path
+        pending = [
+            threads.submit(uploader.upload, path, prefix + key, existing.get(prefix + key))
             for key, path in files.paths.items()
-        }
-        with ProgressBar(f"uploading {files.root}", len(waiting), log=sys.stderr) as progress:
-            for done in as_completed(waiting):
+        ]
+        with ProgressBar(f"uploading {files.root}", len(pending), log=sys.stderr) as progress:
+            for done in as_completed(pending):
                 size = done.result()
                 counts[size is not None] += 1
                 uploaded_bytes += size or 0
@@ -182,7 +186,7 @@ def upload_files(
     finally:
         threads.shutdown(cancel_futures=True)
     expected = {prefix + key for key in files.paths}
-    extra = tuple(sorted(key for key in there if key not in expected and not key.endswith("/")))
+    extra = tuple(sorted(key for key in existing if key not in expected and not key.endswith("/")))
     if delete:
         _delete(s3, bucket, extra)
     return UploadResult(counts[True], counts[False], uploaded_bytes, extra)
@@ -200,13 +204,13 @@ def _listing(s3: Any, bucket: str, prefix: str) -> dict[str, _RemoteObject]:
 def _delete(s3: Any, bucket: str, keys: tuple[str, ...]) -> None:
     for start in range(0, len(keys), 1000):
         listed = [{"Key": key} for key in keys[start : start + 1000]]
-        answer = s3.delete_objects(Bucket=bucket, Delete={"Objects": listed, "Quiet": True})
-        for failure in answer.get("Errors", ()):
+        response = s3.delete_objects(Bucket=bucket, Delete={"Objects": listed, "Quiet": True})
+        for failure in response.get("Errors", ()):
             raise UserError(f"s3://{bucket}/{failure['Key']}: {failure['Message']}")
 
 
 class _Uploader:
-    """Sends one file; shared by the threads."""
+    """Uploads single files; thread-safe."""
 
     def __init__(self, s3: Any, bucket: str, kms_key: str | None) -> None:
         self._s3, self._bucket = s3, bucket
@@ -214,18 +218,18 @@ class _Uploader:
             {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key} if kms_key else {}
         )
 
-    def upload(self, path: Path, key: str, there: _RemoteObject | None) -> int | None:
-        """The bytes sent; None when the object is there already."""
+    def upload(self, path: Path, key: str, existing: _RemoteObject | None) -> int | None:
+        """Upload a file and return its size; None if the existing object is the same."""
         try:
             with open_regular(path) as stream:
                 size = size_of(stream)
                 if size >= PART:
-                    return self._send_large(path, stream, key, there)
+                    return self._send_large(path, stream, key, existing)
                 data = read_bounded(stream)
         except OSError as error:
             raise UserError(f"{readable(str(path))}: cannot be read: {error.strerror}") from None
         digest = hashlib.md5(data, usedforsecurity=False).hexdigest()
-        if self._is_there(key, len(data), digest, there):
+        if self._is_unchanged(key, len(data), digest, existing):
             return None
         self._s3.put_object(
             Bucket=self._bucket,
@@ -238,14 +242,14 @@ class _Uploader:
         return len(data)
 
     def _send_large(
-        self, path: Path, stream: BufferedReader, key: str, there: _RemoteObject | None
+        self, path: Path, stream: BufferedReader, key: str, existing: _RemoteObject | None
     ) -> int | None:
         from boto3.s3.transfer import TransferConfig
 
         size, kind = size_of(stream), media_type(stream.read(HEAD), key)
         stream.seek(0)
         digest = hashlib.file_digest(stream, _md5).hexdigest()
-        if self._is_there(key, size, digest, there):
+        if self._is_unchanged(key, size, digest, existing):
             return None
         self._s3.upload_file(
             str(path),
@@ -258,10 +262,12 @@ class _Uploader:
         )
         return size
 
-    def _is_there(self, key: str, size: int, digest: str, there: _RemoteObject | None) -> bool:
-        if there is None or there.size != size:
+    def _is_unchanged(
+        self, key: str, size: int, digest: str, existing: _RemoteObject | None
+    ) -> bool:
+        if existing is None or existing.size != size:
             return False
-        if there.etag == digest:
+        if existing.etag == digest:
             return True
         try:
             head = self._s3.head_object(Bucket=self._bucket, Key=key)
@@ -269,7 +275,9 @@ class _Uploader:
             if code(error) in ("404", "NoSuchKey", "403"):
                 return False
             raise
-        return bool(head["Metadata"].get(MD5) == digest and head["ETag"].strip('"') == there.etag)
+        return bool(
+            head["Metadata"].get(MD5) == digest and head["ETag"].strip('"') == existing.etag
+        )
 
 
 def _md5() -> Any:

@@ -1,4 +1,4 @@
-"""`berth deploy`: a model behind an endpoint.
+"""`berth deploy`: deploy a model to an endpoint.
 
 berth deploy flowers --job berth-20260102-030405 --ttl 2h
 berth deploy flowers --model-data s3://bucket/model.tar.gz --where aws --serverless
@@ -29,14 +29,14 @@ from local.requests.names import stamp
 
 PANEL = "Instances"
 CALLS, BACKLOG = 600.0, 5.0
-"""What autoscaling keeps per instance: calls a minute, and calls that wait where they may."""
+"""Autoscaling targets per instance: invocations a minute, and queued asynchronous invocations."""
 
 
 @with_common
 def deploy(
     common: CommonOptions,
     name: Annotated[str, typer.Argument(help="the endpoint's name")],
-    job: Annotated[str | None, typer.Option(help="the training job whose model to serve")] = None,
+    job: Annotated[str | None, typer.Option(help="training job whose model to serve")] = None,
     model_data: Annotated[
         str | None, typer.Option(help="S3 URI of a model.tar.gz, instead of --job")
     ] = None,
@@ -44,42 +44,44 @@ def deploy(
         str | None,
         typer.Option(
             metavar="S3-PREFIX",
-            help="serve every archive below it; berth invoke names one with --target-model",
+            help="serve every model archive below it; choose one with berth invoke --target-model",
         ),
     ] = None,
     update: Annotated[
-        bool, typer.Option("--update", help="replace what the endpoint serves, blue/green")
+        bool, typer.Option("--update", help="update an existing endpoint, blue/green")
     ] = False,
     ttl: Annotated[str | None, typer.Option(help="delete it after this time: 90m, 2h, 1d")] = None,
     scheduler_role: Annotated[
         str | None,
-        typer.Option(help="on AWS, the role that deletes it after --ttl (default: --role)"),
+        typer.Option(help="on AWS: role of the schedule for --ttl (default: --role)"),
     ] = None,
     env: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="environment variable")
     ] = None,
     precision: Annotated[
         Precision | None,
-        typer.Option(help="what the model computes in (default: float32, on a GPU float16)"),
+        typer.Option(help="precision of inference (default: float32, on a GPU float16)"),
     ] = None,
     keep: Annotated[
-        bool, typer.Option("--keep", help="leave what was made when the endpoint fails")
+        bool, typer.Option("--keep", help="keep the created resources if the endpoint fails")
     ] = False,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="wait until it serves")] = True,
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="wait until it is in service")
+    ] = True,
     instance_type: Annotated[
-        str, typer.Option(help="type of the instances", rich_help_panel=PANEL)
+        str, typer.Option(help="instance type", rich_help_panel=PANEL)
     ] = "ml.m5.large",
     instance_count: Annotated[
-        int, typer.Option(min=1, help="how many of them", rich_help_panel=PANEL)
+        int, typer.Option(min=1, help="number of instances", rich_help_panel=PANEL)
     ] = 1,
     max_instances: Annotated[
-        int | None, typer.Option(help="autoscaling: at most so many", rich_help_panel=PANEL)
+        int | None, typer.Option(help="autoscaling: most instances", rich_help_panel=PANEL)
     ] = None,
     calls_per_instance: Annotated[
         float | None,
         typer.Option(
-            help="autoscaling: calls a minute per instance (default: 600); with --async-output, "
-            "calls that wait per instance (default: 5)",
+            help="autoscaling: invocations a minute per instance (default: 600); with "
+            "--async-output, queued invocations per instance (default: 5)",
             rich_help_panel=PANEL,
         ),
     ] = None,
@@ -87,52 +89,52 @@ def deploy(
         bool,
         typer.Option(
             "--slim",
-            help="with the image that serves only, on CPUs (make build TARGET=serve)",
+            help="use the serving image, for CPUs only (make build TARGET=serve)",
             rich_help_panel=PANEL,
         ),
     ] = False,
     serverless: Annotated[
-        bool, typer.Option("--serverless", help="no instances", rich_help_panel=PANEL)
+        bool, typer.Option("--serverless", help="serverless endpoint", rich_help_panel=PANEL)
     ] = False,
     memory: Annotated[
         int, typer.Option(help="serverless: MB of memory", rich_help_panel=PANEL)
     ] = 4096,
     concurrency: Annotated[
-        int, typer.Option(help="serverless: calls at once", rich_help_panel=PANEL)
+        int, typer.Option(help="serverless: concurrent invocations", rich_help_panel=PANEL)
     ] = 5,
     startup: Annotated[
         int | None,
-        typer.Option(help="seconds until it must answer (default: 480)", rich_help_panel=PANEL),
+        typer.Option(help="startup timeout in seconds (default: 480)", rich_help_panel=PANEL),
     ] = None,
     capture: Annotated[
-        str | None, typer.Option(metavar="S3-URI", help="keep requests and answers there")
+        str | None, typer.Option(metavar="S3-URI", help="capture requests and responses there")
     ] = None,
-    capture_percent: Annotated[int, typer.Option(help="share of them that is kept")] = 100,
+    capture_percent: Annotated[int, typer.Option(help="percentage that is captured")] = 100,
     async_output: Annotated[
-        str | None, typer.Option(metavar="S3-URI", help="asynchronous: answers go there")
+        str | None, typer.Option(metavar="S3-URI", help="asynchronous: write responses there")
     ] = None,
     cloudwatch: Annotated[
         str | None,
-        typer.Option(metavar="NAMESPACE", help="metrics of its answers in this namespace"),
+        typer.Option(metavar="NAMESPACE", help="publish prediction metrics in this namespace"),
     ] = None,
-    subnet: Annotated[list[str] | None, typer.Option(help="of your VPC, repeatable")] = None,
+    subnet: Annotated[list[str] | None, typer.Option(help="VPC subnet, repeatable")] = None,
     security_group: Annotated[
-        list[str] | None, typer.Option(help="of your VPC, repeatable")
+        list[str] | None, typer.Option(help="VPC security group, repeatable")
     ] = None,
     network_isolation: Annotated[
         bool, typer.Option("--network-isolation", help="no network for the container")
     ] = False,
     kms_key: Annotated[str | None, typer.Option(help="KMS key of the volumes")] = None,
 ) -> None:
-    """Put a model behind an endpoint, and wait until it serves."""
+    """Deploy a model to an endpoint and wait until it is in service."""
     target = common.connect()
     span = parse_duration(ttl) if ttl else None
     if target.where == "local":
         _refuse_locally(update, span, max_instances)
     if serverless and max_instances is not None:
-        raise UserError("--max-instances: a serverless endpoint scales by itself; leave it out")
+        raise UserError("--max-instances: serverless endpoints scale automatically; omit it")
     if slim and not serverless and has_gpu(instance_type):
-        raise UserError(f"--slim: {instance_type} has a GPU, which only the other image uses")
+        raise UserError(f"--slim: {instance_type} has a GPU, which the serving image cannot use")
     if multi_model and (job or model_data):
         other = "--job" if job else "--model-data"
         raise UserError(f"--multi-model: found {other} as well, expected one of them")
@@ -192,6 +194,6 @@ def deploy(
 
 def _refuse_locally(update: bool, ttl: timedelta | None, max_instances: int | None) -> None:
     if max_instances is not None:
-        raise UserError("--max-instances: autoscaling is not simulated locally; leave it out")
+        raise UserError("--max-instances: autoscaling is not supported locally; omit it")
     if update and ttl:
-        raise UserError("--ttl: locally it is set when an endpoint is made, not by an update")
+        raise UserError("--ttl: locally only a new endpoint can have one; omit it with --update")

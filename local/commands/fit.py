@@ -1,4 +1,4 @@
-"""`berth fit`: the best classifier of some photographs for the minutes there are."""
+"""`berth fit`: train the best classifier that a time limit allows."""
 
 import math
 from collections.abc import Mapping
@@ -22,10 +22,10 @@ from local.requests.hyperparameter_files import read_hyperparameters
 from local.requests.names import checked_name, job_name
 from local.requests.training import DAY, MAX_RUN, TrainingJobRequest, canonical
 
-START = 600
-"""Seconds a job may take beyond its minutes: the container's start, the images' download."""
-LEAST, MOST = 0.1, (MAX_RUN - START) / 60
-"""Minutes a job may be given."""
+OVERHEAD = 600
+"""Seconds of --max-run beyond --minutes: starting the container, downloading the images."""
+LEAST, MOST = 0.1, (MAX_RUN - OVERHEAD) / 60
+"""Smallest and largest --minutes."""
 
 
 @with_options(CommonOptions, JobOptions)
@@ -36,26 +36,26 @@ def fit(
     photos: Annotated[
         str,
         typer.Argument(
-            help="a folder, or s3://bucket/prefix, that holds train, validation and test, or class "
-            "folders; for AWS a folder is uploaded first"
+            help="a folder or s3://bucket/prefix with train, validation and test, or with class "
+            "folders; a folder is uploaded first for AWS"
         ),
     ],
-    minutes: Annotated[float, typer.Option(help="that the job may take")] = 30,
-    name: Annotated[str | None, typer.Option(help="the job's (default: berth-DATA-TIME)")] = None,
+    minutes: Annotated[float, typer.Option(help="time limit of the job")] = 30,
+    name: Annotated[str | None, typer.Option(help="job name (default: berth-DATA-TIME)")] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="follow the job")] = True,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="do not print its log")] = False,
     download: Annotated[
-        bool, typer.Option("--download/--no-download", help="bring home what it leaves")
+        bool, typer.Option("--download/--no-download", help="download the results")
     ] = True,
     output_dir: Annotated[
-        Path | None, typer.Option(help="where to (default: a folder named like the job)")
+        Path | None, typer.Option(help="folder for the results (default: the job's name)")
     ] = None,
 ) -> None:
-    """Make the best classifier that so many minutes allow: one training job that chooses the
-    backbone, the image size and how to train, says why, and ends in time.
+    """Train the best classifier that the time limit allows, in one training job that chooses the
+    backbone, the image size and the training method, and reports why.
 
-    Probes on the features of every pretrained backbone at hand first, then fine-tuning with what is
-    left. Ctrl-C only ends the following.
+    It first trains probes on the features of every available pretrained backbone, then fine-tunes
+    in the remaining time. Ctrl-C stops following; the job continues.
     """
     options = replace(options, max_run=_max_run(options, minutes))
     _check(options)
@@ -93,7 +93,7 @@ def _max_run(options: JobOptions, minutes: float) -> int:
     if not LEAST <= minutes <= MOST:  # neither is NaN
         raise UserError(f"--minutes: found {minutes:g}, expected {LEAST:g} to {MOST:,.0f}")
     if options.max_run == DAY:
-        return math.ceil(60 * minutes) + START
+        return math.ceil(60 * minutes) + OVERHEAD
     if options.max_run < 60 * minutes:
         raise UserError(
             f"--max-run: found {options.max_run} seconds, expected at least those of --minutes "
@@ -124,7 +124,7 @@ def _scan(photos: str) -> Files:
 
 
 def _channels(target: Target, photos: str, prefix: str) -> dict[str, str]:
-    """The channels of a folder once it is uploaded below a prefix of the bucket."""
+    """The channels of a folder that is going to be uploaded to `prefix` in the bucket."""
     layout = find_layout(contents_below(Path(photos)), f"{photos}/")
     for note in layout.notes:
         print_note(f"data: {note}")
@@ -135,7 +135,7 @@ def _channels(target: Target, photos: str, prefix: str) -> dict[str, str]:
 def _upload(target: Target, files: Files, prefix: str) -> None:
     s3 = target.client("s3", connections=WORKERS)
     done = upload_files(s3, files, target.bucket, prefix)
-    print_note(f"{done.sent:,} files sent, {done.unchanged:,} there already")
+    print_note(f"{done.sent:,} files uploaded, {done.unchanged:,} unchanged")
 
 
 def _run(
@@ -149,11 +149,11 @@ def _run(
     download: bool,
     into: Path | None,
 ) -> None:
-    """Run the job and say where its model is."""
+    """Run the job and print where its model is and what to do with it."""
     start_and_follow(
         target, name, request, wait=wait, quiet=quiet, download=download, output_dir=into
     )
     if wait:
         print_note(f"model      {job.output}/{name}/output/model.tar.gz")
-        print_note(f"page       {target.command('report', name)}")
-        print_note(f"endpoint   {target.command('deploy', 'NAME', '--job', name)}")
+        print_note(f"report     {target.command('report', name)}")
+        print_note(f"deploy     {target.command('deploy', 'NAME', '--job', name)}")

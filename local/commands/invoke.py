@@ -1,10 +1,10 @@
-"""`berth invoke`: images to an endpoint, predictions back.
+"""`berth invoke`: send images to an endpoint and print the predictions.
 
     berth invoke flowers rose.jpg tulip.jpg
     berth invoke flowers photos/test --json > predictions.jsonl
     berth invoke gardens rose.jpg --target-model roses.tar.gz
 
-For a folder of class folders the accuracy by the folders' names is printed as well.
+For a folder of class folders it also prints the accuracy, with the folders' names as labels.
 """
 
 import base64
@@ -37,29 +37,29 @@ from local.results.predictions import (
 )
 
 REAL_TIME_LIMIT = 25 * 1024**2
-"""Bytes an instance-based endpoint takes in one request (developer guide, quotas)."""
+"""Largest payload of an instance-based endpoint, in bytes (developer guide, quotas)."""
 SERVERLESS_LIMIT = 4 * 1024**2
-"""Bytes a serverless endpoint takes in one request (developer guide, quotas)."""
-MOST_IN_BATCH = 256
-"""Instances the container takes in one request."""
+"""Largest payload of a serverless endpoint, in bytes (developer guide, quotas)."""
+MAX_BATCH = 256
+"""Most instances the container accepts in one request."""
 PARALLEL = 8
 MESSAGE = 500
-"""Characters of a container's error that are shown; any image may have written it."""
+"""Characters of a container's error that are printed; it comes from any image."""
 
 
 @dataclass(frozen=True)
 class EndpointClient:
-    """Sends images to one endpoint; used by several threads at once.
+    """Sends images to one endpoint; thread-safe.
 
     Attributes:
-        runtime: boto3's client of `sagemaker-runtime`.
+        runtime: a boto3 `sagemaker-runtime` client.
         endpoint: the endpoint's name.
-        limit: bytes of a request's body.
-        top_k: classes in a prediction; None leaves it to the container.
-        shrink: resize images that exceed the limit, instead of refusing them.
-        variant: the production variant; None leaves it to the endpoint.
-        target_model: the archive that a multi-model endpoint is to use.
-        heat_maps: where each image's heat map goes; none are asked for without.
+        limit: largest request body, in bytes.
+        top_k: classes per prediction; None for the container's default.
+        shrink: resize images that exceed the limit instead of rejecting them.
+        variant: the production variant; None lets the endpoint choose.
+        target_model: the model archive, for a multi-model endpoint.
+        heat_maps: the file for each image's heat map; None requests no heat maps.
     """
 
     runtime: Any
@@ -72,17 +72,17 @@ class EndpointClient:
     heat_maps: Mapping[ImageFile, Path] | None = None
 
     def predict(self, images: Sequence[ImageFile]) -> list[ImagePrediction]:
-        """The predictions for some images, sent in one request where they fit in it."""
+        """The predictions for some images, sent in one request if they fit."""
         if len(images) == 1:
             return [self._predict_one(images[0])]
-        # In base64 four bytes stand for three, and the JSON around them takes some.
+        # Base64 encodes three bytes as four; 64 bytes are for the JSON around an image.
         room = self.limit // 4 * 3 // len(images) - 64
         together = [image for image in images if _size(image) <= room]
         predictions = self._predict_together(together)
         return [predictions.get(image) or self._predict_one(image) for image in images]
 
     def _predict_together(self, images: Sequence[ImageFile]) -> dict[ImageFile, ImagePrediction]:
-        """The predictions of one request; none if it was refused, as it is for one bad image."""
+        """The predictions of one request; empty if it failed, as one bad image fails them all."""
         if not images:
             return {}
         try:
@@ -131,14 +131,14 @@ class EndpointClient:
             return data, None
         if not self.shrink:
             raise UserError(
-                f"{image.name}: {size:,} bytes, a request takes {limit:,}; "
-                "make it smaller, or let --shrink do it"
+                f"{image.name}: found {size:,} bytes, expected at most {limit:,} in a request; "
+                "resize it, or use --shrink"
             )
         smaller = resize_to_fit(data, limit, image.name)
         return smaller, len(smaller)
 
     def request(self, body: bytes | str, kind: str) -> dict[str, Any]:
-        """InvokeEndpoint; `kind` is the body's content type."""
+        """The InvokeEndpoint request for a body of content type `kind`."""
         request: dict[str, Any] = {
             "EndpointName": self.endpoint,
             "ContentType": kind,
@@ -160,10 +160,10 @@ class EndpointClient:
 
 
 def error_line(error: BaseException) -> str:
-    """Why an image has no prediction, in one line: the container's own error where it sent one.
+    """One line on why an invocation failed: the container's error message if there is one.
 
     Raises:
-        BaseException: `error` itself, when it is a defect of this program.
+        BaseException: `error` itself, if it is a bug in this program.
     """
     if code(error) == "ModelError":
         response: dict[str, Any] = getattr(error, "response", {})
@@ -181,43 +181,43 @@ def error_line(error: BaseException) -> str:
 def predict_all(
     client: EndpointClient, images: Sequence[ImageFile], *, batch: int = 1, parallel: int = PARALLEL
 ) -> list[ImagePrediction]:
-    """The predictions for all images, in their order; `batch` of them in a request."""
+    """The predictions for all images, in the same order; each request has `batch` images."""
     groups = list(_groups(images, batch))
     predictions: list[list[ImagePrediction]] = [[] for _ in groups]
     threads = ThreadPoolExecutor(parallel)
     try:
-        waiting = {
+        pending = {
             threads.submit(client.predict, group): position for position, group in enumerate(groups)
         }
         with ProgressBar(f"invoking {client.endpoint}", len(images), log=sys.stderr) as progress:
-            for done in as_completed(waiting):
-                predictions[waiting[done]] = done.result()
-                progress.advance(len(groups[waiting[done]]))
+            for done in as_completed(pending):
+                predictions[pending[done]] = done.result()
+                progress.advance(len(groups[pending[done]]))
     finally:
         threads.shutdown(cancel_futures=True)
-    return [answer for group in predictions for answer in group]
+    return [prediction for group in predictions for prediction in group]
 
 
 @with_common
 def invoke(
     common: CommonOptions,
     endpoint: Annotated[str, typer.Argument(help="the endpoint's name")],
-    images: Annotated[list[Path], typer.Argument(help="image files, and folders of them")],
-    top_k: Annotated[int | None, typer.Option(min=1, help="classes shown (default: 5)")] = None,
+    images: Annotated[list[Path], typer.Argument(help="image files, or folders of them")],
+    top_k: Annotated[
+        int | None, typer.Option(min=1, help="classes per prediction (default: 5)")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON Lines instead of a table")] = False,
     shrink: Annotated[
-        bool, typer.Option("--shrink", help="make images smaller that are too large to send")
+        bool, typer.Option("--shrink", help="resize images that are too large for a request")
     ] = False,
     batch: Annotated[
-        int, typer.Option(min=1, max=MOST_IN_BATCH, help="images in one request, as JSON")
+        int, typer.Option(min=1, max=MAX_BATCH, help="images per request, sent as JSON")
     ] = 1,
-    parallel: Annotated[int, typer.Option(min=1, max=64, help="requests at once")] = PARALLEL,
+    parallel: Annotated[int, typer.Option(min=1, max=64, help="parallel requests")] = PARALLEL,
     variant: Annotated[str | None, typer.Option(help="the production variant")] = None,
     target_model: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME.tar.gz", help="the archive that a multi-model endpoint is to use"
-        ),
+        typer.Option(metavar="NAME.tar.gz", help="model archive, for a multi-model endpoint"),
     ] = None,
     explain: Annotated[
         Path | None,
@@ -226,9 +226,9 @@ def invoke(
         ),
     ] = None,
 ) -> None:
-    """Send images to an endpoint; exit status 1 when one of them got no prediction."""
+    """Send images to an endpoint; exit with status 1 if an image got no prediction."""
     if explain is not None and batch > 1:
-        raise UserError(f"--batch {batch}: heat maps are made one image a request; leave it out")
+        raise UserError(f"--batch {batch}: --explain needs one image per request; omit it")
     files = find_images(images)
     heat_maps = None if explain is None else heat_map_files(files, explain)
     target = common.connect(needs_role=False)
@@ -245,7 +245,7 @@ def invoke(
         kind = first.content_type if batch == 1 else "application/json"
         request = planned.request(f"<the bytes of {first.name}>", kind)
         plan.show(target, [("InvokeEndpoint", request)])
-        Console().print(f"the like for {len(files):,} images", highlight=False)
+        Console().print(f"such requests for {len(files):,} images", highlight=False)
         return
     client = EndpointClient(
         runtime=target.client("sagemaker-runtime", connections=parallel),
@@ -264,18 +264,18 @@ def invoke(
 
 
 def payload_limit(sagemaker: Any, endpoint: str) -> int:
-    """Bytes a request to the endpoint may have.
+    """The endpoint's largest payload, in bytes.
 
     Raises:
-        UserError: there is no such endpoint, it does not serve, or it answers in S3 only.
+        UserError: there is no such endpoint, it is not in service, or it is asynchronous.
     """
     try:
         described = sagemaker.describe_endpoint(EndpointName=endpoint)
     except Exception as error:
         if code(error) == "ValidationException" and "Could not find" in str(error):
             raise UserError(
-                f"endpoint {endpoint}: not there; see them with: berth jobs, make one with: "
-                "berth deploy"
+                f"endpoint {endpoint}: not found; berth jobs lists endpoints, berth deploy "
+                "creates one"
             ) from None
         raise
     status = described["EndpointStatus"]
@@ -283,8 +283,8 @@ def payload_limit(sagemaker: Any, endpoint: str) -> int:
         raise UserError(f"endpoint {endpoint}: is {status}, expected InService")
     if described.get("AsyncInferenceConfig"):
         raise UserError(
-            f"endpoint {endpoint}: asynchronous, it takes objects in S3 and answers there; use "
-            "InvokeEndpointAsync"
+            f"endpoint {endpoint}: it is asynchronous, which reads and writes objects in S3; "
+            "call InvokeEndpointAsync"
         )
     variants = described.get("ProductionVariants") or []
     serverless = any(variant.get("CurrentServerlessConfig") for variant in variants)
@@ -292,7 +292,7 @@ def payload_limit(sagemaker: Any, endpoint: str) -> int:
 
 
 def _size(image: ImageFile) -> int:
-    """Bytes of the file; 0 when it cannot be read: sending it then fails with the reason."""
+    """Bytes of the file; 0 if it cannot be read: sending it then fails with the reason."""
     try:
         return image.path.stat().st_size
     except OSError:

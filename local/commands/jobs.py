@@ -1,4 +1,4 @@
-"""`berth jobs`: training, tuning and transform jobs and endpoints in one table."""
+"""`berth jobs`: list training, tuning and transform jobs and endpoints in one table."""
 
 import json
 from dataclasses import asdict
@@ -28,16 +28,16 @@ def jobs(
     *,
     kind: Annotated[
         Literal["all", "training", "tuning", "transform", "endpoint"],
-        typer.Option(help="only these"),
+        typer.Option(help="only this kind"),
     ] = "all",
     status: Annotated[
         str | None,
-        typer.Option(help="only those of SageMaker's status, e.g. InProgress or InService"),
+        typer.Option(help="only this SageMaker status, such as InProgress or InService"),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="the newest so many")] = 20,
-    as_json: Annotated[bool, typer.Option("--json", help="as JSON, times in UTC")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="most entries")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON, with times in UTC")] = False,
 ) -> None:
-    """List jobs and endpoints, the newest first."""
+    """List jobs and endpoints, newest first."""
     client = common.connect(needs_role=False).client("sagemaker")
     kinds = [each for each in KINDS if kind in ("all", each.name)]
     known = {each.name: client.meta.service_model.shape_for(each.status).enum for each in kinds}
@@ -70,7 +70,7 @@ def _print(found: list[ResourceSummary]) -> None:
 
     console = table_console()
     if not found:
-        console.print("nothing yet")
+        console.print("no jobs or endpoints")
         return
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("kind", "name", "status", "created", "took"):

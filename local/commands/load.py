@@ -1,10 +1,10 @@
-"""`berth load`: how much an endpoint answers, how fast, and what more would cost.
+"""`berth load`: measure an endpoint's throughput, latency and cost under rising load.
 
     berth load flowers photos/test
     berth load flowers photos/test --rate 200 --p99 300
 
-More and more requests at once, until more bring nothing. The same for any endpoint that takes
-images, whoever's container is behind it.
+It doubles the number of concurrent requests until throughput stops rising. It works with any
+endpoint that accepts images, whatever its container.
 """
 
 import json
@@ -36,47 +36,47 @@ from local.results.load_curve import (
     size,
 )
 
-MOST_IMAGES = 100
-"""Files of those named that are sent, one in so many: they stay in memory meanwhile."""
+MAX_IMAGES = 100
+"""Most files to send, evenly spaced among those found: they are held in memory."""
 BUSY = 0.7
-"""Share of a core from which on this process, one interpreter, may be what limits."""
+"""Share of a core above which this process, a single interpreter, may be the bottleneck."""
 
 
 @with_common
 def load(
     common: CommonOptions,
     endpoint: Annotated[str, typer.Argument(help="the endpoint's name")],
-    images: Annotated[list[Path], typer.Argument(help="image files, and folders of them")],
+    images: Annotated[list[Path], typer.Argument(help="image files, or folders of them")],
     seconds: Annotated[
-        float, typer.Option(min=0.1, max=3600, help="how long each level is kept up")
+        float, typer.Option(min=0.1, max=3600, help="seconds per concurrency level")
     ] = 10.0,
     max_concurrency: Annotated[
-        int, typer.Option(min=1, max=512, help="requests at once, at most")
+        int, typer.Option(min=1, max=512, help="most concurrent requests")
     ] = 64,
     rate: Annotated[
         float | None,
-        typer.Option(min=0.001, help="requests a second you want: how many instances, what price"),
+        typer.Option(min=0.001, help="requests a second to size and price the endpoint for"),
     ] = None,
     p99: Annotated[
         float | None,
-        typer.Option(min=0.001, help="milliseconds within which 99 % shall be answered"),
+        typer.Option(min=0.001, help="latency target: milliseconds for 99 % of the requests"),
     ] = None,
     variant: Annotated[str | None, typer.Option(help="the production variant")] = None,
     target_model: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME.tar.gz", help="the archive that a multi-model endpoint is to use"
-        ),
+        typer.Option(metavar="NAME.tar.gz", help="model archive, for a multi-model endpoint"),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(dir_okay=False, writable=True, help="the page (default: ENDPOINT-load.html)"),
+        typer.Option(
+            dir_okay=False, writable=True, help="HTML report (default: ENDPOINT-load.html)"
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table")] = False,
 ) -> None:
-    """Measure an endpoint under rising load, and draw throughput against latency."""
+    """Measure an endpoint under rising load and plot throughput against latency."""
     found = find_images(images)
-    step = -(-len(found) // MOST_IMAGES)
+    step = -(-len(found) // MAX_IMAGES)
     files = found[::step]
     target = common.connect(needs_role=False)
     if target.plan:
@@ -84,7 +84,7 @@ def load(
             None, endpoint, variant=variant, target_model=target_model
         ).request(f"<the bytes of {files[0].name}>", files[0].content_type)
         plan.show(target, [("InvokeEndpoint", request)])
-        print(f"for {seconds:g} s with 1 request at once, then 2, 4, … up to {max_concurrency}")
+        print(f"for {seconds:g} s with 1 concurrent request, then 2, 4, … up to {max_concurrency}")
         return
     sagemaker = target.client("sagemaker")
     limit = payload_limit(sagemaker, endpoint)
@@ -100,15 +100,15 @@ def load(
             return error_line(error)
         return None
 
-    refused = send(0)
-    if refused:
-        raise UserError(f"endpoint {endpoint}: {files[0].name}: {refused}")
-    measure(send, 1, min(1.0, seconds))  # connections are opened, caches filled
+    failure = send(0)
+    if failure:
+        raise UserError(f"endpoint {endpoint}: {files[0].name}: {failure}")
+    measure(send, 1, min(1.0, seconds))  # warm-up: opens connections, fills caches
     levels, ended = _rise(send, seconds, max_concurrency)
     answered = [level for level in levels if level.latencies]
     if not answered:
         why = ", ".join(levels[0].errors)
-        raise UserError(f"endpoint {endpoint}: no request was answered: {why}")
+        raise UserError(f"endpoint {endpoint}: every request failed: {why}")
     best = knee(answered)
     within = best if p99 is None else fastest_within(answered, p99 / 1000)
     chosen = within or best
@@ -133,20 +133,20 @@ def load(
         print(path)
     if within is None:
         raise UserError(
-            f"--p99 {p99:g}: not reached; one request at once has "
+            f"--p99 {p99:g}: not met; with one request at a time it is "
             f"{1000 * answered[0].percentile(99):,.0f} ms"
         )
 
 
 def _rise(send: Any, seconds: float, most: int) -> tuple[list[Level], str]:
-    """The levels 1, 2, 4, …, and why there are no more."""
+    """The levels 1, 2, 4, …, and the reason for stopping."""
     levels: list[Level] = []
     concurrency = 1
     while True:
         level = measure(send, concurrency, seconds)
         levels.append(level)
         print_note(
-            f"{concurrency} at once: {level.rate:,.1f} requests/s, "
+            f"{concurrency} concurrent: {level.rate:,.1f} requests/s, "
             f"median {1000 * level.percentile(50):,.0f} ms, "
             f"p99 {1000 * level.percentile(99):,.0f} ms"
         )
@@ -154,7 +154,7 @@ def _rise(send: Any, seconds: float, most: int) -> tuple[list[Level], str]:
         if reason:
             return levels, f"stopped at {_requests(concurrency)} at once: {reason}"
         if concurrency == most:
-            return levels, f"stopped at {_requests(most)} at once, as --max-concurrency says"
+            return levels, f"stopped at {_requests(most)} at once, the --max-concurrency"
         concurrency = min(2 * concurrency, most)
 
 
@@ -170,11 +170,11 @@ def _read(image: ImageFile, limit: int) -> bytes:
                 return read_bounded(file)
     except OSError as error:
         raise UserError(f"{image.name}: cannot be read: {error.strerror}") from None
-    raise UserError(f"{image.name}: {size:,} bytes, a request takes {limit:,}")
+    raise UserError(f"{image.name}: found {size:,} bytes, expected at most {limit:,} in a request")
 
 
 def describe_capacity(sagemaker: Any, endpoint: str, variant: str | None) -> VariantCapacity | None:
-    """What answers for the endpoint, or for one variant; None where it is of several types."""
+    """The capacity of the endpoint or of one variant; None if its instance types differ."""
     described = sagemaker.describe_endpoint(EndpointName=endpoint)
     config = sagemaker.describe_endpoint_config(EndpointConfigName=described["EndpointConfigName"])
     types = {each["VariantName"]: each.get("InstanceType") for each in config["ProductionVariants"]}
@@ -185,7 +185,7 @@ def describe_capacity(sagemaker: Any, endpoint: str, variant: str | None) -> Var
     ]
     if not variants:
         raise UserError(
-            f"--variant {variant}: endpoint {endpoint} has none of this name, but: "
+            f"--variant: found {variant}, expected a variant of endpoint {endpoint}: "
             f"{', '.join(types)}"
         )
     if len({types.get(each["VariantName"]) for each in variants}) > 1:
@@ -202,7 +202,7 @@ def _facts(
 ) -> list[str]:
     def said(level: Level) -> str:
         return (
-            f"{level.rate:,.1f} requests/s with {level.concurrency} at once, "
+            f"{level.rate:,.1f} requests/s with {level.concurrency} concurrent, "
             f"median {1000 * level.percentile(50):,.0f} ms, "
             f"p99 {1000 * level.percentile(99):,.0f} ms"
         )
@@ -211,12 +211,12 @@ def _facts(
     if p99 is not None:
         lines.append(f"most within {p99:g} ms: {said(chosen)}")
     if capacity is None:
-        lines.append("variants of several instance types answered: choose one with --variant")
+        lines.append("the variants have different instance types: choose one with --variant")
     elif capacity.instance_type is not None:
         lines.append(
             f"autoscaling: berth deploy --calls-per-instance "
-            f"{calls_per_instance(chosen, capacity):.0f} ({SAFETY_FACTOR:.0%} of that a minute, "
-            "where AWS advises to start)"
+            f"{calls_per_instance(chosen, capacity):.0f} ({SAFETY_FACTOR:.0%} of that per minute, "
+            "the safety factor that AWS recommends to start with)"
         )
     return lines
 
@@ -227,7 +227,7 @@ def _price(sizing: Sizing, capacity: VariantCapacity, where: str) -> str:
         if sizing.instances is None
         else f"{sizing.instances} x {capacity.instance_type}"
     )
-    cost = "its price is not known"
+    cost = "price unknown"
     if sizing.hourly is not None and sizing.monthly is not None:
         cost = (
             f"{sizing.hourly:,.3g} USD an hour, {sizing.monthly:,.2f} a month "
@@ -242,12 +242,12 @@ def _doubts(levels: Sequence[Level]) -> list[str]:
     lines = []
     if busiest.client_cpu > BUSY:
         lines.append(
-            f"with {busiest.concurrency} at once this client used {busiest.client_cpu:.0%} of a "
-            "core: it may be what limits"
+            f"with {busiest.concurrency} concurrent requests this client used "
+            f"{busiest.client_cpu:.0%} of a core: it may be the bottleneck"
         )
     for level in levels:
         lines += [
-            f"with {level.concurrency} at once {count:,} requests failed: {printable(line)}"
+            f"with {level.concurrency} concurrent, {count:,} requests failed: {printable(line)}"
             for line, count in level.errors.items()
         ]
     return lines
@@ -257,7 +257,7 @@ def _print_table(levels: Sequence[Level], best: Level) -> None:
     from rich.table import Table
 
     table = Table()
-    for name in ("at once", "requests/s", "median ms", "p90 ms", "p99 ms", "failed", ""):
+    for name in ("concurrency", "requests/s", "median ms", "p90 ms", "p99 ms", "failed", ""):
         table.add_column(name, justify="right")
     for level in levels:
         table.add_row(

@@ -1,4 +1,4 @@
-"""`berth logs`: what a job or an endpoint printed, or prints now."""
+"""`berth logs`: show or follow the log of a job or an endpoint."""
 
 from collections.abc import Callable
 from typing import Annotated
@@ -18,31 +18,34 @@ from local.statuses import TERMINAL
 @with_common
 def logs(
     common: CommonOptions,
-    name: Annotated[str, typer.Argument(help="of a training or transform job or an endpoint")],
+    name: Annotated[str, typer.Argument(help="a training job, transform job or endpoint")],
     *,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="go on until it ends, or Ctrl-C")
+        bool, typer.Option("--follow", "-f", help="follow until it ends or Ctrl-C")
     ] = False,
-    host: Annotated[str | None, typer.Option(help="only this host's lines, e.g. algo-2")] = None,
+    host: Annotated[str | None, typer.Option(help="only this host's lines, such as algo-2")] = None,
     tail: Annotated[
-        int | None, typer.Option("--tail", "-n", min=1, max=10_000, help="only the last so many")
+        int | None, typer.Option("--tail", "-n", min=1, max=10_000, help="only the last lines")
     ] = None,
 ) -> None:
-    """Show a job's or an endpoint's log; each line begins with its host where there are several."""
+    """Show the log of a job or an endpoint; with several hosts, each line starts with its host."""
     target = common.connect(needs_role=False)
     client = target.client("sagemaker")
     if describe(client, TUNE, name) is not None and describe(client, TRAIN, name) is None:
-        raise UserError(f"{name}: a tuning job has no log, its trials have; berth report {name}")
-    kind, answer = find(client, name, (TRAIN, TRANSFORMS, ENDPOINT))[0]
+        raise UserError(
+            f"{name}: a tuning job has no log, its training jobs have; berth report {name} "
+            "lists them"
+        )
+    kind, description = find(client, name, (TRAIN, TRANSFORMS, ENDPOINT))[0]
     group, prefix = kind.log(name)
     reader = LogReader(target.client("logs"), group, prefix, host)
-    hosts = 1 if host else answer.get("ResourceConfig", {}).get("InstanceCount", 1)
+    hosts = 1 if host else description.get("ResourceConfig", {}).get("InstanceCount", 1)
     printer = LinePrinter(lambda line: print(line, flush=True))
     if tail is not None:
         printer.show(reader.last(tail), hosts)
         if not follow:
             return
-        reader.read()  # what was there is not shown again
+        reader.read()  # skip what is already there
     if follow:
         _follow(reader, printer, hosts, _is_over(target, kind, name))
     else:
@@ -51,7 +54,7 @@ def logs(
 
 
 def _follow(reader: LogReader, printer: LinePrinter, hosts: int, over: Callable[[], bool]) -> None:
-    """Print lines until it is over, and those that come late after that."""
+    """Print lines until the job is over and its last lines have arrived."""
     backoff, quiet = Backoff(), 0
     while quiet < QUIET_READS:
         ended = over()
@@ -66,7 +69,7 @@ def _is_over(target: Target, kind: ResourceKind, name: str) -> Callable[[], bool
     ends = ("Failed",) if kind is ENDPOINT else TERMINAL
 
     def over() -> bool:
-        answer = describe(client, kind, name)
-        return answer is None or answer[kind.status] in ends
+        description = describe(client, kind, name)
+        return description is None or description[kind.status] in ends
 
     return over

@@ -1,13 +1,12 @@
-"""The image to a registry that SageMaker pulls from: Amazon ECR.
+"""`berth push`: push the image to Amazon ECR, where SageMaker pulls it from.
 
     berth push --where aws
     berth push berth:mine --repository flowers --where aws
 
-Without a name berth:latest is pushed, and berth:serve too where it was built.
+Without an argument it pushes berth:latest, and berth:serve if it was built.
 
-The image must be one that SageMaker takes: in Docker's format, and for the processors of the
-instances it is for. On this machine nothing needs to be pushed: the local SageMaker runs what the
-engine holds.
+SageMaker must accept the image: it has to be in Docker's format and for the platform of the
+instances. Locally there is nothing to push: the local SageMaker runs the engine's images.
 """
 
 import re
@@ -50,8 +49,8 @@ def push(
     image: Annotated[
         str | None,
         typer.Argument(
-            help="the image, as the engine on this machine names it "
-            "(default: berth:latest, and berth:serve where it was built)"
+            help="an image of the local Docker engine "
+            "(default: berth:latest, and berth:serve if it was built)"
         ),
     ] = None,
     repository: Annotated[
@@ -59,18 +58,18 @@ def push(
     ] = None,
     tag: Annotated[str | None, typer.Option(help="tag (default: the image's)")] = None,
     immutable: Annotated[
-        bool, typer.Option("--immutable", help="a new repository's tags never move")
+        bool, typer.Option("--immutable", help="make a new repository's tags immutable")
     ] = False,
     instance_type: Annotated[
         str | None,
-        typer.Option(help="that will run it, such as ml.c7g.xlarge (default: any with amd64)"),
+        typer.Option(help="instance type that will run it, such as ml.c7g.xlarge (default: amd64)"),
     ] = None,
     registry: Annotated[
         str | None,
-        typer.Option(metavar="HOST", help="another registry, with the engine's own login"),
+        typer.Option(metavar="HOST", help="another registry; uses the engine's own login"),
     ] = None,
 ) -> None:
-    """Push the image and print its URI by digest; SageMaker would take what is printed."""
+    """Push the image and print its URI by digest, for use as --image-uri."""
     name, own_tag = split(image or LOCAL_IMAGE)
     name, tag = repository or name, tag or own_tag
     _check_names(name, tag, instance_type)
@@ -104,9 +103,9 @@ def push(
 
 
 def _serving_image_fits(*, anywhere: bool, instance_type: str | None) -> bool:
-    """Whether the engine has the image that serves only, for the instances or `anywhere`.
+    """Whether the engine has the serving image for the instance's platform, or `anywhere`.
 
-    A note says so where it is of another platform.
+    Prints a note if the image is for another platform.
     """
     image = IMAGES["serve"]
     try:
@@ -116,7 +115,7 @@ def _serving_image_fits(*, anywhere: bool, instance_type: str | None) -> bool:
         return False
     problem = platforms.problem(facts, instance_type) if facts and not anywhere else None
     if problem:
-        line = f"{image} is left out: {problem}; or push it alone: berth push {image}"
+        line = f"{image} is skipped: {problem}; or push it separately: berth push {image}"
         print_line(Console(stderr=True), line)
     return facts is not None and problem is None
 
@@ -124,17 +123,18 @@ def _serving_image_fits(*, anywhere: bool, instance_type: str | None) -> bool:
 def to_registry(
     image: str, login: Login, repository: str, tag: str, instance_type: str | None = None
 ) -> str:
-    """Push to any registry; the URI by the digest that registry has.
+    """Push to any registry and return the URI by digest.
 
     Args:
-        image: as the engine names it.
-        login: the registry, and who pushes.
-        repository: where to in it.
-        tag: the tag there.
-        instance_type: of SageMaker's, that will run it; None for any with amd64.
+        image: its name in the engine.
+        login: the registry and the credentials.
+        repository: the repository in the registry.
+        tag: the tag in the repository.
+        instance_type: the instance type that will run it; None for the default platform.
 
     Raises:
-        UserError: no engine, no such image, an image SageMaker would refuse, or a failed push.
+        UserError: there is no engine or no such image, SageMaker would reject the image, or the
+            push failed.
     """
     uri = f"{login.host}/{repository}"
     with connect_engine() as engine:
@@ -152,38 +152,36 @@ def to_ecr(
     immutable: bool = False,
     instance_type: str | None = None,
 ) -> str:
-    """Push to the account's ECR, the repository made when missing; the URI by ECR's digest.
+    """Push to the account's ECR, creating the repository if needed; return the URI by digest.
 
     Raises:
-        UserError: as `to_registry`.
+        UserError: as in `to_registry`.
     """
     with connect_engine() as engine:
         _require_usable(engine, image, instance_type)
         ecr = target.client("ecr")
-        uri, made = ensure_repository(ecr, repository, immutable=immutable, tags=target.tags)
-        print_line(Console(stderr=True), f"repository {uri}{', made' if made else ''}")
+        uri, created = ensure_repository(ecr, repository, immutable=immutable, tags=target.tags)
+        print_line(Console(stderr=True), f"repository {uri}{', created' if created else ''}")
         _send(engine, image, uri, tag, log_in(ecr))
         return f"{uri}@{ecr_digest(ecr, repository, tag)}"
 
 
 def keep_here(target: Target, image: str, repository: str, *, immutable: bool = False) -> str:
-    """The image's own name, by which the local SageMaker runs it; its ECR gets the repository.
+    """Create the repository in the local ECR and return the image's own name, which runs locally.
 
     Raises:
-        UserError: an engine answers and does not have the image.
+        UserError: there is an engine, but it does not have the image.
     """
     notes = Console(stderr=True)
     try:
         with connect_engine() as engine:
             _require(engine, image)
     except EngineUnavailable:
-        print_line(notes, "no Docker engine answers: plain processes stand for the image here")
+        print_line(notes, "no Docker engine found: the local SageMaker runs plain processes")
     ecr = target.client("ecr")
-    uri, made = ensure_repository(ecr, repository, immutable=immutable, tags=target.tags)
-    print_line(notes, f"repository {uri}{', made' if made else ''}")
-    print_line(
-        notes, "nothing to push: the local SageMaker runs what is on this machine, by its name"
-    )
+    uri, created = ensure_repository(ecr, repository, immutable=immutable, tags=target.tags)
+    print_line(notes, f"repository {uri}{', created' if created else ''}")
+    print_line(notes, "nothing to push: the local SageMaker runs the engine's image by its name")
     return image
 
 
@@ -191,10 +189,10 @@ def split(image: str) -> tuple[str, str]:
     """An image's name without its registry, and its tag: ("berth", "latest").
 
     Raises:
-        UserError: it is named by digest, which cannot be pushed.
+        UserError: it is a reference by digest, which cannot be pushed.
     """
     if "@" in image:
-        raise UserError(f"{image}: named by digest; name the image to push by a tag")
+        raise UserError(f"{image}: found a digest, expected a name with a tag")
     first, slash, rest = image.partition("/")
     path = rest if slash and ("." in first or ":" in first or first == "localhost") else image
     name, _, tag = path.partition(":")
@@ -202,15 +200,15 @@ def split(image: str) -> tuple[str, str]:
 
 
 class EngineUnavailable(UserError):
-    """No Docker engine answers."""
+    """No Docker engine is reachable."""
 
 
 @contextmanager
 def connect_engine() -> Iterator["DockerClient"]:
-    """The engine on this machine.
+    """A connection to the Docker engine.
 
     Raises:
-        EngineUnavailable: none answers.
+        EngineUnavailable: no engine is reachable.
     """
     try:
         engine = connect(timeout=600)
@@ -236,7 +234,7 @@ def _check_names(repository: str, tag: str, instance_type: str | None) -> None:
 
 
 def _facts(engine: "DockerClient", image: str) -> dict[str, Any] | None:
-    """What the engine shows of an image; None where it has no such image."""
+    """The engine's description of an image; None if it has no such image."""
     from docker.errors import ImageNotFound
 
     try:
@@ -246,16 +244,16 @@ def _facts(engine: "DockerClient", image: str) -> dict[str, Any] | None:
 
 
 def _require(engine: "DockerClient", image: str) -> dict[str, Any]:
-    """What the engine shows of an image, which it must have."""
+    """The engine's description of an image; a UserError if it has no such image."""
     facts = _facts(engine, image)
     if facts is None:
-        make = "make build TARGET=serve" if image == IMAGES["serve"] else "make build"
-        raise UserError(f"{image}: the engine has no such image; make it with: {make}")
+        command = "make build TARGET=serve" if image == IMAGES["serve"] else "make build"
+        raise UserError(f"{image}: the engine has no such image; build it with: {command}")
     return facts
 
 
 def _require_usable(engine: "DockerClient", image: str, instance_type: str | None) -> None:
-    """Make sure that SageMaker's instances could run an image, as far as the engine shows it."""
+    """Check that SageMaker's instances could run an image, as far as the engine can tell."""
     facts = _require(engine, image)
     # Only the containerd image store shows a descriptor; the classic store holds single images in
     # Docker's format.
@@ -268,16 +266,16 @@ def _require_usable(engine: "DockerClient", image: str, instance_type: str | Non
 
 def _send(engine: "DockerClient", image: str, uri: str, tag: str, login: Login) -> None:
     if not engine.images.get(image).tag(uri, tag):
-        raise UserError(f"{uri}:{tag}: the engine would not name {image} so")
+        raise UserError(f"{uri}:{tag}: the engine could not tag {image}")
     lines = engine.api.push(uri, tag, stream=True, decode=True, auth_config=login.auth)
     follow(lines, f"{uri}:{tag}")
 
 
 def follow(lines: Iterable[dict[str, Any]], name: str) -> None:
-    """Show an engine's report of a push on stderr, until it ends.
+    """Show the progress of a push on stderr.
 
     Raises:
-        UserError: the push failed; the engine's own words.
+        UserError: the push failed; the message is the engine's.
     """
     console = Console(stderr=True)
     layers: dict[str, Any] = {}

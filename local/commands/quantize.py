@@ -1,4 +1,4 @@
-"""`berth quantize`: int8 for a model that is there already.
+"""`berth quantize`: quantize a trained model to int8.
 
 berth quantize berth-20260102-030405 photos/test
 berth quantize model.tar.gz photos/test --tolerance 1 --output fast.tar.gz
@@ -17,26 +17,26 @@ from local.errors import UserError
 from local.results.downloads import MODEL, download
 
 NEEDED = ("torch", "nncf", "openvino", "simplejpeg")
-"""Packages of the extra `image` that it imports."""
+"""Packages of the extra `image` that it needs."""
 
 
 @with_common
 def quantize(
     common: CommonOptions,
     artifact: Annotated[
-        str, typer.Argument(help="a model.tar.gz or its S3 URI, a model directory, or a job")
+        str, typer.Argument(help="a model.tar.gz or its S3 URI, a model folder, or a training job")
     ],
-    photos: Annotated[Path, typer.Argument(help="class folders of images not trained on")],
+    photos: Annotated[
+        Path, typer.Argument(help="class folders of images that the model was not trained on")
+    ],
     tolerance: Annotated[
         float, typer.Option(min=0, max=100, help="percentage points of accuracy it may lose")
     ] = 0.5,
-    output: Annotated[Path, typer.Option(help="the archive that is written")] = Path(
-        "model-int8.tar.gz"
-    ),
+    output: Annotated[Path, typer.Option(help="the archive to write")] = Path("model-int8.tar.gz"),
 ) -> None:
-    """Quantise a model with images it was not trained on; nothing is written if that costs more."""
+    """Quantize a model to int8; nothing is written if it loses more accuracy than --tolerance."""
     if common.plan:
-        raise UserError("--plan: SageMaker is asked to make nothing; leave it out")
+        raise UserError("--plan: this command sends SageMaker no request to create anything")
     if Path(artifact).exists():
         raise typer.Exit(_run(Path(artifact), photos, output, tolerance))
     target = common.connect(needs_role=False)
@@ -46,7 +46,7 @@ def quantize(
     with tempfile.TemporaryDirectory(prefix="berth-") as folder:
         model = Path(folder) / MODEL
         if not download(target, uri, model):
-            raise UserError(f"{uri}: there is no such object, expected a model.tar.gz")
+            raise UserError(f"{uri}: no such object, expected a model.tar.gz")
         raise typer.Exit(_run(model, photos, output, tolerance))
 
 

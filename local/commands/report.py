@@ -1,4 +1,4 @@
-"""`berth report`: what a job left, as one page in the browser."""
+"""`berth report`: open a job's results as one page in the browser."""
 
 import webbrowser
 from collections.abc import Mapping
@@ -33,8 +33,8 @@ from local.results.profiler_report import (
 )
 from local.statuses import TERMINAL
 
-LOOKED_THROUGH = 1000
-"""Jobs among which the newest that has ended is looked for."""
+SEARCHED_JOBS = 1000
+"""Newest jobs to search for one that has ended."""
 
 
 @with_common
@@ -43,22 +43,24 @@ def report(
     name: Annotated[
         str | None,
         typer.Argument(
-            help="of a training or tuning job (default: the newest training job that ended); or "
-            "what a profiler recorded: an output.tar.gz, a folder, or s3://bucket/prefix"
+            help="a training or tuning job (default: the newest training job that has ended), or "
+            "a profiler's recording: an output.tar.gz, a folder or s3://bucket/prefix"
         ),
     ] = None,
     *,
     rule_parameter: Parameters = None,
     output_dir: Annotated[
-        Path | None, typer.Option(help="where it goes (default: a folder named like the job)")
+        Path | None, typer.Option(help="folder for the report (default: the job's name)")
     ] = None,
-    show: Annotated[bool, typer.Option("--open/--no-open", help="in the browser")] = True,
+    show: Annotated[
+        bool, typer.Option("--open/--no-open", help="open the report in the browser")
+    ] = True,
 ) -> None:
-    """Look at what a job left: accuracy, confusion, curves, mistakes, where its time went; or a
-    search's trials.
+    """Show a job's results: accuracy, confusion matrix, learning curves, mistakes and profile; or
+    the trials of a tuning job.
 
-    A profiler's report that a job did not make is made here, from its recording; with
-    --rule-parameter it is made again.
+    If the job wrote no profiler report, one is made from its recording; with --rule-parameter a
+    new one is always made.
     """
     parameters = pairs(rule_parameter or (), "--rule-parameter")
     if name is not None and is_path(name):
@@ -74,7 +76,7 @@ def report(
 def _recorded(
     common: CommonOptions, given: str, output_dir: Path | None, parameters: Mapping[str, str]
 ) -> Path:
-    """The report of what lies at a path or URI."""
+    """Write the report of a profiler's recording at a path or S3 URI."""
     into = output_dir or Path(report_name(given))
     if given.startswith("s3://"):
         target = common.connect(needs_role=False)
@@ -88,7 +90,7 @@ def _job(
     common: CommonOptions, name: str | None, output_dir: Path | None, parameters: Mapping[str, str]
 ) -> Path:
     target = common.connect(needs_role=False)
-    name = name or _last(target)
+    name = name or _newest_ended(target)
     try:
         kind, answer = find(target.client("sagemaker"), name, (TRAIN, TUNE))[0]
     except UserError:
@@ -101,9 +103,9 @@ def _job(
     return _tuning(target, answer, folder)
 
 
-def _last(target: Target) -> str:
-    """The training job that was made last among those that have ended."""
-    for job in newest(target.client("sagemaker"), TRAIN, LOOKED_THROUGH):
+def _newest_ended(target: Target) -> str:
+    """The newest training job that has ended."""
+    for job in newest(target.client("sagemaker"), TRAIN, SEARCHED_JOBS):
         if job.status in TERMINAL:
             return job.name
     raise UserError("no training job has ended yet; name a job or a path")
@@ -114,7 +116,7 @@ def _training(
 ) -> Path:
     name = job["TrainingJobName"]
     if job["TrainingJobStatus"] not in TERMINAL:
-        raise UserError(f"{name}: still running; watch it: {target.command('logs', '-f', name)}")
+        raise UserError(f"{name}: still running; follow it: {target.command('logs', '-f', name)}")
     if not (folder / OUTPUT).is_dir():
         download_results(target, job, folder, model=False)
     if parameters or find_report(folder) is None:
@@ -123,7 +125,7 @@ def _training(
         except (BerthError, UserError) as error:
             if parameters:
                 raise
-            # The page has more to show than this.
+            # The page shows more than the profile.
             print_note(f"profiler   no report: {error}")
     page = find_report(folder)
     if page is not None:
@@ -134,7 +136,7 @@ def _training(
 def _profile(
     target: Target, job: Mapping[str, Any], folder: Path, parameters: Mapping[str, str]
 ) -> None:
-    """Make the profiler's report from the job's recording, if there is one."""
+    """Write the profiler's report from the job's recording, if there is one."""
     root = job.get("ProfilerConfig", {}).get("S3OutputPath")
     if find_recording(folder) is None and root:
         uri = f"{root.rstrip('/')}/{job['TrainingJobName']}/{PROFILER_OUTPUT}"

@@ -1,4 +1,4 @@
-"""`berth stop`: end a running job; what it has checkpointed and saved by then is kept."""
+"""`berth stop`: stop a running job; its checkpoints and saved results are kept."""
 
 from typing import Annotated
 
@@ -12,18 +12,18 @@ from local.errors import UserError
 @with_common
 def stop(
     common: CommonOptions,
-    names: Annotated[list[str], typer.Argument(help="of training, tuning or transform jobs")],
+    names: Annotated[list[str], typer.Argument(help="training, tuning or transform jobs")],
 ) -> None:
-    """Stop running jobs: SIGTERM, two minutes to save the work, then SIGKILL."""
+    """Stop running jobs: they get SIGTERM, two minutes to save their work, then SIGKILL."""
     client = common.connect(needs_role=False).client("sagemaker")
     for name in names:
         running = [
             kind
-            for kind, answer in find(client, name, (TRAIN, TUNE, TRANSFORMS))
-            if answer[kind.status] == "InProgress"
+            for kind, description in find(client, name, (TRAIN, TUNE, TRANSFORMS))
+            if description[kind.status] == "InProgress"
         ]
         if not running:
-            raise UserError(f"{name}: it is not running")
+            raise UserError(f"{name}: not running")
         for kind in running:
             getattr(client, str(kind.stopping))(**{kind.argument: name})
             print(f"{kind.name} job {name}: stopping")

@@ -1,4 +1,4 @@
-"""`berth train`: one training job, followed to its end, its results brought home."""
+"""`berth train`: run a training job, follow it, and download the results."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ from local.results.profiler_report import find_report, first_sentence
 from local.results.rule_statuses import issues, rule_statuses
 
 LAST_LINES = 15
-"""Of a failed job's log, shown when it was not followed line by line."""
+"""Log lines printed for a failed job that was followed with --quiet."""
 
 
 @with_options(CommonOptions, JobOptions, monitoring_options)
@@ -36,38 +36,39 @@ def train(
     data: Annotated[
         str | None,
         typer.Argument(
-            help="s3://bucket/prefix (or, on this machine, a folder) that holds train, validation "
-            "and test, or class folders"
+            help="s3://bucket/prefix (locally also a folder) with train, validation and test, or "
+            "with class folders"
         ),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="the job's (default: berth-DATA-TIME)")] = None,
+    name: Annotated[str | None, typer.Option(help="job name (default: berth-DATA-TIME)")] = None,
     from_tuning: Annotated[
-        str | None, typer.Option(metavar="NAME", help="start from a tuning job's best trial")
+        str | None,
+        typer.Option(metavar="NAME", help="use the hyperparameters of a tuning job's best trial"),
     ] = None,
     interrupt_after: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="on this machine: rehearse a spot interruption so many seconds into the job",
+            help="local only: simulate a spot interruption after this many seconds",
         ),
     ] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="follow the job")] = True,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="do not print its log")] = False,
     download: Annotated[
-        bool, typer.Option("--download/--no-download", help="bring home what it leaves")
+        bool, typer.Option("--download/--no-download", help="download the results")
     ] = True,
     output_dir: Annotated[
-        Path | None, typer.Option(help="where to (default: a folder named like the job)")
+        Path | None, typer.Option(help="folder for the results (default: the job's name)")
     ] = None,
 ) -> None:
-    """Train a classifier, follow its log, and bring home the model and what else it left.
+    """Train a classifier, follow its log, and download the model and the other results.
 
-    Ctrl-C only ends the following: the job goes on, and a line says how to get back to it.
+    Ctrl-C stops following; the job continues, and the command prints how to follow it again.
     """
     about = options.about(data)
     if interrupt_after is not None and common.where == "aws":
         raise UserError(
-            "--interrupt-after: AWS interrupts when it wants to; only --where local can"
+            "--interrupt-after: only supported with --where local, AWS cannot simulate one"
         )
     target = common.connect()
     name = checked_name(name) if name else job_name(about, datetime.now(UTC))
@@ -98,7 +99,7 @@ def start_and_follow(
     download: bool,
     output_dir: Path | None,
 ) -> None:
-    """Create a training job, follow it to its end, bring home what it left, print its name.
+    """Create a training job, follow it, download the results and print its name.
 
     Raises:
         UserError: it did not complete.
@@ -119,12 +120,12 @@ def start_and_follow(
 
 
 def _best(target: Target, tuning_job: str) -> dict[str, str]:
-    answer = target.client("sagemaker").describe_hyper_parameter_tuning_job(
+    described = target.client("sagemaker").describe_hyper_parameter_tuning_job(
         HyperParameterTuningJobName=tuning_job
     )
-    best = best_hyperparameters(answer)
+    best = best_hyperparameters(described)
     shown = " ".join(f"{name}={value}" for name, value in best.items())
-    print_note(f"from {answer['BestTrainingJob']['TrainingJobName']}: {shown}")
+    print_note(f"from {described['BestTrainingJob']['TrainingJobName']}: {shown}")
     return best
 
 
@@ -132,7 +133,7 @@ def _follow(target: Target, name: str, *, quiet: bool) -> dict[str, Any]:
     try:
         ended = follow_training(target, name, log=None if quiet else _print)
     except (KeyboardInterrupt, BrokenPipeError) as why:
-        print_note(f"\nthe job goes on; follow it: {target.command('logs', '-f', name)}")
+        print_note(f"\nthe job continues; follow it: {target.command('logs', '-f', name)}")
         print_note(f"stop it: {target.command('stop', name)}")
         if isinstance(why, BrokenPipeError):
             raise
@@ -146,7 +147,7 @@ def _follow(target: Target, name: str, *, quiet: bool) -> dict[str, Any]:
 
 
 def outcome(job: dict[str, Any]) -> str:
-    """A training job's status with SageMaker's reason, in one line."""
+    """A training job's status and failure reason in one line."""
     reason = " ".join(str(job.get("FailureReason", "")).split())
     secondary = job.get("SecondaryStatus", "")
     status = str(job["TrainingJobStatus"])
@@ -156,7 +157,7 @@ def outcome(job: dict[str, Any]) -> str:
 
 
 def summary(job: dict[str, Any], folder: Path, found: list[Path]) -> list[str]:
-    """The result of a training job, line by line."""
+    """The lines printed when a training job has ended."""
     lines: list[str] = []
     written = find_output(folder, "evaluation.json") if found else None
     if written is not None:
@@ -184,7 +185,7 @@ def summary(job: dict[str, Any], folder: Path, found: list[Path]) -> list[str]:
         verdict = first_sentence(report)
         lines += [f"verdict    {verdict}"] if verdict else []
         lines.append(f"report     {report}")
-    lines += [f"left       {path}" for path in found]
+    lines += [f"downloaded {path}" for path in found]
     return lines
 
 

@@ -1,4 +1,4 @@
-"""`berth transform`: a folder or an S3 prefix of images through a model, without an endpoint.
+"""`berth transform`: run a batch transform job on a folder or an S3 prefix of images.
 
 berth transform photos/test --job berth-20260102-030405
 berth transform s3://bucket/photos/ --model flowers-20260102-030405 --where aws
@@ -47,43 +47,43 @@ DOWNLOADS = 16
 def transform(
     common: CommonOptions,
     source: Annotated[str, typer.Argument(help="a folder of images, or an S3 prefix")],
-    job: Annotated[str | None, typer.Option(help="the training job whose model to use")] = None,
+    job: Annotated[str | None, typer.Option(help="training job whose model to use")] = None,
     model_data: Annotated[
         str | None, typer.Option(help="S3 URI of a model.tar.gz, instead of --job")
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="a model that is there, instead of --job")
+        str | None, typer.Option(help="an existing SageMaker model, instead of --job")
     ] = None,
-    name: Annotated[str | None, typer.Option(help="the job's name (default: made up)")] = None,
+    name: Annotated[str | None, typer.Option(help="job name (default: transform-TIME)")] = None,
     output: Annotated[
-        str | None, typer.Option(metavar="S3-URI", help="where the predictions go")
+        str | None, typer.Option(metavar="S3-URI", help="write the predictions there")
     ] = None,
     to: Annotated[
-        Path | None, typer.Option(help="folder for the predictions (default: the job's name)")
+        Path | None, typer.Option(help="download the predictions there (default: the job's name)")
     ] = None,
     env: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="environment variable")
     ] = None,
     precision: Annotated[
         Precision | None,
-        typer.Option(help="what the model computes in (default: float32, on a GPU float16)"),
+        typer.Option(help="precision of inference (default: float32, on a GPU float16)"),
     ] = None,
-    instance_type: Annotated[str, typer.Option(help="type of the instances")] = "ml.m5.large",
-    instance_count: Annotated[int, typer.Option(min=1, help="how many of them")] = 1,
+    instance_type: Annotated[str, typer.Option(help="instance type")] = "ml.m5.large",
+    instance_count: Annotated[int, typer.Option(min=1, help="number of instances")] = 1,
     slim: Annotated[
         bool,
         typer.Option(
-            "--slim", help="with the image that serves only, on CPUs (make build TARGET=serve)"
+            "--slim", help="use the serving image, for CPUs only (make build TARGET=serve)"
         ),
     ] = False,
     kms_key: Annotated[str | None, typer.Option(help="KMS key of volumes and predictions")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON Lines instead of a table")] = False,
 ) -> None:
-    """Predict every image, and download the predictions as `<image>.out`."""
+    """Predict every image and download the predictions as `<image>.out`."""
     if model and (job or model_data):
         raise UserError("--model: found --job or --model-data as well, expected one of them")
     if model and slim:
-        raise UserError("--slim: found --model as well, which has its image; expected one of them")
+        raise UserError("--slim: found --model as well, which already has an image; omit one")
     folder = None
     if not source.startswith("s3://"):
         folder = images_only(scan_folder(Path(source), strict=False, largest=LARGEST))
@@ -94,7 +94,9 @@ def transform(
     hosting = None
     if model is None:
         if slim and has_gpu(instance_type):
-            raise UserError(f"--slim: {instance_type} has a GPU, which only the other image uses")
+            raise UserError(
+                f"--slim: {instance_type} has a GPU, which the serving image cannot use"
+            )
         found = find_model(
             target, job=job, model_data=model_data, image_uri=common.image_uri, slim=slim
         )
@@ -151,7 +153,7 @@ def transform(
 
 
 def images_only(files: Files) -> Files:
-    """Without the files that are no images, which would fail the whole job.
+    """The files that are images; any other file would fail the whole job.
 
     Raises:
         UserError: there is no image among them.
@@ -159,9 +161,9 @@ def images_only(files: Files) -> Files:
     paths = {key: path for key, path in files.paths.items() if path.suffix.lower() in CONTENT_TYPES}
     if not paths:
         endings = " ".join(CONTENT_TYPES)
-        raise UserError(f"{files.root}: no image in it, expected files that end in {endings}")
+        raise UserError(f"{files.root}: no images found, expected files with {endings}")
     others = [key for key in files.paths if key not in paths]
-    notes = [left_out("no images", others)] if others else []
+    notes = [left_out("not images", others)] if others else []
     return Files(files.root, paths, (*files.left_out, *notes))
 
 
@@ -172,13 +174,13 @@ def run(
     notes: Console,
     polling: Polling | None = None,
 ) -> str:
-    """Send the requests and wait until the job has ended; a model made for it is deleted again.
+    """Create the job, wait for it, and delete the model if it was created for this job.
 
-    Ctrl-C ends the waiting, not the job.
+    Ctrl-C stops waiting; the job continues.
 
     Returns:
-        How the job ended if it did not complete, in a line; "" if it did. Either way S3 holds the
-        predictions of all objects but those that failed.
+        "" if the job completed, or else one line with its status and failure reason. Either way S3
+        has the predictions of every object that did not fail.
     """
     polling = polling or Polling()
     sagemaker = target.client("sagemaker")
@@ -192,20 +194,20 @@ def run(
     try:
         described = _wait(target, job.name, notes, polling)
     except KeyboardInterrupt:
-        print_line(notes, f"no longer waiting; transform job {job.name} goes on")
+        print_line(notes, f"no longer waiting; transform job {job.name} continues")
         raise
     _delete_model(sagemaker, hosting)
     status = described["TransformJobStatus"]
     if status == "Completed":
         return ""
-    why = described.get("FailureReason", "no reason given")
-    return f"transform job {job.name}: {status}: {why}"
+    reason = described.get("FailureReason", "no reason given")
+    return f"transform job {job.name}: {status}: {reason}"
 
 
 def print_log_tail(
     target: Target, name: str, notes: Console, wait: float = Polling().log_timeout
 ) -> None:
-    """Show the end of a transform job's log."""
+    """Print the end of a transform job's log."""
     lines = read_log_tail(target.client("logs"), TRANSFORM_JOBS, prefix=f"{name}/", wait=wait)
     if lines:
         print_line(notes, "the end of the container's log:")
@@ -216,7 +218,7 @@ def print_log_tail(
 def download_predictions(
     target: Target, job: Transform, to: Path, folder: Files | None
 ) -> list[ImagePrediction]:
-    """Download every prediction to `to` under its image's name with `.out`, and read it."""
+    """Download every prediction to `to/<image>.out` and parse it."""
     s3 = target.client("s3", connections=DOWNLOADS)
     bucket, prefix = split_uri(job.destination)
     base = prefix.rstrip("/") + "/"
@@ -249,7 +251,7 @@ def download_predictions(
 def missing_predictions(
     target: Target, job: Transform, found: list[ImagePrediction], folder: Files | None
 ) -> list[ImagePrediction]:
-    """The images without a prediction, each with the job log's line about it."""
+    """The images without a prediction, each with its error from the job's log."""
     names = list(folder.paths) if folder else _names(target, job.source)
     answered = {prediction.image.name for prediction in found}
     missing = [name for name in names if name not in answered]
@@ -257,14 +259,14 @@ def missing_predictions(
     return [
         ImagePrediction(
             _image_file(name, folder),
-            error=errors.get(name, "no prediction, and no line of the log about it"),
+            error=errors.get(name, "no prediction, and no error in the job's log"),
         )
         for name in missing
     ]
 
 
 def _names(target: Target, source: str) -> list[str]:
-    """The objects below an S3 prefix, named as a transform job names their outputs."""
+    """The objects below an S3 prefix, named like the transform job's outputs without `.out`."""
     bucket, prefix = split_uri(source)
     inside = prefix.rstrip("/") + "/" if prefix else ""
     above = prefix[: prefix.rfind("/") + 1]
@@ -285,14 +287,14 @@ def split_uri(uri: str) -> tuple[str, str]:
 
 
 def safe(name: str) -> PurePosixPath:
-    """An object's name as a relative path that stays in its folder.
+    """An object's name as a relative path inside the download folder.
 
     Raises:
-        UserError: it would leave it.
+        UserError: the path would be outside of it.
     """
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or not path.parts:
-        raise UserError(f"{name}: an object's name that leads out of the folder")
+        raise UserError(f"{name}: the object's name is a path outside the download folder")
     return path
 
 
@@ -324,10 +326,10 @@ def _wait(target: Target, name: str, notes: Console, polling: Polling) -> dict[s
         if described["TransformJobStatus"] in TERMINAL:
             break
         if target.where == "aws" and not stopped:
-            # AWS calls the container's /ping for minutes more; the local SageMaker does not.
+            # AWS keeps calling /ping for minutes; the local SageMaker fails the job at once.
             error = serving_error(target.client("logs"), TRANSFORM_JOBS, prefix=f"{name}/")
             if error:
-                print_line(notes, f"its container cannot serve: {error}; stopping the job")
+                print_line(notes, f"the container cannot serve: {error}; stopping the job")
                 sagemaker.stop_transform_job(TransformJobName=name)
                 stopped = True
     return described
@@ -339,5 +341,5 @@ def _delete_model(sagemaker: Any, hosting: Hosting | None) -> None:
     try:
         sagemaker.delete_model(ModelName=hosting.resource_name)
     except Exception as error:
-        if code(error) != "ValidationException":  # gone already
+        if code(error) != "ValidationException":  # already deleted
             raise

@@ -1,4 +1,4 @@
-"""`berth tune`: a search for the best hyperparameters, watched to its end."""
+"""`berth tune`: search for the best hyperparameters with a tuning job."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -57,34 +57,34 @@ def tune(
     *,
     data: Annotated[
         str | None,
-        typer.Argument(help="s3://bucket/prefix (or, on this machine, a folder) of images"),
+        typer.Argument(help="s3://bucket/prefix (locally also a folder) of images"),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="the job's (default: berth-DATA-TIME)")] = None,
+    name: Annotated[str | None, typer.Option(help="job name (default: berth-DATA-TIME)")] = None,
     features: Annotated[
         bool | None,
         typer.Option(
             "--features/--no-features",
-            help="trials train on features computed once: on AWS by a training job before them, "
-            "here by the first of them (default: where no range changes the features)",
+            help="compute features once and train every trial on them: on AWS in a training job "
+            "before the trials, locally in the first trial (default: if no range changes them)",
             rich_help_panel=PANEL,
         ),
     ] = None,
     features_instance: Annotated[
         str | None,
         typer.Option(
-            help=f"type of the instance that computes them (default: {GPU_INSTANCE})",
+            help=f"instance type that computes the features (default: {GPU_INSTANCE})",
             rich_help_panel=PANEL,
         ),
     ] = None,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="watch the trials")] = True,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="follow the trials")] = True,
     output_dir: Annotated[
         Path | None,
-        typer.Option(help="where best.json and tuning.html go (default: a folder of its name)"),
+        typer.Option(help="folder for best.json and tuning.html (default: the job's name)"),
     ] = None,
 ) -> None:
-    """Search for the best hyperparameters, and leave them as best.json, best.yaml and a page.
+    """Search for the best hyperparameters; write best.json, best.yaml and an HTML report.
 
-    Ctrl-C only ends the monitoring: the search goes on, and `berth report NAME` has its results.
+    Ctrl-C stops following; the search continues, and `berth report NAME` shows its results.
     """
     about = options.about(data)
     target = common.connect()
@@ -103,8 +103,8 @@ def tune(
         job = required(job)
     if features_instance is not None and not (shared and target.where == "aws"):
         raise UserError(
-            "--features-instance: no job computes features "
-            + ("on this machine, where trials share them" if shared else "for this search")
+            "--features-instance: only for a job on AWS that computes features; "
+            + ("locally the first trial does" if shared else "this search has none")
         )
     if shared and target.where == "aws":
         computed_on = features_instance or GPU_INSTANCE
@@ -126,7 +126,7 @@ def tune(
         if reason is not None and features:
             raise UserError(f"--features: {reason}")
         if reason is not None:
-            print_note(f"every trial goes through the backbone: {reason}")
+            print_note(f"every trial runs the backbone: {reason}")
             request = search.request(name, plain)
     target.client("sagemaker").create_hyper_parameter_tuning_job(**request)
     print_note(f"tuning job {name}")
@@ -138,16 +138,16 @@ def tune(
     print(name)
 
 
-def _shares_features(search: Search, job: TrainingJobRequest, asked: bool | None) -> bool:
+def _shares_features(search: Search, job: TrainingJobRequest, option: bool | None) -> bool:
     """Whether the trials train on features that are computed once for all of them.
 
     Raises:
-        UserError: it is asked for, and a range or a fixed hyperparameter forbids it.
+        UserError: --features was given, but a range or fixed hyperparameter rules it out.
     """
-    if asked is False:
+    if option is False:
         return False
     reason = problem(search, job)
-    if reason is not None and asked:
+    if reason is not None and option:
         raise UserError(f"--features: {reason}")
     if reason is not None and is_frozen(job):
         print_note(f"every trial computes its own features: {reason}")
@@ -155,45 +155,45 @@ def _shares_features(search: Search, job: TrainingJobRequest, asked: bool | None
 
 
 def _extract(target: Target, request: Mapping[str, Any], uri: str) -> str | None:
-    """Compute the features, and wait: trials cannot start without.
+    """Run the training job that computes the features, and wait for it.
 
     Returns:
-        Why this network has none, as only the job can tell; None once they are there.
+        None if it completed; or else the job's reason why this network has no such features.
 
     Raises:
-        UserError: the job failed otherwise.
+        UserError: the job failed for another reason.
     """
     name = request["TrainingJobName"]
     target.client("sagemaker").create_training_job(**request)
     kind = request["ResourceConfig"]["InstanceType"]
-    print_note(f"training job {name} computes the features on {kind}; the trials start after it")
+    print_note(f"training job {name} computes the features on {kind}; then the trials start")
     try:
         ended = follow_training(target, name, log=None)
     except KeyboardInterrupt:
-        print_note(f"\nthe job goes on, and no trial was started: {target.command('logs', name)}")
-        print_note(f"with its features: the same command and --channel {CHANNEL}={uri}")
+        print_note(f"\nthe job continues; no trial was started: {target.command('logs', name)}")
+        print_note(f"to use its features, add to the command: --channel {CHANNEL}={uri}")
         raise typer.Exit(130) from None
     if ended["TrainingJobStatus"] == "Completed":
         return None
     if NO_FEATURES in ended.get("FailureReason", ""):
         return f"{name}: {outcome(ended)}"
-    raise UserError(f"{name}: {outcome(ended)}; without features: --no-features")
+    raise UserError(f"{name}: {outcome(ended)}; to tune without features: --no-features")
 
 
 def _watch(target: Target, name: str) -> dict[str, Any]:
     try:
         return follow_tuning(target, name)
     except KeyboardInterrupt:
-        print_note(f"\nthe search goes on; its results: {target.command('report', name)}")
+        print_note(f"\nthe search continues; see its results: {target.command('report', name)}")
         print_note(f"stop it: {target.command('stop', name)}")
         raise typer.Exit(130) from None
 
 
 def follow_tuning(target: Target, name: str, backoff: Backoff | None = None) -> dict[str, Any]:
-    """Monitoring a tuning job to its end: a live table on a terminal, else a line for every change.
+    """Follow a tuning job to its end: a live table on a terminal, or else a line per change.
 
     Returns:
-        The last DescribeHyperParameterTuningJob answer.
+        The last response of DescribeHyperParameterTuningJob.
     """
     from rich.console import Console
     from rich.live import Live
@@ -209,10 +209,9 @@ def follow_tuning(target: Target, name: str, backoff: Backoff | None = None) -> 
             job = unless_throttled(
                 lambda: client.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
             )
-            answer = None if job is None else unless_throttled(partial(_trials, client, job))
+            trials = None if job is None else unless_throttled(partial(_trials, client, job))
             happened = False
-            if answer is not None and job is not None:
-                trials: list[Trial] = answer["trials"]
+            if trials is not None and job is not None:
                 state = {trial.name: (trial.status, trial.objective) for trial in trials}
                 happened = state != seen
                 if console.is_terminal:
@@ -228,20 +227,19 @@ def follow_tuning(target: Target, name: str, backoff: Backoff | None = None) -> 
             backoff.wait(happened=happened)
 
 
-def _trials(client: Any, job: Mapping[str, Any]) -> dict[str, Any]:
+def _trials(client: Any, job: Mapping[str, Any]) -> list[Trial]:
     trials = list_trials(client, job["HyperParameterTuningJobName"])
-    return {"trials": with_current(client, trials, read_objective(job)[0])}
+    return with_current(client, trials, read_objective(job)[0])
 
 
 def finish(target: Target, job: Mapping[str, Any], folder: Path, data: str = "DATA") -> Path:
-    """Leave `best.json`, `best.yaml` and `tuning.html` of a tuning job; gives the page's path.
+    """Write `best.json`, `best.yaml` and `tuning.html` of a tuning job; return the page's path.
 
-    Without the extra `report` there is no page, and a line says so.
-
-    `data` is what was trained on, for the command that trains with the best hyperparameters.
+    Without the extra `report` it prints a line instead of writing the page. `data` is the training
+    data for the suggested `berth train` command.
 
     Raises:
-        UserError: it failed, or no trial has an objective value: then there is the page alone.
+        UserError: the job failed, or no trial has an objective value; only the page is written.
     """
     from local.pages.tuning_page import write_page
 
@@ -254,9 +252,9 @@ def finish(target: Target, job: Mapping[str, Any], folder: Path, data: str = "DA
         line = module_missing(error)
         if line is None:
             raise
-        print_note(f"no page    {line}")
+        print_note(f"no report  {line}")
     else:
-        print_note(f"page       {page}")
+        print_note(f"report     {page}")
     status = job["HyperParameterTuningJobStatus"]
     reason = " ".join(str(job.get("FailureReason", "")).split())
     if status == "Failed":
@@ -280,5 +278,5 @@ def finish(target: Target, job: Mapping[str, Any], folder: Path, data: str = "DA
     )
     print_note(f"           {shown}")
     print_note(f"files      {written[0]}, {written[1].name}")
-    print_note(f"train it   {target.command('train', data, '--from-tuning', name)}")
+    print_note(f"train      {target.command('train', data, '--from-tuning', name)}")
     return page

@@ -1,4 +1,4 @@
-"""`berth up` and `berth down`: the SageMaker of this machine, on and off."""
+"""`berth up`, `berth env` and `berth down`: start and stop the local SageMaker."""
 
 import os
 import shlex
@@ -15,23 +15,21 @@ from local.emulator.home import Home
 from local.errors import UserError
 
 OF_ANOTHER_ACCOUNT = ("AWS_PROFILE", "AWS_REGION", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN")
-"""Variables that would send another account's name or region along with this one's key."""
+"""Variables that would combine another account's profile or region with the local access key."""
 
 HomeFolder = Annotated[
     Path | None,
-    typer.Option(
-        help="where it keeps everything (default: $BERTH_HOME, or the user's data directory)"
-    ),
+    typer.Option(help="folder of its data (default: $BERTH_HOME, or the user's data directory)"),
 ]
 
 
 def up(
     *,
-    port: Annotated[int | None, typer.Option(min=0, max=65535, help="0 takes a free one")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="0 chooses a free one")] = None,
     executor: Executor = "auto",
     home: HomeFolder = None,
 ) -> None:
-    """Start the SageMaker of this machine, and print what points an AWS client at it."""
+    """Start the local SageMaker; print the environment variables that point AWS clients at it."""
     from local.emulator import daemon
 
     found = Home.find(home)
@@ -41,7 +39,7 @@ def up(
 
 
 def env(*, home: HomeFolder = None) -> None:
-    """Print what points an AWS client at the SageMaker of this machine, which must be up."""
+    """Print the environment variables that point AWS clients at the running local SageMaker."""
     from local.emulator import daemon
 
     found = Home.find(home)
@@ -60,7 +58,7 @@ def _print_environment(home: Home, url: str) -> None:
     for name, value in variables.items():
         typer.echo(f"export {name}={shlex.quote(value)}")
     typer.echo(
-        f"berth: jobs share {home.warm_pool_cache}; what is in it may be deleted at any time",
+        f"berth: jobs share {home.warm_pool_cache}; its files may be deleted at any time",
         err=True,
     )
     left = [name for name in OF_ANOTHER_ACCOUNT if os.environ.get(name)]
@@ -70,10 +68,10 @@ def _print_environment(home: Home, url: str) -> None:
 
 
 def down(*, home: HomeFolder = None) -> None:
-    """Stop the SageMaker of this machine. Running jobs checkpoint and go on after the next up."""
+    """Stop the local SageMaker. Running jobs save a checkpoint and resume after the next `up`."""
     from local.emulator import daemon
 
     if daemon.down(Home.find(home)):
-        typer.echo("berth: down; what it knows is kept")
+        typer.echo("berth: stopped; its data is kept")
     else:
-        typer.echo("berth: it was not running")
+        typer.echo("berth: not running")

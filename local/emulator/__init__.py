@@ -1,1 +1,1 @@
-"""A SageMaker on this machine: the same API, really running the image."""
+"""The local SageMaker: the same API as on AWS, which runs the image on this machine."""

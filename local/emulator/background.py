@@ -1,4 +1,4 @@
-"""Background work that outlives a request: threads that the server joins at its end."""
+"""Background threads that outlive a request; the server joins them when it stops."""
 
 import contextlib
 import logging
@@ -9,22 +9,22 @@ _log = logging.getLogger(__name__)
 
 
 class Background:
-    """Threads of one owner."""
+    """The background threads of one owner."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._threads: set[threading.Thread] = set()
 
     def spawn(self, name: str, work: Callable[[], None], failed: Callable[[str], None]) -> None:
-        """Do `work` in a thread.
+        """Run `work` in a thread.
 
         Args:
-            name: of the thread.
-            work: what to do.
-            failed: called with the error of an exception that `work` raised, which is a bug.
+            name: the thread's name.
+            work: the function to run.
+            failed: called with the message of an exception that `work` raised, which is a bug.
 
         Raises:
-            RuntimeError: the system has no thread left; `work` is not done.
+            RuntimeError: the system cannot start another thread; `work` does not run.
         """
 
         def run() -> None:
@@ -39,13 +39,13 @@ class Background:
                     self._threads.discard(thread)
 
         thread = threading.Thread(target=run, name=name, daemon=True)
-        # `join` must find only threads that have begun; one that ends at once waits for the lock.
+        # `join` must only find started threads; a thread that ends at once waits for the lock.
         with self._lock:
             thread.start()
             self._threads.add(thread)
 
     def join(self) -> None:
-        """Wait until all work has ended."""
+        """Wait for all threads to end."""
         while True:
             with self._lock:
                 thread = next(iter(self._threads), None)

@@ -1,4 +1,4 @@
-"""What every part of the local SageMaker shares."""
+"""The context that all parts of the local SageMaker share."""
 
 from dataclasses import dataclass
 
@@ -14,17 +14,17 @@ HOSTED = {
     Kind.ENDPOINT_CONFIG: "endpoint configuration",
     Kind.ENDPOINT: "endpoint",
 }
-"""Resources whose errors AWS words alike, by their names in them: a ValidationException."""
+"""Resources whose missing names are a ValidationException on AWS, with their names in it."""
 
 
 @dataclass(frozen=True)
 class Context:
-    """One region: where it keeps its state, and what jobs and endpoints run with.
+    """A region's state, and the services that its jobs and endpoints use.
 
     Attributes:
         home: the folder of its files.
-        region: its name, e.g. `us-east-1`.
-        store: every resource and tag.
+        region: its name, such as `us-east-1`.
+        store: the resources and tags.
         objects: S3.
         logs: CloudWatch.
         executor: runs containers.
@@ -42,7 +42,7 @@ class Context:
         return f"arn:aws:sagemaker:{self.region}:{ACCOUNT}:{kind}/{name}"
 
     def hosted(self, kind: Kind, name: str) -> Record:
-        """A model, endpoint configuration or endpoint, as of now.
+        """The current record of a model, endpoint configuration or endpoint.
 
         Raises:
             ServiceError: it does not exist.

@@ -1,4 +1,4 @@
-"""The local account: its number, and its one access key, which permits everything."""
+"""The local account: its id and its access key, which has all permissions."""
 
 import configparser
 import contextlib
@@ -13,7 +13,7 @@ from local.emulator.home import Home
 from local.errors import UserError
 
 ACCOUNT = "123456789012"
-"""The number of the local account; moto's."""
+"""The local account's id, which is moto's default."""
 PROFILE = "default"
 ID_LENGTH = 20
 """An access key ID's length; AWS allows 16 to 128 letters and digits."""
@@ -21,19 +21,19 @@ ID_LENGTH = 20
 
 @dataclass(frozen=True)
 class Credentials:
-    """An access key: its ID, and the secret that requests are signed with."""
+    """An access key: its id and its secret."""
 
     key_id: str
     secret: str = field(repr=False)
 
 
 def credentials(home: Home) -> Credentials:
-    """The home's access key; the first call draws it at random.
+    """The home's access key; the first call creates a random one.
 
-    It lies in `credentials`, a file that AWS's SDKs read as `AWS_SHARED_CREDENTIALS_FILE`.
+    It is stored in `credentials`, which the AWS SDKs can read as `AWS_SHARED_CREDENTIALS_FILE`.
 
     Raises:
-        UserError: the file cannot be read, or holds something else.
+        UserError: the file cannot be read or has no access key.
     """
     path = home.credentials_file
     try:
@@ -58,13 +58,13 @@ def _read(path: Path) -> Credentials:
     if not found.key_id or not found.secret:
         raise UserError(
             f"{path}: found no access key, expected aws_access_key_id and aws_secret_access_key "
-            f"under [{PROFILE}]; remove the file and a new key is made"
+            f"under [{PROFILE}]; delete the file to get a new key"
         )
     return found
 
 
 def _create(path: Path) -> None:
-    """Make the file atomically; of two processes that make it at the same time, one wins."""
+    """Create the file atomically; if two processes create it at the same time, one wins."""
     alphabet = string.ascii_uppercase + string.digits
     key_id = "BERTH" + "".join(secrets.choice(alphabet) for _ in range(ID_LENGTH - len("BERTH")))
     text = (

@@ -1,7 +1,7 @@
 """`berth up` and `berth down`: the local SageMaker as a background process.
 
-A lock file shows whether a server lives, even if the process that started it is gone;
-`server.json` holds its address.
+A lock file shows whether a server is running, even if the process that started it has ended;
+`server.json` has its address.
 """
 
 import contextlib
@@ -26,30 +26,30 @@ from local.errors import UserError
 
 DEFAULT_PORT = 4585
 START_SECONDS = 60.0
-"""How long a server may take to answer; it takes about a second."""
+"""Seconds to wait for a server to respond; it takes about one."""
 STOP_SECONDS = 150.0
-"""How long a server may take to stop: jobs have 120 s to write a checkpoint, as on SageMaker."""
+"""Seconds to wait for a server to stop; as on SageMaker, jobs have 120 s to save a checkpoint."""
 HEALTH_SECONDS = 5.0
 KILL_SECONDS = 10.0
 LOG_SIZE = 10 * 1024 * 1024
-"""Bytes after which the server's log is put aside when a new server starts."""
+"""Size in bytes above which a new server rotates the server log."""
 TAIL_LINES = 12
 NEEDED_BYTES = 1024 * 1024
-"""With less free space than this a server can neither start nor log why."""
+"""With less free disk space than this, a server can neither start nor log why."""
 
 
 class DaemonError(UserError):
-    """Why the local SageMaker is not up (or not down); one line with what to do."""
+    """The local SageMaker could not be started or stopped; the message says what to do."""
 
 
 @dataclass(frozen=True)
 class Address:
-    """A server that answers.
+    """The address of a running server.
 
     Attributes:
-        url: the endpoint for AWS clients.
+        url: the endpoint URL for AWS clients.
         executor: `docker` or `process`.
-        pid: its process.
+        pid: its process id.
         home: its folder.
     """
 
@@ -62,33 +62,33 @@ class Address:
 def up(
     home: Home | None = None, *, port: int | None = None, executor: ExecutorName = "auto"
 ) -> Address:
-    """Start the local SageMaker unless it runs already, and wait until it answers.
+    """Start the local SageMaker unless it is running, and wait until it responds.
 
-    `port` (or `$BERTH_PORT`) selects the port, 0 for any; the default is 4585, or a free one when
-    another process has that.
+    `port` (or `$BERTH_PORT`) selects the port, 0 for any; the default is 4585, or a free one if
+    another process uses that.
 
     Raises:
-        DaemonError: it did not start, or runs with another executor or port than requested.
+        DaemonError: it did not start, or is running with another executor or port.
     """
     home = home or Home.find()
     wanted = port if port is not None else _port_of_environment()
     with _switching(home):
         address = running(home)
         if address is None:
-            _wait_for_the_last(home)
+            _wait_until_free(home)
             address = _start(home, wanted, executor)
         else:
-            _compare(address, wanted, executor)
+            _check_options(address, wanted, executor)
     return address
 
 
 def down(home: Home | None = None) -> bool:
-    """Stop the local SageMaker and wait until it and all it ran have ended; False: none ran.
+    """Stop the local SageMaker with its jobs and endpoints; return whether it was running.
 
-    What a killed server left running is ended too.
+    It also stops containers and processes that a killed server left behind.
 
     Raises:
-        DaemonError: it could not even be killed.
+        DaemonError: the server could not be killed.
     """
     home = home or Home.find()
     with _switching(home):
@@ -101,7 +101,7 @@ def down(home: Home | None = None) -> bool:
 
 
 def running(home: Home | None = None) -> Address | None:
-    """The server of this home, if there is one and it answers."""
+    """The running server of this home; None if there is none or it does not respond."""
     home = home or Home.find()
     pid = lock.holder(home.path / lock.SERVER)
     try:
@@ -118,11 +118,11 @@ def running(home: Home | None = None) -> Address | None:
 
 
 def _health(url: str) -> dict[str, Any] | None:
-    # A proxy of the user's environment must not be used for this machine.
+    # Requests to 127.0.0.1 must not go through the user's proxy.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(f"{url}/_berth/health", timeout=HEALTH_SECONDS) as answer:
-            health = json.load(answer)
+        with opener.open(f"{url}/_berth/health", timeout=HEALTH_SECONDS) as response:
+            health = json.load(response)
     except (OSError, ValueError, HTTPException):
         return None
     return health if isinstance(health, dict) and health.get("status") == "ok" else None
@@ -148,19 +148,19 @@ def _start(home: Home, port: int | None, executor: ExecutorName) -> Address:
             start_new_session=True,
         )
     try:
-        address = _wait_until_it_answers(home, process, began)
+        address = _wait_for_server(home, process, began)
     except BaseException:
         process.kill()
         process.wait()
         raise
-    # A caller that runs on must not keep an ended server as a zombie.
+    # Reap the server when it ends, in case the caller is still running then.
     threading.Thread(target=process.wait, name="server process", daemon=True).start()
     if port is None and not address.url.endswith(f":{DEFAULT_PORT}"):
         print(f"berth: port {DEFAULT_PORT} is taken; using {address.url}", file=sys.stderr)
     return address
 
 
-def _wait_until_it_answers(home: Home, process: "subprocess.Popen[bytes]", began: int) -> Address:
+def _wait_for_server(home: Home, process: "subprocess.Popen[bytes]", began: int) -> Address:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if home.server_file.exists() and (address := running(home)):
@@ -169,7 +169,7 @@ def _wait_until_it_answers(home: Home, process: "subprocess.Popen[bytes]", began
             raise DaemonError(_why(home, began))
         time.sleep(lock.POLL_SECONDS)
     raise DaemonError(
-        f"the local SageMaker did not answer within {START_SECONDS:.0f} s: {_why(home, began)}"
+        f"the local SageMaker did not respond within {START_SECONDS:.0f} s: {_why(home, began)}"
     )
 
 
@@ -187,27 +187,28 @@ def _why(home: Home, began: int) -> str:
     return lines[-1]
 
 
-def _compare(address: Address, port: int | None, executor: ExecutorName) -> None:
+def _check_options(address: Address, port: int | None, executor: ExecutorName) -> None:
     if executor not in ("auto", address.executor):
         raise DaemonError(
-            f"the local SageMaker runs with executor {address.executor}, not {executor}; "
-            "first: berth down"
+            f"the local SageMaker is running with executor {address.executor}, not {executor}; "
+            "stop it first: berth down"
         )
     if port and not address.url.endswith(f":{port}"):
         raise DaemonError(
-            f"the local SageMaker runs at {address.url}, not on port {port}; first: berth down"
+            f"the local SageMaker is running at {address.url}, not on port {port}; stop it first: "
+            "berth down"
         )
 
 
-def _wait_for_the_last(home: Home) -> None:
-    """Wait for a server that is still stopping."""
+def _wait_until_free(home: Home) -> None:
+    """Wait for an earlier server that is still stopping."""
     try:
         with lock.held(home.path / lock.SERVER, STOP_SECONDS):
             return
     except lock.Taken:
         pid = lock.holder(home.path / lock.SERVER)
         raise DaemonError(
-            f"the local SageMaker's process {pid} runs but does not answer; first: berth down"
+            f"the local SageMaker's process {pid} does not respond; stop it first: berth down"
         ) from None
 
 
@@ -229,12 +230,12 @@ def _clean_up(home: Home) -> None:
     removed = clean_up(home)
     if removed:
         left = ", ".join(removed)
-        print(f"berth: removed what a killed server left: {left}", file=sys.stderr)
+        print(f"berth: removed leftovers of a killed server: {left}", file=sys.stderr)
 
 
 @contextlib.contextmanager
 def _switching(home: Home) -> Any:
-    """One process at a time starts or stops a server."""
+    """Ensure that only one process at a time starts or stops a server."""
     try:
         with lock.held(home.path / lock.SWITCH, START_SECONDS + STOP_SECONDS):
             yield

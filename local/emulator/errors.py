@@ -1,14 +1,14 @@
-"""The errors the local SageMaker answers with: AWS's codes, in AWS's shape."""
+"""The error responses of the local SageMaker, with AWS's codes."""
 
 
 class ServiceError(Exception):
-    """An answer that is an error.
+    """An error response.
 
     Attributes:
-        code: AWS's error code, e.g. `ValidationException`.
+        code: AWS's error code, such as `ValidationException`.
         message: one sentence that names the field, what was found and what was expected.
         status: the HTTP status.
-        extra: further members of the error's shape, e.g. `OriginalStatusCode` of a `ModelError`.
+        extra: more members of the error's shape, such as `OriginalStatusCode` of a `ModelError`.
     """
 
     def __init__(
@@ -20,20 +20,20 @@ class ServiceError(Exception):
 
 
 def invalid(message: str) -> ServiceError:
-    """A request AWS refuses: `ValidationException`."""
+    """`ValidationException`: the request is invalid."""
     return ServiceError("ValidationException", message)
 
 
 def in_use(message: str) -> ServiceError:
-    """A name that is taken, or a thing that something else needs: `ResourceInUse`."""
+    """`ResourceInUse`: the name or the resource is in use."""
     return ServiceError("ResourceInUse", message)
 
 
 def not_found(message: str) -> ServiceError:
-    """A job that is not there: `ResourceNotFound` (models and endpoints: `invalid`, as on AWS)."""
+    """`ResourceNotFound`: there is no such job (for models and endpoints see `invalid`)."""
     return ServiceError("ResourceNotFound", message)
 
 
 def limit_exceeded(message: str) -> ServiceError:
-    """More than an account may have: `ResourceLimitExceeded`."""
+    """`ResourceLimitExceeded`: a quota is exceeded."""
     return ServiceError("ResourceLimitExceeded", message)

@@ -1,17 +1,17 @@
-"""Names of resources as names of files, on disks that take `Cat` and `cat` for one name, too."""
+"""File names for resources, also on case-insensitive file systems."""
 
 import hashlib
 from pathlib import Path
 
 DIGITS = 8
-"""Hexadecimal digits of a digest that tell two such names apart."""
+"""Hexadecimal digits of the digest that makes a file name unique."""
 
 
 def file_name(folder: Path, name: str) -> str:
-    """A file's name below `folder` for a name that may differ from another's in case only.
+    """The file name in `folder` for a resource's name, which may differ from others in case only.
 
-    It is the name itself, but where the disk ignores case, as a Mac's and a Windows drive do, and
-    the name has capitals: there its digest follows.
+    On a case-insensitive file system, as on macOS and Windows, a digest is appended to names with
+    capital letters.
     """
     if name == name.lower() or not ignores_case(folder):
         return name
@@ -19,7 +19,7 @@ def file_name(folder: Path, name: str) -> str:
 
 
 def ignores_case(path: Path) -> bool:
-    """Whether the disk that an existing file or folder lies on takes `Cat` and `cat` for one."""
+    """Whether the file system of an existing file or folder is case-insensitive."""
     for named in (path, *path.parents):
         other = named.with_name(named.name.swapcase()) if named.name else named
         if other != named:
@@ -28,9 +28,9 @@ def ignores_case(path: Path) -> bool:
 
 
 def as_on_disk(path: Path) -> Path:
-    """An absolute path with its names written as they are on the disk.
+    """An absolute path with the names' case as it is on the disk.
 
-    Where case is ignored one folder has many paths; this is the one that all of them give.
+    It is the same for all spellings of a path on a case-insensitive file system.
     """
     found = Path(path.anchor)
     for name in path.parts[1:]:

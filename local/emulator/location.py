@@ -1,10 +1,10 @@
-"""Places in S3, as requests name them."""
+"""S3 locations in requests."""
 
 from dataclasses import dataclass
 
 
 class BadLocation(Exception):
-    """A text that names no place in S3; one line with what was found."""
+    """A string is not an S3 URI; the message is one line with what was found."""
 
 
 @dataclass(frozen=True)
@@ -16,10 +16,10 @@ class Location:
 
     @classmethod
     def parse(cls, uri: str) -> "Location":
-        """Read `s3://bucket/key`.
+        """Parse `s3://bucket/key`.
 
         Raises:
-            BadLocation: it is something else.
+            BadLocation: it has another form.
         """
         scheme, _, rest = uri.partition("://")
         bucket, _, key = rest.partition("/")
@@ -28,7 +28,7 @@ class Location:
         return cls(bucket, key)
 
     def __truediv__(self, name: str) -> "Location":
-        """The place `name` below this one: exactly one slash between."""
+        """The location `name` below this one."""
         return Location(self.bucket, f"{self.key.rstrip('/')}/{name}".lstrip("/"))
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""File locks of one process at a time; the kernel releases them when it ends."""
+"""File locks between processes; the kernel releases them when a process ends."""
 
 import contextlib
 import fcntl
@@ -8,19 +8,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 SERVER = "server.lock"
-"""Held by the server for its whole life, its process id inside."""
+"""Held by a running server; the file has its process id."""
 SWITCH = "switch.lock"
-"""Held by a process that starts or stops one."""
+"""Held by a process while it starts or stops a server."""
 POLL_SECONDS = 0.02
 
 
 class Taken(Exception):
-    """Another process holds the file."""
+    """Another process holds the lock."""
 
 
 @contextlib.contextmanager
 def held(path: Path, timeout: float = 0.0) -> Iterator[None]:
-    """Hold the file while the block runs; waits `timeout` seconds for it at most.
+    """Hold the lock while the block runs; waits up to `timeout` seconds for it.
 
     Raises:
         Taken: another process still holds it.
@@ -40,7 +40,7 @@ def held(path: Path, timeout: float = 0.0) -> Iterator[None]:
 
 
 def holder(path: Path) -> int | None:
-    """The id of the process that holds the file, or None when no process does."""
+    """The id of the process that holds the lock; None if no process does."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The local S3 and CloudWatch as jobs and endpoints call them, without HTTP."""
+"""Interfaces of the local S3 and CloudWatch that jobs and endpoints call without HTTP."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,39 +19,39 @@ class StoredObject:
 
 
 class Objects(Protocol):
-    """The local S3, without HTTP: what jobs read from and write to it."""
+    """The local S3."""
 
     def bucket_exists(self, bucket: str) -> bool:
-        """Whether the bucket is there."""
+        """Whether the bucket exists."""
 
     def keys(self, bucket: str, prefix: str = "") -> list[StoredObject]:
-        """Every object whose key starts with `prefix`, by key; empty without the bucket."""
+        """The objects whose key starts with `prefix`, by key; empty without the bucket."""
 
     def link(self, bucket: str, key: str, path: Path) -> None:
-        """Put an object at `path` (parents are made) to be read here: a hard link, else a copy."""
+        """Hard-link or copy an object to `path`, for the emulator to read; creates the parents."""
 
     def copy(self, bucket: str, key: str, path: Path) -> None:
-        """Put a read-only copy of an object at `path` (parents are made): for a job to have."""
+        """Copy an object to `path`, read-only, for a job to use; creates the parents."""
 
     def put(self, bucket: str, key: str, path: Path) -> None:
-        """Keep a copy of a file as an object. A missing bucket is an OSError that names it."""
+        """Store a copy of a file. A missing bucket is an OSError that names it."""
 
     def read(self, bucket: str, key: str) -> bytes:
-        """An object's bytes. A missing one is a KeyError that names it."""
+        """Read an object. A missing one is a KeyError that names it."""
 
     def delete(self, bucket: str, key: str) -> None:
-        """Forget an object; one that is not there is no error."""
+        """Delete an object; a missing one is not an error."""
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """Several values of a metric, put together.
+    """A statistic set: several values of a metric, aggregated.
 
     Attributes:
-        name: the metric's.
-        unit: one of CloudWatch's.
-        when: UTC seconds.
-        count, total, least, most: of the values.
+        name: the metric's name.
+        unit: a CloudWatch unit.
+        when: Unix time.
+        count, total, least, most: number, sum, minimum and maximum of the values.
     """
 
     name: str
@@ -64,28 +64,28 @@ class Statistics:
 
     @classmethod
     def of(cls, name: str, unit: str, when: float, values: Sequence[float]) -> "Statistics":
-        """The statistics of these values, of which there is one at least."""
+        """Aggregate one or more values."""
         return cls(name, unit, when, len(values), sum(values), min(values), max(values))
 
 
 class LogStream(Protocol):
-    """One CloudWatch log stream being written."""
+    """A CloudWatch log stream that is being written."""
 
     def write(self, line: str) -> None:
-        """Append a line now; readers see it within a second. From any thread."""
+        """Append a line; readers see it within a second. Thread-safe."""
 
     def close(self) -> None:
-        """Write what is left."""
+        """Flush the stream."""
 
 
 class Logs(Protocol):
     """The local CloudWatch: log groups, streams and metrics."""
 
     def open(self, group: str, stream: str) -> LogStream:
-        """Create a stream, or append to one; its group is created when missing."""
+        """Create a stream and its group, or append to an existing stream."""
 
     def tail(self, group: str, stream_prefix: str, lines: int) -> list[str]:
-        """The last lines of the group's streams with that prefix, oldest first."""
+        """The last lines of the group's streams with the prefix, oldest first."""
 
     def put_metrics(
         self,
@@ -93,7 +93,7 @@ class Logs(Protocol):
         dimensions: dict[str, str],
         metrics: Iterable[tuple[str, float, float]],
     ) -> None:
-        """Publish (name, value, UTC seconds) points to CloudWatch."""
+        """Publish (name, value, Unix time) points."""
 
     def put_statistics(
         self, namespace: str, dimensions: dict[str, str], found: Iterable[Statistics]

@@ -21,7 +21,7 @@ from local.emulator.store import Store
 
 @dataclass(frozen=True)
 class Region:
-    """One region's SageMaker: its services, and the applications that answer requests for them."""
+    """A region's services, and the WSGI applications for SageMaker and its runtime."""
 
     services: Services
     sagemaker: SageMakerApp
@@ -29,14 +29,14 @@ class Region:
 
 
 class Regions:
-    """The regions in use, each created with its first request; safe from any thread.
+    """The regions in use, each created by its first request; thread-safe.
 
     Args:
-        home: where the first one keeps its resources, the others in `regions/<name>` below it.
-        first: the name of the region that is always there.
-        aws: the other services.
-        executor: what runs containers, for all of them.
-        files: closes their databases in the end.
+        home: the first region's home; other regions are in `regions/<name>` below it.
+        first: the name of the region that always exists.
+        aws: the other AWS services.
+        executor: runs the containers of all regions.
+        files: the stack that closes their databases.
     """
 
     def __init__(
@@ -54,21 +54,21 @@ class Regions:
         self.first = self.get(first)
 
     def get(self, name: str) -> Region:
-        """The region; the first call creates it."""
+        """Get or create a region."""
         with self._lock:
             if name not in self._made:
                 self._made[name] = self._make(name)
             return self._made[name]
 
     def recover(self) -> None:
-        """Create the regions of an earlier server, and continue what it left running."""
+        """Load the regions of an earlier server and resume their jobs and endpoints."""
         for folder in sorted(self._folder().glob("*/")):
             self.get(folder.name)
         for services in self._services():
             services.recover()
 
     def shutdown(self) -> None:
-        """Interrupt what runs in any region so that `recover` can continue it."""
+        """Interrupt jobs and endpoints in all regions so that `recover` can resume them."""
         for services in self._services():
             services.shutdown()
 
@@ -94,7 +94,7 @@ class Regions:
 
 
 class Prefixed:
-    """An executor whose containers and networks are named after a region too."""
+    """An executor that adds a region's name to the names of containers and networks."""
 
     def __init__(self, executor: Executor, prefix: str) -> None:
         self._executor, self._prefix = executor, prefix
@@ -106,19 +106,19 @@ class Prefixed:
 
     @property
     def max_hosts(self) -> int:
-        """How many hosts one job may have."""
+        """The most hosts per job."""
         return self._executor.max_hosts
 
     def check_image(self, image: str) -> None:
-        """Make sure the image can be run."""
+        """Check that the image can be run."""
         self._executor.check_image(image)
 
     def create_network(self, name: str, *, isolated: bool) -> None:
-        """Make a private network for the hosts of one job."""
+        """Create a private network for the hosts of a job."""
         self._executor.create_network(self._prefix + name, isolated=isolated)
 
     def remove_network(self, name: str) -> None:
-        """Remove it; one that is not there is no error."""
+        """Remove a network; a missing one is not an error."""
         self._executor.remove_network(self._prefix + name)
 
     def start(self, spec: ContainerSpec, on_line: Callable[[str], None]) -> Container:
@@ -128,5 +128,5 @@ class Prefixed:
         return self._executor.start(named, on_line)
 
     def reap(self) -> list[str]:
-        """What an earlier server left is found by its home, not by its region."""
+        """Do nothing: leftovers of an earlier server are found by home, not by region."""
         return []

@@ -1,4 +1,4 @@
-"""The local SageMaker's one process: every service on one port of this machine.
+"""The local SageMaker's server process: all services on one local port.
 
     python -m local.emulator.server --home FOLDER --port 4585 --executor auto
 
@@ -31,36 +31,36 @@ from local.emulator.home import Home
 if TYPE_CHECKING:
     from werkzeug.wrappers import Response
 
-logger = logging.getLogger("local.emulator.server")  # also when it is run as __main__
+logger = logging.getLogger("local.emulator.server")  # even if it runs as __main__
 
 ADDRESS = "127.0.0.1"
 DRAIN_SECONDS = 5.0
-"""How long requests in flight may take once the server stops."""
+"""Seconds to wait for requests in flight when the server stops."""
 LOCK_SECONDS = 1.0
-"""A process that checks whether a server lives holds the lock for an instant."""
+"""Seconds to wait for the lock, which a process that checks for a server holds for an instant."""
 STOP = ("POST", "shutdown")
-"""The one operation of the server's own that needs a signature."""
+"""The only operation below /_berth that needs a signature."""
 
 
 class PortTaken(Exception):
-    """Another process listens on the port; one line that names it and what to do."""
+    """Another process uses the port; the message is one line with what to do."""
 
 
 class Server:
-    """The local SageMaker in this process; one at a time, for moto's state is the process's.
+    """The local SageMaker in this process; only one at a time, as moto's state is global.
 
     Attributes:
-        home: where it keeps everything.
-        services: those of its own region.
+        home: the folder of its data.
+        services: the services of its default region.
     """
 
     def __init__(
         self, home: Home, *, port: int = 0, executor: Executor, region: str = "us-east-1"
     ) -> None:
-        """Bind the port (0: a free one) and build the services; nothing answers before `start`.
+        """Bind the port (0 for a free one) and create the services; `start` serves requests.
 
         Raises:
-            PortTaken: another process listens there.
+            PortTaken: another process uses the port.
         """
         self.home = home
         self._listener = listen(port)
@@ -78,7 +78,7 @@ class Server:
         self._web: Any = None
 
     def _make_parts(self, home: Home, executor: Executor, region: str) -> None:
-        # Half a second of imports that a command which only looks for a server need not wait for.
+        # These imports take 0.5 s, which a command that only looks for a server should not pay for.
         from local.emulator.aws.application import AWSServices
         from local.emulator.aws.signature.keys import Keys
         from local.emulator.aws.signature.verification import Verification
@@ -97,11 +97,11 @@ class Server:
 
     @property
     def url(self) -> str:
-        """What an AWS client's endpoint is set to."""
+        """The endpoint URL for AWS clients."""
         return f"http://{ADDRESS}:{self.port}"
 
     def start(self) -> None:
-        """Load the state, clean up after a killed server, recover its jobs, and answer requests."""
+        """Load the state, clean up after a killed server, recover its jobs, and serve requests."""
         from werkzeug.serving import make_server
 
         from local.emulator.web import Handler
@@ -109,8 +109,8 @@ class Server:
         self._aws.load()
         removed = clean_up(self.home, self.services.executor)
         if removed:
-            logger.info("removed what an earlier server left: %s", ", ".join(removed))
-        # Before the first request: a new job would be taken for one that was left.
+            logger.info("removed leftovers of an earlier server: %s", ", ".join(removed))
+        # This must precede the first request, or a new job would look like a leftover.
         self._regions.recover()
         self._web = make_server(
             ADDRESS,
@@ -126,9 +126,9 @@ class Server:
         self._thread.start()
 
     def stop(self) -> None:
-        """Refuse requests, interrupt what runs so that it can be recovered, and close the files.
+        """Stop serving, interrupt jobs and endpoints in a recoverable way, and close the files.
 
-        Takes as long as jobs take to write a checkpoint, 120 seconds at most.
+        It waits for jobs to save a checkpoint, for up to 120 seconds.
         """
         self._stopping.set()
         if self._thread is not None:
@@ -143,7 +143,7 @@ class Server:
         self._files.close()
 
     def wait(self) -> None:
-        """Return when a signed `POST /_berth/shutdown` or `request_stop` stops the server."""
+        """Wait for a signed `POST /_berth/shutdown` or for `request_stop`."""
         self._stopping.wait()
 
     def request_stop(self) -> None:
@@ -166,7 +166,7 @@ class Server:
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
-        """Answer one request, and write a line about it to the log."""
+        """Handle a request, and log a line about it."""
         from local.emulator import web
         from local.emulator.aws.signature.verification import forget_body
 
@@ -196,7 +196,7 @@ class Server:
         return web.Watched(app, environ, start, end)
 
     def _choose(self, environ: dict[str, Any]) -> tuple[str, str, Any]:
-        """The service's name, the operation's for the log, and what answers."""
+        """The names of the service and the operation, for the log, and the application to call."""
         from werkzeug.exceptions import HTTPException
 
         from local.emulator import web
@@ -249,14 +249,14 @@ class Server:
         if (method, operation) == STOP:
             self.request_stop()
             return Response('{"status": "stopping"}', content_type="application/json")
-        return Response(f"{method} /_berth/{operation}: no such thing\n", 404)
+        return Response(f"{method} /_berth/{operation}: not found\n", 404)
 
 
 def listen(port: int) -> socket.socket:
-    """A socket that listens on a port of this machine alone.
+    """A socket that listens on the loopback interface.
 
     Raises:
-        PortTaken: another process has it.
+        PortTaken: another process uses the port.
     """
     try:
         return socket.create_server((ADDRESS, port), backlog=128)
@@ -267,7 +267,7 @@ def listen(port: int) -> socket.socket:
 
 
 def write_server_file(home: Home, server: Server) -> None:
-    """Publish the server's address to other processes, atomically."""
+    """Write the server's address for other processes, atomically."""
     facts = {
         "pid": os.getpid(),
         "port": server.port,
@@ -281,11 +281,11 @@ def write_server_file(home: Home, server: Server) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the server until it is stopped; returns the exit status."""
+    """Run the server until it is stopped, and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m local.emulator.server", description=__doc__)
     parser.add_argument("--home", type=Path)
     parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--any-port", action="store_true", help="another port if it is taken")
+    parser.add_argument("--any-port", action="store_true", help="use another port if it is taken")
     parser.add_argument("--executor", choices=get_args(ExecutorName), default="auto")
     parser.add_argument("--region", default="us-east-1")
     options = parser.parse_args(arguments)
@@ -299,7 +299,7 @@ def main(arguments: list[str] | None = None) -> int:
         with lock.held(home.path / lock.SERVER, LOCK_SECONDS):
             return _run(home, options)
     except lock.Taken:
-        print(f"{home.path}: another server runs in this folder", file=sys.stderr)
+        print(f"{home.path}: another server is running in this folder", file=sys.stderr)
     except (PortTaken, ExecutorError) as error:
         print(error, file=sys.stderr)
     return 1
@@ -330,7 +330,7 @@ def _run(home: Home, options: argparse.Namespace) -> int:
 
 
 def _forget_aws() -> None:
-    """Make sure that nothing in this process finds the user's AWS account."""
+    """Make sure that this process cannot use the user's AWS account."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]
     os.environ |= {

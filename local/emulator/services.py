@@ -1,4 +1,4 @@
-"""What runs in a region: the services that the API calls, started and stopped with the server."""
+"""A region's services, which start and stop with the server."""
 
 import logging
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ logger = logging.getLogger(__name__)
 
 
 class Service(Protocol):
-    """What lives as long as the server does."""
+    """A service that starts and stops with the server."""
 
     def recover(self) -> None:
-        """Continue what an earlier server left running."""
+        """Resume what was running in an earlier server."""
 
     def shutdown(self) -> None:
-        """Interrupt what runs so that `recover` can continue it."""
+        """Interrupt everything so that `recover` can resume it."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Services(Context):
 
     @classmethod
     def build(cls, context: Context) -> "Services":
-        """The services of a region; nothing runs before `recover`."""
+        """Create the services of a region; nothing runs before `recover`."""
         training = TrainingJobs(context)
         return cls(
             **vars(context),
@@ -45,17 +45,17 @@ class Services(Context):
         )
 
     def recover(self) -> None:
-        """Continue what an earlier server left running; an error of one stops no other."""
+        """Resume what was running in an earlier server; log errors of single services."""
         for name, service in self._ordered():
             try:
                 service.recover()
             except Exception:
-                logger.exception("%s: what an earlier server left cannot be recovered", name)
+                logger.exception("%s: cannot recover the state of an earlier server", name)
 
     def shutdown(self) -> None:
-        """Interrupt what runs so that `recover` can continue it; an error of one stops no other.
+        """Interrupt everything so that `recover` can resume it; log errors of single services.
 
-        Takes as long as jobs take to write a checkpoint, 120 seconds at most.
+        It waits for jobs to save a checkpoint, for up to 120 seconds.
         """
         for name, service in reversed(self._ordered()):
             try:
@@ -64,7 +64,7 @@ class Services(Context):
                 logger.exception("%s: not everything was stopped", name)
 
     def _ordered(self) -> list[tuple[str, Service]]:
-        """In the order they recover: a tuning job looks for its training jobs."""
+        """The services in the order of recovery: tuning jobs look for their training jobs."""
         return [
             ("training", self.training),
             ("tuning", self.tuning),

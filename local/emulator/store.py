@@ -1,4 +1,4 @@
-"""The state of the local SageMaker, in SQLite: it survives `berth down` and a killed server."""
+"""The state of the local SageMaker in SQLite, which survives `berth down` and a killed server."""
 
 import json
 import sqlite3
@@ -23,7 +23,7 @@ CREATE TABLE IF NOT EXISTS tags (
 
 
 class Kind(StrEnum):
-    """The resources, each named as in its ARN."""
+    """The kinds of resources, named as in ARNs."""
 
     TRAINING_JOB = "training-job"
     TUNING_JOB = "hyper-parameter-tuning-job"
@@ -34,11 +34,11 @@ class Kind(StrEnum):
 
 
 class Exists(Exception):
-    """A resource of this kind and name is there already; the message is its ARN."""
+    """The name is in use; the message is the resource's ARN."""
 
 
 class Missing(Exception):
-    """No resource of this kind and name."""
+    """There is no resource of this kind and name."""
 
 
 @dataclass
@@ -46,13 +46,13 @@ class Record:
     """One resource.
 
     Attributes:
-        kind: what it is.
+        kind: its kind.
         name: its name, unique within its kind.
         arn: its ARN.
-        created: when it was made, UTC.
-        modified: when it last changed, UTC; `Store.update` sets it.
-        body: what Describe answers, in the API's own shape (datetimes as datetimes).
-        private: the emulator's own data; plain JSON values.
+        created: time of creation, UTC.
+        modified: time of the last change, UTC; `Store.update` sets it.
+        body: its Describe response, in the API's shape and with datetimes.
+        private: the emulator's own data; JSON values.
     """
 
     kind: Kind
@@ -65,11 +65,11 @@ class Record:
 
 
 class Store:
-    """All resources and tags. Every method may be called from any thread.
+    """All resources and tags; thread-safe.
 
     Attributes:
         changed: notified after every write.
-        writes: how many writes there were.
+        writes: the number of writes.
     """
 
     def __init__(self, path: Path) -> None:
@@ -81,7 +81,7 @@ class Store:
         self.writes = 0
 
     def close(self) -> None:
-        """Close the file; nothing is lost without it."""
+        """Close the database; every write is already on disk."""
         with self._lock:
             self._database.close()
 
@@ -93,10 +93,10 @@ class Store:
         body: dict[str, Any],
         private: dict[str, Any] | None = None,
     ) -> Record:
-        """Keep a new resource.
+        """Add a resource.
 
         Raises:
-            Exists: the name is taken.
+            Exists: the name is in use.
         """
         now = datetime.now(UTC)
         record = Record(kind, name, arn, now, now, body, private or {})
@@ -111,10 +111,10 @@ class Store:
         return record
 
     def get(self, kind: Kind, name: str) -> Record:
-        """One resource, a copy.
+        """A copy of a resource.
 
         Raises:
-            Missing: it is not there.
+            Missing: it does not exist.
         """
         with self._lock:
             row = self._database.execute(
@@ -125,7 +125,7 @@ class Store:
         return _record(row)
 
     def find(self, arn: str) -> Record | None:
-        """The resource with this ARN."""
+        """The resource with this ARN; None if there is none."""
         with self._lock:
             row = self._database.execute("SELECT * FROM resources WHERE arn = ?", (arn,)).fetchone()
         return None if row is None else _record(row)
@@ -139,13 +139,13 @@ class Store:
         return [_record(row) for row in rows]
 
     def update(self, kind: Kind, name: str, change: Callable[[Record], None]) -> Record:
-        """Read, change and keep a resource in one transaction; gives the new state.
+        """Change a resource in one transaction and return its new state.
 
-        `change` edits `body` and `private` in place; if it raises, nothing is kept. It must not
-        wait for anything.
+        `change` edits `body` and `private` in place; if it raises, nothing is changed. It must not
+        block.
 
         Raises:
-            Missing: it is not there.
+            Missing: it does not exist.
         """
         with self._writing() as database:
             record = self.get(kind, name)
@@ -161,10 +161,10 @@ class Store:
         return record
 
     def delete(self, kind: Kind, name: str) -> None:
-        """Forget a resource and its tags.
+        """Delete a resource and its tags.
 
         Raises:
-            Missing: it is not there.
+            Missing: it does not exist.
         """
         with self._writing() as database:
             arn = self.get(kind, name).arn
@@ -172,7 +172,7 @@ class Store:
             database.execute("DELETE FROM resources WHERE kind = ? AND name = ?", (kind, name))
 
     def tags(self, arn: str) -> dict[str, str]:
-        """A resource's tags, in the order of their keys."""
+        """A resource's tags, sorted by key."""
         with self._lock:
             rows = self._database.execute(
                 "SELECT key, value FROM tags WHERE arn = ? ORDER BY key", (arn,)
@@ -180,7 +180,7 @@ class Store:
         return dict(rows)
 
     def tag(self, arn: str, tags: dict[str, str]) -> None:
-        """Add tags; a key that is there takes the new value."""
+        """Add tags; an existing key gets the new value."""
         with self._writing() as database:
             database.executemany(
                 "INSERT OR REPLACE INTO tags VALUES (?, ?, ?)",
@@ -188,14 +188,14 @@ class Store:
             )
 
     def untag(self, arn: str, keys: list[str]) -> None:
-        """Remove tags; a key that is not there is no error."""
+        """Remove tags; a missing key is not an error."""
         with self._writing() as database:
             database.executemany(
                 "DELETE FROM tags WHERE arn = ? AND key = ?", [(arn, key) for key in keys]
             )
 
     def wait(self, after: int, timeout: float) -> None:
-        """Return at the first write after `writes` was `after`, or after `timeout` seconds."""
+        """Wait until `writes` differs from `after`, for up to `timeout` seconds."""
         with self.changed:
             self.changed.wait_for(lambda: self.writes != after, timeout)
 
@@ -213,7 +213,7 @@ class Store:
                 yield self._database
                 self._database.execute("COMMIT")
             except BaseException:
-                # On a full disk SQLite may have rolled back by itself.
+                # If the disk is full, SQLite may have rolled back already.
                 if self._database.in_transaction:
                     self._database.execute("ROLLBACK")
                 raise
@@ -227,7 +227,7 @@ def _texts(record: Record) -> tuple[str, str]:
 def _encode(value: object) -> dict[str, float]:
     if isinstance(value, datetime):
         return {"$time": value.timestamp()}
-    raise TypeError(f"{type(value).__name__} cannot be kept")
+    raise TypeError(f"{type(value).__name__} cannot be stored")
 
 
 def _decode(value: dict[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""The HTTP server's handler, and which requests it refuses."""
+"""The HTTP server's request handler, and the requests it rejects."""
 
 import ipaddress
 import logging
@@ -10,22 +10,22 @@ from werkzeug.serving import WSGIRequestHandler
 from werkzeug.wrappers import Response
 
 ENGINES_NAMES = ("host.docker.internal", "host.containers.internal")
-"""What containers call this machine, where their engine gives its loopback a name."""
+"""Names of this machine in containers, which engines resolve to its loopback."""
 
 logger = logging.getLogger(__name__)
 
 
 class Handler(WSGIRequestHandler):
-    """One connection: HTTP/1.1, so that an answer without a length comes in chunks."""
+    """Handles a connection with HTTP/1.1, so that a response without a length is chunked."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 
     def make_environ(self) -> dict[str, Any]:
-        """The request's environment, with the metadata of S3's objects as their client spells it.
+        """The WSGI environment, with the original names of S3 metadata headers.
 
-        werkzeug leaves out headers with an underscore, which WSGI cannot tell from a hyphen. One
-        that would stand for a header with a hyphen is left out here too.
+        werkzeug drops headers with an underscore, because WSGI cannot distinguish it from a hyphen.
+        Here they are only dropped if there is a header with the same name but a hyphen.
         """
         environ: dict[str, Any] = super().make_environ()
         spelled = {
@@ -47,15 +47,15 @@ class Handler(WSGIRequestHandler):
         return True
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Nothing: the server logs a line of its own."""
+        """Do nothing: the server logs its own line."""
 
     def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002 - werkzeug's name
-        """What goes wrong with a connection."""
+        """Log errors of a connection."""
         logger.warning(f"{type}: {message.rstrip()}", *args)
 
 
 class Watched:
-    """An application's answer to one request; `end` is called when it was sent, or was not."""
+    """An application's response; calls `end` when it was sent or the client disconnected."""
 
     def __init__(
         self,
@@ -72,11 +72,11 @@ class Watched:
             raise
 
     def __iter__(self) -> Iterator[bytes]:
-        """The body."""
+        """Iterate over the body."""
         yield from self._body
 
     def close(self) -> None:
-        """The answer was sent, or the client is gone."""
+        """Close the body and call `end`."""
         if self._end is None:
             return
         end, self._end = self._end, None
@@ -88,19 +88,19 @@ class Watched:
 
 
 def refusal(environ: dict[str, Any]) -> Response | None:
-    """Why this request is not answered: it came by a name that is not this machine's.
+    """The response to a request that a web page of another site sent; None for other requests.
 
-    A web page can point its own host name at 127.0.0.1, or post here from anywhere; a browser tells
-    both. AWS's clients send neither.
+    A web page can send cross-site requests here, or point its own host name at 127.0.0.1 (DNS
+    rebinding). Browsers reveal both in headers that AWS clients do not send.
     """
     host = environ.get("HTTP_HOST", "")
     if not _is_loopback(f"//{host}"):
-        return Response(f"Host {host!r}: only this machine's own names are answered\n", 403)
+        return Response(f"Host {host!r}: expected a name of this machine\n", 403)
     origin = environ.get("HTTP_ORIGIN")
     if origin is not None and not _is_loopback(origin):
-        return Response(f"Origin {origin!r}: other sites' pages are not answered\n", 403)
+        return Response(f"Origin {origin!r}: cross-site requests are rejected\n", 403)
     if environ.get("HTTP_SEC_FETCH_SITE") == "cross-site":
-        return Response("Other sites' pages are not answered\n", 403)
+        return Response("Cross-site requests are rejected\n", 403)
     return None
 
 

@@ -1,1 +1,1 @@
-"""The HTML pages: one file each, nothing loaded from anywhere."""
+"""Self-contained HTML pages, which load no other files."""

@@ -1,4 +1,4 @@
-"""What a training job left, as one HTML file that loads nothing."""
+"""The report page of a training job, a self-contained HTML file."""
 
 import base64
 from collections.abc import Callable, Iterator, Mapping
@@ -21,21 +21,21 @@ PICTURES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
 CAPTIONS = {
     "fit.png": "Accuracy against minutes, and what more images would bring",
     "curves.png": "Loss, accuracy and learning rate",
-    "confusion.png": "Confusion",
-    "worst.png": "The surest mistakes",
+    "confusion.png": "Confusion matrix",
+    "worst.png": "Most confident mistakes",
     "golden.jpg": "Golden image",
 }
 Content = TypeVar("Content")
 LARGEST_PICTURE = 20_000_000
-"""Bytes of a picture that still goes into the page."""
+"""Largest picture in the page, in bytes."""
 
 
 def write_report_page(job: Mapping[str, Any], folder: Path) -> Path:
-    """Write `index.html` into the job's folder; gives its path.
+    """Write `index.html` to the job's folder and return its path.
 
     Args:
-        job: DescribeTrainingJob's answer.
-        folder: where its outputs were unpacked; without any, the page has what SageMaker knows.
+        job: the DescribeTrainingJob response.
+        folder: the job's folder; without outputs in it, the page only shows SageMaker's response.
     """
     folder.mkdir(parents=True, exist_ok=True)
     evaluation, evaluation_error = _read(folder, "evaluation.json", read_evaluation)
@@ -81,7 +81,7 @@ def write_report_page(job: Mapping[str, Any], folder: Path) -> Path:
 
 
 def _read(folder: Path, name: str, read: Callable[[Path], Content]) -> tuple[Content | None, str]:
-    """A file the job left, as `read` gives it, and what is wrong with it."""
+    """The content of one of the job's files, and the error if it is invalid."""
     path = find_output(folder, name)
     try:
         return (None if path is None else read(path)), ""
@@ -104,7 +104,7 @@ def _facts(job: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _profile(folder: Path) -> dict[str, str] | None:
-    """The profiler's report: its verdict, and the link that leads to it."""
+    """The profiler report's verdict and link."""
     page = find_report(folder)
     if page is None:
         return None
@@ -115,7 +115,7 @@ def _profile(folder: Path) -> dict[str, str] | None:
 
 
 def _pictures(folder: Path) -> list[dict[str, str]]:
-    """The pictures the job left, known ones first, as captions and data URLs."""
+    """Captions and data URLs of the job's pictures, known ones first."""
     paths = [path for path in (folder / OUTPUT).rglob("*") if path.suffix.lower() in PICTURES]
     known = list(CAPTIONS)
     paths.sort(key=lambda p: (known.index(p.name) if p.name in known else len(known), p.name))

@@ -1,4 +1,4 @@
-"""A load test as one HTML file that loads nothing: throughput against latency."""
+"""The report page of a load test: throughput against latency, in a self-contained HTML file."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,13 +12,13 @@ PERCENTILES = (("median", 50, "--blue"), ("99th percentile", 99, "--orange"))
 
 
 def page(endpoint: str, facts: Sequence[str], levels: Sequence[Level], knee: Level) -> str:
-    """The page's text.
+    """Render the page.
 
     Args:
-        endpoint: its name.
-        facts: what was measured and what follows, a line each.
-        levels: those that answered something, by rising concurrency.
-        knee: one of them.
+        endpoint: the endpoint's name.
+        facts: lines on the results.
+        levels: the levels with a response, by rising concurrency.
+        knee: the level at the knee.
     """
     charts = Charts()
     return (
@@ -28,7 +28,15 @@ def page(endpoint: str, facts: Sequence[str], levels: Sequence[Level], knee: Lev
             endpoint=endpoint,
             facts=facts,
             curve=_curve(charts, levels, knee),
-            header=["at once", "requests/s", "median ms", "p90 ms", "p99 ms", "failed", "client"],
+            header=[
+                "concurrency",
+                "requests/s",
+                "median ms",
+                "p90 ms",
+                "p99 ms",
+                "failed",
+                "client",
+            ],
             rows=[(_row(level), "best" if level is knee else "") for level in levels],
             charts=charts.specs,
         )
@@ -52,7 +60,7 @@ def _row(level: Level) -> list[str]:
 
 
 def _curve(charts: Charts, levels: Sequence[Level], knee: Level) -> Chart:
-    """Latency over requests a second, a point for each concurrency."""
+    """Latency over throughput, with a point for each concurrency."""
     traces: list[dict[str, Any]] = [
         {
             "type": "scatter",
@@ -68,10 +76,10 @@ def _curve(charts: Charts, levels: Sequence[Level], knee: Level) -> Chart:
         for name, percent, colour in PERCENTILES
     ]
     layout = {
-        "xaxis": axis("requests a second", rangemode="tozero"),
+        "xaxis": axis("requests per second", rangemode="tozero"),
         "yaxis": axis("latency, ms", rangemode="tozero"),
         "hovermode": "closest",
     }
-    caption = "Latency against throughput; each point is a number of requests at once"
-    moment = {"x": knee.rate, "label": f"knee: {knee.concurrency} at once", "anchor": "curve"}
+    caption = "Latency against throughput; each point is a number of concurrent requests"
+    moment = {"x": knee.rate, "label": f"knee: {knee.concurrency} concurrent", "anchor": "curve"}
     return charts.add("curve", caption, traces, layout, height=420, moments=[moment])

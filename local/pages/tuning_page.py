@@ -1,6 +1,6 @@
-"""A tuning job as one HTML file that loads nothing.
+"""The report page of a tuning job, a self-contained HTML file.
 
-Built from SageMaker's answers alone, so a job on AWS gets the same page as a local one.
+It only uses SageMaker's responses, so it is the same for jobs on AWS and local ones.
 """
 
 import json
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     import optuna
 
 FEWEST = 2
-"""Completed trials it takes to say which hyperparameter matters."""
+"""Fewest completed trials for the importance of hyperparameters."""
 
 
 def page(tuning_job: Mapping[str, Any], trials: list[Trial]) -> str:
-    """The page's text.
+    """Render the page.
 
     Args:
-        tuning_job: DescribeHyperParameterTuningJob's answer.
-        trials: those of the job, oldest first.
+        tuning_job: the DescribeHyperParameterTuningJob response.
+        trials: the job's trials, oldest first.
     """
     objective, maximize = read_objective(tuning_job)
     best = best_of(trials, maximize=maximize)
@@ -73,7 +73,7 @@ def _facts(tuning_job: Mapping[str, Any]) -> list[str]:
         f"{counters.get('Completed', 0)} trials completed",
         f"{failed} failed",
         f"{counters.get('Stopped', 0)} stopped",
-        f"at most {config['ResourceLimits']['MaxParallelTrainingJobs']} at a time",
+        f"at most {config['ResourceLimits']['MaxParallelTrainingJobs']} in parallel",
     ]
 
 
@@ -89,7 +89,7 @@ def _row(trial: Trial, searched: list[str]) -> list[str]:
 
 
 def _history(charts: Charts, study: "optuna.Study", trials: list[Trial], objective: str) -> Chart:
-    """The objective trial by trial, and the best one so far, numbered as the trials' names are."""
+    """The objective of each trial and the best so far, with the trials' own numbers."""
     numbers = [number for number, trial in enumerate(trials, 1) if _is_finished(trial)]
     figure = _figure("plot_optimization_history", study, objective)
     for trace, colour in zip(figure["data"], ("--blue", "--orange"), strict=False):
@@ -101,7 +101,7 @@ def _history(charts: Charts, study: "optuna.Study", trials: list[Trial], objecti
 
 
 def _coordinates(charts: Charts, study: "optuna.Study", objective: str, *, maximize: bool) -> Chart:
-    """One line a trial through its hyperparameters, the stronger the better its objective."""
+    """A line per trial through its hyperparameters; the better its objective, the stronger."""
     figure = _figure("plot_parallel_coordinate", study, objective)
     for trace in figure["data"]:
         if trace["mode"] == "lines":
@@ -148,7 +148,7 @@ def _importance(charts: Charts, study: "optuna.Study") -> Chart:
 
 
 def _figure(function: str, study: "optuna.Study", objective: str) -> dict[str, Any]:
-    """One of Optuna's figures as plain JSON."""
+    """One of Optuna's figures as a dict."""
     import optuna
 
     figure = getattr(optuna.visualization, function)(study, target_name=label(objective))
@@ -157,19 +157,19 @@ def _figure(function: str, study: "optuna.Study", objective: str) -> dict[str, A
 
 def _why_no_importance(study: "optuna.Study") -> str | None:
     if len(study.trials) < FEWEST:
-        return f"It takes {FEWEST} completed trials to say which hyperparameter matters."
+        return f"At least {FEWEST} completed trials are needed to estimate importance."
     if len({trial.value for trial in study.trials}) < FEWEST:
-        return "All trials reached the same value, so no hyperparameter mattered."
+        return "All trials have the same objective value."
     varied = [
         name
         for name in study.trials[0].params
         if len({trial.params.get(name) for trial in study.trials}) > 1
     ]
-    return None if varied else "All trials had the same hyperparameters."
+    return None if varied else "All trials have the same hyperparameters."
 
 
 def _study(tuning_job: Mapping[str, Any], trials: list[Trial], *, maximize: bool) -> "optuna.Study":
-    """The finished trials as Optuna's, which draws them."""
+    """An Optuna study of the finished trials, for its plots."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -193,9 +193,9 @@ def _is_finished(trial: Trial) -> bool:
 
 
 def _ranges(tuning_job: Mapping[str, Any], trials: list[Trial]) -> dict[str, Any]:
-    """Optuna's distribution of each hyperparameter that is searched.
+    """The Optuna distribution of each searched hyperparameter.
 
-    It also holds what trials were given outside the range: rounding may leave it by a hair.
+    It includes the values of all trials, as rounding may put one slightly outside the range.
     """
     from optuna.distributions import (
         CategoricalDistribution,
@@ -229,7 +229,7 @@ def _ranges(tuning_job: Mapping[str, Any], trials: list[Trial]) -> dict[str, Any
 
 
 def _value(text: str, distribution: Any) -> Any:
-    """A hyperparameter's value as its distribution knows it."""
+    """A hyperparameter's value in the type of its distribution."""
     from optuna.distributions import CategoricalDistribution, IntDistribution
 
     if isinstance(distribution, CategoricalDistribution):

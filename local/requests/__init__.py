@@ -1,1 +1,1 @@
-"""Options to the exact request dicts: pure data, without a server."""
+"""Exact AWS request dicts from the commands' options: pure data, no I/O to a server."""

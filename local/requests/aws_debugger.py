@@ -1,6 +1,6 @@
-"""AWS's own debugger and profiler in a training job's request, for accounts that still have them.
+"""Amazon SageMaker Debugger in a training job's request, for accounts that still have it.
 
-AWS evaluates its rules beside the job, in an image of its own, on what the job's container writes.
+AWS runs its rules in a separate container, on the tensors that the job's container writes to S3.
 """
 
 from collections.abc import Mapping
@@ -39,8 +39,8 @@ ACCOUNTS = {
     "us-west-1": "685455198987",
     "us-west-2": "895741380848",
 }
-"""AWS's accounts that hold the rule evaluator's image, by region (sagemaker 3.27's
-image_uri_config/debugger.json, whose import takes seconds)."""
+"""AWS accounts with the rule evaluator's image, by region (image_uri_config/debugger.json of
+sagemaker 3.27, whose import takes seconds)."""
 REGEXES = {
     "inputs": "^input_images$",
     "labels": "^labels$",
@@ -50,29 +50,29 @@ REGEXES = {
     "tanh_input": ".*tanh_input",
     "sigmoid_input": ".*sigmoid_input",
 }
-"""Which tensors are in the collections that smdebug does not know by itself."""
+"""Regular expressions of the collections that smdebug does not define itself."""
 STOP = r"{\"name\": \"stoptraining\", \"training_job_prefix\": \"%s\"}"
-"""The StopTraining action, escaped as SageMaker's SDK writes it."""
+"""The StopTraining action, escaped like in the SageMaker SDK."""
 SAVE_INTERVAL, PROFILE_INTERVAL = "500", "500"
-"""Steps between two that keep tensors, and milliseconds between two samples: SageMaker's."""
+"""SageMaker's defaults: steps between saved tensors, milliseconds between profiler samples."""
 EVAL_DENSITY = 50
-"""Validation losses are kept this many times as often: a validation pass has few steps."""
-MOST_RULES = 20
-LONGEST_VALUE = 256
-"""Rules of a request, and characters of a parameter's value (API reference)."""
+"""Validation losses are saved this many times as often, because validation has few steps."""
+MAX_RULES = 20
+"""Most rules in a request (API reference)."""
+MAX_VALUE = 256
+"""Most characters in a parameter's value (API reference)."""
 
 
 def evaluator_image(region: str) -> str:
-    """AWS's rule evaluator image.
+    """The URI of AWS's rule evaluator image.
 
     Raises:
-        UserError: there is none in the region.
+        UserError: the region has none.
     """
     account = ACCOUNTS.get(region)
     if account is None:
         raise UserError(
-            f"--aws-debugger: AWS evaluates no rules in {region}; it does in "
-            f"{', '.join(sorted(ACCOUNTS))}"
+            f"--aws-debugger: found region {region}, expected one of {', '.join(sorted(ACCOUNTS))}"
         )
     return f"{account}.dkr.ecr.{region}.{domain(region)}/sagemaker-debugger-rules:latest"
 
@@ -80,26 +80,26 @@ def evaluator_image(region: str) -> str:
 def aws_debugger(
     monitoring: Monitoring, job: TrainingJobRequest, name: str, region: str
 ) -> dict[str, Any]:
-    """The members of a CreateTrainingJob request that set AWS's debugger and profiler to work.
+    """The members of a CreateTrainingJob request for Amazon SageMaker Debugger.
 
     Args:
-        monitoring: what is monitored.
-        job: the job; its hyperparameters may set how often tensors and samples are taken.
-        name: the job's.
-        region: where it runs.
+        monitoring: settings of the debugger and the profiler.
+        job: the job, whose hyperparameters may set save_interval and profile_interval.
+        name: the job's name.
+        region: the job's region.
 
     Raises:
-        UserError: there is no such image in the region, or AWS would refuse the rules.
+        UserError: the region has no rule evaluator image, or AWS would reject the rules.
     """
     image = evaluator_image(region)
     if monitoring.rules_file:
-        raise UserError("--aws-debugger: AWS's image has built-in rules only; leave --rules-file")
+        raise UserError("--aws-debugger: it has built-in rules only; omit --rules-file")
     given = {canonical(key): value for key, value in job.hyperparameters.items()}
     members: dict[str, Any] = {}
     if monitoring.debug:
         rules = monitoring.debug_rules()
-        if len(rules) > MOST_RULES:
-            raise UserError(f"--rules: found {len(rules)}, AWS evaluates at most {MOST_RULES}")
+        if len(rules) > MAX_RULES:
+            raise UserError(f"--rules: found {len(rules)}, expected at most {MAX_RULES} on AWS")
         members["DebugHookConfig"] = {
             "S3OutputPath": job.output,
             "CollectionConfigurations": _collections(
@@ -120,7 +120,7 @@ def aws_debugger(
 
 
 def _collections(rules: tuple[RuleRequest, ...], interval: str) -> list[dict[str, Any]]:
-    """Everything the rules read; losses in any case, for the curves."""
+    """The collections the rules read, and always the losses, for the learning curves."""
     names = dict.fromkeys(["losses"])
     for rule in rules:
         collections = str(rule.parameters.get("collection_names") or "")
@@ -141,7 +141,7 @@ def _collection(name: str, interval: str) -> dict[str, str]:
 
 
 def _debug_rule(rule: RuleRequest, image: str, job: str) -> dict[str, Any]:
-    """Every parameter is sent: AWS's defaults for names of tensors suit another framework."""
+    """A rule with every parameter: AWS's default tensor names are for another framework."""
     given = rule.texts
     if rule.stop:
         given["action_json"] = STOP % job
@@ -150,10 +150,10 @@ def _debug_rule(rule: RuleRequest, image: str, job: str) -> dict[str, Any]:
 
 def _rule(name: str, image: str, parameters: Mapping[str, str]) -> dict[str, Any]:
     for key, value in parameters.items():
-        if len(value) > LONGEST_VALUE:
+        if len(value) > MAX_VALUE:
             raise UserError(
-                f"rule {name}: parameter {key!r}: found {len(value)} characters, AWS takes "
-                f"{LONGEST_VALUE}"
+                f"rule {name}: parameter {key!r}: found {len(value)} characters, expected at most "
+                f"{MAX_VALUE} on AWS"
             )
     return {
         "RuleConfigurationName": name,

@@ -1,8 +1,8 @@
-"""A search whose trials train on features that one job computes for all of them.
+"""Tuning jobs whose trials train on features that one training job computes for all of them.
 
 extraction = extraction_job(search, job, "ml.g4dn.xlarge")
-extraction.request("my-search-features")          # what CreateTrainingJob takes
-trials = with_features(job, features_uri(job, "my-search-features"))
+extraction.request("my-search-features")          # the CreateTrainingJob request
+trials = with_features(job, features_uri(job, "my-search-features"), "ml.c5.xlarge")
 """
 
 from collections.abc import Mapping
@@ -13,14 +13,15 @@ from local.requests.training import TrainingJobRequest, canonical, is_berth_imag
 from local.requests.tuning import Range, Search
 
 CHANNEL = "features"
-"""The trials' channel with the features."""
+"""The trials' channel for the features."""
 SUFFIX = "-features"
-"""What the name of the job that computes them ends with."""
+"""Suffix of the extraction job's name."""
 GPU_INSTANCE = "ml.g4dn.xlarge"
+"""Default instance type for training, and for computing features."""
 CPU_INSTANCE = "ml.c5.xlarge"
-"""What computes features, and what trains heads on them, by default."""
+"""Default instance type for trials that train on features."""
 NO_FEATURES = "hyperparameter 'features_only': found true, but"
-"""How the reason begins with which a job ends whose network has no features to share."""
+"""Start of the failure reason of an extraction job whose network has no features to share."""
 KEYED = (
     "arch",
     "weights",
@@ -32,22 +33,22 @@ KEYED = (
     "validation_split",
     "on_bad_image",
 )
-"""Hyperparameters that features depend on: `container/features/key.py` and the split."""
+"""Hyperparameters that features depend on: those of `container/features/key.py` and the split."""
 NOT_EXTRACTED = ("profile", "profile_interval", "profile_steps", "feature_cache")
-"""Hyperparameters of the trials that a job without training has no use for."""
+"""Hyperparameters of the trials that do not apply to the extraction job."""
 
 
 def problem(search: Search, job: TrainingJobRequest) -> str | None:
-    """Why the trials cannot share features, in a line; None where they can.
+    """One line on why the trials cannot share features; None if they can.
 
     Args:
-        search: checked already.
-        job: what the trials share.
+        search: a search that has passed its check.
+        job: the definition that the trials share.
     """
     if not is_berth_image(job.image_uri):
-        return f"the image {job.image_uri} is not this project's"
+        return f"the image {job.image_uri} is not a berth image"
     if CHANNEL in job.channels:
-        return f"a channel {CHANNEL} is given already"
+        return f"there already is a channel {CHANNEL}"
     ranged = {canonical(each.name): each for each in search.ranges}
     fixed = Hyperparameters.parse(job.hyperparameters)
     if "freeze" in ranged:
@@ -57,33 +58,33 @@ def problem(search: Search, job: TrainingJobRequest) -> str | None:
     for name in KEYED:
         if name in ranged:
             return (
-                f"the range {_shown(ranged[name])} gives trials features of their own; fix {name}"
+                f"the range {_shown(ranged[name])} changes the features in each trial; fix {name}"
             )
     if "cutmix" in ranged or fixed.cutmix:
-        return "cutmix cuts images, which features no longer are; expected cutmix=0"
+        return "cutmix needs images, not features; expected cutmix=0"
     if "feature_cache" in ranged or fixed.feature_cache == "off":
-        return "feature_cache=off trains through the backbone; expected auto or on"
+        return "feature_cache=off runs the backbone in every trial; expected auto or on"
     if fixed.debug or "debug" in ranged:
-        return "the debugger keeps the backbone's tensors too; expected no debug"
+        return "the debugger also saves the backbone's tensors; expected no debug"
     if fixed.features_only:
         return "features_only=true trains nothing"
     return None
 
 
 def is_frozen(job: TrainingJobRequest) -> bool:
-    """Whether what the trials share freezes the backbone of a network of this project's."""
+    """Whether the trials' shared definition freezes the backbone, in a berth image."""
     return is_berth_image(job.image_uri) and Hyperparameters.parse(job.hyperparameters).freeze
 
 
 def extraction_job(search: Search, job: TrainingJobRequest, instance: str) -> TrainingJobRequest:
-    """The job that computes the features of all trials and leaves them as its model.
+    """The training job that computes the features for all trials and saves them as its model.
 
-    It is on demand and without checkpoints: what an interruption would lose is computed again.
+    It has no checkpoints to resume from, so it does not run on spot capacity.
 
     Args:
-        search: whose trials they are; the most epochs need the most augmented views.
-        job: what the trials share.
-        instance: the type of the one instance.
+        search: the search; its largest number of epochs determines the number of augmented views.
+        job: the definition that the trials share.
+        instance: the instance type; there is one instance.
     """
     values = {
         name: value
@@ -107,18 +108,18 @@ def extraction_job(search: Search, job: TrainingJobRequest, instance: str) -> Tr
 
 
 def features_uri(job: TrainingJobRequest, name: str) -> str:
-    """Where the extraction job of that name leaves the features."""
+    """The S3 URI of the features that the extraction job `name` writes."""
     return f"{job.output.rstrip('/')}/{name}/output/model.tar.gz"
 
 
 def with_features(job: TrainingJobRequest, uri: str, instance: str) -> TrainingJobRequest:
-    """What the trials share, with the channel of the features, on another type of instance."""
+    """The trials' shared definition with the channel for features, on another instance type."""
     channels: Mapping[str, str] = {**job.channels, CHANNEL: uri}
     return replace(job, channels=channels, instance_type=instance)
 
 
 def required(job: TrainingJobRequest) -> TrainingJobRequest:
-    """What the trials share, so that one that cannot train on features fails and says why."""
+    """The trials' shared definition with feature_cache=on: a trial that cannot use it fails."""
     kept = {
         name: value
         for name, value in job.hyperparameters.items()

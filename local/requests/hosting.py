@@ -1,4 +1,4 @@
-"""An endpoint's requests: what stands behind it, how it is updated, scaled and deleted later.
+"""The requests that create, update, scale and schedule the deletion of an endpoint.
 
 hosting = Hosting(name="flowers", image_uri=..., model_data=..., role=..., stamp="…")
 hosting.model(), hosting.endpoint_config(), hosting.endpoint()
@@ -16,33 +16,31 @@ from local.errors import UserError
 from local.requests.names import checked_name
 
 VARIANT = "AllTraffic"
-"""The one production variant: what the SDK and the console call it."""
+"""The production variant, named like in the SDK and the console."""
 TTL_TAG = "berth:ttl"
-"""Tag of an endpoint: seconds after which the local SageMaker deletes it."""
+"""An endpoint's tag: seconds after which the local SageMaker deletes it."""
 GPU_AMI = "al2023-ami-sagemaker-inference-gpu-4-1"
-"""The hosts' system with NVIDIA's driver 580: PyPI's torch is a CUDA 13 build and needs it, while
-the default for g4dn and g5 is older (API reference of ProductionVariant). CUDA 13 knows no GPU from
-before those, so g2, g3, p2 and p3 are left as they are."""
+"""The AMI with NVIDIA driver 580, which PyPI's torch needs as it is built for CUDA 13. The default
+AMI of g4dn and g5 has an older one (API reference, ProductionVariant). CUDA 13 does not support the
+GPUs of g2, g3, p2 and p3, so these keep their default."""
 MEMORY_SIZES = (1024, 2048, 3072, 4096, 5120, 6144)
-"""What a serverless endpoint may have, MB (API reference of ServerlessConfig)."""
+"""Memory sizes of a serverless endpoint in MB (API reference, ServerlessConfig)."""
 SCHEDULE_LIMIT = 64
-"""Characters of a schedule's name (EventBridge Scheduler's API reference)."""
+"""Most characters in a schedule's name (EventBridge Scheduler, API reference)."""
 
 _NAMESPACE = re.compile(r"(?!AWS/)[0-9A-Za-z._/# -][0-9A-Za-z._/#: -]{0,254}")
 _GPU = re.compile(r"ml\.[gp][4-9]")
+_LOCAL_DISK = re.compile(r"ml\.(gr?[5-9]|p[5-9]|trn\d|[a-z]+\d+[a-z]*d)")
 
 
 def has_gpu(instance_type: str) -> bool:
-    """Whether an instance type has a GPU that this image's CUDA knows."""
+    """Whether an instance type has a GPU that CUDA 13 supports."""
     return _GPU.match(instance_type) is not None
-
-
-_LOCAL_DISK = re.compile(r"ml\.(gr?[5-9]|p[5-9]|trn\d|[a-z]+\d+[a-z]*d)")
 
 
 @dataclass(frozen=True)
 class Serverless:
-    """An endpoint without instances: `memory_mb` of memory, at most `concurrency` calls at once."""
+    """Settings of a serverless endpoint: memory in MB and most concurrent invocations."""
 
     memory_mb: int = 4096
     concurrency: int = 5
@@ -50,29 +48,29 @@ class Serverless:
 
 @dataclass(frozen=True)
 class Hosting:
-    """Everything an endpoint is made of.
+    """An endpoint with its configuration and model.
 
     Attributes:
         name: the endpoint's name.
-        image_uri: the image that serves.
-        model_data: S3 URI of the `model.tar.gz`; of several, the prefix they are below.
-        role: ARN of the role the container has.
-        stamp: goes into the names of model and configuration, so that an update gets new ones.
-        instance_type: of every instance; not used when `serverless` is given.
-        instance_count: how many instances.
-        serverless: no instances at all.
+        image_uri: the serving image.
+        model_data: S3 URI of the `model.tar.gz`, or the prefix of several with `multi_model`.
+        role: ARN of the model's execution role.
+        stamp: suffix of the model's and configuration's names, so that an update gets new ones.
+        instance_type: the instance type; unused with `serverless`.
+        instance_count: number of instances.
+        serverless: settings of a serverless endpoint; None for instances.
         environment: environment variables of the container.
-        subnets, security_groups: the VPC, both or none.
+        subnets, security_groups: the VPC, both or neither.
         isolated: network isolation.
-        kms_key: encrypts the instances' volumes.
-        capture_uri: S3 prefix that keeps requests and answers; None keeps nothing.
-        capture_percent: share of the requests kept.
-        async_output: S3 prefix for answers: makes the endpoint asynchronous.
-        metrics_namespace: CloudWatch's namespace for what the container writes of its answers into
-            the log; None where it writes nothing.
-        multi_model: requests name one of the archives below `model_data`.
-        startup_seconds: how long a container may take until `/ping` answers 200; AWS's own is 480.
-        tags: on all three resources.
+        kms_key: KMS key of the instances' volumes.
+        capture_uri: S3 prefix for data capture; None for no data capture.
+        capture_percent: percentage of the requests that is captured.
+        async_output: S3 prefix for responses, which makes the endpoint asynchronous.
+        startup_seconds: startup timeout of the container; AWS's default is 480.
+        multi_model: serve every archive below `model_data`; a request names one.
+        metrics_namespace: CloudWatch namespace for the prediction metrics that the container logs;
+            None for no metrics.
+        tags: tags of all three resources.
     """
 
     name: str
@@ -97,10 +95,10 @@ class Hosting:
     tags: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse at once what AWS would refuse later.
+        """Reject values that AWS would reject.
 
         Raises:
-            UserError: one line naming the option.
+            UserError: a value is invalid; the message names the option.
         """
         checked_name(self.name)
         if self.multi_model:
@@ -129,13 +127,13 @@ class Hosting:
     def _check_multi_model(self) -> None:
         if not self.model_data.startswith("s3://") or self.model_data.endswith((".tar.gz", ".tgz")):
             raise UserError(
-                f"--multi-model: found {self.model_data}, expected s3://BUCKET/PREFIX, below which "
-                "the archives are"
+                f"--multi-model: found {self.model_data}, expected s3://BUCKET/PREFIX, with the "
+                "archives below it"
             )
         if not self.serverless and has_gpu(self.instance_type):
             raise UserError(
-                f"--multi-model: {self.instance_type} has a GPU, for which SageMaker takes only "
-                "Triton's container; expected an instance without"
+                f"--multi-model: {self.instance_type} has a GPU, where SageMaker only supports "
+                "Triton's container; expected an instance type without"
             )
         for option, given in (
             ("--serverless", self.serverless),
@@ -160,15 +158,15 @@ class Hosting:
             ("--startup", self.startup_seconds),
         ):
             if given:
-                raise UserError(f"{option}: a serverless endpoint has no such thing; leave it out")
+                raise UserError(f"{option}: not supported by serverless endpoints; omit it")
 
     @property
     def resource_name(self) -> str:
-        """Name of the model and of the configuration: the endpoint's with the stamp, 63 at most."""
+        """Name of the model and the configuration: `<endpoint>-<stamp>`, 63 characters at most."""
         return f"{self.name[: 62 - len(self.stamp)].rstrip('-')}-{self.stamp}"
 
     def model(self) -> dict[str, Any]:
-        """CreateModel."""
+        """The CreateModel request."""
         container: dict[str, Any] = {"Image": self.image_uri, "ModelDataUrl": self.model_data}
         if self.multi_model:
             prefix = f"{self.model_data.rstrip('/')}/"
@@ -188,14 +186,14 @@ class Hosting:
     def _metrics_environment(self) -> dict[str, str]:
         if self.metrics_namespace is None:
             return {}
-        # AWS/SageMaker's own metrics have the same two, so that both fit on one graph.
+        # The dimensions of the AWS/SageMaker metrics, so that one graph can show both.
         return {
             "BERTH_CLOUDWATCH_NAMESPACE": self.metrics_namespace,
             "BERTH_CLOUDWATCH_DIMENSIONS": f"EndpointName={self.name},VariantName={VARIANT}",
         }
 
     def endpoint_config(self) -> dict[str, Any]:
-        """CreateEndpointConfig."""
+        """The CreateEndpointConfig request."""
         request: dict[str, Any] = {
             "EndpointConfigName": self.resource_name,
             "ProductionVariants": [self._variant()],
@@ -233,7 +231,7 @@ class Hosting:
         return variant
 
     def endpoint(self, ttl: timedelta | None = None) -> dict[str, Any]:
-        """CreateEndpoint; with `ttl` the tag by which the local SageMaker deletes it."""
+        """The CreateEndpoint request; `ttl` adds the tag for the local SageMaker."""
         tags = dict(self.tags)
         if ttl is not None:
             tags[TTL_TAG] = str(int(ttl.total_seconds()))
@@ -243,15 +241,19 @@ class Hosting:
         } | tagged(tags)
 
     def update(self) -> dict[str, Any]:
-        """UpdateEndpoint; AWS's default is blue/green, all traffic moved at once."""
+        """The UpdateEndpoint request, with AWS's default of blue/green and all-at-once."""
         return {"EndpointName": self.name, "EndpointConfigName": self.resource_name}
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """Between `minimum` and `maximum` instances, so that each gets about `calls` a minute.
+    """Target tracking of an endpoint's number of instances.
 
-    An asynchronous endpoint has no such metric: there `calls` are those that wait for an instance.
+    Attributes:
+        minimum: fewest instances.
+        maximum: most instances.
+        calls: target per instance: invocations a minute, or queued invocations if `asynchronous`.
+        asynchronous: the endpoint is asynchronous.
     """
 
     minimum: int
@@ -260,10 +262,10 @@ class Scaling:
     asynchronous: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse bounds in the wrong order.
+        """Reject invalid bounds and targets.
 
         Raises:
-            UserError: one line naming the option.
+            UserError: a value is invalid; the message names the option.
         """
         if not 1 <= self.minimum <= self.maximum:
             raise UserError(
@@ -274,14 +276,14 @@ class Scaling:
             raise UserError(f"--calls-per-instance: found {self.calls:g}, expected more than 0")
 
     def target(self, endpoint: str) -> dict[str, Any]:
-        """Application Auto Scaling's RegisterScalableTarget."""
+        """The RegisterScalableTarget request of Application Auto Scaling."""
         return self._dimension(endpoint) | {
             "MinCapacity": self.minimum,
             "MaxCapacity": self.maximum,
         }
 
     def policy(self, endpoint: str) -> dict[str, Any]:
-        """Application Auto Scaling's PutScalingPolicy: target tracking."""
+        """The PutScalingPolicy request of Application Auto Scaling."""
         return self._dimension(endpoint) | {
             "PolicyName": f"{endpoint}-{'backlog' if self.asynchronous else 'calls'}-per-instance",
             "PolicyType": "TargetTrackingScaling",
@@ -315,20 +317,20 @@ class Scaling:
 
 
 def check_volume_key(instance_type: str, option: str = "--kms-key") -> None:
-    """Refuse a KMS key for instances with local disks, as AWS does (they encrypt by themselves).
+    """Reject a KMS key for instances with local disks, which are always encrypted, as AWS does.
 
     Raises:
-        UserError: one line naming the type.
+        UserError: the instance type has local disks.
     """
     if _LOCAL_DISK.match(instance_type):
         raise UserError(
-            f"{option}: {instance_type} encrypts its local disks itself and AWS takes no key for "
-            "them; leave the key out"
+            f"{option}: {instance_type} encrypts its local disks itself, and AWS rejects a key; "
+            "omit it"
         )
 
 
 def schedule_name(endpoint: str) -> str:
-    """The EventBridge Scheduler's name for an endpoint's end, 64 at most and no other's."""
+    """The name of an endpoint's schedule, unique and at most 64 characters long."""
     name = f"berth-ttl-{endpoint}"
     if len(name) <= SCHEDULE_LIMIT:
         return name
@@ -337,9 +339,9 @@ def schedule_name(endpoint: str) -> str:
 
 
 def schedule(endpoint: str, when: datetime, role: str) -> dict[str, Any]:
-    """EventBridge Scheduler's CreateSchedule (UpdateSchedule takes the same): one DeleteEndpoint.
+    """The CreateSchedule (and UpdateSchedule) request for a one-time DeleteEndpoint.
 
-    `role` is what the scheduler acts as: it must trust scheduler.amazonaws.com.
+    `role` is the schedule's execution role, which must trust scheduler.amazonaws.com.
     """
     partition = role.split(":")[1]
     return {
@@ -358,22 +360,22 @@ def schedule(endpoint: str, when: datetime, role: str) -> dict[str, Any]:
 
 
 def check_vpc(subnets: Sequence[str], security_groups: Sequence[str]) -> None:
-    """Refuse one of the two without the other.
+    """Check that a VPC has both subnets and security groups.
 
     Raises:
-        UserError: one is missing.
+        UserError: one of them is missing.
     """
     if bool(subnets) != bool(security_groups):
-        raise UserError("--subnet and --security-group: found one, expected both or none")
+        raise UserError("--subnet and --security-group: found one, expected both or neither")
 
 
 def vpc(subnets: Sequence[str], security_groups: Sequence[str]) -> dict[str, Any]:
-    """A request's `VpcConfig`, if there is one."""
+    """The `VpcConfig` member of a request; empty without a VPC."""
     config = {"Subnets": list(subnets), "SecurityGroupIds": list(security_groups)}
     return {"VpcConfig": config} if subnets else {}
 
 
 def tagged(tags: Mapping[str, str]) -> dict[str, Any]:
-    """A request's `Tags`, if there are any."""
+    """The `Tags` member of a request; empty without tags."""
     listed = [{"Key": key, "Value": value} for key, value in tags.items()]
     return {"Tags": listed} if listed else {}

@@ -1,4 +1,4 @@
-"""Hyperparameters in JSON and YAML files: what `tune` leaves and `train` takes."""
+"""JSON and YAML files of hyperparameters, which `tune` writes and `train` and `tune` read."""
 
 import json
 import re
@@ -12,32 +12,32 @@ from local.errors import UserError
 from local.requests.tuning import Range
 
 NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
-"""YAML's names of what a range's ends are."""
+"""YAML's tags of numbers."""
 
 
 @dataclass(frozen=True)
 class SearchFile:
-    """A search as a file: `ranges`, and optionally fixed `hyperparameters`."""
+    """A file of `ranges` and, optionally, fixed `hyperparameters`."""
 
     ranges: tuple[Range, ...]
     hyperparameters: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_hyperparameters(path: Path) -> dict[str, str]:
-    """A map of names to values, or a file that holds one as `hyperparameters` (`best.json`).
+    """Read a map of names to values, at the top level or under `hyperparameters` (`best.json`).
 
     Raises:
-        UserError: the file is not there or holds something else.
+        UserError: the file does not exist or has another format.
     """
     content = _read(path)
     return _texts(content.get("hyperparameters", content), path)
 
 
 def read_search(path: Path) -> SearchFile:
-    """`ranges`: each name with `low:high:log` (as --range takes it) or a list of values.
+    """Read `ranges`: each name with `low:high:log` (as in --range) or a list of values.
 
     Raises:
-        UserError: the file is not there or holds something else.
+        UserError: the file does not exist or has another format.
     """
     content = _read(path)
     unknown = content.keys() - {"ranges", "hyperparameters"}
@@ -48,7 +48,7 @@ def read_search(path: Path) -> SearchFile:
     for name, given in content["ranges"].items():
         if isinstance(given, list):
             if not given:
-                raise UserError(f"{path}: {name}: found {given}, expected a value or more")
+                raise UserError(f"{path}: {name}: found {given}, expected one or more values")
             ranges.append(Range(str(name), "categorical", values=tuple(map(_text, given))))
         else:
             ranges.append(Range.parse(f"{name}={given}"))
@@ -56,10 +56,9 @@ def read_search(path: Path) -> SearchFile:
 
 
 def write_best(folder: Path, best: Mapping[str, Any]) -> tuple[Path, Path]:
-    """Write `best.json` and `best.yaml`; `best` holds `hyperparameters` and where they come from.
+    """Write `best` to `best.json` and `best.yaml`, and return the two paths.
 
-    Returns:
-        Both paths.
+    `best` has the `hyperparameters` and the names of the jobs they are from.
     """
     import yaml
 
@@ -86,13 +85,15 @@ def _read(path: Path) -> dict[str, Any]:
         line = " ".join(str(error).split())
         raise UserError(f"{path}: neither JSON nor YAML: {line}") from None
     if not isinstance(content, dict):
-        raise UserError(f"{path}: found {type(content).__name__}, expected names with values")
+        raise UserError(
+            f"{path}: found {type(content).__name__}, expected a map of names to values"
+        )
     return content
 
 
 @cache
 def _loader() -> Any:
-    """YAML's safe loader to which `2:8` is text; YAML 1.1 takes it for 128, sixty a minute."""
+    """A safe YAML loader that reads `2:8` as text; in YAML 1.1 it is the base-60 number 128."""
     import yaml
 
     class Loader(yaml.SafeLoader):
@@ -110,7 +111,10 @@ def _loader() -> Any:
 
 def _texts(content: Any, path: Path) -> dict[str, str]:
     if not isinstance(content, dict):
-        raise UserError(f"{path}: hyperparameters: expected names with values")
+        raise UserError(
+            f"{path}: hyperparameters: found {type(content).__name__}, expected a map of names to "
+            "values"
+        )
     return {str(name): _text(value) for name, value in content.items()}
 
 

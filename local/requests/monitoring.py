@@ -1,4 +1,4 @@
-"""The debugger and the profiler as hyperparameters, which work everywhere.
+"""The debugger and the profiler as hyperparameters of berth's image.
 
 monitoring = Monitoring(debug=True, rules=("Overfit",), parameters={"Overfit_patience": "3"})
 monitoring.hyperparameters()      # {"debug": "true", "rules": "Overfit", "rule_parameters": …}
@@ -15,21 +15,21 @@ from container.rules.requests import RuleError, RuleRequest, RuleSpec, parse_rul
 from local.errors import UserError
 
 CHANNEL = "rules"
-"""The channel in which a container finds a file of the user's own rules."""
+"""The channel for the file of custom rules."""
 
 
 @dataclass(frozen=True)
 class Monitoring:
-    """What is monitored.
+    """Settings of the debugger and the profiler.
 
     Attributes:
-        debug: keep tensors and evaluate rules on them.
-        profile: measure where time goes, evaluate the profiler's rules, make the report.
-        rules: debugger rules by name; without any, those the container chooses and all own ones.
-        parameters: `<Rule>_<parameter>` to its value as text, of either kind of rules.
-        stop_on: rules that end training when they fire.
-        rules_file: name of the file of own rules in the channel; "" without.
-        own: the rules that are in it.
+        debug: save tensors and evaluate rules on them.
+        profile: profile the job, evaluate the profiler's rules, write the report.
+        rules: names of debugger rules; empty for the container's default and all custom rules.
+        parameters: values of `<Rule>_<parameter>` as text, for rules of both kinds.
+        stop_on: rules that stop training when they fire.
+        rules_file: name of the file of custom rules in the channel; "" if there is none.
+        own: names of the custom rules.
     """
 
     debug: bool = False
@@ -41,7 +41,7 @@ class Monitoring:
     own: tuple[str, ...] = ()
 
     def hyperparameters(self) -> dict[str, str]:
-        """The hyperparameters of our container; only those that were set."""
+        """The hyperparameters of berth's image, without those that are not set."""
         given = {
             "debug": "true" if self.debug else "",
             "profile": "true" if self.profile else "",
@@ -58,7 +58,7 @@ class Monitoring:
         """The debugger rules, with all their parameters.
 
         Raises:
-            UserError: a rule or a parameter is unknown, or a value is not what it should be.
+            UserError: a rule or parameter is unknown, or a value is invalid.
         """
         if not self.debug:
             return ()
@@ -74,29 +74,28 @@ class Monitoring:
             raise UserError(str(error)) from None
 
     def check(self) -> None:
-        """Refuse what the container would refuse, or not understand.
+        """Reject rules and parameters that the container would reject.
 
         Raises:
-            UserError: one line that names the rule or parameter, and the nearest known ones.
+            UserError: one is unknown or invalid; the message names it and similar ones.
         """
         profiler_names = {name.lower() for name in PROFILER_RULES}
         for name in (*self.rules, *self.stop_on):
             if name.lower() in profiler_names:
                 raise UserError(
-                    f"--rules: {name} is a rule of the profiler, which evaluates all of its own "
-                    "with --profile"
+                    f"--rules: {name} is a profiler rule; --profile evaluates all profiler rules"
                 )
         if self.parameters and not (self.debug or self.profile):
-            raise UserError("--rule-parameter: nothing is evaluated without --debug or --profile")
+            raise UserError("--rule-parameter: needs --debug or --profile as well")
         profiler_rules(self.parameters)
         if self.debug:
             self._check_own()
             self.debug_rules()
         elif any(not is_profiler_parameter(name) for name in self.parameters):
-            raise UserError("--rule-parameter: debugger rules are evaluated with --debug alone")
+            raise UserError("--rule-parameter: parameters of debugger rules need --debug")
 
     def _check_own(self) -> None:
-        """With a file of own rules the container takes any name for one of them."""
+        """Check the rules' names; with custom rules the container accepts any name."""
         known = {**DEBUG_RULES, **{name: RuleSpec(name, "", {}) for name in self.own}}
         lower = {"auto", "none", *(name.lower() for name in known)}
         for name in self.rules if self.rules_file else ():
@@ -108,10 +107,10 @@ class Monitoring:
 
 
 def profiler_rules(parameters: Mapping[str, Any]) -> tuple[RuleRequest, ...]:
-    """All rules of the profiler, with those of the parameters that are theirs.
+    """Every profiler rule, with its parameters from `parameters`.
 
     Raises:
-        UserError: a parameter is unknown, or a value is not what it should be.
+        UserError: a parameter is unknown, or a value is invalid.
     """
     given = {name: value for name, value in parameters.items() if is_profiler_parameter(name)}
     try:
@@ -121,17 +120,17 @@ def profiler_rules(parameters: Mapping[str, Any]) -> tuple[RuleRequest, ...]:
 
 
 def is_profiler_parameter(name: str) -> bool:
-    """Whether `<Rule>_<parameter>` names a rule of the profiler."""
+    """Whether `<Rule>_<parameter>` is a parameter of a profiler rule."""
     return name.partition("_")[0].lower() in {rule.lower() for rule in PROFILER_RULES}
 
 
 def split_names(given: Iterable[str]) -> tuple[str, ...]:
-    """Names given one by one or with commas between them."""
+    """Split comma-separated names."""
     return tuple(name.strip() for word in given for name in word.split(",") if name.strip())
 
 
 def _typed(value: str) -> float | bool | str | None:
-    """A value's text as JSON would have it, where it is a number or a truth value."""
+    """A number, a boolean or None parsed from text; any other text unchanged."""
     try:
         found = json.loads(value.lower().replace("none", "null"))
     except ValueError:

@@ -1,4 +1,4 @@
-"""Names of jobs: what is trained on, and when; legal for SageMaker, unique to the millisecond."""
+"""Names of jobs, from the data and the time; valid for SageMaker, unique to the millisecond."""
 
 import re
 from datetime import datetime
@@ -7,17 +7,17 @@ from local.errors import UserError
 
 TRAINING_LIMIT = 63
 TUNING_LIMIT = 32
-"""Longest names of a training and a tuning job (API reference); a trial's gets a suffix."""
+"""Longest names of training and tuning jobs (API reference); trials' names have a suffix."""
 LEGAL = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*")
 
 
 def stamp(now: datetime) -> str:
-    """The end of a name: `20260102-030405-678`, to the millisecond."""
+    """The time in a name, to the millisecond: `20260102-030405-678`."""
     return f"{now:%Y%m%d-%H%M%S}-{now.microsecond // 1000:03d}"
 
 
 def job_name(data: str, now: datetime, limit: int = TRAINING_LIMIT) -> str:
-    """`berth-<data>-<timestamp>`; `data` is a URI or path, its last part is shortened to fit."""
+    """`berth-<data>-<timestamp>`, where `<data>` is the last part of a URI or path, cut to fit."""
     end = stamp(now)
     slug = re.sub(r"[^a-zA-Z0-9]+", "-", data.rstrip("/").rpartition("/")[2]).strip("-")
     room = limit - len(f"berth--{end}")
@@ -26,10 +26,10 @@ def job_name(data: str, now: datetime, limit: int = TRAINING_LIMIT) -> str:
 
 
 def checked_name(name: str, limit: int = TRAINING_LIMIT) -> str:
-    """The name a user gave.
+    """The value of --name.
 
     Raises:
-        UserError: SageMaker would refuse it.
+        UserError: SageMaker would reject it.
     """
     if len(name) > limit or not LEGAL.fullmatch(name):
         raise UserError(

@@ -1,8 +1,4 @@
-"""The IAM permissions requests need: derived from the requests, as policies ready to paste.
-
-Two policies: of the sender of the requests, and of the execution role of the job's or endpoint's
-instances.
-"""
+"""IAM policies derived from requests: one for the caller, one for the execution role."""
 
 import json
 import re
@@ -18,15 +14,15 @@ Request = tuple[str, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Operation:
-    """What sending one operation takes.
+    """The permissions that an operation needs.
 
     Attributes:
-        service: IAM's prefix.
-        resource: the resource's part of the ARN, with a member of the request in braces; `*` where
-            IAM knows no resource for it.
-        also: further actions on the same resource, which following and cleaning up need.
-        logs: the log group the follower reads.
-        second: another resource the operation itself is allowed or refused by.
+        service: IAM's service prefix.
+        resource: the resource part of the ARN, with a member of the request in braces; `*` if the
+            action does not support resource-level permissions.
+        also: more actions on the same resource, for following it and cleaning up.
+        logs: the log group to read when following it.
+        second: a second resource that the operation is authorized on.
     """
 
     service: str
@@ -82,7 +78,7 @@ OPERATIONS: Mapping[str, Operation] = {
         "endpoint-config/{EndpointConfigName}",
     ),
     "InvokeEndpoint": Operation("sagemaker", "endpoint/{EndpointName}", ("DescribeEndpoint",)),
-    # Deleting the endpoint deregisters the target as the user who deletes it.
+    # Deleting the endpoint deregisters the target with the caller's permissions.
     "RegisterScalableTarget": Operation(
         "application-autoscaling", "*", ("DeregisterScalableTarget",)
     ),
@@ -116,7 +112,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "DeleteEndpoint": Operation("sagemaker", "endpoint/{EndpointName}", ("DescribeEndpoint",)),
     "DeleteSchedule": Operation("scheduler", "schedule/default/{Name}"),
 }
-"""What berth sends. `CreateBucket`, `PutObject` and `DeleteObject` are treated apart."""
+"""Every operation berth calls, except `S3_OPERATIONS`."""
 
 TRACKING = (
     "CreateExperiment",
@@ -130,31 +126,31 @@ TRACKING = (
     "SetTag",
     "UpdateRun",
 )
-"""What a job that logs to SageMaker's managed MLflow does there."""
+"""Actions of a job that logs to SageMaker's managed MLflow."""
 S3_OPERATIONS = ("CreateBucket", "PutObject", "DeleteObject")
 
-BEGINNING = "arn:aws:"
+ARN_PREFIX = "arn:aws:"
 _ECR_IMAGE = re.compile(r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[^.]+)\.[^/]+/(?P<name>[^:@]+)")
 _S3 = re.compile(r"s3://(?P<bucket>[^/]+)/?(?P<key>.*)")
 
 
 class _Policy:
-    """Actions gathered so that each service and resource stands in one statement.
+    """A policy with one statement per service and resource.
 
     Args:
-        region: where they are; ARNs are given in terms of the partition `aws` and kept in its own.
+        region: the region, whose partition replaces `aws` in the ARNs.
     """
 
     def __init__(self, region: str) -> None:
-        self._beginning = f"arn:{partition(region)}:"
+        self._prefix = f"arn:{partition(region)}:"
         self._statements: dict[tuple[str, tuple[str, ...], str], set[str]] = {}
 
     def add(
         self, actions: Iterable[str], *resources: str, condition: dict[str, Any] | None = None
     ) -> None:
         resources = tuple(
-            self._beginning + resource.removeprefix(BEGINNING)
-            if resource.startswith(BEGINNING)
+            self._prefix + resource.removeprefix(ARN_PREFIX)
+            if resource.startswith(ARN_PREFIX)
             else resource
             for resource in resources
         )
@@ -177,11 +173,11 @@ class _Policy:
 
 
 def caller_policy(requests: Sequence[Request], *, region: str, account: str) -> dict[str, Any]:
-    """The policy of the sender, who also follows the requests and reads their outputs."""
+    """The policy for the caller, who also follows the jobs and reads their outputs."""
     policy = _Policy(region)
     for operation, request in requests:
         if operation in S3_OPERATIONS:
-            _s3_sending(policy, operation, request)
+            _allow_s3(policy, operation, request)
             continue
         facts = OPERATIONS[operation]
         resources = [
@@ -200,7 +196,7 @@ def caller_policy(requests: Sequence[Request], *, region: str, account: str) -> 
                 ("logs:DescribeLogStreams", "logs:GetLogEvents", "logs:FilterLogEvents"),
                 f"arn:aws:logs:{region}:{account}:log-group:{group}:*",
             )
-        _passing(policy, operation, request)
+        _allow_pass_role(policy, operation, request)
         for uri in _outputs(request):
             policy.add(("s3:GetObject",), f"{_bucket_arn(uri)}/{_key(uri)}*")
             policy.add(("s3:ListBucket",), _bucket_arn(uri))
@@ -208,7 +204,7 @@ def caller_policy(requests: Sequence[Request], *, region: str, account: str) -> 
 
 
 def role_policy(requests: Sequence[Request], *, region: str, account: str) -> dict[str, Any]:
-    """The policy of the execution role: what instances read, write, pull and log."""
+    """The policy for the execution role of jobs and endpoints."""
     policy = _Policy(region)
     for operation, request in requests:
         if operation == "CreateSchedule":
@@ -222,7 +218,7 @@ def role_policy(requests: Sequence[Request], *, region: str, account: str) -> di
         if operation in S3_OPERATIONS or OPERATIONS[operation].service != "sagemaker":
             continue
         for image in _find(request, ("TrainingImage", "Image", "RuleEvaluatorImage")):
-            _pulling(policy, image)
+            _allow_pull(policy, image)
         for uri in _inputs(request):
             policy.add(("s3:GetObject",), f"{_bucket_arn(uri)}/{_key(uri)}*")
             policy.add(("s3:ListBucket",), _bucket_arn(uri))
@@ -280,7 +276,7 @@ def _arn(service: str, resource: str, request: Mapping[str, Any], region: str, a
     if resource == "*":
         return "*"
     name = resource.format_map(request)
-    # SageMaker's ARNs have names in lower case.
+    # Names in SageMaker's ARNs are lower-case.
     if service == "sagemaker":
         name = name.lower()
     return f"arn:aws:{service}:{region}:{account}:{name}"
@@ -313,14 +309,14 @@ def _service_extras(
         )
 
 
-def _passing(policy: _Policy, operation: str, request: Mapping[str, Any]) -> None:
+def _allow_pass_role(policy: _Policy, operation: str, request: Mapping[str, Any]) -> None:
     service = "scheduler" if operation == "CreateSchedule" else "sagemaker"
     condition = {"StringEquals": {"iam:PassedToService": f"{service}.amazonaws.com"}}
     for arn in _find(request, ("RoleArn", "ExecutionRoleArn")):
         policy.add(("iam:PassRole",), arn, condition=condition)
 
 
-def _s3_sending(policy: _Policy, operation: str, request: Mapping[str, Any]) -> None:
+def _allow_s3(policy: _Policy, operation: str, request: Mapping[str, Any]) -> None:
     bucket = f"arn:aws:s3:::{request['Bucket']}"
     if operation == "CreateBucket":
         policy.add(("s3:CreateBucket", "s3:ListBucket", "s3:PutBucketPublicAccessBlock"), bucket)
@@ -329,7 +325,7 @@ def _s3_sending(policy: _Policy, operation: str, request: Mapping[str, Any]) -> 
     policy.add(("s3:GetObject", f"s3:{operation}"), f"{bucket}/{request['Key']}")
 
 
-def _pulling(policy: _Policy, image: str) -> None:
+def _allow_pull(policy: _Policy, image: str) -> None:
     found = _ECR_IMAGE.match(image)
     if not found:
         return
@@ -356,7 +352,7 @@ def _s3_only(uris: Iterable[str]) -> list[str]:
 
 
 def _find(value: Any, names: tuple[str, ...]) -> list[Any]:
-    """Every member with one of these names, at any depth, in order."""
+    """The values of all members with one of these names, at any depth, in order."""
     if isinstance(value, Mapping):
         found: list[Any] = []
         for name, member in value.items():

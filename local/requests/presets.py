@@ -1,4 +1,4 @@
-"""Searches that are ready to run: `berth tune DATA --preset NAME`."""
+"""Predefined searches for `berth tune DATA --preset NAME`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,13 +14,14 @@ EPOCHS = "epochs=2:4:int"
 
 @dataclass(frozen=True)
 class Preset:
-    """A search.
+    """A predefined search.
 
     Attributes:
-        summary: what it searches, in a line.
-        ranges: as --range takes them.
-        hyperparameters: fixed ones.
-        jobs, parallel: trials in all, and at a time.
+        summary: one line on what it searches.
+        ranges: the ranges, in the form of --range.
+        hyperparameters: fixed hyperparameters.
+        jobs: most trials.
+        parallel: most parallel trials.
     """
 
     summary: str
@@ -30,12 +31,12 @@ class Preset:
     parallel: int = 2
 
     def parsed(self) -> tuple[Range, ...]:
-        """The ranges."""
+        """The parsed ranges."""
         return tuple(map(Range.parse, self.ranges))
 
 
 def _around_default(name: str) -> str:
-    """A log range from a tenth of a hyperparameter's default to ten times it."""
+    """A logarithmic range from a tenth of a hyperparameter's default to ten times the default."""
     default: Any = Hyperparameters.model_fields[name].default
     return f"{name}={default / 10:.12g}:{default * 10:.12g}:log"
 
@@ -73,7 +74,7 @@ def find_preset(name: str) -> Preset:
     """The preset of this name.
 
     Raises:
-        UserError: there is none; the line names those there are.
+        UserError: there is none; the message lists the presets.
     """
     if name not in PRESETS:
         raise UserError(f"--preset: found {name!r}, expected one of {', '.join(PRESETS)}")

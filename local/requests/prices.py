@@ -1,7 +1,7 @@
-"""The highest cost of a request, from a table of AWS's prices.
+"""The maximum cost of requests, from a table of AWS prices.
 
-The table holds USD an hour on demand in us-east-1, each confirmed by two published copies of AWS's
-price list; the price of any other type is unknown.
+The table has on-demand prices in us-east-1 in USD an hour, each confirmed by two published copies
+of AWS's price list. Prices of other instance types are unknown.
 """
 
 import math
@@ -12,9 +12,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 AS_OF = "2026-11-21"
-"""When the figures were last compared."""
+"""Date of the prices."""
 REGION = "us-east-1"
 CHECK = "check aws.amazon.com/sagemaker/pricing"
+SPOT = "; probably less with spot instances"
 
 HOURLY: Mapping[str, float] = {
     "ml.m5.large": 0.115,
@@ -47,23 +48,23 @@ HOURLY: Mapping[str, float] = {
     "ml.g6.24xlarge": 8.344,
     "ml.g6.48xlarge": 16.688,
 }
-"""Training, hosting and batch transform cost the same an hour for these."""
+"""USD an hour, the same for training, hosting and batch transform."""
 SERVERLESS_GB_SECOND = 0.00002
-"""USD for a second of one GB of a serverless endpoint's memory, while it answers."""
+"""USD per GB-second of a serverless endpoint while it processes requests."""
 DEFAULT_RUNTIME = 24 * 3600
-"""Seconds a training job may run when its request has no limit (API reference)."""
+"""Default MaxRuntimeInSeconds of a training job (API reference)."""
 DAY, MONTH = 24, 730
-"""Hours."""
+"""Hours in a day and in a month."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """The highest bill of one request.
+    """The maximum cost of one request.
 
     Attributes:
-        what: the request.
-        usd: the most it can cost; None when a price is unknown or it has no end.
-        detail: how it is computed, in a line.
+        what: the resource that is billed.
+        usd: the maximum cost; None if a price is unknown or the duration has no limit.
+        detail: one line on how it is computed.
     """
 
     what: str
@@ -72,7 +73,7 @@ class Cost:
 
 
 def maximum_costs(requests: Iterable[tuple[str, Mapping[str, Any]]]) -> list[Cost]:
-    """The highest cost of each (operation, request) that is billed by itself."""
+    """The maximum cost of each (operation, request) that creates a billed resource."""
     listed = list(requests)
     costs: list[Cost] = []
     for operation, request in listed:
@@ -89,16 +90,16 @@ def maximum_costs(requests: Iterable[tuple[str, Mapping[str, Any]]]) -> list[Cos
 
 
 def lines(costs: Sequence[Cost], region: str = REGION) -> list[str]:
-    """The costs as text, a line each, with the source of the prices."""
+    """A line per cost, the total, and the source of the prices."""
     if not costs:
-        return ["nothing: none of this is billed by the hour"]
+        return ["nothing: these requests are not billed by the hour"]
     shown = [
         f"{cost.what}: {'unknown' if cost.usd is None else f'{cost.usd:,.2f} USD'} ({cost.detail})"
         for cost in costs
     ]
     known = [cost.usd for cost in costs if cost.usd is not None]
     if len(costs) > 1 and len(known) == len(costs):
-        shown.append(f"in all: {sum(known):,.2f} USD")
+        shown.append(f"total: {sum(known):,.2f} USD")
     elsewhere = "" if region == REGION else f" ({region} may differ)"
     return [
         *shown,
@@ -109,9 +110,9 @@ def lines(costs: Sequence[Cost], region: str = REGION) -> list[str]:
 
 def _training(request: Mapping[str, Any]) -> Cost:
     seconds = _runtime(request)
-    spot = "; spot, so likely less" if request.get("EnableManagedSpotTraining") else ""
+    spot = SPOT if request.get("EnableManagedSpotTraining") else ""
     resources = request["ResourceConfig"]
-    # A warm pool is billed while it waits for the next job.
+    # A warm pool is billed while it is kept alive for the next job.
     usd, detail = _fleet(resources, seconds + resources.get("KeepAlivePeriodInSeconds", 0))
     return Cost(f"training job {request['TrainingJobName']}", usd, detail + spot)
 
@@ -131,20 +132,20 @@ def _tuning(request: Mapping[str, Any]) -> Cost:
         if usd is None:
             return Cost(what, None, detail)
         each.append((usd, _runtime(definition), detail))
-    dearest, _, detail = max(each)
-    total, detail = dearest * jobs, f"{jobs} jobs, each {detail}"
+    most_expensive, _, detail = max(each)
+    total, detail = most_expensive * jobs, f"{jobs} jobs, each {detail}"
     seconds = limits.get("MaxRuntimeInSeconds")
     if seconds is not None:
         rate = max(usd / runtime for usd, runtime, _ in each)
         capped = rate * seconds * limits["MaxParallelTrainingJobs"]
         if capped < total:
-            total, detail = capped, f"{detail}, ended after {_duration(seconds)} in all"
+            total, detail = capped, f"{detail}, stopped after {_duration(seconds)} in total"
     spot = any(definition.get("EnableManagedSpotTraining") for definition in definitions)
-    return Cost(what, total, detail + ("; spot, so likely less" if spot else ""))
+    return Cost(what, total, detail + (SPOT if spot else ""))
 
 
 def _combinations(config: Mapping[str, Any]) -> int:
-    """The jobs of a grid search, which tries everything."""
+    """The number of trials of a grid search, which tries every combination."""
     ranges = config.get("ParameterRanges", {}).get("CategoricalParameterRanges", ())
     return math.prod(len(each["Values"]) for each in ranges)
 
@@ -154,7 +155,7 @@ def _transform(request: Mapping[str, Any]) -> Cost:
     hourly, detail = _hourly([(resources["InstanceType"], resources["InstanceCount"])])
     what = f"batch transform {request['TransformJobName']}"
     rate = "" if hourly is None else f" = {hourly:,.4g} USD an hour"
-    return Cost(what, None, f"{detail}{rate}, as long as the images take")
+    return Cost(what, None, f"{detail}{rate}, until all images are processed")
 
 
 def _endpoint(
@@ -169,18 +170,18 @@ def _endpoint(
             memory, calls = serverless["MemorySizeInMB"] / 1024, serverless["MaxConcurrency"]
             hourly = SERVERLESS_GB_SECOND * memory * calls * 3600
             detail = (
-                f"serverless: nothing while idle; {calls} calls at once with {memory:g} GB, "
-                "without a pause"
+                f"serverless: nothing while idle; {calls} concurrent invocations with {memory:g} "
+                "GB, continuously"
             )
-            costs.append(_standing(what, hourly, detail, hours))
+            costs.append(_running(what, hourly, detail, hours))
             continue
         most = max([variant["InitialInstanceCount"], *_scaled_to(requests)])
         rate, detail = _hourly([(variant["InstanceType"], most)])
-        costs.append(_standing(what, rate, detail, hours))
+        costs.append(_running(what, rate, detail, hours))
     return costs
 
 
-def _standing(what: str, hourly: float | None, detail: str, hours: float | None) -> Cost:
+def _running(what: str, hourly: float | None, detail: str, hours: float | None) -> Cost:
     if hourly is None:
         return Cost(what, None, detail)
     rates = (
@@ -188,8 +189,8 @@ def _standing(what: str, hourly: float | None, detail: str, hours: float | None)
         f"{hourly * MONTH:,.2f} a month"
     )
     if hours is None:
-        return Cost(f"{what}, a month", hourly * MONTH, f"{rates}, until it is deleted")
-    return Cost(f"{what}, until its end", hourly * hours, f"{rates}; deleted after {hours:.4g} h")
+        return Cost(f"{what}, per month", hourly * MONTH, f"{rates}, until it is deleted")
+    return Cost(f"{what}, in total", hourly * hours, f"{rates}; deleted after {hours:.4g} h")
 
 
 def _hours_to_live(requests: Sequence[tuple[str, Mapping[str, Any]]]) -> float | None:
@@ -218,7 +219,7 @@ def _fleet(resources: Mapping[str, Any], seconds: float) -> tuple[float | None, 
     groups = resources.get("InstanceGroups") or resources.get("InstanceConfigs") or [resources]
     pairs = [(group["InstanceType"], group["InstanceCount"]) for group in groups]
     if resources.get("InstanceConfigs"):
-        # Alternatives: the dearest of them.
+        # These are alternatives: take the most expensive one.
         pairs = [max(pairs, key=lambda pair: HOURLY.get(pair[0], float("inf")) * pair[1])]
     hourly, detail = _hourly(pairs)
     if hourly is None:
@@ -229,7 +230,7 @@ def _fleet(resources: Mapping[str, Any], seconds: float) -> tuple[float | None, 
 def _hourly(fleet: Sequence[tuple[str, int]]) -> tuple[float | None, str]:
     for kind, _ in fleet:
         if kind not in HOURLY:
-            return None, f"the price of {kind} is not in the table; {CHECK}"
+            return None, f"the price of {kind} is unknown; {CHECK}"
     detail = " + ".join(f"{count} x {kind} at {HOURLY[kind]:g} USD/h" for kind, count in fleet)
     return sum(HOURLY[kind] * count for kind, count in fleet), detail
 

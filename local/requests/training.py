@@ -1,7 +1,7 @@
-"""A training job's request, and what a tuning job's trials share with it.
+"""The request of a training job, and the definition that a tuning job's trials share.
 
 job = TrainingJobRequest(image_uri=..., role=..., channels={"train": "s3://..."}, output="s3://...")
-job.request("my-job")        # what CreateTrainingJob takes
+job.request("my-job")        # the CreateTrainingJob request
 """
 
 import re
@@ -22,42 +22,42 @@ METRICS = (
     "test:accuracy",
     "test:top5",
 )
-"""What our image prints as `name=value;`, an epoch a line and once at the end."""
+"""Metrics that berth's image prints as `name=value;`, once per epoch and at the end."""
 NUMBER = r"([-+0-9.eE]+)"
-"""A finite number: a loss that is `nan` is no metric."""
+"""Matches finite numbers only, so a loss of `nan` is not a metric."""
 IMAGE = "berth"
-"""Last part of our image's repository: its hyperparameters are known and checked here."""
+"""Repository name of berth's image, whose hyperparameters are checked here."""
 INTERRUPT_TAG = "berth:interrupt-after"
-"""Tag by which the local SageMaker interrupts a managed spot job after so many seconds."""
+"""Tag of a managed spot job: seconds after which the local SageMaker interrupts it."""
 DAY = 86400
 MAX_RUN = 28 * DAY
-"""Longest MaxRuntimeInSeconds (developer guide; the default is a day)."""
+"""Largest MaxRuntimeInSeconds (developer guide; the default is a day)."""
 LIMIT_HYPERPARAMETERS = 100
 
 
 def is_berth_image(image_uri: str) -> bool:
-    """Whether the image is this project's, by its repository's name."""
+    """Whether the image is berth's, by the name of its repository."""
     return image_uri.rpartition("/")[2].partition("@")[0].partition(":")[0] == IMAGE
 
 
 def metric_definitions(metrics: Mapping[str, str]) -> list[dict[str, str]]:
-    """Name and regular expression of each metric, as requests carry them."""
+    """The `MetricDefinitions` of regular expressions by metric name."""
     return [{"Name": name, "Regex": regex} for name, regex in metrics.items()]
 
 
 def berth_metrics() -> dict[str, str]:
-    """The regular expressions that read our image's metric lines."""
+    """The regular expressions for the metrics of berth's image, by metric name."""
     return {name: f"{re.escape(name)}={NUMBER};" for name in METRICS}
 
 
 def canonical(name: str) -> str:
-    """A hyperparameter's own name: `lr` and `learning-rate` are `learning_rate`."""
+    """A hyperparameter's canonical name: `learning_rate` for `lr` and `learning-rate`."""
     name = name.strip().lower().replace("-", "_")
     return ALIASES.get(name, name)
 
 
 def merge(*given: Mapping[str, str]) -> dict[str, str]:
-    """Hyperparameters of which later ones replace earlier ones, by whatever name of theirs."""
+    """Merge hyperparameters; later ones override earlier ones, also under another alias."""
     merged: dict[str, str] = {}
     for values in given:
         replaced = set(map(canonical, values))
@@ -67,12 +67,12 @@ def merge(*given: Mapping[str, str]) -> dict[str, str]:
 
 
 def check_hyperparameters(given: Mapping[str, str], image_uri: str) -> None:
-    """Refuse what the container would refuse, before anything is sent.
+    """Reject hyperparameters that the container would reject.
 
-    Another image's hyperparameters are its own affair: only their number is checked.
+    For another image, only their number is checked.
 
     Raises:
-        UserError: one line that names the hyperparameter, and the nearest known name.
+        UserError: one is invalid; the message names it, and the most similar known name.
     """
     if len(given) > LIMIT_HYPERPARAMETERS:
         raise UserError(
@@ -93,26 +93,27 @@ class TrainingJobRequest:
     Attributes:
         image_uri: the image.
         role: ARN of the role the job assumes.
-        channels: a channel's name to its `s3://` (or, locally, `file://`) URI.
+        channels: the `s3://` (locally also `file://`) URI of each channel.
         output: S3 prefix for `<job>/output/{model,output}.tar.gz`.
-        hyperparameters: as strings.
-        metrics: a metric's name to the regular expression that finds its value in a log line.
-        input_mode: `File` (copied before the start) or `FastFile` (streamed).
-        instance_type, instance_count: of what.
-        volume_gb: size of the instances' volumes.
-        max_run: seconds the job may run.
-        spot: use managed spot capacity.
-        max_wait: seconds to wait for spot capacity and run in all; `2 * max_run` when None.
-        checkpoints: S3 prefix kept in step with /opt/ml/checkpoints; None keeps none.
-        interrupt_after: rehearse a spot interruption so many seconds into the job.
-        retries: how often AWS starts again after a fault of its own; None is AWS's default.
-        subnets, security_groups: the VPC, both or none.
-        isolated: no network for the container.
-        encrypted_traffic: encrypt what the hosts send each other.
-        volume_kms_key, output_kms_key: encrypt the volumes, and what is written to S3.
-        debugger: members of the request that set AWS's own debugger and profiler to work.
+        hyperparameters: values as text.
+        metrics: the regular expression of each metric.
+        input_mode: `File` (downloaded before the start) or `FastFile` (streamed).
+        instance_type: the instance type.
+        instance_count: number of instances.
+        volume_gb: volume size per instance.
+        max_run: longest runtime in seconds.
+        spot: use managed spot training.
+        max_wait: longest time in seconds including waits for spot capacity; None for `2 * max_run`.
+        checkpoints: S3 URI that /opt/ml/checkpoints is synced to; None for no checkpoints.
+        interrupt_after: seconds after which the local SageMaker simulates a spot interruption.
+        retries: retries after internal errors; None for AWS's default.
+        subnets, security_groups: the VPC, both or neither.
+        isolated: network isolation.
+        encrypted_traffic: encrypt inter-container traffic.
+        volume_kms_key, output_kms_key: KMS keys of the volumes and of the results in S3.
+        debugger: request members for Amazon SageMaker Debugger.
         environment: environment variables.
-        tags: on the job.
+        tags: tags of the job.
     """
 
     image_uri: str
@@ -142,10 +143,10 @@ class TrainingJobRequest:
     tags: Mapping[str, str] = field(default_factory=dict)
 
     def check(self) -> None:
-        """Refuse what does not fit together.
+        """Reject invalid values and combinations.
 
         Raises:
-            UserError: the line names the option, what was found and what was expected.
+            UserError: one is invalid; the message names the option.
         """
         check_hyperparameters(self.hyperparameters, self.image_uri)
         if not self.channels:
@@ -153,13 +154,13 @@ class TrainingJobRequest:
         if not 1 <= self.max_run <= MAX_RUN:
             raise UserError(f"--max-run: found {self.max_run}, expected 1 to {MAX_RUN} seconds")
         if self.max_wait is not None and not self.spot:
-            raise UserError("--max-wait: only a --spot job waits for capacity")
+            raise UserError("--max-wait: needs --spot, as only a spot job waits for capacity")
         if self.max_wait is not None and self.max_wait < self.max_run:
             raise UserError(
                 f"--max-wait: found {self.max_wait}, expected at least --max-run ({self.max_run})"
             )
         if self.interrupt_after is not None and not self.spot:
-            raise UserError("--interrupt-after: only a --spot job can be interrupted")
+            raise UserError("--interrupt-after: needs --spot, as only a spot job is interrupted")
         check_vpc(self.subnets, self.security_groups)
         if self.volume_kms_key:
             check_volume_key(self.instance_type, "--volume-kms-key")
@@ -180,7 +181,7 @@ class TrainingJobRequest:
         return request | tagged(tags)
 
     def definition(self) -> dict[str, Any]:
-        """What CreateTrainingJob and a tuning job's TrainingJobDefinition have in common."""
+        """The members that CreateTrainingJob and a tuning job's TrainingJobDefinition share."""
         stopping = {"MaxRuntimeInSeconds": self.max_run}
         if self.spot:
             stopping["MaxWaitTimeInSeconds"] = self.max_wait or 2 * self.max_run

@@ -1,4 +1,4 @@
-"""A batch transform's request."""
+"""The request of a batch transform job."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,25 +9,25 @@ from local.requests.hosting import check_volume_key, tagged
 from local.requests.names import checked_name
 
 CONTENT_TYPE = "application/x-image"
-"""Of every object sent: the container looks at the bytes, so a prefix may mix formats."""
+"""Content type of every object; the container detects formats, so a prefix may mix them."""
 
 
 @dataclass(frozen=True)
 class Transform:
-    """Every object of an S3 prefix sent to a model, each answer kept as `<object>.out`.
+    """A batch transform job, which writes the prediction for each object to `<object>.out`.
 
-    How many requests at once, and how large, is left to the container's `/execution-parameters`.
+    The container's `/execution-parameters` set the concurrency and the largest payload.
 
     Attributes:
         name: the job's name.
         model: name of the model.
-        source: S3 prefix with the images.
-        destination: S3 prefix for the answers.
-        instance_type: of every instance.
-        instance_count: how many instances.
-        kms_key: encrypts answers and volumes.
+        source: S3 prefix of the images.
+        destination: S3 prefix for the predictions.
+        instance_type: the instance type.
+        instance_count: number of instances.
+        kms_key: KMS key of the predictions and the volumes.
         environment: environment variables of the container.
-        tags: on the job.
+        tags: tags of the job.
     """
 
     name: str
@@ -41,10 +41,10 @@ class Transform:
     tags: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse at once what AWS would refuse later.
+        """Reject values that AWS would reject.
 
         Raises:
-            UserError: one line naming the option.
+            UserError: a value is invalid; the message names the option.
         """
         checked_name(self.name)
         for option, uri in (("the source", self.source), ("--output", self.destination)):
@@ -56,7 +56,7 @@ class Transform:
             check_volume_key(self.instance_type)
 
     def request(self) -> dict[str, Any]:
-        """CreateTransformJob."""
+        """The CreateTransformJob request."""
         output: dict[str, Any] = {
             "S3OutputPath": self.destination,
             "Accept": "application/json",

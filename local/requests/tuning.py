@@ -1,7 +1,7 @@
-"""A tuning job's request: what is searched, how, and for how long.
+"""The request of a tuning job: ranges, strategy and limits.
 
 search = Search(ranges=(Range.parse("learning_rate=0.001:0.1:log"),), max_jobs=10)
-search.request("my-search", job)        # what CreateHyperParameterTuningJob takes
+search.request("my-search", job)        # the CreateHyperParameterTuningJob request
 """
 
 import json
@@ -32,20 +32,20 @@ SCALINGS = {
     "reverselogarithmic": "ReverseLogarithmic",
 }
 EPOCHS = ("epochs", "numepochs", "n-epochs", "n_epochs", "num_epochs")
-"""Fixed hyperparameters Hyperband takes its most epochs from (API reference)."""
+"""Hyperparameters that Hyperband takes its MaxResource from (API reference)."""
 EXPECTED = "expected name=low:high[:log|linear|reverselog][:int] or name=value,value,…"
 
 
 @dataclass(frozen=True)
 class Range:
-    """What one hyperparameter may be.
+    """The range of a hyperparameter.
 
     Attributes:
-        name: the hyperparameter's.
+        name: the hyperparameter.
         kind: continuous, integer or categorical.
-        low, high: the bounds, both included, as text; "" for a categorical one.
+        low, high: inclusive bounds as text; "" for a categorical range.
         scaling: SageMaker's name of the scaling type.
-        values: a categorical one's.
+        values: values of a categorical range.
     """
 
     name: str
@@ -57,12 +57,12 @@ class Range:
 
     @classmethod
     def parse(cls, text: str) -> "Range":
-        """Read `learning_rate=0.001:0.1:log`, `epochs=2:4:int` or `batch_size=32,64,128`.
+        """Parse `learning_rate=0.001:0.1:log`, `epochs=2:4:int` or `batch_size=32,64,128`.
 
-        A range of one of our image's whole numbers is an integer one without `:int`.
+        `:int` can be omitted for the integer hyperparameters of berth's image.
 
         Raises:
-            UserError: the text is none of these.
+            UserError: the text has another form.
         """
         name, equals, rest = (part.strip() for part in text.partition("="))
         if not equals or not name or not rest:
@@ -72,7 +72,7 @@ class Range:
             if "" in values:
                 raise UserError(f"--range: found {text!r}, {EXPECTED}")
             if len(set(values)) < len(values):
-                raise UserError(f"--range: {text!r} names a value twice")
+                raise UserError(f"--range: found {text!r}, expected each value once")
             return cls(name, "categorical", values=values)
         low, high, *words = (part.strip() for part in rest.split(":"))
         integer = _is_whole(name)
@@ -101,22 +101,22 @@ class Range:
         if not first < last:
             raise UserError(f"--range: found {text!r}, expected the lower bound first")
         if scaling == "Logarithmic" and first <= 0:
-            raise UserError(f"--range: found {text!r}, a log range must be above 0")
+            raise UserError(f"--range: found {text!r}, expected a log range above 0")
         if scaling == "ReverseLogarithmic" and not (
             kind == "continuous" and first >= 0 and last < 1
         ):
             raise UserError(
-                f"--range: found {text!r}, a reverselog range is continuous, from 0 up to below 1"
+                f"--range: found {text!r}, expected a continuous reverselog range from 0 to below 1"
             )
         return cls(name, kind, low, high, scaling)
 
     @property
     def extremes(self) -> tuple[str, ...]:
-        """The values by which the range stands or falls: its ends, or every one."""
+        """The values to validate: the bounds, or every value of a categorical range."""
         return self.values or (self.low, self.high)
 
     def describe(self) -> str:
-        """The values it allows, as text."""
+        """The allowed values, as text."""
         if self.values:
             return ", ".join(self.values)
         scaling = "" if self.scaling == "Auto" else f", {self.scaling.lower()}"
@@ -125,21 +125,22 @@ class Range:
 
 @dataclass(frozen=True)
 class Search:
-    """How to search.
+    """A hyperparameter search.
 
     Attributes:
-        ranges: what is searched; at least one.
-        objective: name of the metric, which must be among the job's.
+        ranges: the ranges to search; at least one.
+        objective: the objective metric, which must be one of the job's metrics.
         goal: Maximize or Minimize.
-        strategy: SageMaker's name of it.
-        max_jobs, max_parallel: trials in all, and at a time.
-        seed: of the search; None leaves it to SageMaker.
-        early_stopping: end trials that cannot win.
-        target: end the search at this objective value.
-        max_stagnation: end it after so many trials without a better one.
+        strategy: SageMaker's name of the strategy.
+        max_jobs: most trials.
+        max_parallel: most parallel trials.
+        seed: random seed; None lets SageMaker choose.
+        early_stopping: stop unpromising trials early.
+        target: stop the search at this objective value.
+        max_stagnation: stop after this many trials without improvement.
         min_resource, max_resource: Hyperband's fewest and most epochs of a trial.
-        max_runtime: seconds for the whole search.
-        parents: finished tuning jobs to learn from.
+        max_runtime: longest runtime of the search in seconds.
+        parents: parent tuning jobs for a warm start.
         identical: the parents had the same data and image (IdenticalDataAndAlgorithm).
     """
 
@@ -160,10 +161,10 @@ class Search:
     identical: bool = False
 
     def check(self, job: TrainingJobRequest) -> None:
-        """Refuse what does not fit together, every range's ends included.
+        """Reject invalid values and combinations, including the bounds of every range.
 
         Raises:
-            UserError: the line names the option, what was found and what was expected.
+            UserError: one is invalid; the message names the option.
         """
         job.check()
         names = [canonical(each.name) for each in self.ranges]
@@ -171,12 +172,12 @@ class Search:
             raise UserError("--range: found none, expected one or more (or --preset)")
         for name in names:
             if names.count(name) > 1:
-                raise UserError(f"--range: {name} is given twice")
+                raise UserError(f"--range: found {name} twice, expected it once")
             if name in map(canonical, job.hyperparameters):
-                raise UserError(f"{name}: found both a range and a fixed value, expected one")
+                raise UserError(f"{name}: found a range and a fixed value, expected one of them")
         if self.objective not in job.metrics:
             known = ", ".join(job.metrics) or "none"
-            raise UserError(f"--objective: found {self.objective!r}, the metrics are: {known}")
+            raise UserError(f"--objective: found {self.objective!r}, expected a metric: {known}")
         if is_berth_image(job.image_uri):
             for each in self.ranges:
                 for value in each.extremes:
@@ -185,9 +186,11 @@ class Search:
         if self.strategy == "Grid" and any(each.kind != "categorical" for each in self.ranges):
             raise UserError("--strategy Grid: found a range of numbers, expected lists of values")
         if self.strategy != "Hyperband" and (self.min_resource or self.max_resource):
-            raise UserError("--min-resource and --max-resource: only Hyperband has them")
+            raise UserError("--min-resource and --max-resource: only supported by Hyperband")
         if self.strategy == "Hyperband" and self.early_stopping:
-            raise UserError("--early-stopping: Hyperband stops trials itself")
+            raise UserError(
+                "--early-stopping: not supported by Hyperband, which stops trials itself"
+            )
         if self.strategy == "Hyperband":
             self._check_resources(job)
         if self.max_parallel > self.jobs:
@@ -198,13 +201,13 @@ class Search:
 
     @property
     def jobs(self) -> int:
-        """How many trials there will be at most: a grid's are all its combinations."""
+        """The largest number of trials; for a grid, the number of combinations."""
         if self.strategy == "Grid":
             return math.prod(len(each.values) for each in self.ranges)
         return self.max_jobs
 
     def _check_resources(self, job: TrainingJobRequest) -> None:
-        # SDKs write numbers as JSON, a string's quotes included.
+        # The SDKs JSON-encode values, so numbers may be in quotes.
         fixed = (
             job.hyperparameters[name].strip().strip('"')
             for name in EPOCHS
@@ -212,11 +215,11 @@ class Search:
         )
         most = self.max_resource or next((int(each) for each in fixed if each.isdecimal()), None)
         if most is None:
-            raise UserError("--max-resource: found none, expected it or a fixed -p epochs=…")
+            raise UserError("--max-resource: missing, expected it or a fixed -p epochs=…")
         if (self.min_resource or 1) >= most:
             raise UserError(
-                f"--min-resource: found {self.min_resource or 1}, expected less than the most "
-                f"epochs of a trial ({most})"
+                f"--min-resource: found {self.min_resource or 1}, expected less than "
+                f"--max-resource or epochs ({most})"
             )
 
     def request(self, name: str, job: TrainingJobRequest) -> dict[str, Any]:
@@ -242,7 +245,7 @@ class Search:
 
     def _config(self) -> dict[str, Any]:
         limits: dict[str, int] = {"MaxParallelTrainingJobs": self.max_parallel}
-        if self.strategy != "Grid":  # which tries every combination, however many
+        if self.strategy != "Grid":  # a grid search always tries every combination
             limits["MaxNumberOfTrainingJobs"] = self.max_jobs
         if self.max_runtime is not None:
             limits["MaxRuntimeInSeconds"] = self.max_runtime
@@ -295,7 +298,10 @@ def _parameter_ranges(ranges: tuple[Range, ...]) -> dict[str, list[dict[str, Any
 
 
 def best_hyperparameters(tuning_job: Mapping[str, Any]) -> dict[str, str]:
-    """The best trial's hyperparameters, fixed ones included, from DescribeHyperParameterTuningJob.
+    """The best trial's hyperparameters, including fixed ones.
+
+    Args:
+        tuning_job: the DescribeHyperParameterTuningJob response.
 
     Raises:
         UserError: the tuning job has no best trial (yet).
@@ -319,7 +325,7 @@ def best_hyperparameters(tuning_job: Mapping[str, Any]) -> dict[str, str]:
 
 
 def unquote_json(value: str) -> str:
-    """A value without the JSON quotes the SDK's tuner puts around categorical ones."""
+    """A value without the JSON quotes that the SDK's tuner adds to categorical values."""
     if value.startswith('"'):
         try:
             decoded = json.loads(value)

@@ -1,1 +1,1 @@
-"""What a job left, read: its model's evaluation, rules, profile, trials and predictions."""
+"""Results of jobs: evaluations, rule statuses, profiles, trials and predictions."""

@@ -1,4 +1,4 @@
-"""What a training job left in S3, brought home: `model.tar.gz`, and `output.tar.gz` unpacked."""
+"""Download of a training job's results: `model.tar.gz` and the unpacked `output.tar.gz`."""
 
 import shutil
 import tempfile
@@ -13,13 +13,13 @@ from local.errors import UserError, code
 
 MODEL = "model.tar.gz"
 OUTPUT = "output"
-"""Where, in the job's folder, the contents of `output.tar.gz` lie."""
+"""The subfolder for the contents of `output.tar.gz`."""
 LARGEST = 16 * 1024**3
-"""Bytes a job's output may unpack to: our image's outputs are a thousandth of this."""
+"""Largest unpacked size of a job's output in bytes, 1,000 times the size berth's image writes."""
 
 
 def artifacts(job: Mapping[str, Any]) -> dict[str, str]:
-    """S3 URIs of a training job's archives: `model.tar.gz` and `output.tar.gz`."""
+    """The S3 URIs of a training job's `model.tar.gz` and `output.tar.gz`."""
     root = job["OutputDataConfig"]["S3OutputPath"].rstrip("/")
     folder = f"{root}/{job['TrainingJobName']}/output"
     model = job.get("ModelArtifacts", {}).get("S3ModelArtifacts") or f"{folder}/{MODEL}"
@@ -29,13 +29,13 @@ def artifacts(job: Mapping[str, Any]) -> dict[str, str]:
 def download_results(
     target: Target, job: Mapping[str, Any], folder: Path, *, model: bool = True
 ) -> list[Path]:
-    """Download what the job left to `folder`; what it did not leave is left out.
+    """Download a training job's results to `folder`.
 
     Returns:
-        What now lies there: the model's archive, the folder of unpacked outputs.
+        The paths of the model archive and of the folder of unpacked outputs, if the job wrote them.
 
     Raises:
-        UserError: an archive holds what a job's may not.
+        UserError: an archive is corrupt or unsafe.
     """
     uris = artifacts(job)
     folder.mkdir(parents=True, exist_ok=True)
@@ -56,10 +56,11 @@ def download_results(
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpack an `output.tar.gz` into `folder`, which must be new.
+    """Unpack an `output.tar.gz` into `folder`, which must not exist.
 
     Raises:
-        UserError: it is corrupt, too large, or holds a link, a device or a path that leads out.
+        UserError: it is corrupt or too large, or it contains a link, a device or a path outside
+            `folder`.
     """
     folder.mkdir(parents=True)
     try:
@@ -69,7 +70,7 @@ def unpack(archive: Path, folder: Path) -> None:
 
 
 def download(target: Target, uri: str, path: Path) -> bool:
-    """Fetch an object; whether it was there. `path` is complete or untouched."""
+    """Download an object to `path` atomically; return whether it exists."""
     from botocore.exceptions import ClientError
 
     bucket, _, key = uri.removeprefix("s3://").partition("/")
@@ -88,5 +89,5 @@ def download(target: Target, uri: str, path: Path) -> bool:
 
 
 def find_output(folder: Path, name: str) -> Path | None:
-    """A file among a job's unpacked outputs, wherever it lies."""
+    """The first file with this name among a job's unpacked outputs; None if there is none."""
     return next(iter(sorted((folder / OUTPUT).rglob(name))), None)

@@ -1,6 +1,6 @@
-"""What a training job's image wrote about its model, as far as it is what berth's image writes.
+"""Validation of the `evaluation.json` and `metrics.jsonl` of a training job.
 
-Any image may have run: what it left is checked before it is shown.
+Any image may have written them, so they are checked against what berth's image writes.
 """
 
 import json
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from local.errors import UserError
 
 LARGEST = 64_000_000
-"""Bytes of a file that is read; the evaluation of 1,000 classes on 50,000 images is 8,000,000."""
+"""Largest file to read, in bytes; an evaluation of 1,000 classes on 50,000 images has 8,000,000."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
@@ -23,10 +23,10 @@ class _Checked(BaseModel):
 
 
 class ClassReport(_Checked):
-    """How well a class was told from the others.
+    """Metrics of one class.
 
     Attributes:
-        support: its images.
+        support: number of its images.
     """
 
     precision: Share
@@ -36,12 +36,12 @@ class ClassReport(_Checked):
 
 
 class PrecisionReport(_Checked):
-    """The model in bfloat16 or int8 beside itself in float32, on some of the images.
+    """The model in bfloat16 or int8 compared with float32, on some of the images.
 
     Attributes:
-        same_label: share of them whose most probable class is the same.
-        max_difference: largest difference of one probability.
-        tolerance: percentage points of accuracy it may lose, where that is bounded in these.
+        same_label: share of the images whose most probable class is the same.
+        max_difference: largest difference of a probability.
+        tolerance: percentage points of accuracy it may lose, if there is such a limit.
     """
 
     images: Count
@@ -56,13 +56,13 @@ class EvaluationReport(_Checked):
     """The accuracy of a model, from `evaluation.json`.
 
     Attributes:
-        split: the images' split: test or validation.
-        images: how many there were.
-        accuracy: share of them whose most probable class is right.
-        top5: share of them whose class is among the five most probable.
-        best_epoch: the epoch the weights come from.
+        split: the split of the images: test or validation.
+        images: number of images.
+        accuracy: share of the images whose most probable class is right.
+        top5: share of the images whose class is among the five most probable.
+        best_epoch: the epoch the weights are from.
         classes: precision, recall, F1 and support by class.
-        precisions: what serving it in less than float32 costs, by the precision's name.
+        precisions: comparisons with float32, by the name of the precision.
     """
 
     split: str
@@ -78,19 +78,19 @@ def read_evaluation(path: Path) -> EvaluationReport:
     """Read an `evaluation.json`.
 
     Raises:
-        UserError: it is not what berth's image writes; the line names the field.
+        UserError: it is not in the format of berth's image; the message names the field.
     """
     try:
         return EvaluationReport.model_validate_json(read_bounded_file(path))
     except ValidationError as error:
-        raise UserError(f"{path}: not berth's evaluation: {first_problem(error)}") from None
+        raise UserError(f"{path}: not an evaluation by berth: {first_problem(error)}") from None
 
 
 def read_epochs(path: Path) -> list[dict[str, Any]]:
-    """Read a `metrics.jsonl`: what was measured, epoch by epoch.
+    """Read a `metrics.jsonl`, which has the metrics of an epoch per line.
 
     Raises:
-        UserError: a line is no JSON object; it is named.
+        UserError: a line is not a JSON object; the message names it.
     """
     epochs = []
     for number, line in enumerate(read_bounded_file(path).splitlines(), 1):
@@ -108,7 +108,11 @@ def read_epochs(path: Path) -> list[dict[str, Any]]:
 
 
 def read_bounded_file(path: Path) -> bytes:
-    """The bytes of a file that a job left. Raises UserError for more than `LARGEST`."""
+    """Read a file that a job wrote.
+
+    Raises:
+        UserError: it is larger than `LARGEST`.
+    """
     size = path.stat().st_size
     if size > LARGEST:
         raise UserError(f"{path}: found {size:,} bytes, expected at most {LARGEST:,}")
@@ -116,7 +120,7 @@ def read_bounded_file(path: Path) -> bytes:
 
 
 def first_problem(error: ValidationError) -> str:
-    """The first thing that is wrong, in one line."""
+    """The first validation error in one line, with the field's name."""
     details = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in details["loc"])
     message = " ".join(str(details["msg"]).split())

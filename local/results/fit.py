@@ -1,4 +1,4 @@
-"""What a fit job found, from its `fit.json`, as far as it is what berth's image writes."""
+"""Validation of the `fit.json` of a fit job."""
 
 from pathlib import Path
 from typing import Annotated
@@ -22,11 +22,11 @@ class TriedClassifier(_FitPart):
     """A row of the leaderboard.
 
     Attributes:
+        interval: 95 % confidence interval of the accuracy.
         how: the images the accuracy was measured on.
-        interval: its 95 % confidence interval.
-        seconds: into the job when it was there.
-        detail: what was chosen for it.
-        chosen: whether it is the one that was kept.
+        seconds: time from the job's start to this result.
+        detail: its settings.
+        chosen: whether it is the job's model.
     """
 
     name: str
@@ -39,21 +39,22 @@ class TriedClassifier(_FitPart):
 
 
 class MadeChoice(_FitPart):
-    """A decision and its reason."""
+    """A decision of the job and the reason for it."""
 
     what: str
     why: str
 
 
 class FitReport(_FitPart):
-    """What a fit job found.
+    """The result of a fit job.
 
     Attributes:
-        chosen: the classifier that was kept.
-        minutes, used_minutes: given and used.
-        leaderboard: every classifier, the best first.
+        chosen: the classifier that became the model.
+        minutes: the time limit.
+        used_minutes: the time used.
+        leaderboard: every classifier, best first.
         choices: every decision.
-        advice: what to photograph next.
+        advice: which images to add.
         no_curve: why there is no learning curve.
     """
 
@@ -70,16 +71,16 @@ def read_fit(path: Path) -> FitReport:
     """Read a `fit.json`.
 
     Raises:
-        UserError: it is not what berth's image writes.
+        UserError: it is not in the format of berth's image.
     """
     try:
         return FitReport.model_validate_json(read_bounded_file(path))
     except ValidationError as error:
-        raise UserError(f"{path}: not berth's: {first_problem(error)}") from None
+        raise UserError(f"{path}: not a fit report by berth: {first_problem(error)}") from None
 
 
 def fit_lines(path: Path) -> list[str]:
-    """The classifier that was kept and the advice, for the end of a command."""
+    """The chosen classifier and the advice, for the end of a command's output."""
     try:
         report = read_fit(path)
     except UserError as error:

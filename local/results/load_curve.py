@@ -1,4 +1,4 @@
-"""What a load test measured, and what follows from it: the knee, instances and their price."""
+"""Analysis of a load test: the knee of the curve, the number of instances and their price."""
 
 import math
 from collections.abc import Sequence
@@ -8,30 +8,30 @@ from local.client.load import Level
 from local.requests.prices import HOURLY, MONTH, SERVERLESS_GB_SECOND
 
 SAFETY_FACTOR = 0.5
-"""The share of what an instance can answer that autoscaling shall keep it at (developer guide,
-"Load testing your auto scaling configuration": start with 0.5)."""
+"""The autoscaling target as a share of an instance's capacity (developer guide, "Load testing your
+auto scaling configuration": start with 0.5)."""
 
 
 def knee(levels: Sequence[Level]) -> Level:
-    """The level with the most power: throughput divided by latency.
+    """The level with the highest power, which is throughput divided by latency.
 
-    Beyond it latency grows faster than throughput (Kleinrock, "Power and deterministic rules of
+    Beyond it, latency grows faster than throughput (Kleinrock, "Power and deterministic rules of
     thumb for probabilistic problems in computer communications", ICC 1979).
     """
     return max(levels, key=lambda level: level.rate / level.mean)
 
 
 def fastest_within(levels: Sequence[Level], p99: float) -> Level | None:
-    """The level that answered most requests with a 99th percentile of at most `p99` seconds."""
-    kept = [level for level in levels if level.percentile(99) <= p99]
-    return max(kept, key=lambda level: level.rate, default=None)
+    """The level with the highest throughput whose 99th percentile is at most `p99` seconds."""
+    within = [level for level in levels if level.percentile(99) <= p99]
+    return max(within, key=lambda level: level.rate, default=None)
 
 
 def saturated(levels: Sequence[Level]) -> str | None:
-    """Why more requests at once would show nothing new, or None.
+    """Why a higher concurrency would show nothing new; None if it might.
 
-    Two levels in a row that answer less than 5 % more than the best before them, or requests that
-    fail: what an endpoint beyond its limit does.
+    An endpoint is saturated if more than 1 % of the requests fail, or if the throughput of the last
+    two levels is less than 5 % above the best one before them.
     """
     last = levels[-1]
     if last.error_share > 0.01:
@@ -39,18 +39,18 @@ def saturated(levels: Sequence[Level]) -> str | None:
     if len(levels) >= 3:
         before = max(level.rate for level in levels[:-2])
         if max(level.rate for level in levels[-2:]) < 1.05 * before:
-            return "it answers no more requests a second"
+            return "throughput no longer rises"
     return None
 
 
 @dataclass(frozen=True)
 class VariantCapacity:
-    """What answered the load test.
+    """The capacity under test.
 
     Attributes:
-        instance_type: SageMaker's name; None for a serverless endpoint.
-        instances: how many of them.
-        memory_gb: of a serverless endpoint.
+        instance_type: the instance type; None for a serverless endpoint.
+        instances: number of instances.
+        memory_gb: memory of a serverless endpoint.
     """
 
     instance_type: str | None
@@ -60,12 +60,12 @@ class VariantCapacity:
 
 @dataclass(frozen=True)
 class Sizing:
-    """What it takes to answer `rate` requests a second, each as fast as in the level it is from.
+    """The capacity for `rate` requests a second at the latency of the measured level.
 
     Attributes:
         rate: requests a second.
-        instances: how many; None for a serverless endpoint.
-        hourly: USD, on demand in us-east-1; None when the type's price is unknown.
+        instances: number of instances; None for a serverless endpoint.
+        hourly: USD an hour, on demand in us-east-1; None if the price is unknown.
     """
 
     rate: float
@@ -74,20 +74,20 @@ class Sizing:
 
     @property
     def monthly(self) -> float | None:
-        """USD for a month without a pause."""
+        """USD for a month of continuous use."""
         return None if self.hourly is None else self.hourly * MONTH
 
 
 def calls_per_instance(level: Level, capacity: VariantCapacity) -> float:
-    """Calls a minute per instance, for autoscaling: `SageMakerVariantInvocationsPerInstance`."""
+    """Autoscaling's target for `SageMakerVariantInvocationsPerInstance`, per minute."""
     return level.rate / capacity.instances * SAFETY_FACTOR * 60
 
 
 def size(level: Level, capacity: VariantCapacity, rate: float) -> Sizing:
-    """Instances and their price for `rate` requests a second.
+    """The instances and their price for `rate` requests a second.
 
-    A serverless endpoint is billed for the seconds that it answers: its requests' mean latency, as
-    the client saw it.
+    A serverless endpoint is billed for the duration of its requests, taken from the mean latency
+    that the client measured.
     """
     if capacity.instance_type is None:
         busy = rate * level.mean

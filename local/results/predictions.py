@@ -1,4 +1,4 @@
-"""Predictions of a model, image by image: as a table, as JSON Lines, with their accuracy."""
+"""Predictions for images: parsing of responses, and output as a table or as JSON Lines."""
 
 import base64
 import json
@@ -25,10 +25,10 @@ class ImagePrediction:
 
     Attributes:
         image: the image.
-        top: (label, probability) pairs, best first; empty when it failed.
-        error: why there is no prediction, in one line.
-        resized: bytes of the smaller image that was sent; None when it was sent as it is.
-        heat_map: the PNG that shows where in the image the label was found.
+        top: (label, probability) pairs, best first; empty if it failed.
+        error: one line on why there is no prediction.
+        resized: bytes of the resized image that was sent; None if it was sent unchanged.
+        heat_map: the file with the heat map for the predicted label.
     """
 
     image: ImageFile
@@ -38,7 +38,7 @@ class ImagePrediction:
     heat_map: Path | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """As one line of JSON Lines."""
+        """The object for a line of JSON Lines."""
         out: dict[str, Any] = {"file": str(self.image.path)}
         if self.image.truth is not None:
             out["truth"] = self.image.truth
@@ -54,10 +54,10 @@ class ImagePrediction:
 
 
 def read_predictions(body: bytes, expected: int) -> list[tuple[tuple[str, float], ...]]:
-    """The predictions of a response body, `expected` of them.
+    """Parse the predictions in a response body.
 
     Raises:
-        UserError: it is not what the container predictions.
+        UserError: it has another format, or there are not `expected` predictions.
     """
     try:
         rows = json.loads(body)["predictions"]
@@ -68,14 +68,14 @@ def read_predictions(body: bytes, expected: int) -> list[tuple[tuple[str, float]
         _check(found)
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         shown = " ".join(body[:80].decode(errors="replace").split())
-        raise UserError(f'the response is {shown!r}, expected {{"predictions": […]}}') from None
+        raise UserError(f'response: found {shown!r}, expected {{"predictions": […]}}') from None
     if len(found) != expected or not all(found):
-        raise UserError(f"found {len(found)} predictions in the response, expected {expected}")
+        raise UserError(f"response: found {len(found)} predictions, expected {expected}")
     return found
 
 
 def read_heat_map(body: bytes) -> bytes:
-    """The PNG of the only prediction in a response body that `read_predictions` has read.
+    """The heat map, a PNG, in a response body that has passed `read_predictions`.
 
     Raises:
         UserError: there is none.
@@ -86,12 +86,12 @@ def read_heat_map(body: bytes) -> bytes:
     except (TypeError, ValueError):
         png = b""
     if not png.startswith(PNG):
-        raise UserError("the response has no heat map: the endpoint's container cannot explain")
+        raise UserError("response: found no heat map; the container does not support --explain")
     return png
 
 
 def heat_map_files(images: Sequence[ImageFile], folder: Path) -> dict[ImageFile, Path]:
-    """A PNG file in `folder` for each image, named after it."""
+    """The path of each image's PNG in `folder`, named after the image and unique."""
     files: dict[ImageFile, Path] = {}
     taken: Counter[str] = Counter()
     for image in images:
@@ -106,17 +106,17 @@ def _check(rows: list[tuple[tuple[str, float], ...]]) -> None:
     for label, probability in (pair for row in rows for pair in row):
         if not isinstance(label, str):
             raise TypeError
-        if not 0 <= probability <= 1:  # nor is NaN
+        if not 0 <= probability <= 1:  # also true for NaN
             raise ValueError
 
 
 def table(predictions: Sequence[ImagePrediction]) -> Table:
-    """The predictions, a row each; truth beside them where it is known."""
+    """A row per prediction, with the true class if any is known."""
     truths = any(prediction.image.truth is not None for prediction in predictions)
     more = max((len(prediction.top) for prediction in predictions), default=0) > 1
     shown = Table("image", *(["truth"] if truths else []), "prediction", "probability")
     if more:
-        shown.add_column("then")
+        shown.add_column("next")
     for prediction in predictions:
         truth = prediction.image.truth
         row = [_escaped(prediction.image.name), *([_escaped(truth or "")] if truths else [])]
@@ -134,7 +134,7 @@ def table(predictions: Sequence[ImagePrediction]) -> Table:
 
 
 def summary(predictions: Sequence[ImagePrediction]) -> list[str]:
-    """How many failed, how many were resized, and how many were right, a line each."""
+    """Lines on how many predictions failed, how many images were resized, and the accuracy."""
     failed = sum(prediction.error is not None for prediction in predictions)
     resized = sum(prediction.resized is not None for prediction in predictions)
     judged = [each for each in predictions if each.image.truth is not None and each.error is None]
@@ -143,17 +143,17 @@ def summary(predictions: Sequence[ImagePrediction]) -> list[str]:
     if failed:
         lines.append(f"{failed} of {len(predictions)} images have no prediction")
     if resized:
-        lines.append(f"{resized} images were resized to be sent")
+        lines.append(f"{resized} images were resized")
     if judged:
         share = right / len(judged)
-        lines.append(f"accuracy {share:.4f}: {right} of {len(judged)} as the folders say")
+        lines.append(f"accuracy {share:.4f}: {right} of {len(judged)} match their folders")
     return lines
 
 
 def print_predictions(
     predictions: Sequence[ImagePrediction], *, as_json: bool, out: Console, notes: Console
 ) -> None:
-    """Print the predictions, as a table or as JSON Lines, and the summary on `notes`."""
+    """Print the predictions to `out` as a table or as JSON Lines, and the summary to `notes`."""
     if as_json:
         for line in json_lines(predictions):
             out.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -164,7 +164,7 @@ def print_predictions(
 
 
 def json_lines(predictions: Iterable[ImagePrediction]) -> Iterable[str]:
-    """A JSON document a line."""
+    """One JSON document per prediction."""
     return (json.dumps(prediction.to_json(), ensure_ascii=False) for prediction in predictions)
 
 

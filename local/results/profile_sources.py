@@ -1,4 +1,4 @@
-"""What a profiler recorded, wherever it lies: an archive, a folder, or a prefix in S3."""
+"""Sources of a profiler's recording: an archive, a folder or an S3 prefix."""
 
 import tempfile
 from collections.abc import Iterator
@@ -19,38 +19,38 @@ if TYPE_CHECKING:
 
 ARCHIVES = (".tar.gz", ".tgz")
 WORKERS = 16
-"""Downloads at once: a job's recording is hundreds of small files."""
-_PLAIN_PARTS = {PROFILER_OUTPUT, OUTPUT, "data", "profiler", ""}
-"""Folders named the same in every job."""
+"""Parallel downloads: a recording has hundreds of small files."""
+_GENERIC_NAMES = {PROFILER_OUTPUT, OUTPUT, "data", "profiler", ""}
+"""Folders that have the same name in every job."""
 
 
 def is_path(given: str) -> bool:
-    """Whether a word is a path or an S3 URI, and can be no job's name."""
+    """Whether an argument can only be a path or an S3 URI, and not a job's name."""
     return "/" in given or given in (".", "..") or given.endswith(ARCHIVES)
 
 
 def report_name(given: str) -> str:
-    """What the report of a path or URI is called: by the part that tells jobs apart."""
+    """The name for the report of a path or URI: its last part that is specific to the job."""
     whole = given if given.startswith("s3://") else Path(given).resolve().as_posix()
     for part in reversed(whole.rstrip("/").split("/")):
         for suffix in ARCHIVES:
             part = part.removesuffix(suffix)
-        if part not in _PLAIN_PARTS:
+        if part not in _GENERIC_NAMES:
             return f"{part}-report"
     return "profiler-report"
 
 
 @contextmanager
 def recording_at(path: Path, scratch: Path) -> Iterator[Path]:
-    """The folder with the recording that a path of this machine means.
+    """The folder with the recording at a local path.
 
     Args:
-        path: an `output.tar.gz`, its unpacked contents, a job's folder, or AWS's `profiler-output`
-            or what it lies in.
-        scratch: an archive is unpacked below it for the time being.
+        path: an `output.tar.gz`, its unpacked contents, a job's folder, AWS's `profiler-output` or
+            the folder that contains it.
+        scratch: folder for a temporary folder to unpack an archive in.
 
     Raises:
-        UserError: there is no such path, or an archive holds what a job's may not.
+        UserError: the path does not exist, or an archive is corrupt or unsafe.
     """
     if path.is_dir():
         inner = (path / name for name in (PROFILER_OUTPUT, OUTPUT))
@@ -66,10 +66,15 @@ def recording_at(path: Path, scratch: Path) -> Iterator[Path]:
 
 @contextmanager
 def recording_in_s3(target: "Target", uri: str, scratch: Path) -> Iterator[Path]:
-    """The same for a URI: of an archive, of `profiler-output`, or of the job's folder it is in.
+    """The folder with the recording at an S3 URI, downloaded to a temporary folder in `scratch`.
+
+    Args:
+        target: where S3 is.
+        uri: an archive, a `profiler-output`, or a job's prefix that contains one of them.
+        scratch: folder for the temporary folder.
 
     Raises:
-        UserError: nothing is there, or more than a job leaves.
+        UserError: there is no recording, or it is too large.
     """
     scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=scratch, prefix=".berth-") as name:
@@ -77,16 +82,16 @@ def recording_in_s3(target: "Target", uri: str, scratch: Path) -> Iterator[Path]
         archive = folder / "output.tar.gz"
         if uri.endswith(ARCHIVES):
             if not download(target, uri, archive):
-                raise UserError(f"{uri}: there is no such object")
+                raise UserError(f"{uri}: no such object")
         else:
             root = uri.rstrip("/")
-            # A job's folder also holds tensors, by the gigabyte: only what was recorded is fetched.
+            # Download only the recording: a job's prefix may also have gigabytes of tensors.
             if fetch_folder(target, f"{root}/{PROFILER_OUTPUT}", folder / PROFILER_OUTPUT):
                 yield folder / PROFILER_OUTPUT
                 return
             if not download(target, f"{root}/{OUTPUT}/{archive.name}", archive):
                 if not fetch_folder(target, root, folder / PROFILER_OUTPUT):
-                    raise UserError(f"{uri}: nothing there, expected what a profiler recorded")
+                    raise UserError(f"{uri}: found nothing, expected a profiler's recording")
                 yield folder / PROFILER_OUTPUT
                 return
         unpack(archive, folder / OUTPUT)
@@ -94,12 +99,10 @@ def recording_in_s3(target: "Target", uri: str, scratch: Path) -> Iterator[Path]
 
 
 def fetch_folder(target: "Target", uri: str, folder: Path) -> int:
-    """Download what lies below a prefix; gives the number of files.
-
-    The folder is there with all of them, or not at all.
+    """Download the objects below a prefix atomically, and return their number.
 
     Raises:
-        UserError: a key leaves the folder, or there is more than a job leaves.
+        UserError: a key is a path outside the folder, or the objects are too many or too large.
     """
     bucket, _, prefix = uri.removeprefix("s3://").partition("/")
     prefix = prefix.rstrip("/") + "/" if prefix.strip("/") else ""
@@ -111,10 +114,10 @@ def fetch_folder(target: "Target", uri: str, folder: Path) -> int:
         if name.endswith("/") or not name:
             continue
         if leads_out(name):
-            raise UserError(f"s3://{bucket}/{stored['Key']}: leads out of its folder; refused")
+            raise UserError(f"s3://{bucket}/{stored['Key']}: the key is a path outside the folder")
         size += stored["Size"]
         if size > LARGEST or len(names) >= MAX_FILES:
-            raise UserError(f"{uri}: more than {LARGEST:,} bytes or {MAX_FILES:,} files")
+            raise UserError(f"{uri}: found more than {LARGEST:,} bytes or {MAX_FILES:,} files")
         names[stored["Key"]] = Path(name)
     if not names:
         return 0
@@ -144,5 +147,5 @@ def _listed(s3: Any, bucket: str, prefix: str) -> Iterator[dict[str, Any]]:
             yield from page.get("Contents", ())
     except ClientError as error:
         if code(error) == "NoSuchBucket":
-            raise UserError(f"there is no bucket {bucket}") from None
+            raise UserError(f"no such bucket: {bucket}") from None
         raise

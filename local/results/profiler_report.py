@@ -1,4 +1,4 @@
-"""The profiler's report: the one a job left, or one made on this machine from its recording."""
+"""The profiler's report: the one a job wrote, or one made locally from its recording."""
 
 import json
 from collections.abc import Mapping
@@ -16,27 +16,27 @@ from local.results.downloads import OUTPUT
 
 HTML = "profiler-report.html"
 LOCAL_REPORT = "report"
-"""Where, in the job's folder, a report lies that was made on this machine."""
+"""The subfolder for a report that was made locally."""
 STATUSES = "profiler-rules.json"
-"""Beside a report that was made on this machine: what the rules found."""
+"""The rule statuses next to a locally made report."""
 PROFILER_OUTPUT = "profiler-output"
-"""Where, in the job's folder and in S3, AWS's profiler keeps what it records."""
+"""The folder with the recording of AWS's profiler, in the job's folder and in S3."""
 NEEDED = ("numpy", "pandas", "plotly")
 LARGEST_FIGURES = 64_000_000
-"""Bytes of a `report.json` that is looked into."""
+"""Largest `report.json` to read, in bytes."""
 
 
 def find_report(folder: Path) -> Path | None:
-    """The report in a job's folder: one made here comes before the one the job left."""
-    here = folder / LOCAL_REPORT / HTML
-    if here.is_file():
-        return here
-    left = sorted((folder / OUTPUT).rglob(f"report/{HTML}"))
-    return next((path for path in left if path.is_file() and not path.is_symlink()), None)
+    """The report in a job's folder; a locally made one takes precedence over the job's own."""
+    local = folder / LOCAL_REPORT / HTML
+    if local.is_file():
+        return local
+    reports = sorted((folder / OUTPUT).rglob(f"report/{HTML}"))
+    return next((path for path in reports if path.is_file() and not path.is_symlink()), None)
 
 
 def find_recording(folder: Path) -> Path | None:
-    """What a job recorded, below its folder, if anything."""
+    """The folder with a job's recording below the job's folder; None if there is none."""
     if any((folder / OUTPUT).rglob("profiler/**/*.json")):
         return folder / OUTPUT
     aws = folder / PROFILER_OUTPUT
@@ -44,15 +44,15 @@ def find_recording(folder: Path) -> Path | None:
 
 
 def make_report(recording: Path, into: Path, parameters: Mapping[str, str]) -> Path:
-    """Make the report of a folder of measurements; gives the page's path.
+    """Write the report of a recording and return the page's path.
 
     Args:
         recording: a job's unpacked outputs, a profiler's root, or AWS's `profiler-output`.
-        into: where it goes.
+        into: the folder for the report.
         parameters: `<Rule>_<parameter>` of the profiler's rules.
 
     Raises:
-        UserError: a parameter is unknown, or something the report needs is not installed.
+        UserError: a parameter is unknown, or a required package is not installed.
     """
     rules = profiler_rules(parameters)
     missing = [name for name in NEEDED if find_spec(name) is None]
@@ -67,10 +67,10 @@ def make_report(recording: Path, into: Path, parameters: Mapping[str, str]) -> P
 
 
 def parameters_of(job: Mapping[str, Any]) -> dict[str, str]:
-    """The parameters of the profiler's rules of a training job's request.
+    """The parameters of profiler rules in a training job's request.
 
     Args:
-        job: DescribeTrainingJob's answer; what cannot be parsed is left out.
+        job: the DescribeTrainingJob response; parameters that cannot be parsed are skipped.
     """
     requested: dict[str, Any] = {}
     for rule in job.get("ProfilerRuleConfigurations", []):
@@ -90,7 +90,7 @@ def parameters_of(job: Mapping[str, Any]) -> dict[str, str]:
 
 
 def first_sentence(page: Path) -> str:
-    """The verdict's first sentence, from the `report.json` beside a report; "" without one."""
+    """The verdict's first sentence, from the report's `report.json`; "" if there is none."""
     figures = page.with_name("report.json")
     try:
         if figures.stat().st_size > LARGEST_FIGURES:

@@ -1,4 +1,4 @@
-"""The statuses of a job's rules: from its outputs, or from SageMaker."""
+"""Statuses of a job's rules, from the job's outputs or from SageMaker."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -11,9 +11,9 @@ from local.results.downloads import OUTPUT
 from local.results.profiler_report import LOCAL_REPORT, STATUSES
 
 LARGEST = 4_000_000
-"""Bytes of a file of statuses that is read; 32 rules with a traceback each are 40,000."""
+"""Largest file of statuses to read, in bytes; 32 rules with a traceback each have 40,000."""
 REPORTED = ("IssuesFound", "Error")
-"""The statuses worth a line at a job's end."""
+"""The statuses that are printed at a job's end."""
 SUMMARY_RULE = "ProfilerReport"
 _KINDS = {
     "debugger": ("debug.json", "DebugRuleEvaluationStatuses"),
@@ -27,9 +27,9 @@ class RuleEvaluation:
 
     Attributes:
         kind: debugger or profiler.
-        name: its configuration's.
+        name: name of its configuration.
         status: SageMaker's RuleEvaluationStatus.
-        details: why, in one line; may be "".
+        details: the reason in one line; may be "".
     """
 
     kind: str
@@ -38,20 +38,20 @@ class RuleEvaluation:
     details: str
 
     def line(self) -> str:
-        """It in one line."""
+        """The evaluation in one line."""
         found = "" if self.status == "IssuesFound" else f" {self.status}"
         return f"{self.name}{found}: {self.details or 'no details'}"
 
 
 def rule_statuses(job: Mapping[str, Any], folder: Path | None) -> list[RuleEvaluation]:
-    """The rules of a job, the debugger's first.
+    """The rule evaluations of a job, the debugger's first.
 
-    The container's own files take precedence, as AWS does not know the rules a container evaluates;
-    those of a report made on this machine take precedence over both.
+    The container's files take precedence over SageMaker's response, because SageMaker does not know
+    the rules that a container evaluates. A locally made report takes precedence over both.
 
     Args:
-        job: DescribeTrainingJob's answer.
-        folder: where its outputs were unpacked; None if they were not.
+        job: the DescribeTrainingJob response.
+        folder: the job's folder with its unpacked outputs; None if there is none.
     """
     found = []
     for kind, (file, member) in _KINDS.items():
@@ -63,9 +63,10 @@ def rule_statuses(job: Mapping[str, Any], folder: Path | None) -> list[RuleEvalu
 
 
 def issues(statuses: list[RuleEvaluation]) -> Iterator[str]:
-    """A line for each rule that found an issue, or could not be evaluated.
+    """A line for each rule that found an issue or could not be evaluated.
 
-    The rule ProfilerReport only counts the others: it has a line where they have none.
+    The rule ProfilerReport summarizes the profiler's other rules, so it only gets a line if they
+    have none.
     """
     reported = [status for status in statuses if status.status in REPORTED]
     others = [status for status in reported if status.name != SUMMARY_RULE]
@@ -82,7 +83,7 @@ def _files(folder: Path | None, kind: str, file: str) -> list[Path]:
 
 
 def _read(paths: list[Path]) -> list[Any]:
-    """The statuses in the first file that is there; none if it holds anything else."""
+    """The statuses in the first file that exists; none if it has another format."""
     path = next((path for path in paths if path.is_file() and not path.is_symlink()), None)
     if path is None:
         return []

@@ -1,4 +1,4 @@
-"""A tuning job's trials, read from SageMaker's own answers and shown."""
+"""A tuning job's trials, from SageMaker's responses."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 LIST_PAGE = 100
-"""Trials a page of ListTrainingJobsForHyperParameterTuningJob may hold."""
+"""Largest page of ListTrainingJobsForHyperParameterTuningJob."""
 NAME_WIDTH = 40
 
 
@@ -20,12 +20,12 @@ class Trial:
     """One training job of a tuning job.
 
     Attributes:
-        name: the training job's.
-        status: TrainingJobStatus.
-        hyperparameters: what was chosen for it.
-        objective: the objective's final (or, while it runs, latest) value.
-        seconds: how long it has trained, None before it starts.
-        failure: FailureReason.
+        name: name of the training job.
+        status: its TrainingJobStatus.
+        hyperparameters: the values chosen for it.
+        objective: the objective's final value, or the latest one while it is running.
+        seconds: its training time so far; None before it starts.
+        failure: its FailureReason.
     """
 
     name: str
@@ -36,20 +36,20 @@ class Trial:
     failure: str
 
     @classmethod
-    def read(cls, answer: Mapping[str, Any], now: datetime | None = None) -> "Trial":
-        """One summary of ListTrainingJobsForHyperParameterTuningJob."""
-        metric = answer.get("FinalHyperParameterTuningJobObjectiveMetric")
-        start = answer.get("TrainingStartTime")
-        end = answer.get("TrainingEndTime") or now or datetime.now(UTC)
+    def read(cls, summary: Mapping[str, Any], now: datetime | None = None) -> "Trial":
+        """Parse a summary of ListTrainingJobsForHyperParameterTuningJob."""
+        metric = summary.get("FinalHyperParameterTuningJobObjectiveMetric")
+        start = summary.get("TrainingStartTime")
+        end = summary.get("TrainingEndTime") or now or datetime.now(UTC)
         return cls(
-            name=answer["TrainingJobName"],
-            status=answer["TrainingJobStatus"],
+            name=summary["TrainingJobName"],
+            status=summary["TrainingJobStatus"],
             hyperparameters={
-                name: unquote_json(value) for name, value in answer["TunedHyperParameters"].items()
+                name: unquote_json(value) for name, value in summary["TunedHyperParameters"].items()
             },
             objective=None if metric is None else float(metric["Value"]),
             seconds=None if start is None else (end - start).total_seconds(),
-            failure=" ".join(answer.get("FailureReason", "").split()),
+            failure=" ".join(summary.get("FailureReason", "").split()),
         )
 
 
@@ -61,11 +61,11 @@ def list_trials(client: Any, tuning_job: str) -> list[Trial]:
         SortOrder="Ascending",
         PaginationConfig={"PageSize": LIST_PAGE},
     )
-    return [Trial.read(answer) for page in pages for answer in page["TrainingJobSummaries"]]
+    return [Trial.read(summary) for page in pages for summary in page["TrainingJobSummaries"]]
 
 
 def with_current(client: Any, trials: list[Trial], metric: str) -> list[Trial]:
-    """The trials, those that run with the objective's latest value so far."""
+    """The trials, with the objective's latest value for those that are running."""
     return [
         replace(trial, objective=_current(client, trial.name, metric))
         if trial.status == "InProgress" and trial.objective is None
@@ -75,15 +75,15 @@ def with_current(client: Any, trials: list[Trial], metric: str) -> list[Trial]:
 
 
 def _current(client: Any, name: str, metric: str) -> float | None:
-    answer = client.describe_training_job(TrainingJobName=name)
-    for each in answer.get("FinalMetricDataList", ()):
+    described = client.describe_training_job(TrainingJobName=name)
+    for each in described.get("FinalMetricDataList", ()):
         if each["MetricName"] == metric:
             return float(each["Value"])
     return None
 
 
 def read_objective(tuning_job: Mapping[str, Any]) -> tuple[str, bool]:
-    """A tuning job's objective metric, and whether more is better."""
+    """The name of a tuning job's objective metric, and whether it is maximized."""
     several = tuning_job.get("TrainingJobDefinitions") or [{}]
     definition = tuning_job.get("TrainingJobDefinition") or several[0]
     objective = tuning_job["HyperParameterTuningJobConfig"].get(
@@ -93,15 +93,15 @@ def read_objective(tuning_job: Mapping[str, Any]) -> tuple[str, bool]:
 
 
 def best_of(trials: list[Trial], *, maximize: bool) -> Trial | None:
-    """The trial whose objective is best so far."""
-    valued = [trial for trial in trials if trial.objective is not None]
-    if not valued:
+    """The trial with the best objective so far; None if no trial has one."""
+    measured = [trial for trial in trials if trial.objective is not None]
+    if not measured:
         return None
-    return (max if maximize else min)(valued, key=lambda trial: trial.objective or 0.0)
+    return (max if maximize else min)(measured, key=lambda trial: trial.objective or 0.0)
 
 
 def table(trials: list[Trial], objective: str, *, maximize: bool) -> "Table":
-    """The trials as a table; the best so far stands out."""
+    """The trials as a table; the best so far is green."""
     from rich.table import Table
     from rich.text import Text
 
@@ -127,7 +127,7 @@ def table(trials: list[Trial], objective: str, *, maximize: bool) -> "Table":
 
 
 def line(trial: Trial) -> str:
-    """A trial in one line, for logs."""
+    """A trial in one line, for output that is not a terminal."""
     values = " ".join(f"{name}={short(value)}" for name, value in trial.hyperparameters.items())
     objective = "" if trial.objective is None else f"  objective {trial.objective:.4f}"
     failure = f"  {trial.failure}" if trial.failure else ""
@@ -136,7 +136,7 @@ def line(trial: Trial) -> str:
 
 
 def short(value: str) -> str:
-    """A number with four digits, anything else as it is."""
+    """A float rounded to four significant digits; any other value unchanged."""
     try:
         return value if value.lstrip("+-").isdigit() else f"{float(value):.4g}"
     except ValueError:
@@ -144,7 +144,7 @@ def short(value: str) -> str:
 
 
 def format_duration(seconds: float | None) -> str:
-    """`3 s`, `2 min 5 s` or `1 h 10 min`."""
+    """Format a duration: `3 s`, `2 min 5 s` or `1 h 10 min`; `–` for None."""
     if seconds is None:
         return "–"
     whole = int(seconds)

@@ -175,8 +175,8 @@ def action(sent: Sent) -> str:
 
 
 def granted(plan: str) -> set[str]:
-    """The actions of the policy a plan prints for whoever sends the requests."""
-    policy = plan.partition("what the sender of these requests needs")[2].partition("IAM policy")[0]
+    """The actions in the policy that a plan prints for the caller."""
+    policy = plan.partition("for the caller of these operations")[2].partition("IAM policy")[0]
     return set(re.findall(r'"([a-z0-9-]+:[A-Z]\w+)"', policy))
 
 

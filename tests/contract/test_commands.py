@@ -190,7 +190,7 @@ TOY = ("--image-uri", "toy:latest")
 
 
 REFUSED: list[tuple[tuple[str, ...], str]] = [
-    (("train", "s3://nowhere/x", *TOY), "data: there is no bucket nowhere"),
+    (("train", "s3://nowhere/x", *TOY), "data: no such bucket: nowhere"),
     (("train", f"{DATA}none/", *TOY), f"data: nothing found at {DATA}none/"),
     (
         ("train", DATA, "-p", "learnign_rate=1"),
@@ -222,7 +222,7 @@ REFUSED: list[tuple[tuple[str, ...], str]] = [
         ("tune", DATA, *TOY, "--metric", "s=s=(", "--objective", "s", "-r", "a=0.1:1"),
         "CreateHyperParameterTuningJob: ValidationException: ",
     ),
-    (("deploy", "pets", "--job", "nobody"), "--job: there is no training job nobody"),
+    (("deploy", "pets", "--job", "nobody"), "--job: no such training job: nobody"),
     (("invoke", "nobody", "pets/cat/1.jpg"), "endpoint nobody: not there"),
     (("logs", "nobody"), "nobody: nothing of this name"),
     (("jobs", "--status", "Wrong"), "--status: found 'Wrong', expected one of "),
@@ -274,7 +274,7 @@ def test_whoever_stops_looking_stops_nothing(berth: Berth, how: str) -> None:
             process.stdout.close()
         said = process.stderr.read().splitlines()
     assert process.returncode == (130 if how == "ctrl-c" else 1)
-    assert said[-2].startswith(f"the job goes on; follow it: berth logs -f {name}")
+    assert said[-2].startswith(f"the job continues; follow it: berth logs -f {name}")
     assert said[-1].startswith(f"stop it: berth stop {name}")
     assert berth.status(name) == "InProgress"
     berth("stop", name)

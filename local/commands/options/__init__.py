@@ -1,1 +1,1 @@
-"""The options of the commands."""
+"""Options that several commands share."""

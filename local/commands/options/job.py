@@ -1,4 +1,4 @@
-"""The options `train` and `tune` share: what a job runs on, with, and under which rules."""
+"""The options of a training job, for `train`, `fit` and `tune`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,25 +34,26 @@ ValueFile = Annotated[
 ]
 Channels = Annotated[
     list[str] | None,
-    typer.Option("--channel", metavar="NAME=URI", help="a channel more, repeatable"),
+    typer.Option("--channel", metavar="NAME=URI", help="an additional channel, repeatable"),
 ]
 WeightsUri = Annotated[
-    str | None, typer.Option("--weights-from", help="S3 URI of pretrained weights: channel weights")
+    str | None,
+    typer.Option("--weights-from", help="S3 URI of pretrained weights, for the channel weights"),
 ]
 MetricRegexes = Annotated[
     list[str] | None,
     typer.Option(
-        "--metric", metavar="NAME=REGEX", help="a metric of another image's log, repeatable"
+        "--metric", metavar="NAME=REGEX", help="a metric to read from the log, repeatable"
     ),
 ]
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobOptions:
-    """The options as given; `job` makes a `TrainingJobRequest` of them.
+    """The parsed options; `job` builds a `TrainingJobRequest` from them.
 
     Raises:
-        UserError: one of them is not what it should be.
+        UserError: --checkpoints or --weights-from is not an S3 URI.
     """
 
     hp: Values = None
@@ -66,44 +67,47 @@ class JobOptions:
     instance_type: Annotated[
         str | None,
         typer.Option(
-            help=f"type of the instances (default: {GPU_INSTANCE}; {CPU_INSTANCE} for trials on "
-            "features)",
+            help=f"instance type (default: {GPU_INSTANCE}; {CPU_INSTANCE} for trials on features)",
             rich_help_panel=INSTANCES,
         ),
     ] = None
     instance_count: Annotated[
-        int, typer.Option(min=1, help="hosts that train together", rich_help_panel=INSTANCES)
+        int, typer.Option(min=1, help="number of instances", rich_help_panel=INSTANCES)
     ] = 1
     volume_gb: Annotated[
-        int, typer.Option(min=1, help="size of a volume, GB", rich_help_panel=INSTANCES)
+        int, typer.Option(min=1, help="volume size in GB", rich_help_panel=INSTANCES)
     ] = 30
-    max_run: Annotated[int, typer.Option(help="seconds a job may run", rich_help_panel=RULES)] = DAY
+    max_run: Annotated[
+        int, typer.Option(help="longest runtime in seconds", rich_help_panel=RULES)
+    ] = DAY
     spot: Annotated[
-        bool, typer.Option("--spot", help="managed spot capacity", rich_help_panel=RULES)
+        bool, typer.Option("--spot", help="managed spot training", rich_help_panel=RULES)
     ] = False
     max_wait: Annotated[
         int | None,
         typer.Option(
-            help="seconds in all, waiting for spot included (default: twice --max-run)",
+            help="longest time in seconds including waits for spot capacity (default: twice "
+            "--max-run)",
             rich_help_panel=RULES,
         ),
     ] = None
     checkpoints: Annotated[
         str | None,
         typer.Option(
-            help="S3 prefix of checkpoints (default with --spot: checkpoints/JOB in the bucket)",
+            help="S3 URI for checkpoints (default with --spot: checkpoints/JOB in the bucket)",
             rich_help_panel=RULES,
         ),
     ] = None
     retries: Annotated[
         int | None,
-        typer.Option(min=1, max=30, help="starts after faults of AWS's", rich_help_panel=RULES),
+        typer.Option(min=1, max=30, help="retries after internal errors", rich_help_panel=RULES),
     ] = None
     subnet: Annotated[
-        list[str] | None, typer.Option(help="of the VPC, repeatable", rich_help_panel=NETWORK)
+        list[str] | None, typer.Option(help="VPC subnet, repeatable", rich_help_panel=NETWORK)
     ] = None
     security_group: Annotated[
-        list[str] | None, typer.Option(help="of the VPC, repeatable", rich_help_panel=NETWORK)
+        list[str] | None,
+        typer.Option(help="VPC security group, repeatable", rich_help_panel=NETWORK),
     ] = None
     network_isolation: Annotated[
         bool,
@@ -113,13 +117,15 @@ class JobOptions:
     ] = False
     encrypt_traffic: Annotated[
         bool,
-        typer.Option("--encrypt-traffic", help="between the hosts", rich_help_panel=NETWORK),
+        typer.Option(
+            "--encrypt-traffic", help="encrypt inter-container traffic", rich_help_panel=NETWORK
+        ),
     ] = False
     volume_kms_key: Annotated[
-        str | None, typer.Option(help="encrypts the volumes", rich_help_panel=NETWORK)
+        str | None, typer.Option(help="KMS key of the volumes", rich_help_panel=NETWORK)
     ] = None
     output_kms_key: Annotated[
-        str | None, typer.Option(help="encrypts the results in S3", rich_help_panel=NETWORK)
+        str | None, typer.Option(help="KMS key of the results in S3", rich_help_panel=NETWORK)
     ] = None
     env: Annotated[
         list[str] | None,
@@ -127,7 +133,7 @@ class JobOptions:
     ] = None
 
     def __post_init__(self) -> None:
-        """Refuse URIs that are none."""
+        """Reject values that are not S3 URIs."""
         given = (("--checkpoints", self.checkpoints), ("--weights-from", self.weights_from))
         for option, uri in given:
             if uri is not None and not uri.startswith("s3://"):
@@ -135,16 +141,16 @@ class JobOptions:
 
     @cached_property
     def given(self) -> dict[str, str]:
-        """The hyperparameters of --hp."""
+        """The hyperparameters from --hp."""
         return pairs(self.hp or (), "--hp")
 
     @cached_property
     def channels(self) -> dict[str, str]:
-        """The channels of --channel."""
+        """The channels from --channel."""
         return pairs(self.channel or (), "--channel")
 
     def about(self, data: str | None) -> str:
-        """What is trained on: the data, or without any the first channel.
+        """The training data, for the job's name: `data`, or else the first channel.
 
         Raises:
             UserError: there is neither.
@@ -164,18 +170,20 @@ class JobOptions:
         *,
         interrupt_after: int | None = None,
     ) -> TrainingJobRequest:
-        """The job at `target`; `base` are hyperparameters that the file and --hp may replace.
+        """The request for `target`; the hyperparameter file and --hp override `base`.
 
-        A spot job without --checkpoints keeps them under its own name, or an interruption would
-        lose everything.
+        A spot job without --checkpoints gets an S3 prefix under its own name, because an
+        interruption would otherwise lose everything.
 
         Raises:
-            UserError: the data or the file of hyperparameters is not there, or the instances cannot
+            UserError: the data or the hyperparameter file does not exist, or the instances cannot
                 run the image.
         """
         instance_type = self.instance_type or GPU_INSTANCE
         check_platform(target, target.image_uri, [instance_type])
-        read = {} if self.hyperparameters is None else read_hyperparameters(self.hyperparameters)
+        from_file = (
+            {} if self.hyperparameters is None else read_hyperparameters(self.hyperparameters)
+        )
         channels = {} if data is None else find_channels(target, data)
         channels |= self.channels
         if self.weights_from:
@@ -188,7 +196,7 @@ class JobOptions:
             role=target.role,
             channels=channels,
             output=f"s3://{target.bucket}/jobs",
-            hyperparameters=merge(base, read, self.given),
+            hyperparameters=merge(base, from_file, self.given),
             metrics=(berth_metrics() if is_berth_image(target.image_uri) else {})
             | pairs(self.metric or (), "--metric"),
             input_mode=self.input_mode,

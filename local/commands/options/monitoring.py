@@ -1,4 +1,4 @@
-"""The options of the debugger and the profiler: what `train` and `tune` monitor."""
+"""The options of the debugger and the profiler, for `train` and `tune`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from local.client.target import Target
 
 PANEL = "Debugger and profiler"
-LARGEST = 1_000_000
-"""Bytes of a file of rules; one of a dozen rules has 20,000."""
+MAX_RULES_FILE = 1_000_000
+"""Largest --rules-file, in bytes; a file with a dozen rules has about 20,000."""
 
 Profile = Annotated[
     bool,
     typer.Option(
         "--profile",
-        help="measure where time goes, and make a report of it",
+        help="profile the job and write a report",
         rich_help_panel=PANEL,
     ),
 ]
@@ -34,7 +34,7 @@ Parameters = Annotated[
     typer.Option(
         "--rule-parameter",
         metavar="RULE_PARAMETER=VALUE",
-        help="of a debugger or profiler rule, repeatable: Overfit_patience=3",
+        help="parameter of a debugger or profiler rule, repeatable: Overfit_patience=3",
         rich_help_panel=PANEL,
     ),
 ]
@@ -42,12 +42,12 @@ Parameters = Annotated[
 
 @dataclass(frozen=True)
 class MonitoringOptions:
-    """The options as given.
+    """The parsed options.
 
     Attributes:
-        monitoring: the debugger and the profiler.
-        file: the file of own rules on this machine.
-        aws: whether AWS's own debugger and profiler do the work.
+        monitoring: settings of the debugger and the profiler.
+        file: the local file of custom rules.
+        aws: use Amazon SageMaker Debugger instead of berth's own.
     """
 
     monitoring: Monitoring
@@ -61,16 +61,16 @@ class MonitoringOptions:
         name: str,
         given: Mapping[str, str] | None = None,
     ) -> TrainingJobRequest:
-        """The job with its monitoring.
+        """Add monitoring to a job.
 
         Args:
-            job: the job without it.
-            target: where it goes.
-            name: the job's.
-            given: the hyperparameters of --hp, which must not set the same ones.
+            job: the job without monitoring.
+            target: where the job is going to run.
+            name: the job's name.
+            given: the hyperparameters from --hp, which must not set the same ones.
 
         Raises:
-            UserError: a rule or parameter is unknown, or the options do not fit together.
+            UserError: a rule or parameter is unknown, or options contradict each other.
         """
         monitoring = self.monitoring
         monitoring.check()
@@ -83,40 +83,42 @@ class MonitoringOptions:
                 raise UserError(f"--rules-file: {error}") from None
         if self.aws:
             if not (monitoring.debug or monitoring.profile):
-                raise UserError("--aws-debugger: expected --debug or --profile with it")
+                raise UserError("--aws-debugger: needs --debug or --profile as well")
             return replace(job, debugger=aws_debugger(monitoring, job, name, target.region))
         added = monitoring.hyperparameters()
         if added and not is_berth_image(job.image_uri):
             raise UserError(
-                f"--debug and --profile: {job.image_uri} is not this project's image, which alone "
-                "has a debugger and a profiler of its own; see --aws-debugger"
+                "--debug and --profile: only the berth image supports them, found "
+                f"{job.image_uri}; see --aws-debugger"
             )
-        twice = sorted(set(map(canonical, given or {})) & added.keys())
-        if twice:
-            raise UserError(f"{twice[0]}: found both an option and --hp for it, expected one")
+        duplicates = sorted(set(map(canonical, given or {})) & added.keys())
+        if duplicates:
+            raise UserError(f"{duplicates[0]}: set by an option and by --hp, expected one of them")
         channels = dict(job.channels)
         if self.file is not None:
             if CHANNEL in channels:
-                raise UserError(f"--rules-file: found a --channel {CHANNEL} too, expected one")
+                raise UserError(
+                    f"--rules-file: found --channel {CHANNEL} as well, expected one of them"
+                )
             bucket, key = self._rules_object(target, name)
             channels[CHANNEL] = f"s3://{bucket}/{key}"
         return replace(job, hyperparameters=merge(job.hyperparameters, added), channels=channels)
 
     def uploads(self, target: "Target", name: str) -> list[tuple[str, dict[str, Any]]]:
-        """What has to be in S3 before the job: an operation and its request, without the body."""
+        """The PutObject request for the custom rules, without its body; empty if there are none."""
         if self.file is None or self.aws:
             return []
         bucket, key = self._rules_object(target, name)
         return [("PutObject", {"Bucket": bucket, "Key": key})]
 
     def upload(self, target: "Target", name: str) -> None:
-        """Put it there; the bucket must be."""
+        """Upload the custom rules to the bucket, which must exist."""
         for _, request in self.uploads(target, name):
             body = b"" if self.file is None else self.file.read_bytes()
             target.client("s3").put_object(**request, Body=body)
 
     def _rules_object(self, target: "Target", name: str) -> tuple[str, str]:
-        """Bucket and key of the file of own rules: beside what the job leaves."""
+        """Bucket and key of the custom rules: next to the job's results."""
         file = "" if self.file is None else self.file.name
         return target.bucket, f"jobs/{name}/rules/{file}"
 
@@ -127,15 +129,15 @@ def monitoring_options(
     debug: Annotated[
         bool,
         typer.Option(
-            "--debug", help="keep tensors, and evaluate rules on them", rich_help_panel=PANEL
+            "--debug", help="save tensors and evaluate rules on them", rich_help_panel=PANEL
         ),
     ] = False,
     rules: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="a debugger rule, repeatable (default: auto, all that need no parameter); "
-            "implies --debug",
+            help="a debugger rule, repeatable (default: auto, every rule without required "
+            "parameters); implies --debug",
             rich_help_panel=PANEL,
         ),
     ] = None,
@@ -144,14 +146,14 @@ def monitoring_options(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="a debugger rule that ends training when it fires, repeatable; implies --debug",
+            help="a debugger rule that stops training when it fires, repeatable; implies --debug",
             rich_help_panel=PANEL,
         ),
     ] = None,
     rules_file: Annotated[
         Path | None,
         typer.Option(
-            help="Python file of your own rules, subclasses of smdebug's Rule; implies --debug",
+            help="Python file of custom rules, subclasses of smdebug's Rule; implies --debug",
             rich_help_panel=PANEL,
         ),
     ] = None,
@@ -159,12 +161,12 @@ def monitoring_options(
         bool,
         typer.Option(
             "--aws-debugger",
-            help="have AWS's own debugger and profiler do it, on accounts that still have them",
+            help="use Amazon SageMaker Debugger, on accounts that still have it",
             rich_help_panel=PANEL,
         ),
     ] = False,
 ) -> MonitoringOptions:
-    """The options as given."""
+    """Parse the options."""
     names, stopping = split_names(rules or ()), split_names(stop_on or ())
     monitoring = Monitoring(
         debug=debug or bool(names or stopping or rules_file),
@@ -181,27 +183,27 @@ def monitoring_options(
 def profile_options(
     *, profile: Profile = False, rule_parameter: Parameters = None
 ) -> MonitoringOptions:
-    """The options of a search: AWS's tuning has no members for its debugger, ours needs none."""
+    """Parse the options of `tune`, whose API has no members for Amazon SageMaker Debugger."""
     given = pairs(rule_parameter or (), "--rule-parameter")
     return MonitoringOptions(Monitoring(profile=profile, parameters=given))
 
 
 def _own(file: Path) -> tuple[str, ...]:
-    """The rules in a file, which is not run.
+    """The names of the rules in a file, found without running it.
 
     Raises:
-        UserError: it is not there, is no Python, or has no rule in it.
+        UserError: the file does not exist, is not Python, or contains no rule.
     """
     from container.rules.custom import find
 
     if file.suffix != ".py":
         raise UserError(f"--rules-file: found {file}, expected a Python file (.py)")
-    if file.is_file() and file.stat().st_size > LARGEST:
-        raise UserError(f"--rules-file: {file}: larger than {LARGEST:,} bytes")
+    if file.is_file() and file.stat().st_size > MAX_RULES_FILE:
+        raise UserError(f"--rules-file: {file}: larger than {MAX_RULES_FILE:,} bytes")
     try:
         found = tuple(find(file))
     except RuleError as error:
         raise UserError(f"--rules-file: {error}") from None
     if not found:
-        raise UserError(f"--rules-file: {file}: no rule in it, expected subclasses of Rule")
+        raise UserError(f"--rules-file: {file}: found no rules, expected subclasses of Rule")
     return found

@@ -1,4 +1,4 @@
-"""The options of a search: what `tune` adds to those of a job."""
+"""The options of a hyperparameter search, for `tune`."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -13,19 +13,20 @@ from local.requests.presets import PRESETS, find_preset
 from local.requests.training import canonical
 from local.requests.tuning import Range, Search, Strategy
 
-PANEL = "The search"
+PANEL = "Search"
 JOBS, PARALLEL = 10, 2
-"""Trials in all and at a time, without an option and a preset."""
+"""Default numbers of trials in total and in parallel."""
 
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """A search, and the hyperparameters its preset or file fixes.
+    """The parsed options.
 
     Attributes:
-        search: the search of the options.
-        fixed: hyperparameters of the preset or file; --hyperparameters and --hp win over them.
-        explicit: the names --range gave.
+        search: the search.
+        fixed: hyperparameters fixed by the preset or --ranges; --hyperparameters and --hp override
+            them.
+        explicit: hyperparameters that have a --range.
     """
 
     search: Search
@@ -33,7 +34,7 @@ class SearchOptions:
     explicit: frozenset[str]
 
     def without(self, names: Iterable[str]) -> Search:
-        """The search without a preset's ranges of hyperparameters that are fixed by hand."""
+        """The search without the ranges of `names`, except those from --range."""
         fixed = set(map(canonical, names))
         kept = tuple(
             each
@@ -51,8 +52,8 @@ def search_options(
             "--range",
             "-r",
             metavar="NAME=RANGE",
-            help="what to search, repeatable: learning_rate=0.001:0.1:log, batch_size=32,64,128, "
-            "epochs=2:4:int",
+            help="a range to search, repeatable: learning_rate=0.001:0.1:log, "
+            "batch_size=32,64,128, epochs=2:4:int",
             rich_help_panel=PANEL,
         ),
     ] = None,
@@ -64,34 +65,39 @@ def search_options(
     ] = None,
     preset: Annotated[
         str | None,
-        typer.Option(help=f"a ready search: {', '.join(PRESETS)}", rich_help_panel=PANEL),
+        typer.Option(help=f"a predefined search: {', '.join(PRESETS)}", rich_help_panel=PANEL),
     ] = None,
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="trials in all (default: 10)", rich_help_panel=PANEL)
+        int | None, typer.Option(min=1, help="most trials (default: 10)", rich_help_panel=PANEL)
     ] = None,
     parallel: Annotated[
-        int | None, typer.Option(min=1, help="at a time (default: 2)", rich_help_panel=PANEL)
+        int | None,
+        typer.Option(min=1, help="most parallel trials (default: 2)", rich_help_panel=PANEL),
     ] = None,
     strategy: Annotated[Strategy, typer.Option(rich_help_panel=PANEL)] = "Bayesian",
     objective: Annotated[
-        str, typer.Option(help="the metric that decides", rich_help_panel=PANEL)
+        str, typer.Option(help="the objective metric", rich_help_panel=PANEL)
     ] = "validation:accuracy",
     goal: Annotated[
         Literal["Maximize", "Minimize"], typer.Option(rich_help_panel=PANEL)
     ] = "Maximize",
     seed: Annotated[
-        int | None, typer.Option(min=0, help="of the search", rich_help_panel=PANEL)
+        int | None, typer.Option(min=0, help="random seed of the search", rich_help_panel=PANEL)
     ] = None,
     early_stopping: Annotated[
         bool,
-        typer.Option("--early-stopping", help="end trials that cannot win", rich_help_panel=PANEL),
+        typer.Option(
+            "--early-stopping", help="stop unpromising trials early", rich_help_panel=PANEL
+        ),
     ] = False,
     target: Annotated[
         float | None, typer.Option(help="stop at this objective value", rich_help_panel=PANEL)
     ] = None,
     max_stagnation: Annotated[
         int | None,
-        typer.Option(min=3, help="stop after so many without a better one", rich_help_panel=PANEL),
+        typer.Option(
+            min=3, help="stop after this many trials without improvement", rich_help_panel=PANEL
+        ),
     ] = None,
     min_resource: Annotated[
         int | None, typer.Option(min=1, help="Hyperband: fewest epochs", rich_help_panel=PANEL)
@@ -101,22 +107,28 @@ def search_options(
     ] = None,
     search_runtime: Annotated[
         int | None,
-        typer.Option(min=120, help="seconds for the whole search", rich_help_panel=PANEL),
+        typer.Option(
+            min=120, help="longest runtime of the search in seconds", rich_help_panel=PANEL
+        ),
     ] = None,
     warm_start: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="a finished search to learn from, repeatable",
+            help="a parent tuning job to learn from, repeatable",
             rich_help_panel=PANEL,
         ),
     ] = None,
     identical: Annotated[
         bool,
-        typer.Option("--identical", help="its data and image were the same", rich_help_panel=PANEL),
+        typer.Option(
+            "--identical",
+            help="the parents had the same data and image (IdenticalDataAndAlgorithm)",
+            rich_help_panel=PANEL,
+        ),
     ] = False,
 ) -> SearchOptions:
-    """The options as given: --range wins over --ranges, which wins over --preset."""
+    """Parse the options: --range overrides --ranges, which overrides --preset."""
     chosen = None if preset is None else find_preset(preset)
     fixed: dict[str, str] = {}
     every: dict[str, Range] = {}
@@ -124,12 +136,12 @@ def search_options(
         fixed |= chosen.hyperparameters
         every |= {each.name: each for each in chosen.parsed()}
     if ranges_file:
-        read = read_search(ranges_file)
-        fixed |= read.hyperparameters
-        every |= {each.name: each for each in read.ranges}
+        from_file = read_search(ranges_file)
+        fixed |= from_file.hyperparameters
+        every |= {each.name: each for each in from_file.ranges}
     explicit = [Range.parse(text) for text in range_ or ()]
     if len({each.name for each in explicit}) < len(explicit):
-        raise UserError("--range: a hyperparameter is given twice")
+        raise UserError("--range: two ranges for the same hyperparameter")
     every |= {each.name: each for each in explicit}
     count = jobs or (chosen.jobs if chosen else JOBS)
     search = Search(

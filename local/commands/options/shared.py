@@ -1,11 +1,11 @@
-"""The options every command shares.
+"""The options that every command has.
 
     @with_common
     def train(common: CommonOptions, data: Annotated[str, typer.Argument()]) -> None:
         target = common.connect()
 
-`with_common` gives a command --where, --image-uri, --role, --bucket, --region, --tags, --plan and
---executor, and hands them over as its first argument.
+`with_common` adds --where, --image-uri, --role, --bucket, --region, --tags, --plan and --executor
+to a command and passes them as its first argument.
 """
 
 import functools
@@ -21,27 +21,26 @@ from local.client.target import Where as WhereName
 from local.emulator.executors import ExecutorName
 from local.errors import UserError
 
-PANEL = "Where and as whom"
+PANEL = "Target"
 PRECISION = "BERTH_PRECISION"
-"""The variable that the image reads what a model is served in from."""
+"""The image's environment variable for the precision of inference."""
 
 Where = Annotated[
     WhereName,
-    typer.Option(
-        envvar="BERTH_WHERE", help="the SageMaker of this machine, or AWS", rich_help_panel=PANEL
-    ),
+    typer.Option(envvar="BERTH_WHERE", help="the local SageMaker or AWS", rich_help_panel=PANEL),
 ]
 ImageUri = Annotated[
     str | None,
     typer.Option(
-        help="the image (default: berth:latest, on AWS of the account's ECR)", rich_help_panel=PANEL
+        help="the image (default: berth:latest, on AWS from the account's ECR)",
+        rich_help_panel=PANEL,
     ),
 ]
 Role = Annotated[
     str | None,
     typer.Option(
         envvar="BERTH_ROLE",
-        help="ARN or name of the IAM role jobs assume; needed on AWS",
+        help="ARN or name of the IAM role that jobs assume; required on AWS",
         rich_help_panel=PANEL,
     ),
 ]
@@ -49,7 +48,7 @@ Bucket = Annotated[
     str | None,
     typer.Option(
         envvar="BERTH_BUCKET",
-        help="S3 bucket of data and results (default: berth-REGION-ACCOUNT)",
+        help="S3 bucket for data and results (default: berth-REGION-ACCOUNT)",
         rich_help_panel=PANEL,
     ),
 ]
@@ -62,7 +61,7 @@ Plan = Annotated[
     bool,
     typer.Option(
         "--plan",
-        help="print the requests, the permissions and the highest cost; create nothing",
+        help="print the requests, the permissions and the maximum cost; create nothing",
         rich_help_panel=PANEL,
     ),
 ]
@@ -70,7 +69,7 @@ Executor = Annotated[
     ExecutorName,
     typer.Option(
         envvar="BERTH_EXECUTOR",
-        help="what runs the image, when the local SageMaker has to be started",
+        help="how a newly started local SageMaker runs the image",
         rich_help_panel=PANEL,
     ),
 ]
@@ -78,7 +77,7 @@ Executor = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class CommonOptions:
-    """The shared options of one call."""
+    """The parsed options that every command has."""
 
     where: Where = "local"
     image_uri: ImageUri = None
@@ -90,9 +89,9 @@ class CommonOptions:
     executor: Executor = "auto"
 
     def connect(self, *, needs_role: bool = True) -> Target:
-        """The target they name; see `local.client.target.connect`.
+        """The target of the command; see `local.client.target.connect`.
 
-        `needs_role=False` is for commands whose requests carry no role.
+        Pass `needs_role=False` if none of the command's requests contains a role.
         """
         options = vars(self) | {"tags": pairs(self.tags or (), "--tags")}
         return connect(**options, needs_role=needs_role)
@@ -101,10 +100,10 @@ class CommonOptions:
 def with_options(
     *groups: Callable[..., Any],
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the options of some groups.
+    """A decorator that adds groups of options to a command.
 
     A group is a dataclass whose fields are options, or a function whose keyword-only parameters
-    are; what it makes becomes the command's argument: the first group's the first, and so on.
+    are. Its instance or return value is passed to the command, in the order of `groups`.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -134,22 +133,21 @@ with_common = with_options(CommonOptions)
 
 
 Precision = Literal["auto", "float32", "bfloat16", "int8", "fastest"]
-"""What a model is served in; `auto` is float32 on a CPU, float16 on a GPU."""
+"""The precision of inference; `auto` is float32 on a CPU and float16 on a GPU."""
 
 
 def serving_environment(env: "list[str] | None", precision: Precision | None) -> dict[str, str]:
     """The container's environment from `--env` and `--precision`.
 
     Raises:
-        UserError: an `--env` is none, or names another precision.
+        UserError: an `--env` is not name=value, or sets another precision.
     """
     found = pairs(env or (), "--env")
     if precision is None:
         return found
     if found.get(PRECISION, precision) != precision:
         raise UserError(
-            f"--precision: found {precision}, but --env {PRECISION}={found[PRECISION]}; leave one "
-            "of them out"
+            f"--precision: found {precision}, but --env {PRECISION}={found[PRECISION]}; omit one"
         )
     return found | {PRECISION: precision}
 
@@ -158,7 +156,7 @@ def pairs(given: "list[str] | tuple[str, ...]", option: str) -> dict[str, str]:
     """`name=value` arguments as a dict.
 
     Raises:
-        UserError: an argument has no `=`, no name, or a name a second time.
+        UserError: an argument has no `=` or no name, or two have the same name.
     """
     found: dict[str, str] = {}
     for argument in given:
@@ -167,6 +165,6 @@ def pairs(given: "list[str] | tuple[str, ...]", option: str) -> dict[str, str]:
         if not equals or not name:
             raise UserError(f"{option}: found {argument!r}, expected name=value")
         if name in found:
-            raise UserError(f"{option}: {name!r} is given twice")
+            raise UserError(f"{option}: found {name!r} twice, expected it once")
         found[name] = value.strip()
     return found

@@ -1,1 +1,1 @@
-"""SageMaker's API: the wire, its operations and its rules."""
+"""SageMaker's API: the wire protocol, the operations and their validation."""

@@ -29,10 +29,10 @@ log = logging.getLogger(__name__)
 
 
 class SageMakerApp:
-    """A WSGI application that answers SageMaker's control plane.
+    """A WSGI application for SageMaker's control plane.
 
-    Responses and errors have SageMaker's shapes. An unexpected error is an `InternalFailure` to the
-    caller and a traceback in the server's log.
+    Responses and errors have SageMaker's shapes. For an unexpected error the caller gets an
+    `InternalFailure`, and the server's log the traceback.
     """
 
     def __init__(self, services: Services) -> None:
@@ -41,7 +41,7 @@ class SageMakerApp:
     def __call__(
         self, environ: "WSGIEnvironment", start_response: "StartResponse"
     ) -> Iterable[bytes]:
-        """Answer one request."""
+        """Handle a request."""
         return self._respond(Request(environ))(environ, start_response)
 
     def _respond(self, request: Request) -> Response:
@@ -53,15 +53,15 @@ class SageMakerApp:
         except (OSError, sqlite3.OperationalError) as failure:
             log.exception("%s failed", target)
             # Clients do not retry a 507, and a full disk stays full.
-            message = f"Nothing was kept in {self.services.home.path}: {failure}."
+            message = f"Nothing was saved in {self.services.home.path}: {failure}."
             return _error(ServiceError("InternalFailure", message, 507))
         except Exception:
             log.exception("%s failed", target or "a request without X-Amz-Target")
             return _error(
                 ServiceError(
                     "InternalFailure",
-                    f"{target.removeprefix(PREFIX) or 'The request'} met a bug of the local "
-                    "SageMaker; its server's log has the traceback.",
+                    f"{target.removeprefix(PREFIX) or 'The request'} hit a bug in the local "
+                    "SageMaker; the server's log has the traceback.",
                     500,
                 )
             )
@@ -82,17 +82,17 @@ class SageMakerApp:
         if operation is None:
             raise ServiceError(
                 "UnknownOperationException",
-                f"The local SageMaker does not offer {name}; it offers "
+                f"The local SageMaker does not support {name}; it supports "
                 f"{', '.join(sorted(OPERATIONS))}.",
             )
         request = parse(model.input_shape, body)
         try:
-            answer = operation(self.services, request)
+            response = operation(self.services, request)
         except ImageMissing as error:
             raise ServiceError("ValidationException", str(error)) from error
         except ExecutorError as error:
             raise ServiceError("ServiceUnavailable", str(error), 503) from error
-        return serialize(model.output_shape, answer)
+        return serialize(model.output_shape, response)
 
 
 def _response(status: int, body: bytes) -> Response:

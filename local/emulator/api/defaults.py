@@ -1,8 +1,8 @@
-"""The defaults that AWS fills into a Describe response where the request left a member out.
+"""The defaults that AWS adds to a Describe response for members that the request omitted.
 
-Clients read these members without checking for them (SDK v2's `Estimator.attach` reads
-`OutputDataConfig["KmsKeyId"]`). The values are those of AWS's own responses and of the examples in
-its developer guide. Each function returns a filled copy of a resource's stored body.
+Clients rely on these members (SDK v2's `Estimator.attach` reads `OutputDataConfig["KmsKeyId"]`).
+The values are from AWS's responses and from the examples in its developer guide. Each function
+returns a copy of a resource's stored body with the defaults.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ TRAINING_OUTPUT = {"KmsKeyId": "", "CompressionType": "GZIP"}
 PROFILER = {"ProfilingIntervalInMilliseconds": 500, "DisableProfiler": False}
 RULE = {"VolumeSizeInGB": 0}
 VOLUME_GB = 30
-"""GB of storage of a request that names none; the SDK's default."""
+"""Default volume size in GB; the SDK's default."""
 
 TRANSFORM_INPUT = {"CompressionType": "None", "SplitType": "None"}
 TRANSFORM_OUTPUT = {"AssembleWith": "None", "KmsKeyId": ""}
@@ -52,7 +52,7 @@ def training_job(body: Mapping[str, Any]) -> Body:
 
 
 def warm_pool(body: Mapping[str, Any]) -> Body:
-    """`WarmPoolStatus` of a training job with a warm pool, which ends with the job here."""
+    """`WarmPoolStatus` of a training job with a warm pool, which locally ends with the job."""
     if "WarmPoolStatus" in body:
         return {"WarmPoolStatus": body["WarmPoolStatus"]}
     if not body.get("ResourceConfig", {}).get("KeepAlivePeriodInSeconds"):
@@ -131,7 +131,7 @@ def endpoint(body: Mapping[str, Any]) -> Body:
 
 
 def _training(body: Mapping[str, Any]) -> Body:
-    """Fill what a training job and a tuning job's training job definition have in common."""
+    """Fill the members that a training job and a training job definition share."""
     filled = dict(body)
     if "InputDataConfig" in body:
         filled["InputDataConfig"] = [_channel(channel) for channel in body["InputDataConfig"]]
@@ -150,7 +150,7 @@ def _channel(channel: Mapping[str, Any]) -> Body:
 
 
 def _definition(definition: Mapping[str, Any], objective: Mapping[str, Any]) -> Body:
-    """Fill a TrainingJobDefinition; without an objective of its own it gets the tuning job's."""
+    """Fill a TrainingJobDefinition; its objective defaults to the tuning job's."""
     filled = {**SWITCHES, **definition}
     if machines := machines_of(definition):
         filled["ResourceConfig"] = machines
@@ -198,6 +198,6 @@ def _fill_async(filled: Body) -> None:
 
 
 def _fill(body: Body, member: str, defaults: Mapping[str, Any]) -> None:
-    """Fill a structure of the body, if it is there."""
+    """Fill a structure of the body, if the body has it."""
     if member in body:
         body[member] = {**defaults, **body[member]}

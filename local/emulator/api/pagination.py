@@ -1,4 +1,4 @@
-"""Pages of a list. The token holds where the next page starts; the server keeps no state."""
+"""Pagination. A token encodes where the next page starts, so the server keeps no state."""
 
 import base64
 import binascii
@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from local.emulator.errors import invalid
 
 DEFAULT_PAGE = 10
-"""Items of a page when the request has no MaxResults; AWS's own default."""
+"""AWS's default for MaxResults."""
 
 Item = TypeVar("Item")
 
@@ -27,13 +27,13 @@ def page(
     descending: bool = False,
     default: int = DEFAULT_PAGE,
 ) -> tuple[list[Item], str | None]:
-    """The page of items that a request wants, and the token of the next page, if there is one.
+    """The requested page of items, and the token of the next page, if there is one.
 
-    The token holds the last item's key, so that items created or deleted between two requests move
-    no other item to another page. It is valid for the same request only.
+    A token encodes the key of the last item, so that items that are created or deleted between two
+    requests do not shift the others. It is only valid for the same request.
 
     Raises:
-        ServiceError: the token is invalid, or belongs to another request.
+        ServiceError: the token is invalid, or is for another request.
     """
     ordered = sorted(items, key=key, reverse=descending)
     fingerprint = _digest(

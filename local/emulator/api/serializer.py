@@ -1,11 +1,11 @@
-"""A response as the JSON of SageMaker's model."""
+"""Serializes a response to JSON by SageMaker's service model."""
 
 import json
 from datetime import datetime
 from typing import Any
 
 Response = dict[str, Any] | None
-"""What an operation returns: members in Python's types; None for an empty response."""
+"""An operation's response, with Python types; None for an empty response."""
 
 SCALARS: dict[str, tuple[type, ...]] = {
     "string": (str,),
@@ -19,17 +19,17 @@ SCALARS: dict[str, tuple[type, ...]] = {
 
 
 class InvalidResponse(Exception):
-    """A response that does not have the shape of the API: a bug of the emulator."""
+    """A response does not have the API's shape, which is a bug in the emulator."""
 
 
 def serialize(shape: Any, response: Response) -> bytes:
     """The response's body; empty for an operation without an output shape.
 
-    Times become seconds since 1970, to the millisecond as on AWS; members that are None are left
-    out.
+    Times become Unix timestamps in milliseconds' precision, as on AWS; members that are None are
+    dropped.
 
     Raises:
-        InvalidResponse: a member the shape does not have, or one of a wrong type.
+        InvalidResponse: a member is unknown or has the wrong type.
     """
     if shape is None:
         return b""

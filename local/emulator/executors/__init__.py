@@ -1,4 +1,4 @@
-"""Executors run the image: as containers of an engine, or as processes of this environment."""
+"""Executors run the image, as containers of a Docker engine or as processes of this environment."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 ExecutorName = Literal["auto", "docker", "process"]
-"""What `--executor` takes; `auto` prefers Docker."""
+"""The values of `--executor`; `auto` prefers Docker."""
 SHM_SIZE = 2 * 1024**3
 """Bytes of /dev/shm; data loader workers crash with Docker's default of 64 MB."""
 
 
 class ExecutorError(Exception):
-    """A container could not be started, or the engine is gone; one line that says why."""
+    """A container could not be started, or the engine does not respond; one line on why."""
 
 
 class ImageMissing(ExecutorError):
@@ -21,24 +21,24 @@ class ImageMissing(ExecutorError):
 
 @dataclass(frozen=True)
 class ContainerSpec:
-    """One container to run.
+    """A container to run.
 
     Attributes:
-        name: unique on this machine, `[a-zA-Z0-9_.-]`; a prefix with the home's id is added.
+        name: name of `[a-zA-Z0-9_.-]`, unique in the home; the executor adds the home's id.
         image: the image's URI.
-        command: the arguments, `("train",)` or `("serve",)`; empty for the image's own CMD.
-        entrypoint: replaces the image's when given.
+        command: the arguments, `("train",)` or `("serve",)`; empty for the image's CMD.
+        base: local folder to mount at `/opt/ml`.
+        entrypoint: the entrypoint; None for the image's.
         environment: environment variables of the request.
-        base: folder on this machine mounted at `/opt/ml`.
-        read_only: paths relative to `base` the container may not write, e.g. `input/data`.
-        shared: folders of this machine that other containers see too, by where they lie below
-            `base`; they are made when missing, and anything in `base` at that place is hidden.
-        hostname: its name on `network`, e.g. `algo-1`.
-        network: a private network made with `Executor.create_network`; None for the default one.
-        isolated: without access to anything outside (SageMaker's network isolation).
-        port: a port the container listens on (8080 for `serve`); None for none.
-        cpus: how many cores it may use; None for all.
-        gpus: whether it gets the machine's GPUs, when there are any.
+        read_only: paths relative to `base` that are read-only, such as `input/data`.
+        shared: local folders to mount below `/opt/ml` that several containers share, by relative
+            path; they are created if missing, and hide what `base` has there.
+        hostname: its name on `network`, such as `algo-1`.
+        network: a private network from `Executor.create_network`; None for the default one.
+        isolated: network isolation.
+        port: the port the container listens on (8080 for `serve`); None for none.
+        cpus: most cores to use; None for all.
+        gpus: use the machine's GPUs, if it has any.
         shm_size: bytes of `/dev/shm`.
     """
 
@@ -60,7 +60,7 @@ class ContainerSpec:
 
 
 class Container(Protocol):
-    """A container that was started."""
+    """A started container."""
 
     @property
     def name(self) -> str:
@@ -72,24 +72,24 @@ class Container(Protocol):
 
     @property
     def base(self) -> str:
-        """Where it sees the spec's `base`."""
+        """The path of the spec's `base` in the container."""
 
     def wait(self, timeout: float | None = None) -> int | None:
-        """The exit status, after the end and the last line; None after `timeout` seconds.
+        """Wait for the end and the last line; the exit status, or None after `timeout` seconds.
 
         Raises:
-            ExecutorError: the engine is gone, and the status with it.
+            ExecutorError: the engine does not respond, so the status is unknown.
         """
 
     def stop(self, grace: float) -> int:
-        """Send SIGTERM, and SIGKILL after `grace` seconds; the exit status."""
+        """Send SIGTERM, and SIGKILL after `grace` seconds; return the exit status."""
 
     def remove(self) -> None:
-        """Kill it if it still runs, remove it, and make the home's owner own its files."""
+        """Kill and remove the container, and make the home's owner own its files."""
 
 
 class Executor(Protocol):
-    """Runs containers; all that it starts is marked with the home's id, so that `reap` finds it."""
+    """Runs containers, which carry the home's id so that `reap` finds them."""
 
     @property
     def name(self) -> str:
@@ -97,41 +97,41 @@ class Executor(Protocol):
 
     @property
     def max_hosts(self) -> int:
-        """How many hosts one job may have."""
+        """The most hosts per job."""
 
     def check_image(self, image: str) -> None:
         """Check that the image can be run.
 
         Raises:
-            ImageMissing: it cannot; the message names what was found.
-            ExecutorError: the engine does not answer.
+            ImageMissing: it cannot; the message says why.
+            ExecutorError: the engine does not respond.
         """
 
     def create_network(self, name: str, *, isolated: bool) -> None:
-        """Create a private network for the hosts of one job."""
+        """Create a private network for the hosts of a job."""
 
     def remove_network(self, name: str) -> None:
-        """Remove it; one that is not there is no error."""
+        """Remove a network; a missing one is not an error."""
 
     def start(self, spec: ContainerSpec, on_line: Callable[[str], None]) -> Container:
-        """Start a container; `on_line` receives each line it prints, in order, without the newline.
+        """Start a container; `on_line` is called with each line of its output, without newline.
 
-        `on_line` is called from one other thread per container.
+        The calls come in order, from one thread per container.
 
         Raises:
             ImageMissing, ExecutorError: it could not be started.
         """
 
     def reap(self) -> list[str]:
-        """Remove every container and network an earlier server of this home left; their names.
+        """Remove all containers and networks of an earlier server of this home; return their names.
 
-        What a container printed is stored in its `saved_output` where the engine still has it.
+        A container's output is stored in `saved_output`, if the engine still has it.
         """
 
 
 def saved_output(base: Path) -> Path:
-    """The file beside `base` into which `reap` writes what the container printed.
+    """The file next to `base` for a container's output, which `reap` writes.
 
-    A container goes on when its server is killed, so nothing has read its last lines.
+    When a server is killed, its containers continue, so that nothing reads their last lines.
     """
     return base.with_name(f"{base.name}.said")

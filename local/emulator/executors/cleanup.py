@@ -1,4 +1,4 @@
-"""Removal of what a killed server left running, by whichever executor it was started."""
+"""Removal of the containers and processes that a killed server left behind."""
 
 import logging
 
@@ -10,33 +10,35 @@ _log = logging.getLogger(__name__)
 
 
 def clean_up(home: Home, executor: Executor | None = None) -> list[str]:
-    """Remove every process, container and network an earlier server of this home left.
+    """Remove all processes, containers and networks of an earlier server of this home.
 
-    Containers on an engine that does not answer stay: a warning names them, and the next call
-    tries again.
+    Containers on an engine that does not respond are not removed: a warning names them, and the
+    next call tries again.
 
     Args:
-        home: whose they are.
-        executor: the one a server is about to use; None when none will.
+        home: the home.
+        executor: the executor that a server is about to use; None if there is none.
 
     Returns:
-        Their names.
+        The names of what was removed.
 
     Raises:
-        ExecutorError: the executor's own engine does not answer.
+        ExecutorError: the engine of `executor` does not respond.
     """
     names = [] if executor is None else executor.reap()
     used = None if executor is None else executor.name
     if used != "process":
         names += ProcessExecutor(home, {}).reap()
     if used != "docker" and home.containers_marker.exists():
-        # The SDK takes a tenth of a second to import.
+        # Importing the SDK takes 0.1 s.
         from local.emulator.executors.docker import DockerExecutor
 
         try:
             names += DockerExecutor(home).reap()
         except ExecutorError as error:
             _log.warning(
-                "containers named berth-%s-… of an earlier server may still run: %s", home.id, error
+                "containers berth-%s-… of an earlier server may still be running: %s",
+                home.id,
+                error,
             )
     return names

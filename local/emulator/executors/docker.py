@@ -22,7 +22,7 @@ from local.emulator.executors.shared import SharedFolders, make_mount_point
 from local.emulator.home import Home
 
 HOST_NAME = "host.docker.internal"
-"""What containers call the machine of the engine, in Docker Desktop and here."""
+"""The engine's machine in containers, as in Docker Desktop."""
 HOME_LABEL = "berth.home"
 ROLE_LABEL = "berth.role"
 BASE_LABEL = "berth.base"
@@ -31,23 +31,23 @@ _log = logging.getLogger(__name__)
 
 
 class DockerExecutor:
-    """Runs containers; see `Executor`.
+    """Runs containers of a Docker engine; see `Executor`.
 
-    All carry the home's label and are named `berth-<home's id>-<name>`. An isolated container has
-    no network at all or, with a port or other hosts, one without a way out. A server's port cannot
-    be published from there: it is reached by its container's own address, which leads to it only
-    from the Linux machine that the engine is on.
+    They have the home's label and are named `berth-<home's id>-<name>`. An isolated container has
+    no network or, with a port or other hosts, an internal one. Ports cannot be published from an
+    internal network, so an isolated server is only reachable by its container's address, from the
+    Linux machine of the engine.
 
-    Paths of bind mounts are the engine's: it must be on this machine, in a virtual machine that
-    shares the home's folder, or on another machine that has it at the same path.
+    Bind mounts use paths of the engine's machine, which must be this machine, a virtual machine
+    that shares the home's folder, or a machine that has it at the same path.
 
     Args:
-        home: whose containers they are.
-        owner: uid and gid for the files that containers write; the home folder's by default.
-        client: a client of the engine, instead of the one the `docker` command uses.
+        home: the home.
+        owner: uid and gid for the files that containers write; None for the home folder's.
+        client: an engine client; None for the engine that the `docker` command uses.
 
     Raises:
-        ExecutorError: no engine answers.
+        ExecutorError: no engine is reachable.
     """
 
     name = "docker"
@@ -74,15 +74,15 @@ class DockerExecutor:
 
         Raises:
             ImageMissing: it does not.
-            ExecutorError: the engine does not answer.
+            ExecutorError: the engine does not respond.
         """
         find_image(self._client, image)
 
     def create_network(self, name: str, *, isolated: bool) -> None:
-        """Create a private network; an isolated one has no way out.
+        """Create a private network; an isolated one is internal.
 
         Raises:
-            ExecutorError: the engine cannot.
+            ExecutorError: the engine could not create it.
         """
         self._mark(f"network {name}")
         with sdk_errors():
@@ -95,7 +95,7 @@ class DockerExecutor:
             )
 
     def remove_network(self, name: str) -> None:
-        """Remove it; one that is not there, or an engine that is gone, is no error."""
+        """Remove a network; a missing network or engine is not an error."""
         try:
             for network in self._client.networks.list(names=[f"^{re.escape(self._full(name))}$"]):
                 network.remove()
@@ -115,15 +115,15 @@ class DockerExecutor:
         image = find_image(self._client, spec.image)
         if _needs_own_network(spec) and not self._host.routed:
             raise ExecutorError(
-                f"{spec.name} did not start: a server with network isolation is reached by its "
-                "container's own address, which leads nowhere from here (Docker Desktop, or an "
-                "engine on another machine); leave the isolation out, or use --executor process"
+                f"{spec.name} did not start: with network isolation a server is only reachable by "
+                "its container's address, which does not work from here (Docker Desktop, or an "
+                "engine on another machine); turn isolation off, or use --executor process"
             )
         native = platforms.of_engine(self._engine)
         if image.platform and native and image.platform != native:
             on_line(
-                f"berth: {spec.image} is for {image.platform} and the engine is {native}: it runs "
-                "in an emulator, slowly, or not at all where there is none"
+                f"berth: {spec.image} is for {image.platform}, but the engine is {native}: it runs "
+                "slowly in an emulator, or fails if there is none"
             )
         self._mark(spec.name)
         own_network = spec.name if _needs_own_network(spec) else None
@@ -150,12 +150,12 @@ class DockerExecutor:
         return running
 
     def reap(self) -> list[str]:
-        """Remove every container and network with this home's label; their names.
+        """Remove every container and network with this home's label; return their names.
 
-        What a container printed is written to its `saved_output`.
+        The output of each container is written to `saved_output`.
 
         Raises:
-            ExecutorError: the engine does not answer.
+            ExecutorError: the engine does not respond.
         """
         names, image = [], None
         ours = {"label": f"{HOME_LABEL}={self._id}"}
@@ -178,7 +178,7 @@ class DockerExecutor:
         return names
 
     def _remove(self, spec: ContainerSpec, image: str, container: Any, user: object) -> None:
-        """Remove a container of `start`; `reap` finds what an engine that is gone has left."""
+        """Remove a container of `start`; if the engine does not respond, leave it to `reap`."""
         try:
             self._discard(container, image, spec.base)
         except Exception as error:
@@ -196,16 +196,16 @@ class DockerExecutor:
         except NotFound:
             pass
         except APIError as error:
-            if error.status_code != 409:  # its removal is in progress already
+            if error.status_code != 409:  # its removal is already in progress
                 raise
         self._hand_back(image, base)
 
     def _release(self, user: object, image: str) -> None:
-        """A container no longer uses the folders it shared with others."""
+        """Release the folders that a container shared with others."""
         self._shared.release(user, lambda folder: self._hand_back(image, folder))
 
     def _hand_back(self, image: str, folder: Path) -> None:
-        """Make the home's owner own everything in a folder, by a container of the image."""
+        """Make the home's owner own everything in a folder, with a container of the image."""
         change_owner(
             self._client,
             image,
@@ -275,7 +275,7 @@ class DockerExecutor:
             raise ExecutorError(f"{name} cannot be registered: {error}") from None
 
     def _unmark(self, name: str) -> None:
-        """Remove the home's marker with the last of what is on the engine."""
+        """Remove the home's marker if this was the last thing on the engine."""
         with self._lock:
             self._marked.discard(name)
             if not self._marked:
@@ -283,7 +283,7 @@ class DockerExecutor:
 
 
 def _needs_own_network(spec: ContainerSpec) -> bool:
-    """Whether it is an isolated server: reachable from here, and nothing reachable from it."""
+    """Whether it is an isolated server, which must be reachable but must not reach anything."""
     return spec.isolated and spec.network is None and spec.port is not None
 
 
@@ -301,7 +301,7 @@ def _mounts(spec: ContainerSpec) -> list[Any]:
 
 
 def _save_output(container: Any) -> None:
-    """Write what a container printed beside its folder; a failure is logged only."""
+    """Write a container's output to `saved_output`; a failure is only logged."""
     path = saved_output(_base(container))
     try:
         if path.parent.is_dir():
@@ -317,7 +317,7 @@ def _base(container: Any) -> Path:
 
 
 def _start_error(spec: ContainerSpec, error: ExecutorError | OSError) -> ExecutorError:
-    """The reason a container did not start, from the engine's message or this machine's."""
+    """The reason why a container did not start, from the engine's or the system's message."""
     line = str(error)
     if isinstance(error, OSError):
         return ExecutorError(f"{spec.name} did not start: {line}")
@@ -325,14 +325,14 @@ def _start_error(spec: ContainerSpec, error: ExecutorError | OSError) -> Executo
     words = (*(spec.entrypoint or ()), *spec.command)
     if words and f'exec: "{words[0]}"' in line and any(why in line for why in missing):
         why = line.rpartition("exec: ")[2].removesuffix(": unknown")
-        return ExecutorError(f"image {spec.image} has no {words[0]!r} that can be run: {why}")
+        return ExecutorError(f"image {spec.image} has no executable {words[0]!r}: {why}")
     unseen = ("bind source path does not exist", "Mounts denied", "is not shared from the host")
     if any(why in line for why in unseen) and spec.base.exists():
         return ExecutorError(
-            f"{spec.name} did not start: the Docker engine does not see {spec.base}, which is "
-            "here: it is in a virtual machine that does not share the folder (Docker Desktop: "
-            "Settings, Resources, File sharing), on another machine, or this is a container with "
-            "the engine's socket, whose paths are the engine's; share the home, mount it at the "
-            "same path in both, choose another one with BERTH_HOME, or use --executor process"
+            f"{spec.name} did not start: the Docker engine cannot see {spec.base}: it is in a "
+            "virtual machine that does not share the folder (Docker Desktop: Settings, Resources, "
+            "File sharing), on another machine, or this is a container with the engine's socket; "
+            "share the home, mount it at the same path in both, choose another home with "
+            "BERTH_HOME, or use --executor process"
         )
     return ExecutorError(f"{spec.name} of image {spec.image} did not start: {line}")

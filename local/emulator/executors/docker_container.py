@@ -1,4 +1,4 @@
-"""A container that the Docker executor started: its output, its end, how it is stopped."""
+"""A container of the Docker executor: its output, its exit status, and how it is stopped."""
 
 import contextlib
 import logging
@@ -17,11 +17,11 @@ from local.emulator.executors.line_buffer import LineBuffer
 from local.emulator.executors.signals import COLUMNS, handles_signal, status_handles_signal
 
 REMOVED_STATUS = 128 + signal.SIGKILL
-"""The exit status of a container that was removed before the engine reported its own."""
+"""The exit status of a container that was removed before the engine reported one."""
 KILL_TIMEOUT = 60.0
-"""Seconds a killed container may take to end, before that is an error."""
+"""Seconds to wait for a killed container to end."""
 HANDLER_INTERVAL = 0.1
-"""Seconds between two checks whether a container handles SIGTERM yet."""
+"""Seconds between two checks whether a container already handles SIGTERM."""
 
 _log = logging.getLogger(__name__)
 
@@ -30,9 +30,9 @@ class DockerContainer:
     """A container on a Docker engine; see `Container`.
 
     Args:
-        spec: what it runs.
-        container: the SDK's container, created and not yet started.
-        on_remove: removes it from the engine; called once at most.
+        spec: its specification.
+        container: the SDK's container, created but not started.
+        on_remove: removes it from the engine; called at most once.
     """
 
     def __init__(self, spec: ContainerSpec, container: Any, on_remove: Callable[[], None]) -> None:
@@ -45,7 +45,7 @@ class DockerContainer:
         self._thread: threading.Thread | None = None
 
     def start(self, on_line: Callable[[str], None]) -> None:
-        """Attach to its output, so that no line is lost, and start it."""
+        """Attach to its output, to get every line, and start it."""
         output = self._container.attach_socket(params={"stdout": 1, "stderr": 1, "stream": 1})
         try:
             self._container.start()
@@ -66,25 +66,25 @@ class DockerContainer:
 
     @property
     def address(self) -> tuple[str, int]:
-        """Where its port is published, on the loopback; its own address if it is isolated.
+        """The address of its published port; the container's own address if it is isolated.
 
         Raises:
-            ExecutorError: its spec names no port, or it ended as soon as it was started.
+            ExecutorError: its spec has no port, or it ended right after its start.
         """
         if self._address is None:
-            raise ExecutorError(f"{self.name} listens on no port")
+            raise ExecutorError(f"{self.name} does not listen on a port")
         return self._address
 
     @property
     def base(self) -> str:
-        """Where its folder is mounted."""
+        """The mount point of its folder."""
         return "/opt/ml"
 
     def wait(self, timeout: float | None = None) -> int | None:
-        """The exit status, after the end and the last line; None after `timeout` seconds.
+        """Wait for the end and the last line; the exit status, or None after `timeout` seconds.
 
         Raises:
-            ExecutorError: the engine is gone, and the status with it.
+            ExecutorError: the engine does not respond, so the status is unknown.
         """
         if not self._ended.wait(timeout):
             return None
@@ -93,13 +93,13 @@ class DockerContainer:
         return self._status
 
     def stop(self, grace: float) -> int:
-        """Send SIGTERM, and SIGKILL after `grace` seconds; the exit status.
+        """Send SIGTERM, and SIGKILL after `grace` seconds; return the exit status.
 
-        SIGTERM is sent once the container's first process handles it, and the grace counts from
-        there; a process that never does is killed after the grace.
+        SIGTERM is sent as soon as the container's first process handles it, and the grace period
+        starts then. A process that never handles it is killed after the grace period.
 
         Raises:
-            ExecutorError: the engine is gone, or the container cannot be killed.
+            ExecutorError: the engine does not respond, or the container cannot be killed.
         """
         handled, status = self._wait_for_handler(time.monotonic() + grace)
         if status is None:
@@ -109,20 +109,20 @@ class DockerContainer:
             self._signal("SIGKILL")
             status = self.wait(KILL_TIMEOUT)
         if status is None:
-            raise ExecutorError(f"{self.name} still runs {KILL_TIMEOUT:.0f} s after SIGKILL")
+            raise ExecutorError(f"{self.name} is still running {KILL_TIMEOUT:.0f} s after SIGKILL")
         return status
 
     def remove(self) -> None:
-        """Kill it if it still runs, remove it, and make the home's owner own its files."""
+        """Kill and remove the container, and make the home's owner own its files."""
         if self._removed:
-            return  # another container may have its name by now
+            return  # another container may have its name now
         self._removed = True
         self._on_remove()
         if self._thread is not None and self._thread.is_alive():
             self._thread.join(KILL_TIMEOUT)
 
     def _published(self) -> tuple[str, int] | None:
-        """Host and port that reach the spec's port from here; None if the container has ended."""
+        """Host and port of the spec's port; None if the container has ended."""
         self._container.reload()
         settings = self._container.attrs["NetworkSettings"]
         bindings = (settings["Ports"] or {}).get(f"{self._spec.port}/tcp")
@@ -134,7 +134,7 @@ class DockerContainer:
         return None
 
     def _wait_for_handler(self, deadline: float) -> tuple[bool, int | None]:
-        """Wait until it handles SIGTERM: whether it does, and the exit status if it ended."""
+        """Wait until it handles SIGTERM; whether it does, and the exit status if it ended."""
         while not self._handles_sigterm():
             if time.monotonic() > deadline:
                 return False, None
@@ -148,13 +148,13 @@ class DockerContainer:
         try:
             self._container.reload()
             pid = self._container.attrs["State"]["Pid"]
-            # From the engine, because its pids mean nothing anywhere else.
+            # Ask the engine, as the pid is one on the engine's machine.
             table = self._container.top(ps_args=f"-o {COLUMNS}")
             return handles_signal(table, pid, signal.SIGTERM)
         except APIError as error:
             _log.debug("%s: the engine's ps shows no signals: %s", self.name, error)
         except Exception as error:
-            # It ended, or the engine did: `wait` returns or raises.
+            # The container or the engine has stopped: `wait` returns or raises.
             _log.debug("%s: whether it handles SIGTERM is unknown: %s", self.name, error)
             return True
         try:
@@ -170,17 +170,17 @@ class DockerContainer:
             with sdk_errors():
                 self._container.kill(signal=name)
         except ExecutorError:
-            # It ended meanwhile, or the engine did: `wait` returns or raises.
+            # The container or the engine has stopped: `wait` returns or raises.
             _log.debug("%s did not get %s", self.name, name, exc_info=True)
 
     def _read(self, output: Any, on_line: Callable[[str], None]) -> None:
-        """The thread that delivers the lines, then sets the exit status."""
+        """Run in a thread: deliver the lines, then set the exit status."""
         out, err = LineBuffer(on_line), LineBuffer(on_line)
         try:
             for stream, data in frames_iter(output, tty=False):
                 (err if stream == STDERR else out).feed(data)
         except OSError as error:
-            _log.debug("%s: the output broke off: %s", self.name, error)
+            _log.debug("%s: the output ended early: %s", self.name, error)
         finally:
             _close(output)
         out.close()
@@ -195,9 +195,9 @@ class DockerContainer:
             self._ended.set()
 
     def _exit_status(self, log: LineBuffer) -> int:
-        """Wait for the exit status; a line in the log reports a container out of memory."""
+        """Wait for the exit status, and log a line if the container ran out of memory."""
         status = REMOVED_STATUS
-        with contextlib.suppress(NotFound):  # another server has removed it already
+        with contextlib.suppress(NotFound):  # another server has removed it
             status = int(self._container.wait(timeout=None)["StatusCode"])
             self._container.reload()
             if self._container.attrs["State"]["OOMKilled"]:
@@ -206,7 +206,7 @@ class DockerContainer:
 
 
 def _close(output: Any) -> None:
-    """Close an attached stream and the socket below it, which the SDK leaves open."""
+    """Close an attached stream and its socket, which the SDK leaves open."""
     connection = getattr(output, "_sock", None)
     output.close()
     if connection is not None:

@@ -1,4 +1,4 @@
-"""The Docker engine: its client, its errors, and the local image that a URI names."""
+"""The Docker engine: its client, its errors, and its images by URI."""
 
 import re
 from collections.abc import Iterator
@@ -17,20 +17,20 @@ _ECR = re.compile(r"^\d{12}\.dkr\.ecr(-fips)?\.[a-z0-9-]+\.amazonaws\.com(\.cn)?
 
 @dataclass(frozen=True)
 class EngineImage:
-    """An image on the engine: its id, and what it runs on (`linux/amd64`), if that is known."""
+    """An image of the engine: its id and, if known, its platform (`linux/amd64`)."""
 
     id: str
     platform: str | None
 
 
 def connect(timeout: float = engine.TIMEOUT) -> Any:
-    """A client of the engine that `docker` itself would use; see `local.engine.connect`.
+    """Connect to the engine that the `docker` command would use; see `local.engine.connect`.
 
     Args:
-        timeout: seconds for each response.
+        timeout: seconds to wait for each response.
 
     Raises:
-        ExecutorError: no engine answers.
+        ExecutorError: no engine is reachable.
     """
     try:
         return engine.connect(timeout)
@@ -40,13 +40,15 @@ def connect(timeout: float = engine.TIMEOUT) -> Any:
 
 @contextmanager
 def sdk_errors() -> Iterator[None]:
-    """Turn the SDK's exceptions into an ExecutorError of one line."""
+    """Convert exceptions of the SDK to an ExecutorError with a one-line message."""
     try:
         yield
     except APIError as error:
-        raise ExecutorError(f"Docker refused: {explanation(error)}") from None
+        raise ExecutorError(f"Docker error: {explanation(error)}") from None
     except (DockerException, requests.RequestException, OSError) as error:
-        raise ExecutorError(f"the Docker engine went away: {engine.innermost(error)}") from None
+        raise ExecutorError(
+            f"lost the connection to the Docker engine: {engine.innermost(error)}"
+        ) from None
 
 
 def explanation(error: Any) -> str:
@@ -55,15 +57,14 @@ def explanation(error: Any) -> str:
 
 
 def find_image(client: Any, image: str) -> EngineImage:
-    """The engine's image that a URI names; images are never pulled.
+    """Find an image on the engine; images are never pulled.
 
-    An ECR URI that the engine does not have under that name means the local image of the same
-    repository and tag, the one that `berth push` pushes. A digest may also be the id of a local
-    image.
+    If the engine has no image with an ECR URI, the image with its repository and tag is used, which
+    is the one that `berth push` pushes. A digest may also be the id of a local image.
 
     Raises:
-        ImageMissing: it is not on this machine.
-        ExecutorError: the engine does not answer.
+        ImageMissing: the engine does not have it.
+        ExecutorError: the engine does not respond.
     """
     names = [image]
     registry = _ECR.match(image)
@@ -82,7 +83,9 @@ def find_image(client: Any, image: str) -> EngineImage:
             except APIError as error:
                 if error.status_code != 400:
                     raise
-                raise ImageMissing(f"{image!r} is no image's name: {explanation(error)}") from None
+                raise ImageMissing(
+                    f"{image!r} is not an image name: {explanation(error)}"
+                ) from None
     raise ImageMissing(
         f"image {image} is not on this machine; build it (make build) or docker pull it"
     )

@@ -1,4 +1,4 @@
-"""The machine that an engine's containers run on, as this process reaches it."""
+"""The machine that runs an engine's containers, and how to reach it."""
 
 import socket
 import sys
@@ -13,12 +13,12 @@ LOOPBACK = "127.0.0.1"
 
 @dataclass(frozen=True)
 class EngineHost:
-    """Where containers are reached.
+    """How to reach an engine's containers.
 
     Attributes:
-        address: where their published ports listen: this machine's loopback, which Docker Desktop
-            and other virtual machines forward, or the address of the machine the engine is on.
-        routed: whether a container's own address leads to it from here.
+        address: the address of published ports: this machine's loopback, which Docker Desktop and
+            other virtual machines forward, or the address of the engine's machine.
+        routed: whether containers' own addresses are reachable from here.
     """
 
     address: str = LOOPBACK
@@ -29,9 +29,9 @@ def find_engine_host(base_url: str, info: Mapping[str, Any]) -> EngineHost:
     """The host of an engine.
 
     Args:
-        base_url: the SDK's URL of the engine: `http://host:port` of one that `DOCKER_HOST` names
-            as `tcp://`, `http+docker://…` of a socket's.
-        info: what `docker info` shows.
+        base_url: the SDK's URL of the engine: `http://host:port` if `DOCKER_HOST` is `tcp://…`,
+            `http+docker://…` for a socket.
+        info: the output of `docker info`.
 
     Raises:
         OSError: the name of the engine's machine cannot be resolved.

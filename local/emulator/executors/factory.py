@@ -1,4 +1,4 @@
-"""The choice of the executor that runs the image on this machine."""
+"""Choice of the executor."""
 
 import logging
 
@@ -7,22 +7,22 @@ from local.emulator.executors.process import ProcessExecutor, repository
 from local.emulator.home import Home
 
 ENGINE_TIMEOUT = 2.0
-"""Seconds an engine may take to answer before `auto` falls back to processes."""
+"""Seconds to wait for the engine before `auto` falls back to processes."""
 IMAGE = "berth"
-"""The repository of this project's image."""
+"""The repository name of berth's image."""
 
 _log = logging.getLogger(__name__)
 
 
 def create_executor(home: Home, name: ExecutorName) -> Executor:
-    """The executor of that name; `auto` is Docker where an engine answers and has the image.
+    """Create the executor; `auto` is Docker if an engine is reachable and has berth's image.
 
     Raises:
-        ExecutorError: Docker is required and no engine answers.
+        ExecutorError: `name` is docker, but no engine is reachable.
     """
     if name == "process":
         return ProcessExecutor(home)
-    # The SDK takes a tenth of a second to import, which processes need not wait for.
+    # Importing the SDK takes 0.1 s, which the process executor does not need.
     from local.emulator.executors.docker import DockerExecutor
 
     if name == "docker":

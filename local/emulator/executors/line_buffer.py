@@ -1,4 +1,4 @@
-"""A container's output, bytes as they arrive, split into the lines of its log."""
+"""Splitting of a container's output into log lines."""
 
 import codecs
 import io
@@ -6,19 +6,19 @@ import logging
 from collections.abc import Callable
 
 LONGEST = 65_500
-"""Characters of a line before it is cut: in UTF-8 they fit into CloudWatch's 262,144 bytes an event
-(26 of which it counts for itself)."""
+"""Most characters per line: in UTF-8 they fit into a CloudWatch event of 262,144 bytes, 26 of which
+are overhead."""
 
 _log = logging.getLogger(__name__)
 
 
 class LineBuffer:
-    """Splits one stream into lines and calls `on_line` with each; for one thread at a time.
+    """Splits a stream into lines and calls `on_line` with each; not thread-safe.
 
-    Lines end as Python's universal newlines do, so each state of a progress bar that returns the
-    carriage is a line, and no metric in it is lost. Bytes that are no UTF-8 become U+FFFD. A line
-    too long for a log event is split into several. When `on_line` fails (a full disk), that is
-    logged once and the output is still read, because the container would hang otherwise.
+    Lines end like in Python's universal newlines, so that each update of a progress bar with a
+    carriage return is a line and no metric in it is lost. Invalid UTF-8 becomes U+FFFD. A line that
+    is too long for a log event is split. If `on_line` fails (because the disk is full), that is
+    logged once and the output is still read, as the container would hang otherwise.
     """
 
     def __init__(self, on_line: Callable[[str], None]) -> None:
@@ -34,18 +34,20 @@ class LineBuffer:
         self._split(self._decoder.decode(data))
 
     def close(self) -> None:
-        """End the stream; what follows the last line end is a line too."""
+        """End the stream, and deliver an incomplete last line."""
         self._split(self._decoder.decode(b"", final=True))
         if self._length:
             self._end_line()
 
     def emit(self, line: str) -> None:
-        """Deliver a whole line, such as one of the executor's own."""
+        """Deliver a complete line, such as one of the executor's own."""
         try:
             self._on_line(line)
         except Exception:
             if not self._failed:
-                _log.exception("a container's line could not be stored; others may follow it")
+                _log.exception(
+                    "cannot store a line of a container's output; others may be lost too"
+                )
             self._failed = True
 
     def _split(self, text: str) -> None:

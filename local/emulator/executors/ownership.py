@@ -1,4 +1,4 @@
-"""Ownership of the files that a container wrote as root: they go to the folder's owner."""
+"""Change of ownership of the files that a container wrote as root."""
 
 import logging
 import os
@@ -17,7 +17,7 @@ for folder, folders, files in os.walk(top):
     for name in [".", *folders, *files]:
         os.chown(os.path.join(folder, name), *owner, follow_symlinks=False)
 """
-"""`chown -hR` for an image that has Python but no chown."""
+"""`chown -hR`, for an image with Python but without chown."""
 
 _log = logging.getLogger(__name__)
 
@@ -30,19 +30,19 @@ def change_owner(
     labels: dict[str, str],
     security: Iterable[str] = (),
 ) -> None:
-    """Make `owner` (uid, gid) own everything in `folder`, unless it does already.
+    """Make `owner` own everything in `folder`, unless it already does.
 
-    A short-lived container of the image, with these labels, does it as root, without a network.
-    A failure is logged, not raised.
+    A short-lived container of the image does it as root, without a network. A failure is logged,
+    not raised.
 
     Args:
-        client: the engine's.
-        image: one that the engine has.
-        folder: on this machine.
-        owner: as this machine knows them.
-        labels: of the container.
-        security: the engine's SecurityOptions: a rootless one, whose owner is root in its
-            containers, and one that maps their users (`userns-remap`) know other numbers.
+        client: the engine's client.
+        image: an image that the engine has.
+        folder: a local folder.
+        owner: uid and gid on this machine.
+        labels: labels of the container.
+        security: the engine's SecurityOptions. In a rootless engine the owner is root in
+            containers; with `userns-remap`, the engine maps user ids.
     """
     if not _others_own(folder, owner[0]):
         return
@@ -71,7 +71,7 @@ def change_owner(
 
 
 def _others_own(folder: Path, uid: int) -> bool:
-    """Whether anything in the folder, itself included, is not this user's or cannot be seen."""
+    """Whether the folder or anything in it belongs to another user or is not readable."""
     try:
         if folder.lstat().st_uid != uid:
             return True

@@ -1,4 +1,4 @@
-"""The executor that runs the image's commands as processes of this Python environment."""
+"""The executor that runs the image's commands as processes in this Python environment."""
 
 import logging
 import os
@@ -30,9 +30,9 @@ IMAGE_ENVIRONMENT = {
     "SAGEMAKER_TRAINING_MODULE": "container.train:main",
     "PYTHONUNBUFFERED": "1",
 }
-"""Environment variables that the image sets for its commands; a request may override them."""
+"""Environment variables that the image sets; a request may override them."""
 DRAIN_SECONDS = 5.0
-"""Wait for the output of a process that ended: a child that escaped may keep it open."""
+"""Seconds to wait for the rest of an ended process's output, which a child may keep open."""
 
 Commands = Mapping[str, Mapping[str, Sequence[str]]]
 
@@ -41,27 +41,27 @@ _SECRET = re.compile(
     r"|_KEY$|_PAT$|^SSH_|^DOCKER_",
     re.IGNORECASE,
 )
-"""The server's variables that a job must not inherit: secrets, and settings the job would read."""
+"""Variables that a job must not inherit from the server: secrets, and settings that it reads."""
 
 _log = logging.getLogger(__name__)
 
 
 def repository(image: str) -> str:
-    """The last part of an image's repository: `berth` of `host:5000/team/berth:tag@sha256:…`."""
+    """The repository name of an image: `berth` for `host:5000/team/berth:tag@sha256:…`."""
     return image.partition("@")[0].rpartition("/")[2].partition(":")[0]
 
 
 class ProcessExecutor:
     """Runs `train` and `serve` as processes; see `Executor`.
 
-    A process has less than a container. Network isolation is not enforced, which its log's first
-    line says; nor is `read_only` (the job has its own copy), nor a limit on cores beyond
-    `OMP_NUM_THREADS`.
+    Processes lack some features of containers. Network isolation is not enforced, which the first
+    line of the log says. `read_only` is not enforced either (the job has its own copy), and cores
+    are only limited by `OMP_NUM_THREADS`.
 
     Args:
-        home: whose processes they are.
-        commands: last part of the image's repository → verb → the command line; by default this
-            project's image with this environment's own `train` and `serve`.
+        home: the home.
+        commands: command lines by repository name and verb; None for berth's image with this
+            environment's `train` and `serve`.
     """
 
     name = "process"
@@ -75,7 +75,7 @@ class ProcessExecutor:
         self._ports: set[int] = set()
 
     def check_image(self, image: str) -> None:
-        """Check that the image's commands are installed; any registry, tag or digest will do.
+        """Check that the image's commands are installed; registry, tag and digest do not matter.
 
         Raises:
             ImageMissing: it is another image, or the commands are not installed.
@@ -84,19 +84,19 @@ class ProcessExecutor:
         if verbs is None:
             ours = " and ".join(f"…/{name}:tag" for name in self._commands)
             raise ImageMissing(
-                f"the process executor runs only this project's image ({ours}), found {image}; "
-                "start with --executor docker"
+                f"the process executor only runs the berth image ({ours}), found {image}; "
+                "use --executor docker"
             )
         for verb, words in verbs.items():
             if shutil.which(words[0]) is None:
                 raise ImageMissing(
                     extra_missing(
-                        f"{words[0]}, which {verb!r} of {image} runs, is not there", "image"
+                        f"{words[0]}, the command of {image}'s {verb!r}, is not installed", "image"
                     )
                 )
 
     def create_network(self, name: str, *, isolated: bool) -> None:
-        """Do nothing: a job of one host has no other to reach."""
+        """Do nothing: jobs have only one host."""
 
     def remove_network(self, name: str) -> None:
         """Do nothing."""
@@ -111,7 +111,7 @@ class ProcessExecutor:
         words = self._words(spec)
         with self._lock:
             if spec.name in self._running:
-                raise ExecutorError(f"{spec.name} exists already; it must be removed first")
+                raise ExecutorError(f"{spec.name} already exists; it must be removed first")
             self._running[spec.name] = None
         port = None if spec.port is None else self._take_port()
         try:
@@ -142,7 +142,7 @@ class ProcessExecutor:
         return running
 
     def reap(self) -> list[str]:
-        """Kill all processes of an earlier server of this home; their names."""
+        """Kill all processes of an earlier server of this home; return their names."""
         names = []
         for entry in self._registry.entries():
             self._registry.kill(entry.name, entry.process())
@@ -152,7 +152,7 @@ class ProcessExecutor:
         return names
 
     def _words(self, spec: ContainerSpec) -> list[str]:
-        """The command line: the verb's words and further arguments.
+        """The command line: the verb's command and further arguments.
 
         Raises:
             ExecutorError: the request's command is not one of the image's verbs.
@@ -161,8 +161,8 @@ class ProcessExecutor:
         verbs = self._commands[repository(spec.image)]
         if verb not in verbs:
             raise ExecutorError(
-                f"{spec.image} has no {verb!r}: the process executor runs only "
-                f"{' and '.join(sorted(verbs))}; start with --executor docker"
+                f"{spec.image} has no {verb!r}: the process executor only runs "
+                f"{' and '.join(sorted(verbs))}; use --executor docker"
             )
         return [*verbs[verb], *arguments]
 
@@ -184,7 +184,7 @@ class ProcessExecutor:
 
 
 class RunningProcess:
-    """A process that was started, with all its children; see `Container`."""
+    """A started process with its children; see `Container`."""
 
     def __init__(
         self,
@@ -214,13 +214,13 @@ class RunningProcess:
 
     @property
     def address(self) -> tuple[str, int]:
-        """Loopback and the port it listens on.
+        """The loopback address and the port it listens on.
 
         Raises:
-            ExecutorError: its spec names no port.
+            ExecutorError: its spec has no port.
         """
         if self._port is None:
-            raise ExecutorError(f"{self.name} listens on no port")
+            raise ExecutorError(f"{self.name} does not listen on a port")
         return "127.0.0.1", self._port
 
     @property
@@ -229,25 +229,25 @@ class RunningProcess:
         return str(self._spec.base)
 
     def wait(self, timeout: float | None = None) -> int | None:
-        """Its exit status, 128 + the signal's number if one ended it; None after `timeout` s."""
+        """The exit status, or 128 + a signal's number; None after `timeout` seconds."""
         if not self._ended.wait(timeout):
             return None
         status = self._process.wait()
         return status if status >= 0 else 128 - status
 
     def stop(self, grace: float) -> int:
-        """Send SIGTERM to the first process, and SIGKILL to all after `grace` seconds."""
+        """Send SIGTERM to the first process, and after `grace` seconds SIGKILL to all."""
         self._process.send_signal(signal.SIGTERM)
         if self.wait(grace) is None:
             self._registry.kill(self.name, self._first)
         status = self.wait()
-        assert status is not None  # noqa: S101  # without a timeout it waits
+        assert status is not None  # noqa: S101  # it has no timeout
         return status
 
     def remove(self) -> None:
-        """Kill what still runs and unregister it; the caller owns its files already."""
+        """Kill and unregister the process; its files already belong to the user."""
         if self._removed:
-            return  # another process may have its name by now
+            return  # another process may have its name now
         self._removed = True
         if not self._ended.is_set():
             self._registry.kill(self.name, self._first)
@@ -256,13 +256,12 @@ class RunningProcess:
         self._forget(self.name, self._port)
 
     def _read(self) -> None:
-        """The thread that delivers the lines."""
+        """Run in a thread: deliver the lines."""
         output = self._process.stdout
         assert output is not None  # noqa: S101  # it is a pipe
         if self._spec.isolated:
             self._lines.emit(
-                "berth: network isolation is not enforced for a plain process; "
-                "--executor docker enforces it"
+                "berth: network isolation is not enforced for processes; use --executor docker"
             )
         while data := os.read(output.fileno(), 65536):
             self._lines.feed(data)
@@ -270,13 +269,13 @@ class RunningProcess:
         output.close()
 
     def _watch(self) -> None:
-        """The thread that waits for its end, then kills its children, as a container's end does."""
+        """Run in a thread: wait for the end, then kill remaining children, as in a container."""
         self._process.wait()
         try:
             self._registry.kill(self.name)
             self._reader.join(DRAIN_SECONDS)
             if self._reader.is_alive():
-                _log.warning("%s: a child that outlived it keeps its output open", self.name)
+                _log.warning("%s: a remaining child keeps its output open", self.name)
         finally:
             self._ended.set()
 
@@ -284,7 +283,7 @@ class RunningProcess:
 def _own_commands() -> Commands:
     """This environment's `train` and `serve`.
 
-    `train` is run by its module: the toolkit's command of the same name may have replaced it.
+    `train` is run as a module, because sagemaker-training may have replaced the command.
     """
     serve = Path(sys.executable).parent / "serve"
     return {"berth": {"train": [sys.executable, "-P", "-m", "container"], "serve": [str(serve)]}}

@@ -1,9 +1,8 @@
-"""The processes of a home, on file so that a later server finds them after a kill.
+"""A registry of a home's processes, in which a new server finds those of a killed one.
 
-A group or session is not enough to find what a job started: torchrun gives each worker a session
-of its own. All inherit the environment, so a variable that nobody else sets marks them; the one
-that was started first is also on file, with its start time, so that a process that has its number
-by now is never taken for it.
+Process groups and sessions are not enough to find a job's processes, because torchrun starts each
+worker in its own session. Instead, an environment variable marks them, which all children inherit.
+The first process is also registered in a file, with its start time in case its pid is reused.
 """
 
 import contextlib
@@ -19,19 +18,19 @@ from local.emulator.file_names import file_name
 from local.emulator.home import Home
 
 MARK = "BERTH_PROCESS"
-"""The variable: `<home's id>/<name>`."""
+"""The environment variable; its value is `<home's id>/<name>`."""
 
 
 @dataclass(frozen=True)
 class RegisteredProcess:
-    """A process on file: its container's name, its pid and when it started (Unix seconds)."""
+    """A registered process: its container's name, its pid and its start (Unix time)."""
 
     name: str
     pid: int
     started: float
 
     def process(self) -> psutil.Process | None:
-        """The process, if it is still there."""
+        """The process; None if it has ended."""
         with contextlib.suppress(psutil.Error):
             process = psutil.Process(self.pid)
             if process.create_time() == self.started:
@@ -40,7 +39,7 @@ class RegisteredProcess:
 
 
 class ProcessRegistry:
-    """A home's processes: a small file for each that was started and not yet removed."""
+    """The registry: a file for each process that was started and not yet removed."""
 
     def __init__(self, home: Home) -> None:
         self._id = home.id
@@ -52,22 +51,22 @@ class ProcessRegistry:
         return {MARK: f"{self._id}/{name}"}
 
     def add(self, name: str, pid: int) -> None:
-        """Put a process that was just started on file."""
+        """Register a process that was just started."""
         try:
             started = psutil.Process(pid).create_time()
         except psutil.Error:
-            started = 0.0  # it ended already: no process started then
+            started = 0.0  # it has already ended; no process has this start time
         path = self._path(name)
         fresh = path.with_suffix(".new")
         fresh.write_text(json.dumps({"name": name, "pid": pid, "started": started}))
         fresh.replace(path)
 
     def remove(self, name: str) -> None:
-        """Delete a process's file, if there is one."""
+        """Unregister a process, if it is registered."""
         self._path(name).unlink(missing_ok=True)
 
     def entries(self) -> list[RegisteredProcess]:
-        """All on file, by name. A file that a crash cut short gives the name alone, and pid 0."""
+        """All registered processes, by name; one whose file is truncated has pid 0."""
         found = []
         for path in sorted(self._folder.glob("*.json")):
             try:
@@ -77,9 +76,9 @@ class ProcessRegistry:
         return found
 
     def kill(self, name: str | None = None, first: psutil.Process | None = None) -> None:
-        """SIGKILL everything a container started (None: every container's), and `first`'s children.
+        """Kill all processes of a container (None: of all containers), and `first` with children.
 
-        Returns when none of them is left that could start another.
+        It returns when no process is left that could start another.
         """
         killed: set[psutil.Process] = set()
         while fresh := set(self._living(name, first)) - killed:
@@ -93,7 +92,7 @@ class ProcessRegistry:
             with contextlib.suppress(psutil.Error):
                 yield from [first, *first.children(recursive=True)]
         mark = f"{self._id}/{name or ''}"
-        for pid in psutil.pids():  # process_iter remembers who had a number before
+        for pid in psutil.pids():  # process_iter caches, and a pid may be reused
             with contextlib.suppress(psutil.Error):
                 process = psutil.Process(pid)
                 value = process.environ().get(MARK, "")

@@ -1,4 +1,4 @@
-"""Folders of this machine that several containers see: one container's `/opt/ml` is its own."""
+"""Local folders that several containers share."""
 
 import os
 import shutil
@@ -12,9 +12,10 @@ ANYONE_ENTERS = stat.S_IXGRP | stat.S_IXOTH
 
 
 class SharedFolders:
-    """Knows which containers use a shared folder, and hands it back when none does.
+    """Counts the containers that use a shared folder, and hands it back after the last one.
 
-    While one runs, its files keep their owner, who may be the only one that may write to them.
+    While a container is running, its files keep their owner, who may be the only one with write
+    permission.
     """
 
     def __init__(self) -> None:
@@ -22,14 +23,14 @@ class SharedFolders:
         self._lock = threading.Lock()
 
     def acquire(self, user: object, folders: Iterable[Path]) -> None:
-        """Make the folders if they are missing: a container is about to use them.
+        """Register a container that is about to use the folders; creates missing folders.
 
         Args:
-            user: stands for the container, which may not have an id yet.
-            folders: may be none.
+            user: represents the container, which may not have an id yet.
+            folders: the folders; may be empty.
 
         Raises:
-            OSError: the disk is full, or something else has the place.
+            OSError: the disk is full, or the path is not a folder.
         """
         with self._lock:
             for folder in folders:
@@ -37,10 +38,10 @@ class SharedFolders:
                 self._users.setdefault(folder, set()).add(user)
 
     def release(self, user: object, hand_back: Callable[[Path], None]) -> None:
-        """The container was removed, or did not start.
+        """Unregister a container that was removed or did not start.
 
         Args:
-            user: as in `acquire`; one that uses no folder is no error.
+            user: as in `acquire`; it may be unknown.
             hand_back: makes the home's owner own everything in a folder.
         """
         with self._lock:
@@ -53,10 +54,10 @@ class SharedFolders:
 
 
 def make(folder: Path) -> None:
-    """Make a folder that every user of this machine who gets there may write to.
+    """Create a folder that every user can write to.
 
     Raises:
-        OSError: the disk is full, or something else has the place.
+        OSError: the disk is full, or the path is not a folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if stat.S_IMODE(folder.stat().st_mode) != 0o777:
@@ -64,9 +65,9 @@ def make(folder: Path) -> None:
 
 
 def open_to_all(folder: Path) -> None:
-    """Let containers of any user read and write what is in the folder: the next has another image.
+    """Make a folder readable and writable for all users, as the next image may run as another one.
 
-    What is another user's stays as it is.
+    Files of other users are not changed.
     """
     for parent, _, names in os.walk(folder):
         for path in (Path(parent), *(Path(parent, name) for name in names)):
@@ -85,7 +86,7 @@ def open_to_all(folder: Path) -> None:
 
 
 def make_mount_point(base: Path, part: str) -> None:
-    """Make the empty folder `base/part`, over which a container mounts a shared one.
+    """Create the empty folder `base/part`, where a container mounts a shared folder.
 
     Raises:
         OSError: the disk is full.
@@ -95,7 +96,7 @@ def make_mount_point(base: Path, part: str) -> None:
 
 
 def link(base: Path, part: str, folder: Path) -> None:
-    """Make `base/part` a link to a shared folder, for a process, which mounts nothing.
+    """Make `base/part` a link to a shared folder, for a process, which has no mounts.
 
     Raises:
         OSError: the disk is full.
@@ -111,7 +112,7 @@ def link(base: Path, part: str, folder: Path) -> None:
 
 
 def _clear_the_way(base: Path, part: str) -> None:
-    """Remove links and files on the way to `base/part`: a container's may lead anywhere."""
+    """Remove links and files along the path `base/part`, as a container's may lead anywhere."""
     path = base
     for name in PurePosixPath(part).parts:
         path /= name

@@ -1,49 +1,49 @@
 """Whether a container's first process handles a signal.
 
-The kernel drops a signal sent to a container's first process until it has installed a handler
-(pid_namespaces(7)), so a SIGTERM sent too early is lost and only SIGKILL ends it.
+The kernel discards signals to a container's first process until it has installed a handler
+(pid_namespaces(7)), so that a SIGTERM sent too early is lost and only SIGKILL ends the process.
 
-The engine is asked, and never this machine: the number of the process means another process here,
-or none, when the engine is on another machine, in a virtual machine, or outside this container.
+Only the engine can tell: if it is on another machine, in a virtual machine or outside this
+container, a process has another pid here, or none.
 """
 
 from typing import Any
 
 COLUMNS = "pid,caught,blocked,ignored"
-"""Columns of `ps`: the signals a process catches, waits for or ignores (ps(1))."""
+"""Columns of `ps`: the signals that a process catches, blocks or ignores (ps(1))."""
 
 
 def handles_signal(table: Any, pid: int, number: int) -> bool:
-    """Whether a process catches, waits for or ignores a signal by its own choice.
+    """Whether a process catches, blocks or ignores a signal.
 
     Args:
-        table: the engine's list of the container's processes (`docker top`) with `COLUMNS`.
-        pid: the process, as the engine sees it.
-        number: the signal's.
+        table: the output of `docker top` with `COLUMNS`.
+        pid: the process id on the engine's machine.
+        number: the signal's number.
 
     Returns:
-        True also where the table does not show it.
+        True also if the table does not show it.
     """
     try:
         rows = [dict(zip(table["Titles"], row, strict=True)) for row in table["Processes"]]
         (masks,) = (row for row in rows if int(row.pop("PID")) == pid)
-        # ps marks with "<" what it has cut off at the left, where the high signals are.
+        # ps marks a mask with "<" if it has cut off the high signals at the left.
         return any(int(mask.lstrip("<"), 16) >> (number - 1) & 1 for mask in masks.values())
     except (KeyError, TypeError, ValueError, AttributeError):
         return True
 
 
 def status_handles_signal(status: str, number: int) -> bool:
-    """The same by the process's `/proc/1/status`, as a command in the container shows it.
+    """The same from `/proc/1/status` in the container.
 
-    For engines whose `ps` has no such columns, as those in virtual machines with BusyBox.
+    It is for engines whose `ps` does not have the columns, such as BusyBox in virtual machines.
 
     Args:
         status: the file's text.
-        number: the signal's.
+        number: the signal's number.
 
     Returns:
-        True also where the text does not show it.
+        True also if the text does not show it.
     """
     fields = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
     try:

@@ -1,7 +1,7 @@
-"""Parses a request's JSON and checks it against SageMaker's own model.
+"""Parses a request's JSON and validates it against SageMaker's service model.
 
-botocore's client checks only types, names and presence. AWS's server also checks lengths, patterns,
-enums and ranges; the messages here are AWS's.
+botocore's client only validates types, names and required members. AWS's server also validates
+lengths, patterns, enums and ranges; the messages here are AWS's.
 """
 
 import json
@@ -18,20 +18,20 @@ Request = dict[str, Any]
 """A parsed request: the members of the operation's input shape, in Python's types."""
 
 INTEGERS = {"integer": 31, "long": 63}
-"""Bits of the API's integer types, without the sign."""
+"""Bits of the API's integer types, excluding the sign."""
 
 
 def parse(shape: Any, body: bytes) -> Request:
-    """Parse a request's body: timestamps become datetimes, null members are left out.
+    """Parse a request's body; timestamps become datetimes, null members are dropped.
 
     Raises:
-        ServiceError: `SerializationException` for a body that is not a JSON object or has a wrong
-            type; `ValidationException` that names every member that breaks a constraint.
+        ServiceError: `SerializationException` if the body is not a JSON object or a member has the
+            wrong type; `ValidationException` with every violated constraint.
     """
     try:
         value = json.loads(body or b"{}")
     except (ValueError, RecursionError) as error:
-        raise _serialization_error(f"The request's body is no JSON: {error}.") from None
+        raise _serialization_error(f"The request's body is not JSON: {error}.") from None
     if not isinstance(value, dict):
         raise _serialization_error(
             f"The request's body is a JSON {_json_type(value)}; expected an object."
@@ -58,7 +58,7 @@ def check(shape: Any, value: dict[str, Any]) -> Request:
 
 
 class _Parser:
-    """Parses a value by its shape and collects every broken constraint."""
+    """Parses a value by its shape and collects every violated constraint."""
 
     def __init__(self) -> None:
         self.problems: list[str] = []
@@ -109,7 +109,7 @@ class _Parser:
         for constraint in length_constraints(shape, len(value)):
             self._broken(path, value, constraint)
         for key, item in value.items():
-            if not isinstance(item, str):  # every map of these operations is of strings
+            if not isinstance(item, str):  # all maps of these operations have string values
                 raise _wrong_type(f"{path}.{key}", item, "a string")
             for part, what, text in (("key", shape.key, key), ("value", shape.value, item)):
                 if broken := text_constraints(what, text):

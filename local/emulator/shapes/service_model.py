@@ -15,7 +15,7 @@ def service_model(service: str = "sagemaker") -> Any:
 
 
 def operation_model(name: str) -> Any:
-    """One operation's `OperationModel`.
+    """The `OperationModel` of an operation.
 
     Raises:
         ServiceError: SageMaker has no such operation.

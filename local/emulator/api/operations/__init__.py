@@ -1,7 +1,7 @@
-"""The operations that the local SageMaker offers.
+"""The operations that the local SageMaker supports.
 
-A new one needs a row here and its validation in `api.validation`; one that is not like the actions
-of `actions` or a `Listing` has a function of its own beside them.
+A new operation needs a row here and validation in `api.validation`. If none of the classes in
+`actions` and `listing` fits, write a function in this package.
 """
 
 from collections.abc import Callable
@@ -157,4 +157,4 @@ OPERATIONS: dict[str, Operation] = {
     "Search": search,
     "GetSearchSuggestions": get_search_suggestions,
 }
-"""Operation name → what answers it, from the parsed request to the response to serialize."""
+"""Operation name → its handler, which turns a parsed request into the response to serialize."""

@@ -1,4 +1,4 @@
-"""Create, Describe, Update, Stop and Delete, as most resources have them."""
+"""Generic Create, Describe, Update, Stop and Delete operations."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from local.emulator.shapes.parser import Request
 from local.emulator.store import Exists, Record
 
 Validate = Callable[[Request, Context], None]
-"""Raises the ServiceError with which AWS refuses a request."""
+"""Raises the ServiceError with which AWS rejects a request."""
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,12 @@ class Create:
     handle: Callable[[Services, Request], Record]
 
     def __call__(self, services: Services, request: Request) -> Response:
-        """Answer a request."""
+        """Handle a request."""
         self.resource.check_free(services, request)
         self.validate(request, services)
         try:
             record = self.handle(services, request)
-        except Exists:  # another request was faster
+        except Exists:  # a concurrent request created it
             raise self.resource.taken(services, request) from None
         return {f"{self.resource.prefix}Arn": record.arn}
 
@@ -40,20 +40,20 @@ class Describe:
     resource: Resource
 
     def __call__(self, services: Services, request: Request) -> Response:
-        """Answer a request."""
+        """Handle a request."""
         return self.resource.describe(services, self.resource.find(services, request))
 
 
 @dataclass(frozen=True)
 class Update:
-    """Changes a resource; the response is its ARN."""
+    """Updates a resource; the response is its ARN."""
 
     resource: Resource
     handle: Callable[[Services, Record, Request], object]
     validate: Validate | None = None
 
     def __call__(self, services: Services, request: Request) -> Response:
-        """Answer a request."""
+        """Handle a request."""
         record = self.resource.find(services, request)
         if self.validate is not None:
             self.validate(request, services)
@@ -69,6 +69,6 @@ class Act:
     handle: Callable[[Services, Record], None]
 
     def __call__(self, services: Services, request: Request) -> Response:
-        """Answer a request."""
+        """Handle a request."""
         self.handle(services, self.resource.find(services, request))
         return None

@@ -1,4 +1,4 @@
-"""Lists of resources: the filters, orders and pages that every List operation offers."""
+"""List operations, with their filters, sort orders and pages."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,13 +22,13 @@ class Listing:
     """One List operation.
 
     Attributes:
-        resource: what it lists.
-        items: the response's member that holds the list.
-        members: members of the Describe response that a summary repeats.
-        more: further members of a summary.
-        accepts: filters beyond those that all lists have.
-        order: the order of a request that names none.
-        descending: whether the greatest comes first in a request that does not say.
+        resource: the resource.
+        items: the response's member for the list.
+        members: members of the Describe response to include in a summary.
+        more: returns additional members of a summary.
+        accepts: applies filters that not all List operations have.
+        order: default SortBy.
+        descending: whether the default SortOrder is Descending.
     """
 
     resource: Resource
@@ -40,7 +40,7 @@ class Listing:
     descending: bool = True
 
     def __call__(self, services: Services, request: Request) -> Response:
-        """Answer a request."""
+        """Handle a request."""
         kind, order = self.resource.kind, request.get("SortOrder")
         chosen, token = page(
             [record for record in services.store.every(kind) if self._match(record, request)],
@@ -80,17 +80,17 @@ def _created(record: Record) -> datetime:
 
 
 def last_modified(record: Record) -> dict[str, Any]:
-    """`LastModifiedTime` of a resource whose Describe response has none."""
+    """`LastModifiedTime`, for a resource whose Describe response has none."""
     return {"LastModifiedTime": record.modified}
 
 
 def warm_pool(record: Record) -> dict[str, Any]:
-    """A training job's warm pool."""
+    """The `WarmPoolStatus` of a training job."""
     return defaults.warm_pool(record.body)
 
 
 def warm_pool_matches(record: Record, request: Request) -> bool:
-    """Filters of ListTrainingJobs: warm pools, and training plans, of which there are none."""
+    """The filters of ListTrainingJobs for warm pools and training plans, which are unsupported."""
     if "TrainingPlanArnEquals" in request:
         return False
     wanted = request.get("WarmPoolStatusEquals")

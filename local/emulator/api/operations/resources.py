@@ -1,4 +1,4 @@
-"""The kinds of resources: how each is found, stored, described and deleted, in AWS's words."""
+"""The kinds of resources: how each is found, stored, described and deleted, with AWS's errors."""
 
 import shutil
 from collections.abc import Callable, Mapping
@@ -22,10 +22,10 @@ class Resource:
     """A kind of resource.
 
     Attributes:
-        kind: in the store.
-        prefix: of its members in requests and responses, e.g. `TrainingJob` of `TrainingJobName`.
+        kind: its kind in the store.
+        prefix: prefix of its members in the API, such as `TrainingJob` in `TrainingJobName`.
         label: its name in AWS's messages.
-        describe: the response of its Describe operation.
+        describe: returns the response of its Describe operation.
     """
 
     kind: Kind
@@ -37,7 +37,7 @@ class Resource:
         """The resource that a request names.
 
         Raises:
-            ServiceError: there is none; code and message are AWS's.
+            ServiceError: it does not exist; code and message are AWS's.
         """
         name: str = request[f"{self.prefix}Name"]
         try:
@@ -46,10 +46,10 @@ class Resource:
             raise self.missing(context, name) from None
 
     def check_free(self, context: Context, request: Request) -> None:
-        """Check that no resource has the name yet.
+        """Check that the name is not in use.
 
         Raises:
-            ServiceError: one has.
+            ServiceError: it is.
         """
         try:
             context.store.get(self.kind, request[f"{self.prefix}Name"])
@@ -58,7 +58,7 @@ class Resource:
         raise self.taken(context, request)
 
     def add(self, context: Context, request: Request) -> Record:
-        """Store a request and its tags, for a resource that nothing runs.
+        """Store a request and its tags, for a resource that does not run anything.
 
         Raises:
             Exists: the name is in use.
@@ -72,10 +72,10 @@ class Resource:
         return record
 
     def delete(self, context: Context, record: Record) -> None:
-        """Delete a stored resource; what uses it goes on, as on AWS.
+        """Delete a stored resource, even if it is in use, as on AWS.
 
         Raises:
-            ServiceError: it has been deleted meanwhile.
+            ServiceError: it has been deleted in the meantime.
         """
         try:
             context.store.delete(self.kind, record.name)
@@ -83,10 +83,10 @@ class Resource:
             raise self.missing(context, record.name) from None
 
     def delete_job(self, context: Context, job: Record) -> None:
-        """Delete a job that has ended, and the folder it ran in.
+        """Delete a job that has ended, and its folder.
 
         Raises:
-            ServiceError: it has not ended (`ResourceInUse`), or has been deleted meanwhile.
+            ServiceError: it has not ended (`ResourceInUse`), or has been deleted in the meantime.
         """
         status = job.body[f"{self.prefix}Status"]
         if status not in TERMINAL:
@@ -100,7 +100,7 @@ class Resource:
     def missing(self, context: Context, name: str) -> ServiceError:
         """AWS's error for a resource that does not exist.
 
-        A training job's is a ValidationException although the API's model names another.
+        For a training job it is a ValidationException, although the API's model declares another.
         """
         if self.kind in HOSTED:
             return context.not_hosted(self.kind, name)
@@ -127,7 +127,7 @@ class Resource:
 
 
 def _filled(fill: Callable[[Mapping[str, Any]], dict[str, Any]]) -> Any:
-    """A `Resource.describe` that needs the record alone."""
+    """A `Resource.describe` that only needs the record."""
     return lambda _services, record: fill(record.body)
 
 

@@ -36,8 +36,8 @@ class Searchable:
 
     Attributes:
         resource: the resource.
-        shape: of what is searched, as in the API's `SearchRecord`.
-        order: what results are sorted by when the request does not say.
+        shape: its shape in the API's `SearchRecord`.
+        order: default SortBy.
     """
 
     resource: Resource
@@ -125,7 +125,7 @@ def _entities(services: Services, searchable: Searchable) -> list[Entity]:
 
 
 def _sort_value(entity: Entity, order: Property, *, descending: bool) -> list[Any]:
-    """What a resource is sorted by; one without the property comes last either way."""
+    """The sort key of a resource; resources without the property are last in both orders."""
     values = order.values(entity)
     if not values:
         return [-1 if descending else 1, 0]
@@ -136,7 +136,7 @@ def _sort_value(entity: Entity, order: Property, *, descending: bool) -> list[An
 
 
 def _loose_key(value: str) -> list[Any]:
-    """Numbers by their size, before text."""
+    """Sort numbers by value, before text."""
     try:
         return [0, 0, float(value.strip('"')), ""]
     except ValueError:

@@ -1,4 +1,4 @@
-"""Tags of any resource."""
+"""AddTags, DeleteTags and ListTags."""
 
 from local.emulator.api.pagination import page
 from local.emulator.api.serializer import Response
@@ -15,7 +15,7 @@ from local.emulator.shapes.parser import Request
 from local.emulator.store import Kind, Record
 
 PAGE = 50
-"""Tags of a page: the least `MaxResults` that ListTags accepts."""
+"""Default page size: the smallest `MaxResults` that ListTags accepts."""
 
 
 def tag_list(tags: dict[str, str]) -> list[dict[str, str]]:
@@ -31,13 +31,14 @@ def _find(context: Context, request: Request) -> Record:
     return record
 
 
-def _look_again(services: Services, record: Record) -> None:
+def _apply_tags(services: Services, record: Record) -> None:
+    """Let a running training job react to its new tags."""
     if record.kind == Kind.TRAINING_JOB:
         services.training.retag(record.name)
 
 
 def add_tags(services: Services, request: Request) -> Response:
-    """AddTags; a spot rehearsal may be asked for while the job runs."""
+    """AddTags; the tag for a simulated spot interruption may be added while the job runs."""
     record, store = _find(services, request), services.store
     check_tags(request)
     if record.kind == Kind.TRAINING_JOB:
@@ -45,11 +46,9 @@ def add_tags(services: Services, request: Request) -> Response:
         check_rehearsal(request, spot=spot)
     tags = store.tags(record.arn) | tags_of(request)
     if len(tags) > MAX_TAGS:
-        raise invalid(
-            f"Tags would give {record.arn} {len(tags)} tags; expected at most {MAX_TAGS} in all."
-        )
+        raise invalid(f"{record.arn} would have {len(tags)} tags; expected at most {MAX_TAGS}.")
     store.tag(record.arn, tags_of(request))
-    _look_again(services, record)
+    _apply_tags(services, record)
     return {"Tags": tag_list(store.tags(record.arn))}
 
 
@@ -57,7 +56,7 @@ def delete_tags(services: Services, request: Request) -> Response:
     """DeleteTags."""
     record = _find(services, request)
     services.store.untag(record.arn, request["TagKeys"])
-    _look_again(services, record)
+    _apply_tags(services, record)
     return {}
 
 

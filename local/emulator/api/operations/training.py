@@ -1,4 +1,4 @@
-"""Training jobs: Describe while one runs, and UpdateTrainingJob."""
+"""DescribeTrainingJob and UpdateTrainingJob."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ CHANGEABLE = ("ProfilerConfig", "ProfilerRuleConfigurations", "ResourceConfig")
 
 
 def describe_training_job(services: Services, job: Record) -> dict[str, Any]:
-    """DescribeTrainingJob; while a job runs, with each metric's and rule's latest state."""
+    """DescribeTrainingJob; for a running job it has the latest metrics and rule statuses."""
     if job.body["TrainingJobStatus"] in TERMINAL:
         return defaults.training_job(job.body)
     definitions = job.body["AlgorithmSpecification"].get("MetricDefinitions", ())
@@ -34,7 +34,7 @@ def describe_training_job(services: Services, job: Record) -> dict[str, Any]:
 def update_training_job(services: Services, job: Record, request: Request) -> None:
     """UpdateTrainingJob: the profiler of a running job, its profiler rules, its warm pool."""
     if "RemoteDebugConfig" in request:
-        raise unsupported("RemoteDebugConfig", "every container is open to you: docker exec, or ps")
+        raise unsupported("RemoteDebugConfig", "use docker exec to open a shell in the container")
     if not any(field in request for field in CHANGEABLE):
         raise invalid(
             f"UpdateTrainingJob changes nothing; expected one of {', '.join(CHANGEABLE)}."
@@ -43,7 +43,7 @@ def update_training_job(services: Services, job: Record, request: Request) -> No
     changed = _changed(job.private["request"], request)
     checked = dict(changed)
     if not request.get("ProfilerRuleConfigurations"):
-        # The rules of a profiler that is turned off stay: they judge what was recorded before.
+        # The rules of a profiler that is turned off stay, to evaluate what was recorded before.
         checked.pop("ProfilerRuleConfigurations", None)
     check_debugger(checked, services)
     root = changed.get("ProfilerConfig", {}).get("S3OutputPath")
@@ -73,8 +73,8 @@ def _changed(before: dict[str, Any], request: Request) -> dict[str, Any]:
         root = old.get("S3OutputPath")
         if root and new.get("S3OutputPath", root) != root:
             raise invalid(
-                f"ProfilerConfig.S3OutputPath is '{new['S3OutputPath']}'; expected '{root}', where "
-                "the job's profiler writes already."
+                f"ProfilerConfig.S3OutputPath is '{new['S3OutputPath']}'; expected '{root}', as it "
+                "cannot be changed."
             )
         changed["ProfilerConfig"] = {**old, **new}
     if "ProfilerRuleConfigurations" in request:

@@ -1,1 +1,1 @@
-"""Search: resources by their properties, tags, hyperparameters and metrics."""
+"""Search for resources by properties, tags, hyperparameters and metrics."""

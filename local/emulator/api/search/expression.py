@@ -1,4 +1,4 @@
-"""Compiles a Search request's expression into a test of a resource's Describe response."""
+"""Compiles a SearchExpression into a predicate on a resource's Describe response."""
 
 import functools
 import operator
@@ -16,9 +16,9 @@ from local.emulator.api.search.properties import (
 from local.emulator.errors import invalid
 
 MAX_ELEMENTS = 20
-"""Filters, nested filters and subexpressions of one expression (API reference)."""
+"""Most filters, nested filters and subexpressions of an expression (API reference)."""
 MAX_IN_ALL = 50
-"""The same in an expression with all its subexpressions (API reference, Search)."""
+"""The same for an expression with all its subexpressions (API reference, Search)."""
 
 EXPECTED = (
     "expected Equals, NotEquals, GreaterThan, GreaterThanOrEqualTo, LessThan, LessThanOrEqualTo, "
@@ -36,19 +36,19 @@ Match = Callable[[Record], bool]
 
 
 def compile_expression(expression: dict[str, Any], shape_name: str) -> Match:
-    """Compile an expression into a test of a record.
+    """Compile an expression into a predicate on a record.
 
     Args:
         expression: a `SearchExpression`.
         shape_name: the shape of the resource.
 
     Raises:
-        ServiceError: it has no condition, too many, or an invalid one.
+        ServiceError: it has no conditions, too many, or an invalid one.
     """
     total, contains = _count(expression)
     if total > MAX_IN_ALL:
         raise invalid(
-            f"SearchExpression holds {total} filters and expressions in all; expected at most "
+            f"SearchExpression has {total} filters and expressions in total; expected at most "
             f"{MAX_IN_ALL}."
         )
     if contains > 1:
@@ -63,7 +63,7 @@ def _compile(expression: dict[str, Any], shape_name: str, field: str) -> Match:
     count = len(filters) + len(nested) + len(inner)
     if not 1 <= count <= MAX_ELEMENTS:
         raise invalid(
-            f"{field} holds {count} filters, nested filters and subexpressions; expected 1 to "
+            f"{field} has {count} filters, nested filters and subexpressions; expected 1 to "
             f"{MAX_ELEMENTS}."
         )
     parts: list[Match] = [
@@ -102,19 +102,17 @@ def _filter(given: dict[str, str], found: Property, field: str) -> Match:
 
 
 def _test(found: Property, name: str, wanted: str, field: str) -> Callable[[Any], bool]:
-    """The test of one value of a property; for NotEquals, the test of Equals."""
+    """The predicate on one value of a property; for NotEquals, that of Equals."""
     text = found.sort in ("text", "loose")
     if name in TEXT_ONLY:
         if not text:
-            raise invalid(f"{field}: {found.name} is no text, and {name} is only for text.")
+            raise invalid(f"{field}: {found.name} is not text; {name} is only for text.")
         if name == "Contains":
             return lambda value: wanted in str(value)
         choices = {each.strip() for each in wanted.split(",")}
         return lambda value: str(value) in choices
     if name in ORDERS and found.sort in ("text", "truth"):
-        raise invalid(
-            f"{field}: {found.name} is text or true or false; {name} is only for numbers."
-        )
+        raise invalid(f"{field}: {found.name} is text or a boolean; {name} is only for numbers.")
     if name not in (*ORDERS, "Equals", "NotEquals"):
         raise invalid(f"{field}: Operator is '{name}'; {EXPECTED}.")
     compare: Callable[[Any, Any], bool] = ORDERS.get(name, operator.eq)
@@ -139,7 +137,7 @@ def _test(found: Property, name: str, wanted: str, field: str) -> Callable[[Any]
 def _compare_loosely(
     compare: Callable[[Any, Any], bool], wanted: str, or_text: bool, value: str
 ) -> bool:
-    """Compare numbers as numbers, as integers with an integer; otherwise as text, if allowed."""
+    """Compare as numbers (as integers if `wanted` is one), or else as text with `or_text`."""
     try:
         left, right = float(value.strip('"')), float(wanted)
     except ValueError:
@@ -169,7 +167,7 @@ def _nested(given: dict[str, Any], shape_name: str, field: str) -> Match:
 
 
 def _count(expression: dict[str, Any]) -> tuple[int, int]:
-    """The number of filters and expressions in all, and of filters with Contains."""
+    """The total number of filters and expressions, and the number of filters with Contains."""
     filters = list(expression.get("Filters", []))
     for each in expression.get("NestedFilters", []):
         filters += each["Filters"]

@@ -1,4 +1,4 @@
-"""The properties by which Search finds a resource, by the shapes of the API's `SearchRecord`."""
+"""The properties of resources that Search supports, from the shapes of `SearchRecord`."""
 
 import math
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ SORTS: dict[str, Sort] = {
     "structure": "structure",
 }
 METRICS = "FinalMetricDataList"
-"""The member whose values are searched as `Metrics.<name>`."""
+"""The member that is searched as `Metrics.<name>`."""
 
 Record = dict[str, Any]
 
@@ -35,9 +35,9 @@ class Property:
     """A property of a resource.
 
     Attributes:
-        name: as the request has it.
+        name: its name in the request.
         sort: its type.
-        path: its members from the top; a list on the path means each of its items.
+        path: the members that lead to it; a list on the path stands for each of its items.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Property:
     path: tuple[str, ...]
 
     def values(self, record: Record) -> list[Any]:
-        """Every value of a record; empty when it has none."""
+        """The values in a record; empty if it has none."""
         if self.path[0] == "Tags" and len(self.path) == 2:
             return [one["Value"] for one in record.get("Tags", []) if one["Key"] == self.path[1]]
         if self.path[0] == "Metrics" and len(self.path) == 2:
@@ -59,9 +59,9 @@ def find(shape_name: str, name: str, *, literally: bool = False) -> Property:
 
     Args:
         shape_name: the shape of the resource, as in `SearchRecord`.
-        name: e.g. `TrainingJobStatus`, `Tags.team`, `HyperParameters.epochs`, `Metrics.loss`,
-            `InputDataConfig.DataSource.S3DataSource.S3Uri`.
-        literally: `Tags` is the list of the response, not a map of keys.
+        name: its name, such as `TrainingJobStatus`, `Tags.team`, `HyperParameters.epochs`,
+            `Metrics.loss` or `InputDataConfig.DataSource.S3DataSource.S3Uri`.
+        literally: treat `Tags` as the list in the response, not as a map.
 
     Raises:
         ServiceError: the resource has no such property.
@@ -90,7 +90,7 @@ def find(shape_name: str, name: str, *, literally: bool = False) -> Property:
 
 
 def plain_name(shape_name: str, name: str) -> str:
-    """A property's name; a model's may have the dashboard's prefix, `Model.ModelName`."""
+    """A property's name without the prefix `Model.` that the model dashboard uses."""
     return name.removeprefix("Model.") if shape_name == "Model" else name
 
 
@@ -122,7 +122,7 @@ def number_of(text: str, field: str) -> float:
 
 
 def moment_of(text: str, field: str) -> datetime:
-    """Parse a time in ISO 8601; without an offset it is UTC.
+    """Parse an ISO 8601 time; without an offset it is UTC.
 
     Raises:
         ServiceError: it is not one.
@@ -131,7 +131,7 @@ def moment_of(text: str, field: str) -> datetime:
         value = datetime.fromisoformat(text)
     except ValueError:
         raise invalid(
-            f"{field}: Value is '{text}'; expected a time as 2026-01-31T23:59:59."
+            f"{field}: Value is '{text}'; expected a time such as 2026-01-31T23:59:59."
         ) from None
     return value if value.tzinfo else value.replace(tzinfo=UTC)
 

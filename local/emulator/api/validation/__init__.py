@@ -1,1 +1,1 @@
-"""What SageMaker refuses beyond its model: checks that raise the ServiceError AWS returns."""
+"""Validation beyond the service model: checks that raise AWS's errors."""

@@ -1,4 +1,4 @@
-"""Validation of the places data is read from and written to."""
+"""Validation of input and output locations."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +11,7 @@ from local.emulator.errors import ServiceError, invalid
 from local.emulator.location import BadLocation, Location
 
 DATA_TYPES = ("S3Prefix", "ManifestFile")
-"""What an S3DataSource may be here."""
+"""The supported S3DataTypes."""
 AUGMENTED_MANIFEST = "AugmentedManifestFile"
 NO_AUGMENTED_MANIFEST = (
     "expected S3Prefix or ManifestFile; `berth data import` makes an image folder of the manifest"
@@ -40,7 +40,7 @@ def path_of(uri: str, field: str) -> Path:
     path = Path(unquote(urlsplit(uri).path))
     try:
         if not path.exists():
-            raise invalid(f"{field} is '{uri}'; there is no such file or folder on this machine.")
+            raise invalid(f"{field} is '{uri}'; no such file or folder on this machine.")
         if path.is_dir() and not any(path.iterdir()):
             raise invalid(f"{field} is '{uri}'; the folder is empty.")
     except OSError as error:
@@ -49,10 +49,10 @@ def path_of(uri: str, field: str) -> Path:
 
 
 def check_input(source: dict[str, Any], field: str, role: str | None, context: Context) -> None:
-    """Check that an S3DataSource, `s3://` or `file://`, has something to read.
+    """Check that there is something to read at an S3DataSource, `s3://` or `file://`.
 
     Raises:
-        ServiceError: it has nothing; for S3 with AWS's message.
+        ServiceError: there is nothing; for S3 the message is AWS's.
     """
     kind, uri = source["S3DataType"], source["S3Uri"]
     if kind not in DATA_TYPES:
@@ -101,7 +101,7 @@ def check_output(uri: str, field: str, context: Context) -> None:
 def check_outputs(
     request: Mapping[str, Any], fields: Mapping[str, str], context: Context, where: str = ""
 ) -> None:
-    """`check_output` of those `fields` (structure → its member) that the request has.
+    """Check each output URI among `fields` (structure → its member) that the request has.
 
     Raises:
         ServiceError: a bucket does not exist.

@@ -17,9 +17,9 @@ NEEDS = {
     "DebugRuleConfigurations": "DebugHookConfig",
     "ProfilerRuleConfigurations": "ProfilerConfig",
 }
-"""The rules' configuration → the configuration that writes the files they read."""
+"""The configuration of rules → the configuration of what writes the files they read."""
 INTERVALS = (100, 200, 500, 1000, 5000, 60000)
-"""Milliseconds between two samples (API reference, ProfilerConfig)."""
+"""Allowed ProfilingIntervalInMilliseconds (API reference, ProfilerConfig)."""
 FILE_NAME = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
 
 
@@ -27,7 +27,7 @@ def check_debugger(request: dict[str, Any], context: Context) -> None:
     """Check the debugger's and the profiler's members of a CreateTrainingJob request.
 
     Raises:
-        ServiceError: the request is invalid, or unsupported here.
+        ServiceError: the request is invalid or not supported.
     """
     profiler = request.get("ProfilerConfig", {})
     interval = profiler.get("ProfilingIntervalInMilliseconds", INTERVALS[0])
@@ -58,11 +58,11 @@ def check_debugger(request: dict[str, Any], context: Context) -> None:
         field = f"the rule '{rule['RuleConfigurationName']}': RuleParameters.source_s3_uri"
         _check_rule_file(field, source, context)
         if sources.setdefault(file_name(source), source) != source:
-            raise unsupported(f"{field} '{source}'", "expected files of different names")
+            raise unsupported(f"{field} '{source}'", "expected files with different names")
 
 
 def _check_rule_file(field: str, source: str, context: Context) -> None:
-    """Check that a rule's file in S3 exists and has a name that the container can have."""
+    """Check that a rule's file exists in S3 and has a name that is valid in the container."""
     bucket, key = bucket_and_key(source, field)
     if not FILE_NAME.fullmatch(file_name(source)):
         raise unsupported(

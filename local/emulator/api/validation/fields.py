@@ -1,4 +1,4 @@
-"""Checks of a request's fields, wherever they are."""
+"""Generic checks of a request's fields."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -10,7 +10,7 @@ ABSENT = object()
 
 
 def value_at(request: Mapping[str, Any], path: str) -> Any:
-    """The value at `A.B.C`; `ABSENT` when the request does not have it."""
+    """The value at `A.B.C`; `ABSENT` if the request does not have it."""
     value: Any = request
     for name in path.split("."):
         if not isinstance(value, Mapping) or name not in value:
@@ -20,7 +20,7 @@ def value_at(request: Mapping[str, Any], path: str) -> Any:
 
 
 def refuse_present(request: Mapping[str, Any], paths: Mapping[str, str], where: str = "") -> None:
-    """Refuse fields that the local SageMaker does not support.
+    """Reject fields that the local SageMaker does not support.
 
     Args:
         request: the request, or a part of it.
@@ -37,7 +37,7 @@ def refuse_present(request: Mapping[str, Any], paths: Mapping[str, str], where: 
 
 
 def unsupported(field: str, instead: str) -> ServiceError:
-    """The error for what AWS supports and the local SageMaker does not."""
+    """The error for a feature that the local SageMaker does not support."""
     return invalid(f"{field} is not supported by the local SageMaker; {instead}.")
 
 
@@ -47,6 +47,6 @@ def check_unique(field: str, names: Iterable[str]) -> None:
     Raises:
         ServiceError: they are not.
     """
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise invalid(f"{field} holds '{twice[0]}' more than once; expected unique names.")
+    duplicates = [name for name, count in Counter(names).items() if count > 1]
+    if duplicates:
+        raise invalid(f"{field} has '{duplicates[0]}' more than once; expected unique names.")

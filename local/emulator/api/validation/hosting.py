@@ -10,7 +10,7 @@ from local.emulator.errors import invalid
 from local.emulator.store import Kind
 
 SERVERLESS_MEMORY = (1024, 2048, 3072, 4096, 5120, 6144)
-"""MB a serverless variant may have, by the API's documentation."""
+"""Allowed MemorySizeInMB of a serverless variant (API reference)."""
 
 UNSUPPORTED_CONTAINER = {
     "ModelPackageName": "give Image and ModelDataUrl",
@@ -72,7 +72,7 @@ def check_model(request: dict[str, Any], context: Context) -> None:
 
 
 def _check_models(container: dict[str, Any]) -> None:
-    """Check where a multi-model endpoint's archives are."""
+    """Check the location of a multi-model endpoint's archives."""
     field, url = "PrimaryContainer.ModelDataUrl", container.get("ModelDataUrl")
     if "ModelDataSource" in container:
         raise invalid(
@@ -85,8 +85,7 @@ def _check_models(container: dict[str, Any]) -> None:
         raise invalid(f"{field} is {url}; Mode MultiModel expects s3://bucket/prefix/.")
     if url.endswith((".tar.gz", ".tgz")):
         raise invalid(
-            f"{field} is {url}, an archive; Mode MultiModel expects the S3 prefix below which the "
-            "archives are."
+            f"{field} is {url}, an archive; Mode MultiModel expects the S3 prefix of the archives."
         )
 
 
@@ -125,7 +124,7 @@ def _check_artifact(
         raise invalid(
             f'Could not access model data at {url}. Please ensure that the role "{role}" exists '
             'and has "s3:GetObject" permissions and that the object is located in '
-            f"{context.region}. ({field}: there is no such object in the local S3.)"
+            f"{context.region}. ({field}: no such object in the local S3.)"
         )
 
 
@@ -143,13 +142,12 @@ def check_endpoint_config(request: dict[str, Any], context: Context) -> None:
         _check_variant(variant, request, context)
     if len(variants) > 1 and any("ServerlessConfig" in variant for variant in variants):
         raise invalid(
-            f"ProductionVariants holds {len(variants)} variants and a ServerlessConfig; expected "
-            "a single variant when it is serverless."
+            f"ProductionVariants has {len(variants)} variants and a ServerlessConfig; expected a "
+            "single variant for a serverless endpoint."
         )
     if not sum(variant.get("InitialVariantWeight", 1) for variant in variants):
         raise invalid(
-            "ProductionVariants: every InitialVariantWeight is 0; expected one above 0, or no "
-            "request would reach a variant."
+            "ProductionVariants: every InitialVariantWeight is 0; expected at least one above 0."
         )
     capture = request.get("DataCaptureConfig")
     if capture is not None:
@@ -209,11 +207,11 @@ def _check_variant(variant: dict[str, Any], request: dict[str, Any], context: Co
         )
     for member in ("AsyncInferenceConfig", "DataCaptureConfig", "VpcConfig"):
         if member in request:
-            raise invalid(f"{member} was given for the serverless {field}; serverless has none.")
+            raise invalid(f"{member} was given for {field}, which is serverless; expected none.")
 
 
 def is_multi_model(model: dict[str, Any]) -> bool:
-    """Whether a model's container serves several models, by its description."""
+    """Whether a model has Mode MultiModel."""
     [container] = model.get("Containers") or [model["PrimaryContainer"]]
     return bool(container.get("Mode") == "MultiModel")
 

@@ -1,4 +1,4 @@
-"""Validation of the ranges that a tuning job searches."""
+"""Validation of a tuning job's ranges."""
 
 import math
 from typing import Any
@@ -7,33 +7,33 @@ from local.emulator.api.validation.fields import check_unique, unsupported
 from local.emulator.errors import invalid
 
 MAX_RANGES = 30
-"""Hyperparameters a tuning job may search, over all kinds, by the API's documentation."""
+"""Most hyperparameters with a range, of all kinds (API reference)."""
 
 NUMBERS = {"IntegerParameterRanges": int, "ContinuousParameterRanges": float}
 
 
 def tuned_names(ranges: dict[str, Any]) -> set[str]:
-    """The names of the hyperparameters that the ranges search."""
+    """The names of the hyperparameters in the ranges."""
     return {entry["Name"] for entries in _kinds(ranges).values() for entry in entries}
 
 
 def combinations(ranges: dict[str, Any]) -> int:
-    """How many points a grid of the categorical ranges has."""
+    """The number of combinations of the categorical ranges."""
     return math.prod(
         len(set(entry["Values"])) for entry in _kinds(ranges)["CategoricalParameterRanges"]
     )
 
 
 def check_ranges(ranges: dict[str, Any], strategy: str, field: str) -> None:
-    """Check that the ranges can be read and suit their scale and the strategy.
+    """Check that the ranges are valid for their scaling types and the strategy.
 
     Args:
         ranges: the `ParameterRanges`.
-        strategy: how they are searched.
+        strategy: the search strategy.
         field: the ranges' path in the request, for messages.
 
     Raises:
-        ServiceError: they do not.
+        ServiceError: they are not.
     """
     kinds = _kinds(ranges)
     if ranges.get("AutoParameters"):
@@ -43,7 +43,7 @@ def check_ranges(ranges: dict[str, Any], strategy: str, field: str) -> None:
     entries = [entry["Name"] for found in kinds.values() for entry in found]
     if not 1 <= len(entries) <= MAX_RANGES:
         raise invalid(
-            f"{field} holds {len(entries)} hyperparameters; expected 1 to {MAX_RANGES} over all "
+            f"{field} has {len(entries)} hyperparameters; expected 1 to {MAX_RANGES} over all "
             "kinds of ranges."
         )
     check_unique(field, entries)

@@ -8,7 +8,7 @@ from local.emulator.errors import invalid
 from local.emulator.training.interruptions import INTERRUPT_TAG
 
 MAX_TAGS = 50
-"""Tags of one resource, by the AWS general reference."""
+"""Most tags of a resource (AWS general reference)."""
 
 
 def tags_of(request: dict[str, Any]) -> dict[str, str]:
@@ -17,7 +17,7 @@ def tags_of(request: dict[str, Any]) -> dict[str, str]:
 
 
 def check_tags(request: dict[str, Any]) -> None:
-    """Check that keys are unique and not AWS's own.
+    """Check that keys are unique and do not have AWS's prefix.
 
     Raises:
         ServiceError: they are not.
@@ -27,16 +27,16 @@ def check_tags(request: dict[str, Any]) -> None:
     for tag in tags:
         if tag["Key"].lower().startswith("aws:"):
             raise invalid(
-                f"Tags holds the key '{tag['Key']}'; expected one without the prefix aws:, which "
-                "is AWS's own."
+                f"Tags has the key '{tag['Key']}'; expected one without the prefix aws:, which is "
+                "reserved."
             )
 
 
 def check_rehearsal(request: dict[str, Any], *, spot: bool) -> None:
-    """Check that a spot rehearsal has managed spot training and a time.
+    """Check the tag that simulates a spot interruption: it needs a managed spot job and a time.
 
     Raises:
-        ServiceError: it has not.
+        ServiceError: one of them is missing or invalid.
     """
     value = tags_of(request).get(INTERRUPT_TAG)
     if value is None:

@@ -1,4 +1,4 @@
-"""Validation of training jobs: what AWS refuses, and what this machine cannot do."""
+"""Validation of training jobs."""
 
 import re
 from typing import Any
@@ -18,7 +18,7 @@ from local.emulator.training.describe import DAY_SECONDS
 from local.emulator.training.opt_ml import DEFAULT_PATHS, BadPath, local_path
 
 MAX_RUNTIME = 28 * 24 * 3600
-"""Seconds a training job may run, by SageMaker's quotas."""
+"""Largest MaxRuntimeInSeconds (SageMaker's quotas)."""
 
 OUTPUTS = {
     "OutputDataConfig": "S3OutputPath",
@@ -63,11 +63,11 @@ def check_training(request: dict[str, Any], context: Context) -> None:
 
 
 def check_definition(request: dict[str, Any], context: Context, where: str = "") -> None:
-    """Check what a training job and a tuning job's training job definition have in common.
+    """Check the members that a training job and a training job definition share.
 
     Args:
-        request: the CreateTrainingJob request, or the definition.
-        context: the parts.
+        request: the CreateTrainingJob request or the TrainingJobDefinition.
+        context: the region.
         where: prefix of the fields' names in messages.
 
     Raises:
@@ -109,7 +109,7 @@ def check_metrics(definitions: list[dict[str, str]], where: str) -> None:
         except (re.error, OverflowError, RecursionError) as error:
             raise invalid(
                 f"{field}: the Regex '{definition['Regex']}' of metric '{definition['Name']}' is "
-                f"no regular expression: {error}."
+                f"not a regular expression: {error}."
             ) from None
 
 
@@ -142,7 +142,7 @@ def check_resources(resources: dict[str, Any], context: Context, field: str) -> 
     count = sum(part["InstanceCount"] for part in groups or [resources])
     name, most = context.executor.name, context.executor.max_hosts
     if count > most:
-        hint = "use --executor docker" if name != "docker" else "ask for fewer"
+        hint = "use --executor docker" if name != "docker" else "use fewer"
         raise limit_exceeded(
             f"{field}.InstanceCount is {count}; the executor {name} has {most} "
             f"host{'s' * (most > 1)}: {hint}."
@@ -217,15 +217,15 @@ def _check_channel(
     for member in ("CompressionType", "RecordWrapperType"):
         if channel.get(member, "None") != "None":
             raise invalid(
-                f"{field}: {member} is '{channel[member]}'; only Pipe input mode has it, expected "
-                "None."
+                f"{field}: {member} is '{channel[member]}'; expected None, as it is only for Pipe "
+                "mode."
             )
     if source.get("AttributeNames"):
         raise invalid(f"{field}: AttributeNames was given; only an {AUGMENTED_MANIFEST} has them.")
     names = {group["InstanceGroupName"] for group in _groups(request.get("ResourceConfig", {}))}
     if unknown := sorted(set(source.get("InstanceGroupNames", [])) - names):
         raise invalid(
-            f"{field}: InstanceGroupNames holds '{unknown[0]}'; ResourceConfig.InstanceGroups has "
+            f"{field}: InstanceGroupNames has '{unknown[0]}'; ResourceConfig.InstanceGroups has "
             f"{', '.join(sorted(names)) or 'none'}."
         )
     check_input(source, field, request["RoleArn"], context)

@@ -11,17 +11,16 @@ from local.emulator.errors import invalid, limit_exceeded
 from local.emulator.store import Kind
 
 MAX_PAYLOAD = 100
-"""MB a request may have, and MaxConcurrentTransforms times as much together, by the API's
-documentation."""
+"""Largest MaxPayloadInMB, and largest product of it and MaxConcurrentTransforms (API reference)."""
 
 DEFAULT_PAYLOAD = 6
-"""MB of a request of a job that sets no limit, by the API's documentation."""
+"""Default MaxPayloadInMB (API reference)."""
 
 SPLITS = ("None", "Line")
-"""How an object may be split into records here."""
+"""The supported SplitTypes."""
 
 NO_PROCESSING = {"InputFilter": "$", "OutputFilter": "$", "JoinSource": "None"}
-"""The DataProcessing that changes nothing, which is the only one supported."""
+"""The only supported DataProcessing, which changes nothing."""
 
 UNSUPPORTED = {
     "ExperimentConfig": "leave it out: there are no experiments",
@@ -40,8 +39,8 @@ def check_transform(request: dict[str, Any], context: Context) -> None:
     model = context.hosted(Kind.MODEL, request["ModelName"])
     if is_multi_model(model.body):
         raise invalid(
-            f"ModelName is {request['ModelName']}, whose Mode is MultiModel; expected a model of "
-            "one archive."
+            f"ModelName is {request['ModelName']}, whose Mode is MultiModel; expected a model with "
+            "Mode SingleModel."
         )
     _check_payload(request)
     hosts, most = request["TransformResources"]["InstanceCount"], context.executor.max_hosts

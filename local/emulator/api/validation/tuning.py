@@ -1,4 +1,4 @@
-"""Hyperparameter tuning jobs."""
+"""Validation of hyperparameter tuning jobs."""
 
 from importlib.util import find_spec
 from typing import Any
@@ -20,16 +20,16 @@ from local.emulator.tuning.plan import (
 )
 
 MAX_JOBS = {"Bayesian": 750, "Random": 10_000, "Hyperband": 750, "Grid": 750}
-"""Training jobs of a tuning job by strategy, by SageMaker's quotas."""
+"""Most training jobs of a tuning job, by strategy (SageMaker's quotas)."""
 
 MAX_PARALLEL = 100
-"""Training jobs of a tuning job at a time, by SageMaker's quotas."""
+"""Most parallel training jobs of a tuning job (SageMaker's quotas)."""
 
 MAX_HYPERPARAMETERS = 100
-"""Static and tuned hyperparameters of a training job, by the API's model."""
+"""Most hyperparameters of a training job, static and tuned (API reference)."""
 
 MAX_RESOURCE = 20_000
-"""Hyperband's greatest MaxResource, by the API's documentation."""
+"""Hyperband's largest MaxResource (API reference)."""
 
 UNSUPPORTED = {
     "Autotune": (
@@ -44,11 +44,11 @@ PER_DEFINITION = {
     "TuningObjective": "HyperParameterTuningJobObjective",
     "HyperParameterRanges": "ParameterRanges",
 }
-"""A definition's own member → the config's member that replaces it with a single definition."""
+"""A definition's member → the config's member to use instead with a single definition."""
 
 TUNING_RESOURCES = "HyperParameterTuningResourceConfig"
 SINGLE_INSTANCE = ("InstanceType", "InstanceCount", "VolumeSizeInGB")
-"""What `InstanceConfigs` replaces."""
+"""The members that `InstanceConfigs` replaces."""
 
 
 def check_tuning(request: dict[str, Any], context: Context) -> None:
@@ -81,7 +81,7 @@ def check_tuning(request: dict[str, Any], context: Context) -> None:
 
 
 def _definitions(request: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """The training job definitions, each with what precedes its fields' names in messages."""
+    """The training job definitions, each with the prefix of its fields' names in messages."""
     single, several = request.get("TrainingJobDefinition"), request.get("TrainingJobDefinitions")
     if (single is None) == (not several):
         found_both = "both given" if several else "missing"
@@ -139,7 +139,7 @@ def _check_limits(config: dict[str, Any], definitions: list[dict[str, Any]]) -> 
         if most not in (None, points):
             raise invalid(
                 f"{field}.MaxNumberOfTrainingJobs is {most}; expected {points}, the number of "
-                "combinations of the grid, or nothing."
+                "combinations of the grid, or no value."
             )
         most = points
     if most is None:
@@ -174,8 +174,8 @@ def _check_strategy(config: dict[str, Any], definition: dict[str, Any], where: s
     if config.get("TrainingJobEarlyStoppingType", "Off") != "Off":
         raise invalid(
             "HyperParameterTuningJobConfig.TrainingJobEarlyStoppingType is "
-            f"{config['TrainingJobEarlyStoppingType']}; Hyperband stops early by itself, "
-            "expected Off."
+            f"{config['TrainingJobEarlyStoppingType']}; expected Off with Hyperband, which stops "
+            "training jobs itself."
         )
     least = (hyperband or {}).get("MinResource", 1)
     most = (hyperband or {}).get("MaxResource")
@@ -201,8 +201,8 @@ def _check_hyperparameters(ranges: dict[str, Any], definition: dict[str, Any], w
         )
     if len(static) + len(tuned) > MAX_HYPERPARAMETERS:
         raise invalid(
-            f"{where}StaticHyperParameters and ParameterRanges hold {len(static) + len(tuned)} "
-            f"hyperparameters; expected at most {MAX_HYPERPARAMETERS} together."
+            f"{where}StaticHyperParameters and ParameterRanges have {len(static) + len(tuned)} "
+            f"hyperparameters; expected at most {MAX_HYPERPARAMETERS} in total."
         )
 
 
@@ -228,7 +228,7 @@ def _check_machines(definition: dict[str, Any], context: Context, where: str) ->
     """Check that exactly one of the two resource configurations is given, and is valid.
 
     Returns:
-        The machines that are used, as a ResourceConfig.
+        The resources to use, as a ResourceConfig.
     """
     given = [
         name for name in ("ResourceConfig", TUNING_RESOURCES) if definition.get(name) is not None

@@ -1,4 +1,4 @@
-"""WarmStartConfig: the parents of a tuning job (developer guide, Warm Start restrictions)."""
+"""Validation of WarmStartConfig (developer guide, warm start restrictions)."""
 
 from typing import Any
 
@@ -15,10 +15,10 @@ STRATEGIES = ("Bayesian", "Random")
 
 
 def check_parents(request: dict[str, Any], context: Context) -> None:
-    """Check that a tuning job's parents have ended and resemble it.
+    """Check that a tuning job's parents have ended and are compatible with it.
 
     Raises:
-        ServiceError: a parent has not, or does not.
+        ServiceError: a parent is not.
     """
     warm = request["WarmStartConfig"]
     strategy = request["HyperParameterTuningJobConfig"]["Strategy"]
@@ -42,7 +42,7 @@ def check_parents(request: dict[str, Any], context: Context) -> None:
         try:
             parent = context.store.get(Kind.TUNING_JOB, name).body
         except Missing:
-            raise invalid(f"{field}: there is no hyperparameter tuning job '{name}'.") from None
+            raise invalid(f"{field}: no such hyperparameter tuning job: '{name}'.") from None
         if parent["HyperParameterTuningJobStatus"] not in TERMINAL:
             raise invalid(
                 f"{field}: '{name}' is {parent['HyperParameterTuningJobStatus']}; expected a job "
@@ -80,9 +80,9 @@ def _check_compatible(
     if theirs != ours:
         raise invalid(
             f"{field} has {len(theirs)} static and tuned hyperparameters and this job {len(ours)}; "
-            "expected the same: a warm start may make static ones tuned and tuned ones static, "
-            f"but neither add nor take any away (only the parent has: {_listed(theirs - ours)}; "
-            f"only this job has: {_listed(ours - theirs)})."
+            "expected the same ones: a static one may become tuned and a tuned one static, but "
+            f"none may be added or removed (only the parent has: {_listed(theirs - ours)}; only "
+            f"this job has: {_listed(ours - theirs)})."
         )
     if kind != "IdenticalDataAndAlgorithm":
         return

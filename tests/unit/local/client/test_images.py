@@ -35,7 +35,7 @@ def test_what_is_not_there_is_named(photos: Path) -> None:
     with pytest.raises(UserError, match="nowhere: no such file or folder"):
         find_images([photos / "nowhere"])
     (photos / "empty").mkdir()
-    with pytest.raises(UserError, match="empty: no image in it"):
+    with pytest.raises(UserError, match="empty: no images found"):
         find_images([photos / "empty"])
 
 
@@ -48,7 +48,7 @@ def test_what_is_no_image_is_said_and_what_tools_left_is_not_sent(
     (photos / "@eaDir" / "1.jpg").write_bytes(b"x")
     names = [one.name for one in find_images([photos])]
     assert names == ["ants/1.jpg", "ants/2.PNG", r"ants/caf\xe9.jpg", "bees/1.webp", "top.tiff"]
-    assert capsys.readouterr().err.endswith("left out (no images): ants/pipe.jpg, notes.txt\n")
+    assert capsys.readouterr().err.endswith("left out (not images): ants/pipe.jpg, notes.txt\n")
 
 
 def test_a_pipe_is_not_opened(photos: Path) -> None:

@@ -66,6 +66,16 @@ def test_the_channels_in_a_folder(tmp_path: Path, layout: str) -> None:
     assert find_channels(OFFLINE, root.as_uri()) == wanted
 
 
+def test_files_directly_below_a_prefix(
+    moto_target: Target, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill_bucket(moto_target, "flat", ["1.jpg", "2.jpg"])
+    assert find_channels(moto_target, "s3://bucket/flat") == {"train": "s3://bucket/flat/"}
+    fill_bucket(moto_target, "pets", ["train/cat/1", "validation/cat/1", "stray.jpg"])
+    assert set(find_channels(moto_target, "s3://bucket/pets")) == {"train", "validation"}
+    assert "stray.jpg" in capsys.readouterr().err
+
+
 def test_one_split_by_two_names(moto_target: Target) -> None:
     fill_bucket(moto_target, "pets", ["train/cat/1", "val/cat/1", "valid/cat/1"])
     with pytest.raises(UserError, match="found both valid and val at s3://bucket/pets/"):
@@ -93,10 +103,10 @@ def test_what_lies_beside_the_splits_is_said(
     ("data", "words"),
     [
         ("s3://bucket/nothing", "nothing found at s3://bucket/nothing/"),
-        ("s3://nowhere/x", "there is no bucket nowhere"),
+        ("s3://nowhere/x", "no such bucket: nowhere"),
         ("s3://", "expected s3://bucket/prefix"),
         ("https://host/x", "expected s3://bucket/prefix or a folder"),
-        ("/no/such/folder", "/no/such/folder is no folder"),
+        ("/no/such/folder", "/no/such/folder: not a folder"),
     ],
 )
 def test_data_that_is_not_there(moto_target: Target, data: str, words: str) -> None:
@@ -125,5 +135,5 @@ def test_a_user_without_a_home_folder_has_no_images_in_it(monkeypatch: pytest.Mo
 
     monkeypatch.delenv("HOME", raising=False)
     monkeypatch.setattr("pwd.getpwuid", unknown)
-    with pytest.raises(UserError, match="~/photos is no folder; expected"):
+    with pytest.raises(UserError, match="~/photos: not a folder, expected"):
         find_channels(OFFLINE, "~/photos")

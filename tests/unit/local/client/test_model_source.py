@@ -61,7 +61,7 @@ def test_its_name(trains: str, serves: str | None) -> None:
 
 
 def test_a_digest_tells_no_tag() -> None:
-    with pytest.raises(UserError, match=r"--slim: found berth@sha256:1, .*--image-uri"):
+    with pytest.raises(UserError, match=r"--slim: found berth@sha256:1 .*--image-uri"):
         serving_image("berth@sha256:1")
 
 
@@ -80,6 +80,6 @@ def test_exactly_one_is_named() -> None:
 
 def test_a_job_that_is_not_there(moto_target: Target) -> None:
     with pytest.raises(
-        UserError, match="--job: there is no training job nobody; see them with: berth jobs"
+        UserError, match="--job: no such training job: nobody; list them with: berth jobs"
     ):
         find_model(moto_target, job="nobody", model_data=None, image_uri=None)

@@ -19,7 +19,7 @@ HOSTING = Hosting(
     stamp="20260102",
 )
 EXPECTED = """\
-plan: what would be sent to AWS, account 123456789012, us-east-1
+plan: requests to AWS, account 123456789012, us-east-1
 
 CreateModel
 {
@@ -51,7 +51,7 @@ CreateEndpoint
   "EndpointConfigName": "flowers-20260102"
 }
 
-IAM policy: what the sender of these requests needs
+IAM policy: for the caller of these operations
 {
   "Version": "2012-10-17",
   "Statement": [
@@ -109,7 +109,7 @@ IAM policy: what the sender of these requests needs
   ]
 }
 
-IAM policy: what the role arn:aws:iam::123456789012:role/berth needs
+IAM policy: for the role arn:aws:iam::123456789012:role/berth
 {
   "Version": "2012-10-17",
   "Statement": [
@@ -170,8 +170,8 @@ IAM policy: what the role arn:aws:iam::123456789012:role/berth needs
   ]
 }
 
-cost at most
-  endpoint, variant AllTraffic, a month: 83.95 USD (1 x ml.m5.large at 0.115 USD/h: 0.115 USD an \
+maximum cost
+  endpoint, variant AllTraffic, per month: 83.95 USD (1 x ml.m5.large at 0.115 USD/h: 0.115 USD an \
 hour, 2.76 a day, 83.95 a month, until it is deleted)
   instances on demand in us-east-1, 2026-11-21; storage and transfer are extra; check \
 aws.amazon.com/sagemaker/pricing
@@ -202,8 +202,8 @@ def test_here_it_costs_nothing_and_says_what_aws_would_take() -> None:
         ("CreateEndpoint", HOSTING.endpoint(timedelta(hours=2))),
     ]
     page = shown(target, requests)
-    assert "what would be sent to the local SageMaker" in page
-    assert "cost at most: nothing on this machine; on AWS" in page
+    assert "the local SageMaker" in page
+    assert "maximum cost: nothing on this machine; on AWS" in page
     assert "0.23 USD" in page
     assert '"berth:ttl"' in page
 

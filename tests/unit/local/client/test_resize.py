@@ -62,10 +62,10 @@ def test_transparency_becomes_white() -> None:
 
 @pytest.mark.parametrize("data", [b"", b"no picture", encoded(noisy(40, 40), "PNG")[:200]])
 def test_what_is_no_picture_is_named(data: bytes) -> None:
-    with pytest.raises(UserError, match=r"a\.png: cannot be made smaller"):
+    with pytest.raises(UserError, match=r"a\.png: cannot shrink it"):
         resize_to_fit(data, 1000, "a.png")
 
 
 def test_too_small_a_limit_is_said() -> None:
-    with pytest.raises(UserError, match="cannot be made smaller than 100 bytes"):
+    with pytest.raises(UserError, match="cannot shrink it to 100 bytes"):
         resize_to_fit(encoded(noisy(100, 100), "PNG"), 100, "a.png")

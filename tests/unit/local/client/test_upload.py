@@ -152,10 +152,10 @@ def test_links_inside_are_followed(photos: Path) -> None:
 @pytest.mark.parametrize(
     ("link", "target", "message"),
     [
-        ("secret.png", "/etc/hostname", "secret.png: a link to /etc/hostname, which lies outside"),
-        ("folder", "/etc", "folder: a link to /etc, which lies outside"),
-        ("broken.png", "nowhere.png", "broken.png: a link to nowhere.png, which is not there"),
-        ("loop", ".", "loop: a link to a folder it lies in"),
+        ("secret.png", "/etc/hostname", "secret.png: a link to /etc/hostname, which is outside"),
+        ("folder", "/etc", "folder: a link to /etc, which is outside"),
+        ("broken.png", "nowhere.png", "broken.png: a broken link to nowhere.png"),
+        ("loop", ".", "loop: a link to a folder that contains it"),
     ],
 )
 def test_links_that_lead_elsewhere_are_refused(
@@ -215,7 +215,7 @@ def test_an_object_has_its_content_type(
 
 def test_nothing_to_send(tmp_path: Path) -> None:
     (tmp_path / "empty" / "train").mkdir(parents=True)
-    with pytest.raises(UserError, match="no files in it"):
+    with pytest.raises(UserError, match="empty: found no files"):
         scan_folder(tmp_path / "empty")
     with pytest.raises(UserError, match="not a folder"):
         scan_folder(tmp_path / "nowhere")

@@ -21,8 +21,8 @@ AWS = ["--where", "aws", "--role", ROLE, "--region", "us-east-1"]
         (["--job", "j", *MANY], "--multi-model: found --job as well"),
         (["--multi-model", "models"], "--multi-model: found models, expected s3://"),
         ([*MANY, "--serverless"], "--multi-model: found --serverless as well"),
-        ([*MODEL, "--max-instances", "3"], "--max-instances: autoscaling is not simulated locally"),
-        ([*MODEL, "--update", "--ttl", "2h"], "--ttl: locally it is set when an endpoint is made"),
+        ([*MODEL, "--max-instances", "3"], "--max-instances: autoscaling is not supported locally"),
+        ([*MODEL, "--update", "--ttl", "2h"], "--ttl: locally only a new endpoint can have one"),
         ([*MODEL, "--ttl", "soon"], "--ttl: found 'soon'"),
         (
             [*MODEL, "--precision", "int8", "--env", "BERTH_PRECISION=float32"],
@@ -30,7 +30,7 @@ AWS = ["--where", "aws", "--role", ROLE, "--region", "us-east-1"]
         ),
         (
             [*MODEL, *AWS, "--serverless", "--max-instances", "3"],
-            "--max-instances: a serverless endpoint scales by itself",
+            "--max-instances: serverless endpoints scale automatically",
         ),
         ([*MODEL, "--slim", "--instance-type", "ml.g5.xlarge"], "--slim: ml.g5.xlarge has a GPU"),
         ([*MODEL, "--cloudwatch", "AWS/Flowers"], "--cloudwatch: found 'AWS/Flowers', expected"),
@@ -99,7 +99,7 @@ def test_moto_accepts_every_request_of_a_deployment(
     assert schedule["Name"] == "berth-ttl-flowers"
     found = moto_aws.client("scheduler").get_schedule(Name=schedule["Name"])
     assert json.loads(found["Target"]["Input"]) == {"EndpointName": "flowers"}
-    assert "serves" in capsys.readouterr().out
+    assert "endpoint flowers is in service" in capsys.readouterr().out
     (target,) = moto_aws.client("application-autoscaling").describe_scalable_targets(
         ServiceNamespace="sagemaker"
     )["ScalableTargets"]

@@ -182,7 +182,7 @@ def test_what_is_too_large_is_named_and_not_sent(
         EndpointClient(client, "flowers", limit=1000), find_images([photos / "red"])
     )
     assert answers[0].error is not None
-    assert answers[0].error.startswith("1.jpg: 2,000 bytes, a request takes 1,000")
+    assert answers[0].error.startswith("1.jpg: found 2,000 bytes, expected at most 1,000")
     assert answers[1].error is None
     assert len(runtime.seen) == 1
 
@@ -267,7 +267,7 @@ def test_the_limit_is_the_endpoints() -> None:
 
 
 def test_an_endpoint_that_is_not_there_is_said(moto_target: Target) -> None:
-    with pytest.raises(UserError, match="endpoint nobody: not there"):
+    with pytest.raises(UserError, match="endpoint nobody: not found"):
         payload_limit(moto_target.client("sagemaker"), "nobody")
 
 
@@ -321,4 +321,4 @@ def test_a_plan_sends_nothing(
 def test_as_many_instances_as_the_container_takes() -> None:
     from serve.payloads.images import MAX_INSTANCES
 
-    assert subject.MOST_IN_BATCH == MAX_INSTANCES
+    assert subject.MAX_BATCH == MAX_INSTANCES

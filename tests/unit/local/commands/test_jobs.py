@@ -77,7 +77,7 @@ def listed(berth: Commands, *words: str) -> list[dict[str, Any]]:
 
 
 def test_everything_in_one_table(berth: Commands) -> None:
-    assert "nothing yet" in berth.run("jobs").output
+    assert "no jobs or endpoints" in berth.run("jobs").output
     train(berth, "first")
     deploy(berth, "flowers", ours=True)
     done = berth.run("jobs")
@@ -149,11 +149,11 @@ def test_all_is_what_this_command_made(berth: Commands) -> None:
         (["delete"], "expected names of endpoints, or --all"),
         (["delete", "flowers", "--all"], "expected names of endpoints, or --all"),
         (["delete", "first"], "first: a training job; SageMaker keeps jobs for good"),
-        (["delete", "nothing"], "nothing: nothing of this name"),
-        (["stop", "first"], "first: it is not running"),
-        (["stop", "nothing"], "nothing: nothing of this name (training, tuning, transform)"),
-        (["logs", "nothing"], "nothing: nothing of this name (training, transform, endpoint)"),
-        (["report", "nothing"], "nothing: nothing of this name (training, tuning)"),
+        (["delete", "nothing"], "nothing: not found"),
+        (["stop", "first"], "first: not running"),
+        (["stop", "nothing"], "nothing: not found (training, tuning, transform)"),
+        (["logs", "nothing"], "nothing: not found (training, transform, endpoint)"),
+        (["report", "nothing"], "nothing: not found (training, tuning)"),
     ],
 )
 def test_what_cannot_be_done_is_said(berth: Commands, words: list[str], line: str) -> None:

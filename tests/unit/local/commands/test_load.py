@@ -89,7 +89,7 @@ def test_the_curve_the_knee_and_the_price(
     assert wanted["instances"] >= 1000 / (chosen["requests_per_second"] / 2)
     assert wanted["usd_per_hour"] == pytest.approx(0.115 * wanted["instances"])
     assert runtime.bodies == {b"red/1.jpg", b"red/2.jpg", b"blue/1.png"}
-    assert "4 at once" in said.err
+    assert "4 concurrent" in said.err
     assert "flowers" in (tmp_path / "flowers-load.html").read_text()
 
 

@@ -75,4 +75,4 @@ def test_one_host(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_tuning_job_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     done = Commands(Job(), monkeypatch).run("logs", "search")
     assert isinstance(done.exception, UserError)
-    assert "its trials have" in str(done.exception)
+    assert "a tuning job has no log" in str(done.exception)

@@ -231,7 +231,7 @@ def test_one_for_other_processors_is_left_out(
     assert main(["push", "--registry", "127.0.0.1:9", "--plan"]) == 0
     shown = capsys.readouterr()
     assert len(shown.out.splitlines()) == 1
-    assert "berth:serve is left out: platform: found linux/arm64" in shown.err
+    assert "berth:serve is skipped: platform: found linux/arm64" in shown.err
 
 
 def test_without_an_engine_plain_processes_do(
@@ -273,7 +273,7 @@ def test_an_images_name_and_tag(image: str, parts: tuple[str, str]) -> None:
 
 def test_what_cannot_be_pushed_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, message in (
-        (["berth@sha256:1"], "named by digest"),
+        (["berth@sha256:1"], "found a digest, expected a name with a tag"),
         (["berth", "--repository", "Flowers"], "--repository: found 'Flowers'"),
         (["berth", "--tag", "a b"], "--tag: found 'a b'"),
         (["berth", "--instance-type", "c7g"], "--instance-type: found 'c7g'"),

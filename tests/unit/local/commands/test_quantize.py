@@ -44,8 +44,8 @@ def test_an_archive_of_s3_is_downloaded_first(moto_aws: Target, ran: list[Any]) 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["s3://models/none.tar.gz"], "s3://models/none.tar.gz: there is no such object"),
-        (["no-such-job"], "there is no training job no-such-job"),
+        (["s3://models/none.tar.gz"], "s3://models/none.tar.gz: no such object"),
+        (["no-such-job"], "no such training job: no-such-job"),
         (["no-such-job", "--plan"], "--plan: "),
     ],
 )

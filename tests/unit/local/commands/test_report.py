@@ -236,7 +236,7 @@ def test_a_folder_named_like_no_job(
     berth = Commands(Nothing(JOB), monkeypatch)
     assert berth.run("report", "first", "--no-open").exit_code == 0
     assert maker.made[0][1] == Path("first-report")
-    assert "nothing of this name" in str(berth.run("report", "other", "--no-open").exception)
+    assert "other: not found" in str(berth.run("report", "other", "--no-open").exception)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

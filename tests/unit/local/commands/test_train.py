@@ -97,7 +97,7 @@ def test_a_plan_prints_the_request_and_sends_nothing(berth: Commands) -> None:
         (["train", "s3://bucket/pets", "--hp", "x"], "--hp: found 'x', expected name=value"),
         (
             ["train", "s3://bucket/pets", "--where", "aws", "--spot", "--interrupt-after", "5"],
-            "only --where local can",
+            "--interrupt-after: only supported with --where local",
         ),
         (["train", "s3://bucket/pets", "--hyperparameters", "none.json"], "no such file"),
     ],
@@ -203,7 +203,7 @@ def test_the_summary_survives_what_another_image_wrote(tmp_path: Path, written: 
     lines = summary({"TrainingTimeInSeconds": 3}, tmp_path, [tmp_path / "output"])
     assert lines[0].startswith("accuracy   unknown: ")
     assert "evaluation.json: " in lines[0]
-    assert lines[1:] == ["time       3 s, billed 3 s", f"left       {tmp_path / 'output'}"]
+    assert lines[1:] == ["time       3 s, billed 3 s", f"downloaded {tmp_path / 'output'}"]
 
 
 def test_the_summary_tells_what_was_lost(tmp_path: Path) -> None:

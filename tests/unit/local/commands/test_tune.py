@@ -106,8 +106,8 @@ def test_a_plan_sends_nothing(berth: Commands) -> None:
     [
         ([], "--range: found none"),
         (["--preset", "adam"], "--preset: found 'adam'"),
-        (["-r", "epochs=1:2", "-r", "epochs=2:3"], "given twice"),
-        (["-r", "epochs=1:2", "-p", "epochs=1"], "both a range and a fixed value"),
+        (["-r", "epochs=1:2", "-r", "epochs=2:3"], "--range: two ranges"),
+        (["-r", "epochs=1:2", "-p", "epochs=1"], "a range and a fixed value"),
         (["--preset", "adamw", "--name", "x" * 33], "--name"),
         (["--preset", "adamw", "--objective", "accuracy"], "--objective: found 'accuracy'"),
         (["--preset", "adamw", "--jobs", "1", "--parallel", "2"], "--parallel: found 2"),
@@ -220,11 +220,11 @@ def test_the_plan_has_both_requests_and_both_bills(on_aws: Commands) -> None:
     assert done.exit_code == 0, (done.output, done.exception)
     assert "CreateTrainingJob\n" in done.output
     assert "CreateHyperParameterTuningJob\n" in done.output
-    costs = [line for line in done.output.splitlines() if " USD (" in line or "in all" in line]
+    costs = [line for line in done.output.splitlines() if " USD (" in line or "total" in line]
     assert [line.split(":")[0].strip() for line in costs] == [
         "training job search-features",
         "tuning job search",
-        "in all",
+        "total",
     ]
     assert on_aws.target.client("sagemaker").list_training_jobs()["TrainingJobSummaries"] == []
 
@@ -237,14 +237,18 @@ def test_a_range_that_unfreezes_the_backbone_is_refused(berth: Commands) -> None
 
 @pytest.mark.parametrize(
     ("words", "why"),
-    [((*FROZEN, "--no-features"), "for this search"), (FROZEN, "on this machine")],
+    [
+        ((*FROZEN, "--no-features"), "this search has none"),
+        (FROZEN, "locally the first trial does"),
+    ],
 )
 def test_an_instance_for_features_that_no_job_computes(
     berth: Commands, words: tuple[str, ...], why: str
 ) -> None:
     given = ("tune", "s3://bucket/pets", *words, "--features-instance", "ml.g5.xlarge")
     done = berth.run(*given)
-    assert str(done.exception).startswith("--features-instance: no job computes features " + why)
+    assert str(done.exception).startswith("--features-instance: ")
+    assert why in str(done.exception)
 
 
 def test_a_frozen_search_that_shares_no_features_says_why(berth: Commands) -> None:
@@ -265,9 +269,9 @@ def test_features_that_cannot_be_computed_start_no_trial(
     failed = {"TrainingJobStatus": "Failed", "FailureReason": "AlgorithmError: no such head"}
     monkeypatch.setattr(tune_command, "follow_training", lambda *_args, **_options: failed)
     done = on_aws.run("tune", "s3://bucket/pets", "--name", "search", *FROZEN)
-    assert str(done.exception) == (
-        "search-features: Failed: AlgorithmError: no such head; without features: --no-features"
-    )
+    message = str(done.exception)
+    assert message.startswith("search-features: Failed: AlgorithmError: no such head")
+    assert "--no-features" in message
     client = on_aws.target.client("sagemaker")
     assert client.list_hyper_parameter_tuning_jobs()["HyperParameterTuningJobSummaries"] == []
 
@@ -286,7 +290,7 @@ def test_a_network_without_features_trains_as_before_unless_they_are_asked_for(
     if asked:
         assert str(done.exception).startswith("--features: search-features: Failed: ")
         return
-    assert "every trial goes through the backbone: search-features: Failed" in done.stderr
+    assert "every trial runs the backbone: search-features: Failed" in done.stderr
     trials = on_aws.target.client("sagemaker").describe_hyper_parameter_tuning_job(
         HyperParameterTuningJobName="search"
     )["TrainingJobDefinition"]

@@ -83,7 +83,7 @@ def test_nothing_points_at_a_sagemaker_that_is_down(
 
 @pytest.mark.parametrize(
     ("ran", "line"),
-    [(True, "berth: down; what it knows is kept"), (False, "berth: it was not running")],
+    [(True, "berth: stopped; its data is kept"), (False, "berth: not running")],
 )
 def test_down(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, ran: bool, line: str) -> None:
     monkeypatch.setattr(daemon, "down", lambda _home: ran)

@@ -56,7 +56,7 @@ def test_up_is_up_once_and_down_ends_it(home: Home) -> None:
     assert (facts["pid"], facts["url"]) == (address.pid, address.url)
     assert os.getsid(address.pid) != os.getsid(0)
     assert up(home) == address == daemon.running(home) == daemon.up(home)
-    with pytest.raises(DaemonError, match="runs with executor process, not docker"):
+    with pytest.raises(DaemonError, match="with executor process, not docker"):
         daemon.up(home, executor="docker")
     with pytest.raises(DaemonError, match="not on port 1"):
         daemon.up(home, port=1)
@@ -187,7 +187,7 @@ def test_a_server_that_does_not_end_is_killed(home: Home, monkeypatch: pytest.Mo
     os.kill(address.pid, signal.SIGSTOP)
     monkeypatch.setattr(daemon, "HEALTH_SECONDS", 0.2)
     monkeypatch.setattr(daemon, "STOP_SECONDS", 0.5)
-    with pytest.raises(DaemonError, match=f"process {address.pid} runs but does not answer"):
+    with pytest.raises(DaemonError, match=f"process {address.pid} does not respond"):
         up(home)
     assert daemon.down(home) is True
     assert gone(address.pid)
@@ -210,8 +210,10 @@ def test_what_a_killed_server_left_running_is_ended(
         assert orphan.stdout.readline() == b"on\n"
         if how == "down":
             assert daemon.down(home) is False
-            assert "removed what a killed server left: job-algo-1" in capsys.readouterr().err
+            assert "removed leftovers of a killed server: job-algo-1" in capsys.readouterr().err
         else:
             up(home)
-            assert "removed what an earlier server left: job-algo-1" in home.server_log.read_text()
+            assert (
+                "removed leftovers of an earlier server: job-algo-1" in home.server_log.read_text()
+            )
         assert orphan.wait(20) == -signal.SIGKILL

@@ -27,7 +27,7 @@ def test_a_folder_of_other_things_is_not_closed_to_others(tmp_path: Path) -> Non
     shared.mkdir()
     shared.chmod(0o755)
     (shared / "thesis.txt").touch()
-    with pytest.raises(UserError, match=r"shared: other users may enter it \(mode 755\)"):
+    with pytest.raises(UserError, match=r"shared: other users can access it \(mode 755\)"):
         Home.find(shared)
     assert mode(shared) == 0o755
     shared.chmod(0o700)
@@ -69,5 +69,5 @@ def test_a_disk_without_permissions_is_refused(
     (tmp_path / "drive").mkdir(mode=0o755)
     (tmp_path / "drive").chmod(0o777)
     monkeypatch.setattr(Path, "chmod", lambda *_: None)
-    with pytest.raises(UserError, match="drive: the disk keeps no permissions"):
+    with pytest.raises(UserError, match="drive: the file system does not support permissions"):
         Home.find(tmp_path / "drive")

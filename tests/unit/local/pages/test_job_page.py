@@ -69,8 +69,10 @@ def test_everything_a_job_left_is_on_one_page(job_folder: Path) -> None:
     for fact in ("1 × ml.m5.large", "berth:latest", "trained 1 min 30 s", "billed 30 s"):
         assert fact in page.text
     assert page.pictures == [f"data:image/png;base64,{base64.b64encode(PNG).decode()}"] * 3
-    shown = [each for each in page.headings if each in ("Confusion", "other") or "Loss" in each]
-    assert shown == ["Loss, accuracy and learning rate", "Confusion", "other"]
+    shown = [
+        each for each in page.headings if each in ("Confusion matrix", "other") or "Loss" in each
+    ]
+    assert shown == ["Loss, accuracy and learning rate", "Confusion matrix", "other"]
 
 
 def test_names_are_text_and_nothing_is_loaded(job_folder: Path) -> None:
@@ -99,7 +101,7 @@ def test_an_evaluation_of_another_shape_costs_itself_alone(job_folder: Path, con
     page = ReadPage(write_report_page(JOB, job_folder))
     assert "evaluation.json: " in page.text
     assert "validation:accuracy" in page.text
-    assert "Confusion" in page.headings
+    assert "Confusion matrix" in page.headings
 
 
 def test_the_profilers_report_is_linked_and_rules_are_listed(job_folder: Path) -> None:
@@ -153,4 +155,4 @@ def test_what_a_fit_job_found_is_shown(job_folder: Path) -> None:
 
 def test_a_fit_that_is_none_is_said_in_its_place(job_folder: Path) -> None:
     (job_folder / "output" / "data" / "fit.json").write_text("[]")
-    assert "not berth's" in ReadPage(write_report_page(JOB, job_folder)).text
+    assert "not a fit report by berth" in ReadPage(write_report_page(JOB, job_folder)).text

@@ -40,7 +40,7 @@ def test_the_whole_page() -> None:
         assert f"<h2>{heading}</h2>" in text
     found = charts(text)
     assert list(found) == ["history", "coordinates", "importance"]
-    for fact in ("3 trials completed", "1 failed", "0 stopped", "at most 2 at a time"):
+    for fact in ("3 trials completed", "1 failed", "0 stopped", "at most 2 in parallel"):
         assert fact in text
     cells = re.findall(r"<td[^>]*>(.*?)</td>", text)
     assert cells.count("search-003") == 1
@@ -90,14 +90,14 @@ def test_names_are_text() -> None:
     [
         ([], "No trial has completed"),
         ([ENTRIES[2]], "No trial has completed"),
-        ([ENTRIES[0]], "It takes 2 completed trials"),
-        ([ENTRIES[0], trial(2, "Completed", 0.7, learning_rate="0.02")], "same value"),
+        ([ENTRIES[0]], "At least 2 completed trials"),
+        ([ENTRIES[0], trial(2, "Completed", 0.7, learning_rate="0.02")], "same objective value"),
         (
             [
                 trial(n, "Completed", n / 9, learning_rate="0.01", epochs="2", batch_size="32")
                 for n in (1, 2, 3)
             ],
-            "All trials had the same hyperparameters",
+            "All trials have the same hyperparameters",
         ),
     ],
 )

@@ -171,8 +171,14 @@ def test_a_long_name_leaves_room_for_the_stamp() -> None:
         ({"kms_key": "k", "instance_type": "ml.gr6.4xlarge"}, "--kms-key: ml.gr6.4xlarge"),
         ({"serverless": Serverless(3000)}, "--memory: found 3000 MB"),
         ({"serverless": Serverless(concurrency=0)}, "--concurrency: found 0"),
-        ({"serverless": Serverless(), "isolated": True}, "--network-isolation: a serverless"),
-        ({"serverless": Serverless(), "capture_uri": "s3://b/c"}, "--capture: a serverless"),
+        (
+            {"serverless": Serverless(), "isolated": True},
+            "--network-isolation: not supported by serverless",
+        ),
+        (
+            {"serverless": Serverless(), "capture_uri": "s3://b/c"},
+            "--capture: not supported by serverless",
+        ),
     ],
 )
 def test_what_aws_would_refuse_is_refused_at_once(change: dict[str, Any], message: str) -> None:

@@ -55,10 +55,10 @@ def test_a_search(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("[1, 2]", "found list, expected names with values"),
+        ("[1, 2]", "found list, expected a map of names to values"),
         ("a: [", "neither JSON nor YAML"),
         ("", "found NoneType"),
-        ("hyperparameters: 3", "expected names with values"),
+        ("hyperparameters: 3", "expected a map of names to values"),
         ("!!python/object/apply:os.system [ls]", "neither JSON nor YAML"),
     ],
 )
@@ -73,7 +73,7 @@ def test_what_holds_no_hyperparameters(tmp_path: Path, text: str, words: str) ->
     ("text", "words"),
     [
         ("learning_rate: 1:2", "found learning_rate, expected ranges"),
-        ("ranges: {a: []}", "expected a value or more"),
+        ("ranges: {a: []}", "expected one or more values"),
         ("ranges: {a: '1,,2'}", "--range: found 'a=1,,2'"),
         ("ranges: {a: 0.1:1}\njobs: 3", "found ranges, jobs"),
     ],

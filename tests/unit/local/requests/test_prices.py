@@ -101,8 +101,8 @@ def test_an_unknown_price_is_never_nothing() -> None:
     costs = maximum_costs([("CreateTrainingJob", request), ("CreateTrainingJob", TRAINING)])
     assert costs[0].usd is None
     said = lines(costs)
-    assert said[0].startswith("training job job: unknown (the price of ml.p9.huge is not in")
-    assert not any(line.startswith("in all") for line in said)
+    assert said[0].startswith("training job job: unknown (the price of ml.p9.huge is unknown")
+    assert not any(line.startswith("total") for line in said)
     wide = tuning(MaxNumberOfTrainingJobs=8)
     wide["TrainingJobDefinition"]["ResourceConfig"] = request["ResourceConfig"]
     (cost,) = maximum_costs([("CreateHyperParameterTuningJob", wide)])
@@ -162,7 +162,7 @@ def test_a_transform_has_a_rate_and_no_end() -> None:
 
 def test_the_lines_say_where_the_figures_are_from() -> None:
     said = lines(maximum_costs([("CreateTrainingJob", TRAINING), ("CreateTrainingJob", TRAINING)]))
-    assert said[2] == "in all: 1.84 USD"
+    assert said[2] == "total: 1.84 USD"
     assert "check aws.amazon.com/sagemaker/pricing" in said[-1]
     assert "us-east-1" in said[-1]
-    assert lines([]) == ["nothing: none of this is billed by the hour"]
+    assert lines([]) == ["nothing: these requests are not billed by the hour"]

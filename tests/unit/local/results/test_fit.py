@@ -20,6 +20,6 @@ def test_what_a_fit_job_found_is_read(tmp_path: Path) -> None:
 def test_something_else_is_named(tmp_path: Path) -> None:
     path = tmp_path / "fit.json"
     path.write_text(json.dumps(FIT | {"minutes": "many"}))
-    with pytest.raises(UserError, match=r"fit.json: not berth's: minutes"):
+    with pytest.raises(UserError, match=r"fit.json: not a fit report by berth: minutes"):
         read_fit(path)
     assert fit_lines(path)[0].startswith("unknown: ")

@@ -58,7 +58,7 @@ def top_of(pair: str) -> bytes:
     ],
 )
 def test_another_answer_is_said(body: bytes) -> None:
-    with pytest.raises(UserError, match="the response is"):
+    with pytest.raises(UserError, match="response: found"):
         read_predictions(body, 1)
 
 
@@ -101,8 +101,8 @@ def test_the_table_shows_names_as_they_are() -> None:
     assert "bees 0.25" in shown
     assert notes.getvalue().splitlines() == [
         "1 of 2 images have no prediction",
-        "1 images were resized to be sent",
-        "accuracy 1.0000: 1 of 1 as the folders say",
+        "1 images were resized",
+        "accuracy 1.0000: 1 of 1 match their folders",
     ]
 
 
@@ -115,5 +115,5 @@ def test_accuracy_is_about_what_was_judged() -> None:
         ImagePrediction(failed, error="x"),
         ImagePrediction(BEE, TOP),
     ]
-    assert summary(answers)[-1] == "accuracy 0.5000: 1 of 2 as the folders say"
+    assert summary(answers)[-1] == "accuracy 0.5000: 1 of 2 match their folders"
     assert summary([ImagePrediction(BEE, TOP)]) == []

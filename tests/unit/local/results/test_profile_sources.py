@@ -161,10 +161,10 @@ def test_an_archive_in_s3(uri: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("uri", "line"),
     [
-        ("s3://bucket/none/", "s3://bucket/none/: nothing there"),
-        ("s3://bucket/none.tar.gz", "there is no such object"),
-        ("s3://other/none", "there is no bucket other"),
-        ("s3://bucket/evil", "leads out of its folder"),
+        ("s3://bucket/none/", "s3://bucket/none/: found nothing"),
+        ("s3://bucket/none.tar.gz", "none.tar.gz: no such object"),
+        ("s3://other/none", "no such bucket: other"),
+        ("s3://bucket/evil", "the key is a path outside the folder"),
     ],
 )
 def test_what_cannot_be_fetched(uri: str, line: str, tmp_path: Path) -> None:

@@ -123,13 +123,13 @@ def test_a_search_has_its_trials_profiled(berth: Commands) -> None:
         ({"rule_parameter": ["x"]}, "--rule-parameter: found 'x', expected name=value"),
         ({"rules_file": "none.py"}, "none.py"),
         ({"rules_file": "broken.py"}, "broken.py: line 1"),
-        ({"rules_file": "empty.py"}, "no rule in it"),
+        ({"rules_file": "empty.py"}, "expected subclasses of Rule"),
         ({"rules_file": "mine.txt"}, "expected a Python file (.py)"),
         ({"rules_file": "huge.py"}, "larger than 1,000,000 bytes"),
         ({"rules_file": "mine.py", "rules": ["Mein"]}, "did you mean 'Mine'"),
         ({"rules_file": "mine.py", "rules": ["mine"]}, "did you mean 'Mine'"),
         ({"rules_file": "mine.py", "rule_parameter": ["Mine_moost=1"]}, "parameter 'moost'"),
-        ({"aws_debugger": True}, "expected --debug or --profile with it"),
+        ({"aws_debugger": True}, "--aws-debugger: needs --debug or --profile"),
         ({"aws_debugger": True, "rules_file": "mine.py"}, "built-in rules only"),
     ],
 )
@@ -148,10 +148,10 @@ def test_what_does_not_fit_is_one_line(
 
 def test_nothing_is_said_twice(tmp_path: Path) -> None:
     write_files(tmp_path)
-    with pytest.raises(UserError, match="debug: found both an option and --hp for it"):
+    with pytest.raises(UserError, match="debug: set by an option and by --hp"):
         monitoring_options(debug=True).apply_to(JOB, PLACE, "first", {"Debug": "false"})
     job = replace(JOB, channels={"rules": "s3://b/x"})
-    with pytest.raises(UserError, match="found a --channel rules too"):
+    with pytest.raises(UserError, match="found --channel rules as well"):
         monitoring_options(rules_file=tmp_path / "mine.py").apply_to(job, PLACE, "first")
 
 
@@ -163,7 +163,7 @@ def test_the_options_win_over_what_a_search_found() -> None:
 
 def test_another_image_has_no_such_debugger() -> None:
     job = replace(JOB, image_uri="theirs:2")
-    with pytest.raises(UserError, match="theirs:2 is not this project's image"):
+    with pytest.raises(UserError, match="only the berth image supports them, found theirs:2"):
         monitoring_options(debug=True).apply_to(job, PLACE, "first")
     watched = monitoring_options(debug=True, aws_debugger=True).apply_to(job, PLACE, "first")
     assert "DebugHookConfig" in watched.debugger

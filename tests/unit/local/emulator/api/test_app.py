@@ -72,7 +72,7 @@ def test_an_error_has_aws_shape(app: SageMakerApp) -> None:
 @pytest.mark.parametrize(
     ("target", "expected"),
     [
-        ("SageMaker.DescribePipeline", "does not offer DescribePipeline; it offers AddTags, "),
+        ("SageMaker.DescribePipeline", "does not support DescribePipeline; it supports AddTags, "),
         ("SageMaker.MakeTea", "'MakeTea' is not an operation"),
         ("DynamoDB_20120810.GetItem", "'DynamoDB_20120810.GetItem'"),
         ("", "expected SageMaker.<Operation>"),

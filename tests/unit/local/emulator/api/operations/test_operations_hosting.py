@@ -143,8 +143,8 @@ MANY = {f"{CONTAINER}.Mode": "MultiModel", f"{CONTAINER}.ModelDataUrl": "s3://da
             "Could not access model data at s3://data/model/none.tar.gz. Please ensure that the "
             'role "arn:aws:iam::123456789012:role/berth" exists',
         ),
-        ({f"{CONTAINER}.ModelDataUrl": "s3://data/model/mod"}, "there is no such object"),
-        ({f"{CONTAINER}.ModelDataUrl": "s3://gone/x"}, "there is no such object"),
+        ({f"{CONTAINER}.ModelDataUrl": "s3://data/model/mod"}, "no such object"),
+        ({f"{CONTAINER}.ModelDataUrl": "s3://gone/x"}, "no such object"),
         ({f"{CONTAINER}.ModelDataUrl": "file:///no/such.tar.gz"}, "no such file or folder"),
         (
             {f"{CONTAINER}.ModelDataSource": SOURCE[f"{CONTAINER}.ModelDataSource"]},
@@ -209,7 +209,7 @@ def test_where_a_models_data_may_lie(client: Any, valid: Any, tmp_path: Path) ->
                 **SERVERLESS,
                 "AsyncInferenceConfig": {"OutputConfig": {"S3OutputPath": "s3://out/a"}},
             },
-            "AsyncInferenceConfig was given for the serverless",
+            "AsyncInferenceConfig was given for ProductionVariants",
         ),
         (
             {"AsyncInferenceConfig": {"OutputConfig": {"S3OutputPath": "s3://gone/a"}}},
@@ -263,7 +263,7 @@ def test_several_variants(client: Any, refused: Refused, valid: Any) -> None:
     variant = valid("create_endpoint_config")["ProductionVariants"][0]
     both = [variant, {**variant, "VariantName": "other", "InitialVariantWeight": 0}]
     message = refused("create_endpoint_config", ProductionVariants=[variant, variant])
-    assert message == "ProductionVariants holds 'all' more than once; expected unique names."
+    assert message == "ProductionVariants has 'all' more than once; expected unique names."
     client.create_endpoint_config(**valid("create_endpoint_config", ProductionVariants=both))
     serverless = valid("create_endpoint_config", SERVERLESS)["ProductionVariants"]
     message = refused(

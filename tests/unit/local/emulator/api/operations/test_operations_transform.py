@@ -66,7 +66,7 @@ def test_what_is_accepted(client: Any, valid: Any, changes: dict[str, Any]) -> N
             {f"{SOURCE}.S3Uri": "s3://data/none/"},
             'No S3 objects found under S3 URL "s3://data/none/" given in input data source.',
         ),
-        ({f"{SOURCE}.S3Uri": "file:///no/such"}, "there is no such file or folder"),
+        ({f"{SOURCE}.S3Uri": "file:///no/such"}, "no such file or folder"),
         ({f"{SOURCE}.S3DataType": "AugmentedManifestFile"}, "'AugmentedManifestFile' is not supp"),
         ({"TransformInput.SplitType": "RecordIO"}, "SplitType 'RecordIO' is not supported"),
         ({"DataProcessing": {"JoinSource": "Input"}}, "DataProcessing.JoinSource 'Input' is not"),
@@ -75,7 +75,7 @@ def test_what_is_accepted(client: Any, valid: Any, changes: dict[str, Any]) -> N
         ({"Environment": {f"A{n}": "1" for n in range(17)}}, "less than or equal to 16"),
         ({"DataCaptureConfig": {"DestinationS3Uri": "s3://out/x"}}, "DataCaptureConfig is not"),
         ({"ExperimentConfig": {"TrialName": "t"}}, "ExperimentConfig is not supported"),
-        ({"Tags": [{"Key": "k", "Value": "1"}] * 2}, "Tags holds 'k' more than once"),
+        ({"Tags": [{"Key": "k", "Value": "1"}] * 2}, "Tags has 'k' more than once"),
         ({"TransformResources.InstanceCount": 0}, "greater than or equal to 1"),
     ],
 )

@@ -202,7 +202,7 @@ NAME = {"Name": "TrainingJobName", "Operator": "Contains", "Value": "a"}
             {"Resource": "Pipeline"},
             "expected TrainingJob, HyperParameterTuningJob, Endpoint, Model",
         ),
-        ({"SearchExpression": {}}, "holds 0 filters, nested filters and subexpressions"),
+        ({"SearchExpression": {}}, "has 0 filters, nested filters and subexpressions"),
         (_filters({"Name": "Colour", "Value": "red"}), "Unknown property name: Colour"),
         (_filters({"Name": "ResourceConfig.Colour", "Value": "1"}), "ResourceConfig.Colour"),
         (_filters({"Name": "TrainingJobName", "Operator": "GreaterThan", "Value": "a"}), "is text"),

@@ -192,15 +192,15 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     # Metrics.
     (
         {"AlgorithmSpecification.MetricDefinitions": [{"Name": "a", "Regex": "a=("}]},
-        "the Regex 'a=(' of metric 'a' is no regular expression: missing ), unterminated",
+        "the Regex 'a=(' of metric 'a' is not a regular expression: missing ), unterminated",
     ),
     (
         {"AlgorithmSpecification.MetricDefinitions": [{"Name": "a", "Regex": "x{99999999999}"}]},
-        "is no regular expression: the repetition number is too large",
+        "is not a regular expression: the repetition number is too large",
     ),
     (
         {"AlgorithmSpecification.MetricDefinitions": [{"Name": "a", "Regex": "x"}] * 2},
-        "MetricDefinitions holds 'a' more than once",
+        "MetricDefinitions has 'a' more than once",
     ),
     (
         {"AlgorithmSpecification.MetricDefinitions": [{"Name": "a", "Regex": "x"}] * 41},
@@ -226,8 +226,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         {**SPOT, "ResourceConfig.KeepAlivePeriodInSeconds": 60},
         "KeepAlivePeriodInSeconds was given with EnableManagedSpotTraining",
     ),
-    ({"Environment": {"A": "x\0y"}}, "Member must not hold NUL"),
-    ({"HyperParameters": {"a": "\ud83d"}}, "Member must not hold NUL or half a character"),
+    ({"Environment": {"A": "x\0y"}}, "Member must not contain NUL"),
+    ({"HyperParameters": {"a": "\ud83d"}}, "Member must not contain NUL or a lone surrogate"),
     ({"HyperParameters": {"a": "1\n2"}}, "satisfy regular expression pattern: .*"),
     # Tags.
     (
@@ -261,7 +261,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({f"{SOURCE}.S3Uri": "https://s3.amazonaws.com/data/train"}, "expected s3://bucket/prefix"),
     ({f"{SOURCE}.S3Uri": "s3://data/train/#"}, 'S3 URL "s3://data/train/#"'),
     ({f"{SOURCE}.S3Uri": "file:///" + "x" * 300}, "cannot be read: File name too long"),
-    ({f"{SOURCE}.S3Uri": "file:///no/such/folder"}, "there is no such file or folder"),
+    ({f"{SOURCE}.S3Uri": "file:///no/such/folder"}, "no such file or folder"),
     ({f"{SOURCE}.S3Uri": "file://elsewhere/tmp"}, "at 'inputDataConfig.1.member"),
     ({f"{SOURCE}.S3DataType": "AugmentedManifestFile"}, "expected S3Prefix or ManifestFile"),
     (
@@ -283,7 +283,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({f"{SOURCE}.AttributeNames": ["a"]}, "only an AugmentedManifestFile"),
     ({f"{CHANNEL}.InputMode": "Pipe"}, "InputMode 'Pipe' is not supported"),
     ({"AlgorithmSpecification.TrainingInputMode": "Pipe"}, "expected File or FastFile"),
-    ({f"{CHANNEL}.CompressionType": "Gzip"}, "CompressionType is 'Gzip'; only Pipe"),
+    ({f"{CHANNEL}.CompressionType": "Gzip"}, "CompressionType is 'Gzip'; expected None"),
     ({f"{CHANNEL}.RecordWrapperType": "RecordIO"}, "RecordWrapperType is 'RecordIO'"),
     ({f"{CHANNEL}.ChannelName": ".."}, "the ChannelName '..'"),
     ({SOURCE: ...}, "DataSource has no S3DataSource"),
@@ -298,7 +298,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         },
         "InputDataConfig 'train': DataSource.FileSystemDataSource is not supported",
     ),
-    ({f"{SOURCE}.InstanceGroupNames": ["a"]}, "InstanceGroupNames holds 'a'; ResourceConfig."),
+    ({f"{SOURCE}.InstanceGroupNames": ["a"]}, "InstanceGroupNames has 'a'; ResourceConfig."),
     # Where the results go.
     (
         {"OutputDataConfig.S3OutputPath": "s3://gone/x"},
@@ -330,11 +330,11 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {**HOOK, "DebugRuleConfigurations": [rule("a"), rule("a")]},
-        "DebugRuleConfigurations holds 'a' more than once",
+        "DebugRuleConfigurations has 'a' more than once",
     ),
     (
         {**PROFILER, "ProfilerRuleConfigurations": [rule("a"), rule("a")]},
-        "ProfilerRuleConfigurations holds 'a' more than once",
+        "ProfilerRuleConfigurations has 'a' more than once",
     ),
     (
         {**HOOK, "DebugRuleConfigurations": [rule(f"r{n}") for n in range(21)]},
@@ -417,7 +417,7 @@ def test_what_is_refused(
 def test_two_channels_of_one_name(refused: Refused, valid: Any) -> None:
     channel = valid("create_training_job")["InputDataConfig"][0]
     message = refused("create_training_job", {"InputDataConfig": [channel, channel]})
-    assert message == "InputDataConfig holds 'train' more than once; expected unique names."
+    assert message == "InputDataConfig has 'train' more than once; expected unique names."
 
 
 def test_more_hosts_than_there_are(
