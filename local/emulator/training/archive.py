@@ -1,4 +1,4 @@
-"""What a job leaves, as SageMaker hands it over: `model.tar.gz` and `output.tar.gz`."""
+"""The archives of a job's results: `model.tar.gz` and `output.tar.gz`."""
 
 import gzip
 import os
@@ -11,17 +11,17 @@ from local.emulator.location import Location
 from local.emulator.ports import Objects
 
 MODEL_LEVEL = 0
-"""Of gzip, for models: 46 MB of weights take 0.1 s of a core; level 1 takes 1.4 s of it, of every
-trial, and saves 7 %."""
+"""The gzip level of models: 46 MB of weights take 0.1 s of CPU time. Level 1 would take 1.4 s, for
+every trial, and save 7 %."""
 OUTPUT_LEVEL = 6
-"""Of gzip, for what else a job leaves: text and tables, mostly."""
+"""The gzip level of other output, which is mostly text and tables."""
 
 
 def walk(folder: Path, tree: Path | None = None) -> Iterator[Path]:
     """Every regular file and symbolic link below a folder, by path; links are not followed.
 
-    Nothing if the folder is not there, is a link itself or is reached through one below `tree`:
-    what a container made is not trusted.
+    A container's files are not trusted: there are none if the folder does not exist, or if it or a
+    parent of it below `tree` is a link.
     """
     above = (parent for parent in folder.parents if tree is not None and tree in parent.parents)
     if folder.is_symlink() or any(parent.is_symlink() for parent in above):
@@ -37,10 +37,10 @@ def walk(folder: Path, tree: Path | None = None) -> Iterator[Path]:
 
 
 def model_files(trees: Iterable[Path]) -> dict[PurePosixPath, Path]:
-    """The model of a job: the files of all its hosts' model folders, the first host's first.
+    """The files of a job's model, from all hosts; the first host takes precedence.
 
     Args:
-        trees: each host's `/opt/ml`, in the hosts' order.
+        trees: the `/opt/ml` of each host, in order.
     """
     files: dict[PurePosixPath, Path] = {}
     for tree in trees:
@@ -50,12 +50,12 @@ def model_files(trees: Iterable[Path]) -> dict[PurePosixPath, Path]:
 
 
 def output_files(trees: Iterable[tuple[str, Path]]) -> dict[PurePosixPath, Path]:
-    """What else a job leaves: `data/…` and `failure`; nothing if there is neither.
+    """A job's other output files, `data/…` and `failure`, from all hosts.
 
-    A further host's file lies where the first one's would; under `<host>/` if that has one there.
+    If several hosts have a file with the same path, it is in `<host>/` for all but the first.
 
     Args:
-        trees: each host's name and `/opt/ml`, in the hosts' order.
+        trees: the name and `/opt/ml` of each host, in order.
     """
     files: dict[PurePosixPath, Path] = {}
     for host, tree in trees:
@@ -73,17 +73,17 @@ def output_files(trees: Iterable[tuple[str, Path]]) -> dict[PurePosixPath, Path]
 
 
 def report_files(tree: Path) -> dict[PurePosixPath, Path]:
-    """The profiler's report, if the first host's container made one.
+    """The files of the profiler's report, if the first host's container wrote one.
 
     Args:
-        tree: that host's `/opt/ml`.
+        tree: the first host's `/opt/ml`.
     """
     folder = tree / "output" / "data" / "report"
     return {PurePosixPath(path.relative_to(folder)): path for path in walk(folder, tree)}
 
 
 def pack(files: dict[PurePosixPath, Path], archive: Path, level: int) -> None:
-    """Write a gzip-compressed tar that depends on names, contents and modes alone.
+    """Write a reproducible `.tar.gz`, which only depends on names, contents and modes.
 
     Raises:
         OSError: the disk is full, or a file cannot be read.
@@ -104,10 +104,10 @@ def upload(
     scratch: Path,
     level: int = OUTPUT_LEVEL,
 ) -> None:
-    """Put files to S3 as one archive, made in the folder `scratch`; nothing for no files.
+    """Upload files as one archive, created in the folder `scratch`; do nothing without files.
 
     Raises:
-        OSError: the disk is full, or the bucket is not there.
+        OSError: the disk is full, or the bucket does not exist.
     """
     if not files:
         return
@@ -120,10 +120,10 @@ def upload(
 
 
 def upload_plain(objects: Objects, files: dict[PurePosixPath, Path], place: Location) -> None:
-    """Put files to S3 as they are, below a prefix; links, which S3 does not know, are left out.
+    """Upload files uncompressed below a prefix; links are skipped.
 
     Raises:
-        OSError: the bucket is not there, or a file cannot be read.
+        OSError: the bucket does not exist, or a file cannot be read.
     """
     for name, path in files.items():
         if not path.is_symlink():

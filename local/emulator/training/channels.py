@@ -1,4 +1,4 @@
-"""What a channel holds: S3 objects or local files, and which host gets which."""
+"""The files of a channel, from S3 or a local folder, and their distribution among hosts."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from local.emulator.training.opt_ml import Host
 
 
 class BadChannel(Exception):
-    """A channel's data is missing or cannot be laid out; one line that names the channel."""
+    """A channel's data is missing or invalid; the message is one line that names the channel."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class ChannelFile:
     """One file of a channel.
 
     Attributes:
-        name: where it lies in the channel's folder; slashes between its parts.
-        source: the object, or the file on this machine.
+        name: its path in the channel's folder, with slashes.
+        source: the S3 object or the local file.
     """
 
     name: str
@@ -35,13 +35,13 @@ class ChannelFile:
 def lay_out(
     objects: Objects, channel: dict[str, Any], host: Host, hosts: list[Host], folder: Path
 ) -> int:
-    """Put a host's share of a channel into `folder`; returns the number of files.
+    """Copy a host's share of a channel to `folder`, and return the number of files.
 
-    Files are copies, as nothing keeps a plain process that is root from writing to its inputs.
+    Files are not linked, because a process that runs as root could write to them.
 
     Raises:
-        BadChannel: there is no data, or a key cannot be a file's name.
-        OSError: the disk is full, or something cannot be read.
+        BadChannel: there is no data, or a key is not a valid path.
+        OSError: the disk is full, or a file cannot be read.
     """
     name = channel["ChannelName"]
     try:
@@ -67,17 +67,17 @@ def lay_out(
         except KeyError as error:
             raise BadChannel(f"channel {name}: {error.args[0]}") from None
         except (FileExistsError, NotADirectoryError, IsADirectoryError):
-            how = "a file's name and a folder's at once, which no volume can hold"
+            conflict = "a file and a folder of the same name"
             if ignores_case(folder):
-                how += ", or another's but for its case, which this disk takes for the same"
+                conflict += ", or names that only differ in case"
             raise BadChannel(
-                f"channel {name}: {entry.name} is {how}; rename one of the objects"
+                f"channel {name}: {entry.name}: the objects need {conflict}; rename one of them"
             ) from None
     return len(mine)
 
 
 def _share(channel: dict[str, Any], host: Host, hosts: list[Host]) -> slice:
-    """Which of a channel's entries a host gets: all, none, or every n-th."""
+    """The entries of a channel that a host gets: all, none, or every n-th."""
     source = channel["DataSource"].get("S3DataSource", {})
     groups = source.get("InstanceGroupNames")
     peers = [peer for peer in hosts if not groups or peer.group in groups]
@@ -91,9 +91,7 @@ def _share(channel: dict[str, Any], host: Host, hosts: list[Host]) -> slice:
 def _entries(objects: Objects, channel: dict[str, Any]) -> Iterator[ChannelFile]:
     source = channel["DataSource"].get("S3DataSource")
     if source is None:
-        raise BadChannel(
-            "DataSource: expected S3DataSource; a file system or data set of AWS's is not here"
-        )
+        raise BadChannel("DataSource: expected S3DataSource; others are not supported locally")
     kind, uri = source["S3DataType"], source["S3Uri"]
     if urlparse(uri).scheme == "file" and kind == "S3Prefix":
         return _files(uri)
@@ -102,15 +100,16 @@ def _entries(objects: Objects, channel: dict[str, Any]) -> Iterator[ChannelFile]
     if kind == "ManifestFile":
         return _manifest(objects, uri)
     raise BadChannel(
-        f"S3DataType: found {kind}, expected S3Prefix or ManifestFile; others cannot run locally"
+        f"S3DataType: found {kind}, expected S3Prefix or ManifestFile; others are not supported "
+        "locally"
     )
 
 
 def _objects(objects: Objects, prefix: Location) -> Iterator[ChannelFile]:
-    """Every object whose key starts with the prefix, folders' placeholders left out.
+    """Every object whose key starts with the prefix, except placeholders of folders.
 
-    A file lies where it lies below the prefix, when that names a folder, with or without its last
-    slash; else below the prefix's last slash.
+    If the prefix is a folder, with or without its last slash, a file's path is relative to it; or
+    else to the part of the prefix up to its last slash.
     """
     found = objects.keys(prefix.bucket, prefix.key)
     if not found:
@@ -125,7 +124,7 @@ def _objects(objects: Objects, prefix: Location) -> Iterator[ChannelFile]:
 
 
 def _manifest(objects: Objects, uri: str) -> Iterator[ChannelFile]:
-    """What a manifest lists: `[{"prefix": "s3://bucket/some/"}, "a", "b", …]`."""
+    """The objects in a manifest: `[{"prefix": "s3://bucket/some/"}, "a", "b", …]`."""
     place = Location.parse(uri)
     try:
         listed = json.loads(objects.read(place.bucket, place.key))
@@ -135,12 +134,12 @@ def _manifest(objects: Objects, uri: str) -> Iterator[ChannelFile]:
         raise BadChannel(_nothing_at(place, objects)) from None
     except (ValueError, TypeError):
         raise BadChannel(
-            f'{uri} is no manifest: expected JSON, [{{"prefix": "s3://bucket/some/"}}, "key", …]'
+            f'{uri} is not a manifest: expected JSON, [{{"prefix": "s3://bucket/some/"}}, "key", …]'
         ) from None
     there = {stored.key for stored in objects.keys(base.bucket, base.key)}
     for suffix in suffixes:
         if not isinstance(suffix, str):
-            raise BadChannel(f"{uri}: found {suffix!r}, expected a key's text")
+            raise BadChannel(f"{uri}: found {suffix!r}, expected a key as a string")
         key = base.key + suffix
         if key not in there:
             raise BadChannel(_nothing_at(Location(base.bucket, key), objects))
@@ -148,7 +147,7 @@ def _manifest(objects: Objects, uri: str) -> Iterator[ChannelFile]:
 
 
 def _files(uri: str) -> Iterator[ChannelFile]:
-    """Every file below a local folder, or the one file that is named."""
+    """Every file below a local folder, or a single file."""
     parsed = urlparse(uri)
     root = Path(unquote(parsed.path))
     if parsed.netloc not in {"", "localhost"} or not root.is_absolute():
@@ -157,7 +156,7 @@ def _files(uri: str) -> Iterator[ChannelFile]:
         yield ChannelFile(root.name, root)
         return
     if not root.is_dir():
-        raise BadChannel(f"there is no file or folder {root}")
+        raise BadChannel(f"no such file or folder: {root}")
     empty = True
     for folder, folders, names in os.walk(root, followlinks=True):
         if _leads_back(Path(folder), root):
@@ -168,30 +167,32 @@ def _files(uri: str) -> Iterator[ChannelFile]:
             empty = False
             path = Path(folder, name)
             if not path.is_file():
-                raise BadChannel(f"{path} is no file, but a device or a link to nothing")
+                raise BadChannel(f"{path} is not a regular file, but a device or a broken link")
             yield ChannelFile(name if above == "." else f"{above}/{name}", path)
     if empty:
-        raise BadChannel(f"the folder {root} holds no files")
+        raise BadChannel(f"the folder {root} has no files")
 
 
 def _leads_back(folder: Path, root: Path) -> bool:
-    """Whether a folder is a link to one that it lies in: following it would never end."""
+    """Whether a folder is a link to one of its parents, which would be an endless loop."""
     real = folder.resolve()
     above = [parent for parent in folder.parents if parent.is_relative_to(root)]
     return any(parent.resolve() == real for parent in above)
 
 
 def _safe(name: str, key: str) -> str:
-    """An object's place in its channel; never one outside of it."""
+    """An object's path in its channel, which is never outside of it."""
     parts = [part for part in name.split("/") if part]
     if not parts or "." in parts or ".." in parts or "\0" in name:
-        raise BadChannel(f"the object {key!r} cannot be a file: its key leads elsewhere")
-    if len(name) > 63 and any(len(part.encode()) > 255 for part in parts):  # 4 bytes each at most
-        raise BadChannel(f"the object {key[:80]!r}… cannot be a file: a name has over 255 bytes")
+        raise BadChannel(f"the object {key!r} cannot be a file: its key is not a valid path")
+    if len(name) > 63 and any(len(part.encode()) > 255 for part in parts):  # a character has 1 to 4
+        raise BadChannel(
+            f"the object {key[:80]!r}… cannot be a file: a part of its key has over 255 bytes"
+        )
     return "/".join(parts)
 
 
 def _nothing_at(place: Location, objects: Objects) -> str:
     if not objects.bucket_exists(place.bucket):
-        return f"there is no bucket {place.bucket} ({place})"
+        return f"no such bucket: {place.bucket} ({place})"
     return f"no S3 objects found under {place}"

@@ -1,4 +1,4 @@
-"""Folders of a container that are kept in S3 while it runs: checkpoints and other live output."""
+"""Sync of a running container's folders to S3: checkpoints and other live output."""
 
 import logging
 import threading
@@ -9,24 +9,23 @@ from local.emulator.ports import Objects
 from local.emulator.training.archive import walk
 
 Stamp = tuple[int, int]
-"""A file's modification time in ns and its size in bytes: a file whose stamp stays is unchanged."""
+"""A file's modification time in ns and its size in bytes, to detect changes."""
 
 _log = logging.getLogger(__name__)
 
 
 class Mirror:
-    """Keeps a folder's files in S3.
+    """Uploads the files of a folder to S3.
 
-    A file is put there once it has looked the same in two scans, so one that is being written is
-    waited for. What is deleted in the folder stays in S3, as on SageMaker, where nothing is ever
-    lost by a container that cleans up. Links are left out: S3 has none.
+    A file is uploaded once it is the same in two scans, because it may still be being written.
+    Files that are deleted in the folder stay in S3, as on SageMaker. Links are skipped.
 
     Args:
-        objects: the S3.
-        folder: the folder on this machine; it need not be there.
-        place: the prefix it is kept under.
-        tree: what a container writes to, with the folder in it: no link below leads out of it.
-        unfinished: ends of names of files and folders that are not kept: what is in the making.
+        objects: the local S3.
+        folder: the folder, which does not have to exist.
+        place: the S3 prefix.
+        tree: the host's `/opt/ml` with the folder in it; links below it are not followed.
+        unfinished: suffixes of files and folders to skip because they are incomplete.
     """
 
     def __init__(
@@ -44,10 +43,10 @@ class Mirror:
         self._lock = threading.Lock()
 
     def restore(self) -> int:
-        """Copy what S3 holds into the folder; returns the number of files.
+        """Download the objects to the folder, and return their number.
 
         Raises:
-            OSError: the disk is full, or a key cannot be a file's name.
+            OSError: the disk is full, or a key is not a valid path.
         """
         prefix = f"{self._place.key.rstrip('/')}/".lstrip("/")
         count = 0
@@ -56,18 +55,20 @@ class Mirror:
             if stored.key.endswith("/"):
                 continue
             if name.is_absolute() or ".." in name.parts or not name.parts:
-                raise OSError(f"the checkpoint {stored.key!r} cannot be a file: it leads elsewhere")
+                raise OSError(
+                    f"the checkpoint {stored.key!r} cannot be a file: its key is not a valid path"
+                )
             self._copy(stored.key, self._folder / name)
             count += 1
         return count
 
     def sync(self, *, settled: bool = False) -> int:
-        """Put new and changed files to S3; returns how many.
+        """Upload new and changed files, and return their number.
 
-        `settled`: the containers have ended, so a file need not look the same twice.
+        With `settled`, the containers have ended, so files are uploaded without a second scan.
 
         Raises:
-            OSError: the bucket is not there, or the disk is full.
+            OSError: the bucket does not exist, or the disk is full.
         """
         count = 0
         with self._lock:
@@ -78,20 +79,20 @@ class Mirror:
                 try:
                     count += self._offer(path, settled=settled)
                 except (FileNotFoundError, PermissionError):
-                    # Deleted meanwhile, or not readable before the container ended.
+                    # Deleted in the meantime, or only readable after the container has ended.
                     if settled and path.exists():
                         raise
         return count
 
     def _offer(self, path: Path, *, settled: bool) -> bool:
-        """Put one file to S3 if it is time; whether it was."""
+        """Upload a file if it is new or changed and complete; return whether it was uploaded."""
         stamp = _stamp(path)
         before, self._seen[path] = self._seen.get(path), stamp
         if stamp == self._kept.get(path) or not (settled or stamp == before):
             return False
         target = self._place / str(path.relative_to(self._folder))
         if not self._objects.bucket_exists(target.bucket):
-            raise OSError(f"there is no bucket {target.bucket} ({target})")
+            raise OSError(f"no such bucket: {target.bucket} ({target})")
         self._objects.put(target.bucket, target.key, path)
         if _stamp(path) == stamp:
             self._kept[path] = stamp
@@ -108,9 +109,9 @@ class Mirror:
 
 
 class Mirrors:
-    """The mirrors of one host, synced by the clock.
+    """The mirrors of a job, which are synced periodically.
 
-    A failure is logged once and tried again; the last `sync(settled=True)` raises it.
+    A failure is logged once and retried; `finish` raises it.
     """
 
     def __init__(self, mirrors: list[Mirror]) -> None:
@@ -118,24 +119,24 @@ class Mirrors:
         self._failed: str | None = None
 
     def add(self, mirrors: list[Mirror]) -> None:
-        """Keep these folders too, from the next time on."""
+        """Add mirrors for the next sync."""
         self._mirrors = [*self._mirrors, *mirrors]
 
     def tick(self) -> None:
-        """Sync all; never fails."""
+        """Sync all; an error is only logged."""
         try:
             for mirror in self._mirrors:
                 mirror.sync()
         except OSError as error:
             if str(error) != self._failed:
-                _log.warning("not in S3 yet: %s", error)
+                _log.warning("sync to S3 failed, will retry: %s", error)
             self._failed = str(error)
 
     def finish(self) -> None:
         """Sync all for the last time.
 
         Raises:
-            OSError: the bucket is not there, or the disk is full.
+            OSError: the bucket does not exist, or the disk is full.
         """
         for mirror in self._mirrors:
             mirror.sync(settled=True)

@@ -1,4 +1,4 @@
-"""The containers of one job, one a host: started, stopped and removed together."""
+"""The containers of a job, one per host, which are started, stopped and removed together."""
 
 import logging
 import threading
@@ -12,7 +12,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class HostEnded:
-    """A host's container ended by itself, with this exit status."""
+    """A host's container ended with this exit status."""
 
     rank: int
     status: int
@@ -21,7 +21,7 @@ class HostEnded:
 
 @dataclass(frozen=True)
 class HostLost:
-    """The state of a host's container is unknown: the engine is gone."""
+    """The state of a host's container is unknown, because the engine does not respond."""
 
     rank: int
     line: str
@@ -32,10 +32,10 @@ class Cluster:
     """The hosts of a job.
 
     Args:
-        executor: what runs them.
-        specs: a container each, the first host's first.
-        network: the private network to make for them; None for a single host.
-        on_line: called with the host's rank and each line it prints, from a thread per host.
+        executor: runs the containers.
+        specs: the containers, one per host, in order.
+        network: name of the private network to create; None for a single host.
+        on_line: called with a host's rank and each line of its output, from a thread per host.
         report: called when a host ends or is lost, from a thread per host.
     """
 
@@ -53,10 +53,10 @@ class Cluster:
         self._has_network = False
 
     def start(self) -> None:
-        """Start all; `remove` must follow, also after an error.
+        """Start all containers; call `remove` afterwards, also after an error.
 
         Raises:
-            ImageMissing, ExecutorError: one could not be started.
+            ImageMissing, ExecutorError: a container could not be started.
         """
         if self._network is not None:
             self._executor.create_network(self._network, isolated=self._specs[0].isolated)
@@ -69,7 +69,7 @@ class Cluster:
             ).start()
 
     def stop(self, grace: float) -> None:
-        """SIGTERM to all at once, SIGKILL after `grace` seconds to those that still run."""
+        """Send SIGTERM to all containers, and SIGKILL after `grace` seconds."""
         threads = [
             threading.Thread(target=_stop, args=(container, grace), daemon=True)
             for container in self._containers
@@ -80,7 +80,7 @@ class Cluster:
             thread.join()
 
     def remove(self) -> None:
-        """Kill what still runs, forget the containers and their network; never fails."""
+        """Kill and remove the containers and their network; errors are only logged."""
         for container in self._containers:
             try:
                 container.remove()
@@ -102,7 +102,7 @@ class Cluster:
         except ExecutorError as error:
             self._report(HostLost(rank, str(error), self))
         except Exception as error:
-            _log.exception("%s cannot be waited for", container.name)
+            _log.exception("%s: waiting for it failed", container.name)
             self._report(HostLost(rank, f"{type(error).__name__}: {error}", self))
         else:
             self._report(HostEnded(rank, -1 if status is None else status, self))

@@ -1,4 +1,4 @@
-"""How many jobs run at once; the others wait, first come, first served."""
+"""A limit on the number of jobs that run at the same time; others wait in order."""
 
 import threading
 from collections import deque
@@ -8,10 +8,10 @@ from collections.abc import Callable
 class ConcurrencyLimit:
     """A semaphore that calls back instead of blocking.
 
-    `granted` is called once for each `acquire`, from any thread, when a place is free.
+    `granted` is called once for each `acquire`, from any thread, when a slot is free.
 
     Args:
-        limit: how many may hold a place at once.
+        limit: number of slots.
     """
 
     def __init__(self, limit: int) -> None:
@@ -20,7 +20,7 @@ class ConcurrencyLimit:
         self._lock = threading.Lock()
 
     def acquire(self, granted: Callable[[], None]) -> None:
-        """Wait in line for a place."""
+        """Queue for a slot."""
         with self._lock:
             if not self._free:
                 self._waiting.append(granted)
@@ -29,7 +29,7 @@ class ConcurrencyLimit:
         granted()
 
     def release(self, granted: Callable[[], None]) -> None:
-        """Leave the line, or release the place if it was granted already."""
+        """Release the slot, or leave the queue if it was not granted yet."""
         with self._lock:
             if granted in self._waiting:
                 self._waiting.remove(granted)

@@ -1,4 +1,4 @@
-"""When a training job must end or have begun, by its request and by what it has used up."""
+"""Deadlines of a training job, from its request and the time it has used."""
 
 import time
 from collections.abc import Mapping
@@ -13,13 +13,13 @@ from local.emulator.training.interruptions import INTERRUPT_TAG, count
 def deadlines(
     record: Record, request: Mapping[str, Any], tags: Mapping[str, str], began: float
 ) -> dict[str, float]:
-    """When an attempt must end, by `time.monotonic`, by the reason.
+    """The deadlines of an attempt, as `time.monotonic`, by reason.
 
     Args:
         record: the job.
         request: its CreateTrainingJob request.
-        tags: the job's.
-        began: when the attempt began, by `time.monotonic`.
+        tags: its tags.
+        began: start of the attempt, as `time.monotonic`.
     """
     limit = record.body["StoppingCondition"]["MaxRuntimeInSeconds"]
     trained = seconds_in(record.body, "Training", utc_now())
@@ -34,7 +34,7 @@ def deadlines(
 
 
 def wait_deadline(record: Record, request: Mapping[str, Any]) -> float | None:
-    """When MaxWaitTimeInSeconds is over, by `time.monotonic`; only spot jobs have it."""
+    """The end of MaxWaitTimeInSeconds, as `time.monotonic`; None for jobs without spot."""
     limit = record.body["StoppingCondition"].get("MaxWaitTimeInSeconds")
     if limit is None or not _is_spot(request):
         return None

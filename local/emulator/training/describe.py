@@ -1,4 +1,4 @@
-"""The DescribeTrainingJob response, from the request to the last transition."""
+"""The DescribeTrainingJob response and its changes until the job ends."""
 
 import math
 from datetime import UTC, datetime
@@ -8,9 +8,9 @@ from local.emulator.location import Location
 from local.emulator.training.rules import rules_requested
 
 DAY_SECONDS = 86_400
-"""MaxRuntimeInSeconds when the request names none (API reference, StoppingCondition)."""
+"""Default MaxRuntimeInSeconds (API reference, StoppingCondition)."""
 REASON_LENGTH = 1024
-"""Characters of a FailureReason (API reference)."""
+"""Most characters in a FailureReason (API reference)."""
 MESSAGES = {
     "Starting": "Starting the training job",
     "Pending": "Training job waiting for capacity",
@@ -51,7 +51,7 @@ Body = dict[str, Any]
 
 
 def new_body(request: dict[str, Any], arn: str, tuning_job_arn: str | None, now: datetime) -> Body:
-    """The answer right after CreateTrainingJob."""
+    """The response right after CreateTrainingJob."""
     body: Body = {
         "TrainingJobName": request["TrainingJobName"],
         "TrainingJobArn": arn,
@@ -81,7 +81,7 @@ def new_body(request: dict[str, Any], arn: str, tuning_job_arn: str | None, now:
 
 
 def reconfigure(body: Body, request: dict[str, Any], arn: str, now: datetime) -> None:
-    """What UpdateTrainingJob changes: the profiler, rules that are new, the warm pool."""
+    """Apply an UpdateTrainingJob: the profiler, new rules, the warm pool."""
     for field in ("ProfilerConfig", "ProfilerRuleConfigurations", "ResourceConfig"):
         if field in request:
             body[field] = request[field]
@@ -93,29 +93,29 @@ def reconfigure(body: Body, request: dict[str, Any], arn: str, now: datetime) ->
 
 
 def output_location(request: dict[str, Any]) -> Location:
-    """`<S3OutputPath>/<job>/output`, where the archives go.
+    """`<S3OutputPath>/<job>/output`, the prefix of the archives.
 
     Raises:
-        BadLocation: the path is no S3 URI.
+        BadLocation: the path is not an S3 URI.
     """
     place = Location.parse(request["OutputDataConfig"]["S3OutputPath"])
     return place / str(request["TrainingJobName"]) / "output"
 
 
 def model_location(request: dict[str, Any]) -> Location:
-    """`…/output/model.tar.gz`, or `…/output/model/` for a model that is not to be compressed.
+    """`…/output/model.tar.gz`, or `…/output/model/` for an uncompressed model.
 
     Raises:
-        BadLocation: the output path is no S3 URI.
+        BadLocation: the output path is not an S3 URI.
     """
     plain = request["OutputDataConfig"].get("CompressionType") == "NONE"
     return output_location(request) / ("model/" if plain else "model.tar.gz")
 
 
 def report_location(request: dict[str, Any]) -> Location | None:
-    """Where in S3 the profiler's report goes: AWS's folder for what the rule ProfilerReport leaves.
+    """The prefix of the profiler's report, as in AWS's rule ProfilerReport.
 
-    None without an S3OutputPath.
+    It is None without an S3OutputPath.
     """
     root = request.get("ProfilerConfig", {}).get("S3OutputPath")
     name = "ProfilerReport"
@@ -131,7 +131,7 @@ def report_location(request: dict[str, Any]) -> Location | None:
 
 
 def enter(body: Body, status: str, now: datetime, message: str | None = None) -> None:
-    """The next secondary status; the one before ends. Entered again, it only changes its message.
+    """Start a secondary status and end the previous one; the same status only gets a new message.
 
     `message` defaults to AWS's.
     """
@@ -151,7 +151,7 @@ def enter(body: Body, status: str, now: datetime, message: str | None = None) ->
 
 
 def end(body: Body, status: str, secondary: str, now: datetime, reason: str | None = None) -> None:
-    """The last transition: TrainingJobStatus and secondary status, times, FailureReason."""
+    """End the job: set its statuses, times and FailureReason."""
     enter(body, secondary, now, reason)
     body["SecondaryStatusTransitions"][-1]["EndTime"] = now
     body["TrainingJobStatus"] = status
@@ -166,7 +166,7 @@ def end(body: Body, status: str, secondary: str, now: datetime, reason: str | No
 
 
 def seconds_in(body: Body, status: str, now: datetime) -> float:
-    """How long the job has been in a secondary status, all its visits together."""
+    """The total time in a secondary status, in seconds."""
     seconds = 0.0
     for visit in body["SecondaryStatusTransitions"]:
         if visit["Status"] == status:
@@ -175,12 +175,12 @@ def seconds_in(body: Body, status: str, now: datetime) -> float:
 
 
 def utc_now() -> datetime:
-    """Now."""
+    """The current time in UTC."""
     return datetime.now(UTC)
 
 
 def _idle_seconds(body: Body, started: datetime) -> float:
-    """The time after the first start that the job held no machine: it is not billed."""
+    """The time after the first start that is not billed, because the job had no instances."""
     seconds = 0.0
     for visit in body["SecondaryStatusTransitions"]:
         if visit["Status"] in _NOT_WORKING and visit["StartTime"] > started:
@@ -189,6 +189,6 @@ def _idle_seconds(body: Body, started: datetime) -> float:
 
 
 def profiling(request: dict[str, Any]) -> str:
-    """The ProfilingStatus."""
+    """The ProfilingStatus for a request."""
     config = request.get("ProfilerConfig")
     return "Disabled" if config is None or config.get("DisableProfiler", False) else "Enabled"

@@ -1,4 +1,4 @@
-"""A training job's resources here: `/opt/ml` trees, containers, log streams, mirrors, metrics."""
+"""A training job's local resources: `/opt/ml` trees, containers, logs, S3 mirrors, metrics."""
 
 import logging
 import math
@@ -33,36 +33,36 @@ from local.emulator.training.own_rules import fetch_own_rules
 from local.log_groups import TRAINING_JOBS
 
 SYNC_SECONDS = 1.0
-"""Between two scans of the folders that are kept in S3. Metrics are published as often, and a file
-is touched, from which a later server learns how long this one ran."""
+"""Seconds between two syncs to S3. Metrics are published at the same interval, and a file is
+touched that shows a later server how long this one was running."""
 FAILURE_LENGTH = 1024
-"""Characters of `output/failure` that reach FailureReason (developer guide)."""
+"""Characters of `output/failure` in the FailureReason (developer guide)."""
 UNSAVED = PurePosixPath("checkpoints")
-"""Where a container may write checkpoints that no CheckpointConfig keeps in S3."""
+"""The folder of checkpoints without a CheckpointConfig, which are not synced to S3."""
 _LIVE_OUTPUT = {
     "DebugHookConfig": "debug-output",
     "TensorBoardOutputConfig": "tensorboard-output",
     "ProfilerConfig": "profiler-output",
 }
-"""Where below `<S3OutputPath>/<job>/` AWS keeps what is written while a job runs."""
+"""AWS's prefixes below `<S3OutputPath>/<job>/` for live output."""
 _UNFINISHED = (".tmp", ".sagemaker-ignore")
-"""What smdebug calls its files until they are complete, and a folder that SageMaker leaves out."""
+"""Suffixes of smdebug's incomplete files, and of a folder that SageMaker ignores."""
 
 _log = logging.getLogger(__name__)
 
 
 class JobAttempt:
-    """The hosts of a job; they may be started several times, in the same trees.
+    """The hosts of a job, which may be started several times with the same trees.
 
     Args:
         context: the region.
         request: the CreateTrainingJob request.
         arn: the job's ARN.
-        cpus: how many cores each host may use; None for all.
+        cpus: cores per host; None for all.
 
     Attributes:
-        trees: each host and its `/opt/ml`.
-        watch: what the log lines measure.
+        trees: each host with its `/opt/ml`.
+        watch: finds metrics in the log lines.
     """
 
     def __init__(
@@ -88,14 +88,14 @@ class JobAttempt:
 
     @property
     def size(self) -> int:
-        """How many hosts there are."""
+        """The number of hosts."""
         return len(self.trees)
 
     def lay_out(self, *, restore: bool) -> None:
-        """Write the trees: configuration, channels and, to `restore`, checkpoints that S3 holds.
+        """Write the configuration and channels and, with `restore`, the checkpoints from S3.
 
         Raises:
-            BadChannel: a channel's data or a rule's file is missing or cannot be laid out.
+            BadChannel: a channel's data or a rule's file is missing or invalid.
             OSError: the disk is full, or a file cannot be read.
         """
         hosts = [host for host, _ in self.trees]
@@ -111,10 +111,10 @@ class JobAttempt:
                 mirror.restore()
 
     def start(self, report: Callable[[HostEnded | HostLost], None]) -> None:
-        """Start the containers; `end` must follow, also after an error.
+        """Start the containers; call `end` afterwards, also after an error.
 
         Raises:
-            ImageMissing, ExecutorError: one could not be started.
+            ImageMissing, ExecutorError: a container could not be started.
         """
         started = int(time.time())
         self._streams = [
@@ -133,7 +133,7 @@ class JobAttempt:
         self._cluster.start()
 
     def reconfigure(self, request: dict[str, Any]) -> None:
-        """Lay a changed request's configuration before the containers, which may run.
+        """Write the configuration of a changed request for the containers, which may be running.
 
         Raises:
             OSError: the disk is full.
@@ -147,13 +147,13 @@ class JobAttempt:
             tree.rewrite(request, host, hosts)
         if self._cluster is not None and "ProfilerConfig" in request:
             self._note(
-                "UpdateTrainingJob: input/config/profilerconfig.json is new. A profiler that runs "
-                "follows its interval and DisableProfiler; one that was not configured when the "
-                "container started begins with the next"
+                "UpdateTrainingJob: input/config/profilerconfig.json has changed. A running "
+                "profiler applies its interval and DisableProfiler; one that was not configured "
+                "when the container started begins with the next container"
             )
 
     def catch_up(self) -> None:
-        """Log and measure what the hosts printed after an earlier server was killed."""
+        """Process the output that the hosts wrote after an earlier server was killed."""
         for host, tree in self.trees:
             path = saved_output(tree.base)
             if not path.exists():
@@ -176,16 +176,16 @@ class JobAttempt:
         self._publish()
 
     def owns(self, event: HostEnded | HostLost) -> bool:
-        """Whether an event is about the containers started last."""
+        """Whether an event is about the containers that were started last."""
         return event.cluster is self._cluster
 
     def stop(self, grace: float) -> None:
-        """SIGTERM, SIGKILL after `grace` seconds."""
+        """Send SIGTERM, and SIGKILL after `grace` seconds."""
         if self._cluster is not None:
             self._cluster.stop(grace)
 
     def note_unseen(self) -> None:
-        """Log which metrics were never found in the job's log."""
+        """Log the metrics that were never found in the job's log."""
         if unseen := self.watch.unseen():
             self._note(
                 "no line of this log matched the regular expression of "
@@ -193,7 +193,7 @@ class JobAttempt:
             )
 
     def end(self) -> None:
-        """Remove the containers, bring S3 and CloudWatch up to date; never fails."""
+        """Remove the containers, flush S3 and CloudWatch; errors are only logged."""
         if self._cluster is not None:
             self._cluster.remove()
         self._cluster = None
@@ -206,45 +206,45 @@ class JobAttempt:
             try:
                 finish()
             except OSError as error:
-                _log.warning("training job %s: not all of it was stored: %s", self._name, error)
+                _log.warning("training job %s: some output is not stored: %s", self._name, error)
             except Exception:
-                _log.exception("training job %s: not all of it was stored", self._name)
+                _log.exception("training job %s: some output is not stored", self._name)
         self._pulse.unlink(missing_ok=True)
         self._streams = []
 
     def sync(self) -> None:
-        """Put to S3 what changed, after the containers have ended.
+        """Upload what has changed, after the containers have ended.
 
         Raises:
-            OSError: the bucket is not there, or the disk is full.
+            OSError: the bucket does not exist, or the disk is full.
         """
         self._mirrors.finish()
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close the metrics file."""
         self.watch.close()
 
     def clear(self) -> None:
-        """Free the disk: only the configuration and the metrics stay; never fails."""
+        """Delete everything but the configuration and the metrics; errors are only logged."""
         self._clear(OptMl.clear)
 
     def clear_outputs(self, *, keep_checkpoints: bool) -> None:
-        """Reset the trees to those of a new instance, with or without checkpoints."""
+        """Delete the outputs, as on a new instance, with or without the checkpoints."""
         kept = self._checkpoint_path if keep_checkpoints else None
         self._clear(lambda tree: tree.clear_outputs(kept))
 
     def last_checkpoint(self) -> datetime | None:
-        """When a checkpoint was last written."""
+        """The time of the last checkpoint; None if there is none."""
         return self._newest(self._checkpoint_path)
 
     def last_seen(self) -> datetime | None:
-        """When a server that was killed last polled the hosts; None if it never did."""
+        """When a killed server was last running; None if it did not start the hosts."""
         if not self._pulse.exists():
             return None
         return datetime.fromtimestamp(self._pulse.stat().st_mtime, UTC)
 
     def failure(self, rank: int, status: int) -> str:
-        """FailureReason for a host that ended with a status other than 0."""
+        """The FailureReason for a host that ended with a status other than 0."""
         host, tree = self.trees[rank]
         text = tree.failure(FAILURE_LENGTH).strip()
         if not text:
@@ -252,15 +252,15 @@ class JobAttempt:
             text = f"no output/failure was written; the log ends with: {last[-1]}" if last else ""
         code = f", exit code: {status}"
         if status == 137 and not tree.failure(1):
-            code += " (killed: most often the machine ran out of memory)"
+            code += " (killed, probably because the machine ran out of memory)"
         return f"AlgorithmError: {text}"[: REASON_LENGTH - len(code)] + code
 
     def _clear(self, remove: Callable[[OptMl], None]) -> None:
         for _, tree in self.trees:
             try:
                 remove(tree)
-            except OSError as error:  # a container's files, and no engine to hand them back
-                _log.warning("training job %s: not all was removed: %s", self._name, error)
+            except OSError as error:  # files of a container, if the engine could not change owners
+                _log.warning("training job %s: some files remain: %s", self._name, error)
 
     def _newest(self, relative: str | PurePosixPath) -> datetime | None:
         times = [
@@ -325,7 +325,7 @@ class JobAttempt:
             self.watch.read(line)
 
     def _note(self, line: str) -> None:
-        """Write a line to the job's own log, which the author of the request reads."""
+        """Write a line to the job's own log, for the user."""
         _log.warning("training job %s: %s", self._name, line)
         if self._streams:
             self._streams[0].write(f"berth: {line}")
@@ -337,7 +337,7 @@ class JobAttempt:
                 self._mirrors.tick()
                 self._publish()
             except Exception:
-                _log.exception("training job %s: its output could not be synced", self._name)
+                _log.exception("training job %s: syncing its output failed", self._name)
 
     def _publish(self) -> None:
         new = [metric for metric in self.watch.unpublished() if math.isfinite(metric.value)]

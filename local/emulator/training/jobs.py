@@ -1,4 +1,4 @@
-"""Training jobs: created, updated, stopped, recovered after a restart."""
+"""Training jobs: create, update, stop, and recover after a restart."""
 
 import shutil
 import threading
@@ -23,9 +23,9 @@ class TrainingJobs:
 
     Args:
         context: the region.
-        max_parallel: how many run at once, further ones wait as Pending; by default as many as
-            there are cores, and at least 2.
-        timing: waits.
+        max_parallel: most jobs at the same time, others wait as Pending; the default is the number
+            of cores, and at least 2.
+        timing: times to wait.
     """
 
     def __init__(
@@ -53,15 +53,15 @@ class TrainingJobs:
         tuning_job_arn: str | None = None,
         cpus: int | None = None,
     ) -> Record:
-        """Store a job and start it; returns at once.
+        """Store and start a job, without waiting for it.
 
         Args:
             request: a validated CreateTrainingJob request.
-            tuning_job_arn: of the tuning job whose trial it is.
-            cpus: how many cores each of its hosts may use; None for all.
+            tuning_job_arn: ARN of its tuning job, if it is a trial.
+            cpus: cores per host; None for all.
 
         Raises:
-            Exists: the name is taken.
+            Exists: the name is in use.
             ServiceError: the image cannot be run here.
         """
         name = request["TrainingJobName"]
@@ -83,7 +83,7 @@ class TrainingJobs:
             except OSError as error:
                 self._context.store.delete(Kind.TRAINING_JOB, name)
                 raise ServiceError(
-                    "InternalFailure", f"no job can be stored: {error}", 507
+                    "InternalFailure", f"the job cannot be stored: {error}", 507
                 ) from None
             tags = {tag["Key"]: tag["Value"] for tag in request.get("Tags", [])}
             self._context.store.tag(arn, tags)
@@ -91,10 +91,10 @@ class TrainingJobs:
         return record
 
     def stop(self, name: str) -> None:
-        """Stop a job: SIGTERM, SIGKILL 120 s later; what it made is uploaded.
+        """Stop a job with SIGTERM, and SIGKILL after 120 s; its results are uploaded.
 
         Raises:
-            ServiceError: there is no such job, or it has ended.
+            ServiceError: the job does not exist or has ended.
         """
 
         def change(record: Record) -> None:
@@ -116,14 +116,14 @@ class TrainingJobs:
             run.send("stop")
 
     def update(self, name: str, request: dict[str, Any]) -> Record:
-        """Change a running job; its containers find the new configuration in their files.
+        """Change a running job and the configuration files of its containers.
 
         Args:
             name: the job.
-            request: its CreateTrainingJob request with the changes, which were checked.
+            request: its CreateTrainingJob request with the validated changes.
 
         Raises:
-            ServiceError: it has ended meanwhile.
+            ServiceError: it has ended in the meantime.
         """
 
         def change(record: Record) -> None:
@@ -141,14 +141,14 @@ class TrainingJobs:
         return record
 
     def retag(self, name: str) -> None:
-        """Let a job that runs look at its tags again; one of them asks for a spot rehearsal."""
+        """Let a running job re-read its tags, one of which simulates a spot interruption."""
         with self._lock:
             run = self._runs.get(name)
         if run is not None:
             run.send("tags")
 
     def metrics(self, name: str) -> list[MetricPoint]:
-        """Every metric point of a job so far, in order; none of a job that is not there."""
+        """Every metric point of a job so far, in order; none if it does not exist."""
         with self._lock:
             run = self._runs.get(name)
         live = None if run is None else run.metrics()
@@ -157,24 +157,24 @@ class TrainingJobs:
         return read_metrics(self._context.home.job(Kind.TRAINING_JOB, name) / "metrics.jsonl")
 
     def last_lines(self, name: str, lines: int) -> list[str]:
-        """The last lines of a job's log, of all its hosts, oldest first."""
+        """The last lines of a job's log, from all hosts, oldest first."""
         return self._context.logs.tail(TRAINING_JOBS, f"{name}/algo-", lines)
 
     def running(self, name: str) -> bool:
-        """Whether a job still has a thread."""
+        """Whether a job's thread is still running."""
         with self._lock:
             return name in self._threads
 
     def recover(self) -> None:
-        """Start the jobs that an earlier server left again, in their own folders."""
+        """Restart the unfinished jobs of an earlier server, in their folders."""
         with self._lock:
             for record in self._context.store.every(Kind.TRAINING_JOB):
-                known = record.name in self._runs  # created since the server began to answer
+                known = record.name in self._runs  # created since the server started
                 if record.body["TrainingJobStatus"] not in TERMINAL and not known:
                     self._start(record.name)
 
     def shutdown(self) -> None:
-        """Interrupt what runs (SIGTERM: checkpoints get written); returns when all have ended."""
+        """Interrupt running jobs with SIGTERM, which lets them save a checkpoint; wait for them."""
         with self._lock:
             self._closing = True
             runs, threads = list(self._runs.values()), list(self._threads.values())
@@ -200,10 +200,10 @@ class TrainingJobs:
                 self._threads.pop(run.name, None)
 
     def _check_image(self, request: dict[str, Any]) -> None:
-        """Make sure that the image can be run here.
+        """Check that the image can be run here.
 
         Raises:
-            ServiceError: it cannot, or the engine does not answer.
+            ServiceError: it cannot, or the engine does not respond.
         """
         image = request["AlgorithmSpecification"]["TrainingImage"]
         try:

@@ -1,4 +1,4 @@
-"""Metrics in a job's log lines, found by the metric definitions of its request."""
+"""Metrics in a job's log lines, by the metric definitions of its request."""
 
 import json
 import logging
@@ -14,10 +14,10 @@ from typing import Any
 import regex
 
 LONGEST_LINE = 8192
-"""Characters of a line that are searched: a metric stands in a line a person could read."""
+"""Most characters of a line that are searched."""
 PATIENCE = 0.25
-"""Seconds a regular expression may search one line. Those that are read from left to right need
-microseconds; one that needs longer backtracks without end, and is used no more in this job."""
+"""Most seconds a regular expression may take for a line. It normally takes microseconds; one that
+takes longer has catastrophic backtracking, and is not used any more in this job."""
 
 _log = logging.getLogger(__name__)
 
@@ -27,9 +27,9 @@ class MetricPoint:
     """A measured value.
 
     Attributes:
-        name: as the metric definition names it.
-        value: finite or not: what the container printed.
-        timestamp: when the line came, UTC seconds.
+        name: name in the metric definition.
+        value: the value the container printed, which may not be finite.
+        timestamp: Unix time of the line.
     """
 
     name: str
@@ -38,7 +38,7 @@ class MetricPoint:
 
 
 def read_metrics(path: Path) -> list[MetricPoint]:
-    """Every metric kept in a file, in order; none without it, and none from a line cut short."""
+    """Read the metrics in a file, in order; truncated lines are skipped."""
     if not path.exists():
         return []
     metrics = []
@@ -46,7 +46,7 @@ def read_metrics(path: Path) -> list[MetricPoint]:
         try:
             metrics.append(MetricPoint(**json.loads(line)))
         except (ValueError, TypeError):
-            _log.warning("%s: a line that is no metric: %.80r", path, line)
+            _log.warning("%s: skipped an invalid line: %.80r", path, line)
     return metrics
 
 
@@ -65,11 +65,11 @@ def latest(names: Iterable[str], metrics: Iterable[MetricPoint]) -> list[dict[st
 
 
 class MetricWatch:
-    """Searches lines and keeps what it finds, in memory and in `path`, a JSON object a line.
+    """Finds metrics in lines and stores them in memory and in a JSON Lines file.
 
     Args:
-        definitions: `MetricDefinitions` of the request.
-        path: the file; what it holds already comes first.
+        definitions: the `MetricDefinitions` of the request.
+        path: the file, whose existing metrics come first.
         warn: called with a line about a definition that cannot be used.
     """
 
@@ -95,30 +95,30 @@ class MetricWatch:
         self._file.close()
 
     def read(self, line: str) -> None:
-        """Search a line, each definition in all of it; from any thread."""
+        """Find all metrics in a line; thread-safe."""
         now = time.time()
         for name, pattern in list(self._patterns.items()):
             for value in self._values(name, pattern, line[:LONGEST_LINE]):
                 self._keep(MetricPoint(name, value, now))
 
     def every(self) -> list[MetricPoint]:
-        """What was found so far, in order."""
+        """The metrics so far, in order."""
         with self._lock:
             return list(self._metrics)
 
     def unpublished(self) -> list[MetricPoint]:
-        """What was found since this was called last."""
+        """The metrics since the last call."""
         with self._lock:
             new = self._metrics[self._published :]
             self._published = len(self._metrics)
         return new
 
     def final(self) -> list[dict[str, Any]]:
-        """`FinalMetricDataList` of what was found so far."""
+        """`FinalMetricDataList` for the metrics so far."""
         return latest(self._names, self.every())
 
     def unseen(self) -> dict[str, str]:
-        """The regular expressions that matched nothing so far, by metric."""
+        """The regular expressions that have not matched so far, by metric."""
         seen = {metric.name for metric in self.every()}
         return {
             name: pattern.pattern for name, pattern in self._patterns.items() if name not in seen
@@ -131,8 +131,8 @@ class MetricWatch:
         except TimeoutError:
             self._patterns.pop(name, None)
             self._warn(
-                f"metric {name}: its regular expression took over {PATIENCE} s on one line and is "
-                "used no more; make it match without backtracking"
+                f"metric {name}: its regular expression took over {PATIENCE} s for a line and is "
+                "not used any more; rewrite it to avoid backtracking"
             )
             return []
         values = []
@@ -150,4 +150,4 @@ class MetricWatch:
             try:
                 self._file.write(json.dumps(asdict(metric)) + "\n")
             except (OSError, ValueError) as error:
-                _log.warning("%s: a metric was not kept: %s", self._file.name, error)
+                _log.warning("%s: a metric could not be stored: %s", self._file.name, error)

@@ -1,4 +1,4 @@
-"""The `/opt/ml` tree a training container finds: folders and configuration files."""
+"""The `/opt/ml` tree of a training container: folders and configuration files."""
 
 import json
 import os
@@ -11,25 +11,25 @@ from local.emulator.training.rules import KINDS
 
 MOUNT = PurePosixPath("/opt/ml")
 WRITABLE = ("model", "output", "output/data", "checkpoints")
-"""What the container writes; anyone may, as the image's user has a uid of its own. The home
-around it is closed to others."""
+"""Folders that the container writes to. They are writable for all users, as the image's user may be
+any; only the home's owner can access the home around them."""
 DEFAULT_PATHS = {
     "CheckpointConfig": "/opt/ml/checkpoints",
     "DebugHookConfig": "/opt/ml/output/tensors",
     "TensorBoardOutputConfig": "/opt/ml/output/tensorboard",
     "ProfilerConfig": "/opt/ml/output/profiler",
 }
-"""The default LocalPath of each configuration: AWS's folders, which smdebug looks in too."""
+"""The default LocalPath of each configuration, which smdebug also uses."""
 WARM_POOL_CACHE = PurePosixPath("sagemaker/warmpoolcache")
-"""Where below /opt/ml a job finds what earlier jobs of its warm pool have kept."""
+"""The folder below /opt/ml that the jobs of a warm pool share."""
 FIRST_HOST = "algo-1"
-"""Its files hold what a job has only once."""
+"""The host whose files count where a job has only one of them, such as rule statuses."""
 GROUP = "homogeneousCluster"
-"""The instance group's name in a job that names none."""
+"""The default name of the instance group."""
 
 
 class BadPath(Exception):
-    """A LocalPath that is not below /opt/ml; one line that names the field."""
+    """A LocalPath is not below /opt/ml; the message is one line that names the field."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,10 @@ def hosts_of(request: dict[str, Any]) -> list[Host]:
 
 
 def local_path(request: dict[str, Any], field: str) -> PurePosixPath | None:
-    """Where below /opt/ml the files of `field` (a key of DEFAULT_PATHS) lie; None without it.
+    """The LocalPath of `field` (a key of DEFAULT_PATHS), relative to /opt/ml; None without it.
 
     Raises:
-        BadPath: it lies elsewhere: nothing else of the container is on this machine.
+        BadPath: it is not below /opt/ml, the only part of the container that is on this machine.
     """
     config = request.get(field)
     if config is None:
@@ -80,18 +80,18 @@ def local_path(request: dict[str, Any], field: str) -> PurePosixPath | None:
         "output",
         "output/data",
     }:
-        raise BadPath(f"{field}.LocalPath: found {given}, which has another meaning to SageMaker")
+        raise BadPath(f"{field}.LocalPath: found {given}, which SageMaker uses for something else")
     return relative
 
 
 @dataclass(frozen=True)
 class OptMl:
-    """One host's `/opt/ml`, a folder of this machine.
+    """A host's `/opt/ml`, a local folder.
 
     Attributes:
         base: the folder.
-        seen_as: what the container calls it: `/opt/ml`, or `base` itself for a plain process.
-        interface: the network interface its peers reach it by.
+        seen_as: its path in the container: `/opt/ml`, or `base` for a process.
+        interface: the host's network interface.
     """
 
     base: Path
@@ -100,26 +100,26 @@ class OptMl:
 
     @property
     def data(self) -> Path:
-        """The channels' folders lie in it."""
+        """The folder of the channels."""
         return self.base / "input" / "data"
 
     @property
     def own_rules(self) -> Path:
-        """The files of rules of the user's own lie in it."""
+        """The folder of custom rules."""
         return self.base / "input" / "config" / "rules"
 
     @property
     def model(self) -> Path:
-        """What becomes `model.tar.gz`."""
+        """The folder for `model.tar.gz`."""
         return self.base / "model"
 
     @property
     def output(self) -> Path:
-        """`failure` and what becomes `output.tar.gz`."""
+        """The folder of `failure` and of the files for `output.tar.gz`."""
         return self.base / "output"
 
     def make(self, request: dict[str, Any], host: Host, hosts: list[Host]) -> None:
-        """Make the folders and write the configuration; what is there stays, but for the latter."""
+        """Create missing folders and write the configuration."""
         config = self.base / "input" / "config"
         for folder in (config, self.data):
             folder.mkdir(parents=True, exist_ok=True)
@@ -136,9 +136,9 @@ class OptMl:
                 (self.base / path).chmod(0o777)
 
     def rewrite(self, request: dict[str, Any], host: Host, hosts: list[Host]) -> None:
-        """Replace the profiler's configuration, each file as a whole: a container may be reading.
+        """Replace the profiler's configuration files atomically: a container may be reading.
 
-        Nothing happens where the folders were not made yet.
+        It does nothing if the folders do not exist yet.
         """
         config = self.base / "input" / "config"
         if not config.is_dir():
@@ -154,19 +154,16 @@ class OptMl:
                 fresh.replace(config / f"{name}.json")
 
     def clear_outputs(self, kept: PurePosixPath | None) -> None:
-        """Empty what the container wrote, as a new instance would find it.
-
-        `kept` is a folder, relative to the base, that stays: the checkpoints.
-        """
+        """Delete what the container wrote, except the folder `kept`, relative to the base."""
         for name in ("model", "output", "checkpoints"):
             _remove(self.base / name, None if kept is None else self.base / kept)
 
     def clear_input(self) -> None:
-        """Remove the channels' files: copies, as many as the data set has."""
+        """Delete the channels' files."""
         _remove(self.data)
 
     def clear(self) -> None:
-        """Remove everything but the configuration."""
+        """Delete everything but the configuration."""
         for path in self.base.glob("*"):
             if path.name == "input":
                 self.clear_input()
@@ -174,7 +171,7 @@ class OptMl:
                 _remove(path)
 
     def failure(self, length: int) -> str:
-        """The first `length` characters of the failure that the container wrote, if any."""
+        """The first `length` characters of the container's failure file; "" without one."""
         path = self.output / "failure"
         if self.output.is_symlink() or path.is_symlink() or not path.is_file():
             return ""
@@ -197,7 +194,7 @@ class OptMl:
             files[field.lower()] = dict(request[field])
             if field != "ProfilerConfig":  # its LocalPath, if any, is one of its parameters
                 files[field.lower()]["LocalPath"] = str(self.seen_as / path)
-        # AWS gives a container no rules, as it evaluates them elsewhere.
+        # On AWS there are no such files, because rules are evaluated in other containers.
         present = [kind.configurations for kind in KINDS if request.get(kind.configurations)]
         files |= {field.lower(): request[field] for field in present}
         return files
@@ -236,7 +233,7 @@ def _channel(channel: dict[str, Any], request: dict[str, Any]) -> dict[str, str]
 
 
 def _remove(path: Path, kept: Path | None = None) -> None:
-    """Remove a file or folder, never through a link; `kept` below it, and its parents, stay."""
+    """Delete a file or folder, without following links, except `kept` and its parents."""
     if path.is_symlink() or path.is_file():
         path.unlink()
     elif kept is not None and path in kept.parents:

@@ -1,4 +1,4 @@
-"""Rules of the user's own: files in S3 that a request's rule configurations name."""
+"""Custom rules: files in S3 that a request's rule configurations specify."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,12 +11,12 @@ from local.emulator.training.rules import KINDS
 
 
 def fetch_own_rules(objects: Objects, request: dict[str, Any], folder: Path) -> None:
-    """Put the files of rules of the user's own into `folder`, named as in S3.
+    """Copy the files of custom rules to `folder`.
 
-    Copies, not links: nothing keeps a container from writing to them.
+    They are not linked, because a container could write to them.
 
     Raises:
-        BadChannel: one is not there.
+        BadChannel: a file does not exist.
         OSError: the disk is full.
     """
     for configuration, source in own_rules(request):
@@ -25,18 +25,18 @@ def fetch_own_rules(objects: Objects, request: dict[str, Any], folder: Path) -> 
             content = objects.read(place.bucket, place.key)
         except KeyError:
             name = configuration["RuleConfigurationName"]
-            raise BadChannel(f"rule {name}: there is no {source}") from None
+            raise BadChannel(f"rule {name}: no such object: {source}") from None
         folder.mkdir(parents=True, exist_ok=True)
         (folder / file_name(source)).write_bytes(content)
 
 
 def file_name(source: str) -> str:
-    """What a rule's file is called before the container, by its URI: the last part of the key."""
+    """The name of a rule's file in the container: the last part of its URI."""
     return source.rpartition("/")[2]
 
 
 def own_rules(request: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
-    """The request's rule configurations whose rule is in a file of S3, with the file's URI."""
+    """The request's rule configurations with a custom rule, and the URI of the rule's file."""
     for kind in KINDS:
         for configuration in request.get(kind.configurations, []):
             source = configuration.get("RuleParameters", {}).get("source_s3_uri")

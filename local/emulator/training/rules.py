@@ -1,8 +1,8 @@
-"""The rules of a job: those of its request, and the statuses that its container writes.
+"""The statuses of a job's rules, from its request and its container.
 
-A container that evaluates rules keeps their statuses in `output/data/rules/debug.json` and
-`profiler.json`. The files are not trusted: they may be absent, truncated, links or wrong, and only
-what fits the API is taken over.
+A container that evaluates rules writes their statuses to `output/data/rules/debug.json` and
+`profiler.json`. The files are not trusted: they may be missing, truncated, links or invalid, and
+only values that are valid in the API are used.
 """
 
 import hashlib
@@ -16,22 +16,22 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = ("output", "data", "rules")
-"""Where below a host's tree a container keeps the statuses."""
+"""The folder of the statuses in a host's tree."""
 LARGEST = 1_000_000
-"""Bytes of a file of statuses that is read; 32 rules with a traceback each are 40,000."""
+"""Largest file of statuses to read, in bytes; 32 rules with a traceback each have 40,000."""
 MOST = 20
-"""Statuses of a kind in an answer (API reference)."""
+"""Most statuses of a kind in a response (API reference)."""
 NAME_LENGTH, DETAILS_LENGTH = 256, 1024
-"""Characters of a RuleConfigurationName and of StatusDetails (API reference)."""
+"""Most characters in a RuleConfigurationName and in StatusDetails (API reference)."""
 STATUSES = ("IssuesFound", "Error", "Stopped", "Stopping", "InProgress", "NoIssuesFound")
-"""Every RuleEvaluationStatus; what matters most comes first."""
+"""Every RuleEvaluationStatus, the most important first."""
 WATCHED = {"Training", "Stopping"}
-"""Secondary statuses in which a container may be at work."""
+"""Secondary statuses in which a container may be running."""
 STOPPED_BY_RULE = "stopped"
-"""The file beside the statuses in which a container names the rule that ended its training."""
+"""The file next to the statuses with the name of the rule that stopped training."""
 NOTHING = (
-    "the container evaluated no such rules: its debugger or profiler was off (hyperparameters "
-    "debug and profile), or its image does not carry berth's rules"
+    "the container evaluated no such rules: its debugger or profiler is off (hyperparameters "
+    "debug and profile), or its image does not have berth's rules"
 )
 
 Status = dict[str, Any]
@@ -41,7 +41,7 @@ RuleStatuses = dict[str, list[Status]]
 
 @dataclass(frozen=True)
 class RuleKind:
-    """Debugger or profiler rules: their members in requests and answers, and their file."""
+    """Debugger or profiler rules: their members in requests and responses, and their file."""
 
     configurations: str
     statuses: str
@@ -60,7 +60,7 @@ def rules_requested(request: dict[str, Any], arn: str, now: datetime) -> RuleSta
     Args:
         request: the CreateTrainingJob request.
         arn: the job's ARN.
-        now: when it was made.
+        now: the time of the request.
     """
     return {
         kind.statuses: [
@@ -73,39 +73,39 @@ def rules_requested(request: dict[str, Any], arn: str, now: datetime) -> RuleSta
 
 
 def rules_now(body: dict[str, Any], tree: Path, now: datetime) -> RuleStatuses:
-    """The statuses while a job runs: those of its body, updated with those of the container.
+    """The statuses of a running job: those in its body, updated with the container's.
 
     Args:
-        body: what Describe answers otherwise.
+        body: the stored Describe response.
         tree: the first host's `/opt/ml`.
-        now: the present; no status is newer.
+        now: the current time, which is the latest allowed time of a status.
     """
     known = _known(body, tree, now)
-    # Nobody stops the job: a container that stops its rules is being interrupted.
-    return _going_on(known) if body["SecondaryStatus"] == "Training" else known
+    # The job is not being stopped, so a container that stops its rules is being interrupted.
+    return _resumed(known) if body["SecondaryStatus"] == "Training" else known
 
 
 def rules_interrupted(body: dict[str, Any], tree: Path, now: datetime) -> RuleStatuses:
-    """The statuses between two attempts: a rule stopped with the first is in progress again."""
-    return _going_on(_known(body, tree, now))
+    """The statuses between two attempts: rules that stopped with the first are in progress."""
+    return _resumed(_known(body, tree, now))
 
 
 def rules_ended(body: dict[str, Any], tree: Path, how: str, now: datetime) -> RuleStatuses:
-    """The statuses for good, as the containers have ended.
+    """The final statuses, after the containers have ended.
 
     Args:
-        body: what Describe answers otherwise.
-        tree: the first host's `/opt/ml`, with all it wrote.
-        how: the TrainingJobStatus the job ends with.
+        body: the stored Describe response.
+        tree: the first host's `/opt/ml`.
+        how: the job's final TrainingJobStatus.
         now: when it ended.
     """
-    answer = _known(body, tree, now)
+    known = _known(body, tree, now)
     for kind in KINDS:
         reported = {one["RuleConfigurationName"] for one in _reported(tree, kind.file, body, now)}
-        for status in answer.get(kind.statuses, []):
+        for status in known.get(kind.statuses, []):
             if status["RuleEvaluationStatus"] not in ("InProgress", "Stopping"):
                 continue
-            result, details = "Error", "the container ended before it had evaluated this rule"
+            result, details = "Error", "the container ended before it evaluated this rule"
             if how == "Stopped":
                 result, details = "Stopped", "the job was stopped before this rule was evaluated"
             elif how == "Failed":
@@ -119,14 +119,14 @@ def rules_ended(body: dict[str, Any], tree: Path, how: str, now: datetime) -> Ru
                 "StatusDetails": details,
                 "LastModifiedTime": now,
             }
-    return answer
+    return known
 
 
 def stopped_by_rule(request: dict[str, Any], tree: Path) -> bool:
-    """Whether the container ended its training because a rule of the request stopped it.
+    """Whether a debugger rule of the request stopped training.
 
     Args:
-        request: the CreateTrainingJob request; without debugger rules nothing can have stopped it.
+        request: the CreateTrainingJob request.
         tree: the first host's `/opt/ml`.
     """
     return bool(
@@ -135,8 +135,8 @@ def stopped_by_rule(request: dict[str, Any], tree: Path) -> bool:
 
 
 def _known(body: dict[str, Any], tree: Path, now: datetime) -> RuleStatuses:
-    """The body's statuses, replaced by the container's; issues once found stay found."""
-    answer = {}
+    """The body's statuses, updated with the container's; IssuesFound is never replaced."""
+    known = {}
     for kind in KINDS:
         statuses = {one["RuleConfigurationName"]: one for one in body.get(kind.statuses, [])}
         if body["SecondaryStatus"] in WATCHED:
@@ -146,20 +146,20 @@ def _known(body: dict[str, Any], tree: Path, now: datetime) -> RuleStatuses:
                 if not found or reported["RuleEvaluationStatus"] == "IssuesFound":
                     statuses[reported["RuleConfigurationName"]] = reported
         if statuses:
-            answer[kind.statuses] = _clipped(list(statuses.values()))
-    return answer
+            known[kind.statuses] = _clipped(list(statuses.values()))
+    return known
 
 
-def _going_on(answer: RuleStatuses) -> RuleStatuses:
-    for status in (one for statuses in answer.values() for one in statuses):
+def _resumed(known: RuleStatuses) -> RuleStatuses:
+    for status in (one for statuses in known.values() for one in statuses):
         if status["RuleEvaluationStatus"] in ("Stopped", "Stopping"):
             status["RuleEvaluationStatus"] = "InProgress"
             status.pop("StatusDetails", None)
-    return answer
+    return known
 
 
 def _reported(tree: Path, file: str, body: dict[str, Any], now: datetime) -> list[Status]:
-    """The container's statuses, fitted to the API; those that cannot be are left out."""
+    """The container's valid statuses, adapted to the API."""
     content, written = _read(tree, (*FOLDER, file))
     try:
         entries = json.loads(content)
@@ -172,7 +172,7 @@ def _reported(tree: Path, file: str, body: dict[str, Any], now: datetime) -> lis
 
 
 def _fit(entry: Any, written: datetime, body: dict[str, Any], now: datetime) -> Status | None:
-    """One status, or None for what is none."""
+    """Adapt a status to the API; None if it is invalid."""
     if not isinstance(entry, dict):
         return None
     name, status = entry.get("RuleConfigurationName"), entry.get("RuleEvaluationStatus")
@@ -200,7 +200,7 @@ def _status(name: str, status: str, arn: str, modified: datetime) -> Status:
 
 
 def _evaluation_arn(arn: str, rule: str) -> str:
-    """AWS evaluates a rule in a processing job; its name is the job's and the rule's, shortened."""
+    """The ARN of AWS's processing job for a rule, named after the job and the rule."""
     prefix, job = arn.split(":training-job/")
     slug = re.sub(r"[^a-z0-9]+", "-", rule.lower())
     mark = hashlib.sha256(f"{job}/{rule}".encode(errors="replace")).hexdigest()[:8]
@@ -209,7 +209,7 @@ def _evaluation_arn(arn: str, rule: str) -> str:
 
 
 def _clipped(statuses: list[Status]) -> list[Status]:
-    """As many as an answer may hold; when some must go, those that matter least."""
+    """The most important statuses, at most as many as a response may have."""
     if len(statuses) <= MOST:
         return statuses
     ranked = sorted(statuses, key=lambda one: STATUSES.index(one["RuleEvaluationStatus"]))
@@ -217,7 +217,7 @@ def _clipped(statuses: list[Status]) -> list[Status]:
 
 
 def _plain(text: str) -> str:
-    """Text without control characters, but for line ends and tabs, and without half characters."""
+    """Text without lone surrogates and without control characters other than newlines and tabs."""
     whole = text.encode("utf-8", "replace").decode()
     return "".join(mark for mark in whole if mark.isprintable() or mark in "\n\t")
 
@@ -231,9 +231,9 @@ def _time(text: Any) -> datetime | None:
 
 
 def _read(base: Path, names: tuple[str, ...]) -> tuple[bytes, datetime]:
-    """A small regular file below `base`, never through a link, and when it was written.
+    """The content and modification time of a small regular file below `base`.
 
-    Nothing for what is not there, cannot be read or is something else: a pipe would never end.
+    It is empty for a missing or unreadable file, for links, and for other kinds of files.
     """
     nothing = b"", datetime.now(UTC)
     opened: list[int] = []

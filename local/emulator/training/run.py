@@ -1,4 +1,4 @@
-"""One training job, from Pending to its last transition; each has a thread of its own."""
+"""The run of a training job, from Pending to its last transition, in its own thread."""
 
 import logging
 import queue
@@ -51,11 +51,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainingTiming:
-    """Waits, in seconds.
+    """Times to wait, in seconds.
 
     Attributes:
         grace: between SIGTERM and SIGKILL (developer guide, StopTrainingJob: 120).
-        peer_grace: the same for hosts whose peer failed: they may hang while they wait for it.
+        peer_grace: the same for hosts whose peer failed, which may hang waiting for it.
         retry_pause: before the first retry after an internal error; doubled for each further one.
     """
 
@@ -65,13 +65,13 @@ class TrainingTiming:
 
 
 class TrainingRun:
-    """Runs a job that is in the store; `run` is its thread.
+    """Runs a job that is in the store; `run` is called in its own thread.
 
     Args:
         context: the region.
         name: the job's name.
-        concurrency: limits how many jobs run at once.
-        timing: waits.
+        concurrency: limits the number of jobs that run at the same time.
+        timing: times to wait.
     """
 
     def __init__(
@@ -88,21 +88,21 @@ class TrainingRun:
         self._request: dict[str, Any] = self._record.private["request"]
 
     def send(self, what: Request) -> None:
-        """Stop the job, interrupt it as the server goes down, or read its tags again; at once."""
+        """Request to stop the job, to interrupt it for a shutdown, or to re-read its tags."""
         self._events.put(what)
 
     def reconfigure(self, request: dict[str, Any]) -> None:
-        """Continue with the changed request of an UpdateTrainingJob; from any thread."""
+        """Continue with the changed request of an UpdateTrainingJob; thread-safe."""
         self._request = request
         if self._attempt is not None:
             self._attempt.reconfigure(request)
 
     def metrics(self) -> list[MetricPoint] | None:
-        """The metrics so far; None before the hosts were started."""
+        """The metrics so far; None before the first attempt."""
         return None if self._attempt is None else self._attempt.watch.every()
 
     def run(self) -> None:
-        """Run the job to its end, or until the server goes down; it never raises."""
+        """Run the job until it ends or the server shuts down; it never raises."""
 
         def grant() -> None:
             self._events.put("slot")
@@ -121,7 +121,7 @@ class TrainingRun:
             self._concurrency.release(grant)
 
     def _work(self) -> TrainingOutcome | None:
-        """Everything up to the upload; None if the server goes down first."""
+        """Run everything before the upload; None if the server shuts down first."""
         outcome = self._settle()
         if outcome is not None:
             return outcome
@@ -145,15 +145,15 @@ class TrainingRun:
             self._enter("Starting", AGAIN)
 
     def _settle(self) -> TrainingOutcome | None:
-        """Recover what an earlier server left of the job; the outcome, if that is known."""
+        """Recover the job from an earlier server; return its outcome if that is known."""
         record = self._read()
         if record.private.get("ending"):
             return TrainingOutcome(**record.private["ending"])
         if not self._folder.exists():
             if self._seconds_trained():
                 return failed(
-                    "InternalServerError: the job cannot be started again: its folder "
-                    f"{self._folder} is gone"
+                    "InternalServerError: the job cannot be restarted: its folder "
+                    f"{self._folder} is missing"
                 )
             self._folder.mkdir(parents=True)
         self._prepare().catch_up()
@@ -162,9 +162,9 @@ class TrainingRun:
         hosts, executor = len(hosts_of(self._request)), self._context.executor
         if hosts > executor.max_hosts:
             return failed(
-                f"ClientError: the job's {hosts} hosts cannot be started again: the executor is "
-                f"{executor.name} now, which runs {executor.max_hosts}; start with --executor "
-                "docker and create the job again"
+                f"ClientError: the job's {hosts} hosts cannot be restarted: the executor is now "
+                f"{executor.name}, which runs at most {executor.max_hosts}; use --executor docker "
+                "and create the job again"
             )
         last = record.body["SecondaryStatusTransitions"][-1]
         if last["Status"] == "Training":
@@ -191,16 +191,16 @@ class TrainingRun:
                     return TrainingOutcome("Stopped", "MaxWaitTimeExceeded")
 
     def _try(self) -> TrainingOutcome | Interruption | None:
-        """One attempt: lay out the data, start the containers, wait for their end.
+        """Make an attempt: write the data, start the containers, wait for their end.
 
         Returns:
-            None when the server goes down before the containers were started.
+            None if the server shuts down before the containers have started.
         """
         self._enter("Downloading")
         attempt = self._prepare()
         try:
             try:
-                # Later on what is here is newer than what is in S3.
+                # After the first attempt, the local checkpoints are newer than those in S3.
                 attempt.lay_out(restore=not self._seconds_trained())
             except (BadChannel, OSError) as error:
                 return failed(f"ClientError: Data download failed: {first_line(error)}")
@@ -236,7 +236,7 @@ class TrainingRun:
         return failed(f"ClientError: the container cannot be started: {error}")
 
     def _watch(self, attempt: JobAttempt) -> TrainingOutcome | Interruption | HostEnded:
-        """Wait for the hosts' end, a deadline or a request; the host that failed, if one did."""
+        """Wait for the hosts' end, a deadline or a request; return the host that failed, if any."""
         began = time.monotonic()
         due_at = self._deadlines(began)
         running = attempt.size
@@ -271,7 +271,7 @@ class TrainingRun:
             attempt.stop(self._timing.grace)
             return outcome
         if stopped_by_rule(self._request, self._folder / FIRST_HOST):
-            # As AWS: the rule's action calls StopTrainingJob.
+            # On AWS the rule's action calls StopTrainingJob.
             self._decide(STOPPED, "Stopping")
             return STOPPED
         return COMPLETED
@@ -281,7 +281,7 @@ class TrainingRun:
         return deadlines(self._record, self._request, tags, began)
 
     def _note_interruption(self, interruption: Interruption) -> None:
-        """Record what it cost; leave the trees as the next attempt must find them."""
+        """Record an interruption, and prepare the trees for the next attempt."""
         attempt = self._prepare()
         saved = attempt.last_checkpoint()
         rules = rules_interrupted(self._record.body, self._folder / FIRST_HOST, utc_now())
@@ -294,7 +294,7 @@ class TrainingRun:
         attempt.clear_outputs(keep_checkpoints=interruption.keeps_checkpoints(self._request))
 
     def _before_retry(self, interruption: Interruption) -> TrainingOutcome | Literal["go"] | None:
-        """Whether another attempt follows; RetryStrategy limits those after internal errors."""
+        """Wait before another attempt; RetryStrategy limits those after internal errors."""
         if interruption.cause != "engine":
             return "go"
         used = count(self._record, "engine") - 1
@@ -311,7 +311,7 @@ class TrainingRun:
                     return "go"
 
     def _finish(self, outcome: TrainingOutcome) -> None:
-        """Upload what there is, then the last transition, then the disk space."""
+        """Upload the results, free the disk, and make the last transition."""
         attempt = self._prepare()
         rules = self._final_rules(outcome)
         if self._seconds_trained():
@@ -322,8 +322,8 @@ class TrainingRun:
                 _log.warning("training job %s: %s", self.name, error)
                 if outcome.status != "Failed":
                     outcome = failed(
-                        f"ClientError: Artifact upload failed: {first_line(error)}; what the job "
-                        f"made is still in {self._folder}"
+                        f"ClientError: Artifact upload failed: {first_line(error)}; the results "
+                        f"are still in {self._folder}"
                     )
             else:
                 attempt.clear()
@@ -343,7 +343,7 @@ class TrainingRun:
         self._update(change)
 
     def _final_rules(self, outcome: TrainingOutcome) -> RuleStatuses:
-        """The rules' last statuses, read before the container's files are removed."""
+        """The rules' final statuses, which are read before the container's files are deleted."""
         body = self._read().body
         stopped = body["TrainingJobStatus"] == "Stopping" and outcome.status == "Completed"
         how = "Stopped" if stopped else outcome.status
@@ -352,7 +352,7 @@ class TrainingRun:
     def _decide(
         self, outcome: TrainingOutcome, status: str, rules: RuleStatuses | None = None
     ) -> None:
-        """Record how the job will end: a server started after a crash finishes it likewise."""
+        """Record how the job will end, so that it ends the same way after a crash."""
 
         def change(record: Record) -> None:
             record.private["ending"] = asdict(outcome)
@@ -379,7 +379,7 @@ class TrainingRun:
         upload(objects, output, output_location(self._request) / "output.tar.gz", self._folder)
 
     def _give_up(self, error: Exception) -> None:
-        """Fail the job after an error of the server's own; its hosts were removed already."""
+        """Fail the job after an internal error; its hosts have already been removed."""
         reason = f"InternalServerError: {first_line(error)}; see the server's log"
 
         try:
@@ -393,7 +393,7 @@ class TrainingRun:
 
             self._update(change)
         except Exception:
-            _log.exception("training job %s: its failure could not be recorded", self.name)
+            _log.exception("training job %s: cannot record its failure", self.name)
 
     def _prepare(self) -> JobAttempt:
         if self._attempt is None:
@@ -405,14 +405,14 @@ class TrainingRun:
     def _next(
         self, deadline: float | None
     ) -> HostEnded | HostLost | Request | Literal["slot"] | None:
-        """The next event; None once the deadline (`time.monotonic`) has passed."""
+        """Wait for the next event; None after the deadline (`time.monotonic`)."""
         while True:
             timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
             try:
                 event = self._events.get(timeout=timeout)
             except queue.Empty:
                 return None
-            # An event of an earlier attempt may come late.
+            # Ignore late events of an earlier attempt.
             if isinstance(event, str) or (self._attempt is not None and self._attempt.owns(event)):
                 return event
 
@@ -424,7 +424,7 @@ class TrainingRun:
         self._update(change)
 
     def _add_pause(self) -> None:
-        """Leave the time without a server out of the time the job has waited."""
+        """Exclude the time without a server from the job's waiting time."""
 
         def change(record: Record) -> None:
             last = record.body["SecondaryStatusTransitions"][-1]
@@ -437,7 +437,7 @@ class TrainingRun:
         return seconds_in(self._record.body, "Training", utc_now())
 
     def _read(self) -> Record:
-        """The record with what others changed: StopTrainingJob, UpdateTrainingJob, a tuning job."""
+        """Re-read the record, which API calls and tuning jobs may have changed."""
         self._record = self._context.store.get(Kind.TRAINING_JOB, self.name)
         return self._record
 

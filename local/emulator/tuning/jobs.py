@@ -1,7 +1,7 @@
-"""Tuning jobs: CreateHyperParameterTuningJob, really run.
+"""Tuning jobs: create, stop, and recover after a restart.
 
-Trials are ordinary training jobs (`trials`), their hyperparameters come from Optuna (`search`),
-and one thread a tuning job (`run`) looks after them.
+Trials are ordinary training jobs (`trials`), Optuna chooses their hyperparameters (`search`), and
+each tuning job has a thread (`run`).
 """
 
 import secrets
@@ -25,16 +25,16 @@ REPEATED = (
     "TrainingJobDefinitions",
     "WarmStartConfig",
 )
-"""What Describe answers as the request has it."""
+"""Members of the request that the Describe response repeats."""
 
 
 class TuningJobs:
-    """Runs a region's tuning jobs. Every method may be called from any thread.
+    """Runs a region's tuning jobs; thread-safe.
 
     Args:
         context: the region.
         training: runs the trials.
-        poll: seconds between two looks at the running trials while nothing in the store changes.
+        poll: seconds between two checks of the running trials if the store does not change.
     """
 
     def __init__(
@@ -46,10 +46,10 @@ class TuningJobs:
         self._threads: list[threading.Thread] = []
 
     def create(self, request: dict[str, Any]) -> Record:
-        """Start a tuning job from a request that was checked; returns at once.
+        """Start a tuning job from a validated request, without waiting for it.
 
         Raises:
-            Exists: the name is taken.
+            Exists: the name is in use.
         """
         plan, store = read(request), self._context.store
         arn = self._context.arn(Kind.TUNING_JOB, plan.name)
@@ -73,10 +73,10 @@ class TuningJobs:
         return record
 
     def stop(self, name: str) -> None:
-        """Stop a tuning job and its running trials; returns at once, it is Stopping.
+        """Stop a tuning job and its running trials, without waiting for them.
 
         Raises:
-            ServiceError: ResourceNotFound without it, ValidationException when it has ended.
+            ServiceError: the job does not exist or has ended.
         """
 
         def change(record: Record) -> None:
@@ -95,17 +95,17 @@ class TuningJobs:
             raise not_found("Requested resource not found.") from None
 
     def recover(self) -> None:
-        """Go on with the tuning jobs an earlier server left running.
+        """Resume the tuning jobs that were running in an earlier server.
 
-        Trials that still run are followed, those whose training job was never made or is gone get
-        one with the same hyperparameters, and the rest come as if nothing had happened.
+        Running trials are followed. A trial without a training job gets one with the same
+        hyperparameters.
         """
         for record in self._context.store.every(Kind.TUNING_JOB):
             if record.body["HyperParameterTuningJobStatus"] in ("InProgress", "Stopping"):
                 self._start(record.name)
 
     def shutdown(self) -> None:
-        """Start no further trial and leave everything to `recover`; before the training jobs'."""
+        """Stop starting trials, for `recover` to resume; call it before TrainingJobs.shutdown."""
         self._closing.set()
         self._context.store.wake()
         with self._lock:
@@ -123,7 +123,7 @@ class TuningJobs:
 
 
 def _description(request: dict[str, Any], arn: str) -> dict[str, Any]:
-    """What Describe answers for a job that has just begun."""
+    """The Describe response right after CreateHyperParameterTuningJob."""
     now = datetime.now(UTC)
     body = {
         "HyperParameterTuningJobArn": arn,

@@ -1,6 +1,6 @@
-"""Warm start: the trials a tuning job takes from earlier ones.
+"""Warm start: the trials that a tuning job inherits from its parents.
 
-They are copied when the tuning job begins, as a parent may be deleted later.
+They are copied when the tuning job starts, because a parent may be deleted later.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,11 +14,10 @@ from local.emulator.tuning.trials import load as load_trials
 
 
 def inherited(plan: TuningPlan, store: Store) -> list[dict[str, Any]]:
-    """The parents' trials that lie within the ranges of this tuning job, oldest first, as `Known`
-    takes them.
+    """The parents' trials within the ranges of this tuning job, oldest first, as dicts of `Known`.
 
-    A hyperparameter that was static in a parent and is tuned now counts with its static value.
-    After `TransferLearning` the objectives are relative to each parent's own.
+    A tuned hyperparameter that was static in a parent has its static value. With
+    `TransferLearning`, objectives are standardized for each parent.
     """
     found: list[Known] = []
     if not plan.parents:
@@ -37,14 +36,14 @@ def inherited(plan: TuningPlan, store: Store) -> list[dict[str, Any]]:
 
 
 def load(stored: Sequence[Mapping[str, Any]]) -> list[Known]:
-    """What `inherited` gave, as a record keeps it."""
+    """Load the result of `inherited` from a record."""
     return [Known(**{**each, "reports": tuple(each["reports"])}) for each in stored]
 
 
 def best(plan: TuningPlan, store: Store) -> dict[str, Any] | None:
-    """The best training job of parents with the same data and algorithm, in the API's shape.
+    """The best training job of the parents, in the API's shape.
 
-    Others have none that compares (API reference, OverallBestTrainingJob).
+    It is only defined for IdenticalDataAndAlgorithm (API reference, OverallBestTrainingJob).
     """
     if not plan.identical:
         return None
@@ -59,7 +58,7 @@ def best(plan: TuningPlan, store: Store) -> dict[str, Any] | None:
 
 
 def overall(plan: TuningPlan, jobs: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """The best of some training jobs in the API's shape; the first of equal ones."""
+    """The best of several training jobs in the API's shape; the first one if several are equal."""
     sign = 1 if plan.direction == "Maximize" else -1
 
     def score(job: dict[str, Any]) -> float:

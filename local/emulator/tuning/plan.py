@@ -1,4 +1,4 @@
-"""A CreateHyperParameterTuningJob request, parsed."""
+"""Parsing of a CreateHyperParameterTuningJob request."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -10,21 +10,21 @@ from local.emulator.tuning.search import Direction
 from local.emulator.tuning.stopping import Hyperband
 
 RESOURCE_KEYS = ("epochs", "numepochs", "n-epochs", "n_epochs", "num_epochs")
-"""Static hyperparameters that stand in for MaxResource (API reference, HyperbandStrategyConfig)."""
+"""Static hyperparameters that set MaxResource (API reference, HyperbandStrategyConfig)."""
 
 
 @dataclass(frozen=True)
 class Definition:
-    """One of the kinds of training jobs that a tuning job launches.
+    """A training job definition of a tuning job.
 
     Attributes:
-        name: `DefinitionName`; None where there is but one and it has none.
-        metric: the objective's name.
-        regex: what finds it in the log.
+        name: `DefinitionName`; None for a single definition without one.
+        metric: the objective metric.
+        regex: the regular expression of the metric.
         space: the ranges.
-        static: the hyperparameters all its trials share.
-        hyperband: the brackets of strategy Hyperband.
-        content: the training job definition, with the machines as a `ResourceConfig`.
+        static: the static hyperparameters.
+        hyperband: the brackets of the strategy Hyperband; None for others.
+        content: the definition in the request.
     """
 
     name: str | None
@@ -38,22 +38,22 @@ class Definition:
 
 @dataclass(frozen=True)
 class TuningPlan:
-    """A tuning job.
+    """A parsed tuning job.
 
     Attributes:
-        name: the tuning job's.
-        strategy: how points are chosen.
-        direction: which way the objective is better.
-        definitions: what its trials are; they take turns.
-        total: how many trials there may be.
-        parallel: how many run at a time.
-        seconds: how long the tuning job may run; None for no limit.
-        early: whether the median rule stops trials.
-        target: end at an objective this good.
-        patience: end after so many trials without an improvement.
-        converge: end when more trials promise nothing.
-        tags: the tuning job's, which its trials get too.
-        parents: the tuning jobs of a warm start.
+        name: its name.
+        strategy: the search strategy.
+        direction: whether the objective is minimized or maximized.
+        definitions: the training job definitions, which its trials use in turn.
+        total: most trials.
+        parallel: most parallel trials.
+        seconds: longest runtime; None for no limit.
+        early: whether the median rule stops trials early.
+        target: complete at this objective value.
+        patience: complete after this many trials without improvement.
+        converge: complete when the search has converged.
+        tags: its tags, which its trials also get.
+        parents: the parent tuning jobs of a warm start.
         identical: whether the parents had the same data and algorithm.
     """
 
@@ -73,9 +73,10 @@ class TuningPlan:
     identical: bool
 
     def place(self, number: int) -> tuple[int, int]:
-        """Which definition a point belongs to, and the point's number within it.
+        """The index of a point's definition, and the point's number within it.
 
-        Definitions take turns; in a grid, one whose combinations are all used is passed over.
+        Points are assigned to definitions in turn; a grid skips definitions without combinations
+        left.
         """
         if self.strategy != "Grid":
             return number % len(self.definitions), number // len(self.definitions)
@@ -86,7 +87,7 @@ class TuningPlan:
 
 
 def read(request: Mapping[str, Any]) -> TuningPlan:
-    """The plan of a request, which was checked."""
+    """Parse a validated request."""
     config = request["HyperParameterTuningJobConfig"]
     definitions = tuple(_definition(each, config) for each in definitions_of(request))
     limits, criteria = config["ResourceLimits"], config.get("TuningJobCompletionCriteria", {})
@@ -116,7 +117,7 @@ def read(request: Mapping[str, Any]) -> TuningPlan:
 
 
 def definitions_of(request: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The training job definitions of a request or of Describe's answer, one or several."""
+    """The training job definitions of a request or of a Describe response."""
     several = request.get("TrainingJobDefinitions")
     return list(several) if several else [request["TrainingJobDefinition"]]
 
@@ -138,13 +139,13 @@ def ranges_of(definition: Mapping[str, Any], config: Mapping[str, Any]) -> dict[
 
 
 def machines_of(definition: Mapping[str, Any], most: int | None = None) -> dict[str, Any]:
-    """The machines of a definition's training jobs, as a `ResourceConfig`.
+    """The instances for a definition's training jobs, as a `ResourceConfig`.
 
     Args:
-        definition: with a `ResourceConfig` or a `HyperParameterTuningResourceConfig`. Of the
-            latter's InstanceConfigs it is the first there is capacity for, as the
-            AllocationStrategy `Prioritized` has it.
-        most: how many hosts there are; None when that does not matter.
+        definition: a definition with a `ResourceConfig` or a `HyperParameterTuningResourceConfig`.
+            The first of the latter's InstanceConfigs with enough capacity is chosen, as with the
+            AllocationStrategy `Prioritized`.
+        most: most hosts; None for no limit.
     """
     own = definition.get("HyperParameterTuningResourceConfig")
     if own is None:
@@ -160,9 +161,9 @@ def machines_of(definition: Mapping[str, Any], most: int | None = None) -> dict[
 
 
 def resource(static: Mapping[str, str]) -> int | None:
-    """Hyperband's greatest resource from the static hyperparameters; None without one.
+    """Hyperband's MaxResource from the static hyperparameters; None if there is none.
 
-    SDKs send numbers as JSON in quotes.
+    The SDKs JSON-encode values, so numbers may be in quotes.
     """
     for key in RESOURCE_KEYS:
         if key in static:
@@ -188,7 +189,7 @@ def _definition(given: Mapping[str, Any], config: Mapping[str, Any]) -> Definiti
 
 
 def _total(config: Mapping[str, Any], definitions: Sequence[Definition]) -> int:
-    """How many trials; a grid has as many as combinations (developer guide, Grid search)."""
+    """The number of trials; a grid has one per combination (developer guide, Grid search)."""
     if config["Strategy"] == "Grid":
         return sum(each.space.combinations or 0 for each in definitions)
     most: int = config["ResourceLimits"]["MaxNumberOfTrainingJobs"]

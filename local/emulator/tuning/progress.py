@@ -12,39 +12,39 @@ from local.emulator.tuning.stopping import better
 from local.emulator.tuning.trials import TuningTrial
 
 ATTEMPTS = 5
-"""After so many trials of which none succeeded SageMaker gives up.
+"""Failed trials after which SageMaker gives up if none has succeeded.
 
-Its FailureReason then: "No training job succeeded after 5 attempts. Please take a look at the
-training job failures to get more details." (aws/amazon-sagemaker-examples#2436, #2437)
+Its FailureReason is "No training job succeeded after 5 attempts. Please take a look at the training
+job failures to get more details." (aws/amazon-sagemaker-examples#2436, #2437)
 """
 
 IMPROVEMENT = 0.01
-"""An objective that is better by less than 1% improves nothing (API reference,
-BestObjectiveNotImproving and ConvergenceDetected)."""
+"""Smallest relative improvement that counts: 1% (API reference, BestObjectiveNotImproving and
+ConvergenceDetected)."""
 
 CONVERGED = 10
-"""Convergence: no improvement in the last half of the trials, and in no fewer than these.
+"""Fewest trials without improvement for convergence, which also needs half of all trials.
 
 SageMaker's own criteria are not public ("developed over a wide range of diverse benchmarking
 tests").
 """
 
 FAILURE_REASON = 1024
-"""The longest FailureReason, in characters (API reference)."""
+"""Most characters in a FailureReason (API reference)."""
 
 LINES = 8
-"""How many last log lines a FailureReason quotes, as far as they fit."""
+"""Most log lines that a FailureReason quotes."""
 
 Status = Literal["Completed", "Failed", "Stopped"]
 
 
 @dataclass(frozen=True)
 class TuningOutcome:
-    """How a tuning job ends, decided while trials may still be running.
+    """The outcome of a tuning job, which is decided while trials may still be running.
 
     Attributes:
-        status: what it becomes.
-        reason: FailureReason, of a Failed one.
+        status: its final status.
+        reason: its FailureReason, if it failed.
     """
 
     status: Status
@@ -52,7 +52,7 @@ class TuningOutcome:
 
 
 def training_counters(trials: Sequence[TuningTrial]) -> dict[str, int]:
-    """TrainingJobStatusCounters."""
+    """The TrainingJobStatusCounters."""
     statuses = Counter(
         "InProgress"
         if each.status is None
@@ -66,7 +66,7 @@ def training_counters(trials: Sequence[TuningTrial]) -> dict[str, int]:
 
 
 def objective_counters(trials: Sequence[TuningTrial]) -> dict[str, int]:
-    """ObjectiveStatusCounters."""
+    """The ObjectiveStatusCounters."""
     statuses = Counter(each.objective_status for each in trials)
     return {
         "Succeeded": statuses["Succeeded"],
@@ -76,14 +76,14 @@ def objective_counters(trials: Sequence[TuningTrial]) -> dict[str, int]:
 
 
 def best(direction: Direction, trials: Sequence[TuningTrial]) -> TuningTrial | None:
-    """The trial with the best final objective; the earlier one of two equal ones."""
+    """The trial with the best final objective; the first one if several are equal."""
     sign = 1 if direction == "Maximize" else -1
     scores = [(sign * each.objective, each) for each in trials if each.objective is not None]
     return max(scores, key=lambda pair: pair[0])[1] if scores else None
 
 
 def not_improving(direction: Direction, trials: Sequence[TuningTrial]) -> int:
-    """How many trials ended since the best objective last improved by 1% or more."""
+    """The number of trials that ended since the best objective last improved by 1% or more."""
     count, mark = 0, math.nan
     for each in sorted((each for each in trials if each.status), key=lambda each: each.ended):
         if each.objective is None:
@@ -97,7 +97,7 @@ def not_improving(direction: Direction, trials: Sequence[TuningTrial]) -> int:
 
 
 def converged(direction: Direction, trials: Sequence[TuningTrial]) -> bool:
-    """Whether more trials promise no improvement."""
+    """Whether the search has converged; see `CONVERGED`."""
     evaluated = sum(each.objective is not None for each in trials)
     return not_improving(direction, trials) >= max(CONVERGED, math.ceil(evaluated / 2))
 
@@ -105,12 +105,12 @@ def converged(direction: Direction, trials: Sequence[TuningTrial]) -> bool:
 def verdict(
     plan: TuningPlan, trials: Sequence[TuningTrial], seconds: float
 ) -> TuningOutcome | None:
-    """Whether the tuning job is over; None while it runs.
+    """The outcome if the tuning job is complete or has failed; None if it continues.
 
     Args:
         plan: the tuning job.
-        trials: all its trials so far.
-        seconds: how long it has run.
+        trials: its trials so far.
+        seconds: its runtime so far.
     """
     ended = [each for each in trials if each.status is not None]
     top = best(plan.direction, trials)
@@ -137,13 +137,13 @@ def failure(
     reason: Callable[[str], str],
     last_lines: Callable[[str, int], Sequence[str]],
 ) -> str | None:
-    """Why a tuning job without any objective failed; None when a trial has one.
+    """The FailureReason of a tuning job without any objective value; None if a trial has one.
 
     Args:
         plan: the tuning job.
-        trials: all its trials.
-        reason: a training job's own FailureReason.
-        last_lines: a training job's last log lines.
+        trials: its trials.
+        reason: returns a training job's FailureReason.
+        last_lines: returns a training job's last log lines.
     """
     if best(plan.direction, trials) is not None:
         return None
@@ -151,8 +151,8 @@ def failure(
     ran = [each for each in own if each.status != "Failed"]
     if not own:
         text = (
-            f"The tuning job ended after its MaxRuntimeInSeconds ({plan.seconds}) and before any "
-            f"training job emitted the objective metric {_metrics(plan, trials)}."
+            f"The tuning job reached its MaxRuntimeInSeconds ({plan.seconds}) before any training "
+            f"job emitted the objective metric {_metrics(plan, trials)}."
         )
     elif not ran:
         text = (
@@ -161,7 +161,7 @@ def failure(
         )
     elif any(each.reports for each in ran):
         values = ", ".join(str(each.reports[-1]) for each in ran if each.reports)
-        text = f"The objective metric {_metrics(plan, ran)} ended as no finite number: {values}."
+        text = f"The final objective metric {_metrics(plan, ran)} is not a finite number: {values}."
     else:
         definition = plan.definitions[ran[-1].definition]
         text = (
@@ -176,6 +176,6 @@ def failure(
 
 
 def _metrics(plan: TuningPlan, trials: Sequence[TuningTrial]) -> str:
-    """The names of the objectives of some trials; of all definitions' without any."""
+    """The names of the objectives of some trials; without trials, of all definitions."""
     numbers = sorted({each.definition for each in trials}) or range(len(plan.definitions))
     return " or ".join(dict.fromkeys(plan.definitions[number].metric for number in numbers))

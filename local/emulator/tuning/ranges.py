@@ -1,4 +1,4 @@
-"""The ranges a tuning job searches: parsed from the request, written as SageMaker writes values."""
+"""A tuning job's ranges: parsing of the request, and formatting of values as in SageMaker."""
 
 import math
 from collections.abc import Mapping
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 AUTO_LOGARITHMIC = 100.0
-"""`Auto` searches a scale of logarithms when max/min is at least this.
+"""`Auto` is a logarithmic scale if max/min is at least this.
 
-The developer guide (Define Hyperparameter Ranges) advises a linear scale within one order of
-magnitude and a logarithmic one for ranges that span several: two and more are several.
+The developer guide (Define Hyperparameter Ranges) recommends a logarithmic scale for ranges that
+span several orders of magnitude, which are two or more here.
 """
 
 Value = int | float | str
@@ -18,7 +18,7 @@ Scale = Literal["Linear", "Logarithmic", "ReverseLogarithmic"]
 
 @dataclass(frozen=True)
 class Integer:
-    """Whole numbers from `low` to `high`, both included."""
+    """Integers from `low` to `high`, inclusive."""
 
     name: str
     low: int
@@ -26,11 +26,11 @@ class Integer:
     scale: Scale
 
     def text(self, value: Value) -> str:
-        """The hyperparameter's string."""
+        """Format a value."""
         return str(int(value))
 
     def read(self, text: str) -> Value | None:
-        """The value a string stands for; None when this range does not hold it."""
+        """Parse a value; None if it is not in the range."""
         try:
             value = int(text.strip('"'))
         except ValueError:
@@ -40,7 +40,7 @@ class Integer:
 
 @dataclass(frozen=True)
 class Continuous:
-    """Numbers from `low` to `high`, both included."""
+    """Numbers from `low` to `high`, inclusive."""
 
     name: str
     low: float
@@ -48,11 +48,11 @@ class Continuous:
     scale: Scale
 
     def text(self, value: Value) -> str:
-        """The hyperparameter's string: the shortest decimal that is this very number."""
+        """Format a value as the shortest decimal that is exactly this number."""
         return repr(float(value))
 
     def read(self, text: str) -> Value | None:
-        """The value a string stands for; None when this range does not hold it."""
+        """Parse a value; None if it is not in the range."""
         try:
             value = float(text.strip('"'))
         except ValueError:
@@ -62,17 +62,17 @@ class Continuous:
 
 @dataclass(frozen=True)
 class Categorical:
-    """One of some strings, passed on exactly as the request has them."""
+    """A set of strings, which are used exactly as in the request."""
 
     name: str
     values: tuple[str, ...]
 
     def text(self, value: Value) -> str:
-        """The hyperparameter's string."""
+        """Format a value."""
         return str(value)
 
     def read(self, text: str) -> Value | None:
-        """The value a string stands for; None when this range does not hold it."""
+        """Parse a value; None if it is not in the range."""
         return text if text in self.values else None
 
 
@@ -86,18 +86,18 @@ class Space:
     ranges: tuple[Range, ...]
 
     def texts(self, values: Mapping[str, Value]) -> dict[str, str]:
-        """A point of the space as hyperparameters."""
+        """Format a point as hyperparameters."""
         return {each.name: each.text(values[each.name]) for each in self.ranges}
 
     def read(self, hyperparameters: Mapping[str, str]) -> dict[str, Value] | None:
-        """The point that hyperparameters stand for; None when a range does not hold its value."""
+        """Parse a point; None if a value is not in its range."""
         values = {each.name: each.read(hyperparameters.get(each.name, "")) for each in self.ranges}
         point = {name: value for name, value in values.items() if value is not None}
         return point if len(point) == len(values) else None
 
     @property
     def combinations(self) -> int | None:
-        """How many points there are; None when a range is continuous."""
+        """The number of points; None if a range is continuous."""
         sizes = []
         for each in self.ranges:
             match each:
@@ -111,7 +111,7 @@ class Space:
 
 
 def parse(ranges: Mapping[str, Any]) -> Space:
-    """A request's `ParameterRanges`, which were checked."""
+    """Parse validated `ParameterRanges`."""
     parsed: list[Range] = []
     for each in ranges.get("IntegerParameterRanges", []):
         low, high = int(each["MinValue"]), int(each["MaxValue"])
@@ -127,7 +127,7 @@ def parse(ranges: Mapping[str, Any]) -> Space:
 
 
 def _scale(each: Mapping[str, str], low: float, high: float) -> Scale:
-    """The scale to search on, `Auto` resolved."""
+    """The scale of a range, with `Auto` resolved."""
     match each.get("ScalingType", "Auto"):
         case "Logarithmic":
             return "Logarithmic"

@@ -1,4 +1,4 @@
-"""One tuning job from its first trial to its end."""
+"""The run of a tuning job, from its first trial to its end."""
 
 import logging
 import threading
@@ -23,13 +23,13 @@ from local.emulator.tuning.trials import Reason, TuningTrial
 from local.statuses import TERMINAL
 
 ACCOUNTED = 5.0
-"""Seconds of run time that a killed server may forget."""
+"""Seconds between two updates of the stored runtime, which a killed server may lose."""
 
 logger = logging.getLogger(__name__)
 
 
 class TrainingService(Protocol):
-    """What a tuning job calls of the training jobs (`training.jobs.TrainingJobs`)."""
+    """The interface of `training.jobs.TrainingJobs` that tuning jobs use."""
 
     def create(
         self, request: dict[str, Any], *, tuning_job_arn: str | None = None, cpus: int | None = None
@@ -40,19 +40,19 @@ class TrainingService(Protocol):
         """Stop a training job."""
 
     def metrics(self, name: str) -> list[MetricPoint]:
-        """Every value of its metrics so far, in order."""
+        """Every metric point so far, in order."""
 
     def last_lines(self, name: str, lines: int) -> list[str]:
-        """The end of its log."""
+        """The last lines of its log."""
 
 
 class TuningRun:
-    """A running tuning job. Its whole state is in the store, so that another run can continue it.
+    """A running tuning job. All of its state is in the store, so that another run can resume it.
 
-    Each step updates the running trials, stops those that early stopping rejects, ends the job
-    when a criterion is met, and starts trials while there is room. A decision is stored before it
-    is executed: a trial's name and hyperparameters before its training job is created, a stop
-    before StopTrainingJob. After a crash in between the same decision is executed again.
+    Each step updates the running trials, stops those that lose early, ends the job if a completion
+    criterion is met, and starts new trials. Decisions are stored before they are executed: a
+    trial's name and hyperparameters before CreateTrainingJob, a stop before StopTrainingJob. After
+    a crash, the same decision is executed again.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class TuningRun:
         self._stored: tuple[object, ...] = ()
 
     def __call__(self) -> None:
-        """Run until the tuning job has ended or the server closes."""
+        """Run until the tuning job ends or the server shuts down."""
         broken: TuningOutcome | None = None
         store = self._context.store
         while not self._closing.is_set():
@@ -98,10 +98,10 @@ class TuningRun:
             store.wait(seen, self._poll)
 
     def _step(self, broken: TuningOutcome | None) -> bool:
-        """Do everything there is to do now; whether the tuning job has ended.
+        """Make a step, and return whether the tuning job has ended.
 
         Args:
-            broken: its outcome after an error of the emulator.
+            broken: the outcome after an internal error; None if there was none.
         """
         record = self._record()
         trials = trials_of.load(record.private["trials"])
@@ -126,7 +126,7 @@ class TuningRun:
     def _follow(
         self, trials: list[TuningTrial], outcome: TuningOutcome | None
     ) -> TuningOutcome | None:
-        """Update the running trials; the outcome if a training job is refused."""
+        """Update the running trials; return the outcome if a training job was rejected."""
         judging = self.plan.early or self.plan.strategy == "Hyperband"
         reports = {
             each.number: self._reports(each) if judging and each.status is None else each.reports
@@ -149,7 +149,7 @@ class TuningRun:
                 trial.retryable = status == "Failed" and failure.startswith("InternalServerError")
                 self._mark(trial)
                 if trial.retryable and trial.name in self._found:
-                    logger.info("%s was lost: its hyperparameters run again", trial.name)
+                    logger.info("%s was lost: retrying its hyperparameters", trial.name)
                     values = dict(trial.values)
                     trials.append(trials_of.fresh(self.plan, len(trials), trial.number, values))
             elif trial.stopped_by is None:
@@ -159,7 +159,7 @@ class TuningRun:
     def _judge(
         self, trial: TuningTrial, trials: Sequence[TuningTrial], reports: dict[int, list[float]]
     ) -> Reason | None:
-        """Why early stopping ends a running trial, if it does; each report is judged once."""
+        """The reason to stop a running trial early, if any; each report is checked once."""
         seen, own = self._judged.get(trial.name, 0), reports[trial.number]
         self._judged[trial.name] = max(seen, len(own))
         direction = self.plan.direction
@@ -184,7 +184,7 @@ class TuningRun:
         return None
 
     def _fill(self, trials: list[TuningTrial]) -> None:
-        """Start trials while there is room."""
+        """Start trials up to the limits."""
         plan = self.plan
         while (
             len({each.number for each in trials}) < plan.total
@@ -195,7 +195,7 @@ class TuningRun:
             values = self._propose(number, trials)
             trials.append(trials_of.fresh(plan, len(trials), number, values))
             if self._keep(trials, None) is not None:
-                return  # stopped meanwhile: the next step removes the trial
+                return  # stopped in the meantime: the next step removes the trial
             refused = self._create(trials[-1])
             if refused is not None:
                 trials.pop()
@@ -219,7 +219,7 @@ class TuningRun:
                 return search.bayesian(space, plan.direction, self._seed, number, known)
 
     def _create(self, trial: TuningTrial) -> TuningOutcome | None:
-        """Create the trial's training job; the tuning job's outcome if it is refused."""
+        """Create the trial's training job; return the tuning job's outcome if it was rejected."""
         record = self._record()
         try:
             self._training.create(
@@ -228,7 +228,9 @@ class TuningRun:
                 cpus=max(1, available_cpus() // min(self.plan.parallel, self.plan.total)),
             )
         except Exists as taken:
-            return TuningOutcome("Failed", f"A training job could not be started: {taken} exists")
+            return TuningOutcome(
+                "Failed", f"A training job could not be started: {taken} already exists"
+            )
         except (ServiceError, ExecutorError, OSError) as error:
             if self._closing.is_set():
                 return None
@@ -250,10 +252,10 @@ class TuningRun:
         try:
             self._training.stop(trial.name)
         except ServiceError:
-            logger.info("%s has ended by itself", trial.name)
+            logger.info("%s has already ended", trial.name)
 
     def _reports(self, trial: TuningTrial, job: Record | None = None) -> list[float]:
-        """All values of the objective a trial has emitted, in order."""
+        """The values of the objective that a trial has emitted, in order."""
         metric = self.plan.definitions[trial.definition].metric
         try:
             points = self._training.metrics(trial.name)
@@ -268,7 +270,7 @@ class TuningRun:
     def _keep(
         self, trials: Sequence[TuningTrial], outcome: TuningOutcome | None
     ) -> TuningOutcome | None:
-        """Store the job's state if it changed; the outcome, which a stop request may have set."""
+        """Store the state if it changed; return the outcome, which a stop request may have set."""
         stored = [each.stored() for each in trials]
         state: tuple[object, ...] = (stored, outcome)
         late = time.monotonic() - self._kept >= ACCOUNTED
@@ -294,7 +296,7 @@ class TuningRun:
         return TuningOutcome(**record.private["ending"]) if record.private["ending"] else None
 
     def _shown(self, trials: Sequence[TuningTrial]) -> dict[str, Any]:
-        """The part of Describe's answer that changes."""
+        """The members of the Describe response that change."""
         shown: dict[str, Any] = {
             "TrainingJobStatusCounters": progress.training_counters(trials),
             "ObjectiveStatusCounters": progress.objective_counters(trials),
@@ -312,7 +314,7 @@ class TuningRun:
         return shown
 
     def _finish(self, trials: Sequence[TuningTrial], outcome: TuningOutcome) -> None:
-        """Give the tuning job its last state, now that no trial runs."""
+        """Store the final state, after all trials have ended."""
         status, reason = outcome.status, outcome.reason
         if status != "Stopped" and reason is None:
             reason = progress.failure(
@@ -333,10 +335,10 @@ class TuningRun:
 
     def _failure_of(self, name: str) -> str:
         job = self._job(name)
-        return str((job and job.body.get("FailureReason")) or "it gave no reason")
+        return str((job and job.body.get("FailureReason")) or "no reason given")
 
     def _job(self, name: str) -> Record | None:
-        """A trial's training job; None when it was never made, or was deleted since."""
+        """A trial's training job; None if it was never created or has been deleted."""
         try:
             return self._context.store.get(Kind.TRAINING_JOB, name)
         except Missing:
@@ -347,5 +349,5 @@ class TuningRun:
 
     @property
     def _seconds(self) -> float:
-        """How long the tuning job has run, the time its server was down left out."""
+        """The runtime of the tuning job, excluding time without a server."""
         return self._before + time.monotonic() - self._started

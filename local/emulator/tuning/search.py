@@ -1,8 +1,8 @@
-"""Which hyperparameters a trial gets: Optuna behind SageMaker's strategies.
+"""The choice of a trial's hyperparameters: SageMaker's strategies, implemented with Optuna.
 
-A proposal is a function of the seed, the trial's number and what is known of the other trials: no
-sampler is kept between two of them. So a restarted server continues exactly where it was, and
-for `Random` and `Grid`, which look at no result, timing does not matter.
+A point is a function of the seed, the trial's number and the results of other trials; there is no
+sampler with state. A restarted server therefore continues exactly where it stopped, and the results
+of `Random` and `Grid` do not depend on timing.
 """
 
 import hashlib
@@ -22,27 +22,27 @@ State = Literal["running", "complete", "pruned", "failed"]
 Direction = Literal["Minimize", "Maximize"]
 
 EXPLORING = 3
-"""How many trials, a warm start's included, are random before the estimator is used.
+"""Random trials, including those of a warm start, before the estimator is used.
 
-Tuning jobs are small. Over 60 seeds and two objectives of four hyperparameters, 3 beat Optuna's 10
-in jobs of 8, 20 and 40 trials, and ranges modelled one by one beat all together in jobs of 8 (mean
-best loss 0.53 against 0.81, 0.75 by chance) and were as good in jobs of 20.
+Tuning jobs are small. Over 60 seeds and two objectives with four hyperparameters, 3 was better than
+Optuna's default of 10 in jobs of 8, 20 and 40 trials. Modelling ranges independently was better
+than jointly in jobs of 8 (mean best loss 0.53, jointly 0.81, random 0.75) and equal in jobs of 20.
 """
 
 FRESH_ATTEMPTS = 50
-"""How many random points are tried when the estimator proposes one that was tried already, as it
-does in a small space: a run would be wasted."""
+"""Random points to try if the estimator proposes a point that was already tried, as happens in
+small spaces."""
 
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of a trial.
+    """The known results of a trial.
 
     Attributes:
         values: its hyperparameters.
-        state: `pruned` is a trial stopped early: it counts, but less than a complete one.
-        objective: the latest value; None while there is none.
-        reports: every value of the objective so far, in order.
+        state: its state; `pruned` is a trial that was stopped early.
+        objective: the latest objective value; None if there is none.
+        reports: every objective value so far, in order.
     """
 
     values: dict[str, Value]
@@ -52,14 +52,14 @@ class Known:
 
 
 def grid(space: Space) -> list[dict[str, Value]]:
-    """Every combination of a space of categorical ranges; the last range changes fastest."""
+    """All combinations of categorical ranges; the last range changes fastest."""
     choices = [each.values for each in space.ranges if isinstance(each, Categorical)]
     names = [each.name for each in space.ranges]
     return [dict(zip(names, point, strict=True)) for point in itertools.product(*choices)]
 
 
 def randomly(space: Space, seed: int, number: int) -> dict[str, Value]:
-    """The point `Random` gives the trial with this number, whatever became of the others."""
+    """The point of a trial for the strategy `Random`."""
     from optuna.samplers import RandomSampler
 
     return _ask(space, "Maximize", RandomSampler(seed=_derived(seed, number, 0)), ())
@@ -72,18 +72,17 @@ def bayesian(
     number: int,
     known: Sequence[Known],
 ) -> dict[str, Value]:
-    """The point a tree-structured Parzen estimator gives this trial.
+    """The point of a trial, from a tree-structured Parzen estimator.
 
-    A running trial counts as a bad one (Optuna's constant liar), so that parallel trials do not
-    crowd one place. Instead of a point that was tried before a random one that was not is given,
-    if there is one.
+    Running trials count as bad ones (Optuna's constant liar), so that parallel trials are spread
+    out. A point that was already tried is replaced by a random new one, if there is one.
 
     Args:
         space: the ranges.
-        direction: which way the objective is better.
-        seed: the tuning job's.
-        number: the trial's.
-        known: earlier trials, a warm start's parents first.
+        direction: whether the objective is minimized or maximized.
+        seed: the tuning job's seed.
+        number: the trial's number.
+        known: earlier trials, those of a warm start first.
     """
     from optuna.samplers import RandomSampler, TPESampler
 
@@ -105,10 +104,9 @@ def bayesian(
 
 
 def standardized(trials: Iterable[Known]) -> list[Known]:
-    """The trials of one tuning job, objectives as distances from their mean.
+    """The trials of one tuning job with standardized objectives, for `TransferLearning`.
 
-    Results on other data lie elsewhere: `TransferLearning` compares each trial with its own job's,
-    in standard deviations.
+    With other data, objectives are only comparable relative to the other trials of the same job.
     """
     trials = list(trials)
     objectives = [each.objective for each in trials if each.objective is not None]
@@ -178,14 +176,14 @@ def _distribution(each: Range) -> "BaseDistribution":
 
 
 def _inward(each: Range, value: Value) -> Value:
-    """A hyperparameter as Optuna searches it: reverse logarithmic is the logarithm of 1 - x."""
+    """Convert a value to Optuna's, which searches 1 - x for a reverse logarithmic range."""
     if isinstance(each, Continuous) and each.scale == "ReverseLogarithmic":
         return min(max(1 - float(value), 1 - each.high), 1 - each.low)
     return value
 
 
 def _outward(each: Range, value: Value) -> Value:
-    """What Optuna found as a hyperparameter; rounding never leaves the range."""
+    """Convert a value from Optuna's, and keep it in the range in spite of rounding."""
     if not isinstance(each, Continuous):
         return value
     number = 1 - float(value) if each.scale == "ReverseLogarithmic" else float(value)

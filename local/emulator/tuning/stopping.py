@@ -1,4 +1,4 @@
-"""Which running trials are stopped before their end: the median rule and Hyperband's brackets."""
+"""Early stopping of trials: the median rule and Hyperband's brackets."""
 
 import math
 import statistics
@@ -8,33 +8,33 @@ from dataclasses import dataclass
 from local.emulator.tuning.search import Direction
 
 MEDIAN_TRIALS = 3
-"""How many trials must have ended on their own before the median rule stops any.
+"""Fewest ended trials for the median rule.
 
-The developer guide (Stop Training Jobs Early) gives the rule and names no number; a median
-of fewer is meaningless.
+The developer guide (Stop Training Jobs Early) describes the rule without a number; a median of
+fewer values is meaningless.
 """
 
 REDUCTION = 3
-"""Hyperband promotes one trial in three, as its authors advise (Li et al., JMLR 2018)."""
+"""Hyperband promotes a third of the trials, as its authors recommend (Li et al., JMLR 2018)."""
 
 
 def better(direction: Direction, value: float, than: float) -> bool:
-    """Whether an objective is better than another; a NaN is better than nothing."""
+    """Whether an objective is better than another; NaN is never better."""
     return value > than if direction == "Maximize" else value < than
 
 
 def below_median(
     direction: Direction, reports: Sequence[float], ended: Sequence[Sequence[float]]
 ) -> bool:
-    """The rule of `TrainingJobEarlyStoppingType: Auto`, for a trial's latest report.
+    """The median rule of `TrainingJobEarlyStoppingType: Auto`, for a trial's latest report.
 
-    As the developer guide has it: the running average of every earlier trial up to the same report,
-    the median of these averages, and the trial is stopped when its value is worse.
+    As in the developer guide, the trial is stopped if its value is worse than the median of the
+    running averages of all earlier trials up to the same report.
 
     Args:
-        direction: which way the objective is better.
+        direction: whether the objective is minimized or maximized.
         reports: the trial's values so far.
-        ended: the values of the trials that ended, whether stopped early or not.
+        ended: the values of the trials that have ended, early or not.
     """
     step = len(reports)
     if step == 0:
@@ -51,13 +51,13 @@ def below_median(
 class Hyperband:
     """Brackets of asynchronous successive halving; a resource is one report of the objective.
 
-    A trial belongs to a bracket by its number. At each rung of its bracket it is promoted when it
-    is among the best third of the trials that reached that rung before it, itself included, or the
-    best of them while there are fewer than three. No trial waits for a rung to fill up.
+    A trial's number determines its bracket. At each rung of the bracket, the trial is promoted if
+    it is among the best third of the trials that have reached the rung, including itself, or the
+    best of fewer than three. No trial waits for others.
 
     Attributes:
-        low: `MinResource`: no trial is stopped before so many reports.
-        high: `MaxResource`: every trial is stopped after so many.
+        low: `MinResource`: reports before which no trial is stopped.
+        high: `MaxResource`: reports after which every trial is stopped.
     """
 
     low: int
@@ -65,17 +65,17 @@ class Hyperband:
 
     @property
     def brackets(self) -> int:
-        """How many brackets there are."""
+        """The number of brackets."""
         count = 1
         while self.low * REDUCTION**count <= self.high:
             count += 1
         return count
 
     def bracket(self, number: int) -> int:
-        """A trial's bracket: 0 stops most eagerly, the last one stops none early.
+        """A trial's bracket: 0 stops trials earliest, the last one stops none early.
 
-        A round of brackets holds as many trials in each as the paper gives it, so that all
-        brackets spend about as much.
+        A round has as many trials in each bracket as in the paper, so that all brackets use about
+        the same resources.
         """
         last = self.brackets - 1
         sizes = [
@@ -87,10 +87,10 @@ class Hyperband:
             if place < size:
                 return bracket
             place -= size
-        raise AssertionError("a place lies within the sum of the sizes")
+        raise AssertionError("a place is less than the sum of the sizes")
 
     def rungs(self, bracket: int) -> list[int]:
-        """After how many reports the trials of a bracket are compared."""
+        """The numbers of reports at which the trials of a bracket are compared."""
         rung, rungs = self.low * REDUCTION**bracket, []
         while rung < self.high:
             rungs.append(rung)
@@ -104,11 +104,11 @@ class Hyperband:
         reports: Sequence[float],
         others: Mapping[int, Sequence[float]],
     ) -> bool:
-        """Whether a trial is out at its latest report.
+        """Whether a trial is stopped at its latest report.
 
         Args:
-            direction: which way the objective is better.
-            number: the trial's.
+            direction: whether the objective is minimized or maximized.
+            number: the trial's number.
             reports: its values so far.
             others: the other trials' values so far, by number.
         """

@@ -1,10 +1,9 @@
-"""The trials of a tuning job, and the training jobs they are.
+"""The trials of a tuning job, and their training jobs.
 
-What the tuning job knows of a trial stands in the training job's own record, under
-`Record.private["tuning"]`: `TuningJobName`, `TunedHyperParameters`, `ObjectiveStatus` and, once it
-was evaluated, `FinalHyperParameterTuningJobObjectiveMetric`, each in the API's shape; and
-`TrainingJobDefinitionName` where the definition has a name. `summary` turns that record into an
-entry of ListTrainingJobsForHyperParameterTuningJob.
+A training job's record has the trial's results in `Record.private["tuning"]`: `TuningJobName`,
+`TunedHyperParameters`, `ObjectiveStatus` and, if available,
+`FinalHyperParameterTuningJobObjectiveMetric` and `TrainingJobDefinitionName`, in the API's shape.
+`summary` converts the record to an entry of ListTrainingJobsForHyperParameterTuningJob.
 """
 
 import copy
@@ -20,7 +19,7 @@ from local.emulator.tuning.ranges import Value
 from local.emulator.tuning.search import Known, State
 
 OBJECTIVE_HYPERPARAMETER = "_tuning_objective_metric"
-"""The hyperparameter in which SageMaker gives a training job its objective."""
+"""The hyperparameter that SageMaker sets to the objective metric."""
 
 COPIED = (
     "AlgorithmSpecification",
@@ -35,26 +34,26 @@ COPIED = (
     "RetryStrategy",
     "Environment",
 )
-"""Fields a CreateTrainingJob request has under the same name."""
+"""Members of a definition that CreateTrainingJob has under the same name."""
 
 Reason = Literal["median", "bracket", "resource", "ending"]
 
 
 @dataclass
 class TuningTrial:
-    """One trial, as the tuning job keeps it.
+    """A trial.
 
     Attributes:
-        number: of its point, from 0; a trial that was lost and the one in its stead share it.
-        name: its training job's.
+        number: the number of its point, from 0; a lost trial and its retry have the same.
+        name: name of its training job.
         values: its point of the space.
-        status: the training job's once it ended, else None.
-        stopped_by: why the tuning job stopped it: the median rule, its bracket, all its resource
-            used, or the end of the tuning job.
-        reports: all values of the objective, once it ended.
-        retryable: it failed by no fault of the algorithm.
-        ended: when, UTC seconds.
-        definition: the number of the training job definition it is of.
+        status: the training job's final status; None until it ends.
+        stopped_by: why the tuning job stopped it: the median rule, its bracket, the maximum
+            resource, or the end of the tuning job.
+        reports: all values of the objective, after it has ended.
+        retryable: whether it failed with an internal error.
+        ended: Unix time of its end.
+        definition: index of its training job definition.
     """
 
     number: int
@@ -70,8 +69,8 @@ class TuningTrial:
     @property
     def objective(self) -> float | None:
         """The final objective: "the latest objective metric emitted by a training job" (API
-        reference, FinalHyperParameterTuningJobObjectiveMetric). None while it runs, when it failed,
-        and when that value is no finite number.
+        reference, FinalHyperParameterTuningJobObjectiveMetric). It is None while the trial is
+        running, if it failed, and if the value is not finite.
         """
         if self.status not in ("Completed", "Stopped") or not self.reports:
             return None
@@ -85,7 +84,7 @@ class TuningTrial:
         return "Failed" if self.objective is None else "Succeeded"
 
     def known(self) -> Known:
-        """What the search learns from it."""
+        """The results for the search."""
         state: State = "running"
         if self.status is not None:
             whole = self.status == "Completed" or self.stopped_by == "resource"
@@ -94,17 +93,17 @@ class TuningTrial:
         return Known(dict(self.values), state, self.objective, reports)
 
     def stored(self) -> dict[str, Any]:
-        """As plain JSON values."""
+        """The trial as JSON values."""
         return asdict(self)
 
 
 def fresh(plan: TuningPlan, launched: int, number: int, values: dict[str, Value]) -> TuningTrial:
-    """A trial that has not started, named as SageMaker names them.
+    """A new trial, with a name as on SageMaker.
 
     Args:
         plan: the tuning job.
-        launched: how many trials there are before it.
-        number: its point's.
+        launched: number of earlier trials.
+        number: number of its point.
         values: its point.
     """
     name = f"{plan.name}-{launched + 1:03d}-{secrets.token_hex(4)}"
@@ -116,12 +115,12 @@ def training_request(
 ) -> dict[str, Any]:
     """The CreateTrainingJob request of a trial.
 
-    Each trial's checkpoints go under its own name, so that none resumes from another's.
+    Each trial has its own prefix for checkpoints, so that none resumes from another's.
 
     Args:
         plan: the tuning job.
         trial: the trial.
-        most_hosts: how many hosts a training job may have here.
+        most_hosts: most hosts of a training job; None for no limit.
     """
     definition = plan.definitions[trial.definition]
     content = definition.content
@@ -145,7 +144,7 @@ def training_request(
 
 
 def facts(plan: TuningPlan, trial: TuningTrial) -> dict[str, Any]:
-    """What a trial's training job record holds under `private["tuning"]`."""
+    """The value of `private["tuning"]` in the record of a trial's training job."""
     definition = plan.definitions[trial.definition]
     found: dict[str, Any] = {
         "TuningJobName": plan.name,
@@ -190,9 +189,9 @@ def summary(job: Record) -> dict[str, Any]:
 
 
 def _without_objective(trial: TuningTrial, definition: Definition) -> str:
-    """Why the objective of a trial that ended by itself was not evaluated."""
+    """Why a trial that did not fail has no objective."""
     if trial.reports:
-        return f"The objective metric {definition.metric} ended as {trial.reports[-1]}."
+        return f"The final objective metric {definition.metric} is {trial.reports[-1]}."
     return (
         f"No objective metric found: no line of the log matched {definition.regex[:200]!r}, the "
         f"regular expression of {definition.metric}."
@@ -200,5 +199,5 @@ def _without_objective(trial: TuningTrial, definition: Definition) -> str:
 
 
 def load(stored: Sequence[Mapping[str, Any]]) -> list[TuningTrial]:
-    """The trials a tuning job's record keeps."""
+    """Load the trials from a tuning job's record."""
     return [TuningTrial(**each) for each in stored]

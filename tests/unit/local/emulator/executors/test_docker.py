@@ -290,7 +290,7 @@ def test_an_engine_that_goes_away_during_a_job_is_an_error_of_one_line(
     monkeypatch.setattr(SdkContainer, "wait", refused)
     engine.containers.get(f"berth-{home.id}-job").kill()
     assert gone.wait(20)
-    with pytest.raises(ExecutorError, match="the Docker engine went away: .*refused"):
+    with pytest.raises(ExecutorError, match="lost the connection to the Docker engine: .*refused"):
         job.container.wait(20)
-    with pytest.raises(ExecutorError, match="the Docker engine went away"):
+    with pytest.raises(ExecutorError, match="lost the connection to the Docker engine"):
         job.container.stop(1)

@@ -95,17 +95,19 @@ def test_an_engines_error_is_one_line() -> None:
     refusal = APIError("x", response=response, explanation="no space\n left on device\n")
     with pytest.raises(ExecutorError) as caught, sdk_errors():
         raise refusal
-    assert str(caught.value) == "Docker refused: no space left on device"
+    assert str(caught.value) == "Docker error: no space left on device"
     with pytest.raises(ExecutorError) as caught, sdk_errors():
         raise broken()
-    assert str(caught.value).startswith("the Docker engine went away: [Errno 2] No such file")
+    assert str(caught.value).startswith(
+        "lost the connection to the Docker engine: [Errno 2] No such file"
+    )
 
 
 def test_an_engine_that_is_gone(tmp_path: Path, toy_uri: str) -> None:
     engine = FakeDockerClient(toy_uri)
     executor = DockerExecutor(Home.find(tmp_path), client=engine)
     engine.error = broken()
-    gone = pytest.raises(ExecutorError, match="the Docker engine went away")
+    gone = pytest.raises(ExecutorError, match="lost the connection to the Docker engine")
     with gone:
         executor.check_image(toy_uri)
     with gone:
@@ -309,7 +311,7 @@ def test_an_isolated_server_that_cannot_be_reached_is_refused(
     engine.facts["OperatingSystem"] = system
     executor = DockerExecutor(Home.find(tmp_path / "home"), client=engine)
     spec = ContainerSpec("job", "berth", ("serve",), tmp_path, port=8080, isolated=True)
-    with pytest.raises(ExecutorError, match="network isolation .*own address, which leads nowhere"):
+    with pytest.raises(ExecutorError, match="network isolation .*address, which does not work"):
         executor.start(spec, print)
     assert not Home.find(tmp_path / "home").containers_marker.exists()
 
@@ -348,5 +350,5 @@ def test_an_engine_that_does_not_see_the_folder_is_named(message: str, tmp_path:
     engine.containers.create = engine.refuse
     executor = DockerExecutor(Home.find(tmp_path / "home"), client=engine)
     spec = ContainerSpec("job", "berth", ("train",), tmp_path)
-    with pytest.raises(ExecutorError, match=f"does not see {tmp_path}, .*paths are the engine's"):
+    with pytest.raises(ExecutorError, match=f"cannot see {tmp_path}, .*paths are the engine's"):
         executor.start(spec, print)

@@ -137,7 +137,7 @@ def test_a_server_is_reached_at_its_address(
 
 def test_a_container_without_a_port_has_no_address(toy_executor: Executor, start: Start) -> None:
     job = start(toy_executor, "pass")
-    with pytest.raises(ExecutorError, match="job listens on no port"):
+    with pytest.raises(ExecutorError, match="job does not listen on a port"):
         _ = job.container.address
 
 

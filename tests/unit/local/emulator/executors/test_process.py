@@ -56,7 +56,7 @@ def test_commands_that_are_not_installed_are_named(home: Home) -> None:
 def test_this_projects_image_is_this_environments_commands(home: Home) -> None:
     executor = ProcessExecutor(home)
     executor.check_image("berth:latest")
-    with pytest.raises(ExecutorError, match="runs only serve and train;"):
+    with pytest.raises(ExecutorError, match="only runs serve and train;"):
         executor.start(ContainerSpec("job", "berth:latest", ("tune",), home.path), print)
 
 

@@ -148,9 +148,9 @@ def test_a_manifest_names_its_objects(objects: FakeObjects, tmp_path: Path) -> N
         ("no json", "is no manifest"),
         ('["s3://bucket/a/", "1"]', "is no manifest"),
         ('[{"prefix": "bucket/a"}, "1"]', "S3Uri: found"),
-        ('[{"prefix": "s3://bucket/a/"}, 1]', "found 1, expected a key's text"),
+        ('[{"prefix": "s3://bucket/a/"}, 1]', "found 1, expected a key as a string"),
         ('[{"prefix": "s3://bucket/a/"}, "gone"]', "no S3 objects found under s3://bucket/a/gone"),
-        ('[{"prefix": "s3://bucket/"}, "../../x"]', "leads elsewhere"),
+        ('[{"prefix": "s3://bucket/"}, "../../x"]', "not a valid path"),
     ],
 )
 def test_a_bad_manifest_is_refused_in_a_line(
@@ -185,7 +185,7 @@ def test_absolute_keys_lie_in_the_channel(objects: FakeObjects, tmp_path: Path) 
 def test_a_name_that_is_file_and_folder_is_refused(objects: FakeObjects, tmp_path: Path) -> None:
     objects.add("a/b")
     objects.add("a/b/c")
-    with pytest.raises(BadChannel, match="a file's name and a folder's at once"):
+    with pytest.raises(BadChannel, match="a file and a folder of the same name"):
         lay_out(objects, channel("s3://bucket/a"), HOSTS[0], HOSTS, tmp_path / "c")
 
 
@@ -201,7 +201,7 @@ def test_keys_that_differ_in_case_are_named_where_the_disk_ignores_it(
 
     monkeypatch.setattr(objects, "copy", copy)
     monkeypatch.setattr("local.emulator.training.channels.ignores_case", lambda _: True)
-    with pytest.raises(BadChannel, match=r"cat\.jpg is .* but for its case"):
+    with pytest.raises(BadChannel, match=r"cat\.jpg is .* only differ in case"):
         lay_out(objects, channel("s3://bucket/a"), HOSTS[0], HOSTS, tmp_path / "c")
 
 
@@ -250,5 +250,5 @@ def test_a_link_to_nothing_is_named(objects: FakeObjects, tmp_path: Path) -> Non
     source = tmp_path / "data"
     source.mkdir()
     (source / "gone").symlink_to(tmp_path / "nothing")
-    with pytest.raises(BadChannel, match="a link to nothing"):
+    with pytest.raises(BadChannel, match="a broken link"):
         lay_out(objects, channel(source.as_uri()), HOSTS[0], HOSTS, tmp_path / "c")

@@ -63,7 +63,7 @@ def test_a_checkpoint_written_after_sigterm_loses_nothing() -> None:
 def test_a_spot_instance_takes_along_what_is_not_in_s3() -> None:
     facts, message, _ = interrupted("spot", 49.0)
     assert facts["seconds_lost"] == 40.0
-    assert "without a CheckpointConfig nothing is kept: 40.0 s of work lost" in message
+    assert "without a CheckpointConfig no checkpoint is kept: 40.0 s of work lost" in message
 
 
 @pytest.mark.parametrize("cause", ["shutdown", "engine", "crash"])

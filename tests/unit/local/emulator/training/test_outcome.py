@@ -14,8 +14,8 @@ def test_a_failure_has_its_reason() -> None:
     [
         (ValueError("one\ntwo"), "one"),
         (KeyError(), "KeyError"),
-        (OSError(errno.ENOSPC, "No space left on device"), "no space is left on this machine's"),
-        (OSError(errno.EDQUOT, "Quota"), "no space is left on this machine's"),
+        (OSError(errno.ENOSPC, "No space left on device"), "no space left on this machine's"),
+        (OSError(errno.EDQUOT, "Quota"), "no space left on this machine's"),
         (OSError("s3://b: no such bucket"), "s3://b: no such bucket"),
     ],
 )

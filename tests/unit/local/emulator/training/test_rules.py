@@ -116,7 +116,7 @@ def test_a_job_without_rules_has_no_statuses(tmp_path: Path) -> None:
     [
         ("Completed", [], "Error", NOTHING),
         ("Completed", [entry("other", "NoIssuesFound")], "Error", "other rules, but not this"),
-        ("Completed", [entry("Overfit", "InProgress")], "Error", "ended before it had evaluated"),
+        ("Completed", [entry("Overfit", "InProgress")], "Error", "ended before it evaluated"),
         ("Failed", [], "Error", "the job failed before"),
         ("Stopped", [], "Stopped", "the job was stopped before"),
         ("Stopped", [entry("Overfit", "Stopping")], "Stopped", "the job was stopped before"),

@@ -172,7 +172,7 @@ def test_a_killed_container_says_what_most_often_kills(make_harness: MakeHarness
     harness = make_harness(lambda *_: 137)
     reason = harness.run()["FailureReason"]
     assert reason.startswith("AlgorithmError: ")
-    assert "exit code: 137 (killed: most often the machine ran out of memory)" in reason
+    assert "exit code: 137 (killed, probably because the machine ran out of memory)" in reason
 
 
 def test_an_engine_that_goes_away_fails_the_job(make_harness: MakeHarness) -> None:
@@ -263,8 +263,8 @@ def test_a_full_disk_at_the_upload_fails_the_job_and_keeps_the_model(
     assert body["TrainingJobStatus"] == "Failed"
     folder = harness.context.home.job("training-job", "job")
     assert body["FailureReason"] == (
-        "ClientError: Artifact upload failed: no space is left on this machine's disk; free some "
-        f"and start the job again; what the job made is still in {folder}"
+        "ClientError: Artifact upload failed: no space left on this machine's disk; free some "
+        f"and start the job again; the results are still in {folder}"
     )
     assert (folder / "algo-1" / "model" / "algo-1").exists()
     assert nothing_left(harness)
@@ -278,7 +278,7 @@ def test_what_cannot_be_removed_does_not_fail_the_job(
 
     monkeypatch.setattr("local.emulator.training.opt_ml.OptMl.clear", refused)
     assert make_harness(good).run()["TrainingJobStatus"] == "Completed"
-    assert "not all was removed: [Errno 13] Permission denied" in caplog.text
+    assert "some files remain: [Errno 13] Permission denied" in caplog.text
 
 
 def test_inputs_are_gone_even_if_the_upload_failed(make_harness: MakeHarness) -> None:
@@ -306,7 +306,7 @@ def test_a_full_disk_at_the_download_fails_the_job(
     monkeypatch.setattr(harness.objects, "copy", full)
     body = harness.run(InputDataConfig=[channel("train", "s3://bucket/data")])
     reason = body["FailureReason"]
-    assert reason.startswith("ClientError: Data download failed: no space is left on this machine")
+    assert reason.startswith("ClientError: Data download failed: no space left on this machine")
 
 
 def test_a_missing_output_bucket_is_named(make_harness: MakeHarness) -> None:
