@@ -49,7 +49,9 @@ def follow_training(
     printer = LinePrinter(log or print)
     backoff, seen, last = Backoff(sleep), 0, ""
     while True:
-        job = unless_throttled(lambda: client.describe_training_job(TrainingJobName=name))
+        job: dict[str, Any] | None = unless_throttled(
+            lambda: client.describe_training_job(TrainingJobName=name)
+        )
         if job is None:
             backoff.wait(happened=False)
             continue

@@ -206,7 +206,7 @@ def follow_tuning(target: Target, name: str, backoff: Backoff | None = None) -> 
     seen: dict[str, tuple[str, float | None]] = {}
     with Live(console=console, auto_refresh=False, vertical_overflow="ellipsis") as live:
         while True:
-            job = unless_throttled(
+            job: dict[str, Any] | None = unless_throttled(
                 lambda: client.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
             )
             trials = None if job is None else unless_throttled(partial(_trials, client, job))

@@ -1,1 +1,1 @@
-"""AWS's own description of its APIs, as botocore carries it, and requests checked against it."""
+"""botocore's service models, and validation of requests against them."""

@@ -1,4 +1,4 @@
-"""The constraints that a shape of an API's model has for a value, in AWS's words."""
+"""Validation of values against the constraints of a service model, with AWS's messages."""
 
 import json
 import re
@@ -7,13 +7,13 @@ from functools import cache
 from typing import Any
 
 SHOWN = 256
-"""Characters of an invalid value that a message repeats."""
+"""Most characters of an invalid value in a message."""
 
 LISTED = 20
-"""Allowed values that a message lists; of more it lists the nearest."""
+"""Most allowed values in a message; if there are more, it lists the most similar ones."""
 
 SPACES = "\\u0020\\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000"
-"""Unicode's category Z, which `re` has no name for."""
+"""Unicode's category Z, for which `re` has no class."""
 
 JAVA = (
     (r"\p{L}", r"\w"),
@@ -24,21 +24,21 @@ JAVA = (
     (r"\p{Print}", r"\x20-\x7e"),
     (r"\z", r"\Z"),
 )
-"""What the model's patterns have of Java's syntax (java.util.regex.Pattern) and `re` has not."""
+"""Java syntax (java.util.regex.Pattern) in the model's patterns, and its equivalent in `re`."""
 
 UNUSABLE = re.compile("[\\0\ud800-\udfff]")
-"""Characters that JSON can hold and an environment variable, file name or UTF-8 text cannot."""
+"""Characters that JSON allows, but environment variables, file names and UTF-8 do not."""
 
 
 def text_constraints(shape: Any, value: str) -> list[str]:
-    """The constraints of a string shape that a text breaks, as AWS words them."""
+    """The constraints of a string shape that a text violates, in AWS's words."""
     broken = length_constraints(shape, len(value))
     if allowed := shape.metadata.get("enum"):
         if value not in allowed:
             broken.append(f"Member must satisfy enum value set: [{_choices(value, allowed)}]")
         return broken
     if UNUSABLE.search(value):
-        broken.append("Member must not hold NUL or half a character (a lone surrogate)")
+        broken.append("Member must not contain NUL or a lone surrogate")
     if pattern := shape.metadata.get("pattern"):
         here = pattern.startswith("(https|s3)://") and value.startswith("file:///")
         if not here and not _compiled(pattern).fullmatch(value):
@@ -47,7 +47,7 @@ def text_constraints(shape: Any, value: str) -> list[str]:
 
 
 def length_constraints(shape: Any, length: int) -> list[str]:
-    """The constraints on a string's, list's or map's length that one breaks."""
+    """The constraints on the length of a string, list or map that are violated."""
     low, high = shape.metadata.get("min"), shape.metadata.get("max")
     broken = []
     if high is not None and length > high:
@@ -66,13 +66,13 @@ def _choices(value: str, allowed: list[str]) -> str:
 
 @cache
 def _compiled(pattern: str) -> re.Pattern[str]:
-    """The model's pattern, which has Java's syntax: Unicode's categories have names."""
+    """Compile a pattern of the model, which has Java's syntax."""
     for name, replacement in JAVA:
         pattern = pattern.replace(name, replacement)
     return re.compile(pattern)
 
 
 def shown(value: object) -> str:
-    """A value as a message repeats it."""
+    """A value for a message, cut to `SHOWN` characters."""
     text = value if isinstance(value, str) else json.dumps(value, default=str)
     return text if len(text) <= SHOWN else text[:SHOWN] + "…"

@@ -1,4 +1,4 @@
-"""A service's own description of its API, as botocore carries it."""
+"""botocore's service models."""
 
 from functools import cache
 from typing import Any
@@ -8,7 +8,7 @@ from local.emulator.errors import ServiceError
 
 @cache
 def service_model(service: str = "sagemaker") -> Any:
-    """botocore's `ServiceModel`, read once (a tenth of a second)."""
+    """The `ServiceModel`, loaded once, because loading takes 0.1 s."""
     import botocore.session
 
     return botocore.session.get_session().get_service_model(service)
