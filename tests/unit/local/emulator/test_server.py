@@ -219,7 +219,7 @@ def test_apis_that_are_signed_as_sagemakers_are_named(server: Server) -> None:
         for service in ("sagemaker-metrics", "sagemaker-featurestore-runtime")
     )
     metric = {"MetricName": "m", "Timestamp": 1, "Value": 1.0}
-    with pytest.raises(ClientError, match="UnknownOperationException.*does not offer this"):
+    with pytest.raises(ClientError, match="UnknownOperationException.*does not support this"):
         metrics.batch_put_metrics(TrialComponentName="t", MetricData=[metric])
-    with pytest.raises(ClientError, match="UnknownOperationException.*does not offer this"):
+    with pytest.raises(ClientError, match="UnknownOperationException.*does not support this"):
         features.get_record(FeatureGroupName="f", RecordIdentifierValueAsString="1")

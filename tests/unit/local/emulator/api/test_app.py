@@ -75,7 +75,7 @@ def test_an_error_has_aws_shape(app: SageMakerApp) -> None:
         ("SageMaker.DescribePipeline", "does not support DescribePipeline; it supports AddTags, "),
         ("SageMaker.MakeTea", "'MakeTea' is not an operation"),
         ("DynamoDB_20120810.GetItem", "'DynamoDB_20120810.GetItem'"),
-        ("", "expected SageMaker.<Operation>"),
+        ("", "SageMaker.<Operation>"),
     ],
 )
 def test_an_unknown_operation_is_named(app: SageMakerApp, target: str, expected: str) -> None:
@@ -122,7 +122,7 @@ def test_a_full_disk_is_an_error_that_clients_do_not_retry(
     monkeypatch.setitem(OPERATIONS, "ListModels", full)
     status, body, _ = send(app, "SageMaker.ListModels", {})
     assert (status, body["__type"]) == (507, "InternalFailure")
-    assert body["message"] == f"Nothing was kept in {context.home.path}: {failure}."
+    assert body["message"] == f"Nothing was saved in {context.home.path}: {failure}."
 
 
 def test_a_member_the_api_does_not_have_is_a_bug(

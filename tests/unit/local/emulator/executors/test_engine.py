@@ -328,7 +328,7 @@ def test_an_image_for_other_processors_is_said_in_the_log(
     running = executor.start(ContainerSpec("job", "berth", ("train",), tmp_path), lines.append)
     running.stop(grace=5)
     running.remove()
-    said = ["for linux/arm64 and the engine is linux/amd64" in line for line in lines]
+    said = ["for linux/arm64, but the engine is linux/amd64" in line for line in lines]
     assert said == ([True] if architecture == "arm64" else [])
 
 

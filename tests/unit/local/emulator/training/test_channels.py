@@ -144,9 +144,9 @@ def test_a_manifest_names_its_objects(objects: FakeObjects, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{}", "is no manifest"),
-        ("no json", "is no manifest"),
-        ('["s3://bucket/a/", "1"]', "is no manifest"),
+        ("{}", "is not a manifest"),
+        ("no json", "is not a manifest"),
+        ('["s3://bucket/a/", "1"]', "is not a manifest"),
         ('[{"prefix": "bucket/a"}, "1"]', "S3Uri: found"),
         ('[{"prefix": "s3://bucket/a/"}, 1]', "found 1, expected a key as a string"),
         ('[{"prefix": "s3://bucket/a/"}, "gone"]', "no S3 objects found under s3://bucket/a/gone"),
@@ -201,17 +201,17 @@ def test_keys_that_differ_in_case_are_named_where_the_disk_ignores_it(
 
     monkeypatch.setattr(objects, "copy", copy)
     monkeypatch.setattr("local.emulator.training.channels.ignores_case", lambda _: True)
-    with pytest.raises(BadChannel, match=r"cat\.jpg is .* only differ in case"):
+    with pytest.raises(BadChannel, match=r"cat\.jpg: .* only differ in case"):
         lay_out(objects, channel("s3://bucket/a"), HOSTS[0], HOSTS, tmp_path / "c")
 
 
 @pytest.mark.parametrize(
     ("uri", "message"),
     [
-        ("s3://nowhere/a", "there is no bucket nowhere"),
+        ("s3://nowhere/a", "no such bucket: nowhere"),
         ("s3://bucket/nothing", "no S3 objects found under s3://bucket/nothing"),
         ("https://bucket/a", "expected s3://bucket/prefix"),
-        ("file:///no/such/folder", "there is no file or folder /no/such/folder"),
+        ("file:///no/such/folder", "no such file or folder: /no/such/folder"),
         ("file://host/folder", "expected file:///path/to/folder"),
     ],
 )

@@ -42,7 +42,7 @@ def test_what_came_after_the_last_checkpoint_is_lost() -> None:
         "seconds_lost": 6.5,
     }
     assert message == (
-        "It was interrupted after 30.0 s of training; the last checkpoint was written 6.5 s "
+        "It was interrupted after 30.0 s of training; the last checkpoint was saved 6.5 s "
         "before: 6.5 s of work lost"
     )
     assert record.body["SecondaryStatus"] == "Interrupted"
@@ -53,7 +53,7 @@ def test_what_came_after_the_last_checkpoint_is_lost() -> None:
 def test_without_a_new_checkpoint_this_attempt_is_lost(saved: float | None) -> None:
     facts, message, _ = interrupted("spot", saved, **SAVED)
     assert facts["seconds_lost"] == 30.0
-    assert "no checkpoint was written in this time: 30.0 s of work lost" in message
+    assert "no checkpoint was saved: 30.0 s of work lost" in message
 
 
 def test_a_checkpoint_written_after_sigterm_loses_nothing() -> None:

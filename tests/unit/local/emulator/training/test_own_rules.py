@@ -28,7 +28,9 @@ def test_a_rules_file_is_named_as_in_s3(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_gone_is_named(tmp_path: Path) -> None:
-    with pytest.raises(BadChannel, match="rule any/thing: there is no s3://bucket/rules/mine.py"):
+    with pytest.raises(
+        BadChannel, match="rule any/thing: no such object: s3://bucket/rules/mine.py"
+    ):
         fetch_own_rules(FakeObjects(tmp_path / "s3"), REQUEST, tmp_path / "rules")
 
 

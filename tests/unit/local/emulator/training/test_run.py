@@ -434,7 +434,7 @@ def test_a_rules_file_that_is_gone_fails_the_download(make_harness: MakeHarness)
     given = {**RULES["DebugRuleConfigurations"][0], "RuleParameters": own}
     body = harness.run(DebugRuleConfigurations=[given])
     assert body["FailureReason"] == (
-        "ClientError: Data download failed: rule Overfit: there is no s3://bucket/mine.py"
+        "ClientError: Data download failed: rule Overfit: no such object: s3://bucket/mine.py"
     )
     assert rules(harness) == {"Overfit": "Error"}
 
@@ -650,7 +650,7 @@ def test_a_job_whose_folder_is_gone_says_so(make_harness: MakeHarness) -> None:
     body = harness.wait()
     assert body["TrainingJobStatus"] == "Failed"
     assert "its folder" in body["FailureReason"]
-    assert body["FailureReason"].endswith("is gone")
+    assert body["FailureReason"].endswith("is missing")
 
 
 def test_a_job_that_was_killed_before_it_had_a_folder_just_begins(
@@ -675,7 +675,7 @@ def test_a_job_of_more_hosts_than_the_executor_runs_now_says_so(
     harness.jobs.recover()
     body = harness.wait()
     assert body["TrainingJobStatus"] == "Failed"
-    assert body["FailureReason"].startswith("ClientError: the job's 2 hosts cannot be started")
+    assert body["FailureReason"].startswith("ClientError: the job's 2 hosts cannot be restarted")
     assert "--executor docker" in body["FailureReason"]
     assert engine(harness).specs == []
 

@@ -199,7 +199,7 @@ def test_an_objective_that_ends_as_nan_is_none(harness: Build) -> None:
     assert body["BestTrainingJob"]["TrainingJobName"] == here.trials()[1].name
     lost = harness(lambda _: FakeRun([math.nan]))
     lost.tuning.create(tuning_request("lost", jobs=2))
-    assert "no finite number: nan, nan" in lost.ended("lost")["FailureReason"]
+    assert "not a finite number: nan, nan" in lost.ended("lost")["FailureReason"]
 
 
 def test_a_refused_training_job_fails_the_tuning_job(harness: Build) -> None:

@@ -271,7 +271,7 @@ def test_several_variants(client: Any, refused: Refused, valid: Any) -> None:
         ProductionVariants=[*serverless, both[1]],
         EndpointConfigName="other",
     )
-    assert "expected a single variant when it is serverless" in message
+    assert "expected a single variant for a serverless endpoint" in message
     message = refused(
         "create_endpoint_config", ShadowProductionVariants=[both[1]], EndpointConfigName="other"
     )

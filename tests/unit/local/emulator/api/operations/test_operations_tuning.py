@@ -199,7 +199,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {f"{DEFINITION}.StaticHyperParameters": {f"h{n}": "1" for n in range(100)}},
-        "hold 101 hyperparameters; expected at most 100",
+        "have 101 hyperparameters; expected at most 100",
     ),
     # What training jobs are refused for too.
     ({f"{METRICS}.0.Regex": "("}, f"{METRICS}: the Regex '('"),
@@ -307,7 +307,7 @@ def test_a_warm_start(client: Any, context: Context, valid: Any, parent: str) ->
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        (warm("nobody"), "there is no hyperparameter tuning job 'nobody'"),
+        (warm("nobody"), "no such hyperparameter tuning job: 'nobody'"),
         (warm("parent", "parent"), "has 'parent' more than once"),
         (warm(), "greater than or equal to 1"),
         (warm(*"abcdef"), "less than or equal to 5"),

@@ -216,7 +216,7 @@ NAME = {"Name": "TrainingJobName", "Operator": "Contains", "Value": "a"}
             "only for text",
         ),
         (_filters({"Name": "TrainingTimeInSeconds", "Value": "long"}), "expected a number"),
-        (_filters({"Name": "CreationTime", "Value": "yesterday"}), "expected a time as"),
+        (_filters({"Name": "CreationTime", "Value": "yesterday"}), "expected a time such as"),
         (_filters({"Name": "InputDataConfig", "Value": "a"}), "InputDataConfig is a list"),
         (_filters({"Name": "TrainingJobName"}), "Value is missing"),
         (_filters(NAME, NAME), "'CONTAINS' operator usage limit of 1 exceeded."),

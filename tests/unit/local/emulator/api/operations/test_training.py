@@ -438,7 +438,7 @@ def test_more_hosts_than_there_are(
         {"ResourceConfig": {"InstanceGroups": groups}, "TrainingJobName": "groups"},
         "ResourceLimitExceeded",
     )
-    assert "InstanceCount is 4; the executor docker has 3 hosts: ask for fewer" in message
+    assert "InstanceCount is 4; the executor docker has 3 hosts: use fewer" in message
 
 
 def test_files_of_this_machine(client: Any, refused: Refused, valid: Any, tmp_path: Path) -> None:
