@@ -74,8 +74,8 @@ class SageMakerApp:
             found = f"X-Amz-Target is {target!r}" if target else f"{http.method} {http.path}"
             raise ServiceError(
                 "UnknownOperationException",
-                f"{found}: the local SageMaker does not support this; expected a header X-Amz-Target "
-                "with SageMaker.<Operation>, or a path /endpoints/<name>/invocations.",
+                f"{found}: the local SageMaker does not support this; expected a header "
+                "X-Amz-Target with SageMaker.<Operation>, or a path /endpoints/<name>/invocations.",
             )
         model = operation_model(name)
         operation = OPERATIONS.get(name)

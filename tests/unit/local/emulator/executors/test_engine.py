@@ -350,5 +350,5 @@ def test_an_engine_that_does_not_see_the_folder_is_named(message: str, tmp_path:
     engine.containers.create = engine.refuse
     executor = DockerExecutor(Home.find(tmp_path / "home"), client=engine)
     spec = ContainerSpec("job", "berth", ("train",), tmp_path)
-    with pytest.raises(ExecutorError, match=f"cannot see {tmp_path}, .*paths are the engine's"):
+    with pytest.raises(ExecutorError, match=f"cannot see {tmp_path}: .*engine's socket"):
         executor.start(spec, print)
