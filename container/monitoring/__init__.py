@@ -1,1 +1,1 @@
-"""What watches a training job: the debugger, the profiler, and the callback that feeds both."""
+"""Monitoring of a training job: the debugger, the profiler and their callback."""

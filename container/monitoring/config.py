@@ -1,4 +1,4 @@
-"""What of a job is debugged and profiled, read and checked before it starts."""
+"""The monitoring configuration of a job, read and validated before it starts."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -21,14 +21,14 @@ PROFILER_RULES_FILE = "profilerruleconfigurations.json"
 
 @dataclass(frozen=True)
 class MonitoringConfig:
-    """What is debugged and profiled; read, and refused where it is wrong, before training starts.
+    """What to debug and profile, validated before training starts.
 
     Attributes:
-        debug: the tensors to save; None to save none.
-        profile: how time is measured; None to measure none.
-        debug_rules: evaluated on the tensors.
-        profiler_rules: evaluated on the measurements.
-        own_rules: the file of the user's own rules, or a folder of such files.
+        debug: settings of the debugger; None to save no tensors.
+        profile: settings of the profiler; None to not profile.
+        debug_rules: rules to evaluate on the tensors.
+        profiler_rules: rules to evaluate on the profile.
+        own_rules: the file of the user's custom rules, or a folder of such files.
     """
 
     debug: HookSettings | None
@@ -41,12 +41,12 @@ class MonitoringConfig:
     def read(
         cls, environment: Environment, hp: Hyperparameters, say: Callable[[str], None]
     ) -> "MonitoringConfig":
-        """By SageMaker's configuration files, and by hyperparameters, which come first.
+        """Read SageMaker's configuration files and the hyperparameters, which take precedence.
 
         Raises:
             RuleError: a rule or a parameter is unknown.
-            DataError: a configuration file or the user's file of rules cannot be read, or tensors
-                are wanted and smdebug is not installed.
+            DataError: a configuration file or the file of custom rules cannot be read, or the
+                debugger is enabled and smdebug is not installed.
         """
         config = environment.base / "input" / "config"
         debug_rules = _configured(config / "debugruleconfigurations.json", DEBUG_RULES)
@@ -89,7 +89,7 @@ class MonitoringConfig:
         return found
 
     def with_new_rules(self, environment: Environment) -> "MonitoringConfig":
-        """A copy with the profiler rules that their file holds now.
+        """A copy with the profiler rules that are now in their file.
 
         Raises:
             RuleError: a rule or a parameter is unknown.
@@ -110,7 +110,7 @@ def _configured(path: Path, catalogue: Catalogue) -> tuple[RuleRequest, ...]:
 
 
 def _own_rules(environment: Environment, hp: Hyperparameters) -> Path | None:
-    """The user's file; or the folder of those that SageMaker's request named."""
+    """The user's file, or the folder of the files named in SageMaker's request."""
     if not hp.rules_file:
         folder = environment.base / "input" / "config" / "rules"
         return folder if folder.is_dir() else None

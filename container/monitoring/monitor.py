@@ -1,7 +1,7 @@
-"""The callback that debugs and profiles: the debugger's hook and watcher, the profiler, the curves.
+"""The callback that runs the debugger's hook and watcher, the profiler and the curves.
 
-Imported only by a job that is debugged or profiled, and it imports of the two only what the job
-needs. What goes wrong in here is printed in one line and costs the job nothing.
+Imported only if a job is debugged or profiled, and imports only what that job needs. Failures in
+here are logged and never fail the job.
 """
 
 import json
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 REPORT_SECONDS = 600.0
-"""How long the report may take before the job ends without it."""
+"""Seconds to wait for the report before the job ends without it."""
 
 
 @dataclass
@@ -51,11 +51,11 @@ class Monitor(Callback):
     """Debugs and profiles one rank.
 
     Args:
-        config: what is debugged and profiled.
-        environment: the job's tree.
+        config: what to debug and profile.
+        environment: the job's folders and hosts.
         hp: the hyperparameters.
-        world: this rank and the others.
-        say: prints a line.
+        world: this rank and the number of ranks.
+        say: where messages go.
     """
 
     config: MonitoringConfig
@@ -72,7 +72,7 @@ class Monitor(Callback):
     _stop_written: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
-        """Sample the machine from here on, while data is read and the network is built."""
+        """Start sampling the machine, before data are read and the network is built."""
         settings = self.config.profile
         if settings is None:
             return
@@ -95,16 +95,16 @@ class Monitor(Callback):
     def setup(
         self, network: nn.Module, device: torch.device, steps: int, facts: Mapping[str, object]
     ) -> None:
-        """Keep what is trained, for the hook and the report."""
+        """Keep the arguments for the hook and the report."""
         self._network, self._device, self._steps, self._facts = network, device, steps, facts
 
     @property
     def can_stop(self) -> bool:  # type: ignore[override]
-        """Whether a rule that ends training is evaluated."""
+        """Whether any evaluated rule may stop training."""
         return any(each.stop for each in self.config.debug_rules)
 
     def on_train_start(self, first_step: int, first_eval_step: int) -> None:
-        """Start the timeline, the hook and the curves, at the first step or where it resumes."""
+        """Start the timeline, the hook and the curves at the given steps."""
         self._times = {"training_started": time.time()}
         if self.config.profile is not None:
             self._begin_profile(self.config.profile)
@@ -183,7 +183,7 @@ class Monitor(Callback):
         return nullcontext() if self._timeline is None else self._timeline.phase(name)
 
     def on_before_forward(self, mode: Mode, network: nn.Module) -> bool:
-        """Count the pass; whether its tensors are saved."""
+        """Count the forward pass; returns whether its tensors are saved."""
         return self._hook is not None and self._hook.step(mode, network)
 
     def on_after_backward(self) -> None:
@@ -197,7 +197,7 @@ class Monitor(Callback):
             self._hook.record(collection, value)
 
     def wants_gradient_norm(self, step: int) -> bool:
-        """On the steps that the curves show."""
+        """Whether the curves include this step."""
         return self._curves is not None and self._curves.wants(step)
 
     def on_step_end(self, metrics: StepMetrics) -> None:
@@ -209,7 +209,7 @@ class Monitor(Callback):
                 self._curves = curves
 
     def stop_reason(self) -> str | None:
-        """The rule that fired and ends training; written to `rules/stopped` for the caller too."""
+        """The reason of a rule that stops training; also written to `rules/stopped`."""
         reason = None if self._watcher is None else self._watcher.stop_asked()
         if reason is not None and not self._stop_written:
             self._stop_written = True
@@ -218,14 +218,14 @@ class Monitor(Callback):
         return reason
 
     def on_train_end(self) -> None:
-        """Close the tensors, so that rules see the end; gather the hosts' measurements."""
+        """Finish the saved tensors, so that rules see their end, and gather the hosts' profiles."""
         self._times["training_ended"] = time.time()
         if self._operators is not None:
             self._operators.close()
         if self._hook is not None and not self.world.is_main:
             self._hook.close()
         if self.config.debug is not None and self.config.debug.all_ranks:
-            self.world.any(False, self._device)  # rank 0's marks the end for all
+            self.world.any(False, self._device)  # a barrier: rank 0 marks the end for all
         if self._hook is not None:
             self._hook.close()
         self._flush_curves()
@@ -238,7 +238,7 @@ class Monitor(Callback):
                 self.say(f"profiler: not in the report: {problem}")
 
     def on_fit_end(self) -> None:
-        """Evaluate the rules a last time, and write the report."""
+        """Evaluate the rules a last time and write the report."""
         self._take_new_rules()
         statuses: list[dict[str, Any]] = []
         if self._watcher is not None:
@@ -255,7 +255,7 @@ class Monitor(Callback):
                 self.say(f"rule {each['RuleConfigurationName']}: {line}")
 
     def teardown(self) -> None:
-        """Release everything; what is written stays."""
+        """Release all resources."""
         if self._watcher is not None:
             self._watcher.kill()
         for part in (self._hook, self._operators):
@@ -271,7 +271,7 @@ class Monitor(Callback):
 
     @contextmanager
     def _loss_printed(self, loss: str) -> Iterator[None]:
-        """Print in one line what could not be written or read; the job goes on."""
+        """Log an error of reading or writing and continue."""
         try:
             yield
         except (OSError, ValueError, KeyError, subprocess.SubprocessError) as error:
@@ -310,7 +310,7 @@ class Monitor(Callback):
         replace_text(root / "job.json", to_json(facts, indent=1))
 
     def _report(self) -> list[dict[str, Any]]:
-        """Make the report in a process of its own: its memory goes with it."""
+        """Write the report in a separate process, which frees its memory afterwards."""
         statuses = self._rules / "profiler.json"
         command = [
             *(sys.executable, "-X", "utf8", "-m", "container.monitoring.profiler.report"),
@@ -332,7 +332,7 @@ class Monitor(Callback):
 
 
 def _as_configurations(rules: Iterable[RuleRequest]) -> str:
-    """Rules as SageMaker's requests have them, whose values are text."""
+    """Rules in the format of SageMaker's requests, with values as strings."""
     return json.dumps(
         [
             {

@@ -57,7 +57,7 @@ def test_it_says_which_image_trains(platform: Any, make_tree: Any) -> None:
     result = platform.train(tree)
     assert result.code == 1
     assert len(result.logs.splitlines()) == 1, result.logs
-    assert "serves only" in result.logs
+    assert "can only serve" in result.logs
     assert "berth:latest" in result.logs
     assert tree.failure == result.logs
 

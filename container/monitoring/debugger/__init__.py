@@ -1,1 +1,1 @@
-"""Tensors kept while a network trains, and rules that watch them."""
+"""Saves tensors during training and evaluates rules on them."""

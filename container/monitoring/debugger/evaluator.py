@@ -1,10 +1,10 @@
-"""Evaluates a job's rules in a process of its own.
+"""Evaluates a job's rules in a separate process.
 
     python -m container.monitoring.debugger.evaluator FILE
 
-It polls for newly saved steps, evaluates every rule at each of them and writes the rules' statuses,
-until training has ended and every step is evaluated. It runs at the lowest priority, in one thread
-and without torch, so that it does not slow training, and exits when the job's process is gone.
+It polls for saved steps, evaluates every rule at each of them and writes the rules' statuses, until
+training has ended and all steps are evaluated. To not slow training, it runs at the lowest
+priority, in one thread and without torch. It exits when the job's process has ended.
 """
 
 import contextlib
@@ -41,12 +41,12 @@ class EvaluatorConfig:
     Attributes:
         tensors: smdebug's output folder; it need not exist yet.
         statuses: the file with every rule's status.
-        exchange: a folder for this process and the job's: the job's makes `ended` when nothing more
-            will be saved; this one writes `stop` with the reason when a rule ends training, and
+        exchange: a folder shared with the job's process. The job creates `ended` when it saves no
+            more; this process writes `stop`, with the reason, when a rule stops training, and
             `progress` ("evaluated saved").
-        rules: what to evaluate.
-        custom_rules: the file or folder of the user's own rules; see `container.rules.custom`.
-        parent: the job's process.
+        rules: the rules to evaluate.
+        custom_rules: the file or folder of the user's rules; see `container.rules.custom`.
+        parent: process id of the job.
     """
 
     tensors: Path
@@ -83,7 +83,7 @@ class EvaluatorConfig:
 
 
 class _RunningRule:
-    """One rule under evaluation: smdebug's object, once it is created, and its status."""
+    """A rule: smdebug's object, once it is created, and its status."""
 
     def __init__(self, status: RuleEvaluationStatus) -> None:
         self.status = status
@@ -110,11 +110,11 @@ class _RunningRule:
 
     @property
     def stops(self) -> bool:
-        """Whether training ends when it fires."""
+        """Whether it stops training when it fires."""
         return self.status.request.stop or bool(getattr(self.made, "stop_training_on_fire", False))
 
     def invoke(self, method: str, *arguments: int) -> bool:
-        """Invoke the rule; whether it fires.
+        """Invoke the rule; returns whether it fires.
 
         Args:
             method: `invoke_at_step` with the global step; or an optional method: `invoke_at_time`,
@@ -136,7 +136,7 @@ class _RunningRule:
         return details if isinstance(details, str) else ""
 
     def _call(self, method: str, arguments: tuple[int, ...]) -> bool:
-        """`Rule.invoke` without its waiting and its actions.
+        """`Rule.invoke` without waiting or actions.
 
         A step that lacks a tensor the rule reads is skipped, as `invoke_rule` does.
         """
@@ -201,13 +201,13 @@ class RuleEvaluator:
         self._write()
 
     def abandon(self) -> None:
-        """Record that the job's process is gone, and write nothing more."""
+        """Record that the job's process has ended, and write nothing more."""
         self._file.each(lambda status: status.stop("the job's process ended"))
         self._write()
         self._lock.acquire()  # nothing is written after this
 
     def _poll(self) -> bool:
-        """Evaluate new steps; whether training has ended and all are evaluated."""
+        """Evaluate new steps; returns whether training has ended and all are evaluated."""
         from container.monitoring.debugger import trial
 
         tensors = self._config.tensors
@@ -231,7 +231,7 @@ class RuleEvaluator:
 
     @property
     def _behind(self) -> bool:
-        """Whether more steps are saved than were read."""
+        """Whether there are saved steps that were not read yet."""
         return self._trial is not None and self._trial.waiting > 0
 
     def _evaluate_new(self) -> None:
@@ -280,7 +280,7 @@ class RuleEvaluator:
             rule.status.end(remark)
 
     def _write(self) -> None:
-        """Write the statuses and the progress; a full disk does not end the evaluation."""
+        """Write the statuses and the progress; continues if the disk is full."""
         self._written = time.monotonic()
         with self._lock:
             failed = not _try(self._file.write)
@@ -300,7 +300,7 @@ def _try(write: Callable[[], None]) -> bool:
 
 
 def _exit_with(parent: int, evaluation: RuleEvaluator, exchange: Path) -> None:
-    """End this process when the job's is gone, even while a rule runs."""
+    """Exit this process when the job's has ended, even while a rule runs."""
     while os.getppid() == parent:
         time.sleep(POLL_SECONDS)
     evaluation.abandon()
@@ -309,10 +309,10 @@ def _exit_with(parent: int, evaluation: RuleEvaluator, exchange: Path) -> None:
 
 
 def _import_reader() -> None:
-    """Import smdebug's reading side without the large optional libraries it would import.
+    """Import smdebug's reader without the large optional libraries it would import.
 
-    Torch alone is half a gigabyte and many seconds, and pandas takes pyarrow where it finds it. A
-    rule of the user's own may still import them.
+    Torch alone takes half a gigabyte and many seconds, and pandas imports pyarrow if installed.
+    Custom rules may still import them.
     """
     prepare()
     large = ("torch", "horovod", "pyarrow")
@@ -330,7 +330,7 @@ def _import_reader() -> None:
 
 
 def main() -> None:
-    """Run the evaluation that the file named on the command line describes."""
+    """Run the evaluation described by the file on the command line."""
     config = EvaluatorConfig.read(Path(sys.argv[1]))
     os.nice(19)
     evaluation = RuleEvaluator(config)

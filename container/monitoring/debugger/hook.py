@@ -1,9 +1,9 @@
-"""Keeps tensors of a network while it trains, in smdebug's format.
+"""Saves tensors of a network during training, in smdebug's format.
 
-smdebug's own hook is registered on every module and parameter and works at every step. This one is
-called at each step instead, and is registered on the modules only during a pass that is saved, so
-the steps in between cost microseconds. Saving tensors does not change training: no random number is
-drawn, no gradient changed.
+smdebug's own hook is registered on every module and parameter and runs at every step. This one is
+called once per step and registers on modules only for passes that are saved, so other steps cost
+microseconds. Saving tensors does not change training: it draws no random numbers and changes no
+gradients.
 """
 
 import shutil
@@ -22,7 +22,7 @@ from container.monitoring.debugger.smdebug_fixes import ModeKeys, SMDebugError, 
 from container.training.metrics import say
 
 RESERVED_BYTES = 2**30
-"""What saving tensors leaves free on the disk."""
+"""Bytes of disk space to leave free."""
 
 Mode = Literal["train", "eval"]
 Recorded = Literal["losses", "inputs", "labels", "predictions"]
@@ -33,22 +33,23 @@ _LOSS = "CrossEntropyLoss_output_"
 
 
 class TensorHook:
-    """Saves the tensors that `HookSettings` selects; an error while saving does not end training.
+    """Saves the tensors that `HookSettings` selects; errors while saving do not stop training.
 
     Names are smdebug's: `ResNet_conv1.weight`, `gradient/ResNet_conv1.weight`,
     `layer1.0.relu_output_0` (`…_1` when a module is called again within a pass),
     `CrossEntropyLoss_output_0`; an activation layer whose name does not contain its kind has it
-    appended (`features.1_relu_output_0`). Besides: `input_images`, `labels`, `predictions`.
+    appended (`features.1_relu_output_0`). In addition: `input_images`, `labels`, `predictions`.
 
     Args:
-        settings: what to save, where.
-        network: as it is trained, not wrapped.
-        rank, world: this process among all; only rank 0 saves unless `settings.all_ranks`.
-        first_step: training steps done by earlier runs of this job.
-        first_eval_step: validation steps done by them; None for as many as the folder holds.
+        settings: what to save, and where.
+        network: the network, not wrapped by DDP.
+        rank, world: this rank and the number of ranks; only rank 0 saves unless
+            `settings.all_ranks`.
+        first_step: training steps of earlier runs of this job.
+        first_eval_step: their validation steps; None to count those in the folder.
 
     Raises:
-        HookSettingsError: smdebug does not understand the settings.
+        HookSettingsError: smdebug refuses the settings.
     """
 
     def __init__(
@@ -89,11 +90,10 @@ class TensorHook:
 
         Args:
             mode: whether the network trains or is evaluated.
-            network: the one that runs, where it is another than the one trained (its moving
-                average).
+            network: the network that runs, if not the trained one (its moving average).
 
         Returns:
-            Whether anything of this step is saved.
+            Whether any tensors of this step are saved.
         """
         self._finish()
         hook = self._hook
@@ -111,7 +111,7 @@ class TensorHook:
         return self._saving
 
     def record(self, collection: Recorded, value: Tensor) -> None:
-        """Save a tensor that no module returns; no effect on steps that are not saved."""
+        """Save a tensor that no module outputs; does nothing in steps that are not saved."""
         if not self._saving or self._hook is None:
             return
         with self._guarded():
@@ -122,9 +122,9 @@ class TensorHook:
                 self._hook.save(_NAMES[collection], value)
 
     def gradients(self) -> None:
-        """Save the gradients: after the backward pass, unscaled, before clipping.
+        """Save the gradients after the backward pass, unscaled and before clipping.
 
-        Without this call they are saved as they are when the next step begins.
+        Without this call they are saved when the next step begins.
         """
         if self._saving and self._hook is not None and self._gradients_pending:
             self._gradients_pending = False
@@ -132,7 +132,7 @@ class TensorHook:
                 self._hook.save_gradients(self._network)
 
     def close(self) -> None:
-        """Write what is outstanding and the end-of-job marker."""
+        """Write pending tensors and the end-of-job marker."""
         self._finish()
         was_open, self._hook = self._hook is not None, None
         if was_open and not self._rank:
@@ -140,12 +140,12 @@ class TensorHook:
                 mark_end(self._settings.path)
 
     def _require_space(self) -> None:
-        """Leave the disk to checkpoints and the model before it is full."""
+        """Raise an error while the disk still has room for checkpoints and the model."""
         free = shutil.disk_usage(self._settings.path).free
         if free < RESERVED_BYTES:
             raise OSError(
                 f"{self._settings.path}: {free / 2**20:.0f} MB are left on the disk, "
-                f"{RESERVED_BYTES / 2**20:.0f} of them for the model"
+                f"{RESERVED_BYTES / 2**20:.0f} of them reserved for the model"
             )
 
     def _make(self, workers: int) -> StepHook:
@@ -162,10 +162,10 @@ class TensorHook:
             raise HookSettingsError(f"{settings.source}: {error}") from None
 
     def _attach(self, hook: StepHook, network: nn.Module) -> None:
-        """Register on the modules whose inputs or outputs are saved at this step."""
+        """Register on the modules whose inputs or outputs are saved in this step."""
         for path, module in network.named_modules():
             name = _module_name(path, module)
-            # Before the module runs: one that works in place overwrites its input.
+            # Before the module runs, because an in-place module overwrites its input.
             if _is_saved(hook, f"{name}_input_"):
                 keep = partial(self._keep, f"{name}_input_")
                 self._handles.append(module.register_forward_pre_hook(partial(_before, keep)))
@@ -197,7 +197,7 @@ class TensorHook:
             )
 
     def _finish(self) -> None:
-        """Write the step that is saved, if one is."""
+        """Write the current step, if it is saved."""
         if not self._saving:
             return
         self.gradients()
@@ -214,7 +214,7 @@ class TensorHook:
         self._handles.clear()
 
     def _export(self, hook: StepHook) -> None:
-        """Write the collections again when they know more names than before."""
+        """Write the collections again if they have new names."""
         known = sum(len(c.tensor_names) for c in hook.get_collections().values())
         if known != self._exported:
             hook.export_collections()
@@ -236,7 +236,7 @@ class TensorHook:
         if hook is not None:
             hook.abandon()
         what = str(error).strip().partition("\n")[0] or type(error).__name__
-        say(f"debugger: {what}; no more tensors are saved, training goes on")
+        say(f"debugger: {what}; saving no more tensors, training continues")
         if not self._rank:
             try:
                 mark_end(self._settings.path)
@@ -257,7 +257,7 @@ def _after(keep: Callable[[Any], None], _module: nn.Module, _inputs: Any, output
 
 
 def _module_name(path: str, module: nn.Module) -> str:
-    """The module's path within the network, the network's class for itself."""
+    """The module's path in the network; for the network itself, its class name."""
     kind = ACTIVATIONS.get(type(module).__name__)
     if not path:
         return type(module).__name__

@@ -1,4 +1,4 @@
-"""Deletes the saved steps that a resumed job trains again, as TensorBoard's `purge_step` does.
+"""Deletes saved steps that a resumed job will train again, like TensorBoard's `purge_step`.
 
 An interrupted run may have saved steps after its last checkpoint. Their files are deleted, and so
 are temporary files of a killed process and the end-of-job marker.
@@ -13,7 +13,7 @@ _MARKER, _CLAIM = "training_job_end.ts", "claim.smd"
 
 @dataclass(frozen=True)
 class _Saved:
-    """One saved step: its number among all steps and among those of its mode."""
+    """A saved step: its global number and its number in its mode."""
 
     index: Path
     events: Path
@@ -31,19 +31,19 @@ def purge_steps(
     workers: int = 1,
     tensorboard: Path | None = None,
 ) -> int:
-    """Delete a worker's saved steps from the given ones on.
+    """Delete a worker's saved steps, beginning with the given ones.
 
     Args:
-        folder: as smdebug lays it out; need not exist.
-        worker: its name, `worker_0` for rank 0.
+        folder: smdebug's output folder; need not exist.
+        worker: the worker's name, `worker_0` for rank 0.
         first_step: training steps done so far.
-        first_eval_step: validation steps done so far; None for as many as the folder holds.
-        workers: how many save tensors now; the first also deletes the files of any others, for
-            which readers would wait.
+        first_eval_step: validation steps done so far; None to count those in the folder.
+        workers: number of workers that save tensors now; the first also deletes files of any
+            others, for which readers would wait.
         tensorboard: the folder of this worker's summaries.
 
     Returns:
-        The validation steps done so far.
+        The number of validation steps done so far.
     """
     for stale in (
         folder / _MARKER,
@@ -57,7 +57,7 @@ def purge_steps(
         _delete_others(folder, {f"worker_{number}" for number in range(workers)})
     saved = [_read(path, folder) for path in (folder / "index").glob(f"*/*_{worker}.json")]
     if first_eval_step is None:
-        # A step among all less those of its mode is where training stood at a validation step.
+        # At a validation step, the global step minus the validation step is the training step.
         done = [s for s in saved if s.mode == "EVAL" and s.step - s.mode_step <= first_step]
         first_eval_step = max((s.mode_step + 1 for s in done), default=0) if first_step else 0
     firsts = {"TRAIN": first_step, "EVAL": first_eval_step}

@@ -1,7 +1,7 @@
-"""The evaluation status of every rule, in a JSON file that is replaced atomically.
+"""The evaluation statuses of all rules, in a JSON file that is replaced atomically.
 
-An entry has the fields of SageMaker's `DebugRuleEvaluationStatuses` and what berth adds to them:
-which rule it is, its parameters, and when it fired.
+An entry has the fields of SageMaker's `DebugRuleEvaluationStatuses`, and in addition the rule's
+name, its parameters, and when it fired.
 """
 
 import json
@@ -25,11 +25,11 @@ class RuleEvaluationStatus:
     Attributes:
         request: the rule.
         state: its RuleEvaluationStatus.
-        details: why, in one line; below an error's line its traceback.
-        steps: the global steps it fired at first, at most `KEPT_STEPS`.
+        details: the reason in one line, followed by the traceback of an error.
+        steps: the first global steps it fired at, at most `KEPT_STEPS`.
         times: when those were saved, in seconds since 1970.
-        triggered: how often it fired.
-        points: how many saved steps it has evaluated, or what the rule itself counts.
+        triggered: number of times it fired.
+        points: number of saved steps it has evaluated, or of what the rule itself counts.
     """
 
     def __init__(self, request: RuleRequest) -> None:
@@ -44,7 +44,7 @@ class RuleEvaluationStatus:
 
     @property
     def failed(self) -> bool:
-        """Whether it cannot be evaluated any more."""
+        """Whether its evaluation has failed."""
         return self.state == "Error"
 
     def fire(self, step: int, time: float, why: str) -> None:
@@ -59,23 +59,23 @@ class RuleEvaluationStatus:
         self._set("IssuesFound", f"{first}: {_one_line(why)}" if why else first)
 
     def fail(self, line: str, traceback: str = "") -> None:
-        """Record that it cannot be evaluated: the reason, and the traceback below it."""
+        """Record that its evaluation failed, with a reason and a traceback."""
         fired = f" (before that it {self.details})" if self.triggered else ""
         below = f"\n{traceback.rstrip()}" if traceback else ""
         self._set("Error", f"{_one_line(line)}{fired}{below}")
 
     def end(self, remark: str = "") -> None:
-        """Every step was evaluated; a rule that never fired found no issues."""
+        """Record that all steps were evaluated; a rule that never fired found no issues."""
         if self.state == "InProgress":
             self._set("NoIssuesFound", _one_line(remark))
 
     def stop(self, line: str) -> None:
-        """The job was stopped before every step was evaluated; an issue that was found stays."""
+        """Record that the job was stopped before all steps were evaluated; keeps issues found."""
         if self.state == "InProgress":
             self._set("Stopped", _one_line(line))
 
     def as_json(self) -> dict[str, Any]:
-        """The entry as it is written."""
+        """The entry in the file."""
         return {
             "RuleConfigurationName": self.request.name,
             "RuleEvaluationStatus": self.state,
@@ -91,7 +91,7 @@ class RuleEvaluationStatus:
 
     @classmethod
     def from_json(cls, request: RuleRequest, entry: dict[str, Any]) -> "RuleEvaluationStatus":
-        """The status an entry was written from."""
+        """The inverse of `as_json`."""
         status = cls(request)
         status.state = entry["RuleEvaluationStatus"]
         status.details = entry["StatusDetails"]
@@ -129,7 +129,7 @@ class StatusFile:
         return [status.as_json() for status in self.statuses]
 
     def reload(self) -> None:
-        """Load what another process wrote; a missing or broken file changes nothing."""
+        """Load the statuses that another process wrote; ignores a missing or broken file."""
         entries = read_entries(self.path)
         if len(entries) == len(self.statuses):
             self.statuses = [
@@ -145,7 +145,7 @@ class StatusFile:
 
 
 def read_entries(path: Path) -> Sequence[dict[str, Any]]:
-    """The entries in a file of statuses; none when there is no such file or it is broken."""
+    """The entries in a file of statuses; empty if the file is missing or broken."""
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

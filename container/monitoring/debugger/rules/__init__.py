@@ -1,1 +1,1 @@
-"""The debugger's rules, one class each, grouped by what they watch."""
+"""The debugger's rules, one class each, grouped by topic."""

@@ -13,11 +13,11 @@ from container.monitoring.debugger.rules.selection import Selection
 def activity(active: NDArray[np.bool_]) -> NDArray[np.float64]:
     """How often each unit of a layer is active, in percent.
 
-    A unit is what has weights of its own: a feature of a batch (N, F), a channel of (N, C, H, W) or
-    (N, C, D, H, W), a feature of tokens (N, L, F). A vector is one sample.
+    A unit has its own weights: it is a feature of a batch (N, F), a channel of (N, C, H, W) or
+    (N, C, D, H, W), or a feature of tokens (N, L, F). A vector is one sample.
 
     Args:
-        active: by sample and unit, in a batch's shape.
+        active: whether each value is active, in a batch's shape.
 
     Returns:
         Shape (units,); empty for a batch without elements.
@@ -37,8 +37,8 @@ class _IdleUnits(DebugRule):
 
     Args:
         tensor_regex: expressions for the names of the layers' inputs or outputs.
-        threshold_inactivity: in percent of a unit's samples.
-        threshold_layer: in percent of a layer's units.
+        threshold_inactivity: percent of a unit's samples.
+        threshold_layer: percent of a layer's units.
 
     Raises:
         RuleError: `tensor_regex` is not a regular expression.
@@ -71,7 +71,7 @@ class _IdleUnits(DebugRule):
 
     @abstractmethod
     def _idle(self, name: str, step: int) -> float | None:
-        """The share of a layer's units that is idle, in percent; None where it is unknown."""
+        """The share of idle units of a layer, in percent; None if unknown."""
 
     def _share(self, active: NDArray[np.bool_]) -> float | None:
         """How many units are active less than `threshold_inactivity`, in percent; None of none."""
@@ -83,10 +83,10 @@ class _IdleUnits(DebugRule):
 class DeadRelu(_IdleUnits):
     """Fires when more than `threshold_layer` percent of a layer's ReLUs are dead.
 
-    A ReLU is dead when it answers with more than zero to less than `threshold_inactivity` percent
-    of what it is given at a step: of the samples, and of the positions of an image, because all the
-    positions of a channel share their weights and die together. A NaN counts as an answer.
-    Source: SageMaker's developer guide, "DeadRelu", and "SaturatedActivation" for the unit.
+    A ReLU is dead if its output is above zero for less than `threshold_inactivity` percent of its
+    inputs at a step. Inputs are the samples and, in images, the positions, because all positions of
+    a channel share their weights and die together. A NaN counts as active. Source: SageMaker's
+    developer guide, "DeadRelu", and "SaturatedActivation" for the unit.
 
     Of a layer that was saved only as reductions, only a fully dead layer can be detected:
     its maximum is zero.

@@ -1,4 +1,4 @@
-"""The base class of debugger rules: selected tensors, their values and the reason for firing."""
+"""The base classes of debugger rules: select tensors, read their values, and fire with a reason."""
 
 from bisect import bisect_left
 from collections.abc import Callable
@@ -17,19 +17,19 @@ Value = TypeVar("Value")
 
 @dataclass(eq=False)
 class DebugRule(Rule):  # type: ignore[misc]  # smdebug has no types
-    """A rule that is invoked at one global step after another, each once, in their order.
+    """A rule that is invoked once at each global step, in order.
 
-    A subclass is a dataclass too: its fields are the rule's parameters, and `container.rules` has
-    their defaults. It implements `invoke_at_step(step) -> bool`, adds to `points` what it has
+    A subclass is a dataclass too: its fields are the rule's parameters, whose defaults are in
+    `container.rules`. It implements `invoke_at_step(step) -> bool`, counts in `points` what it has
     evaluated, and fires with `return self.fire("why, in one line")`. Tensors that were not saved
-    are None or missing from the lists here, never an error; a rule skips them.
+    are None or missing from lists, never an error; rules skip them.
 
     Args:
         base_trial: an smdebug trial.
-        action_str: smdebug's actions, carried out when `invoke` fires; empty for none.
+        action_str: smdebug's actions, performed when `invoke` fires; empty for none.
 
     Attributes:
-        points: how many tensors it has evaluated, unless the rule documents another unit.
+        points: number of tensors evaluated, unless the rule documents another unit.
     """
 
     base_trial: Any
@@ -37,19 +37,19 @@ class DebugRule(Rule):  # type: ignore[misc]  # smdebug has no types
     action_str: str = ""
 
     def __post_init__(self) -> None:
-        """What smdebug's constructor does; a subclass sets up its own state after it."""
+        """Initialise smdebug's rule; a subclass sets up its own state afterwards."""
         super().__init__(self.base_trial, self.action_str, self.read_other_trials())
         self.points = 0
         self._reason = ""
         self._missing = ""
 
     def read_other_trials(self) -> list[Any] | None:
-        """Further trials that the rule reads."""
+        """Other trials that the rule reads."""
         return None
 
     @property
     def details(self) -> str:
-        """Why it fired last; why nothing was evaluated while `points` is 0; else empty."""
+        """Why it last fired, or why nothing was evaluated yet; otherwise empty."""
         return self._reason or ("" if self.points else self._missing)
 
     def fire(self, reason: str) -> bool:
@@ -62,9 +62,9 @@ class DebugRule(Rule):  # type: ignore[misc]  # smdebug has no types
         self._missing = f"nothing to look at: {' '.join(reason.split())}"
 
     def names(self, step: int, selection: Selection) -> list[str]:
-        """The chosen tensors that were saved at a global step, in alphabetical order.
+        """The selected tensors that were saved at a global step, sorted by name.
 
-        That there are none is recorded in `details`.
+        Records in `details` if there are none.
         """
         saved = self.base_trial.tensor_names(step=step)
         chosen = selection.filter(saved, self.base_trial)
@@ -76,12 +76,12 @@ class DebugRule(Rule):  # type: ignore[misc]  # smdebug has no types
     def measure(
         self, step: int, selection: Selection, measure: Callable[[str, int], Value | None]
     ) -> dict[str, Value]:
-        """What is measured of each chosen tensor at a global step; counts these in `points`.
+        """Measure each selected tensor at a global step, and count them in `points`.
 
         Args:
             step: the step.
             selection: the tensors.
-            measure: from a tensor's name and the step; None leaves the tensor out.
+            measure: called with a tensor's name and the step; returns None to skip the tensor.
         """
         values = {name: measure(name, step) for name in self.names(step, selection)}
         measured = {name: value for name, value in values.items() if value is not None}
@@ -89,13 +89,13 @@ class DebugRule(Rule):  # type: ignore[misc]  # smdebug has no types
         return measured
 
     def value(self, name: str, step: int, mode: ModeKeys = ModeKeys.GLOBAL) -> Array | None:
-        """The whole tensor at a step of a mode; None where it is not there."""
+        """The tensor's value at a step of a mode; None if it was not saved."""
         return tensor_values.value(self.base_trial, name, step, mode)
 
     def reduction(self, name: str, step: int, what: str, *, absolute: bool = False) -> float | None:
-        """A reduction of a tensor at a global step, computed or as saved; see `tensor_values`.
+        """A reduction of a tensor at a global step, computed or saved; see `tensor_values`.
 
-        That there is none is recorded in `details`.
+        Records in `details` if there is none.
         """
         found = tensor_values.reduction(self.base_trial, name, step, what, absolute=absolute)
         if found is None and not self.points:
@@ -113,15 +113,15 @@ class DebugRule(Rule):  # type: ignore[misc]  # smdebug has no types
         self.not_evaluated(f"{name} has no elements, or was not saved {forms}")
 
     def mode_of(self, step: int) -> ModeKeys:
-        """Whether a global step was one of training or evaluation; GLOBAL if that is not known."""
+        """The mode of a global step, TRAIN or EVAL; GLOBAL if unknown."""
         return self.base_trial.mode(step) or ModeKeys.GLOBAL
 
     def in_training(self, step: int) -> bool:
-        """Whether a global step is one of training, or of a trial without modes."""
+        """Whether a global step is a training step, or the trial has no modes."""
         return self.mode_of(step) in (ModeKeys.TRAIN, ModeKeys.GLOBAL)
 
     def mode_step(self, step: int) -> int:
-        """A global step's number among the steps of its own mode."""
+        """A global step's number in its own mode."""
         found = self.base_trial.mode_step(step)
         return step if found is None else int(found)
 
@@ -141,17 +141,17 @@ class DebugRule(Rule):  # type: ignore[misc]  # smdebug has no types
 
 @dataclass(kw_only=True, eq=False)
 class TensorRule(DebugRule):
-    """A rule about tensors of the user's choice.
+    """A rule about tensors selected by the user.
 
     Args:
         collection_names: names of collections, separated by commas.
-        tensor_regex: expressions for further tensors' names.
+        tensor_regex: expressions for names of further tensors.
 
     Attributes:
-        required: whether neither given is an error instead of every tensor.
+        required: whether one of them must be given; otherwise the default is every tensor.
 
     Raises:
-        RuleError: no tensors are chosen though that is required; `tensor_regex` is not a regular
+        RuleError: none is given though one is required, or `tensor_regex` is not a regular
             expression.
     """
 
@@ -160,7 +160,7 @@ class TensorRule(DebugRule):
     required: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        """Read which tensors are chosen."""
+        """Parse the selection of tensors."""
         super().__post_init__()
         self.selection = Selection.read(
             self.rule_name,
@@ -171,6 +171,6 @@ class TensorRule(DebugRule):
 
 
 def shortened(names: list[str], shown: int = 3) -> str:
-    """The first few names, and how many more there are."""
+    """The first few names, and the number of others."""
     more = f" and {len(names) - shown} more" if len(names) > shown else ""
     return ", ".join(names[:shown]) + more

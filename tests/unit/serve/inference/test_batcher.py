@@ -132,7 +132,7 @@ def test_a_wrong_number_of_answers_is_a_failure_not_a_mix_up() -> None:
             capacity=4,
         )
         pool.submit(batcher.run)
-        with pytest.raises(EngineFailed, match="2 answers for 1 images"):
+        with pytest.raises(EngineFailed, match="2 rows for 1 images"):
             batcher.submit(image(1)).result(30)
         batcher.close("the test is over")
 

@@ -53,7 +53,7 @@ def test_a_lost_connection_is_resumed(server: FileServer, target: Path) -> None:
 
 def test_a_later_run_resumes(server: FileServer, target: Path) -> None:
     server.content, server.cuts = CONTENT, [25 * BLOCK, *[0] * 5]
-    with pytest.raises(DataError, match=r"409,600 bytes are kept and the next run goes on"):
+    with pytest.raises(DataError, match=r"409,600 bytes are kept, and the next run resumes"):
         fetch(server, target)
     assert not target.exists()
     server.requests.clear()

@@ -146,7 +146,7 @@ def test_a_full_disk_costs_the_tensors_and_one_line(
         hook.close()
     lines = capfd.readouterr().out.splitlines()
     assert len(lines) == 1
-    assert lines[0].endswith("File too large; no more tensors are saved, training goes on")
+    assert lines[0].endswith("File too large; saving no more tensors, training continues")
     idle = TensorHook(settings, twin, rank=1)
     assert losses == [one_step(idle, twin) for _ in range(4)]
     assert attached(network) == 0
@@ -169,7 +169,7 @@ def test_the_disk_is_left_to_the_model(
     hook.close()
     out = capsys.readouterr().out
     assert out.count("\n") == 1
-    assert "1000 MB are left on the disk, 1024 of them for the model; no more" in out
+    assert "1000 MB are left on the disk, 1024 of them reserved for the model" in out
     assert open_trial(tmp_path / "output" / "tensors").steps() == [0]
 
 
