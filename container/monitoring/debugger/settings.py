@@ -1,7 +1,7 @@
-"""What the hook saves, where and when: read from SageMaker's files or from hyperparameters.
+"""The hook's settings, from SageMaker's files or from hyperparameters.
 
-The settings keep the shape of `debughookconfig.json`, so that smdebug's own parser reads them.
-Values at which that parser would fail in the middle of training are refused before it starts.
+They have the format of `debughookconfig.json`, so smdebug's parser reads them. Values that would
+make that parser fail during training are refused before it starts.
 """
 
 import difflib
@@ -77,7 +77,7 @@ _TRUE, _FALSE = ("true", "t", "yes", "y", "on", "1"), ("false", "f", "no", "n", 
 
 
 class HookSettingsError(BerthError):
-    """A debugger configuration is not what SageMaker or the SDK would write."""
+    """A debugger configuration is invalid."""
 
 
 def is_wanted(base: Path, debug: bool | None) -> bool:
@@ -98,13 +98,13 @@ class HookSettings:
     """What to save.
 
     Attributes:
-        path: the folder that takes the tensors.
-        tensorboard: the folder that takes TensorBoard's summaries, None for none.
+        path: the folder for tensors.
+        tensorboard: the folder for TensorBoard summaries; None to write none.
         configuration: `HookParameters` and `CollectionConfigurations` as in `debughookconfig.json`,
             checked; each collection has a regular expression or is one smdebug knows.
         source: the file this comes from, or "hyperparameters".
-        all_ranks: whether every rank saves its own; otherwise only rank 0.
-        layer_bytes: how much of a layer's input or output is kept; None for all of it.
+        all_ranks: whether every rank saves its own tensors; otherwise only rank 0.
+        layer_bytes: bytes to save of a layer's input or output; None for all.
     """
 
     path: Path
@@ -136,7 +136,7 @@ class HookSettings:
             save_interval: every how many steps of a mode tensors are saved.
             collections: names among `COLLECTIONS`; used without a file.
             tensorboard: whether to write summaries.
-            rules: those that will be evaluated.
+            rules: the rules that will be evaluated.
             all_ranks: whether every rank saves tensors.
 
         Raises:
@@ -175,7 +175,7 @@ class HookSettings:
 
 
 def _add_rules(configurations: dict[str, dict[str, Any]], rules: Iterable[RuleRequest]) -> None:
-    """The collections that rules read, and one for each regular expression of their own."""
+    """Add the collections that rules read, and one for each of their regular expressions."""
     for request in rules:
         spec = DEBUG_RULES.get(request.rule)
         if spec is None:
@@ -235,13 +235,13 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 class _HookFields:
-    """Checks a `debughookconfig.json` and brings its values to the types smdebug handles."""
+    """Validates a `debughookconfig.json` and converts its values to smdebug's types."""
 
     def __init__(self, source: str) -> None:
         self._source = source
 
     def check(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The same with strings for values and collections by name."""
+        """Validate; returns values as strings and collections by name."""
         path = given.get("LocalPath")
         if path is not None and not isinstance(path, str):
             raise self._error("LocalPath", "a path", path)

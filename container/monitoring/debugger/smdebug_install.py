@@ -20,11 +20,11 @@ IMPLEMENTATION = "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION"
 
 
 def prepare() -> None:
-    """Have smdebug ready to be imported, by this process and those that it starts.
+    """Prepare this process and its subprocesses to import smdebug.
 
     Raises:
-        DataError: it is not installed, or protobuf is loaded already in a way that smdebug cannot
-            use.
+        DataError: it is not installed, or protobuf was already loaded with an implementation that
+            smdebug does not support.
     """
     if importlib.util.find_spec("smdebug") is None:
         raise DataError(f"debugger: found no smdebug in {sys.prefix}, expected it there: {INSTALL}")

@@ -1,4 +1,4 @@
-"""A job's saved tensors as they grow: smdebug's trial, opened without waiting and kept small.
+"""A job's saved tensors during training: smdebug's trial, opened without waiting and kept small.
 
 Problems of smdebug's reading side, and their workarounds here:
 
@@ -53,7 +53,7 @@ _SETTLED_SECONDS = 1.0
 
 
 def ready(folder: Path, patience: float = WORKER_SECONDS) -> bool:
-    """Whether a trial opens: the processes that save tensors have described them.
+    """Whether a trial can be opened: the processes that save tensors have described them.
 
     Args:
         folder: smdebug's output folder; need not exist.
@@ -94,8 +94,8 @@ class GrowingTrial(LocalTrial):  # type: ignore[misc]  # smdebug has no types
         folder: smdebug's output folder; `ready` must be true of it.
 
     Attributes:
-        waiting: saved steps (of all processes) that no refresh has read yet.
-        unreadable: files that could not be read, so that their steps are missing.
+        waiting: saved steps (of all processes) that were not read yet.
+        unreadable: files that could not be read, whose steps are missing.
     """
 
     index_reader: Any
@@ -114,18 +114,18 @@ class GrowingTrial(LocalTrial):  # type: ignore[misc]  # smdebug has no types
         super().__init__(name=folder.name, dirname=str(folder))
 
     def time_of(self, step: int) -> float:
-        """When a global step was saved, in seconds since 1970; now, if that is not known."""
+        """When a global step was saved, in seconds since 1970; the current time if unknown."""
         return self._saved_at.get(step) or time.time()
 
     def maybe_refresh(self, name: str | None = None) -> None:
         """Do nothing: smdebug calls it at every query, but the evaluator refreshes."""
 
     def wait_for_steps(self, required_steps: Any, mode: ModeKeys = ModeKeys.GLOBAL) -> None:
-        """Check that the steps are there, without waiting.
+        """Check that the steps exist, without waiting.
 
         Raises:
-            StepUnavailable: one was not saved, or is dropped.
-            StepNotYetAvailable: one may still be saved.
+            StepUnavailable: a step was not saved, or was dropped.
+            StepNotYetAvailable: a step may still be saved.
         """
         for step in required_steps:
             state = self.has_passed_step(step, mode)
@@ -135,7 +135,7 @@ class GrowingTrial(LocalTrial):  # type: ignore[misc]  # smdebug has no types
                 raise StepNotYetAvailable(step, mode)
 
     def refresh_data(self) -> None:
-        """Read steps saved since the last call; broken files again, after the others."""
+        """Read steps saved since the last call, then retry broken files."""
         self._read_descriptions()
         found = self._new_files()
         new = [file for file in found if file.path not in self.unreadable]
@@ -145,7 +145,7 @@ class GrowingTrial(LocalTrial):  # type: ignore[misc]  # smdebug has no types
         self.waiting = max(0, len(new) - AT_ONCE)
 
     def finish(self) -> None:
-        """Count steps that not every process saved as complete, as the job has ended."""
+        """After the job's end, treat steps that not every process saved as complete."""
         self.loaded_all_steps = True
         self.last_complete_step = max(self._global_to_mode, default=self.last_complete_step)
 
@@ -155,7 +155,7 @@ class GrowingTrial(LocalTrial):  # type: ignore[misc]  # smdebug has no types
         self._read_descriptions()
 
     def _read_descriptions(self) -> None:
-        """Read the collections if they have changed; a broken file leaves them as they were."""
+        """Read the collections if they have changed; ignores a broken file."""
         files = _descriptions(self._folder)
         with contextlib.suppress(*_BROKEN, IndexError):
             changed = files[0].stat().st_mtime_ns
@@ -232,7 +232,7 @@ class _TolerantReader(LocalIndexReader):  # type: ignore[misc]
             ) from error
 
     def event_file_present_loop(self, tensor_location: Any) -> None:
-        """An index is written after its values: values that are not there will never be."""
+        """Do not wait: an index is written after its values, so missing values stay missing."""
         raise TensorUnavailableForStep(
             tensor_location.tensorname, tensor_location.mode_step, tensor_location.mode
         )

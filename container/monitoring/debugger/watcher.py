@@ -1,5 +1,4 @@
-"""The job's side of the rules: starts the process that evaluates them, polls it for a stop and
-waits for its final statuses."""
+"""Starts the process that evaluates rules, polls it for a stop and waits for its final statuses."""
 
 import contextlib
 import os
@@ -17,7 +16,7 @@ from container.monitoring.debugger.rule_status import StatusFile, drop_temporary
 from container.rules.requests import RuleRequest
 
 STOP_POLL_SECONDS = 0.2
-"""Minimum seconds between two checks of the disk for a stop."""
+"""Seconds between two checks of the disk for a stop, at least."""
 LOG_SECONDS = 10.0
 """Seconds between two messages while the job waits for the rules."""
 _THREAD_POOLS = ("OMP", "OPENBLAS", "MKL", "NUMEXPR")
@@ -25,14 +24,14 @@ _ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in _THREAD_POOLS}
 
 
 class Watcher:
-    """Evaluates rules in a process of its own while a network trains. Rules cannot fail the job.
+    """Evaluates rules in a separate process during training. Rules cannot fail the job.
 
     Args:
-        tensors: smdebug's output folder; an earlier job's files are gone before `start`.
+        tensors: smdebug's output folder; files of an earlier job must be deleted before `start`.
         statuses: the file with every rule's status, kept up to date.
-        rules: what to evaluate.
-        custom_rules: the file with the user's own rules; or a folder with the files that the
-            rules' sources name.
+        rules: the rules to evaluate.
+        custom_rules: the file with the user's rules, or a folder with the files named by the rules'
+            sources.
         say: where messages go.
     """
 
@@ -52,9 +51,9 @@ class Watcher:
         self._next_poll = 0.0
 
     def start(self) -> None:
-        """Write every status as InProgress and start the process that evaluates.
+        """Write every status as InProgress and start the evaluating process.
 
-        A process that cannot be started is logged, and becomes an error of every rule at the end.
+        If it cannot be started, this is logged and becomes an error of every rule at the end.
         """
         try:
             self._file.write()
@@ -88,9 +87,9 @@ class Watcher:
             )
 
     def stop_asked(self) -> str | None:
-        """The reason to stop training, once a rule that stops it has fired; else None.
+        """The reason to stop training, once a rule that stops it has fired; None before.
 
-        Cheap enough for every step: checks the disk five times a second at most.
+        Cheap enough for every step: checks the disk at most five times per second.
         """
         if self._stop_reason is None and self._exchange is not None:
             now = time.monotonic()
@@ -103,7 +102,7 @@ class Watcher:
         """Wait for the evaluation of the last saved step.
 
         Args:
-            timeout: seconds, after which rules that are not done become errors.
+            timeout: seconds after which unfinished rules become errors.
 
         Returns:
             Every rule's status entry, as in the file.
@@ -129,7 +128,7 @@ class Watcher:
         return self._file.entries()
 
     def kill(self) -> None:
-        """Stop evaluating an interrupted job; issues found stay. No effect after `finish`."""
+        """Stop evaluating an interrupted job; keeps issues found. No effect after `finish`."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -139,7 +138,7 @@ class Watcher:
         self._clean_up()
 
     def _wait(self, process: "subprocess.Popen[bytes]", exchange: Path, timeout: float) -> bool:
-        """Whether the process ended in time."""
+        """Wait for the process; returns whether it ended in time."""
         until = time.monotonic() + timeout
         while (left := until - time.monotonic()) > 0:
             try:
@@ -157,7 +156,7 @@ class Watcher:
             drop_temporary(self._file.path, process.pid)
 
     def _close(self, reason: str) -> None:
-        """Make every status that is in progress an error."""
+        """Turn every status that is in progress into an error."""
         self._process = None
         self._file.each(lambda status: status.fail(reason))
         self._clean_up()

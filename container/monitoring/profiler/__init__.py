@@ -1,1 +1,1 @@
-"""Where a training job's time goes, rules that judge it, and the report."""
+"""The profiler: records where a job's time goes, evaluates rules and writes the report."""

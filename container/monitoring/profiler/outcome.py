@@ -1,4 +1,4 @@
-"""What one profiler rule has to say about a recording."""
+"""The outcome of a profiler rule on a recording."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -23,7 +23,7 @@ SUMMARY = "ProfilerReport"
 
 @dataclass(frozen=True)
 class RuleOutcome:
-    """One rule's verdict, and the figures behind it.
+    """The outcome of one rule, and the figures behind it.
 
     Attributes:
         request: the rule and its parameters.
@@ -93,7 +93,7 @@ class RuleOutcome:
 
 
 class Findings:
-    """What a rule found: when it fired, and its figures by node and GPU."""
+    """The findings of a rule: when it fired, and its figures by node and GPU."""
 
     def __init__(self) -> None:
         self.moments: list[float] = []
@@ -162,14 +162,14 @@ def rule_rows(
 
 
 def fired(rows: Iterable[Mapping[str, Any]], *rules: str) -> dict[str, Any] | None:
-    """The first of these rules that found something."""
+    """The first of these rules that fired."""
     return next(
         (dict(row) for row in rows if row["rule"] in rules and row["status"] == FIRED), None
     )
 
 
 def describe(row: Mapping[str, Any]) -> str:
-    """That a rule fired, how often, and its own words for why, without a full stop.
+    """How often a rule fired and its reason, without a full stop.
 
     The debugger's own words begin with `fired at step 40: ` or `fired 3 times, …: `.
     """

@@ -60,7 +60,7 @@ class ExplodingTensor(TensorRule):
     required: ClassVar[bool] = False
 
     def invoke_at_step(self, step: int) -> bool:
-        """Whether a tensor saved at this global step is not a number somewhere."""
+        """Whether a tensor saved at this global step has non-finite values."""
         found = self.measure(step, self.selection, self._look)
         exploded = {name: words for name, words in found.items() if words}
         if not exploded:
@@ -70,7 +70,7 @@ class ExplodingTensor(TensorRule):
         return self.fire(f"{first}: {exploded[first]}" + (f"; also {others}" if others else ""))
 
     def _look(self, name: str, step: int) -> str | None:
-        """What is no number, in words; empty if nothing is; None where nothing can be seen."""
+        """Describe non-finite values; empty if there are none, None if that is unknown."""
         array = self.value(name, step)
         if array is not None and array.size:
             if array.dtype.kind != "f":
@@ -91,7 +91,7 @@ class ExplodingTensor(TensorRule):
         return ""
 
     def _conclusive(self, saved: Mapping[tuple[str, bool], float]) -> dict[tuple[str, bool], float]:
-        """The reductions that are no number only if some element is none."""
+        """The reductions that are non-finite only if an element is."""
         if ("max", True) in saved or {("min", False), ("max", False)} <= saved.keys():
             return {key: number for key, number in saved.items() if key[0] in ("min", "max")}
         sums = ("mean", "sum")

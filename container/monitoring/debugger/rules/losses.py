@@ -21,7 +21,7 @@ class LossRule(DebugRule):
     """A rule that reads scalars, the losses."""
 
     def scalars(self, step: int, selection: Selection) -> dict[str, float]:
-        """The chosen tensors' values at a global step, of those that hold one number."""
+        """The values of the selected scalars at a global step."""
         found = {}
         for name in self.names(step, selection):
             value = self.value(name, step)
@@ -157,7 +157,7 @@ class LossNotDecreasing(LossRule):
 
 @dataclass
 class _History:
-    """A loss's last values, as far back as they are needed.
+    """The last values of a loss, as far back as needed.
 
     Attributes:
         compared: the step of the last comparison, or the first step.

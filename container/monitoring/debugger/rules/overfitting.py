@@ -18,11 +18,11 @@ _LOSSES = Selection(collections=("losses",))
 
 @dataclass
 class EvaluationLosses:
-    """Groups a run's losses by evaluation: its own, and those of the training before it.
+    """Groups a run's losses by evaluation: its own losses, and those of the training before it.
 
     Attributes:
         training: losses of training since the last evaluation.
-        validation: losses of the evaluation under way.
+        validation: losses of the current evaluation.
     """
 
     training: list[float] = field(default_factory=list)
@@ -33,7 +33,7 @@ class EvaluationLosses:
     def add(
         self, mode: ModeKeys, losses: list[float], trained: int
     ) -> tuple[float | None, float] | None:
-        """Take one step's losses.
+        """Add the losses of a step.
 
         Args:
             mode: TRAIN or EVAL.
@@ -66,7 +66,7 @@ class EvaluationLosses:
 
 @dataclass(kw_only=True, eq=False)
 class Overfit(LossRule):
-    """Fires when the validation loss leaves the training loss behind.
+    """Fires when the validation loss rises too far above the training loss.
 
     It fires when `(validation - training) / training > ratio_threshold` for `patience` evaluations
     in a row: `validation` is the mean of the losses saved in one evaluation (steps of mode EVAL
@@ -101,7 +101,7 @@ class Overfit(LossRule):
         self._in_a_row = 0
 
     def invoke_at_step(self, step: int) -> bool:
-        """Take in this step's losses; judge the evaluation they follow."""
+        """Add this step's losses; judge the evaluation before it."""
         mode = self.mode_of(step)
         if step < self.start_step or mode not in (ModeKeys.TRAIN, ModeKeys.EVAL):
             if not self.points:
@@ -137,7 +137,7 @@ class Overfit(LossRule):
 
 @dataclass(kw_only=True, eq=False)
 class Overtraining(LossRule):
-    """Fires when training goes on though nothing improves any more.
+    """Fires when training continues without improvement.
 
     A loss improves when it falls by more than `delta` (absolute) below its best so far. It fires
     while neither the training loss has improved for `patience_train` saved steps nor the validation
@@ -165,7 +165,7 @@ class Overtraining(LossRule):
         self._evaluations = EvaluationLosses()
 
     def invoke_at_step(self, step: int) -> bool:
-        """Take in this step's losses."""
+        """Add this step's losses."""
         losses = list(self.scalars(step, _LOSSES).values())
         if not losses:
             return False
@@ -181,7 +181,7 @@ class Overtraining(LossRule):
         return self._judge(wait=mode is ModeKeys.TRAIN)
 
     def invoke_at_end(self) -> bool:
-        """Take in the last evaluation, which no training follows."""
+        """Add the last evaluation, which no training follows."""
         over = self._evaluations.end()
         if over is not None:
             self._validation.see(over[1])
@@ -190,7 +190,7 @@ class Overtraining(LossRule):
         return self._judge(wait=False)
 
     def _judge(self, *, wait: bool) -> bool:
-        """Whether nothing improves.
+        """Whether neither loss improves.
 
         Args:
             wait: whether a first evaluation may still come.
@@ -210,11 +210,11 @@ class Overtraining(LossRule):
 
 @dataclass
 class _Best:
-    """The best of a series so far, and how long ago it was.
+    """The best value of a series so far, and how long ago it was.
 
     Attributes:
-        patience: how long it may be ago.
-        delta: how much better a new best must be.
+        patience: the longest time without a new best.
+        delta: the improvement required for a new best.
     """
 
     patience: int

@@ -46,7 +46,7 @@ class _PredictionRule(DebugRule):
         )
 
     def pairs(self, step: int, *, argmax: bool = False) -> tuple[Counts, Counts, int] | None:
-        """What was saved at a global step.
+        """The labels and predictions saved at a global step.
 
         Args:
             step: the step.
@@ -85,7 +85,7 @@ class _PredictionRule(DebugRule):
 def _tally(labels: Counts, predictions: Counts, classes: int) -> Counts:
     """A confusion matrix (classes, classes): rows are labels, columns predictions.
 
-    Pairs with a class outside of it, such as a label that says "ignore", are left out.
+    Skips pairs with a class outside of it, such as an "ignore" label.
     """
     inside = (labels >= 0) & (labels < classes) & (predictions >= 0) & (predictions < classes)
     flat = labels[inside] * classes + predictions[inside]
@@ -93,14 +93,14 @@ def _tally(labels: Counts, predictions: Counts, classes: int) -> Counts:
 
 
 def _grown(matrix: Counts, classes: int) -> Counts:
-    """The matrix with room for more classes."""
+    """The matrix, extended to more classes."""
     missing = max(0, classes - len(matrix))
     return np.pad(matrix, (0, missing)) if missing else matrix
 
 
 @dataclass(kw_only=True, eq=False)
 class ClassImbalance(_PredictionRule):
-    """Fires when some classes are rare, or rare classes are mostly mistaken.
+    """Fires when some classes are rare or mostly mispredicted.
 
     The labels of the training steps are counted until there are `samples` of them; then it fires
 

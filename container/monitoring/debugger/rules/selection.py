@@ -13,8 +13,7 @@ _BETWEEN = re.compile(r",(?![^({\[]*[)}\]])")
 
 @dataclass(frozen=True)
 class Selection:
-    """Collections and expressions; a tensor in any of them is chosen, and every one if both are
-    empty.
+    """Collections and expressions; selects tensors that match any, or all if both are empty.
 
     Attributes:
         collections: names of collections.
@@ -34,7 +33,7 @@ class Selection:
         regex_parameter: str = "tensor_regex",
         required: bool = False,
     ) -> "Selection":
-        """The selection that a rule's parameters describe.
+        """Parse the selection from a rule's parameters.
 
         Args:
             rule: the rule's name, for the errors.
@@ -64,7 +63,7 @@ class Selection:
         return cls(collections, tuple(patterns))
 
     def filter(self, names: Iterable[str], trial: Any) -> list[str]:
-        """The chosen ones of some tensors' names.
+        """The selected ones among names of tensors.
 
         Args:
             names: names of tensors.

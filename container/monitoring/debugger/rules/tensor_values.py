@@ -1,4 +1,4 @@
-"""A tensor's value at a step, or the reductions of it that were saved; None where there is none."""
+"""A tensor's value at a step, or its saved reductions; None if it was not saved."""
 
 import math
 from typing import Any
@@ -11,7 +11,7 @@ Array = NDArray[Any]
 
 
 def value(trial: Any, name: str, step: int, mode: ModeKeys = ModeKeys.GLOBAL) -> Array | None:
-    """The whole tensor.
+    """A tensor's value.
 
     Args:
         trial: an smdebug trial.
@@ -31,7 +31,7 @@ def value(trial: Any, name: str, step: int, mode: ModeKeys = ModeKeys.GLOBAL) ->
 def reductions(
     trial: Any, name: str, step: int, mode: ModeKeys = ModeKeys.GLOBAL
 ) -> dict[tuple[str, bool], float]:
-    """The reductions that were saved, by (name, whether of the absolute values); maybe none."""
+    """The saved reductions by (name, whether of absolute values); may be empty."""
     try:
         found = trial.tensor(name).reduction_values(step, mode)
     except Exception:
@@ -46,7 +46,7 @@ def reductions(
 def reduction(
     trial: Any, name: str, step: int, what: str, *, absolute: bool = False
 ) -> float | None:
-    """One figure about a tensor: from its value, else as it was saved.
+    """A reduction of a tensor, computed from its value or as it was saved.
 
     Args:
         trial: an smdebug trial.
@@ -66,7 +66,7 @@ def reduction(
 
 
 def reduce(array: Array, what: str, *, absolute: bool = False) -> float | None:
-    """As `reduction`, of an array; None for one without elements. NaN and infinities carry over."""
+    """As `reduction`, of an array; None if it is empty. NaN and infinities propagate."""
     if array.size == 0:
         return None
     with np.errstate(all="ignore"):
@@ -81,7 +81,7 @@ def reduce(array: Array, what: str, *, absolute: bool = False) -> float | None:
 
 
 def content(trial: Any, name: str, step: int, mode: ModeKeys = ModeKeys.GLOBAL) -> Array | None:
-    """What there is to compare a tensor by: its value, else its saved reductions in a fixed order.
+    """A tensor's value, or else its saved reductions in a fixed order, for comparison.
 
     Returns:
         The value in its shape; or one float64 a reduction; None where there is neither.

@@ -68,7 +68,7 @@ class PoorWeightInitialization(DebugRule):
         return super().details or (f"only gradients: no tensor {self._inputs}" if unseen else "")
 
     def invoke_at_step(self, step: int) -> bool:
-        """Whether this global step, if it is among the first of training, shows a sign."""
+        """Whether this global step, if among the first of training, shows a sign."""
         if self._analysed >= self.steps or not self.in_training(step):
             return False
         before = self.points
@@ -84,7 +84,7 @@ class PoorWeightInitialization(DebugRule):
         return self.fire(f"{narrow} and {loss if stands_still else 'no loss was saved'}")
 
     def _uneven(self, step: int) -> str:
-        """How the variances differ, if they differ too much."""
+        """Describe how the variances differ, if too much."""
         variances = self.measure(step, self._inputs, self._variance)
         self._inputs_seen = self._inputs_seen or bool(variances)
         if len(variances) < 2:
@@ -104,7 +104,7 @@ class PoorWeightInitialization(DebugRule):
         return None if variance is None or not math.isfinite(variance) else variance
 
     def _narrow(self, step: int) -> str:
-        """Which layer's gradient is too narrow, if one is."""
+        """Describe which layer's gradient is too narrow, if any."""
         ranges = self.measure(step, _GRADIENTS, self._width)
         if not ranges:
             return ""
@@ -114,7 +114,7 @@ class PoorWeightInitialization(DebugRule):
         return f"the 5th and the 95th percentile of {least} are only {ranges[least]:.3g} apart"
 
     def _width(self, name: str, step: int) -> float | None:
-        """The percentiles' distance; None for a bias, or where it is unknown."""
+        """The distance of the percentiles; None for a bias, or if unknown."""
         gradient = self.value(name, step)
         if gradient is not None:
             if gradient.ndim < 2 or not gradient.size or not np.isfinite(gradient).all():

@@ -1,4 +1,4 @@
-"""One piece of advice: a hyperparameter, what to make of it, and what that is worth."""
+"""A recommendation: a hyperparameter, its new value, and the gain to expect."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -47,9 +47,9 @@ class Recommendation:
 
 
 def less(share: float) -> float:
-    """How many times faster something becomes that sheds a share of its time: 1 / (1 − share).
+    """The speed-up from removing a share of the time: 1 / (1 − share).
 
-    Amdahl's law for a part that disappears; a share of all or more is held at 99 %.
+    Amdahl's law for a part that disappears; the share is limited to 99 %.
     """
     return 1 / (1 - min(max(share, 0.0), 0.99))
 
@@ -67,5 +67,5 @@ def steps_faster(gain: float, training_share: float | None) -> str:
 
 
 def job_faster(share: float) -> str:
-    """What shedding a share of the job's time is worth, in words."""
+    """The gain from removing a share of the job's time, in words."""
     return f"the whole job up to {factor(less(share))} as fast ({percent(share)} of its time)"

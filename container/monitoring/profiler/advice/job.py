@@ -1,4 +1,4 @@
-"""Advice on what is not training: checkpoints, validation, compiling, epochs that gain nothing."""
+"""Advice on checkpoints, validation, compiling and early stopping."""
 
 import math
 from collections.abc import Iterator

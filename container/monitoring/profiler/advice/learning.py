@@ -1,4 +1,4 @@
-"""Advice on learning: what to change where a debugger rule found something.
+"""Advice on learning: what to change if a debugger rule fired.
 
 Time is not the gain here, so each piece of advice says with what the job itself shows how much
 there is to win.
@@ -20,7 +20,7 @@ FALLEN = 0.95
 
 
 def learning_advice(metrics: ProfileMetrics) -> Advice:
-    """What each debugger rule that fired suggests, one piece of advice a rule at most."""
+    """At most one recommendation for each debugger rule that fired."""
     seen = set()
     for rule, advise in ADVISERS.items():
         row = fired(metrics.rules, rule)

@@ -1,4 +1,4 @@
-"""When a job began and ended, and what its time went into."""
+"""A job's start, end and three parts."""
 
 from typing import Any
 
@@ -48,7 +48,7 @@ def job_metrics(recording: Recording) -> dict[str, Any]:
 
 
 def nodes(recording: Recording) -> list[str]:
-    """Every host that left a measurement or an event."""
+    """Every host with a measurement or an event."""
     found = [*recording.system["node"].unique(), *recording.events["node"].unique()]
     return sorted({str(node) for node in found}, key=natural)
 

@@ -90,7 +90,7 @@ def _of_rank(events: pd.DataFrame, rank: Any) -> dict[str, float]:
 
 
 def _blame(events: pd.DataFrame, late: pd.DataFrame) -> dict[str, Any] | None:
-    """The phase whose mean over the late steps exceeds its usual median most."""
+    """The phase whose mean over slow steps exceeds its usual median most."""
     inside = inside_training(events)
     inside = inside[inside["step"].notna()]
     if not len(inside):
@@ -232,7 +232,7 @@ def _outside(events: pd.DataFrame, ranks: int, duration: float | None) -> list[d
 
 
 def _operators(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """The operators of one device that took longest by themselves, ranks put together."""
+    """The operators of a device with the longest self time, summed over ranks."""
     together = rows.groupby("name", observed=True)[["calls", "self_time", "total_time"]].sum()
     whole = float(together["self_time"].sum())
     top = together.nlargest(LISTED, "self_time")

@@ -1,4 +1,4 @@
-"""How much of every machine was used: one series a node and metric, and its statistics."""
+"""Utilization of every machine: one series per node and metric, and its statistics."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -115,7 +115,7 @@ def _over_cores(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def _label(kind: str, dimension: str, name: str) -> tuple[str, str]:
-    """What a series is called, and its unit."""
+    """The name of a series, and its unit."""
     if kind == "gpu":
         return GPUS.get(dimension, dimension), "%"
     if kind == "memory":
@@ -150,7 +150,7 @@ class Points:
     values: Floats
 
     def __len__(self) -> int:
-        """How many points there are."""
+        """Number of points."""
         return len(self.times)
 
     @classmethod

@@ -1,4 +1,4 @@
-"""What a profiled job left, read from whichever folder of it is at hand."""
+"""Reads the recording of a profiled job from any of its folders."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +24,7 @@ _COUNTS = ("world", "cores", "workers", "batch_size", "train_images", "image_siz
 
 @dataclass(frozen=True)
 class Recording:
-    """Everything a folder holds, as far as it could be read.
+    """Everything in a folder that could be read.
 
     Attributes:
         system: a row a sample, by time: time (unix s), node (algo-1), kind (cpu, gpu, memory,
@@ -57,7 +57,7 @@ class Recording:
     def read(cls, folder: Path) -> "Recording":
         """An unpacked output.tar.gz, `output/data`, a profiler root, or SageMaker's own folder.
 
-        Damaged and foreign files cost no more than what they hold: `problems` says what is missing.
+        Skips damaged and foreign files; `problems` says what is missing.
 
         Raises:
             FileNotFoundError: there is no such folder.
@@ -88,7 +88,7 @@ class Recording:
 
 
 def _checked(facts: dict[str, Any], problems: RecordingWarnings) -> dict[str, Any]:
-    """The facts without those that are not of the kind they should be."""
+    """The facts with a valid type."""
     kept = dict(facts)
     for key in (*_TIMES, *_COUNTS):
         value = kept.get(key)
@@ -107,14 +107,14 @@ def _checked(facts: dict[str, Any], problems: RecordingWarnings) -> dict[str, An
 
 
 def _is_number(value: Any) -> TypeGuard[float]:
-    """Whether a fact is a count or a time that can be."""
+    """Whether a fact is a valid count or time."""
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LATEST
 
 
 def _completed(
     facts: dict[str, Any], system: pd.DataFrame, events: Events, folder: Path
 ) -> dict[str, Any]:
-    """The facts with those added that the recording tells."""
+    """The facts, completed from the recording."""
     inferred = {**_from_system(system), **_from_events(events)}
     nodes = {*system["node"].unique(), *events.table["node"].unique()}
     if nodes:

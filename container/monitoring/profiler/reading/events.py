@@ -37,14 +37,14 @@ OPERATORS = ("rank", "device", "name", "calls", "self_time", "total_time")
 
 _NEXT = re.compile(r"[\s,\[\]]*")
 ATTEMPTS = 1000
-"""How often reading starts again after something that is no event; then the rest is left."""
+"""How often reading resumes after something that is not an event, before it gives up."""
 SLACK = 1e-6
 """Seconds: the files' resolution."""
 
 
 @dataclass(frozen=True)
 class Events:
-    """What the event files hold.
+    """The content of the event files.
 
     Attributes:
         table: node, pid, rank, phase, name, mode, step (-1: none), start (unix s), duration (s);
@@ -85,7 +85,7 @@ def read_events(
 
 
 class _Gathered:
-    """Columns that grow event by event; texts as codes of their words."""
+    """Columns of events, with texts as codes."""
 
     def __init__(self) -> None:
         self._sources: dict[tuple[str, int], int] = {}
@@ -102,7 +102,7 @@ class _Gathered:
         self._loader: dict[str, Any] = {}
 
     def take(self, file: str, found: list[dict[str, Any]]) -> str | None:
-        """Add a file's events; what was wrong with them, if anything."""
+        """Add a file's events; returns what was wrong with them, if anything."""
         end, node, pid = _origin(file)
         source = self._sources.setdefault((node, pid), len(self._sources))
         phases: dict[Any, str] = {}
@@ -219,7 +219,7 @@ class _Gathered:
 
 
 def _origin(file: str) -> tuple[float | None, str, int]:
-    """When an event file ends (µs), its host and its process, from its name."""
+    """An event file's end (µs), host and process, from its name."""
     found = _FILE.match(file)
     if not found:
         return None, "algo-1", 0

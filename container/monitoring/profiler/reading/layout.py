@@ -1,4 +1,4 @@
-"""Where the files of a recording lie, whichever of its folders is given."""
+"""Finds the files of a recording from any of its folders."""
 
 import contextlib
 import os
@@ -73,7 +73,7 @@ class RecordingLayout:
         )
 
     def name(self, path: Path) -> str:
-        """How a file is named to people."""
+        """A file's name for messages."""
         return path.relative_to(
             self.root if path.is_relative_to(self.root) else self.root.parent
         ).as_posix()

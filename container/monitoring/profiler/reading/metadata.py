@@ -1,4 +1,5 @@
-"""What berth records beside the profile: the job's facts, its curves, epochs and debugger rules."""
+"""Reads what berth records in addition to the profile: job facts, curves, epochs and rule
+statuses."""
 
 import json
 import math

@@ -53,7 +53,7 @@ class _Samples:
         self._words = {key: Words() for key in _TEXTS}
 
     def take(self, text: bytes) -> str | None:
-        """Add a file's samples; what was wrong with it, if anything."""
+        """Add a file's samples; returns what was wrong with it, if anything."""
         if not text.strip():
             return "is empty"
         try:
@@ -147,7 +147,7 @@ def _sample(line: bytes) -> dict[str, Any] | None:
 
 
 def _clock(frame: pd.DataFrame, problems: RecordingWarnings) -> None:
-    """Say where a node's clock went back, or stood still for longer than any interval."""
+    """Note where a node's clock went back, or samples are missing for longer than any interval."""
     for node, samples in frame.groupby("node", observed=True)["time"]:
         times = samples.to_numpy()
         steps = np.diff(times)

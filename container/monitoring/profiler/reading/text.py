@@ -38,7 +38,7 @@ def printable(text: str) -> str:
 
 
 def natural(text: str) -> list[tuple[int, str]]:
-    """A sort key by which `algo-2` comes before `algo-10`."""
+    """A sort key that orders `algo-2` before `algo-10`."""
     return [(int(part) if part.isdigit() else -1, part) for part in re.split(r"(\d+)", text)]
 
 
@@ -54,13 +54,13 @@ def writable(value: Any) -> Any:
 
 
 class RecordingWarnings:
-    """Gathers what could not be read: each problem with the places that have it."""
+    """Collects problems of a recording, each with its places."""
 
     def __init__(self) -> None:
         self._places: dict[str, list[str]] = defaultdict(list)
 
     def note(self, problem: str, place: str = "") -> None:
-        """Remember that `place` (a file, a node) has a problem; none if it is the recording's."""
+        """Add a problem of `place` (a file or node), or of the whole recording if it is empty."""
         self._places[problem].append(place)
 
     def lines(self) -> tuple[str, ...]:

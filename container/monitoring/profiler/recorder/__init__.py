@@ -1,1 +1,1 @@
-"""What records a job as it trains: its steps on a timeline, its machine and its operators."""
+"""Records a training job: its timeline of steps, its machine and its operators."""

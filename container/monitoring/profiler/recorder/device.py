@@ -1,9 +1,9 @@
-"""How long phases take on a GPU, which runs behind the host that gives it work.
+"""Times phases on a GPU, which runs asynchronously to the host.
 
-Events are recorded on the current stream where phases begin and end, and queried later, by another
-thread, for whether the GPU has reached them; nothing waits. Times between neighbouring events are
-added up from a first event whose host time is known, and kept between what is certain: no event
-happens before it is recorded, nor after it is found to have happened.
+CUDA events are recorded on the current stream where phases begin and end, and another thread
+queries later whether the GPU has reached them; nothing waits. The times between events are added up
+from a first event with a known host time, and limited by two bounds: an event happens after it is
+recorded and before it is found to have happened.
 """
 
 from collections import deque
@@ -15,23 +15,23 @@ if TYPE_CHECKING:
     import torch
 
 MOST_MARKS = 8192
-"""Events in flight; more would mean that nobody asks for them, and no more are recorded."""
+"""Most pending events; if there are more, nothing queries them, and no more are recorded."""
 
 
 class DeviceEvent(Protocol):
-    """What of `torch.cuda.Event` is used."""
+    """The methods of `torch.cuda.Event` that are used."""
 
     def record(self) -> Any:
-        """Put it on the current stream."""
+        """Record it on the current stream."""
 
     def query(self) -> bool:
-        """Whether the device has come by."""
+        """Whether the device has reached it."""
 
     def synchronize(self) -> Any:
-        """Wait until it has."""
+        """Wait until the device has reached it."""
 
     def elapsed_time(self, end: Any) -> float:
-        """Milliseconds from this event to another, both come by."""
+        """Milliseconds from this event to another, once both were reached."""
 
 
 @dataclass(slots=True)
@@ -39,8 +39,8 @@ class Mark:
     """A moment on the device.
 
     Attributes:
-        recorded: host nanoseconds just before it was put on the stream.
-        reached: host nanoseconds at which the device came by; None until that is known.
+        recorded: host nanoseconds just before it was recorded on the stream.
+        reached: host nanoseconds at which the device reached it; None until known.
     """
 
     event: DeviceEvent
@@ -49,11 +49,11 @@ class Mark:
 
 
 class DeviceClock:
-    """Marks moments on a device and tells later when they were.
+    """Marks moments on a device and determines their times later.
 
     Args:
-        make: makes an event that measures time.
-        clock: host nanoseconds.
+        make: creates an event that measures time.
+        clock: returns host nanoseconds.
     """
 
     def __init__(self, make: Callable[[], DeviceEvent], clock: Callable[[], int]) -> None:
@@ -67,9 +67,9 @@ class DeviceClock:
         self._before = Mark(first, now, now)
 
     def mark(self) -> Mark | None:
-        """Mark this moment; None if too many are in flight or the device has failed.
+        """Mark this moment; None if too many are pending or the device has failed.
 
-        A failure is the training loop's to report, whose own calls meet it too.
+        The training loop reports a failure, as its own calls fail too.
         """
         if len(self._marks) >= MOST_MARKS:
             return None
@@ -83,12 +83,12 @@ class DeviceClock:
         return mark
 
     def resolve(self) -> None:
-        """Date the marks that the device has come by, oldest first, without waiting for any."""
+        """Determine the times of marks that the device has reached, without waiting."""
         while self._marks and self._marks[0].event.query():
             self._date(self._marks.popleft())
 
     def finish(self) -> None:
-        """Date all marks, waiting for the device."""
+        """Determine the times of all marks, waiting for the device."""
         if self._marks:
             self._marks[-1].event.synchronize()
         self.resolve()
@@ -114,19 +114,19 @@ class Span:
 
 
 class DeviceSpans:
-    """Phases on a device, in the order they were recorded, given out once their times are known."""
+    """Phases on a device, returned in order once their times are known."""
 
     def __init__(self, clock: DeviceClock) -> None:
         self.clock = clock
         self._spans: deque[Span] = deque()
 
     def add(self, name: str, mode: str, step: int, begin: Mark | None, end: Mark | None) -> None:
-        """Remember a phase; without both marks it is forgotten."""
+        """Add a phase; ignored without both marks."""
         if begin is not None and end is not None:
             self._spans.append(Span(name, mode, step, begin, end))
 
     def take(self, *, wait: bool = False) -> Iterator[tuple[Span, int, int]]:
-        """Phases that the device is done with, with begin and end in host nanoseconds."""
+        """Yield phases that the device has finished, with begin and end in host nanoseconds."""
         if wait:
             self.clock.finish()
         else:
@@ -139,7 +139,7 @@ class DeviceSpans:
 
 
 def cuda_spans(device: "torch.device", clock: Callable[[], int]) -> DeviceSpans | None:
-    """Measures phases on a CUDA device; None where the network is elsewhere."""
+    """Times phases on a CUDA device; None for other devices."""
     if device.type != "cuda":
         return None
     import torch

@@ -1,4 +1,4 @@
-"""Framework events as SageMaker keeps them: Chrome-trace arrays, a file a minute and process.
+"""Writes framework events in SageMaker's format: Chrome traces, a file per minute and process.
 
 A finished file is `framework/pevents/<YYYYMMDDHH>/<end µs>_<pid>-<host>_pythontimeline.json`; the
 one being written is `framework/<pid>-<host>_pythontimeline.json.tmp`, which SageMaker does not
@@ -25,11 +25,11 @@ _TAIL = b"\n]"
 
 
 class TimelineEvent(NamedTuple):
-    """A stretch of time.
+    """An event with a duration.
 
     Attributes:
-        process: what smdebug calls the event's phase.
-        name: what happened.
+        process: the event's phase in smdebug.
+        name: the event's name.
         mode: train, eval or other.
         step: number of the step it belongs to.
         start, end: nanoseconds of the steady clock.
@@ -113,7 +113,7 @@ class TimelineFile:
             self.close()
 
     def close(self) -> None:
-        """Give the file its final name; the next event begins another. Twice is harmless."""
+        """Rename the file to its final name; the next event begins another. Idempotent."""
         if self._file is None:
             return
         os.close(self._file)
@@ -187,7 +187,7 @@ class TimelineFile:
 
 
 def recover(root: Path, host: str) -> None:
-    """Finish the files of this host's processes that are no more; what was cut off is left out.
+    """Finish the files of this host's dead processes, without partially written events.
 
     Raises:
         OSError: the folder cannot be written.
@@ -230,7 +230,7 @@ def _finish(root: Path, path: Path, node: str, last: int) -> None:
 
 
 def _alive(process: int) -> bool:
-    """Whether a process other than this one has the number."""
+    """Whether another process has this id."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -1,7 +1,7 @@
-"""How much of its machine a job uses: processors, memory, network, disks and GPUs.
+"""Measures the machine's utilization: CPU cores, memory, network, disks and GPUs.
 
-A container sees the host's figures. Processors are those this process may run on; memory is that
-of the cgroup where it has a limit, as the kernel would count it before it kills.
+A container sees the host's figures. Cores are those this process may run on. Memory is the cgroup's
+if it has a limit, counted as the kernel does before it kills.
 """
 
 import importlib
@@ -87,7 +87,7 @@ class Cores:
 
 
 class Memory:
-    """How much of the memory there is for the job is in use, in %."""
+    """Memory in use, in % of what is available to the job."""
 
     def __init__(self, cgroups: Path = CGROUPS, own: Path = Path("/proc/self/cgroup")) -> None:
         self._limited = _memory_limit(cgroups, own)
@@ -135,7 +135,7 @@ class Disks:
 
 
 class Rates:
-    """Growing counters as growth a second; a counter that fell has started again."""
+    """Converts counters to rates per second; a counter that fell has restarted."""
 
     def __init__(
         self, read: Callable[[], tuple[float, ...]], clock: Callable[[], float] = time.monotonic
@@ -144,7 +144,7 @@ class Rates:
         self._before, self._at = read(), clock()
 
     def take(self) -> list[float]:
-        """Growth a second since the last call."""
+        """Rates per second since the last call."""
         now, at = self._read(), self._clock()
         span = at - self._at
         rates = [
@@ -239,12 +239,12 @@ def _disk_counts() -> tuple[float, ...]:
 class Gpus:
     """Per GPU, the share of time it worked and the share of its memory in use, in %.
 
-    Without a driver, or without NVML's Python library, there are none; a GPU that stops answering
-    is left out from then on. Each is printed once.
+    Without a driver or NVML's Python library there are none, and a GPU that stops responding is
+    skipped from then on. Both are logged once.
 
     Args:
         say: where messages go.
-        nvml: stands in for the library.
+        nvml: a replacement for the library.
     """
 
     def __init__(self, say: Callable[[str], None], nvml: Any = None) -> None:

@@ -1,4 +1,4 @@
-"""What the operators of a few steps cost: torch.profiler's table and Chrome trace.
+"""Profiles the operators of a few steps with torch.profiler, as a table and a Chrome trace.
 
 `framework/torch/<host>-rank<R>-operators.json` holds
 `{"host", "rank", "steps": [10, 11, 12], "operators": [{"device": "cpu" | "cuda", "name", "calls",
@@ -25,13 +25,13 @@ KINETO_SILENT = "99"
 
 
 class OperatorProfile:
-    """Profiles some training steps. Whatever goes wrong is printed, and training goes on.
+    """Profiles some training steps. Failures are logged, and training continues.
 
     Args:
         root: the profiler's folder.
         host: `algo-N`.
         rank: this process's rank.
-        steps: the training steps, from 0; none where it is empty.
+        steps: the training steps to profile, from 0; may be empty.
         say: where messages go.
     """
 
@@ -59,14 +59,14 @@ class OperatorProfile:
             self.pause()
 
     def pause(self) -> None:
-        """The steps are interrupted, by an evaluation: what was recorded by now is written."""
+        """Write the steps recorded so far, because an evaluation interrupts them."""
         if self._profile is not None:
             self._guarded(self._stop)
         if self._taken:
             self._wanted = range(0)
 
     def close(self) -> None:
-        """There are no more steps; twice is harmless."""
+        """End after the last step. Idempotent."""
         self.pause()
         self._wanted = range(0)
 

@@ -1,4 +1,4 @@
-"""The machine's use, sampled by a process beside the training, in files as SageMaker keeps them.
+"""Samples the machine's utilization from a separate process, in SageMaker's file format.
 
 `python -m container.monitoring.profiler.recorder.sampler ROOT HOST SECONDS PARENT [CONFIG]` is that
 process. It holds psutil and the standard library, and NVML's where it is installed.
@@ -32,16 +32,17 @@ from container.monitoring.profiler.recorder.machine import (
 from container.monitoring.profiler.settings import ConfigFile
 
 LOOK_SECONDS = 1.0
-"""Between two looks whether the configuration has changed."""
+"""Seconds between two checks whether the configuration has changed."""
 STOP_SECONDS = 5.0
-"""A sampler that takes longer to end is killed; its lines are in the files already."""
+"""Seconds after which a sampler that does not stop is killed; its files are complete."""
 _PR_SET_PDEATHSIG = 1
 
 
 class Sampler:
-    """Samples this host until it is stopped, or the process that started it ends.
+    """Samples this host until it is stopped or its parent process ends.
 
-    One a host: the first local rank's, or the process that launches the ranks.
+    There is one per host, started by the first local rank or by the process that launches the
+    ranks.
 
     Args:
         root: the profiler's folder.
@@ -65,7 +66,7 @@ class Sampler:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Begin; from the main thread, with whose end the sampler ends. Never raises."""
+        """Start from the main thread; the sampler ends with that thread. Never raises."""
         command = [
             sys.executable,
             "-m",
@@ -78,7 +79,7 @@ class Sampler:
             self._say(f"the profiler records no system metrics: {error}")
 
     def stop(self) -> None:
-        """End, with all that was sampled in the files; twice is harmless."""
+        """Stop, with all samples written. Idempotent."""
         if self._process is None:
             return
         self._process.terminate()
@@ -122,7 +123,7 @@ class MetricsFile:
             data = data[os.write(self._file, data) :]
 
     def close(self) -> None:
-        """Twice is harmless."""
+        """Close the file. Idempotent."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
@@ -154,7 +155,7 @@ class MetricSource(Protocol):
 
 
 class Schedule:
-    """Moments an interval apart that do not drift; those that were missed are left out.
+    """Times at a fixed interval without drift; skips missed ones.
 
     Args:
         interval: seconds.
@@ -183,7 +184,7 @@ def record(
     sleep: Callable[[float], bool],
     wall: Callable[[], float] = time.time,
 ) -> None:
-    """Sample until `sleep`, which gets the seconds to sleep, returns that it is over.
+    """Sample until `sleep`, which is called with seconds, returns true.
 
     Raises:
         OSError: the metrics cannot be written.

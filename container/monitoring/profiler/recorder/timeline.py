@@ -1,7 +1,7 @@
-"""Where the time of a training step goes: framework events in SageMaker's format.
+"""Records the phases of training steps as framework events in SageMaker's format.
 
-The loop only appends to a queue; a thread writes it to `event_file` once a second. What a step does
-between its phases belongs to none of them.
+The loop only appends to a queue, which a thread writes to `event_file` once per second. Time
+between the phases of a step belongs to none of them.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 FLUSH_SECONDS = 1.0
-"""What a killed job can lose."""
+"""Seconds between writes; a killed job can lose this much."""
 MOST_EVENTS = 65_536
 """Events that wait to be written, some 10 MB; should the disk hang, the oldest are given up."""
 WRITTEN_AT_ONCE = 4096
@@ -123,7 +123,7 @@ class Timeline:
         return phase
 
     def close(self) -> None:
-        """Write what is left and give the file its final name; twice is harmless."""
+        """Write all pending events and rename the file to its final name. Idempotent."""
         if self._closing.is_set():
             return
         if self._scope.mode != "other":
@@ -136,7 +136,7 @@ class Timeline:
             )
 
     def enter(self, name: str) -> None:
-        """A phase begins."""
+        """Begin a phase."""
         now, mark = self._clock(), self._mark()
         stack = self._scope.stack
         if stack:
@@ -144,7 +144,7 @@ class Timeline:
         stack.append(_Frame(name, now, mark))
 
     def leave(self) -> None:
-        """The innermost phase ends."""
+        """End the innermost phase."""
         stack = self._scope.stack
         if not stack:
             return
@@ -222,7 +222,7 @@ class Timeline:
 
 
 class _Scope:
-    """A step, or what is outside of steps, with the phases that are open in it."""
+    """A step, or the time outside of steps, with its open phases."""
 
     __slots__ = ("mode", "stack", "start", "step")
 

@@ -1,4 +1,4 @@
-"""The profiler's report: one HTML file that needs no network, and every figure in report.json.
+"""Writes the profiler's report: a self-contained HTML file, and all figures as report.json.
 
 python -m container.monitoring.profiler.report FOLDER --into DIR
 """
@@ -38,7 +38,7 @@ from container.rules.requests import RuleRequest, parse_rules
 
 HTML, FIGURES, REPORTS = "profiler-report.html", "report.json", "profiler-reports"
 STATUSES = "profiler-rules.json"
-"""The statuses of all rules, those that a ProfilerReport runs too."""
+"""The statuses of all rules, including those that a ProfilerReport runs."""
 
 Part = tuple[str, Callable[[ReportContext], dict[str, Any]]]
 """A template, and the function that gives what it shows."""
@@ -167,7 +167,7 @@ def render(report: ReportContext) -> str:
 
 
 def _content(name: str, parts: Iterable[Part], report: ReportContext) -> Markup:
-    """A section's HTML; in place of a part that fails its error, which report.json has in full."""
+    """A section's HTML; a part that fails shows its error, which report.json has in full."""
     shown = []
     for template, function in parts:
         try:
@@ -197,5 +197,5 @@ def _try_to_write(path: Path, value: Any, say: Callable[[str], None]) -> bool:
 
 
 def _file_name(rule: str) -> str:
-    """A rule's name as the name of its file."""
+    """A file name for a rule."""
     return re.sub(r"[^A-Za-z0-9_.-]", "_", rule).lstrip(".")[:100] or "rule"

@@ -1,4 +1,4 @@
-"""What may hold the training loop up: GPUs, data, batches, processors, disks, GPU memory."""
+"""Possible bottlenecks of training: GPUs, data, batch size, CPU, disks, GPU memory."""
 
 from typing import Any
 
@@ -71,7 +71,7 @@ def data_loading(report: ReportContext) -> dict[str, Any]:
 
 
 def batch_size(report: ReportContext) -> dict[str, Any]:
-    """Whether processors, GPU and its memory leave room for a larger batch."""
+    """Whether CPU, GPU and GPU memory leave room for a larger batch."""
     metrics = report.metrics
     rows = [
         (metric, metrics.use(metric, "p50"), metrics.use(metric, "p95"))
@@ -94,12 +94,12 @@ def batch_size(report: ReportContext) -> dict[str, Any]:
 
 
 def cpu(report: ReportContext) -> dict[str, Any]:
-    """How often a GPU idles while processors are at their limit."""
+    """How often a GPU idles while CPU cores are at their limit."""
     return _bottleneck(report, "CPU bottlenecks", BUSIEST, 90.0, "CPUBottleneck", "cpu_bottleneck")
 
 
 def io(report: ReportContext) -> dict[str, Any]:
-    """How often a GPU idles while processors wait for disks."""
+    """How often a GPU idles while CPU cores wait for disks."""
     return _bottleneck(report, "I/O bottlenecks", WAITING, 50.0, "IOBottleneck", "io_bottleneck")
 
 
@@ -267,7 +267,7 @@ def _paired(series: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def _no_gpu(report: ReportContext) -> tuple[str, str]:
-    """What is missing, and why."""
+    """A heading and the reason for missing GPU metrics."""
     device = report.metrics.job["device"]
     if device is not None and not report.metrics.on_gpu:
         return "No GPU:", "the job trained on processors."

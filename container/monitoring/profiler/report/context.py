@@ -1,4 +1,5 @@
-"""What every section works with: the metrics, the page's charts, and what goes into report.json."""
+"""The context of a report's sections: the metrics, the page's charts and the data of
+report.json."""
 
 import hashlib
 from collections.abc import Iterable
@@ -35,12 +36,12 @@ class Link(NamedTuple):
 
 @dataclass
 class ReportContext:
-    """What one report is made from.
+    """The context of one report.
 
     Attributes:
         metrics: the recording's metrics, with the rules' outcomes.
-        charts: gathers the charts.
-        data: gathers report.json.
+        charts: collects the charts.
+        data: collects the data of report.json.
     """
 
     metrics: ProfileMetrics

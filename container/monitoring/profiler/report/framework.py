@@ -1,4 +1,4 @@
-"""What the framework spent its time on: modes, phases, operators, and the steps one by one."""
+"""Framework metrics: modes, phases, operators and single steps."""
 
 from typing import Any
 
@@ -167,7 +167,7 @@ def steps(report: ReportContext) -> dict[str, Any]:
 
 
 def balance(report: ReportContext) -> dict[str, Any]:
-    """Whether GPUs, or ranks, have equal work."""
+    """Whether GPUs, or ranks, have equal load."""
     series = report.metrics.series
     gpus = series[series["metric"] == "GPU"]
     found = list(gpus.groupby(["node", "name"], observed=True))

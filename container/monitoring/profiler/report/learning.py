@@ -1,4 +1,4 @@
-"""What the network learned, step by step and epoch by epoch."""
+"""Learning curves by step and by epoch."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""The title, the verdict, the job at a glance, and what the recording lacks."""
+"""The title, the verdict, the job's summary, and gaps in the recording."""
 
 from typing import Any
 
@@ -106,7 +106,7 @@ def summary(report: ReportContext) -> dict[str, Any]:
 
 
 def gaps(report: ReportContext) -> dict[str, Any]:
-    """Everything that was missing, cut short or out of order."""
+    """Everything that is missing, truncated or out of order."""
     recording = report.metrics.recording
     problems = list(recording.problems)
     report.data["problems"] = problems

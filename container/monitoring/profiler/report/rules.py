@@ -1,4 +1,4 @@
-"""Every rule that was evaluated: what it looks for, what it found, when it fired, what to do."""
+"""All evaluated rules: what they detect, what they found, when they fired, and what to do."""
 
 import json
 from collections.abc import Iterator, Mapping

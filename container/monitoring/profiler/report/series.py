@@ -1,4 +1,5 @@
-"""Series made small enough to draw: binned in time or step, rounded, with gaps where data is."""
+"""Series reduced for drawing: binned by time or step and rounded, with gaps where data are
+missing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""How much of every machine was used, in figures and over time."""
+"""System metrics: statistics and utilization over time of every machine."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from container.errors import first_line
 from container.monitoring.profiler.metrics import ProfileMetrics
 from container.monitoring.profiler.outcome import RuleOutcome
 from container.monitoring.profiler.reading import Recording
@@ -100,7 +101,7 @@ def _evaluated(metrics: ProfileMetrics, request: RuleRequest) -> RuleOutcome:
     try:
         return RULES[request.rule](metrics, request)
     except Exception as error:  # a rule that fails must not cost the report
-        reason = f"the rule failed: {type(error).__name__}: {error}".splitlines()[0]
+        reason = f"the rule failed: {type(error).__name__}: {first_line(error)}"
         return RuleOutcome(request, reason, judged=False, error=traceback.format_exc())
 
 

@@ -1,4 +1,4 @@
-"""Rules that watch what GPUs wait for: processors, or data from disks and networks."""
+"""Rules about what GPUs wait for: the CPU, or data from disks and networks."""
 
 from typing import Any
 

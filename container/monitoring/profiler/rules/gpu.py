@@ -1,4 +1,4 @@
-"""Rules that watch GPUs alone: how much they work, how evenly, and whether their memory grows."""
+"""Rules about GPUs: their utilization, their balance and their memory."""
 
 from itertools import combinations
 from typing import Any

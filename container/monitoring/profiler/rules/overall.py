@@ -1,4 +1,4 @@
-"""Rules that fill the report's tables and never fire: what was used, and where the time went."""
+"""Rules that never fire but fill the report's tables of utilization and time."""
 
 import warnings
 from typing import Any

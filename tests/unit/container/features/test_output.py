@@ -42,8 +42,7 @@ def test_no_channel(tmp_path: Path) -> None:
 def test_a_channel_without_features_is_refused(tmp_path: Path) -> None:
     (tmp_path / "channel").mkdir()
     (tmp_path / "channel" / "model.safetensors").write_text("")
-    with pytest.raises(FeatureError, match=r"found model.safetensors, expected the output of a job
-    with"):
+    with pytest.raises(FeatureError, match=r"found model.safetensors, expected the output"):
         find_channel(tmp_path / "channel", tmp_path / "unpacked")
 
 
