@@ -2,7 +2,8 @@
 
 import importlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +24,9 @@ from container.training.checkpoint import CheckpointFolder, Interrupted, StopSig
 from container.training.job import digest
 
 END_SECONDS = 20.0
-"""Reserved for artifact and export until the first artifact is measured."""
+"""Reserved for artifact and export until the first artifact is measured, at a slowness of 1."""
+SLOWNESS_SECONDS = 0.2
+"""Shortest computation whose slowness is measured."""
 PICTURES = 5.0
 """Time to draw all charts, in multiples of matplotlib's import: 4 to 5 on a busy two-core
 machine."""
@@ -46,6 +49,7 @@ class FitContext:
         state: what is done.
         features: of all training and validation images, by backbone and size.
         threads: numbers of the processor's threads to try, the most first.
+        slowness: seconds for a second of computation; above 1 where other processes compute too.
     """
 
     data: FitData
@@ -56,6 +60,7 @@ class FitContext:
     state: FitState = field(default_factory=FitState)
     features: dict[tuple[str, int], tuple[Features, Features]] = field(default_factory=dict)
     threads: tuple[int, ...] = field(default_factory=lambda: counts(torch.get_num_threads()))
+    slowness: float = 1.0
     _loaded: dict[tuple[str, int], SizedBackbone] = field(default_factory=dict)
 
     @cached_property
@@ -117,9 +122,19 @@ class FitContext:
             importlib.import_module("container.training.charts")
             took = max(IMPORT_SECONDS, time.monotonic() - began)
             self.budget.measured("pictures", PICTURES * took)
-        artifact = costs.get("artifact", END_SECONDS)
+        artifact = costs.get("artifact", self.slowness * END_SECONDS)
         evaluation = seconds_per_image * len(held_out)
         self.budget.reserve = SAFETY * (artifact + costs["pictures"] + evaluation)
+
+    @contextmanager
+    def computing(self, name: str) -> Iterator[None]:
+        """Measure the cost of the block's computation, and how slow the machine is."""
+        began, used = time.monotonic(), time.process_time()
+        yield
+        seconds, used = time.monotonic() - began, time.process_time() - used
+        self.budget.measured(name, seconds)
+        if seconds > SLOWNESS_SECONDS:
+            self.slowness = max(1.0, seconds / max(used, 1e-3))
 
     def point(self, accuracy: float, name: str) -> None:
         """Record an accuracy on the validation images, with the current time."""

@@ -43,10 +43,9 @@ def add_probe(fit: FitContext, arch: str, size: int) -> int:
     train, validation = fit.extract(arch, size)
     seconds = (time.monotonic() - began) / (len(train) + len(validation))
     budget.measured("features", fit.backbone(arch, size).extractor.seconds_per_image or seconds)
-    began = time.monotonic()
     classes = len(data.splits.train.classes)
-    choice = choose_probe(train, validation, classes, data.hp.seed, data.device)
-    budget.measured("probe", time.monotonic() - began)
+    with fit.computing("probe"):
+        choice = choose_probe(train, validation, classes, data.hp.seed, data.device)
     entry = LeaderboardEntry(
         arch=arch,
         image_size=size,

@@ -198,9 +198,12 @@ class FeatureTable:
 def _principal(scaled: Tensor) -> tuple[Tensor, Tensor]:
     """The principal axes (F, K) of centred features (N, F), and the mean square along each (K,).
 
-    With fewer images than features, by the images' inner products: K < N.
+    With fewer images than features, by the images' inner products: K < N. Where all images have the
+    same features, one axis of zeros.
     """
     count, width = scaled.shape
+    if not bool(scaled.any()):
+        return scaled.new_zeros(width, 1), scaled.new_zeros(1)
     if count < width:
         variances, vectors = torch.linalg.eigh((scaled @ scaled.T).double())
         kept = variances > NEGLIGIBLE * variances[-1].clamp_min(1e-30)

@@ -1,7 +1,13 @@
 import numpy as np
+import pytest
 
 from container.fit.linear.probes import STRENGTHS
-from container.fit.linear.selection import choose_probe, cross_validated, fit_probe
+from container.fit.linear.selection import (
+    LabelledFeatures,
+    choose_probe,
+    cross_validated,
+    fit_probe,
+)
 from container.fit.linear.validation import HeldOut
 from tests.unit.container.fit.synthetic import clouds
 
@@ -53,3 +59,13 @@ def test_the_same_seed_chooses_the_same() -> None:
     one, other = (choose_probe(train, validation, 3, seed=4) for _ in range(2))
     assert one.compared == other.compared
     assert (one.probe.weight == other.probe.weight).all()
+
+
+@pytest.mark.parametrize("width", [5, 40])
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_images_that_are_all_the_same_are_the_commonest_class(width: int, value: float) -> None:
+    labels = np.array([0, 1, 1] * 5)
+    same = LabelledFeatures(np.full((15, width), value, dtype=np.float32), labels)
+    choice = choose_probe(same, same.take(np.arange(6)), 2, seed=0)
+    assert (choice.probe.logits(same.values).argmax(1) == 1).all()
+    assert choice.validation.accuracy == pytest.approx(4 / 6)
