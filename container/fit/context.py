@@ -4,7 +4,7 @@ import importlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from container.fit.choices import Choice
 from container.fit.images import median_side
 from container.fit.leaderboard import LeaderboardEntry
 from container.fit.linear.selection import LabelledFeatures
+from container.fit.linear.validation import subset
 from container.fit.state import FitState
 from container.fit.threads import counts
 from container.training.checkpoint import CheckpointFolder, Interrupted, StopSignal
@@ -91,7 +92,26 @@ class FitContext:
         order = np.random.default_rng(self.data.hp.seed).permutation(len(train))
         return median_side(train, order[:SAMPLE])
 
-    @cached_property
+    def use_fewer(self) -> None:
+        """Leave out training and validation images that there is no time for, as the state has it.
+
+        The same ones by seed; the checkpoints stay those of all images.
+        """
+        if not self.state.fewer:
+            return
+        _ = self.checkpoints
+        splits, seed = self.data.splits, self.data.hp.seed
+        train, validation = (
+            each.take(subset(each.labels, images, seed))
+            for each, images in zip(
+                (splits.train, splits.validation), self.state.fewer, strict=True
+            )
+        )
+        splits = replace(splits, train=train, validation=validation)
+        self.data = replace(self.data, splits=splits)
+        self._loaded.clear()
+
+    @property
     def images(self) -> int:
         """Images of all splits."""
         return sum(len(index) for _, index in self.data.splits.items())

@@ -32,6 +32,7 @@ def run_fit(fit: FitContext, metrics: MetricLogger) -> None:
             f"resuming an interrupted job after {spoken(fit.state.spent)}, with "
             f"{len(fit.state.board.entries)} classifiers"
         )
+    fit.use_fewer()
     if fit.state.threads:
         torch.set_num_threads(fit.state.threads)
     try:

@@ -66,6 +66,7 @@ class FitState:
         choices: decisions and their reasons.
         points: measured accuracies, with minutes and the classifier's name.
         learning: the learning curve, or why there is none, and the advice.
+        fewer: numbers of training and validation images used; empty if all are.
         threads: the chosen number of CPU threads; 0 before.
         saves: number of times this was saved.
     """
@@ -80,6 +81,7 @@ class FitState:
     choices: list[Choice] = field(default_factory=list)
     points: list[dict[str, Any]] = field(default_factory=list)
     learning: dict[str, Any] = field(default_factory=dict)
+    fewer: list[int] = field(default_factory=list)
     threads: int = 0
     saves: int = 0
 
@@ -102,6 +104,7 @@ class FitState:
             "choices": [asdict(each) for each in self.choices],
             "points": self.points,
             "learning": self.learning,
+            "fewer": self.fewer,
             "threads": self.threads,
             "saves": self.saves,
         }
@@ -132,6 +135,7 @@ class FitState:
             choices=[Choice(**each) for each in stored["choices"]],
             points=stored["points"],
             learning=stored["learning"],
+            fewer=stored.get("fewer", []),
             threads=stored["threads"],
             saves=stored["saves"],
         )

@@ -1,5 +1,6 @@
 """Trials of every backbone and input size on some images, for accuracy and speed."""
 
+import itertools
 import time
 from dataclasses import replace
 
@@ -11,11 +12,11 @@ from container.data.index import Index
 from container.data.loader import decode_all
 from container.errors import FeatureError, TrainingError
 from container.fit.backbones import SizedBackbone, find_backbones, own_size
-from container.fit.budget import SAFETY, minutes_for
+from container.fit.budget import SAFETY, minutes_for, spoken
 from container.fit.choices import SIZES, candidate_sizes
 from container.fit.context import END_SECONDS, FitContext
 from container.fit.linear.selection import LabelledFeatures, choose_probe, cross_validated
-from container.fit.linear.validation import can_be_folded, sample, subset
+from container.fit.linear.validation import FEW, can_be_folded, sample, subset
 from container.fit.state import TrialResult
 from container.fit.threads import fastest_threads
 
@@ -63,6 +64,7 @@ def try_backbones(fit: FitContext) -> None:
             f"fit_minutes: found no backbone that takes these images among {', '.join(archs)}"
         )
     _shrink(fit, tried, held)
+    _leave_out(fit)
     _require_time(fit)
     fit.state.tried = True
     fit.save()
@@ -75,15 +77,18 @@ def _sizes(fit: FitContext, own: int) -> tuple[int, ...]:
 
 
 def _shrink(fit: FitContext, tried: Index, held: Index | None) -> None:
-    """Where no trial's size gets through all images in time, try the largest one that may."""
+    """Where no trial's size gets through all images in time, try the largest one that may.
+
+    Where none may, the largest that gets through half of them, or a quarter.
+    """
     cheapest = min(fit.state.trials, key=lambda each: each.seconds)
     if "image_size" in fit.data.hp.model_fields_set or _needed(fit, cheapest) <= 0:
         return
-    for size in sorted(SIZES, reverse=True):
+    for share, size in itertools.product((1.0, 0.5, 0.25), sorted(SIZES, reverse=True)):
         seconds = cheapest.seconds * (size / cheapest.image_size) ** 2
         trial = seconds * (len(tried) + len(held or ()))
         smaller = replace(cheapest, image_size=size, seconds=seconds)
-        if size < cheapest.image_size and trial + _needed(fit, smaller) <= 0:
+        if size < cheapest.image_size and trial + _needed(fit, smaller, share) <= 0:
             fit.choose(
                 f"image size {size}",
                 f"{fit.images:,} images at {cheapest.image_size} px take longer than what is left",
@@ -93,14 +98,39 @@ def _shrink(fit: FitContext, tried: Index, held: Index | None) -> None:
                 return
 
 
-def _needed(fit: FitContext, trial: TrialResult) -> float:
-    """Seconds that one pass over all images and the end need beyond those that are left.
+def _leave_out(fit: FitContext) -> None:
+    """Where even the cheapest trial's backbone does not get through all images, use fewer.
+
+    None where there is time for fewer than `FEW` training images a class.
+    """
+    cheapest = min(fit.state.trials, key=lambda each: each.seconds)
+    if _needed(fit, cheapest) <= 0:
+        return
+    splits = fit.data.splits
+    held_out = fit.images - len(splits.train) - len(splits.validation)
+    affordable = (fit.budget.left - END_SECONDS) / (SAFETY * cheapest.seconds) - held_out
+    share = affordable / (len(splits.train) + len(splits.validation))
+    train, validation = (int(share * len(each)) for each in (splits.train, splits.validation))
+    least = FEW * len(splits.train.classes)
+    if not least <= train < len(splits.train) or validation < 1:
+        return
+    fit.choose(
+        f"{train:,} of {len(splits.train):,} training images",
+        f"a pass over all images by {cheapest.arch} at {cheapest.image_size} px takes longer than "
+        f"the {spoken(fit.budget.left)} that are left: more minutes make a better classifier",
+    )
+    fit.state.fewer = [train, validation]
+    fit.use_fewer()
+
+
+def _needed(fit: FitContext, trial: TrialResult, share: float = 1.0) -> float:
+    """Seconds that one pass over a share of all images and the end need beyond those left.
 
     Of few training images the trial made all features.
     """
     train = len(fit.data.splits.train)
     images = fit.images - (train if train <= IMAGES and trial in fit.state.trials else 0)
-    return END_SECONDS + SAFETY * trial.seconds * images - fit.budget.left
+    return END_SECONDS + SAFETY * trial.seconds * share * images - fit.budget.left
 
 
 def promising(fit: FitContext) -> list[TrialResult]:

@@ -32,6 +32,7 @@ def test_a_machine_that_others_use_is_slow(
 
 def test_more_time_is_kept_for_the_end_of_a_slow_machine(tmp_path: Path) -> None:
     fit, _ = planned(tmp_path, 600, [])
+    fit.budget.measured("pictures", 2)
     fit.reserve(0.01)
     alone = fit.budget.reserve
     fit.slowness = 4

@@ -184,6 +184,22 @@ def test_without_a_backbone_the_three_ways_to_bring_one_are_said(
         assert way in failure
 
 
+def test_a_job_without_time_for_all_images_leaves_a_model_of_some(
+    fit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def use_half(context: Any) -> None:
+        context.state.fewer = [18, 6]
+        context.use_fewer()
+
+    monkeypatch.setattr("container.fit.trials._leave_out", use_half)
+    base = fit()
+    assert len(Artifact.read(base / "model").classes) == 3
+    evaluation = json.loads((base / "output" / "data" / "evaluation.json").read_text())
+    assert evaluation["images"] == 6
+    found = json.loads((base / "output" / "data" / "fit.json").read_text())
+    assert all(entry["compared"]["images"] <= 18 for entry in found["leaderboard"])
+
+
 def test_a_class_needs_no_second_image_to_be_tried(
     fit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
