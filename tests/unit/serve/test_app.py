@@ -56,9 +56,7 @@ def test_an_image_is_classified(client: FlaskClient) -> None:
     assert sum(top["probability"] for top in prediction["top"]) == pytest.approx(1, abs=1e-6)
 
 
-def test_json_and_npy_give_what_the_image_itself_gives(
-    client: FlaskClient, predictor: Predictor
-) -> None:
+def test_json_and_npy_predict_like_the_image(client: FlaskClient, predictor: Predictor) -> None:
     alone = invoke(client).get_json()["predictions"]
     instances = [{"b64": base64.b64encode(picture()).decode()}] * 2
     as_json = invoke(client, json.dumps({"instances": instances}).encode(), "application/json")
@@ -127,7 +125,7 @@ def test_a_compressed_body_is_answered_like_the_body(
     assert coding in error_of(damaged)
 
 
-def test_another_coding_is_refused_with_those_there_are(client: FlaskClient) -> None:
+def test_another_coding_is_refused_with_the_supported_ones(client: FlaskClient) -> None:
     response = invoke(client, None, "image/png", Content_Encoding="br")
     assert response.status_code == 415
     assert "found br, expected gzip or deflate" in error_of(response)
@@ -135,13 +133,13 @@ def test_another_coding_is_refused_with_those_there_are(client: FlaskClient) -> 
     assert invoke(client, None, "image/png", Content_Encoding="identity").status_code == 200
 
 
-def test_custom_attributes_come_back_and_choose_top_k(client: FlaskClient) -> None:
+def test_custom_attributes_are_echoed_and_set_top_k(client: FlaskClient) -> None:
     response = invoke(client, None, "image/png", **{ATTRIBUTES: "trace=1a; top_k=2"})
     assert response.headers[ATTRIBUTES] == "trace=1a; top_k=2"
     assert len(response.get_json()["predictions"][0]["top"]) == 2
 
 
-def test_a_prediction_is_explained_by_a_picture(client: FlaskClient) -> None:
+def test_a_prediction_is_explained_by_a_heat_map(client: FlaskClient) -> None:
     response = invoke(client, None, "image/png", **{ATTRIBUTES: "top_k=1,explain=true"})
     (prediction,) = response.get_json()["predictions"]
     assert len(prediction["top"]) == 1
@@ -151,7 +149,7 @@ def test_a_prediction_is_explained_by_a_picture(client: FlaskClient) -> None:
     assert "heat_map" not in plain.get_json()["predictions"][0]
 
 
-def test_every_instance_has_its_own_picture(client: FlaskClient) -> None:
+def test_every_instance_has_its_own_heat_map(client: FlaskClient) -> None:
     pictures = [picture(colour) for colour in ("red", "blue")]
     instances = [{"b64": base64.b64encode(each).decode()} for each in pictures]
     body = json.dumps({"instances": instances}).encode()
@@ -169,7 +167,7 @@ def test_every_instance_has_its_own_picture(client: FlaskClient) -> None:
         ("explain=true", "", 9, 413, "instances"),
     ],
 )
-def test_an_explanation_that_cannot_be_had_is_refused(
+def test_an_impossible_explanation_is_refused(
     client: FlaskClient, attributes: str, accept: str, count: int, status: int, named: str
 ) -> None:
     instances = [{"b64": base64.b64encode(picture()).decode()}] * count
@@ -227,7 +225,7 @@ def test_an_error_ends_a_stream_with_a_line(client: FlaskClient, predictor: Pred
     assert stream(client, b"no image", picture()).status_code == 400, "none was sent yet"
 
 
-def test_a_stream_that_nobody_reads_on_frees_its_place(
+def test_an_abandoned_stream_frees_its_place(
     predictor: Predictor, model_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(app_module, "IN_FLIGHT", 1)
@@ -246,7 +244,7 @@ def test_a_stream_that_nobody_reads_on_frees_its_place(
         ("stream=true", "", 406, "Accept"),
     ],
 )
-def test_a_stream_that_cannot_be_had_is_refused(
+def test_an_impossible_stream_is_refused(
     client: FlaskClient, attributes: str, accept: str, status: int, named: str
 ) -> None:
     response = invoke(client, None, "image/png", **{ATTRIBUTES: attributes, "Accept": accept})
@@ -254,16 +252,14 @@ def test_a_stream_that_cannot_be_had_is_refused(
     assert error_of(response).startswith(named)
 
 
-def test_custom_attributes_come_back_with_an_error_too(client: FlaskClient) -> None:
+def test_custom_attributes_are_echoed_with_errors(client: FlaskClient) -> None:
     response = invoke(client, b"junk", "image/png", **{ATTRIBUTES: "trace=1a"})
     assert response.status_code == 400
     assert response.headers[ATTRIBUTES] == "trace=1a"
 
 
 @pytest.mark.parametrize("attributes", ["top_k=none", "a" * 1025, "caf\xe9"])
-def test_custom_attributes_that_cannot_be_used_are_refused(
-    client: FlaskClient, attributes: str
-) -> None:
+def test_invalid_custom_attributes_are_refused(client: FlaskClient, attributes: str) -> None:
     response = invoke(client, None, "image/png", **{ATTRIBUTES: attributes})
     assert response.status_code == 400
     assert ATTRIBUTES in error_of(response)
@@ -359,7 +355,7 @@ def test_ping_is_200_only_when_ready(model_dir: Path) -> None:
     predictor.stop()
 
 
-def test_a_failed_model_says_why_everywhere(tmp_path: Path) -> None:
+def test_a_failed_model_is_reported_by_every_path(tmp_path: Path) -> None:
     predictor = Predictor(tmp_path, cpus=1, gpu=False)
     client = create_app(predictor, settings_for(tmp_path)).test_client()
     predictor.start()
@@ -381,7 +377,7 @@ def test_a_failed_model_says_why_everywhere(tmp_path: Path) -> None:
         (KeyError("secret"), 500, "KeyError"),
     ],
 )
-def test_trouble_behind_the_request_is_told(
+def test_server_errors_are_reported(
     client: FlaskClient,
     predictor: Predictor,
     monkeypatch: pytest.MonkeyPatch,
@@ -402,7 +398,7 @@ def test_trouble_behind_the_request_is_told(
     assert invoke(client).status_code == 200
 
 
-def test_more_requests_than_fit_are_told_to_come_back(
+def test_too_many_requests_get_retry_after(
     predictor: Predictor, model_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(app_module, "IN_FLIGHT", 2)

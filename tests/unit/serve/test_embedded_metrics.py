@@ -41,7 +41,7 @@ def record(images: int = 1) -> InvocationRecord:
     return made
 
 
-def test_a_document_holds_what_the_specification_asks_for() -> None:
+def test_a_document_follows_the_specification() -> None:
     log = Log()
     metrics = log.metrics(EndpointName="flowers", VariantName="AllTraffic")
     metrics.observe(record(images=3), 200, 0.3)
@@ -81,13 +81,13 @@ def test_metrics_without_a_value_are_not_announced() -> None:
     assert found.values["Invocation4XXErrors"] == [1]
 
 
-def test_nothing_is_written_of_a_time_without_invocations() -> None:
+def test_nothing_is_written_without_invocations() -> None:
     log = Log()
     log.metrics().stop()
     assert log.text == ""
 
 
-def test_a_minute_that_is_over_is_written_without_a_further_invocation() -> None:
+def test_a_finished_minute_is_written_without_another_invocation() -> None:
     log = Log()
     metrics = log.metrics()
     metrics.observe(record(), 200, 0.3)
@@ -113,7 +113,7 @@ def test_a_value_counts_in_the_minute_in_which_it_was_measured() -> None:
 
 
 @pytest.mark.parametrize("length", [1, 1000])
-def test_many_invocations_are_several_documents_each_written_in_one_piece(length: int) -> None:
+def test_many_invocations_are_split_into_documents_written_atomically(length: int) -> None:
     log = Log()
     metrics = log.metrics("n" * 255, Name="x" * length)
     for number in range(1001):
@@ -143,7 +143,7 @@ def test_threads_lose_no_invocation() -> None:
     assert total(documents(log.text), "Images") == 4000
 
 
-def test_a_log_that_nobody_reads_ends_nothing() -> None:
+def test_a_closed_log_does_not_stop_the_server() -> None:
     def closed(_line: bytes) -> None:
         raise BrokenPipeError(errno.EPIPE, "closed")
 
@@ -166,7 +166,7 @@ def two_models(tmp_path: Path) -> tuple[Path, dict[str, str], str]:
 
 
 @pytest.mark.parametrize("kind", [one_model, two_models])
-def test_a_server_writes_what_it_still_has_when_it_ends(
+def test_a_server_writes_pending_metrics_at_shutdown(
     kind: Callable[[Path], tuple[Path, dict[str, str], str]], tmp_path: Path
 ) -> None:
     base, environ, path = kind(tmp_path)
@@ -193,7 +193,7 @@ def test_a_server_writes_what_it_still_has_when_it_ends(
         json.loads(line)
 
 
-def test_a_server_that_is_not_asked_writes_none(tmp_path: Path) -> None:
+def test_no_metrics_are_written_by_default(tmp_path: Path) -> None:
     base, environ, path = one_model(tmp_path)
     with serving(base, **environ) as server:
         server.wait_for("READY")
@@ -219,6 +219,6 @@ def test_a_server_that_is_not_asked_writes_none(tmp_path: Path) -> None:
         ("BERTH_CLOUDWATCH_DIMENSIONS", ",".join(f"A{n}=1" for n in range(31))),
     ],
 )
-def test_what_cloudwatch_would_not_take_is_refused_at_the_start(name: str, value: str) -> None:
+def test_invalid_cloudwatch_settings_are_refused_at_start(name: str, value: str) -> None:
     with pytest.raises(ServerSettingsError, match=f"{name}: found .*, expected "):
         Settings.from_environment({name: value})

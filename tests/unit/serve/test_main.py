@@ -107,7 +107,7 @@ def test_a_chunked_body_is_read_and_bounded_on_the_wire(base: Path) -> None:
         assert server.invoke(picture())[0] == 200
 
 
-def test_a_request_under_way_is_answered_before_the_end(base: Path) -> None:
+def test_a_running_request_is_answered_before_shutdown(base: Path) -> None:
     with serving(base) as server, server.connection() as idle, server.connection() as busy:
         server.wait_for("READY")
         # An idle keep-alive connection must not hold up the end until the grace period is over.
@@ -129,7 +129,7 @@ def test_a_request_under_way_is_answered_before_the_end(base: Path) -> None:
         assert server.process.wait(20) == 0
 
 
-def test_a_model_that_cannot_load_leaves_a_server_that_says_why(tmp_path: Path) -> None:
+def test_a_failed_load_leaves_a_server_that_reports_it(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         assert "no model.json" in server.wait_for("FAILED")
         status, text = server.invoke(picture())
@@ -161,7 +161,7 @@ def stall(server: Server) -> socket.socket:
     return connection
 
 
-def test_pings_are_answered_while_every_place_is_taken(base: Path) -> None:
+def test_pings_are_answered_at_the_request_limit(base: Path) -> None:
     with serving(base) as server:
         server.wait_for("READY")
         stalled = [stall(server) for _ in range(128)]
@@ -194,7 +194,7 @@ def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_what_cannot_be_used_ends_in_one_line() -> None:
+def test_invalid_settings_end_in_one_line() -> None:
     done = run(SAGEMAKER_BIND_TO_PORT="http")
     assert done.returncode == 1
     assert done.stderr.startswith("serve: SAGEMAKER_BIND_TO_PORT: found 'http', expected")
@@ -202,7 +202,7 @@ def test_what_cannot_be_used_ends_in_one_line() -> None:
     assert run("--port", "80").stderr.startswith("serve: found argument '--port', expected none")
 
 
-def test_an_address_that_cannot_be_had_ends_in_one_line() -> None:
+def test_an_unavailable_address_ends_in_one_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         done = run(SAGEMAKER_BIND_TO_PORT=port, BERTH_BIND_HOST="127.0.0.1")

@@ -75,7 +75,7 @@ def test_invocations_are_counted_by_status_and_timed_by_stage() -> None:
     assert model == f"berth_model_info arch=resnet18 classes=3 engine={MODEL.engine} model="
 
 
-def test_a_model_that_left_is_shown_no_more() -> None:
+def test_an_unloaded_model_is_no_longer_listed() -> None:
     models = [MODEL]
     metrics = Metrics(lambda: models, lambda: 0)
     assert b"berth_model_info{" in metrics.text()

@@ -84,7 +84,7 @@ def test_transforms_keep_to_the_sum_when_the_payload_is_given(payload: str) -> N
     assert settings.transforms * settings.advertised_mb <= 100
 
 
-def test_what_the_user_sets_is_what_is_advertised() -> None:
+def test_a_payload_set_by_the_user_is_advertised() -> None:
     settings = read(
         SAGEMAKER_BATCH="true",
         SAGEMAKER_MAX_CONCURRENT_TRANSFORMS="8",
@@ -98,7 +98,7 @@ def test_what_the_user_sets_is_what_is_advertised() -> None:
     )
 
 
-def test_a_payload_of_zero_means_any_size_and_is_bounded_all_the_same() -> None:
+def test_a_payload_of_zero_means_any_size_within_a_bound() -> None:
     settings = read(SAGEMAKER_BATCH="true", SAGEMAKER_MAX_PAYLOAD_IN_MB="0")
     assert (settings.payload_mb, settings.advertised_mb, settings.transforms) == (1024, 0, 1)
 
@@ -110,6 +110,7 @@ def test_a_payload_of_zero_means_any_size_and_is_bounded_all_the_same() -> None:
         ("SAGEMAKER_BIND_TO_PORT", "0"),
         ("SAGEMAKER_BIND_TO_PORT", "65536"),
         ("SAGEMAKER_BIND_TO_PORT", "-1"),
+        ("SAGEMAKER_BIND_TO_PORT", "00000008080000"),
         ("SAGEMAKER_MAX_PAYLOAD_IN_MB", "6MB"),
         ("SAGEMAKER_MAX_PAYLOAD_IN_MB", "1025"),
         ("SAGEMAKER_MAX_PAYLOAD_IN_MB", "٣"),
@@ -121,7 +122,7 @@ def test_a_payload_of_zero_means_any_size_and_is_bounded_all_the_same() -> None:
         ("BERTH_LOG_FORMAT", "yaml"),
     ],
 )
-def test_a_value_that_cannot_be_used_is_named(name: str, value: str) -> None:
+def test_an_invalid_value_is_named(name: str, value: str) -> None:
     with pytest.raises(ServerSettingsError, match=f"^{name}: found '{value}', expected"):
         read(**{name: value})
 

@@ -61,7 +61,7 @@ def grad_cam(network: Network, image: np.ndarray, label: int) -> Any:
 
 
 @pytest.mark.parametrize("channels", [16, 64, 150])
-def test_the_map_is_grad_cams(tmp_path: Path, channels: int) -> None:
+def test_the_map_equals_grad_cam(tmp_path: Path, channels: int) -> None:
     network = Network(channels=channels)
     activation = ClassActivation.of(export(network, tmp_path), cpus=1)
     assert activation is not None

@@ -26,7 +26,7 @@ def red_share(pixels: Iterator[Pixels], _deadline: float) -> list[Probabilities]
     return rows
 
 
-def test_what_is_hidden_and_missed_is_hot(artifact: Artifact) -> None:
+def test_occlusion_finds_the_relevant_part(artifact: Artifact) -> None:
     image = np.full((SIDE, SIDE, 3), 128, np.uint8)
     image[10:20, 50:60] = (255, 0, 0)
     explainer = Explainer(artifact, red_share, cpus=0)

@@ -13,7 +13,7 @@ def test_only_what_speaks_for_the_class_is_hot() -> None:
     assert scaled(np.array([[-1.0, -2.0]])).max() == 0
 
 
-def test_the_picture_is_the_image_reddened_where_it_is_hot() -> None:
+def test_the_heat_map_colours_hot_parts_red() -> None:
     image = np.full((40, 60, 3), 100, np.uint8)
     heat = np.zeros((4, 6), np.float32)
     with Image.open(io.BytesIO(draw(image, heat))) as cold:

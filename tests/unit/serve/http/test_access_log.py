@@ -102,7 +102,7 @@ def test_a_line_in_json_has_the_same_fields(as_json: Told) -> None:
     }
 
 
-def test_what_else_is_logged_is_json_too(as_json: Told) -> None:
+def test_other_log_lines_are_json_too(as_json: Told) -> None:
     as_json.logger.error('cannot serve: "%s"\nreally', "this")
     try:
         raise ValueError("bad\nluck")
@@ -115,9 +115,7 @@ def test_what_else_is_logged_is_json_too(as_json: Told) -> None:
 
 
 @pytest.mark.parametrize("name", ["text", "as_json"])
-def test_an_id_can_neither_end_a_line_nor_pass_for_a_field(
-    name: str, request: pytest.FixtureRequest
-) -> None:
+def test_an_id_cannot_inject_lines_or_fields(name: str, request: pytest.FixtureRequest) -> None:
     told: Told = request.getfixturevalue(name)
     told.request(
         "/in\r\nvocations \x1b[1m",

@@ -221,7 +221,7 @@ def test_many_small_bodies_in_chunks_are_all_inside(server: Server) -> None:
         (HEAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\nHost: x\r\n\r\n", 400),
     ],
 )
-def test_what_is_no_request_gets_json(server: Server, sent: bytes, status: int) -> None:
+def test_malformed_requests_get_json_errors(server: Server, sent: bytes, status: int) -> None:
     with connect(server, sent) as connection:
         connection.shutdown(socket.SHUT_WR)
         found, body = answer(connection)

@@ -31,7 +31,7 @@ def batch() -> np.ndarray:
 
 
 @pytest.mark.parametrize("graph_dtype", [np.float32, np.uint8])
-def test_openvino_predicts_batches_of_any_size_and_either_dtype(
+def test_openvino_predicts_any_batch_size_and_both_dtypes(
     artifact: Artifact, batch: np.ndarray, graph_dtype: type
 ) -> None:
     assert artifact.openvino is not None
@@ -112,7 +112,7 @@ def test_without_export_or_torch_there_is_nothing_to_serve_with(
         load_engine(artifact, cpus=1, gpu=False)
 
 
-def test_an_unusable_gpu_is_said_and_the_cpu_serves(
+def test_an_unusable_gpu_is_logged_and_the_cpu_serves(
     artifact: Artifact, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
@@ -132,7 +132,7 @@ def write_weights(artifact: Artifact) -> None:
     save_file(network.state_dict(), artifact.weights)
 
 
-def test_an_artifact_without_export_is_served_with_torch_and_said(
+def test_an_artifact_without_export_is_served_with_torch_and_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     import torch
@@ -175,7 +175,7 @@ def capable(monkeypatch: pytest.MonkeyPatch, *capabilities: str) -> None:
     monkeypatch.setattr(ov.Core, "get_property", lambda *_: list(capabilities))
 
 
-def test_bfloat16_where_processor_and_model_bear_it(
+def test_bfloat16_if_processor_and_model_support_it(
     tmp_path: Path, batch: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """OpenVINO computes in float32 where it is told bfloat16 and the processor has none."""
@@ -188,9 +188,7 @@ def test_bfloat16_where_processor_and_model_bear_it(
     np.testing.assert_allclose(answers, expected(batch), atol=0.05)
 
 
-def test_bfloat16_is_computed_in_where_there_is_such_a_thing(
-    tmp_path: Path, batch: np.ndarray
-) -> None:
+def test_bfloat16_changes_results_if_supported(tmp_path: Path, batch: np.ndarray) -> None:
     artifact = Artifact.read(write_artifact(tmp_path, bfloat16=HARMLESS))
     exact = load_engine(artifact, cpus=1, gpu=False).predict(batch)
     rounded = load_engine(artifact, cpus=1, gpu=False, precision="bfloat16").predict(batch)
@@ -202,7 +200,7 @@ def test_bfloat16_is_computed_in_where_there_is_such_a_thing(
     ("precision", "dtype"),
     [("auto", "float16"), ("float32", "float32"), ("bfloat16", "bfloat16")],
 )
-def test_what_a_gpu_computes_in(
+def test_precision_on_a_gpu(
     tmp_path: Path, batch: np.ndarray, monkeypatch: pytest.MonkeyPatch, precision: str, dtype: str
 ) -> None:
     """A CPU stands for the GPU: it can be told the same precisions."""
@@ -239,7 +237,7 @@ def test_float32_unless_bfloat16_is_asked_for(tmp_path: Path, precision: str) ->
         (HARMFUL, "bfloat16 loses too much accuracy (accuracy 0.8000 on 100 images, 0.9000 in"),
     ],
 )
-def test_a_model_that_does_not_bear_bfloat16_is_served_in_float32_and_that_is_said(
+def test_a_model_inaccurate_in_bfloat16_is_served_in_float32_and_logged(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
@@ -253,7 +251,7 @@ def test_a_model_that_does_not_bear_bfloat16_is_served_in_float32_and_that_is_sa
     assert f"{tmp_path}: {said}" in caplog.text
 
 
-def test_a_processor_without_bfloat16_serves_in_float32_and_says_so(
+def test_a_processor_without_bfloat16_serves_in_float32_and_logs_it(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     capable(monkeypatch, "FP32")
@@ -279,7 +277,7 @@ def test_int8_is_a_graph_of_its_own(tmp_path: Path, batch: np.ndarray) -> None:
         (WORSE, "int8 loses too much accuracy (accuracy 0.8000 on 100 images, 0.9000 in"),
     ],
 )
-def test_without_int8_it_is_served_in_float32_and_that_is_said_once(
+def test_without_int8_it_is_served_in_float32_and_logged_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, measured: Int8 | None, said: str
 ) -> None:
     artifact = Artifact.read(write_artifact(tmp_path, int8=measured))
@@ -291,7 +289,7 @@ def test_without_int8_it_is_served_in_float32_and_that_is_said_once(
     assert f"{tmp_path}: {said}" in caplog.text
 
 
-def test_a_processor_without_int8_serves_in_float32_and_says_so(
+def test_a_processor_without_int8_serves_in_float32_and_logs_it(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     capable(monkeypatch, "FP32")
@@ -302,7 +300,7 @@ def test_a_processor_without_int8_serves_in_float32_and_says_so(
 
 
 @pytest.mark.parametrize("precision", ["auto", "float32"])
-def test_float32_says_what_could_be_faster_and_loads_nothing_else(
+def test_float32_logs_faster_precisions_without_loading_them(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
@@ -351,7 +349,7 @@ def test_the_fastest_is_measured_and_a_tie_goes_to_the_exact(
     ("capabilities", "compared"),
     [(("BF16",), {"float32", "bfloat16"}), (("INT8",), {"float32", "int8"}), ((), {"float32"})],
 )
-def test_the_fastest_is_one_that_processor_and_model_bear(
+def test_the_fastest_is_supported_by_processor_and_model(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capabilities: tuple[str, ...],

@@ -178,7 +178,7 @@ def test_a_bad_image_takes_its_earlier_neighbours_out_of_the_queue(
     assert not engine.entered.acquire(blocking=False), "a pass was made for a refused request"
 
 
-def test_a_request_that_waits_too_long_is_told(served: Predictor, engine: FakeEngine) -> None:
+def test_a_request_that_waits_too_long_times_out(served: Predictor, engine: FakeEngine) -> None:
     engine.open.clear()
     with pytest.raises(TimedOut):
         served.predict(images(1), monotonic() + 0.01)
@@ -320,7 +320,7 @@ def test_a_model_within_a_folder_is_served_and_the_log_says_so(
     assert "files not verified" in caplog.text
 
 
-def test_who_waits_too_long_for_a_processor_is_sent_away(
+def test_waiting_too_long_to_decode_is_an_overload(
     predictor: Predictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(predictor_module, "DECODE_WAIT", 0.05)

@@ -60,14 +60,14 @@ def test_the_root_may_be_a_link_itself_and_be_named_either_way(root: Path, tmp_p
         "{root}/" + "deep/" * 150,
     ],
 )
-def test_any_other_url_is_refused_and_only_what_was_sent_is_said(root: Path, url: str) -> None:
+def test_any_other_url_is_refused_without_disclosing_paths(root: Path, url: str) -> None:
     sent = url.replace("{root}", str(root))
     message = refused(root, sent)
     assert message.startswith("url: found ")
     assert str(root) not in message.replace(one_line(sent), "")
 
 
-def test_whether_something_outside_exists_is_not_told(root: Path) -> None:
+def test_the_existence_of_outside_files_is_not_disclosed(root: Path) -> None:
     there, absent = f"{root}/../secret", f"{root}/../nothing"
     assert refused(root, there).replace(there, "") == refused(root, absent).replace(absent, "")
 

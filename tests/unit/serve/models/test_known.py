@@ -14,7 +14,7 @@ def file() -> Iterator[BinaryIO]:
         yield file
 
 
-def test_what_was_written_last_is_read(file: BinaryIO) -> None:
+def test_the_last_written_models_are_read(file: BinaryIO) -> None:
     known = KnownModels(file)
     assert known.read() == {}
     known.write({"a": "/models/a", "ü": "/models/ü"})
@@ -25,7 +25,7 @@ def test_what_was_written_last_is_read(file: BinaryIO) -> None:
     assert known.read() == {}
 
 
-def test_what_a_killed_worker_left_half_written_is_nothing(file: BinaryIO) -> None:
+def test_a_truncated_file_is_ignored(file: BinaryIO) -> None:
     known = KnownModels(file)
     known.write({"a": "/models/a"})
     os.ftruncate(file.fileno(), 9)

@@ -196,7 +196,7 @@ def test_a_failed_load_is_told_to_all_who_wait_and_may_be_tried_again(
 
 
 @pytest.mark.parametrize("error", [MemoryError(), OutOfMemory("none")])
-def test_memory_that_runs_out_while_loading_is_told(
+def test_running_out_of_memory_while_loading_is_reported(
     machine: Callable[..., Machine], error: Exception
 ) -> None:
     server = machine()
@@ -290,7 +290,7 @@ def test_an_evicted_model_can_be_loaded_or_unloaded_by_name(
         server.invoke("b")
 
 
-def test_a_registry_goes_on_with_what_an_earlier_one_knew(
+def test_a_registry_continues_with_the_models_of_an_earlier_one(
     machine: Callable[..., Machine],
 ) -> None:
     with tempfile.TemporaryFile() as file:
@@ -366,7 +366,7 @@ def test_an_invocation_on_a_model_that_is_unloaded_is_answered(
         unloaded.result(60)
 
 
-def test_a_model_that_does_not_let_go_is_unloaded_in_the_end(
+def test_a_model_in_use_for_too_long_is_unloaded(
     machine: Callable[..., Machine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(registry_module, "UNLOAD_SECONDS", 0.01)

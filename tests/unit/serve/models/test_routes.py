@@ -124,9 +124,7 @@ def test_a_model_is_invoked_like_the_only_one(client: FlaskClient, root: Path) -
         (b'{"model_name": "a", "url": "../../etc"}', "url"),
     ],
 )
-def test_a_request_that_loads_nothing_is_told_why(
-    client: FlaskClient, body: bytes, named: str
-) -> None:
+def test_an_invalid_load_request_is_explained(client: FlaskClient, body: bytes, named: str) -> None:
     response = client.post("/models", data=body, content_type="application/json")
     assert response.status_code == 400
     assert error_of(response).startswith(f"{named}: ")
@@ -149,7 +147,7 @@ def test_a_body_that_is_too_large_is_refused(client: FlaskClient) -> None:
         ("openvino/model.xml", None, "model.xml"),
     ],
 )
-def test_a_broken_artifact_is_400_and_says_no_place(
+def test_a_broken_artifact_is_400_without_paths(
     client: FlaskClient, root: Path, name: str, content: bytes | None, said: str
 ) -> None:
     file = root / "a" / "model" / name
@@ -228,7 +226,7 @@ def test_other_paths_and_methods_are_json_errors(
     assert error_of(response).startswith(f"found {method} {path}, expected GET /ping, GET or POST")
 
 
-def test_more_loads_at_once_than_there_are_threads_for_are_sent_away(
+def test_too_many_concurrent_loads_are_refused(
     registry: Registry, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(routes, "MANAGED", 0)

@@ -31,14 +31,14 @@ JAVA = "text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2"
         ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", "application/json"),
     ],
 )
-def test_the_type_a_client_would_rather_have(accept: str, chosen: str) -> None:
+def test_the_preferred_response_type(accept: str, chosen: str) -> None:
     assert negotiate(accept) == chosen
 
 
 @pytest.mark.parametrize(
     "accept", ["text/html", "*/*;q=0", "*;q=.0", "nonsense", "application/jsonx", "text/csv;q=0"]
 )
-def test_none_of_ours_is_refused_with_the_list(accept: str) -> None:
+def test_no_acceptable_type_is_refused_with_the_list(accept: str) -> None:
     with pytest.raises(BadRequest, match=r"application/json or text/csv") as refused:
         negotiate(accept)
     assert refused.value.status == 406

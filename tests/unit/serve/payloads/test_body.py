@@ -126,7 +126,7 @@ def test_admission_bounds_the_bytes_of_all_bodies_together() -> None:
         pass
 
 
-def test_bytes_count_when_they_are_there_and_not_when_they_are_announced() -> None:
+def test_bytes_count_when_received_not_when_announced() -> None:
     admission = Admission(requests=99, payload=100)
     with ExitStack() as stack:
         places = [stack.enter_context(admission.admit(announced=80)) for _ in range(9)]
@@ -141,7 +141,7 @@ def test_bytes_count_when_they_are_there_and_not_when_they_are_announced() -> No
         pass
 
 
-def test_a_body_that_outgrows_what_is_free_is_sent_away() -> None:
+def test_a_body_larger_than_the_free_bytes_is_refused() -> None:
     admission = Admission(requests=9, payload=150_000)
     for given in (environ(bytes(200_000)), chunked(io.BytesIO(bytes(200_000)))):
         with pytest.raises(Overloaded), admission.admit() as place:

@@ -239,7 +239,7 @@ UNSAID = [
 
 
 @pytest.mark.parametrize("content_type", UNSAID)
-def test_bytes_that_are_not_said_to_be_anything_are_asked_themselves(
+def test_untyped_bodies_are_recognised_by_their_bytes(
     artifact: Artifact, content_type: str
 ) -> None:
     batch = np.zeros((2, CROP, CROP, 3), np.uint8)
@@ -250,7 +250,7 @@ def test_bytes_that_are_not_said_to_be_anything_are_asked_themselves(
 
 @pytest.mark.parametrize("content_type", UNSAID[:2])
 @pytest.mark.parametrize("body", [b"b64=abc&x=1", b"hello", b"\x00\x01\x02", b"PK\x03\x04abc"])
-def test_bytes_of_no_kind_are_told_which_header_to_send(
+def test_unrecognised_bodies_list_the_content_types(
     artifact: Artifact, content_type: str, body: bytes
 ) -> None:
     error = refused(content_type, body, artifact)
@@ -259,7 +259,7 @@ def test_bytes_of_no_kind_are_told_which_header_to_send(
     assert "image/jpeg" in str(error)
 
 
-def test_what_curl_did_to_an_image_is_said(artifact: Artifact) -> None:
+def test_an_image_mangled_by_curl_is_explained(artifact: Artifact) -> None:
     for kind in ("PNG", "JPEG"):
         body = picture(kind=kind).replace(b"\r", b"").replace(b"\n", b"")[:-30]
         with pytest.raises(BadRequest, match="--data-binary"):
@@ -278,7 +278,7 @@ def test_what_curl_did_to_an_image_is_said(artifact: Artifact) -> None:
         ("image/png", b'--x\r\nContent-Disposition: form-data; name="f"', "multipart/form-data"),
     ],
 )
-def test_a_body_of_another_kind_than_its_header_says_is_told_the_right_one(
+def test_a_wrong_content_type_suggests_the_right_one(
     artifact: Artifact, content_type: str, body: bytes, header: str
 ) -> None:
     error = refused(content_type, body, artifact)

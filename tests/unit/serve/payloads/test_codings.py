@@ -60,7 +60,7 @@ def test_a_body_is_what_it_was_before_its_coding(case: str, *, chunked: bool) ->
 
 
 @pytest.mark.parametrize("case", CODED)
-def test_it_may_arrive_a_byte_at_a_time(case: str) -> None:
+def test_a_compressed_body_may_arrive_byte_by_byte(case: str) -> None:
     coding, encode = CODED[case]
     data = DATA[-1000:] + DATA[:1000]
     body, stream = encode(data), decoder(coding)
@@ -90,7 +90,7 @@ def test_a_body_of_exactly_the_limit_is_taken() -> None:
     assert refused("gzip", gzip.compress(bytes(LIMIT + 1))).status == 413
 
 
-def test_what_is_received_is_bounded_too() -> None:
+def test_received_bytes_are_limited_too() -> None:
     """Blocks that hold nothing."""
     stream = zlib.compressobj(wbits=31)
     body = stream.compress(b"a") + b"".join(stream.flush(zlib.Z_FULL_FLUSH) for _ in range(9))
@@ -100,7 +100,7 @@ def test_what_is_received_is_bounded_too() -> None:
         assert refused("gzip", body, limit=len(body) - 1, chunked=chunked).status == 413
 
 
-def test_so_are_the_members_of_a_body() -> None:
+def test_gzip_members_are_limited() -> None:
     empty = gzip.compress(b"")
     assert read("gzip", empty * MEMBERS) == b""
     assert refused("gzip", empty * (MEMBERS + 1)).status == 400
@@ -149,7 +149,7 @@ def test_bytes_after_its_end_are_refused(coding: str, more: bytes) -> None:
     assert refused(coding, encode(b"a" * (PIECE * 4)) + more, chunked=True).status == 400
 
 
-def test_a_body_that_was_never_compressed_is_told_so() -> None:
+def test_an_uncompressed_body_with_content_encoding_is_explained() -> None:
     error = refused("gzip", b"\xff\xd8\xff\xe0 a JPEG file, for example")
     assert error.status == 400
     assert "omit the header" in str(error)

@@ -41,7 +41,7 @@ def test_base64_of_every_usual_writing(text: str) -> None:
     "text",
     ["a", "ä", "%%%%", "ab=cd", "data:,hello", "data:image/png,abcd", "AA AA", "AAAA===A"],
 )
-def test_what_is_not_base64_is_named(text: str) -> None:
+def test_invalid_base64_is_named(text: str) -> None:
     with pytest.raises(BadRequest, match=r"^b64: found .* expected .*base64") as refused:
         from_base64(text, "b64")
     assert refused.value.status == 400
