@@ -1,1 +1,1 @@
-"""What you run, on your machine."""
+"""The `berth` command line and the local SageMaker: what runs on the user's machine."""

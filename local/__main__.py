@@ -1,4 +1,4 @@
-"""The `berth` command as it is installed; `python -m local` is the same."""
+"""Entry point of the installed `berth` command and of `python -m local`."""
 
 import sys
 
@@ -6,9 +6,9 @@ from container.extras import named_extra
 
 
 def main() -> int:
-    """Run `berth` with the command line's arguments; the exit status.
+    """Run `berth` with the arguments of the command line and return the exit status.
 
-    An installation without the extra `local` ends in one line that says how to get it.
+    Without the extra `local` it fails with one line that says how to install it.
     """
     with named_extra("berth", "local"):
         from local.cli import main as berth

@@ -1,4 +1,4 @@
-"""Gzip-compressed tar archives, unpacked: models, and what a training job leaves."""
+"""Unpacking of the `.tar.gz` archives of training jobs: models and output data."""
 
 from pathlib import Path
 
@@ -9,16 +9,17 @@ MAX_FILES = 100_000
 
 
 def unpack(archive: Path, folder: Path, *, limit: int, read_only: bool = False) -> None:
-    """Unpack plain files and folders, and check the gzip stream to its end.
+    """Unpack regular files and folders, and verify the gzip stream to its end.
 
     Args:
-        archive: the file.
+        archive: the file to unpack.
         folder: an empty folder.
-        limit: bytes the files may take together.
-        read_only: make the files read-only; those that their owner may execute stay executable.
+        limit: the total size of the unpacked files, in bytes, that is allowed.
+        read_only: make the files read-only; executable files stay executable.
 
     Raises:
-        BadArchive: it is damaged, too large, or holds links, devices or paths that lead out.
+        BadArchive: it is damaged or too large, or it contains links, devices or paths outside
+            `folder`.
         OSError: the disk is full.
     """
     if not is_gzip(archive):
@@ -28,7 +29,7 @@ def unpack(archive: Path, folder: Path, *, limit: int, read_only: bool = False) 
         if member.is_folder:
             path.mkdir(parents=True, exist_ok=True)
             continue
-        path.unlink(missing_ok=True)  # an archive may hold a name twice: the last one counts
+        path.unlink(missing_ok=True)  # a tar archive may contain a name twice: the last one wins
         member.copy_to(path)
         if read_only:
             path.chmod(0o555 if member.executable else 0o444)

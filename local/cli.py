@@ -1,4 +1,4 @@
-"""The `berth` command. A command's module is imported when it is called, so help is instant."""
+"""The `berth` command. Each command's module is imported on first use, so `--help` is fast."""
 
 import sys
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ from local.errors import one_line, print_error
 
 @dataclass(frozen=True)
 class CommandEntry:
-    """A command of the table.
+    """An entry of `COMMANDS`.
 
     Attributes:
-        function: `module:attribute`, a function or a typer.Typer.
-        summary: a line for `berth --help`.
-        example: a line its own help ends with.
-        panel: under which heading it is listed.
+        function: `module:attribute` of a function or a typer.Typer.
+        summary: its line in `berth --help`.
+        example: the last line of its own help.
+        panel: the heading it is listed under.
     """
 
     function: str
@@ -29,7 +29,7 @@ class CommandEntry:
     panel: str
 
 
-DATA, JOBS, SERVING, MACHINE = "Data and image", "Jobs", "Serving", "The SageMaker of this machine"
+DATA, JOBS, SERVING, MACHINE = "Data and image", "Jobs", "Serving", "Local SageMaker"
 COMMANDS = {
     "data": CommandEntry(
         "local.commands.data:app",
@@ -51,13 +51,13 @@ COMMANDS = {
     ),
     "train": CommandEntry(
         "local.commands.train:train",
-        "Train a classifier and bring home what it left.",
+        "Train a classifier and download the results.",
         "berth train s3://bucket/data/flowers/ -p epochs=5 -p learning_rate=0.003 --spot",
         JOBS,
     ),
     "fit": CommandEntry(
         "local.commands.fit:fit",
-        "Make the best classifier of a folder for the minutes you have.",
+        "Train the best classifier that a time limit allows.",
         "berth fit photos --minutes 30",
         JOBS,
     ),
@@ -81,13 +81,13 @@ COMMANDS = {
     ),
     "report": CommandEntry(
         "local.commands.report:report",
-        "Look at what a job left.",
+        "Open a job's report in the browser.",
         "berth report berth-flowers-20260102-030405",
         JOBS,
     ),
     "deploy": CommandEntry(
         "local.commands.deploy:deploy",
-        "Put a model behind an endpoint.",
+        "Deploy a model to an endpoint.",
         "berth deploy flowers --job berth-flowers-20260102-030405",
         SERVING,
     ),
@@ -105,39 +105,42 @@ COMMANDS = {
     ),
     "transform": CommandEntry(
         "local.commands.transform:transform",
-        "Predict a whole folder of images.",
+        "Run batch inference on a folder of images.",
         "berth transform photos --job berth-flowers-20260102-030405",
         SERVING,
     ),
     "quantize": CommandEntry(
         "local.commands.quantize:quantize",
-        "Add int8 to a model, measured on a folder of images.",
+        "Quantize a model to int8 and measure its accuracy on a folder of images.",
         "berth quantize berth-flowers-20260102-030405 photos/test",
         SERVING,
     ),
     "delete": CommandEntry(
         "local.commands.delete:delete",
-        "Delete endpoints with all that belongs to them.",
+        "Delete endpoints with their configurations and models.",
         "berth delete flowers",
         SERVING,
     ),
     "up": CommandEntry(
-        "local.commands.up_down:up", "Start it.", 'eval "$(berth up)"; aws s3 ls', MACHINE
+        "local.commands.up_down:up",
+        "Start the local SageMaker.",
+        'eval "$(berth up)"; aws s3 ls',
+        MACHINE,
     ),
     "env": CommandEntry(
         "local.commands.up_down:env",
-        "Print what points AWS clients at it.",
+        "Print the environment variables that point AWS clients at it.",
         'eval "$(berth env)"',
         MACHINE,
     ),
     "down": CommandEntry(
-        "local.commands.up_down:down", "Stop it; what it knows is kept.", "berth down", MACHINE
+        "local.commands.up_down:down", "Stop it; its data is kept.", "berth down", MACHINE
     ),
 }
 
 
 class Commands(TyperGroup):
-    """The table of commands: names and summaries at once, the rest when one is called."""
+    """The commands, listed from `COMMANDS`; only the one that is called is imported."""
 
     def __init__(self, **settings: Any) -> None:
         settings["commands"] = {
@@ -147,13 +150,13 @@ class Commands(TyperGroup):
         super().__init__(**settings)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """The command `args` names, loaded."""
+        """Import the command that `args` names."""
         name, _listed, rest = super().resolve_command(ctx, args)
         return name, None if name is None else load(name), rest
 
 
 def load(name: str) -> Any:
-    """Import a command of the table."""
+    """Import a command of `COMMANDS`."""
     entry = COMMANDS[name]
     module, _, attribute = entry.function.partition(":")
     found = getattr(import_module(module), attribute)
@@ -172,13 +175,13 @@ app = typer.Typer(cls=Commands, no_args_is_help=True, rich_markup_mode="rich")
 
 @app.callback()
 def berth() -> None:
-    """Train, tune and serve image classifiers, the same on this machine and on AWS."""
+    """Train, tune and serve image classifiers, locally and on AWS alike."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run `berth ARGUMENTS`, by default the command line's; the exit status.
+    """Run `berth ARGUMENTS` (default: `sys.argv`) and return the exit status.
 
-    An error a user can put right is one red line on stderr and status 1; wrong usage is status 2;
+    An error the user can fix prints one red line on stderr and returns 1. Wrong usage returns 2,
     Ctrl-C 130.
     """
     try:

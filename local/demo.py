@@ -1,8 +1,8 @@
-"""`make demo`: the whole of berth on this machine, without Docker and without AWS.
+"""`make demo`: all of berth on this machine, without Docker and without AWS.
 
-A SageMaker starts on this machine; handwritten digits go to its S3; a tuning job searches for
-hyperparameters, a training job takes the best, an endpoint serves the model, and plain boto3
-invokes it with test images. Each step is a `berth` command, which is shown.
+It starts the local SageMaker, uploads handwritten digits to its S3, searches for hyperparameters
+with a tuning job, trains with the best ones, deploys the model, and invokes the endpoint with plain
+boto3. Each step prints the `berth` command that it runs.
 """
 
 import argparse
@@ -36,20 +36,20 @@ FIXED = {
 }
 """A head on a network whose ImageNet weights need no download, so its features are computed once.
 
-No augmentation: a mirrored digit is another sign.
+No augmentation: a mirrored digit is not the same digit.
 """
 TRIAL_EPOCHS = 10
 EPOCHS = 30
 SHOWN = 10
-"""Test images sent one by one to the endpoint."""
+"""Test images sent to the endpoint, one per request."""
 
 
 class DemoError(Exception):
-    """A step failed; the message names it, in one line."""
+    """A step failed; the message is one line that names it."""
 
 
 class Demo:
-    """The demo in `folder`: its own SageMaker's state, the digits, and what the jobs leave."""
+    """The demo; the local SageMaker's home, the digits and the results all lie in `folder`."""
 
     def __init__(self, folder: Path, seed: int, console: Console) -> None:
         self._folder, self._seed, self._console = folder, seed, console
@@ -62,20 +62,20 @@ class Demo:
         }
 
     def run(self) -> None:
-        """All of it, in a folder that is emptied first.
+        """Empty the folder, then run every step.
 
         Raises:
-            DemoError: a step failed, or an endpoint's answer was not a prediction.
+            DemoError: a step failed.
         """
         started = time.monotonic()
         if (self._folder / "home" / "server.json").exists():
             self._run_command("down")
         shutil.rmtree(self._folder, ignore_errors=True)
         digits, output = self._folder / "digits", self._folder / "training"
-        self._heading("1. a SageMaker on this machine")
+        self._heading("1. start the local SageMaker")
         self._run_command("up", "--port", "0")
         try:
-            self._heading("2. handwritten digits, to S3")
+            self._heading("2. upload handwritten digits to S3")
             self._run_command("data", "fetch", "digits", str(digits))
             self._run_command("data", "upload", str(digits), "--prefix", "digits")
             self._heading("3. tune: 6 trials, 2 at a time")
@@ -86,11 +86,11 @@ class Demo:
             self._run_command("train", DATA, *chosen, *naming)
             self._heading("5. deploy")
             self._run_command("deploy", "demo", "--job", "demo-training")
-            self._heading("6. invoke the endpoint, with boto3 alone")
+            self._heading("6. invoke the endpoint with plain boto3")
             right = self._invoke(digits / "test")
             self._run_command("delete", "demo", "--yes")
         finally:
-            self._heading("7. down")
+            self._heading("7. stop the local SageMaker")
             self._run_command("down")
         self._summarize(output, right, time.monotonic() - started)
 
@@ -106,14 +106,14 @@ class Demo:
         )
 
     def _run_command(self, *arguments: str) -> None:
-        """Show a `berth` command and run it."""
+        """Print a `berth` command and run it."""
         self._console.print(f"[bold]$ berth {shlex.join(arguments)}[/bold]", soft_wrap=True)
         command = [sys.executable, "-m", "local.cli", *arguments]
         if subprocess.run(command, env=self._environment, check=False).returncode:
             raise DemoError(f"berth {arguments[0]} failed: see above")
 
     def _invoke(self, test: Path) -> int:
-        """Send some test images, show the answers, and give how many were right."""
+        """Send test images, print the predictions, and return how many were right."""
         import boto3
 
         server = json.loads((self._folder / "home" / "server.json").read_text(encoding="utf-8"))
@@ -130,13 +130,13 @@ class Demo:
         right = 0
         for image in random.Random(self._seed).sample(sorted(test.rglob("*.png")), SHOWN):  # noqa: S311
             before = time.monotonic()
-            answer: dict[str, Any] = client.invoke_endpoint(
+            response: dict[str, Any] = client.invoke_endpoint(
                 EndpointName="demo",
                 ContentType="image/png",
                 Accept="application/json",
                 Body=image.read_bytes(),
             )
-            best = json.loads(answer["Body"].read())["predictions"][0]
+            best = json.loads(response["Body"].read())["predictions"][0]
             milliseconds = 1000 * (time.monotonic() - before)
             truth = image.parent.name
             right += best["label"] == truth
@@ -157,11 +157,11 @@ class Demo:
         self._heading("done")
         self._console.print(
             f"test accuracy {evaluation['accuracy']:.4f} on {evaluation['images']} images; "
-            f"the endpoint named {right} of {SHOWN} right; {seconds:.0f} s in all"
+            f"the endpoint got {right} of {SHOWN} right; {seconds:.0f} s in total"
         )
         for what, where in (
-            ("the search", self._folder / "tuning" / "tuning.html"),
-            ("model and pictures", output),
+            ("tuning report", self._folder / "tuning" / "tuning.html"),
+            ("model and plots", output),
         ):
             self._console.print(f"{what}: {where}", soft_wrap=True)
 
@@ -170,10 +170,10 @@ class Demo:
 
 
 def main() -> None:
-    """Run the demo; a failed step ends it with one line and status 1."""
+    """Run the demo; if a step fails, print one line and exit with status 1."""
     parser = argparse.ArgumentParser(prog="python -m local.demo", description=__doc__)
-    parser.add_argument("--folder", type=Path, default=Path(".berth/demo"), help="where it works")
-    parser.add_argument("--seed", type=int, default=0, help="of the search and of training")
+    parser.add_argument("--folder", type=Path, default=Path(".berth/demo"), help="working folder")
+    parser.add_argument("--seed", type=int, default=0, help="seed of tuning and training")
     arguments = parser.parse_args()
     console = Console()
     try:

@@ -1,27 +1,27 @@
-"""The Docker engine that the `docker` command itself would use."""
+"""Connection to the Docker engine that the `docker` command would use."""
 
 import os
 from contextlib import closing
 from typing import Any
 
 TIMEOUT = 120.0
-"""Seconds the engine has for one response: a busy disk makes creating a container slow."""
+"""Seconds to wait for a response: creating a container is slow when the disk is busy."""
 
 
 class NoEngine(Exception):
-    """No Docker engine answers; one line with where and why."""
+    """No Docker engine is reachable; the message says in one line where and why."""
 
 
 def connect(timeout: float = TIMEOUT) -> Any:
-    """A client of the engine that `DOCKER_HOST` names, else the Docker CLI's context.
+    """Connect to the engine of `DOCKER_HOST`, or else of the Docker CLI's current context.
 
     Args:
-        timeout: seconds for each response.
+        timeout: seconds to wait for each response.
 
     Raises:
-        NoEngine: none answers.
+        NoEngine: no engine is reachable.
     """
-    # The SDK takes a tenth of a second to import, which commands without an engine need not wait.
+    # Importing the SDK takes 0.1 s, which commands that need no engine should not pay for.
     import requests
     from docker.client import DockerClient
     from docker.errors import DockerException
@@ -40,11 +40,11 @@ def connect(timeout: float = TIMEOUT) -> Any:
 
 
 def image_facts(image: str, timeout: float) -> dict[str, Any] | None:
-    """What `docker image inspect` shows; None where no engine answers or it has no such image.
+    """The output of `docker image inspect`; None without an engine or such an image.
 
     Args:
         image: its name, with a tag or a digest.
-        timeout: seconds for each response.
+        timeout: seconds to wait for each response.
     """
     try:
         client = connect(timeout)
@@ -61,7 +61,7 @@ def image_facts(image: str, timeout: float) -> dict[str, Any] | None:
 
 
 def innermost(error: BaseException) -> str:
-    """The innermost reason, in one line: the SDK wraps it several times over."""
+    """The root cause in one line: the SDK wraps it several times."""
     while error.__cause__ or error.__context__:
         error = error.__cause__ or error.__context__ or error
     return " ".join(str(error).split()) or type(error).__name__

@@ -3,7 +3,7 @@
     python -m local.image build --tag berth:latest --weights resnet18
     python -m local.image build --target serve
 
-Drives the `docker` command, so whatever engine it is set up for (a context, DOCKER_HOST) is used.
+It runs the `docker` command, and so uses the engine of the current context or of DOCKER_HOST.
 """
 
 import argparse
@@ -22,26 +22,26 @@ from local.platforms import AMD64, ARM64, DEFAULT, of_engine, of_image
 
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = {"full": "berth:latest", "serve": "berth:serve"}
-"""What each target of the Dockerfile is named; `serve` serves on CPUs, without PyTorch."""
+"""The default tag of each Dockerfile target; `serve` serves on CPUs only, without PyTorch."""
 LISTING = "du -k -d1 /opt/venv/lib/python3*/site-packages"
-"""Shell: the kilobytes of what is installed in the image, whichever Python that has."""
+"""Shell command: the size in KiB of each installed package, for any Python version."""
 ACCEPTED_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
-"""What a registry may hand SageMaker: one image in Docker's format, schema 2.
+"""The only manifest SageMaker accepts: a single image in Docker's format, schema 2.
 
-OCI's format, and an index (a list of images, which BuildKit makes as soon as it attaches a
-provenance record), end CreateModel with "Unsupported manifest media type".
+With an OCI manifest, or an index (a list of images, which BuildKit writes when it attaches a
+provenance attestation), CreateModel fails with "Unsupported manifest media type".
 """
 ONE_DOCKER_IMAGE = ("--provenance=false", "--output", "type=docker,oci-mediatypes=false")
-"""Options of BuildKit for such an image; an engine with containerd's store would keep OCI's."""
+"""BuildKit options for such an image; with the containerd image store the default is OCI."""
 
 
 class ImageError(Exception):
-    """Why an image could not be built or looked at, in one line a person can act on."""
+    """An image could not be built or inspected; the message is one line that says why."""
 
 
 @dataclass(frozen=True)
 class Builder:
-    """A docker client that can run BuildKit: `command` is what precedes a build's options."""
+    """A Docker client with BuildKit; `command` is the start of the build command."""
 
     docker: str
     command: tuple[str, ...]
@@ -50,22 +50,22 @@ class Builder:
 
 @dataclass(frozen=True)
 class ImagePart:
-    """A part of the image: what it is and its size in bytes."""
+    """A layer or a package of the image, and its size in bytes."""
 
     name: str
     size: int
 
 
 def serving_tag(tag: str) -> str:
-    """The tag of the image that serves only, beside the tag of the one that trains."""
+    """The tag of the serving image that belongs to the training image's `tag`."""
     return "serve" if tag == "latest" else f"{tag}-serve"
 
 
 def manifest_problem(manifest: Mapping[str, object]) -> str | None:
-    """Say why SageMaker would refuse an image with this manifest (or descriptor), or None.
+    """Why SageMaker would reject an image with this manifest or descriptor; None if it would not.
 
-    `manifest` is the JSON a registry serves for the tag, or the descriptor an engine shows for the
-    image; only its `mediaType` is read, which Docker's format always has and OCI's may lack.
+    `manifest` is the JSON that a registry returns for the tag, or the descriptor that an engine
+    shows for the image. Only its `mediaType` is read, which Docker's format always has.
     """
     found = manifest.get("mediaType")
     if found == ACCEPTED_MANIFEST:
@@ -78,16 +78,17 @@ def manifest_problem(manifest: Mapping[str, object]) -> str | None:
 
 
 def docker_clients(path: str | None = None) -> list[str]:
-    """Return every `docker` on PATH, first found first."""
+    """Every `docker` executable on `path` (default: PATH), in its order."""
     folders = (path if path is not None else os.environ.get("PATH", "")).split(os.pathsep)
     found = (shutil.which("docker", path=folder) for folder in dict.fromkeys(folders) if folder)
     return [client for client in found if client]
 
 
 def find_builder() -> Builder:
-    """Choose the first docker client that can drive BuildKit, and make sure an engine answers.
+    """The first Docker client with BuildKit, after a check that an engine is reachable.
 
-    Raises ImageError when there is no client, no engine, or no client with BuildKit.
+    Raises:
+        ImageError: there is no client, no engine, or no client with BuildKit.
     """
     candidates = docker_clients()
     if not candidates:
@@ -97,7 +98,7 @@ def find_builder() -> Builder:
         buildx = subprocess.run([docker, "buildx", "version"], capture_output=True, check=False)
         if buildx.returncode == 0:
             return Builder(docker, (docker, "buildx", "build", *ONE_DOCKER_IMAGE), {})
-        # Clients before 23 carry BuildKit themselves; it makes one plain image, never an index.
+        # Clients before version 23 include BuildKit; it writes a single image, never an index.
         version = _output([docker, "version", "--format", "{{.Client.Version}}"], docker)
         if int(version.split(".")[0]) < 23:
             return Builder(docker, (docker, "build"), {"DOCKER_BUILDKIT": "1"})
@@ -119,13 +120,14 @@ def build_command(
     revision: str = "unknown",
     no_cache: bool = False,
 ) -> list[str]:
-    """Return the whole build command; pure, so that it can be printed and tested.
+    """The complete build command.
 
-    Raises ImageError for an option that the target does not have.
+    Raises:
+        ImageError: the target does not support an option, or `extra_ca` is not a file.
     """
     for option, given in (("--weights", weights), ("--torch-index-url", torch_index_url)):
         if given and target == "serve":
-            raise ImageError(f"{option}: the target serve holds no PyTorch; leave it out")
+            raise ImageError(f"{option}: not supported by the target serve, which has no PyTorch")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     arguments = {"VERSION": project["version"], "REVISION": revision}
     if target == "full":
@@ -151,19 +153,19 @@ def build_command(
 
 
 def layers(docker: str, image: str) -> list[ImagePart]:
-    """Return the image's layers, biggest first, each named by the command that made it."""
+    """The image's layers, largest first, each named after the command that created it."""
     columns = "{{.Size}}\t{{.CreatedBy}}"
     history = [docker, "history", "--no-trunc", "--human=false", "--format", columns, image]
     lines = _output(history, image).splitlines()
     pairs = (line.partition("\t") for line in lines)
-    return _biggest(ImagePart(_layer_name(command), int(size)) for size, _, command in pairs)
+    return _largest_first(ImagePart(_layer_name(command), int(size)) for size, _, command in pairs)
 
 
 def packages(docker: str, image: str) -> list[ImagePart]:
-    """Return what lies in the image's site-packages, biggest first."""
+    """The contents of the image's site-packages, largest first."""
     listing = _output([docker, "run", "--rm", "--network=none", image, "sh", "-c", LISTING], image)
     pairs = (line.partition("\t") for line in listing.splitlines())
-    return _biggest(
+    return _largest_first(
         ImagePart(Path(path).name, int(size) * 1024)
         for size, _, path in pairs
         if Path(path).name != "site-packages"
@@ -171,9 +173,10 @@ def packages(docker: str, image: str) -> list[ImagePart]:
 
 
 def report(docker: str, image: str) -> str:
-    """Return the image's URI, id, size and what weighs most, as lines to print.
+    """The image's name, id, platform and size with its largest layers and packages, as lines.
 
-    Raises ImageError when the image is not there or SageMaker would refuse its manifest.
+    Raises:
+        ImageError: there is no such image, or SageMaker would reject its manifest.
     """
     facts = json.loads(_output([docker, "image", "inspect", image], image))[0]
     # Only the containerd image store shows a descriptor; the classic store holds single images.
@@ -192,10 +195,11 @@ def report(docker: str, image: str) -> str:
 
 
 def build(builder: Builder, command: Sequence[str], tag: str, platform: str = DEFAULT) -> None:
-    """Run the build, its progress on this terminal, and drop the image that `tag` named before.
+    """Run the build, with its output on the terminal, and remove the image that had `tag` before.
 
-    Raises ImageError when the build fails; it names the emulator that an engine of another
-    platform needs.
+    Raises:
+        ImageError: the build failed. For a platform other than the engine's own, the message
+            names the emulator that the engine needs.
     """
     before = _image_id(builder.docker, tag)
     done = subprocess.run(command, env={**os.environ, **builder.environment}, check=False)
@@ -213,7 +217,7 @@ def build(builder: Builder, command: Sequence[str], tag: str, platform: str = DE
             f"{tag}: docker build failed with status {done.returncode}, see above{emulator}"
         )
     if before and before != _image_id(builder.docker, tag):
-        # Refused, and rightly, while a container or another tag still uses it.
+        # This fails, as it should, while a container or another tag still uses the image.
         subprocess.run([builder.docker, "rmi", before], capture_output=True, check=False)
 
 
@@ -224,7 +228,7 @@ def _image_id(docker: str, image: str) -> str | None:
 
 
 def _revision() -> str:
-    """The commit that is built; `unknown` without git, or outside a checkout."""
+    """The commit being built; `unknown` without git or outside a repository."""
     describe = ["describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         described = subprocess.run(
@@ -243,8 +247,8 @@ def _layer_name(command: str) -> str:
     return telling[:90] or "the base image"
 
 
-def _biggest(weights: Iterable[ImagePart]) -> list[ImagePart]:
-    return sorted(weights, key=lambda weight: -weight.size)
+def _largest_first(parts: Iterable[ImagePart]) -> list[ImagePart]:
+    return sorted(parts, key=lambda part: -part.size)
 
 
 def _size(size: int) -> str:
@@ -260,7 +264,7 @@ def _output(command: Sequence[str], subject: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run `python -m local.image`; returns the exit status."""
+    """Run `python -m local.image` and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m local.image", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
     verb = verbs.add_parser("build", help="build the image and report its size")
@@ -268,28 +272,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--target",
         default="full",
         choices=tuple(IMAGES),
-        help="full, or serve: on CPUs only, without PyTorch (%(default)s)",
+        help="full, or serve: serves on CPUs only, without PyTorch (default: %(default)s)",
     )
-    verb.add_argument(
-        "--tag", help="the image's name (berth:latest, or berth:serve for the target serve)"
-    )
+    verb.add_argument("--tag", help="name of the image (default: berth:latest or berth:serve)")
     verb.add_argument(
         "--platform",
         default=DEFAULT,
         choices=(AMD64, ARM64),
-        help="what it runs on (%(default)s, whatever this machine is)",
+        help="platform of the image (default: %(default)s, also on other machines)",
     )
     verb.add_argument(
-        "--base-image", help="an image of Debian 13 or 12 (default: debian:trixie-slim)"
+        "--base-image", help="a Debian 13 or 12 base image (default: debian:trixie-slim)"
     )
     verb.add_argument(
-        "--extra-ca", type=Path, help="PEM file of authorities to trust during the build only"
+        "--extra-ca", type=Path, help="PEM file of CA certificates to trust during the build only"
     )
     verb.add_argument(
-        "--weights", nargs="*", default=[], help="torchvision architectures to bake weights of"
+        "--weights",
+        nargs="*",
+        default=[],
+        help="torchvision architectures whose pretrained weights to include",
     )
-    verb.add_argument("--torch-index-url", help="package index with another torch build")
-    verb.add_argument("--no-cache", action="store_true", help="build every layer again")
+    verb.add_argument("--torch-index-url", help="package index with another PyTorch build")
+    verb.add_argument("--no-cache", action="store_true", help="rebuild every layer")
     options = parser.parse_args(arguments)
     tag = options.tag or IMAGES[options.target]
     try:

@@ -1,9 +1,9 @@
-"""SageMaker's log groups in CloudWatch Logs; each name is a CloudWatch namespace as well."""
+"""SageMaker's log groups in CloudWatch Logs; the names are also its CloudWatch namespaces."""
 
 TRAINING_JOBS = "/aws/sagemaker/TrainingJobs"
 TRANSFORM_JOBS = "/aws/sagemaker/TransformJobs"
 ENDPOINTS = "/aws/sagemaker/Endpoints"
-"""An endpoint has a log group of its own below this name: `endpoint`."""
+"""Each endpoint has its own log group below this name; see `endpoint`."""
 
 
 def endpoint(name: str) -> str:

@@ -1,27 +1,27 @@
-"""AWS's partitions: what begins ARNs and ends host names where a region is.
+"""AWS partitions: the start of a region's ARNs and the end of its host names.
 
-China, GovCloud and the ISO regions are worlds of their own; botocore knows them all.
+China, GovCloud and the ISO regions are partitions of their own; botocore has the list.
 """
 
 import functools
 import re
 
 DEFAULT = ("aws", "amazonaws.com")
-"""Where a name of no region is taken to be."""
+"""Used for a name that matches no region."""
 
 
 def partition(region: str) -> str:
-    """The partition a region is in, such as `aws`, `aws-cn` or `aws-us-gov`."""
+    """The partition of a region, such as `aws`, `aws-cn` or `aws-us-gov`."""
     return (_find(region) or DEFAULT)[0]
 
 
 def domain(region: str) -> str:
-    """What host names of a region end with, such as `amazonaws.com` or `c2s.ic.gov`."""
+    """The DNS suffix of a region, such as `amazonaws.com` or `c2s.ic.gov`."""
     return (_find(region) or DEFAULT)[1]
 
 
 def is_region(region: str) -> bool:
-    """Whether AWS could have a region of this name."""
+    """Whether the name is a known region or matches a partition's pattern for regions."""
     return _find(region) is not None
 
 

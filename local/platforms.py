@@ -1,4 +1,4 @@
-"""What images, engines and SageMaker's instances run: `linux/amd64` or `linux/arm64`."""
+"""Platforms of images, Docker engines and instance types: `linux/amd64` or `linux/arm64`."""
 
 import re
 from collections.abc import Mapping
@@ -7,33 +7,33 @@ from typing import Any
 AMD64 = "linux/amd64"
 ARM64 = "linux/arm64"
 DEFAULT = AMD64
-"""What SageMaker's instances run, but for those with Graviton or Grace processors."""
+"""The platform of every instance type without a Graviton or Grace processor."""
 
 _INSTANCE_TYPE = re.compile(r"ml\.[a-z0-9-]+\.[a-z0-9]+")
 _ARM = re.compile(r"ml\.([a-z]+\d+g[a-z]*\.|.*-gb\d)")
 """ml.c7g, ml.m6gd and ml.r8g (Graviton), ml.p6e-gb200 (Grace); not ml.g5 or ml.g4dn."""
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
-"""The kernel's names of processors that images name otherwise."""
+"""Docker's name of an architecture by the kernel's, where the two differ."""
 
 
 def is_instance_type(name: str) -> bool:
-    """Whether a name is written like an instance type: `ml.m5.large`."""
+    """Whether a name has the form of an instance type, such as `ml.m5.large`."""
     return _INSTANCE_TYPE.fullmatch(name) is not None
 
 
 def of_instance(instance_type: str) -> str:
-    """What an instance type runs."""
+    """The platform of an instance type."""
     return ARM64 if _ARM.match(instance_type) else DEFAULT
 
 
 def of_image(facts: Mapping[str, Any]) -> str | None:
-    """What an image runs on, by `docker image inspect`; None where it does not say."""
+    """The platform in the output of `docker image inspect`; None if it is missing."""
     system, architecture = facts.get("Os"), facts.get("Architecture")
     return f"{system}/{architecture}" if system and architecture else None
 
 
 def of_engine(info: Mapping[str, Any]) -> str | None:
-    """What an engine runs without an emulator, by `docker info`; None where it does not say."""
+    """The engine's native platform in the output of `docker info`; None if it is missing."""
     machine = info.get("Architecture")
     return f"{info.get('OSType') or 'linux'}/{_MACHINES.get(machine, machine)}" if machine else None
 
@@ -42,8 +42,8 @@ def problem(facts: Mapping[str, Any], instance_type: str | None) -> str | None:
     """Why an instance cannot run an image, in one line; None if it can.
 
     Args:
-        facts: what `docker image inspect` shows of the image.
-        instance_type: SageMaker's; None for the most of them, and for serverless endpoints.
+        facts: the output of `docker image inspect`.
+        instance_type: None for the default platform, and for serverless endpoints.
     """
     found = of_image(facts)
     expected = of_instance(instance_type) if instance_type else DEFAULT

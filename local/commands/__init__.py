@@ -1,1 +1,1 @@
-"""The commands of `berth`, a file each."""
+"""The `berth` commands, one module each."""

@@ -1,4 +1,4 @@
-"""`berth data`: images for training fetched, imported, checked and uploaded.
+"""`berth data`: fetch, import, check and upload training images.
 
 berth data fetch digits photos
 berth data import labels.csv photos
@@ -25,7 +25,7 @@ from local.commands.options.shared import CommonOptions, with_common
 from local.errors import UserError
 
 NEEDED = ("numpy", "PIL", "simplejpeg")
-"""Packages of the extra `image` that the container's data commands import."""
+"""Packages of the extra `image` that the container's data commands need."""
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Fetch, import, check and upload images."
@@ -34,30 +34,31 @@ app = typer.Typer(
 
 @app.command(
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-    help="Write a data set as a folder of images: digits, cifar10, dogs, or a folder or archive of "
-    "yours.",
+    help="Write a data set as a folder of images: digits, cifar10, dogs, or your own folder or "
+    "archive.",
 )
 def fetch(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="digits, cifar10, dogs or folder")],
-    dest: Annotated[Path, typer.Argument(help="the folder to make")],
+    dest: Annotated[Path, typer.Argument(help="the folder to create")],
 ) -> None:
-    """Write a data set; further options are its own: `--archive`, `--from`, `--seed`, …"""
+    """Write a data set; other options go to its source: `--archive`, `--from`, `--seed`, …"""
     raise typer.Exit(run_module("container.data.sources", [name, str(dest), *context.args]))
 
 
 @app.command(
     "import",
-    help="Make an image folder of a flat folder's images and their labels: a CSV, an augmented "
-    "manifest, or MXNet's .lst (of several, as train.lst and val.lst, each is a split).",
+    help="Sort images into class folders by a label file: CSV, augmented manifest or MXNet .lst. "
+    "With several files, such as train.lst and val.lst, each one is a split.",
 )
 def import_labels(
     labels: Annotated[
-        list[Path], typer.Argument(help="the labels: files, or the folder they are in")
+        list[Path], typer.Argument(help="label files, or the folder that contains them")
     ],
-    dest: Annotated[Path, typer.Argument(help="the folder to make")],
+    dest: Annotated[Path, typer.Argument(help="the folder to create")],
     images: Annotated[
-        Path | None, typer.Option(help="the folder paths are in (default: the labels' own)")
+        Path | None,
+        typer.Option(help="folder that image paths are relative to (default: the label file's)"),
     ] = None,
     copy: Annotated[bool, typer.Option("--copy", help="copy the images, do not link them")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="write nothing if a row is bad")] = False,
@@ -65,7 +66,7 @@ def import_labels(
     label_column: Annotated[str | None, typer.Option(help="column or key of the labels")] = None,
     split_column: Annotated[str | None, typer.Option(help="column or key of the splits")] = None,
 ) -> None:
-    """Link the images into class folders; exit status 1 when a row was bad."""
+    """Link the images into class folders; exit with status 1 if a row was bad."""
     arguments = [str(dest)]
     for path in labels:
         arguments += ["--labels", str(path)]
@@ -80,39 +81,40 @@ def import_labels(
     raise typer.Exit(run_module("container.data.sources", ["labels", *arguments]))
 
 
-@app.command(help="Look at every image: damage, duplicates between splits, empty classes.")
+@app.command(help="Check every image: damaged files, duplicates across splits, empty classes.")
 def lint(
     folder: Annotated[Path, typer.Argument(help="train/ validation/ test/, or class folders")],
     as_json: Annotated[bool, typer.Option("--json", help="print the findings as JSON")] = False,
 ) -> None:
-    """Check a folder; exit status 1 when something was found."""
+    """Check a folder; exit with status 1 if there are findings."""
     flags = ["--json"] if as_json else []
     raise typer.Exit(run_module("container.data.lint", [str(folder), *flags]))
 
 
-@app.command(help="Upload a folder to S3, unchanged files left out; prints its S3 URI.")
+@app.command(help="Upload a folder's new and changed files to S3 and print the S3 URI.")
 @with_common
 def upload(
     common: CommonOptions,
     folder: Annotated[Path, typer.Argument(help="the folder")],
     prefix: Annotated[
-        str | None, typer.Option(help="S3 prefix in the bucket (default: data/FOLDER'S NAME)")
+        str | None, typer.Option(help="key prefix in the bucket (default: data/FOLDER'S NAME)")
     ] = None,
     delete: Annotated[
-        bool, typer.Option("--delete", help="remove objects below the prefix the folder lacks")
+        bool, typer.Option("--delete", help="delete objects that are not in the folder")
     ] = False,
     check: Annotated[
-        bool, typer.Option("--lint/--no-lint", help="check the images before sending them")
+        bool, typer.Option("--lint/--no-lint", help="check the images before the upload")
     ] = True,
     strict: Annotated[
-        bool, typer.Option("--strict", help="send nothing when the check finds anything")
+        bool, typer.Option("--strict", help="upload nothing if the check has findings")
     ] = False,
     kms_key: Annotated[str | None, typer.Option(help="KMS key that encrypts the objects")] = None,
-    parallel: Annotated[int, typer.Option(min=1, max=256, help="uploads at once")] = WORKERS,
+    parallel: Annotated[int, typer.Option(min=1, max=256, help="parallel uploads")] = WORKERS,
 ) -> None:
-    """Send a folder's files; sent again, only what changed goes.
+    """Upload a folder's files; a second upload sends only what changed.
 
-    What the check finds are warnings, as training leaves such files out; `--strict` refuses.
+    Findings of the check are warnings, because training skips such files; with `--strict` they are
+    errors.
     """
     console, notes = Console(), Console(stderr=True)
     files = scan_folder(folder, strict=strict, largest=LARGEST if check else None)
@@ -120,34 +122,34 @@ def upload(
     where = normalize_prefix(prefix) if prefix is not None else f"data/{folder.resolve().name}/"
     if not is_utf8(where):
         raise UserError(
-            f"{readable(where)}: not UTF-8, as the keys in S3 are; choose another with --prefix"
+            f"{readable(where)}: not UTF-8, which S3 keys must be; choose another with --prefix"
         )
     for line in files.left_out:
         notes.print(line, highlight=False, markup=False, soft_wrap=True)
     uri = f"s3://{target.bucket}/{where}"
     if target.plan:
         plan.show(target, upload_requests(target.bucket, where, delete=delete), console)
-        console.print(f"{len(files.paths):,} files, {files.size:,} bytes, to {uri}")
+        console.print(f"upload {len(files.paths):,} files, {files.size:,} bytes, to {uri}")
         return
     flags = [] if strict else ["--exit-zero"]
     if check and run_module("container.data.lint", [str(folder), *flags]):
-        other = "leave --strict out" if strict else "upload it as it is with --no-lint"
-        raise UserError(f"{readable(str(folder))}: see above; put it right, or {other}")
+        other = "omit --strict" if strict else "upload it as it is with --no-lint"
+        raise UserError(f"{readable(str(folder))}: see the findings above; fix them, or {other}")
     target.ensure_bucket()
     s3 = target.client("s3", connections=parallel)
     done = upload_files(
         s3, files, target.bucket, where, kms_key=kms_key, delete=delete, workers=parallel
     )
-    summary = f"{done.sent:,} files sent ({done.bytes:,} bytes), {done.unchanged:,} there already"
+    summary = f"{done.sent:,} files uploaded ({done.bytes:,} bytes), {done.unchanged:,} unchanged"
     if done.extra:
-        what = "removed" if delete else "not in the folder (--delete removes them)"
+        what = "deleted" if delete else "not in the folder (--delete deletes them)"
         summary += f", {len(done.extra):,} {what}"
     notes.print(summary, highlight=False)
     console.print(uri, soft_wrap=True, highlight=False)
 
 
 def normalize_prefix(prefix: str) -> str:
-    """A prefix that ends with one slash and begins with none; "" for the bucket's root."""
+    """The prefix with one slash at its end and none at its start; "" for the bucket's root."""
     bare = prefix.strip("/")
     return f"{bare}/" if bare else ""
 
@@ -155,14 +157,14 @@ def normalize_prefix(prefix: str) -> str:
 def upload_requests(
     bucket: str, prefix: str, *, delete: bool = False
 ) -> list[tuple[str, dict[str, str]]]:
-    """The requests of an upload, for `--plan`: one stands for all files."""
+    """The requests of an upload, for `--plan`; one PutObject stands for all files."""
     objects = {"Bucket": bucket, "Key": f"{prefix}*"}
     created = [("CreateBucket", {"Bucket": bucket}), ("PutObject", objects)]
     return [*created, ("DeleteObject", objects)] if delete else created
 
 
 def run_module(module: str, arguments: Sequence[str], needed: Sequence[str] = NEEDED) -> int:
-    """Run one of the container's own commands in this environment; its exit status.
+    """Run one of the container's modules with this Python and return its exit status.
 
     Raises:
         UserError: a package that it needs is not installed.

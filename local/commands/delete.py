@@ -1,4 +1,4 @@
-"""`berth delete`: endpoints, with their configurations and models."""
+"""`berth delete`: delete endpoints with their configurations and models."""
 
 import time
 from collections.abc import Iterator
@@ -12,14 +12,14 @@ from local.client.target import MADE_BY
 from local.commands.options.shared import CommonOptions, with_common
 from local.errors import UserError, code
 
-GONE_SECONDS = 600.0
-"""How long the deletion of an endpoint may take; AWS needs some seconds."""
+DELETION_TIMEOUT = 600.0
+"""Seconds to wait for an endpoint's deletion; on AWS it takes a few."""
 
 
 @with_common
 def delete(
     common: CommonOptions,
-    names: Annotated[list[str] | None, typer.Argument(help="of endpoints")] = None,
+    names: Annotated[list[str] | None, typer.Argument(help="names of endpoints")] = None,
     *,
     every: Annotated[
         bool,
@@ -27,7 +27,7 @@ def delete(
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="delete without confirmation")] = False,
 ) -> None:
-    """Delete endpoints, each with its configuration and models; what is in S3 stays."""
+    """Delete endpoints with their configurations and models; the artifacts in S3 are kept."""
     if bool(names) == every:
         raise UserError("delete: expected names of endpoints, or --all")
     target = common.connect(needs_role=False)
@@ -59,8 +59,8 @@ def _endpoint_resources(client: Any, name: str) -> Iterator[tuple[str, str]]:
     if endpoint is None:
         kind, _ = find(client, name, KINDS)[0]
         raise UserError(
-            f"{name}: a {kind.name} job; SageMaker keeps jobs for good, only endpoints can be "
-            f"deleted (a running one can be stopped: berth stop {name})"
+            f"{name}: this is a {kind.name} job; only endpoints can be deleted, jobs cannot "
+            f"(to stop a running job: berth stop {name})"
         )
     yield "endpoint", name
     config = endpoint.get("EndpointConfigName")
@@ -68,18 +68,18 @@ def _endpoint_resources(client: Any, name: str) -> Iterator[tuple[str, str]]:
         return
     yield "endpoint_config", config
     try:
-        answer = client.describe_endpoint_config(EndpointConfigName=config)
+        response = client.describe_endpoint_config(EndpointConfigName=config)
     except client.exceptions.ClientError as error:
         if code(error) != "ValidationException":
             raise
         return  # deleted already
-    for variant in answer["ProductionVariants"]:
+    for variant in response["ProductionVariants"]:
         if "ModelName" in variant:
             yield "model", variant["ModelName"]
 
 
 def _created_by_berth(client: Any) -> Iterator[tuple[str, str]]:
-    """The resources with berth's tag, endpoints first: what another needs is deleted after it."""
+    """The resources with berth's tag, endpoints first: a resource in use is deleted last."""
     for what, listing, summaries, prefix in (
         ("endpoint", "list_endpoints", "Endpoints", "Endpoint"),
         ("endpoint_config", "list_endpoint_configs", "EndpointConfigs", "EndpointConfig"),
@@ -105,8 +105,8 @@ def _delete(client: Any, what: str, name: str) -> None:
             raise
         return
     if what == "endpoint":
-        deadline = time.monotonic() + GONE_SECONDS
+        deadline = time.monotonic() + DELETION_TIMEOUT
         while describe(client, ENDPOINT, name) is not None:
             if time.monotonic() > deadline:
-                raise UserError(f"endpoint {name}: still there after {GONE_SECONDS:.0f} s")
+                raise UserError(f"endpoint {name}: not deleted after {DELETION_TIMEOUT:.0f} s")
             time.sleep(0.3)

@@ -160,7 +160,9 @@ def test_search_train_look_and_clean_up(berth: Berth) -> None:
     listed = json.loads(berth("jobs", "--json").stdout)
     assert {each["name"] for each in listed} >= {"search", "best"}
     refused = berth("delete", "best", status=1)
-    assert refused.stderr.startswith("berth: best: a training job; SageMaker keeps jobs")
+    assert refused.stderr.startswith(
+        "berth: best: this is a training job; only endpoints can be deleted"
+    )
 
 
 def test_a_failure_in_one_line(berth: Berth) -> None:
@@ -302,7 +304,7 @@ def test_a_server_that_is_killed_meanwhile(toy_commands: "Commands", tmp_path: P
             server.kill()
             last = process.stderr.read().splitlines()[-1]
         assert process.returncode == 1
-        assert last.startswith(f"berth: nobody answers at {environment['AWS_ENDPOINT_URL']}")
+        assert last.startswith(f"berth: cannot connect to {environment['AWS_ENDPOINT_URL']}")
     with serving(toy_commands, tmp_path / "home") as (_, environment):
         berth = Berth(environment, tmp_path)
         assert berth("stop", "left").stdout == "training job left: stopping\n"

@@ -24,21 +24,21 @@ REFUSED = ClientError(
         (REFUSED, "CreateTrainingJob: ResourceInUse: the name is taken"),
         (
             EndpointConnectionError(endpoint_url="http://127.0.0.1:1"),
-            "nobody answers at http://127.0.0.1:1; is it running (berth up)?",
+            "cannot connect to http://127.0.0.1:1; is the local SageMaker running (berth up)?",
         ),
         (
             EndpointConnectionError(endpoint_url="https://sts.eu-west-1.amazonaws.com/"),
-            "AWS cannot be reached: nobody answers at https://sts.eu-west-1.amazonaws.com/; look "
-            "at this machine's network (VPN, proxy) and at the region's name",
+            "cannot connect to AWS at https://sts.eu-west-1.amazonaws.com/; check this machine's "
+            "network (VPN, proxy) and the name of the region",
         ),
         (
             ConnectTimeoutError(endpoint_url="https://sts.eu-west-1.amazonaws.com/"),
-            "AWS cannot be reached: nobody answers at https://sts.eu-west-1.amazonaws.com/; look "
-            "at this machine's network (VPN, proxy) and at the region's name",
+            "cannot connect to AWS at https://sts.eu-west-1.amazonaws.com/; check this machine's "
+            "network (VPN, proxy) and the name of the region",
         ),
         (
             ProxyConnectionError(proxy_url="http://me:secret@proxy:3128"),
-            "AWS cannot be reached: the proxy proxy (HTTPS_PROXY) does not answer",
+            "cannot connect to AWS: the proxy proxy (HTTPS_PROXY) does not respond",
         ),
         (NoRegionError(), "You must specify a region."),
         (S3UploadFailedError("Failed to upload a\nto b"), "Failed to upload a to b"),

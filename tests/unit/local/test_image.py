@@ -88,7 +88,7 @@ def test_the_image_that_serves_takes_no_pytorch() -> None:
     command = build_command(LEGACY, tag="berth:serve", target="serve")
     assert command[command.index("--target") + 1] == "serve"
     assert not any(word.startswith("WEIGHTS=") for word in command)
-    with pytest.raises(ImageError, match="--weights: the target serve holds no PyTorch"):
+    with pytest.raises(ImageError, match="--weights: not supported by the target serve"):
         build_command(LEGACY, tag="berth:serve", target="serve", weights=["resnet18"])
     with pytest.raises(ImageError, match="--torch-index-url"):
         build_command(

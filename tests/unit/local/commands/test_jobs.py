@@ -148,7 +148,7 @@ def test_all_is_what_this_command_made(berth: Commands) -> None:
     [
         (["delete"], "expected names of endpoints, or --all"),
         (["delete", "flowers", "--all"], "expected names of endpoints, or --all"),
-        (["delete", "first"], "first: a training job; SageMaker keeps jobs for good"),
+        (["delete", "first"], "first: this is a training job; only endpoints can be deleted"),
         (["delete", "nothing"], "nothing: not found"),
         (["stop", "first"], "first: not running"),
         (["stop", "nothing"], "nothing: not found (training, tuning, transform)"),
