@@ -111,7 +111,7 @@ COMMANDS = {
     ),
     "quantize": CommandEntry(
         "local.commands.quantize:quantize",
-        "Quantize a model to int8 and measure its accuracy on a folder of images.",
+        "Quantize a model to int8 and measure its accuracy.",
         "berth quantize berth-flowers-20260102-030405 photos/test",
         SERVING,
     ),

@@ -158,7 +158,7 @@ def test_an_upload_is_a_channel(
         assert berth("data", "upload", photos, "--no-lint") == 0
         shown = capsys.readouterr()
         assert shown.out == "s3://bucket/data/photos/\n"
-        assert f"{sent} files sent" in shown.err
+        assert f"{sent} files uploaded" in shown.err
 
 
 def wait_until(true: Callable[[], bool]) -> None:

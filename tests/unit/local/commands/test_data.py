@@ -65,9 +65,9 @@ def test_upload_checks_sends_and_prints_the_uri(
     assert main(["data", *arguments]) == 0
     shown = capfd.readouterr()
     assert shown.out.splitlines()[-1] == "s3://bucket/data/photos/"
-    assert "4 files sent" in shown.err
+    assert "4 files uploaded" in shown.err
     assert main(["data", *arguments, "--no-lint"]) == 0
-    assert "0 files sent (0 bytes), 4 there already" in capfd.readouterr().err
+    assert "0 files uploaded (0 bytes), 4 unchanged" in capfd.readouterr().err
 
 
 def test_upload_warns_of_what_training_would_skip(
