@@ -26,6 +26,12 @@ most = int(os.environ.get("TOY_MODELS", "2"))
 models: dict[str, Path] = {}
 
 
+def say(line: str) -> None:
+    """Print a line in one piece: print() writes its end apart, and threads come between."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -75,7 +81,7 @@ class Handler(BaseHTTPRequestHandler):
         else:
             if (folder / "slow").exists():
                 time.sleep(2)
-            print(f"toy: loads {self.headers['X-Amzn-SageMaker-Target-Model']}", flush=True)
+            say(f"toy: loads {self.headers['X-Amzn-SageMaker-Target-Model']}")
             models[name] = folder
             self.answer(200, b"")
 
@@ -122,7 +128,7 @@ class Handler(BaseHTTPRequestHandler):
         format: str,  # noqa: A002
         *args: object,
     ) -> None:
-        print("toy:", format % args, flush=True)
+        say(f"toy: {format % args}")
 
 
 if (model / "broken").exists():
