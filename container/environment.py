@@ -145,6 +145,17 @@ class Environment:
         return {name: path for name, path in self._channels().items() if name not in others}
 
     @property
+    def streamed(self) -> frozenset[Path]:
+        """The folders of the channels whose files are streamed from S3 when they are read."""
+        path = self.base / "input" / "config" / "inputdataconfig.json"
+        declared = read_object(path) if path.exists() else {}
+        return frozenset(
+            folder
+            for name, folder in self.channels.items()
+            if declared.get(name, {}).get("TrainingInputMode") == "FastFile"
+        )
+
+    @property
     def weights_channel(self) -> Path | None:
         """The channel that brings pretrained weights, if the job has one."""
         return self._channels().get("weights")

@@ -21,6 +21,7 @@ from container.artifact import Artifact
 from container.cpus import available_cpus
 from container.data.index import Index
 from container.data.loader import EpochLoader
+from container.data.splits import read_index
 from container.errors import ArtifactError, BerthError, DataError
 from container.files.archives import ArchiveLimits, BadArchive, members
 from container.hyperparameters import Hyperparameters
@@ -55,7 +56,7 @@ def quantize(
         artifact = Artifact.read(folder)
         if artifact.openvino is None:
             raise ArtifactError(f"{model}: holds no OpenVINO graph, which int8 would be made of")
-        index = Index.from_folder(photos, artifact.classes)
+        index = read_index(photos, artifact.classes)
         if len(index) < 2:
             raise DataError(f"{photos}: found {len(index)} images, expected at least 2")
         calibration, held_out = (index.take(np.arange(start, len(index), 2)) for start in (1, 0))

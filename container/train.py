@@ -318,7 +318,7 @@ def _callback(
 
 
 def _read_data(environment: Environment, hp: Hyperparameters, given: Path | None) -> Splits:
-    splits = find_splits(environment.channels, hp.validation_split, hp.seed)
+    splits = find_splits(environment.channels, hp.validation_split, hp.seed, environment.streamed)
     known = decodable_files(environment, hp, given)
     splits = lint(splits, on_bad_image=hp.on_bad_image, report=say, known=known)
     known.add(index for _, index in splits.items())

@@ -1,14 +1,15 @@
-"""The images of a split and their labels: a folder a class."""
+"""The images of a split and their labels: a folder a class, or members of tar shards."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
+from container.data.members import Members
 from container.errors import DataError
 from container.files.folders import (
     FolderContents,
@@ -35,20 +36,25 @@ _SMALL = 1 << 20
 class Index:
     """The images of one split.
 
-    `paths` are relative to `root`, with forward slashes, sorted; `labels` is int64 (N,), each an
-    index into `classes`. `misplaced` are files outside class folders, or in a folder inside one:
-    they are not used, and `lint` reports them. `notes` are lines on junk files and empty folders
-    that are left out. `digests` is uint8 (N, 16), a digest of each file's bytes as
-    `content_digest` gives it, where `lint` has read them; None before.
+    `paths` are relative to `root`, with forward slashes, sorted, or `Members` of shards in `root`,
+    in the order in which they lie; `labels` is int64 (N,), each an index into `classes`.
+    `misplaced` are files outside class folders, or in a folder inside one: they are not used, and
+    `lint` reports them. `unusable` are members of shards that cannot be used: name, and a line
+    that begins with it and says why. `notes` are lines on junk files and empty folders that are
+    left out. `digests` is uint8 (N, 16), a digest of each file's bytes as `content_digest` gives
+    it, where `lint` has read them; None before. `streamed` says that the shards come through a
+    mount that streams them (FastFile mode).
     """
 
     root: Path
     classes: tuple[str, ...]
-    paths: tuple[str, ...]
+    paths: Sequence[str]
     labels: npt.NDArray[np.int64]
     misplaced: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     digests: npt.NDArray[np.uint8] | None = None
+    unusable: tuple[tuple[str, str], ...] = ()
+    streamed: bool = False
 
     @classmethod
     def from_folder(cls, root: Path, classes: Sequence[str] | None = None) -> Self:
@@ -70,7 +76,7 @@ class Index:
         number = {name: label for label, name in enumerate(order)}
         unknown = [name for name in filled if name not in number]
         if unknown:
-            raise DataError(_unknown(root, unknown, order))
+            raise unknown_classes(root, unknown, order)
         found = sorted(
             (f"{name}/{file}", number[name]) for name in filled for file in inside[name].files
         )
@@ -88,8 +94,15 @@ class Index:
         """How many images."""
         return len(self.paths)
 
+    @property
+    def members(self) -> Members | None:
+        """Where the images lie in shards; None where each is a file."""
+        return self.paths if isinstance(self.paths, Members) else None
+
     def file(self, position: int) -> Path:
-        """Where the image at `position` is."""
+        """Where the image at `position` is; a ValueError where it is no file of its own."""
+        if self.members is not None:
+            raise ValueError(f"{self.paths[position]} is a member of a shard")
         return self.root / self.paths[position]
 
     def read(self, position: int) -> bytes:
@@ -102,15 +115,15 @@ class Index:
         if not is_utf8(self.paths[position]):
             raise DataError(f"{name}: its name is not UTF-8: rename it")
         try:
+            if self.members is not None:
+                size = self.members.size(position)
+                if size > _SMALL:
+                    _check_head(name, self.members.read(position, HEAD), size)
+                return self.members.read(position)
             with open_regular(self.file(position)) as file:
                 size = size_of(file)
                 if size > _SMALL:
-                    head = file.read(HEAD)
-                    if sniff(head) is None and sniff_media_type(head) is None:
-                        raise DataError(
-                            f"{name}: not an accepted image: found {size:,} bytes starting "
-                            f"{head[:8].hex(' ')}"
-                        )
+                    _check_head(name, file.read(HEAD), size)
                     file.seek(0)
                 return read_bounded(file)
         except OSError as error:
@@ -128,13 +141,12 @@ class Index:
     def take(self, positions: npt.NDArray[np.int64] | Sequence[int]) -> "Index":
         """The images at `positions` only, in index order."""
         kept = np.sort(np.asarray(positions, dtype=np.int64))
-        return Index(
-            root=self.root,
-            classes=self.classes,
-            paths=tuple(self.paths[position] for position in kept),
+        return replace(
+            self,
+            paths=tuple(self.paths[position] for position in kept)
+            if self.members is None
+            else self.members.take(kept),
             labels=self.labels[kept],
-            misplaced=self.misplaced,
-            notes=self.notes,
             digests=None if self.digests is None else self.digests[kept],
         )
 
@@ -142,6 +154,14 @@ class Index:
 def content_digest(data: bytes) -> bytes:
     """The digest by which files are told apart: 16 bytes of BLAKE2b."""
     return hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest()
+
+
+def _check_head(name: str, head: bytes, size: int) -> None:
+    """Raise DataError unless a large file's first bytes are an image's."""
+    if sniff(head) is None and sniff_media_type(head) is None:
+        raise DataError(
+            f"{name}: not an accepted image: found {size:,} bytes starting {head[:8].hex(' ')}"
+        )
 
 
 def _notes(here: FolderContents, inside: Mapping[str, FolderContents]) -> Iterator[str]:
@@ -172,24 +192,27 @@ def _raise_no_classes(
     if not here.folders:
         what = f"{len(here.files):,} files" if here.files else "nothing"
         table = "; labels in a table or manifest: berth data import" if here.files else ""
+        if any(name.lower().endswith(".zip") for name in here.files):
+            table = "; berth data fetch folder DEST --from unpacks a zip"
         raise DataError(
-            f"{shown}: found {what} and no class folders, expected <class>/<image>{table}"
+            f"{shown}: found {what} and no class folders, expected <class>/<image>, or tar shards"
+            f"{table}"
         )
     if classes is None:
         raise DataError(f"{shown}: the class folders are empty, expected images in them")
 
 
-def _unknown(root: Path, unknown: Sequence[str], classes: Sequence[str]) -> str:
-    """One line on class folders that training does not have, with a likely misspelling."""
+def unknown_classes(root: Path, unknown: Sequence[str], classes: Sequence[str]) -> DataError:
+    """The error for classes that training does not have, with a likely misspelling."""
     like = {same_name(name): name for name in classes}
     for name in unknown:
         if same_name(name) in like:
-            return (
+            return DataError(
                 f"{readable(str(root))}: found class {name!r}, training has "
                 f"{like[same_name(name)]!r}, which differs only in case, spaces or accents' "
                 "encoding: rename one"
             )
-    return (
+    return DataError(
         f"{readable(str(root))}: found class {some(map(repr, unknown))} that training does not "
         f"have, expected only {some(map(repr, classes))}"
     )

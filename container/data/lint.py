@@ -2,8 +2,8 @@
 
     python -m container.data.lint FOLDER
 
-FOLDER holds train/, validation/ and test/, or class folders. The exit code is 1 when something
-was found. The folder is only read.
+FOLDER holds train/, validation/ and test/, or class folders, or tar shards. The exit code is 1
+when something was found. The folder is only read.
 """
 
 import argparse
@@ -116,13 +116,8 @@ def _report(
 ) -> LintReport:
     leaks, conflicts = _twins(splits, checked)
     return LintReport(
-        images={split: len(index) for split, index in splits.items()},
-        bad=tuple(
-            BadFile(split, index.paths[position], each.reason)
-            for split, index in splits.items()
-            for position, each in enumerate(checked[split])
-            if each.reason
-        ),
+        images={split: len(index) + len(index.unusable) for split, index in splits.items()},
+        bad=tuple(bad for split, index in splits.items() for bad in _bad(split, index, checked)),
         leaks=leaks,
         conflicts=conflicts,
         empty=_empty(splits, checked),
@@ -133,6 +128,16 @@ def _report(
             *(f"{split}: {note}" for split, index in splits.items() for note in index.notes),
         ),
     )
+
+
+def _bad(
+    split: str, index: Index, checked: "Mapping[str, list[_CheckedFile]]"
+) -> Iterator[BadFile]:
+    for path, reason in index.unusable:
+        yield BadFile(split, path, reason)
+    for position, each in enumerate(checked[split]):
+        if each.reason:
+            yield BadFile(split, index.paths[position], each.reason)
 
 
 def lint(
@@ -171,7 +176,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m container.data.lint", description="Check an image folder."
     )
-    parser.add_argument("folder", type=Path, help="train/ validation/ test/, or class folders")
+    parser.add_argument(
+        "folder",
+        type=Path,
+        help="train/ validation/ test/, or class folders; or tar shards",
+    )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.add_argument(
         "--exit-zero", action="store_true", help="exit with 0 unless training would refuse it"
@@ -273,19 +282,22 @@ def _check_file(
 def _twins(
     splits: Mapping[str, Index], checked: Mapping[str, list[_CheckedFile]]
 ) -> tuple[tuple[Twin, ...], tuple[Twin, ...]]:
-    first: dict[bytes, tuple[str, str, int]] = {}
+    first: dict[bytes, tuple[str, int]] = {}
     leaks: list[Twin] = []
     conflicts: list[Twin] = []
     for split, index in splits.items():
         for position, each in enumerate(checked[split]):
             if each.reason:
                 continue
-            path, label = index.paths[position], int(index.labels[position])
-            seen = first.setdefault(each.digest, (split, path, label))
+            seen = first.setdefault(each.digest, (split, position))
+            if seen == (split, position):
+                continue
+            before = splits[seen[0]]
+            twin = Twin(seen[0], before.paths[seen[1]], split, index.paths[position])
             if seen[0] != split:
-                leaks.append(Twin(seen[0], seen[1], split, path))
-            if seen[2] != label:
-                conflicts.append(Twin(seen[0], seen[1], split, path))
+                leaks.append(twin)
+            if before.labels[seen[1]] != index.labels[position]:
+                conflicts.append(twin)
     return tuple(leaks), tuple(conflicts)
 
 

@@ -28,7 +28,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 from container.data.crop import RandomCrop
 from container.data.decoded import DecodedImages
 from container.data.index import Index
-from container.data.order import EpochOrder
+from container.data.members import BLOCK, BlockReader
+from container.data.order import STREAMS, WINDOW, EpochOrder, StreamedOrder
 from container.errors import BerthError, DataError
 from container.files.progress import ProgressBar
 from container.images.budget import BUDGET, LockFile
@@ -65,6 +66,7 @@ class EpochLoader:
 
     `train=True` orders images as `EpochOrder` does and, above 64 pixels, crops them at random with
     (seed, epoch, image) as seed; `random_crop=False` uses the evaluation geometry instead.
+    Shards that are streamed are shuffled as by `StreamedOrder`, and read block by block.
     `train=False` yields every image once, in index order, through `geometry`, whose crop is
     `image_size`. `report` is called with a message if shared memory is too small for `workers`.
     `keep` is the number of bytes of decoded images to cache for later epochs.
@@ -90,7 +92,11 @@ class EpochLoader:
             raise ValueError(f"image_size {image_size} is not the geometry's crop {geometry.crop}")
         self._index, self._geometry = index, geometry
         self._batch_size, self._seed = batch_size, seed
-        self._order = EpochOrder(len(index), batch_size, seed, train, rank, world)
+        order = EpochOrder(len(index), batch_size, seed, train, rank, world)
+        self._order: EpochOrder | StreamedOrder = order
+        self._streamed = train and index.streamed and index.members is not None
+        if self._streamed and index.members is not None:
+            self._order = StreamedOrder(order, index.members.blocks())
         self._workers, self._report = workers, report
         self._crop = None
         if train and random_crop and image_size > SMALL:
@@ -171,8 +177,12 @@ class EpochLoader:
         kept = None
         if self._keep and DecodedImages.possible():
             kept = DecodedImages(len(self._index), self._keep)
+        held = 0
+        if self._streamed:
+            # What the places of the epoch that a worker reads from have before them.
+            held = -(-STREAMS // max(1, workers)) * WINDOW * BLOCK
         self._files = _BatchDataset(
-            self._index, self._geometry, self._crop, self._seed, workers, kept
+            self._index, self._geometry, self._crop, self._seed, workers, kept, held
         )
         begin = partial(_begin, lock_file=self._lock_file.path, files=self._files)
         return DataLoader(
@@ -213,9 +223,13 @@ class _BatchDataset(Dataset[Batch | BerthError]):
         seed: int,
         workers: int,
         kept: DecodedImages | None,
+        held: int,
     ) -> None:
         self._index, self._geometry, self._crop, self._seed = index, geometry, crop, seed
         self._kept = kept
+        self._read = index.read
+        if held and index.members is not None:
+            self._read = BlockReader(index.members, held).read
         # A row for each worker: its pid, and the position being decoded or -1.
         self._at = torch.full((workers, 2), -1, dtype=torch.int64)
         if workers:
@@ -256,7 +270,7 @@ class _BatchDataset(Dataset[Batch | BerthError]):
         if kept is not None:
             return kept if self._crop is None else self._crop.crop(kept, random)
         name = self._index.paths[position]
-        data = self._index.read(position)
+        data = self._read(position)
         keep = None if self._kept is None else partial(self._kept.put, position)
         if self._crop is not None:
             return self._crop.load(data, name, random, keep)

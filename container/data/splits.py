@@ -1,6 +1,7 @@
 """Finds the training, validation and test images of a job's channels."""
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -8,8 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from container.data.index import Index
+from container.data.shards.reading import NoLabels, ShardSplit, holds_shards, read_shards
 from container.errors import DataError
 from container.files.folders import (
+    SHARD_SUFFIX,
     SPLITS,
     contents,
     contents_below,
@@ -46,18 +49,24 @@ class Splits:
             yield "test", self.test
 
 
-def find_splits(channels: Mapping[str, Path], validation_split: float, seed: int) -> Splits:
+def find_splits(
+    channels: Mapping[str, Path],
+    validation_split: float,
+    seed: int,
+    streamed: Collection[Path] = (),
+) -> Splits:
     """Read the channels into splits.
 
     `channels` maps a name to its folder: train, validation and test by any name in
     `container.files.folders.SPLITS`; or a single one of any name that holds those as folders; or
     training images alone, of which the share `validation_split` of each class is kept for
-    validation, chosen by `seed`.
+    validation, chosen by `seed`. A split is class folders, or tar shards. `streamed` are folders
+    whose files come through a mount that streams them.
 
     Raises DataError when no training images are found, when there is only one class, and when
     validation or test have a class that training does not.
     """
-    indexes, notes = read_splits(channels)
+    indexes, notes = read_splits(channels, streamed)
     train, test = indexes["train"], indexes.get("test")
     if "validation" in indexes:
         validation = indexes["validation"]
@@ -72,34 +81,112 @@ def find_splits(channels: Mapping[str, Path], validation_split: float, seed: int
             "images to keep for validation"
         )
     kept, held_out = stratified(train.labels, validation_split, seed)
-    validation = replace(train.take(held_out), misplaced=(), notes=())
+    validation = replace(train.take(held_out), misplaced=(), notes=(), unusable=())
     return Splits(train.take(kept), validation, test, notes)
 
 
-def read_splits(channels: Mapping[str, Path]) -> tuple[dict[str, Index], tuple[str, ...]]:
+def read_splits(
+    channels: Mapping[str, Path], streamed: Collection[Path] = ()
+) -> tuple[dict[str, Index], tuple[str, ...]]:
     """The index of each split there is, and lines on what is left out.
 
     A test split without labels is left out. Raises DataError as `find_splits` does.
     """
     folders, notes = split_folders(channels)
-    indexes = {"train": Index.from_folder(folders.pop("train"))}
+    places = _places(folders)
+    found = _read(places.pop("train"), None, None, streamed)
+    indexes, names = {"train": found.index}, found.names
     classes = indexes["train"].classes
     if len(classes) < 2:
         raise DataError(
             f"{readable(str(indexes['train'].root))}: found one class only ({classes[0]!r}), "
             "expected two or more"
         )
-    for split, folder in folders.items():
-        unlabelled = _without_labels(folder, classes) if split == "test" else None
+    for split, place in places.items():
+        unlabelled = None
+        if split == "test" and not place.shards:
+            unlabelled = _without_labels(place.root, classes)
         if unlabelled is None:
-            indexes[split] = Index.from_folder(folder, classes)
-        else:
-            notes = (
-                *notes,
-                f"{split}: left out, as it has no labels: {readable(str(folder))} holds "
-                f"{unlabelled}, expected <class>/<image>; berth transform predicts it",
-            )
+            try:
+                indexes[split] = _read(place, classes, names, streamed).index
+                continue
+            except NoLabels:
+                if split != "test":
+                    raise
+                unlabelled = f"images without a class in {some(place.shards)}"
+        notes = (
+            *notes,
+            f"{split}: left out, as it has no labels: {readable(str(place.root))} holds "
+            f"{unlabelled}, expected <class>/<image>; berth transform predicts it",
+        )
     return indexes, notes
+
+
+def read_index(root: Path, classes: Sequence[str] | None = None) -> Index:
+    """The index of a folder that is no split of a data set: class folders, or tar shards.
+
+    Raises DataError as `Index.from_folder` and `read_shards` do.
+    """
+    return _read(_place(root), classes, None, ()).index
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A split's folder, and its shards there; none where it holds class folders."""
+
+    root: Path
+    shards: tuple[str, ...] = ()
+
+
+def _place(root: Path) -> _Place:
+    here = contents(root) if root.is_dir() else None
+    return _Place(root, here.shards if here is not None and holds_shards(root, here) else ())
+
+
+def _read(
+    place: _Place,
+    classes: Sequence[str] | None,
+    names: tuple[str, ...] | None,
+    streamed: Collection[Path],
+) -> ShardSplit:
+    if not place.shards:
+        return ShardSplit(Index.from_folder(place.root, classes), None)
+    through = any(place.root.is_relative_to(folder) for folder in streamed)
+    return read_shards(place.root, place.shards, classes, names=names, streamed=through)
+
+
+def _places(folders: Mapping[str, Path]) -> dict[str, _Place]:
+    """Where each split is; shards in the training folder may have their split in their names.
+
+    Raises DataError when only some have, or a split is there twice.
+    """
+    places = {split: _place(folder) for split, folder in folders.items()}
+    train = places["train"]
+    named: dict[str | None, list[str]] = {}
+    for name in train.shards:
+        named.setdefault(_split_of_shard(name), []).append(name)
+    if "train" not in named or not named.keys() - {"train", None}:
+        return places  # the folder says the split
+    shown = readable(str(train.root))
+    if None in named:
+        raise DataError(
+            f"{shown}: found shards named after their split, as {readable(named['train'][0])}, and "
+            f"shards that are not, as {readable(named[None][0])}, expected a split in each name"
+        )
+    if twice := [split for split in named if split != "train" and split in places]:
+        raise DataError(
+            f"{shown}: found shards of {some(map(str, twice))} among those of train and a folder "
+            "or channel of it too, expected one of them"
+        )
+    places |= {str(split): _Place(train.root, tuple(names)) for split, names in named.items()}
+    return {split: places[split] for split in SPLITS if split in places}
+
+
+def _split_of_shard(name: str) -> str | None:
+    """The split in a shard's name: `imagenet-train-000.tar`, `val_12.tar`."""
+    parts = re.split(r"[\s._-]+", name.lower().partition(SHARD_SUFFIX)[0])
+    found = {split for part in parts if (split := split_of(part))}
+    return found.pop() if len(found) == 1 else None
 
 
 def split_folders(channels: Mapping[str, Path]) -> tuple[dict[str, Path], tuple[str, ...]]:

@@ -112,8 +112,8 @@ def members(archive: Path, limits: ArchiveLimits) -> Iterator[Member]:
 
 def leads_out(name: str) -> bool:
     """Whether a path is unsafe: it could point outside its folder on some operating system."""
-    path = PurePosixPath(name)
-    return not name or path.is_absolute() or ".." in path.parts or "\0" in name or "\\" in name
+    absolute = not name or name.startswith("/")
+    return absolute or ".." in name.split("/") or "\0" in name or "\\" in name
 
 
 def is_gzip(archive: Path) -> bool:

@@ -32,6 +32,13 @@ IMAGE_SUFFIXES = frozenset({
 })  # fmt: skip
 """Suffixes of image files, whether or not they can be decoded here."""
 
+SHARD_SUFFIX = ".tar"
+"""The suffix of shards: tars whose members are images and their labels (WebDataset)."""
+COMPRESSED_SHARDS = (
+    ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst", ".tar.lz4",
+)  # fmt: skip
+"""Suffixes of compressed tars, in which no member has a place of its own."""
+
 DEPTH = 4
 """Levels of wrapping folders that are searched for the splits."""
 
@@ -84,6 +91,18 @@ class FolderContents:
     def __bool__(self) -> bool:
         """Whether it holds anything but junk."""
         return bool(self.folders or self.files)
+
+    @property
+    def shards(self) -> tuple[str, ...]:
+        """Files named as tar shards; none where images lie beside them."""
+        if any(map(is_image_name, self.files)):
+            return ()
+        return tuple(filter(is_shard_name, self.files))
+
+    @property
+    def may_hold_images(self) -> bool:
+        """Whether a split's images may be here: in class folders, or in shards."""
+        return bool(self.folders or self.shards)
 
     def notes(self) -> Iterator[tuple[str, tuple[str, ...]]]:
         """Names that are never used, by reason."""
@@ -146,6 +165,11 @@ def is_image_name(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122
 
 
+def is_shard_name(name: str) -> bool:
+    """Whether a file's ending is a tar's, compressed or not."""
+    return name.lower().endswith((SHARD_SUFFIX, *COMPRESSED_SHARDS))
+
+
 def contents(folder: Path) -> FolderContents:
     """The contents of a folder. Raises DataError when it cannot be listed."""
     try:
@@ -172,7 +196,7 @@ def find_layout(contents_of: ContentsOf, root: str) -> Layout:
         place = f"{root}{where}"
         found = splits_by_name(here.folders)
         holds_classes = any(
-            contents_of(f"{where}{name}/").folders for name in found.get("train", ())
+            contents_of(f"{where}{name}/").may_hold_images for name in found.get("train", ())
         )
         inside = _only_wraps(contents_of, where, here)
         if holds_classes and not (inside and _holds_splits(contents_of, inside)):
@@ -303,6 +327,8 @@ def _only(
 
 def _only_wraps(contents_of: ContentsOf, where: str, here: FolderContents) -> str | None:
     """The path of the one folder in a folder, when it holds folders and no images."""
+    if here.shards:
+        return None
     # Two are enough: a data set may have thousands of class folders, each a request to S3.
     filled = list(
         itertools.islice(
@@ -318,14 +344,14 @@ def _only_wraps(contents_of: ContentsOf, where: str, here: FolderContents) -> st
         return None
     inside = f"{where}{filled[0]}/"
     inner = contents_of(inside)
-    return inside if inner.folders and not any(map(is_image_name, inner.files)) else None
+    return inside if inner.may_hold_images and not any(map(is_image_name, inner.files)) else None
 
 
 def _holds_splits(contents_of: ContentsOf, where: str) -> bool:
     """Whether a folder called like a split wraps the splits themselves."""
     found = splits_by_name(contents_of(where).folders)
     return len(found) > 1 and any(
-        contents_of(f"{where}{name}/").folders for name in found.get("train", ())
+        contents_of(f"{where}{name}/").may_hold_images for name in found.get("train", ())
     )
 
 

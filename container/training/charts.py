@@ -66,8 +66,13 @@ def draw_curves(history: Sequence[Mapping[str, float | None]], folder: Path) -> 
     return _save(figure, folder / "curves.png")
 
 
-def draw_worst(root: Path, worst: Sequence[Mapping[str, Any]], folder: Path) -> Path | None:
-    """Draw `worst.png`: the most confident wrong predictions; None and no file without any."""
+def draw_worst(
+    images: Sequence[bytes], worst: Sequence[Mapping[str, Any]], folder: Path
+) -> Path | None:
+    """Draw `worst.png`: the most confident wrong predictions; None and no file without any.
+
+    `images` are the files' bytes, in the order of `worst`.
+    """
     if not worst:
         return None
     columns = 4
@@ -82,8 +87,7 @@ def draw_worst(root: Path, worst: Sequence[Mapping[str, Any]], folder: Path) -> 
     )
     for axes in grid.flat:
         axes.axis("off")
-    for axes, mistake in zip(grid.flat, worst, strict=False):
-        data = (root / mistake["path"]).read_bytes()
+    for axes, mistake, data in zip(grid.flat, worst, images, strict=False):
         axes.imshow(use_image(data, _thumbnail, name=mistake["path"], at_least=(SIDE, SIDE)))
         axes.set_title(
             f"{_escape_dollar(mistake['label'])}, predicted\n"

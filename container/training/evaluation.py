@@ -4,11 +4,10 @@ Uses the `Classifier` and geometry of the artifact, so an endpoint gets the same
 is imported late because it would delay the start of every job.
 """
 
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -91,19 +90,23 @@ class EvaluationResult:
 
     def worst(self) -> list[dict[str, Any]]:
         """The most confident wrong predictions, highest probability first."""
-        confidence = self.probabilities.max(axis=1)
-        wrong = np.flatnonzero(self.predicted != self.index.labels)
-        order = wrong[np.argsort(-confidence[wrong], kind="stable")][:WORST]
         names = self.index.classes
         return [
             {
                 "path": self.index.paths[i],
                 "label": names[self.index.labels[i]],
                 "predicted": names[self.predicted[i]],
-                "probability": float(confidence[i]),
+                "probability": float(self.probabilities[i].max()),
             }
-            for i in order
+            for i in self.worst_positions()
         ]
+
+    def worst_positions(self) -> list[int]:
+        """Where in the index those are."""
+        certainty = self.probabilities.max(axis=1)
+        wrong = np.flatnonzero(self.predicted != self.index.labels)
+        order: list[int] = wrong[np.argsort(-certainty[wrong], kind="stable")][:WORST].tolist()
+        return order
 
     def top(self, image: int) -> list[dict[str, Any]]:
         """The five most probable labels of one image with their probabilities."""
@@ -228,9 +231,9 @@ def write_report(
     """
     from container.training import charts
 
-    first = evaluation.index.file(0)
+    first = PurePosixPath(evaluation.index.paths[0])
     golden = folder / f"golden{first.suffix.lower()}"
-    shutil.copyfile(first, golden)
+    golden.write_bytes(evaluation.index.read(0))
     report = {
         "split": split,
         "images": len(evaluation.index.paths),
@@ -249,7 +252,8 @@ def write_report(
     (folder / EVALUATION).write_text(to_json(report, indent=2) + "\n", encoding="utf-8")
     charts.draw_confusion(evaluation.confusion, evaluation.index.classes, folder)
     charts.draw_curves(history, folder)
-    charts.draw_worst(evaluation.index.root, evaluation.worst(), folder)
+    images = [evaluation.index.read(position) for position in evaluation.worst_positions()]
+    charts.draw_worst(images, evaluation.worst(), folder)
     return report
 
 

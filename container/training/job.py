@@ -125,5 +125,8 @@ class TrainingJob:
 
 
 def digest(index: Index) -> str:
-    """SHA-256 of an index's paths in order; the paths contain the labels."""
-    return hashlib.sha256("\0".join(index.paths).encode()).hexdigest()
+    """SHA-256 of an index's paths in order: they contain the labels, but for those of shards."""
+    found = hashlib.sha256("\0".join(index.paths).encode())
+    if index.members is not None:
+        found.update(index.labels.astype("<i8").tobytes())
+    return found.hexdigest()

@@ -16,7 +16,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-from container.files.folders import is_junk, is_utf8, left_out, readable
+from container.files.folders import is_junk, is_shard_name, is_utf8, left_out, readable
 from container.files.media_types import media_type
 from container.files.progress import ProgressBar
 from container.files.regular import HEAD, open_regular, read_bounded, size_of
@@ -74,7 +74,8 @@ def scan_folder(root: Path, *, strict: bool = True, largest: int | None = None) 
     """Every file below a folder, except files such as `.DS_Store` that tools create.
 
     A file that cannot be uploaded (a pipe, a name that is not UTF-8, a broken link or one out of
-    the folder, more than `largest` bytes) is an error with `strict`, and skipped without.
+    the folder, more than `largest` bytes in what is no tar shard) is an error with `strict`, and
+    skipped without.
 
     Raises:
         UserError: `root` is not a folder or has no files, or with `strict`, a file cannot be
@@ -143,6 +144,8 @@ class _FolderWalk:
         if not path.is_file():
             return "neither a file nor a folder"
         size = path.stat().st_size
+        if is_shard_name(path.name):
+            return None
         if self._largest is not None and size > self._largest:
             return f"found {size:,} bytes, expected at most {self._largest:,} in an image"
         return None

@@ -83,7 +83,9 @@ def import_labels(
 
 @app.command(help="Check every image: damaged files, duplicates across splits, empty classes.")
 def lint(
-    folder: Annotated[Path, typer.Argument(help="train/ validation/ test/, or class folders")],
+    folder: Annotated[
+        Path, typer.Argument(help="train/ validation/ test/, or class folders, or tar shards")
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="print the findings as JSON")] = False,
 ) -> None:
     """Check a folder; exit with status 1 if there are findings."""

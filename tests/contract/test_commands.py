@@ -17,6 +17,7 @@ import pytest
 
 from local.emulator.credentials import credentials
 from local.emulator.home import Home
+from tests.shards import samples, write_shard
 
 if TYPE_CHECKING:
     from local.emulator.executors.process import Commands
@@ -37,6 +38,7 @@ server.stop()
 """
 ACCOUNT = "123456789012"
 DATA = f"s3://berth-eu-west-1-{ACCOUNT}/data/pets/"
+TOY = ("--image-uri", "toy:latest")
 SCORE = ("--metric", r"toy:score=toy:score=([-0-9.]+);", "--objective", "toy:score")
 
 
@@ -165,6 +167,20 @@ def test_search_train_look_and_clean_up(berth: Berth) -> None:
     )
 
 
+def test_shards_are_uploaded_and_trained_on_as_folders_are(berth: Berth) -> None:
+    for split in ("train", "val"):
+        write_shard(berth.folder / "sharded" / split / "0.tar", samples(["0", "1"]))
+    uri = berth("data", "upload", "sharded", "--no-lint").stdout.strip()
+    for data in (uri, "sharded/"):
+        local = ("--where", "local") if data != uri else ()
+        plan = berth("train", data, *TOY, "--input-mode", "FastFile", "--plan", *local)
+        assert '"ChannelName": "validation"' in plan.stdout
+        assert '"TrainingInputMode": "FastFile"' in plan.stdout
+    done = berth("train", uri, *TOY, "--input-mode", "FastFile", "--name", "sharded-pets")
+    assert "toy: input train/0.tar 10240 bytes" in done.stdout
+    assert "toy: input validation/0.tar 10240 bytes" in done.stdout
+
+
 def test_a_failure_in_one_line(berth: Berth) -> None:
     done = berth(
         *("train", DATA, "--image-uri", "toy:latest", "--name", "unlucky"),
@@ -186,9 +202,6 @@ def test_a_running_job_is_stopped(berth: Berth) -> None:
     assert berth("stop", "long").stdout == "training job long: stopping\n"
     berth("logs", "-f", "long")
     assert berth.status("long") == "Stopped"
-
-
-TOY = ("--image-uri", "toy:latest")
 
 
 REFUSED: list[tuple[tuple[str, ...], str]] = [

@@ -21,6 +21,7 @@ IN_ORDER = (
     "docs/debugging-and-profiling.md",
     "docs/container.md",
     "docs/serving.md",
+    "docs/data.md",
 )
 """Pages with blocks to type; `docs/container.md` trains what it serves."""
 PAGES = {

@@ -5,12 +5,14 @@ import errno
 import shutil
 from pathlib import Path
 
+from container.data.index import Index
+from container.data.members import SEPARATOR
 from container.data.sources.archive import place_images, unpack
 from container.data.sources.base import DatasetSource
 from container.data.splits import read_splits, stratified
 from container.errors import DataError
 from container.files.archives import ArchiveLimits
-from container.files.folders import is_utf8, left_out, readable
+from container.files.folders import SHARD_SUFFIX, is_junk, is_utf8, left_out, readable
 from container.files.progress import ProgressBar
 from container.files.regular import LARGEST, copy_regular
 
@@ -19,6 +21,8 @@ LIMITS = ArchiveLimits(files=5_000_000, file_bytes=LARGEST, total_bytes=64 << 30
 
 class Folder(DatasetSource):
     """Copies images into train, validation and test; existing splits are kept.
+
+    Members of tar shards become files.
 
     Without a test split and with `test_split` above 0, that share of each class is moved from
     train; then, without a validation split, `validation_split` of the rest.
@@ -84,27 +88,42 @@ class Folder(DatasetSource):
         unusable: list[str] = []
         with ProgressBar("copying images", sum(map(len, splits.values()))) as progress:
             for split, index in splits.items():
+                unusable += [f"{split}/{path}" for path, _ in index.unusable]
                 for position, path in enumerate(index.paths):
-                    target = folder / split / path
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    if not _copy(index.file(position), target):
+                    if not _copy(index, position, folder / split):
                         unusable.append(f"{split}/{path}")
                     progress.advance()
         misplaced = dict.fromkeys(name for index in splits.values() for name in index.misplaced)
         for why, names in (
             ("not <class>/<image>", misplaced),
-            ("not a regular file, name not UTF-8, or too large", unusable),
+            (
+                "not a regular file, name not UTF-8, too large, or class no folder's name",
+                unusable,
+            ),
         ):
             if names:
                 print(left_out(why, names))
 
 
-def _copy(source: Path, target: Path) -> bool:
-    """Copy a file; False for one that cannot be an image."""
-    if not is_utf8(target.name):
+def _copy(index: Index, position: int, folder: Path) -> bool:
+    """Copy an image into its class folder; False for a file that cannot be one."""
+    path = index.paths[position]
+    label = index.classes[index.labels[position]]
+    if not is_utf8(path) or "/" in label or is_junk(label):
         return False
+    target = folder / path
+    if index.members is not None:
+        # A shard's member is called after both: those of other shards may have its name.
+        shard, _, member = path.partition(SEPARATOR)
+        stem = shard.removesuffix(SHARD_SUFFIX)
+        target = folder / label / f"{stem}-{member.replace('/', '-')}"
     try:
-        copy_regular(source, target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if index.members is None:
+            copy_regular(index.file(position), target)
+        else:
+            with target.open("xb") as file:
+                file.write(index.members.read(position))
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
             raise

@@ -7,12 +7,12 @@ Augmented Manifest File" of the SageMaker developer guide; `im2rec.py --list` of
 import csv
 import io
 import json
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from container.data.label_columns import LABELS, bare, whole
 from container.data.sources.image_files import ImageFiles
 from container.errors import DataError
 from container.files.folders import is_image_name, readable, some, split_of
@@ -28,11 +28,6 @@ PATHS = (
     "imagefilename", "imagename", "imagefilepath", "img", "imgpath", "imgfile", "imgname",
     "imgfilename", "images", "photo", "picture", "uri", "s3uri", "imageuri", "sourceref", "source",
     "imageid", "imgid", "id", "name", "url", "imageurl",
-)  # fmt: skip
-LABELS = (
-    "classname", "labelname", "categoryname", "class", "label", "category", "labels", "classes",
-    "target", "species", "breed", "y", "tag", "diagnosis", "dx", "type", "variety", "annotation",
-    "classification", "groundtruth", "truth", "classid", "labelid", "categoryid",
 )  # fmt: skip
 SPLITS = ("split", "subset", "set", "dataset", "partition", "usage", "phase", "mode", "mluse")
 
@@ -130,7 +125,7 @@ def _manifest_row(row: Row, found: dict[str, Any], columns: Columns) -> Row:
             ", expected one class, as a name, a number or -metadata's class-name",
         )
     split = _cell(found, columns.split) or next(
-        (value for key, value in found.items() if _bare(key) in SPLITS and isinstance(value, str)),
+        (value for key, value in found.items() if bare(key) in SPLITS and isinstance(value, str)),
         "",
     )
     return _in_split(replace(row, path=path, label=label), split)
@@ -149,7 +144,7 @@ def _label_attributes(found: dict[str, Any]) -> list[str]:
         ] or with_metadata
     if with_metadata:
         return with_metadata
-    return [key for key in found if _bare(key) in LABELS]
+    return [key for key in found if bare(key) in LABELS]
 
 
 def _manifest_label(found: dict[str, Any], attribute: str) -> str | None:
@@ -162,7 +157,7 @@ def _manifest_label(found: dict[str, Any], attribute: str) -> str | None:
     if isinstance(value, str):
         return value.strip() or None
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return _whole(str(value))
+        return whole(str(value))
     return None
 
 
@@ -176,7 +171,7 @@ def _list_rows(lines: Sequence[tuple[int, str]], shown: str, images: ImageFiles)
         elif not cells[1] or not cells[2]:
             yield replace(row, problem=f"found no {'path' if cells[1] else 'label'}")
         else:
-            yield replace(row, path=cells[2], label=_whole(cells[1]))
+            yield replace(row, path=cells[2], label=whole(cells[1]))
 
 
 def _table_rows(text: str, shown: str, images: ImageFiles, columns: Columns) -> Iterator[Row]:
@@ -202,7 +197,7 @@ def _table_rows(text: str, shown: str, images: ImageFiles, columns: Columns) -> 
         if not path or not label:
             yield replace(row, problem=f"found no {'label' if path else 'path'}")
             continue
-        row = replace(row, path=path, label=_whole(label))
+        row = replace(row, path=path, label=whole(label))
         yield row if at.split is None else _in_split(row, cells[at.split])
 
 
@@ -223,15 +218,15 @@ def _header(
     cells = rows[0][1]
     if any(map(is_image_name, cells)):
         return None
-    bare = [_bare(cell) for cell in cells]
+    names = [bare(cell) for cell in cells]
     values = [[row[at] if at < len(row) else "" for _, row in rows[1:]] for at in range(len(cells))]
 
     def find(given: str | None, usual: Sequence[str]) -> list[int]:
         if given is None:
-            return [bare.index(name) for name in usual if name in bare]
-        if _bare(given) not in bare:
+            return [names.index(name) for name in usual if name in names]
+        if bare(given) not in names:
             raise DataError(f"{shown}:1: found columns {some(cells)}, expected {given} among them")
-        return [bare.index(_bare(given))]
+        return [names.index(bare(given))]
 
     splits = [
         at for at in find(columns.split, SPLITS) if columns.split or any(map(split_of, values[at]))
@@ -312,18 +307,9 @@ def _delimiter(text: str) -> str:
     return best if best in first else " "
 
 
-def _bare(name: str) -> str:
-    return re.sub(r"[\s._-]+", "", name.casefold())
-
-
 def _cell(found: dict[str, Any], key: str | None) -> str:
     value = found.get(key) if key else None
     return value if isinstance(value, str) else ""
-
-
-def _whole(label: str) -> str:
-    """A label as a class folder's name: "3.000000", as im2rec writes it, is class 3."""
-    return re.sub(r"^(\d+)\.0+$", r"\1", label.strip())
 
 
 def _short(value: object) -> str:

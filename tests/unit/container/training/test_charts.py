@@ -20,9 +20,10 @@ def test_wrong_predictions_are_kept_as_thumbnails(
         return real(axes, image, **options)
 
     monkeypatch.setattr(Axes, "imshow", imshow)
-    worst = []
+    worst: list[dict[str, Any]] = []
     for name, size in (("wide.png", (1200, 300)), ("high.jpg", (90, 900)), ("small.gif", (20, 10))):
         Image.new("RGB", size, "red").save(tmp_path / name)
         worst.append({"path": name, "label": "a", "predicted": "b", "probability": 0.9})
-    assert charts.draw_worst(tmp_path, worst, tmp_path) == tmp_path / "worst.png"
+    images = [(tmp_path / mistake["path"]).read_bytes() for mistake in worst]
+    assert charts.draw_worst(images, worst, tmp_path) == tmp_path / "worst.png"
     assert shapes == [(64, 256, 3), (256, 26, 3), (10, 20, 3)]

@@ -34,6 +34,16 @@ LAYOUTS = {
     "classes alone": (["cat/1", "dog/1"], {"train": ""}),
     "a class called train": (["train/1.jpg", "test/1.jpg", "ship/1.jpg"], {"train": ""}),
     "hidden folders": (["train/.thumbs/1", "train/1"], {"train": ""}),
+    "shards": (["0.tar", "1.tar", "classes.txt"], {"train": ""}),
+    "shards of splits": (
+        ["train/0.tar", "val/0.tar", "test/0.tar"],
+        {"train": "train/", "validation": "val/", "test": "test/"},
+    ),
+    "shards of splits in a folder": (
+        ["set/train/0.tar", "set/train/1.tar", "set/val/0.tar"],
+        {"train": "set/train/", "validation": "set/val/"},
+    ),
+    "shards beside a folder of something else": (["0.tar", "logs/2026/1"], {"train": ""}),
 }
 
 
@@ -91,10 +101,10 @@ def test_splits_without_classes(moto_target: Target) -> None:
 def test_what_lies_beside_the_splits_is_said(
     moto_target: Target, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fill_bucket(moto_target, "pets", ["train/cat/1", "old/cat/1", "__pycache__/x"])
+    fill_bucket(moto_target, "pets", ["train/cat/1", "old/cat/1", "__pycache__/x", "README"])
     find_channels(moto_target, "s3://bucket/pets/")
     assert capsys.readouterr().err.splitlines() == [
-        "data: s3://bucket/pets/: left out (not in a split): old/",
+        "data: s3://bucket/pets/: left out (not in a split): old/, README",
         "data: s3://bucket/pets/: left out (left by a tool): __pycache__",
     ]
 

@@ -166,6 +166,13 @@ def test_links_that_lead_elsewhere_are_refused(
         scan_folder(photos)
 
 
+def test_a_shard_may_be_larger_than_an_image(photos: Path) -> None:
+    for name in ("0.tar", "1.TAR"):
+        with (photos / "train" / name).open("wb") as file:
+            file.truncate(2 << 20)
+    assert {"train/0.tar", "train/1.TAR"} <= scan_folder(photos, largest=1 << 20).paths.keys()
+
+
 def test_what_cannot_be_sent_is_left_out_and_said(photos: Path) -> None:
     os.mkfifo(photos / "train" / "pipe.png")
     (photos / "train" / "secret").symlink_to("/etc")

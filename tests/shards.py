@@ -1,0 +1,45 @@
+"""Writes tar shards, sound ones and others."""
+
+import io
+import tarfile
+from collections.abc import Iterable
+from pathlib import Path
+
+Member = tuple[str | tarfile.TarInfo, bytes]
+
+
+def write_shard(
+    path: Path, members: Iterable[Member], tar_format: int = tarfile.PAX_FORMAT
+) -> Path:
+    """A tar of these names (or headers) and bytes, in this order."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w:", format=tar_format) as shard:
+        for name, data in members:
+            info = tarfile.TarInfo(name) if isinstance(name, str) else name
+            if info.isreg():
+                info.size = len(data)
+            shard.addfile(info, io.BytesIO(data))
+    return path
+
+
+def shards_of(folder: Path, root: Path, count: int) -> Path:
+    """The images of a folder <class>/<image>, in the order of their paths, in `count` shards.
+
+    They are members <class>/<image>, as tar packs them, and their order is the folder's.
+    """
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    share = -(-len(paths) // count)
+    for number in range(count):
+        part = paths[number * share : (number + 1) * share]
+        members = [(str(path.relative_to(folder)), path.read_bytes()) for path in part]
+        write_shard(root / f"{number}.tar", members)
+    return root
+
+
+def samples(labels: Iterable[str], image: bytes = b"image") -> list[Member]:
+    """KEY.cls and KEY.jpg of each label, as WebDataset's writers write them."""
+    return [
+        member
+        for number, label in enumerate(labels)
+        for member in ((f"{number:06d}.cls", label.encode()), (f"{number:06d}.jpg", image))
+    ]
