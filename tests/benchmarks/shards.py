@@ -122,12 +122,15 @@ from pathlib import Path
 from container.data.splits import read_index
 root, kind = Path(sys.argv[1]), sys.argv[2]
 usage = lambda: resource.getrusage(resource.RUSAGE_SELF)
-before, began, peak = psutil.Process().memory_info().rss, time.perf_counter(), usage()
+def peak():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+before, began, start, most = psutil.Process().memory_info().rss, time.perf_counter(), usage(), peak()
 index = read_index(root)
 seconds, after, end = time.perf_counter() - began, psutil.Process().memory_info().rss, usage()
-core = end.ru_utime + end.ru_stime - peak.ru_utime - peak.ru_stime
+core = end.ru_utime + end.ru_stime - start.ru_utime - start.ru_stime
 print(f"{kind}: {len(index):,} images indexed in {seconds:.1f} s, {core:.1f} core seconds; "
-      f"{(after - before) / len(index):.0f} bytes each, {end.ru_maxrss - peak.ru_maxrss >> 10} MiB "
+      f"{(after - before) / len(index):.0f} bytes each, {(peak() - most) >> 10} MiB "
       "at the peak")
 """
 
