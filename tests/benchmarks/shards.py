@@ -125,7 +125,8 @@ usage = lambda: resource.getrusage(resource.RUSAGE_SELF)
 def peak():
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
-before, began, start, most = psutil.Process().memory_info().rss, time.perf_counter(), usage(), peak()
+before, start, most = psutil.Process().memory_info().rss, usage(), peak()
+began = time.perf_counter()
 index = read_index(root)
 seconds, after, end = time.perf_counter() - began, psutil.Process().memory_info().rss, usage()
 core = end.ru_utime + end.ru_stime - start.ru_utime - start.ru_stime
