@@ -4,16 +4,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from container.images.decode import use_image
-
-mpl.use("Agg")
-from matplotlib import pyplot as plt
-from matplotlib.ticker import MaxNLocator
 
 SIDE = 256
 """Pixels of the longer side of each image in `worst.png`."""
@@ -26,7 +24,8 @@ def draw_confusion(confusion: npt.NDArray[np.int64], classes: Sequence[str], fol
     """Draw `confusion.png`: int64 (C, C) counts, coloured by share of the true class."""
     count = len(classes)
     side = min(4 + 0.35 * count, 16)
-    figure, axes = plt.subplots(figsize=(side, side), layout="constrained")
+    figure = _figure(side, side)
+    axes = figure.subplots()
     share = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     picture = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(picture, ax=axes, label="share of the true class", shrink=0.8)
@@ -50,9 +49,8 @@ def draw_confusion(confusion: npt.NDArray[np.int64], classes: Sequence[str], fol
 def draw_curves(history: Sequence[Mapping[str, float | None]], folder: Path) -> Path:
     """Draw `curves.png`: loss, accuracy and learning rate by epoch."""
     epochs = [record["epoch"] for record in history]
-    figure, (losses, accuracies, rates) = plt.subplots(
-        1, 3, figsize=(13, 3.8), layout="constrained"
-    )
+    figure = _figure(13, 3.8)
+    losses, accuracies, rates = figure.subplots(1, 3)
     for axes, metric in ((losses, "loss"), (accuracies, "accuracy")):
         for split in ("train", "validation"):
             values = [record[f"{split}:{metric}"] for record in history]
@@ -77,14 +75,8 @@ def draw_worst(
         return None
     columns = 4
     rows = -(-len(worst) // columns)
-    figure, grid = plt.subplots(
-        rows,
-        columns,
-        figsize=(12, 3.2 * rows),
-        layout="constrained",
-        squeeze=False,
-        subplot_kw={"xticks": (), "yticks": ()},
-    )
+    figure = _figure(12, 3.2 * rows)
+    grid = figure.subplots(rows, columns, squeeze=False, subplot_kw={"xticks": (), "yticks": ()})
     for axes in grid.flat:
         axes.axis("off")
     for axes, mistake, data in zip(grid.flat, worst, images, strict=False):
@@ -108,10 +100,16 @@ def _escape_dollar(name: str) -> str:
     return name.replace("$", r"\$")
 
 
+def _figure(width: float, height: float) -> Any:
+    """Make an empty figure of this size in inches, without importing pyplot."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
 def _save(figure: Any, path: Path) -> Path:
     # `savefig` would draw everything a second time to run the layout engine.
     figure.get_layout_engine().execute(figure)
     figure.set_layout_engine("none")
     figure.savefig(path, dpi=110)
-    plt.close(figure)
     return path
