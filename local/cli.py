@@ -167,7 +167,16 @@ def load(name: str) -> Any:
         app.command(name)(found)
     command = typer.main.get_command(app)
     command.name, command.epilog = name, f"Example: {entry.example}"
+    _flow(command)
     return command
+
+
+def _flow(command: Any) -> None:
+    """Join the lines of a help's paragraphs, which Typer breaks where the docstring does."""
+    paragraphs = (command.help or "").split("\n\n")
+    command.help = "\n\n".join(" ".join(each.split()) for each in paragraphs)
+    for inner in getattr(command, "commands", {}).values():
+        _flow(inner)
 
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, rich_markup_mode="rich")

@@ -48,6 +48,13 @@ def test_a_command_is_named_as_in_the_table(name: str) -> None:
     assert load(name).name == name
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_helps_lines_are_broken_by_the_terminal_alone(name: str) -> None:
+    command = load(name)
+    for each in (command, *getattr(command, "commands", {}).values()):
+        assert all("\n" not in part for part in each.help.split("\n\n")), each.help
+
+
 def test_the_command_line_is_a_module_too() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "local.cli", "train", "--help"],
