@@ -103,12 +103,17 @@ class LintReport:
             yield f"train: the largest class has {self.imbalance:.0f} times the smallest's images"
 
 
-def inspect(splits: Mapping[str, Index], notes: Sequence[str] = ()) -> LintReport:
+def inspect(
+    splits: Mapping[str, Index], notes: Sequence[str] = (), *, log: TextIO | None = None
+) -> LintReport:
     """Read, hash and decode every file of the named splits, in threads, and compare them.
 
-    `notes` are included in the report.
+    Args:
+        splits: name → images.
+        notes: included in the report.
+        log: where progress goes, by default standard output.
     """
-    return _report(splits, _examine_all(splits, frozenset()), notes)
+    return _report(splits, _examine_all(splits, frozenset(), log), notes)
 
 
 def _report(
@@ -188,7 +193,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         splits, notes = read_splits({"folder": options.folder})
-        findings = inspect(splits, notes)
+        findings = inspect(splits, notes, log=sys.stderr)
     except BerthError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -236,20 +241,22 @@ def _with_digests(index: Index, checked: "list[_CheckedFile]") -> Index:
 
 
 def _examine_all(
-    splits: Mapping[str, Index], known: Container[bytes]
+    splits: Mapping[str, Index], known: Container[bytes], log: TextIO | None = None
 ) -> dict[str, list[_CheckedFile]]:
     with Checker() as checker:
-        return {split: _examine(split, index, checker, known) for split, index in splits.items()}
+        return {
+            split: _examine(split, index, checker, known, log) for split, index in splits.items()
+        }
 
 
 def _examine(
-    split: str, index: Index, checker: Checker, known: Container[bytes]
+    split: str, index: Index, checker: Checker, known: Container[bytes], log: TextIO | None
 ) -> list[_CheckedFile]:
     starts = range(0, len(index), _CHUNK)
     checked: list[_CheckedFile] = []
     with (
         ThreadPoolExecutor() as threads,
-        ProgressBar(f"checking {split} images", len(index)) as progress,
+        ProgressBar(f"checking {split} images", len(index), log=log) as progress,
     ):
         for chunk in threads.map(
             lambda start: _examine_chunk(index, start, checker, known), starts

@@ -58,7 +58,7 @@ class Level:
 def measure(send: Callable[[int], str | None], concurrency: int, seconds: float) -> Level:
     """Keep `concurrency` requests in flight for `seconds`.
 
-    Requests that are in flight at the end are waited for and counted.
+    Each client sends at least one. Requests in flight at the end are waited for and counted.
 
     Args:
         send: sends the n-th request and returns None, or one line on why it failed; called from
@@ -73,15 +73,17 @@ def measure(send: Callable[[int], str | None], concurrency: int, seconds: float)
     used, started = time.process_time(), time.perf_counter()
 
     def client() -> float:
-        began = started
-        while not stopped.is_set() and (began := time.perf_counter()) < started + seconds:
+        while True:
+            began = time.perf_counter()
             failed = send(next(numbers))
             if failed is None:
                 latencies.append(time.perf_counter() - began)
             else:
                 errors[failed] += 1
                 stopped.wait(PAUSE)
-        return time.perf_counter()
+            ended = time.perf_counter()
+            if stopped.is_set() or ended >= started + seconds:
+                return ended
 
     with ThreadPoolExecutor(concurrency) as threads:
         running = [threads.submit(client) for _ in range(concurrency)]

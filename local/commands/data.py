@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 from rich.console import Console
@@ -134,7 +134,7 @@ def upload(
         console.print(f"upload {len(files.paths):,} files, {files.size:,} bytes, to {uri}")
         return
     flags = [] if strict else ["--exit-zero"]
-    if check and run_module("container.data.lint", [str(folder), *flags]):
+    if check and run_module("container.data.lint", [str(folder), *flags], stdout=sys.stderr):
         other = "omit --strict" if strict else "upload it as it is with --no-lint"
         raise UserError(f"{readable(str(folder))}: see the findings above; fix them, or {other}")
     target.ensure_bucket()
@@ -165,8 +165,15 @@ def upload_requests(
     return [*created, ("DeleteObject", objects)] if delete else created
 
 
-def run_module(module: str, arguments: Sequence[str], needed: Sequence[str] = NEEDED) -> int:
+def run_module(
+    module: str,
+    arguments: Sequence[str],
+    needed: Sequence[str] = NEEDED,
+    stdout: TextIO | None = None,
+) -> int:
     """Run one of the container's modules with this Python and return its exit status.
+
+    Its output goes to `stdout`, by default this command's.
 
     Raises:
         UserError: a package that it needs is not installed.
@@ -174,4 +181,5 @@ def run_module(module: str, arguments: Sequence[str], needed: Sequence[str] = NE
     missing = [name for name in needed if find_spec(name) is None]
     if missing:
         raise UserError(extra_missing(f"this command needs {', '.join(missing)}", "image"))
-    return subprocess.run([sys.executable, "-m", module, *arguments], check=False).returncode
+    command = [sys.executable, "-m", module, *arguments]
+    return subprocess.run(command, stdout=stdout, check=False).returncode

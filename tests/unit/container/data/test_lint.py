@@ -1,7 +1,10 @@
+import itertools
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -162,6 +165,21 @@ class TestCommand:
     def test_json(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main([str(root), "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["bad"] == []
+
+    def test_progress_is_not_part_of_the_json(
+        self,
+        root: Path,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        minutes = itertools.count(step=60.0)
+        clock = SimpleNamespace(monotonic=lambda: next(minutes))
+        monkeypatch.setattr("container.files.progress.time", clock)
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: False)
+        assert main([str(root), "--json"]) == 0
+        shown = capsys.readouterr()
+        assert json.loads(shown.out)["bad"] == []
+        assert "checking train images" in shown.err
 
     def test_no_such_folder(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main([str(tmp_path / "x")]) == 1

@@ -64,7 +64,7 @@ def test_upload_checks_sends_and_prints_the_uri(
     arguments = ["upload", str(photos), "--where", "aws", "--bucket", "bucket"]
     assert main(["data", *arguments]) == 0
     shown = capfd.readouterr()
-    assert shown.out.splitlines()[-1] == "s3://bucket/data/photos/"
+    assert shown.out == "s3://bucket/data/photos/\n"
     assert "4 files uploaded" in shown.err
     assert main(["data", *arguments, "--no-lint"]) == 0
     assert "0 files uploaded (0 bytes), 4 unchanged" in capfd.readouterr().err
@@ -81,14 +81,16 @@ def test_upload_warns_of_what_training_would_skip(
     (photos / "train" / "ants" / "pipe.png").unlink()
     assert main(["data", *arguments, "--strict"]) == 1
     shown = capfd.readouterr()
-    assert "bad.png" in shown.out
+    assert "bad.png" in shown.err
+    assert "bad.png" not in shown.out
     assert "--strict" in shown.err
     s3 = moto_aws.client("s3")
     assert "Contents" not in s3.list_objects_v2(Bucket="bucket")
     os.mkfifo(photos / "train" / "ants" / "pipe.png")
     assert main(["data", *arguments]) == 0
     shown = capfd.readouterr()
-    assert "bad.png" in shown.out
+    assert "bad.png" in shown.err
+    assert "bad.png" not in shown.out
     assert "pipe.png" in shown.err
     assert s3.list_objects_v2(Bucket="bucket", Prefix="data/photos/")["KeyCount"] == 5
 
