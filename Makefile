@@ -48,7 +48,7 @@ $(RUNS): $(LOCKS)
 demo: $(RUNS) ## tune, train, deploy and ask a small classifier, on this machine alone
 	$(BIN)/python -m local.demo
 
-up: $(RUNS) ## start the SageMaker of this machine
+up: $(RUNS) ## start the local SageMaker
 	$(BIN)/berth up $(ARGS)
 
 down: $(RUNS) ## end it; nothing is lost
