@@ -9,7 +9,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from io import BufferedReader
 from pathlib import Path
 from typing import overload
 
@@ -58,7 +57,10 @@ class OpenShards:
             if shard in self._open:
                 self._open.move_to_end(shard)
                 return self._open[shard]
-            file = self._open[shard] = _Descriptor(open_regular(self.root / shard))
+            # Not the file object: the garbage collector may take that before its descriptor is
+            # closed, and then it warns.
+            with open_regular(self.root / shard) as opened:
+                file = self._open[shard] = _Descriptor(os.dup(opened.fileno()))
             if len(self._open) > MOST_OPEN:
                 self._open.popitem(last=False)
             return file
@@ -67,12 +69,11 @@ class OpenShards:
 class _Descriptor:
     """An open file, closed when the last thread that reads it has let it go."""
 
-    def __init__(self, file: BufferedReader) -> None:
-        self._file = file
-        self.number = file.fileno()
+    def __init__(self, number: int) -> None:
+        self.number = number
 
     def __del__(self) -> None:
-        self._file.close()
+        os.close(self.number)
 
 
 @dataclass(frozen=True, eq=False)
