@@ -8,7 +8,6 @@ and `_` are the same in a name, and an unknown name is an error: a typo costs no
 """
 
 import difflib
-import json
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -22,9 +21,9 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic.fields import FieldInfo
 
 from container.errors import BerthError, ScriptError
+from container.hyperparameter_strings import decode, expected, sentence, short
 from container.rules.debugger import DEBUG_RULES
 from container.rules.profiler import PROFILER_RULES
 from container.rules.requests import RuleError, RuleRequest, parse_rules
@@ -276,7 +275,7 @@ class Hyperparameters(BaseModel):
     def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
         field = cls.model_fields[info.field_name or ""]
         if isinstance(value, bool) and field.annotation not in (bool, bool | None):
-            raise ValueError(f"expected {_expected(field)}")
+            raise ValueError(f"expected {expected(field)}")
         return value
 
     @model_validator(mode="after")
@@ -393,11 +392,11 @@ class Hyperparameters(BaseModel):
             if name in values:
                 raise HyperparameterError(f"hyperparameter {name!r} is given twice (as {key!r})")
             try:
-                values[name] = _decode(raw, text=cls.model_fields[name].annotation is str)
+                values[name] = decode(raw, text=cls.model_fields[name].annotation is str)
             except RecursionError:
                 raise HyperparameterError(
-                    f"hyperparameter {name!r}: expected {_expected(cls.model_fields[name])}, found "
-                    f"brackets nested too deep ({_short(raw)})"
+                    f"hyperparameter {name!r}: expected {expected(cls.model_fields[name])}, found "
+                    f"brackets nested too deep ({short(raw)})"
                 ) from None
         try:
             return cls.model_validate(values)
@@ -405,7 +404,7 @@ class Hyperparameters(BaseModel):
             line = re.sub(r"\S{80,}", lambda long: f"{long[0][:77]}...", str(error))
             raise HyperparameterError(line) from None
         except ValidationError as error:
-            raise HyperparameterError("; ".join(map(_sentence, error.errors()))) from None
+            raise HyperparameterError("; ".join(map(sentence, error.errors()))) from None
 
 
 def _of_profiler(key: str) -> bool:
@@ -413,44 +412,11 @@ def _of_profiler(key: str) -> bool:
     return key.partition("_")[0].lower() in {name.lower() for name in PROFILER_RULES}
 
 
-def _decode(raw: Any, *, text: bool) -> Any:
-    """A JSON-encoded or plain string as a value; `text` keeps `123` a string."""
-    if not isinstance(raw, str):
-        return str(raw) if text else raw
-    try:
-        value = json.loads(raw)
-    except ValueError:
-        return raw.strip()
-    if isinstance(value, str):
-        # A number may be quoted twice.
-        return value.strip() if text or value == raw else _decode(value, text=False)
-    return raw.strip() if text else value
-
-
-def _expected(field: FieldInfo) -> str:
-    """The expected value, from the hyperparameter's description."""
-    return f"another kind of value: {field.description}"
-
-
-def _short(value: Any) -> str:
-    """A value for a line, cut short."""
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
 def _unknown(key: str, name: str) -> str:
     known = [*Hyperparameters.model_fields, *ALIASES]
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
-    return f"unknown hyperparameter {_short(key)}: {hint}"
-
-
-def _sentence(problem: Any) -> str:
-    message = str(problem["msg"]).removeprefix("Value error, ")
-    if not problem["loc"]:
-        return message
-    name, found = problem["loc"][0], _short(problem["input"])
-    return f"hyperparameter {name!r}: {message[:1].lower()}{message[1:]}, found {found}"
+    return f"unknown hyperparameter {short(key)}: {hint}"
 
 
 def table() -> str:
