@@ -238,8 +238,8 @@ REFUSED: list[tuple[tuple[str, ...], str]] = [
         "CreateHyperParameterTuningJob: ValidationException: ",
     ),
     (("deploy", "pets", "--job", "nobody"), "--job: no such training job: nobody"),
-    (("invoke", "nobody", "pets/cat/1.jpg"), "endpoint nobody: not there"),
-    (("logs", "nobody"), "nobody: nothing of this name"),
+    (("invoke", "nobody", "pets/cat/1.jpg"), "endpoint nobody: not found"),
+    (("logs", "nobody"), "nobody: not found"),
     (("jobs", "--status", "Wrong"), "--status: found 'Wrong', expected one of "),
 ]
 

@@ -98,7 +98,7 @@ def test_a_model_is_deployed_asked_updated_and_deleted(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert berth("deploy", "flowers", "--model-data", models["good"]) == 0
-    assert "endpoint flowers serves" in capsys.readouterr().out
+    assert "endpoint flowers is in service" in capsys.readouterr().out
     assert berth("invoke", "flowers", photos, "--json") == 0
     shown = capsys.readouterr()
     assert [json.loads(line)["label"] for line in shown.out.splitlines()] == ["ants", "bees"]
@@ -134,7 +134,7 @@ def test_a_time_to_live_reaches_the_local_sagemaker(
     berth: Berth, target: Target, models: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert berth("deploy", "brief", "--model-data", models["good"], "--ttl", "2h") == 0
-    assert "by the local SageMaker" in capsys.readouterr().out
+    assert "the local SageMaker will delete it" in capsys.readouterr().out
     arn = target.client("sagemaker").describe_endpoint(EndpointName="brief")["EndpointArn"]
     tags = target.client("sagemaker").list_tags(ResourceArn=arn)["Tags"]
     assert {"Key": "berth:ttl", "Value": "7200"} in tags

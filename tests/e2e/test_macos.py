@@ -86,4 +86,4 @@ def test_linux_is_hidden(environment: dict[str, str]) -> None:
         [sys.executable, "-c", look], env=environment, capture_output=True, text=True, timeout=120
     )
     found = done.stdout.split()
-    assert found == ["False", "False", "False", "False", "spawn", "/tmp", "True"], done.stderr
+    assert found == ["False", "False", "False", "False", "spawn", environment["TMPDIR"], "True"], done.stderr

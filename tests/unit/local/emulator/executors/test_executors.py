@@ -268,7 +268,7 @@ def test_an_image_that_is_not_there(toy_executor: Executor, start: Start) -> Non
 def test_an_image_without_the_verb(toy_executor: Executor, tmp_path: Path, toy_uri: str) -> None:
     for command, entrypoint in ((("tune",), None), (("x",), ("tune",))):
         spec = ContainerSpec("job", toy_uri, command, tmp_path, entrypoint=entrypoint)
-        with pytest.raises(ExecutorError, match=f"{toy_uri} has no 'tune'") as caught:
+        with pytest.raises(ExecutorError, match=f"{toy_uri} has no .*'tune'") as caught:
             toy_executor.start(spec, print)
         assert "\n" not in str(caught.value)
     assert toy_executor.reap() == []
