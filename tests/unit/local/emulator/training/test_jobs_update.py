@@ -157,7 +157,9 @@ def test_what_cannot_be_changed_is_named(make_harness: Callable[[Any], TrainingH
     assert "is 300; expected" in refusal(
         harness, ProfilerConfig={"ProfilingIntervalInMilliseconds": 300}
     )
-    assert "cannot be changed" in refusal(harness, ProfilerConfig={"S3OutputPath": f"s3://{BUCKET}/x"})
+    assert "cannot be changed" in refusal(
+        harness, ProfilerConfig={"S3OutputPath": f"s3://{BUCKET}/x"}
+    )
     assert "ProfilerReport" in refusal(harness, ProfilerRuleConfigurations=[REPORT])
     assert "DisableProfiler" in refusal(
         harness,
