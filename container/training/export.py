@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 
 from container.artifact import DESCRIPTION, OPENVINO, WEIGHTS, Artifact, checksum
 from container.errors import TrainingError, first_line
@@ -23,14 +22,12 @@ from container.images.reference import reference_image
 from container.models import Classifier, not_finite
 from container.openvino_runtime import core, openvino
 from container.training.checkpoint import disk_full, is_disk_full, written_aside
+from container.training.conversion import TOLERANCE, convert
 from container.training.optimizer import REMEDIES
 from container.training.state_dicts import save_state
 
 Convert = Callable[[Classifier, npt.NDArray[np.float32]], Any]
 """Converts a classifier to an OpenVINO graph, traced with pixels float32 (N, H, W, 3)."""
-
-TOLERANCE = 1e-4
-"""Largest accepted difference between an export's probabilities and PyTorch's."""
 
 
 def write_artifact(
@@ -147,27 +144,6 @@ def _export(
         "images": len(pixels),
         "reference": [round(float(probability), 6) for probability in reference],
     }
-
-
-def convert(
-    module: nn.Module, pixels: npt.NDArray[np.float32], output: str = "probabilities"
-) -> Any:
-    """Convert a module to an OpenVINO graph with a dynamic batch size.
-
-    Args:
-        module: maps pixels to a matrix; in eval mode, on the CPU.
-        pixels: float32 (N, H, W, 3), RGB 0..255, to trace it with.
-        output: name of the graph's output.
-    """
-    # Two images: torch.export treats a dimension of size one as constant.
-    example = torch.from_numpy(np.resize(pixels, (2, *pixels.shape[1:])))
-    batch = torch.export.Dim("batch", min=1, max=65536)
-    program = torch.export.export(module, (example,), dynamic_shapes=({0: batch},))
-    graph = openvino().convert_model(program)
-    graph.reshape([-1, *pixels.shape[1:]])
-    graph.input(0).set_names({"pixels"})
-    graph.output(0).set_names({output})
-    return graph
 
 
 def update_description(artifact: Artifact) -> None:

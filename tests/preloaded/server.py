@@ -30,7 +30,12 @@ from types import ModuleType
 from typing import Any
 
 HERE = Path(__file__).parent
-IMPORTED = ("container.train", "torch.distributed.run", "sagemaker_training.environment")
+IMPORTED = (
+    "container.train",
+    "container.training.charts",
+    "sagemaker_training.environment",
+    "torch.distributed.run",
+)
 """Nothing that starts a thread as it is imported, as OpenVINO and pandas do."""
 
 
