@@ -24,7 +24,7 @@ def draw_confusion(confusion: npt.NDArray[np.int64], classes: Sequence[str], fol
     """Draw `confusion.png`: int64 (C, C) counts, coloured by share of the true class."""
     count = len(classes)
     side = min(4 + 0.35 * count, 16)
-    figure = _figure(side, side)
+    figure = new_figure(side, side)
     axes = figure.subplots()
     share = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     picture = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
@@ -43,13 +43,13 @@ def draw_confusion(confusion: npt.NDArray[np.int64], classes: Sequence[str], fol
                 fontsize=8,
                 color="white" if share[row, column] > 0.5 else "black",
             )
-    return _save(figure, folder / "confusion.png")
+    return save_figure(figure, folder / "confusion.png")
 
 
 def draw_curves(history: Sequence[Mapping[str, float | None]], folder: Path) -> Path:
     """Draw `curves.png`: loss, accuracy and learning rate by epoch."""
     epochs = [record["epoch"] for record in history]
-    figure = _figure(13, 3.8)
+    figure = new_figure(13, 3.8)
     losses, accuracies, rates = figure.subplots(1, 3)
     for axes, metric in ((losses, "loss"), (accuracies, "accuracy")):
         for split in ("train", "validation"):
@@ -61,7 +61,7 @@ def draw_curves(history: Sequence[Mapping[str, float | None]], folder: Path) -> 
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     rates.plot(epochs, [record["learning_rate"] for record in history], marker=".")
     rates.set(xlabel="epoch", title="learning rate at the epoch's end")
-    return _save(figure, folder / "curves.png")
+    return save_figure(figure, folder / "curves.png")
 
 
 def draw_worst(
@@ -75,7 +75,7 @@ def draw_worst(
         return None
     columns = 4
     rows = -(-len(worst) // columns)
-    figure = _figure(12, 3.2 * rows)
+    figure = new_figure(12, 3.2 * rows)
     grid = figure.subplots(rows, columns, squeeze=False, subplot_kw={"xticks": (), "yticks": ()})
     for axes in grid.flat:
         axes.axis("off")
@@ -86,7 +86,7 @@ def draw_worst(
             f"{_escape_dollar(mistake['predicted'])} ({mistake['probability']:.0%})",
             fontsize=9,
         )
-    return _save(figure, folder / "worst.png")
+    return save_figure(figure, folder / "worst.png")
 
 
 def _thumbnail(picture: Image.Image) -> npt.NDArray[np.uint8]:
@@ -100,14 +100,15 @@ def _escape_dollar(name: str) -> str:
     return name.replace("$", r"\$")
 
 
-def _figure(width: float, height: float) -> Any:
-    """Make an empty figure of this size in inches, without importing pyplot."""
+def new_figure(width: float, height: float) -> Any:
+    """Make an empty figure of this size in inches, laid out on saving, without importing pyplot."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
-def _save(figure: Any, path: Path) -> Path:
+def save_figure(figure: Any, path: Path) -> Path:
+    """Lay the figure out and write it as PNG; returns `path`."""
     # `savefig` would draw everything a second time to run the layout engine.
     figure.get_layout_engine().execute(figure)
     figure.set_layout_engine("none")

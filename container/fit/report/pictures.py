@@ -4,26 +4,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-
-mpl.use("Agg")
-from matplotlib import pyplot as plt
 from matplotlib.ticker import NullLocator
+
+from container.training.charts import new_figure, save_figure
 
 
 def draw_fit(found: Mapping[str, Any], folder: Path) -> Path:
     """Draw `fit.png` from the values that `container.fit.report.output.described` returns."""
     curve = found.get("curve")
-    figure, panels = plt.subplots(
-        1, 2 if curve else 1, figsize=(11 if curve else 6, 4), squeeze=False, layout="constrained"
-    )
+    figure = new_figure(11 if curve else 6, 4)
+    panels = figure.subplots(1, 2 if curve else 1, squeeze=False)
     _by_minute(panels[0][0], found)
     if curve:
         _learning_curve(panels[0][1], curve)
-    path = folder / "fit.png"
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
-    return path
+    return save_figure(figure, folder / "fit.png")
 
 
 def _by_minute(axes: Any, found: Mapping[str, Any]) -> None:

@@ -1,8 +1,11 @@
 """Fakes of what jobs call: S3 in a folder, logs in memory, functions as containers."""
 
+import os
 import shutil
+import tempfile
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -50,9 +53,8 @@ class FakeObjects:
             raise OSError(28, "No space left on device")
         if not self.bucket_exists(bucket):
             raise OSError(f"s3://{bucket}: no such bucket")
-        target = self._file(bucket, key)
-        target.unlink(missing_ok=True)
-        shutil.copyfile(path, target)
+        with self._whole(bucket, key) as aside:
+            shutil.copyfile(path, aside)
         with self.changed:
             self.changed.notify_all()
 
@@ -67,7 +69,8 @@ class FakeObjects:
 
     def add(self, key: str, content: bytes | str = b"x") -> None:
         data = content.encode() if isinstance(content, str) else content
-        self._file(BUCKET, key).write_bytes(data)
+        with self._whole(BUCKET, key) as aside:
+            aside.write_bytes(data)
 
     def names(self, prefix: str = "") -> list[str]:
         return [stored.key for stored in self.keys(BUCKET, prefix)]
@@ -77,6 +80,14 @@ class FakeObjects:
         with self.changed:
             assert self.changed.wait_for(lambda: self.names(prefix), 20), prefix
             return self.names(prefix)
+
+    @contextmanager
+    def _whole(self, bucket: str, key: str) -> Iterator[Path]:
+        """A file that takes the object's place once it is written: nobody reads half of one."""
+        descriptor, name = tempfile.mkstemp(dir=self.folder)
+        os.close(descriptor)
+        yield Path(name)
+        Path(name).replace(self._file(bucket, key))
 
     def _file(self, bucket: str, key: str) -> Path:
         return self.folder / bucket / key.replace("/", "|")
