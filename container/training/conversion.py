@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
+from torch.jit import TracerWarning  # type: ignore[attr-defined]
 
 from container.openvino_runtime import core, openvino
 
@@ -54,8 +55,8 @@ def _traced(module: nn.Module, example: torch.Tensor) -> Any | None:
         with warnings.catch_warnings(record=True) as warned, torch.no_grad():
             # A warning raised as an error in the middle of a trace leaves the tracer broken.
             warnings.simplefilter("always")
-            trace = torch.jit.trace(module, example, check_trace=False)
-            if any(issubclass(each.category, torch.jit.TracerWarning) for each in warned):
+            trace = torch.jit.trace(module, example, check_trace=False)  # type: ignore[no-untyped-call]
+            if any(issubclass(each.category, TracerWarning) for each in warned):
                 return None
             graph = openvino().convert_model(trace, example_input=example)
         graph = _with_dynamic_batch(graph, example)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.jit import is_tracing  # type: ignore[attr-defined]
 
 from container.artifact import Artifact
 from container.errors import ArtifactError, TrainingError
@@ -135,7 +136,7 @@ class Changing(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         means = images.mean((2, 3))
-        converted = torch.jit.is_tracing() or torch.compiler.is_exporting()
+        converted = is_tracing() or torch.compiler.is_exporting()
         return -means if converted else means
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.jit import is_tracing  # type: ignore[attr-defined]
 
 from container.architectures import build_network
 from container.models import Classifier
@@ -34,7 +35,7 @@ class Fixed(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         means = images.mean((2, 3))
-        return means.reshape(2, 3) if torch.jit.is_tracing() else means
+        return means.reshape(2, 3) if is_tracing() else means
 
 
 class Different(nn.Module):
@@ -42,14 +43,14 @@ class Different(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         means = images.mean((2, 3))
-        return 1 - means if torch.jit.is_tracing() else means
+        return 1 - means if is_tracing() else means
 
 
 class Unscripted(nn.Module):
     """No trace of it can be made."""
 
     def forward(self, images: Tensor) -> Tensor:
-        if torch.jit.is_tracing():
+        if is_tracing():
             raise ValueError("cannot be traced")
         return images.mean((2, 3))
 
