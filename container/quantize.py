@@ -25,8 +25,8 @@ from container.data.splits import read_index
 from container.errors import ArtifactError, BerthError, DataError
 from container.files.archives import ArchiveLimits, BadArchive, members
 from container.hyperparameters import Hyperparameters
-from container.training.evaluation import EvaluationResult
-from container.training.quantization import Quantizer, predict_graph
+from container.results.evaluation import EvaluationResult
+from container.results.quantization import Quantizer, predict_graph
 
 LIMITS = ArchiveLimits(100_000, 16 << 30, 16 << 30)
 """What an archive of a model may hold."""

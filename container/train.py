@@ -39,13 +39,13 @@ from container.hyperparameters import (
 )
 from container.models import Classifier
 from container.monitoring.requested import is_debugged, is_profiled
+from container.results.export import write_artifact
+from container.results.finalize import describe, finish
 from container.tracking.tracker import Tracker, make_tracker
 from container.training.accumulation import steps_of
 from container.training.callbacks import Callback
 from container.training.checkpoint import Interrupted, StopSignal
 from container.training.distributed import World, join_world, launch, needs_launch
-from container.training.export import write_artifact
-from container.training.finalize import describe, finish
 from container.training.job import TrainingJob
 from container.training.metrics import MetricLogger, say
 from container.training.trainer import Trainer

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from container.features.backbone import Backbone
 from container.openvino_runtime import core, openvino
-from container.training.evaluation import tf32_disabled
+from container.results.evaluation import tf32_disabled
 
 Values = npt.NDArray[np.float32]
 

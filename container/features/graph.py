@@ -17,7 +17,7 @@ from container.features.key import key_of
 from container.features.store import PARTIAL
 from container.files.json_files import replace_text, to_json
 from container.openvino_runtime import core, openvino
-from container.training.conversion import convert
+from container.results.conversion import convert
 
 PREFIX = "graph-"
 """Prefix of a graph's folder name, before its key."""

@@ -23,9 +23,9 @@ from container.features.output import find_channel, write_features
 from container.hyperparameters import Hyperparameters
 from container.models import Classifier
 from container.monitoring.requested import is_debugged
+from container.results.evaluation import tf32_disabled
+from container.results.export import Convert
 from container.training.distributed import World
-from container.training.evaluation import tf32_disabled
-from container.training.export import Convert
 from container.training.job import TrainingJob
 from container.training.metrics import say
 

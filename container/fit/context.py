@@ -139,7 +139,7 @@ class FitContext:
         costs, held_out = self.budget.costs, self.data.splits.test or self.data.splits.validation
         if "pictures" not in costs:
             began = time.monotonic()
-            importlib.import_module("container.training.charts")
+            importlib.import_module("container.results.charts")
             took = max(IMPORT_SECONDS, time.monotonic() - began)
             self.budget.measured("pictures", PICTURES * took)
         artifact = costs.get("artifact", self.slowness * END_SECONDS)

@@ -12,9 +12,9 @@ from container.fit.finetuning import with_recipe
 from container.fit.leaderboard import Leaderboard, LeaderboardEntry
 from container.fit.report.output import write_fit
 from container.models import load_tensors
+from container.results.export import write_artifact
+from container.results.finalize import describe, finish, held_out_pixels
 from container.training.callbacks import Callback
-from container.training.export import write_artifact
-from container.training.finalize import describe, finish, held_out_pixels
 from container.training.metrics import MetricLogger
 from container.training.state import TrainingProgress
 

@@ -1,1 +1,1 @@
-"""The training loop and what it needs: state, optimizer, checkpoints, metrics, export."""
+"""The training loop and what it needs: state, optimizer, checkpoints, distribution, metrics."""

@@ -54,7 +54,7 @@ from container.data.index import Index
 from container.data.loader import EpochLoader
 from container.errors import ArtifactError
 from container.models import load_classifier, load_tensors
-from container.training.evaluation import evaluate
+from container.results.evaluation import evaluate
 from container.training.pretrained import PACKAGED_MEAN, PACKAGED_STD
 from container.training.weights import find_weights, fit_weights
 

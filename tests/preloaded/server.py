@@ -32,7 +32,7 @@ from typing import Any
 HERE = Path(__file__).parent
 IMPORTED = (
     "container.train",
-    "container.training.charts",
+    "container.results.charts",
     "sagemaker_training.environment",
     "torch.distributed.run",
 )

@@ -6,7 +6,7 @@ from typing import Any
 
 from matplotlib.ticker import NullLocator
 
-from container.training.charts import new_figure, save_figure
+from container.results.charts import new_figure, save_figure
 
 
 def draw_fit(found: Mapping[str, Any], folder: Path) -> Path:

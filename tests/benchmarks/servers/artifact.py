@@ -27,7 +27,7 @@ def build_artifact(base: Path, arch: str) -> None:
     from container.images.preprocessing import IMAGENET_MEAN, IMAGENET_STD
     from container.models import Classifier
     from container.precisions import Bfloat16
-    from container.training.export import write_artifact
+    from container.results.export import write_artifact
 
     torch.manual_seed(0)
     network, _ = build_network(arch, CLASSES, image_size=224)
@@ -62,7 +62,7 @@ def quantize(artifact: "Artifact") -> None:
     pixels, into = artifact.path / "pixels.npy", artifact.path / OPENVINO_INT8
     np.save(pixels, np.random.default_rng(0).integers(0, 256, (16, 224, 224, 3), np.uint8))
     into.parent.mkdir()
-    command = ["-m", "container.training.quantization_process", str(artifact.openvino)]
+    command = ["-m", "container.results.quantization_process", str(artifact.openvino)]
     subprocess.run(
         [sys.executable, *command, str(pixels), "fast", str(into)],
         env={**os.environ, "PYTHONPATH": str(ROOT)},

@@ -10,7 +10,7 @@ from container.artifact import Artifact
 from container.data.index import Index
 from container.images.geometry import Geometry
 from container.models import Classifier
-from container.training.export import write_artifact
+from container.results.export import write_artifact
 
 SIZE = 32
 

@@ -18,7 +18,7 @@ from container.errors import ArtifactError, TrainingError
 from container.images.geometry import Geometry
 from container.models import Classifier
 from container.openvino_runtime import core
-from container.training.export import write_artifact
+from container.results.export import write_artifact
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ import numpy as np
 from torch import nn
 from container.artifact import Artifact
 from container.models import Classifier
-from container.training.export import write_artifact
+from container.results.export import write_artifact
 
 assert importlib.util.find_spec("openvino_telemetry"), "nothing would be reported anyway"
 network = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(12, 2)))
@@ -207,7 +207,7 @@ def test_a_full_disk_keeps_the_artifact_that_was_there(
     def full(*_args: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("container.training.export.save_state", full)
+    monkeypatch.setattr("container.results.export.save_state", full)
     with pytest.raises(TrainingError, match="disk full"):
         write_artifact(blank, classifier, None, print)
     assert {path: path.read_bytes() for path in stored.rglob("*") if path.is_file()} == before

@@ -20,7 +20,7 @@ from container.architectures import build_network
 from container.artifact import Artifact
 from container.errors import JobEnded
 from container.models import load_classifier
-from container.training import export
+from container.results import export
 
 
 def failure(job: Any) -> Any:

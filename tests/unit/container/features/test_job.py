@@ -17,7 +17,7 @@ from container.features.extraction import FeatureExtractor
 from container.features.job import wants_features
 from container.hyperparameters import HyperparameterError, Hyperparameters
 from container.images.checking import Checker
-from container.training import export, finalize
+from container.results import export, finalize
 from local.requests.features import NO_FEATURES
 
 FROZEN: dict[str, Any] = {"freeze": True, "augment": "none", "epochs": 3}

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from container.training.conversion import convert
+from container.results.conversion import convert
 from serve.explanations.class_activation import ClassActivation
 from tests.unit.serve.artifacts import write_graph
 

@@ -14,7 +14,7 @@ from container.data.loader import EpochLoader
 from container.images.geometry import Geometry
 from container.models import Classifier
 from container.precisions import Bfloat16
-from container.training.evaluation import (
+from container.results.evaluation import (
     EvaluationResult,
     evaluate,
     evaluate_bfloat16,
@@ -128,7 +128,7 @@ def test_no_chart_without_wrong_predictions(evaluation: EvaluationResult, tmp_pa
 
 
 def test_confusion_chart_of_many_classes(tmp_path: Path) -> None:
-    from container.training.charts import draw_confusion
+    from container.results.charts import draw_confusion
 
     path = draw_confusion(np.eye(133, dtype=np.int64), [f"breed {i}" for i in range(133)], tmp_path)
     with Image.open(path) as picture:
@@ -215,7 +215,7 @@ def test_a_model_that_bfloat16_is_too_coarse_for(compared: Callable[..., Any]) -
 def test_bfloat16_is_measured_on_a_limited_number_of_images(
     compared: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("container.training.evaluation.BFLOAT16_IMAGES", 10)
+    monkeypatch.setattr("container.results.evaluation.BFLOAT16_IMAGES", 10)
     found = compared(1.02)
     assert (found.images, found.float32_accuracy) == (10, 1.0)
     assert found.accuracy == 0.5, "the images are not of both classes alike"

@@ -6,7 +6,7 @@ import pytest
 from matplotlib.axes import Axes
 from PIL import Image
 
-from container.training import charts
+from container.results import charts
 
 
 def test_wrong_predictions_are_kept_as_thumbnails(

@@ -24,8 +24,8 @@ from container.data.loader import EpochLoader
 from container.errors import BerthError, TrainingError, first_line
 from container.openvino_runtime import core
 from container.precisions import Int8
-from container.training.evaluation import EvaluationResult, precision_cost
-from container.training.export import update_description
+from container.results.evaluation import EvaluationResult, precision_cost
+from container.results.export import update_description
 
 CALIBRATION_IMAGES = 128
 """Training images to calibrate the ranges of activations with. Twice as many took twice as long and
@@ -153,7 +153,7 @@ class Quantizer:
 
     def _quantize(self, artifact: Artifact, pixels: Path, method: str, into: Path) -> None:
         """Run NNCF. Raises QuantizationError if it fails or the job must stop."""
-        command = [sys.executable, "-m", "container.training.quantization_process"]
+        command = [sys.executable, "-m", "container.results.quantization_process"]
         command += [str(artifact.openvino), str(pixels), method, str(into)]
         log = into.with_suffix(".log")
         with (

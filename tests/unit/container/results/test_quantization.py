@@ -18,8 +18,8 @@ from container.data.loader import EpochLoader
 from container.errors import ArtifactError
 from container.images.geometry import Geometry
 from container.openvino_runtime import core
-from container.training.evaluation import EvaluationResult, predict
-from container.training.quantization import Quantizer
+from container.results.evaluation import EvaluationResult, predict
+from container.results.quantization import Quantizer
 from tests.unit.container.coloured import SIZE, colours, export_colours
 
 
@@ -168,7 +168,7 @@ def test_nncf_is_imported_only_in_its_own_process(artifact: Artifact, image_fold
 
 
 def test_a_network_with_attention_is_recognized(tmp_path: Path) -> None:
-    from container.training.quantization_process import has_attention
+    from container.results.quantization_process import has_attention
 
     data = ov.opset13.parameter([1, 4], ov.Type.f32)
     one = ov.opset13.softmax(data, 1)

@@ -1,6 +1,6 @@
 """Quantizes an OpenVINO graph to int8 with NNCF, in its own process.
 
-    python -m container.training.quantization_process GRAPH PIXELS METHOD INTO
+    python -m container.results.quantization_process GRAPH PIXELS METHOD INTO
 
 GRAPH maps pixels float32 (N, H, W, 3) to probabilities. PIXELS is a .npy of uint8 (N, H, W, 3).
 METHOD is fast, or accurate (asymmetric activations, which serve slightly slower, and biases

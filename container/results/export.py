@@ -21,8 +21,8 @@ from container.errors import TrainingError, first_line
 from container.images.reference import reference_image
 from container.models import Classifier, not_finite
 from container.openvino_runtime import core, openvino
+from container.results.conversion import TOLERANCE, convert
 from container.training.checkpoint import disk_full, is_disk_full, written_aside
-from container.training.conversion import TOLERANCE, convert
 from container.training.optimizer import REMEDIES
 from container.training.state_dicts import save_state
 

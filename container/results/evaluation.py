@@ -229,7 +229,7 @@ def write_report(
     Returns:
         The content of `evaluation.json`.
     """
-    from container.training import charts
+    from container.results import charts
 
     first = PurePosixPath(evaluation.index.paths[0])
     golden = folder / f"golden{first.suffix.lower()}"

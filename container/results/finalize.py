@@ -17,8 +17,7 @@ from container.extras import installed_version
 from container.files.json_files import replace_text, to_json
 from container.hyperparameters import Hyperparameters
 from container.models import Classifier
-from container.training.callbacks import Callback
-from container.training.evaluation import (
+from container.results.evaluation import (
     EVALUATION,
     EvaluationResult,
     evaluate,
@@ -27,10 +26,11 @@ from container.training.evaluation import (
     print_table,
     write_report,
 )
-from container.training.export import Convert, update_description, write_artifact
+from container.results.export import Convert, update_description, write_artifact
+from container.results.quantization import SHARE, START_SECONDS, Quantizer
+from container.training.callbacks import Callback
 from container.training.job import TrainingJob, digest
 from container.training.metrics import MetricLogger, say
-from container.training.quantization import SHARE, START_SECONDS, Quantizer
 from container.training.state import TrainingProgress
 from container.training.weights import Initialization
 

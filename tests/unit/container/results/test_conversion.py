@@ -9,7 +9,7 @@ from torch.jit import is_tracing  # type: ignore[attr-defined]
 from container.architectures import build_network
 from container.models import Classifier
 from container.openvino_runtime import core
-from container.training.conversion import convert
+from container.results.conversion import convert
 
 SIDE = 32
 
