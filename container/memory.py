@@ -1,5 +1,6 @@
 """The memory this process may still allocate, by the machine and its cgroup."""
 
+import ctypes
 from pathlib import Path
 
 import psutil
@@ -15,6 +16,13 @@ def available_memory(cgroup: Path = CGROUP) -> int:
     free = int(psutil.virtual_memory().available)
     left = _left(cgroup)
     return free if left is None else max(0, min(free, left))
+
+
+def trim_heap() -> None:
+    """Return freed memory to the system, which glibc would keep; nothing with other libraries."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "malloc_trim"):
+        libc.malloc_trim(0)
 
 
 def _left(cgroup: Path) -> int | None:

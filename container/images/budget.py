@@ -7,7 +7,6 @@ Large images are decoded one at a time, and their memory is returned to the syst
 glibc would keep it.
 """
 
-import ctypes
 import fcntl
 import os
 import threading
@@ -17,6 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkstemp
+
+from container.memory import trim_heap
 
 _GIGABYTE = 1 << 30
 
@@ -38,7 +39,7 @@ class Budget:
 
     def __init__(self, total: int) -> None:
         self.total = total
-        self.trim = _trim_heap
+        self.trim = trim_heap
         self._lock_file: Path | None = None
         self._begin()
         # A forked process has none of the threads that hold bytes.
@@ -109,13 +110,6 @@ def _total() -> int:
         except (OSError, ValueError):
             continue  # No such cgroup, or "max".
     return min(_GIGABYTE, min(limits) // 2)
-
-
-def _trim_heap() -> None:
-    """Return freed memory to the system, where the C library supports it."""
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "malloc_trim"):
-        libc.malloc_trim(0)
 
 
 BUDGET = Budget(_total())

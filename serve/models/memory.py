@@ -1,9 +1,9 @@
 """Estimates a model's memory before it is loaded, and returns it to the system afterwards."""
 
-import ctypes
 import gc
 
 from container.artifact import Artifact
+from container.memory import trim_heap
 from serve.inference.engine import cpu_batch
 from serve.inference.precision import REDUCED
 
@@ -52,6 +52,4 @@ def _activations(artifact: Artifact, images: int) -> int:
 def release_memory() -> None:
     """Return an unloaded model's memory to the system; glibc would keep it."""
     gc.collect()
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "malloc_trim"):
-        libc.malloc_trim(0)
+    trim_heap()
