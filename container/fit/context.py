@@ -22,7 +22,7 @@ from container.fit.linear.validation import subset
 from container.fit.state import FitState
 from container.fit.threads import counts
 from container.training.checkpoint import CheckpointFolder, Interrupted, StopSignal
-from container.training.job import digest
+from container.training.job import data_identity, validation_identity
 
 END_SECONDS = 20.0
 """Reserved for artifact and export until the first artifact is measured, at a slowness of 1."""
@@ -67,7 +67,7 @@ class FitContext:
     @cached_property
     def checkpoints(self) -> CheckpointFolder:
         """Where the state is kept."""
-        hp, train = self.data.hp, self.data.splits.train
+        hp, splits = self.data.hp, self.data.splits
         identity = {
             "fit": True,
             "arch": hp.arch if "arch" in hp.model_fields_set else None,
@@ -75,11 +75,13 @@ class FitContext:
             "weights": hp.weights,
             "seed": hp.seed,
             "validation_split": hp.validation_split,
-            "classes": list(train.classes),
-            "train images": len(train),
-            "train digest": digest(train),
         }
-        return CheckpointFolder(self.data.environment.checkpoint_dir / "fit", identity, self.say)
+        return CheckpointFolder(
+            self.data.environment.checkpoint_dir / "fit",
+            identity | data_identity(splits),
+            self.say,
+            defaults=validation_identity(splits),
+        )
 
     def round_folder(self, number: int) -> Path:
         """Where a round of fine-tuning, from 1, keeps its state and its metrics."""

@@ -95,7 +95,7 @@ class TrainingJob:
         self, path: Path, say: Callable[[str], None], more: Mapping[str, Any] | None = None
     ) -> CheckpointFolder:
         """The checkpoints in `path`, of runs with the same `identity` and the same `more`."""
-        defaults = Hyperparameters().model_dump(mode="json")
+        defaults = Hyperparameters().model_dump(mode="json") | validation_identity(self.splits)
         return CheckpointFolder(path, self.identity | dict(more or {}), say, defaults=defaults)
 
     @property
@@ -115,13 +115,25 @@ class TrainingJob:
             "quantize_tolerance",
             *MONITORING_HYPERPARAMETERS,
         }
-        train = self.splits.train
-        return self.hp.model_dump(mode="json", exclude=may_change) | {
-            "classes": list(train.classes),
-            "train images": len(train.paths),
-            "train digest": digest(train),
-            "processes": self.world.size,
-        }
+        hyperparameters = self.hp.model_dump(mode="json", exclude=may_change)
+        return hyperparameters | data_identity(self.splits) | {"processes": self.world.size}
+
+
+def data_identity(splits: Splits) -> dict[str, Any]:
+    """Values by name that identify the images to train on and to choose the best epoch by."""
+    return {
+        "classes": list(splits.train.classes),
+        "train images": len(splits.train),
+        "train digest": digest(splits.train),
+    } | validation_identity(splits)
+
+
+def validation_identity(splits: Splits) -> dict[str, Any]:
+    """The part of `data_identity` that checkpoints of older versions lack."""
+    return {
+        "validation images": len(splits.validation),
+        "validation digest": digest(splits.validation),
+    }
 
 
 def digest(index: Index) -> str:
