@@ -30,5 +30,6 @@ docker import --platform "$platform" --change 'CMD ["bash"]' "$work/base.tar" "$
 if [ "$(docker image inspect --format '{{.Os}}/{{.Architecture}}' "$name")" != "$platform" ]; then
     # Engines before 23 give every import their own platform.
     printf 'FROM scratch\nADD base.tar /\nCMD ["bash"]\n' >"$work/Dockerfile"
+    docker image rm "$name" >/dev/null
     DOCKER_BUILDKIT=1 docker build --quiet --platform "$platform" --tag "$name" "$work"
 fi

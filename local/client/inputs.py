@@ -18,6 +18,19 @@ from container.files.folders import (
 )
 from local.client.target import Target
 from local.errors import UserError, code
+from local.s3_location import BadLocation, Location
+
+
+def given_location(field: str, uri: str) -> Location:
+    """The location that a user gave as `field`.
+
+    Raises:
+        UserError: it is not `s3://bucket/key`.
+    """
+    try:
+        return Location.parse(uri)
+    except BadLocation as error:
+        raise UserError(f"{field}: {error}") from None
 
 
 def find_channels(target: Target, data: str) -> dict[str, str]:
@@ -32,9 +45,8 @@ def find_channels(target: Target, data: str) -> dict[str, str]:
             target is AWS.
     """
     if data.startswith("s3://"):
-        bucket, _, prefix = data.removeprefix("s3://").partition("/")
-        if not bucket:
-            raise UserError(f"data: found {data!r}, expected s3://bucket/prefix")
+        source = given_location("data", data)
+        bucket, prefix = source.bucket, source.key
         prefix = prefix.rstrip("/") + "/" if prefix.strip("/") else ""
         root = f"s3://{bucket}/{prefix}"
         if target.where == "local" and target.url is None:

@@ -20,6 +20,7 @@ from local.client import plan
 from local.client.console import print_line, table_console
 from local.client.image_platform import check_platform
 from local.client.images import CONTENT_TYPES, ImageFile
+from local.client.inputs import given_location
 from local.client.log_tail import read_log_tail, serving_error, transform_errors
 from local.client.model_source import find_model
 from local.client.polling import Polling, poll
@@ -38,6 +39,7 @@ from local.requests.hosting import Hosting, has_gpu
 from local.requests.names import stamp
 from local.requests.transform import Transform
 from local.results.predictions import ImagePrediction, print_predictions, read_predictions
+from local.s3_location import Location
 from local.statuses import TERMINAL
 
 DOWNLOADS = 16
@@ -85,7 +87,9 @@ def transform(
     if model and slim:
         raise UserError("--slim: found --model as well, which already has an image; omit one")
     folder = None
-    if not source.startswith("s3://"):
+    if source.startswith("s3://"):
+        given_location("images", source)
+    else:
         folder = images_only(scan_folder(Path(source), strict=False, largest=LARGEST))
     target = common.connect(needs_role=model is None)
     now = datetime.now(UTC)
@@ -220,8 +224,8 @@ def download_predictions(
 ) -> list[ImagePrediction]:
     """Download every prediction to `to/<image>.out` and parse it."""
     s3 = target.client("s3", connections=DOWNLOADS)
-    bucket, prefix = split_uri(job.destination)
-    base = prefix.rstrip("/") + "/"
+    destination = Location.parse(job.destination)
+    bucket, base = destination.bucket, destination.key.rstrip("/") + "/"
     keys = [
         entry["Key"]
         for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=base)
@@ -267,7 +271,8 @@ def missing_predictions(
 
 def _names(target: Target, source: str) -> list[str]:
     """The objects below an S3 prefix, named like the transform job's outputs without `.out`."""
-    bucket, prefix = split_uri(source)
+    location = Location.parse(source)
+    bucket, prefix = location.bucket, location.key
     inside = prefix.rstrip("/") + "/" if prefix else ""
     above = prefix[: prefix.rfind("/") + 1]
     return [
@@ -278,12 +283,6 @@ def _names(target: Target, source: str) -> list[str]:
         for entry in page.get("Contents", ())
         if not entry["Key"].endswith("/")
     ]
-
-
-def split_uri(uri: str) -> tuple[str, str]:
-    """Bucket and key of an S3 URI."""
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
-    return bucket, key
 
 
 def safe(name: str) -> PurePosixPath:

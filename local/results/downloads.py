@@ -10,6 +10,7 @@ from container.files.archives import BadArchive
 from local import archives
 from local.client.target import Target
 from local.errors import UserError, code
+from local.s3_location import Location
 
 MODEL = "model.tar.gz"
 OUTPUT = "output"
@@ -73,10 +74,10 @@ def download(target: Target, uri: str, path: Path) -> bool:
     """Download an object to `path` atomically; return whether it exists."""
     from botocore.exceptions import ClientError
 
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    source = Location.parse(uri)
     part = path.with_name(f".{path.name}.part")
     try:
-        target.client("s3").download_file(bucket, key, str(part))
+        target.client("s3").download_file(source.bucket, source.key, str(part))
     except ClientError as error:
         if code(error) in ("404", "NoSuchKey", "NoSuchBucket"):
             return False

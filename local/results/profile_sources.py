@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from container.files.archives import leads_out
 from local.archives import MAX_FILES
+from local.client.inputs import given_location
 from local.errors import UserError, code
 from local.results.downloads import LARGEST, OUTPUT, download, unpack
 from local.results.profiler_report import PROFILER_OUTPUT
@@ -102,9 +103,11 @@ def fetch_folder(target: "Target", uri: str, folder: Path) -> int:
     """Download the objects below a prefix atomically, and return their number.
 
     Raises:
-        UserError: a key is a path outside the folder, or the objects are too many or too large.
+        UserError: it is no S3 URI, a key is a path outside the folder, or the objects are too
+            many or too large.
     """
-    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+    source = given_location("profile", uri)
+    bucket, prefix = source.bucket, source.key
     prefix = prefix.rstrip("/") + "/" if prefix.strip("/") else ""
     s3 = target.client("s3", connections=WORKERS)
     names: dict[str, Path] = {}

@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 from local import log_groups
 from local.emulator.context import Context
@@ -32,6 +31,7 @@ from local.emulator.hosting.invocations import (
 )
 from local.emulator.hosting.metrics import EndpointMetrics, Measurement
 from local.emulator.hosting.variants import Variant
+from local.s3_location import Location
 
 CONCURRENCY = 4
 """Invocations at once per container when the configuration sets no number."""
@@ -232,9 +232,9 @@ class AsyncInvocations:
     def _input(self, request: AsyncRequest) -> bytes:
         if request.location is None:
             return base64.b64decode(request.inline or "")
-        bucket, key = _split(request.location)
+        source = Location.parse(request.location)
         try:
-            body = self._context.objects.read(bucket, key)
+            body = self._context.objects.read(source.bucket, source.key)
         except KeyError:
             raise ServiceError(
                 "ValidationError", f"There is no object at InputLocation {request.location}."
@@ -250,21 +250,16 @@ class AsyncInvocations:
     def _put(self, name: str, location: str | None, content: bytes) -> None:
         if location is None:
             return
-        bucket, key = _split(location)
+        target = Location.parse(location)
         with tempfile.NamedTemporaryFile() as file:
             file.write(content)
             file.flush()
             try:
-                self._context.objects.put(bucket, key, Path(file.name))
+                self._context.objects.put(target.bucket, target.key, Path(file.name))
             except OSError as error:
                 log = self._context.logs.open(log_groups.endpoint(name), "data-log")
                 log.write(f"{location}: {error}")
                 log.close()
-
-
-def _split(location: str) -> tuple[str, str]:
-    bucket, _, key = location.removeprefix("s3://").partition("/")
-    return bucket, unquote(key) if location.startswith("https:") else key
 
 
 def _failure(error: ServiceError) -> bytes:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from local.emulator.ports import Objects
+from local.s3_location import Location
 
 FLUSH_SECONDS = 1.0
 """How long a record may wait for its file."""
@@ -39,9 +40,8 @@ class DataCapture:
         types = config.get("CaptureContentTypeHeader", {})
         self._csv = set(types.get("CsvContentTypes", []))
         self._json = set(types.get("JsonContentTypes", []))
-        destination = config["DestinationS3Uri"].removeprefix("s3://")
-        self._bucket, _, prefix = destination.partition("/")
-        self._prefix = prefix.strip("/")
+        destination = Location.parse(config["DestinationS3Uri"])
+        self._bucket, self._prefix = destination.bucket, destination.key.strip("/")
         self._lock = threading.Lock()
         self._writing = threading.Lock()
         self._waiting: dict[str, list[dict[str, Any]]] = {}

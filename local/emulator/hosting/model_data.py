@@ -10,6 +10,7 @@ from container.files.archives import BadArchive, leads_out
 from local.archives import unpack
 from local.emulator.copies import copy
 from local.emulator.ports import Objects
+from local.s3_location import Location
 
 VOLUME_GB = 30
 """Gigabytes a model may unpack to when its variant names no volume size: AWS's default volume."""
@@ -76,7 +77,8 @@ def _fetch_file(uri: str, kind: str, path: Path, folder: Path, limit: int) -> No
 
 
 def _fetch_s3(objects: Objects, uri: str, kind: str, folder: Path, limit: int) -> None:
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    source = Location.parse(uri)
+    bucket, key = source.bucket, source.key
     if not objects.bucket_exists(bucket):
         raise BadModelData(f"could not find model data at {uri}: there is no bucket {bucket}")
     found = objects.keys(bucket, key)

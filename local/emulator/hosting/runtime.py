@@ -47,6 +47,7 @@ from local.emulator.hosting.target_models import (
 )
 from local.emulator.hosting.variants import Variant
 from local.emulator.store import Kind, Missing
+from local.s3_location import BadLocation, Location
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -221,10 +222,13 @@ class RuntimeApp:
             raise ServiceError(
                 "ValidationError", "Give either InputLocation or Body, one of the two."
             )
-        if location is not None and not location.startswith("s3://"):
-            raise ServiceError(
-                "ValidationError", f"InputLocation is {location}; expected s3://bucket/key"
-            )
+        if location is not None:
+            try:
+                Location.parse(location)
+            except BadLocation:
+                raise ServiceError(
+                    "ValidationError", f"InputLocation is {location}; expected s3://bucket/key"
+                ) from None
         headers = _headers(request, streamed=True)
         headers["Content-Type"] = request.headers.get(
             PREFIX + "Content-Type", "application/octet-stream"

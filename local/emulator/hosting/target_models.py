@@ -17,6 +17,7 @@ import urllib3
 
 from local.emulator.hosting.model_data import BadModelData, fetch
 from local.emulator.ports import Objects
+from local.s3_location import Location
 
 LOAD_SECONDS = 360
 """Seconds a model may take to be loaded or unloaded: AWS's limit (invoke-multi-model-endpoint)."""
@@ -140,7 +141,8 @@ class TargetModels:
 
     def _fetch(self, target: str, place: Path) -> None:
         uri = f"{self._prefix}{target}"
-        bucket, _, key = uri.removeprefix("s3://").partition("/")
+        archive = Location.parse(uri)
+        bucket, key = archive.bucket, archive.key
         if not any(found.key == key for found in self._objects.keys(bucket, key)):
             raise ModelMissing(
                 f"Failed to download model data (bucket: {bucket}, key: {key}). Please ensure that "

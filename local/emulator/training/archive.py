@@ -7,8 +7,8 @@ import tarfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
-from local.emulator.location import Location
 from local.emulator.ports import Objects
+from local.s3_location import Location
 
 MODEL_LEVEL = 0
 """The gzip level of models: 46 MB of weights take 0.1 s of CPU time. Level 1 would take 1.4 s, for

@@ -10,9 +10,9 @@ from urllib.parse import unquote, urlparse
 
 from local.emulator.copies import copy
 from local.emulator.file_names import ignores_case
-from local.emulator.location import BadLocation, Location
 from local.emulator.ports import Objects
 from local.emulator.training.opt_ml import Host
+from local.s3_location import BadLocation, Location
 
 
 class BadChannel(Exception):

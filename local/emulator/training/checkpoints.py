@@ -4,9 +4,9 @@ import logging
 import threading
 from pathlib import Path, PurePosixPath
 
-from local.emulator.location import Location
 from local.emulator.ports import Objects
 from local.emulator.training.archive import walk
+from local.s3_location import Location
 
 Stamp = tuple[int, int]
 """A file's modification time in ns and its size in bytes, to detect changes."""

@@ -4,8 +4,8 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
-from local.emulator.location import Location
 from local.emulator.training.rules import rules_requested
+from local.s3_location import Location
 
 DAY_SECONDS = 86_400
 """Default MaxRuntimeInSeconds (API reference, StoppingCondition)."""

@@ -13,7 +13,6 @@ from typing import Any
 from local.emulator.context import Context
 from local.emulator.executors import ContainerSpec, saved_output
 from local.emulator.executors.line_buffer import LineBuffer
-from local.emulator.location import Location
 from local.emulator.ports import LogStream
 from local.emulator.store import Kind
 from local.emulator.training.archive import walk
@@ -31,6 +30,7 @@ from local.emulator.training.opt_ml import (
 )
 from local.emulator.training.own_rules import fetch_own_rules
 from local.log_groups import TRAINING_JOBS
+from local.s3_location import Location
 
 SYNC_SECONDS = 1.0
 """Seconds between two syncs to S3. Metrics are published at the same interval, and a file is

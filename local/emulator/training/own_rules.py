@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from local.emulator.location import Location
 from local.emulator.ports import Objects
 from local.emulator.training.channels import BadChannel
 from local.emulator.training.rules import KINDS
+from local.s3_location import Location
 
 
 def fetch_own_rules(objects: Objects, request: dict[str, Any], folder: Path) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 from urllib.parse import unquote, urlparse
 
-from local.emulator.location import BadLocation, Location
 from local.emulator.ports import Objects
+from local.s3_location import BadLocation, Location
 
 MB = 1024**2
 

@@ -16,9 +16,9 @@ from local.emulator.context import Context
 from local.emulator.hosting.fleet import Fleet, Unavailable
 from local.emulator.hosting.instances import HostingTiming, write_note
 from local.emulator.hosting.invocations import MB, ContainerResponse, NoAnswer, TooSlow, invoke
-from local.emulator.location import Location
 from local.emulator.ports import LogStream
 from local.emulator.transform.inputs import BadInput, Item, list_items, requests_of
+from local.s3_location import Location
 
 INVOCATION_SECONDS = 600
 """A request's time when ModelClientConfig names none."""

@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 from local.emulator.api.validation.fields import unsupported
 from local.emulator.context import Context
 from local.emulator.errors import ServiceError, invalid
-from local.emulator.location import BadLocation, Location
+from local.s3_location import BadLocation, Location
 
 DATA_TYPES = ("S3Prefix", "ManifestFile")
 """The supported S3DataTypes."""

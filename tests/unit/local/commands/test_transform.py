@@ -8,7 +8,7 @@ import pytest
 from local.cli import main
 from local.client.target import Target
 from local.client.upload import Files, scan_folder
-from local.commands.transform import images_only, safe, split_uri
+from local.commands.transform import images_only, safe
 from local.errors import UserError
 
 
@@ -154,6 +154,8 @@ def test_a_plan_sends_nothing(
     assert "0.115 USD an hour" in shown
     assert main(["transform", "s3://b/p/", "--model", "m", "--job", "j", *aws]) == 1
     assert "--model: found --job" in capsys.readouterr().err
+    assert main(["transform", "s3:///p", *MODEL, *aws]) == 1
+    assert "images: found 's3:///p', expected s3://bucket/prefix" in capsys.readouterr().err
 
 
 def test_only_images_are_sent(photos: Path) -> None:
@@ -167,8 +169,3 @@ def test_only_images_are_sent(photos: Path) -> None:
 def test_no_answer_is_written_elsewhere(name: str) -> None:
     with pytest.raises(UserError, match="outside the download folder"):
         safe(name)
-
-
-def test_uris() -> None:
-    assert split_uri("s3://bucket/a/b") == ("bucket", "a/b")
-    assert split_uri("s3://bucket") == ("bucket", "")

@@ -308,6 +308,12 @@ class TestAsynchronous:
                 Body=b"x",
             )
             assert code == "ValidationError"
+            for elsewhere in ("https://bucket/in", "s3:///in"):
+                code, _, error = refusal(
+                    client.invoke_endpoint_async, EndpointName="two", InputLocation=elsewhere
+                )
+                assert code == "ValidationError"
+                assert elsewhere in error["Error"]["Message"]
 
     def test_what_waits_survives_the_server(self, harness: HostingHarness) -> None:
         one_at_a_time = {"ClientConfig": {"MaxConcurrentInvocationsPerInstance": 1}}

@@ -5,7 +5,6 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from local.emulator.location import Location
 from local.emulator.training.archive import (
     model_files,
     output_files,
@@ -14,6 +13,7 @@ from local.emulator.training.archive import (
     upload_plain,
     walk,
 )
+from local.s3_location import Location
 from tests.unit.local.emulator.fakes import BUCKET, FakeObjects
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from local.emulator.location import Location
 from local.emulator.training.checkpoints import Mirror, Mirrors
+from local.s3_location import Location
 from tests.unit.local.emulator.fakes import BUCKET, FakeObjects
 
 PLACE = Location(BUCKET, "job/checkpoints")

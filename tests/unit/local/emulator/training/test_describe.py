@@ -7,8 +7,8 @@ import botocore.session
 import pytest
 from botocore import validate
 
-from local.emulator.location import BadLocation
 from local.emulator.training.describe import end, enter, model_location, new_body, seconds_in
+from local.s3_location import BadLocation
 from tests.unit.local.emulator.training_harness import request
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -1,6 +1,6 @@
 import pytest
 
-from local.emulator.location import BadLocation, Location
+from local.s3_location import BadLocation, Location
 
 
 @pytest.mark.parametrize(
