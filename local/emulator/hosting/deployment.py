@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from local.emulator.context import Context
+from local.emulator.errors import invalid
 from local.emulator.hosting.data_capture import DataCapture
 from local.emulator.hosting.fleet import Fleet, Unavailable
 from local.emulator.hosting.instances import Instance
@@ -68,7 +69,16 @@ class EndpointDeployment:
     def retaining(
         self, request: dict[str, Any], running: "EndpointDeployment"
     ) -> "EndpointDeployment":
-        """This deployment with what an UpdateEndpoint request keeps of the one that runs."""
+        """This deployment with what an UpdateEndpoint request keeps of the one that runs.
+
+        Raises:
+            ServiceError: the endpoint is asynchronous, and would no longer be.
+        """
+        if running.asynchronous and not self.asynchronous:
+            raise invalid(
+                "The AsyncInferenceConfig parameter cannot be removed from this endpoint "
+                f"{request['EndpointName']}. Create another endpoint for real-time inference."
+            )
         if not request.get("RetainAllVariantProperties"):
             return self
         excluded = {

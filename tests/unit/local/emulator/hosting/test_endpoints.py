@@ -218,6 +218,17 @@ class TestUpdates:
         with harness.runtime() as client:
             assert who(client) == "one"
 
+    def test_an_asynchronous_endpoint_stays_one(self, harness: HostingHarness) -> None:
+        output = {"OutputConfig": {"S3OutputPath": "s3://bucket/out"}}
+        harness.serve("one", AsyncInferenceConfig=output)
+        harness.config("real-time", {"ModelName": "one"})
+        with pytest.raises(ServiceError, match="AsyncInferenceConfig parameter cannot be removed"):
+            update(harness, "one", "real-time")
+        assert harness.body()["EndpointStatus"] == "InService"
+        harness.config("other", {"ModelName": "one"}, AsyncInferenceConfig=output)
+        update(harness, "one", "other")
+        assert harness.wait("one", "InService")["EndpointConfigName"] == "other"
+
     def test_weights_and_counts_change_and_are_retained(self, harness: HostingHarness) -> None:
         harness.serve("one")
         with pytest.raises(ServiceError, match='Could not find variant "blue"'):
