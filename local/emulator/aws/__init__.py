@@ -1,1 +1,1 @@
-"""S3, ECR, IAM, STS and CloudWatch by moto, kept on disk."""
+"""The AWS services besides SageMaker: S3, ECR, IAM, STS and CloudWatch, kept on disk."""

@@ -1,4 +1,4 @@
-"""Errors, and CloudWatch's answers, in the shape each of AWS's protocols gives them."""
+"""Error responses, and CloudWatch's responses, in each of AWS's protocols."""
 
 import json
 import uuid
@@ -15,7 +15,7 @@ CLOUDWATCH = "http://monitoring.amazonaws.com/doc/2010-08-01/"
 
 
 def error(environ: dict[str, Any], service: str, problem: ServiceError) -> Response:
-    """The answer that is this error, as the service's clients read it."""
+    """The error response in the protocol of the request."""
     request_id = str(uuid.uuid4())
     headers = {"x-amzn-RequestId": request_id, "x-amzn-ErrorType": problem.code}
     if service == "s3":
@@ -45,11 +45,11 @@ def _element(problem: ServiceError) -> str:
 
 
 def success(headers: Mapping[str, str], operation: str, content: dict[str, Any]) -> Response:
-    """The answer of texts, lists and maps that an operation of CloudWatch gives.
+    """The response of a CloudWatch operation, with strings, lists and maps.
 
     Args:
-        headers: the request's, as WSGI names them; they tell its protocol.
-        operation: its name.
+        headers: the request's headers by WSGI name, which determine the protocol.
+        operation: the operation's name.
         content: the members of its output shape.
     """
     request_id = str(uuid.uuid4())
@@ -77,7 +77,7 @@ def _elements(value: Any) -> str:
 
 
 def _cbor(value: Any) -> bytes:
-    """Texts, lists and maps in CBOR (RFC 8949)."""
+    """Encode strings, lists and maps in CBOR (RFC 8949)."""
     if isinstance(value, dict):
         pairs = (_cbor(str(name)) + _cbor(each) for name, each in value.items())
         return _head(5, len(value)) + b"".join(pairs)
@@ -88,5 +88,5 @@ def _cbor(value: Any) -> bytes:
 
 
 def _head(kind: int, length: int) -> bytes:
-    """A major type and a length of 32 bits."""
+    """The head of a CBOR item: a major type and a 32-bit length."""
     return bytes([kind << 5 | 26]) + length.to_bytes(4, "big")

@@ -1,4 +1,4 @@
-"""S3, ECR, IAM, STS, CloudWatch Logs and CloudWatch, under one address."""
+"""S3, ECR, IAM, STS, CloudWatch Logs and CloudWatch, at one address."""
 
 import logging
 import sqlite3
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SERVICES = ("s3", "logs", *moto_services.SERVICES)
-"""Their signing names."""
+"""The services' signing names."""
 OPERATION = "berth.operation"
-"""Where a request's environment has the operation's name, for the server's log."""
+"""The key of the operation's name in the WSGI environment, for the server's log."""
 
 
 class AWSServices:
-    """A WSGI application for the services beside SageMaker, and what jobs use of them.
+    """A WSGI application for the services besides SageMaker, and direct access for jobs.
 
     Attributes:
         objects: S3's objects.
@@ -55,31 +55,31 @@ class AWSServices:
         self.logs = CloudWatch(log_store, self._metrics, put, region)
 
     def load(self) -> None:
-        """Take over what an earlier version kept elsewhere, and sweep what a killed server left."""
+        """Import the data of an earlier version, and delete unused files of a killed server."""
         for request in self._moto.earlier_requests(("s3", "logs")):
             environ = request.environ()
             self._respond(environ, Scope(request.service, request.region))
         self.objects.sweep()
 
     def close(self) -> None:
-        """Close all files; nothing is lost without it."""
+        """Close all files; no data is lost if this is not called."""
         self._metrics.close()
         self.objects.close()
         self._moto.close()
 
     def find_key(self, key_id: str) -> Key | None:
-        """The access key that IAM or STS gave, if it may be used."""
+        """The active access key of IAM or STS with this ID; None if there is none."""
         return self._moto.find_key(key_id)
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer a request."""
         found = scope(environ) or Scope("s3", "us-east-1")
-        # Never past the request's end, where a reader would wait for the client for ever.
+        # Limited to the body's length: reading further would wait for the client forever.
         environ["wsgi.input"] = get_input_stream(environ)
         return self._respond(environ, found)(environ, start_response)
 
     def _respond(self, environ: Environ, found: Scope) -> "WSGIApplication":
-        """The answer as a WSGI application, an error as its service writes it."""
+        """The response; errors are in the service's format."""
         try:
             if found.service == "s3":
                 return self._s3.answer(environ, found.region)

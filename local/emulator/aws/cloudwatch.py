@@ -1,7 +1,7 @@
-"""CloudWatch as jobs use it: their log lines, and metric data that outlives the server.
+"""CloudWatch as jobs use it: log lines, and metric data that is kept across restarts.
 
-moto answers for metrics, from memory; their points are kept in `<folder>/metrics-<region>.jsonl`
-and put into it again by its own API.
+moto serves metrics from memory. Their points are stored in `<folder>/metrics-<region>.jsonl` and
+sent to moto again after a restart.
 """
 
 import copy
@@ -22,20 +22,20 @@ from local.emulator.errors import ServiceError
 from local.emulator.ports import Point, Statistics
 
 METRICS_KEPT = timedelta(days=15)
-"""AWS keeps points of one-minute metrics 15 days (CloudWatch user guide, "Metrics retention")."""
+"""AWS keeps one-minute metrics for 15 days (CloudWatch user guide, "Metrics retention")."""
 BATCH = 1000
-"""Points of one PutMetricData request at most (API reference)."""
+"""Most points in a PutMetricData request (API reference)."""
 NUMBERS = {"Value", "Sum", "Minimum", "Maximum", "SampleCount", "Values", "Counts"}
 STATISTICS = ("SampleCount", "Average", "Sum", "Minimum", "Maximum")
-"""What moto makes of points; of percentiles and trimmed means it answers nothing, or fails."""
+"""The statistics that moto computes; for percentiles and trimmed means it returns nothing or fails."""
 MEMBER = re.compile(r"\.member\.(\d+)\.?|\.")
 
 
 class MetricStore:
-    """Metric data of every region, as files in a folder. Not safe from several threads at once.
+    """Metric data of every region, as files in a folder. Not thread-safe.
 
     Attributes:
-        index: what metrics there are, once they were loaded.
+        index: the known metrics, after `load`.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -43,14 +43,14 @@ class MetricStore:
         self.index = MetricIndex()
 
     def load(self) -> Iterator[tuple[str, str, list[Point]]]:
-        """The points of the last 15 days by region and namespace; older ones are deleted."""
+        """Yield the points of the last 15 days by region and namespace, and delete older ones."""
         oldest = (datetime.now(UTC) - METRICS_KEPT).timestamp()
         for path in sorted(self._folder.glob("metrics-*.jsonl")):
             lines, kept = [], dict[str, list[Point]]()
             for line in path.read_text(encoding="utf-8").splitlines():
                 try:
                     namespace, points = json.loads(line)
-                except ValueError:  # half written when the server was killed: never acknowledged
+                except ValueError:  # truncated when the server was killed: never acknowledged
                     continue
                 young = [point for point in points if point["Timestamp"] >= oldest]
                 if young:
@@ -66,7 +66,7 @@ class MetricStore:
                     yield region, namespace, points[first : first + BATCH]
 
     def keep(self, region: str, namespace: str, points: list[Point]) -> None:
-        """Append points; those without a time get the present one."""
+        """Append points; those without a timestamp get the current time."""
         now = time.time()
         timed = [point | {"Timestamp": _seconds(point.get("Timestamp"), now)} for point in points]
         with (self._folder / f"metrics-{region}.jsonl").open("a", encoding="utf-8") as file:
@@ -75,7 +75,7 @@ class MetricStore:
 
 
 class CloudWatch:
-    """One region's logs and metrics, without HTTP: what jobs write. Safe from any thread."""
+    """The logs and metrics that a region's jobs write, without HTTP. Thread-safe."""
 
     def __init__(
         self, logs: LogStore, metrics: LogMetrics, put: PutMetricData, region: str
@@ -83,18 +83,18 @@ class CloudWatch:
         self._logs, self._metrics, self._put, self._region = logs, metrics, put, region
 
     def in_region(self, region: str) -> "CloudWatch":
-        """The same for what another region's jobs write."""
+        """The same for the jobs of another region."""
         there = copy.copy(self)
         there._region = region
         return there
 
     def open(self, group: str, stream: str) -> StreamWriter:
-        """Create (or go on with) a stream; its group is created when missing."""
+        """Open a log stream to append to; create it and its log group if missing."""
         file = self._logs.ensure_stream(self._region, group, stream)
         return StreamWriter(file, partial(self._metrics.observe, self._region, group))
 
     def tail(self, group: str, stream_prefix: str, lines: int) -> list[str]:
-        """The last lines of the group's streams with that prefix, oldest first."""
+        """The last lines of the log group's streams with this prefix, oldest first."""
         return self._logs.tail(self._region, group, stream_prefix, lines)
 
     def put_metrics(
@@ -115,7 +115,7 @@ class CloudWatch:
     def put_statistics(
         self, namespace: str, dimensions: dict[str, str], found: Iterable[Statistics]
     ) -> None:
-        """Publish values that were put together."""
+        """Publish sets of statistics."""
         named = [{"Name": name, "Value": value} for name, value in dimensions.items()]
         points = [
             {
@@ -143,10 +143,10 @@ def read_request(request: Request) -> tuple[str, list[Point]]:
 
 
 def check_statistics(request: Request) -> None:
-    """Check that GetMetricStatistics or GetMetricData asks for statistics that there are.
+    """Check that GetMetricStatistics or GetMetricData requests supported statistics.
 
     Raises:
-        ServiceError: it asks for others, as percentiles.
+        ServiceError: it requests others, such as percentiles.
     """
     members = members_of(request)
     wanted = [*members.get("Statistics", []), *members.get("ExtendedStatistics", [])]
@@ -162,13 +162,13 @@ def check_statistics(request: Request) -> None:
 
 
 def members_of(request: Request) -> dict[str, Any]:
-    """A request's members, nested in every protocol."""
+    """A request's members as nested dicts and lists, in every protocol."""
     form = request.headers["CONTENT_TYPE"].startswith("application/x-www-form-urlencoded")
     return _nested(request.members) if form else request.members
 
 
 def _nested(form: dict[str, str]) -> dict[str, Any]:
-    """A form with names as `MetricData.member.1.Dimensions.member.2.Name`, as nested members."""
+    """Nest the members of a form, e.g. `MetricData.member.1.Dimensions.member.2.Name`."""
     tree: dict[str, Any] = {}
     for name, value in form.items():
         *parents, last = [part for part in MEMBER.split(name) if part]
@@ -189,7 +189,7 @@ def _listed(node: Any) -> Any:
 
 
 def _seconds(when: Any, now: float) -> float:
-    """A timestamp as requests write it, in UTC seconds."""
+    """Convert a request's timestamp to UTC seconds; `now` if it has none."""
     if when is None:
         return now
     if isinstance(when, str):

@@ -1,7 +1,8 @@
-"""What of the journal is not needed any more: a thing that is deleted, and all that was done to it.
+"""Compacts the journal: deletes requests that later requests have replaced or undone.
 
-A request is known by what it names (its members and its answer's), and by its subject if it sets
-something as a whole. When something is deleted, what named it is forgotten, the deletion too.
+A request is indexed by the resources in its members and response, and by its subject if it replaces
+a whole setting. When a resource is deleted, all requests that name it are deleted, including the
+deletion.
 """
 
 import json
@@ -35,7 +36,7 @@ SUBJECTS = {
     "PutMetricAlarm": ("AlarmName",),
     "PutDashboard": ("DashboardName",),
 }
-"""Operations that set something as a whole, and the members that name it."""
+"""Operations that replace a whole setting, and the members that identify it."""
 UNDONE = {
     "DeleteLifecyclePolicy": "PutLifecyclePolicy",
     "DeleteRepositoryPolicy": "SetRepositoryPolicy",
@@ -52,13 +53,13 @@ UNDONE = {
     "DeleteLoginProfile": "CreateLoginProfile",
     "DeleteAccountAlias": "CreateAccountAlias",
 }
-"""Operations that take back what another sets, which nothing else can have set: with the two of
-them gone it is as before."""
+"""Operations that delete a setting, and the only operation that creates it: without both requests,
+the state is the same."""
 SAME = {
     "DeleteRolePermissionsBoundary": "PutRolePermissionsBoundary",
     "DeleteUserPermissionsBoundary": "PutUserPermissionsBoundary",
 }
-"""Operations that take back what a resource may also have been created with: they are kept."""
+"""Operations that delete a setting which CreateRole or CreateUser may have made: they are kept."""
 DELETED = {
     "DeleteRole": "RoleName",
     "DeleteServiceLinkedRole": "RoleName",
@@ -75,7 +76,7 @@ DELETED = {
     "DeleteOpenIDConnectProvider": "OpenIDConnectProviderArn",
     "DeleteRepository": "repositoryName",
 }
-"""Operations that delete a thing, and the member that names it."""
+"""Operations that delete a resource, and the member that names it."""
 _NAMING = {*DELETED.values(), "Arn", "resourceArn"}
 _ARNS = {
     "PolicyArn",
@@ -83,17 +84,17 @@ _ARNS = {
     "SAMLProviderArn",
     "OpenIDConnectProviderArn",
 }
-"""Members that hold an ARN, which an answer calls so or `Arn`."""
+"""Members that hold an ARN; responses use the same name or `Arn`."""
 _REPOSITORY = re.compile(r"arn:[^:]+:ecr:.*?:repository/(?P<name>[^:]+)")
 _LEAF = re.compile(r"<(\w+)>([^<>]+)</")
 
 
 Place = list[str]
-"""Where names are told apart: a service and a region, of which IAM has none."""
+"""The service and region within which names are unique; the region is empty for IAM."""
 
 
 def compact(journal: Journal, number: int, request: Request, answer: str) -> None:
-    """Forget what need not be sent again after a request that was granted."""
+    """Delete the requests that are not needed after a successful request."""
     place = [request.service, "" if request.service == "iam" else request.region]
     operation, members = request.operation, request.members
     journal.name(number, _names_of(place, members, answer))
@@ -120,7 +121,7 @@ def _compact_images(
     known = set().union(*pushed.values())
     tags_of_all = {name for name in known if json.loads(name)[2] == "imageTag"}
     by_digest = all("imageDigest" in one for one in request.members["imageIds"])
-    # A tag that moved from one image to another, or an image that keeps a tag: all is needed.
+    # If a tag moved between images, or an image keeps a tag, all requests are needed.
     moved = journal.named(tags_of_all, number).keys() - pushed.keys()
     if pushed and not moved and (by_digest or tags_of_all <= tags):
         for name in digests:
@@ -129,7 +130,7 @@ def _compact_images(
 
 
 def _subject_of(place: Place, operation: str, members: dict[str, Any]) -> str | None:
-    """What a request sets, as a whole; a later one with the same subject replaces it."""
+    """The setting that a request replaces; a later request with the same subject supersedes it."""
     if operation.startswith(("Tag", "Untag")):
         keys = sorted({str(key) for key in _tag_keys(members)})
         return json.dumps([*place, "tags", sorted(_names_of(place, members, "")), keys])
@@ -140,7 +141,7 @@ def _subject_of(place: Place, operation: str, members: dict[str, Any]) -> str | 
 
 
 def _names_of(place: Place, members: dict[str, Any], answer: str) -> set[str]:
-    """What a request and its answer (XML; JSON names nothing more) name."""
+    """The resources named in a request and its XML response; JSON responses have no others."""
     leaves = _LEAF.findall(answer) if answer.lstrip().startswith("<") else []
     found = set()
     for member, value in [*members.items(), *leaves]:
@@ -150,7 +151,7 @@ def _names_of(place: Place, members: dict[str, Any], answer: str) -> set[str]:
 
 
 def _images_of(place: Place, members: dict[str, Any], answer: str) -> tuple[set[str], set[str]]:
-    """Digests and tags, as names, of the images that PutImage or BatchDeleteImage answers with."""
+    """The digests and tags, as names, in the response of PutImage or BatchDeleteImage."""
     found = json.loads(answer)
     known = found["imageIds"] if "imageIds" in found else [found["image"]["imageId"]]
     repository = members.get("repositoryName")
@@ -168,7 +169,7 @@ def _name(place: Place, member: str, value: str) -> str:
 
 
 def _tag_keys(members: dict[str, Any]) -> Iterator[Any]:
-    """The keys of a request's tags, in any of the protocols."""
+    """The keys of a request's tags, in any protocol."""
     for member, value in members.items():
         if re.fullmatch(r"Tags\.member\.\d+\.Key|TagKeys\.member\.\d+", member):
             yield value

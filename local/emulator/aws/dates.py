@@ -1,7 +1,7 @@
-"""The creation dates of moto's resources: those of the requests that made them.
+"""Restores the creation dates of moto's resources from the requests that created them.
 
-moto takes the time at which it is sent a request; one that is sent again after a restart would make
-everything new. A resource is known by its ID, which is the same each time.
+moto uses the time at which it receives a request, so a replayed request would create resources with
+the current date. A resource is identified by its ID, which is the same after each replay.
 """
 
 import json
@@ -30,29 +30,29 @@ DATES = ("CreateDate", "UploadDate", "EnableDate", "createdAt", "imagePushedAt")
 Identity = tuple[str, str, str]
 """The name and the value of the ID, and the repository of an image."""
 Record = tuple[Identity, Callable[[float], None]]
-"""A resource in an answer, and what writes a date (UTC seconds) into it."""
+"""A resource in a response, and a function that writes a date (UTC seconds) into it."""
 
 
 class Dates:
-    """When resources were made."""
+    """The creation dates of resources."""
 
     def __init__(self) -> None:
         self._known: dict[Identity, float] = {}
 
     def note(self, response: Response, time: float, *, created: bool) -> None:
-        """Take a request's time (UTC seconds) as that of the resources in its answer.
+        """Store a request's time as the creation date of the resources in its response.
 
         Args:
-            response: the answer.
-            time: the request's.
-            created: the resources are new; otherwise those that are known keep their time.
+            response: the response.
+            time: the request's time, UTC seconds.
+            created: whether the resources are new; otherwise known ones keep their date.
         """
         for identity, _ in _records(_parse(response)):
             if created or identity not in self._known:
                 self._known[identity] = time
 
     def restore(self, response: Response) -> None:
-        """Write the known dates into an answer."""
+        """Write the known dates into a response."""
         root = _parse(response)
         found = [record for record in _records(root) if record[0] in self._known]
         for identity, write in found:
@@ -62,7 +62,7 @@ class Dates:
 
 
 def _parse(response: Response) -> Any:
-    """An answer in JSON or XML; None for one in CBOR, which has no resource of a known identity."""
+    """Parse a JSON or XML response; None for CBOR, which has none of these resources."""
     data = response.get_data()
     if data.startswith(b"{"):
         return json.loads(data)

@@ -1,8 +1,8 @@
-"""The requests that made what moto has, kept in SQLite and sent to it again when it is needed.
+"""The journal: requests that changed moto's state, stored in SQLite and replayed after a restart.
 
-moto lives in memory. A request that changed something is written here before it is answered, with
-its time and the seed of its random names, so that a role has the same ID and the same creation date
-after a restart. What a later request made superfluous is forgotten: see `compaction`.
+moto keeps its state in memory. A request that changes it is stored before it is answered, with its
+time and the seed of its random names, so that a role keeps its ID and creation date after a restart.
+Requests that later ones supersede are deleted: see `compaction`.
 """
 
 import sqlite3
@@ -26,7 +26,7 @@ CREATE INDEX IF NOT EXISTS numbers ON names (number);
 
 
 class Journal:
-    """The requests, in order. Every method may be called from any thread."""
+    """The requests, in order; thread-safe."""
 
     def __init__(self, path: Path) -> None:
         self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
@@ -36,7 +36,7 @@ class Journal:
         self._lock = threading.Lock()
 
     def add(self, request: Request) -> int:
-        """Keep a request that is about to be sent; gives its number.
+        """Store a request before it is sent, and return its number.
 
         Raises:
             OSError: it could not be written (the disk is full).
@@ -51,24 +51,24 @@ class Journal:
         return int(row.lastrowid or 0)
 
     def remove(self, number: int) -> None:
-        """Forget a request that was refused."""
+        """Delete a request."""
         self._execute("DELETE FROM requests WHERE number = ?", number)
 
     def settle(self, number: int, subject: str) -> None:
-        """Note what a request sets as a whole, e.g. one repository's lifecycle policy.
+        """Store which setting a request replaces, e.g. a repository's lifecycle policy.
 
-        Earlier ones with the same subject are forgotten: setting it every day costs nothing.
+        Earlier requests with the same subject are deleted.
         """
         self._execute("DELETE FROM requests WHERE subject = ? AND number < ?", subject, number)
         self._execute("UPDATE requests SET subject = ? WHERE number = ?", subject, number)
 
     def name(self, number: int, names: Iterable[str]) -> None:
-        """Note what a request names, so that it is forgotten with it."""
+        """Store which resources a request names, so that it is deleted with them."""
         for name in names:
             self._execute("INSERT OR IGNORE INTO names VALUES (?, ?)", name, number)
 
     def forget(self, name: str, number: int) -> None:
-        """Forget every request up to this number that names what is deleted by it."""
+        """Delete every request up to this number that has this name."""
         self._execute(
             "DELETE FROM requests WHERE number IN "
             "(SELECT number FROM names WHERE name = ? AND number <= ?)",
@@ -77,11 +77,11 @@ class Journal:
         )
 
     def unset(self, subject: str, number: int) -> None:
-        """Forget the requests up to this number that set this as a whole, or take it back."""
+        """Delete the requests with this subject up to this number."""
         self._execute("DELETE FROM requests WHERE subject = ? AND number <= ?", subject, number)
 
     def named(self, names: Iterable[str], number: int) -> dict[int, set[str]]:
-        """The requests before this number that name any of these, each with all it names."""
+        """The requests before this number with any of these names, each with all its names."""
         found: dict[int, set[str]] = {}
         query = (
             "SELECT number, name FROM names WHERE number IN "
@@ -98,7 +98,7 @@ class Journal:
         return [(number, Request.read(text)) for number, text in rows]
 
     def close(self) -> None:
-        """Close the file; nothing is lost without it."""
+        """Close the file; no data is lost if this is not called."""
         with self._lock:
             self._database.close()
 

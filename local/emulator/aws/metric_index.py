@@ -1,7 +1,7 @@
-"""Which metrics there are: CloudWatch's ListMetrics.
+"""The index of known metrics, for CloudWatch's ListMetrics.
 
-moto lists a metric of several dimensions once for each of its points, after it has compared every
-point with every other.
+moto's own ListMetrics returns a metric with several dimensions once per point, and compares all
+pairs of points.
 """
 
 import base64
@@ -14,22 +14,22 @@ from local.emulator.errors import ServiceError
 from local.emulator.ports import Point
 
 PAGE = 500
-"""Metrics of one answer (API reference, ListMetrics)."""
+"""Most metrics in a response (API reference, ListMetrics)."""
 RECENT = 3 * 3600
-"""Seconds that `RecentlyActive` PT3H stands for."""
+"""`RecentlyActive` PT3H, in seconds."""
 
 Metric = tuple[str, str, tuple[tuple[str, str], ...]]
-"""Namespace, name, and (name, value) dimensions in order."""
+"""Namespace, name, and sorted (name, value) dimensions."""
 
 
 class MetricIndex:
-    """The metrics of every region, and when each had its last point. For one thread at a time."""
+    """The metrics of every region, and the time of each one's last point. Not thread-safe."""
 
     def __init__(self) -> None:
         self._regions: dict[str, dict[Metric, float]] = {}
 
     def add(self, region: str, namespace: str, points: list[Point]) -> None:
-        """Note points, whose `Timestamp` is UTC seconds."""
+        """Add points, whose `Timestamp` is UTC seconds."""
         known = self._regions.setdefault(region, {})
         for point in points:
             dimensions = ((one["Name"], one["Value"]) for one in point.get("Dimensions") or ())
@@ -37,10 +37,10 @@ class MetricIndex:
             known[metric] = max(known.get(metric, 0.0), point["Timestamp"])
 
     def answer(self, region: str, members: dict[str, Any]) -> dict[str, Any]:
-        """ListMetrics' answer to a request.
+        """Answer a ListMetrics request.
 
         Raises:
-            ServiceError: its token is none of these, or `RecentlyActive` is not PT3H.
+            ServiceError: `NextToken` is invalid, or `RecentlyActive` is not PT3H.
         """
         recently = members.get("RecentlyActive")
         if recently not in (None, "PT3H"):

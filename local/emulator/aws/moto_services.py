@@ -1,7 +1,7 @@
-"""IAM, ECR, STS and CloudWatch's metrics, as moto's server answers for them.
+"""IAM, ECR, STS and CloudWatch metrics, served by moto.
 
-moto is the process's, in memory, and takes a second to import: the first request that needs it
-starts it, and sends it again what made its state. Only its HTTP interface is used.
+moto keeps its state in this process's memory and takes a second to import: the first request that
+needs it starts it and replays the journal. Only moto's HTTP interface is used.
 """
 
 import json
@@ -35,12 +35,12 @@ from local.emulator.ports import Point
 logger = logging.getLogger(__name__)
 
 SERVICES = ("iam", "ecr", "sts", "monitoring")
-"""Their signing names."""
+"""The services' signing names."""
 READING = ("Get", "List", "Describe", "Head", "Batch", "Start", "Stop", "Generate")
-"""How operations begin that change nothing worth keeping."""
+"""Prefixes of operations that change no state worth keeping."""
 KEPT_BATCH = "BatchDeleteImage"
 NOT_KEPT = {"InitiateLayerUpload", "UploadLayerPart", "CompleteLayerUpload", "PutMetricData"}
-"""Gigabytes that moto's ECR takes and never gives back; metric data, which has its own files."""
+"""Not journaled: image layers, which are large and never read again; metrics, which have own files."""
 ROLE = "berth"
 TRUST = {
     "Version": "2012-10-17",
@@ -52,20 +52,20 @@ TRUST = {
         }
     ],
 }
-"""The role there is from the start: a first job needs one, and the SDK checks that SageMaker may
-assume it."""
+"""The trust policy of the initial role. The first job needs a role, and the SDK checks that SageMaker
+may assume it."""
 _alone = threading.Lock()
 
 
 class MotoServices:
-    """moto, with a memory that outlives it. Safe from any thread; one in a process."""
+    """moto with persistent state. Thread-safe; one instance per process."""
 
     def __init__(self, home: Home, region: str) -> None:
         if not _alone.acquire(blocking=False):
             raise RuntimeError("one local SageMaker at a time in a process: moto's state is shared")
         self._journal = Journal(home.path / "requests.sqlite")
         self._region = region
-        # moto draws random names from one source: one request at a time may seed it.
+        # moto has one random generator, which is seeded for each request: one request at a time.
         self._lock = threading.RLock()
         self._app: Any = None
         self._dates = Dates()
@@ -74,23 +74,23 @@ class MotoServices:
         self._metrics = MetricStore(home.logs)
 
     def close(self) -> None:
-        """Close the journal; nothing is lost without it."""
+        """Close the journal; no data is lost if this is not called."""
         self._journal.close()
         _alone.release()
 
     def earlier_requests(self, services: Collection[str]) -> Iterator[Request]:
-        """What an earlier version kept for services that are our own now; forgotten one by one."""
+        """Yield the requests that an earlier version journaled for these services; delete each."""
         for number, request in self._journal.numbered():
             if request.service in services:
                 yield request
                 self._journal.remove(number)
 
     def answer(self, request: Request, key_id: str = "local") -> Response:
-        """Answer a request by the owner of a key, and keep it if it changed something.
+        """Answer a request signed with this key, and journal it if it changed state.
 
         Raises:
-            ServiceError: it asks for statistics that moto does not make.
-            OSError: it could not be kept (the disk is full).
+            ServiceError: it requests statistics that moto does not compute.
+            OSError: it could not be journaled (the disk is full).
             NotImplementedError: moto lacks the operation.
         """
         operation = request.operation
@@ -120,7 +120,7 @@ class MotoServices:
                 self._forward(region, namespace, points)
 
     def find_key(self, key_id: str) -> Key | None:
-        """The secret of a user's key in IAM, or of a session of STS; None if it may not be used."""
+        """The active key of an IAM user or STS session with this ID; None if there is none."""
         if session := self._sessions.find(key_id):
             return session
         with self._lock:
@@ -137,7 +137,7 @@ class MotoServices:
         return None
 
     def _start(self) -> None:
-        """Start moto and make it what it was, unless it is running."""
+        """Start moto and restore its state, unless it is running."""
         if self._app is not None:
             return
         from moto import server
@@ -155,7 +155,7 @@ class MotoServices:
             raise
 
     def _create_role(self) -> None:
-        """Create the role there is from the start; refused, and not kept, when it is there."""
+        """Create the initial role; if it exists, the request is rejected and not journaled."""
         trust = json.dumps(TRUST)
         self._send_and_keep(
             _iam(self._region, "CreateRole", RoleName=ROLE, AssumeRolePolicyDocument=trust)
@@ -187,23 +187,23 @@ class MotoServices:
         return response
 
     def _send(self, request: Request, key_id: str = "local") -> Response:
-        """moto's answer; its random names follow from the request's seed."""
+        """Return moto's response; its random names are derived from the request's seed."""
         if not _reads(request.operation):
             self._control(f"seed?a={request.seed}")
         body, status, headers = run_wsgi_app(self._app, request.environ(key_id))
-        headers.remove("Access-Control-Allow-Origin")  # any web page could read the answer
+        headers.remove("Access-Control-Allow-Origin")  # any web page could read the response
         return Response(b"".join(body), status, headers)
 
     def _control(self, command: str) -> None:
-        """Use moto's own API."""
+        """Call moto's control API."""
         request = Request("", "", "POST", f"/moto-api/{command}", {"HTTP_HOST": "localhost"}, b"")
         body, status, _ = run_wsgi_app(self._app, request.environ())
         if not status.startswith("200"):
             raise RuntimeError(f"moto-api/{command}: {status}: {b''.join(body)[:200]!r}")
 
     def _note(self, number: int, request: Request, response: Response) -> None:
-        """Take what is needed from the answer to a kept request."""
-        text = response.get_data().decode(errors="replace")  # CBOR is none
+        """Process the response to a journaled request: compact the journal, note dates and keys."""
+        text = response.get_data().decode(errors="replace")  # CBOR is not text
         compact(self._journal, number, request, text)
         self._dates.note(response, request.time, created=request.operation.startswith("Create"))
         if request.operation == "CreateAccessKey":

@@ -1,4 +1,4 @@
-"""A request to a service that moto answers for, in a form that can be kept and sent again."""
+"""A request to a service served by moto, in a form that can be stored and replayed."""
 
 import base64
 import io
@@ -14,7 +14,7 @@ from botocore.parsers import BaseCBORParser
 from werkzeug.test import EnvironBuilder
 
 HEADERS = ("HTTP_X_AMZ_TARGET", "HTTP_SMITHY", "HTTP_HOST", "CONTENT_TYPE")
-"""How headers begin (as WSGI writes them) that a request needs when it is sent again."""
+"""Prefixes, in WSGI's spelling, of the headers that are needed to replay a request."""
 
 Environ = dict[str, Any]
 
@@ -28,10 +28,10 @@ class Request:
         region: of the credential scope.
         method: HTTP method.
         target: path and query.
-        headers: those that mean something, as WSGI names them.
+        headers: the headers needed to replay it, by WSGI name.
         body: the body.
-        time: when it was sent first, UTC seconds.
-        seed: what random names are drawn from.
+        time: when it was first sent, UTC seconds.
+        seed: seed of the random names in the response.
     """
 
     service: str
@@ -45,14 +45,14 @@ class Request:
 
     @classmethod
     def of(cls, environ: Environ, service: str, region: str, body: bytes) -> "Request":
-        """The request in an environment whose body was read."""
+        """Build a request from a WSGI environment whose body has been read."""
         headers = {name: str(value) for name, value in environ.items() if name.startswith(HEADERS)}
         target = environ.get("RAW_URI") or environ["PATH_INFO"]
         return cls(service, region, environ["REQUEST_METHOD"], target, headers, body)
 
     @cached_property
     def operation(self) -> str:
-        """The operation's name, in any of the protocols that have one URL."""
+        """The operation's name, in AWS's JSON, CBOR and query protocols."""
         if target := self.headers.get("HTTP_X_AMZ_TARGET"):
             return target.rpartition(".")[2]
         path, _, query = self.target.partition("?")
@@ -63,7 +63,7 @@ class Request:
 
     @cached_property
     def members(self) -> dict[str, Any]:
-        """Its members; those of a form are named as `Tags.member.1.Key`."""
+        """The request's members; those of a form have names such as `Tags.member.1.Key`."""
         kind = self.headers.get("CONTENT_TYPE", "")
         if kind.startswith("application/x-www-form-urlencoded"):
             return {name: values[0] for name, values in parse_qs(self.body.decode()).items()}
@@ -79,16 +79,16 @@ class Request:
 
     @classmethod
     def read(cls, text: str) -> "Request":
-        """From JSON."""
+        """Parse a request in JSON."""
         values = json.loads(text)
         return cls(**values | {"body": base64.b64decode(values["body"])})
 
     def text(self) -> str:
-        """As JSON."""
+        """The request in JSON."""
         return json.dumps(asdict(self) | {"body": base64.b64encode(self.body).decode()})
 
     def environ(self, key_id: str = "local") -> Environ:
-        """As WSGI has it, with a credential scope that tells moto the service and the region."""
+        """The WSGI environment, with the service and region for moto in the credential scope."""
         path, _, query = self.target.partition("?")
         builder = EnvironBuilder(path=path, query_string=query, method=self.method, data=self.body)
         environ = builder.get_environ()

@@ -1,4 +1,4 @@
-"""The sessions of the local STS: temporary keys, for as long as the server runs."""
+"""Temporary keys of the local STS, which are only valid until the server stops."""
 
 import re
 import secrets
@@ -11,23 +11,23 @@ from werkzeug.wrappers import Response
 from local.emulator.aws.signature.keys import Key
 
 EXAMPLE_SESSIONS = ("GetSessionToken", "GetFederationToken")
-"""Operations to which moto answers with AWS's published example key, the same for everybody."""
+"""Operations for which moto returns the example key of AWS's documentation."""
 
 
 class Sessions:
-    """The temporary keys; safe from any thread."""
+    """The temporary keys; thread-safe."""
 
     def __init__(self) -> None:
         self._keys: dict[str, Key] = {}
         self._lock = threading.Lock()
 
     def find(self, key_id: str) -> Key | None:
-        """The key with this ID."""
+        """The key with this ID; None if there is none."""
         with self._lock:
             return self._keys.get(key_id)
 
     def add(self, operation: str, response: Response) -> None:
-        """Take the key that an answer of STS gives, which is made first where it is no secret."""
+        """Store the key in an STS response, after replacing moto's example key with a random one."""
         if operation in EXAMPLE_SESSIONS:
             _write(response, "AccessKeyId", f"ASIA{secrets.token_hex(8).upper()}")
             _write(response, "SecretAccessKey", secrets.token_hex(20))

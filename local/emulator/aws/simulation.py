@@ -1,4 +1,4 @@
-"""`iam:SimulatePrincipalPolicy`, which moto lacks and SageMaker's SDK sends before a job."""
+"""`iam:SimulatePrincipalPolicy`, which SageMaker's SDK sends before a job and moto lacks."""
 
 import uuid
 from collections.abc import Mapping, Sequence
@@ -11,10 +11,10 @@ NAMESPACE = "https://iam.amazonaws.com/doc/2010-05-08/"
 
 
 def simulate(form: Mapping[str, Sequence[str]]) -> str:
-    """The answer's XML: on this machine everything is allowed, on every resource of the request.
+    """The response's XML: every action is allowed on every resource of the request.
 
     Raises:
-        ServiceError: no action is named, or `Marker` is not one this gave.
+        ServiceError: there are no actions, or `Marker` or `MaxItems` is not a number.
     """
     action = form["Action"][0]
     names = _members(form, "ActionNames")
