@@ -1,8 +1,8 @@
 """The journal: requests that changed moto's state, stored in SQLite and replayed after a restart.
 
 moto keeps its state in memory. A request that changes it is stored before it is answered, with its
-time and the seed of its random names, so that a role keeps its ID and creation date after a restart.
-Requests that later ones supersede are deleted: see `compaction`.
+time and the seed of its random names, so that a role keeps its ID and creation date. Requests that
+later ones supersede are deleted: see `compaction`.
 """
 
 import sqlite3

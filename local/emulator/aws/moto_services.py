@@ -40,7 +40,7 @@ READING = ("Get", "List", "Describe", "Head", "Batch", "Start", "Stop", "Generat
 """Prefixes of operations that change no state worth keeping."""
 KEPT_BATCH = "BatchDeleteImage"
 NOT_KEPT = {"InitiateLayerUpload", "UploadLayerPart", "CompleteLayerUpload", "PutMetricData"}
-"""Not journaled: image layers, which are large and never read again; metrics, which have own files."""
+"""Not journaled: image layers, which moto never returns, and metrics, which have their own files."""
 ROLE = "berth"
 TRUST = {
     "Version": "2012-10-17",
@@ -52,8 +52,8 @@ TRUST = {
         }
     ],
 }
-"""The trust policy of the initial role. The first job needs a role, and the SDK checks that SageMaker
-may assume it."""
+"""The trust policy of the initial role: the first job needs a role, and the SDK checks that
+SageMaker may assume it."""
 _alone = threading.Lock()
 
 

@@ -27,7 +27,7 @@ class Sessions:
             return self._keys.get(key_id)
 
     def add(self, operation: str, response: Response) -> None:
-        """Store the key in an STS response, after replacing moto's example key with a random one."""
+        """Store the key in an STS response; moto's example key is replaced with a random one."""
         if operation in EXAMPLE_SESSIONS:
             _write(response, "AccessKeyId", f"ASIA{secrets.token_hex(8).upper()}")
             _write(response, "SecretAccessKey", secrets.token_hex(20))

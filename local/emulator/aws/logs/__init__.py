@@ -1,1 +1,1 @@
-"""CloudWatch Logs: log groups and streams in files, and the operations that clients send."""
+"""CloudWatch Logs: log groups and streams in files, and the API's operations."""

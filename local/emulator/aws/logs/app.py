@@ -1,4 +1,4 @@
-"""The operations of CloudWatch Logs, as its API reference describes them (protocol JSON 1.1)."""
+"""The operations of CloudWatch Logs, as in its API reference (protocol JSON 1.1)."""
 
 import fnmatch
 import json
@@ -19,19 +19,19 @@ from local.emulator.shapes.service_model import service_model
 
 DAY = 24 * 3600 * 1000
 OLDEST, NEWEST = 14 * DAY, DAY // 12
-"""Milliseconds before and after now of the events that PutLogEvents accepts (API reference)."""
+"""Limits of event timestamps in PutLogEvents, in ms before and after now (API reference)."""
 BATCH_BYTES, EVENT_BYTES = 1_048_576, 26
-"""Of PutLogEvents' messages in UTF-8, and what each event counts beside its own (API reference)."""
+"""Most bytes of a PutLogEvents batch: the UTF-8 messages, plus 26 per event (API reference)."""
 PAGE = 50
 EVENTS_PAGE = 10_000
-"""Items of a page at most, and by default: of groups, streams and filters; of events."""
+"""Largest and default page size: of log groups, streams and filters; of events."""
 GROUP_SETTINGS = ("retentionInDays", "kmsKeyId")
 
 Members = dict[str, Any]
 
 
 class LogsApp:
-    """CloudWatch Logs' answers to requests."""
+    """Answers requests to CloudWatch Logs."""
 
     def __init__(self, store: LogStore, metrics: LogMetrics) -> None:
         self._store, self._metrics = store, metrics
@@ -62,7 +62,7 @@ class LogsApp:
         """Answer one request.
 
         Raises:
-            ServiceError: it is refused, or not implemented.
+            ServiceError: it is rejected, or not implemented.
         """
         run = self._operations.get(operation)
         if run is None:
@@ -276,7 +276,7 @@ class LogsApp:
 
 
 def _group_name(members: Members) -> str:
-    """The group a request is about, which it names or gives the ARN of."""
+    """The log group of a request, from its name or ARN."""
     if name := members.get("logGroupName"):
         return str(name)
     arn = members.get("logGroupIdentifier") or members.get("resourceArn")
@@ -335,10 +335,10 @@ def _event(event: Event) -> Members:
 
 
 def _check_batch(events: Sequence[Members]) -> None:
-    """Check what PutLogEvents wants of its events together.
+    """Check the size, order and time span of a PutLogEvents batch.
 
     Raises:
-        ServiceError: they are too large, in no order, or span more than a day.
+        ServiceError: it is too large, not in order, or spans more than a day.
     """
     size = sum(len(event["message"].encode()) + EVENT_BYTES for event in events)
     if size > BATCH_BYTES:
@@ -366,7 +366,7 @@ def _chosen_streams(group: Group, members: Members) -> list[tuple[str, EventFile
     """The streams that FilterLogEvents searches, by name.
 
     Raises:
-        ServiceError: one that is named is not there, or both names and a prefix are given.
+        ServiceError: a stream does not exist, or both names and a prefix are given.
     """
     names, prefix = members.get("logStreamNames"), members.get("logStreamNamePrefix") or ""
     if names and prefix:
@@ -382,7 +382,7 @@ def _chosen_streams(group: Group, members: Members) -> list[tuple[str, EventFile
 
 
 def _place(event: Members) -> tuple[int, str]:
-    """Where an event stands among those of all streams; `FilterLogEvents` gives it as the token."""
+    """The position of an event among those of all streams, which FilterLogEvents uses as token."""
     return event["timestamp"], event["eventId"]
 
 
@@ -409,7 +409,7 @@ def _limit(members: Members, most: int) -> int:
 
 
 def _page(name: str, items: Sequence[Members], members: Members) -> Members:
-    """A page of items; its token is the position of the next."""
+    """A page of items; its token is the index of the next item."""
     limit, token = _limit(members, PAGE), members.get("nextToken") or "0"
     if not token.isdigit():
         raise _invalid("The specified nextToken is invalid.")

@@ -1,4 +1,4 @@
-"""CloudWatch's log events as files: a folder a group, and in it a file of JSON lines a stream."""
+"""Files of log events: a folder per log group, with a JSON Lines file per log stream."""
 
 import collections
 import hashlib
@@ -13,13 +13,13 @@ from urllib.parse import quote
 from local.emulator.file_names import file_name
 
 LONGEST_NAME = 200
-"""Characters a file's name may have before it is replaced by its digest; file systems allow 255."""
+"""Most characters of a file name; a longer one is cut and gets a digest. File systems allow 255."""
 CACHED_STREAMS = 32
-"""Streams whose events stay in memory after they were read: those that people follow."""
+"""Most streams whose events stay in memory after they were read, for clients that follow them."""
 
 
 class Event(NamedTuple):
-    """One line of a log: its time and when it came, UTC milliseconds; its place in the stream."""
+    """A log event: timestamp and ingestion time (UTC ms), message, index in the stream."""
 
     timestamp: int
     ingestion: int
@@ -29,12 +29,12 @@ class Event(NamedTuple):
 
 @dataclass
 class EventFile:
-    """A stream's file: one line that names the stream, then one a event.
+    """A log stream's file: a line with the stream's name, then a line per event.
 
     Attributes:
         path: the file.
         stream: the stream's name.
-        created: when it was made, UTC milliseconds.
+        created: when it was created, UTC milliseconds.
     """
 
     path: Path
@@ -46,14 +46,14 @@ class EventFile:
 
     @classmethod
     def create(cls, folder: Path, stream: str, created: int) -> "EventFile":
-        """Make the file of a new stream."""
+        """Create the file of a new stream."""
         path = folder / f"{file_name(folder, quoted(stream))}.jsonl"
         path.write_text(_line({"stream": stream, "created": created}), encoding="utf-8")
         return cls(path, stream, created)
 
     @classmethod
     def find(cls, path: Path) -> "EventFile | None":
-        """The stream of an existing file; None when its first line was never finished."""
+        """Open an existing file; None if its first line is incomplete."""
         with path.open("rb") as file:
             first = file.readline()
         try:
@@ -80,7 +80,7 @@ class EventFile:
             os.close(descriptor)
 
     def events(self) -> list[Event]:
-        """Every event, in the order they came. Only what is new since the last call is read."""
+        """All events in order of ingestion; only those since the last call are read."""
         with self._lock:
             with self.path.open("rb") as file:
                 file.seek(self._offset)
@@ -97,14 +97,14 @@ class EventFile:
         return events
 
     def size(self) -> int:
-        """Bytes on the disk; 0 when it was deleted just now."""
+        """The file's size in bytes; 0 if it was deleted."""
         try:
             return self.path.stat().st_size
         except FileNotFoundError:
             return 0
 
     def forget(self) -> None:
-        """Drop what is in memory."""
+        """Remove the events from memory."""
         with self._lock:
             self._events, self._offset = [], 0
 
@@ -123,7 +123,7 @@ def _keep_recent(file: EventFile) -> None:
 
 
 def quoted(name: str) -> str:
-    """A group's or a stream's name with what a file's may hold."""
+    """Convert the name of a log group or stream to a valid file name."""
     text = quote(name, safe="")
     if len(text) <= LONGEST_NAME:
         return text
@@ -138,5 +138,5 @@ def _line(value: object) -> str:
 def _values(line: bytes) -> object:
     try:
         return json.loads(line)
-    except ValueError:  # two writes of a full disk in one line
+    except ValueError:  # truncated when the disk was full
         return None

@@ -1,4 +1,4 @@
-"""Log groups and streams on disk: a folder a group, in it `group.json` and a file a stream."""
+"""Log groups and streams on disk: a folder per group, with `group.json` and a file per stream."""
 
 import hashlib
 import json
@@ -39,10 +39,10 @@ class Group:
     """One log group.
 
     Attributes:
-        folder: where its files are.
+        folder: its folder.
         name: its name.
         created: when it was created, UTC milliseconds.
-        settings: what else `group.json` holds: `retentionInDays`, `tags`, `metricFilters`.
+        settings: other members of `group.json`: `retentionInDays`, `tags`, `metricFilters`.
         streams: its log streams by name.
     """
 
@@ -54,7 +54,7 @@ class Group:
 
     @classmethod
     def load(cls, path: Path) -> "Group | None":
-        """The group of a `group.json`; None when a killed server left it unfinished."""
+        """Load a `group.json`; None if it is incomplete because the server was killed."""
         try:
             settings = json.loads(path.read_text(encoding="utf-8"))
             group = cls(path.parent, settings.pop("group"), settings.pop("created"), settings)
@@ -66,7 +66,7 @@ class Group:
         return group
 
     def save(self) -> None:
-        """Write `group.json`, all of it or nothing."""
+        """Write `group.json` atomically."""
         self.folder.mkdir(parents=True, exist_ok=True)
         content = {"group": self.name, "created": self.created, **self.settings}
         draft = self.folder / f"{GROUP_FILE}.new"
@@ -86,7 +86,7 @@ class Group:
 
 
 class LogStore:
-    """The log groups of every region, in `<folder>/<region>`; safe from any thread."""
+    """The log groups of every region, in `<folder>/<region>`; thread-safe."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -138,7 +138,7 @@ class LogStore:
         with self._lock:
             group = self.group(region, name)
             del self._regions[region][name]
-            # Without this file what is left of a half deleted folder is no group any more.
+            # Deleted first: without this file, a partly deleted folder is not a log group.
             (group.folder / GROUP_FILE).unlink(missing_ok=True)
             shutil.rmtree(group.folder, ignore_errors=True)
 
@@ -168,7 +168,7 @@ class LogStore:
             return group.streams[name]
 
     def ensure_stream(self, region: str, group_name: str, name: str) -> EventFile:
-        """The log stream of this name; it and its group are created when missing."""
+        """Return the log stream; create it and its log group if missing."""
         with self._lock:
             if group_name not in self._regions.get(region, {}):
                 self.create_group(region, group_name, {})
@@ -187,7 +187,7 @@ class LogStore:
             del group.streams[name]
 
     def tail(self, region: str, group_name: str, stream_prefix: str, lines: int) -> list[str]:
-        """The last lines of the group's streams with that prefix, oldest first."""
+        """The last lines of the log group's streams with this prefix, oldest first."""
         with self._lock:
             group = self._regions.get(region, {}).get(group_name)
             streams = [] if group is None else list(group.streams.items())
@@ -213,7 +213,7 @@ class StreamWriter:
         self._failed = False
 
     def write(self, line: str) -> None:
-        """Append a line now; a full disk loses the line and not the job."""
+        """Append a line immediately; a full disk loses the line but does not stop the job."""
         written = now()
         try:
             self._file.append([(written, written, line)])
@@ -224,11 +224,11 @@ class StreamWriter:
         self._on_events([(written, line)])
 
     def close(self) -> None:
-        """Nothing is left to write: every line is in the file at once."""
+        """Do nothing: every line is written immediately."""
 
 
 def event_ids(arn: str, events: list[Event]) -> Iterator[str]:
-    """The `eventId` of each event of the stream with this ARN: unique among all streams."""
+    """The `eventId` of each event in the stream with this ARN, unique among all streams."""
     first = int.from_bytes(hashlib.sha256(arn.encode()).digest()[:16], "big") * 10**9
     return (f"{first + event.number:056d}" for event in events)
 

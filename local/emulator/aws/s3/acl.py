@@ -1,4 +1,4 @@
-"""Access control lists: kept and shown as S3 does; every key may do everything here."""
+"""Access control lists, which are stored and returned as by S3, but not enforced."""
 
 from collections.abc import Mapping
 from xml.etree import ElementTree
@@ -39,10 +39,10 @@ Grants = list[tuple[str, str, str]]
 
 
 def from_headers(headers: Mapping[str, str]) -> Grants | None:
-    """The grants that a request's headers ask for; None when they do not.
+    """The grants in a request's headers; None if there are none.
 
     Raises:
-        ServiceError: no canned ACL has this name, or a grant cannot be read.
+        ServiceError: the canned ACL is unknown, or a grant is invalid.
     """
     if canned := headers.get("x-amz-acl"):
         if canned not in CANNED:
@@ -68,9 +68,9 @@ def from_body(body: bytes) -> Grants:
 
 
 def to_document(grants: Grants | None) -> Response:
-    """The `AccessControlPolicy` document of these grants; the owner's alone where there are none.
+    """The `AccessControlPolicy` document of these grants; by default the owner's.
 
-    The display names of canonical users are what the SDKs expect beside their IDs.
+    Canonical users have a display name, because the SDKs expect it.
     """
     return document(
         "AccessControlPolicy",

@@ -1,4 +1,4 @@
-"""S3's REST API: which operation a request is, by its method, its path and its query."""
+"""S3's REST API: selects the operation by a request's method, path and query."""
 
 from collections.abc import Callable
 from functools import partial
@@ -14,7 +14,7 @@ from local.emulator.aws.s3.store import ObjectStore
 from local.emulator.errors import ServiceError
 
 Operations = dict[tuple[str, str], Callable[[S3Request], Response]]
-"""By the method and the query's parameter that names a subresource; empty without one."""
+"""Operations by method and subresource, which is a query parameter, or empty."""
 OTHERS = {
     "analytics",
     "intelligent-tiering",
@@ -31,11 +31,11 @@ OTHERS = {
     "session",
     "torrent",
 }
-"""Subresources that are not there."""
+"""Subresources that are not implemented."""
 
 
 class S3App:
-    """S3's answers to requests."""
+    """Answers requests to S3."""
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
@@ -84,7 +84,7 @@ class S3App:
         """Answer one request.
 
         Raises:
-            ServiceError: it is refused, or not implemented.
+            ServiceError: it is rejected, or not implemented.
             OSError: the disk is full.
         """
         request = S3Request.of(environ, region)

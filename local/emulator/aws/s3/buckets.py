@@ -1,4 +1,4 @@
-"""The operations on buckets."""
+"""S3's operations on buckets."""
 
 import contextlib
 import json
@@ -32,13 +32,13 @@ NAME = re.compile("[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+")
 DEFAULT_REGION = "us-east-1"
 PAGE = 10_000
-"""Buckets of a page by default (API reference)."""
+"""Default page size (API reference)."""
 
 
 class Buckets:
-    """Answers to requests about buckets.
+    """Answers requests about buckets.
 
-    Every operation raises ServiceError, in S3's words, for what it refuses.
+    Every operation raises ServiceError with S3's code if it rejects the request.
     """
 
     def __init__(self, store: ObjectStore, uploads: Uploads) -> None:
@@ -84,7 +84,7 @@ class Buckets:
             )
         region = _location(request)
         if self._store.bucket_exists(name):
-            # Only in this region is it no error ("Errors" of CreateBucket in the API reference).
+            # Only in this region it is not an error ("Errors" of CreateBucket in the API reference).
             if not region == self._store.bucket(name).region == DEFAULT_REGION:
                 raise ServiceError(
                     "BucketAlreadyOwnedByYou",
@@ -176,7 +176,7 @@ class Buckets:
         return document("DeleteResult", *shown)
 
     def post_form(self, request: S3Request) -> Response:
-        """PostObject: what a browser's form uploads; its policy was checked before."""
+        """PostObject: a form's upload, whose policy has been checked."""
         self._store.bucket(request.bucket)
         _, form, files = FormDataParser(silent=True).parse_from_environ(request.environ)
         # Headers hold bytes as Latin-1, forms are UTF-8.
@@ -220,12 +220,12 @@ class Buckets:
         return Response()
 
     def policy_status(self, request: S3Request) -> Response:
-        """GetBucketPolicyStatus: no bucket of this machine is public."""
+        """GetBucketPolicyStatus: no local bucket is public."""
         self._store.bucket(request.bucket)
         return document("PolicyStatus", element("IsPublic", False))
 
     def get_setting(self, request: S3Request, subresource: str) -> Response:
-        """GetBucketTagging and its like."""
+        """GetBucketTagging and similar operations."""
         setting = SETTINGS[subresource]
         kept = self._store.bucket(request.bucket).settings.get(subresource)
         if kept is None and not setting.default:
@@ -235,7 +235,7 @@ class Buckets:
         return Response(kept, content_type="application/json" if setting.json else CONTENT_TYPE)
 
     def put_setting(self, request: S3Request, subresource: str) -> Response:
-        """PutBucketTagging and its like."""
+        """PutBucketTagging and similar operations."""
         body = request.body()
         if SETTINGS[subresource].json:
             try:
@@ -248,7 +248,7 @@ class Buckets:
         return Response()
 
     def delete_setting(self, request: S3Request, subresource: str) -> Response:
-        """DeleteBucketTagging and its like."""
+        """DeleteBucketTagging and similar operations."""
         self._store.change_setting(request.bucket, subresource, None)
         return Response(status=204)
 
@@ -257,7 +257,7 @@ def _location(request: S3Request) -> str:
     """The region to create a bucket in.
 
     Raises:
-        ServiceError: the region of the endpoint is another one.
+        ServiceError: the endpoint's region is different.
     """
     body = request.body()
     wanted = parse(body).findtext("LocationConstraint") if body else None

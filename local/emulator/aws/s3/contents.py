@@ -1,7 +1,7 @@
-"""The bytes of S3's objects: one read-only file each, written once and never changed.
+"""The bytes of S3 objects: one read-only file per object, which never changes.
 
-A file is complete before it has its name, and an object that is replaced gets a new file, so what a
-reader has opened or linked never changes.
+A file is written under a temporary name and renamed, and a replaced object gets a new file, so open
+and linked files never change.
 """
 
 import contextlib
@@ -16,18 +16,18 @@ from pathlib import Path
 from typing import IO
 
 BLOCK = 1024 * 1024
-"""Bytes moved at a time: enough that the system call costs nothing beside the copy."""
+"""Bytes copied at a time, so many that the cost of the system call is negligible."""
 READ_ONLY = 0o444
 
 
 @dataclass(frozen=True)
 class Content:
-    """One finished file.
+    """A complete file.
 
     Attributes:
-        path: where it lies.
-        size: its bytes.
-        md5: hex digest, None where it was not computed (several parts joined).
+        path: its path.
+        size: its size in bytes.
+        md5: its hex digest; None if it was not computed (joined parts).
     """
 
     path: Path
@@ -36,14 +36,14 @@ class Content:
 
     @property
     def name(self) -> str:
-        """What finds it again: `Contents.find`."""
+        """Its name, for `Contents.find`."""
         return self.path.name
 
     def open(self, begin: int = 0, end: int | None = None) -> "Body":
-        """Its bytes, or a range of them; they stay readable when the object is deleted meanwhile.
+        """Open it, or a range of its bytes; it stays readable if the object is deleted.
 
         Raises:
-            FileNotFoundError: it was deleted just now.
+            FileNotFoundError: it was deleted in the meantime.
         """
         last = self.size if end is None else end
         return Body(os.open(self.path, os.O_RDONLY | os.O_CLOEXEC), begin, last)
@@ -57,17 +57,17 @@ class Content:
 
 
 class Body:
-    """An open file, or a range of it, as a response's body: it is read when it is sent."""
+    """An open file, or a range of it, as a response body that is read while it is sent."""
 
     def __init__(self, descriptor: int, begin: int, end: int) -> None:
         self._descriptor, self._begin, self._end = descriptor, begin, end
 
     def __len__(self) -> int:
-        """How many bytes."""
+        """The number of bytes."""
         return self._end - self._begin
 
     def __iter__(self) -> Iterator[bytes]:
-        """The bytes, a block at a time."""
+        """Yield the bytes in blocks."""
         position = self._begin
         while position < self._end:
             block = os.pread(self._descriptor, min(BLOCK, self._end - position), position)
@@ -88,7 +88,7 @@ class Body:
 
 
 class Contents:
-    """The folder of files."""
+    """The folder of the files."""
 
     def __init__(self, folder: Path) -> None:
         self._files = folder / "content"
@@ -103,10 +103,10 @@ class Contents:
         return Content(self._place(name), size, md5)
 
     def write(self, blocks: Iterable[bytes]) -> Content:
-        """Keep bytes as they come.
+        """Write blocks to a new file.
 
         Raises:
-            OSError: the disk is full, or whatever `blocks` raises; nothing is left behind.
+            OSError: the disk is full. No file is left, also not if `blocks` raises.
         """
         digest, size = _md5(), 0
         with self._new() as (path, file):
@@ -117,22 +117,22 @@ class Contents:
         return Content(path, size, digest.hexdigest())
 
     def copy(self, source: Path) -> Content:
-        """Keep a copy of a file as it is now."""
+        """Store a copy of a file."""
         with source.open("rb") as file:
             return self.write(iter(lambda: file.read(BLOCK), b""))
 
     def share(self, content: Content) -> Content:
-        """The same bytes under a name of their own, at no cost where the disk has hard links.
+        """Store the same bytes under a new name, as a hard link if the disk supports them.
 
         Raises:
-            FileNotFoundError: it was deleted just now.
+            FileNotFoundError: it was deleted in the meantime.
         """
         path = self._place(uuid.uuid4().hex)
         place(content.path, path)
         return Content(path, content.size, content.digest())
 
     def join(self, parts: Iterable[Content], size: int) -> Content:
-        """One file of several, in order; its MD5 is not computed."""
+        """Concatenate files, in order; the MD5 is not computed."""
         with self._new() as (path, file):
             for part in parts:
                 with part.path.open("rb") as source:
@@ -140,11 +140,11 @@ class Contents:
         return Content(path, size, None)
 
     def remove(self, name: str) -> None:
-        """Delete a file; one that is gone is no error."""
+        """Delete a file if it exists."""
         self._place(name).unlink(missing_ok=True)
 
     def sweep(self, keep: Callable[[str], bool]) -> int:
-        """Delete the files that a killed server left, all but those to keep; gives their number."""
+        """Delete files left by a killed server, except those to keep; return their number."""
         removed = 0
         for folder in [self._incoming, *self._files.iterdir()]:
             with os.scandir(folder) as files:
@@ -157,7 +157,7 @@ class Contents:
 
     @contextlib.contextmanager
     def _new(self) -> Iterator[tuple[Path, IO[bytes]]]:
-        """Where a file will be, and the file to write; it is there when the block has ended."""
+        """A new file's path, and the file to write, which is moved there when the block ends."""
         draft = self._incoming / uuid.uuid4().hex
         final = self._place(draft.name)
         try:
@@ -174,15 +174,15 @@ class Contents:
 
 
 def place(source: Path, path: Path) -> None:
-    """Put a file at `path`, read-only: a hard link, or a copy where the disk is another one.
+    """Put a file at `path`, read-only: a hard link, or a copy if it is on another disk.
 
-    What lay at `path` is replaced; its parents must be there.
+    An existing file is replaced; the parent folders must exist.
     """
     path.unlink(missing_ok=True)
     try:
         os.link(source, path)
     except OSError as error:
-        # Another disk, too many links, or a file system (or a rule of the kernel's) without them.
+        # Another disk, too many links, or links that the file system or the kernel forbids.
         if error.errno not in (errno.EXDEV, errno.EMLINK, errno.EPERM, errno.ENOTSUP):
             raise
         try:
@@ -194,5 +194,5 @@ def place(source: Path, path: Path) -> None:
 
 
 def _md5() -> "hashlib._Hash":
-    # An ETag, not a secret: allowed where policy forbids MD5 for security.
+    # For ETags, not for security: allowed where policy forbids MD5.
     return hashlib.md5(usedforsecurity=False)

@@ -1,7 +1,7 @@
-"""The lists of a bucket: ListObjects, ListObjectsV2 and ListObjectVersions.
+"""Lists the objects of a bucket: ListObjects, ListObjectsV2 and ListObjectVersions.
 
-Their documents are written as text, object by object: a bucket of sixty thousand images is listed
-before each job.
+Responses are formatted as text, object by object, for speed: a bucket of sixty thousand images is
+listed before each job.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,16 +16,16 @@ from local.emulator.aws.s3.xml import OWNER, document, elements, timestamp
 from local.emulator.errors import ServiceError
 
 PAGE = 1000
-"""Objects of a page at most, and by default (API reference)."""
+"""Largest and default page size (API reference)."""
 BATCH = 100
-"""Rows read at a time where a delimiter may make few items of them."""
+"""Rows read at a time if a delimiter may group them into few items."""
 
 Query = Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class _Request:
-    """The members that all lists have in common."""
+    """The parameters that all list operations have."""
 
     prefix: str
     delimiter: str
@@ -58,14 +58,14 @@ class _Request:
         return key[: end + len(self.delimiter)] if end >= 0 else None
 
     def named(self, **names: str | None) -> str:
-        """Elements whose texts are encoded as the request wants it."""
+        """Elements with texts in the request's encoding."""
         return "".join(
             f"<{name}>{self.text(value)}</{name}>" for name, value in names.items() if value
         )
 
 
 def list_objects(store: ObjectStore, bucket: str, query: Query) -> Response:
-    """The answer to ListObjects."""
+    """Answer ListObjects."""
     request, marker = _Request.of(query), query.get("marker", "")
     items, more = _page(store, bucket, request, marker)
     after = _name(items[-1]) if more and items else None
@@ -80,7 +80,7 @@ def list_objects(store: ObjectStore, bucket: str, query: Query) -> Response:
 
 
 def list_objects_v2(store: ObjectStore, bucket: str, query: Query) -> Response:
-    """The answer to ListObjectsV2; its token is the last item, so that it outlives the server."""
+    """Answer ListObjectsV2; its token is the last item, so it is valid after a restart."""
     request = _Request.of(query)
     token, start = query.get("continuation-token"), query.get("start-after", "")
     items, more = _page(store, bucket, request, start if token is None else _read_token(token))
@@ -103,7 +103,7 @@ def list_objects_v2(store: ObjectStore, bucket: str, query: Query) -> Response:
 
 
 def list_versions(store: ObjectStore, bucket: str, query: Query) -> Response:
-    """The answer to ListObjectVersions."""
+    """Answer ListObjectVersions."""
     request = _Request.of(query)
     marker, version_marker = query.get("key-marker", ""), query.get("version-id-marker", "")
     position = -1
@@ -139,9 +139,9 @@ def list_versions(store: ObjectStore, bucket: str, query: Query) -> Response:
 def _page(
     store: ObjectStore, bucket: str, request: _Request, after: str
 ) -> tuple[list[Version | str], bool]:
-    """Objects and, as strings, the common prefixes they are grouped in; and whether more follow.
+    """Objects and, as strings, common prefixes; and whether more follow.
 
-    `after` is the last item of the page before.
+    `after` is the last item of the previous page.
     """
     items: list[Version | str] = []
     if request.limit == 0:
@@ -150,7 +150,7 @@ def _page(
     after = _past(request, after)
     while batch := store.scan(bucket, request.prefix, after, count):
         for version in batch:
-            if version.key <= after:  # in the folder before
+            if version.key <= after:  # in the previous common prefix
                 continue
             if len(items) == request.limit:
                 return items, True
@@ -163,7 +163,7 @@ def _page(
 
 
 def _past(request: _Request, after: str) -> str:
-    """What comes after an item, which may be a common prefix with all its objects."""
+    """The key after which a page starts: an item, or the last possible key of a common prefix."""
     in_folder = request.delimiter and after.endswith(request.delimiter)
     return after + LAST_CHARACTER if in_folder else after
 

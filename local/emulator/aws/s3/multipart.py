@@ -1,4 +1,4 @@
-"""Uploads in parts: each part is a file until all are joined. A restart aborts open uploads."""
+"""Multipart uploads: each part is a file until completion. A restart aborts open uploads."""
 
 import base64
 import hashlib
@@ -15,14 +15,14 @@ from local.emulator.aws.signature.chunked import HASHES
 from local.emulator.errors import ServiceError
 
 MINIMUM_PART = 5 * 1024 * 1024
-"""Bytes every part but the last has at least ("Amazon S3 multipart upload limits")."""
+"""Smallest size in bytes of all parts but the last ("Amazon S3 multipart upload limits")."""
 COMPOSITE, WHOLE = "COMPOSITE", "FULL_OBJECT"
-"""Types of checksums: of the parts' checksums, of the object's bytes."""
+"""Types of checksums: of the parts' checksums, or of the object's bytes."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A part: its file, when it came (UTC seconds), its checksums (algorithm → base64)."""
+    """A part: its file, upload time (UTC seconds) and checksums (algorithm → base64)."""
 
     content: Content
     modified: float
@@ -40,12 +40,12 @@ class MultipartUpload:
 
     Attributes:
         id: the upload's ID.
-        bucket, key: of the object it becomes.
-        state: of that object (see `Version`).
-        algorithm: of its checksum, in lower case; empty for none.
+        bucket, key: of the object.
+        state: state of the object (see `Version`).
+        algorithm: algorithm of its checksum, in lower case; empty for none.
         checksum_type: `COMPOSITE` or `FULL_OBJECT`.
-        parts: by their number.
-        started: UTC seconds.
+        parts: the parts by number.
+        started: when it was created, UTC seconds.
         completing: held while the parts are joined.
     """
 
@@ -61,7 +61,7 @@ class MultipartUpload:
 
 
 class Uploads:
-    """The open uploads; safe from any thread."""
+    """The open uploads; thread-safe."""
 
     def __init__(self, contents: Contents) -> None:
         self._contents = contents
@@ -69,7 +69,7 @@ class Uploads:
         self._open: dict[str, MultipartUpload] = {}
 
     def add(self, upload: MultipartUpload) -> None:
-        """Begin an upload."""
+        """Add an upload."""
         with self._lock:
             self._open[upload.id] = upload
 
@@ -91,13 +91,13 @@ class Uploads:
         return upload
 
     def in_bucket(self, bucket: str) -> list[MultipartUpload]:
-        """All uploads to a bucket, by key and age."""
+        """All uploads to a bucket, sorted by key and start time."""
         with self._lock:
             found = [upload for upload in self._open.values() if upload.bucket == bucket]
         return sorted(found, key=lambda upload: (upload.key, upload.started))
 
     def put_part(self, upload: MultipartUpload, number: int, part: Part) -> None:
-        """Add a part; an earlier one with its number is deleted."""
+        """Add a part, and delete an earlier one with the same number."""
         with self._lock:
             open_still = upload.id in self._open
             before = upload.parts.get(number)
@@ -108,7 +108,7 @@ class Uploads:
             self._contents.remove(replaced.content.name)
 
     def end(self, upload: MultipartUpload) -> None:
-        """Forget a completed or aborted upload, and delete its parts."""
+        """Remove a completed or aborted upload, and delete its parts."""
         with self._lock:
             self._open.pop(upload.id, None)
             parts = list(upload.parts.values())
@@ -118,10 +118,10 @@ class Uploads:
     def join(
         self, upload: MultipartUpload, wanted: Sequence[tuple[int, str]]
     ) -> tuple[Content, dict[str, Any]]:
-        """One file of the parts with these numbers and ETags, and the state of its object.
+        """Join the parts with these numbers and ETags; return the file and the object's state.
 
         Raises:
-            ServiceError: the parts are not those that were uploaded, or one is too small.
+            ServiceError: a part was not uploaded, is too small, or is not in order.
         """
         parts = _chosen(upload, wanted)
         digests = b"".join(bytes.fromhex(part.etag) for part in parts)
@@ -162,7 +162,7 @@ def _chosen(upload: MultipartUpload, wanted: Sequence[tuple[int, str]]) -> list[
 
 
 def _checksum(upload: MultipartUpload, parts: list[Part], content: Content) -> dict[str, Any]:
-    """The state of the object's checksum; none for an algorithm that cannot be computed here."""
+    """The object's checksum as state; empty for an algorithm that is not supported."""
     if upload.algorithm not in HASHES:
         return {}
     kept = {"algorithm": upload.algorithm.upper(), "checksum_type": upload.checksum_type}

@@ -1,4 +1,4 @@
-"""The operations on objects."""
+"""S3's operations on objects."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -36,9 +36,9 @@ PAGE = 1000
 
 
 class S3Objects:
-    """Answers to requests about objects.
+    """Answers requests about objects.
 
-    Every operation raises ServiceError, in S3's words, for what it refuses.
+    Every operation raises ServiceError with S3's code if it rejects the request.
     """
 
     def __init__(self, store: ObjectStore, uploads: Uploads) -> None:
@@ -243,7 +243,7 @@ class S3Objects:
         )
 
     def complete_upload(self, request: S3Request) -> Response:
-        """CompleteMultipartUpload; once more for an upload that is complete is no error."""
+        """CompleteMultipartUpload; repeating it for a completed upload is not an error."""
         parts = []
         for part in parse(request.body()).findall("Part"):
             number, etag = part.findtext("PartNumber", ""), part.findtext("ETag", "")
@@ -270,7 +270,7 @@ class S3Objects:
         return Response(status=204)
 
     def _add(self, request: S3Request, content: Content, state: dict[str, Any]) -> Version:
-        """Make a file the object that a request names, if its conditions hold."""
+        """Store a file as the request's object, if its conditions hold."""
         return self._store.add(
             request.bucket,
             request.key,
@@ -299,7 +299,7 @@ class S3Objects:
         return self._object(request.bucket, request.key, request.version)
 
     def _object(self, bucket: str, key: str, version: str | None) -> Version:
-        """The object, or a version of it; no delete marker."""
+        """The object, or a version of it; an error for a delete marker."""
         self._store.bucket(bucket)
         found = self._store.find(bucket, key, version)
         if found is None and version is not None:
@@ -313,13 +313,13 @@ class S3Objects:
         return found
 
     def _source(self, request: S3Request) -> Version:
-        """The object that a request copies."""
+        """The source of a copy."""
         source = self._object(*request.source())
         check_conditions(request.headers, source, "x-amz-copy-source-", copying=True)
         return source
 
     def _shared(self, request: S3Request, source: Version) -> Content:
-        """The bytes of the source as a file of its own; the newest if it is replaced just now."""
+        """A new file with the source's bytes; retry if the source is replaced in the meantime."""
         while True:
             assert source.content is not None  # noqa: S101 - for mypy
             try:
@@ -342,7 +342,7 @@ class S3Objects:
 
 
 def _selected(request: S3Request, version: Version) -> tuple[int, dict[str, str], int, int]:
-    """The status and headers of an answer with an object, and the range of its bytes."""
+    """The status and headers of a response with an object, and the range of its bytes."""
     headers = _headers(request.query, version)
     if not check_conditions(request.headers, version):
         return 304, headers, 0, 0

@@ -1,4 +1,4 @@
-"""What S3's requests say: their bucket, key, query and headers, and the object they describe."""
+"""Parses S3 requests: bucket, key, query, headers, conditions, and the object's state."""
 
 import re
 from collections.abc import Mapping
@@ -26,10 +26,10 @@ KEPT_HEADERS = (
     "x-amz-server-side-encryption-bucket-key-enabled",
     "x-amz-website-redirect-location",
 )
-"""Headers of an upload that come back with the object, beside `x-amz-meta-…`."""
+"""Headers of an upload that are returned with the object, besides `x-amz-meta-…`."""
 METADATA = "x-amz-meta-"
 METADATA_HEADERS = "berth.metadata"
-"""Where the environment has the `x-amz-meta-…` headers as their client spelled them."""
+"""The key of the `x-amz-meta-…` headers, in the client's spelling, in the WSGI environment."""
 RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 Environ = dict[str, Any]
@@ -37,13 +37,13 @@ Environ = dict[str, Any]
 
 @dataclass(frozen=True)
 class S3Request:
-    """A request.
+    """An S3 request.
 
     Attributes:
-        environ: as WSGI has it.
-        region: that it is signed for.
+        environ: the WSGI environment.
+        region: the region that it is signed for.
         method: the HTTP method.
-        bucket, key: what it is about; either may be empty.
+        bucket, key: its bucket and key; either may be empty.
         query: the first value of each of the query's parameters.
         headers: the HTTP headers, by lower-case name.
     """
@@ -58,7 +58,7 @@ class S3Request:
 
     @classmethod
     def of(cls, environ: Environ, region: str) -> "S3Request":
-        """The request in an environment."""
+        """Build a request from a WSGI environment."""
         bucket, key = bucket_and_key(environ)
         first = {name: values[0] for name, values in query(environ).items()}
         headers = {name.lower(): value for name, value in EnvironHeaders(environ)}
@@ -66,14 +66,14 @@ class S3Request:
 
     @property
     def version(self) -> str | None:
-        """The version ID it names."""
+        """The version ID in the query."""
         return self.query.get("versionId")
 
     def number(self, name: str, default: int) -> int:
-        """A whole number of its query.
+        """An integer in the query.
 
         Raises:
-            ServiceError: it is none.
+            ServiceError: it is not an integer.
         """
         text = self.query.get(name) or str(default)
         if not text.isascii() or not text.isdigit():
@@ -81,19 +81,19 @@ class S3Request:
         return int(text)
 
     def body(self) -> bytes:
-        """Its body, for which memory is enough."""
+        """The whole body, which must fit in memory."""
         return bytes(self.environ["wsgi.input"].read())
 
     def state(self) -> dict[str, Any]:
-        """The state of the object that its headers describe (see `Version`)."""
+        """The state of an object from the headers (see `Version`)."""
         others = {k: v for k, v in self.headers.items() if not k.startswith(METADATA)}
         return object_state(others | self.environ[METADATA_HEADERS])
 
     def source(self) -> tuple[str, str, str | None]:
-        """The bucket, the key and the version ID of what it copies.
+        """The bucket, key and version ID of the copy source.
 
         Raises:
-            ServiceError: the header cannot be read.
+            ServiceError: the header is invalid.
         """
         path, _, version = self.headers["x-amz-copy-source"].partition("?versionId=")
         bucket, _, key = unquote(path).removeprefix("/").partition("/")
@@ -105,10 +105,10 @@ class S3Request:
 
 
 def object_state(fields: Mapping[str, str]) -> dict[str, Any]:
-    """The state of an object that headers, or a form's fields, by lower-case name, describe.
+    """The state of an object from headers or form fields, by lower-case name.
 
     Raises:
-        ServiceError: a value is not one of S3's.
+        ServiceError: a value is invalid.
     """
     metadata = {name: fields[name] for name in KEPT_HEADERS if fields.get(name)}
     metadata |= {name: value for name, value in fields.items() if name.startswith(METADATA)}
@@ -125,14 +125,14 @@ def object_state(fields: Mapping[str, str]) -> dict[str, Any]:
 
 
 def byte_range(text: str, size: int) -> tuple[int, int] | None:
-    """The first byte of a Range header and the one after its last; None for the whole object.
+    """Parse a Range header to its start and exclusive end; None for the whole object.
 
     Raises:
-        ServiceError: InvalidRange, it lies outside.
+        ServiceError: InvalidRange, it is outside the object.
     """
     found = RANGE.fullmatch(text.strip())
     if found is None or not any(found.groups()):
-        return None  # several ranges, too: S3 answers with the whole object
+        return None  # also for several ranges: S3 returns the whole object
     first, last = found.groups()
     if first:
         begin, end = int(first), min(int(last) + 1, size) if last else size
@@ -148,15 +148,15 @@ def byte_range(text: str, size: int) -> tuple[int, int] | None:
 def check_conditions(
     headers: Mapping[str, str], version: Version, prefix: str = "", *, copying: bool = False
 ) -> bool:
-    """Whether an object is to be sent: False when its client has it already.
+    """Check the conditions of a read; return False if the client already has the object.
 
     "Conditional reads" in the S3 user guide, RFC 9110 section 13.2.2.
 
     Args:
-        headers: the request's.
+        headers: the request's headers.
         version: the object.
-        prefix: of the headers' names, `x-amz-copy-source-` for a copy's source.
-        copying: what the client has already is an error too.
+        prefix: prefix of the headers' names, `x-amz-copy-source-` for a copy source.
+        copying: raise instead of returning False.
 
     Raises:
         ServiceError: PreconditionFailed.
@@ -183,7 +183,7 @@ def check_write(headers: Mapping[str, str], current: Version | None) -> None:
     """Check the conditions of a write ("Conditional writes" in the S3 user guide).
 
     Raises:
-        ServiceError: PreconditionFailed, or NoSuchKey where there is nothing to match.
+        ServiceError: PreconditionFailed; NoSuchKey if there is no object to match.
     """
     exists = current is not None and current.content is not None
     if headers.get("if-none-match") == "*" and exists:
@@ -198,7 +198,7 @@ def check_write(headers: Mapping[str, str], current: Version | None) -> None:
 
 
 def precondition_failed(condition: str) -> ServiceError:
-    """A condition of a request does not hold."""
+    """The error for a condition that does not hold."""
     return ServiceError(
         "PreconditionFailed",
         f"At least one of the pre-conditions you specified did not hold: {condition}",
@@ -207,7 +207,7 @@ def precondition_failed(condition: str) -> ServiceError:
 
 
 def no_such_key() -> ServiceError:
-    """There is no such object."""
+    """The error for a missing object."""
     return ServiceError("NoSuchKey", "The specified key does not exist.", 404)
 
 
@@ -217,6 +217,6 @@ def _matches(etags: str, version: Version) -> bool:
 
 
 def _seconds(date: str | None) -> float | None:
-    """An HTTP date; None where it is missing or none."""
+    """Parse an HTTP date; None if it is missing or invalid."""
     moment = parse_date(date)
     return moment.timestamp() if moment else None

@@ -1,4 +1,4 @@
-"""The settings of a bucket: documents that are kept as they were put, and its CORS rules."""
+"""The settings of a bucket: documents, which are stored unchanged, and CORS rules."""
 
 import fnmatch
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from local.emulator.errors import ServiceError
 
 @dataclass(frozen=True)
 class Setting:
-    """One kind of document that a bucket may have.
+    """A bucket setting, whose value is a document.
 
     Attributes:
-        missing: the error's code when there is none.
-        default: the document when there is none, in place of an error.
-        json: the document is JSON and not XML.
+        missing: the error code if the setting was never put.
+        default: root element of an empty document to return instead of an error.
+        json: whether the document is JSON instead of XML.
     """
 
     missing: str = ""
@@ -40,11 +40,11 @@ SETTINGS = {
     "versioning": Setting(default="VersioningConfiguration"),
     "website": Setting("NoSuchWebsiteConfiguration"),
 }
-"""The query's word for each; its document is the body of its Put and Get operations."""
+"""Subresource in the query → setting; its document is the body of its Put and Get operations."""
 
 
 def missing(subresource: str) -> ServiceError:
-    """The error of a setting that was never put."""
+    """The error for a setting that was never put."""
     code = SETTINGS[subresource].missing
     return ServiceError(code, f"The bucket has no {subresource} configuration", 404)
 
@@ -52,13 +52,13 @@ def missing(subresource: str) -> ServiceError:
 def cors_headers(
     bucket: Bucket, origin: str, method: str, wanted: str | None = None
 ) -> dict[str, str] | None:
-    """The headers of the first CORS rule that allows a page of this origin; None if none does.
+    """The headers of the first CORS rule that allows this origin; None if none does.
 
     Args:
         bucket: the bucket.
-        origin: the page's.
-        method: the HTTP method of the page's request.
-        wanted: what a preflight request asks for in `Access-Control-Request-Headers`.
+        origin: the origin of the request.
+        method: the HTTP method.
+        wanted: the `Access-Control-Request-Headers` of a preflight request.
     """
     if not origin or "cors" not in bucket.settings:
         return None

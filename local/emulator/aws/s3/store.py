@@ -1,6 +1,6 @@
-"""S3's buckets and objects: an index in SQLite that a killed server leaves whole, and files.
+"""S3's buckets and objects: a crash-safe index in SQLite, and files.
 
-What a request changes is in the index before it is answered; a file that the index does not name is
+A change is written to the index before the request is answered; files that are not in the index are
 deleted.
 """
 
@@ -52,8 +52,8 @@ class Bucket:
     Attributes:
         name: its name.
         region: where it was created.
-        created: when, UTC seconds.
-        settings: subresource, e.g. `versioning` or `tagging`, to the document that was put.
+        created: when it was created, UTC seconds.
+        settings: documents by subresource, e.g. `versioning` or `tagging`.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Bucket:
 
     @property
     def versioning(self) -> str | None:
-        """`Enabled`, `Suspended`, or None when it was never enabled."""
+        """`Enabled`, `Suspended`, or None if it was never enabled."""
         document = self.settings.get("versioning", "")
         return next((status for status in ("Enabled", "Suspended") if status in document), None)
 
@@ -74,10 +74,10 @@ class Version:
 
     Attributes:
         key: the object's key.
-        position: its place among the object's versions; the highest is the current one.
+        position: its number among the object's versions; the highest is the current one.
         content: its bytes; None for a delete marker.
         modified: when it was written, UTC seconds.
-        state: what else is kept, as JSON: `metadata` (response headers), `tags`, `acl`, `storage`,
+        state: other values, as JSON: `metadata` (response headers), `tags`, `acl`, `storage`,
             `version`, `etag` (of parts), `algorithm` and `checksum_…`, `parts` (their sizes).
     """
 
@@ -94,7 +94,7 @@ class Version:
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """The size in bytes."""
         return self.content.size if self.content else 0
 
     @property
@@ -104,7 +104,7 @@ class Version:
 
     @property
     def storage_class(self) -> str:
-        """`STANDARD`, or what its client chose."""
+        """The storage class, by default `STANDARD`."""
         return str(self.state.get("storage", "STANDARD"))
 
 
@@ -116,7 +116,7 @@ class NoSuchBucket(ServiceError):
 
 
 class ObjectStore:
-    """S3's objects in a folder. Every method may be called from any thread."""
+    """S3's buckets and objects in a folder; thread-safe."""
 
     def __init__(self, folder: Path) -> None:
         self.contents = Contents(folder)
@@ -129,14 +129,14 @@ class ObjectStore:
         self._lock = threading.RLock()
 
     def sweep(self) -> None:
-        """Delete the files that a killed server left: those that the index does not name."""
+        """Delete files left by a killed server, which are not in the index."""
         known = {file for (file,) in self._rows("SELECT file FROM objects")}
         removed = self.contents.sweep(known.__contains__)
         if removed:
             logger.info("S3: removed %d files of uploads that never ended", removed)
 
     def close(self) -> None:
-        """Close the index; nothing is lost without it."""
+        """Close the index; no data is lost if this is not called."""
         with self._lock:
             self._database.close()
 
@@ -202,13 +202,13 @@ class ObjectStore:
         return [self._version(row) for row in rows]
 
     def scan(self, bucket: str, prefix: str, after: str = "", count: int = -1) -> list[Version]:
-        """Objects whose key starts with `prefix`, by key, after one; no delete markers.
+        """The objects with a prefix, sorted by key, after a key; without delete markers.
 
         Args:
             bucket: the bucket's name.
-            prefix: of their keys.
+            prefix: prefix of the keys.
             after: a key, which need not exist.
-            count: how many at most; -1 for all.
+            count: most objects; -1 for all.
         """
         query = f"{VERSIONS} AND key >= ? AND key <= ? AND key > ? {CURRENT} ORDER BY key LIMIT ?"
         rows = self._rows(query, bucket, prefix, prefix + LAST_CHARACTER, after, count)
@@ -234,17 +234,17 @@ class ObjectStore:
         state: dict[str, Any],
         check: Callable[[Version | None], None] = lambda _current: None,
     ) -> Version:
-        """Make a file an object; its older version is replaced, unless versioning is enabled.
+        """Store a file as an object; replace the older version unless versioning is enabled.
 
         Args:
             bucket: the bucket's name.
             key: the object's key.
-            content: a file of `contents`; it is deleted when this fails.
+            content: a file of `contents`, which is deleted if this fails.
             state: see `Version`.
             check: called with the current version first; may raise.
 
         Raises:
-            ServiceError: no such bucket, or what `check` raises.
+            ServiceError: the bucket does not exist, or `check` raised it.
             OSError: the index could not be written (the disk is full).
         """
         try:
@@ -265,7 +265,7 @@ class ObjectStore:
             )
 
     def remove(self, bucket: str, key: str, version: str | None = None) -> Version | None:
-        """Delete a version for good, or the object, which versioning hides behind a delete marker.
+        """Delete a version permanently, or the object; with versioning, add a delete marker.
 
         Returns:
             The delete marker that was written or the version that was deleted, if any.
@@ -283,7 +283,7 @@ class ObjectStore:
             return removed[-1] if removed else None
 
     def bucket_exists(self, bucket: str) -> bool:
-        """Whether the bucket is there."""
+        """Whether the bucket exists."""
         return bool(self._rows("SELECT 1 FROM buckets WHERE name = ?", bucket))
 
     def keys(self, bucket: str, prefix: str = "") -> list[StoredObject]:
@@ -291,31 +291,31 @@ class ObjectStore:
         return [StoredObject(one.key, one.size, one.etag) for one in self.scan(bucket, prefix)]
 
     def link(self, bucket: str, key: str, path: Path) -> None:
-        """Put an object at `path` (parents are made): a hard link, read-only, else a copy.
+        """Put an object at `path`, read-only: a hard link, or else a copy; create parent folders.
 
-        Only for who reads it: a link is the object itself, which root could write through it.
+        Only for readers: root could change the object through the link.
 
         Raises:
-            KeyError: it is not there.
+            KeyError: it does not exist.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         self._with_content(bucket, key, lambda content: place(content.path, path))
 
     def copy(self, bucket: str, key: str, path: Path) -> None:
-        """Put a read-only copy of an object at `path` (parents are made).
+        """Put a read-only copy of an object at `path`; create parent folders.
 
         Raises:
-            FileExistsError: something lies there.
-            KeyError: the object is not there.
+            FileExistsError: `path` exists.
+            KeyError: the object does not exist.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         self._with_content(bucket, key, lambda content: copy(content.path, path))
 
     def put(self, bucket: str, key: str, path: Path) -> None:
-        """Keep a copy of a file as an object.
+        """Store a copy of a file as an object.
 
         Raises:
-            OSError: the bucket is missing, or the disk is full; nothing is kept.
+            OSError: the bucket does not exist, or the disk is full; nothing is stored.
         """
         if not self.bucket_exists(bucket):
             raise OSError(f"s3://{bucket}: no such bucket; create it first")
@@ -325,17 +325,17 @@ class ObjectStore:
         """An object's bytes.
 
         Raises:
-            KeyError: it is not there.
+            KeyError: it does not exist.
         """
         return self._with_content(bucket, key, lambda content: content.path.read_bytes())
 
     def delete(self, bucket: str, key: str) -> None:
-        """Delete an object; one that is not there is no error."""
+        """Delete an object if it exists."""
         with contextlib.suppress(NoSuchBucket):
             self.remove(bucket, key)
 
     def _with_content(self, bucket: str, key: str, use: Callable[[Content], Result]) -> Result:
-        """Use an object's file; once more when it was replaced before it could be opened."""
+        """Call `use` with an object's file; retry if it was replaced before it was opened."""
         while True:
             found = self.find(bucket, key)
             if found is None or found.content is None:
@@ -354,7 +354,7 @@ class ObjectStore:
         content: Content | None,
         state: dict[str, Any],
     ) -> Version:
-        """Add a version as the bucket's versioning has it."""
+        """Add a version according to the bucket's versioning."""
         enabled = self.bucket(bucket).versioning == "Enabled"
         version_id = uuid.uuid4().hex if enabled else UNVERSIONED
         last = versions[-1].position if versions else -1
@@ -366,7 +366,7 @@ class ObjectStore:
 
     @contextlib.contextmanager
     def _replacing(self, bucket: str, key: str) -> Iterator[list[Version]]:
-        """An object's versions, to be changed in place; files that no version has are deleted."""
+        """Yield an object's versions to change in place; then delete files without a version."""
         with self._transaction() as database:
             self.bucket(bucket)
             before = self.history(bucket, key)
@@ -384,7 +384,7 @@ class ObjectStore:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that no other thread is in; it is rolled back when the block raises."""
+        """An exclusive transaction, which is rolled back if the block raises."""
         with self._lock:
             try:
                 self._database.execute("BEGIN IMMEDIATE")

@@ -16,7 +16,7 @@ OWNER = "<Owner><ID>local</ID><DisplayName>local</DisplayName></Owner>"
 
 
 def element(name: str, value: object) -> str:
-    """An element with text; empty where the value is None."""
+    """An element with text; empty if the value is None."""
     if value is None:
         return ""
     text = str(value).lower() if isinstance(value, bool) else escape(str(value))
@@ -29,18 +29,18 @@ def elements(values: Mapping[str, object]) -> str:
 
 
 def document(root: str, *content: str) -> Response:
-    """The response with this root element, whose content is XML already."""
+    """The response with this root element; `content` is XML."""
     text = f'<?xml version="1.0" encoding="UTF-8"?>\n<{root} xmlns="{NAMESPACE}">'
     return Response(f"{text}{''.join(content)}</{root}>", content_type=CONTENT_TYPE)
 
 
 def timestamp(seconds: float) -> str:
-    """UTC seconds as S3 writes them, without fractions."""
+    """Format UTC seconds as S3 does, without fractions."""
     return f"{datetime.fromtimestamp(int(seconds), UTC):%Y-%m-%dT%H:%M:%S}.000Z"
 
 
 def parse(body: bytes) -> ElementTree.Element:
-    """The root element of a request's body, its names without namespaces.
+    """Parse a request's body, and remove namespaces from element names.
 
     Raises:
         ServiceError: MalformedXML.
@@ -72,7 +72,7 @@ def tagging(tags: Mapping[str, Any]) -> Response:
 
 
 def malformed() -> ServiceError:
-    """A body that is not the XML of its operation."""
+    """The error for a body that is not the operation's XML."""
     return ServiceError(
         "MalformedXML",
         "The XML you provided was not well-formed or did not validate against our published schema",

@@ -1,1 +1,1 @@
-"""Whether a request was signed with a key of this machine, and for which service and region."""
+"""Verification of request signatures, and the service and region of a request."""

@@ -1,4 +1,4 @@
-"""The body of an S3 upload as it comes over HTTP: its framing taken off, its checksums verified."""
+"""Reads the body of an S3 upload: decodes `aws-chunked` and verifies checksums."""
 
 import base64
 import binascii
@@ -10,13 +10,13 @@ from local.emulator.aws.signature.signing import Signer, same
 from local.emulator.errors import ServiceError
 
 STREAMING = "STREAMING-"
-"""How `x-amz-content-sha256` begins when the body is framed (`aws-chunked`)."""
+"""Prefix of `x-amz-content-sha256` if the body is `aws-chunked`."""
 UNSIGNED = "UNSIGNED-PAYLOAD"
 PAYLOAD = "payload"
-"""Among the hashes: the one that the signature covers."""
+"""The name of the hash that the signature covers."""
 CHECKSUM = "x-amz-checksum-"
 CHUNKS = "berth.chunks"
-"""Where a request's environment has the signatures of its chunks."""
+"""The key of the chunks' signatures in the WSGI environment."""
 SIGNATURE = "x-amz-trailer-signature"
 LONGEST_LINE = 16 * 1024
 BLOCK = 1024 * 1024
@@ -24,23 +24,23 @@ BLOCK = 1024 * 1024
 
 
 class Hash(Protocol):
-    """What takes bytes and gives their checksum."""
+    """A checksum with hashlib's interface."""
 
     def update(self, data: bytes, /) -> None:
-        """Take more bytes."""
+        """Add bytes."""
 
     def digest(self) -> bytes:
-        """The checksum of all."""
+        """The checksum of all bytes."""
 
 
 class Crc32:
-    """CRC-32 as hashlib's hashes are used."""
+    """CRC-32 with hashlib's interface."""
 
     def __init__(self) -> None:
         self._value = 0
 
     def update(self, data: bytes, /) -> None:
-        """Take more bytes."""
+        """Add bytes."""
         self._value = binascii.crc32(data, self._value)
 
     def digest(self) -> bytes:
@@ -53,14 +53,14 @@ HASHES: dict[str, Callable[[], Hash]] = {
     "sha1": lambda: hashlib.sha1(usedforsecurity=False),
     "sha256": hashlib.sha256,
 }
-"""What can be verified here; the others (CRC-32C, CRC-64) are kept as the client computed them."""
+"""Algorithms that are verified; for others (CRC-32C, CRC-64), the client's value is stored."""
 
 
 class ChunkSignatures:
     """The signatures of a body's chunks: each covers the one before it.
 
     Args:
-        signer: the request's.
+        signer: the request's signer.
         seed: the request's own signature.
     """
 
@@ -68,10 +68,10 @@ class ChunkSignatures:
         self._signer, self._last = signer, seed
 
     def check(self, extension: bytes, hashed: str) -> None:
-        """Check a chunk: what follows its size, and the SHA-256 of its bytes.
+        """Check a chunk's signature, from its extension and the SHA-256 of its bytes.
 
         Raises:
-            ServiceError: it is not the chunk that was signed.
+            ServiceError: the signature does not match.
         """
         name, _, given = extension.decode("latin-1").strip().partition("=")
         computed = self._signer.chunk(self._last, hashed)
@@ -83,23 +83,23 @@ class ChunkSignatures:
         """Check the headers after the last chunk.
 
         Raises:
-            ServiceError: they are not those that were signed.
+            ServiceError: the signature does not match.
         """
         if not same([self._signer.trailer(self._last, lines)], given):
             raise _unsigned("trailer")
 
 
 class Upload:
-    """One body: iterate over it once, then ask what came after it.
+    """A body, which can be iterated once; afterwards `checksums` is complete.
 
     Args:
         stream: the body.
-        headers: the request's, by lower-case name.
-        chunks: the signatures of its chunks, where they are signed.
+        headers: the request's headers, by lower-case name.
+        chunks: the signatures of its chunks; None if they are not signed.
 
     Attributes:
-        checksums: algorithm → base64, as the client gave them in headers or after the body, and as
-            computed when it named an algorithm only.
+        checksums: algorithm → base64, from the headers or the trailer; computed if the client only
+            named an algorithm.
     """
 
     def __init__(
@@ -144,10 +144,10 @@ class Upload:
         return cls(environ["wsgi.input"], headers, environ.get(CHUNKS))
 
     def __iter__(self) -> Iterator[bytes]:
-        """The bytes.
+        """Yield the bytes.
 
         Raises:
-            ServiceError: IncompleteBody, or BadDigest: not the bytes the client sent.
+            ServiceError: IncompleteBody; BadDigest or XAmzContentSHA256Mismatch if a hash differs.
         """
         size = 0
         for block in self._framed_blocks() if self._framed else self._plain_blocks():
@@ -229,7 +229,7 @@ class Upload:
 
 
 def incomplete(what: str) -> ServiceError:
-    """A body that ends too early or is no chunked one."""
+    """The error for a body that is truncated or not valid `aws-chunked`."""
     return ServiceError("IncompleteBody", f"The request's body is not whole: {what}.")
 
 

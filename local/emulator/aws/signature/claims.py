@@ -1,4 +1,4 @@
-"""What a request says about its own signature, in its header or in its URL."""
+"""Parses the signature in a request's header or URL."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ Environ = dict[str, Any]
 
 
 class Malformed(Exception):
-    """A signature that cannot be read; one line with what was found."""
+    """A signature is malformed; the message is one line."""
 
     def __init__(self, message: str, *, in_url: bool = False) -> None:
         super().__init__(message)
@@ -27,14 +27,14 @@ class Claim:
     """A signature of version 4, or of version 2 where `scope` is None.
 
     Attributes:
-        key_id: whose key signed.
+        key_id: ID of the access key.
         signature: the signature.
-        time: when it was signed, as the request writes it; empty in a URL of version 2.
-        scope: the service and the region it is for.
+        time: when it was signed, as in the request; empty in a URL of version 2.
+        scope: the service and region.
         day: the date of the credential scope.
         headers: names of the signed headers, in lower case.
-        lifetime: for how many seconds a presigned URL is good; None in a header.
-        end: when a presigned URL of version 2 ends, UTC seconds as it writes them.
+        lifetime: seconds that a presigned URL is valid; None in a header.
+        end: when a presigned URL of version 2 expires, as a string of UTC seconds.
         token: the session token, if there is one.
     """
 
@@ -50,10 +50,10 @@ class Claim:
 
 
 def claim(environ: Environ) -> Claim | None:
-    """The request's claim; None when it is not signed.
+    """Parse a request's signature; None if it is not signed.
 
     Raises:
-        Malformed: it cannot be read.
+        Malformed: it cannot be parsed.
     """
     parameters = {name: values[0] for name, values in query(environ).items()}
     authorization = str(environ.get("HTTP_AUTHORIZATION", "")).strip()
@@ -148,7 +148,7 @@ def _claim(
 
 
 def seconds(text: str) -> float | None:
-    """A date as requests write it, in UTC seconds; None when it is none."""
+    """Parse a request's date to UTC seconds; None if it is invalid."""
     try:
         return datetime.strptime(text, TIMESTAMP).replace(tzinfo=UTC).timestamp()
     except ValueError:

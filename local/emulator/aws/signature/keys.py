@@ -1,4 +1,4 @@
-"""Who has which secret: the home's own key, and those that IAM and STS gave."""
+"""Access keys: the home's own, and those created by IAM and STS."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,12 +8,12 @@ from local.emulator.credentials import Credentials
 
 @dataclass(frozen=True)
 class Key:
-    """What is known of an access key.
+    """An access key.
 
     Attributes:
         secret: the secret access key.
-        token: the session token that must come with it, None for a key without one.
-        end: when the session ends, UTC seconds; None for a key without one.
+        token: the session token that a request must include; None for a permanent key.
+        end: when the session ends, UTC seconds; None for a permanent key.
     """
 
     secret: str = field(repr=False)
@@ -22,18 +22,18 @@ class Key:
 
 
 class Keys:
-    """All access keys that may be used here; safe from any thread.
+    """All valid access keys; thread-safe.
 
     Args:
-        own: the home's.
-        find_other: gives the key with an ID that is not the home's, if it may be used.
+        own: the home's key.
+        find_other: returns the valid key with another ID; None if there is none.
     """
 
     def __init__(self, own: Credentials, find_other: Callable[[str], Key | None]) -> None:
         self._own, self._find_other = own, find_other
 
     def find(self, key_id: str) -> Key | None:
-        """The key with this ID, if it may be used."""
+        """The valid key with this ID; None if there is none."""
         if key_id == self._own.key_id:
             return Key(self._own.secret)
         return self._find_other(key_id)

@@ -1,4 +1,4 @@
-"""Presigned POST: an HTML form that uploads one object, as far as its signed policy allows.
+"""Presigned POST: an HTML form that uploads one object, if its signed policy allows it.
 
 "POST policy" in the S3 API reference.
 """
@@ -21,7 +21,7 @@ from local.emulator.errors import ServiceError
 
 IN_MEMORY = 8 * 1024 * 1024
 KEPT = "berth.kept"
-"""Where a request's environment has the file its body lies in, to be closed in the end."""
+"""The key of the body's temporary file in the WSGI environment, to be closed after the response."""
 UNCHECKED = {
     "awsaccesskeyid",
     "file",
@@ -41,16 +41,16 @@ def check_form(
     refusals: Refusals,
     now: float,
 ) -> None:
-    """Return if the form is signed and its policy allows it; its body may be read again.
+    """Check a form's signature and policy; its body can still be read afterwards.
 
     Args:
         environ: the request.
-        find: gives the key with an ID and a session token, or refuses.
-        refusals: the words to refuse in.
-        now: UTC seconds.
+        find: returns the key with an ID and a session token, or raises.
+        refusals: the errors for this request.
+        now: the current time, UTC seconds.
 
     Raises:
-        ServiceError: it may not be answered.
+        ServiceError: it is rejected.
     """
     fields, size = _read(environ)
     policy = fields.get("policy", "")
@@ -78,7 +78,7 @@ def check_form(
 
 
 def _read(environ: Environ) -> tuple[dict[str, str], int]:
-    """The form's fields by lower-case name and its file's size; the body is kept meanwhile."""
+    """The form's fields by lower-case name, and the size of its file; the body is kept."""
     kept: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115
     environ[KEPT] = kept
     length = 0
@@ -103,7 +103,7 @@ def _read(environ: Environ) -> tuple[dict[str, str], int]:
 
 
 def replace_body(environ: Environ, body: IO[bytes], length: int) -> None:
-    """Give a request a body that was read already."""
+    """Replace a request's body with one that has been read."""
     environ["wsgi.input"] = body
     environ["CONTENT_LENGTH"] = str(length)
     environ.pop("HTTP_TRANSFER_ENCODING", None)
@@ -144,7 +144,7 @@ def _check_policy(
 
 
 def _check_condition(condition: Any, fields: Mapping[str, str], size: int) -> str:
-    """The field the condition is about, in lower case; it holds."""
+    """Check a condition, and return its field in lower case."""
     if isinstance(condition, dict) and len(condition) == 1:
         ((name, value),) = condition.items()
         condition = ["eq", f"${name}", value]

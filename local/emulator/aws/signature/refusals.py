@@ -1,7 +1,7 @@
-"""AWS's errors for a request that is not authenticated, in the words of each protocol.
+"""AWS's errors for a request that is not authenticated, in each protocol.
 
 Codes and statuses: "Error responses" in the S3 API reference, "Common errors" in those of IAM, STS
-and SageMaker; JSON services answer 400 where REST ones answer 403.
+and SageMaker; JSON services return 400 where REST ones return 403.
 """
 
 from typing import Any
@@ -19,7 +19,7 @@ Environ = dict[str, Any]
 
 
 class Refusals:
-    """The refusals of one request: they depend on the protocol its client speaks.
+    """The errors for one request, which depend on its protocol.
 
     Args:
         environ: the request.
@@ -33,7 +33,7 @@ class Refusals:
         self._json_status = 403 if service == "sagemaker-runtime" else 400
 
     def unsigned(self) -> ServiceError:
-        """It is not signed."""
+        """The request is not signed."""
         message = f"Request is missing Authentication Token: {HINT}."
         return self._choose(
             ServiceError(
@@ -65,7 +65,7 @@ class Refusals:
         )
 
     def ended_session(self) -> ServiceError:
-        """The session token is of a session that is over."""
+        """The session has ended."""
         message = "The security token included in the request is expired"
         return self._choose(
             ServiceError("ExpiredToken", "The provided token has expired.", 400),
@@ -74,7 +74,7 @@ class Refusals:
         )
 
     def wrong_signature(self, message: str = MISMATCH) -> ServiceError:
-        """The signature is not the one that the secret gives."""
+        """The signature does not match the request and the secret."""
         return self._choose(
             ServiceError("SignatureDoesNotMatch", message, 403),
             ServiceError("SignatureDoesNotMatch", message, 403),
@@ -82,14 +82,14 @@ class Refusals:
         )
 
     def wrong_clock(self, message: str) -> ServiceError:
-        """The request was signed at another time than now."""
+        """The signing time differs too much from the current time."""
         skewed = "The difference between the request time and the current time is too large"
         if self._s3:
             return ServiceError("RequestTimeTooSkewed", f"{skewed}: {message}.", 403)
         return self.wrong_signature(message)
 
     def malformed(self, message: str, *, in_url: bool) -> ServiceError:
-        """The signature cannot be read."""
+        """The signature cannot be parsed."""
         code = "AuthorizationQueryParametersError" if in_url else "AuthorizationHeaderMalformed"
         return self._choose(
             ServiceError(code, message, 400),
@@ -98,20 +98,20 @@ class Refusals:
         )
 
     def expired(self, message: str = "Request has expired") -> ServiceError:
-        """A presigned URL is used too late (or too early)."""
+        """A presigned URL has expired, or is not valid yet."""
         if self._s3:
             return ServiceError("AccessDenied", message, 403)
         return self.wrong_signature(f"Signature expired: {message}")
 
     def other_bytes(self) -> ServiceError:
-        """The body is not the one that was signed."""
+        """The body does not match the signed hash."""
         message = "The provided 'x-amz-content-sha256' header does not match what was computed."
         if self._s3:
             return ServiceError("XAmzContentSHA256Mismatch", message)
         return self.wrong_signature(message)
 
     def too_long(self, most: int) -> ServiceError:
-        """The body is longer than any request's to this service."""
+        """The body is larger than the service accepts."""
         message = f"The body of this request is longer than {most} bytes."
         return self._choose(
             ServiceError("MaxMessageLengthExceeded", message),

@@ -1,4 +1,4 @@
-"""The service, region and operation of a request, by its signature, headers and URL."""
+"""The service, region and operation of a request, from its signature, headers and URL."""
 
 import re
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ UNSIGNED_TARGETS = {
     "AmazonEC2ContainerRegistry_V20150921": "ecr",
     "GraniteServiceVersion20100801": "monitoring",
 }
-"""How `X-Amz-Target` begins, or what follows `/service/`, → signing name."""
+"""Prefix of `X-Amz-Target`, or path segment after `/service/` → signing name."""
 SUBRESOURCES = {
     "acl": "Acl",
     "tagging": "Tagging",
@@ -25,7 +25,7 @@ SUBRESOURCES = {
     "select": "Select",
     "torrent": "Torrent",
 }
-"""S3's questions about an object that are not about its bytes."""
+"""Subresources of S3 objects → their name in the operation."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,10 @@ def scope(environ: dict[str, Any]) -> Scope | None:
 
 
 def service(environ: dict[str, Any]) -> str:
-    """The signing name of the service a request is for, `sagemaker-runtime` for the runtime.
+    """The signing name of a request's service, `sagemaker-runtime` for the runtime.
 
-    A request without a signature is recognised by its header or URL: each service refuses it in its
-    own words.
+    For a request without a signature, it is derived from the header or URL, because each service
+    has its own errors.
     """
     signed = scope(environ)
     path = str(environ.get("PATH_INFO", ""))
@@ -74,18 +74,18 @@ def _form(environ: dict[str, Any]) -> str:
 
 
 def query(environ: dict[str, Any]) -> dict[str, list[str]]:
-    """The URL's query."""
+    """The parameters of the URL's query."""
     return parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True)
 
 
 def host_bucket(environ: dict[str, Any]) -> str | None:
-    """The bucket that an S3 request's host names, None when its path does."""
+    """The bucket in the host name of an S3 request; None if it is in the path."""
     host = environ.get("HTTP_HOST", "").rpartition(":")[0] or environ.get("HTTP_HOST", "")
     return host.removesuffix(".localhost") if host.endswith(".localhost") else None
 
 
 def bucket_and_key(environ: dict[str, Any]) -> tuple[str, str]:
-    """An S3 request's bucket and key, either may be empty; the bucket may be in the host name."""
+    """An S3 request's bucket and key, which may be empty; the bucket may be in the host name."""
     path = environ.get("PATH_INFO", "").encode("latin-1").decode(errors="replace")
     named = host_bucket(environ)
     if named is not None:
@@ -95,7 +95,7 @@ def bucket_and_key(environ: dict[str, Any]) -> tuple[str, str]:
 
 
 def s3_operation(environ: dict[str, Any]) -> str:
-    """The name of an S3 request's operation, S3's own wherever one rule gives it."""
+    """The name of an S3 request's operation; rare ones may differ from S3's names."""
     method, parameters = environ["REQUEST_METHOD"], query(environ)
     bucket, key = bucket_and_key(environ)
     verb = {"PUT": "Put", "GET": "Get", "HEAD": "Head", "DELETE": "Delete", "POST": "Post"}.get(

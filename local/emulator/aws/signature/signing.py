@@ -1,9 +1,9 @@
-"""The signatures of AWS's signature versions 4 and 2, computed from a request as it came.
+"""Computes AWS signatures of versions 4 and 2 from a received request.
 
 Version 4: "AWS Signature Version 4 for API requests" in the IAM user guide; its chunks: "Signature
 calculations for the Authorization header: transferring payload in multiple chunks" in the S3 API
-reference. Version 2, which boto3 still presigns S3's URLs with: "Signing and authenticating REST
-requests" in the S3 developer guide. botocore has the parts that do not depend on who computes them.
+reference. Version 2, which boto3 still uses for presigned S3 URLs: "Signing and authenticating REST
+requests" in the S3 developer guide. botocore computes the parts that are the same in a client.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ Environ = dict[str, Any]
 
 
 class Signer:
-    """What one secret signs within one credential scope, at one time.
+    """Signs with one secret in one credential scope, at one time.
 
     Args:
         secret: the secret access key.
@@ -42,21 +42,21 @@ class Signer:
         self._timestamp, self._service = timestamp, service
 
     def sign(self, text: str) -> str:
-        """The signature of a string to sign (a form's policy is one as it is)."""
+        """Sign a string to sign, or a form's policy."""
         return str(self._auth.signature(text, self._request))
 
     def request_signatures(
         self, environ: Environ, headers: Iterable[str], payloads: Iterable[str]
     ) -> Iterator[str]:
-        """The signatures of a request, one for each way its URL may have been encoded.
+        """The signatures of a request, one for each possible encoding of its URL.
 
-        Clients differ in what they encode (`~`, `+`, `(`) and AWS accepts what names the same
-        resource; the usual way comes first.
+        Clients differ in the characters that they encode (`~`, `+`, `(`), and AWS accepts all of
+        them; the usual encoding is first.
 
         Args:
             environ: the request.
             headers: names of the signed headers, in lower case.
-            payloads: the body's hash, or what may stand for it.
+            payloads: possible values of the body's hash.
         """
         signed = HTTPHeaders()
         for name in headers:
@@ -70,11 +70,11 @@ class Signer:
             yield self.sign(self._auth.string_to_sign(self._request, canonical))
 
     def chunk(self, before: str, hashed: str) -> str:
-        """The signature of a chunk: `before` is that of what precedes it, `hashed` its SHA-256."""
+        """The signature of a chunk; `before` is the previous signature, `hashed` its SHA-256."""
         return self._part("PAYLOAD", before, EMPTY_HASH, hashed)
 
     def trailer(self, before: str, lines: bytes) -> str:
-        """The signature of the headers after a chunked body, each line ending in a newline."""
+        """The signature of a chunked body's trailer, whose lines all end in a newline."""
         return self._part("TRAILER", before, hashlib.sha256(lines).hexdigest())
 
     def _part(self, kind: str, *lines: str) -> str:
@@ -83,7 +83,7 @@ class Signer:
 
 
 def same(computed: Iterable[str], given: str) -> bool:
-    """Whether one of the signatures is the one given, compared in constant time."""
+    """Whether one of the signatures equals the given one, compared in constant time."""
     return any(hmac.compare_digest(one.encode(), given.encode()) for one in computed)
 
 
@@ -93,12 +93,12 @@ def version_2(secret: str, text: str) -> str:
 
 
 def version_2_requests(environ: Environ, date: str, bucket: str | None) -> Iterator[str]:
-    """The strings to sign of a request of version 2, one for each way its path may be encoded.
+    """The strings to sign of a version 2 request, one for each possible encoding of its path.
 
     Args:
         environ: the request.
-        date: its Date header, empty beside X-Amz-Date, or the `Expires` of its URL.
-        bucket: the bucket that its host names, None when its path does.
+        date: its Date header, empty if it has X-Amz-Date, or the `Expires` of its URL.
+        bucket: the bucket in its host name; None if it is in the path.
     """
     auth = HmacV1Auth(Credentials("", ""))
     parameters = environ.get("QUERY_STRING", "")
@@ -116,14 +116,14 @@ def version_2_requests(environ: Environ, date: str, bucket: str | None) -> Itera
 
 
 def header(environ: Environ, name: str) -> str:
-    """A request's header as its client wrote it, empty when there is none."""
+    """A request's header as sent by the client; empty if it is missing."""
     key = name.upper().replace("-", "_")
     found = environ.get(f"HTTP_{key}")
     if found is None and key in ("CONTENT_TYPE", "CONTENT_LENGTH"):
         found = environ.get(key)
     text = str(found or "")
     try:
-        return text.encode("latin-1").decode()  # WSGI has bytes as Latin-1, clients write UTF-8
+        return text.encode("latin-1").decode()  # WSGI decodes Latin-1, clients send UTF-8
     except UnicodeError:
         return text
 
@@ -138,7 +138,7 @@ def amazon_headers(environ: Environ) -> set[str]:
 
 
 def raw_path(environ: Environ) -> str:
-    """The path as it came, still encoded."""
+    """The path as received, still encoded."""
     raw = str(environ.get("RAW_URI") or quote(environ.get("PATH_INFO", ""), encoding="latin-1"))
     if "://" in raw.partition("?")[0] and not raw.startswith("/"):
         raw = "/" + raw.partition("://")[2].partition("/")[2]
@@ -146,7 +146,7 @@ def raw_path(environ: Environ) -> str:
 
 
 def _amazon(environ: Environ) -> dict[str, str]:
-    """The `x-amz-…` headers; presigned URLs carry them in the query."""
+    """The `x-amz-…` headers, which a presigned URL has in the query."""
     found = {
         name.lower(): unquote_to_bytes(value.replace("+", " ")).decode(errors="replace")
         for name, value in _pairs(environ)

@@ -1,4 +1,4 @@
-"""Whether a request may be answered: signed with a key that exists, now, just as it came."""
+"""Verifies requests: the access key, the time, the signature and the body's hash."""
 
 import contextlib
 import hashlib
@@ -22,11 +22,11 @@ from local.emulator.errors import ServiceError
 from local.partitions import is_region
 
 S3_SKEW = 15 * 60
-"""Seconds by which a client's clock may differ ("RequestTimeTooSkewed" in the S3 API reference)."""
+"""Largest difference of a client's clock, in seconds (S3 API reference, "RequestTimeTooSkewed")."""
 SKEW = 5 * 60
-"""The same for other services ("Signature expired … - 5 min.", as they say)."""
+"""The same for other services (from their message "Signature expired … - 5 min.")."""
 LONGEST = 64 * 1024 * 1024
-"""Bytes of a body that is read before its signature is checked; only an object's may be longer."""
+"""Largest body, in bytes, that is read before the signature is checked; objects may be larger."""
 UNSIGNED = "UNSIGNED-PAYLOAD"
 SIGNED_CHUNKS = f"{STREAMING}AWS4-"
 HASH = re.compile("[0-9a-f]{64}")
@@ -36,33 +36,33 @@ NEED_NOT_BE_SIGNED = {
     "x-amz-security-token",
     "x-amz-user-agent",
 }
-"""Of the `x-amz-…` headers: what the signature covers otherwise, and what means nothing."""
+"""The `x-amz-…` headers that the signature covers in another way, or that have no effect."""
 
 Environ = dict[str, Any]
 
 
 class Verification:
-    """Lets in what is signed by one of the keys.
+    """Accepts requests that are signed with a valid key.
 
     Args:
         keys: the keys.
-        clock: UTC seconds.
+        clock: returns UTC seconds.
     """
 
     def __init__(self, keys: Keys, clock: Callable[[], float] = time.time) -> None:
         self._keys, self._clock = keys, clock
 
     def check(self, environ: Environ, service: str) -> None:
-        """Return if the request may be answered; its body may be read again.
+        """Verify a request; its body can still be read afterwards.
 
-        An object's body is not read yet: `Upload` verifies it as it comes.
+        An object's body is not read yet: `Upload` verifies it while it is received.
 
         Args:
             environ: the request.
             service: the service's signing name, `sagemaker-runtime` for the runtime.
 
         Raises:
-            ServiceError: it may not, in the service's own words.
+            ServiceError: it is rejected, with the service's error.
         """
         refusals = Refusals(environ, service)
         environ["wsgi.input"] = get_input_stream(environ)
@@ -130,7 +130,7 @@ class Verification:
         if declared is None:
             payloads = [_hash_body(environ, None if is_object else LONGEST, refusals)]
             if service == "s3":
-                payloads.append(signing.EMPTY_HASH)  # curl before 8 signs so what it uploads
+                payloads.append(signing.EMPTY_HASH)  # curl before 8 signs uploads with it
         computed = signer.request_signatures(environ, claim.headers, payloads)
         if not signing.same(computed, claim.signature):
             raise refusals.wrong_signature()
@@ -188,8 +188,8 @@ class Verification:
             )
 
     def _check_all_signed(self, environ: Environ, signed: tuple[str, ...]) -> None:
-        """An unsigned header could make something else of a URL that was given away."""
-        known = {name.replace("_", "-") for name in signed}  # WSGI tells the two not apart
+        """Reject unsigned headers, which could change the effect of a presigned URL."""
+        known = {name.replace("_", "-") for name in signed}  # WSGI does not distinguish the two
         names = signing.amazon_headers(environ) - known - NEED_NOT_BE_SIGNED
         if names:
             raise ServiceError(
@@ -201,14 +201,14 @@ class Verification:
 
 
 def drain(environ: Environ) -> None:
-    """Read the rest of a refused request's body: a client that still sends reads no response."""
+    """Read the rest of a rejected request's body: a client reads no response while it sends."""
     with contextlib.suppress(Exception):
         while environ["wsgi.input"].read(BLOCK):
             pass
 
 
 def forget_body(environ: Environ) -> None:
-    """Close the file that a body was kept in until its request was answered."""
+    """Close the temporary file of a body, if any, after the response."""
     if KEPT in environ:
         environ[KEPT].close()
 
@@ -218,7 +218,7 @@ def _timestamp(moment: float) -> str:
 
 
 def _declared(environ: Environ, claim: claims.Claim) -> str | None:
-    """What the client says of its body: a hash, or what stands for one; None when nothing."""
+    """The declared hash of the body, or a constant such as UNSIGNED-PAYLOAD; None if missing."""
     declared = str(environ.get("HTTP_X_AMZ_CONTENT_SHA256", "")).strip()
     if claim.lifetime is None:
         return declared or None
@@ -232,7 +232,7 @@ def _declared(environ: Environ, claim: claims.Claim) -> str | None:
 
 
 def _is_object(environ: Environ) -> bool:
-    """Whether the body is an object's or a part's, which may be of any size."""
+    """Whether the body is that of an object or part, which may have any size."""
     return (
         environ["REQUEST_METHOD"] == "PUT"
         and bool(bucket_and_key(environ)[1])
@@ -247,7 +247,7 @@ def _is_form(environ: Environ) -> bool:
 
 
 def _hash_body(environ: Environ, most: int | None, refusals: Refusals) -> str:
-    """The body's hash; afterwards it lies in memory, or in a file where no size is the limit."""
+    """Hash the body, and keep it in memory, or in a file if its size is not limited."""
     hashing, length = hashlib.sha256(), 0
     kept: IO[bytes] = io.BytesIO()
     if most is None:

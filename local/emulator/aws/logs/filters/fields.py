@@ -1,4 +1,4 @@
-"""Filter patterns for events of fields with spaces between: `[ip, ..., status = 4*, bytes]`."""
+"""Filter patterns for space-delimited events: `[ip, ..., status = 4*, bytes]`."""
 
 import re
 from collections.abc import Callable
@@ -8,17 +8,17 @@ from local.emulator.aws.logs.filters.values import MOST_EXPRESSIONS, compare, re
 
 Check = Callable[[str], bool]
 Named = tuple[str, Check]
-"""A field's name, and what its value has to be."""
+"""A field's name, and the check of its value."""
 
 _FIELD = re.compile(r'"([^"]*)"|\[([^\]]*)\]|(\S+)')
 REST = "..."
 
 
 def compile_fields(text: str) -> Callable[[str], bool]:
-    """What tells whether a message has these fields, and each as the pattern wants it.
+    """Compile a pattern to a function that returns whether a message matches.
 
     Raises:
-        ServiceError: the pattern cannot be read.
+        ServiceError: the pattern is invalid.
     """
     before, after = _read(text)
 
@@ -30,20 +30,20 @@ def compile_fields(text: str) -> Callable[[str], bool]:
 
 
 def field_names(text: str) -> set[str]:
-    """The names that a pattern gives to fields.
+    """The names of a pattern's fields.
 
     Raises:
-        ServiceError: the pattern cannot be read.
+        ServiceError: the pattern is invalid.
     """
     before, after = _read(text)
     return {name for name, _ in (*before, *(after or ()))}
 
 
 def field_values(text: str, message: str) -> dict[str, str]:
-    """The fields of a message by the names that the pattern gives them; none without a match.
+    """A message's fields by the pattern's names; empty if it has too few or too many fields.
 
     Raises:
-        ServiceError: the pattern cannot be read.
+        ServiceError: the pattern is invalid.
     """
     pairs = _pair(*_read(text), message)
     return {name: value for (name, _), value in pairs or ()}
@@ -65,7 +65,7 @@ def _read(text: str) -> tuple[list[Named], list[Named] | None]:
 def _pair(
     before: list[Named], after: list[Named] | None, message: str
 ) -> list[tuple[Named, str]] | None:
-    """Each field of the pattern with the message's; None where the message has too few or many."""
+    """Pair the pattern's fields with the message's; None if it has too few or too many."""
     found = [quoted or listed or word for quoted, listed, word in _FIELD.findall(message)]
     least = len(before) + len(after or ())
     if len(found) < least or (after is None and len(found) > least):
@@ -75,7 +75,7 @@ def _pair(
 
 
 def _fields(scanner: Scanner) -> tuple[list[Named], list[Named] | None]:
-    """The fields before and after `...`; None for the latter without it."""
+    """Parse the fields before and after `...`; without it, the latter is None."""
     before: list[Named] = []
     after: list[Named] | None = None
     while True:
@@ -90,7 +90,7 @@ def _fields(scanner: Scanner) -> tuple[list[Named], list[Named] | None]:
 
 
 def _field(scanner: Scanner) -> Named:
-    """A name, alone or with conditions: `status = 4* || status = 500`."""
+    """Parse a name, alone or with conditions: `status = 4* || status = 500`."""
     if scanner.kind != "plain":
         raise refused(f"found {scanner.token or 'the end'}; expected a field's name or ...")
     name = scanner.token

@@ -17,10 +17,10 @@ Step = str | int
 
 
 def compile_json(text: str) -> Callable[[str], bool]:
-    """What tells whether a message is JSON that satisfies the pattern.
+    """Compile a pattern to a function that returns whether a message is JSON that matches.
 
     Raises:
-        ServiceError: the pattern cannot be read.
+        ServiceError: the pattern is invalid.
     """
     scanner = Scanner(text)
     scanner.expect("{")
@@ -44,12 +44,12 @@ def compile_json(text: str) -> Callable[[str], bool]:
 
 
 def is_selector(text: str) -> bool:
-    """Whether a text is the place of a property, as `$.name` or `$.list[0]["a name"]`."""
+    """Whether a text is a property selector such as `$.name` or `$.list[0]["a name"]`."""
     return text.startswith("$") and len(text) > 1 and not _STEP.sub("", text[1:])
 
 
 def json_values(selector: str, message: str) -> list[Any]:
-    """The texts, numbers and truths at a place of a message, as `$.name`; none if it is no JSON."""
+    """The strings, numbers and booleans that a selector finds in a message; none without JSON."""
     try:
         value = json.loads(message)
     except (ValueError, RecursionError):
@@ -100,7 +100,7 @@ def _steps(selector: str) -> list[Step]:
 
 
 def _leaves(value: Any, steps: list[Step]) -> Iterator[Any]:
-    """The texts, numbers and truths at a place."""
+    """The strings, numbers and booleans at a path."""
     for found in _walk(value, steps):
         if found is not None and not isinstance(found, dict | list):
             yield found

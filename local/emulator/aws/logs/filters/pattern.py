@@ -1,4 +1,4 @@
-"""Which log events a filter pattern matches: terms, regular expressions, JSON, fields."""
+"""Compiles filter patterns: terms, regular expressions, JSON, space-delimited fields."""
 
 import re
 from collections.abc import Callable
@@ -15,10 +15,10 @@ _TERM = re.compile(r'\s*(?P<sign>[?-]?)(?:"(?P<phrase>(?:[^"\\]|\\.)*)"|(?P<term
 
 @lru_cache(maxsize=64)
 def compile_pattern(pattern: str) -> Match:
-    """What tells whether a message matches.
+    """Compile a pattern to a function that returns whether a message matches.
 
     Raises:
-        ServiceError: the pattern cannot be read: `InvalidParameterException`.
+        ServiceError: `InvalidParameterException`, the pattern is invalid.
     """
     if len(pattern) > LONGEST:
         raise refused(f"it has {len(pattern)} characters; expected at most {LONGEST}")
@@ -37,7 +37,7 @@ def compile_pattern(pattern: str) -> Match:
 
 
 def _terms(text: str) -> Match:
-    """Words and phrases: all of them, any of those with `?`, none of those with `-`."""
+    """Match words and phrases: all of them, any of those with `?`, none of those with `-`."""
     found: dict[str, list[str]] = {"": [], "?": [], "-": []}
     place = 0
     while place < len(text):

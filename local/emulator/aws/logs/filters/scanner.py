@@ -1,4 +1,4 @@
-"""The words a JSON or space-delimited filter pattern is written in."""
+"""The tokens of JSON and space-delimited filter patterns."""
 
 import re
 
@@ -17,12 +17,12 @@ _TOKEN = re.compile(
 
 
 class Scanner:
-    """A pattern, read from left to right.
+    """Reads the tokens of a pattern.
 
     Attributes:
-        kind: of the token in front: quoted, expression, selector, sign, plain, or end.
+        kind: kind of the current token: quoted, expression, selector, sign, plain, or end.
         token: its text.
-        expressions: how many regular expressions were read.
+        expressions: number of regular expressions read.
     """
 
     def __init__(self, text: str) -> None:
@@ -32,7 +32,7 @@ class Scanner:
         self.next()
 
     def next(self) -> str:
-        """Go on; the token that was in front."""
+        """Go to the next token, and return the previous one."""
         before = self.token
         found = _TOKEN.match(self._text, self._place)
         if found is not None:
@@ -45,35 +45,35 @@ class Scanner:
         return before
 
     def take(self, sign: str) -> bool:
-        """Go on past this sign or word, if it is in front."""
+        """Skip this sign or word if it is the current token; return whether it was."""
         if self.kind in ("sign", "plain") and self.token == sign:
             self.next()
             return True
         return False
 
     def expect(self, *signs: str) -> str:
-        """Go on past one of these signs.
+        """Read one of these signs.
 
         Raises:
-            ServiceError: something else is in front.
+            ServiceError: the current token is something else.
         """
         if self.kind not in ("sign", "plain") or self.token not in signs:
             raise refused(f"found {self.token or 'the end'}; expected {' or '.join(signs)}")
         return self.next()
 
     def comparison(self) -> str:
-        """Go on past `=`, `!=`, `<`, `<=`, `>` or `>=`.
+        """Read `=`, `!=`, `<`, `<=`, `>` or `>=`.
 
         Raises:
-            ServiceError: something else is in front.
+            ServiceError: the current token is something else.
         """
         return self.expect(*COMPARISONS)
 
     def literal(self) -> Literal:
-        """Go on past a value.
+        """Read a value.
 
         Raises:
-            ServiceError: something else is in front.
+            ServiceError: the current token is something else.
         """
         kind = self.kind
         if kind not in ("quoted", "expression", "plain"):

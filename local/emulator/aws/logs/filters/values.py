@@ -1,4 +1,4 @@
-"""What a filter pattern compares a value with: text with wildcards, a number, an expression."""
+"""Comparisons in filter patterns: with text and wildcards, numbers, regular expressions."""
 
 import math
 import operator
@@ -12,13 +12,13 @@ import regex
 from local.emulator.errors import ServiceError
 
 LONGEST = 1024
-"""Characters a pattern may have (API reference, FilterLogEvents)."""
+"""Most characters of a pattern (API reference, FilterLogEvents)."""
 MOST_EXPRESSIONS = 2
-"""Regular expressions of a JSON or space-delimited pattern (user guide)."""
+"""Most regular expressions in a JSON or space-delimited pattern (user guide)."""
 EXPRESSION = re.compile(r"[A-Za-z0-9:_#=@/;,\-^$?\[\]{}|\\*+. ]+")
-"""What a regular expression may hold; no parentheses (user guide, "Supported regex syntax")."""
+"""Characters of a regular expression; no parentheses (user guide, "Supported regex syntax")."""
 PATIENCE = 0.25
-"""Seconds a regular expression may search one event."""
+"""Most seconds a regular expression may take for one event."""
 COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "=": operator.eq,
     "!=": operator.ne,
@@ -36,8 +36,8 @@ class Literal:
     """A value in a pattern.
 
     Attributes:
-        text: without its quotes or percent signs.
-        kind: how it was written.
+        text: the value without quotes or percent signs.
+        kind: its notation.
     """
 
     text: str
@@ -45,15 +45,15 @@ class Literal:
 
 
 def refused(reason: str) -> ServiceError:
-    """The error of a pattern that cannot be read; AWS's code."""
+    """The error for an invalid pattern, with AWS's code."""
     return ServiceError("InvalidParameterException", f"Invalid filter pattern: {reason}")
 
 
 def compile_regex(text: str) -> Callable[[str], bool]:
-    """Whether a text holds a match of `%text%`.
+    """Compile `%text%` to a function that returns whether a string contains a match.
 
     Raises:
-        ServiceError: it is no regular expression, or one CloudWatch Logs does not take.
+        ServiceError: it is not a regular expression, or one that CloudWatch Logs does not support.
     """
     if not EXPRESSION.fullmatch(text):
         raise refused(
@@ -77,10 +77,10 @@ def compile_regex(text: str) -> Callable[[str], bool]:
 
 
 def compare(comparison: str, literal: Literal) -> Test:
-    """What tells whether a value stands in this relation to a literal.
+    """Compile a comparison with a literal to a function of a value.
 
     Raises:
-        ServiceError: the two do not go together.
+        ServiceError: the literal does not support this comparison.
     """
     if literal.kind == "expression":
         if comparison not in ("=", "!="):
@@ -109,7 +109,7 @@ def compare(comparison: str, literal: Literal) -> Test:
 
 
 def wildcard(text: str) -> Callable[[str], bool]:
-    """Whether a whole text is this one, in which `*` stands for anything."""
+    """Compile a text, in which `*` matches anything, to a function that matches whole strings."""
     if "*" not in text:
         return lambda value: value == text
     parts = (re.escape(part) for part in text.split("*"))
@@ -118,7 +118,7 @@ def wildcard(text: str) -> Callable[[str], bool]:
 
 
 def as_text(value: Any) -> str:
-    """A JSON value as a pattern writes it."""
+    """A JSON value in the notation of patterns."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return value if isinstance(value, str) else str(value)

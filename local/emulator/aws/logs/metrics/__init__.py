@@ -1,1 +1,1 @@
-"""Metrics that CloudWatch makes of log events: embedded ones, and those of metric filters."""
+"""Metrics from log events: the embedded metric format, and metric filters."""

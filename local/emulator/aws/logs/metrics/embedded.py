@@ -13,19 +13,19 @@ from local.emulator.ports import Point
 from local.emulator.shapes.service_model import service_model
 
 MARK = '"_aws"'
-"""What the events have that are documents of this format."""
+"""A text that every document of this format contains."""
 MOST_DIMENSIONS, MOST_METRICS, MOST_VALUES = 30, 100, 100
-"""Of a set, of a directive, of a metric (the specification)."""
+"""Most dimensions of a set, metrics of a directive and values of a metric (the specification)."""
 OLDEST, NEWEST = 14 * 24 * 3600, 2 * 3600
-"""Seconds before and after now that a document's time may lie (the specification)."""
+"""Limits of a document's timestamp, in seconds before and after now (the specification)."""
 RESOLUTIONS = (1, 60)
 
 
 class DocumentError(ValueError):
-    """A document that CloudWatch makes no metrics of, in one line.
+    """A document is invalid; the message is one line.
 
     Attributes:
-        metric: what AWS counts it as in the namespace AWS/Logs.
+        metric: the metric in the namespace AWS/Logs that counts it.
     """
 
     def __init__(self, reason: str, metric: str = "EMFValidationErrors") -> None:
@@ -34,10 +34,10 @@ class DocumentError(ValueError):
 
 
 def embedded_metrics(message: str) -> list[tuple[str, list[Point]]]:
-    """The namespaces and points of a log event; none when it is no document of the format.
+    """The namespaces and points in a log event; none if it is not a document of this format.
 
     Raises:
-        DocumentError: it is one, and not as the specification has it.
+        DocumentError: the document violates the specification.
     """
     if MARK not in message:
         return []
@@ -74,7 +74,7 @@ def _points(directive: Any, document: dict[str, Any], when: float) -> tuple[str,
 
 
 def _metric(metric: Any, document: dict[str, Any]) -> Point | None:
-    """A metric's values; None when the document has none of them."""
+    """A metric's point; None if the document has no value for it."""
     name = metric.get("Name") if isinstance(metric, dict) else None
     if not isinstance(name, str) or not 1 <= len(name) <= 255:
         raise DocumentError(f"Metrics: found {_shown(metric)}, expected objects with a Name")
@@ -137,5 +137,5 @@ def _shown(value: object) -> str:
 
 @cache
 def units() -> frozenset[str]:
-    """CloudWatch's units, as botocore's model of PutMetricData lists them."""
+    """CloudWatch's units, from botocore's model of PutMetricData."""
     return frozenset(service_model("cloudwatch").shape_for("StandardUnit").enum)

@@ -1,4 +1,4 @@
-"""Publishes the metrics that are in log events, as CloudWatch does with every log group."""
+"""Publishes the metrics in log events, as CloudWatch does for every log group."""
 
 import logging
 import threading
@@ -14,14 +14,14 @@ from local.emulator.errors import ServiceError
 from local.emulator.ports import Point
 
 FLUSH_SECONDS = 0.5
-"""How long points may wait: those of one namespace are published together."""
+"""Longest delay of a point; points of a namespace are published together."""
 BATCH = 1000
-"""Points of one PutMetricData request at most (API reference)."""
+"""Most points in a PutMetricData request (API reference)."""
 ERRORS = "AWS/Logs"
-"""Where CloudWatch counts documents that it cannot read, by log group."""
+"""The namespace in which CloudWatch counts invalid documents, by log group."""
 
 MINUTE = 60
-"""Seconds in which one matching event suffices that no default is published."""
+"""Seconds without a matching event after which a metric filter's default value is published."""
 
 PutMetricData = Callable[[str, str, list[Point]], None]
 """Publishes a region's points in a namespace."""
@@ -31,11 +31,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Unmatched:
-    """A minute in which events came, none of which a metric filter with a default matches.
+    """A minute with events for a metric filter that has a default value.
 
     Attributes:
-        minute: since 1970.
-        namespace, default: what is published when it is over; None once an event has matched.
+        minute: minutes since 1970.
+        namespace, default: what to publish when it is over; None once an event has matched.
     """
 
     minute: int
@@ -44,12 +44,12 @@ class Unmatched:
 
 
 class LogMetrics:
-    """Makes metrics of log events; from any thread.
+    """Publishes metrics from log events; thread-safe.
 
     Args:
-        logs: knows the groups' metric filters.
-        put: publishes.
-        clock: seconds since 1970.
+        logs: has the log groups' metric filters.
+        put: publishes points.
+        clock: returns seconds since 1970.
     """
 
     def __init__(
@@ -63,9 +63,9 @@ class LogMetrics:
         self._warned: set[tuple[str, str]] = set()
 
     def observe(self, region: str, group: str, events: Sequence[tuple[int, str]]) -> None:
-        """Take (UTC milliseconds, message) events of a group; CloudWatch has them within a second.
+        """Publish the metrics in a log group's (UTC milliseconds, message) events within a second.
 
-        An event that cannot be read costs its metrics and nothing else.
+        Invalid events are skipped.
         """
         found: list[tuple[str, Point]] = []
         for when, message in events:
@@ -82,14 +82,14 @@ class LogMetrics:
             self._publish_soon(region, found)
 
     def close(self) -> None:
-        """Publish what waits; no minute goes on."""
+        """Publish all pending points, and discard the current minute."""
         with self._lock:
             self._settle(int(self._clock() // MINUTE))
             self._unmatched.clear()
         self.flush()
 
     def flush(self) -> None:
-        """Publish what waits."""
+        """Publish all pending points."""
         with self._lock:
             self._settle(int(self._clock() // MINUTE))
             waiting, self._waiting = self._waiting, defaultdict(list)
@@ -110,7 +110,7 @@ class LogMetrics:
     ) -> list[tuple[str, Point]]:
         try:
             settings = self._logs.group(region, group).settings
-        except GroupNotFound:  # deleted while it was written to
+        except GroupNotFound:  # deleted in the meantime
             return []
         found = []
         for one in settings.get("metricFilters", {}).values():
@@ -143,7 +143,7 @@ class LogMetrics:
             self._timer.start()
 
     def _note(self, key: tuple[str, str, str], namespace: str, default: Point | None) -> None:
-        """Remember whether the filter has matched in this minute."""
+        """Record whether the filter has matched in this minute."""
         minute = int(self._clock() // MINUTE)
         with self._lock:
             self._settle(minute)
@@ -153,7 +153,7 @@ class LogMetrics:
             self._arm()
 
     def _settle(self, minute: int) -> None:
-        """Publish the defaults of the minutes before this one."""
+        """Queue the default values of the minutes before this one."""
         for key in [key for key, one in self._unmatched.items() if one.minute < minute]:
             one = self._unmatched.pop(key)
             if one.default is not None:
@@ -161,7 +161,7 @@ class LogMetrics:
                 self._waiting[key[0], one.namespace].append(point)
 
     def _warn(self, region: str, group: str, message: str) -> None:
-        """Log once for each group why its metrics are missing."""
+        """Log why a log group's metrics are missing, once per group."""
         if (region, group) not in self._warned:
             self._warned.add((region, group))
             logger.warning("%s: %s", group, message)

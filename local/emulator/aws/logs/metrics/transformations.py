@@ -1,4 +1,4 @@
-"""Metric filters: what a metric transformation makes of the log events its pattern matches.
+"""Metric filters: applies metric transformations to matching log events.
 
 User guide, "Creating metrics from log events using filters".
 """
@@ -15,13 +15,13 @@ from local.emulator.errors import ServiceError
 from local.emulator.ports import Point
 
 MOST_DIMENSIONS = 3
-"""Of one transformation (API reference, MetricTransformation)."""
+"""Most dimensions of a transformation (API reference, MetricTransformation)."""
 
 Transformation = Mapping[str, Any]
 
 
 def check_transformations(pattern: str, transformations: Sequence[Transformation]) -> None:
-    """Check the transformations of a metric filter, whose pattern can be read.
+    """Check the transformations of a metric filter, whose pattern is valid.
 
     Raises:
         ServiceError: `InvalidParameterException`, with what was found and expected.
@@ -49,10 +49,10 @@ def check_transformations(pattern: str, transformations: Sequence[Transformation
 
 
 def metric_of(pattern: str, transformation: Transformation, message: str) -> Point | None:
-    """What a message that the pattern matches adds; None where it lacks the value or a dimension.
+    """The point for a message that matches; None if it lacks the value or a dimension.
 
     Raises:
-        ServiceError: the pattern took too long, or cannot be read.
+        ServiceError: the pattern took too long, or is invalid.
     """
     value: object = transformation["metricValue"]
     if str(value).startswith("$"):
@@ -71,13 +71,13 @@ def metric_of(pattern: str, transformation: Transformation, message: str) -> Poi
 
 
 def default_of(transformation: Transformation) -> Point | None:
-    """What is published while log events come of which none matches; None without a default."""
+    """The point to publish if log events arrive but none match; None without a default value."""
     value = transformation.get("defaultValue")
     return None if value is None else _point(transformation, float(value), [])
 
 
 def matches(pattern: str, message: str) -> bool:
-    """Whether the filter counts this message."""
+    """Whether the pattern matches a message."""
     return compile_pattern(pattern)(message)
 
 
