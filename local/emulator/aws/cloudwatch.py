@@ -27,7 +27,7 @@ BATCH = 1000
 """Most points in a PutMetricData request (API reference)."""
 NUMBERS = {"Value", "Sum", "Minimum", "Maximum", "SampleCount", "Values", "Counts"}
 STATISTICS = ("SampleCount", "Average", "Sum", "Minimum", "Maximum")
-"""The statistics that moto computes; for percentiles and trimmed means it fails or returns nothing."""
+"""The statistics that moto computes; it does not support percentiles and trimmed means."""
 MEMBER = re.compile(r"\.member\.(\d+)\.?|\.")
 
 

@@ -40,7 +40,7 @@ READING = ("Get", "List", "Describe", "Head", "Batch", "Start", "Stop", "Generat
 """Prefixes of operations that change no state worth keeping."""
 KEPT_BATCH = "BatchDeleteImage"
 NOT_KEPT = {"InitiateLayerUpload", "UploadLayerPart", "CompleteLayerUpload", "PutMetricData"}
-"""Not journaled: image layers, which moto never returns, and metrics, which have their own files."""
+"""Not journaled: image layers, which moto never returns, and metrics, which have other files."""
 ROLE = "berth"
 TRUST = {
     "Version": "2012-10-17",

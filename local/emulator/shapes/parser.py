@@ -40,7 +40,7 @@ def parse(shape: Any, body: bytes) -> Request:
 
 
 def check(shape: Any, value: dict[str, Any]) -> Request:
-    """The same of a JSON object that was read already. An operation without input has no shape.
+    """Validate a parsed JSON object in the same way. An operation without input has no shape.
 
     Raises:
         ServiceError: as `parse`.

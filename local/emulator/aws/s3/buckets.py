@@ -84,7 +84,7 @@ class Buckets:
             )
         region = _location(request)
         if self._store.bucket_exists(name):
-            # Only in this region it is not an error ("Errors" of CreateBucket in the API reference).
+            # Not an error in this region only ("Errors" of CreateBucket in the API reference).
             if not region == self._store.bucket(name).region == DEFAULT_REGION:
                 raise ServiceError(
                     "BucketAlreadyOwnedByYou",

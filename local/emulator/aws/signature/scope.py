@@ -37,7 +37,7 @@ class Scope:
 
 
 def scope(environ: dict[str, Any]) -> Scope | None:
-    """The scope of a request's signature, in its header or its URL; None when it has none."""
+    """The scope of a request's signature, from its header or URL; None if it is not signed."""
     found = SCOPE.search(environ.get("HTTP_AUTHORIZATION", ""))
     if found is None and "X-Amz-Credential" in environ.get("QUERY_STRING", ""):
         credential = query(environ).get("X-Amz-Credential", [""])[0]

@@ -21,7 +21,7 @@ ERRORS = "AWS/Logs"
 """The namespace in which CloudWatch counts invalid documents, by log group."""
 
 MINUTE = 60
-"""Seconds without a matching event after which a metric filter's default value is published."""
+"""Period in seconds for which a default value is published if events came but none matched."""
 
 PutMetricData = Callable[[str, str, list[Point]], None]
 """Publishes a region's points in a namespace."""
