@@ -1,4 +1,4 @@
-"""The images of a split and their labels: a folder a class, or members of tar shards."""
+"""The images of a split and their labels, in class folders or tar shards."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,21 +29,25 @@ DIGEST_BYTES = 16
 """Bytes of a file's digest."""
 
 _SMALL = 1 << 20
-# Files up to this size are read whatever their first bytes.
+# Larger files are only read if their first bytes are an image's.
 
 
 @dataclass(frozen=True, eq=False)
 class Index:
     """The images of one split.
 
-    `paths` are relative to `root`, with forward slashes, sorted, or `Members` of shards in `root`,
-    in the order in which they lie; `labels` is int64 (N,), each an index into `classes`.
-    `misplaced` are files outside class folders, or in a folder inside one: they are not used, and
-    `lint` reports them. `unusable` are members of shards that cannot be used: name, and a line
-    that begins with it and says why. `notes` are lines on junk files and empty folders that are
-    left out. `digests` is uint8 (N, 16), a digest of each file's bytes as `content_digest` gives
-    it, where `lint` has read them; None before. `streamed` says that the shards come through a
-    mount that streams them (FastFile mode).
+    Attributes:
+        root: the folder of the class folders or shards.
+        classes: the class names.
+        paths: relative to `root`, with forward slashes, sorted; or `Members` of shards, in order.
+        labels: int64 (N,), each an index into `classes`.
+        misplaced: files outside class folders, or in a folder inside one; they are not used, and
+            `lint` reports them.
+        notes: lines about ignored junk files and empty folders.
+        digests: uint8 (N, 16), the `content_digest` of each file; None until `lint` has read them.
+        unusable: invalid members of shards: name, and a line that starts with the name and has
+            the reason.
+        streamed: whether the shards are on a mount that streams them (FastFile mode).
     """
 
     root: Path
@@ -58,11 +62,15 @@ class Index:
 
     @classmethod
     def from_folder(cls, root: Path, classes: Sequence[str] | None = None) -> Self:
-        """Read `root`/<class>/<file>; every file counts until `lint` has decoded it.
+        """Read `root`/<class>/<file>; all files are included, because only `lint` decodes them.
 
-        `classes` fixes the class order (by default the folders' names, sorted). A folder without
-        files is no class. Raises DataError for one that is not among `classes`, for names that are
-        not UTF-8 or differ only in case, for a missing root, and for one without class folders.
+        Args:
+            root: the folder of the class folders; empty ones are ignored.
+            classes: the class order, by default the folders' names, sorted.
+
+        Raises:
+            DataError: a class is not in `classes`, a name is not UTF-8, two names differ only in
+                case, or the root does not exist or has no class folders.
         """
         if not root.is_dir():
             raise DataError(f"{readable(str(root))}: not a folder, expected one folder per class")
@@ -91,25 +99,26 @@ class Index:
         )
 
     def __len__(self) -> int:
-        """How many images."""
+        """The number of images."""
         return len(self.paths)
 
     @property
     def members(self) -> Members | None:
-        """Where the images lie in shards; None where each is a file."""
+        """The positions of the images in shards; None if each is a file."""
         return self.paths if isinstance(self.paths, Members) else None
 
     def file(self, position: int) -> Path:
-        """Where the image at `position` is; a ValueError where it is no file of its own."""
+        """The path of the image at `position`. Raises ValueError for a member of a shard."""
         if self.members is not None:
             raise ValueError(f"{self.paths[position]} is a member of a shard")
         return self.root / self.paths[position]
 
     def read(self, position: int) -> bytes:
-        """The bytes of the image at `position`.
+        """Read the image at `position`.
 
-        Raises DataError when it cannot be read, is no regular file, or is too large for an image.
-        Of a large file whose first bytes are not an image's, no more is read.
+        Raises:
+            DataError: it cannot be read, is not a regular file, is too large for an image, or is a
+                large file that does not start like an image.
         """
         name = readable(self.paths[position])
         if not is_utf8(self.paths[position]):
@@ -152,7 +161,7 @@ class Index:
 
 
 def content_digest(data: bytes) -> bytes:
-    """The digest by which files are told apart: 16 bytes of BLAKE2b."""
+    """The digest that identifies a file's content: 16 bytes of BLAKE2b."""
     return hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest()
 
 
@@ -166,8 +175,8 @@ def _check_head(name: str, head: bytes, size: int) -> None:
 
 def _notes(here: FolderContents, inside: Mapping[str, FolderContents]) -> Iterator[str]:
     unused: dict[str, dict[str, None]] = {}
-    for found_ in (here, *inside.values()):
-        for why, names in found_.notes():
+    for listed in (here, *inside.values()):
+        for why, names in listed.notes():
             unused.setdefault(why, {}).update(dict.fromkeys(names))
     unused["empty"] = {f"{name}/": None for name, inner in inside.items() if not inner}
     for why, found in unused.items():

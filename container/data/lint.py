@@ -2,8 +2,8 @@
 
     python -m container.data.lint FOLDER
 
-FOLDER holds train/, validation/ and test/, or class folders, or tar shards. The exit code is 1
-when something was found. The folder is only read.
+FOLDER has train/, validation/ and test/, or class folders, or tar shards. The exit code is 1 if
+there are findings. The folder is not changed.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from container.images.checking import Checker
 from container.images.decode import printable
 
 IMBALANCE = 10
-"""Largest class over smallest from which a warning is given, as the ClassImbalance rule has it."""
+"""Smallest ratio of the largest class to the smallest to warn about, as in rule ClassImbalance."""
 
 _SHOWN = 5
 _CHUNK = 64
@@ -34,7 +34,7 @@ _CHUNK = 64
 
 @dataclass(frozen=True)
 class BadFile:
-    """A file that is not an image or cannot be decoded, and why in one line."""
+    """A file that is not an image or cannot be decoded, and the reason in one line."""
 
     split: str
     path: str
@@ -53,12 +53,17 @@ class Twin:
 
 @dataclass(frozen=True)
 class LintReport:
-    """What was found.
+    """The findings.
 
-    `leaks` are one picture in two splits and `conflicts` one under two classes; `empty` and
-    `misplaced` map a split to its classes without images and its files outside class folders;
-    `imbalance` is the largest class over the smallest where that is worth a warning; `notes` are
-    lines on what is left out.
+    Attributes:
+        images: number of files by split.
+        bad: files that are not usable images.
+        leaks: images in two splits.
+        conflicts: images in two classes.
+        empty: classes without images, by split.
+        misplaced: files outside class folders, by split.
+        imbalance: ratio of the largest class to the smallest, if it is worth a warning.
+        notes: lines about ignored files.
     """
 
     images: dict[str, int]
@@ -72,7 +77,7 @@ class LintReport:
 
     @property
     def clean(self) -> bool:
-        """Whether nothing was found; an imbalance, or what tools left, is no fault."""
+        """Whether there are no findings; imbalance and notes do not count."""
         return not (self.bad or self.leaks or self.conflicts or self.empty or self.misplaced)
 
     def to_json(self) -> dict[str, object]:
@@ -80,7 +85,7 @@ class LintReport:
         return asdict(self)
 
     def lines(self) -> Iterator[str]:
-        """One line a finding; every bad file by name."""
+        """One line per finding, including every bad file."""
         yield from self.notes
         for bad in self.bad:
             yield f"bad image in {bad.split}: {bad.reason}"
@@ -111,7 +116,7 @@ def inspect(
     Args:
         splits: name → images.
         notes: included in the report.
-        log: where progress goes, by default standard output.
+        log: where progress is printed, by default standard output.
     """
     return _report(splits, _examine_all(splits, frozenset(), log), notes)
 
@@ -152,12 +157,20 @@ def lint(
     report: Callable[[str], object] = print,
     known: Container[bytes] = frozenset(),
 ) -> Splits:
-    """Report what `inspect` finds, a line each, and return the splits without bad files.
+    """Report the findings of `inspect`, a line each, and return the splits without bad files.
 
-    A class folder without a usable image is not a class. With "fail" a bad file raises
-    DataError, naming the first and the count; so does a split that has no image left, and a class
-    that only a held-out split has an image of. Files whose digest is among `known` were decoded
-    before and are only read. The returned indexes have their files' digests.
+    Classes without usable images are removed, and the returned indexes have digests.
+
+    Args:
+        splits: the splits.
+        on_bad_image: whether to skip bad files or to raise an error.
+        report: called with each line.
+        known: digests of files that were decoded before, which are only read.
+
+    Raises:
+        DataError: there is a bad file and `on_bad_image` is "fail", a split has no usable image,
+            train has no usable image of a class that another split has, or fewer than two classes
+            are left.
     """
     checked = _examine_all(dict(splits.items()), known)
     named = {split: _with_digests(index, checked[split]) for split, index in splits.items()}
@@ -176,7 +189,7 @@ def lint(
 def main(arguments: list[str] | None = None) -> int:
     """Lint one folder from the command line; 0 when clean, 1 otherwise.
 
-    With `--exit-zero`, only findings that training refuses are a failure.
+    With `--exit-zero`, it is 1 only if training would reject the folder.
     """
     parser = argparse.ArgumentParser(
         prog="python -m container.data.lint", description="Check an image folder."
@@ -210,7 +223,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _refused(splits: Mapping[str, Index], findings: LintReport, out: TextIO) -> int:
-    """1, after a line with the reason, when training would refuse the usable images; else 0."""
+    """Return 1 and print the reason if training would reject the usable images; else 0."""
     try:
         _usable(splits, findings, lambda line: print(line, file=out))
     except DataError as error:
@@ -222,7 +235,7 @@ def _refused(splits: Mapping[str, Index], findings: LintReport, out: TextIO) -> 
 def _usable(
     splits: Mapping[str, Index], findings: LintReport, report: Callable[[str], object]
 ) -> dict[str, Index]:
-    """The splits without bad files, and without classes of which nothing is left."""
+    """The splits without bad files, and without classes that have no image left."""
     bad = {(file.split, file.path) for file in findings.bad}
     kept = {split: _without(split, index, bad) for split, index in splits.items()}
     return _without_empty_classes(kept, report)
@@ -338,7 +351,7 @@ def _without(split: str, index: Index, bad: set[tuple[str, str]]) -> Index:
 def _without_empty_classes(
     splits: Mapping[str, Index], report: Callable[[str], object]
 ) -> dict[str, Index]:
-    """The splits without the classes of which train has no image left."""
+    """The splits without the classes that have no training image left."""
     train = splits["train"]
     filled = train.counts() > 0
     if filled.all():

@@ -31,9 +31,9 @@ from container.files.folders import (
 
 @dataclass(frozen=True)
 class Splits:
-    """The images to train on, to choose the best epoch by, and to evaluate on at the end.
+    """The images for training, for choosing the best epoch, and for the final evaluation.
 
-    `notes` are lines on what is left out.
+    `notes` are lines about ignored files.
     """
 
     train: Index
@@ -42,7 +42,7 @@ class Splits:
     notes: tuple[str, ...] = ()
 
     def items(self) -> Iterator[tuple[str, Index]]:
-        """Name and index of each split there is."""
+        """The name and index of each split."""
         yield "train", self.train
         yield "validation", self.validation
         if self.test is not None:
@@ -57,14 +57,19 @@ def find_splits(
 ) -> Splits:
     """Read the channels into splits.
 
-    `channels` maps a name to its folder: train, validation and test by any name in
-    `container.files.folders.SPLITS`; or a single one of any name that holds those as folders; or
-    training images alone, of which the share `validation_split` of each class is kept for
-    validation, chosen by `seed`. A split is class folders, or tar shards. `streamed` are folders
-    whose files come through a mount that streams them.
+    A split has class folders or tar shards.
 
-    Raises DataError when no training images are found, when there is only one class, and when
-    validation or test have a class that training does not.
+    Args:
+        channels: folders by channel: train, validation and test by any name in
+            `container.files.folders.SPLITS`; or a single channel of any name, with these as folders
+            or with training images only.
+        validation_split: without validation images, the share of each class to hold out.
+        seed: seed of the choice of held-out images.
+        streamed: folders on a mount that streams files.
+
+    Raises:
+        DataError: there are no training images or only one class, or validation or test have a
+            class that training does not.
     """
     indexes, notes = read_splits(channels, streamed)
     train, test = indexes["train"], indexes.get("test")
@@ -88,9 +93,9 @@ def find_splits(
 def read_splits(
     channels: Mapping[str, Path], streamed: Collection[Path] = ()
 ) -> tuple[dict[str, Index], tuple[str, ...]]:
-    """The index of each split there is, and lines on what is left out.
+    """The index of each split, and lines about ignored files.
 
-    A test split without labels is left out. Raises DataError as `find_splits` does.
+    A test split without labels is ignored. Raises DataError as `find_splits` does.
     """
     folders, notes = split_folders(channels)
     places = _places(folders)
@@ -123,7 +128,7 @@ def read_splits(
 
 
 def read_index(root: Path, classes: Sequence[str] | None = None) -> Index:
-    """The index of a folder that is no split of a data set: class folders, or tar shards.
+    """The index of a single folder with class folders or tar shards.
 
     Raises DataError as `Index.from_folder` and `read_shards` do.
     """
@@ -132,7 +137,7 @@ def read_index(root: Path, classes: Sequence[str] | None = None) -> Index:
 
 @dataclass(frozen=True)
 class _Place:
-    """A split's folder, and its shards there; none where it holds class folders."""
+    """A split's folder, and its shards; none if it has class folders."""
 
     root: Path
     shards: tuple[str, ...] = ()
@@ -156,9 +161,9 @@ def _read(
 
 
 def _places(folders: Mapping[str, Path]) -> dict[str, _Place]:
-    """Where each split is; shards in the training folder may have their split in their names.
+    """The place of each split; shards in the training folder may have the split in their names.
 
-    Raises DataError when only some have, or a split is there twice.
+    Raises DataError if only some shards do, or a split has two places.
     """
     places = {split: _place(folder) for split, folder in folders.items()}
     train = places["train"]
@@ -166,7 +171,7 @@ def _places(folders: Mapping[str, Path]) -> dict[str, _Place]:
     for name in train.shards:
         named.setdefault(_split_of_shard(name), []).append(name)
     if "train" not in named or not named.keys() - {"train", None}:
-        return places  # the folder says the split
+        return places  # the folder determines the split
     shown = readable(str(train.root))
     if None in named:
         raise DataError(
@@ -190,9 +195,9 @@ def _split_of_shard(name: str) -> str | None:
 
 
 def split_folders(channels: Mapping[str, Path]) -> tuple[dict[str, Path], tuple[str, ...]]:
-    """The folders of "train" and, where there are any, "validation" and "test"; and notes.
+    """The folders of "train" and, if any, "validation" and "test"; and notes.
 
-    Raises DataError when there is no train, or one split is there by two names.
+    Raises DataError if there is no train, or a split has two names.
     """
     junk = sorted(name for name in channels if is_junk(name))
     notes = [f"channels: {left_out('left by a tool', junk)}"] if junk else []
@@ -233,8 +238,8 @@ def stratified(
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Positions kept and positions held out, both sorted, with `share` of each class held out.
 
-    A class of two or more images has at least one on either side; a single image is kept.
-    Raises DataError unless 0 < share < 1, or when nothing could be held out.
+    A class of two or more images has at least one in each part; a single image is kept.
+    Raises DataError unless 0 < share < 1, or if nothing could be held out.
     """
     if not 0 < share < 1:
         raise DataError(f"share of images to hold out: found {share:g}, expected between 0 and 1")
@@ -251,10 +256,10 @@ def stratified(
 
 
 def _without_labels(folder: Path, classes: tuple[str, ...]) -> str | None:
-    """What a test folder holds instead of class folders; None where it has those.
+    """Describe the contents of a test folder without class folders; None if it has them.
 
-    Folders that are no classes of training count as misspelt classes, unless there is only one, or
-    their names are such as "unknown" or "images".
+    Folders that are not classes of training are taken for misspelled classes, unless there is only
+    one, or all have names such as "unknown" or "images".
     """
     here = contents(folder) if folder.is_dir() else None
     if here is None:

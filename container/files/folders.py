@@ -2,8 +2,8 @@
 
     find_layout(contents_of, "photos").splits      # {"train": "dogImages/train/", ...}
 
-Shared by training, lint, upload and `--data`, for folders and S3 prefixes, so that all of them
-interpret a folder alike. Needs neither numpy nor torch.
+Shared by training, lint, upload and `--data`, for folders and S3 prefixes, so that all interpret a
+folder in the same way. Needs neither numpy nor torch.
 """
 
 import itertools
@@ -24,7 +24,7 @@ SPLITS: Mapping[str, tuple[str, ...]] = {
     ),
     "test": ("test", "testing", "tst"),
 }  # fmt: skip
-"""The splits, and the names each may have, in any case, also as `train_set` or `val2017`."""
+"""The splits and their possible names, in any case, also as `train_set` or `val2017`."""
 
 IMAGE_SUFFIXES = frozenset({
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif",
@@ -37,7 +37,7 @@ SHARD_SUFFIX = ".tar"
 COMPRESSED_SHARDS = (
     ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst", ".tar.lz4",
 )  # fmt: skip
-"""Suffixes of compressed tars, in which no member has a place of its own."""
+"""Suffixes of compressed tars, whose members cannot be read individually."""
 
 DEPTH = 4
 """Levels of wrapping folders that are searched for the splits."""
@@ -47,8 +47,8 @@ _KINDS = ("folder", "file", "circular")
 _SPLIT_OF = {name: split for split, names in SPLITS.items() for name in names}
 _SEPARATORS = re.compile(r"[\s._-]+")
 _ENDINGS = ("dataset", "data", "set", "split", "images", "image", "imgs", "img", "folder", "dir")
-# What operating systems, file servers, archivers, editors and S3 tools leave in folders; what
-# begins with a dot (.git, .DS_Store, .ipynb_checkpoints, ._000.jpg) is theirs as well.
+# Files and folders of operating systems, file servers, archivers, editors and S3 tools. Names that
+# start with a dot (.git, .DS_Store, .ipynb_checkpoints, ._000.jpg) are junk, too.
 _JUNK = frozenset({
     "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r", "picasa.ini",
     "$recycle.bin", "recycler", "recycled", "system volume information", "found.000", "msocache",
@@ -94,7 +94,7 @@ class FolderContents:
 
     @property
     def shards(self) -> tuple[str, ...]:
-        """Files named as tar shards; none where images lie beside them."""
+        """Files with the suffix of tar shards; none if there are images next to them."""
         if any(map(is_image_name, self.files)):
             return ()
         return tuple(filter(is_shard_name, self.files))
@@ -116,10 +116,10 @@ ContentsOf = Callable[[str], FolderContents]
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the splits are: paths below the root, "" or ending in a slash.
+    """The paths of the splits below the root, "" or ending in a slash.
 
-    `train` is always among them; it alone where the folders are classes. `notes` are lines on what
-    is left out beside the splits.
+    `train` always exists, and is the only one if the folders are classes. `notes` are lines about
+    ignored files and folders.
     """
 
     splits: Mapping[str, str]
@@ -127,13 +127,13 @@ class Layout:
 
 
 def is_junk(name: str) -> bool:
-    """Whether a name is a tool's file or folder, neither a class nor an image."""
+    """Whether a file or folder belongs to a tool, and is neither a class nor an image."""
     bare = name.casefold()
     return name.startswith((".", "~$")) or bare in _JUNK or bare.endswith("_$folder$")
 
 
 def split_of(name: str) -> str | None:
-    """The split a folder, a channel or a table's cell names ("Train", "val_set"), or None."""
+    """The split that a folder, channel or table cell names ("Train", "val_set"), or None."""
     bare = _SEPARATORS.sub("", name.casefold()).strip("0123456789")
     if bare in _SPLIT_OF:
         return _SPLIT_OF[bare]
@@ -142,7 +142,7 @@ def split_of(name: str) -> str | None:
 
 
 def splits_by_name(names: Iterable[str]) -> dict[str, list[str]]:
-    """The names of each split, the most usual first; names of none are left out."""
+    """The names of each split, the most usual first; other names are ignored."""
     found: dict[str, list[str]] = {}
     for name in sorted(names, key=_usual_first):
         split = split_of(name)
@@ -161,17 +161,17 @@ def found_both(place: str, split: str, names: Iterable[str]) -> DataError:
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file's ending is an image's."""
+    """Whether a file name has the suffix of an image."""
     return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122
 
 
 def is_shard_name(name: str) -> bool:
-    """Whether a file's ending is a tar's, compressed or not."""
+    """Whether a file name has the suffix of a tar, compressed or not."""
     return name.lower().endswith((SHARD_SUFFIX, *COMPRESSED_SHARDS))
 
 
 def contents(folder: Path) -> FolderContents:
-    """The contents of a folder. Raises DataError when it cannot be listed."""
+    """List a folder. Raises DataError if it cannot be read."""
     try:
         with os.scandir(folder) as entries:
             kinds = {entry.name: _kind(entry) for entry in entries}
@@ -183,11 +183,17 @@ def contents(folder: Path) -> FolderContents:
 
 
 def find_layout(contents_of: ContentsOf, root: str) -> Layout:
-    """Find the splits below a root, through folders that only wrap others.
+    """Find the splits below a root, also inside folders that only wrap others.
 
-    A class may be called "train" too: a split's folder holds class folders, a class's does not.
-    `root` stands in messages. Raises DataError when a split is there by two names, and when all
-    folders are named like splits but train holds no class folders.
+    A class may also have the name "train": a split's folder has class folders, a class's does not.
+
+    Args:
+        contents_of: lists a folder.
+        root: the root, for messages.
+
+    Raises:
+        DataError: a split has two names, or all folders are named like splits but train has no
+            class folders.
     """
     where = ""
     notes: list[str] = []
@@ -223,17 +229,17 @@ def find_layout(contents_of: ContentsOf, root: str) -> Layout:
 
 
 def unwrapped(folder: Path) -> Path:
-    """The folder that holds a split's classes: this one, or the one that it only wraps."""
+    """The folder of a split's classes: this one, or the one that it only wraps."""
     return folder / _unwrapped(contents_below(folder), "", "", [])
 
 
 def contents_below(root: Path) -> ContentsOf:
-    """The contents of the folders below a root."""
+    """A function that lists the folders below a root."""
     return lambda path: contents(root / path)
 
 
 def check_class_names(root: str, names: Iterable[str]) -> None:
-    """Raise DataError for a name that is not UTF-8, and for two that differ in case only."""
+    """Raise DataError for a name that is not UTF-8, and for two that differ only in case."""
     seen: dict[str, str] = {}
     for name in names:
         if not is_utf8(name):
@@ -265,7 +271,7 @@ def is_utf8(name: str) -> bool:
 
 
 def readable(name: str) -> str:
-    r"""A name on one line: bytes that are not UTF-8 as `\xe9`, control characters likewise."""
+    r"""A name on one line: bytes that are not UTF-8 as `\xe9`, control characters escaped, too."""
     return "".join(letter if letter.isprintable() else _escaped(letter) for letter in name)
 
 
@@ -316,7 +322,7 @@ def _only(
     names: list[str],
     notes: list[str],
 ) -> str:
-    """The one folder of a split; of several names, those that hold nothing do not count."""
+    """The folder of a split; if it has several names, empty folders are ignored."""
     filled = [name for name in names if contents_of(f"{where}{name}/")] if len(names) > 1 else names
     if len(filled) > 1:
         raise found_both(place, split, filled)
@@ -326,10 +332,10 @@ def _only(
 
 
 def _only_wraps(contents_of: ContentsOf, where: str, here: FolderContents) -> str | None:
-    """The path of the one folder in a folder, when it holds folders and no images."""
+    """The path of the only folder in a folder, if it may hold a split and has no image files."""
     if here.shards:
         return None
-    # Two are enough: a data set may have thousands of class folders, each a request to S3.
+    # At most two: a data set may have thousands of class folders, each a request to S3.
     filled = list(
         itertools.islice(
             (
@@ -348,7 +354,7 @@ def _only_wraps(contents_of: ContentsOf, where: str, here: FolderContents) -> st
 
 
 def _holds_splits(contents_of: ContentsOf, where: str) -> bool:
-    """Whether a folder called like a split wraps the splits themselves."""
+    """Whether a folder that is named like a split contains the splits."""
     found = splits_by_name(contents_of(where).folders)
     return len(found) > 1 and any(
         contents_of(f"{where}{name}/").may_hold_images for name in found.get("train", ())

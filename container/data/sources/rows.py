@@ -21,7 +21,7 @@ from container.files.regular import read_regular
 FORMATS = (".csv", ".tsv", ".manifest", ".jsonl", ".lst")
 """Suffixes of label files found in a folder; a file given by path may have any."""
 LARGEST_TABLE = 256 << 20
-"""Bytes of a table of labels: some millions of rows."""
+"""Largest table of labels, in bytes: some millions of rows."""
 
 PATHS = (
     "path", "filepath", "file", "filename", "fname", "image", "imagepath", "imagefile",
@@ -39,7 +39,7 @@ _CHECKED_ROWS = 5
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns' names, if given; else they are found by their usual names."""
+    """Column names set by the user; None to find a column by its usual names."""
 
     path: str | None = None
     label: str | None = None
@@ -48,7 +48,7 @@ class Columns:
 
 @dataclass(frozen=True)
 class Row:
-    """One image's label; `place` is FILE:LINE, `problem` is why the row cannot be used."""
+    """One image's label; `place` is FILE:LINE, `problem` the reason if it cannot be used."""
 
     place: str
     images: ImageFiles
@@ -63,10 +63,15 @@ class Row:
 
 
 def read_rows(path: Path, images: ImageFiles, columns: Columns) -> Iterator[Row]:
-    """The rows of one file, whichever format it has; bad ones too, with their problem.
+    """Read the rows of a file in any format, including invalid ones with their problem.
 
-    `images` are the files that paths refer to. Raises DataError when the file cannot be read, is
-    not UTF-8, or its columns cannot be identified.
+    Args:
+        path: the file.
+        images: the files that paths refer to.
+        columns: the column names set by the user.
+
+    Raises:
+        DataError: the file cannot be read or is not UTF-8, or a column cannot be identified.
     """
     shown = readable(str(path))
     try:
@@ -214,7 +219,7 @@ class _ColumnIndexes:
 def _header(
     rows: Sequence[tuple[int, list[str]]], shown: str, images: ImageFiles, columns: Columns
 ) -> _ColumnIndexes | None:
-    """The columns by their names; None when the first row is no header."""
+    """Find the columns by name; None if the first row is not a header."""
     cells = rows[0][1]
     if any(map(is_image_name, cells)):
         return None
@@ -237,7 +242,7 @@ def _header(
     path = next(iter(with_files or paths), None)
     label = next((at for at in find(columns.label, LABELS) if at not in (path, split)), None)
     if path is not None and label is None and len(cells) - (split is not None) == 2:
-        # Of two columns the one that is not the path is the label, whatever it is called.
+        # With two columns, the one that is not the path is the label, whatever its name.
         (label,) = (at for at in range(len(cells)) if at not in (path, split))
     if path is None and label is None:
         return None
@@ -253,7 +258,7 @@ def _header(
 def _without_header(
     rows: Sequence[tuple[int, list[str]]], shown: str, images: ImageFiles
 ) -> _ColumnIndexes:
-    """The columns by what is in them: images' names, splits, and what is left is the label."""
+    """Find the columns by content: image names and splits; the remaining one is the label."""
     table = [cells for _, cells in rows if len(cells) == len(rows[0][1])]
     columns = [[cells[at] for cells in table] for at in range(len(rows[0][1]))]
     paths = [at for at, cells in enumerate(columns) if _image_names(cells)] or [
@@ -263,7 +268,7 @@ def _without_header(
         at for at, cells in enumerate(columns) if at not in paths and all(map(split_of, cells))
     ]
     others = [at for at in range(len(columns)) if at not in (*paths, *splits)]
-    if len(columns) == 2 and len(splits) == 1:  # classes may be called so too
+    if len(columns) == 2 and len(splits) == 1:  # classes may have these names too
         others, splits = splits, []
     if len(others) == 2:  # numbered rows
         others = [at for at in others if not _numbers_rows(columns[at])]
