@@ -1,4 +1,4 @@
-"""InvokeEndpointAsync: requests that wait in a folder, are answered in turn, and land in S3."""
+"""InvokeEndpointAsync: a queue of requests on disk, whose responses are written to S3."""
 
 import base64
 import functools
@@ -34,23 +34,23 @@ from local.emulator.hosting.variants import Variant
 from local.s3_location import Location
 
 CONCURRENCY = 4
-"""Invocations at once per container when the configuration sets no number."""
+"""Concurrent invocations per container if the configuration does not set the number."""
 _WAIT = 0.2
 
 
 @dataclass(frozen=True)
 class AsyncRequest:
-    """One request, as kept on disk until it is answered.
+    """A queued request, stored on disk until it is processed.
 
     Attributes:
-        identity: names its files.
-        headers: for the container.
-        location: `s3://…` of the input; None when `inline` holds it.
-        inline: the input in Base64.
-        output: `s3://…` of the answer.
-        failure: `s3://…` of an error; None to keep none.
-        timeout: seconds the container may take.
-        expires: when it is no longer worth an answer, UTC seconds.
+        identity: its id, used in file names.
+        headers: headers sent to the container.
+        location: `s3://…` URI of the input; None if it is `inline`.
+        inline: the input in Base64; None if it is in S3.
+        output: `s3://…` URI of the response.
+        failure: `s3://…` URI of an error; None to store none.
+        timeout: seconds to wait for the container's response.
+        expires: Unix time after which it fails without an invocation.
     """
 
     identity: str
@@ -66,13 +66,13 @@ class AsyncRequest:
 class AsyncInvocations:
     """The queues of all asynchronous endpoints.
 
-    SNS topics of a NotificationConfig get no message: there is no SNS here.
+    No notifications are published to the SNS topics of a NotificationConfig.
 
     Args:
-        context: the region.
-        limits: sizes and seconds.
-        metrics: gets a measurement of each invocation.
-        is_active: whether an endpoint still has these containers.
+        context: the region's context.
+        limits: payload sizes and timeouts.
+        metrics: records each invocation.
+        is_active: whether an endpoint is still running these containers.
     """
 
     def __init__(
@@ -102,10 +102,10 @@ class AsyncInvocations:
         extension: str,
         filename: str | None,
     ) -> AsyncRequest:
-        """Queue a request; it survives the server.
+        """Queue a request; it survives a restart of the server.
 
         Raises:
-            ServiceError: the endpoint is not an asynchronous one, or has no output path.
+            ServiceError: the endpoint is not asynchronous, or has no output path.
         """
         config = active.deployment.asynchronous
         if config is None:
@@ -142,21 +142,21 @@ class AsyncInvocations:
         return request
 
     def resume(self, name: str, active: ActiveEndpoint) -> None:
-        """Queue what an earlier server left of an endpoint's requests, oldest first."""
+        """Queue the requests that an earlier server did not process, oldest first."""
         if active.deployment.asynchronous is None:
             return
         for path in sorted(self._folder(name).glob("*.json"), key=os.path.getmtime):
             self._queue(name, active, AsyncRequest(**json.loads(path.read_text())))
 
     def forget(self, name: str) -> None:
-        """Drop the queue of an endpoint that is deleted."""
+        """Drop the queue of a deleted endpoint."""
         with self._lock:
             pool = self._pools.pop(name, None)
         if pool is not None:
             pool.shutdown(wait=False, cancel_futures=True)
 
     def close(self) -> None:
-        """Start no more; what waits stays for `resume`."""
+        """Start no more requests; queued ones stay on disk for `resume`."""
         self._closing.set()
         with self._lock:
             pools, self._pools = self._pools, {}
@@ -165,7 +165,7 @@ class AsyncInvocations:
             pool.shutdown(wait=False, cancel_futures=True)
 
     def join(self) -> None:
-        """Wait, after `close` and the end of all containers, for the requests they cut off."""
+        """Wait for interrupted requests, after `close` and the end of all containers."""
         for pool in self._ending:
             pool.shutdown(wait=True)
 
@@ -185,7 +185,7 @@ class AsyncInvocations:
         pool.submit(functools.partial(self._answer, name, active, request))
 
     def _answer(self, name: str, active: ActiveEndpoint, request: AsyncRequest) -> None:
-        """Answer one request, or keep why not; nothing is kept of one cut off by the end."""
+        """Process a request and store its response or error; a shutdown leaves it queued."""
         try:
             answer = self._process(name, active, request)
         except ServiceError as error:
@@ -219,7 +219,7 @@ class AsyncInvocations:
     def _invoke(
         self, name: str, variant: Variant, instance: Instance, body: bytes, request: AsyncRequest
     ) -> ContainerResponse:
-        """Invoke a container, and record that in CloudWatch."""
+        """Invoke a container and record CloudWatch metrics."""
         sent, status = time.perf_counter(), 0
         try:
             answer = invoke(instance, body, request.headers, request.timeout)

@@ -1,4 +1,4 @@
-"""Data capture: requests and answers of an endpoint, as JSON lines in S3, laid out as AWS does."""
+"""Data capture: an endpoint's requests and responses as JSON Lines in S3, with AWS's keys."""
 
 import base64
 import json
@@ -14,9 +14,9 @@ from local.emulator.ports import Objects
 from local.s3_location import Location
 
 FLUSH_SECONDS = 1.0
-"""How long a record may wait for its file."""
+"""Seconds until a record is written to S3."""
 FLUSH_RECORDS = 200
-"""Records a file takes at most."""
+"""Most records per file."""
 
 
 class DataCapture:
@@ -26,7 +26,7 @@ class DataCapture:
         objects: S3.
         endpoint: the endpoint's name.
         config: its DataCaptureConfig.
-        choices: the source of chance for the sampling percentage.
+        choices: the random generator for sampling.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class DataCapture:
         self._timer: threading.Timer | None = None
 
     def wanted(self) -> bool:
-        """Whether the next request is one of the sample."""
+        """Decide at random whether to capture the next request."""
         return bool(self._active) and self._choices.random() * 100 < self._percentage
 
     def record(
@@ -60,14 +60,14 @@ class DataCapture:
         inference_id: str | None,
         attributes: str | None,
     ) -> None:
-        """Keep one exchange; it is in S3 soon after.
+        """Record a request and its response; they are written to S3 within `FLUSH_SECONDS`.
 
         Args:
-            variant: which variant answered.
-            request: the body and its content type.
-            answer: the same of the answer.
-            inference_id: the request's own id.
-            attributes: its custom attributes.
+            variant: the invoked variant.
+            request: the request's body and content type.
+            answer: the response's body and content type.
+            inference_id: the request's InferenceId.
+            attributes: its CustomAttributes.
         """
         data = {}
         if "Input" in self._modes:
@@ -95,7 +95,7 @@ class DataCapture:
             self.flush()
 
     def flush(self) -> None:
-        """Write what waits; an OSError (the bucket is gone) drops it, as AWS does."""
+        """Write waiting records; drop them on an OSError (no such bucket), as AWS does."""
         with self._writing:
             with self._lock:
                 waiting, self._waiting = self._waiting, {}

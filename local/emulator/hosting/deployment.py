@@ -1,4 +1,4 @@
-"""A deployed endpoint configuration: read, stored, changed by updates, and run by containers."""
+"""The deployment of an endpoint configuration, and the containers that run it."""
 
 import contextlib
 from collections.abc import Iterator
@@ -18,11 +18,11 @@ from local.emulator.store import Kind
 
 @dataclass(frozen=True)
 class EndpointDeployment:
-    """A deployed endpoint configuration, as it was read: later changes do not matter.
+    """A snapshot of an endpoint configuration and its models; later changes have no effect.
 
     Attributes:
         config: the endpoint configuration's name.
-        variants: what is run.
+        variants: the variants to run.
         capture: its DataCaptureConfig.
         asynchronous: its AsyncInferenceConfig.
     """
@@ -34,10 +34,10 @@ class EndpointDeployment:
 
     @classmethod
     def read(cls, context: Context, config: str) -> "EndpointDeployment":
-        """The deployment of an endpoint configuration.
+        """Read an endpoint configuration and its models.
 
         Raises:
-            ServiceError: it or a model is missing.
+            ServiceError: the configuration or a model does not exist.
         """
         body = context.hosted(Kind.ENDPOINT_CONFIG, config).body
         return cls(
@@ -58,7 +58,7 @@ class EndpointDeployment:
         )
 
     def dump(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Convert to JSON values."""
         return {
             "config": self.config,
             "variants": [vars(one) for one in self.variants],
@@ -69,7 +69,7 @@ class EndpointDeployment:
     def retaining(
         self, request: dict[str, Any], running: "EndpointDeployment"
     ) -> "EndpointDeployment":
-        """This deployment with what an UpdateEndpoint request keeps of the one that runs.
+        """Apply the properties of the running deployment that UpdateEndpoint retains.
 
         Raises:
             ServiceError: the endpoint is asynchronous, and would no longer be.
@@ -98,13 +98,13 @@ class EndpointDeployment:
 
 @dataclass
 class ActiveEndpoint:
-    """An endpoint whose containers run.
+    """An endpoint with running containers.
 
     Attributes:
-        fleet: its containers; an update puts another in their place.
-        deployment: what they were started from.
-        capture: where its traffic is captured; None for nowhere.
-        since: when the fleet came up.
+        fleet: its containers; an update replaces it.
+        deployment: the deployment that they run.
+        capture: captures its traffic; None if disabled.
+        since: when the fleet started.
     """
 
     fleet: Fleet
@@ -114,7 +114,7 @@ class ActiveEndpoint:
 
     @contextmanager
     def borrow(self, target: str | None = None) -> Iterator[tuple[Variant, Instance]]:
-        """A container for one request; see `Fleet.borrow`. It is right across an update."""
+        """Borrow a container for a request; see `Fleet.borrow`. Safe during an update."""
         with contextlib.ExitStack() as stack:
             while True:
                 fleet = self.fleet

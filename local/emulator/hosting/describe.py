@@ -9,17 +9,17 @@ from local.emulator.hosting.fleet import Fleet
 from local.emulator.hosting.variants import Variant
 
 REASON = 1024
-"""Characters a FailureReason may have."""
+"""Most characters of a FailureReason."""
 BUSY = {"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"}
-"""The statuses in which an endpoint takes no other operation."""
+"""Statuses in which no other operation is allowed."""
 
 
 def variant_summaries(fleet: Fleet, since: datetime) -> list[dict[str, Any]]:
-    """`ProductionVariants` of an endpoint whose containers run.
+    """`ProductionVariants` of an endpoint with running containers.
 
     Args:
         fleet: the containers.
-        since: when the images were resolved.
+        since: `ResolutionTime` of the images.
     """
     summaries = []
     for variant in fleet.variants:
@@ -41,7 +41,7 @@ def variant_summaries(fleet: Fleet, since: datetime) -> list[dict[str, Any]]:
 
 
 def pending_summary(deployment: EndpointDeployment, since: datetime) -> dict[str, Any]:
-    """`PendingDeploymentSummary` while a new fleet comes up."""
+    """`PendingDeploymentSummary` while a new fleet starts."""
     variants = []
     for variant in deployment.variants:
         summary: dict[str, Any] = {
@@ -66,7 +66,7 @@ def pending_summary(deployment: EndpointDeployment, since: datetime) -> dict[str
 
 
 def describe_config(body: dict[str, Any], deployment: EndpointDeployment) -> None:
-    """Show which configuration an endpoint runs."""
+    """Set the members that describe the endpoint's configuration."""
     body["EndpointConfigName"] = deployment.config
     for name in ("DataCaptureConfig", "AsyncInferenceConfig"):
         body.pop(name, None)
@@ -84,10 +84,10 @@ def describe_config(body: dict[str, Any], deployment: EndpointDeployment) -> Non
 
 
 def want_weights(body: dict[str, Any], wanted: dict[str, dict[str, Any]]) -> None:
-    """Show the weights and counts an update requests, by variant.
+    """Set the desired weights and counts, by variant, and the status `Updating`.
 
     Raises:
-        ServiceError: it names a variant that is not there, or leaves every weight 0.
+        ServiceError: a variant does not exist, or every weight would be 0.
     """
     known = {one["VariantName"]: one for one in body["ProductionVariants"]}
     for name, change in wanted.items():
@@ -108,10 +108,10 @@ def want_weights(body: dict[str, Any], wanted: dict[str, dict[str, Any]]) -> Non
 
 
 def refuse_busy(body: dict[str, Any]) -> None:
-    """Refuse to change an endpoint while another operation is in progress.
+    """Check that no other operation on the endpoint is in progress.
 
     Raises:
-        ServiceError: one is.
+        ServiceError: one is in progress.
     """
     if body["EndpointStatus"] in BUSY:
         raise invalid(
@@ -121,7 +121,7 @@ def refuse_busy(body: dict[str, Any]) -> None:
 
 
 def show_restart(body: dict[str, Any]) -> None:
-    """Show that a restarted server starts an endpoint's containers again."""
+    """Set the status of an endpoint that a restarted server starts again."""
     if body["EndpointStatus"] not in {"Creating", "Updating"}:
         body["EndpointStatus"] = "SystemUpdating"
 
@@ -129,12 +129,12 @@ def show_restart(body: dict[str, Any]) -> None:
 def show_health(
     body: dict[str, Any], summaries: list[dict[str, Any]], answers: bool, log: str
 ) -> None:
-    """Show the effect of a container's death or return, unless an operation is in progress.
+    """Update counts, and the status unless an operation is in progress, from container health.
 
     Args:
-        body: what Describe shows.
-        summaries: `variant_summaries` of now.
-        answers: whether any container answers.
+        body: the Describe response.
+        summaries: the current `variant_summaries`.
+        answers: whether any container is healthy.
         log: the endpoint's log group.
     """
     counts = {one["VariantName"]: one["CurrentInstanceCount"] for one in summaries}

@@ -1,9 +1,9 @@
-"""Endpoints: created, updated blue/green, watched, deleted, and started again with the server.
+"""Endpoints: creation, blue/green updates, health, deletion, and recovery after a server restart.
 
-Statuses are AWS's; two have a local meaning: `OutOfService` while none of an endpoint's
-containers answers (a dead one is started again; with the first that answers the endpoint is
-`InService` once more), and `SystemUpdating` while a restarted server starts its containers again.
-Traffic moves to a new fleet all at once, without the DeploymentConfig's steps and waits.
+Statuses are AWS's; two have a local meaning. `OutOfService`: no container passes its health check
+(failed containers are restarted; the first healthy one makes the endpoint `InService`).
+`SystemUpdating`: a restarted server is starting the containers. An update shifts all traffic at
+once and ignores the steps and wait intervals of the DeploymentConfig.
 """
 
 import contextlib
@@ -46,17 +46,17 @@ _RETRY_DELETE = 5.0
 
 
 class Endpoints:
-    """The runner of all endpoints.
+    """Runs all endpoints of a region.
 
     Attributes:
         asynchronous: the queues of asynchronous invocations.
-        metrics: CloudWatch's metrics of invocations.
+        metrics: CloudWatch metrics of invocations.
 
     Args:
-        context: the region.
-        timing: intervals, for tests.
-        limits: of asynchronous invocations, for tests.
-        seed: of the choice among variants and of sampling; None for chance.
+        context: the region's context.
+        timing: timeouts and intervals, for tests.
+        limits: limits of asynchronous invocations, for tests.
+        seed: seed for the choice of variants and for sampling; None for a random one.
     """
 
     def __init__(
@@ -85,15 +85,15 @@ class Endpoints:
         self._closing = False
 
     def active(self, name: str) -> ActiveEndpoint | None:
-        """The endpoint's containers, when there are any to invoke."""
+        """The endpoint with its containers; None if it has none."""
         return self._active.get(name)
 
     def create(self, request: dict[str, Any]) -> Record:
         """Add an endpoint and start it in the background.
 
         Raises:
-            Exists: the name is taken.
-            ServiceError: the configuration or a model is missing.
+            Exists: the name is in use.
+            ServiceError: the configuration or a model does not exist.
         """
         name = request["EndpointName"]
         tags = {tag["Key"]: tag["Value"] for tag in request.get("Tags", [])}
@@ -122,10 +122,10 @@ class Endpoints:
         return record
 
     def update(self, request: dict[str, Any]) -> Record:
-        """Put another configuration to work: a new fleet comes up, then traffic moves.
+        """Deploy another configuration: start a new fleet, then shift traffic to it.
 
         Raises:
-            ServiceError: the endpoint or configuration is missing, or the endpoint is busy or
+            ServiceError: the endpoint or configuration does not exist, or the endpoint is busy or
                 failed.
         """
         name = request["EndpointName"]
@@ -152,7 +152,8 @@ class Endpoints:
         """Change weights and counts of variants (UpdateEndpointWeightsAndCapacities).
 
         Raises:
-            ServiceError: the endpoint or a variant is missing, or the endpoint is busy or failed.
+            ServiceError: the endpoint or a variant does not exist, or the endpoint is busy or
+                failed.
         """
         name = request["EndpointName"]
         wanted = {one["VariantName"]: one for one in request["DesiredWeightsAndCapacities"]}
@@ -167,10 +168,10 @@ class Endpoints:
         return record
 
     def delete(self, name: str) -> None:
-        """Stop an endpoint's containers and forget it, in the background; a failed one too.
+        """Delete an endpoint, failed or not, and stop its containers in the background.
 
         Raises:
-            ServiceError: it is missing or busy.
+            ServiceError: it does not exist or is busy.
         """
 
         def begin(record: Record) -> None:
@@ -181,7 +182,7 @@ class Endpoints:
         self._spawn(name, functools.partial(self._remove, name))
 
     def recover(self) -> None:
-        """Start the endpoints an earlier server had; finish its deletions."""
+        """Start the endpoints of an earlier server, and finish its deletions."""
         for record in self._context.store.every(Kind.ENDPOINT):
             name, status = record.name, record.body["EndpointStatus"]
             expires = record.private["expires"]
@@ -194,7 +195,7 @@ class Endpoints:
                 self._spawn(name, functools.partial(self._bring_up, name))
 
     def shutdown(self) -> None:
-        """Stop all containers; their endpoints stay as they are, for `recover`."""
+        """Stop all containers; endpoints keep their status for `recover`."""
         with self._lock:
             self._closing = True
             fleets = [*self._starting.values(), *(active.fleet for active in self._active.values())]
@@ -216,7 +217,7 @@ class Endpoints:
                 capture.flush()
         self.metrics.flush()
 
-    # What runs in the background: each step ends in a state a person can read.
+    # Background operations: each ends with an endpoint status or a FailureReason.
 
     def _bring_up(self, name: str) -> None:
         record = self._context.store.get(Kind.ENDPOINT, name)
@@ -231,7 +232,7 @@ class Endpoints:
         self.asynchronous.resume(name, self._active[name])
         if record.private["pending"] is None:
             self._settle(name, None)
-        else:  # an update that a restart of the server cut short
+        else:  # a restart of the server interrupted an update
             self._replace(name)
         self._arm(name)
 
@@ -294,10 +295,10 @@ class Endpoints:
             self._context.store.delete(Kind.ENDPOINT, name)
 
     def _start_fleet(self, name: str, deployment: EndpointDeployment) -> Fleet:
-        """A fleet that answers.
+        """Start a fleet and wait until its containers are healthy.
 
         Raises:
-            DeploymentFailed: it does not; nothing of it is left.
+            DeploymentFailed: a container did not start; the fleet is removed.
         """
 
         def count(record: Record) -> None:
@@ -329,7 +330,7 @@ class Endpoints:
         return fleet
 
     def _install(self, name: str, fleet: Fleet, deployment: EndpointDeployment) -> bool:
-        """From now on requests go to this fleet. False, and it is stopped, when all ends."""
+        """Route requests to this fleet; if the server is stopping, stop it and return False."""
         capture = None
         if deployment.capture is not None:
             capture = DataCapture(self._context.objects, name, deployment.capture, self._choices)
@@ -348,7 +349,7 @@ class Endpoints:
         return False
 
     def _settle(self, name: str, reason: str | None) -> None:
-        """Show what runs now, at the end of an operation."""
+        """Describe the running deployment and set the status at the end of an operation."""
         with self._lock:
             active = self._active[name]
             answers = active.fleet.answers
@@ -369,7 +370,7 @@ class Endpoints:
             self._change(name, show)
 
     def _refresh(self, name: str) -> None:
-        """Show that a container died or came back, unless an operation is in progress."""
+        """Update the Describe response after a change of container health."""
         with self._lock:
             active = self._active.get(name)
             if active is None:
@@ -384,7 +385,7 @@ class Endpoints:
                 self._change(name, show)
 
     def _break(self, name: str, reason: str) -> None:
-        """After an unexpected error: keep what runs; without containers the endpoint has failed."""
+        """Handle an unexpected error: keep running containers, or fail the endpoint without any."""
         if name in self._active:
             self._settle(name, reason)
         else:
@@ -409,10 +410,10 @@ class Endpoints:
             raise self._context.not_hosted(Kind.ENDPOINT, name) from None
 
     def _running(self, record: Record) -> ActiveEndpoint:
-        """The containers that an update changes.
+        """The containers to update.
 
         Raises:
-            ServiceError: there are none: a failed endpoint can only be deleted, as on AWS.
+            ServiceError: there are none; a failed endpoint can only be deleted, as on AWS.
         """
         active = self._active.get(record.name)
         if active is None or record.body["EndpointStatus"] == "Failed":
@@ -429,7 +430,7 @@ class Endpoints:
         )
 
     def _arm(self, name: str) -> None:
-        """Set the clock of an endpoint with a time to live."""
+        """Start the timer of an endpoint with a time to live."""
         with contextlib.suppress(Missing):
             expires = self._context.store.get(Kind.ENDPOINT, name).private["expires"]
             if expires is not None:

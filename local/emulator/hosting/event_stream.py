@@ -1,8 +1,8 @@
 """Frames of `application/vnd.amazon.eventstream`, as botocore decodes them.
 
-A frame is: total length and headers' length (32 bits each, big-endian), the CRC-32 of those eight
-bytes, the headers, the payload, the CRC-32 of all before it. A header is its name's length (8
-bits), the name, the type (7: a string), the value's length (16 bits) and the value.
+A frame is: total length and headers' length (32 bits each, big-endian), the CRC-32 of these eight
+bytes, the headers, the payload, and the CRC-32 of everything before. A header is: its name's length
+(8 bits), the name, the type (7: string), the value's length (16 bits) and the value.
 """
 
 import json
@@ -11,12 +11,12 @@ from zlib import crc32
 
 CONTENT_TYPE = "application/vnd.amazon.eventstream"
 PART_BYTES = 1 << 20
-"""The most one frame carries; longer chunks come in several."""
+"""Most payload bytes per frame; a longer chunk is split."""
 _STRING = 7
 
 
 def encode(headers: dict[str, str], payload: bytes) -> bytes:
-    """One frame."""
+    """Encode a frame."""
     packed = b"".join(_header(name, value) for name, value in headers.items())
     prelude = struct.pack("!II", 16 + len(packed) + len(payload), len(packed))
     frame = b"".join((prelude, struct.pack("!I", crc32(prelude)), packed, payload))
@@ -24,7 +24,7 @@ def encode(headers: dict[str, str], payload: bytes) -> bytes:
 
 
 def payload_part(chunk: bytes) -> bytes:
-    """A chunk of the model's answer, in one frame or more."""
+    """Encode a chunk of the model's response as one or more `PayloadPart` frames."""
     headers = {
         ":event-type": "PayloadPart",
         ":content-type": "application/octet-stream",
@@ -35,7 +35,7 @@ def payload_part(chunk: bytes) -> bytes:
 
 
 def stream_error(kind: str, members: dict[str, str]) -> bytes:
-    """The frame that ends a stream with an error, e.g. `ModelStreamError`."""
+    """Encode the frame that ends a stream with an error, such as `ModelStreamError`."""
     headers = {
         ":exception-type": kind,
         ":content-type": "application/json",

@@ -1,4 +1,4 @@
-"""The containers of one deployment, and which of them a request goes to."""
+"""The containers of a deployment, and the routing of requests to them."""
 
 import random
 import secrets
@@ -20,15 +20,15 @@ from local.emulator.hosting.variants import Variant
 
 
 class DeploymentFailed(Exception):
-    """A fleet did not come up; the text is the endpoint's FailureReason."""
+    """A fleet did not start; the message is the endpoint's FailureReason."""
 
 
 class NoSuchVariant(Exception):
-    """A request named a variant that is not there."""
+    """The requested variant does not exist."""
 
 
 class Unavailable(Exception):
-    """No container answers now."""
+    """No container is healthy."""
 
 
 @dataclass
@@ -48,17 +48,17 @@ class Fleet:
     """All containers of one deployment of an endpoint or a transform job.
 
     Args:
-        context: the region.
-        owner: what runs them, for names: e.g. `endpoint-<name>`.
-        folder: the fleet's own folder; it is made, and removed with `stop`.
-        log_group: where their lines go; streams are `<prefix>/i-<17 hex>`.
-        variants: what to run.
-        choices: the source of chance for weights.
-        timing: intervals.
-        on_change: called when a container died or came back.
-        stream_prefix: of the log streams; a variant's own name when None.
-        subject: what messages call that which runs; the variant when None.
-        extra: further environment for every container.
+        context: the region's context.
+        owner: prefix of the containers' names, such as `endpoint-<name>`.
+        folder: a new folder for the fleet's files; `stop` removes it.
+        log_group: the CloudWatch log group; streams are `<prefix>/i-<17 hex digits>`.
+        variants: the variants to run.
+        choices: the random generator for the choice of a variant by weight.
+        timing: timeouts and intervals.
+        on_change: called when a container becomes unhealthy or healthy again.
+        stream_prefix: prefix of the log streams; None for the variant's name.
+        subject: name of the endpoint or job in messages; None for the variant.
+        extra: additional environment variables of every container.
     """
 
     def __init__(
@@ -88,32 +88,32 @@ class Fleet:
 
     @property
     def variants(self) -> list[Variant]:
-        """What is run, with the weights and counts of now."""
+        """The variants with their current weights and counts."""
         with self._idle:
             return [group.variant for group in self._groups.values()]
 
     def serving(self, variant: str) -> int:
-        """How many of a variant's containers answer."""
+        """The number of a variant's healthy containers."""
         with self._idle:
             return len(self._groups[variant].serving)
 
     @property
     def in_flight(self) -> int:
-        """How many requests its containers work on."""
+        """The number of requests in flight."""
         with self._idle:
             return sum(group.in_flight for group in self._groups.values())
 
     @property
     def answers(self) -> bool:
-        """Whether any container answers."""
+        """Whether any container is healthy."""
         with self._idle:
             return any(group.serving for group in self._groups.values())
 
     def start(self) -> None:
-        """Fetch the models, start every container, and wait until all answer /ping.
+        """Fetch the models, start every container, and wait until all pass the /ping health check.
 
         Raises:
-            DeploymentFailed: one did not; call `stop` to clean up the others.
+            DeploymentFailed: one did not start; call `stop` to clean up the others.
         """
         for group in self._groups.values():
             self._prepare(group.variant)
@@ -122,31 +122,31 @@ class Fleet:
         )
 
     def scale(self, variant: str, count: int) -> None:
-        """Bring a variant to `count` containers; the ones to go finish their requests first.
+        """Scale a variant to `count` containers; removed ones finish their requests first.
 
         Raises:
-            DeploymentFailed: a new one did not come up; none of the new ones stays.
+            DeploymentFailed: a new container did not start; all new ones are removed.
         """
         group = self._groups[variant]
         before = group.variant
         with self._idle:
             group.variant = replace(before, count=count)
-            going = group.instances[count:]
+            removed = group.instances[count:]
         try:
             self._launch([(group, number) for number in self._missing(group)])
         except DeploymentFailed:
             with self._idle:
                 group.variant = before
-                going = group.instances[before.count :]
+                removed = group.instances[before.count :]
                 group.instances = group.instances[: before.count]
-            self._retire(going)
+            self._retire(removed)
             raise
         with self._idle:
             group.instances = group.instances[:count]
-        self._retire(going)
+        self._retire(removed)
 
     def reweigh(self, weights: dict[str, float]) -> None:
-        """Change variants' shares of the traffic, from the next request on."""
+        """Change variants' weights, from the next request on."""
         with self._idle:
             for name, weight in weights.items():
                 group = self._groups[name]
@@ -154,12 +154,12 @@ class Fleet:
 
     @contextmanager
     def borrow(self, target: str | None = None) -> Iterator[tuple[Variant, Instance]]:
-        """A container for one request: of the target variant, else by the variants' weights.
+        """Borrow a container for a request: of the target variant, or of one chosen by weight.
 
         Raises:
-            NoSuchVariant: there is no such variant.
-            Unavailable: none of its containers answers.
-            ServiceError: a serverless variant works on as many requests as it may already.
+            NoSuchVariant: the target variant does not exist.
+            Unavailable: no container is healthy, or all weights are 0.
+            ServiceError: a serverless variant has reached its MaxConcurrency.
         """
         with self._idle:
             group = self._choose(target)
@@ -175,13 +175,13 @@ class Fleet:
                 self._idle.notify_all()
 
     def stop(self, *, drain: bool = True) -> None:
-        """Let requests in flight finish (when `drain`), stop all containers, remove the folder."""
+        """Stop all containers, after the requests in flight if `drain`, and remove the folder."""
         with self._idle:
             self._stopped = True
-            going = [one for group in self._groups.values() for one in group.instances]
+            removed = [one for group in self._groups.values() for one in group.instances]
             for group in self._groups.values():
                 group.instances = []
-        self._retire(going, drain=drain)
+        self._retire(removed, drain=drain)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _choose(self, target: str | None) -> _Group:
@@ -192,11 +192,11 @@ class Fleet:
             if not group.serving:
                 raise Unavailable(target)
         else:
-            able = [group for group in self._groups.values() if group.serving]
-            weights = [group.variant.weight for group in able]
+            healthy = [group for group in self._groups.values() if group.serving]
+            weights = [group.variant.weight for group in healthy]
             if not any(weights):
                 raise Unavailable("")
-            group = able[0] if len(able) == 1 else self._choices.choices(able, weights)[0]
+            group = healthy[0] if len(healthy) == 1 else self._choices.choices(healthy, weights)[0]
         serverless = group.variant.serverless
         if serverless and group.in_flight >= serverless["MaxConcurrency"]:
             raise ServiceError(
@@ -208,7 +208,7 @@ class Fleet:
         return group
 
     def _prepare(self, variant: Variant) -> None:
-        """Check the image and fetch the model, once for all containers of a variant."""
+        """Check the image and fetch the model, once per variant."""
         try:
             self._context.executor.check_image(variant.image)
         except ExecutorError as error:
@@ -231,10 +231,10 @@ class Fleet:
         return range(len(group.instances), group.variant.count)
 
     def _launch(self, wanted: list[tuple[_Group, int]]) -> None:
-        """Start containers side by side; when one fails, the wait for the others ends.
+        """Start containers in parallel; if one fails, abandon the others.
 
         Raises:
-            DeploymentFailed: the first failure's.
+            DeploymentFailed: the first failure.
         """
         if not wanted:
             return
@@ -313,14 +313,14 @@ class Fleet:
             "SAGEMAKER_SAFE_PORT_RANGE": "21000-21999",
         }
 
-    def _retire(self, going: list[Instance], *, drain: bool = True) -> None:
-        """Stop containers when their last request is answered."""
-        if not going:
+    def _retire(self, removed: list[Instance], *, drain: bool = True) -> None:
+        """Stop containers; with `drain`, first wait for their requests in flight."""
+        if not removed:
             return
         with self._idle:
             if drain:
                 self._idle.wait_for(
-                    lambda: not any(one.in_flight for one in going), self._timing.drain
+                    lambda: not any(one.in_flight for one in removed), self._timing.drain
                 )
-        with ThreadPoolExecutor(len(going), thread_name_prefix="retire") as pool:
-            list(pool.map(Instance.stop, going))
+        with ThreadPoolExecutor(len(removed), thread_name_prefix="retire") as pool:
+            list(pool.map(Instance.stop, removed))

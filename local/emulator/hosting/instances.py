@@ -1,4 +1,4 @@
-"""One serving container: started, pinged, watched, restarted when it dies, stopped."""
+"""A serving container: its start, health checks, restarts and stop."""
 
 import contextlib
 import json
@@ -16,30 +16,30 @@ from local.emulator.hosting.target_models import TargetModels
 from local.emulator.ports import LogStream
 
 PORT = 8080
-"""Where a serving container listens."""
+"""The port on which a serving container listens."""
 TAIL_LINES = 12
-"""How many of a container's last lines are kept for messages."""
+"""Last log lines of a container that are kept for messages."""
 
 TAIL_LENGTH = 700
-"""Characters of them, so that the end fits into a FailureReason."""
+"""Most characters of these lines, so that they fit into a FailureReason."""
 _REASON = 400
-"""Characters of the failure that /ping reports."""
+"""Most characters of a failure that /ping reports."""
 
 
 @dataclass(frozen=True)
 class HostingTiming:
-    """How long things may take, in seconds.
+    """Timeouts and intervals in seconds.
 
     Attributes:
-        ping: an answer to /ping, from the container contract.
+        ping: timeout of /ping, from the container contract.
         first_poll: between a new container's first two pings; it doubles up to `poll`.
-        poll: the longest between two pings of a container that starts.
-        watch: between two pings of one that serves; SageMaker's own interval.
-        misses: pings in a row that may fail before it counts as dead.
-        backoff: before the first restart; doubles up to `max_backoff`.
+        poll: the longest between two pings of a starting container.
+        watch: between two pings of a serving container; SageMaker's interval.
+        misses: consecutive failed pings after which a container is restarted.
+        backoff: before the first restart; it doubles up to `max_backoff`.
         max_backoff: the longest wait before a restart.
         grace: from SIGTERM to SIGKILL.
-        drain: how long requests in flight may go on before their container is stopped.
+        drain: the longest wait for requests in flight before a container is stopped.
     """
 
     ping: float = 2
@@ -54,17 +54,17 @@ class HostingTiming:
 
 
 class InstanceFailed(Exception):
-    """A container did not become ready; one line with the reason."""
+    """A container did not become healthy; the message is one line with the reason."""
 
 
 class Instance:
-    """One serving container.
+    """A serving container.
 
     Attributes:
-        serving: whether it answers; requests go only to one that does.
-        in_flight: requests it works on now; changed by the fleet, under its lock.
-        pool: kept connections to it.
-        models: those of a multi-model container; None for the others.
+        serving: whether it is healthy and gets requests.
+        in_flight: number of its requests in flight; the fleet changes it, under its lock.
+        pool: its connection pool.
+        models: the models of a multi-model container; otherwise None.
     """
 
     def __init__(
@@ -78,16 +78,16 @@ class Instance:
         on_change: Callable[[], None],
         models: TargetModels | None = None,
     ) -> None:
-        """Nothing runs yet.
+        """Create the instance; `start` starts the container.
 
         Args:
-            executor: what runs the container.
-            spec: the container; its port must be given.
-            log: where its lines go.
-            start_timeout: seconds until /ping must answer 200.
-            timing: every other interval.
-            on_change: called after `serving` changed while it is watched.
-            models: those of a multi-model container.
+            executor: runs the container.
+            spec: the container to run, with a port.
+            log: the log stream for its output.
+            start_timeout: seconds until /ping must return 200.
+            timing: the other timeouts and intervals.
+            on_change: called when `serving` changes after the start.
+            models: the models of a multi-model container.
         """
         self.models = models
         self.serving = False
@@ -104,7 +104,7 @@ class Instance:
 
     @property
     def running(self) -> bool:
-        """Whether its container has not ended."""
+        """Whether its container is running."""
         container = self._container
         if container is None:
             return False
@@ -113,15 +113,15 @@ class Instance:
         return False
 
     def log_tail(self) -> str:
-        """Its last lines, in one; of many, the end."""
+        """Its last log lines, joined into one and cut to `TAIL_LENGTH` characters."""
         text = " | ".join(line.strip() for line in self._lines if line.strip())
         return text if len(text) <= TAIL_LENGTH else f"…{text[-TAIL_LENGTH:]}"
 
     def start(self) -> None:
-        """Start the container, wait until it answers /ping, then watch over it.
+        """Start the container, wait until it is healthy, then monitor it in a thread.
 
         Raises:
-            InstanceFailed: it ended, or did not answer in time, or was stopped meanwhile.
+            InstanceFailed: it ended, did not become healthy in time, or was stopped.
         """
         self._start_once()
         self._watcher = threading.Thread(
@@ -130,11 +130,11 @@ class Instance:
         self._watcher.start()
 
     def abandon(self) -> None:
-        """End a wait in `start`; `stop` is still to be called. From any thread."""
+        """Make `start` fail soon, from any thread; `stop` must still be called."""
         self._stopping.set()
 
     def stop(self) -> None:
-        """SIGTERM, SIGKILL after the grace, forget it. Returns when it is gone."""
+        """Stop and remove the container: SIGTERM, then SIGKILL after the grace period."""
         self._stopping.set()
         self.serving = False
         with self._lock:
@@ -171,7 +171,11 @@ class Instance:
         self.serving = True
 
     def _address(self, container: Container) -> tuple[str, int]:
-        """Where it listens; one that has ended already listens nowhere."""
+        """The container's host and port.
+
+        Raises:
+            InstanceFailed: it has already ended.
+        """
         try:
             return container.address
         except ExecutorError as error:
@@ -199,7 +203,7 @@ class Instance:
         raise InstanceFailed(f"{answer} within {self._start_timeout:g} seconds")
 
     def _status_of(self, container: Container, timeout: float) -> str | None:
-        """The exit status for a message; None while the container runs."""
+        """The exit status for a message; None while the container is running."""
         try:
             status = container.wait(timeout)
         except ExecutorError as error:
@@ -207,7 +211,7 @@ class Instance:
         return None if status is None else f"status {status}"
 
     def _ping(self) -> str:
-        """What is wrong with /ping's answer; empty when it is 200."""
+        """Ping the container; return what is wrong, or "" if it is healthy."""
         try:
             answer = self.pool.request("GET", "/ping", timeout=self._timing.ping, retries=False)
         except urllib3.exceptions.NewConnectionError:
@@ -240,7 +244,7 @@ class Instance:
             self._revive(reason)
 
     def _revive(self, reason: str) -> None:
-        """Start a dead container again, with longer and longer waits, until it serves."""
+        """Restart a failed container, with exponential backoff, until it is healthy."""
         self.serving = False
         self._note(f"{reason}; starting it again")
         self._on_change()
@@ -264,7 +268,7 @@ class Instance:
                 return
             try:
                 self._container.remove()
-            except ExecutorError as error:  # the engine is gone: its container may not be
+            except ExecutorError as error:  # without the engine, the container may still be running
                 raise InstanceFailed(str(error)) from None
             self._container = None
 
@@ -277,15 +281,15 @@ class Instance:
 
 
 def write_note(log: LogStream, text: str) -> None:
-    """Write a line to a log, marked as SageMaker marks its own."""
+    """Write a line to a log with the prefix of SageMaker's own lines."""
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
     log.write(f"{now}:[sagemaker logs]: {text}")
 
 
 def _gave_up(ping: bytes) -> str:
-    """The reason in /ping's body that a container will never serve; "" without one.
+    """The permanent failure that /ping's body reports; "" if there is none.
 
-    berth's image answers `{"status": "FAILED", "detail": …}`, a state that it never leaves.
+    berth's image returns `{"status": "FAILED", "detail": …}`, which is a final status.
     """
     try:
         status = json.loads(ping)

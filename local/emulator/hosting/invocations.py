@@ -1,4 +1,4 @@
-"""One request to a serving container, over a kept connection, and what may become of it."""
+"""A request to a serving container over a kept-alive connection, and its errors."""
 
 import contextlib
 import socket
@@ -18,21 +18,21 @@ from local.emulator.hosting.instances import Instance
 MB = 1024**2
 ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 _MESSAGE = 64 * 1024
-"""Bytes of a container's error that reach the client."""
+"""Most bytes of a container's error that are returned to the client."""
 _CHUNK = MB
 
 
 @dataclass(frozen=True)
 class InvocationLimits:
-    """What AWS allows an invocation; seconds and bytes.
+    """AWS's limits for invocations.
 
     Attributes:
-        timeout: until the container's answer must be complete, or a stream's next part come.
-        payload: a request to a real-time endpoint.
-        serverless: a request to a serverless variant.
-        asynchronous: a request through S3.
-        inline: a request in the body of InvokeEndpointAsync.
-        asynchronous_timeout: an asynchronous invocation that names no timeout.
+        timeout: seconds for the complete response, or between two parts of a stream.
+        payload: most bytes of a request to a real-time endpoint.
+        serverless: most bytes of a request to a serverless variant.
+        asynchronous: most bytes of an asynchronous request in S3.
+        inline: most bytes of a request in the body of InvokeEndpointAsync.
+        asynchronous_timeout: default timeout of an asynchronous invocation, in seconds.
     """
 
     timeout: float = 60
@@ -44,16 +44,16 @@ class InvocationLimits:
 
 
 class NoAnswer(Exception):
-    """The container broke off or cannot be reached."""
+    """The container closed the connection or is unreachable."""
 
 
 class TooSlow(Exception):
-    """The container did not answer in time."""
+    """The container did not respond in time."""
 
 
 @dataclass(frozen=True)
 class ContainerResponse:
-    """What a container answered."""
+    """A container's response."""
 
     status: int
     headers: Mapping[str, str]
@@ -61,7 +61,7 @@ class ContainerResponse:
 
     @property
     def good(self) -> bool:
-        """Whether the status is one of success."""
+        """Whether the status is 2xx."""
         return 200 <= self.status < 300
 
 
@@ -72,10 +72,10 @@ def invoke(
     timeout: float,
     path: str = "/invocations",
 ) -> ContainerResponse:
-    """POST a body to a container's `path` and read the whole answer.
+    """POST a body to a container's `path` and read the whole response.
 
     Raises:
-        TooSlow, NoAnswer: there is none.
+        TooSlow, NoAnswer: there is no complete response.
     """
     deadline = time.monotonic() + timeout
     response = open_stream(instance, body, headers, timeout, path)
@@ -94,19 +94,19 @@ def open_stream(
     timeout: float,
     path: str = "/invocations",
 ) -> urllib3.BaseHTTPResponse:
-    """POST a body to a container's `path`; its answer's body is still to be read.
+    """POST a body to a container's `path` without reading the response's body.
 
-    A kept connection that the container closed just then is replaced by a new one, once.
+    If the container has just closed a kept-alive connection, retry once with a new one.
 
     Raises:
-        TooSlow, NoAnswer: there is none.
+        TooSlow, NoAnswer: there is no response.
     """
     try:
         return _post(instance, path, body, headers, timeout)
     except exceptions.ProtocolError:
         if not instance.running:
             raise NoAnswer from None
-    except exceptions.NewConnectionError:  # one of urllib3's TimeoutErrors, which it is not
+    except exceptions.NewConnectionError:  # a subclass of TimeoutError, but not a timeout
         raise NoAnswer from None
     except exceptions.TimeoutError:
         raise TooSlow from None
@@ -123,14 +123,14 @@ def open_stream(
 
 
 def chunks(response: urllib3.BaseHTTPResponse, deadline: float | None = None) -> Iterator[bytes]:
-    """An answer's body, each part as soon as it is there.
+    """Yield the parts of a response's body as they arrive.
 
     Args:
-        response: what `open_stream` gave.
-        deadline: when all must be there, on the monotonic clock.
+        response: the result of `open_stream`.
+        deadline: time limit for the whole body, on the monotonic clock.
 
     Raises:
-        TooSlow, NoAnswer: it broke off; the connection is not used again.
+        TooSlow, NoAnswer: the body is incomplete; the connection is closed.
     """
     try:
         for part in _parts(response):
@@ -149,13 +149,13 @@ def chunks(response: urllib3.BaseHTTPResponse, deadline: float | None = None) ->
 
 
 def model_error(context: Context, endpoint: str, status: int, message: str) -> ServiceError:
-    """AWS's `ModelError`: HTTP 424 around the container's error.
+    """AWS's `ModelError`: HTTP 424 with the container's error.
 
     Args:
-        context: the region.
+        context: the region's context.
         endpoint: the endpoint's name.
-        status: the container's; 0 for none.
-        message: its body, or what is wrong.
+        status: the container's HTTP status; 0 if it did not respond.
+        message: the response's body, or a description of the failure.
     """
     side = "client" if 400 <= status < 500 else "server"
     group = log_groups.endpoint(endpoint)
@@ -173,12 +173,12 @@ def model_error(context: Context, endpoint: str, status: int, message: str) -> S
 
 
 def refused(context: Context, endpoint: str, status: int, body: bytes) -> ServiceError:
-    """The `ModelError` of a container that answered with an error status."""
+    """The `ModelError` for a response with an error status."""
     return model_error(context, endpoint, status, body[:_MESSAGE].decode(errors="replace"))
 
 
 def failed(context: Context, endpoint: str, error: Exception) -> ServiceError:
-    """The `ModelError` of a container that did not answer."""
+    """The `ModelError` for a container that did not respond."""
     if isinstance(error, TooSlow):
         text = (
             "Your invocation timed out while waiting for a response from container primary. "
@@ -212,15 +212,15 @@ def _post(
 
 
 def _acknowledge(response: urllib3.BaseHTTPResponse) -> None:
-    """Acknowledge what came at once, where the system can.
+    """Send the TCP acknowledgement at once, if the platform can.
 
-    A server that sends headers and body apart, as Python's own does, waits for that before it sends
-    the second, and the system would let it wait 40 milliseconds.
+    A server that sends headers and body separately, as Python's `http.server` does, waits for the
+    acknowledgement of the headers, which Linux otherwise delays by 40 ms.
     """
-    kept = getattr(getattr(response, "connection", None), "sock", None)
-    if kept is not None and hasattr(socket, "TCP_QUICKACK"):
+    sock = getattr(getattr(response, "connection", None), "sock", None)
+    if sock is not None and hasattr(socket, "TCP_QUICKACK"):
         with contextlib.suppress(OSError):
-            kept.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
 
 def _parts(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""`AWS/SageMaker`: CloudWatch's metrics of an endpoint's invocations."""
+"""CloudWatch metrics of endpoint invocations, in the namespace `AWS/SageMaker`."""
 
 import logging
 import threading
@@ -19,7 +19,7 @@ UNITS = {
 }
 """Each metric's unit (developer guide, "SageMaker AI endpoint invocation metrics")."""
 FLUSH_SECONDS = 0.5
-"""How long a measurement may wait: those of one variant and second are put together."""
+"""Seconds until measurements are published, aggregated per variant and second."""
 
 _log = logging.getLogger(__name__)
 
@@ -28,13 +28,13 @@ Key = tuple[str, str, int, str]
 
 @dataclass(frozen=True)
 class Measurement:
-    """One invocation.
+    """Measurements of an invocation.
 
     Attributes:
-        status: the container's; 0 when it gave no answer.
-        model: seconds until it answered.
-        overhead: seconds that all else took.
-        instances: containers of the variant.
+        status: the container's HTTP status; 0 if it did not respond.
+        model: seconds until the container responded.
+        overhead: seconds spent outside the container.
+        instances: number of the variant's containers.
     """
 
     status: int
@@ -43,7 +43,7 @@ class Measurement:
     instances: int
 
     def values(self) -> dict[str, float]:
-        """What it adds to each metric."""
+        """The value for each metric."""
         return {
             "Invocations": 1,
             "InvocationsPerInstance": 1 / max(1, self.instances),
@@ -55,7 +55,7 @@ class Measurement:
 
 
 class EndpointMetrics:
-    """Measures invocations; from any thread."""
+    """Aggregates and publishes measurements; thread-safe."""
 
     def __init__(self, logs: Logs) -> None:
         self._logs = logs
@@ -64,7 +64,7 @@ class EndpointMetrics:
         self._timer: threading.Timer | None = None
 
     def record(self, endpoint: str, variant: str, measurement: Measurement) -> None:
-        """Count an invocation; CloudWatch has it within a second."""
+        """Record an invocation; it is published within a second."""
         second = int(datetime.now(UTC).timestamp())
         with self._lock:
             for name, value in measurement.values().items():
@@ -75,7 +75,7 @@ class EndpointMetrics:
                 self._timer.start()
 
     def flush(self) -> None:
-        """Publish what waits."""
+        """Publish all recorded measurements."""
         with self._lock:
             waiting, self._waiting = self._waiting, defaultdict(list)
             timer, self._timer = self._timer, None

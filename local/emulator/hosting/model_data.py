@@ -1,4 +1,4 @@
-"""A model's files: fetched from S3 or a local file into `/opt/ml/model`."""
+"""Model data, fetched from S3 or a local file for `/opt/ml/model`."""
 
 import shutil
 import tempfile
@@ -13,15 +13,15 @@ from local.emulator.ports import Objects
 from local.s3_location import Location
 
 VOLUME_GB = 30
-"""Gigabytes a model may unpack to when its variant names no volume size: AWS's default volume."""
+"""Default volume size in GB, as on AWS: the limit for unpacked model data."""
 
 
 class BadModelData(Exception):
-    """The model's data is missing or cannot be trusted; one line that names it."""
+    """Model data is missing, too large or unsafe; the message is one line with its URI."""
 
 
 def source_of(container: dict[str, Any]) -> dict[str, str] | None:
-    """Where a container definition's model data lies, or None without any.
+    """The location of a container definition's model data; None if it has none.
 
     Returns:
         `uri`; `type`: `archive` (a gzip-compressed tar), `prefix`, `object`, or `models`, the
@@ -43,12 +43,12 @@ def source_of(container: dict[str, Any]) -> dict[str, str] | None:
 def fetch(
     objects: Objects, source: dict[str, str] | None, folder: Path, *, limit_gb: int = VOLUME_GB
 ) -> None:
-    """Put a model's files into the new folder `folder`.
+    """Create `folder` and fetch a model's files into it.
 
-    It stays empty without a source, and for a multi-model endpoint, whose models come later.
+    It stays empty without a source, and for a multi-model endpoint, which loads models later.
 
     Raises:
-        BadModelData: they are missing, too large, or not to be trusted.
+        BadModelData: the files are missing, too large or unsafe.
     """
     folder.mkdir(parents=True)
     if source is None or source["type"] == "models":
@@ -61,7 +61,7 @@ def fetch(
     elif parsed.scheme == "s3":
         try:
             _fetch_s3(objects, uri, kind, folder, limit)
-        except KeyError:  # deleted meanwhile
+        except KeyError:  # deleted after the listing
             raise BadModelData(f"could not find model data at {uri}: it is gone") from None
     else:
         raise BadModelData(f"model data {uri}: expected s3://bucket/key")
@@ -114,7 +114,7 @@ def _unpack(archive: Path, folder: Path, uri: str, limit: int) -> None:
 
 
 def copy_tree(source: Path, target: Path) -> None:
-    """The same files again at `target`, for a container that may not change another's."""
+    """Copy a folder, so that each container has its own files."""
     shutil.copytree(source, target, copy_function=_copy)
 
 

@@ -1,4 +1,4 @@
-"""The runtime's REST API: InvokeEndpoint, …WithResponseStream and …Async, passed to containers."""
+"""The runtime's REST API: InvokeEndpoint, …WithResponseStream and …Async."""
 
 import contextlib
 import functools
@@ -64,12 +64,12 @@ Answer = TypeVar("Answer", ContainerResponse, urllib3.BaseHTTPResponse)
 
 
 class RuntimeApp:
-    """A WSGI app that answers as `runtime.sagemaker` does.
+    """The WSGI application for `runtime.sagemaker`.
 
     Args:
-        context: the region.
-        endpoints: those of the region.
-        limits: sizes and seconds, for tests.
+        context: the region's context.
+        endpoints: the region's endpoints.
+        limits: payload sizes and timeouts, for tests.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class RuntimeApp:
     def __call__(
         self, environ: "WSGIEnvironment", start_response: "StartResponse"
     ) -> Iterable[bytes]:
-        """Answer one request."""
+        """Handle a request."""
         request = Request(environ)
         began = time.perf_counter()
         identity = str(uuid.uuid4())
@@ -127,7 +127,7 @@ class RuntimeApp:
                     f"Endpoint {name} is not a multi-model endpoint and does not support target "
                     "model header.",
                 )
-            # InvokeEndpointWithResponseStream has no such parameter.
+            # InvokeEndpointWithResponseStream has no TargetModel parameter.
             if variant.multi_model and (model is None or operation != "invocations"):
                 raise ServiceError(
                     "ValidationError", f"Request {identity} is missing a target model header."
@@ -167,7 +167,7 @@ class RuntimeApp:
         return response
 
     def _send(self, call: "_Call", send: Callable[..., Answer]) -> Answer:
-        """The container's answer, recorded in CloudWatch; `send` is `invoke` or `open_stream`."""
+        """Call the container with `invoke` or `open_stream`, and record CloudWatch metrics."""
         sent = time.perf_counter()
         try:
             answer = send(call.instance, call.body, call.headers, self._limits.timeout)
@@ -178,22 +178,22 @@ class RuntimeApp:
         return answer
 
     def _send_to_model(self, call: "_Call") -> ContainerResponse:
-        """The answer of a model of a multi-model container, which loads it where it has not."""
+        """Invoke a model of a multi-model container, which loads it if necessary."""
         models, target = call.instance.models, call.model
-        assert models is not None  # noqa: S101  # it is a multi-model variant's
+        assert models is not None  # noqa: S101  # the variant is multi-model
         assert target is not None  # noqa: S101
         known = True
         while True:
             path = self._ready(call, models, target)
             answer = self._send(call, functools.partial(invoke, path=path))
-            if answer.status == 404 and known:  # it was started again, or made room by itself
+            if answer.status == 404 and known:  # it was restarted, or unloaded the model itself
                 models.forget(target)
                 known = False
             elif answer.status != NO_MEMORY or not models.make_room(target):
                 return answer
 
     def _ready(self, call: "_Call", models: TargetModels, target: str) -> str:
-        """Where the model is invoked, once it is loaded."""
+        """Load the model if necessary, and return its path for invocations."""
         try:
             return models.path(target, self._limits.timeout)
         except ModelMissing as error:
@@ -286,15 +286,15 @@ class RuntimeApp:
                 f"Variant {target} of endpoint {name} of account {ACCOUNT} not found.",
             ) from None
         except Unavailable:
-            asked = [one for one in active.fleet.variants if target in (None, one.name)]
+            targeted = [one for one in active.fleet.variants if target in (None, one.name)]
             why = (
                 f"No container of endpoint {name} answers now; each is being started again. "
                 f"The log group {log_groups.endpoint(name)} has the reason."
             )
-            if not any(one.count for one in asked):
+            if not any(one.count for one in targeted):
                 why = (
                     f"No container of endpoint {name} runs: DesiredInstanceCount is 0 for "
-                    f"{', '.join(one.name for one in asked)}; expected 1 or more "
+                    f"{', '.join(one.name for one in targeted)}; expected 1 or more "
                     "(UpdateEndpointWeightsAndCapacities)."
                 )
             raise ServiceError("ServiceUnavailable", why, 503) from None
@@ -302,11 +302,11 @@ class RuntimeApp:
 
 @dataclass(frozen=True)
 class _Call:
-    """A request on its way to a container.
+    """A request to a container.
 
     Attributes:
-        began: when it came, by `time.perf_counter`.
-        model: the model it names; None for a container that has one.
+        began: when it arrived, by `time.perf_counter`.
+        model: its TargetModel; None for a single-model container.
     """
 
     endpoint: str
@@ -319,7 +319,7 @@ class _Call:
 
 
 def _headers(request: Request, *, streamed: bool) -> dict[str, str]:
-    """What the container gets of a request's headers."""
+    """The request's headers that are passed to the container."""
     pairs = {
         "Content-Type": request.headers.get("Content-Type"),
         "Accept": request.headers.get(PREFIX + "Accept" if streamed else "Accept"),
@@ -330,13 +330,13 @@ def _headers(request: Request, *, streamed: bool) -> dict[str, str]:
 
 
 def _read(request: Request, limit: int) -> bytes:
-    """The request's body.
+    """Read the request's body.
 
     Raises:
-        ServiceError: it is larger than `limit` bytes (413, as AWS answers).
+        ServiceError: it is larger than `limit` bytes (413, as on AWS) or incomplete.
     """
     length = request.content_length
-    if length is None:  # it comes in chunks, or there is none
+    if length is None:  # it is chunked, or there is no body
         body = b"".join(_pieces(request, limit))
     elif length <= limit:
         body = request.environ["wsgi.input"].read(length)  # in one piece, not copied
@@ -353,7 +353,7 @@ def _read(request: Request, limit: int) -> bytes:
 
 
 def _pieces(request: Request, limit: int) -> Iterator[bytes]:
-    """A body of unknown length, until it is longer than allowed."""
+    """Yield the pieces of a body of unknown length, until they exceed `limit` bytes."""
     total = 0
     while total <= limit and (piece := request.stream.read(_DRAIN)):
         total += len(piece)
@@ -361,7 +361,7 @@ def _pieces(request: Request, limit: int) -> Iterator[bytes]:
 
 
 def _drain(request: Request) -> None:
-    """Read a refused body to its end: a client that still sends reads no response."""
+    """Read a rejected request's body: clients only read the response after sending it."""
     with contextlib.suppress(OSError):
         while request.stream.read(_DRAIN):
             pass
@@ -407,7 +407,7 @@ def _frames(answer: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
 
 
 def _error(error: ServiceError) -> Response:
-    """AWS's REST-JSON error; a bare status, as its front door's 413, has no error type."""
+    """AWS's REST-JSON error response; a numeric code, such as 413, has no error type."""
     if error.code.isdecimal():
         body: dict[str, object] = {"message": error.message}
     else:

@@ -1,4 +1,4 @@
-"""What is in the headers of a request to the runtime, checked with botocore's model of it."""
+"""Validation of a runtime request's headers with botocore's service model."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,27 +15,27 @@ OPERATIONS = {
     "invocations-response-stream": "InvokeEndpointWithResponseStream",
     "async-invocations": "InvokeEndpointAsync",
 }
-"""Operations by the last part of their URL."""
+"""Operations by the last part of the URL."""
 REFUSED_HEADERS = {
     "Target-Container-Hostname": "endpoints of several containers",
     "Inference-Component": "inference components",
     "Enable-Explanations": "endpoints with an ExplainerConfig",
     "Prefix-Aware-Id": "routing by prefixes",
 }
-"""Features that are refused, by the header that requests them."""
+"""Unsupported features, by the header that requests them."""
 
 
 def check_headers(operation: str, endpoint: str, headers: Headers) -> None:
     """Check the endpoint's name and every header that the operation has a member for.
 
     Args:
-        operation: the last part of its URL.
-        endpoint: the name in the URL.
-        headers: the request's, names in any case.
+        operation: the last part of the URL.
+        endpoint: the endpoint's name in the URL.
+        headers: the request's headers.
 
     Raises:
-        ServiceError: `ValidationError` that names every member that breaks a constraint, or the
-            header of what cannot be run locally.
+        ServiceError: `ValidationError` with every member that violates a constraint, or with the
+            header of an unsupported feature.
     """
     shape = service_model("sagemaker-runtime").operation_model(OPERATIONS[operation]).input_shape
     problems = []
@@ -60,7 +60,7 @@ def check_headers(operation: str, endpoint: str, headers: Headers) -> None:
 
 
 def number(headers: Headers, name: str) -> float | None:
-    """A header's number, which was checked; None without it."""
+    """The value of a header that `check_headers` has validated; None if it is missing."""
     text = headers.get(PREFIX + name)
     return None if text is None else float(text)
 

@@ -1,8 +1,8 @@
-"""The models of one multi-model container: fetched, loaded and unloaded as invocations name them.
+"""The models of a multi-model container, fetched and loaded on demand.
 
-A model is fetched from below the prefix when it is first named, and serves until the container has
-no memory for another; then those named longest ago are unloaded and their files removed, as AWS
-does. An archive that is replaced meanwhile is seen when its model is loaded again.
+The first invocation of a model fetches and loads it. When the container has no memory for another
+one, the least recently used models are unloaded and their files removed, as on AWS. A replaced
+archive takes effect when its model is loaded again.
 """
 
 import hashlib
@@ -20,13 +20,13 @@ from local.emulator.ports import Objects
 from local.s3_location import Location
 
 LOAD_SECONDS = 360
-"""Seconds a model may take to be loaded or unloaded: AWS's limit (invoke-multi-model-endpoint)."""
+"""Timeout in seconds to load or unload a model: AWS's limit (invoke-multi-model-endpoint)."""
 LIST_SECONDS = 30
 NO_MEMORY = 507
 
 
 class ModelMissing(Exception):
-    """There is no archive of this name below the prefix, or none that can be trusted."""
+    """There is no archive with this name below the prefix, or it is invalid."""
 
 
 class ModelNotReady(Exception):
@@ -37,8 +37,8 @@ class ModelRefused(Exception):
     """The container did not load a model.
 
     Attributes:
-        status: what it answered; 0 for nothing.
-        body: its answer.
+        status: its HTTP status; 0 if it did not respond.
+        body: its response.
     """
 
     def __init__(self, status: int, body: bytes) -> None:
@@ -47,13 +47,13 @@ class ModelRefused(Exception):
 
 
 class TargetModels:
-    """Which models a container holds; thread-safe.
+    """The models loaded in a container; thread-safe.
 
     Args:
         objects: the local S3.
-        prefix: `s3://…` of the archives.
-        folder: the container's `/opt/ml/models` on this machine.
-        limit_gb: what a model may unpack to.
+        prefix: `s3://…` prefix of the archives.
+        folder: the local folder of the container's `/opt/ml/models`.
+        limit_gb: most GB of an unpacked model.
     """
 
     def __init__(self, objects: Objects, prefix: str, folder: Path, limit_gb: int) -> None:
@@ -61,30 +61,30 @@ class TargetModels:
         self._prefix = prefix if prefix.endswith("/") else f"{prefix}/"
         self._lock = threading.Lock()
         self._address, self._base = ("127.0.0.1", 0), ""
-        # The one that was named longest ago comes first.
+        # Least recently used first.
         self._loaded: OrderedDict[str, None] = OrderedDict()
         self._pending: dict[str, Future[None]] = {}
         self._closed = False
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="models")
 
     def attach(self, address: tuple[str, int], base: str) -> None:
-        """A container has started, which holds no model: where it listens, and its /opt/ml."""
+        """Set the address and the `/opt/ml` of a newly started container, which has no models."""
         with self._lock:
             self._address, self._base = address, base
             self._loaded.clear()
 
     def check(self) -> str:
-        """What is wrong with the container's list of models; empty when it has one."""
+        """Check that the container serves GET /models; return what is wrong, or ""."""
         status, _ = self._ask("GET", "/models", LIST_SECONDS)
         return "" if status == 200 else f"GET /models answered {status or 'nothing'}"
 
     def path(self, target: str, timeout: float) -> str:
-        """Where the container invokes a model; it is loaded first where it is not.
+        """The path that invokes a model, which is loaded first if necessary.
 
         Raises:
             ModelMissing: it cannot be fetched.
-            ModelNotReady: it is not loaded within `timeout` seconds; loading goes on.
-            ModelRefused: the container does not load it.
+            ModelNotReady: it is not loaded within `timeout` seconds; loading continues.
+            ModelRefused: the container did not load it.
         """
         with self._lock:
             if target in self._loaded:
@@ -104,12 +104,12 @@ class TargetModels:
         return f"/models/{_name(target)}/invoke"
 
     def forget(self, target: str) -> None:
-        """The container does not know a model that was loaded."""
+        """Record that the container no longer has a model loaded."""
         with self._lock:
             self._loaded.pop(target, None)
 
     def make_room(self, keep: str) -> bool:
-        """Unload the model named longest ago, but not `keep`; False where there is no other."""
+        """Unload the least recently used model except `keep`; False if there is no other."""
         with self._lock:
             if self._closed:
                 return False
@@ -120,7 +120,7 @@ class TargetModels:
             return False
 
     def close(self) -> None:
-        """Nothing more is loaded."""
+        """Load no more models."""
         with self._lock:
             self._closed = True
         self._worker.shutdown(wait=False, cancel_futures=True)
@@ -157,7 +157,7 @@ class TargetModels:
             raise ModelMissing(f"Failed to get the model data: {error}") from None
 
     def _send(self, target: str) -> None:
-        """Let the container load a model, unloading others while it has no memory."""
+        """Load a model into the container; unload others while it is out of memory."""
         name = _name(target)
         given = {"model_name": name, "url": f"{self._base}/models/{name}/model"}
         while True:
@@ -185,7 +185,7 @@ class TargetModels:
         target: str = "",
         given: dict[str, str] | None = None,
     ) -> tuple[int, bytes]:
-        """The container's status and answer; 0 where it gave none."""
+        """Send a request to the container; return status and body, or 0 if it did not respond."""
         host, port = self._address
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         if target:
@@ -205,5 +205,5 @@ class TargetModels:
 
 
 def _name(target: str) -> str:
-    """The name the container knows a model by: any target makes a folder's name."""
+    """The model's name in the container, which is also a valid folder name."""
     return hashlib.sha256(target.encode()).hexdigest()[:32]

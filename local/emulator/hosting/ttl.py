@@ -1,4 +1,4 @@
-"""Endpoints that delete themselves: `berth:ttl` on CreateEndpoint."""
+"""Endpoints that are deleted after a time to live: the tag `berth:ttl` of CreateEndpoint."""
 
 import threading
 from collections.abc import Callable
@@ -6,11 +6,11 @@ from collections.abc import Callable
 from local.emulator.errors import invalid
 
 TTL_TAG = "berth:ttl"
-"""A tag of CreateEndpoint: seconds after InService until the endpoint is deleted."""
+"""A tag of CreateEndpoint: seconds from InService to deletion of the endpoint."""
 
 
 def read_ttl(tags: dict[str, str]) -> float | None:
-    """The seconds of the ttl tag; None without one.
+    """The seconds in the tag `berth:ttl`; None if there is no such tag.
 
     Raises:
         ServiceError: it is not a positive number.
@@ -28,10 +28,10 @@ def read_ttl(tags: dict[str, str]) -> float | None:
 
 
 class TtlTimers:
-    """The clocks of endpoints with a time to live.
+    """The timers of endpoints with a time to live.
 
     Args:
-        expire: called in a separate thread with the name of an endpoint whose time is over.
+        expire: called in a separate thread with the name of an expired endpoint.
     """
 
     def __init__(self, expire: Callable[[str], None]) -> None:
@@ -41,7 +41,7 @@ class TtlTimers:
         self._closed = False
 
     def set(self, name: str, seconds: float) -> None:
-        """Set or move an endpoint's clock."""
+        """Set or reset an endpoint's timer."""
         timer = threading.Timer(max(0.0, seconds), self._expire, [name])
         timer.daemon = True
         with self._lock:
@@ -54,14 +54,14 @@ class TtlTimers:
         timer.start()
 
     def cancel(self, name: str) -> None:
-        """Take an endpoint's clock away; without one, nothing happens."""
+        """Cancel an endpoint's timer, if it has one."""
         with self._lock:
             timer = self._timers.pop(name, None)
         if timer is not None:
             timer.cancel()
 
     def close(self) -> None:
-        """Stop all clocks, for good."""
+        """Cancel all timers; new ones are ignored."""
         with self._lock:
             self._closed = True
             timers, self._timers = self._timers, {}

@@ -1,4 +1,4 @@
-"""A production variant: what to run, from an endpoint configuration and its model."""
+"""Production variants, read from an endpoint configuration and its models."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,29 +8,29 @@ from local.emulator.hosting.model_data import VOLUME_GB, source_of
 from local.emulator.store import Kind
 
 STARTUP = 480
-"""Seconds a container may take to answer /ping: AWS's 8 minutes."""
+"""Seconds for a container to pass the /ping health check: AWS's 8 minutes."""
 SERVERLESS_STARTUP = 180
-"""The same of a serverless one."""
+"""The same for a serverless variant."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """What is run of one variant. Plain values: `vars(variant)` can be kept as JSON.
+    """A production variant; `vars(variant)` can be stored as JSON.
 
     Attributes:
         name: the variant's name.
-        model: its model's name.
+        model: the model's name.
         image: the image's URI.
-        environment: the model's environment.
-        count: how many containers.
-        weight: its share of the traffic, against the other variants' weights.
-        source: where its model data lies (`model_data.source_of`).
-        startup: seconds until /ping must answer.
-        volume_gb: what its model may unpack to.
-        isolated: its model has network isolation.
-        gpus: its instance type has GPUs.
+        environment: the model's environment variables.
+        count: number of containers.
+        weight: its weight, relative to the other variants' weights.
+        source: the location of its model data (`model_data.source_of`).
+        startup: seconds until /ping must return 200.
+        volume_gb: volume size, the limit for its unpacked model data.
+        isolated: whether it has network isolation.
+        gpus: whether its instance type has GPUs.
         instance_type: as configured; None for a serverless variant.
-        serverless: its ServerlessConfig.
+        serverless: its ServerlessConfig; None for other variants.
     """
 
     name: str
@@ -49,15 +49,15 @@ class Variant:
 
     @property
     def multi_model(self) -> bool:
-        """Whether requests name one of several models."""
+        """Whether its container serves several models (TargetModel)."""
         return self.source is not None and self.source["type"] == "models"
 
 
 def read_variants(context: Context, config: dict[str, Any]) -> list[Variant]:
-    """The variants of an endpoint configuration, which was checked when it was made.
+    """Read the variants of a valid endpoint configuration.
 
     Raises:
-        ServiceError: a model is missing.
+        ServiceError: a model does not exist.
     """
     isolated = bool(config.get("EnableNetworkIsolation"))
     return [_read_variant(context, one, isolated) for one in config["ProductionVariants"]]
@@ -83,10 +83,10 @@ def _read_variant(context: Context, variant: dict[str, Any], isolated: bool) -> 
 
 
 def read_model(context: Context, model: str, *, isolated: bool = False, **rest: Any) -> Variant:
-    """What is run of a model, which has one container, with a variant's own values.
+    """Create a variant from a model with one container; `rest` sets the other attributes.
 
     Raises:
-        ServiceError: the model is missing.
+        ServiceError: the model does not exist.
     """
     body = context.hosted(Kind.MODEL, model).body
     [container] = body.get("Containers") or [body["PrimaryContainer"]]
@@ -102,5 +102,5 @@ def read_model(context: Context, model: str, *, isolated: bool = False, **rest: 
 
 
 def has_gpus(instance_type: str | None) -> bool:
-    """Whether an instance type has NVIDIA GPUs: the families g and p."""
+    """Whether an instance type has NVIDIA GPUs (families g and p)."""
     return (instance_type or "").removeprefix("ml.")[:1] in {"g", "p"}
