@@ -1,4 +1,4 @@
-"""What a batch transform reads: objects below a prefix or of a manifest, cut into requests."""
+"""Inputs of a batch transform: S3 objects of a prefix or manifest, split into requests."""
 
 import gzip
 import itertools
@@ -18,7 +18,7 @@ MB = 1024**2
 
 
 class BadInput(Exception):
-    """An input cannot be listed, read or cut; one line without the object's name."""
+    """An input cannot be listed, read or split; one line without the object's name."""
 
 
 @dataclass(frozen=True)
@@ -26,30 +26,30 @@ class Item:
     """One object to transform.
 
     Attributes:
-        name: below the output path, before `.out`.
-        source: the object, or a file on this machine.
+        name: path of its output below the output path, without `.out`.
+        source: the object, or a local file.
     """
 
     name: str
     source: Location | Path
 
     def __str__(self) -> str:
-        """As AWS's log names it: bucket/key."""
+        """`bucket/key`, as in AWS's log."""
         if isinstance(self.source, Path):
             return str(self.source)
         return f"{self.source.bucket}/{self.source.key}"
 
     @contextmanager
     def open(self, objects: Objects, folder: Path, *, unzip: bool) -> Iterator[IO[bytes]]:
-        """Its content.
+        """Open it for reading.
 
         Args:
             objects: S3.
-            folder: for a link to the object while it is read.
-            unzip: it is gzip-compressed.
+            folder: a folder for a temporary link to the object.
+            unzip: whether to decompress it with gzip.
 
         Raises:
-            BadInput: it is gone.
+            BadInput: it no longer exists.
         """
         path = self.source if isinstance(self.source, Path) else folder / "object"
         try:
@@ -66,10 +66,10 @@ class Item:
 
 
 def list_items(objects: Objects, source: dict[str, Any]) -> list[Item]:
-    """The objects an S3DataSource names, by key.
+    """The objects of an S3DataSource: a prefix's by key, a manifest's in its order.
 
     Raises:
-        BadInput: there are none, or the source is of a kind that cannot be used here.
+        BadInput: there are none, two have the same output, or the source is not supported.
     """
     kind, uri = source["S3DataType"], source["S3Uri"]
     if kind not in {"S3Prefix", "ManifestFile"}:
@@ -92,16 +92,16 @@ def list_items(objects: Objects, source: dict[str, Any]) -> list[Item]:
 
 
 def requests_of(file: IO[bytes], *, lines: bool, single: bool, limit: int) -> Iterator[bytes]:
-    """The requests an object becomes, in its order.
+    """Split an object into request bodies, in order.
 
     Args:
         file: the object's content.
-        lines: cut it at line ends; else it is one request.
-        single: a line a request; else as many as fit.
-        limit: bytes a request may have; 0 for any number.
+        lines: split it at line ends; otherwise it is one request.
+        single: one line per request; otherwise as many as fit.
+        limit: most bytes per request; 0 for no limit.
 
     Raises:
-        BadInput: a record is larger than the limit, or the content is not what it should be.
+        BadInput: a record is larger than the limit, or the gzip data is invalid.
     """
     try:
         if not lines:
@@ -133,7 +133,7 @@ def _batches(file: IO[bytes], *, single: bool, limit: int) -> Iterator[bytes]:
 
 
 def _lines(file: IO[bytes], limit: int) -> Iterator[bytes]:
-    """The lines with their ends; one far too long is not read whole."""
+    """Yield the lines with their line ends; cut a line that exceeds the limit."""
     return iter(lambda: file.readline(limit + 2 if limit else -1), b"")
 
 
@@ -143,7 +143,7 @@ def _check(record: bytes, limit: int) -> None:
 
 
 def _prefix(objects: Objects, prefix: Location) -> list[Item]:
-    """Every object whose key starts with the prefix, named from its folder on."""
+    """All objects whose key starts with the prefix, named relative to the prefix's folder."""
     folder = prefix.key if prefix.key.endswith("/") or not prefix.key else f"{prefix.key}/"
     above = prefix.key[: prefix.key.rfind("/") + 1]
     items = []
@@ -155,7 +155,7 @@ def _prefix(objects: Objects, prefix: Location) -> list[Item]:
 
 
 def _manifest(objects: Objects, place: Location) -> list[Item]:
-    """What `[{"prefix": "s3://bucket/some/"}, "a", "b", …]` lists."""
+    """The objects in a manifest: `[{"prefix": "s3://bucket/some/"}, "a", "b", …]`."""
     try:
         first, *names = json.loads(objects.read(place.bucket, place.key))
         base = Location.parse(first["prefix"])

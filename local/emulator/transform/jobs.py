@@ -1,4 +1,4 @@
-"""Batch transform jobs: a model started for one job, which answers for every input object."""
+"""Batch transform jobs: start a model, run the transform and stop the model."""
 
 import functools
 import logging
@@ -38,11 +38,11 @@ _SHOWN = (
 
 
 class TransformJobs:
-    """The runner of all transform jobs.
+    """Runs all transform jobs of a region.
 
     Args:
-        context: the region.
-        timing: intervals, for tests.
+        context: the region's context.
+        timing: timeouts and intervals, for tests.
     """
 
     def __init__(self, context: Context, *, timing: HostingTiming | None = None) -> None:
@@ -56,8 +56,8 @@ class TransformJobs:
         """Add a job and start it in the background.
 
         Raises:
-            Exists: the name is taken.
-            ServiceError: the model is missing.
+            Exists: the name is in use.
+            ServiceError: the model does not exist.
         """
         name = request["TransformJobName"]
         self._variant(request)
@@ -73,10 +73,10 @@ class TransformJobs:
         return record
 
     def stop(self, name: str) -> None:
-        """Stop a job: no further request, then its containers.
+        """Stop a job: send no more requests and stop its containers.
 
         Raises:
-            ServiceError: it is missing or has ended.
+            ServiceError: it does not exist or is not in progress.
         """
 
         def begin(record: Record) -> None:
@@ -97,7 +97,7 @@ class TransformJobs:
             running.stop()
 
     def recover(self) -> None:
-        """Begin again with the jobs an earlier server left; end those it was stopping."""
+        """Restart the running jobs of an earlier server; end the jobs it was stopping."""
         for record in self._context.store.every(Kind.TRANSFORM_JOB):
             status = record.body["TransformJobStatus"]
             if status == "Stopping":
@@ -108,7 +108,7 @@ class TransformJobs:
                 self._spawn(record.name, record.private["request"])
 
     def shutdown(self) -> None:
-        """Interrupt running jobs; they stay InProgress, for `recover`."""
+        """Interrupt running jobs; they stay InProgress for `recover`."""
         with self._lock:
             self._closing = True
             every = list(self._running.values())
@@ -141,7 +141,7 @@ class TransformJobs:
     def _outcome(
         self, name: str, request: dict[str, Any], running: "_Running"
     ) -> tuple[str | None, str | None]:
-        """How a job ended, and why; None when a later server continues it."""
+        """Run a job; return status and FailureReason, or None if a later server restarts it."""
         folder = self._context.home.job("transform-job", name)
         shutil.rmtree(folder, ignore_errors=True)
         (folder / "data").mkdir(parents=True)
@@ -154,7 +154,7 @@ class TransformJobs:
             folder=folder / "fleet",
             log_group=TRANSFORM_JOBS,
             variants=[self._variant(request)],
-            choices=random.Random(0),  # noqa: S311 - one variant: nothing is chosen
+            choices=random.Random(0),  # noqa: S311 - there is only one variant
             timing=self._timing,
             on_change=lambda: None,
             stream_prefix=name,
@@ -214,7 +214,7 @@ class TransformJobs:
 
 
 class _Running:
-    """A job's thread, and how to end it."""
+    """The thread of a running job, and its stop event."""
 
     def __init__(self, work: Callable[["_Running"], None]) -> None:
         self.stopping = threading.Event()
@@ -222,19 +222,19 @@ class _Running:
         self.thread = threading.Thread(target=work, args=(self,), name="transform", daemon=True)
 
     def check(self) -> None:
-        """Raise when it was stopped before its fleet was there."""
+        """Raise `Stopped` if it was stopped before its fleet was created."""
         if self.stopping.is_set():
             raise Stopped
 
     def stop(self) -> None:
-        """No further request; the containers end, and with them the requests in flight."""
+        """Send no more requests, and stop the containers, which ends requests in flight."""
         self.stopping.set()
         if self.fleet is not None:
             self.fleet.stop(drain=False)
 
 
 def _environment(request: dict[str, Any]) -> dict[str, str]:
-    """The environment that describes the job to its container; only what the request gives."""
+    """Environment variables that describe the job; only parameters that the request sets."""
     environment = {"SAGEMAKER_BATCH": "true"}
     if "MaxPayloadInMB" in request:
         environment["SAGEMAKER_MAX_PAYLOAD_IN_MB"] = str(request["MaxPayloadInMB"])

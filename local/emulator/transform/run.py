@@ -1,4 +1,4 @@
-"""One batch transform: a container answers for every input object, and the answers go to S3."""
+"""A batch transform: sends the input objects to containers and writes the responses to S3."""
 
 import json
 import tempfile
@@ -21,31 +21,31 @@ from local.emulator.transform.inputs import BadInput, Item, list_items, requests
 from local.s3_location import Location
 
 INVOCATION_SECONDS = 600
-"""A request's time when ModelClientConfig names none."""
+"""Default timeout of a request, if ModelClientConfig does not set it."""
 RETRIES = 3
-"""Retries of a failing request when ModelClientConfig names no number."""
+"""Default number of retries of a failed request, if ModelClientConfig does not set it."""
 DEFAULTS: dict[str, Any] = {
     "MaxConcurrentTransforms": 1,
     "BatchStrategy": "MULTI_RECORD",
     "MaxPayloadInMB": 6,
 }
-"""Parameters that neither the request nor the container sets."""
+"""Defaults for parameters that neither the request nor the container sets."""
 STRATEGIES = {"MultiRecord": "MULTI_RECORD", "SingleRecord": "SINGLE_RECORD"}
 _ERROR_LENGTH = 300
-"""Characters of a container's error in a message."""
+"""Most characters of a container's error in a message."""
 
 
 class TransformFailed(Exception):
-    """Some of the input was not transformed; the text is the job's FailureReason."""
+    """The transform of an object failed; the message is the job's FailureReason."""
 
 
 class Stopped(Exception):
-    """The job was stopped or the server ends."""
+    """The job was stopped, or the server is stopping."""
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """How requests are made: the job's own values, else the container's, else the defaults."""
+    """Parameters of requests: the job's, else the container's, else the defaults."""
 
     concurrent: int
     single: bool
@@ -53,7 +53,7 @@ class Parameters:
 
     @classmethod
     def agree(cls, request: dict[str, Any], offered: dict[str, Any]) -> "Parameters":
-        """Put the request's and the container's /execution-parameters together."""
+        """Merge the request's parameters and the container's /execution-parameters."""
         requested = {name: request[name] for name in DEFAULTS if name in request}
         if "BatchStrategy" in requested:
             requested["BatchStrategy"] = STRATEGIES[requested["BatchStrategy"]]
@@ -68,7 +68,7 @@ class Parameters:
         )
 
     def __str__(self) -> str:
-        """As AWS logs it."""
+        """The parameters as in AWS's log."""
         strategy = "SINGLE_RECORD" if self.single else "MULTI_RECORD"
         return (
             f"MaxConcurrentTransforms={self.concurrent}, MaxPayloadInMB={self.limit_mb}, "
@@ -77,16 +77,16 @@ class Parameters:
 
 
 class TransformRun:
-    """Does one job's work on a fleet that answers.
+    """Runs a job's transform on a started fleet.
 
     Args:
-        context: the region.
-        request: CreateTransformJob's.
+        context: the region's context.
+        request: the CreateTransformJob request.
         fleet: the containers.
-        stopping: set when no further request shall be made.
-        folder: an empty folder for what is on its way.
+        stopping: set to send no more requests.
+        folder: an empty folder for temporary files.
         log: the job's data log.
-        timing: intervals.
+        timing: timeouts and intervals.
     """
 
     def __init__(
@@ -115,12 +115,12 @@ class TransformRun:
         self._headers = {name: value for name, value in headers.items() if value}
 
     def work(self) -> int:
-        """Transform every object; how many.
+        """Transform every object; return the number of objects.
 
-        An object that fails leaves no output, and the others are transformed all the same.
+        An object that fails has no output; the others are still transformed.
 
         Raises:
-            TransformFailed: an object failed.
+            TransformFailed: the input is invalid, or an object failed.
             Stopped: `stopping` was set.
         """
         try:
@@ -147,7 +147,7 @@ class TransformRun:
     def _pipeline(
         self, items: list[Item], parameters: Parameters, pool: ThreadPoolExecutor, workers: int
     ) -> Iterator[tuple[Item, "_Failure"]]:
-        """Keep all workers busy, across objects; give the objects that failed, in order."""
+        """Keep all workers busy across objects; yield the failed objects in order."""
         window: deque[tuple[_Output, Future[bytes] | None]] = deque()
         for item in items:
             output = _Output(item, self._by_line)
@@ -160,7 +160,7 @@ class TransformRun:
             yield from self._take(window)
 
     def _bodies(self, item: Item, output: "_Output", parameters: Parameters) -> Iterator[bytes]:
-        """An object's requests, as long as none of them has failed."""
+        """Yield an object's request bodies until one of the requests fails."""
         try:
             with item.open(self._context.objects, self._folder, unzip=self._unzip) as file:
                 for body in requests_of(
@@ -179,7 +179,7 @@ class TransformRun:
     def _take(
         self, window: "deque[tuple[_Output, Future[bytes] | None]]"
     ) -> Iterator[tuple[Item, "_Failure"]]:
-        """Wait for the oldest request; at an object's end keep its output."""
+        """Wait for the oldest request; at an object's end, write its output to S3."""
         output, future = window.popleft()
         if future is not None:
             try:
@@ -202,7 +202,7 @@ class TransformRun:
             output.fail(_Failure("ClientError", f"its output {place} was not written: {error}"))
 
     def _ask(self, body: bytes) -> bytes:
-        """One request, tried again when the container fails."""
+        """Send a request, with retries unless the container returns a 4xx status."""
         failure = _Failure("AlgorithmError", "no container answers")
         pause = self._timing.backoff
         for attempt in range(self._retries + 1):
@@ -227,7 +227,7 @@ class TransformRun:
         raise failure
 
     def _offered(self) -> dict[str, Any]:
-        """The container's /execution-parameters; empty when it has none."""
+        """The container's /execution-parameters; empty if it has none."""
         try:
             with self._fleet.borrow() as (_, instance):
                 answer = instance.pool.request(
@@ -247,7 +247,7 @@ class TransformRun:
 
 
 class _Failure(Exception):
-    """Why an object has no output: AWS's kind, and a text without a full stop."""
+    """The failure of an object: AWS's kind of error, and a text without a period."""
 
     def __init__(self, kind: str, text: str) -> None:
         super().__init__(text)
@@ -255,7 +255,7 @@ class _Failure(Exception):
 
 
 class _Output:
-    """The answers to one object's requests, in order, in a file until the last is there."""
+    """The responses to an object's requests, appended in order to a temporary file."""
 
     def __init__(self, item: Item, by_line: bool) -> None:
         self.item = item
@@ -264,14 +264,14 @@ class _Output:
         self._file: IO[bytes] | None = None
 
     def path(self, folder: Path) -> Path:
-        """The file with what came so far."""
+        """The file with the responses so far; created by the first call."""
         if self._file is None:
             self._file = tempfile.NamedTemporaryFile(dir=folder)  # noqa: SIM115 - until close()
         self._file.flush()
         return Path(self._file.name)
 
     def add(self, answer: bytes, folder: Path) -> None:
-        """The next answer."""
+        """Append a response."""
         if self.failure is not None:
             return
         self.path(folder)
@@ -281,11 +281,11 @@ class _Output:
             self._file.write(b"\n")
 
     def fail(self, failure: _Failure) -> None:
-        """No output will be kept; the first failure counts."""
+        """Mark the object as failed; only the first failure is kept."""
         self.failure = self.failure or failure
 
     def close(self) -> None:
-        """Remove the file."""
+        """Close and remove the file."""
         if self._file is not None:
             self._file.close()
 
