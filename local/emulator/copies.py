@@ -9,7 +9,7 @@ from pathlib import Path
 READ_ONLY = 0o444
 _BLOCK = 1 << 20
 _MOST = 1 << 30
-"""Most bytes per call to copy_file_range."""
+"""Most bytes per call of copy_file_range."""
 _CANNOT = {
     errno.EXDEV,
     errno.EINVAL,
@@ -25,17 +25,16 @@ _GET_FLAGS, _SET_FLAGS, _TOP = 0x80086601, 0x40086602, 0x00020000
 
 
 def copy(source: Path, path: Path) -> None:
-    """A file at the new `path` with the bytes of `source`, in an inode of its own.
+    """Copy a file to the new `path`.
 
-    It is read-only, and may be executed if its owner may execute the source.
+    The copy is read-only, and executable if the source's owner may execute the source.
 
-    The blocks are shared where the file system can (btrfs, XFS), until one of the two is written;
-    holes stay holes. A hard link would share the inode, whose bytes, mode and length root can
-    change through either name.
+    File systems with copy-on-write (btrfs, XFS) share the blocks; holes are preserved. A hard link
+    would share the inode, so that root could change the original through it.
 
     Raises:
-        FileExistsError: something lies at `path`.
-        OSError: the disk is full, or the source cannot be read; nothing is left at `path`.
+        FileExistsError: `path` exists.
+        OSError: the disk is full, or the source cannot be read; `path` is not created.
     """
     opened = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -43,7 +42,7 @@ def copy(source: Path, path: Path) -> None:
         made = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         try:
             _fill(opened, made)
-            if os.fstat(made).st_mode & 0o777 != mode:  # the umask took some away
+            if os.fstat(made).st_mode & 0o777 != mode:  # the umask has cleared some bits
                 os.fchmod(made, mode)
         except BaseException:
             path.unlink(missing_ok=True)
@@ -55,11 +54,11 @@ def copy(source: Path, path: Path) -> None:
 
 
 def spread(folder: Path) -> None:
-    """Tell the file system to allocate the subfolders of this folder far apart on the disk.
+    """Request that the file system allocates the subfolders of this folder far apart on the disk.
 
     ext4 checks every recently freed inode before it allocates a new one: creating a job's 10,000
     files took 0.6 to 4.7 s where an earlier job's had been deleted, and 0.6 to 1.0 s elsewhere.
-    File systems without such a flag are ignored.
+    Does nothing on file systems without this flag.
     """
     if sys.platform != "linux":
         return
@@ -98,7 +97,7 @@ def _fill(source: int, target: int) -> None:
             raise
         os.lseek(source, 0, os.SEEK_SET)
         os.lseek(target, 0, os.SEEK_SET)
-    # On some file systems, files have no length until they are read.
+    # On some file systems (such as procfs), files have size 0 until they are read.
     with open(source, "rb", closefd=False) as reader, open(target, "wb", closefd=False) as writer:
         shutil.copyfileobj(reader, writer, _BLOCK)
 

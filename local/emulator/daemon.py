@@ -32,7 +32,7 @@ STOP_SECONDS = 150.0
 HEALTH_SECONDS = 5.0
 KILL_SECONDS = 10.0
 LOG_SIZE = 10 * 1024 * 1024
-"""Size in bytes above which a new server rotates the server log."""
+"""Size in bytes above which `up` rotates the server log."""
 TAIL_LINES = 12
 NEEDED_BYTES = 1024 * 1024
 """With less free disk space than this, a server can neither start nor log why."""

@@ -6,7 +6,7 @@ class ServiceError(Exception):
 
     Attributes:
         code: AWS's error code, such as `ValidationException`.
-        message: one sentence that names the field, what was found and what was expected.
+        message: one sentence with the field, what was found and what was expected.
         status: the HTTP status.
         extra: more members of the error's shape, such as `OriginalStatusCode` of a `ModelError`.
     """

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 Point = dict[str, Any]
-"""Values of a metric, as PutMetricData's `MetricData` has them; its time is UTC seconds."""
+"""An item of PutMetricData's `MetricData`, with Unix time."""
 
 
 @dataclass(frozen=True)
@@ -98,4 +98,4 @@ class Logs(Protocol):
     def put_statistics(
         self, namespace: str, dimensions: dict[str, str], found: Iterable[Statistics]
     ) -> None:
-        """Publish values that were put together to CloudWatch."""
+        """Publish aggregated values to CloudWatch."""

@@ -31,13 +31,13 @@ from local.emulator.home import Home
 if TYPE_CHECKING:
     from werkzeug.wrappers import Response
 
-logger = logging.getLogger("local.emulator.server")  # even if it runs as __main__
+logger = logging.getLogger("local.emulator.server")  # also if it runs as __main__
 
 ADDRESS = "127.0.0.1"
 DRAIN_SECONDS = 5.0
 """Seconds to wait for requests in flight when the server stops."""
 LOCK_SECONDS = 1.0
-"""Seconds to wait for the lock, which a process that checks for a server holds for an instant."""
+"""Seconds to wait for the lock; processes that check for a server hold it for an instant."""
 STOP = ("POST", "shutdown")
 """The only operation below /_berth that needs a signature."""
 
@@ -78,7 +78,7 @@ class Server:
         self._web: Any = None
 
     def _make_parts(self, home: Home, executor: Executor, region: str) -> None:
-        # These imports take 0.5 s, which a command that only looks for a server should not pay for.
+        # These imports take 0.5 s; commands that only look for a running server do not need them.
         from local.emulator.aws.application import AWSServices
         from local.emulator.aws.signature.keys import Keys
         from local.emulator.aws.signature.verification import Verification

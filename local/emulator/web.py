@@ -43,7 +43,7 @@ class Handler(WSGIRequestHandler):
         return environ
 
     def handle_expect_100(self) -> bool:
-        """Nothing: werkzeug tells a client to continue too, and once is enough."""
+        """Do nothing: werkzeug already sends 100 Continue."""
         return True
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:

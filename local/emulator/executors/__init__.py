@@ -12,7 +12,7 @@ SHM_SIZE = 2 * 1024**3
 
 
 class ExecutorError(Exception):
-    """A container could not be started, or the engine does not respond; one line on why."""
+    """A container could not be started, or the engine does not respond; one line that says why."""
 
 
 class ImageMissing(ExecutorError):
@@ -75,7 +75,7 @@ class Container(Protocol):
         """The path of the spec's `base` in the container."""
 
     def wait(self, timeout: float | None = None) -> int | None:
-        """Wait for the end and the last line; the exit status, or None after `timeout` seconds.
+        """Wait for the exit and the last line; the exit status, or None after `timeout` seconds.
 
         Raises:
             ExecutorError: the engine does not respond, so the status is unknown.
@@ -132,6 +132,6 @@ class Executor(Protocol):
 def saved_output(base: Path) -> Path:
     """The file next to `base` for a container's output, which `reap` writes.
 
-    When a server is killed, its containers continue, so that nothing reads their last lines.
+    When a server is killed, its containers continue, but nothing reads their output.
     """
     return base.with_name(f"{base.name}.said")

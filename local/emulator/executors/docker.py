@@ -22,7 +22,7 @@ from local.emulator.executors.shared import SharedFolders, make_mount_point
 from local.emulator.home import Home
 
 HOST_NAME = "host.docker.internal"
-"""The engine's machine in containers, as in Docker Desktop."""
+"""Name of the engine's machine in containers, as in Docker Desktop."""
 HOME_LABEL = "berth.home"
 ROLE_LABEL = "berth.role"
 BASE_LABEL = "berth.base"
@@ -262,7 +262,7 @@ class DockerExecutor:
         return f"berth-{self._id}-{name}"
 
     def _mark(self, name: str) -> None:
-        """Create the home's marker before something of this home is created on the engine.
+        """Create the home's marker before a container or network is created on the engine.
 
         Raises:
             ExecutorError: the marker cannot be written.
@@ -275,7 +275,7 @@ class DockerExecutor:
             raise ExecutorError(f"{name} cannot be registered: {error}") from None
 
     def _unmark(self, name: str) -> None:
-        """Remove the home's marker if this was the last thing on the engine."""
+        """Remove the home's marker if this was the last container or network on the engine."""
         with self._lock:
             self._marked.discard(name)
             if not self._marked:
@@ -283,7 +283,7 @@ class DockerExecutor:
 
 
 def _needs_own_network(spec: ContainerSpec) -> bool:
-    """Whether it is an isolated server, which must be reachable but must not reach anything."""
+    """Whether it is an isolated server: reachable, but without outbound network access."""
     return spec.isolated and spec.network is None and spec.port is not None
 
 

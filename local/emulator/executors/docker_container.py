@@ -115,7 +115,7 @@ class DockerContainer:
     def remove(self) -> None:
         """Kill and remove the container, and make the home's owner own its files."""
         if self._removed:
-            return  # another container may have its name now
+            return  # a new container may have its name now
         self._removed = True
         self._on_remove()
         if self._thread is not None and self._thread.is_alive():

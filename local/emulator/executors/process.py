@@ -32,7 +32,7 @@ IMAGE_ENVIRONMENT = {
 }
 """Environment variables that the image sets; a request may override them."""
 DRAIN_SECONDS = 5.0
-"""Seconds to wait for the rest of an ended process's output, which a child may keep open."""
+"""Seconds to wait for the rest of an ended process's output, if a child keeps it open."""
 
 Commands = Mapping[str, Mapping[str, Sequence[str]]]
 
@@ -54,9 +54,9 @@ def repository(image: str) -> str:
 class ProcessExecutor:
     """Runs `train` and `serve` as processes; see `Executor`.
 
-    Processes lack some features of containers. Network isolation is not enforced, which the first
-    line of the log says. `read_only` is not enforced either (the job has its own copy), and cores
-    are only limited by `OMP_NUM_THREADS`.
+    Processes lack some features of containers. Network isolation is not enforced; the first log
+    line says so. `read_only` is not enforced either (the job has its own copy), and cores are only
+    limited by `OMP_NUM_THREADS`.
 
     Args:
         home: the home.
@@ -247,7 +247,7 @@ class RunningProcess:
     def remove(self) -> None:
         """Kill and unregister the process; its files already belong to the user."""
         if self._removed:
-            return  # another process may have its name now
+            return  # a new process may have its name now
         self._removed = True
         if not self._ended.is_set():
             self._registry.kill(self.name, self._first)

@@ -1,4 +1,4 @@
-"""A registry of a home's processes, in which a new server finds those of a killed one.
+"""A registry of a home's processes, so that a new server finds those of a killed one.
 
 Process groups and sessions are not enough to find a job's processes, because torchrun starts each
 worker in its own session. Instead, an environment variable marks them, which all children inherit.
@@ -39,7 +39,7 @@ class RegisteredProcess:
 
 
 class ProcessRegistry:
-    """The registry: a file for each process that was started and not yet removed."""
+    """The registry: one file per process that was started and not yet removed."""
 
     def __init__(self, home: Home) -> None:
         self._id = home.id
@@ -78,7 +78,7 @@ class ProcessRegistry:
     def kill(self, name: str | None = None, first: psutil.Process | None = None) -> None:
         """Kill all processes of a container (None: of all containers), and `first` with children.
 
-        It returns when no process is left that could start another.
+        Repeat until none is left, as a process may start another one meanwhile.
         """
         killed: set[psutil.Process] = set()
         while fresh := set(self._living(name, first)) - killed:

@@ -65,7 +65,7 @@ def make(folder: Path) -> None:
 
 
 def open_to_all(folder: Path) -> None:
-    """Make a folder readable and writable for all users, as the next image may run as another one.
+    """Make a folder readable and writable for all users, as the next image may run as another user.
 
     Files of other users are not changed.
     """
@@ -112,7 +112,7 @@ def link(base: Path, part: str, folder: Path) -> None:
 
 
 def _clear_the_way(base: Path, part: str) -> None:
-    """Remove links and files along the path `base/part`, as a container's may lead anywhere."""
+    """Remove links and files along the path `base/part`: a container's link may point anywhere."""
     path = base
     for name in PurePosixPath(part).parts:
         path /= name

@@ -3,8 +3,8 @@
 The kernel discards signals to a container's first process until it has installed a handler
 (pid_namespaces(7)), so that a SIGTERM sent too early is lost and only SIGKILL ends the process.
 
-Only the engine can tell: if it is on another machine, in a virtual machine or outside this
-container, a process has another pid here, or none.
+The engine must be queried for this: if it is on another machine, in a virtual machine or outside
+this container, a process has another pid here, or none.
 """
 
 from typing import Any
@@ -36,7 +36,7 @@ def handles_signal(table: Any, pid: int, number: int) -> bool:
 def status_handles_signal(status: str, number: int) -> bool:
     """The same from `/proc/1/status` in the container.
 
-    It is for engines whose `ps` does not have the columns, such as BusyBox in virtual machines.
+    For engines whose `ps` does not have the columns, such as BusyBox in virtual machines.
 
     Args:
         status: the file's text.
