@@ -1,4 +1,4 @@
-"""A tiny artifact whose probabilities are easy to foresee, and an engine that needs none."""
+"""A tiny artifact with predictable probabilities, and an engine that needs no artifact."""
 
 import io
 import json
@@ -23,7 +23,7 @@ CLASSES = ("red", "green", 'blue, "deep"')
 def write_graph(
     path: Path, *, classes: int = 3, dtype: type = np.float32, spread: float = 0.1
 ) -> None:
-    """The softmax of each channel's mean, a tenth of it so that no probability is 0 or 1."""
+    """Write a graph: softmax of a tenth of each channel's mean, so no probability is 0 or 1."""
     pixels = ops.parameter([-1, CROP, CROP, 3], dtype, name="pixels")
     means = ops.reduce_mean(
         ops.convert(pixels, "f32"), ops.constant(np.array([1, 2])), keep_dims=False
@@ -84,7 +84,7 @@ def wait_for(predictor: Predictor, state: str) -> dict[str, str]:
 
 
 class ChannelMeans:
-    """An engine without OpenVINO: each channel's share of the brightness."""
+    """An engine without OpenVINO whose probabilities are each channel's share of the brightness."""
 
     name = "channel means"
     max_batch = 4

@@ -1,4 +1,4 @@
-"""A `serve` process of this machine: started, asked and ended."""
+"""Starts a `serve` process, sends it requests and stops it."""
 
 import http.client
 import os

@@ -56,7 +56,9 @@ def test_an_image_is_classified(client: FlaskClient) -> None:
     assert sum(top["probability"] for top in prediction["top"]) == pytest.approx(1, abs=1e-6)
 
 
-def test_json_and_npy_predict_like_the_image(client: FlaskClient, predictor: Predictor) -> None:
+def test_json_and_npy_give_the_same_prediction_as_the_image(
+    client: FlaskClient, predictor: Predictor
+) -> None:
     alone = invoke(client).get_json()["predictions"]
     instances = [{"b64": base64.b64encode(picture()).decode()}] * 2
     as_json = invoke(client, json.dumps({"instances": instances}).encode(), "application/json")
@@ -68,7 +70,7 @@ def test_json_and_npy_predict_like_the_image(client: FlaskClient, predictor: Pre
 
 
 @pytest.mark.parametrize("content_type", ["IMAGE/PNG", "application/octet-stream; x=1"])
-def test_content_type_is_read_as_http_says(client: FlaskClient, content_type: str) -> None:
+def test_content_type_is_parsed_as_in_http(client: FlaskClient, content_type: str) -> None:
     assert invoke(client, content_type=content_type).status_code == 200
 
 
@@ -112,7 +114,7 @@ BODIES: dict[str, Callable[[], bytes]] = {
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])
 @pytest.mark.parametrize("content_type", BODIES)
-def test_a_compressed_body_is_answered_like_the_body(
+def test_a_compressed_body_gives_the_same_prediction(
     client: FlaskClient, content_type: str, coding: str
 ) -> None:
     body = BODIES[content_type]()

@@ -18,7 +18,7 @@ START = 1_790_000_040.0
 
 
 class Log:
-    """What is written, and a clock that stands until it is set."""
+    """Captures what is written; its clock stands still until the test sets it."""
 
     def __init__(self) -> None:
         self.text = ""
@@ -71,7 +71,7 @@ def test_a_document_follows_the_specification() -> None:
     }
 
 
-def test_metrics_without_a_value_are_not_announced() -> None:
+def test_metrics_without_a_value_are_not_declared() -> None:
     log = Log()
     metrics = log.metrics()
     metrics.observe(InvocationRecord(), 400, 0.001)
@@ -126,7 +126,7 @@ def test_many_invocations_are_split_into_documents_written_atomically(length: in
     assert all(len(each.values["Latency"]) <= 100 for each in found)
 
 
-def test_threads_lose_no_invocation() -> None:
+def test_concurrent_invocations_are_all_counted() -> None:
     log = Log()
     metrics = log.metrics()
 

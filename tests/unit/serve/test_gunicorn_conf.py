@@ -8,7 +8,7 @@ from serve import gunicorn_conf
 from serve.settings import IN_FLIGHT, ServerSettingsError
 
 
-def test_each_worker_gets_a_gpu_of_its_own_and_a_successor_that_of_the_dead(
+def test_each_worker_gets_its_own_gpu_and_a_replacement_gets_that_of_the_dead_worker(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(gunicorn_conf, "GPUS", ("0", "1"))
@@ -25,7 +25,7 @@ def test_each_worker_gets_a_gpu_of_its_own_and_a_successor_that_of_the_dead(
     assert fork(12) == "0"
 
 
-def test_a_worker_sees_only_the_gpu_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_sees_only_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     gunicorn_conf.post_fork(None, SimpleNamespace(gpu=None))
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "0,1"
@@ -33,7 +33,7 @@ def test_a_worker_sees_only_the_gpu_it_was_given(monkeypatch: pytest.MonkeyPatch
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"
 
 
-def test_what_several_workers_count_goes_with_the_server(
+def test_shared_metric_files_are_removed_with_the_server(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     gunicorn_conf.on_exit(None)
@@ -49,19 +49,19 @@ def test_what_several_workers_count_goes_with_the_server(
     assert not folder.exists()
 
 
-def test_temporary_files_lie_where_one_can_be_made(tmp_path: Path) -> None:
+def test_temporary_files_use_the_first_writable_folder(tmp_path: Path) -> None:
     absent = str(tmp_path / "absent")
     assert gunicorn_conf.writable((absent, str(tmp_path))) == str(tmp_path)
     with pytest.raises(ServerSettingsError, match=f"^temporary files: found {absent} .*expected"):
         gunicorn_conf.writable((absent,))
 
 
-def test_room_is_what_is_free(tmp_path: Path) -> None:
+def test_has_room_compares_with_the_free_space(tmp_path: Path) -> None:
     assert gunicorn_conf.has_room(str(tmp_path), 1)
     assert not gunicorn_conf.has_room(str(tmp_path), 1 << 62)
 
 
-def test_a_file_without_a_name_is_inherited(tmp_path: Path) -> None:
+def test_an_anonymous_file_is_inherited_by_child_processes(tmp_path: Path) -> None:
     with gunicorn_conf.anonymous_file(str(tmp_path)) as file:
         child = os.fork()
         if child == 0:
@@ -72,7 +72,7 @@ def test_a_file_without_a_name_is_inherited(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_thread_is_left_for_pings_when_every_place_is_taken() -> None:
+def test_a_thread_remains_for_pings_at_the_request_limit() -> None:
     assert gunicorn_conf.threads > IN_FLIGHT
     assert gunicorn_conf.worker_connections > gunicorn_conf.threads
     assert gunicorn_conf.graceful_timeout < 30

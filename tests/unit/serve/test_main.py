@@ -1,4 +1,4 @@
-"""The `serve` command as SageMaker runs it: a process, a port and signals."""
+"""The `serve` command as SageMaker runs it: as a process with a port and signals."""
 
 import json
 import os
@@ -69,7 +69,7 @@ def test_a_server_answers_survives_bad_requests_and_ends_on_sigterm(base: Path) 
     assert "Traceback" not in log
 
 
-def test_two_workers_count_together_and_leave_nothing(base: Path) -> None:
+def test_two_workers_share_metrics_and_remove_their_files(base: Path) -> None:
     def counted() -> float:
         status, text = server.ask("GET", "/metrics")
         assert status == 200
@@ -119,7 +119,7 @@ def test_a_running_request_is_answered_before_shutdown(base: Path) -> None:
         busy.putheader("Content-Type", "image/png")
         busy.putheader("Content-Length", str(len(body)))
         busy.endheaders(body[:10])
-        # A second answered request on another connection: the first one is inside by then.
+        # Once a second request is answered on another connection, the first has been accepted.
         assert server.invoke(body)[0] == 200
         server.process.send_signal(signal.SIGTERM)
         sleep(0.3)
@@ -152,7 +152,7 @@ def test_a_worker_that_is_killed_is_replaced(base: Path) -> None:
 
 
 def stall(server: Server) -> socket.socket:
-    """A request that takes a place, as its body is too long to be held, and never sends it all."""
+    """Occupy a place with a request whose body is too long to buffer and never sent completely."""
     connection = socket.create_connection(("127.0.0.1", server.port))
     connection.sendall(
         b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
@@ -169,8 +169,8 @@ def test_pings_are_answered_at_the_request_limit(base: Path) -> None:
             until = monotonic() + 40
             while (answer := server.invoke(picture()))[0] != 503:
                 assert monotonic() < until
-                # A place was free: one of the stalled came while an invocation had the last one,
-                # and was sent away.
+                # A place was free: a stalled request came while an invocation had the last one
+                # and was refused.
                 stalled.append(stall(server))
                 sleep(0.05)
             assert "overloaded" in answer[1]
@@ -209,7 +209,7 @@ def test_an_unavailable_address_ends_in_one_line() -> None:
     assert done.returncode == 1
     assert done.stderr.startswith(f"serve: SAGEMAKER_BIND_TO_PORT: found port {port}, on which")
     assert done.stderr.count("\n") == 1
-    # A block of addresses kept for documentation (RFC 5737), no machine's own.
+    # An address reserved for documentation (RFC 5737), which no machine has.
     done = run(SAGEMAKER_BIND_TO_PORT=port, BERTH_BIND_HOST="192.0.2.1")
     assert done.returncode == 1
     assert done.stderr.startswith("serve: BERTH_BIND_HOST: found 192.0.2.1, on which")

@@ -1,4 +1,4 @@
-"""The `serve` command while many clients use it: its end, and the death of its worker."""
+"""The `serve` command under load: shutdown, and the death of a worker."""
 
 import json
 import os
@@ -41,7 +41,7 @@ def test_sigterm_answers_every_request_that_was_accepted(server: Server) -> None
         sockets = [stack.enter_context(server.socket()) for _ in range(clients)]
         for each in sockets:
             each.sendall(head)
-        # From its "100 Continue" on a request is accepted, and owed an answer.
+        # After "100 Continue" a request is accepted and must get a response.
         for each in sockets:
             assert each.recv(100).startswith(b"HTTP/1.1 100")
         server.process.send_signal(signal.SIGTERM)
@@ -52,11 +52,11 @@ def test_sigterm_answers_every_request_that_was_accepted(server: Server) -> None
     assert server.process.wait(30) == 0
 
 
-def test_a_worker_that_is_killed_under_load_costs_only_what_it_held(server: Server) -> None:
+def test_a_worker_killed_under_load_loses_only_its_own_requests(server: Server) -> None:
     killed, stop, answered = threading.Event(), threading.Event(), threading.Semaphore(0)
 
     def client() -> tuple[set[int], int]:
-        """The statuses it got, and how many 200 after the worker's death."""
+        """Return the statuses received, and the number of 200s after the worker's death."""
         statuses, after = set(), 0
         while not stop.is_set():
             was_killed = killed.is_set()
@@ -110,7 +110,7 @@ def test_models_of_a_worker_that_is_killed_are_loaded_again(tmp_path: Path) -> N
             assert monotonic() < until
             sleep(0.01)
         server.wait_for("READY")
-        # SageMaker, which is told nothing, invokes what it has had loaded and not unloaded.
+        # SageMaker does not notice and invokes every model it has loaded and not unloaded.
         statuses = [server.ask("POST", f"/models/{n}/invoke", picture())[0] for n in "abc"]
         assert statuses == [200, 404, 200]
         assert load(server, "b") == 200

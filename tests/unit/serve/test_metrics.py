@@ -42,7 +42,7 @@ print(metrics.text().decode())
 
 
 def samples(text: bytes | str) -> dict[str, float]:
-    """Every sample by its name and labels, as Prometheus' own parser reads it."""
+    """Return every sample by its name and labels, as read by Prometheus' own parser."""
     text = text.decode() if isinstance(text, bytes) else text
     found = {}
     for family in text_string_to_metric_families(text):
@@ -94,7 +94,7 @@ def test_the_server_shows_its_model(client: FlaskClient) -> None:
     assert client.post("/metrics").status_code == 405
 
 
-def test_an_invocation_knows_where_its_time_went(client: FlaskClient) -> None:
+def test_an_invocation_records_the_time_of_each_stage(client: FlaskClient) -> None:
     with client:
         client.post("/invocations", data=picture(), content_type="image/png")
         made = request.environ[RECORD]
@@ -108,7 +108,7 @@ def test_an_invocation_knows_where_its_time_went(client: FlaskClient) -> None:
         assert request.environ[RECORD].received == 4
 
 
-def test_several_workers_are_added_up(tmp_path: Path) -> None:
+def test_metrics_of_several_workers_are_added_up(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", TWO_WORKERS],
         env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)},

@@ -1,4 +1,4 @@
-"""Ten thousand requests that nobody meant: a real server refuses each or answers it, and goes on.
+"""Sends ten thousand random requests: a real server answers or refuses each and keeps running.
 
 The cases are the same in every run.
 """
@@ -25,7 +25,7 @@ GROWTH = 150 * 2**20
 
 
 def cases(count: int) -> settings:
-    """So many examples, without a limit on how long one takes on a busy machine."""
+    """Run this many examples, without a time limit for each, as the machine may be busy."""
     return settings(
         max_examples=count,
         deadline=None,
@@ -36,7 +36,7 @@ def cases(count: int) -> settings:
 
 
 def pictures() -> list[bytes]:
-    """One small picture in each format and variant that is decoded differently."""
+    """Return one small picture in each format and variant that is decoded differently."""
     noise = np.random.default_rng(0).integers(0, 256, (20, 24, 3), dtype=np.uint8)
     image = Image.fromarray(noise)
     variants: list[tuple[str, str, dict[str, Any]]] = [
@@ -126,7 +126,7 @@ def damaged(data: bytes, damage: Damage) -> bytes:
 
 
 class Client:
-    """One keep-alive connection to a server, opened again when the server closes it."""
+    """A keep-alive connection to a server, reopened when the server closes it."""
 
     def __init__(self, server: Server) -> None:
         self._connection = HTTPConnection("127.0.0.1", server.port, timeout=60)
@@ -138,7 +138,7 @@ class Client:
                 response = self._connection.getresponse()
                 return response.status, response.read()
             except (ConnectionError, HTTPException):
-                # The server closes a connection whose request it refused; a dead one refuses twice.
+                # The server closes a connection after it refuses a request; a dead one fails twice.
                 self._connection.close()
                 if not again:
                     raise
@@ -150,7 +150,7 @@ class Client:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server which, in the end, must be the same, no larger, and answer right."""
+    """Yield a server; in the end its worker must be the same, no larger, and predict correctly."""
     base = tmp_path_factory.mktemp("ml")
     write_artifact(base / "model")
     with serving(base) as server:
@@ -170,7 +170,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def answers(server: Server) -> Iterator[Callable[..., int]]:
-    """Send a request and give its status, which is 2xx or 4xx; an error is one line of JSON."""
+    """Send a request and return its status: 2xx or 4xx; an error is one line of JSON."""
     client = Client(server)
 
     def send(body: bytes, content_type: str, **more: str) -> int:

@@ -18,14 +18,14 @@ def test_defaults_are_those_of_a_real_time_endpoint() -> None:
     assert settings.transforms == settings.cpus + 1
 
 
-def test_sagemaker_names_the_port_and_the_base_directory() -> None:
+def test_sagemaker_sets_the_port_and_the_base_directory() -> None:
     settings = read(SAGEMAKER_BIND_TO_PORT="9001", SAGEMAKER_BASE_DIR="/srv/ml")
     assert settings.port == 9001
     assert settings.model_dir == Path("/srv/ml/model")
 
 
 @pytest.mark.parametrize("inside", [True, False])
-def test_a_container_listens_everywhere_and_a_process_on_its_own_machine(
+def test_a_container_listens_on_all_addresses_and_a_process_on_loopback(
     monkeypatch: pytest.MonkeyPatch, inside: bool
 ) -> None:
     monkeypatch.setattr(settings_module, "in_container", lambda _: inside)
@@ -56,7 +56,7 @@ def test_a_container_listens_everywhere_and_a_process_on_its_own_machine(
         ({}, {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, True),
     ],
 )
-def test_a_container_is_known_by_its_marks(
+def test_a_container_is_detected_by_files_and_variables(
     tmp_path: Path, files: dict[str, str], environ: dict[str, str], inside: bool
 ) -> None:
     for name, text in files.items():
@@ -65,20 +65,20 @@ def test_a_container_is_known_by_its_marks(
     assert in_container(environ, tmp_path) is inside
 
 
-def test_the_precision_is_the_devices_own_unless_it_is_named() -> None:
+def test_the_precision_defaults_to_auto() -> None:
     assert read().precision == "auto"
     for named in ("float32", "bfloat16", "int8", "fastest"):
         assert read(BERTH_PRECISION=named).precision == named
 
 
-def test_a_batch_transform_takes_larger_records_within_what_sagemaker_adds_up() -> None:
+def test_batch_transform_accepts_larger_records_within_sagemakers_total_limit() -> None:
     settings = read(SAGEMAKER_BATCH="true")
     assert settings.payload_mb == 100
     assert settings.transforms * settings.advertised_mb <= 100
 
 
 @pytest.mark.parametrize("payload", ["1", "30", "60", "100"])
-def test_transforms_keep_to_the_sum_when_the_payload_is_given(payload: str) -> None:
+def test_transforms_keep_to_the_total_limit_with_a_given_payload(payload: str) -> None:
     settings = read(SAGEMAKER_BATCH="true", SAGEMAKER_MAX_PAYLOAD_IN_MB=payload)
     assert settings.payload_mb == settings.advertised_mb == int(payload)
     assert settings.transforms * settings.advertised_mb <= 100
@@ -98,7 +98,7 @@ def test_a_payload_set_by_the_user_is_advertised() -> None:
     )
 
 
-def test_a_payload_of_zero_means_any_size_within_a_bound() -> None:
+def test_a_payload_of_zero_means_any_size_up_to_a_limit() -> None:
     settings = read(SAGEMAKER_BATCH="true", SAGEMAKER_MAX_PAYLOAD_IN_MB="0")
     assert (settings.payload_mb, settings.advertised_mb, settings.transforms) == (1024, 0, 1)
 

@@ -1,4 +1,4 @@
-"""Against Grad-CAM by PyTorch's own gradients."""
+"""Compares class activation maps with Grad-CAM computed from PyTorch's gradients."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ SIDE = 24
 
 
 class Network(nn.Module):
-    """Pixels as the export takes them, a map, its average, and a head that is not linear."""
+    """Takes pixels like the export; a feature map, its average, and a head that is not linear."""
 
     def __init__(self, pool: bool = True, bypass: bool = False, channels: int = 16) -> None:
         super().__init__()
@@ -75,10 +75,12 @@ def test_the_map_equals_grad_cam(tmp_path: Path, channels: int) -> None:
 
 
 @pytest.mark.parametrize("network", [Network(pool=False), Network(bypass=True)])
-def test_a_graph_that_is_not_a_map_and_a_head_has_none(tmp_path: Path, network: Network) -> None:
+def test_a_graph_without_a_feature_map_and_head_has_no_class_activation(
+    tmp_path: Path, network: Network
+) -> None:
     assert ClassActivation.of(export(network, tmp_path), cpus=1) is None
 
 
-def test_an_average_of_other_axes_is_no_map(tmp_path: Path) -> None:
+def test_an_average_over_other_axes_is_not_a_feature_map(tmp_path: Path) -> None:
     write_graph(tmp_path / "model.xml")
     assert ClassActivation.of(tmp_path / "model.xml", cpus=1) is None

@@ -17,7 +17,7 @@ SIDE = 70
 
 
 def red_share(pixels: Iterator[Pixels], _deadline: float) -> list[Probabilities]:
-    """Class 0 is as probable as there are red pixels, of which none is all of an image."""
+    """Predict class 0 with a probability that grows with the share of red pixels."""
     rows = []
     for image in pixels:
         red = (image[..., 0] > 200) & (image[..., 1] < 50)
@@ -39,7 +39,7 @@ def test_occlusion_finds_the_relevant_part(artifact: Artifact) -> None:
 
 
 class Memory:
-    """Room for a second copy of a model, once there is `enough`."""
+    """Grants memory for a second copy of a model once `enough` is set."""
 
     def __init__(self) -> None:
         self.enough = False
@@ -53,7 +53,7 @@ class Memory:
         yield
 
 
-def test_without_memory_for_the_graph_occlusion_explains_until_there_is_some(
+def test_occlusion_explains_until_memory_for_the_graph_is_free(
     artifact: Artifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compiled = np.full((2, 2), 0.5)
@@ -72,7 +72,7 @@ def test_without_memory_for_the_graph_occlusion_explains_until_there_is_some(
     assert memory.asked == 3
 
 
-def test_an_explanation_has_the_requests_time(artifact: Artifact) -> None:
+def test_an_explanation_ends_at_the_requests_deadline(artifact: Artifact) -> None:
     entered, leave = threading.Event(), threading.Event()
 
     def slow(pixels: Iterator[Pixels], deadline: float) -> list[Probabilities]:

@@ -6,7 +6,7 @@ from PIL import Image
 from serve.explanations.heat_map import draw, scaled
 
 
-def test_only_what_speaks_for_the_class_is_hot() -> None:
+def test_only_positive_evidence_for_the_class_is_hot() -> None:
     heat = scaled(np.array([[-3.0, 0.5], [2.0, 0.0]]))
     assert heat.dtype == np.float32
     np.testing.assert_array_equal(heat, [[0, 0.25], [1, 0]])

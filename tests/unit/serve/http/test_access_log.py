@@ -15,7 +15,7 @@ from serve.records import RECORD, InvocationRecord
 
 @pytest.fixture
 def restored() -> Iterator[None]:
-    """gunicorn's loggers are the process's: what a test sets on them goes."""
+    """Restore gunicorn's loggers, which the whole process shares, after each test."""
     loggers = [logging.getLogger(name) for name in ("gunicorn.error", "gunicorn.access")]
     before = [(log.level, log.propagate, log.handlers[:]) for log in loggers]
     yield
@@ -26,7 +26,7 @@ def restored() -> Iterator[None]:
 
 
 class Told:
-    """What a server with BERTH_LOG_FORMAT=`form` logs."""
+    """Captures what a server with BERTH_LOG_FORMAT=`form` logs."""
 
     def __init__(self, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("BERTH_LOG_FORMAT", form)
@@ -68,7 +68,7 @@ def record() -> InvocationRecord:
     return made
 
 
-def test_a_line_says_where_an_invocations_time_went(text: Told) -> None:
+def test_a_line_shows_the_time_of_each_stage_of_an_invocation(text: Told) -> None:
     text.request(
         record=record(),
         HTTP_X_AMZN_SAGEMAKER_INFERENCE_ID="mine-1",
@@ -135,7 +135,7 @@ def test_health_checks_and_scrapes_are_not_logged(text: Told) -> None:
     assert text.lines() == []
 
 
-def test_a_record_ends_with_its_response(text: Told) -> None:
+def test_a_record_is_finished_with_the_status_and_duration_of_its_response(text: Told) -> None:
     ended: list[tuple[InvocationRecord, int, float]] = []
     made = InvocationRecord(lambda *what: ended.append(what))
     text.request(record=made)

@@ -1,4 +1,4 @@
-"""Clients that are slow, idle or talk nonsense, on the wire."""
+"""Slow, idle and malformed client connections to a real server."""
 
 import json
 import socket
@@ -39,7 +39,7 @@ def connect(server: Server, sent: bytes) -> socket.socket:
 
 
 def answer(connection: socket.socket) -> tuple[int, dict[str, str]]:
-    """Status and JSON of the one answer before the server closes; 0 without one."""
+    """Return the status and JSON of the only response before the server closes; 0 if none came."""
     data = b""
     while piece := connection.recv(65536):
         data += piece
@@ -53,7 +53,7 @@ def answer(connection: socket.socket) -> tuple[int, dict[str, str]]:
 HEAD = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
 
 
-def test_connections_without_requests_cost_no_ping_and_end(server: Server) -> None:
+def test_idle_connections_delay_no_ping_and_are_closed(server: Server) -> None:
     halves = [b"", b"P", HEAD, HEAD + b"Content-Length: 5\r\n", b"GET /ping HTTP/1.1\r\n"]
     with ExitStack() as stack:
         opened = [stack.enter_context(connect(server, halves[at % 5])) for at in range(200)]
@@ -67,7 +67,7 @@ def test_connections_without_requests_cost_no_ping_and_end(server: Server) -> No
 
 
 def framed(body: bytes, framing: str) -> tuple[bytes, bytes]:
-    """A request with this body, as two pieces that a client sends one after the other."""
+    """Return a request with this body in two pieces, for a client to send one after the other."""
     if framing == "length":
         head, sent = f"Content-Length: {len(body)}\r\n", body
     else:
@@ -80,9 +80,7 @@ def framed(body: bytes, framing: str) -> tuple[bytes, bytes]:
 
 
 @pytest.mark.parametrize("framing", ["length", "chunks", "expect"])
-def test_bodies_that_stall_by_the_hundred_keep_no_other_request_waiting(
-    server: Server, framing: str
-) -> None:
+def test_hundreds_of_stalled_bodies_delay_no_other_request(server: Server, framing: str) -> None:
     body = picture()
     first, rest = framed(body, framing)
     with ExitStack() as stack:
@@ -101,7 +99,7 @@ def test_bodies_that_stall_by_the_hundred_keep_no_other_request_waiting(
     assert "did not arrive in time" in missing[0][1]["error"]
 
 
-def test_a_body_that_ends_early_is_told_what_is_missing(server: Server) -> None:
+def test_a_body_that_ends_early_gets_an_error_with_its_length(server: Server) -> None:
     with connect(server, HEAD + b"Content-Length: 1000\r\n\r\n" + bytes(10)) as connection:
         connection.shutdown(socket.SHUT_WR)
         status, error = answer(connection)
@@ -110,7 +108,7 @@ def test_a_body_that_ends_early_is_told_what_is_missing(server: Server) -> None:
 
 
 @pytest.mark.parametrize("step", [1, 2, 7, 4096])
-def test_chunks_may_be_cut_anywhere_and_the_next_request_begins_behind_them(
+def test_chunks_may_be_split_anywhere_and_the_next_request_follows_them(
     server: Server, step: int
 ) -> None:
     body = picture()
@@ -128,7 +126,7 @@ def test_chunks_may_be_cut_anywhere_and_the_next_request_begins_behind_them(
     assert statuses == [200, 200]
 
 
-def test_chunks_too_many_to_be_held_are_read_by_a_thread(server: Server) -> None:
+def test_too_many_chunks_to_buffer_are_read_by_a_thread(server: Server) -> None:
     chunk = b"100000\r\n" + bytes(0x100000) + b"\r\n"
     head = HEAD + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
     with connect(server, head) as connection:
@@ -142,7 +140,7 @@ def test_chunks_too_many_to_be_held_are_read_by_a_thread(server: Server) -> None
 
 
 @pytest.mark.parametrize("expect", [b"", b"Expect: 100-continue\r\n"])
-def test_a_body_too_long_to_be_held_is_read_by_a_thread(server: Server, expect: bytes) -> None:
+def test_a_body_too_long_to_buffer_is_read_by_a_thread(server: Server, expect: bytes) -> None:
     body = picture() + bytes(9_000_000)
     head = HEAD + expect + f"Connection: close\r\nContent-Length: {len(body)}\r\n\r\n".encode()
     with connect(server, head) as connection:
@@ -152,7 +150,7 @@ def test_a_body_too_long_to_be_held_is_read_by_a_thread(server: Server, expect: 
         assert answer(connection)[0] in (200, 400)
 
 
-def test_a_body_that_trickles_in_is_given_up_and_pings_are_answered(server: Server) -> None:
+def test_a_body_that_arrives_too_slowly_is_refused_and_pings_are_answered(server: Server) -> None:
     for more in (b"Content-Length: 1000\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n"):
         with connect(server, HEAD + more) as connection:
             connection.settimeout(0.1)
@@ -174,7 +172,7 @@ def test_a_body_that_trickles_in_is_given_up_and_pings_are_answered(server: Serv
         assert b"did not arrive in time" in found
 
 
-def test_many_small_bodies_in_chunks_are_all_inside(server: Server) -> None:
+def test_many_small_chunked_bodies_are_all_answered(server: Server) -> None:
     body = picture()
     pieces = [
         HEAD + b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n",
@@ -236,7 +234,7 @@ def test_headers_that_would_rewrite_the_path_do_nothing(server: Server) -> None:
     assert server.ask("GET", "/ping", b"", **scheme)[0] == 200
 
 
-def test_requests_sent_ahead_are_answered_in_their_order(server: Server) -> None:
+def test_pipelined_requests_are_answered_in_order(server: Server) -> None:
     body = picture()
     one = HEAD + f"Content-Length: {len(body)}\r\n\r\n".encode() + body
     last = b"GET /ping HTTP/1.1\r\nConnection: close\r\n\r\n"
@@ -248,7 +246,7 @@ def test_requests_sent_ahead_are_answered_in_their_order(server: Server) -> None
     assert statuses == [200, 200, 404, 200]
 
 
-def test_a_refused_client_that_is_still_sending_reads_why(server: Server) -> None:
+def test_a_refused_client_that_is_still_sending_gets_the_error(server: Server) -> None:
     with connect(
         server, HEAD.replace(b"/invocations", b"/a") + b"Content-Length: 999999\r\n\r\n"
     ) as a:
@@ -260,7 +258,9 @@ def test_a_refused_client_that_is_still_sending_reads_why(server: Server) -> Non
 @pytest.mark.parametrize(
     "body", [b"zz\r\n", b"1\r\nabc", b"0\r\nHost: x\r\n\r\n", b"0\r\nb a d\r\n\r\n"]
 )
-def test_a_refused_body_that_is_none_gets_one_answer(server: Server, body: bytes) -> None:
+def test_a_malformed_body_of_a_refused_request_gets_one_response(
+    server: Server, body: bytes
+) -> None:
     head = b"POST /nowhere HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
     with connect(server, head + body) as connection:
         connection.shutdown(socket.SHUT_WR)
@@ -268,7 +268,7 @@ def test_a_refused_body_that_is_none_gets_one_answer(server: Server, body: bytes
     assert "Traceback" not in server.log.read_text()
 
 
-def test_a_body_may_take_longer_the_more_of_it_came(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_received_bytes_extend_the_time_limit_of_a_body(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr(connections, "monotonic", lambda: now)
     server, client = socket.socketpair()

@@ -1,4 +1,4 @@
-"""Where a body ends, told from bytes that arrive in any pieces."""
+"""Finding the end of a body in bytes that arrive in any pieces."""
 
 from itertools import accumulate
 
@@ -13,7 +13,7 @@ CHUNKED = LINE + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
 def whole_at(head: bytes, body: bytes, cuts: list[int]) -> int:
-    """How many bytes of the body were here when it was found to be whole; -1 if it never was."""
+    """Return how many bytes had arrived when the body was found complete; -1 if it never was."""
     found, received = body_of(head), bytearray(head)
     ends = sorted({min(end, len(body)) for end in accumulate(cuts)} | {0, len(body)})
     for begin, end in zip([0, *ends], ends, strict=False):
@@ -35,7 +35,7 @@ def chunked(parts: list[bytes], extension: bytes, trailers: bytes) -> bytes:
     st.lists(st.integers(1, 20)),
     st.binary(max_size=20),
 )
-def test_a_chunked_body_is_whole_with_its_last_byte(
+def test_a_chunked_body_is_complete_with_its_last_byte(
     parts: list[bytes], extension: bytes, trailers: bytes, cuts: list[int], after: bytes
 ) -> None:
     body = chunked(parts, extension, trailers)
@@ -61,7 +61,7 @@ def test_a_chunked_body_is_whole_with_its_last_byte(
         b"8\r\n12345678\r\n%x\r\n" % MAX_HELD_BODY,
     ],
 )
-def test_what_is_malformed_or_too_long_is_not_waited_for(body: bytes) -> None:
+def test_the_rest_of_a_malformed_or_too_long_body_is_not_awaited(body: bytes) -> None:
     assert whole_at(CHUNKED, body, [1 << 14] * 8) >= 0
 
 
@@ -85,7 +85,7 @@ def test_what_is_malformed_or_too_long_is_not_waited_for(body: bytes) -> None:
         (b"Content-Length: 5\r\nExpect: 100-continue\r\nExpect: 100-continue\r\n", 0),
     ],
 )
-def test_a_head_that_is_ambiguous_is_left_to_the_parser(fields: bytes, length: int) -> None:
+def test_ambiguous_headers_are_left_to_the_parser(fields: bytes, length: int) -> None:
     head = LINE + fields + b"\r\n"
     body = body_of(head)
     assert body.is_whole(bytearray(head + bytes(length)))
@@ -95,12 +95,12 @@ def test_a_head_that_is_ambiguous_is_left_to_the_parser(fields: bytes, length: i
 @pytest.mark.parametrize(
     "field", [b"Transfer-Encoding: chunked", b"Content-Length: 5\r\nExpect: 100-continue"]
 )
-def test_what_http_1_0_does_not_have_is_not_waited_for(field: bytes) -> None:
+def test_fields_that_http_1_0_lacks_are_ignored(field: bytes) -> None:
     head = b"POST / HTTP/1.0\r\n" + field + b"\r\n\r\n"
     assert body_of(head).is_whole(bytearray(head))
 
 
-def test_nothing_but_the_expectation_is_taken_out_of_a_head() -> None:
+def test_only_the_expect_field_is_removed_from_the_headers() -> None:
     head = LINE + b"Host: x\r\nexpect: 100-continue\r\nX-Expect: 100-continue\r\n\r\n"
     assert without_expectation(head) == LINE + b"Host: x\r\nX-Expect: 100-continue\r\n\r\n"
     assert without_expectation(CHUNKED) == CHUNKED

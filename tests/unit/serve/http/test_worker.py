@@ -1,4 +1,4 @@
-"""Requests that were good and then changed at random: each is answered, and none by a 5xx."""
+"""Randomly changed requests: each gets a response, and none of them is a 5xx."""
 
 import base64
 import io
@@ -140,7 +140,7 @@ METHODS = ["GET", "PUT", "HEAD", "OPTIONS", "DELETE", "PATCH", "TRACE", "INVENTE
 
 
 def change(body: bytes, rng: random.Random) -> bytes:
-    """Up to four edits anywhere: bytes flipped, cut out, doubled, or replaced by a word."""
+    """Make up to four edits anywhere: bytes flipped, removed, doubled or replaced by a word."""
     data = bytearray(body)
     for _ in range(rng.randint(0, 4)):
         at = rng.randint(0, len(data))

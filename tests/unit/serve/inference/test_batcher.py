@@ -12,7 +12,7 @@ from serve.payloads.images import Pixels, Probabilities
 
 
 class Gate:
-    """An engine that reports each batch it was given and waits to be let through."""
+    """An engine that records each batch and blocks until `open` is set."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
@@ -53,7 +53,7 @@ def running(gate: Gate, max_batch: int = 3, capacity: int = 100) -> Iterator[Bat
             run.exception(30)
 
 
-def test_what_queues_behind_a_pass_goes_together_and_in_order() -> None:
+def test_images_queued_during_a_pass_are_batched_in_order() -> None:
     gate = Gate()
     with running(gate) as batcher:
         answers = [batcher.submit(image(0))]
@@ -95,7 +95,7 @@ def test_a_full_queue_refuses_and_a_cancelled_image_makes_room() -> None:
     assert gate.batches == [[0], [2, 4]]
 
 
-def test_one_unlucky_batch_fails_alone() -> None:
+def test_a_failed_batch_does_not_affect_the_next() -> None:
     gate = Gate()
     gate.open.set()
     with running(gate) as batcher:

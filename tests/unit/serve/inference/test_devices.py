@@ -22,12 +22,12 @@ def test_each_device_file_is_one_gpu(dev: Path) -> None:
 
 
 @pytest.mark.parametrize("value", ["", "-1", "none", "NoDevFiles"])
-def test_hidden_gpus_are_none(dev: Path, value: str) -> None:
+def test_cuda_visible_devices_may_hide_all_gpus(dev: Path, value: str) -> None:
     assert gpus({"CUDA_VISIBLE_DEVICES": value}, dev) == ()
 
 
 @pytest.mark.parametrize("value", ["", "none", "void"])
-def test_a_container_given_none_has_none(dev: Path, value: str) -> None:
+def test_nvidia_visible_devices_may_hide_all_gpus(dev: Path, value: str) -> None:
     assert gpus({"NVIDIA_VISIBLE_DEVICES": value}, dev) == ()
 
 
@@ -35,13 +35,13 @@ def test_cuda_visible_devices_chooses(dev: Path) -> None:
     assert gpus({"CUDA_VISIBLE_DEVICES": "1, GPU-8f2c"}, dev) == ("1", "GPU-8f2c")
 
 
-def test_wsl_has_one_device_for_all_and_says_whose_it_is(tmp_path: Path) -> None:
+def test_wsl_has_one_device_and_needs_nvidia_visible_devices(tmp_path: Path) -> None:
     (tmp_path / "dxg").touch()
     assert gpus({"NVIDIA_VISIBLE_DEVICES": "all"}, tmp_path) == ("0",)
     assert gpus({}, tmp_path) == ()
 
 
-def test_a_new_worker_gets_the_gpu_nobody_has() -> None:
+def test_a_new_worker_gets_a_free_gpu() -> None:
     assert first_free(("0", "1"), [None]) == "0"
     assert first_free(("0", "1"), ["0"]) == "1"
     assert first_free(("0", "1"), ["1"]) == "0"

@@ -61,7 +61,7 @@ def test_a_damaged_export_is_named_in_one_line(artifact: Artifact) -> None:
         OpenVinoEngine(artifact, cpus=1)
 
 
-def test_the_first_prediction_must_fit_the_classes(artifact: Artifact) -> None:
+def test_the_first_prediction_must_have_one_probability_per_class(artifact: Artifact) -> None:
     check(OpenVinoEngine(artifact, cpus=1), artifact)
     assert artifact.openvino is not None
     write_graph(artifact.openvino, classes=7)
@@ -78,7 +78,7 @@ def test_weights_that_are_not_finite_are_found(artifact: Artifact) -> None:
         check(Broken(), artifact)
 
 
-def test_the_reference_image_must_be_what_it_was_where_the_model_was_made(tmp_path: Path) -> None:
+def test_the_reference_prediction_must_match_that_of_the_training_job(tmp_path: Path) -> None:
     path = write_artifact(tmp_path)
     artifact = Artifact.read(path)
     assert artifact.reference is None
@@ -103,7 +103,7 @@ def test_the_export_is_preferred_on_a_cpu(artifact: Artifact) -> None:
     assert load_engine(artifact, cpus=2, gpu=False).name == "OpenVINO on 2 CPU cores"
 
 
-def test_without_export_or_torch_there_is_nothing_to_serve_with(
+def test_without_export_or_torch_loading_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine, "torch_installed", lambda: False)
@@ -171,14 +171,14 @@ WORSE = replace(AS_GOOD, accuracy=0.8)
 
 
 def capable(monkeypatch: pytest.MonkeyPatch, *capabilities: str) -> None:
-    """Have OpenVINO say what the processor can do."""
+    """Make OpenVINO report these capabilities of the processor."""
     monkeypatch.setattr(ov.Core, "get_property", lambda *_: list(capabilities))
 
 
 def test_bfloat16_if_processor_and_model_support_it(
     tmp_path: Path, batch: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """OpenVINO computes in float32 where it is told bfloat16 and the processor has none."""
+    """OpenVINO falls back to float32 on a processor without bfloat16."""
     capable(monkeypatch, "FP32", "BF16")
     artifact = Artifact.read(write_artifact(tmp_path, bfloat16=HARMLESS))
     loaded = load_engine(artifact, cpus=2, gpu=False, precision="bfloat16")
@@ -203,7 +203,7 @@ def test_bfloat16_changes_results_if_supported(tmp_path: Path, batch: np.ndarray
 def test_precision_on_a_gpu(
     tmp_path: Path, batch: np.ndarray, monkeypatch: pytest.MonkeyPatch, precision: str, dtype: str
 ) -> None:
-    """A CPU stands for the GPU: it can be told the same precisions."""
+    """A CPU stands in for the GPU; it supports the same precisions."""
     import torch
 
     artifact = Artifact.read(write_artifact(tmp_path, export=False, bfloat16=HARMLESS))
@@ -224,7 +224,7 @@ def test_precision_on_a_gpu(
 
 
 @pytest.mark.parametrize("precision", ["auto", "float32"])
-def test_float32_unless_bfloat16_is_asked_for(tmp_path: Path, precision: str) -> None:
+def test_float32_is_the_default(tmp_path: Path, precision: str) -> None:
     artifact = Artifact.read(write_artifact(tmp_path, bfloat16=HARMLESS))
     loaded = load_engine(artifact, cpus=1, gpu=False, precision=precision)
     assert loaded.name == "OpenVINO on 1 CPU core"
@@ -261,7 +261,7 @@ def test_a_processor_without_bfloat16_serves_in_float32_and_logs_it(
     assert "this processor has no bfloat16; serving in float32" in caplog.text
 
 
-def test_int8_is_a_graph_of_its_own(tmp_path: Path, batch: np.ndarray) -> None:
+def test_int8_loads_a_separate_graph(tmp_path: Path, batch: np.ndarray) -> None:
     artifact = Artifact.read(write_artifact(tmp_path, int8=AS_GOOD))
     loaded = load_engine(artifact, cpus=1, gpu=False, precision="int8")
     assert loaded.name == "OpenVINO on 1 CPU core in int8"
@@ -328,7 +328,7 @@ def test_float32_logs_faster_precisions_without_loading_them(
         ([10.0, 12.0, 30.0], ""),
     ],
 )
-def test_the_fastest_is_measured_and_a_tie_goes_to_the_exact(
+def test_fastest_is_measured_and_a_tie_goes_to_float32(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,

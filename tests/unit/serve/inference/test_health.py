@@ -1,7 +1,7 @@
 from serve.inference.health import Health, State
 
 
-def test_states_follow_each_other_by_name() -> None:
+def test_the_status_names_the_current_state() -> None:
     health = Health()
     assert health.status()["status"] == "STARTING"
     health.move(State.LOADING, "reading\n  the model")
@@ -12,7 +12,7 @@ def test_states_follow_each_other_by_name() -> None:
     assert health.ready
 
 
-def test_the_first_failure_stays() -> None:
+def test_the_first_failure_is_kept() -> None:
     health = Health()
     health.move(State.FAILED, "no weights")
     health.move(State.READY)

@@ -118,7 +118,7 @@ def test_a_missing_model_is_failed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["model.safetensors", "openvino/model.bin", "openvino/model.xml"])
 @pytest.mark.parametrize("damage", ["cut short", "tampered"])
-def test_a_file_that_is_not_the_one_written_is_never_served(
+def test_a_file_with_another_checksum_is_never_served(
     model_dir: Path, name: str, damage: str
 ) -> None:
     (model_dir / "model.safetensors").write_bytes(b"weights")
@@ -158,7 +158,7 @@ def test_more_images_than_fit_a_batch_are_answered_in_order(predictor: Predictor
     assert shares == sorted(shares)
 
 
-def test_a_bad_image_takes_its_earlier_neighbours_out_of_the_queue(
+def test_a_bad_image_removes_the_earlier_images_of_its_request_from_the_queue(
     served: Predictor, engine: FakeEngine
 ) -> None:
     def some() -> Iterator[Pixels]:

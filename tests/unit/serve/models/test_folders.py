@@ -30,7 +30,7 @@ def test_a_folder_below_the_root_is_found(root: Path) -> None:
     assert model_folder(root, f"{root}//one/./model/") == root / "one" / "model"
 
 
-def test_the_root_may_be_a_link_itself_and_be_named_either_way(root: Path, tmp_path: Path) -> None:
+def test_the_root_may_be_a_symbolic_link(root: Path, tmp_path: Path) -> None:
     linked = tmp_path / "linked"
     linked.symlink_to(root)
     for url in (f"{linked}/one/model", f"{root}/one/model"):
@@ -73,7 +73,7 @@ def test_the_existence_of_outside_files_is_not_disclosed(root: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["one/linked", "linked/model", "linked"])
-def test_links_on_the_way_are_refused(root: Path, place: str) -> None:
+def test_links_in_the_path_of_a_model_are_refused(root: Path, place: str) -> None:
     link = root / place
     if place == "linked/model":
         link = root / "linked"

@@ -14,7 +14,7 @@ def file() -> Iterator[BinaryIO]:
         yield file
 
 
-def test_the_last_written_models_are_read(file: BinaryIO) -> None:
+def test_the_models_written_last_are_read(file: BinaryIO) -> None:
     known = KnownModels(file)
     assert known.read() == {}
     known.write({"a": "/models/a", "ü": "/models/ü"})
@@ -30,7 +30,7 @@ def test_a_truncated_file_is_ignored(file: BinaryIO) -> None:
     known.write({"a": "/models/a"})
     os.ftruncate(file.fileno(), 9)
     assert known.read() == {}
-    # Killed after it wrote, before it cut off what was longer before.
+    # Killed after writing, before truncating the longer earlier content.
     known.write({"a": "/models/a"})
     os.pwrite(file.fileno(), b"{}\n", 0)
     assert known.read() == {}

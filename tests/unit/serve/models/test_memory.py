@@ -26,7 +26,7 @@ def test_the_search_for_the_fastest_precision_loads_them_all(artifact: Artifact)
     assert memory_needed(artifact, 2, "fastest") == 3 * memory_needed(artifact, 2)
 
 
-def test_without_an_export_the_weights_are_what_counts(tmp_path: Path) -> None:
+def test_without_an_export_the_weights_are_counted(tmp_path: Path) -> None:
     model = write_artifact(tmp_path / "model", export=False)
     (model / "model.safetensors").write_bytes(bytes(MIB))
     other = write_artifact(tmp_path / "other", export=False)

@@ -58,7 +58,7 @@ class GatedEngine(ChannelMeans):
 
 
 class Machine:
-    """What loads engines and how much memory is left: 1 GiB for each model."""
+    """Loads gated engines, each of which takes 1 GiB of the machine's memory."""
 
     def __init__(
         self, root: Path, gibibytes: int, taken: Callable[[], int] = lambda: 0, **options: Any
@@ -141,7 +141,7 @@ def test_models_are_loaded_used_and_unloaded(machine: Callable[..., Machine]) ->
     assert server.registry.status() == {"status": "READY"}
 
 
-def test_a_loaded_model_is_a_conflict(machine: Callable[..., Machine]) -> None:
+def test_loading_a_loaded_model_is_a_conflict(machine: Callable[..., Machine]) -> None:
     server = machine()
     server.load("a")
     with pytest.raises(BadRequest) as refusal:
@@ -173,7 +173,7 @@ def test_concurrent_loads_of_one_model_load_it_once(machine: Callable[..., Machi
     assert server.loads == ["a"]
 
 
-def test_a_failed_load_is_told_to_all_who_wait_and_may_be_tried_again(
+def test_a_failed_load_fails_all_waiting_requests_and_may_be_retried(
     machine: Callable[..., Machine],
 ) -> None:
     server = machine()
@@ -207,7 +207,7 @@ def test_running_out_of_memory_while_loading_is_reported(
     server.load("a")
 
 
-def test_the_least_recently_used_model_leaves_when_memory_runs_short(
+def test_the_least_recently_used_model_is_evicted_when_memory_is_low(
     machine: Callable[..., Machine],
 ) -> None:
     server = machine(3)
@@ -221,10 +221,10 @@ def test_the_least_recently_used_model_leaves_when_memory_runs_short(
     assert server.loaded == ["c", "d", "e"]
 
 
-def test_explanations_take_memory_that_is_free_and_are_counted(
+def test_explanations_use_free_memory_and_are_counted(
     machine: Callable[..., Machine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each takes as much as a model here: four models, room for two explanations."""
+    """Each takes as much memory as a model: there are four models and room for two explanations."""
     explained: list[Path] = []
 
     def compiled(graph: Path, _cpus: int) -> Any:
@@ -257,7 +257,7 @@ def test_explanations_take_memory_that_is_free_and_are_counted(
     assert server.loaded == ["c", "large"]
 
 
-def test_no_more_models_than_the_cap_stay(machine: Callable[..., Machine]) -> None:
+def test_the_number_of_loaded_models_is_limited(machine: Callable[..., Machine]) -> None:
     server = machine(99, most=2)
     for name in "abc":
         server.load(name)
@@ -290,7 +290,7 @@ def test_an_evicted_model_can_be_loaded_or_unloaded_by_name(
         server.invoke("b")
 
 
-def test_a_registry_continues_with_the_models_of_an_earlier_one(
+def test_a_registry_reloads_the_models_of_an_earlier_one(
     machine: Callable[..., Machine],
 ) -> None:
     with tempfile.TemporaryFile() as file:
@@ -319,7 +319,7 @@ def test_an_evicted_model_whose_folder_has_gone_is_not_loaded(
     assert server.invoke("b") == 1
 
 
-def test_a_model_that_cannot_fit_evicts_nobody(
+def test_a_model_too_large_for_the_memory_evicts_no_other(
     machine: Callable[..., Machine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = machine(2)
@@ -406,7 +406,7 @@ def test_an_engine_is_freed_at_once_with_its_model(machine: Callable[..., Machin
     assert evicted() is None
 
 
-def test_a_use_past_its_deadline_is_not_begun(machine: Callable[..., Machine]) -> None:
+def test_a_use_past_its_deadline_is_not_started(machine: Callable[..., Machine]) -> None:
     server = machine()
     server.load("a")
     with pytest.raises(TimedOut), server.registry.use("a", monotonic() - 1):
@@ -470,7 +470,7 @@ def test_the_real_engine_and_the_real_memory_serve_two_models(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("damage", ["model.xml", "model.bin"])
-def test_a_damaged_graph_is_one_line_without_a_place(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_graph_is_one_line_without_paths(tmp_path: Path, damage: str) -> None:
     model = write_artifact(tmp_path / "models" / "a" / "model")
     graph = model / "openvino" / damage
     graph.write_bytes(graph.read_bytes()[: 400 if damage == "model.xml" else 3])

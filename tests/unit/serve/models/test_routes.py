@@ -49,7 +49,7 @@ def error_of(response: TestResponse) -> str:
     return message
 
 
-def test_a_models_life(client: FlaskClient, root: Path) -> None:
+def test_a_model_is_loaded_invoked_and_unloaded(client: FlaskClient, root: Path) -> None:
     described = {"modelName": "a", "modelUrl": f"{root}/a/model"}
     assert client.get("/ping").status_code == 200
     assert client.get("/models").get_json() == {"models": []}
@@ -84,7 +84,7 @@ def test_a_models_life(client: FlaskClient, root: Path) -> None:
         assert "'a' is not loaded" in error_of(response)
 
 
-def test_a_model_is_invoked_like_the_only_one(client: FlaskClient, root: Path) -> None:
+def test_a_model_is_invoked_as_on_a_single_model_server(client: FlaskClient, root: Path) -> None:
     load(client, root, "a")
 
     def invoke(body: bytes, kind: str, **headers: str) -> TestResponse:
@@ -163,7 +163,7 @@ def test_a_broken_artifact_is_400_without_paths(
     assert client.get("/ping").status_code == 200
 
 
-def test_the_list_comes_in_pages(
+def test_the_list_of_models_is_paginated(
     client: FlaskClient, registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(routes, "PAGE", 2)
@@ -177,13 +177,13 @@ def test_the_list_comes_in_pages(
         query = {"next_page_token": page.get("nextPageToken")}
     assert found == names
     assert query == {"next_page_token": None}
-    # A model that has gone since its page was read takes no other with it.
+    # A model unloaded since its page was read does not remove another from the list.
     names.remove("b")
     page = client.get("/models", query_string={"next_page_token": "b"}).get_json()
     assert [model["modelName"] for model in page["models"]] == ["c d&e", "f"]
 
 
-def test_no_memory_is_507(
+def test_too_little_memory_is_507(
     client: FlaskClient, registry: Registry, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: Any) -> None:
@@ -195,7 +195,7 @@ def test_no_memory_is_507(
     assert error_of(response).startswith("memory: found 5 MiB")
 
 
-def test_an_unexpected_error_says_its_kind_alone(
+def test_an_unexpected_error_shows_only_its_type(
     client: FlaskClient, registry: Registry, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: Any) -> None:

@@ -17,7 +17,7 @@ def waits(turns: Turns, count: int) -> None:
         sleep(0.001)
 
 
-def test_turns_are_given_in_the_order_they_were_asked_for() -> None:
+def test_turns_are_given_in_order_of_request() -> None:
     turns, order = Turns(), []
 
     def take(number: int) -> None:
@@ -29,14 +29,14 @@ def test_turns_are_given_in_the_order_they_were_asked_for() -> None:
             for number in range(5):
                 pool.submit(take, number)
                 waits(turns, number + 2)
-            # Who has had a turn comes last, however fast it asks again.
+            # A thread that has had a turn comes last, however soon it requests another.
             pool.submit(take, 5)
         take(6)
     assert order[:5] == [0, 1, 2, 3, 4]
     assert sorted(order[5:]) == [5, 6]
 
 
-def test_one_pass_at_a_time_and_an_error_frees_the_cores() -> None:
+def test_passes_run_one_at_a_time_and_an_error_frees_the_cores() -> None:
     turns, inside, most = Turns(), 0, 0
 
     def use() -> None:

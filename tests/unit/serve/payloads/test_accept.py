@@ -38,7 +38,7 @@ def test_the_preferred_response_type(accept: str, chosen: str) -> None:
 @pytest.mark.parametrize(
     "accept", ["text/html", "*/*;q=0", "*;q=.0", "nonsense", "application/jsonx", "text/csv;q=0"]
 )
-def test_no_acceptable_type_is_refused_with_the_list(accept: str) -> None:
+def test_an_unsupported_accept_header_is_refused_with_the_supported_types(accept: str) -> None:
     with pytest.raises(BadRequest, match=r"application/json or text/csv") as refused:
         negotiate(accept)
     assert refused.value.status == 406

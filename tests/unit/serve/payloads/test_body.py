@@ -12,7 +12,7 @@ SOON = 30.0
 
 
 class Drip:
-    """A client that never stops sending, and counts what was taken from it."""
+    """A client that never stops sending and counts the bytes read from it."""
 
     def __init__(self) -> None:
         self.taken = 0
@@ -35,14 +35,14 @@ def read(given: dict[str, Any], limit: int = 100_000) -> bytes:
     return read_body(given, limit, monotonic() + SOON)
 
 
-def test_a_body_within_the_limit_comes_whole() -> None:
+def test_a_body_within_the_limit_is_read_completely() -> None:
     data = bytes(range(256)) * 390
     assert read(environ(data)) == data
     assert read(chunked(io.BytesIO(data))) == data
     assert read(environ()) == b""
 
 
-def test_a_body_of_exactly_the_limit_is_taken() -> None:
+def test_a_body_of_exactly_the_limit_is_accepted() -> None:
     assert len(read(environ(bytes(1000)), limit=1000)) == 1000
     assert len(read(chunked(io.BytesIO(bytes(1000))), limit=1000)) == 1000
 
@@ -53,14 +53,14 @@ def test_nothing_is_read_beyond_the_declared_length() -> None:
 
 
 @pytest.mark.parametrize("given", [environ(bytes(1001)), chunked(io.BytesIO(bytes(1001)))])
-def test_a_body_above_the_limit_is_refused_and_read_away(given: dict[str, Any]) -> None:
+def test_a_body_above_the_limit_is_refused_and_drained(given: dict[str, Any]) -> None:
     with pytest.raises(BadRequest, match=r"expected at most 1,000 .*MAX_PAYLOAD_IN_MB") as refused:
         read(given, limit=1000)
     assert refused.value.status == 413
     assert given["wsgi.input"].read() == b""
 
 
-def test_an_endless_body_is_given_up() -> None:
+def test_reading_an_endless_body_stops() -> None:
     drip = Drip()
     with pytest.raises(BadRequest) as refused:
         read(chunked(drip), limit=1000)
@@ -68,7 +68,7 @@ def test_an_endless_body_is_given_up() -> None:
     assert drip.taken < 300 * 1024 * 1024
 
 
-def test_a_body_cut_short_is_named() -> None:
+def test_a_truncated_body_is_reported() -> None:
     with pytest.raises(BadRequest, match="found 3 bytes, expected 10"):
         read(environ(b"abc", length="10"))
 
@@ -87,7 +87,7 @@ class Broken:
         raise self.error
 
 
-def test_a_stalled_or_broken_connection_is_told_apart() -> None:
+def test_stalled_and_broken_connections_have_different_errors() -> None:
     with pytest.raises(BadRequest) as stalled:
         read(chunked(Broken(TimeoutError())))
     assert stalled.value.status == 408
@@ -97,7 +97,7 @@ def test_a_stalled_or_broken_connection_is_told_apart() -> None:
 
 
 @pytest.mark.parametrize("length", ["ten", "-1", "1e3", "²"])
-def test_a_length_that_is_no_number_is_refused(length: str) -> None:
+def test_a_length_that_is_not_a_number_is_refused(length: str) -> None:
     with pytest.raises(BadRequest, match="Content-Length"):
         declared_length({"CONTENT_LENGTH": length})
 
@@ -107,7 +107,7 @@ def test_a_chunked_body_has_no_declared_length() -> None:
     assert declared_length({}) == 0
 
 
-def test_admission_bounds_requests_and_gives_places_back() -> None:
+def test_admission_limits_concurrent_requests() -> None:
     admission = Admission(requests=2, payload=100)
     with admission.admit(10), admission.admit(10), pytest.raises(Overloaded), admission.admit(10):
         pass
@@ -115,7 +115,7 @@ def test_admission_bounds_requests_and_gives_places_back() -> None:
         pass
 
 
-def test_admission_bounds_the_bytes_of_all_bodies_together() -> None:
+def test_admission_limits_the_bytes_of_all_bodies_together() -> None:
     admission = Admission(requests=9, payload=100)
     with admission.admit(60):
         with admission.admit(40):
@@ -156,7 +156,7 @@ def test_a_length_of_too_many_digits_is_too_large() -> None:
     assert refused.value.status == 413
 
 
-def test_admission_gives_the_place_back_after_an_error() -> None:
+def test_admission_releases_the_place_after_an_error() -> None:
     admission = Admission(requests=1, payload=1)
     for _ in range(3):
         with pytest.raises(ValueError, match="boom"), admission.admit(1):

@@ -57,7 +57,7 @@ def instances(*images: bytes) -> bytes:
     ["image/jpeg", "image/x-x", "application/x-image", "application/octet-stream"],
 )
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "WEBP"])
-def test_an_encoded_image_is_what_the_geometry_loads(
+def test_an_encoded_image_is_decoded_like_a_file(
     artifact: Artifact, content_type: str, kind: str
 ) -> None:
     data = picture("green", kind=kind)
@@ -75,7 +75,9 @@ def test_an_encoded_image_is_what_the_geometry_loads(
         (b"<svg/>", "not an accepted image: found HTML, XML or SVG text"),
     ],
 )
-def test_what_is_no_image_is_named(artifact: Artifact, body: bytes, found: str) -> None:
+def test_a_body_that_is_not_an_image_is_described(
+    artifact: Artifact, body: bytes, found: str
+) -> None:
     with pytest.raises(BadRequest, match=f"request body: {found}") as error:
         pixels("image/png", body, artifact)
     assert error.value.status == 400
@@ -120,9 +122,7 @@ def test_json_instances_are_images_in_order(artifact: Artifact) -> None:
         (b'{"instances": [{"b64": "data:image/png,AAAA"}]}', "found a data URL that is not"),
     ],
 )
-def test_json_of_another_shape_says_what_was_found(
-    artifact: Artifact, body: bytes, found: str
-) -> None:
+def test_json_of_another_shape_is_described(artifact: Artifact, body: bytes, found: str) -> None:
     error = refused("application/json", body, artifact)
     assert error.status == 400
     with pytest.raises(BadRequest, match=found):
@@ -142,7 +142,7 @@ def test_too_many_instances_are_refused_before_any_is_decoded(artifact: Artifact
     assert refused("application/x-npy", npy(many), artifact).status == 413
 
 
-def test_npy_pixels_come_as_they_are(artifact: Artifact) -> None:
+def test_npy_pixels_are_not_changed(artifact: Artifact) -> None:
     batch = np.random.default_rng(0).integers(0, 256, (5, CROP, CROP, 3), np.uint8)
     np.testing.assert_array_equal(pixels("application/x-npy", npy(batch), artifact), batch)
     (one,) = pixels("application/x-npy", npy(batch[0]), artifact)
@@ -155,7 +155,7 @@ def test_npy_in_fortran_order_is_the_same_array(artifact: Artifact) -> None:
     np.testing.assert_array_equal(pixels("application/x-npy", body, artifact), batch)
 
 
-def test_normalised_npy_becomes_the_pixels_it_was_made_of(artifact: Artifact) -> None:
+def test_normalised_npy_is_converted_back_to_pixels(artifact: Artifact) -> None:
     batch = np.random.default_rng(0).integers(0, 256, (3, CROP, CROP, 3), np.uint8)
     mean, std = np.array(artifact.mean), np.array(artifact.std)
     normalised = ((batch / 255 - mean) / std).transpose(0, 3, 1, 2).astype(np.float32)
@@ -187,7 +187,7 @@ def test_values_that_were_never_normalised_are_refused(artifact: Artifact, value
         (np.zeros(3, [("a", np.uint8)]), "[('a', 'u1')] (3,)"),
     ],
 )
-def test_npy_of_another_shape_or_type_says_what_was_found(
+def test_npy_of_another_shape_or_type_is_described(
     artifact: Artifact, array: Any, found: str
 ) -> None:
     assert f"found {found}" in str(refused("application/x-npy", npy(array), artifact))
@@ -217,7 +217,7 @@ def test_an_npy_header_that_lies_about_its_size_allocates_nothing(artifact: Arti
 @pytest.mark.parametrize(
     "body", [b"", b"\x93NUMPY", b"\x93NUMPY\x09\x00" + bytes(90), b"PK\x03\x04" + bytes(90)]
 )
-def test_what_is_no_npy_is_refused(artifact: Artifact, body: bytes) -> None:
+def test_a_body_that_is_not_npy_is_refused(artifact: Artifact, body: bytes) -> None:
     assert refused("application/x-npy", body, artifact).status == 400
 
 
@@ -259,7 +259,7 @@ def test_unrecognised_bodies_list_the_content_types(
     assert "image/jpeg" in str(error)
 
 
-def test_an_image_mangled_by_curl_is_explained(artifact: Artifact) -> None:
+def test_an_image_corrupted_by_curl_is_explained(artifact: Artifact) -> None:
     for kind in ("PNG", "JPEG"):
         body = picture(kind=kind).replace(b"\r", b"").replace(b"\n", b"")[:-30]
         with pytest.raises(BadRequest, match="--data-binary"):
@@ -342,20 +342,20 @@ def test_json_predictions_are_best_first_and_exact() -> None:
     }
 
 
-def test_a_tiny_probability_survives_the_trip() -> None:
+def test_a_tiny_probability_is_written_exactly() -> None:
     row = np.array([1.2345678e-30, 1, 0], np.float32)
     text = write_predictions("application/json", [Prediction(row)], CLASSES, top_k=3)
     found = {top["label"]: top["probability"] for top in json.loads(text)["predictions"][0]["top"]}
     assert np.float32(found["red"]) == row[0]
 
 
-def test_json_lines_hold_one_prediction_each() -> None:
+def test_json_lines_has_one_prediction_a_line() -> None:
     whole = json.loads(write_predictions("application/json", ROWS, CLASSES, 5))["predictions"]
     lines = write_predictions("application/jsonlines", ROWS, CLASSES, 5)
     assert [json.loads(line) for line in lines.splitlines()] == whole
 
 
-def test_csv_quotes_what_needs_it() -> None:
+def test_csv_labels_are_quoted_where_necessary() -> None:
     text = write_predictions("text/csv", ROWS, CLASSES, top_k=5)
     assert text.splitlines()[1] == '"blue, ""deep""",0.5,red,0.25,green,0.25'
     rows = list(csv.reader(io.StringIO(text)))
@@ -373,22 +373,22 @@ def test_csv_quotes_what_needs_it() -> None:
         ("top_k", 5),
     ],
 )
-def test_top_k_is_found_among_attributes(attributes: str, top_k: int) -> None:
+def test_top_k_is_read_from_the_custom_attributes(attributes: str, top_k: int) -> None:
     assert read_top_k(attributes) == top_k
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "x", "", "1.5", "3x"])
-def test_a_top_k_that_is_no_number_is_refused(value: str) -> None:
+def test_a_top_k_that_is_not_a_number_is_refused(value: str) -> None:
     with pytest.raises(BadRequest, match="whole number from 1"):
         read_top_k(f"top_k={value}")
 
 
 @pytest.mark.parametrize("value", ["a" * 1025, "tab\there", "naïve", "\x7f"])
-def test_attributes_that_may_not_be_echoed_are_refused(value: str) -> None:
+def test_attributes_that_cannot_be_echoed_are_refused(value: str) -> None:
     assert not are_attributes(value)
     with pytest.raises(BadRequest, match="printable ASCII"):
         check_attributes(value)
 
 
-def test_attributes_of_the_greatest_length_pass() -> None:
+def test_attributes_of_the_maximum_length_are_accepted() -> None:
     assert check_attributes("a" * 1024) == "a" * 1024

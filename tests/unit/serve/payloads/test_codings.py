@@ -54,7 +54,7 @@ def refused(coding: str, body: bytes, limit: int = LIMIT, *, chunked: bool = Fal
 
 @pytest.mark.parametrize("chunked", [False, True])
 @pytest.mark.parametrize("case", CODED)
-def test_a_body_is_what_it_was_before_its_coding(case: str, *, chunked: bool) -> None:
+def test_a_compressed_body_is_decompressed(case: str, *, chunked: bool) -> None:
     coding, encode = CODED[case]
     assert read(coding, encode(DATA), chunked=chunked) == DATA
 
@@ -70,7 +70,9 @@ def test_a_compressed_body_may_arrive_byte_by_byte(case: str) -> None:
 
 
 @pytest.mark.parametrize("encode", [gzip.compress, zlib.compress, raw])
-def test_a_bomb_is_refused_before_it_fills_the_memory(encode: Callable[[bytes], bytes]) -> None:
+def test_a_decompression_bomb_is_refused_before_it_fills_the_memory(
+    encode: Callable[[bytes], bytes],
+) -> None:
     bomb = encode(bytes(100 * LIMIT))
     assert len(bomb) < LIMIT
     coding = "gzip" if encode is gzip.compress else "deflate"
@@ -85,13 +87,13 @@ def test_a_bomb_is_refused_before_it_fills_the_memory(encode: Callable[[bytes], 
     assert peak < 10 * LIMIT
 
 
-def test_a_body_of_exactly_the_limit_is_taken() -> None:
+def test_a_body_of_exactly_the_limit_is_accepted() -> None:
     assert len(read("gzip", gzip.compress(bytes(LIMIT)))) == LIMIT
     assert refused("gzip", gzip.compress(bytes(LIMIT + 1))).status == 413
 
 
 def test_received_bytes_are_limited_too() -> None:
-    """Blocks that hold nothing."""
+    """The deflate blocks are empty."""
     stream = zlib.compressobj(wbits=31)
     body = stream.compress(b"a") + b"".join(stream.flush(zlib.Z_FULL_FLUSH) for _ in range(9))
     body += b"\0\0\0\xff\xff" * 1000 + stream.flush()
@@ -106,7 +108,7 @@ def test_gzip_members_are_limited() -> None:
     assert refused("gzip", empty * (MEMBERS + 1)).status == 400
 
 
-def test_every_inflated_byte_counts_against_all_bodies() -> None:
+def test_decompressed_bytes_count_towards_the_total_of_all_bodies() -> None:
     counted: list[int] = []
     body = gzip.compress(DATA)
     given = {
@@ -158,7 +160,7 @@ def test_an_uncompressed_body_with_content_encoding_is_explained() -> None:
 @pytest.mark.parametrize(
     "coding", ["br", "zstd", "compress", "gzip, deflate", "gzip, gzip", "\xff"]
 )
-def test_other_codings_are_refused_with_those_there_are(coding: str) -> None:
+def test_other_codings_are_refused_with_the_supported_ones(coding: str) -> None:
     error = refused(coding, b"body" * 100_000)
     assert error.status == 415
     assert f"found {coding}" in str(error)

@@ -33,7 +33,7 @@ URL_SAFE = base64.urlsafe_b64encode(DATA).decode()
         f"data:image/png;base64,{quote(PLAIN, safe='')}",
     ],
 )
-def test_base64_of_every_usual_writing(text: str) -> None:
+def test_every_common_form_of_base64_is_decoded(text: str) -> None:
     assert from_base64(text, "b64") == DATA
 
 
@@ -41,13 +41,13 @@ def test_base64_of_every_usual_writing(text: str) -> None:
     "text",
     ["a", "ä", "%%%%", "ab=cd", "data:,hello", "data:image/png,abcd", "AA AA", "AAAA===A"],
 )
-def test_invalid_base64_is_named(text: str) -> None:
+def test_invalid_base64_is_reported(text: str) -> None:
     with pytest.raises(BadRequest, match=r"^b64: found .* expected .*base64") as refused:
         from_base64(text, "b64")
     assert refused.value.status == 400
 
 
-def test_other_keys_beside_b64_and_instances_do_no_harm(artifact: Artifact) -> None:
+def test_other_keys_beside_b64_and_instances_are_ignored(artifact: Artifact) -> None:
     instance = {
         "b64": base64.b64encode(picture()).decode(),
         "name": "a.png",
@@ -59,7 +59,7 @@ def test_other_keys_beside_b64_and_instances_do_no_harm(artifact: Artifact) -> N
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32-be"])
-def test_json_in_any_encoding_that_it_tells(artifact: Artifact, encoding: str) -> None:
+def test_json_in_every_unicode_encoding_is_read(artifact: Artifact, encoding: str) -> None:
     text = json.dumps({"ä": "“", "instances": [{"b64": base64.b64encode(picture()).decode()}]})
     assert read_json(text.encode(encoding), artifact).count == 1
 
@@ -81,7 +81,7 @@ SIZE = 8 * 1024 * 1024
     ],
     ids=["objects", "strings", "numbers", "escapes", "lists", "nested", "quotes", "utf-16"],
 )
-def test_a_document_of_many_small_values_is_refused_before_it_is_built(
+def test_a_document_of_many_small_values_is_refused_before_parsing(
     artifact: Artifact, body: bytes
 ) -> None:
     tracemalloc.start()
@@ -95,14 +95,14 @@ def test_a_document_of_many_small_values_is_refused_before_it_is_built(
     assert peak < 2 * SIZE
 
 
-def test_backslashes_before_a_quote_are_told_apart(artifact: Artifact) -> None:
+def test_escaped_quotes_and_backslashes_are_parsed(artifact: Artifact) -> None:
     image = base64.b64encode(picture()).decode()
     for path in ("\\", '"', '\\"', "\\\\", 'C:\\x\\"y"\\'):
         body = json.dumps({"path": path, "instances": [{"b64": image}]}).encode()
         assert read_json(body, artifact).count == 1
 
 
-def test_a_large_image_and_much_white_space_pass(artifact: Artifact) -> None:
+def test_a_large_image_and_much_white_space_are_accepted(artifact: Artifact) -> None:
     image = base64.b64encode(picture(kind="PNG") + bytes(4 * 1024 * 1024)).decode()
     text = json.dumps({"instances": [{"b64": image}]}).replace(" ", " " * 500_000)
     assert read_json(text.encode(), artifact).count == 1

@@ -29,13 +29,13 @@ def colours(body: bytes, artifact: Artifact, content_type: str = TYPE) -> list[l
     return [image[0, 0].tolist() for image in read_images(content_type, body, artifact).pixels]
 
 
-def test_files_are_images_in_their_order(artifact: Artifact) -> None:
+def test_files_become_images_in_order(artifact: Artifact) -> None:
     red, blue = [255, 0, 0], [0, 0, 255]
     assert colours(RED + END, artifact) == [red]
     assert colours(RED + TEXT + BLUE + RED + END, artifact) == [red, blue, red]
 
 
-def test_a_client_of_its_own_is_understood(client: FlaskClient) -> None:
+def test_a_form_of_werkzeugs_test_client_is_read(client: FlaskClient) -> None:
     files = [FileStorage(io.BytesIO(picture(name)), f"{name}.png") for name in ("green", "red")]
     response = client.post("/invocations", data={"images": files})
     assert response.status_code == 200
@@ -43,13 +43,13 @@ def test_a_client_of_its_own_is_understood(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("content_type", ["multipart/form-data", "", "application/octet-stream"])
-def test_a_boundary_that_the_header_lacks_is_read_from_the_body(
+def test_a_boundary_missing_from_the_header_is_read_from_the_body(
     artifact: Artifact, content_type: str
 ) -> None:
     assert len(colours(RED + BLUE + END, artifact, content_type)) == 2
 
 
-def test_photographs_full_of_line_ends_pass(artifact: Artifact) -> None:
+def test_images_full_of_line_ends_are_accepted(artifact: Artifact) -> None:
     for tail in (b"\r\n" * 200_000, b"\r\n--form" * 50_000, os.urandom(2_000_000)):
         body = part(picture("red") + tail, 'name="f"; filename="f"') + END
         assert colours(body, artifact) == [[255, 0, 0]]
@@ -79,7 +79,7 @@ def test_a_form_without_images_is_refused(artifact: Artifact, body: bytes) -> No
 
 
 @pytest.mark.parametrize("body", [RED * 257 + END, TEXT * 2000 + END, TEXT[:-3] + bytes(2_000_000)])
-def test_too_much_of_a_form_is_refused(artifact: Artifact, body: bytes) -> None:
+def test_a_form_above_the_limits_is_refused(artifact: Artifact, body: bytes) -> None:
     with pytest.raises(BadRequest, match="found .* expected") as refused:
         colours(body, artifact)
     assert refused.value.status == 413
