@@ -1,4 +1,4 @@
-"""A tiny classifier of the coloured images, whose answers need no training."""
+"""A tiny classifier of the coloured images that predicts correctly without training."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ SIZE = 32
 
 
 def colours() -> Classifier:
-    """Tells blue, green and red apart by the brightest channel, past a convolution."""
+    """Build a network that predicts blue, green or red from the brightest channel."""
     convolution = nn.Conv2d(3, 3, 3, padding=1, bias=False)
     linear = nn.Linear(3, 3)
     with torch.no_grad():
@@ -30,7 +30,7 @@ def colours() -> Classifier:
 
 
 def export_colours(path: Path, image_folder: Path) -> Artifact:
-    """Leave its artifact, with an OpenVINO export, in a new folder."""
+    """Write the classifier's artifact, with an OpenVINO export, to a new folder."""
     held_out = Index.from_folder(image_folder / "validation")
     geometry = Geometry.for_size(SIZE)
     artifact = Artifact(

@@ -38,9 +38,9 @@ def _restore_signals() -> Iterator[None]:
 def job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, image_folder: Path, _restore_signals: Any
 ) -> Any:
-    """A function that runs a job on the coloured images and gives its tree.
+    """A function that runs a job on the coloured images and returns its base directory.
 
-    The model is converted to OpenVINO, which takes seconds, with `export=True` alone.
+    The model is converted to OpenVINO, which takes seconds, only with `export=True`.
     """
     base = tmp_path / "ml"
     monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(base))
@@ -68,7 +68,7 @@ def job(
 
 
 def picture(height: int = 48, width: int = 64, seed: int = 0) -> np.ndarray:
-    """A smooth random picture, uint8 (height, width, 3), no two seeds alike."""
+    """Return a smooth random picture, uint8 (height, width, 3), different for each seed."""
     coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
 

@@ -1,4 +1,4 @@
-"""Python modules imported a second time in the test's own process."""
+"""Imports Python modules a second time in the test's own process."""
 
 import sys
 from collections.abc import Iterator
@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def imported_anew(*packages: str) -> Iterator[None]:
-    """Within the block the packages are imported as by a process that had not yet done so.
+    """Import these packages inside the block as in a process that has not imported them yet.
 
-    It takes the place of a process that would first spend seconds on importing PyTorch.
+    It avoids a new process, which would need seconds to import PyTorch.
     """
 
     def of_packages() -> list[str]:

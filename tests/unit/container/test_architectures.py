@@ -44,7 +44,7 @@ ONE_OF_EACH_FAMILY = [
 
 
 def zeroed(arch: str, classes: int, *, image_size: int) -> tuple[nn.Module, str]:
-    """A network of zeros: random values for 88 million weights take seconds."""
+    """Build a network of zeros, as random values for 88 million weights take seconds."""
     # torchvision's RegNet computes its widths with tensors.
     with torch.device("cpu" if arch.startswith("regnet_") else "meta"):
         network, head = build_network(arch, classes, image_size=image_size)
@@ -56,7 +56,7 @@ def zeroed(arch: str, classes: int, *, image_size: int) -> tuple[nn.Module, str]
 
 
 @pytest.mark.parametrize(("arch", "size"), ONE_OF_EACH_FAMILY)
-def test_every_family_gets_a_head_of_the_jobs_own(arch: Any, size: Any) -> None:
+def test_every_family_gets_a_head_for_the_jobs_classes(arch: Any, size: Any) -> None:
     network, head = zeroed(arch, 7, image_size=size)
     network.train()
     logits = network(torch.randn(2, 3, size, size))
@@ -115,7 +115,7 @@ def test_convolutional_head_refuses_hidden_layers() -> None:
         ("resnet50.a1_in1k", "resnet50.a1_in1k", True),
     ],
 )
-def test_a_name_that_both_have_is_torchvisions(arch: str, name: str, timms: bool) -> None:
+def test_a_name_in_both_libraries_means_torchvisions(arch: str, name: str, timms: bool) -> None:
     assert known(arch) == name
     assert is_timm(name) is timms
 
@@ -138,7 +138,7 @@ def test_two_heads_are_refused(arch: str) -> None:
         build_network(arch, 2, image_size=224)
 
 
-def test_what_the_weights_were_trained_with() -> None:
+def test_the_training_settings_of_pretrained_weights() -> None:
     lite = timm_preprocessing("efficientnet_lite0")
     assert (lite.image_size, lite.interpolation, lite.crop_share) == (224, "bicubic", 0.875)
     tagged = timm_preprocessing("vit_base_patch16_224")
@@ -151,7 +151,7 @@ def test_what_the_weights_were_trained_with() -> None:
     ("file", "resize"),
     [("resnet50-0676ba61.pth", 256), ("resnet50-11ad3fa6.pth", 232), ("resnet50.safetensors", 232)],
 )
-def test_the_file_says_which_of_torchvisions_two_trainings_it_is(file: str, resize: int) -> None:
+def test_the_file_shows_which_of_torchvisions_two_weights_it_has(file: str, resize: int) -> None:
     found = torchvision_preprocessing("resnet50", file)
     assert found.geometry(224).resize == resize
     assert found.mean == Preprocessing().mean

@@ -23,7 +23,7 @@ from container.results.export import write_artifact
 
 @pytest.fixture(scope="module")
 def classifier() -> Any:
-    """A few layers, which are exported fast; whole ones: test_models_architectures.py."""
+    """A few layers that are exported fast; test_models_architectures.py has real networks."""
     torch.manual_seed(0)
     layers = (nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(2))
     return Classifier(nn.Sequential(*layers, nn.Flatten(), nn.Linear(32, 2)))
@@ -73,7 +73,7 @@ def damage(folder: Any, **changes: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-def test_what_is_written_is_read(stored: Any, blank: Any) -> None:
+def test_a_written_artifact_is_read(stored: Any, blank: Any) -> None:
     read = Artifact.read(stored)
     assert replace(read, export=None) == blank
     assert read.export["images"] == 3
@@ -84,7 +84,7 @@ def test_what_is_written_is_read(stored: Any, blank: Any) -> None:
     }
 
 
-def test_export_answers_any_batch_like_pytorch(stored: Any, classifier: Any) -> None:
+def test_the_export_predicts_any_batch_like_pytorch(stored: Any, classifier: Any) -> None:
     options = {"INFERENCE_PRECISION_HINT": "f32"}
     graph = core().compile_model(Artifact.read(stored).openvino, "CPU", options)
     for count in (1, 5):
@@ -115,8 +115,8 @@ print(tm.__name__)
 """
 
 
-def test_an_export_is_reported_to_nobody(stored: Path) -> None:
-    # In a process of its own: here other tests have imported OpenVINO, telemetry and all.
+def test_an_export_sends_no_telemetry(stored: Path) -> None:
+    # In a separate process: other tests have imported OpenVINO here, with its telemetry.
     command = [sys.executable, "-c", EXPORTING, str(stored)]
     ran = subprocess.run(command, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stdout + ran.stderr
@@ -124,7 +124,7 @@ def test_an_export_is_reported_to_nobody(stored: Path) -> None:
 
 
 class Branching(nn.Module):
-    """A network whose way depends on its pixels, which no graph can hold."""
+    """A network that branches on its pixels, so it cannot be converted to a graph."""
 
     def forward(self, images: Tensor) -> Tensor:
         means = images.mean((2, 3))
@@ -132,7 +132,7 @@ class Branching(nn.Module):
 
 
 class Changing(nn.Module):
-    """A network that is another once traced or exported."""
+    """A network that behaves differently once traced or exported."""
 
     def forward(self, images: Tensor) -> Tensor:
         means = images.mean((2, 3))
@@ -147,7 +147,7 @@ class Changing(nn.Module):
         (Changing(), "no OpenVINO export: its probabilities differ from PyTorch's by "),
     ],
 )
-def test_without_an_equal_export_the_artifact_still_comes(
+def test_without_an_equal_export_the_artifact_is_still_written(
     blank: Any, network: nn.Module, said: str
 ) -> None:
     lines: list[str] = []
@@ -193,13 +193,13 @@ def test_without_held_out_images_there_is_no_export(blank: Any, classifier: Any)
     assert not (blank.path / "openvino").exists()
 
 
-def test_whoever_may_read_one_file_may_read_all(stored: Any) -> None:
-    """A server is often another user than the job."""
+def test_all_files_have_the_same_permissions(stored: Any) -> None:
+    """A server often runs as another user than the job."""
     modes = {path.stat().st_mode & 0o777 for path in stored.rglob("*") if path.is_file()}
     assert len(modes) == 1
 
 
-def test_a_full_disk_keeps_the_artifact_that_was_there(
+def test_a_full_disk_keeps_the_earlier_artifact(
     stored: Any, blank: Any, classifier: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = {path: path.read_bytes() for path in stored.rglob("*") if path.is_file()}
@@ -224,14 +224,14 @@ def test_a_full_disk_keeps_the_artifact_that_was_there(
         ({"bfloat16": {"images": 3}}, "not an artifact's description"),
     ],
 )
-def test_a_description_that_makes_no_sense(stored: Any, changes: Any, said: str) -> None:
+def test_a_description_with_invalid_values(stored: Any, changes: Any, said: str) -> None:
     damage(stored, **changes)
     with pytest.raises(ArtifactError, match=said):
         Artifact.read(stored)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "null", '"x"', "{"])
-def test_a_description_that_is_not_one(stored: Any, text: str) -> None:
+def test_a_file_that_is_not_a_description(stored: Any, text: str) -> None:
     (stored / "model.json").write_text(text)
     with pytest.raises(ArtifactError, match="model.json"):
         Artifact.read(stored)

@@ -1,4 +1,4 @@
-"""What a model.json may say, without a model."""
+"""Valid and invalid contents of model.json, without a model."""
 
 import hashlib
 import json
@@ -86,7 +86,7 @@ NAN, INFINITY = float("nan"), float("inf")
         ("sha256", {}),
     ],
 )  # fmt: skip
-def test_a_field_that_makes_no_sense_is_named(model_dir: Path, field: str, value: Any) -> None:
+def test_an_invalid_field_is_named(model_dir: Path, field: str, value: Any) -> None:
     say(model_dir, **{field: value})
     with pytest.raises(ArtifactError, match=r"model\.json") as refused:
         Artifact.read(model_dir)
@@ -98,7 +98,7 @@ def test_a_field_that_makes_no_sense_is_named(model_dir: Path, field: str, value
 @pytest.mark.parametrize(
     "field", ["arch", "stem", "classes", "geometry", "mean", "std", "image_size"]
 )
-def test_a_field_that_is_not_there_is_named(model_dir: Path, field: str) -> None:
+def test_a_missing_field_is_named(model_dir: Path, field: str) -> None:
     path = model_dir / "model.json"
     stored = json.loads(path.read_text())
     del stored[field]
@@ -108,7 +108,7 @@ def test_a_field_that_is_not_there_is_named(model_dir: Path, field: str) -> None
 
 
 @pytest.mark.parametrize("data", [b"\xff\xfe", b"[" * 100_000, b'{"format": true}', b"9" * 9999])
-def test_bytes_that_are_no_description_are_refused(model_dir: Path, data: bytes) -> None:
+def test_bytes_that_are_not_a_description_are_refused(model_dir: Path, data: bytes) -> None:
     (model_dir / "model.json").write_bytes(data)
     with pytest.raises(ArtifactError, match=r"model\.json") as refused:
         Artifact.read(model_dir)
@@ -119,7 +119,7 @@ def test_an_artifact_without_checksums_is_read(model_dir: Path) -> None:
     assert Artifact.read(model_dir).checksums is None
 
 
-def test_checksums_are_compared_without_case(model_dir: Path) -> None:
+def test_checksums_are_case_insensitive(model_dir: Path) -> None:
     say(model_dir, sha256={"model.safetensors": hashlib.sha256(b"").hexdigest().upper()})
     assert Artifact.read(model_dir).checksums
     (model_dir / "model.safetensors").write_bytes(b"x")
@@ -138,7 +138,7 @@ def test_an_archive_with_a_folder_around_the_model_is_read(
     assert Artifact.read(root).path == root / folder
 
 
-def test_two_models_are_none(model_dir: Path, tmp_path: Path) -> None:
+def test_an_archive_with_two_models_is_refused(model_dir: Path, tmp_path: Path) -> None:
     root = tmp_path / "unpacked"
     for name in ("a", "b"):
         shutil.copytree(model_dir, root / name)
@@ -150,7 +150,7 @@ def test_two_models_are_none(model_dir: Path, tmp_path: Path) -> None:
         Artifact.read(tmp_path / "nowhere")
 
 
-def test_a_reference_of_other_classes_is_named(tmp_path: Path) -> None:
+def test_a_reference_for_another_number_of_classes_is_named(tmp_path: Path) -> None:
     model_dir = write_artifact(tmp_path / "exported")
     description = json.loads((model_dir / "model.json").read_text())
     say(model_dir, export=description["export"] | {"reference": [0.5] * 7})

@@ -1,4 +1,4 @@
-"""The `train` command: status 0 is a model, and anything else one line that says what to do."""
+"""The `train` command: status 0 means a model was written; a failure is one helpful line."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from tests.trees import write_tree
 
 @pytest.fixture
 def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A tree as by hand: nothing but input/, with one channel."""
+    """Make a base directory by hand: only input/, with one channel."""
     base = tmp_path / "ml"
     (base / "input" / "data" / "train").mkdir(parents=True)
     write_tree(base, ["train"], {"epochs": 1})
@@ -24,14 +24,14 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def ends(capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
-    """The command's status and the last line of its log."""
+    """Return the command's status and the last line of its log."""
     with pytest.raises(SystemExit) as ended:
         command.main()
     assert isinstance(ended.value.code, int)
     return ended.value.code, (capsys.readouterr().err.strip().splitlines() or [""])[-1]
 
 
-def test_the_image_that_serves_only_says_which_one_trains(
+def test_the_serving_image_names_the_training_image(
     base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv(command.IMAGE_TARGET, "serve")
@@ -99,7 +99,7 @@ def _log(base: Path) -> list[str]:
     return [path.read_text()] if path.is_file() else []
 
 
-def test_no_tree_at_all(
+def test_a_missing_base_directory_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(tmp_path / "nowhere"))
@@ -121,7 +121,7 @@ MODULES = {
 
 
 @pytest.mark.parametrize("case", MODULES)
-def test_the_status_is_0_only_if_training_came_to_its_end(
+def test_the_status_is_0_only_if_training_finished(
     base: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -141,7 +141,7 @@ def test_the_status_is_0_only_if_training_came_to_its_end(
         assert said in (base / "output" / "failure").read_text().partition("\n")[0]
 
 
-def test_training_that_left_no_model_has_failed(
+def test_training_without_a_model_has_failed(
     base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("container.train.main", lambda: None)
@@ -151,7 +151,7 @@ def test_training_that_left_no_model_has_failed(
 
 
 @pytest.mark.parametrize(("left", "expected"), [("features", 0), ("model.json", 1)])
-def test_a_job_for_features_leaves_features(
+def test_a_job_for_features_writes_features(
     left: str,
     expected: int,
     base: Path,
@@ -166,7 +166,7 @@ def test_a_job_for_features_leaves_features(
 
 
 @pytest.mark.parametrize("named", ["nowhere:main", "container.train:nothing", "container.train"])
-def test_a_module_that_is_not_there(
+def test_a_missing_module_is_an_error(
     base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], named: str
 ) -> None:
     monkeypatch.setenv("SAGEMAKER_TRAINING_MODULE", named)
@@ -175,7 +175,7 @@ def test_a_module_that_is_not_there(
     assert f"SAGEMAKER_TRAINING_MODULE: found {named!r}" in line
 
 
-def test_a_failure_and_a_success_of_an_earlier_run_are_not_this_ones(
+def test_failure_and_success_files_of_an_earlier_run_are_replaced(
     base: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (base / "output").mkdir()
@@ -196,7 +196,7 @@ def test_a_failure_and_a_success_of_an_earlier_run_are_not_this_ones(
         ({}, {"SAGEMAKER_PROGRAM": "train.py"}, "variable SAGEMAKER_PROGRAM: found 'train.py'"),
     ],
 )
-def test_a_script_of_the_users_own_is_refused(
+def test_a_custom_training_script_is_refused(
     base: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -217,6 +217,6 @@ def test_a_script_of_the_users_own_is_refused(
 
 @pytest.fixture(autouse=True)
 def _signals(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None] | None:
-    """Jobs run here answer no signals: the test's own process must."""
+    """Keep jobs in this process from handling signals, which the test's process must receive."""
     monkeypatch.setattr("signal.signal", lambda *_: None)
     return None

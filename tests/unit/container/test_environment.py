@@ -22,7 +22,7 @@ def write(tree: Any, name: Any, value: Any) -> None:
     (tree / "input" / "config" / name).write_text(text)
 
 
-def test_a_bare_tree_is_one_host(tree: Any) -> None:
+def test_without_configuration_there_is_one_host(tree: Any) -> None:
     environment = Environment.read()
     assert environment.hosts == ("algo-1",)
     assert environment.host_rank == 0
@@ -32,12 +32,12 @@ def test_a_bare_tree_is_one_host(tree: Any) -> None:
     assert environment.weights_channel is None
 
 
-def test_default_base_is_sagemakers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_base_directory_is_sagemakers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SAGEMAKER_BASE_DIR", raising=False)
     assert str(Environment.read().model_dir) == "/opt/ml/model"
 
 
-def test_paths_of_a_user_without_a_home_folder_stay_as_they_are(
+def test_paths_of_a_user_without_a_home_folder_are_not_expanded(
     tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unknown(uid: int) -> None:
@@ -63,7 +63,7 @@ def test_hosts_are_sorted_and_ranked(tree: Any, monkeypatch: pytest.MonkeyPatch)
     assert environment.job_name == "job-7"
 
 
-def test_channels_are_those_declared(tree: Any) -> None:
+def test_channels_are_the_declared_ones(tree: Any) -> None:
     write(tree, "inputdataconfig.json", {"train": {}, "weights": {}})
     for name in ("train", "weights", "stray"):
         (tree / "input" / "data" / name).mkdir(parents=True)
@@ -97,7 +97,7 @@ def test_a_host_that_is_not_among_the_hosts(tree: Any) -> None:
         Environment.read()
 
 
-def test_the_first_failure_stays(tree: Any) -> None:
+def test_the_first_failure_is_kept(tree: Any) -> None:
     assert first_failure(tree) == ""
     write_failure(tree, "first\nmore")
     write_failure(tree, "second")
@@ -113,9 +113,7 @@ def test_pipe_mode_is_refused(tree: Any) -> None:
 
 
 @pytest.mark.parametrize(("hosts", "refused"), [(["a"], False), (["a", "b"], True)])
-def test_sharded_data_is_refused_where_it_would_be_trained_on_twice(
-    tree: Any, hosts: Any, refused: bool
-) -> None:
+def test_sharded_data_is_refused_with_several_hosts(tree: Any, hosts: Any, refused: bool) -> None:
     write(tree, "resourceconfig.json", {"current_host": "a", "hosts": hosts})
     write(tree, "inputdataconfig.json", {"train": {"S3DistributionType": "ShardedByS3Key"}})
     (tree / "input" / "data" / "train").mkdir(parents=True)
@@ -127,7 +125,7 @@ def test_sharded_data_is_refused_where_it_would_be_trained_on_twice(
         assert list(environment.channels) == ["train"]
 
 
-def test_an_interface_that_exists_is_used_and_another_is_not(
+def test_only_an_existing_network_interface_is_used(
     tree: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):

@@ -30,7 +30,9 @@ def offered(monkeypatch: pytest.MonkeyPatch) -> None:
         ("moto.server", "local"),
     ],
 )
-def test_a_module_is_named_with_the_smallest_extra_that_brings_it(module: str, extra: str) -> None:
+def test_a_missing_module_is_named_with_the_smallest_extra_that_has_it(
+    module: str, extra: str
+) -> None:
     line = module_missing(ModuleNotFoundError(f"No module named {module!r}", name=module))
     assert line is not None
     assert line.startswith(f"{module.partition('.')[0]} is not installed")
@@ -38,9 +40,9 @@ def test_a_module_is_named_with_the_smallest_extra_that_brings_it(module: str, e
 
 
 @pytest.mark.parametrize("module", ["nowhere", "pytest", None])
-def test_a_module_that_no_extra_brings_is_a_defect(module: str | None) -> None:
+def test_a_missing_module_that_no_extra_has_is_a_defect(module: str | None) -> None:
     assert module_missing(ModuleNotFoundError("No module", name=module)) is None
 
 
-def test_what_is_missing_is_one_line() -> None:
+def test_missing_modules_are_one_line() -> None:
     assert "\n" not in extra_missing("a thing", "local")

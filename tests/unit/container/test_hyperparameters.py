@@ -18,12 +18,12 @@ GIVEN = {
 
 
 def sdk(values: Any) -> Any:
-    """SDK v2 and v3 JSON-encode every value."""
+    """Encode every value as JSON, as SDK v2 and v3 do."""
     return {key: json.dumps(value) for key, value in values.items()}
 
 
 def boto3(values: Any) -> Any:
-    """People who call boto3 write str(value)."""
+    """Encode values with str, as users of boto3 do."""
     return {key: str(value) for key, value in values.items()} | {"head_hidden": "512,256"}
 
 
@@ -53,11 +53,11 @@ def test_head_hidden_in_every_form(text: str, widths: Any) -> None:
     assert Hyperparameters.parse({"head_hidden": text}).head_hidden == widths
 
 
-def test_a_numeric_path_stays_text() -> None:
+def test_a_numeric_path_is_kept_as_text() -> None:
     assert Hyperparameters.parse({"weights": "123"}).weights == "123"
 
 
-def test_the_toolkits_and_the_tuners_entries_are_left_out() -> None:
+def test_hyperparameters_of_the_toolkit_and_the_tuner_are_ignored() -> None:
     given = {"_tuning_objective_metric": "validation:accuracy", "sagemaker_region": '"x"'}
     assert Hyperparameters.parse(given) == Hyperparameters()
 
@@ -84,7 +84,7 @@ def test_the_toolkits_and_the_tuners_entries_are_left_out() -> None:
         ({"epochs": "x" * 3000}, "'epochs': input should be a valid integer"),
     ],
 )
-def test_bad_values_are_one_line_that_names_them(given: Any, said: str) -> None:
+def test_invalid_values_are_named_in_one_line(given: Any, said: str) -> None:
     with pytest.raises(HyperparameterError) as caught:
         Hyperparameters.parse(given)
     assert said in str(caught.value)
@@ -95,7 +95,7 @@ ODD = ("[" * 3000, "{" * 3000, "9" * 5000, "\x00", "null", "[]", "{}", "-1")
 
 
 @pytest.mark.parametrize("name", list(Hyperparameters.model_fields))
-def test_odd_values_are_one_short_line_or_a_value(name: Any) -> None:
+def test_unusual_values_are_accepted_or_refused_in_one_short_line(name: Any) -> None:
     lines = []
     for odd in ODD:
         try:
@@ -111,12 +111,12 @@ def test_a_number_within_quotes_is_a_number(text: str) -> None:
     assert Hyperparameters.parse({"profile_interval": text}).profile_interval == 500
 
 
-def test_all_bad_values_are_named_at_once() -> None:
+def test_all_invalid_values_are_named_at_once() -> None:
     with pytest.raises(HyperparameterError, match=r"epochs.*; .*batch_size"):
         Hyperparameters.parse({"epochs": "0", "batch_size": "x"})
 
 
 @given(st.floats(min_value=1e-9, max_value=999))
-def test_a_tuned_learning_rate_survives_its_string(value: Any) -> None:
+def test_a_tuned_learning_rate_is_parsed_exactly(value: Any) -> None:
     assert Hyperparameters.parse({"lr": str(value)}).learning_rate == value
     assert Hyperparameters.parse({"lr": json.dumps(str(value))}).learning_rate == value

@@ -17,21 +17,21 @@ def write(folder: Path, **values: str) -> Path:
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine with eight gigabytes available."""
+    """Simulate a machine with eight gigabytes available."""
     found = psutil.virtual_memory()._replace(available=8 * GIGABYTE)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: found)
 
 
 @pytest.mark.usefixtures("machine")
 class TestCgroups:
-    def test_none(self, tmp_path: Path) -> None:
+    def test_without_cgroups_the_machines_memory_is_available(self, tmp_path: Path) -> None:
         assert available_memory(tmp_path) == 8 * GIGABYTE
 
     def test_version_2_without_a_limit(self, tmp_path: Path) -> None:
         write(tmp_path, memory__max="max\n", memory__current="5\n", memory__stat="anon 5\n")
         assert available_memory(tmp_path) == 8 * GIGABYTE
 
-    def test_version_2_less_what_is_used_but_for_files(self, tmp_path: Path) -> None:
+    def test_version_2_used_memory_without_cached_files_is_subtracted(self, tmp_path: Path) -> None:
         write(
             tmp_path,
             memory__max=f"{4 * GIGABYTE}\n",
@@ -55,6 +55,6 @@ class TestCgroups:
         )
         assert available_memory(tmp_path) == 8 * GIGABYTE
 
-    def test_never_less_than_nothing(self, tmp_path: Path) -> None:
+    def test_available_memory_is_never_negative(self, tmp_path: Path) -> None:
         write(tmp_path, memory__max="10", memory__current="20", memory__stat="inactive_file 0")
         assert available_memory(tmp_path) == 0

@@ -13,7 +13,7 @@ from container.images.geometry import Geometry
 from container.models import Classifier, load_classifier
 
 
-def test_classifier_normalises_and_answers_probabilities() -> None:
+def test_a_classifier_normalises_pixels_and_returns_probabilities() -> None:
     seen = []
 
     class Spy(torch.nn.Module):
@@ -32,7 +32,7 @@ def test_classifier_normalises_and_answers_probabilities() -> None:
 
 @pytest.mark.parametrize("kind", [torch.uint8, torch.float32])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_normalising_leaves_pixels_and_their_layout_as_they_are(kind: Any, layout: Any) -> None:
+def test_normalising_does_not_change_the_input_or_its_layout(kind: Any, layout: Any) -> None:
     pixels = torch.randint(0, 256, (2, 3, 5, 6)).to(kind).contiguous(memory_format=layout)
     before = pixels.clone()
     normalized = Classifier(torch.nn.Identity()).normalize(pixels)

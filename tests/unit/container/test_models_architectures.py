@@ -1,6 +1,6 @@
 """Every torchvision classifier: trained, checkpointed, resumed, exported and served once, small.
 
-Here a sample, of families that need something of their own; `make nightly` takes them all.
+A sample of families with special requirements runs here; `make nightly` runs them all.
 """
 
 import json
@@ -43,7 +43,7 @@ def _size(arch: str) -> int:
 
 
 def _build(*arguments: Any, **options: Any) -> tuple[nn.Module, str]:
-    """A network whose batch statistics are there after a step or two, not after hundreds."""
+    """Build a network whose batch statistics converge after a step or two, not hundreds."""
     network, head = build_network(*arguments, **options)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -57,7 +57,7 @@ def _die(*_: object, **__: object) -> None:
 
 @pytest.fixture(scope="session")
 def few_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """{train,validation}/{dark,light}/*.png: 2 and 1 images of either class."""
+    """Write {train,validation}/{dark,light}/*.png: 2 and 1 images of each class."""
     root = tmp_path_factory.mktemp("few")
     noise = np.random.default_rng(0)
     for split, count in (("train", 2), ("validation", 1)):
@@ -72,13 +72,13 @@ def few_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder_of(job: Callable[..., Path]) -> Iterator[Callable[..., Path]]:
-    """The `job` fixture; what it leaves of a large network is gigabytes, so it is removed."""
+    """Run the `job` fixture and remove its output, as a large network takes gigabytes."""
     yield job
     shutil.rmtree(job.base, ignore_errors=True)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("arch", zoo.list_models(module=zoo) if EVERY else SAMPLE)
-def test_an_architecture_from_its_first_step_to_its_first_answer(
+def test_an_architecture_is_trained_resumed_exported_and_served(
     folder_of: Callable[..., Path],
     few_images: Path,
     arch: str,

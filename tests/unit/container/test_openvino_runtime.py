@@ -22,6 +22,6 @@ os.kill(os.getpid(), signal.SIGTERM)
 
 
 def test_a_process_that_has_compiled_graphs_handles_signals() -> None:
-    """With a core for each graph it dies of the signal: the handler's stack is freed memory."""
+    """With one `Core` per graph a signal kills the process: the handler's stack is freed memory."""
     done = subprocess.run([sys.executable, "-c", SIGNALLED], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr

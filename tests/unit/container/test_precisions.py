@@ -10,14 +10,16 @@ MEASURED = Bfloat16(
 )
 
 
-def test_it_is_read_as_it_was_written() -> None:
+def test_a_bfloat16_comparison_round_trips() -> None:
     assert Bfloat16.from_json(json.loads(json.dumps(asdict(MEASURED)))) == MEASURED
 
 
 @pytest.mark.parametrize(
     ("accuracy", "good_enough"), [(0.9, True), (0.8, True), (0.792, True), (0.79, False)]
 )
-def test_a_hundredth_of_float32s_accuracy_may_be_lost(accuracy: float, good_enough: bool) -> None:
+def test_bfloat16_may_lose_one_hundredth_of_float32s_accuracy(
+    accuracy: float, good_enough: bool
+) -> None:
     measured = replace(MEASURED, accuracy=accuracy, float32_accuracy=0.8)
     assert measured.good_enough is good_enough
 
@@ -32,7 +34,7 @@ def test_the_line_for_a_log() -> None:
 QUANTIZED = Int8(**asdict(MEASURED), tolerance=0.5, calibration_images=128)
 
 
-def test_int8_is_read_as_it_was_written() -> None:
+def test_an_int8_comparison_round_trips() -> None:
     assert Int8.from_json(json.loads(json.dumps(asdict(QUANTIZED)))) == QUANTIZED
 
 
@@ -40,7 +42,7 @@ def test_int8_is_read_as_it_was_written() -> None:
     ("accuracy", "tolerance", "good_enough"),
     [(0.9, 0.5, True), (0.95, 0, True), (0.905, 0, True), (0.895, 1, True), (0.8949, 1, False)],
 )
-def test_int8_may_lose_as_many_points_as_are_tolerated(
+def test_int8_may_lose_accuracy_up_to_the_tolerance(
     accuracy: float, tolerance: float, good_enough: bool
 ) -> None:
     measured = replace(QUANTIZED, accuracy=accuracy, tolerance=tolerance)

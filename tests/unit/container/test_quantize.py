@@ -1,4 +1,4 @@
-"""int8 for a model that is there already, from the command line."""
+"""Quantizing an existing model to int8 from the command line."""
 
 import shutil
 import tarfile
@@ -17,7 +17,7 @@ def model(tmp_path_factory: pytest.TempPathFactory, image_folder: Path) -> Path:
     return export_colours(tmp_path_factory.mktemp("trained") / "model", image_folder).path
 
 
-def test_an_archive_gets_int8_beside_float32(
+def test_an_int8_graph_is_added_to_an_archive(
     model: Path, image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     archive = tmp_path / "model.tar.gz"
@@ -40,7 +40,7 @@ def test_an_archive_gets_int8_beside_float32(
     ]
 
 
-def test_what_costs_too_much_writes_nothing(
+def test_too_great_a_loss_of_accuracy_writes_nothing(
     model: Path, image_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("container.precisions.Int8.good_enough", False)
@@ -49,7 +49,7 @@ def test_what_costs_too_much_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_wrong_is_one_line(
+def test_errors_are_one_line(
     model: Path, image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     photos = str(image_folder / "validation")

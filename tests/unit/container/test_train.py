@@ -1,4 +1,4 @@
-"""Whole jobs, run in this process: what they leave, and what they say when they cannot go on."""
+"""Complete jobs in this process: their output, and their errors."""
 
 import errno
 import json
@@ -38,7 +38,7 @@ def fails(job: Any, said: Any, **given: Any) -> None:
     assert not model.exists() or not list(model.iterdir())
 
 
-def test_what_a_job_leaves(job: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_files_a_job_writes(job: Any, capsys: pytest.CaptureFixture[str]) -> None:
     network = {"head_hidden": "16,8", "dropout": 0.2}
     base = job(epochs=2, export=True, cutmix=1, augment="strong", quantize="int8", **network)
     artifact = Artifact.read(base / "model")
@@ -80,7 +80,7 @@ def test_what_a_job_leaves(job: Any, capsys: pytest.CaptureFixture[str]) -> None
     assert "weights: none" in log
 
 
-def test_the_golden_image_is_answered_by_the_artifact(job: Any) -> None:
+def test_the_artifact_reproduces_the_golden_predictions(job: Any) -> None:
     base = job()
     artifact = Artifact.read(base / "model")
     golden = json.loads((base / "output" / "data" / "evaluation.json").read_text())["golden"]
@@ -92,7 +92,7 @@ def test_the_golden_image_is_answered_by_the_artifact(job: Any) -> None:
         assert probabilities[place].item() == pytest.approx(prediction["probability"], abs=1e-5)
 
 
-def test_a_test_channel_is_what_is_evaluated(
+def test_a_test_channel_is_evaluated(
     job: Any, image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = tmp_path / "data"
@@ -186,7 +186,7 @@ def test_unknown_architecture(job: Any) -> None:
     fails(job, "not a classifier of torchvision or timm; the nearest are", arch="resnet19")
 
 
-def test_what_is_not_possible_is_said_before_an_image_is_read(job: Any, tmp_path: Path) -> None:
+def test_impossible_options_are_refused_before_an_image_is_read(job: Any, tmp_path: Path) -> None:
     for name in ("blue", "red"):
         (tmp_path / "train" / name).mkdir(parents=True)
         (tmp_path / "train" / name / "0.png").write_text("no picture")
@@ -232,14 +232,14 @@ def test_one_class_only(job: Any, image_folder: Path, tmp_path: Path) -> None:
     fails(job, "class", data=tmp_path)
 
 
-def test_a_loss_that_is_not_finite_names_step_and_rate(job: Any) -> None:
+def test_a_loss_that_is_not_finite_is_reported_with_step_and_learning_rate(job: Any) -> None:
     fails(job, "with learning rate", optimizer="sgd", learning_rate=1000, epochs=20,
           schedule="constant", momentum=1)  # fmt: skip
     assert failure(job).startswith("loss is ")
     assert "at step " in failure(job)
 
 
-def test_a_full_disk_leaves_no_half_artifact(job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_no_partial_artifact(job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_tensors: Any, path: Any, *_rest: Any) -> None:
         Path(path).write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -249,7 +249,7 @@ def test_a_full_disk_leaves_no_half_artifact(job: Any, monkeypatch: pytest.Monke
     assert list((job.base / "model").iterdir()) == []
 
 
-def test_an_unexpected_error_leads_with_its_line_and_keeps_its_traceback(
+def test_an_unexpected_error_is_one_line_followed_by_its_traceback(
     job: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_args: Any, **_kwargs: Any) -> None:
@@ -261,7 +261,7 @@ def test_an_unexpected_error_leads_with_its_line_and_keeps_its_traceback(
     assert failure(job).startswith("RuntimeError: surprise\n\nTraceback")
 
 
-def test_another_runs_checkpoints_are_refused_but_more_epochs_are_not(job: Any) -> None:
+def test_checkpoints_of_another_run_are_refused_but_more_epochs_are_not(job: Any) -> None:
     job(epochs=1)
     job(epochs=2)
     with pytest.raises(JobEnded):
@@ -289,7 +289,7 @@ def test_a_stop_before_the_first_epoch_leaves_a_checkpoint_and_no_model(
     assert not (job.base / "model").exists()
 
 
-def test_compile_is_what_trains(job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compile_trains_the_compiled_network(job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     compiled = []
 
     def compile_nothing(module: Any) -> Any:

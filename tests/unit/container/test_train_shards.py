@@ -1,4 +1,4 @@
-"""Whole jobs on tar shards, run in this process."""
+"""Complete jobs on tar shards, in this process."""
 
 import io
 import json
@@ -22,7 +22,7 @@ def sharded(image_folder: Path, tmp_path: Path) -> Path:
 
 
 def webdataset(image_folder: Path, split: str, numbers: dict[str, str]) -> list[Member]:
-    """KEY.cls and KEY.png of each image, all classes mixed."""
+    """Return KEY.cls and KEY.png of each image, with the classes shuffled."""
     paths = sorted((image_folder / split).rglob("*.png"), key=lambda path: (path.name, path))
     return [
         member
@@ -35,7 +35,7 @@ def webdataset(image_folder: Path, split: str, numbers: dict[str, str]) -> list[
 
 
 @pytest.mark.parametrize("freeze", [False, True])
-def test_the_model_is_the_folders(job: Any, sharded: Path, freeze: bool) -> None:
+def test_the_model_equals_one_trained_on_a_folder(job: Any, sharded: Path, freeze: bool) -> None:
     weights = []
     for options in ({}, {"data": sharded}):
         shutil.rmtree(job.base, ignore_errors=True)
@@ -44,7 +44,7 @@ def test_the_model_is_the_folders(job: Any, sharded: Path, freeze: bool) -> None
     assert weights[0] == weights[1]
 
 
-def test_numbers_with_a_file_of_names_and_a_share_to_validate(
+def test_numbers_with_a_file_of_names_and_a_validation_share(
     job: Any, image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     numbers = {"blue": "2", "green": "0", "red": "1"}
@@ -68,7 +68,7 @@ def test_numbers_with_a_file_of_names_and_a_share_to_validate(
     assert "bad image in train: 1.tar!9999.png: found no label, expected 9999.cls" in said
 
 
-def test_a_member_without_a_class_fails_where_it_shall(job: Any, sharded: Path) -> None:
+def test_a_member_without_a_class_fails_the_job_if_configured(job: Any, sharded: Path) -> None:
     write_shard(sharded / "train" / "2.tar", [("loose.png", b"")])
     with pytest.raises(JobEnded):
         job(data=sharded, on_bad_image="fail")
@@ -76,7 +76,9 @@ def test_a_member_without_a_class_fails_where_it_shall(job: Any, sharded: Path) 
     assert failure.startswith("train: 2.tar!loose.png: found no class, expected CLASS/FILE.jpg")
 
 
-def test_another_label_is_another_run(job: Any, image_folder: Path, tmp_path: Path) -> None:
+def test_checkpoints_of_other_labels_are_refused(
+    job: Any, image_folder: Path, tmp_path: Path
+) -> None:
     numbers = {"blue": "2", "green": "0", "red": "1"}
     folder = tmp_path / "wds"
     for split in ("train", "validation"):

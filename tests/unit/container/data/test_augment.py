@@ -20,7 +20,7 @@ def batch(count: int = 64, side: int = 32) -> tuple[Tensor, Tensor]:
     return images, torch.arange(count) % 4
 
 
-def test_none_changes_nothing() -> None:
+def test_the_augmentation_none_changes_nothing() -> None:
     images, labels = batch()
     out, targets = make_augment("none", 32, 0, 0, 4)(images, labels)
     assert torch.equal(out, images)
@@ -39,7 +39,7 @@ def test_shape_dtype_and_input_are_preserved(name: str, side: int) -> None:
     assert not torch.equal(out, images)
 
 
-def test_flips_are_drawn_for_each_image() -> None:
+def test_flips_are_random_for_each_image() -> None:
     images, _ = batch(200, 8)
     out = random_flip(images)
     flipped = [torch.equal(o, i.flip(-1)) for o, i in zip(out, images, strict=True)]
@@ -48,7 +48,7 @@ def test_flips_are_drawn_for_each_image() -> None:
     assert 60 < sum(flipped) < 140
 
 
-def test_shifts_are_crops_of_the_mirrored_image_drawn_for_each() -> None:
+def test_shifts_are_random_crops_of_the_mirror_padded_image() -> None:
     images, _ = batch(300, 8)
     out = RandomShift(1)(images)
     padded = torch.nn.functional.pad(images, (1, 1, 1, 1), mode="reflect")
@@ -65,19 +65,19 @@ def test_shifts_are_crops_of_the_mirrored_image_drawn_for_each() -> None:
     assert len(seen) == 9
 
 
-def test_a_tiny_image_is_shifted_no_further_than_it_is_wide() -> None:
+def test_a_tiny_image_is_shifted_by_less_than_its_width() -> None:
     images, _ = batch(4, 2)
     assert RandomShift(5)(images).shape == images.shape
 
 
-def test_large_images_are_only_flipped_by_standard() -> None:
+def test_standard_only_flips_large_images() -> None:
     images, labels = batch(16, 80)
     out, _ = make_augment("standard", 80, 0, 0, 4)(images, labels)
     for image, source in zip(out, images, strict=True):
         assert torch.equal(image, source) or torch.equal(image, source.flip(-1))
 
 
-def test_strong_draws_for_each_image() -> None:
+def test_strong_is_random_for_each_image() -> None:
     images = torch.randint(0, 256, (1, 3, 16, 16), dtype=torch.uint8).expand(32, -1, -1, -1)
     strong = make_augment("strong", 96, 0, 0, 4)
     out, _ = strong(images, torch.zeros(32, dtype=torch.int64))
@@ -109,7 +109,7 @@ def test_mixes_give_float_images_and_targets(mixup: float, cutmix: float) -> Non
     assert ((targets > 0).sum(1) <= 2).all()
 
 
-def test_mixup_mixes_images_and_targets_alike() -> None:
+def test_mixup_mixes_images_and_targets_in_the_same_proportion() -> None:
     images = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
     images[1] = 200
     out, targets = make_augment("none", 8, 0.8, 0, 2)(images, torch.tensor([0, 1]))

@@ -28,7 +28,7 @@ def test_crops_respect_area_and_ratio(size: tuple[int, int]) -> None:
             assert AREA[0] - 1e-6 <= width * height / 10_000 <= AREA[1] + 1e-6
 
 
-def test_a_strip_that_no_ratio_fits_gives_its_full_height() -> None:
+def test_a_strip_too_long_for_any_ratio_gives_its_full_height() -> None:
     _, _, height, width = _part((10, 1000), np.ones((10, 2)), np.zeros(2))
     assert (height, round(width, 6)) == (10, round(10 * RATIO[1], 6))
 
@@ -49,7 +49,7 @@ def test_load_resizes_the_crop(
     assert np.abs(pixels.astype(int) - np.asarray(expected)).mean() < 3
 
 
-def test_a_large_jpeg_decoded_reduced_gives_the_same_crop(
+def test_a_large_jpeg_decoded_at_reduced_size_gives_the_same_crop(
     picture: Callable[..., Any], encoded: Callable[..., Any]
 ) -> None:
     large = picture(900, 1200)
@@ -119,7 +119,7 @@ def test_bad_images_are_named(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WebP"])
-def test_a_kept_image_gives_the_same_pixels(
+def test_a_cached_image_gives_the_same_pixels(
     kind: str, picture: Callable[..., Any], encoded: Callable[..., Any]
 ) -> None:
     data = encoded(picture(200, 300), kind)
@@ -131,7 +131,7 @@ def test_a_kept_image_gives_the_same_pixels(
     assert kept[0].shape == (200, 300, 3)
 
 
-def test_an_image_whose_parts_are_decoded_at_several_scales_is_not_kept(
+def test_an_image_whose_crops_need_different_scales_is_not_cached(
     picture: Callable[..., Any], encoded: Callable[..., Any]
 ) -> None:
     kept: list[Any] = []

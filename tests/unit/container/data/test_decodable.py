@@ -1,4 +1,4 @@
-"""Files that an earlier job has decoded are read and not decoded again."""
+"""Files that an earlier job decoded are read but not decoded again."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -59,7 +59,9 @@ def test_only_unknown_files_are_decoded(
 
 
 @pytest.mark.parametrize("content", [b"", b"decoded by pillow=0\n" + bytes(16), b"junk" * 99])
-def test_a_missing_file_or_one_of_other_decoders_is_ignored(tmp_path: Path, content: bytes) -> None:
+def test_a_missing_file_or_one_of_another_decoder_is_ignored(
+    tmp_path: Path, content: bytes
+) -> None:
     path = tmp_path / "decodable.bin"
     path.write_bytes(content)
     assert len(DecodableFiles(path)) == 0

@@ -38,7 +38,7 @@ def test_a_limit_of_zero(limit: int) -> None:
     assert images.get(0) is None
 
 
-def test_a_forked_process_shares_them() -> None:
+def test_a_forked_process_shares_the_images() -> None:
     images = DecodedImages(2, 10_000)
     images.put(0, image(0))
 

@@ -46,7 +46,7 @@ def test_classes_set_the_order(make_folder: Callable[..., Any]) -> None:
     assert index.counts().tolist() == [0, 1, 0]
 
 
-def test_a_class_that_training_lacks(make_folder: Callable[..., Any]) -> None:
+def test_a_class_missing_from_training_is_refused(make_folder: Callable[..., Any]) -> None:
     with pytest.raises(DataError, match="found class 'x' that training does not have.*'a', 'b'"):
         Index.from_folder(make_folder({"a": 1, "x": 1}), ("a", "b"))
 
@@ -64,7 +64,7 @@ def test_a_folder_without_class_folders(files: int, found: str, tmp_path: Path) 
         Index.from_folder(tmp_path)
 
 
-def test_take_keeps_the_order_of_the_index(make_folder: Callable[..., Any]) -> None:
+def test_take_keeps_index_order(make_folder: Callable[..., Any]) -> None:
     index = Index.from_folder(make_folder({"a": 2, "b": 2}))
     taken = index.take([3, 0])
     assert taken.paths == ("a/000.jpg", "b/001.jpg")
@@ -72,7 +72,7 @@ def test_take_keeps_the_order_of_the_index(make_folder: Callable[..., Any]) -> N
     assert taken.classes == index.classes
 
 
-def test_spread_images_are_of_every_class(make_folder: Callable[..., Any]) -> None:
+def test_spread_chooses_images_of_every_class(make_folder: Callable[..., Any]) -> None:
     index = Index.from_folder(make_folder({"a": 7, "b": 7, "c": 7}))
     for most in (3, 16, 20):
         chosen = index.spread(most)

@@ -42,7 +42,7 @@ def same(
 
 @pytest.mark.parametrize("geometry", [SMALL, LARGE])
 class TestEvaluation:
-    def test_every_image_once_in_order_through_the_geometry(
+    def test_evaluation_loads_every_image_once_in_order(
         self, geometry: Geometry, index: Index
     ) -> None:
         loader = make(index, geometry, train=False)
@@ -93,10 +93,10 @@ class TestTraining:
         assert [len(labels) for _, labels in loader.batches(0)] == sizes
         assert len(loader) == len(sizes)
 
-    def test_ranks_have_equal_shares_that_cover_all(self, index: Index) -> None:
+    def test_ranks_have_equal_shares_that_cover_all_images(self, index: Index) -> None:
         loaders = [make(index, SMALL, batch_size=2, rank=rank, world=3) for rank in range(3)]
         shares = [torch.cat([images for images, _ in loader.batches(2)]) for loader in loaders]
-        # 13 images make 15 places: five each, of which the loader leaves out a lone last one.
+        # 13 images make 15 places: five for each rank, and the loader drops a last batch of one.
         assert {len(share) for share in shares} == {4}
         assert {len(loader) for loader in loaders} == {2}
         loaders = [make(index, SMALL, batch_size=5, rank=rank, world=3) for rank in range(3)]
@@ -140,7 +140,7 @@ class TestTraining:
 class TestStart:
     @pytest.mark.parametrize("geometry", [SMALL, LARGE])
     @pytest.mark.parametrize("workers", [0, 1])
-    def test_later_batches_are_the_same_from_any_start(
+    def test_resumed_batches_are_those_of_a_whole_epoch(
         self, workers: int, geometry: Geometry, index: Index
     ) -> None:
         whole = list(make(index, geometry).batches(3))
@@ -251,7 +251,7 @@ def test_a_set_too_large_to_keep_is_read_from_files(
 
 
 class TestKeptImages:
-    """What decoded images that stay in memory change: nothing but the time."""
+    """Caching decoded images in memory changes nothing but the time."""
 
     @pytest.mark.parametrize("train", [True, False])
     @pytest.mark.parametrize("workers", [0, 2])
@@ -264,7 +264,7 @@ class TestKeptImages:
         for epoch in range(3):
             assert same(list(plain.batches(epoch)), list(kept.batches(epoch)))
 
-    def test_a_kept_image_is_not_read_again(self, index: Index) -> None:
+    def test_a_cached_image_is_not_read_again(self, index: Index) -> None:
         loader = make(index, LARGE, keep=10_000_000)
         first = list(loader.batches(0))
         for position in range(len(index)):

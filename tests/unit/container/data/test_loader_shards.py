@@ -1,4 +1,4 @@
-"""Batches of images that lie in shards, at random and streamed."""
+"""Batches of images in shards, by random access and streamed."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -28,7 +28,7 @@ def folder(make_folder: Callable[..., Any]) -> Index:
 
 @pytest.fixture
 def shards(folder: Index, tmp_path: Path) -> Index:
-    """The same images, in the same order, in shards."""
+    """Return the same images, in the same order, in shards."""
     return read_index(shards_of(folder.root, tmp_path / "shards", 3))
 
 
@@ -54,7 +54,7 @@ def same(one: list[tuple[Tensor, Tensor]], other: list[tuple[Tensor, Tensor]]) -
 
 @pytest.mark.parametrize("train", [True, False])
 @pytest.mark.parametrize("geometry", [SMALL, LARGE])
-def test_batches_are_those_of_the_folder(
+def test_batches_equal_those_of_an_image_folder(
     folder: Index, shards: Index, geometry: Geometry, train: bool
 ) -> None:
     loaders = [make(index, geometry, train=train) for index in (folder, shards)]
@@ -63,7 +63,7 @@ def test_batches_are_those_of_the_folder(
 
 
 @pytest.mark.parametrize("geometry", [SMALL, LARGE])
-def test_streamed_an_epoch_has_every_image(
+def test_a_streamed_epoch_has_every_image(
     folder: Index, streamed: Index, geometry: Geometry
 ) -> None:
     found = list(make(streamed, geometry, random_crop=False).batches(1))
@@ -86,14 +86,12 @@ def test_streamed_batches_depend_on_neither_workers_nor_start(
     assert not same(list(loader.batches(3)), expected)
 
 
-def test_evaluation_is_in_index_order_though_streamed(folder: Index, streamed: Index) -> None:
+def test_streamed_evaluation_is_in_index_order(folder: Index, streamed: Index) -> None:
     loaders = [make(index, LARGE, train=False) for index in (folder, streamed)]
     assert same(*(list(loader.batches(0)) for loader in loaders))
 
 
-def test_streamed_reads_are_blocks_each_hardly_more_than_once(
-    streamed: Index, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_streaming_reads_each_block_once(streamed: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
     real = OpenShards.read
 
@@ -110,7 +108,7 @@ def test_streamed_reads_are_blocks_each_hardly_more_than_once(
     assert isinstance(BlockReader(streamed.members, 1).read(0), bytes)
 
 
-def test_a_shard_that_is_cut_while_training_is_named(streamed: Index) -> None:
+def test_a_shard_truncated_during_training_is_named(streamed: Index) -> None:
     loader = make(streamed, LARGE)
     list(loader.batches(0))
     with (streamed.root / "2.tar").open("r+b") as file:

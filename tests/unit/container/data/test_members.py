@@ -1,4 +1,4 @@
-"""Members of shards: their names, their bytes, and blocks that are read at once."""
+"""Members of shards: their names, their bytes, and the blocks they are read in."""
 
 import os
 from collections.abc import Callable
@@ -22,7 +22,7 @@ Read = Callable[..., bytes]
 
 @pytest.fixture
 def index(tmp_path: Path) -> Index:
-    """Three shards of ten images whose bytes say where they lie."""
+    """Return an index of three shards of ten images whose bytes say where they are stored."""
     for shard in range(3):
         written = [
             (name, f"{shard} {name}".encode() * 50 if name.endswith("jpg") else data)
@@ -34,7 +34,7 @@ def index(tmp_path: Path) -> Index:
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, int]]:
-    """Shard, offset and size of every read."""
+    """Record the shard, offset and size of every read."""
     found: list[tuple[str, int, int]] = []
     real = OpenShards.read
 
@@ -56,7 +56,7 @@ def open_files() -> int:
 
 
 def copied(index: Index) -> Index:
-    """As another process gets it."""
+    """Return the index as another process receives it."""
     copy: Index = ForkingPickler.loads(ForkingPickler.dumps(index))
     return copy
 
@@ -66,16 +66,16 @@ def expected(position: int) -> bytes:
     return f"{shard} {number:06d}.jpg".encode() * 50
 
 
-def test_each_is_read_where_it_lies_by_any_number_of_threads(
-    index: Index, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_many_threads_may_read_members(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(members_module, "MOST_OPEN", 1)
     with ThreadPoolExecutor(8) as threads:
         found = list(threads.map(index.read, [*range(30)] * 20))
     assert found == [expected(position) for position in range(30)] * 20
 
 
-def test_shards_read_long_ago_are_closed(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_least_recently_read_shards_are_closed(
+    index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(members_module, "MOST_OPEN", 2)
     before = open_files()
     for position in range(30):
@@ -105,8 +105,8 @@ def test_a_shard_that_became_shorter_is_named(index: Index) -> None:
         index.read(29)
 
 
-def test_a_shard_that_went_is_named(index: Index) -> None:
-    copy = copied(index)  # that has nothing open
+def test_a_deleted_shard_is_named(index: Index) -> None:
+    copy = copied(index)  # it has no file open
     (index.root / "1.tar").unlink()
     with pytest.raises(DataError, match=r"1\.tar!000000\.jpg: cannot be read: No such file"):
         copy.read(10)
@@ -117,7 +117,7 @@ class TestBlocks:
     def _small(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(members_module, "BLOCK", 8192)
 
-    def test_a_block_is_of_one_shard_and_near(self, index: Index) -> None:
+    def test_a_block_is_a_short_range_of_one_shard(self, index: Index) -> None:
         blocks = members(index).blocks()
         assert np.diff(blocks).min() >= 0
         assert set(np.diff(blocks)) == {0, 1}
@@ -128,19 +128,19 @@ class TestBlocks:
             assert np.ptp(table.offset[rows]) < 8192
         assert blocks[-1] + 1 > 3, "each shard has several"
 
-    def test_each_block_is_read_once_while_it_is_kept(self, index: Index, reads: Any) -> None:
+    def test_a_cached_block_is_read_once(self, index: Index, reads: Any) -> None:
         reader = BlockReader(members(index), limit=1 << 20)
         order = np.random.default_rng(0).permutation(30).tolist()
         assert [reader.read(position) for position in order] == [expected(at) for at in order]
         assert len(reads) == members(index).blocks()[-1] + 1
 
-    def test_no_more_than_the_limit_is_kept(self, index: Index, reads: Any) -> None:
+    def test_the_size_of_the_block_cache_is_limited(self, index: Index, reads: Any) -> None:
         reader = BlockReader(members(index), limit=1)
         for position in (0, 1, 29, 0):
             assert reader.read(position) == expected(position)
         assert len(reads) == 3, "the second lies beside the first, which went for the last"
 
-    def test_of_some_images_only_their_blocks_are_read(self, index: Index, reads: Any) -> None:
+    def test_only_blocks_of_requested_images_are_read(self, index: Index, reads: Any) -> None:
         some = members(index.take([3, 4, 28]))
         reader = BlockReader(some, limit=1 << 20)
         assert [reader.read(at) for at in range(3)] == [expected(at) for at in (3, 4, 28)]

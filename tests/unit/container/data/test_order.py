@@ -1,4 +1,4 @@
-"""Positions in the order an epoch has, for one process of several."""
+"""The order of an epoch's images, for one process of several."""
 
 import itertools
 
@@ -31,11 +31,11 @@ def test_training_shuffles_by_seed_and_epoch_without_single_image_batches() -> N
 
 class TestStreamed:
     def make(self, rank: int = 0, world: int = 1, count: int = 1003) -> StreamedOrder:
-        """Blocks of 20 images, batches of 8."""
+        """Return an order of blocks of 20 images in batches of 8."""
         epochs = EpochOrder(count, 8, 3, train=True, rank=rank, world=world)
         return StreamedOrder(epochs, np.arange(count) // 20)
 
-    def test_every_image_once_shuffled_by_seed_and_epoch(self) -> None:
+    def test_an_epoch_has_every_image_once_shuffled_by_seed_and_epoch(self) -> None:
         order = self.make()
         first, again, second = (np.concatenate(order.batches(epoch)) for epoch in (0, 0, 1))
         assert sorted(first.tolist()) == list(range(1003))
@@ -44,18 +44,20 @@ class TestStreamed:
         assert np.concatenate(other.batches(0)).tolist() != first.tolist()
 
     @pytest.mark.parametrize("count", [9, 17, 64, 65, 1000, 1003])
-    def test_as_many_batches_as_any_order_the_short_one_last(self, count: int) -> None:
+    def test_the_number_and_sizes_of_batches_equal_those_of_an_epoch_order(
+        self, count: int
+    ) -> None:
         streamed, plain = self.make(count=count), EpochOrder(count, 8, 3, train=True)
         sizes = [len(batch) for batch in streamed.batches(2)]
         assert sizes == [len(batch) for batch in plain.batches(2)]
         assert len(streamed) == len(plain) == len(sizes)
 
-    def test_ranks_share_the_images_out(self) -> None:
+    def test_ranks_divide_the_images(self) -> None:
         shares = [np.concatenate(self.make(rank, 3).batches(1)) for rank in range(3)]
         assert {len(share) for share in shares} == {335}
         assert set(np.concatenate(shares).tolist()) == set(range(1003))
 
-    def test_a_place_of_an_epoch_reads_few_blocks_at_a_time_and_each_once(self) -> None:
+    def test_each_stream_reads_few_blocks_at_a_time_and_each_once(self) -> None:
         count = 8 * 8 * 40
         batches = self.make(count=count).batches(0)
         for place in range(STREAMS):

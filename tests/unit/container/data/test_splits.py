@@ -25,14 +25,14 @@ def test_three_channels(make_folder: Callable[..., Any]) -> None:
 
 @pytest.mark.parametrize("name", ["validation", "valid", "val"])
 @pytest.mark.parametrize("train", ["train", "training"])
-def test_the_usual_names(train: str, name: str, make_folder: Callable[..., Any]) -> None:
+def test_common_names_of_splits(train: str, name: str, make_folder: Callable[..., Any]) -> None:
     root = make_folder({"t/a": 2, "t/b": 2, "v/a": 1})
     splits = find_splits({train: root / "t", name: root / "v", "weights": root}, 0.5, 0)
     assert (len(splits.train), len(splits.validation), splits.test) == (4, 1, None)
 
 
 @pytest.mark.parametrize("channel", ["train", "training", "data"])
-def test_one_channel_that_holds_the_splits(channel: str, make_folder: Callable[..., Any]) -> None:
+def test_one_channel_with_all_splits(channel: str, make_folder: Callable[..., Any]) -> None:
     root = make_folder({"train/a": 2, "train/b": 2, "valid/a": 1, "test/b": 1, "other": 1})
     splits = find_splits({channel: root}, 0.2, 0)
     assert [len(index) for _, index in splits.items()] == [4, 1, 1]
@@ -43,7 +43,7 @@ def test_a_class_may_be_called_train(make_folder: Callable[..., Any]) -> None:
     assert find_splits({"train": root}, 0.25, 0).train.classes == ("bus", "train")
 
 
-def test_train_alone_is_split_by_class_and_seed(make_folder: Callable[..., Any]) -> None:
+def test_training_data_alone_is_split_by_class_and_seed(make_folder: Callable[..., Any]) -> None:
     root = make_folder({"a": 8, "b": 4})
     (root / "stray.txt").write_text("x")
     splits = find_splits({"data": root}, 0.25, 7)
@@ -70,7 +70,7 @@ class TestRefusals:
         with pytest.raises(DataError, match="found none, expected train"):
             find_splits({}, 0.2, 0)
 
-    def test_two_names_for_one_split(self, tmp_path: Path) -> None:
+    def test_two_names_for_one_split_are_refused(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match="found both validation and val, expected one"):
             find_splits({"train": tmp_path, "val": tmp_path, "validation": tmp_path}, 0.2, 0)
 
@@ -86,7 +86,7 @@ class TestRefusals:
         with pytest.raises(DataError, match=r"found one class only \('a'\), expected two or more"):
             find_splits({"train": make_folder({"a": 3})}, 0.2, 0)
 
-    def test_a_class_that_only_validation_has(self, make_folder: Callable[..., Any]) -> None:
+    def test_a_class_found_only_in_validation(self, make_folder: Callable[..., Any]) -> None:
         root = make_folder({"t/a": 2, "t/b": 2, "v/c": 1})
         with pytest.raises(DataError, match="v: found class 'c' that training does not have"):
             find_splits({"train": root / "t", "validation": root / "v"}, 0.2, 0)
@@ -101,7 +101,9 @@ class TestRefusals:
             find_splits({"train": make_folder({"a": 2, "b": 2})}, 0, 0)
 
     @pytest.mark.parametrize("share", [-0.1, 1, 1.5])
-    def test_an_impossible_share(self, share: float, make_folder: Callable[..., Any]) -> None:
+    def test_an_invalid_validation_share_is_refused(
+        self, share: float, make_folder: Callable[..., Any]
+    ) -> None:
         with pytest.raises(DataError, match="expected between 0 and 1"):
             find_splits({"train": make_folder({"a": 2, "b": 2})}, share, 0)
 

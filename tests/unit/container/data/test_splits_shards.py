@@ -1,4 +1,4 @@
-"""Splits that lie in tar shards."""
+"""Splits in tar shards."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +20,7 @@ def sizes(root: Path, *channels: str) -> dict[str, int]:
 
 
 def fill(root: Path, *names: str) -> Path:
-    """A shard of three samples of two classes by each name."""
+    """Write a shard of three samples of two classes for each name."""
     for name in names:
         write_shard(root / name, samples(["0", "1", "0"]))
     return root
@@ -60,7 +60,7 @@ def test_one_channel_is_split_by_class_and_seed(tmp_path: Path) -> None:
     assert list(again.validation.paths) == list(splits.validation.paths)
 
 
-def test_a_name_that_says_no_other_split_is_of_the_folders(tmp_path: Path) -> None:
+def test_the_folder_takes_precedence_over_the_file_name(tmp_path: Path) -> None:
     fill(tmp_path, "train/val-0.tar", "train/val-1.tar", "val/0.tar")
     assert sizes(tmp_path) == {"train": 6, "validation": 3}
 
@@ -73,18 +73,18 @@ def test_a_name_that_says_no_other_split_is_of_the_folders(tmp_path: Path) -> No
         (["train/0.tar.gz"], r"found 0\.tar\.gz, expected plain \.tar"),
     ],
 )
-def test_splits_that_cannot_be_told(tmp_path: Path, names: list[str], why: str) -> None:
+def test_ambiguous_splits_are_refused(tmp_path: Path, names: list[str], why: str) -> None:
     with pytest.raises(DataError, match=why):
         read_splits({"data": fill(tmp_path, *names)})
 
 
-def test_a_zip_is_told_what_to_do_with(tmp_path: Path) -> None:
+def test_a_zip_is_refused_with_the_command_that_unpacks_it(tmp_path: Path) -> None:
     (tmp_path / "photos.zip").write_bytes(b"PK\x03\x04")
     with pytest.raises(DataError, match="berth data fetch folder DEST --from unpacks a zip"):
         read_splits({"data": tmp_path})
 
 
-def test_class_folders_with_images_count_before_a_tar_beside_them(
+def test_class_folders_with_images_take_precedence_over_a_tar_beside_them(
     make_folder: Callable[..., Any],
 ) -> None:
     root = make_folder({"train/a": 2, "train/b": 2, "val/a": 1})
@@ -103,7 +103,7 @@ def test_one_split_in_shards_and_the_other_in_folders(
     assert indexes["validation"].labels.tolist() == [1, 0]
 
 
-def test_the_training_splits_file_names_the_classes_of_all(tmp_path: Path) -> None:
+def test_the_training_splits_file_names_the_classes_of_all_splits(tmp_path: Path) -> None:
     fill(tmp_path, "train/0.tar", "val/0.tar", "test/0.tar")
     (tmp_path / "train" / "classes.txt").write_text("wasp\nant\n")
     indexes, _ = read_splits({"data": tmp_path})
@@ -128,7 +128,7 @@ def test_one_class_only(tmp_path: Path) -> None:
         read_splits({"data": tmp_path})
 
 
-def test_streamed_are_the_splits_of_those_channels(tmp_path: Path) -> None:
+def test_only_splits_of_streamed_channels_are_streamed(tmp_path: Path) -> None:
     fill(tmp_path, "a/train/0.tar", "a/val/0.tar")
     splits = find_splits({"data": tmp_path / "a"}, 0.5, 0, {tmp_path / "a"})
     assert (splits.train.streamed, splits.validation.streamed) == (True, True)
@@ -142,7 +142,7 @@ def test_streamed_are_the_splits_of_those_channels(tmp_path: Path) -> None:
 class TestLint:
     @pytest.fixture
     def root(self, tmp_path: Path, make_folder: Callable[..., Any]) -> Path:
-        """Shards of 4 and 4 images, and 2 and 2 to validate, of which some are not usable."""
+        """Write shards of 4 and 4 training images and 2 and 2 validation images, some unusable."""
         photos = make_folder({"train/a": 4, "train/b": 4, "validation/a": 2, "validation/b": 2})
         for split in ("train", "validation"):
             shards_of(photos / split, tmp_path / "shards" / split, 2)
@@ -190,7 +190,7 @@ class TestLint:
         assert "2.tar!a/x.jpg: cut short" in capsys.readouterr().out
         assert main([str(root), "--exit-zero"]) == 0
 
-    def test_twins_are_found_across_shards_and_splits(self, root: Path) -> None:
+    def test_duplicates_are_found_across_shards_and_splits(self, root: Path) -> None:
         index = find_splits({"data": root}, 0.2, 0).train
         write_shard(root / "validation" / "2.tar", [("b/leak.jpg", index.read(0))])
         assert self.said(root) == [
@@ -200,7 +200,7 @@ class TestLint:
             "validation/2.tar!b/leak.jpg",
         ]
 
-    def test_a_held_out_share_says_what_training_says_once(self, root: Path) -> None:
+    def test_problems_of_a_held_out_share_are_reported_once(self, root: Path) -> None:
         (root / "train" / "2.tar").write_bytes(b"")
         lines: list[str] = []
         splits = find_splits({"data": root / "train"}, 0.25, 0)
@@ -208,7 +208,9 @@ class TestLint:
         assert sum("found an empty file" in line for line in lines) == 1
 
 
-def test_shards_become_a_folder(tmp_path: Path, make_folder: Callable[..., Any]) -> None:
+def test_shards_are_unpacked_into_an_image_folder(
+    tmp_path: Path, make_folder: Callable[..., Any]
+) -> None:
     photos = make_folder({"train/a": 3, "train/b": 3})
     shards_of(photos / "train", tmp_path / "shards", 2)
     write_shard(tmp_path / "shards" / "2.tar", [("loose.jpg", b"x")])
@@ -219,7 +221,7 @@ def test_shards_become_a_folder(tmp_path: Path, make_folder: Callable[..., Any])
     assert sorted(written)[:2] == ["0-a-000.jpg", "0-a-001.jpg"]
 
 
-def test_a_class_that_is_no_folders_name_is_not_written(tmp_path: Path) -> None:
+def test_a_class_whose_name_is_not_a_valid_folder_name_is_not_written(tmp_path: Path) -> None:
     write_shard(tmp_path / "shards" / "0.tar", samples(["../out", "in", "in", "a/b"]))
     Folder(tmp_path / "shards", validation_split=0).write(tmp_path / "dest")
     assert {path.parent.name for path in tmp_path.rglob("*.jpg")} == {"in"}

@@ -1,4 +1,4 @@
-"""What a head takes, and what stands before it."""
+"""The backbone before a network's head, and the features the head takes."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ def test_the_width_is_that_of_the_heads_input() -> None:
     ("arch", "size", "width"),
     [("shufflenet_v2_x0_5", 32, 1024), ("test_vit", 160, 64), ("test_efficientnet", 64, 256)],
 )
-def test_of_torchvision_and_timm(arch: str, size: int, width: int) -> None:
+def test_headless_networks_of_torchvision_and_timm(arch: str, size: int, width: int) -> None:
     network, head = build_network(arch, 3, image_size=size, head_hidden=(8,), dropout=0.5)
     classifier = Classifier(network)
     assert feature_width(classifier, head, size) == width

@@ -107,7 +107,7 @@ def test_a_lock_ends_with_the_process_that_held_it(tmp_path: Path) -> None:
         assert said == []
 
 
-def test_a_stopped_job_stops_waiting(tmp_path: Path) -> None:
+def test_a_stopped_job_no_longer_waits(tmp_path: Path) -> None:
     with (
         FeatureCache(tmp_path, True).computing("key", "it"),
         pytest.raises(Interrupted, match="stopped while waiting for the features"),

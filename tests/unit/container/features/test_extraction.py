@@ -1,4 +1,4 @@
-"""Features are those of the backbone, computed once, and never silently others."""
+"""Features equal the backbone's output, are computed once, and never change silently."""
 
 import errno
 import json
@@ -46,7 +46,7 @@ def by_hand(extractor: FeatureExtractor, index: Index) -> np.ndarray:
         return backbone(torch.from_numpy(np.stack(loaded))).numpy()
 
 
-def test_features_are_the_heads_input(tmp_path: Path, index: Index, said: list[str]) -> None:
+def test_features_equal_the_heads_input(tmp_path: Path, index: Index, said: list[str]) -> None:
     extractor = tiny.extractor(tmp_path, said)
     features = extractor.extract(index)
     assert features.values.shape == (150, tiny.WIDTH)
@@ -74,7 +74,7 @@ def test_the_classifier_is_restored(tmp_path: Path, index: Index, said: list[str
     torch.testing.assert_close(logits.softmax(1), whole)
 
 
-def test_views_differ_and_repeat(tmp_path: Path, index: Index, said: list[str]) -> None:
+def test_views_differ_and_are_repeatable(tmp_path: Path, index: Index, said: list[str]) -> None:
     one = tiny.extractor(tmp_path / "one", said)
     views = [one.extract(index, View("strong", 0, number)).values for number in range(2)]
     assert not np.allclose(views[0], views[1])
@@ -93,7 +93,7 @@ def test_several_backbones_share_a_cache(tmp_path: Path, index: Index, said: lis
     assert len(said) == 2, "the third time nothing is computed"
 
 
-def test_another_picture_or_label_is_another_data_set(
+def test_a_changed_picture_or_label_makes_another_data_set(
     tmp_path: Path, index: Index, said: list[str]
 ) -> None:
     extractor = tiny.extractor(tmp_path, said)
@@ -105,7 +105,7 @@ def test_another_picture_or_label_is_another_data_set(
 
 
 def interrupted(root: Path, index: Index, after: int) -> list[str]:
-    """Features of which a job computed `after` shards before it was stopped."""
+    """Stop a job after it computed `after` shards of features."""
     asked = iter(range(after))
     said: list[str] = []
     stopped = tiny.extractor(root, said, stopped=lambda: next(asked, None) is None)
@@ -122,7 +122,7 @@ def test_an_interrupted_pass_resumes_after_the_last_finished_shard(
     interrupted(tmp_path / "cache", index, after=1)
     (partial,) = (tmp_path / "cache").glob("*.partial")
     with (partial / "shards-0.jsonl").open("a") as log:
-        log.write('[2, "0')  # killed as it wrote the line
+        log.write('[2, "0')  # killed while it wrote the line
     computed: list[int] = []
     write = store.FeatureDraft.write
 
@@ -223,7 +223,7 @@ def test_damaged_features_in_a_channel_are_refused(
         ({"index": slice(1, None)}, "found features of another data set"),
     ],
 )
-def test_a_channel_with_other_features_is_refused_with_the_differences(
+def test_a_channel_with_other_features_is_refused_and_the_differences_are_named(
     tmp_path: Path, index: Index, said: list[str], change: dict[str, Any], line: str
 ) -> None:
     tiny.extractor(tmp_path / "channel", said).extract(index)
@@ -259,7 +259,7 @@ def test_large_sets_are_kept_in_float16(
     np.testing.assert_allclose(features.values, exact, rtol=1e-3)
 
 
-def test_a_matrix_too_large_for_memory_is_read_by_rows(
+def test_a_matrix_too_large_for_memory_is_read_row_by_row(
     tmp_path: Path, index: Index, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     advised: list[Any] = []
@@ -314,7 +314,7 @@ print(seen)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_DATA counts mappings on Linux only")
-def test_an_epoch_of_a_set_larger_than_memory_reads_through_the_map(tmp_path: Path) -> None:
+def test_an_epoch_of_a_set_larger_than_memory_reads_the_memory_map(tmp_path: Path) -> None:
     count, width = 40_000, 1280
     path = tmp_path / "features.bin"
     with path.open("wb") as file:

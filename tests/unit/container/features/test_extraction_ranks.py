@@ -1,4 +1,4 @@
-"""Several ranks compute a share each; here they are threads that meet where processes would."""
+"""Several ranks compute a share each; here they are threads instead of processes."""
 
 import threading
 from collections.abc import Callable, Iterable
@@ -19,7 +19,7 @@ from tests.unit.container.features import tiny
 
 
 class Meeting:
-    """What a process group is to processes."""
+    """A process group for threads."""
 
     def __init__(self, size: int) -> None:
         self.size, self.barrier = size, threading.Barrier(size)
@@ -61,7 +61,7 @@ def index(make_folder: Callable[..., Path]) -> Index:
 
 
 def extractors(roots: list[Path], said: list[str], per_host: int) -> list[FeatureExtractor]:
-    """One a rank; ranks other than 0 have other weights until they are sent rank 0's."""
+    """Return one per rank; ranks other than 0 have other weights until they receive rank 0's."""
     meeting = Meeting(len(roots))
     return [
         tiny.extractor(
@@ -84,7 +84,7 @@ def extract(given: list[FeatureExtractor], index: Index) -> list[np.ndarray]:
 
 @pytest.fixture
 def written(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, str]]:
-    """Rank, shard and host's folder of each shard that is written."""
+    """Record the rank, the shard and the host's folder of each written shard."""
     calls: list[tuple[int, int, str]] = []
     write = store.FeatureDraft.write
 
@@ -96,7 +96,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, str]]:
     return calls
 
 
-def test_the_ranks_of_a_host_write_one_file(
+def test_the_ranks_of_a_host_share_one_file(
     tmp_path: Path, index: Index, written: list[tuple[int, int, str]]
 ) -> None:
     (alone,) = extract(extractors([tmp_path / "alone"], [], 1), index)
@@ -122,7 +122,7 @@ def test_hosts_send_each_other_their_shards(
     assert written == []
 
 
-def test_a_host_that_lacks_them_gets_them_from_one_that_does_not(
+def test_a_host_without_features_receives_them_from_another(
     tmp_path: Path, index: Index, written: list[tuple[int, int, str]]
 ) -> None:
     (alone,) = extract(extractors([tmp_path / "one"], [], 1), index)

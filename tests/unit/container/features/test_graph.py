@@ -14,7 +14,7 @@ from container.openvino_runtime import core
 from tests.unit.container.features import tiny
 
 
-def test_a_kept_graph_joined_with_a_head_is_the_classifier(tmp_path: Path) -> None:
+def test_a_cached_graph_joined_with_a_head_equals_the_classifier(tmp_path: Path) -> None:
     said: list[str] = []
     cache = FeatureCache(tmp_path, False, say=said.append)
     classifier = tiny.classifier().eval()

@@ -24,7 +24,7 @@ FROZEN: dict[str, Any] = {"freeze": True, "augment": "none", "epochs": 3}
 
 
 def left(base: Path) -> tuple[dict[str, Any], dict[str, Any], list[dict[str, Any]]]:
-    """The weights, the evaluation and the metrics of a job."""
+    """Return the weights, the evaluation and the metrics that a job wrote."""
     data = base / "output" / "data"
     metrics = [json.loads(line) for line in (data / "metrics.jsonl").read_text().splitlines()]
     evaluation = json.loads((data / "evaluation.json").read_text())
@@ -32,7 +32,7 @@ def left(base: Path) -> tuple[dict[str, Any], dict[str, Any], list[dict[str, Any
 
 
 def forget(base: Path) -> None:
-    """Remove what a job left, but not its features."""
+    """Remove a job's output, but not its features."""
     for name in ("model", "output", "checkpoints"):
         shutil.rmtree(base / name, ignore_errors=True)
 
@@ -72,7 +72,7 @@ def test_the_head_equals_one_trained_through_the_backbone(job: Any, given: Any) 
     )
 
 
-def test_features_are_reused_by_another_trial(job: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_trial_reuses_the_features(job: Any, capsys: pytest.CaptureFixture[str]) -> None:
     base = job(**FROZEN)
     before = {path: path.stat().st_mtime_ns for path in folder(base).glob("*/features.*")}
     assert "features of train images: 36 x" in capsys.readouterr().out
@@ -116,7 +116,7 @@ def test_a_convolutional_head_trains_through_the_backbone(
         job(**given, feature_cache="on")
 
 
-def test_a_network_without_features_logs_the_line_that_clients_expect(job: Any) -> None:
+def test_a_network_without_separate_features_logs_the_line_that_clients_expect(job: Any) -> None:
     with pytest.raises(JobEnded, match=NO_FEATURES):
         job(**{**FROZEN, "arch": "squeezenet1_1"}, features_only=True)
 
@@ -139,7 +139,7 @@ def test_features_only_writes_a_channel_for_other_jobs(
         job(channels=("train", "validation", "features"), **FROZEN, seed=1)
 
 
-def test_trials_of_a_warm_pool_repeat_no_work(
+def test_trials_in_a_warm_pool_repeat_no_work(
     job: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (job.base / "sagemaker" / "warmpoolcache").mkdir(parents=True)
@@ -167,7 +167,7 @@ def test_trials_of_a_warm_pool_repeat_no_work(
     assert not np.array_equal(first["fc.weight"], second["fc.weight"])
 
 
-def test_evaluation_runs_the_backbone_if_features_disagree(
+def test_evaluation_runs_the_backbone_if_features_differ(
     job: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     base = job(**FROZEN)

@@ -21,7 +21,7 @@ def index(make_folder: Callable[..., Path]) -> Index:
 
 
 def views(count: int, images: int = 17) -> list[Features]:
-    """Views of which row i of view v is (i, v)."""
+    """Return views in which row i of view v is (i, v)."""
     return [
         Features(
             np.stack([np.arange(images), np.full(images, view)], axis=1).astype(np.float32),
@@ -34,7 +34,7 @@ def views(count: int, images: int = 17) -> list[Features]:
 
 @pytest.mark.parametrize("train", [True, False])
 @pytest.mark.parametrize(("rank", "world"), [(0, 1), (1, 2)])
-def test_features_have_the_order_of_the_images(
+def test_features_are_in_the_order_of_the_images(
     index: Index, train: bool, rank: int, world: int
 ) -> None:
     images = EpochLoader(
@@ -61,7 +61,7 @@ def test_features_have_the_order_of_the_images(
 
 
 def used(loader: FeatureLoader, epoch: int) -> dict[int, int]:
-    """The view of each image in an epoch."""
+    """Return the view of each image in an epoch."""
     return {int(image): int(view) for values, _ in loader.batches(epoch) for image, view in values}
 
 

@@ -1,4 +1,4 @@
-"""Features as a job's model, and what a features channel may hold."""
+"""Features as a job's model, and the contents of a features channel."""
 
 import tarfile
 from pathlib import Path
@@ -16,7 +16,7 @@ def entry(folder: Path) -> Path:
     return folder
 
 
-def test_a_model_is_a_channel_at_any_depth_and_packed(tmp_path: Path) -> None:
+def test_a_model_may_be_a_channel_at_any_depth_or_packed(tmp_path: Path) -> None:
     decodable = tmp_path / "cache" / "decodable.bin"
     kept = entry(tmp_path / "cache" / "key")
     decodable.write_bytes(b"")

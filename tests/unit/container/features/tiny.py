@@ -1,4 +1,4 @@
-"""A classifier small enough for a test, and what computes its features."""
+"""A classifier small enough for a test, and the extractor of its features."""
 
 from pathlib import Path
 from typing import Any

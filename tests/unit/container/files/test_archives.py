@@ -56,14 +56,16 @@ EITHER = pytest.mark.parametrize("make", [make_zip, make_tar], ids=["zip", "tar"
 
 @EITHER
 class TestEitherKind:
-    def test_files_come_with_their_paths(self, make: Callable[..., Any], tmp_path: Path) -> None:
+    def test_files_are_read_with_their_paths(
+        self, make: Callable[..., Any], tmp_path: Path
+    ) -> None:
         archive = make(tmp_path / "x", {"model.json": b"{}", "./deep/weights": NOISE})
         assert unpacked(archive, tmp_path / "out") == {"model.json": b"{}", "deep/weights": NOISE}
 
     @pytest.mark.parametrize(
         "name", ["../out", "a/../../out", "a/..", "/etc/out", "a\\..\\..\\out"]
     )
-    def test_a_path_that_leads_out_is_refused(
+    def test_a_path_outside_the_folder_is_refused(
         self, name: str, make: Callable[..., Any], tmp_path: Path
     ) -> None:
         archive = make(tmp_path / "x", {"fine": b"", name: b"evil"})
@@ -79,7 +81,7 @@ class TestEitherKind:
             ({f"{n}": bytes(999) for n in range(6)}, "5 does not fit: .* more than 5,000 bytes"),
         ],
     )
-    def test_the_limits_hold(
+    def test_the_limits_are_enforced(
         self, contents: dict[str, bytes], message: str, make: Callable[..., Any], tmp_path: Path
     ) -> None:
         archive = make(tmp_path / "x", contents)
@@ -87,7 +89,7 @@ class TestEitherKind:
             unpacked(archive, tmp_path / "out", SMALL)
 
     @pytest.mark.parametrize("cut", [0, 10, -1, -9])
-    def test_a_cut_archive_is_refused(
+    def test_a_truncated_archive_is_refused(
         self, cut: int, make: Callable[..., Any], tmp_path: Path
     ) -> None:
         archive = make(tmp_path / "x", {"model.json": NOISE})
@@ -97,7 +99,7 @@ class TestEitherKind:
 
 
 class TestZip:
-    def test_a_name_that_says_it_is_utf8_and_is_not(self, tmp_path: Path) -> None:
+    def test_a_name_falsely_marked_as_utf8_is_refused(self, tmp_path: Path) -> None:
         data = make_zip(tmp_path / "x", {"train/a/caf\u00e9.jpg": b"x"}).read_bytes()
         (tmp_path / "x").write_bytes(data.replace("\u00e9".encode(), b"\xe9x"))
         with pytest.raises(BadArchive, match="damaged archive: a name in it is not UTF-8"):
@@ -116,7 +118,7 @@ class TestZip:
         with pytest.raises(BadArchive, match="found an encrypted file"):
             unpacked(tmp_path / "x", tmp_path / "out", SMALL)
 
-    def test_a_member_larger_than_it_says_is_refused(self, tmp_path: Path) -> None:
+    def test_a_member_larger_than_declared_is_refused(self, tmp_path: Path) -> None:
         data = bytearray(make_zip(tmp_path / "x", {"train/a/1.jpg": bytes(900)}).read_bytes())
         at = data.index(b"PK\x01\x02") + 24
         data[at : at + 4] = (10).to_bytes(4, "little")
@@ -164,7 +166,7 @@ class TestTar:
             bundle.addfile(entry, io.BytesIO(NOISE))
         assert unpacked(tmp_path / "x", tmp_path / "out") == {"a": NOISE}
 
-    def test_a_changed_byte_is_noticed(self, tmp_path: Path) -> None:
+    def test_a_changed_byte_is_detected(self, tmp_path: Path) -> None:
         plain = gzip.decompress(make_tar(tmp_path / "x", {"model.json": NOISE}).read_bytes())
         changed = bytearray(gzip.compress(plain, compresslevel=0))
         changed[15_000] ^= 1
@@ -172,7 +174,7 @@ class TestTar:
         with pytest.raises(BadArchive, match="CRC check failed"):
             unpacked(tmp_path / "x", tmp_path / "out")
 
-    def test_data_after_the_end_is_not_read_without_end(self, tmp_path: Path) -> None:
+    def test_data_after_the_end_is_refused(self, tmp_path: Path) -> None:
         archive = make_tar(tmp_path / "x", {"a": b""})
         archive.write_bytes(archive.read_bytes() + gzip.compress(bytes(100 * 1024**2)))
         with pytest.raises(BadArchive, match="after the archive's end"):
@@ -180,9 +182,9 @@ class TestTar:
 
 
 @pytest.mark.parametrize("name", ["", "..", "a/../b", "/a", "a\\b", "a\0b"])
-def test_what_leads_out(name: str) -> None:
+def test_paths_that_lead_outside_the_folder(name: str) -> None:
     assert leads_out(name), readable(name)
 
 
-def test_what_does_not_lead_out() -> None:
+def test_paths_that_stay_inside_the_folder() -> None:
     assert not any(map(leads_out, ["a", "a/b", "./a", "..a/b..", "a..b"]))

@@ -1,4 +1,4 @@
-"""The folders people have: each works, or one line says what was found and what to do."""
+"""Folder layouts of users: each works, or one line says what was found and what to do."""
 
 import json
 import os
@@ -87,28 +87,30 @@ class TestSplitNames:
         with pytest.raises(DataError, match="found both train and Training at .* for train"):
             Dogs(tmp_path / "x.zip").write(tmp_path / "dest")
 
-    def test_an_empty_one_of_two_does_not_count(self, make_folder: MakeFolder) -> None:
+    def test_an_empty_folder_of_two_with_synonymous_names_is_ignored(
+        self, make_folder: MakeFolder
+    ) -> None:
         splits = find_splits(
             {"x": make_folder({"train/a": 1, "train/b": 1, "val/a": 1, "valid": 0})}, 0.5, 0
         )
         assert len(splits.validation) == 1
         assert any("left out (empty): valid/" in note for note in splits.notes)
 
-    def test_splits_without_classes_are_no_classes(self, make_folder: MakeFolder) -> None:
+    def test_split_folders_without_classes_are_refused(self, make_folder: MakeFolder) -> None:
         with pytest.raises(DataError, match="no class folders in train.*berth data import"):
             find_splits({"data": make_folder({"train": 2, "test": 2})}, 0.5, 0)
 
-    def test_a_channel_of_no_split_is_named(self, make_folder: MakeFolder) -> None:
+    def test_a_channel_that_is_not_a_split_is_named(self, make_folder: MakeFolder) -> None:
         root = make_folder({"a": 2, "b": 2})
         splits = find_splits({"train": root, "extra": root}, 0.5, 0)
         assert splits.notes == ("channels: left out (not train, validation or test): extra",)
 
-    def test_a_volume_s_own_folder_is_no_channel(self, make_folder: MakeFolder) -> None:
+    def test_lost_and_found_is_not_a_channel(self, make_folder: MakeFolder) -> None:
         root = make_folder({"a": 2, "b": 2})
         splits = find_splits({"photos": root, "lost+found": root}, 0.5, 0)
         assert splits.notes == ("channels: left out (left by a tool): lost+found",)
 
-    def test_what_lies_beside_the_splits_is_named(self, make_folder: MakeFolder) -> None:
+    def test_files_beside_the_splits_are_named(self, make_folder: MakeFolder) -> None:
         root = make_folder({"train/a": 2, "train/b": 2, "extra/a": 1})
         (root / "README").write_text("hello")
         (note,) = find_splits({"data": root}, 0.5, 0).notes
@@ -138,7 +140,9 @@ class TestWrappers:
         channels = {path.name: path for path in root.iterdir()}
         assert len(find_splits(channels, 0.5, 0).validation) == 1
 
-    def test_a_single_class_is_no_wrapper(self, make_folder: MakeFolder) -> None:
+    def test_a_single_class_is_not_taken_for_a_wrapping_folder(
+        self, make_folder: MakeFolder
+    ) -> None:
         with pytest.raises(DataError, match="one class only"):
             find_splits({"train": make_folder({"cat": 2, "cat/small": 1})}, 0.5, 0)
 
@@ -147,7 +151,7 @@ class TestWrappers:
         with pytest.raises(DataError, match="found only folders in first, second, expected"):
             find_splits({"data": root}, 0.5, 0)
 
-    def test_a_folder_in_a_circle_ends(self, make_folder: MakeFolder) -> None:
+    def test_circular_links_are_not_followed(self, make_folder: MakeFolder) -> None:
         root = make_folder({"a": 2, "b": 2})
         for name, target in (("loop", "."), ("itself", "itself")):
             (root / name).symlink_to(target)
@@ -165,7 +169,7 @@ class TestWhatToolsLeave:
         "System Volume Information", "__MACOSX", "#recycle", ".Trash-1000",
     )  # fmt: skip
 
-    def test_is_no_class_and_said_once(self, make_folder: MakeFolder) -> None:
+    def test_is_not_a_class_and_is_reported_once(self, make_folder: MakeFolder) -> None:
         root = make_folder({"a": 2, "b": 2} | dict.fromkeys(self.JUNK, 1) | {"new folder": 0})
         for folder in ("a", "b"):
             (root / folder / "Thumbs.db").write_bytes(b"x")
@@ -188,12 +192,12 @@ class TestWhatToolsLeave:
             find_splits({"data": root}, 0.5, 0)
 
     @LINUX
-    def test_accents_that_are_written_in_two_ways(self, make_folder: MakeFolder) -> None:
+    def test_accents_in_two_unicode_forms(self, make_folder: MakeFolder) -> None:
         root = make_folder({"t/caf\u00e9": 1, "t/tea": 1, "v/cafe\u0301": 1})
         with pytest.raises(DataError, match="differs only in case, spaces or accents"):
             find_splits({"train": root / "t", "val": root / "v"}, 0.5, 0)
 
-    def test_a_folder_of_no_images_is_no_class(self, make_folder: MakeFolder) -> None:
+    def test_a_folder_without_images_is_not_a_class(self, make_folder: MakeFolder) -> None:
         root = make_folder({"train/a": 2, "train/b": 2, "train/labels": 0, "val/b": 1})
         (root / "train" / "labels" / "1.txt").write_text("0 0.5 0.5 1 1")
         lines: list[str] = []
@@ -202,7 +206,7 @@ class TestWhatToolsLeave:
         assert kept.validation.labels.tolist() == [1]
         assert "train: no class, as no file in it is a usable image: labels" in lines
 
-    def test_a_class_without_an_image_in_train_only(self, make_folder: MakeFolder) -> None:
+    def test_a_class_without_images_only_in_train(self, make_folder: MakeFolder) -> None:
         root = make_folder({"train/a": 2, "train/b": 2, "train/c": 1, "val/c": 1})
         (root / "train" / "c" / "000.jpg").write_bytes(b"x")
         with pytest.raises(DataError, match="validation: found images of c, of which train has no"):
@@ -211,7 +215,7 @@ class TestWhatToolsLeave:
 
 class TestUnlabelledTest:
     @pytest.mark.parametrize("folder", ["test", "test/unknown", "Testing/images", "test/test"])
-    def test_is_left_out_and_said(
+    def test_is_left_out_and_reported(
         self, make_folder: MakeFolder, tmp_path: Path, folder: str
     ) -> None:
         root = make_folder({"train/a": 2, "train/b": 2, folder: 3})
@@ -264,7 +268,7 @@ class TestNamesThatAreNotUtf8:
         assert main([str(root)]) == 1
         assert r"found class folder 'caf\xe9', whose name is not UTF-8" in capsys.readouterr().err
 
-    def test_the_folder_itself_may_have_one(self, make_folder: MakeFolder) -> None:
+    def test_the_folder_itself_may_have_such_a_name(self, make_folder: MakeFolder) -> None:
         root = make_folder({"a": 3, "b": 3}, name=LATIN_1)
         assert main([str(root)]) == 0
         (root / "c").mkdir()
@@ -272,7 +276,7 @@ class TestNamesThatAreNotUtf8:
 
 
 class TestFilesThatAreNone:
-    def test_are_neither_opened_nor_read_whole(self, make_folder: MakeFolder) -> None:
+    def test_are_neither_opened_nor_read_completely(self, make_folder: MakeFolder) -> None:
         root = make_folder({"a": 3, "b": 3})
         os.mkfifo(root / "a" / "pipe.jpg")
         with socket.socket(socket.AF_UNIX) as listener:

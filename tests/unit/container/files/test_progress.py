@@ -28,7 +28,7 @@ def test_short_work_prints_nothing(clock: Clock, capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out == ""
 
 
-def test_long_work_prints_a_line_now_and_then_and_at_the_end(
+def test_long_work_prints_occasional_lines_and_one_at_the_end(
     clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with ProgressBar("decoding images", 50_000) as progress:
@@ -76,7 +76,9 @@ def test_a_terminal_gets_a_bar(
     assert "decoding images: 100%" in captured.err
 
 
-def test_lines_may_go_elsewhere(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_may_be_written_to_another_stream(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
     with ProgressBar("uploading photos", 10, log=sys.stderr) as progress:
         clock.now = 10.0
         progress.advance(10)

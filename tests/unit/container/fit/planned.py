@@ -1,4 +1,4 @@
-"""A fit job on images that are only names, with a clock that stands still."""
+"""A fit job on images without pixels, with a clock that stands still."""
 
 from pathlib import Path
 

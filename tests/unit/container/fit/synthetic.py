@@ -1,4 +1,4 @@
-"""Made-up features of images: a cloud of points around the centre of each class."""
+"""Synthetic features of images: a cloud of points around the centre of each class."""
 
 import numpy as np
 

@@ -19,7 +19,7 @@ def test_time_runs_out() -> None:
     assert (budget.elapsed, budget.left, budget.free) == (100, 20, 0)
 
 
-def test_what_was_spent_before_an_interruption_is_gone() -> None:
+def test_time_spent_before_an_interruption_counts() -> None:
     clock = Clock()
     budget = TimeBudget(120, spent=50, clock=clock)
     clock.now += 10
@@ -35,7 +35,7 @@ def test_measured_work_is_planned_with_a_margin() -> None:
     assert not budget.affords("features", 10_000)
 
 
-def test_work_that_was_never_measured_is_not_guessed() -> None:
+def test_work_never_measured_has_no_estimate() -> None:
     with pytest.raises(KeyError):
         TimeBudget(100, clock=Clock()).cost("training")
 
@@ -43,11 +43,11 @@ def test_work_that_was_never_measured_is_not_guessed() -> None:
 @pytest.mark.parametrize(
     ("seconds", "minutes"), [(20, 0.4), (60, 1.0), (61, 2), (600, 10), (601, 11)]
 )
-def test_minutes_hold_the_seconds(seconds: float, minutes: float) -> None:
+def test_minutes_are_rounded_up_to_cover_the_seconds(seconds: float, minutes: float) -> None:
     assert minutes_for(seconds) == minutes
 
 
-def test_durations_are_spoken() -> None:
+def test_durations_are_formatted_for_readers() -> None:
     assert [spoken(s) for s in (-1, 47.6, 119, 120, 185)] == [
         "0 s",
         "48 s",

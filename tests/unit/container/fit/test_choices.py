@@ -28,7 +28,7 @@ def test_photographs_get_the_networks_size_and_small_images_several(
     assert candidate_sizes(own, side) == sizes
 
 
-def test_epochs_are_what_fits() -> None:
+def test_as_many_epochs_as_fit_are_planned() -> None:
     assert epochs_for(100, 11) == 9
     assert epochs_for(21, 11) == 1
     assert epochs_for(10, 11) == 0
@@ -41,5 +41,5 @@ def test_small_data_sets_get_small_steps_and_short_averages() -> None:
     assert ema_for(5000) == 0.998
 
 
-def test_a_choice_says_why() -> None:
+def test_a_choice_gives_its_reason() -> None:
     assert str(Choice("image_size=224", "photographs")) == "chosen: image_size=224, as photographs"

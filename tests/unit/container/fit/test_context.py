@@ -7,7 +7,7 @@ from tests.unit.container.fit.planned import planned
 
 
 class Machine:
-    """Clocks of a machine that gives a process a share of its time."""
+    """The clocks of a machine that gives a process only a share of its time."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, share: float) -> None:
         self.now, self._share = 100.0, share

@@ -15,7 +15,7 @@ def test_training_ends_when_its_time_is_up() -> None:
     assert deadline.stop_reason() is not None
 
 
-def test_every_epoch_is_told_and_kept(tmp_path: Path) -> None:
+def test_every_epoch_is_reported_and_written(tmp_path: Path) -> None:
     told: list[float] = []
     metrics = TimedMetrics(tmp_path / "round", lambda record: told.append(record["epoch"]))
     metrics.epoch({"epoch": 1, "validation:accuracy": 0.5})

@@ -1,4 +1,4 @@
-"""Whole fit jobs of a few coloured images, in this process."""
+"""Complete fit jobs on a few coloured images, in this process."""
 
 import json
 import os
@@ -25,7 +25,7 @@ from tests.trees import write_tree
 
 @pytest.fixture
 def doubtful(tmp_path: Path, image_folder: Path) -> Path:
-    """The coloured images, one of the validation images in another's class."""
+    """Return the coloured images, with one validation image in the wrong class."""
     folder = tmp_path / "doubtful"
     shutil.copytree(image_folder, folder)
     (folder / "validation" / "blue" / "0.png").rename(folder / "validation" / "red" / "blue.png")
@@ -71,7 +71,7 @@ def refused(fit: Any, **given: Any) -> str:
     return failure
 
 
-def test_a_fit_job_leaves_a_model_its_evaluation_and_what_it_found(
+def test_a_fit_job_writes_a_model_its_evaluation_and_its_findings(
     fit: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     base = fit()
@@ -108,7 +108,7 @@ def test_a_fit_job_leaves_a_model_its_evaluation_and_what_it_found(
     assert "validation:accuracy=" in log
 
 
-def test_an_interrupted_job_leaves_a_model_and_goes_on_with_the_time_that_was_left(
+def test_an_interrupted_job_writes_a_model_and_resumes_with_the_remaining_time(
     fit: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plain = finetuning.TimedMetrics.epoch
@@ -138,7 +138,7 @@ def test_an_interrupted_job_leaves_a_model_and_goes_on_with_the_time_that_was_le
     assert 60 * found["used_minutes"] > spent
 
 
-def test_an_interrupted_round_leaves_its_best_epoch_where_that_is_the_best_model(
+def test_an_interrupted_round_keeps_its_best_epoch_if_that_is_the_best_model(
     fit: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = finetuning.TimedMetrics.epoch
@@ -163,19 +163,19 @@ def test_an_interrupted_round_leaves_its_best_epoch_where_that_is_the_best_model
     assert len(found["rounds"][0]["history"]) == 2
 
 
-def test_time_that_is_too_short_says_how_much_is_needed(fit: Any) -> None:
+def test_too_little_time_is_an_error_that_names_the_time_needed(fit: Any) -> None:
     failure = refused(fit, fit_minutes=0.1)
     assert "'fit_minutes': found 0.1, too few for one pass over" in failure
     assert "or more" in failure
 
 
-def test_a_probe_that_is_never_wrong_is_not_fine_tuned(fit: Any, image_folder: Path) -> None:
+def test_a_probe_without_errors_is_not_fine_tuned(fit: Any, image_folder: Path) -> None:
     found = json.loads((fit(image_folder) / "output" / "data" / "fit.json").read_text())
     assert [entry["kind"] for entry in found["leaderboard"]] == ["probe"]
     assert any("right on all 12 validation images" in choice["why"] for choice in found["choices"])
 
 
-def test_without_a_backbone_the_three_ways_to_bring_one_are_said(
+def test_without_a_backbone_the_error_names_the_three_ways_to_provide_one(
     fit: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("container.fit.backbones.available_offline", lambda _channel: [])
@@ -184,7 +184,7 @@ def test_without_a_backbone_the_three_ways_to_bring_one_are_said(
         assert way in failure
 
 
-def test_a_job_without_time_for_all_images_leaves_a_model_of_some(
+def test_a_job_without_time_for_all_images_trains_on_some(
     fit: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def use_half(context: Any) -> None:
@@ -200,10 +200,10 @@ def test_a_job_without_time_for_all_images_leaves_a_model_of_some(
     assert all(entry["compared"]["images"] <= 18 for entry in found["leaderboard"])
 
 
-def test_a_class_needs_no_second_image_to_be_tried(
+def test_a_class_may_have_a_single_training_image(
     fit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of two images of a class one is held out; there are more than are tried."""
+    """One of a class's two images is held out, and there are more images than are tried."""
     monkeypatch.setattr("container.fit.trials.IMAGES", 6)
     noise = np.random.default_rng(0)
     for number in range(8):
@@ -216,7 +216,7 @@ def test_a_class_needs_no_second_image_to_be_tried(
     assert len(Artifact.read(fit.base / "model").classes) == 8
 
 
-def test_what_a_fit_job_chooses_itself_is_not_taken(fit: Any) -> None:
+def test_hyperparameters_that_a_fit_job_chooses_are_refused(fit: Any) -> None:
     assert "'epochs': found with fit_minutes, expected it left out" in refused(fit, epochs=3)
     assert "'epochs': found with fit_minutes, expected it left out" in refused(fit, epochs=10)
     assert "'debug': found with fit_minutes" in refused(fit, debug=True)
@@ -224,10 +224,10 @@ def test_what_a_fit_job_chooses_itself_is_not_taken(fit: Any) -> None:
 
 
 @pytest.mark.parametrize("minutes", ["abc", "-1", "nan", "inf", "1e308", "40321", "true", ""])
-def test_minutes_that_are_none_are_refused_in_one_line(fit: Any, minutes: str) -> None:
+def test_invalid_minutes_are_refused_in_one_line(fit: Any, minutes: str) -> None:
     assert "fit_minutes" in refused(fit, fit_minutes=minutes)
 
 
-def test_what_a_fit_job_leaves_out_may_be_said(fit: Any) -> None:
+def test_options_that_a_fit_job_does_not_use_may_have_their_defaults(fit: Any) -> None:
     given = {"fit_minutes": "5", "debug": "false", "profile": "false", "class_weights": "none"}
     assert Hyperparameters.parse(given).fit_minutes == 5

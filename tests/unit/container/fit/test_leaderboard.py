@@ -18,14 +18,14 @@ def tuned(hits: int, loss: float = 0.4, seconds: float = 60) -> LeaderboardEntry
     )
 
 
-def test_the_most_accurate_stands_first() -> None:
+def test_the_most_accurate_entry_is_first() -> None:
     board = Leaderboard([probe(80), probe(90, arch="resnet50"), tuned(85)])
     assert [entry.compared.hits for entry in board.ranked] == [90, 85, 80]
     lines = list(board.lines())
     assert "1. probe resnet50 at 224 px: accuracy 0.9000 (0.8256 to 0.9448" in lines[1]
 
 
-def test_a_fine_tuned_network_is_kept_only_where_it_is_better() -> None:
+def test_a_fine_tuned_network_is_kept_only_if_it_is_better() -> None:
     assert Leaderboard([probe(80), tuned(79)]).chosen.kind == "probe"
     assert Leaderboard([probe(80), tuned(80, loss=0.6)]).chosen.kind == "probe"
     assert Leaderboard([probe(80), tuned(80, loss=0.4)]).chosen.kind == "fine-tuned"
@@ -42,6 +42,6 @@ def test_accuracy_by_minute_never_falls() -> None:
     assert [point["minutes"] for point in points] == [0.2, 0.3, 1.0, 1.5]
 
 
-def test_entries_survive_json() -> None:
+def test_entries_round_trip_through_json() -> None:
     entry = tuned(85)
     assert LeaderboardEntry.from_json(json.loads(json.dumps(entry.to_json()))) == entry

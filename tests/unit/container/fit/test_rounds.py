@@ -28,9 +28,9 @@ class Backbone:
 
 @pytest.fixture
 def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A function that plans with a step of an image taking so long, and gives what was planned.
+    """A function that plans with the given seconds per image, and returns the planned rounds.
 
-    A round takes all its seconds and is as good as `hits`.
+    A round uses all its seconds and predicts `hits` images correctly.
     """
     done: list[tuple[int, int, float, float]] = []
 
@@ -87,12 +87,12 @@ def test_a_smaller_image_size_is_taken_for_more_epochs(plan: Any) -> None:
     assert [(size, epochs) for size, epochs, _, _ in done] == [(64, 12)]
 
 
-def test_a_few_epochs_of_a_smaller_size_are_better_than_none(plan: Any) -> None:
+def test_a_smaller_size_is_chosen_if_only_that_fits_a_few_epochs(plan: Any) -> None:
     _, done = plan(40, 0.03)
     assert [(size, epochs) for size, epochs, _, _ in done] == [(64, 2)]
 
 
-def test_a_step_that_was_measured_much_too_long_is_not_believed(plan: Any) -> None:
+def test_a_step_measured_far_too_long_is_ignored(plan: Any) -> None:
     # Four forward passes of 0.008 s at most.
     _, done = plan(20 + 24 * 35, 1.0)
     assert done[0][:2] == (128, 24)
@@ -106,7 +106,7 @@ def test_features_of_a_smaller_size_take_time_too(plan: Any, monkeypatch: Any) -
 
 
 @pytest.mark.parametrize(("probe", "hits"), [(200, ()), (170, (200,))])
-def test_nothing_is_tried_that_validation_images_cannot_prefer(
+def test_a_perfect_validation_accuracy_ends_the_rounds(
     plan: Any, probe: int, hits: tuple[int, ...]
 ) -> None:
     fit, done = plan(3600, 0.01, hits, probe)
@@ -115,21 +115,21 @@ def test_nothing_is_tried_that_validation_images_cannot_prefer(
     assert "right on all 200 validation images" in fit.state.choices[-1].why
 
 
-def test_too_little_time_is_said(plan: Any) -> None:
+def test_too_little_time_is_given_as_the_reason(plan: Any) -> None:
     fit, done = plan(24, 0.03)
     assert done == []
     assert fit.state.choices[-1].what == "no fine-tuning"
     assert "4 s are left and an epoch" in fit.state.choices[-1].why
 
 
-def test_there_are_several_rounds_at_rates_by_what_came_before(plan: Any) -> None:
+def test_the_learning_rate_of_a_round_depends_on_earlier_rounds(plan: Any) -> None:
     _, done = plan(3600, 0.01, hits=(180, 150, 150, 150))
     assert [epochs for _, epochs, _, _ in done] == [MANY_EPOCHS] * 4
     rates = [rate for _, _, rate, _ in done]
     assert rates[1] > rates[0]
 
 
-def test_after_a_round_that_did_not_help_the_rate_is_lower(plan: Any) -> None:
+def test_the_learning_rate_falls_after_a_round_that_did_not_help(plan: Any) -> None:
     _, done = plan(3600, 0.01, hits=(150, 150, 150, 150))
     rates = [rate for _, _, rate, _ in done]
     assert rates == sorted(rates, reverse=True)

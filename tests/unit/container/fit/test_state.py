@@ -16,7 +16,7 @@ def folder(path: Path, seed: int = 0) -> CheckpointFolder:
     return CheckpointFolder(path, {"seed": seed}, print)
 
 
-def test_everything_that_was_done_is_there_again(tmp_path: Path) -> None:
+def test_the_state_is_restored_from_a_checkpoint(tmp_path: Path) -> None:
     state = FitState(
         trials=[TrialResult("resnet18", 224, 0.9, 0.02)],
         tried=True,
@@ -38,7 +38,7 @@ def test_everything_that_was_done_is_there_again(tmp_path: Path) -> None:
     assert again == state
 
 
-def test_without_a_checkpoint_nothing_is_done(tmp_path: Path) -> None:
+def test_without_a_checkpoint_the_state_is_empty(tmp_path: Path) -> None:
     assert FitState.load(folder(tmp_path)) == FitState()
 
 

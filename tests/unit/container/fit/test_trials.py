@@ -20,22 +20,22 @@ def test_with_much_time_each_backbones_best_size_is_promising(tmp_path: Path) ->
     assert promising(fit) == [OTHER, LARGE]
 
 
-def test_with_little_time_the_best_size_that_fits_is(tmp_path: Path) -> None:
+def test_with_little_time_the_best_size_that_fits_is_promising(tmp_path: Path) -> None:
     # 1,200 images take 36 s at 0.024 s each and a quarter more: above 40 % of 60 s.
     fit, _ = planned(tmp_path, 60, [SMALL, MIDDLE, LARGE, OTHER])
     assert promising(fit) == [MIDDLE]
 
 
-def test_the_cheapest_is_promising_in_any_case(tmp_path: Path) -> None:
+def test_the_cheapest_size_is_always_promising(tmp_path: Path) -> None:
     fit, _ = planned(tmp_path, 5, [LARGE, OTHER])
     assert promising(fit) == [LARGE]
 
 
 @pytest.fixture
 def tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A function that tries one backbone of 224 px, which takes so long for an image of that size.
+    """A function that tries one backbone of 224 px, given its seconds per image of that size.
 
-    It gives the sizes that were tried and the context.
+    It returns the sizes that were tried and the context.
     """
 
     def run(
@@ -60,19 +60,19 @@ def tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return run
 
 
-def test_photographs_have_the_size_of_the_weights(tried: Any) -> None:
+def test_photographs_are_tried_at_the_size_of_the_weights(tried: Any) -> None:
     # Of 1,000 training images 64 tell the speed, as there is nothing to compare.
     sizes, fit = tried(600, 0.02, side=500)
     assert sizes == [224]
     assert fit.budget.elapsed == pytest.approx(0.02 * 64)
 
 
-def test_small_images_are_tried_at_all_sizes_there_is_time_for(tried: Any) -> None:
+def test_small_images_are_tried_at_all_sizes_that_fit_the_time(tried: Any) -> None:
     sizes, _ = tried(3600, 0.02, side=32)
     assert sizes == [64, 96, 128, 160, 192, 224]
 
 
-def test_what_was_gone_before_the_trials_leaves_them_their_share(tried: Any) -> None:
+def test_trials_get_their_share_of_the_remaining_time(tried: Any) -> None:
     sizes, _ = tried(600, 0.03, side=32, gone=200)
     assert len(sizes) > 2
 
@@ -84,21 +84,21 @@ def test_a_size_whose_features_take_too_long_is_not_tried(tried: Any) -> None:
     assert max(sizes) < 224
 
 
-def test_where_the_time_is_short_photographs_are_made_smaller(tried: Any) -> None:
+def test_with_little_time_photographs_are_tried_at_a_smaller_size(tried: Any) -> None:
     sizes, fit = tried(300, 0.2, side=500)
     assert sizes == [224, 192]
     assert promising(fit)[0].image_size == 192
     assert fit.state.choices[-1].what == "image size 192"
 
 
-def test_features_that_the_trial_made_are_there(tried: Any) -> None:
+def test_features_of_the_speed_trial_are_not_computed_again(tried: Any) -> None:
     # 300 training images take 120 s, 60 others 30 with a quarter more.
     sizes, _ = tried(200, 0.4, side=500, images=300)
     assert sizes == [224]
 
 
-def test_where_the_smallest_size_takes_too_long_there_are_fewer_images(tried: Any) -> None:
-    # At 64 px an image takes 0.15 s: 1,200 take 220 s with a quarter more, of 184 that are left.
+def test_if_the_smallest_size_takes_too_long_fewer_images_are_used(tried: Any) -> None:
+    # At 64 px an image takes 0.15 s: 1,200 take 220 s with a quarter more; 184 s are left.
     sizes, fit = tried(300, 1.8, side=500)
     assert sizes == [224, 64]
     train, validation = fit.data.splits.train, fit.data.splits.validation
@@ -108,7 +108,7 @@ def test_where_the_smallest_size_takes_too_long_there_are_fewer_images(tried: An
     assert "training images" in fit.state.choices[-1].what
 
 
-def test_an_interrupted_job_goes_on_with_the_images_it_had(tried: Any, tmp_path: Path) -> None:
+def test_an_interrupted_job_resumes_with_the_same_images(tried: Any, tmp_path: Path) -> None:
     _, fit = tried(300, 1.8, side=500)
     fit.save()
     again, _ = planned(tmp_path, 300, [])
@@ -118,6 +118,6 @@ def test_an_interrupted_job_goes_on_with_the_images_it_had(tried: Any, tmp_path:
     assert again.data.splits.validation.paths == fit.data.splits.validation.paths
 
 
-def test_less_than_the_smallest_size_takes_is_an_error(tried: Any) -> None:
+def test_too_little_time_for_the_smallest_size_is_an_error(tried: Any) -> None:
     with pytest.raises(TrainingError, match=r"found 1, too few for one pass over 1,200 images"):
         tried(60, 2, side=500)

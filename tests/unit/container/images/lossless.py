@@ -1,4 +1,4 @@
-"""A lossless JPEG (ITU T.81, annex H), which no encoder at hand writes."""
+"""Writes a lossless JPEG (ITU T.81, annex H), which no installed encoder does."""
 
 import struct
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def lossless_jpeg(pixels: np.ndarray) -> bytes:
-    """uint8 (H, W, 3) RGB as SOF3, predicted from the left, with 4-bit codes for 0 to 8 bits."""
+    """Encode uint8 (H, W, 3) RGB as SOF3, predicted from the left, with 4-bit codes."""
     height, width, _ = pixels.shape
     samples = pixels.astype(int)
     predicted = np.empty_like(samples)

@@ -10,7 +10,7 @@ from container.images.readers import plan
 from tests.unit.container.conftest import encoded, picture
 
 
-def test_what_does_not_fit_waits_until_there_is_room() -> None:
+def test_a_request_waits_until_there_is_memory() -> None:
     budget = Budget(100)
     inside, leave, second = threading.Event(), threading.Event(), threading.Event()
 
@@ -34,7 +34,7 @@ def test_what_does_not_fit_waits_until_there_is_room() -> None:
         thread.join(10)
 
 
-def test_all_is_free_again_after_an_error() -> None:
+def test_all_memory_is_released_after_an_error() -> None:
     budget = Budget(100)
     for _ in range(3):
         with pytest.raises(KeyError), budget.hold(100):
@@ -43,7 +43,7 @@ def test_all_is_free_again_after_an_error() -> None:
         pass
 
 
-def test_more_than_there_is_is_refused() -> None:
+def test_a_request_above_the_total_is_refused() -> None:
     with pytest.raises(ValueError, match="101 bytes are more than 100"), Budget(100).hold(101):
         pass
 
@@ -63,7 +63,7 @@ def test_large_pictures_take_turns_between_processes(tmp_path: Path) -> None:
     with ours.hold(LARGE):
         thread = threading.Thread(target=theirs_inside)
         thread.start()
-        with theirs.hold(LARGE - 1):  # What is small does not wait for a turn.
+        with theirs.hold(LARGE - 1):  # A small image does not wait for a turn.
             assert not inside.is_set()
         leave.set()
     assert inside.wait(60)
@@ -83,7 +83,7 @@ def test_memory_of_large_images_is_returned(monkeypatch: pytest.MonkeyPatch) -> 
     ("kind", "least"), [("PNG", 8), ("WEBP", 16), ("AVIF", 16), ("JPEG2000", 20), ("JPEG", 7)]
 )
 def test_every_format_counts_what_its_decoder_takes(kind: str, least: int) -> None:
-    """`least` bytes a pixel were measured on pictures of ten megapixels."""
+    """`least` bytes per pixel were measured on pictures of ten megapixels."""
     data = encoded(picture(100, 100), kind)
     assert plan(data, sniff(data) or "", 10_000, None).cost >= least * 10_000
 

@@ -26,7 +26,7 @@ def checker() -> Iterator[Checker]:
         yield checker
 
 
-def test_says_what_decode_says(checker: Checker) -> None:
+def test_reports_the_errors_of_decode(checker: Checker) -> None:
     checker.check(encoded(picture()), "a/1.jpg")
     with pytest.raises(BadImage, match=r"^a/2\.jpg: empty"):
         checker.check(b"", "a/2.jpg")
@@ -35,7 +35,7 @@ def test_says_what_decode_says(checker: Checker) -> None:
     checker.check(encoded(picture(), "PNG"), "a/3.png")
 
 
-def test_a_decoder_that_crashes_names_the_file_and_harms_no_other(
+def test_a_decoder_crash_names_the_file_and_affects_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(DIE)

@@ -91,7 +91,7 @@ class TestFormats:
         assert pixels[2, 3].tolist() == [255, 255, 255]
         assert pixels.sum() == 3 * 255
 
-    def test_a_jpeg_with_a_second_picture_behind_it_gives_the_first(
+    def test_a_jpeg_followed_by_a_second_picture_gives_the_first(
         self, picture: Callable[..., Any], encoded: Callable[..., Any]
     ) -> None:
         first, second = Image.fromarray(picture(seed=1)), Image.fromarray(picture(seed=2))
@@ -105,13 +105,13 @@ class TestFormats:
         data = encoded(frames[0], "WebP", save_all=True, append_images=frames[1:], lossless=True)
         assert np.array_equal(decode(data), picture(seed=1))
 
-    def test_bytes_after_the_end_of_a_jpeg_do_no_harm(
+    def test_bytes_after_the_end_of_a_jpeg_are_ignored(
         self, picture: Callable[..., Any], encoded: Callable[..., Any]
     ) -> None:
         data = encoded(picture())
         assert np.array_equal(decode(data + b"camera notes"), decode(data))
 
-    def test_stray_bytes_between_segments_do_no_harm(
+    def test_stray_bytes_between_segments_are_ignored(
         self, picture: Callable[..., Any], encoded: Callable[..., Any]
     ) -> None:
         data = encoded(picture())
@@ -126,7 +126,7 @@ class TestCmyk:
         pixels = decode(encoded(ink, quality=100))
         assert np.abs(pixels.astype(int) - [255, 0, 0]).max() <= 3
 
-    def test_cmyk_without_the_adobe_marker_is_taken_as_it_stands(
+    def test_cmyk_without_the_adobe_marker_is_not_inverted(
         self, encoded: Callable[..., Any]
     ) -> None:
         data = encoded(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), quality=100)
@@ -165,7 +165,7 @@ class TestOrientation:
         assert pixels.shape == upright.shape
         assert np.abs(pixels.astype(int) - upright).mean() < 4
 
-    def test_at_least_is_of_the_upright_picture(
+    def test_at_least_refers_to_the_upright_picture(
         self, picture: Callable[..., Any], encoded: Callable[..., Any]
     ) -> None:
         exif = Image.Exif()
@@ -230,13 +230,13 @@ class TestTransparency:
 
 
 class TestSixteenBits:
-    def test_grey_keeps_its_high_byte(self) -> None:
+    def test_sixteen_bit_grey_keeps_its_high_byte(self) -> None:
         rows = b"\0" + struct.pack(">4H", 0, 255, 0x80FF, 0xFFFF)
         pixels = decode(png(4, 1, 16, 0, rows))
         assert pixels[0, :, 0].tolist() == [0, 0, 0x80, 255]
         assert (pixels[:, :, :1] == pixels).all()
 
-    def test_colour_keeps_its_high_byte(self) -> None:
+    def test_sixteen_bit_colour_keeps_its_high_byte(self) -> None:
         rows = b"\0" + struct.pack(">3H", 0x10FF, 0x80FF, 0xFFFF)
         assert decode(png(1, 1, 16, 2, rows))[0, 0].tolist() == [0x10, 0x80, 255]
 
@@ -276,7 +276,7 @@ class TestReducedScale:
         data = encoded(Image.new("CMYK", (400, 200)))
         assert decode(data, at_least=(50, 100)).shape == (50, 100, 3)
 
-    def test_other_formats_come_whole(
+    def test_other_formats_are_decoded_at_full_size(
         self, picture: Callable[..., Any], encoded: Callable[..., Any]
     ) -> None:
         assert decode(encoded(picture(), "PNG"), at_least=(4, 4)).shape == (48, 64, 3)
@@ -307,7 +307,9 @@ class TestRefusals:
             (b"hello", "5 bytes starting 68 65 6c 6c 6f"),
         ],
     )
-    def test_what_is_not_an_accepted_image_is_named(self, data: bytes, found: str) -> None:
+    def test_a_file_that_is_not_an_accepted_image_is_described(
+        self, data: bytes, found: str
+    ) -> None:
         with pytest.raises(BadImage) as caught:
             decode(data, name="x")
         assert str(caught.value) == (
@@ -317,7 +319,7 @@ class TestRefusals:
 
     @pytest.mark.parametrize("kind", ["JPEG", *LOSSLESS])
     @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
-    def test_a_truncated_file_is_refused_not_filled_with_grey(
+    def test_a_truncated_file_is_refused_and_not_padded_with_grey(
         self, kind: str, share: float, picture: Callable[..., Any], encoded: Callable[..., Any]
     ) -> None:
         data = encoded(picture(75, 101), kind)
@@ -325,7 +327,7 @@ class TestRefusals:
             decode(data[: int(len(data) * share)], name="cut")
         assert "\n" not in str(caught.value)
 
-    def test_a_progressive_jpeg_cut_anywhere_is_refused(
+    def test_a_progressive_jpeg_truncated_anywhere_is_refused(
         self, picture: Callable[..., Any], encoded: Callable[..., Any]
     ) -> None:
         data = encoded(picture(), progressive=True)
@@ -333,7 +335,7 @@ class TestRefusals:
             with pytest.raises(BadImage):
                 decode(data[:length])
 
-    def test_a_truncated_jpeg_that_was_given_an_end_is_refused(
+    def test_a_truncated_jpeg_with_an_end_marker_is_refused(
         self, picture: Callable[..., Any], encoded: Callable[..., Any]
     ) -> None:
         data = encoded(picture())
@@ -362,7 +364,7 @@ class TestRefusals:
         with pytest.raises(BadImage):
             decode(encoded(picture(), kind)[:length])
 
-    def test_random_damage_never_escapes_as_another_error(
+    def test_random_damage_never_raises_another_error(
         self, picture: Callable[..., Any], encoded: Callable[..., Any]
     ) -> None:
         random = np.random.default_rng(0)
@@ -422,7 +424,7 @@ class TestBounds:
         assert decode(data).shape == (48, 64, 3)
         assert Image.MAX_IMAGE_PIXELS == 100
 
-    def test_a_second_frame_header_cannot_smuggle_in_a_larger_size(
+    def test_a_second_frame_header_cannot_declare_a_larger_size(
         self, encoded: Callable[..., Any]
     ) -> None:
         data = encoded(Image.new("CMYK", (16, 16)))
@@ -433,7 +435,7 @@ class TestBounds:
         with pytest.raises(BadImage, match="two frame headers"):
             decode(data[: at + 2 + length] + bytes(frame) + data[at + 2 + length :])
 
-    def test_a_jpeg_of_endless_scans_is_refused(
+    def test_a_jpeg_of_too_many_scans_is_refused(
         self, picture: Callable[..., Any], encoded: Callable[..., Any]
     ) -> None:
         data = encoded(picture(), progressive=True)

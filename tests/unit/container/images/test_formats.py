@@ -1,4 +1,4 @@
-"""Pictures of every format that people have, and what is said of those that are not read."""
+"""Decodes pictures of every common format, and describes those that are not supported."""
 
 import struct
 import subprocess
@@ -28,7 +28,7 @@ def whole(kind: str, pixels: np.ndarray, **options: Any) -> bytes:
 
 
 def exif(value: int, size: int = 2, order: str = "<", count: int = 1) -> bytes:
-    """An EXIF block whose Orientation is an integer of `size` bytes."""
+    """Return an EXIF block whose Orientation is an integer of `size` bytes."""
     kind = {1: 1, 2: 3, 4: 4}[size]
     name = b"Exif\0\0" + (b"II*\0" if order == "<" else b"MM\0*")
     number = struct.pack(order + {1: "B", 2: "H", 4: "I"}[size], value).ljust(4, b"\0")
@@ -42,7 +42,7 @@ class TestFormats:
         assert np.abs(pixels.astype(int) - picture()).mean() < 9
 
     @pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "AVIF", "TIFF", "MPO"])
-    def test_the_first_frame_of_several_counts(self, kind: str) -> None:
+    def test_the_first_of_several_frames_is_decoded(self, kind: str) -> None:
         first, *others = (Image.fromarray(picture(seed=seed)) for seed in (1, 2, 3))
         data = whole(kind, np.asarray(first), save_all=True, append_images=others)
         assert np.abs(decode(data).astype(int) - picture(seed=1)).mean() < 9
@@ -87,7 +87,7 @@ class TestFormats:
             (b"P2\n4 1\n100\n", b"0 50 100 100"),
         ],
     )
-    def test_a_netpbm_of_any_maximum(self, head: bytes, samples: bytes) -> None:
+    def test_a_netpbm_with_any_maximum_value(self, head: bytes, samples: bytes) -> None:
         assert decode(head + samples)[0, :, 0].tolist() == [0, 128, 255, 255]
         colour = head.replace(b"P5", b"P6").replace(b"P2", b"P3").replace(b"4 1", b"1 1")
         assert decode(colour + samples)[0, 0].tolist() == [0, 128, 255]
@@ -117,13 +117,13 @@ class TestFormats:
         assert decode(data)[0].tolist() == [[10, 20, 30], [255, 255, 255]]
 
     @pytest.mark.parametrize("kind", [kind for kind in READ if kind != "JPEG"])
-    def test_what_follows_the_picture_is_not_looked_at(self, kind: str) -> None:
+    def test_bytes_after_the_picture_are_ignored(self, kind: str) -> None:
         data = whole(kind, picture())
         behind = b"\xff\xc3\xff\xda" * 200 + b"PK\3\4" + bytes(range(256)) * 8
         assert np.array_equal(decode(data + behind), decode(data))
 
     @pytest.mark.parametrize("progressive", [False, True])
-    def test_nor_what_follows_a_jpeg(self, progressive: bool) -> None:
+    def test_bytes_after_a_jpeg_are_ignored(self, progressive: bool) -> None:
         data = encoded(picture(), progressive=progressive)
         other = encoded(picture(seed=2), progressive=True)
         for behind in (other * 12, b"\xff\xda" * 200, b"\xff\xc3\0\x11" + bytes(20), b"\xff"):
@@ -131,7 +131,7 @@ class TestFormats:
 
     @pytest.mark.parametrize("share", [0.5, 0.9])
     @pytest.mark.parametrize("kind", READ)
-    def test_a_picture_cut_short_is_refused(self, kind: str, share: float) -> None:
+    def test_a_truncated_picture_is_refused(self, kind: str, share: float) -> None:
         data = encoded(picture(), kind)
         with pytest.raises(BadImage, match=r"^cut: cut short or damaged"):
             decode(data[: int(len(data) * share)], name="cut")
@@ -166,7 +166,9 @@ class TestWhatIsNotRead:
             (0xF7, 8, "JPEG-LS"),
         ],
     )
-    def test_nor_are_these_jpegs(self, marker: int, precision: int, name: str) -> None:
+    def test_unsupported_kinds_of_jpeg_are_refused(
+        self, marker: int, precision: int, name: str
+    ) -> None:
         data = bytearray(encoded(picture()))
         at = data.index(b"\xff\xc0")
         data[at + 1], data[at + 4] = marker, precision
@@ -177,7 +179,9 @@ class TestWhatIsNotRead:
 class TestLosslessJpeg:
     @pytest.mark.parametrize("at_least", [None, (1, 1), (8, 8), (64, 64)])
     @pytest.mark.parametrize("side", [16, 130])
-    def test_is_decoded_whole_at_any_scale(self, side: int, at_least: tuple[int, int]) -> None:
+    def test_is_decoded_at_full_size_for_any_scale(
+        self, side: int, at_least: tuple[int, int]
+    ) -> None:
         pixels = picture(side, side)
         assert np.array_equal(decode(lossless_jpeg(pixels), at_least=at_least), pixels)
 
@@ -187,7 +191,7 @@ class TestLosslessJpeg:
         assert np.array_equal(geometry.load(lossless_jpeg(pixels)), geometry.apply(pixels))
 
     @pytest.mark.parametrize("filler", [b"\xff", b"\xff\xff\xff", b"\0\0", b"\xff\0"])
-    def test_hidden_behind_filling_is_not_taken_for_another(self, filler: bytes) -> None:
+    def test_is_recognised_behind_fill_bytes(self, filler: bytes) -> None:
         pixels = picture(130, 130)
         data = lossless_jpeg(pixels)
         at = data.index(b"\xff\xc3")
@@ -203,13 +207,13 @@ class TestLosslessJpeg:
         with pytest.raises(BadImage, match="two frame headers"):
             decode(data[:cut] + bytes(frame) + data[cut:], at_least=(1, 1))
 
-    def test_a_thumbnail_is_no_second_frame(self) -> None:
+    def test_a_thumbnail_is_not_a_second_frame(self) -> None:
         thumbnail = encoded(picture(16, 16))
         segment = b"\xff\xe5" + struct.pack(">H", 2 + len(thumbnail)) + thumbnail
         data = encoded(picture())
         assert np.array_equal(decode(data[:2] + segment + data[2:]), decode(data))
 
-    def test_a_crash_of_its_decoder_is_the_files_fault(
+    def test_a_crash_of_the_decoder_is_reported_as_a_bad_image(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         data = lossless_jpeg(picture(16, 16))
@@ -271,7 +275,7 @@ class TestOrientation:
         assert np.array_equal(pixels, np.rot90(picture(), 1))
 
     @pytest.mark.parametrize("kind", ["JPEG", "WEBP", "PNG"])
-    def test_of_xmp_where_there_is_no_exif(self, kind: str) -> None:
+    def test_of_xmp_if_there_is_no_exif(self, kind: str) -> None:
         packet = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf tiff:Orientation="3"/></x:xmpmeta>'
         options: dict[str, object] = {"xmp": packet}
         if kind == "PNG":
@@ -283,13 +287,13 @@ class TestOrientation:
 
     @pytest.mark.parametrize("value", [0, 9, 255])
     @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
-    def test_that_is_none_of_the_eight_is_ignored(self, kind: str, value: int) -> None:
+    def test_that_is_invalid_is_ignored(self, kind: str, value: int) -> None:
         pixels = decode(whole(kind, picture(), exif=exif(value)))
         assert np.abs(pixels.astype(int) - picture()).mean() < 9
 
 
 class TestSize:
-    def test_a_huge_jpeg_is_decoded_reduced(self) -> None:
+    def test_a_huge_jpeg_is_decoded_at_reduced_size(self) -> None:
         data = encoded(picture(1500, 2000), quality=30)
         geometry = Geometry(64, 64)
         pixels = geometry.load(data, max_pixels=800_000)
@@ -297,14 +301,14 @@ class TestSize:
         with pytest.raises(BadImage, match="3,000,000 pixels, expected at most 800,000"):
             decode(data, max_pixels=800_000)
 
-    def test_a_huge_jpeg_2000_is_too(self) -> None:
+    def test_a_huge_jpeg_2000_is_decoded_at_reduced_size(self) -> None:
         data = encoded(picture(480, 640), "JPEG2000", num_resolutions=4)
         seen = use_image(data, lambda image: image.size, at_least=(100, 100), max_pixels=80_000)
         assert seen == (160, 120)
         with pytest.raises(BadImage, match="307,200 pixels, expected at most 80,000"):
             decode(data, max_pixels=80_000)
 
-    def test_a_jpeg_2000_that_says_two_sizes_is_refused(self) -> None:
+    def test_a_jpeg_2000_that_declares_two_sizes_is_refused(self) -> None:
         data = bytearray(encoded(picture(), "JPEG2000"))
         at = data.index(b"\xff\x51") + 6
         data[at : at + 8] = struct.pack(">II", 60_000, 60_000)
@@ -322,12 +326,12 @@ class TestSize:
         with pytest.raises(BadImage, match="1 x 63000000 pixels, expected at most 100,000"):
             decode(data)
 
-    def test_what_takes_more_than_the_budget_is_refused_from_its_header(self) -> None:
+    def test_a_picture_above_the_memory_budget_is_refused_from_its_header(self) -> None:
         header = b"RIFF\x1a\0\0\0WEBPVP8L\x0e\0\0\0/\xfe\xff\xce\x03\x07\x10\x11\xfd\x0fDD\xff\x03"
         with pytest.raises(BadImage, match=r"pixels of WebP, which take [\d,]+ MB to decode"):
             decode(header)
 
-    def test_nothing_of_a_refused_picture_is_kept_alive(self) -> None:
+    def test_a_refused_picture_is_not_kept_in_memory(self) -> None:
         data = encoded(picture(), "TIFF")
         with pytest.raises(BadImage) as caught:
             decode(data[:-100])

@@ -49,12 +49,12 @@ def test_apply_gives_the_crop_for_any_shape(
     assert (result.shape, result.dtype) == ((crop, crop, 3), np.dtype(np.uint8))
 
 
-def test_a_very_long_picture_is_no_burden() -> None:
+def test_a_very_long_picture_is_cropped() -> None:
     image = np.zeros((2, 60_000, 3), dtype=np.uint8)
     assert Geometry(256, 224).apply(image).shape == (224, 224, 3)
 
 
-def test_a_picture_of_the_right_size_is_left_alone(picture: Callable[..., Any]) -> None:
+def test_a_picture_of_the_right_size_is_unchanged(picture: Callable[..., Any]) -> None:
     image = picture(32, 32)
     assert np.array_equal(Geometry(32, 32).apply(image), image)
 
@@ -90,13 +90,13 @@ def test_load_names_the_image_and_keeps_the_limit(
         Geometry(8, 8).load(encoded(picture()), "body", max_pixels=100)
 
 
-def test_json_there_and_back() -> None:
+def test_json_round_trip() -> None:
     geometry = Geometry(256, 224, "bicubic")
     assert geometry.to_json() == {"resize": 256, "crop": 224, "interpolation": "bicubic"}
     assert Geometry.from_json(geometry.to_json()) == geometry
 
 
-def test_json_from_before_there_was_more_than_one_filter() -> None:
+def test_json_without_a_filter() -> None:
     assert Geometry.from_json({"resize": 256, "crop": 224}) == Geometry(256, 224, "bilinear")
 
 
@@ -119,6 +119,6 @@ def test_json_that_is_not_a_geometry(value: dict[str, int | str] | dict[str, int
         Geometry.from_json(value)
 
 
-def test_json_booleans_are_not_numbers() -> None:
+def test_json_booleans_are_not_accepted_as_numbers() -> None:
     with pytest.raises(ValueError, match="found True"):
         Geometry.from_json({"resize": True, "crop": 1})

@@ -31,7 +31,7 @@ def test_an_image_is_decoded() -> None:
     assert (image.mode, image.size) == ("RGB", (8, 6))
 
 
-def test_a_system_without_proc_decodes_without_a_limit_of_memory(tmp_path: Path) -> None:
+def test_without_proc_images_are_decoded_without_a_memory_limit(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(HIDDEN)
     done = subprocess.run(
         [sys.executable, "-m", "container.images.decoder_process", str(64 << 20), "20"],
@@ -44,7 +44,7 @@ def test_a_system_without_proc_decodes_without_a_limit_of_memory(tmp_path: Path)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the memory of a process")
-def test_more_memory_than_is_allowed_is_refused() -> None:
+def test_memory_above_the_limit_is_refused() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "container.images.decoder_process", str(1 << 20), "20"],
         input=jpeg(6000, 4000),

@@ -1,4 +1,4 @@
-"""Whole jobs that are profiled and debugged, run in this process, and jobs that nothing watches."""
+"""Complete jobs in this process, with and without the profiler and the debugger."""
 
 import importlib
 import json
@@ -33,7 +33,7 @@ def by_name(statuses: Any) -> Any:
     return {each["RuleConfigurationName"]: each["RuleEvaluationStatus"] for each in statuses}
 
 
-def test_what_a_watched_job_leaves_and_that_it_learns_the_same(
+def test_a_monitored_job_writes_its_files_and_trains_the_same_model(
     job: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     base = job(epochs=2)
@@ -72,7 +72,7 @@ def test_what_a_watched_job_leaves_and_that_it_learns_the_same(
     assert "convolution" in operators.read_text()
 
 
-def test_a_loader_that_is_too_slow(job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_loader_is_reported(job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def slowly(work: Any) -> Any:
         def slow(*given: Any) -> Any:
             time.sleep(0.1)
@@ -90,7 +90,7 @@ def test_a_loader_that_is_too_slow(job: Any, monkeypatch: pytest.MonkeyPatch) ->
     (wait,) = (each for each in report["framework"]["phases"] if each["phase"] == "data")
     assert wait["share"] > 0.2
     first = report["verdict"]["recommendations"][0]
-    # On a machine whose cores others keep busy, workers alone would not help.
+    # On a machine whose cores are busy with other processes, workers alone would not help.
     assert (first["hyperparameter"], first["from"]) in (
         ("workers", 0),
         ("instance_type", "4 cores"),
@@ -99,7 +99,7 @@ def test_a_loader_that_is_too_slow(job: Any, monkeypatch: pytest.MonkeyPatch) ->
     assert first["factor"] > 1
 
 
-def test_a_report_that_fails_is_one_line_and_costs_the_job_nothing(
+def test_a_failing_report_is_one_line_and_does_not_fail_the_job(
     job: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = job.base / "output" / "data"
@@ -114,7 +114,7 @@ def test_a_report_that_fails_is_one_line_and_costs_the_job_nothing(
     assert (job.base / "model" / "model.safetensors").exists()
 
 
-def test_a_rule_that_fires_ends_training_with_the_model_so_far(
+def test_a_rule_that_fires_ends_training_and_the_model_is_written(
     job: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     own = tmp_path / "own.py"
@@ -144,7 +144,7 @@ def test_a_rule_that_fires_ends_training_with_the_model_so_far(
     assert not (base / "output" / "failure").exists()
 
 
-def test_a_requests_own_configuration_files(job: Any) -> None:
+def test_the_configuration_files_of_a_request_are_used(job: Any) -> None:
     config = job.base / "input" / "config"
     (config / "rules").mkdir(parents=True)
     (config / "rules" / "own.py").write_text(
@@ -203,7 +203,7 @@ def test_a_requests_own_configuration_files(job: Any) -> None:
         ),
     ],
 )
-def test_what_cannot_be_watched_is_refused_before_the_data_is_read(
+def test_invalid_monitoring_options_are_refused_before_the_data_is_read(
     job: Any, given: Any, said: str
 ) -> None:
     with pytest.raises(JobEnded) as ended:
@@ -211,7 +211,7 @@ def test_what_cannot_be_watched_is_refused_before_the_data_is_read(
     assert said in str(ended.value)
 
 
-def test_the_rules_channel_names_its_file(job: Any, tmp_path: Path) -> None:
+def test_a_rules_channel_needs_one_file_or_its_name(job: Any, tmp_path: Path) -> None:
     channel = job.base / "input" / "data" / "rules"
     channel.mkdir(parents=True)
     for name in ("one", "two"):
@@ -222,7 +222,7 @@ def test_the_rules_channel_names_its_file(job: Any, tmp_path: Path) -> None:
         job(channels=("rules",), debug=True, rules="Other", rules_file="two.py")
 
 
-def test_a_job_that_nothing_watches_imports_nothing(job: Any) -> None:
+def test_a_job_without_monitoring_imports_none_of_it(job: Any) -> None:
     with imported_anew("container", "smdebug"):
         job(debug=False, profile=False, main=importlib.import_module("container.train").main)
         imported = list(sys.modules)

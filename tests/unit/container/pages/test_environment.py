@@ -31,7 +31,7 @@ def test_values_are_escaped_and_a_percentage_stays_on_one_line(pages: Environmen
     assert pages.from_string("{{ share }}").render(share="31 %") == "31\u00a0%"
 
 
-def test_a_name_that_a_template_is_not_given_is_an_error(pages: Environment) -> None:
+def test_an_undefined_name_in_a_template_is_an_error(pages: Environment) -> None:
     with pytest.raises(UndefinedError, match="absent"):
         shown(pages, "{{ absent }}")
 
@@ -55,7 +55,7 @@ def test_a_page_without_charts_has_no_script(pages: Environment) -> None:
     assert 'aria-busy="false"' in text
 
 
-def test_a_page_with_charts_runs_its_own_two_scripts_alone(pages: Environment) -> None:
+def test_a_page_with_charts_runs_only_its_two_scripts(pages: Environment) -> None:
     charts = Charts()
     charts.add("one", "A line", [scatter([1], [2], EVIL, "--blue")], {"xaxis": axis(EVIL)})
     text = pages.get_template("base.html").render(charts=charts.specs)
@@ -68,7 +68,7 @@ def test_a_page_with_charts_runs_its_own_two_scripts_alone(pages: Environment) -
     assert EVIL not in text
 
 
-def test_charts_of_one_name_are_numbered() -> None:
+def test_charts_with_the_same_name_are_numbered() -> None:
     charts = Charts()
     anchors = [charts.add("use", "Use", [], {}).anchor for _ in range(3)]
     assert anchors == ["use", "use-2", "use-3"] == list(charts.specs)

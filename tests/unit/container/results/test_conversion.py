@@ -1,4 +1,4 @@
-"""A network's graph makes of any number of images what the network makes of them."""
+"""A converted graph predicts like its network for any number of images."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ SIDE = 32
 
 
 class Conditional(nn.Module):
-    """Its way depends on its pixels through `torch.where` alone."""
+    """Branches on its pixels with `torch.where` only."""
 
     def forward(self, images: Tensor) -> Tensor:
         means = images.mean((2, 3))
@@ -23,7 +23,7 @@ class Conditional(nn.Module):
 
 
 class Asking(nn.Module):
-    """It asks how many images there are, and a trace keeps the answer alone."""
+    """Branches on the number of images, so a trace records one branch only."""
 
     def forward(self, images: Tensor) -> Tensor:
         means = images.mean((2, 3))
@@ -31,7 +31,7 @@ class Asking(nn.Module):
 
 
 class Fixed(nn.Module):
-    """A trace of it is for two images, and says nothing of it."""
+    """Traces without an error, but only for two images."""
 
     def forward(self, images: Tensor) -> Tensor:
         means = images.mean((2, 3))
@@ -39,7 +39,7 @@ class Fixed(nn.Module):
 
 
 class Different(nn.Module):
-    """A trace of it is another network."""
+    """Behaves differently when traced."""
 
     def forward(self, images: Tensor) -> Tensor:
         means = images.mean((2, 3))
@@ -47,7 +47,7 @@ class Different(nn.Module):
 
 
 class Unscripted(nn.Module):
-    """No trace of it can be made."""
+    """Cannot be traced."""
 
     def forward(self, images: Tensor) -> Tensor:
         if is_tracing():
@@ -56,14 +56,14 @@ class Unscripted(nn.Module):
 
 
 class Counting(nn.Module):
-    """It makes a Python number of the number of images: no graph holds all of them."""
+    """Converts the number of images to a Python number, so no graph fits every number."""
 
     def forward(self, images: Tensor) -> Tensor:
         return images.mean((2, 3)) + torch.zeros(int(images.shape[0]), 3)
 
 
 class Branching(nn.Module):
-    """It goes one of two ways by its pixels: no graph holds both."""
+    """Branches on its pixels in Python, so no graph has both branches."""
 
     def forward(self, images: Tensor) -> Tensor:
         means = images.mean((2, 3))
@@ -72,7 +72,7 @@ class Branching(nn.Module):
 
 @pytest.fixture
 def exports(monkeypatch: pytest.MonkeyPatch) -> list[nn.Module]:
-    """The modules that are given to `torch.export.export`."""
+    """Record the modules passed to `torch.export.export`."""
     given: list[nn.Module] = []
     export = torch.export.export
 
@@ -89,7 +89,7 @@ def classifier(network: nn.Module) -> Classifier:
 
 
 def check(module: Classifier, graph: object) -> None:
-    """For one image, for as many as were traced, and for more."""
+    """Compare graph and network for one image, for the number traced, and for more."""
     compiled = core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     random = np.random.default_rng(1)
     for count in (1, 2, 7):
@@ -109,14 +109,14 @@ def test_a_network_without_python_numbers_is_traced(arch: str, exports: list[nn.
     assert exports == []
 
 
-def test_both_ways_of_a_condition_are_in_a_trace(exports: list[nn.Module]) -> None:
+def test_both_branches_of_a_condition_are_in_a_trace(exports: list[nn.Module]) -> None:
     module = classifier(Conditional())
     check(module, convert(module, np.full((4, SIDE, SIDE, 3), 255, np.float32)))
     assert exports == []
 
 
 @pytest.mark.parametrize("network", [Asking(), Fixed(), Different(), Unscripted()])
-def test_what_a_trace_may_not_hold_is_exported(
+def test_a_network_that_cannot_be_traced_faithfully_is_exported(
     network: nn.Module, exports: list[nn.Module]
 ) -> None:
     module = classifier(network)
@@ -125,7 +125,7 @@ def test_what_a_trace_may_not_hold_is_exported(
 
 
 @pytest.mark.parametrize(("network", "said"), [(Branching(), "data-dep"), (Counting(), "batch")])
-def test_what_no_graph_holds_is_an_error(
+def test_a_network_that_cannot_be_converted_is_an_error(
     network: nn.Module, said: str, exports: list[nn.Module]
 ) -> None:
     with pytest.raises(Exception, match=said):

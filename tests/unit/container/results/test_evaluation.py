@@ -25,7 +25,7 @@ from container.results.evaluation import (
 
 @pytest.fixture
 def evaluation(tmp_path: Path) -> EvaluationResult:
-    """Six images of three classes; the 2nd (clearly) and the 5th (narrowly) are wrong."""
+    """Return an evaluation of six images of three classes; the 2nd and the 5th are wrong."""
     paths = []
     for number, name in enumerate(["a", "a", "b$x^2$", "b$x^2$", "c<b>", "c<b>"]):
         file = tmp_path / "data" / name / f"{number}.png"
@@ -135,7 +135,7 @@ def test_confusion_chart_of_many_classes(tmp_path: Path) -> None:
         assert max(picture.size) < 4000
 
 
-def test_printed_table_lines_up(evaluation: EvaluationResult) -> None:
+def test_the_printed_table_is_aligned(evaluation: EvaluationResult) -> None:
     lines: list[str] = []
     print_table(evaluation, "test", lines.append)
     assert lines[-1] == "test: accuracy 0.6667, top-5 1.0000 on 6 images"
@@ -146,7 +146,7 @@ CPU = torch.device("cpu")
 
 
 class BrighterThan(nn.Module):
-    """Two classes: whether the mean of red is above a threshold."""
+    """Predicts one of two classes: whether the mean of red is above a threshold."""
 
     def __init__(self, threshold: float) -> None:
         super().__init__()
@@ -161,9 +161,9 @@ class BrighterThan(nn.Module):
 
 @pytest.fixture
 def compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """A function: evaluates reds 254 and 255, twenty of each, in both precisions.
+    """A function that evaluates reds 254 and 255, twenty of each, in both precisions.
 
-    The network sees them multiplied by `factor`, and is to tell them apart.
+    The network sees them multiplied by `factor` and must distinguish them.
     """
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     paths, labels = [], []
@@ -196,7 +196,7 @@ def compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., A
 
 
 def test_a_model_that_bfloat16_does_not_change(compared: Callable[..., Any]) -> None:
-    """254 and 255 are themselves in eight bits."""
+    """254 and 255 are exact with bfloat16's eight significant bits."""
     found = compared(1.0)
     assert (found.images, found.accuracy, found.float32_accuracy) == (40, 1.0, 1.0)
     assert found.same_label == 1.0
@@ -204,7 +204,7 @@ def test_a_model_that_bfloat16_does_not_change(compared: Callable[..., Any]) -> 
 
 
 def test_a_model_that_bfloat16_is_too_coarse_for(compared: Callable[..., Any]) -> None:
-    """259.08 and 260.1 are both 260 in eight bits."""
+    """259.08 and 260.1 are both 260 with bfloat16's eight significant bits."""
     found = compared(1.02)
     assert (found.images, found.accuracy, found.float32_accuracy) == (40, 0.5, 1.0)
     assert found.same_label == 0.5

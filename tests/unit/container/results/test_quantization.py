@@ -25,7 +25,7 @@ from tests.unit.container.coloured import SIZE, colours, export_colours
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory, image_folder: Path) -> Artifact:
-    """The classifier's artifact with an export, to be copied."""
+    """Write the classifier's artifact with an export, to be copied."""
     return export_colours(tmp_path_factory.mktemp("exported") / "model", image_folder)
 
 
@@ -53,7 +53,7 @@ def quantizer(
     probabilities: np.ndarray | None = None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Quantizer:
-    """Calibrates on the training images; `probabilities` stand for those in float32."""
+    """Make a quantizer that calibrates on the training images, given float32 `probabilities`."""
     held_out = Index.from_folder(image_folder / "validation")
     if probabilities is None:
         loaded = [

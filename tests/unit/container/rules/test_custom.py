@@ -1,4 +1,4 @@
-"""Finding and making rules of the user's own; finding runs none of their code."""
+"""Finding and creating custom rules; finding them runs none of their code."""
 
 import shutil
 import sys
@@ -58,7 +58,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def forgotten() -> Iterator[None]:
-    """Leaves no module and no search path of a test behind."""
+    """Remove the modules and search paths that a test added."""
     modules, paths = set(sys.modules), list(sys.path)
     yield
     for name in set(sys.modules) - modules:
@@ -79,19 +79,19 @@ def test_rules_are_the_classes_that_can_be_invoked(file: Path) -> None:
     assert found["Flexible"].parameters is None
 
 
-def test_rules_that_are_there_or_built_in_pass(file: Path) -> None:
+def test_existing_and_built_in_rules_are_accepted(file: Path) -> None:
     asked_for = [asked("Overfit"), asked("GradientTooSmall", threshold="5", patience="2")]
     custom.check(file, [*asked_for, asked("Flexible", whatever="1")])
     custom.check(None, [asked("Overfit")])
 
 
-def test_a_rule_of_their_own_may_have_the_name_of_one_built_in(file: Path) -> None:
+def test_a_custom_rule_may_have_the_name_of_a_built_in_one(file: Path) -> None:
     request = RuleRequest("Overfit", "mine", {}, source="s3://bucket/mine.py")
     with pytest.raises(RuleError, match="expected a class 'Overfit'"):
         custom.check(file, [request])
 
 
-def test_a_misspelt_rule_names_the_near_ones(file: Path) -> None:
+def test_a_misspelt_rule_suggests_similar_ones(file: Path) -> None:
     with pytest.raises(RuleError) as caught:
         custom.check(file, [asked("GradientToSmall")])
     assert str(caught.value) == (
@@ -100,12 +100,12 @@ def test_a_misspelt_rule_names_the_near_ones(file: Path) -> None:
     )
 
 
-def test_a_misspelt_parameter_names_the_near_ones(file: Path) -> None:
+def test_a_misspelt_parameter_suggests_similar_ones(file: Path) -> None:
     with pytest.raises(RuleError, match=r"my_rules.py: rule GradientTooSmall: unknown parameter "):
         custom.check(file, [asked("GradientTooSmall", treshold="5")])
 
 
-def test_a_class_without_the_method_is_no_rule(file: Path) -> None:
+def test_a_class_without_the_method_is_not_a_rule(file: Path) -> None:
     with pytest.raises(RuleError, match="'Forgot' with a method invoke_at_step"):
         custom.check(file, [asked("Forgot")])
 
@@ -125,7 +125,7 @@ def test_a_rule_without_a_file_may_be_a_misspelt_built_in_one() -> None:
         (None, "expected a Python file with rules, found: No such file or directory"),
     ],
 )
-def test_a_file_that_is_no_python(tmp_path: Path, content: bytes | None, found: str) -> None:
+def test_a_file_that_is_not_python(tmp_path: Path, content: bytes | None, found: str) -> None:
     path = tmp_path / "rules.py"
     if content is not None:
         path.write_bytes(content)
@@ -136,7 +136,7 @@ def test_a_file_that_is_no_python(tmp_path: Path, content: bytes | None, found: 
     assert "\n" not in str(caught.value)
 
 
-def test_a_folder_holds_the_files_that_sources_name(file: Path) -> None:
+def test_rule_files_are_found_in_a_folder_by_their_source_names(file: Path) -> None:
     shutil.copy(file, file.with_name("first.py"))
     first = RuleRequest("Flexible", "any", source="s3://bucket/code/first.py")
     custom.check(file.parent, [first])
@@ -144,7 +144,9 @@ def test_a_folder_holds_the_files_that_sources_name(file: Path) -> None:
         custom.check(file.parent, [replace(first, source="s3://bucket/code/second.py")])
 
 
-def test_a_rule_is_made_from_text_and_may_import_what_lies_beside_it(tmp_path: Path) -> None:
+def test_a_rule_is_created_from_text_parameters_and_may_import_files_beside_it(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "limits_of_mine.py").write_text("FACTOR = 3\n")
     path = tmp_path / "rules.py"
     path.write_text(
@@ -162,7 +164,7 @@ def test_a_rule_is_made_from_text_and_may_import_what_lies_beside_it(tmp_path: P
     assert type(again) is type(rule)
 
 
-def test_a_file_that_fails_is_imported_anew(tmp_path: Path) -> None:
+def test_a_file_that_failed_is_imported_again(tmp_path: Path) -> None:
     path = tmp_path / "rules.py"
     rule = "class Mine:\n    def invoke_at_step(self, step): pass\n"
     path.write_text(rule + "1 / 0\n")

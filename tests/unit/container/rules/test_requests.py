@@ -20,7 +20,7 @@ def configuration(
     }
 
 
-def test_auto_is_every_rule_that_needs_nothing() -> None:
+def test_auto_means_every_rule_without_required_parameters() -> None:
     auto = {request.rule for request in parse_rules(DEBUG_RULES, ["auto"])}
     assert {"VanishingGradient", "Overfit", "StalledTrainingRule"} <= auto
     assert not auto & {"AllZero", "UnchangedTensor", "SimilarAcrossRuns", "TensorVariance"}
@@ -47,7 +47,7 @@ def test_none_is_the_default() -> None:
     assert request.parameters["threshold"] == 1e-7
 
 
-def test_the_longest_rule_takes_the_override() -> None:
+def test_an_override_applies_to_the_longest_matching_rule_name() -> None:
     requests = parse_rules(
         DEBUG_RULES, ["auto"], {"StalledTrainingRule_stop_training_on_fire": "True"}
     )
@@ -94,7 +94,7 @@ def test_the_longest_rule_takes_the_override() -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_named(
+def test_invalid_requests_are_described(
     names: list[str], overrides: Any, stop: list[str], message: str
 ) -> None:
     with pytest.raises(RuleError) as error:
@@ -103,14 +103,14 @@ def test_what_is_wrong_is_named(
     assert "\n" not in str(error.value)
 
 
-def test_rules_of_the_users_own_keep_their_parameters_as_they_are() -> None:
+def test_custom_rules_keep_their_parameters_unchanged() -> None:
     with pytest.raises(RuleError, match="unknown rule 'Mine'"):
         parse_rules(DEBUG_RULES, ["Mine"])
     (request,) = parse_rules(DEBUG_RULES, ["Mine"], {"Mine_Limit": "7"}, own=True)
     assert request.parameters == {"Limit": "7"}
 
 
-def test_a_requests_configurations() -> None:
+def test_the_rule_configurations_of_a_request_are_read() -> None:
     stop = json.dumps([{"name": "stoptraining", "parameters": {}}])
     overfit, zeros, own = from_configurations(
         DEBUG_RULES,
@@ -135,14 +135,14 @@ def test_a_requests_configurations() -> None:
         (configuration("Overfit", patience="x"), "expected a whole number"),
     ],
 )
-def test_a_configuration_that_cannot_be_meant(
+def test_an_invalid_configuration_is_refused(
     given: dict[str, dict[str, str] | str] | dict[str, str], message: str
 ) -> None:
     with pytest.raises(RuleError, match=message):
         from_configurations(DEBUG_RULES, [given], "DebugRuleConfigurations")
 
 
-def test_the_report_takes_the_parameters_of_the_rules_it_runs() -> None:
+def test_the_report_accepts_parameters_of_its_rules() -> None:
     given = {"rule_to_invoke": "ProfilerReport", "LowGPUUtilization_threshold_p95": "60"}
     (asked,) = from_configurations(
         PROFILER_RULES,
@@ -174,7 +174,7 @@ def test_the_report_takes_the_parameters_of_the_rules_it_runs() -> None:
         ("CPUBottleneck_patience", 1.5, "expected a whole number, found 1.5"),
     ],
 )
-def test_what_the_report_cannot_pass_on_is_named(
+def test_parameters_that_the_report_cannot_pass_to_its_rules_are_named(
     key: str, value: float | str, message: str
 ) -> None:
     with pytest.raises(RuleError) as error:

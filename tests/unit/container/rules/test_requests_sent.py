@@ -48,7 +48,7 @@ def named(name: str) -> RuleRequest:
 
 
 @pytest.mark.parametrize(("catalogue", "rule"), EVERY)
-def test_what_the_sdk_sends_means_the_documented_defaults(
+def test_the_sdks_requests_mean_the_documented_defaults(
     catalogue: Catalogue, rule: dict[str, Any]
 ) -> None:
     name = rule["RuleConfigurationName"]
@@ -63,7 +63,7 @@ def test_what_the_sdk_sends_means_the_documented_defaults(
     assert read(catalogue, rule).parameters == defaults
 
 
-def test_every_rule_is_sent_or_is_berths_own() -> None:
+def test_every_rule_is_sent_by_the_sdk_or_specific_to_berth() -> None:
     sent = {rule["RuleParameters"]["rule_to_invoke"] for rules in SENT.values() for rule in rules}
     assert set(DEBUG_RULES) | set(NOT_OF_IMAGES) | set(PROFILER_RULES) == sent | {
         "OverallFrameworkMetrics"
@@ -112,7 +112,7 @@ def changed(catalogue: Catalogue, name: str, **parameters: Any) -> Any:
         (DEBUG_RULES, "PoorWeightInitialization", "patience"),
     ],
 )
-def test_no_value_is_the_default(
+def test_an_empty_value_means_the_default(
     catalogue: Catalogue, rule: str, parameter: str, nothing: str | None
 ) -> None:
     found = changed(catalogue, rule, **{parameter: nothing})[parameter]
@@ -151,7 +151,7 @@ def test_values_as_clients_write_them(
         (DEBUG_RULES, "Overfit", {"other_trial_0": "s3://b/t"}, "found other trials"),
     ],
 )
-def test_what_means_nothing_is_refused(
+def test_meaningless_values_are_refused(
     catalogue: Catalogue, rule: str, given: dict[str, str], message: str
 ) -> None:
     with pytest.raises(RuleError, match=f"rule {rule}.*{message}"):

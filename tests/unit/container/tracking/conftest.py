@@ -1,4 +1,4 @@
-"""A tracking store of MLflow's own: a folder, which needs no server."""
+"""An MLflow tracking store in a folder, which needs no server."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """MLflow's client of the store that `MLFLOW_TRACKING_URI` names."""
+    """Return MLflow's client of the store that `MLFLOW_TRACKING_URI` names."""
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file://{tmp_path}/mlruns")
     for name in ("EXPERIMENT_NAME", "EXPERIMENT_ID", "RUN_ID"):

@@ -1,4 +1,4 @@
-"""Runs in a real store."""
+"""MLflow runs in a real store."""
 
 import dataclasses
 from pathlib import Path
@@ -55,7 +55,7 @@ def test_a_run_has_its_jobs_name_and_parameters(store: Any, plan: RunPlan) -> No
     assert run.steps("train:loss") == {1}
 
 
-def test_opening_again_goes_on_where_it_failed(
+def test_reopening_continues_after_a_failure(
     store: Any, plan: RunPlan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = MlflowRun(plan)
@@ -70,7 +70,7 @@ def test_opening_again_goes_on_where_it_failed(
 
 
 class Failing:
-    """MLflow's client, one of whose methods cannot reach the server."""
+    """An MLflow client, one of whose methods cannot reach the server."""
 
     def __init__(self, client: Any, method: str) -> None:
         self.client, self.method = client, method
@@ -91,7 +91,7 @@ class Failing:
         ("FINISHED", False, False),
     ],
 )
-def test_an_interrupted_job_goes_on_in_its_run(
+def test_an_interrupted_job_continues_its_run(
     left: str, resumed: bool, same: bool, store: Any, plan: RunPlan
 ) -> None:
     first = opened(plan)
@@ -102,7 +102,7 @@ def test_an_interrupted_job_goes_on_in_its_run(
     assert store.get_run(again.id).info.status == "RUNNING"
 
 
-def test_what_a_run_was_begun_with_stays(plan: RunPlan, store: Any) -> None:
+def test_the_initial_parameters_of_a_run_are_kept(plan: RunPlan, store: Any) -> None:
     first = opened(plan)
     first.log_parameters({"epochs": "3"})
     first.end("KILLED")
@@ -119,7 +119,7 @@ def test_the_environment_may_name_the_run_and_the_experiment(store: Any, plan: R
     assert store.get_run(trial.id).data.tags[PARENT] == given
 
 
-def test_trials_lie_below_one_run_of_their_tuning_job(store: Any, plan: RunPlan) -> None:
+def test_trials_are_nested_in_one_run_of_their_tuning_job(store: Any, plan: RunPlan) -> None:
     trials = [
         opened(plan, job=f"trial {number}", name=f"trial-{number}", tuning_job="search")
         for number in range(3)
@@ -134,10 +134,10 @@ def test_trials_lie_below_one_run_of_their_tuning_job(store: Any, plan: RunPlan)
     assert {run.data.tags[PARENT] for run in children} == {parent.info.run_id}
 
 
-def test_trials_that_start_together_end_below_one_run(
+def test_trials_that_start_together_are_nested_in_one_run(
     store: Any, plan: RunPlan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither saw the other's search run, as when both ask before either has answered."""
+    """Neither finds the other's parent run, as when both search before either has created one."""
     first, second = (
         MlflowRun(dataclasses.replace(plan, job=name, name=name, tuning_job="search"))
         for name in ("first", "second")
@@ -173,7 +173,7 @@ def test_files_are_logged_once(store: Any, plan: RunPlan, tmp_path: Path) -> Non
     assert len(list(run.log_files(files))) == 3
 
 
-def test_an_experiment_that_another_trial_makes_first_is_taken(
+def test_an_experiment_created_first_by_another_trial_is_used(
     store: Any, plan: RunPlan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = MlflowRun(plan)

@@ -20,11 +20,11 @@ from container.tracking.secrets import shown_uri, without_secrets
         ("http://[bob:secret", "***"),
     ],
 )
-def test_an_address_is_shown_without_who_signs_in(uri: str, shown: str) -> None:
+def test_an_address_is_shown_without_credentials(uri: str, shown: str) -> None:
     assert shown_uri(uri) == shown
 
 
-def test_no_form_of_a_secret_stays_in_a_text(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_form_of_a_secret_is_removed_from_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "to/ken")
     uri = "https://bob:pa%40ss@tracking.example/?key=value"
     text = "bob:pa%40ss, pa@ss and to%2Fken at https://bob:pa%40ss@tracking.example/?key=value"

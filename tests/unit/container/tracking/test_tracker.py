@@ -1,4 +1,4 @@
-"""Whole jobs that log to MLflow, and servers that do not answer."""
+"""Complete jobs that log to MLflow, and servers that do not respond."""
 
 import os
 import signal
@@ -31,7 +31,7 @@ def steps(store: Any, run: Any, metric: str) -> list[int]:
     return sorted(entry.step for entry in store.get_metric_history(run.info.run_id, metric))
 
 
-def test_a_job_logs_what_it_was_given_measured_and_left(
+def test_a_job_logs_its_parameters_metrics_and_files(
     job: Any, store: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("TRAINING_JOB_NAME", "flowers-1")
@@ -51,7 +51,7 @@ def test_a_job_logs_what_it_was_given_measured_and_left(
     assert f"MLflow: run {run.info.run_id} of experiment flowers" in capsys.readouterr().out
 
 
-def test_a_test_channels_metrics_are_the_models(
+def test_metrics_of_a_test_channel_belong_to_the_model(
     job: Any, store: Any, monkeypatch: pytest.MonkeyPatch, image_folder: Path, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("TRAINING_JOB_NAME", "search-001-0123abcd")
@@ -71,7 +71,7 @@ def test_a_test_channels_metrics_are_the_models(
     assert steps(store, trial, "test:accuracy") == [1]
 
 
-def test_features_are_no_model(
+def test_features_are_not_logged_as_a_model(
     job: Any, store: Any, monkeypatch: pytest.MonkeyPatch, image_folder: Path
 ) -> None:
     monkeypatch.setenv("TRAINING_JOB_NAME", "search-features")
@@ -83,7 +83,7 @@ def test_features_are_no_model(
     assert store.list_artifacts(run.info.run_id, "model") == []
 
 
-def test_a_job_that_is_no_trial_lies_below_no_run(
+def test_a_job_that_is_not_a_trial_has_no_parent_run(
     job: Any, store: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRAINING_JOB_NAME", "search-001-0123abcd")
@@ -92,7 +92,7 @@ def test_a_job_that_is_no_trial_lies_below_no_run(
     assert PARENT not in run.data.tags
 
 
-def test_an_interrupted_job_ends_in_the_run_it_began(
+def test_an_interrupted_job_ends_in_the_run_it_started(
     job: Any, store: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRAINING_JOB_NAME", "stopped")
@@ -126,7 +126,7 @@ def test_a_job_that_fails_ends_its_run(
     assert run.info.status == "FAILED"
 
 
-def test_a_server_that_is_not_there_costs_two_lines_and_no_secret(
+def test_an_unreachable_server_logs_two_lines_without_secrets(
     job: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with socket.socket() as taken:
@@ -147,7 +147,7 @@ def test_a_server_that_is_not_there_costs_two_lines_and_no_secret(
     assert "hunter2" not in said.out + said.err
 
 
-def test_nothing_of_mlflow_is_imported_without_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mlflow_is_not_imported_without_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     with imported_anew("mlflow", "container"):
         import container.train
@@ -169,7 +169,7 @@ def test_only_the_first_rank_logs(
     assert type(other) is Tracker
 
 
-def test_an_image_without_mlflow_says_so(
+def test_an_image_without_mlflow_reports_that(
     environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
@@ -185,7 +185,7 @@ def test_an_image_without_mlflow_says_so(
 
 
 class FakeRun:
-    """A run on a server that may be away; it fails as often as `failures` says."""
+    """A run on a server that may be unreachable; the first `failures` calls fail."""
 
     def __init__(self, failures: int = 0) -> None:
         self.plan = RunPlan(
@@ -220,7 +220,7 @@ class FakeRun:
         self.logged.append(status)
 
 
-def test_a_server_that_comes_back_gets_everything(
+def test_a_server_that_recovers_receives_everything(
     environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
@@ -250,7 +250,7 @@ def test_a_server_that_comes_back_gets_everything(
 @pytest.mark.parametrize(
     ("status", "limit"), [("FINISHED", "LAST_SECONDS"), ("KILLED", "INTERRUPTED_SECONDS")]
 )
-def test_a_server_that_never_answers_does_not_hold_up_the_end(
+def test_a_server_that_never_responds_does_not_delay_the_end(
     status: str, limit: str, environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tracker, limit, 0.05)
@@ -277,7 +277,7 @@ prepare()
 """
 
 
-def test_a_job_may_be_debugged_as_well(tmp_path: Path) -> None:
+def test_a_job_may_use_mlflow_and_the_debugger(tmp_path: Path) -> None:
     """smdebug needs protobuf's Python implementation, and MLflow imports protobuf first."""
     write_tree(tmp_path, ["train"], {})
     (tmp_path / "input" / "data" / "train").mkdir(parents=True)

@@ -88,7 +88,7 @@ def test_batches_are_grouped_lazily() -> None:
     assert waited == [1, 2, 4, 5, 7], "each batch after the first of its group, and the end"
 
 
-def test_groups_of_one_never_wait() -> None:
+def test_a_group_of_one_batch_never_waits() -> None:
     asked: list[int] = []
 
     def batches() -> Any:
@@ -105,7 +105,7 @@ def test_groups_of_one_never_wait() -> None:
 
 
 @pytest.mark.parametrize(("batches", "size"), [(7, 3), (6, 3), (1, 3), (5, 1), (4, 9)])
-def test_steps_end_where_groups_do(batches: int, size: int) -> None:
+def test_steps_end_with_their_groups(batches: int, size: int) -> None:
     ends = [ends_step(batch, batches, size) for batch in range(batches)]
     groups = [list(group) for group in in_groups(iter(range(batches)), size, nullcontext)]
     assert sum(ends) == len(groups) == steps_of(batches, size)
@@ -113,7 +113,7 @@ def test_steps_end_where_groups_do(batches: int, size: int) -> None:
 
 
 def trained(job: Any, **given: Any) -> tuple[list[dict[str, float]], dict[str, Tensor], int]:
-    """The metrics of each epoch, the weights and the number of optimizer steps of a job."""
+    """Run a job; return each epoch's metrics, the weights and the number of optimizer steps."""
     shutil.rmtree(job.base, ignore_errors=True)
     base: Path = job(augment="none", optimizer="sgd", learning_rate=0.05, epochs=2, **given)
     lines = (base / "output" / "data" / "metrics.jsonl").read_text().splitlines()

@@ -42,7 +42,7 @@ def test_the_last_checkpoint_is_loaded(folder: CheckpointFolder) -> None:
     assert torch.equal(last.tensors["w"], torch.full((2,), 3.0))
 
 
-def test_only_two_are_kept(folder: CheckpointFolder, tmp_path: Path) -> None:
+def test_only_two_checkpoints_are_kept(folder: CheckpointFolder, tmp_path: Path) -> None:
     for step in range(5):
         folder.save(step, {"w": torch.zeros(1)}, {})
     names = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
@@ -90,7 +90,7 @@ def test_an_error_without_a_message_is_named(
     assert "MemoryError" in said[0]
 
 
-def test_another_runs_checkpoint_is_refused(
+def test_a_checkpoint_of_another_run_is_refused(
     folder: CheckpointFolder, tmp_path: Path, said: list[Any]
 ) -> None:
     folder.save(1, {"w": torch.zeros(1)}, {})
@@ -99,7 +99,7 @@ def test_another_runs_checkpoint_is_refused(
         other.load_last()
 
 
-def test_values_missing_from_older_checkpoints_default(
+def test_values_missing_from_older_checkpoints_have_defaults(
     folder: CheckpointFolder, tmp_path: Path, said: list[Any]
 ) -> None:
     folder.save(1, {"w": torch.zeros(1)}, {"step": 1})
@@ -116,7 +116,7 @@ def test_values_missing_from_older_checkpoints_default(
         newer(4).load_last()
 
 
-def test_best_is_kept_apart(folder: CheckpointFolder) -> None:
+def test_the_best_checkpoint_is_separate(folder: CheckpointFolder) -> None:
     folder.save_best({"w": torch.ones(1)}, {"epoch": 1})
     folder.save_best({"w": torch.ones(1) * 2}, {"epoch": 4})
     folder.save(9, {"w": torch.zeros(1)}, {})
@@ -151,7 +151,7 @@ def test_a_full_disk_reported_by_safetensors(
         folder.save(1, {"w": torch.zeros(1)}, {})
 
 
-def test_other_errors_are_not_changed(tmp_path: Path) -> None:
+def test_other_errors_are_raised_unchanged(tmp_path: Path) -> None:
     def fail() -> None:
         with written_aside(tmp_path / "file"):
             raise KeyError("x")

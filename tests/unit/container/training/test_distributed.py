@@ -12,7 +12,7 @@ from container.training.distributed import launch
 
 
 def asked(hosts: list[str], rank: int, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """torchrun's parsed arguments on one host of a job."""
+    """Return torchrun's parsed arguments on one host of a job."""
     commands: list[list[str]] = []
 
     def start(command: list[str], **_: object) -> SimpleNamespace:

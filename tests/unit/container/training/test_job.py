@@ -56,8 +56,8 @@ def test_checkpoints_of_other_images_are_refused(
         checkpoints(tmp_path, other).load_last()
 
 
-def test_checkpoints_without_validation_images_are_taken(tmp_path: Path) -> None:
-    """Older versions did not keep them."""
+def test_checkpoints_without_validation_images_are_accepted(tmp_path: Path) -> None:
+    """Older versions did not store them."""
     old = {name: value for name, value in job().identity.items() if "validation " not in name}
     CheckpointFolder(tmp_path, old, print).save(1, {"w": torch.zeros(1)}, {"step": 1})
     assert checkpoints(tmp_path, job()).load_last() is not None

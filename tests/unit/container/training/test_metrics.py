@@ -22,13 +22,13 @@ def test_each_metric_matches_its_regular_expression(
         assert [float(found) for found in re.findall(f"{name}=(.*?);", log)] == [value]
 
 
-def test_epochs_are_printed_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_epochs_are_printed_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     MetricLogger(tmp_path, active=True).epoch(RECORD)
     assert capsys.readouterr().out == ("epoch=2; train:loss=0.123457; validation:accuracy=1e-07;\n")
     assert json.loads((tmp_path / "metrics.jsonl").read_text()) == RECORD
 
 
-def test_a_resumed_run_begins_with_its_history(tmp_path: Path) -> None:
+def test_a_resumed_run_starts_with_its_history(tmp_path: Path) -> None:
     kept = MetricLogger(tmp_path, active=True)
     kept.epoch({"epoch": 9})
     kept.restore([{"epoch": 1}])
@@ -37,7 +37,7 @@ def test_a_resumed_run_begins_with_its_history(tmp_path: Path) -> None:
     assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
 
 
-def test_other_ranks_are_silent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_ranks_print_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     quiet = MetricLogger(tmp_path, active=False)
     quiet.restore([RECORD])
     quiet.epoch(RECORD)

@@ -28,7 +28,7 @@ def validations(
     *results: tuple[float, float],
     before: Callable[[nn.Module], None] = lambda _network: None,
 ) -> None:
-    """Replace each epoch's validation by a (loss, accuracy), calling `before` on the network."""
+    """Replace each epoch's validation with a (loss, accuracy), calling `before` on the network."""
     left = list(results)
 
     def validate(_self: object, network: nn.Module) -> tuple[float, float]:

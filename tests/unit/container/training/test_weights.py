@@ -25,7 +25,7 @@ def network() -> tuple[Any, str]:
     return build_network("resnet18", 5, image_size=32)
 
 
-def test_none_is_none() -> None:
+def test_weights_none_loads_nothing() -> None:
     assert find_weights("none", "resnet18", None) is None
     assert find_weights("None", "resnet18", None) is None
 
@@ -65,9 +65,7 @@ def test_a_channel_without_the_architecture_is_an_error_not_a_fallback(
         find_weights("imagenet", "resnet18", tmp_path)
 
 
-def test_the_head_of_an_earlier_jobs_model_is_loaded(
-    tmp_path: Path, network: tuple[Any, str]
-) -> None:
+def test_the_head_of_an_earlier_model_is_loaded(tmp_path: Path, network: tuple[Any, str]) -> None:
     other: Any
     other, _ = build_network("resnet18", 5, image_size=32)
     save_file(other.state_dict(), tmp_path / "model.safetensors")

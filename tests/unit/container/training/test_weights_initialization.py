@@ -14,7 +14,7 @@ from container.training.weights import Initialization
 
 @pytest.fixture
 def earlier(tmp_path: Path) -> Path:
-    """The artifact of an earlier job: a ResNet with a small stem."""
+    """Write the artifact of an earlier job: a ResNet with a small stem."""
     network, _ = build_network("resnet18", 2, image_size=32, stem="small")
     save_file(network.state_dict(), tmp_path / "model.safetensors")
     (tmp_path / "model.json").write_text(json.dumps({"arch": "resnet18", "stem": "small"}))

@@ -1,4 +1,4 @@
-"""The file that names numbered classes."""
+"""Reading the file that names numbered classes."""
 
 import json
 from pathlib import Path
@@ -45,7 +45,9 @@ def test_no_such_file(tmp_path: Path) -> None:
         ("classes.json", b'{"ant": "x"}', "expected"),
     ],
 )
-def test_what_is_no_list_of_names(tmp_path: Path, name: str, data: bytes, why: str) -> None:
+def test_an_invalid_list_of_names_is_refused(
+    tmp_path: Path, name: str, data: bytes, why: str
+) -> None:
     (tmp_path / name).write_bytes(data)
     with pytest.raises(DataError, match=why) as refused:
         read_class_names(tmp_path)

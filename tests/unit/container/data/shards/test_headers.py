@@ -1,4 +1,4 @@
-"""Tars that nobody vouches for: whole, damaged, cut short, and made to do harm."""
+"""Reading untrusted tars: intact, damaged, truncated and malicious ones."""
 
 import bz2
 import gzip
@@ -25,7 +25,7 @@ def shard(tmp_path: Path) -> Path:
 
 
 def found(path: Path, buffering: int = 1 << 16) -> tuple[list[str], str]:
-    """The names of members that could be read, and the reason why there are no more."""
+    """Return the names of the readable members, and the error that ended reading."""
     names: list[str] = []
     try:
         names.extend(info.name for info in members_of(path, buffering))
@@ -48,7 +48,7 @@ def test_names_places_and_sizes(tmp_path: Path, kind: int, buffering: int) -> No
     assert read == files
 
 
-def test_a_tar_of_before_posix(tmp_path: Path) -> None:
+def test_a_pre_posix_tar(tmp_path: Path) -> None:
     path = write_shard(tmp_path / "0.tar", FILES[:3], tarfile.USTAR_FORMAT)
     data = bytearray(path.read_bytes())
     for start in (0, 512, 512 + 1024):
@@ -66,7 +66,7 @@ def test_an_empty_tar_has_no_members(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("buffering", BUFFERING)
-def test_cut_anywhere_it_is_said(shard: Path, buffering: int) -> None:
+def test_a_truncated_tar_is_reported(shard: Path, buffering: int) -> None:
     data = shard.read_bytes()
     end = sum(512 + -(-len(content) // 512) * 512 for _, content in FILES)
     for cut in (1, 300, 511, 512, 700, 1024, 5000, 5120, end - 512, end - 1, end, end + 100):
@@ -78,7 +78,7 @@ def test_cut_anywhere_it_is_said(shard: Path, buffering: int) -> None:
     assert found(shard)[1] == "", "one block of zeros is an end"
 
 
-def test_a_damaged_header_is_said_and_members_before_it_are_given(shard: Path) -> None:
+def test_a_damaged_header_is_reported_and_earlier_members_are_read(shard: Path) -> None:
     data = bytearray(shard.read_bytes())
     start = data.index(b"010.jpg")
     data[start] ^= 0xFF
@@ -110,7 +110,7 @@ def test_a_compressed_tar(shard: Path, pack: Callable[[bytes], bytes]) -> None:
         (b"PK\x03\x04" * 200, "no tar: found 800 bytes starting 50 4b 03 04"),
     ],
 )
-def test_other_files(tmp_path: Path, data: bytes, why: str) -> None:
+def test_files_that_are_not_tars_are_refused(tmp_path: Path, data: bytes, why: str) -> None:
     (tmp_path / "0.tar").write_bytes(data)
     names, said = found(tmp_path / "0.tar")
     assert names == []
@@ -124,7 +124,7 @@ def test_a_pipe_is_not_opened(tmp_path: Path) -> None:
 
 
 def header(name: str, size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
-    """A header that says any size."""
+    """Return a header with any size in it."""
     info = tarfile.TarInfo(name)
     info.type = kind
     block = bytearray(info.tobuf(tarfile.GNU_FORMAT))
@@ -150,7 +150,7 @@ def header(name: str, size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
     ids=["backwards", "name backwards", "name of 3 GB", "header of 3 GB", "nested headers",
          "sparse map without end", "size in a header backwards"],
 )  # fmt: skip
-def test_headers_made_to_do_harm_end_in_a_line(tmp_path: Path, blocks: bytes) -> None:
+def test_malicious_headers_give_a_one_line_error(tmp_path: Path, blocks: bytes) -> None:
     path = tmp_path / "0.tar"
     path.write_bytes(header("ok.jpg", 0) + blocks + bytes(1024))
     with path.open("r+b") as file:
@@ -181,7 +181,7 @@ def special(name: str, kind: bytes, target: str = "") -> tarfile.TarInfo:
         (special("\udce9.jpg", tarfile.REGTYPE), "its name is not UTF-8"),
     ],
 )
-def test_members_that_are_no_files_within(info: tarfile.TarInfo, why: str) -> None:
+def test_links_special_files_and_unsafe_paths_are_refused(info: tarfile.TarInfo, why: str) -> None:
     assert str(refusal(info)).startswith(why)
 
 

@@ -1,4 +1,4 @@
-"""What a `.cls` or a `.json` says a sample's class is."""
+"""Reading a sample's class from a `.cls` or `.json` member."""
 
 import json
 from typing import Any
@@ -38,7 +38,7 @@ def test_numbers_and_names(data: bytes, label: str) -> None:
         (b"x" * 256, "expected a class's number or name on one line"),
     ],
 )
-def test_what_is_no_label(data: bytes, why: str) -> None:
+def test_invalid_labels_are_refused(data: bytes, why: str) -> None:
     with pytest.raises(BadLabel) as refused:
         class_label(data)
     assert why in str(refused.value)

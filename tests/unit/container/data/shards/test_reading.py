@@ -1,4 +1,4 @@
-"""The index of a split in shards: classes, labels, what is left out and said."""
+"""The index of a split in shards: its classes, its labels and the files left out."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def read(root: Path, *parts: list[Member], classes: tuple[str, ...] | None = Non
 
 
 def named(index: Index) -> list[tuple[str, str]]:
-    """Path and class of each image."""
+    """Return the path and class of each image."""
     return [
         (path, index.classes[label])
         for path, label in zip(index.paths, index.labels.tolist(), strict=True)
@@ -32,7 +32,7 @@ def folders(*names: str) -> list[Member]:
     return [(name, name.encode()) for name in names]
 
 
-def test_images_in_the_order_in_which_they_lie(tmp_path: Path) -> None:
+def test_images_are_in_archive_order(tmp_path: Path) -> None:
     index = read(tmp_path, samples(["1", "0"], b"first"), samples(["2"], b"second"))
     assert named(index) == [
         ("0.tar!000000.jpg", "1"),
@@ -49,7 +49,7 @@ def test_images_in_the_order_in_which_they_lie(tmp_path: Path) -> None:
 
 
 class TestClasses:
-    def test_numbers_are_in_their_order(self, tmp_path: Path) -> None:
+    def test_numbers_are_sorted_numerically(self, tmp_path: Path) -> None:
         assert read(tmp_path, samples(["10", "9", "2"])).classes == ("2", "9", "10")
 
     def test_names_are_sorted(self, tmp_path: Path) -> None:
@@ -61,11 +61,11 @@ class TestClasses:
         assert index.classes == ("10", "9")
         assert index.labels.tolist() == [1, 0, 0]
 
-    def test_the_folder_that_an_image_lies_in_counts(self, tmp_path: Path) -> None:
+    def test_the_innermost_folder_is_the_class(self, tmp_path: Path) -> None:
         index = read(tmp_path, folders("./photos/train/ants/1.jpg", "photos/train/bees/2.jpg"))
         assert index.classes == ("ants", "bees")
 
-    def test_a_file_names_numbers_and_fixes_their_order(self, tmp_path: Path) -> None:
+    def test_a_file_of_names_sets_names_and_order_of_numbers(self, tmp_path: Path) -> None:
         (tmp_path / "classes.txt").write_text("wasp\nant\nbee\n")
         index = read(tmp_path, samples(["1", "0", "bee", "3", "fly"]))
         assert index.classes == ("wasp", "ant", "bee")
@@ -76,7 +76,7 @@ class TestClasses:
         ]
         assert index.notes == ()
 
-    def test_numbers_count_before_names_that_are_numbers(self, tmp_path: Path) -> None:
+    def test_numbers_take_precedence_over_names_that_are_numbers(self, tmp_path: Path) -> None:
         (tmp_path / "classes.txt").write_text("3\n1\n7\n")
         assert [n for _, n in named(read(tmp_path, samples(["1", "7", "0"])))] == ["1", "7", "3"]
 
@@ -166,7 +166,7 @@ class TestWhatCannotBeUsed:
             read_shards(tmp_path, ("0.tar", name))
 
 
-def test_what_is_left_out_is_said(tmp_path: Path) -> None:
+def test_files_left_out_are_reported(tmp_path: Path) -> None:
     extra: list[Member] = [
         ("000000.seg.png", b""), ("000000.txt", b""), ("000001.txt", b""), ("._x.jpg", b""),
         ("README", b""),
@@ -189,14 +189,14 @@ class TestStreamed:
     def found(self, tmp_path: Path, labels: list[str]) -> ShardSplit:
         return read_shards(tmp_path, shards(tmp_path, samples(labels)), streamed=True)
 
-    def test_the_index_is_the_same(self, tmp_path: Path) -> None:
+    def test_the_index_is_that_of_shards_that_are_not_streamed(self, tmp_path: Path) -> None:
         streamed = self.found(tmp_path, ["0", "1", "2"] * 5).index
         plain = read_shards(tmp_path, ("0.tar",)).index
         assert named(streamed) == named(plain)
         assert (streamed.streamed, plain.streamed) == (True, False)
         assert streamed.notes == ()
 
-    def test_samples_in_the_order_of_their_class_are_said(self, tmp_path: Path) -> None:
+    def test_samples_sorted_by_class_are_reported(self, tmp_path: Path) -> None:
         labels = sorted(["0", "1", "2"] * 10)
         assert self.found(tmp_path, labels).index.notes == (LIES_BY_CLASS,)
         assert read_shards(tmp_path, ("0.tar",)).index.notes == ()

@@ -17,7 +17,7 @@ def read(tmp_path: Path, members: list[Member], *, streamed: bool = False) -> Sh
 
 
 def images(found: ShardSamples) -> list[tuple[str, str]]:
-    """Name and label of each image."""
+    """Return the name and label of each image."""
     starts = [0, *found.ends][:-1]
     names = [found.names[start:end].decode() for start, end in zip(starts, found.ends, strict=True)]
     return list(zip(names, found.labels, strict=True))
@@ -28,7 +28,7 @@ def refused(found: ShardSamples) -> list[str]:
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-def test_an_image_and_a_class_of_one_key(tmp_path: Path, streamed: bool) -> None:
+def test_an_image_and_a_class_with_the_same_key(tmp_path: Path, streamed: bool) -> None:
     found = read(tmp_path, samples(["3", "cat"], b"pixels"), streamed=streamed)
     assert images(found) == [("000000.jpg", "3"), ("000001.jpg", "cat")]
     assert found.labelled
@@ -38,7 +38,7 @@ def test_an_image_and_a_class_of_one_key(tmp_path: Path, streamed: bool) -> None
     assert (found.unusable, found.unused, found.others) == ([], {}, [])
 
 
-def test_members_of_a_key_lie_anywhere_and_in_folders(tmp_path: Path) -> None:
+def test_members_of_a_key_may_be_anywhere_and_in_folders(tmp_path: Path) -> None:
     members: list[Member] = [
         ("./a/1.JPG", b""), ("b/1.png", b""), ("b/1.cls", b"0"), ("a/1.Cls", b"1"),
     ]  # fmt: skip
@@ -51,7 +51,7 @@ def test_a_key_ends_at_the_first_dot(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_a_cls_counts_before_json(tmp_path: Path, order: int) -> None:
+def test_cls_takes_precedence_over_json(tmp_path: Path, order: int) -> None:
     members: list[Member] = [
         ("1.cls", b"1"), ("1.jpg", b""), ("1.json", b'{"label": 2}'),
         ("2.jpg", b""), ("2.json", b'{"label": 2}'),
@@ -59,7 +59,7 @@ def test_a_cls_counts_before_json(tmp_path: Path, order: int) -> None:
     assert sorted(images(read(tmp_path, members[::order]))) == [("1.jpg", "1"), ("2.jpg", "2")]
 
 
-def test_of_several_images_the_usual_one_is_taken_and_the_others_are_named(tmp_path: Path) -> None:
+def test_one_of_several_images_is_chosen_and_the_others_are_named(tmp_path: Path) -> None:
     members: list[Member] = [
         ("1.cls", b"1"), ("1.seg.png", b""), ("1.png", b""), ("1.jpg", b""),
         ("2.cls", b"1"), ("2.seg.png", b""), ("2.webp", b""),
@@ -75,7 +75,7 @@ def test_of_several_images_the_usual_one_is_taken_and_the_others_are_named(tmp_p
     ]
 
 
-def test_images_without_labels_are_each_their_own(tmp_path: Path) -> None:
+def test_images_without_labels_are_separate_samples(tmp_path: Path) -> None:
     members: list[Member] = [("a/IMG.1.jpg", b""), ("a/IMG.2.jpg", b""), ("b/1.png", b"")]
     found = read(tmp_path, members)
     assert images(found) == [("a/IMG.1.jpg", ""), ("a/IMG.2.jpg", ""), ("b/1.png", "")]
@@ -83,14 +83,14 @@ def test_images_without_labels_are_each_their_own(tmp_path: Path) -> None:
     assert found.unusable == []
 
 
-def test_json_without_a_label_is_none(tmp_path: Path) -> None:
+def test_json_without_a_label_gives_no_label(tmp_path: Path) -> None:
     members: list[Member] = [("a/1.jpg", b""), ("a/1.json", b'{"caption": "a swan"}')]
     found = read(tmp_path, members)
     assert not found.labelled
     assert found.reasons == {0: "found no label in 1.json, expected one"}
 
 
-def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
+def test_unusable_samples_are_named(tmp_path: Path) -> None:
     link = tarfile.TarInfo("4.jpg")
     link.type, link.linkname = tarfile.SYMTYPE, "1.jpg"
     members: list[Member] = [
@@ -116,7 +116,7 @@ def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
         path.encode()
 
 
-def test_other_members_are_counted_by_ending_and_junk_is_left_out(tmp_path: Path) -> None:
+def test_other_members_are_counted_by_extension_and_junk_is_left_out(tmp_path: Path) -> None:
     folder = tarfile.TarInfo("a")
     folder.type = tarfile.DIRTYPE
     members: list[Member] = [
@@ -129,7 +129,7 @@ def test_other_members_are_counted_by_ending_and_junk_is_left_out(tmp_path: Path
     assert list(found.junk) == ["._1.jpg", "__MACOSX", ".hidden"]
 
 
-def test_a_shard_that_is_cut_short_gives_what_it_has(tmp_path: Path) -> None:
+def test_a_truncated_shard_gives_its_complete_samples(tmp_path: Path) -> None:
     path = write_shard(tmp_path / "0.tar", samples(["0", "1", "2"], b"x" * 600))
     path.write_bytes(path.read_bytes()[:5700])
     found = read_samples(OpenShards(tmp_path), "0.tar", streamed=False)

@@ -30,7 +30,7 @@ def written(folder: Path) -> dict[str, bytes]:
 
 @EITHER
 class TestEitherKind:
-    def test_images_go_to_their_splits_and_nothing_else_is_written(
+    def test_only_images_are_written_to_their_splits(
         self, make: Callable[..., Any], tmp_path: Path
     ) -> None:
         archive = make(tmp_path / "x", GOOD)

@@ -84,7 +84,7 @@ def test_a_changed_file_starts_over(server: FileServer, target: Path) -> None:
     assert target.read_bytes() == CONTENT[::-1]
 
 
-def test_the_part_file_is_already_complete(server: FileServer, target: Path) -> None:
+def test_a_complete_part_file_is_used(server: FileServer, target: Path) -> None:
     server.content = CONTENT
     target.parent.mkdir()
     target.with_name("file.zip.part").write_bytes(CONTENT)

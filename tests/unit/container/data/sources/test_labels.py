@@ -1,4 +1,4 @@
-"""Labels in a table, a manifest or a list beside a flat folder become an image folder."""
+"""Turns labels in a table, a manifest or a list beside a flat folder into an image folder."""
 
 import json
 import os
@@ -137,7 +137,9 @@ class TestTables:
             ((), "nothing in it"),
         ],
     )
-    def test_refusals(self, flat: Path, tmp_path: Path, lines: tuple[str, ...], says: str) -> None:
+    def test_tables_without_usable_labels_are_refused(
+        self, flat: Path, tmp_path: Path, lines: tuple[str, ...], says: str
+    ) -> None:
         with pytest.raises(DataError, match=says):
             Labels([write(flat / "labels.csv", *lines)]).write(tmp_path / "dest")
         assert not (tmp_path / "dest").exists()

@@ -45,7 +45,7 @@ class TestDigits:
             assert index.classes == tuple("0123456789")
             assert index.counts().min() > 20
 
-    def test_they_are_32_by_32_and_use_the_whole_range(self, digits: Path) -> None:
+    def test_images_are_32_by_32_and_use_the_whole_range(self, digits: Path) -> None:
         index = Index.from_folder(digits / "test")
         pixels = np.stack([decode(index.read(at)) for at in range(len(index))])
         assert pixels.shape[1:] == (32, 32, 3)
@@ -150,7 +150,7 @@ class TestDogs:
         assert files(tmp_path / "new") == [f"dest/{name}" for name in self.WRITTEN]
         assert server.requests[1]["Range"] == f"bytes={1 << 15}-"
 
-    def test_an_evil_archive_leaves_nothing(self, tmp_path: Path) -> None:
+    def test_an_unsafe_archive_leaves_no_files(self, tmp_path: Path) -> None:
         path = tmp_path / "evil.zip"
         with zipfile.ZipFile(path, "w") as bundle:
             bundle.writestr("dogImages/train/a/1.jpg", b"x")
@@ -200,7 +200,7 @@ class TestFolder:
 
 
 class TestDestination:
-    def test_is_never_written_over(self, tmp_path: Path) -> None:
+    def test_is_never_overwritten(self, tmp_path: Path) -> None:
         (tmp_path / "mine.txt").write_text("keep")
         with pytest.raises(DataError, match="already there, expected a new or empty folder"):
             Digits().write(tmp_path)

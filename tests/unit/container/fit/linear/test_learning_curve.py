@@ -18,14 +18,14 @@ from tests.unit.container.fit.synthetic import clouds
 NAMES = ("ants", "bees", "wasps")
 
 
-def test_accuracy_grows_with_the_images_and_is_expected_to_go_on() -> None:
+def test_accuracy_grows_with_the_number_of_images() -> None:
     data = CurveData(clouds(64, spread=6), clouds(200, spread=6, seed=1), NAMES, 0.1, seed=0)
     curve = data.curve()
     assert curve.images == (24, 48, 96, 192)
     assert curve.accuracies[0] < curve.accuracies[-1] < curve.doubled < 1
 
 
-def test_with_few_validation_images_all_images_are_folded() -> None:
+def test_with_few_validation_images_all_images_are_cross_validated() -> None:
     curve = CurveData(clouds(50, spread=6), clouds(10, spread=6, seed=1), NAMES, 0.1, 0).curve()
     assert curve.images[-1] == 144  # four fifths of 180
 
@@ -49,7 +49,7 @@ def test_the_class_with_too_few_images_is_named() -> None:
 
 
 @pytest.mark.parametrize("part", [CurveData.curve, CurveData.halvings])
-def test_a_job_that_is_to_stop_goes_no_further(part: Callable[[CurveData], Any]) -> None:
+def test_a_stopped_job_computes_no_further_points(part: Callable[[CurveData], Any]) -> None:
     def stop() -> None:
         raise Interrupted("stopped")
 
@@ -59,7 +59,7 @@ def test_a_job_that_is_to_stop_goes_no_further(part: Callable[[CurveData], Any])
         part(data)
 
 
-def test_advice_names_a_class_only_where_it_stands_out() -> None:
+def test_advice_names_a_class_only_if_it_stands_out() -> None:
     curve = LearningCurve((10, 20, 40), (0.7, 0.8, 0.9), 0.93, 1.0, 0.5)
     clear = [Halving("bees", 20, 0.03, 0.004), Halving("ants", 20, 0.0, 0.004)]
     assert advise(curve, clear).startswith("twice the photographs of 'bees' would help most")
@@ -70,12 +70,12 @@ def test_advice_names_a_class_only_where_it_stands_out() -> None:
     assert "too few images" in advise(None, [])
 
 
-def test_more_images_that_do_not_help_have_no_curve() -> None:
+def test_without_improvement_from_more_images_there_is_no_curve() -> None:
     with pytest.raises(NoCurve, match="do not lower"):
         power_law([10, 20, 40], [0.6, 0.55, 0.58])
 
 
-def test_a_power_law_goes_on_from_the_last_point() -> None:
+def test_a_power_law_extrapolates_from_the_last_point() -> None:
     curve = power_law([100, 200, 400], [1 - 0.4, 1 - 0.2, 1 - 0.1])
     assert curve.doubled == pytest.approx(1 - 0.05)
     assert curve.accuracy(1600) == pytest.approx(1 - 0.025)

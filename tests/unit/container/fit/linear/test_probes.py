@@ -12,7 +12,7 @@ def standardized(values: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("per_class", "width"), [(60, 12), (10, 200)])
-def test_a_probe_is_the_logistic_regression_of_scikit_learn(per_class: int, width: int) -> None:
+def test_a_probe_matches_scikit_learns_logistic_regression(per_class: int, width: int) -> None:
     features = clouds(per_class, width=width, spread=3)
     table = FeatureTable(features.values, features.labels, 3)
     solution = table.solve((0.1, 0.01), iterations=400)
@@ -24,7 +24,7 @@ def test_a_probe_is_the_logistic_regression_of_scikit_learn(per_class: int, widt
         np.testing.assert_allclose(logits.log_softmax(1).numpy(), expected, atol=5e-3)
 
 
-def test_each_mask_is_fitted_to_its_images_alone() -> None:
+def test_each_mask_is_fitted_to_its_images_only() -> None:
     features = clouds(40, spread=4)
     masks = np.random.default_rng(1).random((2, len(features))) < 0.7
     solution = FeatureTable(features.values, features.labels, 3).solve((0.03,), masks, 500)
@@ -38,7 +38,7 @@ def test_each_mask_is_fitted_to_its_images_alone() -> None:
         )
 
 
-def test_what_a_solution_says_and_what_its_folded_probe_says_are_the_same() -> None:
+def test_a_folded_probe_gives_the_same_logits_as_its_solution() -> None:
     features = clouds(20)
     solution = FeatureTable(features.values, features.labels, 3).solve()
     folded = solution.probe(0, 2)
@@ -48,7 +48,7 @@ def test_what_a_solution_says_and_what_its_folded_probe_says_are_the_same() -> N
     )
 
 
-def test_a_feature_that_never_changes_has_no_weight() -> None:
+def test_a_constant_feature_has_no_weight() -> None:
     features = clouds(20)
     values = features.values.copy()
     values[:, 3] = 4.25
@@ -67,7 +67,7 @@ def test_a_class_without_images_in_a_mask_is_not_predicted() -> None:
     assert not (logits[features.labels != 2].argmax(1) == 2).any()
 
 
-def test_many_masks_are_solved_part_by_part_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_solving_masks_in_parts_gives_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
     features = clouds(15)
     masks = np.random.default_rng(2).random((5, len(features))) < 0.8
     table = FeatureTable(features.values, features.labels, 3)

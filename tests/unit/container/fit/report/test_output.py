@@ -32,7 +32,7 @@ def write(folder: Path, learning: dict[str, object]) -> None:
     write_fit(found(learning), budget, folder)
 
 
-def test_what_is_written_is_what_the_page_reads(tmp_path: Path) -> None:
+def test_the_page_reads_the_written_report(tmp_path: Path) -> None:
     write(tmp_path, {"no_curve": "too few images", "advice": "more"})
     report = read_fit(tmp_path / "fit.json")
     assert (report.minutes, report.used_minutes) == (2, 1.5)

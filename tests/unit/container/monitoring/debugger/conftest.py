@@ -1,3 +1,3 @@
-"""smdebug warns as it is imported; here it is imported quietly, before any test does."""
+"""Imports smdebug before any test does, without its import warnings."""
 
 import container.monitoring.debugger.smdebug_fixes  # noqa: F401

@@ -1,4 +1,4 @@
-"""What the evaluating process does, without the process."""
+"""The evaluation of rules, run in the test's process instead of a separate one."""
 
 import json
 import os
@@ -91,7 +91,7 @@ def tensors(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def documented(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in the process, whose smdebug accepts what SageMaker's guide shows."""
+    """Make smdebug accept rules written as in SageMaker's guide, as the evaluator does."""
     from smdebug.rules.rule import Rule
 
     monkeypatch.setattr(Rule.__init__, "__defaults__", Rule.__init__.__defaults__)
@@ -101,7 +101,7 @@ def documented(monkeypatch: pytest.MonkeyPatch) -> None:
 def evaluated(
     tensors: Path, rules: Sequence[RuleRequest], own: str | None = None
 ) -> list[dict[str, Any]]:
-    """The final statuses, by a run of the evaluation in this process."""
+    """Run the evaluation in this process and return the final statuses."""
     exchange = tensors.parent / "exchange"
     exchange.mkdir(exist_ok=True)
     (exchange / ENDED).touch()
@@ -120,7 +120,7 @@ def own(rule: str, *, stop: bool = False, **parameters: Any) -> RuleRequest:
     return RuleRequest(rule, f"my-{rule}", parameters, stop)
 
 
-def test_every_step_is_shown_to_every_rule(tensors: Path) -> None:
+def test_every_rule_is_invoked_at_every_step(tensors: Path) -> None:
     rules = [*parse_rules(DEBUG_RULES, ["StalledTrainingRule", "Overfit"]), own("Fires", limit="4")]
     stalled, overfit, fires = evaluated(tensors, rules, OWN)
     assert (stalled["RuleEvaluationStatus"], stalled["Points"]) == ("NoIssuesFound", 6)
@@ -134,7 +134,7 @@ def test_every_step_is_shown_to_every_rule(tensors: Path) -> None:
     assert fires["StatusDetails"] == "fired 2 times, first at step 4, last at 5"
 
 
-def test_a_rule_that_raises_is_an_error_and_the_others_go_on(tensors: Path) -> None:
+def test_a_rule_that_raises_is_an_error_and_the_others_continue(tensors: Path) -> None:
     raises, fires = evaluated(tensors, [own("Raises"), own("Fires")], OWN)
     assert raises["RuleEvaluationStatus"] == "Error"
     line, *traceback = raises["StatusDetails"].split("\n")
@@ -168,18 +168,18 @@ def test_a_file_that_does_not_import_is_an_error(tensors: Path) -> None:
     assert status["StatusDetails"].startswith("NameError: name 'Missing' is not defined")
 
 
-def test_a_step_without_what_a_rule_requires_is_passed_over(tensors: Path) -> None:
+def test_a_step_without_the_tensors_a_rule_requires_is_skipped(tensors: Path) -> None:
     missing, future = evaluated(tensors, [own("Missing"), own("Future")], OWN)
     assert missing["Steps"] == [0, 2, 4]
     assert future["RuleEvaluationStatus"] == "NoIssuesFound"
 
 
-def test_what_the_guides_example_asks_of_a_trial_is_answered(tensors: Path) -> None:
+def test_the_example_of_sagemakers_guide_works(tensors: Path) -> None:
     (status,) = evaluated(tensors, [own("Gradients")], OWN)
     assert (status["RuleEvaluationStatus"], status["Triggered"]) == ("IssuesFound", 6)
 
 
-def test_a_rule_may_say_itself_that_it_is_done(tensors: Path) -> None:
+def test_a_rule_may_end_its_own_evaluation(tensors: Path) -> None:
     (status,) = evaluated(tensors, [own("Ends")], OWN)
     assert (status["RuleEvaluationStatus"], status["Steps"]) == ("IssuesFound", [0])
 
@@ -187,18 +187,20 @@ def test_a_rule_may_say_itself_that_it_is_done(tensors: Path) -> None:
 @pytest.mark.parametrize(
     "request_", [own("Fires", stop=True, limit="2"), own("Stopping", limit="2")]
 )
-def test_a_rule_that_stops_training_says_why_once(tensors: Path, request_: RuleRequest) -> None:
+def test_a_rule_that_stops_training_gives_its_reason_once(
+    tensors: Path, request_: RuleRequest
+) -> None:
     evaluated(tensors, [request_, own("Fires", stop=True)], OWN)
     text = (tensors.parent / "exchange" / STOP).read_text()
     assert text == f"rule {request_.name} fired at step 2"
 
 
-def test_no_rule_stops_training_unless_it_is_told_to(tensors: Path) -> None:
+def test_a_rule_stops_training_only_if_configured_to(tensors: Path) -> None:
     evaluated(tensors, [own("Fires")], OWN)
     assert not (tensors.parent / "exchange" / STOP).exists()
 
 
-def test_a_folder_nobody_wrote_to_is_an_error(tmp_path: Path) -> None:
+def test_a_folder_without_tensors_is_an_error(tmp_path: Path) -> None:
     (status,) = evaluated(tmp_path / "tensors", parse_rules(DEBUG_RULES, ["Overfit"]))
     assert status["RuleEvaluationStatus"] == "Error"
     assert status["StatusDetails"] == (
@@ -206,14 +208,14 @@ def test_a_folder_nobody_wrote_to_is_an_error(tmp_path: Path) -> None:
     )
 
 
-def test_a_description_cut_short_is_an_error(tensors: Path) -> None:
+def test_a_truncated_description_is_an_error(tensors: Path) -> None:
     (file,) = (tensors / "collections").rglob("*.json")
     file.write_text(file.read_text()[:40])
     (status,) = evaluated(tensors, parse_rules(DEBUG_RULES, ["StalledTrainingRule"]))
     assert status["RuleEvaluationStatus"] == "Error"
 
 
-def test_files_cut_short_leave_the_other_steps(tensors: Path) -> None:
+def test_truncated_files_do_not_affect_other_steps(tensors: Path) -> None:
     for part, suffix in (("index", "json"), ("events", "tfevents")):
         (file,) = (tensors / part).rglob(f"*{2 if part == 'index' else 3:012}_worker_0.{suffix}")
         file.write_bytes(file.read_bytes()[:30])
@@ -240,7 +242,7 @@ def test_statuses_that_cannot_be_written_do_not_end_the_evaluation(
     assert capsys.readouterr().err == f"{statuses}: cannot be written\n"
 
 
-def test_an_assignment_arrives_as_it_was_sent(tmp_path: Path) -> None:
+def test_the_evaluators_configuration_round_trips(tmp_path: Path) -> None:
     sent = EvaluatorConfig(
         tmp_path / "a", tmp_path / "b", tmp_path / "c", parse_rules(DEBUG_RULES, ["auto"]), None, 12
     )

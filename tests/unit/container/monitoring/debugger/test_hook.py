@@ -46,7 +46,7 @@ def configured(base: Path, hook: dict[str, Any], *collections: dict[str, Any]) -
     return HookSettings.read(base)
 
 
-def test_names_are_smdebugs(tmp_path: Path) -> None:
+def test_tensor_names_equal_smdebugs(tmp_path: Path) -> None:
     trial = train_tiny(ResNet(), random_data(), 1, settings_for(tmp_path, collections=EVERYTHING))
     names = {name: trial.tensor_names(collection=name) for name in EVERYTHING}
     weights = ["bn1.weight", "conv1.weight", "conv2.weight", "fc.weight"]
@@ -90,7 +90,7 @@ def test_values_are_those_of_the_step(tmp_path: Path) -> None:
     assert trial.tensor(LOSS).value(1) == pytest.approx(loss, rel=1e-5)
 
 
-def test_an_input_overwritten_in_place_is_kept_as_it_was(tmp_path: Path) -> None:
+def test_an_input_overwritten_in_place_is_saved_unchanged(tmp_path: Path) -> None:
     settings = settings_for(tmp_path, collections=("relu_input", "relu_output"))
     trial = train_tiny(ResNet(), random_data(), 1, settings)
     for place in (0, 1):
@@ -101,7 +101,7 @@ def test_an_input_overwritten_in_place_is_kept_as_it_was(tmp_path: Path) -> None
         )
 
 
-def test_activations_are_found_whatever_the_layer_is_called(tmp_path: Path) -> None:
+def test_activations_are_found_under_any_layer_name(tmp_path: Path) -> None:
     network = nn.Sequential(
         nn.Flatten(), nn.Linear(192, 4), nn.Tanh(), nn.Sigmoid(), nn.ReLU6(), nn.SiLU()
     )
@@ -118,7 +118,7 @@ def test_activations_are_found_whatever_the_layer_is_called(tmp_path: Path) -> N
     ]
 
 
-def test_everything(tmp_path: Path) -> None:
+def test_all_tensors_are_saved(tmp_path: Path) -> None:
     trial = train_tiny(ResNet(), random_data(), 1, settings_for(tmp_path, collections=("all",)))
     assert {"conv2_output_0", "ResNet_input_0", "ResNet_output_0", "labels", LOSS} <= set(
         trial.tensor_names()
@@ -126,7 +126,7 @@ def test_everything(tmp_path: Path) -> None:
     assert trial.tensor_names(collection="all") == trial.tensor_names()
 
 
-def test_of_a_large_layer_the_first_samples(tmp_path: Path) -> None:
+def test_the_first_samples_of_a_large_layer_are_saved(tmp_path: Path) -> None:
     settings = settings_for(tmp_path, collections=("relu_output", "inputs"))
     small = replace(settings, layer_bytes=5 * 8 * 8 * 8 * 4)
     trial = train_tiny(tiny_network(), random_data(16), 1, small)
@@ -139,7 +139,7 @@ def test_of_a_large_layer_the_first_samples(tmp_path: Path) -> None:
     assert again.tensor("1_relu_output_0").value(0).shape == (1, 8, 8, 8)
 
 
-def test_parameters_of_the_hook_that_choose_tensors(tmp_path: Path) -> None:
+def test_hook_parameters_choose_tensors(tmp_path: Path) -> None:
     chosen = configured(tmp_path / "a", {"save_interval": "1", "include_regex": "^5_out,0.bias"})
     trial = train_tiny(tiny_network(), random_data(), 1, chosen)
     assert trial.tensor_names(collection="default") == [
@@ -152,7 +152,7 @@ def test_parameters_of_the_hook_that_choose_tensors(tmp_path: Path) -> None:
     assert {"4_input_0", "labels", "gradient/Sequential_5.bias"} <= set(everything)
 
 
-def test_only_what_is_asked_for(tmp_path: Path) -> None:
+def test_only_requested_collections_are_saved(tmp_path: Path) -> None:
     trial = train_tiny(ResNet(), random_data(), 1, settings_for(tmp_path, collections=("biases",)))
     assert trial.tensor_names() == [LOSS, "ResNet_bn1.bias", "ResNet_fc.bias"]
 
@@ -171,7 +171,7 @@ def test_modes_count_their_own_steps(tmp_path: Path) -> None:
     assert trial.loaded_all_steps
 
 
-def test_the_file_says_when(tmp_path: Path) -> None:
+def test_the_configuration_file_sets_the_steps_to_save(tmp_path: Path) -> None:
     settings = configured(
         tmp_path,
         {"train.save_interval": "4", "eval.save_interval": "2", "train.end_step": "6"},
@@ -225,7 +225,7 @@ def test_reductions_instead_of_tensors(tmp_path: Path) -> None:
     assert list(trial.tensor("gradient/Sequential_0.weight").shape(0)) == [8, 3, 3, 3]
 
 
-def test_a_reduction_of_a_single_number_says_nothing_and_warns_nobody(tmp_path: Path) -> None:
+def test_a_standard_deviation_of_a_single_number_is_nan_without_a_warning(tmp_path: Path) -> None:
     given = {"CollectionName": "biases", "CollectionParameters": {"reductions": "std,mean"}}
     settings = configured(tmp_path, {"save_interval": "1"}, given)
     network = nn.Sequential(nn.Flatten(), nn.Linear(192, 1), nn.Linear(1, 4))
@@ -234,7 +234,7 @@ def test_a_reduction_of_a_single_number_says_nothing_and_warns_nobody(tmp_path: 
     assert np.isfinite(values.reduction_values(0)[("mean", False)])
 
 
-def test_training_is_the_same_with_and_without(tmp_path: Path) -> None:
+def test_training_is_the_same_with_and_without_the_hook(tmp_path: Path) -> None:
     def train(hook: TensorHook | None) -> tuple[dict[str, Tensor], Tensor]:
         torch.manual_seed(1)
         network = ResNet()
@@ -285,7 +285,9 @@ def test_half_precision(tmp_path: Path) -> None:
     assert trial.tensor("conv1_output_0").value(0).shape == (8, 4, 8, 8)
 
 
-def test_halves_stay_halves_and_their_reductions_do_not_overflow(tmp_path: Path) -> None:
+def test_float16_values_keep_their_type_and_their_reductions_do_not_overflow(
+    tmp_path: Path,
+) -> None:
     reduced = {
         "include_regex": "Flatten_output",
         "reductions": "sum",
@@ -322,7 +324,7 @@ def test_frozen_parameters_and_undefined_values(
     assert capsys.readouterr().out == ""
 
 
-def test_gradients_are_kept_without_being_told(tmp_path: Path) -> None:
+def test_gradients_are_saved_without_a_call(tmp_path: Path) -> None:
     network = tiny_network()
     hook = TensorHook(settings_for(tmp_path), network)
     hook.step("train")
@@ -368,7 +370,7 @@ def test_a_wrapped_network_and_its_average(tmp_path: Path) -> None:
     assert trial.tensor("gradient/ResNet_fc.bias").value(0).any()
 
 
-def test_a_network_is_exported_as_before_once_its_hook_is_closed(tmp_path: Path) -> None:
+def test_closing_the_hook_restores_the_networks_export(tmp_path: Path) -> None:
     network, (images, _) = tiny_network(), random_data(2)
     hook = TensorHook(settings_for(tmp_path, collections=EVERYTHING), network)
     hook.step("train")

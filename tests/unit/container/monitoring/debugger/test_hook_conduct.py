@@ -1,4 +1,4 @@
-"""How the hook behaves: interruptions, ranks, disks, what it leaves on the network."""
+"""How the hook behaves with interruptions, ranks and full disks, and how it detaches."""
 
 import resource
 import shutil
@@ -37,7 +37,7 @@ def attached(network: nn.Module) -> int:
     return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in network.modules())
 
 
-def test_between_saved_steps_nothing_hangs_on_the_network(tmp_path: Path) -> None:
+def test_between_saved_steps_the_network_has_no_hooks(tmp_path: Path) -> None:
     network = ResNet()
     hook = TensorHook(settings_for(tmp_path, collections=LAYERS, save_interval=2), network)
     assert attached(network) == 0
@@ -55,7 +55,7 @@ def test_between_saved_steps_nothing_hangs_on_the_network(tmp_path: Path) -> Non
     assert open_trial(tmp_path / "output" / "tensors").tensor_names(collection="losses") == []
 
 
-def test_every_rank_when_asked(tmp_path: Path) -> None:
+def test_every_rank_saves_if_configured(tmp_path: Path) -> None:
     settings = HookSettings.read(tmp_path, save_interval=1, all_ranks=True)
     hooks = [TensorHook(settings, tiny_network(), rank=rank, world=2) for rank in (0, 1)]
     for hook in reversed(hooks):
@@ -69,7 +69,7 @@ def test_every_rank_when_asked(tmp_path: Path) -> None:
     assert trial.tensor(LOSS).workers(0) == ["worker_0", "worker_1"]
 
 
-def test_other_ranks_keep_quiet_otherwise(tmp_path: Path) -> None:
+def test_by_default_only_rank_0_saves(tmp_path: Path) -> None:
     settings = HookSettings.read(tmp_path, save_interval=1)
     hook = TensorHook(settings, tiny_network(), rank=1, world=2)
     assert not hook.step("train")
@@ -78,7 +78,9 @@ def test_other_ranks_keep_quiet_otherwise(tmp_path: Path) -> None:
     assert not settings.path.exists()
 
 
-def test_the_job_ends_on_sagemaker_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_end_marker_is_written_on_sagemaker_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TRAINING_JOB_NAME", "job")
     trial = train_tiny(tiny_network(), random_data(), 2, settings_for(tmp_path))
     assert (tmp_path / "output" / "tensors" / END_MARKER).exists()
@@ -86,7 +88,7 @@ def test_the_job_ends_on_sagemaker_too(tmp_path: Path, monkeypatch: pytest.Monke
     assert trial.loaded_all_steps
 
 
-def test_readers_need_not_wait_for_the_first_step(tmp_path: Path) -> None:
+def test_a_trial_can_be_opened_before_the_first_step(tmp_path: Path) -> None:
     settings = settings_for(tmp_path)
     hook = TensorHook(settings, tiny_network())
     trial = create_trial(str(settings.path))
@@ -98,7 +100,7 @@ def test_readers_need_not_wait_for_the_first_step(tmp_path: Path) -> None:
     hook.close()
 
 
-def test_a_job_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
+def test_an_interrupted_job_resumes(tmp_path: Path) -> None:
     settings, data, held_out = settings_for(tmp_path), random_data(64), random_data(32, seed=1)
     whole = train_tiny(tiny_network(), data, 8, settings_for(tmp_path / "w"), validation=held_out)
     network, hook = tiny_network(), None
@@ -122,7 +124,7 @@ def test_a_job_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
 
 @contextmanager
 def largest_file(size: int) -> Iterator[None]:
-    """While it lasts, no file can be written beyond `size` bytes, as on a full disk."""
+    """Limit every file to `size` bytes inside the block, as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -131,7 +133,7 @@ def largest_file(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_full_disk_costs_the_tensors_and_one_line(
+def test_on_a_full_disk_saving_stops_with_one_line(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     settings = settings_for(tmp_path, collections=LAYERS, tensorboard=True)
@@ -156,7 +158,7 @@ def test_a_full_disk_costs_the_tensors_and_one_line(
     assert trial.loaded_all_steps
 
 
-def test_the_disk_is_left_to_the_model(
+def test_disk_space_is_reserved_for_the_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     network = tiny_network()
@@ -189,7 +191,7 @@ def test_settings_that_smdebug_does_not_understand(tmp_path: Path) -> None:
         TensorHook(settings, tiny_network())
 
 
-def test_a_compiled_network_is_said_to_hide_its_layers(
+def test_a_compiled_network_is_reported_to_hide_its_layers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
@@ -199,7 +201,7 @@ def test_a_compiled_network_is_said_to_hide_its_layers(
     assert capsys.readouterr().out.count("a compiled network hides them") == 1
 
 
-def test_nothing_of_it_runs_on(tmp_path: Path) -> None:
+def test_no_thread_of_the_hook_keeps_running(tmp_path: Path) -> None:
     before = threading.active_count()
     train_tiny(tiny_network(), random_data(), 2, settings_for(tmp_path))
     assert threading.active_count() == before

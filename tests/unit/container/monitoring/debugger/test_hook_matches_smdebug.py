@@ -1,4 +1,4 @@
-"""smdebug's own hook and this one, given the same file and the same training, save the same."""
+"""With the same configuration and training, this hook and smdebug's own save the same tensors."""
 
 import atexit
 import json
@@ -85,7 +85,7 @@ class Net(nn.Sequential):
 
 
 def with_smdebug(file: Path) -> None:
-    """The training that `train_tiny` does, with smdebug's hook where it wants to be."""
+    """Train as `train_tiny` does, with smdebug's own hook."""
     network, criterion, (inputs, labels) = Net(), nn.CrossEntropyLoss(), random_data(64)
     hook = Hook.create_from_json_file(str(file))
     hook.register_module(network)
@@ -115,7 +115,7 @@ def with_smdebug(file: Path) -> None:
 
 
 def saved(trial: Any) -> dict[tuple[str, int, str, Any], Any]:
-    """Every value and reduction by mode, step and name."""
+    """Return every value and reduction by mode, step and name."""
     found: dict[tuple[str, int, str, Any], Any] = {}
     for name in trial.tensor_names():
         tensor = trial.tensor(name)

@@ -20,42 +20,42 @@ def steps(folder: Path, worker: str = "worker_0") -> list[int]:
 
 
 def two_epochs(folder: Path, worker: str = "worker_0") -> None:
-    """Four training and two validation steps an epoch, all saved; the second epoch is cut."""
+    """Save two epochs of four training and two validation steps each; the second is incomplete."""
     modes = ["TRAIN"] * 4 + ["EVAL"] * 2 + ["TRAIN"] * 3
     for step, mode in enumerate(modes):
         save(folder, step, mode, modes[:step].count(mode), worker)
 
 
-def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_folder(tmp_path: Path) -> None:
     assert purge_steps(tmp_path / "tensors", "worker_0", 0, None) == 0
     assert purge_steps(tmp_path / "tensors", "worker_0", 7, 3) == 3
 
 
-def test_steps_after_the_checkpoint_go(tmp_path: Path) -> None:
+def test_steps_after_the_checkpoint_are_removed(tmp_path: Path) -> None:
     two_epochs(tmp_path)
     assert purge_steps(tmp_path, "worker_0", 5, 2) == 2
     assert steps(tmp_path) == [0, 1, 2, 3, 4, 5, 6]
 
 
-def test_a_validation_after_the_checkpoint_goes_too(tmp_path: Path) -> None:
+def test_a_validation_after_the_checkpoint_is_removed_too(tmp_path: Path) -> None:
     two_epochs(tmp_path)
     assert purge_steps(tmp_path, "worker_0", 3, None) == 0
     assert steps(tmp_path) == [0, 1, 2]
 
 
-def test_the_folder_tells_how_many_validation_steps_there_were(tmp_path: Path) -> None:
+def test_the_number_of_validation_steps_is_read_from_the_folder(tmp_path: Path) -> None:
     two_epochs(tmp_path)
     assert purge_steps(tmp_path, "worker_0", 6, None) == 2
     assert steps(tmp_path) == [0, 1, 2, 3, 4, 5, 6, 7]
 
 
-def test_from_the_beginning_nothing_stays(tmp_path: Path) -> None:
+def test_without_a_checkpoint_all_steps_are_removed(tmp_path: Path) -> None:
     two_epochs(tmp_path)
     assert purge_steps(tmp_path, "worker_0", 0, None) == 0
     assert steps(tmp_path) == []
 
 
-def test_the_marker_and_half_written_files_go(tmp_path: Path) -> None:
+def test_the_end_marker_and_partial_files_are_removed(tmp_path: Path) -> None:
     two_epochs(tmp_path)
     left = [
         tmp_path / "training_job_end.ts",
@@ -72,7 +72,7 @@ def test_the_marker_and_half_written_files_go(tmp_path: Path) -> None:
     assert steps(tmp_path) == [0, 2, 3, 4, 5, 6, 7, 8]
 
 
-def test_other_workers_are_left_alone(tmp_path: Path) -> None:
+def test_steps_of_other_workers_are_kept(tmp_path: Path) -> None:
     two_epochs(tmp_path, "worker_1")
     two_epochs(tmp_path, "worker_11")
     half = tmp_path / "index" / "000000000" / "000000000009_worker_11.json.tmp"
@@ -83,7 +83,7 @@ def test_other_workers_are_left_alone(tmp_path: Path) -> None:
     assert half.exists()
 
 
-def test_workers_there_are_no_more(tmp_path: Path) -> None:
+def test_files_of_workers_that_no_longer_exist_are_removed(tmp_path: Path) -> None:
     collections = tmp_path / "collections" / "000000000"
     collections.mkdir(parents=True)
     for worker in ("worker_0", "worker_1", "worker_2"):
@@ -98,7 +98,7 @@ def test_workers_there_are_no_more(tmp_path: Path) -> None:
     ]
 
 
-def test_summaries_of_those_steps_go(tmp_path: Path) -> None:
+def test_summaries_of_those_steps_are_removed(tmp_path: Path) -> None:
     summaries = tmp_path / "tensorboard"
     for step, mode in ((3, "TRAIN"), (6, "EVAL"), (7, "TRAIN")):
         (summaries / mode).mkdir(parents=True, exist_ok=True)

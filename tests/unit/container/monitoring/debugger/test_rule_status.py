@@ -9,7 +9,7 @@ OVERFIT = RuleRequest("Overfit", "my-overfit", {"patience": 1}, stop=True)
 OWN = RuleRequest("Mine", "mine", {"limit": "5"})
 
 
-def test_a_file_begins_with_every_rule_in_progress(tmp_path: Path) -> None:
+def test_every_rule_is_in_progress_at_first(tmp_path: Path) -> None:
     StatusFile(tmp_path / "rules" / "debug.json", [OVERFIT, OWN]).write()
     entries = json.loads((tmp_path / "rules" / "debug.json").read_text())
     assert [p.name for p in (tmp_path / "rules").iterdir()] == ["debug.json"]
@@ -43,7 +43,7 @@ def test_a_rule_that_fires_often_is_counted() -> None:
     assert status.state == "IssuesFound"
 
 
-def test_an_error_keeps_its_traceback_below_one_line() -> None:
+def test_an_error_is_one_line_followed_by_its_traceback() -> None:
     status = RuleEvaluationStatus(OWN)
     status.fire(3, 0.0, "")
     status.fail("KeyError:\n'x'", "Traceback\n  File\n")
@@ -64,7 +64,7 @@ def test_a_rule_that_never_fired_ends_without_issues_or_is_stopped() -> None:
     assert (stopped.state, stopped.details) == ("Stopped", "the job was interrupted")
 
 
-def test_another_process_reads_back_what_was_written(tmp_path: Path) -> None:
+def test_another_process_reads_the_written_statuses(tmp_path: Path) -> None:
     path = tmp_path / "debug.json"
     written, read = StatusFile(path, [OVERFIT, OWN]), StatusFile(path, [OVERFIT, OWN])
     read.reload()  # nothing there yet

@@ -55,7 +55,7 @@ def test_hyperparameters_name_collections(tmp_path: Path) -> None:
     }
 
 
-def test_what_sagemaker_writes_for_the_sdks_default_configuration(tmp_path: Path) -> None:
+def test_the_file_for_the_sdks_default_configuration_is_read(tmp_path: Path) -> None:
     hook_file(
         tmp_path,
         {
@@ -71,7 +71,7 @@ def test_what_sagemaker_writes_for_the_sdks_default_configuration(tmp_path: Path
     assert parameters(settings) == {}
 
 
-def test_the_file_says_what_and_when(tmp_path: Path) -> None:
+def test_the_file_sets_collections_and_steps(tmp_path: Path) -> None:
     path = hook_file(
         tmp_path,
         {
@@ -119,7 +119,7 @@ def test_the_file_says_what_and_when(tmp_path: Path) -> None:
     }
 
 
-def test_a_shape_alone_keeps_the_tensor(tmp_path: Path) -> None:
+def test_save_shape_keeps_the_tensor(tmp_path: Path) -> None:
     hook_file(
         tmp_path,
         {
@@ -135,7 +135,7 @@ def test_a_shape_alone_keeps_the_tensor(tmp_path: Path) -> None:
     }
 
 
-def test_the_variable_names_another_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_may_name_another_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hook_file(tmp_path, {"CollectionConfigurations": [{"CollectionName": "weights"}]})
     other = tmp_path / "other.json"
     monkeypatch.setenv("SMDEBUG_CONFIG_FILE_PATH", str(other))
@@ -148,7 +148,9 @@ def test_the_variable_names_another_file(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("word", ["0", "False", "no", "OFF"])
-def test_smdebugs_own_switch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str) -> None:
+def test_use_smdebug_disables_the_hook(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str
+) -> None:
     assert not is_wanted(tmp_path, debug=None)
     assert is_wanted(tmp_path, debug=True)
     hook_file(tmp_path, {})
@@ -158,7 +160,7 @@ def test_smdebugs_own_switch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wo
     assert not is_wanted(tmp_path, debug=True)
 
 
-def test_tensorboards_folder(tmp_path: Path) -> None:
+def test_the_tensorboard_folder(tmp_path: Path) -> None:
     default = tmp_path / "output" / "tensorboard"
     assert HookSettings.read(tmp_path, tensorboard=True).tensorboard == default
     write(tmp_path, "tensorboardoutputconfig.json", {"LocalPath": "/opt/ml/output/tb"})
@@ -172,14 +174,14 @@ def test_tensorboards_folder(tmp_path: Path) -> None:
         HookSettings.read(tmp_path)
 
 
-def test_the_hook_parameters_may_ask_for_tensorboard(tmp_path: Path) -> None:
+def test_hook_parameters_may_enable_tensorboard(tmp_path: Path) -> None:
     hook_file(tmp_path, {"HookParameters": {"export_tensorboard": "True"}})
     assert HookSettings.read(tmp_path).tensorboard == tmp_path / "output" / "tensorboard"
     hook_file(tmp_path, {"HookParameters": {"tensorboard_dir": "/opt/ml/output/summaries"}})
     assert HookSettings.read(tmp_path).tensorboard == tmp_path / "output" / "summaries"
 
 
-def test_rules_bring_what_they_read(tmp_path: Path) -> None:
+def test_rules_add_the_collections_they_read(tmp_path: Path) -> None:
     rules = parse_rules(DEBUG_RULES, ["DeadRelu", "Confusion", "PoorWeightInitialization"])
     settings = HookSettings.read(tmp_path, collections=(), rules=rules)
     assert list(parameters(settings)) == [
@@ -194,7 +196,7 @@ def test_rules_bring_what_they_read(tmp_path: Path) -> None:
     assert parameters(settings)["relu_input"] == {"include_regex": ".*relu_input"}
 
 
-def test_rules_add_to_the_file(tmp_path: Path) -> None:
+def test_rules_add_collections_to_those_of_the_file(tmp_path: Path) -> None:
     given = {"include_regex": "layer4.*relu_output", "save_interval": "9"}
     hook_file(
         tmp_path,
@@ -222,7 +224,7 @@ def test_a_rules_own_regex_and_collections_are_kept(tmp_path: Path) -> None:
     assert {"biases", "labels"} <= set(found)
 
 
-def test_validation_losses_are_kept_often_where_a_rule_reads_them(tmp_path: Path) -> None:
+def test_validation_losses_are_saved_often_if_a_rule_reads_them(tmp_path: Path) -> None:
     hook_file(tmp_path, {"HookParameters": {"save_interval": "100"}})
     rules = parse_rules(DEBUG_RULES, ["Overfit"])
     assert "losses" not in parameters(HookSettings.read(tmp_path))
@@ -266,7 +268,7 @@ def test_validation_losses_are_kept_often_where_a_rule_reads_them(tmp_path: Path
         ),
     ],
 )
-def test_a_wrong_file_is_refused_in_one_line(tmp_path: Path, value: Any, words: str) -> None:
+def test_an_invalid_file_is_refused_in_one_line(tmp_path: Path, value: Any, words: str) -> None:
     path = hook_file(tmp_path, value)
     with pytest.raises(HookSettingsError, match=words) as caught:
         HookSettings.read(tmp_path)
@@ -274,7 +276,7 @@ def test_a_wrong_file_is_refused_in_one_line(tmp_path: Path, value: Any, words: 
     assert "\n" not in str(caught.value)
 
 
-def test_an_unknown_collection_of_a_hyperparameter(tmp_path: Path) -> None:
+def test_an_unknown_collection_in_a_hyperparameter(tmp_path: Path) -> None:
     with pytest.raises(
         HookSettingsError, match=r"hyperparameters: collections: .*'weights'.*'wieghts'"
     ):

@@ -48,7 +48,7 @@ assert gone() is None and inner() is None
 """
 
 
-def test_it_is_quiet_and_leaves_the_process_as_it_was(tmp_path: Path) -> None:
+def test_importing_smdebug_prints_nothing_and_changes_no_files(tmp_path: Path) -> None:
     profiler = tmp_path / "profilerconfig.json"
     metrics = {"PythonProfilingConfig": '{"StartStep": 0, "NumSteps": 9}'}
     profiler.write_text(
@@ -87,7 +87,7 @@ def test_it_is_quiet_and_leaves_the_process_as_it_was(tmp_path: Path) -> None:
 
 
 def events(folder: Path) -> list[Any]:
-    """TensorBoard's events in a folder, every checksum checked."""
+    """Read TensorBoard's events in a folder, checking every checksum."""
     found = []
     for path in sorted(folder.glob("*.tfevents")):
         reader = RecordReader(str(path))
@@ -123,13 +123,13 @@ def test_summaries_are_in_tensorboards_format(tmp_path: Path) -> None:
     assert {event.step for event in events(settings.tensorboard / "EVAL")} == {3}
 
 
-def test_the_marker_is_written_twice_without_harm(tmp_path: Path) -> None:
+def test_the_end_marker_may_be_written_twice(tmp_path: Path) -> None:
     for _ in range(2):
         mark_end(tmp_path / "tensors")
     assert (tmp_path / "tensors" / "training_job_end.ts").read_bytes() == b""
 
 
-def test_a_claim_left_by_a_killed_process_silences_nobody(tmp_path: Path) -> None:
+def test_a_claim_left_by_a_killed_process_is_ignored(tmp_path: Path) -> None:
     settings = settings_for(tmp_path)
     settings.path.mkdir(parents=True)
     (settings.path / "claim.smd").touch()
@@ -138,7 +138,7 @@ def test_a_claim_left_by_a_killed_process_silences_nobody(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float8_e4m3fn, torch.bool, torch.int64])
-def test_types_numpy_does_not_know_are_widened(tmp_path: Path, dtype: torch.dtype) -> None:
+def test_types_unknown_to_numpy_are_widened(tmp_path: Path, dtype: torch.dtype) -> None:
     settings = settings_for(tmp_path, collections=("inputs",), tensorboard=True)
     hook = TensorHook(settings, torch.nn.Identity())
     values = torch.tensor([0.0, 1.0, 2.0]).to(dtype)

@@ -24,12 +24,12 @@ def python(code: str, **variables: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_smdebug_is_imported_with_the_protobuf_that_is_installed() -> None:
+def test_smdebug_is_imported_with_the_installed_protobuf() -> None:
     done = python(PREPARED + RULE)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_processes_started_afterwards_import_it_alone() -> None:
+def test_child_processes_can_import_smdebug() -> None:
     done = python(
         PREPARED + "import subprocess, sys; "
         f"sys.exit(subprocess.run([sys.executable, '-W', 'ignore', '-c', {RULE!r}]).returncode)"
@@ -37,17 +37,19 @@ def test_processes_started_afterwards_import_it_alone() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_the_variable_alone_is_enough_where_nothing_of_ours_runs() -> None:
+def test_the_environment_variable_is_enough_for_other_programs() -> None:
     assert python(RULE, **{IMPLEMENTATION: "python"}).returncode == 0
 
 
-def test_a_protobuf_loaded_before_is_named() -> None:
+def test_a_protobuf_imported_earlier_is_named() -> None:
     done = python("import google.protobuf.descriptor; " + PREPARED, **{IMPLEMENTATION: "upb"})
     assert "DataError: debugger: found protobuf's implementation 'upb'" in done.stderr
     assert f"{IMPLEMENTATION}=python" in done.stderr
 
 
-def test_missing_it_is_one_line_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_smdebug_is_one_line_with_the_install_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     with pytest.raises(DataError, match="found no smdebug in .*, expected it there") as caught:
         prepare()
@@ -55,6 +57,6 @@ def test_missing_it_is_one_line_with_the_command(monkeypatch: pytest.MonkeyPatch
     assert "\n" not in str(caught.value)
 
 
-def test_the_command_installs_the_version_that_the_image_has() -> None:
+def test_the_command_installs_the_images_version() -> None:
     assert SMDEBUG in (ROOT / "docker" / "no-deps.txt").read_text().splitlines()
     assert SMDEBUG in (ROOT / "docker" / "requirements.txt").read_text().splitlines()

@@ -1,4 +1,4 @@
-"""Trials that are read while they grow, also where files are broken."""
+"""Trials that are read while a job writes them, also with damaged files."""
 
 import json
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ LOSS = "CrossEntropyLoss_output_0"
 
 
 class Saving:
-    """Saves one loss a step, each worth its step's number."""
+    """Saves one loss per step, equal to the step's number."""
 
     def __init__(self, folder: Path) -> None:
         settings = settings_for(folder, collections=["losses"])
@@ -67,7 +67,7 @@ def test_a_folder_is_ready_when_every_process_has_described_its_tensors(saving: 
     assert ready(saving.path)
 
 
-def test_a_process_on_another_machine_is_not_waited_for(saving: Saving) -> None:
+def test_processes_on_other_machines_are_not_waited_for(saving: Saving) -> None:
     (file,) = saving.path.rglob("*_collections.json")
     file.write_text(file.read_text().replace('"num_workers": 1', '"num_workers": 2'))
     saving.step(3)
@@ -77,7 +77,7 @@ def test_a_process_on_another_machine_is_not_waited_for(saving: Saving) -> None:
     assert trial.steps() == [0, 1]
 
 
-def test_steps_appear_as_they_are_saved_and_only_on_asking(saving: Saving) -> None:
+def test_saved_steps_appear_at_the_next_refresh(saving: Saving) -> None:
     saving.step(3)  # the third is closed when the fourth begins
     trial = GrowingTrial(saving.path)
     assert trial.steps() == [0, 1]
@@ -96,7 +96,7 @@ def test_steps_appear_as_they_are_saved_and_only_on_asking(saving: Saving) -> No
     assert trial.time_of(4) == saving.index(4).stat().st_mtime
 
 
-def test_a_step_that_is_not_there_is_not_waited_for(saving: Saving) -> None:
+def test_a_missing_step_is_not_waited_for(saving: Saving) -> None:
     saving.step(3)
     trial = GrowingTrial(saving.path)
     trial.wait_for_steps([0, 1])
@@ -109,7 +109,7 @@ def test_a_step_that_is_not_there_is_not_waited_for(saving: Saving) -> None:
         trial.wait_for_steps([7])
 
 
-def test_collections_that_come_to_know_more_tensors_are_read_again(tmp_path: Path) -> None:
+def test_changed_collections_are_read_again(tmp_path: Path) -> None:
     settings = settings_for(tmp_path, collections=["weights", "gradients"])
     hook = TensorHook(settings, nn.Linear(2, 2))
     trial = GrowingTrial(settings.path)
@@ -120,7 +120,7 @@ def test_collections_that_come_to_know_more_tensors_are_read_again(tmp_path: Pat
     assert trial.collection("weights").tensor_names == {"Linear_weight"}
 
 
-def test_an_index_file_cut_short_is_a_missing_step(saving: Saving) -> None:
+def test_a_truncated_index_file_is_a_missing_step(saving: Saving) -> None:
     saving.step(4)
     whole = saving.index(1).read_text()
     saving.index(1).write_text(whole[: len(whole) // 2])
@@ -134,7 +134,7 @@ def test_an_index_file_cut_short_is_a_missing_step(saving: Saving) -> None:
 
 
 @pytest.mark.parametrize("content", ["{}", "[]", '{"meta": {"mode": "NONE", "mode_step": 0}}', "x"])
-def test_an_index_file_of_something_else_is_a_missing_step(saving: Saving, content: str) -> None:
+def test_an_invalid_index_file_is_a_missing_step(saving: Saving, content: str) -> None:
     saving.step(3)
     saving.index(0).write_text(content)
     (saving.path / "index" / "notes.txt").write_text("not a folder")
@@ -144,7 +144,7 @@ def test_an_index_file_of_something_else_is_a_missing_step(saving: Saving, conte
 
 
 @pytest.mark.parametrize("cut", ["to nothing", "in half", "away"])
-def test_values_cut_short_were_not_saved(saving: Saving, cut: str) -> None:
+def test_truncated_values_are_treated_as_not_saved(saving: Saving, cut: str) -> None:
     saving.step(3)
     file = saving.events(1)
     if cut == "away":
@@ -158,9 +158,7 @@ def test_values_cut_short_were_not_saved(saving: Saving, cut: str) -> None:
         trial.tensor(LOSS).value(1)
 
 
-def test_many_steps_are_taken_in_bit_by_bit(
-    saving: Saving, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_many_steps_are_loaded_in_batches(saving: Saving, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trials, "AT_ONCE", 4)
     saving.step(10)
     saving.hook.close()
@@ -192,7 +190,7 @@ def test_the_oldest_steps_are_forgotten(tmp_path: Path, monkeypatch: pytest.Monk
     assert trial.steps() == [11], "the last step stays"
 
 
-def test_several_processes_steps_are_complete_together(tmp_path: Path) -> None:
+def test_a_step_is_complete_when_all_processes_have_saved_it(tmp_path: Path) -> None:
     settings = settings_for(tmp_path, collections=["losses"])
     index = settings.path / "index" / "000000000"
     saving = Saving(tmp_path)

@@ -1,4 +1,4 @@
-"""The process that evaluates rules beside training: started, asked, waited for, killed."""
+"""The process that evaluates rules during training: start, statuses, end and failure."""
 
 import json
 import os
@@ -59,7 +59,7 @@ class Dies(Raises):
 
 
 class Job:
-    """A job that saves a loss a step, and its watcher."""
+    """A job that saves a loss per step, and its watcher."""
 
     def __init__(self, base: Path) -> None:
         self.base, self.said = base, list[str]()
@@ -115,7 +115,7 @@ def states(entries: list[dict[str, Any]]) -> list[str]:
     return [entry["RuleEvaluationStatus"] for entry in entries]
 
 
-def test_rules_are_evaluated_while_training_goes_on(job: Job) -> None:
+def test_rules_are_evaluated_during_training(job: Job) -> None:
     rules = [own("Raises"), own("Light"), own("Fires", stop=True)]
     watcher = job.watch([*rules, *parse_rules(DEBUG_RULES, ["auto"])])
     assert set(states(job.read())) == {"InProgress"}
@@ -141,7 +141,7 @@ def test_rules_are_evaluated_while_training_goes_on(job: Job) -> None:
     assert job.said == []
 
 
-def test_an_interrupted_job_leaves_what_was_found(job: Job) -> None:
+def test_an_interrupted_job_keeps_the_statuses_found_so_far(job: Job) -> None:
     watcher = job.watch([own("Fires"), own("Sleeps")])
     job.step(1)
     job.close()
@@ -164,7 +164,7 @@ def test_evaluation_that_takes_too_long_is_an_error(
     assert job.said[0].startswith("rules: evaluated 0 of ")
 
 
-def test_a_process_that_dies_is_an_error_of_what_it_had_not_done(job: Job) -> None:
+def test_a_dead_process_is_an_error_of_the_unfinished_rules(job: Job) -> None:
     watcher = job.watch([own("Dies")])
     job.step(3)
     job.close()
@@ -175,14 +175,14 @@ def test_a_process_that_dies_is_an_error_of_what_it_had_not_done(job: Job) -> No
     )
 
 
-def test_tensors_that_never_come_are_an_error(job: Job) -> None:
+def test_missing_tensors_are_an_error(job: Job) -> None:
     watcher = job.watch(parse_rules(DEBUG_RULES, ["Overfit"]))
     (entry,) = watcher.finish()
     assert entry["RuleEvaluationStatus"] == "Error"
     assert "no tensors that could be read were saved" in entry["StatusDetails"]
 
 
-def test_files_cut_short_are_no_end_of_it(job: Job) -> None:
+def test_truncated_files_do_not_end_the_evaluation(job: Job) -> None:
     job.step(4)
     job.close()
     (events,) = (job.settings.path / "events").rglob("*000001_worker_0.tfevents")
@@ -193,7 +193,7 @@ def test_files_cut_short_are_no_end_of_it(job: Job) -> None:
     for file in (events, index, described):
         file.write_bytes(file.read_bytes()[:25])
     watcher = job.watch(parse_rules(DEBUG_RULES, ["ExplodingTensor"]))
-    time.sleep(1)  # it looks, and finds no description it could read
+    time.sleep(1)  # the process looks and finds no readable description
     described.write_text(whole)
     (entry,) = watcher.finish()
     assert entry["RuleEvaluationStatus"] == "NoIssuesFound"
@@ -201,7 +201,7 @@ def test_files_cut_short_are_no_end_of_it(job: Job) -> None:
     assert entry["Points"] == 2
 
 
-def test_a_process_that_cannot_be_started_is_said(
+def test_a_process_that_cannot_be_started_is_reported(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
@@ -214,7 +214,7 @@ def test_a_process_that_cannot_be_started_is_said(
     assert entry["StatusDetails"] == "the evaluation could not be started"
 
 
-def test_it_ends_with_the_jobs_process_whatever_a_rule_is_doing(job: Job) -> None:
+def test_it_ends_with_the_jobs_process_during_any_rule(job: Job) -> None:
     job.step(3)
     job.close()
     (job.settings.path / "training_job_end.ts").unlink()

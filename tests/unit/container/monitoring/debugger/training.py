@@ -1,4 +1,4 @@
-"""Trains tiny networks with the tensor hook on, and opens what it saved; for tests of rules too."""
+"""Trains tiny networks with the tensor hook and opens the saved tensors."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,7 +25,7 @@ def settings_for(
     rules: Sequence[RuleRequest] = (),
     tensorboard: bool = False,
 ) -> HookSettings:
-    """Settings for a job whose tree is `folder`."""
+    """Return settings for a job whose base directory is `folder`."""
     return HookSettings.read(
         folder,
         save_interval=save_interval,
@@ -38,7 +38,7 @@ def settings_for(
 def random_data(
     count: int = 64, *, size: int = 8, classes: int = 4, channels: int = 3, seed: int = 0
 ) -> Data:
-    """Images (count, channels, size, size) of noise around a mean of their class, and labels."""
+    """Return images (count, channels, size, size) of noise around a class mean, and labels."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(count) % classes
     means = torch.randn(classes, channels, size, size, generator=generator)
@@ -49,7 +49,7 @@ def random_data(
 def tiny_network(
     *, size: int = 8, classes: int = 4, channels: int = 3, activation: type[nn.Module] = nn.ReLU
 ) -> nn.Sequential:
-    """Two convolutions and a linear layer, an activation after each convolution."""
+    """Build two convolutions, each with an activation, and a linear layer."""
     return nn.Sequential(
         nn.Conv2d(channels, 8, 3, padding=1),
         activation(),
@@ -61,7 +61,7 @@ def tiny_network(
 
 
 class ResNet(nn.Module):
-    """One residual block as torchvision writes them: one ReLU that works in place, used twice."""
+    """One residual block as in torchvision: a single in-place ReLU, used twice."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ def train_tiny(
 
     Args:
         network: inputs to logits (N, C); trained in place.
-        data: training data; batches go round it in order.
+        data: training data; batches cycle through it in order.
         steps: training steps to do.
         settings: what to save; see `settings_for`.
         validation: held-out data; all of it is validated on every `validate_every` steps (every
@@ -128,7 +128,7 @@ def train_tiny(
 
 
 def validate(hook: TensorHook, network: nn.Module, data: Data, batch_size: int = 16) -> None:
-    """One pass over held-out data."""
+    """Run one pass over held-out data."""
     network.eval()
     with torch.inference_mode():
         for start in range(0, len(data[1]), batch_size):
@@ -159,7 +159,7 @@ def _pass(
 
 
 def one_step(hook: TensorHook, network: nn.Module) -> Tensor:
-    """One saved or unsaved training step without an optimiser; its loss."""
+    """Run one training step, saved or not, without an optimiser, and return its loss."""
     inputs, labels = random_data(8)
     hook.step("train")
     loss = F.cross_entropy(network(inputs).float(), labels)

@@ -1,8 +1,8 @@
-"""Clocks that stand still until they are told."""
+"""Clocks that stand still until a test advances them."""
 
 
 class Clock:
-    """Nanoseconds."""
+    """A clock in nanoseconds."""
 
     def __init__(self, now: int = 0) -> None:
         self.now = now

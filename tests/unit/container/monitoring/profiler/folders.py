@@ -1,7 +1,7 @@
-"""Builds what profiled jobs leave: SageMaker's own layout, and berth's with its further files.
+"""Builds the output of profiled jobs: SageMaker's own layout, and berth's with further files.
 
 A `Host` describes one host's samples and steps as plain numbers; `write_aws` and `write_berth` put
-them to disk in either layout, `write_hour` the one-hour job that speed is promised for.
+them to disk in either layout; `write_hour` writes the one-hour job of the speed tests.
 """
 
 import json
@@ -68,12 +68,12 @@ class Host:
 
 
 def constant(points: int, value: float, names: int = 1) -> np.ndarray:
-    """A metric that stays the same: (points, names)."""
+    """Return a constant metric: (points, names)."""
     return np.full((points, names), float(value))
 
 
 def samples(host: Host) -> Iterator[tuple[float, str]]:
-    """Time and line of each of a host's samples, as SageMaker's agent writes them, by time."""
+    """Return the time and line of each of a host's samples by time, as written by SageMaker."""
     columns = (
         ("cpu", "cpu", "CPUUtilization", host.cpu),
         ("cpu", "cpu", "I/OWaitPercentage", host.io),
@@ -99,7 +99,7 @@ def samples(host: Host) -> Iterator[tuple[float, str]]:
 
 
 def write_system(root: Path, host: Host) -> list[Path]:
-    """`system/incremental/<hour>/<minute>.<host>.json` below a profiler root."""
+    """Write `system/incremental/<hour>/<minute>.<host>.json` below a profiler root."""
     minutes: dict[int, list[str]] = {}
     for time, line in samples(host):
         minutes.setdefault(int(time // 60 * 60), []).append(line)
@@ -114,10 +114,10 @@ def write_system(root: Path, host: Host) -> list[Path]:
 
 
 def events(host: Host, *, aws: bool = False) -> list[tuple[str, str, float, float, dict[str, Any]]]:
-    """A host's events: process, name, start (unix s), duration (s), args; in order of their ends.
+    """Return a host's events by end: process, name, start (unix s), duration (s), args.
 
     Args:
-        aws: only the phases smdebug records, by its names; its steps leave the wait for data out.
+        aws: only smdebug's phases, by its names; its steps do not include the wait for data.
     """
     found = []
     time = host.start + host.before
@@ -150,7 +150,7 @@ def write_events(root: Path, host: Host, *, aws: bool = False) -> list[Path]:
 def write_trace(
     root: Path, host: Host, found: Sequence[tuple[str, str, float, float, dict[str, Any]]]
 ) -> Path:
-    """One event file."""
+    """Write one event file."""
     base = int(found[0][2] * 1e6)
     lines = [_meta(0, start_time_since_epoch_in_micros=base)]
     processes: dict[str, int] = {}
@@ -177,7 +177,7 @@ def _meta(pid: int, **args: Any) -> str:
 
 
 def write_aws(folder: Path, *hosts: Host, job: str = "pytorch-training-2023-11-14") -> Path:
-    """`<job>/profiler-output/…` as SageMaker leaves it on S3, and its report; the job's folder."""
+    """Write `<job>/profiler-output/…` and its report as in S3; return the job's folder."""
     root = folder / job / "profiler-output"
     for host in hosts:
         write_system(root, host)
@@ -195,12 +195,12 @@ def write_aws(folder: Path, *hosts: Host, job: str = "pytorch-training-2023-11-1
 def write_berth(
     folder: Path, *hosts: Host, job: Mapping[str, Any] | None = None, epochs: int = 2
 ) -> Path:
-    """`data/profiler/…` with job.json, and around it curves, epochs and debugger rules; the folder.
+    """Write `data/profiler/…` with job.json, curves, epochs and debugger rules; return the folder.
 
-    As an unpacked output.tar.gz: every host's profile lies in the one `data/profiler`.
+    The layout is that of an unpacked output.tar.gz: all hosts share one `data/profiler`.
 
     Args:
-        job: facts that replace those told of the hosts; None as a value leaves one out.
+        job: facts that replace those of the hosts; a value of None leaves one out.
     """
     data = folder / "data"
     root = data / "profiler"
@@ -253,7 +253,7 @@ def write_berth(
 
 
 def write_operators(root: Path, host: str = "algo-1", rank: int = 0) -> Path:
-    """A table of torch.profiler's below a profiler root."""
+    """Write a table of torch.profiler below a profiler root."""
     path = root / "framework" / "torch" / f"{host}-rank{rank}-operators.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps([
@@ -265,7 +265,7 @@ def write_operators(root: Path, host: str = "algo-1", rank: int = 0) -> Path:
 
 
 def busy_host(name: str = "algo-1", points: int = 1200, gpus: int = 1, steps: int = 400) -> Host:
-    """A host with everything recorded and nothing wrong: ten minutes at 500 ms by default."""
+    """Return a healthy host with everything recorded: ten minutes at 500 ms by default."""
     dice = np.random.default_rng(7)
     return Host(
         name=name,
@@ -281,9 +281,9 @@ def busy_host(name: str = "algo-1", points: int = 1200, gpus: int = 1, steps: in
 
 
 def write_hour(folder: Path, *, points: int = 7200, cores: int = 16, steps: int = 50_000) -> Path:
-    """The one-hour job on two hosts: samples every 500 ms, 50,000 steps of 8 events on the first.
+    """Write the one-hour job on two hosts: samples every 500 ms, 50,000 steps of 8 events.
 
-    Values repeat, so that writing takes seconds; the files are as large as real ones.
+    The first host has the steps. Values repeat, so that writing takes seconds; files are full size.
     """
     dice = np.random.default_rng(11)
     hosts = [

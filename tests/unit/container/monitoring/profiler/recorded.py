@@ -1,4 +1,4 @@
-"""Recordings made in memory, for what is worked out of them: figures and verdicts."""
+"""Recordings in memory, for tests of the metrics and verdicts computed from them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -28,7 +28,7 @@ def recorded(
     debug_rules: Sequence[Mapping[str, Any]] = (),
     outside: Mapping[str, float] | None = None,
 ) -> Recording:
-    """A job of one host: its training steps, and how much of the machine was used.
+    """Return a job of one host: its training steps, and the use of the machine.
 
     Args:
         phases: shares of a step.
@@ -79,7 +79,7 @@ def recorded(
 
 
 def fired(rule: str, reason: str = "it did", steps: Sequence[int] = (40,)) -> dict[str, Any]:
-    """A debugger rule's status."""
+    """Return a debugger rule's status."""
     return {
         "RuleConfigurationName": rule, "Rule": rule, "RuleEvaluationStatus": "IssuesFound",
         "StatusDetails": reason, "Steps": list(steps), "Times": [START + 5.0],

@@ -1,4 +1,4 @@
-"""smdebug's own readers, in whose eyes our files must be SageMaker's."""
+"""smdebug's own readers, which must read our files like SageMaker's."""
 
 import warnings
 from pathlib import Path

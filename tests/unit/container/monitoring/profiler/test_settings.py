@@ -10,7 +10,7 @@ DETAILED = "DetailedProfilingConfig"
 
 
 class Reader:
-    """Reads settings in a folder, with the hyperparameters' defaults."""
+    """Reads the settings of a folder, with the hyperparameters' defaults."""
 
     def __init__(self, base: Path) -> None:
         self.base = base
@@ -41,7 +41,7 @@ def reader(tmp_path: Path) -> Reader:
     return Reader(tmp_path)
 
 
-def test_without_the_file_hyperparameters_say(reader: Reader) -> None:
+def test_without_the_file_the_hyperparameters_apply(reader: Reader) -> None:
     assert reader.found(profile=True) == ProfilerSettings(
         root=reader.base / "output" / "data" / "profiler",
         interval=0.2,
@@ -61,12 +61,12 @@ def test_steps(reader: Reader, text: str, steps: range) -> None:
     assert reader.found(profile=True, steps=text).steps == steps
 
 
-def test_steps_that_are_none(reader: Reader) -> None:
+def test_invalid_steps(reader: Reader) -> None:
     with pytest.raises(ProfilerError, match="profile_steps: expected steps such as 10-12"):
         reader.read(True, steps="ten")
 
 
-def test_the_file_says_first(reader: Reader) -> None:
+def test_the_file_takes_precedence(reader: Reader) -> None:
     reader.config(
         S3OutputPath="s3://bucket/out",
         ProfilingIntervalInMilliseconds=1000,
@@ -89,14 +89,14 @@ def test_the_file_says_first(reader: Reader) -> None:
     assert reader.said == []
 
 
-def test_basic_profiling_goes_where_sagemaker_looks(reader: Reader) -> None:
+def test_basic_profiling_is_written_to_sagemakers_folder(reader: Reader) -> None:
     reader.config(ProfilingIntervalInMilliseconds=5000, DisableProfiler=False)
     found = reader.found()
     assert found.root == reader.base / "output" / "profiler"
     assert (found.interval, found.steps) == (5.0, range(10, 13))
 
 
-def test_a_path_outside_of_the_tree_stays(reader: Reader) -> None:
+def test_a_path_outside_the_base_directory_is_unchanged(reader: Reader) -> None:
     reader.config(ProfilingParameters={"LocalPath": "/mnt/profile"})
     assert reader.found().root == Path("/mnt/profile")
 
@@ -119,13 +119,13 @@ def test_disabled(reader: Reader, disabled: object) -> None:
         {"DisableProfiler": "false", "ProfilingIntervalInMilliseconds": None},
     ],
 )
-def test_a_file_that_asks_for_nothing_more_asks_for_sagemakers_default(
+def test_a_file_without_parameters_means_sagemakers_default(
     reader: Reader, config: dict[str, Any]
 ) -> None:
     reader.config(**config)
     found = reader.found(profile=None)
     assert found.root == reader.base / "output" / "profiler"
-    assert found.interval == 0.2  # what the hyperparameter says
+    assert found.interval == 0.2  # the hyperparameter's default
     assert reader.read(False) is None
 
 
@@ -158,7 +158,7 @@ def test_detailed_profiling(reader: Reader, text: str, steps: range) -> None:
 @pytest.mark.parametrize(
     "text", ['{"StartTimeInSecSinceEpoch": 1790000000, "Duration": 60, }', '{"Default": "x"}']
 )
-def test_detailed_profiling_by_time_is_not_had(reader: Reader, text: str) -> None:
+def test_detailed_profiling_by_time_is_not_supported(reader: Reader, text: str) -> None:
     reader.config(ProfilingParameters={DETAILED: text})
     assert reader.found().steps == range(10, 13)
     assert len(reader.said) == 1
@@ -166,7 +166,7 @@ def test_detailed_profiling_by_time_is_not_had(reader: Reader, text: str) -> Non
     assert "steps 10 to 12" in reader.said[0]
 
 
-def test_what_the_sdk_asks_for_by_default(reader: Reader) -> None:
+def test_the_sdks_default_configuration(reader: Reader) -> None:
     python = '"ProfilerName": "cprofile", "cProfileTimer": "default", '
     parameters = {
         "LocalPath": "/opt/ml/output/profiler",
@@ -230,7 +230,7 @@ def test_what_the_sdk_asks_for_by_default(reader: Reader) -> None:
         ),
     ],
 )
-def test_bad_fields_are_named(reader: Reader, config: dict[str, Any], message: str) -> None:
+def test_invalid_fields_are_named(reader: Reader, config: dict[str, Any], message: str) -> None:
     reader.config(**config)
     with pytest.raises(ProfilerError) as raised:
         reader.read()
@@ -238,7 +238,7 @@ def test_bad_fields_are_named(reader: Reader, config: dict[str, Any], message: s
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", "\x00"])
-def test_a_file_that_is_no_object(reader: Reader, text: str) -> None:
+def test_a_file_that_is_not_an_object(reader: Reader, text: str) -> None:
     reader.text(text)
     with pytest.raises(
         ProfilerError, match=r"profilerconfig.json: expected a JSON object"

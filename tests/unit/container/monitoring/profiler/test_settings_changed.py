@@ -8,7 +8,7 @@ import pytest
 from container.monitoring.profiler.settings import ConfigFile
 
 
-def test_what_changes_is_followed(tmp_path: Path) -> None:
+def test_changes_take_effect(tmp_path: Path) -> None:
     path, said = tmp_path / "profilerconfig.json", list[str]()
     path.write_text(json.dumps({"ProfilingIntervalInMilliseconds": 500}))
     config = ConfigFile(path, 0.5, said.append)
@@ -27,7 +27,7 @@ def test_what_changes_is_followed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"ProfilingIntervalInMilliseconds": 3}'])
-def test_a_broken_file_changes_nothing_and_is_said_once(tmp_path: Path, text: str) -> None:
+def test_an_invalid_file_changes_nothing_and_is_reported_once(tmp_path: Path, text: str) -> None:
     path, said = tmp_path / "profilerconfig.json", list[str]()
     config = ConfigFile(path, 0.5, said.append)
     assert not config.changed()
@@ -39,7 +39,7 @@ def test_a_broken_file_changes_nothing_and_is_said_once(tmp_path: Path, text: st
     assert str(path) in line
 
 
-def test_a_file_that_appears_is_followed(tmp_path: Path) -> None:
+def test_a_new_file_takes_effect(tmp_path: Path) -> None:
     config = ConfigFile(tmp_path / "file", 0.5, lambda _: None)
     (tmp_path / "file").write_text('{"ProfilingIntervalInMilliseconds": 1000}')
     assert config.changed()

@@ -26,7 +26,7 @@ def test_seconds(value: Any, text: str) -> None:
         (0.9961, "99.6 %"), (0.99999, "99.9 %"), (1.0, "100 %"), (None, "–"),
     ],
 )  # fmt: skip
-def test_a_share_is_never_rounded_to_none_or_all(share: float | None, text: str) -> None:
+def test_a_share_is_never_rounded_to_0_or_100_percent(share: float | None, text: str) -> None:
     assert units.percent(share) == text
 
 
@@ -48,7 +48,7 @@ def test_counts_numbers_and_factors() -> None:
     assert units.factor(12.4) == "12×"
 
 
-def test_times_that_make_no_sense_are_not_shown() -> None:
+def test_invalid_times_are_not_shown() -> None:
     assert units.moment(0) == "1970-01-01 00:00:00 UTC"
     assert units.moment(1e300) == "–"
     assert units.elapsed(3847) == "1:04:07"

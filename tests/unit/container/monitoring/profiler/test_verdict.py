@@ -29,7 +29,7 @@ def waiting(share: Any) -> Any:
 # Waiting for data ------------------------------------------------------------------------------
 
 
-def test_a_gpu_that_waits_for_data_wants_workers() -> None:
+def test_a_gpu_that_waits_for_data_needs_more_workers() -> None:
     found = judged(
         phases=waiting(0.4), job=GPU, use={"GPU": 55, "CPU": 20}, hyperparameters={"workers": 2}
     )
@@ -42,14 +42,14 @@ def test_a_gpu_that_waits_for_data_wants_workers() -> None:
     assert found.sentences[0].startswith("The GPU waits 40 % of the time for data; try workers=5")
 
 
-def test_without_workers_loading_is_taken_out_of_the_step() -> None:
+def test_without_workers_the_loading_time_is_saved() -> None:
     found = judged(phases=waiting(0.75), job=GPU, use={"GPU": 20}, hyperparameters={"workers": 0})
     workers = advice(found, "workers")
     assert workers.to == 4  # 0.75 / 0.25 = 3, and one to spare
     assert workers.factor == pytest.approx(4)
 
 
-def test_no_more_workers_than_cores() -> None:
+def test_no_more_workers_than_cores_are_recommended() -> None:
     found = judged(
         phases=waiting(0.6), job=GPU, use={"GPU": 30}, cores=4, hyperparameters={"workers": 2}
     )
@@ -58,7 +58,7 @@ def test_no_more_workers_than_cores() -> None:
     assert workers.factor == pytest.approx(1 / 0.5)  # 2 of 4 workers: half a step a batch
 
 
-def test_where_all_cores_load_already_more_cores_are_wanted() -> None:
+def test_if_all_cores_load_data_more_cores_are_recommended() -> None:
     found = judged(
         phases=waiting(0.5), job=GPU, use={"GPU": 40}, cores=4, hyperparameters={"workers": 4}
     )
@@ -66,14 +66,14 @@ def test_where_all_cores_load_already_more_cores_are_wanted() -> None:
     assert advice(found, "instance_type").to == "8 cores or more"
 
 
-def test_on_processors_that_are_busy_workers_cannot_help_beyond_what_is_idle() -> None:
+def test_the_gain_from_workers_is_limited_by_the_idle_cores() -> None:
     found = judged(phases=waiting(0.4), use={"CPU": 80}, hyperparameters={"workers": 1})
     assert advice(found, "workers").factor == pytest.approx(1 / 0.8)
     found = judged(phases=waiting(0.4), use={"CPU": 99}, hyperparameters={"workers": 1})
     assert advice(found, "workers") is None
 
 
-def test_a_wait_the_gpu_works_through_is_no_loss() -> None:
+def test_a_wait_during_which_the_gpu_works_costs_nothing() -> None:
     found = judged(phases=waiting(0.4), job=GPU, use={"GPU": 99}, hyperparameters={"workers": 1})
     assert advice(found, "workers") is None
     assert found.tone == "healthy"
@@ -86,7 +86,7 @@ def test_workers_are_not_recommended_for_images_kept_in_memory() -> None:
     assert any("decoded in memory" in each for each in found.sentences)
 
 
-def test_unknown_workers_are_one_a_core() -> None:
+def test_without_a_number_one_worker_per_core_is_assumed() -> None:
     found = judged(phases=waiting(0.4), job={"hyperparameters": None, "workers": None, **GPU})
     assert (advice(found, "workers").current, advice(found, "workers").to) == (None, 8)
 
@@ -94,7 +94,7 @@ def test_unknown_workers_are_one_a_core() -> None:
 # Computing -------------------------------------------------------------------------------------
 
 
-def test_a_step_that_is_mostly_overhead_wants_a_larger_batch() -> None:
+def test_a_step_that_is_mostly_overhead_needs_a_larger_batch() -> None:
     phases = {"forward": 0.2, "backward": 0.3, "optimizer": 0.3, "metrics": 0.2}
     found = judged(phases=phases, use={"memory": 10, "CPU": 50})
     batch = advice(found, "batch_size")
@@ -103,13 +103,13 @@ def test_a_step_that_is_mostly_overhead_wants_a_larger_batch() -> None:
     assert batch.also == "learning_rate=0.002"  # AdamW: the root of 4
 
 
-def test_memory_bounds_the_batch() -> None:
+def test_memory_limits_the_batch_size() -> None:
     phases = {"forward": 0.2, "backward": 0.3, "optimizer": 0.5}
     assert advice(judged(phases=phases, use={"memory": 50}), "batch_size") is None
     assert advice(judged(phases=phases, use={"memory": 40}), "batch_size").to == 64
 
 
-def test_few_images_bound_the_batch() -> None:
+def test_few_images_limit_the_batch_size() -> None:
     phases = {"forward": 0.2, "backward": 0.3, "optimizer": 0.5}
     assert advice(judged(phases=phases, job={"train_images": 1000}), "batch_size") is None
 
@@ -130,7 +130,7 @@ def test_single_precision_on_a_gpu() -> None:
     assert advice(judged(hyperparameters={"amp": "off"}), "amp") is None
 
 
-def test_what_costs_accuracy_comes_last_and_never_first() -> None:
+def test_recommendations_that_cost_accuracy_come_last() -> None:
     found = judged(hyperparameters={"weights": "imagenet", "augment": "standard"})
     assert found.tone == "healthy"
     kinds = [each.kind for each in found.recommendations]
@@ -158,7 +158,7 @@ def test_frequent_checkpoints() -> None:
     assert longer.factor > 1.1
 
 
-def test_a_long_validation_has_its_price() -> None:
+def test_a_long_validation_is_reported_with_its_cost() -> None:
     found = advice(judged(outside={"evaluation": 8}), "validation_split")
     assert (found.current, found.to, found.kind) == (0.2, 0.1, "price")
     assert found.factor == pytest.approx(1 / (1 - 0.4 / 2))
@@ -173,7 +173,7 @@ def test_compiling_that_takes_longer_than_it_saves() -> None:
     assert advice(judged(hyperparameters={"compile": True}), "compile") is None
 
 
-def test_element_wise_operators_of_a_long_job_want_compiling() -> None:
+def test_compiling_is_recommended_for_element_wise_operators_of_a_long_job() -> None:
     job = recorded(durations=[5.0] * 200, hyperparameters={"compile": False})
     operators = pd.DataFrame(
         [(0, "cpu", "aten::conv2d", 10, 6.0, 6.0), (0, "cpu", "aten::relu_", 10, 4.0, 4.0)],
@@ -190,7 +190,7 @@ def test_a_machine_that_is_hardly_used() -> None:
     assert found.expected_gain == "the same training on about 30 % of the machine"
 
 
-def test_more_workers_than_cores_only_cost_memory() -> None:
+def test_more_workers_than_cores_only_use_memory() -> None:
     job = recorded(cores=2, hyperparameters={"workers": 8}, use={"CPU": 90})
     found = verdict(job, evaluate(job, parse_rules(PROFILER_RULES, ["Dataloader"])))
     workers = advice(found, "workers")
@@ -209,7 +209,7 @@ def test_epochs_after_the_best() -> None:
     assert found.expected_gain == "13 of 20 epochs spared for the same model"
 
 
-def test_a_job_that_only_starts_up_is_told_so() -> None:
+def test_a_job_that_mostly_starts_up_is_reported() -> None:
     found = judged(job={"started": 1_700_000_000.0 - 100}, durations=[0.1] * 20)
     assert any("98 % of the job, passed before the first step" in each for each in found.sentences)
 
@@ -224,7 +224,7 @@ def epoch(number: Any, train: Any, validation: Any) -> Any:
     }  # fmt: skip
 
 
-def test_overfitting_wants_the_next_stronger_regularisation() -> None:
+def test_overfitting_needs_the_next_stronger_regularisation() -> None:
     epochs = [epoch(1, 1.0, 1.0), epoch(2, 0.5, 0.8), epoch(3, 0.1, 1.6)]
     rules = [fired("Overfit")]
     found = judged(epochs=epochs, debug_rules=rules, hyperparameters={"augment": "standard"})
@@ -244,7 +244,7 @@ def test_a_loss_that_does_not_fall(losses: Any, to: float) -> None:
     assert (rate.hyperparameter, rate.current, rate.to) == ("learning_rate", 0.001, to)
 
 
-def test_a_loss_that_did_fall_wants_a_rule_that_looks_longer() -> None:
+def test_for_a_loss_that_did_fall_a_longer_comparison_is_recommended() -> None:
     rule = fired("LossNotDecreasing", "fired at step 9: rose by 6 %") | {
         "Parameters": {"num_steps": 10}
     }
@@ -259,12 +259,12 @@ def test_a_loss_that_did_fall_wants_a_rule_that_looks_longer() -> None:
     )
 
 
-def test_classes_that_are_mistaken_but_not_rare_want_no_weights() -> None:
+def test_classes_confused_but_not_rare_need_no_class_weights() -> None:
     rule = fired("ClassImbalance", "fired at step 9: mostly mispredicted: class 3 (82 % of 55)")
     assert judged(debug_rules=[rule]).recommendations[0].kind == "price"
 
 
-def test_a_loss_that_stands_still_late_under_a_constant_rate() -> None:
+def test_a_loss_that_stalls_late_with_a_constant_learning_rate() -> None:
     losses = [2.3] * 5 + [0.5] * 40
     rules = [fired("LossNotDecreasing") | {"Parameters": {}}]
     found = judged(losses=losses, debug_rules=rules, hyperparameters={"schedule": "constant"})
@@ -297,7 +297,7 @@ def test_each_rule_names_a_hyperparameter(rule: str, given: Any, name: str, to: 
     assert f"{rule} fired once: it did" in first.why
 
 
-def test_overtraining_names_the_epochs_that_were_enough() -> None:
+def test_overtraining_recommends_fewer_epochs() -> None:
     epochs = [
         {"epoch": n, "validation:accuracy": min(n, 5) / 10, "validation:loss": 1.0}
         for n in range(1, 11)
@@ -311,14 +311,14 @@ def test_overtraining_names_the_epochs_that_were_enough() -> None:
 # As a whole ------------------------------------------------------------------------------------
 
 
-def test_a_healthy_job_is_told_so() -> None:
+def test_a_healthy_job_is_reported_as_healthy() -> None:
     found = judged(use={"CPU": 95, "memory": 60})
     assert found.tone == "healthy"
     assert found.sentences[0].startswith("Healthy: 90 % of every training step is computing")
     assert "Of a training step of 100 ms, 60 % is the backward pass" in found.sentences[1]
 
 
-def test_several_debugger_rules_are_told_one_by_one_and_so_is_a_healthy_speed() -> None:
+def test_each_of_several_debugger_rules_is_reported_and_so_is_a_healthy_speed() -> None:
     found = judged(debug_rules=[fired("DeadRelu"), fired("Overfit", "fired at step 3: by 0.2")])
     assert found.sentences[0] == "DeadRelu and Overfit fired."
     assert found.sentences[1] == "DeadRelu fired once: it did."
@@ -346,14 +346,14 @@ def test_unequal_ranks_are_named() -> None:
     assert "rank 1 on algo-1 computes 135 ms a step where the mean is 112 ms" in said
 
 
-def test_steps_that_took_long_are_blamed_on_a_phase() -> None:
+def test_slow_steps_are_attributed_to_a_phase() -> None:
     job = recorded(durations=[0.1] * 195 + [1.0] * 5)
     said = " ".join(verdict(job, ()).sentences)
     assert "5 of 200 steps took longer than" in said
     assert "18 % of the training time, most of it the backward pass" in said
 
 
-def test_the_rules_are_counted_and_every_recommendation_has_its_figures() -> None:
+def test_rules_are_counted_and_every_recommendation_has_its_numbers() -> None:
     job = recorded(
         phases=waiting(0.5), job=GPU, use={"GPU": 40, "GPU memory": 20, "CPU": 30},
         hyperparameters={"workers": 1}, debug_rules=[fired("ClassImbalance", "3 of 10 classes")],
@@ -374,6 +374,6 @@ def test_the_rules_are_counted_and_every_recommendation_has_its_figures() -> Non
     ("freeze", "weights", "random"),
     [(True, "none", True), (True, "imagenet", False), (False, "none", False)],
 )
-def test_a_head_on_random_features_is_said(freeze: bool, weights: str, random: bool) -> None:
+def test_a_head_on_random_features_is_reported(freeze: bool, weights: str, random: bool) -> None:
     found = judged(hyperparameters={"freeze": freeze, "weights": weights})
     assert any("random features" in sentence for sentence in found.sentences) is random

@@ -1,3 +1,3 @@
-"""smdebug warns as it is imported; here it is imported quietly, before any rule does."""
+"""Imports smdebug before any rule does, without its import warnings."""
 
 import container.monitoring.debugger.smdebug_fixes  # noqa: F401

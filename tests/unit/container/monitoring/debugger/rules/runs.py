@@ -1,4 +1,4 @@
-"""A rule's way through real training of tiny networks, and through values made up for it."""
+"""Runs rules on real training of tiny networks, and on synthetic values."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,19 +24,19 @@ REGEX = "input_images"
 
 
 def request(rule: str, **parameters: Any) -> RuleRequest:
-    """A rule as it is asked for by name, with other than its default parameters."""
+    """Return a request for a rule by name, with these parameters instead of the defaults."""
     overrides = {f"{rule}_{name}": value for name, value in parameters.items()}
     return parse_rules(DEBUG_RULES, [rule], overrides)[0]
 
 
 def make_rule(kind: type[R], trial: Any, **parameters: Any) -> R:
-    """A rule with the catalogue's defaults for the parameters that are not given."""
+    """Make a rule, with the catalogue's defaults for the parameters not given."""
     defaults = {name: each.default for name, each in DEBUG_RULES[kind.__name__].parameters.items()}
     return kind(trial, **(defaults | parameters))
 
 
 def vectors(samples: int = 32, features: int = 8, classes: int = 3) -> Data:
-    """One Gaussian a class; always the same."""
+    """Return the same data at every call: one Gaussian per class."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(samples) % classes
     centres = 2 * torch.randn(classes, features, generator=generator)
@@ -44,7 +44,7 @@ def vectors(samples: int = 32, features: int = 8, classes: int = 3) -> Data:
 
 
 def layers(*widths: int, activation: type[nn.Module] = nn.ReLU, seed: int = 0) -> nn.Sequential:
-    """From `vectors` to logits: linear layers as He would begin them, activations in between."""
+    """Build a network from `vectors` to logits: He-initialised linear layers with activations."""
     torch.manual_seed(seed)
     network = nn.Sequential()
     sizes = (8, *widths, 3)
@@ -68,9 +68,9 @@ def train(
     reductions: str = "",
     **options: Any,
 ) -> Any:
-    """Full-batch training with no more saved than the losses and what the rules read.
+    """Train on the full batch, saving only the losses and what the rules read.
 
-    With `reductions`, everything is saved, but as these alone.
+    With `reductions`, everything is saved, but only as these.
     """
     data = data or vectors()
     if reductions:
@@ -87,14 +87,14 @@ def saved(
     reductions: str = "",
     network: nn.Module | None = None,
 ) -> Any:
-    """A trial that holds these values, one a step, as `input_images`.
+    """Return a trial with these values, one per step, as `input_images`.
 
     Args:
         folder: the job's tree.
         values: of any shape and dtype.
-        modes: a letter a step, t or e, for training or evaluation; by default all are training.
+        modes: a letter per step, t for training or e for evaluation; by default all are training.
         reductions: as in `debughookconfig.json`; the whole tensors are then not saved.
-        network: is given the values too.
+        network: receives the values too.
     """
     save_everything(folder, reductions)
     settings = settings_for(folder)
@@ -109,7 +109,7 @@ def saved(
 
 
 def save_everything(folder: Path, reductions: str) -> None:
-    """Has a job save all there is, whole or as some reductions, by a `debughookconfig.json`."""
+    """Make a job save all tensors, whole or as reductions, with a `debughookconfig.json`."""
     parameters = {"include_regex": ".*"} | ({"reductions": reductions} if reductions else {})
     file = folder / "input" / "config" / "debughookconfig.json"
     file.parent.mkdir(parents=True)
@@ -118,7 +118,7 @@ def save_everything(folder: Path, reductions: str) -> None:
 
 
 def fired(rule: Any, trial: Any) -> list[int]:
-    """The global steps at which a rule fires, invoked as smdebug's driver does."""
+    """Return the global steps at which a rule fires, invoked as by smdebug's driver."""
     found = []
     for step in trial.steps():
         try:
@@ -131,7 +131,7 @@ def fired(rule: Any, trial: Any) -> list[int]:
 def judge(
     folder: Path, network: nn.Module, rule: str, parameters: Mapping[str, Any] = {}, **options: Any
 ) -> tuple[list[int], Any]:
-    """Trains with what a rule reads being saved; when it fired, and the rule."""
+    """Train while saving what a rule reads; return the steps at which it fired, and the rule."""
     asked = request(rule, **parameters)
     trial = train(folder, network, [asked], **options)
     made = make(asked, trial)

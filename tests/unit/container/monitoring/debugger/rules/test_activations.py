@@ -34,18 +34,18 @@ def test_large_negative_biases_kill_relus(tmp_path: Path) -> None:
     assert rule.points == 4 * 2
 
 
-def test_sound_relus_live(tmp_path: Path) -> None:
+def test_healthy_relus_do_not_fire(tmp_path: Path) -> None:
     steps, rule = judge(tmp_path, layers(16, 16), "DeadRelu")
     assert (steps, rule.points, rule.details) == ([], 8, "")
 
 
-def test_relus_die_of_too_large_a_step(tmp_path: Path) -> None:
+def test_a_too_large_step_kills_relus(tmp_path: Path) -> None:
     steps, _ = judge(tmp_path, layers(16, 16), "DeadRelu", learning_rate=30.0)
     assert 0 not in steps
     assert 3 in steps
 
 
-def test_a_convolution_dies_by_channels(tmp_path: Path) -> None:
+def test_dead_units_of_a_convolution_are_channels(tmp_path: Path) -> None:
     network = tiny_network()
     with torch.no_grad():
         network[0].bias[:5] = -100.0
@@ -58,7 +58,7 @@ def test_a_convolution_dies_by_channels(tmp_path: Path) -> None:
     assert steps == []
 
 
-def test_units_are_features_channels_and_tokens_features() -> None:
+def test_units_are_features_channels_and_features_of_tokens() -> None:
     active = np.zeros((4, 3, 5, 5), dtype=bool)
     active[:, 1] = True
     active[0, 2] = True
@@ -70,7 +70,7 @@ def test_units_are_features_channels_and_tokens_features() -> None:
     assert activity(np.zeros((0, 3), dtype=bool)).size == 0
 
 
-def test_a_relu_that_answers_one_sample_in_a_hundred_lives(tmp_path: Path) -> None:
+def test_a_relu_active_for_one_sample_in_a_hundred_is_not_dead(tmp_path: Path) -> None:
     outputs = torch.zeros(200, 4)
     outputs[:2] = 1.0
     trial = saved(tmp_path, [outputs, torch.zeros(200, 4), torch.full((2, 4), float("nan"))])
@@ -80,25 +80,25 @@ def test_a_relu_that_answers_one_sample_in_a_hundred_lives(tmp_path: Path) -> No
     ) == [0, 1]
 
 
-def test_reductions_tell_that_a_whole_layer_is_dead(tmp_path: Path) -> None:
+def test_reductions_show_that_a_whole_layer_is_dead(tmp_path: Path) -> None:
     trial = saved(tmp_path, [torch.zeros(8, 4), torch.ones(8, 4)], reductions="max")
     rule = make_rule(DeadRelu, trial, tensor_regex=REGEX)
     assert fired(rule, trial) == [0]
     assert rule.points == 1
 
 
-def test_evaluation_is_watched_too(tmp_path: Path) -> None:
+def test_evaluation_steps_are_checked_too(tmp_path: Path) -> None:
     trial = saved(tmp_path, [torch.ones(8, 4), torch.zeros(8, 4)], modes="te")
     assert fired(make_rule(DeadRelu, trial, tensor_regex=REGEX), trial) == [1]
 
 
-def test_a_network_without_relus_is_said(tmp_path: Path) -> None:
+def test_a_network_without_relus_is_reported(tmp_path: Path) -> None:
     steps, rule = judge(tmp_path, layers(8, activation=nn.Tanh), "DeadRelu")
     assert (steps, rule.points) == ([], 0)
     assert "no tensor saved so far matches '.*relu_output'" in rule.details
 
 
-def test_an_expression_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_an_invalid_regular_expression_is_refused(tmp_path: Path) -> None:
     trial = saved(tmp_path, [torch.ones(1)])
     for rule in (DeadRelu, SaturatedActivation):
         with pytest.raises(RuleError, match=f"rule {rule.__name__}: parameter 'tensor_regex'"):
@@ -115,12 +115,12 @@ def test_huge_inputs_saturate(tmp_path: Path, activation: type[Any]) -> None:
 
 
 @pytest.mark.parametrize("activation", [nn.Tanh, nn.Sigmoid])
-def test_sound_activations_do_not_saturate(tmp_path: Path, activation: type[Any]) -> None:
+def test_healthy_activations_do_not_saturate(tmp_path: Path, activation: type[Any]) -> None:
     steps, rule = judge(tmp_path, layers(8, 8, activation=activation), "SaturatedActivation")
     assert (steps, rule.points, rule.details) == ([], 8, "")
 
 
-def test_the_limits_belong_to_the_kind(tmp_path: Path) -> None:
+def test_sigmoid_and_tanh_have_their_own_limits(tmp_path: Path) -> None:
     network = nn.Sequential(nn.Sigmoid(), nn.Tanh())  # named 0_sigmoid and 1_tanh
     far = torch.full((4, 2), -12.0)
     trial = saved(tmp_path, [far, far - 12.0], network=network)
@@ -131,7 +131,7 @@ def test_the_limits_belong_to_the_kind(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("value", "expected"), [(20.0, [0]), (-20.0, [0]), (0.0, [])])
-def test_reductions_tell_that_a_whole_layer_is_saturated(
+def test_reductions_show_that_a_whole_layer_is_saturated(
     tmp_path: Path, value: float, expected: list[int]
 ) -> None:
     inputs = torch.full((4, 2), value)
@@ -141,14 +141,14 @@ def test_reductions_tell_that_a_whole_layer_is_saturated(
     assert (rule.points, bool(rule.details)) == (len(expected), True)
 
 
-def test_a_layer_of_neither_kind_is_said(tmp_path: Path) -> None:
+def test_a_network_without_sigmoid_or_tanh_is_reported(tmp_path: Path) -> None:
     trial = saved(tmp_path, [torch.full((4, 2), 100.0)])
     rule = make_rule(SaturatedActivation, trial, tensor_regex=REGEX)
     assert fired(rule, trial) == []
     assert rule.details == "nothing to look at: input_images is named neither tanh nor sigmoid"
 
 
-def test_what_is_not_a_number_counts_as_active(tmp_path: Path) -> None:
+def test_nan_counts_as_active(tmp_path: Path) -> None:
     trial = train(tmp_path, layers(4, activation=nn.Tanh), [request("SaturatedActivation")])
     undefined = saved(tmp_path / "b", [torch.full((4, 2), float("nan"))], network=nn.Tanh())
     assert fired(make_rule(SaturatedActivation, trial), trial) == []

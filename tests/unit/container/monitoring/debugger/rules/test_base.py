@@ -21,7 +21,7 @@ from tests.unit.container.monitoring.debugger.rules.runs import (
 
 
 class Everything(DebugRule):
-    """Fires as told."""
+    """A rule that fires whenever `answer` is set."""
 
     answer = False
 
@@ -36,7 +36,7 @@ def trial(tmp_path: Path) -> Any:
     return saved(tmp_path, [torch.full((2,), float(step)) for step in range(6)], modes="teetet")
 
 
-def test_the_reason_is_one_line_and_that_of_the_last_time(trial: Any) -> None:
+def test_the_reason_is_one_line_about_the_last_time_it_fired(trial: Any) -> None:
     rule = Everything(trial)
     assert (rule.points, rule.details) == (0, "")
     rule.answer = True
@@ -47,7 +47,7 @@ def test_the_reason_is_one_line_and_that_of_the_last_time(trial: Any) -> None:
     assert (rule.points, rule.details) == (3, "because of 1")
 
 
-def test_what_is_missing_is_said_until_something_was_seen(trial: Any) -> None:
+def test_missing_tensors_are_reported_until_some_are_seen(trial: Any) -> None:
     rule = Everything(trial)
     assert rule.names(0, Selection.read("R", tensor_regex="nowhere")) == []
     assert rule.details == (
@@ -58,7 +58,7 @@ def test_what_is_missing_is_said_until_something_was_seen(trial: Any) -> None:
     assert (rule.points, rule.details) == (1, "")
 
 
-def test_steps_know_their_mode_and_those_before(trial: Any) -> None:
+def test_a_rule_finds_the_mode_and_the_earlier_steps_of_a_step(trial: Any) -> None:
     rule = Everything(trial)
     assert [rule.mode_of(step) for step in (0, 1)] == [ModeKeys.TRAIN, ModeKeys.EVAL]
     assert [rule.in_training(step) for step in range(6)] == [True, False, False, True, False, True]
@@ -70,7 +70,7 @@ def test_steps_know_their_mode_and_those_before(trial: Any) -> None:
     assert rule.value(REGEX, before, rule.mode_of(3)).tolist() == [0.0, 0.0]
 
 
-def test_a_run_by_smdebugs_own_hook_that_names_no_modes(tmp_path: Path) -> None:
+def test_a_run_of_smdebugs_own_hook_without_modes(tmp_path: Path) -> None:
     hook = Hook(str(tmp_path / "own"), save_config=SaveConfig(save_interval=1), save_all=True)
     network, (inputs, labels) = layers(8), vectors()
     network[0].requires_grad_(False)
@@ -93,6 +93,6 @@ def test_a_run_by_smdebugs_own_hook_that_names_no_modes(tmp_path: Path) -> None:
     assert (fired(ratio, trial), ratio.points) == ([], 3)
 
 
-def test_many_names_are_cut_short() -> None:
+def test_long_lists_of_names_are_truncated() -> None:
     assert shortened(["a", "b", "c"]) == "a, b, c"
     assert shortened(["a", "b", "c", "d", "e"]) == "a, b, c and 2 more"

@@ -47,14 +47,14 @@ def test_gradients_may_be_saved_as_their_absolute_mean(tmp_path: Path) -> None:
         assert rule.points == 2 * len(list(network.parameters()))
 
 
-def test_gradients_without_an_absolute_mean_are_said(tmp_path: Path) -> None:
+def test_gradients_without_an_absolute_mean_are_reported(tmp_path: Path) -> None:
     trial = train(tmp_path, layers(8), steps=2, reductions="max")
     rule = make_rule(VanishingGradient, trial)
     assert (fired(rule, trial), rule.points) == ([], 0)
     assert rule.details.endswith("was not saved whole or as abs_mean")
 
 
-def test_without_gradients_the_rule_says_so(tmp_path: Path) -> None:
+def test_missing_gradients_are_reported(tmp_path: Path) -> None:
     trial = saved(tmp_path, [torch.ones(2)])
     rule = make_rule(VanishingGradient, trial)
     assert fired(rule, trial) == []
@@ -70,7 +70,7 @@ def test_too_large_a_learning_rate_explodes(tmp_path: Path) -> None:
     assert "NaN" in rule.details
 
 
-def test_a_sound_run_does_not_explode(tmp_path: Path) -> None:
+def test_a_healthy_run_does_not_explode(tmp_path: Path) -> None:
     steps, rule = judge(tmp_path, layers(8, 8), "ExplodingTensor", steps=6)
     assert (steps, rule.details) == ([], "")
     assert rule.points == 6 * (1 + 3 + 6)  # loss, weights, gradients
@@ -88,7 +88,7 @@ VALUES = [
 
 @pytest.mark.parametrize("only_nan", [False, True])
 @pytest.mark.parametrize("reductions", ["", "min,max,mean,std,l2_norm", "abs_max,sum"])
-def test_what_is_not_a_number_is_found_in_values_and_in_reductions(
+def test_nan_is_found_in_values_and_in_reductions(
     tmp_path: Path, only_nan: bool, reductions: str
 ) -> None:
     trial = saved(tmp_path, VALUES, reductions=reductions)
@@ -101,7 +101,7 @@ def test_what_is_not_a_number_is_found_in_values_and_in_reductions(
     ("only_nan", "expected", "said"),
     [(False, [0, 1, 4], "its mean is nan"), (True, [1, 4], "its abs_mean is nan")],
 )
-def test_without_extremes_sums_tell(
+def test_without_min_and_max_other_reductions_show_nan(
     tmp_path: Path, only_nan: bool, expected: list[int], said: str
 ) -> None:
     trial = saved(tmp_path, VALUES[:5], reductions="abs_mean,mean,std")
@@ -110,14 +110,14 @@ def test_without_extremes_sums_tell(
     assert said in rule.details
 
 
-def test_reductions_that_tell_nothing_are_not_looked_at(tmp_path: Path) -> None:
+def test_reductions_without_extremes_are_skipped(tmp_path: Path) -> None:
     trial = saved(tmp_path, VALUES, reductions="std")
     rule = make_rule(ExplodingTensor, trial)
     assert fired(rule, trial) == []
     assert (rule.points, "saved whole or as min or max" in rule.details) == (0, True)
 
 
-def test_an_expression_that_matches_nothing_is_said(tmp_path: Path) -> None:
+def test_an_expression_that_matches_nothing_is_reported(tmp_path: Path) -> None:
     trial = saved(tmp_path, VALUES)
     rule = make_rule(ExplodingTensor, trial, collection_names="no_such", tensor_regex="nowhere")
     assert fired(rule, trial) == []
@@ -125,12 +125,12 @@ def test_an_expression_that_matches_nothing_is_said(tmp_path: Path) -> None:
     assert "is in collection 'no_such' or matches 'nowhere'" in rule.details
 
 
-def test_an_expression_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_an_invalid_regular_expression_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RuleError, match=r"rule ExplodingTensor: parameter 'tensor_regex': '\('"):
         make_rule(ExplodingTensor, saved(tmp_path, [torch.ones(1)]), tensor_regex="(")
 
 
-def test_data_that_is_not_a_number_is_seen_first_in_the_loss(tmp_path: Path) -> None:
+def test_nan_in_the_data_is_seen_first_in_the_loss(tmp_path: Path) -> None:
     inputs, labels = vectors()
     inputs[3, 2] = float("nan")
     steps, rule = judge(tmp_path, layers(8), "ExplodingTensor", data=(inputs, labels), steps=1)

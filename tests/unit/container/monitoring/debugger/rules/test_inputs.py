@@ -1,4 +1,4 @@
-"""Images that were normalised, and images that were not."""
+"""The rule NotNormalizedData, on normalised and on other images."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ from tests.unit.container.monitoring.debugger.training import (
 
 
 def pixels() -> Data:
-    """Images as they come from files: 0 to 255."""
+    """Return images as decoded from files: 0 to 255."""
     inputs, labels = random_data(128)
     return (inputs * 40 + 120).round().clamp(0, 255), labels
 
@@ -41,7 +41,7 @@ def train(folder: Path, data: Data, steps: int = 33) -> Any:
 
 
 def saved(folder: Path, images: Tensor | None) -> Any:
-    """A trial with these images, or with none."""
+    """Return a trial with these images, or without images."""
     settings = settings_for(folder, collections=["inputs", "labels"])
     hook = TensorHook(settings, nn.Linear(1, 1))
     hook.step("train")
@@ -68,7 +68,7 @@ def test_pixels_from_0_to_255_are_not_normalised(tmp_path: Path) -> None:
     assert rule.points == 33 * 16
 
 
-def test_normalised_images_are_as_they_should_be(tmp_path: Path) -> None:
+def test_normalised_images_do_not_fire(tmp_path: Path) -> None:
     trial = train(tmp_path, normalised(pixels()))
     rule = made(trial)
     assert fired(rule, trial) == []
@@ -94,21 +94,21 @@ def test_the_channels_may_be_the_last_dimension(tmp_path: Path) -> None:
     assert "channel 2 of 128 images is 0.3," in rule.details
 
 
-def test_too_few_images_are_not_judged_and_say_so(tmp_path: Path) -> None:
+def test_too_few_images_are_not_judged_and_are_reported(tmp_path: Path) -> None:
     trial = train(tmp_path, pixels(), steps=2)
     rule = made(trial)
     assert fired(rule, trial) == []
     assert rule.details == "not judged: 32 images so far, 500 needed"
 
 
-def test_a_dimension_that_is_not_there_is_no_error(tmp_path: Path) -> None:
+def test_a_missing_dimension_is_not_an_error(tmp_path: Path) -> None:
     trial = train(tmp_path, pixels(), steps=1)
     rule = make_rule(CheckInputImages, trial, channel=7)
     assert fired(rule, trial) == []
     assert "without dimension 7" in rule.details
 
 
-def test_a_mean_that_was_saved_stands_for_the_images(tmp_path: Path) -> None:
+def test_a_saved_mean_replaces_the_images(tmp_path: Path) -> None:
     file = tmp_path / "input" / "config" / "debughookconfig.json"
     file.parent.mkdir(parents=True)
     kept = {"include_regex": "images", "reductions": "mean"}
@@ -120,7 +120,7 @@ def test_a_mean_that_was_saved_stands_for_the_images(tmp_path: Path) -> None:
     assert "the mean of 3 images is 1" in rule.details
 
 
-def test_no_images_are_no_error(tmp_path: Path) -> None:
+def test_missing_images_are_not_an_error(tmp_path: Path) -> None:
     trial = saved(tmp_path, None)
     rule = made(trial)
     assert fired(rule, trial) == []

@@ -1,4 +1,4 @@
-"""Rules about losses, on real training that must make them fire and on training that must not."""
+"""Rules about losses, on real training with and without the problem each looks for."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,7 +40,7 @@ def untrained() -> nn.Sequential:
 
 
 def train(folder: Path, steps: int, **options: Any) -> Any:
-    """Train on all of the data at once, so that only learning changes the loss."""
+    """Train on all the data at once, so that only learning changes the loss."""
     data = options.pop("data", random_data(32))
     settings = settings_for(
         folder, collections=["losses"], save_interval=options.pop("save_interval", 1)
@@ -55,7 +55,7 @@ def with_random_labels(data: Data) -> Data:
 
 
 def evaluate(rule: Any, trial: Any) -> list[int]:
-    """The steps at which it fires, -1 for the end."""
+    """Return the steps at which the rule fires, -1 for the end."""
     fired = [step for step in trial.steps() if rule.invoke_at_step(step)]
     return fired + ([-1] if hasattr(rule, "invoke_at_end") and rule.invoke_at_end() else [])
 
@@ -67,7 +67,7 @@ def made(name: str, trial: Any, **overrides: Any) -> Any:
     return make(request, trial)
 
 
-def test_a_learning_rate_of_zero_leaves_the_loss_where_it_is(tmp_path: Path) -> None:
+def test_a_learning_rate_of_zero_fires(tmp_path: Path) -> None:
     trial = train(tmp_path, 25, learning_rate=0.0)
     rule = made("LossNotDecreasing", trial)
     assert evaluate(rule, trial) == [10, 20]
@@ -75,7 +75,7 @@ def test_a_learning_rate_of_zero_leaves_the_loss_where_it_is(tmp_path: Path) -> 
     assert rule.details.startswith("CrossEntropyLoss_output_0 fell by 0 % from")
 
 
-def test_a_falling_loss_is_as_it_should_be(tmp_path: Path) -> None:
+def test_a_falling_loss_does_not_fire(tmp_path: Path) -> None:
     trial = train(tmp_path, 25, learning_rate=0.05)
     rule = made("LossNotDecreasing", trial)
     assert evaluate(rule, trial) == []
@@ -85,7 +85,9 @@ def test_a_falling_loss_is_as_it_should_be(tmp_path: Path) -> None:
 def test_a_loss_that_grows_fires_beyond_the_accepted_rise(tmp_path: Path) -> None:
     network = untrained()
 
-    def exaggerate(_step: int) -> None:  # a wrong answer costs more, the surer the network is
+    def exaggerate(
+        _step: int,
+    ) -> None:  # a wrong prediction costs more, the more confident the network is
         cast(Tensor, network[-1].weight).data *= 1.2
 
     settings = settings_for(tmp_path, collections=["losses"])
@@ -100,7 +102,9 @@ def test_a_loss_that_grows_fires_beyond_the_accepted_rise(tmp_path: Path) -> Non
     assert evaluate(accepting, trial) == []
 
 
-def test_the_step_compared_with_is_the_last_saved_one_at_least_so_far_back(tmp_path: Path) -> None:
+def test_a_loss_is_compared_with_the_last_step_saved_at_least_num_steps_earlier(
+    tmp_path: Path,
+) -> None:
     trial = train(tmp_path, 36, learning_rate=0.0, save_interval=3)
     assert trial.steps()[:3] == [0, 3, 6]
     rule = make_rule(LossNotDecreasing, trial)
@@ -109,16 +113,16 @@ def test_the_step_compared_with_is_the_last_saved_one_at_least_so_far_back(tmp_p
 
 
 @pytest.mark.parametrize(("mode", "fired"), [("TRAIN", [20]), ("EVAL", [-1]), (None, [-1])])
-def test_a_mode_counts_its_own_steps(tmp_path: Path, mode: str | None, fired: list[int]) -> None:
+def test_each_mode_counts_its_own_steps(tmp_path: Path, mode: str | None, fired: list[int]) -> None:
     held_out = random_data(32, seed=1)
     trial = train(tmp_path, 11, learning_rate=0.0, validation=held_out, validate_every=1)
     rule = make_rule(LossNotDecreasing, trial, mode=mode)
-    # Training and evaluation take turns: the eleventh of a mode is the 21st or the last of all.
+    # Training and evaluation alternate: the eleventh of a mode is the 21st or the last of all.
     assert evaluate(rule, trial) == fired
     assert rule.points == 1
 
 
-def test_a_loss_is_compared_with_one_of_its_own_mode(tmp_path: Path) -> None:
+def test_a_loss_is_compared_with_one_of_the_same_mode(tmp_path: Path) -> None:
     """Without that, a validation loss above the training loss would look like a rise."""
     held_out = with_random_labels(random_data(32, seed=1))
     trial = train(tmp_path, 12, learning_rate=0.0, validation=held_out, validate_every=1)
@@ -139,7 +143,7 @@ def test_the_batches_of_one_evaluation_are_not_compared(tmp_path: Path) -> None:
     assert rule.points == 7
 
 
-def test_no_losses_are_no_error(tmp_path: Path) -> None:
+def test_missing_losses_are_not_an_error(tmp_path: Path) -> None:
     settings = settings_for(tmp_path, collections=["weights"])
     hook = TensorHook(settings, untrained())
     for _ in range(3):
@@ -155,7 +159,7 @@ def test_no_losses_are_no_error(tmp_path: Path) -> None:
         assert "losses" in rule.details, name
 
 
-def test_a_tensor_of_many_numbers_is_no_loss(tmp_path: Path) -> None:
+def test_a_tensor_of_many_numbers_is_not_a_loss(tmp_path: Path) -> None:
     settings = settings_for(tmp_path, collections=["biases"])
     trial = train_tiny(untrained(), random_data(32), 2, settings, batch_size=32)
     rule = make_rule(LossNotDecreasing, trial, tensor_regex="bias", use_losses_collection=False)
@@ -163,7 +167,7 @@ def test_a_tensor_of_many_numbers_is_no_loss(tmp_path: Path) -> None:
     assert "holds 4 numbers" in rule.details
 
 
-def test_parameters_that_make_no_sense_say_so(tmp_path: Path) -> None:
+def test_invalid_parameters_are_refused(tmp_path: Path) -> None:
     trial = train(tmp_path, 1)
     with pytest.raises(RuleError, match=r"'mode': expected EVAL, TRAIN or GLOBAL, found 'PREDICT'"):
         make_rule(LossNotDecreasing, trial, mode="PREDICT")
@@ -171,7 +175,7 @@ def test_parameters_that_make_no_sense_say_so(tmp_path: Path) -> None:
         make_rule(LossNotDecreasing, trial, use_losses_collection=False)
 
 
-def test_random_labels_are_learnt_by_heart_and_help_nobody(tmp_path: Path) -> None:
+def test_memorising_random_labels_is_overfitting(tmp_path: Path) -> None:
     learnt = with_random_labels(random_data(32))
     held_out = with_random_labels(random_data(64))
     held_out = held_out[0][32:], held_out[1][32:]
@@ -187,7 +191,7 @@ def test_random_labels_are_learnt_by_heart_and_help_nobody(tmp_path: Path) -> No
     assert "more than 10 %" in rule.details
 
 
-def test_what_holds_for_the_validation_set_too_is_no_overfitting(tmp_path: Path) -> None:
+def test_learning_that_generalises_is_not_overfitting(tmp_path: Path) -> None:
     data = random_data(64)
     trial = train(
         tmp_path, 30, data=(data[0][:32], data[1][:32]), validation=(data[0][32:], data[1][32:]),
@@ -209,7 +213,7 @@ def test_overfitting_needs_patience_and_a_first_step(tmp_path: Path) -> None:
     assert evaluate(make_rule(Overfit, trial, ratio_threshold=1e9), trial) == []
 
 
-def test_modes_saved_at_different_intervals_are_compared_all_the_same(tmp_path: Path) -> None:
+def test_modes_saved_at_different_intervals_are_compared(tmp_path: Path) -> None:
     trial = train(
         tmp_path, 40, validation=with_random_labels(random_data(32)), validate_every=4,
         save_interval=3, momentum=0.9,
@@ -227,7 +231,7 @@ def test_without_evaluations_there_is_nothing_to_compare(tmp_path: Path) -> None
     assert "both training and evaluation" in rule.details
 
 
-def test_training_on_after_nothing_improves(tmp_path: Path) -> None:
+def test_training_after_the_validation_loss_stops_falling_is_overtraining(tmp_path: Path) -> None:
     data = random_data(64)
     trial = train(
         tmp_path, 60, data=(data[0][:32], data[1][:32]), validation=(data[0][32:], data[1][32:]),
@@ -240,7 +244,7 @@ def test_training_on_after_nothing_improves(tmp_path: Path) -> None:
     assert "saved steps and the validation loss not below" in rule.details
 
 
-def test_a_validation_loss_that_still_falls_is_worth_training_on(tmp_path: Path) -> None:
+def test_a_falling_validation_loss_is_not_overtraining(tmp_path: Path) -> None:
     data = random_data(64)
     trial = train(
         tmp_path, 40, data=(data[0][:32], data[1][:32]), validation=(data[0][32:], data[1][32:]),
@@ -256,7 +260,7 @@ def test_without_evaluations_the_training_loss_decides(tmp_path: Path) -> None:
     assert evaluate(make_rule(Overtraining, trial), trial) == [-1]
 
 
-def test_evaluations_are_told_apart_though_no_training_between_them_was_saved(
+def test_evaluations_are_distinguished_without_saved_training_between_them(
     tmp_path: Path,
 ) -> None:
     data = random_data(64)

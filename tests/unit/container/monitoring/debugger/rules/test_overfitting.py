@@ -5,7 +5,7 @@ from container.monitoring.debugger.rules.overfitting import EvaluationLosses
 TRAIN, EVAL = ModeKeys.TRAIN, ModeKeys.EVAL
 
 
-def test_an_evaluation_is_over_when_training_goes_on() -> None:
+def test_an_evaluation_ends_when_training_continues() -> None:
     run = EvaluationLosses()
     assert run.add(TRAIN, [4.0], 0) is None
     assert run.add(TRAIN, [2.0], 1) is None
@@ -15,7 +15,7 @@ def test_an_evaluation_is_over_when_training_goes_on() -> None:
     assert run.end() is None, "nothing was evaluated since"
 
 
-def test_one_evaluation_after_another_is_told_by_the_training_between() -> None:
+def test_training_steps_between_them_separate_evaluations() -> None:
     run = EvaluationLosses()
     run.add(TRAIN, [2.0], 0)
     run.add(EVAL, [5.0], 10)
@@ -24,7 +24,7 @@ def test_one_evaluation_after_another_is_told_by_the_training_between() -> None:
     assert run.end() is None
 
 
-def test_without_training_there_is_no_training_loss() -> None:
+def test_without_training_steps_there_is_no_training_loss() -> None:
     run = EvaluationLosses()
     run.add(EVAL, [5.0], 0)
     assert run.end() == (None, 5.0)

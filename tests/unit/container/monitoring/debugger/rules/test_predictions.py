@@ -31,7 +31,7 @@ def network(classes: int = 4) -> nn.Sequential:
 
 
 def drawn(data: Data, counts: Sequence[int]) -> Data:
-    """So many images of each class, shuffled."""
+    """Return this many images of each class, shuffled."""
     places = [torch.nonzero(data[1] == label)[:count, 0] for label, count in enumerate(counts)]
     chosen = torch.cat(places)
     chosen = chosen[torch.randperm(len(chosen), generator=torch.Generator().manual_seed(0))]
@@ -45,7 +45,7 @@ def train(folder: Path, data: Data, steps: int = 36, **options: Any) -> Any:
 
 
 def saved(folder: Path, batches: Sequence[tuple[Tensor, Tensor]]) -> Any:
-    """A trial with these labels and predictions."""
+    """Return a trial with these labels and predictions."""
     settings = settings_for(folder, collections=KEPT)
     hook = TensorHook(settings, network())
     for labels, predictions in batches:
@@ -86,19 +86,19 @@ def test_classes_of_the_same_size_are_balanced(tmp_path: Path) -> None:
 def test_a_rare_class_that_is_never_learnt(tmp_path: Path) -> None:
     inputs, labels = drawn(random_data(400), [100, 100, 100, 20])
     rare = labels == 3
-    inputs[rare] = inputs[labels == 0][: int(rare.sum())]  # nothing tells it from class 0
+    inputs[rare] = inputs[labels == 0][: int(rare.sum())]  # indistinguishable from class 0
     trial = train(tmp_path, (inputs, labels), learning_rate=0.05)
     rule = made("ClassImbalance", trial, samples=250)
     assert fired(rule, trial)
     assert rule.details.startswith("mostly mispredicted: class 3 (")
 
 
-def test_a_network_that_is_wrong_about_everything_has_not_learnt_yet(tmp_path: Path) -> None:
+def test_a_network_that_is_always_wrong_has_not_learnt_yet(tmp_path: Path) -> None:
     trial = train(tmp_path, random_data(160), learning_rate=0.0)
     assert fired(make_rule(ClassImbalance, trial, samples=100), trial) == []
 
 
-def test_too_few_labels_are_not_judged_and_say_so(tmp_path: Path) -> None:
+def test_too_few_labels_are_not_judged_and_are_reported(tmp_path: Path) -> None:
     trial = train(tmp_path, drawn(random_data(200), [40, 2, 2, 2]), steps=4)
     rule = made("ClassImbalance", trial)
     assert fired(rule, trial) == []
@@ -113,7 +113,7 @@ def test_more_classes_need_more_labels(tmp_path: Path) -> None:
     assert "640 labels so far, 2000 needed for 40 classes" in rule.details
 
 
-def test_evaluation_says_nothing_of_the_training_classes(tmp_path: Path) -> None:
+def test_evaluation_labels_are_not_counted_as_training_labels(tmp_path: Path) -> None:
     data = random_data(64)
     by_class = data[0][data[1].argsort()], data[1].sort().values
     trial = train(tmp_path, data, steps=12, validation=by_class, validate_every=2)
@@ -132,7 +132,7 @@ def test_predictions_may_be_classes_or_probabilities(tmp_path: Path) -> None:
     ]
 
 
-def test_one_images_probabilities_need_argmax(tmp_path: Path) -> None:
+def test_probabilities_of_one_image_need_argmax(tmp_path: Path) -> None:
     trial = saved(tmp_path, [(torch.tensor([2]), torch.tensor([0.1, 0.2, 0.7]))])
     without, with_argmax = (
         make_rule(ClassImbalance, trial),
@@ -144,7 +144,7 @@ def test_one_images_probabilities_need_argmax(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [ClassImbalance, Confusion])
-def test_missing_tensors_are_no_error(tmp_path: Path, kind: Any) -> None:
+def test_missing_tensors_are_not_an_error(tmp_path: Path, kind: Any) -> None:
     settings = settings_for(tmp_path, collections=["biases"])
     trial = train_tiny(network(), random_data(16), 2, settings)
     rule = make_rule(kind, trial)
@@ -161,7 +161,7 @@ def test_an_untrained_network_confuses_classes(tmp_path: Path) -> None:
     assert "off it above 0.1: class" in rule.details
 
 
-def test_a_trained_one_does_not(tmp_path: Path) -> None:
+def test_a_trained_network_does_not_confuse_classes(tmp_path: Path) -> None:
     data, learner = random_data(160), network()
     train(tmp_path / "before", data, network=learner, learning_rate=0.02, steps=60)
     trial = train(tmp_path / "after", data, network=learner, validation=data)
@@ -171,8 +171,8 @@ def test_a_trained_one_does_not(tmp_path: Path) -> None:
     assert rule.points > 36 * 16
 
 
-def test_training_and_evaluation_have_a_matrix_each(tmp_path: Path) -> None:
-    """Half of each would be seen often enough only together."""
+def test_training_and_evaluation_have_separate_matrices(tmp_path: Path) -> None:
+    """Each mode alone has too few predictions; only together would there be enough."""
     data = random_data(32)
     trial = train(tmp_path, data, steps=2, validation=data, learning_rate=0.0)
     rule = make_rule(Confusion, trial)

@@ -43,7 +43,7 @@ def test_every_rule_of_the_catalogue_has_a_class() -> None:
 
 
 @pytest.mark.parametrize("rule", sorted(LOCATIONS))
-def test_a_rule_takes_the_parameters_of_the_catalogue_and_leaves_defaults_to_it(rule: str) -> None:
+def test_a_rule_has_the_parameters_of_the_catalogue_and_no_defaults_of_its_own(rule: str) -> None:
     found = location(rule)
     assert issubclass(found, Rule)
     parameters = list(inspect.signature(found).parameters.values())
@@ -58,7 +58,7 @@ def test_a_rule_takes_the_parameters_of_the_catalogue_and_leaves_defaults_to_it(
 
 
 @pytest.mark.parametrize("rule", sorted(LOCATIONS))
-def test_a_rule_is_made_and_judges_a_sound_step(tmp_path: Path, rule: str) -> None:
+def test_a_rule_does_not_fire_at_a_healthy_step(tmp_path: Path, rule: str) -> None:
     trial = train(tmp_path, layers(16), [request("PoorWeightInitialization")], steps=1)
     other: dict[str, Any] = {"other_trials": trial.path}
     given = other if rule == "SimilarAcrossRuns" else REQUIRED.get(rule, {})
@@ -78,14 +78,14 @@ def exploding(tmp_path: Path) -> Any:
     return saved(tmp_path, values)
 
 
-def test_the_driver_of_smdebug_is_told_when_a_rule_fires(exploding: Any) -> None:
+def test_smdebugs_driver_raises_when_a_rule_fires(exploding: Any) -> None:
     rule = make(request("ExplodingTensor"), exploding)
     with pytest.raises(RuleEvaluationConditionMet) as met:
         invoke_rule(rule, raise_eval_cond=True)
     assert (met.value.rule_name, met.value.step) == ("ExplodingTensor", 1)
 
 
-def test_the_driver_goes_on_to_the_end_of_the_data(exploding: Any) -> None:
+def test_smdebugs_driver_continues_to_the_end_of_the_data(exploding: Any) -> None:
     rule = make(request("ExplodingTensor"), exploding)
     with pytest.raises(NoMoreData):
         invoke_rule(rule)
@@ -110,8 +110,8 @@ def test_smdebugs_actions_are_carried_out(exploding: Any, monkeypatch: pytest.Mo
     assert done == [("ExplodingTensor", "job")] * 2
 
 
-def test_a_rule_survives_steps_that_hold_nothing_of_it(tmp_path: Path) -> None:
-    trial = train(tmp_path, nn.Sequential(*layers(8)), steps=2)  # no more than the loss
+def test_a_rule_accepts_steps_without_its_tensors(tmp_path: Path) -> None:
+    trial = train(tmp_path, nn.Sequential(*layers(8)), steps=2)  # only the loss
     other: dict[str, Any] = {"other_trials": trial.path}
     for rule in LOCATIONS:
         given = other if rule == "SimilarAcrossRuns" else REQUIRED.get(rule, {})
@@ -119,7 +119,7 @@ def test_a_rule_survives_steps_that_hold_nothing_of_it(tmp_path: Path) -> None:
         assert [made.invoke_at_step(step) for step in (0, 1)] == [False, False]
 
 
-def test_naming_the_rules_imports_neither_torch_nor_smdebug() -> None:
+def test_listing_the_rules_imports_neither_torch_nor_smdebug() -> None:
     code = (
         "import container.monitoring.debugger.rules.registry, sys\n"
         "print({'torch', 'smdebug'} & set(sys.modules))"

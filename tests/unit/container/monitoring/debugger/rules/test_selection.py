@@ -19,12 +19,12 @@ def chosen(collections: str | None = None, expressions: str | None = None) -> li
     return selection.filter(NAMES, TRIAL)
 
 
-def test_neither_given_is_everything() -> None:
+def test_without_collections_or_regex_all_tensors_are_selected() -> None:
     assert chosen() == NAMES
     assert chosen("", " ") == NAMES
 
 
-def test_collections_hold_what_is_listed_and_what_matches() -> None:
+def test_collections_contain_listed_and_matching_tensors() -> None:
     assert chosen("weights") == ["Net_1.weight"]
     assert chosen(" weights , listed ") == ["Net_1.weight", "loss"]
 
@@ -34,7 +34,7 @@ def test_an_expression_is_searched_for_anywhere() -> None:
     assert chosen(None, "^gradient, images$") == ["gradient/Net_1.weight", "input_images"]
 
 
-def test_both_given_is_the_union_without_repetition() -> None:
+def test_collections_and_regex_are_combined_without_duplicates() -> None:
     assert chosen("weights", "Net") == ["Net_1.bias", "Net_1.weight", "gradient/Net_1.weight"]
 
 
@@ -51,13 +51,13 @@ def test_an_unknown_collection_is_empty_and_stays_unknown() -> None:
     assert "nothing" not in TRIAL.collections()
 
 
-def test_it_is_told_in_words() -> None:
+def test_a_selection_is_described_in_words() -> None:
     selection = Selection.read("R", collection_names="weights", tensor_regex="a,b")
     assert str(selection) == "is in collection 'weights' or matches 'a' or matches 'b'"
     assert str(Selection()) == "is there"
 
 
-def test_what_is_no_expression_or_missing_is_refused() -> None:
+def test_an_invalid_or_missing_expression_is_refused() -> None:
     with pytest.raises(RuleError, match=r"rule R: parameter 'regex': '\(a' is not a regular"):
         Selection.read("R", tensor_regex="(a", regex_parameter="regex")
     with pytest.raises(RuleError, match="one of the parameters 'collection_names' and 'regex' is"):

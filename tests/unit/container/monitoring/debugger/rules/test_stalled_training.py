@@ -1,4 +1,4 @@
-"""Training that stands still, by the clock and by the times at which steps were saved."""
+"""The rule StalledTraining, by the clock and by the times at which steps were saved."""
 
 import time
 from pathlib import Path
@@ -25,7 +25,7 @@ def trained(folder: Path, pause_before: int | None) -> GrowingTrial:
     return trial
 
 
-def test_a_pause_in_training_is_a_standstill(tmp_path: Path) -> None:
+def test_a_pause_in_training_fires(tmp_path: Path) -> None:
     trial = trained(tmp_path, pause_before=4)
     rule = make_rule(StalledTrainingRule, trial, threshold=0.5)
     # A step's files are closed as the next one begins, so the pause is before step 3's.
@@ -34,7 +34,7 @@ def test_a_pause_in_training_is_a_standstill(tmp_path: Path) -> None:
     assert rule.points == 6
 
 
-def test_training_that_goes_on_is_none(tmp_path: Path) -> None:
+def test_training_without_a_pause_does_not_fire(tmp_path: Path) -> None:
     trial = trained(tmp_path, pause_before=None)
     rule = make_rule(StalledTrainingRule, trial, threshold=60.0)
     assert not any(rule.invoke_at_step(step) for step in trial.steps())
@@ -53,7 +53,7 @@ def trial(tmp_path: Path) -> GrowingTrial:
     return trained(tmp_path, pause_before=None)
 
 
-def test_the_time_runs_out_while_nothing_comes(trial: GrowingTrial) -> None:
+def test_the_rule_fires_while_no_step_is_saved(trial: GrowingTrial) -> None:
     clock = Clock()
     rule = make_rule(StalledTrainingRule, trial, threshold=30.0, clock=clock)
     clock.now = 30.0
@@ -68,7 +68,7 @@ def test_the_time_runs_out_while_nothing_comes(trial: GrowingTrial) -> None:
     assert rule.invoke_at_time(), "the next one fires again"
 
 
-def test_a_step_begins_the_waiting_anew(trial: GrowingTrial) -> None:
+def test_each_step_restarts_the_timer(trial: GrowingTrial) -> None:
     clock = Clock()
     rule = make_rule(StalledTrainingRule, trial, threshold=30.0, clock=clock)
     for step in trial.steps():
@@ -77,7 +77,7 @@ def test_a_step_begins_the_waiting_anew(trial: GrowingTrial) -> None:
         assert not rule.invoke_at_step(step)
 
 
-def test_what_sagemaker_stops_jobs_by_is_accepted(trial: GrowingTrial) -> None:
+def test_sagemakers_parameters_for_stopping_jobs_are_accepted(trial: GrowingTrial) -> None:
     rule = make_rule(
         StalledTrainingRule, trial, stop_training_on_fire=True, training_job_name_prefix="a"
     )

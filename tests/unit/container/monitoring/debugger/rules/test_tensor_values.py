@@ -11,7 +11,7 @@ from tests.unit.container.monitoring.debugger.rules.runs import REGEX, saved
 NAN, INF = float("nan"), float("inf")
 
 
-def test_a_value_is_read_in_any_shape_and_kind(tmp_path: Path) -> None:
+def test_a_value_of_any_shape_and_type_is_read(tmp_path: Path) -> None:
     values = [torch.tensor(2.5), torch.arange(6).reshape(2, 3), torch.tensor([True, False])]
     trial = saved(tmp_path, values, modes="tet")
     for step, value in enumerate(values):
@@ -21,7 +21,7 @@ def test_a_value_is_read_in_any_shape_and_kind(tmp_path: Path) -> None:
     assert tensor_values.value(trial, REGEX, 1, ModeKeys.TRAIN).tolist() == [1, 0]
 
 
-def test_what_is_not_there_is_none(tmp_path: Path) -> None:
+def test_a_missing_value_is_none(tmp_path: Path) -> None:
     trial = saved(tmp_path, [torch.ones(2)])
     assert tensor_values.value(trial, "no such tensor", 0) is None
     assert tensor_values.value(trial, REGEX, 7) is None
@@ -32,7 +32,7 @@ def test_what_is_not_there_is_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kept", [0, 10, 60])
-def test_a_file_cut_short_holds_nothing(tmp_path: Path, kept: int) -> None:
+def test_a_truncated_file_has_no_values(tmp_path: Path, kept: int) -> None:
     trial = saved(tmp_path, [torch.ones(1000)])
     (file,) = tmp_path.rglob("*.tfevents")
     file.write_bytes(file.read_bytes()[:kept])
@@ -53,7 +53,7 @@ def test_reductions_stand_in_for_the_value(tmp_path: Path) -> None:
     assert tensor_values.content(trial, REGEX, 0).tolist() == pytest.approx([10**0.5, 1.0, 2.0])
 
 
-def test_figures_are_computed_in_float64() -> None:
+def test_reductions_are_computed_in_float64() -> None:
     halves = np.full(10_000, 30_000, dtype=np.float16)  # their sum is beyond float16
     assert tensor_values.reduce(halves, "mean") == 30_000.0
     assert tensor_values.reduce(-halves, "sum", absolute=True) == pytest.approx(3e8)
@@ -64,12 +64,12 @@ def test_figures_are_computed_in_float64() -> None:
     assert tensor_values.reduce(np.array(True), "mean") == 1.0
 
 
-def test_what_is_no_number_carries_over_without_a_warning() -> None:
+def test_nan_and_infinity_propagate_without_a_warning() -> None:
     assert tensor_values.reduce(np.array([1.0, NAN]), "mean") == pytest.approx(NAN, nan_ok=True)
     assert tensor_values.reduce(np.array([1.0, -INF]), "mean", absolute=True) == INF
     assert tensor_values.reduce(np.array([INF, -INF]), "std") == pytest.approx(NAN, nan_ok=True)
 
 
-def test_nothing_has_no_figures() -> None:
+def test_an_empty_tensor_has_no_reductions() -> None:
     for what in ("mean", "min", "max", "sum", "std", "variance"):
         assert tensor_values.reduce(np.empty(0), what) is None

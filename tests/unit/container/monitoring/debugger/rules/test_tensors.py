@@ -32,7 +32,7 @@ NAN, INF = float("nan"), float("inf")
 
 
 def zero_start() -> nn.Sequential:
-    """Hidden units that all begin and stay at zero."""
+    """Build a network whose hidden units all start and stay at zero."""
     network = layers(8, 8)
     for parameter in network.parameters():
         nn.init.zeros_(parameter)
@@ -45,7 +45,7 @@ def frozen(seed: int = 0) -> nn.Sequential:
     return network
 
 
-def test_weights_that_begin_and_stay_at_zero(tmp_path: Path) -> None:
+def test_weights_that_start_and_stay_at_zero(tmp_path: Path) -> None:
     steps, rule = judge(tmp_path, zero_start(), "AllZero", {"collection_names": "weights"})
     assert steps == [0, 1, 2, 3]
     assert rule.details.startswith("3 of 3 tensors are zero to at least 100 %: Sequential_0.weight")
@@ -56,7 +56,7 @@ def test_weights_that_are_not_zero(tmp_path: Path) -> None:
     assert (steps, rule.points, rule.details) == ([], 12, "")
 
 
-def test_half_of_what_a_relu_says_is_zero(tmp_path: Path) -> None:
+def test_half_of_the_outputs_of_a_relu_are_zero(tmp_path: Path) -> None:
     asked = {"tensor_regex": "relu_output", "threshold": 30.0}
     assert judge(tmp_path / "a", layers(64), "AllZero", asked)[0] == [0, 1, 2, 3]
     asked["threshold"] = 90.0
@@ -73,7 +73,7 @@ ZEROS = [
 ]
 
 
-def test_zeros_of_any_shape_and_kind(tmp_path: Path) -> None:
+def test_zeros_of_any_shape_and_type(tmp_path: Path) -> None:
     trial = saved(tmp_path, ZEROS)
     rule = make_rule(AllZero, trial, tensor_regex=REGEX)
     assert fired(rule, trial) == [0, 1, 2]
@@ -87,14 +87,14 @@ def test_zeros_of_any_shape_and_kind(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("reductions", ["abs_max", "l1_norm", "l2_norm", "min,max", "abs_mean"])
-def test_reductions_tell_that_all_is_zero(tmp_path: Path, reductions: str) -> None:
+def test_reductions_show_that_all_values_are_zero(tmp_path: Path, reductions: str) -> None:
     trial = saved(tmp_path, [ZEROS[0], ZEROS[5]], reductions=reductions)
     rule = make_rule(AllZero, trial, tensor_regex=REGEX)
     assert (fired(rule, trial), rule.points) == ([0], 2)
 
 
 @pytest.mark.parametrize("reductions", ["mean", "max", "std"])
-def test_reductions_that_cannot_tell_are_said(tmp_path: Path, reductions: str) -> None:
+def test_reductions_that_cannot_show_zeros_are_reported(tmp_path: Path, reductions: str) -> None:
     trial = saved(tmp_path, [ZEROS[0]], reductions=reductions)
     rule = make_rule(AllZero, trial, tensor_regex=REGEX)
     assert (fired(rule, trial), rule.points) == ([], 0)
@@ -137,14 +137,14 @@ def test_the_variance_may_be_saved_as_a_reduction(tmp_path: Path, reductions: st
     assert (fired(rule, trial), rule.points) == ([0], 2)
 
 
-def test_a_reduction_that_is_no_variance_is_said(tmp_path: Path) -> None:
+def test_a_reduction_that_gives_no_variance_is_reported(tmp_path: Path) -> None:
     trial = saved(tmp_path, [torch.ones(4)], reductions="mean")
     rule = make_rule(TensorVariance, trial, tensor_regex=REGEX, max_threshold=5.0)
     assert (fired(rule, trial), rule.points) == ([], 0)
     assert "was not saved whole or as variance or std" in rule.details
 
 
-def test_values_that_are_lost_are_passed_over(tmp_path: Path) -> None:
+def test_lost_values_are_skipped(tmp_path: Path) -> None:
     trial = saved(tmp_path / "a", [torch.ones(2)] * 3)
     other = saved(tmp_path / "b", [torch.ones(2)] * 3)
     for file in (tmp_path / "a").rglob("*1_worker_0.tfevents"):
@@ -174,14 +174,14 @@ def test_weights_that_learn_change(tmp_path: Path) -> None:
     assert (steps, rule.points, rule.details) == ([], 2 * 3, "")
 
 
-def test_evaluation_changes_no_weights_and_is_not_asked(tmp_path: Path) -> None:
+def test_evaluation_steps_are_not_checked_for_unchanged_weights(tmp_path: Path) -> None:
     asked = request("UnchangedTensor", collection_names="weights", num_steps=2)
     trial = train(tmp_path, layers(8), [asked], steps=2, validation=vectors(64), validate_every=1)
     assert trial.tensor("Sequential_0.weight").steps(ModeKeys.EVAL) == [0, 1, 2, 3]
     assert fired(make(asked, trial), trial) == []
 
 
-def test_what_only_evaluation_saves_is_compared_over_evaluations(tmp_path: Path) -> None:
+def test_tensors_saved_only_in_evaluation_are_compared_between_evaluations(tmp_path: Path) -> None:
     values = [torch.tensor([float(step)]) for step in (1, 1, 2, 2)]
     trial = saved(tmp_path, values, modes="eeee")
     rule = make_rule(UnchangedTensor, trial, tensor_regex=REGEX, num_steps=2)
@@ -192,7 +192,7 @@ def test_what_only_evaluation_saves_is_compared_over_evaluations(tmp_path: Path)
     ("parameters", "expected"),
     [({}, []), ({"num_steps": 2}, [1, 3]), ({"num_steps": 2, "atol": 0.5}, [1, 2, 3])],
 )
-def test_unchanged_is_as_many_steps_as_asked(
+def test_num_steps_sets_for_how_many_steps_a_tensor_is_unchanged(
     tmp_path: Path, parameters: dict[str, float] | dict[str, int], expected: list[int]
 ) -> None:
     values = [torch.full((2,), value) for value in (1.0, 1.0, 1.3, 1.3)]
@@ -212,7 +212,7 @@ def test_a_slow_drift_is_a_change(tmp_path: Path) -> None:
     assert fired(rule, trial) == [2, 3, 4, 5]
 
 
-def test_tensors_that_are_no_numbers_or_of_another_shape(tmp_path: Path) -> None:
+def test_tensors_with_nan_or_of_another_shape(tmp_path: Path) -> None:
     values = [torch.tensor(v) for v in ([1.0, NAN], [1.0, NAN], [INF, INF], [INF, INF], [INF])]
     trial = saved(tmp_path, values)
     rule = make_rule(UnchangedTensor, trial, tensor_regex=REGEX, num_steps=2)
@@ -221,20 +221,20 @@ def test_tensors_that_are_no_numbers_or_of_another_shape(tmp_path: Path) -> None
     assert fired(rule, trial) == [1, 3]
 
 
-def test_reductions_tell_what_changes(tmp_path: Path) -> None:
+def test_reductions_show_changes(tmp_path: Path) -> None:
     values = [torch.full((4,), v) for v in (1.0, 1.0, 2.0)]
     trial = saved(tmp_path, values, reductions="mean,std")
     assert fired(make_rule(UnchangedTensor, trial, tensor_regex=REGEX, num_steps=2), trial) == [1]
 
 
-def test_too_few_steps_are_said(tmp_path: Path) -> None:
+def test_too_few_steps_are_reported(tmp_path: Path) -> None:
     trial = saved(tmp_path, [torch.ones(2)] * 2)
     rule = make_rule(UnchangedTensor, trial, tensor_regex=REGEX)
     assert (fired(rule, trial), rule.points) == ([], 0)
     assert rule.details == "nothing to look at: input_images was saved at fewer than 3 steps"
 
 
-def test_the_same_seed_gives_the_same_run_and_another_does_not(tmp_path: Path) -> None:
+def test_runs_with_the_same_seed_are_similar_and_others_are_not(tmp_path: Path) -> None:
     other = train(tmp_path / "other", layers(8), [request("SimilarAcrossRuns", other_trials="-")])
     asked = {"other_trials": other.path}
     steps, rule = judge(tmp_path / "same", layers(8), "SimilarAcrossRuns", asked)
@@ -261,7 +261,7 @@ def test_runs_are_compared_at_steps_of_the_same_mode(tmp_path: Path) -> None:
     assert (fired(rule, base), rule.points) == ([], 8)
 
 
-def test_another_shape_or_value_is_a_difference_and_a_nan_is_not(tmp_path: Path) -> None:
+def test_another_shape_or_value_is_a_difference_and_nan_is_not(tmp_path: Path) -> None:
     base = saved(tmp_path / "a", [torch.ones(2), torch.ones(2), torch.tensor([NAN]), torch.ones(2)])
     other = saved(
         tmp_path / "b", [torch.ones(2), torch.ones(3), torch.tensor([NAN]), torch.zeros(2)]
@@ -271,7 +271,7 @@ def test_another_shape_or_value_is_a_difference_and_a_nan_is_not(tmp_path: Path)
     ) == [1, 3]
 
 
-def test_tensors_that_the_other_run_has_not_saved_are_said(tmp_path: Path) -> None:
+def test_tensors_missing_from_the_other_run_are_reported(tmp_path: Path) -> None:
     base = train(tmp_path / "a", layers(8))
     other = saved(tmp_path / "b", [torch.ones(2)])
     rule = make_rule(SimilarAcrossRuns, base, other_trials=other.path)
@@ -295,7 +295,7 @@ def test_another_run_may_still_be_running(tmp_path: Path) -> None:
     assert rule.points == 2
 
 
-def test_another_run_may_lie_on_s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_run_may_be_in_s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
@@ -314,14 +314,14 @@ def test_another_run_may_lie_on_s3(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert (fired(rule, base), rule.points) == ([1], 2)
 
 
-def test_another_run_that_is_not_there_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_missing_other_run_is_not_waited_for(tmp_path: Path) -> None:
     base = saved(tmp_path / "a", [torch.ones(1)])
     with pytest.raises(RuleError, match=r"'other_trials': expected another run's saved tensors"):
         make_rule(SimilarAcrossRuns, base, other_trials=str(tmp_path / "nowhere"))
 
 
 @pytest.mark.parametrize("rule", [AllZero, UnchangedTensor])
-def test_which_tensors_is_required(tmp_path: Path, rule: type[Any]) -> None:
+def test_a_selection_of_tensors_is_required(tmp_path: Path, rule: type[Any]) -> None:
     trial = saved(tmp_path, [torch.ones(1)])
     message = f"rule {rule.__name__}: one of the parameters 'collection_names' and 'tensor_regex'"
     for empty in (None, "", " , "):
@@ -329,7 +329,7 @@ def test_which_tensors_is_required(tmp_path: Path, rule: type[Any]) -> None:
             make_rule(rule, trial, collection_names=empty)
 
 
-def test_parameters_that_make_no_sense_are_refused(tmp_path: Path) -> None:
+def test_invalid_parameters_are_refused(tmp_path: Path) -> None:
     trial = saved(tmp_path, [torch.ones(1)])
     with pytest.raises(RuleError, match="one of the parameters 'max_threshold' and 'min_thresh"):
         make_rule(TensorVariance, trial, tensor_regex=REGEX)
@@ -347,7 +347,7 @@ def test_parameters_that_make_no_sense_are_refused(tmp_path: Path) -> None:
         (UnchangedTensor, {}),
     ],
 )
-def test_an_expression_that_matches_nothing_is_said(
+def test_an_expression_that_matches_nothing_is_reported(
     tmp_path: Path, rule: type[Any], parameters: dict[str, float]
 ) -> None:
     trial = saved(tmp_path, [torch.ones(1)] * 3)

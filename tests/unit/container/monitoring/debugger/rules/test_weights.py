@@ -23,7 +23,7 @@ from tests.unit.container.monitoring.debugger.training import random_data
 
 
 def scaled(network: nn.Sequential, *scales: float) -> nn.Sequential:
-    """The network with its linear layers' weights made larger or smaller."""
+    """Return the network with its linear layers' weights scaled."""
     linear = [layer for layer in network if isinstance(layer, nn.Linear)]
     with torch.no_grad():
         for layer, scale in zip(linear, scales, strict=True):
@@ -32,11 +32,11 @@ def scaled(network: nn.Sequential, *scales: float) -> nn.Sequential:
 
 
 def wide(*scales: float) -> nn.Sequential:
-    """Two hidden layers wide enough for a variance to mean something."""
+    """Build two hidden layers wide enough for a meaningful variance."""
     return scaled(layers(64, 64), *scales)
 
 
-def test_weights_of_wildly_different_variance_are_a_poor_start(tmp_path: Path) -> None:
+def test_weights_of_very_different_variance_are_poorly_initialised(tmp_path: Path) -> None:
     steps, rule = judge(tmp_path, wide(1, 0.01, 1), "PoorWeightInitialization")
     assert 0 in steps
     assert "0_relu" not in rule.details
@@ -44,14 +44,14 @@ def test_weights_of_wildly_different_variance_are_a_poor_start(tmp_path: Path) -
     assert "in 1_relu_input_0" in rule.details
 
 
-def test_the_initialisation_of_he_is_none(tmp_path: Path) -> None:
+def test_he_initialisation_does_not_fire(tmp_path: Path) -> None:
     options: dict[str, Any] = {"steps": 12, "learning_rate": 0.01}
     steps, rule = judge(tmp_path, wide(1, 1, 1), "PoorWeightInitialization", **options)
     assert (steps, rule.details) == ([], "")
     assert rule.points == 10 * (2 + 3)  # ten steps: two activations, three weights' gradients
 
 
-def test_a_network_that_cannot_move_is_a_poor_start(tmp_path: Path) -> None:
+def test_a_network_without_gradients_is_poorly_initialised(tmp_path: Path) -> None:
     # All inputs of an activation are zero, and so are all gradients but the last bias's; the
     # labels are in balance, so that one is zero too, and the loss stays at ln 3.
     inputs, labels = vectors(samples=33)
@@ -69,7 +69,7 @@ def test_patience_is_in_steps_without_a_lower_loss(tmp_path: Path) -> None:
     assert steps == [2, 3]
 
 
-def test_gradients_that_are_narrow_because_the_loss_has_fallen_are_sound(tmp_path: Path) -> None:
+def test_narrow_gradients_after_a_fallen_loss_do_not_fire(tmp_path: Path) -> None:
     network = wide(1, 1, 1)
     inputs, labels = vectors()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
@@ -91,14 +91,14 @@ def test_without_a_loss_gradients_alone_decide(tmp_path: Path) -> None:
     assert rule.details.endswith("and no loss was saved")
 
 
-def test_a_network_without_relus_is_judged_by_its_gradients_and_says_so(tmp_path: Path) -> None:
+def test_a_network_without_relus_is_judged_by_its_gradients_only(tmp_path: Path) -> None:
     network = layers(16, activation=nn.Tanh)
     steps, rule = judge(tmp_path, network, "PoorWeightInitialization")
     assert (steps, rule.points) == ([], 4 * 2)
     assert rule.details == "only gradients: no tensor matches '.*relu_input'"
 
 
-def test_evaluation_says_nothing_of_the_start(tmp_path: Path) -> None:
+def test_evaluation_steps_are_not_checked_for_initialisation(tmp_path: Path) -> None:
     asked = request("PoorWeightInitialization", threshold=0.0)
     trial = train(tmp_path, layers(8, 8), [asked], steps=2, validation=vectors(), validate_every=1)
     rule = make(asked, trial)
@@ -107,7 +107,7 @@ def test_evaluation_says_nothing_of_the_start(tmp_path: Path) -> None:
     assert fired(rule, trial) == training
 
 
-def test_reductions_of_activations_and_gradients_do_as_well(tmp_path: Path) -> None:
+def test_reductions_of_activations_and_gradients_suffice(tmp_path: Path) -> None:
     values = [torch.zeros(4, 4), torch.full((4, 4), 1.0)]
     trial = saved(tmp_path, values, network=nn.ReLU(), reductions="variance,min,max")
     rule = make_rule(PoorWeightInitialization, trial, activation_inputs_regex=f"ReLU_input|{REGEX}")
@@ -125,7 +125,7 @@ def test_a_gradient_whose_extremes_are_close_is_narrow(tmp_path: Path) -> None:
     assert fired(make(asked, trial), trial) == []
 
 
-def test_weights_saved_as_reductions_cannot_be_compared_and_it_is_said(tmp_path: Path) -> None:
+def test_weights_saved_as_reductions_cannot_be_compared_and_are_reported(tmp_path: Path) -> None:
     trial = train(tmp_path, layers(8), steps=2, reductions="mean,l2_norm")
     rule = make_rule(WeightUpdateRatio, trial)
     assert (fired(rule, trial), rule.points) == ([], 0)
@@ -140,7 +140,7 @@ def test_too_large_a_learning_rate_moves_weights_too_much(tmp_path: Path) -> Non
     assert "times its size, more than 10" in rule.details
 
 
-def test_no_learning_rate_moves_them_too_little(tmp_path: Path) -> None:
+def test_a_learning_rate_of_zero_moves_weights_too_little(tmp_path: Path) -> None:
     steps, rule = judge(tmp_path, layers(8), "WeightUpdateRatio", learning_rate=0.0)
     assert steps == [1, 2, 3]
     assert rule.details == (
@@ -149,12 +149,12 @@ def test_no_learning_rate_moves_them_too_little(tmp_path: Path) -> None:
     )
 
 
-def test_weights_that_move_as_they_should(tmp_path: Path) -> None:
+def test_weights_that_change_normally_do_not_fire(tmp_path: Path) -> None:
     steps, rule = judge(tmp_path, layers(8), "WeightUpdateRatio")
     assert (steps, rule.points, rule.details) == ([], 3 * 2, "")
 
 
-def test_the_ratio_is_that_of_norms(tmp_path: Path) -> None:
+def test_the_ratio_is_one_of_norms(tmp_path: Path) -> None:
     asked = request("WeightUpdateRatio", large_threshold=0.0)
     network = layers(8)
     before = network[0].weight.detach().clone()
@@ -167,7 +167,7 @@ def test_the_ratio_is_that_of_norms(tmp_path: Path) -> None:
     assert rule._ratio(name, 1) == pytest.approx(expected, rel=1e-5)
 
 
-def test_num_steps_looks_further_back(tmp_path: Path) -> None:
+def test_num_steps_compares_with_an_earlier_step(tmp_path: Path) -> None:
     asked = request("WeightUpdateRatio", num_steps=3)
     trial = train(tmp_path, layers(8), [asked], steps=5)
     far, near = make(asked, trial), make_rule(WeightUpdateRatio, trial, num_steps=1)
@@ -177,7 +177,7 @@ def test_num_steps_looks_further_back(tmp_path: Path) -> None:
     assert far._ratio(name, 4) == pytest.approx(float((now - then).norm() / then.norm()), rel=1e-5)
 
 
-def test_steps_saved_too_far_apart_are_said(tmp_path: Path) -> None:
+def test_steps_saved_too_far_apart_are_reported(tmp_path: Path) -> None:
     trial = train(tmp_path, layers(8), [request("WeightUpdateRatio")], steps=1)
     rule = make_rule(WeightUpdateRatio, trial, num_steps=1)
     assert (fired(rule, trial), rule.points) == ([], 0)
@@ -190,13 +190,13 @@ def frozen() -> nn.Sequential:
     return network
 
 
-def test_frozen_weights_may_stand_still_where_gradients_tell(tmp_path: Path) -> None:
+def test_frozen_weights_without_gradients_do_not_fire(tmp_path: Path) -> None:
     trial = train(tmp_path, frozen(), [request("WeightUpdateRatio"), request("VanishingGradient")])
     rule = make_rule(WeightUpdateRatio, trial)
     assert (fired(rule, trial), rule.points) == ([], 3)
 
 
-def test_weights_that_begin_at_zero_have_no_size_to_compare_with(tmp_path: Path) -> None:
+def test_weights_that_start_at_zero_have_no_ratio(tmp_path: Path) -> None:
     network = layers(8)
     nn.init.zeros_(cast(Tensor, network[2].weight))
     asked = request("WeightUpdateRatio")
@@ -210,20 +210,20 @@ def test_weights_that_begin_at_zero_have_no_size_to_compare_with(tmp_path: Path)
     assert 2 not in fired(rule, trial)
 
 
-def test_evaluation_moves_no_weights_and_is_not_asked(tmp_path: Path) -> None:
+def test_evaluation_steps_are_not_checked_for_weight_updates(tmp_path: Path) -> None:
     asked = request("WeightUpdateRatio")
     trial = train(tmp_path, layers(8), [asked], steps=3, validation=vectors(), validate_every=1)
     assert fired(make(asked, trial), trial) == []
 
 
-def test_without_weights_the_rule_says_so(tmp_path: Path) -> None:
+def test_missing_weights_are_reported(tmp_path: Path) -> None:
     trial = saved(tmp_path, [torch.ones(2)] * 2)
     rule = make_rule(WeightUpdateRatio, trial)
     assert (fired(rule, trial), rule.points) == ([], 0)
     assert "is in collection 'weights'" in rule.details
 
 
-def test_parameters_that_make_no_sense_are_refused(tmp_path: Path) -> None:
+def test_invalid_parameters_are_refused(tmp_path: Path) -> None:
     trial = saved(tmp_path, [torch.ones(1)])
     with pytest.raises(RuleError, match=r"'num_steps': expected at least 1, found 0"):
         make_rule(WeightUpdateRatio, trial, num_steps=0)
@@ -231,7 +231,7 @@ def test_parameters_that_make_no_sense_are_refused(tmp_path: Path) -> None:
         make_rule(PoorWeightInitialization, trial, activation_inputs_regex="*")
 
 
-def test_noise_without_a_pattern_is_learnt_without_alarm(tmp_path: Path) -> None:
+def test_training_on_noise_does_not_fire(tmp_path: Path) -> None:
     network = nn.Sequential(nn.Flatten(), *layers(64, 64))
     network[1] = nn.Linear(192, 64)
     nn.init.kaiming_normal_(cast(Tensor, network[1].weight))

@@ -19,14 +19,14 @@ def row(rows: Any, **wanted: Any) -> Any:
     return next(each for each in rows if wanted.items() <= each.items())
 
 
-def test_the_parts_of_a_job_add_up() -> None:
+def test_the_parts_of_a_job_add_up_to_its_duration() -> None:
     found = job_metrics(recorded(durations=[0.5] * 20, outside={"export": 4}))
     parts = ("initialisation", "training_loop", "finalisation")
     assert [found[part]["seconds"] for part in parts] == pytest.approx([1, 10, 4.1])
     assert sum(found[part]["share"] for part in parts) == pytest.approx(1)
 
 
-def test_a_job_without_facts_has_those_its_measurements_tell() -> None:
+def test_missing_facts_are_derived_from_the_measurements() -> None:
     job = dataclasses.replace(recorded(durations=[0.5] * 20), job={})
     found = job_metrics(job)
     assert found["started"] == START + 1
@@ -34,7 +34,7 @@ def test_a_job_without_facts_has_those_its_measurements_tell() -> None:
     assert found["hosts"] == ["algo-1"]
 
 
-def test_hosts_are_sorted_as_people_count() -> None:
+def test_hosts_are_sorted_numerically() -> None:
     assert sorted(["algo-10", "algo-2", "algo-1"], key=natural) == ["algo-1", "algo-2", "algo-10"]
 
 
@@ -50,7 +50,7 @@ def test_statistics_of_a_node_are_over_the_mean_of_its_cores() -> None:
     assert [each["metric"] for each in rows] == ["CPU", "busiest core", "memory"]
 
 
-def test_cores_whose_samples_come_a_little_apart_are_still_one_sample() -> None:
+def test_cores_sampled_slightly_apart_form_one_sample() -> None:
     job = recorded(use={"CPU": 50}, cores=4)
     dice = np.random.default_rng(0)
     system = job.system.assign(time=job.system["time"] + dice.uniform(0, 0.1, len(job.system)))
@@ -58,7 +58,7 @@ def test_cores_whose_samples_come_a_little_apart_are_still_one_sample() -> None:
     assert row(rows, metric="CPU")["samples"] == 40
 
 
-def test_use_is_measured_while_training_only() -> None:
+def test_use_is_measured_only_during_training() -> None:
     # 200 steps of 0.1 s from second 1 of some 22: samples before and after do not count.
     use = [0.0] * 4 + [90.0] * 32 + [0.0] * 4
     figures = ProfileMetrics(recorded(use={"CPU": use}, job={"started": START - 1}))
@@ -69,7 +69,7 @@ def test_use_is_measured_while_training_only() -> None:
     assert row(figures.while_training, metric="CPU")["samples"] < 40
 
 
-def test_phases_and_what_none_accounts_for() -> None:
+def test_phases_and_unaccounted_time() -> None:
     figures = ProfileMetrics(recorded(phases={"data": 0.2, "forward": 0.3, "backward": 0.4}))
     shares = {each["phase"]: each["share"] for each in figures.framework["phases"]}
     assert shares == pytest.approx(
@@ -80,14 +80,14 @@ def test_phases_and_what_none_accounts_for() -> None:
     assert figures.training_seconds == pytest.approx(20)
 
 
-def test_ranks_work_side_by_side() -> None:
+def test_ranks_work_in_parallel() -> None:
     figures = ProfileMetrics(recorded(ranks=4))
     assert figures.training_seconds == pytest.approx(20)
     assert row(figures.framework["phases"], phase="forward")["seconds"] == pytest.approx(6)
     assert len(figures.steps["by_rank"]) == 4
 
 
-def test_a_gpus_own_times_of_the_phases_replace_the_loops() -> None:
+def test_phase_times_measured_on_the_gpu_replace_those_of_the_loop() -> None:
     # The loop launches quickly and waits for the GPU where it reads the loss.
     job = recorded(
         phases={"data": 0.5, "forward": 0.05, "backward": 0.05, "metrics": 0.4},
@@ -106,7 +106,7 @@ def test_a_gpus_own_times_of_the_phases_replace_the_loops() -> None:
     assert forward["median"] == pytest.approx(0.03)
 
 
-def test_outliers_and_what_they_cost() -> None:
+def test_outliers_and_their_cost() -> None:
     found = ProfileMetrics(recorded(durations=[0.1] * 195 + [1.0] * 5)).steps
     assert (found["steps"], found["outliers"]) == (200, 5)
     assert found["excess"] == pytest.approx(4.5)
@@ -126,7 +126,7 @@ def test_learning() -> None:
     assert found["gradient_norm"] is None
 
 
-def test_rules_of_both_kinds_those_that_fired_most_first() -> None:
+def test_rules_are_sorted_by_how_often_they_fired() -> None:
     request = RuleRequest("BatchSize", "mine", {"patience": 1000})
     few = RuleOutcome(request, "too few", datapoints=120, needed=1000, judged=False)
     none = RuleOutcome(RuleRequest("LoadBalancing", "LoadBalancing"), "one GPU", judged=False)
@@ -140,7 +140,7 @@ def test_rules_of_both_kinds_those_that_fired_most_first() -> None:
     assert found_by(rows, "BatchSize") is None
 
 
-def test_a_debugger_rule_that_saw_nothing_has_not_judged() -> None:
+def test_a_debugger_rule_without_data_has_not_judged() -> None:
     status = fired("SaturatedActivation") | {
         "RuleEvaluationStatus": "NoIssuesFound", "StatusDetails": "", "Points": 0, "Triggered": 0,
     }  # fmt: skip

@@ -30,7 +30,7 @@ def test_phases_add_up_to_the_step(tmp_path: Path) -> None:
     assert found["phases"]["data"]["p50"] == pytest.approx(0.15)
 
 
-def test_ranks_are_put_together(tmp_path: Path) -> None:
+def test_ranks_are_combined(tmp_path: Path) -> None:
     one = Host(steps=[0.2] * 3, phases={"data": 0.5})
     other = Host(name="algo-2", steps=[0.2] * 3, phases={"data": 0.1})
     found = parts(tmp_path, one, other)
@@ -38,13 +38,13 @@ def test_ranks_are_put_together(tmp_path: Path) -> None:
     assert found["phases"]["data"]["share"] == pytest.approx(30)
 
 
-def test_modes_apart(tmp_path: Path) -> None:
+def test_modes_are_separate(tmp_path: Path) -> None:
     host = Host(steps=[0.2], eval_steps=[0.5] * 4)
     assert parts(tmp_path / "eval", host, mode="eval")["steps"] == 4
     assert "backward" not in parts(tmp_path / "again", host, mode="eval")["phases"]
 
 
-def test_parts_of_parts_are_not_counted_twice(tmp_path: Path) -> None:
+def test_nested_events_are_not_counted_twice(tmp_path: Path) -> None:
     host = Host(steps=[1.0], phases={"forward": 1.0}, cpu=constant(3, 1))
     root = write_berth(tmp_path, host) / "data" / "profiler"
     layer: tuple[str, str, float, float, dict[str, Any]] = (
@@ -60,6 +60,6 @@ def test_parts_of_parts_are_not_counted_twice(tmp_path: Path) -> None:
     assert found["phases"]["forward"]["share"] == pytest.approx(100)
 
 
-def test_without_steps_or_time_there_is_nothing_to_divide(tmp_path: Path) -> None:
+def test_without_steps_or_time_there_are_no_shares(tmp_path: Path) -> None:
     assert parts(tmp_path / "a", Host(cpu=constant(3, 1))) == {}
     assert parts(tmp_path / "b", Host(steps=[0.0] * 3)) == {}

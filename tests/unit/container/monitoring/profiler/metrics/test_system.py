@@ -28,7 +28,7 @@ def test_samples_some_milliseconds_apart_are_one_point() -> None:
     assert found.values.tolist() == [[1, 2], [3, 4]]
 
 
-def test_what_was_not_measured_is_missing() -> None:
+def test_unmeasured_values_are_missing() -> None:
     found = Points.of(rows((10.0, "cpu10", 1), (10.0, "cpu2", 2), (10.5, "cpu2", 4)))
     assert found.names == ("cpu2", "cpu10")
     assert found.values[0].tolist() == [2, 1]
@@ -53,19 +53,19 @@ def view(tmp_path: Path) -> Any:
     return Samples(Recording.read(write_aws(tmp_path, Host(cpu=constant(10, 50)))))
 
 
-def test_looks_are_a_scan_apart_and_the_last_sees_all(view: Any) -> None:
+def test_looks_are_one_scan_interval_apart_and_the_last_includes_all_points(view: Any) -> None:
     times = START + 0.5 * np.arange(300)
     assert view.looks(times, MINUTE).tolist() == [120, 240, 300]
     assert view.looks(times, {"scan_interval_us": 10**12}).tolist() == [300]
     assert view.looks(times[:0], MINUTE).tolist() == []
 
 
-def test_scans_that_see_nothing_new_are_left_out(view: Any) -> None:
+def test_scans_without_new_points_are_left_out(view: Any) -> None:
     times = np.concatenate([START + np.arange(5), START + 86_400 * 365 + np.arange(5)])
     assert view.looks(times, MINUTE).tolist() == [5, 10]
 
 
-def test_there_are_only_so_many_looks(view: Any) -> None:
+def test_the_number_of_looks_is_limited(view: Any) -> None:
     looks = view.looks(START + 0.5 * np.arange(5000), {"scan_interval_us": 1})
     assert len(looks) == LOOKS
     assert looks[-1] == 5000
@@ -73,11 +73,11 @@ def test_there_are_only_so_many_looks(view: Any) -> None:
 
 
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=50))
-def test_a_box_lies_within_its_whiskers(values: Any) -> None:
+def test_quartiles_are_ordered_and_within_the_values(values: Any) -> None:
     found = quartiles(np.array(values))
     assert min(values) <= found["lower"] <= found["p50"] <= found["upper"] <= max(values)
 
 
-def test_long_lists_are_cut() -> None:
+def test_long_lists_are_truncated() -> None:
     assert listed(["a", "b"]) == "a, b"
     assert listed(list("abcde")) == "a, b, c and 2 more"

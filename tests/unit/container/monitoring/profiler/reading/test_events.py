@@ -66,7 +66,7 @@ def test_an_event_within_a_step_has_its_mode_and_number(tmp_path: Path) -> None:
     assert (outside["mode"], outside["step"]) == ("other", -1)
 
 
-def test_a_wait_before_a_step_is_that_steps(tmp_path: Path) -> None:
+def test_a_wait_before_a_step_belongs_to_that_step(tmp_path: Path) -> None:
     found, _ = read(
         tmp_path,
         [START, event("DataLoaderIter", ts=0, dur=900), event(ts=1000, dur=100, step_num=4),
@@ -77,7 +77,7 @@ def test_a_wait_before_a_step_is_that_steps(tmp_path: Path) -> None:
     assert waits["step"].tolist() == [4, -1]
 
 
-def test_a_steps_own_word_counts(tmp_path: Path) -> None:
+def test_an_events_own_rank_mode_and_step_take_precedence(tmp_path: Path) -> None:
     found, _ = read(
         tmp_path,
         [START, event(ts=0, dur=1000, step_num=1, mode="train", rank=5),
@@ -101,7 +101,7 @@ def test_operators_are_summed(tmp_path: Path) -> None:
     assert found.operators["total_time"].tolist() == pytest.approx([30e-6, 7e-6])
 
 
-def test_what_a_gpu_did_of_a_phase_is_kept_apart(tmp_path: Path) -> None:
+def test_phase_times_of_a_gpu_are_separate(tmp_path: Path) -> None:
     found, _ = read(
         tmp_path,
         [START, meta(pid=2, name="gpu_functions-dev:0"), event(ts=0, dur=100, step_num=0),
@@ -112,20 +112,20 @@ def test_what_a_gpu_did_of_a_phase_is_kept_apart(tmp_path: Path) -> None:
     assert found.on_device["mode"].tolist() == ["train"]
 
 
-def test_what_the_loader_said_of_itself(tmp_path: Path) -> None:
+def test_the_data_loaders_settings_are_read(tmp_path: Path) -> None:
     loader = event("_MultiProcessingDataLoaderIter.__init__", pid=3, num_workers=4, pin_memory=True)
     found, _ = read(tmp_path, [START, meta(pid=3, name="DataLoaderIterInitialize"), loader])
     assert found.loader == {"num_workers": 4, "pin_memory": True}
 
 
-def test_a_file_cut_short_in_an_event(tmp_path: Path) -> None:
+def test_a_file_truncated_within_an_event(tmp_path: Path) -> None:
     text = json.dumps([START, *[event(ts=ts) for ts in range(50)]])
     found, problems = read(tmp_path, text[:-70])
     assert len(found.table) == 49
     assert problems == ("file: cut short or damaged; the 50 events that could be read are used",)
 
 
-def test_smdebugs_unfinished_file_is_whole(tmp_path: Path) -> None:
+def test_an_unfinished_file_of_smdebug_is_complete(tmp_path: Path) -> None:
     text = "[\n" + "".join(json.dumps(each) + ",\n" for each in [START, event(), event(ts=9)])
     found, problems = read(tmp_path, text, "7-algo-1_pythontimeline.json.tmp")
     assert len(found.table) == 2
@@ -164,7 +164,7 @@ def test_events_that_cannot_be_read_are_left_out_and_counted(tmp_path: Path, bad
         ('{"a":' * 3000, "holds no events"),
     ],
 )  # fmt: skip
-def test_foreign_files(tmp_path: Path, text: Any, problem: str) -> None:
+def test_files_in_other_formats(tmp_path: Path, text: Any, problem: str) -> None:
     found, problems = read(tmp_path, text)
     assert found.table.empty
     assert problems == (f"file: {problem}",)
@@ -175,13 +175,13 @@ def test_a_trace_within_an_object(tmp_path: Path) -> None:
     assert len(found.table) == 1
 
 
-def test_without_a_start_time_the_files_name_tells(tmp_path: Path) -> None:
+def test_without_a_start_time_the_file_name_gives_it(tmp_path: Path) -> None:
     found, problems = read(tmp_path, [event(ts=0, dur=10_000_000), event(ts=20_000_000, dur=0)])
     assert found.table["start"].tolist() == [BASE / 1e6 + 40, BASE / 1e6 + 60]
     assert problems == ()
 
 
-def test_times_that_count_from_1970_need_none(tmp_path: Path) -> None:
+def test_unix_times_need_no_start_time(tmp_path: Path) -> None:
     found, _ = read(tmp_path, [event(ts=BASE)], "mine.json")
     assert found.table["start"].tolist() == [BASE / 1e6]
 
@@ -192,13 +192,13 @@ def test_without_any_time_events_are_left_out(tmp_path: Path) -> None:
     assert problems == ("file: no start time in it nor in its name; its events were left out",)
 
 
-def test_what_was_recorded_twice_counts_once(tmp_path: Path) -> None:
+def test_duplicate_events_count_once(tmp_path: Path) -> None:
     found, problems = read(tmp_path, [START, event(), event()])
     assert len(found.table) == 1
     assert problems == ("1 events were recorded twice; one of each is used",)
 
 
-def test_every_event_berth_writes_is_known(tmp_path: Path) -> None:
+def test_every_event_written_by_berth_is_known(tmp_path: Path) -> None:
     file = TimelineFile(tmp_path, "algo-3", rank=2, clock=lambda: 10**9, wall=lambda: BASE * 1000)
     phases = [
         TimelineEvent(name, name, "train", 5, 10**9 + at * 1000, 10**9 + (at + 1) * 1000)

@@ -13,7 +13,7 @@ EVENTS = [{"ph": "X", "name": f"e{at}", "args": {"step_num": at, "s": "{"}} for 
 @pytest.mark.parametrize("indent", [None, 1])
 @settings(deadline=None)
 @given(st.integers(0, 10_000))
-def test_cut_anywhere_all_events_before_the_cut_are_read(indent: int | None, at: Any) -> None:
+def test_all_events_before_a_truncation_are_read(indent: int | None, at: Any) -> None:
     parts = [json.dumps(event, indent=indent) for event in EVENTS]
     text = "[" + ",\n".join(parts) + "]"
     cut = text[: at % (len(text) + 1)]
@@ -28,6 +28,6 @@ def test_any_text_is_read_without_an_error(text: Any) -> None:
     assert found == [] or problem is None or problem
 
 
-def test_reading_gives_up_on_endless_noise() -> None:
+def test_reading_stops_at_endless_noise() -> None:
     noise = "{" * (ATTEMPTS + 10) + json.dumps(EVENTS[0])
     assert read_trace(noise) == ([], "holds no events")

@@ -45,7 +45,7 @@ def test_facts_that_cannot_be_read(tmp_path: Path, text: Any, problem: str) -> N
     assert problems.lines() == (f"file.json: {problem}",)
 
 
-def test_lines_become_numbers(tmp_path: Path) -> None:
+def test_lines_are_parsed_into_numbers(tmp_path: Path) -> None:
     lines = ['{"step": 1, "loss": 2.5}', "", '{"step": 2, "loss": null, "more": 1}', '{"step": 3']
     problems = RecordingWarnings()
     table = read_lines(written(tmp_path, "\n".join(lines)), name, problems, CURVES)
@@ -64,13 +64,13 @@ def test_losses_that_are_not_finite_are_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "7\n", '{"loss": "a"}\n', '{"loss": 1' + "0" * 400 + "}"])
-def test_foreign_lines(tmp_path: Path, text: Any) -> None:
+def test_lines_in_other_formats(tmp_path: Path, text: Any) -> None:
     table = read_lines(written(tmp_path, text), name, RecordingWarnings(), CURVES)
     assert list(table.columns)[: len(CURVES)] == list(CURVES)
     assert table["loss"].isna().all()
 
 
-def test_no_file_no_lines() -> None:
+def test_a_missing_file_has_no_lines() -> None:
     assert read_lines(None, name, RecordingWarnings(), CURVES).empty
 
 
@@ -83,7 +83,7 @@ def test_rules(tmp_path: Path) -> None:
     assert problems.lines() == ("file.json: expected a list of rule statuses",)
 
 
-def test_texts_that_no_file_could_hold(tmp_path: Path) -> None:
+def test_text_with_lone_surrogates_is_replaced(tmp_path: Path) -> None:
     found = read_jobs(
         [written(tmp_path, '{"job": "a\\ud800", "h": [{"\\udfff": 1}]}')], name, RecordingWarnings()
     )

@@ -33,7 +33,7 @@ SMALL = Host(
 
 
 def same(one: Any, other: Any) -> Any:
-    """Whether two recordings hold the same samples and events."""
+    """Return whether two recordings contain the same samples and events."""
     return one.system.astype(str).equals(other.system.astype(str)) and one.events.astype(
         str
     ).equals(other.events.astype(str))
@@ -100,7 +100,7 @@ def test_any_of_berths_folders_is_the_same_recording(tmp_path: Path, part: str) 
     assert found.debug_rules == whole.debug_rules
 
 
-def test_a_tree_in_which_the_profile_lies_twice(tmp_path: Path) -> None:
+def test_a_folder_that_contains_the_profile_twice(tmp_path: Path) -> None:
     output = tmp_path / "output"
     write_berth(output, SMALL)
     shutil.copytree(output / "data" / "profiler", output / "profiler")
@@ -109,7 +109,7 @@ def test_a_tree_in_which_the_profile_lies_twice(tmp_path: Path) -> None:
     assert same(found, Recording.read(output / "data"))
 
 
-def test_hosts_whose_files_lie_in_folders_of_their_own(tmp_path: Path) -> None:
+def test_hosts_whose_files_are_in_separate_folders(tmp_path: Path) -> None:
     second = Host(name="algo-2", cpu=constant(200, 9, 2), steps=[0.5] * 100, pid=7)
     write_berth(tmp_path, SMALL)
     write_berth(tmp_path / "algo-2", second, job={"started": START - 100})
@@ -123,7 +123,7 @@ def test_hosts_whose_files_lie_in_folders_of_their_own(tmp_path: Path) -> None:
     assert len(found.curves) == 100
 
 
-def test_ten_hosts_are_in_their_order(tmp_path: Path) -> None:
+def test_ten_hosts_are_sorted_numerically(tmp_path: Path) -> None:
     hosts = [Host(name=f"algo-{at}", cpu=constant(3, 9), steps=[0.1] * 3) for at in range(1, 12)]
     found = Recording.read(write_aws(tmp_path, *hosts))
     assert found.job["hosts"] == [host.name for host in hosts]
@@ -152,12 +152,12 @@ def test_an_empty_folder(tmp_path: Path) -> None:
     )
 
 
-def test_no_folder_at_all(tmp_path: Path) -> None:
+def test_a_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="expected a folder with a job's output"):
         Recording.read(tmp_path / "nothing")
 
 
-def test_links_out_of_the_folder_are_not_followed(tmp_path: Path) -> None:
+def test_links_outside_the_folder_are_not_followed(tmp_path: Path) -> None:
     elsewhere = write_aws(tmp_path / "elsewhere", SMALL)
     folder = tmp_path / "job"
     (folder / "system").mkdir(parents=True)
@@ -175,7 +175,7 @@ def test_links_out_of_the_folder_are_not_followed(tmp_path: Path) -> None:
     ]
 
 
-def test_a_link_to_itself_and_a_name_of_odd_characters(tmp_path: Path) -> None:
+def test_a_link_to_itself_and_a_name_with_special_characters(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
     (tmp_path / "system").mkdir()
     (tmp_path / "system" / "a\nb\udcff.json").write_text("x")
@@ -191,7 +191,7 @@ def test_a_folder_given_as_a_link_is_read(tmp_path: Path) -> None:
     assert not Recording.read(tmp_path / "link").system.empty
 
 
-def test_facts_of_the_wrong_kind_are_replaced_by_what_was_recorded(tmp_path: Path) -> None:
+def test_facts_of_the_wrong_type_are_replaced_by_recorded_ones(tmp_path: Path) -> None:
     write_berth(
         tmp_path, SMALL,
         job={"cores": "many", "workers": -1, "hosts": [], "started": True, "ended": 1e400},
@@ -224,7 +224,7 @@ def test_a_job_that_was_resumed_has_one_rank(tmp_path: Path) -> None:
     assert Recording.read(tmp_path).job["world"] == 1
 
 
-def test_two_processes_at_a_time_are_two_ranks(tmp_path: Path) -> None:
+def test_two_concurrent_processes_are_two_ranks(tmp_path: Path) -> None:
     root = write_aws(tmp_path, SMALL) / "profiler-output"
     write_events(root, Host(steps=[0.5] * 100, pid=8), aws=True)
     found = Recording.read(tmp_path)
@@ -252,7 +252,7 @@ def test_times_keep_their_microseconds(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def intact(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A folder with every kind of file."""
+    """Return a folder with every kind of file."""
     folder = tmp_path_factory.mktemp("intact")
     host = busy_host(points=150, steps=60)
     write_operators(write_berth(folder, host) / "data" / "profiler")
@@ -261,7 +261,7 @@ def intact(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @settings(deadline=None, max_examples=10)
 @given(st.integers(0, 2**32 - 1))
-def test_whatever_is_damaged_the_rest_is_read_and_judged(
+def test_a_damaged_file_does_not_affect_the_others(
     intact: Any, tmp_path_factory: pytest.TempPathFactory, seed: Any
 ) -> None:
     folder = tmp_path_factory.mktemp("damaged") / "job"
@@ -282,7 +282,7 @@ def test_whatever_is_damaged_the_rest_is_read_and_judged(
 
 
 def damage(path: Path, dice: random.Random) -> None:
-    """Cut a file short, empty it, put noise into it or delete it."""
+    """Truncate a file, empty it, put noise into it or delete it."""
     text = path.read_bytes()
     at = dice.randrange(len(text))
     kind = dice.choice(["cut", "empty", "noise", "delete", "array", "deep"])

@@ -9,9 +9,7 @@ from tests.unit.container.monitoring.profiler.smdebug_readers import framework_e
 
 
 @pytest.mark.parametrize("write", [write_aws, write_berth])
-def test_smdebugs_readers_find_in_a_built_folder_what_a_recording_does(
-    tmp_path: Path, write: Any
-) -> None:
+def test_smdebugs_readers_and_a_recording_read_the_same_values(tmp_path: Path, write: Any) -> None:
     folder = write(tmp_path, busy_host(points=60, steps=30))
     recording = Recording.read(folder)
     (system,) = folder.rglob("system")

@@ -38,14 +38,14 @@ def test_samples_by_time(tmp_path: Path) -> None:
     assert problems == ()
 
 
-def test_a_file_cut_short_in_a_line(tmp_path: Path) -> None:
+def test_a_file_truncated_within_a_line(tmp_path: Path) -> None:
     text = lines(sample(), sample(START + 1))
     table, problems = read(tmp_path, text[:-20])
     assert len(table) == 1
     assert problems == ("0.algo-1.json: cut short; its last line was left out",)
 
 
-def test_a_whole_last_line_without_its_end_is_read(tmp_path: Path) -> None:
+def test_a_complete_last_line_without_a_newline_is_read(tmp_path: Path) -> None:
     table, problems = read(tmp_path, lines(sample(), sample(START + 1))[:-1])
     assert len(table) == 2
     assert problems == ()
@@ -64,7 +64,7 @@ def test_a_whole_last_line_without_its_end_is_read(tmp_path: Path) -> None:
         json.dumps(sample()).replace("5.0", "1" + "0" * 400),
     ],
 )  # fmt: skip
-def test_lines_that_are_no_samples_are_left_out_and_counted(tmp_path: Path, bad: Any) -> None:
+def test_lines_that_are_not_samples_are_left_out_and_counted(tmp_path: Path, bad: Any) -> None:
     table, problems = read(tmp_path, lines(sample()) + bad + "\n" + lines(sample(START + 1)))
     assert table["value"].tolist() == [5, 5]
     (problem,) = problems
@@ -87,7 +87,7 @@ def test_memory_needs_no_dimension_and_a_gpu_no_name(tmp_path: Path) -> None:
     assert problems == ()
 
 
-def test_disks_are_disks(tmp_path: Path) -> None:
+def test_io_samples_without_a_dimension_are_of_a_disk(tmp_path: Path) -> None:
     table, _ = read(tmp_path, lines(sample(Type="i/o", Name="IOPS", Dimension="")))
     assert table["kind"].tolist() == ["disk"]
 
@@ -99,19 +99,19 @@ def test_disks_are_disks(tmp_path: Path) -> None:
         (b"\xff\xfe\x00", "holds no system metrics"), ("[]", "holds no system metrics"),
     ],
 )  # fmt: skip
-def test_foreign_files(tmp_path: Path, text: bytes | str, problem: str) -> None:
+def test_files_in_other_formats(tmp_path: Path, text: bytes | str, problem: str) -> None:
     table, problems = read(tmp_path, text)
     assert table.empty
     assert problems == (f"0.algo-1.json: {problem}",)
 
 
-def test_many_foreign_files_are_not_all_named(tmp_path: Path) -> None:
+def test_not_all_of_many_invalid_files_are_named(tmp_path: Path) -> None:
     _, problems = read(tmp_path, *["x\n"] * 10)
     assert len(problems) == 4
     assert problems[-1] == "7 more files: holds no system metrics"
 
 
-def test_what_was_recorded_twice_counts_once(tmp_path: Path) -> None:
+def test_duplicate_samples_count_once(tmp_path: Path) -> None:
     table, problems = read(tmp_path, lines(sample(), sample(START + 1)), lines(sample()))
     assert len(table) == 2
     assert problems == ("1 samples were recorded twice; one of each is used",)
@@ -133,15 +133,17 @@ def test_a_clock_that_jumps_ahead(tmp_path: Path) -> None:
     assert problems == ("algo-1: no system metrics for 3,599 s after 2023-11-14 22:14:01 UTC",)
 
 
-def test_threads_that_write_out_of_order_are_no_jump(tmp_path: Path) -> None:
+def test_samples_slightly_out_of_order_are_not_a_clock_jump(tmp_path: Path) -> None:
     times = [START + 0.01, START, START + 0.51, START + 0.5]
     _, problems = read(tmp_path, lines(*[sample(time) for time in times]))
     assert problems == ()
 
 
-def test_names_that_no_file_could_hold(tmp_path: Path) -> None:
+def test_names_with_lone_surrogates_are_replaced(tmp_path: Path) -> None:
     table, _ = read(tmp_path, lines(sample(NodeId="algo\ud800\n1"), sample(NodeId="algo\ud801\t1")))
-    assert table["node"].tolist() == ["algo??1"]  # the same sample, by then
+    assert table["node"].tolist() == [
+        "algo??1"
+    ]  # the names are now equal, so it is the same sample
     table["node"].cat.categories[0].encode()
 
 

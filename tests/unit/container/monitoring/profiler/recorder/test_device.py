@@ -3,7 +3,7 @@ from tests.unit.container.monitoring.profiler.clocks import Clock
 
 
 class Stream:
-    """A GPU that comes by an event `behind` seconds after it was recorded, in order."""
+    """A GPU that reaches each event, in order, `behind` seconds after it was recorded."""
 
     def __init__(self, host: Clock, behind: float) -> None:
         self.host, self.behind = host, round(behind * 1e9)
@@ -35,7 +35,7 @@ class FakeEvent:
         return (end.at - self.at) / 1e6 * self.stream.drift
 
 
-def test_a_phase_takes_the_time_it_took_on_the_device() -> None:
+def test_a_phase_has_its_duration_on_the_device() -> None:
     host = Clock()
     stream = Stream(host, 0.0)
     clock = DeviceClock(stream.event, host)
@@ -66,7 +66,7 @@ def test_closing_waits_for_the_device() -> None:
     assert host.now == 10**9
 
 
-def test_events_are_used_again() -> None:
+def test_events_are_reused() -> None:
     host = Clock()
     stream = Stream(host, 0.0)
     clock = DeviceClock(stream.event, host)
@@ -78,7 +78,7 @@ def test_events_are_used_again() -> None:
     assert stream.made <= 4
 
 
-def test_a_device_nobody_asks_is_given_no_more_events() -> None:
+def test_the_number_of_unresolved_events_is_limited() -> None:
     host = Clock()
     stream = Stream(host, 0.0)
     clock = DeviceClock(stream.event, host)
@@ -91,7 +91,7 @@ def test_a_device_nobody_asks_is_given_no_more_events() -> None:
     assert list(spans.take(wait=True)) == []
 
 
-def test_a_device_clock_that_drifts_stays_with_the_hosts() -> None:
+def test_a_drifting_device_clock_follows_the_host() -> None:
     host = Clock()
     stream = Stream(host, 0.001)
     clock = DeviceClock(stream.event, host)

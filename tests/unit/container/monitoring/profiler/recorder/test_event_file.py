@@ -45,7 +45,7 @@ def test_smdebug_reads_a_finished_file(tmp_path: Path) -> None:
     assert found[0].node_id == f"algo-1-{os.getpid()}"
 
 
-def test_a_files_name_says_when_it_ends_and_whose_it_is(tmp_path: Path) -> None:
+def test_a_file_name_has_the_end_time_process_and_host(tmp_path: Path) -> None:
     events = file(tmp_path, Clock())
     events.write([event(0, 3, 4), event(0, 1, 2)])
     assert not finished(tmp_path)
@@ -57,7 +57,7 @@ def test_a_files_name_says_when_it_ends_and_whose_it_is(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.tmp"))
 
 
-def test_the_first_entry_says_when_times_begin(tmp_path: Path) -> None:
+def test_the_first_entry_has_the_start_time(tmp_path: Path) -> None:
     events = file(tmp_path, Clock())
     events.write([event(0, 0, 1)])
     events.close()
@@ -65,7 +65,7 @@ def test_the_first_entry_says_when_times_begin(tmp_path: Path) -> None:
     assert first["args"] == {"start_time_since_epoch_in_micros": START // 1000}
 
 
-def test_the_open_file_is_a_whole_array_after_every_write(tmp_path: Path) -> None:
+def test_the_open_file_is_a_valid_array_after_every_write(tmp_path: Path) -> None:
     events = file(tmp_path, Clock())
     for step in range(5):
         events.write([event(step, step, step + 1)])
@@ -75,7 +75,7 @@ def test_the_open_file_is_a_whole_array_after_every_write(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("seconds", [61.0, 3601.0])
-def test_a_file_ends_when_it_is_old(tmp_path: Path, seconds: float) -> None:
+def test_a_file_is_closed_after_some_time(tmp_path: Path, seconds: float) -> None:
     clock = Clock()
     events = file(tmp_path, clock)
     events.write([event(0, 0, 1)])
@@ -91,7 +91,7 @@ def test_a_file_ends_when_it_is_old(tmp_path: Path, seconds: float) -> None:
     assert [e.event_args["step_num"] for e in framework_events(tmp_path)] == [0, 1, 2]
 
 
-def test_a_file_ends_with_its_hour(tmp_path: Path) -> None:
+def test_a_file_is_closed_at_the_end_of_its_hour(tmp_path: Path) -> None:
     clock = Clock(round(3599.5e9))
     events = file(tmp_path, clock)
     events.write([event(0, 3599, 3599.5)])
@@ -102,7 +102,7 @@ def test_a_file_ends_with_its_hour(tmp_path: Path) -> None:
     assert hours == [time.strftime("%Y%m%d%H", time.gmtime(HOUR + h)) for h in (0, 3600)]
 
 
-def test_a_file_ends_when_it_is_large(tmp_path: Path) -> None:
+def test_a_large_file_is_closed(tmp_path: Path) -> None:
     events = file(tmp_path, Clock(), rotate_bytes=1000)
     for step in range(30):
         events.write([event(step, step, step + 1)])
@@ -121,7 +121,7 @@ def test_files_that_end_at_once_do_not_replace_each_other(tmp_path: Path) -> Non
     assert len(finished(tmp_path)) == 2
 
 
-def test_a_clock_that_was_set_counts_from_the_next_file(tmp_path: Path) -> None:
+def test_a_changed_clock_takes_effect_in_the_next_file(tmp_path: Path) -> None:
     clock, set_by = Clock(), [0]
     events = TimelineFile(
         tmp_path, "algo-1", rank=0, clock=clock, wall=lambda: START + clock() + set_by[0]
@@ -138,9 +138,7 @@ def test_a_clock_that_was_set_counts_from_the_next_file(tmp_path: Path) -> None:
     assert [e.duration for e in found] == [10**6] * 3
 
 
-def test_a_full_disk_leaves_what_was_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_keeps_earlier_events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     events = file(tmp_path, Clock())
     events.write([event(0, 0, 1)])
     real, calls = os.pwrite, iter(range(9))
@@ -169,7 +167,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_a_killed_process_keeps_what_was_written(tmp_path: Path) -> None:
+def test_a_killed_process_keeps_its_events(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", KILLED, tmp_path], capture_output=True, text=True, check=False
     )
@@ -181,7 +179,7 @@ def test_a_killed_process_keeps_what_was_written(tmp_path: Path) -> None:
 
 
 def leave_behind(root: Path, process: int, host: str = "algo-1") -> Path:
-    """A file of a process, cut off where a kill in the middle of a write would leave it."""
+    """Write a file of a process, truncated as by a kill in the middle of a write."""
     events = file(root, Clock())
     events.write([event(step, step, step + 1) for step in range(4)])
     path = events.path.with_name(f"{process}-{host}_pythontimeline.json.tmp")
@@ -195,13 +193,13 @@ NOBODY = 2**22 + 1
 """More than the largest process number Linux gives."""
 
 
-def test_a_file_cut_off_loses_its_last_line(tmp_path: Path) -> None:
+def test_a_truncated_file_loses_its_last_line(tmp_path: Path) -> None:
     leave_behind(tmp_path, NOBODY)
     recover(tmp_path, "algo-1")
     assert [e.event_args["step_num"] for e in framework_events(tmp_path)] == [0, 1, 2]
 
 
-def test_a_number_used_again_is_not_taken_for_the_process_that_died(tmp_path: Path) -> None:
+def test_a_reused_pid_is_not_taken_for_the_dead_process(tmp_path: Path) -> None:
     path = leave_behind(tmp_path, os.getpid())
     recover(tmp_path, "algo-1")
     assert not path.exists()
@@ -209,7 +207,7 @@ def test_a_number_used_again_is_not_taken_for_the_process_that_died(tmp_path: Pa
 
 
 @pytest.mark.parametrize(("process", "host"), [(os.getppid(), "algo-1"), (NOBODY, "algo-2")])
-def test_files_of_the_living_and_of_other_hosts_stay(
+def test_files_of_running_processes_and_other_hosts_are_kept(
     tmp_path: Path, process: int, host: str
 ) -> None:
     path = leave_behind(tmp_path, process, host)
@@ -217,7 +215,7 @@ def test_files_of_the_living_and_of_other_hosts_stay(
     assert path.exists()
 
 
-def test_a_file_without_events_goes(tmp_path: Path) -> None:
+def test_a_file_without_events_is_removed(tmp_path: Path) -> None:
     path = leave_behind(tmp_path, NOBODY)
     path.write_text('[\n{"name": "process_na')
     recover(tmp_path, "algo-1")

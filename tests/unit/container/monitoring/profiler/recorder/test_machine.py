@@ -41,7 +41,7 @@ def test_cores_are_busy_or_wait_for_disks(tmp_path: Path) -> None:
     assert values(cores.sample())[("cpu5", "CPUUtilization")] == 0.0  # the counters stand still
 
 
-def test_counters_that_fall_are_no_use(tmp_path: Path) -> None:
+def test_falling_counters_count_as_no_use(tmp_path: Path) -> None:
     stat = tmp_path / "stat"
     stat.write_text(STAT.format(100, 1000, 50, 0, 1000))
     cores = Cores(stat, {0})
@@ -49,7 +49,7 @@ def test_counters_that_fall_are_no_use(tmp_path: Path) -> None:
     assert set(values(cores.sample()).values()) == {0.0, 100.0}
 
 
-def test_a_core_that_comes_later_counts_from_then(tmp_path: Path) -> None:
+def test_a_core_added_later_counts_from_then(tmp_path: Path) -> None:
     stat = tmp_path / "stat"
     whole = STAT.format(0, 0, 0, 0, 1000)
     stat.write_text("".join(line for line in whole.splitlines(True) if "cpu5" not in line))
@@ -78,7 +78,7 @@ def test_the_counters_are_read_once_a_sample(
     assert reads == [stat, stat]
 
 
-def test_without_proc_psutil_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_proc_psutil_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Times(SimpleNamespace):
         def __iter__(self) -> Iterator[float]:
             return iter((self.user, self.idle))
@@ -112,7 +112,7 @@ def own(tmp_path: Path, text: str) -> Path:
     return path
 
 
-def test_memory_without_a_limit_is_the_machines(tmp_path: Path) -> None:
+def test_without_a_limit_the_machines_memory_counts(tmp_path: Path) -> None:
     group(tmp_path / "cgroup", memory__max="max", memory__current=10)
     memory = Memory(tmp_path / "cgroup", own(tmp_path, "0::/\n"))
     assert memory.limit is None
@@ -131,7 +131,7 @@ def test_memory_of_a_limited_container(tmp_path: Path) -> None:
     assert used(memory) == 50.0
 
 
-def test_the_tightest_limit_on_the_way_counts(tmp_path: Path) -> None:
+def test_the_lowest_limit_of_all_parent_groups_counts(tmp_path: Path) -> None:
     root = tmp_path / "cgroup"
     group(root / "a", memory__max=1000, memory__current=900, memory__stat="inactive_file 0")
     group(root / "a" / "b", memory__max="max", memory__current=1, memory__stat="inactive_file 0")
@@ -143,7 +143,7 @@ def test_the_tightest_limit_on_the_way_counts(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", ["/", "/docker/0123", "/docker/0123/inner"])
 def test_memory_of_cgroup_v1(tmp_path: Path, path: str) -> None:
-    """A container sees its own group as the root, whatever path it is told."""
+    """A container sees its own group as the root, whatever its path in /proc."""
     root = tmp_path / "cgroup" / "memory"
     group(
         root,
@@ -159,7 +159,7 @@ def test_memory_of_cgroup_v1(tmp_path: Path, path: str) -> None:
 
 
 @pytest.mark.parametrize("limit", [9223372036854771712, 2**55])
-def test_limits_beyond_the_machine_are_none(tmp_path: Path, limit: int) -> None:
+def test_limits_above_the_machines_memory_are_ignored(tmp_path: Path, limit: int) -> None:
     group(tmp_path / "cgroup" / "memory", memory__limit_in_bytes=limit, memory__usage_in_bytes=3)
     assert Memory(tmp_path / "cgroup", own(tmp_path, "4:memory:/\n")).limit is None
 
@@ -168,7 +168,7 @@ def test_a_machine_without_cgroups(tmp_path: Path) -> None:
     assert Memory(tmp_path / "none", tmp_path / "neither").limit is None
 
 
-def test_rates_are_growth_a_second() -> None:
+def test_rates_are_growth_per_second() -> None:
     counters, now = (100.0, 7.0), 10.0
     rates = Rates(lambda: counters, lambda: now)
     counters, now = (300.0, 3.0), 10.5
@@ -212,6 +212,6 @@ def test_disks(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
-def test_disks_that_a_sandbox_hides(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_disks_hidden_by_a_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(psutil, "disk_io_counters", lambda: None)
     assert [m.value for m in Disks().sample()] == [0.0, 0.0, 0.0]

@@ -41,7 +41,7 @@ class Nvml:
         return SimpleNamespace(used=20 * 2**30, total=80 * 2**30, free=60 * 2**30)
 
 
-def test_two_figures_a_gpu() -> None:
+def test_each_gpu_has_two_metrics() -> None:
     said: list[str] = []
     assert list(Gpus(said.append, Nvml()).sample()) == [
         Metric("gpu", "gpu0", "GPUUtilization", 30.0),
@@ -52,7 +52,7 @@ def test_two_figures_a_gpu() -> None:
     assert said == []
 
 
-def test_a_gpu_that_stops_answering_is_said_once() -> None:
+def test_a_gpu_that_stops_responding_is_reported_once() -> None:
     said: list[str] = []
     nvml = Nvml()
     gpus = Gpus(said.append, nvml)

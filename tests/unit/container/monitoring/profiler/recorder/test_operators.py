@@ -77,7 +77,7 @@ def test_a_run_that_resumes_within_the_steps(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("end", ["close", "pause"])
-def test_steps_that_are_cut_short(tmp_path: Path, end: str) -> None:
+def test_steps_interrupted_during_profiling(tmp_path: Path, end: str) -> None:
     profile = OperatorProfile(tmp_path, "algo-1", 0, range(3, 100))
     train(profile, 5)
     getattr(profile, end)()
@@ -106,7 +106,7 @@ def test_an_evaluation_after_the_warm_up_does_not_end_it(tmp_path: Path) -> None
     assert read(tmp_path)["steps"] == [4, 5]
 
 
-def test_what_goes_wrong_is_said_once(tmp_path: Path) -> None:
+def test_an_error_is_reported_once(tmp_path: Path) -> None:
     (tmp_path / "framework").write_text("a file in its place")
     said: list[str] = []
     profile = OperatorProfile(tmp_path, "algo-1", 0, range(1, 3), said.append)
@@ -116,7 +116,7 @@ def test_what_goes_wrong_is_said_once(tmp_path: Path) -> None:
     assert said[0].startswith("the profiler records no operators: ")
 
 
-def test_smdebugs_reader_is_not_disturbed(tmp_path: Path) -> None:
+def test_smdebugs_reader_ignores_the_files(tmp_path: Path) -> None:
     train(OperatorProfile(tmp_path, "algo-1", 0, range(1, 2)), 3)
     assert framework_events(tmp_path) == []
 
@@ -133,7 +133,7 @@ def row(key: str, kind: str = "CPU", own: float = 0, device: float = 0) -> Any:
     )
 
 
-def test_a_gpus_operators_have_the_time_of_their_kernels() -> None:
+def test_operators_on_a_gpu_have_the_time_of_their_kernels() -> None:
     averages = [
         row("ProfilerStep*", own=9000),
         row("aten::conv2d", own=500, device=4000),
@@ -165,7 +165,7 @@ def test_only_the_most_expensive_are_listed() -> None:
     assert found[0]["name"] == found[MOST_OPERATORS]["name"] == "op199"
 
 
-def test_torch_is_imported_only_for_it() -> None:
+def test_torch_is_imported_only_to_profile_operators() -> None:
     code = (
         "import sys, container.monitoring.profiler.recorder.operators; "
         "import container.monitoring.profiler.recorder.timeline, "

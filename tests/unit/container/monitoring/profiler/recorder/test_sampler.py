@@ -27,7 +27,7 @@ def lines(root: Path) -> int:
 
 
 def samplers(root: Path) -> list[psutil.Process]:
-    """Samplers of a folder that run."""
+    """Return the running samplers of a folder."""
     found = []
     for process in psutil.process_iter(["cmdline", "status"]):
         running = process.info["status"] != psutil.STATUS_ZOMBIE
@@ -36,7 +36,7 @@ def samplers(root: Path) -> list[psutil.Process]:
     return found
 
 
-def test_smdebug_reads_what_it_samples(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_smdebug_reads_the_samples(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     sampler = Sampler(tmp_path, "algo-1", 0.1)
     sampler.start()
     wait_for(lambda: lines(tmp_path) > 40, "no samples")
@@ -75,7 +75,7 @@ def test_it_follows_its_configuration(tmp_path: Path, capfd: pytest.CaptureFixtu
 
     def hear(text: str, words: str) -> bool:
         nonlocal said, written
-        written += 1  # what lay there when the sampler first looked is no change
+        written += 1  # a file that existed when the sampler first looked is not a change
         config.write_text(text + " " * (written % 2))
         said += capfd.readouterr().out
         return words in said
@@ -117,13 +117,13 @@ def test_it_ends_with_its_parent(tmp_path: Path, interval: str) -> None:
 
 
 def _waits(process: psutil.Process) -> bool:
-    """Whether the sampler has its signals set and sleeps: it catches SIGTERM."""
+    """Return whether the sampler sleeps and catches SIGTERM."""
     text = Path(f"/proc/{process.pid}/status").read_text()
     caught = next(line for line in text.splitlines() if line.startswith("SigCgt"))
     return bool(int(caught.split()[1], 16) & 1 << (signal.SIGTERM - 1))
 
 
-def test_it_ends_where_it_was_orphaned_before_it_began(tmp_path: Path) -> None:
+def test_it_ends_if_its_parent_ended_before_it_started(tmp_path: Path) -> None:
     words = [
         sys.executable,
         "-m",
@@ -138,7 +138,7 @@ def test_it_ends_where_it_was_orphaned_before_it_began(tmp_path: Path) -> None:
     assert lines(tmp_path) == 0
 
 
-def test_sigterm_ends_it_between_two_samples(tmp_path: Path) -> None:
+def test_sigterm_ends_it_between_samples(tmp_path: Path) -> None:
     sampler = Sampler(tmp_path, "algo-1", 60)
     sampler.start()
     wait_for(lambda: samplers(tmp_path), "no sampler")
@@ -149,7 +149,9 @@ def test_sigterm_ends_it_between_two_samples(tmp_path: Path) -> None:
     sampler.stop()
 
 
-def test_a_full_disk_ends_it_with_a_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_full_disk_ends_it_with_one_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "system").write_text("a file in its place")
     sampler = Sampler(tmp_path, "algo-1", 0.1)
     sampler.start()
@@ -169,7 +171,7 @@ def test_a_full_disk_ends_it_with_a_line(tmp_path: Path, capfd: pytest.CaptureFi
     assert said[0].startswith("the profiler's system metrics end here: ")
 
 
-def test_a_sampler_that_cannot_start_is_said(
+def test_a_sampler_that_cannot_start_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
@@ -181,7 +183,7 @@ def test_a_sampler_that_cannot_start_is_said(
     assert "no system metrics" in said[0]
 
 
-def test_its_process_holds_little() -> None:
+def test_its_process_imports_no_large_packages() -> None:
     code = (
         "import sys; from container.monitoring.profiler.recorder import sampler; "
         "print(*(m for m in ('torch', 'numpy', 'pandas', 'smdebug') if m in sys.modules))"
@@ -191,7 +193,7 @@ def test_its_process_holds_little() -> None:
 
 
 class Sleeper:
-    """Sleeps at once, each time a little too long; ends after some samples."""
+    """Simulates sleep, each time slightly too long, and ends after some samples."""
 
     def __init__(self, late: list[float]) -> None:
         self.now, self.late = 100.0, late
@@ -228,12 +230,12 @@ def test_samples_do_not_drift(tmp_path: Path) -> None:
     assert len(system_events(tmp_path)) == 1000
 
 
-def test_samples_that_were_missed_are_left_out(tmp_path: Path) -> None:
+def test_missed_samples_are_left_out(tmp_path: Path) -> None:
     times = sample_at(tmp_path, [0.0, 1.3, 0.0, 0.0], lambda now: now + 1e9)
     assert times == pytest.approx([0.5, 2.3, 2.5, 3.0])
 
 
-def test_a_wall_clock_that_jumps_changes_times_not_the_pace(tmp_path: Path) -> None:
+def test_a_wall_clock_jump_changes_times_but_not_the_interval(tmp_path: Path) -> None:
     jumps = {2: -3600.0, 3: 7200.0}
 
     def wall(now: float) -> float:

@@ -18,7 +18,7 @@ def files(root: Path) -> list[Path]:
     return sorted(root.rglob("*.json"))
 
 
-def test_a_line_is_what_sagemaker_writes(tmp_path: Path) -> None:
+def test_a_line_has_sagemakers_format(tmp_path: Path) -> None:
     file = MetricsFile(tmp_path, "algo-2")
     file.write([CPU, MEMORY], MINUTE + 1.5)
     (path,) = files(tmp_path)
@@ -66,7 +66,7 @@ def test_a_new_hour_is_a_new_folder(tmp_path: Path) -> None:
     assert [p.name for p in files(tmp_path)] == [f"{hour - 60}.algo-1.json", f"{hour}.algo-1.json"]
 
 
-def test_a_clock_that_is_set_back_adds_to_the_earlier_file(tmp_path: Path) -> None:
+def test_a_clock_set_back_appends_to_the_earlier_file(tmp_path: Path) -> None:
     file = MetricsFile(tmp_path, "algo-1")
     for moment in (0, 70, 10, 80):
         file.write([CPU], MINUTE + moment)
@@ -77,7 +77,7 @@ def test_a_clock_that_is_set_back_adds_to_the_earlier_file(tmp_path: Path) -> No
     assert len(system_events(tmp_path)) == 4
 
 
-def test_a_job_that_is_resumed_adds_to_its_files(tmp_path: Path) -> None:
+def test_a_resumed_job_appends_to_its_files(tmp_path: Path) -> None:
     for second in (1, 2):
         file = MetricsFile(tmp_path, "algo-1")
         file.write([CPU], MINUTE + second)
@@ -85,7 +85,7 @@ def test_a_job_that_is_resumed_adds_to_its_files(tmp_path: Path) -> None:
     assert len(system_events(tmp_path)) == 2
 
 
-def test_a_file_cut_off_is_still_read(tmp_path: Path) -> None:
+def test_a_truncated_file_is_still_read(tmp_path: Path) -> None:
     file = MetricsFile(tmp_path, "algo-1")
     file.write([CPU, CPU, MEMORY], MINUTE)
     file.close()

@@ -67,7 +67,7 @@ def train(line: Timeline, clock: Clock, steps: int = 3, first: int = 0) -> None:
 
 
 def events(root: Path) -> list[tuple[str, str, int, float, float]]:
-    """Name, mode, step, start and seconds, by start and the longest first."""
+    """Return name, mode, step, start and seconds of each event, by start, the longest first."""
     found = [
         (
             e.event_name,
@@ -97,7 +97,7 @@ def test_a_step_and_its_phases(tmp_path: Path) -> None:
     ]
 
 
-def test_steps_touch_and_phases_lie_within_them(tmp_path: Path) -> None:
+def test_steps_are_contiguous_and_contain_their_phases(tmp_path: Path) -> None:
     clock = Clock(12_345)
     line = timeline(tmp_path, clock)
     for step, _ in enumerate(line.batches("train", slow(clock, 50, 0.000_012_3), 0)):
@@ -120,7 +120,7 @@ def test_steps_touch_and_phases_lie_within_them(tmp_path: Path) -> None:
         assert len(inside) == 6
         edges = [step.start_time, *(t for e in inside for t in (e.start_time, e.end_time))]
         assert edges == sorted(edges)
-        # Nothing lies between these phases, so that together they are the step.
+        # There is no time between these phases, so together they are the step.
         assert sum(e.duration for e in inside) == step.duration
 
 
@@ -145,7 +145,7 @@ def test_a_phase_within_another_interrupts_it(tmp_path: Path) -> None:
     ]
 
 
-def test_phases_outside_of_steps_go_by_the_last_step(tmp_path: Path) -> None:
+def test_phases_outside_of_steps_have_the_number_of_the_last_step(tmp_path: Path) -> None:
     clock = Clock()
     line = timeline(tmp_path, clock)
     spend(line, clock, "export", 1)
@@ -176,7 +176,7 @@ def test_a_checkpoint_between_two_batches_belongs_to_the_step(tmp_path: Path) ->
     ]
 
 
-def test_a_loop_that_is_left_early_ends_its_step(tmp_path: Path) -> None:
+def test_leaving_a_loop_early_ends_its_step(tmp_path: Path) -> None:
     clock = Clock()
     line = timeline(tmp_path, clock)
     for batch in line.batches("train", slow(clock, 9, 1), 0):
@@ -214,7 +214,7 @@ def test_a_step_that_fails_ends_with_the_timeline(tmp_path: Path) -> None:
     ]
 
 
-def test_a_loader_that_fails_has_no_step(tmp_path: Path) -> None:
+def test_a_failing_loader_has_no_step(tmp_path: Path) -> None:
     clock = Clock()
     line = timeline(tmp_path, clock)
 
@@ -304,16 +304,16 @@ for step in line.batches("train", range(100), 0):
 """
 
 
-def test_a_killed_job_keeps_what_was_flushed(tmp_path: Path) -> None:
+def test_a_killed_job_keeps_flushed_events(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", KILLED, tmp_path], check=False)
     assert done.returncode == -signal.SIGKILL
     clock = Clock()
-    timeline(tmp_path, clock).close()  # the job goes on
+    timeline(tmp_path, clock).close()  # the job continues
     steps = [e[2] for e in events(tmp_path) if "Step" in e[0]]
     assert steps == list(range(10))
 
 
-def test_a_full_disk_is_said_once_and_training_goes_on(
+def test_a_full_disk_is_reported_once_and_training_continues(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
@@ -331,7 +331,7 @@ def test_a_full_disk_is_said_once_and_training_goes_on(
     assert said == ["the profiler's timeline ends here: [Errno 28] No space left on device"]
 
 
-def test_a_folder_that_cannot_be_written_is_said_once(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported_once(tmp_path: Path) -> None:
     (tmp_path / "framework").write_text("a file in its place")
     said: list[str] = []
     clock = Clock()
@@ -342,7 +342,7 @@ def test_a_folder_that_cannot_be_written_is_said_once(tmp_path: Path) -> None:
     assert "framework" in said[0]
 
 
-def test_memory_does_not_grow_with_a_disk_that_hangs(
+def test_memory_does_not_grow_if_the_disk_hangs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("container.monitoring.profiler.recorder.timeline.MOST_EVENTS", 100)
@@ -356,7 +356,7 @@ def test_memory_does_not_grow_with_a_disk_that_hangs(
     assert threading.active_count() < 20
 
 
-def test_phases_on_a_gpu_are_seen_beside_the_hosts(tmp_path: Path) -> None:
+def test_phases_on_a_gpu_are_recorded_beside_the_hosts(tmp_path: Path) -> None:
     clock = Clock()
     stream = Stream(clock, 0.0)
     gpu: Any = SimpleNamespace(type="cuda", index=1)
@@ -386,7 +386,7 @@ def test_phases_on_a_gpu_are_seen_beside_the_hosts(tmp_path: Path) -> None:
     assert PHASES["forward"] in host
 
 
-def test_a_gpu_that_fails_costs_only_its_own_phases(
+def test_a_failing_gpu_loses_only_its_own_phases(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()
@@ -410,7 +410,7 @@ def test_a_gpu_that_fails_costs_only_its_own_phases(
     assert [e[2] for e in events(tmp_path) if "Step" in e[0]] == [0, 1]
 
 
-def test_a_phase_of_ones_own_keeps_its_name(tmp_path: Path) -> None:
+def test_a_custom_phase_keeps_its_name(tmp_path: Path) -> None:
     clock = Clock()
     line = timeline(tmp_path, clock)
     spend(line, clock, 'warm "up"', 1)
@@ -418,7 +418,7 @@ def test_a_phase_of_ones_own_keeps_its_name(tmp_path: Path) -> None:
     assert events(tmp_path) == [('warm "up"', "other", 0, 0.0, 1.0)]
 
 
-def test_the_recording_knows_every_phase(tmp_path: Path) -> None:
+def test_the_reader_knows_every_phase(tmp_path: Path) -> None:
     clock = Clock()
     stream = Stream(clock, 0.0)
     gpu: Any = SimpleNamespace(type="cuda", index=0)

@@ -66,7 +66,7 @@ def written(folder: Path, into: Path) -> tuple[ReadPage, dict[str, Any]]:
     return ReadPage(page.read_text()), json.loads((into / "report.json").read_text())
 
 
-def test_every_section_is_there_and_every_link_leads_somewhere(tmp_path: Path) -> None:
+def test_the_page_has_every_section_and_no_broken_link(tmp_path: Path) -> None:
     folder = write_berth(tmp_path / "job", busy_host(points=240, steps=60))
     write_operators(folder / "data" / "profiler")
     page, figures = written(folder, tmp_path / "report")
@@ -102,10 +102,10 @@ def test_a_file_for_every_rule_and_their_statuses(tmp_path: Path) -> None:
     statuses = json.loads((tmp_path / "report" / "profiler-rules.json").read_text())
     assert {each["RuleConfigurationName"] for each in statuses} == set(PROFILER_RULES)
     assert statuses == report.statuses
-    assert not list(tmp_path.rglob(".*"))  # nothing half written is left
+    assert not list(tmp_path.rglob(".*"))  # no partial file remains
 
 
-def test_a_folder_aws_wrote(tmp_path: Path) -> None:
+def test_a_folder_written_by_aws(tmp_path: Path) -> None:
     folder = write_aws(tmp_path, busy_host("algo-1", 240), busy_host("algo-2", 240))
     page, figures = written(folder, tmp_path / "report")
     assert figures["job"]["hosts"] == ["algo-1", "algo-2"]
@@ -114,7 +114,7 @@ def test_a_folder_aws_wrote(tmp_path: Path) -> None:
     assert "No curves:" in page.text
 
 
-def test_an_empty_job_has_a_report_that_says_so(tmp_path: Path) -> None:
+def test_the_report_of_an_empty_job_says_that_it_is_empty(tmp_path: Path) -> None:
     (tmp_path / "job").mkdir()
     page, figures = written(tmp_path / "job", tmp_path / "report")
     assert "Nothing was recorded, so there is nothing to judge." in page.text
@@ -137,7 +137,7 @@ def test_a_job_without_a_gpu_and_one_without_steps(tmp_path: Path) -> None:
     assert "broken" not in page.text
 
 
-def test_many_hosts_unfold(tmp_path: Path) -> None:
+def test_all_of_many_hosts_are_shown(tmp_path: Path) -> None:
     hosts = [busy_host(f"algo-{n}", points=60, gpus=2, steps=20) for n in range(1, 12)]
     page, figures = written(write_berth(tmp_path / "job", *hosts), tmp_path / "report")
     assert [f"algo-{n}" for n in range(1, 12)] == figures["job"]["hosts"]
@@ -145,7 +145,7 @@ def test_many_hosts_unfold(tmp_path: Path) -> None:
     assert "rank 10 on algo-11" in page.text
 
 
-def test_hostile_names_are_text(tmp_path: Path) -> None:
+def test_malicious_names_are_escaped(tmp_path: Path) -> None:
     folder = write_berth(
         tmp_path / "job", busy_host(EVIL.replace("/", ""), points=120, steps=30), job={"job": EVIL}
     )
@@ -162,7 +162,7 @@ def test_hostile_names_are_text(tmp_path: Path) -> None:
     assert "<" not in page.scripts["charts"]
 
 
-def test_only_the_two_scripts_may_run_and_nothing_may_be_fetched(tmp_path: Path) -> None:
+def test_the_page_allows_its_two_scripts_only_and_no_requests(tmp_path: Path) -> None:
     folder = write_berth(tmp_path / "job", busy_host(points=60))
     page = write_report(folder, tmp_path / "report").page
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', unescape(page.read_text()))
@@ -174,7 +174,7 @@ def test_only_the_two_scripts_may_run_and_nothing_may_be_fetched(tmp_path: Path)
     assert page.stat().st_size < 3_000_000
 
 
-def test_a_section_that_fails_costs_only_itself(
+def test_a_failing_section_does_not_affect_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = recorded(use={"CPU": 50})
@@ -187,7 +187,7 @@ def test_a_section_that_fails_costs_only_itself(
     assert "ZeroDivisionError" in report.data["failures"]["System usage statistics"]
 
 
-def test_figures_that_cannot_be_written_cost_themselves_alone(tmp_path: Path) -> None:
+def test_the_page_is_written_even_if_the_json_files_cannot_be(tmp_path: Path) -> None:
     folder = write_berth(tmp_path / "job", busy_host(points=60, steps=20))
     into = tmp_path / "report"
     for taken in (into / "report.json", into / "profiler-reports", into / "profiler-rules.json"):
@@ -199,7 +199,7 @@ def test_figures_that_cannot_be_written_cost_themselves_alone(tmp_path: Path) ->
     assert len([line for line in lines if line.startswith("profiler report: ")]) == 3
 
 
-def test_a_report_that_cannot_be_written_leaves_the_earlier_one(
+def test_an_earlier_report_is_kept_if_the_new_one_cannot_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = write_berth(tmp_path / "job", busy_host(points=60, steps=20))
@@ -226,7 +226,7 @@ def test_damaged_recordings_still_give_a_report(tmp_path: Path) -> None:
     assert "failures" not in figures
 
 
-def test_a_debugger_rule_leads_to_its_step_and_a_profiler_rule_to_its_time(tmp_path: Path) -> None:
+def test_a_debugger_rule_shows_its_step_and_a_profiler_rule_its_time(tmp_path: Path) -> None:
     job = recorded(
         losses=[2.0] * 100, use={"CPU": 50}, debug_rules=[fired("DeadRelu", steps=[7, 9])],
         durations=[0.1] * 100 + [2.0] * 11 + [0.1] * 100,
@@ -243,7 +243,7 @@ def test_a_debugger_rule_leads_to_its_step_and_a_profiler_rule_to_its_time(tmp_p
     assert "moment-profiler-StepOutlier-1" in page.ids
 
 
-def test_charts_are_what_plotly_knows_and_small(tmp_path: Path) -> None:
+def test_charts_are_small_and_valid_for_plotly(tmp_path: Path) -> None:
     from plotly import graph_objects
 
     folder = write_berth(tmp_path / "job", busy_host(points=2000, gpus=2, steps=2000))
@@ -291,7 +291,7 @@ def test_the_statuses_are_of_the_given_rules_alone(
     assert "file" in err.splitlines()[-1]
 
 
-def test_a_verdict_that_fails_costs_only_itself(
+def test_a_failing_verdict_does_not_affect_the_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ReportContext, "verdict", property(lambda _: 1 / 0))

@@ -1,4 +1,4 @@
-"""Asks one rule of a recording that was written to disk in SageMaker's layout."""
+"""Runs one rule on a recording written to disk in SageMaker's layout or berth's."""
 
 from typing import Any
 
@@ -10,12 +10,12 @@ from tests.unit.container.monitoring.profiler.folders import write_aws, write_be
 
 
 def outcome(folder: Any, rule: Any, *hosts: Any, **parameters: Any) -> Any:
-    """The rule's outcome on what SageMaker would have recorded of the hosts."""
+    """Return the rule's outcome on the hosts as recorded by SageMaker."""
     return _outcome(write_aws(folder, *hosts), rule, parameters)
 
 
 def berth_outcome(folder: Any, rule: Any, *hosts: Any, job: Any = None, **parameters: Any) -> Any:
-    """The rule's outcome on what berth would have recorded of the hosts."""
+    """Return the rule's outcome on the hosts as recorded by berth."""
     return _outcome(write_berth(folder, *hosts, job=job), rule, parameters)
 
 

@@ -22,7 +22,7 @@ def low(folder: Any, gpu: Any, **parameters: Any) -> Any:
     return outcome(folder, "LowGPUUtilization", host(np.asarray(gpu, float)), **parameters)
 
 
-def test_a_gpu_that_is_used_little_fires(tmp_path: Path) -> None:
+def test_a_gpu_with_low_utilisation_fires(tmp_path: Path) -> None:
     found = low(tmp_path, constant(1100, 40))
     assert found.fired
     assert found.datapoints == 1100
@@ -46,7 +46,7 @@ def test_a_busy_gpu_does_not_fire(tmp_path: Path) -> None:
     assert "every GPU is busy" in found.reason
 
 
-def test_it_fires_at_every_look_after_its_patience(tmp_path: Path) -> None:
+def test_it_fires_at_every_look_after_the_patience(tmp_path: Path) -> None:
     # looks every minute, which has 120 points; 240 are needed
     found = low(tmp_path, constant(480, 40), patience=240, window=100)
     assert found.triggered == 3
@@ -62,7 +62,7 @@ def test_only_the_last_window_counts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("points", "judged"), [(99, False), (100, True), (101, True)])
-def test_patience_is_how_many_points_it_waits_for(
+def test_patience_is_the_number_of_points_to_wait_for(
     tmp_path: Path, points: int, judged: bool
 ) -> None:
     found = low(tmp_path, constant(points, 40), patience=100)
@@ -96,7 +96,7 @@ def memory(folder: Any, values: Any, **parameters: Any) -> Any:
     )
 
 
-def test_memory_that_jumps_fires(tmp_path: Path) -> None:
+def test_a_jump_in_memory_fires(tmp_path: Path) -> None:
     found = memory(tmp_path, [20] * 150 + [40] * 50, patience=100)
     assert found.fired
     details = found.details["algo-1"]["gpu0"]
@@ -107,21 +107,21 @@ def test_memory_that_jumps_fires(tmp_path: Path) -> None:
     assert found.moments[0] == START + 152 * 0.5
 
 
-def test_memory_that_grows_slowly_or_falls_does_not(tmp_path: Path) -> None:
+def test_slowly_growing_or_falling_memory_does_not_fire(tmp_path: Path) -> None:
     assert not memory(tmp_path / "slow", np.linspace(20, 60, 200), patience=100).fired
     assert not memory(tmp_path / "falls", [60] * 150 + [20] * 50, patience=100).fired
 
 
-def test_an_increase_of_just_the_limit_does_not_fire(tmp_path: Path) -> None:
+def test_an_increase_equal_to_the_limit_does_not_fire(tmp_path: Path) -> None:
     assert not memory(tmp_path / "at", [20] * 150 + [25] * 50, patience=100).fired
     assert memory(tmp_path / "over", [20] * 150 + [25.1] * 50, patience=100).fired
 
 
-def test_memory_that_jumped_before_the_patience_was_over_does_not_fire(tmp_path: Path) -> None:
+def test_a_jump_in_memory_before_the_end_of_the_patience_does_not_fire(tmp_path: Path) -> None:
     assert not memory(tmp_path, [20] * 50 + [60] * 150, patience=100).fired
 
 
-def test_memory_waits_for_two_windows(tmp_path: Path) -> None:
+def test_the_memory_rule_needs_two_windows(tmp_path: Path) -> None:
     found = memory(tmp_path, [20] * 15, patience=1, window=10)
     assert found.reason == "not enough data: 15 of 20 points"
 
@@ -139,7 +139,7 @@ def test_gpus_that_work_unequally_fire(tmp_path: Path) -> None:
     json.dumps(found.details, allow_nan=False)
 
 
-def test_gpus_that_work_alike_do_not(tmp_path: Path) -> None:
+def test_gpus_that_work_equally_do_not_fire(tmp_path: Path) -> None:
     dice = np.random.default_rng(3)
     found = outcome(tmp_path, "LoadBalancing", host(dice.uniform(60, 100, (1100, 3))))
     assert not found.fired
@@ -158,7 +158,7 @@ def test_gpus_of_different_hosts_are_compared(tmp_path: Path) -> None:
     assert "gpu0 on algo-1 and gpu0 on algo-2" in found.reason
 
 
-def test_full_utilisation_is_counted(tmp_path: Path) -> None:
+def test_full_utilisation_is_included(tmp_path: Path) -> None:
     gpu = np.column_stack([np.full(200, 100.0), np.full(200, 99.0)])
     found = outcome(tmp_path, "LoadBalancing", host(gpu), patience=100)
     assert found.details["algo-1"]["workloads"]["gpu0"][49] == 200
@@ -175,7 +175,7 @@ COUNTS = arrays(np.float64, (3, 8), elements=st.integers(0, 9)).map(lambda found
 
 
 @given(COUNTS, COUNTS, st.floats(0.5, 100))
-def test_the_distance_is_a_distance(one: Any, other: Any, factor: Any) -> None:
+def test_the_distance_is_symmetric_and_bounded(one: Any, other: Any, factor: Any) -> None:
     distance = jensen_shannon(one, other)
     assert (distance >= 0).all()
     assert (distance <= math.sqrt(math.log(2)) + 1e-9).all()

@@ -13,7 +13,7 @@ def host(points: int = 1100, cpu: int = 30, gpu: int = 40, memory: int = 20) -> 
     )
 
 
-def test_an_instance_that_idles_fires(tmp_path: Path) -> None:
+def test_an_idle_instance_fires(tmp_path: Path) -> None:
     found = outcome(tmp_path, "BatchSize", host())
     assert found.fired
     assert found.datapoints == 1100
@@ -26,13 +26,13 @@ def test_an_instance_that_idles_fires(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("busy", [{"cpu": 80}, {"gpu": 80}, {"memory": 80}])
-def test_one_that_is_used_keeps_it_from_firing(tmp_path: Path, busy: Any) -> None:
+def test_one_used_processor_prevents_firing(tmp_path: Path, busy: Any) -> None:
     found = outcome(tmp_path, "BatchSize", host(**busy))
     assert not found.fired
     assert found.judged
 
 
-def test_the_threshold_itself_is_enough_use(tmp_path: Path) -> None:
+def test_use_equal_to_the_threshold_does_not_fire(tmp_path: Path) -> None:
     assert not outcome(tmp_path, "BatchSize", host(gpu=70)).fired
 
 
@@ -42,7 +42,7 @@ def test_processors_count_by_their_mean(tmp_path: Path) -> None:
     assert outcome(tmp_path, "BatchSize", mixed).fired
 
 
-def test_it_waits_for_its_patience_and_for_a_window(tmp_path: Path) -> None:
+def test_it_needs_its_patience_and_one_window(tmp_path: Path) -> None:
     assert outcome(tmp_path / "a", "BatchSize", host(120)).reason == (
         "not enough data: 120 of 1000 points"
     )

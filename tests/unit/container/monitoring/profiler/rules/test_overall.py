@@ -66,13 +66,13 @@ def test_interfaces_and_disks_are_added_up(tmp_path: Path) -> None:
     assert found.details["Disk"]["algo-1"]["p50"] == 11
 
 
-def test_nothing_measured(tmp_path: Path) -> None:
+def test_without_measurements_there_is_no_usage(tmp_path: Path) -> None:
     found = outcome(tmp_path, "OverallSystemUsage", Host(steps=[0.1] * 3))
     assert found.reason == "no system metrics in this job"
     assert not found.judged
 
 
-def test_where_the_time_goes(tmp_path: Path) -> None:
+def test_the_time_is_divided_into_phases(tmp_path: Path) -> None:
     host = Host(steps=[1.0] * 30, eval_steps=[0.5] * 20, cpu=constant(10, 50))
     root = write_berth(tmp_path, host) / "data" / "profiler"
     write_operators(root)
@@ -101,7 +101,7 @@ def test_where_the_time_goes(tmp_path: Path) -> None:
     json.dumps(found.as_json(), allow_nan=False)
 
 
-def test_a_timeline_of_sagemakers_counts_the_wait_for_data_to_the_step(tmp_path: Path) -> None:
+def test_in_sagemakers_timeline_the_wait_for_data_belongs_to_the_step(tmp_path: Path) -> None:
     host = Host(steps=[1.0] * 30, cpu=constant(10, 50))
     phases = outcome(tmp_path, "OverallFrameworkMetrics", host).details["train"]["phases"]
     assert phases["data"]["share"] == pytest.approx(20, abs=0.1)
@@ -110,7 +110,7 @@ def test_a_timeline_of_sagemakers_counts_the_wait_for_data_to_the_step(tmp_path:
     assert sum(part["share"] for part in phases.values()) == pytest.approx(100)
 
 
-def test_what_a_gpu_did_stands_beside_what_its_host_did(tmp_path: Path) -> None:
+def test_phases_of_a_gpu_are_listed_beside_those_of_its_host(tmp_path: Path) -> None:
     host = Host(steps=[1.0] * 10, phases={"forward": 0.1, "backward": 0.1}, cpu=constant(9, 1))
     root = write_berth(tmp_path, host) / "data" / "profiler"
     begin = START + 1
@@ -127,12 +127,12 @@ def test_what_a_gpu_did_stands_beside_what_its_host_did(tmp_path: Path) -> None:
     assert "GPU" not in details
 
 
-def test_no_steps_no_breakdown(tmp_path: Path) -> None:
+def test_without_steps_there_is_no_breakdown(tmp_path: Path) -> None:
     found = berth_outcome(tmp_path, "OverallFrameworkMetrics", Host(cpu=constant(9, 1)))
     assert not found.judged
     assert found.details["train"] == {}
 
 
-def test_everything_recorded_and_nothing_wrong(tmp_path: Path) -> None:
+def test_a_healthy_job_with_everything_recorded(tmp_path: Path) -> None:
     found = berth_outcome(tmp_path, "OverallSystemUsage", busy_host(points=50, steps=20))
     assert found.reason.startswith("processors used on average: algo-1 6")

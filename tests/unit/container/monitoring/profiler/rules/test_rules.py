@@ -30,7 +30,7 @@ def by_name(outcomes: Any) -> Any:
     return {found.request.name: found for found in outcomes}
 
 
-def test_every_rule_has_an_outcome_in_the_order_asked(tmp_path: Path) -> None:
+def test_every_rule_has_an_outcome_in_the_requested_order(tmp_path: Path) -> None:
     recording = Recording.read(write_berth(tmp_path, busy_host()))
     rules = parse_rules(PROFILER_RULES, ["auto"])
     found = evaluate(recording, rules)
@@ -42,7 +42,7 @@ def test_every_rule_has_an_outcome_in_the_order_asked(tmp_path: Path) -> None:
     assert found[-1].reason.endswith("1 had too little to judge")  # one GPU has no load to balance
 
 
-def test_no_rules_no_outcomes(bound: Any) -> None:
+def test_without_rules_there_are_no_outcomes(bound: Any) -> None:
     assert evaluate(bound, ()) == []
 
 
@@ -67,7 +67,7 @@ def test_a_report_runs_all_the_others(bound: Any) -> None:
     assert report.violations == 1202  # 1,200 points, and a GPU at 2 looks
 
 
-def test_a_report_passes_parameters_on(bound: Any) -> None:
+def test_a_report_passes_parameters_to_its_rules(bound: Any) -> None:
     given = {
         "rule_to_invoke": "ProfilerReport",
         "cpubottleneck_CPU_threshold": "99",
@@ -85,7 +85,7 @@ def test_a_report_passes_parameters_on(bound: Any) -> None:
     assert found["LowGPUUtilization"].triggered == 1
 
 
-def test_what_was_asked_for_by_itself_is_not_run_again(bound: Any) -> None:
+def test_a_rule_requested_separately_is_not_run_again_for_the_report(bound: Any) -> None:
     rules = parse_rules(
         PROFILER_RULES, ["CPUBottleneck", "ProfilerReport"], {"CPUBottleneck_threshold": 9}
     )
@@ -95,7 +95,7 @@ def test_what_was_asked_for_by_itself_is_not_run_again(bound: Any) -> None:
     assert own.request.parameters["threshold"] == 9
 
 
-def test_unless_the_report_has_other_parameters_for_it(bound: Any) -> None:
+def test_a_rule_runs_again_if_the_report_has_other_parameters(bound: Any) -> None:
     rules = parse_rules(
         PROFILER_RULES,
         ["CPUBottleneck", "ProfilerReport"],
@@ -107,7 +107,7 @@ def test_unless_the_report_has_other_parameters_for_it(bound: Any) -> None:
     assert found["ProfilerReport-CPUBottleneck"].part_of == "ProfilerReport"
 
 
-def test_a_rule_that_fails_says_so_and_the_others_go_on(
+def test_a_failing_rule_reports_its_error_and_the_others_continue(
     bound: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(view: Any, request: Any) -> None:

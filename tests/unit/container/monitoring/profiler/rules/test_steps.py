@@ -36,18 +36,20 @@ def test_many_slow_steps_fire(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("slow", "fires"), [(10, False), (11, True)])
-def test_as_many_as_are_normal_do_not(tmp_path: Path, slow: int, fires: bool) -> None:
+def test_the_expected_number_of_slow_steps_does_not_fire(
+    tmp_path: Path, slow: int, fires: bool
+) -> None:
     found = berth_outcome(tmp_path, "StepOutlier", steps_with(slow))
     assert found.fired is fires
     assert found.details["step_details"]["algo-1-7"]["number_of_outliers"] == slow
 
 
-def test_its_parameters_are_heeded(tmp_path: Path) -> None:
+def test_its_parameters_are_used(tmp_path: Path) -> None:
     assert berth_outcome(tmp_path / "a", "StepOutlier", steps_with(3), n_outliers=2).fired
     assert not berth_outcome(tmp_path / "b", "StepOutlier", steps_with(12), stddev=9).fired
 
 
-def test_steps_that_last_the_same_are_no_outliers(tmp_path: Path) -> None:
+def test_equal_durations_are_not_outliers(tmp_path: Path) -> None:
     found = berth_outcome(tmp_path, "StepOutlier", steps_with(0))
     assert found.details["step_details"]["algo-1-7"]["number_of_outliers"] == 0
     assert not found.fired
@@ -74,12 +76,12 @@ def both_modes() -> Any:
     ("mode", "fires"),
     [(None, True), ("EVAL", True), ("ModeKeys.EVAL", True), ("Step:ModeKeys.TRAIN", False)],
 )
-def test_modes_apart(tmp_path: Path, mode: str | None, fires: bool) -> None:
+def test_modes_are_separate(tmp_path: Path, mode: str | None, fires: bool) -> None:
     found = berth_outcome(tmp_path, "StepOutlier", both_modes(), mode=mode)
     assert found.fired is fires
 
 
-def test_evaluation_has_an_entry_of_its_own(tmp_path: Path) -> None:
+def test_evaluation_has_a_separate_entry(tmp_path: Path) -> None:
     found = berth_outcome(tmp_path, "StepOutlier", both_modes())
     assert set(found.details["step_details"]) == {"algo-1-7", "algo-1-7 (eval)"}
     assert found.details["step_details"]["algo-1-7 (eval)"]["phase"] == "Step:ModeKeys.EVAL"
@@ -96,7 +98,7 @@ def test_sagemakers_own_timeline_works_as_well(tmp_path: Path) -> None:
 
 @settings(deadline=None)
 @given(st.lists(st.floats(1e-3, 10), min_size=ENOUGH, max_size=200), st.floats(0.5, 4))
-def test_what_each_look_counts_is_what_it_would_count_alone(durations: Any, stddev: Any) -> None:
+def test_each_look_counts_only_the_steps_before_it(durations: Any, stddev: Any) -> None:
     values = np.array(durations)
     looks = np.array([50, ENOUGH, len(values)])
     counts = _counts(values, looks, stddev)
@@ -118,7 +120,7 @@ def test_a_late_first_step_fires(tmp_path: Path) -> None:
     assert "began 25.0 min after the job" in found.reason
 
 
-def test_an_early_one_does_not(tmp_path: Path) -> None:
+def test_an_early_first_step_does_not_fire(tmp_path: Path) -> None:
     found = outcome(
         tmp_path, "MaxInitializationTime", Host(cpu=constant(30, 50), steps=[0.1] * 20, before=19)
     )
@@ -127,7 +129,7 @@ def test_an_early_one_does_not(tmp_path: Path) -> None:
     assert found.datapoints == 20
 
 
-def test_a_first_step_that_never_comes_fires(tmp_path: Path) -> None:
+def test_a_missing_first_step_fires(tmp_path: Path) -> None:
     found = outcome(tmp_path, "MaxInitializationTime", Host(cpu=constant(30, 50), interval=60))
     assert found.fired
     assert found.reason == (
@@ -135,7 +137,7 @@ def test_a_first_step_that_never_comes_fires(tmp_path: Path) -> None:
     )
 
 
-def test_without_a_timeline_job_json_tells_when_training_began(tmp_path: Path) -> None:
+def test_without_a_timeline_job_json_has_the_start_of_training(tmp_path: Path) -> None:
     host = Host(cpu=constant(30, 50), interval=60)
     found = berth_outcome(
         tmp_path, "MaxInitializationTime", host, job={"training_started": START + 90}
@@ -145,14 +147,14 @@ def test_without_a_timeline_job_json_tells_when_training_began(tmp_path: Path) -
     assert found.details["initialization_in_seconds"] == 90
 
 
-def test_a_recording_too_short_to_tell(tmp_path: Path) -> None:
+def test_a_recording_too_short_to_judge(tmp_path: Path) -> None:
     found = outcome(tmp_path, "MaxInitializationTime", Host(cpu=constant(30, 50)))
     assert not found.fired
     assert not found.judged
     assert found.reason.startswith("no training step in the 14.5 s recorded")
 
 
-def test_the_job_begins_when_job_json_says(tmp_path: Path) -> None:
+def test_job_json_has_the_start_of_the_job(tmp_path: Path) -> None:
     host = Host(cpu=constant(30, 50), steps=[0.1] * 20)
     found = berth_outcome(
         tmp_path, "MaxInitializationTime", host, job={"started": START - 3600}, threshold=30
@@ -161,6 +163,6 @@ def test_the_job_begins_when_job_json_says(tmp_path: Path) -> None:
     assert found.details["initialization_in_seconds"] == pytest.approx(3601)
 
 
-def test_the_limit_itself_is_in_time(tmp_path: Path) -> None:
+def test_a_first_step_at_the_limit_does_not_fire(tmp_path: Path) -> None:
     host = Host(cpu=constant(30, 50), steps=[0.1] * 20, before=60.0)
     assert not berth_outcome(tmp_path, "MaxInitializationTime", host, threshold=1).fired

@@ -33,7 +33,7 @@ def test_workers_against_cores(tmp_path: Path, workers: int, cores: int, fires: 
     assert found.datapoints == 40
 
 
-def test_why_and_how_much_it_matters_is_told(tmp_path: Path) -> None:
+def test_the_cause_and_its_cost_are_reported(tmp_path: Path) -> None:
     found = berth_outcome(tmp_path, "Dataloader", host(), job={"workers": 1})
     assert found.reason == "1 loader process for 4 cores: fewer than 70 %"
     assert found.details["wait_share"] == pytest.approx(20, abs=0.1)
@@ -50,7 +50,7 @@ def test_images_that_stay_in_memory_need_no_loaders(tmp_path: Path) -> None:
     assert found.reason.endswith("the images are decoded once and stay in memory")
 
 
-def test_its_thresholds_are_heeded(tmp_path: Path) -> None:
+def test_its_thresholds_are_used(tmp_path: Path) -> None:
     found = berth_outcome(
         tmp_path, "Dataloader", host(), job={"workers": 2}, min_threshold=50, max_threshold=60
     )
@@ -65,7 +65,7 @@ def test_every_rank_of_a_host_has_workers(tmp_path: Path) -> None:
 
 
 def with_workers(folder: Any, loaders: Any) -> Any:
-    """A recording without job.json whose timeline shows loader processes at work."""
+    """Return a recording without job.json whose timeline shows running loader processes."""
     root = write_berth(folder, host()) / "data" / "profiler"
     (root / "job.json").unlink()
     work = [
@@ -86,7 +86,7 @@ def test_loader_processes_are_counted_in_the_timeline(tmp_path: Path) -> None:
     assert found.details["source"] == "timeline"
 
 
-def test_what_the_recording_does_not_tell(tmp_path: Path) -> None:
+def test_a_recording_without_loader_information(tmp_path: Path) -> None:
     found = outcome(tmp_path / "workers", "Dataloader", host())
     assert found.reason == "the recording does not tell how many loader workers the job had"
     assert not found.judged
